@@ -1,0 +1,98 @@
+import eslint from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+/**
+ * The floors of docs/architecture.md. A package imports only from floors below it; what a package may import is listed
+ * here, and anything else of ours is an error.
+ */
+const floors = {
+  sys: [],
+  parity: [],
+  bdev: ['parity'],
+  core: ['bdev', 'parity'],
+  'backend-linux': ['bdev', 'sys'],
+  'backend-virtual': ['bdev', 'parity'],
+  nbd: ['bdev', 'parity', 'sys'],
+  raid0: ['core'],
+  raid1: ['core'],
+  raid5f: ['core', 'parity'],
+  concat: ['core'],
+  superblock: ['core', 'bdev'],
+  testkit: ['core', 'bdev', 'parity'],
+};
+const packages = [...Object.keys(floors), 'daemon'];
+
+/** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
+const deterministic = ['bdev', 'core', 'raid0', 'raid1', 'raid5f', 'concat', 'superblock', 'testkit'];
+
+const layerRules = Object.entries(floors).map(([name, allowed]) => ({
+  files: [`packages/${name}/src/**/*.ts`],
+  rules: {
+    'no-restricted-imports': [
+      'error',
+      {
+        patterns: [
+          {
+            group: packages
+              .filter((other) => other !== name && !allowed.includes(other))
+              .flatMap((other) => [`@raidkit/${other}`, `@raidkit/${other}/*`]),
+            message: `packages/${name} may import only: ${allowed.join(', ') || 'nothing of ours'} (docs/architecture.md).`,
+          },
+          { group: ['**/packages/*', '../../../*'], message: 'Import another package by its name.' },
+        ],
+      },
+    ],
+  },
+}));
+
+export default tseslint.config(
+  { ignores: ['**/dist/**', '**/node_modules/**', '**/.turbo/**', 'coverage/**', '**/fixtures/**'] },
+  eslint.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    linterOptions: { reportUnusedDisableDirectives: 'error' },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      // Bit fields and packed words are this project's daily bread.
+      '@typescript-eslint/prefer-literal-enum-member': 'off',
+      eqeqeq: 'error',
+    },
+  },
+  {
+    files: ['packages/*/src/**/*.ts', 'apps/*/src/**/*.ts'],
+    rules: { '@typescript-eslint/no-non-null-assertion': 'error' },
+  },
+  {
+    // Tests reach for elements that they know to be there.
+    files: ['**/test/**/*.ts'],
+    rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
+  },
+  ...layerRules,
+  {
+    files: deterministic.map((name) => `packages/${name}/src/**/*.ts`),
+    rules: {
+      'no-restricted-globals': [
+        'error',
+        ...['process', 'performance', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'crypto'].map((name) => ({
+          name,
+          message: 'The world comes in through Runtime (packages/bdev/src/runtime.ts).',
+        })),
+      ],
+      'no-restricted-properties': [
+        'error',
+        { object: 'Date', property: 'now', message: 'Use Runtime.now().' },
+        { object: 'Math', property: 'random', message: 'Use Runtime.randomBytes().' },
+      ],
+    },
+  },
+  {
+    files: ['**/*.js', '**/*.mjs'],
+    languageOptions: { globals: { console: 'readonly', process: 'readonly', URL: 'readonly', Buffer: 'readonly', setTimeout: 'readonly' } },
+  },
+);

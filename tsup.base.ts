@@ -1,0 +1,16 @@
+import type { Options } from 'tsup';
+
+/** What every package's build has in common; a package names its entries and nothing else. */
+export function packageBuild(entries: string[]): Options {
+  return {
+    entry: entries,
+    format: ['esm'],
+    target: 'node20',
+    platform: 'node',
+    removeNodeProtocol: false,
+    sourcemap: true,
+    clean: true,
+    // tsup injects `baseUrl`, which TypeScript 6 rejects unless told that it is deprecated.
+    dts: { compilerOptions: { ignoreDeprecations: '6.0', customConditions: [] } },
+  };
+}
