@@ -1,0 +1,59 @@
+import { readdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { v5 } from 'uuid';
+import type { BlockDeviceInfo } from './sysfs.js';
+
+const uuidNamespace = '3d0c3a9e-5a0b-4a5e-9d0e-0c8f6f6e2c57';
+
+/** The uuid for a device or file that was given none: the same as long as its identity is. */
+export function uuidOf(identity: string): string {
+  return v5(identity, uuidNamespace);
+}
+
+/** What a regular file is known by: its path, with symbolic links resolved. */
+export function fileIdentity(realPath: string): string {
+  return `file:${realPath}`;
+}
+
+/**
+ * What a block device is known by, the best of: what the disk says of itself (world wide name, serial number), the uuid of
+ * its mapping (device mapper, md), the file behind a loop device, its path. For a partition its own uuid, else its number
+ * on the disk.
+ */
+export async function blockDeviceIdentity(realPath: string, info: BlockDeviceInfo | null): Promise<string> {
+  if (info === null) return `path:${realPath}`;
+  const partition = await info.attribute('partition');
+  if (partition === '') return diskIdentity(realPath, info);
+  const partitionUuid = await nameOfLink('/dev/disk/by-partuuid', realPath);
+  if (partitionUuid !== null) return `partuuid:${partitionUuid}`;
+  const disk = await diskIdentity(realPath, info);
+  return disk.startsWith('path:') ? disk : `${disk}:partition:${partition}`;
+}
+
+async function diskIdentity(realPath: string, info: BlockDeviceInfo): Promise<string> {
+  const sources = [
+    ['wwid', 'wwid'],
+    ['wwid', 'device/wwid'],
+    ['serial', 'serial'],
+    ['serial', 'device/serial'],
+    ['dm', 'dm/uuid'],
+    ['md', 'md/uuid'],
+  ] as const;
+  for (const [kind, path] of sources) {
+    const value = await info.diskAttribute(path);
+    if (value !== '') return `${kind}:${value}`;
+  }
+  const backingFile = await info.diskAttribute('loop/backing_file');
+  if (backingFile === '') return `path:${realPath}`;
+  return `loop:${backingFile}:${await info.diskAttribute('loop/offset')}`;
+}
+
+/** The name of the link in `folder` that leads to `realPath`; null if there is none. */
+async function nameOfLink(folder: string, realPath: string): Promise<string | null> {
+  try {
+    for (const name of (await readdir(folder)).sort()) if ((await realpath(join(folder, name))) === realPath) return name;
+  } catch {
+    // No udev here.
+  }
+  return null;
+}

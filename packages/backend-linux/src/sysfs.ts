@@ -1,0 +1,98 @@
+import { readFile, readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+/** A device number as /sys and /proc write it, `8:1`. The bits are those of `makedev` (major(3)) in `st_rdev`. */
+export function deviceNumber(rdev: number): string {
+  const number = BigInt(rdev);
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xffff_f000n);
+  const minor = (number & 0xffn) | ((number >> 12n) & 0xffff_ff00n);
+  return `${major}:${minor}`;
+}
+
+/** What the kernel shows of a block device under /sys. */
+export class BlockDeviceInfo {
+  /** Folder of the device, or of the partition. */
+  readonly folder: string;
+  /** The same, or of the disk that has the partition. */
+  readonly diskFolder: string;
+
+  private constructor(folder: string, diskFolder: string) {
+    this.folder = folder;
+    this.diskFolder = diskFolder;
+  }
+
+  /** Null if there is no such device any more (or no /sys). */
+  static async find(rdev: number, sys = '/sys'): Promise<BlockDeviceInfo | null> {
+    let folder;
+    try {
+      folder = await realpath(join(sys, 'dev/block', deviceNumber(rdev)));
+    } catch {
+      return null;
+    }
+    const isPartition = (await text(join(folder, 'partition'))) !== '';
+    return new BlockDeviceInfo(folder, isPartition ? dirname(folder) : folder);
+  }
+
+  /** `sda1`. */
+  get name(): string {
+    return basename(this.folder);
+  }
+
+  /** The first line of a file in the device's folder; empty if there is none. */
+  attribute(path: string): Promise<string> {
+    return text(join(this.folder, path));
+  }
+
+  /** The same of the whole disk. */
+  diskAttribute(path: string): Promise<string> {
+    return text(join(this.diskFolder, path));
+  }
+
+  /** Numbers of the device and of its partitions, as in `deviceNumber`. */
+  async deviceNumbers(): Promise<string[]> {
+    const numbers = [await this.attribute('dev')];
+    for (const name of await names(this.folder)) {
+      if ((await this.attribute(join(name, 'partition'))) !== '') numbers.push(await this.attribute(join(name, 'dev')));
+    }
+    return numbers;
+  }
+
+  /** Names of the devices that stand on this one or its partitions: `dm-0`, `md127`. */
+  async holders(): Promise<string[]> {
+    const holders = await names(join(this.folder, 'holders'));
+    for (const name of await names(this.folder)) holders.push(...(await names(join(this.folder, name, 'holders'))));
+    return [...new Set(holders)];
+  }
+}
+
+/** Whether the kernel still has the block device. True also where there is no /sys to ask. */
+export async function isPresent(rdev: number, sys = '/sys'): Promise<boolean> {
+  const folder = join(sys, 'dev/block');
+  if (!(await exists(folder))) return true;
+  return exists(join(folder, deviceNumber(rdev)));
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function names(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).sort();
+  } catch {
+    return [];
+  }
+}
+
+async function text(path: string): Promise<string> {
+  try {
+    return (await readFile(path, 'utf8')).split('\n')[0]?.trim() ?? '';
+  } catch {
+    return '';
+  }
+}

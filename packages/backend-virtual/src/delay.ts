@@ -1,0 +1,122 @@
+import { Bdev, BdevError, IoType, Status } from '@raidkit/bdev';
+import type { BdevDriver, BdevIo, BdevRegistry, IoOwner, JsonObject, Runtime } from '@raidkit/bdev';
+import { BaseLink } from './base-link.js';
+import { derivedUuid, givenUuid } from './uuid.js';
+
+/** SPDK's namespace for this kind of device, so that the same base gives the same uuid under both. */
+const uuidNamespace = '4009b574-6430-4f1b-bc40-ace811091027';
+
+/** One read, and one write, in this many takes the longer time. */
+const p99Every = 100;
+
+/** Times in microseconds by which completions are held back after the base is done. */
+export interface DelayLatencies {
+  avgReadUs: number;
+  /** For one read in a hundred; not below `avgReadUs`. */
+  p99ReadUs: number;
+  avgWriteUs: number;
+  /** For one write in a hundred; not below `avgWriteUs`. */
+  p99WriteUs: number;
+}
+
+/** Options of {@link createDelayBdev}. */
+export interface DelayOptions extends DelayLatencies {
+  baseBdevName: string;
+  name: string;
+  /** Default, and for the nil uuid: derived from the base's, the same each time. */
+  uuid?: string;
+}
+
+class DelayDriver implements BdevDriver, IoOwner {
+  readonly productName = 'delay';
+  /** The base's layer sees to it. */
+  readonly hasForceUnitAccess = true;
+  readonly #runtime: Runtime;
+  readonly #link: BaseLink;
+  readonly #name: string;
+  readonly #uuid: string;
+  readonly #latencies: DelayLatencies;
+  #reads = 0;
+  #writes = 0;
+
+  constructor(runtime: Runtime, link: BaseLink, options: DelayOptions, uuid: string) {
+    const { name, avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs } = options;
+    this.#runtime = runtime;
+    this.#link = link;
+    this.#name = name;
+    this.#uuid = uuid;
+    this.#latencies = { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs };
+  }
+
+  supports(type: IoType): boolean {
+    return this.#link.base.supports(type);
+  }
+
+  submit(io: BdevIo): void {
+    this.#link.send(this.#link.copyOf(io, this));
+  }
+
+  onIoDone(child: BdevIo): void {
+    const { status } = child;
+    const io = this.#link.done(child);
+    const delayUs = this.#delayUs(io.type);
+    if (delayUs === 0) io.complete(status);
+    else this.#runtime.setTimer(() => io.complete(status), delayUs / 1000);
+  }
+
+  destroy(): void {
+    this.#link.release();
+  }
+
+  driverSpecific(): JsonObject {
+    return { delay: this.#values() };
+  }
+
+  configCall(): { method: string; params: JsonObject } {
+    return { method: 'bdev_delay_create', params: this.#values() };
+  }
+
+  #delayUs(type: IoType): number {
+    const { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs } = this.#latencies;
+    if (type === IoType.Read) return ++this.#reads % p99Every === 0 ? p99ReadUs : avgReadUs;
+    // Where the base has no write zeroes its layer writes them, so they take what writes take.
+    const isWrite = type === IoType.Write || type === IoType.WriteZeroes;
+    if (isWrite) return ++this.#writes % p99Every === 0 ? p99WriteUs : avgWriteUs;
+    return 0;
+  }
+
+  #values(): JsonObject {
+    return {
+      name: this.#name,
+      base_bdev_name: this.#link.base.name,
+      uuid: this.#uuid,
+      avg_read_latency: this.#latencies.avgReadUs,
+      p99_read_latency: this.#latencies.p99ReadUs,
+      avg_write_latency: this.#latencies.avgWriteUs,
+      p99_write_latency: this.#latencies.p99WriteUs,
+    };
+  }
+}
+
+/** A slow device over another one, which it claims. Otherwise as `createPassthruBdev`; EINVAL also for bad latencies. */
+export async function createDelayBdev(registry: BdevRegistry, options: DelayOptions): Promise<Bdev> {
+  const { baseBdevName, name } = options;
+  checkLatencies(options);
+  const given = givenUuid(options.uuid);
+  const link = new BaseLink(registry, baseBdevName, `delay ${name}`);
+  const { base } = link;
+  const uuid = given ?? derivedUuid(uuidNamespace, base.uuid);
+  const { blockSize, numBlocks, optimalIoBoundary, writeUnitSize } = base;
+  const driver = new DelayDriver(registry.runtime, link, options, uuid);
+  const bdev = new Bdev({ name, uuid, blockSize, numBlocks, optimalIoBoundary, writeUnitSize, driver });
+  await link.register(bdev);
+  return bdev;
+}
+
+function checkLatencies({ name, avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs }: DelayOptions): void {
+  // A timer of 2^31 ms and more would fire at once.
+  const areTimes = [avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs].every((us) => us >= 0 && us < 2 ** 31 * 1000);
+  if (areTimes && p99ReadUs >= avgReadUs && p99WriteUs >= avgWriteUs) return;
+  const message = `delay bdev ${name}: latencies are microseconds from 0 to 2^31 ms, and a p99 is not below its average`;
+  throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
+}

@@ -1,0 +1,10 @@
+export { createDelayBdev } from './delay.js';
+export type { DelayLatencies, DelayOptions } from './delay.js';
+export { createErrorBdev, injectError, pendingCount, releasePending } from './error.js';
+export type { ErrorOptions, InjectErrorType, InjectIoType, InjectOptions } from './error.js';
+export { createMallocBdev, maxMallocBytes } from './malloc.js';
+export type { MallocOptions } from './malloc.js';
+export { createNullBdev, resizeNullBdev } from './null.js';
+export type { NullOptions } from './null.js';
+export { createPassthruBdev } from './passthru.js';
+export type { PassthruOptions } from './passthru.js';

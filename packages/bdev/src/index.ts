@@ -1,0 +1,18 @@
+export { Bdev } from './bdev.js';
+export type { BdevOptions, BdevState } from './bdev.js';
+export { BlockClient } from './block-client.js';
+export type { CallOptions, WriteOptions } from './block-client.js';
+export { BdevDescriptor } from './descriptor.js';
+export type { BdevEvent, OpenOptions } from './descriptor.js';
+export type { BdevDriver, JsonObject, JsonValue } from './driver.js';
+export { BdevError } from './errors.js';
+export type { BdevErrorCode } from './errors.js';
+export { BdevIo, IoFlag, IoPool, IoType, ioTypeCount, ioTypeNames } from './io.js';
+export type { IoOwner } from './io.js';
+export type { QuiesceRange } from './quiesce.js';
+export { RangeLock, RangeLocks } from './range-locks.js';
+export { BdevRegistry, bufferHeaderBytes } from './registry.js';
+export type { Examiner, RegistryListener } from './registry.js';
+export type { Logger, Runtime, TimerHandle } from './runtime.js';
+export { BdevStats, LatencyHistogram, histogramBuckets } from './stats.js';
+export { Status, statusName } from './status.js';

@@ -1,0 +1,28 @@
+import { randomBytes } from 'node:crypto';
+import { BufferMemory } from '@raidkit/parity';
+import type { Logger, Runtime } from './runtime.js';
+
+const silent = (): void => undefined;
+const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent };
+
+/** Options of {@link nodeRuntime}. */
+export interface NodeRuntimeOptions {
+  /** Size of the buffer memory in bytes; pages that are never used cost address space only. Default 256 MiB. */
+  memoryBytes?: number;
+  /** Default: nothing is logged. */
+  log?: Logger;
+}
+
+/** The {@link Runtime} of a Node process: its clock, timers, event loop and random numbers. */
+export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
+  return {
+    now: () => performance.now(),
+    wallClock: () => Date.now(),
+    setTimer: (fn, ms) => setTimeout(fn, ms).unref(),
+    clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
+    soon: (fn) => void setImmediate(fn),
+    randomBytes: (count) => randomBytes(count),
+    log: options.log ?? noLog,
+    memory: new BufferMemory({ bytes: options.memoryBytes ?? 256 * 1024 * 1024 }),
+  };
+}

@@ -1,0 +1,93 @@
+import { ioTypeCount } from './io.js';
+
+/** Buckets of a {@link LatencyHistogram}: four a power of two, from 1 µs to over an hour. */
+export const histogramBuckets = 128;
+
+/** Latencies in log-linear buckets, 4 a doubling, so a quantile is off by 19 % at most. Fixed size, no allocation. */
+export class LatencyHistogram {
+  readonly counts = new Float64Array(histogramBuckets);
+
+  record(ms: number): void {
+    const us = ms * 1000;
+    let bucket = 0;
+    if (us >= 1) {
+      bucket = Math.floor(Math.log2(us) * 4) + 1;
+      if (bucket >= histogramBuckets) bucket = histogramBuckets - 1;
+    }
+    this.counts[bucket] = (this.counts[bucket] ?? 0) + 1;
+  }
+
+  /** Upper edge of a bucket, in microseconds. */
+  static upperUs(bucket: number): number {
+    return 2 ** (bucket / 4);
+  }
+
+  /** The latency in microseconds that the fraction `q` (0…1) of the recorded ones did not exceed; 0 if none were. */
+  quantileUs(q: number): number {
+    let total = 0;
+    for (const count of this.counts) total += count;
+    if (total === 0) return 0;
+    let seen = 0;
+    for (let bucket = 0; bucket < histogramBuckets; bucket++) {
+      seen += this.counts[bucket] ?? 0;
+      if (seen >= q * total) return LatencyHistogram.upperUs(bucket);
+    }
+    return LatencyHistogram.upperUs(histogramBuckets - 1);
+  }
+}
+
+/** What a device did since it was registered or reset. Indexed by `IoType`. */
+export class BdevStats {
+  readonly ops = new Float64Array(ioTypeCount);
+  readonly bytes = new Float64Array(ioTypeCount);
+  readonly errors = new Float64Array(ioTypeCount);
+  /** Sum of latencies, milliseconds. */
+  readonly latencyMs = new Float64Array(ioTypeCount);
+  readonly histograms = Array.from({ length: ioTypeCount }, () => new LatencyHistogram());
+  /** I/O in flight now. */
+  inFlight = 0;
+  /** Milliseconds during which at least one I/O was in flight. */
+  busyMs = 0;
+  /** Integral of I/O in flight over time, in milliseconds. */
+  weightedMs = 0;
+  timeouts = 0;
+  retries = 0;
+  #since = 0;
+
+  started(now: number): void {
+    this.#advance(now);
+    this.inFlight++;
+  }
+
+  finished(now: number, type: number, lengthBytes: number, startedAt: number, failed: boolean): void {
+    this.#advance(now);
+    this.inFlight--;
+    if (failed) {
+      this.errors[type] = (this.errors[type] ?? 0) + 1;
+      return;
+    }
+    const ms = now - startedAt;
+    this.ops[type] = (this.ops[type] ?? 0) + 1;
+    this.bytes[type] = (this.bytes[type] ?? 0) + lengthBytes;
+    this.latencyMs[type] = (this.latencyMs[type] ?? 0) + ms;
+    this.histograms[type]?.record(ms);
+  }
+
+  reset(): void {
+    for (const table of [this.ops, this.bytes, this.errors, this.latencyMs]) table.fill(0);
+    for (const histogram of this.histograms) histogram.counts.fill(0);
+    this.busyMs = 0;
+    this.weightedMs = 0;
+    this.timeouts = 0;
+    this.retries = 0;
+  }
+
+  #advance(now: number): void {
+    if (this.inFlight > 0) {
+      const elapsed = now - this.#since;
+      this.busyMs += elapsed;
+      this.weightedMs += elapsed * this.inFlight;
+    }
+    this.#since = now;
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * How an I/O ended: 0, or a Linux errno as a positive number (errno(3)). An I/O carries this number; an `Error` object is
+ * made from it once, at the public edge.
+ */
+export const Status = {
+  Ok: 0,
+  /** EPERM: the descriptor or the device does not allow it (read-only). */
+  NotPermitted: 1,
+  /** EIO: the device could not do it, or redundancy could not prove the data. */
+  IoError: 5,
+  /** ENXIO: the device went away under us. */
+  Gone: 6,
+  /** ENOMEM: out of resources for the moment. A driver answers it; the bdev layer retries; owners never see it. */
+  NoMemory: 12,
+  /** EBUSY */
+  Busy: 16,
+  /** ENODEV: the device is removed, or no member is left to ask. */
+  NoDevice: 19,
+  /** EINVAL: outside the device, not a whole number of blocks, or against the device's limits. */
+  Invalid: 22,
+  /** ENOSPC */
+  NoSpace: 28,
+  /** EOPNOTSUPP */
+  NotSupported: 95,
+  /** ETIMEDOUT: the deadline passed; the device may still be working on it. */
+  TimedOut: 110,
+  /** ECANCELED */
+  Cancelled: 125,
+} as const;
+
+/** A value of {@link Status}, or any other errno that an engine reported. */
+export type Status = number;
+
+const names: Readonly<Record<number, string>> = {
+  0: 'OK',
+  1: 'EPERM',
+  2: 'ENOENT',
+  5: 'EIO',
+  6: 'ENXIO',
+  9: 'EBADF',
+  11: 'EAGAIN',
+  12: 'ENOMEM',
+  13: 'EACCES',
+  16: 'EBUSY',
+  17: 'EEXIST',
+  19: 'ENODEV',
+  22: 'EINVAL',
+  24: 'EMFILE',
+  27: 'EFBIG',
+  28: 'ENOSPC',
+  30: 'EROFS',
+  61: 'ENODATA',
+  84: 'EILSEQ',
+  95: 'EOPNOTSUPP',
+  110: 'ETIMEDOUT',
+  114: 'EALREADY',
+  125: 'ECANCELED',
+};
+
+/** The errno's name, `EIO` for 5; `errno 200` for a number without a name here. */
+export function statusName(status: Status): string {
+  return names[status] ?? `errno ${status}`;
+}

@@ -1,0 +1,108 @@
+import { BlockClient, IoFlag, IoType, Status } from '@raidkit/bdev';
+import { describe, expect, it } from 'vitest';
+import { newRig, settled, start } from './kit.js';
+
+describe('a deadline', () => {
+  it('tells the owner ETIMEDOUT, and survives the late completion', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 100 });
+    const addr = registry.buffers.get(512);
+    const late = start(descriptor, IoType.Read, 0, 1, { addr });
+    world.pass(99);
+    expect(late.status).toBeNull();
+    world.pass(2);
+    expect(late.status).toBe(Status.TimedOut);
+    expect([bdev.outstanding, bdev.stats.timeouts, bdev.stats.inFlight]).toEqual([0, 1, 0]);
+
+    // The buffer is put, but nobody gets it while the device may still write to it; nor does anybody get the I/O object.
+    registry.buffers.put(addr);
+    const others: number[] = [];
+    for (let other = registry.buffers.get(512); other >= 0; other = registry.buffers.get(512)) others.push(other);
+    expect(others).not.toContain(addr);
+    const next = start(descriptor, IoType.Flush);
+    expect(next.io).not.toBe(late.io);
+    driver.finish(driver.held[0]!);
+    driver.finishAll();
+    expect(registry.buffers.get(512)).toBe(addr);
+    expect(next.status).toBe(Status.Ok);
+    expect(registry.ios.outstanding).toBe(0);
+    expect(start(descriptor, IoType.Flush).status).toBeNull();
+  });
+
+  it('does not fire for what is done in time', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 100 });
+    const outcomes = Array.from({ length: 50 }, () => {
+      const outcome = start(descriptor, IoType.Flush);
+      world.pass(60);
+      driver.finishAll();
+      return outcome;
+    });
+    world.pass(1000);
+    expect(outcomes.every(({ status }) => status === Status.Ok)).toBe(true);
+    expect(bdev.stats.timeouts).toBe(0);
+    expect(world.timerCount).toBe(0);
+  });
+
+  it('is each descriptor’s own', () => {
+    const { world, registry, bdev } = newRig({}, (d) => (d.isManual = true));
+    const patient = start(registry.open(bdev), IoType.Flush);
+    const slow = start(registry.open(bdev, { ioTimeoutMs: 10_000 }), IoType.Flush);
+    const quick = start(registry.open(bdev, { ioTimeoutMs: 10 }), IoType.Flush);
+    world.pass(15);
+    expect([patient.status, slow.status, quick.status]).toEqual([null, null, Status.TimedOut]);
+    world.pass(10_000);
+    expect([patient.status, slow.status]).toEqual([null, Status.TimedOut]);
+  });
+
+  it('ends a split request, whose parts come back when they may', () => {
+    const { world, registry, driver, bdev } = newRig({ numBlocks: 200, optimalIoBoundary: 1, splitOnBoundary: true }, (d) => (d.isManual = true));
+    const addr = world.memory.allocRegion(200 * 512);
+    const outcome = start(registry.open(bdev, { ioTimeoutMs: 10 }), IoType.Read, 0, 200, { addr });
+    driver.finish(driver.held[0]!);
+    world.pass(20);
+    expect(outcome.status).toBe(Status.TimedOut);
+    const made = driver.calls.length;
+    driver.finishAll();
+    expect(driver.calls.length).toBe(made);
+    expect(registry.ios.outstanding).toBe(0);
+  });
+
+  it('ends emulated requests and those that wait for resources', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => Object.assign(d, { isManual: true, unsupported: [IoType.WriteZeroes] }));
+    const descriptor = registry.open(bdev, { writable: true, ioTimeoutMs: 10 });
+    const fua = { addr: world.memory.zeroAddr, flags: IoFlag.ForceUnitAccess };
+    const zeroes = start(descriptor, IoType.WriteZeroes, 0, 60);
+    const write = start(descriptor, IoType.Write, 0, 1, fua);
+    const starved = start(descriptor, IoType.Flush);
+    driver.finish(driver.held[2]!, Status.NoMemory);
+    world.pass(20);
+    expect([zeroes, write, starved].map(({ status }) => status)).toEqual([110, 110, 110]);
+    driver.finishAll();
+    world.pass(1000);
+    driver.finishAll();
+    expect(driver.log.filter((call) => call === 'flush').length).toBeLessThanOrEqual(2);
+    expect(registry.ios.outstanding).toBe(0);
+  });
+
+  it('lets the device be removed while the I/O is stuck', async () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 10 });
+    const stuck = start(descriptor, IoType.Flush);
+    world.pass(20);
+    descriptor.close();
+    await settled(world, registry.unregister(bdev));
+    expect([stuck.status, driver.destroyed]).toEqual([Status.TimedOut, 1]);
+    driver.finishAll();
+    expect(registry.ios.outstanding).toBe(0);
+  });
+
+  it('reaches the users of BlockClient as an error with its code', async () => {
+    const { world, registry, bdev } = newRig({}, (d) => (d.isManual = true));
+    const read = new BlockClient(registry.open(bdev, { ioTimeoutMs: 10 })).read(0, 1);
+    const failed = expect(read).rejects.toMatchObject({ code: 'ERR_BDEV_IO', errno: 110 });
+    await Promise.resolve();
+    world.pass(20);
+    await failed;
+  });
+});

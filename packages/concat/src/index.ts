@@ -1,0 +1,1 @@
+export { concat } from './concat.js';

@@ -1,0 +1,4 @@
+import { globalRegistry } from '@raidkit/core';
+import { concat } from './concat.js';
+
+globalRegistry().register(concat);

@@ -1,0 +1,291 @@
+import { BdevError } from '@raidkit/bdev';
+import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
+import { RaidArray } from './array.js';
+import type { RaidState } from './array.js';
+import { examine, startIfComplete } from './assemble.js';
+import type { RaidContext } from './context.js';
+import { RaidError } from './errors.js';
+import type { RaidEventListener } from './events.js';
+import { describeArray } from './info.js';
+import { joinNew, closeMember } from './join.js';
+import { endFailedMember, forget, removeMember } from './leave.js';
+import { addMember } from './members.js';
+import type { RaidModuleRegistry } from './module-registry.js';
+import type { RaidModule } from './module.js';
+import { bringOnline, flushMembers, takeOffline } from './online.js';
+import type { ProcessOptions } from './process.js';
+import { RaidIoPool } from './raid-io.js';
+import { nullUuid } from './store.js';
+import type { SuperblockStore } from './store.js';
+import { isUuid, newUuid } from './uuid.js';
+
+/** Most slots of an array: the superblock counts them in a byte. */
+const maxSlots = 255;
+/** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
+const maxNameBytes = 63;
+
+/** What `RaidArrays` is made of. */
+export interface RaidArraysOptions {
+  registry: BdevRegistry;
+  modules: RaidModuleRegistry;
+  /** Where superblocks are kept; without one, arrays have none and nothing is assembled. */
+  store?: SuperblockStore;
+}
+
+/** A new array. */
+export interface CreateArrayOptions {
+  /** 1 to 63 bytes, without control characters and `/`; unique among arrays and bdevs. */
+  name: string;
+  /** A registered level's id or alias. */
+  level: string;
+  /** Names of the members, in slot order. One that does not exist is waited for. */
+  baseBdevs: readonly string[];
+  /** KiB; a power of two, for the levels that have strips. */
+  stripSizeKb?: number;
+  /** Default: a random one. */
+  uuid?: string;
+  /** Write superblocks, so that the array comes back by itself. Default false, as in SPDK. */
+  superblock?: boolean;
+  /** For the level. */
+  options?: Readonly<Record<string, unknown>>;
+}
+
+/** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
+export class RaidArrays {
+  readonly registry: BdevRegistry;
+  readonly modules: RaidModuleRegistry;
+  /** Applies to processes that run already, too. */
+  readonly processOptions: ProcessOptions = { windowSizeKb: 1024, maxBandwidthMbSec: 0 };
+  readonly #ctx: RaidContext;
+  readonly #listeners = new Set<RaidEventListener>();
+
+  constructor(options: RaidArraysOptions) {
+    this.registry = options.registry;
+    this.modules = options.modules;
+    const ctx: RaidContext = {
+      registry: options.registry,
+      modules: options.modules,
+      store: options.store ?? null,
+      ios: new RaidIoPool(),
+      arrays: new Map(),
+      processOptions: this.processOptions,
+      emit: (event) => {
+        for (const listener of [...this.#listeners]) listener(event);
+      },
+      onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
+    };
+    this.#ctx = ctx;
+    this.registry.addExaminer((bdev) => examine(ctx, bdev));
+  }
+
+  on(listener: RaidEventListener): void {
+    this.#listeners.add(listener);
+  }
+
+  off(listener: RaidEventListener): void {
+    this.#listeners.delete(listener);
+  }
+
+  get(name: string): RaidArray | undefined {
+    return this.#ctx.arrays.get(name);
+  }
+
+  /** In the order of creation. */
+  list(state?: RaidState): RaidArray[] {
+    const all = [...this.#ctx.arrays.values()];
+    return state === undefined ? all : all.filter((array) => array.state === state);
+  }
+
+  describe(array: RaidArray): JsonObject {
+    return describeArray(array);
+  }
+
+  /** RAID I/O objects that are in use: 0 when nothing is in flight. */
+  get iosOutstanding(): number {
+    return this.#ctx.ios.outstanding;
+  }
+
+  /**
+   * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
+   * them. On an error nothing is left of it.
+   */
+  async create(options: CreateArrayOptions): Promise<RaidArray> {
+    const module = this.#check(options);
+    const store = options.superblock === true ? this.#ctx.store : null;
+    if (options.superblock === true && store === null) {
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: there is no superblock store`);
+    }
+    const uuid = options.uuid?.toLowerCase() ?? (store === null ? nullUuid : newUuid(this.registry.runtime));
+    const array = new RaidArray(
+      {
+        name: options.name,
+        uuid,
+        module,
+        stripSizeKb: options.stripSizeKb ?? 0,
+        slotNames: options.baseBdevs,
+        store,
+        levelOptions: options.options ?? {},
+      },
+      this.#ctx,
+    );
+    this.#ctx.arrays.set(array.name, array);
+    array.isStarting = true;
+    try {
+      for (const slot of array.slots) {
+        const bdev = slot.name === null ? undefined : this.registry.get(slot.name);
+        if (bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
+      }
+      array.isStarting = false;
+      if (array.numDiscovered === array.numSlots) await bringOnline(this.#ctx, array);
+      else await this.#takeLate(array);
+    } catch (error) {
+      await this.#undoCreate(array);
+      throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
+    }
+    return array;
+  }
+
+  /**
+   * Ends an array: its volume goes, its members are free again, their superblocks stay unless `clearSuperblock`. Resolves
+   * when all that is done.
+   */
+  async delete(name: string, options: { clearSuperblock?: boolean } = {}): Promise<void> {
+    const array = this.#find(name);
+    if (array.isDeleting) throw new RaidError('ERR_RAID_BUSY', 114, `array ${name} is being deleted already`);
+    array.isDeleting = true;
+    await takeOffline(this.#ctx, array, 'it is being deleted');
+    await flushMembers(array);
+    try {
+      if (options.clearSuperblock === true) await clearSuperblocks(array);
+    } finally {
+      for (const slot of array.slots) {
+        await slot.whenDrained();
+        closeMember(slot);
+      }
+      forget(this.#ctx, array);
+    }
+  }
+
+  /** Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. */
+  async addBaseBdev(arrayName: string, bdevName: string): Promise<void> {
+    const array = this.#find(arrayName);
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) {
+      const isFull = array.slots.every(({ descriptor }) => descriptor !== null);
+      const message = `array ${arrayName}: there is no bdev ${bdevName}`;
+      throw new RaidError(isFull ? 'ERR_RAID_INVALID' : 'ERR_RAID_NOT_FOUND', isFull ? 22 : 19, message);
+    }
+    try {
+      await addMember(this.#ctx, array, bdev);
+    } catch (error) {
+      if (!BdevError.is(error)) throw error;
+      throw new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error });
+    }
+  }
+
+  /** Takes a member out of whichever array it is in. Resolves when that is on the survivors' stable media. */
+  async removeBaseBdev(bdevName: string): Promise<void> {
+    for (const array of this.#ctx.arrays.values()) {
+      const slot = array.slots.find(({ name, descriptor }) => name === bdevName && descriptor !== null);
+      if (slot === undefined) continue;
+      await removeMember(this.#ctx, array, slot, 'it was removed on request');
+      return;
+    }
+    throw new RaidError('ERR_RAID_NOT_FOUND', 19, `no array has a member ${bdevName}`);
+  }
+
+  /**
+   * Starts an array that waits for members, with those that are there. Refused if they are fewer than the level needs. The
+   * absent ones are recorded as out: they will be rebuilt when they come back.
+   */
+  async startDegraded(name: string): Promise<void> {
+    const array = this.#find(name);
+    if (array.state !== 'configuring' || array.isStarting) {
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
+    }
+    await bringOnline(this.#ctx, array);
+  }
+
+  /** Ends every array cleanly, superblocks kept. */
+  async stop(): Promise<void> {
+    for (const array of this.list().reverse()) if (!array.isDeleting) await this.delete(array.name);
+  }
+
+  /** Has a device examined again, as if it had just appeared. */
+  examine(bdev: Bdev): Promise<void> {
+    return this.registry.whileExamining(examine(this.#ctx, bdev));
+  }
+
+  #find(name: string): RaidArray {
+    const array = this.#ctx.arrays.get(name);
+    if (array === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no array ${name}`);
+    return array;
+  }
+
+  /** Devices that appeared while the others were being looked at. */
+  async #takeLate(array: RaidArray): Promise<void> {
+    for (const slot of array.slots) {
+      const bdev = slot.awaitedName === null ? undefined : this.registry.get(slot.awaitedName);
+      if (slot.descriptor === null && bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
+    }
+    await startIfComplete(this.#ctx, array);
+  }
+
+  async #undoCreate(array: RaidArray): Promise<void> {
+    array.isDeleting = true;
+    array.isStarting = false;
+    // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
+    if (array.store !== null && array.metadata.seqNumber > 0) {
+      await clearSuperblocks(array).catch((error: unknown) => {
+        array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
+      });
+    }
+    for (const slot of array.slots) {
+      await slot.whenDrained();
+      closeMember(slot);
+    }
+    forget(this.#ctx, array);
+  }
+
+  #check(options: CreateArrayOptions): RaidModule {
+    const { name, level, baseBdevs, stripSizeKb = 0, uuid } = options;
+    const refuse = (message: string, errno = 22): never => {
+      throw new RaidError(errno === 17 ? 'ERR_RAID_EXISTS' : 'ERR_RAID_INVALID', errno, `array ${name}: ${message}`);
+    };
+    const nameBytes = Buffer.byteLength(name);
+    if (nameBytes < 1 || nameBytes > maxNameBytes) refuse(`the name must be 1 to ${maxNameBytes} bytes long`);
+    // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+    if (/[\u0000-\u001f\u007f/]/.test(name)) refuse('the name must not contain control characters or "/"');
+    const module = this.modules.byName(level);
+    if (module === undefined) return refuse(`there is no RAID level ${level}`);
+    if (this.#ctx.arrays.has(name)) refuse('there is an array of this name', 17);
+    if (this.registry.get(name) !== undefined) refuse('there is a bdev of this name', 17);
+    if (uuid !== undefined) {
+      if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
+      const isTaken = this.list().some((array) => array.uuid === uuid.toLowerCase());
+      if (isTaken || this.registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, 17);
+    }
+    if (module.manifest.stripSize === 'none') {
+      if (stripSizeKb !== 0) refuse(`level ${module.level} has no strips: leave strip_size_kb out`);
+    } else if (!isPowerOfTwo(stripSizeKb)) {
+      refuse(`strip_size_kb must be a power of two, not ${stripSizeKb}`);
+    }
+    if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > maxSlots) {
+      refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${maxSlots} members, not ${baseBdevs.length}`);
+    }
+    if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
+    return module;
+  }
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
+}
+
+async function clearSuperblocks(array: RaidArray): Promise<void> {
+  const { store } = array;
+  if (store === null) return;
+  const descriptors = array.slots.map(({ descriptor }) => descriptor).filter((descriptor) => descriptor !== null);
+  const results = await Promise.allSettled(descriptors.map((descriptor) => store.clear(descriptor)));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}

@@ -1,0 +1,230 @@
+import type { Bdev } from '@raidkit/bdev';
+import { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import { RaidError } from './errors.js';
+import { adopt, checkBlockSize, closeMember, joinNew, openMember } from './join.js';
+import { forget } from './leave.js';
+import { addMember } from './members.js';
+import { bringOnline, takeOffline } from './online.js';
+import { nullUuid } from './store.js';
+import type { ArrayRecord, ReadResult } from './store.js';
+
+/** Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. */
+export async function examine(ctx: RaidContext, bdev: Bdev): Promise<void> {
+  if (!isFree(bdev)) return;
+  const found = await readSuperblock(ctx, bdev);
+  // Whoever claimed it while it was being read has it.
+  if (!isFree(bdev)) return;
+  if (found.kind === 'found') {
+    await examineFound(ctx, bdev, found.record);
+    return;
+  }
+  if (found.kind === 'unusable') {
+    ctx.registry.runtime.log.warn({ bdev: bdev.name }, `there is a damaged superblock: ${found.message}`);
+  }
+  await takeAwaited(ctx, bdev);
+}
+
+function isFree(bdev: Bdev): boolean {
+  return bdev.claimedBy === null && bdev.state === 'registered';
+}
+
+async function readSuperblock(ctx: RaidContext, bdev: Bdev): Promise<ReadResult> {
+  if (ctx.store === null) return { kind: 'none' };
+  const descriptor = ctx.registry.open(bdev, { onEvent: () => undefined });
+  try {
+    return await ctx.store.read(descriptor);
+  } finally {
+    descriptor.close();
+  }
+}
+
+/** A device without a superblock goes to the array that was created with its name, or its uuid, before it was there. */
+async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
+  for (const array of ctx.arrays.values()) {
+    if (array.state !== 'configuring' || array.isAssembled || array.isDeleting) continue;
+    const slot = array.slots.find(
+      ({ descriptor, awaitedName, uuid }) => descriptor === null && (awaitedName === bdev.name || uuid === bdev.uuid),
+    );
+    if (slot === undefined) continue;
+    try {
+      await joinNew(ctx, array, slot, bdev);
+    } catch (error) {
+      array.trouble = error instanceof Error ? error.message : String(error);
+      array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.trouble}`);
+      return;
+    }
+    await startIfComplete(ctx, array);
+    return;
+  }
+}
+
+/** A device with a superblock. */
+async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord): Promise<void> {
+  const log = (message: string): void => {
+    ctx.registry.runtime.log.warn({ bdev: bdev.name, array: record.name, uuid: record.uuid }, message);
+  };
+  if (record.blockSize !== bdev.blockSize) {
+    log(`its superblock is for ${record.blockSize}-byte blocks, and the device has ${bdev.blockSize}-byte blocks: ignored`);
+    return;
+  }
+  let array = findByUuid(ctx, record.uuid);
+  if (array !== undefined && isReplaceable(array, record)) {
+    await release(ctx, array);
+    array = undefined;
+  }
+  if (array === undefined) {
+    array = makeFromRecord(ctx, record, log);
+    if (array === undefined) return;
+    await joinRecorded(ctx, array, bdev, record, log);
+    await examineOthers(ctx, array, bdev);
+    return;
+  }
+  await joinRecorded(ctx, array, bdev, record, log);
+}
+
+/** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
+function isReplaceable(array: RaidArray, record: ArrayRecord): boolean {
+  if (array.isDeleting || array.isStarting || array.store === null) return false;
+  if (array.state === 'configuring') return record.seqNumber > array.metadata.seqNumber;
+  return array.state === 'offline' && record.seqNumber >= array.metadata.seqNumber;
+}
+
+async function release(ctx: RaidContext, array: RaidArray): Promise<void> {
+  array.isDeleting = true;
+  if (array.state !== 'configuring') await takeOffline(ctx, array, 'it is being assembled anew');
+  for (const slot of array.slots) {
+    await slot.whenDrained();
+    closeMember(slot);
+  }
+  forget(ctx, array);
+}
+
+function findByUuid(ctx: RaidContext, uuid: string): RaidArray | undefined {
+  for (const array of ctx.arrays.values()) if (array.uuid === uuid) return array;
+  return undefined;
+}
+
+function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: string) => void): RaidArray | undefined {
+  const module = ctx.modules.byCode(record.level);
+  if (module === undefined) {
+    log(`its superblock is of level code ${record.level}, for which no module is loaded: ignored`);
+    return undefined;
+  }
+  const other = ctx.arrays.get(record.name);
+  if (other !== undefined || ctx.registry.get(record.name) !== undefined) {
+    log(`its array cannot be assembled: the name ${record.name} is taken`);
+    return undefined;
+  }
+  const array = new RaidArray(
+    {
+      name: record.name,
+      uuid: record.uuid,
+      module,
+      stripSizeKb: (record.stripSizeBlocks * record.blockSize) / 1024,
+      slotNames: record.slots.map(() => null),
+      store: ctx.store,
+      levelOptions: {},
+    },
+    ctx,
+  );
+  array.isAssembled = true;
+  array.blockSize = record.blockSize;
+  array.recordedBlocks = record.numBlocks;
+  array.metadata.seqNumber = record.seqNumber;
+  array.numOperational = record.slots.filter(({ state }) => state === 'configured').length;
+  for (const slot of array.slots) {
+    const recorded = record.slots[slot.index];
+    if (recorded === undefined) continue;
+    slot.recordedUuid = recorded.uuid;
+    slot.dataOffset = recorded.dataOffsetBlocks;
+    slot.dataSize = recorded.dataSizeBlocks;
+    if (recorded.state === 'configured') slot.uuid = recorded.uuid;
+    else slot.absence = recorded.state;
+  }
+  if (array.numOperational < array.minOperational) {
+    array.trouble = `its superblock says that only ${array.numOperational} of ${array.numSlots} members are current, and ${array.minOperational} are needed`;
+    log(`the array cannot be started: ${array.trouble}`);
+  }
+  ctx.arrays.set(array.name, array);
+  return array;
+}
+
+/** Looks for the members that are there already, so that the array comes up with the first of them. */
+async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Promise<void> {
+  for (const slot of array.slots) {
+    const other = slot.recordedUuid === nullUuid ? undefined : ctx.registry.get(slot.recordedUuid);
+    if (other !== undefined && other !== seen && other.claimedBy === null) await examine(ctx, other);
+  }
+}
+
+async function joinRecorded(
+  ctx: RaidContext,
+  array: RaidArray,
+  bdev: Bdev,
+  record: ArrayRecord,
+  log: (message: string) => void,
+): Promise<void> {
+  const slot = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
+  if (slot === undefined) {
+    log('the device is not among its array’s members: ignored');
+    return;
+  }
+  if (slot.descriptor !== null) {
+    log(`slot ${slot.index} has a member with the same uuid already: ignored`);
+    return;
+  }
+  if (array.state === 'online') {
+    await readd(ctx, array, bdev, record, log);
+    return;
+  }
+  if (slot.uuid !== bdev.uuid) {
+    log(`the device is slot ${slot.index}, which has been taken out of the array: it missed writes, ignored`);
+    return;
+  }
+  if (record.seqNumber > array.metadata.seqNumber) {
+    log('the device knows a newer state of the array than the members that are there: ignored');
+    return;
+  }
+  if (bdev.numBlocks < slot.dataOffset + slot.dataSize) {
+    log(`the device has ${bdev.numBlocks} blocks, and its superblock says ${slot.dataOffset + slot.dataSize}: ignored`);
+    return;
+  }
+  openMember(ctx, array, slot, bdev);
+  checkBlockSize(array, bdev);
+  adopt(slot, bdev);
+  await startIfComplete(ctx, array);
+}
+
+/** A member that was out is back while the array is up: it is filled anew. */
+async function readd(
+  ctx: RaidContext,
+  array: RaidArray,
+  bdev: Bdev,
+  record: ArrayRecord,
+  log: (message: string) => void,
+): Promise<void> {
+  if (record.seqNumber > array.metadata.seqNumber) {
+    log('the device knows a newer state than the array that is online (two halves were used apart?): ignored');
+    return;
+  }
+  try {
+    await addMember(ctx, array, bdev);
+    log('a former member came back: it is being rebuilt');
+  } catch (error) {
+    log(`a former member came back and could not be added: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Starts the array if every member that its superblock, or its creation, names is there. */
+export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (array.state !== 'configuring' || array.isStarting || array.isDeleting) return;
+  if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
+  try {
+    await bringOnline(ctx, array);
+  } catch (error) {
+    array.trouble = error instanceof Error ? error.message : String(error);
+    array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);
+    if (!RaidError.is(error)) throw error;
+  }
+}

@@ -1,0 +1,36 @@
+const brand = Symbol.for('raidkit.RaidError');
+
+/** Every code that a {@link RaidError} can have; `docs/errors.md` has a heading for each. Stable within a major version. */
+export const raidErrorCodes = [
+  'ERR_RAID_INVALID',
+  'ERR_RAID_EXISTS',
+  'ERR_RAID_NOT_FOUND',
+  'ERR_RAID_BUSY',
+  'ERR_RAID_MEMBER',
+  'ERR_RAID_SUPERBLOCK_FOUND',
+  'ERR_RAID_FOREIGN_DATA',
+  'ERR_RAID_TOO_FEW_MEMBERS',
+  'ERR_RAID_MODULE',
+  'ERR_RAID_METADATA',
+  'ERR_RAID_MEMORY',
+] as const;
+export type RaidErrorCode = (typeof raidErrorCodes)[number];
+
+/** A refusal or failure of a control request. `errno` is the positive Linux number that RPC answers with. */
+export class RaidError extends Error {
+  readonly code: RaidErrorCode;
+  readonly errno: number;
+
+  constructor(code: RaidErrorCode, errno: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'RaidError';
+    this.code = code;
+    this.errno = errno;
+    Object.defineProperty(this, brand, { value: true });
+  }
+
+  /** Also true for an error made by another copy of this package. */
+  static is(error: unknown): error is RaidError {
+    return error instanceof Error && brand in error;
+  }
+}

@@ -1,0 +1,19 @@
+export { RaidArray } from './array.js';
+export type { RaidState } from './array.js';
+export { RaidArrays } from './arrays.js';
+export type { CreateArrayOptions, RaidArraysOptions } from './arrays.js';
+export { RaidError, raidErrorCodes } from './errors.js';
+export type { RaidErrorCode } from './errors.js';
+export type { RaidEvent, RaidEventListener } from './events.js';
+export { RaidModuleRegistry, globalRegistry, minOperational } from './module-registry.js';
+export { raidApiVersion, thirdPartyCodes } from './module.js';
+export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RaidView } from './module.js';
+export type { ProcessOptions } from './process.js';
+export { RaidIo } from './raid-io.js';
+export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
+export { nullUuid } from './store.js';
+export type { ArrayRecord, ReadResult, SlotRecord, SuperblockStore } from './store.js';
+export { isUuid, newUuid } from './uuid.js';
+// What level modules work with, so that they need to depend on core alone.
+export { IoFlag, IoType, RangeLock, RangeLocks, Status } from '@raidkit/bdev';
+export type { BdevIo } from '@raidkit/bdev';

@@ -1,0 +1,47 @@
+import type { JsonObject } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { Slot } from './slot.js';
+
+function describeSlot(slot: Slot): JsonObject {
+  return {
+    name: slot.name,
+    uuid: slot.uuid,
+    is_configured: slot.isConfigured && !slot.isLeaving,
+    data_offset: slot.dataOffset,
+    data_size: slot.dataSize,
+  };
+}
+
+/** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */
+export function describeArray(array: RaidArray): JsonObject {
+  const { process } = array;
+  return {
+    name: array.name,
+    uuid: array.uuid,
+    strip_size_kb: array.stripSizeKb,
+    state: array.state,
+    raid_level: array.module.level,
+    superblock: array.store !== null,
+    num_base_bdevs: array.numSlots,
+    num_base_bdevs_discovered: array.numDiscovered,
+    num_base_bdevs_operational: array.numOperational,
+    ...(process === null ? {} : { process: process.describe() }),
+    base_bdevs_list: array.slots.map(describeSlot),
+  };
+}
+
+/** The call that would make the array again; null for one that its superblocks bring back. */
+export function describeConfig(array: RaidArray): { method: string; params: JsonObject } | null {
+  if (array.store !== null) return null;
+  const strip = array.stripSizeKb === 0 ? {} : { strip_size_kb: array.stripSizeKb };
+  const params = {
+    name: array.name,
+    uuid: array.uuid,
+    ...strip,
+    raid_level: array.module.level,
+    // A missing member keeps its place, so that the others keep theirs.
+    base_bdevs: array.slots.map((slot) => slot.name ?? slot.awaitedName ?? `removed_base_bdev_${slot.index}`),
+    ...(Object.keys(array.options).length === 0 ? {} : (array.options as JsonObject)),
+  };
+  return { method: 'bdev_raid_create', params };
+}

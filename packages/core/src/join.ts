@@ -1,0 +1,112 @@
+import { BdevError } from '@raidkit/bdev';
+import type { Bdev } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import { RaidError } from './errors.js';
+import { onMemberRemoved } from './leave.js';
+import { onMemberResized } from './resize.js';
+import type { Slot } from './slot.js';
+
+/** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone. */
+export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
+  const descriptor = ctx.registry.open(bdev, {
+    writable: true,
+    onEvent: (event) => {
+      if (event.type === 'remove') onMemberRemoved(ctx, array, slot);
+      else onMemberResized(ctx, array);
+    },
+  });
+  try {
+    descriptor.claim(`raid array ${array.name}`);
+  } catch (error) {
+    descriptor.close();
+    throw error;
+  }
+  slot.descriptor = descriptor;
+}
+
+/** Gives the device back, as if it had never been looked at. Nothing may be in flight. */
+export function closeMember(slot: Slot): void {
+  slot.descriptor?.close();
+  slot.descriptor = null;
+  slot.isConfigured = false;
+}
+
+/** Checks block size, and fixes the array's with the first member. */
+export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
+  if (array.blockSize === 0) {
+    const stripBytes = array.stripSizeKb * 1024;
+    if (array.module.manifest.stripSize === 'required' && stripBytes < bdev.blockSize) {
+      const message = `array ${array.name}: a strip of ${array.stripSizeKb} KiB is smaller than the ${bdev.blockSize}-byte blocks of ${bdev.name}`;
+      throw new RaidError('ERR_RAID_INVALID', 22, message);
+    }
+    array.blockSize = bdev.blockSize;
+    return;
+  }
+  if (bdev.blockSize === array.blockSize) return;
+  const message = `array ${array.name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and the other members have ${array.blockSize}`;
+  throw new RaidError('ERR_RAID_MEMBER', 22, message);
+}
+
+/** First block of data on a device that joins: behind the reserved area, on a boundary that the device likes. */
+export function chooseDataOffset(array: RaidArray, bdev: Bdev): number {
+  if (array.store === null) return 0;
+  const blocks = Math.ceil(array.store.reservedBytes / bdev.blockSize);
+  const boundary = bdev.optimalIoBoundary;
+  return boundary > 0 ? Math.ceil(blocks / boundary) * boundary : blocks;
+}
+
+/**
+ * Makes an existing device the slot's member, for a new array: opens and claims it, checks that it has no superblock, and
+ * takes its sizes. On an error the device is given back.
+ */
+export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
+  openMember(ctx, array, slot, bdev);
+  try {
+    checkBlockSize(array, bdev);
+    await refuseSuperblock(ctx, array, slot, null);
+    takeSizes(array, slot, bdev);
+  } catch (error) {
+    closeMember(slot);
+    if (array.slots.every((other) => other.descriptor === null)) array.blockSize = 0;
+    throw error;
+  }
+}
+
+/** Sets the slot's sizes from its device, and makes it configured. */
+export function takeSizes(array: RaidArray, slot: Slot, bdev: Bdev): void {
+  const dataOffset = chooseDataOffset(array, bdev);
+  if (bdev.numBlocks <= dataOffset) {
+    const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
+    throw new RaidError('ERR_RAID_MEMBER', 22, message);
+  }
+  slot.dataOffset = dataOffset;
+  slot.dataSize = bdev.numBlocks - dataOffset;
+  adopt(slot, bdev);
+}
+
+/** The device is the slot's member from now on. */
+export function adopt(slot: Slot, bdev: Bdev): void {
+  slot.name = bdev.name;
+  slot.awaitedName = bdev.name;
+  slot.uuid = bdev.uuid;
+  slot.recordedUuid = bdev.uuid;
+  slot.isConfigured = true;
+}
+
+/** Throws EEXIST if the device carries a superblock of another array than `own`. */
+export async function refuseSuperblock(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<void> {
+  const { descriptor } = slot;
+  if (ctx.store === null || descriptor === null) return;
+  let found;
+  try {
+    found = await ctx.store.read(descriptor);
+  } catch (error) {
+    if (!BdevError.is(error)) throw error;
+    const message = `array ${array.name}: ${descriptor.bdev.name} cannot be read: ${error.message}`;
+    throw new RaidError('ERR_RAID_MEMBER', error.errno, message, { cause: error });
+  }
+  if (found.kind !== 'found' || found.record.uuid === own) return;
+  const message = `array ${array.name}: ${descriptor.bdev.name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, or wipe the device, first`;
+  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+}

@@ -1,0 +1,97 @@
+import type { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import { closeMember } from './join.js';
+import { takeOffline } from './online.js';
+import type { Slot, SlotAbsence } from './slot.js';
+
+/** The device of a slot is going away (hot remove). */
+export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot): void {
+  const { awaitedName } = slot;
+  removeMember(ctx, array, slot, 'the device was removed')
+    .then(() => {
+      // An array that is still being put together takes the device when it comes back.
+      if (array.state === 'configuring' && !array.isAssembled) slot.awaitedName = awaitedName;
+    })
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'a member that went away could not be let go cleanly');
+    });
+}
+
+/**
+ * Takes a member out. Resolves when no I/O goes to it and the survivors' metadata says so. An array that cannot do without
+ * it goes offline and keeps its superblocks as they are: together with this member they are still the newest state.
+ */
+export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): Promise<void> {
+  const member = slot.name ?? '';
+  if (array.state === 'configuring' && !array.isStarting) {
+    releaseWaiting(array, slot);
+    return;
+  }
+  if (slot.isLeaving) {
+    await slot.whenDrained();
+    return;
+  }
+  const canDoWithout = slot.isTarget || array.numCurrent - 1 >= array.minOperational;
+  if (array.state !== 'offline' && canDoWithout) {
+    array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
+    array.beginLeave(slot, 'missing');
+    await finishLeave(array, slot, 'missing');
+    ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
+    return;
+  }
+  array.numOperational--;
+  slot.isLeaving = true;
+  await takeOffline(ctx, array, `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`);
+  await slot.whenDrained();
+  slot.empty('missing');
+  ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
+  if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
+}
+
+/** A member failed: I/O to it has stopped already. Brings the departure to its end. */
+export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): void {
+  const member = slot.name ?? '';
+  finishLeave(array, slot, 'failed')
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'the failure of a member could not be recorded');
+    })
+    .finally(() => {
+      ctx.emit({ type: 'memberFailed', array: array.name, slot: slot.index, member, reason });
+    })
+    .catch(() => undefined);
+}
+
+/** Takes the array off the list; nothing of it is open any more. */
+export function forget(ctx: RaidContext, array: RaidArray): void {
+  if (ctx.arrays.get(array.name) !== array) return;
+  ctx.arrays.delete(array.name);
+  ctx.emit({ type: 'arrayRemoved', array: array.name });
+}
+
+async function finishLeave(array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
+  if (slot.isTarget) {
+    array.process?.stop(new Error(`the target ${String(slot.name)} left`));
+    await array.processEnded;
+    if (slot.descriptor !== null) await release(slot, absence);
+    return;
+  }
+  try {
+    await array.leaveRecorded();
+  } finally {
+    await release(slot, absence);
+  }
+}
+
+async function release(slot: Slot, absence: SlotAbsence): Promise<void> {
+  await slot.whenDrained();
+  slot.empty(absence);
+}
+
+/** A member of an array that is not up yet: the slot waits again, for the same uuid. */
+function releaseWaiting(array: RaidArray, slot: Slot): void {
+  const isCreated = !array.isAssembled;
+  closeMember(slot);
+  slot.name = null;
+  slot.awaitedName = null;
+  if (isCreated && array.slots.every(({ descriptor }) => descriptor === null)) array.blockSize = 0;
+}

@@ -1,0 +1,45 @@
+import type { Bdev } from '@raidkit/bdev';
+import { BdevError } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import { RaidError } from './errors.js';
+import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseSuperblock, takeSizes } from './join.js';
+import { bringOnline } from './online.js';
+import { startRebuild } from './rebuild.js';
+
+/** Puts a device into an empty slot. Resolves when it is a member: current if the array was not up, else being rebuilt. */
+export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
+  if (array.process !== null) {
+    const message = `array ${array.name}: a ${array.process.type} is running; add ${bdev.name} when it has ended`;
+    throw new RaidError('ERR_RAID_BUSY', 1, message);
+  }
+  const empty = array.slots.filter(({ descriptor }) => descriptor === null);
+  // A former member goes back to its place.
+  const slot = empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
+  if (slot === undefined || array.state === 'offline' || array.isStarting || array.isDeleting) {
+    const why = slot === undefined ? 'has no empty slot' : `is ${array.isStarting ? 'starting' : array.state}`;
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} ${why}: ${bdev.name} cannot be added`);
+  }
+  openMember(ctx, array, slot, bdev);
+  try {
+    checkBlockSize(array, bdev);
+    await refuseSuperblock(ctx, array, slot, array.uuid);
+    if (array.state === 'configuring') {
+      takeSizes(array, slot, bdev);
+    } else {
+      const dataOffset = chooseDataOffset(array, bdev);
+      if (bdev.numBlocks < dataOffset + slot.dataSize) {
+        const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${dataOffset + slot.dataSize} are needed`;
+        throw new RaidError('ERR_RAID_MEMBER', 22, message);
+      }
+      slot.dataOffset = dataOffset;
+      startRebuild(ctx, array, slot);
+      adopt(slot, bdev);
+    }
+  } catch (error) {
+    closeMember(slot);
+    throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
+  }
+  ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });
+  if (array.state === 'configuring' && array.numDiscovered >= array.numOperational) await bringOnline(ctx, array);
+}

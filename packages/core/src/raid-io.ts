@@ -1,0 +1,151 @@
+import { IoType, RangeLock, Status } from '@raidkit/bdev';
+import type { BdevIo, IoOwner } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+
+/** Who asked core for an I/O of its own, and is told when it is done. */
+export interface RaidIoOwner {
+  onRaidIoDone(io: RaidIo): void;
+}
+
+/**
+ * One request to a level. Pooled, and of one shape. The level sends parts to members and ends the request with
+ * {@link complete}, or lets {@link partDone} do it.
+ */
+export class RaidIo implements IoOwner {
+  // The request.
+  type: IoType = IoType.Read;
+  flags = 0;
+  offsetBlocks = 0;
+  numBlocks = 0;
+  addr = -1;
+  /** For a reconstruct request: the slot whose contents are wanted. */
+  slot = -1;
+
+  // The level's scratch: as it left them; set what you use.
+  phase = 0;
+  a = 0;
+  b = 0;
+  c = 0;
+  levelContext: object | null = null;
+  /** For the level's own range locks; granted later, it calls `onGranted`. */
+  readonly lock: RangeLock;
+  /** Set before `locks.acquire(io.lock)`: what to do when the lock is granted later. */
+  onGranted: ((io: RaidIo) => void) | null = null;
+
+  /** Parts in flight. */
+  partsLeft = 0;
+  /** Parts that succeeded, of those that {@link countPart} counted. */
+  partsDone = 0;
+  /** Slots of parts that failed, as {@link countPart} counted them. */
+  readonly failedSlots: number[] = [];
+  /** The first bad status of a part. */
+  partStatus: Status = Status.Ok;
+
+  // Core's own.
+  array: RaidArray | null = null;
+  parent: BdevIo | null = null;
+  owner: RaidIoOwner | null = null;
+  /** Lies below the offset of the running process: its target counts as a member. */
+  isBelowProcess = false;
+  status: Status = Status.Ok;
+
+  constructor() {
+    this.lock = new RangeLock(() => {
+      const { onGranted } = this;
+      this.onGranted = null;
+      onGranted?.(this);
+    });
+  }
+
+  /** Whether the slot has a member that this request reads from or writes to. */
+  hasMember(slot: number): boolean {
+    const array = this.array;
+    return array !== null && this.slot !== slot && array.isMemberFor(this, slot);
+  }
+
+  /**
+   * Sends a part to the slot's member: `offsetBlocks` within its data area, data at `addr` (-1 for none). The request's
+   * flags go with a write. A member that is gone answers ENODEV.
+   */
+  submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
+    this.partsLeft++;
+    this.#array().submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+  }
+
+  /**
+   * Counts a part that is done, and at the last one ends the request with {@link settle}. What most levels do with all parts
+   * of a write.
+   */
+  partDone(part: BdevIo): void {
+    if (this.countPart(part)) this.settle();
+  }
+
+  /** Counts a part that is done; true if it was the last one in flight. */
+  countPart(part: BdevIo): boolean {
+    this.partsLeft--;
+    if (part.status === Status.Ok) {
+      this.partsDone++;
+    } else {
+      if (this.partStatus === Status.Ok) this.partStatus = part.status;
+      this.failedSlots.push(part.tag);
+    }
+    return this.partsLeft === 0;
+  }
+
+  /**
+   * Ends the request as the counted parts say. A write, unmap or write zeroes that missed members succeeds if the array can
+   * do without them: they are failed, and it is acknowledged when the survivors' metadata says so.
+   */
+  settle(): void {
+    this.#array().settle(this);
+  }
+
+  /** Ends the request; it belongs to core again. Exactly once, and with no part in flight. */
+  complete(status: Status): void {
+    this.#array().onLevelDone(this, status);
+  }
+
+  /** For the bdev layer. */
+  onIoDone(part: BdevIo): void {
+    this.#array().onPartDone(this, part);
+  }
+
+  #array(): RaidArray {
+    if (this.array === null) throw new Error('a RAID I/O was used after its end');
+    return this.array;
+  }
+}
+
+/** Idle RAID I/O objects. */
+export class RaidIoPool {
+  readonly #free: RaidIo[] = [];
+  made = 0;
+
+  get(): RaidIo {
+    const io = this.#free.pop();
+    if (io !== undefined) return io;
+    this.made++;
+    return new RaidIo();
+  }
+
+  put(io: RaidIo): void {
+    io.flags = 0;
+    io.addr = -1;
+    io.slot = -1;
+    io.phase = 0;
+    io.levelContext = null;
+    io.partsLeft = 0;
+    io.partsDone = 0;
+    io.failedSlots.length = 0;
+    io.partStatus = Status.Ok;
+    io.array = null;
+    io.parent = null;
+    io.owner = null;
+    io.isBelowProcess = false;
+    this.#free.push(io);
+  }
+
+  get outstanding(): number {
+    return this.made - this.#free.length;
+  }
+}

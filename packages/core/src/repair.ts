@@ -1,0 +1,118 @@
+import { BlockClient, BdevError, Status } from '@raidkit/bdev';
+import type { Bdev, QuiesceRange } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import { reconstructInto } from './reconstruct.js';
+import type { Slot } from './slot.js';
+
+/** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
+const queueLimit = 64;
+
+interface Wish {
+  slot: number;
+  offsetBlocks: number;
+  numBlocks: number;
+}
+
+/**
+ * Rewrites blocks that a member could not read with what redundancy says, and reads them back. One at a time, with the
+ * stripes quiesced, so that no write is overtaken. A member that cannot be rewritten is failed, if the array can do without.
+ */
+export class MemberRepair {
+  readonly #array: RaidArray;
+  readonly #queue: Wish[] = [];
+  #work: Promise<void> | null = null;
+  #isStopped = false;
+
+  constructor(array: RaidArray) {
+    this.#array = array;
+  }
+
+  request(slot: number, offsetBlocks: number, numBlocks: number): void {
+    const isKnown = this.#queue.some((wish) => wish.slot === slot && wish.offsetBlocks === offsetBlocks);
+    if (this.#isStopped || isKnown || this.#queue.length >= queueLimit) return;
+    this.#queue.push({ slot, offsetBlocks, numBlocks });
+    this.#work ??= this.#run().finally(() => {
+      this.#work = null;
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#queue.length = 0;
+    await this.#work;
+  }
+
+  async #run(): Promise<void> {
+    for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift()) {
+      try {
+        await this.#rewrite(wish);
+      } catch (error) {
+        const slot = this.#array.slots[wish.slot];
+        this.#array.log.warn({ ...this.#array.logFields(slot), err: error }, 'unreadable blocks could not be rewritten');
+      }
+    }
+  }
+
+  async #rewrite({ slot: index, offsetBlocks, numBlocks }: Wish): Promise<void> {
+    const array = this.#array;
+    const { bdev } = array;
+    const slot = array.slots[index];
+    const stripe = array.level?.geometry.stripe;
+    if (bdev === null || stripe === undefined || slot === undefined || hasLeft(slot)) return;
+    if (slot.descriptor === null) return;
+    const first = Math.floor(offsetBlocks / stripe.memberBlocks);
+    const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
+    const client = new BlockClient(slot.descriptor);
+    const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);
+    try {
+      const data = await readReconstructed(array, index, offsetBlocks, numBlocks);
+      if (hasLeft(slot)) return;
+      slot.partsInFlight++;
+      try {
+        await client.write(slot.dataOffset + offsetBlocks, data);
+        const again = await client.read(slot.dataOffset + offsetBlocks, numBlocks);
+        if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks read back differently');
+        slot.errors.repaired += numBlocks;
+        const fields = { ...array.logFields(slot), block: slot.dataOffset + offsetBlocks, blocks: numBlocks };
+        array.log.info(fields, 'unreadable blocks were rewritten from redundancy');
+      } catch (error) {
+        array.failMember(index, 'unreadable blocks could not be rewritten');
+        throw error;
+      } finally {
+        slot.partEnded();
+      }
+    } finally {
+      bdev.unquiesce(range);
+    }
+  }
+}
+
+/** The slot's member is not, or no longer, one that may be repaired. */
+function hasLeft(slot: Slot): boolean {
+  return !slot.isCurrent;
+}
+
+function quiesced(bdev: Bdev, offsetBlocks: number, numBlocks: number): Promise<QuiesceRange> {
+  return new Promise((resolve) => {
+    const range: QuiesceRange = bdev.quiesce(offsetBlocks, numBlocks, () => resolve(range));
+  });
+}
+
+/** What the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */
+async function readReconstructed(array: RaidArray, slot: number, offset: number, count: number): Promise<Uint8Array> {
+  const { buffers } = array.registry;
+  const most = Math.max(1, Math.floor(Math.min(buffers.maxBytes, 65_536) / array.blockSize));
+  const data = new Uint8Array(count * array.blockSize);
+  for (let done = 0; done < count; done += most) {
+    const now = Math.min(most, count - done);
+    const addr = buffers.get(now * array.blockSize);
+    if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${array.name}: no buffer for a repair`);
+    try {
+      await reconstructInto(array, slot, offset + done, now, addr);
+      data.set(array.memory.u8.subarray(addr, addr + now * array.blockSize), done * array.blockSize);
+    } finally {
+      buffers.put(addr);
+    }
+  }
+  return data;
+}

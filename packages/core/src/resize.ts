@@ -1,0 +1,61 @@
+import { BlockClient } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import type { Slot } from './slot.js';
+
+/** Zeros are written to a grown member in pieces of this many bytes, so that others get their turn. */
+const zeroBytes = 8 * 1024 * 1024;
+
+/** A member has a new size: the array grows if all of them have room. Runs by itself; one at a time for an array. */
+export function onMemberResized(ctx: RaidContext, array: RaidArray): void {
+  const before = array.resizing;
+  array.resizing = before
+    .then(() => grow(ctx, array))
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(), err: error }, 'the array could not be resized');
+    });
+}
+
+async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
+  const { level, bdev } = array;
+  if (array.state !== 'online' || bdev === null || level?.resize === undefined) return;
+  const capacities = array.slots.map((slot) => {
+    if (slot.descriptor === null) return slot.dataSize;
+    return slot.descriptor.bdev.numBlocks - slot.dataOffset;
+  });
+  for (const [index, slot] of array.slots.entries()) {
+    if ((capacities[index] ?? 0) < slot.dataSize) {
+      array.log.error(array.logFields(slot), 'the member shrank below its data: the array keeps its size, I/O past the end fails');
+      return;
+    }
+  }
+  const oldSizes = array.slots.map(({ dataSize }) => dataSize);
+  const oldBlocks = array.numBlocks;
+  // Redundancy must agree with the data in the new part too: zeros do, at every level.
+  if (array.module.manifest.redundant) await zeroNewParts(array, oldSizes, capacities);
+  const geometry = level.resize(capacities);
+  if (geometry === null || geometry.numBlocks <= oldBlocks) return;
+  array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
+  await array.metadata.update();
+  bdev.resize(geometry.numBlocks);
+  array.log.info({ ...array.logFields(), from: oldBlocks, to: geometry.numBlocks }, 'the array has grown');
+  ctx.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
+}
+
+async function zeroNewParts(array: RaidArray, oldSizes: number[], capacities: number[]): Promise<void> {
+  const end = Math.min(...capacities);
+  await Promise.all(array.slots.map((slot, index) => zeroMember(array, slot, oldSizes[index] ?? 0, end)));
+}
+
+async function zeroMember(array: RaidArray, slot: Slot, start: number, end: number): Promise<void> {
+  const step = zeroBytes / array.blockSize;
+  slot.partsInFlight++;
+  try {
+    for (let at = start; at < end; at += step) {
+      if (slot.descriptor === null || slot.isLeaving) return;
+      await new BlockClient(slot.descriptor).writeZeroes(slot.dataOffset + at, Math.min(step, end - at));
+    }
+  } finally {
+    slot.partEnded();
+  }
+}

@@ -1,0 +1,91 @@
+import type { BdevDescriptor } from '@raidkit/bdev';
+import { nullUuid } from './store.js';
+
+/** Why a slot has no current member. */
+export type SlotAbsence = 'missing' | 'failed';
+
+/** Errors of a slot's member, counted since the array was assembled. */
+export interface SlotErrors {
+  read: number;
+  write: number;
+  /** Blocks that could not be read and were rewritten from redundancy. */
+  repaired: number;
+}
+
+/** A member's place in an array. */
+export class Slot {
+  readonly index: number;
+  /** The member bdev's name; null for an empty slot. */
+  name: string | null;
+  /** The member bdev's uuid, or that of the member that is waited for; the null uuid for an empty slot. */
+  uuid: string = nullUuid;
+  /** A device of this name is taken while the array is being put together. */
+  awaitedName: string | null;
+  /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
+  recordedUuid: string = nullUuid;
+  /** Open and claimed while a member is there. */
+  descriptor: BdevDescriptor | null = null;
+  dataOffset = 0;
+  dataSize = 0;
+  /** The member is there, with its sizes known; I/O may go to it. */
+  isConfigured = false;
+  /** Being filled by the running rebuild: current only below the process offset. */
+  isTarget = false;
+  /** Out of the array, or on its way: no new I/O. The descriptor lives on until the last part is done. */
+  isLeaving = false;
+  /** What the superblock says of an empty slot. */
+  absence: SlotAbsence = 'missing';
+  /** The name and uuid that the last member had, for people. */
+  lastMember: { name: string; uuid: string } | null = null;
+  readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
+  /** I/O of the array in flight on the member. */
+  partsInFlight = 0;
+  readBlocksInFlight = 0;
+  onDrained: (() => void) | null = null;
+
+  constructor(index: number, name: string | null) {
+    this.index = index;
+    this.name = name;
+    this.awaitedName = name;
+  }
+
+  /** The member is part of the array's current state: it may be read anywhere. */
+  get isCurrent(): boolean {
+    return this.isConfigured && !this.isTarget && !this.isLeaving;
+  }
+
+  /** Blocks from the data offset to the end of the member. */
+  get capacity(): number {
+    return this.descriptor === null ? this.dataSize : this.descriptor.bdev.numBlocks - this.dataOffset;
+  }
+
+  /** Resolves when none of the array's I/O is in flight on the member. */
+  whenDrained(): Promise<void> {
+    if (this.partsInFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.onDrained = resolve;
+    });
+  }
+
+  /** One of the array's I/O on the member is done. */
+  partEnded(): void {
+    this.partsInFlight--;
+    if (this.partsInFlight > 0 || this.onDrained === null) return;
+    const { onDrained } = this;
+    this.onDrained = null;
+    onDrained();
+  }
+
+  /** The member is gone for good; its sizes stay for a successor. */
+  empty(absence: SlotAbsence): void {
+    if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };
+    this.name = null;
+    this.uuid = nullUuid;
+    this.absence = absence;
+    this.isConfigured = false;
+    this.isTarget = false;
+    this.isLeaving = false;
+    this.descriptor?.close();
+    this.descriptor = null;
+  }
+}

@@ -1,0 +1,11 @@
+export { BufferMemory, MAX_MEMORY_BYTES, PAGE_BYTES } from './memory.js';
+export type { BufferMemoryOptions } from './memory.js';
+export { BufferMemoryError } from './error.js';
+export type { BufferMemoryErrorCode } from './error.js';
+export { BufferPool } from './pool.js';
+export type { BufferPoolOptions } from './pool.js';
+export { SizeClassPool } from './size-class-pool.js';
+export type { BufferWaiter, SizeClass, SizeClassPoolOptions } from './size-class-pool.js';
+export type { AddressList, KernelImplementation, ParityKernels } from './kernels.js';
+export type { PinWatcher } from './region-map.js';
+export type { WasmMemory } from './webassembly.js';

@@ -1,0 +1,177 @@
+import { BufferMemoryError } from './error.js';
+import { type BufferMemory, PAGE_BYTES } from './memory.js';
+
+export interface BufferPoolOptions {
+  /** Size of each slot's data area, in bytes. */
+  slotBytes: number;
+  count: number;
+  /** Room directly before each data area, so that a header and its payload lie together. Default 0. */
+  headerBytes?: number;
+  /** Called after each slot that became free, be it at `put` or at the unpin that a `put` waited for. */
+  onFree?: () => void;
+}
+
+const SlotState = {
+  /** On the free stack. */
+  Free: 0,
+  /** With a user. */
+  Out: 1,
+  /** Put by its user while pinned. */
+  Held: 2,
+} as const;
+
+/**
+ * Equal slots with page-aligned data areas. A slot's address is that of its data area; its header, if any, ends there.
+ * Taking and giving back cost O(1) and allocate nothing. Contents are undefined when a slot is taken.
+ */
+export class BufferPool {
+  readonly slotBytes: number;
+  readonly count: number;
+  readonly headerBytes: number;
+
+  readonly #memory: BufferMemory;
+  readonly #regionAddr: number;
+  readonly #firstAddr: number;
+  readonly #strideBytes: number;
+  readonly #state: Uint8Array;
+  readonly #pins: Uint32Array;
+  /** Indices of free slots; the last put is the next taken, while its lines are warm. */
+  readonly #free: Uint32Array;
+  readonly #onFree: (() => void) | undefined;
+  #available: number;
+  #isClosed = false;
+
+  /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY when the memory has no room. */
+  constructor(memory: BufferMemory, options: BufferPoolOptions) {
+    const { slotBytes, count, headerBytes = 0, onFree } = options;
+    requireInteger('slotBytes', slotBytes, 1);
+    requireInteger('count', count, 1);
+    requireInteger('headerBytes', headerBytes, 0);
+    const leadBytes = roundUpToPage(headerBytes);
+    this.#strideBytes = roundUpToPage(headerBytes + slotBytes);
+    const wantedBytes = leadBytes + count * this.#strideBytes;
+    const freeBytes = memory.freeBytes;
+    this.#regionAddr = memory.allocRegion(wantedBytes);
+    if (this.#regionAddr < 0) {
+      throw new BufferMemoryError(
+        'ERR_BUFFER_MEMORY',
+        `a pool of ${count} buffers of ${slotBytes} bytes needs ${wantedBytes} bytes in one piece; ` +
+          `${freeBytes} of ${memory.bytes} bytes of buffer memory are free`,
+      );
+    }
+    this.slotBytes = slotBytes;
+    this.count = count;
+    this.headerBytes = headerBytes;
+    this.#memory = memory;
+    this.#firstAddr = this.#regionAddr + leadBytes;
+    this.#state = new Uint8Array(count);
+    this.#pins = new Uint32Array(count);
+    this.#free = Uint32Array.from({ length: count }, (_, i) => count - 1 - i);
+    this.#onFree = onFree;
+    this.#available = count;
+    memory.watchPins(this.#regionAddr, {
+      onPin: (addr) => this.#pin(addr),
+      onUnpin: (addr) => this.#unpin(addr),
+    });
+  }
+
+  /** Slots that `get` can still give. */
+  get available(): number {
+    return this.#available;
+  }
+
+  /** The address of a slot's data area, or -1 when all are out or the pool is closed. */
+  get(): number {
+    if (this.#available === 0 || this.#isClosed) return -1;
+    const index = this.#free[--this.#available] ?? 0;
+    this.#state[index] = SlotState.Out;
+    return this.#firstAddr + index * this.#strideBytes;
+  }
+
+  /** Gives a slot back, by the address that `get` returned. A pinned slot becomes available at its last unpin. */
+  put(addr: number): void {
+    const offsetBytes = addr - this.#firstAddr;
+    const index = Math.floor(offsetBytes / this.#strideBytes);
+    // Written so that NaN fails.
+    if (!(index >= 0 && index < this.count && index * this.#strideBytes === offsetBytes)) {
+      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not a buffer of this pool of ${this.count} x ${this.slotBytes} bytes`);
+    }
+    if (this.#state[index] !== SlotState.Out) {
+      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was put twice`);
+    }
+    if (this.#pins[index] === 0) this.#release(index);
+    else this.#state[index] = SlotState.Held;
+  }
+
+  /** Whether `addr` lies among this pool's slots. */
+  contains(addr: number): boolean {
+    return addr >= this.#firstAddr && addr < this.#firstAddr + this.count * this.#strideBytes;
+  }
+
+  /** Throws if a slot is out without a pin: its user would go on using memory that is no longer its own. */
+  assertClosable(): void {
+    for (let index = 0; index < this.count; index++) {
+      if (this.#state[index] === SlotState.Out && this.#pins[index] === 0) {
+        throw new BufferMemoryError(
+          'ERR_BUFFER_MISUSE',
+          `the pool of ${this.count} x ${this.slotBytes} bytes cannot close: the buffer at address ${this.#firstAddr + index * this.#strideBytes} is in use`,
+        );
+      }
+    }
+  }
+
+  /**
+   * Gives the region back, at once or when the last pinned slot has come back; from now on `get` returns -1. Throws while
+   * slots are out that are not pinned. A second call does nothing.
+   */
+  close(): void {
+    if (this.#isClosed) return;
+    this.assertClosable();
+    this.#isClosed = true;
+    this.#freeRegionIfDone();
+  }
+
+  #pin(addr: number): void {
+    const index = this.#indexContaining(addr);
+    if (index < 0) return;
+    if (this.#state[index] === SlotState.Free) {
+      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} was pinned after its buffer had been put: someone else may be using it`);
+    }
+    this.#pins[index] = (this.#pins[index] ?? 0) + 1;
+  }
+
+  #unpin(addr: number): void {
+    const index = this.#indexContaining(addr);
+    if (index < 0) return;
+    const pins = this.#pins[index] ?? 0;
+    if (pins === 0) throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not pinned`);
+    this.#pins[index] = pins - 1;
+    if (pins === 1 && this.#state[index] === SlotState.Held) this.#release(index);
+  }
+
+  #release(index: number): void {
+    this.#state[index] = SlotState.Free;
+    this.#free[this.#available++] = index;
+    if (this.#isClosed) this.#freeRegionIfDone();
+    else this.#onFree?.();
+  }
+
+  #freeRegionIfDone(): void {
+    if (this.#available === this.count) this.#memory.freeRegion(this.#regionAddr);
+  }
+
+  /** The slot whose header or data contains `addr`; -1 for the slack before the first header. */
+  #indexContaining(addr: number): number {
+    return Math.floor((addr - this.#firstAddr + this.headerBytes) / this.#strideBytes);
+  }
+}
+
+function roundUpToPage(bytes: number): number {
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+}
+
+function requireInteger(name: string, value: number, min: number): void {
+  if (!Number.isSafeInteger(value) || value < min || value > 2 ** 32) {
+    throw new RangeError(`${name} must be an integer from ${min} to 2^32, not ${value}`);
+  }
+}

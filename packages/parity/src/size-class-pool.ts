@@ -1,0 +1,149 @@
+import { BufferMemoryError } from './error.js';
+import type { BufferMemory } from './memory.js';
+import { BufferPool } from './pool.js';
+
+export interface SizeClass {
+  slotBytes: number;
+  count: number;
+}
+
+export interface SizeClassPoolOptions {
+  /** In any order; at least one. */
+  classes: readonly SizeClass[];
+  /** As for BufferPool, in every class. Default 0. */
+  headerBytes?: number;
+}
+
+/** Somebody who waits for a buffer. `bytesWanted` must not change while it waits. */
+export interface BufferWaiter {
+  readonly bytesWanted: number;
+  /**
+   * A buffer of `bytesWanted` can be had: take it with `get` before returning, for the next waiter is asked right after.
+   * Must not throw. May use the pool freely, also wait again.
+   */
+  onBuffer(): void;
+}
+
+/** Buffers of several sizes. `get` takes the smallest size that fits, or a larger one when that is used up. */
+export class SizeClassPool {
+  readonly maxBytes: number;
+
+  /** By rising slot size. */
+  readonly #pools: BufferPool[] = [];
+  /** The first `#waiting` entries are taken, oldest first. It grows but never shrinks, so that waiting allocates nothing. */
+  readonly #waiters: (BufferWaiter | null)[] = [];
+  #waiting = 0;
+  /** While waiters are being served: how many of the queue's first entries the puts so far are owed to. */
+  #servable = 0;
+  #isServing = false;
+
+  /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY, having taken nothing, when the memory has no room. */
+  constructor(memory: BufferMemory, options: SizeClassPoolOptions) {
+    const classes = options.classes.toSorted((a, b) => a.slotBytes - b.slotBytes);
+    const largest = classes.at(-1);
+    if (largest === undefined) throw new RangeError('classes must name at least one size');
+    const onFree = () => this.#serveWaiters();
+    try {
+      for (const { slotBytes, count } of classes) {
+        this.#pools.push(new BufferPool(memory, { slotBytes, count, headerBytes: options.headerBytes ?? 0, onFree }));
+      }
+    } catch (error) {
+      for (const pool of this.#pools) pool.close();
+      throw error;
+    }
+    this.maxBytes = largest.slotBytes;
+  }
+
+  /** The address of a buffer of at least `bytes`; -1 when there is none, or none so large. */
+  get(bytes: number): number {
+    for (const pool of this.#pools) {
+      if (pool.slotBytes < bytes) continue;
+      const addr = pool.get();
+      if (addr >= 0) return addr;
+    }
+    return -1;
+  }
+
+  /** Gives a buffer back, and calls the waiters that it (or what has come back meanwhile) suffices for. */
+  put(addr: number): void {
+    this.#poolOf(addr).put(addr);
+  }
+
+  /** How much the buffer at `addr` holds: at least what was asked for. */
+  slotBytesOf(addr: number): number {
+    return this.#poolOf(addr).slotBytes;
+  }
+
+  /**
+   * Queues `waiter`, after a `get` that failed, until a buffer comes back that suffices for it; then it is taken off the
+   * queue and called, once. The oldest waiter that a returned buffer suffices for goes first, so that a large request does not
+   * hold up the small ones behind it and is not starved by them. A `get` from outside the queue is not held back.
+   */
+  wait(waiter: BufferWaiter): void {
+    if (!(waiter.bytesWanted <= this.maxBytes)) {
+      throw new RangeError(`no buffer of this pool holds ${waiter.bytesWanted} bytes; the largest holds ${this.maxBytes}`);
+    }
+    if (this.#indexOf(waiter) >= 0) throw new BufferMemoryError('ERR_BUFFER_MISUSE', 'this waiter is in the queue already');
+    this.#waiters[this.#waiting++] = waiter;
+  }
+
+  /** Takes `waiter` off the queue; no effect if it is not there. */
+  cancel(waiter: BufferWaiter): void {
+    const index = this.#indexOf(waiter);
+    if (index >= 0) this.#dequeue(index);
+  }
+
+  /** As BufferPool.close, for all sizes or for none. Throws while somebody waits: nobody would ever be called again. */
+  close(): void {
+    if (this.#waiting > 0) throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the pool cannot close: ${this.#waiting} waiters are queued`);
+    for (const pool of this.#pools) pool.assertClosable();
+    for (const pool of this.#pools) pool.close();
+  }
+
+  #poolOf(addr: number): BufferPool {
+    for (const pool of this.#pools) if (pool.contains(addr)) return pool;
+    throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not a buffer of this pool`);
+  }
+
+  #canGet(bytes: number): boolean {
+    for (const pool of this.#pools) if (pool.slotBytes >= bytes && pool.available > 0) return true;
+    return false;
+  }
+
+  /**
+   * A put is owed to those who waited when it happened. One who waits again inside `onBuffer` waits for the next put, and so
+   * cannot keep this loop going; one who was queued before a put inside another's `onBuffer` is not forgotten.
+   */
+  #serveWaiters(): void {
+    this.#servable = this.#waiting;
+    if (this.#isServing || this.#servable === 0) return;
+    this.#isServing = true;
+    try {
+      let index = 0;
+      while (index < this.#servable) {
+        const waiter = this.#waiters[index];
+        if (waiter && this.#canGet(waiter.bytesWanted)) {
+          this.#dequeue(index);
+          waiter.onBuffer();
+          index = 0; // The call may have changed the queue and the pools.
+        } else {
+          index++;
+        }
+      }
+    } finally {
+      this.#isServing = false;
+    }
+  }
+
+  #indexOf(waiter: BufferWaiter): number {
+    for (let index = 0; index < this.#waiting; index++) if (this.#waiters[index] === waiter) return index;
+    return -1;
+  }
+
+  #dequeue(index: number): void {
+    this.#waiting--;
+    if (index < this.#servable) this.#servable--;
+    for (let i = index; i < this.#waiting; i++) this.#waiters[i] = this.#waiters[i + 1] ?? null;
+    this.#waiters[this.#waiting] = null;
+  }
+}

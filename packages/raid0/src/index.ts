@@ -1,0 +1,1 @@
+export { raid0 } from './raid0.js';

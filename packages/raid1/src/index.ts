@@ -1,0 +1,1 @@
+export { raid1 } from './raid1.js';

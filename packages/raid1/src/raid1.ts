@@ -1,0 +1,113 @@
+import { IoType, RangeLocks, Status, raidApiVersion } from '@raidkit/core';
+import type { BdevIo, RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
+
+/** N copies. Reads go where the fewest blocks are being read; writes go everywhere. */
+class Raid1 implements RaidLevel {
+  geometry: RaidGeometry;
+  readonly #raid: RaidView;
+  /** Overlapping writes go one after another: in parallel, two members could end with different winners. */
+  readonly #writes = new RangeLocks();
+
+  constructor(raid: RaidView) {
+    this.#raid = raid;
+    this.geometry = measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
+  }
+
+  submitRwRequest(io: RaidIo): void {
+    if (io.type === IoType.Read) {
+      io.a = 0;
+      this.#readNext(io);
+      return;
+    }
+    this.submitNullPayloadRequest(io);
+  }
+
+  /** Writes of every kind. Unmapping one is writing zeroes that may deallocate, so that all members read the same. */
+  submitNullPayloadRequest(io: RaidIo): void {
+    io.lock.start = io.offsetBlocks;
+    io.lock.end = io.offsetBlocks + io.numBlocks;
+    io.onGranted = this.#writeAll;
+    if (this.#writes.acquire(io.lock)) this.#writeAll(io);
+  }
+
+  submitReconstructRequest(io: RaidIo): void {
+    io.a = 0;
+    this.#readNext(io);
+  }
+
+  onPartDone(io: RaidIo, part: BdevIo): void {
+    if (io.type === IoType.Read) {
+      this.#onReadDone(io, part);
+      return;
+    }
+    if (io.partsLeft === 1) this.#writes.release(io.lock);
+    io.partDone(part);
+  }
+
+  resize(memberCapacities: readonly number[]): RaidGeometry | null {
+    const geometry = measure(memberCapacities);
+    if (geometry.numBlocks <= this.geometry.numBlocks) return null;
+    this.geometry = geometry;
+    return geometry;
+  }
+
+  /** Reads from the best member that has not failed this request yet; `io.failedSlots` has those that did. */
+  #readNext(io: RaidIo): void {
+    let best = -1;
+    let least = Infinity;
+    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
+      if (!io.hasMember(slot) || io.failedSlots.includes(slot)) continue;
+      const load = this.#raid.outstandingReadBlocks(slot);
+      if (load < least) {
+        best = slot;
+        least = load;
+      }
+    }
+    if (best < 0) io.complete(io.partStatus === Status.Ok ? Status.NoDevice : io.partStatus);
+    else io.submitPart(best, IoType.Read, io.offsetBlocks, io.numBlocks, io.addr);
+  }
+
+  readonly #writeAll = (io: RaidIo): void => {
+    const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;
+    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
+      if (io.hasMember(slot)) io.submitPart(slot, type, io.offsetBlocks, io.numBlocks, io.addr);
+    }
+    if (io.partsLeft > 0) return;
+    this.#writes.release(io.lock);
+    io.complete(Status.NoDevice);
+  };
+
+  #onReadDone(io: RaidIo, part: BdevIo): void {
+    io.partsLeft--;
+    if (part.status !== Status.Ok) {
+      if (io.partStatus === Status.Ok) io.partStatus = part.status;
+      io.failedSlots.push(part.tag);
+      this.#readNext(io);
+      return;
+    }
+    // Those that could not read it are given the data again.
+    if (io.slot < 0) for (const slot of io.failedSlots) this.#raid.requestRepair(slot, io.offsetBlocks, io.numBlocks);
+    io.complete(Status.Ok);
+  }
+}
+
+function measure(capacities: readonly number[]): RaidGeometry {
+  const numBlocks = Math.min(...capacities);
+  return {
+    numBlocks,
+    memberBlocks: capacities.map(() => numBlocks),
+    stripe: { arrayBlocks: 1, memberBlocks: 1 },
+  };
+}
+
+/** The raid1 level, with SPDK's layout: arrays interchange. */
+export const raid1: RaidModule = {
+  level: 'raid1',
+  aliases: ['1'],
+  code: 1,
+  apiVersion: raidApiVersion,
+  manifest: { stripSize: 'none', redundant: true, nullPayload: true, resize: true },
+  baseBdevsMin: 2,
+  baseBdevsConstraint: { minOperational: 1 },
+  start: (raid) => new Raid1(raid),
+};

@@ -1,0 +1,1 @@
+export { raid5f } from './raid5f.js';

@@ -1,0 +1,113 @@
+import { IoType, Status } from '@raidkit/core';
+import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
+import type { DoubtfulRanges } from './doubtful-ranges.js';
+import { Phase } from './phase.js';
+import { opOf } from './stripe-buffers.js';
+import type { StripeBuffers } from './stripe-buffers.js';
+
+/**
+ * Works out what one member holds from all the others: their exclusive or. The others' blocks must belong together, so no
+ * write may be under way in these columns: they are locked (shared), or quiesced by core.
+ */
+export class Reconstruction {
+  readonly #raid: RaidView;
+  readonly #columns: RangeLocks;
+  readonly #buffers: StripeBuffers;
+  readonly #doubtful: DoubtfulRanges;
+  readonly #sources: Uint32Array;
+
+  constructor(raid: RaidView, columns: RangeLocks, buffers: StripeBuffers, doubtful: DoubtfulRanges) {
+    this.#raid = raid;
+    this.#columns = columns;
+    this.#buffers = buffers;
+    this.#doubtful = doubtful;
+    this.#sources = new Uint32Array(raid.numSlots);
+  }
+
+  /** Fills `io.addr` with `io.numBlocks` blocks of the slot from member block `offset` on, and completes the request. */
+  run(io: RaidIo, slot: number, offset: number, mustLock: boolean): void {
+    io.phase = Phase.Reconstruct;
+    io.a = slot;
+    io.b = offset;
+    io.lock.start = offset;
+    io.lock.end = offset + io.numBlocks;
+    io.lock.isShared = true;
+    io.onGranted = this.#begin;
+    if (!mustLock || this.#columns.acquire(io.lock)) this.#begin(io);
+  }
+
+  onPartDone(io: RaidIo, part: BdevIo): void {
+    io.partsLeft--;
+    if (part.status !== Status.Ok) {
+      io.partStatus = part.status;
+      opOf(io).unreadable.push(part.tag);
+    }
+    if (io.partsLeft > 0) return;
+    const op = opOf(io);
+    if (op.unreadable.length > 0) {
+      this.#end(io, Status.IoError);
+      return;
+    }
+    const { blockSize, numSlots, memory } = this.#raid;
+    memory.kernels.xor(this.#destination(io), this.#gather(io), numSlots - 1, (op.c1 - op.c0) * blockSize);
+    this.#next(io);
+  }
+
+  readonly #begin = (io: RaidIo): void => {
+    if (this.#doubtful.overlaps(io.b, io.b + io.numBlocks)) {
+      this.#end(io, Status.IoError);
+      return;
+    }
+    io.onGranted = this.#begin;
+    const op = this.#buffers.take(io);
+    if (op === null) return;
+    op.c1 = 0;
+    this.#next(io);
+  };
+
+  /** Reads the next slice of all other members: the first straight to where the result goes, the rest into buffers. */
+  #next(io: RaidIo): void {
+    const op = opOf(io);
+    op.c0 = op.c1;
+    if (op.c0 === io.numBlocks) {
+      this.#end(io, Status.Ok);
+      return;
+    }
+    op.c1 = Math.min(io.numBlocks, op.c0 + this.#buffers.sliceBlocks);
+    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
+      if (slot !== io.a && !io.hasMember(slot)) {
+        this.#end(io, Status.IoError);
+        return;
+      }
+    }
+    this.#gather(io);
+    let source = 0;
+    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
+      if (slot === io.a) continue;
+      io.submitPart(slot, IoType.Read, io.b + op.c0, op.c1 - op.c0, this.#sources[source] ?? 0);
+      source++;
+    }
+  }
+
+  #destination(io: RaidIo): number {
+    return io.addr + opOf(io).c0 * this.#raid.blockSize;
+  }
+
+  #gather(io: RaidIo): Uint32Array {
+    const { addr } = opOf(io);
+    this.#sources[0] = this.#destination(io);
+    for (let source = 1; source < this.#sources.length - 1; source++) {
+      this.#sources[source] = addr + source * this.#buffers.sliceBytes;
+    }
+    return this.#sources;
+  }
+
+  #end(io: RaidIo, status: Status): void {
+    this.#buffers.give(io);
+    if (io.lock.isHeld) this.#columns.release(io.lock);
+    io.lock.isShared = false;
+    // A member that could not read what redundancy still knows is given it again.
+    if (status === Status.Ok && io.slot < 0 && io.hasMember(io.a)) this.#raid.requestRepair(io.a, io.b, io.numBlocks);
+    io.complete(status);
+  }
+}

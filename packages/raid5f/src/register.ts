@@ -1,0 +1,4 @@
+import { globalRegistry } from '@raidkit/core';
+import { raid5f } from './raid5f.js';
+
+globalRegistry().register(raid5f);

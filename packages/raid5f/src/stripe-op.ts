@@ -1,0 +1,42 @@
+import type { RaidIo } from '@raidkit/core';
+
+/** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
+export const ParityMode = {
+  /** All of its data is new: nothing is read. */
+  Full: 0,
+  /** From the new data and the chunks that are not written. */
+  ReconstructWrite: 1,
+  /** From the old parity, the old data and the new data. */
+  ReadModifyWrite: 2,
+  /** The parity's member is missing. */
+  None: 3,
+} as const;
+export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
+
+/** A request at work on stripes, with its buffers. Pooled: as many as there are buffers. */
+export class StripeOp {
+  /** Address of its buffers, one slice a member. */
+  readonly addr: number;
+  io: RaidIo | null = null;
+
+  // The rectangle that is being worked on: columns [c0, c1) of a strip, chunks [first, last].
+  stripe = 0;
+  c0 = 0;
+  c1 = 0;
+  first = 0;
+  last = 0;
+  mode: ParityMode = ParityMode.Full;
+  /** The other way to make the parity has failed to read. */
+  isSecondTry = false;
+  /** Slots that could not be read. */
+  readonly unreadable: number[] = [];
+
+  /** Array block up to which the request is done. */
+  doneTo = 0;
+  /** Column of the current stripe up to which the request is done. */
+  column = 0;
+
+  constructor(addr: number) {
+    this.addr = addr;
+  }
+}

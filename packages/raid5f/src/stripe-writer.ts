@@ -1,0 +1,314 @@
+import { IoType, Status } from '@raidkit/core';
+import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
+import type { DoubtfulRanges } from './doubtful-ranges.js';
+import { Phase } from './phase.js';
+import { opOf } from './stripe-buffers.js';
+import type { StripeBuffers } from './stripe-buffers.js';
+import type { StripeMap } from './stripe-map.js';
+import { ParityMode } from './stripe-op.js';
+import type { StripeOp } from './stripe-op.js';
+
+/**
+ * Writes data with its parity. A request is cut into rectangles, each a run of chunks over a run of columns that the request
+ * covers wholly, and these are worked on one after another, with the request's columns locked throughout. For each: read
+ * what the new parity needs, compute it, write data and parity side by side.
+ */
+export class StripeWriter {
+  readonly #raid: RaidView;
+  readonly #map: StripeMap;
+  readonly #columns: RangeLocks;
+  readonly #buffers: StripeBuffers;
+  readonly #doubtful: DoubtfulRanges;
+  readonly #sources: Uint32Array;
+
+  constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers, doubtful: DoubtfulRanges) {
+    this.#raid = raid;
+    this.#map = map;
+    this.#columns = columns;
+    this.#buffers = buffers;
+    this.#doubtful = doubtful;
+    this.#sources = new Uint32Array(2 * map.members);
+  }
+
+  /** A write within one stripe, or an unmap or write zeroes of any range. */
+  start(io: RaidIo): void {
+    const { strip } = this.#map;
+    const end = io.offsetBlocks + io.numBlocks;
+    const firstStripe = this.#map.stripeOf(io.offsetBlocks);
+    const lastStripe = this.#map.stripeOf(end - 1);
+    const from = io.offsetBlocks - firstStripe * this.#map.stripeBlocks;
+    const isInOneChunk = Math.floor(from / strip) === Math.floor((from + io.numBlocks - 1) / strip);
+    const column = from % strip;
+    io.lock.start = firstStripe * strip + (isInOneChunk ? column : 0);
+    io.lock.end = isInOneChunk ? io.lock.start + io.numBlocks : (lastStripe + 1) * strip;
+    io.lock.isShared = false;
+    io.onGranted = this.#begin;
+    if (this.#columns.acquire(io.lock)) this.#begin(io);
+  }
+
+  onPartDone(io: RaidIo, part: BdevIo): void {
+    if (io.phase === Phase.PreRead) {
+      io.partsLeft--;
+      if (part.status !== Status.Ok) opOf(io).unreadable.push(part.tag);
+      if (io.partsLeft === 0) this.#onPreReadDone(io);
+      return;
+    }
+    if (io.countPart(part)) this.#onWritten(io);
+  }
+
+  readonly #begin = (io: RaidIo): void => {
+    io.onGranted = this.#begin;
+    const op = this.#buffers.take(io);
+    if (op === null) return;
+    op.doneTo = io.offsetBlocks;
+    op.column = 0;
+    this.#next(io, op);
+  };
+
+  #next(io: RaidIo, op: StripeOp): void {
+    const { stripeBlocks } = this.#map;
+    const end = io.offsetBlocks + io.numBlocks;
+    if (op.doneTo >= end) {
+      this.#end(io);
+      return;
+    }
+    const isAligned = op.doneTo % stripeBlocks === 0;
+    if (io.type !== IoType.Write && isAligned && end - op.doneTo >= stripeBlocks) {
+      this.#zeroStripes(io, op, op.doneTo / stripeBlocks, Math.floor(end / stripeBlocks));
+      return;
+    }
+    const stripeEnd = Math.min(end, (this.#map.stripeOf(op.doneTo) + 1) * stripeBlocks);
+    if (io.type === IoType.Unmap || !this.#nextRectangle(io, op, stripeEnd)) {
+      // The ragged ends of an unmap keep their contents; and a stripe without a rectangle left is done.
+      op.doneTo = stripeEnd;
+      op.column = 0;
+      this.#next(io, op);
+      return;
+    }
+    op.isSecondTry = false;
+    op.unreadable.length = 0;
+    this.#chooseMode(io, op);
+  }
+
+  /** Sets the operation's rectangle to the next one of the stripe that holds `op.doneTo`; false if there is none left. */
+  #nextRectangle(io: RaidIo, op: StripeOp, stripeEnd: number): boolean {
+    const { strip, stripeBlocks } = this.#map;
+    op.stripe = this.#map.stripeOf(op.doneTo);
+    const from = op.doneTo - op.stripe * stripeBlocks;
+    const to = stripeEnd - op.stripe * stripeBlocks;
+    const firstChunk = Math.floor(from / strip);
+    const lastChunk = Math.floor((to - 1) / strip);
+    // The first chunk is covered from column a on, the last one up to column b, those between wholly.
+    const a = from - firstChunk * strip;
+    const b = to - lastChunk * strip;
+    for (;;) {
+      const c0 = firstChunk === lastChunk ? Math.max(op.column, a) : op.column;
+      const limit = firstChunk === lastChunk ? b : strip;
+      if (c0 >= limit) return false;
+      let c1 = limit;
+      if (a > c0) c1 = Math.min(c1, a);
+      if (b > c0) c1 = Math.min(c1, b);
+      op.first = c0 >= a ? firstChunk : firstChunk + 1;
+      op.last = c0 < b ? lastChunk : lastChunk - 1;
+      op.c0 = c0;
+      op.c1 = Math.min(c1, c0 + this.#mostColumns(io, op.last - op.first + 1));
+      op.column = op.c1;
+      if (op.first <= op.last) return true;
+      op.column = c1;
+    }
+  }
+
+  /** Columns that fit in the buffers: a slice a member where some are read, all of it for the parity where none is. */
+  #mostColumns(io: RaidIo, chunks: number): number {
+    const { sliceBlocks } = this.#buffers;
+    if (io.type !== IoType.Write) return Math.min(sliceBlocks, Math.floor(this.#raid.memory.zeroBytes / this.#raid.blockSize));
+    return chunks === this.#map.dataChunks ? sliceBlocks * this.#map.members : sliceBlocks;
+  }
+
+  #chooseMode(io: RaidIo, op: StripeOp): void {
+    const { members, dataChunks } = this.#map;
+    let missing = -1;
+    for (let slot = 0; slot < members; slot++) {
+      if (io.hasMember(slot)) continue;
+      if (missing >= 0) {
+        this.#fail(io, Status.NoDevice);
+        return;
+      }
+      missing = slot;
+    }
+    const written = op.last - op.first + 1;
+    const isWritten = missing >= 0 && this.#isWritten(op, missing);
+    if (missing === this.#map.paritySlot(op.stripe)) op.mode = ParityMode.None;
+    else if (written === dataChunks) op.mode = ParityMode.Full;
+    else if (missing >= 0) op.mode = isWritten ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
+    else if (this.#isConsistent(op) && written + 1 < dataChunks - written) op.mode = ParityMode.ReadModifyWrite;
+    else op.mode = ParityMode.ReconstructWrite;
+    this.#preRead(io, op);
+  }
+
+  /** Whether the old parity may be built upon. */
+  #isConsistent(op: StripeOp): boolean {
+    const start = op.stripe * this.#map.strip + op.c0;
+    const count = op.c1 - op.c0;
+    return this.#raid.isInSync(start, count) && !this.#doubtful.overlaps(start, start + count);
+  }
+
+  /** Whether the slot holds one of the chunks that the rectangle writes. */
+  #isWritten(op: StripeOp, slot: number): boolean {
+    const parity = this.#map.paritySlot(op.stripe);
+    if (slot === parity) return false;
+    const chunk = slot < parity ? slot : slot - 1;
+    return chunk >= op.first && chunk <= op.last;
+  }
+
+  /** Reads what the new parity is made from; buffer k of the operation for the k-th slot that is read. */
+  #preRead(io: RaidIo, op: StripeOp): void {
+    io.phase = Phase.PreRead;
+    if (op.mode === ParityMode.Full || op.mode === ParityMode.None) {
+      this.#write(io, op);
+      return;
+    }
+    const parity = this.#map.paritySlot(op.stripe);
+    const memberOffset = op.stripe * this.#map.strip + op.c0;
+    let buffer = 1;
+    io.partsLeft = 1;
+    for (let slot = 0; slot < this.#map.members; slot++) {
+      if (!this.#isPreRead(op, slot)) continue;
+      const addr = slot === parity ? op.addr : op.addr + buffer++ * this.#buffers.sliceBytes;
+      io.submitPart(slot, IoType.Read, memberOffset, op.c1 - op.c0, addr);
+    }
+    if (--io.partsLeft === 0) this.#onPreReadDone(io);
+  }
+
+  #isPreRead(op: StripeOp, slot: number): boolean {
+    if (op.mode === ParityMode.ReadModifyWrite) return slot === this.#map.paritySlot(op.stripe) || this.#isWritten(op, slot);
+    return slot !== this.#map.paritySlot(op.stripe) && !this.#isWritten(op, slot);
+  }
+
+  #onPreReadDone(io: RaidIo): void {
+    const op = opOf(io);
+    if (op.unreadable.length > 0) {
+      this.#tryTheOtherWay(io, op);
+      return;
+    }
+    this.#computeParity(io, op);
+    this.#write(io, op);
+  }
+
+  /** The two ways read different members, so one bad block does not stand in the way of a write. */
+  #tryTheOtherWay(io: RaidIo, op: StripeOp): void {
+    let isComplete = true;
+    for (let slot = 0; slot < this.#map.members; slot++) if (!io.hasMember(slot)) isComplete = false;
+    const other = op.mode === ParityMode.ReadModifyWrite ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
+    const isPossible = isComplete && (other === ParityMode.ReconstructWrite || this.#isConsistent(op));
+    if (op.isSecondTry || !isPossible) {
+      this.#fail(io, Status.IoError);
+      return;
+    }
+    for (const slot of op.unreadable) {
+      // What is about to be written needs no repair.
+      const isStale = this.#isWritten(op, slot) || slot === this.#map.paritySlot(op.stripe);
+      if (!isStale) this.#raid.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
+    }
+    op.isSecondTry = true;
+    op.unreadable.length = 0;
+    op.mode = other;
+    this.#preRead(io, op);
+  }
+
+  #computeParity(io: RaidIo, op: StripeOp): void {
+    const sources = this.#sources;
+    let count = 0;
+    if (op.mode === ParityMode.ReadModifyWrite) sources[count++] = op.addr;
+    let buffer = 1;
+    for (let slot = 0; slot < this.#map.members; slot++) {
+      if (op.mode === ParityMode.Full || slot === this.#map.paritySlot(op.stripe) || !this.#isPreRead(op, slot)) continue;
+      sources[count++] = op.addr + buffer++ * this.#buffers.sliceBytes;
+    }
+    if (io.type === IoType.Write) {
+      for (let chunk = op.first; chunk <= op.last; chunk++) sources[count++] = this.#newData(io, op, chunk);
+    }
+    const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
+    if (count === 0) this.#raid.memory.zero(op.addr, bytes);
+    else this.#raid.memory.kernels.xor(op.addr, sources, count, bytes);
+  }
+
+  #newData(io: RaidIo, op: StripeOp, chunk: number): number {
+    const block = op.stripe * this.#map.stripeBlocks + chunk * this.#map.strip + op.c0;
+    return io.addr + (block - io.offsetBlocks) * this.#raid.blockSize;
+  }
+
+  #write(io: RaidIo, op: StripeOp): void {
+    if (op.mode === ParityMode.Full) this.#computeParity(io, op);
+    io.phase = Phase.Write;
+    const memberOffset = op.stripe * this.#map.strip + op.c0;
+    const count = op.c1 - op.c0;
+    const isZero = io.type !== IoType.Write;
+    io.partsLeft = 1;
+    for (let chunk = op.first; chunk <= op.last; chunk++) {
+      const slot = this.#map.dataSlot(op.stripe, chunk);
+      if (!io.hasMember(slot)) continue;
+      io.submitPart(slot, io.type, memberOffset, count, isZero ? -1 : this.#newData(io, op, chunk));
+    }
+    const parity = this.#map.paritySlot(op.stripe);
+    if (op.mode !== ParityMode.None) io.submitPart(parity, IoType.Write, memberOffset, count, op.addr);
+    if (--io.partsLeft === 0) this.#onWritten(io);
+  }
+
+  /** All chunks of whole stripes, parity too, become zeros: one part a member. */
+  #zeroStripes(io: RaidIo, op: StripeOp, first: number, end: number): void {
+    const { strip, stripeBlocks, members } = this.#map;
+    io.phase = Phase.ZeroStripes;
+    op.doneTo = end * stripeBlocks;
+    op.column = 0;
+    op.stripe = first;
+    op.c0 = 0;
+    op.c1 = (end - first) * strip;
+    op.mode = ParityMode.Full;
+    io.partsLeft = 1;
+    for (let slot = 0; slot < members; slot++) {
+      if (io.hasMember(slot)) io.submitPart(slot, IoType.WriteZeroes, first * strip, op.c1, -1);
+    }
+    if (--io.partsLeft === 0) this.#onWritten(io);
+  }
+
+  /** A rectangle is on the members, or has failed on some: is what they hold still of one piece? */
+  #onWritten(io: RaidIo): void {
+    const op = opOf(io);
+    const start = op.stripe * this.#map.strip + op.c0;
+    const end = start + op.c1 - op.c0;
+    if (io.failedSlots.length === 0) {
+      if (op.mode === ParityMode.Full || op.mode === ParityMode.ReconstructWrite) this.#doubtful.remove(start, end);
+      this.#next(io, op);
+      return;
+    }
+    let lost = 0;
+    for (let slot = 0; slot < this.#map.members; slot++) {
+      if (!io.hasMember(slot) || io.failedSlots.includes(slot)) lost++;
+    }
+    if (lost > 1) {
+      // Data and parity do not belong together any more, and no member can be left out to make them.
+      this.#doubtful.add(start, end);
+      this.#end(io);
+      return;
+    }
+    this.#next(io, op);
+  }
+
+  /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
+  #fail(io: RaidIo, status: Status): void {
+    if (io.failedSlots.length > 0) this.#doubtful.add(io.lock.start, io.lock.end);
+    this.#release(io);
+    io.complete(status);
+  }
+
+  #end(io: RaidIo): void {
+    this.#release(io);
+    io.settle();
+  }
+
+  #release(io: RaidIo): void {
+    this.#buffers.give(io);
+    this.#columns.release(io.lock);
+  }
+}

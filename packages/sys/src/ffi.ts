@@ -1,0 +1,46 @@
+import { createRequire } from 'node:module';
+
+/** A system call by number, with up to six arguments: the result, or a negative errno. */
+export type Syscall = (number: number, a?: number, b?: number, c?: number, d?: number, e?: number, f?: number) => number;
+
+/** What is wanted of a foreign function library. The one place that another library would have to fill. */
+export interface Ffi {
+  /** syscall(2), on the calling thread. */
+  readonly syscall: Syscall;
+  /** The same on a thread of the library's own; `done` is called on the main thread. */
+  syscallAsync(number: number, args: readonly number[], done: (result: number) => void): void;
+  /** Where the memory begins. Valid for as long as the view is alive and its buffer not detached. */
+  addressOf(view: ArrayBufferView | ArrayBuffer): number;
+}
+
+/** The part of koffi 3 that is used. */
+interface Koffi {
+  load(path: null): { func(name: string, result: string, args: string[]): KoffiFunction };
+  errno(): number;
+  address(value: unknown): bigint;
+}
+interface KoffiFunction {
+  (...args: number[]): number;
+  async(...args: [...number[], (error: unknown, result: number) => void]): void;
+}
+
+/** Throws if koffi is not installed or has no binary for this machine. */
+export function loadFfi(): Ffi {
+  const koffi = createRequire(import.meta.url)('koffi') as Koffi;
+  // Node's own C library, whichever that is.
+  const call = koffi.load(null).func('syscall', 'long', ['long', 'long', 'long', 'long', 'long', 'long', 'long']);
+  return {
+    syscall: (number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0) => {
+      const result = call(number, a, b, c, d, e, f);
+      return result === -1 ? -koffi.errno() : result;
+    },
+    syscallAsync: (number, args, done) => {
+      const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = args;
+      call.async(number, a, b, c, d, e, f, (error, result) => {
+        if (error !== null) throw error as Error;
+        done(result === -1 ? -koffi.errno() : result);
+      });
+    },
+    addressOf: (view) => Number(koffi.address(view)),
+  };
+}

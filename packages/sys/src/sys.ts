@@ -1,0 +1,113 @@
+import { FcntlCommand, Ioctl, syscallNumbers } from './constants.js';
+import type { OfdLockType } from './constants.js';
+import type { Ffi } from './ffi.js';
+
+/** What a call that may take long gives when it is done: 0 or more, or a negative errno. */
+export type SysDone = (result: number) => void;
+
+/**
+ * Linux system calls that Node does not offer. Every call answers with its result, 0 or more, or with a negative errno;
+ * none throws for what the kernel says. File offsets and lengths are bytes, below 2^53.
+ *
+ * Calls block the calling thread, except those named `…Async`: they run on threads of the FFI library (as many as the
+ * machine has processors) and may only be used on the main thread.
+ */
+export class Sys {
+  readonly #ffi: Ffi;
+  readonly #numbers: (typeof syscallNumbers)[keyof typeof syscallNumbers];
+  // Arguments in memory; an ArrayBuffer of its own never moves.
+  readonly #words = new BigUint64Array(new ArrayBuffer(64));
+  readonly #view = new DataView(this.#words.buffer);
+  readonly #wordsAddr: number;
+
+  constructor(ffi: Ffi, arch: keyof typeof syscallNumbers) {
+    this.#ffi = ffi;
+    this.#numbers = syscallNumbers[arch];
+    this.#wordsAddr = ffi.addressOf(this.#words);
+  }
+
+  /** The address of the view's first byte; valid while the view is alive and its buffer not detached. */
+  addressOf(view: ArrayBufferView | ArrayBuffer): number {
+    return this.#ffi.addressOf(view);
+  }
+
+  /** ioctl(2) with a number, or an address, as its argument. */
+  ioctl(fd: number, request: number, argument = 0): number {
+    return this.#ffi.syscall(this.#numbers.ioctl, fd, request, argument);
+  }
+
+  /** Size of a block device in bytes. */
+  blockDeviceSize(fd: number): number {
+    const result = this.ioctl(fd, Ioctl.BLKGETSIZE64, this.#wordsAddr);
+    return result < 0 ? result : Number(this.#view.getBigUint64(0, true));
+  }
+
+  /** Logical block size of a block device in bytes: the unit of I/O. */
+  logicalBlockSize(fd: number): number {
+    return this.#intFrom(fd, Ioctl.BLKSSZGET);
+  }
+
+  /** Physical block size of a block device in bytes: the unit of writing without a read. */
+  physicalBlockSize(fd: number): number {
+    return this.#intFrom(fd, Ioctl.BLKPBSZGET);
+  }
+
+  /** 1 if a block device is set read-only, else 0. */
+  isBlockDeviceReadOnly(fd: number): number {
+    return this.#intFrom(fd, Ioctl.BLKROGET);
+  }
+
+  /** BLKDISCARD: what the range reads as afterwards is up to the device. */
+  discardAsync(fd: number, offsetBytes: number, lengthBytes: number, done: SysDone): void {
+    this.#rangeIoctlAsync(fd, Ioctl.BLKDISCARD, offsetBytes, lengthBytes, done);
+  }
+
+  /** BLKZEROOUT: the range of a block device reads as zeros afterwards; the kernel writes them if it must. */
+  zeroOutAsync(fd: number, offsetBytes: number, lengthBytes: number, done: SysDone): void {
+    this.#rangeIoctlAsync(fd, Ioctl.BLKZEROOUT, offsetBytes, lengthBytes, done);
+  }
+
+  /** fallocate(2). `mode` is made of `FallocateMode`. */
+  fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number {
+    return this.#ffi.syscall(this.#numbers.fallocate, fd, mode, offsetBytes, lengthBytes);
+  }
+
+  /** As {@link fallocate}. */
+  fallocateAsync(fd: number, mode: number, offsetBytes: number, lengthBytes: number, done: SysDone): void {
+    this.#ffi.syscallAsync(this.#numbers.fallocate, [fd, mode, offsetBytes, lengthBytes], done);
+  }
+
+  /** flock(2): a lock on the whole file, which belongs to the open file and ends with it. Advisory. */
+  flock(fd: number, operation: number): number {
+    return this.#ffi.syscall(this.#numbers.flock, fd, operation);
+  }
+
+  /** F_OFD_SETLK of fcntl(2): a lock on a range, which belongs to the open file. Length 0 is to the end of the file. Advisory. */
+  ofdLock(fd: number, type: OfdLockType, startBytes = 0, lengthBytes = 0): number {
+    // struct flock: short type, short whence, then at 8, 16 and 24 the 64-bit start and length, and the pid, which must be 0.
+    this.#words.fill(0n);
+    this.#view.setInt16(0, type, true);
+    this.#words[1] = BigInt(startBytes);
+    this.#words[2] = BigInt(lengthBytes);
+    return this.#ffi.syscall(this.#numbers.fcntl, fd, FcntlCommand.OFD_SETLK, this.#wordsAddr);
+  }
+
+  #intFrom(fd: number, request: number): number {
+    this.#words[0] = 0n;
+    const result = this.ioctl(fd, request, this.#wordsAddr);
+    return result < 0 ? result : this.#view.getInt32(0, true);
+  }
+
+  #rangeIoctlAsync(fd: number, request: number, offsetBytes: number, lengthBytes: number, done: SysDone): void {
+    // Its own memory: the call reads it on another thread, at another time.
+    const range = new BigUint64Array(new ArrayBuffer(16));
+    range[0] = BigInt(offsetBytes);
+    range[1] = BigInt(lengthBytes);
+    const args = [fd, request, this.#ffi.addressOf(range)];
+    this.#ffi.syscallAsync(this.#numbers.ioctl, args, (result) => {
+      // Also what keeps the memory alive until now.
+      range.fill(0n);
+      done(result);
+    });
+  }
+}

@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest';
+import { arrayContent, goldenSets, memberImage } from './support/golden.js';
+import type { GoldenSet } from './support/golden.js';
+import { plugIn } from './support/ram-disk.js';
+import { newRig, openVolume, readAll } from './support/rig.js';
+import type { Rig } from './support/rig.js';
+
+async function plugInMembers(rig: Rig, set: GoldenSet, indexes: readonly number[]): Promise<void> {
+  for (const index of indexes) {
+    const { uuid } = set.members[index]!;
+    await plugIn(rig.registry, { name: `D${index}`, uuid, bytes: memberImage(set, index), blockSize: set.blockSize });
+  }
+  await rig.registry.waitForExamine();
+}
+
+async function expectContents(rig: Rig, set: GoldenSet): Promise<void> {
+  const array = rig.arrays.get(set.name)!;
+  expect(array.trouble).toBeNull();
+  expect(array.state).toBe('online');
+  expect(array.uuid).toBe(set.uuid);
+  const volume = openVolume(rig, set.name);
+  expect(volume.numBlocks * set.blockSize).toBe(set.arrayBytesNow);
+  const isSame = Buffer.from(await readAll(volume)).equals(arrayContent(set));
+  expect(isSame).toBe(true);
+  volume.descriptor.close();
+}
+
+async function expectNothingLeft(rig: Rig): Promise<void> {
+  await rig.arrays.stop();
+  expect(rig.registry.ios.outstanding).toBe(0);
+  expect(rig.arrays.iosOutstanding).toBe(0);
+}
+
+function permutations(items: readonly number[]): number[][] {
+  if (items.length <= 1) return [[...items]];
+  return items.flatMap((first) => permutations(items.filter((item) => item !== first)).map((rest) => [first, ...rest]));
+}
+
+const sets = goldenSets();
+const startable = sets.filter(({ set }) => set !== 'raid5f-3-two-removed');
+
+describe('arrays made by SPDK', () => {
+  it.each(startable.map((set) => [set.folder, set] as const))('%s assembles and reads back', async (_, set) => {
+    const rig = newRig();
+    await plugInMembers(rig, set, [...set.membersForAssembly].reverse());
+    await expectContents(rig, set);
+    await expectNothingLeft(rig);
+  });
+
+  const small = startable.filter(({ arrayBytes }) => arrayBytes <= 8 << 20);
+  it.each(small.map((set) => [set.folder, set] as const))('%s assembles in every order', async (_, set) => {
+    for (const order of permutations(set.membersForAssembly)) {
+      const rig = newRig();
+      await plugInMembers(rig, set, order);
+      await expectContents(rig, set);
+      await expectNothingLeft(rig);
+    }
+  });
+
+  const redundant = startable.filter(({ folder }) => ['raid1-2x16m-512-seed', 'raid5f-4x16m-512-64k-seed'].includes(folder));
+  it.each(redundant.map((set) => [set.folder, set] as const))('%s reads back with any member missing', async (_, set) => {
+    for (const missing of set.membersForAssembly) {
+      const rig = newRig();
+      await plugInMembers(
+        rig,
+        set,
+        set.membersForAssembly.filter((index) => index !== missing),
+      );
+      expect(rig.arrays.get(set.name)!.state).toBe('configuring');
+      await rig.arrays.startDegraded(set.name);
+      await expectContents(rig, set);
+      await expectNothingLeft(rig);
+    }
+  });
+
+  it('a member that missed writes is never read as current, in any order of arrival', async () => {
+    const stale = startable.filter(({ members, membersForAssembly }) => members.length > membersForAssembly.length);
+    expect(stale.map(({ folder }) => folder)).toEqual(['raid1-2-rebuilt-head', 'raid1-2-removed-seed', 'raid5f-4-removed-seed']);
+    for (const set of stale) {
+      for (const order of permutations(set.members.map((_, index) => index))) {
+        const rig = newRig();
+        await plugInMembers(rig, set, order);
+        await rig.arrays.get(set.name)!.processEnded;
+        await expectContents(rig, set);
+        await expectNothingLeft(rig);
+      }
+    }
+  }, 120_000);
+
+  it('raid5f-3-two-removed-head is refused, alone and with its stale members', async () => {
+    const set = sets.find((candidate) => candidate.set === 'raid5f-3-two-removed')!;
+    for (const order of [[0], [0, 1], [1, 0], [0, 1, 2], [2, 1, 0], [1, 2, 0]]) {
+      const rig = newRig();
+      await plugInMembers(rig, set, order);
+      const array = rig.arrays.get(set.name)!;
+      expect(array.state).toBe('configuring');
+      expect(array.trouble).toMatch(/only 1 of 3 members are current/);
+      await expect(rig.arrays.startDegraded(set.name)).rejects.toMatchObject({ code: 'ERR_RAID_TOO_FEW_MEMBERS' });
+      expect(rig.registry.get(set.name)).toBeUndefined();
+      await expectNothingLeft(rig);
+    }
+  });
+});

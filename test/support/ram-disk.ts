@@ -1,0 +1,61 @@
+import { Bdev, IoType, Status } from '@raidkit/bdev';
+import type { BdevDriver, BdevIo, BdevRegistry } from '@raidkit/bdev';
+
+/** A device whose bytes the test holds in its hand, and whose faults it sets. */
+export class RamDisk implements BdevDriver {
+  readonly productName = 'RAM disk';
+  readonly hasForceUnitAccess = false;
+  readonly bytes: Uint8Array;
+  readonly blockSize: number;
+  /** Called for each I/O; a status other than Ok is the I/O's end, null holds it back (see {@link held}). */
+  fault: (io: BdevIo) => number | null = () => Status.Ok;
+  readonly held: BdevIo[] = [];
+  /** Every I/O, as `read 0+8`. */
+  readonly log: string[] = [];
+  readonly #memory: Uint8Array;
+
+  constructor(registry: BdevRegistry, bytes: Uint8Array, blockSize: number) {
+    this.bytes = bytes;
+    this.blockSize = blockSize;
+    this.#memory = registry.runtime.memory.u8;
+  }
+
+  supports(): boolean {
+    return true;
+  }
+
+  submit(io: BdevIo): void {
+    const name = ['read', 'write', 'unmap', 'flush', 'zero'][io.type] ?? 'other';
+    this.log.push(io.type === IoType.Flush ? name : `${name} ${io.offsetBlocks}+${io.numBlocks}`);
+    const status = this.fault(io);
+    if (status === null) this.held.push(io);
+    else this.finish(io, status);
+  }
+
+  /** Ends an I/O, held or not. */
+  finish(io: BdevIo, status: number): void {
+    if (status === Status.Ok) this.#perform(io);
+    io.complete(status);
+  }
+
+  #perform(io: BdevIo): void {
+    const start = io.offsetBlocks * this.blockSize;
+    const length = io.numBlocks * this.blockSize;
+    const end = start + length;
+    if (io.type === IoType.Read) this.#memory.set(this.bytes.subarray(start, end), io.addr);
+    else if (io.type === IoType.Write) this.bytes.set(this.#memory.subarray(io.addr, io.addr + length), start);
+    else if (io.type !== IoType.Flush) this.bytes.fill(0, start, end);
+  }
+}
+
+/** Registers a disk with these contents. Resolves when it has been examined. */
+export async function plugIn(
+  registry: BdevRegistry,
+  options: { name: string; uuid: string; bytes: Uint8Array; blockSize?: number },
+): Promise<{ bdev: Bdev; disk: RamDisk }> {
+  const { name, uuid, bytes, blockSize = 512 } = options;
+  const disk = new RamDisk(registry, bytes, blockSize);
+  const bdev = new Bdev({ name, uuid, blockSize, numBlocks: bytes.length / blockSize, driver: disk });
+  await registry.register(bdev);
+  return { bdev, disk };
+}
