@@ -10,6 +10,8 @@ export class RamDisk implements BdevDriver {
   /** Called for each I/O; a status other than Ok is the I/O's end, null holds it back (see {@link held}). */
   fault: (io: BdevIo) => number | null = () => Status.Ok;
   readonly held: BdevIo[] = [];
+  /** Turns of the event loop that an I/O takes, so that they end in another order than they began. */
+  delayTurns: () => number = () => 0;
   /** Every I/O, as `read 0+8`. */
   readonly log: string[] = [];
   readonly #memory: Uint8Array;
@@ -29,13 +31,18 @@ export class RamDisk implements BdevDriver {
     this.log.push(io.type === IoType.Flush ? name : `${name} ${io.offsetBlocks}+${io.numBlocks}`);
     const status = this.fault(io);
     if (status === null) this.held.push(io);
-    else this.finish(io, status);
+    else this.#later(this.delayTurns(), () => this.finish(io, status));
   }
 
   /** Ends an I/O, held or not. */
   finish(io: BdevIo, status: number): void {
     if (status === Status.Ok) this.#perform(io);
     io.complete(status);
+  }
+
+  #later(turns: number, then: () => void): void {
+    if (turns === 0) then();
+    else setImmediate(() => this.#later(turns - 1, then));
   }
 
   #perform(io: BdevIo): void {

@@ -1,0 +1,170 @@
+import { close, constants, fstat, open } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { BdevError, Status } from '@raidkit/bdev';
+import type { Logger } from '@raidkit/bdev';
+import { FlockOperation, whyNoSys } from '@raidkit/sys';
+import type { Sys } from '@raidkit/sys';
+import { ProcessClaim } from './claims.js';
+import { Errno, errnoOf, openError } from './errors.js';
+import { describeUse } from './in-use.js';
+import { BlockDeviceInfo, deviceNumber, isPresent } from './sysfs.js';
+
+const openFile = promisify(open);
+const closeFile = promisify(close);
+const statFile = promisify(fstat);
+
+/** How a file or device is to be opened. */
+export interface DeviceFileOptions {
+  /** Name of the bdev, for messages. */
+  name: string;
+  path: string;
+  readOnly: boolean;
+  /** With O_DIRECT. Some file systems refuse that here, others at the first read; both with EINVAL. */
+  isDirect: boolean;
+  sys: Sys | null;
+  log: Logger;
+}
+
+/** An open file or block device, ours alone until `close`. */
+export class DeviceFile {
+  readonly fd: number;
+  /** As it was given. */
+  readonly path: string;
+  readonly realPath: string;
+  readonly isBlockDevice: boolean;
+  readonly isDirect: boolean;
+  readonly #rdev: number;
+  readonly #claim: ProcessClaim;
+  readonly #sys: Sys | null;
+
+  private constructor(fd: number, options: DeviceFileOptions, realPath: string, stats: Stats, claim: ProcessClaim) {
+    this.fd = fd;
+    this.path = options.path;
+    this.realPath = realPath;
+    this.isBlockDevice = stats.isBlockDevice();
+    this.isDirect = options.isDirect;
+    this.#rdev = stats.rdev;
+    this.#claim = claim;
+    this.#sys = options.sys;
+  }
+
+  /**
+   * Opens it for us alone: on a block device with O_EXCL, which fails while it is mounted, part of another device or open in
+   * this way elsewhere; on a file with flock(2), shared for reading. Rejects with a `BdevError` that says what to do.
+   */
+  static async open(options: DeviceFileOptions): Promise<DeviceFile> {
+    const { path, readOnly } = options;
+    let realPath;
+    let stats;
+    try {
+      realPath = await realpath(path);
+      stats = await stat(realPath);
+    } catch (error) {
+      throw openError(path, errnoOf(error), readOnly, error);
+    }
+    if (!stats.isBlockDevice() && !stats.isFile()) {
+      throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${path} is neither a block device nor a regular file`);
+    }
+    const claim = new ProcessClaim(path, stats, options.name);
+    try {
+      return await DeviceFile.#openClaimed(options, realPath, stats, claim);
+    } catch (error) {
+      claim.release();
+      throw error;
+    }
+  }
+
+  static async #openClaimed(options: DeviceFileOptions, realPath: string, expected: Stats, claim: ProcessClaim): Promise<DeviceFile> {
+    const fd = await openDescriptor(options, realPath, expected);
+    try {
+      const stats = await statFile(fd);
+      if (stats.ino !== expected.ino || stats.dev !== expected.dev || stats.rdev !== expected.rdev) {
+        throw new BdevError('ERR_BDEV_IO', Status.Busy, `${options.path} was replaced while it was being opened; try again`);
+      }
+      const file = new DeviceFile(fd, options, realPath, stats, claim);
+      if (file.isBlockDevice) file.#refuseReadOnlyDevice(options.readOnly);
+      else file.#lock(options);
+      return file;
+    } catch (error) {
+      await closeFile(fd);
+      throw error;
+    }
+  }
+
+  /** What the kernel shows of the block device; null for a file, or without /sys. */
+  info(): Promise<BlockDeviceInfo | null> {
+    return this.isBlockDevice ? BlockDeviceInfo.find(this.#rdev) : Promise.resolve(null);
+  }
+
+  /** Whether the device is still there, or the file still has a name. */
+  async isPresent(): Promise<boolean> {
+    return this.isBlockDevice ? isPresent(this.#rdev) : (await statFile(this.fd)).nlink > 0;
+  }
+
+  /** Size in bytes as it is now. 0 for a device that has lost its medium. */
+  async sizeBytes(): Promise<number> {
+    if (!this.isBlockDevice) return (await statFile(this.fd)).size;
+    if (this.#sys === null) return Number((await (await this.info())?.attribute('size')) ?? 0) * 512;
+    const size = this.#sys.blockDeviceSize(this.fd);
+    if (size < 0) throw openError(this.path, -size, false);
+    return size;
+  }
+
+  /** The unit of I/O of a block device, in bytes. */
+  async logicalBlockSize(): Promise<number> {
+    if (this.#sys === null) {
+      const size = Number(await (await this.info())?.diskAttribute('queue/logical_block_size'));
+      return size > 0 ? size : 512;
+    }
+    const size = this.#sys.logicalBlockSize(this.fd);
+    if (size < 0) throw openError(this.path, -size, false);
+    return size;
+  }
+
+  /** Gives the claim back too. */
+  async close(): Promise<void> {
+    try {
+      await closeFile(this.fd);
+    } finally {
+      this.#claim.release();
+    }
+  }
+
+  /** The kernel opens such a device for writing and then fails every write. */
+  #refuseReadOnlyDevice(readOnly: boolean): void {
+    if (!readOnly && this.#sys?.isBlockDeviceReadOnly(this.fd) === 1) throw openError(this.path, Errno.EROFS, false);
+  }
+
+  #lock({ readOnly, name, log }: DeviceFileOptions): void {
+    const { path } = this;
+    if (this.#sys === null) {
+      const message = 'the file cannot be locked against other programs without system calls';
+      log.warn({ bdev: name, path, reason: whyNoSys() }, message);
+      return;
+    }
+    const { SHARED, EXCLUSIVE, NON_BLOCKING } = FlockOperation;
+    const result = this.#sys.flock(this.fd, (readOnly ? SHARED : EXCLUSIVE) | NON_BLOCKING);
+    if (result === 0) return;
+    if (result === -Errno.EAGAIN) {
+      throw new BdevError('ERR_BDEV_CLAIMED', Status.Busy, `${path} is locked: in use by another program`);
+    }
+    log.warn({ bdev: name, path, errno: -result }, 'the file system cannot lock the file against other programs');
+  }
+}
+
+async function openDescriptor({ path, readOnly, isDirect }: DeviceFileOptions, realPath: string, stats: Stats): Promise<number> {
+  // The path is resolved, so a symbolic link now would be somebody's trick.
+  let flags = (readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NOFOLLOW;
+  if (stats.isBlockDevice()) flags |= constants.O_EXCL;
+  if (isDirect) flags |= constants.O_DIRECT;
+  try {
+    return await openFile(realPath, flags);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno !== Status.Busy) throw openError(path, errno, readOnly, error);
+    const use = await describeUse(realPath, await BlockDeviceInfo.find(stats.rdev));
+    throw new BdevError('ERR_BDEV_CLAIMED', Status.Busy, `${path} (${deviceNumber(stats.rdev)}) is in use: ${use}`, { cause: error });
+  }
+}

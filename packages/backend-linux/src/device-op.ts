@@ -1,0 +1,180 @@
+import { IoFlag, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
+import type { EngineOp, IoEngine } from './engine.js';
+import { Errno } from './errors.js';
+
+/** Longest piece of one unmap or write zeroes: a device may take long for it, and the deadline is for the whole. */
+const deallocateBytes = 256 * 1024 * 1024;
+
+/** How a range is made to read as zeros, or is given up. Each falls back to the next in the order of `zeroing`. */
+const Way = { None: 0, PunchHole: 1, WriteZeroes: 2, WriteBuffer: 3, Discard: 4 } as const;
+type Way = (typeof Way)[keyof typeof Way];
+
+/** What operations need to know of their device, and tell it. */
+export interface OpHost {
+  readonly fd: number;
+  readonly engine: IoEngine;
+  readonly isBlockDevice: boolean;
+  readonly blockSize: number;
+  readonly zeroAddr: number;
+  readonly zeroBytes: number;
+  /** What the device or file system answered EOPNOTSUPP to: it is not asked again. */
+  cannotPunchHoles: boolean;
+  cannotWriteZeroes: boolean;
+  cannotDiscard: boolean;
+  /** The operation is over; it may be used for another I/O. */
+  opDone(op: DeviceOp, io: BdevIo, status: Status): void;
+}
+
+/** The way of one request through the engine, in as many steps as that takes. Pooled. */
+export class DeviceOp implements EngineOp {
+  next: DeviceOp | null = null;
+  /** It has been handed to the engine, and not just waited. */
+  wasStarted = false;
+  readonly #host: OpHost;
+  #io: BdevIo | null = null;
+  #doneBytes = 0;
+  #lengthBytes = 0;
+  #stepBytes = 0;
+  #way: Way = Way.None;
+
+  constructor(host: OpHost) {
+    this.#host = host;
+  }
+
+  prepare(io: BdevIo): void {
+    this.#io = io;
+    this.wasStarted = false;
+    this.#doneBytes = 0;
+    this.#lengthBytes = io.numBlocks * this.#host.blockSize;
+    this.#way = Way.None;
+    if (io.type === IoType.Unmap) this.#way = this.#host.isBlockDevice ? Way.Discard : Way.PunchHole;
+    if (io.type === IoType.WriteZeroes) this.#way = (io.flags & IoFlag.NoUnmap) === 0 ? Way.PunchHole : Way.WriteZeroes;
+  }
+
+  /** Its deadline passed before it was started: nothing must reach the device any more. */
+  get isUnwanted(): boolean {
+    const io = this.#request;
+    return io.isAbandoned || io.parent?.isAbandoned === true;
+  }
+
+  cancel(): void {
+    this.#end(Status.Cancelled);
+  }
+
+  start(): void {
+    this.wasStarted = true;
+    const { type } = this.#request;
+    if (type === IoType.Flush) this.#host.engine.flush(this.#host.fd, this);
+    else if (type === IoType.Read || type === IoType.Write) this.#transfer();
+    else this.#deallocate();
+  }
+
+  onEngineDone(result: number): void {
+    if (result === -Errno.EINTR) {
+      this.start();
+      return;
+    }
+    const { type } = this.#request;
+    if (type === IoType.Flush) this.#end(result < 0 ? -result : Status.Ok);
+    else if (this.#way === Way.None || this.#way === Way.WriteBuffer) this.#afterTransfer(result);
+    else this.#afterDeallocate(result);
+  }
+
+  get #request(): BdevIo {
+    if (this.#io === null) throw new Error('an operation without a request was used');
+    return this.#io;
+  }
+
+  #transfer(): void {
+    const { fd, engine } = this.#host;
+    const io = this.#request;
+    const addr = io.addr + this.#doneBytes;
+    const offsetBytes = io.offsetBlocks * this.#host.blockSize + this.#doneBytes;
+    this.#stepBytes = this.#lengthBytes - this.#doneBytes;
+    if (io.type === IoType.Read) engine.read(fd, addr, this.#stepBytes, offsetBytes, this);
+    else engine.write(fd, addr, this.#stepBytes, offsetBytes, this);
+  }
+
+  /** A short count is followed by the rest, from the last whole block on; less than a block is the end of the device. */
+  #afterTransfer(result: number): void {
+    if (result < 0) {
+      this.#end(result === -Errno.EAGAIN ? Status.NoMemory : -result);
+      return;
+    }
+    const { blockSize } = this.#host;
+    const movedBytes = result - (result % blockSize);
+    if (movedBytes === 0 || result > this.#stepBytes) {
+      this.#end(Status.IoError);
+      return;
+    }
+    this.#doneBytes += movedBytes;
+    if (this.#doneBytes === this.#lengthBytes) this.#end(Status.Ok);
+    else if (this.isUnwanted) this.#end(Status.Cancelled);
+    else if (this.#way === Way.WriteBuffer) this.#deallocate();
+    else this.#transfer();
+  }
+
+  #deallocate(): void {
+    const { fd, engine, isBlockDevice, blockSize, zeroAddr, zeroBytes } = this.#host;
+    const offsetBytes = this.#request.offsetBlocks * blockSize + this.#doneBytes;
+    const leftBytes = this.#lengthBytes - this.#doneBytes;
+    this.#stepBytes = Math.min(leftBytes, deallocateBytes);
+    this.#chooseWay();
+    switch (this.#way) {
+      case Way.PunchHole:
+        engine.punchHole(fd, offsetBytes, this.#stepBytes, this);
+        return;
+      case Way.WriteZeroes:
+        engine.writeZeroes(fd, isBlockDevice, offsetBytes, this.#stepBytes, this);
+        return;
+      case Way.Discard:
+        engine.discard(fd, offsetBytes, this.#stepBytes, this);
+        return;
+      case Way.WriteBuffer:
+        this.#stepBytes = Math.min(leftBytes, zeroBytes - (zeroBytes % blockSize));
+        engine.write(fd, zeroAddr, this.#stepBytes, offsetBytes, this);
+        return;
+      case Way.None:
+        throw new Error('a request without a range was to be deallocated');
+    }
+  }
+
+  /** Passes over what the device is known not to do. An unmap has no second way: it is only advice. */
+  #chooseWay(): void {
+    const host = this.#host;
+    if (this.#request.type !== IoType.WriteZeroes) return;
+    if (this.#way === Way.PunchHole && host.cannotPunchHoles) this.#way = Way.WriteZeroes;
+    if (this.#way === Way.WriteZeroes && host.cannotWriteZeroes) this.#way = Way.WriteBuffer;
+  }
+
+  #afterDeallocate(result: number): void {
+    if (result === -Status.NotSupported) {
+      this.#remember();
+      if (this.#request.type === IoType.WriteZeroes) this.#deallocate();
+      else this.#end(Status.NotSupported);
+      return;
+    }
+    if (result < 0) {
+      this.#end(-result);
+      return;
+    }
+    this.#doneBytes += this.#stepBytes;
+    if (this.#doneBytes === this.#lengthBytes) this.#end(Status.Ok);
+    else if (this.isUnwanted) this.#end(Status.Cancelled);
+    else this.#deallocate();
+  }
+
+  #remember(): void {
+    const host = this.#host;
+    if (this.#way === Way.PunchHole) host.cannotPunchHoles = true;
+    if (this.#way === Way.WriteZeroes) host.cannotWriteZeroes = true;
+    if (this.#way === Way.Discard) host.cannotDiscard = true;
+  }
+
+  #end(status: Status): void {
+    const io = this.#request;
+    this.#io = null;
+    this.#host.opDone(this, io, status);
+  }
+}

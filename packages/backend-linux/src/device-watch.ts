@@ -1,0 +1,92 @@
+import type { Bdev, BdevRegistry, TimerHandle } from '@raidkit/bdev';
+import type { DeviceFile } from './device-file.js';
+
+/** Looks, from time to time, whether a device has another size or is gone, and tells its bdev. */
+export class DeviceWatch {
+  readonly #registry: BdevRegistry;
+  readonly #bdev: Bdev;
+  readonly #file: DeviceFile;
+  readonly #pollMs: number;
+  #timer: TimerHandle | null = null;
+  #running: Promise<void> | null = null;
+  #isStopped = false;
+  #isUnlinked = false;
+
+  /** @param pollMs milliseconds between two looks; 0 for never. */
+  constructor(registry: BdevRegistry, bdev: Bdev, file: DeviceFile, pollMs: number) {
+    this.#registry = registry;
+    this.#bdev = bdev;
+    this.#file = file;
+    this.#pollMs = pollMs;
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    if (this.#timer !== null) this.#registry.runtime.clearTimer(this.#timer);
+    this.#timer = null;
+  }
+
+  /** Looks now. Resolves when what was found has been told; a look that is under way counts. */
+  check(): Promise<void> {
+    this.#running ??= this.#look().finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  /** The device is gone: takes the bdev away, in a later turn, so that whose I/O showed it hears of that first. */
+  removed(reason: string): void {
+    this.#registry.runtime.soon(() => {
+      const { name, state } = this.#bdev;
+      if (this.#isStopped || state !== 'registered') return;
+      const { log } = this.#registry.runtime;
+      log.error({ bdev: name, path: this.#file.path, reason }, 'the device is gone');
+      this.#registry.unregister(this.#bdev).catch((error: unknown) => {
+        log.error({ bdev: name, err: error }, 'removing a device failed');
+      });
+    });
+  }
+
+  async #look(): Promise<void> {
+    if (this.#isStopped) return;
+    const { log } = this.#registry.runtime;
+    const { path, isBlockDevice } = this.#file;
+    const { name, blockSize } = this.#bdev;
+    try {
+      const isPresent = await this.#file.isPresent();
+      if (!isPresent && isBlockDevice) {
+        this.removed('the kernel does not have it any more');
+        return;
+      }
+      if (!isPresent && !this.#isUnlinked) {
+        this.#isUnlinked = true;
+        log.warn({ bdev: name, path }, 'the file was deleted; its data is lost when the bdev is closed');
+      }
+      this.#resize(Math.floor((await this.#file.sizeBytes()) / blockSize));
+    } catch (error) {
+      log.warn({ bdev: name, path, err: error }, 'the size of a device cannot be found out');
+    }
+  }
+
+  #resize(numBlocks: number): void {
+    if (this.#isStopped || this.#bdev.state !== 'registered' || numBlocks === this.#bdev.numBlocks) return;
+    const { name, numBlocks: before } = this.#bdev;
+    if (numBlocks === 0) {
+      this.removed('it has no block left');
+      return;
+    }
+    const { log } = this.#registry.runtime;
+    const fields = { bdev: name, path: this.#file.path, before, after: numBlocks };
+    if (numBlocks < before) log.error(fields, 'a device has shrunk: blocks at its end are gone');
+    else log.info(fields, 'a device has grown');
+    this.#bdev.resize(numBlocks);
+  }
+
+  #schedule(): void {
+    if (this.#isStopped || this.#pollMs === 0) return;
+    this.#timer = this.#registry.runtime.setTimer(() => {
+      void this.check().then(() => this.#schedule());
+    }, this.#pollMs);
+  }
+}

@@ -1,0 +1,38 @@
+import { BdevError, Status, statusName } from '@raidkit/bdev';
+import type { BdevErrorCode } from '@raidkit/bdev';
+
+/** Linux errno numbers (errno(3)) that have no name in `Status`. */
+export const Errno = {
+  ENOENT: 2,
+  EINTR: 4,
+  EAGAIN: 11,
+  EACCES: 13,
+  EEXIST: 17,
+  EROFS: 30,
+} as const;
+
+/** The positive errno of an error of Node's; EIO if it has none. */
+export function errnoOf(error: unknown): number {
+  const errno = (error as NodeJS.ErrnoException | null)?.errno;
+  return errno === undefined ? Status.IoError : Math.abs(errno);
+}
+
+/** Why a path could not be opened, and what to do about it. */
+export function openError(path: string, errno: number, readOnly: boolean, cause?: unknown): BdevError {
+  const options = cause === undefined ? {} : { cause };
+  const refuse = (code: BdevErrorCode, what: string): BdevError => new BdevError(code, errno, `${path}: ${what}`, options);
+  switch (errno) {
+    case Errno.ENOENT:
+      return refuse('ERR_BDEV_NOT_FOUND', 'no such file or device');
+    case Status.Gone:
+    case Status.NoDevice:
+      return refuse('ERR_BDEV_NOT_FOUND', 'there is no device behind it');
+    case Errno.EACCES:
+    case Status.NotPermitted:
+      return refuse('ERR_BDEV_IO', `no permission to open it${readOnly ? '' : ' for writing; give the user access, or open it read-only'}`);
+    case Errno.EROFS:
+      return refuse('ERR_BDEV_READ_ONLY', 'it is read-only, or on a read-only file system; open it read-only');
+    default:
+      return refuse('ERR_BDEV_IO', `cannot be opened: ${statusName(errno)}`);
+  }
+}

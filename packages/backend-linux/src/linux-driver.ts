@@ -1,0 +1,168 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { Bdev, BdevDriver, BdevIo, BdevRegistry, JsonObject } from '@raidkit/bdev';
+import { DeviceOp } from './device-op.js';
+import type { OpHost } from './device-op.js';
+import type { DeviceFile } from './device-file.js';
+import { DeviceQueue } from './device-queue.js';
+import { DeviceWatch } from './device-watch.js';
+import type { IoEngine } from './engine.js';
+
+/** What a driver is made of. */
+export interface LinuxDriverOptions {
+  registry: BdevRegistry;
+  file: DeviceFile;
+  engine: IoEngine;
+  blockSize: number;
+  hasBlockSizeOverride: boolean;
+  readOnly: boolean;
+  /** Unmap, and write zeroes without writing them, were asked for. */
+  fallocate: boolean;
+  canUnmap: boolean;
+  canWriteZeroes: boolean;
+  pollMs: number;
+}
+
+/** A file or block device as a bdev. Named in RPC answers as SPDK names its devices over the kernel's. */
+export class LinuxDriver implements BdevDriver, OpHost {
+  readonly productName = 'AIO disk';
+  /** Writes are followed by fdatasync(2). */
+  readonly hasForceUnitAccess = false;
+  readonly fd: number;
+  readonly engine: IoEngine;
+  readonly isBlockDevice: boolean;
+  readonly blockSize: number;
+  readonly zeroAddr: number;
+  readonly zeroBytes: number;
+  cannotPunchHoles = false;
+  cannotWriteZeroes = false;
+  cannotDiscard = false;
+  readonly #options: LinuxDriverOptions;
+  readonly #transfers: DeviceQueue;
+  /** Apart from reads and writes: they take long, and the engine may have few threads for them. */
+  readonly #deallocations = new DeviceQueue(1);
+  readonly #idle: DeviceOp[] = [];
+  #flushError: Status = Status.Ok;
+  #bdev: Bdev | null = null;
+  #watch: DeviceWatch | null = null;
+  #onIdle: (() => void) | null = null;
+
+  constructor(options: LinuxDriverOptions) {
+    const { file, engine, blockSize, registry } = options;
+    this.#options = options;
+    this.fd = file.fd;
+    this.engine = engine;
+    this.isBlockDevice = file.isBlockDevice;
+    this.blockSize = blockSize;
+    this.zeroAddr = registry.runtime.memory.zeroAddr;
+    this.zeroBytes = registry.runtime.memory.zeroBytes;
+    this.#transfers = new DeviceQueue(engine.maxInFlightPerDevice);
+  }
+
+  /** The device is registered: its size and presence are looked after from now on. */
+  attach(bdev: Bdev): void {
+    const { registry, file, pollMs } = this.#options;
+    this.#bdev = bdev;
+    this.#watch = new DeviceWatch(registry, bdev, file, pollMs);
+  }
+
+  /** Whether a file is read and written past the page cache. */
+  get isDirect(): boolean {
+    return this.#options.file.isDirect;
+  }
+
+  rescan(): Promise<void> {
+    return this.#watch?.check() ?? Promise.resolve();
+  }
+
+  supports(type: IoType): boolean {
+    if (type === IoType.Unmap) return this.#options.canUnmap;
+    if (type === IoType.WriteZeroes) return this.#options.canWriteZeroes;
+    return true;
+  }
+
+  submit(io: BdevIo): void {
+    switch (io.type) {
+      case IoType.Reset:
+        io.complete(Status.Ok);
+        return;
+      case IoType.Flush:
+        // What the kernel could not write it has dropped: no later flush can make good for it.
+        if (this.#flushError !== Status.Ok) io.complete(this.#flushError);
+        else if (this.#options.readOnly) io.complete(Status.Ok);
+        else this.#transfers.push(this.#opFor(io));
+        return;
+      case IoType.Unmap:
+        if (this.isBlockDevice ? this.cannotDiscard : this.cannotPunchHoles) io.complete(Status.NotSupported);
+        else this.#deallocations.push(this.#opFor(io));
+        return;
+      case IoType.WriteZeroes:
+        this.#deallocations.push(this.#opFor(io));
+        return;
+      case IoType.Read:
+      case IoType.Write:
+        this.#transfers.push(this.#opFor(io));
+    }
+  }
+
+  opDone(op: DeviceOp, io: BdevIo, status: Status): void {
+    const queue = io.type === IoType.Unmap || io.type === IoType.WriteZeroes ? this.#deallocations : this.#transfers;
+    const wasStarted = op.wasStarted;
+    this.#idle.push(op);
+    if (status !== Status.Ok && status !== Status.Cancelled) this.#onError(io, status);
+    io.complete(status);
+    if (wasStarted) queue.finished();
+    if (this.#onIdle !== null && this.#transfers.started + this.#deallocations.started === 0) this.#onIdle();
+  }
+
+  async destroy(): Promise<void> {
+    this.#watch?.stop();
+    // What is left belongs to I/O that nobody waits for.
+    this.#transfers.cancelWaiting();
+    this.#deallocations.cancelWaiting();
+    const { file, registry } = this.#options;
+    if (this.#transfers.started + this.#deallocations.started === 0) {
+      await file.close();
+      return;
+    }
+    // A write that the device has not let go of must not find the number given to another file. It keeps the claim too.
+    const name = this.#bdev?.name;
+    registry.runtime.log.warn({ bdev: name, path: file.path }, 'the device still has I/O: it stays open and claimed until that is over');
+    this.#onIdle = () => {
+      this.#onIdle = null;
+      file.close().catch((error: unknown) => {
+        registry.runtime.log.error({ bdev: name, path: file.path, err: error }, 'closing a device failed');
+      });
+    };
+  }
+
+  driverSpecific(): JsonObject {
+    const { file, hasBlockSizeOverride, readOnly, fallocate } = this.#options;
+    return { aio: { filename: file.path, block_size_override: hasBlockSizeOverride, readonly: readOnly, fallocate } };
+  }
+
+  configCall(): { method: string; params: JsonObject } | null {
+    const { file, hasBlockSizeOverride, readOnly, fallocate, blockSize } = this.#options;
+    if (this.#bdev === null) return null;
+    const { name, uuid } = this.#bdev;
+    const size = hasBlockSizeOverride ? { block_size: blockSize } : {};
+    return { method: 'bdev_aio_create', params: { name, ...size, filename: file.path, readonly: readOnly, fallocate, uuid } };
+  }
+
+  #opFor(io: BdevIo): DeviceOp {
+    const op = this.#idle.pop() ?? new DeviceOp(this);
+    op.prepare(io);
+    return op;
+  }
+
+  #onError(io: BdevIo, status: Status): void {
+    if (io.type === IoType.Flush) {
+      this.#flushError = status;
+      const { registry, file } = this.#options;
+      const message = 'a flush failed: written data is lost, and every flush fails until the device is opened again';
+      registry.runtime.log.error({ bdev: this.#bdev?.name, path: file.path, errno: status }, message);
+    }
+    if (status === Status.Gone || status === Status.NoDevice) this.#watch?.removed(`I/O ended with errno ${status}`);
+    // The device may have shrunk, or gone.
+    else if (status === Status.IoError) void this.#watch?.check();
+  }
+}

@@ -1,0 +1,100 @@
+import { Bdev, BdevError, Status } from '@raidkit/bdev';
+import type { BdevRegistry, Runtime } from '@raidkit/bdev';
+import type { DeviceFile } from './device-file.js';
+import type { IoEngine } from './engine.js';
+import { blockDeviceIdentity, fileIdentity, uuidOf } from './identity.js';
+import { LinuxDriver } from './linux-driver.js';
+import { PortableEngine } from './portable-engine.js';
+import { openUsable } from './usable-file.js';
+import type { DirectIo } from './usable-file.js';
+
+/** Options of {@link openLinuxBdev}. */
+export interface LinuxBdevOptions {
+  name: string;
+  /** Of a block device or regular file; symbolic links are followed. */
+  path: string;
+  /**
+   * Bytes; a power of two, 512 to 4096, and no smaller than a device's own logical block size. Default: that, and 512 for
+   * a file.
+   */
+  blockSize?: number;
+  /** Default, and for the nil uuid: derived from what the device or file is known by. */
+  uuid?: string;
+  /** Default false. */
+  readOnly?: boolean;
+  /** Support unmap, and write zeroes without writing them, by giving space back. Default false. */
+  fallocate?: boolean;
+  /** Default: one `PortableEngine` for all devices of a registry. */
+  engine?: IoEngine;
+  /** Default `auto`. */
+  directIo?: DirectIo;
+  /** Milliseconds between two looks at the device's size and presence; 0 for none. Default 5000. */
+  pollMs?: number;
+}
+
+const engines = new WeakMap<Runtime, PortableEngine>();
+
+/**
+ * Opens a block device or regular file for this bdev alone and registers it; resolves when it has been examined. Close it
+ * with `registry.unregister`. Rejects with a `BdevError` whose `errno` and message say what is in the way.
+ */
+export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOptions): Promise<Bdev> {
+  const { name, readOnly = false, fallocate = false, pollMs = 5000 } = options;
+  const engine = options.engine ?? portableEngine(registry.runtime);
+  const givenUuid = checkUuid(name, options.uuid);
+  const { file, blockSize, numBlocks } = await openUsable(registry.runtime, engine, options);
+  try {
+    const canDeallocate = fallocate && !readOnly && engine.canDeallocate;
+    const driver = new LinuxDriver({
+      registry,
+      file,
+      engine,
+      blockSize,
+      hasBlockSizeOverride: options.blockSize !== undefined,
+      readOnly,
+      fallocate,
+      canUnmap: canDeallocate && (await canDiscard(file)),
+      canWriteZeroes: canDeallocate,
+      pollMs,
+    });
+    const uuid = givenUuid ?? uuidOf(await identify(file));
+    const bdev = new Bdev({ name, uuid, blockSize, numBlocks, isReadOnly: readOnly, driver });
+    const examined = registry.register(bdev);
+    driver.attach(bdev);
+    await examined;
+    return bdev;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Has the size and presence of the device looked at now. Resolves when what was found has been told. */
+export function rescan(bdev: Bdev): Promise<void> {
+  if (bdev.driver instanceof LinuxDriver) return bdev.driver.rescan();
+  throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not over a file or device of Linux`);
+}
+
+function portableEngine(runtime: Runtime): PortableEngine {
+  let engine = engines.get(runtime);
+  if (engine === undefined) engines.set(runtime, (engine = new PortableEngine(runtime)));
+  return engine;
+}
+
+async function identify(file: DeviceFile): Promise<string> {
+  return file.isBlockDevice ? blockDeviceIdentity(file.realPath, await file.info()) : fileIdentity(file.realPath);
+}
+
+/** A file system shows only when asked; a device says so beforehand. */
+async function canDiscard(file: DeviceFile): Promise<boolean> {
+  const info = await file.info();
+  if (info === null) return true;
+  return Number(await info.diskAttribute('queue/discard_max_bytes')) > 0;
+}
+
+function checkUuid(name: string, uuid: string | undefined): string | undefined {
+  const lower = uuid?.toLowerCase();
+  if (lower === undefined || lower === '00000000-0000-0000-0000-000000000000') return undefined;
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(lower)) return lower;
+  throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `bdev ${name}: ${JSON.stringify(uuid)} is not a uuid`);
+}

@@ -1,0 +1,98 @@
+import { BdevError, Status, statusName } from '@raidkit/bdev';
+import type { Runtime } from '@raidkit/bdev';
+import { loadSys } from '@raidkit/sys';
+import { DeviceFile } from './device-file.js';
+import type { IoEngine } from './engine.js';
+
+/** Whether to go past the page cache: where possible, or fail, or not at all. */
+export type DirectIo = 'auto' | 'require' | 'never';
+
+/** What is wanted of a file. */
+export interface UsableFileOptions {
+  name: string;
+  path: string;
+  blockSize?: number;
+  readOnly?: boolean;
+  directIo?: DirectIo;
+}
+
+/** An open file that I/O has been tried on. */
+export interface UsableFile {
+  file: DeviceFile;
+  blockSize: number;
+  numBlocks: number;
+}
+
+/** Opens the file, past the page cache if that is wanted and works. Whoever gets it closes it. */
+export async function openUsable(runtime: Runtime, engine: IoEngine, options: UsableFileOptions): Promise<UsableFile> {
+  const { name, path, directIo = 'auto' } = options;
+  if (directIo === 'never') return tryToOpen(runtime, engine, options, false);
+  try {
+    return await tryToOpen(runtime, engine, options, true);
+  } catch (error) {
+    const isRefused = BdevError.is(error) && error.code === 'ERR_BDEV_IO' && error.errno === Status.Invalid;
+    if (directIo === 'require' || !isRefused) throw error;
+    const usable = await tryToOpen(runtime, engine, options, false);
+    const message = 'the device or file system does not take O_DIRECT in such blocks: the page cache is used';
+    runtime.log.warn({ bdev: name, path, blockSize: usable.blockSize, reason: error.message }, message);
+    return usable;
+  }
+}
+
+async function tryToOpen(runtime: Runtime, engine: IoEngine, options: UsableFileOptions, isDirect: boolean): Promise<UsableFile> {
+  const { name, path, readOnly = false } = options;
+  const file = await DeviceFile.open({ name, path, readOnly, isDirect, sys: loadSys(), log: runtime.log });
+  try {
+    const blockSize = await chooseBlockSize(file, options.blockSize);
+    const numBlocks = await countBlocks(runtime, file, name, blockSize);
+    const errno = await probe(runtime, engine, file, blockSize);
+    if (errno === Status.Ok) return { file, blockSize, numBlocks };
+    throw new BdevError('ERR_BDEV_IO', errno, `${path} cannot be read${isDirect ? ' with O_DIRECT' : ''}: ${statusName(errno)}`);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function chooseBlockSize(file: DeviceFile, wanted: number | undefined): Promise<number> {
+  const refuse = (what: string): never => {
+    throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${file.path}: ${what}`);
+  };
+  if (wanted !== undefined && ![512, 1024, 2048, 4096].includes(wanted)) {
+    refuse(`the block size must be 512, 1024, 2048 or 4096, not ${wanted}`);
+  }
+  const smallest = file.isBlockDevice ? await file.logicalBlockSize() : 512;
+  if (wanted !== undefined && wanted < smallest) {
+    refuse(`the device has blocks of ${smallest} bytes and cannot have smaller ones of ${wanted}`);
+  }
+  return wanted ?? smallest;
+}
+
+async function countBlocks(runtime: Runtime, file: DeviceFile, name: string, blockSize: number): Promise<number> {
+  const { path } = file;
+  const bytes = await file.sizeBytes();
+  const numBlocks = Math.floor(bytes / blockSize);
+  if (numBlocks < 1) {
+    const message = `${path} is too small: ${bytes} bytes are less than a block of ${blockSize}`;
+    throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
+  }
+  const unusedBytes = bytes - numBlocks * blockSize;
+  if (unusedBytes > 0) {
+    runtime.log.warn({ bdev: name, path, bytes, unusedBytes }, 'the size is not a whole number of blocks: the rest is not used');
+  }
+  return numBlocks;
+}
+
+/** Reads the first block as all later I/O will. */
+async function probe(runtime: Runtime, engine: IoEngine, file: DeviceFile, blockSize: number): Promise<Status> {
+  const { memory } = runtime;
+  const addr = memory.allocRegion(blockSize);
+  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `${file.path}: no I/O memory is left to open it`);
+  try {
+    const result = await new Promise<number>((resolve) => engine.read(file.fd, addr, blockSize, 0, { onEngineDone: resolve }));
+    if (result < 0) return -result;
+    return result === blockSize ? Status.Ok : Status.IoError;
+  } finally {
+    memory.freeRegion(addr);
+  }
+}

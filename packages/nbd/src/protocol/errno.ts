@@ -1,0 +1,31 @@
+import { Status } from '@raidkit/bdev';
+import { NbdErrno } from './constants.js';
+
+/** The error on the wire for the way an I/O ended. What the protocol has no number for is EIO. */
+export function nbdErrno(status: Status): number {
+  switch (status) {
+    case Status.Ok:
+      return NbdErrno.Ok;
+    case Status.NotPermitted:
+    case 30: // EROFS
+      return NbdErrno.Perm;
+    case Status.NoMemory:
+      return NbdErrno.NoMem;
+    case Status.Invalid:
+      return NbdErrno.Inval;
+    case Status.NoSpace:
+    case 27: // EFBIG: the specification asks for this and the next one
+    case 122: // EDQUOT
+      return NbdErrno.NoSpace;
+    case 75: // EOVERFLOW
+      return NbdErrno.Overflow;
+    case Status.NotSupported:
+      return NbdErrno.NotSup;
+    case Status.NoDevice:
+    case Status.Gone:
+    case 108: // ESHUTDOWN
+      return NbdErrno.Shutdown;
+    default:
+      return NbdErrno.Io;
+  }
+}
