@@ -44,10 +44,22 @@ async function tryToOpen(runtime: Runtime, engine: IoEngine, options: UsableFile
   const file = await DeviceFile.open({ name, path, readOnly, isDirect, sys: loadSys(), log: runtime.log });
   try {
     const blockSize = await chooseBlockSize(file, options.blockSize);
-    const numBlocks = await countBlocks(runtime, file, name, blockSize);
+    const bytes = await file.sizeBytes();
+    const numBlocks = Math.floor(bytes / blockSize);
+    if (numBlocks < 1) {
+      const message = `${path} is too small: ${bytes} bytes are less than a block of ${blockSize}`;
+      throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
+    }
     const errno = await probe(runtime, engine, file, blockSize);
-    if (errno === Status.Ok) return { file, blockSize, numBlocks };
-    throw new BdevError('ERR_BDEV_IO', errno, `${path} cannot be read${isDirect ? ' with O_DIRECT' : ''}: ${statusName(errno)}`);
+    if (errno !== Status.Ok) {
+      const message = `${path} cannot be read${isDirect ? ' with O_DIRECT' : ''}: ${statusName(errno)}`;
+      throw new BdevError('ERR_BDEV_IO', errno, message);
+    }
+    const unusedBytes = bytes - numBlocks * blockSize;
+    if (unusedBytes > 0) {
+      runtime.log.warn({ bdev: name, path, bytes, unusedBytes }, 'the size is not a whole number of blocks: the rest is not used');
+    }
+    return { file, blockSize, numBlocks };
   } catch (error) {
     await file.close();
     throw error;
@@ -66,21 +78,6 @@ async function chooseBlockSize(file: DeviceFile, wanted: number | undefined): Pr
     refuse(`the device has blocks of ${smallest} bytes and cannot have smaller ones of ${wanted}`);
   }
   return wanted ?? smallest;
-}
-
-async function countBlocks(runtime: Runtime, file: DeviceFile, name: string, blockSize: number): Promise<number> {
-  const { path } = file;
-  const bytes = await file.sizeBytes();
-  const numBlocks = Math.floor(bytes / blockSize);
-  if (numBlocks < 1) {
-    const message = `${path} is too small: ${bytes} bytes are less than a block of ${blockSize}`;
-    throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
-  }
-  const unusedBytes = bytes - numBlocks * blockSize;
-  if (unusedBytes > 0) {
-    runtime.log.warn({ bdev: name, path, bytes, unusedBytes }, 'the size is not a whole number of blocks: the rest is not used');
-  }
-  return numBlocks;
 }
 
 /** Reads the first block as all later I/O will. */

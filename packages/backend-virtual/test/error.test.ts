@@ -113,6 +113,8 @@ describe('error bdev', () => {
     injectError(bdev, { ioType: 'write', errorType: 'nomem', num: 1_000_000 });
     const write = client.write(0, pattern(512, 1));
     await turns();
+    // The write waits to be tried again; it must not get stuck then.
+    injectError(bdev, { ioType: 'write', errorType: 'pending' });
     const removed = registry.unregister(bdev);
     await Promise.allSettled([write]);
     client.descriptor.close();

@@ -85,6 +85,31 @@ describe('a deadline', () => {
     expect(registry.ios.outstanding).toBe(0);
   });
 
+  it('ends what the device is out of resources for, and the device is not asked again', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 10 });
+    const starved = start(descriptor, IoType.Flush);
+    while (starved.status === null) {
+      for (const io of [...driver.held]) driver.finish(io, Status.NoMemory);
+      // Just short of the next attempt, so that the deadline finds it waiting.
+      world.pass(0.9);
+    }
+    expect([starved.status, driver.held]).toEqual([Status.TimedOut, []]);
+    const asked = driver.calls.length;
+    world.pass(100);
+    expect(driver.calls.length).toBe(asked);
+    expect(registry.ios.outstanding).toBe(0);
+  });
+
+  it('does not let its owner use the I/O again while the device has it', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 10 });
+    const { io } = start(descriptor, IoType.Flush);
+    world.pass(20);
+    expect(() => descriptor.submit(io)).toThrow(/in flight/);
+    driver.finishAll();
+  });
+
   it('lets the device be removed while the I/O is stuck', async () => {
     const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
     const descriptor = registry.open(bdev, { ioTimeoutMs: 10 });

@@ -7,7 +7,8 @@ function describeSlot(slot: Slot): JsonObject {
     name: slot.name,
     uuid: slot.uuid,
     is_configured: slot.isConfigured && !slot.isLeaving,
-    data_offset: slot.dataOffset,
+    // The next member may have another one; SPDK shows 0 until it is there.
+    data_offset: slot.isVacated ? 0 : slot.dataOffset,
     data_size: slot.dataSize,
   };
 }

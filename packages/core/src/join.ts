@@ -92,6 +92,7 @@ export function adopt(slot: Slot, bdev: Bdev): void {
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
   slot.isConfigured = true;
+  slot.isVacated = false;
 }
 
 /** Throws EEXIST if the device carries a superblock of another array than `own`. */

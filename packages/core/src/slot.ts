@@ -35,6 +35,8 @@ export class Slot {
   isLeaving = false;
   /** What the superblock says of an empty slot. */
   absence: SlotAbsence = 'missing';
+  /** Its member was taken out while the array was up. */
+  isVacated = false;
   /** The name and uuid that the last member had, for people. */
   lastMember: { name: string; uuid: string } | null = null;
   readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
@@ -79,6 +81,7 @@ export class Slot {
   /** The member is gone for good; its sizes stay for a successor. */
   empty(absence: SlotAbsence): void {
     if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };
+    this.isVacated = true;
     this.name = null;
     this.uuid = nullUuid;
     this.absence = absence;

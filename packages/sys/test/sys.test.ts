@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -102,6 +103,48 @@ describe('sys', () => {
     expect(sys.ofdLock(first, OfdLockType.UNLOCK)).toBe(0);
     expect(sys.ofdLock(second, OfdLockType.WRITE)).toBe(0);
     expect(sys.ofdLock(first, OfdLockType.READ, 2 ** 40, 1)).toBe(-EAGAIN);
+  });
+});
+
+const canLoop = process.getuid?.() === 0 && fs.existsSync('/dev/loop-control');
+if (!canLoop && process.env.CI !== undefined) throw new Error('this machine has no loop devices');
+
+describe.runIf(canLoop)('a block device', () => {
+  let device: string;
+  let fd: number;
+  const losetup = (...args: string[]) => execFileSync('losetup', args, { encoding: 'utf8' }).trim();
+
+  beforeAll(() => {
+    fs.writeFileSync(join(folder, 'disk'), Buffer.alloc(1 << 20, 0xaa));
+    device = losetup('--find', '--show', '--sector-size', '4096', join(folder, 'disk'));
+    fd = fs.openSync(device, 'r+');
+  });
+
+  afterAll(() => {
+    fs.closeSync(fd);
+    losetup('--detach', device);
+  });
+
+  it('tells its size and limits', () => {
+    expect(sys.blockDeviceSize(fd)).toBe(1 << 20);
+    expect(sys.logicalBlockSize(fd)).toBe(4096);
+    expect(sys.physicalBlockSize(fd)).toBe(4096);
+    expect(sys.isBlockDeviceReadOnly(fd)).toBe(0);
+    execFileSync('blockdev', ['--setro', device]);
+    expect(sys.isBlockDeviceReadOnly(fd)).toBe(1);
+    execFileSync('blockdev', ['--setrw', device]);
+  });
+
+  it('discards and zeroes ranges', async () => {
+    const data = Buffer.alloc(1 << 20, 0xaa);
+    expect(await new Promise((done) => sys.zeroOutAsync(fd, 8192, 65_536, done))).toBe(0);
+    data.fill(0, 8192, 8192 + 65_536);
+    expect(await new Promise((done) => sys.discardAsync(fd, 1 << 19, 1 << 19, done))).toBe(0);
+    const read = Buffer.alloc(1 << 20);
+    fs.readSync(fd, read, 0, read.length, 0);
+    expect(Buffer.compare(read.subarray(0, 1 << 19), data.subarray(0, 1 << 19))).toBe(0);
+    expect(await new Promise((done) => sys.zeroOutAsync(fd, 1, 4096, done))).toBe(-22);
+    expect(await new Promise((done) => sys.discardAsync(fd, 1 << 20, 4096, done))).toBe(-22);
   });
 });
 

@@ -80,12 +80,12 @@ export class Outbox {
     this.#push(addr, bytes, -1, 0, slots);
   }
 
-  /** Queues bytes of the handshake; as many as fit in the ring, but only if nothing else waits. Returns how many. */
-  pushBytes(source: Uint8Array, from: number): number {
+  /** Queues up to `mostBytes` of `source`, but only if nothing else waits. Returns how many. */
+  pushBytes(source: Uint8Array, mostBytes: number): number {
     if (this.#count > 0) return 0;
-    const bytes = Math.min(source.length - from, this.#ringBytes);
+    const bytes = Math.min(source.length, mostBytes, this.#ringBytes);
     if (bytes === 0) return 0;
-    this.#memory.u8.set(source.subarray(from, from + bytes), this.#ringAddr);
+    this.#memory.u8.set(source.subarray(0, bytes), this.#ringAddr);
     this.pushSmall(this.#ringAddr, bytes, 0);
     return bytes;
   }

@@ -1,0 +1,102 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { NbdAddress } from './exports.js';
+import { defaultLevelPackages } from './level-modules.js';
+import type { RpcAddress } from './rpc/listen.js';
+
+/** What the command line said. */
+export interface CliOptions {
+  rpc: RpcAddress[];
+  nbd: NbdAddress[];
+  configPath: string | undefined;
+  waitForRpc: boolean;
+  autoExport: boolean;
+  levels: string[];
+  memoryBytes: number;
+  logLevel: string;
+  /** Folder of the demonstration; undefined if it was not asked for. */
+  demo: string | undefined;
+}
+
+interface ParsedOptions {
+  rpcSocket: string[];
+  config?: string;
+  waitForRpc: boolean;
+  nbd: NbdAddress[];
+  autoExport: boolean;
+  level: string[];
+  memory: number;
+  logLevel: string;
+  demo?: string;
+}
+
+/** Reads the command line (`process.argv`). Prints help or what is wrong, and ends the process, as commander does. */
+export function parseCommandLine(argv: readonly string[], version: string): CliOptions {
+  const command = new Command('raidkitd')
+    .description('RAID volumes over block devices and files, served over NBD, controlled over JSON-RPC')
+    .version(version)
+    .option('-r, --rpc-socket <address>', 'control socket: a path, or HOST:PORT for TCP (no authentication); repeatable', collect(parseRpc), [])
+    .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
+    .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
+    .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
+    .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
+    .option('--no-auto-export', 'do not export volumes by themselves as they come online')
+    .option('--level <package>', 'load a RAID level from this installed package too; repeatable', collect(String), [])
+    .option('--memory <MiB>', 'size of the buffer memory', parseMemory, 512)
+    .addOption(new Option('--log-level <level>', 'least level to log').choices(['silent', 'error', 'warn', 'info', 'debug']).default('info'))
+    .addOption(new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'))
+    .addHelpText('after', '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.');
+  command.parse([...argv]);
+  const options = command.opts<ParsedOptions & { json?: string; rpcSocket: RpcAddress[] }>();
+  return {
+    rpc: options.rpcSocket.length > 0 ? options.rpcSocket : [{ path: defaultRpcPath() }],
+    nbd: options.nbd,
+    configPath: options.config ?? options.json,
+    waitForRpc: options.waitForRpc,
+    autoExport: options.autoExport,
+    levels: [...defaultLevelPackages, ...options.level],
+    memoryBytes: options.memory * 1024 * 1024,
+    logLevel: options.logLevel,
+    demo: options.demo,
+  };
+}
+
+/** `$XDG_RUNTIME_DIR/raidkitd.sock`, `/run/raidkitd.sock` for root, else in `/tmp` with the user's number. */
+export function defaultRpcPath(): string {
+  const { XDG_RUNTIME_DIR: runtimeDir } = process.env;
+  if (runtimeDir !== undefined && existsSync(runtimeDir)) return join(runtimeDir, 'raidkitd.sock');
+  const uid = process.getuid?.() ?? 0;
+  return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
+}
+
+function collect<T>(parse: (text: string) => T): (text: string, before: T[]) => T[] {
+  return (text, before) => [...before, parse(text)];
+}
+
+function parseRpc(text: string): RpcAddress {
+  const tcp = /^(\[[0-9a-fA-F:]+\]|[^/:]+):(\d+)$/.exec(text);
+  if (tcp === null) return { path: text };
+  return { host: (tcp[1] ?? '').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
+}
+
+function parseNbd(text: string): NbdAddress {
+  if (text.startsWith('unix:') && text.length > 5) return { unix: text.slice(5) };
+  const tcp = /^tcp:(?:(\[[0-9a-fA-F:]+\]|[^:]+):)?(\d+)$/.exec(text);
+  if (tcp === null) throw new InvalidArgumentError('must be unix:PATH or tcp:HOST:PORT.');
+  return { host: (tcp[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port > 65_535) throw new InvalidArgumentError('a port is a number from 0 to 65535.');
+  return port;
+}
+
+function parseMemory(text: string): number {
+  const mebibytes = Number(text);
+  if (!Number.isInteger(mebibytes) || mebibytes < 64 || mebibytes > 4000) {
+    throw new InvalidArgumentError('must be a whole number of MiB from 64 to 4000.');
+  }
+  return mebibytes;
+}

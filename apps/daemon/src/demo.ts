@@ -1,0 +1,82 @@
+import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Daemon } from './daemon.js';
+
+/** The demonstration's members: four sparse files. */
+const members = 4;
+const memberBytes = 256 * 1024 * 1024;
+const volume = 'demo';
+
+/** What the demonstration listens on. */
+export interface DemoPlaces {
+  folder: string;
+  rpc: string;
+  nbd: string;
+  tcpPort: number;
+}
+
+export function demoPlaces(folder: string): DemoPlaces {
+  const absolute = resolve(folder);
+  return { folder: absolute, rpc: join(absolute, 'rpc.sock'), nbd: join(absolute, 'nbd.sock'), tcpPort: 10_809 };
+}
+
+/** Makes the member files if there are none. */
+export function makeMemberFiles({ folder }: DemoPlaces): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  for (let index = 0; index < members; index++) {
+    const path = memberPath(folder, index);
+    if (existsSync(path)) continue;
+    const fd = openSync(path, 'wx', 0o600);
+    ftruncateSync(fd, memberBytes);
+    closeSync(fd);
+  }
+}
+
+/** Opens the members; the array assembles from them if it has been made before, else it is made. Returns which it was. */
+export async function startDemo({ plane }: Daemon, { folder }: DemoPlaces): Promise<'created' | 'assembled'> {
+  const { dispatcher, registry } = plane;
+  const names = Array.from({ length: members }, (_, index) => `member${index}`);
+  for (const [index, name] of names.entries()) {
+    await dispatcher.call('bdev_aio_create', {
+      name,
+      filename: memberPath(folder, index),
+      block_size: 512,
+      fallocate: true,
+      uuid: `d3300000-0000-4000-8000-00000000000${index}`,
+    });
+  }
+  await registry.waitForExamine();
+  if (plane.arrays.get(volume) !== undefined) return 'assembled';
+  await dispatcher.call('bdev_raid_create', {
+    name: volume,
+    raid_level: 'raid5f',
+    strip_size_kb: 64,
+    base_bdevs: names,
+    superblock: true,
+  });
+  return 'created';
+}
+
+/** What a curious person is told. */
+export function demoText(daemon: Daemon, places: DemoPlaces, how: 'created' | 'assembled'): string {
+  const uris = daemon.plane.exports.uris(volume);
+  const [unix = '', ...others] = uris;
+  const did = how === 'created' ? 'made' : 'brought back, with its data,';
+  return `
+raidkitd has ${did} the raid5f volume "${volume}" over ${members} files in ${places.folder}
+
+  ${[unix, ...others].join('\n  ')}
+
+Try, in another terminal:
+
+  nbdinfo "${unix}"
+  nbdcopy /etc/services "${unix}" && nbdcopy "${unix}" - | head -n 5
+  printf '{"jsonrpc":"2.0","id":1,"method":"raidkit_get_arrays"}' | nc -U -q 1 ${places.rpc}
+
+Ctrl-C stops it; the next start brings the volume back.
+`;
+}
+
+function memberPath(folder: string, index: number): string {
+  return join(folder, `member${index}.img`);
+}

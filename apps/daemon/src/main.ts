@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs';
+import { pino } from 'pino';
+import { parseCommandLine } from './cli.js';
+import { startDaemon } from './daemon.js';
+import type { Daemon } from './daemon.js';
+import { demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
+
+// Disk I/O of the portable engine runs on libuv's pool: one stuck device must not take all its threads. Set before the
+// first use of the pool, which reads it once.
+process.env.UV_THREADPOOL_SIZE ??= '32';
+
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+const options = parseCommandLine(process.argv, manifest.version);
+const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
+
+async function main(): Promise<void> {
+  const demo = options.demo === undefined ? null : demoPlaces(options.demo);
+  if (demo !== null) makeMemberFiles(demo);
+  const daemon = await startDaemon({
+    rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
+    nbd: demo === null ? options.nbd : [{ unix: demo.nbd }, { host: '127.0.0.1', port: demo.tcpPort }],
+    ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
+    waitForRpc: options.waitForRpc,
+    autoExport: options.autoExport,
+    levels: options.levels,
+    folder: process.cwd(),
+    memoryBytes: options.memoryBytes,
+    log,
+  });
+  stopOnSignals(daemon);
+  log.info(
+    { version: manifest.version, rpc: daemon.rpcAddresses, nbd: options.nbd, arrays: daemon.plane.arrays.list().map(({ name }) => name) },
+    'raidkitd is up',
+  );
+  if (demo !== null) process.stdout.write(demoText(daemon, demo, await startDemo(daemon, demo)));
+}
+
+/** The first signal stops in good order; the second one ends at once. */
+function stopOnSignals(daemon: Daemon): void {
+  let isStopping = false;
+  const stop = (why: string): void => {
+    if (isStopping) {
+      log.warn({}, `${why} again: ending at once`);
+      process.exit(1);
+    }
+    isStopping = true;
+    log.info({}, `${why}: stopping`);
+    daemon.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, 'the stop was not clean');
+        process.exit(1);
+      },
+    );
+  };
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
+  void daemon.stopRequested.then(() => setImmediate(() => stop('spdk_kill_instance')));
+}
+
+main().catch((error: unknown) => {
+  log.fatal({ err: error }, `raidkitd cannot start: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+});

@@ -1,0 +1,58 @@
+import { openLinuxBdev, rescan } from '@raidkit/backend-linux';
+import { z } from 'zod';
+import type { Plane } from '../plane.js';
+import { internalFailed, method } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { deleteMethod, findOf } from './find.js';
+import { name, u32, uuid } from './schemas.js';
+
+const createParams = z.strictObject({
+  name,
+  filename: z.string().min(1),
+  block_size: u32.optional(),
+  readonly: z.boolean().optional(),
+  fallocate: z.boolean().optional(),
+  uuid: uuid.optional(),
+  // SPDK's; no call of ours blocks.
+  nowait: z.boolean().optional(),
+});
+
+/** SPDK's methods for block devices and files. `aio` and `uring` are two names for the same here. */
+export function aioMethods(plane: Plane): RpcMethod[] {
+  const create = (methodName: string): RpcMethod =>
+    method({
+      name: methodName,
+      params: createParams,
+      badParams: internalFailed,
+      async run(params) {
+        const { block_size: blockSize } = params;
+        const bdev = await openLinuxBdev(plane.registry, {
+          name: params.name,
+          path: params.filename,
+          ...(blockSize === undefined || blockSize === 0 ? {} : { blockSize }),
+          ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+          ...(params.readonly === undefined ? {} : { readOnly: params.readonly }),
+          ...(params.fallocate === undefined ? {} : { fallocate: params.fallocate }),
+        });
+        return bdev.name;
+      },
+    });
+  const rescanMethod = (methodName: string): RpcMethod =>
+    method({
+      name: methodName,
+      params: z.strictObject({ name }),
+      badParams: internalFailed,
+      async run(params) {
+        await rescan(findOf(plane, params.name, 'AIO disk'));
+        return true;
+      },
+    });
+  return [
+    create('bdev_aio_create'),
+    rescanMethod('bdev_aio_rescan'),
+    deleteMethod(plane, 'bdev_aio_delete', 'AIO disk'),
+    create('bdev_uring_create'),
+    rescanMethod('bdev_uring_rescan'),
+    deleteMethod(plane, 'bdev_uring_delete', 'AIO disk'),
+  ];
+}

@@ -1,0 +1,118 @@
+import { z } from 'zod';
+import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
+import type { Plane } from '../plane.js';
+import { method, parseFailed } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { RpcError, strerror } from '../rpc/errors.js';
+import { name, u32, u64 } from './schemas.js';
+
+/** Longest wait for a device to appear, in milliseconds. */
+const maxWaitMs = 24 * 3600 * 1000;
+
+/** SPDK's methods for any device. */
+export function bdevMethods(plane: Plane): RpcMethod[] {
+  const { registry } = plane;
+  const find = (wanted: string): NonNullable<ReturnType<typeof registry.get>> => {
+    const bdev = registry.get(wanted);
+    if (bdev === undefined) throw new RpcError(-19, strerror(19));
+    return bdev;
+  };
+  return [
+    method({
+      name: 'bdev_get_bdevs',
+      params: z.strictObject({ name: name.optional(), timeout: u64.max(maxWaitMs).optional() }),
+      async run(params) {
+        if (params.name === undefined) return registry.list().map(describeBdev);
+        if (registry.get(params.name) === undefined && params.timeout !== undefined && params.timeout > 0) {
+          await waitForBdev(plane, params.name, params.timeout);
+        }
+        return [describeBdev(find(params.name))];
+      },
+    }),
+    method({
+      name: 'bdev_get_iostat',
+      params: z.strictObject({
+        name: name.optional(),
+        per_channel: z.boolean().optional(),
+        reset_mode: z.enum(['all', 'maxmin', 'none']).optional(),
+      }),
+      run(params) {
+        if (params.per_channel === true && params.name === undefined) throw new RpcError(-22, strerror(22));
+        const bdevs = params.name === undefined ? registry.list() : [find(params.name)];
+        const answer = {
+          tick_rate: tickRate,
+          ticks: Math.round(registry.runtime.now() * 1000),
+          ...(params.per_channel === true ? { name: params.name, channels: bdevs.map(describeStats) } : { bdevs: bdevs.map(describeStats) }),
+        };
+        if (params.reset_mode === 'all') for (const bdev of bdevs) bdev.stats.reset();
+        return Promise.resolve(answer);
+      },
+    }),
+    method({
+      name: 'bdev_reset_iostat',
+      params: z.strictObject({ name: name.optional(), mode: z.enum(['all', 'maxmin', 'none']).optional() }),
+      run(params) {
+        const bdevs = params.name === undefined ? registry.list() : [find(params.name)];
+        for (const bdev of bdevs) if (params.mode !== 'none') bdev.stats.reset();
+        return Promise.resolve(true);
+      },
+    }),
+    method({
+      name: 'bdev_enable_histogram',
+      params: z.strictObject({ name, enable: z.boolean(), opc: z.string().optional() }),
+      run(params) {
+        // They are always kept.
+        find(params.name);
+        return Promise.resolve(true);
+      },
+    }),
+    method({
+      name: 'bdev_wait_for_examine',
+      params: null,
+      async run() {
+        await registry.waitForExamine();
+        return true;
+      },
+    }),
+    method({
+      name: 'bdev_examine',
+      params: z.strictObject({ name }),
+      // Every device is examined when it appears, and asking for it again is an error, as in SPDK.
+      run: () => Promise.reject(new RpcError(-22, strerror(22))),
+    }),
+    method({
+      name: 'bdev_set_options',
+      states: ['startup', 'runtime'],
+      params: z.strictObject({
+        bdev_io_pool_size: u32.optional(),
+        bdev_io_cache_size: u32.optional(),
+        bdev_auto_examine: z.boolean().optional(),
+        iobuf_small_cache_size: u32.optional(),
+        iobuf_large_cache_size: u32.optional(),
+      }),
+      badParams: parseFailed,
+      run(params) {
+        // Pools grow by themselves here, so the sizes are accepted without effect; a promise that we break is not.
+        if (params.bdev_auto_examine === false) throw new RpcError(-95, 'bdev_auto_examine cannot be turned off');
+        return Promise.resolve(true);
+      },
+    }),
+  ];
+}
+
+function waitForBdev({ registry }: Plane, wanted: string, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const listener = {
+      onRegistered: () => {
+        if (registry.get(wanted) !== undefined) end();
+      },
+    };
+    const timer = setTimeout(end, timeoutMs);
+    function end(): void {
+      clearTimeout(timer);
+      registry.removeListener(listener);
+      resolve();
+    }
+    registry.addListener(listener);
+  });
+}

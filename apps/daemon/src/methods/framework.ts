@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs';
+import type { JsonObject } from '@raidkit/bdev';
+import { z } from 'zod';
+import type { Plane } from '../plane.js';
+import { method } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { RpcError, strerror } from '../rpc/errors.js';
+import { name } from './schemas.js';
+
+const both = ['startup', 'runtime'] as const;
+
+/** SPDK's methods of the framework and of the application itself. */
+export function frameworkMethods(plane: Plane): RpcMethod[] {
+  return [
+    method({
+      name: 'rpc_get_methods',
+      states: both,
+      params: z.strictObject({ current: z.boolean().optional(), include_aliases: z.boolean().optional() }),
+      run: ({ current = false, include_aliases: includeAliases = false }) =>
+        Promise.resolve(plane.dispatcher.names({ current, includeAliases })),
+    }),
+    method({ name: 'spdk_get_version', states: both, params: null, run: () => Promise.resolve(version()) }),
+    method({
+      name: 'framework_start_init',
+      states: ['startup'],
+      params: null,
+      async run() {
+        await plane.startInit();
+        return true;
+      },
+    }),
+    method({
+      name: 'framework_wait_init',
+      states: both,
+      params: null,
+      async run() {
+        await plane.waitInit();
+        return true;
+      },
+    }),
+    method({
+      name: 'framework_get_subsystems',
+      params: null,
+      run: () => Promise.resolve([{ subsystem: 'bdev', depends_on: [] }]),
+    }),
+    method({
+      name: 'framework_get_config',
+      params: z.strictObject({ name }),
+      run(params) {
+        if (params.name !== 'bdev') throw new RpcError(-22, `Subsystem '${params.name}' not found`);
+        return Promise.resolve(bdevConfig(plane));
+      },
+    }),
+    method({
+      name: 'spdk_kill_instance',
+      states: both,
+      params: z.strictObject({ sig_name: z.string() }),
+      run(params) {
+        const known = ['SIGINT', 'SIGTERM', 'INT', 'TERM', '2', '15', 'SIGKILL', 'KILL', '9', 'SIGQUIT', 'QUIT', '3'];
+        if (!known.includes(params.sig_name)) throw new RpcError(-22, strerror(22));
+        plane.requestStop();
+        return Promise.resolve(true);
+      },
+    }),
+  ];
+}
+
+/**
+ * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
+ * them: they come back from their members.
+ */
+export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
+  const { windowSizeKb, maxBandwidthMbSec } = arrays.processOptions;
+  const calls: JsonObject[] = [
+    {
+      method: 'bdev_set_options',
+      params: {
+        bdev_io_pool_size: 65_535,
+        bdev_io_cache_size: 256,
+        bdev_auto_examine: true,
+        iobuf_small_cache_size: 128,
+        iobuf_large_cache_size: 16,
+      },
+    },
+    {
+      method: 'bdev_raid_set_options',
+      params: { process_window_size_kb: windowSizeKb, process_max_bandwidth_mb_sec: maxBandwidthMbSec },
+    },
+  ];
+  for (const bdev of registry.list()) {
+    const call = bdev.driver.configCall?.();
+    if (call !== null && call !== undefined) calls.push({ method: call.method, params: call.params });
+  }
+  // Arrays that wait for members have no bdev yet.
+  for (const array of arrays.list()) {
+    const call = array.bdev === null ? array.configCall() : null;
+    if (call !== null) calls.push({ method: call.method, params: call.params });
+  }
+  calls.push({ method: 'bdev_wait_for_examine' });
+  return calls;
+}
+
+function version(): JsonObject {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  const [major = 0, minor = 0, patch = 0] = manifest.version.split('.').map(Number);
+  return { version: `raidkit v${manifest.version}`, fields: { major, minor, patch, suffix: '' } };
+}

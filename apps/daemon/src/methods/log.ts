@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { method } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { RpcError, strerror } from '../rpc/errors.js';
+
+/** SPDK's level names and pino's. */
+const levels = { DISABLED: 'silent', ERROR: 'error', WARNING: 'warn', NOTICE: 'info', INFO: 'info', DEBUG: 'debug' } as const;
+const levelName = z.enum(['DISABLED', 'ERROR', 'WARNING', 'NOTICE', 'INFO', 'DEBUG']);
+const both = ['startup', 'runtime'] as const;
+
+/** A log whose level can be set: pino's. */
+export interface LeveledLog {
+  level: string;
+}
+
+/** SPDK's methods for logging. One level rules what is printed; flags are accepted for the clients that set them. */
+export function logMethods(log: LeveledLog): RpcMethod[] {
+  let printLevel: z.infer<typeof levelName> = 'INFO';
+  let fileLevel: z.infer<typeof levelName> = 'NOTICE';
+  const flags = new Map([
+    ['bdev', false],
+    ['bdev_raid', false],
+    ['nbd', false],
+    ['rpc', false],
+  ]);
+  const setFlag = (flag: string, value: boolean): Promise<boolean> => {
+    if (flag === 'all') for (const known of flags.keys()) flags.set(known, value);
+    else if (flags.has(flag)) flags.set(flag, value);
+    else throw new RpcError(-22, strerror(22));
+    return Promise.resolve(true);
+  };
+  const flagParams = z.strictObject({ flag: z.string() });
+  const levelParams = z.strictObject({ level: levelName });
+  return [
+    method({ name: 'log_get_flags', states: both, params: null, run: () => Promise.resolve(Object.fromEntries(flags)) }),
+    method({ name: 'log_set_flag', states: both, params: flagParams, run: ({ flag }) => setFlag(flag, true) }),
+    method({ name: 'log_clear_flag', states: both, params: flagParams, run: ({ flag }) => setFlag(flag, false) }),
+    method({ name: 'log_get_print_level', states: both, params: null, run: () => Promise.resolve(printLevel) }),
+    method({
+      name: 'log_set_print_level',
+      states: both,
+      params: levelParams,
+      run({ level }) {
+        printLevel = level;
+        log.level = levels[level];
+        return Promise.resolve(true);
+      },
+    }),
+    method({ name: 'log_get_level', states: both, params: null, run: () => Promise.resolve(fileLevel) }),
+    method({
+      name: 'log_set_level',
+      states: both,
+      params: levelParams,
+      run({ level }) {
+        // SPDK's second level is that of the system log, which is not written to here.
+        fileLevel = level;
+        return Promise.resolve(true);
+      },
+    }),
+  ];
+}

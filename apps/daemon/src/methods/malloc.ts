@@ -1,0 +1,90 @@
+import { createMallocBdev, createNullBdev, resizeNullBdev } from '@raidkit/backend-virtual';
+import { z } from 'zod';
+import type { Plane } from '../plane.js';
+import { internalFailed, method } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { RpcError, strerror } from '../rpc/errors.js';
+import { deleteMethod, findOf } from './find.js';
+import { i32, name, u32, u64, uuid } from './schemas.js';
+
+/** Per-block metadata is not supported: its parameters are accepted as long as they ask for none. */
+const noMetadata = {
+  md_size: z.literal(0).optional(),
+  md_interleave: z.boolean().optional(),
+  dif_type: z.literal(0).optional(),
+  dif_is_head_of_md: z.boolean().optional(),
+  dif_pi_format: z.literal(0).optional(),
+  numa_id: i32.optional(),
+  preferred_write_alignment: u32.optional(),
+  preferred_write_granularity: u32.optional(),
+  optimal_write_size: u32.optional(),
+  preferred_unmap_alignment: u32.optional(),
+  preferred_unmap_granularity: u32.optional(),
+};
+
+/** SPDK's methods for devices in memory. */
+export function mallocMethods(plane: Plane): RpcMethod[] {
+  const { registry } = plane;
+  return [
+    method({
+      name: 'bdev_malloc_create',
+      params: z.strictObject({
+        num_blocks: u64,
+        block_size: u32,
+        name: name.optional(),
+        uuid: uuid.optional(),
+        physical_block_size: u32.optional(),
+        optimal_io_boundary: u32.optional(),
+        ...noMetadata,
+      }),
+      badParams: internalFailed,
+      async run(params) {
+        const bdev = await createMallocBdev(registry, {
+          numBlocks: params.num_blocks,
+          blockSize: params.block_size,
+          ...(params.name === undefined ? {} : { name: params.name }),
+          ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+          ...(params.physical_block_size === undefined ? {} : { physicalBlockSize: params.physical_block_size }),
+          ...(params.optimal_io_boundary === undefined ? {} : { optimalIoBoundary: params.optimal_io_boundary }),
+        });
+        return bdev.name;
+      },
+    }),
+    deleteMethod(plane, 'bdev_malloc_delete', 'Malloc disk'),
+    method({
+      name: 'bdev_null_create',
+      params: z.strictObject({
+        name,
+        num_blocks: u64,
+        block_size: u32,
+        uuid: uuid.optional(),
+        physical_block_size: u32.optional(),
+        ...noMetadata,
+      }),
+      badParams: internalFailed,
+      async run(params) {
+        const bdev = await createNullBdev(registry, {
+          name: params.name,
+          numBlocks: params.num_blocks,
+          blockSize: params.block_size,
+          ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+          ...(params.physical_block_size === undefined ? {} : { physicalBlockSize: params.physical_block_size }),
+        });
+        return bdev.name;
+      },
+    }),
+    deleteMethod(plane, 'bdev_null_delete', 'Null disk'),
+    method({
+      name: 'bdev_null_resize',
+      params: z.strictObject({ name, new_size: u64 }),
+      badParams: internalFailed,
+      run(params) {
+        const bdev = findOf(plane, params.name, 'Null disk');
+        const numBlocks = (params.new_size * 1024 * 1024) / bdev.blockSize;
+        if (!Number.isSafeInteger(numBlocks) || numBlocks < 1) throw new RpcError(-22, strerror(22));
+        resizeNullBdev(bdev, numBlocks);
+        return Promise.resolve(true);
+      },
+    }),
+  ];
+}

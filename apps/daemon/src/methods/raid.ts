@@ -1,0 +1,104 @@
+import { RaidError } from '@raidkit/core';
+import { z } from 'zod';
+import type { Plane } from '../plane.js';
+import { internalFailed, method, refused } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { RpcError } from '../rpc/errors.js';
+import { name, u32, uuid } from './schemas.js';
+
+/** SPDK's raid methods. */
+export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
+  const levelName = z.string().refine((level) => modules.byName(level) !== undefined);
+  return [
+    method({
+      name: 'bdev_raid_create',
+      params: z.strictObject({
+        name,
+        raid_level: levelName,
+        base_bdevs: z.array(name).max(255),
+        strip_size_kb: u32.optional(),
+        uuid: uuid.optional(),
+        superblock: z.boolean().optional(),
+        // Ours: refuse writes to raid5f that are not whole stripes, as SPDK does.
+        full_stripe_only: z.boolean().optional(),
+      }),
+      async run(params) {
+        if (params.base_bdevs.includes('')) throw new RpcError(-22, 'The base bdev name cannot be empty: Invalid argument');
+        try {
+          await arrays.create({
+            name: params.name,
+            level: params.raid_level,
+            baseBdevs: params.base_bdevs,
+            stripSizeKb: params.strip_size_kb ?? 0,
+            ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+            superblock: params.superblock ?? false,
+            options: params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only },
+          });
+        } catch (error) {
+          throw refused(`Failed to create RAID bdev ${params.name}`, error);
+        }
+        return true;
+      },
+    }),
+    method({
+      name: 'bdev_raid_delete',
+      params: z.strictObject({ name, clear_sb: z.boolean().optional() }),
+      async run(params) {
+        if (arrays.get(params.name) === undefined) throw new RpcError(-19, `raid bdev ${params.name} not found`);
+        await arrays.delete(params.name, { clearSuperblock: params.clear_sb ?? false });
+        return true;
+      },
+    }),
+    method({
+      name: 'bdev_raid_get_bdevs',
+      params: z.strictObject({ category: z.enum(['all', 'online', 'configuring', 'offline']) }),
+      run({ category }) {
+        const list = arrays.list(category === 'all' ? undefined : category);
+        return Promise.resolve(list.map((array) => arrays.describe(array)));
+      },
+    }),
+    method({
+      name: 'bdev_raid_add_base_bdev',
+      params: z.strictObject({ raid_bdev: name, base_bdev: name }),
+      badParams: internalFailed,
+      async run(params) {
+        const { raid_bdev: array, base_bdev: member } = params;
+        if (arrays.get(array) === undefined) throw new RpcError(-19, `raid bdev ${array} is not found in config`);
+        try {
+          await arrays.addBaseBdev(array, member);
+        } catch (error) {
+          throw refused(`Failed to add base bdev ${member} to RAID bdev ${array}`, error);
+        }
+        return true;
+      },
+    }),
+    method({
+      name: 'bdev_raid_remove_base_bdev',
+      params: z.strictObject({ name }),
+      async run(params) {
+        try {
+          await arrays.removeBaseBdev(params.name);
+        } catch (error) {
+          if (!RaidError.is(error)) throw error;
+          throw new RpcError(-error.errno, 'Failed to remove base bdev from raid bdev');
+        }
+        return true;
+      },
+    }),
+    method({
+      name: 'bdev_raid_set_options',
+      states: ['startup', 'runtime'],
+      params: z.strictObject({
+        process_window_size_kb: u32.optional(),
+        process_max_bandwidth_mb_sec: u32.optional(),
+      }),
+      run(params) {
+        if (params.process_window_size_kb === 0) throw new RpcError(-22, 'Invalid argument');
+        const { processOptions } = arrays;
+        processOptions.windowSizeKb = params.process_window_size_kb ?? processOptions.windowSizeKb;
+        processOptions.maxBandwidthMbSec = params.process_max_bandwidth_mb_sec ?? processOptions.maxBandwidthMbSec;
+        return Promise.resolve(true);
+      },
+    }),
+  ];
+}

@@ -1,0 +1,162 @@
+import type { JsonObject } from '@raidkit/bdev';
+import type { RaidArray } from '@raidkit/core';
+import { spdkSuperblockStore } from '@raidkit/superblock';
+import { z } from 'zod';
+import type { Plane } from '../plane.js';
+import { method } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { RpcCode, RpcError, strerror } from '../rpc/errors.js';
+import { name } from './schemas.js';
+
+const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
+
+/** Our own methods: what SPDK has no word for. */
+export function raidkitMethods(plane: Plane): RpcMethod[] {
+  const { arrays, exports, modules, registry } = plane;
+  const find = (wanted: string): RaidArray => {
+    const array = arrays.get(wanted) ?? arrays.list().find(({ uuid }) => uuid === wanted);
+    if (array === undefined) throw new RpcError(-19, `there is no array ${wanted}`);
+    return array;
+  };
+  return [
+    method({
+      name: 'raidkit_nbd_export',
+      params: z.strictObject({
+        bdev_name: name,
+        name: name.optional(),
+        read_only: z.boolean().optional(),
+        description: z.string().max(4096).optional(),
+      }),
+      badParams,
+      run(params) {
+        const exported = exports.add({
+          bdevName: params.bdev_name,
+          ...(params.name === undefined ? {} : { name: params.name }),
+          ...(params.read_only === undefined ? {} : { readOnly: params.read_only }),
+          ...(params.description === undefined ? {} : { description: params.description }),
+        });
+        return Promise.resolve({ name: exported, uris: exports.uris(exported) });
+      },
+    }),
+    method({
+      name: 'raidkit_nbd_unexport',
+      params: z.strictObject({ name }),
+      badParams,
+      async run(params) {
+        await exports.remove(params.name);
+        return true;
+      },
+    }),
+    method({ name: 'raidkit_nbd_get_exports', params: null, run: () => Promise.resolve(exports.list()) }),
+    method({
+      name: 'raidkit_get_modules',
+      params: null,
+      run: () =>
+        Promise.resolve(
+          modules.list().map(({ level, aliases, code, baseBdevsMin, manifest }) => ({
+            level,
+            aliases,
+            code,
+            base_bdevs_min: baseBdevsMin,
+            strip_size: manifest.stripSize,
+            redundant: manifest.redundant,
+            unmap: manifest.nullPayload,
+            resize: manifest.resize,
+          })),
+        ),
+    }),
+    method({
+      name: 'raidkit_get_arrays',
+      params: z.strictObject({ name: name.optional() }),
+      badParams,
+      run(params) {
+        const wanted = params.name === undefined ? arrays.list() : [find(params.name)];
+        return Promise.resolve(wanted.map((array) => describeHealth(plane, array)));
+      },
+    }),
+    method({
+      name: 'raidkit_examine',
+      params: z.strictObject({ bdev_name: name }),
+      badParams,
+      async run(params) {
+        const bdev = registry.get(params.bdev_name);
+        if (bdev === undefined) throw new RpcError(-19, strerror(19));
+        const descriptor = registry.open(bdev);
+        try {
+          const found = await spdkSuperblockStore.read(descriptor);
+          if (found.kind === 'none') return { superblock: 'none' };
+          if (found.kind === 'unusable') return { superblock: 'unusable', reason: found.message };
+          const level = modules.byCode(found.record.level)?.level ?? null;
+          return { superblock: 'found', raid_level: level, ...toSnakeCase(found.record) };
+        } finally {
+          descriptor.close();
+        }
+      },
+    }),
+    method({
+      name: 'raidkit_assemble',
+      params: z.strictObject({ name }),
+      badParams,
+      async run(params) {
+        const array = find(params.name);
+        await arrays.startDegraded(array.name);
+        return arrays.describe(array);
+      },
+    }),
+    method({
+      name: 'raidkit_stop',
+      params: z.strictObject({ name }),
+      badParams,
+      async run(params) {
+        await arrays.delete(find(params.name).name);
+        return true;
+      },
+    }),
+  ];
+}
+
+/** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
+function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObject {
+  const isDegraded = array.numCurrent < array.numSlots;
+  let health = 'optimal';
+  if (array.state !== 'online') health = array.trouble === null ? array.state : 'failed';
+  else if (array.process !== null) health = 'rebuilding';
+  else if (isDegraded) health = 'degraded';
+  return {
+    ...arrays.describe(array),
+    ext: {
+      health,
+      reason: array.trouble,
+      block_size: array.blockSize,
+      num_blocks: array.numBlocks,
+      min_operational: array.minOperational,
+      uris: array.state === 'online' ? exports.uris(array.name) : [],
+      members: array.slots.map((slot) => ({
+        slot: slot.index,
+        name: slot.name,
+        state: memberState(slot),
+        last_member: slot.lastMember === null ? null : { ...slot.lastMember },
+        read_errors: slot.errors.read,
+        write_errors: slot.errors.write,
+        repaired_blocks: slot.errors.repaired,
+      })),
+    },
+  };
+}
+
+function memberState(slot: RaidArray['slots'][number]): string {
+  if (slot.isCurrent) return 'current';
+  if (slot.isTarget) return 'rebuilding';
+  return slot.absence;
+}
+
+/** JSON for RPC: keys in snake case, all the way down. */
+function toSnakeCase(value: object): JsonObject {
+  const text = JSON.stringify(value, (_, inner: unknown) => {
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
+    return Object.fromEntries(
+      Object.entries(inner).map(([key, entry]) => [key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), entry as unknown]),
+    );
+  });
+  return JSON.parse(text) as JsonObject;
+}

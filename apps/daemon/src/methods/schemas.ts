@@ -1,0 +1,9 @@
+import { isUuid } from '@raidkit/core';
+import { z } from 'zod';
+
+/** Unsigned 32-bit and 64-bit numbers, as SPDK's decoders take them; 64-bit ones only as far as numbers are exact. */
+export const u32 = z.int().min(0).max(0xffff_ffff);
+export const u64 = z.int().min(0);
+export const i32 = z.int().min(-0x8000_0000).max(0x7fff_ffff);
+export const uuid = z.string().refine(isUuid);
+export const name = z.string();

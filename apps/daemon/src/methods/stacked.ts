@@ -1,0 +1,91 @@
+import { createDelayBdev, createErrorBdev, createPassthruBdev, injectError } from '@raidkit/backend-virtual';
+import { z } from 'zod';
+import type { Plane } from '../plane.js';
+import { internalFailed, method } from '../rpc/dispatcher.js';
+import type { RpcMethod } from '../rpc/dispatcher.js';
+import { deleteMethod, findOf } from './find.js';
+import { name, u32, u64, uuid } from './schemas.js';
+
+/** SPDK's methods for devices that stand on another one. */
+export function stackedMethods(plane: Plane): RpcMethod[] {
+  const { registry } = plane;
+  return [
+    method({
+      name: 'bdev_passthru_create',
+      params: z.strictObject({ base_bdev_name: name, name, uuid: uuid.optional() }),
+      badParams: internalFailed,
+      async run(params) {
+        const bdev = await createPassthruBdev(registry, {
+          baseBdevName: params.base_bdev_name,
+          name: params.name,
+          ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+        });
+        return bdev.name;
+      },
+    }),
+    deleteMethod(plane, 'bdev_passthru_delete', 'passthru'),
+    method({
+      name: 'bdev_delay_create',
+      params: z.strictObject({
+        base_bdev_name: name,
+        name,
+        uuid: uuid.optional(),
+        avg_read_latency: u64,
+        p99_read_latency: u64,
+        avg_write_latency: u64,
+        p99_write_latency: u64,
+      }),
+      badParams: internalFailed,
+      async run(params) {
+        const bdev = await createDelayBdev(registry, {
+          baseBdevName: params.base_bdev_name,
+          name: params.name,
+          ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+          avgReadUs: params.avg_read_latency,
+          p99ReadUs: params.p99_read_latency,
+          avgWriteUs: params.avg_write_latency,
+          p99WriteUs: params.p99_write_latency,
+        });
+        return bdev.name;
+      },
+    }),
+    deleteMethod(plane, 'bdev_delay_delete', 'delay'),
+    method({
+      name: 'bdev_error_create',
+      params: z.strictObject({ base_name: name, uuid: uuid.optional() }),
+      badParams: internalFailed,
+      async run(params) {
+        await createErrorBdev(registry, {
+          baseBdevName: params.base_name,
+          ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
+        });
+        return true;
+      },
+    }),
+    deleteMethod(plane, 'bdev_error_delete', 'Error Injection Disk'),
+    method({
+      name: 'bdev_error_inject_error',
+      params: z.strictObject({
+        name,
+        io_type: z.enum(['read', 'write', 'unmap', 'flush', 'reset', 'all', 'clear']),
+        error_type: z.enum(['failure', 'nomem', 'pending', 'corrupt_data']),
+        num: u32.optional(),
+        queue_depth: u64.optional(),
+        corrupt_offset: u64.optional(),
+        corrupt_value: z.int().min(0).max(255).optional(),
+      }),
+      badParams: internalFailed,
+      run(params) {
+        injectError(findOf(plane, params.name, 'Error Injection Disk'), {
+          ioType: params.io_type,
+          errorType: params.error_type,
+          ...(params.num === undefined ? {} : { num: params.num }),
+          ...(params.queue_depth === undefined ? {} : { queueDepth: params.queue_depth }),
+          ...(params.corrupt_offset === undefined ? {} : { corruptOffset: params.corrupt_offset }),
+          ...(params.corrupt_value === undefined ? {} : { corruptValue: params.corrupt_value }),
+        });
+        return Promise.resolve(true);
+      },
+    }),
+  ];
+}

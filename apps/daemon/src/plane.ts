@@ -1,0 +1,20 @@
+import type { BdevRegistry, Logger } from '@raidkit/bdev';
+import type { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
+import type { Exports } from './exports.js';
+import type { Dispatcher } from './rpc/dispatcher.js';
+
+/** What the methods act on. */
+export interface Plane {
+  readonly registry: BdevRegistry;
+  readonly arrays: RaidArrays;
+  readonly modules: RaidModuleRegistry;
+  readonly exports: Exports;
+  readonly dispatcher: Dispatcher;
+  readonly log: Logger;
+  /** Ends the startup state. Rejects if it has ended. */
+  startInit(): Promise<void>;
+  /** Resolves when the startup state has ended. */
+  waitInit(): Promise<void>;
+  /** Begins an orderly shutdown, after the call at hand is answered. */
+  requestStop(): void;
+}

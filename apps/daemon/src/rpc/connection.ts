@@ -1,0 +1,79 @@
+import type { Socket } from 'node:net';
+import type { Logger } from '@raidkit/bdev';
+import { z } from 'zod';
+import type { Dispatcher } from './dispatcher.js';
+import { RpcCode, RpcError } from './errors.js';
+import { JsonStream } from './json-stream.js';
+import type { StreamItem } from './json-stream.js';
+
+/** Longest request, in bytes (SPDK: 256 KiB). */
+const maxRequestBytes = 1024 * 1024;
+/** Calls of one client that are being worked on; it is not read from while there are more. */
+const maxInFlight = 1024;
+/** Answers that a client has not read yet, in bytes, at which it is not read from any more (SPDK: 32 MiB). */
+const maxUnreadBytes = 32 * 1024 * 1024;
+
+type Id = string | number | null;
+
+const requestSchema = z.strictObject({
+  jsonrpc: z.literal('2.0').optional(),
+  method: z.string(),
+  params: z.union([z.record(z.string(), z.unknown()), z.array(z.unknown()), z.null()]).optional(),
+  id: z.union([z.string(), z.number(), z.null()]).optional(),
+});
+
+/** Serves one client until either side closes. Answers come as calls end, each with its id, one line each. */
+export function serveConnection(socket: Socket, dispatcher: Dispatcher, log: Logger): void {
+  const stream = new JsonStream(maxRequestBytes);
+  let inFlight = 0;
+  socket.setEncoding('utf8');
+
+  const send = (answer: object): void => {
+    if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
+  };
+  const resumeIfRoom = (): void => {
+    if (inFlight < maxInFlight && socket.writableLength < maxUnreadBytes) socket.resume();
+  };
+  const pauseIfFull = (): void => {
+    if (inFlight >= maxInFlight || socket.writableLength >= maxUnreadBytes) socket.pause();
+  };
+
+  const handle = async (item: StreamItem & { ok: true }): Promise<void> => {
+    const request = requestSchema.safeParse(item.value);
+    if (!request.success) {
+      send(failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request')));
+      return;
+    }
+    const { method, params, id = null } = request.data;
+    try {
+      const result = await dispatcher.call(method, params, item.duplicateKey !== null);
+      // A notification that succeeded is not answered.
+      if (id !== null) send({ jsonrpc: '2.0', id, result });
+    } catch (error) {
+      send(failure(id, error));
+    }
+  };
+
+  socket.on('data', (piece: string) => {
+    for (const item of stream.push(piece)) {
+      if (!item.ok) {
+        log.warn({}, `an RPC client sent what is not JSON: ${item.message}; its connection is closed`);
+        socket.destroySoon();
+        return;
+      }
+      inFlight++;
+      void handle(item).finally(() => {
+        inFlight--;
+        resumeIfRoom();
+      });
+    }
+    pauseIfFull();
+  });
+  socket.on('drain', resumeIfRoom);
+  socket.on('error', (error) => log.debug({ err: error }, 'an RPC connection failed'));
+}
+
+function failure(id: Id, error: unknown): object {
+  const { code, message } = error instanceof RpcError ? error : new RpcError(RpcCode.Internal, String(error));
+  return { jsonrpc: '2.0', id, error: { code, message } };
+}

@@ -1,0 +1,63 @@
+/** JSON-RPC 2.0 error codes, and SPDK's own -1. Other codes are negative errno numbers. */
+export const RpcCode = {
+  Parse: -32700,
+  InvalidRequest: -32600,
+  MethodNotFound: -32601,
+  InvalidParams: -32602,
+  Internal: -32603,
+  /** The method cannot be called in this state (SPDK: "Method may only be called before/after framework is initialized"). */
+  InvalidState: -1,
+} as const;
+
+/** What a call is answered with instead of a result. */
+export class RpcError extends Error {
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(message);
+    this.name = 'RpcError';
+    this.code = code;
+  }
+}
+
+/** strerror(3) texts, as glibc has them, for the numbers that RPC answers use. */
+const texts: Readonly<Record<number, string>> = {
+  1: 'Operation not permitted',
+  2: 'No such file or directory',
+  3: 'No such process',
+  5: 'Input/output error',
+  6: 'No such device or address',
+  11: 'Resource temporarily unavailable',
+  12: 'Cannot allocate memory',
+  13: 'Permission denied',
+  16: 'Device or resource busy',
+  17: 'File exists',
+  19: 'No such device',
+  20: 'Not a directory',
+  21: 'Is a directory',
+  22: 'Invalid argument',
+  24: 'Too many open files',
+  27: 'File too large',
+  28: 'No space left on device',
+  30: 'Read-only file system',
+  34: 'Numerical result out of range',
+  38: 'Function not implemented',
+  95: 'Operation not supported',
+  98: 'Address already in use',
+  110: 'Connection timed out',
+  111: 'Connection refused',
+  114: 'Operation already in progress',
+  125: 'Operation canceled',
+};
+
+/** The text of a positive errno. */
+export function strerror(errno: number): string {
+  return texts[errno] ?? `Unknown error ${errno}`;
+}
+
+/** The positive errno of an error of ours or of Node's, if it has one. */
+export function errnoOf(error: unknown): number | null {
+  if (typeof error !== 'object' || error === null || !('errno' in error)) return null;
+  const { errno } = error;
+  return typeof errno === 'number' && errno !== 0 ? Math.abs(errno) : null;
+}

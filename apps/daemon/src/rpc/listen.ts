@@ -1,0 +1,90 @@
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { ListenOptions, Server, Socket } from 'node:net';
+import type { Logger } from '@raidkit/bdev';
+import { serveConnection } from './connection.js';
+import type { Dispatcher } from './dispatcher.js';
+
+/** Clients at a time; SPDK's limit too. */
+const maxClients = 64;
+
+/** A listening control socket. */
+export interface RpcListener {
+  readonly address: string;
+  /** Stops listening and ends the connections, each after the answers that are on their way. */
+  close(): Promise<void>;
+}
+
+/** Where to listen: a Unix socket's path, or a TCP address. */
+export type RpcAddress = { path: string } | { host: string; port: number };
+
+/**
+ * Serves the dispatcher's methods. A Unix socket is for its owner alone (mode 0600). A socket that a dead daemon left is
+ * replaced; one that answers is not: EADDRINUSE.
+ */
+export async function listenRpc(address: RpcAddress, dispatcher: Dispatcher, log: Logger): Promise<RpcListener> {
+  if ('path' in address) await removeStaleSocket(address.path);
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    if (sockets.size >= maxClients) {
+      log.warn({}, `an RPC client was turned away: there are ${maxClients} already`);
+      socket.destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    serveConnection(socket, dispatcher, log);
+  });
+  const where: ListenOptions = { ...address, backlog: 512 };
+  const umask = process.umask(0o177);
+  try {
+    await listening(server, where);
+  } finally {
+    process.umask(umask);
+  }
+  if ('path' in address) chmodSync(address.path, 0o600);
+  return {
+    address: 'path' in address ? address.path : `${address.host}:${address.port}`,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of sockets) socket.destroySoon();
+      await closed;
+    },
+  };
+}
+
+function listening(server: Server, where: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(where, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/** Removes a Unix socket that nobody listens on. Throws EADDRINUSE if somebody does, EEXIST if it is something else. */
+export async function removeStaleSocket(path: string): Promise<void> {
+  let stat;
+  try {
+    stat = lstatSync(path);
+  } catch {
+    return;
+  }
+  if (!stat.isSocket()) throw Object.assign(new Error(`${path} exists and is not a socket`), { code: 'EEXIST', errno: 17 });
+  if (await answers(path)) {
+    throw Object.assign(new Error(`${path} is in use by another process`), { code: 'EADDRINUSE', errno: 98 });
+  }
+  unlinkSync(path);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    probe.on('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', () => resolve(false));
+  });
+}

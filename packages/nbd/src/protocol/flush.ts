@@ -1,0 +1,15 @@
+import { IoType } from '@raidkit/bdev';
+import type { IoOwner } from '@raidkit/bdev';
+import type { NbdRequest } from './request.js';
+import { finish, submitIo, targetOf, taken } from './submit.js';
+
+/** Makes everything that was acknowledged so far stable. The device must support flush. */
+export function startFlush(request: NbdRequest): void {
+  submitIo(request, flusher, IoType.Flush, 0, targetOf(request).descriptor.bdev.numBlocks, -1, 0);
+}
+
+const flusher: IoOwner = {
+  onIoDone(io) {
+    finish(taken(io));
+  },
+};

@@ -1,0 +1,252 @@
+import {
+  HandshakeFlag,
+  Option,
+  OptionReply,
+  allocationContext,
+  allocationContextId,
+  optionMagicHi,
+  optionMagicLo,
+} from './constants.js';
+import { Negotiated, ReplyStyle } from './negotiated.js';
+import { parseInfoRequest, parseMetaContextRequest } from './option-data.js';
+import { exportNameReply, greeting, infoReplies, metaContextReply, optionReply, serverReply } from './option-replies.js';
+import type { ExportFacts } from './option-replies.js';
+
+/** Longest data of one option that is looked at. */
+export const maxOptionBytes = 4096;
+/** Longest data of one option that is read and thrown away; who sends more is dropped. */
+const maxDiscardedBytes = 1024 * 1024;
+
+/** An export as the handshake sees it. */
+export interface HandshakeExport extends ExportFacts {
+  transmissionFlags(isChunked: boolean): number;
+}
+
+/** What the handshake asks of the server. */
+export interface HandshakeHost<E extends HandshakeExport> {
+  /** By name; the empty name is the default export, if there is one. */
+  find(name: string): E | null;
+  list(): readonly E[];
+  /** Options that one client may send. */
+  readonly maxOptions: number;
+}
+
+/** What is to be done after a step. */
+export type HandshakeResult<E> =
+  | { type: 'continue' }
+  /** From here on the client sends requests to this export. */
+  | { type: 'transmission'; export: E }
+  /** Close once what has been said is sent. */
+  | { type: 'finish' }
+  /** Close at once. */
+  | { type: 'drop'; reason: string };
+
+type State = 'clientFlags' | 'optionHeader' | 'optionData' | 'discard';
+
+const goOn = { type: 'continue' } as const;
+
+/**
+ * One client's handshake: fixed newstyle, up to the choice of an export. Is fed exactly as many bytes as it wants, and says
+ * bytes by way of `say`. Knows nothing of sockets.
+ */
+export class Handshake<E extends HandshakeExport> {
+  readonly negotiated = new Negotiated();
+  /** How many bytes {@link feed} must be given next; to be looked at again after each call. */
+  wantedBytes = 4;
+
+  readonly #host: HandshakeHost<E>;
+  readonly #say: (bytes: Buffer) => void;
+  #state: State = 'clientFlags';
+  #hasZeroes = true;
+  #option = 0;
+  #discardLeft = 0;
+  #options = 0;
+
+  /** `say` is called during {@link feed} and, with the greeting, right away. */
+  constructor(host: HandshakeHost<E>, say: (bytes: Buffer) => void) {
+    this.#host = host;
+    this.#say = say;
+    say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
+  }
+
+  /** Takes {@link wantedBytes} bytes. `data` is not kept. */
+  feed(data: Buffer): HandshakeResult<E> {
+    switch (this.#state) {
+      case 'clientFlags':
+        return this.#clientFlags(data);
+      case 'optionHeader':
+        return this.#optionHeader(data);
+      case 'optionData':
+        this.#expectOption();
+        return this.#handle(data);
+      case 'discard':
+        this.#discard(data.length);
+        return goOn;
+    }
+  }
+
+  #clientFlags(data: Buffer): HandshakeResult<E> {
+    const flags = data.readUInt32BE(0);
+    if ((flags & ~(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes)) !== 0) {
+      return { type: 'drop', reason: 'unknown client flags' };
+    }
+    this.#hasZeroes = (flags & HandshakeFlag.NoZeroes) === 0;
+    this.#expectOption();
+    return goOn;
+  }
+
+  #optionHeader(data: Buffer): HandshakeResult<E> {
+    if (data.readUInt32BE(0) !== optionMagicHi || data.readUInt32BE(4) !== optionMagicLo) {
+      return { type: 'drop', reason: 'an option without its magic number' };
+    }
+    if (++this.#options > this.#host.maxOptions) return { type: 'drop', reason: 'too many options' };
+    this.#option = data.readUInt32BE(8);
+    const bytes = data.readUInt32BE(12);
+    if (bytes > maxOptionBytes) {
+      if (bytes > maxDiscardedBytes || this.#option === Option.ExportName) {
+        return { type: 'drop', reason: `an option with ${bytes} bytes of data` };
+      }
+      this.#state = 'discard';
+      this.#discardLeft = bytes;
+      this.#discard(0);
+      return goOn;
+    }
+    if (bytes === 0) {
+      this.#expectOption();
+      return this.#handle(Buffer.alloc(0));
+    }
+    this.#state = 'optionData';
+    this.wantedBytes = bytes;
+    return goOn;
+  }
+
+  #expectOption(): void {
+    this.#state = 'optionHeader';
+    this.wantedBytes = 16;
+  }
+
+  #discard(bytes: number): void {
+    this.#discardLeft -= bytes;
+    this.wantedBytes = Math.min(this.#discardLeft, maxOptionBytes);
+    if (this.#discardLeft > 0) return;
+    this.#expectOption();
+    this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
+  }
+
+  #handle(data: Buffer): HandshakeResult<E> {
+    switch (this.#option) {
+      case Option.ExportName:
+        return this.#exportName(data);
+      case Option.Abort:
+        this.#reply(OptionReply.Ack);
+        return { type: 'finish' };
+      case Option.List:
+        if (this.#isEmpty(data)) this.#list();
+        return goOn;
+      case Option.Info:
+      case Option.Go:
+        return this.#info(data);
+      case Option.StructuredReply:
+        if (this.#isEmpty(data)) this.#structuredReply();
+        return goOn;
+      case Option.ExtendedHeaders:
+        if (!this.#isEmpty(data)) return goOn;
+        this.negotiated.replyStyle = ReplyStyle.Extended;
+        this.#reply(OptionReply.Ack);
+        return goOn;
+      case Option.ListMetaContext:
+      case Option.SetMetaContext:
+        this.#metaContext(data);
+        return goOn;
+      default:
+        this.#reply(OptionReply.ErrUnsup);
+        return goOn;
+    }
+  }
+
+  #exportName(data: Buffer): HandshakeResult<E> {
+    const found = this.#host.find(data.toString('utf8'));
+    // The option has no reply for errors.
+    if (found === null) return { type: 'drop', reason: 'no such export' };
+    this.#say(exportNameReply(found.sizeBytes, found.transmissionFlags(this.#isChunked), this.#hasZeroes));
+    return this.#enter(found);
+  }
+
+  #list(): void {
+    const replies = this.#host.list().map((found) => serverReply(this.#option, found));
+    this.#say(Buffer.concat([...replies, optionReply(this.#option, OptionReply.Ack)]));
+  }
+
+  #info(data: Buffer): HandshakeResult<E> {
+    const request = parseInfoRequest(data);
+    if (request === null) {
+      this.#reply(OptionReply.ErrInvalid, 'malformed request');
+      return goOn;
+    }
+    const found = this.#host.find(request.name);
+    if (found === null) {
+      this.#reply(OptionReply.ErrUnknown, 'no such export');
+      return goOn;
+    }
+    const infos = infoReplies(this.#option, found, found.transmissionFlags(this.#isChunked), request.infos);
+    this.#say(Buffer.concat([...infos, optionReply(this.#option, OptionReply.Ack)]));
+    return this.#option === Option.Go ? this.#enter(found) : goOn;
+  }
+
+  #enter(found: E): HandshakeResult<E> {
+    // A context that was selected for another export does not count.
+    if (this.negotiated.allocationExport !== found) this.negotiated.allocationExport = null;
+    return { type: 'transmission', export: found };
+  }
+
+  #structuredReply(): void {
+    if (this.negotiated.replyStyle === ReplyStyle.Extended) {
+      this.#reply(OptionReply.ErrExtHeaderReqd, 'extended headers are in use');
+      return;
+    }
+    this.negotiated.replyStyle = ReplyStyle.Structured;
+    this.#reply(OptionReply.Ack);
+  }
+
+  #metaContext(data: Buffer): void {
+    const isSet = this.#option === Option.SetMetaContext;
+    // Also when the option fails, what was selected before is no longer.
+    if (isSet) this.negotiated.allocationExport = null;
+    const request = parseMetaContextRequest(data);
+    if (request === null) {
+      this.#reply(OptionReply.ErrInvalid, 'malformed request');
+      return;
+    }
+    if (isSet && !this.#isChunked) {
+      this.#reply(OptionReply.ErrInvalid, 'structured replies come first');
+      return;
+    }
+    const found = this.#host.find(request.name);
+    if (found === null) {
+      this.#reply(OptionReply.ErrUnknown, 'no such export');
+      return;
+    }
+    const { queries } = request;
+    const isWildcard = !isSet && (queries.length === 0 || queries.includes('base:'));
+    const isWanted = isWildcard || queries.includes(allocationContext);
+    const replies: Buffer[] = [];
+    if (isWanted) replies.push(metaContextReply(this.#option, isSet ? allocationContextId : 0, allocationContext));
+    replies.push(optionReply(this.#option, OptionReply.Ack));
+    if (isSet && isWanted) this.negotiated.allocationExport = found;
+    this.#say(Buffer.concat(replies));
+  }
+
+  get #isChunked(): boolean {
+    return this.negotiated.replyStyle !== ReplyStyle.Simple;
+  }
+
+  #isEmpty(data: Buffer): boolean {
+    if (data.length === 0) return true;
+    this.#reply(OptionReply.ErrInvalid, 'this option has no data');
+    return false;
+  }
+
+  #reply(type: number, message = ''): void {
+    this.#say(optionReply(this.#option, type, message));
+  }
+}

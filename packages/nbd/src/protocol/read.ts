@@ -1,0 +1,15 @@
+import { IoType } from '@raidkit/bdev';
+import type { IoOwner } from '@raidkit/bdev';
+import type { NbdRequest } from './request.js';
+import { finish, submitIo, taken } from './submit.js';
+
+/** Reads the blocks that the request touches into its buffer. Reads take no lock: beside a write, old or new is right. */
+export function startRead(request: NbdRequest): void {
+  submitIo(request, reader, IoType.Read, request.firstBlock, request.numBlocks, request.addr, 0);
+}
+
+const reader: IoOwner = {
+  onIoDone(io) {
+    finish(taken(io));
+  },
+};

@@ -1,0 +1,119 @@
+import { RangeLock } from '@raidkit/bdev';
+import type { BdevDescriptor, IoPool, RangeLocks } from '@raidkit/bdev';
+
+/** The device that requests go to, as the operations see it. */
+export interface Target {
+  readonly descriptor: BdevDescriptor;
+  readonly ios: IoPool;
+  readonly memory: { readonly u8: Uint8Array };
+  readonly blockSize: number;
+  /** In blocks. Whole-block writes hold a shared lock, read-modify-writes an exclusive one. */
+  readonly locks: RangeLocks;
+}
+
+/** Told when a request is carried out: `request.errno` says how it ended. */
+export interface RequestOwner {
+  onRequestDone(request: NbdRequest): void;
+}
+
+/**
+ * One request of a client, or one piece of a request that is too large for one buffer. Pooled, of fixed shape. The cookie
+ * is eight opaque bytes, kept as two halves.
+ */
+export class NbdRequest {
+  owner: RequestOwner | null = null;
+  target: Target | null = null;
+
+  cookieHi = 0;
+  cookieLo = 0;
+  command = 0;
+  flags = 0;
+  /** Bytes. */
+  offset = 0;
+  lengthBytes = 0;
+
+  /** Protocol error; 0 as long as all is well. */
+  errno = 0;
+  /** Where in the export it happened, for those replies that say so. */
+  errorOffset = 0;
+
+  /** The buffer: it starts with the block in which `offset` lies. -1 for none. */
+  addr = -1;
+  /** What the buffer counts as in budgets. */
+  heldBytes = 0;
+  firstBlock = 0;
+  numBlocks = 0;
+
+  /** The request that this is a piece of. */
+  group: NbdRequest | null = null;
+  /** Of a request in pieces: pieces not done, plus one while more are to come. 0 for a request that is its own piece. */
+  piecesLeft = 0;
+  /** Byte offset up to which pieces have been made, or erasing has come. */
+  cursor = 0;
+  /** Pieces must be sent in the order of their offsets. */
+  isOrdered = false;
+  /** A piece that has been read and waits for those before it; a request whose first piece is on its way out. */
+  isReady = false;
+  /** The client is gone or has stopped in the middle of the request: there will be no reply. */
+  isAbandoned = false;
+
+  /** I/Os of the present step that are not done. */
+  ioLeft = 0;
+  /** Next in a list of pieces. */
+  next: NbdRequest | null = null;
+  /** What to do once the lock is held; set by whoever acquires it. */
+  onLocked: ((request: NbdRequest) => void) | null = null;
+  readonly lock = new RangeLock(() => this.onLocked?.(this));
+
+  get end(): number {
+    return this.offset + this.lengthBytes;
+  }
+
+  /** Bytes in the first block that are before the request. */
+  get skewBytes(): number {
+    return this.offset - this.firstBlock * (this.target?.blockSize ?? 1);
+  }
+
+  /** Sets the blocks that the byte range touches. */
+  coverBlocks(blockSize: number): void {
+    this.firstBlock = Math.floor(this.offset / blockSize);
+    this.numBlocks = Math.ceil((this.offset + this.lengthBytes) / blockSize) - this.firstBlock;
+  }
+}
+
+/** Idle requests. Grows to the largest number ever in use and then allocates nothing. */
+export class NbdRequestPool {
+  readonly #free: NbdRequest[] = [];
+  /** Requests ever made. */
+  made = 0;
+
+  get(): NbdRequest {
+    const request = this.#free.pop();
+    if (request !== undefined) return request;
+    this.made++;
+    return new NbdRequest();
+  }
+
+  put(request: NbdRequest): void {
+    request.owner = null;
+    request.target = null;
+    request.errno = 0;
+    request.addr = -1;
+    request.heldBytes = 0;
+    request.firstBlock = 0;
+    request.numBlocks = 0;
+    request.group = null;
+    request.piecesLeft = 0;
+    request.isOrdered = false;
+    request.isReady = false;
+    request.isAbandoned = false;
+    request.next = null;
+    request.onLocked = null;
+    this.#free.push(request);
+  }
+
+  /** Requests that are out. */
+  get outstanding(): number {
+    return this.made - this.#free.length;
+  }
+}

@@ -1,0 +1,104 @@
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
+import { connect, createServer, isIPv6 } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { isMainThread } from 'node:worker_threads';
+import { NbdError } from '../errors.js';
+
+/** Where to listen: a Unix socket, or a TCP port (0: any free one) of an address or host name. */
+export type NbdAddress = { unix: string } | { host: string; port: number };
+
+/** An open listener. */
+export interface Listening {
+  /** As it turned out: the port is the real one. */
+  readonly address: NbdAddress;
+  /** Accepts no further connection; those that are there go on. A Unix socket's path is free at once. */
+  close(): void;
+}
+
+/** Connections that wait to be accepted. libnbd takes a full queue for an error. */
+const backlog = 511;
+/** Longest path of a Unix socket on Linux, without the NUL (unix(7)). */
+const maxPathBytes = 107;
+const keepAliveMs = 60_000;
+
+/** Listens. Rejects with an `NbdError` that says what is wrong with the address. */
+export async function listen(address: NbdAddress, onSocket: (socket: Socket) => void, onError: (error: Error) => void): Promise<Listening> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }, onSocket);
+  if ('unix' in address) await freeUnixPath(address.unix);
+  try {
+    await started(server, address);
+  } catch (cause) {
+    const { code = '' } = cause as NodeJS.ErrnoException;
+    const message = `cannot listen on ${addressText(address)}: ${code || String(cause)}`;
+    throw new NbdError('ERR_NBD_ADDRESS', -((cause as NodeJS.ErrnoException).errno ?? -22), message, { cause });
+  }
+  server.on('error', onError);
+  return {
+    address: 'unix' in address ? address : { host: address.host, port: (server.address() as AddressInfo).port },
+    close: () => void server.close(),
+  };
+}
+
+function addressText(address: NbdAddress): string {
+  return 'unix' in address ? address.unix : `${address.host} port ${address.port}`;
+}
+
+/** The URI of an export behind an address, as in the NBD URI specification. */
+export function nbdUri(address: NbdAddress, exportName: string): string {
+  const name = encodeURIComponent(exportName);
+  if ('unix' in address) return `nbd+unix:///${name}?socket=${encodeURIComponent(address.unix).replaceAll('%2F', '/')}`;
+  const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
+  return `nbd://${host}:${address.port}/${name}`;
+}
+
+function started(server: Server, address: NbdAddress): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.once('listening', () => {
+      server.removeListener('error', reject);
+      resolve();
+    });
+    if ('unix' in address) listenPrivately(server, address.unix);
+    else server.listen({ host: address.host, port: address.port, backlog });
+  });
+}
+
+/** Nobody but the owner may connect, from the first moment on. Node binds within the call, so the mask applies to nothing else. */
+function listenPrivately(server: Server, path: string): void {
+  if (!isMainThread) {
+    // A worker has no umask of its own to set.
+    server.listen({ path, backlog });
+    if (server.listening) chmodSync(path, 0o600);
+    return;
+  }
+  const mask = process.umask(0o177);
+  try {
+    server.listen({ path, backlog });
+  } finally {
+    process.umask(mask);
+  }
+}
+
+/** Removes the socket that a dead server left behind; throws if somebody answers on it or it is something else. */
+async function freeUnixPath(path: string): Promise<void> {
+  if (Buffer.byteLength(path) > maxPathBytes || path === '') {
+    throw new NbdError('ERR_NBD_ADDRESS', 36, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
+  }
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  if (stats === undefined) return;
+  if (!stats.isSocket()) throw new NbdError('ERR_NBD_ADDRESS', 17, `${path} exists and is not a socket`);
+  if (await isAnswered(path)) throw new NbdError('ERR_NBD_ADDRESS', 98, `another server listens on ${path}`);
+  unlinkSync(path);
+}
+
+/** False only if the system says that nobody listens there. */
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
+  });
+}

@@ -1,0 +1,136 @@
+import type { Socket } from 'node:net';
+import type { BufferMemory } from '@raidkit/parity';
+import type { NbdConnection } from '../protocol/connection.js';
+import type { Transport } from '../protocol/transport.js';
+
+/** Most that is handed to the socket at a time. */
+const mostRanges = 64;
+const mostBytes = 1024 * 1024;
+/** Below this many bytes a loop is quicker than making a view. */
+const smallCopyBytes = 64;
+
+/** Moves a connection's bytes over a socket of Node's. The socket must allow half-open connections. */
+export class SocketTransport implements Transport {
+  readonly #socket: Socket;
+  readonly #memory: BufferMemory;
+  #connection: NbdConnection | null = null;
+  /** Received, and not wanted for the moment: the rest of one chunk. The socket is paused meanwhile. */
+  #chunk: Buffer | null = null;
+  #chunkAt = 0;
+  #isDelivering = false;
+  #hasEnded = false;
+  #isScheduled = false;
+  #isClosing = false;
+
+  constructor(socket: Socket, memory: BufferMemory) {
+    this.#socket = socket;
+    this.#memory = memory;
+  }
+
+  /** Starts to move bytes. */
+  start(connection: NbdConnection): void {
+    this.#connection = connection;
+    const socket = this.#socket;
+    socket.on('data', (chunk: Buffer) => {
+      this.#chunk = chunk;
+      this.#chunkAt = 0;
+      this.#deliver();
+    });
+    socket.on('end', () => {
+      this.#hasEnded = true;
+      if (this.#chunk === null) connection.receivedEnd();
+    });
+    // What is to be said about an error is said by 'close', which follows.
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      this.#isClosing = true;
+      this.#chunk = null;
+      connection.closed();
+    });
+    this.onOutput();
+  }
+
+  onOutput(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    process.nextTick(this.#flush);
+  }
+
+  onInput(): void {
+    if (this.#chunk === null) this.#socket.resume();
+    else this.#deliver();
+  }
+
+  onFinish(): void {
+    this.#isClosing = true;
+    // What the client still sends is of no interest; without reading it, closing would reset the connection.
+    this.#chunk = null;
+    this.#socket.resume();
+    this.#socket.end(() => this.#socket.destroySoon());
+  }
+
+  onAbort(): void {
+    this.#isClosing = true;
+    this.#chunk = null;
+    this.#socket.destroy();
+  }
+
+  /** Hands over as much of the chunk as the connection takes, and holds the socket back while something is left. */
+  #deliver(): void {
+    const connection = this.#connection;
+    if (connection === null || this.#isDelivering || this.#isClosing) return;
+    this.#isDelivering = true;
+    while (this.#chunk !== null) {
+      const bytes = Math.min(connection.wantedBytes, this.#chunk.length - this.#chunkAt);
+      if (bytes === 0) break;
+      this.#copy(this.#chunk, bytes, connection.inputAddr);
+      this.#chunkAt += bytes;
+      if (this.#chunkAt === this.#chunk.length) this.#chunk = null;
+      connection.received(bytes);
+    }
+    this.#isDelivering = false;
+    if (this.#isStopped()) return;
+    if (this.#chunk !== null || connection.wantedBytes === 0) this.#socket.pause();
+    else if (this.#hasEnded) connection.receivedEnd();
+    else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  /** Asked again after calls that may have changed it. */
+  #isStopped(): boolean {
+    return this.#isClosing;
+  }
+
+  #copy(chunk: Buffer, bytes: number, addr: number): void {
+    const from = this.#chunkAt;
+    const { u8 } = this.#memory;
+    if (bytes > smallCopyBytes) {
+      u8.set(chunk.subarray(from, from + bytes), addr);
+      return;
+    }
+    for (let i = 0; i < bytes; i++) u8[addr + i] = chunk[from + i] ?? 0;
+  }
+
+  readonly #flush = (): void => {
+    this.#isScheduled = false;
+    const socket = this.#socket;
+    const outbox = this.#connection?.outbox;
+    if (outbox === undefined || socket.destroyed || !socket.writable || outbox.isSending) return;
+    const count = outbox.beginSend(mostRanges, mostBytes);
+    if (count === 0) return;
+    socket.cork();
+    for (let i = 0; i < count; i++) {
+      const addr = outbox.rangeAddr(i);
+      const range = this.#memory.node.subarray(addr, addr + outbox.rangeBytes(i));
+      if (i < count - 1) socket.write(range);
+      else socket.write(range, this.#onWritten);
+    }
+    socket.uncork();
+  };
+
+  readonly #onWritten = (error?: Error | null): void => {
+    // After an error the socket closes, and that frees what was being sent.
+    if (error || this.#connection === null || this.#socket.destroyed) return;
+    this.#connection.sent();
+    if (!this.#connection.outbox.isEmpty) this.#flush();
+  };
+}
