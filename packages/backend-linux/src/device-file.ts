@@ -34,7 +34,6 @@ export class DeviceFile {
   readonly path: string;
   readonly realPath: string;
   readonly isBlockDevice: boolean;
-  readonly isDirect: boolean;
   readonly #rdev: number;
   readonly #claim: ProcessClaim;
   readonly #sys: Sys | null;
@@ -44,7 +43,6 @@ export class DeviceFile {
     this.path = options.path;
     this.realPath = realPath;
     this.isBlockDevice = stats.isBlockDevice();
-    this.isDirect = options.isDirect;
     this.#rdev = stats.rdev;
     this.#claim = claim;
     this.#sys = options.sys;

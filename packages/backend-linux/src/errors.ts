@@ -7,7 +7,6 @@ export const Errno = {
   EINTR: 4,
   EAGAIN: 11,
   EACCES: 13,
-  EEXIST: 17,
   EROFS: 30,
 } as const;
 

@@ -65,11 +65,6 @@ export class LinuxDriver implements BdevDriver, OpHost {
     this.#watch = new DeviceWatch(registry, bdev, file, pollMs);
   }
 
-  /** Whether a file is read and written past the page cache. */
-  get isDirect(): boolean {
-    return this.#options.file.isDirect;
-  }
-
   rescan(): Promise<void> {
     return this.#watch?.check() ?? Promise.resolve();
   }

@@ -71,6 +71,16 @@ describe('an error of the system', () => {
     await expect(client.write(0, pattern(64 * 512, 1))).rejects.toMatchObject({ errno: Status.IoError });
   });
 
+  it.each([[-5, 5], [0, 5], [100, 5], [-61, 61]])('at the first read (%d) keeps the device from being opened', async (answer, errno) => {
+    await using bench = new Bench();
+    const engine = new FaultyEngine(bench.runtime);
+    engine.answers.set('read', [answer]);
+    const path = bench.file('a', MiB);
+    await expect(bench.open({ path, engine })).rejects.toMatchObject({ code: 'ERR_BDEV_IO', errno });
+    expect([openFds(path), bench.log]).toEqual([[], []]);
+    await bench.open({ path, engine });
+  });
+
   it('on flush is final until the device is opened again', async () => {
     await using bench = new Bench();
     const { engine, client, path, bdev } = await rig(bench);
@@ -195,6 +205,21 @@ describe('a device that does not answer', () => {
     expectBytes(await client.read(0, 3), expected);
   });
 
+  it('gets no further step of what was given up in the middle', async () => {
+    await using bench = new Bench();
+    const engine = new FaultyEngine(bench.runtime);
+    engine.shortBytes = 4096;
+    const bdev = await bench.open({ path: bench.file('a', 600 * MiB), engine, fallocate: true });
+    const client = new BlockClient(bench.registry.open(bdev, { writable: true, ioTimeoutMs: 30 }));
+    engine.isHolding = true;
+    engine.calls.length = 0;
+    const calls = [client.unmap(0, bdev.numBlocks), client.write(0, pattern(8192, 1)), client.read(64, 16)];
+    for (const call of await Promise.allSettled(calls)) expect(call).toMatchObject({ reason: { errno: Status.TimedOut } });
+    engine.release();
+    await eventually(() => bench.registry.ios.outstanding === 0);
+    expect(engine.calls.sort()).toEqual(['punchHole', 'read', 'write']);
+  });
+
   it('stays open and claimed until it has let go, though its bdev is gone', async () => {
     await using bench = new Bench();
     const { engine, bdev, client: closing, path } = await rig(bench, 1);
@@ -207,6 +232,8 @@ describe('a device that does not answer', () => {
     descriptor.close();
     await bench.registry.unregister(bdev);
     expect(bench.registry.get('d0')).toBeUndefined();
+    // What was waiting has been let go; the one write and the one unmap that were started have not.
+    expect(bench.registry.ios.outstanding).toBe(2);
 
     const fds = openFds(path);
     expect(fds.length).toBe(1);

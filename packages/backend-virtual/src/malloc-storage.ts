@@ -43,11 +43,6 @@ export class MallocStorage {
     }
   }
 
-  /** Bytes of memory in use. */
-  get allocatedBytes(): number {
-    return this.#chunks.reduce((sum, chunk) => sum + (chunk?.length ?? 0), 0);
-  }
-
   #at(offsetBytes: number): Uint8Array | null {
     return this.#chunks[Math.floor(offsetBytes / chunkBytes)] ?? null;
   }

@@ -7,6 +7,8 @@ import { minOperational } from './module-registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from './module.js';
 import type { RaidProcess } from './process.js';
 import type { RaidIo, RaidIoPool } from './raid-io.js';
+import { RegionState } from './regions.js';
+import type { RegionMap } from './regions.js';
 import { MemberRepair } from './repair.js';
 import { Slot } from './slot.js';
 import { nullUuid } from './store.js';
@@ -66,8 +68,8 @@ export class RaidArray implements BdevDriver, RaidView {
   isAssembled = false;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
   trouble: string | null = null;
-  /** Redundancy agrees with the data everywhere. */
-  isFullyInSync = false;
+  /** What is known of the array's regions; null for an array that keeps no map. */
+  regions: RegionMap | null = null;
   /** The array's size as its superblock has it; null for a new array. Blocks. */
   recordedBlocks: number | null = null;
   /** Being brought online: members and superblocks are settled, the volume is not there yet. */
@@ -153,8 +155,16 @@ export class RaidArray implements BdevDriver, RaidView {
     return this.#slot(slot).readBlocksInFlight;
   }
 
-  isInSync(): boolean {
-    return this.isFullyInSync;
+  isCurrent(slot: number): boolean {
+    return this.#slot(slot).isCurrent;
+  }
+
+  isInSync(memberOffset: number, numBlocks: number): boolean {
+    return this.regions !== null && !this.regions.has(RegionState.Suspect, memberOffset, numBlocks);
+  }
+
+  isSuspect(memberOffset: number, numBlocks: number): boolean {
+    return this.regions?.has(RegionState.Suspect, memberOffset, numBlocks) ?? false;
   }
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {
@@ -262,9 +272,18 @@ export class RaidArray implements BdevDriver, RaidView {
     this.finish(io, status);
   }
 
+  /** For the region map: the write's bits are set. */
+  resume(io: RaidIo): void {
+    const { level } = this;
+    if (level === null) this.finish(io, Status.NoDevice);
+    else if (io.type === IoType.Write) level.submitRwRequest(io);
+    else level.submitNullPayloadRequest?.(io);
+  }
+
   /** For the gate: tells whoever asked. */
   finish(io: RaidIo, status: Status): void {
     const { parent, owner } = io;
+    if (io.isMarked) this.regions?.end(io);
     io.status = status;
     owner?.onRaidIoDone(io);
     this.ios.put(io);
@@ -319,6 +338,13 @@ export class RaidArray implements BdevDriver, RaidView {
     return this.#repair.stop();
   }
 
+  /** How array and member blocks correspond; only for levels with redundancy. */
+  stripe(): { arrayBlocks: number; memberBlocks: number } {
+    const { stripe } = this.geometry();
+    if (stripe === undefined) throw new Error(`level ${this.module.level} has no redundancy`);
+    return stripe;
+  }
+
   geometry(): RaidGeometry {
     if (this.level === null) throw new Error(`array ${this.name} has not been started`);
     return this.level.geometry;
@@ -334,11 +360,47 @@ export class RaidArray implements BdevDriver, RaidView {
     io.numBlocks = numBlocks;
     io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * this.blockSize;
     io.isBelowProcess = this.process !== null && offsetBlocks + numBlocks <= this.process.offsetBlocks;
-    const { level } = this;
-    if (level === null) this.finish(io, Status.NoDevice);
-    else if (io.type === IoType.Flush) this.#flush(io);
-    else if (io.type === IoType.Read || io.type === IoType.Write) level.submitRwRequest(io);
-    else level.submitNullPayloadRequest?.(io);
+    if (io.type === IoType.Flush) this.#flush(io);
+    else if (io.type === IoType.Read) this.#read(io, parent);
+    else this.#write(io);
+  }
+
+  #write(io: RaidIo): void {
+    const { regions } = this;
+    if (regions !== null) {
+      io.isMarked = true;
+      if (!regions.begin(io)) return;
+    }
+    this.resume(io);
+  }
+
+  /** Hands the level what has been written, and answers the rest with zeros. */
+  #read(io: RaidIo, parent: BdevIo): void {
+    const { level, regions } = this;
+    if (level === null) {
+      this.finish(io, Status.NoDevice);
+      return;
+    }
+    if (regions === null || regions.count(RegionState.Unwritten) === 0) {
+      level.submitRwRequest(io);
+      return;
+    }
+    const { arrayBlocks, memberBlocks } = this.stripe();
+    const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
+    const end = io.offsetBlocks + io.numBlocks;
+    const regionEnd = (Math.floor(io.offsetBlocks / regionBlocks) + 1) * regionBlocks;
+    if (end > regionEnd) {
+      parent.driverTag++;
+      io.numBlocks = regionEnd - io.offsetBlocks;
+      this.#startPart(parent, regionEnd, end - regionEnd);
+    }
+    const region = Math.floor(io.offsetBlocks / regionBlocks);
+    if (regions.states[region] !== RegionState.Unwritten) {
+      level.submitRwRequest(io);
+      return;
+    }
+    this.memory.zero(io.addr, io.numBlocks * this.blockSize);
+    this.finish(io, Status.Ok);
   }
 
   /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */

@@ -196,14 +196,15 @@ export class RaidArrays {
 
   /**
    * Starts an array that waits for members, with those that are there. Refused if they are fewer than the level needs. The
-   * absent ones are recorded as out: they will be rebuilt when they come back.
+   * absent ones are recorded as out: they will be rebuilt when they come back. Refused, unless forced, if the array was not
+   * stopped cleanly and an absent member would have to be worked out from parity that may be wrong.
    */
-  async startDegraded(name: string): Promise<void> {
+  async startDegraded(name: string, options: { force?: boolean } = {}): Promise<void> {
     const array = this.#find(name);
     if (array.state !== 'configuring' || array.isStarting) {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
     }
-    await bringOnline(this.#ctx, array);
+    await bringOnline(this.#ctx, array, options);
   }
 
   /** Ends every array cleanly, superblocks kept. */

@@ -12,7 +12,17 @@ export type { ProcessOptions } from './process.js';
 export { RaidIo } from './raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
 export { nullUuid } from './store.js';
-export type { ArrayRecord, ReadResult, SlotRecord, SuperblockStore } from './store.js';
+export { RegionState } from './regions.js';
+export type {
+  ArrayRecord,
+  ExtensionHeader,
+  ExtensionSlot,
+  ExtensionStore,
+  ReadResult,
+  RegionPage,
+  SlotRecord,
+  SuperblockStore,
+} from './store.js';
 export { isUuid, newUuid } from './uuid.js';
 // What level modules work with, so that they need to depend on core alone.
 export { IoFlag, IoType, RangeLock, RangeLocks, Status } from '@raidkit/bdev';

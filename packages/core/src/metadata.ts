@@ -1,16 +1,24 @@
 import type { RaidArray } from './array.js';
 import { RaidError } from './errors.js';
 import type { Slot } from './slot.js';
-import type { ArrayRecord, SlotRecord, SuperblockStore } from './store.js';
+import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from './store.js';
+
+/**
+ * Sequence numbers of arrays with an extension are multiples of this. Whoever else writes the superblock counts on by one:
+ * then the number is no multiple, and our extension is known to be behind.
+ */
+export const seqStep = 65_536;
 
 /**
  * Writes an array's record to its members, one round at a time. A round writes one snapshot, with one sequence number, to
- * every current member in parallel, each flushed. Rounds that are asked for while one is under way are one round together.
+ * every current member in parallel, each flushed; where there is an extension its header goes first, flushed too. Rounds
+ * that are asked for while one is under way are one round together.
  */
 export class MetadataWriter {
   readonly #array: RaidArray;
   readonly #store: SuperblockStore | null;
   seqNumber = 0;
+  #generation = 0;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
 
@@ -21,6 +29,11 @@ export class MetadataWriter {
 
   get isEnabled(): boolean {
     return this.#store !== null;
+  }
+
+  /** The header goes on from what was found on the members. */
+  adoptGeneration(generation: number): void {
+    this.#generation = Math.max(this.#generation, generation);
   }
 
   /**
@@ -70,8 +83,47 @@ export class MetadataWriter {
     const store = this.#store;
     if (store === null) return;
     const array = this.#array;
-    this.seqNumber++;
+    const extension = array.regions === null ? undefined : store.extension;
+    const previous = this.seqNumber;
+    this.seqNumber = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
+    for (const slot of array.slots) if (slot.isCurrent) slot.lastSeqNumber = this.seqNumber;
     const record = this.snapshot();
+    if (extension !== undefined) await this.#round1(extension, previous);
+    await this.#onWriters('superblock', (slot) => {
+      if (slot.descriptor === null) throw new Error('the member is gone');
+      return store.write(slot.descriptor, record);
+    });
+  }
+
+  async #round1(extension: ExtensionStore, previous: number): Promise<void> {
+    this.#generation++;
+    await this.#onWriters('header', (slot) => {
+      if (slot.descriptor === null) throw new Error('the member is gone');
+      return extension.writeHeader(slot.descriptor, this.#header(slot, previous));
+    });
+  }
+
+  #header(slot: Slot, previousSeqNumber: number): ExtensionHeader {
+    const { regions, slots, uuid } = this.#array;
+    return {
+      generation: this.#generation,
+      arrayUuid: uuid,
+      memberUuid: slot.uuid,
+      seqNumber: this.seqNumber,
+      previousSeqNumber,
+      regionBlocks: regions?.regionBlocks ?? 0,
+      numRegions: regions?.states.length ?? 0,
+      slots: slots.map(({ lastSeqNumber, errors }) => ({
+        lastSeqNumber,
+        readErrors: errors.read,
+        writeErrors: errors.write,
+        repairedBlocks: errors.repaired,
+      })),
+    };
+  }
+
+  async #onWriters(what: string, write: (slot: Slot) => Promise<void>): Promise<void> {
+    const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
     const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isLeaving);
     const failed: Slot[] = [];
@@ -79,25 +131,27 @@ export class MetadataWriter {
     let lastError: unknown;
     await Promise.all(
       writers.map(async (slot) => {
-        if (slot.descriptor === null) return;
+        slot.partsInFlight++;
         try {
-          await store.write(slot.descriptor, record);
+          await write(slot);
           if (slot.isCurrent) written++;
         } catch (error) {
           lastError = error;
           if (slot.isCurrent) failed.push(slot);
-          array.log.error({ ...array.logFields(slot), err: error }, 'the superblock could not be written');
+          array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
+        } finally {
+          slot.partEnded();
         }
       }),
     );
     if (written === 0) {
-      const message = `array ${array.name}: the superblock could not be written to any member`;
+      const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
     // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails.
     for (const slot of failed) {
-      if (slot.isCurrent && !array.failMember(slot.index, 'its superblock could not be written')) {
-        const message = `array ${array.name} slot ${slot.index}: the superblock could not be written to ${String(slot.name)}, and the array cannot do without it`;
+      if (slot.isCurrent && !array.failMember(slot.index, `its ${what} could not be written`)) {
+        const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
         throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
       }
     }

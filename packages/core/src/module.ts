@@ -91,6 +91,13 @@ export interface RaidView {
    */
   isInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
   /**
+   * After an unclean stop, and until a resync got there: copies may differ in these blocks, so all reads must take the same
+   * one (the lowest slot that can be read), and writes go to all.
+   */
+  isSuspect(memberOffsetBlocks: number, numBlocks: number): boolean;
+  /** The slot's member is there and holds the array's data. */
+  isCurrent(slot: number): boolean;
+  /**
    * These blocks of the slot's member could not be read, but the data was had from redundancy: core rewrites them, under
    * quiesce, and counts it. Returns at once.
    */
@@ -118,6 +125,11 @@ export interface RaidLevel {
    * area, from the other members alone. The range lies within whole stripes that are quiesced: no write is under way there.
    */
   submitReconstructRequest?(io: RaidIo): void;
+  /**
+   * With redundancy: the slots whose blocks in this stripe are worked out from the others' (parity; every copy but the first
+   * current one). A resync rewrites these, a check compares them.
+   */
+  derivedSlots?(stripe: number): readonly number[];
   /** The members have these sizes now. Sets and returns the new geometry, or null if nothing changes. Never shrinks. */
   resize?(memberCapacities: readonly number[]): RaidGeometry | null;
   /** No request is in flight, and none will come. */

@@ -3,13 +3,16 @@ import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
+import { RegionState } from './regions.js';
+import { loadRegions } from './regions-load.js';
+import type { RegionOrigin } from './regions-load.js';
 import { newUuid } from './uuid.js';
 
 /**
  * Starts the level, writes the superblocks, and registers the volume. The members that the array starts with are
  * configured. On an error the array is as it was, in state configuring.
  */
-export async function bringOnline(ctx: RaidContext, array: RaidArray): Promise<void> {
+export async function bringOnline(ctx: RaidContext, array: RaidArray, options: { force?: boolean } = {}): Promise<void> {
   if (array.numCurrent < array.minOperational) {
     const message = `array ${array.name}: ${array.numCurrent} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
@@ -28,6 +31,9 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray): Promise<v
     }
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
+    const origin = await loadRegions(array);
+    refuseUnsafeStart(array, origin, options.force ?? false);
+    await array.regions?.writeAll();
     await recordMembers(array);
     const bdev = new Bdev(volumeOptions(array));
     array.bdev = bdev;
@@ -42,10 +48,32 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray): Promise<v
     await array.level?.stop?.();
     array.level = null;
     array.bdev = null;
+    array.regions = null;
     throw error;
   } finally {
     array.isStarting = false;
   }
+}
+
+/**
+ * Parity that may disagree with its data, and a member that would have to be worked out from it: what comes out may be
+ * nothing that was ever written.
+ */
+function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): void {
+  const { regions } = array;
+  if (regions === null || array.minOperational === 1 || array.numCurrent === array.numSlots) return;
+  const suspect = regions.count(RegionState.Suspect);
+  if (suspect === 0) return;
+  if (origin === 'unknown') {
+    array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right');
+    return;
+  }
+  const bytes = suspect * regions.regionBlocks * array.blockSize;
+  const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
+  const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force to take that loss`;
+  if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
+  array.log.warn(array.logFields(), `started by force: ${message}`);
+  for (let region = regions.nextSuspect(0); region >= 0; region = regions.nextSuspect(region)) regions.set(region, RegionState.Dirty);
 }
 
 /** Writes the superblocks, again if a member left meanwhile: none may say that it is current. */
@@ -94,6 +122,9 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   const { bdev } = array;
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
+  await array.regions?.stop().catch((error: unknown) => {
+    array.log.warn({ ...array.logFields(), err: error }, 'the bitmap could not be cleared: the array is resynchronised at its next start');
+  });
   await array.level?.stop?.();
 }
 

@@ -2,6 +2,8 @@ import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 
+const noSlots: readonly number[] = [];
+
 /** Who asked core for an I/O of its own, and is told when it is done. */
 export interface RaidIoOwner {
   onRaidIoDone(io: RaidIo): void;
@@ -47,6 +49,10 @@ export class RaidIo implements IoOwner {
   owner: RaidIoOwner | null = null;
   /** Lies below the offset of the running process: its target counts as a member. */
   isBelowProcess = false;
+  /** Counted in the region map. */
+  isMarked = false;
+  /** Of a resync: slots that must not be read, because they are what is to be worked out. */
+  excluded: readonly number[] = noSlots;
   status: Status = Status.Ok;
 
   constructor() {
@@ -60,7 +66,7 @@ export class RaidIo implements IoOwner {
   /** Whether the slot has a member that this request reads from or writes to. */
   hasMember(slot: number): boolean {
     const array = this.array;
-    return array !== null && this.slot !== slot && array.isMemberFor(this, slot);
+    return array !== null && this.slot !== slot && array.isMemberFor(this, slot) && !this.excluded.includes(slot);
   }
 
   /**
@@ -116,6 +122,8 @@ export class RaidIo implements IoOwner {
   }
 }
 
+
+
 /** Idle RAID I/O objects. */
 export class RaidIoPool {
   readonly #free: RaidIo[] = [];
@@ -142,6 +150,8 @@ export class RaidIoPool {
     io.parent = null;
     io.owner = null;
     io.isBelowProcess = false;
+    io.isMarked = false;
+    io.excluded = noSlots;
     this.#free.push(io);
   }
 

@@ -35,6 +35,8 @@ export class Slot {
   isLeaving = false;
   /** What the superblock says of an empty slot. */
   absence: SlotAbsence = 'missing';
+  /** Sequence number of the last superblock that had the member as current; 0 if that is not known. */
+  lastSeqNumber = 0;
   /** Its member was taken out while the array was up. */
   isVacated = false;
   /** The name and uuid that the last member had, for people. */

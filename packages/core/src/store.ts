@@ -32,10 +32,58 @@ export type ReadResult =
   | { kind: 'unusable'; message: string }
   | { kind: 'found'; record: ArrayRecord };
 
+/** What our own header, behind the superblock, says of an array and this member. */
+export interface ExtensionHeader {
+  /** Grows with every write; the higher of the two copies counts. */
+  generation: number;
+  arrayUuid: string;
+  memberUuid: string;
+  /** The superblock that goes with this, and the one before it: with another one, somebody else ran the array since. */
+  seqNumber: number;
+  previousSeqNumber: number;
+  /** Blocks of a member's data area in a region, and how many there are; 0 without a map. */
+  regionBlocks: number;
+  numRegions: number;
+  slots: ExtensionSlot[];
+}
+
+/** What the header keeps of each slot. */
+export interface ExtensionSlot {
+  /** Sequence number of the last superblock that has the slot's member as current. */
+  lastSeqNumber: number;
+  readErrors: number;
+  writeErrors: number;
+  repairedBlocks: number;
+}
+
+/** A piece of the region map. */
+export interface RegionPage {
+  index: number;
+  /** Grows with every write; the higher of the two copies counts. */
+  generation: number;
+  /** One `RegionState` a region, as on disk. */
+  states: Uint8Array;
+}
+
+/** Reads and writes what we keep on members besides the superblock. */
+export interface ExtensionStore {
+  readonly regionsPerPage: number;
+  /** Whether there is room for this many regions, at this block size. */
+  fits(blockSize: number, numRegions: number): boolean;
+  /** What is valid there and belongs to the array; damaged and foreign parts are left out. */
+  read(descriptor: BdevDescriptor, arrayUuid: string): Promise<{ header: ExtensionHeader | null; pages: RegionPage[] }>;
+  /** Resolves when it is on stable media. The other copy stays as it is. */
+  writeHeader(descriptor: BdevDescriptor, header: ExtensionHeader): Promise<void>;
+  /** Resolves when they are on stable media. The pages' other copies stay as they are. */
+  writePages(descriptor: BdevDescriptor, arrayUuid: string, pages: readonly RegionPage[]): Promise<void>;
+}
+
 /** Reads and writes superblocks. Defined here, implemented by `@raidkit/superblock`, handed in by the composer. */
 export interface SuperblockStore {
   /** Bytes at the start of a member that are not data. */
   readonly reservedBytes: number;
+  /** What we keep there besides; absent: nothing. */
+  readonly extension?: ExtensionStore;
   /** Rejects only if the device cannot be read. */
   read(descriptor: BdevDescriptor): Promise<ReadResult>;
   /** Resolves when the record is on stable media of this member. */

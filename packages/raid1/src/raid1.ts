@@ -51,10 +51,16 @@ class Raid1 implements RaidLevel {
     return geometry;
   }
 
+  derivedSlots(): readonly number[] {
+    const copies = Array.from({ length: this.#raid.numSlots }, (_, slot) => slot).filter((slot) => this.#raid.isCurrent(slot));
+    return copies.slice(1);
+  }
+
   /** Reads from the best member that has not failed this request yet; `io.failedSlots` has those that did. */
   #readNext(io: RaidIo): void {
     let best = -1;
     let least = Infinity;
+    const mustAgree = this.#raid.isSuspect(io.offsetBlocks, io.numBlocks);
     for (let slot = 0; slot < this.#raid.numSlots; slot++) {
       if (!io.hasMember(slot) || io.failedSlots.includes(slot)) continue;
       const load = this.#raid.outstandingReadBlocks(slot);
@@ -62,6 +68,8 @@ class Raid1 implements RaidLevel {
         best = slot;
         least = load;
       }
+      // All readers of blocks whose copies may differ take the first copy that can be read.
+      if (mustAgree) break;
     }
     if (best < 0) io.complete(io.partStatus === Status.Ok ? Status.NoDevice : io.partStatus);
     else io.submitPart(best, IoType.Read, io.offsetBlocks, io.numBlocks, io.addr);

@@ -63,6 +63,10 @@ class Raid5f implements RaidLevel {
     return geometry;
   }
 
+  derivedSlots(stripe: number): readonly number[] {
+    return [this.#map.paritySlot(stripe)];
+  }
+
   stop(): void {
     this.#buffers.close();
   }

@@ -4,6 +4,7 @@ import { nullUuid } from '@raidkit/core';
 import type { ArrayRecord, ReadResult, SlotRecord, SuperblockStore } from '@raidkit/core';
 import { MemberState, checkAgainstDevice, encodeSuperblock, parseSuperblock } from './codec.js';
 import type { Superblock } from './codec.js';
+import { extensionStore } from './extension-store.js';
 import { HEADER_BYTES, MAX_SUPERBLOCK_BYTES, MIN_DATA_OFFSET_BYTES, VERSION_MAJOR, VERSION_MINOR } from './layout.js';
 
 const stateOf = {
@@ -18,6 +19,7 @@ const stateOf = {
  */
 export const spdkSuperblockStore: SuperblockStore = {
   reservedBytes: MIN_DATA_OFFSET_BYTES,
+  extension: extensionStore,
 
   async read(descriptor: BdevDescriptor): Promise<ReadResult> {
     const { bdev } = descriptor;

@@ -20,6 +20,8 @@ export class SocketTransport implements Transport {
   #isDelivering = false;
   #hasEnded = false;
   #isScheduled = false;
+  /** The client takes nothing any more; replies are thrown away. What it has said before still counts. */
+  #isDeaf = false;
   #isClosing = false;
 
   constructor(socket: Socket, memory: BufferMemory) {
@@ -36,16 +38,13 @@ export class SocketTransport implements Transport {
       this.#chunkAt = 0;
       this.#deliver();
     });
-    socket.on('end', () => {
-      this.#hasEnded = true;
-      if (this.#chunk === null) connection.receivedEnd();
-    });
-    // What is to be said about an error is said by 'close', which follows.
-    socket.on('error', () => undefined);
+    socket.on('end', () => this.#onEnd());
+    keepReadingAfterWriteErrors(socket);
+    socket.on('error', () => this.#goDeaf());
     socket.on('close', () => {
-      this.#isClosing = true;
-      this.#chunk = null;
-      connection.closed();
+      this.#goDeaf();
+      if (this.#isClosing || this.#chunk === null) connection.closed();
+      else this.#onEnd();
     });
     this.onOutput();
   }
@@ -63,16 +62,39 @@ export class SocketTransport implements Transport {
 
   onFinish(): void {
     this.#isClosing = true;
-    // What the client still sends is of no interest; without reading it, closing would reset the connection.
     this.#chunk = null;
-    this.#socket.resume();
-    this.#socket.end(() => this.#socket.destroySoon());
+    const socket = this.#socket;
+    if (socket.closed) {
+      this.#connection?.closed();
+      return;
+    }
+    if (this.#isDeaf) {
+      socket.destroy();
+      return;
+    }
+    // What the client still sends is of no interest; without reading it, closing would reset the connection.
+    socket.resume();
+    socket.end(() => socket.destroy());
   }
 
   onAbort(): void {
     this.#isClosing = true;
     this.#chunk = null;
-    this.#socket.destroy();
+    if (this.#socket.closed) this.#connection?.closed();
+    else this.#socket.destroy();
+  }
+
+  #onEnd(): void {
+    this.#hasEnded = true;
+    if (this.#chunk === null) this.#connection?.receivedEnd();
+  }
+
+  /** Nothing is being sent any more. */
+  #goDeaf(): void {
+    if (this.#isDeaf) return;
+    this.#isDeaf = true;
+    if (this.#connection?.outbox.isSending === true) this.#connection.sent();
+    this.onOutput();
   }
 
   /** Hands over as much of the chunk as the connection takes, and holds the socket back while something is left. */
@@ -113,9 +135,14 @@ export class SocketTransport implements Transport {
   readonly #flush = (): void => {
     this.#isScheduled = false;
     const socket = this.#socket;
-    const outbox = this.#connection?.outbox;
-    if (outbox === undefined || socket.destroyed || !socket.writable || outbox.isSending) return;
-    const count = outbox.beginSend(mostRanges, mostBytes);
+    const connection = this.#connection;
+    if (connection === null || connection.isClosed) return;
+    const { outbox } = connection;
+    if (this.#isDeaf) {
+      while (outbox.beginSend(mostRanges, mostBytes) > 0) connection.sent();
+      return;
+    }
+    const count = outbox.isSending ? 0 : outbox.beginSend(mostRanges, mostBytes);
     if (count === 0) return;
     socket.cork();
     for (let i = 0; i < count; i++) {
@@ -128,9 +155,20 @@ export class SocketTransport implements Transport {
   };
 
   readonly #onWritten = (error?: Error | null): void => {
-    // After an error the socket closes, and that frees what was being sent.
-    if (error || this.#connection === null || this.#socket.destroyed) return;
+    // An error is told as an event too.
+    if (error || this.#isDeaf || this.#connection === null) return;
     this.#connection.sent();
     if (!this.#connection.outbox.isEmpty) this.#flush();
   };
+}
+
+/**
+ * A client may send writes and DISC and hang up without waiting for replies: the first reply fails, and Node would then close
+ * the socket with the rest of the client's writes unread. The stream option that prevents it cannot be given to the sockets
+ * that a server accepts, so it is set afterwards.
+ */
+function keepReadingAfterWriteErrors(socket: Socket): void {
+  const states = socket as unknown as { _readableState: { autoDestroy: boolean }; _writableState: { autoDestroy: boolean } };
+  states._readableState.autoDestroy = false;
+  states._writableState.autoDestroy = false;
 }

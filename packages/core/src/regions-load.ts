@@ -1,0 +1,83 @@
+import type { RaidArray } from './array.js';
+import { seqStep } from './metadata.js';
+import { RegionMap, RegionState } from './regions.js';
+import type { ExtensionHeader, RegionPage } from './store.js';
+
+/** Where an array's region map comes from. */
+export type RegionOrigin =
+  /** A new array: nothing was ever written. */
+  | 'new'
+  /** Recorded by us, and nobody else ran the array since. */
+  | 'recorded'
+  /** Somebody else ran the array, or nothing is recorded: every region counts as dirty. */
+  | 'unknown';
+
+/**
+ * Gives an array with redundancy its region map: of a new array, or as its members have recorded it. Only what goes with the
+ * newest superblock counts. Null for an array that keeps none.
+ */
+export async function loadRegions(array: RaidArray): Promise<RegionOrigin | null> {
+  const extension = array.store?.extension;
+  const { stripe, memberBlocks } = array.geometry();
+  if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
+  const blocks = Math.max(...memberBlocks);
+  const regionBlocks = RegionMap.chooseRegionBlocks(blocks, stripe.memberBlocks, array.blockSize);
+  const numRegions = Math.ceil(blocks / regionBlocks);
+  if (!extension.fits(array.blockSize, numRegions)) return null;
+  if (array.recordedBlocks === null) {
+    array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
+    return 'new';
+  }
+  const { header, pages } = await readRecorded(array);
+  if (header?.regionBlocks !== regionBlocks || header.numRegions !== numRegions) {
+    const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
+    for (let region = 0; region < numRegions; region++) unknown.set(region, RegionState.Suspect);
+    array.regions = unknown;
+    return 'unknown';
+  }
+  const regions = new RegionMap(array, extension, numRegions, regionBlocks);
+  for (let index = 0; index < regions.numPages; index++) {
+    const page = pages.get(index);
+    if (page !== undefined) {
+      regions.adoptPage(page);
+      continue;
+    }
+    const first = index * extension.regionsPerPage;
+    const end = Math.min(first + extension.regionsPerPage, numRegions);
+    for (let region = first; region < end; region++) regions.set(region, RegionState.Suspect);
+  }
+  array.regions = regions;
+  array.metadata.adoptGeneration(header.generation);
+  for (const slot of array.slots) {
+    const kept = header.slots[slot.index];
+    if (kept === undefined) continue;
+    slot.lastSeqNumber = kept.lastSeqNumber;
+    slot.errors.read = kept.readErrors;
+    slot.errors.write = kept.writeErrors;
+    slot.errors.repaired = kept.repairedBlocks;
+  }
+  return 'recorded';
+}
+
+/** The newest trusted header, and the newest copy of each page, on the members that the array starts with. */
+async function readRecorded(array: RaidArray): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
+  let header: ExtensionHeader | null = null;
+  const pages = new Map<number, RegionPage>();
+  for (const { descriptor, isCurrent } of array.slots) {
+    if (descriptor === null || !isCurrent) continue;
+    const found = await array.store?.extension?.read(descriptor, array.uuid);
+    if (found === undefined || found.header === null || !isTrusted(found.header, array.metadata.seqNumber)) continue;
+    if (header === null || found.header.generation > header.generation) header = found.header;
+    for (const page of found.pages) {
+      const known = pages.get(page.index);
+      if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
+    }
+  }
+  return { header, pages };
+}
+
+/** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */
+function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
+  if (seqNumber % seqStep !== 0) return false;
+  return header.seqNumber === seqNumber || header.previousSeqNumber === seqNumber;
+}

@@ -1,0 +1,145 @@
+import { Bdev, BdevRegistry, IoType, Status } from '@raidkit/bdev';
+import type { BdevDriver, BdevIo, BdevOptions } from '@raidkit/bdev';
+import { nodeRuntime } from '@raidkit/bdev/node';
+import { NbdServer } from '../src/index.js';
+import type { AddExportOptions, NbdServerOptions } from '../src/index.js';
+
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+
+/** A device in a byte array. It completes in later turns, in an order of chance, unless it is told to hold everything. */
+export class MemoryDriver implements BdevDriver {
+  readonly productName = 'memory';
+  hasForceUnitAccess = false;
+  unsupported: IoType[] = [];
+  readonly bytes: Buffer;
+  readonly calls: { type: IoType; offsetBlocks: number; numBlocks: number; flags: number }[] = [];
+  /** I/Os that were submitted and wait for {@link letGo}, if `isHolding`. */
+  readonly held: BdevIo[] = [];
+  isHolding = false;
+  recordsCalls = true;
+  /** Status for an I/O, decided when it is carried out. */
+  fault: (io: BdevIo) => Status = () => Status.Ok;
+  /** 0…1; decides how many turns an I/O takes. */
+  chance: () => number = () => 0;
+  readonly #memory: Uint8Array;
+  readonly #blockSize: number;
+
+  constructor(memory: Uint8Array, numBlocks: number, blockSize: number) {
+    this.#memory = memory;
+    this.#blockSize = blockSize;
+    this.bytes = Buffer.alloc(numBlocks * blockSize);
+  }
+
+  supports(type: IoType): boolean {
+    return !this.unsupported.includes(type);
+  }
+
+  submit(io: BdevIo): void {
+    if (this.recordsCalls) this.calls.push({ type: io.type, offsetBlocks: io.offsetBlocks, numBlocks: io.numBlocks, flags: io.flags });
+    if (this.isHolding) this.held.push(io);
+    else this.#later(io, Math.floor(this.chance() * 4));
+  }
+
+  /** Carries out what is held, and holds nothing any more. */
+  letGo(): void {
+    this.isHolding = false;
+    for (const io of this.held.splice(0)) this.#perform(io);
+  }
+
+  #later(io: BdevIo, turns: number): void {
+    if (turns === 0) this.#perform(io);
+    else setImmediate(() => this.#later(io, turns - 1));
+  }
+
+  #perform(io: BdevIo): void {
+    const status = this.fault(io);
+    if (status === Status.Ok) {
+      const start = io.offsetBlocks * this.#blockSize;
+      const end = start + io.numBlocks * this.#blockSize;
+      if (io.type === IoType.Read) this.#memory.set(this.bytes.subarray(start, end), io.addr);
+      if (io.type === IoType.Write) this.bytes.set(this.#memory.subarray(io.addr, io.addr + end - start), start);
+      const hasBytes = start < this.bytes.length;
+      if (hasBytes && (io.type === IoType.WriteZeroes || io.type === IoType.Unmap)) this.bytes.fill(0, start, Math.min(end, this.bytes.length));
+    }
+    io.complete(status);
+  }
+}
+
+export interface Rig {
+  registry: BdevRegistry;
+  server: NbdServer;
+  driver: MemoryDriver;
+  bdev: Bdev;
+}
+
+export interface RigOptions {
+  device?: Partial<BdevOptions>;
+  server?: Partial<NbdServerOptions>;
+  export?: Partial<AddExportOptions>;
+  memoryBytes?: number;
+}
+
+/** A server with one export `disk`, the default, over a {@link MemoryDriver}. */
+export function newRig(options: RigOptions = {}): Rig {
+  const registry = new BdevRegistry(nodeRuntime({ memoryBytes: options.memoryBytes ?? 64 * MiB }));
+  const { bdev, driver } = addDevice(registry, options.device);
+  const server = new NbdServer({ registry, maxConnections: 64, ...options.server });
+  server.addExport({ name: 'disk', bdev, isDefault: true, ...options.export });
+  return { registry, server, driver, bdev };
+}
+
+export function addDevice(registry: BdevRegistry, options: Partial<BdevOptions> = {}): { bdev: Bdev; driver: MemoryDriver } {
+  const { name = 'm0', blockSize = 512, numBlocks = 2048 } = options;
+  const driver = new MemoryDriver(registry.runtime.memory.u8, numBlocks, blockSize);
+  const bdev = new Bdev({ name, uuid: `uuid of ${name}`, blockSize, numBlocks, driver, ...options });
+  void registry.register(bdev);
+  return { bdev, driver };
+}
+
+/** Throws unless nothing of the server is in use any more. */
+export function assertNoLeak({ registry, server }: Rig): void {
+  const { bytes, requests, requestObjectsOut } = server.usage;
+  const rest = { bytes, requests, requestObjectsOut, ios: registry.ios.outstanding, connections: server.connectionCount };
+  if (Object.values(rest).some((value) => value !== 0)) throw new Error(`left over: ${JSON.stringify(rest)}`);
+}
+
+export async function turns(count = 10): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Waits for a condition, turn by turn. */
+export async function until(isSo: () => boolean, what: string): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!isSo()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+/** Numbers that look like chance and are the same in every run. */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export function pattern(bytes: number, seed: number): Buffer {
+  const random = seeded(seed);
+  const block = Buffer.from(Uint8Array.from({ length: Math.min(bytes, 4096) }, () => random() * 256));
+  const all = Buffer.alloc(bytes, block);
+  // Makes every 512 bytes different, so that data in the wrong place shows.
+  for (let at = 0; at + 4 <= bytes; at += 512) all.writeUInt32BE((seed * 7919 + at) >>> 0, at);
+  return all;
+}
+
+/** As `toEqual`, but fast for large buffers. */
+export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {
+  if (Buffer.compare(actual, expected) === 0) return;
+  const at = actual.findIndex((byte, i) => byte !== expected[i]);
+  throw new Error(`bytes differ from ${at} on, of ${actual.length} and ${expected.length}`);
+}

@@ -1,0 +1,139 @@
+import type { NbdConnection, NbdServer, Transport } from '../src/index.js';
+import { TestClient } from './client.js';
+
+export interface WireOptions {
+  /** How many of the bytes at hand the transport gives the connection at a time. */
+  chunk?: (available: number) => number;
+  /** The greedy way of a ring: as much as there is room for, not only what is wanted. */
+  isGreedy?: boolean;
+  memory: Uint8Array;
+}
+
+/** A transport without sockets: a queue of bytes in each direction. */
+export class Wire implements Transport {
+  readonly client: TestClient;
+  readonly output: Buffer[] = [];
+  connection!: NbdConnection;
+  isFinished = false;
+  isAborted = false;
+  /** A client that takes replies. */
+  isReading = true;
+  readonly #options: WireOptions;
+  readonly #input: Buffer[] = [];
+  #isEnding = false;
+  #isClosed = false;
+  #isScheduled = false;
+  #isDelivering = false;
+
+  constructor(options: WireOptions) {
+    this.#options = options;
+    this.client = new TestClient((bytes) => this.push(bytes));
+  }
+
+  /** Bytes from the client. */
+  push(bytes: Buffer): void {
+    if (this.#isClosed || bytes.length === 0) return;
+    this.#input.push(bytes);
+    this.#deliver();
+  }
+
+  /** The client has no more to say. */
+  pushEnd(): void {
+    this.#isEnding = true;
+    this.#deliver();
+  }
+
+  /** The client is gone. */
+  hangUp(): void {
+    if (this.#isClosed) return;
+    this.#close();
+  }
+
+  /** Bytes that the server has not wanted so far. */
+  get unwantedBytes(): number {
+    return this.#input.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  startReading(): void {
+    this.isReading = true;
+    this.onOutput();
+  }
+
+  onOutput(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    process.nextTick(() => {
+      this.#isScheduled = false;
+      this.#flush();
+    });
+  }
+
+  onInput(): void {
+    this.#deliver();
+  }
+
+  onFinish(): void {
+    this.isFinished = true;
+    this.#close();
+  }
+
+  onAbort(): void {
+    this.isAborted = true;
+    this.#close();
+  }
+
+  #close(): void {
+    this.#isClosed = true;
+    this.#input.length = 0;
+    this.connection.closed();
+    this.client.end();
+  }
+
+  #flush(): void {
+    const { outbox } = this.connection;
+    while (!this.#isClosed && this.isReading) {
+      const count = outbox.beginSend(4, 64 * 1024);
+      if (count === 0) return;
+      const parts = Array.from({ length: count }, (_, i) => {
+        const addr = outbox.rangeAddr(i);
+        return Buffer.from(this.#options.memory.slice(addr, addr + outbox.rangeBytes(i)));
+      });
+      const bytes = Buffer.concat(parts);
+      this.output.push(bytes);
+      this.client.feed(bytes);
+      this.connection.sent();
+    }
+  }
+
+  #deliver(): void {
+    if (this.#isDelivering) return;
+    this.#isDelivering = true;
+    const { chunk = (available: number) => available, isGreedy = false, memory } = this.#options;
+    for (;;) {
+      const first = this.#input[0];
+      const room = isGreedy ? this.connection.roomBytes : this.connection.wantedBytes;
+      if (first === undefined || this.#isClosed || room === 0) break;
+      const bytes = Math.min(room, Math.max(1, Math.min(chunk(first.length), first.length)));
+      memory.set(first.subarray(0, bytes), this.connection.inputAddr);
+      if (bytes === first.length) this.#input.shift();
+      else this.#input[0] = first.subarray(bytes);
+      this.connection.received(bytes);
+    }
+    this.#isDelivering = false;
+    if (this.#isEnding && this.#input.length === 0 && !this.#isClosed) this.connection.receivedEnd();
+  }
+}
+
+/** A connection to the server, without a socket. */
+export function connectWire(server: NbdServer, options: WireOptions): Wire {
+  const wire = new Wire(options);
+  const connection = server.connect(wire, 'test');
+  if (connection === null) throw new Error('turned away');
+  wire.connection = connection;
+  wire.onOutput();
+  return wire;
+}

@@ -1,0 +1,57 @@
+import { BlockClient } from '@raidkit/bdev';
+import type { BdevDescriptor } from '@raidkit/bdev';
+import type { ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core';
+import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
+
+const { headerAt, headerBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
+
+/** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
+export const extensionStore: ExtensionStore = {
+  regionsPerPage,
+
+  fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
+
+  async read(descriptor, arrayUuid) {
+    let header: ExtensionHeader | null = null;
+    for (const at of headerAt) {
+      const found = parseHeader(await readAt(descriptor, at, headerBytes));
+      if (found?.arrayUuid !== arrayUuid) continue;
+      if (header === null || found.generation > header.generation) header = found;
+    }
+    const pages: RegionPage[] = [];
+    const numPages = header === null ? 0 : Math.min(mostPages, Math.ceil(header.numRegions / regionsPerPage));
+    for (let index = 0; index < numPages; index++) {
+      const both = await readAt(descriptor, pagesAt + index * 2 * pageBytes, 2 * pageBytes);
+      for (const copy of [both.subarray(0, pageBytes), both.subarray(pageBytes)]) {
+        const page = parsePage(copy, arrayUuid);
+        if (page?.index === index) pages.push(page);
+      }
+    }
+    return { header, pages };
+  },
+
+  async writeHeader(descriptor, header) {
+    const at = headerAt[header.generation % 2] ?? 0;
+    await writeAt(descriptor, at, encodeHeader(header));
+    await new BlockClient(descriptor).flush();
+  },
+
+  async writePages(descriptor, arrayUuid, pages) {
+    await Promise.all(
+      pages.map((page) => {
+        const at = pagesAt + (page.index * 2 + (page.generation % 2)) * pageBytes;
+        return writeAt(descriptor, at, encodePage(arrayUuid, page));
+      }),
+    );
+    await new BlockClient(descriptor).flush();
+  },
+};
+
+function readAt(descriptor: BdevDescriptor, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+  const { blockSize } = descriptor.bdev;
+  return new BlockClient(descriptor).read(offsetBytes / blockSize, lengthBytes / blockSize);
+}
+
+function writeAt(descriptor: BdevDescriptor, offsetBytes: number, bytes: Uint8Array): Promise<void> {
+  return new BlockClient(descriptor).write(offsetBytes / descriptor.bdev.blockSize, bytes);
+}

@@ -1,0 +1,140 @@
+import type { ExtensionHeader, ExtensionSlot, RegionPage } from '@raidkit/core';
+import { crc32c } from './crc32c.js';
+
+/**
+ * Our own area, behind the superblock and before the data; little-endian. Everything has a checksum and a generation, and
+ * two places that are written in turn, so that a torn write leaves the one before. docs/on-disk-format.md has the table.
+ */
+export const extensionLayout = {
+  /** Byte offsets of the header's two copies. */
+  headerAt: [64 * 1024, 96 * 1024],
+  /** Room for a header, in bytes. */
+  headerBytes: 12 * 1024,
+  /** Byte offset of the first page; each has two places, one after the other. */
+  pagesAt: 128 * 1024,
+  pageBytes: 4096,
+  mostPages: 16,
+} as const;
+
+const headerMagic = 'RAIDKIT1';
+const pageMagic = 'RKRG';
+const headerFixed = 128;
+const slotBytes = 32;
+const pageFixed = 64;
+/** Two bits a region. */
+export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;
+
+const decoder = new TextDecoder('latin1');
+const encoder = new TextEncoder();
+
+/** The header's bytes: `headerBytes` of them. */
+export function encodeHeader(header: ExtensionHeader): Uint8Array {
+  const bytes = new Uint8Array(extensionLayout.headerBytes);
+  const view = new DataView(bytes.buffer);
+  const length = headerFixed + slotBytes * header.slots.length;
+  encoder.encodeInto(headerMagic, bytes);
+  view.setUint32(12, length, true);
+  writeU64(view, 16, header.generation);
+  writeUuid(bytes, 24, header.arrayUuid);
+  writeUuid(bytes, 40, header.memberUuid);
+  writeU64(view, 56, header.seqNumber);
+  writeU64(view, 64, header.previousSeqNumber);
+  writeU64(view, 72, header.regionBlocks);
+  writeU64(view, 80, header.numRegions);
+  view.setUint32(88, header.slots.length, true);
+  header.slots.forEach((slot, index) => {
+    const at = headerFixed + index * slotBytes;
+    writeU64(view, at, slot.lastSeqNumber);
+    writeU64(view, at + 8, slot.readErrors);
+    writeU64(view, at + 16, slot.writeErrors);
+    writeU64(view, at + 24, slot.repairedBlocks);
+  });
+  view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
+  return bytes;
+}
+
+/** Null for anything that is not a whole, undamaged header. Never throws. */
+export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < headerFixed || decoder.decode(bytes.subarray(0, 8)) !== headerMagic) return null;
+  const length = view.getUint32(12, true);
+  const numSlots = view.getUint32(88, true);
+  if (length > bytes.length || numSlots > 255 || length !== headerFixed + slotBytes * numSlots) return null;
+  if (!hasGoodChecksum(bytes.subarray(0, length))) return null;
+  const slots = Array.from({ length: numSlots }, (_, index): ExtensionSlot => {
+    const at = headerFixed + index * slotBytes;
+    return {
+      lastSeqNumber: readU64(view, at),
+      readErrors: readU64(view, at + 8),
+      writeErrors: readU64(view, at + 16),
+      repairedBlocks: readU64(view, at + 24),
+    };
+  });
+  return {
+    generation: readU64(view, 16),
+    arrayUuid: readUuid(bytes, 24),
+    memberUuid: readUuid(bytes, 40),
+    seqNumber: readU64(view, 56),
+    previousSeqNumber: readU64(view, 64),
+    regionBlocks: readU64(view, 72),
+    numRegions: readU64(view, 80),
+    slots,
+  };
+}
+
+/** A page's bytes: `pageBytes` of them. States are 0 to 3. */
+export function encodePage(arrayUuid: string, page: RegionPage): Uint8Array {
+  const bytes = new Uint8Array(extensionLayout.pageBytes);
+  const view = new DataView(bytes.buffer);
+  encoder.encodeInto(pageMagic, bytes);
+  writeU64(view, 16, page.generation);
+  writeUuid(bytes, 24, arrayUuid);
+  view.setUint32(40, page.index, true);
+  view.setUint32(44, page.states.length, true);
+  page.states.forEach((state, region) => {
+    const at = pageFixed + (region >> 2);
+    bytes[at] = (bytes[at] ?? 0) | ((state & 3) << ((region & 3) * 2));
+  });
+  view.setUint32(8, crc32c(bytes), true);
+  return bytes;
+}
+
+/** Null for anything that is not a whole, undamaged page of the array. Never throws. */
+export function parsePage(bytes: Uint8Array, arrayUuid: string): RegionPage | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length !== extensionLayout.pageBytes || decoder.decode(bytes.subarray(0, 4)) !== pageMagic) return null;
+  if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== arrayUuid) return null;
+  const count = view.getUint32(44, true);
+  if (count > regionsPerPage) return null;
+  const states = Uint8Array.from({ length: count }, (_, region) => {
+    return ((bytes[pageFixed + (region >> 2)] ?? 0) >> ((region & 3) * 2)) & 3;
+  });
+  return { index: view.getUint32(40, true), generation: readU64(view, 16), states };
+}
+
+/** The checksum at byte 8 is that of the rest. */
+function hasGoodChecksum(bytes: Uint8Array): boolean {
+  const copy = bytes.slice();
+  const view = new DataView(copy.buffer);
+  const found = view.getUint32(8, true);
+  view.setUint32(8, 0, true);
+  return crc32c(copy) === found;
+}
+
+function writeU64(view: DataView, at: number, value: number): void {
+  view.setBigUint64(at, BigInt(value), true);
+}
+
+/** Numbers past 2^53 do not come from us; they are cut to what a number holds, and fit nothing then. */
+function readU64(view: DataView, at: number): number {
+  return Number(view.getBigUint64(at, true));
+}
+
+function writeUuid(bytes: Uint8Array, at: number, uuid: string): void {
+  bytes.set(Buffer.from(uuid.replaceAll('-', ''), 'hex'), at);
+}
+
+function readUuid(bytes: Uint8Array, at: number): string {
+  const hex = Buffer.from(bytes.subarray(at, at + 16)).toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
