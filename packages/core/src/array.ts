@@ -1,11 +1,12 @@
 import { IoType, Status, statusName } from '@raidkit/bdev';
 import type { Bdev, BdevDriver, BdevIo, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
 import { AckGate } from './ack-gate.js';
+import { DoubtfulRanges } from './doubtful-ranges.js';
 import { describeArray, describeConfig } from './info.js';
 import { MetadataWriter } from './metadata.js';
 import { minOperational } from './module-registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from './module.js';
-import type { RaidProcess } from './process.js';
+import type { ProcessRecord, RaidProcess } from './process.js';
 import type { RaidIo, RaidIoPool } from './raid-io.js';
 import { RegionState } from './regions.js';
 import type { RegionMap } from './regions.js';
@@ -66,6 +67,8 @@ export class RaidArray implements BdevDriver, RaidView {
   isDeleting = false;
   /** Made from superblocks, so its members are known by uuid, not by name. */
   isAssembled = false;
+  /** Grows whenever a member leaves, joins, or becomes current. */
+  membership = 0;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
   trouble: string | null = null;
   /** What is known of the array's regions; null for an array that keeps no map. */
@@ -76,12 +79,15 @@ export class RaidArray implements BdevDriver, RaidView {
   isStarting = false;
   /** Resolves when the running process, if any, has ended and what it leads to is done. */
   processEnded: Promise<void> = Promise.resolve();
+  /** The last processes, newest first. */
+  readonly history: ProcessRecord[] = [];
   /** Growth under way; one follows another. */
   resizing: Promise<void> = Promise.resolve();
   /** Set once the volume is being taken away. */
   goneOffline: Promise<void> | null = null;
 
   readonly #host: RaidArrayHost;
+  readonly #doubtful = new DoubtfulRanges();
   readonly #gate: AckGate;
   readonly #repair: MemberRepair;
 
@@ -160,11 +166,22 @@ export class RaidArray implements BdevDriver, RaidView {
   }
 
   isInSync(memberOffset: number, numBlocks: number): boolean {
-    return this.regions !== null && !this.regions.has(RegionState.Suspect, memberOffset, numBlocks);
+    return this.regions !== null && !this.isSuspect(memberOffset, numBlocks);
   }
 
   isSuspect(memberOffset: number, numBlocks: number): boolean {
+    if (this.#doubtful.overlaps(memberOffset, memberOffset + numBlocks)) return true;
     return this.regions?.has(RegionState.Suspect, memberOffset, numBlocks) ?? false;
+  }
+
+  distrust(memberOffset: number, numBlocks: number): void {
+    this.#doubtful.add(memberOffset, memberOffset + numBlocks);
+    this.regions?.hold(memberOffset, numBlocks);
+    this.log.error({ ...this.logFields(), block: memberOffset, blocks: numBlocks }, 'a write failed on more members than can be lost: redundancy is doubted here');
+  }
+
+  trust(memberOffset: number, numBlocks: number): void {
+    this.#doubtful.remove(memberOffset, memberOffset + numBlocks);
   }
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {
@@ -187,7 +204,7 @@ export class RaidArray implements BdevDriver, RaidView {
       parent.complete(Status.Ok);
       return;
     }
-    const boundary = this.process?.offsetBlocks ?? 0;
+    const boundary = this.#rebuiltBlocks();
     const end = parent.offsetBlocks + parent.numBlocks;
     if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
       parent.driverTag = 2;
@@ -309,6 +326,7 @@ export class RaidArray implements BdevDriver, RaidView {
 
   /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
+    this.membership++;
     slot.isLeaving = true;
     slot.absence = absence;
     if (!slot.isTarget) this.#gate.close();
@@ -345,6 +363,12 @@ export class RaidArray implements BdevDriver, RaidView {
     return stripe;
   }
 
+  /** The blocks of every member's data area on which these blocks of the array depend. */
+  memberRange(start: number, end: number): { from: number; to: number } {
+    const { arrayBlocks, memberBlocks } = this.stripe();
+    return { from: Math.floor(start / arrayBlocks) * memberBlocks, to: Math.ceil(end / arrayBlocks) * memberBlocks };
+  }
+
   geometry(): RaidGeometry {
     if (this.level === null) throw new Error(`array ${this.name} has not been started`);
     return this.level.geometry;
@@ -359,7 +383,7 @@ export class RaidArray implements BdevDriver, RaidView {
     io.offsetBlocks = offsetBlocks;
     io.numBlocks = numBlocks;
     io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * this.blockSize;
-    io.isBelowProcess = this.process !== null && offsetBlocks + numBlocks <= this.process.offsetBlocks;
+    io.isBelowProcess = offsetBlocks + numBlocks <= this.#rebuiltBlocks();
     if (io.type === IoType.Flush) this.#flush(io);
     else if (io.type === IoType.Read) this.#read(io, parent);
     else this.#write(io);
@@ -413,6 +437,12 @@ export class RaidArray implements BdevDriver, RaidView {
       io.submitPart(slot.index, IoType.Flush, 0, slot.dataSize, -1);
     }
     if (--io.partsLeft === 0) this.onLevelDone(io, Status.Ok);
+  }
+
+  /** Array blocks, from the start, that a rebuild's target holds; 0 without one. */
+  #rebuiltBlocks(): number {
+    const { process } = this;
+    return process?.target === undefined || process.target === null ? 0 : process.offsetBlocks;
   }
 
   #allSupport(type: IoType): boolean {

@@ -7,6 +7,7 @@ import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
+import { checkCanSync, startSync } from './jobs.js';
 import { joinNew, closeMember } from './join.js';
 import { endFailedMember, forget, removeMember } from './leave.js';
 import { addMember } from './members.js';
@@ -205,6 +206,13 @@ export class RaidArrays {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
     }
     await bringOnline(this.#ctx, array, options);
+  }
+
+  /** Starts a check, repair or resync of a whole array; queued behind a process that is running. */
+  startSync(name: string, type: 'resync' | 'check' | 'repair'): void {
+    const array = this.#find(name);
+    checkCanSync(array);
+    startSync(this.#ctx, array, type);
   }
 
   /** Ends every array cleanly, superblocks kept. */

@@ -26,7 +26,8 @@ export function describeArray(array: RaidArray): JsonObject {
     num_base_bdevs: array.numSlots,
     num_base_bdevs_discovered: array.numDiscovered,
     num_base_bdevs_operational: array.numOperational,
-    ...(process === null ? {} : { process: process.describe() }),
+    // SPDK knows no other process than a rebuild.
+    ...(process?.type === 'rebuild' ? { process: process.describe() } : {}),
     base_bdevs_list: array.slots.map(describeSlot),
   };
 }

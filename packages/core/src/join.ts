@@ -95,10 +95,13 @@ export function adopt(slot: Slot, bdev: Bdev): void {
   slot.isVacated = false;
 }
 
-/** Throws EEXIST if the device carries a superblock of another array than `own`. */
-export async function refuseSuperblock(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<void> {
+/**
+ * Throws EEXIST if the device carries a superblock of another array than `own`. Gives the sequence number of a superblock of
+ * `own`; null if there is none.
+ */
+export async function refuseSuperblock(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<number | null> {
   const { descriptor } = slot;
-  if (ctx.store === null || descriptor === null) return;
+  if (ctx.store === null || descriptor === null) return null;
   let found;
   try {
     found = await ctx.store.read(descriptor);
@@ -107,7 +110,8 @@ export async function refuseSuperblock(ctx: RaidContext, array: RaidArray, slot:
     const message = `array ${array.name}: ${descriptor.bdev.name} cannot be read: ${error.message}`;
     throw new RaidError('ERR_RAID_MEMBER', error.errno, message, { cause: error });
   }
-  if (found.kind !== 'found' || found.record.uuid === own) return;
+  if (found.kind !== 'found') return null;
+  if (found.record.uuid === own) return found.record.seqNumber;
   const message = `array ${array.name}: ${descriptor.bdev.name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, or wipe the device, first`;
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }

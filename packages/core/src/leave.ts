@@ -70,7 +70,7 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
 
 async function finishLeave(array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
   if (slot.isTarget) {
-    array.process?.stop(new Error(`the target ${String(slot.name)} left`));
+    if (array.process?.target === slot) array.process.stop(new Error(`the target ${String(slot.name)} left`));
     await array.processEnded;
     if (slot.descriptor !== null) await release(slot, absence);
     return;

@@ -5,12 +5,12 @@ import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseSuperblock, takeSizes } from './join.js';
 import { bringOnline } from './online.js';
-import { startRebuild } from './rebuild.js';
+import { startRebuild } from './jobs.js';
 
 /** Puts a device into an empty slot. Resolves when it is a member: current if the array was not up, else being rebuilt. */
 export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
-  if (array.process !== null) {
-    const message = `array ${array.name}: a ${array.process.type} is running; add ${bdev.name} when it has ended`;
+  if (array.slots.some(({ isTarget }) => isTarget)) {
+    const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
     throw new RaidError('ERR_RAID_BUSY', 1, message);
   }
   const empty = array.slots.filter(({ descriptor }) => descriptor === null);
@@ -23,7 +23,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev):
   openMember(ctx, array, slot, bdev);
   try {
     checkBlockSize(array, bdev);
-    await refuseSuperblock(ctx, array, slot, array.uuid);
+    const lastSeen = await refuseSuperblock(ctx, array, slot, array.uuid);
     if (array.state === 'configuring') {
       takeSizes(array, slot, bdev);
     } else {
@@ -32,8 +32,11 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev):
         const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${dataOffset + slot.dataSize} are needed`;
         throw new RaidError('ERR_RAID_MEMBER', 22, message);
       }
+      // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
+      const isOwnPlace = slot.recordedUuid === bdev.uuid && slot.dataOffset === dataOffset;
+      const isPartial = isOwnPlace && lastSeen !== null && lastSeen === slot.lastSeqNumber && array.regions !== null;
       slot.dataOffset = dataOffset;
-      startRebuild(ctx, array, slot);
+      startRebuild(ctx, array, slot, isPartial);
       adopt(slot, bdev);
     }
   } catch (error) {

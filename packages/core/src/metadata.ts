@@ -86,7 +86,7 @@ export class MetadataWriter {
     const extension = array.regions === null ? undefined : store.extension;
     const previous = this.seqNumber;
     this.seqNumber = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
-    for (const slot of array.slots) if (slot.isCurrent) slot.lastSeqNumber = this.seqNumber;
+    for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = this.seqNumber;
     const record = this.snapshot();
     if (extension !== undefined) await this.#round1(extension, previous);
     await this.#onWriters('superblock', (slot) => {

@@ -91,10 +91,15 @@ export interface RaidView {
    */
   isInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
   /**
-   * After an unclean stop, and until a resync got there: copies may differ in these blocks, so all reads must take the same
-   * one (the lowest slot that can be read), and writes go to all.
+   * Redundancy may disagree in these blocks: after an unclean stop until a resync got there, or where it is distrusted. Of
+   * copies that may differ all reads must take the same one (the lowest slot that can be read); what would have to be worked
+   * out from parity that may be wrong is answered with EIO.
    */
   isSuspect(memberOffsetBlocks: number, numBlocks: number): boolean;
+  /** A write failed on so many members that redundancy may disagree in these blocks, and none could be left out for it. */
+  distrust(memberOffsetBlocks: number, numBlocks: number): void;
+  /** Redundancy has been written anew in these blocks, all of it from data. */
+  trust(memberOffsetBlocks: number, numBlocks: number): void;
   /** The slot's member is there and holds the array's data. */
   isCurrent(slot: number): boolean;
   /**

@@ -3,6 +3,7 @@ import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
+import { startResyncIfDue } from './jobs.js';
 import { RegionState } from './regions.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
@@ -44,6 +45,7 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray, options: {
     const fields = { ...array.logFields(), blocks: numBlocks, members: array.numCurrent, slots: array.numSlots };
     array.log.info(fields, 'the array is online');
     examined.catch(() => undefined);
+    startResyncIfDue(ctx, array);
   } catch (error) {
     await array.level?.stop?.();
     array.level = null;
@@ -66,6 +68,7 @@ function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force:
   if (suspect === 0) return;
   if (origin === 'unknown') {
     array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right');
+    regions.trustAll();
     return;
   }
   const bytes = suspect * regions.regionBlocks * array.blockSize;
@@ -73,7 +76,7 @@ function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force:
   const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force to take that loss`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
-  for (let region = regions.nextSuspect(0); region >= 0; region = regions.nextSuspect(region)) regions.set(region, RegionState.Dirty);
+  regions.trustAll();
 }
 
 /** Writes the superblocks, again if a member left meanwhile: none may say that it is current. */

@@ -1,9 +1,9 @@
-import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { BdevIo, JsonObject, QuiesceRange } from '@raidkit/bdev';
+import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
-import { reconstructInto } from './reconstruct.js';
+import { RebuildStep } from './rebuild-step.js';
 import type { Slot } from './slot.js';
+import { SyncStep } from './sync-step.js';
 
 /** Limits of background processes, shared by all arrays of a composer; changes apply at once. */
 export interface ProcessOptions {
@@ -13,52 +13,121 @@ export interface ProcessOptions {
   maxBandwidthMbSec: number;
 }
 
-/** Windows that are copied at a time: one is written while others are read. */
+/** What a process does. */
+export type ProcessType =
+  /** Fills a new member. */
+  | 'rebuild'
+  /** Makes redundancy agree with the data where a crash may have left it otherwise. */
+  | 'resync'
+  /** Counts and lists where redundancy disagrees; changes nothing. */
+  | 'check'
+  /** As check, and makes redundancy agree. */
+  | 'repair';
+
+/** What a process does with one window, which is quiesced. */
+export interface ProcessStep {
+  /** Blocks of the array that need nothing: they are passed over. */
+  isNeeded(start: number, end: number): boolean;
+  /** Works on blocks `[start, end)` of the array. */
+  run(start: number, end: number): Promise<void>;
+  /** Everything below `offset` is done. */
+  onProgress?(offset: number): void;
+  /** After the last window. */
+  finish?(): Promise<void>;
+}
+
+/** Where redundancy disagrees with the data; blocks of the array. */
+export interface Mismatch {
+  offsetBlocks: number;
+  numBlocks: number;
+  slot: number;
+}
+
+/** A process that ended. */
+export interface ProcessRecord {
+  type: ProcessType;
+  target: string | null;
+  startedAt: number;
+  seconds: number;
+  blocks: number;
+  mismatchBlocks: number;
+  error: string | null;
+}
+
+/** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
 const windowsInFlight = 4;
 /** Largest member I/O of a process, in bytes. */
-const pieceBytes = 256 * 1024;
+export const pieceBytes = 256 * 1024;
+/** Buffers that one window may hold at a time. */
+const buffersPerWindow = 2;
 
 interface Window {
   start: number;
   end: number;
-  copied: Promise<void>;
+  done: Promise<void>;
   range: QuiesceRange | null;
+  startedAt: number;
 }
 
 /**
- * Fills a new member with what it must hold, window by window from the array's start, with user I/O flowing outside the
- * windows. Below {@link offsetBlocks} the target gets every write; above it gets none.
+ * Background work on an array, window by window from its start, with user I/O flowing outside the windows. A rebuild's
+ * target gets every write below {@link offsetBlocks}, and none above.
  */
 export class RaidProcess {
-  readonly type = 'rebuild';
-  readonly target: Slot;
-  /** Array blocks, from the start, that are done. A multiple of the stripe, or the whole. */
+  readonly type: ProcessType;
+  /** The member that is being filled; null for other processes. */
+  readonly target: Slot | null;
+  /** Array blocks, from the start, that are done. */
   offsetBlocks = 0;
+  /** Blocks at which redundancy disagreed, and the first few places. */
+  mismatchBlocks = 0;
+  readonly mismatches: Mismatch[] = [];
+  isPaused = false;
+  /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
+  maxBandwidthMbSec: number | null = null;
+  readonly startedAt: number;
   readonly #array: RaidArray;
   readonly #options: ProcessOptions;
   readonly #windowBlocks: number;
   readonly #pool: BufferPool;
+  readonly #step: ProcessStep;
   #stopReason: Error | null = null;
+  #onResume: (() => void) | null = null;
   #allowedAt = 0;
+  #userOps = 0;
+  #startedAtMs = 0;
+  #workedBlocks = 0;
 
   /** Throws if there is no memory for its buffers. */
-  constructor(array: RaidArray, target: Slot, options: ProcessOptions) {
+  constructor(array: RaidArray, type: ProcessType, target: Slot | null, options: ProcessOptions) {
     this.#array = array;
+    this.type = type;
     this.target = target;
     this.#options = options;
-    const stripe = this.#stripe();
+    this.startedAt = array.registry.runtime.wallClock();
+    const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((options.windowSizeKb * 1024) / array.blockSize));
-    this.#windowBlocks = Math.max(1, Math.floor(wanted / stripe.arrayBlocks)) * stripe.arrayBlocks;
-    const memberBytes = (this.#windowBlocks / stripe.arrayBlocks) * stripe.memberBlocks * array.blockSize;
+    this.#windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
+    const memberBytes = (this.#windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
-    this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * 2 });
+    this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
+    this.#step = target === null ? new SyncStep(array, this, this.#pool) : new RebuildStep(array, target, this.#pool);
   }
 
-  /** Resolves when the target holds everything, on stable media. Rejects with why it does not; the target is worth nothing then. */
+  get isStopped(): boolean {
+    return this.#stopReason !== null;
+  }
+
+  throwIfStopped(): void {
+    if (this.#stopReason !== null) throw this.#stopReason;
+  }
+
+  /** Resolves when everything is done, on stable media. Rejects with why it is not. */
   async run(): Promise<void> {
+    this.#startedAtMs = this.#array.registry.runtime.now();
     try {
-      await this.#copyAll();
-      await this.#io(IoType.Flush, 0, this.target.dataSize, -1);
+      await this.#allWindows();
+      await this.#step.finish?.();
     } finally {
       this.#pool.close();
     }
@@ -67,71 +136,103 @@ export class RaidProcess {
   /** Makes {@link run} reject with `reason` once what is in flight is done. */
   stop(reason: Error): void {
     this.#stopReason ??= reason;
+    this.resume();
   }
 
+  /** No new window is begun until {@link resume}. */
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    const onResume = this.#onResume;
+    this.#onResume = null;
+    onResume?.();
+  }
+
+  /** As `bdev_raid_get_bdevs` shows it. */
   describe(): JsonObject {
     const { numBlocks } = this.#array;
     const percent = numBlocks === 0 ? 0 : Math.floor((this.offsetBlocks / numBlocks) * 100);
-    return { type: this.type, target: this.target.name, progress: { blocks: this.offsetBlocks, percent } };
+    return { type: this.type, target: this.target?.name ?? null, progress: { blocks: this.offsetBlocks, percent } };
   }
 
-  async #copyAll(): Promise<void> {
+  /** With rate and estimate. */
+  describeFully(): JsonObject {
+    const { blockSize, numBlocks, registry } = this.#array;
+    const seconds = (registry.runtime.now() - this.#startedAtMs) / 1000;
+    const rate = seconds > 0 ? (this.#workedBlocks * blockSize) / seconds : 0;
+    const left = (numBlocks - this.offsetBlocks) * blockSize;
+    return {
+      ...this.describe(),
+      paused: this.isPaused,
+      bytes_done: this.offsetBlocks * blockSize,
+      bytes_total: numBlocks * blockSize,
+      bytes_per_sec: Math.round(rate),
+      eta_sec: rate > 0 ? Math.round(left / rate) : null,
+      elapsed_sec: Math.round(seconds),
+      mismatch_blocks: this.mismatchBlocks,
+      mismatches: this.mismatches.map((place) => ({ ...place })),
+    };
+  }
+
+  record(error: string | null): ProcessRecord {
+    const seconds = (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
+    const { mismatchBlocks, offsetBlocks: blocks, startedAt, type } = this;
+    return { type, target: this.target?.name ?? null, startedAt, seconds, blocks, mismatchBlocks, error };
+  }
+
+  async #allWindows(): Promise<void> {
     const windows: Window[] = [];
     let next = 0;
     try {
       while (this.offsetBlocks < this.#array.numBlocks) {
-        this.#throwIfStopped();
-        if (windows.length < windowsInFlight && next < this.#array.numBlocks) {
-          await this.#waitForBandwidth(this.#windowBlocks);
-          windows.push(this.#startWindow(next));
-          next += this.#windowBlocks;
+        this.throwIfStopped();
+        const depth = this.#isArrayBusy() ? 1 : windowsInFlight;
+        if (windows.length < depth && next < this.#array.numBlocks) {
+          await this.#mayGoOn();
+          const end = Math.min(next + this.#windowBlocks, this.#array.numBlocks);
+          windows.push(this.#start(next, end));
+          next = end;
           continue;
         }
         const window = windows[0];
         if (window === undefined) return;
-        await window.copied;
+        await window.done;
         windows.shift();
-        this.#throwIfStopped();
-        // From here on user writes below the end go to the target too.
+        this.throwIfStopped();
+        // From here on user writes below the end go to a rebuild's target too.
         this.offsetBlocks = window.end;
+        this.#step.onProgress?.(window.end);
         this.#release(window);
+        await this.#yieldToUsers(window);
       }
     } finally {
-      await Promise.allSettled(windows.map(({ copied }) => copied));
+      await Promise.allSettled(windows.map(({ done }) => done));
       for (const window of windows) this.#release(window);
     }
   }
 
-  #startWindow(start: number): Window {
-    const end = Math.min(start + this.#windowBlocks, this.#array.numBlocks);
-    const window: Window = { start, end, range: null, copied: Promise.resolve() };
-    window.copied = this.#copy(window);
-    window.copied.catch(() => undefined);
+  #start(start: number, end: number): Window {
+    const startedAt = this.#array.registry.runtime.now();
+    const window: Window = { start, end, range: null, done: Promise.resolve(), startedAt };
+    window.done = this.#work(window);
+    window.done.catch(() => undefined);
     return window;
   }
 
-  async #copy(window: Window): Promise<void> {
+  async #work(window: Window): Promise<void> {
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
     await new Promise<void>((resolve) => {
       window.range = bdev.quiesce(window.start, window.end - window.start, resolve);
     });
-    const { arrayBlocks, memberBlocks } = this.#stripe();
-    const first = (window.start / arrayBlocks) * memberBlocks;
-    const last = Math.ceil(window.end / arrayBlocks) * memberBlocks;
-    const most = this.#pool.slotBytes / this.#array.blockSize;
-    for (let at = first; at < last; at += most) {
-      this.#throwIfStopped();
-      const count = Math.min(most, last - at);
-      const addr = this.#pool.get();
-      if (addr < 0) throw new Error('a process ran out of buffers');
-      try {
-        await reconstructInto(this.#array, this.target.index, at, count, addr);
-        await this.#io(IoType.Write, at, count, addr);
-      } finally {
-        this.#pool.put(addr);
-      }
-    }
+    // Only now is it certain that no first write to the window is under way.
+    if (!this.#step.isNeeded(window.start, window.end)) return;
+    await this.#step.run(window.start, window.end);
+    this.#workedBlocks += window.end - window.start;
+    this.#charge(window.end - window.start);
   }
 
   #release(window: Window): void {
@@ -140,53 +241,41 @@ export class RaidProcess {
     window.range = null;
   }
 
-  /** One I/O to the target's data area. */
-  #io(type: IoType, offset: number, count: number, addr: number): Promise<void> {
-    const { target } = this;
-    const { ios } = this.#array.registry;
-    return new Promise((resolve, reject) => {
-      if (target.descriptor === null || target.isLeaving) {
-        reject(BdevError.fromStatus(Status.NoDevice, `the target ${String(target.name)} is gone`));
-        return;
-      }
-      const io = ios.get();
-      io.type = type;
-      io.offsetBlocks = target.dataOffset + offset;
-      io.numBlocks = count;
-      io.addr = addr;
-      io.owner = {
-        onIoDone: (done: BdevIo) => {
-          const { status } = done;
-          ios.put(done);
-          target.partEnded();
-          if (status === Status.Ok) resolve();
-          else reject(BdevError.fromStatus(status, `the target ${String(target.name)} failed`));
-        },
-      };
-      target.partsInFlight++;
-      target.descriptor.submit(io);
-    });
-  }
-
-  async #waitForBandwidth(blocks: number): Promise<void> {
-    const { maxBandwidthMbSec } = this.#options;
+  async #mayGoOn(): Promise<void> {
     const { runtime } = this.#array.registry;
-    const now = runtime.now();
-    if (this.#allowedAt > now) {
-      await new Promise<void>((resolve) => void runtime.setTimer(resolve, this.#allowedAt - now));
+    while (this.isPaused && this.#stopReason === null) {
+      await new Promise<void>((resolve) => {
+        this.#onResume = resolve;
+      });
     }
-    if (maxBandwidthMbSec === 0) return;
-    const bytes = blocks * this.#array.blockSize;
-    this.#allowedAt = Math.max(this.#allowedAt, runtime.now()) + (bytes / (maxBandwidthMbSec * 1024 * 1024)) * 1000;
+    const now = runtime.now();
+    if (this.#allowedAt > now) await this.#sleep(this.#allowedAt - now);
+    this.throwIfStopped();
   }
 
-  #stripe(): { arrayBlocks: number; memberBlocks: number } {
-    const { stripe } = this.#array.geometry();
-    if (stripe === undefined) throw new Error(`level ${this.#array.module.level} has no redundancy`);
-    return stripe;
+  #charge(blocks: number): void {
+    const limit = this.maxBandwidthMbSec ?? this.#options.maxBandwidthMbSec;
+    if (limit === 0) return;
+    const ms = ((blocks * this.#array.blockSize) / (limit * 1024 * 1024)) * 1000;
+    this.#allowedAt = Math.max(this.#allowedAt, this.#array.registry.runtime.now()) + ms;
   }
 
-  #throwIfStopped(): void {
-    if (this.#stopReason !== null) throw this.#stopReason;
+  /** While users are at work, the process rests as long as it worked: it has half of the members' time at most. */
+  async #yieldToUsers(window: Window): Promise<void> {
+    const { bdev } = this.#array;
+    if (bdev === null) return;
+    let ops = 0;
+    for (const count of bdev.stats.ops) ops += count;
+    const wasUsed = ops !== this.#userOps;
+    this.#userOps = ops;
+    if (wasUsed) await this.#sleep(this.#array.registry.runtime.now() - window.startedAt);
+  }
+
+  #isArrayBusy(): boolean {
+    return (this.#array.bdev?.outstanding ?? 0) > 0;
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.#array.registry.runtime.setTimer(resolve, ms));
   }
 }

@@ -43,6 +43,8 @@ export class RegionMap {
   /** Writes that wait for their regions' bits. */
   #waiting: RaidIo[] = [];
   #isWorking = false;
+  /** Dirty regions that must not be made clean. */
+  readonly #held = new Set<number>();
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
@@ -121,23 +123,67 @@ export class RegionMap {
     this.#armTimer();
   }
 
-  /** The region's redundancy has been made to agree with its data. */
-  resynced(region: number): void {
-    if (this.states[region] !== RegionState.Suspect) return;
-    this.set(region, RegionState.Dirty);
-    this.#lastWrite[region] = this.#array.registry.runtime.now();
+  /** Redundancy is known to be wrong somewhere in these member blocks: their bits stay until a resync has been there. */
+  hold(memberOffset: number, count: number): void {
+    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) this.#held.add(region);
+  }
+
+  /** Whether a resync has something to do in these member blocks. */
+  needsResync(memberOffset: number, count: number): boolean {
+    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
+      if (this.states[region] === RegionState.Suspect || this.#held.has(region)) return true;
+    }
+    return false;
+  }
+
+  /** How many regions a resync has something to do in. */
+  get resyncsDue(): number {
+    return this.count(RegionState.Suspect) + this.#held.size;
+  }
+
+  /** Redundancy has been made to agree in the regions that end at or below this member block. */
+  resyncedBelow(memberBlock: number): void {
+    const now = this.#array.registry.runtime.now();
+    const end = Math.min(this.states.length, Math.floor(memberBlock / this.regionBlocks));
+    for (let region = 0; region < end; region++) {
+      if (this.states[region] !== RegionState.Suspect) continue;
+      this.set(region, RegionState.Dirty);
+      this.#lastWrite[region] = now;
+    }
+    for (const region of this.#held) if (region < end) this.#held.delete(region);
     this.#armTimer();
   }
 
-  /** First suspect region at or after `from`; -1 if there is none. */
-  nextSuspect(from: number): number {
-    return this.states.indexOf(RegionState.Suspect, from);
+  /** Believes, against all caution, that nothing is wrong anywhere. */
+  trustAll(): void {
+    this.states.forEach((state, region) => {
+      if (state === RegionState.Suspect) this.set(region, RegionState.Dirty);
+    });
   }
 
-  /** A former member lacks what was written to these while it was out. */
-  isStale(region: number): boolean {
-    const state = this.states[region];
-    return state === RegionState.Dirty || state === RegionState.Missed || state === RegionState.Suspect;
+  /** Whether a member that was out, or is being filled, lacks something in these member blocks. */
+  hasStale(memberOffset: number, count: number): boolean {
+    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
+      const state = this.states[region];
+      if (state !== RegionState.Unwritten && state !== RegionState.Clean) return true;
+    }
+    return false;
+  }
+
+  /** A new member lacks everything that was ever written. Resolves when that is recorded. */
+  async missAll(): Promise<void> {
+    this.states.forEach((state, region) => {
+      if (state === RegionState.Clean) this.set(region, RegionState.Missed);
+    });
+    await this.writeAll();
+  }
+
+  /** Looks, after a while, whether bits can be cleared. */
+  arm(): void {
+    this.#armTimer();
   }
 
   /** Takes over what a member has recorded. Dirty regions are suspect: nobody knows which of their writes got where. */
@@ -235,8 +281,8 @@ export class RegionMap {
 
   #armTimer(): void {
     if (this.#timer !== null || this.#isStopped) return;
-    const isIdle = this.count(RegionState.Dirty) === 0 && !(this.#isComplete() && this.count(RegionState.Missed) > 0);
-    if (isIdle) return;
+    const canClearMissed = this.#isComplete() || this.#array.slots.some((slot) => slot.isTarget);
+    if (this.count(RegionState.Dirty) === 0 && !(canClearMissed && this.count(RegionState.Missed) > 0)) return;
     this.#timer = this.#array.registry.runtime.setTimer(() => {
       this.#timer = null;
       if (this.#isWorking || this.#isStopped) return;
@@ -252,18 +298,22 @@ export class RegionMap {
 
   /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. */
   async #clear(isIdle: (region: number) => boolean): Promise<void> {
-    const isComplete = this.#isComplete();
+    const members = this.#array.membership;
+    const completeBelow = this.#completeBelow();
     const before = new Map<number, number>();
     this.states.forEach((state, region) => {
-      const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region);
+      const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
+      const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#held.has(region);
       if (isDone || (state === RegionState.Missed && isComplete)) before.set(region, state);
     });
     if (before.size === 0) return;
-    // Without all members, the bits become the list of what the absent one has missed.
-    for (const region of before.keys()) this.set(region, isComplete ? RegionState.Clean : RegionState.Missed);
+    for (const region of before.keys()) {
+      // Without all members, the bits become the list of what the absent one has missed.
+      this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);
+    }
     try {
       await this.#onMembers((client) => client.flush());
-      if (this.#isComplete() !== isComplete) throw new Error('a member left or came meanwhile');
+      if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
       await this.#writePages(this.#pagesOf(before.keys()));
     } catch (error) {
       for (const [region, state] of before) if (lacksBit(this.states[region])) this.set(region, state);
@@ -271,8 +321,16 @@ export class RegionMap {
     }
   }
 
+  /** Member blocks below which every slot's member holds everything: all of them, or what a rebuild has filled. */
+  #completeBelow(): number {
+    const { slots, process } = this.#array;
+    if (slots.every((slot) => slot.isCurrent)) return Infinity;
+    const isFilling = slots.every((slot) => slot.isCurrent || slot === process?.target);
+    return isFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
+  }
+
   #isComplete(): boolean {
-    return this.#array.numCurrent === this.#array.numSlots;
+    return this.#array.slots.every((slot) => slot.isCurrent);
   }
 
   #pagesOf(regions: Iterable<number>): number[] {

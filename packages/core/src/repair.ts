@@ -1,7 +1,7 @@
 import { BlockClient, BdevError, Status } from '@raidkit/bdev';
 import type { Bdev, QuiesceRange } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
-import { reconstructInto } from './reconstruct.js';
+import { reconstructInto } from './member-io.js';
 import type { Slot } from './slot.js';
 
 /** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */

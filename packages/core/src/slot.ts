@@ -35,7 +35,7 @@ export class Slot {
   isLeaving = false;
   /** What the superblock says of an empty slot. */
   absence: SlotAbsence = 'missing';
-  /** Sequence number of the last superblock that had the member as current; 0 if that is not known. */
+  /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
   lastSeqNumber = 0;
   /** Its member was taken out while the array was up. */
   isVacated = false;

@@ -49,7 +49,7 @@ export interface ExtensionHeader {
 
 /** What the header keeps of each slot. */
 export interface ExtensionSlot {
-  /** Sequence number of the last superblock that has the slot's member as current. */
+  /** Sequence number of the last superblock that was written to the slot's member. */
   lastSeqNumber: number;
   readErrors: number;
   writeErrors: number;

@@ -1,6 +1,5 @@
 import { IoType, RangeLocks, RaidError, Status, raidApiVersion } from '@raidkit/core';
 import type { BdevIo, RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
-import { DoubtfulRanges } from './doubtful-ranges.js';
 import { Phase } from './phase.js';
 import { Reconstruction } from './reconstruction.js';
 import { StripeBuffers } from './stripe-buffers.js';
@@ -23,9 +22,8 @@ class Raid5f implements RaidLevel {
     this.#isFullStripeOnly = fullStripeOnly(raid);
     this.geometry = this.#measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
     this.#buffers = new StripeBuffers(raid);
-    const doubtful = new DoubtfulRanges();
-    this.#reconstruction = new Reconstruction(raid, this.#columns, this.#buffers, doubtful);
-    this.#writer = new StripeWriter(raid, this.#map, this.#columns, this.#buffers, doubtful);
+    this.#reconstruction = new Reconstruction(raid, this.#map, this.#columns, this.#buffers);
+    this.#writer = new StripeWriter(raid, this.#map, this.#columns, this.#buffers);
   }
 
   submitRwRequest(io: RaidIo): void {

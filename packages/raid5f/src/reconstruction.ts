@@ -1,9 +1,9 @@
 import { IoType, Status } from '@raidkit/core';
 import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
-import type { DoubtfulRanges } from './doubtful-ranges.js';
 import { Phase } from './phase.js';
 import { opOf } from './stripe-buffers.js';
 import type { StripeBuffers } from './stripe-buffers.js';
+import type { StripeMap } from './stripe-map.js';
 
 /**
  * Works out what one member holds from all the others: their exclusive or. The others' blocks must belong together, so no
@@ -11,16 +11,16 @@ import type { StripeBuffers } from './stripe-buffers.js';
  */
 export class Reconstruction {
   readonly #raid: RaidView;
+  readonly #map: StripeMap;
   readonly #columns: RangeLocks;
   readonly #buffers: StripeBuffers;
-  readonly #doubtful: DoubtfulRanges;
   readonly #sources: Uint32Array;
 
-  constructor(raid: RaidView, columns: RangeLocks, buffers: StripeBuffers, doubtful: DoubtfulRanges) {
+  constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
     this.#raid = raid;
+    this.#map = map;
     this.#columns = columns;
     this.#buffers = buffers;
-    this.#doubtful = doubtful;
     this.#sources = new Uint32Array(raid.numSlots);
   }
 
@@ -54,7 +54,7 @@ export class Reconstruction {
   }
 
   readonly #begin = (io: RaidIo): void => {
-    if (this.#doubtful.overlaps(io.b, io.b + io.numBlocks)) {
+    if (this.#raid.isSuspect(io.b, io.numBlocks) && !this.#isParityOf(io)) {
       this.#end(io, Status.IoError);
       return;
     }
@@ -64,6 +64,13 @@ export class Reconstruction {
     op.c1 = 0;
     this.#next(io);
   };
+
+  /** What is wanted is one stripe's parity: that comes from data alone, whatever the old parity is. */
+  #isParityOf(io: RaidIo): boolean {
+    const stripe = Math.floor(io.b / this.#map.strip);
+    const isOneStripe = io.b + io.numBlocks <= (stripe + 1) * this.#map.strip;
+    return isOneStripe && this.#map.paritySlot(stripe) === io.a;
+  }
 
   /** Reads the next slice of all other members: the first straight to where the result goes, the rest into buffers. */
   #next(io: RaidIo): void {

@@ -1,6 +1,5 @@
 import { IoType, Status } from '@raidkit/core';
 import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
-import type { DoubtfulRanges } from './doubtful-ranges.js';
 import { Phase } from './phase.js';
 import { opOf } from './stripe-buffers.js';
 import type { StripeBuffers } from './stripe-buffers.js';
@@ -18,15 +17,13 @@ export class StripeWriter {
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
   readonly #buffers: StripeBuffers;
-  readonly #doubtful: DoubtfulRanges;
   readonly #sources: Uint32Array;
 
-  constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers, doubtful: DoubtfulRanges) {
+  constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;
     this.#buffers = buffers;
-    this.#doubtful = doubtful;
     this.#sources = new Uint32Array(2 * map.members);
   }
 
@@ -150,7 +147,7 @@ export class StripeWriter {
   #isConsistent(op: StripeOp): boolean {
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
-    return this.#raid.isInSync(start, count) && !this.#doubtful.overlaps(start, start + count);
+    return this.#raid.isInSync(start, count);
   }
 
   /** Whether the slot holds one of the chunks that the rectangle writes. */
@@ -276,9 +273,9 @@ export class StripeWriter {
   #onWritten(io: RaidIo): void {
     const op = opOf(io);
     const start = op.stripe * this.#map.strip + op.c0;
-    const end = start + op.c1 - op.c0;
+    const count = op.c1 - op.c0;
     if (io.failedSlots.length === 0) {
-      if (op.mode === ParityMode.Full || op.mode === ParityMode.ReconstructWrite) this.#doubtful.remove(start, end);
+      if (op.mode === ParityMode.Full || op.mode === ParityMode.ReconstructWrite) this.#raid.trust(start, count);
       this.#next(io, op);
       return;
     }
@@ -288,7 +285,7 @@ export class StripeWriter {
     }
     if (lost > 1) {
       // Data and parity do not belong together any more, and no member can be left out to make them.
-      this.#doubtful.add(start, end);
+      this.#raid.distrust(start, count);
       this.#end(io);
       return;
     }
@@ -297,7 +294,7 @@ export class StripeWriter {
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
   #fail(io: RaidIo, status: Status): void {
-    if (io.failedSlots.length > 0) this.#doubtful.add(io.lock.start, io.lock.end);
+    if (io.failedSlots.length > 0) this.#raid.distrust(io.lock.start, io.lock.end - io.lock.start);
     this.#release(io);
     io.complete(status);
   }

@@ -1,0 +1,116 @@
+import type { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import { RaidError } from './errors.js';
+import { RaidProcess } from './process.js';
+import type { ProcessType } from './process.js';
+import type { Slot } from './slot.js';
+
+/** Ended processes that are remembered. */
+const historyLength = 10;
+
+/**
+ * Starts to fill the slot's member, which is open and has its sizes, when the process that is running has ended. A member
+ * that is known to lack only what was written while it was out is given only that.
+ */
+export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isPartial: boolean): void {
+  array.membership++;
+  slot.isTarget = true;
+  slot.isConfigured = true;
+  slot.absence = 'missing';
+  array.numOperational++;
+  enqueue(array, async () => {
+    if (slot.isLeaving || array.state !== 'online') {
+      await dropTarget(array, slot);
+      return;
+    }
+    let failure: string | null = null;
+    try {
+      if (!isPartial) await array.regions?.missAll();
+      // From here on the member carries the array's record, and can be told apart from an older copy of itself.
+      await array.metadata.update();
+      await run(ctx, array, new RaidProcess(array, 'rebuild', slot, ctx.processOptions), () => {
+        // One step: from here on the target is a member like the others, and every write goes to it.
+        slot.isTarget = false;
+        array.membership++;
+      });
+      await array.metadata.update();
+      array.regions?.arm();
+      if (array.numCurrent < array.numSlots) return;
+      ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+    if (failure !== null && slot.isTarget) await dropTarget(array, slot);
+  });
+}
+
+/** Starts a resync if there is something to resynchronise and everything that it needs is there. */
+export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
+  const { regions } = array;
+  if (regions === null || regions.resyncsDue === 0) return;
+  if (array.numCurrent < array.numSlots && array.minOperational !== 1) return;
+  startSync(ctx, array, 'resync');
+}
+
+/** Starts a resync, check or repair when the process that is running has ended. */
+export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild'>): void {
+  enqueue(array, async () => {
+    if (array.state !== 'online') return;
+    try {
+      await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions), () => undefined);
+    } catch {
+      // It has been logged and told; a resync that failed is tried again at the next start.
+    }
+  });
+}
+
+/** Refuses what a level without redundancy, or an array that is not up, cannot do. */
+export function checkCanSync(array: RaidArray): void {
+  const { name, module, state } = array;
+  if (state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}`);
+  if (!module.manifest.redundant || array.level?.derivedSlots === undefined) {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);
+  }
+  if (array.numCurrent < array.numSlots && array.minOperational !== 1) {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
+  }
+}
+
+function enqueue(array: RaidArray, work: () => Promise<void>): void {
+  array.processEnded = array.processEnded.then(work).catch((error: unknown) => {
+    array.log.error({ ...array.logFields(), err: error }, 'a background process failed unexpectedly');
+  });
+}
+
+async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onDone: () => void): Promise<void> {
+  const about = { array: array.name, process: process.type, target: process.target?.name ?? null };
+  array.process = process;
+  ctx.emit({ type: 'processStarted', ...about });
+  array.log.info({ ...array.logFields(), process: process.type, target: about.target }, 'a process starts');
+  let failure: string | null = null;
+  try {
+    await process.run();
+    onDone();
+  } catch (error) {
+    failure = error instanceof Error ? error.message : String(error);
+    throw error;
+  } finally {
+    array.process = null;
+    array.history.unshift(process.record(failure));
+    array.history.length = Math.min(array.history.length, historyLength);
+    const fields = { ...array.logFields(), process: process.type, mismatchBlocks: process.mismatchBlocks };
+    if (failure === null) array.log.info(fields, 'the process is complete');
+    else array.log.error(fields, `the process ended early: ${failure}`);
+    ctx.emit({ type: 'processFinished', ...about, error: failure });
+  }
+}
+
+/** The target of a rebuild that did not get to its end: its slot is empty again. */
+async function dropTarget(array: RaidArray, slot: Slot): Promise<void> {
+  if (!slot.isLeaving) {
+    slot.isLeaving = true;
+    array.numOperational--;
+  }
+  await slot.whenDrained();
+  slot.empty(slot.absence);
+}

@@ -1,0 +1,72 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { RaidIo } from './raid-io.js';
+import type { Slot } from './slot.js';
+
+const noSlots: readonly number[] = [];
+
+/**
+ * Fills the buffer at `addr` with what the slot's member must hold in blocks `[offset, +count)` of its data area. The
+ * stripes must be quiesced, or not yet in use. `excluded`: slots that must not be read.
+ */
+export function reconstructInto(
+  array: RaidArray,
+  slot: number,
+  offset: number,
+  count: number,
+  addr: number,
+  excluded: readonly number[] = noSlots,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const io = array.ios.get();
+    io.type = IoType.Read;
+    io.slot = slot;
+    io.offsetBlocks = offset;
+    io.numBlocks = count;
+    io.addr = addr;
+    io.excluded = excluded;
+    io.owner = {
+      onRaidIoDone: (done: RaidIo) => {
+        if (done.status === Status.Ok) resolve();
+        else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slot}: reconstructing blocks`));
+      },
+    };
+    array.reconstruct(io);
+  });
+}
+
+/** One I/O of core's own to a slot's data area. Rejects with a `BdevError`; ENODEV if the member is gone or leaving. */
+export function memberIo(
+  array: RaidArray,
+  slot: Slot,
+  type: IoType,
+  offset: number,
+  count: number,
+  addr: number,
+): Promise<void> {
+  const { ios } = array.registry;
+  return new Promise((resolve, reject) => {
+    const what = `array ${array.name} slot ${slot.index} (${String(slot.name)})`;
+    if (slot.descriptor === null || slot.isLeaving) {
+      reject(BdevError.fromStatus(Status.NoDevice, what));
+      return;
+    }
+    const io = ios.get();
+    io.type = type;
+    io.offsetBlocks = slot.dataOffset + offset;
+    io.numBlocks = count;
+    io.addr = addr;
+    io.owner = {
+      onIoDone: (done: BdevIo) => {
+        const { status } = done;
+        ios.put(done);
+        slot.partEnded();
+        if (status === Status.Ok) resolve();
+        else reject(BdevError.fromStatus(status, what));
+      },
+    };
+    slot.partsInFlight++;
+    slot.descriptor.submit(io);
+  });
+}

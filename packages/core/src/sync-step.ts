@@ -1,0 +1,144 @@
+import { IoType } from '@raidkit/bdev';
+import type { BufferPool } from '@raidkit/parity';
+import type { RaidArray } from './array.js';
+import { memberIo, reconstructInto } from './member-io.js';
+import type { ProcessStep, RaidProcess } from './process.js';
+import { RegionState } from './regions.js';
+import type { Slot } from './slot.js';
+
+/** Places of disagreement that are listed; more are only counted. */
+const mostListed = 64;
+
+/**
+ * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
+ * anew where it differs.
+ */
+export class SyncStep implements ProcessStep {
+  readonly #array: RaidArray;
+  readonly #process: RaidProcess;
+  readonly #pool: BufferPool;
+  readonly #mustWrite: boolean;
+  readonly #isResync: boolean;
+  #failed = 0;
+
+  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool) {
+    this.#array = array;
+    this.#process = process;
+    this.#pool = pool;
+    this.#isResync = process.type === 'resync';
+    this.#mustWrite = process.type !== 'check';
+  }
+
+  isNeeded(start: number, end: number): boolean {
+    const { regions } = this.#array;
+    if (regions === null) return true;
+    const { from, to } = this.#array.memberRange(start, end);
+    if (this.#isResync) return regions.needsResync(from, to - from);
+    return !regions.isAll(RegionState.Unwritten, from, to - from);
+  }
+
+  async run(start: number, end: number): Promise<void> {
+    const { memberBlocks } = this.#array.stripe();
+    const { from, to } = this.#array.memberRange(start, end);
+    const most = this.#pool.slotBytes / this.#array.blockSize;
+    for (let at = from; at < to; ) {
+      this.#process.throwIfStopped();
+      if (this.#array.numCurrent < this.#array.numSlots && this.#array.minOperational !== 1) {
+        throw new Error('a member left: there is nothing to compare any more');
+      }
+      // Which slots are worked out depends on the stripe, unless the level has no stripes.
+      const limit = memberBlocks === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
+      const count = Math.min(most, limit - at);
+      if (!this.#isUnwritten(at, count)) await this.#sync(at, count);
+      at += count;
+    }
+  }
+
+  onProgress(offset: number): void {
+    const { regions } = this.#array;
+    if (!this.#isResync || regions === null || this.#failed > 0) return;
+    const { to } = this.#array.memberRange(0, offset);
+    regions.resyncedBelow(offset === this.#array.numBlocks ? Infinity : to);
+  }
+
+  #isUnwritten(at: number, count: number): boolean {
+    return this.#array.regions?.isAll(RegionState.Unwritten, at, count) ?? false;
+  }
+
+  /** Blocks `[at, +count)` of every member. */
+  async #sync(at: number, count: number): Promise<void> {
+    const { level } = this.#array;
+    const { memberBlocks } = this.#array.stripe();
+    const derived = (level?.derivedSlots?.(Math.floor(at / memberBlocks)) ?? []).filter((slot) => this.#array.slots[slot]?.isCurrent === true);
+    const wanted = this.#pool.get();
+    const found = this.#pool.get();
+    try {
+      if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
+      for (const index of derived) {
+        const slot = this.#array.slots[index];
+        if (slot === undefined) continue;
+        await this.#syncSlot(slot, derived, at, count, wanted, found);
+      }
+    } finally {
+      if (wanted >= 0) this.#pool.put(wanted);
+      if (found >= 0) this.#pool.put(found);
+    }
+  }
+
+  async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<void> {
+    const array = this.#array;
+    try {
+      await reconstructInto(array, slot.index, at, count, wanted, derived.filter((other) => other !== slot.index));
+    } catch (error) {
+      if (!(await this.#trustAnotherCopy(slot, at, count, wanted))) {
+        this.#failed++;
+        array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: error }, 'blocks cannot be compared: their source is unreadable');
+        return;
+      }
+    }
+    let isReadable = true;
+    try {
+      await memberIo(array, slot, IoType.Read, at, count, found);
+    } catch {
+      isReadable = false;
+    }
+    if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return;
+    this.#note(slot, at, count);
+    if (!this.#mustWrite) return;
+    try {
+      await memberIo(array, slot, IoType.Write, at, count, wanted);
+      array.trust(at, count);
+    } catch (error) {
+      if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
+    }
+  }
+
+  /** Copies of the same: if the first one cannot be read, this one is as good, and the first is given it. */
+  async #trustAnotherCopy(slot: Slot, at: number, count: number, wanted: number): Promise<boolean> {
+    const array = this.#array;
+    if (array.minOperational !== 1) return false;
+    try {
+      await memberIo(array, slot, IoType.Read, at, count, wanted);
+      const source = array.slots.find((other) => other.isCurrent);
+      if (source !== undefined && source !== slot) await memberIo(array, source, IoType.Write, at, count, wanted);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #note(slot: Slot, at: number, count: number): void {
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    const process = this.#process;
+    process.mismatchBlocks += count;
+    if (process.mismatches.length >= mostListed) return;
+    const first = Math.floor(at / memberBlocks) * arrayBlocks;
+    const last = Math.ceil((at + count) / memberBlocks) * arrayBlocks;
+    process.mismatches.push({ offsetBlocks: first, numBlocks: last - first, slot: slot.index });
+  }
+
+  finish(): Promise<void> {
+    if (this.#failed === 0) return Promise.resolve();
+    return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
+  }
+}
