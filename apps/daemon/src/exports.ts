@@ -51,7 +51,7 @@ export class Exports {
   list(): JsonObject[] {
     return this.#server.exports().map((info) => ({
       name: info.name,
-      bdev_name: info.bdevName,
+      bdev_name: info.bdev,
       read_only: info.readOnly,
       description: info.description,
       size_bytes: info.sizeBytes,

@@ -26,6 +26,7 @@ const differences: Readonly<Record<number, string>> = {
   99: 'how far the rebuild is',
   100: 'how far the rebuild is',
   101: 'how far the rebuild is',
+  152: 'how far the rebuild is',
   156: 'how far the rebuild is',
   166: 'calls come in the order in which they can be replayed; SPDK’s NVMe options are not ours',
   169: 'calls come in the order in which they can be replayed; SPDK’s NVMe options are not ours',
@@ -72,7 +73,7 @@ it('answers as SPDK does', async () => {
   }
   expect(unexpected).toEqual([]);
   // A difference that is no more must leave the list; how far a rebuild is may agree by chance.
-  expect(agreed.filter((index) => !/rebuild/.test(differences[index]!))).toEqual([]);
+  expect(agreed.filter((index) => !differences[index]!.includes('rebuild'))).toEqual([]);
 });
 
 it('documents every difference', () => {

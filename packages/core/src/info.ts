@@ -13,9 +13,16 @@ function describeSlot(slot: Slot): JsonObject {
   };
 }
 
+/** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
+function describeRebuild({ process, slots }: RaidArray): JsonObject {
+  if (process?.type === 'rebuild') return { process: process.describe() };
+  const target = slots.find(({ isTarget, isLeaving }) => isTarget && !isLeaving);
+  if (target === undefined) return {};
+  return { process: { type: 'rebuild', target: target.name, progress: { blocks: 0, percent: 0 } } };
+}
+
 /** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */
 export function describeArray(array: RaidArray): JsonObject {
-  const { process } = array;
   return {
     name: array.name,
     uuid: array.uuid,
@@ -26,8 +33,7 @@ export function describeArray(array: RaidArray): JsonObject {
     num_base_bdevs: array.numSlots,
     num_base_bdevs_discovered: array.numDiscovered,
     num_base_bdevs_operational: array.numOperational,
-    // SPDK knows no other process than a rebuild.
-    ...(process?.type === 'rebuild' ? { process: process.describe() } : {}),
+    ...describeRebuild(array),
     base_bdevs_list: array.slots.map(describeSlot),
   };
 }

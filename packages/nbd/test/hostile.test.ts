@@ -14,7 +14,7 @@ function connect(rig: Rig, options: Partial<WireOptions> = {}): Wire {
 /** What a client says in a session in which it does everything. */
 function session(style: Style): Buffer {
   const option = { simple: [], structured: [optionBytes(opt.structuredReply)], extended: [optionBytes(opt.extendedHeaders)] }[style];
-  const request = (command: number, offset: number, length: number, flags = 0, payload = Buffer.alloc(0)): Buffer => {
+  const request = (command: number, offset: number, length: number, flags = 0, payload: Uint8Array = Buffer.alloc(0)): Buffer => {
     const isWrite = command === cmd.write && style === 'extended';
     return Buffer.concat([requestBytes(style, command, isWrite ? flags | flag.payloadLen : flags, BigInt(offset + length), offset, length), payload]);
   };

@@ -98,7 +98,7 @@ export function addDevice(registry: BdevRegistry, options: Partial<BdevOptions> 
 }
 
 /** Throws unless nothing of the server is in use any more. */
-export function assertNoLeak({ registry, server }: Rig): void {
+export function assertNoLeak({ registry, server }: Pick<Rig, 'registry' | 'server'>): void {
   const { bytes, requests, requestObjectsOut } = server.usage;
   const rest = { bytes, requests, requestObjectsOut, ios: registry.ios.outstanding, connections: server.connectionCount };
   if (Object.values(rest).some((value) => value !== 0)) throw new Error(`left over: ${JSON.stringify(rest)}`);

@@ -344,17 +344,6 @@ describe('the end', () => {
     expectBytes(rig.driver.bytes.subarray(99_000, 100_000), pattern(1000, 99));
   });
 
-  it('by DISC and hanging up: writes are carried out all the same', async () => {
-    const rig = rigWith();
-    const { address } = await rig.server.listen({ unix: join(folder, 's') });
-    const { client, socket } = await socketed(address);
-    await client.open();
-    for (let i = 0; i < 100; i++) client.pwrite(i * 1000, pattern(1000, i)).catch(() => undefined);
-    socket.end(requestBytes('structured', cmd.disc, 0, 0n, 0, 0), () => socket.destroy());
-    await until(() => rig.server.exports()[0]!.connections === 0, 'the connection is gone');
-    expectBytes(rig.driver.bytes.subarray(99_000, 100_000), pattern(1000, 99));
-  });
-
   it('of the stream only: what was asked is answered', async () => {
     const rig = rigWith();
     const { address } = await rig.server.listen({ unix: join(folder, 's') });

@@ -7,7 +7,7 @@ import { TestClient } from './client.js';
 export async function connectSocket(address: NbdAddress): Promise<{ client: TestClient; socket: Socket }> {
   const socket = 'unix' in address ? connect(address.unix) : connect(address.port, address.host);
   const client = new TestClient((bytes) => void socket.write(bytes));
-  socket.on('data', (bytes) => client.feed(bytes as Buffer));
+  socket.on('data', (bytes) => client.feed(bytes));
   socket.on('error', () => undefined);
   socket.on('close', () => client.end());
   socket.on('end', () => socket.end());

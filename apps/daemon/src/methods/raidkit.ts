@@ -1,4 +1,5 @@
 import type { JsonObject } from '@raidkit/bdev';
+import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
@@ -6,7 +7,7 @@ import type { Plane } from '../plane.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError, strerror } from '../rpc/errors.js';
-import { name } from './schemas.js';
+import { name, u32 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
 
@@ -95,12 +96,39 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
     }),
     method({
       name: 'raidkit_assemble',
-      params: z.strictObject({ name }),
+      params: z.strictObject({ name, force: z.boolean().optional() }),
       badParams,
       async run(params) {
         const array = find(params.name);
-        await arrays.startDegraded(array.name);
+        await arrays.startDegraded(array.name, { force: params.force ?? false });
         return arrays.describe(array);
+      },
+    }),
+    method({
+      name: 'raidkit_start_process',
+      params: z.strictObject({ name, type: z.enum(['resync', 'check', 'repair']) }),
+      badParams,
+      run(params) {
+        arrays.startSync(find(params.name).name, params.type);
+        return Promise.resolve(true);
+      },
+    }),
+    method({
+      name: 'raidkit_control_process',
+      params: z.strictObject({
+        name,
+        action: z.enum(['pause', 'resume', 'cancel']).optional(),
+        max_bandwidth_mb_sec: u32.nullable().optional(),
+      }),
+      badParams,
+      run(params) {
+        const { process } = find(params.name);
+        if (process === null) throw new RpcError(-2, `array ${params.name} has no process`);
+        if (params.max_bandwidth_mb_sec !== undefined) process.maxBandwidthMbSec = params.max_bandwidth_mb_sec;
+        if (params.action === 'pause') process.pause();
+        else if (params.action === 'resume') process.resume();
+        else if (params.action === 'cancel') process.stop(new Error('it was cancelled on request'));
+        return Promise.resolve(process.describeFully());
       },
     }),
     method({
@@ -120,8 +148,9 @@ function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObjec
   const isDegraded = array.numCurrent < array.numSlots;
   let health = 'optimal';
   if (array.state !== 'online') health = array.trouble === null ? array.state : 'failed';
-  else if (array.process !== null) health = 'rebuilding';
+  else if (array.slots.some(({ isTarget }) => isTarget)) health = 'rebuilding';
   else if (isDegraded) health = 'degraded';
+  else if (array.process?.type === 'resync') health = 'resyncing';
   return {
     ...arrays.describe(array),
     ext: {
@@ -130,6 +159,9 @@ function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObjec
       block_size: array.blockSize,
       num_blocks: array.numBlocks,
       min_operational: array.minOperational,
+      process: array.process?.describeFully() ?? null,
+      history: array.history.map((record) => toSnakeCase(record)),
+      regions: describeRegions(array),
       uris: array.state === 'online' ? exports.uris(array.name) : [],
       members: array.slots.map((slot) => ({
         slot: slot.index,
@@ -141,6 +173,19 @@ function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObjec
         repaired_blocks: slot.errors.repaired,
       })),
     },
+  };
+}
+
+/** What is known of what was written where; null for an array that keeps no map. */
+function describeRegions({ blockSize, regions }: RaidArray): JsonObject | null {
+  if (regions === null) return null;
+  return {
+    region_size: regions.regionBlocks * blockSize,
+    total: regions.states.length,
+    unwritten: regions.count(RegionState.Unwritten),
+    dirty: regions.count(RegionState.Dirty),
+    missed: regions.count(RegionState.Missed),
+    suspect: regions.count(RegionState.Suspect),
   };
 }
 

@@ -113,6 +113,11 @@ export class NbdConnection {
     return !this.outbox.isEmpty || (this.#transmission?.isInPayload ?? false);
   }
 
+  /** Nothing more is taken in. */
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
   get isClosed(): boolean {
     return this.#isClosed;
   }

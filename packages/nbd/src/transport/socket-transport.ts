@@ -6,7 +6,7 @@ import type { Transport } from '../protocol/transport.js';
 /** Most that is handed to the socket at a time. */
 const mostRanges = 64;
 const mostBytes = 1024 * 1024;
-/** Below this many bytes a loop is quicker than making a view. */
+/** Up to this many bytes a loop is quicker than making a view. */
 const smallCopyBytes = 64;
 
 /** Moves a connection's bytes over a socket of Node's. The socket must allow half-open connections. */
@@ -20,8 +20,6 @@ export class SocketTransport implements Transport {
   #isDelivering = false;
   #hasEnded = false;
   #isScheduled = false;
-  /** The client takes nothing any more; replies are thrown away. What it has said before still counts. */
-  #isDeaf = false;
   #isClosing = false;
 
   constructor(socket: Socket, memory: BufferMemory) {
@@ -38,13 +36,16 @@ export class SocketTransport implements Transport {
       this.#chunkAt = 0;
       this.#deliver();
     });
-    socket.on('end', () => this.#onEnd());
-    keepReadingAfterWriteErrors(socket);
-    socket.on('error', () => this.#goDeaf());
+    socket.on('end', () => {
+      this.#hasEnded = true;
+      if (this.#chunk === null) connection.receivedEnd();
+    });
+    // The peer may vanish at any time; 'close' follows.
+    socket.on('error', () => undefined);
     socket.on('close', () => {
-      this.#goDeaf();
-      if (this.#isClosing || this.#chunk === null) connection.closed();
-      else this.#onEnd();
+      this.#isClosing = true;
+      this.#chunk = null;
+      connection.closed();
     });
     this.onOutput();
   }
@@ -63,38 +64,15 @@ export class SocketTransport implements Transport {
   onFinish(): void {
     this.#isClosing = true;
     this.#chunk = null;
-    const socket = this.#socket;
-    if (socket.closed) {
-      this.#connection?.closed();
-      return;
-    }
-    if (this.#isDeaf) {
-      socket.destroy();
-      return;
-    }
     // What the client still sends is of no interest; without reading it, closing would reset the connection.
-    socket.resume();
-    socket.end(() => socket.destroy());
+    this.#socket.resume();
+    this.#socket.end(() => this.#socket.destroy());
   }
 
   onAbort(): void {
     this.#isClosing = true;
     this.#chunk = null;
-    if (this.#socket.closed) this.#connection?.closed();
-    else this.#socket.destroy();
-  }
-
-  #onEnd(): void {
-    this.#hasEnded = true;
-    if (this.#chunk === null) this.#connection?.receivedEnd();
-  }
-
-  /** Nothing is being sent any more. */
-  #goDeaf(): void {
-    if (this.#isDeaf) return;
-    this.#isDeaf = true;
-    if (this.#connection?.outbox.isSending === true) this.#connection.sent();
-    this.onOutput();
+    this.#socket.destroy();
   }
 
   /** Hands over as much of the chunk as the connection takes, and holds the socket back while something is left. */
@@ -111,15 +89,14 @@ export class SocketTransport implements Transport {
       connection.received(bytes);
     }
     this.#isDelivering = false;
-    if (this.#isStopped()) return;
-    if (this.#chunk !== null || connection.wantedBytes === 0) this.#socket.pause();
-    else if (this.#hasEnded) connection.receivedEnd();
-    else if (this.#socket.isPaused()) this.#socket.resume();
-  }
-
-  /** Asked again after calls that may have changed it. */
-  #isStopped(): boolean {
-    return this.#isClosing;
+    if (this.#chunk !== null || connection.wantedBytes === 0) {
+      // A socket on its way out is read to its end.
+      if (!this.#socket.destroyed && !connection.isDraining) this.#socket.pause();
+    } else if (this.#hasEnded) {
+      connection.receivedEnd();
+    } else if (this.#socket.isPaused()) {
+      this.#socket.resume();
+    }
   }
 
   #copy(chunk: Buffer, bytes: number, addr: number): void {
@@ -135,13 +112,8 @@ export class SocketTransport implements Transport {
   readonly #flush = (): void => {
     this.#isScheduled = false;
     const socket = this.#socket;
-    const connection = this.#connection;
-    if (connection === null || connection.isClosed) return;
-    const { outbox } = connection;
-    if (this.#isDeaf) {
-      while (outbox.beginSend(mostRanges, mostBytes) > 0) connection.sent();
-      return;
-    }
+    if (this.#connection === null || !socket.writable) return;
+    const { outbox } = this.#connection;
     const count = outbox.isSending ? 0 : outbox.beginSend(mostRanges, mostBytes);
     if (count === 0) return;
     socket.cork();
@@ -155,20 +127,9 @@ export class SocketTransport implements Transport {
   };
 
   readonly #onWritten = (error?: Error | null): void => {
-    // An error is told as an event too.
-    if (error || this.#isDeaf || this.#connection === null) return;
+    // After an error the socket closes, and that frees what was being sent.
+    if (error || this.#connection === null || this.#socket.destroyed) return;
     this.#connection.sent();
     if (!this.#connection.outbox.isEmpty) this.#flush();
   };
-}
-
-/**
- * A client may send writes and DISC and hang up without waiting for replies: the first reply fails, and Node would then close
- * the socket with the rest of the client's writes unread. The stream option that prevents it cannot be given to the sockets
- * that a server accepts, so it is set afterwards.
- */
-function keepReadingAfterWriteErrors(socket: Socket): void {
-  const states = socket as unknown as { _readableState: { autoDestroy: boolean }; _writableState: { autoDestroy: boolean } };
-  states._readableState.autoDestroy = false;
-  states._writableState.autoDestroy = false;
 }
