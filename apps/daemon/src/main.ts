@@ -1,24 +1,25 @@
-import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
 import type { Daemon } from './daemon.js';
 import { demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
+import { packageVersion } from './version.js';
 
 // Disk I/O of the portable engine runs on libuv's pool: one stuck device must not take all its threads. Set before the
 // first use of the pool, which reads it once.
 process.env.UV_THREADPOOL_SIZE ??= '32';
 
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
-const options = parseCommandLine(process.argv, manifest.version);
+const version = packageVersion();
+const options = parseCommandLine(process.argv, version);
 const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
 
 async function main(): Promise<void> {
   const demo = options.demo === undefined ? null : demoPlaces(options.demo);
   if (demo !== null) makeMemberFiles(demo);
+  const nbd = demo === null ? options.nbd : [{ unix: demo.nbd }, { host: '127.0.0.1', port: demo.tcpPort }];
   const daemon = await startDaemon({
     rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
-    nbd: demo === null ? options.nbd : [{ unix: demo.nbd }, { host: '127.0.0.1', port: demo.tcpPort }],
+    nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
@@ -29,7 +30,7 @@ async function main(): Promise<void> {
   });
   stopOnSignals(daemon);
   log.info(
-    { version: manifest.version, rpc: daemon.rpcAddresses, nbd: options.nbd, arrays: daemon.plane.arrays.list().map(({ name }) => name) },
+    { version, rpc: daemon.rpcAddresses, nbd, arrays: daemon.plane.arrays.list().map(({ name }) => name) },
     'raidkitd is up',
   );
   if (demo !== null) process.stdout.write(demoText(daemon, demo, await startDemo(daemon, demo)));

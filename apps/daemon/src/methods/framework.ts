@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import type { JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
 import type { Plane } from '../plane.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, strerror } from '../rpc/errors.js';
+import { packageVersion } from '../version.js';
 import { name } from './schemas.js';
 
 const both = ['startup', 'runtime'] as const;
@@ -101,7 +101,7 @@ export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
 }
 
 function version(): JsonObject {
-  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
-  const [major = 0, minor = 0, patch = 0] = manifest.version.split('.').map(Number);
-  return { version: `raidkit v${manifest.version}`, fields: { major, minor, patch, suffix: '' } };
+  const text = packageVersion();
+  const [major = 0, minor = 0, patch = 0] = text.split('.').map(Number);
+  return { version: `raidkit v${text}`, fields: { major, minor, patch, suffix: '' } };
 }

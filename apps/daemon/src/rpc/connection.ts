@@ -26,6 +26,8 @@ const requestSchema = z.strictObject({
 export function serveConnection(socket: Socket, dispatcher: Dispatcher, log: Logger): void {
   const stream = new JsonStream(maxRequestBytes);
   let inFlight = 0;
+  /** The client sent what is not JSON: it gets the answers to what it sent before, and no more. */
+  let isBroken = false;
   socket.setEncoding('utf8');
 
   const send = (answer: object): void => {
@@ -36,6 +38,10 @@ export function serveConnection(socket: Socket, dispatcher: Dispatcher, log: Log
   };
   const pauseIfFull = (): void => {
     if (inFlight >= maxInFlight || socket.writableLength >= maxUnreadBytes) socket.pause();
+  };
+
+  const endIfIdle = (): void => {
+    if (inFlight === 0) socket.destroySoon();
   };
 
   const handle = async (item: StreamItem & { ok: true }): Promise<void> => {
@@ -58,13 +64,15 @@ export function serveConnection(socket: Socket, dispatcher: Dispatcher, log: Log
     for (const item of stream.push(piece)) {
       if (!item.ok) {
         log.warn({}, `an RPC client sent what is not JSON: ${item.message}; its connection is closed`);
-        socket.destroySoon();
+        isBroken = true;
+        endIfIdle();
         return;
       }
       inFlight++;
       void handle(item).finally(() => {
         inFlight--;
-        resumeIfRoom();
+        if (isBroken) endIfIdle();
+        else resumeIfRoom();
       });
     }
     pauseIfFull();

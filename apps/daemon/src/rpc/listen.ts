@@ -44,13 +44,18 @@ export async function listenRpc(address: RpcAddress, dispatcher: Dispatcher, log
   }
   if ('path' in address) chmodSync(address.path, 0o600);
   return {
-    address: 'path' in address ? address.path : `${address.host}:${address.port}`,
+    address: 'path' in address ? address.path : `${address.host}:${portOf(server)}`,
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroySoon();
       await closed;
     },
   };
+}
+
+function portOf(server: Server): number {
+  const bound = server.address();
+  return typeof bound === 'object' && bound !== null ? bound.port : 0;
 }
 
 function listening(server: Server, where: ListenOptions): Promise<void> {

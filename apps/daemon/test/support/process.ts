@@ -1,0 +1,75 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { RpcClient } from './rpc-client.js';
+
+const bin = fileURLToPath(new URL('../../bin/raidkitd.js', import.meta.url));
+const dist = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+
+/** A daemon in a process of its own, which can be killed. */
+export interface DaemonProcess {
+  child: ChildProcess;
+  client: RpcClient;
+  stdout: string;
+  stderr: string;
+  /** Resolves with the exit code, or the signal that ended it. */
+  exited: Promise<number | string>;
+}
+
+/** Starts the built daemon (npm run build) and waits until it answers. */
+export async function spawnDaemon(rpcPath: string, args: readonly string[], cwd = process.cwd()): Promise<DaemonProcess> {
+  if (!existsSync(dist)) throw new Error('this test runs the built daemon: npm run build first');
+  const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd });
+  const exited = new Promise<number | string>((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal ?? 'gone')));
+  const started = { child, exited, stdout: '', stderr: '' };
+  child.stdout.on('data', (piece: Buffer) => (started.stdout += piece.toString()));
+  child.stderr.on('data', (piece: Buffer) => (started.stderr += piece.toString()));
+  for (;;) {
+    try {
+      const client = await RpcClient.connect(rpcPath);
+      await client.call('framework_wait_init');
+      return Object.assign(started, { client });
+    } catch (error) {
+      if (child.exitCode !== null || child.signalCode !== null) {
+        throw new Error(`the daemon ended: ${started.stderr}`, { cause: error });
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** What a command printed. */
+export interface Output {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command to its end without blocking this process, which may be the server. */
+export function run(command: string, args: readonly string[], input?: string): Promise<Output> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
+    child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.stdin.end(input);
+  });
+}
+
+/** As {@link run}; throws, with what it printed, unless it succeeded. */
+export async function runOk(command: string, args: readonly string[], input?: string): Promise<string> {
+  const { code, stdout, stderr } = await run(command, args, input);
+  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${String(code)}:\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+/** Whether all of these commands are installed. In CI they must be: there, a missing one is an error. */
+export function hasCommands(...commands: string[]): boolean {
+  const missing = commands.filter((command) => !existsSync(`/usr/bin/${command}`) && !existsSync(`/usr/sbin/${command}`));
+  if (missing.length > 0 && process.env.CI !== undefined) throw new Error(`CI lacks ${missing.join(', ')}`);
+  return missing.length === 0;
+}
