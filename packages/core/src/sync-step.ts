@@ -46,8 +46,8 @@ export class SyncStep implements ProcessStep {
       if (this.#array.numCurrent < this.#array.numSlots && this.#array.minOperational !== 1) {
         throw new Error('a member left: there is nothing to compare any more');
       }
-      // Which slots are worked out depends on the stripe, unless the level has no stripes.
-      const limit = memberBlocks === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
+      // Which slots are worked out depends on the stripe, unless every member alone is a full copy.
+      const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const count = Math.min(most, limit - at);
       if (!this.#isUnwritten(at, count)) await this.#sync(at, count);
       at += count;

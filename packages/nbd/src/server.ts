@@ -32,7 +32,7 @@ export interface NbdServerOptions {
   handshakeTimeoutMs?: number;
   /** Options that a client may send before it chooses an export. Default 1,024. */
   maxOptions?: number;
-  /** A client that neither takes replies nor sends the rest of a request for this long is dropped when others wait for memory. Milliseconds, default 30,000. */
+  /** A client that neither takes replies nor sends the rest of a request for this long is dropped when others wait for memory. Milliseconds, default 10,000. */
   stallTimeoutMs?: number;
   /** A client with nothing in flight that is silent for this long is dropped. Milliseconds; 0, the default, for never. */
   idleTimeoutMs?: number;
@@ -106,7 +106,7 @@ export class NbdServer {
     const { runtime, buffers } = registry;
     this.#registry = registry;
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
-    this.#stallTimeoutMs = options.stallTimeoutMs ?? 30_000;
+    this.#stallTimeoutMs = options.stallTimeoutMs ?? 10_000;
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 0;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 5000;
     const maxBytes = Math.min(options.maxBytes ?? 512 * 1024 * 1024, Math.floor(capacity(buffers) / 2));

@@ -79,7 +79,7 @@ describe('any byte range, from several connections at once', () => {
         await rig.server.close();
         assertNoLeak(rig);
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
   });
 

@@ -11,7 +11,7 @@ import type { MemoryDriver, Rig } from './kit.js';
 
 const sizeBytes = 64 * MiB;
 // nbdsh finds its modules with the system's Python only.
-const path = ['/usr/bin', '/usr/sbin', '/bin', process.env['PATH'] ?? ''].join(delimiter);
+const path = ['/usr/bin', '/usr/sbin', '/bin', process.env.PATH ?? ''].join(delimiter);
 let folder: string;
 let rig: Rig;
 let driver: MemoryDriver;
@@ -56,7 +56,7 @@ function exists(program: string): boolean {
 function itWith(programs: string[], title: string, test: () => Promise<void>): void {
   it(title, async (context: TestContext) => {
     const missing = programs.filter((program) => !exists(program));
-    if (missing.length > 0 && process.env['CI'] === undefined) context.skip(`not installed: ${missing.join(', ')}`);
+    if (missing.length > 0 && process.env.CI === undefined) context.skip(`not installed: ${missing.join(', ')}`);
     expect(missing).toEqual([]);
     await test();
   });
@@ -70,8 +70,10 @@ beforeAll(async () => {
   driver.chance = seeded(1);
   const small = addDevice(rig.registry, { name: 'm1', numBlocks: 64 });
   rig.server.addExport({ name: 'read only', bdev: small.bdev, readOnly: true });
-  ({ uri: unix } = await rig.server.listen({ unix: join(folder, 'nbd.sock') }));
-  ({ uri: tcp } = await rig.server.listen({ host: '127.0.0.1', port: 0 }));
+  const local = await rig.server.listen({ unix: join(folder, 'nbd.sock') });
+  const remote = await rig.server.listen({ host: '127.0.0.1', port: 0 });
+  unix = (name) => local.uri(name);
+  tcp = (name) => remote.uri(name);
 });
 
 afterAll(async () => {
@@ -173,7 +175,7 @@ def check(h):
         except nbd.Error as error:
             assert error.errno == wanted, (error.errno, wanted)
     h.pread(1, size - 1)
-    # Many at a time, in any order of replies; the handle goes away with writes just sent.
+    # Many at a time, in any order of replies.
     cookies = [h.aio_pread(nbd.Buffer(4096), i * 4096) for i in range(500)]
     while h.aio_in_flight() > 0:
         h.poll(-1)

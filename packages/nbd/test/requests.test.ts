@@ -358,6 +358,18 @@ describe('extended headers', () => {
     expect(rig.driver.calls[0]!.offsetBlocks).toBe(2 ** 35 / 512);
   });
 
+  it('repeat the offset exactly, however absurd', async () => {
+    const wire = await open(rigWith(), 'extended');
+    wire.client.expectReply(5n, cmd.read, 0, 512).catch(() => undefined);
+    const absurd = requestBytes('extended', cmd.read, 0, 5n, 0, 512);
+    absurd.writeBigUInt64BE(0xfffffffffffffffbn, 16);
+    wire.output.length = 0;
+    wire.push(absurd);
+    await until(() => wire.output.length > 0, 'there is a reply');
+    expect(wire.output[0]!.readBigUInt64BE(16)).toBe(0xfffffffffffffffbn);
+    expect(wire.output[0]!.readUInt32BE(32)).toBe(errno.inval);
+  });
+
   it('take in a payload that a command has no use for', async () => {
     const rig = rigWith();
     const { client } = await open(rig, 'extended');

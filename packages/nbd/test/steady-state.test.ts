@@ -94,7 +94,7 @@ it.each<Style>(['simple', 'structured', 'extended'])('requests with %s replies a
     sink.push(bytes);
     sink.drain();
   }
-  const request = (command: number, offset: number, length: number, payload = new Uint8Array(0)): Buffer => {
+  const request = (command: number, offset: number, length: number, payload: Uint8Array = new Uint8Array(0)): Buffer => {
     const flags = style === 'extended' && command === cmd.write ? 32 : 0;
     return Buffer.concat([requestBytes(style, command, flags, 7n, offset, length), payload]);
   };

@@ -49,7 +49,9 @@ export interface Output {
 /** Runs a command to its end without blocking this process, which may be the server. */
 export function run(command: string, args: readonly string[], input?: string): Promise<Output> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    // Debian's tools look for Debian's Python, wherever another one may come first.
+    const env = { ...process.env, PATH: `/usr/bin:${process.env.PATH ?? ''}` };
+    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));

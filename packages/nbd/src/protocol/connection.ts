@@ -88,7 +88,7 @@ export class NbdConnection {
     this.addr = addr;
     this.peer = peer;
     this.progressAt = host.runtime.now();
-    const owner = { onSent: (bufferAddr: number, heldBytes: number, slots: number) => this.#transmission?.onSent(bufferAddr, heldBytes, slots) };
+    const owner = { onSent: (bufferAddr: number, heldBytes: number, slots: number) => this.#transmission?.allowance.release(bufferAddr, heldBytes, slots) };
     this.outbox = new Outbox(host.memory, owner, addr + stagingBytes, ringBytes(host.limits), host.limits.maxRequests + 2);
     this.#handshake = new Handshake(host, (bytes) => this.#say(bytes));
     this.#sayMore();
@@ -99,13 +99,9 @@ export class NbdConnection {
     return this.#transmission?.target ?? null;
   }
 
-  /** Requests that have not been answered in full, and bytes of buffers that they hold. */
+  /** Requests, and pieces of large ones, that have not been answered in full. */
   get slots(): number {
-    return this.#transmission?.slots ?? 0;
-  }
-
-  get heldBytes(): number {
-    return this.#transmission?.heldBytes ?? 0;
+    return this.#transmission?.allowance.slots ?? 0;
   }
 
   /** Whether the next step is the peer's: to take replies, or to send the rest of a request. */

@@ -40,7 +40,6 @@ export const OptionReply = {
   Info: 3,
   MetaContext: 4,
   ErrUnsup: 0x80000001,
-  ErrPolicy: 0x80000002,
   ErrInvalid: 0x80000003,
   ErrUnknown: 0x80000006,
   ErrTooBig: 0x80000009,

@@ -179,7 +179,9 @@ export class ReplyWriter {
       view.setUint32(addr + 16, payloadBytes);
       return addr + structuredHeaderBytes;
     }
-    this.#setUint64(addr + 16, (request.group ?? request).offset);
+    const { offsetHi, offsetLo } = request.group ?? request;
+    view.setUint32(addr + 16, offsetHi);
+    view.setUint32(addr + 20, offsetLo);
     this.#setUint64(addr + 24, payloadBytes);
     return addr + extendedHeaderBytes;
   }

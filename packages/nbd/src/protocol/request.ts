@@ -28,8 +28,11 @@ export class NbdRequest {
   cookieLo = 0;
   command = 0;
   flags = 0;
-  /** Bytes. */
+  /** Bytes. Not exact above 2^53, where no export reaches. */
   offset = 0;
+  /** The offset as it was received, for replies that repeat it. */
+  offsetHi = 0;
+  offsetLo = 0;
   lengthBytes = 0;
 
   /** Protocol error; 0 as long as all is well. */

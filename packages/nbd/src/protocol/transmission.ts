@@ -1,18 +1,16 @@
 import { IoType } from '@raidkit/bdev';
-import type { BufferWaiter } from '@raidkit/parity';
 import type { NbdExport } from '../export.js';
-import type { BudgetWaiter } from './budget.js';
+import { Allowance } from './allowance.js';
+import { Answers } from './answers.js';
 import type { ConnectionHost, NbdConnection } from './connection.js';
 import { Command, CommandFlag, NbdErrno, extendedRequestBytes, extendedRequestMagic, requestBytes, requestMagic } from './constants.js';
 import { startErase } from './erase.js';
 import { startFlush } from './flush.js';
-import { Lump } from './lump.js';
 import type { Negotiated } from './negotiated.js';
 import { ReplyStyle } from './negotiated.js';
 import { pieceEnd, spanBytes, writeSpanBytes } from './pieces.js';
 import { startRead } from './read.js';
-import { ReplyWriter } from './reply-writer.js';
-import type { NbdRequest, RequestOwner } from './request.js';
+import type { NbdRequest } from './request.js';
 import { maxTransferBytes, requestErrno } from './validate.js';
 import { isRagged, startWrite } from './write.js';
 
@@ -34,61 +32,37 @@ const Phase = {
   Stopped: 5,
 } as const;
 
-/** What holds up the next step. */
-const Stall = {
-  None: 0,
-  /** This connection's own requests, which must be answered first. */
-  Own: 1,
-  /** The server's budget. */
-  Budget: 2,
-  /** All buffers are out. */
-  Buffer: 3,
-} as const;
-
 /**
- * The transmission phase of one connection: takes requests apart, has them carried out within what memory there is, and puts
- * the replies into the outbox. Every request holds a slot from its header until its reply has been sent, so the number of
- * replies that wait is bounded.
+ * The transmission phase of one connection: takes requests apart and has them carried out within what memory there is. Every
+ * request holds a slot from its header until its reply has been sent, so the number of replies that wait is bounded.
  */
-export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
+export class Transmission {
   readonly target: NbdExport;
-  /** For the waiting queues. */
-  bytesWanted = 0;
-  slots = 0;
-  heldBytes = 0;
+  /** Requests that have not been answered in full, and the buffers that they hold. */
+  readonly allowance: Allowance;
   /** Where the rest of a payload goes; -1 if none is being received. */
   payloadAddr = -1;
 
   readonly #host: ConnectionHost;
   readonly #connection: NbdConnection;
   readonly #negotiated: Negotiated;
-  readonly #writer: ReplyWriter;
-  readonly #lump: Lump;
+  readonly #answers: Answers;
   #phase: number = Phase.Header;
-  #stall: number = Stall.None;
   #isStopped = false;
-  #isClosed = false;
   /** The request whose header came last and that is not under way as a whole. */
   #current: NbdRequest | null = null;
   /** The request, or piece, whose payload is being received. */
   #filling: NbdRequest | null = null;
   #payloadLeft = 0;
   #discardLeft = 0;
-  /** A buffer that the pool's queue gave, not used yet. */
-  #reservedAddr = -1;
 
   constructor(host: ConnectionHost, connection: NbdConnection, target: NbdExport, negotiated: Negotiated) {
     this.#host = host;
     this.#connection = connection;
     this.target = target;
+    this.allowance = new Allowance(host, () => connection.resume());
     this.#negotiated = negotiated;
-    this.#writer = new ReplyWriter(host.memory, connection.outbox, negotiated.replyStyle);
-    this.#lump = new Lump(host.memory, this.#writer, negotiated.replyStyle, {
-      drop: (piece) => this.#release(piece),
-      recycle: (piece) => host.requests.put(piece),
-      onLumpEnd: (request) => this.#onLumpEnd(request),
-      abort: () => connection.abort('a read failed after part of its data had been sent'),
-    });
+    this.#answers = new Answers(host, connection, target, this.allowance, negotiated.replyStyle, () => this.#launched());
   }
 
   get isInPayload(): boolean {
@@ -97,7 +71,7 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
 
   /** Bytes that the next step needs; 0 while there is none to take. */
   get wantedBytes(): number {
-    if (this.#stall !== Stall.None) return 0;
+    if (this.allowance.isShort) return 0;
     switch (this.#phase) {
       case Phase.Header:
         return this.#headerBytes;
@@ -112,8 +86,7 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
 
   /** Does the next step with what has been received. Returns how many bytes that took; -1 if nothing could be done. */
   step(addr: number, availableBytes: number): number {
-    if (this.#stall === Stall.Budget || this.#stall === Stall.Buffer) return -1;
-    this.#stall = Stall.None;
+    if (!this.allowance.mayRetry()) return -1;
     switch (this.#phase) {
       case Phase.Header:
         return availableBytes >= this.#headerBytes ? this.#header(addr) : -1;
@@ -145,51 +118,10 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
   /** The client is gone. What is under way is carried out, and nobody is told. */
   close(): void {
     this.#isStopped = true;
-    this.#isClosed = true;
-    this.#lump.clear();
+    this.#answers.close();
     if (this.#phase === Phase.Lump) this.#current = null;
     this.#forget();
   }
-
-  onRequestDone(request: NbdRequest): void {
-    if (request.group === null) this.#reply(request);
-    else if (request.command === Command.Write) this.#onWritten(request, request.group);
-    else this.#onPieceRead(request, request.group);
-    this.#connection.onProgress();
-  }
-
-  /** From the outbox: a reply is with the client, or never will be. */
-  onSent(bufferAddr: number, heldBytes: number, slots: number): void {
-    this.slots -= slots;
-    if (bufferAddr >= 0) {
-      this.heldBytes -= heldBytes;
-      this.#host.buffers.put(bufferAddr);
-    }
-    this.#host.budget.release(heldBytes, slots);
-  }
-
-  onBudget(): void {
-    this.#stall = Stall.None;
-    this.#connection.resume();
-  }
-
-  onBuffer(): void {
-    const addr = this.#host.buffers.get(this.bytesWanted);
-    if (addr < 0) {
-      this.#host.buffers.wait(this);
-      return;
-    }
-    this.#hold(addr);
-    this.#reservedAddr = addr;
-    // We are inside somebody's `put`.
-    this.#host.runtime.soon(this.#onReserved);
-  }
-
-  readonly #onReserved = (): void => {
-    if (this.#stall !== Stall.Buffer) return;
-    this.#endStall();
-    this.#connection.resume();
-  };
 
   get #headerBytes(): number {
     return this.#negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
@@ -202,15 +134,17 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
       this.#connection.abort('a request without its magic number');
       return -1;
     }
-    if (!this.#takeSlot()) return -1;
+    if (!this.allowance.takeSlot()) return -1;
     const request = this.#host.requests.get();
-    request.owner = this;
+    request.owner = this.#answers;
     request.target = this.target;
     request.flags = view.getUint16(addr + 4);
     request.command = view.getUint16(addr + 6);
     request.cookieHi = view.getUint32(addr + 8);
     request.cookieLo = view.getUint32(addr + 12);
-    request.offset = view.getUint32(addr + 16) * 2 ** 32 + view.getUint32(addr + 20);
+    request.offsetHi = view.getUint32(addr + 16);
+    request.offsetLo = view.getUint32(addr + 20);
+    request.offset = request.offsetHi * 2 ** 32 + request.offsetLo;
     request.lengthBytes = view.getUint32(addr + 24);
     if (isExtended) request.lengthBytes = request.lengthBytes * 2 ** 32 + view.getUint32(addr + 28);
     this.#onRequest(request, isExtended);
@@ -220,14 +154,14 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
   #onRequest(request: NbdRequest, isExtended: boolean): void {
     const { command, lengthBytes } = request;
     if (command === Command.Disc) {
-      this.#release(request);
+      this.#answers.release(request);
       this.#connection.drain();
       return;
     }
     const isWrite = command === Command.Write;
     const hasPayload = isExtended ? (request.flags & CommandFlag.PayloadLen) !== 0 : isWrite;
     if (hasPayload && isExtended && lengthBytes > maxTransferBytes) {
-      this.#release(request);
+      this.#answers.release(request);
       this.#connection.abort(`a payload of ${lengthBytes} bytes`);
       return;
     }
@@ -240,7 +174,7 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
       this.#discardLeft = lengthBytes;
       this.#phase = Phase.Discard;
     } else {
-      this.#reply(request);
+      this.#answers.reply(request);
       this.#connection.onReply();
     }
   }
@@ -263,7 +197,7 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
         this.#launched();
         if (request.command === Command.Trim) startErase(request);
         else if (request.command === Command.Flush && this.target.bdev.supports(IoType.Flush)) startFlush(request);
-        else this.onRequestDone(request);
+        else this.#answers.onRequestDone(request);
         return true;
     }
   }
@@ -285,22 +219,19 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
     }
     // One lump of data blocks the way out. It starts when nothing else is in flight, so that what completes meanwhile never
     // holds the memory that the lump needs to go on.
-    if (request.isOrdered && request.cursor === request.offset && this.slots > 1) {
-      this.#stall = Stall.Own;
-      return false;
-    }
-    while (request.cursor < request.end && !this.#lump.hasFailedEarly(request)) {
+    if (request.isOrdered && request.cursor === request.offset && !this.allowance.isAlone()) return false;
+    while (request.cursor < request.end && !this.#answers.lump.hasFailedEarly(request)) {
       const end = pieceEnd(request.cursor, request.end, pieceBytes, 0, blockSize, unitBytes);
       const piece = this.#takePiece(request, end, spanBytes(request.cursor, end, blockSize));
       if (piece === null) return false;
-      if (request.isOrdered) this.#lump.add(piece);
+      if (request.isOrdered) this.#answers.lump.add(piece);
       startRead(piece);
     }
     this.#launched();
     if (request.isOrdered) {
       this.#current = request;
       this.#phase = Phase.Lump;
-      this.#lump.allAdded(request);
+      this.#answers.lump.allAdded(request);
     } else {
       request.piecesLeft--;
     }
@@ -332,27 +263,27 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
     const { allocation } = this.target;
     if (allocation === null) {
       this.#launched();
-      this.#writer.oneExtent(request);
-      this.#answered(request);
+      this.#answers.writer.oneExtent(request);
+      this.#answers.answered(request);
       this.#connection.onReply();
       return true;
     }
     if (!this.#takeBuffer(request, extentListBytes)) return false;
     this.#launched();
-    const most = (request.flags & CommandFlag.ReqOne) !== 0 ? 1 : this.#writer.extentsIn(extentListBytes);
+    const most = (request.flags & CommandFlag.ReqOne) !== 0 ? 1 : this.#answers.writer.extentsIn(extentListBytes);
     let count = 0;
     let left = request.lengthBytes;
     allocation(request.offset, request.lengthBytes, (lengthBytes, flags) => {
       if (count === most || left === 0) return false;
       const bytes = Math.min(lengthBytes, left);
-      if (bytes > 0) this.#writer.putExtent(request, count++, bytes, flags);
+      if (bytes > 0) this.#answers.writer.putExtent(request, count++, bytes, flags);
       left -= bytes;
       return count < most && left > 0;
     });
     // A map that has nothing to say: as far as anybody knows, allocated.
-    if (count === 0) this.#writer.putExtent(request, count++, request.lengthBytes, 0);
-    this.#writer.extents(request, count);
-    this.#answered(request);
+    if (count === 0) this.#answers.writer.putExtent(request, count++, request.lengthBytes, 0);
+    this.#answers.writer.extents(request, count);
+    this.#answers.answered(request);
     this.#connection.onReply();
     return true;
   }
@@ -398,7 +329,7 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
     const request = this.#current;
     if (this.#discardLeft === 0 && request !== null) {
       this.#launched();
-      if (request.piecesLeft === 0 || --request.piecesLeft === 0) this.#reply(request);
+      if (request.piecesLeft === 0 || --request.piecesLeft === 0) this.#answers.reply(request);
       this.#connection.onReply();
     }
     return bytes;
@@ -410,26 +341,11 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
     this.#phase = this.#isStopped ? Phase.Stopped : Phase.Header;
   }
 
-  #takeSlot(): boolean {
-    const { budget, limits } = this.#host;
-    if (this.slots >= limits.maxRequests) {
-      this.#stall = Stall.Own;
-      return false;
-    }
-    if (!budget.hasRoom(this, 0)) {
-      this.#waitForBudget(0);
-      return false;
-    }
-    this.slots++;
-    budget.requests++;
-    return true;
-  }
-
   /** A piece of `group`, from its cursor to `end`, with a slot and a buffer; null if there is none for the moment. */
   #takePiece(group: NbdRequest, end: number, bufferBytes: number): NbdRequest | null {
-    if (!this.#takeSlot()) return null;
+    if (!this.allowance.takeSlot()) return null;
     const piece = this.#host.requests.get();
-    piece.owner = this;
+    piece.owner = this.#answers;
     piece.target = this.target;
     piece.command = group.command;
     piece.flags = group.flags;
@@ -439,7 +355,7 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
     piece.lengthBytes = end - group.cursor;
     piece.group = group;
     if (!this.#takeBuffer(piece, bufferBytes)) {
-      this.#release(piece);
+      this.#answers.release(piece);
       return null;
     }
     group.cursor = end;
@@ -449,68 +365,17 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
 
   /** Gives the request a buffer, and the numbers of the blocks that belong into it. False if that must wait. */
   #takeBuffer(request: NbdRequest, bytes: number): boolean {
-    const addr = this.#reservedAddr >= 0 ? this.#reservedAddr : this.#getBuffer(bytes);
+    const addr = this.allowance.takeBuffer(bytes);
     if (addr < 0) return false;
-    this.#reservedAddr = -1;
     request.addr = addr;
     request.heldBytes = this.#host.buffers.slotBytesOf(addr);
     request.coverBlocks(this.target.blockSize);
     return true;
   }
 
-  #getBuffer(bytes: number): number {
-    const { budget, buffers, limits } = this.#host;
-    if (this.heldBytes > 0 && this.heldBytes + bytes > limits.maxBytes) {
-      this.#stall = Stall.Own;
-      return -1;
-    }
-    if (!budget.hasRoom(this, bytes)) {
-      this.#waitForBudget(bytes);
-      return -1;
-    }
-    const addr = buffers.get(bytes);
-    if (addr >= 0) {
-      this.#hold(addr);
-      return addr;
-    }
-    this.#stall = Stall.Buffer;
-    this.bytesWanted = bytes;
-    budget.waitingForBuffers++;
-    buffers.wait(this);
-    return -1;
-  }
-
-  #waitForBudget(bytes: number): void {
-    this.#stall = Stall.Budget;
-    this.bytesWanted = bytes;
-    this.#host.budget.wait(this);
-  }
-
-  #hold(addr: number): void {
-    const bytes = this.#host.buffers.slotBytesOf(addr);
-    this.heldBytes += bytes;
-    this.#host.budget.bytes += bytes;
-  }
-
-  #endStall(): void {
-    const { budget, buffers } = this.#host;
-    if (this.#stall === Stall.Buffer) {
-      budget.waitingForBuffers--;
-      buffers.cancel(this);
-    } else if (this.#stall === Stall.Budget) {
-      budget.cancel(this);
-    }
-    this.#stall = Stall.None;
-  }
-
   /** Lets go of what has not been received, or not been admitted, in full. */
   #forget(): void {
-    this.#endStall();
-    if (this.#reservedAddr >= 0) {
-      const addr = this.#reservedAddr;
-      this.#reservedAddr = -1;
-      this.onSent(addr, this.#host.buffers.slotBytesOf(addr), 0);
-    }
+    this.allowance.endWait();
     const filling = this.#filling;
     const current = this.#current;
     this.#filling = null;
@@ -519,97 +384,10 @@ export class Transmission implements RequestOwner, BufferWaiter, BudgetWaiter {
     this.#phase = Phase.Stopped;
     if (filling !== null) {
       if (filling.group !== null) filling.group.piecesLeft--;
-      this.#release(filling);
+      this.#answers.release(filling);
     }
     if (current === null || current === filling) return;
     current.isAbandoned = true;
-    if (current.piecesLeft === 0 || --current.piecesLeft === 0) this.#release(current);
-  }
-
-  /** Answers a request that is over. */
-  #reply(request: NbdRequest): void {
-    if (this.#isClosed || request.isAbandoned) {
-      this.#release(request);
-      return;
-    }
-    if (request.command === Command.Read && request.errno === 0) {
-      this.#writer.data(request);
-      this.#answered(request);
-      return;
-    }
-    this.#freeBuffer(request);
-    if (request.errno === 0) {
-      this.#writer.ok(request);
-    } else if (request.command === Command.Read && request.numBlocks > 0) {
-      request.errorOffset = request.offset;
-      this.#writer.errorAt(request);
-    } else {
-      this.#writer.error(request);
-    }
-    this.#answered(request);
-  }
-
-  /** The reply is in the outbox, and with it the slot and the buffer. */
-  #answered(request: NbdRequest): void {
-    this.target.count(request);
-    this.#host.requests.put(request);
-  }
-
-  #onWritten(piece: NbdRequest, group: NbdRequest): void {
-    if (group.errno === 0) group.errno = piece.errno;
-    this.#release(piece);
-    if (--group.piecesLeft === 0) this.#reply(group);
-  }
-
-  #onPieceRead(piece: NbdRequest, group: NbdRequest): void {
-    if (group.isOrdered && !this.#isClosed) {
-      this.#lump.onPieceRead(piece, group);
-      return;
-    }
-    const isLast = --group.piecesLeft === 0;
-    if (this.#isClosed) {
-      this.#release(piece);
-      if (isLast) this.#release(group);
-      return;
-    }
-    const slots = isLast ? 2 : 1;
-    if (piece.errno === 0) {
-      this.#writer.pieceData(piece, slots);
-    } else {
-      group.errno = piece.errno;
-      piece.errorOffset = piece.offset;
-      this.#freeBuffer(piece);
-      this.#writer.pieceErrorAt(piece, slots);
-    }
-    this.#host.requests.put(piece);
-    if (isLast) this.#answered(group);
-  }
-
-  #onLumpEnd(request: NbdRequest): void {
-    this.#launched();
-    if (this.#isClosed || (request.isReady && this.#negotiated.replyStyle === ReplyStyle.Simple)) {
-      // Its data was the reply.
-      this.target.count(request);
-      this.#release(request);
-      return;
-    }
-    if (request.isReady) this.#writer.endOfLump(request);
-    else this.#writer.errorAt(request);
-    this.#answered(request);
-  }
-
-  /** Gives back what a request holds, and the request. */
-  #release(request: NbdRequest): void {
-    this.#freeBuffer(request);
-    this.slots--;
-    this.#host.budget.release(0, 1);
-    this.#host.requests.put(request);
-  }
-
-  #freeBuffer(request: NbdRequest): void {
-    if (request.addr < 0) return;
-    this.onSent(request.addr, request.heldBytes, 0);
-    request.addr = -1;
-    request.heldBytes = 0;
+    if (current.piecesLeft === 0 || --current.piecesLeft === 0) this.#answers.release(current);
   }
 }

@@ -1,0 +1,228 @@
+import { noTag, readTag, sectorBytes } from './sector.js';
+
+/** One write, unmap or write zeroes of a client's. */
+export interface WriteRecord {
+  readonly tag: number;
+  readonly firstSector: number;
+  readonly numSectors: number;
+  /** Moments count issues, acknowledgements and the like, so that of any two one is earlier. */
+  readonly issuedAt: number;
+  /** When it was acknowledged or failed; infinity while in flight. */
+  doneAt: number;
+  isAcked: boolean;
+  /** Acknowledged, it may have done nothing: an unmap. */
+  readonly isOptional: boolean;
+}
+
+/** A value that a sector may have. */
+interface Candidate {
+  readonly write: WriteRecord;
+  /** From this moment on no read that starts may see it. */
+  deadAt: number;
+  /** On stable media: a power cut does not take it back. */
+  isStable: boolean;
+  /** A flush has covered what replaced it: a power cut does not bring it back. */
+  isGone: boolean;
+}
+
+/** What a read that was checked turned out to hold, where that is wrong. */
+export interface Violation {
+  sector: number;
+  found: number;
+  allowed: number[];
+}
+
+/**
+ * What each sector of a volume may hold. A read may return what the newest write that was acknowledged before it started put
+ * there, or any write that was not over by then. A power cut brings back what no flush has covered; what is read after it stays.
+ */
+export class VolumeModel {
+  readonly #sectors = new Map<number, Candidate[]>();
+  /** Sectors with more than one candidate, or one that is not stable. */
+  readonly #unsettled = new Set<number>();
+  readonly #inFlight = new Set<WriteRecord>();
+  #moment = 1;
+  #nextTag = 1;
+  readonly #original: WriteRecord = {
+    tag: 0,
+    firstSector: 0,
+    numSectors: Number.MAX_SAFE_INTEGER,
+    issuedAt: 0,
+    doneAt: 0,
+    isAcked: true,
+    isOptional: false,
+  };
+
+  /** Sectors that something was ever written to. */
+  get touched(): IterableIterator<number> {
+    return this.#sectors.keys();
+  }
+
+  /** A tag that no write had before. */
+  newTag(): number {
+    return this.#nextTag++;
+  }
+
+  /** A moment that is now: for reads and flushes that start. */
+  now(): number {
+    return ++this.#moment;
+  }
+
+  /** A write is about to be submitted. Tag 0 is zeros. */
+  issue(firstSector: number, numSectors: number, tag: number, isOptional = false): WriteRecord {
+    const write: WriteRecord = {
+      tag,
+      firstSector,
+      numSectors,
+      issuedAt: this.now(),
+      doneAt: Infinity,
+      isAcked: false,
+      isOptional,
+    };
+    this.#inFlight.add(write);
+    for (let sector = firstSector; sector < firstSector + numSectors; sector++) {
+      let list = this.#sectors.get(sector);
+      if (list === undefined) {
+        list = [{ write: this.#original, deadAt: Infinity, isStable: true, isGone: false }];
+        this.#sectors.set(sector, list);
+      }
+      list.push({ write, deadAt: Infinity, isStable: false, isGone: false });
+      this.#unsettled.add(sector);
+    }
+    return write;
+  }
+
+  /** It was acknowledged. `isDurable`: it had forced unit access. */
+  acked(write: WriteRecord, isDurable: boolean): void {
+    write.doneAt = this.now();
+    write.isAcked = true;
+    this.#inFlight.delete(write);
+    if (write.isOptional) return;
+    for (let sector = write.firstSector; sector < write.firstSector + write.numSectors; sector++) {
+      for (const candidate of this.#list(sector)) {
+        if (candidate.write === write) {
+          if (isDurable) candidate.isStable = true;
+        } else if (candidate.write.doneAt < write.issuedAt) {
+          candidate.deadAt = Math.min(candidate.deadAt, write.doneAt);
+          if (isDurable) candidate.isGone = true;
+        }
+      }
+    }
+  }
+
+  /** It was answered with an error: it may have happened, or not, sector by sector. */
+  failed(write: WriteRecord): void {
+    write.doneAt = this.now();
+    this.#inFlight.delete(write);
+  }
+
+  /** A flush succeeded that started at the moment `startedAt`. */
+  flushed(startedAt: number): void {
+    for (const sector of [...this.#unsettled]) {
+      const list = this.#list(sector);
+      for (const newer of list) {
+        const { write } = newer;
+        if (!write.isAcked || write.doneAt > startedAt || write.isOptional) continue;
+        newer.isStable = true;
+        for (const candidate of list) if (candidate.write.doneAt < write.issuedAt) candidate.isGone = true;
+      }
+      this.#tidy(sector, list);
+    }
+  }
+
+  /** The process died; devices keep what they were given. What was in flight has happened or not. */
+  killed(): void {
+    for (const write of [...this.#inFlight]) this.failed(write);
+    this.#inFlight.clear();
+  }
+
+  /** The power failed: of each sector any value may be left that no flush has covered. */
+  powerCut(): void {
+    this.killed();
+    for (const sector of [...this.#unsettled]) {
+      const list = this.#list(sector);
+      for (const candidate of list) {
+        if (candidate.isGone) continue;
+        candidate.deadAt = Infinity;
+        candidate.isStable = true;
+      }
+      this.#tidy(sector, list);
+    }
+  }
+
+  /**
+   * A read that started at the moment `startedAt` has returned `words`. Gives the first sector that holds what it must not;
+   * null if all is well. What was seen with no write in flight is what the sector holds from now on.
+   */
+  check(firstSector: number, numSectors: number, words: Int32Array, firstWord: number, startedAt: number): Violation | null {
+    for (let i = 0; i < numSectors; i++) {
+      const sector = firstSector + i;
+      const tag = readTag(words, firstWord + (i * sectorBytes) / 4, sector);
+      const list = this.#sectors.get(sector);
+      if (list === undefined) {
+        if (tag !== 0) return { sector, found: tag, allowed: [0] };
+        continue;
+      }
+      const seen = tag === noTag ? undefined : list.findLast((candidate) => candidate.write.tag === tag && candidate.deadAt > startedAt);
+      if (seen === undefined) {
+        const allowed = list.filter(({ deadAt }) => deadAt > startedAt).map(({ write }) => write.tag);
+        return { sector, found: tag, allowed };
+      }
+      if (list.length > 1) this.#collapse(sector, list, tag, startedAt);
+    }
+    return null;
+  }
+
+  /** With no write in flight during the read, the sector holds this, and will. */
+  #collapse(sector: number, list: Candidate[], tag: number, startedAt: number): void {
+    let settledAt = 0;
+    for (const { write, deadAt } of list) {
+      if (deadAt !== Infinity) continue;
+      if (write.doneAt >= startedAt) return;
+      settledAt = Math.max(settledAt, write.doneAt);
+    }
+    const isStable = list.every((candidate) => candidate.isStable || candidate.isGone);
+    for (const candidate of list) {
+      if (candidate.write.tag === tag || candidate.deadAt !== Infinity) continue;
+      candidate.deadAt = settledAt + 0.5;
+      if (isStable) candidate.isGone = true;
+    }
+    this.#tidy(sector, list);
+  }
+
+  /** Drops what no read and no power cut can show any more. */
+  #tidy(sector: number, list: Candidate[]): void {
+    if (this.#oldestRead === Infinity) {
+      const kept = list.filter(({ isGone, deadAt }) => !(isGone && deadAt !== Infinity));
+      if (kept.length < list.length) {
+        list.length = 0;
+        list.push(...kept);
+      }
+    }
+    if (list.length === 1 && list[0]?.isStable === true) this.#unsettled.delete(sector);
+  }
+
+  /** Reads in flight: while there are any, nothing is dropped that they may return. */
+  #reads = 0;
+  #oldestRead = Infinity;
+
+  readStarted(): number {
+    this.#reads++;
+    this.#oldestRead = 0;
+    return this.now();
+  }
+
+  readEnded(): void {
+    if (--this.#reads === 0) this.#oldestRead = Infinity;
+  }
+
+  /** The process with all its reads is gone. */
+  readsForgotten(): void {
+    this.#reads = 0;
+    this.#oldestRead = Infinity;
+  }
+
+  #list(sector: number): Candidate[] {
+    return this.#sectors.get(sector) ?? [];
+  }
+}

@@ -1,0 +1,185 @@
+import { IoType } from '@raidkit/bdev';
+import type { RaidModule } from '@raidkit/core';
+import { minOperational } from '@raidkit/core';
+import { Random } from './random.js';
+import type { Latency, CutMode } from './sim-disk.js';
+
+/** What can be wrong with a disk for a while. */
+export const faultKinds = ['latent', 'readErrors', 'writeErrors', 'writeErrorOnce', 'flushErrorOnce', 'full', 'slow', 'stuck', 'busy'] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+/** One thing that a simulation does. Times are virtual milliseconds from the array's creation. */
+export type PlanItem =
+  | {
+      kind: 'io';
+      at: number;
+      client: number;
+      type: IoType;
+      flags: number;
+      /** Where, as a fraction of the volume, and so many blocks further. */
+      zone: number;
+      delta: number;
+      numBlocks: number;
+    }
+  | { kind: 'fault'; at: number; disk: number; fault: FaultKind; ms: number; amount: number }
+  | { kind: 'vanish'; at: number; disk: number; ms: number; returns: 'same' | 'cut' | 'old' }
+  | { kind: 'snapshot'; at: number; disk: number }
+  | { kind: 'remove'; at: number; disk: number }
+  | { kind: 'add'; at: number; disk: number }
+  | {
+      kind: 'restart';
+      at: number;
+      how: 'power' | 'kill' | 'stop';
+      mode: CutMode;
+      downMs: number;
+      /** A disk that appears only later; -1: all are there. */
+      absent: number;
+    };
+
+/** What a simulated array is made of. */
+export interface SimShape {
+  numSlots: number;
+  /** Disks, members and spares. */
+  numDisks: number;
+  blockSize: number;
+  stripSizeKb: number;
+  memberBlocks: number[];
+  latencies: Latency[];
+  hasWriteCache: boolean;
+  hasForceUnitAccess: boolean;
+  windowSizeKb: number;
+  /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
+  isOverBudget: boolean;
+}
+
+/** A whole simulation, made from its seed. */
+export interface SimPlan {
+  seed: number;
+  shape: SimShape;
+  items: PlanItem[];
+}
+
+const latencies: readonly Latency[] = [
+  { leastMs: 0.02, meanMs: 0.05 },
+  { leastMs: 0.1, meanMs: 1 },
+  { leastMs: 1, meanMs: 8 },
+];
+
+/** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
+export function drawPlan(seed: number, module: RaidModule): SimPlan {
+  const random = new Random(seed, 0);
+  const shape = drawShape(random, module);
+  const numOps = random.int(10, 140);
+  const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
+  const totalMs = numOps * gapMs + 50;
+  const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs)];
+  items.sort((a, b) => a.at - b.at);
+  return { seed, shape, items };
+}
+
+function drawShape(random: Random, module: RaidModule): SimShape {
+  const numSlots = random.int(module.baseBdevsMin, Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
+  const blockSize = random.chance(0.8) ? 512 : 4096;
+  const numDisks = numSlots + (random.chance(0.4) ? 1 : 0);
+  const reserved = (1 << 20) / blockSize;
+  const kib = 1024 / blockSize;
+  const base = random.pick([64, 256, 1100, 2200]);
+  const isUneven = random.chance(0.3);
+  const memberBlocks = Array.from({ length: numDisks }, (_, index) => {
+    const extra = index >= numSlots ? 200 : isUneven ? random.int(0, 60) : 0;
+    return reserved + Math.ceil((base + extra) * kib);
+  });
+  const latency = random.pick(latencies);
+  const isMixed = random.chance(0.3);
+  return {
+    numSlots,
+    numDisks,
+    blockSize,
+    stripSizeKb: module.manifest.stripSize === 'none' ? 0 : random.pick([4, 8, 16, 64]),
+    memberBlocks,
+    latencies: memberBlocks.map(() => (isMixed ? random.pick(latencies) : latency)),
+    hasWriteCache: random.chance(0.85),
+    hasForceUnitAccess: random.chance(0.5),
+    windowSizeKb: random.pick([16, 64, 256, 1024]),
+    isOverBudget: random.chance(0.15),
+  };
+}
+
+function drawIo(random: Random, shape: SimShape, numOps: number, totalMs: number): PlanItem[] {
+  const numClients = random.int(1, 4);
+  const zones = Array.from({ length: random.int(1, 4) }, () => random.unit());
+  const zoneBlocks = random.pick([2, 8, 64]);
+  const mostBlocks = random.pick([1, 4, 16, 64]);
+  const isScattered = random.chance(0.3);
+  const weights: [IoType, number][] = [
+    [IoType.Write, 4],
+    [IoType.Read, random.pick([1, 4])],
+    [IoType.Flush, random.pick([0, 0.5, 2])],
+    [IoType.WriteZeroes, random.pick([0, 0, 0.5])],
+    [IoType.Unmap, random.pick([0, 0, 0.5])],
+  ];
+  const fuaRate = random.pick([0, 0, 0.2]);
+  const isBursty = random.chance(0.5);
+  const ioOf = (at: number): PlanItem => {
+    const type = weighted(random, weights);
+    const isWrite = type === IoType.Write || type === IoType.WriteZeroes;
+    const numBlocks = random.chance(0.05) ? random.int(1, 256) : random.int(1, mostBlocks);
+    return {
+      kind: 'io',
+      at,
+      client: random.int(0, numClients - 1),
+      type,
+      flags: isWrite && random.chance(fuaRate) ? 1 : 0,
+      zone: isScattered ? random.unit() : random.pick(zones),
+      delta: random.int(0, zoneBlocks),
+      numBlocks: Math.max(1, Math.floor((numBlocks * 512) / shape.blockSize)),
+    };
+  };
+  const bursts = Array.from({ length: random.int(1, 6) }, () => random.unit() * totalMs);
+  return Array.from({ length: numOps }, () => {
+    const at = isBursty ? random.pick(bursts) + random.exponential(5) : random.unit() * totalMs;
+    return ioOf(at);
+  });
+}
+
+function drawTrouble(random: Random, shape: SimShape, module: RaidModule, totalMs: number): PlanItem[] {
+  const items: PlanItem[] = [];
+  const kinds = faultKinds.filter(() => random.chance(0.4));
+  const disk = (): number => random.int(0, shape.numDisks - 1);
+  const at = (): number => random.unit() * totalMs;
+  const isRedundant = minOperational(module, shape.numSlots) < shape.numSlots;
+  const repeat = (most: number, make: () => PlanItem): void => {
+    for (let left = random.int(0, most); left > 0; left--) items.push(make());
+  };
+  if (kinds.length > 0 && random.chance(0.8)) {
+    repeat(6, () => ({ kind: 'fault', at: at(), disk: disk(), fault: random.pick(kinds), ms: random.exponential(totalMs / 4), amount: random.unit() }));
+  }
+  if (random.chance(0.3)) {
+    repeat(3, () => ({ kind: 'vanish', at: at(), disk: disk(), ms: random.exponential(totalMs / 3), returns: random.pick(['same', 'cut', 'old']) }));
+    repeat(2, () => ({ kind: 'snapshot', at: at() / 2, disk: disk() }));
+  }
+  if (isRedundant && random.chance(0.3)) repeat(3, () => ({ kind: 'remove', at: at(), disk: disk() }));
+  if (isRedundant && random.chance(0.8)) repeat(6, () => ({ kind: 'add', at: at(), disk: disk() }));
+  const restarts = random.pick([0, 1, 1, 2, 4]);
+  const hows: ('power' | 'kill' | 'stop')[] = random.pick([['power'], ['kill'], ['power', 'kill', 'stop']]);
+  for (let i = 0; i < restarts; i++) {
+    items.push({
+      kind: 'restart',
+      at: at(),
+      how: random.pick(hows),
+      mode: random.int(0, 3) as CutMode,
+      downMs: random.exponential(100),
+      absent: random.chance(0.2) ? disk() : -1,
+    });
+  }
+  return items;
+}
+
+function weighted<T>(random: Random, weights: readonly (readonly [T, number])[]): T {
+  let left = random.unit() * weights.reduce((sum, [, weight]) => sum + weight, 0);
+  for (const [value, weight] of weights) {
+    left -= weight;
+    if (left < 0) return value;
+  }
+  return random.pick(weights)[0];
+}

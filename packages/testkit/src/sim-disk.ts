@@ -1,0 +1,337 @@
+import { Bdev, IoFlag, IoType, Status } from '@raidkit/bdev';
+import type { BdevDriver, BdevIo } from '@raidkit/bdev';
+import type { BufferMemory } from '@raidkit/parity';
+import { Media } from './media.js';
+import type { Preimage } from './media.js';
+import type { Random } from './random.js';
+import { sectorBytes } from './sector.js';
+import type { Life, World } from './world.js';
+
+/** How long a device takes, in milliseconds: at least, and on average above that. */
+export interface Latency {
+  leastMs: number;
+  meanMs: number;
+}
+
+/** What a power cut leaves of what was cached or in flight. */
+export const CutMode = { KeepAll: 0, LoseAll: 1, Prefix: 2, Random: 3 } as const;
+export type CutMode = (typeof CutMode)[keyof typeof CutMode];
+
+/** What is wrong with a device. Changed by whoever runs the simulation, at any time. */
+export class DiskFaults {
+  /** Reads, writes and flushes fail this often. */
+  readErrorRate = 0;
+  writeErrorRate = 0;
+  flushErrorRate = 0;
+  /** So many flushes fail, and what they covered may be lost although later ones succeed. */
+  flushErrors = 0;
+  /** So many writes fail. */
+  writeErrors = 0;
+  /** Every write fails with ENOSPC. */
+  isFull = false;
+  /** "Not now" this often; the bdev layer asks again. */
+  busyRate = 0;
+  /** Latencies are multiplied by this. */
+  slowness = 1;
+  /** Nothing that is submitted comes to an end until this virtual time. */
+  stuckUntil = 0;
+
+  /** Nothing is wrong any more. Latent errors are the media's, and stay. */
+  clear(): void {
+    Object.assign(this, new DiskFaults());
+  }
+
+  get areAny(): boolean {
+    return (
+      this.readErrorRate > 0 || this.writeErrorRate > 0 || this.flushErrorRate > 0 || this.flushErrors > 0 || this.writeErrors > 0 || this.isFull
+    );
+  }
+}
+
+/** What makes a simulated device. */
+export interface SimDiskOptions {
+  name: string;
+  uuid: string;
+  blockSize: number;
+  numBlocks: number;
+  latency: Latency;
+  /** Writes are acknowledged from a volatile cache. */
+  hasWriteCache: boolean;
+  hasForceUnitAccess: boolean;
+  /** The byte that everything never written reads as. */
+  fill: number;
+}
+
+/** A write that is complete and that a power cut may take back. */
+interface Cached {
+  order: number;
+  before: Preimage;
+  /** On stable media: what came before it is so for its sectors, too. */
+  isStable: boolean;
+  /** A flush of it failed: no later one makes it stable. */
+  isDoomed: boolean;
+}
+
+interface Flight {
+  io: BdevIo;
+  driver: SimDiskDriver;
+  /** Of the data when it was submitted. */
+  checksum: number;
+  /** For a flush: what was complete when it started. */
+  cachedUpTo: number;
+}
+
+/**
+ * A disk that outlives the processes that use it. Reads see the cache; a power cut leaves of each sector that was not
+ * flushed any of the values that it had since.
+ */
+export class SimDisk {
+  readonly name: string;
+  readonly uuid: string;
+  readonly blockSize: number;
+  readonly numBlocks: number;
+  readonly media: Media;
+  readonly faults = new DiskFaults();
+  /** Sectors that cannot be read until they are written. */
+  readonly latent = new Set<number>();
+  isPresent = true;
+  /** Called with each read, write or other I/O as it is submitted, for scripted runs. May throw, or change faults. */
+  onSubmit: ((io: BdevIo) => void) | null = null;
+  /** When it last answered an error. */
+  lastErrorAt = -1;
+  /** I/O submitted so far. */
+  submitted = 0;
+  readonly #options: SimDiskOptions;
+  readonly #world: World;
+  readonly #random: Random;
+  #cached: Cached[] = [];
+  #order = 0;
+  readonly #flights = new Set<Flight>();
+
+  constructor(world: World, random: Random, options: SimDiskOptions) {
+    this.name = options.name;
+    this.uuid = options.uuid;
+    this.blockSize = options.blockSize;
+    this.numBlocks = options.numBlocks;
+    this.media = new Media(options.numBlocks * options.blockSize, options.fill);
+    this.#options = options;
+    this.#world = world;
+    this.#random = random;
+  }
+
+  /** The device as a process sees it. A process has one at a time. */
+  plugIn(memory: BufferMemory, life: Life): Bdev {
+    const driver = new SimDiskDriver(this, memory, life, this.#options.hasForceUnitAccess);
+    return new Bdev({ name: this.name, uuid: this.uuid, blockSize: this.blockSize, numBlocks: this.numBlocks, driver });
+  }
+
+  get inFlight(): number {
+    return this.#flights.size;
+  }
+
+  start(driver: SimDiskDriver, io: BdevIo): void {
+    this.submitted++;
+    this.onSubmit?.(io);
+    const { faults } = this;
+    if (!this.isPresent) {
+      io.complete(Status.Gone);
+      return;
+    }
+    if (faults.busyRate > 0 && this.#random.chance(faults.busyRate)) {
+      io.complete(Status.NoMemory);
+      return;
+    }
+    const flight: Flight = { io, driver, checksum: driver.checksum(io), cachedUpTo: this.#order };
+    this.#flights.add(flight);
+    const { leastMs, meanMs } = this.#options.latency;
+    const ms = (leastMs + this.#random.exponential(meanMs)) * faults.slowness;
+    const stuckMs = Math.max(0, faults.stuckUntil - this.#world.now);
+    this.#world.after(ms + stuckMs, () => this.#end(flight), driver.life);
+  }
+
+  /** The process that had it open is dead: what was in flight has happened, has not, or has in part. */
+  processDied(): void {
+    for (const flight of this.#flights) if (this.#random.chance(0.6)) this.#apply(flight, this.#random.chance(0.3));
+    this.#flights.clear();
+  }
+
+  /** The power fails: what was not on stable media is there or not, sector by sector. */
+  powerCut(mode: CutMode): void {
+    if (mode !== CutMode.LoseAll) {
+      for (const flight of this.#flights) {
+        if (mode === CutMode.KeepAll || this.#random.chance(0.5)) this.#apply(flight, mode === CutMode.Random);
+      }
+    }
+    this.#flights.clear();
+    this.loseCache(mode);
+    this.faults.stuckUntil = 0;
+  }
+
+  /** What was cached is lost, or kept, as `mode` says. */
+  loseCache(mode: CutMode): void {
+    const kept = new Set<number>();
+    const count = this.#cached.length;
+    const prefix = mode === CutMode.Prefix ? this.#random.int(0, count) : mode === CutMode.KeepAll ? count : 0;
+    for (let index = count - 1; index >= prefix; index--) {
+      const entry = this.#cached[index];
+      if (entry === undefined) break;
+      const { firstSector, numSectors } = entry.before;
+      for (let sector = firstSector; sector < firstSector + numSectors; sector++) {
+        if (kept.has(sector)) continue;
+        if (entry.isStable || (mode === CutMode.Random && this.#random.chance(0.5))) kept.add(sector);
+        else this.media.undo(entry.before, sector);
+      }
+    }
+    this.#cached = [];
+  }
+
+  /** The device goes away: its I/O ends with ENXIO, soon. */
+  vanish(): void {
+    this.isPresent = false;
+    this.lastErrorAt = Infinity;
+    for (const flight of [...this.#flights]) {
+      this.#flights.delete(flight);
+      if (this.#random.chance(0.5)) this.#apply(flight, this.#random.chance(0.5));
+      this.#world.after(this.#random.exponential(1), () => flight.io.complete(Status.Gone), flight.driver.life);
+    }
+  }
+
+  #end(flight: Flight): void {
+    if (!this.#flights.has(flight)) return;
+    const stuckMs = this.faults.stuckUntil - this.#world.now;
+    if (stuckMs > 0) {
+      this.#world.after(stuckMs + this.#random.exponential(1), () => this.#end(flight), flight.driver.life);
+      return;
+    }
+    this.#flights.delete(flight);
+    const { io, driver } = flight;
+    const status = this.#fault(io);
+    this.#world.mix(io.type * 16 + status);
+    this.#world.mix(io.offsetBlocks);
+    if (status !== Status.Ok) this.lastErrorAt = this.#world.now;
+    if (io.type === IoType.Read) {
+      if (status === Status.Ok) driver.fill(io);
+      else driver.spoil(io);
+    } else if (status === Status.Ok) {
+      this.#apply(flight, false);
+      if (io.type === IoType.Flush) this.#flushed(flight.cachedUpTo);
+    } else if (io.type === IoType.Flush) {
+      for (const entry of this.#cached) if (this.#random.chance(0.5)) entry.isDoomed = true;
+    } else if (this.#random.chance(0.5)) {
+      this.#apply(flight, true);
+    }
+    io.complete(status);
+  }
+
+  /** Whether, and how, the I/O fails. */
+  #fault(io: BdevIo): Status {
+    const { faults } = this;
+    switch (io.type) {
+      case IoType.Read: {
+        if (this.latent.size > 0 && this.#hasLatent(io)) return Status.IoError;
+        return this.#random.chance(faults.readErrorRate) ? Status.IoError : Status.Ok;
+      }
+      case IoType.Flush:
+        if (faults.flushErrors > 0) {
+          faults.flushErrors--;
+          return Status.IoError;
+        }
+        return this.#random.chance(faults.flushErrorRate) ? Status.IoError : Status.Ok;
+      default:
+        if (faults.isFull) return Status.NoSpace;
+        if (faults.writeErrors > 0) {
+          faults.writeErrors--;
+          return Status.IoError;
+        }
+        return this.#random.chance(faults.writeErrorRate) ? Status.IoError : Status.Ok;
+    }
+  }
+
+  #hasLatent(io: BdevIo): boolean {
+    const perBlock = this.blockSize / sectorBytes;
+    const first = io.offsetBlocks * perBlock;
+    const end = first + io.numBlocks * perBlock;
+    for (const sector of this.latent) if (sector >= first && sector < end) return true;
+    return false;
+  }
+
+  /** A write reaches the cache, wholly or in part. */
+  #apply(flight: Flight, isTorn: boolean): void {
+    const { io, driver } = flight;
+    if (io.type === IoType.Read || io.type === IoType.Flush || io.type === IoType.Reset) return;
+    if (driver.checksum(io) !== flight.checksum) {
+      this.#world.fail(new Error(`${this.name}: the data of a write was changed while the device had it`));
+    }
+    const perBlock = this.blockSize / sectorBytes;
+    const first = io.offsetBlocks * perBlock;
+    const count = io.numBlocks * perBlock;
+    const order = ++this.#order;
+    const isStable = !this.#options.hasWriteCache || (this.#options.hasForceUnitAccess && (io.flags & IoFlag.ForceUnitAccess) !== 0);
+    if (!isStable || this.#cached.length > 0) {
+      this.#cached.push({ order, before: this.media.preimage(first, count), isStable: isStable && !isTorn, isDoomed: false });
+    }
+    for (let sector = first; sector < first + count; sector++) {
+      if (isTorn && this.#random.chance(0.5)) continue;
+      const run = isTorn ? 1 : count;
+      if (io.type === IoType.Write) driver.copyOut(io, (sector - first) * sectorBytes, sector, run);
+      else this.media.zero(sector * sectorBytes, run * sectorBytes);
+      if (this.latent.size > 0) for (let i = 0; i < run; i++) this.latent.delete(sector + i);
+      sector += run - 1;
+    }
+  }
+
+  #flushed(upTo: number): void {
+    this.#cached = this.#cached.filter(({ order, isDoomed }) => order > upTo || isDoomed);
+    if (this.#cached.every(({ isStable }) => isStable)) this.#cached = [];
+  }
+}
+
+/** One process's way to a {@link SimDisk}. */
+class SimDiskDriver implements BdevDriver {
+  readonly productName = 'Simulated disk';
+  readonly hasForceUnitAccess: boolean;
+  readonly life: Life;
+  readonly #disk: SimDisk;
+  readonly #memory: BufferMemory;
+  readonly #words: Int32Array;
+
+  constructor(disk: SimDisk, memory: BufferMemory, life: Life, hasForceUnitAccess: boolean) {
+    this.#disk = disk;
+    this.#memory = memory;
+    this.#words = new Int32Array(memory.buffer);
+    this.life = life;
+    this.hasForceUnitAccess = hasForceUnitAccess;
+  }
+
+  supports(): boolean {
+    return true;
+  }
+
+  submit(io: BdevIo): void {
+    this.#disk.start(this, io);
+  }
+
+  /** Of a write's data: a sample of each sector, so that a change while the device has it shows. */
+  checksum(io: BdevIo): number {
+    if (io.type !== IoType.Write) return 0;
+    let sum = 0;
+    const end = (io.addr + io.numBlocks * this.#disk.blockSize) / 4;
+    for (let word = io.addr / 4; word < end; word += sectorBytes / 4) {
+      sum = (Math.imul(sum, 31) + (this.#words[word] ?? 0) + Math.imul(this.#words[word + 77] ?? 0, 7)) | 0;
+    }
+    return sum;
+  }
+
+  fill(io: BdevIo): void {
+    this.#disk.media.read(this.#memory.u8, io.addr, io.offsetBlocks * this.#disk.blockSize, io.numBlocks * this.#disk.blockSize);
+  }
+
+  /** A read that fails leaves anything in the buffer. */
+  spoil(io: BdevIo): void {
+    this.#memory.u8.fill(0xee, io.addr, io.addr + io.numBlocks * this.#disk.blockSize);
+  }
+
+  copyOut(io: BdevIo, fromBytes: number, sector: number, numSectors: number): void {
+    this.#disk.media.write(sector * sectorBytes, this.#memory.u8, io.addr + fromBytes, numSectors * sectorBytes);
+  }
+}

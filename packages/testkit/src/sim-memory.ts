@@ -1,0 +1,36 @@
+import { BufferMemory } from '@raidkit/parity';
+
+/** A memory that can be used by one simulated process after another: making a WebAssembly memory anew is slow. */
+export class SimMemory extends BufferMemory {
+  readonly #regions = new Set<number>();
+  readonly #pins: number[] = [];
+
+  override allocRegion(bytes: number): number {
+    const addr = super.allocRegion(bytes);
+    if (addr >= 0) this.#regions.add(addr);
+    return addr;
+  }
+
+  override freeRegion(addr: number): void {
+    super.freeRegion(addr);
+    this.#regions.delete(addr);
+  }
+
+  override pin(addr: number): void {
+    super.pin(addr);
+    this.#pins.push(addr);
+  }
+
+  override unpin(addr: number): void {
+    super.unpin(addr);
+    const index = this.#pins.indexOf(addr);
+    if (index >= 0) this.#pins.splice(index, 1);
+  }
+
+  /** The process that used it is dead: everything belongs to nobody again. */
+  reset(): void {
+    for (const addr of this.#pins.splice(0)) super.unpin(addr);
+    for (const addr of this.#regions) super.freeRegion(addr);
+    this.#regions.clear();
+  }
+}

@@ -1,0 +1,51 @@
+import { BdevRegistry } from '@raidkit/bdev';
+import type { Bdev } from '@raidkit/bdev';
+import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
+import type { RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { BufferMemory } from '@raidkit/parity';
+import type { SimDisk } from './sim-disk.js';
+import type { Life, World } from './world.js';
+
+/** One simulated process: everything that a program composes to run arrays. */
+export class Stack {
+  readonly life: Life = { isDead: false };
+  readonly registry: BdevRegistry;
+  readonly arrays: RaidArrays;
+  readonly #bdevs = new Map<SimDisk, Bdev>();
+  readonly #memory: BufferMemory;
+
+  constructor(world: World, memory: BufferMemory, module: RaidModule, store: SuperblockStore, onEvent: (event: RaidEvent) => void) {
+    this.#memory = memory;
+    this.registry = new BdevRegistry(world.runtime(this.life, memory));
+    const modules = new RaidModuleRegistry();
+    modules.register(module);
+    this.arrays = new RaidArrays({ registry: this.registry, modules, store });
+    this.arrays.on((event) => {
+      if (!this.life.isDead) onEvent(event);
+    });
+  }
+
+  /** The disk's device, while it is plugged in. */
+  bdevOf(disk: SimDisk): Bdev | undefined {
+    return this.#bdevs.get(disk);
+  }
+
+  /** Resolves when the disk has been examined. */
+  plugIn(disk: SimDisk): Promise<void> {
+    const bdev = disk.plugIn(this.#memory, this.life);
+    this.#bdevs.set(disk, bdev);
+    return this.registry.register(bdev);
+  }
+
+  /** Resolves when everybody has let go of the disk. */
+  async pullOut(disk: SimDisk): Promise<void> {
+    const bdev = this.#bdevs.get(disk);
+    if (bdev === undefined) return;
+    this.#bdevs.delete(disk);
+    await this.registry.unregister(bdev);
+  }
+
+  die(): void {
+    this.life.isDead = true;
+  }
+}

@@ -1,0 +1,46 @@
+import type { RaidModule, SuperblockStore } from '@raidkit/core';
+import { Coverage } from './coverage.js';
+import { SimMemory } from './sim-memory.js';
+import { simulate } from './simulation.js';
+import type { Capabilities, SimResult } from './simulation.js';
+
+/** Seeds to go through. */
+export interface SweepOptions {
+  module: RaidModule;
+  store: SuperblockStore;
+  from: number;
+  count: number;
+  capabilities?: Partial<Capabilities>;
+  /** Stop at the first violation. Default false. */
+  bail?: boolean;
+  onResult?: (result: SimResult) => void;
+}
+
+/** What came of them. */
+export interface SweepResult {
+  seeds: number;
+  steps: number;
+  coverage: Coverage;
+  failures: SimResult[];
+}
+
+/** Simulates a range of seeds, one after another, in one memory. */
+export async function sweep(options: SweepOptions): Promise<SweepResult> {
+  const { module, store, from, count, capabilities = {}, bail = false } = options;
+  const memory = new SimMemory({ bytes: 64 * 1024 * 1024 });
+  const coverage = new Coverage();
+  const failures: SimResult[] = [];
+  let steps = 0;
+  let seeds = 0;
+  for (let seed = from; seed < from + count; seed++) {
+    const result = await simulate({ seed, module, store, capabilities, memory });
+    seeds++;
+    steps += result.steps;
+    coverage.add(result.coverage);
+    options.onResult?.(result);
+    if (result.violation === null) continue;
+    failures.push(result);
+    if (bail) break;
+  }
+  return { seeds, steps, coverage, failures };
+}

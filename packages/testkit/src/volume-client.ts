@@ -1,0 +1,139 @@
+import { IoFlag, IoType, Status } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo, BdevRegistry } from '@raidkit/bdev';
+import type { VolumeModel, Violation, WriteRecord } from './model.js';
+import { fillSectors, sectorBytes } from './sector.js';
+import type { World } from './world.js';
+
+/** How a request ended: a status, or, for one that the process took with it, {@link died}. */
+export type Outcome = Status;
+/** The process died before the request was answered. */
+export const died = -1;
+
+interface Pending {
+  resolve: (outcome: Outcome) => void;
+  isRead: boolean;
+}
+
+/**
+ * A user of a volume: sends requests, writes what says where it belongs, and checks whatever it reads against the model.
+ */
+export class VolumeClient {
+  readonly descriptor: BdevDescriptor;
+  readonly #world: World;
+  readonly #registry: BdevRegistry;
+  readonly #model: VolumeModel;
+  readonly #words: Int32Array;
+  readonly #onViolation: (violation: Violation, what: string) => void;
+  readonly #pending = new Set<Pending>();
+  #isClosing = false;
+
+  constructor(
+    world: World,
+    registry: BdevRegistry,
+    descriptor: BdevDescriptor,
+    model: VolumeModel,
+    onViolation: (violation: Violation, what: string) => void,
+  ) {
+    this.#world = world;
+    this.#registry = registry;
+    this.descriptor = descriptor;
+    this.#model = model;
+    this.#words = new Int32Array(registry.runtime.memory.buffer);
+    this.#onViolation = onViolation;
+  }
+
+  get blockSize(): number {
+    return this.descriptor.bdev.blockSize;
+  }
+
+  get numBlocks(): number {
+    return this.descriptor.bdev.numBlocks;
+  }
+
+  /** Requests that have not been answered. */
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  /** Most blocks of one request that has data. */
+  get mostBlocks(): number {
+    return Math.floor(this.#registry.buffers.maxBytes / this.blockSize);
+  }
+
+  async submit(type: IoType, offsetBlocks: number, numBlocks: number, flags = 0): Promise<Outcome> {
+    const perBlock = this.blockSize / sectorBytes;
+    const first = offsetBlocks * perBlock;
+    const count = numBlocks * perBlock;
+    const hasData = type === IoType.Read || type === IoType.Write;
+    const addr = hasData ? this.#registry.buffers.get(numBlocks * this.blockSize) : -1;
+    // No memory: as if it had not been asked for.
+    if (hasData && addr < 0) return Status.NoMemory;
+    let write: WriteRecord | null = null;
+    let startedAt = 0;
+    if (type === IoType.Read) {
+      startedAt = this.#model.readStarted();
+    } else if (type === IoType.Flush) {
+      startedAt = this.#model.now();
+    } else {
+      const tag = type === IoType.Write ? this.#model.newTag() : 0;
+      write = this.#model.issue(first, count, tag, type === IoType.Unmap);
+      if (type === IoType.Write) fillSectors(this.#words, addr / 4, first, count, tag);
+    }
+    const what = `${nameOf(type)} ${offsetBlocks}+${numBlocks}${write === null ? '' : ` tag ${write.tag}`}${(flags & IoFlag.ForceUnitAccess) === 0 ? '' : ' FUA'}`;
+    this.#world.trace(what);
+    const status = await this.#send(type, offsetBlocks, type === IoType.Flush ? this.numBlocks : numBlocks, addr, flags);
+    if (status === died) return died;
+    this.#world.trace(`${what} -> ${status}`);
+    if (type === IoType.Read) {
+      const violation = status === Status.Ok ? this.#model.check(first, count, this.#words, addr / 4, startedAt) : null;
+      this.#model.readEnded();
+      if (violation !== null) this.#onViolation(violation, what);
+    } else if (write !== null) {
+      if (status === Status.Ok) this.#model.acked(write, (flags & IoFlag.ForceUnitAccess) !== 0);
+      else this.#model.failed(write);
+    } else if (status === Status.Ok) {
+      this.#model.flushed(startedAt);
+    }
+    if (addr >= 0) this.#registry.buffers.put(addr);
+    return status;
+  }
+
+  /** The device goes away: closes once everything is answered. */
+  close(): void {
+    this.#isClosing = true;
+    if (this.#pending.size === 0) this.descriptor.close();
+  }
+
+  /** The process is dead: nothing will be answered any more. */
+  die(): void {
+    for (const { resolve } of this.#pending) resolve(died);
+    this.#pending.clear();
+  }
+
+  #send(type: IoType, offsetBlocks: number, numBlocks: number, addr: number, flags: number): Promise<Outcome> {
+    return new Promise((resolve) => {
+      const pending: Pending = { resolve, isRead: type === IoType.Read };
+      this.#pending.add(pending);
+      const io = this.#registry.ios.get();
+      io.type = type;
+      io.flags = flags;
+      io.offsetBlocks = offsetBlocks;
+      io.numBlocks = numBlocks;
+      io.addr = addr;
+      io.owner = {
+        onIoDone: (done: BdevIo) => {
+          const { status } = done;
+          this.#registry.ios.put(done);
+          this.#pending.delete(pending);
+          if (this.#isClosing && this.#pending.size === 0) this.descriptor.close();
+          resolve(status);
+        },
+      };
+      this.descriptor.submit(io);
+    });
+  }
+}
+
+function nameOf(type: IoType): string {
+  return ['read', 'write', 'unmap', 'flush', 'zero', 'reset'][type] ?? 'io';
+}

@@ -1,0 +1,225 @@
+import { setImmediate } from 'node:timers';
+import type { Logger, Runtime, TimerHandle } from '@raidkit/bdev';
+import type { BufferMemory } from '@raidkit/parity';
+import { Random } from './random.js';
+
+/** A simulated process: what it has asked the world for dies with it. */
+export interface Life {
+  isDead: boolean;
+}
+
+/** How {@link World.run} ended. */
+export type RunEnd =
+  /** The condition holds. */
+  | 'done'
+  /** Nothing is left that could happen: whoever still waits, waits for ever. */
+  | 'idle'
+  /** More virtual time, or more steps, than the caller allows. */
+  | 'limit'
+  /** Something threw. */
+  | 'failed';
+
+interface SimEvent {
+  time: number;
+  /** Events of one time happen in the order in which they were asked for. */
+  order: number;
+  fn: () => void;
+  life: Life | null;
+}
+
+/** Events that one turn of the real event loop handles at most, each with its promise continuations. */
+const batchSize = 64;
+/** Lines that the trace keeps. */
+const traceLines = 100000;
+
+/**
+ * Virtual time, and everything that happens in it. Code under test is ordinary asynchronous code: after each event all
+ * promise continuations run before the next, so the order of everything follows from the seed.
+ */
+export class World {
+  readonly random: Random;
+  /** The first thing that went wrong outside any promise. */
+  failure: Error | null = null;
+  steps = 0;
+  readonly #heap: SimEvent[] = [];
+  readonly #trace: string[] = [];
+  #now = 0;
+  #order = 0;
+  #hash = 0x811c_9dc5;
+
+  constructor(seed: number) {
+    this.random = new Random(seed, 1);
+  }
+
+  /** Virtual milliseconds. */
+  get now(): number {
+    return this.#now;
+  }
+
+  /** Says how everything went so far: two runs with the same hash took the same steps. */
+  get traceHash(): string {
+    return (this.#hash >>> 0).toString(16).padStart(8, '0');
+  }
+
+  /** Calls `fn` after `ms`, unless the process that asked is dead by then. */
+  after(ms: number, fn: () => void, life: Life | null = null): SimEvent {
+    const event: SimEvent = { time: this.#now + Math.max(0, ms), order: this.#order++, fn, life };
+    this.#push(event);
+    return event;
+  }
+
+  /** Takes back what {@link after} gave. */
+  cancel(event: object): void {
+    const known = event as SimEvent;
+    known.fn = nothing;
+  }
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.after(ms, resolve));
+  }
+
+  fail(error: Error): void {
+    this.failure ??= error;
+  }
+
+  /** A line for people, and its part in the hash. */
+  trace(line: string): void {
+    this.mix(line.length);
+    for (let i = 0; i < line.length; i++) this.mix(line.charCodeAt(i));
+    this.#trace.push(`${this.#now.toFixed(3).padStart(12)} ${line}`);
+    if (this.#trace.length > 2 * traceLines) this.#trace.splice(0, traceLines);
+  }
+
+  /** The last lines of the trace. */
+  traceTail(): string[] {
+    return this.#trace.slice(-traceLines);
+  }
+
+  mix(value: number): void {
+    this.#hash = Math.imul(this.#hash ^ value, 0x0100_0193);
+  }
+
+  /**
+   * Lets events happen until the condition holds. Resolves in every case with how it ended; `maxMs` and `maxSteps` are
+   * counted from the call.
+   */
+  run(until: () => boolean, limits: { maxMs: number; maxSteps: number }): Promise<RunEnd> {
+    const lastTime = this.#now + limits.maxMs;
+    const lastStep = this.steps + limits.maxSteps;
+    return new Promise((resolve) => {
+      let left = 0;
+      let hasEnded = false;
+      const turn = (): void => {
+        left--;
+        if (hasEnded) return;
+        const end = this.#turn(until, lastTime, lastStep);
+        if (end !== null) {
+          hasEnded = true;
+          resolve(end);
+        } else if (left === 0) {
+          refill();
+        }
+      };
+      const refill = (): void => {
+        left = batchSize;
+        for (let i = 0; i < batchSize; i++) setImmediate(turn);
+      };
+      refill();
+    });
+  }
+
+  /** The runtime of a process that lives in this world. Its uuids and timers follow from the seed too. */
+  runtime(life: Life, memory: BufferMemory): Runtime {
+    return {
+      now: () => this.#now,
+      wallClock: () => 1_700_000_000_000 + this.#now,
+      setTimer: (fn, ms): TimerHandle => this.after(ms, fn, life),
+      clearTimer: (timer) => this.cancel(timer),
+      soon: (fn) => void this.after(0, fn, life),
+      randomBytes: (count) => this.random.bytes(count),
+      log: this.#logger(),
+      memory,
+    };
+  }
+
+  #turn(until: () => boolean, lastTime: number, lastStep: number): RunEnd | null {
+    if (this.failure !== null) return 'failed';
+    if (until()) return 'done';
+    const event = this.#pop();
+    if (event === null) return 'idle';
+    if (event.time > lastTime || this.steps >= lastStep) {
+      this.#push(event);
+      return 'limit';
+    }
+    this.#now = event.time;
+    if (event.life?.isDead === true) return null;
+    this.steps++;
+    this.mix(event.order);
+    this.mix(event.time * 1000);
+    try {
+      event.fn();
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)));
+    }
+    return null;
+  }
+
+  #logger(): Logger {
+    const line =
+      (level: string) =>
+      (fields: object, message: string): void => {
+        this.trace(`  ${level}: ${message} ${describe(fields)}`);
+      };
+    return { debug: nothing, info: line('info'), warn: line('warn'), error: line('error') };
+  }
+
+  #push(event: SimEvent): void {
+    const heap = this.#heap;
+    let at = heap.length;
+    heap.push(event);
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      const other = heap[above] as SimEvent;
+      if (isBefore(other, event)) break;
+      heap[at] = other;
+      heap[above] = event;
+      at = above;
+    }
+  }
+
+  #pop(): SimEvent | null {
+    const heap = this.#heap;
+    const first = heap[0];
+    const last = heap.pop();
+    if (first === undefined || last === undefined) return null;
+    if (heap.length === 0) return first;
+    let at = 0;
+    for (;;) {
+      let below = 2 * at + 1;
+      if (below >= heap.length) break;
+      if (below + 1 < heap.length && isBefore(heap[below + 1] as SimEvent, heap[below] as SimEvent)) below++;
+      const other = heap[below] as SimEvent;
+      if (isBefore(last, other)) break;
+      heap[at] = other;
+      at = below;
+    }
+    heap[at] = last;
+    return first;
+  }
+}
+
+function nothing(): void {
+  // Does nothing.
+}
+
+function isBefore(a: SimEvent, b: SimEvent): boolean {
+  return a.time < b.time || (a.time === b.time && a.order < b.order);
+}
+
+function describe(fields: object): string {
+  const entries = Object.entries(fields as Record<string, unknown>).map(([key, value]) => {
+    const text = value instanceof Error ? value.message : String(value);
+    return `${key}=${text}`;
+  });
+  return entries.join(' ');
+}
