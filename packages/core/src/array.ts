@@ -1,5 +1,5 @@
 import { IoType, Status, statusName } from '@raidkit/bdev';
-import type { Bdev, BdevDriver, BdevIo, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
+import type { Bdev, BdevDriver, BdevIo, BdevRegistry, JsonObject, Logger, TimerHandle } from '@raidkit/bdev';
 import { AckGate } from './ack-gate.js';
 import { DoubtfulRanges } from './doubtful-ranges.js';
 import { describeArray, describeConfig } from './info.js';
@@ -83,6 +83,8 @@ export class RaidArray implements BdevDriver, RaidView {
   readonly history: ProcessRecord[] = [];
   /** Growth under way; one follows another. */
   resizing: Promise<void> = Promise.resolve();
+  /** A resync is due at its end. */
+  resyncTimer: TimerHandle | null = null;
   /** Set once the volume is being taken away. */
   goneOffline: Promise<void> | null = null;
 

@@ -5,6 +5,8 @@ import { RaidProcess } from './process.js';
 import type { ProcessType } from './process.js';
 import type { Slot } from './slot.js';
 
+/** Wait before a resync that is due is tried again, in milliseconds. */
+const resyncRetryMs = 5000;
 /** Ended processes that are remembered. */
 const historyLength = 10;
 
@@ -25,7 +27,9 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
     }
     let failure: string | null = null;
     try {
-      if (!isPartial) await array.regions?.missAll();
+      // The map that the member keeps must be no better than the array's before it can count as current.
+      if (isPartial) await array.regions?.writeAll();
+      else await array.regions?.missAll();
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
       await run(ctx, array, new RaidProcess(array, 'rebuild', slot, ctx.processOptions), () => {
@@ -49,6 +53,7 @@ export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
   const { regions } = array;
   if (regions === null || regions.resyncsDue === 0) return;
   if (array.numCurrent < array.numSlots && array.minOperational !== 1) return;
+  if (array.process?.type === 'resync') return;
   startSync(ctx, array, 'resync');
 }
 
@@ -74,6 +79,15 @@ export function checkCanSync(array: RaidArray): void {
   if (array.numCurrent < array.numSlots && array.minOperational !== 1) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
   }
+}
+
+/** A resync that could not be done, or has become possible, is done later. */
+function resyncLater(ctx: RaidContext, array: RaidArray): void {
+  if (array.resyncTimer !== null || array.regions === null || array.regions.resyncsDue === 0) return;
+  array.resyncTimer = ctx.registry.runtime.setTimer(() => {
+    array.resyncTimer = null;
+    if (array.state === 'online') startResyncIfDue(ctx, array);
+  }, resyncRetryMs);
 }
 
 function enqueue(array: RaidArray, work: () => Promise<void>): void {
@@ -102,6 +116,7 @@ async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onD
     if (failure === null) array.log.info(fields, 'the process is complete');
     else array.log.error(fields, `the process ended early: ${failure}`);
     ctx.emit({ type: 'processFinished', ...about, error: failure });
+    resyncLater(ctx, array);
   }
 }
 

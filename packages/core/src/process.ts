@@ -56,6 +56,8 @@ export interface ProcessRecord {
 
 /** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
 const windowsInFlight = 4;
+/** Longest rest between two windows for the sake of users, in milliseconds. */
+const longestRestMs = 100;
 /** Largest member I/O of a process, in bytes. */
 export const pieceBytes = 256 * 1024;
 /** Buffers that one window may hold at a time. */
@@ -66,7 +68,8 @@ interface Window {
   end: number;
   done: Promise<void>;
   range: QuiesceRange | null;
-  startedAt: number;
+  /** Milliseconds that the work took, without waiting. */
+  workMs: number;
 }
 
 /**
@@ -206,7 +209,8 @@ export class RaidProcess {
         this.offsetBlocks = window.end;
         this.#step.onProgress?.(window.end);
         this.#release(window);
-        await this.#yieldToUsers(window);
+        // Never while another window is held: users would wait for it.
+        if (windows.length === 0) await this.#yieldToUsers(window.workMs);
       }
     } finally {
       await Promise.allSettled(windows.map(({ done }) => done));
@@ -215,8 +219,7 @@ export class RaidProcess {
   }
 
   #start(start: number, end: number): Window {
-    const startedAt = this.#array.registry.runtime.now();
-    const window: Window = { start, end, range: null, done: Promise.resolve(), startedAt };
+    const window: Window = { start, end, range: null, done: Promise.resolve(), workMs: 0 };
     window.done = this.#work(window);
     window.done.catch(() => undefined);
     return window;
@@ -230,7 +233,9 @@ export class RaidProcess {
     });
     // Only now is it certain that no first write to the window is under way.
     if (!this.#step.isNeeded(window.start, window.end)) return;
+    const startedAt = this.#array.registry.runtime.now();
     await this.#step.run(window.start, window.end);
+    window.workMs = this.#array.registry.runtime.now() - startedAt;
     this.#workedBlocks += window.end - window.start;
     this.#charge(window.end - window.start);
   }
@@ -261,14 +266,14 @@ export class RaidProcess {
   }
 
   /** While users are at work, the process rests as long as it worked: it has half of the members' time at most. */
-  async #yieldToUsers(window: Window): Promise<void> {
+  async #yieldToUsers(workMs: number): Promise<void> {
     const { bdev } = this.#array;
     if (bdev === null) return;
     let ops = 0;
     for (const count of bdev.stats.ops) ops += count;
     const wasUsed = ops !== this.#userOps;
     this.#userOps = ops;
-    if (wasUsed) await this.#sleep(this.#array.registry.runtime.now() - window.startedAt);
+    if (wasUsed && workMs > 0) await this.#sleep(Math.min(workMs, longestRestMs));
   }
 
   #isArrayBusy(): boolean {

@@ -1,7 +1,8 @@
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
 import { RegionMap, RegionState } from './regions.js';
-import type { ExtensionHeader, RegionPage } from './store.js';
+import type { Slot } from './slot.js';
+import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
@@ -63,9 +64,9 @@ export async function loadRegions(array: RaidArray): Promise<RegionOrigin | null
 async function readRecorded(array: RaidArray): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
   let header: ExtensionHeader | null = null;
   const pages = new Map<number, RegionPage>();
-  for (const { descriptor, isCurrent } of array.slots) {
-    if (descriptor === null || !isCurrent) continue;
-    const found = await array.store?.extension?.read(descriptor, array.uuid);
+  for (const slot of array.slots) {
+    if (!slot.isCurrent) continue;
+    const found = await readMember(array, slot);
     if (found === undefined || found.header === null || !isTrusted(found.header, array.metadata.seqNumber)) continue;
     if (header === null || found.header.generation > header.generation) header = found.header;
     for (const page of found.pages) {
@@ -74,6 +75,17 @@ async function readRecorded(array: RaidArray): Promise<{ header: ExtensionHeader
     }
   }
   return { header, pages };
+}
+
+/** A member whose extension cannot be read has none: the others' count, or nobody's. */
+async function readMember(array: RaidArray, slot: Slot): Promise<Awaited<ReturnType<ExtensionStore['read']>> | undefined> {
+  if (slot.descriptor === null) return undefined;
+  try {
+    return await array.store?.extension?.read(slot.descriptor, array.uuid);
+  } catch (error) {
+    array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
+    return undefined;
+  }
 }
 
 /** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */

@@ -49,8 +49,7 @@ export class SyncStep implements ProcessStep {
       // Which slots are worked out depends on the stripe, unless every member alone is a full copy.
       const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const count = Math.min(most, limit - at);
-      if (!this.#isUnwritten(at, count)) await this.#sync(at, count);
-      at += count;
+      if (this.#isUnwritten(at, count) || (await this.#sync(at, count))) at += count;
     }
   }
 
@@ -65,8 +64,8 @@ export class SyncStep implements ProcessStep {
     return this.#array.regions?.isAll(RegionState.Unwritten, at, count) ?? false;
   }
 
-  /** Blocks `[at, +count)` of every member. */
-  async #sync(at: number, count: number): Promise<void> {
+  /** Blocks `[at, +count)` of every member. False if the members are others than at the start: to be done again. */
+  async #sync(at: number, count: number): Promise<boolean> {
     const { level } = this.#array;
     const { memberBlocks } = this.#array.stripe();
     const derived = (level?.derivedSlots?.(Math.floor(at / memberBlocks)) ?? []).filter((slot) => this.#array.slots[slot]?.isCurrent === true);
@@ -74,26 +73,30 @@ export class SyncStep implements ProcessStep {
     const found = this.#pool.get();
     try {
       if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
+      const { membership } = this.#array;
       for (const index of derived) {
         const slot = this.#array.slots[index];
         if (slot === undefined) continue;
-        await this.#syncSlot(slot, derived, at, count, wanted, found);
+        const isCompared = await this.#syncSlot(slot, derived, at, count, wanted, found);
+        // A member that left may have been what the others were compared with: once more, with those that are there.
+        if (!isCompared && this.#array.membership !== membership) return false;
+        if (!isCompared) this.#failed++;
       }
+      return true;
     } finally {
       if (wanted >= 0) this.#pool.put(wanted);
       if (found >= 0) this.#pool.put(found);
     }
   }
 
-  async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<void> {
+  async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<boolean> {
     const array = this.#array;
     try {
       await reconstructInto(array, slot.index, at, count, wanted, derived.filter((other) => other !== slot.index));
     } catch (error) {
       if (!(await this.#trustAnotherCopy(slot, at, count, wanted))) {
-        this.#failed++;
         array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: error }, 'blocks cannot be compared: their source is unreadable');
-        return;
+        return false;
       }
     }
     let isReadable = true;
@@ -102,15 +105,17 @@ export class SyncStep implements ProcessStep {
     } catch {
       isReadable = false;
     }
-    if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return;
+    if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return true;
+    if (!slot.isCurrent) return false;
     this.#note(slot, at, count);
-    if (!this.#mustWrite) return;
+    if (!this.#mustWrite) return true;
     try {
       await memberIo(array, slot, IoType.Write, at, count, wanted);
       array.trust(at, count);
     } catch (error) {
       if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }
+    return true;
   }
 
   /** Copies of the same: if the first one cannot be read, this one is as good, and the first is given it. */

@@ -105,6 +105,17 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
       },
     }),
     method({
+      name: 'raidkit_trust_parity',
+      params: z.strictObject({ name }),
+      badParams,
+      run(params) {
+        const { regions } = find(params.name);
+        if (regions === null) throw new RpcError(-95, `array ${params.name} keeps no map of its regions`);
+        regions.trustAll();
+        return Promise.resolve(true);
+      },
+    }),
+    method({
       name: 'raidkit_start_process',
       params: z.strictObject({ name, type: z.enum(['resync', 'check', 'repair']) }),
       badParams,
