@@ -1,4 +1,4 @@
-import { IoType, Status, statusName } from '@raidkit/bdev';
+import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
 import type { Bdev, BdevDriver, BdevIo, BdevRegistry, JsonObject, Logger, TimerHandle } from '@raidkit/bdev';
 import { AckGate } from './ack-gate.js';
 import { DoubtfulRanges } from './doubtful-ranges.js';
@@ -242,7 +242,7 @@ export class RaidArray implements BdevDriver, RaidView {
     part.addr = addr;
     part.owner = io;
     part.tag = slotIndex;
-    if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.flags;
+    if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;
     slot.partsInFlight++;
     if (type === IoType.Read) slot.readBlocksInFlight += numBlocks;
     if (slot.descriptor === null || !this.isMemberFor(io, slotIndex)) {
@@ -264,16 +264,10 @@ export class RaidArray implements BdevDriver, RaidView {
     slot.partEnded();
   }
 
-  /** The last part of a request is done: decides what its failures mean. */
-  settle(io: RaidIo): void {
-    if (io.failedSlots.length === 0) {
-      this.onLevelDone(io, Status.Ok);
-      return;
-    }
-    if (io.type === IoType.Read || !this.module.manifest.redundant) {
-      this.onLevelDone(io, io.partStatus);
-      return;
-    }
+  /** All counted parts of a request are done: decides what their failures mean, and fails members for them. */
+  judge(io: RaidIo): Status {
+    if (io.failedSlots.length === 0) return Status.Ok;
+    if ((io.type === IoType.Read && !io.writesBack) || !this.module.manifest.redundant) return io.partStatus;
     const losers = new Set(io.failedSlots.filter((slot) => this.#slot(slot).isCurrent));
     const canLose = this.numCurrent - this.minOperational;
     const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
@@ -281,13 +275,13 @@ export class RaidArray implements BdevDriver, RaidView {
     // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
     const isMirror = this.minOperational === 1;
     if (losers.size <= canLose || isMirror) for (const slot of losers) this.failMember(slot, reason);
-    const isWritten = io.partsDone > 0 && losers.size <= canLose;
-    this.onLevelDone(io, isWritten ? Status.Ok : io.partStatus);
+    return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
   }
 
   /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
   onLevelDone(io: RaidIo, status: Status): void {
-    if (status === Status.Ok && io.type !== IoType.Read && this.#gate.holds(io)) return;
+    const mayMissMember = io.type !== IoType.Read || io.writesBack;
+    if (status === Status.Ok && mayMissMember && this.#gate.holds(io)) return;
     this.finish(io, status);
   }
 

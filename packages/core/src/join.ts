@@ -85,8 +85,9 @@ export function takeSizes(array: RaidArray, slot: Slot, bdev: Bdev): void {
   adopt(slot, bdev);
 }
 
-/** The device is the slot's member from now on. */
+/** The device is the slot's member from now on. Throws ENODEV if it went away while it was being looked at. */
 export function adopt(slot: Slot, bdev: Bdev): void {
+  if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
   slot.name = bdev.name;
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;

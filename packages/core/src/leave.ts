@@ -23,6 +23,8 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
  */
 export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): Promise<void> {
   const member = slot.name ?? '';
+  // Whoever is about to make it a member finds that it is gone.
+  if (!slot.isConfigured) return;
   if (array.state === 'configuring' && !array.isStarting) {
     releaseWaiting(array, slot);
     return;

@@ -36,8 +36,8 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev):
       const isOwnPlace = slot.recordedUuid === bdev.uuid && slot.dataOffset === dataOffset;
       const isPartial = isOwnPlace && lastSeen !== null && lastSeen === slot.lastSeqNumber && array.regions !== null;
       slot.dataOffset = dataOffset;
-      startRebuild(ctx, array, slot, isPartial);
       adopt(slot, bdev);
+      startRebuild(ctx, array, slot, isPartial);
     }
   } catch (error) {
     closeMember(slot);

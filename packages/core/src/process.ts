@@ -203,8 +203,8 @@ export class RaidProcess {
         const window = windows[0];
         if (window === undefined) return;
         await window.done;
-        windows.shift();
         this.throwIfStopped();
+        windows.shift();
         // From here on user writes below the end go to a rebuild's target too.
         this.offsetBlocks = window.end;
         this.#step.onProgress?.(window.end);
@@ -231,7 +231,9 @@ export class RaidProcess {
     await new Promise<void>((resolve) => {
       window.range = bdev.quiesce(window.start, window.end - window.start, resolve);
     });
-    // Only now is it certain that no first write to the window is under way.
+    const { from, to } = this.#array.memberRange(window.start, window.end);
+    await this.#array.regions?.whenZeroed(from, to - from);
+    // Only now is it certain that no first write to the window's regions is under way.
     if (!this.#step.isNeeded(window.start, window.end)) return;
     const startedAt = this.#array.registry.runtime.now();
     await this.#step.run(window.start, window.end);

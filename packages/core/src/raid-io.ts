@@ -53,6 +53,8 @@ export class RaidIo implements IoOwner {
   isMarked = false;
   /** Of a resync: slots that must not be read, because they are what is to be worked out. */
   excluded: readonly number[] = noSlots;
+  /** A read that writes what it has read to other members, to stable media; it is judged as a write. */
+  writesBack = false;
   status: Status = Status.Ok;
 
   constructor() {
@@ -98,12 +100,18 @@ export class RaidIo implements IoOwner {
     return this.partsLeft === 0;
   }
 
-  /**
-   * Ends the request as the counted parts say. A write, unmap or write zeroes that missed members succeeds if the array can
-   * do without them: they are failed, and it is acknowledged when the survivors' metadata says so.
-   */
+  /** Ends the request as the counted parts say: {@link judge} and {@link complete}. */
   settle(): void {
-    this.#array().settle(this);
+    this.complete(this.judge());
+  }
+
+  /**
+   * What the counted parts come to. A write, unmap or write zeroes that missed members is good if the array can do without
+   * them: they are failed at once, and the request, completed with this, is acknowledged when the survivors' metadata says so.
+   * To be called before a range lock is released: who has it next must not meet a member that has missed this write.
+   */
+  judge(): Status {
+    return this.#array().judge(this);
   }
 
   /** Ends the request; it belongs to core again. Exactly once, and with no part in flight. */
@@ -151,6 +159,7 @@ export class RaidIoPool {
     io.owner = null;
     io.isBelowProcess = false;
     io.isMarked = false;
+    io.writesBack = false;
     io.excluded = noSlots;
     this.#free.push(io);
   }

@@ -43,6 +43,9 @@ export class RegionMap {
   /** Writes that wait for their regions' bits. */
   #waiting: RaidIo[] = [];
   #isWorking = false;
+  /** Regions whose first write is under way. */
+  readonly #zeroing = new Set<number>();
+  #zeroWaiters: (() => void)[] = [];
   /** Dirty regions that must not be made clean. */
   readonly #held = new Set<number>();
   #timer: TimerHandle | null = null;
@@ -263,9 +266,28 @@ export class RegionMap {
     }
     if (regions.size === 0) return;
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
-    if (fresh.length > 0) await this.#zero(fresh);
-    await this.#writePages(this.#pagesOf(regions), regions);
-    for (const region of regions) this.set(region, RegionState.Dirty);
+    for (const region of fresh) this.#zeroing.add(region);
+    try {
+      if (fresh.length > 0) await this.#zero(fresh);
+      // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
+      await this.#array.leaveRecorded();
+      await this.#writePages(this.#pagesOf(regions), regions);
+      await this.#array.leaveRecorded();
+      for (const region of regions) this.set(region, RegionState.Dirty);
+    } finally {
+      this.#zeroing.clear();
+      const waiters = this.#zeroWaiters;
+      this.#zeroWaiters = [];
+      for (const waiter of waiters) waiter();
+    }
+  }
+
+  /** Resolves when no first write is giving zeros to these member blocks: its zeros go to the members of its beginning. */
+  async whenZeroed(memberOffset: number, count: number): Promise<void> {
+    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
+      while (this.#zeroing.has(region)) await new Promise<void>((resolve) => this.#zeroWaiters.push(resolve));
+    }
   }
 
   /** Members hold whatever they held in a region that was never written. From its first write on they hold zeros. */

@@ -45,7 +45,7 @@ export class Slot {
   /** I/O of the array in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;
-  onDrained: (() => void) | null = null;
+  #drainWaiters: (() => void)[] = [];
 
   constructor(index: number, name: string | null) {
     this.index = index;
@@ -67,17 +67,17 @@ export class Slot {
   whenDrained(): Promise<void> {
     if (this.partsInFlight === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.onDrained = resolve;
+      this.#drainWaiters.push(resolve);
     });
   }
 
   /** One of the array's I/O on the member is done. */
   partEnded(): void {
     this.partsInFlight--;
-    if (this.partsInFlight > 0 || this.onDrained === null) return;
-    const { onDrained } = this;
-    this.onDrained = null;
-    onDrained();
+    if (this.partsInFlight > 0 || this.#drainWaiters.length === 0) return;
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const waiter of waiters) waiter();
   }
 
   /** The member is gone for good; its sizes stay for a successor. */

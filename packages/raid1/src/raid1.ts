@@ -14,34 +14,32 @@ class Raid1 implements RaidLevel {
   }
 
   submitRwRequest(io: RaidIo): void {
-    if (io.type === IoType.Read) {
-      io.a = 0;
+    if (io.type !== IoType.Read) {
+      this.submitNullPayloadRequest(io);
+    } else if (this.#raid.isSuspect(io.offsetBlocks, io.numBlocks)) {
+      // Copies may differ here: what is read is what all of them hold from now on, or it might read otherwise next time.
+      io.writesBack = true;
+      this.#lock(io, this.#readLocked);
+    } else {
       this.#readNext(io);
-      return;
     }
-    this.submitNullPayloadRequest(io);
   }
 
   /** Writes of every kind. Unmapping one is writing zeroes that may deallocate, so that all members read the same. */
   submitNullPayloadRequest(io: RaidIo): void {
-    io.lock.start = io.offsetBlocks;
-    io.lock.end = io.offsetBlocks + io.numBlocks;
-    io.onGranted = this.#writeAll;
-    if (this.#writes.acquire(io.lock)) this.#writeAll(io);
+    this.#lock(io, this.#writeAll);
   }
 
   submitReconstructRequest(io: RaidIo): void {
-    io.a = 0;
     this.#readNext(io);
   }
 
   onPartDone(io: RaidIo, part: BdevIo): void {
-    if (io.type === IoType.Read) {
+    if (part.type === IoType.Read) {
       this.#onReadDone(io, part);
       return;
     }
-    if (io.partsLeft === 1) this.#writes.release(io.lock);
-    io.partDone(part);
+    if (io.countPart(part)) this.#unlock(io, io.judge());
   }
 
   resize(memberCapacities: readonly number[]): RaidGeometry | null {
@@ -71,18 +69,30 @@ class Raid1 implements RaidLevel {
       // All readers of blocks whose copies may differ take the first copy that can be read.
       if (mustAgree) break;
     }
-    if (best < 0) io.complete(io.partStatus === Status.Ok ? Status.NoDevice : io.partStatus);
+    if (best < 0) this.#unlock(io, io.partStatus === Status.Ok ? Status.NoDevice : io.partStatus);
     else io.submitPart(best, IoType.Read, io.offsetBlocks, io.numBlocks, io.addr);
   }
+
+  #lock(io: RaidIo, then: (io: RaidIo) => void): void {
+    io.lock.start = io.offsetBlocks;
+    io.lock.end = io.offsetBlocks + io.numBlocks;
+    io.onGranted = then;
+    if (this.#writes.acquire(io.lock)) then(io);
+  }
+
+  #unlock(io: RaidIo, status: Status): void {
+    if (io.lock.isHeld) this.#writes.release(io.lock);
+    io.complete(status);
+  }
+
+  readonly #readLocked = (io: RaidIo): void => this.#readNext(io);
 
   readonly #writeAll = (io: RaidIo): void => {
     const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;
     for (let slot = 0; slot < this.#raid.numSlots; slot++) {
       if (io.hasMember(slot)) io.submitPart(slot, type, io.offsetBlocks, io.numBlocks, io.addr);
     }
-    if (io.partsLeft > 0) return;
-    this.#writes.release(io.lock);
-    io.complete(Status.NoDevice);
+    if (io.partsLeft === 0) this.#unlock(io, Status.NoDevice);
   };
 
   #onReadDone(io: RaidIo, part: BdevIo): void {
@@ -93,9 +103,24 @@ class Raid1 implements RaidLevel {
       this.#readNext(io);
       return;
     }
+    if (io.writesBack) {
+      this.#writeBack(io, part.tag);
+      return;
+    }
     // Those that could not read it are given the data again.
     if (io.slot < 0) for (const slot of io.failedSlots) this.#raid.requestRepair(slot, io.offsetBlocks, io.numBlocks);
     io.complete(Status.Ok);
+  }
+
+  /** Gives every other copy what this one holds, those that could not read it too. */
+  #writeBack(io: RaidIo, source: number): void {
+    io.failedSlots.length = 0;
+    io.partStatus = Status.Ok;
+    io.partsDone = 1;
+    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
+      if (slot !== source && io.hasMember(slot)) io.submitPart(slot, IoType.Write, io.offsetBlocks, io.numBlocks, io.addr);
+    }
+    if (io.partsLeft === 0) this.#unlock(io, Status.Ok);
   }
 }
 

@@ -194,6 +194,12 @@ export class StripeWriter {
 
   /** The two ways read different members, so one bad block does not stand in the way of a write. */
   #tryTheOtherWay(io: RaidIo, op: StripeOp): void {
+    if (op.unreadable.some((slot) => !io.hasMember(slot))) {
+      // A member left meanwhile: there is a way without it.
+      op.unreadable.length = 0;
+      this.#chooseMode(io, op);
+      return;
+    }
     let isComplete = true;
     for (let slot = 0; slot < this.#map.members; slot++) if (!io.hasMember(slot)) isComplete = false;
     const other = op.mode === ParityMode.ReadModifyWrite ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
@@ -300,8 +306,9 @@ export class StripeWriter {
   }
 
   #end(io: RaidIo): void {
+    const status = io.judge();
     this.#release(io);
-    io.settle();
+    io.complete(status);
   }
 
   #release(io: RaidIo): void {
