@@ -264,10 +264,25 @@ export class RaidArray implements BdevDriver, RaidView {
     slot.partEnded();
   }
 
+  /**
+   * A flush that failed is reported once by most devices, which may have dropped what it was to keep. A member that the array
+   * can do without is failed for it; of another one no later flush is believed.
+   */
+  #noteLostFlush(io: RaidIo): void {
+    if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
+    for (const index of io.failedSlots) {
+      const slot = this.#slot(index);
+      if (slot.isCurrent) slot.hasLostFlush = true;
+    }
+  }
+
   /** All counted parts of a request are done: decides what their failures mean, and fails members for them. */
   judge(io: RaidIo): Status {
     if (io.failedSlots.length === 0) return Status.Ok;
-    if ((io.type === IoType.Read && !io.writesBack) || !this.module.manifest.redundant) return io.partStatus;
+    if ((io.type === IoType.Read && !io.writesBack) || !this.module.manifest.redundant) {
+      this.#noteLostFlush(io);
+      return io.partStatus;
+    }
     const losers = new Set(io.failedSlots.filter((slot) => this.#slot(slot).isCurrent));
     const canLose = this.numCurrent - this.minOperational;
     const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
@@ -275,6 +290,7 @@ export class RaidArray implements BdevDriver, RaidView {
     // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
     const isMirror = this.minOperational === 1;
     if (losers.size <= canLose || isMirror) for (const slot of losers) this.failMember(slot, reason);
+    this.#noteLostFlush(io);
     return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
   }
 
@@ -426,6 +442,10 @@ export class RaidArray implements BdevDriver, RaidView {
   /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */
   #flush(io: RaidIo): void {
     io.isBelowProcess = true;
+    if (this.slots.some((slot) => slot.hasLostFlush && slot.isCurrent)) {
+      this.onLevelDone(io, Status.IoError);
+      return;
+    }
     io.partsLeft = 1;
     for (const slot of this.slots) {
       const bdev = slot.descriptor?.bdev;

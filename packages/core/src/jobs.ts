@@ -32,12 +32,12 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
       else await array.regions?.missAll();
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
-      await run(ctx, array, new RaidProcess(array, 'rebuild', slot, ctx.processOptions), () => {
+      await run(ctx, array, new RaidProcess(array, 'rebuild', slot, ctx.processOptions), async () => {
         // One step: from here on the target is a member like the others, and every write goes to it.
         slot.isTarget = false;
         array.membership++;
+        await array.metadata.update();
       });
-      await array.metadata.update();
       array.regions?.arm();
       if (array.numCurrent < array.numSlots) return;
       ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
@@ -62,7 +62,7 @@ export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<Proc
   enqueue(array, async () => {
     if (array.state !== 'online') return;
     try {
-      await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions), () => undefined);
+      await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions), () => Promise.resolve());
     } catch {
       // It has been logged and told; a resync that failed is tried again at the next start.
     }
@@ -96,7 +96,7 @@ function enqueue(array: RaidArray, work: () => Promise<void>): void {
   });
 }
 
-async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onDone: () => void): Promise<void> {
+async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onDone: () => Promise<void>): Promise<void> {
   const about = { array: array.name, process: process.type, target: process.target?.name ?? null };
   array.process = process;
   ctx.emit({ type: 'processStarted', ...about });
@@ -104,7 +104,7 @@ async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onD
   let failure: string | null = null;
   try {
     await process.run();
-    onDone();
+    await onDone();
   } catch (error) {
     failure = error instanceof Error ? error.message : String(error);
     throw error;

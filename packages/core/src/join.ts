@@ -94,6 +94,7 @@ export function adopt(slot: Slot, bdev: Bdev): void {
   slot.recordedUuid = bdev.uuid;
   slot.isConfigured = true;
   slot.isVacated = false;
+  slot.hasLostFlush = false;
 }
 
 /**

@@ -83,6 +83,10 @@ export class MetadataWriter {
     const store = this.#store;
     if (store === null) return;
     const array = this.#array;
+    if (array.numCurrent < array.minOperational) {
+      // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
+      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
+    }
     const extension = array.regions === null ? undefined : store.extension;
     const previous = this.seqNumber;
     this.seqNumber = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;

@@ -46,6 +46,10 @@ export class RegionMap {
   /** Regions whose first write is under way. */
   readonly #zeroing = new Set<number>();
   #zeroWaiters: (() => void)[] = [];
+  /** Regions that are dirty on some media already, and will be so here when all members have that. */
+  readonly #marked = new Set<number>();
+  /** One write of pages follows another: an older one must not land on top of a newer one. */
+  #pageWrites: Promise<void> = Promise.resolve();
   /** Dirty regions that must not be made clean. */
   readonly #held = new Set<number>();
   #timer: TimerHandle | null = null;
@@ -210,7 +214,16 @@ export class RegionMap {
     if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
     this.#timer = null;
     while (this.#isWorking) await new Promise<void>((resolve) => this.#array.registry.runtime.soon(resolve));
-    await this.#clear(() => true);
+    // A member that fails meanwhile is one that has missed something: once more, then, for those that are left.
+    for (let tries = 0; tries <= this.#array.numSlots; tries++) {
+      const { membership } = this.#array;
+      try {
+        await this.#clear(() => true);
+        return;
+      } catch (error) {
+        if (this.#array.membership === membership) throw error;
+      }
+    }
   }
 
   #eachRegion(io: RaidIo, visit: (region: number) => void): void {
@@ -271,10 +284,12 @@ export class RegionMap {
       if (fresh.length > 0) await this.#zero(fresh);
       // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
       await this.#array.leaveRecorded();
-      await this.#writePages(this.#pagesOf(regions), regions);
+      for (const region of regions) this.#marked.add(region);
+      await this.#writePages(this.#pagesOf(regions));
       await this.#array.leaveRecorded();
       for (const region of regions) this.set(region, RegionState.Dirty);
     } finally {
+      this.#marked.clear();
       this.#zeroing.clear();
       const waiters = this.#zeroWaiters;
       this.#zeroWaiters = [];
@@ -361,13 +376,20 @@ export class RegionMap {
     return [...pages];
   }
 
-  async #writePages(indexes: readonly number[], dirty?: ReadonlySet<number>): Promise<void> {
+  /** Writes the pages as they are when it is their turn. */
+  #writePages(indexes: readonly number[]): Promise<void> {
+    const written = this.#pageWrites.then(() => this.#writePagesNow(indexes));
+    this.#pageWrites = written.catch(() => undefined);
+    return written;
+  }
+
+  async #writePagesNow(indexes: readonly number[]): Promise<void> {
     const { regionsPerPage } = this.#store;
     const pages = indexes.map((index): RegionPage => {
       const first = index * regionsPerPage;
       const states = this.states.slice(first, first + regionsPerPage);
       states.forEach((state, i) => {
-        if (state === RegionState.Suspect || dirty?.has(first + i) === true) states[i] = RegionState.Dirty;
+        if (state === RegionState.Suspect || this.#marked.has(first + i)) states[i] = RegionState.Dirty;
       });
       const generation = (this.#generations[index] ?? 0) + 1;
       this.#generations[index] = generation;

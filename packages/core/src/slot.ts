@@ -42,6 +42,8 @@ export class Slot {
   /** The name and uuid that the last member had, for people. */
   lastMember: { name: string; uuid: string } | null = null;
   readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
+  /** A flush failed, and the array could not do without the member: what was written before may be lost. */
+  hasLostFlush = false;
   /** I/O of the array in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;
