@@ -9,6 +9,9 @@ import { bringOnline, takeOffline } from './online.js';
 import { nullUuid } from './store.js';
 import type { ArrayRecord, ReadResult } from './store.js';
 
+/** Wait before a start that failed for an I/O error is tried again, in milliseconds. */
+const startRetryMs = 5000;
+
 /** Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. */
 export async function examine(ctx: RaidContext, bdev: Bdev): Promise<void> {
   if (!isFree(bdev)) return;
@@ -226,5 +229,7 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
     array.trouble = error instanceof Error ? error.message : String(error);
     array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);
     if (!RaidError.is(error)) throw error;
+    // What failed may have been a device's passing fault.
+    if (error.errno === 5) ctx.registry.runtime.setTimer(() => void startIfComplete(ctx, array), startRetryMs);
   }
 }

@@ -155,6 +155,8 @@ export class MetadataWriter {
     // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails.
     for (const slot of failed) {
       if (slot.isCurrent && !array.failMember(slot.index, `its ${what} could not be written`)) {
+        // It may have been the flush that failed, and with it what users had written before.
+        slot.hasLostFlush = true;
         const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
         throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
       }

@@ -46,6 +46,7 @@ export class RegionMap {
   /** Regions whose first write is under way. */
   readonly #zeroing = new Set<number>();
   #zeroWaiters: (() => void)[] = [];
+  #idleWaiters: (() => void)[] = [];
   /** Regions that are dirty on some media already, and will be so here when all members have that. */
   readonly #marked = new Set<number>();
   /** One write of pages follows another: an older one must not land on top of a newer one. */
@@ -213,7 +214,7 @@ export class RegionMap {
     this.#isStopped = true;
     if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
     this.#timer = null;
-    while (this.#isWorking) await new Promise<void>((resolve) => this.#array.registry.runtime.soon(resolve));
+    while (this.#isWorking) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
     // A member that fails meanwhile is one that has missed something: once more, then, for those that are left.
     for (let tries = 0; tries <= this.#array.numSlots; tries++) {
       const { membership } = this.#array;
@@ -266,6 +267,9 @@ export class RegionMap {
       }
     }
     this.#isWorking = false;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const waiter of waiters) waiter();
     this.#armTimer();
   }
 
@@ -410,7 +414,10 @@ export class RegionMap {
           await work(new BlockClient(slot.descriptor), slot.dataOffset, slot.dataSize);
           done++;
         } catch (error) {
-          if (!array.failMember(slot.index, 'its bitmap could not be written')) throw error;
+          if (!array.failMember(slot.index, 'its bitmap could not be written')) {
+            slot.hasLostFlush = true;
+            throw error;
+          }
         } finally {
           slot.partEnded();
         }
