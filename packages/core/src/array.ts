@@ -13,7 +13,7 @@ import type { RegionMap } from './regions.js';
 import { MemberRepair } from './repair.js';
 import { Slot } from './slot.js';
 import { nullUuid } from './store.js';
-import type { SuperblockStore } from './store.js';
+import type { ExtensionStore, SuperblockStore } from './store.js';
 
 /** Where an array is in its life. */
 export type RaidState = 'configuring' | 'online' | 'offline';
@@ -127,6 +127,11 @@ export class RaidArray implements BdevDriver, RaidView {
 
   get numSlots(): number {
     return this.slots.length;
+  }
+
+  /** Where the region map is kept; undefined for an array without one. */
+  get extension(): ExtensionStore | undefined {
+    return this.regions === null ? undefined : this.store?.extension;
   }
 
   /** Members that are there, targets of a rebuild included. */

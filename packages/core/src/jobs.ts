@@ -27,6 +27,8 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
     }
     let failure: string | null = null;
     try {
+      // What it kept of an earlier life may look newer than what it is given now.
+      if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor);
       // The map that the member keeps must be no better than the array's before it can count as current.
       if (isPartial) await array.regions?.writeAll();
       else await array.regions?.missAll();

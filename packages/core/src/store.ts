@@ -72,6 +72,8 @@ export interface ExtensionStore {
   fits(blockSize: number, numRegions: number): boolean;
   /** What is valid there and belongs to the array; damaged and foreign parts are left out. */
   read(descriptor: BdevDescriptor, arrayUuid: string): Promise<{ header: ExtensionHeader | null; pages: RegionPage[] }>;
+  /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
+  clear(descriptor: BdevDescriptor): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */
   writeHeader(descriptor: BdevDescriptor, header: ExtensionHeader): Promise<void>;
   /** Resolves when they are on stable media. The pages' other copies stay as they are. */

@@ -30,6 +30,15 @@ export const extensionStore: ExtensionStore = {
     return { header, pages };
   },
 
+  async clear(descriptor) {
+    const { blockSize } = descriptor.bdev;
+    const [first = 0] = headerAt;
+    const end = pagesAt + mostPages * 2 * pageBytes;
+    const client = new BlockClient(descriptor);
+    await client.writeZeroes(first / blockSize, (end - first) / blockSize);
+    await client.flush();
+  },
+
   async writeHeader(descriptor, header) {
     const at = headerAt[header.generation % 2] ?? 0;
     await writeAt(descriptor, at, encodeHeader(header));

@@ -51,6 +51,7 @@ export const spdkSuperblockStore: SuperblockStore = {
   async clear(descriptor: BdevDescriptor): Promise<void> {
     const { blockSize } = descriptor.bdev;
     await writeAndFlush(descriptor, new Uint8Array(Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));
+    if (extensionStore.fits(blockSize, 1)) await extensionStore.clear(descriptor);
   },
 };
 
