@@ -30,8 +30,8 @@ export interface ProcessStep {
   isNeeded(start: number, end: number): boolean;
   /** Works on blocks `[start, end)` of the array. */
   run(start: number, end: number): Promise<void>;
-  /** Everything below `offset` is done. */
-  onProgress?(offset: number): void;
+  /** Everything below `offset` is done. The last window is still quiesced. */
+  onProgress?(offset: number): Promise<void> | void;
   /** After the last window. */
   finish?(): Promise<void>;
 }
@@ -207,7 +207,7 @@ export class RaidProcess {
         windows.shift();
         // From here on user writes below the end go to a rebuild's target too.
         this.offsetBlocks = window.end;
-        this.#step.onProgress?.(window.end);
+        await this.#step.onProgress?.(window.end);
         this.#release(window);
         // Never while another window is held: users would wait for it.
         if (windows.length === 0) await this.#yieldToUsers(window.workMs);

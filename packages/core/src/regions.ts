@@ -151,6 +151,15 @@ export class RegionMap {
     return this.count(RegionState.Suspect) + this.#held.size;
   }
 
+  /** Whether a region that ends at or below this member block waits for its resync. */
+  isResyncDueBelow(memberBlock: number): boolean {
+    const end = Math.floor(memberBlock / this.regionBlocks);
+    const suspect = this.states.indexOf(RegionState.Suspect);
+    if (suspect >= 0 && suspect < end) return true;
+    for (const region of this.#held) if (region < end) return true;
+    return false;
+  }
+
   /** Redundancy has been made to agree in the regions that end at or below this member block. */
   resyncedBelow(memberBlock: number): void {
     const now = this.#array.registry.runtime.now();

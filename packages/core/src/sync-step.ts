@@ -53,11 +53,22 @@ export class SyncStep implements ProcessStep {
     }
   }
 
-  onProgress(offset: number): void {
+  async onProgress(offset: number): Promise<void> {
     const { regions } = this.#array;
     if (!this.#isResync || regions === null || this.#failed > 0) return;
-    const { to } = this.#array.memberRange(0, offset);
-    regions.resyncedBelow(offset === this.#array.numBlocks ? Infinity : to);
+    const end = offset === this.#array.numBlocks ? Infinity : this.#array.memberRange(0, offset).to;
+    if (!regions.isResyncDueBelow(end)) return;
+    // What was written must not get lost once readers trust it.
+    for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);
+    regions.resyncedBelow(end);
+  }
+
+  async #flush(slot: Slot): Promise<void> {
+    try {
+      await memberIo(this.#array, slot, IoType.Flush, 0, slot.dataSize, -1);
+    } catch (error) {
+      if (!this.#array.failMember(slot.index, 'a flush failed')) throw error;
+    }
   }
 
   #isUnwritten(at: number, count: number): boolean {
