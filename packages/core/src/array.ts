@@ -295,6 +295,10 @@ export class RaidArray implements BdevDriver, RaidView {
     // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
     const isMirror = this.minOperational === 1;
     if (losers.size <= canLose || isMirror) for (const slot of losers) this.failMember(slot, reason);
+    // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
+    const target = this.slots.find(({ isTarget, isLeaving }) => isTarget && !isLeaving);
+    const hasDiverged = isMirror && [...losers].some((slot) => this.#slot(slot).isCurrent);
+    if (hasDiverged && target !== undefined && io.isBelowProcess) this.failMember(target.index, 'it differs from the last copy');
     this.#noteLostFlush(io);
     return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
   }

@@ -30,9 +30,12 @@ export class RebuildStep implements ProcessStep {
 
   async run(start: number, end: number): Promise<void> {
     const { from, to } = this.#array.memberRange(start, end);
+    const { regions } = this.#array;
     const most = this.#pool.slotBytes / this.#array.blockSize;
-    for (let at = from; at < to; at += most) {
-      const count = Math.min(most, to - at);
+    for (let at = from, count; at < to; at += count) {
+      const atMost = Math.min(most, to - at);
+      count = regions?.withinRegion(at, atMost) ?? atMost;
+      if (regions?.has(RegionState.Unwritten, at, count) === true) continue;
       const addr = this.#pool.get();
       if (addr < 0) throw new Error('a rebuild ran out of buffers');
       try {

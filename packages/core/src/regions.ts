@@ -99,6 +99,14 @@ export class RegionMap {
     return false;
   }
 
+  /**
+   * Member blocks from `memberOffset` on, `most` at most, that lie in one region. What is never written is given zeros at its
+   * first write, at any time: a process must not touch it, and so works on one region at a time.
+   */
+  withinRegion(memberOffset: number, most: number): number {
+    return Math.min(most, (Math.floor(memberOffset / this.regionBlocks) + 1) * this.regionBlocks - memberOffset);
+  }
+
   /** Whether all regions that the member blocks touch are in this state. */
   isAll(state: RegionState, memberOffset: number, count: number): boolean {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);

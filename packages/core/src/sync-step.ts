@@ -48,7 +48,8 @@ export class SyncStep implements ProcessStep {
       }
       // Which slots are worked out depends on the stripe, unless every member alone is a full copy.
       const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
-      const count = Math.min(most, limit - at);
+      const atMost = Math.min(most, limit - at);
+      const count = this.#array.regions?.withinRegion(at, atMost) ?? atMost;
       if (this.#isUnwritten(at, count) || (await this.#sync(at, count))) at += count;
     }
   }
