@@ -235,7 +235,7 @@ export class RaidArray implements BdevDriver, RaidView {
 
   isMemberFor(io: RaidIo, slotIndex: number): boolean {
     const slot = this.#slot(slotIndex);
-    return slot.isConfigured && !slot.isLeaving && (!slot.isTarget || io.isBelowProcess);
+    return slot.isConfigured && !slot.isLeaving && (!slot.isTarget || io.target === slot || io.type === IoType.Flush);
   }
 
   submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
@@ -296,9 +296,9 @@ export class RaidArray implements BdevDriver, RaidView {
     const isMirror = this.minOperational === 1;
     if (losers.size <= canLose || isMirror) for (const slot of losers) this.failMember(slot, reason);
     // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
-    const target = this.slots.find(({ isTarget, isLeaving }) => isTarget && !isLeaving);
+    const { target } = io;
     const hasDiverged = isMirror && [...losers].some((slot) => this.#slot(slot).isCurrent);
-    if (hasDiverged && target !== undefined && io.isBelowProcess) this.failMember(target.index, 'it differs from the last copy');
+    if (hasDiverged && target?.isTarget === true) this.failMember(target.index, 'it differs from the last copy');
     this.#noteLostFlush(io);
     return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
   }
@@ -367,7 +367,6 @@ export class RaidArray implements BdevDriver, RaidView {
   /** Sends a request of core's own to the level: reconstruct blocks of a slot's member. */
   reconstruct(io: RaidIo): void {
     io.array = this;
-    io.isBelowProcess = false;
     if (this.level?.submitReconstructRequest === undefined) this.finish(io, Status.NotSupported);
     else this.level.submitReconstructRequest(io);
   }
@@ -404,7 +403,7 @@ export class RaidArray implements BdevDriver, RaidView {
     io.offsetBlocks = offsetBlocks;
     io.numBlocks = numBlocks;
     io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * this.blockSize;
-    io.isBelowProcess = offsetBlocks + numBlocks <= this.#rebuiltBlocks();
+    io.target = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (this.process?.target ?? null) : null;
     if (io.type === IoType.Flush) this.#flush(io);
     else if (io.type === IoType.Read) this.#read(io, parent);
     else this.#write(io);
@@ -450,7 +449,6 @@ export class RaidArray implements BdevDriver, RaidView {
 
   /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */
   #flush(io: RaidIo): void {
-    io.isBelowProcess = true;
     if (this.slots.some((slot) => slot.hasLostFlush && slot.isCurrent)) {
       this.onLevelDone(io, Status.IoError);
       return;

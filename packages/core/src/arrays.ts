@@ -202,7 +202,8 @@ export class RaidArrays {
    */
   async startDegraded(name: string, options: { force?: boolean } = {}): Promise<void> {
     const array = this.#find(name);
-    if (array.state !== 'configuring' || array.isStarting) {
+    if (array.isStarting) throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} is being started already`);
+    if (array.state !== 'configuring') {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
     }
     await bringOnline(this.#ctx, array, options);

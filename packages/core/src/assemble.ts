@@ -1,3 +1,4 @@
+import { BdevError } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
@@ -228,7 +229,7 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
   } catch (error) {
     array.trouble = error instanceof Error ? error.message : String(error);
     array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);
-    if (!RaidError.is(error)) throw error;
+    if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     // What failed may have been a device's passing fault.
     if (error.errno === 5) ctx.registry.runtime.setTimer(() => void startIfComplete(ctx, array), startRetryMs);
   }

@@ -32,7 +32,7 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray, options: {
     }
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
-    const origin = await loadRegions(array);
+    const origin = await loadRegions(array, options.force ?? false);
     refuseUnsafeStart(array, origin, options.force ?? false);
     await array.regions?.writeAll();
     await recordMembers(array);
@@ -51,6 +51,7 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray, options: {
     array.level = null;
     array.bdev = null;
     array.regions = null;
+    awaitAgain(array);
     throw error;
   } finally {
     array.isStarting = false;
@@ -77,6 +78,12 @@ function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force:
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
   regions.trustAll();
+}
+
+/** The start failed: what left meanwhile is waited for as before. */
+function awaitAgain(array: RaidArray): void {
+  if (!array.isAssembled) return;
+  for (const slot of array.slots) if (slot.isVacated && slot.descriptor === null) slot.uuid = slot.recordedUuid;
 }
 
 /** Writes the superblocks, again if a member left meanwhile: none may say that it is current. */

@@ -1,6 +1,7 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import type { Slot } from './slot.js';
 
 const noSlots: readonly number[] = [];
 
@@ -47,8 +48,8 @@ export class RaidIo implements IoOwner {
   array: RaidArray | null = null;
   parent: BdevIo | null = null;
   owner: RaidIoOwner | null = null;
-  /** Lies below the offset of the running process: its target counts as a member. */
-  isBelowProcess = false;
+  /** The member that a rebuild is filling and has filled where this request lies: it counts as a member. */
+  target: Slot | null = null;
   /** Counted in the region map. */
   isMarked = false;
   /** Of a resync: slots that must not be read, because they are what is to be worked out. */
@@ -157,7 +158,7 @@ export class RaidIoPool {
     io.array = null;
     io.parent = null;
     io.owner = null;
-    io.isBelowProcess = false;
+    io.target = null;
     io.isMarked = false;
     io.writesBack = false;
     io.excluded = noSlots;

@@ -1,8 +1,7 @@
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
 import { RegionMap, RegionState } from './regions.js';
-import type { Slot } from './slot.js';
-import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
+import type { ExtensionHeader, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
@@ -15,9 +14,10 @@ export type RegionOrigin =
 
 /**
  * Gives an array with redundancy its region map: of a new array, or as its members have recorded it. Only what goes with the
- * newest superblock counts. Null for an array that keeps none.
+ * newest superblock counts. Null for an array that keeps none. Rejects if the
+ * record cannot be read anywhere, unless forced.
  */
-export async function loadRegions(array: RaidArray): Promise<RegionOrigin | null> {
+export async function loadRegions(array: RaidArray, force: boolean): Promise<RegionOrigin | null> {
   const extension = array.store?.extension;
   const { stripe, memberBlocks } = array.geometry();
   if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
@@ -29,7 +29,7 @@ export async function loadRegions(array: RaidArray): Promise<RegionOrigin | null
     array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
     return 'new';
   }
-  const { header, pages } = await readRecorded(array);
+  const { header, pages } = await readRecorded(array, force);
   if (header?.regionBlocks !== regionBlocks || header.numRegions !== numRegions) {
     const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
     for (let region = 0; region < numRegions; region++) unknown.set(region, RegionState.Suspect);
@@ -61,12 +61,22 @@ export async function loadRegions(array: RaidArray): Promise<RegionOrigin | null
 }
 
 /** The newest trusted header, and the newest copy of each page, on the members that the array starts with. */
-async function readRecorded(array: RaidArray): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
+async function readRecorded(
+  array: RaidArray,
+  force: boolean,
+): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
   let header: ExtensionHeader | null = null;
   const pages = new Map<number, RegionPage>();
+  let failure: Error | null = null;
   for (const slot of array.slots) {
     if (!slot.isCurrent) continue;
-    const found = await readMember(array, slot);
+    let found;
+    try {
+      found = slot.descriptor === null ? undefined : await array.store?.extension?.read(slot.descriptor, array.uuid);
+    } catch (error) {
+      array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
+      if (error instanceof Error) failure ??= error;
+    }
     if (found === undefined || found.header === null || !isTrusted(found.header, array.metadata.seqNumber)) continue;
     if (header === null || found.header.generation > header.generation) header = found.header;
     for (const page of found.pages) {
@@ -74,19 +84,11 @@ async function readRecorded(array: RaidArray): Promise<{ header: ExtensionHeader
       if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
     }
   }
+  // What could not be read may be the one record of what was never written: without it, that would read as anything.
+  if (header === null && failure !== null && !force) throw failure;
   return { header, pages };
 }
 
-/** A member whose extension cannot be read has none: the others' count, or nobody's. */
-async function readMember(array: RaidArray, slot: Slot): Promise<Awaited<ReturnType<ExtensionStore['read']>> | undefined> {
-  if (slot.descriptor === null) return undefined;
-  try {
-    return await array.store?.extension?.read(slot.descriptor, array.uuid);
-  } catch (error) {
-    array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
-    return undefined;
-  }
-}
 
 /** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */
 function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
