@@ -292,3 +292,28 @@ it('two halves that were used apart are not put together', async () => {
     expect(data.every((byte) => byte === data[0])).toBe(true);
   }
 });
+
+it('a member that comes back while the array is stopping is not taken for current', async () => {
+  const { disks, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 1));
+  const images = disks.map(({ bytes }) => bytes.slice());
+  const again = newRig();
+  const { disk } = await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: images[0]! });
+  await again.arrays.startDegraded('a');
+  const half = openVolume(again, 'a');
+  await half.write(0, blocks(8, 2));
+  half.descriptor.close();
+  // The last flush takes its time; meanwhile the absent member appears.
+  disk.fault = (io) => (io.type === IoType.Flush ? null : Status.Ok);
+  const stopped = again.arrays.stop();
+  await until(() => disk.held.length > 0, 'the last flush is under way');
+  await plugIn(again.registry, { name: 'm1', uuid: memberUuid(1), bytes: images[1]! });
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await stopped;
+  const last = newRig();
+  for (const index of [1, 0]) await plugIn(last.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images[index]! });
+  await last.registry.waitForExamine();
+  await arrayOf(last, 'a').processEnded;
+  expect(await openVolume(last, 'a').read(0, 8)).toEqual(blocks(8, 2));
+});

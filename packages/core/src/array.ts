@@ -77,6 +77,8 @@ export class RaidArray implements BdevDriver, RaidView {
   recordedBlocks: number | null = null;
   /** Being brought online: members and superblocks are settled, the volume is not there yet. */
   isStarting = false;
+  /** Resolves when the start that is under way has ended, well or not. */
+  startEnded: Promise<void> = Promise.resolve();
   /** Resolves when the running process, if any, has ended and what it leads to is done. */
   processEnded: Promise<void> = Promise.resolve();
   /** The last processes, newest first. */
@@ -281,9 +283,15 @@ export class RaidArray implements BdevDriver, RaidView {
     }
   }
 
+  /** The request asks for stable media, and a member has lost what it should have kept there; perhaps just now. */
+  #hasLostFlush(io: RaidIo): boolean {
+    const isForStableMedia = io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
+    return isForStableMedia && this.slots.some((slot) => slot.hasLostFlush && slot.isCurrent);
+  }
+
   /** All counted parts of a request are done: decides what their failures mean, and fails members for them. */
   judge(io: RaidIo): Status {
-    if (io.failedSlots.length === 0) return Status.Ok;
+    if (io.failedSlots.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
     if ((io.type === IoType.Read && !io.writesBack) || !this.module.manifest.redundant) {
       this.#noteLostFlush(io);
       return io.partStatus;
@@ -449,7 +457,7 @@ export class RaidArray implements BdevDriver, RaidView {
 
   /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */
   #flush(io: RaidIo): void {
-    if (this.slots.some((slot) => slot.hasLostFlush && slot.isCurrent)) {
+    if (this.#hasLostFlush(io)) {
       this.onLevelDone(io, Status.IoError);
       return;
     }

@@ -2,7 +2,7 @@ import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { RaidState } from './array.js';
-import { examine, startIfComplete } from './assemble.js';
+import { examine, examineLatecomers, startIfComplete } from './assemble.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
@@ -202,11 +202,13 @@ export class RaidArrays {
    */
   async startDegraded(name: string, options: { force?: boolean } = {}): Promise<void> {
     const array = this.#find(name);
-    if (array.isStarting) throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} is being started already`);
-    if (array.state !== 'configuring') {
+    await array.startEnded;
+    if (array.state === 'online') return;
+    if (array.state !== 'configuring' || array.isStarting) {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
     }
     await bringOnline(this.#ctx, array, options);
+    await examineLatecomers(this.#ctx, array);
   }
 
   /** Starts a check, repair or resync of a whole array; queued behind a process that is running. */

@@ -154,6 +154,14 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
   return array;
 }
 
+/** Devices of an array that is up now which came while it was being started without them. */
+export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
+  for (const { descriptor, recordedUuid } of array.slots) {
+    const bdev = descriptor === null && recordedUuid !== nullUuid ? ctx.registry.get(recordedUuid) : undefined;
+    if (bdev !== undefined && isFree(bdev)) await examine(ctx, bdev);
+  }
+}
+
 /** Looks for the members that are there already, so that the array comes up with the first of them. */
 async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Promise<void> {
   for (const slot of array.slots) {
@@ -180,6 +188,11 @@ async function joinRecorded(
   }
   if (array.state === 'online') {
     await readd(ctx, array, bdev, record, log);
+    return;
+  }
+  if (array.state !== 'configuring' || array.isStarting || array.isDeleting) {
+    // It starts without this member, or is on its way out: the member is looked at again once the array is up.
+    log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
   if (slot.uuid !== bdev.uuid) {
@@ -226,6 +239,7 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
   if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
   try {
     await bringOnline(ctx, array);
+    await examineLatecomers(ctx, array);
   } catch (error) {
     array.trouble = error instanceof Error ? error.message : String(error);
     array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);

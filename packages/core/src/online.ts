@@ -14,6 +14,12 @@ import { newUuid } from './uuid.js';
  * configured. On an error the array is as it was, in state configuring.
  */
 export async function bringOnline(ctx: RaidContext, array: RaidArray, options: { force?: boolean } = {}): Promise<void> {
+  const attempt = start(ctx, array, options);
+  array.startEnded = attempt.catch(() => undefined);
+  await attempt;
+}
+
+async function start(ctx: RaidContext, array: RaidArray, options: { force?: boolean }): Promise<void> {
   if (array.numCurrent < array.minOperational) {
     const message = `array ${array.name}: ${array.numCurrent} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
