@@ -1,5 +1,5 @@
-import { BlockClient, IoType, Status } from '@raidkit/bdev';
-import type { BdevIo } from '@raidkit/bdev';
+import { IoType, Status } from '@raidkit/bdev';
+import type { BdevIo, BlockClient } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import { parseSuperblock } from '@raidkit/superblock';
 import { describe, expect, it } from 'vitest';
@@ -159,16 +159,12 @@ describe.each([
   });
 
   it('grows when all its members have grown', async () => {
-    const { rig, volume } = await build(level, members);
+    const { rig, disks, volume } = await build(level, members);
     const before = volume.numBlocks;
     const array = arrayOf(rig, 'a');
     for (const slot of array.slots) {
       const bdev = slot.descriptor!.bdev;
-      const driver = bdev.driver as RamDisk;
-      const grown = new Uint8Array(driver.bytes.length + 2 * MiB).fill(0xee);
-      grown.set(driver.bytes);
-      Object.assign(driver, { bytes: grown });
-      bdev.resize(grown.length / 512);
+      bdev.resize(disks[slot.index]!.grow(2 * MiB));
       if (slot.index < members - 1) expect(volume.numBlocks).toBe(before);
     }
     await until(() => volume.numBlocks > before, 'the volume has grown');
@@ -302,18 +298,22 @@ it('a member that comes back while the array is stopping is not taken for curren
   await again.arrays.startDegraded('a');
   const half = openVolume(again, 'a');
   await half.write(0, blocks(8, 2));
-  half.descriptor.close();
-  // The last flush takes its time; meanwhile the absent member appears.
-  disk.fault = (io) => (io.type === IoType.Flush ? null : Status.Ok);
+  // The last write takes its time; meanwhile the absent member appears.
+  disk.fault = (io) => (io.type === IoType.Write ? null : Status.Ok);
+  const written = half.write(16, blocks(8, 2));
+  await until(() => disk.held.length > 0, 'the last write is under way');
   const stopped = again.arrays.stop();
-  await until(() => disk.held.length > 0, 'the last flush is under way');
   await plugIn(again.registry, { name: 'm1', uuid: memberUuid(1), bytes: images[1]! });
+  await again.registry.waitForExamine();
   disk.fault = () => Status.Ok;
   for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await written;
+  half.descriptor.close();
   await stopped;
   const last = newRig();
   for (const index of [1, 0]) await plugIn(last.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images[index]! });
   await last.registry.waitForExamine();
   await arrayOf(last, 'a').processEnded;
+  await last.arrays.removeBaseBdev('m0');
   expect(await openVolume(last, 'a').read(0, 8)).toEqual(blocks(8, 2));
 });

@@ -1,4 +1,4 @@
-import { BlockClient } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import fc from 'fast-check';

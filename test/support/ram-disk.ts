@@ -5,7 +5,7 @@ import type { BdevDriver, BdevIo, BdevRegistry } from '@raidkit/bdev';
 export class RamDisk implements BdevDriver {
   readonly productName = 'RAM disk';
   readonly hasForceUnitAccess = false;
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   readonly blockSize: number;
   /** Called for each I/O; a status other than Ok is the I/O's end, null holds it back (see {@link held}). */
   fault: (io: BdevIo) => number | null = () => Status.Ok;
@@ -20,6 +20,14 @@ export class RamDisk implements BdevDriver {
     this.bytes = bytes;
     this.blockSize = blockSize;
     this.#memory = registry.runtime.memory.u8;
+  }
+
+  /** Adds bytes of junk at the end. Gives the new size in blocks. */
+  grow(moreBytes: number): number {
+    const grown = new Uint8Array(this.bytes.length + moreBytes).fill(0xee);
+    grown.set(this.bytes);
+    this.bytes = grown;
+    return grown.length / this.blockSize;
   }
 
   supports(): boolean {

@@ -55,7 +55,10 @@ const uri = (): string => `nbd+unix:///vol?socket=${join(folder, 'nbd.sock')}`;
 const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
 async function expectNoMismatch({ client }: DaemonProcess): Promise<void> {
-  type Ext = { health: string; process: object | null; history: { type: string; mismatch_blocks: number; error: string | null }[] };
+  interface Ext {
+    process: object | null;
+    history: { type: string; mismatch_blocks: number; error: string | null }[];
+  }
   const ext = async (): Promise<Ext> => ((await client.call('raidkit_get_arrays', { name: 'vol' })) as { ext: Ext }[])[0]!.ext;
   while ((await ext()).process !== null) await sleep(10);
   await client.call('raidkit_start_process', { name: 'vol', type: 'check' });

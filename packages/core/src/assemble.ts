@@ -158,7 +158,12 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
 export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
   for (const { descriptor, recordedUuid } of array.slots) {
     const bdev = descriptor === null && recordedUuid !== nullUuid ? ctx.registry.get(recordedUuid) : undefined;
-    if (bdev !== undefined && isFree(bdev)) await examine(ctx, bdev);
+    if (bdev === undefined || !isFree(bdev)) continue;
+    try {
+      await examine(ctx, bdev);
+    } catch (error) {
+      array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a device that came late cannot be examined');
+    }
   }
 }
 

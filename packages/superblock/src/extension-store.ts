@@ -32,7 +32,7 @@ export const extensionStore: ExtensionStore = {
 
   async clear(descriptor) {
     const { blockSize } = descriptor.bdev;
-    const [first = 0] = headerAt;
+    const [first] = headerAt;
     const end = pagesAt + mostPages * 2 * pageBytes;
     const client = new BlockClient(descriptor);
     await client.writeZeroes(first / blockSize, (end - first) / blockSize);
