@@ -13,6 +13,7 @@ const floors = {
   'backend-linux': ['bdev', 'sys'],
   'backend-virtual': ['bdev', 'parity'],
   nbd: ['bdev', 'parity', 'sys'],
+  reactor: ['bdev', 'parity', 'sys'],
   raid0: ['core'],
   raid1: ['core'],
   raid5f: ['core', 'parity'],

@@ -5,6 +5,9 @@ import type { NbdAddress } from './exports.js';
 import { defaultLevelPackages } from './level-modules.js';
 import type { RpcAddress } from './rpc/listen.js';
 
+/** How I/O reaches the kernel: `auto` is io_uring where there is one. */
+export type EngineChoice = 'auto' | 'uring' | 'portable';
+
 /** What the command line said. */
 export interface CliOptions {
   rpc: RpcAddress[];
@@ -14,6 +17,8 @@ export interface CliOptions {
   autoExport: boolean;
   levels: string[];
   memoryBytes: number;
+  engine: EngineChoice;
+  spinMicroseconds: number;
   logLevel: string;
   /** Folder of the demonstration; undefined if it was not asked for. */
   demo: string | undefined;
@@ -27,6 +32,8 @@ interface ParsedOptions {
   autoExport: boolean;
   level: string[];
   memory: number;
+  engine: EngineChoice;
+  spin: number;
   logLevel: string;
   demo?: string;
 }
@@ -44,6 +51,13 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('--no-auto-export', 'do not export volumes by themselves as they come online')
     .option('--level <package>', 'load a RAID level from this installed package too; repeatable', collect(String), [])
     .option('--memory <MiB>', 'size of the buffer memory', parseMemory, 512)
+    .addOption(
+      new Option('--engine <engine>', 'io_uring in a thread of its own, or Node’s thread pool; auto: io_uring if it can be had')
+        .choices(['auto', 'uring', 'portable'])
+        .default('auto')
+        .env('RAIDKIT_ENGINE'),
+    )
+    .option('--spin <µs>', 'how long the io_uring thread looks for more before it sleeps; 0 to sleep at once', parseSpin, 100)
     .addOption(new Option('--log-level <level>', 'least level to log').choices(['silent', 'error', 'warn', 'info', 'debug']).default('info'))
     .addOption(new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'))
     .addHelpText('after', '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.');
@@ -57,6 +71,8 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     autoExport: options.autoExport,
     levels: [...defaultLevelPackages, ...options.level],
     memoryBytes: options.memory * 1024 * 1024,
+    engine: options.engine,
+    spinMicroseconds: options.spin,
     logLevel: options.logLevel,
     demo: options.demo,
   };
@@ -91,6 +107,14 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (!Number.isInteger(port) || port > 65_535) throw new InvalidArgumentError('a port is a number from 0 to 65535.');
   return port;
+}
+
+function parseSpin(text: string): number {
+  const microseconds = Number(text);
+  if (!Number.isInteger(microseconds) || microseconds < 0 || microseconds > 10_000) {
+    throw new InvalidArgumentError('must be a whole number of microseconds from 0 to 10000.');
+  }
+  return microseconds;
 }
 
 function parseMemory(text: string): number {

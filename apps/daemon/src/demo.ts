@@ -1,6 +1,6 @@
 import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Daemon } from './daemon.js';
+import type { Plane } from './plane.js';
 
 /** The demonstration's members: four sparse files. */
 const members = 4;
@@ -33,7 +33,7 @@ export function makeMemberFiles({ folder }: DemoPlaces): void {
 }
 
 /** Opens the members; the array assembles from them if it has been made before, else it is made. Returns which it was. */
-export async function startDemo({ plane }: Daemon, { folder }: DemoPlaces): Promise<'created' | 'assembled'> {
+export async function startDemo(plane: Plane, { folder }: DemoPlaces): Promise<'created' | 'assembled'> {
   const { dispatcher, registry } = plane;
   const names = Array.from({ length: members }, (_, index) => `member${index}`);
   for (const [index, name] of names.entries()) {
@@ -58,8 +58,8 @@ export async function startDemo({ plane }: Daemon, { folder }: DemoPlaces): Prom
 }
 
 /** What a curious person is told. */
-export function demoText(daemon: Daemon, places: DemoPlaces, how: 'created' | 'assembled'): string {
-  const uris = daemon.plane.exports.uris(volume);
+export function demoText({ exports }: Plane, places: DemoPlaces, how: 'created' | 'assembled'): string {
+  const uris = exports.uris(volume);
   const [unix = '', ...others] = uris;
   const did = how === 'created' ? 'made' : 'brought back, with its data,';
   return `

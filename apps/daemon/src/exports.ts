@@ -12,10 +12,10 @@ export class Exports {
   readonly #log: Logger;
   readonly #listeners: NbdListener[] = [];
 
-  constructor(registry: BdevRegistry, log: Logger) {
+  constructor(registry: BdevRegistry, log: Logger, server: NbdServer = new NbdServer({ registry })) {
     this.#registry = registry;
     this.#log = log;
-    this.#server = new NbdServer({ registry });
+    this.#server = server;
   }
 
   async listen(address: NbdAddress): Promise<void> {

@@ -1,8 +1,10 @@
 import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
-import type { Daemon } from './daemon.js';
+import type { DaemonOptions, RunningDaemon } from './daemon.js';
 import { demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
+import type { DemoPlaces } from './demo.js';
+import { startReactorDaemon } from './reactor-host.js';
 import { packageVersion } from './version.js';
 
 // Disk I/O of the portable engine runs on libuv's pool: one stuck device must not take all its threads. Set before the
@@ -17,7 +19,7 @@ async function main(): Promise<void> {
   const demo = options.demo === undefined ? null : demoPlaces(options.demo);
   if (demo !== null) makeMemberFiles(demo);
   const nbd = demo === null ? options.nbd : [{ unix: demo.nbd }, { host: '127.0.0.1', port: demo.tcpPort }];
-  const daemon = await startDaemon({
+  const { daemon, engine, text } = await start(demo, {
     rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
@@ -30,14 +32,31 @@ async function main(): Promise<void> {
   });
   stopOnSignals(daemon);
   log.info(
-    { version, rpc: daemon.rpcAddresses, nbd, arrays: daemon.plane.arrays.list().map(({ name }) => name) },
+    { version, engine, rpc: daemon.rpcAddresses, nbd },
     'raidkitd is up',
   );
-  if (demo !== null) process.stdout.write(demoText(daemon, demo, await startDemo(daemon, demo)));
+  process.stdout.write(text);
+}
+
+/** Starts with the engine that was asked for; `text` is what the demonstration says. */
+async function start(demo: DemoPlaces | null, daemonOptions: DaemonOptions): Promise<{ daemon: RunningDaemon; engine: string; text: string }> {
+  if (options.engine !== 'portable') {
+    const { spinMicroseconds } = options;
+    const daemon = await startReactorDaemon({ ...daemonOptions, spinMicroseconds, demo }, (error) => {
+      log.fatal({ err: error }, 'the data path is gone: ending');
+      process.exit(1);
+    });
+    if (typeof daemon !== 'string') return { daemon, engine: 'uring', text: daemon.demoText };
+    if (options.engine === 'uring') throw new Error(`there is no io_uring: ${daemon}`);
+    log.warn({ reason: daemon }, 'there is no io_uring: the portable engine is used');
+  }
+  const daemon = await startDaemon(daemonOptions);
+  const text = demo === null ? '' : demoText(daemon.plane, demo, await startDemo(daemon.plane, demo));
+  return { daemon, engine: 'portable', text };
 }
 
 /** The first signal stops in good order; the second one ends at once. */
-function stopOnSignals(daemon: Daemon): void {
+function stopOnSignals(daemon: RunningDaemon): void {
   let isStopping = false;
   const stop = (why: string): void => {
     if (isStopping) {

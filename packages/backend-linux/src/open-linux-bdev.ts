@@ -24,7 +24,7 @@ export interface LinuxBdevOptions {
   readOnly?: boolean;
   /** Support unmap, and write zeroes without writing them, by giving space back. Default false. */
   fallocate?: boolean;
-  /** Default: one `PortableEngine` for all devices of a registry. */
+  /** Default: what {@link useEngine} said, else one `PortableEngine` for all devices of a runtime. */
   engine?: IoEngine;
   /** Default `auto`. */
   directIo?: DirectIo;
@@ -32,7 +32,12 @@ export interface LinuxBdevOptions {
   pollMs?: number;
 }
 
-const engines = new WeakMap<Runtime, PortableEngine>();
+const engines = new WeakMap<Runtime, IoEngine>();
+
+/** Has devices of this runtime that are opened from now on use `engine`, unless they are told otherwise. */
+export function useEngine(runtime: Runtime, engine: IoEngine): void {
+  engines.set(runtime, engine);
+}
 
 /**
  * Opens a block device or regular file for this bdev alone and registers it; resolves when it has been examined. Close it
@@ -40,7 +45,7 @@ const engines = new WeakMap<Runtime, PortableEngine>();
  */
 export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOptions): Promise<Bdev> {
   const { name, readOnly = false, fallocate = false, pollMs = 5000 } = options;
-  const engine = options.engine ?? portableEngine(registry.runtime);
+  const engine = options.engine ?? engineOf(registry.runtime);
   const givenUuid = checkUuid(name, options.uuid);
   const { file, blockSize, numBlocks } = await openUsable(registry.runtime, engine, options);
   try {
@@ -75,7 +80,7 @@ export function rescan(bdev: Bdev): Promise<void> {
   throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not over a file or device of Linux`);
 }
 
-function portableEngine(runtime: Runtime): PortableEngine {
+function engineOf(runtime: Runtime): IoEngine {
   let engine = engines.get(runtime);
   if (engine === undefined) engines.set(runtime, (engine = new PortableEngine(runtime)));
   return engine;

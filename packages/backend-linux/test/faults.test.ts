@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
-import { rescan } from '@raidkit/backend-linux';
+import { PortableEngine, rescan } from '@raidkit/backend-linux';
 import { describe, expect, it } from 'vitest';
 import { Bench, FaultyEngine, MiB, can, eventually, expectBytes, pattern, run, submitRaw } from './kit.js';
 
@@ -107,6 +107,7 @@ describe('an error of the system', () => {
   });
 });
 
+// The tracer reaches system calls, and a ring makes none: these are about the portable engine.
 describe.runIf(can('strace'))('the kernel', () => {
   /** Has calls of this process fail from now on, until the function that comes back is called. */
   async function inject(what: string, calls: string): Promise<() => Promise<void>> {
@@ -126,7 +127,7 @@ describe.runIf(can('strace'))('the kernel', () => {
     ['pread64', 'retval=0', Status.IoError],
   ])('failing %s with %s is seen', async (calls, what, errno) => {
     await using bench = new Bench();
-    const client = bench.client(await bench.open({ path: bench.file('a', MiB) }));
+    const client = bench.client(await bench.open({ path: bench.file('a', MiB), engine: new PortableEngine(bench.runtime) }));
     const stop = await inject(what, calls);
     try {
       await expect(client.read(0, 8)).rejects.toMatchObject({ errno });
@@ -143,7 +144,7 @@ describe.runIf(can('strace'))('the kernel', () => {
     ['fallocate', 'error=ENOSPC', Status.NoSpace],
   ])('failing %s with %s is seen', async (calls, what, errno) => {
     await using bench = new Bench();
-    const client = bench.client(await bench.open({ path: bench.file('a', MiB), fallocate: true }));
+    const client = bench.client(await bench.open({ path: bench.file('a', MiB), fallocate: true, engine: new PortableEngine(bench.runtime) }));
     const stop = await inject(what, calls);
     try {
       const call = calls === 'fallocate' ? client.writeZeroes(0, 8) : client.write(0, pattern(4096, 1), { fua: calls === 'fdatasync' });

@@ -5,12 +5,31 @@ import { join } from 'node:path';
 import { BdevRegistry, BlockClient } from '@raidkit/bdev';
 import type { Bdev, BdevEvent, BdevIo, IoType, Runtime } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
-import { PortableEngine, openLinuxBdev } from '@raidkit/backend-linux';
+import { PortableEngine, RingEngine, openLinuxBdev } from '@raidkit/backend-linux';
 import type { EngineOp, IoEngine, LinuxBdevOptions } from '@raidkit/backend-linux';
-import { expect } from 'vitest';
+import { BufferMemory } from '@raidkit/parity';
+import { openReactor } from '@raidkit/reactor';
+import type { Reactor } from '@raidkit/reactor';
+import { afterAll, expect } from 'vitest';
 
 export const KiB = 1024;
 export const MiB = 1024 * 1024;
+
+/** RAIDKIT_ENGINE=uring has the same tests over io_uring. */
+const reactor = process.env.RAIDKIT_ENGINE === 'uring' && process.env.RAIDKIT_NO_FFI !== '1' ? await startReactor() : null;
+afterAll(() => reactor?.stop());
+
+async function startReactor(): Promise<Reactor> {
+  const opened = await openReactor({ memoryBytes: MiB });
+  if (opened.reactor === null) throw new Error(opened.reason);
+  opened.reactor.start();
+  return opened.reactor;
+}
+
+/** The engine under test. */
+export function newEngine(runtime: Runtime): IoEngine {
+  return reactor === null ? new PortableEngine(runtime) : new RingEngine(runtime, reactor.ring);
+}
 
 export interface LogLine {
   level: 'info' | 'warn' | 'error';
@@ -24,6 +43,7 @@ export class Bench {
   readonly log: LogLine[] = [];
   readonly runtime: Runtime;
   readonly registry: BdevRegistry;
+  readonly engine: IoEngine;
   readonly #cleanups: (() => void)[] = [];
 
   constructor() {
@@ -31,8 +51,9 @@ export class Bench {
       this.log.push({ level, fields: fields as Record<string, unknown>, message });
     };
     const log = { debug: () => undefined, info: line('info'), warn: line('warn'), error: line('error') };
-    this.runtime = nodeRuntime({ memoryBytes: 32 * MiB, log });
+    this.runtime = reactor === null ? nodeRuntime({ memoryBytes: 32 * MiB, log }) : { ...reactor.runtime, log, memory: new BufferMemory({ bytes: 32 * MiB }) };
     this.registry = new BdevRegistry(this.runtime);
+    this.engine = newEngine(this.runtime);
   }
 
   path(name: string): string {
@@ -65,7 +86,7 @@ export class Bench {
   }
 
   open(options: Partial<LinuxBdevOptions> & { path: string }): Promise<Bdev> {
-    return openLinuxBdev(this.registry, { name: 'd0', pollMs: 0, ...options });
+    return openLinuxBdev(this.registry, { name: 'd0', pollMs: 0, engine: this.engine, ...options });
   }
 
   client(bdev: Bdev, onEvent?: (event: BdevEvent) => void): BlockClient {
@@ -165,10 +186,10 @@ export class FaultyEngine implements IoEngine {
   isHolding = false;
   readonly held: (() => void)[] = [];
   readonly calls: string[] = [];
-  readonly #real: PortableEngine;
+  readonly #real: IoEngine;
 
   constructor(runtime: Runtime, maxInFlightPerDevice = 8) {
-    this.#real = new PortableEngine(runtime);
+    this.#real = newEngine(runtime);
     this.maxInFlightPerDevice = maxInFlightPerDevice;
   }
 

@@ -1,10 +1,10 @@
 import * as fs from 'node:fs';
 import { IoType } from '@raidkit/bdev';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { Bench, MiB, can, expectBytes, pattern } from './kit.js';
 
-// Also holds for the modules that the kit has loaded: the system calls are looked for at the first use.
-beforeAll(() => void vi.stubEnv('RAIDKIT_NO_FFI', '1'));
+// Before the kit is loaded.
+vi.hoisted(() => void vi.stubEnv('RAIDKIT_NO_FFI', '1'));
 afterAll(() => void vi.unstubAllEnvs());
 
 describe('without system calls of our own', () => {

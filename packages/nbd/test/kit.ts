@@ -1,11 +1,26 @@
 import { Bdev, BdevRegistry, IoType, Status } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, BdevOptions } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
-import { NbdServer } from '../src/index.js';
+import { BufferMemory } from '@raidkit/parity';
+import { openReactor } from '@raidkit/reactor';
+import type { Reactor } from '@raidkit/reactor';
+import { afterAll } from 'vitest';
+import { NbdServer, RingNbdServer } from '../src/index.js';
 import type { AddExportOptions, NbdServerOptions } from '../src/index.js';
 
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
+
+/** RAIDKIT_ENGINE=uring has the same tests over io_uring. */
+const reactor = process.env.RAIDKIT_ENGINE === 'uring' ? await startReactor() : null;
+afterAll(() => reactor?.stop());
+
+async function startReactor(): Promise<Reactor> {
+  const opened = await openReactor({ memoryBytes: MiB });
+  if (opened.reactor === null) throw new Error(opened.reason);
+  opened.reactor.start();
+  return opened.reactor;
+}
 
 /** A device in a byte array. It completes in later turns, in an order of chance, unless it is told to hold everything. */
 export class MemoryDriver implements BdevDriver {
@@ -82,9 +97,12 @@ export interface RigOptions {
 
 /** A server with one export `disk`, the default, over a {@link MemoryDriver}. */
 export function newRig(options: RigOptions = {}): Rig {
-  const registry = new BdevRegistry(nodeRuntime({ memoryBytes: options.memoryBytes ?? 64 * MiB }));
+  const memoryBytes = options.memoryBytes ?? 64 * MiB;
+  const runtime = reactor === null ? nodeRuntime({ memoryBytes }) : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
+  const registry = new BdevRegistry(runtime);
   const { bdev, driver } = addDevice(registry, options.device);
-  const server = new NbdServer({ registry, maxConnections: 64, ...options.server });
+  const serverOptions = { registry, maxConnections: 64, ...options.server };
+  const server = reactor === null ? new NbdServer(serverOptions) : new RingNbdServer({ ring: reactor.ring, ...serverOptions });
   server.addExport({ name: 'disk', bdev, isDefault: true, ...options.export });
   return { registry, server, driver, bdev };
 }

@@ -1,8 +1,52 @@
 /** System call numbers of Linux (asm/unistd.h), by `process.arch`. */
 export const syscallNumbers = {
-  x64: { ioctl: 16, fcntl: 72, flock: 73, fallocate: 285 },
-  arm64: { ioctl: 29, fcntl: 25, flock: 32, fallocate: 47 },
+  x64: {
+    close: 3,
+    mmap: 9,
+    munmap: 11,
+    ioctl: 16,
+    madvise: 28,
+    socket: 41,
+    recvfrom: 45,
+    shutdown: 48,
+    bind: 49,
+    listen: 50,
+    getsockname: 51,
+    socketpair: 53,
+    setsockopt: 54,
+    fcntl: 72,
+    flock: 73,
+    fallocate: 285,
+    eventfd2: 290,
+    io_uring_setup: 425,
+    io_uring_enter: 426,
+    io_uring_register: 427,
+  },
+  arm64: {
+    close: 57,
+    mmap: 222,
+    munmap: 215,
+    ioctl: 29,
+    madvise: 233,
+    socket: 198,
+    recvfrom: 207,
+    shutdown: 210,
+    bind: 200,
+    listen: 201,
+    getsockname: 204,
+    socketpair: 199,
+    setsockopt: 208,
+    fcntl: 25,
+    flock: 32,
+    fallocate: 47,
+    eventfd2: 19,
+    io_uring_setup: 425,
+    io_uring_enter: 426,
+    io_uring_register: 427,
+  },
 } as const;
+
+export type SyscallNumbers = (typeof syscallNumbers)[keyof typeof syscallNumbers];
 
 /** Requests of ioctl(2) for block devices (linux/fs.h); the same on both architectures. */
 export const Ioctl = {
@@ -37,3 +81,57 @@ export type OfdLockType = (typeof OfdLockType)[keyof typeof OfdLockType];
 
 /** Commands of fcntl(2). */
 export const FcntlCommand = { OFD_SETLK: 37 } as const;
+
+/** mmap(2), with the values that the two architectures share. */
+export const Mmap = { PROT_READ: 1, PROT_WRITE: 2, MAP_SHARED: 1, MAP_POPULATE: 0x8000 } as const;
+
+/** Advice of madvise(2). */
+export const MemoryAdvice = { HUGEPAGE: 14, NO_HUGEPAGE: 15 } as const;
+
+/** Flags of eventfd(2). */
+export const EventFdFlag = { NON_BLOCKING: 0o4000, CLOSE_ON_EXEC: 0o2000000 } as const;
+
+/** Address families of socket(2). */
+export const SocketFamily = { UNIX: 1, INET: 2, INET6: 10 } as const;
+export type SocketFamily = (typeof SocketFamily)[keyof typeof SocketFamily];
+
+/** Sides of shutdown(2). */
+export const ShutdownHow = { READ: 0, WRITE: 1, BOTH: 2 } as const;
+
+/** Options of socket(7), tcp(7) and ipv6(7): level and name. */
+export const SocketOption = {
+  REUSE_ADDRESS: { level: 1, name: 2 },
+  SEND_BUFFER: { level: 1, name: 7 },
+  KEEP_ALIVE: { level: 1, name: 9 },
+  /** Beyond the system's limit; needs CAP_NET_ADMIN. */
+  SEND_BUFFER_FORCE: { level: 1, name: 32 },
+  TCP_NO_DELAY: { level: 6, name: 1 },
+  TCP_KEEP_IDLE: { level: 6, name: 4 },
+  IPV6_ONLY: { level: 41, name: 26 },
+} as const;
+
+/** Flags of send(2) and recv(2). */
+export const MessageFlag = { DONT_WAIT: 0x40, WAIT_ALL: 0x100, NO_SIGNAL: 0x4000 } as const;
+
+/** Operations of io_uring_enter(2), "Submission queue entry", that are used here. */
+export const RingOp = {
+  FSYNC: 3,
+  POLL_ADD: 6,
+  SENDMSG: 9,
+  TIMEOUT: 11,
+  ACCEPT: 13,
+  ASYNC_CANCEL: 14,
+  FALLOCATE: 17,
+  READ: 22,
+  WRITE: 23,
+  SEND: 26,
+  RECV: 27,
+  /** Only for {@link Ring.discard}. */
+  URING_CMD: 46,
+} as const;
+export type RingOp = (typeof RingOp)[keyof typeof RingOp];
+
+/** fsync flags of {@link RingOp.FSYNC}: as fdatasync(2). */
+export const ringFsyncDataSync = 1;
+/** Events of {@link RingOp.POLL_ADD}. */
+export const pollIn = 1;

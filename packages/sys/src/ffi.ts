@@ -11,6 +11,8 @@ export interface Ffi {
   syscallAsync(number: number, args: readonly number[], done: (result: number) => void): void;
   /** Where the memory begins. Valid for as long as the view is alive and its buffer not detached. */
   addressOf(view: ArrayBufferView | ArrayBuffer): number;
+  /** The memory at an address. Nobody may touch it once it has been unmapped. */
+  viewOf(addr: number, lengthBytes: number): ArrayBuffer;
 }
 
 /** The part of koffi 3 that is used. */
@@ -18,6 +20,7 @@ interface Koffi {
   load(path: null): { func(name: string, result: string, args: string[]): KoffiFunction };
   errno(): number;
   address(value: unknown): bigint;
+  view(pointer: bigint, lengthBytes: number): ArrayBuffer;
 }
 interface KoffiFunction {
   (...args: number[]): number;
@@ -42,5 +45,6 @@ export function loadFfi(): Ffi {
       });
     },
     addressOf: (view) => Number(koffi.address(view)),
+    viewOf: (addr, lengthBytes) => koffi.view(BigInt(addr), lengthBytes),
   };
 }

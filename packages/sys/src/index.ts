@@ -1,4 +1,22 @@
-export { FallocateMode, FlockOperation, Ioctl, OfdLockType } from './constants.js';
+export {
+  EventFdFlag,
+  FallocateMode,
+  FlockOperation,
+  Ioctl,
+  MemoryAdvice,
+  MessageFlag,
+  OfdLockType,
+  RingOp,
+  ShutdownHow,
+  SocketFamily,
+  SocketOption,
+  pollIn,
+  ringFsyncDataSync,
+} from './constants.js';
 export { loadSys, whyNoSys } from './load.js';
+export { Ring, openRing } from './ring.js';
+export type { RingFlush, RingOptions, RingOwner } from './ring.js';
+export { Sockets, readSocketAddress, socketAddressBytes } from './sockets.js';
+export type { SocketAddress } from './sockets.js';
 export { Sys } from './sys.js';
 export type { SysDone } from './sys.js';

@@ -1,8 +1,16 @@
 import { syscallNumbers } from './constants.js';
+import type { SyscallNumbers } from './constants.js';
 import { loadFfi } from './ffi.js';
+import type { Ffi } from './ffi.js';
 import { Sys } from './sys.js';
 
-let loaded: { sys: Sys | null; reason: string } | null = null;
+interface Loaded {
+  sys: Sys | null;
+  reason: string;
+  calls: { ffi: Ffi; numbers: SyscallNumbers } | null;
+}
+
+let loaded: Loaded | null = null;
 
 /** The system calls, or null where they cannot be had; {@link whyNoSys} then says why. The same object every time. */
 export function loadSys(): Sys | null {
@@ -16,15 +24,26 @@ export function whyNoSys(): string {
   return loaded.reason;
 }
 
-function tryToLoad(): { sys: Sys | null; reason: string } {
-  if (process.platform !== 'linux') return { sys: null, reason: `there are no Linux system calls on ${process.platform}` };
-  if (process.env.RAIDKIT_NO_FFI === '1') return { sys: null, reason: 'RAIDKIT_NO_FFI is set' };
+/** For the other files of this package: what {@link loadSys} is made of. */
+export function loadCalls(): Loaded['calls'] {
+  loaded ??= tryToLoad();
+  return loaded.calls;
+}
+
+function without(reason: string): Loaded {
+  return { sys: null, reason, calls: null };
+}
+
+function tryToLoad(): Loaded {
+  if (process.platform !== 'linux') return without(`there are no Linux system calls on ${process.platform}`);
+  if (process.env.RAIDKIT_NO_FFI === '1') return without('RAIDKIT_NO_FFI is set');
   const arch = Object.keys(syscallNumbers).find((known): known is keyof typeof syscallNumbers => known === process.arch);
-  if (arch === undefined) return { sys: null, reason: `the system call numbers of ${process.arch} are not known` };
+  if (arch === undefined) return without(`the system call numbers of ${process.arch} are not known`);
   try {
-    return { sys: new Sys(loadFfi(), arch), reason: '' };
+    const ffi = loadFfi();
+    return { sys: new Sys(ffi, arch), reason: '', calls: { ffi, numbers: syscallNumbers[arch] } };
   } catch (error) {
     const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    return { sys: null, reason: `koffi cannot be loaded: ${message}` };
+    return without(`koffi cannot be loaded: ${message}`);
   }
 }

@@ -1,6 +1,7 @@
 import { FcntlCommand, Ioctl, syscallNumbers } from './constants.js';
 import type { OfdLockType } from './constants.js';
 import type { Ffi } from './ffi.js';
+import { Sockets } from './sockets.js';
 
 /** What a call that may take long gives when it is done: 0 or more, or a negative errno. */
 export type SysDone = (result: number) => void;
@@ -13,6 +14,8 @@ export type SysDone = (result: number) => void;
  * machine has processors) and may only be used on the main thread.
  */
 export class Sys {
+  /** The calls for sockets. */
+  readonly sockets: Sockets;
   readonly #ffi: Ffi;
   readonly #numbers: (typeof syscallNumbers)[keyof typeof syscallNumbers];
   // Arguments in memory; an ArrayBuffer of its own never moves.
@@ -24,11 +27,27 @@ export class Sys {
     this.#ffi = ffi;
     this.#numbers = syscallNumbers[arch];
     this.#wordsAddr = ffi.addressOf(this.#words);
+    this.sockets = new Sockets(ffi, this.#numbers);
   }
 
   /** The address of the view's first byte; valid while the view is alive and its buffer not detached. */
   addressOf(view: ArrayBufferView | ArrayBuffer): number {
     return this.#ffi.addressOf(view);
+  }
+
+  /** madvise(2). `addr` must be that of a page. */
+  madvise(addr: number, lengthBytes: number, advice: number): number {
+    return this.#ffi.syscall(this.#numbers.madvise, addr, lengthBytes, advice);
+  }
+
+  /** eventfd(2), with `EventFdFlag`s: a file descriptor. */
+  eventfd(initialCount: number, flags: number): number {
+    return this.#ffi.syscall(this.#numbers.eventfd2, initialCount, flags);
+  }
+
+  /** close(2), for descriptors that did not come from Node. */
+  close(fd: number): number {
+    return this.#ffi.syscall(this.#numbers.close, fd);
   }
 
   /** ioctl(2) with a number, or an address, as its argument. */

@@ -22,7 +22,7 @@ interface Piece {
 /** A device's bytes. Pages that hold one byte over and over take no memory. */
 export class Media {
   readonly #pages: (Uint8Array | null)[];
-  readonly #fills: Uint8Array;
+  #fills: Uint8Array;
 
   constructor(lengthBytes: number, fill: number) {
     const count = Math.ceil(lengthBytes / pageBytes);
@@ -40,6 +40,16 @@ export class Media {
   restore(from: Media): void {
     from.#pages.forEach((page, index) => (this.#pages[index] = page === null ? null : page.slice()));
     this.#fills.set(from.#fills);
+  }
+
+  /** Makes room up to this length; what is new reads as zeros. */
+  grow(lengthBytes: number): void {
+    const count = Math.ceil(lengthBytes / pageBytes);
+    while (this.#pages.length < count) this.#pages.push(null);
+    if (count <= this.#fills.length) return;
+    const fills = new Uint8Array(count);
+    fills.set(this.#fills);
+    this.#fills = fills;
   }
 
   read(target: Uint8Array, targetAt: number, at: number, lengthBytes: number): void {

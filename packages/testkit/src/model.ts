@@ -130,6 +130,11 @@ export class VolumeModel {
     }
   }
 
+  /** No flush from now on says anything of what has been written so far. */
+  doubt(): void {
+    for (const sector of this.#unsettled) for (const { write } of this.#list(sector)) write.isAcked = false;
+  }
+
   /** The process died; devices keep what they were given. What was in flight has happened or not. */
   killed(): void {
     for (const write of [...this.#inFlight]) this.failed(write);
@@ -145,6 +150,8 @@ export class VolumeModel {
         if (candidate.isGone) continue;
         candidate.deadAt = Infinity;
         candidate.isStable = true;
+        // Which of them it is was settled by the power cut: a later flush says nothing about it.
+        candidate.write.isAcked = false;
       }
       this.#tidy(sector, list);
     }
@@ -152,9 +159,9 @@ export class VolumeModel {
 
   /**
    * A read that started at the moment `startedAt` has returned `words`. Gives the first sector that holds what it must not;
-   * null if all is well. What was seen with no write in flight is what the sector holds from now on.
+   * null if all is well. If `holds`, what was seen with no write in flight is what the sector holds from now on.
    */
-  check(firstSector: number, numSectors: number, words: Int32Array, firstWord: number, startedAt: number): Violation | null {
+  check(firstSector: number, numSectors: number, words: Int32Array, firstWord: number, startedAt: number, holds = true): Violation | null {
     for (let i = 0; i < numSectors; i++) {
       const sector = firstSector + i;
       const tag = readTag(words, firstWord + (i * sectorBytes) / 4, sector);
@@ -168,7 +175,7 @@ export class VolumeModel {
         const allowed = list.filter(({ deadAt }) => deadAt > startedAt).map(({ write }) => write.tag);
         return { sector, found: tag, allowed };
       }
-      if (list.length > 1) this.#collapse(sector, list, tag, startedAt);
+      if (holds && list.length > 1) this.#collapse(sector, list, tag, startedAt);
     }
     return null;
   }

@@ -172,7 +172,20 @@ function drawTrouble(random: Random, shape: SimShape, module: RaidModule, totalM
       absent: random.chance(0.2) ? disk() : -1,
     });
   }
+  if (isRedundant && random.chance(0.2)) items.push(...drawBrokenRebuild(random, disk(), at()));
   return items;
+}
+
+/** A member is taken out and put back, and the power fails at about the time of its rebuild. */
+function drawBrokenRebuild(random: Random, disk: number, at: number): PlanItem[] {
+  const addAt = at + 5 + random.exponential(10);
+  const cutAt = addAt + random.exponential(40);
+  const mode = random.int(0, 3) as CutMode;
+  return [
+    { kind: 'remove', at, disk },
+    { kind: 'add', at: addAt, disk },
+    { kind: 'restart', at: cutAt, how: 'power', mode, downMs: 10, absent: -1 },
+  ];
 }
 
 function weighted<T>(random: Random, weights: readonly (readonly [T, number])[]): T {

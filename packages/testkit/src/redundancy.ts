@@ -1,3 +1,4 @@
+import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import type { SimDisk } from './sim-disk.js';
 import { sectorBytes } from './sector.js';
@@ -18,6 +19,9 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[], tou
   const sum = new Uint8Array(length);
   const one = new Uint8Array(length);
   for (const index of stripes) {
+    // What was never written holds anything, and is never read.
+    const start = index * stripe.memberBlocks;
+    if (array.regions?.isAll(RegionState.Unwritten, start, stripe.memberBlocks) === true) continue;
     sum.fill(0);
     let count = 0;
     for (const { slot, disk } of members) {

@@ -89,7 +89,7 @@ export class SimDisk {
   readonly name: string;
   readonly uuid: string;
   readonly blockSize: number;
-  readonly numBlocks: number;
+  numBlocks: number;
   readonly media: Media;
   readonly faults = new DiskFaults();
   /** Sectors that cannot be read until they are written. */
@@ -99,6 +99,8 @@ export class SimDisk {
   onSubmit: ((io: BdevIo) => void) | null = null;
   /** When it last answered an error. */
   lastErrorAt = -1;
+  /** When a write or flush last failed: whoever was told must not count on the disk any more. */
+  lastWriteErrorAt = -1;
   /** I/O submitted so far. */
   submitted = 0;
   readonly #options: SimDiskOptions;
@@ -123,6 +125,12 @@ export class SimDisk {
   plugIn(memory: BufferMemory, life: Life): Bdev {
     const driver = new SimDiskDriver(this, memory, life, this.#options.hasForceUnitAccess);
     return new Bdev({ name: this.name, uuid: this.uuid, blockSize: this.blockSize, numBlocks: this.numBlocks, driver });
+  }
+
+  /** The device is larger now; the bdev has to be told, too. */
+  grow(numBlocks: number): void {
+    this.media.grow(numBlocks * this.blockSize);
+    this.numBlocks = numBlocks;
   }
 
   get inFlight(): number {
@@ -208,7 +216,10 @@ export class SimDisk {
     const status = this.#fault(io);
     this.#world.mix(io.type * 16 + status);
     this.#world.mix(io.offsetBlocks);
-    if (status !== Status.Ok) this.lastErrorAt = this.#world.now;
+    if (status !== Status.Ok) {
+      this.lastErrorAt = this.#world.now;
+      if (io.type !== IoType.Read) this.lastWriteErrorAt = this.#world.now;
+    }
     if (io.type === IoType.Read) {
       if (status === Status.Ok) driver.fill(io);
       else driver.spoil(io);
@@ -281,8 +292,13 @@ export class SimDisk {
   }
 
   #flushed(upTo: number): void {
-    this.#cached = this.#cached.filter(({ order, isDoomed }) => order > upTo || isDoomed);
-    if (this.#cached.every(({ isStable }) => isStable)) this.#cached = [];
+    // What came after an entry that stays is kept, so that undoing that one does not undo it too.
+    let hasKept = false;
+    this.#cached = this.#cached.filter((entry) => {
+      if (!entry.isDoomed && entry.order <= upTo) entry.isStable = true;
+      hasKept ||= !entry.isStable;
+      return hasKept;
+    });
   }
 }
 

@@ -9,7 +9,7 @@ import { Random } from './random.js';
 import { checkRedundancy } from './redundancy.js';
 import { CutMode, SimDisk } from './sim-disk.js';
 import { SimMemory } from './sim-memory.js';
-import { sectorBytes } from './sector.js';
+import { readTag, sectorBytes } from './sector.js';
 import { Stack } from './stack.js';
 import { VolumeClient, died } from './volume-client.js';
 import { World } from './world.js';
@@ -20,6 +20,8 @@ export interface Capabilities {
   resync: boolean;
   /** A device that does not answer is failed by itself. */
   timeouts: boolean;
+  /** After a crash, what was read once stays, even if the member that it came from is lost before a resync. */
+  settledReads: boolean;
 }
 
 /** What to simulate. */
@@ -27,7 +29,7 @@ export interface SimOptions {
   seed: number;
   module: RaidModule;
   store: SuperblockStore;
-  /** Default: nothing. */
+  /** Default: {@link defaultCapabilities}. */
   capabilities?: Partial<Capabilities>;
   /** Default: drawn from the seed. */
   plan?: SimPlan;
@@ -50,8 +52,12 @@ export interface SimResult {
   coverage: Coverage;
 }
 
+/** What core does today. */
+export const defaultCapabilities: Capabilities = { resync: true, timeouts: false, settledReads: true };
+
 const arrayName = 'sim';
-const memoryBytes = 64 * 1024 * 1024;
+/** What the memory of simulated processes has to hold. */
+export const memoryBytes = 64 * 1024 * 1024;
 /** Virtual time in which everything must come to an end once faults have stopped. */
 const patienceMs = 20 * 60_000;
 const mostSteps = 3_000_000;
@@ -88,11 +94,18 @@ class Simulation {
   #whenUp: (() => void)[] = [];
   /** Members that hold the array's data, and that metadata says so of. */
   readonly #good = new Set<SimDisk>();
+  /** Since when. */
+  readonly #goodSince = new Map<SimDisk, number>();
+  /** Disks of which the members' metadata says that they are out. */
+  readonly #recordedOut = new Set<SimDisk>();
   /** Requests and calls that have not been answered, by what they are. */
   readonly #open = new Set<string>();
   /** Errors may be answered: more is broken than redundancy covers. */
   #isTolerant = false;
   #isStopping = false;
+  /** When the process began, and when the array last came up. */
+  #bootedAt = 0;
+  #onlineAt = 0;
   /** The array was stopped uncleanly, at some time. */
   #wasUnclean = false;
   /** The array refuses to start, and is right. */
@@ -103,7 +116,7 @@ class Simulation {
   constructor(options: SimOptions, plan: SimPlan, memory: SimMemory) {
     this.#module = options.module;
     this.#store = options.store;
-    this.#can = { resync: true, timeouts: false, ...options.capabilities };
+    this.#can = { ...defaultCapabilities, ...options.capabilities };
     this.#plan = plan;
     this.#memory = memory;
     this.#world = new World(plan.seed);
@@ -140,7 +153,7 @@ class Simulation {
     });
     if (end === 'failed') this.#violation ??= describeError(this.#world.failure);
     else if (end !== 'done') this.#violation ??= `G9: nothing happens any more (${end}); waiting: ${[...this.#open].join(', ')}`;
-    if (this.#stack !== null) this.#stack.die();
+    this.#stack?.die();
     for (const volume of this.#volumes) volume.die();
   }
 
@@ -243,6 +256,9 @@ class Simulation {
     this.#coverage.mark(`io error ${statusName(status)}`);
     if (this.#isTolerant || this.#isStopping || volume !== this.#volume) return;
     if (!this.#isRedundant && this.#disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
+    // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
+    const mayNeverFlush = type === IoType.Flush || flags !== 0;
+    if (mayNeverFlush && !this.#isRedundant && this.#disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
     throw new ViolationError(`G8: ${what} was answered ${statusName(status)} with ${this.#good.size} good members of ${this.#plan.shape.numSlots}`);
   }
 
@@ -355,8 +371,10 @@ class Simulation {
       return;
     }
     const old = this.#snapshots.get(disk);
-    if (how === 'cut') disk.loseCache(CutMode.Random);
-    if (how === 'old' && old !== undefined && !this.#good.has(disk)) {
+    // What it loses must be known to be missing: the others' metadata says that it is out.
+    const isOut = this.#recordedOut.has(disk);
+    if (how === 'cut' && isOut) disk.loseCache(CutMode.Random);
+    if (how === 'old' && old !== undefined && isOut) {
       disk.loseCache(CutMode.KeepAll);
       disk.media.restore(old);
       this.#coverage.mark('old image came back');
@@ -365,7 +383,8 @@ class Simulation {
     disk.lastErrorAt = this.#world.now;
     const stack = this.#stack;
     this.#world.trace(`== ${disk.name} is back`);
-    if (stack !== null && stack.bdevOf(disk) === undefined) void this.#call(`plugging ${disk.name} in`, stack.plugIn(disk));
+    if (stack === null) return;
+    if (stack.bdevOf(disk) === undefined) void this.#call(`plugging ${disk.name} in`, stack.plugIn(disk));
   }
 
   #remove(index: number): void {
@@ -384,7 +403,7 @@ class Simulation {
   #add(disk: SimDisk): void {
     const array = this.#array();
     const bdev = this.#stack?.bdevOf(disk);
-    if (this.#stack === null || array?.state !== 'online' || bdev === undefined || bdev.claimedBy !== null) return;
+    if (this.#stack === null || array?.state !== 'online' || bdev?.claimedBy !== null) return;
     if (array.process !== null || array.slots.every(({ descriptor }) => descriptor !== null)) return;
     this.#mark('add');
     this.#world.trace(`== add ${disk.name}`);
@@ -396,6 +415,8 @@ class Simulation {
     if (old === null) return;
     this.#mark(`restart ${how}`);
     this.#refreshGood();
+    // A member that is failing now may be out by the end of a stop.
+    for (const disk of this.#good) if (how === 'stop' && this.#hasTrouble(disk)) this.#good.delete(disk);
     this.#world.trace(`== ${how} (mode ${mode})`);
     if (how === 'stop') await this.#stop();
     const hadProcess = this.#array()?.process ?? null;
@@ -414,9 +435,14 @@ class Simulation {
     else if (how === 'kill') this.#model.killed();
     this.#memory.reset();
     await this.#world.sleep(downMs);
-    if (how !== 'stop') this.#wasUnclean = true;
-    // Without redundancy, a member that fails keeps the array from starting; that is right, and no test.
-    if (!this.#isRedundant) for (const disk of this.#disks) disk.faults.clear();
+    if (how !== 'stop') {
+      this.#wasUnclean = true;
+      // A crash and a member that is not there, or does not work: parity cannot say what the member's data is.
+      const isWhole = this.#good.size === this.#plan.shape.numSlots && ![...this.#good].some((disk) => this.#hasTrouble(disk));
+      if (this.#least > 1 && this.#isRedundant && !isWhole) this.#isTolerant = true;
+    }
+    // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
+    if (!this.#isRedundant || this.#plan.shape.isOverBudget) for (const disk of this.#disks) disk.faults.clear();
     await this.#assemble(absent);
     if (!this.#isRefused && this.#random.chance(0.4)) {
       await this.#readAll('after a restart');
@@ -457,7 +483,8 @@ class Simulation {
     }
     await this.#world.sleep(1);
     array = stack.arrays.get(arrayName);
-    if (array?.state === 'online') return;
+    while (array?.isStarting === true) await this.#world.sleep(1);
+    if (this.#volume !== null) return;
     try {
       await this.#inTime('a degraded start', stack.arrays.startDegraded(arrayName));
       this.#coverage.mark('degraded start');
@@ -495,6 +522,14 @@ class Simulation {
       disk.latent.clear();
     }
     await this.#inTime('devices coming back', Promise.all(this.#disks.map((disk) => this.#returned(disk))));
+    await this.#world.sleep(1000);
+    // What could not be read or started because of an error, an operator has looked at, and started, now.
+    const stack = this.#stack;
+    for (const disk of this.#disks) {
+      const bdev = stack?.bdevOf(disk);
+      if (this.#volume === null && bdev?.claimedBy === null) await this.#call('examining', stack?.arrays.examine(bdev) ?? Promise.resolve());
+    }
+    if (this.#array()?.state === 'configuring') await this.#call('starting', this.#stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
   }
 
   /** Everything must come to rest, with redundancy complete. False if it cannot, and need not. */
@@ -573,6 +608,7 @@ class Simulation {
   // What is known of the array.
 
   #boot(): Stack {
+    this.#bootedAt = this.#world.now;
     const stack = new Stack(this.#world, this.#memory, this.#module, this.#store, (event) => this.#onEvent(event));
     this.#stack = stack;
     return stack;
@@ -583,17 +619,23 @@ class Simulation {
   }
 
   #onEvent(event: RaidEvent): void {
-    this.#world.trace(`-- ${Object.values(event).join(' ')}`);
+    const states = this.#array()?.regions?.states.join('') ?? 'none';
+    this.#world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
     this.#coverage.mark(`event ${event.type}`);
     switch (event.type) {
       case 'arrayOnline':
         this.#onOnline();
         break;
+      case 'memberRemoved':
+      case 'memberFailed': {
+        const disk = this.#disks.find(({ name }) => name === event.member);
+        if (disk !== undefined) this.#recordedOut.add(disk);
+        this.#refreshGood();
+        break;
+      }
       case 'processFinished':
-        if (event.error === null) {
-          const disk = this.#disks.find(({ name }) => name === event.target);
-          if (disk !== undefined && this.#isCurrent(disk)) this.#good.add(disk);
-        }
+        // Its member counts when metadata says so, which is when all that the process leads to is done.
+        void this.#array()?.processEnded.then(() => this.#noteCurrent());
         break;
       default:
         this.#refreshGood();
@@ -602,9 +644,14 @@ class Simulation {
 
   #onOnline(): void {
     const stack = this.#stack;
-    if (stack === null) return;
+    if (stack === null || this.#volume !== null) return;
+    // An array that is started anew knows nothing of flushes that failed: what they covered may be lost whatever it says.
+    if (!this.#isRedundant && this.#disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#onlineAt)) this.#model.doubt();
+    this.#onlineAt = this.#world.now;
     this.#good.clear();
-    for (const disk of this.#disks) if (this.#isCurrent(disk)) this.#good.add(disk);
+    this.#recordedOut.clear();
+    for (const disk of this.#disks) if (!this.#isCurrent(disk)) this.#recordedOut.add(disk);
+    this.#noteCurrent();
     const descriptor = stack.registry.open(arrayName, {
       writable: true,
       onEvent: (event) => {
@@ -613,7 +660,8 @@ class Simulation {
         if (this.#volume === volume) this.#volume = null;
       },
     });
-    const volume = new VolumeClient(this.#world, stack.registry, descriptor, this.#model, ({ sector, found, allowed }, what) => {
+    const volume = new VolumeClient(this.#world, stack.registry, descriptor, this.#model, () => this.#mayHold(), ({ sector, found, allowed }, what) => {
+      this.#traceCopies(sector);
       const rule = found < 0 ? 'G2' : 'G1/G3';
       this.#violation ??= `${rule}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
     });
@@ -622,6 +670,24 @@ class Simulation {
     const waiting = this.#whenUp;
     this.#whenUp = [];
     for (const resolve of waiting) resolve();
+  }
+
+  /** What each member of a mirror holds there, for people. */
+  #traceCopies(sector: number): void {
+    const array = this.#array();
+    if (array?.minOperational !== 1) return;
+    for (const slot of array.slots) {
+      const disk = this.#disks.find(({ name }) => name === slot.name);
+      if (disk === undefined) continue;
+      const bytes = new Uint8Array(sectorBytes);
+      disk.media.read(bytes, 0, slot.dataOffset * disk.blockSize + sector * sectorBytes, sectorBytes);
+      this.#world.trace(`slot ${slot.index} (${disk.name}${slot.isCurrent ? '' : ', not current'}) holds ${readTag(new Int32Array(bytes.buffer), 0, sector)}`);
+    }
+  }
+
+  /** What a read returns is what the sector holds from then on. */
+  #mayHold(): boolean {
+    return this.#can.settledReads || (this.#array()?.regions?.count(RegionState.Suspect) ?? 0) === 0;
   }
 
   /** The volume, when it is there. */
@@ -634,12 +700,24 @@ class Simulation {
     return this.#array()?.slots.some((slot) => slot.name === disk.name && slot.isCurrent) ?? false;
   }
 
+  #noteCurrent(): void {
+    for (const disk of this.#disks) {
+      if (!this.#isCurrent(disk)) continue;
+      if (!this.#good.has(disk)) this.#goodSince.set(disk, this.#world.now);
+      this.#good.add(disk);
+      this.#recordedOut.delete(disk);
+    }
+  }
+
   #refreshGood(): void {
-    if (this.#array()?.state !== 'online') return;
+    const state = this.#array()?.state ?? 'configuring';
+    if (state === 'configuring') return;
     for (const disk of this.#good) if (!this.#isCurrent(disk)) this.#good.delete(disk);
   }
 
+  /** Whether the disk fails, or has failed and the array has not drawn its conclusion yet. */
   #hasTrouble(disk: SimDisk): boolean {
+    if (disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity)) return true;
     return disk.faults.areAny || disk.latent.size > 0 || !disk.isPresent || (this.#can.timeouts && disk.faults.stuckUntil > this.#world.now);
   }
 
@@ -687,16 +765,14 @@ class Simulation {
 
   /** What must come to an end in bounded time. */
   async #inTime<T>(what: string, promise: Promise<T>): Promise<T> {
-    let isLate = false;
     const timer = this.#world.after(patienceMs, () => {
-      isLate = true;
       const array = this.#array();
       this.#violation ??= `G9: ${what} takes more than ${patienceMs / 1000} s; waiting: ${[...this.#open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
     });
     try {
       return await promise;
     } finally {
-      if (!isLate) this.#world.cancel(timer);
+      this.#world.cancel(timer);
     }
   }
 

@@ -1,7 +1,7 @@
 import type { RaidModule, SuperblockStore } from '@raidkit/core';
 import { Coverage } from './coverage.js';
 import { SimMemory } from './sim-memory.js';
-import { simulate } from './simulation.js';
+import { memoryBytes, simulate } from './simulation.js';
 import type { Capabilities, SimResult } from './simulation.js';
 
 /** Seeds to go through. */
@@ -27,7 +27,7 @@ export interface SweepResult {
 /** Simulates a range of seeds, one after another, in one memory. */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
   const { module, store, from, count, capabilities = {}, bail = false } = options;
-  const memory = new SimMemory({ bytes: 64 * 1024 * 1024 });
+  const memory = new SimMemory({ bytes: memoryBytes });
   const coverage = new Coverage();
   const failures: SimResult[] = [];
   let steps = 0;

@@ -9,11 +9,6 @@ export type Outcome = Status;
 /** The process died before the request was answered. */
 export const died = -1;
 
-interface Pending {
-  resolve: (outcome: Outcome) => void;
-  isRead: boolean;
-}
-
 /**
  * A user of a volume: sends requests, writes what says where it belongs, and checks whatever it reads against the model.
  */
@@ -23,8 +18,9 @@ export class VolumeClient {
   readonly #registry: BdevRegistry;
   readonly #model: VolumeModel;
   readonly #words: Int32Array;
+  readonly #mayHold: () => boolean;
   readonly #onViolation: (violation: Violation, what: string) => void;
-  readonly #pending = new Set<Pending>();
+  readonly #pending = new Set<(outcome: Outcome) => void>();
   #isClosing = false;
 
   constructor(
@@ -32,6 +28,7 @@ export class VolumeClient {
     registry: BdevRegistry,
     descriptor: BdevDescriptor,
     model: VolumeModel,
+    mayHold: () => boolean,
     onViolation: (violation: Violation, what: string) => void,
   ) {
     this.#world = world;
@@ -39,6 +36,7 @@ export class VolumeClient {
     this.descriptor = descriptor;
     this.#model = model;
     this.#words = new Int32Array(registry.runtime.memory.buffer);
+    this.#mayHold = mayHold;
     this.#onViolation = onViolation;
   }
 
@@ -85,7 +83,7 @@ export class VolumeClient {
     if (status === died) return died;
     this.#world.trace(`${what} -> ${status}`);
     if (type === IoType.Read) {
-      const violation = status === Status.Ok ? this.#model.check(first, count, this.#words, addr / 4, startedAt) : null;
+      const violation = status === Status.Ok ? this.#model.check(first, count, this.#words, addr / 4, startedAt, this.#mayHold()) : null;
       this.#model.readEnded();
       if (violation !== null) this.#onViolation(violation, what);
     } else if (write !== null) {
@@ -106,14 +104,13 @@ export class VolumeClient {
 
   /** The process is dead: nothing will be answered any more. */
   die(): void {
-    for (const { resolve } of this.#pending) resolve(died);
+    for (const resolve of this.#pending) resolve(died);
     this.#pending.clear();
   }
 
   #send(type: IoType, offsetBlocks: number, numBlocks: number, addr: number, flags: number): Promise<Outcome> {
     return new Promise((resolve) => {
-      const pending: Pending = { resolve, isRead: type === IoType.Read };
-      this.#pending.add(pending);
+      this.#pending.add(resolve);
       const io = this.#registry.ios.get();
       io.type = type;
       io.flags = flags;
@@ -124,7 +121,7 @@ export class VolumeClient {
         onIoDone: (done: BdevIo) => {
           const { status } = done;
           this.#registry.ios.put(done);
-          this.#pending.delete(pending);
+          this.#pending.delete(resolve);
           if (this.#isClosing && this.#pending.size === 0) this.descriptor.close();
           resolve(status);
         },

@@ -29,8 +29,10 @@ interface SimEvent {
 
 /** Events that one turn of the real event loop handles at most, each with its promise continuations. */
 const batchSize = 64;
+/** What a turn of the event loop takes in virtual time: code that waits for something turn by turn gets there, too. */
+const turnMs = 0.001;
 /** Lines that the trace keeps. */
-const traceLines = 100000;
+const traceLines = 2000;
 
 /**
  * Virtual time, and everything that happens in it. Code under test is ordinary asynchronous code: after each event all
@@ -135,7 +137,7 @@ export class World {
       wallClock: () => 1_700_000_000_000 + this.#now,
       setTimer: (fn, ms): TimerHandle => this.after(ms, fn, life),
       clearTimer: (timer) => this.cancel(timer),
-      soon: (fn) => void this.after(0, fn, life),
+      soon: (fn) => void this.after(turnMs, fn, life),
       randomBytes: (count) => this.random.bytes(count),
       log: this.#logger(),
       memory,
@@ -175,15 +177,15 @@ export class World {
 
   #push(event: SimEvent): void {
     const heap = this.#heap;
-    let at = heap.length;
+    let place = heap.length;
     heap.push(event);
-    while (at > 0) {
-      const above = (at - 1) >> 1;
-      const other = heap[above] as SimEvent;
+    while (place > 0) {
+      const above = (place - 1) >> 1;
+      const other = at(heap, above);
       if (isBefore(other, event)) break;
-      heap[at] = other;
+      heap[place] = other;
       heap[above] = event;
-      at = above;
+      place = above;
     }
   }
 
@@ -193,23 +195,29 @@ export class World {
     const last = heap.pop();
     if (first === undefined || last === undefined) return null;
     if (heap.length === 0) return first;
-    let at = 0;
+    let place = 0;
     for (;;) {
-      let below = 2 * at + 1;
+      let below = 2 * place + 1;
       if (below >= heap.length) break;
-      if (below + 1 < heap.length && isBefore(heap[below + 1] as SimEvent, heap[below] as SimEvent)) below++;
-      const other = heap[below] as SimEvent;
+      if (below + 1 < heap.length && isBefore(at(heap, below + 1), at(heap, below))) below++;
+      const other = at(heap, below);
       if (isBefore(last, other)) break;
-      heap[at] = other;
-      at = below;
+      heap[place] = other;
+      place = below;
     }
-    heap[at] = last;
+    heap[place] = last;
     return first;
   }
 }
 
 function nothing(): void {
   // Does nothing.
+}
+
+function at(heap: readonly SimEvent[], index: number): SimEvent {
+  const event = heap[index];
+  if (event === undefined) throw new RangeError('past the end of the heap');
+  return event;
 }
 
 function isBefore(a: SimEvent, b: SimEvent): boolean {

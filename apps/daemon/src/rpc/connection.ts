@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
 import { z } from 'zod';
-import type { Dispatcher } from './dispatcher.js';
+import type { Caller } from './dispatcher.js';
 import { RpcCode, RpcError } from './errors.js';
 import { JsonStream } from './json-stream.js';
 import type { StreamItem } from './json-stream.js';
@@ -23,7 +23,7 @@ const requestSchema = z.strictObject({
 });
 
 /** Serves one client until either side closes. Answers come as calls end, each with its id, one line each. */
-export function serveConnection(socket: Socket, dispatcher: Dispatcher, log: Logger): void {
+export function serveConnection(socket: Socket, caller: Caller, log: Logger): void {
   const stream = new JsonStream(maxRequestBytes);
   let inFlight = 0;
   /** The client sent what is not JSON: it gets the answers to what it sent before, and no more. */
@@ -52,7 +52,7 @@ export function serveConnection(socket: Socket, dispatcher: Dispatcher, log: Log
     }
     const { method, params, id = null } = request.data;
     try {
-      const result = await dispatcher.call(method, params, item.duplicateKey !== null);
+      const result = await caller.call(method, params, item.duplicateKey !== null);
       // A notification that succeeded is not answered.
       if (id !== null) send({ jsonrpc: '2.0', id, result });
     } catch (error) {

@@ -32,8 +32,14 @@ export const parseFailed = { code: RpcCode.Parse, message: decodeFailed } as con
 /** What some do. */
 export const internalFailed = { code: RpcCode.Internal, message: decodeFailed } as const;
 
+/** Where calls go: a dispatcher, or the way to one in another thread. */
+export interface Caller {
+  /** Runs a call. Rejects with an `RpcError` only. `hasDuplicateKey`: the parameters named something twice. */
+  call(name: string, params: unknown, hasDuplicateKey?: boolean): Promise<unknown>;
+}
+
 /** The methods, and the way of a call through them. */
-export class Dispatcher {
+export class Dispatcher implements Caller {
   readonly #methods = new Map<string, RpcMethod>();
   readonly #aliases = new Set<string>();
   readonly #log: Logger;
@@ -61,7 +67,6 @@ export class Dispatcher {
       .map(([name]) => name);
   }
 
-  /** Runs a call. Rejects with an `RpcError` only. `hasDuplicateKey`: the parameters named something twice. */
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
     const entry = this.#methods.get(name);
     if (entry === undefined) throw new RpcError(RpcCode.MethodNotFound, 'Method not found');

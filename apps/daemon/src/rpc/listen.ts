@@ -3,7 +3,7 @@ import { connect, createServer } from 'node:net';
 import type { ListenOptions, Server, Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
 import { serveConnection } from './connection.js';
-import type { Dispatcher } from './dispatcher.js';
+import type { Caller } from './dispatcher.js';
 
 /** Clients at a time; SPDK's limit too. */
 const maxClients = 64;
@@ -19,10 +19,10 @@ export interface RpcListener {
 export type RpcAddress = { path: string } | { host: string; port: number };
 
 /**
- * Serves the dispatcher's methods. A Unix socket is for its owner alone (mode 0600). A socket that a dead daemon left is
+ * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600). A socket that a dead daemon left is
  * replaced; one that answers is not: EADDRINUSE.
  */
-export async function listenRpc(address: RpcAddress, dispatcher: Dispatcher, log: Logger): Promise<RpcListener> {
+export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger): Promise<RpcListener> {
   if ('path' in address) await removeStaleSocket(address.path);
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -33,7 +33,7 @@ export async function listenRpc(address: RpcAddress, dispatcher: Dispatcher, log
     }
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    serveConnection(socket, dispatcher, log);
+    serveConnection(socket, caller, log);
   });
   const where: ListenOptions = { ...address, backlog: 512 };
   const umask = process.umask(0o177);

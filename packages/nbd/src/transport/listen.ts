@@ -17,10 +17,10 @@ export interface Listening {
 }
 
 /** Connections that wait to be accepted. libnbd takes a full queue for an error. */
-const backlog = 511;
+export const backlog = 511;
 /** Longest path of a Unix socket on Linux, without the NUL (unix(7)). */
 const maxPathBytes = 107;
-const keepAliveMs = 60_000;
+export const keepAliveMs = 60_000;
 
 /** Listens. Rejects with an `NbdError` that says what is wrong with the address. */
 export async function listen(address: NbdAddress, onSocket: (socket: Socket) => void, onError: (error: Error) => void): Promise<Listening> {
@@ -40,7 +40,8 @@ export async function listen(address: NbdAddress, onSocket: (socket: Socket) => 
   };
 }
 
-function addressText(address: NbdAddress): string {
+/** For messages. */
+export function addressText(address: NbdAddress): string {
   return 'unix' in address ? address.unix : `${address.host} port ${address.port}`;
 }
 
@@ -81,7 +82,7 @@ function listenPrivately(server: Server, path: string): void {
 }
 
 /** Removes the socket that a dead server left behind; throws if somebody answers on it or it is something else. */
-async function freeUnixPath(path: string): Promise<void> {
+export async function freeUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > maxPathBytes || path === '') {
     throw new NbdError('ERR_NBD_ADDRESS', 36, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
   }

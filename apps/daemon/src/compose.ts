@@ -1,0 +1,134 @@
+import { BdevRegistry } from '@raidkit/bdev';
+import type { Runtime } from '@raidkit/bdev';
+import { RaidArrays } from '@raidkit/core';
+import type { NbdServer } from '@raidkit/nbd';
+import { spdkSuperblockStore } from '@raidkit/superblock';
+import type { Logger } from 'pino';
+import { readConfig, replayConfig } from './config.js';
+import type { Config } from './config.js';
+import { Exports } from './exports.js';
+import type { NbdAddress } from './exports.js';
+import { loadLevels } from './level-modules.js';
+import { aioMethods } from './methods/aio.js';
+import { bdevMethods } from './methods/bdev.js';
+import { frameworkMethods } from './methods/framework.js';
+import { logMethods } from './methods/log.js';
+import { mallocMethods } from './methods/malloc.js';
+import { nbdMethods } from './methods/nbd.js';
+import { raidMethods } from './methods/raid.js';
+import { raidkitMethods } from './methods/raidkit.js';
+import { stackedMethods } from './methods/stacked.js';
+import type { Plane } from './plane.js';
+import { Dispatcher } from './rpc/dispatcher.js';
+import { RpcCode, RpcError } from './rpc/errors.js';
+
+/** What a plane is made from: everything of the daemon but its control sockets. */
+export interface PlaneOptions {
+  nbd: readonly NbdAddress[];
+  /** A configuration file in SPDK's form, replayed at start. */
+  configPath?: string;
+  /** Stay in the startup state until `framework_start_init` is called. Default false. */
+  waitForRpc?: boolean;
+  /** Export every volume that comes online under its name. Default true. */
+  autoExport?: boolean;
+  /** Packages of RAID levels. */
+  levels: readonly string[];
+  /** Where packages are looked for that the daemon does not bring along. */
+  folder: string;
+  /** Conditions under which levels' exports are looked up, besides `node` and `import`. */
+  conditions?: readonly string[];
+}
+
+/** The thread that a plane lives in. */
+export interface PlaneThread {
+  runtime: Runtime;
+  log: Logger;
+  /** Makes the NBD server. Default: one over Node's sockets. */
+  newServer?: (registry: BdevRegistry) => NbdServer;
+}
+
+/** A plane that can be called, and has made no devices yet. */
+export interface ComposedPlane {
+  readonly plane: Plane;
+  /** Resolves when a client asked for a stop. */
+  readonly stopRequested: Promise<void>;
+  /** Replays the configuration and, unless that is to wait for a call, ends the startup state. */
+  begin(): Promise<void>;
+  /** Drains and ends NBD connections, flushes and closes arrays and devices. */
+  stop(): Promise<void>;
+}
+
+/** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
+export async function composePlane(options: PlaneOptions, thread: PlaneThread): Promise<ComposedPlane> {
+  const { log, runtime, newServer } = thread;
+  const config: Config = options.configPath === undefined ? { subsystems: [] } : readConfig(options.configPath);
+  const modules = await loadLevels(options.levels, options.folder, options.conditions);
+  const registry = new BdevRegistry(runtime);
+  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore });
+  const dispatcher = new Dispatcher(log);
+  const exports = new Exports(registry, log, newServer?.(registry));
+  const init = deferred();
+  const stopRequested = deferred();
+  const replay = (): Promise<void> =>
+    replayConfig(config, dispatcher, (what) => log.info({ call: what }, 'a call of the configuration is not for this daemon'));
+
+  const plane: Plane = {
+    registry,
+    arrays,
+    modules,
+    exports,
+    dispatcher,
+    log,
+    async startInit() {
+      if (dispatcher.state === 'runtime') throw new RpcError(RpcCode.InvalidState, 'the framework is initialized already');
+      dispatcher.state = 'runtime';
+      await replay();
+      init.resolve();
+    },
+    waitInit: () => init.promise,
+    requestStop: stopRequested.resolve,
+  };
+  dispatcher.register([
+    ...frameworkMethods(plane),
+    ...logMethods(log),
+    ...bdevMethods(plane),
+    ...raidMethods(plane),
+    ...mallocMethods(plane),
+    ...aioMethods(plane),
+    ...stackedMethods(plane),
+    ...nbdMethods(plane),
+    ...raidkitMethods(plane),
+  ]);
+  if (options.autoExport !== false) exports.exportVolumes();
+
+  const stop = async (): Promise<void> => {
+    await exports.close();
+    await arrays.stop();
+    for (const bdev of registry.list().reverse()) {
+      if (bdev.state === 'registered') await registry.unregister(bdev);
+    }
+  };
+  try {
+    for (const address of options.nbd) await exports.listen(address);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    plane,
+    stopRequested: stopRequested.promise,
+    async begin() {
+      await replay();
+      if (options.waitForRpc !== true) await plane.startInit();
+    },
+    stop,
+  };
+}
+
+function deferred(): { promise: Promise<void>; resolve: () => void } {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,82 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { run, spawnDaemon } from './support/process.js';
+import type { DaemonProcess } from './support/process.js';
+
+let folder: string;
+let daemon: DaemonProcess | null = null;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'raidkitd-engine-'));
+});
+
+afterEach(async () => {
+  if (daemon !== null) {
+    daemon.client.close();
+    daemon.child.kill('SIGKILL');
+    await daemon.exited;
+    daemon = null;
+  }
+  rmSync(folder, { recursive: true });
+});
+
+async function start(...args: string[]): Promise<DaemonProcess> {
+  const rpc = join(folder, 'rpc.sock');
+  return (daemon = await spawnDaemon(rpc, ['-r', rpc, '--nbd', `unix:${join(folder, 'nbd.sock')}`, '--memory', '64', ...args]));
+}
+
+const bin = new URL('../bin/raidkitd.js', import.meta.url).pathname;
+
+describe('the engine', () => {
+  it.each(['uring', 'portable'])('%s: calls, their errors and a stop go as they should', async (engine) => {
+    const { client, child, exited, stderr } = await start('--engine', engine);
+    expect(stderr).toContain(`"engine":"${engine}"`);
+    expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({ result: 'm' });
+    expect((await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).error?.code).toBe(-17);
+    expect((await client.ask('no_such_method')).error).toEqual({ code: -32601, message: 'Method not found' });
+    expect((await client.ask('bdev_get_bdevs', { name: 'nobody' })).error?.code).toBe(-19);
+    expect(await client.call('framework_wait_init')).toBe(true);
+    child.kill('SIGTERM');
+    expect(await exited).toBe(0);
+  });
+
+  it.each(['uring', 'portable'])('%s: a client can ask for the stop', async (engine) => {
+    const { client, exited } = await start('--engine', engine);
+    expect(await client.call('spdk_kill_instance', { sig_name: 'SIGTERM' })).toBe(true);
+    expect(await exited).toBe(0);
+  });
+
+  it('uring: hundreds of calls at the same moment are all answered, each with its own answer', async () => {
+    const { client } = await start('--engine', 'uring');
+    const names = Array.from({ length: 200 }, (_, i) => `m${i}`);
+    await Promise.all(names.map((name) => client.call('bdev_null_create', { name, num_blocks: 64, block_size: 512 })));
+    const found = await Promise.all(names.map((name) => client.call('bdev_get_bdevs', { name })));
+    expect(found.map((list) => (list as { name: string }[])[0]?.name)).toEqual(names);
+  });
+
+  it.each(['uring', 'portable'])('%s: what cannot start says so and ends', async (engine) => {
+    writeFileSync(join(folder, 'file'), '');
+    const bad = ['--nbd', `unix:${join(folder, 'file')}`];
+    const nbd = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--engine', engine, '--memory', '64', ...bad]);
+    expect([nbd.code, nbd.stderr.includes('exists and is not a socket')]).toEqual([1, true]);
+    writeFileSync(join(folder, 'c'), JSON.stringify({ subsystems: [{ subsystem: 'bdev', config: [{ method: 'bdev_raid_create', params: {} }] }] }));
+    const config = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--engine', engine, '--memory', '64', '-c', join(folder, 'c')]);
+    expect([config.code, config.stderr.includes('bdev_raid_create')]).toEqual([1, true]);
+  });
+
+  it('auto: without io_uring the portable one serves, and one line says why', async () => {
+    process.env.RAIDKIT_NO_FFI = '1';
+    try {
+      const { client, stderr } = await start('--engine', 'auto');
+      expect(stderr.match(/there is no io_uring/g)).toHaveLength(1);
+      expect(stderr).toContain('RAIDKIT_NO_FFI is set');
+      expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({ result: 'm' });
+      const refused = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--engine', 'uring', '--memory', '64']);
+      expect([refused.code, refused.stderr.includes('there is no io_uring')]).toEqual([1, true]);
+    } finally {
+      delete process.env.RAIDKIT_NO_FFI;
+    }
+  });
+});

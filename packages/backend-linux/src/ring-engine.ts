@@ -1,0 +1,78 @@
+import type { Runtime } from '@raidkit/bdev';
+import { FallocateMode, RingOp, loadSys, ringFsyncDataSync, whyNoSys } from '@raidkit/sys';
+import type { Ring, RingOwner } from '@raidkit/sys';
+import type { EngineOp, IoEngine } from './engine.js';
+
+const EOPNOTSUPP = 95;
+const { PUNCH_HOLE, KEEP_SIZE, ZERO_RANGE } = FallocateMode;
+
+/** I/O through a ring of the runtime's thread: no other thread, no copy, no object per operation. */
+export class RingEngine implements IoEngine, RingOwner {
+  readonly name = 'uring';
+  readonly maxInFlightPerDevice = 512;
+  readonly canDeallocate = true;
+  readonly #ring: Ring;
+  readonly #owner: number;
+  readonly #runtime: Runtime;
+  /** Where the runtime's memory lies in the process. */
+  readonly #memoryAddr: number;
+  /** By tag. */
+  readonly #ops: (EngineOp | null)[] = [];
+  readonly #freeTags: number[] = [];
+
+  /** @param ring of the thread that the runtime is of. */
+  constructor(runtime: Runtime, ring: Ring) {
+    const sys = loadSys();
+    if (sys === null) throw new Error(whyNoSys());
+    this.#runtime = runtime;
+    this.#ring = ring;
+    this.#owner = ring.addOwner(this);
+    this.#memoryAddr = sys.addressOf(runtime.memory.u8);
+  }
+
+  read(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {
+    this.#ring.prepare(RingOp.READ, fd, offsetBytes, this.#memoryAddr + addr, lengthBytes, 0, this.#owner, this.#tagFor(op));
+  }
+
+  write(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {
+    this.#ring.prepare(RingOp.WRITE, fd, offsetBytes, this.#memoryAddr + addr, lengthBytes, 0, this.#owner, this.#tagFor(op));
+  }
+
+  flush(fd: number, op: EngineOp): void {
+    this.#ring.prepare(RingOp.FSYNC, fd, 0, 0, 0, ringFsyncDataSync, this.#owner, this.#tagFor(op));
+  }
+
+  punchHole(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
+    this.#fallocate(fd, PUNCH_HOLE | KEEP_SIZE, offsetBytes, lengthBytes, op);
+  }
+
+  /** fallocate(2) on a block device is BLKZEROOUT. */
+  writeZeroes(fd: number, _isBlockDevice: boolean, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
+    this.#fallocate(fd, ZERO_RANGE | KEEP_SIZE, offsetBytes, lengthBytes, op);
+  }
+
+  /** Kernels before 6.12 have it as a blocking call only, which would hold up everybody: there, discards are left out. */
+  discard(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
+    const tag = this.#tagFor(op);
+    if (this.#ring.supports(RingOp.URING_CMD)) this.#ring.discard(fd, offsetBytes, lengthBytes, this.#owner, tag);
+    else this.#runtime.soon(() => this.onCompletion(tag, -EOPNOTSUPP));
+  }
+
+  onCompletion(tag: number, result: number): void {
+    const op = this.#ops[tag];
+    this.#ops[tag] = null;
+    this.#freeTags.push(tag);
+    op?.onEngineDone(result);
+  }
+
+  /** The length goes where other operations have the address, and the mode where they have the length. */
+  #fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
+    this.#ring.prepare(RingOp.FALLOCATE, fd, offsetBytes, lengthBytes, mode, 0, this.#owner, this.#tagFor(op));
+  }
+
+  #tagFor(op: EngineOp): number {
+    const tag = this.#freeTags.pop() ?? this.#ops.length;
+    this.#ops[tag] = op;
+    return tag;
+  }
+}

@@ -1,0 +1,152 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { lookup } from 'node:dns/promises';
+import { RingOp, SocketFamily, SocketOption, readSocketAddress, socketAddressBytes } from '@raidkit/sys';
+import type { RingOwner, SocketAddress } from '@raidkit/sys';
+import { NbdError } from '../errors.js';
+import { addressText, backlog, freeUnixPath, keepAliveMs } from './listen.js';
+import type { Listening, NbdAddress } from './listen.js';
+import { RingTransport } from './ring-transport.js';
+import type { RingTransportHost } from './ring-transport.js';
+
+const acceptTag = 0;
+const cancelTag = 1;
+/** When there are no descriptors or memory for another client, it is tried again after this long. */
+const retryMs = 100;
+/** Replies that the kernel takes at a time, so that a send is rarely cut in two. */
+const sendBufferBytes = 4 * 1024 * 1024;
+const EMFILE_AND_KIN = new Set([12, 23, 24, 105]);
+
+/** Called for each client that comes in; `peer` is for people. */
+export type OnRingClient = (transport: RingTransport, peer: string) => void;
+
+/** As {@link import('./listen.js').listen}, but clients are accepted by the ring, and their bytes moved by it. */
+export async function listenOnRing(host: RingTransportHost, address: NbdAddress, onClient: OnRingClient, onError: (error: Error) => void): Promise<Listening> {
+  const where = await resolve(address);
+  if ('path' in where) await freeUnixPath(where.path);
+  const { sockets } = host.sys;
+  const fd = check(address, sockets.socket('path' in where ? SocketFamily.UNIX : where.family === 'IPv4' ? SocketFamily.INET : SocketFamily.INET6));
+  try {
+    if (!('path' in where)) {
+      sockets.setOption(fd, SocketOption.REUSE_ADDRESS, 1);
+      // Node's servers take IPv4 clients on `::` too.
+      if (where.family === 'IPv6') sockets.setOption(fd, SocketOption.IPV6_ONLY, 0);
+    }
+    check(address, sockets.bind(fd, where));
+    // Nobody can connect before the socket listens.
+    if ('path' in where) chmodSync(where.path, 0o600);
+    check(address, sockets.listen(fd, backlog));
+    const bound = sockets.addressOf(fd);
+    const actual = 'unix' in address || typeof bound === 'number' || 'path' in bound ? address : { host: address.host, port: bound.port };
+    return new RingListening(host, fd, actual, onClient, onError);
+  } catch (error) {
+    host.sys.close(fd);
+    throw error;
+  }
+}
+
+class RingListening implements Listening, RingOwner {
+  readonly address: NbdAddress;
+  readonly #host: RingTransportHost;
+  readonly #fd: number;
+  readonly #owner: number;
+  readonly #onClient: OnRingClient;
+  readonly #onError: (error: Error) => void;
+  /** The peer's address, and behind it the room that there is for it. */
+  readonly #peer = Buffer.from(new ArrayBuffer(socketAddressBytes + 4));
+  readonly #peerAddr: number;
+  #isAccepting = false;
+  #isCancelling = false;
+  #isClosed = false;
+
+  constructor(host: RingTransportHost, fd: number, address: NbdAddress, onClient: OnRingClient, onError: (error: Error) => void) {
+    this.#host = host;
+    this.#fd = fd;
+    this.address = address;
+    this.#onClient = onClient;
+    this.#onError = onError;
+    this.#owner = host.ring.addOwner(this);
+    this.#peerAddr = host.sys.addressOf(this.#peer);
+    this.#accept();
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if ('unix' in this.address) rmSync(this.address.unix, { force: true });
+    if (this.#isAccepting) {
+      this.#isCancelling = true;
+      this.#host.ring.cancel(this.#owner, acceptTag, this.#owner, cancelTag);
+    } else this.#closeIfIdle();
+  }
+
+  onCompletion(tag: number, result: number): void {
+    if (tag === cancelTag) {
+      this.#isCancelling = false;
+      this.#closeIfIdle();
+      return;
+    }
+    this.#isAccepting = false;
+    if (this.#isClosed) {
+      if (result >= 0) this.#host.sys.close(result);
+      this.#closeIfIdle();
+      return;
+    }
+    if (result >= 0) {
+      const peer = this.#peerText();
+      this.#prepareSocket(result);
+      this.#onClient(new RingTransport(this.#host, result), peer);
+    } else if (EMFILE_AND_KIN.has(-result)) {
+      this.#onError(Object.assign(new Error(`a client cannot be accepted: errno ${-result}`), { errno: result }));
+      this.#host.runtime.setTimer(() => this.#accept(), retryMs);
+      return;
+    }
+    this.#accept();
+  }
+
+  #accept(): void {
+    if (this.#isClosed) return;
+    this.#isAccepting = true;
+    this.#peer.writeUInt32LE(socketAddressBytes, socketAddressBytes);
+    const { ring } = this.#host;
+    ring.prepare(RingOp.ACCEPT, this.#fd, this.#peerAddr + socketAddressBytes, this.#peerAddr, 0, 0o2000000, this.#owner, acceptTag);
+  }
+
+  #peerText(): string {
+    if ('unix' in this.address) return 'unix';
+    const peer = readSocketAddress(this.#peer);
+    return 'path' in peer ? 'unix' : `${peer.address} port ${peer.port}`;
+  }
+
+  #prepareSocket(fd: number): void {
+    const { sockets } = this.#host.sys;
+    if (sockets.setOption(fd, SocketOption.SEND_BUFFER_FORCE, sendBufferBytes) < 0) {
+      sockets.setOption(fd, SocketOption.SEND_BUFFER, sendBufferBytes);
+    }
+    if ('unix' in this.address) return;
+    sockets.setOption(fd, SocketOption.TCP_NO_DELAY, 1);
+    sockets.setOption(fd, SocketOption.KEEP_ALIVE, 1);
+    sockets.setOption(fd, SocketOption.TCP_KEEP_IDLE, keepAliveMs / 1000);
+  }
+
+  #closeIfIdle(): void {
+    if (this.#isAccepting || this.#isCancelling) return;
+    this.#host.sys.close(this.#fd);
+    this.#host.ring.removeOwner(this.#owner);
+  }
+}
+
+async function resolve(address: NbdAddress): Promise<SocketAddress> {
+  if ('unix' in address) return { path: address.unix };
+  try {
+    const found = await lookup(address.host);
+    return { family: found.family === 6 ? 'IPv6' : 'IPv4', address: found.address, port: address.port };
+  } catch (cause) {
+    const { code = '' } = cause as NodeJS.ErrnoException;
+    throw new NbdError('ERR_NBD_ADDRESS', 22, `cannot listen on ${addressText(address)}: ${code || String(cause)}`, { cause });
+  }
+}
+
+function check(address: NbdAddress, result: number): number {
+  if (result >= 0) return result;
+  throw new NbdError('ERR_NBD_ADDRESS', -result, `cannot listen on ${addressText(address)}: errno ${-result}`);
+}

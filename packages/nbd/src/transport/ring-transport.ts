@@ -1,0 +1,243 @@
+import type { Runtime } from '@raidkit/bdev';
+import { MessageFlag, RingOp, ShutdownHow } from '@raidkit/sys';
+import type { Ring, RingFlush, RingOwner, Sys } from '@raidkit/sys';
+import type { NbdConnection } from '../protocol/connection.js';
+import type { Transport } from '../protocol/transport.js';
+
+/** Most that is sent at a time. */
+const mostRanges = 64;
+const mostBytes = 1024 * 1024;
+/** struct msghdr (sendmsg(2)), rounded up; the struct iovecs follow. */
+const headerBytes = 64;
+const iovecBytes = 16;
+/** What a client has sent beyond its last request is read and thrown away up to here: closing would else reset the connection. */
+const mostLeftovers = 64;
+
+/** A connection's own memory begins with this much room for what comes in (or less); payload goes elsewhere. */
+const stagingBytes = 4096;
+
+const recvTag = 0;
+const sendTag = 1;
+const sendFlags = MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL;
+
+/** What a ring's transports have in common. */
+export interface RingTransportHost {
+  readonly ring: Ring;
+  readonly sys: Sys;
+  readonly runtime: Runtime;
+  /** Where the runtime's memory lies in the process. */
+  readonly memoryAddr: number;
+  /** A range of the runtime's memory for bytes that nobody wants. */
+  readonly scratchAddr: number;
+  readonly scratchBytes: number;
+}
+
+/**
+ * Moves a connection's bytes with a ring: what comes in is received where the connection wants it, what goes out is sent from
+ * where it lies. At most one receive and one send are in flight. The descriptor is closed, and the connection told, when both
+ * have ended: until then the kernel may use the connection's memory.
+ */
+export class RingTransport implements Transport, RingOwner, RingFlush {
+  readonly #host: RingTransportHost;
+  readonly #fd: number;
+  readonly #owner: number;
+  /** In 32-bit words, which cost no bigint: addresses and lengths are pairs of them. */
+  readonly #message = new Uint32Array(new ArrayBuffer(headerBytes + mostRanges * iovecBytes));
+  readonly #messageAddr: number;
+  #connection: NbdConnection | null = null;
+  #isReceiving = false;
+  /** The buffer that is being received into, if it is not the connection's own memory: held back until the kernel is done. */
+  #pinnedAddr = -1;
+  #hasEnded = false;
+  /** Ranges of the send under way; how much of them is with the kernel. */
+  #ranges = 0;
+  #sentBytes = 0;
+  #sendBytes = 0;
+  #isFlushing = false;
+  #isClosing = false;
+  #isClosed = false;
+
+  /** @param fd of a connected stream socket, which belongs to the transport from now on. */
+  constructor(host: RingTransportHost, fd: number) {
+    this.#host = host;
+    this.#fd = fd;
+    this.#owner = host.ring.addOwner(this);
+    this.#messageAddr = host.sys.addressOf(this.#message);
+    // msg_iov is at byte 16, msg_iovlen at 24.
+    this.#message[4] = this.#messageAddr + headerBytes;
+    this.#message[5] = (this.#messageAddr + headerBytes) / 4_294_967_296;
+  }
+
+  /** Closes the socket of a client that is not let in. */
+  refuse(): void {
+    this.#isClosed = true;
+    this.#host.ring.removeOwner(this.#owner);
+    this.#host.sys.close(this.#fd);
+  }
+
+  /** Starts to move bytes. */
+  start(connection: NbdConnection): void {
+    this.#connection = connection;
+    this.#receive();
+    this.onOutput();
+  }
+
+  onOutput(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    this.#host.ring.flushLater(this);
+  }
+
+  onInput(): void {
+    this.#receive();
+  }
+
+  onFinish(): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    // A receive that waits ends with this, and the client reads on to the end of what it was sent.
+    this.#host.sys.sockets.shutdown(this.#fd, ShutdownHow.BOTH);
+    this.#closeLater();
+  }
+
+  onAbort(): void {
+    this.#isClosing = true;
+    this.#host.sys.sockets.shutdown(this.#fd, ShutdownHow.BOTH);
+    this.#closeLater();
+  }
+
+  onFlush(): void {
+    this.#isFlushing = false;
+    if (this.#isClosed) return;
+    if (this.#isClosing) {
+      this.#closeIfIdle();
+      return;
+    }
+    const connection = this.#connection;
+    if (connection === null || this.#ranges > 0) return;
+    const { outbox } = connection;
+    this.#ranges = outbox.beginSend(mostRanges, mostBytes);
+    if (this.#ranges === 0) return;
+    this.#sentBytes = this.#sendBytes = 0;
+    for (let i = 0; i < this.#ranges; i++) this.#sendBytes += outbox.rangeBytes(i);
+    this.#send(connection);
+  }
+
+  onCompletion(tag: number, result: number): void {
+    if (tag === recvTag) this.#onReceived(result);
+    else this.#onSent(result);
+  }
+
+  #receive(): void {
+    const connection = this.#connection;
+    if (connection === null || this.#isReceiving || this.#isClosing || this.#hasEnded) return;
+    const { roomBytes } = connection;
+    if (roomBytes === 0) return;
+    this.#isReceiving = true;
+    const { ring, runtime, memoryAddr } = this.#host;
+    const { inputAddr } = connection;
+    if (inputAddr < connection.addr || inputAddr >= connection.addr + stagingBytes) {
+      this.#pinnedAddr = inputAddr;
+      runtime.memory.pin(inputAddr);
+    }
+    ring.prepare(RingOp.RECV, this.#fd, 0, memoryAddr + inputAddr, roomBytes, 0, this.#owner, recvTag);
+  }
+
+  #onReceived(result: number): void {
+    this.#isReceiving = false;
+    if (this.#pinnedAddr >= 0) {
+      this.#host.runtime.memory.unpin(this.#pinnedAddr);
+      this.#pinnedAddr = -1;
+    }
+    const connection = this.#connection;
+    if (this.#isClosing || connection === null) {
+      this.#closeIfIdle();
+      return;
+    }
+    if (result > 0) {
+      // A connection that drains wants no more; what came is dropped.
+      if (!connection.isDraining) connection.received(result);
+    } else if (result === 0) {
+      this.#hasEnded = true;
+      connection.receivedEnd();
+    } else if (result !== -4 && result !== -11) {
+      this.#hasEnded = true;
+      this.onAbort();
+      return;
+    }
+    this.#receive();
+  }
+
+  /** Hands over what has not been sent of the ranges. */
+  #send(connection: NbdConnection): void {
+    const { ring, memoryAddr } = this.#host;
+    const { outbox } = connection;
+    if (this.#ranges === 1) {
+      const addr = memoryAddr + outbox.rangeAddr(0) + this.#sentBytes;
+      ring.prepare(RingOp.SEND, this.#fd, 0, addr, this.#sendBytes - this.#sentBytes, sendFlags, this.#owner, sendTag);
+      return;
+    }
+    let skip = this.#sentBytes;
+    let count = 0;
+    for (let i = 0; i < this.#ranges; i++) {
+      const bytes = outbox.rangeBytes(i);
+      if (skip >= bytes) {
+        skip -= bytes;
+        continue;
+      }
+      this.#setRange(count++, memoryAddr + outbox.rangeAddr(i) + skip, bytes - skip);
+      skip = 0;
+    }
+    this.#message[6] = count;
+    ring.prepare(RingOp.SENDMSG, this.#fd, 0, this.#messageAddr, 1, sendFlags, this.#owner, sendTag);
+  }
+
+  #onSent(result: number): void {
+    const connection = this.#connection;
+    if (connection === null) return;
+    if (result > 0) this.#sentBytes += result;
+    if (result <= 0 && result !== -4 && result !== -11) {
+      // The client is gone. What it has sent before is of no use to it any more.
+      this.#ranges = 0;
+      this.onAbort();
+      this.#closeIfIdle();
+      return;
+    }
+    if (this.#sentBytes < this.#sendBytes && !this.#isClosing) {
+      this.#send(connection);
+      return;
+    }
+    this.#ranges = 0;
+    if (this.#isClosing) {
+      this.#closeIfIdle();
+      return;
+    }
+    connection.sent();
+    if (!connection.outbox.isEmpty) this.onOutput();
+  }
+
+  #setRange(index: number, addr: number, bytes: number): void {
+    const at = (headerBytes + index * iovecBytes) >> 2;
+    this.#message[at] = addr;
+    this.#message[at + 1] = addr / 4_294_967_296;
+    this.#message[at + 2] = bytes;
+    this.#message[at + 3] = 0;
+  }
+
+  /** Not inside the connection's own call: `closed` may be called once it has returned. */
+  #closeLater(): void {
+    this.onOutput();
+  }
+
+  #closeIfIdle(): void {
+    if (this.#isClosed || this.#isReceiving || this.#ranges > 0) return;
+    this.#isClosed = true;
+    const { ring, sys, memoryAddr, scratchAddr, scratchBytes } = this.#host;
+    for (let i = 0; i < mostLeftovers; i++) {
+      if (sys.sockets.receive(this.#fd, memoryAddr + scratchAddr, scratchBytes, MessageFlag.DONT_WAIT) <= 0) break;
+    }
+    sys.close(this.#fd);
+    ring.removeOwner(this.#owner);
+    this.#connection?.closed();
+  }
+}

@@ -1,0 +1,2 @@
+export { Reactor, openReactor } from './reactor.js';
+export type { ReactorOptions } from './reactor.js';

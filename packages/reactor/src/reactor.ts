@@ -1,0 +1,239 @@
+import { randomBytes } from 'node:crypto';
+import { promiseHooks } from 'node:v8';
+import type { Logger, Runtime } from '@raidkit/bdev';
+import { BufferMemory } from '@raidkit/parity';
+import { MemoryAdvice, RingOp, loadSys, openRing, pollIn, whyNoSys } from '@raidkit/sys';
+import type { Ring, RingOptions, RingOwner } from '@raidkit/sys';
+import { findEventLoopFd } from './event-loop.js';
+import { Spin } from './spin.js';
+import { TimerQueue } from './timers.js';
+import type { Timer } from './timers.js';
+
+/** Options of {@link openReactor}. */
+export interface ReactorOptions {
+  /** Size of the buffer memory in bytes. Default 256 MiB. */
+  memoryBytes?: number;
+  /** Ask for huge pages for it. Default true. */
+  hugePages?: boolean;
+  /** How long to look for completions before going to sleep, in microseconds; 0 for not at all. Default 100. */
+  spinMicroseconds?: number;
+  /** Default: nothing is logged. */
+  log?: Logger;
+  ring?: RingOptions;
+  /** A counter that moves at least once a second while the reactor is alive, for a watchdog in another thread. */
+  beat?: Int32Array;
+}
+
+/** Batches of work after which the event loop has its turn whatever happens. */
+const batchesPerTurn = 16;
+/** A sleep before the event loop's turn, in milliseconds: the next request usually comes sooner. */
+const lingerMs = 1;
+/** Longest sleep. */
+const heartbeatMs = 1000;
+const hugePageBytes = 2 * 1024 * 1024;
+const silent = (): void => undefined;
+const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent };
+
+/** Makes a reactor for the calling thread; or says why there can be none, for a log line. It runs from `start` on. */
+export async function openReactor(options: ReactorOptions = {}): Promise<{ reactor: Reactor; reason: '' } | { reactor: null; reason: string }> {
+  const sys = loadSys();
+  if (sys === null) return { reactor: null, reason: whyNoSys() };
+  const { ring, reason } = openRing(options.ring);
+  if (ring === null) return { reactor: null, reason };
+  const eventLoopFd = await findEventLoopFd(sys);
+  if (eventLoopFd < 0) {
+    ring.close();
+    return { reactor: null, reason: "Node's event loop cannot be found in /proc" };
+  }
+  const memory = new BufferMemory({ bytes: options.memoryBytes ?? 256 * 1024 * 1024 });
+  if (options.hugePages !== false) {
+    // Whole huge pages only; whether the system gives them is up to it.
+    const start = sys.addressOf(memory.u8);
+    const first = Math.ceil(start / hugePageBytes) * hugePageBytes;
+    const end = Math.floor((start + memory.bytes) / hugePageBytes) * hugePageBytes;
+    if (end > first) sys.madvise(first, end - first, MemoryAdvice.HUGEPAGE);
+  }
+  return { reactor: new Reactor(ring, eventLoopFd, memory, options), reason: '' };
+}
+
+/**
+ * One thread's loop around one ring. The thread sleeps in the ring. Completions, timers and what was put off are dealt with
+ * in batches; Node's event loop is a guest that has its turn when it has something to do (its epoll descriptor is polled by
+ * the ring), and when a promise was settled from inside a batch. So everything of Node's works in this thread.
+ */
+export class Reactor implements RingOwner {
+  readonly ring: Ring;
+  readonly runtime: Runtime;
+  readonly #eventLoopFd: number;
+  readonly #owner: number;
+  readonly #spin: Spin;
+  readonly #beat: Int32Array;
+  readonly #timers = new TimerQueue();
+  #soon: (() => void)[] = [];
+  #running: (() => void)[] = [];
+  /** Turns of the event loop to be given before the next sleep. */
+  #owedTurns = 0;
+  #isPolling = false;
+  /** Completions of the present batch that only said that the event loop wants its turn. */
+  #loopWakes = 0;
+  #hasSettled = false;
+  /** The event loop has had its turn since something was done. */
+  #isQuiet = false;
+  #stopHook: (() => void) | null = null;
+  #onStopped: (() => void) | null = null;
+  #stopped: Promise<void> | null = null;
+
+  constructor(ring: Ring, eventLoopFd: number, memory: BufferMemory, options: ReactorOptions) {
+    this.ring = ring;
+    this.#eventLoopFd = eventLoopFd;
+    this.#owner = ring.addOwner(this);
+    this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, {
+      involuntarySwitches: () => process.resourceUsage().involuntaryContextSwitches,
+    });
+    this.#beat = options.beat ?? new Int32Array(1);
+    this.runtime = {
+      now: () => performance.now(),
+      wallClock: () => Date.now(),
+      setTimer: (fn, ms) => this.#timers.add(fn, performance.now() + ms),
+      clearTimer: (timer) => this.#timers.cancel(timer as Timer),
+      soon: (fn) => void this.#soon.push(fn),
+      randomBytes: (count) => randomBytes(count),
+      log: options.log ?? noLog,
+      memory,
+    };
+  }
+
+  /** Takes the thread over: from now on it sleeps in the ring, and is alive until {@link stop}. */
+  start(): void {
+    this.#stopHook = promiseHooks.onSettled(() => {
+      this.#hasSettled = true;
+    }) as () => void;
+    this.#pollEventLoop();
+    setImmediate(this.#step);
+  }
+
+  /** Gives the thread back to Node's event loop and closes the ring. Whoever uses the ring must have ended before. */
+  stop(): Promise<void> {
+    this.#stopped ??= new Promise((resolve) => {
+      this.#onStopped = resolve;
+    });
+    return this.#stopped;
+  }
+
+  onCompletion(): void {
+    this.#isPolling = false;
+    this.#loopWakes++;
+    // What the first turn begins to watch is watched from the second one on.
+    this.#owedTurns = 2;
+  }
+
+  readonly #step = (): void => {
+    if (this.#onStopped !== null) {
+      this.#stopHook?.();
+      this.ring.close();
+      this.#onStopped();
+      return;
+    }
+    try {
+      this.#untilTurn();
+    } finally {
+      // Also if something threw: that is for the process to judge.
+      setImmediate(this.#step);
+    }
+  };
+
+  /** Works and sleeps until the event loop is to have its turn. */
+  #untilTurn(): void {
+    const { ring } = this;
+    if (this.#owedTurns > 0) this.#owedTurns--;
+    this.#hasSettled = false;
+    let batches = 0;
+    for (;;) {
+      Atomics.add(this.#beat, 0, 1);
+      const didWork = this.#work();
+      const now = performance.now();
+      if (didWork) {
+        batches++;
+        this.#isQuiet = false;
+        this.#spin.worked(now);
+      }
+      if (batches >= batchesPerTurn || this.#wantsTurn()) {
+        if (this.#owedTurns === 0) this.#pollEventLoop();
+        if (ring.hasPrepared) ring.enter(0);
+        return;
+      }
+      this.#pollEventLoop();
+      if (this.#soon.length > 0) {
+        ring.enter(0);
+      } else if (!this.#isQuiet) {
+        if (this.#spin.goesOn(now)) {
+          ring.enter(0);
+        } else {
+          ring.enter(1, Math.min(lingerMs, this.#untilTimer(now)));
+          if (!ring.hasCompletions) {
+            this.#isQuiet = true;
+            return;
+          }
+        }
+      } else {
+        const most = this.#longestSleepMs();
+        if (most === 0) return;
+        ring.enter(1, Math.min(most, this.#untilTimer(now)));
+        if (!ring.hasCompletions) return;
+      }
+    }
+  }
+
+  #wantsTurn(): boolean {
+    return this.#owedTurns > 0 || this.#hasSettled || this.#onStopped !== null;
+  }
+
+  /** Everything that can be done now. True if that was more than to note that the event loop wants its turn. */
+  #work(): boolean {
+    const { ring } = this;
+    this.#loopWakes = 0;
+    let count = ring.drain();
+    count -= this.#loopWakes;
+    count += this.#timers.run(performance.now());
+    count += this.#runSoon();
+    count += ring.flush();
+    return count > 0;
+  }
+
+  #runSoon(): number {
+    const batch = this.#soon;
+    if (batch.length === 0) return 0;
+    this.#soon = this.#running;
+    this.#running = batch;
+    let done = 0;
+    try {
+      for (const fn of batch) {
+        done++;
+        fn();
+      }
+    } finally {
+      // If one threw, the others have their turn all the same.
+      if (done < batch.length) this.#soon.unshift(...batch.slice(done));
+      batch.length = 0;
+    }
+    return done;
+  }
+
+  #pollEventLoop(): void {
+    if (this.#isPolling) return;
+    this.#isPolling = true;
+    this.ring.prepare(RingOp.POLL_ADD, this.#eventLoopFd, 0, 0, 0, pollIn, this.#owner, 0);
+  }
+
+  #untilTimer(now: number): number {
+    const { nextAt } = this.#timers;
+    return nextAt === Infinity ? heartbeatMs : Math.max(0, Math.ceil(nextAt - now));
+  }
+
+  /** Timers and immediates of Node's own do not show in its epoll descriptor. */
+  #longestSleepMs(): number {
+    const resources = process.getActiveResourcesInfo();
+    if (resources.includes('Immediate')) return 0;
+    return resources.includes('Timeout') ? lingerMs : heartbeatMs;
+  }
+}

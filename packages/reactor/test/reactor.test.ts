@@ -1,0 +1,146 @@
+import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { RingOp, loadSys } from '@raidkit/sys';
+import { openReactor } from '@raidkit/reactor';
+import type { Reactor, ReactorOptions } from '@raidkit/reactor';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+
+const sys = loadSys()!;
+const reactors: Reactor[] = [];
+
+afterEach(async () => {
+  for (const reactor of reactors.splice(0)) await reactor.stop();
+});
+
+async function started(options: ReactorOptions = {}): Promise<Reactor> {
+  const { reactor, reason } = await openReactor({ memoryBytes: 1 << 20, ...options });
+  if (reactor === null) throw new Error(reason);
+  reactors.push(reactor);
+  reactor.start();
+  return reactor;
+}
+
+/** A file operation as a promise, settled from inside a completion. */
+function read(reactor: Reactor, fd: number, addr: number): Promise<number> {
+  return new Promise((resolve) => {
+    const owner = reactor.ring.addOwner({
+      onCompletion(_tag, result) {
+        reactor.ring.removeOwner(owner);
+        resolve(result);
+      },
+    });
+    reactor.ring.prepare(RingOp.READ, fd, 0, sys.addressOf(reactor.runtime.memory.u8) + addr, 512, 0, owner, 0);
+  });
+}
+
+describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) => {
+  it('runs what was put off in order, later, and what that puts off later still', async () => {
+    const { runtime } = await started({ spinMicroseconds });
+    const calls: string[] = [];
+    await new Promise<void>((resolve) => {
+      runtime.soon(() => {
+        calls.push('a');
+        runtime.soon(() => {
+          calls.push('c');
+          resolve();
+        });
+      });
+      runtime.soon(() => void calls.push('b'));
+      calls.push('first');
+    });
+    expect(calls).toEqual(['first', 'a', 'b', 'c']);
+  });
+
+  it('fires timers in the order of their times, and cancelled ones not', async () => {
+    const { runtime } = await started({ spinMicroseconds });
+    const fired: number[] = [];
+    const start = runtime.now();
+    const cancelled = runtime.setTimer(() => void fired.push(0), 5);
+    await new Promise<void>((resolve) => {
+      for (const ms of [30, 10, 20]) {
+        runtime.setTimer(() => {
+          fired.push(ms);
+          if (fired.length === 3) resolve();
+        }, ms);
+      }
+      runtime.clearTimer(cancelled);
+    });
+    expect(fired).toEqual([10, 20, 30]);
+    expect(runtime.now() - start).toBeGreaterThanOrEqual(30);
+    expect(runtime.wallClock()).toBeGreaterThan(1.7e12);
+    expect(runtime.randomBytes(16)).toHaveLength(16);
+  });
+
+  it('goes on with promise code that waits for completions', async () => {
+    const reactor = await started({ spinMicroseconds });
+    const fd = openSync('/proc/self/exe', 'r');
+    const addr = reactor.runtime.memory.allocRegion(4096);
+    for (let i = 0; i < 200; i++) expect(await read(reactor, fd, addr)).toBe(512);
+    expect(reactor.runtime.memory.node.subarray(addr + 1, addr + 4).toString()).toBe('ELF');
+    sys.close(fd);
+  });
+
+  it("leaves Node's files, sockets, timers, immediates and processes as they are", async () => {
+    await started({ spinMicroseconds });
+    const folder = mkdtempSync(join(tmpdir(), 'reactor-'));
+    const path = join(folder, 's');
+    writeFileSync(join(folder, 'f'), 'text');
+    const server = createServer((socket) => void socket.pipe(socket));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    for (let i = 0; i < 20; i++) {
+      expect(await readFile(join(folder, 'f'), 'utf8')).toBe('text');
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await new Promise((resolve) => setImmediate(resolve));
+      const socket = connect(path);
+      const echoed = new Promise((resolve) => socket.once('data', (bytes) => resolve(bytes.toString())));
+      socket.write('hello');
+      expect(await echoed).toBe('hello');
+      socket.destroy();
+    }
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+});
+
+describe('a reactor', () => {
+  it('goes on after something in it has thrown', async () => {
+    const { runtime } = await started();
+    const caught = new Promise((resolve) => {
+      const others = process.listeners('uncaughtException');
+      process.removeAllListeners('uncaughtException');
+      process.once('uncaughtException', (error) => {
+        for (const other of others) process.on('uncaughtException', other);
+        resolve(error);
+      });
+    });
+    const after = new Promise((resolve) => {
+      runtime.soon(() => {
+        throw new Error('a fault');
+      });
+      runtime.soon(() => resolve('after'));
+    });
+    expect(await caught).toEqual(new Error('a fault'));
+    expect(await after).toBe('after');
+  });
+
+  it('can be had again after it has stopped', async () => {
+    const first = await started();
+    await first.stop();
+    await first.stop();
+    expect(() => first.ring.prepare(RingOp.READ, 0, 0, 0, 0, 0, 0, 0)).toThrow('closed');
+    const second = await started();
+    await new Promise<void>((resolve) => second.runtime.soon(resolve));
+  });
+
+  it('says why there is none', async () => {
+    vi.resetModules();
+    vi.stubEnv('RAIDKIT_NO_FFI', '1');
+    const fresh = await import('@raidkit/reactor');
+    expect(await fresh.openReactor()).toEqual({ reactor: null, reason: 'RAIDKIT_NO_FFI is set' });
+    vi.unstubAllEnvs();
+    vi.resetModules();
+  });
+});

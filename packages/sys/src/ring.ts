@@ -1,0 +1,274 @@
+import { RingOp } from './constants.js';
+import type { RingLayout } from './ring-setup.js';
+import { setUpRing } from './ring-setup.js';
+
+const GETEVENTS = 1;
+const EXT_ARG = 8;
+const registerProbe = 8;
+const probeOps = 256;
+/** `BLOCK_URING_CMD_DISCARD` of linux/blkdev.h (6.12). */
+const blockDiscardCommand = 0x1200;
+
+const EINTR = 4;
+const EAGAIN = 11;
+const EBUSY = 16;
+const ETIME = 62;
+
+/** Who prepared an operation, and hears of its end. */
+export interface RingOwner {
+  /** Called once for each operation, from {@link Ring.drain}. `result` is 0 or more, or a negative errno. */
+  onCompletion(tag: number, result: number): void;
+}
+
+/** Something to be done once a batch of completions has been dealt with. */
+export interface RingFlush {
+  onFlush(): void;
+}
+
+/** Options of {@link openRing}. */
+export interface RingOptions {
+  /** Submissions that fit in between two enters; a power of two. Default 1024. Completions: eight times as many. */
+  entries?: number;
+  /** For tests: 0, the default, is what the newest kernels have; 1 to 3 pretend ever older ones. */
+  firstFlagSet?: number;
+}
+
+/** A ring for the calling thread, which alone may use it; or why there is none, for a log line. */
+export function openRing(options: RingOptions = {}): { ring: Ring; reason: '' } | { ring: null; reason: string } {
+  const layout = setUpRing(options.entries ?? 1024, options.firstFlagSet ?? 0);
+  return typeof layout === 'string' ? { ring: null, reason: layout } : { ring: new Ring(layout), reason: '' };
+}
+
+/**
+ * One io_uring. Operations are prepared, handed to the kernel in batches by {@link enter}, and their ends told by
+ * {@link drain}. Nothing is allocated per operation. Memory and descriptors that an operation uses must stay valid until
+ * its owner has heard of its end.
+ */
+export class Ring {
+  /** Operations that were prepared and have not ended. */
+  inFlight = 0;
+  /** Calls of io_uring_enter(2) so far. */
+  enters = 0;
+  readonly #layout: RingLayout;
+  #ring: Int32Array;
+  #sqes: Int32Array;
+  readonly #sqMask: number;
+  readonly #cqMask: number;
+  #tail = 0;
+  #submitted = 0;
+  #head = 0;
+  readonly #owners: (RingOwner | null)[] = [];
+  readonly #freeOwners: number[] = [];
+  /** Completions that were taken out of a full ring in the middle of something else: tag, owner, result. */
+  #aside: number[] = [];
+  #flushes: RingFlush[] = [];
+  #flushing: RingFlush[] = [];
+  readonly #supported: Uint8Array;
+  // struct io_uring_getevents_arg at 0, struct __kernel_timespec at 32.
+  readonly #wait = new Uint32Array(new ArrayBuffer(48));
+  readonly #waitAddr: number;
+  #waitMs = -1;
+  #isClosed = false;
+
+  constructor(layout: RingLayout) {
+    this.#layout = layout;
+    const { ffi, sqEntries, cqEntries, sqArray } = layout;
+    this.#ring = new Int32Array(ffi.viewOf(layout.ringAddr, layout.ringBytes & ~3));
+    this.#sqes = new Int32Array(ffi.viewOf(layout.sqesAddr, layout.sqesBytes));
+    this.#sqMask = sqEntries - 1;
+    this.#cqMask = cqEntries - 1;
+    if (sqArray >= 0) for (let i = 0; i < sqEntries; i++) this.#ring[sqArray + i] = i;
+    this.#waitAddr = ffi.addressOf(this.#wait);
+    // The address of the timespec is at byte 16.
+    this.#wait[4] = this.#waitAddr + 32;
+    this.#wait[5] = (this.#waitAddr + 32) / 4_294_967_296;
+    this.#supported = this.#probe();
+  }
+
+  /** Whether the kernel knows the operation. */
+  supports(op: RingOp): boolean {
+    return (this.#supported[op] ?? 0) !== 0;
+  }
+
+  /** Gives an owner the number that it prepares operations with. */
+  addOwner(owner: RingOwner): number {
+    const id = this.#freeOwners.pop() ?? this.#owners.length;
+    this.#owners[id] = owner;
+    return id;
+  }
+
+  /** The number may be given to somebody else: no operation of the owner's may be in flight. */
+  removeOwner(id: number): void {
+    this.#owners[id] = null;
+    this.#freeOwners.push(id);
+  }
+
+  /**
+   * Prepares an operation. `offset`, `addr` and `opFlags` mean what the operation makes of them (io_uring_enter(2)); addresses
+   * are the process's. `tag`, 31 bits, comes back with the completion.
+   */
+  prepare(op: RingOp, fd: number, offset: number, addr: number, length: number, opFlags: number, owner: number, tag: number): void {
+    const i = this.#next();
+    const s = this.#sqes;
+    // Stores into an Int32Array keep the low 32 bits of a number.
+    s[i] = op;
+    s[i + 1] = fd;
+    s[i + 2] = offset;
+    s[i + 3] = offset / 4_294_967_296;
+    s[i + 4] = addr;
+    s[i + 5] = addr / 4_294_967_296;
+    s[i + 6] = length;
+    s[i + 7] = opFlags;
+    s[i + 8] = tag;
+    s[i + 9] = owner;
+    s[i + 10] = s[i + 11] = s[i + 12] = s[i + 13] = s[i + 14] = s[i + 15] = 0;
+  }
+
+  /** Prepares a discard of a block device's range; only if {@link supports} URING_CMD. */
+  discard(fd: number, offsetBytes: number, lengthBytes: number, owner: number, tag: number): void {
+    this.prepare(RingOp.URING_CMD, fd, blockDiscardCommand, offsetBytes, 0, 0, owner, tag);
+    const i = ((this.#tail - 1) & this.#sqMask) << 4;
+    this.#sqes[i + 12] = lengthBytes;
+    this.#sqes[i + 13] = lengthBytes / 4_294_967_296;
+  }
+
+  /** Prepares the end of the operation with this owner and tag, which then ends with ECANCELED unless it was quicker. */
+  cancel(targetOwner: number, targetTag: number, owner: number, tag: number): void {
+    this.prepare(RingOp.ASYNC_CANCEL, -1, 0, targetOwner * 4_294_967_296 + targetTag, 0, 0, owner, tag);
+  }
+
+  /**
+   * Hands over what is prepared, and waits until `minCompletions` can be drained or `timeoutMs` (below 0: for ever) is over.
+   * Also returns early, when a signal came. Throws for an error that no second try mends.
+   */
+  enter(minCompletions: number, timeoutMs = -1): void {
+    const { ffi, numbers, fd, sqTail } = this.#layout;
+    Atomics.store(this.#ring, sqTail, this.#tail);
+    const count = (this.#tail - this.#submitted) | 0;
+    this.enters++;
+    let result;
+    if (minCompletions === 0 || timeoutMs < 0) {
+      result = ffi.syscall(numbers.io_uring_enter, fd, count, minCompletions, GETEVENTS);
+    } else {
+      if (timeoutMs !== this.#waitMs) {
+        this.#waitMs = timeoutMs;
+        const seconds = Math.floor(timeoutMs / 1000);
+        this.#wait[8] = seconds;
+        this.#wait[10] = (timeoutMs - seconds * 1000) * 1e6;
+      }
+      result = ffi.syscall(numbers.io_uring_enter, fd, count, minCompletions, GETEVENTS | EXT_ARG, this.#waitAddr, 24);
+    }
+    if (result >= 0) {
+      this.#submitted = (this.#submitted + result) | 0;
+      return;
+    }
+    if (result !== -EINTR && result !== -EAGAIN && result !== -EBUSY && result !== -ETIME) {
+      throw new Error(`io_uring_enter failed with errno ${-result}`);
+    }
+  }
+
+  /** Whether {@link drain} has something to tell. */
+  get hasCompletions(): boolean {
+    if (this.#aside.length > 0) return true;
+    return !this.#isClosed && Atomics.load(this.#ring, this.#layout.cqTail) !== this.#head;
+  }
+
+  /** Whether something is prepared that the kernel does not have yet. */
+  get hasPrepared(): boolean {
+    return this.#tail !== this.#submitted;
+  }
+
+  /** Tells owners of what has ended, up to now. Returns how many operations that were. */
+  drain(): number {
+    let count = this.#aside.length === 0 ? 0 : this.#drainAside();
+    const { cqHead, cqTail, cqes } = this.#layout;
+    const ring = this.#ring;
+    const tail = this.#isClosed ? this.#head : Atomics.load(ring, cqTail);
+    // An owner that prepares may have completions set aside: they are then behind #head.
+    while (((tail - this.#head) | 0) > 0 && !this.#isClosed) {
+      const c = cqes + ((this.#head & this.#cqMask) << 2);
+      this.#head = (this.#head + 1) | 0;
+      count++;
+      this.inFlight--;
+      this.#owners[ring[c + 1] ?? 0]?.onCompletion(ring[c] ?? 0, ring[c + 2] ?? 0);
+    }
+    if (!this.#isClosed) Atomics.store(ring, cqHead, this.#head);
+    if (this.#aside.length > 0) count += this.#drainAside();
+    return count;
+  }
+
+  /** Has `flush` called at the next {@link flush}, once for each call of this. */
+  flushLater(flush: RingFlush): void {
+    this.#flushes.push(flush);
+  }
+
+  /** Calls those who asked for it. Returns how many. */
+  flush(): number {
+    const batch = this.#flushes;
+    if (batch.length === 0) return 0;
+    this.#flushes = this.#flushing;
+    this.#flushing = batch;
+    for (const flush of batch) flush.onFlush();
+    const count = batch.length;
+    batch.length = 0;
+    return count;
+  }
+
+  /** Ends the ring. Operations in flight are cancelled by the kernel in its own time, and nobody hears of them. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    // Nothing may look at the mappings from here on.
+    this.#ring = new Int32Array(0);
+    this.#sqes = new Int32Array(0);
+    const { ffi, numbers, fd, ringAddr, ringBytes, sqesAddr, sqesBytes } = this.#layout;
+    // A mapping holds the ring as well as the descriptor does.
+    ffi.syscall(numbers.munmap, sqesAddr, sqesBytes);
+    ffi.syscall(numbers.munmap, ringAddr, ringBytes);
+    ffi.syscall(numbers.close, fd);
+  }
+
+  /** Index of the next free entry; hands over the others if there is none. */
+  #next(): number {
+    if (this.#isClosed) throw new Error('the ring is closed');
+    while (((this.#tail - this.#submitted) | 0) > this.#sqMask) {
+      this.enter(0);
+      // The kernel may refuse because completions have no room.
+      if (((this.#tail - this.#submitted) | 0) > this.#sqMask) this.#setAside();
+    }
+    const i = (this.#tail & this.#sqMask) << 4;
+    this.#tail = (this.#tail + 1) | 0;
+    this.inFlight++;
+    return i;
+  }
+
+  #setAside(): void {
+    const { cqHead, cqTail, cqes } = this.#layout;
+    const tail = Atomics.load(this.#ring, cqTail);
+    for (; ((tail - this.#head) | 0) > 0; this.#head = (this.#head + 1) | 0) {
+      const c = cqes + ((this.#head & this.#cqMask) << 2);
+      this.#aside.push(this.#ring[c] ?? 0, this.#ring[c + 1] ?? 0, this.#ring[c + 2] ?? 0);
+    }
+    Atomics.store(this.#ring, cqHead, this.#head);
+  }
+
+  #drainAside(): number {
+    let count = 0;
+    for (; this.#aside.length > 0 && !this.#isClosed; count++) {
+      const [tag = 0, owner = 0, result = 0] = this.#aside.splice(0, 3);
+      this.inFlight--;
+      this.#owners[owner]?.onCompletion(tag, result);
+    }
+    return count;
+  }
+
+  #probe(): Uint8Array {
+    const { ffi, numbers, fd } = this.#layout;
+    // struct io_uring_probe: 16 bytes, then 8 for each operation, with a flag at 2 that says that it exists.
+    const bytes = new Uint8Array(new ArrayBuffer(16 + 8 * probeOps));
+    const supported = new Uint8Array(probeOps);
+    if (ffi.syscall(numbers.io_uring_register, fd, registerProbe, ffi.addressOf(bytes), probeOps) < 0) return supported;
+    for (let op = 0; op < probeOps; op++) supported[op] = (bytes[16 + 8 * op + 2] ?? 0) & 1;
+    return supported;
+  }
+}

@@ -1,0 +1,114 @@
+import { SocketFamily } from './constants.js';
+import type { SyscallNumbers } from './constants.js';
+import type { Ffi } from './ffi.js';
+
+/** Types and flags of socket(2). */
+const streamType = 1;
+const closeOnExec = 0o2000000;
+
+/** Where a socket is: the path of a Unix socket, or an IP address and port. */
+export type SocketAddress = { path: string } | { family: 'IPv4' | 'IPv6'; address: string; port: number };
+
+/** Bytes of the largest address, sockaddr_un, rounded up. */
+export const socketAddressBytes = 128;
+
+/**
+ * Stream sockets, for those who do not let Node move the bytes. Every call answers with its result or a negative errno.
+ */
+export class Sockets {
+  readonly #ffi: Ffi;
+  readonly #numbers: SyscallNumbers;
+  readonly #bytes = Buffer.from(new ArrayBuffer(socketAddressBytes + 16));
+  readonly #addr: number;
+
+  constructor(ffi: Ffi, numbers: SyscallNumbers) {
+    this.#ffi = ffi;
+    this.#numbers = numbers;
+    this.#addr = ffi.addressOf(this.#bytes);
+  }
+
+  /** socket(2): a stream socket that programs started later do not inherit. */
+  socket(family: SocketFamily): number {
+    return this.#ffi.syscall(this.#numbers.socket, family, streamType | closeOnExec, 0);
+  }
+
+  /** socketpair(2): two connected Unix sockets, or a negative errno. */
+  pair(): [number, number] | number {
+    const result = this.#ffi.syscall(this.#numbers.socketpair, SocketFamily.UNIX, streamType | closeOnExec, 0, this.#addr);
+    return result < 0 ? result : [this.#bytes.readInt32LE(0), this.#bytes.readInt32LE(4)];
+  }
+
+  /** bind(2). */
+  bind(fd: number, address: SocketAddress): number {
+    return this.#ffi.syscall(this.#numbers.bind, fd, this.#addr, writeSocketAddress(this.#bytes, address));
+  }
+
+  /** listen(2). */
+  listen(fd: number, backlog: number): number {
+    return this.#ffi.syscall(this.#numbers.listen, fd, backlog);
+  }
+
+  /** getsockname(2): where the socket is bound, or a negative errno. */
+  addressOf(fd: number): SocketAddress | number {
+    this.#bytes.writeUInt32LE(socketAddressBytes, socketAddressBytes);
+    const result = this.#ffi.syscall(this.#numbers.getsockname, fd, this.#addr, this.#addr + socketAddressBytes);
+    return result < 0 ? result : readSocketAddress(this.#bytes);
+  }
+
+  /** setsockopt(2) with a number. */
+  setOption(fd: number, { level, name }: { level: number; name: number }, value: number): number {
+    this.#bytes.writeInt32LE(value, 0);
+    return this.#ffi.syscall(this.#numbers.setsockopt, fd, level, name, this.#addr, 4);
+  }
+
+  /** recv(2) to an address, with `MessageFlag`s. */
+  receive(fd: number, addr: number, lengthBytes: number, flags: number): number {
+    return this.#ffi.syscall(this.#numbers.recvfrom, fd, addr, lengthBytes, flags);
+  }
+
+  /** shutdown(2), with a `ShutdownHow`. */
+  shutdown(fd: number, how: number): number {
+    return this.#ffi.syscall(this.#numbers.shutdown, fd, how);
+  }
+}
+
+/** Writes a struct sockaddr (unix(7), ip(7), ipv6(7)); returns its length. */
+function writeSocketAddress(bytes: Buffer, address: SocketAddress): number {
+  bytes.fill(0);
+  if ('path' in address) {
+    bytes.writeUInt16LE(SocketFamily.UNIX, 0);
+    return 2 + bytes.write(address.path, 2, 108) + 1;
+  }
+  bytes.writeUInt16BE(address.port, 2);
+  if (address.family === 'IPv4') {
+    bytes.writeUInt16LE(SocketFamily.INET, 0);
+    address.address.split('.').forEach((part, index) => bytes.writeUInt8(Number(part), 4 + index));
+    return 16;
+  }
+  bytes.writeUInt16LE(SocketFamily.INET6, 0);
+  groupsOf(address.address).forEach((group, index) => bytes.writeUInt16BE(group, 8 + 2 * index));
+  return 28;
+}
+
+/** Reads a struct sockaddr, as the kernel wrote it. */
+export function readSocketAddress(bytes: Buffer): SocketAddress {
+  const family = bytes.readUInt16LE(0);
+  if (family === SocketFamily.UNIX) {
+    const end = bytes.indexOf(0, 2);
+    return { path: bytes.toString('utf8', 2, end < 0 ? bytes.length : end) };
+  }
+  const port = bytes.readUInt16BE(2);
+  if (family === SocketFamily.INET) return { family: 'IPv4', address: bytes.subarray(4, 8).join('.'), port };
+  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(8 + 2 * index).toString(16));
+  return { family: 'IPv6', address: new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1), port };
+}
+
+/** The eight groups of a valid IPv6 address; the URL parser knows the short forms. */
+function groupsOf(address: string): number[] {
+  const text = new URL(`http://[${address.split('%')[0] ?? ''}]`).hostname.slice(1, -1);
+  const [head = '', tail] = text.split('::');
+  const parse = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)));
+  const first = parse(head);
+  const last = tail === undefined ? [] : parse(tail);
+  return [...first, ...new Array<number>(8 - first.length - last.length).fill(0), ...last];
+}

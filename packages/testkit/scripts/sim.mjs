@@ -1,0 +1,71 @@
+// Simulates seeds until there are no more: npm run sim -- --level raid1 --seeds 20000 --from 0
+import { performance } from 'node:perf_hooks';
+import { parseArgs } from 'node:util';
+import { concat } from '@raidkit/concat';
+import { raid0 } from '@raidkit/raid0';
+import { raid1 } from '@raidkit/raid1';
+import { raid5f } from '@raidkit/raid5f';
+import { spdkSuperblockStore as store } from '@raidkit/superblock';
+import { Coverage, shrink, simulate, sweep } from '@raidkit/testkit';
+
+const modules = { raid0, raid1, raid5f, concat };
+const { values } = parseArgs({
+  options: {
+    level: { type: 'string', default: 'all' },
+    seeds: { type: 'string', default: '1000' },
+    from: { type: 'string', default: '0' },
+    /** One seed, with its trace. */
+    seed: { type: 'string' },
+    /** With --seed: leave out whatever the failure does not need. */
+    shrink: { type: 'boolean', default: false },
+    /** Violations after which a level is given up. */
+    failures: { type: 'string', default: '20' },
+  },
+});
+const levels = values.level === 'all' ? Object.keys(modules) : values.level.split(',');
+for (const level of levels) {
+  if (modules[level] === undefined) throw new Error(`there is no level ${level}; there are ${Object.keys(modules).join(', ')}`);
+}
+
+let current = '';
+process.on('unhandledRejection', (error) => {
+  console.log(`${current}: a promise was rejected that nobody looks at:`, error);
+  process.exitCode = 1;
+});
+
+if (values.seed !== undefined) await showOne(levels[0], Number(values.seed));
+else for (const level of levels) await go(level);
+
+async function showOne(level, seed) {
+  const module = modules[level];
+  let result = await simulate({ seed, module, store });
+  if (values.shrink && result.violation !== null) result = await shrink({ seed, module, store }, result);
+  console.log(result.trace.join('\n'));
+  console.log(JSON.stringify(result.plan.shape));
+  if (values.shrink) for (const item of result.plan.items) console.log(JSON.stringify(item));
+  console.log(`seed ${seed} level ${level}: ${result.violation ?? 'no rule is broken'} (${result.steps} steps, trace ${result.traceHash})`);
+  if (result.violation !== null) process.exitCode = 1;
+}
+
+async function go(level) {
+  const module = modules[level];
+  const coverage = new Coverage();
+  const startedAt = performance.now();
+  const until = Number(values.from) + Number(values.seeds);
+  let seeds = 0;
+  let steps = 0;
+  let failures = 0;
+  for (let from = Number(values.from); from < until && failures < Number(values.failures); from += 500) {
+    current = `seeds from ${from} level ${level}`;
+    const part = await sweep({ module, store, from, count: Math.min(500, until - from) });
+    seeds += part.seeds;
+    steps += part.steps;
+    failures += part.failures.length;
+    coverage.add(part.coverage);
+    for (const { seed, violation } of part.failures) console.log(`seed ${seed} level ${level}: ${violation.split('\n')[0]}`);
+  }
+  const seconds = (performance.now() - startedAt) / 1000;
+  console.log(`${level}: ${seeds} seeds, ${failures} violations, ${(seeds / seconds).toFixed(1)} seeds/s, ${Math.round(steps / seconds)} steps/s`);
+  for (const [name, count] of coverage.entries()) console.log(`${String(count).padStart(9)}  ${name}`);
+  if (failures > 0) process.exitCode = 1;
+}

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { CutMode } from '../sim-disk.js';
+import { always, ifRedundant } from './case.js';
+import type { ConformanceCase } from './case.js';
+import { Rig, arrayName, inWorld } from './rig.js';
+import type { ConformanceOptions } from './rig.js';
+
+/** A rig with a spare for each slot; the array has data, and the slot is empty. */
+async function eachVacancy(options: ConformanceOptions, steps: (rig: Rig, slot: number, spare: number) => Promise<void>): Promise<void> {
+  const { numSlots } = new Rig(options);
+  for (let slot = 0; slot < numSlots; slot++) {
+    await inWorld(new Rig(options, { numSpares: 1 }), async (rig) => {
+      await rig.create();
+      await rig.load(60);
+      await rig.remove(slot);
+      await steps(rig, slot, numSlots);
+    });
+  }
+}
+
+/** Reads everything with each other member taken away in turn: what was rebuilt is read. */
+async function readWithoutOthers(rig: Rig, member: number): Promise<void> {
+  rig.checkRedundancy();
+  const other = rig.disks.findIndex((_, index) => index !== member && rig.isCurrent(index));
+  await rig.remove(other);
+  await rig.readAll();
+}
+
+/** Rebuilds, growth, the end. */
+export const processCases: readonly ConformanceCase[] = [
+  {
+    id: 'PROC-01',
+    title: 'a new member in any slot is filled with what it must hold',
+    clause: 'RaidLevel.submitReconstructRequest',
+    applies: ifRedundant,
+    run: (options) =>
+      eachVacancy(options, async (rig, _slot, spare) => {
+        await rig.rebuild(spare);
+        await readWithoutOthers(rig, spare);
+      }),
+  },
+  {
+    id: 'PROC-02',
+    title: 'so it is with users at work',
+    clause: 'RaidIo.hasMember',
+    applies: ifRedundant,
+    run: (options) =>
+      eachVacancy(options, async (rig, _slot, spare) => {
+        const work = rig.loads(4, 80);
+        await rig.rebuild(spare);
+        await work;
+        await readWithoutOthers(rig, spare);
+      }),
+  },
+  {
+    id: 'PROC-03',
+    title: 'a target that is taken out leaves the array as it was',
+    clause: 'RaidLevel.submitReconstructRequest',
+    applies: ifRedundant,
+    run: (options) =>
+      eachVacancy(options, async (rig, _slot, spare) => {
+        const work = rig.loads(2, 40);
+        await rig.stack.arrays.addBaseBdev(arrayName, rig.disk(spare).name);
+        await rig.world.sleep(3);
+        await rig.remove(spare);
+        await work;
+        await rig.readAll();
+        assert(!rig.isCurrent(spare));
+        await rig.rebuild(spare);
+        await readWithoutOthers(rig, spare);
+      }),
+  },
+  {
+    id: 'PROC-04',
+    title: 'a target that fails leaves the array as it was',
+    clause: 'RaidIo.settle',
+    applies: ifRedundant,
+    run: (options) =>
+      eachVacancy(options, async (rig, _slot, spare) => {
+        rig.disk(spare).faults.writeErrorRate = 0.05;
+        await rig.stack.arrays.addBaseBdev(arrayName, rig.disk(spare).name);
+        await rig.loads(3, 60);
+        await rig.array.processEnded;
+        await rig.readAll();
+      }),
+  },
+  {
+    id: 'PROC-05',
+    title: 'a power cut in the middle of a rebuild loses nothing',
+    clause: 'RaidLevel.submitReconstructRequest',
+    applies: (manifest) => manifest.redundant,
+    run: (options) =>
+      eachVacancy(options, async (rig, slot, spare) => {
+        // Idle long enough for every region to be known to agree, so that the array may start degraded.
+        await rig.flush();
+        await rig.world.sleep(60_000);
+        await rig.stack.arrays.addBaseBdev(arrayName, rig.disk(spare).name);
+        await rig.world.sleep(rig.random.int(1, 12));
+        rig.powerCut(CutMode.Random);
+        await rig.assemble([slot, spare]);
+        await rig.readAll();
+        await rig.stack.plugIn(rig.disk(spare));
+        if (rig.array.process === null && !rig.isCurrent(spare)) {
+          await rig.array.processEnded;
+          if (!rig.isCurrent(spare)) await rig.rebuild(spare);
+        }
+        await rig.rebuilt(spare);
+        await readWithoutOthers(rig, spare);
+      }),
+  },
+  {
+    id: 'SIZE-01',
+    title: 'when every member grows, the volume grows, and keeps its contents',
+    clause: 'RaidLevel.resize',
+    applies: (manifest) => manifest.resize,
+    run: (options) =>
+      inWorld(new Rig(options, { dataKib: 512 }), async (rig) => {
+        await rig.create();
+        const before = rig.client.numBlocks;
+        await rig.load(60);
+        for (const disk of rig.disks) {
+          disk.grow(disk.numBlocks + 1024);
+          rig.stack.bdevOf(disk)?.resize(disk.numBlocks);
+        }
+        await rig.until('the volume is larger', () => rig.client.numBlocks > before);
+        await rig.array.resizing;
+        await rig.readAll();
+        await rig.loads(3, 60);
+        await rig.readAll();
+        rig.checkRedundancy();
+        await rig.stop();
+        await rig.assemble();
+        assert(rig.client.numBlocks > before, 'the new size does not last');
+        await rig.readAll();
+      }),
+  },
+  {
+    id: 'STOP-01',
+    title: 'a stop under load answers everything and gives the members back',
+    clause: 'RaidLevel.stop',
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options), async (rig) => {
+        await rig.create();
+        await rig.load(20);
+        const work = Promise.all(Array.from({ length: 12 }, (_, index) => rig.client.submit(1, index * 5, 9)));
+        await rig.stop();
+        await work;
+        for (const disk of rig.disks) assert.equal(rig.stack.bdevOf(disk)?.claimedBy, null, `${disk.name} is still claimed`);
+        await rig.assemble();
+        await rig.readAll();
+      }),
+  },
+  {
+    id: 'LEAK-01',
+    title: 'creating and deleting leaves nothing behind',
+    clause: 'RaidLevel.stop',
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options), async (rig) => {
+        await rig.create();
+        await rig.load(20);
+        await rig.stack.arrays.delete(arrayName, { clearSuperblock: true });
+        const free = rig.memory.freeBytes;
+        for (let round = 0; round < 20; round++) {
+          await rig.stack.arrays.create({
+            name: arrayName,
+            level: options.module.level,
+            baseBdevs: rig.disks.map(({ name }) => name),
+            superblock: true,
+            ...(options.module.manifest.stripSize === 'required' ? { stripSizeKb: 4 } : {}),
+          });
+          await rig.stack.arrays.delete(arrayName, { clearSuperblock: true });
+        }
+        assert.equal(rig.memory.freeBytes, free, 'buffer memory is not given back');
+        assert.equal(rig.stack.registry.ios.outstanding, 0, 'I/O objects are out');
+        assert.equal(rig.stack.arrays.iosOutstanding, 0, 'RAID I/O objects are out');
+      }),
+  },
+];

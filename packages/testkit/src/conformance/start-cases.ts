@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { minOperational } from '@raidkit/core';
+import { always, ifRedundant } from './case.js';
+import type { ConformanceCase } from './case.js';
+import { Rig, arrayName, inWorld } from './rig.js';
+
+/** Coming up, sizes, and what the manifest claims. */
+export const startCases: readonly ConformanceCase[] = [
+  {
+    id: 'START-01',
+    title: 'an array of the fewest members comes up, and is no larger than they are',
+    clause: 'RaidModule.start',
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options, { numSlots: options.module.baseBdevsMin }), async (rig) => {
+        await rig.create();
+        const { numBlocks } = rig.client;
+        const room = rig.array.slots.reduce((sum, slot) => sum + slot.capacity, 0);
+        assert(numBlocks >= 1 && numBlocks <= room, `${numBlocks} blocks from members with room for ${room}`);
+        await rig.readAll();
+      }),
+  },
+  {
+    id: 'START-02',
+    title: 'fewer members than the fewest are refused',
+    clause: 'RaidModule.baseBdevsMin',
+    applies: (_manifest, module) => module.baseBdevsMin > 1,
+    run: (options) =>
+      inWorld(new Rig(options, { numSlots: options.module.baseBdevsMin - 1 }), async (rig) => {
+        await assert.rejects(rig.create(), (error: Error & { code?: string }) => error.code === 'ERR_RAID_INVALID');
+      }),
+  },
+  {
+    id: 'START-03',
+    title: 'the geometry has an entry for each slot, inside its member',
+    clause: 'RaidGeometry.memberBlocks',
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options, { numSlots: options.module.baseBdevsMin + 1, dataKib: [1200, 1100, 1300, 1250] }), async (rig) => {
+        await rig.create();
+        const { memberBlocks, numBlocks } = rig.array.geometry();
+        assert.equal(memberBlocks.length, rig.numSlots);
+        memberBlocks.forEach((blocks, slot) => {
+          assert(blocks >= 0 && blocks <= rig.array.memberCapacity(slot), `slot ${slot} uses ${blocks} blocks`);
+        });
+        assert.equal(numBlocks, rig.client.numBlocks);
+      }),
+  },
+  {
+    id: 'START-04',
+    title: 'an array that is stopped and assembled again has the same size and contents',
+    clause: 'RaidModule.start',
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options), async (rig) => {
+        await rig.create();
+        const { numBlocks } = rig.client;
+        await rig.load(40);
+        await rig.stop();
+        await rig.assemble();
+        assert.equal(rig.client.numBlocks, numBlocks);
+        await rig.readAll();
+      }),
+  },
+  {
+    id: 'START-05',
+    title: 'the level has the methods that its manifest claims',
+    clause: 'RaidManifest',
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options), async (rig) => {
+        await rig.create();
+        const { manifest } = options.module;
+        const { level } = rig.array;
+        assert(level !== null);
+        if (manifest.nullPayload) assert.equal(typeof level.submitNullPayloadRequest, 'function', 'nullPayload: submitNullPayloadRequest');
+        if (manifest.resize) assert.equal(typeof level.resize, 'function', 'resize: resize');
+        if (!manifest.redundant) return;
+        assert.equal(typeof level.submitReconstructRequest, 'function', 'redundant: submitReconstructRequest');
+        assert.equal(typeof level.derivedSlots, 'function', 'redundant: derivedSlots');
+        assert(level.geometry.stripe !== undefined, 'redundant: geometry.stripe');
+      }),
+  },
+  {
+    id: 'START-06',
+    title: 'an array starts without as many members as it may lose, whichever they are, and not without one more',
+    clause: 'RaidModule.baseBdevsConstraint',
+    applies: ifRedundant,
+    run: async (options) => {
+      const { spareMembers, numSlots } = new Rig(options);
+      for (let first = 0; first < numSlots; first++) {
+        await inWorld(new Rig(options), async (rig) => {
+          await rig.create();
+          await rig.load(30);
+          await rig.stop();
+          const absent = Array.from({ length: spareMembers }, (_, index) => (first + index) % numSlots);
+          await rig.assemble(absent);
+          await rig.readAll();
+          await rig.load(20);
+          await rig.stop();
+        });
+        await inWorld(new Rig(options), async (rig) => {
+          await rig.create();
+          await rig.stop();
+          const absent = Array.from({ length: spareMembers + 1 }, (_, index) => (first + index) % numSlots);
+          if (absent.length === numSlots) return;
+          await assert.rejects(rig.assemble(absent), (error: Error & { code?: string }) => error.code === 'ERR_RAID_TOO_FEW_MEMBERS');
+          assert.equal(rig.stack.arrays.get(arrayName)?.numCurrent, numSlots - absent.length);
+          assert(numSlots - absent.length < minOperational(options.module, numSlots));
+        });
+      }
+    },
+  },
+];

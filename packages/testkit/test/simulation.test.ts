@@ -1,0 +1,84 @@
+import { concat } from '@raidkit/concat';
+import type { RaidModule } from '@raidkit/core';
+import { raid0 } from '@raidkit/raid0';
+import { raid1 } from '@raidkit/raid1';
+import { raid5f } from '@raidkit/raid5f';
+import { spdkSuperblockStore as store } from '@raidkit/superblock';
+import { SimMemory, shrink, simulate, sweep } from '@raidkit/testkit';
+import { describe, expect, it } from 'vitest';
+import regressions from './regressions.json' with { type: 'json' };
+import { mirror } from './support/mirror.js';
+
+const modules: Record<string, RaidModule> = { raid0, raid1, raid5f, concat };
+const seedsPerLevel: [string, number][] = [
+  ['raid0', 150],
+  ['concat', 150],
+  ['raid1', 400],
+  ['raid5f', 250],
+];
+
+describe('no seed breaks a rule', () => {
+  for (const [level, count] of seedsPerLevel) {
+    it(`${level}, seeds 0 to ${count - 1}`, async () => {
+      const { failures, coverage } = await sweep({ module: modules[level]!, store, from: 0, count });
+      expect(failures.map(({ seed, violation }) => `seed ${seed} level ${level}: ${violation ?? ''}`)).toEqual([]);
+      expect(coverage.count('event arrayOnline')).toBeGreaterThan(count);
+      for (const mark of marksOf(modules[level]!)) expect(coverage.count(mark), `how often: ${mark}`).toBeGreaterThan(0);
+    });
+  }
+
+  it('nor does one that once did', async () => {
+    const memory = new SimMemory({ bytes: 64 * 1024 * 1024 });
+    for (const [level, seeds] of Object.entries(regressions)) {
+      for (const seed of seeds) {
+        const { violation } = await simulate({ seed, module: modules[level]!, store, memory });
+        expect(violation, `seed ${seed} level ${level}`).toBeNull();
+      }
+    }
+  });
+});
+
+/** States that the generator must reach, or it tests nothing there. */
+function marksOf(module: RaidModule): string[] {
+  const always = ['restart power / optimal', 'restart kill / optimal', 'a disk is absent at assembly', 'fault latent / optimal'];
+  if (!module.manifest.redundant) return always;
+  return [
+    ...always,
+    'redundancy checked',
+    'degraded start',
+    'event memberFailed',
+    'event memberRemoved',
+    'fault writeErrors / degraded',
+    'old image came back',
+    'power while rebuild',
+    'power while resync',
+    'kill while resync',
+    'restart power / degraded',
+  ];
+}
+
+describe('a simulation', () => {
+  it('takes the same steps again for the same seed, in any memory', async () => {
+    const memory = new SimMemory({ bytes: 64 * 1024 * 1024 });
+    for (const seed of [3, 30, 300]) {
+      const first = await simulate({ seed, module: raid1, store, memory });
+      const again = await simulate({ seed, module: raid1, store });
+      expect(again.traceHash).toBe(first.traceHash);
+      expect(again.steps).toBe(first.steps);
+      const other = await simulate({ seed: seed + 1, module: raid1, store, memory });
+      expect(other.traceHash).not.toBe(first.traceHash);
+    }
+  });
+
+  it('that fails says so again, and is shrunk to fewer things that happen', async () => {
+    const module = mirror('reads past suspicion');
+    const { failures } = await sweep({ module, store, from: 1, count: 400, bail: true });
+    const failing = failures[0]!;
+    const again = await simulate({ seed: failing.seed, module, store });
+    expect(again.violation).toBe(failing.violation);
+    const small = await shrink({ seed: failing.seed, module, store }, failing, { most: 60 });
+    expect(small.violation).not.toBeNull();
+    expect(small.plan.items.length).toBeLessThan(failing.plan.items.length);
+    expect(small.trace.length).toBeGreaterThan(0);
+  });
+});
