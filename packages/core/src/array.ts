@@ -77,6 +77,8 @@ export class RaidArray implements BdevDriver, RaidView {
   recordedBlocks: number | null = null;
   /** Being brought online: members and superblocks are settled, the volume is not there yet. */
   isStarting = false;
+  /** Uuids of members that appeared while the array was being started without them. */
+  readonly latecomers = new Set<string>();
   /** Resolves when the start that is under way has ended, well or not. */
   startEnded: Promise<void> = Promise.resolve();
   /** Resolves when the running process, if any, has ended and what it leads to is done. */

@@ -156,8 +156,10 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
 
 /** Devices of an array that is up now which came while it was being started without them. */
 export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
-  for (const { descriptor, recordedUuid } of array.slots) {
-    const bdev = descriptor === null && recordedUuid !== nullUuid ? ctx.registry.get(recordedUuid) : undefined;
+  const uuids = [...array.latecomers];
+  array.latecomers.clear();
+  for (const uuid of uuids) {
+    const bdev = ctx.registry.get(uuid);
     if (bdev === undefined || !isFree(bdev)) continue;
     try {
       await examine(ctx, bdev);
@@ -197,6 +199,7 @@ async function joinRecorded(
   }
   if (array.state !== 'configuring' || array.isStarting || array.isDeleting) {
     // It starts without this member, or is on its way out: the member is looked at again once the array is up.
+    array.latecomers.add(bdev.uuid);
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
