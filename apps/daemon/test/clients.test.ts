@@ -113,7 +113,7 @@ h.shutdown()
   it.skipIf(!hasCommands('fio'))('serves fio with verification, several connections at once', async () => {
     const uri = await makeArray(shape);
     const job = (name: string, offset: string): string[] => [`--name=${name}`, `--offset=${offset}`];
-    const common = ['--ioengine=nbd', `--uri=${uri}`, '--rw=randrw', '--bsrange=512-128k', '--bs_unaligned=1', '--iodepth=16', '--size=6m', '--verify=crc32c', '--verify_fatal=1', '--loops=2'];
+    const common = ['--ioengine=nbd', `--uri=${uri}`, '--rw=randrw', '--bs=4608', '--iodepth=16', '--size=6m', '--verify=crc32c', '--verify_fatal=1', '--loops=2'];
     await runOk('fio', [...common, ...job('one', '0'), ...job('two', '8m')]);
   });
 });
