@@ -1,4 +1,4 @@
-import { BlockClient, IoType, Status } from '@raidkit/bdev';
+import { BlockClient, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidIo } from './raid-io.js';
@@ -121,10 +121,13 @@ export class RegionMap {
    * resumed, or failed, later. Either way {@link end} follows when it is over.
    */
   begin(io: RaidIo): boolean {
-    this.#eachRegion(io, (region) => {
+    let needsBits = false;
+    const last = this.#lastRegion(io);
+    for (let region = this.#firstRegion(io); region <= last; region++) {
       this.#inFlight[region] = (this.#inFlight[region] ?? 0) + 1;
-    });
-    if (!this.#needsBits(io)) return true;
+      if (lacksBit(this.states[region])) needsBits = true;
+    }
+    if (!needsBits) return true;
     this.#waiting.push(io);
     this.#work();
     return false;
@@ -132,10 +135,11 @@ export class RegionMap {
 
   end(io: RaidIo): void {
     const now = this.#array.registry.runtime.now();
-    this.#eachRegion(io, (region) => {
+    const last = this.#lastRegion(io);
+    for (let region = this.#firstRegion(io); region <= last; region++) {
       this.#inFlight[region] = (this.#inFlight[region] ?? 0) - 1;
       this.#lastWrite[region] = now;
-    });
+    }
     this.#armTimer();
   }
 
@@ -244,20 +248,15 @@ export class RegionMap {
     }
   }
 
-  #eachRegion(io: RaidIo, visit: (region: number) => void): void {
+  #firstRegion(io: RaidIo): number {
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
-    const firstStripe = Math.floor(io.offsetBlocks / arrayBlocks);
-    const lastStripe = Math.floor((io.offsetBlocks + io.numBlocks - 1) / arrayBlocks);
-    const last = Math.floor(((lastStripe + 1) * memberBlocks - 1) / this.regionBlocks);
-    for (let region = Math.floor((firstStripe * memberBlocks) / this.regionBlocks); region <= last; region++) visit(region);
+    return Math.floor((Math.floor(io.offsetBlocks / arrayBlocks) * memberBlocks) / this.regionBlocks);
   }
 
-  #needsBits(io: RaidIo): boolean {
-    let needs = false;
-    this.#eachRegion(io, (region) => {
-      if (lacksBit(this.states[region])) needs = true;
-    });
-    return needs;
+  #lastRegion(io: RaidIo): number {
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    const lastStripe = Math.floor((io.offsetBlocks + io.numBlocks - 1) / arrayBlocks);
+    return Math.floor(((lastStripe + 1) * memberBlocks - 1) / this.regionBlocks);
   }
 
   #work(): void {
@@ -294,9 +293,10 @@ export class RegionMap {
   async #set(batch: readonly RaidIo[]): Promise<void> {
     const regions = new Set<number>();
     for (const io of batch) {
-      this.#eachRegion(io, (region) => {
+      const last = this.#lastRegion(io);
+      for (let region = this.#firstRegion(io); region <= last; region++) {
         if (lacksBit(this.states[region])) regions.add(region);
-      });
+      }
     }
     if (regions.size === 0) return;
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
@@ -447,9 +447,4 @@ export class RegionMap {
 /** A write to the region has to wait until its bit is set. */
 function lacksBit(state: number | undefined): boolean {
   return state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed;
-}
-
-/** Whether the I/O changes data, so that its regions must be marked. */
-export function isWrite(type: IoType): boolean {
-  return type === IoType.Write || type === IoType.WriteZeroes || type === IoType.Unmap;
 }
