@@ -265,7 +265,14 @@ export class RaidArray implements BdevDriver, RaidView {
   onPartDone(io: RaidIo, part: BdevIo): void {
     const slot = this.#slot(part.tag);
     if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
-    if (part.status !== Status.Ok) this.#countError(slot, part);
+    if (part.status !== Status.Ok) {
+      this.#countError(slot, part);
+      // At once: another flush that is under way on the member may succeed without having kept anything.
+      if (part.type === IoType.Flush && slot.isCurrent) {
+        const canGo = this.module.manifest.redundant && this.failMember(slot.index, `${statusName(part.status)} on flush`);
+        if (!canGo) slot.hasLostFlush = true;
+      }
+    }
     const level = this.level;
     if (io.type !== IoType.Flush && level?.onPartDone !== undefined) level.onPartDone(io, part);
     else io.partDone(part);

@@ -207,8 +207,11 @@ export class RaidArrays {
     if (array.state !== 'configuring' || array.isStarting) {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
     }
-    await bringOnline(this.#ctx, array, options);
-    await examineLatecomers(this.#ctx, array);
+    try {
+      await bringOnline(this.#ctx, array, options);
+    } finally {
+      await examineLatecomers(this.#ctx, array);
+    }
   }
 
   /** Starts a check, repair or resync of a whole array; queued behind a process that is running. */

@@ -10,13 +10,24 @@ import { bringOnline, takeOffline } from './online.js';
 import { nullUuid } from './store.js';
 import type { ArrayRecord, ReadResult } from './store.js';
 
-/** Wait before a start that failed for an I/O error is tried again, in milliseconds. */
+/** Wait before a start or an examination that failed for an I/O error is tried again, in milliseconds. */
 const startRetryMs = 5000;
 
+/** How often a device that cannot be read is looked at. */
+const examineTries = 12;
+
 /** Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. */
-export async function examine(ctx: RaidContext, bdev: Bdev): Promise<void> {
+export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineTries): Promise<void> {
   if (!isFree(bdev)) return;
-  const found = await readSuperblock(ctx, bdev);
+  let found: ReadResult;
+  try {
+    found = await readSuperblock(ctx, bdev);
+  } catch (error) {
+    const { runtime } = ctx.registry;
+    runtime.log.warn({ bdev: bdev.name, err: error }, 'the device cannot be read: it is not examined');
+    if (triesLeft > 1) runtime.setTimer(() => void examine(ctx, bdev, triesLeft - 1), startRetryMs);
+    return;
+  }
   // Whoever claimed it while it was being read has it.
   if (!isFree(bdev)) return;
   if (found.kind === 'found') {
@@ -247,7 +258,6 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
   if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
   try {
     await bringOnline(ctx, array);
-    await examineLatecomers(ctx, array);
   } catch (error) {
     array.trouble = error instanceof Error ? error.message : String(error);
     array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);
@@ -255,4 +265,5 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
     // What failed may have been a device's passing fault.
     if (error.errno === 5) ctx.registry.runtime.setTimer(() => void startIfComplete(ctx, array), startRetryMs);
   }
+  await examineLatecomers(ctx, array);
 }
