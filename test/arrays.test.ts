@@ -278,14 +278,20 @@ it('two halves that were used apart are not put together', async () => {
     [1, 0],
   ]) {
     const rig = newRig();
-    for (const index of order) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: halves[index]!.slice() });
+    const plugged = [];
+    for (const index of order) {
+      const bytes = halves[index]!.slice();
+      plugged.push(bytes);
+      await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+    }
     await rig.registry.waitForExamine();
     const array = arrayOf(rig, 'a');
     await array.processEnded;
     const data = await openVolume(rig, 'a').read(0, 8);
-    // One of them, whole; the other is left alone or rebuilt, never mixed in.
+    // One of them, whole; what the other alone has is left alone.
     expect([10, 11]).toContain(data[0]);
     expect(data.every((byte) => byte === data[0])).toBe(true);
+    expect(plugged.map((bytes) => bytes[MiB]).sort()).toEqual([10, 11]);
   }
 });
 

@@ -232,6 +232,21 @@ async function joinRecorded(
   await startIfComplete(ctx, array);
 }
 
+/**
+ * The device counts itself in and a current member out, in a superblock that we did not write to it: it went on without us,
+ * and rebuilding it would destroy what it alone has.
+ */
+function wasUsedApart(array: RaidArray, bdev: Bdev, record: ArrayRecord): boolean {
+  const own = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
+  if (own === undefined || own.lastSeqNumber === record.seqNumber) return false;
+  const countsItselfIn = record.slots[own.index]?.state === 'configured';
+  const countsUsOut = record.slots.some((entry, index) => {
+    const slot = array.slots[index];
+    return slot?.isCurrent === true && entry.uuid === slot.recordedUuid && entry.state !== 'configured';
+  });
+  return countsItselfIn && countsUsOut;
+}
+
 /** A member that was out is back while the array is up: it is filled anew. */
 async function readd(
   ctx: RaidContext,
@@ -242,6 +257,10 @@ async function readd(
 ): Promise<void> {
   if (record.seqNumber > array.metadata.seqNumber) {
     log('the device knows a newer state than the array that is online (two halves were used apart?): ignored');
+    return;
+  }
+  if (wasUsedApart(array, bdev, record)) {
+    log('the device was used apart from the members that are online, and each half has what the other lacks: ignored; add it by hand to give up what it alone has');
     return;
   }
   try {

@@ -92,14 +92,14 @@ export class MetadataWriter {
     this.seqNumber = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
     for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = this.seqNumber;
     const record = this.snapshot();
-    if (extension !== undefined) await this.#round1(extension, previous);
+    if (extension !== undefined) await this.#writeHeaders(extension, previous);
     await this.#onWriters('superblock', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return store.write(slot.descriptor, record);
     });
   }
 
-  async #round1(extension: ExtensionStore, previous: number): Promise<void> {
+  async #writeHeaders(extension: ExtensionStore, previous: number): Promise<void> {
     this.#generation++;
     await this.#onWriters('header', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
