@@ -25,7 +25,7 @@ export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineT
   } catch (error) {
     const { runtime } = ctx.registry;
     runtime.log.warn({ bdev: bdev.name, err: error }, 'the device cannot be read: it is not examined');
-    if (triesLeft > 1) runtime.setTimer(() => void examine(ctx, bdev, triesLeft - 1), startRetryMs);
+    if (triesLeft > 1) later(ctx, () => examine(ctx, bdev, triesLeft - 1));
     return;
   }
   // Whoever claimed it while it was being read has it.
@@ -38,6 +38,14 @@ export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineT
     ctx.registry.runtime.log.warn({ bdev: bdev.name }, `there is a damaged superblock: ${found.message}`);
   }
   await takeAwaited(ctx, bdev);
+}
+
+/** Tries again after a while. Nobody waits for it, so what goes wrong is logged. */
+function later(ctx: RaidContext, work: () => Promise<void>): void {
+  const { runtime } = ctx.registry;
+  runtime.setTimer(() => {
+    work().catch((error: unknown) => runtime.log.error({ err: error }, 'a second try at assembling failed'));
+  }, startRetryMs);
 }
 
 function isFree(bdev: Bdev): boolean {
@@ -282,7 +290,7 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
     array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     // What failed may have been a device's passing fault.
-    if (error.errno === 5) ctx.registry.runtime.setTimer(() => void startIfComplete(ctx, array), startRetryMs);
+    if (error.errno === 5) later(ctx, () => startIfComplete(ctx, array));
   }
   await examineLatecomers(ctx, array);
 }

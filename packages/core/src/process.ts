@@ -117,10 +117,6 @@ export class RaidProcess {
     this.#step = target === null ? new SyncStep(array, this, this.#pool) : new RebuildStep(array, target, this.#pool);
   }
 
-  get isStopped(): boolean {
-    return this.#stopReason !== null;
-  }
-
   throwIfStopped(): void {
     if (this.#stopReason !== null) throw this.#stopReason;
   }
