@@ -60,6 +60,11 @@ export class Slot {
     return this.isConfigured && !this.isTarget && !this.isLeaving;
   }
 
+  /** Blocks from the data offset to the end of the member. */
+  get capacity(): number {
+    return this.descriptor === null ? this.dataSize : this.descriptor.bdev.numBlocks - this.dataOffset;
+  }
+
   /** Resolves when none of the array's I/O is in flight on the member. */
   whenDrained(): Promise<void> {
     if (this.partsInFlight === 0) return Promise.resolve();
