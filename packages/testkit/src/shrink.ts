@@ -1,7 +1,7 @@
 import type { PlanItem } from './plan.js';
 import { SimMemory } from './sim-memory.js';
-import { memoryBytes, simulate } from './simulation.js';
-import type { SimOptions, SimResult } from './simulation.js';
+import { memoryBytes, simulate } from './simulation/simulate.js';
+import type { SimOptions, SimResult } from './simulation/simulate.js';
 
 /** How hard to try. */
 export interface ShrinkOptions {

@@ -1,8 +1,9 @@
 import type { RaidModule, SuperblockStore } from '@raidkit/core';
 import { Coverage } from './coverage.js';
 import { SimMemory } from './sim-memory.js';
-import { memoryBytes, simulate } from './simulation.js';
-import type { Capabilities, SimResult } from './simulation.js';
+import type { Capabilities } from './simulation/sim-run.js';
+import { memoryBytes, simulate } from './simulation/simulate.js';
+import type { SimResult } from './simulation/simulate.js';
 
 /** Seeds to go through. */
 export interface SweepOptions {

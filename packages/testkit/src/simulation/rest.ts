@@ -1,0 +1,79 @@
+import { RegionState } from '@raidkit/core';
+import type { RaidArray } from '@raidkit/core';
+import { checkRedundancy } from '../redundancy.js';
+import { arrayName, patienceMs } from './sim-run.js';
+import type { SimRun } from './sim-run.js';
+import { addMember, whenBack } from './trouble.js';
+import { ViolationError, describeArray } from './violation.js';
+
+/** Faults stop, and an operator looks after what they have left. */
+export async function heal(run: SimRun): Promise<void> {
+  run.world.trace('== faults stop');
+  for (const disk of run.disks) {
+    disk.faults.clear();
+    disk.latent.clear();
+  }
+  await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
+  await run.world.sleep(1000);
+  // What could not be read or started because of an error, an operator has looked at, and started, now.
+  const { stack } = run;
+  for (const disk of run.disks) {
+    const bdev = stack?.bdevOf(disk);
+    if (run.volume === null && bdev?.claimedBy === null) await run.call('examining', stack?.arrays.examine(bdev) ?? Promise.resolve());
+  }
+  if (run.array()?.state === 'configuring') await run.call('starting', run.stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
+}
+
+/** Everything must come to rest, with redundancy complete. False if it cannot, and need not. */
+export async function settle(run: SimRun): Promise<boolean> {
+  await run.inTime('the array coming up', run.up());
+  const startedAt = run.world.now;
+  for (;;) {
+    const array = run.array();
+    if (array?.state === 'online' && run.volume !== null) {
+      if (!run.isRedundant || isSettled(run, array)) return true;
+      const spare = run.disks.find((disk) => run.stack?.bdevOf(disk)?.claimedBy === null);
+      if (spare !== undefined) addMember(run, spare);
+    }
+    const waitedMs = run.world.now - startedAt;
+    if (run.isTolerant && waitedMs > 60_000) {
+      run.coverage.mark('beyond redundancy: no rest');
+      await run.readAll('as far as possible');
+      return false;
+    }
+    if (waitedMs > patienceMs) {
+      throw new ViolationError(`G9: the array does not come to rest: ${array === undefined ? 'gone' : describeArray(array)}`);
+    }
+    await run.world.sleep(100);
+  }
+}
+
+function isSettled(run: SimRun, array: RaidArray): boolean {
+  if (array.process !== null || array.numCurrent < array.numSlots) return false;
+  return !run.can.resync || (array.regions?.count(RegionState.Suspect) ?? 0) === 0;
+}
+
+/** At rest, what the members hold agrees. */
+export async function checkRest(run: SimRun): Promise<void> {
+  const array = run.array();
+  if (array === undefined || !run.isRedundant) return;
+  const isInSync = (array.regions?.count(RegionState.Suspect) ?? 0) === 0;
+  if (!isInSync || run.isTolerant) return;
+  run.coverage.mark('redundancy checked');
+  const problem = checkRedundancy(array, run.disks, run.model.touched);
+  if (problem !== null) throw new ViolationError(`G7: ${problem}`);
+  await Promise.resolve();
+}
+
+/** After a stop nothing is in use. */
+export function checkLeaks(run: SimRun): void {
+  const { stack } = run;
+  if (stack === null) return;
+  const { outstanding } = stack.registry.ios;
+  if (outstanding !== 0) throw new ViolationError(`G11: ${outstanding} I/O objects are out at the end`);
+  for (const disk of run.disks) {
+    if (disk.inFlight > 0) throw new ViolationError(`G11: ${disk.inFlight} I/Os are in flight on ${disk.name} at the end`);
+    const claimedBy = stack.bdevOf(disk)?.claimedBy ?? null;
+    if (claimedBy !== null) throw new ViolationError(`G11: ${disk.name} is still claimed by ${claimedBy}`);
+  }
+}

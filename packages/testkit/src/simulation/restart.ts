@@ -1,0 +1,119 @@
+import { RaidError } from '@raidkit/core';
+import type { PlanItem } from '../plan.js';
+import { CutMode } from '../sim-disk.js';
+import type { SimDisk } from '../sim-disk.js';
+import type { Stack } from '../stack.js';
+import { arrayName } from './sim-run.js';
+import type { SimRun } from './sim-run.js';
+import { comeBack, whenBack } from './trouble.js';
+import { ViolationError, describeError } from './violation.js';
+
+/** The process ends, in one way or another, and a new one puts the array together again. */
+export async function restart(run: SimRun, { how, mode, downMs, absent }: PlanItem & { kind: 'restart' }): Promise<void> {
+  if (run.stack === null) return;
+  const { good } = run.standing;
+  run.mark(`restart ${how}`);
+  run.standing.refresh();
+  // A member that is failing now may be out by the end of a stop.
+  for (const disk of good) if (how === 'stop' && run.standing.hasTrouble(disk)) good.delete(disk);
+  run.world.trace(`== ${how} (mode ${mode})`);
+  if (how === 'stop') await stop(run);
+  const hadProcess = run.array()?.process ?? null;
+  if (hadProcess !== null) run.coverage.mark(`${how} while ${hadProcess.type}`);
+  run.bury();
+  for (const disk of run.disks) {
+    if (how === 'power') disk.powerCut(disk.isPresent ? mode : CutMode.Random);
+    else disk.processDied();
+  }
+  if (how === 'power') run.model.powerCut();
+  else if (how === 'kill') run.model.killed();
+  run.memory.reset();
+  await run.world.sleep(downMs);
+  if (how !== 'stop') {
+    run.wasUnclean = true;
+    // A crash and a member that is not there, or does not work: parity cannot say what the member's data is.
+    const isWhole = good.size === run.plan.shape.numSlots && ![...good].some((disk) => run.standing.hasTrouble(disk));
+    if (run.least > 1 && run.isRedundant && !isWhole) run.isTolerant = true;
+  }
+  // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
+  if (!run.isRedundant || run.plan.shape.isOverBudget) for (const disk of run.disks) disk.faults.clear();
+  await assemble(run, absent);
+  if (!run.isRefused && run.random.chance(0.4)) {
+    await run.readAll('after a restart');
+    await run.readAll('after a restart, again');
+  }
+}
+
+/** A clean end: every request answered, nothing left behind. */
+export async function stop(run: SimRun): Promise<void> {
+  const { stack } = run;
+  if (stack === null) return;
+  run.isStopping = true;
+  run.world.trace('== stop');
+  await run.inTime('stopping', stack.arrays.stop());
+  while ((run.volume?.pending ?? 0) > 0) await run.world.sleep(1);
+  run.volume = null;
+  run.isStopping = false;
+  if (stack.arrays.iosOutstanding !== 0) throw new ViolationError(`G11: ${stack.arrays.iosOutstanding} RAID I/O objects are out after a stop`);
+}
+
+/** A new process finds the disks, one of them perhaps only later, in any order. */
+async function assemble(run: SimRun, absentIndex: number): Promise<void> {
+  const { random } = run;
+  const stack = run.boot();
+  stack.arrays.processOptions.windowSizeKb = run.plan.shape.windowSizeKb;
+  const wanted = absentIndex < 0 ? undefined : run.disk(absentIndex);
+  const absent = wanted !== undefined && wanted.isPresent && run.standing.mayLose(wanted) ? wanted : null;
+  if (absent !== null) {
+    run.coverage.mark('a disk is absent at assembly');
+    absent.isPresent = false;
+  }
+  for (const disk of random.shuffle(run.disks.filter(({ isPresent }) => isPresent))) {
+    const examined = run.call(`examining ${disk.name}`, stack.plugIn(disk));
+    if (random.chance(0.5)) await run.inTime(`examining ${disk.name}`, examined);
+    if (random.chance(0.3)) await run.world.sleep(random.exponential(20));
+  }
+  await run.inTime('examining', stack.registry.waitForExamine());
+  await start(run, stack, absent);
+  if (absent !== null && !run.isRefused) run.world.after(random.exponential(200), () => comeBack(run, absent, 'same'));
+}
+
+/** The array comes up by itself, or is started degraded, or refuses for a good reason. */
+async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise<void> {
+  const missing = run.disks.filter((disk) => !disk.isPresent && disk !== absent);
+  let array = stack.arrays.get(arrayName);
+  if (array?.state === 'online') return;
+  if (!run.isRedundant) {
+    // It waits for its members; they come back by themselves.
+    await run.inTime('members coming back', Promise.all(missing.map((disk) => whenBack(run, disk))));
+    if (absent !== null) comeBack(run, absent, 'same');
+    await run.inTime('the array coming up', run.up());
+    return;
+  }
+  await run.world.sleep(1);
+  array = stack.arrays.get(arrayName);
+  while (array?.isStarting === true) await run.world.sleep(1);
+  if (run.volume !== null) return;
+  try {
+    await run.inTime('a degraded start', stack.arrays.startDegraded(arrayName));
+    run.coverage.mark('degraded start');
+  } catch (error) {
+    const isParity = run.least > 1;
+    if (!RaidError.is(error) || !isParity || !run.wasUnclean || error.code !== 'ERR_RAID_METADATA') {
+      if (run.isTolerant) {
+        run.isRefused = true;
+        return;
+      }
+      const good = [...run.standing.good].map(({ name }) => name).join(', ');
+      throw new ViolationError(`G8: the array does not start: ${describeError(error)}; good were ${good}`);
+    }
+    run.coverage.mark('dirty and degraded: refused');
+    run.world.trace(`== refused: ${error.message}`);
+    if (absent !== null && run.standing.good.has(absent)) {
+      comeBack(run, absent, 'same');
+      await run.inTime('the array coming up', run.up());
+      return;
+    }
+    run.isRefused = true;
+  }
+}

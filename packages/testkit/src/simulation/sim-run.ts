@@ -1,0 +1,315 @@
+import { IoType, Status, statusName } from '@raidkit/bdev';
+import { RaidError, RegionState, minOperational } from '@raidkit/core';
+import type { RaidArray, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
+import { Coverage } from '../coverage.js';
+import { VolumeModel } from '../model.js';
+import type { Violation } from '../model.js';
+import type { SimPlan } from '../plan.js';
+import { Random } from '../random.js';
+import { SimDisk } from '../sim-disk.js';
+import type { SimMemory } from '../sim-memory.js';
+import { readTag, sectorBytes } from '../sector.js';
+import { Stack } from '../stack.js';
+import { VolumeClient, died } from '../volume-client.js';
+import { World } from '../world.js';
+import { Standing } from './standing.js';
+import { ViolationError, describeArray, describeError } from './violation.js';
+
+/** What the code under test is able to do: checks that need more are left out. */
+export interface Capabilities {
+  /** After an unclean stop redundancy is made to agree again, by itself. */
+  resync: boolean;
+  /** A device that does not answer is failed by itself. */
+  timeouts: boolean;
+  /** After a crash, what was read once stays, even if the member that it came from is lost before a resync. */
+  settledReads: boolean;
+}
+
+/** What core does today. */
+export const defaultCapabilities: Capabilities = { resync: true, timeouts: false, settledReads: true };
+
+/** What a run is made of, apart from what happens in it. */
+export interface RunParts {
+  module: RaidModule;
+  store: SuperblockStore;
+  /** Default: {@link defaultCapabilities}. */
+  capabilities?: Partial<Capabilities>;
+}
+
+export const arrayName = 'sim';
+/** Virtual time in which everything must come to an end once faults have stopped. */
+export const patienceMs = 20 * 60_000;
+const mostSteps = 3_000_000;
+const longestMs = 24 * 3600_000;
+
+/**
+ * One simulated array with its disks, its users and the model of what they may read: what is, and what is known of it. What
+ * happens to it is in the files beside this one.
+ */
+export class SimRun {
+  readonly module: RaidModule;
+  readonly can: Capabilities;
+  readonly plan: SimPlan;
+  readonly memory: SimMemory;
+  readonly world: World;
+  readonly random: Random;
+  readonly model = new VolumeModel();
+  readonly coverage = new Coverage();
+  readonly disks: SimDisk[];
+  readonly standing: Standing;
+  /** Old images of disks. */
+  readonly snapshots = new Map<SimDisk, SimDisk['media']>();
+  /** The process; null while there is none. */
+  stack: Stack | null = null;
+  /** The volume while it is there. */
+  volume: VolumeClient | null = null;
+  /** Errors may be answered: more is broken than redundancy covers. */
+  isTolerant = false;
+  isStopping = false;
+  /** The array was stopped uncleanly, at some time. */
+  wasUnclean = false;
+  /** The array refuses to start, and is right. */
+  isRefused = false;
+  violation: string | null = null;
+  /** Requests and calls that have not been answered, by what they are. */
+  readonly open = new Set<string>();
+  /** Every volume of this process: one that went away may have requests that have not been answered. */
+  readonly #volumes: VolumeClient[] = [];
+  readonly #store: SuperblockStore;
+  #whenUp: (() => void)[] = [];
+  /** When the process began, and when the array last came up. */
+  #bootedAt = 0;
+  #onlineAt = 0;
+
+  constructor({ module, store, capabilities }: RunParts, plan: SimPlan, memory: SimMemory) {
+    this.module = module;
+    this.#store = store;
+    this.can = { ...defaultCapabilities, ...capabilities };
+    this.plan = plan;
+    this.memory = memory;
+    this.world = new World(plan.seed);
+    this.random = new Random(plan.seed, 2);
+    this.standing = new Standing(this);
+    const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
+    const fill = this.#hasMap ? 0xdb : 0;
+    this.disks = memberBlocks.map((numBlocks, index) => {
+      const latency = latencies[index] ?? { leastMs: 0.1, meanMs: 0.1 };
+      const uuid = `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`;
+      const name = `d${index}`;
+      const random = new Random(plan.seed, 10 + index);
+      return new SimDisk(this.world, random, { name, uuid, blockSize, numBlocks, latency, hasWriteCache, hasForceUnitAccess, fill });
+    });
+  }
+
+  /** Runs the course to its end, or to the first violation. Resolves in every case. */
+  async go(course: (run: SimRun) => Promise<void>): Promise<void> {
+    let isOver = false;
+    course(this).then(
+      () => {
+        isOver = true;
+      },
+      (error: unknown) => this.broken(error),
+    );
+    const end = await this.world.run(() => isOver || this.violation !== null, { maxMs: longestMs, maxSteps: mostSteps });
+    if (end === 'failed') this.violation ??= describeError(this.world.failure);
+    else if (end !== 'done') this.violation ??= `G9: nothing happens any more (${end}); waiting: ${[...this.open].join(', ')}`;
+    this.stack?.die();
+    for (const volume of this.#volumes) volume.die();
+  }
+
+  broken(error: unknown): void {
+    this.violation ??= describeError(error);
+  }
+
+  get isRedundant(): boolean {
+    return this.least < this.plan.shape.numSlots;
+  }
+
+  /** Fewest members with which all data is there. */
+  get least(): number {
+    return minOperational(this.module, this.plan.shape.numSlots);
+  }
+
+  disk(index: number): SimDisk {
+    const disk = this.disks[index];
+    if (disk === undefined) throw new RangeError(`there is no disk ${index}`);
+    return disk;
+  }
+
+  array(): RaidArray | undefined {
+    return this.stack?.arrays.get(arrayName);
+  }
+
+  // Processes, and the volume in them.
+
+  /** A new process. */
+  boot(): Stack {
+    this.#bootedAt = this.world.now;
+    const stack = new Stack(this.world, this.memory, this.module, this.#store, (event) => this.#onEvent(event));
+    this.stack = stack;
+    return stack;
+  }
+
+  /** The process is dead: nothing that it was asked for will be answered. */
+  bury(): void {
+    this.stack?.die();
+    this.stack = null;
+    for (const volume of this.#volumes.splice(0)) volume.die();
+    this.volume = null;
+    this.open.clear();
+    this.model.readsForgotten();
+  }
+
+  /** The volume, when it is there. */
+  async up(): Promise<VolumeClient> {
+    while (this.volume === null) await new Promise<void>((resolve) => this.#whenUp.push(resolve));
+    return this.volume;
+  }
+
+  #onEvent(event: RaidEvent): void {
+    const states = this.array()?.regions?.states.join('') ?? 'none';
+    this.world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
+    this.coverage.mark(`event ${event.type}`);
+    switch (event.type) {
+      case 'arrayOnline':
+        this.#onOnline();
+        break;
+      case 'memberRemoved':
+      case 'memberFailed': {
+        const disk = this.disks.find(({ name }) => name === event.member);
+        if (disk !== undefined) this.standing.recordedOut.add(disk);
+        this.standing.refresh();
+        break;
+      }
+      case 'processFinished':
+        // Its member counts when metadata says so, which is when all that the process leads to is done.
+        void this.array()?.processEnded.then(() => this.standing.noteCurrent());
+        break;
+      default:
+        this.standing.refresh();
+    }
+  }
+
+  #onOnline(): void {
+    const { stack } = this;
+    if (stack === null || this.volume !== null) return;
+    // An array that is started anew knows nothing of flushes that failed: what they covered may be lost whatever it says.
+    if (!this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#onlineAt)) this.model.doubt();
+    this.#onlineAt = this.world.now;
+    this.standing.reset();
+    const descriptor = stack.registry.open(arrayName, {
+      writable: true,
+      onEvent: (event) => {
+        if (event.type !== 'remove') return;
+        volume.close();
+        if (this.volume === volume) this.volume = null;
+      },
+    });
+    const onViolation = (violation: Violation, what: string): void => this.#wrongRead(violation, what);
+    const volume = new VolumeClient(this.world, stack.registry, descriptor, this.model, () => this.#mayHold(), onViolation);
+    this.volume = volume;
+    this.#volumes.push(volume);
+    const waiting = this.#whenUp;
+    this.#whenUp = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  // Requests and calls.
+
+  /** A request of a user's; what it reads is checked, and so is whether it may fail. */
+  async io(volume: VolumeClient, type: IoType, offset: number, numBlocks: number, flags = 0): Promise<void> {
+    const what = `${['read', 'write', 'unmap', 'flush', 'zero'][type] ?? 'io'} ${offset}+${numBlocks} (asked at ${this.world.now.toFixed(3)})`;
+    this.open.add(what);
+    const askedAt = this.world.now;
+    const status = await volume.submit(type, offset, numBlocks, flags);
+    this.open.delete(what);
+    if (status === Status.Ok || status === died || status === Status.NoMemory) return;
+    this.coverage.mark(`io error ${statusName(status)}`);
+    if (this.isTolerant || this.isStopping || volume !== this.volume) return;
+    if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
+    // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
+    const mayNeverFlush = type === IoType.Flush || flags !== 0;
+    if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
+    throw new ViolationError(`G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`);
+  }
+
+  async readAll(when: string): Promise<void> {
+    const volume = await this.up();
+    const most = Math.min(volume.mostBlocks, (64 * 1024) / volume.blockSize);
+    this.world.trace(`== read all ${when}`);
+    for (let at = 0; at < volume.numBlocks && volume === this.volume; at += most) {
+      await this.io(volume, IoType.Read, at, Math.min(most, volume.numBlocks - at));
+    }
+  }
+
+  /** A control call that must come to an end, and whose failure, if it is one of the array's own, is an answer. */
+  async call(what: string, promise: Promise<unknown>, then?: () => void): Promise<void> {
+    const { stack } = this;
+    this.open.add(what);
+    try {
+      await promise;
+      if (stack === this.stack) then?.();
+    } catch (error) {
+      if (!RaidError.is(error)) this.violation ??= `${what}: ${describeError(error)}`;
+      else this.world.trace(`== ${what}: ${error.message}`);
+    } finally {
+      this.open.delete(what);
+    }
+  }
+
+  /** What must come to an end in bounded time. */
+  async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
+    const timer = this.world.after(patienceMs, () => {
+      const array = this.array();
+      this.violation ??= `G9: ${what} takes more than ${patienceMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
+    });
+    try {
+      return await promise;
+    } finally {
+      this.world.cancel(timer);
+    }
+  }
+
+  /** Counts that something happened in the state in which the array is. */
+  mark(what: string): void {
+    this.coverage.mark(`${what} / ${this.#state()}`);
+  }
+
+  #state(): string {
+    const array = this.array();
+    if (array === undefined) return 'down';
+    if (array.state !== 'online') return array.state;
+    if (array.process !== null) return array.process.type;
+    return array.numCurrent < array.numSlots ? 'degraded' : 'optimal';
+  }
+
+  /** The level keeps a map of what was never written: it reads as zeros. */
+  get #hasMap(): boolean {
+    return this.module.manifest.redundant && this.#store.extension !== undefined;
+  }
+
+  /** What a read returns is what the sector holds from then on. */
+  #mayHold(): boolean {
+    return this.can.settledReads || (this.array()?.regions?.count(RegionState.Suspect) ?? 0) === 0;
+  }
+
+  #wrongRead({ sector, found, allowed }: Violation, what: string): void {
+    this.#traceCopies(sector);
+    const rule = found < 0 ? 'G2' : 'G1/G3';
+    this.violation ??= `${rule}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
+  }
+
+  /** What each member of a mirror holds there, for people. */
+  #traceCopies(sector: number): void {
+    const array = this.array();
+    if (array?.minOperational !== 1) return;
+    for (const slot of array.slots) {
+      const disk = this.disks.find(({ name }) => name === slot.name);
+      if (disk === undefined) continue;
+      const bytes = new Uint8Array(sectorBytes);
+      disk.media.read(bytes, 0, slot.dataOffset * disk.blockSize + sector * sectorBytes, sectorBytes);
+      const tag = readTag(new Int32Array(bytes.buffer), 0, sector);
+      this.world.trace(`slot ${slot.index} (${disk.name}${slot.isCurrent ? '' : ', not current'}) holds ${tag}`);
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import type { Coverage } from '../coverage.js';
+import { drawPlan } from '../plan.js';
+import type { PlanItem, SimPlan } from '../plan.js';
+import { CutMode } from '../sim-disk.js';
+import { SimMemory } from '../sim-memory.js';
+import { checkLeaks, checkRest, heal, settle } from './rest.js';
+import { restart, stop } from './restart.js';
+import { SimRun, arrayName } from './sim-run.js';
+import type { RunParts } from './sim-run.js';
+import { addMember, giveFault, removeMember, vanish } from './trouble.js';
+
+/** What to simulate. */
+export interface SimOptions extends RunParts {
+  seed: number;
+  /** Default: drawn from the seed. */
+  plan?: SimPlan;
+  /** The memory of the simulated processes; nobody else may use it meanwhile. Default: one of its own. */
+  memory?: SimMemory;
+}
+
+/** How a simulation went. */
+export interface SimResult {
+  seed: number;
+  level: string;
+  /** What rule was broken, and how; null if none was. */
+  violation: string | null;
+  /** The last steps, for people. */
+  trace: string[];
+  traceHash: string;
+  steps: number;
+  virtualMs: number;
+  plan: SimPlan;
+  coverage: Coverage;
+}
+
+/** What the memory of simulated processes has to hold. */
+export const memoryBytes = 64 * 1024 * 1024;
+
+/** Runs one simulation. Resolves in every case; what went wrong is in the result. */
+export async function simulate(options: SimOptions): Promise<SimResult> {
+  const plan = options.plan ?? drawPlan(options.seed, options.module);
+  const memory = options.memory ?? new SimMemory({ bytes: memoryBytes });
+  const run = new SimRun(options, plan, memory);
+  await run.go(course);
+  memory.reset();
+  const { coverage, module, violation, world } = run;
+  return {
+    seed: plan.seed,
+    level: module.level,
+    violation,
+    trace: world.traceTail(),
+    traceHash: world.traceHash,
+    steps: world.steps,
+    virtualMs: world.now,
+    plan,
+    coverage,
+  };
+}
+
+/** An array is made, used and abused; then everything must come to rest and be right. */
+async function course(run: SimRun): Promise<void> {
+  await create(run);
+  const startedAt = run.world.now;
+  const clients = new Map<number, PlanItem[]>();
+  const timeline: PlanItem[] = [];
+  for (const item of run.plan.items) {
+    if (item.kind !== 'io') timeline.push(item);
+    else clients.set(item.client, [...(clients.get(item.client) ?? []), item]);
+  }
+  const work = [...clients.values()].map((items) => runClient(run, items, startedAt).catch((error: unknown) => run.broken(error)));
+  for (const item of timeline) {
+    const waitMs = startedAt + item.at - run.world.now;
+    if (waitMs > 0) await run.world.sleep(waitMs);
+    await happen(run, item);
+    if (run.isRefused) return;
+  }
+  await heal(run);
+  await run.inTime('the clients', Promise.all(work));
+  if (!(await settle(run))) return;
+  await run.readAll('at rest');
+  await run.readAll('at rest, again');
+  await checkRest(run);
+  await restart(run, { kind: 'restart', at: 0, how: 'stop', mode: CutMode.KeepAll, downMs: 1, absent: -1 });
+  if (run.isRefused) return;
+  await run.readAll('after a clean restart');
+  await stop(run);
+  checkLeaks(run);
+}
+
+async function create(run: SimRun): Promise<void> {
+  const { numSlots, stripSizeKb, windowSizeKb } = run.plan.shape;
+  const stack = run.boot();
+  await Promise.all(run.disks.map((disk) => stack.plugIn(disk)));
+  stack.arrays.processOptions.windowSizeKb = windowSizeKb;
+  await stack.arrays.create({
+    name: arrayName,
+    level: run.module.level,
+    baseBdevs: run.disks.slice(0, numSlots).map(({ name }) => name),
+    superblock: true,
+    ...(stripSizeKb > 0 ? { stripSizeKb } : {}),
+  });
+}
+
+async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: number): Promise<void> {
+  for (const item of items) {
+    if (item.kind !== 'io') continue;
+    const waitMs = startedAt + item.at - run.world.now;
+    if (waitMs > 0) await run.world.sleep(waitMs);
+    const volume = await run.up();
+    const numBlocks = Math.min(item.numBlocks, volume.mostBlocks, volume.numBlocks);
+    const offset = Math.min(Math.floor(item.zone * volume.numBlocks) + item.delta, volume.numBlocks - numBlocks);
+    await run.io(volume, item.type, offset, numBlocks, item.flags);
+  }
+}
+
+/** One thing of the plan happens. */
+async function happen(run: SimRun, item: PlanItem): Promise<void> {
+  switch (item.kind) {
+    case 'fault':
+      giveFault(run, item);
+      break;
+    case 'vanish':
+      vanish(run, item);
+      break;
+    case 'snapshot': {
+      const disk = run.disk(item.disk);
+      run.snapshots.set(disk, disk.media.clone());
+      break;
+    }
+    case 'remove':
+      removeMember(run, run.disk(item.disk));
+      break;
+    case 'add':
+      addMember(run, run.disk(item.disk));
+      break;
+    case 'restart':
+      await restart(run, item);
+      break;
+    default:
+  }
+}

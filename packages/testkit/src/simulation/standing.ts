@@ -1,0 +1,73 @@
+import { RegionState } from '@raidkit/core';
+import type { SimDisk } from '../sim-disk.js';
+import type { SimRun } from './sim-run.js';
+
+/** Which disks hold the array's data, as far as anybody may rely on it: what redundancy there is to lose. */
+export class Standing {
+  /** Members that hold the array's data, and that metadata says so of. */
+  readonly good = new Set<SimDisk>();
+  /** Disks of which the members' metadata says that they are out. */
+  readonly recordedOut = new Set<SimDisk>();
+  /** Since when the good ones are. */
+  readonly #goodSince = new Map<SimDisk, number>();
+  readonly #run: SimRun;
+
+  constructor(run: SimRun) {
+    this.#run = run;
+  }
+
+  /** The array has come up: its metadata says of every member what it is. */
+  reset(): void {
+    this.good.clear();
+    this.recordedOut.clear();
+    for (const disk of this.#run.disks) if (!this.#isCurrent(disk)) this.recordedOut.add(disk);
+    this.noteCurrent();
+  }
+
+  noteCurrent(): void {
+    for (const disk of this.#run.disks) {
+      if (!this.#isCurrent(disk)) continue;
+      if (!this.good.has(disk)) this.#goodSince.set(disk, this.#run.world.now);
+      this.good.add(disk);
+      this.recordedOut.delete(disk);
+    }
+  }
+
+  refresh(): void {
+    const state = this.#run.array()?.state ?? 'configuring';
+    if (state === 'configuring') return;
+    for (const disk of this.good) if (!this.#isCurrent(disk)) this.good.delete(disk);
+  }
+
+  /** Whether the disk fails, or has failed and the array has not drawn its conclusion yet. */
+  hasTrouble(disk: SimDisk): boolean {
+    if (disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity)) return true;
+    const isStuck = this.#run.can.timeouts && disk.faults.stuckUntil > this.#run.world.now;
+    return disk.faults.areAny || disk.latent.size > 0 || !disk.isPresent || isStuck;
+  }
+
+  /** Whether everything is still there without this disk, or the level has nothing to lose. */
+  mayLose(disk: SimDisk): boolean {
+    const run = this.#run;
+    this.refresh();
+    const left = [...this.good].filter((other) => other !== disk && !this.hasTrouble(other)).length;
+    if (left >= run.least) {
+      // Parity that has not been resynchronised is none: what it would have to give is refused.
+      const isParity = run.least > 1;
+      if (isParity && (run.array()?.regions?.count(RegionState.Suspect) ?? 0) > 0) run.isTolerant = true;
+      return true;
+    }
+    return !run.isRedundant;
+  }
+
+  /** Errors on a disk that redundancy cannot do without, if the plan says so. */
+  mayExceed(disk: SimDisk): boolean {
+    if (!this.#run.plan.shape.isOverBudget || !disk.isPresent) return false;
+    this.#run.isTolerant = true;
+    return true;
+  }
+
+  #isCurrent(disk: SimDisk): boolean {
+    return this.#run.array()?.slots.some((slot) => slot.name === disk.name && slot.isCurrent) ?? false;
+  }
+}

@@ -1,0 +1,136 @@
+import type { PlanItem } from '../plan.js';
+import { CutMode } from '../sim-disk.js';
+import type { SimDisk } from '../sim-disk.js';
+import { sectorBytes } from '../sector.js';
+import { arrayName } from './sim-run.js';
+import type { SimRun } from './sim-run.js';
+
+/** A disk gets a fault for a while, if the data survives it or the plan wants more than that. */
+export function giveFault(run: SimRun, { disk: index, fault, ms, amount }: PlanItem & { kind: 'fault' }): void {
+  const disk = run.disk(index);
+  const { world } = run;
+  // Without timeouts a stuck device is a slow one.
+  const isHarmless = fault === 'slow' || fault === 'busy' || (fault === 'stuck' && !run.can.timeouts);
+  if (!isHarmless && !run.standing.mayLose(disk) && !run.standing.mayExceed(disk)) return;
+  const { faults } = disk;
+  run.mark(`fault ${fault}`);
+  world.trace(`== ${disk.name}: ${fault} for ${ms.toFixed(1)} ms`);
+  const end = world.now + ms;
+  switch (fault) {
+    case 'latent':
+      makeLatent(run, disk, Math.ceil(amount * 4));
+      break;
+    case 'readErrors':
+      faults.readErrorRate = amount;
+      break;
+    case 'writeErrors':
+      faults.writeErrorRate = amount;
+      break;
+    case 'writeErrorOnce':
+      faults.writeErrors = 1;
+      break;
+    case 'flushErrorOnce':
+      faults.flushErrors = 1;
+      break;
+    case 'full':
+      faults.isFull = true;
+      break;
+    case 'slow':
+      faults.slowness = 1 + amount * 100;
+      break;
+    case 'stuck':
+      faults.stuckUntil = end;
+      break;
+    case 'busy':
+      faults.busyRate = amount * 0.5;
+      break;
+  }
+  world.after(ms, () => {
+    faults.clear();
+    disk.latent.clear();
+  });
+}
+
+/** Sectors where data was written become unreadable. */
+function makeLatent(run: SimRun, disk: SimDisk, count: number): void {
+  const array = run.array();
+  const slot = array?.slots.find(({ name }) => name === disk.name);
+  if (slot === undefined) return;
+  const perBlock = disk.blockSize / sectorBytes;
+  const touched = [...run.model.touched];
+  for (let i = 0; i < count && touched.length > 0; i++) {
+    // Near enough to where the level may have put it: members hold the volume's blocks in about their order.
+    const share = run.random.pick(touched) / ((run.volume?.numBlocks ?? 1) * perBlock);
+    const near = Math.floor(share * slot.dataSize * perBlock);
+    const sector = Math.min(slot.dataSize * perBlock - 1, Math.max(0, near + run.random.int(-4, 4)));
+    disk.latent.add(slot.dataOffset * perBlock + sector);
+  }
+}
+
+/** A disk is pulled out, and comes back after a while. */
+export function vanish(run: SimRun, { disk: index, ms, returns }: PlanItem & { kind: 'vanish' }): void {
+  const disk = run.disk(index);
+  const { stack, world } = run;
+  if (stack?.bdevOf(disk) === undefined || !run.standing.mayLose(disk)) return;
+  // What a device without redundancy loses is lost.
+  const how = run.isRedundant ? returns : 'same';
+  run.mark(`vanish ${how}`);
+  world.trace(`== ${disk.name} vanishes for ${ms.toFixed(1)} ms, returns ${how}`);
+  disk.vanish();
+  void run.call(`pulling ${disk.name} out`, stack.pullOut(disk));
+  world.after(ms, () => comeBack(run, disk, how));
+}
+
+/** A disk that was away is there again. */
+export function comeBack(run: SimRun, disk: SimDisk, how: 'same' | 'cut' | 'old'): void {
+  if (disk.isPresent) return;
+  // Whoever has it open must let go of it first.
+  if (run.stack?.registry.get(disk.name) !== undefined) {
+    run.world.after(10, () => comeBack(run, disk, how));
+    return;
+  }
+  const old = run.snapshots.get(disk);
+  // What it loses must be known to be missing: the others' metadata says that it is out.
+  const isOut = run.standing.recordedOut.has(disk);
+  if (how === 'cut' && isOut) disk.loseCache(CutMode.Random);
+  if (how === 'old' && old !== undefined && isOut) {
+    disk.loseCache(CutMode.KeepAll);
+    disk.media.restore(old);
+    run.coverage.mark('old image came back');
+  }
+  disk.isPresent = true;
+  disk.lastErrorAt = run.world.now;
+  const { stack } = run;
+  run.world.trace(`== ${disk.name} is back`);
+  if (stack === null) return;
+  if (stack.bdevOf(disk) === undefined) void run.call(`plugging ${disk.name} in`, stack.plugIn(disk));
+}
+
+/** Resolves when the disk is there. */
+export async function whenBack(run: SimRun, disk: SimDisk): Promise<void> {
+  while (!disk.isPresent) await run.world.sleep(50);
+}
+
+/** An operator takes a member out, if the data survives it. */
+export function removeMember(run: SimRun, disk: SimDisk): void {
+  const array = run.array();
+  if (run.stack === null || array?.state !== 'online' || !run.standing.mayLose(disk)) return;
+  if (!array.slots.some(({ name }) => name === disk.name)) return;
+  run.mark('remove');
+  run.standing.good.delete(disk);
+  run.world.trace(`== remove ${disk.name}`);
+  void run.call(`removing ${disk.name}`, run.stack.arrays.removeBaseBdev(disk.name), () => {
+    run.world.trace(`== ${disk.name} is removed`);
+  });
+}
+
+/** An operator puts a disk into an empty slot, if there is one. */
+export function addMember(run: SimRun, disk: SimDisk): void {
+  const array = run.array();
+  const bdev = run.stack?.bdevOf(disk);
+  if (run.stack === null || array?.state !== 'online' || bdev?.claimedBy !== null) return;
+  if (array.process !== null || array.slots.every(({ descriptor }) => descriptor !== null)) return;
+  run.mark('add');
+  run.world.trace(`== add ${disk.name}`);
+  void run.call(`adding ${disk.name}`, run.stack.arrays.addBaseBdev(arrayName, disk.name));
+}

@@ -1,0 +1,15 @@
+import type { RaidArray } from '@raidkit/core';
+
+/** A rule was broken; the message starts with which. */
+export class ViolationError extends Error {}
+
+/** What went wrong, for people: of anything but a violation with its stack. */
+export function describeError(error: unknown): string {
+  if (error instanceof ViolationError) return error.message;
+  return error instanceof Error ? `${error.message}\n${error.stack ?? ''}` : String(error);
+}
+
+export function describeArray(array: RaidArray): string {
+  const slots = array.slots.map((slot) => `${String(slot.name)}${slot.isCurrent ? '' : slot.isTarget ? ' (target)' : ' (out)'}`);
+  return `${array.state}, ${array.process === null ? 'no process' : array.process.type}, slots ${slots.join(', ')}${array.trouble === null ? '' : `, trouble: ${array.trouble}`}`;
+}
