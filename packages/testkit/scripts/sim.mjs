@@ -1,4 +1,5 @@
 // Simulates seeds until there are no more: npm run sim -- --level raid1 --seeds 20000 --from 0
+// Puts arrays together from whatever may be found: npm run sim -- --assembly
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { concat } from '@raidkit/concat';
@@ -6,7 +7,8 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { Coverage, shrink, simulate, sweep } from '@raidkit/testkit';
+import { Coverage, runAssembly, shrink, simulate, sweep } from '@raidkit/testkit';
+import { spoilers } from './spoilers.mjs';
 
 const modules = { raid0, raid1, raid5f, concat };
 const { values } = parseArgs({
@@ -18,6 +20,8 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     /** With --seed: leave out whatever the failure does not need. */
     shrink: { type: 'boolean', default: false },
+    /** Every case of assembly, instead of seeds. */
+    assembly: { type: 'boolean', default: false },
     /** Violations after which a level is given up. */
     failures: { type: 'string', default: '20' },
   },
@@ -34,7 +38,19 @@ process.on('unhandledRejection', (error) => {
 });
 
 if (values.seed !== undefined) await showOne(levels[0], Number(values.seed));
-else for (const level of levels) await go(level);
+else for (const level of levels) await (values.assembly ? assemble(level) : go(level));
+
+async function assemble(level) {
+  const module = modules[level];
+  for (let numSlots = module.baseBdevsMin; numSlots <= 4; numSlots++) {
+    const startedAt = performance.now();
+    const { cases, failures, refused, rightData } = await runAssembly({ module, store, numSlots, spoilers });
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    console.log(`${level} of ${numSlots}: ${cases} cases, ${rightData} right, ${refused} refused, ${failures.length} wrong, ${seconds} s`);
+    for (const { index, found, message } of failures.slice(0, Number(values.failures))) console.log(`  case ${index}, ${found}: ${message}`);
+    if (failures.length > 0) process.exitCode = 1;
+  }
+}
 
 async function showOne(level, seed) {
   const module = modules[level];

@@ -1,3 +1,6 @@
+export { runAssembly } from './assembly/run.js';
+export type { AssemblyFailure, AssemblyOptions, AssemblyResult } from './assembly/run.js';
+export type { Spoiler } from './assembly/histories.js';
 export { backendCases } from './conformance/backend-cases.js';
 export type { BackendCase, BackendUnderTest } from './conformance/backend-cases.js';
 export { conformanceCases, runConformance } from './conformance/run.js';

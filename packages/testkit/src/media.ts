@@ -30,6 +30,10 @@ export class Media {
     this.#fills = new Uint8Array(count).fill(fill);
   }
 
+  get lengthBytes(): number {
+    return this.#pages.length * pageBytes;
+  }
+
   clone(): Media {
     const copy = new Media(this.#pages.length * pageBytes, 0);
     copy.restore(this);

@@ -1,0 +1,3 @@
+import type { Spoiler } from '@raidkit/testkit';
+
+export const spoilers: readonly Spoiler[];

@@ -1,0 +1,249 @@
+import { IoType } from '@raidkit/bdev';
+import { minOperational } from '@raidkit/core';
+import type { Media } from '../media.js';
+import { sectorBytes } from '../sector.js';
+import { Bench, inVirtualTime } from './bench.js';
+import type { BenchParts } from './bench.js';
+
+/** What a disk carries when it is found. */
+export interface Image {
+  media: Media;
+  /** What the array's users had written last when this was the disk's superblock; null: none of this array that can be used. */
+  epoch: number | null;
+  /** Superblock and data together are those of a current member: with enough of these the array must start. */
+  isCurrent: boolean;
+}
+
+/** The images of each slot's disk, by name of what happened to it. */
+export type SlotImages = Map<string, Image>;
+
+/** What an array went through before its disks are found. */
+export interface History {
+  id: string;
+  slots: SlotImages[];
+  /** Two halves were used apart: neither is the newer one. */
+  isApart: boolean;
+}
+
+/** A way to spoil the area in front of the data, given its bytes; for what only the owner of the format can make. */
+export interface Spoiler {
+  id: string;
+  spoil: (bytes: Uint8Array) => void;
+  /** The disk is a member none the less. */
+  isHarmless?: boolean;
+}
+
+/**
+ * Ways in which an array may have come to what is found, each really gone through. `hasOld`: members may come back as they
+ * were a while ago, in a superblock that says nothing of it.
+ */
+export async function makeHistories(parts: BenchParts, numSlots: number, spoilers: readonly Spoiler[], hasOld: boolean): Promise<History[]> {
+  const foreign = await foreignImages(parts, numSlots);
+  const histories = [await together(parts, numSlots)];
+  const least = minOperational(parts.module, numSlots);
+  if (least < numSlots) {
+    for (const out of [0, numSlots - 1]) histories.push(await oneOut(parts, numSlots, out), await halfRebuilt(parts, numSlots, out));
+    if (least === 1) histories.push(await apart(parts, numSlots));
+  }
+  for (const { slots } of histories) {
+    slots.forEach((images, slot) => {
+      if (!hasOld) images.delete('old');
+      const last = images.get('current') ?? images.get('own') ?? [...images.values()][0];
+      const other = foreign[slot];
+      if (last === undefined || other === undefined) return;
+      images.set('foreign', { media: other, epoch: null, isCurrent: false });
+      images.set('zero', spoiled(last, parts.store.reservedBytes, (bytes) => void bytes.fill(0)));
+      for (const { id, spoil, isHarmless = false } of spoilers) {
+        const image = spoiled(last, parts.store.reservedBytes, spoil);
+        images.set(id, isHarmless ? { ...last, media: image.media } : image);
+      }
+    });
+  }
+  return histories;
+}
+
+/** All members were there all the time; the last start may not have got everywhere. */
+async function together(parts: BenchParts, numSlots: number): Promise<History> {
+  const bench = new Bench(parts, numSlots);
+  return inVirtualTime(bench.world, async () => {
+    await bench.create();
+    await bench.write(1);
+    await bench.stop();
+    const old = snapshot(bench);
+    await bench.assemble();
+    await bench.write(2);
+    await bench.stop();
+    const behind = snapshot(bench);
+    const written = watchWrites(bench);
+    await bench.assemble();
+    const order = written();
+    await bench.stop();
+    const current = snapshot(bench);
+    const slots = current.map((media, slot): SlotImages => {
+      const before = at(behind, slot);
+      const images: SlotImages = new Map([
+        ['current', { media, epoch: 2, isCurrent: true }],
+        ['behind', { media: before, epoch: 2, isCurrent: true }],
+        ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
+      ]);
+      const sectors = at(order, slot);
+      for (let count = 1; count < sectors.length; count++) {
+        images.set(`torn ${count}`, { media: mixed(before, media, sectors.slice(0, count)), epoch: 2, isCurrent: true });
+      }
+      return images;
+    });
+    return { id: 'together', slots, isApart: false };
+  });
+}
+
+/** One member was taken out, and the others went on. */
+async function oneOut(parts: BenchParts, numSlots: number, out: number): Promise<History> {
+  const bench = new Bench(parts, numSlots);
+  return inVirtualTime(bench.world, async () => {
+    await bench.create();
+    await bench.write(1);
+    await bench.stop();
+    await bench.assemble();
+    const old = snapshot(bench);
+    await bench.stack.arrays.removeBaseBdev(`d${out}`);
+    await bench.write(2);
+    await bench.stop();
+    const behind = snapshot(bench);
+    const others = bench.disks.filter((_, slot) => slot !== out);
+    await bench.assemble(others);
+    await bench.stop();
+    const current = snapshot(bench);
+    const slots = current.map((media, slot): SlotImages => {
+      if (slot === out) return new Map([['own', { media, epoch: 1, isCurrent: false }]]);
+      return new Map([
+        ['current', { media, epoch: 2, isCurrent: true }],
+        ['behind', { media: at(behind, slot), epoch: 2, isCurrent: true }],
+        ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
+      ]);
+    });
+    return { id: `slot ${out} out`, slots, isApart: false };
+  });
+}
+
+/** A member that had been out was being rebuilt when the process died. */
+async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Promise<History> {
+  const bench = new Bench(parts, numSlots);
+  return inVirtualTime(bench.world, async () => {
+    await bench.create();
+    await bench.write(1);
+    await bench.stack.arrays.removeBaseBdev(`d${out}`);
+    await bench.write(2);
+    await bench.stop();
+    const old = snapshot(bench);
+    await bench.assemble(bench.disks.filter((_, slot) => slot !== out));
+    bench.array.process?.pause();
+    await bench.plugIn([bench.disks[out]].filter((disk) => disk !== undefined));
+    // One window only, so that it is certain to be interrupted.
+    bench.stack.arrays.processOptions.maxBandwidthMbSec = 0.001;
+    if (bench.array.process === null && bench.array.numCurrent < numSlots && bench.array.slots[out]?.isTarget !== true) {
+      await bench.stack.arrays.addBaseBdev(bench.arrayName, `d${out}`);
+    }
+    while ((bench.array.process?.offsetBlocks ?? 0) === 0) await bench.world.sleep(0.1);
+    bench.kill();
+    const current = snapshot(bench);
+    const slots = current.map((media, slot): SlotImages => {
+      if (slot === out) return new Map([['half', { media, epoch: 2, isCurrent: false }]]);
+      return new Map([
+        ['current', { media, epoch: 2, isCurrent: true }],
+        ['old', { media: at(old, slot), epoch: 2, isCurrent: false }],
+      ]);
+    });
+    return { id: `slot ${out} half rebuilt`, slots, isApart: false };
+  });
+}
+
+/** Each of the first two members was used without the others. */
+async function apart(parts: BenchParts, numSlots: number): Promise<History> {
+  const bench = new Bench(parts, numSlots);
+  return inVirtualTime(bench.world, async () => {
+    await bench.create();
+    await bench.write(1);
+    await bench.stop();
+    const old = snapshot(bench);
+    for (const slot of [0, 1]) {
+      await bench.assemble(bench.disks.filter((_, index) => index === slot));
+      await bench.write(2 + slot);
+      await bench.stop();
+    }
+    const halves = snapshot(bench);
+    // The second half once more, so that its superblock is the newer one of the two.
+    await bench.assemble(bench.disks.filter((_, index) => index === 1));
+    await bench.stop();
+    const newer = snapshot(bench);
+    const slots = halves.map((media, slot): SlotImages => {
+      if (slot > 1) return new Map([['own', { media: at(old, slot), epoch: 1, isCurrent: false }]]);
+      const images: SlotImages = new Map([['half', { media, epoch: 2 + slot, isCurrent: true }]]);
+      if (slot === 1) images.set('newer half', { media: at(newer, slot), epoch: 3, isCurrent: true });
+      return images;
+    });
+    return { id: 'used apart', slots, isApart: true };
+  });
+}
+
+/** The same devices as members of another array. */
+async function foreignImages(parts: BenchParts, numSlots: number): Promise<Media[]> {
+  const bench = new Bench(parts, numSlots, { seed: 99, arrayName: 'foreign' });
+  return inVirtualTime(bench.world, async () => {
+    await bench.create();
+    await bench.write(99);
+    await bench.stop();
+    return snapshot(bench);
+  });
+}
+
+function snapshot(bench: Bench): Media[] {
+  return bench.disks.map(({ media }) => media.clone());
+}
+
+/** Sectors in front of the data in the order in which they are written, for each disk. */
+function watchWrites(bench: Bench): () => number[][] {
+  const lists = bench.disks.map((disk) => {
+    const sectors: number[] = [];
+    const perBlock = disk.blockSize / sectorBytes;
+    disk.onSubmit = (io) => {
+      if (io.type !== IoType.Write) return;
+      for (let i = 0; i < io.numBlocks * perBlock; i++) sectors.push(io.offsetBlocks * perBlock + i);
+    };
+    return sectors;
+  });
+  return () => {
+    for (const disk of bench.disks) disk.onSubmit = null;
+    return lists;
+  };
+}
+
+/** `before`, but with these sectors as they are in `after`. */
+function mixed(before: Media, after: Media, sectors: readonly number[]): Media {
+  const media = before.clone();
+  const bytes = new Uint8Array(sectorBytes);
+  for (const sector of sectors) {
+    after.read(bytes, 0, sector * sectorBytes, sectorBytes);
+    media.write(sector * sectorBytes, bytes, 0, sectorBytes);
+  }
+  return media;
+}
+
+function spoiled({ media }: Image, reservedBytes: number, spoil: (bytes: Uint8Array) => void): Image {
+  const copy = media.clone();
+  const bytes = new Uint8Array(reservedBytes);
+  copy.read(bytes, 0, 0, reservedBytes);
+  const before = bytes.slice();
+  spoil(bytes);
+  for (let start = 0; start < reservedBytes; start += sectorBytes) {
+    let differs = false;
+    for (let i = start; i < start + sectorBytes && !differs; i++) differs = bytes[i] !== before[i];
+    if (differs) copy.write(start, bytes, start, sectorBytes);
+  }
+  return { media: copy, epoch: null, isCurrent: false };
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const found = list[index];
+  if (found === undefined) throw new RangeError(`there is no slot ${index}`);
+  return found;
+}

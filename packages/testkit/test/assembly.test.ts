@@ -1,0 +1,62 @@
+import type { ArrayRecord, RaidModule, SuperblockStore } from '@raidkit/core';
+import { concat } from '@raidkit/concat';
+import { raid0 } from '@raidkit/raid0';
+import { raid1 } from '@raidkit/raid1';
+import { raid5f } from '@raidkit/raid5f';
+import { spdkSuperblockStore as store } from '@raidkit/superblock';
+import { runAssembly } from '@raidkit/testkit';
+import { describe, expect, it } from 'vitest';
+import { spoilers } from '../scripts/spoilers.mjs';
+
+/** All of the small ones; of the others every so many-th. `npm run sim -- --assembly` goes through all. */
+const shapes: [RaidModule, number, number][] = [
+  [raid0, 1, 1],
+  [raid0, 2, 1],
+  [raid0, 3, 5],
+  [concat, 2, 1],
+  [concat, 3, 5],
+  [raid1, 2, 1],
+  [raid1, 3, 17],
+  [raid1, 4, 29],
+  [raid5f, 3, 17],
+  [raid5f, 4, 29],
+];
+
+describe('whatever disks are found, in any order, the array holds the right data or is refused', () => {
+  for (const [module, numSlots, every] of shapes) {
+    it(`${module.level} of ${numSlots}`, async () => {
+      const { cases, failures, refused, rightData } = await runAssembly({ module, store, numSlots, spoilers, every });
+      expect(failures.slice(0, 10)).toEqual([]);
+      expect(rightData).toBeGreaterThan(0);
+      expect(refused + rightData).toBe(cases);
+    });
+  }
+});
+
+describe('and broken rules of assembly are noticed', () => {
+  const isCaught = async (broken: SuperblockStore, message: RegExp): Promise<void> => {
+    const { failures } = await runAssembly({ module: raid1, store: broken, numSlots: 2, spoilers, every: 3 });
+    expect(failures.map((failure) => failure.message).join('\n')).toMatch(message);
+  };
+  const reads = (change: (record: ArrayRecord) => ArrayRecord): SuperblockStore => ({
+    ...store,
+    async read(descriptor) {
+      const found = await store.read(descriptor);
+      return found.kind === 'found' ? { kind: 'found', record: change(found.record) } : found;
+    },
+  });
+
+  it('the oldest superblock wins', () => isCaught(reads((record) => ({ ...record, seqNumber: 2 ** 40 - record.seqNumber })), /holds/));
+  it('every member with a superblock is trusted', () =>
+    isCaught(reads((record) => ({ ...record, slots: record.slots.map((slot) => ({ ...slot, state: 'configured' })) })), /holds|differs/));
+  it('any superblock will do', () => {
+    const known = new Map<string, string>();
+    return isCaught(
+      reads((record) => {
+        known.set(record.name, known.get('assembled') ?? record.uuid);
+        return { ...record, uuid: known.get('assembled') ?? record.uuid, name: 'assembled' };
+      }),
+      /holds|written to/,
+    );
+  });
+});
