@@ -19,7 +19,7 @@ export class BaseLink {
       writable: true,
       onEvent: (event) => {
         if (event.type === 'resize') this.#upper?.resize(event.numBlocks);
-        else this.#removeUpper();
+        else if (event.type === 'remove') this.#removeUpper();
       },
     });
     this.base = this.#descriptor.bdev;

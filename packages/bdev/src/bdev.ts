@@ -11,6 +11,11 @@ import type { TimerHandle } from './runtime.js';
 import { BdevStats } from './stats.js';
 import { Status } from './status.js';
 
+/** A flush may have to write out a whole cache: it has this many times as long as a read. */
+const flushPatience = 4;
+/** Unmap and write zeroes have the timeout once for each of so many bytes. */
+const zeroedBytesPerTimeout = 64 * 1024 * 1024;
+
 /** How long to wait before asking a device again that was out of resources, unless something completes, in milliseconds. */
 const retryMs = 1;
 
@@ -67,6 +72,7 @@ export class Bdev {
   #head: BdevIo | null = null;
   #tail: BdevIo | null = null;
   #tracked = 0;
+  #abandoned = 0;
   readonly #retry: BdevIo[] = [];
   #retryTimer: TimerHandle | null = null;
   #deadlineTimer: TimerHandle | null = null;
@@ -107,6 +113,16 @@ export class Bdev {
     if (this.isReadOnly && type !== IoType.Read && type !== IoType.Flush) return false;
     if (type === IoType.WriteZeroes) return this.driver.supports(IoType.Write);
     return this.driver.supports(type);
+  }
+
+  /** I/O whose owner was told that it timed out, and which the driver still has: it may yet be carried out. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** Runtime milliseconds at which the oldest I/O that has not been answered was submitted; Infinity if there is none. */
+  get oldestSubmittedAt(): number {
+    return this.#head?.submittedAt ?? Infinity;
   }
 
   /** I/O accepted and not yet answered. */
@@ -200,6 +216,13 @@ export class Bdev {
     io.owner.onIoDone(io);
   }
 
+  /** How many timeouts long the deadline of a request is: some kinds may take a healthy device longer. */
+  patience(io: BdevIo): number {
+    if (io.type === IoType.Flush) return flushPatience;
+    if (io.type !== IoType.Unmap && io.type !== IoType.WriteZeroes) return 1;
+    return Math.ceil((io.numBlocks * this.blockSize) / zeroedBytesPerTimeout);
+  }
+
   /** Resolves when nothing is in flight. For the registry. */
   whenIdle(): Promise<void> {
     if (this.#tracked === 0) return Promise.resolve();
@@ -282,7 +305,7 @@ export class Bdev {
     this.#tail = io;
     this.#tracked++;
     this.stats.started(now);
-    io.deadlineAt = io.timeoutMs > 0 ? now + io.timeoutMs : Infinity;
+    io.deadlineAt = io.timeoutMs > 0 ? now + io.timeoutMs * this.patience(io) : Infinity;
     if (io.deadlineAt < this.#deadlineTimerAt) this.#watchDeadlines(io.deadlineAt, now);
   }
 
@@ -335,6 +358,8 @@ export class Bdev {
     io.status = Status.TimedOut;
     this.#untrack(io);
     io.isAbandoned = true;
+    this.#abandoned++;
+    for (const descriptor of [...this.descriptors]) if (descriptor.ioTimeoutMs > 0) descriptor.notify({ type: 'timeout' });
     if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);
     io.owner.onIoDone(io);
   }
@@ -343,6 +368,7 @@ export class Bdev {
   #reclaim(io: BdevIo): void {
     if (io.addr >= 0) this.registry.runtime.memory.unpin(io.addr);
     io.isAbandoned = false;
+    this.#abandoned--;
     if (!io.isReleased) return;
     io.isReleased = false;
     this.registry.ios.put(io);

@@ -8,7 +8,9 @@ export type BdevEvent =
   /** The device is going away: stop using it and close the descriptor. New I/O already fails with ENODEV. */
   | { type: 'remove' }
   /** The device has a new size. */
-  | { type: 'resize'; numBlocks: number };
+  | { type: 'resize'; numBlocks: number }
+  /** An I/O of a descriptor with a timeout was given up; its owner is told next. The device may still carry it out. */
+  | { type: 'timeout' };
 
 /** How to open a device. */
 export interface OpenOptions {
@@ -16,7 +18,10 @@ export interface OpenOptions {
   writable?: boolean;
   /** Called in the turn in which it happens. */
   onEvent?: (event: BdevEvent) => void;
-  /** Milliseconds after which an I/O through this descriptor is reported as ETIMEDOUT; 0, the default, for never. */
+  /**
+   * Milliseconds after which an I/O through this descriptor is reported as ETIMEDOUT; 0, the default, for never. A flush,
+   * an unmap and write zeroes have longer (`Bdev.patience`).
+   */
   ioTimeoutMs?: number;
 }
 

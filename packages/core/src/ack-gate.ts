@@ -13,6 +13,8 @@ export class AckGate {
   /** Grows each time a member leaves; what is recorded covers only departures up to the round's start. */
   #departures = 0;
   #held: RaidIo[] = [];
+  /** Writes that are not begun before the departure is recorded. */
+  #delayed: RaidIo[] = [];
   #waiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
 
   constructor(array: RaidArray) {
@@ -32,6 +34,14 @@ export class AckGate {
     if (!this.#isClosed) return false;
     this.#held.push(io);
     // The last attempt may have failed: each write that waits is a reason to try again.
+    this.#record();
+    return true;
+  }
+
+  /** True if the write waits here before the level gets it; it is resumed later. */
+  delays(io: RaidIo): boolean {
+    if (!this.#isClosed) return false;
+    this.#delayed.push(io);
     this.#record();
     return true;
   }
@@ -76,10 +86,16 @@ export class AckGate {
 
   #release(status: Status, error: unknown): void {
     const held = this.#held;
+    const delayed = this.#delayed;
     const waiters = this.#waiters;
     this.#held = [];
+    this.#delayed = [];
     this.#waiters = [];
-    for (const io of held) this.#array.finish(io, status);
+    for (const io of held) this.#array.io.finish(io, status);
+    for (const io of delayed) {
+      if (status === Status.Ok) this.#array.io.resume(io);
+      else this.#array.io.finish(io, status);
+    }
     for (const { resolve, reject } of waiters) {
       if (status === Status.Ok) resolve();
       else reject(error);

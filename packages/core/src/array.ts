@@ -1,13 +1,15 @@
-import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
-import type { Bdev, BdevDriver, BdevIo, BdevRegistry, JsonObject, Logger, TimerHandle } from '@raidkit/bdev';
+import type { Bdev, BdevRegistry, Logger, TimerHandle } from '@raidkit/bdev';
 import { AckGate } from './ack-gate.js';
+import { AnswerWatch } from './answer-watch.js';
 import { DoubtfulRanges } from './doubtful-ranges.js';
-import { describeArray, describeConfig } from './info.js';
+import type { RaidEvent } from './events.js';
+import { IoPath } from './io-path.js';
+import type { Journal } from './journal.js';
 import { MetadataWriter } from './metadata.js';
 import { minOperational } from './module-registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from './module.js';
 import type { ProcessRecord, RaidProcess } from './process.js';
-import type { RaidIo, RaidIoPool } from './raid-io.js';
+import type { RaidIoPool } from './raid-io.js';
 import { RegionState } from './regions.js';
 import type { RegionMap } from './regions.js';
 import { MemberRepair } from './repair.js';
@@ -35,17 +37,23 @@ export interface RaidArrayOptions {
 export interface RaidArrayHost {
   readonly registry: BdevRegistry;
   readonly ios: RaidIoPool;
+  readonly memberOptions: MemberOptions;
+  emit(event: RaidEvent): void;
   /** A member is leaving for a reason of the array's own: bring it to its end. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
 }
 
-/**
- * One array: its slots, its state, and the way of an I/O from the bdev layer through the level to the members. As a
- * {@link BdevDriver} it is what stands behind the volume's bdev. Who may join and leave is decided in `RaidArrays`.
- */
-export class RaidArray implements BdevDriver, RaidView {
-  readonly productName = 'Raid Volume';
-  readonly hasForceUnitAccess = true;
+/** What is asked of every member of every array of a composer. */
+export interface MemberOptions {
+  /**
+   * Milliseconds that a member has for an I/O before it is failed, if its array can do without it; 0 for as long as it
+   * takes. Flushes, unmaps and write zeroes have longer.
+   */
+  ioTimeoutMs: number;
+}
+
+/** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
+export class RaidArray implements RaidView {
   readonly name: string;
   uuid: string;
   readonly module: RaidModule;
@@ -53,6 +61,9 @@ export class RaidArray implements BdevDriver, RaidView {
   readonly options: Readonly<Record<string, unknown>>;
   readonly slots: Slot[];
   readonly metadata: MetadataWriter;
+  /** Stands behind the volume's bdev. */
+  readonly io: IoPath;
+  readonly answers: AnswerWatch;
   readonly store: SuperblockStore | null;
   readonly minOperational: number;
   state: RaidState = 'configuring';
@@ -73,6 +84,8 @@ export class RaidArray implements BdevDriver, RaidView {
   trouble: string | null = null;
   /** What is known of the array's regions; null for an array that keeps no map. */
   regions: RegionMap | null = null;
+  /** Keeps what an absent member would hold, while its absence is recorded; null for an array without one. */
+  journal: Journal | null = null;
   /** The array's size as its superblock has it; null for a new array. Blocks. */
   recordedBlocks: number | null = null;
   /** Being brought online: members and superblocks are settled, the volume is not there yet. */
@@ -110,6 +123,8 @@ export class RaidArray implements BdevDriver, RaidView {
     this.#host = host;
     this.metadata = new MetadataWriter(this, options.store);
     this.#gate = new AckGate(this);
+    this.io = new IoPath(this, this.#gate);
+    this.answers = new AnswerWatch(this);
     this.#repair = new MemberRepair(this);
   }
 
@@ -123,6 +138,10 @@ export class RaidArray implements BdevDriver, RaidView {
 
   get log(): Logger {
     return this.registry.runtime.log;
+  }
+
+  get memberOptions(): MemberOptions {
+    return this.#host.memberOptions;
   }
 
   get memory(): BdevRegistry['runtime']['memory'] {
@@ -163,17 +182,22 @@ export class RaidArray implements BdevDriver, RaidView {
   // What the level sees.
 
   memberCapacity(slot: number): number {
-    const { dataSize } = this.#slot(slot);
+    const { dataSize } = this.slotAt(slot);
     if (dataSize > 0) return dataSize;
     return Math.min(...this.slots.map((other) => other.dataSize).filter((size) => size > 0));
   }
 
   outstandingReadBlocks(slot: number): number {
-    return this.#slot(slot).readBlocksInFlight;
+    const { isSuspect, readBlocksInFlight } = this.slotAt(slot);
+    return isSuspect ? Number.MAX_SAFE_INTEGER : readBlocksInFlight;
+  }
+
+  get mostJournalBlocks(): number {
+    return this.journal?.mostBlocks ?? 0;
   }
 
   isCurrent(slot: number): boolean {
-    return this.#slot(slot).isCurrent;
+    return this.slotAt(slot).isCurrent;
   }
 
   isInSync(memberOffset: number, numBlocks: number): boolean {
@@ -188,6 +212,7 @@ export class RaidArray implements BdevDriver, RaidView {
   distrust(memberOffset: number, numBlocks: number): void {
     this.#doubtful.add(memberOffset, memberOffset + numBlocks);
     this.regions?.hold(memberOffset, numBlocks);
+    this.journal?.spoil();
     this.log.error({ ...this.logFields(), block: memberOffset, blocks: numBlocks }, 'a write failed on more members than can be lost: redundancy is doubted here');
   }
 
@@ -199,167 +224,28 @@ export class RaidArray implements BdevDriver, RaidView {
     this.#repair.request(slot, memberOffsetBlocks, numBlocks);
   }
 
-  // The bdev driver.
-
-  supports(type: IoType): boolean {
-    if (type === IoType.Unmap || type === IoType.WriteZeroes) {
-      if (this.level?.submitNullPayloadRequest === undefined) return false;
-      // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
-      if (type === IoType.Unmap && this.module.manifest.redundant) return this.#allSupport(IoType.WriteZeroes);
-    }
-    return this.#allSupport(type);
-  }
-
-  submit(parent: BdevIo): void {
-    if (parent.type === IoType.Reset) {
-      parent.complete(Status.Ok);
-      return;
-    }
-    const boundary = this.#rebuiltBlocks();
-    const end = parent.offsetBlocks + parent.numBlocks;
-    if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
-      parent.driverTag = 2;
-      this.#startPart(parent, boundary, end - boundary);
-      this.#startPart(parent, parent.offsetBlocks, boundary - parent.offsetBlocks);
-      return;
-    }
-    parent.driverTag = 1;
-    this.#startPart(parent, parent.offsetBlocks, parent.numBlocks);
-  }
-
-  driverSpecific(): JsonObject {
-    return { raid: Object.fromEntries(Object.entries(describeArray(this)).filter(([key]) => key !== 'name')) };
-  }
-
-  configCall(): { method: string; params: JsonObject } | null {
-    return describeConfig(this);
-  }
-
-  // The level's side of an I/O, through RaidIo.
-
-  isMemberFor(io: RaidIo, slotIndex: number): boolean {
-    const slot = this.#slot(slotIndex);
-    return slot.isConfigured && !slot.isLeaving && (!slot.isTarget || io.target === slot || io.type === IoType.Flush);
-  }
-
-  submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
-    const slot = this.#slot(slotIndex);
-    const part = this.registry.ios.get();
-    part.type = type;
-    part.offsetBlocks = slot.dataOffset + offset;
-    part.numBlocks = numBlocks;
-    part.addr = addr;
-    part.owner = io;
-    part.tag = slotIndex;
-    if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;
-    slot.partsInFlight++;
-    if (type === IoType.Read) slot.readBlocksInFlight += numBlocks;
-    if (slot.descriptor === null || !this.isMemberFor(io, slotIndex)) {
-      part.status = Status.NoDevice;
-      this.registry.runtime.soon(() => io.onIoDone(part));
-      return;
-    }
-    slot.descriptor.submit(part);
-  }
-
-  onPartDone(io: RaidIo, part: BdevIo): void {
-    const slot = this.#slot(part.tag);
-    if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
-    if (part.status !== Status.Ok) {
-      this.#countError(slot, part);
-      // At once: another flush that is under way on the member may succeed without having kept anything.
-      if (part.type === IoType.Flush && slot.isCurrent) {
-        const canGo = this.module.manifest.redundant && this.failMember(slot.index, `${statusName(part.status)} on flush`);
-        if (!canGo) slot.hasLostFlush = true;
-      }
-    }
-    const level = this.level;
-    if (io.type !== IoType.Flush && level?.onPartDone !== undefined) level.onPartDone(io, part);
-    else io.partDone(part);
-    this.registry.ios.put(part);
-    slot.partEnded();
-  }
-
-  /**
-   * A flush that failed is reported once by most devices, which may have dropped what it was to keep. A member that the array
-   * can do without is failed for it; of another one no later flush is believed.
-   */
-  #noteLostFlush(io: RaidIo): void {
-    if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
-    for (const index of io.failedSlots) {
-      const slot = this.#slot(index);
-      if (slot.isCurrent) slot.hasLostFlush = true;
-    }
-  }
-
-  /** The request asks for stable media, and a member has lost what it should have kept there; perhaps just now. */
-  #hasLostFlush(io: RaidIo): boolean {
-    const isForStableMedia = io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
-    return isForStableMedia && this.slots.some((slot) => slot.hasLostFlush && slot.isCurrent);
-  }
-
-  /** All counted parts of a request are done: decides what their failures mean, and fails members for them. */
-  judge(io: RaidIo): Status {
-    if (io.failedSlots.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
-    if ((io.type === IoType.Read && !io.writesBack) || !this.module.manifest.redundant) {
-      this.#noteLostFlush(io);
-      return io.partStatus;
-    }
-    const losers = new Set(io.failedSlots.filter((slot) => this.#slot(slot).isCurrent));
-    const canLose = this.numCurrent - this.minOperational;
-    const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
-    for (const slot of new Set(io.failedSlots)) if (this.#slot(slot).isTarget) this.failMember(slot, reason);
-    // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
-    const isMirror = this.minOperational === 1;
-    if (losers.size <= canLose || isMirror) for (const slot of losers) this.failMember(slot, reason);
-    // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
-    const { target } = io;
-    const hasDiverged = isMirror && [...losers].some((slot) => this.#slot(slot).isCurrent);
-    if (hasDiverged && target?.isTarget === true) this.failMember(target.index, 'it differs from the last copy');
-    this.#noteLostFlush(io);
-    return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
-  }
-
-  /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
-  onLevelDone(io: RaidIo, status: Status): void {
-    const mayMissMember = io.type !== IoType.Read || io.writesBack;
-    if (status === Status.Ok && mayMissMember && this.#gate.holds(io)) return;
-    this.finish(io, status);
-  }
-
-  /** For the region map: the write's bits are set. */
-  resume(io: RaidIo): void {
-    const { level } = this;
-    if (level === null) this.finish(io, Status.NoDevice);
-    else if (io.type === IoType.Write) level.submitRwRequest(io);
-    else level.submitNullPayloadRequest?.(io);
-  }
-
-  /** For the gate: tells whoever asked. */
-  finish(io: RaidIo, status: Status): void {
-    const { parent, owner } = io;
-    if (io.isMarked) this.regions?.end(io);
-    io.status = status;
-    owner?.onRaidIoDone(io);
-    this.ios.put(io);
-    if (parent === null) return;
-    if (parent.status === Status.Ok) parent.status = status;
-    if (--parent.driverTag === 0) parent.complete(parent.status);
-  }
-
   /**
    * Takes a member out because of an error. At once no I/O goes to it; writes are acknowledged again when the survivors'
    * metadata says that it is out. False, and nothing happens, if the array cannot do without it.
    */
   failMember(slotIndex: number, reason: string): boolean {
-    const slot = this.#slot(slotIndex);
+    const slot = this.slotAt(slotIndex);
     if (!slot.isConfigured || slot.isLeaving) return true;
-    if (!slot.isTarget && this.numCurrent - 1 < this.minOperational) return false;
+    if (!this.canDoWithout(slot)) return false;
     const fields = this.logFields(slot);
     this.beginLeave(slot, 'failed');
     this.log.error(fields, `the member is failed: ${reason}`);
     this.#host.onMemberFailed(this, slot, reason);
     return true;
+  }
+
+  /** The array can go on if the slot's member leaves. */
+  canDoWithout(slot: Slot): boolean {
+    return slot.isTarget || this.numCurrent - 1 >= this.minOperational;
+  }
+
+  emit(event: RaidEvent): void {
+    this.#host.emit(event);
   }
 
   /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
@@ -369,6 +255,7 @@ export class RaidArray implements BdevDriver, RaidView {
     slot.absence = absence;
     if (!slot.isTarget) this.#gate.close();
     this.numOperational--;
+    this.answers.setDeadlines();
   }
 
   /** Resolves when no member can be taken for current that has missed a write. Rejects if that cannot be recorded. */
@@ -379,13 +266,6 @@ export class RaidArray implements BdevDriver, RaidView {
   logFields(slot?: Slot): object {
     if (slot === undefined) return { array: this.name };
     return { array: this.name, slot: slot.index, member: slot.name ?? slot.lastMember?.name ?? null };
-  }
-
-  /** Sends a request of core's own to the level: reconstruct blocks of a slot's member. */
-  reconstruct(io: RaidIo): void {
-    io.array = this;
-    if (this.level?.submitReconstructRequest === undefined) this.finish(io, Status.NotSupported);
-    else this.level.submitReconstructRequest(io);
   }
 
   /** Waits for repairs that are under way; none starts after this. */
@@ -411,93 +291,7 @@ export class RaidArray implements BdevDriver, RaidView {
     return this.level.geometry;
   }
 
-  #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number): void {
-    const io = this.ios.get();
-    io.array = this;
-    io.parent = parent;
-    io.type = parent.type;
-    io.flags = parent.flags;
-    io.offsetBlocks = offsetBlocks;
-    io.numBlocks = numBlocks;
-    io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * this.blockSize;
-    io.target = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (this.process?.target ?? null) : null;
-    if (io.type === IoType.Flush) this.#flush(io);
-    else if (io.type === IoType.Read) this.#read(io, parent);
-    else this.#write(io);
-  }
-
-  #write(io: RaidIo): void {
-    const { regions } = this;
-    if (regions !== null) {
-      io.isMarked = true;
-      if (!regions.begin(io)) return;
-    }
-    this.resume(io);
-  }
-
-  /** Hands the level what has been written, and answers the rest with zeros. */
-  #read(io: RaidIo, parent: BdevIo): void {
-    const { level, regions } = this;
-    if (level === null) {
-      this.finish(io, Status.NoDevice);
-      return;
-    }
-    if (regions === null || regions.count(RegionState.Unwritten) === 0) {
-      level.submitRwRequest(io);
-      return;
-    }
-    const { arrayBlocks, memberBlocks } = this.stripe();
-    const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
-    const end = io.offsetBlocks + io.numBlocks;
-    const regionEnd = (Math.floor(io.offsetBlocks / regionBlocks) + 1) * regionBlocks;
-    if (end > regionEnd) {
-      parent.driverTag++;
-      io.numBlocks = regionEnd - io.offsetBlocks;
-      this.#startPart(parent, regionEnd, end - regionEnd);
-    }
-    const region = Math.floor(io.offsetBlocks / regionBlocks);
-    if (regions.states[region] !== RegionState.Unwritten) {
-      level.submitRwRequest(io);
-      return;
-    }
-    this.memory.zero(io.addr, io.numBlocks * this.blockSize);
-    this.finish(io, Status.Ok);
-  }
-
-  /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */
-  #flush(io: RaidIo): void {
-    if (this.#hasLostFlush(io)) {
-      this.onLevelDone(io, Status.IoError);
-      return;
-    }
-    io.partsLeft = 1;
-    for (const slot of this.slots) {
-      const bdev = slot.descriptor?.bdev;
-      if (bdev === undefined || !this.isMemberFor(io, slot.index) || !bdev.supports(IoType.Flush)) continue;
-      io.submitPart(slot.index, IoType.Flush, 0, slot.dataSize, -1);
-    }
-    if (--io.partsLeft === 0) this.onLevelDone(io, Status.Ok);
-  }
-
-  /** Array blocks, from the start, that a rebuild's target holds; 0 without one. */
-  #rebuiltBlocks(): number {
-    const { process } = this;
-    return process?.target === undefined || process.target === null ? 0 : process.offsetBlocks;
-  }
-
-  #allSupport(type: IoType): boolean {
-    return this.slots.every((slot) => slot.descriptor === null || slot.descriptor.bdev.supports(type));
-  }
-
-  #countError(slot: Slot, part: BdevIo): void {
-    if (part.status === Status.NoDevice && slot.isLeaving) return;
-    if (part.type === IoType.Read) slot.errors.read++;
-    else slot.errors.write++;
-    const fields = { ...this.logFields(slot), block: part.offsetBlocks, blocks: part.numBlocks };
-    this.log.warn(fields, `member I/O failed: ${statusName(part.status)}`);
-  }
-
-  #slot(index: number): Slot {
+  slotAt(index: number): Slot {
     const slot = this.slots[index];
     if (slot === undefined) throw new RangeError(`array ${this.name} has no slot ${index}`);
     return slot;

@@ -1,8 +1,8 @@
 import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
-import type { RaidState } from './array.js';
-import { examine, examineLatecomers, startIfComplete } from './assemble.js';
+import type { MemberOptions, RaidState } from './array.js';
+import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
@@ -25,12 +25,17 @@ const maxSlots = 255;
 /** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
 const maxNameBytes = 63;
 
+/** Longest time that a member may be given for an I/O, in milliseconds. */
+const maxTimeoutMs = 3_600_000;
+
 /** What `RaidArrays` is made of. */
 export interface RaidArraysOptions {
   registry: BdevRegistry;
   modules: RaidModuleRegistry;
   /** Where superblocks are kept; without one, arrays have none and nothing is assembled. */
   store?: SuperblockStore;
+  /** Default: 30,000 ms for an I/O. */
+  members?: Partial<MemberOptions>;
 }
 
 /** A new array. */
@@ -57,12 +62,14 @@ export class RaidArrays {
   readonly modules: RaidModuleRegistry;
   /** Applies to processes that run already, too. */
   readonly processOptions: ProcessOptions = { windowSizeKb: 1024, maxBandwidthMbSec: 0 };
+  readonly memberOptions: Readonly<MemberOptions>;
   readonly #ctx: RaidContext;
   readonly #listeners = new Set<RaidEventListener>();
 
   constructor(options: RaidArraysOptions) {
     this.registry = options.registry;
     this.modules = options.modules;
+    this.memberOptions = { ioTimeoutMs: 30_000, ...options.members };
     const ctx: RaidContext = {
       registry: options.registry,
       modules: options.modules,
@@ -70,6 +77,8 @@ export class RaidArrays {
       ios: new RaidIoPool(),
       arrays: new Map(),
       processOptions: this.processOptions,
+      memberOptions: this.memberOptions,
+      examineLater: (bdev) => examineLater(ctx, bdev),
       emit: (event) => {
         for (const listener of [...this.#listeners]) listener(event);
       },
@@ -77,6 +86,16 @@ export class RaidArrays {
     };
     this.#ctx = ctx;
     this.registry.addExaminer((bdev) => examine(ctx, bdev));
+  }
+
+  /** Applies to I/O that is submitted from now on. */
+  setMemberOptions(options: Partial<MemberOptions>): void {
+    const { ioTimeoutMs } = options;
+    if (ioTimeoutMs !== undefined && !(Number.isInteger(ioTimeoutMs) && ioTimeoutMs >= 0 && ioTimeoutMs <= maxTimeoutMs)) {
+      throw new RaidError('ERR_RAID_INVALID', 22, `ioTimeoutMs must be 0 to ${maxTimeoutMs}, not ${ioTimeoutMs}`);
+    }
+    Object.assign(this.memberOptions, options);
+    for (const array of this.#ctx.arrays.values()) array.answers.setDeadlines();
   }
 
   on(listener: RaidEventListener): void {
@@ -212,6 +231,16 @@ export class RaidArrays {
     } finally {
       await examineLatecomers(this.#ctx, array);
     }
+  }
+
+  /**
+   * Takes a person's word that redundancy is right where a crash may have left it wrong: what an absent member held there is
+   * worked out from it from now on, and may be nothing that was ever written.
+   */
+  trustRedundancy(name: string): void {
+    const { regions } = this.#find(name);
+    if (regions === null) throw new RaidError('ERR_RAID_INVALID', 95, `array ${name} keeps no map of its regions`);
+    regions.trustAll();
   }
 
   /** Starts a check, repair or resync of a whole array; queued behind a process that is running. */

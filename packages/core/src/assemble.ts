@@ -19,6 +19,10 @@ const examineTries = 12;
 /** Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. */
 export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineTries): Promise<void> {
   if (!isFree(bdev)) return;
+  if (bdev.abandoned > 0) {
+    examineLater(ctx, bdev);
+    return;
+  }
   let found: ReadResult;
   try {
     found = await readSuperblock(ctx, bdev);
@@ -40,6 +44,11 @@ export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineT
   await takeAwaited(ctx, bdev);
 }
 
+/** Has the device examined after a while. */
+export function examineLater(ctx: RaidContext, bdev: Bdev): void {
+  later(ctx, () => examine(ctx, bdev));
+}
+
 /** Tries again after a while. Nobody waits for it, so what goes wrong is logged. */
 function later(ctx: RaidContext, work: () => Promise<void>): void {
   const { runtime } = ctx.registry;
@@ -54,7 +63,7 @@ function isFree(bdev: Bdev): boolean {
 
 async function readSuperblock(ctx: RaidContext, bdev: Bdev): Promise<ReadResult> {
   if (ctx.store === null) return { kind: 'none' };
-  const descriptor = ctx.registry.open(bdev, { onEvent: () => undefined });
+  const descriptor = ctx.registry.open(bdev, { ioTimeoutMs: ctx.memberOptions.ioTimeoutMs });
   try {
     return await ctx.store.read(descriptor);
   } finally {

@@ -1,6 +1,5 @@
-import type { BdevRegistry } from '@raidkit/bdev';
+import type { Bdev, BdevRegistry } from '@raidkit/bdev';
 import type { RaidArray, RaidArrayHost } from './array.js';
-import type { RaidEvent } from './events.js';
 import type { RaidModuleRegistry } from './module-registry.js';
 import type { ProcessOptions } from './process.js';
 import type { RaidIoPool } from './raid-io.js';
@@ -15,5 +14,6 @@ export interface RaidContext extends RaidArrayHost {
   readonly ios: RaidIoPool;
   readonly arrays: Map<string, RaidArray>;
   readonly processOptions: ProcessOptions;
-  emit(event: RaidEvent): void;
+  /** Has the device examined after a while; again and again until it can be. */
+  examineLater(bdev: Bdev): void;
 }

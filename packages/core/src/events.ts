@@ -7,6 +7,8 @@ export type RaidEvent =
   | { type: 'memberAdded'; array: string; slot: number; member: string }
   | { type: 'memberRemoved'; array: string; slot: number; member: string }
   | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string }
+  | { type: 'memberSuspect'; array: string; slot: number; member: string }
+  | { type: 'memberAnswers'; array: string; slot: number; member: string }
   | { type: 'processStarted'; array: string; process: string; target: string | null }
   | { type: 'processFinished'; array: string; process: string; target: string | null; error: string | null };
 

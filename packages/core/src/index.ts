@@ -1,5 +1,5 @@
 export { RaidArray } from './array.js';
-export type { RaidState } from './array.js';
+export type { MemberOptions, RaidState } from './array.js';
 export { RaidArrays } from './arrays.js';
 export type { CreateArrayOptions, RaidArraysOptions } from './arrays.js';
 export { RaidError, raidErrorCodes } from './errors.js';
@@ -18,6 +18,9 @@ export type {
   ExtensionHeader,
   ExtensionSlot,
   ExtensionStore,
+  FoundEntry,
+  JournalEntry,
+  JournalStore,
   ReadResult,
   RegionPage,
   SlotRecord,

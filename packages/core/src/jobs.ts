@@ -20,6 +20,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
   slot.isConfigured = true;
   slot.absence = 'missing';
   array.numOperational++;
+  array.answers.setDeadlines();
   enqueue(array, async () => {
     if (slot.isLeaving || array.state !== 'online') {
       await dropTarget(array, slot);
@@ -38,6 +39,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
         // One step: from here on the target is a member like the others, and every write goes to it.
         slot.isTarget = false;
         array.membership++;
+        array.answers.setDeadlines();
         await array.metadata.update();
       });
       array.regions?.arm();

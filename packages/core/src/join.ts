@@ -3,16 +3,22 @@ import type { Bdev } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
-import { onMemberRemoved } from './leave.js';
+import { onMemberRemoved, onMemberStuck } from './leave.js';
 import { onMemberResized } from './resize.js';
 import type { Slot } from './slot.js';
 
-/** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone. */
+/** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
+  if (bdev.abandoned > 0) {
+    const message = `array ${array.name}: ${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`;
+    throw new RaidError('ERR_RAID_BUSY', 16, message);
+  }
   const descriptor = ctx.registry.open(bdev, {
     writable: true,
-    onEvent: (event) => {
-      if (event.type === 'remove') onMemberRemoved(ctx, array, slot);
+    ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onEvent: ({ type }) => {
+      if (type === 'remove') onMemberRemoved(ctx, array, slot);
+      else if (type === 'timeout') onMemberStuck(ctx, array, slot);
       else onMemberResized(ctx, array);
     },
   });

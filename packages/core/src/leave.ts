@@ -33,8 +33,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     await slot.whenDrained();
     return;
   }
-  const canDoWithout = slot.isTarget || array.numCurrent - 1 >= array.minOperational;
-  if (array.state !== 'offline' && canDoWithout) {
+  if (array.state !== 'offline' && array.canDoWithout(slot)) {
     array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
     array.beginLeave(slot, 'missing');
     await finishLeave(array, slot, 'missing');
@@ -48,6 +47,21 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   slot.empty('missing');
   ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
   if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
+}
+
+/** A member has missed the deadline of an I/O, which may still be carried out: it is not used any more. */
+export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): void {
+  const bdev = slot.descriptor?.bdev;
+  if (bdev === undefined || slot.isLeaving || !slot.isConfigured) return;
+  if (array.state === 'configuring' && !array.isStarting) return;
+  const reason = 'it has not answered in time';
+  if (array.failMember(slot.index, reason)) return;
+  removeMember(ctx, array, slot, reason)
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'a member that does not answer could not be let go cleanly');
+    })
+    .finally(() => ctx.examineLater(bdev))
+    .catch(() => undefined);
 }
 
 /** A member failed: I/O to it has stopped already. Brings the departure to its end. */

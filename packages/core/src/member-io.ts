@@ -32,7 +32,7 @@ export function reconstructInto(
         else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slot}: reconstructing blocks`));
       },
     };
-    array.reconstruct(io);
+    array.io.reconstruct(io);
   });
 }
 

@@ -1,5 +1,6 @@
 import type { RaidArray } from './array.js';
 import { RaidError } from './errors.js';
+import type { JournalPlan } from './journal.js';
 import type { Slot } from './slot.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from './store.js';
 
@@ -8,6 +9,12 @@ import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, Superblo
  * then the number is no multiple, and our extension is known to be behind.
  */
 export const seqStep = 65_536;
+
+/** What a header says of the round before its own. */
+interface PreviousRound {
+  seqNumber: number;
+  plan: JournalPlan;
+}
 
 /**
  * Writes an array's record to its members, one round at a time. A round writes one snapshot, with one sequence number, to
@@ -19,6 +26,7 @@ export class MetadataWriter {
   readonly #store: SuperblockStore | null;
   seqNumber = 0;
   #generation = 0;
+  #plan: JournalPlan = { slot: -1, epoch: 0 };
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
 
@@ -32,8 +40,16 @@ export class MetadataWriter {
   }
 
   /** The header goes on from what was found on the members. */
-  adoptGeneration(generation: number): void {
-    this.#generation = Math.max(this.#generation, generation);
+  adoptHeader(header: ExtensionHeader): void {
+    this.#generation = Math.max(this.#generation, header.generation);
+    // A crash may have cut a round short: then the header is ahead of the superblock.
+    const epoch = header.seqNumber === this.seqNumber ? header.journalEpoch : header.previousJournalEpoch;
+    this.#plan = { slot: -1, epoch };
+  }
+
+  /** Epoch of the journal that goes with the newest superblock; 0 for none. */
+  get journalEpoch(): number {
+    return this.#plan.epoch;
   }
 
   /**
@@ -83,6 +99,7 @@ export class MetadataWriter {
     const store = this.#store;
     if (store === null) return;
     const array = this.#array;
+    while (array.journal?.mustSettle === true) await array.journal.settle();
     if (array.numCurrent < array.minOperational) {
       // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
@@ -92,14 +109,18 @@ export class MetadataWriter {
     this.seqNumber = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
     for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = this.seqNumber;
     const record = this.snapshot();
-    if (extension !== undefined) await this.#writeHeaders(extension, previous);
+    const plan = array.journal?.plan(this.seqNumber) ?? { slot: -1, epoch: 0 };
+    const previousPlan = this.#plan;
+    this.#plan = plan;
+    if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
     await this.#onWriters('superblock', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return store.write(slot.descriptor, record);
     });
+    array.journal?.adopt(plan);
   }
 
-  async #writeHeaders(extension: ExtensionStore, previous: number): Promise<void> {
+  async #writeHeaders(extension: ExtensionStore, previous: PreviousRound): Promise<void> {
     this.#generation++;
     await this.#onWriters('header', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
@@ -107,16 +128,18 @@ export class MetadataWriter {
     });
   }
 
-  #header(slot: Slot, previousSeqNumber: number): ExtensionHeader {
+  #header(slot: Slot, previous: PreviousRound): ExtensionHeader {
     const { regions, slots, uuid } = this.#array;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
       memberUuid: slot.uuid,
       seqNumber: this.seqNumber,
-      previousSeqNumber,
+      previousSeqNumber: previous.seqNumber,
       regionBlocks: regions?.regionBlocks ?? 0,
       numRegions: regions?.states.length ?? 0,
+      journalEpoch: this.#plan.epoch,
+      previousJournalEpoch: previous.plan.epoch,
       slots: slots.map(({ lastSeqNumber, errors }) => ({
         lastSeqNumber,
         readErrors: errors.read,

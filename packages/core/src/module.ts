@@ -1,4 +1,4 @@
-import type { BdevIo, Logger } from '@raidkit/bdev';
+import type { BdevIo, Logger, Status } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import type { RaidIo } from './raid-io.js';
 
@@ -25,6 +25,11 @@ export interface RaidManifest {
   nullPayload: boolean;
   /** The level has `resize`. */
   resize: boolean;
+  /**
+   * The level has `onJournaled` and keeps to {@link RaidIo.journalSlot}; for levels that can do without exactly one member.
+   * A crash of an array without that member then costs nothing. Default false.
+   */
+  journal?: boolean;
 }
 
 /**
@@ -100,6 +105,8 @@ export interface RaidView {
   distrust(memberOffsetBlocks: number, numBlocks: number): void;
   /** Redundancy has been written anew in these blocks, all of it from data. */
   trust(memberOffsetBlocks: number, numBlocks: number): void;
+  /** Most blocks of one {@link RaidIo.journal}. */
+  readonly mostJournalBlocks: number;
   /** The slot's member is there and holds the array's data. */
   isCurrent(slot: number): boolean;
   /**
@@ -125,6 +132,8 @@ export interface RaidLevel {
   submitNullPayloadRequest?(io: RaidIo): void;
   /** A part ended. Absent: `io.partDone(part)`. */
   onPartDone?(io: RaidIo, part: BdevIo): void;
+  /** The end of {@link RaidIo.journal}. On any other status than Ok the write must not go on. */
+  onJournaled?(io: RaidIo, status: Status): void;
   /**
    * Fills `io.addr` with what the member of `io.slot` must hold in blocks `[io.offsetBlocks, +io.numBlocks)` of its data
    * area, from the other members alone. The range lies within whole stripes that are quiesced: no write is under way there.

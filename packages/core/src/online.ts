@@ -4,6 +4,8 @@ import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { startResyncIfDue } from './jobs.js';
+import { replayJournal } from './journal-replay.js';
+import { Journal } from './journal.js';
 import { RegionState } from './regions.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
@@ -39,7 +41,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     const origin = await loadRegions(array, options.force ?? false);
-    refuseUnsafeStart(array, origin, options.force ?? false);
+    if (array.extension !== undefined && array.module.manifest.journal === true) {
+      array.journal = new Journal(array, array.extension.journal);
+    }
+    await refuseUnsafeStart(array, origin, options.force ?? false);
     await array.regions?.writeAll();
     await recordMembers(array);
     const bdev = new Bdev(volumeOptions(array));
@@ -47,6 +52,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
     const examined = ctx.registry.register(bdev);
     array.state = 'online';
     array.trouble = null;
+    array.answers.setDeadlines();
     ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numCurrent < array.numSlots });
     const fields = { ...array.logFields(), blocks: numBlocks, members: array.numCurrent, slots: array.numSlots };
     array.log.info(fields, 'the array is online');
@@ -54,9 +60,12 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
     startResyncIfDue(ctx, array);
   } catch (error) {
     await array.level?.stop?.();
+    array.journal?.close();
+    array.journal = null;
     array.level = null;
     array.bdev = null;
     array.regions = null;
+    array.goneOffline = null;
     awaitAgain(array);
     throw error;
   } finally {
@@ -68,22 +77,26 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
  * Parity that may disagree with its data, and a member that would have to be worked out from it: what comes out may be
  * nothing that was ever written.
  */
-function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): void {
+async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
   const { regions } = array;
   if (regions === null || array.minOperational === 1 || array.numCurrent === array.numSlots) return;
-  const suspect = regions.count(RegionState.Suspect);
-  if (suspect === 0) return;
+  if (regions.count(RegionState.Suspect) === 0) return;
   if (origin === 'unknown') {
     array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right');
     regions.trustAll();
     return;
   }
+  const doubtful = await replayJournal(array);
+  if (doubtful !== null) {
+    regions.trustAll(doubtful);
+    return;
+  }
+  const suspect = regions.count(RegionState.Suspect);
   const bytes = suspect * regions.regionBlocks * array.blockSize;
   const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
-  const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force to take that loss`;
+  const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
-  regions.trustAll();
 }
 
 /** The start failed: what left meanwhile is waited for as before. */
@@ -116,7 +129,7 @@ function volumeOptions(array: RaidArray): BdevOptions {
     splitOnBoundary: geometry.splitOnBoundary ?? false,
     writeUnitSize: geometry.writeUnitSize ?? 1,
     splitOnWriteUnit: geometry.splitOnWriteUnit ?? false,
-    driver: array,
+    driver: array.io,
   };
 }
 
@@ -135,6 +148,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   array.process?.stop(new Error(reason));
   await array.processEnded;
   await array.stopRepairs();
+  array.answers.stop();
   const { bdev } = array;
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
@@ -142,6 +156,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
     array.log.warn({ ...array.logFields(), err: error }, 'the bitmap could not be cleared: the array is resynchronised at its next start');
   });
   await array.level?.stop?.();
+  array.journal?.close();
 }
 
 /** Makes what members have acknowledged survive a power cut. Best effort: a member that fails is logged. */

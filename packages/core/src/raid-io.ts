@@ -1,6 +1,7 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import type { JournalPlace } from './journal.js';
 import type { Slot } from './slot.js';
 
 const noSlots: readonly number[] = [];
@@ -35,6 +36,13 @@ export class RaidIo implements IoOwner {
   /** Set before `locks.acquire(io.lock)`: what to do when the lock is granted later. */
   onGranted: ((io: RaidIo) => void) | null = null;
 
+  /**
+   * Of a write: the slot whose member is recorded as absent, so that redundancy alone stands for its blocks; -1 if none is.
+   * Before a write changes members' blocks from which such blocks are worked out, they must be handed to {@link journal}, as
+   * they will be: a crash can leave a part of the write done.
+   */
+  journalSlot = -1;
+
   /** Parts in flight. */
   partsLeft = 0;
   /** Parts that succeeded, of those that {@link countPart} counted. */
@@ -50,6 +58,13 @@ export class RaidIo implements IoOwner {
   owner: RaidIoOwner | null = null;
   /** The member that a rebuild is filling and has filled where this request lies: it counts as a member. */
   target: Slot | null = null;
+  /** Its latest entry in the journal, and the blocks of the array that wait to become one. */
+  journaled: JournalPlace | null = null;
+  journalOffset = 0;
+  journalBlocks = 0;
+  journalAddr = -1;
+  /** Counted by the journal as a write that the level works on. */
+  isAtLevel = false;
   /** Counted in the region map. */
   isMarked = false;
   /** Of a resync: slots that must not be read, because they are what is to be worked out. */
@@ -69,7 +84,7 @@ export class RaidIo implements IoOwner {
   /** Whether the slot has a member that this request reads from or writes to. */
   hasMember(slot: number): boolean {
     const array = this.array;
-    return array !== null && this.slot !== slot && array.isMemberFor(this, slot) && !this.excluded.includes(slot);
+    return array !== null && this.slot !== slot && array.io.isMemberFor(this, slot) && !this.excluded.includes(slot);
   }
 
   /**
@@ -78,7 +93,21 @@ export class RaidIo implements IoOwner {
    */
   submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
     this.partsLeft++;
-    this.#array().submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+    this.#array().io.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+  }
+
+  /**
+   * Writes down, on stable media, that these blocks of the array hold the data at `addr` (-1: zeros); the level is told by
+   * `onJournaled`. They lie in one stripe, are `RaidView.mostJournalBlocks` at most, and must all be of {@link journalSlot}.
+   * What the request had journaled before must be on its members by now.
+   */
+  journal(offsetBlocks: number, numBlocks: number, addr: number): void {
+    this.journalOffset = offsetBlocks;
+    this.journalBlocks = numBlocks;
+    this.journalAddr = addr;
+    const { journal } = this.#array();
+    if (journal === null) throw new Error('the array has no journal');
+    journal.append(this);
   }
 
   /**
@@ -112,17 +141,17 @@ export class RaidIo implements IoOwner {
    * To be called before a range lock is released: who has it next must not meet a member that has missed this write.
    */
   judge(): Status {
-    return this.#array().judge(this);
+    return this.#array().io.judge(this);
   }
 
   /** Ends the request; it belongs to core again. Exactly once, and with no part in flight. */
   complete(status: Status): void {
-    this.#array().onLevelDone(this, status);
+    this.#array().io.onLevelDone(this, status);
   }
 
   /** For the bdev layer. */
   onIoDone(part: BdevIo): void {
-    this.#array().onPartDone(this, part);
+    this.#array().io.onPartDone(this, part);
   }
 
   #array(): RaidArray {
@@ -160,6 +189,8 @@ export class RaidIoPool {
     io.owner = null;
     io.target = null;
     io.isMarked = false;
+    io.journalSlot = -1;
+    io.journaled = null;
     io.writesBack = false;
     io.excluded = noSlots;
     this.#free.push(io);

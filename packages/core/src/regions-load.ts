@@ -48,7 +48,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     for (let region = first; region < end; region++) regions.set(region, RegionState.Suspect);
   }
   array.regions = regions;
-  array.metadata.adoptGeneration(header.generation);
+  array.metadata.adoptHeader(header);
   for (const slot of array.slots) {
     const kept = header.slots[slot.index];
     if (kept === undefined) continue;

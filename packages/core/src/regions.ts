@@ -185,10 +185,10 @@ export class RegionMap {
     this.#armTimer();
   }
 
-  /** Believes, against all caution, that nothing is wrong anywhere. */
-  trustAll(): void {
+  /** Believes that redundancy agrees with the data everywhere but in these regions. */
+  trustAll(doubtful: ReadonlySet<number> = new Set()): void {
     this.states.forEach((state, region) => {
-      if (state === RegionState.Suspect) this.set(region, RegionState.Dirty);
+      if (state === RegionState.Suspect && !doubtful.has(region)) this.set(region, RegionState.Dirty);
     });
   }
 
@@ -278,8 +278,8 @@ export class RegionMap {
         this.#array.log.error({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be written');
       }
       for (const io of batch) {
-        if (status === Status.Ok) this.#array.resume(io);
-        else this.#array.finish(io, status);
+        if (status === Status.Ok) this.#array.io.resume(io);
+        else this.#array.io.finish(io, status);
       }
     }
     this.#isWorking = false;

@@ -33,6 +33,8 @@ export class Slot {
   isTarget = false;
   /** Out of the array, or on its way: no new I/O. The descriptor lives on until the last part is done. */
   isLeaving = false;
+  /** The member is late with an answer. */
+  isSuspect = false;
   /** What the superblock says of an empty slot. */
   absence: SlotAbsence = 'missing';
   /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
@@ -92,6 +94,7 @@ export class Slot {
     this.isConfigured = false;
     this.isTarget = false;
     this.isLeaving = false;
+    this.isSuspect = false;
     this.descriptor?.close();
     this.descriptor = null;
   }

@@ -44,6 +44,9 @@ export interface ExtensionHeader {
   /** Blocks of a member's data area in a region, and how many there are; 0 without a map. */
   regionBlocks: number;
   numRegions: number;
+  /** Entries of the journal count if they are of this epoch: with the superblock that goes with this, and with the one before. */
+  journalEpoch: number;
+  previousJournalEpoch: number;
   slots: ExtensionSlot[];
 }
 
@@ -65,8 +68,41 @@ export interface RegionPage {
   states: Uint8Array;
 }
 
+/** What a journal entry says: these blocks of the array, which only redundancy stands for, hold its data. */
+export interface JournalEntry {
+  /** What was written under another set of members has another epoch, and does not count. 1 or more. */
+  epoch: number;
+  /** Grows from entry to entry of an epoch. */
+  id: number;
+  offsetBlocks: number;
+  numBlocks: number;
+  /** The blocks hold zeros; there is no data. */
+  isZero: boolean;
+}
+
+/** An entry as it was found, with its data; empty for zeros. */
+export interface FoundEntry extends JournalEntry {
+  data: Uint8Array;
+}
+
+/** The room for journal entries on a member: a ring of places, each for one entry, header and data. */
+export interface JournalStore {
+  readonly places: number;
+  /** Size of a place. Bytes. */
+  readonly placeBytes: number;
+  /** Size of an entry's header. Bytes; a multiple of the block size. */
+  readonly headerBytes: number;
+  /** Where the ring begins on a member. Bytes. */
+  readonly startBytes: number;
+  /** Makes an entry of `bytes`, whose data lies behind room for the header. */
+  seal(bytes: Uint8Array, arrayUuid: string, place: number, blockSize: number, entry: JournalEntry): void;
+  /** The undamaged entries of the epoch, in no order. Rejects if the member cannot be read. */
+  read(descriptor: BdevDescriptor, arrayUuid: string, epoch: number): Promise<FoundEntry[]>;
+}
+
 /** Reads and writes what we keep on members besides the superblock. */
 export interface ExtensionStore {
+  readonly journal: JournalStore;
   readonly regionsPerPage: number;
   /** Whether there is room for this many regions, at this block size. */
   fits(blockSize: number, numRegions: number): boolean;

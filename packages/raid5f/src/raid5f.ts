@@ -54,6 +54,10 @@ class Raid5f implements RaidLevel {
     }
   }
 
+  onJournaled(io: RaidIo, status: Status): void {
+    this.#writer.onJournaled(io, status);
+  }
+
   resize(memberCapacities: readonly number[]): RaidGeometry | null {
     const geometry = this.#measure(memberCapacities);
     if (geometry.numBlocks <= this.geometry.numBlocks) return null;
@@ -124,7 +128,7 @@ export const raid5f: RaidModule = {
   aliases: ['5f'],
   code: 95,
   apiVersion: raidApiVersion,
-  manifest: { stripSize: 'required', redundant: true, nullPayload: true, resize: true },
+  manifest: { stripSize: 'required', redundant: true, nullPayload: true, resize: true, journal: true },
   baseBdevsMin: 3,
   baseBdevsConstraint: { maxRemoved: 1 },
   start: (raid) => new Raid5f(raid),

@@ -10,6 +10,8 @@ export const ParityMode = {
   ReadModifyWrite: 2,
   /** The parity's member is missing. */
   None: 3,
+  /** From everything that is there, as what the missing member holds is wanted too. */
+  Everything: 4,
 } as const;
 export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 
@@ -26,6 +28,12 @@ export class StripeOp {
   first = 0;
   last = 0;
   mode: ParityMode = ParityMode.Full;
+  /** Slot without a member; -1 for none. */
+  missing = -1;
+  /** Slot whose blocks are to be journaled: only redundancy stands for them on record. -1 for none. */
+  journaled = -1;
+  /** Slot that is read for the journal alone; -1 for none. */
+  extra = -1;
   /** The other way to make the parity has failed to read. */
   isSecondTry = false;
   /** Slots that could not be read. */

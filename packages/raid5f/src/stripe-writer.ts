@@ -70,7 +70,7 @@ export class StripeWriter {
       return;
     }
     const isAligned = op.doneTo % stripeBlocks === 0;
-    if (io.type !== IoType.Write && isAligned && end - op.doneTo >= stripeBlocks) {
+    if (io.type !== IoType.Write && isAligned && end - op.doneTo >= stripeBlocks && io.journalSlot < 0) {
       this.#zeroStripes(io, op, op.doneTo / stripeBlocks, Math.floor(end / stripeBlocks));
       return;
     }
@@ -118,6 +118,7 @@ export class StripeWriter {
   /** Columns that fit in the buffers: a slice a member where some are read, all of it for the parity where none is. */
   #mostColumns(io: RaidIo, chunks: number): number {
     const { sliceBlocks } = this.#buffers;
+    if (io.journalSlot >= 0) return Math.min(sliceBlocks, this.#raid.mostJournalBlocks);
     if (io.type !== IoType.Write) return Math.min(sliceBlocks, Math.floor(this.#raid.memory.zeroBytes / this.#raid.blockSize));
     return chunks === this.#map.dataChunks ? sliceBlocks * this.#map.members : sliceBlocks;
   }
@@ -135,11 +136,16 @@ export class StripeWriter {
     }
     const written = op.last - op.first + 1;
     const isWritten = missing >= 0 && this.#isWritten(op, missing);
-    if (missing === this.#map.paritySlot(op.stripe)) op.mode = ParityMode.None;
+    const parity = this.#map.paritySlot(op.stripe);
+    op.missing = missing;
+    // The parity of an absent member is worked out from data, whenever that is.
+    op.journaled = io.journalSlot === parity ? -1 : io.journalSlot;
+    if (missing === parity) op.mode = ParityMode.None;
     else if (written === dataChunks) op.mode = ParityMode.Full;
     else if (missing >= 0) op.mode = isWritten ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
     else if (this.#isConsistent(op) && written + 1 < dataChunks - written) op.mode = ParityMode.ReadModifyWrite;
     else op.mode = ParityMode.ReconstructWrite;
+    if (op.journaled >= 0 && op.journaled === missing && !isWritten) op.mode = ParityMode.Everything;
     this.#preRead(io, op);
   }
 
@@ -161,23 +167,29 @@ export class StripeWriter {
   /** Reads what the new parity is made from; buffer k of the operation for the k-th slot that is read. */
   #preRead(io: RaidIo, op: StripeOp): void {
     io.phase = Phase.PreRead;
-    if (op.mode === ParityMode.Full || op.mode === ParityMode.None) {
-      this.#write(io, op);
-      return;
-    }
+    op.extra = this.#extraRead(op);
     const parity = this.#map.paritySlot(op.stripe);
     const memberOffset = op.stripe * this.#map.strip + op.c0;
     let buffer = 1;
     io.partsLeft = 1;
     for (let slot = 0; slot < this.#map.members; slot++) {
-      if (!this.#isPreRead(op, slot)) continue;
+      if (!this.#isPreRead(op, slot) && slot !== op.extra) continue;
       const addr = slot === parity ? op.addr : op.addr + buffer++ * this.#buffers.sliceBytes;
       io.submitPart(slot, IoType.Read, memberOffset, op.c1 - op.c0, addr);
     }
     if (--io.partsLeft === 0) this.#onPreReadDone(io);
   }
 
+  /** A member that is being filled, and is not on record yet: if it is not written, what it holds is journaled. */
+  #extraRead(op: StripeOp): number {
+    const { journaled, missing } = op;
+    const isKnown = journaled < 0 || journaled === missing || this.#isWritten(op, journaled);
+    return isKnown || this.#isPreRead(op, journaled) ? -1 : journaled;
+  }
+
   #isPreRead(op: StripeOp, slot: number): boolean {
+    if (op.mode === ParityMode.Full || op.mode === ParityMode.None) return false;
+    if (op.mode === ParityMode.Everything) return slot !== op.missing;
     if (op.mode === ParityMode.ReadModifyWrite) return slot === this.#map.paritySlot(op.stripe) || this.#isWritten(op, slot);
     return slot !== this.#map.paritySlot(op.stripe) && !this.#isWritten(op, slot);
   }
@@ -188,8 +200,36 @@ export class StripeWriter {
       this.#tryTheOtherWay(io, op);
       return;
     }
-    this.#computeParity(io, op);
-    this.#write(io, op);
+    if (op.mode !== ParityMode.None) this.#computeParity(io, op);
+    if (op.journaled < 0) this.#write(io, op);
+    else this.#journal(io, op);
+  }
+
+  /** What the absent member's blocks will be, first of all. */
+  #journal(io: RaidIo, op: StripeOp): void {
+    const { strip, stripeBlocks } = this.#map;
+    const chunk = op.journaled < this.#map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
+    const offsetBlocks = op.stripe * stripeBlocks + chunk * strip + op.c0;
+    const isWritten = this.#isWritten(op, op.journaled);
+    const newAddr = io.type === IoType.Write ? this.#newData(io, op, chunk) : -1;
+    io.journal(offsetBlocks, op.c1 - op.c0, isWritten ? newAddr : this.#readAddr(op, op.journaled));
+  }
+
+  onJournaled(io: RaidIo, status: Status): void {
+    if (status === Status.Ok) this.#write(io, opOf(io));
+    else this.#fail(io, status);
+  }
+
+  /** Where {@link #preRead} put the slot's blocks, or, of a missing one that was worked out, {@link #computeParity}. */
+  #readAddr(op: StripeOp, wanted: number): number {
+    const { members } = this.#map;
+    if (wanted === op.missing) return op.addr + (members - 1) * this.#buffers.sliceBytes;
+    const parity = this.#map.paritySlot(op.stripe);
+    let buffer = 1;
+    for (let slot = 0; slot < wanted; slot++) {
+      if (slot !== parity && (this.#isPreRead(op, slot) || slot === op.extra)) buffer++;
+    }
+    return op.addr + buffer * this.#buffers.sliceBytes;
   }
 
   /** The two ways read different members, so one bad block does not stand in the way of a write. */
@@ -198,6 +238,15 @@ export class StripeWriter {
       // A member left meanwhile: there is a way without it.
       op.unreadable.length = 0;
       this.#chooseMode(io, op);
+      return;
+    }
+    if (op.extra >= 0 && op.unreadable.includes(op.extra) && !op.isSecondTry && this.#isConsistent(op)) {
+      // What it holds can be worked out too.
+      op.missing = op.extra;
+      op.isSecondTry = true;
+      op.unreadable.length = 0;
+      op.mode = ParityMode.Everything;
+      this.#preRead(io, op);
       return;
     }
     let isComplete = true;
@@ -221,19 +270,32 @@ export class StripeWriter {
 
   #computeParity(io: RaidIo, op: StripeOp): void {
     const sources = this.#sources;
+    const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
+    const parity = this.#map.paritySlot(op.stripe);
+    const isEverything = op.mode === ParityMode.Everything;
+    if (isEverything) this.#computeMissing(op, bytes);
     let count = 0;
     if (op.mode === ParityMode.ReadModifyWrite) sources[count++] = op.addr;
-    let buffer = 1;
     for (let slot = 0; slot < this.#map.members; slot++) {
-      if (op.mode === ParityMode.Full || slot === this.#map.paritySlot(op.stripe) || !this.#isPreRead(op, slot)) continue;
-      sources[count++] = op.addr + buffer++ * this.#buffers.sliceBytes;
+      const isSource = isEverything ? slot !== parity && !this.#isWritten(op, slot) : slot !== parity && this.#isPreRead(op, slot);
+      if (isSource) sources[count++] = this.#readAddr(op, slot);
     }
     if (io.type === IoType.Write) {
       for (let chunk = op.first; chunk <= op.last; chunk++) sources[count++] = this.#newData(io, op, chunk);
     }
-    const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
     if (count === 0) this.#raid.memory.zero(op.addr, bytes);
     else this.#raid.memory.kernels.xor(op.addr, sources, count, bytes);
+  }
+
+  /** What the missing member holds, from all the others; the last buffer is free for it. */
+  #computeMissing(op: StripeOp, bytes: number): void {
+    const { members } = this.#map;
+    const parity = this.#map.paritySlot(op.stripe);
+    let count = 0;
+    for (let slot = 0; slot < members; slot++) {
+      if (slot !== op.missing) this.#sources[count++] = slot === parity ? op.addr : this.#readAddr(op, slot);
+    }
+    this.#raid.memory.kernels.xor(this.#readAddr(op, op.missing), this.#sources, count, bytes);
   }
 
   #newData(io: RaidIo, op: StripeOp, chunk: number): number {
@@ -242,7 +304,6 @@ export class StripeWriter {
   }
 
   #write(io: RaidIo, op: StripeOp): void {
-    if (op.mode === ParityMode.Full) this.#computeParity(io, op);
     io.phase = Phase.Write;
     const memberOffset = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;

@@ -1,13 +1,15 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core';
+import { journalStore } from './journal-store.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
 
-const { headerAt, headerBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
+const { headerAt, headerBytes, journalAt, journalBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
 
 /** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
+  journal: journalStore,
 
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
 
@@ -36,6 +38,7 @@ export const extensionStore: ExtensionStore = {
     const end = pagesAt + mostPages * 2 * pageBytes;
     const client = new BlockClient(descriptor);
     await client.writeZeroes(first / blockSize, (end - first) / blockSize);
+    await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);
     await client.flush();
   },
 

@@ -14,6 +14,9 @@ export const extensionLayout = {
   pagesAt: 128 * 1024,
   pageBytes: 4096,
   mostPages: 16,
+  /** Byte offset and size of the journal's ring. */
+  journalAt: 512 * 1024,
+  journalBytes: 512 * 1024,
 } as const;
 
 const headerMagic = 'RAIDKIT1';
@@ -42,6 +45,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   writeU64(view, 72, header.regionBlocks);
   writeU64(view, 80, header.numRegions);
   view.setUint32(88, header.slots.length, true);
+  writeU64(view, 96, header.journalEpoch);
+  writeU64(view, 104, header.previousJournalEpoch);
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
@@ -78,6 +83,8 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     previousSeqNumber: readU64(view, 64),
     regionBlocks: readU64(view, 72),
     numRegions: readU64(view, 80),
+    journalEpoch: readU64(view, 96),
+    previousJournalEpoch: readU64(view, 104),
     slots,
   };
 }
@@ -121,20 +128,20 @@ function hasGoodChecksum(bytes: Uint8Array): boolean {
   return crc32c(copy) === found;
 }
 
-function writeU64(view: DataView, at: number, value: number): void {
+export function writeU64(view: DataView, at: number, value: number): void {
   view.setBigUint64(at, BigInt(value), true);
 }
 
 /** Numbers past 2^53 do not come from us; they are cut to what a number holds, and fit nothing then. */
-function readU64(view: DataView, at: number): number {
+export function readU64(view: DataView, at: number): number {
   return Number(view.getBigUint64(at, true));
 }
 
-function writeUuid(bytes: Uint8Array, at: number, uuid: string): void {
+export function writeUuid(bytes: Uint8Array, at: number, uuid: string): void {
   bytes.set(Buffer.from(uuid.replaceAll('-', ''), 'hex'), at);
 }
 
-function readUuid(bytes: Uint8Array, at: number): string {
+export function readUuid(bytes: Uint8Array, at: number): string {
   const hex = Buffer.from(bytes.subarray(at, at + 16)).toString('hex');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }

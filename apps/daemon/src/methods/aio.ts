@@ -15,6 +15,8 @@ const createParams = z.strictObject({
   uuid: uuid.optional(),
   // SPDK's; no call of ours blocks.
   nowait: z.boolean().optional(),
+  // Ours: past the page cache where possible (the default), or fail, or not at all.
+  direct_io: z.enum(['auto', 'require', 'never']).optional(),
 });
 
 /** SPDK's methods for block devices and files. `aio` and `uring` are two names for the same here. */
@@ -33,6 +35,7 @@ export function aioMethods(plane: Plane): RpcMethod[] {
           ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
           ...(params.readonly === undefined ? {} : { readOnly: params.readonly }),
           ...(params.fallocate === undefined ? {} : { fallocate: params.fallocate }),
+          ...(params.direct_io === undefined ? {} : { directIo: params.direct_io }),
         });
         return bdev.name;
       },

@@ -93,7 +93,7 @@ export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
   }
   // Arrays that wait for members have no bdev yet.
   for (const array of arrays.list()) {
-    const call = array.bdev === null ? array.configCall() : null;
+    const call = array.bdev === null ? array.io.configCall() : null;
     if (call !== null) calls.push({ method: call.method, params: call.params });
   }
   calls.push({ method: 'bdev_wait_for_examine' });

@@ -109,9 +109,7 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
       params: z.strictObject({ name }),
       badParams,
       run(params) {
-        const { regions } = find(params.name);
-        if (regions === null) throw new RpcError(-95, `array ${params.name} keeps no map of its regions`);
-        regions.trustAll();
+        arrays.trustRedundancy(find(params.name).name);
         return Promise.resolve(true);
       },
     }),

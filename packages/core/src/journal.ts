@@ -1,0 +1,303 @@
+import { IoFlag, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo, IoOwner } from '@raidkit/bdev';
+import { BufferPool } from '@raidkit/parity';
+import type { RaidArray } from './array.js';
+import { memberIo } from './member-io.js';
+import type { RaidIo } from './raid-io.js';
+import type { Slot } from './slot.js';
+import type { JournalStore } from './store.js';
+
+/** Entries that are being written at a time. */
+const entriesInFlight = 16;
+
+/** Whose contents a round of metadata says are journaled, -1 for nobody's, and in which epoch (its sequence number; or 0). */
+export interface JournalPlan {
+  slot: number;
+  epoch: number;
+}
+
+const PlaceState = {
+  Free: 0,
+  /** The entry is being written, or the blocks for which it stands are. */
+  Busy: 1,
+  /** Those blocks are on the members, perhaps in their caches. */
+  Written: 2,
+} as const;
+type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
+
+/** One place of a member's ring, and the I/O that writes it. */
+export class JournalPlace implements IoOwner {
+  state: PlaceState = PlaceState.Free;
+  io: RaidIo | null = null;
+  readonly slot: Slot;
+  readonly index: number;
+  readonly #journal: Journal;
+
+  constructor(journal: Journal, slot: Slot, index: number) {
+    this.#journal = journal;
+    this.slot = slot;
+    this.index = index;
+  }
+
+  onIoDone(part: BdevIo): void {
+    this.#journal.onEntryDone(this, part);
+  }
+}
+
+interface Ring {
+  places: JournalPlace[];
+  next: number;
+}
+
+/**
+ * Closes the write hole of an array that lacks its one spare-able member. What that member would hold is worked out from the
+ * others, and a crash between their writes would leave it nonsense; so it is written down first, to stable media, and at the
+ * next start the level writes it once more. An entry is overwritten only after a flush of all members that began when the
+ * write was on them. All entries for one stripe go to the same ring, and the oldest is overwritten first, so that the last
+ * one for a block that is found is the last one there was.
+ */
+export class Journal {
+  /** Slot whose contents are journaled; -1 while every member is recorded as current. */
+  slot = -1;
+  /** Most blocks of an entry. */
+  readonly mostBlocks: number;
+  readonly #array: RaidArray;
+  readonly #store: JournalStore;
+  #epoch = 0;
+  #lastId = 0;
+  #rings: Ring[] = [];
+  #pool: BufferPool | null = null;
+  readonly #waiting: RaidIo[] = [];
+  #isFlushing = false;
+  #writesAtLevel = 0;
+  #drainWaiters: (() => void)[] = [];
+  #isSpoiled = false;
+  /** The array's membership when it last settled. */
+  #settledAt = -1;
+  /** Resolves when it is on record that the journal does not cover everything. */
+  #spoilRecorded: Promise<void> = Promise.resolve();
+
+  constructor(array: RaidArray, store: JournalStore) {
+    this.#array = array;
+    this.#store = store;
+    this.mostBlocks = (store.placeBytes - store.headerBytes) / array.blockSize;
+  }
+
+  // Writes on their way through the level.
+
+  entered(io: RaidIo): void {
+    io.isAtLevel = true;
+    io.journalSlot = this.slot;
+    this.#writesAtLevel++;
+  }
+
+  left(io: RaidIo): void {
+    io.isAtLevel = false;
+    this.#markWritten(io);
+    if (this.#waiting.length > 0) this.#pump();
+    if (--this.#writesAtLevel > 0) return;
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  /** Takes the entry that the request describes. */
+  append(io: RaidIo): void {
+    this.#markWritten(io);
+    this.#waiting.push(io);
+    this.#pump();
+  }
+
+  onEntryDone(place: JournalPlace, part: BdevIo): void {
+    const { io, slot } = place;
+    const { status, addr } = part;
+    this.#array.registry.ios.put(part);
+    this.#pool?.put(addr);
+    slot.partEnded();
+    place.io = null;
+    if (status !== Status.Ok) {
+      // Whether the entry is there or not: what it says is as good as what it was before.
+      place.state = PlaceState.Free;
+      if (!this.#array.failMember(slot.index, 'its journal could not be written')) slot.hasLostFlush = true;
+    } else if (io !== null) {
+      io.journaled = place;
+    }
+    if (io !== null) this.#tell(io, status);
+    this.#pump();
+  }
+
+  // What metadata says of it.
+
+  /**
+   * Before a round of metadata: it will say for the first time that a member is out, and there may be writes that were begun
+   * without journal, and are not on stable media. {@link settle} then, until this says no.
+   */
+  get mustSettle(): boolean {
+    const slot = this.#absentSlot();
+    return slot >= 0 && slot !== this.slot && this.#settledAt !== this.#array.membership;
+  }
+
+  /** Resolves when no write is at the level any more, and what they have written is on stable media. */
+  async settle(): Promise<void> {
+    const { membership } = this.#array;
+    while (this.#writesAtLevel > 0) await new Promise<void>((resolve) => this.#drainWaiters.push(resolve));
+    if (!(await this.#flushMembers())) this.#isSpoiled = true;
+    this.#settledAt = membership;
+  }
+
+  /** What the round with this sequence number is to say; told at the same time as the members' states. */
+  plan(seqNumber: number): JournalPlan {
+    const slot = this.#absentSlot();
+    const isBegun = slot === this.slot;
+    // Where redundancy is in doubt already, an entry says nothing: the array must not be taken for a good one.
+    const isUseless = this.#isSpoiled || (!isBegun && (this.#array.regions?.resyncsDue ?? 0) > 0);
+    if (slot < 0 || isUseless || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
+    return { slot, epoch: isBegun ? this.#epoch : seqNumber };
+  }
+
+  /** The round that says so is on stable media. */
+  adopt({ slot, epoch }: JournalPlan): void {
+    if (slot === this.slot && epoch === this.#epoch) return;
+    this.slot = slot;
+    this.#epoch = epoch;
+    const keepers = slot < 0 ? [] : this.#array.slots.filter((other) => other.isCurrent);
+    this.#rings = keepers.map((keeper) => ({
+      places: Array.from({ length: this.#store.places }, (_, index) => new JournalPlace(this, keeper, index)),
+      next: 0,
+    }));
+    if (slot >= 0 && (this.#array.regions?.resyncsDue ?? 0) > 0) this.spoil();
+    this.#pump();
+  }
+
+  /** Redundancy is in doubt somewhere, for more than one member: after a crash the journal would not make it good. */
+  spoil(): void {
+    if (this.slot < 0 || this.#isSpoiled) return;
+    this.#isSpoiled = true;
+    this.#spoilRecorded = this.#array.metadata.update();
+    this.#spoilRecorded.catch(() => undefined);
+  }
+
+  /** No write is under way, and none will come. */
+  close(): void {
+    this.#pool?.close();
+    this.#pool = null;
+  }
+
+  /** The only slot that has no current member; -1 if there is none, or more than one. */
+  #absentSlot(): number {
+    const absent = this.#array.slots.filter((slot) => !slot.isCurrent);
+    return absent.length === 1 ? (absent[0]?.index ?? -1) : -1;
+  }
+
+  #hasBuffers(): boolean {
+    try {
+      this.#pool ??= new BufferPool(this.#array.memory, { slotBytes: this.#store.placeBytes, count: entriesInFlight });
+    } catch (error) {
+      this.#array.log.error({ ...this.#array.logFields(), err: error }, 'there is no memory for a journal: a crash now may cost the absent member’s data');
+      return false;
+    }
+    return true;
+  }
+
+  #pump(): void {
+    for (let io = this.#waiting[0]; io !== undefined; io = this.#waiting[0]) {
+      const ring = this.#ringOf(io);
+      if (ring === undefined) {
+        // All members are on record as current by now.
+        this.#waiting.shift();
+        const known = io;
+        this.#array.registry.runtime.soon(() => this.#tell(known, Status.Ok));
+        continue;
+      }
+      const place = ring.places[ring.next];
+      if (place === undefined) return;
+      if (place.state !== PlaceState.Free) {
+        if (!this.#isFlushing) void this.#reclaim();
+        return;
+      }
+      const addr = this.#pool?.get() ?? -1;
+      if (addr < 0) return;
+      this.#waiting.shift();
+      ring.next = (ring.next + 1) % ring.places.length;
+      this.#write(io, place, addr);
+    }
+  }
+
+  #ringOf(io: RaidIo): Ring | undefined {
+    const stripe = Math.floor(io.journalOffset / this.#array.stripe().arrayBlocks);
+    return this.#rings[stripe % this.#rings.length];
+  }
+
+  #write(io: RaidIo, place: JournalPlace, addr: number): void {
+    const { blockSize, memory, registry, uuid } = this.#array;
+    const { headerBytes, placeBytes, startBytes } = this.#store;
+    const isZero = io.journalAddr < 0;
+    const dataBytes = isZero ? 0 : io.journalBlocks * blockSize;
+    if (!isZero) memory.u8.copyWithin(addr + headerBytes, io.journalAddr, io.journalAddr + dataBytes);
+    this.#store.seal(memory.u8.subarray(addr, addr + headerBytes + dataBytes), uuid, place.index, blockSize, {
+      epoch: this.#epoch,
+      id: ++this.#lastId,
+      offsetBlocks: io.journalOffset,
+      numBlocks: io.journalBlocks,
+      isZero,
+    });
+    place.state = PlaceState.Busy;
+    place.io = io;
+    const part = registry.ios.get();
+    part.type = IoType.Write;
+    part.flags = IoFlag.ForceUnitAccess;
+    part.offsetBlocks = (startBytes + place.index * placeBytes) / blockSize;
+    part.numBlocks = (headerBytes + dataBytes) / blockSize;
+    part.addr = addr;
+    part.owner = place;
+    const { slot } = place;
+    slot.partsInFlight++;
+    if (slot.descriptor !== null && !slot.isLeaving) {
+      slot.descriptor.submit(part);
+      return;
+    }
+    part.status = Status.NoDevice;
+    registry.runtime.soon(() => place.onIoDone(part));
+  }
+
+  #tell(io: RaidIo, status: Status): void {
+    this.#array.level?.onJournaled?.(io, status);
+  }
+
+  #markWritten(io: RaidIo): void {
+    if (io.journaled?.state === PlaceState.Busy) io.journaled.state = PlaceState.Written;
+    io.journaled = null;
+  }
+
+  /** Frees the places of writes that a flush of all members covers. */
+  async #reclaim(): Promise<void> {
+    this.#isFlushing = true;
+    const covered = this.#rings.flatMap(({ places }) => places).filter(({ state }) => state === PlaceState.Written);
+    let isCovered = false;
+    if (covered.length > 0) {
+      isCovered = await this.#flushMembers();
+      await this.#spoilRecorded.catch(() => (isCovered = false));
+    }
+    this.#isFlushing = false;
+    if (isCovered) for (const place of covered) place.state = PlaceState.Free;
+    else if (covered.length > 0) for (const io of this.#waiting.splice(0)) this.#tell(io, Status.IoError);
+    // Without any that were written, the next write that ends goes on from here.
+    if (isCovered) this.#pump();
+  }
+
+  async #flushMembers(): Promise<boolean> {
+    const array = this.#array;
+    const flushed = array.slots.map(async (slot) => {
+      if (!slot.isConfigured || slot.isLeaving || slot.descriptor?.bdev.supports(IoType.Flush) !== true) return true;
+      try {
+        await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
+        return true;
+      } catch {
+        if (array.failMember(slot.index, 'a flush for the journal failed')) return true;
+        slot.hasLostFlush = true;
+        return false;
+      }
+    });
+    return (await Promise.all(flushed)).every((isGood) => isGood);
+  }
+}

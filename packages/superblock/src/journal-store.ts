@@ -1,0 +1,75 @@
+import { BlockClient } from '@raidkit/bdev';
+import type { FoundEntry, JournalEntry, JournalStore } from '@raidkit/core';
+import { crc32c } from './crc32c.js';
+import { extensionLayout, readU64, readUuid, writeU64, writeUuid } from './extension.js';
+
+const magic = 'RKJL';
+const headerBytes = 4096;
+const placeBytes = 32 * 1024;
+const { journalAt, journalBytes } = extensionLayout;
+/** In the header's flags. */
+const zeroFlag = 1;
+
+const decoder = new TextDecoder('latin1');
+const encoder = new TextEncoder();
+
+/**
+ * Places of one size: what is overwritten is always the oldest entry. With entries end to end, one that is older than what
+ * was overwritten could be left in the gap at the ring's end, and be taken for the last word.
+ */
+export const journalStore: JournalStore = {
+  places: journalBytes / placeBytes,
+  placeBytes,
+  headerBytes,
+  startBytes: journalAt,
+
+  seal(bytes, arrayUuid, place, blockSize, entry) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    bytes.fill(0, 0, headerBytes);
+    encoder.encodeInto(magic, bytes);
+    view.setUint32(12, bytes.length, true);
+    writeU64(view, 16, entry.epoch);
+    writeU64(view, 24, entry.id);
+    writeUuid(bytes, 32, arrayUuid);
+    view.setUint32(48, place, true);
+    view.setUint32(52, entry.isZero ? zeroFlag : 0, true);
+    writeU64(view, 56, entry.offsetBlocks);
+    writeU64(view, 64, entry.numBlocks);
+    view.setUint32(72, blockSize, true);
+    view.setUint32(8, crc32c(bytes), true);
+  },
+
+  async read(descriptor, arrayUuid, epoch) {
+    const { blockSize } = descriptor.bdev;
+    const ring = await new BlockClient(descriptor).read(journalAt / blockSize, journalBytes / blockSize);
+    const found: FoundEntry[] = [];
+    for (let place = 0; place < journalBytes / placeBytes; place++) {
+      const bytes = ring.subarray(place * placeBytes, (place + 1) * placeBytes);
+      const entry = parseEntry(bytes, place, arrayUuid, blockSize);
+      if (entry?.epoch === epoch) found.push(entry);
+    }
+    return found;
+  },
+};
+
+/** Null for anything that is not a whole, undamaged entry of the array, written to this place. Never throws. */
+export function parseEntry(bytes: Uint8Array, place: number, arrayUuid: string, blockSize: number): FoundEntry | null {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < headerBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return null;
+  const length = view.getUint32(12, true);
+  if (length < headerBytes || length > bytes.length || view.getUint32(48, true) !== place) return null;
+  if (readUuid(bytes, 32) !== arrayUuid || view.getUint32(72, true) !== blockSize) return null;
+  const entry: JournalEntry = {
+    epoch: readU64(view, 16),
+    id: readU64(view, 24),
+    offsetBlocks: readU64(view, 56),
+    numBlocks: readU64(view, 64),
+    isZero: (view.getUint32(52, true) & zeroFlag) !== 0,
+  };
+  const dataBytes = entry.isZero ? 0 : entry.numBlocks * blockSize;
+  if (length !== headerBytes + dataBytes) return null;
+  const copy = bytes.slice(0, length);
+  new DataView(copy.buffer).setUint32(8, 0, true);
+  if (crc32c(copy) !== view.getUint32(8, true)) return null;
+  return { ...entry, data: copy.subarray(headerBytes) };
+}
