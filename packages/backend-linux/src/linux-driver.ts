@@ -6,6 +6,7 @@ import type { DeviceFile } from './device-file.js';
 import { DeviceQueue } from './device-queue.js';
 import { DeviceWatch } from './device-watch.js';
 import type { IoEngine } from './engine.js';
+import type { DirectIo } from './usable-file.js';
 
 /** What a driver is made of. */
 export interface LinuxDriverOptions {
@@ -17,6 +18,7 @@ export interface LinuxDriverOptions {
   readOnly: boolean;
   /** Unmap, and write zeroes without writing them, were asked for. */
   fallocate: boolean;
+  directIo: DirectIo;
   canUnmap: boolean;
   canWriteZeroes: boolean;
   pollMs: number;
@@ -136,11 +138,13 @@ export class LinuxDriver implements BdevDriver, OpHost {
   }
 
   configCall(): { method: string; params: JsonObject } | null {
-    const { file, hasBlockSizeOverride, readOnly, fallocate, blockSize } = this.#options;
+    const { file, hasBlockSizeOverride, readOnly, fallocate, directIo, blockSize } = this.#options;
     if (this.#bdev === null) return null;
     const { name, uuid } = this.#bdev;
     const size = hasBlockSizeOverride ? { block_size: blockSize } : {};
-    return { method: 'bdev_aio_create', params: { name, ...size, filename: file.path, readonly: readOnly, fallocate, uuid } };
+    // Only if it was asked for: SPDK does not know it.
+    const direct = directIo === 'auto' ? {} : { direct_io: directIo };
+    return { method: 'bdev_aio_create', params: { name, ...size, filename: file.path, readonly: readOnly, fallocate, ...direct, uuid } };
   }
 
   #opFor(io: BdevIo): DeviceOp {

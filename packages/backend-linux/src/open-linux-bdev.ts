@@ -44,7 +44,7 @@ export function useEngine(runtime: Runtime, engine: IoEngine): void {
  * with `registry.unregister`. Rejects with a `BdevError` whose `errno` and message say what is in the way.
  */
 export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOptions): Promise<Bdev> {
-  const { name, readOnly = false, fallocate = false, pollMs = 5000 } = options;
+  const { name, readOnly = false, fallocate = false, directIo = 'auto', pollMs = 5000 } = options;
   const engine = options.engine ?? engineOf(registry.runtime);
   const givenUuid = checkUuid(name, options.uuid);
   const { file, blockSize, numBlocks } = await openUsable(registry.runtime, engine, options);
@@ -58,6 +58,7 @@ export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOp
       hasBlockSizeOverride: options.blockSize !== undefined,
       readOnly,
       fallocate,
+      directIo,
       canUnmap: canDeallocate && (await canDiscard(file)),
       canWriteZeroes: canDeallocate,
       pollMs,

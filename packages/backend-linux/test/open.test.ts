@@ -179,9 +179,9 @@ describe('opening', () => {
       `{"method":"bdev_aio_create","params":{"name":"d0","filename":"${path}","readonly":false,"fallocate":false,"uuid":"${uuid}"}}`,
     );
     await bench.closeAll();
-    const other = (await bench.open({ path, uuid, blockSize: 4096, readOnly: true, fallocate: true })).driver;
+    const other = (await bench.open({ path, uuid, blockSize: 4096, readOnly: true, fallocate: true, directIo: 'never' })).driver;
     expect(JSON.stringify(other.configCall?.())).toBe(
-      `{"method":"bdev_aio_create","params":{"name":"d0","block_size":4096,"filename":"${path}","readonly":true,"fallocate":true,"uuid":"${uuid}"}}`,
+      `{"method":"bdev_aio_create","params":{"name":"d0","block_size":4096,"filename":"${path}","readonly":true,"fallocate":true,"direct_io":"never","uuid":"${uuid}"}}`,
     );
   });
 });

@@ -43,6 +43,11 @@ export class Sockets {
     return this.#ffi.syscall(this.#numbers.bind, fd, this.#addr, writeSocketAddress(this.#bytes, address));
   }
 
+  /** connect(2); waits until the other side has room for one more. */
+  connect(fd: number, address: SocketAddress): number {
+    return this.#ffi.syscall(this.#numbers.connect, fd, this.#addr, writeSocketAddress(this.#bytes, address));
+  }
+
   /** listen(2). */
   listen(fd: number, backlog: number): number {
     return this.#ffi.syscall(this.#numbers.listen, fd, backlog);

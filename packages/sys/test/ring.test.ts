@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const ENOENT = 2;
 const EBADF = 9;
+const ECONNREFUSED = 111;
 const EPIPE = 32;
 const ETIME = 62;
 const ECANCELED = 125;
@@ -305,5 +306,10 @@ describe('sockets', () => {
     expect(sys.sockets.addressOf(fd)).toEqual({ path });
     expect(fs.lstatSync(path).isSocket()).toBe(true);
     expect(sys.sockets.bind(-1, { path })).toBe(-EBADF);
+    const client = sys.sockets.socket(SocketFamily.UNIX);
+    expect(sys.sockets.connect(client, { path })).toBe(-ECONNREFUSED);
+    expect(sys.sockets.listen(fd, 1)).toBe(0);
+    expect(sys.sockets.connect(client, { path })).toBe(0);
+    sys.close(client);
   });
 });

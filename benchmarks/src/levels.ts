@@ -1,0 +1,253 @@
+// npm run bench:levels: every level over four files and over four loop devices, against one member alone; degraded reads; partial
+// stripes; and rebuild, resync and check against a copy of the same bytes.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { requireCommands, run } from './lib/commands.js';
+import { MiB, makeHotFile } from './lib/files.js';
+import { fioNbd } from './lib/fio.js';
+import type { FioJob } from './lib/fio.js';
+import { LoopDevices } from './lib/loops.js';
+import { readOptions } from './lib/options.js';
+import { addMember, addVolume, startRaidkit } from './lib/raidkit.js';
+import { pairedRatios, report } from './lib/report.js';
+import type { Goal } from './lib/report.js';
+import { quietRounds, runRounds } from './lib/rounds.js';
+import type { Case, Contender, Measured } from './lib/rounds.js';
+import { median } from './lib/statistics.js';
+
+const options = readOptions('levels', { rounds: 5, seconds: 1.5 });
+const { seconds, folder } = options;
+requireCommands('fio', 'losetup', 'dd');
+
+/** Of each member; the superblock and what goes with it take 1 MiB. */
+const memberBytes = 160 * MiB;
+const usedBytes = 128 * MiB;
+const stripKb = 64;
+
+type Kind = 'files' | 'loops';
+interface Volume extends Contender {
+  readonly uri: string;
+}
+interface Iostat {
+  bdevs: { name: string; num_read_ops: number; num_write_ops: number }[];
+}
+
+const raidkit = await startRaidkit({ folder, name: 'raidkit', engine: 'uring', memoryMib: 512 });
+const { rpc, pid } = raidkit;
+const loops = LoopDevices.isAllowed ? new LoopDevices() : null;
+if (loops === null) console.error('loop devices need root: left out');
+const kinds: Kind[] = loops === null ? ['files'] : ['files', 'loops'];
+
+async function members(kind: Kind, volume: string, count: number): Promise<string[]> {
+  const names: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const name = `${volume}-${i}`;
+    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    await addMember(rpc, name, path, kind === 'loops');
+    names.push(name);
+  }
+  return names;
+}
+
+const volumes = new Map<string, Volume>();
+const volume = (kind: Kind, name: string): Volume[] => [volumes.get(`${kind}-${name}`)].filter((found) => found !== undefined);
+
+async function make(kind: Kind, label: string, level: string | null, count: number): Promise<void> {
+  const name = `${kind}-${label}`.replaceAll(' ', '-');
+  const bases = await members(kind, name, count);
+  if (level === null) {
+    await rpc.call('raidkit_nbd_export', { bdev_name: bases[0], name });
+  } else {
+    await addVolume(rpc, name, level, bases, stripKb);
+  }
+  volumes.set(`${kind}-${label}`, { name: label, pids: [pid], uri: raidkit.uri(name) });
+}
+
+const levels = [
+  { label: 'concat', level: 'concat', count: 4 },
+  { label: 'raid0', level: 'raid0', count: 4 },
+  { label: 'raid1', level: 'raid1', count: 2 },
+  { label: 'raid5f', level: 'raid5f', count: 4 },
+] as const;
+for (const kind of kinds) {
+  await make(kind, 'one member', null, 1);
+  for (const { label, level, count } of levels) await make(kind, label, level, count);
+  await make(kind, 'raid1 degraded', 'raid1', 2);
+  await make(kind, 'raid5f degraded', 'raid5f', 4);
+  for (const name of ['raid1', 'raid5f']) await rpc.call('bdev_raid_remove_base_bdev', { name: `${kind}-${name}-degraded-1` });
+}
+// Everything is written once, so that nothing is known to be zero, and no first write is paid for later.
+for (const { uri } of volumes.values()) {
+  const job = { rw: 'write', blockBytes: MiB, depth: 4, seconds: 1, sizeBytes: usedBytes } as const;
+  await fioNbd(uri, job, 'MiB/s');
+}
+
+function fio(kind: Kind, id: string, title: string, names: readonly string[], job: Omit<FioJob, 'seconds' | 'sizeBytes'>): Case<Volume> {
+  const unit = job.blockBytes > 4096 ? 'MiB/s' : 'IOPS';
+  return {
+    id: `${kind}-${id}`,
+    title: `4 ${kind}: ${title}`,
+    unit,
+    contenders: names.flatMap((name) => volume(kind, name)),
+    measure: ({ uri }) => fioNbd(uri, { ...job, seconds, sizeBytes: usedBytes }, unit),
+  };
+}
+
+const healthy = ['one member', 'concat', 'raid0', 'raid1', 'raid5f'];
+const stripeBytes = 3 * stripKb * 1024;
+const cases = kinds
+  .flatMap((kind) => [
+    fio(kind, 'read-4k-qd32', '4k random read, QD32', healthy, { rw: 'randread', blockBytes: 4096, depth: 32 }),
+    fio(kind, 'write-4k-qd32', '4k random write, QD32 (raid5f: partial stripes)', healthy, { rw: 'randwrite', blockBytes: 4096, depth: 32 }),
+    fio(kind, 'read-1m-qd4', '1M sequential read, QD4', healthy, { rw: 'read', blockBytes: MiB, depth: 4 }),
+    fio(kind, 'write-1m-qd4', '1M sequential write, QD4', healthy, { rw: 'write', blockBytes: MiB, depth: 4 }),
+    fio(kind, 'write-stripe', 'sequential writes of whole stripes of 192k, QD8', ['one member', 'raid0', 'raid5f'], { rw: 'write', blockBytes: stripeBytes, depth: 8 }),
+    fio(kind, 'degraded-read-4k-qd32', 'degraded: 4k random read, QD32', ['one member', 'raid1 degraded', 'raid5f degraded'], { rw: 'randread', blockBytes: 4096, depth: 32 }),
+    fio(kind, 'degraded-read-1m-qd4', 'degraded: 1M sequential read, QD4', ['one member', 'raid1 degraded', 'raid5f degraded'], { rw: 'read', blockBytes: MiB, depth: 4 }),
+  ])
+  .filter(({ id }) => options.isWanted(id));
+const results = await runRounds<Volume>(cases, options.rounds);
+
+/** Reads and writes of members for each write of a client. */
+async function memberIosPerWrite(kind: Kind): Promise<string> {
+  const [raid5f] = volume(kind, 'raid5f');
+  if (raid5f === undefined) return '';
+  const count = async (): Promise<{ reads: number; writes: number }> => {
+    const { bdevs } = (await rpc.call('bdev_get_iostat')) as Iostat;
+    const own = bdevs.filter(({ name }) => name.startsWith(`${kind}-raid5f-`) && !name.includes('degraded'));
+    return { reads: own.reduce((sum, one) => sum + one.num_read_ops, 0), writes: own.reduce((sum, one) => sum + one.num_write_ops, 0) };
+  };
+  const before = await count();
+  const { ops = 1 } = await fioNbd(raid5f.uri, { rw: 'randwrite', blockBytes: 4096, depth: 32, seconds: 1, sizeBytes: usedBytes }, 'IOPS');
+  const after = await count();
+  return `raid5f of 4 ${kind}, 4k random writes: ${((after.reads - before.reads) / ops).toFixed(3)} reads and ${((after.writes - before.writes) / ops).toFixed(3)} writes of members per write (read-modify-write needs 2 and 2, reconstruct-write 2 and 2; the rest is the log's).`;
+}
+
+/** Waits for the array's process to end. */
+async function waitForProcess(name: string): Promise<void> {
+  for (;;) {
+    const [array] = (await rpc.call('raidkit_get_arrays', { name })) as { ext: { process: object | null } }[];
+    if (array?.ext.process === null) return;
+    await sleep(5);
+  }
+}
+
+interface Job extends Contender {
+  measure: () => Promise<Measured>;
+}
+
+/** A process over the whole array; the value is bytes of a member a second. */
+function processOf(name: string, start: () => Promise<unknown>, array: string): Job {
+  return {
+    name,
+    pids: [pid],
+    async measure() {
+      const startedAt = performance.now();
+      await start();
+      await waitForProcess(array);
+      return { value: usedBytesOfMember / MiB / ((performance.now() - startedAt) / 1000), ops: usedBytesOfMember / MiB };
+    },
+  };
+}
+
+const usedBytesOfMember = memberBytes - MiB;
+
+async function processCase(kind: Kind): Promise<Case<Job>> {
+  const spare = async (name: string): Promise<string> => {
+    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    return path;
+  };
+  const from = await spare(`${kind}-dd-from`);
+  const to = await spare(`${kind}-dd-to`);
+  const rebuild = (level: string, count: number): Promise<Job> => rebuildJob(kind, level, count);
+  return {
+    id: `${kind}-processes`,
+    title: `4 ${kind}: background processes, bytes of one member`,
+    unit: 'MiB/s',
+    contenders: [
+      {
+        name: 'dd O_DIRECT 1 MiB',
+        pids: [],
+        async measure() {
+          const startedAt = performance.now();
+          await run('dd', [`if=${from}`, `of=${to}`, 'bs=1M', `count=${Math.floor(usedBytesOfMember / MiB)}`, 'iflag=direct', 'oflag=direct', 'conv=notrunc', 'status=none']);
+          return { value: usedBytesOfMember / MiB / ((performance.now() - startedAt) / 1000) };
+        },
+      },
+      await rebuild('raid1', 2),
+      await rebuild('raid5f', 4),
+      ...(['raid1', 'raid5f'] as const).flatMap((level) =>
+        (['resync', 'check'] as const).map((type) => {
+          const array = `direct-${kind}-${level}`;
+          return processOf(`${level} ${type}`, () => rpc.call('raidkit_start_process', { name: array, type }), array);
+        }),
+      ),
+    ],
+    measure: (job) => job.measure(),
+  };
+}
+
+/** Members past the page cache, as dd's files are; the last one leaves and comes back wiped. */
+async function rebuildJob(kind: Kind, level: string, count: number): Promise<Job> {
+  const array = `direct-${kind}-${level}`;
+  const names: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const name = `${array}-${i}`;
+    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    await addMember(rpc, name, path, true);
+    names.push(name);
+    paths.set(name, path);
+  }
+  await addVolume(rpc, array, level, names, stripKb);
+  await fioNbd(raidkit.uri(array), { rw: 'write', blockBytes: MiB, depth: 4, seconds: 1, sizeBytes: usedBytes }, 'MiB/s');
+  await waitForProcess(array);
+  const last = names[count - 1] ?? '';
+  return {
+    name: `${level} rebuild`,
+    pids: [pid],
+    async measure() {
+      await rpc.call('bdev_raid_remove_base_bdev', { name: last });
+      await rpc.call('bdev_aio_delete', { name: last });
+      const path = paths.get(last) ?? '';
+      await run('dd', ['if=/dev/zero', `of=${path}`, 'bs=1M', 'count=1', 'oflag=direct', 'conv=notrunc', 'status=none']);
+      await addMember(rpc, last, path, true);
+      return processOf('', () => rpc.call('bdev_raid_add_base_bdev', { raid_bdev: array, base_bdev: last }), array).measure();
+    },
+  };
+}
+const paths = new Map<string, string>();
+
+const notes: string[] = [];
+for (const kind of kinds) {
+  if (options.isWanted(`${kind}-processes`)) {
+    await rpc.call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 0 });
+    results.push(...(await runRounds<Job>([await processCase(kind)], options.rounds)));
+  }
+  if (options.isWanted(`${kind}-member-ios`)) notes.push(await memberIosPerWrite(kind));
+}
+await raidkit.end();
+
+const goals = kinds.flatMap((kind): Goal[] => [
+  ...['raid1 rebuild', 'raid5f rebuild', 'raid1 resync', 'raid5f resync', 'raid1 check', 'raid5f check'].map(
+    (contender): Goal => ({ caseId: `${kind}-processes`, metric: 'value', contender, against: 'dd O_DIRECT 1 MiB', bound: 'at least', limit: 0.8 }),
+  ),
+]);
+/** What a level costs over its member, in microseconds of server CPU per I/O. */
+const extra = results.flatMap((result) => {
+  if (!/-(read|write)-4k-qd32$/.test(result.id)) return [];
+  const base = result.contenders.find(({ name }) => name === 'one member');
+  if (base === undefined) return [];
+  const quiet = quietRounds(result);
+  return result.contenders.flatMap(({ name, samples }) => {
+    if (name === 'one member' || pairedRatios(result, 'cpuUs', name, 'one member', quiet).length === 0) return [];
+    const differences = samples.flatMap(({ round, cpuUs }) => {
+      const other = base.samples.find((sample) => sample.round === round)?.cpuUs ?? null;
+      return cpuUs === null || other === null ? [] : [cpuUs - other];
+    });
+    return [`| ${result.title} | ${name} | ${median(differences).toFixed(2)} |`];
+  });
+});
+notes.push(['| | | µs more server CPU per I/O than one member |', '|---|---|---|', ...extra].join('\n'));
+report('levels', 'Levels', options, results, goals, [
+  `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, the others four; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
+  ...notes,
+]);

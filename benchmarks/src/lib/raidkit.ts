@@ -1,0 +1,64 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { serve } from './commands.js';
+import { Rpc } from './rpc.js';
+
+const daemonFolder = dirname(createRequire(import.meta.url).resolve('@raidkit/daemon/package.json'));
+
+/** How a daemon is started. */
+export interface RaidkitOptions {
+  folder: string;
+  /** For its sockets; unique in the folder. */
+  name: string;
+  engine: 'uring' | 'portable';
+  spinMicroseconds?: number;
+  memoryMib?: number;
+  tcpPort?: number;
+  configPath?: string;
+}
+
+/** A raidkitd in a process of its own. */
+export interface Raidkit {
+  readonly pid: number;
+  readonly rpc: Rpc;
+  readonly nbdPath: string;
+  uri(volume: string): string;
+  end(): Promise<void>;
+}
+
+export async function startRaidkit({ folder, name, engine, spinMicroseconds, memoryMib = 512, tcpPort, configPath }: RaidkitOptions): Promise<Raidkit> {
+  const rpcPath = join(folder, `${name}.rpc`);
+  const nbdPath = join(folder, `${name}.nbd`);
+  const args = [join(daemonFolder, 'bin/raidkitd.js'), '-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--engine', engine, '--memory', String(memoryMib), '--log-level', 'warn'];
+  if (spinMicroseconds !== undefined) args.push('--spin', String(spinMicroseconds));
+  if (tcpPort !== undefined) args.push('--nbd', `tcp:127.0.0.1:${tcpPort}`);
+  if (configPath !== undefined) args.push('-c', configPath);
+  let rpc: Rpc | undefined;
+  const service = await serve(process.execPath, args, async () => {
+    if (!existsSync(rpcPath)) return false;
+    rpc ??= await Rpc.connect(rpcPath).catch(() => undefined);
+    return rpc !== undefined;
+  });
+  if (rpc === undefined) throw new Error('the daemon does not answer');
+  await rpc.call('framework_wait_init');
+  return {
+    pid: service.pid,
+    rpc,
+    nbdPath,
+    uri: (volume) => `nbd+unix:///${volume}?socket=${nbdPath}`,
+    end: () => service.end(),
+  };
+}
+
+/** Adds a file or device. */
+export async function addMember(rpc: Rpc, name: string, path: string, direct: boolean, blockSize?: number): Promise<void> {
+  const size = blockSize === undefined ? {} : { block_size: blockSize };
+  await rpc.call('bdev_aio_create', { name, filename: path, direct_io: direct ? 'require' : 'never', ...size });
+}
+
+/** A volume over members that have been added. It is exported under its name. */
+export async function addVolume(rpc: Rpc, name: string, level: string, members: readonly string[], stripSizeKb = 64): Promise<void> {
+  const strip = level === 'raid1' ? {} : { strip_size_kb: stripSizeKb };
+  await rpc.call('bdev_raid_create', { name, raid_level: level, base_bdevs: members, superblock: true, ...strip });
+}
