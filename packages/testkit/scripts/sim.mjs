@@ -1,5 +1,6 @@
 // Simulates seeds until there are no more: npm run sim -- --level raid1 --seeds 20000 --from 0
 // Puts arrays together from whatever may be found: npm run sim -- --assembly
+// Lets each device operation of each scenario fail: npm run sim -- --faults [--every 10] [--scenario rebuild] [--trace]
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { concat } from '@raidkit/concat';
@@ -7,7 +8,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { Coverage, runAssembly, shrink, simulate, sweep } from '@raidkit/testkit';
+import { Coverage, runAssembly, runFaultLoop, shrink, simulate, sweep } from '@raidkit/testkit';
 import { spoilers } from './spoilers.mjs';
 
 const modules = { raid0, raid1, raid5f, concat };
@@ -22,6 +23,13 @@ const { values } = parseArgs({
     shrink: { type: 'boolean', default: false },
     /** Every case of assembly, instead of seeds. */
     assembly: { type: 'boolean', default: false },
+    /** A fault at each device operation, instead of seeds. */
+    faults: { type: 'boolean', default: false },
+    /** With --faults: only every so many-th operation, and only scenarios with this in their name. */
+    every: { type: 'string', default: '1' },
+    scenario: { type: 'string', default: '' },
+    /** With --faults: the trace of the first violation. */
+    trace: { type: 'boolean', default: false },
     /** Violations after which a level is given up. */
     failures: { type: 'string', default: '20' },
   },
@@ -38,7 +46,28 @@ process.on('unhandledRejection', (error) => {
 });
 
 if (values.seed !== undefined) await showOne(levels[0], Number(values.seed));
-else for (const level of levels) await (values.assembly ? assemble(level) : go(level));
+else for (const level of levels) await (values.assembly ? assemble(level) : values.faults ? loop(level) : go(level));
+
+async function loop(level) {
+  const startedAt = performance.now();
+  const { coverage, failures, runs, scenarios } = await runFaultLoop({
+    module: modules[level],
+    store,
+    scenario: values.scenario,
+    every: Number(values.every),
+    seed: Number(values.from),
+    onRun: ({ at, kind, scenario, secondAt }) => (current = `${level}, ${scenario}, ${kind} at ${at}, ${secondAt}`),
+  });
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+  console.log(`${level}: ${scenarios} scenarios, ${runs} runs, ${failures.length} violations, ${seconds} s`);
+  for (const { at, kind, scenario, secondAt, violation } of failures) {
+    const again = secondAt > 0 ? `, and the power fails at ${secondAt} of the recovery` : '';
+    console.log(`  "${scenario}", ${kind} at operation ${at}${again}: ${violation.split('\n')[0]}`);
+  }
+  if (values.trace && failures.length > 0) console.log(failures[0].trace.join('\n'));
+  for (const [name, count] of coverage.entries()) console.log(`${String(count).padStart(9)}  ${name}`);
+  if (failures.length > 0) process.exitCode = 1;
+}
 
 async function assemble(level) {
   const module = modules[level];

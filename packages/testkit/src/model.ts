@@ -41,6 +41,7 @@ export class VolumeModel {
   /** Sectors with more than one candidate, or one that is not stable. */
   readonly #unsettled = new Set<number>();
   readonly #inFlight = new Set<WriteRecord>();
+  readonly #doubted: { firstSector: number; endSector: number }[] = [];
   #moment = 1;
   #nextTag = 1;
   readonly #original: WriteRecord = {
@@ -135,6 +136,19 @@ export class VolumeModel {
     for (const sector of this.#unsettled) for (const { write } of this.#list(sector)) write.isAcked = false;
   }
 
+  /** The volume is a new one: it holds zeros, and nothing is in flight. */
+  forget(): void {
+    this.#sectors.clear();
+    this.#unsettled.clear();
+    this.#inFlight.clear();
+    this.#doubted.length = 0;
+  }
+
+  /** Nobody can say any more what these sectors hold. */
+  doubtValues(firstSector: number, numSectors: number): void {
+    this.#doubted.push({ firstSector, endSector: firstSector + numSectors });
+  }
+
   /** The process died; devices keep what they were given. What was in flight has happened or not. */
   killed(): void {
     for (const write of [...this.#inFlight]) this.failed(write);
@@ -164,6 +178,7 @@ export class VolumeModel {
   check(firstSector: number, numSectors: number, words: Int32Array, firstWord: number, startedAt: number, holds = true): Violation | null {
     for (let i = 0; i < numSectors; i++) {
       const sector = firstSector + i;
+      if (this.#doubted.some((range) => sector >= range.firstSector && sector < range.endSector)) continue;
       const tag = readTag(words, firstWord + (i * sectorBytes) / 4, sector);
       const list = this.#sectors.get(sector);
       if (list === undefined) {

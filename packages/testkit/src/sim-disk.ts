@@ -48,6 +48,17 @@ export class DiskFaults {
   }
 }
 
+/** What becomes of one I/O, if something particular is to. */
+export const Fate = {
+  /** It fails with EIO. */
+  Fail: 1,
+  /** It is answered as if it had been done, and has not been. */
+  Lose: 2,
+  /** It never reaches the device, and is never answered. */
+  Drop: 3,
+} as const;
+export type Fate = (typeof Fate)[keyof typeof Fate];
+
 /** What makes a simulated device. */
 export interface SimDiskOptions {
   name: string;
@@ -79,6 +90,7 @@ interface Flight {
   checksum: number;
   /** For a flush: what was complete when it started. */
   cachedUpTo: number;
+  fate: Fate | undefined;
 }
 
 /**
@@ -95,8 +107,8 @@ export class SimDisk {
   /** Sectors that cannot be read until they are written. */
   readonly latent = new Set<number>();
   isPresent = true;
-  /** Called with each read, write or other I/O as it is submitted, for scripted runs. May throw, or change faults. */
-  onSubmit: ((io: BdevIo) => void) | null = null;
+  /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
+  onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
   /** When it last answered an error. */
   lastErrorAt = -1;
   /** When a write or flush last failed: whoever was told must not count on the disk any more. */
@@ -138,8 +150,10 @@ export class SimDisk {
   }
 
   start(driver: SimDiskDriver, io: BdevIo): void {
+    if (driver.life.isDead) return;
     this.submitted++;
-    this.onSubmit?.(io);
+    const fate = this.onSubmit?.(io);
+    if (fate === Fate.Drop) return;
     const { faults } = this;
     if (!this.isPresent) {
       io.complete(Status.Gone);
@@ -149,7 +163,7 @@ export class SimDisk {
       io.complete(Status.NoMemory);
       return;
     }
-    const flight: Flight = { io, driver, checksum: driver.checksum(io), cachedUpTo: this.#order };
+    const flight: Flight = { io, driver, checksum: driver.checksum(io), cachedUpTo: this.#order, fate };
     this.#flights.add(flight);
     const { leastMs, meanMs } = this.#options.latency;
     const ms = (leastMs + this.#random.exponential(meanMs)) * faults.slowness;
@@ -212,8 +226,8 @@ export class SimDisk {
       return;
     }
     this.#flights.delete(flight);
-    const { io, driver } = flight;
-    const status = this.#fault(io);
+    const { io, driver, fate } = flight;
+    const status = fate === Fate.Fail ? Status.IoError : this.#fault(io);
     this.#world.mix(io.type * 16 + status);
     this.#world.mix(io.offsetBlocks);
     if (status !== Status.Ok) {
@@ -224,7 +238,7 @@ export class SimDisk {
       if (status === Status.Ok) driver.fill(io);
       else driver.spoil(io);
     } else if (status === Status.Ok) {
-      this.#apply(flight, false);
+      if (fate !== Fate.Lose) this.#apply(flight, false);
       if (io.type === IoType.Flush) this.#flushed(flight.cachedUpTo);
     } else if (io.type === IoType.Flush) {
       for (const entry of this.#cached) if (this.#random.chance(0.5)) entry.isDoomed = true;

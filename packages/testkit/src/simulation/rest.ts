@@ -28,11 +28,12 @@ export async function heal(run: SimRun): Promise<void> {
 export async function settle(run: SimRun): Promise<boolean> {
   await run.inTime('the array coming up', run.up());
   const startedAt = run.world.now;
-  for (;;) {
+  const { stack } = run;
+  while (stack === run.stack) {
     const array = run.array();
     if (array?.state === 'online' && run.volume !== null) {
       if (!run.isRedundant || isSettled(run, array)) return true;
-      const spare = run.disks.find((disk) => run.stack?.bdevOf(disk)?.claimedBy === null);
+      const spare = run.disks.find((disk) => stack?.bdevOf(disk)?.claimedBy === null);
       if (spare !== undefined) addMember(run, spare);
     }
     const waitedMs = run.world.now - startedAt;
@@ -46,6 +47,7 @@ export async function settle(run: SimRun): Promise<boolean> {
     }
     await run.world.sleep(100);
   }
+  return false;
 }
 
 function isSettled(run: SimRun, array: RaidArray): boolean {

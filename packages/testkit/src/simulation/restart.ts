@@ -8,9 +8,22 @@ import type { SimRun } from './sim-run.js';
 import { comeBack, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
 
+/** How a process ends, and what of its disks' caches is left if the power fails. */
+export type Ending = Pick<PlanItem & { kind: 'restart' }, 'how' | 'mode' | 'downMs'>;
+
 /** The process ends, in one way or another, and a new one puts the array together again. */
-export async function restart(run: SimRun, { how, mode, downMs, absent }: PlanItem & { kind: 'restart' }): Promise<void> {
+export async function restart(run: SimRun, item: PlanItem & { kind: 'restart' }): Promise<void> {
   if (run.stack === null) return;
+  await end(run, item);
+  await assemble(run, item.absent);
+  if (!run.isRefused && run.random.chance(0.4)) {
+    await run.readAll('after a restart');
+    await run.readAll('after a restart, again');
+  }
+}
+
+/** The process ends. Resolves when a new one may begin. */
+export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<void> {
   const { good } = run.standing;
   run.mark(`restart ${how}`);
   run.standing.refresh();
@@ -37,11 +50,6 @@ export async function restart(run: SimRun, { how, mode, downMs, absent }: PlanIt
   }
   // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
   if (!run.isRedundant || run.plan.shape.isOverBudget) for (const disk of run.disks) disk.faults.clear();
-  await assemble(run, absent);
-  if (!run.isRefused && run.random.chance(0.4)) {
-    await run.readAll('after a restart');
-    await run.readAll('after a restart, again');
-  }
 }
 
 /** A clean end: every request answered, nothing left behind. */
@@ -58,10 +66,9 @@ export async function stop(run: SimRun): Promise<void> {
 }
 
 /** A new process finds the disks, one of them perhaps only later, in any order. */
-async function assemble(run: SimRun, absentIndex: number): Promise<void> {
+export async function assemble(run: SimRun, absentIndex: number): Promise<void> {
   const { random } = run;
   const stack = run.boot();
-  stack.arrays.processOptions.windowSizeKb = run.plan.shape.windowSizeKb;
   const wanted = absentIndex < 0 ? undefined : run.disk(absentIndex);
   const absent = wanted !== undefined && wanted.isPresent && run.standing.mayLose(wanted) ? wanted : null;
   if (absent !== null) {

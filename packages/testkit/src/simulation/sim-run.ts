@@ -1,6 +1,6 @@
 import { IoType, Status, statusName } from '@raidkit/bdev';
 import { RaidError, RegionState, minOperational } from '@raidkit/core';
-import type { RaidArray, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { CreateArrayOptions, RaidArray, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
 import { Coverage } from '../coverage.js';
 import { VolumeModel } from '../model.js';
 import type { Violation } from '../model.js';
@@ -91,7 +91,7 @@ export class SimRun {
     this.random = new Random(plan.seed, 2);
     this.standing = new Standing(this);
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
-    const fill = this.#hasMap ? 0xdb : 0;
+    const fill = this.hasMap ? 0xdb : 0;
     this.disks = memberBlocks.map((numBlocks, index) => {
       const latency = latencies[index] ?? { leastMs: 0.1, meanMs: 0.1 };
       const uuid = `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`;
@@ -146,8 +146,17 @@ export class SimRun {
   boot(): Stack {
     this.#bootedAt = this.world.now;
     const stack = new Stack(this.world, this.memory, this.module, this.#store, (event) => this.#onEvent(event));
+    stack.arrays.processOptions.windowSizeKb = this.plan.shape.windowSizeKb;
     this.stack = stack;
     return stack;
+  }
+
+  /** What the array is made of. */
+  creation(): CreateArrayOptions {
+    const { numSlots, stripSizeKb } = this.plan.shape;
+    const baseBdevs = this.disks.slice(0, numSlots).map(({ name }) => name);
+    const strip = stripSizeKb > 0 ? { stripSizeKb } : {};
+    return { name: arrayName, level: this.module.level, baseBdevs, superblock: true, ...strip };
   }
 
   /** The process is dead: nothing that it was asked for will be answered. */
@@ -259,7 +268,10 @@ export class SimRun {
 
   /** What must come to an end in bounded time. */
   async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
+    const { stack } = this;
     const timer = this.world.after(patienceMs, () => {
+      // The process that was to do it is dead.
+      if (this.stack !== stack) return;
       const array = this.array();
       this.violation ??= `G9: ${what} takes more than ${patienceMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
     });
@@ -284,8 +296,13 @@ export class SimRun {
   }
 
   /** The level keeps a map of what was never written: it reads as zeros. */
-  get #hasMap(): boolean {
+  get hasMap(): boolean {
     return this.module.manifest.redundant && this.#store.extension !== undefined;
+  }
+
+  /** Bytes at the start of a disk that are not data. */
+  get reservedBytes(): number {
+    return this.#store.reservedBytes;
   }
 
   /** What a read returns is what the sector holds from then on. */

@@ -5,7 +5,7 @@ import { CutMode } from '../sim-disk.js';
 import { SimMemory } from '../sim-memory.js';
 import { checkLeaks, checkRest, heal, settle } from './rest.js';
 import { restart, stop } from './restart.js';
-import { SimRun, arrayName } from './sim-run.js';
+import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
 import { addMember, giveFault, removeMember, vanish } from './trouble.js';
 
@@ -88,17 +88,9 @@ async function course(run: SimRun): Promise<void> {
 }
 
 async function create(run: SimRun): Promise<void> {
-  const { numSlots, stripSizeKb, windowSizeKb } = run.plan.shape;
   const stack = run.boot();
   await Promise.all(run.disks.map((disk) => stack.plugIn(disk)));
-  stack.arrays.processOptions.windowSizeKb = windowSizeKb;
-  await stack.arrays.create({
-    name: arrayName,
-    level: run.module.level,
-    baseBdevs: run.disks.slice(0, numSlots).map(({ name }) => name),
-    superblock: true,
-    ...(stripSizeKb > 0 ? { stripSizeKb } : {}),
-  });
+  await stack.arrays.create(run.creation());
 }
 
 async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: number): Promise<void> {

@@ -1,0 +1,310 @@
+import type { RaidModule } from '@raidkit/core';
+import type { Script } from './script.js';
+import type { TripKind } from './trip.js';
+
+/** Something that users and operators do, at each of whose device operations something can go wrong. */
+export interface Scenario {
+  readonly id: string;
+  /** Members; default: the fewest of which the level can lose one, or two. */
+  readonly numSlots?: number;
+  readonly applies: (module: RaidModule) => boolean;
+  /** What is there already: nothing goes wrong in it. Default: an array that has been written to. */
+  readonly before?: (script: Script) => Promise<void>;
+  readonly steps: (script: Script) => Promise<void>;
+  /** Faults after which there is nothing that could be right or wrong. */
+  readonly without?: readonly TripKind[];
+}
+
+const always = (): boolean => true;
+const redundant = ({ manifest }: RaidModule): boolean => manifest.redundant;
+const mirror = (module: RaidModule): boolean => {
+  const limit = module.baseBdevsConstraint;
+  return module.manifest.redundant && limit !== undefined && 'minOperational' in limit && limit.minOperational === 1;
+};
+const nullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;
+const resizable = ({ manifest }: RaidModule): boolean => manifest.resize;
+
+const nothing = (): Promise<void> => Promise.resolve();
+
+async function usedArray(script: Script): Promise<void> {
+  await script.create();
+  await script.fill();
+  await script.flush();
+}
+
+/** Without its second member, which has missed some writes. */
+async function degradedArray(script: Script): Promise<void> {
+  await usedArray(script);
+  await script.remove(1);
+  await script.write(0.012, 40);
+  await script.flush();
+}
+
+export const scenarios: readonly Scenario[] = [
+  { id: 'create', applies: always, before: nothing, steps: (s) => s.create() },
+  {
+    id: 'create, and write at once',
+    applies: always,
+    before: nothing,
+    async steps(s) {
+      await s.create();
+      await s.write(0.2, 16);
+      await s.flush();
+    },
+  },
+  { id: 'first write', applies: always, before: (s) => s.create(), steps: (s) => s.write(0.3, 7) },
+  { id: 'first writes of two regions at once', applies: always, before: (s) => s.create(), steps: (s) => s.together(() => s.write(0.3, 7), () => s.write(0.99, 9), () => s.write(0.301, 7)) },
+  { id: 'writes', applies: always, steps: (s) => s.fill() },
+  {
+    id: 'writes with forced unit access',
+    applies: always,
+    async steps(s) {
+      await s.fua(0.01, 20);
+      await s.fua(0.0102, 70);
+    },
+  },
+  {
+    id: 'overlapping writes at once',
+    applies: always,
+    async steps(s) {
+      await s.together(() => s.write(0.01, 40), () => s.write(0.0101, 40), () => s.write(0.0102, 3), () => s.read(0.01, 40));
+      await s.flush();
+    },
+  },
+  {
+    id: 'flush',
+    applies: always,
+    async steps(s) {
+      await s.write(0.5, 12);
+      await s.flush();
+      await s.write(0.5, 12);
+      await s.flush();
+    },
+  },
+  { id: 'reads', applies: always, steps: (s) => s.together(() => s.read(0, 128), () => s.read(0.0101, 20), () => s.read(0.9, 100)) },
+  {
+    id: 'write zeroes',
+    applies: nullPayload,
+    async steps(s) {
+      await s.zero(0.01, 60);
+      await s.write(0.0101, 9);
+      await s.flush();
+    },
+  },
+  {
+    id: 'unmap',
+    applies: nullPayload,
+    async steps(s) {
+      await s.unmap(0.0, 128);
+      await s.write(0.0101, 9);
+      await s.flush();
+    },
+  },
+  {
+    id: 'regions become clean, and are written again',
+    applies: redundant,
+    async steps(s) {
+      await s.cool();
+      await s.write(0.01, 9);
+      await s.write(0.9, 9);
+    },
+  },
+  { id: 'stop and start', applies: always, steps: (s) => s.restart() },
+  {
+    id: 'stop in the middle of writes',
+    applies: always,
+    steps: (s) => s.together(() => s.fill(), () => s.restart()),
+  },
+  { id: 'delete', applies: always, steps: (s) => s.delete(false) },
+  { id: 'delete with its superblocks', applies: always, without: ['lost'], steps: (s) => s.delete(true) },
+  {
+    id: 'delete with its superblocks, and create anew',
+    applies: always,
+    // A disk that was away comes back as a member of the array that was before.
+    without: ['gone', 'lost'],
+    async steps(s) {
+      await s.delete(true);
+      await s.create();
+    },
+  },
+  {
+    id: 'grow',
+    applies: resizable,
+    async steps(s) {
+      await s.grow(512);
+      await s.write(0.98, 30);
+    },
+  },
+  { id: 'grow under load', applies: resizable, steps: (s) => s.together(() => s.fill(), () => s.grow(512), () => s.read(0, 128)) },
+  {
+    id: 'remove a member, and write',
+    applies: redundant,
+    async steps(s) {
+      await s.remove(0);
+      await s.fill();
+      await s.flush();
+    },
+  },
+  { id: 'remove a member under load', applies: redundant, steps: (s) => s.together(() => s.fill(), () => s.remove(1), () => s.read(0, 100)) },
+  { id: 'degraded writes', applies: redundant, before: degradedArray, steps: (s) => s.fill() },
+  { id: 'degraded reads', applies: redundant, before: degradedArray, steps: (s) => s.together(() => s.read(0, 128), () => s.read(0.0101, 20), () => s.read(0.9, 100)) },
+  {
+    id: 'degraded stop and start',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.write(0.5, 8);
+      await s.restart();
+      await s.write(0.5, 8);
+    },
+  },
+  {
+    id: 'rebuild',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.add(1);
+      await s.rebuilt(1);
+    },
+  },
+  {
+    id: 'rebuild onto a new disk',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.add(s.run.disks.length - 1);
+      await s.rebuilt(s.run.disks.length - 1);
+    },
+  },
+  {
+    id: 'rebuild under load',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.add(1);
+      await s.together(() => s.fill(), () => s.read(0.01, 100), () => s.rebuilt(1));
+    },
+  },
+  {
+    id: 'the target of a rebuild is removed',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.add(1);
+      await s.reached(0);
+      await s.remove(1);
+      await s.write(0.0101, 8);
+    },
+  },
+  {
+    id: 'stop in the middle of a rebuild, and start',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.add(1);
+      await s.restart();
+      await s.idle();
+    },
+  },
+  {
+    id: 'delete in the middle of a rebuild',
+    applies: redundant,
+    before: degradedArray,
+    async steps(s) {
+      await s.add(1);
+      await s.delete(false);
+    },
+  },
+  {
+    id: 'grow in the middle of a rebuild',
+    applies: (module) => redundant(module) && resizable(module),
+    before: degradedArray,
+    async steps(s) {
+      await s.add(1);
+      await s.grow(512);
+      await s.idle();
+    },
+  },
+  {
+    id: 'a member is pulled out and put back',
+    applies: redundant,
+    async steps(s) {
+      await s.pull(1);
+      await s.write(0.0101, 8);
+      await s.plug(1);
+      await s.rebuilt(1);
+    },
+  },
+  {
+    id: 'a member is pulled out under load and put back',
+    applies: redundant,
+    async steps(s) {
+      await s.together(() => s.fill(), () => s.pull(0));
+      await s.plug(0);
+      await s.rebuilt(0);
+    },
+  },
+  {
+    id: 'a device without which nothing goes is pulled out and put back',
+    applies: (module) => !module.manifest.redundant,
+    async steps(s) {
+      await s.pull(1);
+      await s.plug(1);
+      await s.until('the array is up', () => s.run.volume !== null);
+      await s.write(0.5, 20);
+    },
+  },
+  {
+    id: 'start without one, which comes later',
+    applies: redundant,
+    async steps(s) {
+      await s.restart([0]);
+      await s.write(0.0101, 8);
+      await s.plug(0);
+      await s.rebuilt(0);
+    },
+  },
+  {
+    id: 'check',
+    applies: redundant,
+    steps: (s) => s.start('check'),
+  },
+  {
+    id: 'repair under load',
+    applies: redundant,
+    steps: (s) => s.together(() => s.start('repair'), () => s.fill()),
+  },
+  {
+    id: 'stop in the middle of a check',
+    applies: redundant,
+    steps: (s) => s.together(() => s.start('check'), () => s.restart()),
+  },
+  {
+    id: 'two of three members leave and come back',
+    numSlots: 3,
+    applies: mirror,
+    async steps(s) {
+      await s.remove(0);
+      await s.write(0.01, 8);
+      await s.remove(2);
+      await s.write(0.01, 8);
+      await s.add(0);
+      await s.rebuilt(0);
+      await s.add(2);
+      await s.rebuilt(2);
+    },
+  },
+  {
+    id: 'a member leaves, and another while the first is rebuilt',
+    numSlots: 3,
+    applies: mirror,
+    async steps(s) {
+      await s.remove(0);
+      await s.write(0.01, 8);
+      await s.add(0);
+      await s.remove(1);
+      await s.write(0.01, 8);
+      await s.idle();
+    },
+  },
+];

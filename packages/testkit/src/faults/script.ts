@@ -1,0 +1,267 @@
+import { BdevError, IoFlag, IoType } from '@raidkit/bdev';
+import { RaidError } from '@raidkit/core';
+import type { SimDisk } from '../sim-disk.js';
+import { arrayName, patienceMs } from '../simulation/sim-run.js';
+import type { SimRun } from '../simulation/sim-run.js';
+import { stop } from '../simulation/restart.js';
+import { comeBack } from '../simulation/trouble.js';
+import { ViolationError, describeArray } from '../simulation/violation.js';
+import type { Stack } from '../stack.js';
+import type { Trip } from './trip.js';
+
+/** The process has ended: the rest of the script does not happen. */
+export class InterruptedError extends Error {}
+
+/** A new array reads as zeros where there is a map; elsewhere, as what its members happen to hold. */
+export function startAfresh(run: SimRun): void {
+  run.model.forget();
+  if (!run.hasMap) run.model.doubtValues(0, Infinity);
+}
+
+/** Longest that something is waited for that a fault may have made impossible. */
+const faultyPatienceMs = 150_000;
+/** Until regions that were written to count as idle, and a second more. */
+const idleMs = 6_000;
+
+/**
+ * What users and operators do, one thing after another. Whatever is asked must succeed, unless a fault has struck and the
+ * thing may fail for it; once the process has ended, every step throws {@link InterruptedError}.
+ */
+export class Script {
+  readonly run: SimRun;
+  /** Whether there is an array, as far as whoever asked for it can know. */
+  exists: 'yes' | 'no' | 'either' = 'no';
+  trip: Trip | null = null;
+  readonly #ended: Promise<never>;
+  #end: (() => void) | null = null;
+
+  constructor(run: SimRun) {
+    this.run = run;
+    this.#ended = new Promise<never>((_, reject) => {
+      this.#end = () => reject(new InterruptedError());
+    });
+    this.#ended.catch(() => undefined);
+  }
+
+  /** The process has ended. */
+  interrupt(): void {
+    this.#end?.();
+  }
+
+  // What users do.
+
+  /** `at` is a fraction of the volume. */
+  write(at: number, numBlocks: number, flags = 0): Promise<void> {
+    return this.#io(IoType.Write, at, numBlocks, flags);
+  }
+
+  fua(at: number, numBlocks: number): Promise<void> {
+    return this.#io(IoType.Write, at, numBlocks, IoFlag.ForceUnitAccess);
+  }
+
+  read(at: number, numBlocks: number): Promise<void> {
+    return this.#io(IoType.Read, at, numBlocks);
+  }
+
+  zero(at: number, numBlocks: number): Promise<void> {
+    return this.#io(IoType.WriteZeroes, at, numBlocks);
+  }
+
+  unmap(at: number, numBlocks: number): Promise<void> {
+    return this.#io(IoType.Unmap, at, numBlocks);
+  }
+
+  flush(): Promise<void> {
+    return this.#io(IoType.Flush, 0, Infinity);
+  }
+
+  /** Writes here and there: within a region, across two, part of a stripe, several stripes, over one another. */
+  async fill(): Promise<void> {
+    await this.write(0, 8);
+    await this.write(0.01, 128);
+    await this.write(0.0101, 33);
+    await this.write(0.9, 64);
+    await this.write(0.99, 5);
+  }
+
+  // What operators do.
+
+  async create(): Promise<void> {
+    // What a deletion that failed has left may be found instead.
+    if (this.exists === 'either') this.run.model.doubtValues(0, Infinity);
+    this.exists = 'either';
+    if (!(await this.#control('creating', (stack) => stack.arrays.create(this.run.creation())))) return;
+    this.exists = 'yes';
+    startAfresh(this.run);
+  }
+
+  async delete(clearSuperblock: boolean): Promise<void> {
+    if (this.run.array() === undefined) return;
+    if (clearSuperblock) this.exists = 'either';
+    const isDone = await this.#control('deleting', (stack) => stack.arrays.delete(arrayName, { clearSuperblock }));
+    // What went away keeps its superblock.
+    if (!clearSuperblock || !isDone || !this.run.disks.every(({ isPresent }) => isPresent)) return;
+    this.exists = 'no';
+    startAfresh(this.run);
+  }
+
+  async remove(index: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    if (this.trip?.hasFired === true) this.run.isTolerant = true;
+    await this.#control(`removing ${name}`, (stack) => stack.arrays.removeBaseBdev(name));
+  }
+
+  async add(index: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    await this.#control(`adding ${name}`, (stack) => stack.arrays.addBaseBdev(arrayName, name));
+  }
+
+  async start(type: 'check' | 'repair'): Promise<void> {
+    await this.#control(`starting a ${type}`, (stack) => {
+      stack.arrays.startSync(arrayName, type);
+      return Promise.resolve();
+    });
+    await this.idle();
+  }
+
+  /** Every disk is larger by so much. */
+  async grow(numBlocks: number): Promise<void> {
+    const before = this.run.array()?.numBlocks ?? 0;
+    for (const disk of this.run.disks) {
+      disk.grow(disk.numBlocks + numBlocks);
+      this.run.stack?.bdevOf(disk)?.resize(disk.numBlocks);
+    }
+    if (this.run.module.manifest.resize) await this.until('the array has grown', () => (this.run.array()?.numBlocks ?? 0) > before);
+  }
+
+  /** A disk is pulled out. */
+  async pull(index: number): Promise<void> {
+    this.#check();
+    const disk = this.run.disk(index);
+    const { stack } = this.run;
+    if (stack === null || !disk.isPresent) return;
+    // Two at once may be one too many.
+    if (this.trip?.hasFired === true) this.run.isTolerant = true;
+    disk.vanish();
+    await this.#step(this.run.call(`pulling ${disk.name} out`, stack.pullOut(disk)));
+  }
+
+  /** And put back. */
+  async plug(index: number): Promise<void> {
+    this.#check();
+    comeBack(this.run, this.run.disk(index), 'same');
+    await this.#step(this.run.inTime('examining', this.run.stack?.registry.waitForExamine() ?? Promise.resolve()));
+  }
+
+  /** A clean stop, and a new process that finds the disks in order, but for some. */
+  async restart(absent: readonly number[] = []): Promise<void> {
+    this.#check();
+    await this.#step(stop(this.run));
+    this.run.bury();
+    this.run.memory.reset();
+    await this.#sleep(1);
+    // With the last good member unreadable, and only a stale one to be seen, nobody can know better.
+    if (this.run.isTolerant) for (const disk of this.run.disks) disk.faults.clear();
+    const stack = this.run.boot();
+    for (const [index, disk] of this.run.disks.entries()) {
+      if (absent.includes(index)) disk.isPresent = false;
+      if (disk.isPresent) await this.#step(this.run.call(`examining ${disk.name}`, stack.plugIn(disk)));
+    }
+    await this.#step(stack.registry.waitForExamine());
+    if (this.run.array()?.state === 'configuring') await this.#control('a degraded start', () => stack.arrays.startDegraded(arrayName));
+    await this.until('the array is up', () => this.run.volume !== null);
+  }
+
+  // Waiting.
+
+  /** The disk is a current member, and nothing is going on. */
+  rebuilt(index: number): Promise<void> {
+    const disk = this.run.disk(index);
+    return this.until(`${disk.name} is rebuilt`, () => this.#isCurrent(disk) && this.run.array()?.process === null);
+  }
+
+  /** A process is under way, and has come that far, as a fraction of the volume. */
+  async reached(fraction: number): Promise<void> {
+    await this.until(`a process is at ${fraction}`, () => {
+      const array = this.run.array();
+      return array?.process !== null && array?.process !== undefined && array.process.offsetBlocks >= fraction * array.numBlocks;
+    });
+  }
+
+  /** Nothing is going on in the background. */
+  idle(): Promise<void> {
+    return this.until('nothing is going on', () => (this.run.array()?.process ?? null) === null);
+  }
+
+  /** As long as it takes until written regions are made clean. */
+  async cool(): Promise<void> {
+    await this.#sleep(idleMs);
+  }
+
+  /** Several things side by side. */
+  async together(...things: readonly (() => Promise<void>)[]): Promise<void> {
+    await Promise.all(things.map((thing) => thing()));
+  }
+
+  /** Waits for what must come; what a fault has made impossible is given up after a while. */
+  async until(what: string, condition: () => boolean): Promise<void> {
+    const startedAt = this.run.world.now;
+    for (;;) {
+      this.#check();
+      if (condition()) return;
+      const waitedMs = this.run.world.now - startedAt;
+      if (this.trip?.hasFired === true && waitedMs > faultyPatienceMs) return;
+      if (waitedMs > patienceMs) {
+        const array = this.run.array();
+        throw new ViolationError(`G9: it did not come to pass: ${what}; array ${array === undefined ? 'gone' : describeArray(array)}`);
+      }
+      await this.#sleep(waitedMs < 200 ? 1 : 20);
+    }
+  }
+
+  async #io(type: IoType, at: number, numBlocks: number, flags = 0): Promise<void> {
+    this.#check();
+    const { volume } = this.run;
+    if (volume === null) {
+      if (this.trip?.hasFired === true || this.run.isStopping || this.run.stack === null) return;
+      throw new ViolationError('G9: the volume is not there');
+    }
+    const offset = numBlocks === Infinity ? 0 : Math.min(Math.floor(at * volume.numBlocks), volume.numBlocks - numBlocks);
+    await this.#step(this.run.inTime('a request', this.run.io(volume, type, offset, Math.min(numBlocks, volume.numBlocks), flags)));
+  }
+
+  /** True if it was done. */
+  async #control(what: string, call: (stack: Stack) => Promise<unknown>): Promise<boolean> {
+    this.#check();
+    const { stack, world } = this.run;
+    if (stack === null) return false;
+    world.trace(`== ${what}`);
+    try {
+      await this.#step(this.run.inTime(what, call(stack)));
+      world.trace(`== ${what}: done`);
+      return true;
+    } catch (error) {
+      if (!RaidError.is(error) && !BdevError.is(error)) throw error;
+      if (this.trip?.hasFired !== true) throw new ViolationError(`G8: ${what} failed although nothing is wrong: ${error.message}`);
+      world.trace(`== ${what}: ${error.message}`);
+      return false;
+    }
+  }
+
+  #isCurrent(disk: SimDisk): boolean {
+    return this.run.array()?.slots.some((slot) => slot.name === disk.name && slot.isCurrent) ?? false;
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await this.#step(this.run.world.sleep(ms));
+  }
+
+  /** The promise, or the end of the process, whichever comes first. */
+  #step<T>(promise: Promise<T>): Promise<T> {
+    return Promise.race([promise, this.#ended]);
+  }
+
+  #check(): void {
+    if (this.trip?.ending !== undefined && this.trip.ending !== null) throw new InterruptedError();
+  }
+}
