@@ -64,7 +64,7 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
   const config: Config = options.configPath === undefined ? { subsystems: [] } : readConfig(options.configPath);
   const modules = await loadLevels(options.levels, options.folder, options.conditions);
   const registry = new BdevRegistry(runtime);
-  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore });
+  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, assembly: { degradedStartMs: 30_000 } });
   const dispatcher = new Dispatcher(log);
   const exports = new Exports(registry, log, newServer?.(registry));
   const init = deferred();

@@ -44,8 +44,10 @@ export class BdevRegistry {
   readonly #listeners = new Set<RegistryListener>();
   #examining = 0;
   #examineWaiters: (() => void)[] = [];
-  #deferred: BdevIo[] = [];
-  #draining: BdevIo[] = [];
+  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
+  #deferred: (BdevIo | null)[] = [];
+  #draining: (BdevIo | null)[] = [];
+  #deferredCount = 0;
   #isDrainScheduled = false;
 
   constructor(runtime: Runtime) {
@@ -171,7 +173,7 @@ export class BdevRegistry {
 
   /** For bdevs: tells the I/O's device in a later turn. Whatever is queued during that turn waits for the next one. */
   defer(io: BdevIo): void {
-    this.#deferred.push(io);
+    this.#deferred[this.#deferredCount++] = io;
     if (this.#isDrainScheduled) return;
     this.#isDrainScheduled = true;
     this.runtime.soon(this.#drain);
@@ -180,18 +182,24 @@ export class BdevRegistry {
   readonly #drain = (): void => {
     this.#isDrainScheduled = false;
     const batch = this.#deferred;
+    const count = this.#deferredCount;
     this.#deferred = this.#draining;
     this.#draining = batch;
+    this.#deferredCount = 0;
     let told = 0;
     try {
-      for (const io of batch) {
-        told++;
-        io.bdev?.onDeferred(io);
+      while (told < count) {
+        const io = batch[told];
+        batch[told++] = null;
+        io?.bdev?.onDeferred(io);
       }
     } finally {
       // If an owner threw, the others are told all the same.
-      if (told < batch.length) for (const io of batch.slice(told)) this.defer(io);
-      batch.length = 0;
+      for (; told < count; told++) {
+        const io = batch[told];
+        if (io) this.defer(io);
+        batch[told] = null;
+      }
     }
   };
 

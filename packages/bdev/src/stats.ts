@@ -3,6 +3,9 @@ import { ioTypeCount } from './io.js';
 /** Buckets of a {@link LatencyHistogram}: four a power of two, from 1 µs to over an hour. */
 export const histogramBuckets = 128;
 
+/** What divides an octave into four: 2 to the power of 1/4, 2/4 and 3/4. */
+const quarters = [2 ** 0.25, 2 ** 0.5, 2 ** 0.75] as const;
+
 /** Latencies in log-linear buckets, 4 a doubling, so a quantile is off by 19 % at most. Fixed size, no allocation. */
 export class LatencyHistogram {
   readonly counts = new Float64Array(histogramBuckets);
@@ -10,9 +13,14 @@ export class LatencyHistogram {
   record(ms: number): void {
     const us = ms * 1000;
     let bucket = 0;
-    if (us >= 1) {
-      bucket = Math.floor(Math.log2(us) * 4) + 1;
-      if (bucket >= histogramBuckets) bucket = histogramBuckets - 1;
+    if (us >= 2 ** 31) {
+      bucket = Math.min(Math.floor(Math.log2(us) * 4) + 1, histogramBuckets - 1);
+    } else if (us >= 1) {
+      // The same without a logarithm: this is done for every I/O.
+      const octave = 31 - Math.clz32(us);
+      const mantissa = us / (1 << octave);
+      const quarter = mantissa < quarters[1] ? (mantissa < quarters[0] ? 0 : 1) : mantissa < quarters[2] ? 2 : 3;
+      bucket = octave * 4 + quarter + 1;
     }
     this.counts[bucket] = (this.counts[bucket] ?? 0) + 1;
   }

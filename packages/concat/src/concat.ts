@@ -1,31 +1,42 @@
 import { raidApiVersion } from '@raidkit/core';
 import type { RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
 
-/** One member after another, each cut to whole strips; no I/O of the data path crosses a member. */
+/** One member after another, each cut to whole strips. */
 class Concat implements RaidLevel {
   geometry: RaidGeometry;
   readonly #strip: number;
+  readonly #blockSize: number;
   /** Array block at which each member starts, and the array's end. */
   #starts: number[] = [];
 
   constructor(raid: RaidView) {
     this.#strip = raid.stripSizeBlocks;
+    this.#blockSize = raid.blockSize;
     this.geometry = this.#measure(Array.from({ length: raid.numSlots }, (_, slot) => this.#whole(raid.memberCapacity(slot))));
   }
 
   submitRwRequest(io: RaidIo): void {
     const slot = this.#find(io.offsetBlocks);
-    io.submitPart(slot, io.type, io.offsetBlocks - this.#start(slot), io.numBlocks, io.addr);
+    if (io.offsetBlocks + io.numBlocks <= this.#start(slot + 1)) {
+      io.submitPart(slot, io.type, io.offsetBlocks - this.#start(slot), io.numBlocks, io.addr);
+    } else {
+      this.#submitToSeveral(io);
+    }
   }
 
   submitNullPayloadRequest(io: RaidIo): void {
+    this.#submitToSeveral(io);
+  }
+
+  #submitToSeveral(io: RaidIo): void {
     const end = io.offsetBlocks + io.numBlocks;
     // Held open until every part is submitted.
     io.partsLeft = 1;
     for (let slot = this.#find(io.offsetBlocks); this.#start(slot) < end; slot++) {
       const from = Math.max(io.offsetBlocks, this.#start(slot));
       const to = Math.min(end, this.#start(slot + 1));
-      if (to > from) io.submitPart(slot, io.type, from - this.#start(slot), to - from, -1);
+      const addr = io.addr < 0 ? -1 : io.addr + (from - io.offsetBlocks) * this.#blockSize;
+      if (to > from) io.submitPart(slot, io.type, from - this.#start(slot), to - from, addr);
     }
     io.partsLeft--;
   }
@@ -48,7 +59,7 @@ class Concat implements RaidLevel {
   #measure(memberBlocks: number[]): RaidGeometry {
     let start = 0;
     this.#starts = [0, ...memberBlocks.map((blocks) => (start += blocks))];
-    return { numBlocks: start, memberBlocks, optimalIoBoundary: this.#strip, splitOnBoundary: true };
+    return { numBlocks: start, memberBlocks, optimalIoBoundary: this.#strip };
   }
 
   #find(block: number): number {

@@ -92,6 +92,17 @@ export class RaidArray implements RaidView {
   isStarting = false;
   /** Uuids of members that appeared while the array was being started without them. */
   readonly latecomers = new Set<string>();
+  /**
+   * Devices that are out, by the newest superblock, and say that they went on without one that is in: slot, and sequence
+   * number of what they say.
+   */
+  readonly apart: { slot: number; seqNumber: number }[] = [];
+  /** Uuids of members that hold an older state than all of them had once. */
+  readonly outdated = new Set<string>();
+  /** Uuids of recorded members, in or out, whose superblocks have been looked at. */
+  readonly seen = new Set<string>();
+  /** Ends the wait for members after which the array is started; null while nobody waits. */
+  endStartWait: (() => void) | null = null;
   /** Resolves when the start that is under way has ended, well or not. */
   startEnded: Promise<void> = Promise.resolve();
   /** Resolves when the running process, if any, has ended and what it leads to is done. */

@@ -3,7 +3,7 @@ import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { MemberOptions, RaidState } from './array.js';
 import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
-import type { RaidContext } from './context.js';
+import type { AssemblyOptions, RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
@@ -36,6 +36,7 @@ export interface RaidArraysOptions {
   store?: SuperblockStore;
   /** Default: 30,000 ms for an I/O. */
   members?: Partial<MemberOptions>;
+  assembly?: Partial<AssemblyOptions>;
 }
 
 /** A new array. */
@@ -63,6 +64,8 @@ export class RaidArrays {
   /** Applies to processes that run already, too. */
   readonly processOptions: ProcessOptions = { windowSizeKb: 1024, maxBandwidthMbSec: 0 };
   readonly memberOptions: Readonly<MemberOptions>;
+  /** Applies to devices that appear from now on. */
+  readonly assemblyOptions: AssemblyOptions;
   readonly #ctx: RaidContext;
   readonly #listeners = new Set<RaidEventListener>();
 
@@ -70,6 +73,7 @@ export class RaidArrays {
     this.registry = options.registry;
     this.modules = options.modules;
     this.memberOptions = { ioTimeoutMs: 30_000, ...options.members };
+    this.assemblyOptions = { absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly };
     const ctx: RaidContext = {
       registry: options.registry,
       modules: options.modules,
@@ -78,6 +82,7 @@ export class RaidArrays {
       arrays: new Map(),
       processOptions: this.processOptions,
       memberOptions: this.memberOptions,
+      assemblyOptions: this.assemblyOptions,
       examineLater: (bdev) => examineLater(ctx, bdev),
       emit: (event) => {
         for (const listener of [...this.#listeners]) listener(event);
@@ -159,8 +164,8 @@ export class RaidArrays {
       if (array.numDiscovered === array.numSlots) await bringOnline(this.#ctx, array);
       else await this.#takeLate(array);
     } catch (error) {
-      await this.#undoCreate(array);
-      throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
+      await this.#undoCreate(array, options.baseBdevs);
+      throw asRaidError(error);
     }
     return array;
   }
@@ -173,10 +178,12 @@ export class RaidArrays {
     const array = this.#find(name);
     if (array.isDeleting) throw new RaidError('ERR_RAID_BUSY', 114, `array ${name} is being deleted already`);
     array.isDeleting = true;
-    await takeOffline(this.#ctx, array, 'it is being deleted');
-    await flushMembers(array);
+    const members = array.slots.map(({ descriptor }) => descriptor?.bdev).filter((bdev) => bdev !== undefined);
     try {
-      if (options.clearSuperblock === true) await clearSuperblocks(array);
+      await takeOffline(this.#ctx, array, 'it is being deleted');
+      await flushMembers(array);
+    } catch (error) {
+      throw asRaidError(error);
     } finally {
       for (const slot of array.slots) {
         await slot.whenDrained();
@@ -184,6 +191,8 @@ export class RaidArrays {
       }
       forget(this.#ctx, array);
     }
+    // Also on members that failed meanwhile: one that keeps its superblock would bring the array back.
+    if (options.clearSuperblock === true && array.store !== null) await this.#clear(array, array.store, members);
   }
 
   /** Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. */
@@ -198,8 +207,7 @@ export class RaidArrays {
     try {
       await addMember(this.#ctx, array, bdev);
     } catch (error) {
-      if (!BdevError.is(error)) throw error;
-      throw new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error });
+      throw asRaidError(error);
     }
   }
 
@@ -228,6 +236,8 @@ export class RaidArrays {
     }
     try {
       await bringOnline(this.#ctx, array, options);
+    } catch (error) {
+      throw asRaidError(error);
     } finally {
       await examineLatecomers(this.#ctx, array);
     }
@@ -266,6 +276,23 @@ export class RaidArrays {
     return array;
   }
 
+  /** Clears the array's superblocks from devices that are nobody's. Rejects, with all tried, if one could not be cleared. */
+  async #clear({ name, uuid }: RaidArray, store: SuperblockStore, members: readonly Bdev[]): Promise<void> {
+    const results = await Promise.allSettled(
+      members.map(async (bdev) => {
+        const descriptor = this.registry.open(bdev, { writable: true });
+        try {
+          descriptor.claim(`deleting raid array ${name}`);
+          const found = await store.read(descriptor);
+          if (found.kind !== 'found' || found.record.uuid === uuid) await store.clear(descriptor);
+        } finally {
+          descriptor.close();
+        }
+      }),
+    );
+    for (const result of results) if (result.status === 'rejected') throw asRaidError(result.reason);
+  }
+
   /** Devices that appeared while the others were being looked at. */
   async #takeLate(array: RaidArray): Promise<void> {
     for (const slot of array.slots) {
@@ -275,20 +302,20 @@ export class RaidArrays {
     await startIfComplete(this.#ctx, array);
   }
 
-  async #undoCreate(array: RaidArray): Promise<void> {
+  async #undoCreate(array: RaidArray, wanted: readonly string[]): Promise<void> {
     array.isDeleting = true;
     array.isStarting = false;
-    // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
-    if (array.store !== null && array.metadata.seqNumber > 0) {
-      await clearSuperblocks(array).catch((error: unknown) => {
-        array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
-      });
-    }
     for (const slot of array.slots) {
       await slot.whenDrained();
       closeMember(slot);
     }
     forget(this.#ctx, array);
+    if (array.store === null || array.metadata.seqNumber === 0) return;
+    // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
+    const members = wanted.map((name) => this.registry.get(name)).filter((bdev) => bdev?.state === 'registered');
+    await this.#clear(array, array.store, members.filter((bdev) => bdev !== undefined)).catch((error: unknown) => {
+      array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
+    });
   }
 
   #check(options: CreateArrayOptions): RaidModule {
@@ -322,14 +349,11 @@ export class RaidArrays {
   }
 }
 
-function isPowerOfTwo(value: number): boolean {
-  return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
+/** What went wrong on a member, as this package says it. */
+function asRaidError(error: unknown): unknown {
+  return BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
 }
 
-async function clearSuperblocks(array: RaidArray): Promise<void> {
-  const { store } = array;
-  if (store === null) return;
-  const descriptors = array.slots.map(({ descriptor }) => descriptor).filter((descriptor) => descriptor !== null);
-  const results = await Promise.allSettled(descriptors.map((descriptor) => store.clear(descriptor)));
-  for (const result of results) if (result.status === 'rejected') throw result.reason;
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
 }

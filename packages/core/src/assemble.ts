@@ -7,6 +7,7 @@ import { adopt, checkBlockSize, closeMember, joinNew, openMember } from './join.
 import { forget } from './leave.js';
 import { addMember } from './members.js';
 import { bringOnline, takeOffline } from './online.js';
+import type { Slot } from './slot.js';
 import { nullUuid } from './store.js';
 import type { ArrayRecord, ReadResult } from './store.js';
 
@@ -119,11 +120,13 @@ async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord): 
 function isReplaceable(array: RaidArray, record: ArrayRecord): boolean {
   if (array.isDeleting || array.isStarting || array.store === null) return false;
   if (array.state === 'configuring') return record.seqNumber > array.metadata.seqNumber;
-  return array.state === 'offline' && record.seqNumber >= array.metadata.seqNumber;
+  // What a round that was cut short left behind may not be on every member.
+  return array.state === 'offline' && record.seqNumber >= array.metadata.completedSeqNumber;
 }
 
 async function release(ctx: RaidContext, array: RaidArray): Promise<void> {
   array.isDeleting = true;
+  array.endStartWait?.();
   if (array.state !== 'configuring') await takeOffline(ctx, array, 'it is being assembled anew');
   for (const slot of array.slots) {
     await slot.whenDrained();
@@ -231,8 +234,18 @@ async function joinRecorded(
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
+  const isSeenAgain = array.seen.has(bdev.uuid);
+  array.seen.add(bdev.uuid);
   if (slot.uuid !== bdev.uuid) {
-    log(`the device is slot ${slot.index}, which has been taken out of the array: it missed writes, ignored`);
+    array.latecomers.add(bdev.uuid);
+    if (isSeenAgain) return;
+    if (countsOut(array, slot, record)) array.apart.push({ slot: slot.index, seqNumber: record.seqNumber });
+    log(`the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`);
+    await startWhenAllAreSeen(ctx, array);
+    return;
+  }
+  if (array.outdated.has(bdev.uuid)) {
+    log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
     return;
   }
   if (record.seqNumber > array.metadata.seqNumber) {
@@ -246,7 +259,56 @@ async function joinRecorded(
   openMember(ctx, array, slot, bdev);
   checkBlockSize(array, bdev);
   adopt(slot, bdev);
-  await startIfComplete(ctx, array);
+  slot.foundSeqNumber = record.seqNumber;
+  await startWhenAllAreSeen(ctx, array);
+}
+
+/**
+ * Starts the array if it is complete. If its superblock has members that are out, these are waited for a moment first: what
+ * they say may be newer, or show that the members were used apart.
+ */
+async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<void> {
+  const { runtime } = ctx.registry;
+  const { absentWaitMs, degradedStartMs } = ctx.assemblyOptions;
+  const isComplete = array.numDiscovered >= array.numOperational;
+  const waitMs = isComplete ? absentWaitMs : degradedStartMs;
+  const isAnyUnseen = array.slots.some(({ recordedUuid }) => recordedUuid !== nullUuid && !array.seen.has(recordedUuid));
+  array.endStartWait?.();
+  if (isComplete && (!isAnyUnseen || waitMs === 0)) {
+    await startIfComplete(ctx, array);
+    return;
+  }
+  if (waitMs === 0 || array.numDiscovered < array.minOperational) return;
+  const waited = new Promise<boolean>((resolve) => {
+    const end = (isOver: boolean): void => {
+      array.endStartWait = null;
+      resolve(isOver);
+    };
+    const timer = runtime.setTimer(() => end(true), waitMs);
+    array.endStartWait = () => {
+      runtime.clearTimer(timer);
+      end(false);
+    };
+  }).then((isOver) => {
+    if (isOver) return isComplete ? startIfComplete(ctx, array) : startWithout(ctx, array);
+    return undefined;
+  });
+  // Who wants to know whether all devices have been looked at waits for complete arrays, not for members that may never come.
+  const done = isComplete ? ctx.registry.whileExamining(waited) : waited;
+  done.catch((error: unknown) => runtime.log.error({ array: array.name, err: error }, 'an array could not be started after a wait'));
+}
+
+/** Long enough waited: starts the array with those that are there, unless that would endanger data. */
+async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (array.state !== 'configuring' || array.isStarting || array.isDeleting) return;
+  array.log.warn(array.logFields(), 'members are missing, and have been waited for long enough: the array is started without them');
+  try {
+    await bringOnline(ctx, array);
+  } catch (error) {
+    array.trouble = error instanceof Error ? error.message : String(error);
+    array.log.error(array.logFields(), `the array cannot be started without them: ${array.trouble}`);
+  }
+  await examineLatecomers(ctx, array);
 }
 
 /**
@@ -255,11 +317,16 @@ async function joinRecorded(
  */
 function wasUsedApart(array: RaidArray, bdev: Bdev, record: ArrayRecord): boolean {
   const own = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
-  if (own === undefined || own.lastSeqNumber === record.seqNumber) return false;
+  return own !== undefined && record.seqNumber > own.lastSeqNumber && countsOut(array, own, record);
+}
+
+/** The superblock of the slot's device counts it in, and one of the array's members out. */
+function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
   const countsItselfIn = record.slots[own.index]?.state === 'configured';
   const countsUsOut = record.slots.some((entry, index) => {
     const slot = array.slots[index];
-    return slot?.isCurrent === true && entry.uuid === slot.recordedUuid && entry.state !== 'configured';
+    const isIn = slot !== undefined && slot.uuid === slot.recordedUuid && slot.uuid !== nullUuid && !slot.isVacated;
+    return isIn && entry.uuid === slot.recordedUuid && entry.state !== 'configured';
   });
   return countsItselfIn && countsUsOut;
 }

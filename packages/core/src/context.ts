@@ -5,6 +5,20 @@ import type { ProcessOptions } from './process.js';
 import type { RaidIoPool } from './raid-io.js';
 import type { SuperblockStore } from './store.js';
 
+/** How long arrays that are assembled from superblocks wait. */
+export interface AssemblyOptions {
+  /**
+   * Milliseconds that a device which the superblock counts out is waited for before the others, all there, are started: it
+   * may know better. Default 1000; 0 for not at all.
+   */
+  absentWaitMs: number;
+  /**
+   * Milliseconds after which an array is started without members that have not come, if the level can do without them and
+   * no data is in danger. Default 0: never, as in SPDK.
+   */
+  degradedStartMs: number;
+}
+
 /** What the parts of array management share. Made by `RaidArrays`. */
 export interface RaidContext extends RaidArrayHost {
   readonly registry: BdevRegistry;
@@ -14,6 +28,7 @@ export interface RaidContext extends RaidArrayHost {
   readonly ios: RaidIoPool;
   readonly arrays: Map<string, RaidArray>;
   readonly processOptions: ProcessOptions;
+  readonly assemblyOptions: AssemblyOptions;
   /** Has the device examined after a while; again and again until it can be. */
   examineLater(bdev: Bdev): void;
 }

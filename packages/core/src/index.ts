@@ -2,6 +2,7 @@ export { RaidArray } from './array.js';
 export type { MemberOptions, RaidState } from './array.js';
 export { RaidArrays } from './arrays.js';
 export type { CreateArrayOptions, RaidArraysOptions } from './arrays.js';
+export type { AssemblyOptions } from './context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';

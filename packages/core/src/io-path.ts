@@ -25,6 +25,8 @@ export class IoPath implements BdevDriver {
   // The bdev driver.
 
   supports(type: IoType): boolean {
+    // A device that cannot be written to is no member. This is asked for each I/O.
+    if (type === IoType.Read || type === IoType.Write) return true;
     if (type === IoType.Unmap || type === IoType.WriteZeroes) {
       if (this.#array.level?.submitNullPayloadRequest === undefined) return false;
       // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
@@ -267,7 +269,8 @@ export class IoPath implements BdevDriver {
   }
 
   #allSupport(type: IoType): boolean {
-    return this.#array.slots.every((slot) => slot.descriptor === null || slot.descriptor.bdev.supports(type));
+    for (const { descriptor } of this.#array.slots) if (descriptor?.bdev.supports(type) === false) return false;
+    return true;
   }
 
   #countError(slot: Slot, part: BdevIo): void {

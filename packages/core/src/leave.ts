@@ -79,6 +79,7 @@ export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, 
 
 /** Takes the array off the list; nothing of it is open any more. */
 export function forget(ctx: RaidContext, array: RaidArray): void {
+  array.endStartWait?.();
   if (ctx.arrays.get(array.name) !== array) return;
   ctx.arrays.delete(array.name);
   ctx.emit({ type: 'arrayRemoved', array: array.name });

@@ -25,6 +25,8 @@ export class MetadataWriter {
   readonly #array: RaidArray;
   readonly #store: SuperblockStore | null;
   seqNumber = 0;
+  /** Sequence number of the last round that is known to have reached every member that it counts in. */
+  completedSeqNumber = 0;
   #generation = 0;
   #plan: JournalPlan = { slot: -1, epoch: 0 };
   #round: Promise<void> | null = null;
@@ -117,6 +119,9 @@ export class MetadataWriter {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return store.write(slot.descriptor, record);
     });
+    this.completedSeqNumber = record.seqNumber;
+    // Once more: now all members have it, and one that is found with an older superblock was away.
+    if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
     array.journal?.adopt(plan);
   }
 
@@ -136,6 +141,7 @@ export class MetadataWriter {
       memberUuid: slot.uuid,
       seqNumber: this.seqNumber,
       previousSeqNumber: previous.seqNumber,
+      completedSeqNumber: this.completedSeqNumber,
       regionBlocks: regions?.regionBlocks ?? 0,
       numRegions: regions?.states.length ?? 0,
       journalEpoch: this.#plan.epoch,

@@ -9,6 +9,7 @@ import { Journal } from './journal.js';
 import { RegionState } from './regions.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
+import { setAsideStale } from './stale-members.js';
 import { newUuid } from './uuid.js';
 
 /**
@@ -22,14 +23,13 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray, options: {
 }
 
 async function start(ctx: RaidContext, array: RaidArray, options: { force?: boolean }): Promise<void> {
-  if (array.numCurrent < array.minOperational) {
-    const message = `array ${array.name}: ${array.numCurrent} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
-    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
-  }
+  requireEnough(array);
   if (array.isStarting || array.state !== 'configuring') return;
   array.isStarting = true;
   const recordedBlocks = array.recordedBlocks;
   try {
+    await setAsideStale(array);
+    requireEnough(array);
     const level = array.module.start(array);
     array.level = level;
     const { numBlocks, memberBlocks } = level.geometry;
@@ -41,6 +41,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     const origin = await loadRegions(array, options.force ?? false);
+    refuseHalves(array, options.force ?? false);
     if (array.extension !== undefined && array.module.manifest.journal === true) {
       array.journal = new Journal(array, array.extension.journal);
     }
@@ -71,6 +72,21 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
   } finally {
     array.isStarting = false;
   }
+}
+
+function requireEnough(array: RaidArray): void {
+  if (array.numCurrent >= array.minOperational) return;
+  const message = `array ${array.name}: ${array.numCurrent} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
+  throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
+}
+
+/** Two halves went on without each other, and each has what the other lacks: which of them counts, a person must say. */
+function refuseHalves(array: RaidArray, force: boolean): void {
+  const other = array.apart.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
+  if (other === undefined) return;
+  const message = `array ${array.name}: slot ${other.slot} and the members that are to be started were used without each other, and each has what the other lacks. Start with force to give up what slot ${other.slot} alone has, or take the others away to start from it`;
+  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
+  array.log.warn(array.logFields(), `started by force: ${message}`);
 }
 
 /**

@@ -182,7 +182,7 @@ export class RaidIoPool {
     io.levelContext = null;
     io.partsLeft = 0;
     io.partsDone = 0;
-    io.failedSlots.length = 0;
+    if (io.failedSlots.length > 0) io.failedSlots.length = 0;
     io.partStatus = Status.Ok;
     io.array = null;
     io.parent = null;

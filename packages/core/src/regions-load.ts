@@ -89,9 +89,8 @@ async function readRecorded(
   return { header, pages };
 }
 
-
 /** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */
-function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
+export function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
   if (seqNumber % seqStep !== 0) return false;
   return header.seqNumber === seqNumber || header.previousSeqNumber === seqNumber;
 }

@@ -51,6 +51,8 @@ export class RegionMap {
   readonly #marked = new Set<number>();
   /** One write of pages follows another: an older one must not land on top of a newer one. */
   #pageWrites: Promise<void> = Promise.resolve();
+  /** Dirty regions that some member has on record as clean: a round of clearing was cut short. */
+  readonly #unrecorded = new Set<number>();
   /** Dirty regions that must not be made clean. */
   readonly #held = new Set<number>();
   #timer: TimerHandle | null = null;
@@ -125,7 +127,7 @@ export class RegionMap {
     const last = this.#lastRegion(io);
     for (let region = this.#firstRegion(io); region <= last; region++) {
       this.#inFlight[region] = (this.#inFlight[region] ?? 0) + 1;
-      if (lacksBit(this.states[region])) needsBits = true;
+      if (this.#lacksBit(region)) needsBits = true;
     }
     if (!needsBits) return true;
     this.#waiting.push(io);
@@ -295,7 +297,7 @@ export class RegionMap {
     for (const io of batch) {
       const last = this.#lastRegion(io);
       for (let region = this.#firstRegion(io); region <= last; region++) {
-        if (lacksBit(this.states[region])) regions.add(region);
+        if (this.#lacksBit(region)) regions.add(region);
       }
     }
     if (regions.size === 0) return;
@@ -374,7 +376,11 @@ export class RegionMap {
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
       await this.#writePages(this.#pagesOf(before.keys()));
     } catch (error) {
-      for (const [region, state] of before) if (lacksBit(this.states[region])) this.set(region, state);
+      for (const [region, state] of before) {
+        if (!this.#lacksBit(region)) continue;
+        this.set(region, state);
+        this.#unrecorded.add(region);
+      }
       throw error;
     }
   }
@@ -417,6 +423,19 @@ export class RegionMap {
       return { index, generation, states };
     });
     await this.#onMembers((client) => this.#store.writePages(client.descriptor, this.#array.uuid, pages));
+    if (this.#unrecorded.size === 0) return;
+    for (const { index, states } of pages) {
+      states.forEach((state, i) => {
+        if (state === RegionState.Dirty) this.#unrecorded.delete(index * regionsPerPage + i);
+      });
+    }
+  }
+
+  /** A write to the region has to wait until its bit is set. */
+  #lacksBit(region: number): boolean {
+    const state = this.states[region];
+    if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed) return true;
+    return this.#unrecorded.size > 0 && this.#unrecorded.has(region);
   }
 
   /** Does something on every member that gets writes; one that fails is thrown out, and it fails if none is left. */
@@ -442,9 +461,4 @@ export class RegionMap {
     );
     if (done < array.minOperational) throw new Error(`array ${array.name}: too few members are left to write to`);
   }
-}
-
-/** A write to the region has to wait until its bit is set. */
-function lacksBit(state: number | undefined): boolean {
-  return state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed;
 }

@@ -39,6 +39,8 @@ export class Slot {
   absence: SlotAbsence = 'missing';
   /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
   lastSeqNumber = 0;
+  /** Sequence number of the superblock that its member had when the array was assembled; 0 for a new array. */
+  foundSeqNumber = 0;
   /** Its member was taken out while the array was up. */
   isVacated = false;
   /** The name and uuid that the last member had, for people. */

@@ -41,6 +41,8 @@ export interface ExtensionHeader {
   /** The superblock that goes with this, and the one before it: with another one, somebody else ran the array since. */
   seqNumber: number;
   previousSeqNumber: number;
+  /** The last superblock that every member had which it counts in: one with an older superblock was away since. */
+  completedSeqNumber: number;
   /** Blocks of a member's data area in a region, and how many there are; 0 without a map. */
   regionBlocks: number;
   numRegions: number;

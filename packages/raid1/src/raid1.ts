@@ -100,7 +100,9 @@ class Raid1 implements RaidLevel {
     if (part.status !== Status.Ok) {
       if (io.partStatus === Status.Ok) io.partStatus = part.status;
       io.failedSlots.push(part.tag);
-      this.#readNext(io);
+      // A device that was given up may still fill the buffer: nothing else may be read into it.
+      if (part.status === Status.TimedOut) this.#unlock(io, part.status);
+      else this.#readNext(io);
       return;
     }
     if (io.writesBack) {
@@ -114,7 +116,7 @@ class Raid1 implements RaidLevel {
 
   /** Gives every other copy what this one holds, those that could not read it too. */
   #writeBack(io: RaidIo, source: number): void {
-    io.failedSlots.length = 0;
+    if (io.failedSlots.length > 0) io.failedSlots.length = 0;
     io.partStatus = Status.Ok;
     io.partsDone = 1;
     for (let slot = 0; slot < this.#raid.numSlots; slot++) {

@@ -98,6 +98,11 @@ class Raid5f implements RaidLevel {
       return;
     }
     io.partStatus = part.status;
+    if (part.status === Status.TimedOut) {
+      // The device may still fill the buffer: nothing else may be read into it.
+      io.complete(part.status);
+      return;
+    }
     this.#reconstruction.run(io, io.a, io.b, true);
   }
 

@@ -39,13 +39,13 @@ export class Reconstruction {
   onPartDone(io: RaidIo, part: BdevIo): void {
     io.partsLeft--;
     if (part.status !== Status.Ok) {
-      io.partStatus = part.status;
+      if (io.partStatus !== Status.TimedOut) io.partStatus = part.status;
       opOf(io).unreadable.push(part.tag);
     }
     if (io.partsLeft > 0) return;
     const op = opOf(io);
     if (op.unreadable.length > 0) {
-      this.#end(io, Status.IoError);
+      this.#end(io, io.partStatus === Status.TimedOut ? Status.TimedOut : Status.IoError);
       return;
     }
     const { blockSize, numSlots, memory } = this.#raid;

@@ -21,7 +21,6 @@ export class StripeBuffers {
   readonly #pool: BufferPool;
   readonly #free: StripeOp[] = [];
   readonly #waiting: RaidIo[] = [];
-  readonly #ops: StripeOp[] = [];
 
   constructor(raid: RaidView) {
     const { blockSize, numSlots } = raid;
@@ -33,25 +32,27 @@ export class StripeBuffers {
     const slotBytes = this.sliceBytes * numSlots;
     const count = Math.min(mostOps, Math.max(fewestOps, Math.floor(budgetBytes / slotBytes)));
     try {
-      this.#pool = new BufferPool(raid.memory, { slotBytes, count });
+      this.#pool = new BufferPool(raid.memory, { slotBytes, count, onFree: () => this.#wake() });
     } catch (error) {
       const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${slotBytes} bytes`;
       throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
     }
-    for (let made = 0; made < count; made++) this.#ops.push(new StripeOp(this.#pool.get()));
-    this.#free.push(...this.#ops);
+    for (let made = 0; made < count; made++) this.#free.push(new StripeOp());
   }
 
   /** An operation for the request, or null: `io.onGranted(io)` is then called when there is one (ask again). */
   take(io: RaidIo): StripeOp | null {
-    const op = this.#free.pop();
+    const addr = this.#pool.get();
+    const op = addr < 0 ? undefined : this.#free.pop();
     if (op === undefined) {
       this.#waiting.push(io);
       return null;
     }
     op.io = io;
-    op.unreadable.length = 0;
+    op.addr = addr;
+    if (op.unreadable.length > 0) op.unreadable.length = 0;
     op.isSecondTry = false;
+    op.isTaken = false;
     io.levelContext = op;
     return op;
   }
@@ -63,6 +64,11 @@ export class StripeBuffers {
     if (!(op instanceof StripeOp)) return;
     op.io = null;
     this.#free.push(op);
+    // What a device that was given up may still fill or read is held back by the pool.
+    this.#pool.put(op.addr);
+  }
+
+  #wake(): void {
     const next = this.#waiting.shift();
     if (next === undefined) return;
     const { onGranted } = next;
@@ -71,7 +77,6 @@ export class StripeBuffers {
   }
 
   close(): void {
-    for (const op of this.#ops) this.#pool.put(op.addr);
     this.#pool.close();
   }
 }

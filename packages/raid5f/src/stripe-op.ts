@@ -18,7 +18,7 @@ export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 /** A request at work on stripes, with its buffers. Pooled: as many as there are buffers. */
 export class StripeOp {
   /** Address of its buffers, one slice a member. */
-  readonly addr: number;
+  addr = -1;
   io: RaidIo | null = null;
 
   // The rectangle that is being worked on: columns [c0, c1) of a strip, chunks [first, last].
@@ -34,6 +34,8 @@ export class StripeOp {
   journaled = -1;
   /** Slot that is read for the journal alone; -1 for none. */
   extra = -1;
+  /** A device that was given up may still fill the buffer. */
+  isTaken = false;
   /** The other way to make the parity has failed to read. */
   isSecondTry = false;
   /** Slots that could not be read. */
@@ -43,8 +45,4 @@ export class StripeOp {
   doneTo = 0;
   /** Column of the current stripe up to which the request is done. */
   column = 0;
-
-  constructor(addr: number) {
-    this.addr = addr;
-  }
 }

@@ -46,7 +46,10 @@ export class StripeWriter {
   onPartDone(io: RaidIo, part: BdevIo): void {
     if (io.phase === Phase.PreRead) {
       io.partsLeft--;
-      if (part.status !== Status.Ok) opOf(io).unreadable.push(part.tag);
+      if (part.status !== Status.Ok) {
+        opOf(io).unreadable.push(part.tag);
+        if (part.status === Status.TimedOut) opOf(io).isTaken = true;
+      }
       if (io.partsLeft === 0) this.#onPreReadDone(io);
       return;
     }
@@ -83,7 +86,7 @@ export class StripeWriter {
       return;
     }
     op.isSecondTry = false;
-    op.unreadable.length = 0;
+    if (op.unreadable.length > 0) op.unreadable.length = 0;
     this.#chooseMode(io, op);
   }
 
@@ -196,6 +199,11 @@ export class StripeWriter {
 
   #onPreReadDone(io: RaidIo): void {
     const op = opOf(io);
+    if (op.isTaken) {
+      // The request is to be made again, with another buffer.
+      this.#fail(io, Status.TimedOut);
+      return;
+    }
     if (op.unreadable.length > 0) {
       this.#tryTheOtherWay(io, op);
       return;
@@ -236,7 +244,7 @@ export class StripeWriter {
   #tryTheOtherWay(io: RaidIo, op: StripeOp): void {
     if (op.unreadable.some((slot) => !io.hasMember(slot))) {
       // A member left meanwhile: there is a way without it.
-      op.unreadable.length = 0;
+      if (op.unreadable.length > 0) op.unreadable.length = 0;
       this.#chooseMode(io, op);
       return;
     }
@@ -244,7 +252,7 @@ export class StripeWriter {
       // What it holds can be worked out too.
       op.missing = op.extra;
       op.isSecondTry = true;
-      op.unreadable.length = 0;
+      if (op.unreadable.length > 0) op.unreadable.length = 0;
       op.mode = ParityMode.Everything;
       this.#preRead(io, op);
       return;
@@ -263,7 +271,7 @@ export class StripeWriter {
       if (!isStale) this.#raid.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     }
     op.isSecondTry = true;
-    op.unreadable.length = 0;
+    if (op.unreadable.length > 0) op.unreadable.length = 0;
     op.mode = other;
     this.#preRead(io, op);
   }
@@ -361,7 +369,7 @@ export class StripeWriter {
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
   #fail(io: RaidIo, status: Status): void {
-    if (io.failedSlots.length > 0) this.#raid.distrust(io.lock.start, io.lock.end - io.lock.start);
+    if (io.failedSlots.some((slot) => io.hasMember(slot))) this.#raid.distrust(io.lock.start, io.lock.end - io.lock.start);
     this.#release(io);
     io.complete(status);
   }

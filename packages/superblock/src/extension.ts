@@ -47,6 +47,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   view.setUint32(88, header.slots.length, true);
   writeU64(view, 96, header.journalEpoch);
   writeU64(view, 104, header.previousJournalEpoch);
+  writeU64(view, 112, header.completedSeqNumber);
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
@@ -85,6 +86,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     numRegions: readU64(view, 80),
     journalEpoch: readU64(view, 96),
     previousJournalEpoch: readU64(view, 104),
+    completedSeqNumber: readU64(view, 112),
     slots,
   };
 }

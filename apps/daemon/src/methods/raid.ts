@@ -91,11 +91,17 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
       params: z.strictObject({
         process_window_size_kb: u32.optional(),
         process_max_bandwidth_mb_sec: u32.optional(),
+        // Ours: how long a member may take for an I/O before it is failed.
+        io_timeout_ms: u32.max(3_600_000).optional(),
+        // Ours: how long an array waits for members that do not come; 0 for ever.
+        degraded_start_sec: u32.max(86_400).optional(),
       }),
       run(params) {
         if (params.process_window_size_kb === 0) throw new RpcError(-22, 'Invalid argument');
         const { processOptions } = arrays;
         processOptions.windowSizeKb = params.process_window_size_kb ?? processOptions.windowSizeKb;
+        if (params.degraded_start_sec !== undefined) arrays.assemblyOptions.degradedStartMs = params.degraded_start_sec * 1000;
+        if (params.io_timeout_ms !== undefined) arrays.setMemberOptions({ ioTimeoutMs: params.io_timeout_ms });
         processOptions.maxBandwidthMbSec = params.process_max_bandwidth_mb_sec ?? processOptions.maxBandwidthMbSec;
         return Promise.resolve(true);
       },

@@ -1,0 +1,67 @@
+import { IoType, Status } from '@raidkit/bdev';
+import { expect, it } from 'vitest';
+import { taggedBlocks, tagsOf } from './support/block-model.js';
+import { plugIn } from './support/ram-disk.js';
+import type { RamDisk } from './support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
+import type { Rig } from './support/rig.js';
+
+const MiB = 1 << 20;
+const blockSize = 512;
+
+async function build(level: string, members: number, ioTimeoutMs: number): Promise<{ rig: Rig; disks: RamDisk[] }> {
+  const rig = newRig();
+  rig.arrays.setMemberOptions({ ioTimeoutMs });
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < members; index++) {
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk);
+  }
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
+  return { rig, disks };
+}
+
+it.each([
+  ['raid1', 2],
+  ['raid5f', 3],
+] as const)('%s goes on without a member that does not answer; what it does late harms nobody', async (level, members) => {
+  const { rig, disks } = await build(level, members, 60);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 256, 1, blockSize));
+  const [stuck] = disks;
+  stuck!.fault = (io) => (io.offsetBlocks >= 2048 && io.type !== IoType.Flush ? null : Status.Ok);
+  const reads = Array.from({ length: 8 }, (_, i) => volume.read(i * 32, 32));
+  const writes = Array.from({ length: 4 }, (_, i) => volume.write(i * 50, taggedBlocks(i * 50, 20, 2, blockSize)));
+  for (const [i, data] of (await Promise.all(reads)).entries()) tagsOf(data, i * 32, blockSize, 'a read meanwhile');
+  await Promise.all(writes);
+  expect(rig.events.map(({ type }) => type)).toEqual(expect.arrayContaining(['memberSuspect', 'memberFailed']));
+  expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+  await expect(rig.arrays.addBaseBdev('a', 'm0')).rejects.toThrow(/has not answered \d+ I\/Os/);
+  // It answers at last, with junk for readers, while others use the buffers that they have now.
+  const busy = Array.from({ length: 8 }, (_, i) => volume.read(i * 32, 32));
+  stuck!.bytes.fill(0xee, MiB);
+  for (const io of stuck!.held.splice(0)) stuck!.finish(io, Status.Ok);
+  for (const [i, data] of (await Promise.all(busy)).entries()) tagsOf(data, i * 32, blockSize, 'a read at the same time');
+  const tags = tagsOf(await volume.read(0, 256), 0, blockSize, 'afterwards');
+  tags.forEach((tag, block) => expect(tag).toBe(block % 50 < 20 && block < 200 ? 2 : 1));
+  // Now it may be used again, and is filled anew.
+  stuck!.fault = () => Status.Ok;
+  await until(() => arrayOf(rig, 'a').slots[0]!.descriptor === null, 'it is let go');
+  await rig.arrays.addBaseBdev('a', 'm0');
+  await until(() => arrayOf(rig, 'a').numCurrent === members, 'it is filled');
+});
+
+it('an array that cannot do without the member waits for it', async () => {
+  const { rig, disks } = await build('raid1', 2, 40);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 8, 1, blockSize));
+  await rig.arrays.removeBaseBdev('m1');
+  disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  const written = volume.write(0, taggedBlocks(0, 8, 2, blockSize));
+  await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'it is suspect');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(arrayOf(rig, 'a').state).toBe('online');
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await written;
+  expect(tagsOf(await volume.read(0, 8), 0, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+});
