@@ -162,6 +162,6 @@ for (const { contenders } of cases) {
 const results = await runRounds(cases, options.rounds);
 for (const server of running.values()) await server.end();
 report('nbd', 'One volume over NBD', options, results, goals, [
-  `The volume is ${volumeBytes / MiB} MiB, hot in the page cache (but for the cases past it). raidkit: a concat of one member with a superblock, through the whole daemon; raidkit-nospin: the same with --spin 0; raidkit-portable: the same on Node's thread pool. nbdkit: its file plugin. qemu-nbd: --aio=io_uring. CPU is the server's, user and system, all threads.`,
+  `The volume is ${volumeBytes / MiB} MiB, hot in the page cache (but for the cases past it). raidkit: a raid0 of one member with a superblock, through the whole daemon; raidkit-nospin: the same with --spin 0; raidkit-portable: the same on Node's thread pool. nbdkit: its file plugin. qemu-nbd: --aio=io_uring. CPU is the server's, user and system, all threads.`,
 ]);
 if (options.resultsName !== null) plot(results, options.resultsName);

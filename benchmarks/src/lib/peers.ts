@@ -57,7 +57,7 @@ export interface OwnOptions {
   direct?: boolean;
 }
 
-/** A raidkitd that serves a volume of one member: a concat with a superblock. */
+/** A raidkitd that serves a volume of one member: a raid0 with a superblock. */
 export async function startOwn(file: string, place: Place, { name, engine, spinMicroseconds, direct = false }: OwnOptions): Promise<NbdServerUnderTest> {
   const raidkit = await startRaidkit({
     folder: place.folder,
@@ -67,7 +67,7 @@ export async function startOwn(file: string, place: Place, { name, engine, spinM
     ...('port' in place ? { tcpPort: place.port } : {}),
   });
   await addMember(raidkit.rpc, 'member', file, direct);
-  await addVolume(raidkit.rpc, 'volume', 'concat', ['member']);
+  await addVolume(raidkit.rpc, 'volume', 'raid0', ['member']);
   raidkit.rpc.close();
   const uri = 'port' in place ? `nbd://127.0.0.1:${place.port}/volume` : raidkit.uri('volume');
   return { name, pids: [raidkit.pid], uri, socketPath: 'port' in place ? null : raidkit.nbdPath, end: () => raidkit.end() };

@@ -54,7 +54,7 @@ export class DeviceOp implements EngineOp {
 
   /** Its deadline passed before it was started: nothing must reach the device any more. */
   get isUnwanted(): boolean {
-    const io = this.#request;
+    const io = this.#request();
     return io.isAbandoned || io.parent?.isAbandoned === true;
   }
 
@@ -64,7 +64,7 @@ export class DeviceOp implements EngineOp {
 
   start(): void {
     this.wasStarted = true;
-    const { type } = this.#request;
+    const { type } = this.#request();
     if (type === IoType.Flush) this.#host.engine.flush(this.#host.fd, this);
     else if (type === IoType.Read || type === IoType.Write) this.#transfer();
     else this.#deallocate();
@@ -75,20 +75,21 @@ export class DeviceOp implements EngineOp {
       this.start();
       return;
     }
-    const { type } = this.#request;
+    const { type } = this.#request();
     if (type === IoType.Flush) this.#end(result < 0 ? -result : Status.Ok);
     else if (this.#way === Way.None || this.#way === Way.WriteBuffer) this.#afterTransfer(result);
     else this.#afterDeallocate(result);
   }
 
-  get #request(): BdevIo {
+  // Not a getter: private getters are calls of the runtime, each as expensive as the rest of a step.
+  #request(): BdevIo {
     if (this.#io === null) throw new Error('an operation without a request was used');
     return this.#io;
   }
 
   #transfer(): void {
     const { fd, engine } = this.#host;
-    const io = this.#request;
+    const io = this.#request();
     const addr = io.addr + this.#doneBytes;
     const offsetBytes = io.offsetBlocks * this.#host.blockSize + this.#doneBytes;
     this.#stepBytes = this.#lengthBytes - this.#doneBytes;
@@ -117,7 +118,7 @@ export class DeviceOp implements EngineOp {
 
   #deallocate(): void {
     const { fd, engine, isBlockDevice, blockSize, zeroAddr, zeroBytes } = this.#host;
-    const offsetBytes = this.#request.offsetBlocks * blockSize + this.#doneBytes;
+    const offsetBytes = this.#request().offsetBlocks * blockSize + this.#doneBytes;
     const leftBytes = this.#lengthBytes - this.#doneBytes;
     this.#stepBytes = Math.min(leftBytes, deallocateBytes);
     this.#chooseWay();
@@ -143,7 +144,7 @@ export class DeviceOp implements EngineOp {
   /** Passes over what the device is known not to do. An unmap has no second way: it is only advice. */
   #chooseWay(): void {
     const host = this.#host;
-    if (this.#request.type !== IoType.WriteZeroes) return;
+    if (this.#request().type !== IoType.WriteZeroes) return;
     if (this.#way === Way.PunchHole && host.cannotPunchHoles) this.#way = Way.WriteZeroes;
     if (this.#way === Way.WriteZeroes && host.cannotWriteZeroes) this.#way = Way.WriteBuffer;
   }
@@ -151,7 +152,7 @@ export class DeviceOp implements EngineOp {
   #afterDeallocate(result: number): void {
     if (result === -Status.NotSupported) {
       this.#remember();
-      if (this.#request.type === IoType.WriteZeroes) this.#deallocate();
+      if (this.#request().type === IoType.WriteZeroes) this.#deallocate();
       else this.#end(Status.NotSupported);
       return;
     }
@@ -173,7 +174,7 @@ export class DeviceOp implements EngineOp {
   }
 
   #end(status: Status): void {
-    const io = this.#request;
+    const io = this.#request();
     this.#io = null;
     this.#host.opDone(this, io, status);
   }

@@ -3,8 +3,10 @@ import { promiseHooks } from 'node:v8';
 import type { Logger, Runtime } from '@raidkit/bdev';
 import { BufferMemory } from '@raidkit/parity';
 import { MemoryAdvice, RingOp, loadSys, openRing, pollIn, whyNoSys } from '@raidkit/sys';
-import type { Ring, RingOptions, RingOwner } from '@raidkit/sys';
+import type { Ring, RingOptions, RingOwner, Sys } from '@raidkit/sys';
+import { Alarm, Alarms } from './alarms.js';
 import { findEventLoopFd } from './event-loop.js';
+import { RunQueueWait } from './run-queue-wait.js';
 import { Spin } from './spin.js';
 import { TimerQueue } from './timers.js';
 import type { Timer } from './timers.js';
@@ -24,13 +26,15 @@ export interface ReactorOptions {
   beat?: Int32Array;
 }
 
-/** Batches of work after which the event loop has its turn whatever happens. */
-const batchesPerTurn = 16;
-/** A sleep before the event loop's turn, in milliseconds: the next request usually comes sooner. */
+/** A busy reactor gives the event loop its turn this often, whatever happens, in milliseconds. */
+const betweenTurnsMs = 1;
+/** A while without work before the event loop's turn, in milliseconds: the next request usually comes sooner. */
 const lingerMs = 1;
 /** Longest sleep. */
 const heartbeatMs = 1000;
 const hugePageBytes = 2 * 1024 * 1024;
+/** The global of this name is looked up anew at each use, which takes longer than to read the clock. */
+const clock = performance;
 const silent = (): void => undefined;
 const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent };
 
@@ -53,7 +57,7 @@ export async function openReactor(options: ReactorOptions = {}): Promise<{ react
     const end = Math.floor((start + memory.bytes) / hugePageBytes) * hugePageBytes;
     if (end > first) sys.madvise(first, end - first, MemoryAdvice.HUGEPAGE);
   }
-  return { reactor: new Reactor(ring, eventLoopFd, memory, options), reason: '' };
+  return { reactor: new Reactor(ring, sys, eventLoopFd, memory, options), reason: '' };
 }
 
 /**
@@ -66,11 +70,17 @@ export class Reactor implements RingOwner {
   readonly runtime: Runtime;
   readonly #eventLoopFd: number;
   readonly #owner: number;
+  readonly #alarms: Alarms;
+  readonly #runQueueWait = new RunQueueWait();
   readonly #spin: Spin;
   readonly #beat: Int32Array;
   readonly #timers = new TimerQueue();
-  #soon: (() => void)[] = [];
-  #running: (() => void)[] = [];
+  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
+  #soon: ((() => void) | null)[] = [];
+  #running: ((() => void) | null)[] = [];
+  #soonCount = 0;
+  /** The time of the present batch: the clock is read once for all of its I/O. */
+  #now = clock.now();
   /** Turns of the event loop to be given before the next sleep. */
   #owedTurns = 0;
   #isPolling = false;
@@ -79,24 +89,28 @@ export class Reactor implements RingOwner {
   #hasSettled = false;
   /** The event loop has had its turn since something was done. */
   #isQuiet = false;
+  #lastWorkAt = 0;
+  /** When the alarm for that was set. */
+  #lingersSince = 0;
   #stopHook: (() => void) | null = null;
   #onStopped: (() => void) | null = null;
   #stopped: Promise<void> | null = null;
 
-  constructor(ring: Ring, eventLoopFd: number, memory: BufferMemory, options: ReactorOptions) {
+  constructor(ring: Ring, sys: Sys, eventLoopFd: number, memory: BufferMemory, options: ReactorOptions) {
     this.ring = ring;
     this.#eventLoopFd = eventLoopFd;
     this.#owner = ring.addOwner(this);
-    this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, {
-      involuntarySwitches: () => process.resourceUsage().involuntaryContextSwitches,
-    });
+    this.#alarms = new Alarms(ring, sys);
+    this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, this.#runQueueWait);
     this.#beat = options.beat ?? new Int32Array(1);
     this.runtime = {
-      now: () => performance.now(),
+      now: () => this.#now,
       wallClock: () => Date.now(),
-      setTimer: (fn, ms) => this.#timers.add(fn, performance.now() + ms),
+      setTimer: (fn, ms) => this.#timers.add(fn, clock.now() + ms),
       clearTimer: (timer) => this.#timers.cancel(timer as Timer),
-      soon: (fn) => void this.#soon.push(fn),
+      soon: (fn) => {
+        this.#soon[this.#soonCount++] = fn;
+      },
       randomBytes: (count) => randomBytes(count),
       log: options.log ?? noLog,
       memory,
@@ -105,6 +119,7 @@ export class Reactor implements RingOwner {
 
   /** Takes the thread over: from now on it sleeps in the ring, and is alive until {@link stop}. */
   start(): void {
+    this.#runQueueWait.open();
     this.#stopHook = promiseHooks.onSettled(() => {
       this.#hasSettled = true;
     }) as () => void;
@@ -130,6 +145,7 @@ export class Reactor implements RingOwner {
   readonly #step = (): void => {
     if (this.#onStopped !== null) {
       this.#stopHook?.();
+      this.#runQueueWait.close();
       this.ring.close();
       this.#onStopped();
       return;
@@ -147,41 +163,52 @@ export class Reactor implements RingOwner {
     const { ring } = this;
     if (this.#owedTurns > 0) this.#owedTurns--;
     this.#hasSettled = false;
-    let batches = 0;
+    const turnAt = clock.now() + betweenTurnsMs;
     for (;;) {
       Atomics.add(this.#beat, 0, 1);
+      const now = (this.#now = clock.now());
       const didWork = this.#work();
-      const now = performance.now();
       if (didWork) {
-        batches++;
         this.#isQuiet = false;
+        this.#lastWorkAt = now;
         this.#spin.worked(now);
       }
-      if (batches >= batchesPerTurn || this.#wantsTurn()) {
+      if ((didWork && now >= turnAt) || this.#wantsTurn()) {
         if (this.#owedTurns === 0) this.#pollEventLoop();
         if (ring.hasPrepared) ring.enter(0);
         return;
       }
       this.#pollEventLoop();
-      if (this.#soon.length > 0) {
+      if (this.#soonCount > 0 || this.#spin.goesOn(now)) {
         ring.enter(0);
-      } else if (!this.#isQuiet) {
-        if (this.#spin.goesOn(now)) {
-          ring.enter(0);
-        } else {
-          ring.enter(1, Math.min(lingerMs, this.#untilTimer(now)));
-          if (!ring.hasCompletions) {
-            this.#isQuiet = true;
-            return;
-          }
-        }
-      } else {
-        const most = this.#longestSleepMs();
-        if (most === 0) return;
-        ring.enter(1, Math.min(most, this.#untilTimer(now)));
-        if (!ring.hasCompletions) return;
+        continue;
       }
+      if (this.#isLingeringOver(didWork)) return;
+      if (!this.#setAlarms(now)) return;
+      ring.enter(1);
     }
+  }
+
+  /** Whether nothing was done for a while, or a second is over: then it is the event loop's turn. */
+  #isLingeringOver(didWork: boolean): boolean {
+    const { rung } = this.#alarms;
+    if (rung === 0) return false;
+    this.#alarms.rung = 0;
+    if ((rung & (1 << Alarm.Heartbeat)) !== 0) return true;
+    if ((rung & (1 << Alarm.Linger)) === 0 || didWork || this.#lastWorkAt > this.#lingersSince) return false;
+    this.#isQuiet = true;
+    return true;
+  }
+
+  /** Before a sleep. False if the event loop has something to do that it does not show. */
+  #setAlarms(now: number): boolean {
+    const { nextAt } = this.#timers;
+    if (nextAt < Infinity) this.#alarms.set(Alarm.Timer, now, nextAt);
+    this.#alarms.set(Alarm.Heartbeat, now, now + heartbeatMs);
+    const most = this.#isQuiet ? this.#longestSleepMs() : lingerMs;
+    if (most === 0) return false;
+    if (most === lingerMs && this.#alarms.set(Alarm.Linger, now, now + lingerMs)) this.#lingersSince = now;
+    return true;
   }
 
   #wantsTurn(): boolean {
@@ -191,43 +218,44 @@ export class Reactor implements RingOwner {
   /** Everything that can be done now. True if that was more than to note that the event loop wants its turn. */
   #work(): boolean {
     const { ring } = this;
-    this.#loopWakes = 0;
+    this.#loopWakes = this.#alarms.count = 0;
     let count = ring.drain();
-    count -= this.#loopWakes;
-    count += this.#timers.run(performance.now());
+    count -= this.#loopWakes + this.#alarms.count;
+    count += this.#timers.run(this.#now);
     count += this.#runSoon();
     count += ring.flush();
     return count > 0;
   }
 
   #runSoon(): number {
+    const count = this.#soonCount;
+    if (count === 0) return 0;
     const batch = this.#soon;
-    if (batch.length === 0) return 0;
     this.#soon = this.#running;
     this.#running = batch;
+    this.#soonCount = 0;
     let done = 0;
     try {
-      for (const fn of batch) {
-        done++;
-        fn();
+      while (done < count) {
+        const fn = batch[done];
+        batch[done++] = null;
+        fn?.();
       }
     } finally {
       // If one threw, the others have their turn all the same.
-      if (done < batch.length) this.#soon.unshift(...batch.slice(done));
-      batch.length = 0;
+      for (; done < count; done++) {
+        const fn = batch[done];
+        if (fn) this.runtime.soon(fn);
+        batch[done] = null;
+      }
     }
-    return done;
+    return count;
   }
 
   #pollEventLoop(): void {
     if (this.#isPolling) return;
     this.#isPolling = true;
     this.ring.prepare(RingOp.POLL_ADD, this.#eventLoopFd, 0, 0, 0, pollIn, this.#owner, 0);
-  }
-
-  #untilTimer(now: number): number {
-    const { nextAt } = this.#timers;
-    return nextAt === Infinity ? heartbeatMs : Math.max(0, Math.ceil(nextAt - now));
   }
 
   /** Timers and immediates of Node's own do not show in its epoll descriptor. */

@@ -3,16 +3,17 @@ const bestScore = 16;
 const missCost = 2;
 /** While spinning does not pay, one try in this many. */
 const retryEvery = 64;
-/** How often it is looked whether others want the processors, in milliseconds, and how long they are left alone. */
+/** How often it is looked whether others want the processors, in milliseconds, and how long they are left alone: ever longer. */
 const lookEveryMs = 50;
-const backOffMs = 1000;
-/** Times a second that this process is put aside for another one. */
-const busySwitchesPerSecond = 200;
+const firstBackOffMs = 100;
+const longestBackOffMs = 1600;
+/** Part of the time that this thread could run and was not let: from here on, others want the processors. */
+const busyShare = 0.25;
 
-/** What a spin needs to know of the process. */
+/** What a spin needs to know of its thread. */
 export interface SpinWorld {
-  /** Times that the process was put aside for another one, since its beginning (getrusage(2), `ru_nivcsw`). */
-  involuntarySwitches(): number;
+  /** Milliseconds, since some beginning, that the thread could run and had to wait for a processor. */
+  waitedMs(): number;
 }
 
 /**
@@ -27,15 +28,16 @@ export class Spin {
   #until = 0;
   #isSpinning = false;
   #lookAt = 0;
-  #switches = 0;
+  #waitedMs = 0;
   #lookedAt = 0;
   #offUntil = 0;
+  #backOffMs = firstBackOffMs;
 
   /** @param limitMs longest spin; 0 for none ever. */
   constructor(limitMs: number, world: SpinWorld) {
     this.limitMs = limitMs;
     this.#world = world;
-    this.#switches = world.involuntarySwitches();
+    this.#waitedMs = world.waitedMs();
   }
 
   /** Something was done at `now`: the time to spin begins anew. */
@@ -65,10 +67,16 @@ export class Spin {
   }
 
   #look(now: number): void {
-    const switches = this.#world.involuntarySwitches();
-    const seconds = Math.max(now - this.#lookedAt, lookEveryMs) / 1000;
-    if ((switches - this.#switches) / seconds > busySwitchesPerSecond) this.#offUntil = now + backOffMs;
-    this.#switches = switches;
+    const waitedMs = this.#world.waitedMs();
+    const sinceMs = Math.max(now - this.#lookedAt, lookEveryMs);
+    if ((waitedMs - this.#waitedMs) / sinceMs > busyShare) {
+      this.#offUntil = now + this.#backOffMs;
+      this.#backOffMs = Math.min(this.#backOffMs * 2, longestBackOffMs);
+    } else if (this.#lookedAt >= this.#offUntil) {
+      // All of the time looked at was time in which to spin.
+      this.#backOffMs = firstBackOffMs;
+    }
+    this.#waitedMs = waitedMs;
     this.#lookedAt = now;
     this.#lookAt = now + lookEveryMs;
   }

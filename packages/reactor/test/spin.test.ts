@@ -2,9 +2,9 @@ import { expect, it } from 'vitest';
 import { Spin } from '../src/spin.js';
 
 /** A spin, and a processor that others may want. */
-function newSpin(limitMs: number): { spin: Spin; world: { switches: number } } {
-  const world = { switches: 0 };
-  return { spin: new Spin(limitMs, { involuntarySwitches: () => world.switches }), world };
+function newSpin(limitMs: number): { spin: Spin; world: { waitedMs: number } } {
+  const world = { waitedMs: 0 };
+  return { spin: new Spin(limitMs, { waitedMs: () => world.waitedMs }), world };
 }
 
 it('goes on for its time after work, and no longer', () => {
@@ -41,15 +41,27 @@ it('is given up while nothing comes in time, but tried again now and then; and c
   expect(triesOf(100, 0.05)).toBe(100);
 });
 
-it('leaves the processor to others that want it, for a while', () => {
+it('leaves the processor to others that want it, for ever longer while they do', () => {
   const { spin, world } = newSpin(0.1);
-  spin.worked(1000);
-  expect(spin.goesOn(1000.01)).toBe(true);
-  world.switches += 100;
-  spin.worked(1100);
-  expect(spin.goesOn(1100.01)).toBe(false);
-  spin.worked(1900);
-  expect(spin.goesOn(1900.01)).toBe(false);
-  spin.worked(2200);
-  expect(spin.goesOn(2200.01)).toBe(true);
+  /** Milliseconds, in steps of ten, until it goes on again. */
+  const offFor = (from: number): number => {
+    for (let now = from; ; now += 10) {
+      spin.worked(now);
+      if (spin.goesOn(now + 0.01)) return now - from;
+    }
+  };
+  expect(offFor(1000)).toBe(0);
+  const waits: number[] = [];
+  let now = 1100;
+  for (let i = 0; i < 6; i++) {
+    world.waitedMs += 1000;
+    waits.push(offFor(now));
+    now += waits.at(-1)! + 60;
+  }
+  expect(waits).toEqual([100, 200, 400, 800, 1600, 1600]);
+  // Nobody wants it in the next 50 ms.
+  expect([offFor(now), offFor(now + 60)]).toEqual([0, 0]);
+  now += 120;
+  world.waitedMs += 1000;
+  expect(offFor(now)).toBe(100);
 });

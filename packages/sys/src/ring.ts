@@ -61,8 +61,10 @@ export class Ring {
   readonly #freeOwners: number[] = [];
   /** Completions that were taken out of a full ring in the middle of something else: tag, owner, result. */
   #aside: number[] = [];
-  #flushes: RingFlush[] = [];
-  #flushing: RingFlush[] = [];
+  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
+  #flushes: (RingFlush | null)[] = [];
+  #flushing: (RingFlush | null)[] = [];
+  #flushCount = 0;
   readonly #supported: Uint8Array;
   // struct io_uring_getevents_arg at 0, struct __kernel_timespec at 32.
   readonly #wait = new Uint32Array(new ArrayBuffer(48));
@@ -199,18 +201,22 @@ export class Ring {
 
   /** Has `flush` called at the next {@link flush}, once for each call of this. */
   flushLater(flush: RingFlush): void {
-    this.#flushes.push(flush);
+    this.#flushes[this.#flushCount++] = flush;
   }
 
   /** Calls those who asked for it. Returns how many. */
   flush(): number {
+    const count = this.#flushCount;
+    if (count === 0) return 0;
     const batch = this.#flushes;
-    if (batch.length === 0) return 0;
     this.#flushes = this.#flushing;
     this.#flushing = batch;
-    for (const flush of batch) flush.onFlush();
-    const count = batch.length;
-    batch.length = 0;
+    this.#flushCount = 0;
+    for (let i = 0; i < count; i++) {
+      const flush = batch[i];
+      batch[i] = null;
+      flush?.onFlush();
+    }
     return count;
   }
 

@@ -25,11 +25,14 @@ export class ReplyWriter {
   readonly #view: DataView;
   readonly #outbox: Outbox;
   readonly #style: ReplyStyle;
+  /** Of a chunk. */
+  readonly #headerBytes: number;
 
   constructor(memory: BufferMemory, outbox: Outbox, style: ReplyStyle) {
     this.#view = memory.view;
     this.#outbox = outbox;
     this.#style = style;
+    this.#headerBytes = style === ReplyStyle.Extended ? extendedHeaderBytes : structuredHeaderBytes;
   }
 
   /** The request is done; it had no data to send. */
@@ -114,10 +117,6 @@ export class ReplyWriter {
     const at = this.#chunkHeader(addr, request, chunkDone, type, headBytes + listBytes);
     this.#extentHead(at, count);
     this.#outbox.pushBuffer(addr, this.#headerBytes + headBytes + listBytes, request.addr, request.heldBytes, 1);
-  }
-
-  get #headerBytes(): number {
-    return this.#style === ReplyStyle.Extended ? extendedHeaderBytes : structuredHeaderBytes;
   }
 
   #simple(request: NbdRequest, errno: number): void {

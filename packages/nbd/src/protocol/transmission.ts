@@ -46,6 +46,7 @@ export class Transmission {
   readonly #host: ConnectionHost;
   readonly #connection: NbdConnection;
   readonly #negotiated: Negotiated;
+  readonly #headerBytes: number;
   readonly #answers: Answers;
   #phase: number = Phase.Header;
   #isStopped = false;
@@ -62,6 +63,7 @@ export class Transmission {
     this.target = target;
     this.allowance = new Allowance(host, () => connection.resume());
     this.#negotiated = negotiated;
+    this.#headerBytes = negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
     this.#answers = new Answers(host, connection, target, this.allowance, negotiated.replyStyle, () => this.#launched());
   }
 
@@ -121,10 +123,6 @@ export class Transmission {
     this.#answers.close();
     if (this.#phase === Phase.Lump) this.#current = null;
     this.#forget();
-  }
-
-  get #headerBytes(): number {
-    return this.#negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
   }
 
   #header(addr: number): number {
