@@ -1,6 +1,6 @@
 import { IoType, RangeLocks } from '@raidkit/bdev';
-import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool } from '@raidkit/bdev';
-import type { BufferMemory } from '@raidkit/parity';
+import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, Runtime } from '@raidkit/bdev';
+import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import { NbdError } from './errors.js';
 import type { NbdConnection } from './protocol/connection.js';
 import { Command, TransmissionFlag } from './protocol/constants.js';
@@ -42,6 +42,8 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   readonly descriptor: BdevDescriptor;
   readonly ios: IoPool;
   readonly memory: BufferMemory;
+  readonly buffers: SizeClassPool;
+  readonly runtime: Runtime;
   readonly blockSize: number;
   readonly locks = new RangeLocks();
   readonly allocation: AllocationMap | null;
@@ -69,7 +71,9 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.bdev = bdev;
     this.descriptor = registry.open(bdev, { writable: !isReadOnly, onEvent });
     this.ios = registry.ios;
+    this.runtime = registry.runtime;
     this.memory = registry.runtime.memory;
+    this.buffers = registry.buffers;
     this.blockSize = bdev.blockSize;
     const unitBlocks = bdev.writeUnitSize > 1 ? bdev.writeUnitSize : Math.max(bdev.optimalIoBoundary, 1);
     this.unitBytes = unitBlocks * bdev.blockSize;

@@ -1,8 +1,9 @@
 import { IoFlag, IoType } from '@raidkit/bdev';
 import type { IoOwner } from '@raidkit/bdev';
 import { Command, CommandFlag } from './constants.js';
+import { startFlush } from './flush.js';
 import type { NbdRequest } from './request.js';
-import { finish, submitIo, targetOf, taken } from './submit.js';
+import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /**
  * Trim and write zeroes. Whole blocks go to the device as they are, at most {@link stepBytes} at a time. Parts of blocks at
@@ -67,6 +68,10 @@ function readEdge(request: NbdRequest): void {
 const edgeReader: IoOwner = {
   onIoDone(io) {
     const request = taken(io);
+    if (mustRetry(request)) {
+      moveBuffer(request, 0, readEdge);
+      return;
+    }
     if (request.errno !== 0) {
       endStep(request);
       return;
@@ -76,13 +81,22 @@ const edgeReader: IoOwner = {
     const from = cursor - lock.start * blockSize;
     const to = Math.min(request.end - lock.start * blockSize, blockSize);
     memory.u8.fill(0, addr + from, addr + to);
-    submitIo(request, stepper, IoType.Write, lock.start, 1, addr, writeFlags(request));
+    writeEdge(request);
   },
 };
 
+function writeEdge(request: NbdRequest): void {
+  submitIo(request, stepper, IoType.Write, request.lock.start, 1, request.addr, writeFlags(request));
+}
+
 const stepper: IoOwner = {
   onIoDone(io) {
-    endStep(taken(io));
+    const { type } = io;
+    const request = taken(io);
+    if (!mustRetry(request)) endStep(request);
+    else if (type === IoType.Write) writeEdge(request);
+    else if (type === IoType.Unmap) unmapBlocks(request);
+    else zeroBlocks(request);
   },
 };
 
@@ -101,15 +115,6 @@ function writeFlags(request: NbdRequest): number {
 function finishErase(request: NbdRequest): void {
   const { bdev } = targetOf(request).descriptor;
   const isForced = request.command === Command.Trim && (request.flags & CommandFlag.Fua) !== 0;
-  if (isForced && request.errno === 0 && bdev.supports(IoType.Flush)) {
-    submitIo(request, flusher, IoType.Flush, 0, bdev.numBlocks, -1, 0);
-    return;
-  }
-  finish(request);
+  if (isForced && request.errno === 0 && bdev.supports(IoType.Flush)) startFlush(request);
+  else finish(request);
 }
-
-const flusher: IoOwner = {
-  onIoDone(io) {
-    finish(taken(io));
-  },
-};

@@ -1,7 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { IoOwner } from '@raidkit/bdev';
 import type { NbdRequest } from './request.js';
-import { finish, submitIo, targetOf, taken } from './submit.js';
+import { finish, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /** Makes everything that was acknowledged so far stable. The device must support flush. */
 export function startFlush(request: NbdRequest): void {
@@ -10,6 +10,8 @@ export function startFlush(request: NbdRequest): void {
 
 const flusher: IoOwner = {
   onIoDone(io) {
-    finish(taken(io));
+    const request = taken(io);
+    if (mustRetry(request)) startFlush(request);
+    else finish(request);
   },
 };

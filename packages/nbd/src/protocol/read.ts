@@ -1,7 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { IoOwner } from '@raidkit/bdev';
 import type { NbdRequest } from './request.js';
-import { finish, submitIo, taken } from './submit.js';
+import { finish, moveBuffer, mustRetry, submitIo, taken } from './submit.js';
 
 /** Reads the blocks that the request touches into its buffer. Reads take no lock: beside a write, old or new is right. */
 export function startRead(request: NbdRequest): void {
@@ -10,6 +10,8 @@ export function startRead(request: NbdRequest): void {
 
 const reader: IoOwner = {
   onIoDone(io) {
-    finish(taken(io));
+    const request = taken(io);
+    if (mustRetry(request)) moveBuffer(request, 0, startRead);
+    else finish(request);
   },
 };

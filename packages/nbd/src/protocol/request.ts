@@ -1,11 +1,15 @@
 import { RangeLock } from '@raidkit/bdev';
-import type { BdevDescriptor, IoPool, RangeLocks } from '@raidkit/bdev';
+import type { BdevDescriptor, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
+import type { SizeClassPool } from '@raidkit/parity';
 
 /** The device that requests go to, as the operations see it. */
 export interface Target {
   readonly descriptor: BdevDescriptor;
   readonly ios: IoPool;
   readonly memory: { readonly u8: Uint8Array };
+  /** Where requests' buffers come from. */
+  readonly buffers: SizeClassPool;
+  readonly runtime: Pick<Runtime, 'soon'>;
   readonly blockSize: number;
   /** In blocks. Whole-block writes hold a shared lock, read-modify-writes an exclusive one. */
   readonly locks: RangeLocks;
@@ -62,6 +66,9 @@ export class NbdRequest {
 
   /** I/Os of the present step that are not done. */
   ioLeft = 0;
+  /** An I/O of the present step timed out, and the step is to be done once more. */
+  mustRetry = false;
+  wasRetried = false;
   /** Next in a list of pieces. */
   next: NbdRequest | null = null;
   /** What to do once the lock is held; set by whoever acquires it. */
@@ -110,6 +117,8 @@ export class NbdRequestPool {
     request.isOrdered = false;
     request.isReady = false;
     request.isAbandoned = false;
+    request.mustRetry = false;
+    request.wasRetried = false;
     request.next = null;
     request.onLocked = null;
     this.#free.push(request);

@@ -2,7 +2,7 @@ import { IoFlag, IoType } from '@raidkit/bdev';
 import type { IoOwner } from '@raidkit/bdev';
 import { CommandFlag } from './constants.js';
 import type { NbdRequest } from './request.js';
-import { finish, submitIo, targetOf, taken } from './submit.js';
+import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /**
  * Writes whose payload lies in the request's buffer, at `addr + skewBytes`. One that begins or ends inside a block is a
@@ -57,6 +57,10 @@ const edgeReader: IoOwner = {
   onIoDone(io) {
     const request = taken(io);
     if (--request.ioLeft > 0) return;
+    if (mustRetry(request)) {
+      moveBuffer(request, request.skewBytes + request.lengthBytes, readEdges);
+      return;
+    }
     if (request.errno !== 0) {
       unlock(request);
       return;
@@ -86,7 +90,9 @@ function writeAll(request: NbdRequest): void {
 
 const writer: IoOwner = {
   onIoDone(io) {
-    unlock(taken(io));
+    const request = taken(io);
+    if (mustRetry(request)) writeAll(request);
+    else unlock(request);
   },
 };
 
