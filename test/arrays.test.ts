@@ -281,7 +281,7 @@ it('two halves that were used apart are not put together, nor is one of them tak
     [0, 1],
     [1, 0],
   ]) {
-    const rig = newRig();
+    const rig = newRig({ assembly: { absentWaitMs: 5000 } });
     const plugged = [];
     for (const index of order) {
       const bytes = halves[index]!.slice();
@@ -310,14 +310,14 @@ it('a stale last copy does not start while the one that knows better may come', 
   const stale = disks[0]!.bytes.slice();
   await rig.arrays.addBaseBdev('a', 'm1');
   await arrayOf(rig, 'a').processEnded;
-  await rig.arrays.removeBaseBdev('m0');
+  await rig.registry.unregister(rig.registry.get('m0')!);
   await volume.write(0, blocks(8, 2));
   const current = disks[1]!.bytes.slice();
   for (const order of [
     [0, 1],
     [1, 0],
   ]) {
-    const again = newRig();
+    const again = newRig({ assembly: { absentWaitMs: 5000 } });
     for (const index of order) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: (index === 0 ? stale : current).slice() });
     await again.registry.waitForExamine();
     const array = arrayOf(again, 'a');

@@ -2,6 +2,7 @@ import { BdevRegistry } from '@raidkit/bdev';
 import type { Runtime } from '@raidkit/bdev';
 import { RaidArrays } from '@raidkit/core';
 import type { NbdServer } from '@raidkit/nbd';
+import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
 import { readConfig, replayConfig } from './config.js';
@@ -64,7 +65,7 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
   const config: Config = options.configPath === undefined ? { subsystems: [] } : readConfig(options.configPath);
   const modules = await loadLevels(options.levels, options.folder, options.conditions);
   const registry = new BdevRegistry(runtime);
-  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, assembly: { degradedStartMs: 30_000 } });
+  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, findSignature, assembly: { degradedStartMs: 30_000 } });
   const dispatcher = new Dispatcher(log);
   const exports = new Exports(registry, log, newServer?.(registry));
   const init = deferred();

@@ -31,6 +31,8 @@ export interface RaidArrayOptions {
   /** Null: an array without superblocks. */
   store: SuperblockStore | null;
   levelOptions: Readonly<Record<string, unknown>>;
+  /** What members carry already does not matter. */
+  isForced?: boolean;
 }
 
 /** What an array tells those who composed it. */
@@ -50,6 +52,8 @@ export interface MemberOptions {
    * takes. Flushes, unmaps and write zeroes have longer.
    */
   ioTimeoutMs: number;
+  /** Milliseconds that a member which vanished may take to come back before a spare takes its place. */
+  graceMs: number;
 }
 
 /** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
@@ -76,6 +80,9 @@ export class RaidArray implements RaidView {
   bdev: Bdev | null = null;
   process: RaidProcess | null = null;
   isDeleting = false;
+  /** Started to be looked at: nothing is written to its members, not even metadata. */
+  isReadOnly = false;
+  readonly isForced: boolean;
   /** Made from superblocks, so its members are known by uuid, not by name. */
   isAssembled = false;
   /** Grows whenever a member leaves, joins, or becomes current. */
@@ -128,6 +135,7 @@ export class RaidArray implements RaidView {
     this.stripSizeKb = options.stripSizeKb;
     this.options = options.levelOptions;
     this.store = options.store;
+    this.isForced = options.isForced ?? false;
     this.slots = options.slotNames.map((name, index) => new Slot(index, name));
     this.numOperational = this.slots.length;
     this.minOperational = minOperational(options.module, this.slots.length);
@@ -232,6 +240,7 @@ export class RaidArray implements RaidView {
   }
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {
+    if (this.isReadOnly) return;
     this.#repair.request(slot, memberOffsetBlocks, numBlocks);
   }
 

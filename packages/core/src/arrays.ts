@@ -3,7 +3,7 @@ import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { MemberOptions, RaidState } from './array.js';
 import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
-import type { AssemblyOptions, RaidContext } from './context.js';
+import type { AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
@@ -11,11 +11,15 @@ import { checkCanSync, startSync } from './jobs.js';
 import { joinNew, closeMember } from './join.js';
 import { endFailedMember, forget, removeMember } from './leave.js';
 import { addMember } from './members.js';
+import { minOperational } from './module-registry.js';
 import type { RaidModuleRegistry } from './module-registry.js';
 import type { RaidModule } from './module.js';
 import { bringOnline, flushMembers, takeOffline } from './online.js';
+import type { StartOptions } from './online.js';
 import type { ProcessOptions } from './process.js';
 import { RaidIoPool } from './raid-io.js';
+import { Spares } from './spares.js';
+import type { Spare } from './spares.js';
 import { nullUuid } from './store.js';
 import type { SuperblockStore } from './store.js';
 import { isUuid, newUuid } from './uuid.js';
@@ -35,7 +39,10 @@ export interface RaidArraysOptions {
   /** Where superblocks are kept; without one, arrays have none and nothing is assembled. */
   store?: SuperblockStore;
   /** Default: 30,000 ms for an I/O. */
+  /** And a minute of grace. */
   members?: Partial<MemberOptions>;
+  /** Absent: devices are not looked at for what others keep there. */
+  findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
 }
 
@@ -45,14 +52,16 @@ export interface CreateArrayOptions {
   name: string;
   /** A registered level's id or alias. */
   level: string;
-  /** Names of the members, in slot order. One that does not exist is waited for. */
-  baseBdevs: readonly string[];
+  /** Names of the members, in slot order. One that does not exist is waited for; null leaves the slot empty for now. */
+  baseBdevs: readonly (string | null)[];
   /** KiB; a power of two, for the levels that have strips. */
   stripSizeKb?: number;
   /** Default: a random one. */
   uuid?: string;
   /** Write superblocks, so that the array comes back by itself. Default false, as in SPDK. */
   superblock?: boolean;
+  /** Devices may carry another array's superblock or a file system: that is overwritten. Default false: refused. */
+  force?: boolean;
   /** For the level. */
   options?: Readonly<Record<string, unknown>>;
 }
@@ -67,17 +76,19 @@ export class RaidArrays {
   /** Applies to devices that appear from now on. */
   readonly assemblyOptions: AssemblyOptions;
   readonly #ctx: RaidContext;
+  readonly #spares: Spares;
   readonly #listeners = new Set<RaidEventListener>();
 
   constructor(options: RaidArraysOptions) {
     this.registry = options.registry;
     this.modules = options.modules;
-    this.memberOptions = { ioTimeoutMs: 30_000, ...options.members };
+    this.memberOptions = { ioTimeoutMs: 30_000, graceMs: 60_000, ...options.members };
     this.assemblyOptions = { absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly };
     const ctx: RaidContext = {
       registry: options.registry,
       modules: options.modules,
       store: options.store ?? null,
+      ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
       ios: new RaidIoPool(),
       arrays: new Map(),
       processOptions: this.processOptions,
@@ -90,14 +101,16 @@ export class RaidArrays {
       onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
     };
     this.#ctx = ctx;
+    this.#spares = new Spares(ctx);
+    this.on((event) => this.#spares.onEvent(event));
     this.registry.addExaminer((bdev) => examine(ctx, bdev));
   }
 
   /** Applies to I/O that is submitted from now on. */
   setMemberOptions(options: Partial<MemberOptions>): void {
-    const { ioTimeoutMs } = options;
-    if (ioTimeoutMs !== undefined && !(Number.isInteger(ioTimeoutMs) && ioTimeoutMs >= 0 && ioTimeoutMs <= maxTimeoutMs)) {
-      throw new RaidError('ERR_RAID_INVALID', 22, `ioTimeoutMs must be 0 to ${maxTimeoutMs}, not ${ioTimeoutMs}`);
+    for (const [key, value] of Object.entries(options)) {
+      if (Number.isInteger(value) && value >= 0 && value <= maxTimeoutMs) continue;
+      throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 to ${maxTimeoutMs} ms, not ${value}`);
     }
     Object.assign(this.memberOptions, options);
     for (const array of this.#ctx.arrays.values()) array.answers.setDeadlines();
@@ -150,9 +163,11 @@ export class RaidArrays {
         slotNames: options.baseBdevs,
         store,
         levelOptions: options.options ?? {},
+        isForced: options.force ?? false,
       },
       this.#ctx,
     );
+    array.numOperational = options.baseBdevs.filter((member) => member !== null).length;
     this.#ctx.arrays.set(array.name, array);
     array.isStarting = true;
     try {
@@ -161,7 +176,7 @@ export class RaidArrays {
         if (bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
       }
       array.isStarting = false;
-      if (array.numDiscovered === array.numSlots) await bringOnline(this.#ctx, array);
+      if (array.numDiscovered === array.numOperational) await bringOnline(this.#ctx, array);
       else await this.#takeLate(array);
     } catch (error) {
       await this.#undoCreate(array, options.baseBdevs);
@@ -216,6 +231,7 @@ export class RaidArrays {
     for (const array of this.#ctx.arrays.values()) {
       const slot = array.slots.find(({ name, descriptor }) => name === bdevName && descriptor !== null);
       if (slot === undefined) continue;
+      slot.isRemovedByHand = true;
       await removeMember(this.#ctx, array, slot, 'it was removed on request');
       return;
     }
@@ -225,9 +241,10 @@ export class RaidArrays {
   /**
    * Starts an array that waits for members, with those that are there. Refused if they are fewer than the level needs. The
    * absent ones are recorded as out: they will be rebuilt when they come back. Refused, unless forced, if the array was not
-   * stopped cleanly and an absent member would have to be worked out from parity that may be wrong.
+   * stopped cleanly and an absent member would have to be worked out from parity that may be wrong: forced, such blocks answer
+   * EIO. `readOnly`: nothing is written, not even who is there; for a look before anything is decided.
    */
-  async startDegraded(name: string, options: { force?: boolean } = {}): Promise<void> {
+  async startDegraded(name: string, options: StartOptions = {}): Promise<void> {
     const array = this.#find(name);
     await array.startEnded;
     if (array.state === 'online') return;
@@ -260,8 +277,48 @@ export class RaidArrays {
     startSync(this.#ctx, array, type);
   }
 
+  /**
+   * Makes a device that is nobody's stand by for a member that fails, of the array of this name, or of any. Refused if it
+   * carries an array's superblock or a file system. Spares are kept in memory only: whoever composes adds them again.
+   */
+  async addSpare(bdevName: string, arrayName: string | null = null): Promise<void> {
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
+    if (arrayName !== null) this.#find(arrayName);
+    await this.#spares.add(bdev, arrayName).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+  }
+
+  removeSpare(bdevName: string): void {
+    this.#spares.remove(bdevName);
+  }
+
+  /** In the order in which they were added. */
+  listSpares(): Spare[] {
+    return this.#spares.list();
+  }
+
+  /** Clears what arrays have left at the start of a device that is nobody's: superblock, header, map and journal. */
+  async wipe(bdevName: string): Promise<void> {
+    const { store } = this.#ctx;
+    if (store === null) throw new RaidError('ERR_RAID_INVALID', 22, 'there is no superblock store');
+    try {
+      const descriptor = this.registry.open(bdevName, { writable: true });
+      try {
+        descriptor.claim('wiping');
+        await store.clear(descriptor);
+      } finally {
+        descriptor.close();
+      }
+    } catch (error) {
+      throw asRaidError(error);
+    }
+  }
+
   /** Ends every array cleanly, superblocks kept. */
   async stop(): Promise<void> {
+    this.#spares.close();
     for (const array of this.list().reverse()) if (!array.isDeleting) await this.delete(array.name);
   }
 
@@ -302,7 +359,7 @@ export class RaidArrays {
     await startIfComplete(this.#ctx, array);
   }
 
-  async #undoCreate(array: RaidArray, wanted: readonly string[]): Promise<void> {
+  async #undoCreate(array: RaidArray, wanted: readonly (string | null)[]): Promise<void> {
     array.isDeleting = true;
     array.isStarting = false;
     for (const slot of array.slots) {
@@ -312,8 +369,8 @@ export class RaidArrays {
     forget(this.#ctx, array);
     if (array.store === null || array.metadata.seqNumber === 0) return;
     // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
-    const members = wanted.map((name) => this.registry.get(name)).filter((bdev) => bdev?.state === 'registered');
-    await this.#clear(array, array.store, members.filter((bdev) => bdev !== undefined)).catch((error: unknown) => {
+    const members = wanted.flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])));
+    await this.#clear(array, array.store, members.filter(({ state }) => state === 'registered')).catch((error: unknown) => {
       array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
     });
   }
@@ -344,6 +401,10 @@ export class RaidArrays {
     if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > maxSlots) {
       refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${maxSlots} members, not ${baseBdevs.length}`);
     }
+    const named = baseBdevs.filter((member) => member !== null).length;
+    const needed = minOperational(module, baseBdevs.length);
+    if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
+    if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
     if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
     return module;
   }

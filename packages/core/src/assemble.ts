@@ -190,6 +190,8 @@ export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Pro
   const uuids = [...array.latecomers];
   array.latecomers.clear();
   for (const uuid of uuids) {
+    // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
+    if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
     const bdev = ctx.registry.get(uuid);
     if (bdev === undefined || !isFree(bdev)) continue;
     try {

@@ -1,4 +1,4 @@
-import type { Bdev, BdevRegistry } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
 import type { RaidArray, RaidArrayHost } from './array.js';
 import type { RaidModuleRegistry } from './module-registry.js';
 import type { ProcessOptions } from './process.js';
@@ -19,12 +19,17 @@ export interface AssemblyOptions {
   degradedStartMs: number;
 }
 
+/** Says what somebody else keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */
+export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | null>;
+
 /** What the parts of array management share. Made by `RaidArrays`. */
 export interface RaidContext extends RaidArrayHost {
   readonly registry: BdevRegistry;
   readonly modules: RaidModuleRegistry;
   /** Null: no array has superblocks, and none is assembled from them. */
   readonly store: SuperblockStore | null;
+  /** What somebody else keeps on a device, for people; null if nothing is known to be there. */
+  readonly findSignature?: SignatureFinder;
   readonly ios: RaidIoPool;
   readonly arrays: Map<string, RaidArray>;
   readonly processOptions: ProcessOptions;

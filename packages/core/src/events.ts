@@ -9,6 +9,7 @@ export type RaidEvent =
   | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string }
   | { type: 'memberSuspect'; array: string; slot: number; member: string }
   | { type: 'memberAnswers'; array: string; slot: number; member: string }
+  | { type: 'spareActivated'; array: string; slot: number; member: string }
   | { type: 'processStarted'; array: string; process: string; target: string | null }
   | { type: 'processFinished'; array: string; process: string; target: string | null; error: string | null };
 

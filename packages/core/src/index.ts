@@ -2,7 +2,7 @@ export { RaidArray } from './array.js';
 export type { MemberOptions, RaidState } from './array.js';
 export { RaidArrays } from './arrays.js';
 export type { CreateArrayOptions, RaidArraysOptions } from './arrays.js';
-export type { AssemblyOptions } from './context.js';
+export type { AssemblyOptions, SignatureFinder } from './context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';
@@ -12,6 +12,8 @@ export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModul
 export type { ProcessOptions } from './process.js';
 export { RaidIo } from './raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
+export type { StartOptions } from './online.js';
+export type { Spare } from './spares.js';
 export { nullUuid } from './store.js';
 export { RegionState } from './regions.js';
 export type {

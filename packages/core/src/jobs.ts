@@ -55,7 +55,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
   const { regions } = array;
-  if (regions === null || regions.resyncsDue === 0) return;
+  if (regions === null || regions.resyncsDue === 0 || array.isReadOnly) return;
   if (array.numCurrent < array.numSlots && array.minOperational !== 1) return;
   if (array.process?.type === 'resync') return;
   startSync(ctx, array, 'resync');
@@ -76,7 +76,9 @@ export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<Proc
 /** Refuses what a level without redundancy, or an array that is not up, cannot do. */
 export function checkCanSync(array: RaidArray): void {
   const { name, module, state } = array;
-  if (state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}`);
+  if (state !== 'online' || array.isReadOnly) {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
+  }
   if (!module.manifest.redundant || array.level?.derivedSlots === undefined) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);
   }

@@ -1,5 +1,5 @@
 import { BdevError } from '@raidkit/bdev';
-import type { Bdev } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
@@ -70,7 +70,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
   openMember(ctx, array, slot, bdev);
   try {
     checkBlockSize(array, bdev);
-    await refuseSuperblock(ctx, array, slot, null);
+    await refuseForeignMember(ctx, array, slot, null);
     takeSizes(array, slot, bdev);
   } catch (error) {
     closeMember(slot);
@@ -100,26 +100,47 @@ export function adopt(slot: Slot, bdev: Bdev): void {
   slot.recordedUuid = bdev.uuid;
   slot.isConfigured = true;
   slot.isVacated = false;
+  slot.isRemovedByHand = false;
   slot.hasLostFlush = false;
 }
 
+/** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */
+export async function refuseForeignMember(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<number | null> {
+  if (slot.descriptor === null) return null;
+  return refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, { all: array.isForced, signatures: array.store === null });
+}
+
 /**
- * Throws EEXIST if the device carries a superblock of another array than `own`. Gives the sequence number of a superblock of
- * `own`; null if there is none.
+ * Throws EEXIST if the device carries a superblock of another array than `own`, or what somebody else keeps there (a
+ * file system, a partition table …) and superblocks would overwrite. Gives the sequence number of a superblock of `own`; null
+ * if there is none. `what` begins messages; `ignore` says what is not looked at.
  */
-export async function refuseSuperblock(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<number | null> {
-  const { descriptor } = slot;
-  if (ctx.store === null || descriptor === null) return null;
+export async function refuseForeign(
+  ctx: RaidContext,
+  descriptor: BdevDescriptor,
+  what: string,
+  own: string | null,
+  ignore: { all?: boolean; signatures?: boolean } = {},
+): Promise<number | null> {
+  if (ctx.store === null) return null;
+  const { name } = descriptor.bdev;
   let found;
+  let signature = null;
   try {
     found = await ctx.store.read(descriptor);
+    const mustLook = found.kind !== 'found' && ignore.all !== true && ignore.signatures !== true;
+    if (mustLook) signature = (await ctx.findSignature?.(descriptor)) ?? null;
   } catch (error) {
     if (!BdevError.is(error)) throw error;
-    const message = `array ${array.name}: ${descriptor.bdev.name} cannot be read: ${error.message}`;
-    throw new RaidError('ERR_RAID_MEMBER', error.errno, message, { cause: error });
+    throw new RaidError('ERR_RAID_MEMBER', error.errno, `${what}: ${name} cannot be read: ${error.message}`, { cause: error });
   }
-  if (found.kind !== 'found') return null;
-  if (found.record.uuid === own) return found.record.seqNumber;
-  const message = `array ${array.name}: ${descriptor.bdev.name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, or wipe the device, first`;
+  if (found.kind === 'found') {
+    if (found.record.uuid === own) return found.record.seqNumber;
+    if (ignore.all === true) return null;
+    const message = `${what}: ${name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, wipe the device, or use force`;
+    throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+  }
+  if (signature === null) return null;
+  const message = `${what}: ${name} carries ${signature}, which would be overwritten; wipe it first, or use force`;
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }

@@ -3,27 +3,29 @@ import { BdevError } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
-import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseSuperblock, takeSizes } from './join.js';
+import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, takeSizes } from './join.js';
 import { bringOnline } from './online.js';
 import { startRebuild } from './jobs.js';
+import type { Slot } from './slot.js';
 
-/** Puts a device into an empty slot. Resolves when it is a member: current if the array was not up, else being rebuilt. */
-export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
+/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array was not up, else being rebuilt. */
+export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
   if (array.slots.some(({ isTarget }) => isTarget)) {
     const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
     throw new RaidError('ERR_RAID_BUSY', 1, message);
   }
   const empty = array.slots.filter(({ descriptor }) => descriptor === null);
   // A former member goes back to its place.
-  const slot = empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
-  if (slot === undefined || array.state === 'offline' || array.isStarting || array.isDeleting) {
-    const why = slot === undefined ? 'has no empty slot' : `is ${array.isStarting ? 'starting' : array.state}`;
+  const slot = wanted ?? empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
+  if (slot === undefined || array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
+    const state = array.isReadOnly ? 'read-only' : array.state;
+    const why = slot === undefined ? 'has no empty slot' : `is ${array.isStarting ? 'starting' : state}`;
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} ${why}: ${bdev.name} cannot be added`);
   }
   openMember(ctx, array, slot, bdev);
   try {
     checkBlockSize(array, bdev);
-    const lastSeen = await refuseSuperblock(ctx, array, slot, array.uuid);
+    const lastSeen = await refuseForeignMember(ctx, array, slot, array.uuid);
     if (array.state === 'configuring') {
       takeSizes(array, slot, bdev);
     } else {

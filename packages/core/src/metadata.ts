@@ -38,7 +38,7 @@ export class MetadataWriter {
   }
 
   get isEnabled(): boolean {
-    return this.#store !== null;
+    return this.#store !== null && !this.#array.isReadOnly;
   }
 
   /** The header goes on from what was found on the members. */
@@ -59,7 +59,7 @@ export class MetadataWriter {
    * A member that cannot be written to is failed; rejects if not one could be written, or one that is needed could not.
    */
   update(): Promise<void> {
-    if (this.#store === null) return Promise.resolve();
+    if (!this.isEnabled) return Promise.resolve();
     if (this.#round === null) return this.#start();
     // The round under way may have taken its snapshot already.
     this.#nextRound ??= this.#round.then(
@@ -115,13 +115,17 @@ export class MetadataWriter {
     const previousPlan = this.#plan;
     this.#plan = plan;
     if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
-    await this.#onWriters('superblock', (slot) => {
+    await this.#onWriters('superblock', async (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
-      return store.write(slot.descriptor, record);
+      await store.write(slot.descriptor, record);
+      slot.foundSeqNumber = record.seqNumber;
     });
-    this.completedSeqNumber = record.seqNumber;
-    // Once more: now all members have it, and one that is found with an older superblock was away.
-    if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
+    // A member that vanished meanwhile, and that the array cannot do without, has it not.
+    if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {
+      this.completedSeqNumber = record.seqNumber;
+      // Once more: now all members have it, and one that is found with an older superblock was away.
+      if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
+    }
     array.journal?.adopt(plan);
   }
 
@@ -146,8 +150,9 @@ export class MetadataWriter {
       numRegions: regions?.states.length ?? 0,
       journalEpoch: this.#plan.epoch,
       previousJournalEpoch: previous.plan.epoch,
-      slots: slots.map(({ lastSeqNumber, errors }) => ({
+      slots: slots.map(({ lastSeqNumber, isRemovedByHand, errors }) => ({
         lastSeqNumber,
+        isRemovedByHand,
         readErrors: errors.read,
         writeErrors: errors.write,
         repairedBlocks: errors.repaired,

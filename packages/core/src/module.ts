@@ -82,6 +82,8 @@ export interface RaidView {
   /** Blocks; 0 where the level has no strips. */
   readonly stripSizeBlocks: number;
   readonly numSlots: number;
+  /** Nothing must be written to members. */
+  readonly isReadOnly: boolean;
   /** Level-specific options of the array, as given at creation. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly memory: BufferMemory;

@@ -12,20 +12,29 @@ import type { RegionOrigin } from './regions-load.js';
 import { setAsideStale } from './stale-members.js';
 import { newUuid } from './uuid.js';
 
+/** How an array is started. */
+export interface StartOptions {
+  /** Also where that may cost data; see `RaidArrays.startDegraded`. */
+  force?: boolean;
+  /** To be looked at: nothing is written to the members. */
+  readOnly?: boolean;
+}
+
 /**
  * Starts the level, writes the superblocks, and registers the volume. The members that the array starts with are
  * configured. On an error the array is as it was, in state configuring.
  */
-export async function bringOnline(ctx: RaidContext, array: RaidArray, options: { force?: boolean } = {}): Promise<void> {
+export async function bringOnline(ctx: RaidContext, array: RaidArray, options: StartOptions = {}): Promise<void> {
   const attempt = start(ctx, array, options);
   array.startEnded = attempt.catch(() => undefined);
   await attempt;
 }
 
-async function start(ctx: RaidContext, array: RaidArray, options: { force?: boolean }): Promise<void> {
+async function start(ctx: RaidContext, array: RaidArray, options: StartOptions): Promise<void> {
   requireEnough(array);
   if (array.isStarting || array.state !== 'configuring') return;
   array.isStarting = true;
+  array.isReadOnly = options.readOnly ?? false;
   const recordedBlocks = array.recordedBlocks;
   try {
     await setAsideStale(array);
@@ -46,8 +55,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
       array.journal = new Journal(array, array.extension.journal);
     }
     await refuseUnsafeStart(array, origin, options.force ?? false);
-    await array.regions?.writeAll();
-    await recordMembers(array);
+    if (!array.isReadOnly) {
+      await array.regions?.writeAll();
+      await recordMembers(array);
+    }
     const bdev = new Bdev(volumeOptions(array));
     array.bdev = bdev;
     const examined = ctx.registry.register(bdev);
@@ -67,6 +78,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: { force?: bool
     array.bdev = null;
     array.regions = null;
     array.goneOffline = null;
+    array.isReadOnly = false;
     awaitAgain(array);
     throw error;
   } finally {
@@ -100,6 +112,10 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   if (origin === 'unknown') {
     array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right');
     regions.trustAll();
+    return;
+  }
+  if (array.isReadOnly) {
+    array.log.warn(array.logFields(), 'started read-only after an unclean stop: what an absent member held answers EIO where it was being written');
     return;
   }
   const doubtful = await replayJournal(array);
@@ -145,6 +161,7 @@ function volumeOptions(array: RaidArray): BdevOptions {
     splitOnBoundary: geometry.splitOnBoundary ?? false,
     writeUnitSize: geometry.writeUnitSize ?? 1,
     splitOnWriteUnit: geometry.splitOnWriteUnit ?? false,
+    isReadOnly: array.isReadOnly,
     driver: array.io,
   };
 }
@@ -168,7 +185,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   const { bdev } = array;
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
-  await array.regions?.stop().catch((error: unknown) => {
+  if (!array.isReadOnly) await array.regions?.stop().catch((error: unknown) => {
     array.log.warn({ ...array.logFields(), err: error }, 'the bitmap could not be cleared: the array is resynchronised at its next start');
   });
   await array.level?.stop?.();

@@ -53,6 +53,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     const kept = header.slots[slot.index];
     if (kept === undefined) continue;
     slot.lastSeqNumber = kept.lastSeqNumber;
+    slot.isRemovedByHand = kept.isRemovedByHand && !slot.isCurrent;
     slot.errors.read = kept.readErrors;
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;

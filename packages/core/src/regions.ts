@@ -1,6 +1,7 @@
 import { BlockClient, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import { RaidError } from './errors.js';
 import type { RaidIo } from './raid-io.js';
 import type { ExtensionStore, RegionPage } from './store.js';
 
@@ -459,6 +460,8 @@ export class RegionMap {
         }
       }),
     );
-    if (done < array.minOperational) throw new Error(`array ${array.name}: too few members are left to write to`);
+    if (done < array.minOperational) {
+      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
+    }
   }
 }

@@ -39,8 +39,10 @@ export class Slot {
   absence: SlotAbsence = 'missing';
   /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
   lastSeqNumber = 0;
-  /** Sequence number of the superblock that its member had when the array was assembled; 0 for a new array. */
+  /** Sequence number of the superblock that its member has, as it was found or last written; 0 for none. */
   foundSeqNumber = 0;
+  /** Its member was taken out on request: no spare is to replace it. */
+  isRemovedByHand = false;
   /** Its member was taken out while the array was up. */
   isVacated = false;
   /** The name and uuid that the last member had, for people. */

@@ -56,6 +56,8 @@ export interface ExtensionHeader {
 export interface ExtensionSlot {
   /** Sequence number of the last superblock that was written to the slot's member. */
   lastSeqNumber: number;
+  /** The member was taken out on request. */
+  isRemovedByHand: boolean;
   readErrors: number;
   writeErrors: number;
   repairedBlocks: number;

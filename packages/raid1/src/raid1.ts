@@ -16,7 +16,7 @@ class Raid1 implements RaidLevel {
   submitRwRequest(io: RaidIo): void {
     if (io.type !== IoType.Read) {
       this.submitNullPayloadRequest(io);
-    } else if (this.#raid.isSuspect(io.offsetBlocks, io.numBlocks)) {
+    } else if (this.#raid.isSuspect(io.offsetBlocks, io.numBlocks) && !this.#raid.isReadOnly) {
       // Copies may differ here: what is read is what all of them hold from now on, or it might read otherwise next time.
       io.writesBack = true;
       this.#lock(io, this.#readLocked);

@@ -54,6 +54,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     writeU64(view, at + 8, slot.readErrors);
     writeU64(view, at + 16, slot.writeErrors);
     writeU64(view, at + 24, slot.repairedBlocks);
+    view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
   view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
   return bytes;
@@ -71,9 +72,10 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     const at = headerFixed + index * slotBytes;
     return {
       lastSeqNumber: readU64(view, at),
+      isRemovedByHand: view.getUint8(at + 31) === 1,
       readErrors: readU64(view, at + 8),
       writeErrors: readU64(view, at + 16),
-      repairedBlocks: readU64(view, at + 24),
+      repairedBlocks: view.getUint32(at + 24, true) + view.getUint16(at + 28, true) * 2 ** 32,
     };
   });
   return {

@@ -96,6 +96,9 @@ export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
     const call = array.bdev === null ? array.io.configCall() : null;
     if (call !== null) calls.push({ method: call.method, params: call.params });
   }
+  for (const { bdev, array } of arrays.listSpares()) {
+    calls.push({ method: 'raidkit_add_spare', params: { bdev_name: bdev, ...(array === null ? {} : { name: array }) } });
+  }
   calls.push({ method: 'bdev_wait_for_examine' });
   return calls;
 }

@@ -15,12 +15,15 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
       params: z.strictObject({
         name,
         raid_level: levelName,
-        base_bdevs: z.array(name).max(255),
+        // Ours: null leaves a slot empty for now.
+        base_bdevs: z.array(name.nullable()).max(255),
         strip_size_kb: u32.optional(),
         uuid: uuid.optional(),
         superblock: z.boolean().optional(),
         // Ours: refuse writes to raid5f that are not whole stripes, as SPDK does.
         full_stripe_only: z.boolean().optional(),
+        // Ours: over devices that carry a file system, or another array's superblock.
+        force: z.boolean().optional(),
       }),
       async run(params) {
         if (params.base_bdevs.includes('')) throw new RpcError(-22, 'The base bdev name cannot be empty: Invalid argument');
@@ -32,6 +35,7 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
             stripSizeKb: params.strip_size_kb ?? 0,
             ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
             superblock: params.superblock ?? false,
+            force: params.force ?? false,
             options: params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only },
           });
         } catch (error) {
@@ -93,6 +97,8 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
         process_max_bandwidth_mb_sec: u32.optional(),
         // Ours: how long a member may take for an I/O before it is failed.
         io_timeout_ms: u32.max(3_600_000).optional(),
+        // Ours: how long a member that vanished may take before a spare takes its place.
+        grace_sec: u32.max(3600).optional(),
         // Ours: how long an array waits for members that do not come; 0 for ever.
         degraded_start_sec: u32.max(86_400).optional(),
       }),
@@ -100,6 +106,7 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
         if (params.process_window_size_kb === 0) throw new RpcError(-22, 'Invalid argument');
         const { processOptions } = arrays;
         processOptions.windowSizeKb = params.process_window_size_kb ?? processOptions.windowSizeKb;
+        if (params.grace_sec !== undefined) arrays.setMemberOptions({ graceMs: params.grace_sec * 1000 });
         if (params.degraded_start_sec !== undefined) arrays.assemblyOptions.degradedStartMs = params.degraded_start_sec * 1000;
         if (params.io_timeout_ms !== undefined) arrays.setMemberOptions({ ioTimeoutMs: params.io_timeout_ms });
         processOptions.maxBandwidthMbSec = params.process_max_bandwidth_mb_sec ?? processOptions.maxBandwidthMbSec;

@@ -96,11 +96,11 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
     }),
     method({
       name: 'raidkit_assemble',
-      params: z.strictObject({ name, force: z.boolean().optional() }),
+      params: z.strictObject({ name, force: z.boolean().optional(), read_only: z.boolean().optional() }),
       badParams,
       async run(params) {
         const array = find(params.name);
-        await arrays.startDegraded(array.name, { force: params.force ?? false });
+        await arrays.startDegraded(array.name, { force: params.force ?? false, readOnly: params.read_only ?? false });
         return arrays.describe(array);
       },
     }),
@@ -138,6 +138,39 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
         else if (params.action === 'resume') process.resume();
         else if (params.action === 'cancel') process.stop(new Error('it was cancelled on request'));
         return Promise.resolve(process.describeFully());
+      },
+    }),
+    method({
+      name: 'raidkit_add_spare',
+      params: z.strictObject({ bdev_name: name, name: name.optional() }),
+      badParams,
+      async run(params) {
+        await arrays.addSpare(params.bdev_name, params.name === undefined ? null : find(params.name).name);
+        return true;
+      },
+    }),
+    method({
+      name: 'raidkit_remove_spare',
+      params: z.strictObject({ bdev_name: name }),
+      badParams,
+      run(params) {
+        arrays.removeSpare(params.bdev_name);
+        return Promise.resolve(true);
+      },
+    }),
+    method({
+      name: 'raidkit_get_spares',
+      params: null,
+      run: () => Promise.resolve(arrays.listSpares().map(({ bdev, array }) => ({ bdev_name: bdev, name: array }))),
+    }),
+    method({
+      name: 'raidkit_wipe',
+      params: z.strictObject({ bdev_name: name }),
+      badParams,
+      async run(params) {
+        if (registry.get(params.bdev_name) === undefined) throw new RpcError(-19, strerror(19));
+        await arrays.wipe(params.bdev_name);
+        return true;
       },
     }),
     method({
@@ -199,7 +232,7 @@ function describeRegions({ blockSize, regions }: RaidArray): JsonObject | null {
 }
 
 function memberState(slot: RaidArray['slots'][number]): string {
-  if (slot.isCurrent) return 'current';
+  if (slot.isCurrent) return slot.isSuspect ? 'suspect' : 'current';
   if (slot.isTarget) return 'rebuilding';
   return slot.absence;
 }
