@@ -7,7 +7,7 @@ import { NbdError } from './errors.js';
 import { NbdExport } from './export.js';
 import type { AllocationMap, NbdExportStats } from './export.js';
 import { Budget } from './protocol/budget.js';
-import { NbdConnection, connectionBytes } from './protocol/connection.js';
+import { NbdConnection, connectionBytes, leastStagingBytes } from './protocol/connection.js';
 import type { ConnectionHost } from './protocol/connection.js';
 import { NbdRequestPool } from './protocol/request.js';
 import type { Transport } from './protocol/transport.js';
@@ -78,6 +78,7 @@ export interface NbdListener {
 
 /** Largest buffer of a piece of a request. */
 const largestPieceBytes = 1024 * 1024;
+const mostStagingBytes = 64 * 1024;
 /** Blocks that a piece must be able to hold. */
 const fewestPieceBlocks = 4;
 
@@ -110,13 +111,15 @@ export class NbdServer {
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 0;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 5000;
     const maxBytes = Math.min(options.maxBytes ?? 512 * 1024 * 1024, Math.floor(capacity(buffers) / 2));
+    const maxConnections = options.maxConnections ?? 256;
     const limits = {
       maxRequests: options.maxRequestsPerConnection ?? 256,
       maxBytes: Math.min(options.maxBytesPerConnection ?? 64 * 1024 * 1024, Math.floor(maxBytes / 4)),
+      stagingBytes: stagingBytes(runtime.memory.bytes, maxConnections),
     };
     this.#connectionMemory = new BufferPool(runtime.memory, {
       slotBytes: connectionBytes(limits),
-      count: options.maxConnections ?? 256,
+      count: maxConnections,
     });
     this.#host = {
       runtime,
@@ -345,6 +348,12 @@ function exportInfo(one: NbdExport): NbdExportInfo {
     connections: one.connections.size,
     stats: { ...one.stats },
   };
+}
+
+/** Room for what comes in on one connection: all together take a sixteenth of the memory at most. */
+function stagingBytes(memoryBytes: number, maxConnections: number): number {
+  const share = Math.floor(memoryBytes / 16 / maxConnections / leastStagingBytes) * leastStagingBytes;
+  return Math.max(leastStagingBytes, Math.min(share, mostStagingBytes));
 }
 
 /** Bytes that the pool's buffers hold which are free now. The pool does not say, so this takes all and puts them back. */

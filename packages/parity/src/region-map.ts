@@ -85,7 +85,8 @@ export class RegionMap {
   }
 
   #containing(addr: number): Region | undefined {
-    return this.#regions.find((region) => addr >= region.addr && addr < region.addr + region.bytes);
+    for (const region of this.#regions) if (addr >= region.addr && addr < region.addr + region.bytes) return region;
+    return undefined;
   }
 
   #remove(region: Region): void {

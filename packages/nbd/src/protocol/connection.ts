@@ -10,8 +10,6 @@ import { maxSmallReplyBytes } from './reply-writer.js';
 import { Transmission } from './transmission.js';
 import type { Transport } from './transport.js';
 
-/** Room for what comes in; at least as much as one option's data. */
-const stagingBytes = 4096;
 /** Room for replies of the handshake, beside those of requests. */
 const handshakeReplyBytes = 8192;
 
@@ -21,7 +19,12 @@ export interface ConnectionLimits {
   readonly maxRequests: number;
   /** Bytes of buffers. One piece is always allowed. */
   readonly maxBytes: number;
+  /** Room for what comes in: at least {@link leastStagingBytes}. The more, the more small writes come in at a time. */
+  readonly stagingBytes: number;
 }
+
+/** As much as one option's data. */
+export const leastStagingBytes = 4096;
 
 /** What connections share. */
 export interface ConnectionHost extends HandshakeHost<NbdExport> {
@@ -42,7 +45,7 @@ export interface ConnectionHost extends HandshakeHost<NbdExport> {
 
 /** Memory that a connection is given for its life, in bytes. */
 export function connectionBytes(limits: ConnectionLimits): number {
-  return stagingBytes + ringBytes(limits);
+  return limits.stagingBytes + ringBytes(limits);
 }
 
 function ringBytes({ maxRequests }: ConnectionLimits): number {
@@ -89,7 +92,7 @@ export class NbdConnection {
     this.peer = peer;
     this.progressAt = host.runtime.now();
     const owner = { onSent: (bufferAddr: number, heldBytes: number, slots: number) => this.#transmission?.allowance.release(bufferAddr, heldBytes, slots) };
-    this.outbox = new Outbox(host.memory, owner, addr + stagingBytes, ringBytes(host.limits), host.limits.maxRequests + 2);
+    this.outbox = new Outbox(host.memory, owner, addr + host.limits.stagingBytes, ringBytes(host.limits), host.limits.maxRequests + 2);
     this.#handshake = new Handshake(host, (bytes) => this.#say(bytes));
     this.#sayMore();
   }
@@ -138,8 +141,15 @@ export class NbdConnection {
   get roomBytes(): number {
     const wanted = this.wantedBytes;
     if (wanted === 0) return 0;
-    if (this.#tail === this.#head && (this.#transmission?.payloadAddr ?? -1) >= 0) return wanted;
-    return stagingBytes - this.#tail;
+    const transmission = this.#transmission;
+    // What is a large payload belongs into its buffer at once: no more than its header is taken here.
+    if (transmission !== null && this.#tail === this.#head && (transmission.payloadAddr >= 0 || transmission.expectsLargeWrite)) return wanted;
+    return this.#host.limits.stagingBytes - this.#tail;
+  }
+
+  /** Whether {@link inputAddr} is in memory of the connection's own, and not in a request's buffer. */
+  get isInputOwn(): boolean {
+    return this.#tail !== this.#head || (this.#transmission?.payloadAddr ?? -1) < 0;
   }
 
   /** `bytes` have been received at {@link inputAddr}. */

@@ -16,6 +16,8 @@ import { isRagged, startWrite } from './write.js';
 
 /** Bytes of a payload that nobody wants which are taken in at a time. */
 const discardBytes = 4096;
+/** After a write of so many bytes another one is expected, whose payload is not worth a copy. */
+const largeWriteBytes = 32 * 1024;
 /** Bytes of buffer for the list of a block status reply. */
 const extentListBytes = 4096;
 
@@ -42,6 +44,8 @@ export class Transmission {
   readonly allowance: Allowance;
   /** Where the rest of a payload goes; -1 if none is being received. */
   payloadAddr = -1;
+  /** The last request was a large write: the next one probably is too. */
+  expectsLargeWrite = false;
 
   readonly #host: ConnectionHost;
   readonly #connection: NbdConnection;
@@ -157,6 +161,7 @@ export class Transmission {
       return;
     }
     const isWrite = command === Command.Write;
+    this.expectsLargeWrite = isWrite && lengthBytes >= largeWriteBytes;
     const hasPayload = isExtended ? (request.flags & CommandFlag.PayloadLen) !== 0 : isWrite;
     if (hasPayload && isExtended && lengthBytes > maxTransferBytes) {
       this.#answers.release(request);

@@ -12,8 +12,8 @@ const acceptTag = 0;
 const cancelTag = 1;
 /** When there are no descriptors or memory for another client, it is tried again after this long. */
 const retryMs = 100;
-/** Replies that the kernel takes at a time, so that a send is rarely cut in two. */
-const sendBufferBytes = 4 * 1024 * 1024;
+/** Replies that the kernel takes ahead of the client. Twice that is counted; much more than what the caches hold makes the copies slow. */
+const sendBufferBytes = 512 * 1024;
 const EMFILE_AND_KIN = new Set([12, 23, 24, 105]);
 
 /** Called for each client that comes in; `peer` is for people. */

@@ -13,9 +13,6 @@ const iovecBytes = 16;
 /** What a client has sent beyond its last request is read and thrown away up to here: closing would else reset the connection. */
 const mostLeftovers = 64;
 
-/** A connection's own memory begins with this much room for what comes in (or less); payload goes elsewhere. */
-const stagingBytes = 4096;
-
 const recvTag = 0;
 const sendTag = 1;
 const sendFlags = MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL;
@@ -136,7 +133,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     this.#isReceiving = true;
     const { ring, runtime, memoryAddr } = this.#host;
     const { inputAddr } = connection;
-    if (inputAddr < connection.addr || inputAddr >= connection.addr + stagingBytes) {
+    if (!connection.isInputOwn) {
       this.#pinnedAddr = inputAddr;
       runtime.memory.pin(inputAddr);
     }
