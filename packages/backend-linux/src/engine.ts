@@ -19,6 +19,8 @@ export interface IoEngine {
   /** Whether the last three calls exist here; without it they answer EOPNOTSUPP. */
   readonly canDeallocate: boolean;
 
+  /** A descriptor is open that calls will be about; whether past the page cache. */
+  opened?(fd: number, isDirect: boolean): void;
   read(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void;
   write(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void;
   /** fdatasync(2). */

@@ -2,6 +2,7 @@ import type { Runtime } from '@raidkit/bdev';
 import { FallocateMode, RingOp, loadSys, ringFsyncDataSync, whyNoSys } from '@raidkit/sys';
 import type { Ring, RingOwner } from '@raidkit/sys';
 import type { EngineOp, IoEngine } from './engine.js';
+import { FixedBuffers } from './fixed-buffers.js';
 
 const EOPNOTSUPP = 95;
 const { PUNCH_HOLE, KEEP_SIZE, ZERO_RANGE } = FallocateMode;
@@ -16,6 +17,9 @@ export class RingEngine implements IoEngine, RingOwner {
   readonly #runtime: Runtime;
   /** Where the runtime's memory lies in the process. */
   readonly #memoryAddr: number;
+  readonly #fixedBuffers: FixedBuffers;
+  /** By descriptor: whether it goes past the page cache, where alone fixed buffers help. */
+  readonly #isDirect: boolean[] = [];
   /** By tag. */
   readonly #ops: (EngineOp | null)[] = [];
   readonly #freeTags: number[] = [];
@@ -28,14 +32,21 @@ export class RingEngine implements IoEngine, RingOwner {
     this.#ring = ring;
     this.#owner = ring.addOwner(this);
     this.#memoryAddr = sys.addressOf(runtime.memory.u8);
+    this.#fixedBuffers = new FixedBuffers(ring, this.#memoryAddr, runtime.memory.bytes);
+  }
+
+  opened(fd: number, isDirect: boolean): void {
+    // No holes, which would make it slow to look at.
+    while (this.#isDirect.length < fd) this.#isDirect.push(false);
+    this.#isDirect[fd] = isDirect;
   }
 
   read(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {
-    this.#ring.prepare(RingOp.READ, fd, offsetBytes, this.#memoryAddr + addr, lengthBytes, 0, this.#owner, this.#tagFor(op));
+    this.#transfer(RingOp.READ, RingOp.READ_FIXED, fd, addr, lengthBytes, offsetBytes, op);
   }
 
   write(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {
-    this.#ring.prepare(RingOp.WRITE, fd, offsetBytes, this.#memoryAddr + addr, lengthBytes, 0, this.#owner, this.#tagFor(op));
+    this.#transfer(RingOp.WRITE, RingOp.WRITE_FIXED, fd, addr, lengthBytes, offsetBytes, op);
   }
 
   flush(fd: number, op: EngineOp): void {
@@ -63,6 +74,14 @@ export class RingEngine implements IoEngine, RingOwner {
     this.#ops[tag] = null;
     this.#freeTags.push(tag);
     op?.onEngineDone(result);
+  }
+
+  #transfer(plainOp: RingOp, fixedOp: RingOp, fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {
+    const processAddr = this.#memoryAddr + addr;
+    const buffer = this.#isDirect[fd] === true ? this.#fixedBuffers.find(processAddr, lengthBytes) : -1;
+    const tag = this.#tagFor(op);
+    if (buffer < 0) this.#ring.prepare(plainOp, fd, offsetBytes, processAddr, lengthBytes, 0, this.#owner, tag);
+    else this.#ring.prepareFixed(fixedOp, fd, offsetBytes, processAddr, lengthBytes, buffer, this.#owner, tag);
   }
 
   /** The length goes where other operations have the address, and the mode where they have the length. */

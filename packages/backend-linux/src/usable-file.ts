@@ -42,6 +42,7 @@ export async function openUsable(runtime: Runtime, engine: IoEngine, options: Us
 async function tryToOpen(runtime: Runtime, engine: IoEngine, options: UsableFileOptions, isDirect: boolean): Promise<UsableFile> {
   const { name, path, readOnly = false } = options;
   const file = await DeviceFile.open({ name, path, readOnly, isDirect, sys: loadSys(), log: runtime.log });
+  engine.opened?.(file.fd, isDirect);
   try {
     const blockSize = await chooseBlockSize(file, options.blockSize);
     const bytes = await file.sizeBytes();

@@ -118,6 +118,10 @@ export const MessageFlag = { DONT_WAIT: 0x40, WAIT_ALL: 0x100, NO_SIGNAL: 0x4000
 /** Operations of io_uring_enter(2), "Submission queue entry", that are used here. */
 export const RingOp = {
   FSYNC: 3,
+  /** Only for {@link Ring.prepareFixed}. */
+  READ_FIXED: 4,
+  /** Only for {@link Ring.prepareFixed}. */
+  WRITE_FIXED: 5,
   POLL_ADD: 6,
   SENDMSG: 9,
   TIMEOUT: 11,

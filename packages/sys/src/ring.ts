@@ -5,12 +5,18 @@ import { setUpRing } from './ring-setup.js';
 const GETEVENTS = 1;
 const EXT_ARG = 8;
 const registerProbe = 8;
+// io_uring_register(2): a table of buffers with holes (5.19), and what fills them.
+const registerBuffers2 = 15;
+const registerBuffersUpdate = 16;
+const isSparse = 1;
+const bufferSlots = 4096;
 const probeOps = 256;
 /** `BLOCK_URING_CMD_DISCARD` of linux/blkdev.h (6.12). */
 const blockDiscardCommand = 0x1200;
 
 const EINTR = 4;
 const EAGAIN = 11;
+const ENOMEM = 12;
 const EBUSY = 16;
 const ETIME = 62;
 
@@ -70,6 +76,8 @@ export class Ring {
   readonly #wait = new Uint32Array(new ArrayBuffer(48));
   readonly #waitAddr: number;
   #waitMs = -1;
+  /** Places of the table of buffers that are taken; -1 if the kernel has refused to make it. */
+  #buffers = 0;
   #isClosed = false;
 
   constructor(layout: RingLayout) {
@@ -124,6 +132,34 @@ export class Ring {
     s[i + 8] = tag;
     s[i + 9] = owner;
     s[i + 10] = s[i + 11] = s[i + 12] = s[i + 13] = s[i + 14] = s[i + 15] = 0;
+  }
+
+  /**
+   * Has the kernel look up, and hold, the memory at `addr` once and for all: reads and writes past the page cache then need not
+   * do so each time. Returns a number for {@link prepareFixed}, or a negative errno: an old kernel, or RLIMIT_MEMLOCK.
+   */
+  registerBuffer(addr: number, lengthBytes: number): number {
+    const { ffi, numbers, fd } = this.#layout;
+    const register = (op: number, argument: Uint32Array<ArrayBuffer>): number =>
+      ffi.syscall(numbers.io_uring_register, fd, op, ffi.addressOf(argument), argument.byteLength);
+    if (this.#buffers === 0) {
+      // struct io_uring_rsrc_register: number, flags, and 24 bytes for what is to be filled in at once.
+      const result = register(registerBuffers2, Uint32Array.of(bufferSlots, isSparse, 0, 0, 0, 0, 0, 0));
+      if (result < 0) this.#buffers = -1;
+    }
+    if (this.#buffers < 0 || this.#buffers === bufferSlots) return -ENOMEM;
+    const vector = Uint32Array.of(addr, Math.floor(addr / 2 ** 32), lengthBytes, Math.floor(lengthBytes / 2 ** 32));
+    const vectorAddr = ffi.addressOf(vector);
+    // struct io_uring_rsrc_update2: first place, 0, address of struct iovecs, address of tags, number, 0.
+    const update = Uint32Array.of(this.#buffers, 0, vectorAddr, Math.floor(vectorAddr / 2 ** 32), 0, 0, 1, 0);
+    const result = register(registerBuffersUpdate, update);
+    return result < 0 ? result : this.#buffers++;
+  }
+
+  /** As {@link prepare}, for READ_FIXED and WRITE_FIXED, of memory inside the buffer of this number. */
+  prepareFixed(op: RingOp, fd: number, offset: number, addr: number, length: number, buffer: number, owner: number, tag: number): void {
+    this.prepare(op, fd, offset, addr, length, 0, owner, tag);
+    this.#sqes[(((this.#tail - 1) & this.#sqMask) << 4) + 10] = buffer;
   }
 
   /** Prepares a discard of a block device's range; only if {@link supports} URING_CMD. */

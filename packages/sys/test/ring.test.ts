@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const ENOENT = 2;
 const EBADF = 9;
+const EFAULT = 14;
 const ECONNREFUSED = 111;
 const EPIPE = 32;
 const ETIME = 62;
@@ -107,6 +108,27 @@ describe.each(setupFlagSets.map((_, firstFlagSet) => ({ firstFlagSet })))('a rin
     expect(read.bytes.subarray(0, 4096).every((byte) => byte === 0)).toBe(true);
     expect(read.bytes.subarray(4096).every((byte) => byte === 0xab)).toBe(true);
     expect(bench.run(RingOp.READ, -1, { addr: read.addr, length: 1 })).toBe(-EBADF);
+  });
+
+  it('reads and writes with buffers that the kernel knows, if it can', () => {
+    const bench = new Bench({ firstFlagSet });
+    const fd = file();
+    const memory = buffer(16_384, 0xcd);
+    const first = bench.ring.registerBuffer(memory.addr, 8192);
+    const second = bench.ring.registerBuffer(memory.addr + 8192, 8192);
+    expect([first, second]).toEqual([0, 1]);
+    bench.ring.prepareFixed(RingOp.WRITE_FIXED, fd, 4096, memory.addr + 100, 5000, first, bench.owner, 1);
+    expect(bench.wait(1)).toBe(5000);
+    bench.ring.prepareFixed(RingOp.READ_FIXED, fd, 4000, memory.addr + 8192, 200, second, bench.owner, 2);
+    expect(bench.wait(2)).toBe(200);
+    expect(memory.bytes.subarray(8192, 8392)).toEqual(Buffer.concat([Buffer.alloc(96), Buffer.alloc(104, 0xcd)]));
+    // Outside the buffer, and without one.
+    bench.ring.prepareFixed(RingOp.READ_FIXED, fd, 0, memory.addr + 8192, 200, first, bench.owner, 3);
+    expect(bench.wait(3)).toBe(-EFAULT);
+    bench.ring.prepareFixed(RingOp.READ_FIXED, fd, 0, memory.addr, 200, 7, bench.owner, 4);
+    expect(bench.wait(4)).toBe(-EFAULT);
+    expect(bench.ring.registerBuffer(4096, 4096)).toBe(-EFAULT);
+    expect(bench.ring.registerBuffer(memory.addr, 4096)).toBe(2);
   });
 
   it('sends and receives, polls, and ends operations that wait', () => {
