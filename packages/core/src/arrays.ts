@@ -7,7 +7,7 @@ import type { AssemblyOptions, RaidContext, SignatureFinder } from './context.js
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
-import { checkCanSync, startSync } from './jobs.js';
+import { checkCanRepair, checkCanSync, startSync } from './jobs.js';
 import { joinNew, closeMember } from './join.js';
 import { endFailedMember, forget, removeMember } from './leave.js';
 import { addMember } from './members.js';
@@ -16,7 +16,7 @@ import type { RaidModuleRegistry } from './module-registry.js';
 import type { RaidModule } from './module.js';
 import { bringOnline, flushMembers, takeOffline } from './online.js';
 import type { StartOptions } from './online.js';
-import type { ProcessOptions } from './process.js';
+import type { ProcessOptions, SyncOptions } from './process.js';
 import { RaidIoPool } from './raid-io.js';
 import { Spares } from './spares.js';
 import type { Spare } from './spares.js';
@@ -270,11 +270,15 @@ export class RaidArrays {
     regions.trustAll();
   }
 
-  /** Starts a check, repair or resync of a whole array; queued behind a process that is running. */
-  startSync(name: string, type: 'resync' | 'check' | 'repair'): void {
+  /**
+   * Starts a check, repair or resync of a whole array; queued behind a process that is running. A repair of two copies is
+   * refused unless one is named.
+   */
+  startSync(name: string, type: 'resync' | 'check' | 'repair', options: SyncOptions = {}): void {
     const array = this.#find(name);
     checkCanSync(array);
-    startSync(this.#ctx, array, type);
+    if (type === 'repair') checkCanRepair(array, options);
+    startSync(this.#ctx, array, type, options);
   }
 
   /**

@@ -9,7 +9,7 @@ export type { RaidEvent, RaidEventListener } from './events.js';
 export { RaidModuleRegistry, globalRegistry, minOperational } from './module-registry.js';
 export { raidApiVersion, thirdPartyCodes } from './module.js';
 export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RaidView } from './module.js';
-export type { ProcessOptions } from './process.js';
+export type { ProcessOptions, SyncOptions } from './process.js';
 export { RaidIo } from './raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
 export type { StartOptions } from './online.js';

@@ -2,7 +2,7 @@ import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { RaidProcess } from './process.js';
-import type { ProcessType } from './process.js';
+import type { ProcessType, SyncOptions } from './process.js';
 import type { Slot } from './slot.js';
 
 /** Wait before a resync that is due is tried again, in milliseconds. */
@@ -62,11 +62,11 @@ export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
 }
 
 /** Starts a resync, check or repair when the process that is running has ended. */
-export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild'>): void {
+export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild'>, options: SyncOptions = {}): void {
   enqueue(array, async () => {
     if (array.state !== 'online') return;
     try {
-      await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions), () => Promise.resolve());
+      await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions, options), () => Promise.resolve());
     } catch {
       // It has been logged and told; a resync that failed is tried again at the next start.
     }
@@ -85,6 +85,19 @@ export function checkCanSync(array: RaidArray): void {
   if (array.numCurrent < array.numSlots && array.minOperational !== 1) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
   }
+}
+
+/** Refuses a repair that would have to guess. */
+export function checkCanRepair(array: RaidArray, { source, wrong }: SyncOptions): void {
+  const isMirror = array.minOperational === 1;
+  const named = source ?? wrong;
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
+  };
+  if (named !== undefined && array.slots[named]?.isCurrent !== true) refuse(`slot ${named} has no member that could be named`);
+  if (isMirror && wrong !== undefined) refuse('of copies, the one that is right is named (source), not one that is wrong');
+  if (!isMirror && source !== undefined) refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
+  if (isMirror && source === undefined && array.numCurrent < 3) refuse('of two copies that differ nobody can tell which is right: name it (source)');
 }
 
 /** A resync that could not be done, or has become possible, is done later. */

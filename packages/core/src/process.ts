@@ -36,6 +36,14 @@ export interface ProcessStep {
   finish?(): Promise<void>;
 }
 
+/** What a person knows that redundancy does not say; for repairs. */
+export interface SyncOptions {
+  /** Of copies: the slot whose copy is right. Without it the majority is. */
+  source?: number;
+  /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
+  wrong?: number;
+}
+
 /** Where redundancy disagrees with the data; blocks of the array. */
 export interface Mismatch {
   offsetBlocks: number;
@@ -51,6 +59,9 @@ export interface ProcessRecord {
   seconds: number;
   blocks: number;
   mismatchBlocks: number;
+  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
+  repairedBlocks: number;
+  undecidedBlocks: number;
   error: string | null;
 }
 
@@ -85,6 +96,8 @@ export class RaidProcess {
   /** Blocks at which redundancy disagreed, and the first few places. */
   mismatchBlocks = 0;
   readonly mismatches: Mismatch[] = [];
+  repairedBlocks = 0;
+  undecidedBlocks = 0;
   isPaused = false;
   /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
   maxBandwidthMbSec: number | null = null;
@@ -102,7 +115,7 @@ export class RaidProcess {
   #workedBlocks = 0;
 
   /** Throws if there is no memory for its buffers. */
-  constructor(array: RaidArray, type: ProcessType, target: Slot | null, options: ProcessOptions) {
+  constructor(array: RaidArray, type: ProcessType, target: Slot | null, options: ProcessOptions, sync: SyncOptions = {}) {
     this.#array = array;
     this.type = type;
     this.target = target;
@@ -114,7 +127,7 @@ export class RaidProcess {
     const memberBytes = (this.#windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
     this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
-    this.#step = target === null ? new SyncStep(array, this, this.#pool) : new RebuildStep(array, target, this.#pool);
+    this.#step = target === null ? new SyncStep(array, this, this.#pool, sync) : new RebuildStep(array, target, this.#pool);
   }
 
   throwIfStopped(): void {
@@ -172,14 +185,17 @@ export class RaidProcess {
       eta_sec: rate > 0 ? Math.round(left / rate) : null,
       elapsed_sec: Math.round(seconds),
       mismatch_blocks: this.mismatchBlocks,
+      repaired_blocks: this.repairedBlocks,
+      undecided_blocks: this.undecidedBlocks,
       mismatches: this.mismatches.map((place) => ({ ...place })),
     };
   }
 
   record(error: string | null): ProcessRecord {
     const seconds = (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
-    const { mismatchBlocks, offsetBlocks: blocks, startedAt, type } = this;
-    return { type, target: this.target?.name ?? null, startedAt, seconds, blocks, mismatchBlocks, error };
+    const { mismatchBlocks, offsetBlocks: blocks, repairedBlocks, startedAt, type, undecidedBlocks } = this;
+    const target = this.target?.name ?? null;
+    return { type, target, startedAt, seconds, blocks, mismatchBlocks, repairedBlocks, undecidedBlocks, error };
   }
 
   async #allWindows(): Promise<void> {

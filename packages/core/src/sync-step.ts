@@ -1,8 +1,9 @@
 import { IoType } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
+import { makeCopiesAgree } from './copy-vote.js';
 import { memberIo, reconstructInto } from './member-io.js';
-import type { ProcessStep, RaidProcess } from './process.js';
+import type { ProcessStep, RaidProcess, SyncOptions } from './process.js';
 import { RegionState } from './regions.js';
 import type { Slot } from './slot.js';
 
@@ -19,10 +20,12 @@ export class SyncStep implements ProcessStep {
   readonly #pool: BufferPool;
   readonly #mustWrite: boolean;
   readonly #isResync: boolean;
+  readonly #options: SyncOptions;
   #failed = 0;
 
-  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool) {
+  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, options: SyncOptions) {
     this.#array = array;
+    this.#options = options;
     this.#process = process;
     this.#pool = pool;
     this.#isResync = process.type === 'resync';
@@ -89,7 +92,10 @@ export class SyncStep implements ProcessStep {
       for (const index of derived) {
         const slot = this.#array.slots[index];
         if (slot === undefined) continue;
+        const repairedBefore = this.#process.repairedBlocks + this.#process.undecidedBlocks;
         const isCompared = await this.#syncSlot(slot, derived, at, count, wanted, found);
+        // One vote settles all copies.
+        if (this.#array.minOperational === 1 && this.#process.repairedBlocks + this.#process.undecidedBlocks > repairedBefore) return true;
         // A member that left may have been what the others were compared with: once more, with those that are there.
         if (!isCompared && this.#array.membership !== membership) return false;
         if (!isCompared) this.#failed++;
@@ -119,8 +125,13 @@ export class SyncStep implements ProcessStep {
     }
     if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return true;
     if (!slot.isCurrent) return false;
-    this.#note(slot, at, count);
+    if (isReadable) this.#noteDifferences(slot, at, count, wanted, found);
+    else this.#note(slot, at, count);
     if (!this.#mustWrite) return true;
+    if (!this.#isResync && array.minOperational === 1) return this.#settleCopies(at, count);
+    const { wrong = null } = this.#options;
+    if (!this.#isResync && wrong !== null && wrong !== slot.index) return this.#rewriteWrong(array.slotAt(wrong), at, count, wanted);
+    this.#report(slot, at, count);
     try {
       await memberIo(array, slot, IoType.Write, at, count, wanted);
       array.trust(at, count);
@@ -128,6 +139,45 @@ export class SyncStep implements ProcessStep {
       if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }
     return true;
+  }
+
+  /** A repair of copies: by majority, or as the named one. */
+  async #settleCopies(at: number, count: number): Promise<boolean> {
+    const array = this.#array;
+    const { rewritten, undecided } = await makeCopiesAgree(array, at, count, this.#options.source ?? null);
+    for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
+    for (const [offset, length] of undecided) {
+      this.#process.undecidedBlocks += length;
+      array.log.error({ ...array.logFields(), block: offset, blocks: length }, 'copies differ, and none has the majority: left as they are; name the member that is right');
+    }
+    return true;
+  }
+
+  /** A repair by parity in which a person says whose data is wrong. */
+  async #rewriteWrong(wrong: Slot, at: number, count: number, addr: number): Promise<boolean> {
+    await reconstructInto(this.#array, wrong.index, at, count, addr);
+    this.#report(wrong, at, count);
+    await memberIo(this.#array, wrong, IoType.Write, at, count, addr);
+    return true;
+  }
+
+  /** What a repair changes, it says. */
+  #report(slot: Slot, at: number, count: number): void {
+    if (this.#isResync) return;
+    this.#process.repairedBlocks += count;
+    this.#array.log.warn({ ...this.#array.logFields(slot), block: at, blocks: count }, 'blocks that disagreed are rewritten');
+  }
+
+  #noteDifferences(slot: Slot, at: number, count: number, wanted: number, found: number): void {
+    const { blockSize, memory } = this.#array;
+    let from = -1;
+    for (let block = 0; block <= count; block++) {
+      const isSame = block === count || memory.equal(wanted + block * blockSize, found + block * blockSize, blockSize);
+      if (!isSame && from < 0) from = block;
+      if (!isSame || from < 0) continue;
+      this.#note(slot, at + from, block - from);
+      from = -1;
+    }
   }
 
   /** Copies of the same: if the first one cannot be read, this one is as good, and the first is given it. */
@@ -155,7 +205,9 @@ export class SyncStep implements ProcessStep {
   }
 
   finish(): Promise<void> {
-    if (this.#failed === 0) return Promise.resolve();
-    return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
+    const { undecidedBlocks } = this.#process;
+    if (this.#failed > 0) return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
+    if (undecidedBlocks > 0) return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and no copy has the majority`));
+    return Promise.resolve();
   }
 }

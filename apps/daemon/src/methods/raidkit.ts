@@ -115,10 +115,19 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
     }),
     method({
       name: 'raidkit_start_process',
-      params: z.strictObject({ name, type: z.enum(['resync', 'check', 'repair']) }),
+      params: z.strictObject({ name, type: z.enum(['resync', 'check', 'repair']), source: name.optional(), wrong: name.optional() }),
       badParams,
       run(params) {
-        arrays.startSync(find(params.name).name, params.type);
+        const array = find(params.name);
+        const slotOf = (member: string): number => {
+          const slot = array.slots.find((other) => other.name === member);
+          if (slot === undefined) throw new RpcError(-19, `array ${array.name} has no member ${member}`);
+          return slot.index;
+        };
+        arrays.startSync(array.name, params.type, {
+          ...(params.source === undefined ? {} : { source: slotOf(params.source) }),
+          ...(params.wrong === undefined ? {} : { wrong: slotOf(params.wrong) }),
+        });
         return Promise.resolve(true);
       },
     }),
