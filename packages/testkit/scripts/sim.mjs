@@ -73,7 +73,7 @@ async function assemble(level) {
   const module = modules[level];
   for (let numSlots = module.baseBdevsMin; numSlots <= 4; numSlots++) {
     const startedAt = performance.now();
-    const { cases, failures, refused, rightData } = await runAssembly({ module, store, numSlots, spoilers });
+    const { cases, failures, refused, rightData } = await runAssembly({ module, store, numSlots, spoilers, hasOldImages: module.manifest.redundant });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.log(`${level} of ${numSlots}: ${cases} cases, ${rightData} right, ${refused} refused, ${failures.length} wrong, ${seconds} s`);
     for (const { index, found, message } of failures.slice(0, Number(values.failures))) console.log(`  case ${index}, ${found}: ${message}`);

@@ -63,7 +63,7 @@ export class VolumeClient {
     const first = offsetBlocks * perBlock;
     const count = numBlocks * perBlock;
     const hasData = type === IoType.Read || type === IoType.Write;
-    const addr = hasData ? this.#registry.buffers.get(numBlocks * this.blockSize) : -1;
+    let addr = hasData ? this.#registry.buffers.get(numBlocks * this.blockSize) : -1;
     // No memory: as if it had not been asked for.
     if (hasData && addr < 0) return Status.NoMemory;
     let write: WriteRecord | null = null;
@@ -79,7 +79,19 @@ export class VolumeClient {
     }
     const what = `${nameOf(type)} ${offsetBlocks}+${numBlocks}${write === null ? '' : ` tag ${write.tag}`}${(flags & IoFlag.ForceUnitAccess) === 0 ? '' : ' FUA'}`;
     this.#world.trace(what);
-    const status = await this.#send(type, offsetBlocks, type === IoType.Flush ? this.numBlocks : numBlocks, addr, flags);
+    const length = type === IoType.Flush ? this.numBlocks : numBlocks;
+    let status = await this.#send(type, offsetBlocks, length, addr, flags);
+    // Whatever did not answer has been failed by now. A read's buffer is still the device's: another one is taken.
+    const mayTryAgain = status === Status.TimedOut && !this.#isClosing;
+    if (mayTryAgain && type === IoType.Read) {
+      this.#registry.buffers.put(addr);
+      addr = this.#registry.buffers.get(numBlocks * this.blockSize);
+      if (addr < 0) {
+        this.#model.readEnded();
+        return Status.NoMemory;
+      }
+    }
+    if (mayTryAgain) status = await this.#send(type, offsetBlocks, length, addr, flags);
     if (status === died) return died;
     this.#world.trace(`${what} -> ${status}`);
     if (type === IoType.Read) {

@@ -18,9 +18,9 @@ export interface DaemonProcess {
 }
 
 /** Starts the built daemon (npm run build) and waits until it answers. */
-export async function spawnDaemon(rpcPath: string, args: readonly string[], cwd = process.cwd()): Promise<DaemonProcess> {
+export async function spawnDaemon(rpcPath: string, args: readonly string[], cwd = process.cwd(), env = process.env): Promise<DaemonProcess> {
   if (!existsSync(dist)) throw new Error('this test runs the built daemon: npm run build first');
-  const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd });
+  const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd, env });
   const exited = new Promise<number | string>((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal ?? 'gone')));
   const started = { child, exited, stdout: '', stderr: '' };
   child.stdout.on('data', (piece: Buffer) => (started.stdout += piece.toString()));

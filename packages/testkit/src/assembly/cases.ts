@@ -24,7 +24,7 @@ export function* assemblyCases(history: History): Generator<AssemblyCase> {
   let count = 0;
   for (const pick of picks(choices, slots.length <= fullUpTo ? slots.length : 2)) {
     const there = pick.map((image, slot) => ({ slot, image })).filter(({ image }) => image !== 'absent');
-    if (there.length === 0) continue;
+    if (there.length === 0 || isUnknowable(history, there)) continue;
     const orders = permutations(there);
     const most = there.length > fullUpTo ? ordersOfMany : orders.length;
     for (let i = 0; i < most; i++) {
@@ -37,13 +37,19 @@ export function* assemblyCases(history: History): Generator<AssemblyCase> {
   yield* twins(history);
 }
 
+/** One that is old, and none that could show it. */
+function isUnknowable({ slots }: History, arrivals: readonly Arrival[]): boolean {
+  const isBlind = arrivals.some(({ slot, image }) => slots[slot]?.get(image)?.isBlind === true);
+  return isBlind && arrivals.some(({ image }) => image === 'old');
+}
+
 /** Torn at each sector in turn, while the others are current, behind, or absent. */
 function* tornCases(history: History): Generator<AssemblyCase> {
   for (const [slot, images] of history.slots.entries()) {
     for (const image of images.keys()) {
       if (!isFine(image)) continue;
-      for (const rest of ['current', 'behind', 'absent']) {
-        const others = history.slots.map((_, other) => ({ slot: other, image: rest })).filter((other) => other.slot !== slot && rest !== 'absent');
+      for (const rest of ['current', 'behind', 'written', 'absent']) {
+        const others = history.slots.map((_, other) => ({ slot: other, image: rest })).filter((other) => other.slot !== slot && rest !== 'absent' && history.slots[other.slot]?.has(rest));
         yield { history, arrivals: [{ slot, image }, ...others] };
         if (others.length > 0) yield { history, arrivals: [...others, { slot, image }] };
       }

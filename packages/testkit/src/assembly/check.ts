@@ -80,7 +80,8 @@ async function steps(parts: BenchParts, bench: Bench, { history }: AssemblyCase,
     if (again !== seen) throw new Error(`the volume held ${named(seen)} and holds ${named(again)} once everything is at rest`);
     checkMembers(bench, array, found);
   } else {
-    const current = found.filter(({ isCurrent }) => isCurrent).length;
+    const isSettled = found.some((one) => one.isSettled === true);
+    const current = found.filter(({ isBehind, isCurrent }) => isCurrent && !(isSettled && isBehind === true)).length;
     const isNeeded = current >= minOperational(parts.module, history.slots.length);
     if (isNeeded && !history.isApart) throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
   }

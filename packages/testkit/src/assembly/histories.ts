@@ -12,6 +12,12 @@ export interface Image {
   epoch: number | null;
   /** Superblock and data together are those of a current member: with enough of these the array must start. */
   isCurrent: boolean;
+  /** Not all members had the newest superblock yet: beside one that says they all had, this one has been away. */
+  isBehind?: boolean;
+  /** Says that all members had the newest superblock. */
+  isSettled?: boolean;
+  /** Nobody can tell from this one that another one is old. */
+  isBlind?: boolean;
 }
 
 /** The images of each slot's disk, by name of what happened to it. */
@@ -55,7 +61,7 @@ export async function makeHistories(parts: BenchParts, numSlots: number, spoiler
       images.set('zero', spoiled(last, parts.store.reservedBytes, (bytes) => void bytes.fill(0)));
       for (const { id, spoil, isHarmless = false } of spoilers) {
         const image = spoiled(last, parts.store.reservedBytes, spoil);
-        images.set(id, isHarmless ? { ...last, media: image.media } : image);
+        images.set(id, isHarmless ? { ...last, media: image.media, isSettled: false, isBlind: true } : image);
       }
     });
   }
@@ -82,13 +88,18 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
     const slots = current.map((media, slot): SlotImages => {
       const before = at(behind, slot);
       const images: SlotImages = new Map([
-        ['current', { media, epoch: 2, isCurrent: true }],
-        ['behind', { media: before, epoch: 2, isCurrent: true }],
+        ['current', { media, epoch: 2, isCurrent: true, isSettled: true }],
+        ['behind', { media: before, epoch: 2, isCurrent: true, isBehind: true }],
         ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
       ]);
       const sectors = at(order, slot);
+      // The superblock is in the first sector. What is written after it says that all members have theirs.
+      const written = sectors.indexOf(0) + 1;
+      images.set('written', { media: mixed(before, media, sectors.slice(0, written)), epoch: 2, isCurrent: true });
       for (let count = 1; count < sectors.length; count++) {
-        images.set(`torn ${count}`, { media: mixed(before, media, sectors.slice(0, count)), epoch: 2, isCurrent: true });
+        if (count === written) continue;
+        const after = mixed(before, media, sectors.slice(0, count));
+        images.set(`torn ${count}`, { media: after, epoch: 2, isCurrent: true, isBehind: count < written, isSettled: count > written });
       }
       return images;
     });
@@ -116,8 +127,8 @@ async function oneOut(parts: BenchParts, numSlots: number, out: number): Promise
     const slots = current.map((media, slot): SlotImages => {
       if (slot === out) return new Map([['own', { media, epoch: 1, isCurrent: false }]]);
       return new Map([
-        ['current', { media, epoch: 2, isCurrent: true }],
-        ['behind', { media: at(behind, slot), epoch: 2, isCurrent: true }],
+        ['current', { media, epoch: 2, isCurrent: true, isSettled: true }],
+        ['behind', { media: at(behind, slot), epoch: 2, isCurrent: true, isBehind: true }],
         ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
       ]);
     });

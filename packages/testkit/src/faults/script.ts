@@ -3,6 +3,7 @@ import { RaidError } from '@raidkit/core';
 import type { SimDisk } from '../sim-disk.js';
 import { arrayName, patienceMs } from '../simulation/sim-run.js';
 import type { SimRun } from '../simulation/sim-run.js';
+import { heal } from '../simulation/rest.js';
 import { stop } from '../simulation/restart.js';
 import { comeBack } from '../simulation/trouble.js';
 import { ViolationError, describeArray } from '../simulation/violation.js';
@@ -160,14 +161,14 @@ export class Script {
     this.run.bury();
     this.run.memory.reset();
     await this.#sleep(1);
-    // With the last good member unreadable, and only a stale one to be seen, nobody can know better.
-    if (this.run.isTolerant) for (const disk of this.run.disks) disk.faults.clear();
     const stack = this.run.boot();
     for (const [index, disk] of this.run.disks.entries()) {
       if (absent.includes(index)) disk.isPresent = false;
       if (disk.isPresent) await this.#step(this.run.call(`examining ${disk.name}`, stack.plugIn(disk)));
     }
     await this.#step(stack.registry.waitForExamine());
+    // With the last good member failing, and only a stale one to be seen, nobody can know better: it is looked after first.
+    if (this.run.isTolerant) await this.#step(heal(this.run));
     if (this.run.array()?.state === 'configuring') await this.#control('a degraded start', () => stack.arrays.startDegraded(arrayName));
     await this.until('the array is up', () => this.run.volume !== null);
   }

@@ -1,0 +1,141 @@
+import { execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCommands, run, runOk } from './process.js';
+
+export function makeFile(path: string, bytes: number): void {
+  const fd = openSync(path, 'w');
+  ftruncateSync(fd, bytes);
+  closeSync(fd);
+}
+
+/** Loop devices are there only on some machines, and only for root. In CI they must be. */
+export function hasLoopDevices(): boolean {
+  if (!hasCommands('losetup')) return false;
+  try {
+    execFileSync('losetup', ['-f'], { stdio: 'ignore' });
+    return process.getuid?.() === 0;
+  } catch (error) {
+    if (process.env.CI !== undefined) throw new Error('CI lacks loop devices', { cause: error });
+    return false;
+  }
+}
+
+/** What {@link FaultyDevice} is made of. In CI it must be there. */
+export function hasFaultyDevices(): boolean {
+  if (!hasLoopDevices() || !hasCommands('nbdkit', 'nbdfuse', 'mount')) return false;
+  if (existsSync('/dev/fuse')) return true;
+  if (process.env.CI !== undefined) throw new Error('CI lacks /dev/fuse');
+  return false;
+}
+
+/** A file or block device as a loop device, past the page cache: errors come through, nothing is kept. */
+export async function attachLoop(path: string): Promise<string> {
+  return (await runOk('losetup', ['-f', '--show', '--direct-io=on', path])).trim();
+}
+
+export async function detachLoop(device: string): Promise<void> {
+  await run('losetup', ['-d', device]);
+}
+
+/**
+ * A block device that can be made to fail: a file, served by nbdkit with filters, as a file again by nbdfuse, as a loop device.
+ */
+export class FaultyDevice {
+  /** `/dev/loopN`. */
+  path = '';
+  readonly #folder: string;
+  readonly #file: string;
+  #server: ChildProcess | null = null;
+  #fuse: ChildProcess | null = null;
+
+  /** `folder` belongs to it. `file` is made if it is not there. */
+  constructor(folder: string, bytes: number) {
+    this.#folder = folder;
+    mkdirSync(folder, { recursive: true });
+    this.#file = join(folder, 'data');
+    if (!existsSync(this.#file)) makeFile(this.#file, bytes);
+  }
+
+  async start(): Promise<void> {
+    const socket = join(this.#folder, 'socket');
+    const point = join(this.#folder, 'point');
+    rmSync(socket, { force: true });
+    mkdirSync(point, { recursive: true });
+    const error = ['error=EIO', 'error-rate=100%', `error-file=${this.#name('fail')}`];
+    const slow = [`rate-file=${this.#name('rate')}`];
+    this.#server = spawn('nbdkit', ['-f', '-U', socket, '--filter=error', '--filter=rate', 'file', this.#file, ...error, ...slow], { stdio: 'ignore' });
+    await until('nbdkit listens', () => existsSync(socket));
+    this.#fuse = spawn('nbdfuse', [join(point, 'disk'), '--unix', socket], { stdio: 'ignore' });
+    for (let tries = 0; ; tries++) {
+      const attached = await run('losetup', ['-f', '--show', '--direct-io=on', join(point, 'disk')]);
+      if (attached.code === 0) {
+        this.path = attached.stdout.trim();
+        return;
+      }
+      if (tries > 200) throw new Error(attached.stderr);
+      await sleep(25);
+    }
+  }
+
+  /** Every request fails, or none. */
+  fail(mustFail: boolean): void {
+    if (mustFail) writeFileSync(this.#name('fail'), '');
+    else rmSync(this.#name('fail'), { force: true });
+  }
+
+  /** Bits a second; null: as fast as it can. */
+  limit(rate: string | null): void {
+    if (rate === null) rmSync(this.#name('rate'), { force: true });
+    else writeFileSync(this.#name('rate'), rate);
+  }
+
+  /** Nothing is answered until {@link goOn}. */
+  hang(): void {
+    this.#server?.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#server?.kill('SIGCONT');
+  }
+
+  /** As if it had been pulled out: whatever is asked from now on fails. */
+  async vanish(): Promise<void> {
+    await endOf(this.#server);
+    this.#server = null;
+  }
+
+  /** Ends everything; its data stays. Whoever has it open must have let go. */
+  async stop(): Promise<void> {
+    this.goOn();
+    this.fail(false);
+    this.limit(null);
+    if (this.path !== '') await detachLoop(this.path);
+    this.path = '';
+    await run('umount', ['-l', join(this.#folder, 'point')]);
+    await endOf(this.#fuse);
+    await endOf(this.#server);
+    this.#fuse = null;
+    this.#server = null;
+  }
+
+  #name(what: string): string {
+    return join(this.#folder, what);
+  }
+}
+
+async function endOf(child: ChildProcess | null): Promise<void> {
+  if (child?.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.on('exit', resolve));
+  child.kill('SIGKILL');
+  await ended;
+}
+
+export async function until(what: string, condition: () => boolean | Promise<boolean>, longestMs = 60_000): Promise<void> {
+  for (const deadline = Date.now() + longestMs; !(await condition()); ) {
+    if (Date.now() > deadline) throw new Error(`it did not come to pass: ${what}`);
+    await sleep(20);
+  }
+}
