@@ -1,7 +1,7 @@
 // Random reads at a fixed depth through our engine, in a reactor of its own. A program:
 //   engine-driver.js PATH direct|buffered engine|bdev DEPTH BLOCK_BYTES SECONDS
 // Prints one line of JSON.
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { RingEngine, openLinuxBdev, useEngine } from '@raidkit/backend-linux';
 import type { EngineOp } from '@raidkit/backend-linux';
 import { BdevRegistry, IoType } from '@raidkit/bdev';
@@ -70,8 +70,9 @@ class EngineSlot implements EngineOp {
   }
 }
 
-function throughEngine({ runtime, ring }: Reactor, fd: number, { depth, blockBytes, blocks }: Job, progress: Progress): void {
+function throughEngine({ runtime, ring }: Reactor, fd: number, isDirect: boolean, { depth, blockBytes, blocks }: Job, progress: Progress): void {
   const engine = new RingEngine(runtime, ring);
+  engine.opened(fd, isDirect);
   const addr = runtime.memory.allocRegion(depth * blockBytes);
   const start = (slot: EngineSlot): void => engine.read(fd, slot.addr, blockBytes, progress.nextBlock(blocks) * blockBytes, slot);
   progress.inFlight = depth;
@@ -118,7 +119,6 @@ async function main(): Promise<void> {
   const sizeBytes = bdev.numBlocks * bdev.blockSize;
   // A second description of the same file: the bdev keeps its own to itself.
   const fd = via === 'engine' ? openSync(path, constants.O_RDONLY | (direct ? constants.O_DIRECT : 0)) : -1;
-  if (fd >= 0) fstatSync(fd);
   const descriptor = registry.open(bdev);
   const run = async (seconds: number): Promise<{ ops: number; seconds: number; cpuUs: number }> => {
     const job = { depth: Number(depthText), blockBytes, blocks: Math.floor(sizeBytes / blockBytes), seconds };
@@ -126,7 +126,7 @@ async function main(): Promise<void> {
     const cpu = process.cpuUsage();
     const progress = await new Promise<Progress>((resolve) => {
       const made: Progress = new Progress(seconds, () => resolve(made));
-      if (via === 'engine') throughEngine(reactor, fd, job, made);
+      if (via === 'engine') throughEngine(reactor, fd, direct, job, made);
       else throughBdev(registry, descriptor, job, made);
     });
     const { user, system } = process.cpuUsage(cpu);

@@ -30,7 +30,8 @@ export async function blockDeviceIdentity(realPath: string, info: BlockDeviceInf
   return disk.startsWith('path:') ? disk : `${disk}:partition:${partition}`;
 }
 
-async function diskIdentity(realPath: string, info: BlockDeviceInfo): Promise<string> {
+/** What the disk that a block device is, or is a partition of, is known by. */
+export async function diskIdentity(realPath: string, info: BlockDeviceInfo): Promise<string> {
   const sources = [
     ['wwid', 'wwid'],
     ['wwid', 'device/wwid'],

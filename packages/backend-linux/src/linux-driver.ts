@@ -22,6 +22,8 @@ export interface LinuxDriverOptions {
   canUnmap: boolean;
   canWriteZeroes: boolean;
   pollMs: number;
+  /** The disk, or the file system of a file, by a name. */
+  physicalDevice: string;
 }
 
 /** A file or block device as a bdev. Named in RPC answers as SPDK names its devices over the kernel's. */
@@ -65,6 +67,10 @@ export class LinuxDriver implements BdevDriver, OpHost {
     const { registry, file, pollMs } = this.#options;
     this.#bdev = bdev;
     this.#watch = new DeviceWatch(registry, bdev, file, pollMs);
+  }
+
+  physicalDevices(): readonly string[] {
+    return [this.#options.physicalDevice];
   }
 
   rescan(): Promise<void> {

@@ -1,8 +1,9 @@
+import { stat } from 'node:fs/promises';
 import { Bdev, BdevError, Status } from '@raidkit/bdev';
 import type { BdevRegistry, Runtime } from '@raidkit/bdev';
 import type { DeviceFile } from './device-file.js';
 import type { IoEngine } from './engine.js';
-import { blockDeviceIdentity, fileIdentity, uuidOf } from './identity.js';
+import { blockDeviceIdentity, diskIdentity, fileIdentity, uuidOf } from './identity.js';
 import { LinuxDriver } from './linux-driver.js';
 import { PortableEngine } from './portable-engine.js';
 import { openUsable } from './usable-file.js';
@@ -62,6 +63,7 @@ export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOp
       canUnmap: canDeallocate && (await canDiscard(file)),
       canWriteZeroes: canDeallocate,
       pollMs,
+      physicalDevice: await physicalDevice(file),
     });
     const uuid = givenUuid ?? uuidOf(await identify(file));
     const bdev = new Bdev({ name, uuid, blockSize, numBlocks, isReadOnly: readOnly, driver });
@@ -89,6 +91,12 @@ function engineOf(runtime: Runtime): IoEngine {
 
 async function identify(file: DeviceFile): Promise<string> {
   return file.isBlockDevice ? blockDeviceIdentity(file.realPath, await file.info()) : fileIdentity(file.realPath);
+}
+
+async function physicalDevice(file: DeviceFile): Promise<string> {
+  const info = await file.info();
+  if (file.isBlockDevice && info !== null) return diskIdentity(file.realPath, info);
+  return `file system:${(await stat(file.realPath)).dev}`;
 }
 
 /** A file system shows only when asked; a device says so beforehand. */

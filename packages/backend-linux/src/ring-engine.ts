@@ -71,6 +71,7 @@ export class RingEngine implements IoEngine, RingOwner {
 
   onCompletion(tag: number, result: number): void {
     const op = this.#ops[tag];
+    this.#ring.deviceOps--;
     this.#ops[tag] = null;
     this.#freeTags.push(tag);
     op?.onEngineDone(result);
@@ -90,6 +91,7 @@ export class RingEngine implements IoEngine, RingOwner {
   }
 
   #tagFor(op: EngineOp): number {
+    this.#ring.deviceOps++;
     const tag = this.#freeTags.pop() ?? this.#ops.length;
     this.#ops[tag] = op;
     return tag;

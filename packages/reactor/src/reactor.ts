@@ -30,6 +30,8 @@ export interface ReactorOptions {
 const betweenTurnsMs = 1;
 /** A while without work before the event loop's turn, in milliseconds: the next request usually comes sooner. */
 const lingerMs = 1;
+/** With more operations of devices in flight than this, it is their number that counts and not how soon one of them is noticed. */
+const mostDeviceOpsToSpin = 4;
 /** Longest sleep. */
 const heartbeatMs = 1000;
 const hugePageBytes = 2 * 1024 * 1024;
@@ -179,7 +181,7 @@ export class Reactor implements RingOwner {
         return;
       }
       this.#pollEventLoop();
-      if (this.#soonCount > 0 || this.#spin.goesOn(now)) {
+      if (this.#soonCount > 0 || (ring.deviceOps <= mostDeviceOpsToSpin && this.#spin.goesOn(now))) {
         ring.enter(0);
         continue;
       }

@@ -53,6 +53,8 @@ export function openRing(options: RingOptions = {}): { ring: Ring; reason: '' } 
 export class Ring {
   /** Operations that were prepared and have not ended. */
   inFlight = 0;
+  /** Of these, operations of devices, as their owners count them here: what is certain to end soon, and does not wait for a client. */
+  deviceOps = 0;
   /** Calls of io_uring_enter(2) so far. */
   enters = 0;
   readonly #layout: RingLayout;
