@@ -12,6 +12,8 @@ export class RamDisk implements BdevDriver {
   readonly held: BdevIo[] = [];
   /** Turns of the event loop that an I/O takes, so that they end in another order than they began. */
   delayTurns: () => number = () => 0;
+  /** Disks that it is on, by name. */
+  physical: readonly string[] = [];
   /** Every I/O, as `read 0+8`. */
   readonly log: string[] = [];
   readonly #memory: Uint8Array;
@@ -32,6 +34,10 @@ export class RamDisk implements BdevDriver {
 
   supports(): boolean {
     return true;
+  }
+
+  physicalDevices(): readonly string[] {
+    return this.physical;
   }
 
   submit(io: BdevIo): void {

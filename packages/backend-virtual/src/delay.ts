@@ -68,6 +68,10 @@ class DelayDriver implements BdevDriver, IoOwner {
     this.#link.release();
   }
 
+  physicalDevices(): readonly string[] {
+    return this.#link.base.driver.physicalDevices?.() ?? [];
+  }
+
   driverSpecific(): JsonObject {
     return { delay: this.#values() };
   }

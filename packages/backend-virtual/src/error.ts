@@ -162,6 +162,10 @@ class ErrorDriver implements BdevDriver, IoOwner {
     this.#link.release();
   }
 
+  physicalDevices(): readonly string[] {
+    return this.#link.base.driver.physicalDevices?.() ?? [];
+  }
+
   driverSpecific(): JsonObject {
     return { error_disk: { base_bdev: this.#link.base.name } };
   }

@@ -45,6 +45,10 @@ class PassthruDriver implements BdevDriver, IoOwner {
     this.#link.release();
   }
 
+  physicalDevices(): readonly string[] {
+    return this.#link.base.driver.physicalDevices?.() ?? [];
+  }
+
   driverSpecific(): JsonObject {
     return { passthru: { name: this.#name, base_bdev_name: this.#link.base.name } };
   }

@@ -30,6 +30,8 @@ export interface BdevDriver {
   destroy?(): Promise<void> | void;
   /** `driver_specific` of RPC answers. */
   driverSpecific?(): JsonObject;
+  /** What the device's blocks are kept on, by names that are the same for the same disk; absent where nothing is known. */
+  physicalDevices?(): readonly string[];
   /** The RPC call that would make this device again, for saved configurations; null if none is needed. */
   configCall?(): { method: string; params: JsonObject } | null;
 }

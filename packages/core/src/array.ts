@@ -15,7 +15,7 @@ import type { RegionMap } from './regions.js';
 import { MemberRepair } from './repair.js';
 import { Slot } from './slot.js';
 import { nullUuid } from './store.js';
-import type { ExtensionStore, SuperblockStore } from './store.js';
+import type { ExtensionHeader, ExtensionStore, SuperblockStore } from './store.js';
 
 /** Where an array is in its life. */
 export type RaidState = 'configuring' | 'online' | 'offline';
@@ -80,6 +80,8 @@ export class RaidArray implements RaidView {
   bdev: Bdev | null = null;
   process: RaidProcess | null = null;
   isDeleting = false;
+  /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
+  waitsFor: string | null = null;
   /** Started to be looked at: nothing is written to its members, not even metadata. */
   isReadOnly = false;
   readonly isForced: boolean;
@@ -114,6 +116,8 @@ export class RaidArray implements RaidView {
   startEnded: Promise<void> = Promise.resolve();
   /** Resolves when the running process, if any, has ended and what it leads to is done. */
   processEnded: Promise<void> = Promise.resolve();
+  /** A process that a stop or crash cut short, and how long it had run. */
+  interrupted: ExtensionHeader['process'] = null;
   /** The last processes, newest first. */
   readonly history: ProcessRecord[] = [];
   /** Growth under way; one follows another. */

@@ -4,6 +4,7 @@ import { RaidArray } from './array.js';
 import type { MemberOptions, RaidState } from './array.js';
 import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
 import type { AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
+import { DeviceTurns } from './device-turns.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
@@ -71,7 +72,7 @@ export class RaidArrays {
   readonly registry: BdevRegistry;
   readonly modules: RaidModuleRegistry;
   /** Applies to processes that run already, too. */
-  readonly processOptions: ProcessOptions = { windowSizeKb: 1024, maxBandwidthMbSec: 0 };
+  readonly processOptions: ProcessOptions = { windowSizeKb: 1024, maxBandwidthMbSec: 0, minBandwidthMbSec: 1, latencyTargetMs: 0 };
   readonly memberOptions: Readonly<MemberOptions>;
   /** Applies to devices that appear from now on. */
   readonly assemblyOptions: AssemblyOptions;
@@ -92,6 +93,7 @@ export class RaidArrays {
       ios: new RaidIoPool(),
       arrays: new Map(),
       processOptions: this.processOptions,
+      turns: new DeviceTurns(),
       memberOptions: this.memberOptions,
       assemblyOptions: this.assemblyOptions,
       examineLater: (bdev) => examineLater(ctx, bdev),

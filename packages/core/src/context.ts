@@ -1,5 +1,6 @@
 import type { Bdev, BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
 import type { RaidArray, RaidArrayHost } from './array.js';
+import type { DeviceTurns } from './device-turns.js';
 import type { RaidModuleRegistry } from './module-registry.js';
 import type { ProcessOptions } from './process.js';
 import type { RaidIoPool } from './raid-io.js';
@@ -34,6 +35,7 @@ export interface RaidContext extends RaidArrayHost {
   readonly arrays: Map<string, RaidArray>;
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
+  readonly turns: DeviceTurns;
   /** Has the device examined after a while; again and again until it can be. */
   examineLater(bdev: Bdev): void;
 }

@@ -52,6 +52,10 @@ export class IoPath implements BdevDriver {
     this.#startPart(parent, parent.offsetBlocks, parent.numBlocks);
   }
 
+  physicalDevices(): readonly string[] {
+    return this.#array.slots.flatMap(({ descriptor }) => descriptor?.bdev.driver.physicalDevices?.() ?? []);
+  }
+
   driverSpecific(): JsonObject {
     return { raid: Object.fromEntries(Object.entries(describeArray(this.#array)).filter(([key]) => key !== 'name')) };
   }

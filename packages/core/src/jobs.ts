@@ -22,7 +22,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
   array.numOperational++;
   array.answers.setDeadlines();
   enqueue(array, async () => {
-    if (slot.isLeaving || array.state !== 'online') {
+    if (!(await ctx.turns.take(array, () => slot.isLeaving || array.state !== 'online'))) {
       await dropTarget(array, slot);
       return;
     }
@@ -47,6 +47,8 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
       ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
+    } finally {
+      ctx.turns.release(array);
     }
     if (failure !== null && slot.isTarget) await dropTarget(array, slot);
   });
@@ -64,11 +66,13 @@ export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
 /** Starts a resync, check or repair when the process that is running has ended. */
 export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild'>, options: SyncOptions = {}): void {
   enqueue(array, async () => {
-    if (array.state !== 'online') return;
+    if (!(await ctx.turns.take(array, () => array.state !== 'online'))) return;
     try {
       await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions, options), () => Promise.resolve());
     } catch {
       // It has been logged and told; a resync that failed is tried again at the next start.
+    } finally {
+      ctx.turns.release(array);
     }
   });
 }

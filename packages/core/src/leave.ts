@@ -36,7 +36,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   if (array.state !== 'offline' && array.canDoWithout(slot)) {
     array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
     array.beginLeave(slot, 'missing');
-    await finishLeave(array, slot, 'missing');
+    await finishLeave(ctx, array, slot, 'missing');
     ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
     return;
   }
@@ -67,7 +67,7 @@ export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): v
 /** A member failed: I/O to it has stopped already. Brings the departure to its end. */
 export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): void {
   const member = slot.name ?? '';
-  finishLeave(array, slot, 'failed')
+  finishLeave(ctx, array, slot, 'failed')
     .catch((error: unknown) => {
       array.log.error({ ...array.logFields(slot), err: error }, 'the failure of a member could not be recorded');
     })
@@ -85,9 +85,10 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
   ctx.emit({ type: 'arrayRemoved', array: array.name });
 }
 
-async function finishLeave(array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
+async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
   if (slot.isTarget) {
     if (array.process?.target === slot) array.process.stop(new Error(`the target ${String(slot.name)} left`));
+    ctx.turns.wake();
     await array.processEnded;
     if (slot.descriptor !== null) await release(slot, absence);
     return;

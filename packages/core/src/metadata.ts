@@ -29,6 +29,8 @@ export class MetadataWriter {
   completedSeqNumber = 0;
   #generation = 0;
   #plan: JournalPlan = { slot: -1, epoch: 0 };
+  /** The round before the newest; null before the first one. */
+  #last: PreviousRound | null = null;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
 
@@ -67,6 +69,19 @@ export class MetadataWriter {
       () => this.#startNext(),
     );
     return this.#nextRound;
+  }
+
+  /** Writes the headers once more, for what has changed in them since the last round. Best effort: the next round does it too. */
+  async saveHeaders(): Promise<void> {
+    const extension = this.#array.extension;
+    if (extension === undefined || this.#round !== null || this.#last === null || !this.isEnabled) return;
+    const last = this.#last;
+    const saved = this.#writeHeaders(extension, last).catch(() => undefined);
+    // A round that is asked for meanwhile comes after it.
+    this.#round = saved.finally(() => {
+      this.#round = null;
+    });
+    await saved;
   }
 
   /** The record as it would be written now. */
@@ -112,9 +127,10 @@ export class MetadataWriter {
     for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = this.seqNumber;
     const record = this.snapshot();
     const plan = array.journal?.plan(this.seqNumber) ?? { slot: -1, epoch: 0 };
-    const previousPlan = this.#plan;
+    const last = { seqNumber: previous, plan: this.#plan };
+    this.#last = last;
     this.#plan = plan;
-    if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
+    if (extension !== undefined) await this.#writeHeaders(extension, last);
     await this.#onWriters('superblock', async (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       await store.write(slot.descriptor, record);
@@ -124,7 +140,7 @@ export class MetadataWriter {
     if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {
       this.completedSeqNumber = record.seqNumber;
       // Once more: now all members have it, and one that is found with an older superblock was away.
-      if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: previous, plan: previousPlan });
+      if (extension !== undefined) await this.#writeHeaders(extension, last);
     }
     array.journal?.adopt(plan);
   }
@@ -138,7 +154,7 @@ export class MetadataWriter {
   }
 
   #header(slot: Slot, previous: PreviousRound): ExtensionHeader {
-    const { regions, slots, uuid } = this.#array;
+    const { interrupted, process, regions, slots, uuid } = this.#array;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
@@ -150,6 +166,7 @@ export class MetadataWriter {
       numRegions: regions?.states.length ?? 0,
       journalEpoch: this.#plan.epoch,
       previousJournalEpoch: previous.plan.epoch,
+      process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       slots: slots.map(({ lastSeqNumber, isRemovedByHand, errors }) => ({
         lastSeqNumber,
         isRemovedByHand,

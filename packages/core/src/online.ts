@@ -179,6 +179,7 @@ export async function takeOffline(ctx: RaidContext, array: RaidArray, reason: st
 
 async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
   array.process?.stop(new Error(reason));
+  ctx.turns.wake();
   await array.processEnded;
   await array.stopRepairs();
   array.answers.stop();

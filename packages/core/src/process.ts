@@ -11,6 +11,13 @@ export interface ProcessOptions {
   windowSizeKb: number;
   /** MiB of array space a second; 0 for no limit. */
   maxBandwidthMbSec: number;
+  /** MiB of array space a second below which a process does not rest for the sake of users. */
+  minBandwidthMbSec: number;
+  /**
+   * Milliseconds that users' I/O may take on average beside a process: it rests longer while they take more, and less while
+   * they take less. 0: it rests as long as it works.
+   */
+  latencyTargetMs: number;
 }
 
 /** What a process does. */
@@ -67,8 +74,14 @@ export interface ProcessRecord {
 
 /** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
 const windowsInFlight = 4;
-/** Longest rest between two windows for the sake of users, in milliseconds. */
-const longestRestMs = 100;
+/** Longest rest between two windows for the sake of users, in milliseconds; with a latency target, and without one. */
+const longestRestMs = { toTarget: 1000, plain: 100 };
+/** A rest lasts so many times the work before it, at least and at most. */
+const restFactor = { least: 1 / 8, most: 16 };
+/** The rate that decides whether a process may rest is taken over the last so many milliseconds. */
+const rateSpanMs = 1000;
+/** How often the time that a process has taken is put on record, in milliseconds. */
+const saveMs = 30_000;
 /** Largest member I/O of a process, in bytes. */
 export const pieceBytes = 256 * 1024;
 /** Buffers that one window may hold at a time. */
@@ -101,6 +114,8 @@ export class RaidProcess {
   isPaused = false;
   /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
   maxBandwidthMbSec: number | null = null;
+  /** As {@link maxBandwidthMbSec}: overrides `ProcessOptions.minBandwidthMbSec`. */
+  minBandwidthMbSec: number | null = null;
   readonly startedAt: number;
   readonly #array: RaidArray;
   readonly #options: ProcessOptions;
@@ -111,6 +126,13 @@ export class RaidProcess {
   #onResume: (() => void) | null = null;
   #allowedAt = 0;
   #userOps = 0;
+  #userLatencyMs = 0;
+  #restFactor = 1;
+  /** Blocks that were done, and when that was noted, for the rate of late. */
+  #noted = { blocks: 0, at: 0 };
+  /** Seconds that it had taken before a restart. */
+  readonly #earlierSec: number;
+  #savedAtMs = 0;
   #startedAtMs = 0;
   #workedBlocks = 0;
 
@@ -121,6 +143,8 @@ export class RaidProcess {
     this.target = target;
     this.#options = options;
     this.startedAt = array.registry.runtime.wallClock();
+    this.#earlierSec = array.interrupted?.type === type ? array.interrupted.elapsedSec : 0;
+    if (array.interrupted?.type === type) array.interrupted = null;
     const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((options.windowSizeKb * 1024) / array.blockSize));
     this.#windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
@@ -130,6 +154,11 @@ export class RaidProcess {
     this.#step = target === null ? new SyncStep(array, this, this.#pool, sync) : new RebuildStep(array, target, this.#pool);
   }
 
+  /** Whole seconds, those before a restart included. */
+  get elapsedSec(): number {
+    return Math.round(this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000);
+  }
+
   throwIfStopped(): void {
     if (this.#stopReason !== null) throw this.#stopReason;
   }
@@ -137,6 +166,8 @@ export class RaidProcess {
   /** Resolves when everything is done, on stable media. Rejects with why it is not. */
   async run(): Promise<void> {
     this.#startedAtMs = this.#array.registry.runtime.now();
+    this.#noted.at = this.#startedAtMs;
+    this.#savedAtMs = this.#startedAtMs;
     try {
       await this.#allWindows();
       await this.#step.finish?.();
@@ -183,7 +214,7 @@ export class RaidProcess {
       bytes_total: numBlocks * blockSize,
       bytes_per_sec: Math.round(rate),
       eta_sec: rate > 0 ? Math.round(left / rate) : null,
-      elapsed_sec: Math.round(seconds),
+      elapsed_sec: this.elapsedSec,
       mismatch_blocks: this.mismatchBlocks,
       repaired_blocks: this.repairedBlocks,
       undecided_blocks: this.undecidedBlocks,
@@ -192,7 +223,7 @@ export class RaidProcess {
   }
 
   record(error: string | null): ProcessRecord {
-    const seconds = (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
+    const seconds = this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
     const { mismatchBlocks, offsetBlocks: blocks, repairedBlocks, startedAt, type, undecidedBlocks } = this;
     const target = this.target?.name ?? null;
     return { type, target, startedAt, seconds, blocks, mismatchBlocks, repairedBlocks, undecidedBlocks, error };
@@ -221,6 +252,7 @@ export class RaidProcess {
         this.offsetBlocks = window.end;
         await this.#step.onProgress?.(window.end);
         this.#release(window);
+        await this.#save();
         // Never while another window is held: users would wait for it.
         if (windows.length === 0) await this.#yieldToUsers(window.workMs);
       }
@@ -279,15 +311,51 @@ export class RaidProcess {
     this.#allowedAt = Math.max(this.#allowedAt, this.#array.registry.runtime.now()) + ms;
   }
 
-  /** While users are at work, the process rests as long as it worked: it has half of the members' time at most. */
+  /**
+   * While users are at work, the process rests as long as it worked: it has half of the members' time at most. A latency
+   * target makes that longer or shorter; below its minimum rate it does not rest at all.
+   */
   async #yieldToUsers(workMs: number): Promise<void> {
     const { bdev } = this.#array;
     if (bdev === null) return;
     let ops = 0;
+    let latencyMs = 0;
     for (const count of bdev.stats.ops) ops += count;
-    const wasUsed = ops !== this.#userOps;
+    for (const sum of bdev.stats.latencyMs) latencyMs += sum;
+    const userOps = ops - this.#userOps;
+    const userMs = (latencyMs - this.#userLatencyMs) / userOps;
     this.#userOps = ops;
-    if (wasUsed && workMs > 0) await this.#sleep(Math.min(workMs, longestRestMs));
+    this.#userLatencyMs = latencyMs;
+    if (userOps === 0 || workMs === 0) return;
+    const { latencyTargetMs } = this.#options;
+    if (latencyTargetMs > 0) {
+      const factor = userMs > latencyTargetMs ? this.#restFactor * 2 : this.#restFactor / 2;
+      this.#restFactor = Math.min(restFactor.most, Math.max(restFactor.least, factor));
+    } else {
+      this.#restFactor = 1;
+    }
+    const longest = latencyTargetMs > 0 ? longestRestMs.toTarget : longestRestMs.plain;
+    const restMs = Math.min(workMs * this.#restFactor, longest);
+    if (this.#mayRest()) await this.#sleep(restMs);
+  }
+
+  /** The rate of late is not below the minimum. */
+  #mayRest(): boolean {
+    const now = this.#array.registry.runtime.now();
+    const spanMs = now - this.#noted.at;
+    const bytes = (this.#workedBlocks - this.#noted.blocks) * this.#array.blockSize;
+    const minimum = (this.minBandwidthMbSec ?? this.#options.minBandwidthMbSec) * 1024 * 1024;
+    const isFastEnough = spanMs <= 0 || (bytes / spanMs) * 1000 >= minimum;
+    if (spanMs >= rateSpanMs) this.#noted = { blocks: this.#workedBlocks, at: now };
+    return isFastEnough;
+  }
+
+  async #save(): Promise<void> {
+    const { metadata, registry } = this.#array;
+    const now = registry.runtime.now();
+    if (now - this.#savedAtMs < saveMs) return;
+    this.#savedAtMs = now;
+    await metadata.saveHeaders();
   }
 
   #isArrayBusy(): boolean {

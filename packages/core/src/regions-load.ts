@@ -49,6 +49,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   }
   array.regions = regions;
   array.metadata.adoptHeader(header);
+  array.interrupted = header.process;
   for (const slot of array.slots) {
     const kept = header.slots[slot.index];
     if (kept === undefined) continue;

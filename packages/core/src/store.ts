@@ -49,6 +49,8 @@ export interface ExtensionHeader {
   /** Entries of the journal count if they are of this epoch: with the superblock that goes with this, and with the one before. */
   journalEpoch: number;
   previousJournalEpoch: number;
+  /** The background work that is under way, and for how long already, restarts included; null for none. */
+  process: { type: 'rebuild' | 'resync' | 'check' | 'repair'; elapsedSec: number } | null;
   slots: ExtensionSlot[];
 }
 

@@ -23,6 +23,8 @@ const headerMagic = 'RAIDKIT1';
 const pageMagic = 'RKRG';
 const headerFixed = 128;
 const slotBytes = 32;
+/** On disk as their place in this list, from 1; 0 for none. */
+const processTypes = ['rebuild', 'resync', 'check', 'repair'] as const;
 const pageFixed = 64;
 /** Two bits a region. */
 export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;
@@ -48,6 +50,10 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   writeU64(view, 96, header.journalEpoch);
   writeU64(view, 104, header.previousJournalEpoch);
   writeU64(view, 112, header.completedSeqNumber);
+  if (header.process !== null) {
+    view.setUint32(120, Math.min(header.process.elapsedSec, 0xffff_ffff), true);
+    view.setUint8(124, processTypes.indexOf(header.process.type) + 1);
+  }
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
@@ -68,6 +74,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   const numSlots = view.getUint32(88, true);
   if (length > bytes.length || numSlots > 255 || length !== headerFixed + slotBytes * numSlots) return null;
   if (!hasGoodChecksum(bytes.subarray(0, length))) return null;
+  const type = processTypes[view.getUint8(124) - 1];
   const slots = Array.from({ length: numSlots }, (_, index): ExtensionSlot => {
     const at = headerFixed + index * slotBytes;
     return {
@@ -89,6 +96,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     journalEpoch: readU64(view, 96),
     previousJournalEpoch: readU64(view, 104),
     completedSeqNumber: readU64(view, 112),
+    process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
     slots,
   };
 }

@@ -95,6 +95,9 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
       params: z.strictObject({
         process_window_size_kb: u32.optional(),
         process_max_bandwidth_mb_sec: u32.optional(),
+        // Ours: what a process may do beside users.
+        process_min_bandwidth_mb_sec: u32.optional(),
+        process_latency_target_ms: u32.optional(),
         // Ours: how long a member may take for an I/O before it is failed.
         io_timeout_ms: u32.max(3_600_000).optional(),
         // Ours: how long a member that vanished may take before a spare takes its place.
@@ -109,6 +112,8 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
         if (params.grace_sec !== undefined) arrays.setMemberOptions({ graceMs: params.grace_sec * 1000 });
         if (params.degraded_start_sec !== undefined) arrays.assemblyOptions.degradedStartMs = params.degraded_start_sec * 1000;
         if (params.io_timeout_ms !== undefined) arrays.setMemberOptions({ ioTimeoutMs: params.io_timeout_ms });
+        processOptions.minBandwidthMbSec = params.process_min_bandwidth_mb_sec ?? processOptions.minBandwidthMbSec;
+        processOptions.latencyTargetMs = params.process_latency_target_ms ?? processOptions.latencyTargetMs;
         processOptions.maxBandwidthMbSec = params.process_max_bandwidth_mb_sec ?? processOptions.maxBandwidthMbSec;
         return Promise.resolve(true);
       },

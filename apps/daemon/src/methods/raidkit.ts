@@ -137,12 +137,14 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
         name,
         action: z.enum(['pause', 'resume', 'cancel']).optional(),
         max_bandwidth_mb_sec: u32.nullable().optional(),
+        min_bandwidth_mb_sec: u32.nullable().optional(),
       }),
       badParams,
       run(params) {
         const { process } = find(params.name);
         if (process === null) throw new RpcError(-2, `array ${params.name} has no process`);
         if (params.max_bandwidth_mb_sec !== undefined) process.maxBandwidthMbSec = params.max_bandwidth_mb_sec;
+        if (params.min_bandwidth_mb_sec !== undefined) process.minBandwidthMbSec = params.min_bandwidth_mb_sec;
         if (params.action === 'pause') process.pause();
         else if (params.action === 'resume') process.resume();
         else if (params.action === 'cancel') process.stop(new Error('it was cancelled on request'));
@@ -211,6 +213,7 @@ function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObjec
       num_blocks: array.numBlocks,
       min_operational: array.minOperational,
       process: array.process?.describeFully() ?? null,
+      waits_for: array.waitsFor,
       history: array.history.map((record) => toSnakeCase(record)),
       regions: describeRegions(array),
       uris: array.state === 'online' ? exports.uris(array.name) : [],

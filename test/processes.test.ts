@@ -1,0 +1,80 @@
+import { IoType, Status } from '@raidkit/bdev';
+import { expect, it } from 'vitest';
+import { plugIn } from './support/ram-disk.js';
+import type { RamDisk } from './support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
+import type { Rig } from './support/rig.js';
+
+const MiB = 1 << 20;
+
+async function mirrors(rig: Rig, physical: (member: number) => string[]): Promise<RamDisk[]> {
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < 4; index++) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+    disk.physical = physical(index);
+    disks.push(disk);
+  }
+  for (const [index, name] of ['a', 'b'].entries()) {
+    await rig.arrays.create({ name, level: 'raid1', baseBdevs: [`m${index * 2}`, `m${index * 2 + 1}`], superblock: true });
+    const volume = openVolume(rig, name);
+    await volume.write(0, new Uint8Array(2048 * 512).fill(1));
+    volume.descriptor.close();
+  }
+  return disks;
+}
+
+const finished = (rig: Rig): string[] => rig.events.filter(({ type }) => type.startsWith('process')).map(({ type, array }) => `${type} ${array}`);
+
+it('arrays on one disk take turns; others do not wait', async () => {
+  const shared = newRig();
+  await mirrors(shared, (member) => (member === 1 || member === 2 ? ['disk'] : [`disk ${member}`]));
+  for (const name of ['a', 'b']) shared.arrays.startSync(name, 'check');
+  await Promise.all(['a', 'b'].map((name) => arrayOf(shared, name).processEnded));
+  expect(finished(shared)).toEqual(['processStarted a', 'processFinished a', 'processStarted b', 'processFinished b']);
+  expect(arrayOf(shared, 'b').waitsFor).toBeNull();
+  const apart = newRig();
+  await mirrors(apart, (member) => [`disk ${member}`]);
+  for (const name of ['a', 'b']) apart.arrays.startSync(name, 'check');
+  await Promise.all(['a', 'b'].map((name) => arrayOf(apart, name).processEnded));
+  expect(finished(apart).slice(0, 2)).toEqual(['processStarted a', 'processStarted b']);
+});
+
+it('an array that waits for its turn can be stopped, and a target that waits can leave', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => ['disk']);
+  // The first one does not get on.
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  await until(() => disks[0]!.held.length > 0, 'the first one is at work');
+  await rig.arrays.removeBaseBdev('m3');
+  await rig.arrays.addBaseBdev('b', 'm3');
+  await until(() => arrayOf(rig, 'b').waitsFor === 'a', 'the second one waits');
+  await rig.arrays.removeBaseBdev('m3');
+  expect(arrayOf(rig, 'b').slots[1]!.descriptor).toBeNull();
+  await rig.arrays.addBaseBdev('b', 'm3');
+  await rig.arrays.delete('b');
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await arrayOf(rig, 'a').processEnded;
+  expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null });
+});
+
+it('the time that a rebuild has taken goes on over a restart', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => []);
+  await rig.arrays.removeBaseBdev('m1');
+  disks[1]!.bytes.fill(0);
+  disks[1]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  await rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => disks[1]!.held.length > 0, 'the rebuild is at work');
+  const { process, metadata } = arrayOf(rig, 'a');
+  Object.defineProperty(process!, 'elapsedSec', { value: 4711 });
+  await metadata.saveHeaders();
+  const again = newRig();
+  for (const index of [0, 1]) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
+  await again.registry.waitForExamine();
+  await until(() => arrayOf(again, 'a').numCurrent === 2, 'the rebuild is done');
+  await arrayOf(again, 'a').processEnded;
+  const rebuild = arrayOf(again, 'a').history.find(({ type }) => type === 'rebuild');
+  expect(rebuild!.seconds).toBeGreaterThanOrEqual(4711);
+});
