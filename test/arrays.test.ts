@@ -173,6 +173,19 @@ describe.each([
     expect(tail.every((byte) => byte === 0)).toBe(true);
     await volume.write(volume.numBlocks - 8, blocks(8, 4));
     expect(await volume.read(volume.numBlocks - 8, 8)).toEqual(blocks(8, 4));
+    // After a crash only what was being written is in doubt, in the new part too.
+    const { regions } = array;
+    expect(regions!.states.length).toBe(4);
+    const again = newRig();
+    for (const [index, disk] of disks.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
+    await again.registry.waitForExamine();
+    const back = arrayOf(again, 'a');
+    expect(back.regions!.count(RegionState.Suspect)).toBe(1);
+    expect(back.regions!.count(RegionState.Unwritten)).toBe(3);
+    await back.processEnded;
+    const reread = openVolume(again, 'a');
+    expect(await reread.read(reread.numBlocks - 8, 8)).toEqual(blocks(8, 4));
+    expect((await reread.read(before, before - 8)).every((byte) => byte === 0)).toBe(true);
   });
 });
 

@@ -30,13 +30,14 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     return 'new';
   }
   const { header, pages } = await readRecorded(array, force);
-  if (header?.regionBlocks !== regionBlocks || header.numRegions !== numRegions) {
+  if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
     const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
     for (let region = 0; region < numRegions; region++) unknown.set(region, RegionState.Suspect);
     array.regions = unknown;
     return 'unknown';
   }
-  const regions = new RegionMap(array, extension, numRegions, regionBlocks);
+  // The map's own region size, which a growth of the array does not change.
+  const regions = new RegionMap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
   for (let index = 0; index < regions.numPages; index++) {
     const page = pages.get(index);
     if (page !== undefined) {
@@ -44,7 +45,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
       continue;
     }
     const first = index * extension.regionsPerPage;
-    const end = Math.min(first + extension.regionsPerPage, numRegions);
+    const end = Math.min(first + extension.regionsPerPage, regions.states.length);
     for (let region = first; region < end; region++) regions.set(region, RegionState.Suspect);
   }
   array.regions = regions;
@@ -89,6 +90,11 @@ async function readRecorded(
   // What could not be read may be the one record of what was never written: without it, that would read as anything.
   if (header === null && failure !== null && !force) throw failure;
   return { header, pages };
+}
+
+/** The header's regions are whole stripes and cover the members; they cover more if a crash cut a growth short. */
+function isMapOf({ numRegions, regionBlocks }: ExtensionHeader, memberBlocks: number, stripeBlocks: number): boolean {
+  return regionBlocks > 0 && regionBlocks % stripeBlocks === 0 && numRegions * regionBlocks >= memberBlocks;
 }
 
 /** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */

@@ -34,13 +34,13 @@ const idleMs = 5000;
 export class RegionMap {
   readonly regionBlocks: number;
   /** One {@link RegionState} a region; changed through {@link set} only. */
-  readonly states: Uint8Array;
+  states: Uint8Array;
   readonly #counts = [0, 0, 0, 0, 0];
   readonly #array: RaidArray;
   readonly #store: ExtensionStore;
-  readonly #inFlight: Uint32Array;
-  readonly #lastWrite: Float64Array;
-  readonly #generations: Float64Array;
+  #inFlight: Uint32Array;
+  #lastWrite: Float64Array;
+  #generations: Float64Array;
   /** Writes that wait for their regions' bits. */
   #waiting: RaidIo[] = [];
   #isWorking = false;
@@ -75,6 +75,23 @@ export class RegionMap {
     let blocks = stripeBlocks;
     while (blocks * blockSize < leastRegionBytes || Math.ceil(memberBlocks / blocks) > mostRegions) blocks *= 2;
     return blocks;
+  }
+
+  /** Whether the map can be that of members of this many blocks. */
+  hasRoomFor(memberBlocks: number): boolean {
+    return this.#store.fits(this.#array.blockSize, Math.ceil(memberBlocks / this.regionBlocks));
+  }
+
+  /** Members have this many blocks from now on: what is new was never written. It is on record after {@link writeAll}. */
+  extend(memberBlocks: number): void {
+    const before = this.states.length;
+    const numRegions = Math.ceil(memberBlocks / this.regionBlocks);
+    if (numRegions <= before) return;
+    this.#counts[RegionState.Unwritten] = this.count(RegionState.Unwritten) + numRegions - before;
+    this.states = copyInto(new Uint8Array(numRegions), this.states);
+    this.#inFlight = copyInto(new Uint32Array(numRegions), this.#inFlight);
+    this.#lastWrite = copyInto(new Float64Array(numRegions), this.#lastWrite);
+    this.#generations = copyInto(new Float64Array(Math.ceil(numRegions / this.#store.regionsPerPage)), this.#generations);
   }
 
   get numPages(): number {
@@ -464,4 +481,9 @@ export class RegionMap {
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
     }
   }
+}
+
+function copyInto<T extends Uint8Array | Uint32Array | Float64Array>(larger: T, values: T): T {
+  larger.set(values);
+  return larger;
 }

@@ -31,10 +31,17 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   }
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
   const oldBlocks = array.numBlocks;
+  const end = Math.min(...capacities);
+  if (array.regions?.hasRoomFor(end) === false) {
+    array.log.error(array.logFields(), 'the members have grown, and the region map has no room for that: the array keeps its size');
+    return;
+  }
   // Redundancy must agree with the data in the new part too: zeros do, at every level.
-  if (array.module.manifest.redundant) await zeroNewParts(array, oldSizes, capacities);
+  if (array.module.manifest.redundant) await zeroNewParts(array, oldSizes, end);
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
+  array.regions?.extend(Math.max(...geometry.memberBlocks));
+  await array.regions?.writeAll();
   array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
   await array.metadata.update();
   bdev.resize(geometry.numBlocks);
@@ -42,9 +49,16 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   ctx.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
 }
 
-async function zeroNewParts(array: RaidArray, oldSizes: number[], capacities: number[]): Promise<void> {
-  const end = Math.min(...capacities);
-  await Promise.all(array.slots.map((slot, index) => zeroMember(array, slot, oldSizes[index] ?? 0, end)));
+/** With a region map, only to the end of the region that has been written to in part: what lies behind was never written. */
+async function zeroNewParts(array: RaidArray, oldSizes: number[], end: number): Promise<void> {
+  const { regions } = array;
+  await Promise.all(
+    array.slots.map((slot, index) => {
+      const start = oldSizes[index] ?? 0;
+      const regionEnd = regions === null ? end : Math.ceil(start / regions.regionBlocks) * regions.regionBlocks;
+      return zeroMember(array, slot, start, Math.min(end, regionEnd));
+    }),
+  );
 }
 
 async function zeroMember(array: RaidArray, slot: Slot, start: number, end: number): Promise<void> {
