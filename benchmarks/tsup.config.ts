@@ -2,6 +2,6 @@ import { defineConfig } from 'tsup';
 import { packageBuild } from '../tsup.base.js';
 
 const benches = ['nbd', 'levels', 'engine', 'parity', 'overhead', 'control', 'scale'];
-const programs = ['light-client', 'engine-driver'];
+const programs = ['light-client', 'engine-driver', 'allocations'];
 
 export default defineConfig({ ...packageBuild([...benches, ...programs].map((name) => `src/${name}.ts`)), dts: false });

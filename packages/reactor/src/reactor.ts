@@ -81,8 +81,11 @@ export class Reactor implements RingOwner {
   #soon: ((() => void) | null)[] = [];
   #running: ((() => void) | null)[] = [];
   #soonCount = 0;
-  /** The time of the present batch: the clock is read once for all of its I/O. */
-  #now = clock.now();
+  /**
+   * The time of the present batch: the clock is read once for all of its I/O. Begins as null so that V8 keeps each number in an
+   * object of its own, made once a batch, and does not make another one for whoever asks.
+   */
+  #now: number | null = null;
   /** Turns of the event loop to be given before the next sleep. */
   #owedTurns = 0;
   #isPolling = false;
@@ -106,7 +109,7 @@ export class Reactor implements RingOwner {
     this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, this.#runQueueWait);
     this.#beat = options.beat ?? new Int32Array(1);
     this.runtime = {
-      now: () => this.#now,
+      now: () => this.#now ?? clock.now(),
       wallClock: () => Date.now(),
       setTimer: (fn, ms) => this.#timers.add(fn, clock.now() + ms),
       clearTimer: (timer) => this.#timers.cancel(timer as Timer),
@@ -169,7 +172,7 @@ export class Reactor implements RingOwner {
     for (;;) {
       Atomics.add(this.#beat, 0, 1);
       const now = (this.#now = clock.now());
-      const didWork = this.#work();
+      const didWork = this.#work(now);
       if (didWork) {
         this.#isQuiet = false;
         this.#lastWorkAt = now;
@@ -218,12 +221,12 @@ export class Reactor implements RingOwner {
   }
 
   /** Everything that can be done now. True if that was more than to note that the event loop wants its turn. */
-  #work(): boolean {
+  #work(now: number): boolean {
     const { ring } = this;
     this.#loopWakes = this.#alarms.count = 0;
     let count = ring.drain();
     count -= this.#loopWakes + this.#alarms.count;
-    count += this.#timers.run(this.#now);
+    count += this.#timers.run(now);
     count += this.#runSoon();
     count += ring.flush();
     return count > 0;
