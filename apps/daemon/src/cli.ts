@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
 import { defaultLevelPackages } from './level-modules.js';
 import type { RpcAddress } from './rpc/listen.js';
@@ -19,6 +20,9 @@ export interface CliOptions {
   memoryBytes: number;
   engine: EngineChoice;
   spinMicroseconds: number;
+  stuckAfterSeconds: number;
+  giveUpAfterSeconds: number;
+  nbdLimits: NbdLimits;
   logLevel: string;
   /** Folder of the demonstration; undefined if it was not asked for. */
   demo: string | undefined;
@@ -34,6 +38,12 @@ interface ParsedOptions {
   memory: number;
   engine: EngineChoice;
   spin: number;
+  stuckAfter: number;
+  stuckExit: number;
+  clients?: number;
+  clientRequests?: number;
+  clientMemory?: number;
+  nbdMemory?: number;
   logLevel: string;
   demo?: string;
 }
@@ -58,6 +68,12 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
         .env('RAIDKIT_ENGINE'),
     )
     .option('--spin <µs>', 'how long the io_uring thread looks for more before it sleeps; 0 to sleep at once', parseSpin, 100)
+    .option('--clients <number>', 'NBD connections at a time (256)', parseCount(1, 65_536))
+    .option('--client-requests <number>', 'requests that one NBD connection may have in flight (256)', parseCount(1, 65_536))
+    .option('--client-memory <MiB>', 'buffers that one NBD connection may have in flight (64, and a quarter of --nbd-memory at most)', parseCount(1, 4000))
+    .option('--nbd-memory <MiB>', 'buffers that all NBD connections may have in flight (512, and half of the buffers of --memory at most)', parseCount(1, 4000))
+    .option('--stuck-after <seconds>', 'an io_uring thread that has not moved for so long is reported, and control calls are refused', parseCount(2, 3600), 10)
+    .option('--stuck-exit <seconds>', 'and after so long the daemon ends (SIGKILL), for its supervisor to start it anew; 0 for never', parseCount(0, 86_400), 60)
     .addOption(new Option('--log-level <level>', 'least level to log').choices(['silent', 'error', 'warn', 'info', 'debug']).default('info'))
     .addOption(new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'))
     .addHelpText('after', '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.');
@@ -73,6 +89,9 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     memoryBytes: options.memory * 1024 * 1024,
     engine: options.engine,
     spinMicroseconds: options.spin,
+    stuckAfterSeconds: options.stuckAfter,
+    giveUpAfterSeconds: options.stuckExit,
+    nbdLimits: nbdLimits(options),
     logLevel: options.logLevel,
     demo: options.demo,
   };
@@ -84,6 +103,15 @@ export function defaultRpcPath(): string {
   if (runtimeDir !== undefined && existsSync(runtimeDir)) return join(runtimeDir, 'raidkitd.sock');
   const uid = process.getuid?.() ?? 0;
   return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
+}
+
+function nbdLimits({ clients, clientRequests, clientMemory, nbdMemory }: ParsedOptions): NbdLimits {
+  return {
+    ...(clients === undefined ? {} : { maxConnections: clients }),
+    ...(clientRequests === undefined ? {} : { maxRequestsPerConnection: clientRequests }),
+    ...(clientMemory === undefined ? {} : { maxBytesPerConnection: clientMemory * 1024 * 1024 }),
+    ...(nbdMemory === undefined ? {} : { maxBytes: nbdMemory * 1024 * 1024 }),
+  };
 }
 
 function collect<T>(parse: (text: string) => T): (text: string, before: T[]) => T[] {
@@ -115,6 +143,14 @@ function parseSpin(text: string): number {
     throw new InvalidArgumentError('must be a whole number of microseconds from 0 to 10000.');
   }
   return microseconds;
+}
+
+function parseCount(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const count = Number(text);
+    if (!Number.isInteger(count) || count < least || count > most) throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}.`);
+    return count;
+  };
 }
 
 function parseMemory(text: string): number {

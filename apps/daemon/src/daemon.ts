@@ -1,4 +1,7 @@
+import type { BdevRegistry } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
+import { NbdServer } from '@raidkit/nbd';
+import type { NbdServerOptions } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import { composePlane } from './compose.js';
 import type { PlaneOptions } from './compose.js';
@@ -7,11 +10,16 @@ import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
 
+/** What NBD clients may have in flight, each and together. What is left out has the server's defaults. */
+export type NbdLimits = Pick<NbdServerOptions, 'maxConnections' | 'maxRequestsPerConnection' | 'maxBytesPerConnection' | 'maxBytes'>;
+
 /** What a daemon is started with. */
 export interface DaemonOptions extends PlaneOptions {
   rpc: readonly RpcAddress[];
   /** Size of the buffer memory, in bytes. */
   memoryBytes: number;
+  /** Default: the server's. */
+  nbdLimits?: NbdLimits;
   log: Logger;
 }
 
@@ -32,8 +40,9 @@ export interface Daemon extends RunningDaemon {
 
 /** Composes everything in this thread and starts serving. Rejects, with nothing left open, if any of it cannot be had. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { log, memoryBytes } = options;
-  const composed = await composePlane(options, { runtime: nodeRuntime({ memoryBytes, log }), log });
+  const { log, memoryBytes, nbdLimits } = options;
+  const newServer = (registry: BdevRegistry): NbdServer => new NbdServer({ registry, ...nbdLimits });
+  const composed = await composePlane(options, { runtime: nodeRuntime({ memoryBytes, log }), log, newServer });
   const { plane } = composed;
   const running = await serveControl(options, plane.dispatcher, composed);
   return { plane, ...running };

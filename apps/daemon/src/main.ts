@@ -28,6 +28,7 @@ async function main(): Promise<void> {
     levels: options.levels,
     folder: process.cwd(),
     memoryBytes: options.memoryBytes,
+    nbdLimits: options.nbdLimits,
     log,
   });
   stopOnSignals(daemon);
@@ -38,15 +39,26 @@ async function main(): Promise<void> {
   process.stdout.write(text);
 }
 
+/** Whether the data path's thread does not move: then `process.exit` would wait for it for ever. */
+let isStuck = (): boolean => false;
+
+function endByForce(): void {
+  process.kill(process.pid, 'SIGKILL');
+}
+
 /** Starts with the engine that was asked for; `text` is what the demonstration says. */
 async function start(demo: DemoPlaces | null, daemonOptions: DaemonOptions): Promise<{ daemon: RunningDaemon; engine: string; text: string }> {
   if (options.engine !== 'portable') {
-    const { spinMicroseconds } = options;
-    const daemon = await startReactorDaemon({ ...daemonOptions, spinMicroseconds, demo }, (error) => {
+    const { spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds } = options;
+    const reactorOptions = { spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds, demo, onGivenUp: endByForce };
+    const daemon = await startReactorDaemon({ ...daemonOptions, ...reactorOptions }, (error) => {
       log.fatal({ err: error }, 'the data path is gone: ending');
       process.exit(1);
     });
-    if (typeof daemon !== 'string') return { daemon, engine: 'uring', text: daemon.demoText };
+    if (typeof daemon !== 'string') {
+      isStuck = () => daemon.isStuck;
+      return { daemon, engine: 'uring', text: daemon.demoText };
+    }
     if (options.engine === 'uring') throw new Error(`there is no io_uring: ${daemon}`);
     log.warn({ reason: daemon }, 'there is no io_uring: the portable engine is used');
   }
@@ -61,6 +73,7 @@ function stopOnSignals(daemon: RunningDaemon): void {
   const stop = (why: string): void => {
     if (isStopping) {
       log.warn({}, `${why} again: ending at once`);
+      if (isStuck()) endByForce();
       process.exit(1);
     }
     isStopping = true;

@@ -4,24 +4,29 @@ import type { DaemonOptions, RunningDaemon } from './daemon.js';
 import type { DemoPlaces } from './demo.js';
 import type { FromReactor, ReactorData, ToReactor } from './reactor-messages.js';
 import type { Caller } from './rpc/dispatcher.js';
-import { RpcError } from './rpc/errors.js';
+import { RpcCode, RpcError } from './rpc/errors.js';
+import { Watchdog } from './watchdog.js';
 
 /** What a daemon with a reactor is started with. */
 export interface ReactorDaemonOptions extends DaemonOptions {
   /** How long the reactor looks for completions before it sleeps. */
   spinMicroseconds: number;
   demo: DemoPlaces | null;
+  /** Seconds after which a data path that does not move is called stuck, and control calls are refused; 2 at least. */
+  stuckAfterSeconds: number;
+  /** Seconds after which `onGivenUp` is called; 0 for never. */
+  giveUpAfterSeconds: number;
+  /** The data path has not moved for that long. Nothing but SIGKILL ends a process with a thread that is stuck. */
+  onGivenUp: () => void;
 }
 
 /** A daemon whose plane lives in a reactor's thread. */
 export interface ReactorDaemon extends RunningDaemon {
   /** What the demonstration has to say; empty without one. */
   readonly demoText: string;
+  /** The data path does not move: it cannot be stopped either. */
+  readonly isStuck: boolean;
 }
-
-/** A reactor that has not moved for this long is stuck. It moves once a second when there is nothing to do. */
-const stuckMs = 10_000;
-const lookEveryMs = 2000;
 
 /**
  * Starts a daemon with its plane in a thread of its own, around an io_uring; the control sockets are served here. A string
@@ -40,7 +45,13 @@ export async function startReactorDaemon(options: ReactorDaemonOptions, onLost: 
     },
     stop: () => thread.stop(),
   });
-  return { ...running, demoText };
+  return {
+    ...running,
+    demoText,
+    get isStuck() {
+      return thread.isStuck;
+    },
+  };
 }
 
 /** The other end of reactor-worker.ts. */
@@ -56,10 +67,11 @@ class ReactorThread implements Caller {
   #step: { readonly resolve: (text: string) => void; readonly reject: (error: Error) => void } | null = null;
   #onStopRequested: () => void = () => undefined;
   #isEnding = false;
+  readonly #watchdog: Watchdog;
 
   constructor(options: ReactorDaemonOptions, onLost: (error: Error) => void) {
     this.#options = options;
-    const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, demo, log } = options;
+    const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, nbdLimits = {}, demo, log } = options;
     const workerData: ReactorData = {
       plane: {
         nbd,
@@ -72,6 +84,7 @@ class ReactorThread implements Caller {
       },
       memoryBytes,
       spinMicroseconds,
+      nbdLimits,
       logLevel: log.level,
       demo,
       beat: new Int32Array(new SharedArrayBuffer(4)),
@@ -92,10 +105,15 @@ class ReactorThread implements Caller {
     };
     this.#worker.on('error', (error) => lost(error instanceof Error ? error : new Error(String(error))));
     this.#worker.on('exit', (code) => lost(new Error(`the reactor's thread ended with code ${code}`)));
-    this.#watch(workerData.beat);
+    this.#watchdog = this.#watch(workerData.beat);
+  }
+
+  get isStuck(): boolean {
+    return this.#watchdog.isStuck;
   }
 
   call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    if (this.isStuck) return Promise.reject(stuckError());
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
       this.#calls.set(id, { resolve, reject });
@@ -163,24 +181,31 @@ class ReactorThread implements Caller {
     }
   }
 
-  /** Says when the reactor does not move any more, and when it moves again. */
-  #watch(beat: Int32Array): void {
-    let last = 0;
-    let movedAt = performance.now();
-    let isStuck = false;
-    const timer = setInterval(() => {
-      const now = performance.now();
-      const count = Atomics.load(beat, 0);
-      if (count !== last) {
-        if (isStuck) this.#options.log.warn({ seconds: Math.round((now - movedAt) / 1000) }, 'the data path moves again');
-        isStuck = false;
-        last = count;
-        movedAt = now;
-      } else if (!isStuck && now - movedAt >= stuckMs) {
-        isStuck = true;
-        this.#options.log.error({ seconds: Math.round((now - movedAt) / 1000) }, 'the data path is stuck: its thread has not moved');
-      }
-    }, lookEveryMs).unref();
-    this.#worker.once('exit', () => clearInterval(timer));
+  /** Whoever waits for an answer, or asks for one, is told that there is none. What was asked for may still be carried out. */
+  #onStuck(seconds: number): void {
+    this.#options.log.error({ seconds }, 'the data path is stuck: its thread has not moved. Control calls are refused until it does');
+    for (const { reject } of this.#calls.values()) reject(stuckError());
+    this.#calls.clear();
   }
+
+  #watch(beat: Int32Array): Watchdog {
+    const { log, stuckAfterSeconds, giveUpAfterSeconds, onGivenUp } = this.#options;
+    const watchdog = new Watchdog({
+      beat,
+      stuckAfterSeconds,
+      giveUpAfterSeconds,
+      onStuck: (seconds) => this.#onStuck(seconds),
+      onMoving: () => log.warn({}, 'the data path moves again'),
+      onGivenUp: (seconds) => {
+        log.fatal({ seconds }, 'the data path has not moved for too long: it is given up');
+        onGivenUp();
+      },
+    });
+    this.#worker.once('exit', () => watchdog.end());
+    return watchdog;
+  }
+}
+
+function stuckError(): RpcError {
+  return new RpcError(RpcCode.Internal, 'the data path is stuck: its thread does not move. What was asked for may still be carried out when it does');
 }

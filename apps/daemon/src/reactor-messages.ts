@@ -1,4 +1,5 @@
 import type { PlaneOptions } from './compose.js';
+import type { NbdLimits } from './daemon.js';
 import type { DemoPlaces } from './demo.js';
 
 /** What the reactor's thread is started with. */
@@ -6,6 +7,7 @@ export interface ReactorData {
   plane: PlaneOptions;
   memoryBytes: number;
   spinMicroseconds: number;
+  nbdLimits: NbdLimits;
   logLevel: string;
   /** Places of the demonstration, if it was asked for. */
   demo: DemoPlaces | null;

@@ -58,7 +58,7 @@ async function run(): Promise<void> {
   reactor.start();
   let composed: ComposedPlane;
   try {
-    composed = await composePlane(data.plane, { runtime, log, newServer: (registry) => new RingNbdServer({ registry, ring }) });
+    composed = await composePlane(data.plane, { runtime, log, newServer: (registry) => new RingNbdServer({ registry, ring, ...data.nbdLimits }) });
   } catch (error) {
     await reactor.stop();
     throw error;
