@@ -149,6 +149,11 @@ export class VolumeModel {
     this.#doubted.push({ firstSector, endSector: firstSector + numSectors });
   }
 
+  /** What was in doubt is certain again. */
+  believe(): void {
+    this.#doubted.length = 0;
+  }
+
   /** The process died; devices keep what they were given. What was in flight has happened or not. */
   killed(): void {
     for (const write of [...this.#inFlight]) this.failed(write);

@@ -1,12 +1,14 @@
 import { IoType } from '@raidkit/bdev';
 import type { RaidModule } from '@raidkit/core';
 import { minOperational } from '@raidkit/core';
+import { drawExtras } from './plan-extras.js';
+import type { LieKind, ProcessAction } from './plan-extras.js';
 import { Random } from './random.js';
-import type { Latency, CutMode } from './sim-disk.js';
+import type { Latency, CutMode } from './disk-faults.js';
 
 /** What can be wrong with a disk for a while. */
 export const faultKinds = ['latent', 'readErrors', 'writeErrors', 'writeErrorOnce', 'flushErrorOnce', 'full', 'slow', 'stuck', 'busy'] as const;
-export type FaultKind = (typeof faultKinds)[number];
+export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung';
 
 /** One thing that a simulation does. Times are virtual milliseconds from the array's creation. */
 export type PlanItem =
@@ -24,6 +26,12 @@ export type PlanItem =
   | { kind: 'fault'; at: number; disk: number; fault: FaultKind; ms: number; amount: number }
   | { kind: 'vanish'; at: number; disk: number; ms: number; returns: 'same' | 'cut' | 'old' }
   | { kind: 'snapshot'; at: number; disk: number }
+  | { kind: 'lie'; at: number; disk: number; how: LieKind; place: number }
+  | { kind: 'spare'; at: number; disk: number }
+  | { kind: 'process'; at: number; action: ProcessAction }
+  | { kind: 'grow'; at: number; numBlocks: number }
+  /** From here on nothing goes wrong any more. */
+  | { kind: 'calm'; at: number }
   | { kind: 'remove'; at: number; disk: number }
   | { kind: 'add'; at: number; disk: number }
   | {
@@ -66,13 +74,14 @@ const latencies: readonly Latency[] = [
 ];
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
-export function drawPlan(seed: number, module: RaidModule): SimPlan {
+export function drawPlan(seed: number, module: RaidModule, { hasExtras = true } = {}): SimPlan {
   const random = new Random(seed, 0);
   const shape = drawShape(random, module);
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs)];
+  if (hasExtras) items.push(...drawExtras(seed, module, shape, totalMs));
   items.sort((a, b) => a.at - b.at);
   return { seed, shape, items };
 }

@@ -1,44 +1,40 @@
 import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import type { SimDisk } from './sim-disk.js';
-import { sectorBytes } from './sector.js';
+
+/** Blocks of copies that are compared at a time; regions are multiples of it. */
+const copyBlocks = 64;
 
 /**
  * Compares what the members hold: where each alone is a full copy they must be equal, else, with one to lose, their
- * exclusive or must be zero. Looks at stripes that were written to. Null if all is well, or if the level has another rule.
+ * exclusive or must be zero. What was never written holds anything. Null if all is well, or if the level has another rule.
  */
-export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[], touched: Iterable<number>): string | null {
+export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): string | null {
   const stripe = array.level?.geometry.stripe;
   const isMirror = array.minOperational === 1;
   if (stripe === undefined || (!isMirror && array.minOperational !== array.numSlots - 1)) return null;
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
-  const perBlock = array.blockSize / sectorBytes;
-  const stripes = new Set<number>();
-  for (const sector of touched) stripes.add(Math.floor(sector / perBlock / stripe.arrayBlocks));
-  const length = stripe.memberBlocks * array.blockSize;
-  const sum = new Uint8Array(length);
-  const one = new Uint8Array(length);
-  for (const index of stripes) {
-    // What was never written holds anything, and is never read.
-    const start = index * stripe.memberBlocks;
-    if (array.regions?.isAll(RegionState.Unwritten, start, stripe.memberBlocks) === true) continue;
-    sum.fill(0);
-    let count = 0;
+  const blocks = Math.floor(array.numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
+  const step = isMirror ? copyBlocks : stripe.memberBlocks;
+  for (let start = 0; start < blocks; start += step) {
+    const count = Math.min(step, blocks - start);
+    if (array.regions?.isAll(RegionState.Unwritten, start, count) === true) continue;
+    const bytes = new Uint8Array(count * array.blockSize);
+    const one = new Int32Array(bytes.buffer);
+    const sum = new Int32Array(one.length);
     for (const { slot, disk } of members) {
       if (disk === undefined) return `slot ${slot.index} has no member`;
-      const at = (slot.dataOffset + index * stripe.memberBlocks) * array.blockSize;
-      disk.media.read(one, 0, at, length);
-      if (!isMirror) for (let i = 0; i < length; i++) sum[i] = (sum[i] ?? 0) ^ (one[i] ?? 0);
-      else if (count === 0) sum.set(one);
-      else if (!equal(sum, one)) return `stripe ${index} (member block ${index * stripe.memberBlocks}): ${disk.name} differs from slot 0`;
-      count++;
+      disk.media.read(bytes, 0, (slot.dataOffset + start) * array.blockSize, bytes.length);
+      if (!isMirror) for (let i = 0; i < one.length; i++) sum[i] = (sum[i] ?? 0) ^ (one[i] ?? 0);
+      else if (slot.index === 0) sum.set(one);
+      else if (!isEqual(sum, one)) return `member blocks ${start} to ${start + count - 1}: ${disk.name} differs from slot 0`;
     }
-    if (!isMirror && sum.some((byte) => byte !== 0)) return `stripe ${index}: the exclusive or of its members is not zero`;
+    if (!isMirror && sum.some((word) => word !== 0)) return `member blocks ${start} to ${start + count - 1}: the exclusive or of the members is not zero`;
   }
   return null;
 }
 
-function equal(a: Uint8Array, b: Uint8Array): boolean {
+function isEqual(a: Int32Array, b: Int32Array): boolean {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
 }

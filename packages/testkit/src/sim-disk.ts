@@ -1,63 +1,15 @@
 import { Bdev, IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
+import { CutMode, DiskFaults, Fate } from './disk-faults.js';
+import type { Latency } from './disk-faults.js';
 import { Media } from './media.js';
 import type { Preimage } from './media.js';
 import type { Random } from './random.js';
 import { sectorBytes } from './sector.js';
 import type { Life, World } from './world.js';
 
-/** How long a device takes, in milliseconds: at least, and on average above that. */
-export interface Latency {
-  leastMs: number;
-  meanMs: number;
-}
-
-/** What a power cut leaves of what was cached or in flight. */
-export const CutMode = { KeepAll: 0, LoseAll: 1, Prefix: 2, Random: 3 } as const;
-export type CutMode = (typeof CutMode)[keyof typeof CutMode];
-
-/** What is wrong with a device. Changed by whoever runs the simulation, at any time. */
-export class DiskFaults {
-  /** Reads, writes and flushes fail this often. */
-  readErrorRate = 0;
-  writeErrorRate = 0;
-  flushErrorRate = 0;
-  /** So many flushes fail, and what they covered may be lost although later ones succeed. */
-  flushErrors = 0;
-  /** So many writes fail. */
-  writeErrors = 0;
-  /** Every write fails with ENOSPC. */
-  isFull = false;
-  /** "Not now" this often; the bdev layer asks again. */
-  busyRate = 0;
-  /** Latencies are multiplied by this. */
-  slowness = 1;
-  /** Nothing that is submitted comes to an end until this virtual time. */
-  stuckUntil = 0;
-
-  /** Nothing is wrong any more. Latent errors are the media's, and stay. */
-  clear(): void {
-    Object.assign(this, new DiskFaults());
-  }
-
-  get areAny(): boolean {
-    return (
-      this.readErrorRate > 0 || this.writeErrorRate > 0 || this.flushErrorRate > 0 || this.flushErrors > 0 || this.writeErrors > 0 || this.isFull
-    );
-  }
-}
-
-/** What becomes of one I/O, if something particular is to. */
-export const Fate = {
-  /** It fails with EIO. */
-  Fail: 1,
-  /** It is answered as if it had been done, and has not been. */
-  Lose: 2,
-  /** It never reaches the device, and is never answered. */
-  Drop: 3,
-} as const;
-export type Fate = (typeof Fate)[keyof typeof Fate];
+const stuckLookMs = 500;
 
 /** What makes a simulated device. */
 export interface SimDiskOptions {
@@ -107,6 +59,10 @@ export class SimDisk {
   /** Sectors that cannot be read until they are written. */
   readonly latent = new Set<number>();
   isPresent = true;
+  /** Where its users' data begins: it lies about nothing else. */
+  dataSector = 0;
+  /** It has lied: these sectors do not hold what they should. */
+  onLie: ((firstSector: number, numSectors: number) => void) | null = null;
   /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
   onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
   /** When it last answered an error. */
@@ -167,8 +123,7 @@ export class SimDisk {
     this.#flights.add(flight);
     const { leastMs, meanMs } = this.#options.latency;
     const ms = (leastMs + this.#random.exponential(meanMs)) * faults.slowness;
-    const stuckMs = Math.max(0, faults.stuckUntil - this.#world.now);
-    this.#world.after(ms + stuckMs, () => this.#end(flight), driver.life);
+    this.#world.after(ms, () => this.#end(flight), driver.life);
   }
 
   /** The process that had it open is dead: what was in flight has happened, has not, or has in part. */
@@ -222,7 +177,8 @@ export class SimDisk {
     if (!this.#flights.has(flight)) return;
     const stuckMs = this.faults.stuckUntil - this.#world.now;
     if (stuckMs > 0) {
-      this.#world.after(stuckMs + this.#random.exponential(1), () => this.#end(flight), flight.driver.life);
+      // Looked at now and then: somebody may get it going again before its time.
+      this.#world.after(Math.min(stuckMs, stuckLookMs) + this.#random.exponential(1), () => this.#end(flight), flight.driver.life);
       return;
     }
     this.#flights.delete(flight);
@@ -238,7 +194,7 @@ export class SimDisk {
       if (status === Status.Ok) driver.fill(io);
       else driver.spoil(io);
     } else if (status === Status.Ok) {
-      if (fate !== Fate.Lose) this.#apply(flight, false);
+      if (fate !== Fate.Lose && !this.#lies(flight)) this.#apply(flight, false);
       if (io.type === IoType.Flush) this.#flushed(flight.cachedUpTo);
     } else if (io.type === IoType.Flush) {
       for (const entry of this.#cached) if (this.#random.chance(0.5)) entry.isDoomed = true;
@@ -246,6 +202,48 @@ export class SimDisk {
       this.#apply(flight, true);
     }
     io.complete(status);
+  }
+
+  /** One bit of a sector turns over. */
+  corrupt(sector: number, bit: number): void {
+    const bytes = new Uint8Array(sectorBytes);
+    this.media.read(bytes, 0, sector * sectorBytes, sectorBytes);
+    const at = Math.floor(bit / 8) % sectorBytes;
+    bytes[at] = (bytes[at] ?? 0) ^ (1 << (bit % 8));
+    this.#overwrite(sector, bytes);
+    this.onLie?.(sector, 1);
+  }
+
+  /** True if a write of data is answered without having been done where it should be. */
+  #lies({ io, driver }: Flight): boolean {
+    const { faults } = this;
+    if (io.type !== IoType.Write || (faults.lostWrites === 0 && faults.misdirectedWrites === 0)) return false;
+    const perBlock = this.blockSize / sectorBytes;
+    const first = io.offsetBlocks * perBlock;
+    if (first < this.dataSector) return false;
+    const count = io.numBlocks * perBlock;
+    this.onLie?.(first, count);
+    if (faults.lostWrites > 0) {
+      faults.lostWrites--;
+      return true;
+    }
+    faults.misdirectedWrites--;
+    const room = this.numBlocks * perBlock - count - this.dataSector;
+    const wrong = this.dataSector + ((first - this.dataSector + count) % Math.max(1, room));
+    this.onLie?.(wrong, count);
+    const bytes = new Uint8Array(sectorBytes);
+    for (let i = 0; i < count; i++) {
+      driver.sectorOf(io, i, bytes);
+      this.#overwrite(wrong + i, bytes);
+    }
+    return true;
+  }
+
+  /** As a write does it, which a power cut may take back. */
+  #overwrite(sector: number, bytes: Uint8Array): void {
+    const order = ++this.#order;
+    this.#cached.push({ order, before: this.media.preimage(sector, 1), isStable: true, isDoomed: false });
+    this.media.write(sector * sectorBytes, bytes, 0, sectorBytes);
   }
 
   /** Whether, and how, the I/O fails. */
@@ -264,6 +262,7 @@ export class SimDisk {
         return this.#random.chance(faults.flushErrorRate) ? Status.IoError : Status.Ok;
       default:
         if (faults.isFull) return Status.NoSpace;
+        if (faults.isReadOnly) return Status.NotPermitted;
         if (faults.writeErrors > 0) {
           faults.writeErrors--;
           return Status.IoError;
@@ -359,6 +358,12 @@ class SimDiskDriver implements BdevDriver {
   /** A read that fails leaves anything in the buffer. */
   spoil(io: BdevIo): void {
     this.#memory.u8.fill(0xee, io.addr, io.addr + io.numBlocks * this.#disk.blockSize);
+  }
+
+  /** One sector of a write's data. */
+  sectorOf(io: BdevIo, index: number, target: Uint8Array): void {
+    const start = io.addr + index * sectorBytes;
+    target.set(this.#memory.u8.subarray(start, start + sectorBytes));
   }
 
   copyOut(io: BdevIo, fromBytes: number, sector: number, numSectors: number): void {

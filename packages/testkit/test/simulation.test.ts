@@ -4,7 +4,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { SimMemory, shrink, simulate, sweep } from '@raidkit/testkit';
+import { SimMemory, drawPlan, shrink, simulate, sweep } from '@raidkit/testkit';
 import { describe, expect, it } from 'vitest';
 import regressions from './regressions.json' with { type: 'json' };
 import { mirror } from './support/mirror.js';
@@ -31,8 +31,11 @@ describe('no seed breaks a rule', () => {
     const memory = new SimMemory({ bytes: 64 * 1024 * 1024 });
     for (const [level, seeds] of Object.entries(regressions)) {
       for (const seed of seeds) {
-        const { violation } = await simulate({ seed, module: modules[level]!, store, memory });
-        expect(violation, `seed ${seed} level ${level}`).toBeNull();
+        const module = modules[level]!;
+        for (const hasExtras of [false, true]) {
+          const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, { hasExtras }) });
+          expect(violation, `seed ${seed} level ${level}`).toBeNull();
+        }
       }
     }
   });
@@ -54,6 +57,14 @@ function marksOf(module: RaidModule): string[] {
     'power while resync',
     'kill while resync',
     'restart power / degraded',
+    'calm / degraded',
+    'fault hung / optimal',
+    'lie corrupt / optimal',
+    'lie lost / optimal',
+    'lie misdirected / optimal',
+    'process check / optimal',
+    'process repair / optimal',
+    'spare / optimal',
   ];
 }
 

@@ -123,8 +123,7 @@ function named(epoch: number): string {
 function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): void {
   if (!array.module.manifest.redundant || array.numCurrent < array.numSlots) return;
   const disks = found.map(({ disk }) => disk);
-  const sectors = Array.from({ length: (array.numBlocks * array.blockSize) / sectorBytes }, (_, sector) => sector);
-  const problem = checkRedundancy(array, disks, sectors);
+  const problem = checkRedundancy(array, disks);
   if (problem !== null) throw new Error(problem);
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { CutMode } from '../sim-disk.js';
+import { CutMode } from '../disk-faults.js';
 import { always } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld } from './rig.js';

@@ -6,7 +6,7 @@ import { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
 import { SimDisk } from '../sim-disk.js';
-import type { CutMode } from '../sim-disk.js';
+import type { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
 import { sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
@@ -158,7 +158,7 @@ export class Rig {
 
   /** What redundancy holds must agree with the data. */
   checkRedundancy(): void {
-    const problem = checkRedundancy(this.array, this.disks, this.model.touched);
+    const problem = checkRedundancy(this.array, this.disks);
     assert.equal(problem, null, problem ?? '');
   }
 

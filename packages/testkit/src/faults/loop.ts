@@ -1,7 +1,7 @@
 import { Coverage } from '../coverage.js';
 import type { SimPlan } from '../plan.js';
 import { Random } from '../random.js';
-import { CutMode } from '../sim-disk.js';
+import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
 import { checkLeaks, checkRest, heal, settle } from '../simulation/rest.js';
 import { assemble, end, stop } from '../simulation/restart.js';
@@ -125,7 +125,7 @@ export async function runOnce(parts: RunParts, memory: SimMemory, scenario: Scen
     forgive(run, trip);
     for (const disk of run.disks) if (trip.ending === null) comeBack(run, disk, 'same');
     if (trip.ending === null) {
-      await aftermath(run, script, { hasEnded: false }, trip.lost !== null);
+      await aftermath(run, script, { hasEnded: false }, trip);
       return;
     }
     await end(run, trip.ending);
@@ -177,7 +177,7 @@ interface Course {
 }
 
 /** Faults stop; whatever is there must be right, and come to rest. Throws {@link InterruptedError} once its process has ended. */
-async function aftermath(run: SimRun, script: Script, course: Course, hasLied = false): Promise<void> {
+async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip | null = null): Promise<void> {
   const unlessEnded = async <T>(step: Promise<T>): Promise<T> => {
     const value = await step;
     if (course.hasEnded) throw new InterruptedError();
@@ -190,7 +190,7 @@ async function aftermath(run: SimRun, script: Script, course: Course, hasLied = 
   if (!(await unlessEnded(settle(run)))) return;
   await unlessEnded(run.readAll('at rest'));
   await unlessEnded(run.readAll('at rest, again'));
-  if (hasLied) await unlessEnded(repairSilently(run));
+  if (trip !== null) await unlessEnded(repairSilently(run, trip));
   await checkRest(run);
   await unlessEnded(end(run, { how: 'stop', mode: CutMode.KeepAll, downMs: 1 }));
   await unlessEnded(assemble(run, -1));

@@ -18,8 +18,8 @@ export async function recreate(run: SimRun, script: Script, course: { hasEnded: 
   for (const disk of run.disks) disk.faults.clear();
   if (run.stack !== null) await heal(run);
   // What a new process finds is what counts.
-  run.stack?.die();
   run.bury();
+  for (const disk of run.disks) disk.processDied();
   run.memory.reset();
   const stack = run.boot();
   for (const disk of run.disks) await run.call(`examining ${disk.name}`, stack.plugIn(disk));

@@ -3,11 +3,13 @@ import { RaidError } from '@raidkit/core';
 import type { SimDisk } from '../sim-disk.js';
 import { arrayName, patienceMs } from '../simulation/sim-run.js';
 import type { SimRun } from '../simulation/sim-run.js';
-import { heal } from '../simulation/rest.js';
+import { repairOptions } from '../simulation/lies.js';
+import { calm, lookAfter } from '../simulation/rest.js';
 import { stop } from '../simulation/restart.js';
 import { comeBack } from '../simulation/trouble.js';
 import { ViolationError, describeArray } from '../simulation/violation.js';
 import type { Stack } from '../stack.js';
+import { goneMs } from './trip.js';
 import type { Trip } from './trip.js';
 
 /** The process has ended: the rest of the script does not happen. */
@@ -119,7 +121,7 @@ export class Script {
 
   async start(type: 'check' | 'repair'): Promise<void> {
     await this.#control(`starting a ${type}`, (stack) => {
-      stack.arrays.startSync(arrayName, type);
+      stack.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(this.run, 0) : {});
       return Promise.resolve();
     });
     await this.idle();
@@ -159,6 +161,7 @@ export class Script {
     this.#check();
     await this.#step(stop(this.run));
     this.run.bury();
+    for (const disk of this.run.disks) disk.processDied();
     this.run.memory.reset();
     await this.#sleep(1);
     const stack = this.run.boot();
@@ -168,7 +171,11 @@ export class Script {
     }
     await this.#step(stack.registry.waitForExamine());
     // With the last good member failing, and only a stale one to be seen, nobody can know better: it is looked after first.
-    if (this.run.isTolerant) await this.#step(heal(this.run));
+    if (this.run.isTolerant) {
+      calm(this.run);
+      await this.#sleep(2 * goneMs);
+      await this.#step(lookAfter(this.run));
+    }
     if (this.run.array()?.state === 'configuring') await this.#control('a degraded start', () => stack.arrays.startDegraded(arrayName));
     await this.until('the array is up', () => this.run.volume !== null);
   }

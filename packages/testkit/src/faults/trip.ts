@@ -1,6 +1,6 @@
 import { IoType } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
-import { CutMode, Fate } from '../sim-disk.js';
+import { CutMode, Fate } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import type { Ending } from '../simulation/restart.js';
@@ -21,7 +21,7 @@ const endings: Partial<Record<TripKind, Ending>> = {
   torn: { how: 'power', mode: CutMode.Random, downMs: 10 },
 };
 const hangMs = 60_000;
-const goneMs = 1000;
+export const goneMs = 1000;
 
 /** A fault that waits for the n-th operation on the run's disks, whichever disk that is. */
 export class Trip {

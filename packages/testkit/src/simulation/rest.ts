@@ -8,12 +8,22 @@ import { ViolationError, describeArray } from './violation.js';
 
 /** Faults stop, and an operator looks after what they have left. */
 export async function heal(run: SimRun): Promise<void> {
+  calm(run);
+  await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
+  await lookAfter(run);
+}
+
+/** Faults stop. */
+export function calm(run: SimRun): void {
   run.world.trace('== faults stop');
   for (const disk of run.disks) {
     disk.faults.clear();
     disk.latent.clear();
   }
-  await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
+}
+
+/** An operator looks after what faults have left. */
+export async function lookAfter(run: SimRun): Promise<void> {
   await run.world.sleep(1000);
   // What could not be read or started because of an error, an operator has looked at, and started, now.
   const { stack } = run;
@@ -62,7 +72,7 @@ export async function checkRest(run: SimRun): Promise<void> {
   const isInSync = (array.regions?.count(RegionState.Suspect) ?? 0) === 0;
   if (!isInSync || run.isTolerant) return;
   run.coverage.mark('redundancy checked');
-  const problem = checkRedundancy(array, run.disks, run.model.touched);
+  const problem = checkRedundancy(array, run.disks);
   if (problem !== null) throw new ViolationError(`G7: ${problem}`);
   await Promise.resolve();
 }

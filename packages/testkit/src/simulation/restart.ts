@@ -1,6 +1,6 @@
 import { RaidError } from '@raidkit/core';
 import type { PlanItem } from '../plan.js';
-import { CutMode } from '../sim-disk.js';
+import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { Stack } from '../stack.js';
 import { arrayName } from './sim-run.js';

@@ -26,7 +26,7 @@ export interface Capabilities {
 }
 
 /** What core does today. */
-export const defaultCapabilities: Capabilities = { resync: true, timeouts: false, settledReads: true };
+export const defaultCapabilities: Capabilities = { resync: true, timeouts: true, settledReads: true };
 
 /** What a run is made of, apart from what happens in it. */
 export interface RunParts {
@@ -38,7 +38,7 @@ export interface RunParts {
 
 export const arrayName = 'sim';
 /** Virtual time in which everything must come to an end once faults have stopped. */
-export const patienceMs = 20 * 60_000;
+export const patienceMs = 10 * 60_000;
 const mostSteps = 3_000_000;
 const longestMs = 24 * 3600_000;
 
@@ -65,6 +65,10 @@ export class SimRun {
   volume: VolumeClient | null = null;
   /** Errors may be answered: more is broken than redundancy covers. */
   isTolerant = false;
+  /** A disk has lied: members may disagree. */
+  hasLied = false;
+  /** Nothing goes wrong any more. */
+  isCalm = false;
   isStopping = false;
   /** The array was stopped uncleanly, at some time. */
   wasUnclean = false;

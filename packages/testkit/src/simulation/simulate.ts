@@ -1,9 +1,11 @@
 import type { Coverage } from '../coverage.js';
 import { drawPlan } from '../plan.js';
 import type { PlanItem, SimPlan } from '../plan.js';
-import { CutMode } from '../sim-disk.js';
+import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
-import { checkLeaks, checkRest, heal, settle } from './rest.js';
+import { addSpare, controlProcess, dismissSpares, grow } from './operator.js';
+import { checkAndRepair, lie } from './lies.js';
+import { calm, checkLeaks, checkRest, heal, settle } from './rest.js';
 import { restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
@@ -79,10 +81,12 @@ async function course(run: SimRun): Promise<void> {
   if (!(await settle(run))) return;
   await run.readAll('at rest');
   await run.readAll('at rest, again');
+  if (run.hasLied && !run.isTolerant) await checkAndRepair(run, 0);
   await checkRest(run);
   await restart(run, { kind: 'restart', at: 0, how: 'stop', mode: CutMode.KeepAll, downMs: 1, absent: -1 });
   if (run.isRefused) return;
   await run.readAll('after a clean restart');
+  dismissSpares(run);
   await stop(run);
   checkLeaks(run);
 }
@@ -126,7 +130,24 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       addMember(run, run.disk(item.disk));
       break;
     case 'restart':
-      await restart(run, item);
+      if (!run.isCalm || item.how === 'stop') await restart(run, item);
+      break;
+    case 'lie':
+      if (!run.isCalm) lie(run, item);
+      break;
+    case 'spare':
+      addSpare(run, run.disk(item.disk));
+      break;
+    case 'process':
+      controlProcess(run, item.action);
+      break;
+    case 'grow':
+      grow(run, item.numBlocks);
+      break;
+    case 'calm':
+      run.isCalm = true;
+      run.mark('calm');
+      calm(run);
       break;
     default:
   }

@@ -1,5 +1,5 @@
 import type { PlanItem } from '../plan.js';
-import { CutMode } from '../sim-disk.js';
+import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import { sectorBytes } from '../sector.js';
 import { arrayName } from './sim-run.js';
@@ -9,8 +9,10 @@ import type { SimRun } from './sim-run.js';
 export function giveFault(run: SimRun, { disk: index, fault, ms, amount }: PlanItem & { kind: 'fault' }): void {
   const disk = run.disk(index);
   const { world } = run;
+  if (run.isCalm) return;
   // Without timeouts a stuck device is a slow one.
-  const isHarmless = fault === 'slow' || fault === 'busy' || (fault === 'stuck' && !run.can.timeouts);
+  const isStuck = fault === 'stuck' || fault === 'hung';
+  const isHarmless = fault === 'slow' || fault === 'busy' || (isStuck && !run.can.timeouts);
   if (!isHarmless && !run.standing.mayLose(disk) && !run.standing.mayExceed(disk)) return;
   const { faults } = disk;
   run.mark(`fault ${fault}`);
@@ -39,7 +41,11 @@ export function giveFault(run: SimRun, { disk: index, fault, ms, amount }: PlanI
       faults.slowness = 1 + amount * 100;
       break;
     case 'stuck':
+    case 'hung':
       faults.stuckUntil = end;
+      break;
+    case 'readOnly':
+      faults.isReadOnly = true;
       break;
     case 'busy':
       faults.busyRate = amount * 0.5;
@@ -71,7 +77,7 @@ function makeLatent(run: SimRun, disk: SimDisk, count: number): void {
 export function vanish(run: SimRun, { disk: index, ms, returns }: PlanItem & { kind: 'vanish' }): void {
   const disk = run.disk(index);
   const { stack, world } = run;
-  if (stack?.bdevOf(disk) === undefined || !run.standing.mayLose(disk)) return;
+  if (run.isCalm || stack?.bdevOf(disk) === undefined || !run.standing.mayLose(disk)) return;
   // What a device without redundancy loses is lost.
   const how = run.isRedundant ? returns : 'same';
   run.mark(`vanish ${how}`);

@@ -1,0 +1,78 @@
+import type { PlanItem } from '../plan.js';
+import { checkRedundancy } from '../redundancy.js';
+import { sectorBytes } from '../sector.js';
+import type { SimDisk } from '../sim-disk.js';
+import { arrayName } from './sim-run.js';
+import type { SimRun } from './sim-run.js';
+import { ViolationError } from './violation.js';
+
+/** A disk lies, if the others hold everything. What depends on it is nobody's fault from then on. */
+export function lie(run: SimRun, { disk: index, how, place }: PlanItem & { kind: 'lie' }): void {
+  const disk = run.disk(index);
+  const array = run.array();
+  if (!run.isRedundant || array?.state !== 'online' || !run.standing.mayLose(disk)) return;
+  disk.onLie = (first, count) => doubt(run, disk, first, count);
+  disk.dataSector = run.reservedBytes / sectorBytes;
+  run.mark(`lie ${how}`);
+  run.world.trace(`== ${disk.name}: ${how}`);
+  if (how === 'lost') {
+    disk.faults.lostWrites++;
+  } else if (how === 'misdirected') {
+    disk.faults.misdirectedWrites++;
+  } else {
+    const touched = [...run.model.touched];
+    const sector = touched[Math.floor(place * touched.length)];
+    const limit = disk.numBlocks * (disk.blockSize / sectorBytes) - disk.dataSector;
+    if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
+  }
+}
+
+/** Whatever is in the same stripes as these sectors of a disk may be anything. */
+export function doubt(run: SimRun, disk: SimDisk, firstSector: number, numSectors: number): void {
+  run.hasLied = true;
+  const array = run.array();
+  if (array === undefined || array.level === null) return;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const perBlock = array.blockSize / sectorBytes;
+  const slot = array.slots.find(({ name, lastMember }) => name === disk.name || lastMember?.name === disk.name);
+  const from = firstSector - (slot?.dataOffset ?? run.reservedBytes / array.blockSize) * perBlock;
+  if (from + numSectors <= 0) return;
+  const first = Math.floor(Math.max(0, from) / perBlock / memberBlocks) * arrayBlocks;
+  const end = (Math.floor((from + numSectors - 1) / perBlock / memberBlocks) + 1) * arrayBlocks;
+  run.world.trace(`== ${disk.name} has lied: blocks ${first} to ${end - 1} are in doubt`);
+  run.model.doubtValues(first * perBlock, (end - first) * perBlock);
+}
+
+/**
+ * A check must find where members disagree, and change nothing; a repair must make them agree. Gives whether they disagreed.
+ * `source` is the slot that is right, for the case that there are two copies.
+ */
+export async function checkAndRepair(run: SimRun, source: number): Promise<boolean> {
+  const array = run.array();
+  if (array === undefined || run.volume === null) return false;
+  const problem = checkRedundancy(array, run.disks);
+  for (const type of ['check', 'repair'] as const) {
+    run.stack?.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(run, source) : {});
+    await run.inTime(`a ${type}`, array.processEnded);
+    if (array.history[0]?.undecidedBlocks !== 0) {
+      // As many copies say one thing as another: then, too, it must be said who is right.
+      run.coverage.mark('no copy has the majority');
+      run.stack?.arrays.startSync(arrayName, type, { source });
+      await run.inTime(`a ${type}`, array.processEnded);
+    }
+    const [record] = array.history;
+    if (record?.type !== type || record.error !== null) throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
+    if ((problem === null) !== (record.mismatchBlocks === 0)) {
+      throw new ViolationError(`G7: the ${type} found ${record.mismatchBlocks} blocks that disagree, and ${problem ?? 'there are none'}`);
+    }
+    if (type === 'check' && problem !== checkRedundancy(array, run.disks)) throw new ViolationError('G7: the check changed something');
+  }
+  run.coverage.mark(problem === null ? 'a lie did no harm' : 'a lie was found and repaired');
+  return problem !== null;
+}
+
+/** Who is right is said where two copies leave it open. */
+export function repairOptions(run: SimRun, source: number): { source?: number } {
+  const array = run.array();
+  return array?.minOperational === 1 && array.numCurrent === 2 ? { source } : {};
+}

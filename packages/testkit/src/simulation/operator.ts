@@ -1,0 +1,60 @@
+import type { ProcessAction } from '../plan-extras.js';
+import type { SimDisk } from '../sim-disk.js';
+import { repairOptions } from './lies.js';
+import { arrayName } from './sim-run.js';
+import type { SimRun } from './sim-run.js';
+
+/** A disk that is nobody's stands by. */
+export function addSpare(run: SimRun, disk: SimDisk): void {
+  if (run.stack?.bdevOf(disk)?.claimedBy !== null) return;
+  run.mark('spare');
+  run.world.trace(`== spare ${disk.name}`);
+  void run.call(`making ${disk.name} a spare`, run.stack.arrays.addSpare(disk.name));
+}
+
+/** Spares that are left stand by no more. */
+export function dismissSpares(run: SimRun): void {
+  for (const { bdev } of run.stack?.arrays.listSpares() ?? []) run.stack?.arrays.removeSpare(bdev);
+}
+
+/** Starts a process, or does something to the one that is running. */
+export function controlProcess(run: SimRun, action: ProcessAction): void {
+  const array = run.array();
+  const { stack } = run;
+  if (stack === null || array?.state !== 'online') return;
+  run.mark(`process ${action}`);
+  run.world.trace(`== process: ${action}`);
+  const { process } = array;
+  switch (action) {
+    case 'check':
+    case 'repair':
+      void run.call(`starting a ${action}`, Promise.resolve().then(() => stack.arrays.startSync(arrayName, action, action === 'repair' ? repairOptions(run, 0) : {})));
+      break;
+    case 'pause':
+      process?.pause();
+      // Nobody forgets it for ever.
+      run.world.after(20_000, () => process?.resume());
+      break;
+    case 'resume':
+      process?.resume();
+      break;
+    case 'cancel':
+      process?.stop(new Error('it was cancelled on request'));
+      break;
+    case 'slow':
+      stack.arrays.processOptions.maxBandwidthMbSec = 0.2;
+      break;
+    case 'fast':
+      stack.arrays.processOptions.maxBandwidthMbSec = 0;
+  }
+}
+
+/** Every disk is larger by so much. */
+export function grow(run: SimRun, numBlocks: number): void {
+  run.mark('grow');
+  run.world.trace(`== grow by ${numBlocks}`);
+  for (const disk of run.disks) {
+    disk.grow(disk.numBlocks + numBlocks);
+    run.stack?.bdevOf(disk)?.resize(disk.numBlocks);
+  }
+}
