@@ -297,6 +297,11 @@ export class RaidArray implements RaidView {
     return this.#repair.stop();
   }
 
+  /** Resolves when no repair is under way. */
+  repairsIdle(): Promise<void> {
+    return this.#repair.idle();
+  }
+
   /** How array and member blocks correspond; only for levels with redundancy. */
   stripe(): { arrayBlocks: number; memberBlocks: number } {
     const { stripe } = this.geometry();

@@ -19,6 +19,7 @@ import { bringOnline, flushMembers, takeOffline } from './online.js';
 import type { StartOptions } from './online.js';
 import type { ProcessOptions, SyncOptions } from './process.js';
 import { RaidIoPool } from './raid-io.js';
+import { replaceMember } from './replace.js';
 import { Spares } from './spares.js';
 import type { Spare } from './spares.js';
 import { nullUuid } from './store.js';
@@ -226,6 +227,21 @@ export class RaidArrays {
     } catch (error) {
       throw asRaidError(error);
     }
+  }
+
+  /**
+   * Has a device take a member's place while the member still serves. Resolves when copying has begun; the process is called
+   * `replace`. The member is free when it has ended.
+   */
+  async replaceBaseBdev(arrayName: string, memberName: string, bdevName: string): Promise<void> {
+    const array = this.#find(arrayName);
+    const slot = array.slots.find(({ name, descriptor }) => name === memberName && descriptor !== null);
+    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no member ${memberName}`);
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
+    await replaceMember(this.#ctx, array, slot, bdev).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
   }
 
   /** Takes a member out of whichever array it is in. Resolves when that is on the survivors' stable media. */

@@ -90,6 +90,7 @@ export class IoPath implements BdevDriver {
       return;
     }
     if (!answers.isArmed) answers.arm();
+    if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
     slot.descriptor.submit(part);
   }
 
@@ -97,6 +98,8 @@ export class IoPath implements BdevDriver {
     const array = this.#array;
     const slot = array.slotAt(part.tag);
     if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
+    // Once more: it may have been copied while this was under way.
+    else if (slot.replacement !== null && part.type !== IoType.Flush) slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
     if (part.status !== Status.Ok) {
       this.#countError(slot, part);
       // At once: another flush that is under way on the member may succeed without having kept anything.

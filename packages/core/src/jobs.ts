@@ -64,7 +64,7 @@ export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
 }
 
 /** Starts a resync, check or repair when the process that is running has ended. */
-export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild'>, options: SyncOptions = {}): void {
+export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild' | 'replace'>, options: SyncOptions = {}): void {
   enqueue(array, async () => {
     if (!(await ctx.turns.take(array, () => array.state !== 'online'))) return;
     try {
@@ -113,13 +113,15 @@ function resyncLater(ctx: RaidContext, array: RaidArray): void {
   }, resyncRetryMs);
 }
 
-function enqueue(array: RaidArray, work: () => Promise<void>): void {
+/** Does background work when what the array is doing has ended. */
+export function enqueue(array: RaidArray, work: () => Promise<void>): void {
   array.processEnded = array.processEnded.then(work).catch((error: unknown) => {
     array.log.error({ ...array.logFields(), err: error }, 'a background process failed unexpectedly');
   });
 }
 
-async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onDone: () => Promise<void>): Promise<void> {
+/** Runs a process with everything around it; rejects as it does. */
+export async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onDone: () => Promise<void>): Promise<void> {
   const about = { array: array.name, process: process.type, target: process.target?.name ?? null };
   array.process = process;
   ctx.emit({ type: 'processStarted', ...about });

@@ -62,6 +62,7 @@ export function memberIo(
         const { status } = done;
         ios.put(done);
         slot.partEnded();
+        if (type === IoType.Write) slot.replacement?.mark(offset, count);
         if (status === Status.Ok) resolve();
         else reject(BdevError.fromStatus(status, what));
       },

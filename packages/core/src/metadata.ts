@@ -10,8 +10,8 @@ import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, Superblo
  */
 export const seqStep = 65_536;
 
-/** What a header says of the round before its own. */
-interface PreviousRound {
+/** What a header says of a round: its own, and the one before. */
+interface Round {
   seqNumber: number;
   plan: JournalPlan;
 }
@@ -30,7 +30,7 @@ export class MetadataWriter {
   #generation = 0;
   #plan: JournalPlan = { slot: -1, epoch: 0 };
   /** The round before the newest; null before the first one. */
-  #last: PreviousRound | null = null;
+  #before: Round | null = null;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
 
@@ -74,9 +74,9 @@ export class MetadataWriter {
   /** Writes the headers once more, for what has changed in them since the last round. Best effort: the next round does it too. */
   async saveHeaders(): Promise<void> {
     const extension = this.#array.extension;
-    if (extension === undefined || this.#round !== null || this.#last === null || !this.isEnabled) return;
-    const last = this.#last;
-    const saved = this.#writeHeaders(extension, last).catch(() => undefined);
+    const before = this.#before;
+    if (extension === undefined || this.#round !== null || before === null || !this.isEnabled) return;
+    const saved = this.#writeHeaders(extension, { seqNumber: this.seqNumber, plan: this.#plan }, before).catch(() => undefined);
     // A round that is asked for meanwhile comes after it.
     this.#round = saved.finally(() => {
       this.#round = null;
@@ -122,15 +122,18 @@ export class MetadataWriter {
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
     }
     const extension = array.regions === null ? undefined : store.extension;
+    // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
     const previous = this.seqNumber;
-    this.seqNumber = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
-    for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = this.seqNumber;
-    const record = this.snapshot();
-    const plan = array.journal?.plan(this.seqNumber) ?? { slot: -1, epoch: 0 };
-    const last = { seqNumber: previous, plan: this.#plan };
-    this.#last = last;
+    const next = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
+    for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = next;
+    const record = { ...this.snapshot(), seqNumber: next };
+    const plan = array.journal?.plan(next) ?? { slot: -1, epoch: 0 };
+    const before = { seqNumber: previous, plan: this.#plan };
+    const round = { seqNumber: next, plan };
+    if (extension !== undefined) await this.#writeHeaders(extension, round, before);
+    this.seqNumber = next;
     this.#plan = plan;
-    if (extension !== undefined) await this.#writeHeaders(extension, last);
+    this.#before = before;
     await this.#onWriters('superblock', async (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       await store.write(slot.descriptor, record);
@@ -140,32 +143,32 @@ export class MetadataWriter {
     if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {
       this.completedSeqNumber = record.seqNumber;
       // Once more: now all members have it, and one that is found with an older superblock was away.
-      if (extension !== undefined) await this.#writeHeaders(extension, last);
+      if (extension !== undefined) await this.#writeHeaders(extension, round, before);
     }
     array.journal?.adopt(plan);
   }
 
-  async #writeHeaders(extension: ExtensionStore, previous: PreviousRound): Promise<void> {
+  async #writeHeaders(extension: ExtensionStore, round: Round, before: Round): Promise<void> {
     this.#generation++;
     await this.#onWriters('header', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
-      return extension.writeHeader(slot.descriptor, this.#header(slot, previous));
+      return extension.writeHeader(slot.descriptor, this.#header(slot, round, before));
     });
   }
 
-  #header(slot: Slot, previous: PreviousRound): ExtensionHeader {
+  #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
     const { interrupted, process, regions, slots, uuid } = this.#array;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
       memberUuid: slot.uuid,
-      seqNumber: this.seqNumber,
-      previousSeqNumber: previous.seqNumber,
+      seqNumber: round.seqNumber,
+      previousSeqNumber: before.seqNumber,
       completedSeqNumber: this.completedSeqNumber,
       regionBlocks: regions?.regionBlocks ?? 0,
       numRegions: regions?.states.length ?? 0,
-      journalEpoch: this.#plan.epoch,
-      previousJournalEpoch: previous.plan.epoch,
+      journalEpoch: round.plan.epoch,
+      previousJournalEpoch: before.plan.epoch,
       process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       slots: slots.map(({ lastSeqNumber, isRemovedByHand, errors }) => ({
         lastSeqNumber,

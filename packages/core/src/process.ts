@@ -2,6 +2,7 @@ import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
 import { RebuildStep } from './rebuild-step.js';
+import { ReplaceStep } from './replace-step.js';
 import type { Slot } from './slot.js';
 import { SyncStep } from './sync-step.js';
 
@@ -29,7 +30,9 @@ export type ProcessType =
   /** Counts and lists where redundancy disagrees; changes nothing. */
   | 'check'
   /** As check, and makes redundancy agree. */
-  | 'repair';
+  | 'repair'
+  /** Copies a member to the device that takes its place. */
+  | 'replace';
 
 /** What a process does with one window, which is quiesced. */
 export interface ProcessStep {
@@ -49,6 +52,12 @@ export interface SyncOptions {
   source?: number;
   /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
   wrong?: number;
+}
+
+/** What is particular to one process. */
+export interface ProcessTask extends SyncOptions {
+  /** The slot whose member is replaced. */
+  replace?: Slot;
 }
 
 /** Where redundancy disagrees with the data; blocks of the array. */
@@ -137,7 +146,7 @@ export class RaidProcess {
   #workedBlocks = 0;
 
   /** Throws if there is no memory for its buffers. */
-  constructor(array: RaidArray, type: ProcessType, target: Slot | null, options: ProcessOptions, sync: SyncOptions = {}) {
+  constructor(array: RaidArray, type: ProcessType, target: Slot | null, options: ProcessOptions, task: ProcessTask = {}) {
     this.#array = array;
     this.type = type;
     this.target = target;
@@ -151,7 +160,7 @@ export class RaidProcess {
     const memberBytes = (this.#windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
     this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
-    this.#step = target === null ? new SyncStep(array, this, this.#pool, sync) : new RebuildStep(array, target, this.#pool);
+    this.#step = makeStep(array, this, this.#pool, task);
   }
 
   /** Whole seconds, those before a restart included. */
@@ -365,4 +374,11 @@ export class RaidProcess {
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => void this.#array.registry.runtime.setTimer(resolve, ms));
   }
+}
+
+function makeStep(array: RaidArray, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
+  if (process.target !== null) return new RebuildStep(array, process.target, pool);
+  const replacement = replace?.replacement ?? null;
+  if (replace !== undefined && replacement !== null) return new ReplaceStep(array, process, pool, replace, replacement);
+  return new SyncStep(array, process, pool, sync);
 }

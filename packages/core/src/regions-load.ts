@@ -80,8 +80,9 @@ async function readRecorded(
       array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
       if (error instanceof Error) failure ??= error;
     }
-    if (found === undefined || found.header === null || !isTrusted(found.header, array.metadata.seqNumber)) continue;
-    if (header === null || found.header.generation > header.generation) header = found.header;
+    const trusted = newestTrusted(found?.headers ?? [], array.metadata.seqNumber);
+    if (found === undefined || trusted === null) continue;
+    if (header === null || trusted.generation > header.generation) header = trusted;
     for (const page of found.pages) {
       const known = pages.get(page.index);
       if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
@@ -97,8 +98,22 @@ function isMapOf({ numRegions, regionBlocks }: ExtensionHeader, memberBlocks: nu
   return regionBlocks > 0 && regionBlocks % stripeBlocks === 0 && numRegions * regionBlocks >= memberBlocks;
 }
 
+/** The newest of these headers, and of `other`, that goes with the superblock of this number; null if none does. */
+export function newestTrusted(
+  headers: readonly ExtensionHeader[],
+  seqNumber: number,
+  other: ExtensionHeader | null = null,
+): ExtensionHeader | null {
+  let newest = other;
+  for (const header of headers) {
+    if (!isTrusted(header, seqNumber)) continue;
+    if (newest === null || header.generation > newest.generation) newest = header;
+  }
+  return newest;
+}
+
 /** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */
-export function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
+function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
   if (seqNumber % seqStep !== 0) return false;
   return header.seqNumber === seqNumber || header.previousSeqNumber === seqNumber;
 }

@@ -3,6 +3,7 @@ import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { RaidError } from './errors.js';
 import type { RaidIo } from './raid-io.js';
+import type { Slot } from './slot.js';
 import type { ExtensionStore, RegionPage } from './store.js';
 
 /** What is known of a region (some blocks of every member's data area). */
@@ -348,10 +349,13 @@ export class RegionMap {
 
   /** Members hold whatever they held in a region that was never written. From its first write on they hold zeros. */
   async #zero(regions: readonly number[]): Promise<void> {
-    await this.#onMembers(async (client, dataOffset, dataSize) => {
+    await this.#onMembers(async (client, slot) => {
+      const { dataOffset, dataSize } = slot;
       for (const region of regions) {
         const start = region * this.regionBlocks;
-        await client.writeZeroes(dataOffset + start, Math.min(this.regionBlocks, dataSize - start));
+        const count = Math.min(this.regionBlocks, dataSize - start);
+        await client.writeZeroes(dataOffset + start, count);
+        slot.replacement?.mark(start, count);
       }
       await client.flush();
     });
@@ -457,7 +461,7 @@ export class RegionMap {
   }
 
   /** Does something on every member that gets writes; one that fails is thrown out, and it fails if none is left. */
-  async #onMembers(work: (client: BlockClient, dataOffset: number, dataSize: number) => Promise<void>): Promise<void> {
+  async #onMembers(work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
     const array = this.#array;
     let done = 0;
     await Promise.all(
@@ -465,7 +469,7 @@ export class RegionMap {
         if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
         slot.partsInFlight++;
         try {
-          await work(new BlockClient(slot.descriptor), slot.dataOffset, slot.dataSize);
+          await work(new BlockClient(slot.descriptor), slot);
           done++;
         } catch (error) {
           if (!array.failMember(slot.index, 'its bitmap could not be written')) {

@@ -36,6 +36,12 @@ export class MemberRepair {
     });
   }
 
+  /** Resolves when none is under way; what was asked for and not begun is forgotten: the next read asks again. */
+  async idle(): Promise<void> {
+    this.#queue.length = 0;
+    await this.#work;
+  }
+
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#queue.length = 0;
@@ -79,6 +85,7 @@ export class MemberRepair {
         array.failMember(index, 'unreadable blocks could not be rewritten');
         throw error;
       } finally {
+        slot.replacement?.mark(offsetBlocks, numBlocks);
         slot.partEnded();
       }
     } finally {

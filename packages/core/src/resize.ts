@@ -18,6 +18,8 @@ export function onMemberResized(ctx: RaidContext, array: RaidArray): void {
 
 async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { level, bdev } = array;
+  // The new member's size counts too, when it is one.
+  if (array.slots.some(({ replacement }) => replacement !== null)) return;
   if (array.state !== 'online' || bdev === null || level?.resize === undefined) return;
   const capacities = array.slots.map((slot) => {
     if (slot.descriptor === null) return slot.dataSize;

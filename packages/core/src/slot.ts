@@ -1,4 +1,5 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
+import type { Replacement } from './replacement.js';
 import { nullUuid } from './store.js';
 
 /** Why a slot has no current member. */
@@ -31,6 +32,8 @@ export class Slot {
   isConfigured = false;
   /** Being filled by the running rebuild: current only below the process offset. */
   isTarget = false;
+  /** The device that is to take its member's place, while that is copied; null for none. */
+  replacement: Replacement | null = null;
   /** Out of the array, or on its way: no new I/O. The descriptor lives on until the last part is done. */
   isLeaving = false;
   /** The member is late with an answer. */

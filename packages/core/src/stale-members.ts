@@ -1,6 +1,6 @@
 import type { RaidArray } from './array.js';
 import { closeMember } from './join.js';
-import { isTrusted } from './regions-load.js';
+import { newestTrusted } from './regions-load.js';
 import type { ExtensionHeader } from './store.js';
 
 /**
@@ -16,12 +16,11 @@ export async function setAsideStale(array: RaidArray): Promise<void> {
   for (const slot of array.slots) {
     if (!slot.isCurrent || slot.descriptor === null) continue;
     // What cannot be read is met again, and told, when the region map is loaded.
-    const header = await extension.read(slot.descriptor, array.uuid).then(
-      (found) => found.header,
-      () => null,
+    const headers = await extension.read(slot.descriptor, array.uuid).then(
+      (found) => found.headers,
+      () => [],
     );
-    if (header === null || !isTrusted(header, metadata.seqNumber)) continue;
-    if (newest === null || header.generation > newest.generation) newest = header;
+    newest = newestTrusted(headers, metadata.seqNumber, newest);
   }
   if (newest === null) return;
   for (const slot of array.slots) {

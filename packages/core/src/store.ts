@@ -34,7 +34,7 @@ export type ReadResult =
 
 /** What our own header, behind the superblock, says of an array and this member. */
 export interface ExtensionHeader {
-  /** Grows with every write; the higher of the two copies counts. */
+  /** Grows with every write; of the copies that go with the superblock the higher counts. */
   generation: number;
   arrayUuid: string;
   memberUuid: string;
@@ -50,7 +50,7 @@ export interface ExtensionHeader {
   journalEpoch: number;
   previousJournalEpoch: number;
   /** The background work that is under way, and for how long already, restarts included; null for none. */
-  process: { type: 'rebuild' | 'resync' | 'check' | 'repair'; elapsedSec: number } | null;
+  process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace'; elapsedSec: number } | null;
   slots: ExtensionSlot[];
 }
 
@@ -112,8 +112,8 @@ export interface ExtensionStore {
   readonly regionsPerPage: number;
   /** Whether there is room for this many regions, at this block size. */
   fits(blockSize: number, numRegions: number): boolean;
-  /** What is valid there and belongs to the array; damaged and foreign parts are left out. */
-  read(descriptor: BdevDescriptor, arrayUuid: string): Promise<{ header: ExtensionHeader | null; pages: RegionPage[] }>;
+  /** What is valid there and belongs to the array, both copies; damaged and foreign parts are left out. */
+  read(descriptor: BdevDescriptor, arrayUuid: string): Promise<{ headers: ExtensionHeader[]; pages: RegionPage[] }>;
   /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
   clear(descriptor: BdevDescriptor): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */

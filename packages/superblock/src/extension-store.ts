@@ -14,14 +14,14 @@ export const extensionStore: ExtensionStore = {
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
 
   async read(descriptor, arrayUuid) {
-    let header: ExtensionHeader | null = null;
+    const headers: ExtensionHeader[] = [];
     for (const at of headerAt) {
       const found = parseHeader(await readAt(descriptor, at, headerBytes));
-      if (found?.arrayUuid !== arrayUuid) continue;
-      if (header === null || found.generation > header.generation) header = found;
+      if (found?.arrayUuid === arrayUuid) headers.push(found);
     }
     const pages: RegionPage[] = [];
-    const numPages = header === null ? 0 : Math.min(mostPages, Math.ceil(header.numRegions / regionsPerPage));
+    const numRegions = Math.max(0, ...headers.map((header) => header.numRegions));
+    const numPages = Math.min(mostPages, Math.ceil(numRegions / regionsPerPage));
     for (let index = 0; index < numPages; index++) {
       const both = await readAt(descriptor, pagesAt + index * 2 * pageBytes, 2 * pageBytes);
       for (const copy of [both.subarray(0, pageBytes), both.subarray(pageBytes)]) {
@@ -29,7 +29,7 @@ export const extensionStore: ExtensionStore = {
         if (page?.index === index) pages.push(page);
       }
     }
-    return { header, pages };
+    return { headers, pages };
   },
 
   async clear(descriptor) {

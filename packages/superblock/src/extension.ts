@@ -24,7 +24,7 @@ const pageMagic = 'RKRG';
 const headerFixed = 128;
 const slotBytes = 32;
 /** On disk as their place in this list, from 1; 0 for none. */
-const processTypes = ['rebuild', 'resync', 'check', 'repair'] as const;
+const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace'] as const;
 const pageFixed = 64;
 /** Two bits a region. */
 export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;

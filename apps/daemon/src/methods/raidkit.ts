@@ -152,6 +152,15 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
       },
     }),
     method({
+      name: 'raidkit_replace',
+      params: z.strictObject({ name, member: name, bdev_name: name }),
+      badParams,
+      async run(params) {
+        await arrays.replaceBaseBdev(find(params.name).name, params.member, params.bdev_name);
+        return true;
+      },
+    }),
+    method({
       name: 'raidkit_add_spare',
       params: z.strictObject({ bdev_name: name, name: name.optional() }),
       badParams,

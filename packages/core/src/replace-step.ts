@@ -1,0 +1,188 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo, QuiesceRange } from '@raidkit/bdev';
+import type { BufferPool } from '@raidkit/parity';
+import type { RaidArray } from './array.js';
+import { memberIo, reconstructInto } from './member-io.js';
+import type { ProcessStep, RaidProcess } from './process.js';
+import { RegionState } from './regions.js';
+import type { Replacement } from './replacement.js';
+import type { Slot } from './slot.js';
+
+/** With so few changed chunks left, the volume stands still for the rest. */
+const fewChunks = 4;
+/** Passes over what has changed meanwhile; users who write faster than that are made to wait for the last one. */
+const mostPasses = 8;
+
+/**
+ * Copies a member to the device that is to take its place, while the member serves: everything once, window by window, then
+ * again what users have changed since, and the last of it with the volume standing still, when the two change places.
+ */
+export class ReplaceStep implements ProcessStep {
+  readonly #array: RaidArray;
+  readonly #process: RaidProcess;
+  readonly #pool: BufferPool;
+  readonly #slot: Slot;
+  readonly #replacement: Replacement;
+
+  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
+    this.#array = array;
+    this.#process = process;
+    this.#pool = pool;
+    this.#slot = slot;
+    this.#replacement = replacement;
+  }
+
+  isNeeded(start: number, end: number): boolean {
+    const { from, to } = this.#array.memberRange(start, end);
+    return this.#array.regions?.isAll(RegionState.Unwritten, from, to - from) !== true;
+  }
+
+  async run(start: number, end: number): Promise<void> {
+    const { from, to } = this.#array.memberRange(start, end);
+    await this.#copy(from, to);
+  }
+
+  async finish(): Promise<void> {
+    for (let pass = 0; pass < mostPasses && this.#replacement.changedChunks > fewChunks; pass++) {
+      for (let left = this.#replacement.changedChunks; left > 0; left--) {
+        this.#process.throwIfStopped();
+        await this.#copyNextChanged();
+      }
+    }
+    const { bdev } = this.#array;
+    if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
+    const range = await this.#quiesced(0, bdev.numBlocks);
+    try {
+      await this.#array.repairsIdle();
+      while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
+      await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
+      // What the journal stands for is on stable media after this: the new member's is empty.
+      for (const other of this.#array.slots) if (other.isCurrent) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
+      await this.#changePlaces();
+    } finally {
+      bdev.unquiesce(range);
+    }
+  }
+
+  /** No write is under way, and none is acknowledged before metadata names the new member: a crash finds either as good. */
+  async #changePlaces(): Promise<void> {
+    const slot = this.#slot;
+    if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
+    const { bdev } = this.#replacement.descriptor;
+    const before = { name: slot.name, uuid: slot.uuid, descriptor: slot.descriptor, dataOffset: slot.dataOffset };
+    this.#take({ name: bdev.name, uuid: bdev.uuid, descriptor: this.#replacement.descriptor, dataOffset: this.#replacement.dataOffset });
+    try {
+      await this.#array.regions?.writeAll();
+      await this.#array.metadata.update();
+      if (!this.#isIn()) throw new Error('the new member failed at once');
+    } catch (error) {
+      if (this.#isIn()) {
+        // Some members may say otherwise by now: the old one counts only when they all say so again.
+        this.#take(before);
+        await this.#array.metadata.update();
+      }
+      throw error;
+    }
+    slot.lastMember = { name: before.name ?? '', uuid: before.uuid };
+    for (const kind of ['read', 'write', 'repaired'] as const) slot.errors[kind] = 0;
+    slot.replacement = null;
+    await slot.whenDrained();
+    before.descriptor.close();
+  }
+
+  #isIn(): boolean {
+    return this.#slot.isCurrent;
+  }
+
+  #take(member: Pick<Slot, 'name' | 'uuid' | 'descriptor' | 'dataOffset'>): void {
+    Object.assign(this.#slot, member);
+    this.#slot.awaitedName = member.name;
+    this.#slot.recordedUuid = member.uuid;
+    this.#slot.hasLostFlush = false;
+    this.#array.membership++;
+    this.#array.answers.setDeadlines();
+  }
+
+  async #copyNextChanged(): Promise<void> {
+    const from = this.#replacement.next();
+    if (from < 0) return;
+    const to = Math.min(from + this.#replacement.chunkBlocks, this.#slot.dataSize);
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    const start = (from / memberBlocks) * arrayBlocks;
+    const end = Math.min(Math.ceil(to / memberBlocks) * arrayBlocks, this.#array.numBlocks);
+    const range = await this.#quiesced(start, end - start);
+    try {
+      await this.#array.regions?.whenZeroed(from, to - from);
+      this.#replacement.clear(from);
+      await this.#copy(from, to);
+    } finally {
+      this.#array.bdev?.unquiesce(range);
+    }
+  }
+
+  /** The blocks are quiesced: what changes them now marks them afterwards. */
+  async #copy(from: number, to: number): Promise<void> {
+    const array = this.#array;
+    const most = this.#pool.slotBytes / array.blockSize;
+    for (let at = from, count; at < to; at += count) {
+      if (!this.#slot.isCurrent) throw new Error('the member that was to be replaced has left');
+      const atMost = Math.min(most, to - at);
+      count = array.regions?.withinRegion(at, atMost) ?? atMost;
+      if (array.regions?.has(RegionState.Unwritten, at, count) === true) continue;
+      const addr = this.#pool.get();
+      if (addr < 0) throw new Error('a replacement ran out of buffers');
+      try {
+        await this.#read(at, count, addr);
+        await this.#newIo(IoType.Write, at, count, addr);
+      } finally {
+        this.#pool.put(addr);
+      }
+    }
+  }
+
+  async #read(at: number, count: number, addr: number): Promise<void> {
+    try {
+      await memberIo(this.#array, this.#slot, IoType.Read, at, count, addr);
+    } catch (error) {
+      // Where it cannot be read, which may be why it is replaced, the others know.
+      if (BdevError.is(error) && error.errno === (Status.TimedOut as number)) throw error;
+      await reconstructInto(this.#array, this.#slot.index, at, count, addr);
+    }
+  }
+
+  #newIo(type: IoType, offset: number, count: number, addr: number): Promise<void> {
+    const { descriptor, dataOffset } = this.#replacement;
+    const { ios } = this.#array.registry;
+    return new Promise((resolve, reject) => {
+      if (!descriptor.isOpen) {
+        reject(new Error('the device that was to take the member’s place is gone'));
+        return;
+      }
+      const io = ios.get();
+      io.type = type;
+      io.offsetBlocks = dataOffset + offset;
+      io.numBlocks = count;
+      io.addr = addr;
+      io.owner = {
+        onIoDone: (done: BdevIo) => {
+          const { status } = done;
+          ios.put(done);
+          if (status === Status.Ok) resolve();
+          else reject(BdevError.fromStatus(status, `array ${this.#array.name}: ${descriptor.bdev.name}, the new member of slot ${this.#slot.index}`));
+        },
+      };
+      descriptor.submit(io);
+    });
+  }
+
+  #quiesced(offset: number, count: number): Promise<QuiesceRange> {
+    const { bdev } = this.#array;
+    return new Promise((resolve, reject) => {
+      if (bdev === null) {
+        reject(new Error(`array ${this.#array.name} is not online`));
+        return;
+      }
+      const range: QuiesceRange = bdev.quiesce(offset, count, () => resolve(range));
+    });
+  }
+}

@@ -1,0 +1,207 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import { describe, expect, it } from 'vitest';
+import { BlockModel, taggedBlocks, tagsOf } from './support/block-model.js';
+import { plugIn } from './support/ram-disk.js';
+import type { RamDisk } from './support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
+import type { Rig } from './support/rig.js';
+
+const MiB = 1 << 20;
+const blockSize = 512;
+
+interface Built {
+  rig: Rig;
+  disks: Map<string, RamDisk>;
+  volume: BlockClient;
+  model: BlockModel;
+}
+
+async function build(level: string, members: number): Promise<Built> {
+  const rig = newRig();
+  rig.arrays.processOptions.windowSizeKb = 256;
+  const disks = new Map<string, RamDisk>();
+  const plug = async (name: string, index: number, fill: number): Promise<void> => {
+    const bytes = new Uint8Array(5 * MiB).fill(fill);
+    disks.set(name, (await plugIn(rig.registry, { name, uuid: memberUuid(index), bytes })).disk);
+  };
+  for (let index = 0; index < members; index++) await plug(`m${index}`, index, 0);
+  await plug('new', 9, 0xee);
+  const baseBdevs = Array.from({ length: members }, (_, index) => `m${index}`);
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs, superblock: true, ...strip });
+  const volume = openVolume(rig, 'a');
+  // A part is left unwritten.
+  const numBlocks = Math.floor((volume.numBlocks * 5) / 8);
+  const model = new BlockModel(volume.numBlocks);
+  await write(volume, model, 0, numBlocks, 1);
+  return { rig, disks, volume, model };
+}
+
+async function write(volume: BlockClient, model: BlockModel, offset: number, count: number, tag: number): Promise<void> {
+  model.submitted(offset, count, tag);
+  await volume.write(offset, taggedBlocks(offset, count, tag, blockSize));
+  model.batchDone([{ offset, count, tag, mayKeep: false }]);
+}
+
+async function verify(volume: BlockClient, model: BlockModel, what: string): Promise<void> {
+  const tags = tagsOf(await volume.read(0, model.numBlocks), 0, blockSize, what);
+  tags.forEach((tag, block) => model.check(block, tag, what));
+}
+
+/** Writes here and there until told to stop. */
+function writer({ volume, model }: Built): { stop: () => Promise<void> } {
+  let isOver = false;
+  const done = (async () => {
+    for (let tag = 2; !isOver; tag++) {
+      const offset = (tag * 911) % (volume.numBlocks - 70);
+      await write(volume, model, offset, 1 + (tag % 67), tag);
+    }
+  })();
+  return {
+    stop: () => {
+      isOver = true;
+      return done;
+    },
+  };
+}
+
+async function restart(disks: Map<string, RamDisk>, names: readonly string[], broken?: string): Promise<Rig> {
+  const rig = newRig();
+  for (const [name, disk] of disks) {
+    if (!names.includes(name) || name === broken) continue;
+    const index = name === 'new' ? 9 : Number(name.slice(1));
+    await plugIn(rig.registry, { name, uuid: memberUuid(index), bytes: disk.bytes.slice() });
+  }
+  await rig.registry.waitForExamine();
+  return rig;
+}
+
+describe.each([
+  ['raid1', 2],
+  ['raid5f', 4],
+] as const)('%s', (level, members) => {
+  it('copies a member to its successor while users write, and then the two change places', async () => {
+    const built = await build(level, members);
+    const { rig, disks, volume, model } = built;
+    const users = writer(built);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await arrayOf(rig, 'a').processEnded;
+    await users.stop();
+    const array = arrayOf(rig, 'a');
+    expect(array.history[0]).toMatchObject({ type: 'replace', error: null });
+    expect([array.slots[1]!.name, array.numCurrent]).toEqual(['new', members]);
+    expect([rig.registry.get('m1')!.claimedBy, rig.registry.get('new')!.claimedBy]).toEqual([null, 'raid array a']);
+    await write(volume, model, 100, 40, 100_000);
+    await verify(volume, model, 'after the replacement');
+    rig.arrays.startSync('a', 'check');
+    await array.processEnded;
+    expect(array.history[0]).toMatchObject({ type: 'check', mismatchBlocks: 0 });
+    // The new one alone knows: with it in place of another member, and the old one ignored.
+    await volume.flush();
+    const names = [...disks.keys()];
+    const again = await restart(disks, names);
+    expect(arrayOf(again, 'a').slots[1]!.name).toBe('new');
+    expect(again.registry.get('m1')!.claimedBy).toBeNull();
+    await rig.arrays.removeBaseBdev('m0');
+    await verify(volume, model, 'without another member');
+  });
+
+  it('a successor that fails changes nothing', async () => {
+    const built = await build(level, members);
+    const { rig, disks, volume, model } = built;
+    disks.get('new')!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks > 4000 ? Status.IoError : Status.Ok);
+    const users = writer(built);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await arrayOf(rig, 'a').processEnded;
+    await users.stop();
+    const array = arrayOf(rig, 'a');
+    expect(array.history[0]!.error).toMatch(/EIO/);
+    expect([array.slots[1]!.name, array.numCurrent, rig.registry.get('new')!.claimedBy]).toEqual(['m1', members, null]);
+    await verify(volume, model, 'after the failure');
+  });
+
+  it('a successor that is pulled out changes nothing, nor does stopping the array', async () => {
+    const { rig, disks, volume, model } = await build(level, members);
+    disks.get('new')!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks > 4000 ? null : Status.Ok);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await until(() => disks.get('new')!.held.length > 0, 'copying is under way');
+    const gone = rig.registry.unregister(rig.registry.get('new')!);
+    for (const io of disks.get('new')!.held.splice(0)) disks.get('new')!.finish(io, Status.NoDevice);
+    await gone;
+    await arrayOf(rig, 'a').processEnded;
+    expect([arrayOf(rig, 'a').slots[1]!.name, arrayOf(rig, 'a').numCurrent]).toEqual(['m1', members]);
+    await verify(volume, model, 'after it was pulled out');
+    const { disk } = await plugIn(rig.registry, { name: 'second', uuid: memberUuid(8), bytes: new Uint8Array(5 * MiB) });
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks > 4000 ? null : Status.Ok);
+    await rig.arrays.replaceBaseBdev('a', 'm0', 'second');
+    await until(() => disk.held.length > 0, 'copying is under way');
+    volume.descriptor.close();
+    const stopped = rig.arrays.delete('a');
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    disk.fault = () => Status.Ok;
+    await stopped;
+    expect(rig.registry.get('second')!.claimedBy).toBeNull();
+  });
+
+  it('a member that fails while it is copied is rebuilt on its successor', async () => {
+    const built = await build(level, members);
+    const { rig, disks, volume, model } = built;
+    disks.get('new')!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks > 4000 ? null : Status.Ok);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await until(() => disks.get('new')!.held.length > 0, 'copying is under way');
+    disks.get('m1')!.fault = () => Status.IoError;
+    await write(volume, model, 0, 200, 77);
+    disks.get('new')!.fault = () => Status.Ok;
+    for (const io of disks.get('new')!.held.splice(0)) disks.get('new')!.finish(io, Status.Ok);
+    await until(() => arrayOf(rig, 'a').numCurrent === members && arrayOf(rig, 'a').slots[1]!.name === 'new', 'it is rebuilt');
+    await arrayOf(rig, 'a').processEnded;
+    await verify(volume, model, 'after the rebuild');
+    await rig.arrays.removeBaseBdev('m0');
+    await verify(volume, model, 'without another member');
+  });
+
+  it('a crash at any point finds the old one, or the new one, with everything', async () => {
+    const built = await build(level, members);
+    const { rig, disks, model } = built;
+    const images: Map<string, Uint8Array>[] = [];
+    // A picture of all disks at many moments, in the middle of things.
+    for (const disk of disks.values()) {
+      let count = 0;
+      const before = disk.fault;
+      disk.fault = (io) => {
+        const isLate = arrayOf(rig, 'a').process === null || (arrayOf(rig, 'a').process?.offsetBlocks ?? 0) > 3000;
+        if (isLate && io.type !== IoType.Read && count++ % 5 === 0 && images.length < 40) {
+          images.push(new Map([...disks].map(([name, { bytes }]) => [name, bytes.slice()])));
+        }
+        return before(io);
+      };
+    }
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await arrayOf(rig, 'a').processEnded;
+    expect(arrayOf(rig, 'a').slots[1]!.name).toBe('new');
+    expect(images.length).toBeGreaterThan(5);
+    for (const image of images) {
+      const again = newRig({ memoryBytes: 24 * MiB });
+      for (const [name, bytes] of image) await plugIn(again.registry, { name, uuid: memberUuid(name === 'new' ? 9 : Number(name.slice(1))), bytes });
+      await again.registry.waitForExamine();
+      const array = arrayOf(again, 'a');
+      expect(array.numCurrent).toBe(members);
+      const reader = openVolume(again, 'a');
+      await verify(reader, model, `with ${String(array.slots[1]!.name)}`);
+      // What was being written is in doubt until the resync has been there.
+      await array.processEnded;
+      await again.arrays.removeBaseBdev('m0');
+      await verify(reader, model, `with ${String(array.slots[1]!.name)}, without m0`);
+    }
+  });
+});
+
+it('refuses what cannot be', async () => {
+  const { rig } = await build('raid1', 2);
+  await expect(rig.arrays.replaceBaseBdev('a', 'm7', 'new')).rejects.toThrow(/no member m7/);
+  await expect(rig.arrays.replaceBaseBdev('a', 'm1', 'nothing')).rejects.toThrow(/no bdev nothing/);
+  await expect(rig.arrays.replaceBaseBdev('a', 'm1', 'm0')).rejects.toThrow(/claimed/);
+  await plugIn(rig.registry, { name: 'small', uuid: memberUuid(7), bytes: new Uint8Array(4 * MiB) });
+  await expect(rig.arrays.replaceBaseBdev('a', 'm1', 'small')).rejects.toThrow(/are needed/);
+});
