@@ -170,7 +170,9 @@ function volumeOptions(array: RaidArray): BdevOptions {
 export async function takeOffline(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
   if (array.state === 'online') {
     array.state = 'offline';
-    array.log.warn({ ...array.logFields() }, `the array goes offline: ${reason}`);
+    const message = `the array goes offline: ${reason}`;
+    if (array.isDeleting) array.log.info(array.logFields(), message);
+    else array.log.warn(array.logFields(), message);
     ctx.emit({ type: 'arrayOffline', array: array.name, reason });
   }
   array.goneOffline ??= stopEverything(ctx, array, reason);

@@ -31,6 +31,8 @@ export class RaidIo implements IoOwner {
   b = 0;
   c = 0;
   levelContext: object | null = null;
+  /** For a queue of the level's. */
+  next: RaidIo | null = null;
   /** For the level's own range locks; granted later, it calls `onGranted`. */
   readonly lock: RangeLock;
   /** Set before `locks.acquire(io.lock)`: what to do when the lock is granted later. */
@@ -180,6 +182,7 @@ export class RaidIoPool {
     io.slot = -1;
     io.phase = 0;
     io.levelContext = null;
+    io.next = null;
     io.partsLeft = 0;
     io.partsDone = 0;
     if (io.failedSlots.length > 0) io.failedSlots.length = 0;

@@ -363,20 +363,25 @@ export class RegionMap {
 
   #armTimer(): void {
     if (this.#timer !== null || this.#isStopped) return;
-    const canClearMissed = this.#isComplete() || this.#array.slots.some((slot) => slot.isTarget);
-    if (this.count(RegionState.Dirty) === 0 && !(canClearMissed && this.count(RegionState.Missed) > 0)) return;
-    this.#timer = this.#array.registry.runtime.setTimer(() => {
-      this.#timer = null;
-      if (this.#isWorking || this.#isStopped) return;
-      const before = this.#array.registry.runtime.now() - idleMs;
-      this.#isWorking = true;
-      this.#clear((region) => (this.#lastWrite[region] ?? 0) <= before)
-        .catch((error: unknown) => {
-          this.#array.log.warn({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be cleared');
-        })
-        .finally(() => void this.#rounds());
-    }, idleMs);
+    if (this.count(RegionState.Dirty) === 0 && !this.#canClearMissed()) return;
+    this.#timer = this.#array.registry.runtime.setTimer(this.#onTimer, idleMs);
   }
+
+  #canClearMissed(): boolean {
+    return this.count(RegionState.Missed) > 0 && (this.#isComplete() || this.#array.slots.some((slot) => slot.isTarget));
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = null;
+    if (this.#isWorking || this.#isStopped) return;
+    const before = this.#array.registry.runtime.now() - idleMs;
+    this.#isWorking = true;
+    this.#clear((region) => (this.#lastWrite[region] ?? 0) <= before)
+      .catch((error: unknown) => {
+        this.#array.log.warn({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be cleared');
+      })
+      .finally(() => void this.#rounds());
+  };
 
   /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. */
   async #clear(isIdle: (region: number) => boolean): Promise<void> {

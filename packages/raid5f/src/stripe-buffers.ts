@@ -20,7 +20,9 @@ export class StripeBuffers {
   readonly sliceBytes: number;
   readonly #pool: BufferPool;
   readonly #free: StripeOp[] = [];
-  readonly #waiting: RaidIo[] = [];
+  /** Requests that wait, linked by their `next`. */
+  #first: RaidIo | null = null;
+  #last: RaidIo | null = null;
 
   constructor(raid: RaidView) {
     const { blockSize, numSlots } = raid;
@@ -45,7 +47,7 @@ export class StripeBuffers {
     const addr = this.#pool.get();
     const op = addr < 0 ? undefined : this.#free.pop();
     if (op === undefined) {
-      this.#waiting.push(io);
+      this.#queue(io);
       return null;
     }
     op.io = io;
@@ -68,12 +70,21 @@ export class StripeBuffers {
     this.#pool.put(op.addr);
   }
 
+  #queue(io: RaidIo): void {
+    io.next = null;
+    if (this.#last === null) this.#first = io;
+    else this.#last.next = io;
+    this.#last = io;
+  }
+
   #wake(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) return;
-    const { onGranted } = next;
-    next.onGranted = null;
-    onGranted?.(next);
+    const io = this.#first;
+    if (io === null) return;
+    this.#first = io.next;
+    if (this.#first === null) this.#last = null;
+    const { onGranted } = io;
+    io.onGranted = null;
+    onGranted?.(io);
   }
 
   close(): void {
