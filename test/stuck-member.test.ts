@@ -51,6 +51,24 @@ it.each([
   await until(() => arrayOf(rig, 'a').numCurrent === members, 'it is filled');
 });
 
+it('a member that became the last one after it was asked is not used past its deadline: what it does late would undo later writes', async () => {
+  const { rig, disks } = await build('raid1', 2, 80);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 8, 1, blockSize));
+  disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  const written = volume.write(0, taggedBlocks(0, 8, 2, blockSize));
+  written.catch(() => undefined);
+  await until(() => disks[0]!.held.length > 0, 'it is asked');
+  disks[1]!.fault = () => Status.IoError;
+  const flushed = volume.flush();
+  flushed.catch(() => undefined);
+  await until(() => arrayOf(rig, 'a').state === 'offline', 'the array goes offline');
+  disks[0]!.fault = () => Status.Ok;
+  volume.descriptor.close();
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await Promise.allSettled([written, flushed]);
+});
+
 it('an array that cannot do without the member waits for it', async () => {
   const { rig, disks } = await build('raid1', 2, 40);
   const volume = openVolume(rig, 'a');

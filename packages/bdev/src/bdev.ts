@@ -359,7 +359,7 @@ export class Bdev {
     this.#untrack(io);
     io.isAbandoned = true;
     this.#abandoned++;
-    for (const descriptor of [...this.descriptors]) if (descriptor.ioTimeoutMs > 0) descriptor.notify({ type: 'timeout' });
+    for (const descriptor of [...this.descriptors]) descriptor.notify({ type: 'timeout' });
     if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);
     io.owner.onIoDone(io);
   }

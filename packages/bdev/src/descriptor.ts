@@ -9,7 +9,7 @@ export type BdevEvent =
   | { type: 'remove' }
   /** The device has a new size. */
   | { type: 'resize'; numBlocks: number }
-  /** An I/O of a descriptor with a timeout was given up; its owner is told next. The device may still carry it out. */
+  /** An I/O of somebody's was given up; its owner is told next. The device may still carry it out. */
   | { type: 'timeout' };
 
 /** How to open a device. */
