@@ -96,9 +96,13 @@ export class DeviceFile {
     return this.isBlockDevice ? BlockDeviceInfo.find(this.#rdev) : Promise.resolve(null);
   }
 
-  /** Whether the device is still there, or the file still has a name. */
-  async isPresent(): Promise<boolean> {
-    return this.isBlockDevice ? isPresent(this.#rdev) : (await statFile(this.fd)).nlink > 0;
+  /** Whether the device is still there, or the file still has a name; and its size in bytes, 0 of a device that is not there. */
+  async look(): Promise<{ isPresent: boolean; sizeBytes: number }> {
+    if (!this.isBlockDevice) {
+      const { nlink, size } = await statFile(this.fd);
+      return { isPresent: nlink > 0, sizeBytes: size };
+    }
+    return (await isPresent(this.#rdev)) ? { isPresent: true, sizeBytes: await this.sizeBytes() } : { isPresent: false, sizeBytes: 0 };
   }
 
   /** Size in bytes as it is now. 0 for a device that has lost its medium. */

@@ -54,7 +54,7 @@ export class DeviceWatch {
     const { path, isBlockDevice } = this.#file;
     const { name, blockSize } = this.#bdev;
     try {
-      const isPresent = await this.#file.isPresent();
+      const { isPresent, sizeBytes } = await this.#file.look();
       if (!isPresent && isBlockDevice) {
         this.removed('the kernel does not have it any more');
         return;
@@ -63,7 +63,7 @@ export class DeviceWatch {
         this.#isUnlinked = true;
         log.warn({ bdev: name, path }, 'the file was deleted; its data is lost when the bdev is closed');
       }
-      this.#resize(Math.floor((await this.#file.sizeBytes()) / blockSize));
+      this.#resize(Math.floor(sizeBytes / blockSize));
     } catch (error) {
       log.warn({ bdev: name, path, err: error }, 'the size of a device cannot be found out');
     }
@@ -85,8 +85,11 @@ export class DeviceWatch {
 
   #schedule(): void {
     if (this.#isStopped || this.#pollMs === 0) return;
-    this.#timer = this.#registry.runtime.setTimer(() => {
+    const { runtime } = this.#registry;
+    // All devices at the same time, so that an idle processor is woken once for all of them.
+    const delayMs = this.#pollMs - (runtime.now() % this.#pollMs);
+    this.#timer = runtime.setTimer(() => {
       void this.check().then(() => this.#schedule());
-    }, this.#pollMs);
+    }, delayMs);
   }
 }
