@@ -105,6 +105,28 @@ describe.each([
     expect(again.registry.get('m1')!.claimedBy).toBeNull();
     await rig.arrays.removeBaseBdev('m0');
     await verify(volume, model, 'without another member');
+    // It is a member like the others now: pulled out, it leaves.
+    await rig.arrays.addBaseBdev('a', 'm0');
+    await until(() => array.numCurrent === members, 'the other one is back');
+    await rig.registry.unregister(rig.registry.get('new')!);
+    expect(array.numCurrent).toBe(members - 1);
+    await verify(volume, model, 'without the new one');
+  });
+
+  it('a superblock that cannot be written to it leaves the old member in its place', async () => {
+    const { rig, disks, volume, model } = await build(level, members);
+    disks.get('new')!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 ? Status.IoError : Status.Ok);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    const array = arrayOf(rig, 'a');
+    await array.processEnded;
+    await until(() => array.slots[1]!.descriptor === null || array.slots[1]!.name === 'm1', 'it is decided');
+    await write(volume, model, 10, 100, 5);
+    await verify(volume, model, 'after the failure');
+    expect([rig.registry.get('m1')!.claimedBy === null, rig.registry.get('new')!.claimedBy]).toEqual([array.slots[1]!.name !== 'm1', null]);
+    await volume.flush();
+    const again = await restart(disks, [...disks.keys()]);
+    await arrayOf(again, 'a').processEnded;
+    await verify(openVolume(again, 'a'), model, 'after a restart');
   });
 
   it('a successor that fails changes nothing', async () => {

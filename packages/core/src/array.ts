@@ -282,6 +282,12 @@ export class RaidArray implements RaidView {
     this.answers.setDeadlines();
   }
 
+  /** What is on record may be wrong: no write is acknowledged until a round of metadata has put it right. Resolves then. */
+  recordAgain(): Promise<void> {
+    this.#gate.close();
+    return this.#gate.whenOpen();
+  }
+
   /** Resolves when no member can be taken for current that has missed a write. Rejects if that cannot be recorded. */
   leaveRecorded(): Promise<void> {
     return this.#gate.whenOpen();

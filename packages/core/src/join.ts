@@ -1,5 +1,5 @@
 import { BdevError } from '@raidkit/bdev';
-import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
@@ -13,13 +13,12 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
     const message = `array ${array.name}: ${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`;
     throw new RaidError('ERR_RAID_BUSY', 16, message);
   }
-  const descriptor = ctx.registry.open(bdev, {
+  const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
-    onEvent: ({ type }) => {
-      if (type === 'remove') onMemberRemoved(ctx, array, slot);
-      else if (type === 'timeout') onMemberStuck(ctx, array, slot);
-      else onMemberResized(ctx, array);
+    onEvent: (event) => {
+      // One that has been replaced is nobody's any more.
+      if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
     },
   });
   try {
@@ -29,6 +28,13 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
     throw error;
   }
   slot.descriptor = descriptor;
+}
+
+/** Something happened to the slot's member. */
+export function onMemberEvent(ctx: RaidContext, array: RaidArray, slot: Slot, { type }: BdevEvent): void {
+  if (type === 'remove') onMemberRemoved(ctx, array, slot);
+  else if (type === 'timeout') onMemberStuck(ctx, array, slot);
+  else onMemberResized(ctx, array);
 }
 
 /** Gives the device back, as if it had never been looked at. Nothing may be in flight. */

@@ -77,9 +77,11 @@ export class ReplaceStep implements ProcessStep {
       if (!this.#isIn()) throw new Error('the new member failed at once');
     } catch (error) {
       if (this.#isIn()) {
-        // Some members may say otherwise by now: the old one counts only when they all say so again.
+        // Some members may say otherwise by now: nothing is acknowledged until all of them name the old one again.
         this.#take(before);
-        await this.#array.metadata.update();
+        await this.#array.recordAgain();
+      } else {
+        before.descriptor.close();
       }
       throw error;
     }

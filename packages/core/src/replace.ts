@@ -1,9 +1,9 @@
-import type { Bdev } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { enqueue, run } from './jobs.js';
-import { chooseDataOffset, refuseForeign } from './join.js';
+import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './members.js';
 import { RaidProcess } from './process.js';
 import { Replacement } from './replacement.js';
@@ -31,12 +31,12 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
   const needed = dataOffset + slot.dataSize;
   if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
   let stop: (reason: string) => void = () => undefined;
-  const descriptor = ctx.registry.open(bdev, {
+  const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
-    onEvent: ({ type }) => {
-      if (type === 'resize') onMemberResized(ctx, array);
-      else stop(type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
+    onEvent: (event) => {
+      if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
+      else if (event.type !== 'resize') stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
     },
   });
   try {
