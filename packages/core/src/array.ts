@@ -10,7 +10,7 @@ import { minOperational } from './module-registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from './module.js';
 import type { ProcessRecord, RaidProcess } from './process.js';
 import type { RaidIoPool } from './raid-io.js';
-import { RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
 import type { RegionMap } from './regions.js';
 import { MemberRepair } from './repair.js';
 import { Slot } from './slot.js';

@@ -4,6 +4,8 @@ import { RaidArray } from './array.js';
 import type { MemberOptions, RaidState } from './array.js';
 import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
 import type { AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
+import { checkCreateOptions } from './create-options.js';
+import type { CreateArrayOptions } from './create-options.js';
 import { DeviceTurns } from './device-turns.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
@@ -12,9 +14,7 @@ import { checkCanRepair, checkCanSync, startSync } from './jobs.js';
 import { joinNew, closeMember } from './join.js';
 import { endFailedMember, forget, removeMember } from './leave.js';
 import { addMember } from './members.js';
-import { minOperational } from './module-registry.js';
 import type { RaidModuleRegistry } from './module-registry.js';
-import type { RaidModule } from './module.js';
 import { bringOnline, flushMembers, takeOffline } from './online.js';
 import type { StartOptions } from './online.js';
 import type { ProcessOptions, SyncOptions } from './process.js';
@@ -24,12 +24,7 @@ import { Spares } from './spares.js';
 import type { Spare } from './spares.js';
 import { nullUuid } from './store.js';
 import type { SuperblockStore } from './store.js';
-import { isUuid, newUuid } from './uuid.js';
-
-/** Most slots of an array: the superblock counts them in a byte. */
-const maxSlots = 255;
-/** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
-const maxNameBytes = 63;
+import { newUuid } from './uuid.js';
 
 /** Longest time that a member may be given for an I/O, in milliseconds. */
 const maxTimeoutMs = 3_600_000;
@@ -46,26 +41,6 @@ export interface RaidArraysOptions {
   /** Absent: devices are not looked at for what others keep there. */
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
-}
-
-/** A new array. */
-export interface CreateArrayOptions {
-  /** 1 to 63 bytes, without control characters and `/`; unique among arrays and bdevs. */
-  name: string;
-  /** A registered level's id or alias. */
-  level: string;
-  /** Names of the members, in slot order. One that does not exist is waited for; null leaves the slot empty for now. */
-  baseBdevs: readonly (string | null)[];
-  /** KiB; a power of two, for the levels that have strips. */
-  stripSizeKb?: number;
-  /** Default: a random one. */
-  uuid?: string;
-  /** Write superblocks, so that the array comes back by itself. Default false, as in SPDK. */
-  superblock?: boolean;
-  /** Devices may carry another array's superblock or a file system: that is overwritten. Default false: refused. */
-  force?: boolean;
-  /** For the level. */
-  options?: Readonly<Record<string, unknown>>;
 }
 
 /** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
@@ -151,7 +126,7 @@ export class RaidArrays {
    * them. On an error nothing is left of it.
    */
   async create(options: CreateArrayOptions): Promise<RaidArray> {
-    const module = this.#check(options);
+    const module = checkCreateOptions(this.#ctx, options);
     const store = options.superblock === true ? this.#ctx.store : null;
     if (options.superblock === true && store === null) {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: there is no superblock store`);
@@ -396,47 +371,9 @@ export class RaidArrays {
       array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
     });
   }
-
-  #check(options: CreateArrayOptions): RaidModule {
-    const { name, level, baseBdevs, stripSizeKb = 0, uuid } = options;
-    const refuse = (message: string, errno = 22): never => {
-      throw new RaidError(errno === 17 ? 'ERR_RAID_EXISTS' : 'ERR_RAID_INVALID', errno, `array ${name}: ${message}`);
-    };
-    const nameBytes = Buffer.byteLength(name);
-    if (nameBytes < 1 || nameBytes > maxNameBytes) refuse(`the name must be 1 to ${maxNameBytes} bytes long`);
-    // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-    if (/[\u0000-\u001f\u007f/]/.test(name)) refuse('the name must not contain control characters or "/"');
-    const module = this.modules.byName(level);
-    if (module === undefined) return refuse(`there is no RAID level ${level}`);
-    if (this.#ctx.arrays.has(name)) refuse('there is an array of this name', 17);
-    if (this.registry.get(name) !== undefined) refuse('there is a bdev of this name', 17);
-    if (uuid !== undefined) {
-      if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
-      const isTaken = this.list().some((array) => array.uuid === uuid.toLowerCase());
-      if (isTaken || this.registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, 17);
-    }
-    if (module.manifest.stripSize === 'none') {
-      if (stripSizeKb !== 0) refuse(`level ${module.level} has no strips: leave strip_size_kb out`);
-    } else if (!isPowerOfTwo(stripSizeKb)) {
-      refuse(`strip_size_kb must be a power of two, not ${stripSizeKb}`);
-    }
-    if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > maxSlots) {
-      refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${maxSlots} members, not ${baseBdevs.length}`);
-    }
-    const named = baseBdevs.filter((member) => member !== null).length;
-    const needed = minOperational(module, baseBdevs.length);
-    if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
-    if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
-    if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
-    return module;
-  }
 }
 
 /** What went wrong on a member, as this package says it. */
 function asRaidError(error: unknown): unknown {
   return BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
-}
-
-function isPowerOfTwo(value: number): boolean {
-  return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
 }

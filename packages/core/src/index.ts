@@ -1,7 +1,8 @@
 export { RaidArray } from './array.js';
 export type { MemberOptions, RaidState } from './array.js';
 export { RaidArrays } from './arrays.js';
-export type { CreateArrayOptions, RaidArraysOptions } from './arrays.js';
+export type { RaidArraysOptions } from './arrays.js';
+export type { CreateArrayOptions } from './create-options.js';
 export type { AssemblyOptions, SignatureFinder } from './context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
@@ -15,7 +16,7 @@ export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
 export type { StartOptions } from './online.js';
 export type { Spare } from './spares.js';
 export { nullUuid } from './store.js';
-export { RegionState } from './regions.js';
+export { RegionState } from './region-states.js';
 export type {
   ArrayRecord,
   ExtensionHeader,

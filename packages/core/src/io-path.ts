@@ -4,7 +4,7 @@ import type { AckGate } from './ack-gate.js';
 import type { RaidArray } from './array.js';
 import { describeArray, describeConfig } from './info.js';
 import type { RaidIo } from './raid-io.js';
-import { RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
 import type { Slot } from './slot.js';
 
 /**

@@ -6,7 +6,7 @@ import { RaidError } from './errors.js';
 import { startResyncIfDue } from './jobs.js';
 import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
-import { RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
 import { setAsideStale } from './stale-members.js';

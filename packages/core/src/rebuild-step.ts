@@ -3,7 +3,7 @@ import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
 import { memberIo, reconstructInto } from './member-io.js';
 import type { ProcessStep } from './process.js';
-import { RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
 import type { Slot } from './slot.js';
 
 /**

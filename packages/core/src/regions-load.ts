@@ -1,6 +1,7 @@
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
-import { RegionMap, RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
+import { RegionMap } from './regions.js';
 import type { ExtensionHeader, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */

@@ -3,23 +3,9 @@ import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { RaidError } from './errors.js';
 import type { RaidIo } from './raid-io.js';
+import { RegionState, RegionStates, copyInto } from './region-states.js';
 import type { Slot } from './slot.js';
 import type { ExtensionStore, RegionPage } from './store.js';
-
-/** What is known of a region (some blocks of every member's data area). */
-export const RegionState = {
-  /** Never written: reads as zeros, whatever the members hold. */
-  Unwritten: 0,
-  /** Redundancy agrees with the data, on stable media. */
-  Clean: 1,
-  /** Written to lately: after a crash, redundancy may disagree here. */
-  Dirty: 2,
-  /** Members agree, on stable media, but for one that is absent and has missed writes here. */
-  Missed: 3,
-  /** Was dirty when the array was assembled, and has not been resynchronised. On disk this is `Dirty`. */
-  Suspect: 4,
-} as const;
-export type RegionState = (typeof RegionState)[keyof typeof RegionState];
 
 /** Regions an array has at most; larger arrays have larger regions. */
 const mostRegions = 65_536;
@@ -32,11 +18,7 @@ const idleMs = 5000;
  * The write-intent bitmap of an array with redundancy, and the map of what was never written. Before the first write to a
  * region its bit is on stable media of every member; it is cleared lazily, after a flush of all members.
  */
-export class RegionMap {
-  readonly regionBlocks: number;
-  /** One {@link RegionState} a region; changed through {@link set} only. */
-  states: Uint8Array;
-  readonly #counts = [0, 0, 0, 0, 0];
+export class RegionMap extends RegionStates {
   readonly #array: RaidArray;
   readonly #store: ExtensionStore;
   #inFlight: Uint32Array;
@@ -61,11 +43,9 @@ export class RegionMap {
   #isStopped = false;
 
   constructor(array: RaidArray, store: ExtensionStore, numRegions: number, regionBlocks: number) {
+    super(numRegions, regionBlocks);
     this.#array = array;
     this.#store = store;
-    this.regionBlocks = regionBlocks;
-    this.states = new Uint8Array(numRegions);
-    this.#counts[RegionState.Unwritten] = numRegions;
     this.#inFlight = new Uint32Array(numRegions);
     this.#lastWrite = new Float64Array(numRegions);
     this.#generations = new Float64Array(Math.ceil(numRegions / store.regionsPerPage));
@@ -85,11 +65,9 @@ export class RegionMap {
 
   /** Members have this many blocks from now on: what is new was never written. It is on record after {@link writeAll}. */
   extend(memberBlocks: number): void {
-    const before = this.states.length;
     const numRegions = Math.ceil(memberBlocks / this.regionBlocks);
-    if (numRegions <= before) return;
-    this.#counts[RegionState.Unwritten] = this.count(RegionState.Unwritten) + numRegions - before;
-    this.states = copyInto(new Uint8Array(numRegions), this.states);
+    if (numRegions <= this.states.length) return;
+    this.growTo(numRegions);
     this.#inFlight = copyInto(new Uint32Array(numRegions), this.#inFlight);
     this.#lastWrite = copyInto(new Float64Array(numRegions), this.#lastWrite);
     this.#generations = copyInto(new Float64Array(Math.ceil(numRegions / this.#store.regionsPerPage)), this.#generations);
@@ -97,44 +75,6 @@ export class RegionMap {
 
   get numPages(): number {
     return this.#generations.length;
-  }
-
-  /** How many regions are in the state. */
-  count(state: RegionState): number {
-    return this.#counts[state] ?? 0;
-  }
-
-  set(region: number, state: number): void {
-    const before = this.states[region] ?? 0;
-    this.#counts[before] = (this.#counts[before] ?? 0) - 1;
-    this.#counts[state] = (this.#counts[state] ?? 0) + 1;
-    this.states[region] = state;
-  }
-
-  /** Whether a region that the member blocks touch is in this state. */
-  has(state: RegionState, memberOffset: number, count: number): boolean {
-    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
-    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
-      if (this.states[region] === state) return true;
-    }
-    return false;
-  }
-
-  /**
-   * Member blocks from `memberOffset` on, `most` at most, that lie in one region. What is never written is given zeros at its
-   * first write, at any time: a process must not touch it, and so works on one region at a time.
-   */
-  withinRegion(memberOffset: number, most: number): number {
-    return Math.min(most, (Math.floor(memberOffset / this.regionBlocks) + 1) * this.regionBlocks - memberOffset);
-  }
-
-  /** Whether all regions that the member blocks touch are in this state. */
-  isAll(state: RegionState, memberOffset: number, count: number): boolean {
-    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
-    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
-      if (this.states[region] !== state) return false;
-    }
-    return true;
   }
 
   /**
@@ -211,16 +151,6 @@ export class RegionMap {
     this.states.forEach((state, region) => {
       if (state === RegionState.Suspect && !doubtful.has(region)) this.set(region, RegionState.Dirty);
     });
-  }
-
-  /** Whether a member that was out, or is being filled, lacks something in these member blocks. */
-  hasStale(memberOffset: number, count: number): boolean {
-    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
-    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
-      const state = this.states[region];
-      if (state !== RegionState.Unwritten && state !== RegionState.Clean) return true;
-    }
-    return false;
   }
 
   /** A new member lacks everything that was ever written. Resolves when that is recorded. */
@@ -490,9 +420,4 @@ export class RegionMap {
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
     }
   }
-}
-
-function copyInto<T extends Uint8Array | Uint32Array | Float64Array>(larger: T, values: T): T {
-  larger.set(values);
-  return larger;
 }

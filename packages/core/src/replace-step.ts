@@ -4,7 +4,7 @@ import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
 import { memberIo, reconstructInto } from './member-io.js';
 import type { ProcessStep, RaidProcess } from './process.js';
-import { RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
 import type { Replacement } from './replacement.js';
 import type { Slot } from './slot.js';
 

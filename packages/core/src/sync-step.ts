@@ -4,7 +4,7 @@ import type { RaidArray } from './array.js';
 import { makeCopiesAgree } from './copy-vote.js';
 import { memberIo, reconstructInto } from './member-io.js';
 import type { ProcessStep, RaidProcess, SyncOptions } from './process.js';
-import { RegionState } from './regions.js';
+import { RegionState } from './region-states.js';
 import type { Slot } from './slot.js';
 
 /** Places of disagreement that are listed; more are only counted. */
