@@ -31,6 +31,7 @@ export function drawExtras(seed: number, module: RaidModule, shape: SimShape, to
   if (random.chance(0.3)) items.push({ kind: 'calm', at: at() });
   if (!isRedundant) return items;
   if (shape.numDisks > shape.numSlots && random.chance(0.5)) items.push({ kind: 'spare', at: at(), disk: shape.numDisks - 1 });
+  if (shape.numDisks > shape.numSlots && random.chance(0.4)) items.push({ kind: 'replace', at: at(), disk: disk() });
   if (random.chance(0.4)) repeat(6, () => ({ kind: 'process', at: at(), action: random.pick(processActions) }));
   // Late, or what users write next covers it up.
   if (random.chance(0.3)) repeat(3, () => ({ kind: 'lie', at: totalMs - at() / 4, disk: disk(), how: random.pick(lieKinds), place: random.unit() }));

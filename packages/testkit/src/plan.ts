@@ -28,6 +28,8 @@ export type PlanItem =
   | { kind: 'snapshot'; at: number; disk: number }
   | { kind: 'lie'; at: number; disk: number; how: LieKind; place: number }
   | { kind: 'spare'; at: number; disk: number }
+  /** The disk is a member, and another one takes its place while it still serves. */
+  | { kind: 'replace'; at: number; disk: number }
   | { kind: 'process'; at: number; action: ProcessAction }
   | { kind: 'grow'; at: number; numBlocks: number }
   /** From here on nothing goes wrong any more. */

@@ -226,6 +226,14 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    id: 'a member is replaced while it serves',
+    applies: redundant,
+    async steps(s) {
+      await s.replace(0, s.run.disks.length - 1);
+      await s.together(() => s.fill(), () => s.rebuilt(s.run.disks.length - 1));
+    },
+  },
+  {
     id: 'a member is pulled out and put back',
     applies: redundant,
     async steps(s) {

@@ -119,6 +119,13 @@ export class Script {
     await this.#control(`adding ${name}`, (stack) => stack.arrays.addBaseBdev(arrayName, name));
   }
 
+  /** One disk takes another's place. */
+  async replace(index: number, by: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    const other = this.run.disk(by).name;
+    await this.#control(`replacing ${name} by ${other}`, (stack) => stack.arrays.replaceBaseBdev(arrayName, name, other));
+  }
+
   async start(type: 'check' | 'repair'): Promise<void> {
     await this.#control(`starting a ${type}`, (stack) => {
       stack.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(this.run, 0) : {});

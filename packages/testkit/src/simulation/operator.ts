@@ -12,6 +12,17 @@ export function addSpare(run: SimRun, disk: SimDisk): void {
   void run.call(`making ${disk.name} a spare`, run.stack.arrays.addSpare(disk.name));
 }
 
+/** A disk that is nobody's takes the place of a member, which serves until then. */
+export function replace(run: SimRun, member: SimDisk): void {
+  const { stack } = run;
+  const other = run.disks.find((disk) => stack?.bdevOf(disk)?.claimedBy === null);
+  if (stack === null || other === undefined || run.array()?.state !== 'online') return;
+  if (run.array()?.slots.some(({ name }) => name === member.name) !== true) return;
+  run.mark('replace');
+  run.world.trace(`== replace ${member.name} by ${other.name}`);
+  void run.call(`replacing ${member.name}`, stack.arrays.replaceBaseBdev(arrayName, member.name, other.name));
+}
+
 /** Spares that are left stand by no more. */
 export function dismissSpares(run: SimRun): void {
   for (const { bdev } of run.stack?.arrays.listSpares() ?? []) run.stack?.arrays.removeSpare(bdev);

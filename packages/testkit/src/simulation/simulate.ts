@@ -3,7 +3,7 @@ import { drawPlan } from '../plan.js';
 import type { PlanItem, SimPlan } from '../plan.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
-import { addSpare, controlProcess, dismissSpares, grow } from './operator.js';
+import { addSpare, controlProcess, dismissSpares, grow, replace } from './operator.js';
 import { checkAndRepair, lie } from './lies.js';
 import { calm, checkLeaks, checkRest, heal, settle } from './rest.js';
 import { restart, stop } from './restart.js';
@@ -137,6 +137,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'spare':
       addSpare(run, run.disk(item.disk));
+      break;
+    case 'replace':
+      replace(run, run.disk(item.disk));
       break;
     case 'process':
       controlProcess(run, item.action);

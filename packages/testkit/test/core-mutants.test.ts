@@ -1,0 +1,102 @@
+import { RangeLocks, Status } from '@raidkit/bdev';
+import type { RaidModule, SuperblockStore } from '@raidkit/core';
+import { raid1 } from '@raidkit/raid1';
+import { raid5f } from '@raidkit/raid5f';
+import { spdkSuperblockStore } from '@raidkit/superblock';
+import { runFaultLoop, sweep } from '@raidkit/testkit';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+// Not through the front door: what is broken here nobody else may reach.
+import { AckGate } from '../../core/src/ack-gate.js';
+import { Journal } from '../../core/src/journal.js';
+import { RebuildStep } from '../../core/src/rebuild-step.js';
+import { RegionMap } from '../../core/src/regions.js';
+import { SyncStep } from '../../core/src/sync-step.js';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** The simulator must find something within so many seeds. */
+async function isFoundWithin(seeds: number, module: RaidModule, store: SuperblockStore = spdkSuperblockStore): Promise<void> {
+  const { failures } = await sweep({ module, store, from: 1, count: seeds, bail: true });
+  expect(failures.map(({ violation }) => violation?.slice(0, 2)), 'something was found').toEqual([expect.stringMatching(/^G\d/)]);
+}
+
+/** The fault loop must find something in the scenarios of this name. */
+async function isFoundIn(scenario: string, module: RaidModule, store: SuperblockStore): Promise<void> {
+  const { failures } = await runFaultLoop({ module, store, scenario, kinds: ['kill', 'cut', 'torn'], every: 2 });
+  expect(failures.length).toBeGreaterThan(0);
+}
+
+const nothing = (): Promise<void> => Promise.resolve();
+
+describe('rules of the core, broken one at a time, are found', () => {
+  it('a write is acknowledged before the survivors know who is out', () => {
+    vi.spyOn(AckGate.prototype, 'holds').mockReturnValue(false);
+    return isFoundWithin(500, raid1);
+  }, 120_000);
+
+  it('no write is recorded before it is done', () => {
+    vi.spyOn(RegionMap.prototype, 'begin').mockReturnValue(true);
+    return isFoundWithin(20, raid1);
+  });
+
+  it('a process does not wait for a first write’s zeros', () => {
+    vi.spyOn(RegionMap.prototype, 'whenZeroed').mockImplementation(nothing);
+    return isFoundWithin(400, raid1);
+  }, 120_000);
+
+  it('there are no locks on ranges', () => {
+    vi.spyOn(RangeLocks.prototype, 'acquire').mockImplementation((lock) => (lock.isHeld = true));
+    return isFoundWithin(20, raid5f);
+  });
+
+  it('a rebuild passes over what the member has missed', () => {
+    vi.spyOn(RebuildStep.prototype, 'isNeeded').mockReturnValue(false);
+    return isFoundWithin(20, raid1);
+  });
+
+  it('a resync finds nothing that it has to do', () => {
+    vi.spyOn(RegionMap.prototype, 'needsResync').mockReturnValue(false);
+    return isFoundWithin(100, raid5f);
+  }, 60_000);
+
+  it('a resync never says that it is done', () => {
+    vi.spyOn(SyncStep.prototype, 'onProgress').mockImplementation(nothing);
+    return isFoundWithin(20, raid1);
+  });
+
+  it('what the array knows is not written to its members at a start', () => {
+    vi.spyOn(RegionMap.prototype, 'writeAll').mockImplementation(nothing);
+    return isFoundWithin(20, raid1);
+  });
+
+  it('nothing is written to the journal', () => {
+    vi.spyOn(Journal.prototype, 'append').mockImplementation((io) => {
+      queueMicrotask(() => {
+        io.array?.level?.onJournaled?.(io, Status.Ok);
+      });
+    });
+    return isFoundWithin(60, raid5f);
+  });
+
+  it('a journal that does not cover everything is believed', () => {
+    vi.spyOn(Journal.prototype, 'spoil').mockImplementation(() => undefined);
+    return isFoundWithin(200, raid5f);
+  }, 60_000);
+
+  it('the journal is not read', () => {
+    const { extension } = spdkSuperblockStore;
+    const journal = { ...extension!.journal, read: () => Promise.resolve([]) };
+    return isFoundIn('degraded writes', raid5f, { ...spdkSuperblockStore, extension: { ...extension!, journal } });
+  }, 60_000);
+
+  it('superblocks are written and cleared later', () => {
+    const later = (work: Promise<void>): Promise<void> => {
+      work.catch(() => undefined);
+      return Promise.resolve();
+    };
+    const store: SuperblockStore = { ...spdkSuperblockStore, write: (descriptor, record) => later(spdkSuperblockStore.write(descriptor, record)) };
+    return isFoundIn('remove a member', raid1, store);
+  }, 60_000);
+});
