@@ -116,6 +116,30 @@ describe.each([
     expect(await volume.read(0, 1024)).toEqual(blocks(1024, 3));
   });
 
+  it('a member that cannot be read while it is being filled does no harm', async () => {
+    const { rig, disks, volume } = await build(level, members, { mebibytes: 4 });
+    await volume.write(0, blocks(volume.numBlocks / 2, 3));
+    await rig.arrays.removeBaseBdev('m1');
+    // Takes what it is given, as far as the last window, and cannot read it.
+    const target = disks[1]!;
+    target.fault = (io) => {
+      if (io.type === IoType.Read && io.offsetBlocks >= 2048) return Status.IoError;
+      return io.type === IoType.Write && io.offsetBlocks >= 2048 + 2048 ? null : Status.Ok;
+    };
+    rig.arrays.processOptions.windowSizeKb = 256;
+    await rig.arrays.addBaseBdev('a', 'm1');
+    await until(() => (arrayOf(rig, 'a').process?.offsetBlocks ?? 0) > 256, 'a part is filled');
+    for (let at = 0; at < 256; at += 16) {
+      await volume.write(at + 3, blocks(5, 4));
+      expect(await volume.read(at, 3)).toEqual(blocks(3, 3));
+    }
+    target.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+    for (const io of target.held.splice(0)) target.finish(io, Status.Ok);
+    await arrayOf(rig, 'a').processEnded;
+    // A mirror has no need to read it.
+    if (level === 'raid5f') expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+  });
+
   it('never throws out the members that it needs', async () => {
     const { rig, disks, volume } = await build(level, members);
     await volume.write(0, blocks(8, 1));

@@ -102,6 +102,8 @@ export class IoPath implements BdevDriver {
     else if (slot.replacement !== null && part.type !== IoType.Flush) slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
     if (part.status !== Status.Ok) {
       this.#countError(slot, part);
+      // A device that cannot read what it has just been given is none; and what it holds the others know.
+      if (part.type === IoType.Read && slot.isTarget) array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
       if (part.type === IoType.Flush && slot.isCurrent) {
         const canGo = array.module.manifest.redundant && array.failMember(slot.index, `${statusName(part.status)} on flush`);
