@@ -34,6 +34,8 @@ const lingerMs = 1;
 const mostDeviceOpsToSpin = 4;
 /** Longest sleep. */
 const heartbeatMs = 1000;
+/** An idle reactor gives the event loop a turn after so many of them, although it should have nothing to do. */
+const heartbeatsPerTurn = 16;
 const hugePageBytes = 2 * 1024 * 1024;
 /** The global of this name is looked up anew at each use, which takes longer than to read the clock. */
 const clock = performance;
@@ -95,6 +97,9 @@ export class Reactor implements RingOwner {
   /** The event loop has had its turn since something was done. */
   #isQuiet = false;
   #lastWorkAt = 0;
+  /** Longest sleep while there is nothing to do; below 0 if that is to be found out. */
+  #quietSleepMs = -1;
+  #heartbeats = 0;
   /** When the alarm for that was set. */
   #lingersSince = 0;
   #stopHook: (() => void) | null = null;
@@ -168,6 +173,7 @@ export class Reactor implements RingOwner {
     const { ring } = this;
     if (this.#owedTurns > 0) this.#owedTurns--;
     this.#hasSettled = false;
+    this.#quietSleepMs = -1;
     const turnAt = clock.now() + betweenTurnsMs;
     for (;;) {
       Atomics.add(this.#beat, 0, 1);
@@ -175,6 +181,7 @@ export class Reactor implements RingOwner {
       const didWork = this.#work(now);
       if (didWork) {
         this.#isQuiet = false;
+        this.#quietSleepMs = -1;
         this.#lastWorkAt = now;
         this.#spin.worked(now);
       }
@@ -194,12 +201,12 @@ export class Reactor implements RingOwner {
     }
   }
 
-  /** Whether nothing was done for a while, or a second is over: then it is the event loop's turn. */
+  /** Whether nothing was done for a while, or for long: then it is the event loop's turn. */
   #isLingeringOver(didWork: boolean): boolean {
     const { rung } = this.#alarms;
     if (rung === 0) return false;
     this.#alarms.rung = 0;
-    if ((rung & (1 << Alarm.Heartbeat)) !== 0) return true;
+    if ((rung & (1 << Alarm.Heartbeat)) !== 0 && ++this.#heartbeats % heartbeatsPerTurn === 0) return true;
     if ((rung & (1 << Alarm.Linger)) === 0 || didWork || this.#lastWorkAt > this.#lingersSince) return false;
     this.#isQuiet = true;
     return true;
@@ -210,7 +217,9 @@ export class Reactor implements RingOwner {
     const { nextAt } = this.#timers;
     if (nextAt < Infinity) this.#alarms.set(Alarm.Timer, now, nextAt);
     this.#alarms.set(Alarm.Heartbeat, now, now + heartbeatMs);
-    const most = this.#isQuiet ? this.#longestSleepMs() : lingerMs;
+    // What the event loop has to do that it does not show changes only with its turns, and with work.
+    if (this.#isQuiet && this.#quietSleepMs < 0) this.#quietSleepMs = this.#longestSleepMs();
+    const most = this.#isQuiet ? this.#quietSleepMs : lingerMs;
     if (most === 0) return false;
     if (most === lingerMs && this.#alarms.set(Alarm.Linger, now, now + lingerMs)) this.#lingersSince = now;
     return true;
