@@ -248,9 +248,11 @@ export class StripeWriter {
       this.#chooseMode(io, op);
       return;
     }
-    if (op.extra >= 0 && op.unreadable.includes(op.extra) && !op.isSecondTry && this.#isConsistent(op)) {
-      // What it holds can be worked out too.
-      op.missing = op.extra;
+    const { journaled } = op;
+    const isJournaledLost = journaled >= 0 && op.unreadable.includes(journaled) && !this.#isWritten(op, journaled);
+    if (isJournaledLost && !op.isSecondTry && this.#isConsistent(op)) {
+      // What it holds is wanted whichever way parity is made, and can be worked out.
+      op.missing = journaled;
       op.isSecondTry = true;
       if (op.unreadable.length > 0) op.unreadable.length = 0;
       op.mode = ParityMode.Everything;
