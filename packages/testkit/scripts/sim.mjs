@@ -1,6 +1,7 @@
 // Simulates seeds until there are no more: npm run sim -- --level raid1 --seeds 20000 --from 0
 // Puts arrays together from whatever may be found: npm run sim -- --assembly
-// Lets each device operation of each scenario fail: npm run sim -- --faults [--every 10] [--scenario rebuild] [--trace]
+// Lets each device operation of each scenario fail: npm run sim -- --faults [--every 10] [--scenario rebuild]
+// One of these runs, with its trace: npm run sim -- --faults --level raid1 --scenario rebuild --kind torn --at 17 [--second 4]
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { concat } from '@raidkit/concat';
@@ -8,7 +9,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { Coverage, runAssembly, runFaultLoop, shrink, simulate, sweep } from '@raidkit/testkit';
+import { Coverage, runAssembly, runFaultLoop, runOnce, scenarios, shrink, simulate, sweep } from '@raidkit/testkit';
 import { spoilers } from './spoilers.mjs';
 
 const modules = { raid0, raid1, raid5f, concat };
@@ -28,8 +29,10 @@ const { values } = parseArgs({
     /** With --faults: only every so many-th operation, and only scenarios with this in their name. */
     every: { type: 'string', default: '1' },
     scenario: { type: 'string', default: '' },
-    /** With --faults: the trace of the first violation. */
-    trace: { type: 'boolean', default: false },
+    /** With --faults: one run alone, of the scenario of that name. */
+    kind: { type: 'string' },
+    at: { type: 'string', default: '1' },
+    second: { type: 'string', default: '0' },
     /** Violations after which a level is given up. */
     failures: { type: 'string', default: '20' },
   },
@@ -46,7 +49,18 @@ process.on('unhandledRejection', (error) => {
 });
 
 if (values.seed !== undefined) await showOne(levels[0], Number(values.seed));
+else if (values.kind !== undefined) await showFault(levels[0]);
 else for (const level of levels) await (values.assembly ? assemble(level) : values.faults ? loop(level) : go(level));
+
+async function showFault(level) {
+  const scenario = scenarios.find(({ id }) => id === values.scenario);
+  if (scenario === undefined) throw new Error(`there is no scenario "${values.scenario}"; there are "${scenarios.map(({ id }) => id).join('", "')}"`);
+  const parts = { module: modules[level], store };
+  const { run } = await runOnce(parts, scenario, { at: Number(values.at), kind: values.kind, secondAt: Number(values.second) });
+  console.log(run.trace.join('\n'));
+  console.log(run.violation ?? 'no rule is broken');
+  if (run.violation !== null) process.exitCode = 1;
+}
 
 async function loop(level) {
   const startedAt = performance.now();
@@ -64,7 +78,6 @@ async function loop(level) {
     const again = secondAt > 0 ? `, and the power fails at ${secondAt} of the recovery` : '';
     console.log(`  "${scenario}", ${kind} at operation ${at}${again}: ${violation.split('\n')[0]}`);
   }
-  if (values.trace && failures.length > 0) console.log(failures[0].trace.join('\n'));
   for (const [name, count] of coverage.entries()) console.log(`${String(count).padStart(9)}  ${name}`);
   if (failures.length > 0) process.exitCode = 1;
 }

@@ -66,7 +66,8 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
   for (const scenario of scenarios) {
     if (!scenario.applies(module) || !scenario.id.includes(wanted)) continue;
     result.scenarios++;
-    const one = (at: number, kind: TripKind | null, secondAt: number): Promise<Outcome> => runOnce(options, memory, scenario, { at, kind, secondAt, coverage: result.coverage });
+    const { coverage } = result;
+    const one = (at: number, kind: TripKind | null, secondAt: number): Promise<FaultOutcome> => runOnce(options, scenario, { at, kind, secondAt, coverage }, memory);
     const plain = await one(0, null, 0);
     tell(plain.run);
     for (const kind of kinds) {
@@ -84,25 +85,29 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
   return result;
 }
 
-interface Outcome {
+/** What one run came to. */
+export interface FaultOutcome {
   run: FaultRun;
   /** Of the devices, in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
   operations: number;
   recoveryOperations: number;
+  /** The fault came where it means nothing, or not at all. */
   isPointless: boolean;
 }
 
-interface Fault {
+/** What goes wrong in one run, as {@link FaultRun} says. */
+export interface Fault {
   at: number;
   kind: TripKind | null;
   secondAt: number;
-  coverage: Coverage;
+  coverage?: Coverage;
 }
 
 /** One scenario with one fault. Resolves in every case. */
-export async function runOnce(parts: RunParts, memory: SimMemory, scenario: Scenario, { at, kind, secondAt, coverage }: Fault): Promise<Outcome> {
+export async function runOnce(parts: RunParts, scenario: Scenario, fault: Fault, memory = new SimMemory({ bytes: memoryBytes })): Promise<FaultOutcome> {
+  const { at, kind, secondAt, coverage = new Coverage() } = fault;
   const run = new SimRun(parts, planOf(parts, scenario, at), memory);
-  const outcome: Outcome = {
+  const outcome: FaultOutcome = {
     run: { scenario: scenario.id, at, kind, secondAt, violation: null, trace: [] },
     operations: 0,
     recoveryOperations: 0,
@@ -134,7 +139,7 @@ export async function runOnce(parts: RunParts, memory: SimMemory, scenario: Scen
   });
   memory.reset();
   outcome.run.violation = run.violation;
-  outcome.run.trace = run.violation === null ? [] : run.world.traceTail();
+  outcome.run.trace = run.world.traceTail();
   coverage.add(run.coverage);
   return outcome;
 }
