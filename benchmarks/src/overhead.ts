@@ -29,7 +29,7 @@ function ofType(id: string, title: string, type: IoType, numBlocks: number, cont
   return {
     id,
     title,
-    unit: 'ns per I/O (less is better)',
+    unit: 'ns of CPU per I/O (less is better)',
     contenders,
     measure: async ({ descriptor }) => ({ value: await world.nanosecondsPerIo(descriptor, type, numBlocks, iosPerRound / numBlocks) }),
   };
