@@ -14,8 +14,11 @@ const clash = (a: RangeLock, b: RangeLock) => overlap(a, b) && !(a.isShared && b
 
 describe('range locks', () => {
   it('never have two clashing holders, are granted in order, and all of them', () => {
+    // Near one another, at the ends of places, modulo their number, and far beyond 32 bits; short, long and very long.
+    const place = fc.oneof({ weight: 4, arbitrary: fc.nat(30) }, { weight: 2, arbitrary: fc.constantFrom(15, 16, 512 * 16 + 3, 2 ** 40, 2 ** 52) });
+    const length = fc.oneof({ weight: 6, arbitrary: fc.integer({ min: 1, max: 12 }) }, { weight: 1, arbitrary: fc.constantFrom(100, 1024, 1025, 20_000) });
     const step = fc.oneof(
-      { weight: 3, arbitrary: fc.record({ start: fc.nat(30), length: fc.integer({ min: 1, max: 12 }), isShared: fc.boolean() }) },
+      { weight: 3, arbitrary: fc.record({ start: place, length, isShared: fc.boolean() }) },
       { weight: 2, arbitrary: fc.record({ release: fc.nat(50) }) },
     );
     // Some holders let go at once, inside the call that tells them.
