@@ -39,12 +39,15 @@ export async function settle(run: SimRun): Promise<boolean> {
   await run.inTime('the array coming up', run.up());
   const startedAt = run.world.now;
   const { stack } = run;
+  let tries = 0;
   while (stack === run.stack) {
     const array = run.array();
     if (array?.state === 'online' && run.volume !== null) {
       if (!run.isRedundant || isSettled(run, array)) return true;
-      const spare = run.disks.find((disk) => stack?.bdevOf(disk)?.claimedBy === null);
-      if (spare !== undefined) addMember(run, spare);
+      const free = run.disks.filter((disk) => stack?.bdevOf(disk)?.claimedBy === null);
+      // One may be too small for what the array has become: then it is the next one's turn.
+      const next = free[tries++ % Math.max(1, free.length)];
+      if (next !== undefined) addMember(run, next);
     }
     const waitedMs = run.world.now - startedAt;
     if (run.isTolerant && waitedMs > 60_000) {
