@@ -148,8 +148,19 @@ export class StripeWriter {
     else if (missing >= 0) op.mode = isWritten ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
     else if (this.#isConsistent(op) && written + 1 < dataChunks - written) op.mode = ParityMode.ReadModifyWrite;
     else op.mode = ParityMode.ReconstructWrite;
-    if (op.journaled >= 0 && op.journaled === missing && !isWritten) op.mode = ParityMode.Everything;
+    if (op.journaled >= 0 && op.journaled === missing && !isWritten) {
+      if (this.#isDoubtful(op)) {
+        // What parity says of the missing member here may be nonsense: it must not become the journal's word.
+        this.#fail(io, Status.IoError);
+        return;
+      }
+      op.mode = ParityMode.Everything;
+    }
     this.#preRead(io, op);
+  }
+
+  #isDoubtful(op: StripeOp): boolean {
+    return this.#raid.isSuspect(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
   }
 
   /** Whether the old parity may be built upon. */
