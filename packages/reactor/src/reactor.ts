@@ -178,12 +178,13 @@ export class Reactor implements RingOwner {
     for (;;) {
       Atomics.add(this.#beat, 0, 1);
       const now = (this.#now = clock.now());
-      const didWork = this.#work(now);
+      const ops = this.#work(now);
+      const didWork = ops > 0;
       if (didWork) {
         this.#isQuiet = false;
         this.#quietSleepMs = -1;
         this.#lastWorkAt = now;
-        this.#spin.worked(now);
+        this.#spin.worked(now, ops);
       }
       if ((didWork && now >= turnAt) || this.#wantsTurn()) {
         if (this.#owedTurns === 0) this.#pollEventLoop();
@@ -229,8 +230,8 @@ export class Reactor implements RingOwner {
     return this.#owedTurns > 0 || this.#hasSettled || this.#onStopped !== null;
   }
 
-  /** Everything that can be done now. True if that was more than to note that the event loop wants its turn. */
-  #work(now: number): boolean {
+  /** Everything that can be done now. Returns how much that was, without the notes that the event loop wants its turn. */
+  #work(now: number): number {
     const { ring } = this;
     this.#loopWakes = this.#alarms.count = 0;
     let count = ring.drain();
@@ -238,7 +239,7 @@ export class Reactor implements RingOwner {
     count += this.#timers.run(now);
     count += this.#runSoon();
     count += ring.flush();
-    return count > 0;
+    return count;
   }
 
   #runSoon(): number {

@@ -10,6 +10,13 @@ const longestBackOffMs = 1600;
 /** Part of the time that this thread could run and was not let: from here on, others want the processors. */
 const busyShare = 0.25;
 
+/** Work that comes within this of the last, on the mean, comes as a stream: to sleep until more of it is there costs less. */
+const streamGapMs = 0.01;
+/** How much of a mean the latest value is. */
+const meanShare = 1 / 32;
+/** Operations that ended between two sleeps, on the mean, up to which that was no stream after all. */
+const fewOps = 5;
+
 /** What a spin needs to know of its thread. */
 export interface SpinWorld {
   /** Milliseconds, since some beginning, that the thread could run and had to wait for a processor. */
@@ -17,8 +24,9 @@ export interface SpinWorld {
 }
 
 /**
- * Whether to look for completions for a while before going to sleep. It pays when the next one comes within that while; it
- * does harm when the processor is wanted by others. Both are watched.
+ * Whether to look for completions for a while before going to sleep. It pays when the next one comes within that while. It does
+ * harm when the processor is wanted by others; and when requests come in a dense stream, which would then be worked on one by one,
+ * and each pay for what otherwise many share. All three are watched.
  */
 export class Spin {
   readonly limitMs: number;
@@ -27,6 +35,13 @@ export class Spin {
   #refused = 0;
   #until = 0;
   #isSpinning = false;
+  /** When there was nothing to do any more; below 0 while there is. */
+  #idleSince = -1;
+  #gapMs = 5 * streamGapMs;
+  #isStream = false;
+  /** Since the last sleep, and on the mean. */
+  #ops = 0;
+  #meanOps = 0;
   #lookAt = 0;
   #waitedMs = 0;
   #lookedAt = 0;
@@ -40,10 +55,19 @@ export class Spin {
     this.#waitedMs = world.waitedMs();
   }
 
-  /** Something was done at `now`: the time to spin begins anew. */
-  worked(now: number): void {
+  /** `ops` operations were done at `now`: the time to spin begins anew. */
+  worked(now: number, ops: number): void {
     if (this.limitMs === 0) return;
     if (now >= this.#lookAt) this.#look(now);
+    this.#ops += ops;
+    if (this.#idleSince >= 0) {
+      this.#gapMs += (now - this.#idleSince - this.#gapMs) * meanShare;
+      this.#idleSince = -1;
+      if (!this.#isStream && this.#gapMs < streamGapMs) {
+        this.#isStream = true;
+        this.#meanOps = 4 * fewOps;
+      }
+    }
     if (this.#isSpinning) this.#score = Math.min(this.#score + 1, bestScore);
     this.#isSpinning = this.#pays(now);
     this.#until = now + this.limitMs;
@@ -51,15 +75,29 @@ export class Spin {
 
   /** Whether to look once more instead of sleeping. */
   goesOn(now: number): boolean {
-    if (!this.#isSpinning) return false;
-    if (now < this.#until) return true;
+    if (this.#isSpinning && now < this.#until) {
+      if (this.#idleSince < 0) this.#idleSince = now;
+      return true;
+    }
+    if (this.#isSpinning) this.#score = Math.max(this.#score - missCost, 0);
     this.#isSpinning = false;
-    this.#score = Math.max(this.#score - missCost, 0);
+    this.#idleSince = -1;
+    this.#slept();
     return false;
   }
 
+  /** A stream that has become thin is none. */
+  #slept(): void {
+    if (this.#ops === 0) return;
+    this.#meanOps += (this.#ops - this.#meanOps) * meanShare;
+    this.#ops = 0;
+    if (!this.#isStream || this.#meanOps > fewOps) return;
+    this.#isStream = false;
+    this.#gapMs = 5 * streamGapMs;
+  }
+
   #pays(now: number): boolean {
-    if (now < this.#offUntil) return false;
+    if (now < this.#offUntil || this.#isStream) return false;
     if (this.#score > 0) return true;
     if (++this.#refused < retryEvery) return false;
     this.#refused = 0;

@@ -10,13 +10,13 @@ function newSpin(limitMs: number): { spin: Spin; world: { waitedMs: number } } {
 it('goes on for its time after work, and no longer', () => {
   const { spin } = newSpin(0.1);
   expect(spin.goesOn(10)).toBe(false);
-  spin.worked(10);
+  spin.worked(10, 3);
   expect([spin.goesOn(10.05), spin.goesOn(10.09), spin.goesOn(10.11), spin.goesOn(10.12)]).toEqual([true, true, false, false]);
 });
 
 it('never goes on if it is switched off', () => {
   const { spin } = newSpin(0);
-  spin.worked(10);
+  spin.worked(10, 3);
   expect(spin.goesOn(10)).toBe(false);
 });
 
@@ -27,7 +27,7 @@ it('is given up while nothing comes in time, but tried again now and then; and c
     let tries = 0;
     for (let i = 0; i < rounds; i++) {
       now += gapMs;
-      spin.worked(now);
+      spin.worked(now, 3);
       if (spin.goesOn(now + 0.01)) tries++;
       if (gapMs > 0.1) spin.goesOn(now + 0.2);
     }
@@ -46,7 +46,7 @@ it('leaves the processor to others that want it, for ever longer while they do',
   /** Milliseconds, in steps of ten, until it goes on again. */
   const offFor = (from: number): number => {
     for (let now = from; ; now += 10) {
-      spin.worked(now);
+      spin.worked(now, 3);
       if (spin.goesOn(now + 0.01)) return now - from;
     }
   };
@@ -64,4 +64,28 @@ it('leaves the processor to others that want it, for ever longer while they do',
   now += 120;
   world.waitedMs += 1000;
   expect(offFor(now)).toBe(100);
+});
+
+it('is left off while requests come in a dense stream, until that becomes thin', () => {
+  const { spin } = newSpin(0.1);
+  let now = 0;
+  /** Rounds in which it spun: it is idle for `gapMs` after `ops` operations. */
+  const spins = (rounds: number, gapMs: number, ops: number): number => {
+    let count = 0;
+    for (let i = 0; i < rounds; i++) {
+      spin.worked(now, ops);
+      now += 0.004;
+      if (spin.goesOn(now)) count++;
+      now += gapMs;
+    }
+    return count;
+  };
+  // A client that asks one thing at a time, and thinks for a while in between.
+  expect(spins(300, 0.03, 3)).toBe(300);
+  // One that keeps many requests in flight.
+  spins(300, 0.003, 20);
+  expect(spins(100, 0.003, 20)).toBe(0);
+  expect(spins(100, 0.05, 20)).toBe(0);
+  spins(300, 0.05, 3);
+  expect(spins(100, 0.03, 3)).toBe(100);
 });
