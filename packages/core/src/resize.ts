@@ -39,11 +39,15 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
     return;
   }
   // Redundancy must agree with the data in the new part too: zeros do, at every level.
-  if (array.module.manifest.redundant) await zeroNewParts(array, oldSizes, end);
+  if (array.module.manifest.redundant) {
+    if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
+    await zeroNewParts(array, oldSizes, end);
+  }
+  // On record before the new size is: a map of more than the members is none the worse.
+  array.regions?.extend(end);
+  await array.regions?.writeAll();
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
-  array.regions?.extend(Math.max(...geometry.memberBlocks));
-  await array.regions?.writeAll();
   array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
   await array.metadata.update();
   bdev.resize(geometry.numBlocks);
