@@ -300,3 +300,5 @@ report('levels', 'Levels', options, results, goals, [
   `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, the others four; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
   ...notes,
 ]);
+// Ends the daemons of the crashes too.
+process.exit();

@@ -1,6 +1,5 @@
-import { closeSync, existsSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from './commands.js';
 
