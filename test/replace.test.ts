@@ -219,6 +219,21 @@ describe.each([
   });
 });
 
+it('a former member of another slot may be the successor: the superblock names it once', async () => {
+  const { rig, disks, volume, model } = await build('raid1', 3);
+  disks.get('m0')!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+  await write(volume, model, 0, 8, 5);
+  await until(() => arrayOf(rig, 'a').slots[0]!.descriptor === null, 'm0 is out');
+  disks.get('m0')!.fault = () => Status.Ok;
+  await rig.arrays.replaceBaseBdev('a', 'm1', 'm0');
+  await arrayOf(rig, 'a').processEnded;
+  expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual([null, 'm0', 'm2']);
+  await volume.flush();
+  const again = await restart(disks, ['m0', 'm2']);
+  expect(arrayOf(again, 'a').slots.map(({ name }) => name)).toEqual([null, 'm0', 'm2']);
+  await verify(openVolume(again, 'a'), model, 'after a restart');
+});
+
 it('refuses what cannot be', async () => {
   const { rig } = await build('raid1', 2);
   await expect(rig.arrays.replaceBaseBdev('a', 'm7', 'new')).rejects.toThrow(/no member m7/);

@@ -217,7 +217,8 @@ async function joinRecorded(
   record: ArrayRecord,
   log: (message: string) => void,
 ): Promise<void> {
-  const slot = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
+  // A place that it has goes before one that it had.
+  const slot = array.slots.find(({ uuid }) => uuid === bdev.uuid) ?? array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
   if (slot === undefined) {
     log('the device is not among its array’s members: ignored');
     return;
@@ -260,7 +261,7 @@ async function joinRecorded(
   }
   openMember(ctx, array, slot, bdev);
   checkBlockSize(array, bdev);
-  adopt(slot, bdev);
+  adopt(array, slot, bdev);
   slot.foundSeqNumber = record.seqNumber;
   await startWhenAllAreSeen(ctx, array);
 }

@@ -6,6 +6,7 @@ import { RaidError } from './errors.js';
 import { onMemberRemoved, onMemberStuck } from './leave.js';
 import { onMemberResized } from './resize.js';
 import type { Slot } from './slot.js';
+import { nullUuid } from './store.js';
 
 /** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
@@ -94,20 +95,28 @@ export function takeSizes(array: RaidArray, slot: Slot, bdev: Bdev): void {
   }
   slot.dataOffset = dataOffset;
   slot.dataSize = bdev.numBlocks - dataOffset;
-  adopt(slot, bdev);
+  adopt(array, slot, bdev);
 }
 
 /** The device is the slot's member from now on. Throws ENODEV if it went away while it was being looked at. */
-export function adopt(slot: Slot, bdev: Bdev): void {
+export function adopt(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
   slot.name = bdev.name;
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
+  forgetElsewhere(array, slot);
   slot.isConfigured = true;
   slot.isVacated = false;
   slot.isRemovedByHand = false;
   slot.hasLostFlush = false;
+}
+
+/** A member that was in another slot once is remembered in its new one alone: a superblock must not name it twice. */
+export function forgetElsewhere(array: RaidArray, slot: Slot): void {
+  for (const other of array.slots) {
+    if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.recordedUuid = nullUuid;
+  }
 }
 
 /** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */

@@ -38,7 +38,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       const isOwnPlace = slot.recordedUuid === bdev.uuid && slot.dataOffset === dataOffset;
       const isPartial = isOwnPlace && lastSeen !== null && lastSeen === slot.lastSeqNumber && array.regions !== null;
       slot.dataOffset = dataOffset;
-      adopt(slot, bdev);
+      adopt(array, slot, bdev);
       startRebuild(ctx, array, slot, isPartial);
     }
   } catch (error) {

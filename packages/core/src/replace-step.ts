@@ -2,6 +2,7 @@ import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, QuiesceRange } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
+import { forgetElsewhere } from './join.js';
 import { memberIo, reconstructInto } from './member-io.js';
 import type { ProcessStep, RaidProcess } from './process.js';
 import { RegionState } from './region-states.js';
@@ -100,6 +101,7 @@ export class ReplaceStep implements ProcessStep {
     Object.assign(this.#slot, member);
     this.#slot.awaitedName = member.name;
     this.#slot.recordedUuid = member.uuid;
+    forgetElsewhere(this.#array, this.#slot);
     this.#slot.hasLostFlush = false;
     this.#array.membership++;
     this.#array.answers.setDeadlines();
