@@ -1,5 +1,5 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { BdevIo, QuiesceRange } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo, QuiesceRange } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
 import { forgetElsewhere } from './join.js';
@@ -90,7 +90,17 @@ export class ReplaceStep implements ProcessStep {
     for (const kind of ['read', 'write', 'repaired'] as const) slot.errors[kind] = 0;
     slot.replacement = null;
     await slot.whenDrained();
+    await this.#clearOld(before.descriptor);
     before.descriptor.close();
+  }
+
+  /** The old member's superblock may say that it is the array, alone: found without the others, it must not start. */
+  async #clearOld(descriptor: BdevDescriptor): Promise<void> {
+    try {
+      await this.#array.store?.clear(descriptor);
+    } catch (error) {
+      this.#array.log.error({ ...this.#array.logFields(this.#slot), bdev: descriptor.bdev.name, err: error }, 'the superblock of the replaced member could not be cleared: wipe it before it is used anywhere');
+    }
   }
 
   #isIn(): boolean {
