@@ -47,6 +47,8 @@ export interface Output {
 }
 
 /** Runs a command to its end without blocking this process, which may be the server. */
+const mostOutput = 1 << 20;
+
 export function run(command: string, args: readonly string[], input?: string): Promise<Output> {
   return new Promise((resolve, reject) => {
     // Debian's tools look for Debian's Python, wherever another one may come first.
@@ -55,7 +57,8 @@ export function run(command: string, args: readonly string[], input?: string): P
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
-    child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
+    // A client that has lost its server may complain without end: the last of it is enough.
+    child.stderr.on('data', (piece: Buffer) => (stderr = (stderr + piece.toString()).slice(-mostOutput)));
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
     child.stdin.end(input);
