@@ -46,9 +46,10 @@ export interface Output {
   stderr: string;
 }
 
-/** Runs a command to its end without blocking this process, which may be the server. */
+/** Characters of its complaints that are kept. */
 const mostOutput = 1 << 20;
 
+/** Runs a command to its end without blocking this process, which may be the server. */
 export function run(command: string, args: readonly string[], input?: string): Promise<Output> {
   return new Promise((resolve, reject) => {
     // Debian's tools look for Debian's Python, wherever another one may come first.
