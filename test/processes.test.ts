@@ -59,6 +59,25 @@ it('an array that waits for its turn can be stopped, and a target that waits can
   expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null });
 });
 
+it('a process that ends on an error holds no blocks back', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => []);
+  const again = newRig();
+  const { disk } = await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: disks[0]!.bytes.slice() });
+  await again.registry.waitForExamine();
+  // The resync's flush fails, and the array cannot do without the member.
+  again.arrays.on(({ type }) => {
+    if (type === 'processStarted') disk.fault = (io) => (io.type === IoType.Flush ? Status.IoError : Status.Ok);
+  });
+  await again.arrays.startDegraded('a');
+  const array = arrayOf(again, 'a');
+  await until(() => array.history.length > 0, 'the resync has ended');
+  expect(array.history[0]!.error).toMatch(/EIO/);
+  const volume = openVolume(again, 'a');
+  expect((await volume.read(0, volume.numBlocks))[0]).toBe(1);
+  volume.descriptor.close();
+});
+
 it('the time that a rebuild has taken goes on over a restart', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, () => []);

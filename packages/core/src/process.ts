@@ -256,10 +256,11 @@ export class RaidProcess {
         if (window === undefined) return;
         await window.done;
         this.throwIfStopped();
-        windows.shift();
         // From here on user writes below the end go to a rebuild's target too.
         this.offsetBlocks = window.end;
         await this.#step.onProgress?.(window.end);
+        // Not before: a window that is on the list is let go however this ends.
+        windows.shift();
         this.#release(window);
         await this.#save();
         // Never while another window is held: users would wait for it.
