@@ -165,6 +165,34 @@ describe('the journal', () => {
     await restart(setup);
   });
 
+  it('begins only where no write is under way, and holds nobody up', async () => {
+    const setup = await degraded(3, 1);
+    hold(setup, (index) => index === 0);
+    void setup.volume.write(0, taggedBlocks(0, 40, 2, blockSize)).catch(() => undefined);
+    await turns();
+    // Its journal cannot be read: started by force, and then trusted by a person.
+    const again = newRig({ memoryBytes: 24 * MiB });
+    const disks: RamDisk[] = [];
+    for (const [index, { bytes }] of setup.disks) {
+      const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+      disk.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === 1024 ? Status.IoError : Status.Ok);
+      disks.push(disk);
+    }
+    await until(() => again.arrays.get('a')?.trouble !== null, 'it is refused');
+    await again.arrays.startDegraded('a', { force: true });
+    again.arrays.trustRedundancy('a');
+    const array = arrayOf(again, 'a');
+    const volume = openVolume(again, 'a');
+    disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+    const written = volume.write(0, taggedBlocks(0, 4, 3, blockSize));
+    await until(() => disks[0]!.held.length > 0, 'a write is under way');
+    await array.metadata.update();
+    expect(array.journal!.slot).toBe(-1);
+    disks[0]!.fault = () => Status.Ok;
+    for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+    await written;
+  });
+
   it('is not relied upon where a write failed on two members', async () => {
     const setup = await degraded(3, 1);
     const { rig, disks, volume } = setup;

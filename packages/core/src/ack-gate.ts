@@ -21,6 +21,11 @@ export class AckGate {
     this.#array = array;
   }
 
+  /** Writes are neither begun, where there is a journal, nor acknowledged. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** A member left. */
   close(): void {
     if (!this.#array.metadata.isEnabled) return;

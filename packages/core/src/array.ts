@@ -282,6 +282,11 @@ export class RaidArray implements RaidView {
     this.answers.setDeadlines();
   }
 
+  /** No write is begun now: the array is not up, or a departure is being recorded. */
+  get areWritesHeld(): boolean {
+    return this.state !== 'online' || this.#gate.isClosed;
+  }
+
   /** What is on record may be wrong: no write is acknowledged until a round of metadata has put it right. Resolves then. */
   recordAgain(): Promise<void> {
     this.#gate.close();

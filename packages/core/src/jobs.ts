@@ -2,7 +2,7 @@ import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { RaidProcess } from './process.js';
-import type { ProcessType, SyncOptions } from './process.js';
+import type { ProcessTask, ProcessType, SyncOptions } from './process.js';
 import type { Slot } from './slot.js';
 
 /** Wait before a resync that is due is tried again, in milliseconds. */
@@ -47,6 +47,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
       ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
+      array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be filled: it is let go');
     } finally {
       ctx.turns.release(array);
     }
@@ -68,7 +69,7 @@ export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<Proc
   enqueue(array, async () => {
     if (!(await ctx.turns.take(array, () => array.state !== 'online'))) return;
     try {
-      await run(ctx, array, new RaidProcess(array, type, null, ctx.processOptions, options), () => Promise.resolve());
+      await run(ctx, array, newProcess(ctx, array, type, options), () => Promise.resolve());
     } catch {
       // It has been logged and told; a resync that failed is tried again at the next start.
     } finally {
@@ -118,6 +119,16 @@ export function enqueue(array: RaidArray, work: () => Promise<void>): void {
   array.processEnded = array.processEnded.then(work).catch((error: unknown) => {
     array.log.error({ ...array.logFields(), err: error }, 'a background process failed unexpectedly');
   });
+}
+
+/** A process without a target; what it cannot get (memory) is logged, as whoever asked for it is not told any more. */
+export function newProcess(ctx: RaidContext, array: RaidArray, type: ProcessType, task: ProcessTask): RaidProcess {
+  try {
+    return new RaidProcess(array, type, null, ctx.processOptions, task);
+  } catch (error) {
+    array.log.error({ ...array.logFields(), process: type, err: error }, 'a process cannot be started');
+    throw error;
+  }
 }
 
 /** Runs a process with everything around it; rejects as it does. */

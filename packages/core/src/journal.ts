@@ -134,7 +134,7 @@ export class Journal {
    */
   get mustSettle(): boolean {
     const slot = this.#absentSlot();
-    return slot >= 0 && slot !== this.slot && this.#settledAt !== this.#array.membership;
+    return slot >= 0 && slot !== this.slot && this.#mayBegin() && this.#settledAt !== this.#array.membership;
   }
 
   /** Resolves when no write is at the level any more, and what they have written is on stable media. */
@@ -149,9 +149,7 @@ export class Journal {
   plan(seqNumber: number): JournalPlan {
     const slot = this.#absentSlot();
     const isBegun = slot === this.slot;
-    // Where redundancy is in doubt already, an entry says nothing: the array must not be taken for a good one.
-    const isUseless = this.#isSpoiled || (!isBegun && (this.#array.regions?.resyncsDue ?? 0) > 0);
-    if (slot < 0 || isUseless || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
+    if (slot < 0 || this.#isSpoiled || !(isBegun || this.#mayBegin()) || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
     return { slot, epoch: isBegun ? this.#epoch : seqNumber };
   }
 
@@ -181,6 +179,14 @@ export class Journal {
   close(): void {
     this.#pool?.close();
     this.#pool = null;
+  }
+
+  /**
+   * Only while no write is begun: one that is under way without an entry would not be covered. And not where redundancy is in
+   * doubt already: an entry says nothing there, and the array must not be taken for a good one.
+   */
+  #mayBegin(): boolean {
+    return this.#array.areWritesHeld && !this.#isSpoiled && (this.#array.regions?.resyncsDue ?? 0) === 0;
   }
 
   /** The only slot that has no current member; -1 if there is none, or more than one. */

@@ -2,10 +2,10 @@ import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
-import { enqueue, run } from './jobs.js';
+import { enqueue, newProcess, run } from './jobs.js';
 import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './members.js';
-import { RaidProcess } from './process.js';
+import type { RaidProcess } from './process.js';
 import { Replacement } from './replacement.js';
 import { onMemberResized } from './resize.js';
 import type { Slot } from './slot.js';
@@ -18,18 +18,8 @@ const lookAgainMs = 50;
  * nothing has changed; if the member fails meanwhile, the device is filled from the others.
  */
 export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
-  const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
-  };
-  if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
-  if (!array.module.manifest.redundant) refuse(`level ${array.module.level} cannot replace a member`);
-  if (!slot.isCurrent) refuse(`slot ${slot.index} has no member that could be replaced`);
-  if (array.slots.some(({ isTarget, replacement }) => isTarget || replacement !== null)) refuse('a member is being filled or replaced already');
-  if (bdev.blockSize !== array.blockSize) refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
-  if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
+  checkCanReplace(array, slot, bdev);
   const dataOffset = chooseDataOffset(array, bdev);
-  const needed = dataOffset + slot.dataSize;
-  if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
   let stop: (reason: string) => void = () => undefined;
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
@@ -43,6 +33,8 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
     descriptor.claim(`raid array ${array.name}`);
     await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid);
     await array.extension?.clear(descriptor);
+    // Somebody else may have been quicker.
+    checkCanReplace(array, slot, bdev);
   } catch (error) {
     descriptor.close();
     throw error;
@@ -62,7 +54,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
     let isDone = false;
     try {
       if (!(await ctx.turns.take(array, isOver))) return;
-      process = new RaidProcess(array, 'replace', null, ctx.processOptions, { replace: slot });
+      process = newProcess(ctx, array, 'replace', { replace: slot });
       await run(ctx, array, process, () => Promise.resolve());
       isDone = true;
       ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member: replaced });
@@ -77,6 +69,21 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
     }
     if (!isDone) goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
   });
+}
+
+function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
+  };
+  if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
+  if (!array.module.manifest.redundant) refuse(`level ${array.module.level} cannot replace a member`);
+  if (!slot.isCurrent) refuse(`slot ${slot.index} has no member that could be replaced`);
+  if (array.slots.some(({ isTarget, replacement }) => isTarget || replacement !== null)) refuse('a member is being filled or replaced already');
+  if (bdev.state !== 'registered') refuse(`${bdev.name} went away`);
+  if (bdev.blockSize !== array.blockSize) refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
+  if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
+  const needed = chooseDataOffset(array, bdev) + slot.dataSize;
+  if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
 }
 
 /** The member failed while it was copied: the new device is filled from the others, once the member is let go. */
