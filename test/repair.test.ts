@@ -1,30 +1,16 @@
-import type { BlockClient } from '@raidkit/bdev';
 import { expect, it } from 'vitest';
-import { plugIn } from './support/ram-disk.js';
+import { blocks, build } from './support/array-on-disks.js';
+import type { Built } from './support/array-on-disks.js';
 import type { RamDisk } from './support/ram-disk.js';
-import { arrayOf, memberUuid, newRig, openVolume } from './support/rig.js';
-import type { Rig } from './support/rig.js';
+import { arrayOf } from './support/rig.js';
 
 const MiB = 1 << 20;
 const good = 3;
 
-interface Built {
-  rig: Rig;
-  disks: RamDisk[];
-  volume: BlockClient;
-}
-
-async function build(level: string, members: number): Promise<Built> {
-  const rig = newRig();
-  const disks: RamDisk[] = [];
-  for (let index = 0; index < members; index++) {
-    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk);
-  }
-  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
-  await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
-  const volume = openVolume(rig, 'a');
-  await volume.write(0, new Uint8Array(1024 * 512).fill(good));
-  return { rig, disks, volume };
+async function filled(level: string, members: number): Promise<Built> {
+  const built = await build(level, members);
+  await built.volume.write(0, blocks(1024, good));
+  return built;
 }
 
 /** Overwrites blocks of a member's data area behind everybody's back. */
@@ -33,7 +19,7 @@ function rot(disk: RamDisk, block: number, count: number, fill: number): void {
 }
 
 it('of three copies the majority counts, whichever copy is wrong', async () => {
-  const { rig, disks } = await build('raid1', 3);
+  const { rig, disks } = await filled('raid1', 3);
   rot(disks[0]!, 10, 2, 9);
   rot(disks[2]!, 40, 1, 8);
   const array = arrayOf(rig, 'a');
@@ -48,7 +34,7 @@ it('of three copies the majority counts, whichever copy is wrong', async () => {
 });
 
 it('what nobody can decide is left as it is, and said', async () => {
-  const { rig, disks } = await build('raid1', 3);
+  const { rig, disks } = await filled('raid1', 3);
   rot(disks[1]!, 10, 1, 8);
   rot(disks[2]!, 10, 1, 9);
   rot(disks[2]!, 11, 1, 9);
@@ -66,7 +52,7 @@ it('what nobody can decide is left as it is, and said', async () => {
 });
 
 it('two copies are repaired only from the one that is named', async () => {
-  const { rig, disks } = await build('raid1', 2);
+  const { rig, disks } = await filled('raid1', 2);
   rot(disks[0]!, 10, 1, 9);
   expect(() => rig.arrays.startSync('a', 'repair')).toThrow(/of two copies that differ nobody can tell/);
   expect(() => rig.arrays.startSync('a', 'repair', { source: 5 })).toThrow(/slot 5 has no member/);
@@ -77,7 +63,7 @@ it('two copies are repaired only from the one that is named', async () => {
 });
 
 it('parity is made anew, or the data of a member that is named as wrong', async () => {
-  const { rig, disks, volume } = await build('raid5f', 3);
+  const { rig, disks, volume } = await filled('raid5f', 3);
   const array = arrayOf(rig, 'a');
   // Stripe 0 has its parity on slot 2.
   rot(disks[1]!, 4, 1, 9);

@@ -1,6 +1,7 @@
-import { BdevError, IoType, Status } from '@raidkit/bdev';
+import { BdevError, BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import { RaidError } from './errors.js';
 import type { RaidIo } from './raid-io.js';
 import type { Slot } from './slot.js';
 
@@ -70,4 +71,33 @@ export function memberIo(
     slot.partsInFlight++;
     slot.descriptor.submit(io);
   });
+}
+
+/**
+ * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
+ * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
+ */
+export async function onEveryMember(array: RaidArray, work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
+  let done = 0;
+  const results = await Promise.allSettled(
+    array.slots.map(async (slot) => {
+      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
+      slot.partsInFlight++;
+      try {
+        await work(new BlockClient(slot.descriptor), slot);
+        done++;
+      } catch (error) {
+        if (!array.failMember(slot.index, 'its region map could not be written')) {
+          slot.hasLostFlush = true;
+          throw error;
+        }
+      } finally {
+        slot.partEnded();
+      }
+    }),
+  );
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+  if (done < array.minOperational) {
+    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
+  }
 }

@@ -1,10 +1,9 @@
-import { BlockClient, Status } from '@raidkit/bdev';
+import { Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
-import { RaidError } from './errors.js';
+import { onEveryMember } from './member-io.js';
 import type { RaidIo } from './raid-io.js';
 import { RegionState, RegionStates, copyInto } from './region-states.js';
-import type { Slot } from './slot.js';
 import type { ExtensionStore, RegionPage } from './store.js';
 
 /** Regions an array has at most; larger arrays have larger regions. */
@@ -279,7 +278,7 @@ export class RegionMap extends RegionStates {
 
   /** Members hold whatever they held in a region that was never written. From its first write on they hold zeros. */
   async #zero(regions: readonly number[]): Promise<void> {
-    await this.#onMembers(async (client, slot) => {
+    await onEveryMember(this.#array, async (client, slot) => {
       const { dataOffset, dataSize } = slot;
       for (const region of regions) {
         const start = region * this.regionBlocks;
@@ -329,7 +328,7 @@ export class RegionMap extends RegionStates {
       this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);
     }
     try {
-      await this.#onMembers((client) => client.flush());
+      await onEveryMember(this.#array, (client) => client.flush());
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
       await this.#writePages(this.#pagesOf(before.keys()));
     } catch (error) {
@@ -379,7 +378,7 @@ export class RegionMap extends RegionStates {
       this.#generations[index] = generation;
       return { index, generation, states };
     });
-    await this.#onMembers((client) => this.#store.writePages(client.descriptor, this.#array.uuid, pages));
+    await onEveryMember(this.#array, (client) => this.#store.writePages(client.descriptor, this.#array.uuid, pages));
     if (this.#unrecorded.size === 0) return;
     for (const { index, states } of pages) {
       states.forEach((state, i) => {
@@ -393,31 +392,5 @@ export class RegionMap extends RegionStates {
     const state = this.states[region];
     if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed) return true;
     return this.#unrecorded.size > 0 && this.#unrecorded.has(region);
-  }
-
-  /** Does something on every member that gets writes; one that fails is thrown out, and it fails if none is left. */
-  async #onMembers(work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
-    const array = this.#array;
-    let done = 0;
-    await Promise.all(
-      array.slots.map(async (slot) => {
-        if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
-        slot.partsInFlight++;
-        try {
-          await work(new BlockClient(slot.descriptor), slot);
-          done++;
-        } catch (error) {
-          if (!array.failMember(slot.index, 'its bitmap could not be written')) {
-            slot.hasLostFlush = true;
-            throw error;
-          }
-        } finally {
-          slot.partEnded();
-        }
-      }),
-    );
-    if (done < array.minOperational) {
-      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
-    }
   }
 }

@@ -1,0 +1,38 @@
+import type { BlockClient } from '@raidkit/bdev';
+import { parseSuperblock } from '@raidkit/superblock';
+import { plugIn } from './ram-disk.js';
+import type { RamDisk } from './ram-disk.js';
+import { memberUuid, newRig, openVolume } from './rig.js';
+import type { Rig } from './rig.js';
+
+const MiB = 1 << 20;
+
+/** An array `a` with superblocks over disks `m0`, `m1` …, and its volume, open. */
+export interface Built {
+  rig: Rig;
+  disks: RamDisk[];
+  volume: BlockClient;
+}
+
+export async function build(level: string, members: number, options: { mebibytes?: number; stripSizeKb?: number } = {}): Promise<Built> {
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < members; index++) {
+    const bytes = new Uint8Array((1 + (options.mebibytes ?? 2)) * MiB);
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+  }
+  const strip = level === 'raid1' ? {} : { stripSizeKb: options.stripSizeKb ?? 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
+  return { rig, disks, volume: openVolume(rig, 'a') };
+}
+
+/** So many blocks of one byte. */
+export function blocks(count: number, fill: number): Uint8Array {
+  return new Uint8Array(count * 512).fill(fill);
+}
+
+export function superblockOf(disk: RamDisk): Extract<ReturnType<typeof parseSuperblock>, { ok: true }>['superblock'] {
+  const parsed = parseSuperblock(disk.bytes.subarray(0, 16_896));
+  if (!parsed.ok) throw new Error(parsed.message);
+  return parsed.superblock;
+}
