@@ -49,12 +49,18 @@ export interface Output {
 /** Characters of its complaints that are kept. */
 const mostOutput = 1 << 20;
 
-/** Runs a command to its end without blocking this process, which may be the server. */
-export function run(command: string, args: readonly string[], input?: string): Promise<Output> {
-  return new Promise((resolve, reject) => {
-    // Debian's tools look for Debian's Python, wherever another one may come first.
-    const env = { ...process.env, PATH: `/usr/bin:${process.env.PATH ?? ''}` };
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
+/** A command that runs, without blocking this process, which may be the server. */
+export interface Running {
+  kill: () => void;
+  ended: Promise<Output>;
+}
+
+/** Starts a command. */
+export function launch(command: string, args: readonly string[], input?: string): Running {
+  // Debian's tools look for Debian's Python, wherever another one may come first.
+  const env = { ...process.env, PATH: `/usr/bin:${process.env.PATH ?? ''}` };
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
+  const ended = new Promise<Output>((resolve, reject) => {
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
@@ -64,6 +70,12 @@ export function run(command: string, args: readonly string[], input?: string): P
     child.on('close', (code) => resolve({ code, stdout, stderr }));
     child.stdin.end(input);
   });
+  return { kill: () => child.kill('SIGKILL'), ended };
+}
+
+/** Runs a command to its end. */
+export function run(command: string, args: readonly string[], input?: string): Promise<Output> {
+  return launch(command, args, input).ended;
 }
 
 /** As {@link run}; throws, with what it printed, unless it succeeded. */
