@@ -255,7 +255,7 @@ export class StripeWriter {
   #tryTheOtherWay(io: RaidIo, op: StripeOp): void {
     if (op.unreadable.some((slot) => !io.hasMember(slot))) {
       // A member left meanwhile: there is a way without it.
-      if (op.unreadable.length > 0) op.unreadable.length = 0;
+      op.unreadable.length = 0;
       this.#chooseMode(io, op);
       return;
     }
@@ -265,7 +265,7 @@ export class StripeWriter {
       // What it holds is wanted whichever way parity is made, and can be worked out.
       op.missing = journaled;
       op.isSecondTry = true;
-      if (op.unreadable.length > 0) op.unreadable.length = 0;
+      op.unreadable.length = 0;
       op.mode = ParityMode.Everything;
       this.#preRead(io, op);
       return;
@@ -284,7 +284,7 @@ export class StripeWriter {
       if (!isStale) this.#raid.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     }
     op.isSecondTry = true;
-    if (op.unreadable.length > 0) op.unreadable.length = 0;
+    op.unreadable.length = 0;
     op.mode = other;
     this.#preRead(io, op);
   }
