@@ -27,10 +27,14 @@ def read_sector(piece, sector):
 
 def write(uri, log_path, seed, seconds):
     log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    ends = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ends.set())
     lock = threading.Lock()
-    state = {"version": int(seed) * 10_000_000, "failed": None}
+    # A plain flag: setting a threading.Event from a handler waits for ever if the signal comes inside of its wait().
+    state = {"version": int(seed) * 10_000_000, "failed": None, "ends": False}
+
+    def end(*_):
+        state["ends"] = True
+
+    signal.signal(signal.SIGTERM, end)
 
     def run(number):
         rng = random.Random(f"{seed}/{number}")
@@ -39,7 +43,7 @@ def write(uri, log_path, seed, seconds):
             handle.connect_uri(uri)
             sectors = handle.get_size() // SECTOR
             zones = [random.Random(f"{seed}/{zone}").randrange(sectors) for zone in range(4)]
-            while not ends.is_set():
+            while not state["ends"]:
                 count = rng.choice([1, 1, 2, 8, 8, 9, 33, 128])
                 start = rng.randrange(sectors) if rng.random() < 0.3 else rng.choice(zones) + rng.randrange(256)
                 start = min(start, sectors - count)
@@ -69,15 +73,15 @@ def write(uri, log_path, seed, seconds):
                 state["failed"] = str(error)
         except SystemExit as error:
             state["failed"] = str(error)
-        ends.set()
+        end()
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
     for thread in threads:
         thread.start()
     until = time.monotonic() + seconds
-    while not ends.wait(0.05) and time.monotonic() < until:
-        pass
-    ends.set()
+    while not state["ends"] and time.monotonic() < until:
+        time.sleep(0.05)
+    end()
     for thread in threads:
         thread.join()
     if state["failed"] is not None:

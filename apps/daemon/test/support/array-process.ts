@@ -132,15 +132,15 @@ export class ArrayProcess {
   async unload(): Promise<void> {
     const writer = this.#writer;
     if (writer === null) return;
-    this.#writer = null;
     const ended = new Promise<number | null>((resolve) => {
-      if (writer.exitCode !== null) resolve(writer.exitCode);
+      if (writer.exitCode !== null || writer.signalCode !== null) resolve(writer.exitCode);
       else writer.on('close', resolve);
     });
     let said = '';
     writer.stdout?.on('data', (piece: Buffer) => (said += piece.toString()));
     writer.kill('SIGTERM');
     const code = await ended;
+    this.#writer = null;
     // One that was ending already when it was told to may end of the signal.
     if ((code ?? 0) !== 0 || said !== '') throw new Error(`users were answered with an error (${String(code)}) ${said}`);
   }

@@ -133,7 +133,7 @@ async function endOf(child: ChildProcess | null): Promise<void> {
   await ended;
 }
 
-export async function until(what: string, condition: () => boolean | Promise<boolean>, longestMs = 60_000): Promise<void> {
+export async function until(what: string, condition: () => boolean | Promise<boolean>, longestMs = 40_000): Promise<void> {
   for (const deadline = Date.now() + longestMs; !(await condition()); ) {
     if (Date.now() > deadline) throw new Error(`it did not come to pass: ${what}`);
     await sleep(20);
