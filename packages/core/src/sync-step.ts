@@ -1,4 +1,4 @@
-import { IoType } from '@raidkit/bdev';
+import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
 import { makeCopiesAgree } from './copy-vote.js';
@@ -9,6 +9,8 @@ import type { Slot } from './slot.js';
 
 /** Places of disagreement that are listed; more are only counted. */
 const mostListed = 64;
+/** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
+const markMs = 250;
 
 /**
  * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
@@ -22,6 +24,8 @@ export class SyncStep implements ProcessStep {
   readonly #isResync: boolean;
   readonly #options: SyncOptions;
   #failed = 0;
+  /** When regions were last marked as agreeing. */
+  #markedAtMs: number;
 
   constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, options: SyncOptions) {
     this.#array = array;
@@ -30,6 +34,7 @@ export class SyncStep implements ProcessStep {
     this.#pool = pool;
     this.#isResync = process.type === 'resync';
     this.#mustWrite = process.type !== 'check';
+    this.#markedAtMs = array.registry.runtime.now();
   }
 
   isNeeded(start: number, end: number): boolean {
@@ -61,7 +66,10 @@ export class SyncStep implements ProcessStep {
     const { regions } = this.#array;
     if (!this.#isResync || regions === null || this.#failed > 0) return;
     const end = offset === this.#array.numBlocks ? Infinity : this.#array.memberRange(0, offset).to;
+    const now = this.#array.registry.runtime.now();
+    if (end !== Infinity && now - this.#markedAtMs < markMs) return;
     if (!regions.isResyncDueBelow(end)) return;
+    this.#markedAtMs = now;
     // What was written must not get lost once readers trust it.
     for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);
     regions.resyncedBelow(end);
@@ -109,20 +117,15 @@ export class SyncStep implements ProcessStep {
 
   async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<boolean> {
     const array = this.#array;
-    try {
-      await reconstructInto(array, slot.index, at, count, wanted, derived.filter((other) => other !== slot.index));
-    } catch (error) {
-      if (!(await this.#trustAnotherCopy(slot, at, count, wanted))) {
-        array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: error }, 'blocks cannot be compared: their source is unreadable');
-        return false;
-      }
+    const [source, read] = await Promise.allSettled([
+      reconstructInto(array, slot.index, at, count, wanted, derived.filter((other) => other !== slot.index)),
+      memberIo(array, slot, IoType.Read, at, count, found),
+    ]);
+    if (source.status === 'rejected' && !(await this.#trustAnotherCopy(slot, at, count, wanted, source.reason))) {
+      array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: source.reason as unknown }, 'blocks cannot be compared: their source is unreadable');
+      return false;
     }
-    let isReadable = true;
-    try {
-      await memberIo(array, slot, IoType.Read, at, count, found);
-    } catch {
-      isReadable = false;
-    }
+    const isReadable = read.status === 'fulfilled';
     if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return true;
     if (!slot.isCurrent) return false;
     if (isReadable) this.#noteDifferences(slot, at, count, wanted, found);
@@ -181,9 +184,11 @@ export class SyncStep implements ProcessStep {
   }
 
   /** Copies of the same: if the first one cannot be read, this one is as good, and the first is given it. */
-  async #trustAnotherCopy(slot: Slot, at: number, count: number, wanted: number): Promise<boolean> {
+  async #trustAnotherCopy(slot: Slot, at: number, count: number, wanted: number, reason: unknown): Promise<boolean> {
     const array = this.#array;
-    if (array.minOperational !== 1) return false;
+    // A device that was given up may still fill the buffer: nothing else may be read into it.
+    const mayStillFill = BdevError.is(reason) && reason.errno === (Status.TimedOut as number);
+    if (array.minOperational !== 1 || mayStillFill) return false;
     try {
       await memberIo(array, slot, IoType.Read, at, count, wanted);
       const source = array.slots.find((other) => other.isCurrent);
