@@ -59,6 +59,37 @@ it('an array that waits for its turn can be stopped, and a target that waits can
   expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null });
 });
 
+it('a process that is paused holds no blocks back, and lets others have its turn', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => ['disk']);
+  rig.arrays.processOptions.windowSizeKb = 64;
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  const array = arrayOf(rig, 'a');
+  await until(() => disks[0]!.held.length > 1, 'two windows are at work');
+  array.process!.pause();
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await until(() => array.process!.offsetBlocks > 0, 'a window is done');
+  const volume = openVolume(rig, 'a');
+  for (let window = 0; window < 8; window++) await volume.write(window * 128, new Uint8Array(512).fill(2));
+  rig.arrays.startSync('b', 'check');
+  await until(() => finished(rig).includes('processFinished b'), 'the other one is done');
+  // It has to wait for its turn now, and can be stopped there.
+  disks[2]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('b', 'check');
+  await until(() => disks[2]!.held.length > 0, 'the other one is at work again');
+  array.process!.resume();
+  await until(() => array.waitsFor === 'b', 'it waits');
+  array.process!.stop(new Error('enough'));
+  await array.processEnded;
+  expect(array.history[0]).toMatchObject({ type: 'check', error: 'enough' });
+  disks[2]!.fault = () => Status.Ok;
+  for (const io of disks[2]!.held.splice(0)) disks[2]!.finish(io, Status.Ok);
+  await arrayOf(rig, 'b').processEnded;
+  volume.descriptor.close();
+});
+
 it('a process that ends on an error holds no blocks back', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, () => []);

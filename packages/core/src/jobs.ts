@@ -35,7 +35,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
       else await array.regions?.missAll();
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
-      await run(ctx, array, new RaidProcess(array, 'rebuild', slot, ctx.processOptions), async () => {
+      await run(ctx, array, new RaidProcess(ctx, array, 'rebuild', slot), async () => {
         // One step: from here on the target is a member like the others, and every write goes to it.
         slot.isTarget = false;
         array.membership++;
@@ -124,7 +124,7 @@ export function enqueue(array: RaidArray, work: () => Promise<void>): void {
 /** A process without a target; what it cannot get (memory) is logged, as whoever asked for it is not told any more. */
 export function newProcess(ctx: RaidContext, array: RaidArray, type: ProcessType, task: ProcessTask): RaidProcess {
   try {
-    return new RaidProcess(array, type, null, ctx.processOptions, task);
+    return new RaidProcess(ctx, array, type, null, task);
   } catch (error) {
     array.log.error({ ...array.logFields(), process: type, err: error }, 'a process cannot be started');
     throw error;

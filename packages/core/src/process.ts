@@ -1,6 +1,8 @@
 import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
+import type { RaidContext } from './context.js';
+import type { DeviceTurns } from './device-turns.js';
 import { RebuildStep } from './rebuild-step.js';
 import { ReplaceStep } from './replace-step.js';
 import type { Slot } from './slot.js';
@@ -128,6 +130,7 @@ export class RaidProcess {
   readonly startedAt: number;
   readonly #array: RaidArray;
   readonly #options: ProcessOptions;
+  readonly #turns: DeviceTurns;
   readonly #windowBlocks: number;
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
@@ -145,17 +148,18 @@ export class RaidProcess {
   #startedAtMs = 0;
   #workedBlocks = 0;
 
-  /** Throws if there is no memory for its buffers. */
-  constructor(array: RaidArray, type: ProcessType, target: Slot | null, options: ProcessOptions, task: ProcessTask = {}) {
+  /** To be run when it is the array's turn. Throws if there is no memory for its buffers. */
+  constructor({ processOptions, turns }: RaidContext, array: RaidArray, type: ProcessType, target: Slot | null, task: ProcessTask = {}) {
     this.#array = array;
     this.type = type;
     this.target = target;
-    this.#options = options;
+    this.#options = processOptions;
+    this.#turns = turns;
     this.startedAt = array.registry.runtime.wallClock();
     this.#earlierSec = array.interrupted?.type === type ? array.interrupted.elapsedSec : 0;
     if (array.interrupted?.type === type) array.interrupted = null;
     const { arrayBlocks, memberBlocks } = array.stripe();
-    const wanted = Math.max(1, Math.floor((options.windowSizeKb * 1024) / array.blockSize));
+    const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
     this.#windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
     const memberBytes = (this.#windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
@@ -189,6 +193,8 @@ export class RaidProcess {
   stop(reason: Error): void {
     this.#stopReason ??= reason;
     this.resume();
+    // It may be waiting for its turn.
+    this.#turns.wake();
   }
 
   /** No new window is begun until {@link resume}. */
@@ -245,7 +251,9 @@ export class RaidProcess {
       while (this.offsetBlocks < this.#array.numBlocks) {
         this.throwIfStopped();
         const depth = this.#isArrayBusy() ? 1 : windowsInFlight;
-        if (windows.length < depth && next < this.#array.numBlocks) {
+        // While a window is held, users wait for it: whoever has to wait first lets go of what it has.
+        const canStart = windows.length === 0 || (!this.isPaused && this.#isWithinLimit());
+        if (windows.length < depth && next < this.#array.numBlocks && canStart) {
           await this.#mayGoOn();
           const end = Math.min(next + this.#windowBlocks, this.#array.numBlocks);
           windows.push(this.#start(next, end));
@@ -263,7 +271,6 @@ export class RaidProcess {
         windows.shift();
         this.#release(window);
         await this.#save();
-        // Never while another window is held: users would wait for it.
         if (windows.length === 0) await this.#yieldToUsers(window.workMs);
       }
     } finally {
@@ -303,15 +310,21 @@ export class RaidProcess {
   }
 
   async #mayGoOn(): Promise<void> {
-    const { runtime } = this.#array.registry;
     while (this.isPaused && this.#stopReason === null) {
-      await new Promise<void>((resolve) => {
+      const resumed = new Promise<void>((resolve) => {
         this.#onResume = resolve;
       });
+      // Others on the same devices need not wait for a person.
+      this.#turns.release(this.#array);
+      await resumed;
+      await this.#turns.take(this.#array, () => this.#stopReason !== null);
     }
-    const now = runtime.now();
-    if (this.#allowedAt > now) await this.#sleep(this.#allowedAt - now);
+    if (!this.#isWithinLimit()) await this.#sleep(this.#allowedAt - this.#array.registry.runtime.now());
     this.throwIfStopped();
+  }
+
+  #isWithinLimit(): boolean {
+    return this.#allowedAt <= this.#array.registry.runtime.now();
   }
 
   #charge(blocks: number): void {
