@@ -1,8 +1,10 @@
+export type { Elsewhere, NegotiatingConnection } from './elsewhere.js';
 export { NbdError } from './errors.js';
 export type { NbdErrorCode } from './errors.js';
 export type { AllocationMap, NbdExportStats } from './export.js';
 export { NbdConnection } from './protocol/connection.js';
 export { ExtentFlag } from './protocol/constants.js';
+export type { ListedExport } from './protocol/option-replies.js';
 export type { Transport } from './protocol/transport.js';
 export { NbdServer } from './server.js';
 export type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions } from './server.js';

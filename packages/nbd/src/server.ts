@@ -3,12 +3,14 @@ import type { Bdev, BdevRegistry, TimerHandle } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { SizeClassPool } from '@raidkit/parity';
 import type { Socket } from 'node:net';
+import type { Elsewhere, NegotiatingConnection } from './elsewhere.js';
 import { NbdError } from './errors.js';
 import { NbdExport } from './export.js';
 import type { AllocationMap, NbdExportStats } from './export.js';
 import { Budget } from './protocol/budget.js';
 import { NbdConnection, connectionBytes, leastStagingBytes } from './protocol/connection.js';
-import type { ConnectionHost } from './protocol/connection.js';
+import type { ConnectionHost, Departure } from './protocol/connection.js';
+import type { ListedExport } from './protocol/option-replies.js';
 import { NbdRequestPool } from './protocol/request.js';
 import type { Transport } from './protocol/transport.js';
 import { listen, nbdUri } from './transport/listen.js';
@@ -89,10 +91,11 @@ export class NbdServer {
   /** Exports that are on their way out, and still have the device open. */
   readonly #leaving = new Map<NbdExport, Promise<void>>();
   readonly #connections = new Set<NbdConnection>();
-  readonly #handshakeTimers = new Map<NbdConnection, TimerHandle>();
+  readonly #handshakes = new Map<NbdConnection, { readonly timer: TimerHandle; readonly dueAt: number }>();
   readonly #listeners = new Set<NbdListener>();
   readonly #connectionMemory: BufferPool;
   readonly #host: ConnectionHost;
+  readonly #elsewhere: Elsewhere | null;
   readonly #handshakeTimeoutMs: number;
   readonly #stallTimeoutMs: number;
   readonly #idleTimeoutMs: number;
@@ -102,10 +105,11 @@ export class NbdServer {
   #onEmpty: (() => void) | null = null;
 
   /** Throws a `BufferMemoryError` if the runtime's memory has no room for the connections. */
-  constructor(options: NbdServerOptions) {
+  constructor(options: NbdServerOptions, elsewhere: Elsewhere | null = null) {
     const { registry } = options;
     const { runtime, buffers } = registry;
     this.#registry = registry;
+    this.#elsewhere = elsewhere;
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 10_000;
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 0;
@@ -132,11 +136,13 @@ export class NbdServer {
       log: runtime.log,
       maxOptions: options.maxOptions ?? 1024,
       find: (name) => this.#find(name),
-      list: () => [...this.#exports.values()],
+      isElsewhere: (name) => elsewhere?.has(name) ?? false,
+      list: () => this.#list(),
       onTransmission: (connection, target) => {
         this.#endHandshake(connection);
         target.attach(connection);
       },
+      onLeft: (connection, departure) => this.#onLeft(connection, departure),
       onGone: (connection) => this.#onGone(connection),
     };
   }
@@ -222,9 +228,9 @@ export class NbdServer {
 
   /**
    * For transports: a client has come. Null if there is no room for it; then the transport closes the socket. The connection
-   * has the greeting to send.
+   * has the greeting to send, unless the client comes from another server.
    */
-  connect(transport: Transport, peer: string): NbdConnection | null {
+  connect(transport: Transport, peer: string, from: NegotiatingConnection | null = null): NbdConnection | null {
     if (this.#closing !== null) return null;
     const addr = this.#connectionMemory.get();
     const { runtime } = this.#registry;
@@ -232,10 +238,11 @@ export class NbdServer {
       runtime.log.warn({ peer }, `NBD client turned away: there are ${this.#connections.size} connections`);
       return null;
     }
-    const connection = new NbdConnection(this.#host, transport, addr, peer);
+    const connection = new NbdConnection(this.#host, transport, addr, peer, from?.progress);
     this.#connections.add(connection);
-    const timer = runtime.setTimer(() => connection.abort('the handshake took too long'), this.#handshakeTimeoutMs);
-    this.#handshakeTimers.set(connection, timer);
+    const timeoutMs = Math.min(from?.handshakeLeftMs ?? Infinity, this.#handshakeTimeoutMs);
+    const timer = runtime.setTimer(() => connection.abort('the handshake took too long'), timeoutMs);
+    this.#handshakes.set(connection, { timer, dueAt: runtime.now() + timeoutMs });
     this.#sweepLater();
     return connection;
   }
@@ -271,6 +278,11 @@ export class NbdServer {
     return null;
   }
 
+  #list(): readonly ListedExport[] {
+    const others = this.#elsewhere?.exports() ?? [];
+    return [...this.#exports.values(), ...others.filter(({ name }) => !this.#exports.has(name))];
+  }
+
   #remove(found: NbdExport): Promise<void> {
     const under = this.#leaving.get(found);
     if (under !== undefined) return under;
@@ -300,10 +312,16 @@ export class NbdServer {
   }
 
   #endHandshake(connection: NbdConnection): void {
-    const timer = this.#handshakeTimers.get(connection);
-    if (timer === undefined) return;
-    this.#handshakeTimers.delete(connection);
-    this.#registry.runtime.clearTimer(timer);
+    const handshake = this.#handshakes.get(connection);
+    if (handshake === undefined) return;
+    this.#handshakes.delete(connection);
+    this.#registry.runtime.clearTimer(handshake.timer);
+  }
+
+  #onLeft(connection: NbdConnection, departure: Departure): void {
+    const dueAt = this.#handshakes.get(connection)?.dueAt ?? 0;
+    this.#onGone(connection);
+    this.#elsewhere?.take({ ...departure, handshakeLeftMs: Math.max(0, dueAt - this.#registry.runtime.now()) });
   }
 
   #onGone(connection: NbdConnection): void {

@@ -1,69 +1,19 @@
-import { spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { TestContext } from 'vitest';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { KiB, MiB, addDevice, assertNoLeak, expectBytes, newRig, pattern, seeded, until } from './kit.js';
 import type { MemoryDriver, Rig } from './kit.js';
+import { folder, itWith, ok, run, start } from './programs.js';
 
 /** Programs that other people use against NBD servers. They run beside this process, which must go on serving. */
 
 const sizeBytes = 64 * MiB;
-// nbdsh finds its modules with the system's Python only.
-const path = ['/usr/bin', '/usr/sbin', '/bin', process.env.PATH ?? ''].join(delimiter);
-let folder: string;
 let rig: Rig;
 let driver: MemoryDriver;
 let unix: (name: string) => string;
 let tcp: (name: string) => string;
 
-interface Outcome {
-  code: number | null;
-  out: string;
-}
-
-function run(program: string, args: string[]): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd: folder, env: { ...process.env, PATH: path } });
-    let out = '';
-    child.stdout.on('data', (bytes: Buffer) => (out += bytes.toString()));
-    child.stderr.on('data', (bytes: Buffer) => (out += bytes.toString()));
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, out }));
-  });
-}
-
-/** Runs a program that must succeed. */
-async function ok(program: string, ...args: string[]): Promise<string> {
-  const { code, out } = await run(program, args);
-  if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${code}: ${out}`);
-  return out;
-}
-
-function exists(program: string): boolean {
-  return path.split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
-
-/** A test that needs programs. Where they are missing it is skipped, except in CI. */
-function itWith(programs: string[], title: string, test: () => Promise<void>): void {
-  it(title, async (context: TestContext) => {
-    const missing = programs.filter((program) => !exists(program));
-    if (missing.length > 0 && process.env.CI === undefined) context.skip(`not installed: ${missing.join(', ')}`);
-    expect(missing).toEqual([]);
-    await test();
-  });
-}
-
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'nbd-clients-'));
   rig = newRig({ memoryBytes: 128 * MiB, device: { blockSize: 4096, numBlocks: sizeBytes / 4096 }, export: { description: 'a test' } });
   ({ driver } = rig);
   driver.recordsCalls = false;
@@ -80,7 +30,6 @@ afterAll(async () => {
   await until(() => rig.server.connectionCount === 0, 'all clients are gone');
   assertNoLeak(rig);
   await rig.server.close();
-  rmSync(folder, { recursive: true });
 });
 
 describe('nbdinfo', () => {
@@ -287,7 +236,7 @@ describe('nbdkit', () => {
 describe('kill -9', () => {
   itWith(['nbdcopy'], 'of a client in the middle of its work leaves nothing behind', async () => {
     for (let round = 0; round < 3; round++) {
-      const child = spawn('nbdcopy', ['--connections=4', '--requests=64', unix('disk'), 'null:'], { cwd: folder, env: { ...process.env, PATH: path } });
+      const child = start('nbdcopy', ['--connections=4', '--requests=64', unix('disk'), 'null:']);
       const before = rig.server.exports()[0]!.stats.readBytes;
       await until(() => rig.server.exports()[0]!.stats.readBytes > before + 512 * KiB, 'it reads');
       child.kill('SIGKILL');

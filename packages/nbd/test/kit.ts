@@ -13,7 +13,16 @@ export const MiB = 1024 * KiB;
 
 /** RAIDKIT_ENGINE=uring has the same tests over io_uring. */
 const reactor = process.env.RAIDKIT_ENGINE === 'uring' ? await startReactor() : null;
-afterAll(() => reactor?.stop());
+let extraReactor: Reactor | null = null;
+afterAll(async () => {
+  await reactor?.stop();
+  await extraReactor?.stop();
+});
+
+/** A reactor in any case: a thread has no room for two. */
+export async function theReactor(): Promise<Reactor> {
+  return reactor ?? (extraReactor ??= await startReactor());
+}
 
 async function startReactor(): Promise<Reactor> {
   const opened = await openReactor({ memoryBytes: MiB });

@@ -69,6 +69,10 @@ class Sink implements Transport {
     // Nothing is ever held back here.
   }
 
+  release(): never {
+    throw new Error('there is no elsewhere');
+  }
+
   onFinish(): void {
     this.connection.closed();
   }

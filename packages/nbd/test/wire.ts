@@ -86,6 +86,10 @@ export class Wire implements Transport {
     this.#close();
   }
 
+  release(): never {
+    throw new Error('there is no elsewhere');
+  }
+
   #close(): void {
     this.#isClosed = true;
     this.#input.length = 0;

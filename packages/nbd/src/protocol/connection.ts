@@ -3,7 +3,7 @@ import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import type { NbdExport } from '../export.js';
 import type { Budget } from './budget.js';
 import { Handshake } from './handshake.js';
-import type { HandshakeHost, HandshakeResult } from './handshake.js';
+import type { HandshakeHost, HandshakeProgress, HandshakeResult } from './handshake.js';
 import { Outbox } from './outbox.js';
 import type { NbdRequestPool } from './request.js';
 import { maxSmallReplyBytes } from './reply-writer.js';
@@ -23,6 +23,18 @@ export interface ConnectionLimits {
   readonly stagingBytes: number;
 }
 
+/** A client that leaves in the middle of its handshake, as plain data. */
+export interface Departure {
+  /** Of its socket, which nobody reads, writes or closes until it is adopted. */
+  readonly fd: number;
+  readonly peer: string;
+  /** The export that it asks for. */
+  readonly exportName: string;
+  readonly progress: HandshakeProgress;
+  /** What has been received and not answered: begins with the option that names the export. */
+  readonly unread: Uint8Array;
+}
+
 /** As much as one option's data. */
 export const leastStagingBytes = 4096;
 
@@ -39,6 +51,8 @@ export interface ConnectionHost extends HandshakeHost<NbdExport> {
   readonly log: Logger;
   /** The handshake is over. */
   onTransmission(connection: NbdConnection, target: NbdExport): void;
+  /** The client goes on with another server. The connection is over, and its memory is free. */
+  onLeft(connection: NbdConnection, departure: Departure): void;
   /** The connection is closed and nothing of it is in flight: its memory is free. */
   onGone(connection: NbdConnection): void;
 }
@@ -75,6 +89,8 @@ export class NbdConnection {
   /** Bytes in the staging area that have not been looked at: from `head` to `tail`. */
   #head = 0;
   #tail = 0;
+  /** Set when the client is to go on with another server, as soon as everything said so far is sent. */
+  #leaving: { readonly exportName: string; readonly option: Buffer } | null = null;
   /** The client sends nothing more. */
   #isEnded = false;
   #isDraining = false;
@@ -84,8 +100,8 @@ export class NbdConnection {
   #isHeld = false;
   #isClosed = false;
 
-  /** `addr` has {@link connectionBytes}. The greeting is in the outbox at once. */
-  constructor(host: ConnectionHost, transport: Transport, addr: number, peer: string) {
+  /** `addr` has {@link connectionBytes}. The greeting is in the outbox at once, unless a handshake with some `progress` goes on here. */
+  constructor(host: ConnectionHost, transport: Transport, addr: number, peer: string, progress: HandshakeProgress | null = null) {
     this.#host = host;
     this.#transport = transport;
     this.addr = addr;
@@ -93,7 +109,7 @@ export class NbdConnection {
     this.progressAt = host.runtime.now();
     const owner = { onSent: (bufferAddr: number, heldBytes: number, slots: number) => this.#transmission?.allowance.release(bufferAddr, heldBytes, slots) };
     this.outbox = new Outbox(host.memory, owner, addr + host.limits.stagingBytes, ringBytes(host.limits), host.limits.maxRequests + 2);
-    this.#handshake = new Handshake(host, (bytes) => this.#say(bytes));
+    this.#handshake = new Handshake(host, (bytes) => this.#say(bytes), progress);
     this.#sayMore();
   }
 
@@ -249,6 +265,7 @@ export class NbdConnection {
     }
     this.#isHeld = this.wantedBytes === 0;
     this.#drainIfEnded();
+    if (this.#leaving !== null) this.#leaveIfSaid();
   }
 
   /** More is wanted and will never come. */
@@ -265,7 +282,7 @@ export class NbdConnection {
       this.#head += taken;
       return true;
     }
-    if (this.#isDraining || this.#handshake === null) return false;
+    if (this.#isDraining || this.#handshake === null || this.#leaving !== null) return false;
     const { wantedBytes } = this.#handshake;
     if (this.#tail - this.#head < wantedBytes) return false;
     const start = this.addr + this.#head;
@@ -284,6 +301,9 @@ export class NbdConnection {
         this.#transmission = new Transmission(this.#host, this, result.export, handshake.negotiated);
         this.#host.onTransmission(this, result.export);
         return;
+      case 'leave':
+        this.#leaving = result;
+        return;
       case 'finish':
         this.drain();
         return;
@@ -291,6 +311,21 @@ export class NbdConnection {
         this.abort(result.reason);
         return;
     }
+  }
+
+  /** Gives the client away if nothing is left to be sent. While it leaves nothing is wanted, so nothing is being received. */
+  #leaveIfSaid(): void {
+    const handshake = this.#handshake;
+    if (this.#leaving === null || handshake === null || this.#isDraining || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
+    const { exportName, option } = this.#leaving;
+    const staged = this.#host.memory.node.subarray(this.addr + this.#head, this.addr + this.#tail);
+    const { fd, undelivered } = this.#transport.release();
+    const unread = Buffer.concat([option, staged, undelivered]);
+    this.#isDraining = true;
+    this.#isFinished = true;
+    this.#isClosed = true;
+    this.#handshake = null;
+    this.#host.onLeft(this, { fd, peer: this.peer, exportName, progress: handshake.progress, unread });
   }
 
   #say(bytes: Buffer): void {

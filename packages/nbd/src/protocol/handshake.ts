@@ -8,9 +8,9 @@ import {
   optionMagicLo,
 } from './constants.js';
 import { Negotiated, ReplyStyle } from './negotiated.js';
-import { parseInfoRequest, parseMetaContextRequest } from './option-data.js';
+import { optionBytes, parseInfoRequest, parseMetaContextRequest } from './option-data.js';
 import { exportNameReply, greeting, infoReplies, metaContextReply, optionReply, serverReply } from './option-replies.js';
-import type { ExportFacts } from './option-replies.js';
+import type { ExportFacts, ListedExport } from './option-replies.js';
 
 /** Longest data of one option that is looked at. */
 export const maxOptionBytes = 4096;
@@ -26,9 +26,21 @@ export interface HandshakeExport extends ExportFacts {
 export interface HandshakeHost<E extends HandshakeExport> {
   /** By name; the empty name is the default export, if there is one. */
   find(name: string): E | null;
-  list(): readonly E[];
+  /** Whether another server has an export that is not here. */
+  isElsewhere(name: string): boolean;
+  /** Of all servers. */
+  list(): readonly ListedExport[];
   /** Options that one client may send. */
   readonly maxOptions: number;
+}
+
+/** How far a handshake has come, for another server to go on with it between two options. Plain data. */
+export interface HandshakeProgress {
+  readonly hasZeroes: boolean;
+  readonly replyStyle: ReplyStyle;
+  readonly allocationExport: string | null;
+  /** Options so far. One that two servers have looked at counts twice, so that a client cannot go to and fro for ever. */
+  readonly options: number;
 }
 
 /** What is to be done after a step. */
@@ -36,6 +48,8 @@ export type HandshakeResult<E> =
   | { type: 'continue' }
   /** From here on the client sends requests to this export. */
   | { type: 'transmission'; export: E }
+  /** Another server is to go on, once what has been said is sent, from this option on: nothing has been answered to it. */
+  | { type: 'leave'; exportName: string; option: Buffer }
   /** Close once what has been said is sent. */
   | { type: 'finish' }
   /** Close at once. */
@@ -62,11 +76,25 @@ export class Handshake<E extends HandshakeExport> {
   #discardLeft = 0;
   #options = 0;
 
-  /** `say` is called during {@link feed} and, with the greeting, right away. */
-  constructor(host: HandshakeHost<E>, say: (bytes: Buffer) => void) {
+  /** `say` is called during {@link feed} and, with the greeting, right away; not so if a handshake with some `progress` goes on here. */
+  constructor(host: HandshakeHost<E>, say: (bytes: Buffer) => void, progress: HandshakeProgress | null = null) {
     this.#host = host;
     this.#say = say;
-    say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
+    if (progress === null) {
+      say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
+      return;
+    }
+    this.#hasZeroes = progress.hasZeroes;
+    this.#options = progress.options;
+    this.negotiated.replyStyle = progress.replyStyle;
+    this.negotiated.allocationExport = progress.allocationExport;
+    this.#expectOption();
+  }
+
+  /** Between two options, for another server to go on with. */
+  get progress(): HandshakeProgress {
+    const { replyStyle, allocationExport } = this.negotiated;
+    return { hasZeroes: this.#hasZeroes, replyStyle, allocationExport, options: this.#options };
   }
 
   /** Takes {@link wantedBytes} bytes. `data` is not kept. */
@@ -156,8 +184,7 @@ export class Handshake<E extends HandshakeExport> {
         return goOn;
       case Option.ListMetaContext:
       case Option.SetMetaContext:
-        this.#metaContext(data);
-        return goOn;
+        return this.#metaContext(data);
       default:
         this.#reply(OptionReply.ErrUnsup);
         return goOn;
@@ -165,9 +192,12 @@ export class Handshake<E extends HandshakeExport> {
   }
 
   #exportName(data: Buffer): HandshakeResult<E> {
-    const found = this.#host.find(data.toString('utf8'));
-    // The option has no reply for errors.
-    if (found === null) return { type: 'drop', reason: 'no such export' };
+    const name = data.toString('utf8');
+    const found = this.#host.find(name);
+    if (found === null) {
+      // The option has no reply for errors.
+      return this.#host.isElsewhere(name) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
+    }
     this.#say(exportNameReply(found.sizeBytes, found.transmissionFlags(this.#isChunked), this.#hasZeroes));
     return this.#enter(found);
   }
@@ -184,10 +214,7 @@ export class Handshake<E extends HandshakeExport> {
       return goOn;
     }
     const found = this.#host.find(request.name);
-    if (found === null) {
-      this.#reply(OptionReply.ErrUnknown, 'no such export');
-      return goOn;
-    }
+    if (found === null) return this.#notHere(request.name, data);
     const infos = infoReplies(this.#option, found, found.transmissionFlags(this.#isChunked), request.infos);
     this.#say(Buffer.concat([...infos, optionReply(this.#option, OptionReply.Ack)]));
     return this.#option === Option.Go ? this.#enter(found) : goOn;
@@ -195,8 +222,19 @@ export class Handshake<E extends HandshakeExport> {
 
   #enter(found: E): HandshakeResult<E> {
     // A context that was selected for another export does not count.
-    if (this.negotiated.allocationExport !== found) this.negotiated.allocationExport = null;
+    if (this.negotiated.allocationExport !== found.name) this.negotiated.allocationExport = null;
     return { type: 'transmission', export: found };
+  }
+
+  #notHere(name: string, data: Buffer): HandshakeResult<E> {
+    if (this.#host.isElsewhere(name)) return this.#leave(name, data);
+    this.#reply(OptionReply.ErrUnknown, 'no such export');
+    return goOn;
+  }
+
+  #leave(exportName: string, data: Buffer): HandshakeResult<E> {
+    this.wantedBytes = 0;
+    return { type: 'leave', exportName, option: optionBytes(this.#option, data) };
   }
 
   #structuredReply(): void {
@@ -208,32 +246,30 @@ export class Handshake<E extends HandshakeExport> {
     this.#reply(OptionReply.Ack);
   }
 
-  #metaContext(data: Buffer): void {
+  #metaContext(data: Buffer): HandshakeResult<E> {
     const isSet = this.#option === Option.SetMetaContext;
     // Also when the option fails, what was selected before is no longer.
     if (isSet) this.negotiated.allocationExport = null;
     const request = parseMetaContextRequest(data);
     if (request === null) {
       this.#reply(OptionReply.ErrInvalid, 'malformed request');
-      return;
+      return goOn;
     }
     if (isSet && !this.#isChunked) {
       this.#reply(OptionReply.ErrInvalid, 'structured replies come first');
-      return;
+      return goOn;
     }
     const found = this.#host.find(request.name);
-    if (found === null) {
-      this.#reply(OptionReply.ErrUnknown, 'no such export');
-      return;
-    }
+    if (found === null) return this.#notHere(request.name, data);
     const { queries } = request;
     const isWildcard = !isSet && (queries.length === 0 || queries.includes('base:'));
     const isWanted = isWildcard || queries.includes(allocationContext);
     const replies: Buffer[] = [];
     if (isWanted) replies.push(metaContextReply(this.#option, isSet ? allocationContextId : 0, allocationContext));
     replies.push(optionReply(this.#option, OptionReply.Ack));
-    if (isSet && isWanted) this.negotiated.allocationExport = found;
+    if (isSet && isWanted) this.negotiated.allocationExport = found.name;
     this.#say(Buffer.concat(replies));
+    return goOn;
   }
 
   get #isChunked(): boolean {

@@ -8,8 +8,8 @@ export type ReplyStyle = (typeof ReplyStyle)[keyof typeof ReplyStyle];
  */
 export class Negotiated {
   replyStyle: ReplyStyle = ReplyStyle.Simple;
-  /** The export for which `base:allocation` was selected; null for none. */
-  allocationExport: object | null = null;
+  /** Name of the export for which `base:allocation` was selected; null for none. */
+  allocationExport: string | null = null;
 
   reset(): void {
     this.replyStyle = ReplyStyle.Simple;

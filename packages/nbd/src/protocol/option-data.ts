@@ -1,4 +1,6 @@
-/** The data of options, taken apart. Each function gives null for data that is not as the specification says. */
+import { optionMagicHi, optionMagicLo } from './constants.js';
+
+/** The data of options, taken apart. Each parser gives null for data that is not as the specification says. */
 
 export interface InfoRequest {
   name: string;
@@ -9,6 +11,16 @@ export interface InfoRequest {
 export interface MetaContextRequest {
   name: string;
   queries: string[];
+}
+
+/** An option as the client sent it, put together again. */
+export function optionBytes(option: number, data: Buffer): Buffer {
+  const header = Buffer.alloc(16);
+  header.writeUInt32BE(optionMagicHi, 0);
+  header.writeUInt32BE(optionMagicLo, 4);
+  header.writeUInt32BE(option, 8);
+  header.writeUInt32BE(data.length, 12);
+  return Buffer.concat([header, data]);
 }
 
 /** Data of `Option.Info` and `Option.Go`. */

@@ -25,10 +25,14 @@ export function optionReply(option: number, type: number, data: Uint8Array | str
   return Buffer.concat([header, payload]);
 }
 
-/** What {@link serverReply} and {@link infoReplies} say about an export. */
-export interface ExportFacts {
+/** What {@link serverReply} says about an export. */
+export interface ListedExport {
   readonly name: string;
   readonly description: string;
+}
+
+/** What {@link infoReplies} say about an export. */
+export interface ExportFacts extends ListedExport {
   readonly sizeBytes: number;
   readonly preferredBytes: number;
 }
@@ -38,7 +42,7 @@ export const minimumBytes = 1;
 export const maximumBytes = 32 * 1024 * 1024;
 
 /** An export in the answer to `Option.List`. */
-export function serverReply(option: number, facts: ExportFacts): Buffer {
+export function serverReply(option: number, facts: ListedExport): Buffer {
   const name = Buffer.from(facts.name);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(name.length);

@@ -13,4 +13,9 @@ export interface Transport {
   onFinish(): void;
   /** Close at once, whatever waits, and call the connection's `closed`. */
   onAbort(): void;
+  /**
+   * The client goes on elsewhere: lets go of the socket without closing it, and gives its descriptor and what has come in
+   * and was not delivered. Nothing is being sent, nor received. Only asked for if the server knows of an elsewhere.
+   */
+  release(): { fd: number; undelivered: Uint8Array };
 }

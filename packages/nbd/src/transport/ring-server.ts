@@ -1,12 +1,15 @@
 import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
+import type { Elsewhere, NegotiatingConnection } from '../elsewhere.js';
 import { NbdServer } from '../server.js';
 import type { NbdListener, NbdServerOptions } from '../server.js';
 import { NbdError } from '../errors.js';
+import type { NbdConnection } from '../protocol/connection.js';
 import { nbdUri } from './listen.js';
 import type { NbdAddress } from './listen.js';
 import { listenOnRing } from './ring-listen.js';
-import type { RingTransport, RingTransportHost } from './ring-transport.js';
+import { RingTransport } from './ring-transport.js';
+import type { RingTransportHost } from './ring-transport.js';
 
 const scratchBytes = 64 * 1024;
 
@@ -14,6 +17,8 @@ const scratchBytes = 64 * 1024;
 export interface RingNbdServerOptions extends NbdServerOptions {
   /** Of the thread that the registry's runtime is of. */
   ring: Ring;
+  /** Servers of other threads, for clients that ask for their exports. Default: there are none. */
+  elsewhere?: Elsewhere;
 }
 
 /** An NBD server whose sockets are served by a ring, without Node's streams. Otherwise the same. */
@@ -23,7 +28,7 @@ export class RingNbdServer extends NbdServer {
   #isClosing = false;
 
   constructor(options: RingNbdServerOptions) {
-    super(options);
+    super(options, options.elsewhere);
     const { runtime } = options.registry;
     const sys = loadSys();
     if (sys === null) throw new Error(whyNoSys());
@@ -57,6 +62,20 @@ export class RingNbdServer extends NbdServer {
     return listener;
   }
 
+  /**
+   * Goes on with a client that another server has given away. If there is no room for it, or the server is closed, the client's
+   * socket is closed: it is this server's in any case.
+   */
+  adopt(connection: NegotiatingConnection): void {
+    const { fd, peer, unread } = connection;
+    if (this.#isClosing) {
+      this.#host.sys.close(fd);
+      return;
+    }
+    const transport = new RingTransport(this.#host, fd);
+    this.#begin(transport, this.connect(transport, peer, connection), unread);
+  }
+
   override async close(): Promise<void> {
     const isFirst = !this.#isClosing;
     this.#isClosing = true;
@@ -66,9 +85,12 @@ export class RingNbdServer extends NbdServer {
   }
 
   #onClient(transport: RingTransport, peer: string): void {
-    const connection = this.connect(transport, peer);
+    this.#begin(transport, this.connect(transport, peer));
+  }
+
+  #begin(transport: RingTransport, connection: NbdConnection | null, early?: Uint8Array): void {
     if (connection === null) transport.refuse();
-    else transport.start(connection);
+    else transport.start(connection, early);
   }
 
   #checkOpen(): void {

@@ -42,6 +42,8 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   readonly #message = new Uint32Array(new ArrayBuffer(headerBytes + mostRanges * iovecBytes));
   readonly #messageAddr: number;
   #connection: NbdConnection | null = null;
+  /** Received by another server, and not delivered yet. */
+  #early: Uint8Array | null = null;
   #isReceiving = false;
   /** The buffer that is being received into, if it is not the connection's own memory: held back until the kernel is done. */
   #pinnedAddr = -1;
@@ -72,9 +74,10 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     this.#host.sys.close(this.#fd);
   }
 
-  /** Starts to move bytes. */
-  start(connection: NbdConnection): void {
+  /** Starts to move bytes. `early` came before all that is still in the socket. */
+  start(connection: NbdConnection, early: Uint8Array | null = null): void {
     this.#connection = connection;
+    this.#early = early;
     this.#receive();
     this.onOutput();
   }
@@ -103,6 +106,13 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     this.#closeLater();
   }
 
+  release(): { fd: number; undelivered: Uint8Array } {
+    this.#isClosing = true;
+    this.#isClosed = true;
+    this.#host.ring.removeOwner(this.#owner);
+    return { fd: this.#fd, undelivered: this.#early ?? new Uint8Array() };
+  }
+
   onFlush(): void {
     this.#isFlushing = false;
     if (this.#isClosed) return;
@@ -127,7 +137,9 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
 
   #receive(): void {
     const connection = this.#connection;
-    if (connection === null || this.#isReceiving || this.#isClosing || this.#hasEnded) return;
+    if (connection === null) return;
+    if (this.#early !== null) this.#deliverEarly(connection);
+    if (this.#isReceiving || this.#isClosing || this.#hasEnded) return;
     const { roomBytes } = connection;
     if (roomBytes === 0) return;
     this.#isReceiving = true;
@@ -138,6 +150,16 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
       runtime.memory.pin(inputAddr);
     }
     ring.prepare(RingOp.RECV, this.#fd, 0, memoryAddr + inputAddr, roomBytes, 0, this.#owner, recvTag);
+  }
+
+  #deliverEarly(connection: NbdConnection): void {
+    while (this.#early !== null) {
+      const bytes = Math.min(this.#early.length, connection.roomBytes);
+      if (bytes === 0) return;
+      this.#host.runtime.memory.u8.set(this.#early.subarray(0, bytes), connection.inputAddr);
+      this.#early = bytes < this.#early.length ? this.#early.subarray(bytes) : null;
+      connection.received(bytes);
+    }
   }
 
   #onReceived(result: number): void {

@@ -75,6 +75,10 @@ export class SocketTransport implements Transport {
     this.#socket.destroy();
   }
 
+  release(): never {
+    throw new Error('a socket of Node\'s cannot be given to another thread');
+  }
+
   /** Hands over as much of the chunk as the connection takes, and holds the socket back while something is left. */
   #deliver(): void {
     const connection = this.#connection;
