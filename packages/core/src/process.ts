@@ -128,10 +128,11 @@ export class RaidProcess {
   /** As {@link maxBandwidthMbSec}: overrides `ProcessOptions.minBandwidthMbSec`. */
   minBandwidthMbSec: number | null = null;
   readonly startedAt: number;
+  /** Array blocks that are quiesced and worked on at a time; the last window may be shorter. */
+  readonly windowBlocks: number;
   readonly #array: RaidArray;
   readonly #options: ProcessOptions;
   readonly #turns: DeviceTurns;
-  readonly #windowBlocks: number;
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
   #stopReason: Error | null = null;
@@ -160,8 +161,8 @@ export class RaidProcess {
     if (array.interrupted?.type === type) array.interrupted = null;
     const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
-    this.#windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
-    const memberBytes = (this.#windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
+    this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
+    const memberBytes = (this.windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
     this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
     this.#step = makeStep(array, this, this.#pool, task);
@@ -255,7 +256,7 @@ export class RaidProcess {
         const canStart = windows.length === 0 || (!this.isPaused && this.#isWithinLimit());
         if (windows.length < depth && next < this.#array.numBlocks && canStart) {
           await this.#mayGoOn();
-          const end = Math.min(next + this.#windowBlocks, this.#array.numBlocks);
+          const end = Math.min(next + this.windowBlocks, this.#array.numBlocks);
           windows.push(this.#start(next, end));
           next = end;
           continue;

@@ -1,9 +1,9 @@
-import { RangeLocks, Status } from '@raidkit/bdev';
+import { Bdev, RangeLocks, Status } from '@raidkit/bdev';
 import type { RaidModule, SuperblockStore } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore } from '@raidkit/superblock';
-import { runFaultLoop, sweep } from '@raidkit/testkit';
+import { conformanceCases, runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 // Not through the front door: what is broken here nobody else may reach.
 import { AckGate } from '../../core/src/ack-gate.js';
@@ -49,6 +49,19 @@ describe('rules of the core, broken one at a time, are found', () => {
   it('there are no locks on ranges', () => {
     vi.spyOn(RangeLocks.prototype, 'acquire').mockImplementation((lock) => (lock.isHeld = true));
     return isFoundWithin(20, raid5f);
+  });
+
+  it.each([
+    [1, 0],
+    [0, -1],
+  ])('a window is not locked up to its edges: PROC-06', async (first, last) => {
+    // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with its object, below
+    const { quiesce } = Bdev.prototype;
+    vi.spyOn(Bdev.prototype, 'quiesce').mockImplementation(function (this: Bdev, offset, count, onQuiesced) {
+      return quiesce.call(this, offset + first, count - first + last, onQuiesced);
+    });
+    const edges = conformanceCases(raid1).find(({ id }) => id === 'PROC-06');
+    await expect(edges!.run({ module: raid1, store: spdkSuperblockStore })).rejects.toThrow();
   });
 
   it('a rebuild passes over what the member has missed', () => {

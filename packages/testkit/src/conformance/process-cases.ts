@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { IoType } from '@raidkit/bdev';
 import { CutMode } from '../disk-faults.js';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
@@ -24,6 +25,17 @@ async function readWithoutOthers(rig: Rig, member: number): Promise<void> {
   const other = rig.disks.findIndex((_, index) => index !== member && rig.isCurrent(index));
   await rig.remove(other);
   await rig.readAll();
+}
+
+/** Writes single blocks around both ends of the window that is being worked on, until there is none. */
+async function writeAtEdges(rig: Rig): Promise<void> {
+  const { numBlocks } = rig.client;
+  await rig.until('the process begins', () => rig.array.process !== null);
+  while (rig.array.process !== null) {
+    const { offsetBlocks, windowBlocks } = rig.array.process;
+    const edge = offsetBlocks + rig.random.pick([0, windowBlocks, 2 * windowBlocks]);
+    await rig.ok(IoType.Write, Math.min(Math.max(edge - rig.random.pick([0, 1]), 0), numBlocks - 1), 1);
+  }
 }
 
 /** Rebuilds, growth, the end. */
@@ -104,6 +116,19 @@ export const processCases: readonly ConformanceCase[] = [
           await rig.array.processEnded;
           if (!rig.isCurrent(spare)) await rig.rebuild(spare);
         }
+        await rig.rebuilt(spare);
+        await readWithoutOthers(rig, spare);
+      }),
+  },
+  {
+    id: 'PROC-06',
+    title: 'users who write at the edges of what is being rebuilt lose nothing',
+    clause: 'RaidLevel.submitReconstructRequest',
+    applies: ifRedundant,
+    run: (options) =>
+      eachVacancy(options, async (rig, _slot, spare) => {
+        await rig.stack.arrays.addBaseBdev(arrayName, rig.disk(spare).name);
+        await Promise.all([0, 1, 2, 3].map(() => writeAtEdges(rig)));
         await rig.rebuilt(spare);
         await readWithoutOthers(rig, spare);
       }),
