@@ -34,6 +34,8 @@ export class DeviceFile {
   readonly path: string;
   readonly realPath: string;
   readonly isBlockDevice: boolean;
+  /** Called before the descriptor is closed. */
+  onClosing: () => void = () => undefined;
   readonly #rdev: number;
   readonly #claim: ProcessClaim;
   readonly #sys: Sys | null;
@@ -128,6 +130,7 @@ export class DeviceFile {
   /** Gives the claim back too. */
   async close(): Promise<void> {
     try {
+      this.onClosing();
       await closeFile(this.fd);
     } finally {
       this.#claim.release();

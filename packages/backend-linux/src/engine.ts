@@ -21,6 +21,8 @@ export interface IoEngine {
 
   /** A descriptor is open that calls will be about; whether past the page cache. */
   opened?(fd: number, isDirect: boolean): void;
+  /** The descriptor is about to be closed; nothing is in flight on it. */
+  closing?(fd: number): void;
   read(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void;
   write(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void;
   /** fdatasync(2). */

@@ -39,6 +39,11 @@ export class RingEngine implements IoEngine, RingOwner {
     // No holes, which would make it slow to look at.
     while (this.#isDirect.length < fd) this.#isDirect.push(false);
     this.#isDirect[fd] = isDirect;
+    this.#ring.registerFile(fd);
+  }
+
+  closing(fd: number): void {
+    this.#ring.unregisterFile(fd);
   }
 
   read(fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {

@@ -43,6 +43,7 @@ async function tryToOpen(runtime: Runtime, engine: IoEngine, options: UsableFile
   const { name, path, readOnly = false } = options;
   const file = await DeviceFile.open({ name, path, readOnly, isDirect, sys: loadSys(), log: runtime.log });
   engine.opened?.(file.fd, isDirect);
+  file.onClosing = () => engine.closing?.(file.fd);
   try {
     const blockSize = await chooseBlockSize(file, options.blockSize);
     const bytes = await file.sizeBytes();

@@ -31,6 +31,9 @@ export const setupFlagSets = [
 /** Features of io_uring_setup(2) without which nothing goes: one mapping, no lost completions, waits with a time (5.11). */
 const neededFeatures = (1 << 0) | (1 << 1) | (1 << 8);
 
+/** `IORING_FEAT_RW_ATTR` (6.14). From about then on a file that is taken off the ring's table is let go of at once. */
+const rwAttrFeature = 1 << 16;
+
 const EINVAL = 22;
 const paramsBytes = 120;
 const sqesOffset = 0x1000_0000;
@@ -41,6 +44,8 @@ export interface RingLayout {
   readonly numbers: SyscallNumbers;
   readonly fd: number;
   readonly flags: number;
+  /** The kernel lets go of a registered file as soon as it is told to, whatever else is in flight. */
+  readonly releasesFiles: boolean;
   readonly sqEntries: number;
   readonly cqEntries: number;
   /** The mapping of both rings' heads, tails and completions. */
@@ -97,6 +102,7 @@ export function setUpRing(entries: number, firstFlagSet: number): RingLayout | s
     numbers,
     fd,
     flags,
+    releasesFiles: (word(5) & rwAttrFeature) !== 0,
     sqEntries,
     cqEntries,
     ringAddr,

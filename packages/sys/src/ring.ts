@@ -5,11 +5,20 @@ import { setUpRing } from './ring-setup.js';
 const GETEVENTS = 1;
 const EXT_ARG = 8;
 const registerProbe = 8;
-// io_uring_register(2): a table of buffers with holes (5.19), and what fills them.
+// io_uring_register(2): tables of files and buffers with holes (5.19), and what fills them; the ring's own descriptor (5.18).
+const registerFiles2 = 13;
+const registerFilesUpdate2 = 14;
 const registerBuffers2 = 15;
 const registerBuffersUpdate = 16;
+const registerRingFds = 20;
+const unregisterRingFds = 21;
 const isSparse = 1;
 const bufferSlots = 4096;
+/** Descriptors below this can be registered; each has the place of its own number. */
+const fileSlots = 4096;
+const REGISTERED_RING = 16;
+/** `IOSQE_FIXED_FILE`, where an entry's first word has its flags. */
+const fixedFile = 1 << 8;
 const probeOps = 256;
 /** `BLOCK_URING_CMD_DISCARD` of linux/blkdev.h (6.12). */
 const blockDiscardCommand = 0x1200;
@@ -78,6 +87,11 @@ export class Ring {
   readonly #wait = new Uint32Array(new ArrayBuffer(48));
   readonly #waitAddr: number;
   #waitMs = -1;
+  /** What is entered, and how: the ring by its descriptor, or, which saves looking that up, by a number that this thread has for it. */
+  #enterFd: number;
+  #enterFlags: number;
+  /** By descriptor: 1 if it is in the table of files. Without a table: empty. */
+  readonly #isRegistered: Uint8Array;
   /** Places of the table of buffers that are taken; -1 if the kernel has refused to make it. */
   #buffers = 0;
   #isClosed = false;
@@ -95,6 +109,10 @@ export class Ring {
     this.#wait[4] = this.#waitAddr + 32;
     this.#wait[5] = (this.#waitAddr + 32) / 4_294_967_296;
     this.#supported = this.#probe();
+    this.#isRegistered = new Uint8Array(this.#makeFileTable() ? fileSlots : 0);
+    this.#enterFd = layout.fd;
+    this.#enterFlags = GETEVENTS;
+    this.#registerSelf();
   }
 
   /** Whether the kernel knows the operation. */
@@ -123,7 +141,7 @@ export class Ring {
     const i = this.#next();
     const s = this.#sqes;
     // Stores into an Int32Array keep the low 32 bits of a number.
-    s[i] = op;
+    s[i] = fd >= 0 && fd < this.#isRegistered.length && this.#isRegistered[fd] === 1 ? op | fixedFile : op;
     s[i + 1] = fd;
     s[i + 2] = offset;
     s[i + 3] = offset / 4_294_967_296;
@@ -141,21 +159,29 @@ export class Ring {
    * do so each time. Returns a number for {@link prepareFixed}, or a negative errno: an old kernel, or RLIMIT_MEMLOCK.
    */
   registerBuffer(addr: number, lengthBytes: number): number {
-    const { ffi, numbers, fd } = this.#layout;
-    const register = (op: number, argument: Uint32Array<ArrayBuffer>): number =>
-      ffi.syscall(numbers.io_uring_register, fd, op, ffi.addressOf(argument), argument.byteLength);
-    if (this.#buffers === 0) {
-      // struct io_uring_rsrc_register: number, flags, and 24 bytes for what is to be filled in at once.
-      const result = register(registerBuffers2, Uint32Array.of(bufferSlots, isSparse, 0, 0, 0, 0, 0, 0));
-      if (result < 0) this.#buffers = -1;
-    }
+    if (this.#buffers === 0 && this.#register(registerBuffers2, sparseTable(bufferSlots)) < 0) this.#buffers = -1;
     if (this.#buffers < 0 || this.#buffers === bufferSlots) return -ENOMEM;
     const vector = Uint32Array.of(addr, Math.floor(addr / 2 ** 32), lengthBytes, Math.floor(lengthBytes / 2 ** 32));
-    const vectorAddr = ffi.addressOf(vector);
-    // struct io_uring_rsrc_update2: first place, 0, address of struct iovecs, address of tags, number, 0.
-    const update = Uint32Array.of(this.#buffers, 0, vectorAddr, Math.floor(vectorAddr / 2 ** 32), 0, 0, 1, 0);
-    const result = register(registerBuffersUpdate, update);
+    const result = this.#fillPlace(registerBuffersUpdate, this.#buffers, vector);
     return result < 0 ? result : this.#buffers++;
+  }
+
+  /**
+   * Has the kernel hold the descriptor's file, which operations on it then need not look up each time. {@link unregisterFile}
+   * must come before the descriptor is closed: until then its number means that file, whatever else it may have been given to.
+   * False if the kernel cannot, and everything is as before.
+   */
+  registerFile(fd: number): boolean {
+    if (fd >= this.#isRegistered.length || this.#fillPlace(registerFilesUpdate2, fd, Int32Array.of(fd)) < 0) return false;
+    this.#isRegistered[fd] = 1;
+    return true;
+  }
+
+  /** Nothing of the descriptor's may be in flight. No effect on one that is not registered, or after {@link close}. */
+  unregisterFile(fd: number): void {
+    if (this.#isRegistered[fd] !== 1 || this.#isClosed) return;
+    this.#isRegistered[fd] = 0;
+    this.#fillPlace(registerFilesUpdate2, fd, Int32Array.of(-1));
   }
 
   /** As {@link prepare}, for READ_FIXED and WRITE_FIXED, of memory inside the buffer of this number. */
@@ -182,13 +208,15 @@ export class Ring {
    * Also returns early, when a signal came. Throws for an error that no second try mends.
    */
   enter(minCompletions: number, timeoutMs = -1): void {
-    const { ffi, numbers, fd, sqTail } = this.#layout;
+    const { ffi, numbers, sqTail } = this.#layout;
+    const fd = this.#enterFd;
+    const flags = this.#enterFlags;
     Atomics.store(this.#ring, sqTail, this.#tail);
     const count = (this.#tail - this.#submitted) | 0;
     this.enters++;
     let result;
     if (minCompletions === 0 || timeoutMs < 0) {
-      result = ffi.syscall(numbers.io_uring_enter, fd, count, minCompletions, GETEVENTS);
+      result = ffi.syscall(numbers.io_uring_enter, fd, count, minCompletions, flags);
     } else {
       if (timeoutMs !== this.#waitMs) {
         this.#waitMs = timeoutMs;
@@ -196,7 +224,7 @@ export class Ring {
         this.#wait[8] = seconds;
         this.#wait[10] = (timeoutMs - seconds * 1000) * 1e6;
       }
-      result = ffi.syscall(numbers.io_uring_enter, fd, count, minCompletions, GETEVENTS | EXT_ARG, this.#waitAddr, 24);
+      result = ffi.syscall(numbers.io_uring_enter, fd, count, minCompletions, flags | EXT_ARG, this.#waitAddr, 24);
     }
     if (result >= 0) {
       this.#submitted = (this.#submitted + result) | 0;
@@ -265,6 +293,7 @@ export class Ring {
     // Nothing may look at the mappings from here on.
     this.#ring = new Int32Array(0);
     this.#sqes = new Int32Array(0);
+    this.#unregisterSelf();
     const { ffi, numbers, fd, ringAddr, ringBytes, sqesAddr, sqesBytes } = this.#layout;
     // A mapping holds the ring as well as the descriptor does.
     ffi.syscall(numbers.munmap, sqesAddr, sqesBytes);
@@ -306,6 +335,37 @@ export class Ring {
     return count;
   }
 
+  /** One call of io_uring_register(2). 0 or more, or a negative errno. */
+  #register(op: number, argument: Uint32Array<ArrayBuffer>, length = argument.byteLength): number {
+    const { ffi, numbers, fd } = this.#layout;
+    return ffi.syscall(numbers.io_uring_register, fd, op, ffi.addressOf(argument), length);
+  }
+
+  /** Puts what `content` describes into one place of a table. */
+  #fillPlace(op: number, place: number, content: Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>): number {
+    const addr = this.#layout.ffi.addressOf(content);
+    // struct io_uring_rsrc_update2: first place, 0, address of the content, address of tags, number, 0.
+    return this.#register(op, Uint32Array.of(place, 0, addr, Math.floor(addr / 2 ** 32), 0, 0, 1, 0));
+  }
+
+  /** Older kernels hold a file until everything that was in flight anywhere has ended: claims would outlive their devices. */
+  #makeFileTable(): boolean {
+    return this.#layout.releasesFiles && this.#register(registerFiles2, sparseTable(fileSlots)) >= 0;
+  }
+
+  #registerSelf(): void {
+    // struct io_uring_rsrc_update: wanted number or -1 for any, 0, descriptor. One of them.
+    const update = Uint32Array.of(0xffff_ffff, 0, this.#layout.fd, 0);
+    if (this.#register(registerRingFds, update, 1) !== 1) return;
+    this.#enterFd = update[0] ?? -1;
+    this.#enterFlags = GETEVENTS | REGISTERED_RING;
+  }
+
+  /** Otherwise the ring would live for as long as the thread. */
+  #unregisterSelf(): void {
+    if ((this.#enterFlags & REGISTERED_RING) !== 0) this.#register(unregisterRingFds, Uint32Array.of(this.#enterFd, 0, 0, 0), 1);
+  }
+
   #probe(): Uint8Array {
     const { ffi, numbers, fd } = this.#layout;
     // struct io_uring_probe: 16 bytes, then 8 for each operation, with a flag at 2 that says that it exists.
@@ -315,4 +375,9 @@ export class Ring {
     for (let op = 0; op < probeOps; op++) supported[op] = (bytes[16 + 8 * op + 2] ?? 0) & 1;
     return supported;
   }
+}
+
+/** struct io_uring_rsrc_register: number, flags, and 24 bytes for what is to be filled in at once. */
+function sparseTable(places: number): Uint32Array<ArrayBuffer> {
+  return Uint32Array.of(places, isSparse, 0, 0, 0, 0, 0, 0);
 }

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setupFlagSets } from '../src/ring-setup.js';
-import { MessageFlag, RingOp, ShutdownHow, SocketFamily, loadSys, openRing, pollIn, readSocketAddress, ringFsyncDataSync } from '@raidkit/sys';
+import { FlockOperation, MessageFlag, RingOp, ShutdownHow, SocketFamily, loadSys, openRing, pollIn, readSocketAddress, ringFsyncDataSync } from '@raidkit/sys';
 import type { Ring, RingOptions } from '@raidkit/sys';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
@@ -108,6 +108,50 @@ describe.each(setupFlagSets.map((_, firstFlagSet) => ({ firstFlagSet })))('a rin
     expect(read.bytes.subarray(0, 4096).every((byte) => byte === 0)).toBe(true);
     expect(read.bytes.subarray(4096).every((byte) => byte === 0xab)).toBe(true);
     expect(bench.run(RingOp.READ, -1, { addr: read.addr, length: 1 })).toBe(-EBADF);
+  });
+
+  it('is gone when it is closed, with what was in flight', async () => {
+    const bench = new Bench({ firstFlagSet });
+    const [mine, peer] = pair();
+    const into = buffer(16);
+    bench.prepare(1, RingOp.RECV, mine, { addr: into.addr, length: 16 });
+    bench.ring.enter(0);
+    bench.ring.close();
+    fds.splice(fds.indexOf(mine), 1);
+    sys.close(mine);
+    await vi.waitFor(() => expect(sys.sockets.receive(peer, into.addr, 16, MessageFlag.DONT_WAIT)).toBe(0), 5000);
+  });
+
+  it('reads and writes files that the kernel holds, if it can, and lets go of them when told', () => {
+    const bench = new Bench({ firstFlagSet });
+    const fd = file(4096);
+    const data = buffer(512, 0x11);
+    const isHeld = bench.ring.registerFile(fd);
+    expect(bench.run(RingOp.WRITE, fd, { addr: data.addr, length: 512 })).toBe(512);
+    expect(bench.run(RingOp.FSYNC, fd)).toBe(0);
+    expect(sys.flock(fd, FlockOperation.EXCLUSIVE | FlockOperation.NON_BLOCKING)).toBe(0);
+    bench.ring.unregisterFile(fd);
+    sys.close(fds.pop()!);
+    // Whoever gets the number now is meant by it, and the lock is gone with the file.
+    const other = fs.openSync(join(folder, 'other'), 'w+');
+    expect(other).toBe(fd);
+    fds.push(other);
+    data.bytes.fill(0x22);
+    expect(bench.run(RingOp.WRITE, other, { addr: data.addr, length: 512 })).toBe(512);
+    expect(fs.readFileSync(join(folder, 'f'))[0]).toBe(0x11);
+    expect(fs.readFileSync(join(folder, 'other'))[0]).toBe(0x22);
+    const again = file(4096);
+    expect(sys.flock(again, FlockOperation.EXCLUSIVE | FlockOperation.NON_BLOCKING)).toBe(0);
+    expect(bench.ring.registerFile(1_000_000)).toBe(false);
+    expect(bench.ring.registerFile(4000)).toBe(false);
+    bench.ring.unregisterFile(4000);
+    expect(bench.run(RingOp.READ, 4000, { addr: data.addr, length: 1 })).toBe(-EBADF);
+    // With a file in the table the descriptor could be closed, and operations would still reach it.
+    if (!isHeld) return;
+    expect(bench.ring.registerFile(again)).toBe(true);
+    sys.close(fds.pop()!);
+    expect(bench.run(RingOp.WRITE, again, { addr: data.addr, length: 512 })).toBe(512);
+    expect(fs.readFileSync(join(folder, 'f'))[0]).toBe(0x22);
   });
 
   it('reads and writes with buffers that the kernel knows, if it can', () => {
