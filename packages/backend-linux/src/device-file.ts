@@ -93,6 +93,11 @@ export class DeviceFile {
     }
   }
 
+  /** The same for the same device or file, under whatever path. */
+  get key(): string {
+    return this.#claim.key;
+  }
+
   /** What the kernel shows of the block device; null for a file, or without /sys. */
   info(): Promise<BlockDeviceInfo | null> {
     return this.isBlockDevice ? BlockDeviceInfo.find(this.#rdev) : Promise.resolve(null);

@@ -1,5 +1,7 @@
+export { shareClaims } from './claims.js';
+export type { ClaimTable } from './claims.js';
 export type { EngineOp, IoEngine } from './engine.js';
-export { openLinuxBdev, rescan, useEngine } from './open-linux-bdev.js';
+export { identityOf, openLinuxBdev, rescan, useEngine } from './open-linux-bdev.js';
 export type { LinuxBdevOptions } from './open-linux-bdev.js';
 export { PortableEngine } from './portable-engine.js';
 export { RingEngine } from './ring-engine.js';

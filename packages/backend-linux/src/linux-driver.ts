@@ -69,6 +69,11 @@ export class LinuxDriver implements BdevDriver, OpHost {
     this.#watch = new DeviceWatch(registry, bdev, file, pollMs);
   }
 
+  /** What it is over: the device or file, and the disk. */
+  get identity(): string {
+    return `${this.#options.file.key} on ${this.#options.physicalDevice}`;
+  }
+
   physicalDevices(): readonly string[] {
     return [this.#options.physicalDevice];
   }

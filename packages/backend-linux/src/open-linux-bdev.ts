@@ -83,6 +83,11 @@ export function rescan(bdev: Bdev): Promise<void> {
   throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is not over a file or device of Linux`);
 }
 
+/** What a device or file is, so that it can be told from another one that has come to have the same path. Null for other bdevs. */
+export function identityOf(bdev: Bdev): string | null {
+  return bdev.driver instanceof LinuxDriver ? bdev.driver.identity : null;
+}
+
 function engineOf(runtime: Runtime): IoEngine {
   let engine = engines.get(runtime);
   if (engine === undefined) engines.set(runtime, (engine = new PortableEngine(runtime)));

@@ -3,7 +3,7 @@ import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { MemberOptions, RaidState } from './array.js';
 import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
-import type { AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
+import type { ArrayCensus, AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
 import { checkCreateOptions } from './create-options.js';
 import type { CreateArrayOptions } from './create-options.js';
 import { DeviceTurns } from './device-turns.js';
@@ -41,7 +41,11 @@ export interface RaidArraysOptions {
   /** Absent: devices are not looked at for what others keep there. */
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
+  /** Default: arrays of this registry have only each other to agree with. */
+  census?: ArrayCensus;
 }
+
+const noCensus: ArrayCensus = { enter: () => null, leave: () => undefined };
 
 /** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
 export class RaidArrays {
@@ -68,6 +72,7 @@ export class RaidArrays {
       ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
       ios: new RaidIoPool(),
       arrays: new Map(),
+      census: options.census ?? noCensus,
       processOptions: this.processOptions,
       turns: new DeviceTurns(),
       memberOptions: this.memberOptions,
@@ -145,6 +150,8 @@ export class RaidArrays {
       },
       this.#ctx,
     );
+    const refusal = this.#ctx.census.enter(array.name, uuid);
+    if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
     array.numOperational = options.baseBdevs.filter((member) => member !== null).length;
     this.#ctx.arrays.set(array.name, array);
     array.isStarting = true;

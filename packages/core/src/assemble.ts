@@ -151,6 +151,11 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
     log(`its array cannot be assembled: the name ${record.name} is taken`);
     return undefined;
   }
+  const refusal = ctx.census.enter(record.name, record.uuid);
+  if (refusal !== null) {
+    log(`its array cannot be assembled here: ${refusal}`);
+    return undefined;
+  }
   const array = new RaidArray(
     {
       name: record.name,

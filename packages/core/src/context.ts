@@ -23,6 +23,14 @@ export interface AssemblyOptions {
 /** Says what somebody else keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */
 export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | null>;
 
+/** Keeps arrays' names and uuids apart beyond one registry, for a process that has several. */
+export interface ArrayCensus {
+  /** An array is about to be. Says, for people, why it must not; null if it may, and then its name and uuid are its own until {@link leave}. */
+  enter(name: string, uuid: string): string | null;
+  /** It is no more. */
+  leave(name: string, uuid: string): void;
+}
+
 /** What the parts of array management share. Made by `RaidArrays`. */
 export interface RaidContext extends RaidArrayHost {
   readonly registry: BdevRegistry;
@@ -32,7 +40,9 @@ export interface RaidContext extends RaidArrayHost {
   /** What somebody else keeps on a device, for people; null if nothing is known to be there. */
   readonly findSignature?: SignatureFinder;
   readonly ios: RaidIoPool;
+  /** Every array that is in there has entered the census. */
   readonly arrays: Map<string, RaidArray>;
+  readonly census: ArrayCensus;
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
   readonly turns: DeviceTurns;

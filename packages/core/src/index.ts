@@ -3,7 +3,7 @@ export type { MemberOptions, RaidState } from './array.js';
 export { RaidArrays } from './arrays.js';
 export type { RaidArraysOptions } from './arrays.js';
 export type { CreateArrayOptions } from './create-options.js';
-export type { AssemblyOptions, SignatureFinder } from './context.js';
+export type { ArrayCensus, AssemblyOptions, SignatureFinder } from './context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';

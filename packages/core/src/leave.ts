@@ -82,6 +82,7 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
   array.endStartWait?.();
   if (ctx.arrays.get(array.name) !== array) return;
   ctx.arrays.delete(array.name);
+  ctx.census.leave(array.name, array.uuid);
   ctx.emit({ type: 'arrayRemoved', array: array.name });
 }
 

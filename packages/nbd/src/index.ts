@@ -8,6 +8,7 @@ export type { ListedExport } from './protocol/option-replies.js';
 export type { Transport } from './protocol/transport.js';
 export { NbdServer } from './server.js';
 export type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions } from './server.js';
+export { nbdUri } from './transport/listen.js';
 export type { NbdAddress } from './transport/listen.js';
 export { RingNbdServer } from './transport/ring-server.js';
 export type { RingNbdServerOptions } from './transport/ring-server.js';
