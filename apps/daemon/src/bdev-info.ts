@@ -1,5 +1,6 @@
 import { IoType, ioTypeNames } from '@raidkit/bdev';
 import type { Bdev, JsonObject, JsonValue } from '@raidkit/bdev';
+import type { Plane } from './plane.js';
 
 /** Types that SPDK lists and we do not have. */
 const foreignTypes = [
@@ -18,8 +19,8 @@ const foreignTypes = [
   'write_uncorrectable',
 ];
 
-/** A device as `bdev_get_bdevs` shows it: SPDK's keys in SPDK's order. */
-export function describeBdev(bdev: Bdev): JsonObject {
+/** A device as `bdev_get_bdevs` shows it: SPDK's keys in SPDK's order; with several reactors, where it is too. */
+export function describeBdev(bdev: Bdev, { index, count }: Plane['reactor']): JsonObject {
   return {
     name: bdev.name,
     aliases: [...new Set([bdev.uuid, ...bdev.aliases])],
@@ -37,7 +38,7 @@ export function describeBdev(bdev: Bdev): JsonObject {
     ...(bdev.claimedBy === null ? {} : { claim_type: 'exclusive_write' }),
     zoned: false,
     supported_io_types: supportedTypes(bdev),
-    driver_specific: bdev.driver.driverSpecific?.() ?? {},
+    driver_specific: { ...bdev.driver.driverSpecific?.(), ...(count === 1 ? {} : { raidkit: { reactor: index } }) },
   };
 }
 

@@ -19,6 +19,8 @@ export interface CliOptions {
   levels: string[];
   memoryBytes: number;
   engine: EngineChoice;
+  /** How many io_uring threads share the volumes. */
+  reactors: number;
   spinMicroseconds: number;
   stuckAfterSeconds: number;
   giveUpAfterSeconds: number;
@@ -37,6 +39,7 @@ interface ParsedOptions {
   level: string[];
   memory: number;
   engine: EngineChoice;
+  reactors: number;
   spin: number;
   stuckAfter: number;
   stuckExit: number;
@@ -60,12 +63,18 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
     .option('--no-auto-export', 'do not export volumes by themselves as they come online')
     .option('--level <package>', 'load a RAID level from this installed package too; repeatable', collect(String), [])
-    .option('--memory <MiB>', 'size of the buffer memory', parseMemory, 512)
+    .option('--memory <MiB>', 'size of the buffer memory of each reactor', parseMemory, 512)
     .addOption(
       new Option('--engine <engine>', 'io_uring in a thread of its own, or Node’s thread pool; auto: io_uring if it can be had')
         .choices(['auto', 'uring', 'portable'])
         .default('auto')
         .env('RAIDKIT_ENGINE'),
+    )
+    .addOption(
+      new Option('--reactors <number>', 'io_uring threads that share the volumes, each with a buffer memory of its own')
+        .default(1)
+        .argParser(parseCount(1, 64))
+        .env('RAIDKIT_REACTORS'),
     )
     .option('--spin <µs>', 'how long the io_uring thread looks for more before it sleeps; 0 to sleep at once', parseSpin, 100)
     .option('--clients <number>', 'NBD connections at a time (256)', parseCount(1, 65_536))
@@ -88,6 +97,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     levels: [...defaultLevelPackages, ...options.level],
     memoryBytes: options.memory * 1024 * 1024,
     engine: options.engine,
+    reactors: options.reactors,
     spinMicroseconds: options.spin,
     stuckAfterSeconds: options.stuckAfter,
     giveUpAfterSeconds: options.stuckExit,

@@ -6,7 +6,7 @@ import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
 import { readConfig, replayConfig } from './config.js';
-import type { Config } from './config.js';
+import type { Config, ReplayTarget } from './config.js';
 import { Exports } from './exports.js';
 import type { NbdAddress } from './exports.js';
 import { loadLevels } from './level-modules.js';
@@ -20,8 +20,11 @@ import { raidMethods } from './methods/raid.js';
 import { raidkitMethods } from './methods/raidkit.js';
 import { stackedMethods } from './methods/stacked.js';
 import type { Plane } from './plane.js';
+import type { PlaneShare } from './plane-share.js';
 import { Dispatcher } from './rpc/dispatcher.js';
 import { RpcCode, RpcError } from './rpc/errors.js';
+import { OwnNames } from './shared-names.js';
+import { SharedRegistry } from './shared-registry.js';
 
 /** What a plane is made from: everything of the daemon but its control sockets. */
 export interface PlaneOptions {
@@ -46,6 +49,8 @@ export interface PlaneThread {
   log: Logger;
   /** Makes the NBD server. Default: one over Node's sockets. */
   newServer?: (registry: BdevRegistry) => NbdServer;
+  /** Its place among several. Default: it is the only one. */
+  place?: { index: number; count: number; share: PlaneShare };
 }
 
 /** A plane that can be called, and has made no devices yet. */
@@ -61,17 +66,24 @@ export interface ComposedPlane {
 
 /** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
 export async function composePlane(options: PlaneOptions, thread: PlaneThread): Promise<ComposedPlane> {
-  const { log, runtime, newServer } = thread;
+  const { log, runtime, newServer, place } = thread;
   const config: Config = options.configPath === undefined ? { subsystems: [] } : readConfig(options.configPath);
   const modules = await loadLevels(options.levels, options.folder, options.conditions);
-  const registry = new BdevRegistry(runtime);
-  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, findSignature, assembly: { degradedStartMs: 30_000 } });
+  const registry = place === undefined ? new BdevRegistry(runtime) : new SharedRegistry(runtime, place.share.names);
+  place?.share.watch(registry);
+  const arrays = new RaidArrays({
+    registry,
+    modules,
+    store: spdkSuperblockStore,
+    findSignature,
+    assembly: { degradedStartMs: 30_000 },
+    ...(place === undefined ? {} : { census: place.share }),
+  });
   const dispatcher = new Dispatcher(log);
-  const exports = new Exports(registry, log, newServer?.(registry));
+  const exports = new Exports(registry, log, newServer?.(registry), place?.share);
   const init = deferred();
   const stopRequested = deferred();
-  const replay = (): Promise<void> =>
-    replayConfig(config, dispatcher, (what) => log.info({ call: what }, 'a call of the configuration is not for this daemon'));
+  const replay = (): Promise<void> => replayConfig(config, replayTarget(dispatcher), log);
 
   const plane: Plane = {
     registry,
@@ -80,6 +92,8 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
     exports,
     dispatcher,
     log,
+    reactor: { index: place?.index ?? 0, count: place?.count ?? 1 },
+    names: place?.share.names ?? new OwnNames(),
     async startInit() {
       if (dispatcher.state === 'runtime') throw new RpcError(RpcCode.InvalidState, 'the framework is initialized already');
       dispatcher.state = 'runtime';
@@ -126,7 +140,18 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
   };
 }
 
-function deferred(): { promise: Promise<void>; resolve: () => void } {
+function replayTarget(dispatcher: Dispatcher): ReplayTarget {
+  return {
+    state: dispatcher.state,
+    current: dispatcher.names({ current: true, includeAliases: true }),
+    reactors: 1,
+    known: dispatcher.names({ current: false, includeAliases: true }),
+    call: (name, params) => dispatcher.call(name, params),
+  };
+}
+
+/** A promise, and what fulfils it. */
+export function deferred(): { promise: Promise<void>; resolve: () => void } {
   let resolve: () => void = () => undefined;
   const promise = new Promise<void>((settle) => {
     resolve = settle;

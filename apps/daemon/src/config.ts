@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
 import { z } from 'zod';
-import type { Dispatcher } from './rpc/dispatcher.js';
+import type { Caller, RpcState } from './rpc/dispatcher.js';
 import { RpcError } from './rpc/errors.js';
 
 const call = z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
@@ -9,6 +10,8 @@ const call = z.object({ method: z.string(), params: z.record(z.string(), z.unkno
 const configSchema = z.object({
   subsystems: z.array(z.object({ subsystem: z.string(), config: z.array(call).nullable().optional() })),
 });
+
+type Call = z.infer<typeof call>;
 
 export type Config = z.infer<typeof configSchema>;
 
@@ -25,31 +28,46 @@ export function readConfig(path: string): Config {
   throw new Error(`the configuration ${path} is not as it should be: ${z.prettifyError(result.error)}`);
 }
 
+/** Where a configuration is replayed. */
+export interface ReplayTarget extends Caller {
+  state: RpcState;
+  /** Methods that can be called in this state, and all methods. */
+  current: readonly string[];
+  known: readonly string[];
+  reactors: number;
+}
+
 /**
- * Replays the calls that are due in the dispatcher's state, in order, each awaited. Throws at the first that fails, naming it.
- * SPDK's subsystems that have nothing to do with block devices are left out, with a word to `skip`.
+ * Replays the calls that are due in the target's state, in order, each awaited. Throws at the first that fails, naming it.
+ * SPDK's subsystems that have nothing to do with block devices are left out, and logged.
  */
-export async function replayConfig(config: Config, dispatcher: Dispatcher, skip: (what: string) => void): Promise<void> {
-  const current = new Set(dispatcher.names({ current: true, includeAliases: true }));
-  const known = new Set(dispatcher.names({ current: false, includeAliases: true }));
+export async function replayConfig(config: Config, target: ReplayTarget, log: Logger): Promise<void> {
+  const current = new Set(target.current);
+  const known = new Set(target.known);
   for (const { subsystem, config: calls } of config.subsystems) {
     for (const [index, { method, params }] of (calls ?? []).entries()) {
       if (!known.has(method)) {
         if (subsystem === 'bdev' && !harmless.has(method)) {
           throw new Error(`subsystem ${subsystem}, call ${index + 1}: there is no method ${method}`);
         }
-        skip(`${subsystem}: ${method}`);
+        log.info({ call: `${subsystem}: ${method}` }, 'a call of the configuration is not for this daemon');
         continue;
       }
-      if (!current.has(method) || (dispatcher.state === 'runtime' && wasDueAtStartup(method))) continue;
+      if (!current.has(method) || (target.state === 'runtime' && wasDueAtStartup(method))) continue;
       try {
-        await dispatcher.call(method, params);
+        await target.call(method, placed(params, target.reactors));
       } catch (error) {
         const text = error instanceof RpcError ? `${error.message} (code ${error.code})` : String(error);
         throw new Error(`subsystem ${subsystem}, call ${index + 1}, ${method}: ${text}`, { cause: error });
       }
     }
   }
+}
+
+/** What was saved with more reactors comes to those that there are. */
+function placed(params: Call['params'], reactors: number): Call['params'] {
+  const wanted = params?.reactor;
+  return typeof wanted === 'number' && wanted >= reactors ? { ...params, reactor: wanted % reactors } : params;
 }
 
 /** Options of SPDK modules that are not here, which every saved SPDK configuration has. */

@@ -25,6 +25,8 @@ export interface DaemonOptions extends PlaneOptions {
 
 /** A daemon that is up, wherever its plane lives. */
 export interface RunningDaemon {
+  /** Answers as the control sockets do. */
+  readonly caller: Caller;
   /** Addresses of the control sockets. */
   readonly rpcAddresses: readonly string[];
   /** Resolves when a client asked for a stop. */
@@ -66,5 +68,5 @@ export async function serveControl(
     await stop();
     throw error;
   }
-  return { rpcAddresses: listeners.map(({ address }) => address), stopRequested: plane.stopRequested, stop };
+  return { caller, rpcAddresses: listeners.map(({ address }) => address), stopRequested: plane.stopRequested, stop };
 }

@@ -1,6 +1,8 @@
 import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Plane } from './plane.js';
+import { nbdUri } from '@raidkit/nbd';
+import type { NbdAddress } from './exports.js';
+import type { Caller } from './rpc/dispatcher.js';
 
 /** The demonstration's members: four sparse files. */
 const members = 4;
@@ -20,6 +22,11 @@ export function demoPlaces(folder: string): DemoPlaces {
   return { folder: absolute, rpc: join(absolute, 'rpc.sock'), nbd: join(absolute, 'nbd.sock'), tcpPort: 10_809 };
 }
 
+/** Where its NBD clients come in. */
+export function demoAddresses(places: DemoPlaces): NbdAddress[] {
+  return [{ unix: places.nbd }, { host: '127.0.0.1', port: places.tcpPort }];
+}
+
 /** Makes the member files if there are none. */
 export function makeMemberFiles({ folder }: DemoPlaces): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -33,11 +40,10 @@ export function makeMemberFiles({ folder }: DemoPlaces): void {
 }
 
 /** Opens the members; the array assembles from them if it has been made before, else it is made. Returns which it was. */
-export async function startDemo(plane: Plane, { folder }: DemoPlaces): Promise<'created' | 'assembled'> {
-  const { dispatcher, registry } = plane;
+export async function startDemo(caller: Caller, { folder }: DemoPlaces): Promise<'created' | 'assembled'> {
   const names = Array.from({ length: members }, (_, index) => `member${index}`);
   for (const [index, name] of names.entries()) {
-    await dispatcher.call('bdev_aio_create', {
+    await caller.call('bdev_aio_create', {
       name,
       filename: memberPath(folder, index),
       block_size: 512,
@@ -45,9 +51,10 @@ export async function startDemo(plane: Plane, { folder }: DemoPlaces): Promise<'
       uuid: `d3300000-0000-4000-8000-00000000000${index}`,
     });
   }
-  await registry.waitForExamine();
-  if (plane.arrays.get(volume) !== undefined) return 'assembled';
-  await dispatcher.call('bdev_raid_create', {
+  await caller.call('bdev_wait_for_examine', undefined);
+  const arrays = (await caller.call('bdev_raid_get_bdevs', { category: 'all' })) as { name: string }[];
+  if (arrays.some(({ name }) => name === volume)) return 'assembled';
+  await caller.call('bdev_raid_create', {
     name: volume,
     raid_level: 'raid5f',
     strip_size_kb: 64,
@@ -58,9 +65,8 @@ export async function startDemo(plane: Plane, { folder }: DemoPlaces): Promise<'
 }
 
 /** What a curious person is told. */
-export function demoText({ exports }: Plane, places: DemoPlaces, how: 'created' | 'assembled'): string {
-  const uris = exports.uris(volume);
-  const [unix = '', ...others] = uris;
+export function demoText(places: DemoPlaces, how: 'created' | 'assembled'): string {
+  const [unix = '', ...others] = demoAddresses(places).map((address) => nbdUri(address, volume));
   const did = how === 'created' ? 'made' : 'brought back, with its data,';
   return `
 raidkitd has ${did} the raid5f volume "${volume}" over ${members} files in ${places.folder}

@@ -1,51 +1,88 @@
 import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
-import { NbdServer } from '@raidkit/nbd';
+import { NbdError, NbdServer, nbdUri } from '@raidkit/nbd';
 import type { NbdListener } from '@raidkit/nbd';
+import { OwnNames } from './shared-names.js';
+import type { NameTable } from './shared-names.js';
 
 /** Where NBD clients are served: a Unix socket's path, or a TCP address. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
+
+/** Who else wants to know of exports. */
+export interface ExportWatch {
+  readonly names: NameTable;
+  exported(name: string, description: string): void;
+  unexported(name: string): void;
+}
 
 /** The NBD side of the daemon: listeners, exports by hand, and exports of every volume that comes online. */
 export class Exports {
   readonly #registry: BdevRegistry;
   readonly #server: NbdServer;
   readonly #log: Logger;
-  readonly #listeners: NbdListener[] = [];
+  readonly #watch: ExportWatch;
+  readonly #known = new Set<string>();
+  #addresses: readonly NbdListener['address'][] = [];
 
-  constructor(registry: BdevRegistry, log: Logger, server: NbdServer = new NbdServer({ registry })) {
+  constructor(registry: BdevRegistry, log: Logger, server = new NbdServer({ registry }), watch: ExportWatch = nobody()) {
     this.#registry = registry;
     this.#log = log;
     this.#server = server;
+    this.#watch = watch;
+    // An export goes with its device.
+    registry.addListener({ onUnregistered: () => this.#forgetGone() });
   }
 
   async listen(address: NbdAddress): Promise<void> {
-    this.#listeners.push(await this.#server.listen(address));
+    const listener = await this.#server.listen(address);
+    this.#addresses = [...this.#addresses, listener.address];
+  }
+
+  /** Where clients come in. */
+  get addresses(): readonly NbdListener['address'][] {
+    return this.#addresses;
+  }
+
+  /** Clients come in at these addresses of another reactor. */
+  set addresses(addresses: readonly NbdListener['address'][]) {
+    this.#addresses = addresses;
   }
 
   /** Path of a Unix socket that is listened on; null if there is none. */
   get unixPath(): string | null {
-    for (const { address } of this.#listeners) if ('unix' in address) return address.unix;
+    for (const address of this.#addresses) if ('unix' in address) return address.unix;
     return null;
   }
 
   /** URIs under which a client reaches the export, one for each listener. */
   uris(name: string): string[] {
-    return this.#listeners.map((listener) => listener.uri(name));
+    return this.#addresses.map((address) => nbdUri(address, name));
   }
 
   add(options: { bdevName: string; name?: string; readOnly?: boolean; description?: string }): string {
     const { bdevName, name = bdevName, readOnly, description } = options;
-    this.#server.addExport({
-      name,
-      bdev: bdevName,
-      ...(readOnly === undefined ? {} : { readOnly }),
-      ...(description === undefined ? {} : { description }),
-    });
+    if (!this.#watch.names.take(`export ${name}`)) {
+      throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `there is an NBD export ${name} already`);
+    }
+    try {
+      this.#server.addExport({
+        name,
+        bdev: bdevName,
+        ...(readOnly === undefined ? {} : { readOnly }),
+        ...(description === undefined ? {} : { description }),
+      });
+    } catch (error) {
+      this.#watch.names.release(`export ${name}`);
+      throw error;
+    }
+    this.#known.add(name);
+    this.#watch.exported(name, description ?? '');
     return name;
   }
 
   async remove(name: string): Promise<void> {
-    await this.#server.removeExport(name);
+    const removed = this.#server.removeExport(name);
+    this.#forgetGone();
+    await removed;
   }
 
   list(): JsonObject[] {
@@ -78,4 +115,18 @@ export class Exports {
   async close(): Promise<void> {
     await this.#server.close();
   }
+
+  #forgetGone(): void {
+    const there = new Set(this.#server.exports().map(({ name }) => name));
+    for (const name of this.#known) {
+      if (there.has(name)) continue;
+      this.#known.delete(name);
+      this.#watch.names.release(`export ${name}`);
+      this.#watch.unexported(name);
+    }
+  }
+}
+
+function nobody(): ExportWatch {
+  return { names: new OwnNames(), exported: () => undefined, unexported: () => undefined };
 }

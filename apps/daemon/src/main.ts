@@ -2,8 +2,7 @@ import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
-import { demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
-import type { DemoPlaces } from './demo.js';
+import { demoAddresses, demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
 import { startReactorDaemon } from './reactor-host.js';
 import { packageVersion } from './version.js';
 
@@ -18,8 +17,8 @@ const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination
 async function main(): Promise<void> {
   const demo = options.demo === undefined ? null : demoPlaces(options.demo);
   if (demo !== null) makeMemberFiles(demo);
-  const nbd = demo === null ? options.nbd : [{ unix: demo.nbd }, { host: '127.0.0.1', port: demo.tcpPort }];
-  const { daemon, engine, text } = await start(demo, {
+  const nbd = demo === null ? options.nbd : demoAddresses(demo);
+  const { daemon, engine } = await start({
     rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
@@ -32,8 +31,9 @@ async function main(): Promise<void> {
     log,
   });
   stopOnSignals(daemon);
+  const text = demo === null ? '' : demoText(demo, await startDemo(daemon.caller, demo));
   log.info(
-    { version, engine, rpc: daemon.rpcAddresses, nbd },
+    { version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd },
     'raidkitd is up',
   );
   process.stdout.write(text);
@@ -46,25 +46,25 @@ function endByForce(): void {
   process.kill(process.pid, 'SIGKILL');
 }
 
-/** Starts with the engine that was asked for; `text` is what the demonstration says. */
-async function start(demo: DemoPlaces | null, daemonOptions: DaemonOptions): Promise<{ daemon: RunningDaemon; engine: string; text: string }> {
+/** Starts with the engine that was asked for. */
+async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDaemon; engine: string }> {
+  const { reactors } = options;
   if (options.engine !== 'portable') {
     const { spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds } = options;
-    const reactorOptions = { spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds, demo, onGivenUp: endByForce };
+    const reactorOptions = { reactors, spinMicroseconds, stuckAfterSeconds, giveUpAfterSeconds, onGivenUp: endByForce };
     const daemon = await startReactorDaemon({ ...daemonOptions, ...reactorOptions }, (error) => {
       log.fatal({ err: error }, 'the data path is gone: ending');
       process.exit(1);
     });
     if (typeof daemon !== 'string') {
       isStuck = () => daemon.isStuck;
-      return { daemon, engine: 'uring', text: daemon.demoText };
+      return { daemon, engine: 'uring' };
     }
-    if (options.engine === 'uring') throw new Error(`there is no io_uring: ${daemon}`);
+    if (options.engine === 'uring' || reactors > 1) throw new Error(`there is no io_uring${reactors > 1 ? `, which --reactors ${reactors} needs` : ''}: ${daemon}`);
     log.warn({ reason: daemon }, 'there is no io_uring: the portable engine is used');
   }
-  const daemon = await startDaemon(daemonOptions);
-  const text = demo === null ? '' : demoText(daemon.plane, demo, await startDemo(daemon.plane, demo));
-  return { daemon, engine: 'portable', text };
+  if (reactors > 1) throw new Error(`--reactors ${reactors} needs io_uring: the portable engine has one thread`);
+  return { daemon: await startDaemon(daemonOptions), engine: 'portable' };
 }
 
 /** The first signal stops in good order; the second one ends at once. */

@@ -2,6 +2,7 @@ import type { BdevRegistry, Logger } from '@raidkit/bdev';
 import type { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import type { Exports } from './exports.js';
 import type { Dispatcher } from './rpc/dispatcher.js';
+import type { NameTable } from './shared-names.js';
 
 /** What the methods act on. */
 export interface Plane {
@@ -11,6 +12,10 @@ export interface Plane {
   readonly exports: Exports;
   readonly dispatcher: Dispatcher;
   readonly log: Logger;
+  /** Which of the daemon's reactors this is, and how many there are. */
+  readonly reactor: { readonly index: number; readonly count: number };
+  /** Names that each exist once in the daemon. */
+  readonly names: NameTable;
   /** Ends the startup state. Rejects if it has ended. */
   startInit(): Promise<void>;
   /** Resolves when the startup state has ended. */

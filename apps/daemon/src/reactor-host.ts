@@ -1,211 +1,126 @@
-import { Worker } from 'node:worker_threads';
+import { readConfig } from './config.js';
 import { serveControl } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
-import type { DemoPlaces } from './demo.js';
-import type { FromReactor, ReactorData, ToReactor } from './reactor-messages.js';
-import type { Caller } from './rpc/dispatcher.js';
-import { RpcCode, RpcError } from './rpc/errors.js';
-import { Watchdog } from './watchdog.js';
+import { newSharedNames } from './shared-names.js';
+import type { ReactorData } from './reactor-messages.js';
+import { ReactorThread } from './reactor-thread.js';
+import type { Patience, ReactorThreadEvents } from './reactor-thread.js';
+import { Directory } from './router/directory.js';
+import { ExportNews } from './router/export-news.js';
+import { Router } from './router/router.js';
 
-/** What a daemon with a reactor is started with. */
+/** What a daemon with reactors is started with. */
 export interface ReactorDaemonOptions extends DaemonOptions {
-  /** How long the reactor looks for completions before it sleeps. */
+  /** How many reactors share the volumes. */
+  reactors: number;
+  /** How long a reactor looks for completions before it sleeps. */
   spinMicroseconds: number;
-  demo: DemoPlaces | null;
   /** Seconds after which a data path that does not move is called stuck, and control calls are refused; 2 at least. */
   stuckAfterSeconds: number;
   /** Seconds after which `onGivenUp` is called; 0 for never. */
   giveUpAfterSeconds: number;
-  /** The data path has not moved for that long. Nothing but SIGKILL ends a process with a thread that is stuck. */
+  /** A data path has not moved for that long. Nothing but SIGKILL ends a process with a thread that is stuck. */
   onGivenUp: () => void;
 }
 
-/** A daemon whose plane lives in a reactor's thread. */
+/** A daemon whose planes live in reactors' threads. */
 export interface ReactorDaemon extends RunningDaemon {
-  /** What the demonstration has to say; empty without one. */
-  readonly demoText: string;
-  /** The data path does not move: it cannot be stopped either. */
+  /** A data path does not move: it cannot be stopped either. */
   readonly isStuck: boolean;
 }
 
 /**
- * Starts a daemon with its plane in a thread of its own, around an io_uring; the control sockets are served here. A string
- * says why there can be no reactor; rejects if the daemon cannot start for another reason. When the thread ends by itself
- * later on, `onLost` is called: the data path is gone.
+ * Starts a daemon with each of its planes in a thread of its own, around an io_uring; the control sockets are served here. A
+ * string says why there can be no reactor; rejects if the daemon cannot start for another reason. When a thread ends by itself
+ * later on, `onLost` is called: a data path is gone.
  */
 export async function startReactorDaemon(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
-  const thread = new ReactorThread(options, onLost);
+  return options.reactors === 1 ? startOne(options, onLost) : startSeveral(options, onLost);
+}
+
+/** The only reactor: calls go straight to it. */
+async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
+  const thread = startThread(options, null, { onLost, onGivenUp: options.onGivenUp });
   const unavailable = await thread.composed;
   if (unavailable !== '') return unavailable;
-  let demoText = '';
-  const running = await serveControl(options, thread, {
-    stopRequested: thread.stopRequested,
+  const running = await serveControl(options, thread, thread);
+  return withStuck(running, [thread]);
+}
+
+/** Several, with the router before them. */
+async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
+  const { log, configPath, waitForRpc = false } = options;
+  const config = configPath === undefined ? { subsystems: [] } : readConfig(configPath);
+  const directory = new Directory();
+  const names = newSharedNames();
+  const threads: ReactorThread[] = [];
+  const news = new ExportNews(threads, directory);
+  for (let index = 0; index < options.reactors; index++) {
+    const events: ReactorThreadEvents = {
+      onLost,
+      onGivenUp: options.onGivenUp,
+      onChange(change) {
+        directory.change(index, change);
+        if (change.of === 'export') news.spread(index);
+      },
+      onClient: (connection) => threads[directory.find('export', connection.exportName) ?? index]?.giveClient(connection),
+    };
+    threads.push(startThread(options, { index, count: options.reactors, names }, events));
+  }
+  const stop = async (): Promise<void> => {
+    const stopped = await Promise.allSettled(threads.map((thread) => thread.stop()));
+    for (const one of stopped) if (one.status === 'rejected') throw one.reason;
+  };
+  const composed = await Promise.allSettled(threads.map((thread) => thread.composed));
+  const failed = composed.find((one) => one.status === 'rejected');
+  const unavailable = composed.map((one) => (one.status === 'fulfilled' ? one.value : '')).find((reason) => reason !== '');
+  if (failed !== undefined || unavailable !== undefined) {
+    // A thread that could not be composed has nothing to stop.
+    await Promise.allSettled(threads.filter((_, index) => composed[index]?.status === 'fulfilled').map((thread) => thread.stop()));
+    if (failed !== undefined) throw failed.reason;
+    return unavailable ?? '';
+  }
+  const router = new Router(threads, directory, config, log);
+  const running = await serveControl(options, news.before(router), {
+    stopRequested: Promise.race(threads.map(({ stopRequested }) => stopRequested)),
     async begin() {
-      demoText = await thread.begin();
+      const { addresses = [] } = threads[0] ?? {};
+      await Promise.all(threads.slice(1).map((thread) => thread.ask({ ask: 'listening', addresses })));
+      await router.begin(waitForRpc);
     },
-    stop: () => thread.stop(),
+    stop,
   });
+  return withStuck(running, threads);
+}
+
+function withStuck(running: RunningDaemon, threads: readonly ReactorThread[]): ReactorDaemon {
   return {
     ...running,
-    demoText,
     get isStuck() {
-      return thread.isStuck;
+      return threads.some((thread) => thread.isStuck);
     },
   };
 }
 
-/** The other end of reactor-worker.ts. */
-class ReactorThread implements Caller {
-  /** Resolves with why there can be no reactor, or an empty string. */
-  readonly composed: Promise<string>;
-  readonly stopRequested: Promise<void>;
-  readonly #worker: Worker;
-  readonly #options: ReactorDaemonOptions;
-  readonly #calls = new Map<number, { readonly resolve: (result: unknown) => void; readonly reject: (error: Error) => void }>();
-  #nextId = 0;
-  /** The step of the thread's life that is waited for. */
-  #step: { readonly resolve: (text: string) => void; readonly reject: (error: Error) => void } | null = null;
-  #onStopRequested: () => void = () => undefined;
-  #isEnding = false;
-  readonly #watchdog: Watchdog;
-
-  constructor(options: ReactorDaemonOptions, onLost: (error: Error) => void) {
-    this.#options = options;
-    const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, nbdLimits = {}, demo, log } = options;
-    const workerData: ReactorData = {
-      plane: {
-        nbd,
-        levels,
-        folder,
-        ...(configPath === undefined ? {} : { configPath }),
-        ...(waitForRpc === undefined ? {} : { waitForRpc }),
-        ...(autoExport === undefined ? {} : { autoExport }),
-        ...(conditions === undefined ? {} : { conditions }),
-      },
-      memoryBytes,
-      spinMicroseconds,
-      nbdLimits,
-      logLevel: log.level,
-      demo,
-      beat: new Int32Array(new SharedArrayBuffer(4)),
-    };
-    this.stopRequested = new Promise((resolve) => {
-      this.#onStopRequested = resolve;
-    });
-    this.#worker = new Worker(new URL('./reactor-worker.js', import.meta.url), { workerData });
-    this.composed = this.#waitForStep();
-    this.#worker.on('message', (message: FromReactor) => this.#onMessage(message));
-    const lost = (error: Error): void => {
-      if (this.#isEnding) return;
-      this.#isEnding = true;
-      for (const { reject } of this.#calls.values()) reject(error);
-      this.#calls.clear();
-      if (this.#step === null) onLost(error);
-      else this.#step.reject(error);
-    };
-    this.#worker.on('error', (error) => lost(error instanceof Error ? error : new Error(String(error))));
-    this.#worker.on('exit', (code) => lost(new Error(`the reactor's thread ended with code ${code}`)));
-    this.#watchdog = this.#watch(workerData.beat);
-  }
-
-  get isStuck(): boolean {
-    return this.#watchdog.isStuck;
-  }
-
-  call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
-    if (this.isStuck) return Promise.reject(stuckError());
-    return new Promise((resolve, reject) => {
-      const id = this.#nextId++;
-      this.#calls.set(id, { resolve, reject });
-      this.#send({ type: 'call', id, name, params, hasDuplicateKey });
-    });
-  }
-
-  begin(): Promise<string> {
-    const begun = this.#waitForStep();
-    this.#send({ type: 'begin' });
-    return begun;
-  }
-
-  async stop(): Promise<void> {
-    if (this.#isEnding) return;
-    const stopped = this.#waitForStep();
-    this.#send({ type: 'stop' });
-    await stopped;
-  }
-
-  #waitForStep(): Promise<string> {
-    return new Promise<string>((resolve, reject) => {
-      this.#step = { resolve, reject };
-    }).finally(() => {
-      this.#step = null;
-    });
-  }
-
-  #send(message: ToReactor): void {
-    this.#worker.postMessage(message);
-  }
-
-  #onMessage(message: FromReactor): void {
-    switch (message.type) {
-      case 'result':
-        this.#calls.get(message.id)?.resolve(message.result);
-        this.#calls.delete(message.id);
-        return;
-      case 'refusal':
-        this.#calls.get(message.id)?.reject(new RpcError(message.code, message.message));
-        this.#calls.delete(message.id);
-        return;
-      case 'logLevel':
-        this.#options.log.level = message.level;
-        return;
-      case 'stopRequested':
-        this.#onStopRequested();
-        return;
-      case 'failed':
-        this.#step?.reject(new Error(message.message));
-        return;
-      case 'unavailable':
-        this.#isEnding = true;
-        this.#step?.resolve(message.reason);
-        return;
-      case 'stopped':
-        this.#isEnding = true;
-        this.#step?.resolve('');
-        return;
-      case 'composed':
-        this.#step?.resolve('');
-        return;
-      case 'begun':
-        this.#step?.resolve(message.demoText);
-    }
-  }
-
-  /** Whoever waits for an answer, or asks for one, is told that there is none. What was asked for may still be carried out. */
-  #onStuck(seconds: number): void {
-    this.#options.log.error({ seconds }, 'the data path is stuck: its thread has not moved. Control calls are refused until it does');
-    for (const { reject } of this.#calls.values()) reject(stuckError());
-    this.#calls.clear();
-  }
-
-  #watch(beat: Int32Array): Watchdog {
-    const { log, stuckAfterSeconds, giveUpAfterSeconds, onGivenUp } = this.#options;
-    const watchdog = new Watchdog({
-      beat,
-      stuckAfterSeconds,
-      giveUpAfterSeconds,
-      onStuck: (seconds) => this.#onStuck(seconds),
-      onMoving: () => log.warn({}, 'the data path moves again'),
-      onGivenUp: (seconds) => {
-        log.fatal({ seconds }, 'the data path has not moved for too long: it is given up');
-        onGivenUp();
-      },
-    });
-    this.#worker.once('exit', () => watchdog.end());
-    return watchdog;
-  }
-}
-
-function stuckError(): RpcError {
-  return new RpcError(RpcCode.Internal, 'the data path is stuck: its thread does not move. What was asked for may still be carried out when it does');
+/** Only the first of several listens; the router has the configuration, and says when the startup state ends. */
+function startThread(options: ReactorDaemonOptions, share: ReactorData['share'], events: ReactorThreadEvents): ReactorThread {
+  const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, nbdLimits = {}, log } = options;
+  const own = { ...(configPath === undefined ? {} : { configPath }), ...(waitForRpc === undefined ? {} : { waitForRpc }) };
+  const data: Omit<ReactorData, 'beat'> = {
+    plane: {
+      nbd: share === null || share.index === 0 ? nbd : [],
+      levels,
+      folder,
+      ...(share === null ? own : { waitForRpc: true }),
+      ...(autoExport === undefined ? {} : { autoExport }),
+      ...(conditions === undefined ? {} : { conditions }),
+    },
+    memoryBytes,
+    spinMicroseconds,
+    nbdLimits,
+    logLevel: log.level,
+    share,
+  };
+  const patience: Patience = options;
+  return new ReactorThread(data, patience, events, log);
 }

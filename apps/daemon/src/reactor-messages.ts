@@ -1,37 +1,64 @@
+import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
 import type { PlaneOptions } from './compose.js';
 import type { NbdLimits } from './daemon.js';
-import type { DemoPlaces } from './demo.js';
+import type { Change, MovedDevice, SharedExport } from './plane-share.js';
 
-/** What the reactor's thread is started with. */
+/** What a reactor's thread is started with. */
 export interface ReactorData {
   plane: PlaneOptions;
   memoryBytes: number;
   spinMicroseconds: number;
   nbdLimits: NbdLimits;
   logLevel: string;
-  /** Places of the demonstration, if it was asked for. */
-  demo: DemoPlaces | null;
   /** Moves as long as the reactor does; shared. */
   beat: Int32Array;
+  /** Which of how many reactors it is, and the names that they share; null for the only one. */
+  share: { index: number; count: number; names: Int32Array } | null;
 }
 
-/** From the main thread to the reactor's. */
+/** What the router asks a plane, besides calls. */
+export type Question =
+  /** Which of these devices cannot move to another reactor, and why? Answered with a {@link Fixed}. */
+  | { ask: 'fixed'; names: readonly string[] }
+  /** Close the device, so that it can be opened elsewhere. Answered with a {@link MovedDevice}. */
+  | { ask: 'release'; name: string }
+  /** Open a device that another reactor has released. */
+  | { ask: 'adopt'; device: MovedDevice }
+  /** Refuse what the call would be refused for whatever is there; do nothing. */
+  | { ask: 'check'; method: string; params: unknown }
+  /** NBD clients come in at these addresses of the first reactor. */
+  | { ask: 'listening'; addresses: readonly NbdListener['address'][] }
+  /** Nothing: what was sent before has arrived. */
+  | { ask: 'nothing' };
+
+/** Devices that cannot move, by name, with the reason and the errno that says so. */
+export type Fixed = Record<string, { reason: string; errno: number }>;
+
+/** From the main thread to a reactor's. */
 export type ToReactor =
   | { type: 'call'; id: number; name: string; params: unknown; hasDuplicateKey: boolean }
+  | { type: 'question'; id: number; question: Question }
+  /** An NBD client that another reactor has let go of asks for an export here. */
+  | { type: 'client'; connection: NegotiatingConnection }
+  /** All exports of the other reactors. */
+  | { type: 'exports'; exports: readonly SharedExport[] }
   | { type: 'begin' }
   | { type: 'stop' };
 
-/** From the reactor's thread to the main thread. */
+/** From a reactor's thread to the main thread. */
 export type FromReactor =
   /** There can be no reactor here. The thread ends. */
   | { type: 'unavailable'; reason: string }
   /** The plane can be called; it waits for `begin`. */
-  | { type: 'composed' }
+  | { type: 'composed'; addresses: readonly NbdListener['address'][] }
   | { type: 'result'; id: number; result: unknown }
-  /** A call was refused: an `RpcError`'s code and message. */
+  /** A call or question was refused: an `RpcError`'s code and message. */
   | { type: 'refusal'; id: number; code: number; message: string }
+  | { type: 'change'; change: Change }
+  /** An NBD client asks for an export of another reactor. */
+  | { type: 'client'; connection: NegotiatingConnection }
   | { type: 'logLevel'; level: string }
-  | { type: 'begun'; demoText: string }
+  | { type: 'begun' }
   /** Something of the way up or down failed. */
   | { type: 'failed'; message: string }
   | { type: 'stopRequested' }

@@ -1,18 +1,25 @@
-// The reactor's thread: the whole plane around one io_uring. Started by reactor-host.ts.
+// A reactor's thread: a whole plane around one io_uring. Started by reactor-thread.ts.
 import { parentPort, workerData } from 'node:worker_threads';
-import { RingEngine, useEngine } from '@raidkit/backend-linux';
+import { RingEngine, shareClaims, useEngine } from '@raidkit/backend-linux';
+import type { BdevRegistry } from '@raidkit/bdev';
 import { RingNbdServer } from '@raidkit/nbd';
+import type { Elsewhere } from '@raidkit/nbd';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
 import { pino } from 'pino';
 import { composePlane } from './compose.js';
-import type { ComposedPlane } from './compose.js';
-import { demoText, startDemo } from './demo.js';
+import type { ComposedPlane, PlaneThread } from './compose.js';
+import { answerQuestion } from './plane-questions.js';
+import { PlaneShare } from './plane-share.js';
+import type { SharedExport } from './plane-share.js';
 import type { FromReactor, ReactorData, ToReactor } from './reactor-messages.js';
-import { RpcCode, RpcError } from './rpc/errors.js';
+import { RpcCode, RpcError, errnoOf } from './rpc/errors.js';
 
 const data = workerData as ReactorData;
 const log = pino({ level: data.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
+
+/** What the other reactors export, by name. */
+let otherExports = new Map<string, SharedExport>();
 
 function tell(message: FromReactor): void {
   parentPort?.postMessage(message);
@@ -22,22 +29,19 @@ function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-async function call(composed: ComposedPlane, { id, name, params, hasDuplicateKey }: ToReactor & { type: 'call' }): Promise<void> {
+/** Answers what was asked for with what `work` gives, or refuses it with its error. */
+async function answer(id: number, work: () => Promise<unknown>, beforeAnswer: () => void): Promise<void> {
   const { level } = log;
+  let message: FromReactor;
   try {
-    tell({ type: 'result', id, result: await composed.plane.dispatcher.call(name, params, hasDuplicateKey) });
+    message = { type: 'result', id, result: await work() };
   } catch (error) {
-    const { code, message } = error instanceof RpcError ? error : new RpcError(RpcCode.Internal, String(error));
-    tell({ type: 'refusal', id, code, message });
+    const { code, message: text } = error instanceof RpcError ? error : new RpcError(-(errnoOf(error) ?? -RpcCode.Internal), textOf(error));
+    message = { type: 'refusal', id, code, message: text };
   }
+  beforeAnswer();
+  tell(message);
   if (log.level !== level) tell({ type: 'logLevel', level: log.level });
-}
-
-async function begin(composed: ComposedPlane): Promise<void> {
-  await composed.begin();
-  const { plane } = composed;
-  const text = data.demo === null ? '' : demoText(plane, data.demo, await startDemo(plane, data.demo));
-  tell({ type: 'begun', demoText: text });
 }
 
 async function stop(composed: ComposedPlane, reactor: Reactor): Promise<void> {
@@ -46,6 +50,20 @@ async function stop(composed: ComposedPlane, reactor: Reactor): Promise<void> {
   tell({ type: 'stopped' });
   parentPort?.close();
 }
+
+/** Where this plane stands among several; null for the only one. */
+function placeOf({ share }: ReactorData): NonNullable<PlaneThread['place']> | null {
+  if (share === null) return null;
+  const planeShare = new PlaneShare(share.names, (change) => tell({ type: 'change', change }));
+  shareClaims({ take: (key) => planeShare.names.take(`open ${key}`), release: (key) => planeShare.names.release(`open ${key}`) });
+  return { index: share.index, count: share.count, share: planeShare };
+}
+
+const elsewhere: Elsewhere = {
+  has: (name) => otherExports.has(name),
+  exports: () => [...otherExports.values()],
+  take: (connection) => tell({ type: 'client', connection }),
+};
 
 async function run(): Promise<void> {
   const { reactor, reason } = await openReactor({ memoryBytes: data.memoryBytes, spinMicroseconds: data.spinMicroseconds, beat: data.beat, log });
@@ -56,21 +74,44 @@ async function run(): Promise<void> {
   const { runtime, ring } = reactor;
   useEngine(runtime, new RingEngine(runtime, ring));
   reactor.start();
+  const place = placeOf(data);
+  let server: RingNbdServer | undefined;
+  const newServer = (registry: BdevRegistry): RingNbdServer =>
+    (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...(place === null ? {} : { elsewhere }) }));
   let composed: ComposedPlane;
   try {
-    composed = await composePlane(data.plane, { runtime, log, newServer: (registry) => new RingNbdServer({ registry, ring, ...data.nbdLimits }) });
+    composed = await composePlane(data.plane, { runtime, log, newServer, ...(place === null ? {} : { place }) });
   } catch (error) {
     await reactor.stop();
     throw error;
   }
+  const { plane } = composed;
+  const tellAwaited = (): void => place?.share.tellAwaited(plane.arrays);
   void composed.stopRequested.then(() => tell({ type: 'stopRequested' }));
   const failed = (error: unknown): void => tell({ type: 'failed', message: textOf(error) });
   parentPort?.on('message', (message: ToReactor) => {
-    if (message.type === 'call') void call(composed, message);
-    else if (message.type === 'begin') begin(composed).catch(failed);
-    else stop(composed, reactor).catch(failed);
+    switch (message.type) {
+      case 'call':
+        void answer(message.id, () => plane.dispatcher.call(message.name, message.params, message.hasDuplicateKey), tellAwaited);
+        return;
+      case 'question':
+        void answer(message.id, () => answerQuestion(plane, message.question), tellAwaited);
+        return;
+      case 'exports':
+        otherExports = new Map(message.exports.map((one) => [one.name, one]));
+        return;
+      case 'client':
+        server?.adopt(message.connection);
+        return;
+      case 'begin':
+        composed.begin().then(() => tell({ type: 'begun' }), failed);
+        return;
+      case 'stop':
+        stop(composed, reactor).catch(failed);
+    }
   });
-  tell({ type: 'composed' });
+  plane.registry.addListener({ onRegistered: tellAwaited, onUnregistered: tellAwaited });
+  tell({ type: 'composed', addresses: plane.exports.addresses });
 }
 
 run().catch((error: unknown) => tell({ type: 'failed', message: textOf(error) }));

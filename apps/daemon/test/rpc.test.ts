@@ -3,19 +3,34 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import { startTestDaemon } from './support/daemon.js';
 import type { TestDaemon } from './support/daemon.js';
 import { RpcClient } from './support/rpc-client.js';
 
 let test: TestDaemon;
-beforeEach(async () => {
-  test = await startTestDaemon();
-});
-afterEach(() => test.end());
+
+/** One daemon for all tests of the part, which leave nothing but memory devices behind; each with a client of its own. */
+function shareDaemon(): void {
+  beforeAll(async () => {
+    test = await startTestDaemon();
+  });
+  afterAll(() => test.end());
+  beforeEach(async () => {
+    test.client.close();
+    test.client = await RpcClient.connect(test.rpcPath);
+  });
+  afterEach(async () => {
+    const other = await RpcClient.connect(test.rpcPath);
+    for (const { name } of (await other.call('bdev_get_bdevs')) as { name: string }[]) await other.call('bdev_malloc_delete', { name });
+    other.close();
+  });
+}
 
 describe('the wire', () => {
+  shareDaemon();
+
   it('takes requests in pieces of one byte, run together, and pretty-printed', async () => {
     const one = JSON.stringify({ jsonrpc: '2.0', id: 'a', method: 'bdev_get_bdevs' }, null, '\t');
     const two = '{"id":2.5,"method":"spdk_get_version"}';
@@ -94,6 +109,8 @@ describe('the wire', () => {
 });
 
 describe('parameters', () => {
+  shareDaemon();
+
   it.each([
     ['spdk_get_version', {}, -32602],
     ['bdev_raid_get_bdevs', {}, -32700],
@@ -120,6 +137,11 @@ describe('parameters', () => {
 });
 
 describe('the daemon', () => {
+  beforeEach(async () => {
+    test = await startTestDaemon();
+  });
+  afterEach(() => test.end());
+
   it('waits for framework_start_init if it is told to', async () => {
     const waiting = await startTestDaemon({ waitForRpc: true });
     const { client } = waiting;
@@ -193,6 +215,6 @@ describe('the daemon', () => {
 
   it('ends when spdk_kill_instance says so', async () => {
     expect(await test.client.call('spdk_kill_instance', { sig_name: 'SIGTERM' })).toBe(true);
-    await test.daemon.stopRequested;
+    await test.stopRequested;
   });
 });

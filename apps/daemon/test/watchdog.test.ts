@@ -67,7 +67,12 @@ describe('a daemon whose data path is stuck', () => {
       `export const stuck = {
         level: 'stuck', aliases: [], code: 4096, apiVersion: 1,
         manifest: { stripSize: 'none', redundant: false, nullPayload: false, resize: false }, baseBdevsMin: 1,
-        start() { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(process.env.STUCK_MS)); throw new Error('awake'); },
+        start(raid) {
+          // One that throws outside of everything takes its thread with it.
+          if (raid.name === 'lost') setTimeout(() => { throw new Error('nobody catches this'); });
+          else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(process.env.STUCK_MS));
+          throw new Error('awake');
+        },
       };`,
     );
   });
@@ -97,6 +102,42 @@ describe('a daemon whose data path is stuck', () => {
     }
     expect(daemon.stderr).toContain('the data path is stuck');
     expect(daemon.stderr).toContain('the data path moves again');
+  });
+
+  it('one of several: the others are called as ever, and what needs it says which one it is', async () => {
+    await start(7000, '--reactors', '2', '--stuck-after', '2', '--stuck-exit', '0');
+    const { client } = daemon;
+    await client.call('bdev_malloc_create', { name: 'far', num_blocks: 65_536, block_size: 512, reactor: 1 });
+    const stuck = client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['far'] });
+    // Before anybody knows, too.
+    expect(await client.call('bdev_get_bdevs', { name: 'm' })).toHaveLength(1);
+    const which = /the data path of reactor 1 is stuck/;
+    expect((await stuck).error?.message).toMatch(which);
+    expect((await client.ask('bdev_get_bdevs', { name: 'far' })).error?.message).toMatch(which);
+    for (const method of ['bdev_get_bdevs', 'bdev_wait_for_examine', 'raidkit_get_arrays']) expect((await client.ask(method)).error?.message).toMatch(which);
+    expect((await client.ask('bdev_raid_set_options', { process_window_size_kb: 512 })).error?.message).toMatch(which);
+    expect(await client.call('bdev_get_bdevs', { name: 'm' })).toHaveLength(1);
+    await client.call('bdev_malloc_create', { name: 'n', num_blocks: 64, block_size: 512 });
+    await client.call('raidkit_nbd_export', { bdev_name: 'n' });
+    await client.call('raidkit_nbd_unexport', { name: 'n' });
+    for (;;) {
+      const { result } = await client.ask('bdev_get_bdevs');
+      if (result !== undefined) {
+        expect((result as { name: string }[]).map(({ name }) => name)).toEqual(['m', 'far', 'n']);
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(daemon.stderr).toContain('the data path of reactor 1 moves again');
+  });
+
+  it('one of several that is lost ends the daemon, with a word why', async () => {
+    await start(0, '--reactors', '2');
+    await daemon.client.call('bdev_malloc_create', { name: 'far', num_blocks: 65_536, block_size: 512, reactor: 1 });
+    await daemon.client.ask('bdev_raid_create', { name: 'lost', raid_level: 'stuck', base_bdevs: ['far'] });
+    expect(await daemon.exited).toBe(1);
+    expect(daemon.stderr).toContain('the data path is gone');
+    expect(daemon.stderr).toContain('nobody catches this');
   });
 
   it('ends, when it was stuck for too long, with a word why', async () => {

@@ -1,3 +1,4 @@
+import type { Bdev, JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
 import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
 import type { Plane } from '../plane.js';
@@ -7,7 +8,7 @@ import { RpcError, strerror } from '../rpc/errors.js';
 import { name, u32, u64 } from './schemas.js';
 
 /** Longest wait for a device to appear, in milliseconds. */
-const maxWaitMs = 24 * 3600 * 1000;
+export const maxWaitMs = 24 * 3600 * 1000;
 
 /** SPDK's methods for any device. */
 export function bdevMethods(plane: Plane): RpcMethod[] {
@@ -17,16 +18,17 @@ export function bdevMethods(plane: Plane): RpcMethod[] {
     if (bdev === undefined) throw new RpcError(-19, strerror(19));
     return bdev;
   };
+  const describe = (bdev: Bdev): JsonObject => describeBdev(bdev, plane.reactor);
   return [
     method({
       name: 'bdev_get_bdevs',
       params: z.strictObject({ name: name.optional(), timeout: u64.max(maxWaitMs).optional() }),
       async run(params) {
-        if (params.name === undefined) return registry.list().map(describeBdev);
+        if (params.name === undefined) return registry.list().map(describe);
         if (registry.get(params.name) === undefined && params.timeout !== undefined && params.timeout > 0) {
           await waitForBdev(plane, params.name, params.timeout);
         }
-        return [describeBdev(find(params.name))];
+        return [describe(find(params.name))];
       },
     }),
     method({

@@ -69,7 +69,7 @@ export function frameworkMethods(plane: Plane): RpcMethod[] {
  * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
  * them: they come back from their members.
  */
-export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
+export function bdevConfig({ arrays, reactor, registry }: Plane): JsonObject[] {
   const { windowSizeKb, maxBandwidthMbSec } = arrays.processOptions;
   const calls: JsonObject[] = [
     {
@@ -89,7 +89,9 @@ export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
   ];
   for (const bdev of registry.list()) {
     const call = bdev.driver.configCall?.();
-    if (call !== null && call !== undefined) calls.push({ method: call.method, params: call.params });
+    if (call === null || call === undefined) continue;
+    const where = reactor.index > 0 && isPlacedByHand(call.method) ? { reactor: reactor.index } : {};
+    calls.push({ method: call.method, params: { ...call.params, ...where } });
   }
   // Arrays that wait for members have no bdev yet.
   for (const array of arrays.list()) {
@@ -101,6 +103,11 @@ export function bdevConfig({ arrays, registry }: Plane): JsonObject[] {
   }
   calls.push({ method: 'bdev_wait_for_examine' });
   return calls;
+}
+
+/** Everything else finds its reactor by itself. */
+function isPlacedByHand(methodName: string): boolean {
+  return methodName === 'bdev_malloc_create' || methodName === 'bdev_null_create';
 }
 
 function version(): JsonObject {

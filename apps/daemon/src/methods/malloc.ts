@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Plane } from '../plane.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, strerror } from '../rpc/errors.js';
+import { RpcError, errnoOf, strerror } from '../rpc/errors.js';
 import { deleteMethod, findOf } from './find.js';
 import { i32, name, u32, u64, uuid } from './schemas.js';
 
@@ -25,6 +25,11 @@ const noMetadata = {
 /** SPDK's methods for devices in memory. */
 export function mallocMethods(plane: Plane): RpcMethod[] {
   const { registry } = plane;
+  /** Ours: on which reactor. The router sends a call to the one that it names, and those that name none that there is to the first. */
+  const checkReactor = (wanted = plane.reactor.index): void => {
+    const { count } = plane.reactor;
+    if (wanted >= count) throw new RpcError(-22, `reactor: there is no reactor ${wanted}, only ${count === 1 ? 'reactor 0' : `0 to ${count - 1}`}`);
+  };
   return [
     method({
       name: 'bdev_malloc_create',
@@ -35,19 +40,29 @@ export function mallocMethods(plane: Plane): RpcMethod[] {
         uuid: uuid.optional(),
         physical_block_size: u32.optional(),
         optimal_io_boundary: u32.optional(),
+        reactor: u32.optional(),
         ...noMetadata,
       }),
       badParams: internalFailed,
       async run(params) {
-        const bdev = await createMallocBdev(registry, {
+        checkReactor(params.reactor);
+        const options = {
           numBlocks: params.num_blocks,
           blockSize: params.block_size,
           ...(params.name === undefined ? {} : { name: params.name }),
           ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
           ...(params.physical_block_size === undefined ? {} : { physicalBlockSize: params.physical_block_size }),
           ...(params.optimal_io_boundary === undefined ? {} : { optimalIoBoundary: params.optimal_io_boundary }),
-        });
-        return bdev.name;
+        };
+        const isAllRandom = params.name === undefined && params.uuid === undefined;
+        for (;;) {
+          try {
+            return (await createMallocBdev(registry, options)).name;
+          } catch (error) {
+            // The next free name here may be that of another reactor's device: the one after it then.
+            if (!isAllRandom || errnoOf(error) !== 17) throw error;
+          }
+        }
       },
     }),
     deleteMethod(plane, 'bdev_malloc_delete', 'Malloc disk'),
@@ -59,10 +74,12 @@ export function mallocMethods(plane: Plane): RpcMethod[] {
         block_size: u32,
         uuid: uuid.optional(),
         physical_block_size: u32.optional(),
+        reactor: u32.optional(),
         ...noMetadata,
       }),
       badParams: internalFailed,
       async run(params) {
+        checkReactor(params.reactor);
         const bdev = await createNullBdev(registry, {
           name: params.name,
           numBlocks: params.num_blocks,

@@ -28,12 +28,17 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
         if (!existsSync(device)) {
           throw new RpcError(-19, `${device} does not exist: the kernel's nbd module is not loaded. Use the volume's NBD URI instead (raidkit_nbd_get_exports).`);
         }
-        if (attached.has(device)) throw new RpcError(-16, strerror(16));
-        const path = plane.exports.unixPath;
-        if (path === null) throw new RpcError(-22, 'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH');
-        const isExported = plane.exports.list().some((entry) => entry.name === bdevName);
-        if (!isExported) plane.exports.add({ bdevName });
-        await runClient(['-unix', path, '-N', bdevName, device]);
+        if (!plane.names.take(`kernel ${device}`)) throw new RpcError(-16, strerror(16));
+        try {
+          const path = plane.exports.unixPath;
+          if (path === null) throw new RpcError(-22, 'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH');
+          const isExported = plane.exports.list().some((entry) => entry.name === bdevName);
+          if (!isExported) plane.exports.add({ bdevName });
+          await runClient(['-unix', path, '-N', bdevName, device]);
+        } catch (error) {
+          plane.names.release(`kernel ${device}`);
+          throw error;
+        }
         attached.set(device, bdevName);
         return device;
       },
@@ -46,6 +51,7 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
         if (!attached.has(params.nbd_device)) throw new RpcError(-19, strerror(19));
         await runClient(['-d', params.nbd_device]);
         attached.delete(params.nbd_device);
+        plane.names.release(`kernel ${params.nbd_device}`);
         return true;
       },
     }),

@@ -206,7 +206,7 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
 }
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
-function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObject {
+function describeHealth({ arrays, exports, reactor }: Plane, array: RaidArray): JsonObject {
   const isDegraded = array.numCurrent < array.numSlots;
   let health = 'optimal';
   if (array.state !== 'online') health = array.trouble === null ? array.state : 'failed';
@@ -218,6 +218,7 @@ function describeHealth({ arrays, exports }: Plane, array: RaidArray): JsonObjec
     ext: {
       health,
       reason: array.trouble,
+      reactor: reactor.index,
       block_size: array.blockSize,
       num_blocks: array.numBlocks,
       min_operational: array.minOperational,

@@ -68,6 +68,20 @@ export class Dispatcher implements Caller {
   }
 
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    const { entry, checked } = this.#check(name, params, hasDuplicateKey);
+    try {
+      return await entry.run(checked);
+    } catch (error) {
+      throw this.#toRpcError(name, error);
+    }
+  }
+
+  /** Throws the `RpcError` of a call that is refused whatever there is for it to work on. */
+  check(name: string, params: unknown): void {
+    this.#check(name, params, false);
+  }
+
+  #check(name: string, params: unknown, hasDuplicateKey: boolean): { entry: RpcMethod; checked: unknown } {
     const entry = this.#methods.get(name);
     if (entry === undefined) throw new RpcError(RpcCode.MethodNotFound, 'Method not found');
     if (!this.#isAllowed(entry)) {
@@ -75,12 +89,7 @@ export class Dispatcher implements Caller {
       const message = `Method may only be called ${when} framework is initialized using framework_start_init RPC.`;
       throw new RpcError(RpcCode.InvalidState, message);
     }
-    const checked = checkParams(entry, params ?? undefined, hasDuplicateKey);
-    try {
-      return await entry.run(checked);
-    } catch (error) {
-      throw this.#toRpcError(name, error);
-    }
+    return { entry, checked: checkParams(entry, params ?? undefined, hasDuplicateKey) };
   }
 
   #isAllowed(entry: RpcMethod): boolean {

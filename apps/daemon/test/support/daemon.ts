@@ -3,24 +3,47 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { defaultLevelPackages, startDaemon } from '../../src/index.js';
-import type { Daemon, DaemonOptions } from '../../src/index.js';
+import type { DaemonOptions } from '../../src/index.js';
+import { spawnDaemon } from './process.js';
 import { RpcClient } from './rpc-client.js';
 
 export interface TestDaemon {
-  daemon: Daemon;
   folder: string;
   rpcPath: string;
   nbdPath: string;
   client: RpcClient;
+  /** Resolves when the daemon was asked to stop. */
+  stopRequested: Promise<unknown>;
   /** Stops the daemon and removes its folder. */
   end(): Promise<void>;
 }
 
-/** A daemon in this process, with its sockets in a folder of its own. */
-export async function startTestDaemon(options: Partial<DaemonOptions> = {}): Promise<TestDaemon> {
+type Options = Pick<Partial<DaemonOptions>, 'configPath' | 'waitForRpc'>;
+
+/** RAIDKIT_REACTORS=2 has the same tests over two reactors. */
+export const reactors = Number(process.env.RAIDKIT_REACTORS ?? 1);
+
+/** A daemon with its sockets in a folder of its own: in this process, or, with several reactors, the built one in its own. */
+export async function startTestDaemon(options: Options = {}): Promise<TestDaemon> {
   const folder = mkdtempSync(join(tmpdir(), 'raidkitd-'));
-  const rpcPath = join(folder, 'rpc.sock');
-  const nbdPath = join(folder, 'nbd.sock');
+  const places = { folder, rpcPath: join(folder, 'rpc.sock'), nbdPath: join(folder, 'nbd.sock') };
+  const started = reactors > 1 ? await startProcess(options, places) : await startHere(options, places);
+  const test: TestDaemon = {
+    ...places,
+    ...started,
+    async end() {
+      test.client.close();
+      await started.end();
+      rmSync(folder, { recursive: true });
+    },
+  };
+  return test;
+}
+
+type Places = Pick<TestDaemon, 'folder' | 'rpcPath' | 'nbdPath'>;
+type Started = Pick<TestDaemon, 'client' | 'stopRequested' | 'end'>;
+
+async function startHere(options: Options, { rpcPath, nbdPath }: Places): Promise<Started> {
   const daemon = await startDaemon({
     rpc: [{ path: rpcPath }],
     nbd: [{ unix: nbdPath }],
@@ -33,15 +56,25 @@ export async function startTestDaemon(options: Partial<DaemonOptions> = {}): Pro
   });
   const client = await RpcClient.connect(rpcPath);
   return {
-    daemon,
-    folder,
-    rpcPath,
-    nbdPath,
     client,
+    stopRequested: daemon.stopRequested,
+    end: () => daemon.stop(),
+  };
+}
+
+async function startProcess({ configPath, waitForRpc = false }: Options, { rpcPath, nbdPath }: Places): Promise<Started> {
+  const extra = [...(configPath === undefined ? [] : ['-c', configPath]), ...(waitForRpc ? ['--wait-for-rpc'] : [])];
+  const { child, client: first, exited } = await spawnDaemon(rpcPath, ['-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--memory', '128', ...extra]);
+  first.close();
+  // One that has not asked anything.
+  const client = await RpcClient.connect(rpcPath);
+  return {
+    client,
+    stopRequested: exited,
     async end() {
-      client.close();
-      await daemon.stop();
-      rmSync(folder, { recursive: true });
+      child.kill('SIGTERM');
+      const code = await exited;
+      if (code !== 0) throw new Error(`the daemon ended with ${code}`);
     },
   };
 }

@@ -28,7 +28,7 @@ export async function spawnDaemon(rpcPath: string, args: readonly string[], cwd 
   for (;;) {
     try {
       const client = await RpcClient.connect(rpcPath);
-      await client.call('framework_wait_init');
+      await client.call(args.includes('--wait-for-rpc') ? 'rpc_get_methods' : 'framework_wait_init', undefined);
       return Object.assign(started, { client });
     } catch (error) {
       if (child.exitCode !== null || child.signalCode !== null) {

@@ -1,0 +1,75 @@
+import { identityOf } from '@raidkit/backend-linux';
+import type { Bdev } from '@raidkit/bdev';
+import type { Plane } from './plane.js';
+import type { MovedDevice } from './plane-share.js';
+import type { Fixed, Question } from './reactor-messages.js';
+import { RpcError, strerror } from './rpc/errors.js';
+import { SharedRegistry } from './shared-registry.js';
+
+/** What the router wants to know of a plane, or to have done, that is no call of a client's. */
+export async function answerQuestion(plane: Plane, question: Question): Promise<unknown> {
+  const { dispatcher, exports } = plane;
+  switch (question.ask) {
+    case 'fixed':
+      return fixedOf(plane, question.names);
+    case 'release':
+      return release(plane, question.name);
+    case 'adopt':
+      return adopt(plane, question.device);
+    case 'check':
+      dispatcher.check(question.method, question.params);
+      return true;
+    case 'listening':
+      exports.addresses = question.addresses;
+      return true;
+    case 'nothing':
+      return true;
+  }
+}
+
+function fixedOf({ registry }: Plane, names: readonly string[]): Fixed {
+  const fixed: Fixed = {};
+  for (const name of names) {
+    const bdev = registry.get(name);
+    const why = bdev?.state === 'registered' ? whyFixed(bdev) : null;
+    if (why !== null) fixed[name] = why;
+  }
+  return fixed;
+}
+
+async function release({ log, registry }: Plane, name: string): Promise<MovedDevice> {
+  const bdev = registry.get(name);
+  if (bdev?.state !== 'registered') throw new RpcError(-19, strerror(19));
+  // Between the question and this somebody may have come.
+  const why = whyFixed(bdev);
+  if (why !== null) throw new RpcError(-why.errno, why.reason);
+  const identity = identityOf(bdev);
+  const call = bdev.driver.configCall?.();
+  if (call === null || call === undefined) throw new RpcError(-19, strerror(19));
+  try {
+    await registry.unregister(bdev);
+  } catch (error) {
+    // It is gone all the same, and must be opened again somewhere.
+    log.error({ bdev: name, err: error }, 'a device that moves to another reactor could not be closed cleanly');
+  }
+  return { name: bdev.name, identity, ...call };
+}
+
+/** Nobody looks at it here: it has been looked at where it was, and left alone. */
+async function adopt({ dispatcher, registry }: Plane, { name, identity, method, params }: MovedDevice): Promise<void> {
+  if (!(registry instanceof SharedRegistry)) throw new Error('a plane without others adopts nothing');
+  await registry.withoutExamining(name, () => dispatcher.call(method, params));
+  const bdev = registry.get(name);
+  if (bdev === undefined || identityOf(bdev) === identity) return;
+  await registry.unregister(bdev);
+  throw new RpcError(-19, `its path leads to another device or file now (${String(identityOf(bdev))} instead of ${String(identity)})`);
+}
+
+/** Why the device cannot move to another reactor, and the errno that says so; null if it can. */
+function whyFixed(bdev: Bdev): { reason: string; errno: number } | null {
+  if (bdev.driver.productName !== 'AIO disk') return { reason: `a device of the kind "${bdev.driver.productName}" cannot be moved`, errno: 22 };
+  if (bdev.claimedBy !== null) return { reason: `it is claimed by ${bdev.claimedBy}`, errno: 1 };
+  if (bdev.abandoned > 0) return { reason: `it has not answered ${bdev.abandoned} I/Os of an earlier use yet`, errno: 16 };
+  if (bdev.descriptors.size > 0) return { reason: 'it is in use: exported, or being looked at', errno: 16 };
+  return null;
+}

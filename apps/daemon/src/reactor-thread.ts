@@ -1,0 +1,194 @@
+import { Worker } from 'node:worker_threads';
+import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
+import type { Logger } from 'pino';
+import type { Change, SharedExport } from './plane-share.js';
+import type { FromReactor, Question, ReactorData, ToReactor } from './reactor-messages.js';
+import type { Port } from './router/port.js';
+import { RpcCode, RpcError } from './rpc/errors.js';
+import { Watchdog } from './watchdog.js';
+
+/** What becomes of a reactor's thread, and what it says by itself. */
+export interface ReactorThreadEvents {
+  /** The thread has ended by itself, when nobody was waiting for it to begin or end. */
+  onLost(error: Error): void;
+  /** It has not moved for too long. */
+  onGivenUp(): void;
+  onChange?(change: Change): void;
+  onClient?(connection: NegotiatingConnection): void;
+}
+
+/** When a thread counts as stuck, and is given up. */
+export interface Patience {
+  stuckAfterSeconds: number;
+  giveUpAfterSeconds: number;
+}
+
+/** The other end of reactor-worker.ts. */
+export class ReactorThread implements Port {
+  /** Resolves with why there can be no reactor, or an empty string. */
+  readonly composed: Promise<string>;
+  readonly stopRequested: Promise<void>;
+  /** Where its NBD clients come in, once it is composed. */
+  addresses: readonly NbdListener['address'][] = [];
+  readonly #worker: Worker;
+  /** ` of reactor 1`, for messages; empty if there is only one. */
+  readonly #which: string;
+  readonly #log: Logger;
+  readonly #events: ReactorThreadEvents;
+  readonly #calls = new Map<number, { readonly resolve: (result: unknown) => void; readonly reject: (error: Error) => void }>();
+  #nextId = 0;
+  /** The step of the thread's life that is waited for. */
+  #step: { readonly resolve: (text: string) => void; readonly reject: (error: Error) => void } | null = null;
+  #onStopRequested: () => void = () => undefined;
+  #isEnding = false;
+  readonly #watchdog: Watchdog;
+
+  constructor(data: Omit<ReactorData, 'beat'>, patience: Patience, events: ReactorThreadEvents, log: Logger) {
+    this.#log = log;
+    this.#events = events;
+    this.#which = data.share === null ? '' : ` of reactor ${data.share.index}`;
+    const workerData: ReactorData = { ...data, beat: new Int32Array(new SharedArrayBuffer(4)) };
+    this.stopRequested = new Promise((resolve) => {
+      this.#onStopRequested = resolve;
+    });
+    this.#worker = new Worker(new URL('./reactor-worker.js', import.meta.url), { workerData });
+    this.composed = this.#waitForStep();
+    this.#worker.on('message', (message: FromReactor) => this.#onMessage(message));
+    const lost = (error: Error): void => {
+      if (this.#isEnding) return;
+      this.#isEnding = true;
+      for (const { reject } of this.#calls.values()) reject(error);
+      this.#calls.clear();
+      if (this.#step === null) events.onLost(error);
+      else this.#step.reject(error);
+    };
+    this.#worker.on('error', (error) => lost(error instanceof Error ? error : new Error(String(error))));
+    this.#worker.on('exit', (code) => lost(new Error(`the thread${this.#which || ' of the reactor'} ended with code ${code}`)));
+    this.#watchdog = this.#watch(workerData.beat, patience);
+  }
+
+  get isStuck(): boolean {
+    return this.#watchdog.isStuck;
+  }
+
+  call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    return this.#ask((id) => ({ type: 'call', id, name, params, hasDuplicateKey }));
+  }
+
+  /** As a call, for the router. */
+  ask(question: Question): Promise<unknown> {
+    return this.#ask((id) => ({ type: 'question', id, question }));
+  }
+
+  tellExports(exports: readonly SharedExport[]): void {
+    this.#send({ type: 'exports', exports });
+  }
+
+  giveClient(connection: NegotiatingConnection): void {
+    this.#send({ type: 'client', connection });
+  }
+
+  async begin(): Promise<void> {
+    const begun = this.#waitForStep();
+    this.#send({ type: 'begin' });
+    await begun;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#isEnding) return;
+    const stopped = this.#waitForStep();
+    this.#send({ type: 'stop' });
+    await stopped;
+  }
+
+  #ask(message: (id: number) => ToReactor): Promise<unknown> {
+    if (this.isStuck) return Promise.reject(this.stuckError());
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++;
+      this.#calls.set(id, { resolve, reject });
+      this.#send(message(id));
+    });
+  }
+
+  #waitForStep(): Promise<string> {
+    return new Promise<string>((resolve, reject) => {
+      this.#step = { resolve, reject };
+    }).finally(() => {
+      this.#step = null;
+    });
+  }
+
+  #send(message: ToReactor): void {
+    this.#worker.postMessage(message);
+  }
+
+  #onMessage(message: FromReactor): void {
+    switch (message.type) {
+      case 'result':
+        this.#calls.get(message.id)?.resolve(message.result);
+        this.#calls.delete(message.id);
+        return;
+      case 'refusal':
+        this.#calls.get(message.id)?.reject(new RpcError(message.code, message.message));
+        this.#calls.delete(message.id);
+        return;
+      case 'change':
+        this.#events.onChange?.(message.change);
+        return;
+      case 'client':
+        this.#events.onClient?.(message.connection);
+        return;
+      case 'logLevel':
+        this.#log.level = message.level;
+        return;
+      case 'stopRequested':
+        this.#onStopRequested();
+        return;
+      case 'failed':
+        this.#step?.reject(new Error(message.message));
+        return;
+      case 'unavailable':
+        this.#isEnding = true;
+        this.#step?.resolve(message.reason);
+        return;
+      case 'stopped':
+        this.#isEnding = true;
+        this.#step?.resolve('');
+        return;
+      case 'composed':
+        this.addresses = message.addresses;
+        this.#step?.resolve('');
+        return;
+      case 'begun':
+        this.#step?.resolve('');
+    }
+  }
+
+  /** Whoever waits for an answer, or asks for one, is told that there is none. What was asked for may still be carried out. */
+  #onStuck(seconds: number): void {
+    this.#log.error({ seconds }, `the data path${this.#which} is stuck: its thread has not moved. Control calls are refused until it does`);
+    for (const { reject } of this.#calls.values()) reject(this.stuckError());
+    this.#calls.clear();
+  }
+
+  stuckError(): RpcError {
+    const what = `the data path${this.#which} is stuck: its thread does not move`;
+    return new RpcError(RpcCode.Internal, `${what}. What was asked for may still be carried out when it does`);
+  }
+
+  #watch(beat: Int32Array, { stuckAfterSeconds, giveUpAfterSeconds }: Patience): Watchdog {
+    const watchdog = new Watchdog({
+      beat,
+      stuckAfterSeconds,
+      giveUpAfterSeconds,
+      onStuck: (seconds) => this.#onStuck(seconds),
+      onMoving: () => this.#log.warn({}, `the data path${this.#which} moves again`),
+      onGivenUp: (seconds) => {
+        this.#log.fatal({ seconds }, `the data path${this.#which} has not moved for too long: it is given up`);
+        this.#events.onGivenUp();
+      },
+    });
+    this.#worker.once('exit', () => watchdog.end());
+    return watchdog;
+  }
+}

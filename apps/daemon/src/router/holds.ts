@@ -1,0 +1,33 @@
+/** Names that somebody is at work with, and others wait for. */
+export class Holds {
+  readonly #held = new Map<string, Promise<void>>();
+
+  /** Runs `work` when nobody holds any of the names; until it ends, these are held. */
+  async holding<T>(names: readonly string[], work: () => Promise<T>): Promise<T> {
+    for (let other = this.#inTheWay(names); other !== undefined; other = this.#inTheWay(names)) await other;
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    for (const name of names) this.#held.set(name, released);
+    try {
+      return await work();
+    } finally {
+      for (const name of names) this.#held.delete(name);
+      release();
+    }
+  }
+
+  /** Resolves when nobody holds the name. */
+  async free(name: string): Promise<void> {
+    for (let other = this.#held.get(name); other !== undefined; other = this.#held.get(name)) await other;
+  }
+
+  #inTheWay(names: readonly string[]): Promise<void> | undefined {
+    for (const name of names) {
+      const other = this.#held.get(name);
+      if (other !== undefined) return other;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,65 @@
+import { RpcError } from '../rpc/errors.js';
+import type { Directory } from './directory.js';
+import type { Merge } from './routes.js';
+
+type Named = Readonly<Record<string, unknown>>;
+
+/** One answer of those of all reactors, in their order. Throws the first refusal. */
+export function mergeAnswers(how: Merge, answers: readonly PromiseSettledResult<unknown>[], directory: Directory): unknown {
+  if (how === 'disks') return mergeKnown(answers);
+  const values = answers.map((answer) => {
+    if (answer.status === 'rejected') throw answer.reason;
+    return answer.value;
+  });
+  const nameOf = (item: Named): string => String(item.name);
+  switch (how) {
+    case 'nothing':
+      return values[0];
+    case 'lists':
+      return values.flat();
+    case 'bdevs':
+      return directory.sort('bdev', values.flat() as Named[], nameOf);
+    case 'arrays':
+      return directory.sort('array', values.flat() as Named[], nameOf);
+    case 'exports':
+      return directory.sort('export', values.flat() as Named[], nameOf);
+    case 'iostat': {
+      const stats = values as { bdevs: Named[] }[];
+      return { ...stats[0], bdevs: directory.sort('bdev', stats.flatMap(({ bdevs }) => bdevs), nameOf) };
+    }
+    case 'config':
+      return mergeConfig(values as ConfigCall[][], directory);
+  }
+}
+
+/** Whoever does not know the device has nothing to say. */
+function mergeKnown(answers: readonly PromiseSettledResult<unknown>[]): unknown {
+  const isUnknown = (answer: PromiseSettledResult<unknown>): boolean =>
+    answer.status === 'rejected' && answer.reason instanceof RpcError && answer.reason.code === -19;
+  const known = answers.filter((answer) => !isUnknown(answer));
+  return (known.length > 0 ? known : answers.slice(0, 1)).flatMap((answer) => {
+    if (answer.status === 'rejected') throw answer.reason;
+    return answer.value;
+  });
+}
+
+interface ConfigCall {
+  method: string;
+  params?: { name?: string };
+}
+
+/** Options, which are the same everywhere, then devices, arrays and spares, then the wait for all of them. */
+function mergeConfig(configs: readonly ConfigCall[][], directory: Directory): ConfigCall[] {
+  const isOption = ({ method }: ConfigCall): boolean => method === 'bdev_set_options' || method === 'bdev_raid_set_options';
+  const isSpare = ({ method }: ConfigCall): boolean => method === 'raidkit_add_spare';
+  const isWait = ({ method }: ConfigCall): boolean => method === 'bdev_wait_for_examine';
+  const all = configs.flat();
+  const first = configs[0] ?? [];
+  const made = all.filter((call) => !isOption(call) && !isSpare(call) && !isWait(call));
+  return [
+    ...first.filter(isOption),
+    ...directory.sort('bdev', made, ({ params }) => params?.name ?? ''),
+    ...all.filter(isSpare),
+    ...first.filter(isWait),
+  ];
+}

@@ -1,0 +1,199 @@
+import type { Logger } from 'pino';
+import { deferred } from '../compose.js';
+import { replayConfig } from '../config.js';
+import type { Config } from '../config.js';
+import { maxWaitMs } from '../methods/bdev.js';
+import type { Caller, RpcState } from '../rpc/dispatcher.js';
+import { RpcError } from '../rpc/errors.js';
+import { numberOf, textOf } from './call.js';
+import type { Call } from './call.js';
+import type { Directory } from './directory.js';
+import { Gathering } from './gathering.js';
+import { mergeAnswers } from './merge.js';
+import { Moves } from './moves.js';
+import { peekSuperblock } from './peek.js';
+import { Placement } from './placement.js';
+import type { Port } from './port.js';
+import { routes } from './routes.js';
+import type { Route, Special } from './routes.js';
+
+/**
+ * Several reactors, as one daemon: takes each call to the reactor that it is about. It decides where things are, and knows
+ * nothing of what they are: names in, answers out.
+ */
+export class Router implements Caller {
+  readonly #ports: readonly Port[];
+  readonly #directory: Directory;
+  readonly #log: Logger;
+  readonly #config: Config;
+  readonly #placement: Placement;
+  readonly #moves: Moves;
+  readonly #gathering: Gathering;
+  readonly #init = deferred();
+  readonly #special: Readonly<Record<Special, (call: Call) => Promise<unknown>>>;
+
+  constructor(ports: readonly Port[], directory: Directory, config: Config, log: Logger) {
+    this.#ports = ports;
+    this.#directory = directory;
+    this.#config = config;
+    this.#log = log;
+    this.#placement = new Placement(directory, ports.length);
+    this.#moves = new Moves(ports, directory, log);
+    this.#gathering = new Gathering(ports, directory, this.#placement, this.#moves);
+    this.#special = {
+      startInit: (call) => this.#startInit(call),
+      waitInit: (call) => this.#waitInit(call),
+      getBdevs: (call) => this.#getBdevs(call),
+      createVirtual: (call) => this.#createVirtual(call),
+      openDevice: (call) => this.#openDevice(call),
+      createArray: (call) => this.#gathering.createArray(call),
+      addMember: (call) => this.#gathering.join(call, 'raid_bdev', 'base_bdev'),
+      replaceMember: (call) => this.#gathering.join(call, 'name', 'bdev_name'),
+      addSpare: (call) => this.#gathering.join(call, 'name', 'bdev_name'),
+    };
+  }
+
+  call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    const route = Object.hasOwn(routes, name) ? routes[name] : undefined;
+    // What no reactor knows, and what every reactor refuses.
+    if (route === undefined || hasDuplicateKey) return this.#port(0).call(name, params, hasDuplicateKey);
+    return this.#follow(route, { name, params });
+  }
+
+  /** Replays the configuration and, unless that is to wait for a call, ends the startup state. */
+  async begin(waitForRpc: boolean): Promise<void> {
+    await this.#replay('startup');
+    if (!waitForRpc) await this.#startInit({ name: 'framework_start_init', params: undefined });
+  }
+
+  #follow(route: Route, call: Call): Promise<unknown> {
+    switch (route.to) {
+      case 'first':
+        return this.#at(0, call);
+      case 'owner':
+        return this.#atOwner(route.of, textOf(call, route.by), call);
+      case 'all':
+        return this.#atAll(call);
+      case 'each': {
+        const name = route.unless === undefined ? undefined : textOf(call, route.unless);
+        if (name !== undefined) return this.#atOwner(route.merge === 'arrays' ? 'array' : 'bdev', name, call);
+        return this.#atEach(route, call);
+      }
+      case 'whoever':
+        return this.#atWhoever(call);
+      case 'router':
+        return this.#special[route.how](call);
+    }
+  }
+
+  #at(reactor: number, { name, params }: Call): Promise<unknown> {
+    return this.#port(reactor).call(name, params);
+  }
+
+  async #atOwner(kind: 'bdev' | 'array' | 'export', name: string | undefined, call: Call): Promise<unknown> {
+    if (name === undefined) return this.#at(0, call);
+    if (kind === 'bdev') await this.#moves.settled(name);
+    const owner = kind === 'array' ? this.#directory.findArray(name) : this.#directory.find(kind, name);
+    return this.#at(owner ?? 0, call);
+  }
+
+  /** What the first reactor refuses nobody does; what another one refuses the ones before it have done, and the error says so. */
+  async #atAll(call: Call): Promise<unknown> {
+    this.#refuseIfStuck();
+    const answer = await this.#at(0, call);
+    const others = await Promise.allSettled(this.#ports.slice(1).map((port) => port.call(call.name, call.params)));
+    for (const [index, other] of others.entries()) {
+      if (other.status === 'fulfilled') continue;
+      const why: unknown = other.reason;
+      if (!(why instanceof RpcError)) throw why;
+      throw new RpcError(why.code, `${why.message} (reactor ${index + 1}; other reactors have done what was asked)`);
+    }
+    return answer;
+  }
+
+  async #atEach({ merge }: Route & { to: 'each' }, call: Call): Promise<unknown> {
+    this.#refuseIfStuck();
+    const answers = await Promise.allSettled(this.#ports.map((port) => port.call(call.name, call.params)));
+    return mergeAnswers(merge, answers, this.#directory);
+  }
+
+  async #atWhoever(call: Call): Promise<unknown> {
+    for (const reactor of this.#ports.keys()) {
+      try {
+        return await this.#at(reactor, call);
+      } catch (error) {
+        const isLast = reactor === this.#ports.length - 1;
+        if (isLast || !(error instanceof RpcError) || error.code !== -19) throw error;
+      }
+    }
+    return undefined;
+  }
+
+  /** Half of a list is no list: a call to all is refused, with the name of the one that would not answer. */
+  #refuseIfStuck(): void {
+    for (const port of this.#ports) if (port.isStuck) throw port.stuckError();
+  }
+
+  async #startInit(call: Call): Promise<boolean> {
+    await this.#atAll(call);
+    await this.#replay('runtime');
+    this.#init.resolve();
+    return true;
+  }
+
+  async #waitInit(call: Call): Promise<unknown> {
+    const answer = await this.#at(0, call);
+    await this.#init.promise;
+    return answer;
+  }
+
+  async #replay(state: RpcState): Promise<void> {
+    const names = (current: boolean): Promise<unknown> => this.call('rpc_get_methods', { current, include_aliases: true });
+    const target = {
+      state,
+      current: (await names(true)) as string[],
+      known: (await names(false)) as string[],
+      reactors: this.#ports.length,
+      call: (name: string, params: unknown) => this.call(name, params),
+    };
+    await replayConfig(this.#config, target, this.#log);
+  }
+
+  async #getBdevs(call: Call): Promise<unknown> {
+    const name = textOf(call, 'name');
+    if (name === undefined) return this.#atEach({ to: 'each', merge: 'bdevs' }, call);
+    const { timeout } = call.params as { timeout?: unknown };
+    const isPatient = typeof timeout === 'number' && Number.isInteger(timeout) && timeout > 0 && timeout <= maxWaitMs;
+    if (!isPatient || this.#directory.find('bdev', name) !== undefined) return this.#atOwner('bdev', name, call);
+    const askNow: Call = { name: call.name, params: { ...(call.params as object), timeout: 0 } };
+    try {
+      return await this.#at(0, askNow);
+    } catch (error) {
+      if (!(error instanceof RpcError) || error.code !== -19) throw error;
+    }
+    await this.#directory.waitForBdev(name, timeout);
+    return this.#atOwner('bdev', name, askNow);
+  }
+
+  async #createVirtual(call: Call): Promise<unknown> {
+    const reactor = numberOf(call, 'reactor');
+    // One that there is not is refused by the first.
+    if (reactor !== undefined) return this.#at(reactor < this.#ports.length ? reactor : 0, call);
+    const names = [textOf(call, 'name'), textOf(call, 'uuid')?.toLowerCase()].filter((name) => name !== undefined);
+    return this.#at(this.#directory.findAwaiting(names) ?? 0, call);
+  }
+
+  async #openDevice(call: Call): Promise<unknown> {
+    const path = textOf(call, 'filename');
+    const names = [textOf(call, 'name'), textOf(call, 'uuid')?.toLowerCase()].filter((name) => name !== undefined);
+    for (const name of names) await this.#moves.settled(name);
+    const owner = path === undefined ? null : await peekSuperblock(path);
+    return this.#placement.openingDevice(owner, names, (reactor) => this.#at(reactor, call));
+  }
+
+  #port(reactor: number): Port {
+    const port = this.#ports[reactor];
+    if (port === undefined) throw new Error(`there is no reactor ${reactor}`);
+    return port;
+  }
+}

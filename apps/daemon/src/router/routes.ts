@@ -1,0 +1,101 @@
+/** Which way a call goes. */
+export type Route =
+  /** To the first reactor: all would answer the same. */
+  | { readonly to: 'first' }
+  /** To the reactor that has what this parameter names; to the first, which refuses it, if none has. */
+  | { readonly to: 'owner'; readonly of: 'bdev' | 'array' | 'export'; readonly by: string }
+  /** To all, the first one before the others, so that what it refuses nobody does. */
+  | { readonly to: 'all' }
+  /** To all, or to the owner of the device that the call names; the answers are put together. */
+  | { readonly to: 'each'; readonly merge: Merge; readonly unless?: string }
+  /** To one after another until one knows what it is about. */
+  | { readonly to: 'whoever' }
+  /** The router has to decide, or to do, something itself. */
+  | { readonly to: 'router'; readonly how: Special };
+
+/** How answers are put together. */
+export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'config' | 'nothing';
+
+/** What the router does itself. */
+export type Special = 'startInit' | 'waitInit' | 'getBdevs' | 'createVirtual' | 'openDevice' | 'createArray' | 'addMember' | 'replaceMember' | 'addSpare';
+
+const first: Route = { to: 'first' };
+const all: Route = { to: 'all' };
+const bdev = (by = 'name'): Route => ({ to: 'owner', of: 'bdev', by });
+const array = (by = 'name'): Route => ({ to: 'owner', of: 'array', by });
+const router = (how: Special): Route => ({ to: 'router', how });
+
+/** Every method of the daemon. One that is not here fails a test. */
+export const routes: Readonly<Record<string, Route>> = {
+  rpc_get_methods: first,
+  spdk_get_version: first,
+  spdk_kill_instance: first,
+  framework_start_init: router('startInit'),
+  framework_wait_init: router('waitInit'),
+  framework_get_subsystems: first,
+  framework_get_config: { to: 'each', merge: 'config' },
+
+  log_get_flags: first,
+  log_set_flag: all,
+  log_clear_flag: all,
+  log_get_print_level: first,
+  log_set_print_level: all,
+  log_get_level: first,
+  log_set_level: all,
+
+  bdev_get_bdevs: router('getBdevs'),
+  bdev_get_iostat: { to: 'each', merge: 'iostat', unless: 'name' },
+  bdev_reset_iostat: { to: 'each', merge: 'nothing', unless: 'name' },
+  bdev_enable_histogram: bdev(),
+  bdev_wait_for_examine: all,
+  bdev_examine: bdev(),
+  bdev_set_options: all,
+
+  bdev_malloc_create: router('createVirtual'),
+  bdev_malloc_delete: bdev(),
+  bdev_null_create: router('createVirtual'),
+  bdev_null_delete: bdev(),
+  bdev_null_resize: bdev(),
+  bdev_aio_create: router('openDevice'),
+  bdev_aio_rescan: bdev(),
+  bdev_aio_delete: bdev(),
+  bdev_uring_create: router('openDevice'),
+  bdev_uring_rescan: bdev(),
+  bdev_uring_delete: bdev(),
+  // Where their base is.
+  bdev_passthru_create: bdev('base_bdev_name'),
+  bdev_passthru_delete: bdev(),
+  bdev_delay_create: bdev('base_bdev_name'),
+  bdev_delay_delete: bdev(),
+  bdev_error_create: bdev('base_name'),
+  bdev_error_delete: bdev(),
+  bdev_error_inject_error: bdev(),
+
+  bdev_raid_create: router('createArray'),
+  bdev_raid_delete: array(),
+  bdev_raid_get_bdevs: { to: 'each', merge: 'arrays' },
+  bdev_raid_add_base_bdev: router('addMember'),
+  bdev_raid_remove_base_bdev: bdev(),
+  bdev_raid_set_options: all,
+
+  nbd_start_disk: bdev('bdev_name'),
+  nbd_stop_disk: { to: 'whoever' },
+  nbd_get_disks: { to: 'each', merge: 'disks' },
+
+  raidkit_nbd_export: bdev('bdev_name'),
+  raidkit_nbd_unexport: { to: 'owner', of: 'export', by: 'name' },
+  raidkit_nbd_get_exports: { to: 'each', merge: 'exports' },
+  raidkit_get_modules: first,
+  raidkit_get_arrays: { to: 'each', merge: 'arrays', unless: 'name' },
+  raidkit_examine: bdev('bdev_name'),
+  raidkit_assemble: array(),
+  raidkit_trust_parity: array(),
+  raidkit_start_process: array(),
+  raidkit_control_process: array(),
+  raidkit_replace: router('replaceMember'),
+  raidkit_add_spare: router('addSpare'),
+  raidkit_remove_spare: bdev('bdev_name'),
+  raidkit_get_spares: { to: 'each', merge: 'lists' },
+  raidkit_wipe: bdev('bdev_name'),
+  raidkit_stop: array(),
+};

@@ -1,0 +1,54 @@
+import { BdevError, BdevRegistry } from '@raidkit/bdev';
+import type { Bdev, Examiner, Runtime } from '@raidkit/bdev';
+import type { NameTable } from './shared-names.js';
+
+/** A registry whose devices' names, aliases and uuids are unique in the whole daemon, and refused as they would be in one registry. */
+export class SharedRegistry extends BdevRegistry {
+  readonly #names: NameTable;
+  readonly #unexamined = new Set<string>();
+
+  constructor(runtime: Runtime, names: NameTable) {
+    super(runtime);
+    this.#names = names;
+    this.addListener({ onUnregistered: (bdev) => this.#release(namesOf(bdev)) });
+  }
+
+  override register(bdev: Bdev): Promise<void> {
+    const taken: string[] = [];
+    try {
+      for (const name of namesOf(bdev)) {
+        if (!this.#names.take(`bdev ${name}`)) {
+          throw new BdevError('ERR_BDEV_EXISTS', 17, `bdev ${bdev.name}: the name, alias or uuid ${name} is taken`);
+        }
+        taken.push(name);
+      }
+      return super.register(bdev);
+    } catch (error) {
+      this.#release(taken);
+      throw error;
+    }
+  }
+
+  /** While `work` runs, a device of this name is not looked at: it has been already, in another registry. */
+  async withoutExamining<T>(name: string, work: () => Promise<T>): Promise<T> {
+    this.#unexamined.add(name);
+    try {
+      return await work();
+    } finally {
+      this.#unexamined.delete(name);
+    }
+  }
+
+  override addExaminer(examiner: Examiner): void {
+    super.addExaminer((bdev) => (this.#unexamined.has(bdev.name) ? undefined : examiner(bdev)));
+  }
+
+  #release(names: readonly string[]): void {
+    for (const name of names) this.#names.release(`bdev ${name}`);
+  }
+}
+
+/** Everything that a device is found by, its name first. */
+export function namesOf(bdev: Bdev): string[] {
+  return [...new Set([bdev.name, bdev.uuid, ...bdev.aliases])];
+}
