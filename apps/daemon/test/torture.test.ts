@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ArrayProcess, range } from './support/array-process.js';
 import type { ArrayShape } from './support/array-process.js';
 import { attachLoop, detachLoop, hasLoopDevices, makeFile, until } from './support/devices.js';
+import { dice } from './support/dice.js';
 import { hasCommands, launch, run, runOk } from './support/process.js';
 
 /**
@@ -44,15 +45,6 @@ async function makeMembers(count: number, onLoop: boolean): Promise<string[]> {
   return [...loops];
 }
 
-/** The same numbers each time, so that a failure can be tried again. */
-function dice(seed: number): (most: number) => number {
-  let state = seed * 2_654_435_761 + 1;
-  return (most) => {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
-    return Math.floor((state / 2 ** 32) * most);
-  };
-}
-
 async function torture(shape: (typeof shapes)[number]): Promise<void> {
   const { level, members, isRedundant } = shape;
   await array.start();
@@ -77,8 +69,7 @@ async function torture(shape: (typeof shapes)[number]): Promise<void> {
     await array.verify();
     if (late !== undefined) await array.open([late]);
     if (!isRedundant) continue;
-    await bringBack(members);
-    await array.whole(members);
+    await array.bringBack(members);
     await array.verify();
     if (cycle % 5 === 0) await array.agrees();
   }
@@ -111,17 +102,6 @@ async function disturb(roll: (most: number) => number, members: number): Promise
   await array.call('bdev_raid_remove_base_bdev', { name: `m${slot}` });
   await sleep(roll(100));
   if (roll(2) === 0) await array.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` });
-}
-
-/** Members that are out are put back, as an operator does. */
-async function bringBack(members: number): Promise<void> {
-  await array.settle();
-  const state = await array.state();
-  const there = state?.base_bdevs_list.filter((slot) => slot.is_configured).map(({ name }) => name) ?? [];
-  for (const slot of range(members)) {
-    if (!there.includes(`m${slot}`)) await array.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` });
-    await array.settle();
-  }
 }
 
 /** How long fio may take to notice that its server is gone, in milliseconds; and how often it may fail to. */

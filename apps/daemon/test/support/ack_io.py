@@ -2,9 +2,10 @@
 
   ack_io.py write URI LOG SEED [SECONDS]   until told to end (SIGTERM), the time is over, or the server is gone
   ack_io.py check URI LOG                  every sector must hold its last acknowledged write, or one in flight since
+  ack_io.py check-flushed URI LOG          as after a power cut: what was flushed since, or sent with FUA, or anything later
 
 A sector of 512 bytes says which one it is and which write made it, over and over; version 0 is zeros. The log has a line
-before each request, and one after its answer. Ends with 0 if all is well, and with 3 if a request was answered with an error.
+before each write and flush, and one after its answer. Ends with 0 if all is well, and with 3 if a request was answered with an error.
 """
 import os, random, signal, struct, sys, threading, time
 import nbd
@@ -54,13 +55,15 @@ def write(uri, log_path, seed, seconds):
                         if read_sector(data[i * SECTOR:(i + 1) * SECTOR], start + i) is None:
                             raise SystemExit(f"sector {start + i} holds what nobody wrote")
                     continue
-                if kind == "-":
-                    handle.flush()
-                    continue
                 with lock:
                     state["version"] += 1
                     version = state["version"]
-                os.write(log, b"? %d %d %d %d\n" % (version, start, count, kind == "z"))
+                if kind == "-":
+                    os.write(log, b"f %d\n" % version)
+                    handle.flush()
+                    os.write(log, b"F %d\n" % version)
+                    continue
+                os.write(log, b"? %d %d %d %d %d\n" % (version, start, count, kind == "z", kind == "f"))
                 if kind == "z":
                     handle.zero(count * SECTOR, start * SECTOR, 0)
                 else:
@@ -89,11 +92,23 @@ def write(uri, log_path, seed, seconds):
         sys.exit(3)
 
 
-def replay(log_path):
+def replay(log_path, flushed_only):
     """What each sector may hold, by its number: pairs of version and whether it is zeros."""
     allowed = {}
     issued = {}
     acked = {}
+    flushes = {}
+    volatile = set()
+
+    def settle(version):
+        """The write is there to stay. What was there before it, and whatever had been acknowledged before it began, is over."""
+        issued_at, start, count, _ = issued[version]
+        for sector in range(start, start + count):
+            values = allowed[sector]
+            for other in [other for other in values if other != version]:
+                if other == 0 or acked.get(other, issued_at) < issued_at:
+                    del values[other]
+
     with open(log_path, "rb") as log:
         for at, line in enumerate(log):
             if not line.endswith(b"\n"):
@@ -104,25 +119,29 @@ def replay(log_path):
                 for sector in range(start, start + count):
                     allowed[sector] = {0: value}
             elif kind == b"?":
-                version, start, count, zero = map(int, fields)
-                issued[version] = (at, start, count)
+                version, start, count, zero, fua = map(int, fields)
+                issued[version] = (at, start, count, fua)
                 for sector in range(start, start + count):
                     allowed.setdefault(sector, {0: 0})[version] = 0 if zero else version
-            else:
+            elif kind == b"!":
                 version = int(fields[0])
-                issued_at, start, count = issued[version]
                 acked[version] = at
-                for sector in range(start, start + count):
-                    values = allowed[sector]
-                    # What was there before, and whatever had been acknowledged before this one began, is over.
-                    for other in [other for other in values if other != version]:
-                        if other == 0 or acked.get(other, at) < issued_at:
-                            del values[other]
+                if flushed_only and not issued[version][3]:
+                    volatile.add(version)
+                else:
+                    settle(version)
+            elif kind == b"f":
+                flushes[int(fields[0])] = at
+            else:
+                began_at = flushes[int(fields[0])]
+                for version in sorted(version for version in volatile if acked[version] < began_at):
+                    volatile.remove(version)
+                    settle(version)
     return allowed
 
 
-def check(uri, log_path):
-    allowed = replay(log_path)
+def check(uri, log_path, flushed_only):
+    allowed = replay(log_path, flushed_only)
     handle = nbd.NBD()
     handle.connect_uri(uri)
     sectors = handle.get_size() // SECTOR
@@ -156,4 +175,4 @@ def check(uri, log_path):
 if sys.argv[1] == "write":
     write(sys.argv[2], sys.argv[3], sys.argv[4], float(sys.argv[5]) if len(sys.argv) > 5 else 1e9)
 else:
-    check(sys.argv[2], sys.argv[3])
+    check(sys.argv[2], sys.argv[3], sys.argv[1] == "check-flushed")

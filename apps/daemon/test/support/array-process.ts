@@ -36,6 +36,7 @@ export class ArrayProcess {
   #daemon: DaemonProcess | null = null;
   #writer: ChildProcess | null = null;
   #seed = 0;
+  #hasLostPower = false;
 
   constructor(folder: string, paths: string[], { oneThread = false } = {}) {
     this.folder = folder;
@@ -102,6 +103,17 @@ export class ArrayProcess {
     });
   }
 
+  /** Members that are out are put back, as an operator does. */
+  async bringBack(numSlots: number): Promise<void> {
+    await this.settle();
+    const there = (await this.state())?.base_bdevs_list.filter((slot) => slot.is_configured).map(({ name }) => name) ?? [];
+    for (const slot of range(numSlots)) {
+      if (!there.includes(`m${slot}`)) await this.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` });
+      await this.settle();
+    }
+    await this.whole(numSlots);
+  }
+
   /** Members agree, as a check of the whole array says. */
   async agrees(): Promise<void> {
     await this.settle();
@@ -145,9 +157,13 @@ export class ArrayProcess {
     if ((code ?? 0) !== 0 || said !== '') throw new Error(`users were answered with an error (${String(code)}) ${said}`);
   }
 
-  /** Everything that was acknowledged is there, nothing else is, and two reads agree. */
+  /**
+   * Everything that was acknowledged is there, after a power cut everything that was flushed; nothing else is; two reads agree.
+   */
   async verify(): Promise<void> {
-    if (existsSync(this.log)) await runOk(python, [ackIo, 'check', this.uri, this.log]);
+    if (existsSync(this.log)) await runOk(python, [ackIo, this.#hasLostPower ? 'check-flushed' : 'check', this.uri, this.log]);
+    // What was found counts from now on.
+    this.#hasLostPower = false;
   }
 
   /** The daemon is killed; users find out by themselves. */
@@ -156,6 +172,14 @@ export class ArrayProcess {
     await this.daemon.exited;
     this.#daemon = null;
     await this.unload();
+  }
+
+  /** The daemon ends in the same moment in which `cut` takes the power from its disks. */
+  async losePower(cut: () => Promise<unknown>): Promise<void> {
+    this.daemon.child.kill('SIGKILL');
+    const isCut = cut();
+    this.#hasLostPower = true;
+    await Promise.all([isCut, this.ended()]);
   }
 
   /** The daemon has ended by itself. */

@@ -40,37 +40,24 @@ export async function detachLoop(device: string): Promise<void> {
   await run('losetup', ['-d', device]);
 }
 
-/**
- * A block device that can be made to fail: a file, served by nbdkit with filters, as a file again by nbdfuse, as a loop device.
- */
-export class FaultyDevice {
-  /** `/dev/loopN`. */
+/** An NBD server as a block device: as a file by nbdfuse, as a loop device over that. */
+export class NbdLoop {
+  /** `/dev/loopN`, while it is attached. */
   path = '';
-  readonly #folder: string;
-  readonly #file: string;
-  #server: ChildProcess | null = null;
+  readonly #point: string;
   #fuse: ChildProcess | null = null;
 
-  /** `folder` belongs to it. `file` is made if it is not there. */
-  constructor(folder: string, bytes: number) {
-    this.#folder = folder;
-    mkdirSync(folder, { recursive: true });
-    this.#file = join(folder, 'data');
-    if (!existsSync(this.#file)) makeFile(this.#file, bytes);
+  /** `point`: a folder of its own. */
+  constructor(point: string) {
+    this.#point = point;
   }
 
-  async start(): Promise<void> {
-    const socket = join(this.#folder, 'socket');
-    const point = join(this.#folder, 'point');
-    rmSync(socket, { force: true });
-    mkdirSync(point, { recursive: true });
-    const error = ['error=EIO', 'error-rate=100%', `error-file=${this.#name('fail')}`];
-    const slow = [`rate-file=${this.#name('rate')}`];
-    this.#server = spawn('nbdkit', ['-f', '-U', socket, '--filter=error', '--filter=rate', 'file', this.#file, ...error, ...slow], { stdio: 'ignore' });
-    await until('nbdkit listens', () => existsSync(socket));
-    this.#fuse = spawn('nbdfuse', [join(point, 'disk'), '--unix', socket], { stdio: 'ignore' });
+  async attach(socket: string): Promise<void> {
+    mkdirSync(this.#point, { recursive: true });
+    const file = join(this.#point, 'disk');
+    this.#fuse = spawn('nbdfuse', [file, '--unix', socket], { stdio: 'ignore' });
     for (let tries = 0; ; tries++) {
-      const attached = await run('losetup', ['-f', '--show', '--direct-io=on', join(point, 'disk')]);
+      const attached = await run('losetup', ['-f', '--show', '--direct-io=on', file]);
       if (attached.code === 0) {
         this.path = attached.stdout.trim();
         return;
@@ -78,6 +65,49 @@ export class FaultyDevice {
       if (tries > 200) throw new Error(attached.stderr);
       await sleep(25);
     }
+  }
+
+  /** Whoever has it open must have let go. */
+  async detach(): Promise<void> {
+    if (this.path !== '') await detachLoop(this.path);
+    this.path = '';
+    await run('umount', ['-l', this.#point]);
+    await endOf(this.#fuse);
+    this.#fuse = null;
+  }
+}
+
+/**
+ * A block device that can be made to fail: a file, served by nbdkit with filters, as a file again by nbdfuse, as a loop device.
+ */
+export class FaultyDevice {
+  readonly #folder: string;
+  readonly #file: string;
+  readonly #loop: NbdLoop;
+  #server: ChildProcess | null = null;
+
+  /** `folder` belongs to it. `file` is made if it is not there. */
+  constructor(folder: string, bytes: number) {
+    this.#folder = folder;
+    mkdirSync(folder, { recursive: true });
+    this.#file = join(folder, 'data');
+    if (!existsSync(this.#file)) makeFile(this.#file, bytes);
+    this.#loop = new NbdLoop(join(folder, 'point'));
+  }
+
+  /** `/dev/loopN`. */
+  get path(): string {
+    return this.#loop.path;
+  }
+
+  async start(): Promise<void> {
+    const socket = join(this.#folder, 'socket');
+    rmSync(socket, { force: true });
+    const error = ['error=EIO', 'error-rate=100%', `error-file=${this.#name('fail')}`];
+    const slow = [`rate-file=${this.#name('rate')}`];
+    this.#server = spawn('nbdkit', ['-f', '-U', socket, '--filter=error', '--filter=rate', 'file', this.#file, ...error, ...slow], { stdio: 'ignore' });
+    await until('nbdkit listens', () => existsSync(socket));
+    await this.#loop.attach(socket);
   }
 
   /** Every request fails, or none. */
@@ -112,12 +142,8 @@ export class FaultyDevice {
     this.goOn();
     this.fail(false);
     this.limit(null);
-    if (this.path !== '') await detachLoop(this.path);
-    this.path = '';
-    await run('umount', ['-l', join(this.#folder, 'point')]);
-    await endOf(this.#fuse);
+    await this.#loop.detach();
     await endOf(this.#server);
-    this.#fuse = null;
     this.#server = null;
   }
 
@@ -126,7 +152,7 @@ export class FaultyDevice {
   }
 }
 
-async function endOf(child: ChildProcess | null): Promise<void> {
+export async function endOf(child: ChildProcess | null): Promise<void> {
   if (child?.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((resolve) => child.on('exit', resolve));
   child.kill('SIGKILL');
