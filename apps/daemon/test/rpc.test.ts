@@ -50,11 +50,11 @@ describe('the wire', () => {
   });
 
   it('answers a slow call after a quick one that came later', async () => {
-    test.client.socket.write('{"id":1,"method":"bdev_get_bdevs","params":{"name":"late","timeout":60000}}{"id":2,"method":"bdev_get_bdevs"}');
-    await test.client.answer(2);
-    expect(test.client.answers.some(({ id }) => id === 1)).toBe(false);
+    test.client.socket.write('{"id":"slow","method":"bdev_get_bdevs","params":{"name":"late","timeout":60000}}{"id":"quick","method":"bdev_get_bdevs"}');
+    await test.client.answer('quick');
+    expect(test.client.answers.some(({ id }) => id === 'slow')).toBe(false);
     await test.client.call('bdev_malloc_create', { name: 'late', num_blocks: 64, block_size: 512 });
-    expect((await test.client.answer(1)).result).toMatchObject([{ name: 'late' }]);
+    expect((await test.client.answer('slow')).result).toMatchObject([{ name: 'late' }]);
   });
 
   it('does what a notification says and sends nothing', async () => {
