@@ -40,6 +40,7 @@ export class ReactorThread implements Port {
   /** The step of the thread's life that is waited for. */
   #step: { readonly resolve: (text: string) => void; readonly reject: (error: Error) => void } | null = null;
   #onStopRequested: () => void = () => undefined;
+  #isComposed = false;
   #isEnding = false;
   readonly #watchdog: Watchdog;
 
@@ -145,6 +146,8 @@ export class ReactorThread implements Port {
         this.#onStopRequested();
         return;
       case 'failed':
+        // A thread that could not be composed ends.
+        this.#isEnding ||= !this.#isComposed;
         this.#step?.reject(new Error(message.message));
         return;
       case 'unavailable':
@@ -156,6 +159,7 @@ export class ReactorThread implements Port {
         this.#step?.resolve('');
         return;
       case 'composed':
+        this.#isComposed = true;
         this.addresses = message.addresses;
         this.#step?.resolve('');
         return;

@@ -206,6 +206,10 @@ describe('placement', () => {
     await call('bdev_malloc_create', { name: 'v1', num_blocks: 4096, block_size: 512 });
     expect(await namesIn('bdev_raid_get_bdevs', { category: 'online' })).toEqual(['a', 'b']);
     expect(await reactorOf('m7')).toBe(1);
+    // All at the same moment, in either order.
+    for (const name of ['m8', 'm9', 'm10', 'm11']) makeFile(pathOf(name), 16 << 20);
+    await Promise.all([concat('c', 'm8', 'm9'), open('m8', 'm9'), open('m10', 'm11'), concat('d', 'm10', 'm11')]);
+    expect((await namesIn('bdev_raid_get_bdevs', { category: 'online' })).sort()).toEqual(['a', 'b', 'c', 'd']);
   });
 
   it('a device that is in use stays where it is; one that cannot be opened over there is opened again here', async () => {

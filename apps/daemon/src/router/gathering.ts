@@ -2,7 +2,7 @@ import { RpcError } from '../rpc/errors.js';
 import { textOf, textsOf } from './call.js';
 import type { Call } from './call.js';
 import type { Directory } from './directory.js';
-import { Holds } from './holds.js';
+import type { Holds } from './holds.js';
 import type { FixedDevice, Moves } from './moves.js';
 import type { Placement } from './placement.js';
 import type { Port } from './port.js';
@@ -16,14 +16,15 @@ export class Gathering {
   readonly #directory: Directory;
   readonly #placement: Placement;
   readonly #moves: Moves;
-  /** Arrays and devices that a call is about: a second one that would move them waits for its end. */
-  readonly #busy = new Holds();
+  readonly #busy: Holds;
 
-  constructor(ports: readonly Port[], directory: Directory, placement: Placement, moves: Moves) {
+  /** `busy` has the names of arrays and devices that a call makes or moves: a second one with them waits for its end. */
+  constructor(ports: readonly Port[], directory: Directory, placement: Placement, moves: Moves, busy: Holds) {
     this.#ports = ports;
     this.#directory = directory;
     this.#placement = placement;
     this.#moves = moves;
+    this.#busy = busy;
   }
 
   /** `bdev_raid_create`: where its members are that cannot move; else on the reactor with the fewest arrays. */

@@ -9,6 +9,7 @@ import { numberOf, textOf } from './call.js';
 import type { Call } from './call.js';
 import type { Directory } from './directory.js';
 import { Gathering } from './gathering.js';
+import { Holds } from './holds.js';
 import { mergeAnswers } from './merge.js';
 import { Moves } from './moves.js';
 import { peekSuperblock } from './peek.js';
@@ -29,6 +30,8 @@ export class Router implements Caller {
   readonly #placement: Placement;
   readonly #moves: Moves;
   readonly #gathering: Gathering;
+  /** Devices that are being made or moved, and arrays that are being made. */
+  readonly #busy = new Holds();
   readonly #init = deferred();
   readonly #special: Readonly<Record<Special, (call: Call) => Promise<unknown>>>;
 
@@ -39,7 +42,7 @@ export class Router implements Caller {
     this.#log = log;
     this.#placement = new Placement(directory, ports.length);
     this.#moves = new Moves(ports, directory, log);
-    this.#gathering = new Gathering(ports, directory, this.#placement, this.#moves);
+    this.#gathering = new Gathering(ports, directory, this.#placement, this.#moves, this.#busy);
     this.#special = {
       startInit: (call) => this.#startInit(call),
       waitInit: (call) => this.#waitInit(call),
@@ -175,20 +178,24 @@ export class Router implements Caller {
     return this.#atOwner('bdev', name, askNow);
   }
 
-  async #createVirtual(call: Call): Promise<unknown> {
+  #createVirtual(call: Call): Promise<unknown> {
     const reactor = numberOf(call, 'reactor');
-    // One that there is not is refused by the first.
-    if (reactor !== undefined) return this.#at(reactor < this.#ports.length ? reactor : 0, call);
-    const names = [textOf(call, 'name'), textOf(call, 'uuid')?.toLowerCase()].filter((name) => name !== undefined);
-    return this.#at(this.#directory.findAwaiting(names) ?? 0, call);
+    const names = givenNames(call);
+    return this.#busy.holding(names, () => {
+      // A reactor that there is not is refused by the first.
+      if (reactor !== undefined) return this.#at(reactor < this.#ports.length ? reactor : 0, call);
+      return this.#at(this.#directory.findAwaiting(names) ?? 0, call);
+    });
   }
 
-  async #openDevice(call: Call): Promise<unknown> {
+  /** An array that waits for the device by its name is made before or after, so that one finds the other. */
+  #openDevice(call: Call): Promise<unknown> {
     const path = textOf(call, 'filename');
-    const names = [textOf(call, 'name'), textOf(call, 'uuid')?.toLowerCase()].filter((name) => name !== undefined);
-    for (const name of names) await this.#moves.settled(name);
-    const owner = path === undefined ? null : await peekSuperblock(path);
-    return this.#placement.openingDevice(owner, names, (reactor) => this.#at(reactor, call));
+    const names = givenNames(call);
+    return this.#busy.holding(names, async () => {
+      const owner = path === undefined ? null : await peekSuperblock(path);
+      return this.#placement.openingDevice(owner, names, (reactor) => this.#at(reactor, call));
+    });
   }
 
   #port(reactor: number): Port {
@@ -196,4 +203,9 @@ export class Router implements Caller {
     if (port === undefined) throw new Error(`there is no reactor ${reactor}`);
     return port;
   }
+}
+
+/** What a call to make a device says that the device is to be known by. */
+function givenNames(call: Call): string[] {
+  return [textOf(call, 'name'), textOf(call, 'uuid')?.toLowerCase()].filter((name) => name !== undefined);
 }
