@@ -16,12 +16,15 @@ class Raid1 implements RaidLevel {
   submitRwRequest(io: RaidIo): void {
     if (io.type !== IoType.Read) {
       this.submitNullPayloadRequest(io);
-    } else if (this.#raid.isSuspect(io.offsetBlocks, io.numBlocks) && !this.#raid.isReadOnly) {
-      // Copies may differ here: what is read is what all of them hold from now on, or it might read otherwise next time.
+      return;
+    }
+    const mayDiffer = this.#mayDiffer(io);
+    if (mayDiffer && !this.#raid.isReadOnly) {
+      // What is read is what all copies hold from now on, or it might read otherwise next time.
       io.writesBack = true;
       this.#lock(io, this.#readLocked);
     } else {
-      this.#readNext(io);
+      this.#readNext(io, mayDiffer);
     }
   }
 
@@ -31,7 +34,7 @@ class Raid1 implements RaidLevel {
   }
 
   submitReconstructRequest(io: RaidIo): void {
-    this.#readNext(io);
+    this.#readNext(io, this.#mayDiffer(io));
   }
 
   onPartDone(io: RaidIo, part: BdevIo): void {
@@ -54,13 +57,18 @@ class Raid1 implements RaidLevel {
     return copies.slice(1);
   }
 
+  /** Whether copies may hold different data where the request lies. */
+  #mayDiffer(io: RaidIo): boolean {
+    return this.#raid.isSuspect(io.offsetBlocks, io.numBlocks);
+  }
+
   /** Reads from the best member that has not failed this request yet; `io.failedSlots` has those that did. */
-  #readNext(io: RaidIo): void {
+  #readNext(io: RaidIo, mustAgree: boolean): void {
+    const { numSlots } = this.#raid;
     let best = -1;
     let least = Infinity;
-    const mustAgree = this.#raid.isSuspect(io.offsetBlocks, io.numBlocks);
-    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
-      if (!io.hasMember(slot) || io.failedSlots.includes(slot)) continue;
+    for (let slot = 0; slot < numSlots; slot++) {
+      if (!io.hasMember(slot) || (io.failedSlots.length > 0 && io.failedSlots.includes(slot))) continue;
       const load = this.#raid.outstandingReadBlocks(slot);
       if (load < least) {
         best = slot;
@@ -85,7 +93,7 @@ class Raid1 implements RaidLevel {
     io.complete(status);
   }
 
-  readonly #readLocked = (io: RaidIo): void => this.#readNext(io);
+  readonly #readLocked = (io: RaidIo): void => this.#readNext(io, this.#mayDiffer(io));
 
   readonly #writeAll = (io: RaidIo): void => {
     const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;
@@ -102,7 +110,7 @@ class Raid1 implements RaidLevel {
       io.failedSlots.push(part.tag);
       // A device that was given up may still fill the buffer: nothing else may be read into it.
       if (part.status === Status.TimedOut) this.#unlock(io, part.status);
-      else this.#readNext(io);
+      else this.#readNext(io, this.#mayDiffer(io));
       return;
     }
     if (io.writesBack) {
