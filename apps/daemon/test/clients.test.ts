@@ -118,6 +118,39 @@ h.shutdown()
   });
 });
 
+it.skipIf(!hasCommands('nbdinfo', 'nbdsh', 'qemu-img'))('clients see what was never written, and need not read it', async () => {
+  for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
+    const uri = await makeArray(shape);
+    const size = Number(await runOk('nbdinfo', ['--size', uri]));
+    const map = async (): Promise<{ offset: number; length: number; type: number }[]> =>
+      JSON.parse(await runOk('nbdinfo', ['--map', '--json', uri])) as { offset: number; length: number; type: number }[];
+    expect(await map()).toMatchObject([{ offset: 0, length: size, type: 3 }]);
+    await runOk('nbdsh', ['-u', uri, '-c', 'h.pwrite(b"x" * 700, (5 << 20) - 350)']);
+    const [before, data, after, ...more] = await map();
+    expect(more).toEqual([]);
+    expect([before!.type, data!.type, after!.type]).toEqual([3, 0, 3]);
+    expect(data!.offset).toBeLessThanOrEqual((5 << 20) - 350);
+    expect(data!.offset + data!.length).toBeGreaterThanOrEqual((5 << 20) + 350);
+    expect(data!.length).toBeLessThan(size / 2);
+    // Not at a block's edge, and cut to what was asked for.
+    const script = `
+import nbd
+h = nbd.NBD()
+h.add_meta_context("base:allocation")
+h.connect_uri(${JSON.stringify(uri)})
+seen = []
+h.set_strict_mode(0)
+h.block_status(1000, ${data!.offset} - 300, lambda context, offset, entries, error: seen.append((offset, list(entries))))
+assert seen == [(${data!.offset} - 300, [300, 3, 700, 0])], seen
+`;
+    await runOk('nbdsh', ['-c', script]);
+    const qemu = JSON.parse(await runOk('qemu-img', ['map', '--output=json', '-f', 'raw', uri])) as { zero: boolean; data: boolean }[];
+    expect(qemu.map(({ zero, data: isData }) => [zero, isData])).toEqual([[true, false], [false, true], [true, false]]);
+    await test.client.call('bdev_raid_delete', { name: 'vol', clear_sb: true });
+    for (let index = 0; index < shape.members; index++) await test.client.call('bdev_aio_delete', { name: `m${index}` });
+  }
+});
+
 it.skipIf(!hasCommands('nbdcopy'))('the data is there, byte for byte, without one member', async () => {
   for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
     const uri = await makeArray(shape);

@@ -32,6 +32,11 @@ export interface BdevDriver {
   driverSpecific?(): JsonObject;
   /** What the device's blocks are kept on, by names that are the same for the same disk; absent where nothing is known. */
   physicalDevices?(): readonly string[];
+  /**
+   * What is known to read as zeros: calls `add` with runs of blocks that follow one another from `offsetBlocks` on, until they
+   * reach `offsetBlocks + numBlocks` or `add` gives false. Waits for nothing. Absent where nothing is known.
+   */
+  extents?(offsetBlocks: number, numBlocks: number, add: (numBlocks: number, isZero: boolean) => boolean): void;
   /** The RPC call that would make this device again, for saved configurations; null if none is needed. */
   configCall?(): { method: string; params: JsonObject } | null;
 }

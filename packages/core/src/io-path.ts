@@ -2,6 +2,7 @@ import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
 import type { AckGate } from './ack-gate.js';
 import type { RaidArray } from './array.js';
+import { listExtents } from './extents.js';
 import { describeArray, describeConfig } from './info.js';
 import type { RaidIo } from './raid-io.js';
 import { RegionState } from './region-states.js';
@@ -54,6 +55,10 @@ export class IoPath implements BdevDriver {
 
   physicalDevices(): readonly string[] {
     return this.#array.slots.flatMap(({ descriptor }) => descriptor?.bdev.driver.physicalDevices?.() ?? []);
+  }
+
+  extents(offsetBlocks: number, numBlocks: number, add: (numBlocks: number, isZero: boolean) => boolean): void {
+    listExtents(this.#array, offsetBlocks, numBlocks, add);
   }
 
   driverSpecific(): JsonObject {

@@ -3,7 +3,7 @@ import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, Runtime } f
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import { NbdError } from './errors.js';
 import type { NbdConnection } from './protocol/connection.js';
-import { Command, TransmissionFlag } from './protocol/constants.js';
+import { Command, ExtentFlag, TransmissionFlag } from './protocol/constants.js';
 import type { HandshakeExport } from './protocol/handshake.js';
 import { maximumBytes } from './protocol/option-replies.js';
 import type { NbdRequest, Target } from './protocol/request.js';
@@ -20,6 +20,23 @@ const smallestPreferredBytes = 4096;
  * reach `offset + lengthBytes` or `add` gives false. `flags` are those of `ExtentFlag`. It must not wait for anything.
  */
 export type AllocationMap = (offset: number, lengthBytes: number, add: (lengthBytes: number, flags: number) => boolean) => void;
+
+/** What the device knows of itself; null if that is nothing. */
+function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
+  if (driver.extents === undefined) return null;
+  return (offset, lengthBytes, add) => {
+    const end = offset + lengthBytes;
+    const firstBlock = Math.floor(offset / blockSize);
+    let block = firstBlock;
+    let at = offset;
+    driver.extents?.(firstBlock, Math.ceil(end / blockSize) - firstBlock, (numBlocks, isZero) => {
+      block += numBlocks;
+      const from = at;
+      at = Math.min(block * blockSize, end);
+      return add(at - from, isZero ? ExtentFlag.Hole | ExtentFlag.Zero : 0);
+    });
+  };
+}
 
 /** What an export has served since it was added. */
 export interface NbdExportStats {
@@ -66,7 +83,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.name = options.name;
     this.description = options.description;
     this.isDefault = options.isDefault;
-    this.allocation = options.allocation;
+    this.allocation = options.allocation ?? allocationOf(bdev);
     this.isReadOnly = isReadOnly;
     this.bdev = bdev;
     this.descriptor = registry.open(bdev, { writable: !isReadOnly, onEvent });
