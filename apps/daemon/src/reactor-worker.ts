@@ -110,7 +110,7 @@ async function run(): Promise<void> {
         stop(composed, reactor).catch(failed);
     }
   });
-  plane.registry.addListener({ onRegistered: tellAwaited, onUnregistered: tellAwaited });
+  if (place !== null) plane.registry.addListener({ onRegistered: tellAwaited, onUnregistered: tellAwaited });
   tell({ type: 'composed', addresses: plane.exports.addresses });
 }
 

@@ -13,6 +13,7 @@ export interface RaidkitOptions {
   name: string;
   engine: 'uring' | 'portable';
   spinMicroseconds?: number;
+  reactors?: number;
   memoryMib?: number;
   tcpPort?: number;
   configPath?: string;
@@ -27,11 +28,12 @@ export interface Raidkit {
   end(): Promise<void>;
 }
 
-export async function startRaidkit({ folder, name, engine, spinMicroseconds, memoryMib = 512, tcpPort, configPath }: RaidkitOptions): Promise<Raidkit> {
+export async function startRaidkit({ folder, name, engine, spinMicroseconds, reactors, memoryMib = 512, tcpPort, configPath }: RaidkitOptions): Promise<Raidkit> {
   const rpcPath = join(folder, `${name}.rpc`);
   const nbdPath = join(folder, `${name}.nbd`);
   const args = [join(daemonFolder, 'bin/raidkitd.js'), '-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--engine', engine, '--memory', String(memoryMib), '--log-level', 'warn'];
   if (spinMicroseconds !== undefined) args.push('--spin', String(spinMicroseconds));
+  if (reactors !== undefined) args.push('--reactors', String(reactors));
   if (tcpPort !== undefined) args.push('--nbd', `tcp:127.0.0.1:${tcpPort}`);
   if (configPath !== undefined) args.push('-c', configPath);
   let rpc: Rpc | undefined;
