@@ -58,7 +58,7 @@ export class ArrayProcess {
     const rpc = join(this.folder, 'rpc.sock');
     const args = ['-r', rpc, '--nbd', `unix:${join(this.folder, 'nbd.sock')}`, '--memory', '128'];
     this.#daemon = this.#oneThread
-      ? await spawnDaemon(rpc, [...args, '--engine', 'portable'], process.cwd(), { ...process.env, UV_THREADPOOL_SIZE: '1' })
+      ? await spawnDaemon(rpc, [...args, '--engine', 'portable', '--reactors', '1'], process.cwd(), { ...process.env, UV_THREADPOOL_SIZE: '1' })
       : await spawnDaemon(rpc, args);
   }
 
