@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { makeFile } from './support/devices.js';
+import { makeFile, until } from './support/devices.js';
 import { hasCommands, run, runOk, spawnDaemon } from './support/process.js';
 import type { DaemonProcess } from './support/process.js';
 import type { Answer } from './support/rpc-client.js';
@@ -78,6 +78,36 @@ async function reactorOf(name: string): Promise<number> {
 
 const namesIn = async (method: string, params?: unknown): Promise<string[]> =>
   ((await call(method, params)) as { name: string }[]).map(({ name }) => name);
+
+/** Sixteen threads of clients: some read something, some hang up after as many bytes of a request as chance will have it. */
+const crowd = `
+import nbd, random, socket, sys, threading
+failed = []
+def work(seed):
+    rng = random.Random(seed)
+    for _ in range(30):
+        name = "v%d" % rng.randrange(3)
+        try:
+            if rng.random() < 0.4:
+                s = socket.socket(socket.AF_UNIX)
+                s.connect(sys.argv[1])
+                s.recv(18)
+                data = b"\\0\\0\\0\\3IHAVEOPT\\0\\0\\0\\7\\0\\0\\0\\x08\\0\\0\\0\\2" + name.encode() + b"\\0\\0"
+                s.send(data[:rng.randrange(len(data) + 1)])
+                s.close()
+            else:
+                h = nbd.NBD()
+                h.connect_uri("nbd+unix:///%s?socket=%s" % (name, sys.argv[1]))
+                assert h.get_size() == 16 << 20
+                h.pread(4096, 0)
+                h.shutdown()
+        except Exception as error:
+            failed.append(repr(error))
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert not failed, failed[:3]
+`;
 
 describe('names', () => {
   it('are unique over all reactors; of many that want one at the same moment one gets it', async () => {
@@ -307,6 +337,20 @@ h.shutdown()
     await call('bdev_malloc_delete', { name: 'v2' });
     expect((await run('nbdinfo', ['--size', uriOf('v2')])).code).not.toBe(0);
     expect(await runOk('nbdinfo', ['--size', uriOf('v0')])).toBe(`${1 << 20}\n`);
+  });
+
+  it.skipIf(!hasCommands('nbdsh'))('that come and go in crowds, and hang up in the middle of their handshakes, leave nothing behind', async () => {
+    await start(3);
+    for (const reactor of [0, 1, 2]) {
+      await malloc(`v${reactor}`, reactor);
+      await call('raidkit_nbd_export', { bdev_name: `v${reactor}` });
+    }
+    const openFiles = (): number => readdirSync(`/proc/${daemon!.child.pid!}/fd`).length;
+    const before = openFiles();
+    await runOk('/usr/bin/python3', ['-c', crowd, nbdPath()]);
+    await until('all descriptors are closed', () => openFiles() <= before);
+    const exports = (await call('raidkit_nbd_get_exports')) as { connections: number }[];
+    expect(exports.map(({ connections }) => connections)).toEqual([0, 0, 0]);
   });
 
   it.skipIf(!hasCommands('fio'))('of two reactors write and verify at the same time; a restart with other numbers finds all data', async () => {
