@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { TlsFiles } from '@raidkit/nbd';
 import type { NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
 import { defaultLevelPackages } from './level-modules.js';
@@ -8,6 +9,9 @@ import type { RpcAddress } from './rpc/listen.js';
 
 /** How I/O reaches the kernel: `auto` is io_uring where there is one. */
 export type EngineChoice = 'auto' | 'uring' | 'portable';
+
+/** Whether NBD clients can use TLS, or must. */
+type TlsMode = 'off' | 'allow' | 'require';
 
 /** What the command line said. */
 export interface CliOptions {
@@ -25,6 +29,8 @@ export interface CliOptions {
   stuckAfterSeconds: number;
   giveUpAfterSeconds: number;
   nbdLimits: NbdLimits;
+  /** TLS for NBD clients; undefined for none. */
+  tls: { isRequired: boolean; files: TlsFiles } | undefined;
   logLevel: string;
   /** Folder of the demonstration; undefined if it was not asked for. */
   demo: string | undefined;
@@ -47,6 +53,10 @@ interface ParsedOptions {
   clientRequests?: number;
   clientMemory?: number;
   nbdMemory?: number;
+  tls: TlsMode;
+  tlsCertificates?: string;
+  tlsVerifyPeer: boolean;
+  tlsPsk?: string;
   logLevel: string;
   demo?: string;
 }
@@ -81,6 +91,10 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('--client-requests <number>', 'requests that one NBD connection may have in flight (256)', parseCount(1, 65_536))
     .option('--client-memory <MiB>', 'buffers that one NBD connection may have in flight (64, and a quarter of --nbd-memory at most)', parseCount(1, 4000))
     .option('--nbd-memory <MiB>', 'buffers that all NBD connections may have in flight (512, and half of the buffers of --memory at most)', parseCount(1, 4000))
+    .addOption(new Option('--tls <mode>', 'whether NBD clients can use TLS, or must, on every --nbd').choices(['off', 'allow', 'require']).default('off'))
+    .option('--tls-certificates <folder>', 'where server-cert.pem and server-key.pem are, and ca-cert.pem to verify clients')
+    .option('--tls-verify-peer', 'NBD clients need a certificate of ca-cert.pem', false)
+    .option('--tls-psk <file>', 'lines of USER:KEY, the key in hexadecimal digits, for NBD clients that have one instead of a certificate')
     .option('--stuck-after <seconds>', 'an io_uring thread that has not moved for so long is reported, and control calls are refused', parseCount(2, 3600), 10)
     .option('--stuck-exit <seconds>', 'and after so long the daemon ends (SIGKILL), for its supervisor to start it anew; 0 for never', parseCount(0, 86_400), 60)
     .addOption(new Option('--log-level <level>', 'least level to log').choices(['silent', 'error', 'warn', 'info', 'debug']).default('info'))
@@ -102,6 +116,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     stuckAfterSeconds: options.stuckAfter,
     giveUpAfterSeconds: options.stuckExit,
     nbdLimits: nbdLimits(options),
+    tls: tlsOptions(command, options),
     logLevel: options.logLevel,
     demo: options.demo,
   };
@@ -122,6 +137,23 @@ function nbdLimits({ clients, clientRequests, clientMemory, nbdMemory }: ParsedO
     ...(clientMemory === undefined ? {} : { maxBytesPerConnection: clientMemory * 1024 * 1024 }),
     ...(nbdMemory === undefined ? {} : { maxBytes: nbdMemory * 1024 * 1024 }),
   };
+}
+
+function tlsOptions(command: Command, { demo, tls, tlsCertificates, tlsVerifyPeer, tlsPsk }: ParsedOptions): CliOptions['tls'] {
+  const hasFiles = tlsCertificates !== undefined || tlsPsk !== undefined;
+  if (tls === 'off') {
+    if (hasFiles || tlsVerifyPeer) command.error('error: --tls-certificates, --tls-verify-peer and --tls-psk mean nothing without --tls allow or --tls require');
+    return undefined;
+  }
+  if (demo !== undefined) command.error('error: the demonstration is without TLS');
+  if (!hasFiles) command.error(`error: --tls ${tls} needs --tls-certificates or --tls-psk`);
+  if (tlsVerifyPeer && tlsCertificates === undefined) command.error('error: --tls-verify-peer needs --tls-certificates');
+  const files = {
+    verifyPeer: tlsVerifyPeer,
+    ...(tlsCertificates === undefined ? {} : { certificates: tlsCertificates }),
+    ...(tlsPsk === undefined ? {} : { keys: tlsPsk }),
+  };
+  return { isRequired: tls === 'require', files };
 }
 
 function collect<T>(parse: (text: string) => T): (text: string, before: T[]) => T[] {

@@ -13,6 +13,9 @@ import type { RpcAddress, RpcListener } from './rpc/listen.js';
 /** What NBD clients may have in flight, each and together. What is left out has the server's defaults. */
 export type NbdLimits = Pick<NbdServerOptions, 'maxConnections' | 'maxRequestsPerConnection' | 'maxBytesPerConnection' | 'maxBytes'>;
 
+/** TLS for NBD clients. */
+export type NbdTls = NonNullable<NbdServerOptions['tls']>;
+
 /** What a daemon is started with. */
 export interface DaemonOptions extends PlaneOptions {
   rpc: readonly RpcAddress[];
@@ -20,6 +23,8 @@ export interface DaemonOptions extends PlaneOptions {
   memoryBytes: number;
   /** Default: the server's. */
   nbdLimits?: NbdLimits;
+  /** Default: none. */
+  tls?: NbdTls;
   log: Logger;
 }
 
@@ -42,8 +47,9 @@ export interface Daemon extends RunningDaemon {
 
 /** Composes everything in this thread and starts serving. Rejects, with nothing left open, if any of it cannot be had. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { log, memoryBytes, nbdLimits } = options;
-  const newServer = (registry: BdevRegistry): NbdServer => new NbdServer({ registry, ...nbdLimits });
+  const { log, memoryBytes, nbdLimits, tls } = options;
+  const withTls = tls === undefined ? {} : { tls };
+  const newServer = (registry: BdevRegistry): NbdServer => new NbdServer({ registry, ...nbdLimits, ...withTls });
   const composed = await composePlane(options, { runtime: nodeRuntime({ memoryBytes, log }), log, newServer });
   const { plane } = composed;
   const running = await serveControl(options, plane.dispatcher, composed);

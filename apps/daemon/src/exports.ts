@@ -53,9 +53,14 @@ export class Exports {
     return null;
   }
 
+  /** Whether clients without TLS are refused. */
+  get isTlsRequired(): boolean {
+    return this.#server.isTlsRequired;
+  }
+
   /** URIs under which a client reaches the export, one for each listener. */
   uris(name: string): string[] {
-    return this.#addresses.map((address) => nbdUri(address, name));
+    return this.#addresses.map((address) => nbdUri(address, name, this.isTlsRequired));
   }
 
   add(options: { bdevName: string; name?: string; readOnly?: boolean; description?: string }): string {

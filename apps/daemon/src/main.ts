@@ -1,3 +1,4 @@
+import { readTlsCredentials } from '@raidkit/nbd';
 import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
@@ -17,6 +18,7 @@ const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination
 async function main(): Promise<void> {
   const demo = options.demo === undefined ? null : demoPlaces(options.demo);
   if (demo !== null) makeMemberFiles(demo);
+  const { tls } = options;
   const nbd = demo === null ? options.nbd : demoAddresses(demo);
   const { daemon, engine } = await start({
     rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
@@ -28,6 +30,7 @@ async function main(): Promise<void> {
     folder: process.cwd(),
     memoryBytes: options.memoryBytes,
     nbdLimits: options.nbdLimits,
+    ...(tls === undefined ? {} : { tls: { isRequired: tls.isRequired, credentials: readTlsCredentials(tls.files) } }),
     log,
   });
   stopOnSignals(daemon);

@@ -104,7 +104,7 @@ function withStuck(running: RunningDaemon, threads: readonly ReactorThread[]): R
 
 /** Only the first of several listens; the router has the configuration, and says when the startup state ends. */
 function startThread(options: ReactorDaemonOptions, share: ReactorData['share'], events: ReactorThreadEvents): ReactorThread {
-  const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, nbdLimits = {}, log } = options;
+  const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, nbdLimits = {}, tls = null, log } = options;
   const own = { ...(configPath === undefined ? {} : { configPath }), ...(waitForRpc === undefined ? {} : { waitForRpc }) };
   const data: Omit<ReactorData, 'beat'> = {
     plane: {
@@ -118,6 +118,7 @@ function startThread(options: ReactorDaemonOptions, share: ReactorData['share'],
     memoryBytes,
     spinMicroseconds,
     nbdLimits,
+    tls,
     logLevel: log.level,
     share,
   };

@@ -1,6 +1,6 @@
 import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
 import type { PlaneOptions } from './compose.js';
-import type { NbdLimits } from './daemon.js';
+import type { NbdLimits, NbdTls } from './daemon.js';
 import type { Change, MovedDevice, SharedExport } from './plane-share.js';
 
 /** What a reactor's thread is started with. */
@@ -9,6 +9,7 @@ export interface ReactorData {
   memoryBytes: number;
   spinMicroseconds: number;
   nbdLimits: NbdLimits;
+  tls: NbdTls | null;
   logLevel: string;
   /** Moves as long as the reactor does; shared. */
   beat: Int32Array;

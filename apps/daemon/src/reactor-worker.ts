@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { RingEngine, shareClaims, useEngine } from '@raidkit/backend-linux';
 import type { BdevRegistry } from '@raidkit/bdev';
 import { RingNbdServer } from '@raidkit/nbd';
-import type { Elsewhere } from '@raidkit/nbd';
+import type { Elsewhere, TlsHandover } from '@raidkit/nbd';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
 import { pino } from 'pino';
@@ -14,6 +14,7 @@ import { PlaneShare } from './plane-share.js';
 import type { SharedExport } from './plane-share.js';
 import type { FromReactor, ReactorData, ToReactor } from './reactor-messages.js';
 import { RpcCode, RpcError, errnoOf } from './rpc/errors.js';
+import { TlsThread } from './tls-thread.js';
 
 const data = workerData as ReactorData;
 const log = pino({ level: data.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
@@ -44,8 +45,14 @@ async function answer(id: number, work: () => Promise<unknown>, beforeAnswer: ()
   if (log.level !== level) tell({ type: 'logLevel', level: log.level });
 }
 
+const tlsThread = data.tls === null ? null : new TlsThread(data.tls.credentials, log);
+/** What the NBD server is told of it. */
+const tls =
+  data.tls === null ? {} : { tls: { isRequired: data.tls.isRequired, take: (client: TlsHandover) => tlsThread?.take(client) } };
+
 async function stop(composed: ComposedPlane, reactor: Reactor): Promise<void> {
   await composed.stop();
+  await tlsThread?.close();
   await reactor.stop();
   tell({ type: 'stopped' });
   parentPort?.close();
@@ -77,7 +84,7 @@ async function run(): Promise<void> {
   const place = placeOf(data);
   let server: RingNbdServer | undefined;
   const newServer = (registry: BdevRegistry): RingNbdServer =>
-    (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...(place === null ? {} : { elsewhere }) }));
+    (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...tls, ...(place === null ? {} : { elsewhere }) }));
   let composed: ComposedPlane;
   try {
     composed = await composePlane(data.plane, { runtime, log, newServer, ...(place === null ? {} : { place }) });

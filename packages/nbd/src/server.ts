@@ -10,12 +10,16 @@ import type { AllocationMap, NbdExportStats } from './export.js';
 import { Budget } from './protocol/budget.js';
 import { NbdConnection, connectionBytes, leastStagingBytes } from './protocol/connection.js';
 import type { ConnectionHost, Departure } from './protocol/connection.js';
+import type { TlsMode } from './protocol/handshake.js';
 import type { ListedExport } from './protocol/option-replies.js';
 import { NbdRequestPool } from './protocol/request.js';
 import type { Transport } from './protocol/transport.js';
 import { listen, nbdUri } from './transport/listen.js';
 import type { Listening, NbdAddress } from './transport/listen.js';
+import { tlsMode } from './tls.js';
+import type { TlsCredentials } from './tls.js';
 import { SocketTransport } from './transport/socket-transport.js';
+import { TlsAcceptor } from './transport/tls-acceptor.js';
 
 /** Options of an {@link NbdServer}. All but the registry have defaults. */
 export interface NbdServerOptions {
@@ -40,6 +44,14 @@ export interface NbdServerOptions {
   idleTimeoutMs?: number;
   /** How long a closing connection may take to fetch its last replies. Milliseconds, default 5,000. */
   closeTimeoutMs?: number;
+  /** Clients can use TLS, or must if it is required, on every listener. Default: there is none. */
+  tls?: { isRequired: boolean; credentials: TlsCredentials };
+}
+
+/** For servers that are made from this one: what they do otherwise. */
+export interface ServerVariant {
+  readonly elsewhere: Elsewhere | null;
+  readonly tls: TlsMode;
 }
 
 /** What to export, and how. */
@@ -96,6 +108,7 @@ export class NbdServer {
   readonly #connectionMemory: BufferPool;
   readonly #host: ConnectionHost;
   readonly #elsewhere: Elsewhere | null;
+  readonly #tlsAcceptor: TlsAcceptor | null;
   readonly #handshakeTimeoutMs: number;
   readonly #stallTimeoutMs: number;
   readonly #idleTimeoutMs: number;
@@ -105,11 +118,12 @@ export class NbdServer {
   #onEmpty: (() => void) | null = null;
 
   /** Throws a `BufferMemoryError` if the runtime's memory has no room for the connections. */
-  constructor(options: NbdServerOptions, elsewhere: Elsewhere | null = null) {
+  constructor(options: NbdServerOptions, { elsewhere, tls }: ServerVariant = { elsewhere: null, tls: tlsMode(options.tls) }) {
     const { registry } = options;
     const { runtime, buffers } = registry;
     this.#registry = registry;
     this.#elsewhere = elsewhere;
+    this.#tlsAcceptor = options.tls === undefined ? null : new TlsAcceptor(options.tls.credentials);
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 10_000;
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 0;
@@ -134,6 +148,7 @@ export class NbdServer {
       limits,
       pieceBytes: Math.min(largestPieceBytes, buffers.maxBytes),
       log: runtime.log,
+      tls,
       maxOptions: options.maxOptions ?? 1024,
       find: (name) => this.#find(name),
       isElsewhere: (name) => elsewhere?.has(name) ?? false,
@@ -145,6 +160,11 @@ export class NbdServer {
       onLeft: (connection, departure) => this.#onLeft(connection, departure),
       onGone: (connection) => this.#onGone(connection),
     };
+  }
+
+  /** Whether clients without TLS are refused. */
+  get isTlsRequired(): boolean {
+    return this.#host.tls === 'require';
   }
 
   /** Clients at the moment. */
@@ -217,7 +237,7 @@ export class NbdServer {
     }
     const listener: NbdListener = {
       address: listening.address,
-      uri: (exportName) => nbdUri(listening.address, exportName),
+      uri: (exportName) => nbdUri(listening.address, exportName, this.isTlsRequired),
       close: () => {
         if (this.#listeners.delete(listener)) listening.close();
       },
@@ -304,7 +324,7 @@ export class NbdServer {
   }
 
   #onSocket(socket: Socket): void {
-    const transport = new SocketTransport(socket, this.#registry.runtime.memory);
+    const transport = new SocketTransport(socket, this.#registry.runtime.memory, this.#tlsAcceptor);
     const peer = socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress} port ${socket.remotePort ?? 0}`;
     const connection = this.connect(transport, peer);
     if (connection === null) socket.destroy();

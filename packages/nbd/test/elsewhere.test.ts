@@ -5,7 +5,8 @@ import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { RingNbdServer } from '../src/index.js';
+import { makeCertificates } from '../../../test/support/certificates.js';
+import { RingNbdServer, TlsTerminator, readTlsCredentials } from '../src/index.js';
 import type { NbdAddress, NegotiatingConnection } from '../src/index.js';
 import { cmd, goData, metaData, opt, optionBytes, rep, requestBytes } from './client.js';
 import type { OptionAnswer, TestClient } from './client.js';
@@ -13,6 +14,7 @@ import { KiB, MiB, addDevice, assertNoLeak, expectBytes, pattern, theReactor, tu
 import type { MemoryDriver } from './kit.js';
 import { folder, itWith, ok, run } from './programs.js';
 import { connectSocket } from './socket-client.js';
+import { secure } from './tls-client.js';
 
 /** Two servers that know of each other: a client that comes in at one of them may go on at the other. */
 
@@ -33,6 +35,11 @@ let route: (connection: NegotiatingConnection, to: RingNbdServer) => void;
 let has: (side: Side, name: string) => boolean;
 const sockets: Socket[] = [];
 
+/** TLS for both. */
+let terminator: TlsTerminator | null = null;
+let isRequired: boolean;
+let ca: string;
+
 beforeAll(async () => {
   reactor = await theReactor();
 });
@@ -45,6 +52,7 @@ function newHalf(side: Side, other: Side): Half {
     ring: reactor.ring,
     maxConnections: 24,
     maxOptions: 40,
+    tls: { isRequired, take: (client) => terminator?.take(client) },
     handshakeTimeoutMs: 2000,
     elsewhere: {
       has: (name) => has(side, name),
@@ -63,6 +71,7 @@ function newHalf(side: Side, other: Side): Half {
 
 beforeEach(() => {
   handedOver = [];
+  isRequired = false;
   route = (connection, to) => to.adopt(connection);
   halves = { left: newHalf('left', 'right'), right: newHalf('right', 'left') };
   has = (side, name) => name === (side === 'left' ? 'right' : 'left') || (side === 'left' && name === '');
@@ -264,6 +273,56 @@ describe('bytes on the way', () => {
     expect(handedOver[0]?.unread.length).toBe(optionBytes(opt.info, goData('right')).length + 7);
     client.send(second.subarray(7));
     expect(types(await client.answers(opt.go))).toEqual([rep.info, rep.ack]);
+  });
+});
+
+describe('TLS', () => {
+  beforeAll(() => {
+    const { server, client } = makeCertificates(folder);
+    terminator = new TlsTerminator(readTlsCredentials({ certificates: server }), () => undefined);
+    ca = readFileSync(join(client, 'ca-cert.pem'), 'utf8');
+  });
+
+  it('goes along, and need not begin again', async () => {
+    isRequired = true;
+    const tlsHalves = { left: newHalf('left', 'right'), right: newHalf('right', 'left') };
+    for (const half of Object.values(halves)) await half.server.close();
+    halves = tlsHalves;
+    const { client: before, socket } = await greeted('left');
+    expect(types(await before.option(opt.startTls))).toEqual([rep.ack]);
+    const { client, tls } = await secure(socket, { ca });
+    sockets.unshift(tls);
+    expect(types(await client.option(opt.list))).toEqual([rep.server, rep.server, rep.ack]);
+    expect(types(await client.option(opt.info, goData('right')))).toEqual([rep.info, rep.ack]);
+    expect(types(await client.option(opt.startTls))).toEqual([rep.invalid]);
+    client.send(Buffer.concat([optionBytes(opt.info, goData('left')), optionBytes(opt.go, goData('right')), requestBytes('simple', cmd.read, 0, 1n, 0, MiB)]));
+    const read = client.expectReply(1n, cmd.read, 0, MiB);
+    for (const option of [opt.info, opt.go]) expect(types(await client.answers(option))).toEqual([rep.info, rep.ack]);
+    client.start('simple');
+    expect((await read).errno).toBe(0);
+    expect(connections()).toEqual([0, 1]);
+    expect(handedOver.map(({ progress }) => progress.isTls)).toEqual([true, true, true]);
+    await turns(1);
+  });
+
+  it('may begin at the server that a client has moved to', async () => {
+    const { client: before, socket } = await greeted('left');
+    expect(types(await before.option(opt.info, goData('right')))).toEqual([rep.info, rep.ack]);
+    expect(types(await before.option(opt.startTls))).toEqual([rep.ack]);
+    const { client, tls } = await secure(socket, { ca });
+    sockets.unshift(tls);
+    expect(types(await client.option(opt.go, goData('right')))).toEqual([rep.info, rep.ack]);
+    client.start('simple');
+    expect((await client.pread(0, 512)).errno).toBe(0);
+    await turns(1);
+  });
+
+  it('does not begin if something in the clear came along behind STARTTLS', async () => {
+    const { client } = await greeted('left');
+    client.send(Buffer.concat([optionBytes(opt.info, goData('right')), optionBytes(opt.startTls), optionBytes(opt.go, goData('right'))]));
+    await client.ended();
+    expect(handedOver).toHaveLength(1);
+    expect(connections()).toEqual([0, 0]);
   });
 });
 

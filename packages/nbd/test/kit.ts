@@ -5,8 +5,8 @@ import { BufferMemory } from '@raidkit/parity';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
 import { afterAll } from 'vitest';
-import { NbdServer, RingNbdServer } from '../src/index.js';
-import type { AddExportOptions, NbdServerOptions } from '../src/index.js';
+import { NbdServer, RingNbdServer, TlsTerminator } from '../src/index.js';
+import type { AddExportOptions, NbdServerOptions, RingNbdServerOptions } from '../src/index.js';
 
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
@@ -110,10 +110,19 @@ export function newRig(options: RigOptions = {}): Rig {
   const runtime = reactor === null ? nodeRuntime({ memoryBytes }) : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
   const registry = new BdevRegistry(runtime);
   const { bdev, driver } = addDevice(registry, options.device);
-  const serverOptions = { registry, maxConnections: 64, ...options.server };
-  const server = reactor === null ? new NbdServer(serverOptions) : new RingNbdServer({ ring: reactor.ring, ...serverOptions });
+  const { tls, ...rest } = options.server ?? {};
+  const serverOptions = { registry, maxConnections: 64, ...rest };
+  const withTls = tls === undefined ? {} : { tls };
+  const server = reactor === null ? new NbdServer({ ...serverOptions, ...withTls }) : new RingNbdServer({ ring: reactor.ring, ...serverOptions, ...terminated(tls) });
   server.addExport({ name: 'disk', bdev, isDefault: true, ...options.export });
   return { registry, server, driver, bdev };
+}
+
+/** TLS for a server on a ring. */
+function terminated(tls: NbdServerOptions['tls']): Pick<RingNbdServerOptions, 'tls'> {
+  if (tls === undefined) return {};
+  const terminator = new TlsTerminator(tls.credentials, () => undefined, 100);
+  return { tls: { isRequired: tls.isRequired, take: (client) => terminator.take(client) } };
 }
 
 export function addDevice(registry: BdevRegistry, options: Partial<BdevOptions> = {}): { bdev: Bdev; driver: MemoryDriver } {

@@ -73,6 +73,10 @@ class Sink implements Transport {
     throw new Error('there is no elsewhere');
   }
 
+  startTls(): boolean {
+    return false;
+  }
+
   onFinish(): void {
     this.connection.closed();
   }

@@ -90,6 +90,10 @@ export class Wire implements Transport {
     throw new Error('there is no elsewhere');
   }
 
+  startTls(): boolean {
+    return false;
+  }
+
   #close(): void {
     this.#isClosed = true;
     this.#input.length = 0;

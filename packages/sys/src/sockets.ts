@@ -1,10 +1,11 @@
-import { SocketFamily } from './constants.js';
+import { MessageFlag, SocketFamily } from './constants.js';
 import type { SyscallNumbers } from './constants.js';
 import type { Ffi } from './ffi.js';
 
 /** Types and flags of socket(2). */
 const streamType = 1;
 const closeOnExec = 0o2000000;
+const EPIPE = 32;
 
 /** Where a socket is: the path of a Unix socket, or an IP address and port. */
 export type SocketAddress = { path: string } | { family: 'IPv4' | 'IPv6'; address: string; port: number };
@@ -69,6 +70,14 @@ export class Sockets {
   /** recv(2) to an address, with `MessageFlag`s. */
   receive(fd: number, addr: number, lengthBytes: number, flags: number): number {
     return this.#ffi.syscall(this.#numbers.recvfrom, fd, addr, lengthBytes, flags);
+  }
+
+  /**
+   * Whether the other end of a Unix socket reads no more: it is closed, or shut down. What it sent before may still be there to
+   * be read. Sends nothing (send(2), EPIPE).
+   */
+  isPeerGone(fd: number): boolean {
+    return this.#ffi.syscall(this.#numbers.sendto, fd, 0, 0, MessageFlag.NO_SIGNAL | MessageFlag.DONT_WAIT) === -EPIPE;
   }
 
   /** shutdown(2), with a `ShutdownHow`. */

@@ -277,6 +277,18 @@ describe.each(setupFlagSets.map((_, firstFlagSet) => ({ firstFlagSet })))('a rin
 });
 
 describe('a ring', () => {
+  it('a socket can be asked whether the other end is gone, whatever is unread', () => {
+    const { sockets } = sys;
+    const [left, right] = pair();
+    expect([sockets.isPeerGone(left), sockets.isPeerGone(right)]).toEqual([false, false]);
+    expect(sockets.shutdown(right, ShutdownHow.READ)).toBe(0);
+    expect([sockets.isPeerGone(left), sockets.isPeerGone(right)]).toEqual([true, false]);
+    const [third, fourth] = pair();
+    sys.close(fourth);
+    fds.splice(fds.indexOf(fourth), 1);
+    expect(sockets.isPeerGone(third)).toBe(true);
+  });
+
   it('accepts connections and tells where they come from', async () => {
     const bench = new Bench();
     const { sockets } = sys;

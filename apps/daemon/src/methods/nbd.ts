@@ -32,6 +32,7 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
         try {
           const path = plane.exports.unixPath;
           if (path === null) throw new RpcError(-22, 'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH');
+          if (plane.exports.isTlsRequired) throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
           const isExported = plane.exports.list().some((entry) => entry.name === bdevName);
           if (!isExported) plane.exports.add({ bdevName });
           await runClient(['-unix', path, '-N', bdevName, device]);

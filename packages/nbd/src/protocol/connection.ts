@@ -89,8 +89,8 @@ export class NbdConnection {
   /** Bytes in the staging area that have not been looked at: from `head` to `tail`. */
   #head = 0;
   #tail = 0;
-  /** Set when the client is to go on with another server, as soon as everything said so far is sent. */
-  #leaving: { readonly exportName: string; readonly option: Buffer } | null = null;
+  /** What is to be done as soon as everything said so far is sent. Until then nothing is wanted, so nothing is being received. */
+  #onceSaid: (HandshakeResult<NbdExport> & { type: 'leave' | 'startTls' }) | null = null;
   /** The client sends nothing more. */
   #isEnded = false;
   #isDraining = false;
@@ -265,7 +265,7 @@ export class NbdConnection {
     }
     this.#isHeld = this.wantedBytes === 0;
     this.#drainIfEnded();
-    if (this.#leaving !== null) this.#leaveIfSaid();
+    if (this.#onceSaid !== null) this.#goOnIfSaid();
   }
 
   /** More is wanted and will never come. */
@@ -282,7 +282,7 @@ export class NbdConnection {
       this.#head += taken;
       return true;
     }
-    if (this.#isDraining || this.#handshake === null || this.#leaving !== null) return false;
+    if (this.#isDraining || this.#handshake === null || this.#onceSaid !== null) return false;
     const { wantedBytes } = this.#handshake;
     if (this.#tail - this.#head < wantedBytes) return false;
     const start = this.addr + this.#head;
@@ -301,8 +301,15 @@ export class NbdConnection {
         this.#transmission = new Transmission(this.#host, this, result.export, handshake.negotiated);
         this.#host.onTransmission(this, result.export);
         return;
+      case 'startTls':
+        if (this.#head < this.#tail) {
+          this.abort('it sent something in the clear behind STARTTLS');
+          return;
+        }
+        this.#onceSaid = result;
+        return;
       case 'leave':
-        this.#leaving = result;
+        this.#onceSaid = result;
         return;
       case 'finish':
         this.drain();
@@ -313,11 +320,21 @@ export class NbdConnection {
     }
   }
 
-  /** Gives the client away if nothing is left to be sent. While it leaves nothing is wanted, so nothing is being received. */
-  #leaveIfSaid(): void {
+  #goOnIfSaid(): void {
+    const todo = this.#onceSaid;
     const handshake = this.#handshake;
-    if (this.#leaving === null || handshake === null || this.#isDraining || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
-    const { exportName, option } = this.#leaving;
+    if (todo === null || handshake === null || this.#isDraining || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
+    this.#onceSaid = null;
+    if (todo.type === 'leave') {
+      this.#leave(handshake, todo.exportName, todo.option);
+    } else if (this.#transport.startTls()) {
+      handshake.tlsStarted();
+    } else {
+      this.abort('TLS could not begin');
+    }
+  }
+
+  #leave(handshake: Handshake<NbdExport>, exportName: string, option: Buffer): void {
     const staged = this.#host.memory.node.subarray(this.addr + this.#head, this.addr + this.#tail);
     const { fd, undelivered } = this.#transport.release();
     const unread = Buffer.concat([option, staged, undelivered]);

@@ -41,6 +41,7 @@ export const OptionReply = {
   MetaContext: 4,
   ErrUnsup: 0x80000001,
   ErrInvalid: 0x80000003,
+  ErrTlsReqd: 0x80000005,
   ErrUnknown: 0x80000006,
   ErrTooBig: 0x80000009,
   ErrExtHeaderReqd: 0x8000000a,

@@ -22,6 +22,9 @@ export interface HandshakeExport extends ExportFacts {
   transmissionFlags(isChunked: boolean): number;
 }
 
+/** Whether a client can have TLS, or must. */
+export type TlsMode = 'off' | 'allow' | 'require';
+
 /** What the handshake asks of the server. */
 export interface HandshakeHost<E extends HandshakeExport> {
   /** By name; the empty name is the default export, if there is one. */
@@ -30,13 +33,15 @@ export interface HandshakeHost<E extends HandshakeExport> {
   isElsewhere(name: string): boolean;
   /** Of all servers. */
   list(): readonly ListedExport[];
+  readonly tls: TlsMode;
   /** Options that one client may send. */
   readonly maxOptions: number;
 }
 
 /** How far a handshake has come, for another server to go on with it between two options. Plain data. */
 export interface HandshakeProgress {
-  readonly hasZeroes: boolean;
+  readonly clientFlags: number;
+  readonly isTls: boolean;
   readonly replyStyle: ReplyStyle;
   readonly allocationExport: string | null;
   /** Options so far. One that two servers have looked at counts twice, so that a client cannot go to and fro for ever. */
@@ -50,6 +55,8 @@ export type HandshakeResult<E> =
   | { type: 'transmission'; export: E }
   /** Another server is to go on, once what has been said is sent, from this option on: nothing has been answered to it. */
   | { type: 'leave'; exportName: string; option: Buffer }
+  /** TLS begins once what has been said is sent. Nothing that has come in the clear may be taken for what follows. */
+  | { type: 'startTls' }
   /** Close once what has been said is sent. */
   | { type: 'finish' }
   /** Close at once. */
@@ -71,7 +78,8 @@ export class Handshake<E extends HandshakeExport> {
   readonly #host: HandshakeHost<E>;
   readonly #say: (bytes: Buffer) => void;
   #state: State = 'clientFlags';
-  #hasZeroes = true;
+  #clientFlags = 0;
+  #isTls = false;
   #option = 0;
   #discardLeft = 0;
   #options = 0;
@@ -84,7 +92,8 @@ export class Handshake<E extends HandshakeExport> {
       say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
       return;
     }
-    this.#hasZeroes = progress.hasZeroes;
+    this.#clientFlags = progress.clientFlags;
+    this.#isTls = progress.isTls;
     this.#options = progress.options;
     this.negotiated.replyStyle = progress.replyStyle;
     this.negotiated.allocationExport = progress.allocationExport;
@@ -94,14 +103,14 @@ export class Handshake<E extends HandshakeExport> {
   /** Between two options, for another server to go on with. */
   get progress(): HandshakeProgress {
     const { replyStyle, allocationExport } = this.negotiated;
-    return { hasZeroes: this.#hasZeroes, replyStyle, allocationExport, options: this.#options };
+    return { clientFlags: this.#clientFlags, isTls: this.#isTls, replyStyle, allocationExport, options: this.#options };
   }
 
   /** Takes {@link wantedBytes} bytes. `data` is not kept. */
   feed(data: Buffer): HandshakeResult<E> {
     switch (this.#state) {
       case 'clientFlags':
-        return this.#clientFlags(data);
+        return this.#onClientFlags(data);
       case 'optionHeader':
         return this.#optionHeader(data);
       case 'optionData':
@@ -113,12 +122,15 @@ export class Handshake<E extends HandshakeExport> {
     }
   }
 
-  #clientFlags(data: Buffer): HandshakeResult<E> {
+  #onClientFlags(data: Buffer): HandshakeResult<E> {
     const flags = data.readUInt32BE(0);
     if ((flags & ~(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes)) !== 0) {
       return { type: 'drop', reason: 'unknown client flags' };
     }
-    this.#hasZeroes = (flags & HandshakeFlag.NoZeroes) === 0;
+    if (this.#host.tls === 'require' && (flags & HandshakeFlag.FixedNewstyle) === 0) {
+      return { type: 'drop', reason: 'TLS is required, and the client is too old for it' };
+    }
+    this.#clientFlags = flags;
     this.#expectOption();
     return goOn;
   }
@@ -158,10 +170,22 @@ export class Handshake<E extends HandshakeExport> {
     this.wantedBytes = Math.min(this.#discardLeft, maxOptionBytes);
     if (this.#discardLeft > 0) return;
     this.#expectOption();
-    this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
+    if (this.#mustStartTls) this.#reply(OptionReply.ErrTlsReqd);
+    else this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
+  }
+
+  /** TLS has begun: what comes from now on came through it. */
+  tlsStarted(): void {
+    this.#expectOption();
   }
 
   #handle(data: Buffer): HandshakeResult<E> {
+    if (this.#mustStartTls && this.#option !== Option.StartTls && this.#option !== Option.Abort) {
+      // EXPORT_NAME has no reply for errors.
+      if (this.#option === Option.ExportName) return { type: 'drop', reason: 'TLS is required' };
+      this.#reply(OptionReply.ErrTlsReqd, 'TLS is required');
+      return goOn;
+    }
     switch (this.#option) {
       case Option.ExportName:
         return this.#exportName(data);
@@ -171,6 +195,8 @@ export class Handshake<E extends HandshakeExport> {
       case Option.List:
         if (this.#isEmpty(data)) this.#list();
         return goOn;
+      case Option.StartTls:
+        return this.#startTls(data);
       case Option.Info:
       case Option.Go:
         return this.#info(data);
@@ -198,8 +224,26 @@ export class Handshake<E extends HandshakeExport> {
       // The option has no reply for errors.
       return this.#host.isElsewhere(name) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
     }
-    this.#say(exportNameReply(found.sizeBytes, found.transmissionFlags(this.#isChunked), this.#hasZeroes));
+    this.#say(exportNameReply(found.sizeBytes, found.transmissionFlags(this.#isChunked), (this.#clientFlags & HandshakeFlag.NoZeroes) === 0));
     return this.#enter(found);
+  }
+
+  #startTls(data: Buffer): HandshakeResult<E> {
+    if (this.#host.tls === 'off' || (this.#clientFlags & HandshakeFlag.FixedNewstyle) === 0) {
+      this.#reply(OptionReply.ErrUnsup);
+      return goOn;
+    }
+    if (this.#isTls) {
+      this.#reply(OptionReply.ErrInvalid, 'TLS is in use');
+      return goOn;
+    }
+    if (!this.#isEmpty(data)) return goOn;
+    // Whatever was agreed on before may have been said by somebody in between.
+    this.negotiated.reset();
+    this.#isTls = true;
+    this.#reply(OptionReply.Ack);
+    this.wantedBytes = 0;
+    return { type: 'startTls' };
   }
 
   #list(): void {
@@ -270,6 +314,10 @@ export class Handshake<E extends HandshakeExport> {
     if (isSet && isWanted) this.negotiated.allocationExport = found.name;
     this.#say(Buffer.concat(replies));
     return goOn;
+  }
+
+  get #mustStartTls(): boolean {
+    return this.#host.tls === 'require' && !this.#isTls;
   }
 
   get #isChunked(): boolean {

@@ -18,4 +18,9 @@ export interface Transport {
    * and was not delivered. Nothing is being sent, nor received. Only asked for if the server knows of an elsewhere.
    */
   release(): { fd: number; undelivered: Uint8Array };
+  /**
+   * From now on bytes come and go through TLS, whose handshake begins. Nothing is being sent, nor received. False if that cannot
+   * be, or bytes have come in the clear that were not delivered.
+   */
+  startTls(): boolean;
 }

@@ -46,11 +46,12 @@ export function addressText(address: NbdAddress): string {
 }
 
 /** The URI of an export behind an address, as in the NBD URI specification. */
-export function nbdUri(address: NbdAddress, exportName: string): string {
+export function nbdUri(address: NbdAddress, exportName: string, isTls = false): string {
   const name = encodeURIComponent(exportName);
-  if ('unix' in address) return `nbd+unix:///${name}?socket=${encodeURIComponent(address.unix).replaceAll('%2F', '/')}`;
+  const scheme = isTls ? 'nbds' : 'nbd';
+  if ('unix' in address) return `${scheme}+unix:///${name}?socket=${encodeURIComponent(address.unix).replaceAll('%2F', '/')}`;
   const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
-  return `nbd://${host}:${address.port}/${name}`;
+  return `${scheme}://${host}:${address.port}/${name}`;
 }
 
 function started(server: Server, address: NbdAddress): Promise<void> {

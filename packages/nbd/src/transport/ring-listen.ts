@@ -5,15 +5,13 @@ import type { RingOwner, SocketAddress } from '@raidkit/sys';
 import { NbdError } from '../errors.js';
 import { addressText, backlog, freeUnixPath, keepAliveMs } from './listen.js';
 import type { Listening, NbdAddress } from './listen.js';
-import { RingTransport } from './ring-transport.js';
+import { RingTransport, growSendBuffer } from './ring-transport.js';
 import type { RingTransportHost } from './ring-transport.js';
 
 const acceptTag = 0;
 const cancelTag = 1;
 /** When there are no descriptors or memory for another client, it is tried again after this long. */
 const retryMs = 100;
-/** Replies that the kernel takes ahead of the client. Twice that is counted; much more than what the caches hold makes the copies slow. */
-const sendBufferBytes = 512 * 1024;
 const EMFILE_AND_KIN = new Set([12, 23, 24, 105]);
 
 /** Called for each client that comes in; `peer` is for people. */
@@ -118,10 +116,9 @@ class RingListening implements Listening, RingOwner {
   }
 
   #prepareSocket(fd: number): void {
-    const { sockets } = this.#host.sys;
-    if (sockets.setOption(fd, SocketOption.SEND_BUFFER_FORCE, sendBufferBytes) < 0) {
-      sockets.setOption(fd, SocketOption.SEND_BUFFER, sendBufferBytes);
-    }
+    const { sys } = this.#host;
+    const { sockets } = sys;
+    growSendBuffer(sys, fd);
     if ('unix' in this.address) return;
     sockets.setOption(fd, SocketOption.TCP_NO_DELAY, 1);
     sockets.setOption(fd, SocketOption.KEEP_ALIVE, 1);

@@ -4,21 +4,28 @@ import type { Elsewhere, NegotiatingConnection } from '../elsewhere.js';
 import { NbdServer } from '../server.js';
 import type { NbdListener, NbdServerOptions } from '../server.js';
 import { NbdError } from '../errors.js';
+import { tlsMode } from '../tls.js';
 import type { NbdConnection } from '../protocol/connection.js';
 import { nbdUri } from './listen.js';
 import type { NbdAddress } from './listen.js';
 import { listenOnRing } from './ring-listen.js';
 import { RingTransport } from './ring-transport.js';
 import type { RingTransportHost } from './ring-transport.js';
+import type { TlsHandover } from './tls-terminator.js';
 
 const scratchBytes = 64 * 1024;
 
 /** Options of a {@link RingNbdServer}. */
-export interface RingNbdServerOptions extends NbdServerOptions {
+export interface RingNbdServerOptions extends Omit<NbdServerOptions, 'tls'> {
   /** Of the thread that the registry's runtime is of. */
   ring: Ring;
   /** Servers of other threads, for clients that ask for their exports. Default: there are none. */
   elsewhere?: Elsewhere;
+  /**
+   * As for {@link NbdServer}, but done by a {@link import('./tls-terminator.js').TlsTerminator} that `take` leads to: not in this
+   * thread, which sleeps in the ring. `take` is called inside the server's own work, and both descriptors belong to the taker.
+   */
+  tls?: { isRequired: boolean; take(client: TlsHandover): void };
 }
 
 /** An NBD server whose sockets are served by a ring, without Node's streams. Otherwise the same. */
@@ -28,14 +35,16 @@ export class RingNbdServer extends NbdServer {
   #isClosing = false;
 
   constructor(options: RingNbdServerOptions) {
-    super(options, options.elsewhere);
+    const { tls, elsewhere = null, ...rest } = options;
+    super(rest, { elsewhere, tls: tlsMode(tls) });
     const { runtime } = options.registry;
     const sys = loadSys();
     if (sys === null) throw new Error(whyNoSys());
     const memoryAddr = sys.addressOf(runtime.memory.u8);
     const scratchAddr = runtime.memory.allocRegion(scratchBytes);
     if (scratchAddr < 0) throw new NbdError('ERR_NBD_INVALID', 12, "the runtime's memory is too small for an NBD server");
-    this.#host = { ring: options.ring, sys, runtime, memoryAddr, scratchAddr, scratchBytes };
+    const startTls = tls === undefined ? null : (client: TlsHandover): void => tls.take(client);
+    this.#host = { ring: options.ring, sys, runtime, memoryAddr, scratchAddr, scratchBytes, startTls };
   }
 
   override async listen(address: NbdAddress): Promise<NbdListener> {
@@ -53,7 +62,7 @@ export class RingNbdServer extends NbdServer {
     }
     const listener: NbdListener = {
       address: listening.address,
-      uri: (exportName) => nbdUri(listening.address, exportName),
+      uri: (exportName) => nbdUri(listening.address, exportName, this.isTlsRequired),
       close: () => {
         if (this.#ringListeners.delete(listener)) listening.close();
       },

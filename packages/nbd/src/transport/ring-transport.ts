@@ -1,9 +1,12 @@
 import type { Runtime } from '@raidkit/bdev';
-import { MessageFlag, RingOp, ShutdownHow } from '@raidkit/sys';
+import { MessageFlag, RingOp, ShutdownHow, SocketOption } from '@raidkit/sys';
 import type { Ring, RingFlush, RingOwner, Sys } from '@raidkit/sys';
 import type { NbdConnection } from '../protocol/connection.js';
 import type { Transport } from '../protocol/transport.js';
+import type { TlsHandover } from './tls-terminator.js';
 
+/** Replies that the kernel takes ahead of the client. Twice that is counted; much more than what the caches hold makes the copies slow. */
+const sendBufferBytes = 512 * 1024;
 /** Most that is sent at a time. */
 const mostRanges = 64;
 const mostBytes = 1024 * 1024;
@@ -27,6 +30,15 @@ export interface RingTransportHost {
   /** A range of the runtime's memory for bytes that nobody wants. */
   readonly scratchAddr: number;
   readonly scratchBytes: number;
+  /** Has TLS done for a client. Null if there is none. */
+  readonly startTls: ((client: TlsHandover) => void) | null;
+}
+
+/** Gives a socket the send buffer that a ring's transport wants. */
+export function growSendBuffer({ sockets }: Sys, fd: number): void {
+  if (sockets.setOption(fd, SocketOption.SEND_BUFFER_FORCE, sendBufferBytes) < 0) {
+    sockets.setOption(fd, SocketOption.SEND_BUFFER, sendBufferBytes);
+  }
 }
 
 /**
@@ -36,7 +48,7 @@ export interface RingTransportHost {
  */
 export class RingTransport implements Transport, RingOwner, RingFlush {
   readonly #host: RingTransportHost;
-  readonly #fd: number;
+  #fd: number;
   readonly #owner: number;
   /** In 32-bit words, which cost no bigint: addresses and lengths are pairs of them. */
   readonly #message = new Uint32Array(new ArrayBuffer(headerBytes + mostRanges * iovecBytes));
@@ -111,6 +123,21 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     this.#isClosed = true;
     this.#host.ring.removeOwner(this.#owner);
     return { fd: this.#fd, undelivered: this.#early ?? new Uint8Array() };
+  }
+
+  /** The connection goes on with one end of a pair of sockets, and what does TLS gets the client's socket and the other end. */
+  startTls(): boolean {
+    const { sys, startTls } = this.#host;
+    const connection = this.#connection;
+    if (startTls === null || connection === null || this.#early !== null) return false;
+    const pair = sys.sockets.pair();
+    if (typeof pair === 'number') return false;
+    const [fd, plainFd] = pair;
+    for (const end of pair) growSendBuffer(sys, end);
+    const clientFd = this.#fd;
+    this.#fd = fd;
+    startTls({ fd: clientFd, plainFd, peer: connection.peer });
+    return true;
   }
 
   onFlush(): void {

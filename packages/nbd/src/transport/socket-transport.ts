@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { BufferMemory } from '@raidkit/parity';
 import type { NbdConnection } from '../protocol/connection.js';
 import type { Transport } from '../protocol/transport.js';
+import type { TlsAcceptor } from './tls-acceptor.js';
 
 /** Most that is handed to the socket at a time. */
 const mostRanges = 64;
@@ -11,8 +13,9 @@ const smallCopyBytes = 64;
 
 /** Moves a connection's bytes over a socket of Node's. The socket must allow half-open connections. */
 export class SocketTransport implements Transport {
-  readonly #socket: Socket;
+  #socket: Socket;
   readonly #memory: BufferMemory;
+  readonly #tlsAcceptor: TlsAcceptor | null;
   #connection: NbdConnection | null = null;
   /** Received, and not wanted for the moment: the rest of one chunk. The socket is paused meanwhile. */
   #chunk: Buffer | null = null;
@@ -21,32 +24,19 @@ export class SocketTransport implements Transport {
   #hasEnded = false;
   #isScheduled = false;
   #isClosing = false;
+  /** Ends a TLS handshake that is under way. */
+  #giveUpTls: (() => void) | null = null;
 
-  constructor(socket: Socket, memory: BufferMemory) {
+  constructor(socket: Socket, memory: BufferMemory, tlsAcceptor: TlsAcceptor | null) {
     this.#socket = socket;
     this.#memory = memory;
+    this.#tlsAcceptor = tlsAcceptor;
   }
 
   /** Starts to move bytes. */
   start(connection: NbdConnection): void {
     this.#connection = connection;
-    const socket = this.#socket;
-    socket.on('data', (chunk: Buffer) => {
-      this.#chunk = chunk;
-      this.#chunkAt = 0;
-      this.#deliver();
-    });
-    socket.on('end', () => {
-      this.#hasEnded = true;
-      if (this.#chunk === null) connection.receivedEnd();
-    });
-    // The peer may vanish at any time; 'close' follows.
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
-      this.#isClosing = true;
-      this.#chunk = null;
-      connection.closed();
-    });
+    this.#listen(this.#socket);
     this.onOutput();
   }
 
@@ -57,11 +47,16 @@ export class SocketTransport implements Transport {
   }
 
   onInput(): void {
+    if (this.#giveUpTls !== null) return;
     if (this.#chunk === null) this.#socket.resume();
     else this.#deliver();
   }
 
   onFinish(): void {
+    if (this.#giveUpTls !== null) {
+      this.onAbort();
+      return;
+    }
     this.#isClosing = true;
     this.#chunk = null;
     // What the client still sends is of no interest; without reading it, closing would reset the connection.
@@ -72,11 +67,39 @@ export class SocketTransport implements Transport {
   onAbort(): void {
     this.#isClosing = true;
     this.#chunk = null;
-    this.#socket.destroy();
+    if (this.#giveUpTls === null) this.#socket.destroy();
+    else this.#giveUpTls();
   }
 
   release(): never {
     throw new Error('a socket of Node\'s cannot be given to another thread');
+  }
+
+  startTls(): boolean {
+    const connection = this.#connection;
+    if (this.#tlsAcceptor === null || connection === null || this.#chunk !== null || this.#hasEnded) return false;
+    const raw = this.#socket;
+    raw.removeListener('data', this.#onData).removeListener('end', this.#onEnd).removeListener('close', this.#onClose);
+    const onSecure = (socket: TLSSocket): void => {
+      this.#giveUpTls = null;
+      this.#socket = socket;
+      if (this.#isClosing) socket.destroy();
+      this.#listen(socket);
+    };
+    const onFailed = (reason: string): void => {
+      connection.abort(`TLS failed: ${reason}`);
+      connection.closed();
+    };
+    this.#giveUpTls = this.#tlsAcceptor.accept(raw, onSecure, onFailed);
+    return true;
+  }
+
+  #listen(socket: Socket): void {
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    // The peer may vanish at any time; 'close' follows.
+    socket.on('error', () => undefined);
+    socket.on('close', this.#onClose);
   }
 
   /** Hands over as much of the chunk as the connection takes, and holds the socket back while something is left. */
@@ -112,6 +135,23 @@ export class SocketTransport implements Transport {
     }
     for (let i = 0; i < bytes; i++) u8[addr + i] = chunk[from + i] ?? 0;
   }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.#chunk = chunk;
+    this.#chunkAt = 0;
+    this.#deliver();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#hasEnded = true;
+    if (this.#chunk === null) this.#connection?.receivedEnd();
+  };
+
+  readonly #onClose = (): void => {
+    this.#isClosing = true;
+    this.#chunk = null;
+    this.#connection?.closed();
+  };
 
   readonly #flush = (): void => {
     this.#isScheduled = false;
