@@ -29,8 +29,10 @@ export class Directory {
       this.#awaited[reactor] = change.names;
       return;
     }
-    if (change.is === 'there') this.#add(reactor, change.of, change.name, change.of === 'export' ? [change.name] : change.names, change.of === 'export' ? change.description : '');
-    else this.#remove(reactor, change.of, change.name);
+    const { of: kind, name } = change;
+    if (change.is === 'gone') this.#remove(reactor, kind, name);
+    else if (change.of === 'export') this.#add(kind, { reactor, name, names: [name], description: change.description });
+    else this.#add(kind, { reactor, name, names: change.names, description: '' });
     for (const waiter of [...this.#waiters]) waiter();
   }
 
@@ -104,14 +106,14 @@ export class Directory {
     }
   }
 
-  #add(reactor: number, kind: Kind, name: string, names: readonly string[], description: string): void {
+  #add(kind: Kind, what: Omit<Entry, 'order'>): void {
     // What another reactor had of this name is gone, and the word of it is still on its way.
-    const before = this.#entries[kind].get(name);
+    const before = this.#entries[kind].get(what.name);
     if (before !== undefined) this.#forget(kind, before);
-    const order = (kind === 'bdev' ? this.#kept.get(name) : undefined) ?? this.#nextOrder++;
-    const entry: Entry = { reactor, name, names, description, order };
-    this.#entries[kind].set(name, entry);
-    for (const one of names) this.#byName[kind].set(one, entry);
+    const order = (kind === 'bdev' ? this.#kept.get(what.name) : undefined) ?? this.#nextOrder++;
+    const entry: Entry = { ...what, order };
+    this.#entries[kind].set(what.name, entry);
+    for (const name of what.names) this.#byName[kind].set(name, entry);
   }
 
   #remove(reactor: number, kind: Kind, name: string): void {
