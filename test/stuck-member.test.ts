@@ -9,8 +9,8 @@ import type { Rig } from './support/rig.js';
 const MiB = 1 << 20;
 const blockSize = 512;
 
-async function build(level: string, members: number, ioTimeoutMs: number): Promise<{ rig: Rig; disks: RamDisk[] }> {
-  const rig = newRig();
+async function build(level: string, members: number, ioTimeoutMs: number, memoryBytes = 64 * MiB): Promise<{ rig: Rig; disks: RamDisk[] }> {
+  const rig = newRig({ memoryBytes });
   rig.arrays.setMemberOptions({ ioTimeoutMs });
   const disks: RamDisk[] = [];
   for (let index = 0; index < members; index++) {
@@ -101,4 +101,54 @@ it('a check reads nothing into what a member that was given up may still fill', 
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   await until(() => arrayOf(rig, 'a').history.length > 0, 'the check has ended');
   expect(arrayOf(rig, 'a').history[0]?.mismatchBlocks).toBe(0);
+});
+
+/** raid5f of three with strips of 32 blocks, whose first member takes no write. */
+async function buildStuck(): Promise<{ rig: Rig; stuck: RamDisk }> {
+  const { rig, disks } = await build('raid5f', 3, 100, 256 * MiB);
+  const [stuck] = disks;
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 4096, 7, blockSize));
+  volume.descriptor.close();
+  stuck!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  return { rig, stuck: stuck! };
+}
+
+it('what a member has been given to write is not changed before it lets go of it', async () => {
+  const { rig, stuck } = await buildStuck();
+  const volume = openVolume(rig, 'a');
+  // Each begins in a stripe whose parity it has, and ends in the next one.
+  const writes = Array.from({ length: 20 }, (_, i) => volume.writeZeroes((i * 3 + 2) * 64 + 40, 40));
+  await until(() => stuck.held.length === 20, 'it is asked');
+  const dataOf = ({ addr, numBlocks }: (typeof stuck.held)[number]): Uint8Array => rig.registry.runtime.memory.u8.slice(addr, addr + numBlocks * blockSize);
+  const given = stuck.held.map((io) => ({ io, data: dataOf(io) }));
+  await Promise.all(writes);
+  expect(arrayOf(rig, 'a').numCurrent).toBe(2);
+  for (const { io, data } of given) expect(Buffer.compare(dataOf(io), data)).toBe(0);
+  for (const io of stuck.held.splice(0)) stuck.finish(io, Status.Ok);
+});
+
+it('raid5f goes on although a member that does not answer has the buffers of as many writes as there may be', async () => {
+  const { rig, stuck } = await buildStuck();
+  const volume = openVolume(rig, 'a');
+  // In stripes whose parity it has.
+  const starts = Array.from({ length: 160 }, (_, i) => (Math.floor(i / 4) * 3 + 2) * 64 + (i % 4) * 8);
+  for (let round = 1; round <= 2; round++) {
+    await Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 8, round, blockSize))));
+    expect(stuck.held.length).toBeGreaterThanOrEqual(64);
+  }
+  for (const start of starts) expect(tagsOf(await volume.read(start, 8), start, blockSize, 'meanwhile')).toEqual(Array(8).fill(2));
+  for (const io of stuck.held.splice(0)) stuck.finish(io, Status.Ok);
+  for (const start of starts) expect(tagsOf(await volume.read(start, 8), start, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+});
+
+it('an array records who is out although its users have all common buffers', async () => {
+  const { rig, disks } = await build('raid5f', 3, 60);
+  const volume = openVolume(rig, 'a');
+  disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  // More than there are buffers for.
+  await Promise.all(Array.from({ length: 400 }, (_, i) => volume.write(i * 9, taggedBlocks(i * 9, 9, 1, blockSize))));
+  expect(arrayOf(rig, 'a').numCurrent).toBe(2);
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  expect(tagsOf(await volume.read(0, 3600), 0, blockSize, 'afterwards')).toEqual(Array(3600).fill(1));
 });

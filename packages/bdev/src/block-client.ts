@@ -1,3 +1,4 @@
+import type { SizeClassPool } from '@raidkit/parity';
 import type { BdevDescriptor } from './descriptor.js';
 import { BdevError } from './errors.js';
 import { IoFlag, IoType } from './io.js';
@@ -111,7 +112,9 @@ export class BlockClient {
     signal: AbortSignal | undefined,
     work: (offset: number, count: number, addr: number) => Promise<void>,
   ): Promise<void> {
-    const most = Math.max(1, Math.floor(Math.min(pieceBytes, this.#registry.buffers.maxBytes) / this.blockSize));
+    // Whoever has claimed the device has others wait, who may have all of the common buffers.
+    const buffers = this.descriptor.hasClaim ? this.#registry.reserve : this.#registry.buffers;
+    const most = Math.max(1, Math.floor(Math.min(pieceBytes, buffers.maxBytes) / this.blockSize));
     const end = offsetBlocks + numBlocks;
     let next = offsetBlocks;
     const worker = async (): Promise<void> => {
@@ -122,11 +125,11 @@ export class BlockClient {
         next += count;
         try {
           await this.#twice(async () => {
-            const addr = await this.#buffer(count * this.blockSize);
+            const addr = await getBuffer(buffers, count * this.blockSize);
             try {
               await work(offset, count, addr);
             } finally {
-              this.#registry.buffers.put(addr);
+              buffers.put(addr);
             }
           });
         } catch (error) {
@@ -154,23 +157,6 @@ export class BlockClient {
     }
   }
 
-  #buffer(bytes: number): number | Promise<number> {
-    const { buffers } = this.#registry;
-    const addr = buffers.get(bytes);
-    if (addr >= 0) return addr;
-    return new Promise((resolve) => {
-      const waiter = {
-        bytesWanted: bytes,
-        onBuffer: () => {
-          const got = buffers.get(bytes);
-          if (got >= 0) resolve(got);
-          else buffers.wait(waiter);
-        },
-      };
-      buffers.wait(waiter);
-    });
-  }
-
   #submit(type: IoType, offsetBlocks: number, numBlocks: number, addr: number, flags: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const { ios } = this.#registry;
@@ -192,6 +178,22 @@ export class BlockClient {
       this.descriptor.submit(io);
     });
   }
+}
+
+function getBuffer(buffers: SizeClassPool, bytes: number): number | Promise<number> {
+  const addr = buffers.get(bytes);
+  if (addr >= 0) return addr;
+  return new Promise((resolve) => {
+    const waiter = {
+      bytesWanted: bytes,
+      onBuffer: () => {
+        const got = buffers.get(bytes);
+        if (got >= 0) resolve(got);
+        else buffers.wait(waiter);
+      },
+    };
+    buffers.wait(waiter);
+  });
 }
 
 function describe(type: IoType, offsetBlocks: number, numBlocks: number): string {

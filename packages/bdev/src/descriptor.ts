@@ -51,6 +51,11 @@ export class BdevDescriptor {
     return this.#isOpen;
   }
 
+  /** Whether the exclusive right to write is this descriptor's. */
+  get hasClaim(): boolean {
+    return this.#claim !== null;
+  }
+
   /** Starts the I/O; `io.owner` is told, in a later turn, how it ended. */
   submit(io: BdevIo): void {
     if (!this.#isOpen) throw new BdevError('ERR_BDEV_CLOSED', Status.NoDevice, `bdev ${this.bdev.name}: closed`);

@@ -1,4 +1,5 @@
 import { SizeClassPool } from '@raidkit/parity';
+import type { BufferMemory } from '@raidkit/parity';
 import type { Bdev } from './bdev.js';
 import { BdevDescriptor } from './descriptor.js';
 import type { OpenOptions } from './descriptor.js';
@@ -28,6 +29,13 @@ const classes = [
   { slotBytes: 4_194_304, share: 1 / 8, most: 16 },
 ] as const;
 
+/** As {@link classes}, of {@link BdevRegistry.reserve}. */
+const reserveClasses = [
+  { slotBytes: 4096, share: 1 / 256, most: 64 },
+  { slotBytes: 65_536, share: 1 / 128, most: 16 },
+  { slotBytes: 1_048_576, share: 1 / 32, most: 4 },
+] as const;
+
 /** Room before each shared buffer, in bytes, for what a protocol puts in front of the data. */
 export const bufferHeaderBytes = 4096;
 
@@ -39,6 +47,11 @@ export class BdevRegistry {
   readonly ios = new IoPool();
   /** Buffers for whoever has no pool of his own. Each has {@link bufferHeaderBytes} bytes of room before it. */
   readonly buffers: SizeClassPool;
+  /**
+   * Buffers for whoever has claimed a device, and has others wait for what he does on it: these may have all of
+   * {@link buffers}.
+   */
+  readonly reserve: SizeClassPool;
   readonly #byName = new Map<string, Bdev>();
   readonly #examiners: Examiner[] = [];
   readonly #listeners = new Set<RegistryListener>();
@@ -52,16 +65,8 @@ export class BdevRegistry {
 
   constructor(runtime: Runtime) {
     this.runtime = runtime;
-    const { bytes } = runtime.memory;
-    this.buffers = new SizeClassPool(runtime.memory, {
-      classes: classes
-        .map(({ slotBytes, share, most }) => ({
-          slotBytes,
-          count: Math.min(most, Math.floor((bytes * share) / (slotBytes + bufferHeaderBytes))),
-        }))
-        .filter(({ count }) => count > 0),
-      headerBytes: bufferHeaderBytes,
-    });
+    this.buffers = newPool(runtime.memory, classes, bufferHeaderBytes);
+    this.reserve = newPool(runtime.memory, reserveClasses, 0);
   }
 
   /** By name, alias or uuid. */
@@ -245,4 +250,12 @@ function checkShape(bdev: Bdev): void {
   }
   if (!Number.isSafeInteger(optimalIoBoundary) || optimalIoBoundary < 0) refuse('optimalIoBoundary', '0 or more blocks');
   if (!Number.isSafeInteger(writeUnitSize) || writeUnitSize < 1) refuse('writeUnitSize', '1 block or more');
+}
+
+function newPool(memory: BufferMemory, sizes: readonly { slotBytes: number; share: number; most: number }[], headerBytes: number): SizeClassPool {
+  const counted = sizes.map(({ slotBytes, share, most }) => ({
+    slotBytes,
+    count: Math.min(most, Math.floor((memory.bytes * share) / (slotBytes + headerBytes))),
+  }));
+  return new SizeClassPool(memory, { classes: counted.filter(({ count }) => count > 0), headerBytes });
 }

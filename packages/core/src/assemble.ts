@@ -370,8 +370,10 @@ export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promi
   try {
     await bringOnline(ctx, array);
   } catch (error) {
-    array.trouble = error instanceof Error ? error.message : String(error);
-    array.log.error(array.logFields(), `the array cannot be started: ${array.trouble}`);
+    const trouble = error instanceof Error ? error.message : String(error);
+    // It is tried again and again, and said once.
+    if (trouble !== array.trouble) array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
+    array.trouble = trouble;
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     // What failed may have been a device's passing fault.
     if (error.errno === 5) later(ctx, () => startIfComplete(ctx, array));

@@ -39,6 +39,7 @@ export class BufferPool {
   readonly #free: Uint32Array;
   readonly #onFree: (() => void) | undefined;
   #available: number;
+  #held = 0;
   #isClosed = false;
 
   /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY when the memory has no room. */
@@ -80,6 +81,11 @@ export class BufferPool {
     return this.#available;
   }
 
+  /** Slots that were put and are held back, because a device may still touch them. */
+  get held(): number {
+    return this.#held;
+  }
+
   /** The address of a slot's data area, or -1 when all are out or the pool is closed. */
   get(): number {
     if (this.#available === 0 || this.#isClosed) return -1;
@@ -99,8 +105,12 @@ export class BufferPool {
     if (this.#state[index] !== SlotState.Out) {
       throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was put twice`);
     }
-    if (this.#pins[index] === 0) this.#release(index);
-    else this.#state[index] = SlotState.Held;
+    if (this.#pins[index] === 0) {
+      this.#release(index);
+    } else {
+      this.#state[index] = SlotState.Held;
+      this.#held++;
+    }
   }
 
   /** Whether `addr` lies among this pool's slots. */
@@ -146,7 +156,9 @@ export class BufferPool {
     const pins = this.#pins[index] ?? 0;
     if (pins === 0) throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not pinned`);
     this.#pins[index] = pins - 1;
-    if (pins === 1 && this.#state[index] === SlotState.Held) this.#release(index);
+    if (pins !== 1 || this.#state[index] !== SlotState.Held) return;
+    this.#held--;
+    this.#release(index);
   }
 
   #release(index: number): void {

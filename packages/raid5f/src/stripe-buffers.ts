@@ -9,6 +9,8 @@ const budgetBytes = 16 * 1024 * 1024;
 const opBytes = 1024 * 1024;
 const fewestOps = 4;
 const mostOps = 64;
+/** As often there is memory for as many operations once more, while devices that were given up hold what there was. */
+const mostReserves = 3;
 
 /**
  * The operations that can be at work on stripes at a time, each with a slice of memory for every member. An array has its
@@ -18,13 +20,15 @@ export class StripeBuffers {
   /** Blocks of a slice: the columns that are worked on at a time when members have to be read. */
   readonly sliceBlocks: number;
   readonly sliceBytes: number;
-  readonly #pool: BufferPool;
+  readonly #raid: RaidView;
+  readonly #pools: BufferPool[] = [];
   readonly #free: StripeOp[] = [];
   /** Requests that wait, linked by their `next`. */
   #first: RaidIo | null = null;
   #last: RaidIo | null = null;
 
   constructor(raid: RaidView) {
+    this.#raid = raid;
     const { blockSize, numSlots } = raid;
     const stripBytes = raid.stripSizeBlocks * blockSize;
     let sliceBytes = Math.max(blockSize, 4096);
@@ -34,7 +38,7 @@ export class StripeBuffers {
     const slotBytes = this.sliceBytes * numSlots;
     const count = Math.min(mostOps, Math.max(fewestOps, Math.floor(budgetBytes / slotBytes)));
     try {
-      this.#pool = new BufferPool(raid.memory, { slotBytes, count, onFree: () => this.#wake() });
+      this.#addPool(slotBytes, count);
     } catch (error) {
       const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${slotBytes} bytes`;
       throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
@@ -44,12 +48,13 @@ export class StripeBuffers {
 
   /** An operation for the request, or null: `io.onGranted(io)` is then called when there is one (ask again). */
   take(io: RaidIo): StripeOp | null {
-    const addr = this.#pool.get();
-    const op = addr < 0 ? undefined : this.#free.pop();
-    if (op === undefined) {
+    const addr = this.#get();
+    if (addr < 0) {
       this.#queue(io);
       return null;
     }
+    // Nearly always there are as many as buffers; not when one waits in `renew`.
+    const op = this.#free.pop() ?? new StripeOp();
     op.io = io;
     op.addr = addr;
     if (op.unreadable.length > 0) op.unreadable.length = 0;
@@ -59,6 +64,18 @@ export class StripeBuffers {
     return op;
   }
 
+  /**
+   * Another buffer for an operation whose own a device that was given up may still use; what is in it does not come along.
+   * False if there is none: `io.onGranted(io)` is then called when there is one (ask again).
+   */
+  renew(io: RaidIo, op: StripeOp): boolean {
+    if (op.addr >= 0) this.#put(op.addr);
+    op.addr = this.#get();
+    op.isTaken = op.addr < 0;
+    if (op.isTaken) this.#queue(io);
+    return !op.isTaken;
+  }
+
   /** The request is through with its operation, if it has one. */
   give(io: RaidIo): void {
     const op = io.levelContext;
@@ -66,8 +83,42 @@ export class StripeBuffers {
     if (!(op instanceof StripeOp)) return;
     op.io = null;
     this.#free.push(op);
-    // What a device that was given up may still fill or read is held back by the pool.
-    this.#pool.put(op.addr);
+    if (op.addr >= 0) this.#put(op.addr);
+  }
+
+  #get(): number {
+    let held = 0;
+    for (const pool of this.#pools) {
+      const addr = pool.get();
+      if (addr >= 0) return addr;
+      held += pool.held;
+    }
+    const [first] = this.#pools;
+    if (held === 0 || first === undefined || this.#pools.length > mostReserves) return -1;
+    // A device that never answers must not keep the others waiting.
+    try {
+      return this.#addPool(first.slotBytes, first.count).get();
+    } catch {
+      return -1;
+    }
+  }
+
+  /** What a device that was given up may still fill or read is held back by the pool: whoever waits must look elsewhere. */
+  #put(addr: number): void {
+    for (const pool of this.#pools) {
+      if (!pool.contains(addr)) continue;
+      const { held } = pool;
+      pool.put(addr);
+      if (pool.held > held) this.#wake();
+      return;
+    }
+  }
+
+  /** Throws if there is no memory for it. */
+  #addPool(slotBytes: number, count: number): BufferPool {
+    const pool = new BufferPool(this.#raid.memory, { slotBytes, count, onFree: () => this.#wake() });
+    this.#pools.push(pool);
+    return pool;
   }
 
   #queue(io: RaidIo): void {
@@ -77,18 +128,26 @@ export class StripeBuffers {
     this.#last = io;
   }
 
+  /** Has the first that waits ask again, and others as long as there is something for them. */
   #wake(): void {
-    const io = this.#first;
-    if (io === null) return;
-    this.#first = io.next;
-    if (this.#first === null) this.#last = null;
-    const { onGranted } = io;
-    io.onGranted = null;
-    onGranted?.(io);
+    do {
+      const io = this.#first;
+      if (io === null) return;
+      this.#first = io.next;
+      if (this.#first === null) this.#last = null;
+      const { onGranted } = io;
+      io.onGranted = null;
+      onGranted?.(io);
+    } while (this.#hasFree());
+  }
+
+  #hasFree(): boolean {
+    for (const pool of this.#pools) if (pool.available > 0) return true;
+    return false;
   }
 
   close(): void {
-    this.#pool.close();
+    for (const pool of this.#pools) pool.close();
   }
 }
 

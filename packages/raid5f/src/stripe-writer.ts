@@ -53,6 +53,8 @@ export class StripeWriter {
       if (io.partsLeft === 0) this.#onPreReadDone(io);
       return;
     }
+    // The parity, which it may still read.
+    if (part.status === Status.TimedOut && part.addr === opOf(io).addr) opOf(io).isTaken = true;
     if (io.countPart(part)) this.#onWritten(io);
   }
 
@@ -377,8 +379,15 @@ export class StripeWriter {
       this.#end(io);
       return;
     }
-    this.#next(io, op);
+    this.#goOn(io);
   }
+
+  /** After a rectangle that a member has missed. */
+  readonly #goOn = (io: RaidIo): void => {
+    const op = opOf(io);
+    io.onGranted = this.#goOn;
+    if (!op.isTaken || this.#buffers.renew(io, op)) this.#next(io, op);
+  };
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
   #fail(io: RaidIo, status: Status): void {
