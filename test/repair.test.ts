@@ -1,8 +1,9 @@
+import { IoType, Status } from '@raidkit/bdev';
 import { expect, it } from 'vitest';
 import { blocks, build } from './support/array-on-disks.js';
 import type { Built } from './support/array-on-disks.js';
 import type { RamDisk } from './support/ram-disk.js';
-import { arrayOf } from './support/rig.js';
+import { arrayOf, until } from './support/rig.js';
 
 const MiB = 1 << 20;
 const good = 3;
@@ -30,6 +31,24 @@ it('of three copies the majority counts, whichever copy is wrong', async () => {
   rig.arrays.startSync('a', 'repair');
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ type: 'repair', error: null, repairedBlocks: 3, undecidedBlocks: 0 });
+  for (const { bytes } of disks) expect(bytes.subarray(MiB, MiB + 1024 * 512).every((byte) => byte === good)).toBe(true);
+});
+
+it('what is put right in one place is no reason to pass over another', async () => {
+  const { rig, disks } = await filled('raid1', 3);
+  rot(disks[1]!, 10, 1, 8);
+  // In another window, where the second copy is right and the third one is not.
+  rot(disks[2]!, 200, 1, 9);
+  rig.arrays.processOptions.windowSizeKb = 64;
+  const isOfOther = (block: number): boolean => block >= 2048 + 128 && block < 2048 + 256;
+  disks[1]!.fault = (io) => (io.type === IoType.Read && isOfOther(io.offsetBlocks) ? null : Status.Ok);
+  rig.arrays.startSync('a', 'repair');
+  const array = arrayOf(rig, 'a');
+  await until(() => array.process?.repairedBlocks === 1 && disks[1]!.held.length > 0, 'the first is put right');
+  disks[1]!.fault = () => Status.Ok;
+  for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.Ok);
+  await array.processEnded;
+  expect(array.history[0]).toMatchObject({ error: null, repairedBlocks: 2 });
   for (const { bytes } of disks) expect(bytes.subarray(MiB, MiB + 1024 * 512).every((byte) => byte === good)).toBe(true);
 });
 

@@ -12,6 +12,17 @@ const mostListed = 64;
 /** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
 const markMs = 250;
 
+/** What became of one slot's blocks. */
+const Outcome = {
+  /** They could not be compared. */
+  Failed: 0,
+  /** They agree, or do now. */
+  Compared: 1,
+  /** One vote has settled all copies. */
+  Settled: 2,
+} as const;
+type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
 /**
  * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
  * anew where it differs.
@@ -100,13 +111,12 @@ export class SyncStep implements ProcessStep {
       for (const index of derived) {
         const slot = this.#array.slots[index];
         if (slot === undefined) continue;
-        const repairedBefore = this.#process.repairedBlocks + this.#process.undecidedBlocks;
-        const isCompared = await this.#syncSlot(slot, derived, at, count, wanted, found);
-        // One vote settles all copies.
-        if (this.#array.minOperational === 1 && this.#process.repairedBlocks + this.#process.undecidedBlocks > repairedBefore) return true;
+        const outcome = await this.#syncSlot(slot, derived, at, count, wanted, found);
+        if (outcome === Outcome.Settled) return true;
+        if (outcome === Outcome.Compared) continue;
         // A member that left may have been what the others were compared with: once more, with those that are there.
-        if (!isCompared && this.#array.membership !== membership) return false;
-        if (!isCompared) this.#failed++;
+        if (this.#array.membership !== membership) return false;
+        this.#failed++;
       }
       return true;
     } finally {
@@ -115,7 +125,7 @@ export class SyncStep implements ProcessStep {
     }
   }
 
-  async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<boolean> {
+  async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<Outcome> {
     const array = this.#array;
     const [source, read] = await Promise.allSettled([
       reconstructInto(array, slot.index, at, count, wanted, derived.filter((other) => other !== slot.index)),
@@ -123,17 +133,23 @@ export class SyncStep implements ProcessStep {
     ]);
     if (source.status === 'rejected' && !(await this.#trustAnotherCopy(slot, at, count, wanted, source.reason))) {
       array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: source.reason as unknown }, 'blocks cannot be compared: their source is unreadable');
-      return false;
+      return Outcome.Failed;
     }
     const isReadable = read.status === 'fulfilled';
-    if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return true;
-    if (!slot.isCurrent) return false;
+    if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return Outcome.Compared;
+    if (!slot.isCurrent) return Outcome.Failed;
     if (isReadable) this.#noteDifferences(slot, at, count, wanted, found);
     else this.#note(slot, at, count);
-    if (!this.#mustWrite) return true;
-    if (!this.#isResync && array.minOperational === 1) return this.#settleCopies(at, count);
+    if (!this.#mustWrite) return Outcome.Compared;
+    if (!this.#isResync && array.minOperational === 1) {
+      await this.#settleCopies(at, count);
+      return Outcome.Settled;
+    }
     const { wrong = null } = this.#options;
-    if (!this.#isResync && wrong !== null && wrong !== slot.index) return this.#rewriteWrong(array.slotAt(wrong), at, count, wanted);
+    if (!this.#isResync && wrong !== null && wrong !== slot.index) {
+      await this.#rewriteWrong(array.slotAt(wrong), at, count, wanted);
+      return Outcome.Compared;
+    }
     this.#report(slot, at, count);
     try {
       await memberIo(array, slot, IoType.Write, at, count, wanted);
@@ -141,11 +157,11 @@ export class SyncStep implements ProcessStep {
     } catch (error) {
       if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }
-    return true;
+    return Outcome.Compared;
   }
 
   /** A repair of copies: by majority, or as the named one. */
-  async #settleCopies(at: number, count: number): Promise<boolean> {
+  async #settleCopies(at: number, count: number): Promise<void> {
     const array = this.#array;
     const { rewritten, undecided } = await makeCopiesAgree(array, at, count, this.#options.source ?? null);
     for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
@@ -153,15 +169,13 @@ export class SyncStep implements ProcessStep {
       this.#process.undecidedBlocks += length;
       array.log.error({ ...array.logFields(), block: offset, blocks: length }, 'copies differ, and none has the majority: left as they are; name the member that is right');
     }
-    return true;
   }
 
   /** A repair by parity in which a person says whose data is wrong. */
-  async #rewriteWrong(wrong: Slot, at: number, count: number, addr: number): Promise<boolean> {
+  async #rewriteWrong(wrong: Slot, at: number, count: number, addr: number): Promise<void> {
     await reconstructInto(this.#array, wrong.index, at, count, addr);
     this.#report(wrong, at, count);
     await memberIo(this.#array, wrong, IoType.Write, at, count, addr);
-    return true;
   }
 
   /** What a repair changes, it says. */
