@@ -244,3 +244,26 @@ it('raid5f refuses to start without a member after an unclean stop, and says wha
   again.arrays.trustRedundancy('a');
   expect(await forced.read(0, 64)).toEqual(blocks(64, 1));
 });
+
+it('zeros of a growth that failed do not land on what is written after the next one', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 1.5 });
+  const before = volume.numBlocks;
+  const array = arrayOf(rig, 'a');
+  await volume.write(before - 1, blocks(1, 1));
+  const isNew = (io: BdevIo): boolean => io.type !== IoType.Read && io.offsetBlocks >= 2048 + before;
+  let kept = 0;
+  let refusals = 0;
+  disks[0]!.fault = (io) => (isNew(io) && kept++ === 0 ? null : Status.Ok);
+  disks[1]!.fault = (io) => (isNew(io) && refusals++ === 0 ? Status.IoError : Status.Ok);
+  for (const { descriptor, index } of array.slots) descriptor!.bdev.resize(disks[index]!.grow(2 * MiB));
+  await until(() => disks[0]!.held.length === 1 && refusals > 0, 'one is refused, and the other one takes its time');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  for (const { descriptor, index } of array.slots) descriptor!.bdev.resize(disks[index]!.grow(MiB));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const hasGrown = volume.numBlocks > before;
+  if (hasGrown) await volume.write(before, blocks(8, 9));
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await until(() => volume.numBlocks > before, 'the volume has grown');
+  if (!hasGrown) await volume.write(before, blocks(8, 9));
+  for (const { bytes } of disks) expect(bytes.subarray(MiB + before * 512, MiB + (before + 8) * 512)).toEqual(blocks(8, 9));
+});

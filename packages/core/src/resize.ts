@@ -58,13 +58,15 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
 /** With a region map, only to the end of the region that has been written to in part: what lies behind was never written. */
 async function zeroNewParts(array: RaidArray, oldSizes: number[], end: number): Promise<void> {
   const { regions } = array;
-  await Promise.all(
+  const results = await Promise.allSettled(
     array.slots.map((slot, index) => {
       const start = oldSizes[index] ?? 0;
       const regionEnd = regions === null ? end : Math.ceil(start / regions.regionBlocks) * regions.regionBlocks;
       return zeroMember(array, slot, start, Math.min(end, regionEnd));
     }),
   );
+  // Not before all are through: zeros that are still under way would land on what users write after the next try.
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 async function zeroMember(array: RaidArray, slot: Slot, start: number, end: number): Promise<void> {

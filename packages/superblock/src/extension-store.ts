@@ -49,12 +49,14 @@ export const extensionStore: ExtensionStore = {
   },
 
   async writePages(descriptor, arrayUuid, pages) {
-    await Promise.all(
+    const results = await Promise.allSettled(
       pages.map((page) => {
         const at = pagesAt + (page.index * 2 + (page.generation % 2)) * pageBytes;
         return writeAt(descriptor, at, encodePage(arrayUuid, page));
       }),
     );
+    // Whoever hears of an error must not find others still under way.
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
     await new BlockClient(descriptor).flush();
   },
 };
