@@ -267,3 +267,22 @@ it('zeros of a growth that failed do not land on what is written after the next 
   if (!hasGrown) await volume.write(before, blocks(8, 9));
   for (const { bytes } of disks) expect(bytes.subarray(MiB + before * 512, MiB + (before + 8) * 512)).toEqual(blocks(8, 9));
 });
+
+it('a member that comes in the middle of a growth has zeros in the new part too', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 1.5 });
+  const before = volume.numBlocks;
+  const array = arrayOf(rig, 'a');
+  await volume.write(before - 1, blocks(1, 1));
+  await plugIn(rig.registry, { name: 'new', uuid: memberUuid(5), bytes: new Uint8Array(3 * MiB).fill(0xee) });
+  disks[0]!.fault = (io) => (io.type !== IoType.Read && io.offsetBlocks >= 2048 + before ? null : Status.Ok);
+  for (const { descriptor, index } of array.slots) descriptor!.bdev.resize(disks[index]!.grow(2 * MiB));
+  await until(() => disks[0]!.held.length > 0, 'it grows');
+  await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+  await until(() => array.slots[1]!.name === 'new' && array.process === null, 'it is replaced');
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await until(() => volume.numBlocks > before, 'the volume has grown');
+  await rig.arrays.removeBaseBdev('m0');
+  const tail = await volume.read(before, volume.numBlocks - before);
+  expect(tail.every((byte) => byte === 0)).toBe(true);
+});

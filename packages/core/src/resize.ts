@@ -31,6 +31,7 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
       return;
     }
   }
+  const { membership } = array;
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
   const oldBlocks = array.numBlocks;
   const end = Math.min(...capacities);
@@ -46,6 +47,8 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   // On record before the new size is: a map of more than the members is none the worse.
   array.regions?.extend(end);
   await array.regions?.writeAll();
+  // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
+  if (array.membership !== membership || array.slots.some(({ replacement }) => replacement !== null)) return grow(ctx, array);
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
   array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
