@@ -1,5 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import { expect, it } from 'vitest';
+import { blocks, build } from './support/array-on-disks.js';
 import { plugIn } from './support/ram-disk.js';
 import type { RamDisk } from './support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
@@ -127,4 +128,35 @@ it('the time that a rebuild has taken goes on over a restart', async () => {
   await arrayOf(again, 'a').processEnded;
   const rebuild = arrayOf(again, 'a').history.find(({ type }) => type === 'rebuild');
   expect(rebuild!.seconds).toBeGreaterThanOrEqual(4711);
+});
+
+it('a resync does not vouch for what went wrong behind it', async () => {
+  const { disks: before, volume } = await build('raid5f', 3, { mebibytes: 4 });
+  // In the first region and in the last one.
+  await volume.write(0, blocks(64, 1));
+  await volume.write(volume.numBlocks - 64, blocks(64, 1));
+  // A crash: both are to be resynchronised.
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (const [index, { bytes }] of before.entries()) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+    const isLast = (block: number): boolean => block >= 2048 + 3 * 2048;
+    disk.fault = (io) => (io.type === IoType.Read && isLast(io.offsetBlocks) ? null : Status.Ok);
+    disks.push(disk);
+  }
+  await rig.registry.waitForExamine();
+  const array = arrayOf(rig, 'a');
+  await until(() => disks.some(({ held }) => held.length > 0) && array.process!.offsetBlocks > 3 * 2 * 2048 - 4096, 'the first region is done');
+  // A write there fails on two members.
+  const users = openVolume(rig, 'a');
+  for (const disk of disks.slice(0, 2)) disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+  await expect(users.write(0, blocks(64, 2))).rejects.toThrow(/EIO/);
+  for (const disk of disks) {
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  }
+  await until(() => array.history.length > 0, 'the resync has ended');
+  expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
+  expect(array.regions!.resyncsDue).toBe(1);
+  users.descriptor.close();
 });

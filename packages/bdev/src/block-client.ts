@@ -112,8 +112,9 @@ export class BlockClient {
     signal: AbortSignal | undefined,
     work: (offset: number, count: number, addr: number) => Promise<void>,
   ): Promise<void> {
+    const { reserve } = this.#registry;
     // Whoever has claimed the device has others wait, who may have all of the common buffers.
-    const buffers = this.descriptor.hasClaim ? this.#registry.reserve : this.#registry.buffers;
+    const buffers = this.descriptor.hasClaim && reserve.maxBytes >= this.blockSize ? reserve : this.#registry.buffers;
     const most = Math.max(1, Math.floor(Math.min(pieceBytes, buffers.maxBytes) / this.blockSize));
     const end = offsetBlocks + numBlocks;
     let next = offsetBlocks;

@@ -253,9 +253,10 @@ function checkShape(bdev: Bdev): void {
 }
 
 function newPool(memory: BufferMemory, sizes: readonly { slotBytes: number; share: number; most: number }[], headerBytes: number): SizeClassPool {
-  const counted = sizes.map(({ slotBytes, share, most }) => ({
-    slotBytes,
-    count: Math.min(most, Math.floor((memory.bytes * share) / (slotBytes + headerBytes))),
-  }));
+  const counted = sizes.map(({ slotBytes, share, most }, index) => {
+    const count = Math.min(most, Math.floor((memory.bytes * share) / (slotBytes + headerBytes)));
+    // One of the smallest there is in any case.
+    return { slotBytes, count: index === 0 ? Math.max(count, 1) : count };
+  });
   return new SizeClassPool(memory, { classes: counted.filter(({ count }) => count > 0), headerBytes });
 }

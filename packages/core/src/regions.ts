@@ -36,8 +36,10 @@ export class RegionMap extends RegionStates {
   #pageWrites: Promise<void> = Promise.resolve();
   /** Dirty regions that some member has on record as clean: a round of clearing was cut short. */
   readonly #unrecorded = new Set<number>();
-  /** Dirty regions that must not be made clean. */
-  readonly #held = new Set<number>();
+  /** Dirty regions that must not be made clean, each with the count of holds at which it was held last. */
+  readonly #held = new Map<number, number>();
+  /** How often regions have been held. */
+  holds = 0;
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
@@ -105,8 +107,9 @@ export class RegionMap extends RegionStates {
 
   /** Redundancy is known to be wrong somewhere in these member blocks: their bits stay until a resync has been there. */
   hold(memberOffset: number, count: number): void {
+    this.holds++;
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
-    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) this.#held.add(region);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) this.#held.set(region, this.holds);
   }
 
   /** Whether a resync has something to do in these member blocks. */
@@ -123,17 +126,20 @@ export class RegionMap extends RegionStates {
     return this.count(RegionState.Suspect) + this.#held.size;
   }
 
-  /** Whether a region that ends at or below this member block waits for its resync. */
-  isResyncDueBelow(memberBlock: number): boolean {
+  /** Whether {@link resyncedBelow} has something to do. */
+  isResyncDueBelow(memberBlock: number, holds: number): boolean {
     const end = Math.floor(memberBlock / this.regionBlocks);
     const suspect = this.states.indexOf(RegionState.Suspect);
     if (suspect >= 0 && suspect < end) return true;
-    for (const region of this.#held) if (region < end) return true;
+    for (const [region, hold] of this.#held) if (region < end && hold <= holds) return true;
     return false;
   }
 
-  /** Redundancy has been made to agree in the regions that end at or below this member block. */
-  resyncedBelow(memberBlock: number): void {
+  /**
+   * Redundancy has been made to agree in the regions that end at or below this member block, by a process that began when there
+   * had been so many {@link holds}: what was held later it may have passed before.
+   */
+  resyncedBelow(memberBlock: number, holds: number): void {
     const now = this.#array.registry.runtime.now();
     const end = Math.min(this.states.length, Math.floor(memberBlock / this.regionBlocks));
     for (let region = 0; region < end; region++) {
@@ -141,7 +147,7 @@ export class RegionMap extends RegionStates {
       this.set(region, RegionState.Dirty);
       this.#lastWrite[region] = now;
     }
-    for (const region of this.#held) if (region < end) this.#held.delete(region);
+    for (const [region, hold] of this.#held) if (region < end && hold <= holds) this.#held.delete(region);
     this.#armTimer();
   }
 

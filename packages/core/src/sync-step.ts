@@ -34,6 +34,8 @@ export class SyncStep implements ProcessStep {
   readonly #mustWrite: boolean;
   readonly #isResync: boolean;
   readonly #options: SyncOptions;
+  /** How often regions had been held when it began. */
+  readonly #holds: number;
   #failed = 0;
   /** When regions were last marked as agreeing. */
   #markedAtMs: number;
@@ -45,6 +47,7 @@ export class SyncStep implements ProcessStep {
     this.#pool = pool;
     this.#isResync = process.type === 'resync';
     this.#mustWrite = process.type !== 'check';
+    this.#holds = array.regions?.holds ?? 0;
     this.#markedAtMs = array.registry.runtime.now();
   }
 
@@ -79,11 +82,11 @@ export class SyncStep implements ProcessStep {
     const end = offset === this.#array.numBlocks ? Infinity : this.#array.memberRange(0, offset).to;
     const now = this.#array.registry.runtime.now();
     if (end !== Infinity && now - this.#markedAtMs < markMs) return;
-    if (!regions.isResyncDueBelow(end)) return;
+    if (!regions.isResyncDueBelow(end, this.#holds)) return;
     this.#markedAtMs = now;
     // What was written must not get lost once readers trust it.
     for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);
-    regions.resyncedBelow(end);
+    regions.resyncedBelow(end, this.#holds);
   }
 
   async #flush(slot: Slot): Promise<void> {
