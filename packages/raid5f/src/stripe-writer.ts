@@ -1,6 +1,7 @@
 import { IoType, Status } from '@raidkit/core';
 import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
 import { Phase } from './phase.js';
+import { extraRead, holdsWritten, isPreRead, readAddr } from './pre-read.js';
 import { opOf } from './stripe-buffers.js';
 import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
@@ -140,7 +141,7 @@ export class StripeWriter {
       missing = slot;
     }
     const written = op.last - op.first + 1;
-    const isWritten = missing >= 0 && this.#isWritten(op, missing);
+    const isWritten = missing >= 0 && holdsWritten(this.#map, op, missing);
     const parity = this.#map.paritySlot(op.stripe);
     op.missing = missing;
     // The parity of an absent member is worked out from data, whenever that is.
@@ -172,42 +173,20 @@ export class StripeWriter {
     return this.#raid.isInSync(start, count);
   }
 
-  /** Whether the slot holds one of the chunks that the rectangle writes. */
-  #isWritten(op: StripeOp, slot: number): boolean {
-    const parity = this.#map.paritySlot(op.stripe);
-    if (slot === parity) return false;
-    const chunk = slot < parity ? slot : slot - 1;
-    return chunk >= op.first && chunk <= op.last;
-  }
-
   /** Reads what the new parity is made from; buffer k of the operation for the k-th slot that is read. */
   #preRead(io: RaidIo, op: StripeOp): void {
     io.phase = Phase.PreRead;
-    op.extra = this.#extraRead(op);
+    op.extra = extraRead(this.#map, op);
     const parity = this.#map.paritySlot(op.stripe);
     const memberOffset = op.stripe * this.#map.strip + op.c0;
     let buffer = 1;
     io.partsLeft = 1;
     for (let slot = 0; slot < this.#map.members; slot++) {
-      if (!this.#isPreRead(op, slot) && slot !== op.extra) continue;
+      if (!isPreRead(this.#map, op, slot) && slot !== op.extra) continue;
       const addr = slot === parity ? op.addr : op.addr + buffer++ * this.#buffers.sliceBytes;
       io.submitPart(slot, IoType.Read, memberOffset, op.c1 - op.c0, addr);
     }
     if (--io.partsLeft === 0) this.#onPreReadDone(io);
-  }
-
-  /** A member that is being filled, and is not on record yet: if it is not written, what it holds is journaled. */
-  #extraRead(op: StripeOp): number {
-    const { journaled, missing } = op;
-    const isKnown = journaled < 0 || journaled === missing || this.#isWritten(op, journaled);
-    return isKnown || this.#isPreRead(op, journaled) ? -1 : journaled;
-  }
-
-  #isPreRead(op: StripeOp, slot: number): boolean {
-    if (op.mode === ParityMode.Full || op.mode === ParityMode.None) return false;
-    if (op.mode === ParityMode.Everything) return slot !== op.missing;
-    if (op.mode === ParityMode.ReadModifyWrite) return slot === this.#map.paritySlot(op.stripe) || this.#isWritten(op, slot);
-    return slot !== this.#map.paritySlot(op.stripe) && !this.#isWritten(op, slot);
   }
 
   #onPreReadDone(io: RaidIo): void {
@@ -231,26 +210,14 @@ export class StripeWriter {
     const { strip, stripeBlocks } = this.#map;
     const chunk = op.journaled < this.#map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
     const offsetBlocks = op.stripe * stripeBlocks + chunk * strip + op.c0;
-    const isWritten = this.#isWritten(op, op.journaled);
+    const isWritten = holdsWritten(this.#map, op, op.journaled);
     const newAddr = io.type === IoType.Write ? this.#newData(io, op, chunk) : -1;
-    io.journal(offsetBlocks, op.c1 - op.c0, isWritten ? newAddr : this.#readAddr(op, op.journaled));
+    io.journal(offsetBlocks, op.c1 - op.c0, isWritten ? newAddr : readAddr(this.#map, op, this.#buffers.sliceBytes, op.journaled));
   }
 
   onJournaled(io: RaidIo, status: Status): void {
     if (status === Status.Ok) this.#write(io, opOf(io));
     else this.#fail(io, status);
-  }
-
-  /** Where {@link #preRead} put the slot's blocks, or, of a missing one that was worked out, {@link #computeParity}. */
-  #readAddr(op: StripeOp, wanted: number): number {
-    const { members } = this.#map;
-    if (wanted === op.missing) return op.addr + (members - 1) * this.#buffers.sliceBytes;
-    const parity = this.#map.paritySlot(op.stripe);
-    let buffer = 1;
-    for (let slot = 0; slot < wanted; slot++) {
-      if (slot !== parity && (this.#isPreRead(op, slot) || slot === op.extra)) buffer++;
-    }
-    return op.addr + buffer * this.#buffers.sliceBytes;
   }
 
   /** The two ways read different members, so one bad block does not stand in the way of a write. */
@@ -262,7 +229,7 @@ export class StripeWriter {
       return;
     }
     const { journaled } = op;
-    const isJournaledLost = journaled >= 0 && op.unreadable.includes(journaled) && !this.#isWritten(op, journaled);
+    const isJournaledLost = journaled >= 0 && op.unreadable.includes(journaled) && !holdsWritten(this.#map, op, journaled);
     if (isJournaledLost && !op.isSecondTry && this.#isConsistent(op)) {
       // What it holds is wanted whichever way parity is made, and can be worked out.
       op.missing = journaled;
@@ -282,7 +249,7 @@ export class StripeWriter {
     }
     for (const slot of op.unreadable) {
       // What is about to be written needs no repair.
-      const isStale = this.#isWritten(op, slot) || slot === this.#map.paritySlot(op.stripe);
+      const isStale = holdsWritten(this.#map, op, slot) || slot === this.#map.paritySlot(op.stripe);
       if (!isStale) this.#raid.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     }
     op.isSecondTry = true;
@@ -300,8 +267,8 @@ export class StripeWriter {
     let count = 0;
     if (op.mode === ParityMode.ReadModifyWrite) sources[count++] = op.addr;
     for (let slot = 0; slot < this.#map.members; slot++) {
-      const isSource = isEverything ? slot !== parity && !this.#isWritten(op, slot) : slot !== parity && this.#isPreRead(op, slot);
-      if (isSource) sources[count++] = this.#readAddr(op, slot);
+      const isSource = isEverything ? slot !== parity && !holdsWritten(this.#map, op, slot) : slot !== parity && isPreRead(this.#map, op, slot);
+      if (isSource) sources[count++] = readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
     }
     if (io.type === IoType.Write) {
       for (let chunk = op.first; chunk <= op.last; chunk++) sources[count++] = this.#newData(io, op, chunk);
@@ -316,9 +283,9 @@ export class StripeWriter {
     const parity = this.#map.paritySlot(op.stripe);
     let count = 0;
     for (let slot = 0; slot < members; slot++) {
-      if (slot !== op.missing) this.#sources[count++] = slot === parity ? op.addr : this.#readAddr(op, slot);
+      if (slot !== op.missing) this.#sources[count++] = slot === parity ? op.addr : readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
     }
-    this.#raid.memory.kernels.xor(this.#readAddr(op, op.missing), this.#sources, count, bytes);
+    this.#raid.memory.kernels.xor(readAddr(this.#map, op, this.#buffers.sliceBytes, op.missing), this.#sources, count, bytes);
   }
 
   #newData(io: RaidIo, op: StripeOp, chunk: number): number {
