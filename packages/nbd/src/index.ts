@@ -7,7 +7,7 @@ export { ExtentFlag } from './protocol/constants.js';
 export type { ListedExport } from './protocol/option-replies.js';
 export type { Transport } from './protocol/transport.js';
 export { NbdServer } from './server.js';
-export type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions } from './server.js';
+export type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions } from './server-options.js';
 export { readTlsCredentials } from './tls.js';
 export type { TlsCredentials, TlsFiles } from './tls.js';
 export { nbdUri } from './transport/listen.js';

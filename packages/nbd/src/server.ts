@@ -1,94 +1,23 @@
 import { Status } from '@raidkit/bdev';
-import type { Bdev, BdevRegistry, TimerHandle } from '@raidkit/bdev';
+import type { BdevRegistry, TimerHandle } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { SizeClassPool } from '@raidkit/parity';
 import type { Socket } from 'node:net';
 import type { Elsewhere, NegotiatingConnection } from './elsewhere.js';
 import { NbdError } from './errors.js';
 import { NbdExport } from './export.js';
-import type { AllocationMap, NbdExportStats } from './export.js';
 import { Budget } from './protocol/budget.js';
 import { NbdConnection, connectionBytes, leastStagingBytes } from './protocol/connection.js';
 import type { ConnectionHost, Departure } from './protocol/connection.js';
-import type { TlsMode } from './protocol/handshake.js';
 import type { ListedExport } from './protocol/option-replies.js';
 import { NbdRequestPool } from './protocol/request.js';
 import type { Transport } from './protocol/transport.js';
+import type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions, ServerVariant } from './server-options.js';
 import { listen, nbdUri } from './transport/listen.js';
 import type { Listening, NbdAddress } from './transport/listen.js';
 import { tlsMode } from './tls.js';
-import type { TlsCredentials } from './tls.js';
 import { SocketTransport } from './transport/socket-transport.js';
 import { TlsAcceptor } from './transport/tls-acceptor.js';
-
-/** Options of an {@link NbdServer}. All but the registry have defaults. */
-export interface NbdServerOptions {
-  registry: BdevRegistry;
-  /** Clients at a time; who comes later is turned away. Default 256. */
-  maxConnections?: number;
-  /** Requests of one connection that are not answered yet. Default 256. */
-  maxRequestsPerConnection?: number;
-  /** Buffer bytes of one connection. Default 64 MiB, and never more than a quarter of the server's. */
-  maxBytesPerConnection?: number;
-  /** Requests of all connections. Default 16,384. */
-  maxRequests?: number;
-  /** Buffer bytes of all connections. Default 512 MiB, and never more than half of the registry's buffers: volumes need some too. */
-  maxBytes?: number;
-  /** Milliseconds from connecting to choosing an export. Default 10,000. */
-  handshakeTimeoutMs?: number;
-  /** Options that a client may send before it chooses an export. Default 1,024. */
-  maxOptions?: number;
-  /** A client that neither takes replies nor sends the rest of a request for this long is dropped when others wait for memory. Milliseconds, default 10,000. */
-  stallTimeoutMs?: number;
-  /** A client with nothing in flight that is silent for this long is dropped. Milliseconds; 0, the default, for never. */
-  idleTimeoutMs?: number;
-  /** How long a closing connection may take to fetch its last replies. Milliseconds, default 5,000. */
-  closeTimeoutMs?: number;
-  /** Clients can use TLS, or must if it is required, on every listener. Default: there is none. */
-  tls?: { isRequired: boolean; credentials: TlsCredentials };
-}
-
-/** For servers that are made from this one: what they do otherwise. */
-export interface ServerVariant {
-  readonly elsewhere: Elsewhere | null;
-  readonly tls: TlsMode;
-}
-
-/** What to export, and how. */
-export interface AddExportOptions {
-  /** What clients ask for: at most 256 bytes, unique in the server. */
-  name: string;
-  bdev: Bdev | string;
-  /** Default: true if the bdev is read-only or claimed by somebody. */
-  readOnly?: boolean;
-  /** For people, at most 1,024 bytes. */
-  description?: string;
-  /** Also what clients get that ask for the empty name. Default false. */
-  isDefault?: boolean;
-  /** Where the export has holes. Default: it is allocated throughout. */
-  allocation?: AllocationMap;
-}
-
-/** An export as it is shown. */
-export interface NbdExportInfo {
-  name: string;
-  bdev: string;
-  description: string;
-  isDefault: boolean;
-  readOnly: boolean;
-  sizeBytes: number;
-  connections: number;
-  stats: NbdExportStats;
-}
-
-/** A socket that clients can come in by. */
-export interface NbdListener {
-  readonly address: NbdAddress;
-  /** What to tell clients. */
-  uri(exportName: string): string;
-  /** No further client comes in; those that are in stay. Idempotent. */
-  close(): void;
-}
 
 /** Largest buffer of a piece of a request. */
 const largestPieceBytes = 1024 * 1024;
@@ -188,7 +117,7 @@ export class NbdServer {
    * of an open that is refused. A bdev that goes away takes the export with it.
    */
   addExport(options: AddExportOptions): NbdExportInfo {
-    this.#checkOpen();
+    this.checkOpen();
     const { name, description = '', isDefault = false, allocation = null } = options;
     if (this.#exports.has(name)) throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `there is an NBD export ${name} already`);
     const other = [...this.#exports.values()].find((one) => one.isDefault);
@@ -224,16 +153,21 @@ export class NbdServer {
 
   /** Lets clients in. A Unix socket is for the owner alone; one that a dead server left behind is replaced. */
   async listen(address: NbdAddress): Promise<NbdListener> {
-    this.#checkOpen();
+    this.checkOpen();
     const { log } = this.#registry.runtime;
-    const listening: Listening = await listen(
+    const listening = await listen(
       address,
       (socket) => this.#onSocket(socket),
       (error) => log.error({ address, err: error }, 'an NBD listener failed'),
     );
-    if (this.#closing !== null) {
+    return this.addListener(listening);
+  }
+
+  /** For transports: clients come in there from now on, until the server is closed. Throws, having closed it, if the server is. */
+  addListener(listening: Listening): NbdListener {
+    if (this.isClosing) {
       listening.close();
-      this.#checkOpen();
+      this.checkOpen();
     }
     const listener: NbdListener = {
       address: listening.address,
@@ -287,8 +221,14 @@ export class NbdServer {
     this.#connectionMemory.close();
   }
 
-  #checkOpen(): void {
-    if (this.#closing !== null) throw new NbdError('ERR_NBD_CLOSED', 108, 'the NBD server is closed');
+  /** Nothing more is begun. */
+  get isClosing(): boolean {
+    return this.#closing !== null;
+  }
+
+  /** For transports: throws if the server is closed. */
+  checkOpen(): void {
+    if (this.isClosing) throw new NbdError('ERR_NBD_CLOSED', 108, 'the NBD server is closed');
   }
 
   #find(name: string): NbdExport | null {

@@ -2,11 +2,10 @@ import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
 import type { Elsewhere, NegotiatingConnection } from '../elsewhere.js';
 import { NbdServer } from '../server.js';
-import type { NbdListener, NbdServerOptions } from '../server.js';
+import type { NbdListener, NbdServerOptions } from '../server-options.js';
 import { NbdError } from '../errors.js';
 import { tlsMode } from '../tls.js';
 import type { NbdConnection } from '../protocol/connection.js';
-import { nbdUri } from './listen.js';
 import type { NbdAddress } from './listen.js';
 import { listenOnRing } from './ring-listen.js';
 import { RingTransport } from './ring-transport.js';
@@ -31,8 +30,6 @@ export interface RingNbdServerOptions extends Omit<NbdServerOptions, 'tls'> {
 /** An NBD server whose sockets are served by a ring, without Node's streams. Otherwise the same. */
 export class RingNbdServer extends NbdServer {
   readonly #host: RingTransportHost;
-  readonly #ringListeners = new Set<NbdListener>();
-  #isClosing = false;
 
   constructor(options: RingNbdServerOptions) {
     const { tls, elsewhere = null, ...rest } = options;
@@ -48,7 +45,7 @@ export class RingNbdServer extends NbdServer {
   }
 
   override async listen(address: NbdAddress): Promise<NbdListener> {
-    this.#checkOpen();
+    this.checkOpen();
     const { log } = this.#host.runtime;
     const listening = await listenOnRing(
       this.#host,
@@ -56,19 +53,7 @@ export class RingNbdServer extends NbdServer {
       (transport, peer) => this.#onClient(transport, peer),
       (error) => log.error({ address, err: error }, 'an NBD listener failed'),
     );
-    if (this.#isClosing) {
-      listening.close();
-      this.#checkOpen();
-    }
-    const listener: NbdListener = {
-      address: listening.address,
-      uri: (exportName) => nbdUri(listening.address, exportName, this.isTlsRequired),
-      close: () => {
-        if (this.#ringListeners.delete(listener)) listening.close();
-      },
-    };
-    this.#ringListeners.add(listener);
-    return listener;
+    return this.addListener(listening);
   }
 
   /**
@@ -77,7 +62,7 @@ export class RingNbdServer extends NbdServer {
    */
   adopt(connection: NegotiatingConnection): void {
     const { fd, peer, unread } = connection;
-    if (this.#isClosing) {
+    if (this.isClosing) {
       this.#host.sys.close(fd);
       return;
     }
@@ -86,9 +71,7 @@ export class RingNbdServer extends NbdServer {
   }
 
   override async close(): Promise<void> {
-    const isFirst = !this.#isClosing;
-    this.#isClosing = true;
-    for (const listener of [...this.#ringListeners]) listener.close();
+    const isFirst = !this.isClosing;
     await super.close();
     if (isFirst) this.#host.runtime.memory.freeRegion(this.#host.scratchAddr);
   }
@@ -100,9 +83,5 @@ export class RingNbdServer extends NbdServer {
   #begin(transport: RingTransport, connection: NbdConnection | null, early?: Uint8Array): void {
     if (connection === null) transport.refuse();
     else transport.start(connection, early);
-  }
-
-  #checkOpen(): void {
-    if (this.#isClosing) throw new NbdError('ERR_NBD_CLOSED', 108, 'the NBD server is closed');
   }
 }
