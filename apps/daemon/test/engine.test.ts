@@ -1,30 +1,14 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { run, spawnDaemon } from './support/process.js';
+import { describe, expect, it } from 'vitest';
+import { oneDaemon } from './support/one-daemon.js';
+import { run } from './support/process.js';
 import type { DaemonProcess } from './support/process.js';
 
-let folder: string;
-let daemon: DaemonProcess | null = null;
+const test = oneDaemon();
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'raidkitd-engine-'));
-});
-
-afterEach(async () => {
-  if (daemon !== null) {
-    daemon.client.close();
-    daemon.child.kill('SIGKILL');
-    await daemon.exited;
-    daemon = null;
-  }
-  rmSync(folder, { recursive: true });
-});
-
-async function start(...args: string[]): Promise<DaemonProcess> {
-  const rpc = join(folder, 'rpc.sock');
-  return (daemon = await spawnDaemon(rpc, ['-r', rpc, '--nbd', `unix:${join(folder, 'nbd.sock')}`, '--memory', '64', ...args]));
+function start(...args: string[]): Promise<DaemonProcess> {
+  return test.start(['--nbd', `unix:${test.nbdPath}`, '--memory', '64', ...args]);
 }
 
 const bin = new URL('../bin/raidkitd.js', import.meta.url).pathname;
@@ -57,12 +41,12 @@ describe('the engine', () => {
   });
 
   it.each(['uring', 'portable'])('%s: what cannot start says so and ends', async (engine) => {
-    writeFileSync(join(folder, 'file'), '');
-    const bad = ['--nbd', `unix:${join(folder, 'file')}`];
-    const nbd = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--engine', engine, '--memory', '64', ...bad]);
+    writeFileSync(join(test.folder, 'file'), '');
+    const bad = ['--nbd', `unix:${join(test.folder, 'file')}`];
+    const nbd = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', engine, '--memory', '64', ...bad]);
     expect([nbd.code, nbd.stderr.includes('exists and is not a socket')]).toEqual([1, true]);
-    writeFileSync(join(folder, 'c'), JSON.stringify({ subsystems: [{ subsystem: 'bdev', config: [{ method: 'bdev_raid_create', params: {} }] }] }));
-    const config = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--engine', engine, '--memory', '64', '-c', join(folder, 'c')]);
+    writeFileSync(join(test.folder, 'c'), JSON.stringify({ subsystems: [{ subsystem: 'bdev', config: [{ method: 'bdev_raid_create', params: {} }] }] }));
+    const config = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', engine, '--memory', '64', '-c', join(test.folder, 'c')]);
     expect([config.code, config.stderr.includes('bdev_raid_create')]).toEqual([1, true]);
   });
 
@@ -73,10 +57,22 @@ describe('the engine', () => {
       expect(stderr.match(/there is no io_uring/g)).toHaveLength(1);
       expect(stderr).toContain('RAIDKIT_NO_FFI is set');
       expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({ result: 'm' });
-      const refused = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--engine', 'uring', '--memory', '64']);
+      const refused = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', 'uring', '--memory', '64']);
       expect([refused.code, refused.stderr.includes('there is no io_uring')]).toEqual([1, true]);
     } finally {
       delete process.env.RAIDKIT_NO_FFI;
     }
+  });
+
+  it('refuses a number of reactors that cannot be', async () => {
+    const tryWith = (...args: string[]): ReturnType<typeof run> => run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--memory', '64', ...args]);
+    for (const number of ['0', '65', 'two']) {
+      expect(await tryWith('--engine', 'uring', '--reactors', number)).toMatchObject({ code: 1, stderr: expect.stringContaining('must be a whole number from 1 to 64') as string });
+    }
+    const portable = await tryWith('--engine', 'portable', '--reactors', '2');
+    expect([portable.code, portable.stderr.includes('--reactors 2 needs io_uring')]).toEqual([1, true]);
+    writeFileSync(join(test.folder, 'file'), '');
+    const unlucky = await tryWith('--engine', 'uring', '--reactors', '3', '--nbd', `unix:${join(test.folder, 'file')}`);
+    expect([unlucky.code, unlucky.stderr.includes('exists and is not a socket')]).toEqual([1, true]);
   });
 });

@@ -1,55 +1,36 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { makeFile, until } from './support/devices.js';
+import { oneDaemon } from './support/one-daemon.js';
 import { hasCommands, run, runOk, spawnDaemon } from './support/process.js';
-import type { DaemonProcess } from './support/process.js';
 import type { Answer } from './support/rpc-client.js';
 
 /** A daemon with several reactors, from the outside. */
-let folder: string;
-let daemon: DaemonProcess | null = null;
+const test = oneDaemon();
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'raidkitd-reactors-'));
-});
-
-afterEach(async () => {
-  if (daemon !== null) {
-    daemon.client.close();
-    daemon.child.kill('SIGKILL');
-    await daemon.exited;
-    daemon = null;
-  }
-  rmSync(folder, { recursive: true });
-});
-
-const nbdPath = (): string => join(folder, 'nbd.sock');
-const uriOf = (name: string): string => `nbd+unix:///${name}?socket=${nbdPath()}`;
-const pathOf = (name: string): string => join(folder, `${name}.img`);
+const uriOf = (name: string): string => `nbd+unix:///${name}?socket=${test.nbdPath}`;
+const pathOf = (name: string): string => join(test.folder, `${name}.img`);
 
 async function start(reactors: number, ...args: string[]): Promise<void> {
-  const rpc = join(folder, 'rpc.sock');
-  const all = ['-r', rpc, '--nbd', `unix:${nbdPath()}`, '--engine', 'uring', '--reactors', String(reactors), '--memory', '64', ...args];
-  daemon = await spawnDaemon(rpc, all);
+  await test.start(['--nbd', `unix:${test.nbdPath}`, '--engine', 'uring', '--reactors', String(reactors), '--memory', '64', ...args]);
 }
 
 async function stop(): Promise<void> {
-  daemon?.client.close();
-  daemon?.child.kill('SIGTERM');
-  expect(await daemon?.exited).toBe(0);
-  daemon = null;
+  test.daemon?.client.close();
+  test.daemon?.child.kill('SIGTERM');
+  expect(await test.daemon?.exited).toBe(0);
+  test.daemon = null;
 }
 
 function ask(method: string, params?: unknown): Promise<Answer> {
-  if (daemon === null) throw new Error('the daemon is not running');
-  return daemon.client.ask(method, params);
+  if (test.daemon === null) throw new Error('the daemon is not running');
+  return test.daemon.client.ask(method, params);
 }
 
 function call(method: string, params?: unknown): Promise<unknown> {
-  if (daemon === null) throw new Error('the daemon is not running');
-  return daemon.client.call(method, params);
+  if (test.daemon === null) throw new Error('the daemon is not running');
+  return test.daemon.client.call(method, params);
 }
 
 /** A new file of 16 MiB as a device. */
@@ -296,7 +277,7 @@ describe('NBD clients', () => {
       // Told of, it is there.
       expect(await runOk('nbdinfo', ['--size', uriOf(`v${reactor}`)])).toBe(`${(reactor + 1) << 20}\n`);
     }
-    const list = await runOk('nbdinfo', ['--list', `nbd+unix://?socket=${nbdPath()}`]);
+    const list = await runOk('nbdinfo', ['--list', `nbd+unix://?socket=${test.nbdPath}`]);
     for (const reactor of [0, 1, 2]) {
       expect(list).toContain(`export="v${reactor}"`);
       expect(list).toContain(`description: the one of reactor ${reactor}`);
@@ -310,7 +291,7 @@ describe('NBD clients', () => {
 import nbd
 h = nbd.NBD()
 h.set_opt_mode(True)
-h.connect_uri("nbd+unix://?socket=${nbdPath()}")
+h.connect_uri("nbd+unix://?socket=${test.nbdPath}")
 for turn in range(2):
     for reactor in (2, 0, 1):
         h.set_export_name("v%d" % reactor)
@@ -345,9 +326,9 @@ h.shutdown()
       await malloc(`v${reactor}`, reactor);
       await call('raidkit_nbd_export', { bdev_name: `v${reactor}` });
     }
-    const openFiles = (): number => readdirSync(`/proc/${daemon!.child.pid!}/fd`).length;
+    const openFiles = (): number => readdirSync(`/proc/${test.daemon!.child.pid!}/fd`).length;
     const before = openFiles();
-    await runOk('/usr/bin/python3', ['-c', crowd, nbdPath()]);
+    await runOk('/usr/bin/python3', ['-c', crowd, test.nbdPath]);
     await until('all descriptors are closed', () => openFiles() <= before);
     const exports = (await call('raidkit_nbd_get_exports')) as { connections: number }[];
     expect(exports.map(({ connections }) => connections)).toEqual([0, 0, 0]);
@@ -369,8 +350,8 @@ h.shutdown()
     const names = ['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6'];
     for (const [reactors, order] of [[1, names], [3, [...names].reverse()], [2, ['m3', 'm0', 'm5', 'm6', 'm2', 'm1', 'm4']]] as const) {
       if (reactors === 1) {
-        daemon!.child.kill('SIGKILL');
-        await daemon!.exited;
+        test.daemon!.child.kill('SIGKILL');
+        await test.daemon!.exited;
       } else await stop();
       await start(reactors);
       await open(...order);
@@ -383,8 +364,6 @@ h.shutdown()
 });
 
 describe('the daemon', () => {
-  const bin = new URL('../bin/raidkitd.js', import.meta.url).pathname;
-
   it('saves a configuration that more and fewer reactors can replay', async () => {
     await start(2);
     await malloc('v0', 1);
@@ -397,7 +376,7 @@ describe('the daemon', () => {
     const bdevs = await namesIn('bdev_get_bdevs');
     const config = await call('framework_get_config', { name: 'bdev' });
     await stop();
-    const configPath = join(folder, 'config.json');
+    const configPath = join(test.folder, 'config.json');
     writeFileSync(configPath, JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }));
     for (const reactors of [3, 2, 1]) {
       await start(reactors, '-c', configPath);
@@ -411,24 +390,13 @@ describe('the daemon', () => {
   });
 
   it('demonstrates itself with several', async () => {
-    const demo = join(folder, 'demo');
+    const demo = join(test.folder, 'demo');
     const rpc = join(demo, 'rpc.sock');
-    daemon = await spawnDaemon(rpc, ['--demo', demo, '--engine', 'uring', '--reactors', '2', '--memory', '64']);
+    const daemon = await spawnDaemon(rpc, ['--demo', demo, '--engine', 'uring', '--reactors', '2', '--memory', '64']);
+    test.daemon = daemon;
     while (!daemon.stdout.includes('Ctrl-C')) await new Promise((resolve) => setTimeout(resolve, 10));
     expect(daemon.stdout).toContain('has made the raid5f volume "demo"');
     expect(daemon.stdout).toContain(`nbd+unix:///demo?socket=${join(demo, 'nbd.sock')}`);
     await stop();
-  });
-
-  it('refuses a number of reactors that cannot be', async () => {
-    const tryWith = (...args: string[]): ReturnType<typeof run> => run(process.execPath, [bin, '-r', join(folder, 'r'), '--memory', '64', ...args]);
-    for (const number of ['0', '65', 'two']) {
-      expect(await tryWith('--engine', 'uring', '--reactors', number)).toMatchObject({ code: 1, stderr: expect.stringContaining('must be a whole number from 1 to 64') as string });
-    }
-    const portable = await tryWith('--engine', 'portable', '--reactors', '2');
-    expect([portable.code, portable.stderr.includes('--reactors 2 needs io_uring')]).toEqual([1, true]);
-    writeFileSync(join(folder, 'file'), '');
-    const unlucky = await tryWith('--engine', 'uring', '--reactors', '3', '--nbd', `unix:${join(folder, 'file')}`);
-    expect([unlucky.code, unlucky.stderr.includes('exists and is not a socket')]).toEqual([1, true]);
   });
 });

@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeCertificates } from '../../../test/support/certificates.js';
 import type { CertificateFolders } from '../../../test/support/certificates.js';
 import { until } from './support/devices.js';
-import { hasCommands, launch, run, runOk, spawnDaemon } from './support/process.js';
+import { oneDaemon } from './support/one-daemon.js';
+import { hasCommands, launch, run, runOk } from './support/process.js';
 import type { DaemonProcess } from './support/process.js';
 
 /** Real clients over TLS, on both engines. */
@@ -14,10 +15,8 @@ const bin = new URL('../bin/raidkitd.js', import.meta.url).pathname;
 const MiB = 1 << 20;
 let shared: string;
 let certificates: CertificateFolders;
-let folder: string;
-let nbdPath: string;
 let port: number;
-let daemon: DaemonProcess | null = null;
+const test = oneDaemon();
 
 beforeAll(() => {
   shared = mkdtempSync(join(tmpdir(), 'raidkitd-certificates-'));
@@ -26,26 +25,10 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(shared, { recursive: true }));
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'raidkitd-tls-'));
-  nbdPath = join(folder, 'nbd.sock');
-});
-
-afterEach(async () => {
-  if (daemon !== null) {
-    daemon.client.close();
-    daemon.child.kill('SIGKILL');
-    await daemon.exited;
-    daemon = null;
-  }
-  rmSync(folder, { recursive: true });
-});
-
 /** A daemon with the exports `one` and `two`. */
 async function start(engine: string, ...args: string[]): Promise<DaemonProcess> {
-  const rpc = join(folder, 'rpc.sock');
-  const nbd = ['--nbd', `unix:${nbdPath}`, '--nbd', 'tcp:127.0.0.1:0'];
-  daemon = await spawnDaemon(rpc, ['-r', rpc, ...nbd, '--memory', '128', '--engine', engine, ...args]);
+  const nbd = ['--nbd', `unix:${test.nbdPath}`, '--nbd', 'tcp:127.0.0.1:0'];
+  const daemon = await test.start([...nbd, '--memory', '128', '--engine', engine, ...args]);
   for (const name of ['one', 'two']) {
     await daemon.client.call('bdev_malloc_create', { name, num_blocks: (32 * MiB) / 512, block_size: 512 });
     await daemon.client.call('raidkit_nbd_export', { bdev_name: name });
@@ -55,7 +38,7 @@ async function start(engine: string, ...args: string[]): Promise<DaemonProcess> 
 }
 
 async function uris(name: string): Promise<string[]> {
-  const exports = (await daemon?.client.call('raidkit_nbd_get_exports')) as { name: string; uris: string[] }[];
+  const exports = (await test.daemon?.client.call('raidkit_nbd_get_exports')) as { name: string; uris: string[] }[];
   return exports.find((one) => one.name === name)?.uris ?? [];
 }
 
@@ -64,11 +47,11 @@ function tcp(name: string, from: string): string {
 }
 
 function unix(name: string, from: string): string {
-  return `nbds+unix:///${name}?socket=${nbdPath}&tls-certificates=${from}`;
+  return `nbds+unix:///${name}?socket=${test.nbdPath}&tls-certificates=${from}`;
 }
 
 async function connections(): Promise<number> {
-  const exports = (await daemon?.client.call('raidkit_nbd_get_exports')) as { connections: number }[];
+  const exports = (await test.daemon?.client.call('raidkit_nbd_get_exports')) as { connections: number }[];
   return exports.reduce((sum, one) => sum + one.connections, 0);
 }
 
@@ -89,7 +72,7 @@ while True:
 }
 
 function descriptors(): number {
-  return readdirSync(`/proc/${daemon?.child.pid ?? 0}/fd`).length;
+  return readdirSync(`/proc/${test.daemon?.child.pid ?? 0}/fd`).length;
 }
 
 const required = (): string[] => ['--tls', 'require', '--tls-certificates', certificates.server];
@@ -97,19 +80,19 @@ const required = (): string[] => ['--tls', 'require', '--tls-certificates', cert
 describe.each(['portable', 'uring'])('%s', (engine) => {
   it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))('nbdinfo and nbdcopy, over TCP and the Unix socket, with four connections each', async () => {
     await start(engine, ...required());
-    expect(await uris('one')).toEqual([`nbds+unix:///one?socket=${nbdPath}`, `nbds://127.0.0.1:${port}/one`]);
+    expect(await uris('one')).toEqual([`nbds+unix:///one?socket=${test.nbdPath}`, `nbds://127.0.0.1:${port}/one`]);
     for (const uri of [tcp, unix]) {
       const { exports } = JSON.parse(await runOk('nbdinfo', ['--list', '--json', uri('', certificates.client)])) as { exports: Record<string, unknown>[] };
       expect(exports.map((one) => one['export-name']).sort()).toEqual(['one', 'two']);
-      const source = join(folder, 'source');
-      const back = join(folder, 'back');
+      const source = join(test.folder, 'source');
+      const back = join(test.folder, 'back');
       writeFileSync(source, randomBytes(32 * MiB));
       await runOk('nbdcopy', ['--flush', '--connections=4', source, uri('one', certificates.client)]);
       await runOk('nbdcopy', ['--connections=4', uri('one', certificates.client), back]);
       expect(readFileSync(back).equals(readFileSync(source))).toBe(true);
     }
     // Clients that go without it, or believe another authority, get nowhere.
-    for (const uri of [`nbd://localhost:${port}/one`, `nbd+unix:///one?socket=${nbdPath}`, tcp('one', certificates.doubter)]) {
+    for (const uri of [`nbd://localhost:${port}/one`, `nbd+unix:///one?socket=${test.nbdPath}`, tcp('one', certificates.doubter)]) {
       expect((await run('nbdinfo', [uri])).code).not.toBe(0);
     }
     await until('all clients are gone', async () => (await connections()) === 0);
@@ -117,7 +100,7 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
 
   it.skipIf(!hasCommands('qemu-img', 'qemu-io'))('qemu, with a certificate and with a key', async () => {
     await start(engine, ...required(), '--tls-verify-peer', '--tls-psk', join(shared, 'keys.psk'));
-    const source = join(folder, 'source');
+    const source = join(test.folder, 'source');
     writeFileSync(source, randomBytes(32 * MiB));
     const x509 = ['--object', `tls-creds-x509,id=t,dir=${certificates.client},endpoint=client`];
     const psk = ['--object', `tls-creds-psk,id=t,dir=${shared},endpoint=client,username=alice`];
@@ -142,7 +125,7 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
       expect((await run('nbdinfo', [tcp('one', from)])).code).not.toBe(0);
     }
     expect((await run('nbdinfo', [`nbds://eve@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])).code).not.toBe(0);
-    await until('the log says so', () => (daemon?.stderr.match(/TLS/g) ?? []).length >= 4);
+    await until('the log says so', () => (test.daemon?.stderr.match(/TLS/g) ?? []).length >= 4);
   });
 
   it.skipIf(!hasCommands('nbdinfo'))('where it is only allowed, clients go with and without', async () => {
@@ -187,8 +170,8 @@ it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))('uring with two reactors: the expo
   const names = ['four', 'one', 'three', 'two'];
   const { exports } = JSON.parse(await runOk('nbdinfo', ['--list', '--json', tcp('', certificates.client)])) as { exports: Record<string, unknown>[] };
   expect(exports.map((one) => one['export-name']).sort()).toEqual(names);
-  const source = join(folder, 'source');
-  const back = join(folder, 'back');
+  const source = join(test.folder, 'source');
+  const back = join(test.folder, 'back');
   for (const name of names) {
     writeFileSync(source, randomBytes(32 * MiB));
     await runOk('nbdcopy', ['--flush', source, unix(name, certificates.client)]);
@@ -205,7 +188,7 @@ describe('the command line', () => {
     [['--tls', 'require', '--tls-certificates', '/does/not/exist'], '/does/not/exist/server-cert.pem cannot be read: ENOENT'],
     [['--tls', 'require', '--tls-psk', '/dev/null'], 'there is no key in /dev/null'],
   ])('%j: %s', async (args, message) => {
-    const { code, stderr } = await run(process.execPath, [bin, '-r', join(folder, 'r'), '--memory', '64', ...args]);
+    const { code, stderr } = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--memory', '64', ...args]);
     expect(stderr).toContain(message);
     expect(code).toBe(1);
   });

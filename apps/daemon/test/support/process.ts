@@ -13,7 +13,7 @@ export interface DaemonProcess {
   client: RpcClient;
   stdout: string;
   stderr: string;
-  /** Resolves with the exit code, or the signal that ended it. */
+  /** Resolves with the exit code, or the signal that ended it, when all that it has said has come. */
   exited: Promise<number | string>;
 }
 
@@ -21,7 +21,7 @@ export interface DaemonProcess {
 export async function spawnDaemon(rpcPath: string, args: readonly string[], cwd = process.cwd(), env = process.env): Promise<DaemonProcess> {
   if (!existsSync(dist)) throw new Error('this test runs the built daemon: npm run build first');
   const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd, env });
-  const exited = new Promise<number | string>((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal ?? 'gone')));
+  const exited = new Promise<number | string>((resolve) => child.on('close', (code, signal) => resolve(code ?? signal ?? 'gone')));
   const started = { child, exited, stdout: '', stderr: '' };
   child.stdout.on('data', (piece: Buffer) => (started.stdout += piece.toString()));
   child.stderr.on('data', (piece: Buffer) => (started.stderr += piece.toString()));
