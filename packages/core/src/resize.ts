@@ -20,7 +20,7 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { level, bdev } = array;
   // The new member's size counts too, when it is one.
   if (array.slots.some(({ replacement }) => replacement !== null)) return;
-  if (array.state !== 'online' || bdev === null || level?.resize === undefined) return;
+  if (array.state !== 'online' || array.isReadOnly || bdev === null || level?.resize === undefined) return;
   const capacities = array.slots.map((slot) => {
     if (slot.descriptor === null) return slot.dataSize;
     return slot.descriptor.bdev.numBlocks - slot.dataOffset;
