@@ -9,13 +9,16 @@ const firstBackOffMs = 100;
 const longestBackOffMs = 1600;
 /** Part of the time that this thread could run and was not let: from here on, others want the processors. */
 const busyShare = 0.25;
+/** What each sleep may have added to that time although nobody else was there: a halted processor takes so long to wake, in milliseconds. */
+const wakeMs = 0.05;
 
 /** Work that comes within this of the last, on the mean, comes as a stream: to sleep until more of it is there costs less. */
 const streamGapMs = 0.01;
 /** How much of a mean the latest value is. */
 const meanShare = 1 / 32;
-/** Operations that ended between two sleeps, on the mean, up to which that was no stream after all. */
-const fewOps = 5;
+/** Operations that end between two pauses, on the mean, above which it can be a stream, and up to which it is none. One request is three. */
+const streamOps = 6;
+const fewOps = 4;
 
 /** What a spin needs to know of its thread. */
 export interface SpinWorld {
@@ -35,15 +38,18 @@ export class Spin {
   #refused = 0;
   #until = 0;
   #isSpinning = false;
-  /** When there was nothing to do any more; below 0 while there is. */
+  /** Looks in vain since something was done. */
+  #looks = 0;
+  /** When the first of them was; below 0 if there was none. */
   #idleSince = -1;
   #gapMs = 5 * streamGapMs;
   #isStream = false;
-  /** Since the last sleep, and on the mean. */
+  /** Since the last pause, and on the mean. */
   #ops = 0;
   #meanOps = 0;
   #lookAt = 0;
   #waitedMs = 0;
+  #sleeps = 0;
   #lookedAt = 0;
   #offUntil = 0;
   #backOffMs = firstBackOffMs;
@@ -63,11 +69,9 @@ export class Spin {
     if (this.#idleSince >= 0) {
       this.#gapMs += (now - this.#idleSince - this.#gapMs) * meanShare;
       this.#idleSince = -1;
-      if (!this.#isStream && this.#gapMs < streamGapMs) {
-        this.#isStream = true;
-        this.#meanOps = 4 * fewOps;
-      }
+      if (this.#gapMs < streamGapMs && this.#meanOps > streamOps) this.#isStream = true;
     }
+    this.#looks = 0;
     if (this.#isSpinning) this.#score = Math.min(this.#score + 1, bestScore);
     this.#isSpinning = this.#pays(now);
     this.#until = now + this.limitMs;
@@ -76,24 +80,27 @@ export class Spin {
   /** Whether to look once more instead of sleeping. */
   goesOn(now: number): boolean {
     if (this.#isSpinning && now < this.#until) {
-      if (this.#idleSince < 0) this.#idleSince = now;
+      // What was just handed over may be done already: it is idle only when the first look finds nothing.
+      if (++this.#looks === 2) {
+        this.#idleSince = now;
+        this.#paused();
+      }
       return true;
     }
     if (this.#isSpinning) this.#score = Math.max(this.#score - missCost, 0);
     this.#isSpinning = false;
     this.#idleSince = -1;
-    this.#slept();
+    this.#sleeps++;
+    this.#paused();
     return false;
   }
 
   /** A stream that has become thin is none. */
-  #slept(): void {
+  #paused(): void {
     if (this.#ops === 0) return;
     this.#meanOps += (this.#ops - this.#meanOps) * meanShare;
     this.#ops = 0;
-    if (!this.#isStream || this.#meanOps > fewOps) return;
-    this.#isStream = false;
-    this.#gapMs = 5 * streamGapMs;
+    if (this.#meanOps <= fewOps) this.#isStream = false;
   }
 
   #pays(now: number): boolean {
@@ -106,16 +113,19 @@ export class Spin {
 
   #look(now: number): void {
     const waitedMs = this.#world.waitedMs();
-    const sinceMs = Math.max(now - this.#lookedAt, lookEveryMs);
-    if ((waitedMs - this.#waitedMs) / sinceMs > busyShare) {
-      this.#offUntil = now + this.#backOffMs;
-      this.#backOffMs = Math.min(this.#backOffMs * 2, longestBackOffMs);
-    } else if (this.#lookedAt >= this.#offUntil) {
-      // All of the time looked at was time in which to spin.
-      this.#backOffMs = firstBackOffMs;
+    // Only time in which it may spin says something: who sleeps has to wait for the processor to wake.
+    if (this.#lookedAt >= this.#offUntil) {
+      const waitedForOthersMs = waitedMs - this.#waitedMs - this.#sleeps * wakeMs;
+      if (waitedForOthersMs / Math.max(now - this.#lookedAt, lookEveryMs) > busyShare) {
+        this.#offUntil = now + this.#backOffMs;
+        this.#backOffMs = Math.min(this.#backOffMs * 2, longestBackOffMs);
+      } else {
+        this.#backOffMs = firstBackOffMs;
+      }
     }
     this.#waitedMs = waitedMs;
+    this.#sleeps = 0;
     this.#lookedAt = now;
-    this.#lookAt = now + lookEveryMs;
+    this.#lookAt = Math.max(now + lookEveryMs, this.#offUntil);
   }
 }

@@ -66,20 +66,49 @@ it('leaves the processor to others that want it, for ever longer while they do',
   expect(offFor(now)).toBe(100);
 });
 
-it('is left off while requests come in a dense stream, until that becomes thin', () => {
-  const { spin } = newSpin(0.1);
+it('does not take the waits of its own thread, which sleeps, for a wish of others', () => {
+  const { spin, world } = newSpin(0.1);
+  let now = 1000;
+  // Requests that come too late for the spin: the processor is halted, and takes a while to wake.
+  for (let i = 0; i < 1000; i++) {
+    spin.worked(now, 3);
+    spin.goesOn(now + 0.01);
+    spin.goesOn(now + 0.2);
+    now += 0.25;
+    world.waitedMs += 0.07;
+  }
+  // They come in time from now on.
+  const tries: boolean[] = [];
+  for (let i = 0; i < 200; i++) {
+    spin.worked(now, 3);
+    now += 0.03;
+    tries.push(spin.goesOn(now));
+  }
+  expect(tries.slice(100)).toEqual(Array.from({ length: 100 }, () => true));
+});
+
+/** Rounds in which it spun: `ops` operations, some of them done while the others were handed over, then nothing for `gapMs`. */
+function newStream(spin: Spin): (rounds: number, gapMs: number, ops: number) => number {
   let now = 0;
-  /** Rounds in which it spun: it is idle for `gapMs` after `ops` operations. */
-  const spins = (rounds: number, gapMs: number, ops: number): number => {
+  return (rounds, gapMs, ops) => {
     let count = 0;
     for (let i = 0; i < rounds; i++) {
-      spin.worked(now, ops);
-      now += 0.004;
+      spin.worked(now, ops - 1);
+      spin.goesOn(now);
+      now += 0.002;
+      spin.worked(now, 1);
       if (spin.goesOn(now)) count++;
+      now += 0.001;
+      spin.goesOn(now);
       now += gapMs;
     }
     return count;
   };
+}
+
+it('is left off while requests come in a dense stream, until that becomes thin', () => {
+  const { spin } = newSpin(0.1);
+  const spins = newStream(spin);
   // A client that asks one thing at a time, and thinks for a while in between.
   expect(spins(300, 0.03, 3)).toBe(300);
   // One that keeps many requests in flight.
@@ -88,4 +117,9 @@ it('is left off while requests come in a dense stream, until that becomes thin',
   expect(spins(100, 0.05, 20)).toBe(0);
   spins(300, 0.05, 3);
   expect(spins(100, 0.03, 3)).toBe(100);
+});
+
+it('does not take one quick client that asks one thing at a time for a dense stream', () => {
+  const { spin } = newSpin(0.1);
+  expect(newStream(spin)(1000, 0.004, 3)).toBe(1000);
 });
