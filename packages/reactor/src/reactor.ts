@@ -26,8 +26,9 @@ export interface ReactorOptions {
   beat?: Int32Array;
 }
 
-/** A busy reactor gives the event loop its turn this often, whatever happens, in milliseconds. */
-const betweenTurnsMs = 1;
+/** A busy reactor gives the event loop a turn this often in a pause of the work, and this often whatever happens, in milliseconds. */
+const betweenTurnsMs = 2;
+const mostBetweenTurnsMs = 10;
 /** A while without work before the event loop's turn, in milliseconds: the next request usually comes sooner. */
 const lingerMs = 1;
 /** With more operations of devices in flight than this, it is their number that counts and not how soon one of them is noticed. */
@@ -174,20 +175,24 @@ export class Reactor implements RingOwner {
     if (this.#owedTurns > 0) this.#owedTurns--;
     this.#hasSettled = false;
     this.#quietSleepMs = -1;
-    const turnAt = clock.now() + betweenTurnsMs;
+    const since = clock.now();
+    let hasWorked = false;
     for (;;) {
       Atomics.add(this.#beat, 0, 1);
       const now = (this.#now = clock.now());
       const ops = this.#work(now);
       const didWork = ops > 0;
       if (didWork) {
+        hasWorked = true;
         this.#isQuiet = false;
         this.#quietSleepMs = -1;
         this.#lastWorkAt = now;
         this.#spin.worked(now, ops);
       }
-      if ((didWork && now >= turnAt) || this.#wantsTurn()) {
+      const isTurn = hasWorked && now - since >= (didWork ? mostBetweenTurnsMs : betweenTurnsMs);
+      if (isTurn || this.#wantsTurn()) {
         if (this.#owedTurns === 0) this.#pollEventLoop();
+        ring.flushPostponed();
         if (ring.hasPrepared) ring.enter(0);
         return;
       }
@@ -198,6 +203,7 @@ export class Reactor implements RingOwner {
       }
       if (this.#isLingeringOver(didWork)) return;
       if (!this.#setAlarms(now)) return;
+      ring.flushPostponed();
       ring.enter(1);
     }
   }

@@ -14,8 +14,9 @@ export {
   ringFsyncDataSync,
 } from './constants.js';
 export { loadSys, whyNoSys } from './load.js';
+export type { RingFlush } from './flush-list.js';
 export { Ring, openRing } from './ring.js';
-export type { RingFlush, RingOptions, RingOwner } from './ring.js';
+export type { RingOptions, RingOwner } from './ring.js';
 export { Sockets, readSocketAddress, socketAddressBytes } from './sockets.js';
 export type { SocketAddress } from './sockets.js';
 export { Sys } from './sys.js';

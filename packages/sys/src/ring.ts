@@ -1,4 +1,6 @@
 import { RingOp } from './constants.js';
+import { FlushList } from './flush-list.js';
+import type { RingFlush } from './flush-list.js';
 import type { RingLayout } from './ring-setup.js';
 import { setUpRing } from './ring-setup.js';
 
@@ -33,11 +35,6 @@ const ETIME = 62;
 export interface RingOwner {
   /** Called once for each operation, from {@link Ring.drain}. `result` is 0 or more, or a negative errno. */
   onCompletion(tag: number, result: number): void;
-}
-
-/** Something to be done once a batch of completions has been dealt with. */
-export interface RingFlush {
-  onFlush(): void;
 }
 
 /** Options of {@link openRing}. */
@@ -78,10 +75,10 @@ export class Ring {
   readonly #freeOwners: number[] = [];
   /** Completions that were taken out of a full ring in the middle of something else: tag, owner, result. */
   #aside: number[] = [];
-  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
-  #flushes: (RingFlush | null)[] = [];
-  #flushing: (RingFlush | null)[] = [];
-  #flushCount = 0;
+  readonly #flushes = new FlushList();
+  readonly #postponed = new FlushList();
+  /** Somebody had been put off when the present batch began. */
+  #isPostponedDue = false;
   readonly #supported: Uint8Array;
   // struct io_uring_getevents_arg at 0, struct __kernel_timespec at 32.
   readonly #wait = new Uint32Array(new ArrayBuffer(48));
@@ -248,6 +245,7 @@ export class Ring {
 
   /** Tells owners of what has ended, up to now. Returns how many operations that were. */
   drain(): number {
+    this.#isPostponedDue = this.#postponed.count > 0;
     let count = this.#aside.length === 0 ? 0 : this.#drainAside();
     const { cqHead, cqTail, cqes } = this.#layout;
     const ring = this.#ring;
@@ -267,23 +265,28 @@ export class Ring {
 
   /** Has `flush` called at the next {@link flush}, once for each call of this. */
   flushLater(flush: RingFlush): void {
-    this.#flushes[this.#flushCount++] = flush;
+    this.#flushes.add(flush);
   }
 
-  /** Calls those who asked for it. Returns how many. */
+  /**
+   * Has `flush` called once the next batch has been dealt with, or at the next {@link flushPostponed}: for what need not hold up
+   * the operations that are prepared in the present one.
+   */
+  postpone(flush: RingFlush): void {
+    this.#postponed.add(flush);
+  }
+
+  /** Calls those who asked for it, and then, if some have been put off since an earlier batch, those too. Returns how many the former were. */
   flush(): number {
-    const count = this.#flushCount;
-    if (count === 0) return 0;
-    const batch = this.#flushes;
-    this.#flushes = this.#flushing;
-    this.#flushing = batch;
-    this.#flushCount = 0;
-    for (let i = 0; i < count; i++) {
-      const flush = batch[i];
-      batch[i] = null;
-      flush?.onFlush();
-    }
+    const count = this.#flushes.run();
+    if (this.#isPostponedDue) this.flushPostponed();
     return count;
+  }
+
+  /** Calls all who have been put off. To be done before a sleep. */
+  flushPostponed(): void {
+    this.#isPostponedDue = false;
+    this.#postponed.run();
   }
 
   /** Ends the ring. Operations in flight are cancelled by the kernel in its own time, and nobody hears of them. */

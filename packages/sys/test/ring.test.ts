@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setupFlagSets } from '../src/ring-setup.js';
 import { FlockOperation, MessageFlag, RingOp, ShutdownHow, SocketFamily, loadSys, openRing, pollIn, readSocketAddress, ringFsyncDataSync } from '@raidkit/sys';
-import type { Ring, RingOptions } from '@raidkit/sys';
+import type { Ring, RingFlush, RingOptions } from '@raidkit/sys';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const ENOENT = 2;
@@ -324,6 +324,26 @@ describe('a ring', () => {
     expect(ring.flush()).toBe(1);
     expect(ring.flush()).toBe(0);
     expect(calls).toEqual(['a', 'b']);
+  });
+
+  it('calls who was put off after the batch that follows, behind those who asked for that one, or before a sleep', () => {
+    const { ring } = new Bench();
+    const calls: string[] = [];
+    const call = (name: string): RingFlush => ({ onFlush: () => void calls.push(name) });
+    ring.drain();
+    ring.postpone(call('a'));
+    ring.flush();
+    expect(calls).toEqual([]);
+    ring.drain();
+    ring.flushLater(call('b'));
+    expect(ring.flush()).toBe(1);
+    expect(calls).toEqual(['b', 'a']);
+    ring.postpone(call('c'));
+    ring.flushPostponed();
+    expect(calls).toEqual(['b', 'a', 'c']);
+    ring.drain();
+    expect(ring.flush()).toBe(0);
+    expect(calls).toEqual(['b', 'a', 'c']);
   });
 
   it('knows what the kernel supports', () => {

@@ -57,6 +57,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   /** Received by another server, and not delivered yet. */
   #early: Uint8Array | null = null;
   #isReceiving = false;
+  readonly #receiveLater: RingFlush = { onFlush: () => this.#receive() };
   /** The buffer that is being received into, if it is not the connection's own memory: held back until the kernel is done. */
   #pinnedAddr = -1;
   #hasEnded = false;
@@ -211,7 +212,8 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
       this.onAbort();
       return;
     }
-    this.#receive();
+    // To find nothing there yet, and to have it watched, takes longer than a read from the page cache: that and its reply go first.
+    this.#host.ring.postpone(this.#receiveLater);
   }
 
   /** Hands over what has not been sent of the ranges. */
