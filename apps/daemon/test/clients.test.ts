@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { arrayContent, goldenSets, memberImage } from '../../../test/support/golden.js';
 import { startTestDaemon } from './support/daemon.js';
 import type { TestDaemon } from './support/daemon.js';
@@ -118,7 +118,7 @@ h.shutdown()
   });
 });
 
-it.skipIf(!hasCommands('nbdinfo', 'nbdsh', 'qemu-img'))('clients see what was never written, and need not read it', async () => {
+it.skipIf(!hasCommands('nbdinfo', 'nbdsh', 'qemu-img', 'qemu-io'))('clients see what was never written, or is trimmed, and need not read it', async () => {
   for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
     const uri = await makeArray(shape);
     const size = Number(await runOk('nbdinfo', ['--size', uri]));
@@ -146,6 +146,10 @@ assert seen == [(${data!.offset} - 300, [300, 3, 700, 0])], seen
     await runOk('nbdsh', ['-c', script]);
     const qemu = JSON.parse(await runOk('qemu-img', ['map', '--output=json', '-f', 'raw', uri])) as { zero: boolean; data: boolean }[];
     expect(qemu.map(({ zero, data: isData }) => [zero, isData])).toEqual([[true, false], [false, true], [true, false]]);
+    await runOk('qemu-io', ['-f', 'raw', '-c', `discard 0 ${size}`, uri]);
+    await vi.waitFor(async () => expect(await map()).toMatchObject([{ offset: 0, length: size, type: 3 }]), { timeout: 30_000, interval: 500 });
+    const check = `assert h.pread(1 << 20, ${data!.offset}) == bytes(1 << 20)`;
+    await runOk('nbdsh', ['-u', uri, '-c', check]);
     await test.client.call('bdev_raid_delete', { name: 'vol', clear_sb: true });
     for (let index = 0; index < shape.members; index++) await test.client.call('bdev_aio_delete', { name: `m${index}` });
   }

@@ -1,26 +1,36 @@
 import type { RaidArray } from './array.js';
 import { RegionState } from './region-states.js';
 
+/** Whether the block of the array was never written, or not since it was unmapped: it reads as zeros. */
+export function isUnwritten(array: RaidArray, block: number): boolean {
+  const { regions } = array;
+  if (regions === null) return false;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  return regions.states[Math.floor((Math.floor(block / arrayBlocks) * memberBlocks) / regions.regionBlocks)] === RegionState.Unwritten;
+}
+
+/** Where the run of blocks ends that are like the one at `from`: all unwritten, or all not; `to` at most. */
+export function endOfExtent(array: RaidArray, from: number, to: number): number {
+  const { regions } = array;
+  if (regions === null || regions.count(RegionState.Unwritten) === 0) return to;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
+  let region = Math.floor(from / regionBlocks);
+  const kind = regions.states[region] === RegionState.Unwritten;
+  do region++;
+  while (region * regionBlocks < to && (regions.states[region] === RegionState.Unwritten) === kind);
+  return Math.min(region * regionBlocks, to);
+}
+
 /**
- * Runs of the array's blocks from `offset` on, and whether each was never written and reads as zeros. Ends at `offset + count`,
+ * Runs of the array's blocks from `offset` on, and whether each is unwritten and reads as zeros. Ends at `offset + count`,
  * or when `add` gives false.
  */
 export function listExtents(array: RaidArray, offset: number, count: number, add: (numBlocks: number, isZero: boolean) => boolean): void {
-  const { level, regions } = array;
-  if (level === null || regions === null || regions.count(RegionState.Unwritten) === 0) {
-    add(count, false);
-    return;
-  }
-  const { arrayBlocks, memberBlocks } = array.stripe();
-  const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
-  const end = offset + count;
-  const isZero = (block: number): boolean => regions.states[Math.floor(block / regionBlocks)] === RegionState.Unwritten;
-  const nextRegion = (block: number): number => Math.min((Math.floor(block / regionBlocks) + 1) * regionBlocks, end);
-  for (let from = offset; from < end; ) {
-    const kind = isZero(from);
-    let to = nextRegion(from);
-    while (to < end && isZero(to) === kind) to = nextRegion(to);
-    if (!add(to - from, kind)) return;
+  let from = offset;
+  while (from < offset + count) {
+    const to = array.level === null ? offset + count : endOfExtent(array, from, offset + count);
+    if (!add(to - from, array.level !== null && isUnwritten(array, from))) return;
     from = to;
   }
 }

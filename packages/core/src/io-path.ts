@@ -2,7 +2,7 @@ import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
 import type { AckGate } from './ack-gate.js';
 import type { RaidArray } from './array.js';
-import { listExtents } from './extents.js';
+import { endOfExtent, isUnwritten, listExtents } from './extents.js';
 import { describeArray, describeConfig } from './info.js';
 import type { RaidIo } from './raid-io.js';
 import { RegionState } from './region-states.js';
@@ -45,12 +45,12 @@ export class IoPath implements BdevDriver {
     const end = parent.offsetBlocks + parent.numBlocks;
     if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
       parent.driverTag = 2;
-      this.#startPart(parent, boundary, end - boundary);
-      this.#startPart(parent, parent.offsetBlocks, boundary - parent.offsetBlocks);
+      this.#start(parent, boundary, end);
+      this.#start(parent, parent.offsetBlocks, boundary);
       return;
     }
     parent.driverTag = 1;
-    this.#startPart(parent, parent.offsetBlocks, parent.numBlocks);
+    this.#start(parent, parent.offsetBlocks, end);
   }
 
   physicalDevices(): readonly string[] {
@@ -172,12 +172,16 @@ export class IoPath implements BdevDriver {
   /** For the gate: tells whoever asked. */
   finish(io: RaidIo, status: Status): void {
     const { parent, owner } = io;
-    if (io.isMarked) this.#array.regions?.end(io);
     io.status = status;
+    if (io.isMarked) this.#array.regions?.end(io);
     owner?.onRaidIoDone(io);
     this.#array.ios.put(io);
     if (parent === null) return;
     if (parent.status === Status.Ok) parent.status = status;
+    this.#partEnded(parent);
+  }
+
+  #partEnded(parent: BdevIo): void {
     if (--parent.driverTag === 0) parent.complete(parent.status);
   }
 
@@ -187,6 +191,25 @@ export class IoPath implements BdevDriver {
     io.array = this.#array;
     if (level?.submitReconstructRequest === undefined) this.finish(io, Status.NotSupported);
     else level.submitReconstructRequest(io);
+  }
+
+  #start(parent: BdevIo, from: number, to: number): void {
+    if (parent.type === IoType.Unmap && (this.#array.regions?.count(RegionState.Unwritten) ?? 0) > 0) this.#unmapWritten(parent, from, to);
+    else this.#startPart(parent, from, to - from);
+  }
+
+  /** What is unwritten needs no unmapping: that would be its first write. */
+  #unmapWritten(parent: BdevIo, from: number, to: number): void {
+    let at = from;
+    while (at < to) {
+      const end = endOfExtent(this.#array, at, to);
+      if (!isUnwritten(this.#array, at)) {
+        parent.driverTag++;
+        this.#startPart(parent, at, end - at);
+      }
+      at = end;
+    }
+    this.#partEnded(parent);
   }
 
   #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number): void {
@@ -225,17 +248,14 @@ export class IoPath implements BdevDriver {
       level.submitRwRequest(io);
       return;
     }
-    const { arrayBlocks, memberBlocks } = this.#array.stripe();
-    const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
     const end = io.offsetBlocks + io.numBlocks;
-    const regionEnd = (Math.floor(io.offsetBlocks / regionBlocks) + 1) * regionBlocks;
-    if (end > regionEnd) {
+    const extentEnd = endOfExtent(this.#array, io.offsetBlocks, end);
+    if (extentEnd < end) {
       parent.driverTag++;
-      io.numBlocks = regionEnd - io.offsetBlocks;
-      this.#startPart(parent, regionEnd, end - regionEnd);
+      io.numBlocks = extentEnd - io.offsetBlocks;
+      this.#startPart(parent, extentEnd, end - extentEnd);
     }
-    const region = Math.floor(io.offsetBlocks / regionBlocks);
-    if (regions.states[region] !== RegionState.Unwritten) {
+    if (!isUnwritten(this.#array, io.offsetBlocks)) {
       level.submitRwRequest(io);
       return;
     }

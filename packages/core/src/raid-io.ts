@@ -45,6 +45,10 @@ export class RaidIo implements IoOwner {
    */
   journalSlot = -1;
 
+  /** Of an unmap: what the level says of it with {@link trimmed}. */
+  trimmedOffset = 0;
+  trimmedBlocks = 0;
+
   /** Parts in flight. */
   partsLeft = 0;
   /** Parts that succeeded, of those that {@link countPart} counted. */
@@ -69,6 +73,8 @@ export class RaidIo implements IoOwner {
   isAtLevel = false;
   /** Counted in the region map. */
   isMarked = false;
+  /** Of an unmap: when it began, as the map counts. */
+  begunAt = 0;
   /** Of a resync: slots that must not be read, because they are what is to be worked out. */
   excluded: readonly number[] = noSlots;
   /** A read that writes what it has read to other members, to stable media; it is judged as a write. */
@@ -96,6 +102,16 @@ export class RaidIo implements IoOwner {
   submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
     this.partsLeft++;
     this.#array().io.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+  }
+
+  /**
+   * Of an unmap: if it ends well, these blocks of the array read as zeros, with redundancy that agrees. Core takes regions in
+   * which that is so of all blocks for unwritten: nothing to resynchronise there, nothing to rebuild. A level that says
+   * nothing may have left anything as it was.
+   */
+  trimmed(offsetBlocks: number, numBlocks: number): void {
+    this.trimmedOffset = offsetBlocks;
+    this.trimmedBlocks = numBlocks;
   }
 
   /**
@@ -190,6 +206,7 @@ export class RaidIoPool {
     io.owner = null;
     io.target = null;
     io.isMarked = false;
+    io.trimmedBlocks = 0;
     io.journalSlot = -1;
     io.journaled = null;
     io.writesBack = false;

@@ -1,6 +1,6 @@
 /** What is known of a region (some blocks of every member's data area). */
 export const RegionState = {
-  /** Never written: reads as zeros, whatever the members hold. */
+  /** Never written, or unmapped whole since: reads as zeros, whatever the members hold. */
   Unwritten: 0,
   /** Redundancy agrees with the data, on stable media. */
   Clean: 1,

@@ -1,10 +1,13 @@
-import { Status } from '@raidkit/bdev';
+import { IoType, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import { HeldRegions } from './held-regions.js';
 import { onEveryMember } from './member-io.js';
 import type { RaidIo } from './raid-io.js';
+import { RegionPages } from './region-pages.js';
 import { RegionState, RegionStates, copyInto } from './region-states.js';
 import type { ExtensionStore, RegionPage } from './store.js';
+import { Trims } from './trims.js';
 
 /** Regions an array has at most; larger arrays have larger regions. */
 const mostRegions = 65_536;
@@ -14,15 +17,14 @@ const leastRegionBytes = 1024 * 1024;
 const idleMs = 5000;
 
 /**
- * The write-intent bitmap of an array with redundancy, and the map of what was never written. Before the first write to a
+ * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first write to a
  * region its bit is on stable media of every member; it is cleared lazily, after a flush of all members.
  */
 export class RegionMap extends RegionStates {
   readonly #array: RaidArray;
-  readonly #store: ExtensionStore;
+  readonly #pages: RegionPages;
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
-  #generations: Float64Array;
   /** Writes that wait for their regions' bits. */
   #waiting: RaidIo[] = [];
   #isWorking = false;
@@ -30,26 +32,19 @@ export class RegionMap extends RegionStates {
   readonly #zeroing = new Set<number>();
   #zeroWaiters: (() => void)[] = [];
   #idleWaiters: (() => void)[] = [];
-  /** Regions that are dirty on some media already, and will be so here when all members have that. */
-  readonly #marked = new Set<number>();
-  /** One write of pages follows another: an older one must not land on top of a newer one. */
-  #pageWrites: Promise<void> = Promise.resolve();
-  /** Dirty regions that some member has on record as clean: a round of clearing was cut short. */
-  readonly #unrecorded = new Set<number>();
-  /** Dirty regions that must not be made clean, each with the count of holds at which it was held last. */
-  readonly #held = new Map<number, number>();
-  /** How often regions have been held. */
-  holds = 0;
+  /** What users have unmapped; null before the first time. */
+  #trims: Trims | null = null;
+  /** Dirty regions that must not be made clean. */
+  readonly #held = new HeldRegions();
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
   constructor(array: RaidArray, store: ExtensionStore, numRegions: number, regionBlocks: number) {
     super(numRegions, regionBlocks);
     this.#array = array;
-    this.#store = store;
+    this.#pages = new RegionPages(array, store, this);
     this.#inFlight = new Uint32Array(numRegions);
     this.#lastWrite = new Float64Array(numRegions);
-    this.#generations = new Float64Array(Math.ceil(numRegions / store.regionsPerPage));
   }
 
   /** Size of a region for members of this many blocks, in blocks: whole stripes, a power of two of them. */
@@ -61,7 +56,7 @@ export class RegionMap extends RegionStates {
 
   /** Whether the map can be that of members of this many blocks. */
   hasRoomFor(memberBlocks: number): boolean {
-    return this.#store.fits(this.#array.blockSize, Math.ceil(memberBlocks / this.regionBlocks));
+    return this.#pages.hasRoomFor(Math.ceil(memberBlocks / this.regionBlocks));
   }
 
   /** Members have this many blocks from now on: what is new was never written. It is on record after {@link writeAll}. */
@@ -71,11 +66,12 @@ export class RegionMap extends RegionStates {
     this.growTo(numRegions);
     this.#inFlight = copyInto(new Uint32Array(numRegions), this.#inFlight);
     this.#lastWrite = copyInto(new Float64Array(numRegions), this.#lastWrite);
-    this.#generations = copyInto(new Float64Array(Math.ceil(numRegions / this.#store.regionsPerPage)), this.#generations);
+    this.#pages.growTo(numRegions);
+    this.#trims?.growTo(numRegions);
   }
 
   get numPages(): number {
-    return this.#generations.length;
+    return this.#pages.count;
   }
 
   /**
@@ -83,6 +79,10 @@ export class RegionMap extends RegionStates {
    * resumed, or failed, later. Either way {@link end} follows when it is over.
    */
   begin(io: RaidIo): boolean {
+    if (io.type === IoType.Unmap) {
+      this.#trims ??= new Trims(this.#array, this.states.length, this.regionBlocks);
+      io.begunAt = this.#trims.now();
+    }
     let needsBits = false;
     const last = this.#lastRegion(io);
     for (let region = this.#firstRegion(io); region <= last; region++) {
@@ -95,21 +95,27 @@ export class RegionMap extends RegionStates {
     return false;
   }
 
+  /** `io.status` says how it went. */
   end(io: RaidIo): void {
     const now = this.#array.registry.runtime.now();
     const last = this.#lastRegion(io);
     for (let region = this.#firstRegion(io); region <= last; region++) {
       this.#inFlight[region] = (this.#inFlight[region] ?? 0) - 1;
       this.#lastWrite[region] = now;
+      if (io.type === IoType.Unmap) this.#trims?.unmapped(region, io);
+      else this.#trims?.wrote(region);
     }
     this.#armTimer();
   }
 
   /** Redundancy is known to be wrong somewhere in these member blocks: their bits stay until a resync has been there. */
   hold(memberOffset: number, count: number): void {
-    this.holds++;
-    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
-    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) this.#held.set(region, this.holds);
+    this.#held.hold(Math.floor(memberOffset / this.regionBlocks), Math.floor((memberOffset + count - 1) / this.regionBlocks));
+  }
+
+  /** How often that has been said. */
+  get holds(): number {
+    return this.#held.holds;
   }
 
   /** Whether a resync has something to do in these member blocks. */
@@ -130,9 +136,7 @@ export class RegionMap extends RegionStates {
   isResyncDueBelow(memberBlock: number, holds: number): boolean {
     const end = Math.floor(memberBlock / this.regionBlocks);
     const suspect = this.states.indexOf(RegionState.Suspect);
-    if (suspect >= 0 && suspect < end) return true;
-    for (const [region, hold] of this.#held) if (region < end && hold <= holds) return true;
-    return false;
+    return (suspect >= 0 && suspect < end) || this.#held.hasReleasable(end, holds);
   }
 
   /**
@@ -147,7 +151,7 @@ export class RegionMap extends RegionStates {
       this.set(region, RegionState.Dirty);
       this.#lastWrite[region] = now;
     }
-    for (const [region, hold] of this.#held) if (region < end && hold <= holds) this.#held.delete(region);
+    this.#held.release(end, holds);
     this.#armTimer();
   }
 
@@ -173,17 +177,12 @@ export class RegionMap extends RegionStates {
 
   /** Takes over what a member has recorded. Dirty regions are suspect: nobody knows which of their writes got where. */
   adoptPage(page: RegionPage): void {
-    const first = page.index * this.#store.regionsPerPage;
-    this.#generations[page.index] = page.generation;
-    const states = page.states.subarray(0, Math.min(page.states.length, this.states.length - first));
-    states.forEach((state, i) => {
-      this.set(first + i, state === RegionState.Dirty ? RegionState.Suspect : state);
-    });
+    this.#pages.adopt(page);
   }
 
   /** Writes every page to every member, as at creation and assembly. */
-  async writeAll(): Promise<void> {
-    await this.#writePages(Array.from({ length: this.numPages }, (_, index) => index));
+  writeAll(): Promise<void> {
+    return this.#pages.writeAll();
   }
 
   /** No write is in flight: makes clean what may be, and ends. Bits that stay set are resynchronised at the next start. */
@@ -261,12 +260,12 @@ export class RegionMap extends RegionStates {
       if (fresh.length > 0) await this.#zero(fresh);
       // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
       await this.#array.leaveRecorded();
-      for (const region of regions) this.#marked.add(region);
-      await this.#writePages(this.#pagesOf(regions));
+      for (const region of regions) this.#pages.marked.add(region);
+      await this.#pages.writeOf(regions);
       await this.#array.leaveRecorded();
       for (const region of regions) this.set(region, RegionState.Dirty);
     } finally {
-      this.#marked.clear();
+      this.#pages.marked.clear();
       this.#zeroing.clear();
       const waiters = this.#zeroWaiters;
       this.#zeroWaiters = [];
@@ -329,21 +328,24 @@ export class RegionMap extends RegionStates {
       if (isDone || (state === RegionState.Missed && isComplete)) before.set(region, state);
     });
     if (before.size === 0) return;
-    for (const region of before.keys()) {
+    for (const [region, state] of before) {
+      if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true) this.#pages.vacated.add(region);
       // Without all members, the bits become the list of what the absent one has missed.
       this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);
     }
     try {
       await onEveryMember(this.#array, (client) => client.flush());
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
-      await this.#writePages(this.#pagesOf(before.keys()));
+      await this.#pages.writeOf(before.keys());
     } catch (error) {
       for (const [region, state] of before) {
-        if (!this.#lacksBit(region)) continue;
+        if (!this.#lacksBit(region) || this.states[region] === RegionState.Unwritten) continue;
         this.set(region, state);
-        this.#unrecorded.add(region);
+        this.#pages.unrecorded.add(region);
       }
       throw error;
+    } finally {
+      this.#pages.vacated.clear();
     }
   }
 
@@ -359,44 +361,10 @@ export class RegionMap extends RegionStates {
     return this.#array.slots.every((slot) => slot.isCurrent);
   }
 
-  #pagesOf(regions: Iterable<number>): number[] {
-    const pages = new Set<number>();
-    for (const region of regions) pages.add(Math.floor(region / this.#store.regionsPerPage));
-    return [...pages];
-  }
-
-  /** Writes the pages as they are when it is their turn. */
-  #writePages(indexes: readonly number[]): Promise<void> {
-    const written = this.#pageWrites.then(() => this.#writePagesNow(indexes));
-    this.#pageWrites = written.catch(() => undefined);
-    return written;
-  }
-
-  async #writePagesNow(indexes: readonly number[]): Promise<void> {
-    const { regionsPerPage } = this.#store;
-    const pages = indexes.map((index): RegionPage => {
-      const first = index * regionsPerPage;
-      const states = this.states.slice(first, first + regionsPerPage);
-      states.forEach((state, i) => {
-        if (state === RegionState.Suspect || this.#marked.has(first + i)) states[i] = RegionState.Dirty;
-      });
-      const generation = (this.#generations[index] ?? 0) + 1;
-      this.#generations[index] = generation;
-      return { index, generation, states };
-    });
-    await onEveryMember(this.#array, (client) => this.#store.writePages(client.descriptor, this.#array.uuid, pages));
-    if (this.#unrecorded.size === 0) return;
-    for (const { index, states } of pages) {
-      states.forEach((state, i) => {
-        if (state === RegionState.Dirty) this.#unrecorded.delete(index * regionsPerPage + i);
-      });
-    }
-  }
-
   /** A write to the region has to wait until its bit is set. */
   #lacksBit(region: number): boolean {
     const state = this.states[region];
     if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed) return true;
-    return this.#unrecorded.size > 0 && this.#unrecorded.has(region);
+    return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);
   }
 }

@@ -30,6 +30,7 @@ class Raid1 implements RaidLevel {
 
   /** Writes of every kind. Unmapping one is writing zeroes that may deallocate, so that all members read the same. */
   submitNullPayloadRequest(io: RaidIo): void {
+    if (io.type === IoType.Unmap) io.trimmed(io.offsetBlocks, io.numBlocks);
     this.#lock(io, this.#writeAll);
   }
 

@@ -77,6 +77,7 @@ export class StripeWriter {
     }
     const isAligned = op.doneTo % stripeBlocks === 0;
     if (io.type !== IoType.Write && isAligned && end - op.doneTo >= stripeBlocks && io.journalSlot < 0) {
+      if (io.type === IoType.Unmap) io.trimmed(op.doneTo, end - op.doneTo - (end % stripeBlocks));
       this.#zeroStripes(io, op, op.doneTo / stripeBlocks, Math.floor(end / stripeBlocks));
       return;
     }

@@ -3,6 +3,7 @@ import type { RaidModule } from '@raidkit/core';
 import { minOperational } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import type { LieKind, ProcessAction } from './plan-extras.js';
+import { drawTrims } from './plan-trims.js';
 import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
 
@@ -76,7 +77,7 @@ const latencies: readonly Latency[] = [
 ];
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
-export function drawPlan(seed: number, module: RaidModule, { hasExtras = true } = {}): SimPlan {
+export function drawPlan(seed: number, module: RaidModule, { hasExtras = true, hasTrims = true } = {}): SimPlan {
   const random = new Random(seed, 0);
   const shape = drawShape(random, module);
   const numOps = random.int(10, 140);
@@ -84,6 +85,7 @@ export function drawPlan(seed: number, module: RaidModule, { hasExtras = true } 
   const totalMs = numOps * gapMs + 50;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs)];
   if (hasExtras) items.push(...drawExtras(seed, module, shape, totalMs));
+  if (hasTrims) items.push(...drawTrims(seed, module, totalMs));
   items.sort((a, b) => a.at - b.at);
   return { seed, shape, items };
 }

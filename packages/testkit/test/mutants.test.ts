@@ -39,6 +39,7 @@ describe('broken levels are caught by the case that is made for it', () => {
     ['forgets the target of a rebuild', 'PROC-02'],
     ['swallows write errors', 'DEG-04'],
     ['unmaps one copy only', 'NULL-01'],
+    ['says that it has unmapped', 'NULL-02'],
     ['rebuilds from the wrong place', 'PROC-01'],
     ['never repairs', 'DEG-03'],
     ['shifts data when it grows', 'SIZE-01'],

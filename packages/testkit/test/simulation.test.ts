@@ -32,8 +32,8 @@ describe('no seed breaks a rule', () => {
     for (const [level, seeds] of Object.entries(regressions)) {
       for (const seed of seeds) {
         const module = modules[level]!;
-        for (const hasExtras of [false, true]) {
-          const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, { hasExtras }) });
+        for (const [hasExtras, hasTrims] of [[false, false], [true, false], [true, true]] as const) {
+          const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, { hasExtras, hasTrims }) });
           expect(violation, `seed ${seed} level ${level}`).toBeNull();
         }
       }
@@ -65,6 +65,7 @@ function marksOf(module: RaidModule): string[] {
     'process check / optimal',
     'process repair / optimal',
     'spare / optimal',
+    'regions became unwritten / optimal',
   ];
 }
 

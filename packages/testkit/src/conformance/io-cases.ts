@@ -138,4 +138,31 @@ export const ioCases: readonly ConformanceCase[] = [
         await rig.readAll();
       }),
   },
+  {
+    id: 'NULL-02',
+    title: 'what was unmapped, and read, stays what it was read as when its regions have become idle',
+    clause: 'RaidIo.trimmed',
+    applies: (manifest) => manifest.nullPayload && manifest.redundant,
+    run: (options) =>
+      inWorld(new Rig(options), async (rig) => {
+        await rig.create();
+        await rig.loads(2, 20);
+        await rig.ok(IoType.Unmap, 0, rig.client.numBlocks);
+        await rig.readAll();
+        await rig.idle();
+        await rig.readAll();
+        await rig.loads(2, 20, allTypes);
+        await rig.readAll();
+        rig.checkRedundancy();
+        await rig.remove(0);
+        await rig.ok(IoType.Unmap, 0, rig.client.numBlocks);
+        await rig.readAll();
+        await rig.idle();
+        await rig.rebuild(0);
+        await rig.readAll();
+        await rig.loads(2, 20);
+        await rig.readAll();
+        rig.checkRedundancy();
+      }),
+  },
 ];

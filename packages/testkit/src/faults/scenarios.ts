@@ -109,6 +109,45 @@ export const scenarios: readonly Scenario[] = [
       await s.write(0.9, 9);
     },
   },
+  {
+    id: 'regions are unmapped, idle, and written again',
+    applies: (module) => redundant(module) && nullPayload(module),
+    // What a liar has kept is read until the region counts as empty.
+    without: ['lost'],
+    async steps(s) {
+      await s.unmap(0, Infinity);
+      await s.cool();
+      await s.read(0.01, 100);
+      await s.write(0.0101, 9);
+      await s.flush();
+    },
+  },
+  {
+    id: 'regions are unmapped and written at once',
+    applies: (module) => redundant(module) && nullPayload(module),
+    // What a liar has kept is read until the region counts as empty.
+    without: ['lost'],
+    async steps(s) {
+      await s.together(() => s.unmap(0, Infinity), () => s.write(0.0101, 9), () => s.read(0.01, 100));
+      await s.read(0.01, 100);
+      await s.cool();
+      await s.read(0.01, 100);
+    },
+  },
+  {
+    id: 'regions are unmapped, and a member is rebuilt onto a new disk',
+    applies: (module) => redundant(module) && nullPayload(module),
+    // What a liar holds is what a rebuild works with.
+    without: ['lost'],
+    async steps(s) {
+      await s.unmap(0, Infinity);
+      await s.cool();
+      await s.remove(1);
+      await s.add(s.run.disks.length - 1);
+      await s.together(() => s.rebuilt(s.run.disks.length - 1), () => s.write(0.3, 9));
+      await s.read(0.3, 60);
+    },
+  },
   { id: 'stop and start', applies: always, steps: (s) => s.restart() },
   {
     id: 'stop in the middle of writes',

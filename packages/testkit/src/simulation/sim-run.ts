@@ -84,6 +84,8 @@ export class SimRun {
   /** When the process began, and when the array last came up. */
   #bootedAt = 0;
   #onlineAt = 0;
+  /** Regions that nothing was in when a user last asked for something; a growth makes more of them. */
+  #unwritten = { of: 0, count: 0 };
 
   constructor({ module, store, capabilities }: RunParts, plan: SimPlan, memory: SimMemory) {
     this.module = module;
@@ -233,6 +235,7 @@ export class SimRun {
   async io(volume: VolumeClient, type: IoType, offset: number, numBlocks: number, flags = 0): Promise<void> {
     const what = `${['read', 'write', 'unmap', 'flush', 'zero'][type] ?? 'io'} ${offset}+${numBlocks} (asked at ${this.world.now.toFixed(3)})`;
     this.open.add(what);
+    this.#watchUnwritten();
     const askedAt = this.world.now;
     const status = await volume.submit(type, offset, numBlocks, flags);
     this.open.delete(what);
@@ -244,6 +247,13 @@ export class SimRun {
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
     if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
     throw new ViolationError(`G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`);
+  }
+
+  #watchUnwritten(): void {
+    const { regions } = this.array() ?? { regions: null };
+    const seen = { of: regions?.states.length ?? 0, count: regions?.count(RegionState.Unwritten) ?? 0 };
+    if (seen.of === this.#unwritten.of && seen.count > this.#unwritten.count) this.mark('regions became unwritten');
+    this.#unwritten = seen;
   }
 
   async readAll(when: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { IoType } from '@raidkit/bdev';
 import type { Coverage } from '../coverage.js';
 import { drawPlan } from '../plan.js';
 import type { PlanItem, SimPlan } from '../plan.js';
@@ -103,7 +104,8 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
     const waitMs = startedAt + item.at - run.world.now;
     if (waitMs > 0) await run.world.sleep(waitMs);
     const volume = await run.up();
-    const numBlocks = Math.min(item.numBlocks, volume.mostBlocks, volume.numBlocks);
+    const most = item.type === IoType.Unmap ? volume.numBlocks : Math.min(volume.mostBlocks, volume.numBlocks);
+    const numBlocks = Math.min(item.numBlocks, most);
     const offset = Math.min(Math.floor(item.zone * volume.numBlocks) + item.delta, volume.numBlocks - numBlocks);
     await run.io(volume, item.type, offset, numBlocks, item.flags);
   }

@@ -12,6 +12,7 @@ export type MirrorBug =
   | 'forgets the target of a rebuild'
   | 'swallows write errors'
   | 'unmaps one copy only'
+  | 'says that it has unmapped'
   | 'rebuilds from the wrong place'
   | 'never repairs'
   | 'reads past suspicion'
@@ -40,6 +41,11 @@ class Mirror implements RaidLevel {
 
   submitNullPayloadRequest(io: RaidIo): void {
     if (this.#bug === 'loses an answer' && io.type === IoType.WriteZeroes) return;
+    if (this.#bug === 'says that it has unmapped' && io.type === IoType.Unmap) {
+      io.trimmed(io.offsetBlocks, io.numBlocks);
+      io.complete(Status.Ok);
+      return;
+    }
     if (this.#bug === 'writes without locks') {
       this.#writeAll(io);
       return;

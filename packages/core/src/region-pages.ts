@@ -1,0 +1,100 @@
+import type { RaidArray } from './array.js';
+import { onEveryMember } from './member-io.js';
+import { RegionState, copyInto } from './region-states.js';
+import type { RegionStates } from './region-states.js';
+import type { ExtensionStore, RegionPage } from './store.js';
+
+/** The pages on the members in which an array's regions are recorded. */
+export class RegionPages {
+  /** Regions that are dirty on some media already, and will be so in memory when all members have that. */
+  readonly marked = new Set<number>();
+  /** Regions that hold nothing any more: the next write of their pages says that they are unwritten, and only then they are. */
+  readonly vacated = new Set<number>();
+  /** Dirty regions that some member has on record as something else: a round of clearing was cut short. */
+  readonly unrecorded = new Set<number>();
+  readonly #array: RaidArray;
+  readonly #store: ExtensionStore;
+  readonly #regions: RegionStates;
+  #generations: Float64Array;
+  /** One write of pages follows another: an older one must not land on top of a newer one. */
+  #writes: Promise<void> = Promise.resolve();
+
+  constructor(array: RaidArray, store: ExtensionStore, regions: RegionStates) {
+    this.#array = array;
+    this.#store = store;
+    this.#regions = regions;
+    this.#generations = new Float64Array(this.#countFor(regions.states.length));
+  }
+
+  get count(): number {
+    return this.#generations.length;
+  }
+
+  /** Whether there is room for so many regions. */
+  hasRoomFor(numRegions: number): boolean {
+    return this.#store.fits(this.#array.blockSize, numRegions);
+  }
+
+  growTo(numRegions: number): void {
+    this.#generations = copyInto(new Float64Array(this.#countFor(numRegions)), this.#generations);
+  }
+
+  /** Takes over what a member has recorded. Dirty regions are suspect: nobody knows which of their writes got where. */
+  adopt(page: RegionPage): void {
+    const first = page.index * this.#store.regionsPerPage;
+    this.#generations[page.index] = page.generation;
+    const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
+    states.forEach((state, i) => {
+      this.#regions.set(first + i, state === RegionState.Dirty ? RegionState.Suspect : state);
+    });
+  }
+
+  writeAll(): Promise<void> {
+    return this.#write(Array.from({ length: this.count }, (_, index) => index));
+  }
+
+  /** Writes the pages of these regions to every member, as they are when it is their turn. */
+  writeOf(regions: Iterable<number>): Promise<void> {
+    const pages = new Set<number>();
+    for (const region of regions) pages.add(this.#pageOf(region));
+    return this.#write([...pages]);
+  }
+
+  #write(indexes: readonly number[]): Promise<void> {
+    const written = this.#writes.then(() => this.#writeNow(indexes));
+    this.#writes = written.catch(() => undefined);
+    return written;
+  }
+
+  async #writeNow(indexes: readonly number[]): Promise<void> {
+    const { regionsPerPage } = this.#store;
+    const pages = indexes.map((index): RegionPage => {
+      const first = index * regionsPerPage;
+      const states = this.#regions.states.slice(first, first + regionsPerPage);
+      states.forEach((state, i) => {
+        if (this.vacated.has(first + i)) states[i] = RegionState.Unwritten;
+        else if (state === RegionState.Suspect || this.marked.has(first + i)) states[i] = RegionState.Dirty;
+      });
+      const generation = (this.#generations[index] ?? 0) + 1;
+      this.#generations[index] = generation;
+      return { index, generation, states };
+    });
+    await onEveryMember(this.#array, (client) => this.#store.writePages(client.descriptor, this.#array.uuid, pages));
+    // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise.
+    for (const region of this.vacated) if (indexes.includes(this.#pageOf(region))) this.#regions.set(region, RegionState.Unwritten);
+    if (this.unrecorded.size === 0) return;
+    for (const { index, states } of pages) {
+      states.forEach((state, i) => {
+        if (state === RegionState.Dirty) this.unrecorded.delete(index * regionsPerPage + i);
+      });
+    }
+  }
+
+  #pageOf(region: number): number {
+    return Math.floor(region / this.#store.regionsPerPage);
+  }
+
+  #countFor(numRegions: number): number {
+    return Math.ceil(numRegions / this.#store.regionsPerPage);
+  }
+}
