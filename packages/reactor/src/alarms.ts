@@ -33,7 +33,7 @@ export class Alarms implements RingOwner {
 
   constructor(ring: Ring, sys: Sys) {
     this.#ring = ring;
-    this.#owner = ring.addOwner(this);
+    this.#owner = ring.addOwner(this, true);
     this.#timesAddr = sys.addressOf(this.#times);
   }
 

@@ -110,7 +110,7 @@ export class Reactor implements RingOwner {
   constructor(ring: Ring, sys: Sys, eventLoopFd: number, memory: BufferMemory, options: ReactorOptions) {
     this.ring = ring;
     this.#eventLoopFd = eventLoopFd;
-    this.#owner = ring.addOwner(this);
+    this.#owner = ring.addOwner(this, true);
     this.#alarms = new Alarms(ring, sys);
     this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, this.#runQueueWait);
     this.#beat = options.beat ?? new Int32Array(1);

@@ -62,7 +62,7 @@ class RingListening implements Listening, RingOwner {
     this.address = address;
     this.#onClient = onClient;
     this.#onError = onError;
-    this.#owner = host.ring.addOwner(this);
+    this.#owner = host.ring.addOwner(this, true);
     this.#peerAddr = host.sys.addressOf(this.#peer);
     this.#accept();
   }
