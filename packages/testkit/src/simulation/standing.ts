@@ -25,12 +25,15 @@ export class Standing {
   }
 
   noteCurrent(): void {
-    for (const disk of this.#run.disks) {
-      if (!this.#isCurrent(disk)) continue;
-      if (!this.good.has(disk)) this.#goodSince.set(disk, this.#run.world.now);
+    this.refresh();
+    const joined = this.#run.disks.filter((disk) => this.#isCurrent(disk) && !this.good.has(disk));
+    for (const disk of joined) {
+      this.#goodSince.set(disk, this.#run.world.now);
       this.good.add(disk);
-      this.recordedOut.delete(disk);
     }
+    for (const disk of this.good) this.recordedOut.delete(disk);
+    // A good member may have been replaced by a disk that fails: that is one too many.
+    for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#run.isTolerant = true;
   }
 
   refresh(): void {
