@@ -180,14 +180,13 @@ export class Reactor implements RingOwner {
     for (;;) {
       Atomics.add(this.#beat, 0, 1);
       const now = (this.#now = clock.now());
-      const ops = this.#work(now);
-      const didWork = ops > 0;
+      const didWork = this.#work(now) > 0;
       if (didWork) {
         hasWorked = true;
         this.#isQuiet = false;
         this.#quietSleepMs = -1;
         this.#lastWorkAt = now;
-        this.#spin.worked(now, ops);
+        this.#spin.worked(now);
       }
       const isTurn = hasWorked && now - since >= (didWork ? mostBetweenTurnsMs : betweenTurnsMs);
       if (isTurn || this.#wantsTurn()) {

@@ -12,14 +12,6 @@ const busyShare = 0.25;
 /** What each sleep may have added to that time although nobody else was there: a halted processor takes so long to wake, in milliseconds. */
 const wakeMs = 0.05;
 
-/** Work that comes within this of the last, on the mean, comes as a stream: to sleep until more of it is there costs less. */
-const streamGapMs = 0.01;
-/** How much of a mean the latest value is. */
-const meanShare = 1 / 32;
-/** Operations that end between two pauses, on the mean, above which it can be a stream, and up to which it is none. One request is three. */
-const streamOps = 6;
-const fewOps = 4;
-
 /** What a spin needs to know of its thread. */
 export interface SpinWorld {
   /** Milliseconds, since some beginning, that the thread could run and had to wait for a processor. */
@@ -28,8 +20,7 @@ export interface SpinWorld {
 
 /**
  * Whether to look for completions for a while before going to sleep. It pays when the next one comes within that while. It does
- * harm when the processor is wanted by others; and when requests come in a dense stream, which would then be worked on one by one,
- * and each pay for what otherwise many share. All three are watched.
+ * harm when the processor is wanted by others. Both are watched.
  */
 export class Spin {
   readonly limitMs: number;
@@ -38,15 +29,6 @@ export class Spin {
   #refused = 0;
   #until = 0;
   #isSpinning = false;
-  /** Looks in vain since something was done. */
-  #looks = 0;
-  /** When the first of them was; below 0 if there was none. */
-  #idleSince = -1;
-  #gapMs = 5 * streamGapMs;
-  #isStream = false;
-  /** Since the last pause, and on the mean. */
-  #ops = 0;
-  #meanOps = 0;
   #lookAt = 0;
   #waitedMs = 0;
   #sleeps = 0;
@@ -61,17 +43,10 @@ export class Spin {
     this.#waitedMs = world.waitedMs();
   }
 
-  /** `ops` operations were done at `now`: the time to spin begins anew. */
-  worked(now: number, ops: number): void {
+  /** Something was done at `now`: the time to spin begins anew. */
+  worked(now: number): void {
     if (this.limitMs === 0) return;
     if (now >= this.#lookAt) this.#look(now);
-    this.#ops += ops;
-    if (this.#idleSince >= 0) {
-      this.#gapMs += (now - this.#idleSince - this.#gapMs) * meanShare;
-      this.#idleSince = -1;
-      if (this.#gapMs < streamGapMs && this.#meanOps > streamOps) this.#isStream = true;
-    }
-    this.#looks = 0;
     if (this.#isSpinning) this.#score = Math.min(this.#score + 1, bestScore);
     this.#isSpinning = this.#pays(now);
     this.#until = now + this.limitMs;
@@ -79,32 +54,15 @@ export class Spin {
 
   /** Whether to look once more instead of sleeping. */
   goesOn(now: number): boolean {
-    if (this.#isSpinning && now < this.#until) {
-      // What was just handed over may be done already: it is idle only when the first look finds nothing.
-      if (++this.#looks === 2) {
-        this.#idleSince = now;
-        this.#paused();
-      }
-      return true;
-    }
+    if (this.#isSpinning && now < this.#until) return true;
     if (this.#isSpinning) this.#score = Math.max(this.#score - missCost, 0);
     this.#isSpinning = false;
-    this.#idleSince = -1;
     this.#sleeps++;
-    this.#paused();
     return false;
   }
 
-  /** A stream that has become thin is none. */
-  #paused(): void {
-    if (this.#ops === 0) return;
-    this.#meanOps += (this.#ops - this.#meanOps) * meanShare;
-    this.#ops = 0;
-    if (this.#meanOps <= fewOps) this.#isStream = false;
-  }
-
   #pays(now: number): boolean {
-    if (now < this.#offUntil || this.#isStream) return false;
+    if (now < this.#offUntil) return false;
     if (this.#score > 0) return true;
     if (++this.#refused < retryEvery) return false;
     this.#refused = 0;

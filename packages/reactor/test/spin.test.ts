@@ -10,13 +10,13 @@ function newSpin(limitMs: number): { spin: Spin; world: { waitedMs: number } } {
 it('goes on for its time after work, and no longer', () => {
   const { spin } = newSpin(0.1);
   expect(spin.goesOn(10)).toBe(false);
-  spin.worked(10, 3);
+  spin.worked(10);
   expect([spin.goesOn(10.05), spin.goesOn(10.09), spin.goesOn(10.11), spin.goesOn(10.12)]).toEqual([true, true, false, false]);
 });
 
 it('never goes on if it is switched off', () => {
   const { spin } = newSpin(0);
-  spin.worked(10, 3);
+  spin.worked(10);
   expect(spin.goesOn(10)).toBe(false);
 });
 
@@ -27,7 +27,7 @@ it('is given up while nothing comes in time, but tried again now and then; and c
     let tries = 0;
     for (let i = 0; i < rounds; i++) {
       now += gapMs;
-      spin.worked(now, 3);
+      spin.worked(now);
       if (spin.goesOn(now + 0.01)) tries++;
       if (gapMs > 0.1) spin.goesOn(now + 0.2);
     }
@@ -46,7 +46,7 @@ it('leaves the processor to others that want it, for ever longer while they do',
   /** Milliseconds, in steps of ten, until it goes on again. */
   const offFor = (from: number): number => {
     for (let now = from; ; now += 10) {
-      spin.worked(now, 3);
+      spin.worked(now);
       if (spin.goesOn(now + 0.01)) return now - from;
     }
   };
@@ -71,7 +71,7 @@ it('does not take the waits of its own thread, which sleeps, for a wish of other
   let now = 1000;
   // Requests that come too late for the spin: the processor is halted, and takes a while to wake.
   for (let i = 0; i < 1000; i++) {
-    spin.worked(now, 3);
+    spin.worked(now);
     spin.goesOn(now + 0.01);
     spin.goesOn(now + 0.2);
     now += 0.25;
@@ -80,46 +80,9 @@ it('does not take the waits of its own thread, which sleeps, for a wish of other
   // They come in time from now on.
   const tries: boolean[] = [];
   for (let i = 0; i < 200; i++) {
-    spin.worked(now, 3);
+    spin.worked(now);
     now += 0.03;
     tries.push(spin.goesOn(now));
   }
   expect(tries.slice(100)).toEqual(Array.from({ length: 100 }, () => true));
-});
-
-/** Rounds in which it spun: `ops` operations, some of them done while the others were handed over, then nothing for `gapMs`. */
-function newStream(spin: Spin): (rounds: number, gapMs: number, ops: number) => number {
-  let now = 0;
-  return (rounds, gapMs, ops) => {
-    let count = 0;
-    for (let i = 0; i < rounds; i++) {
-      spin.worked(now, ops - 1);
-      spin.goesOn(now);
-      now += 0.002;
-      spin.worked(now, 1);
-      if (spin.goesOn(now)) count++;
-      now += 0.001;
-      spin.goesOn(now);
-      now += gapMs;
-    }
-    return count;
-  };
-}
-
-it('is left off while requests come in a dense stream, until that becomes thin', () => {
-  const { spin } = newSpin(0.1);
-  const spins = newStream(spin);
-  // A client that asks one thing at a time, and thinks for a while in between.
-  expect(spins(300, 0.03, 3)).toBe(300);
-  // One that keeps many requests in flight.
-  spins(300, 0.003, 20);
-  expect(spins(100, 0.003, 20)).toBe(0);
-  expect(spins(100, 0.05, 20)).toBe(0);
-  spins(300, 0.05, 3);
-  expect(spins(100, 0.03, 3)).toBe(100);
-});
-
-it('does not take one quick client that asks one thing at a time for a dense stream', () => {
-  const { spin } = newSpin(0.1);
-  expect(newStream(spin)(1000, 0.004, 3)).toBe(1000);
 });
