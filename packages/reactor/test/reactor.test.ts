@@ -1,4 +1,4 @@
-import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -52,6 +52,23 @@ describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) =>
       calls.push('first');
     });
     expect(calls).toEqual(['first', 'a', 'b', 'c']);
+  });
+
+  it('does what was postponed before it sleeps', async () => {
+    const { ring, runtime } = await started({ spinMicroseconds });
+    const file = openSync('/dev/zero', 'r');
+    const enters = await new Promise<number>((resolve) => {
+      const owner = ring.addOwner({
+        onCompletion() {
+          const before = ring.enters;
+          ring.postpone({ onFlush: () => resolve(ring.enters - before) });
+        },
+      });
+      ring.prepare(RingOp.READ, file, 0, sys.addressOf(runtime.memory.u8), 512, 0, owner, 0);
+    });
+    closeSync(file);
+    // While it spins, what else was prepared is handed over first.
+    expect(enters).toBeLessThanOrEqual(spinMicroseconds === 0 ? 0 : 1);
   });
 
   it('fires timers in the order of their times, and cancelled ones not', async () => {

@@ -57,7 +57,11 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   /** Received by another server, and not delivered yet. */
   #early: Uint8Array | null = null;
   #isReceiving = false;
-  readonly #receiveLater: RingFlush = { onFlush: () => this.#receive() };
+  readonly #receiveLater: RingFlush = {
+    onFlush: () => {
+      if (!this.#isClosed) this.#receive();
+    },
+  };
   /** The buffer that is being received into, if it is not the connection's own memory: held back until the kernel is done. */
   #pinnedAddr = -1;
   #hasEnded = false;
