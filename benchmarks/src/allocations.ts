@@ -23,10 +23,10 @@ const countedIos = 20_000;
 const blocks4k = 8;
 /** Sampled every so many bytes: with so many I/Os, less than a tenth of a byte of each goes unseen. */
 const samplingInterval = 256;
-/** The event loop's turns, and the sampling itself: they come with time and not with I/O. */
 /** Numbers that the compiler boxes here and there are less. */
 const boxedBytes = 32;
 const mostTries = 5;
+/** The event loop's turns, and the sampling itself: they come with time and not with I/O. */
 const notOfIo = ['node:internal/timers', 'node:timers', 'node:internal/async_hooks', 'node:internal/process/task_queues', 'node:inspector'];
 
 const folder = mkdtempSync(join(tmpdir(), 'raidkit-allocations-'));
