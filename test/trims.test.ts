@@ -12,6 +12,11 @@ import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js
 
 const MiB = 1 << 20;
 
+/** Whether it writes a page of the region map. */
+function isPageWrite({ type, offsetBlocks }: BdevIo): boolean {
+  return type === IoType.Write && offsetBlocks >= (128 * 1024) / 512 && offsetBlocks < (256 * 1024) / 512;
+}
+
 const levels: [string, number, number][] = [
   ['raid1', 2, 1],
   ['raid5f', 3, 2],
@@ -86,11 +91,32 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
 
 it('write zeroes is data: SPDK would read what the members hold', async () => {
   const { rig, volume } = await build('raid1', 2);
-  await volume.write(0, blocks(16, 7));
-  await volume.writeZeroes(0, volume.numBlocks);
+  await volume.write(0, blocks(4096, 7));
+  await volume.writeZeroes(0, 2048);
+  await volume.unmap(2048, 2048);
   const { regions } = arrayOf(rig, 'a');
-  await until(() => regions!.count(RegionState.Dirty) === 0, 'all regions are idle');
-  expect(regions!.count(RegionState.Unwritten)).toBe(0);
+  await until(() => regions!.count(RegionState.Unwritten) > 0, 'both have been idle');
+  expect([...regions!.states]).toEqual([RegionState.Clean, RegionState.Unwritten]);
+}, 30_000);
+
+it('a region is not unwritten before a page has said so: not when one is on its way that says something else', async () => {
+  const { rig, disks, volume } = await build('raid1', 3, { mebibytes: 1 });
+  await rig.arrays.removeBaseBdev('m2');
+  await volume.write(0, blocks(16, 7));
+  await volume.unmap(0, volume.numBlocks);
+  const array = arrayOf(rig, 'a');
+  const { held } = disks[0]!;
+  disks[0]!.fault = (io) => (isPageWrite(io) ? null : Status.Ok);
+  await rig.arrays.addBaseBdev('a', 'm2');
+  await until(() => held.length === 1, 'the map is on its way to the new member');
+  await until(() => array.regions!.count(RegionState.Dirty) === 0, 'the region is idle');
+  disks[0]!.finish(held.shift()!, Status.Ok);
+  await until(() => held.length === 1, 'the next page is on its way');
+  expect(array.regions!.count(RegionState.Unwritten)).toBe(0);
+  disks[0]!.fault = () => Status.Ok;
+  disks[0]!.finish(held.shift()!, Status.Ok);
+  await until(() => array.regions!.count(RegionState.Unwritten) === 1, 'it is on record');
+  await array.processEnded;
 }, 30_000);
 
 it('a region stays dirty if its page cannot be written, and is tried again', async () => {
@@ -98,10 +124,9 @@ it('a region stays dirty if its page cannot be written, and is tried again', asy
   await volume.write(0, blocks(16, 7));
   await volume.unmap(0, volume.numBlocks);
   const { regions } = arrayOf(rig, 'a');
-  const page = (128 * 1024) / 512;
   let refused = 0;
   const refuse = (io: BdevIo): Status => {
-    if (io.type !== IoType.Write || io.offsetBlocks < page || io.offsetBlocks >= 2048) return Status.Ok;
+    if (!isPageWrite(io)) return Status.Ok;
     refused++;
     return Status.IoError;
   };

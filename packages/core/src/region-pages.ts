@@ -6,10 +6,11 @@ import type { ExtensionStore, RegionPage } from './store.js';
 
 /** The pages on the members in which an array's regions are recorded. */
 export class RegionPages {
-  /** Regions that are dirty on some media already, and will be so in memory when all members have that. */
-  readonly marked = new Set<number>();
-  /** Regions that hold nothing any more: the next write of their pages says that they are unwritten, and only then they are. */
-  readonly vacated = new Set<number>();
+  /**
+   * What pages say of regions in place of what memory says, while a round of setting or clearing bits is under way: others
+   * write pages too. A region of which they say that it is unwritten is so in memory once they have said it.
+   */
+  readonly said = new Map<number, RegionState>();
   /** Dirty regions that some member has on record as something else: a round of clearing was cut short. */
   readonly unrecorded = new Set<number>();
   readonly #array: RaidArray;
@@ -72,16 +73,19 @@ export class RegionPages {
       const first = index * regionsPerPage;
       const states = this.#regions.states.slice(first, first + regionsPerPage);
       states.forEach((state, i) => {
-        if (this.vacated.has(first + i)) states[i] = RegionState.Unwritten;
-        else if (state === RegionState.Suspect || this.marked.has(first + i)) states[i] = RegionState.Dirty;
+        states[i] = this.said.get(first + i) ?? (state === RegionState.Suspect ? RegionState.Dirty : state);
       });
       const generation = (this.#generations[index] ?? 0) + 1;
       this.#generations[index] = generation;
       return { index, generation, states };
     });
     await onEveryMember(this.#array, (client) => this.#store.writePages(client.descriptor, this.#array.uuid, pages));
-    // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise.
-    for (const region of this.vacated) if (indexes.includes(this.#pageOf(region))) this.#regions.set(region, RegionState.Unwritten);
+    // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These
+    // pages may have been made when it was not to be said yet.
+    for (const [region, state] of this.said) {
+      const page = pages.find(({ index }) => index === this.#pageOf(region));
+      if (state === RegionState.Unwritten && page?.states[region % regionsPerPage] === state) this.#regions.set(region, state);
+    }
     if (this.unrecorded.size === 0) return;
     for (const { index, states } of pages) {
       states.forEach((state, i) => {

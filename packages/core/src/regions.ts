@@ -260,12 +260,12 @@ export class RegionMap extends RegionStates {
       if (fresh.length > 0) await this.#zero(fresh);
       // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
       await this.#array.leaveRecorded();
-      for (const region of regions) this.#pages.marked.add(region);
+      for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
       await this.#pages.writeOf(regions);
       await this.#array.leaveRecorded();
       for (const region of regions) this.set(region, RegionState.Dirty);
     } finally {
-      this.#pages.marked.clear();
+      this.#pages.said.clear();
       this.#zeroing.clear();
       const waiters = this.#zeroWaiters;
       this.#zeroWaiters = [];
@@ -321,7 +321,7 @@ export class RegionMap extends RegionStates {
   async #clear(isIdle: (region: number) => boolean): Promise<void> {
     const members = this.#array.membership;
     const completeBelow = this.#completeBelow();
-    const before = new Map<number, number>();
+    const before = new Map<number, RegionState>();
     this.states.forEach((state, region) => {
       const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
       const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#held.has(region);
@@ -329,13 +329,17 @@ export class RegionMap extends RegionStates {
     });
     if (before.size === 0) return;
     for (const [region, state] of before) {
-      if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true) this.#pages.vacated.add(region);
+      this.#pages.said.set(region, state);
       // Without all members, the bits become the list of what the absent one has missed.
       this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);
     }
     try {
       await onEveryMember(this.#array, (client) => client.flush());
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
+      for (const [region, state] of before) {
+        if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true) this.#pages.said.set(region, RegionState.Unwritten);
+        else this.#pages.said.delete(region);
+      }
       await this.#pages.writeOf(before.keys());
     } catch (error) {
       for (const [region, state] of before) {
@@ -345,7 +349,7 @@ export class RegionMap extends RegionStates {
       }
       throw error;
     } finally {
-      this.#pages.vacated.clear();
+      this.#pages.said.clear();
     }
   }
 
