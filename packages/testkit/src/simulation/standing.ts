@@ -21,22 +21,31 @@ export class Standing {
     this.good.clear();
     this.recordedOut.clear();
     for (const disk of this.#run.disks) if (!this.#isCurrent(disk)) this.recordedOut.add(disk);
-    this.noteCurrent();
+    this.#count();
   }
 
   noteCurrent(): void {
     this.refresh();
-    const joined = this.#run.disks.filter((disk) => this.#isCurrent(disk) && !this.good.has(disk));
-    for (const disk of joined) {
-      this.#goodSince.set(disk, this.#run.world.now);
-      this.good.add(disk);
-    }
-    for (const disk of this.good) this.recordedOut.delete(disk);
-    // A good member may have been replaced by a disk that fails: that is one too many.
-    for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#run.isTolerant = true;
+    this.#count();
   }
 
   refresh(): void {
+    this.#discount();
+    // A good member may have been replaced by a disk that fails: that is one too many, also before metadata says so.
+    const joined = this.#run.disks.filter((disk) => this.#isCurrent(disk) && !this.good.has(disk));
+    for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#run.isTolerant = true;
+  }
+
+  #count(): void {
+    for (const disk of this.#run.disks) {
+      if (!this.#isCurrent(disk)) continue;
+      if (!this.good.has(disk)) this.#goodSince.set(disk, this.#run.world.now);
+      this.good.add(disk);
+      this.recordedOut.delete(disk);
+    }
+  }
+
+  #discount(): void {
     const state = this.#run.array()?.state ?? 'configuring';
     if (state === 'configuring') return;
     for (const disk of this.good) if (!this.#isCurrent(disk)) this.good.delete(disk);
@@ -52,7 +61,7 @@ export class Standing {
   /** Whether everything is still there without this disk, or the level has nothing to lose. */
   mayLose(disk: SimDisk): boolean {
     const run = this.#run;
-    this.refresh();
+    this.#discount();
     const left = [...this.good].filter((other) => other !== disk && !this.hasTrouble(other)).length;
     if (left >= run.least) {
       // Parity that has not been resynchronised is none: what it would have to give is refused.
