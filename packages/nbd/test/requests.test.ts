@@ -379,18 +379,32 @@ describe('extended headers', () => {
     expect((await client.pread(0, 512)).errno).toBe(0);
   });
 
-  it('refuse a write that does not say that it has a payload', async () => {
+  it('take the data of a write that does not announce a payload, as current qemu sends it', async () => {
     const rig = rigWith();
     const { client, ...wire } = await open(rig, 'extended');
-    const reply = client.expectReply(5n, cmd.write, 0, 512);
-    client.send(requestBytes('extended', cmd.write, 0, 5n, 0, 512));
-    expect((await reply).errno).toBe(errno.inval);
+    const data = pattern(4096, 3);
+    for (const flags of [0, flag.fua, flag.payloadLen]) {
+      const offset = 8192 * (1 + flags);
+      const reply = client.expectReply(BigInt(flags), cmd.write, offset, data.length);
+      client.send(Buffer.concat([requestBytes('extended', cmd.write, flags, BigInt(flags), offset, data.length), data]));
+      expect((await reply).errno).toBe(0);
+      expect(Buffer.from((await client.pread(offset, data.length)).data).equals(data)).toBe(true);
+    }
     expect(wire.isAborted).toBe(false);
   });
 
-  it('drop a client that announces a payload of terabytes', async () => {
+  it('take in the data of a refused write that does not announce it', async () => {
+    const { client } = await open(rigWith(), 'extended');
+    const beyond = 2 ** 50;
+    const reply = client.expectReply(5n, cmd.write, beyond, 70_000);
+    client.send(Buffer.concat([requestBytes('extended', cmd.write, 0, 5n, beyond, 70_000), Buffer.alloc(70_000, 7)]));
+    expect((await reply).errno).toBe(errno.noSpace);
+    expect((await client.pread(0, 512)).errno).toBe(0);
+  });
+
+  it.each([0, flag.payloadLen])('drop a client that writes terabytes at once (flags %i)', async (flags) => {
     const wire = await open(rigWith(), 'extended');
-    wire.push(requestBytes('extended', cmd.write, flag.payloadLen, 5n, 0, 2 ** 42));
+    wire.push(requestBytes('extended', cmd.write, flags, 5n, 0, 2 ** 42));
     await wire.client.ended();
     expect(wire.isAborted).toBe(true);
   });

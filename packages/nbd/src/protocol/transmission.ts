@@ -3,7 +3,7 @@ import type { NbdExport } from '../export.js';
 import { Allowance } from './allowance.js';
 import { Answers } from './answers.js';
 import type { ConnectionHost, NbdConnection } from './connection.js';
-import { Command, CommandFlag, NbdErrno, extendedRequestBytes, extendedRequestMagic, requestBytes, requestMagic } from './constants.js';
+import { Command, CommandFlag, extendedRequestBytes, extendedRequestMagic, requestBytes, requestMagic } from './constants.js';
 import { startErase } from './erase.js';
 import { startFlush } from './flush.js';
 import type { Negotiated } from './negotiated.js';
@@ -162,13 +162,15 @@ export class Transmission {
     }
     const isWrite = command === Command.Write;
     this.expectsLargeWrite = isWrite && lengthBytes >= largeWriteBytes;
-    const hasPayload = isExtended ? (request.flags & CommandFlag.PayloadLen) !== 0 : isWrite;
+    // With extended headers the specification wants the payload flag on every write. Current qemu (8.2 to 10.0 at least) sends
+    // none, and its data follows all the same; its own server accepts that, so clients have come to rely on it.
+    const hasPayload = isWrite || (isExtended && (request.flags & CommandFlag.PayloadLen) !== 0);
     if (hasPayload && isExtended && lengthBytes > maxTransferBytes) {
       this.#answers.release(request);
       this.#connection.abort(`a payload of ${lengthBytes} bytes`);
       return;
     }
-    request.errno = isWrite && !hasPayload ? NbdErrno.Inval : requestErrno(request, this.target, this.#negotiated);
+    request.errno = requestErrno(request, this.target, this.#negotiated);
     if (request.errno === 0) {
       this.#current = request;
       this.#phase = Phase.Admit;
