@@ -1,4 +1,4 @@
-import { close, constants, fstat, open } from 'node:fs';
+import { close, constants, fstat, fstatSync, open } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -119,6 +119,11 @@ export class DeviceFile {
     const size = this.#sys.blockDeviceSize(this.fd);
     if (size < 0) throw openError(this.path, -size, false);
     return size;
+  }
+
+  /** Size of a regular file in bytes, as it is now, without waiting. Negative errno if that cannot be found out. */
+  fileSizeNow(): number {
+    return this.#sys === null ? fstatSync(this.fd).size : this.#sys.seekEnd(this.fd);
   }
 
   /** The unit of I/O of a block device, in bytes. */

@@ -22,6 +22,8 @@ export interface OpHost {
   cannotPunchHoles: boolean;
   cannotWriteZeroes: boolean;
   cannotDiscard: boolean;
+  /** First byte behind what the device has now. A regular file can be cut short at any time, and a write would extend it again. */
+  endBytes(): number;
   /** The operation is over; it may be used for another I/O. */
   opDone(op: DeviceOp, io: BdevIo, status: Status): void;
 }
@@ -56,6 +58,16 @@ export class DeviceOp implements EngineOp {
   get isUnwanted(): boolean {
     const io = this.#request();
     return io.isAbandoned || io.parent?.isAbandoned === true;
+  }
+
+  /** Ends the operation if it must not reach the device: its deadline has passed, or it would extend a file that was cut short. */
+  isRefused(): boolean {
+    const { type, offsetBlocks, numBlocks } = this.#request();
+    const isChange = type !== IoType.Flush && type !== IoType.Read;
+    if (this.isUnwanted) this.#end(Status.Cancelled);
+    else if (isChange && (offsetBlocks + numBlocks) * this.#host.blockSize > this.#host.endBytes()) this.#end(Status.IoError);
+    else return false;
+    return true;
   }
 
   cancel(): void {

@@ -18,6 +18,7 @@ export class DeviceQueue {
 
   push(op: DeviceOp): void {
     if (this.#started < this.#limit) {
+      if (op.isRefused()) return;
       this.#started++;
       op.start();
       return;
@@ -34,10 +35,7 @@ export class DeviceQueue {
     while (this.#started < this.#limit) {
       const op = this.#shift();
       if (op === null) return;
-      if (op.isUnwanted) {
-        op.cancel();
-        continue;
-      }
+      if (op.isRefused()) continue;
       this.#started++;
       op.start();
     }

@@ -46,6 +46,8 @@ export class LinuxDriver implements BdevDriver, OpHost {
   readonly #deallocations = new DeviceQueue(1);
   readonly #idle: DeviceOp[] = [];
   #flushError: Status = Status.Ok;
+  /** Size of a regular file in this turn of the event loop; -1 until an operation asks. Bytes. */
+  #endBytes = -1;
   #bdev: Bdev | null = null;
   #watch: DeviceWatch | null = null;
   #onIdle: (() => void) | null = null;
@@ -111,6 +113,19 @@ export class LinuxDriver implements BdevDriver, OpHost {
         this.#transfers.push(this.#opFor(io));
     }
   }
+
+  endBytes(): number {
+    if (this.isBlockDevice) return Infinity;
+    if (this.#endBytes < 0) {
+      this.#endBytes = Math.max(0, this.#options.file.fileSizeNow());
+      this.#options.registry.runtime.soon(this.#forgetEnd);
+    }
+    return this.#endBytes;
+  }
+
+  readonly #forgetEnd = (): void => {
+    this.#endBytes = -1;
+  };
 
   opDone(op: DeviceOp, io: BdevIo, status: Status): void {
     const queue = io.type === IoType.Unmap || io.type === IoType.WriteZeroes ? this.#deallocations : this.#transfers;

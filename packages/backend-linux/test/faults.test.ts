@@ -301,6 +301,26 @@ describe('another size', () => {
     expectBytes(await client.read(0, 1025), pattern(MiB, 1).slice(0, 1025 * 512));
   });
 
+  it.each([
+    ['write', IoType.Write],
+    ['write zeroes', IoType.WriteZeroes],
+    ['unmap', IoType.Unmap],
+  ] as const)('of a file that was cut short is not mended by a %s: EIO, and the file stays as it is', async (_, type) => {
+    await using bench = new Bench();
+    const path = bench.file('a', MiB);
+    const bdev = await bench.open({ path, fallocate: true });
+    const client = bench.client(bdev);
+    await client.write(0, pattern(MiB, 1));
+    fs.truncateSync(path, MiB / 2);
+    const addr = buffer(bench);
+    expect(await submitRaw(client, type, 2040, 8, addr)).toBe(Status.IoError);
+    expect(fs.statSync(path).size).toBe(MiB / 2);
+    // Everybody hears of the new size, and what is left can be written to.
+    await eventually(() => bdev.numBlocks === 1024);
+    expect(await submitRaw(client, type, 1016, 8, addr)).toBe(Status.Ok);
+    expect(fs.statSync(path).size).toBe(MiB / 2);
+  });
+
   it.runIf(can('loop'))('of a block device is noticed', async () => {
     await using bench = new Bench();
     const device = bench.loop('disk', MiB);

@@ -2,6 +2,7 @@
 export const syscallNumbers = {
   x64: {
     close: 3,
+    lseek: 8,
     mmap: 9,
     munmap: 11,
     ioctl: 16,
@@ -26,6 +27,7 @@ export const syscallNumbers = {
   },
   arm64: {
     close: 57,
+    lseek: 62,
     mmap: 222,
     munmap: 215,
     ioctl: 29,

@@ -55,6 +55,12 @@ export class Sys {
     return this.#ffi.syscall(this.#numbers.ioctl, fd, request, argument);
   }
 
+  /** lseek(2) to the end: the size of a regular file in bytes. Moves the offset of the descriptor, which positioned I/O does not use. */
+  seekEnd(fd: number): number {
+    const seekEnd = 2;
+    return this.#ffi.syscall(this.#numbers.lseek, fd, 0, seekEnd);
+  }
+
   /** Size of a block device in bytes. */
   blockDeviceSize(fd: number): number {
     const result = this.ioctl(fd, Ioctl.BLKGETSIZE64, this.#wordsAddr);

@@ -51,6 +51,14 @@ describe('sys', () => {
     expect(await new Promise((resolve) => sys.zeroOutAsync(-1, 0, 4096, resolve))).toBe(-EBADF);
   });
 
+  it('tells the size of a file', () => {
+    const fd = file('sized', 12_345);
+    expect(sys.seekEnd(fd)).toBe(12_345);
+    fs.ftruncateSync(fd, 2 ** 33);
+    expect(sys.seekEnd(fd)).toBe(2 ** 33);
+    expect(sys.seekEnd(-1)).toBe(-EBADF);
+  });
+
   it('gives the address of memory, the same for all views of it', () => {
     const buffer = new ArrayBuffer(8192);
     const addr = sys.addressOf(buffer);
