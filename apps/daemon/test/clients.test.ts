@@ -1,9 +1,10 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { arrayContent, goldenSets, memberImage } from '../../../test/support/golden.js';
 import { startTestDaemon } from './support/daemon.js';
 import type { TestDaemon } from './support/daemon.js';
+import { makeFile, noise } from './support/files.js';
 import { hasCommands, runOk } from './support/process.js';
 
 /** Real NBD clients at each level, through the daemon, over files. */
@@ -20,12 +21,6 @@ beforeEach(async () => {
 });
 afterEach(() => test.end());
 
-function makeFile(path: string, bytes: number): void {
-  const fd = openSync(path, 'w');
-  ftruncateSync(fd, bytes);
-  closeSync(fd);
-}
-
 async function makeArray({ level, members, strip }: (typeof levels)[number]): Promise<string> {
   const names: string[] = [];
   for (let index = 0; index < members; index++) {
@@ -41,19 +36,6 @@ async function makeArray({ level, members, strip }: (typeof levels)[number]): Pr
 
 function uriOf(name: string): string {
   return `nbd+unix:///${name}?socket=${test.nbdPath}`;
-}
-
-/** Bytes that do not repeat. */
-function noise(bytes: number): Buffer {
-  const words = new Uint32Array(bytes / 4);
-  let state = 0x12345678;
-  for (let i = 0; i < words.length; i++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    words[i] = state;
-  }
-  return Buffer.from(words.buffer);
 }
 
 describe.each(levels)('$level', (shape) => {
