@@ -15,23 +15,27 @@ export function fileIdentity(realPath: string): string {
   return `file:${realPath}`;
 }
 
+/** What is told of a world wide name or serial number that several disks have: it is not used. */
+export type OnShared = (value: string, otherDisks: readonly string[]) => void;
+
 /**
  * What a block device is known by, the best of: what the disk says of itself (world wide name, serial number), the uuid of
  * its mapping (device mapper, md), the file behind a loop device, its path. For a partition its own uuid, else its number
- * on the disk.
+ * on the disk. What several disks have in common (a placeholder serial number, say) is no identity: those are known by where
+ * they are plugged in, or by their paths.
  */
-export async function blockDeviceIdentity(realPath: string, info: BlockDeviceInfo | null): Promise<string> {
+export async function blockDeviceIdentity(realPath: string, info: BlockDeviceInfo | null, onShared: OnShared = () => undefined): Promise<string> {
   if (info === null) return `path:${realPath}`;
   const partition = await info.attribute('partition');
-  if (partition === '') return diskIdentity(realPath, info);
+  if (partition === '') return diskIdentity(realPath, info, onShared);
   const partitionUuid = await nameOfLink('/dev/disk/by-partuuid', realPath);
   if (partitionUuid !== null) return `partuuid:${partitionUuid}`;
-  const disk = await diskIdentity(realPath, info);
+  const disk = await diskIdentity(realPath, info, onShared);
   return disk.startsWith('path:') ? disk : `${disk}:partition:${partition}`;
 }
 
 /** What the disk that a block device is, or is a partition of, is known by. */
-export async function diskIdentity(realPath: string, info: BlockDeviceInfo): Promise<string> {
+export async function diskIdentity(realPath: string, info: BlockDeviceInfo, onShared: OnShared = () => undefined): Promise<string> {
   const sources = [
     ['wwid', 'wwid'],
     ['wwid', 'device/wwid'],
@@ -40,13 +44,30 @@ export async function diskIdentity(realPath: string, info: BlockDeviceInfo): Pro
     ['dm', 'dm/uuid'],
     ['md', 'md/uuid'],
   ] as const;
+  let isShared = false;
   for (const [kind, path] of sources) {
     const value = await info.diskAttribute(path);
-    if (value !== '') return `${kind}:${value}`;
+    if (value === '') continue;
+    const others = isIssuedOnce(kind, value) ? [] : await info.disksWithSame(path);
+    if (others.length === 0) return `${kind}:${value}`;
+    onShared(value, others);
+    isShared = true;
+  }
+  if (isShared) {
+    const port = await nameOfLink('/dev/disk/by-path', realPath);
+    return port === null ? `path:${realPath}` : `by-path:${port}`;
   }
   const backingFile = await info.diskAttribute('loop/backing_file');
   if (backingFile === '') return `path:${realPath}`;
   return `loop:${backingFile}:${await info.diskAttribute('loop/offset')}`;
+}
+
+/**
+ * Names that makers register (NAA, EUI-64, NVMe's uuid) and the kernel's own are given out once: two disks that show the same
+ * one are two ways to one disk. A serial number, and a world wide name that is made of one (`t10.`), is whatever the disk says.
+ */
+function isIssuedOnce(kind: 'wwid' | 'serial' | 'dm' | 'md', value: string): boolean {
+  return kind === 'dm' || kind === 'md' || (kind === 'wwid' && /^(naa|eui|uuid)\./.test(value));
 }
 
 /** The name of the link in `folder` that leads to `realPath`; null if there is none. */

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { Bdev, BdevError, Status } from '@raidkit/bdev';
-import type { BdevRegistry, Runtime } from '@raidkit/bdev';
+import type { BdevRegistry, Logger, Runtime } from '@raidkit/bdev';
 import type { DeviceFile } from './device-file.js';
 import type { IoEngine } from './engine.js';
 import { blockDeviceIdentity, diskIdentity, fileIdentity, uuidOf } from './identity.js';
@@ -65,7 +65,7 @@ export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOp
       pollMs,
       physicalDevice: await physicalDevice(file),
     });
-    const uuid = givenUuid ?? uuidOf(await identify(file));
+    const uuid = givenUuid ?? uuidOf(await identify(file, name, registry.runtime.log));
     const bdev = new Bdev({ name, uuid, blockSize, numBlocks, isReadOnly: readOnly, driver });
     const examined = registry.register(bdev);
     driver.attach(bdev);
@@ -94,8 +94,12 @@ function engineOf(runtime: Runtime): IoEngine {
   return engine;
 }
 
-async function identify(file: DeviceFile): Promise<string> {
-  return file.isBlockDevice ? blockDeviceIdentity(file.realPath, await file.info()) : fileIdentity(file.realPath);
+async function identify(file: DeviceFile, name: string, log: Logger): Promise<string> {
+  if (!file.isBlockDevice) return fileIdentity(file.realPath);
+  return blockDeviceIdentity(file.realPath, await file.info(), (value, otherDisks) => {
+    const fields = { bdev: name, path: file.path, value, otherDisks };
+    log.warn(fields, 'other disks show the same serial number: the device is known by its place instead; give it a uuid to move it');
+  });
 }
 
 async function physicalDevice(file: DeviceFile): Promise<string> {

@@ -15,10 +15,12 @@ export class BlockDeviceInfo {
   readonly folder: string;
   /** The same, or of the disk that has the partition. */
   readonly diskFolder: string;
+  readonly #sys: string;
 
-  private constructor(folder: string, diskFolder: string) {
+  private constructor(folder: string, diskFolder: string, sys: string) {
     this.folder = folder;
     this.diskFolder = diskFolder;
+    this.#sys = sys;
   }
 
   /** Null if there is no such device any more (or no /sys). */
@@ -30,7 +32,7 @@ export class BlockDeviceInfo {
       return null;
     }
     const isPartition = (await text(join(folder, 'partition'))) !== '';
-    return new BlockDeviceInfo(folder, isPartition ? dirname(folder) : folder);
+    return new BlockDeviceInfo(folder, isPartition ? dirname(folder) : folder, sys);
   }
 
   /** `sda1`. */
@@ -46,6 +48,19 @@ export class BlockDeviceInfo {
   /** The same of the whole disk. */
   diskAttribute(path: string): Promise<string> {
     return text(join(this.diskFolder, path));
+  }
+
+  /** Names of other disks whose files at `path` begin with the same line. */
+  async disksWithSame(path: string): Promise<string[]> {
+    const value = await this.diskAttribute(path);
+    const numbers = join(this.#sys, 'dev/block');
+    const found: string[] = [];
+    for (const number of await names(numbers)) {
+      const folder = await realpath(join(numbers, number)).catch(() => this.diskFolder);
+      // A partition has no such file: its disk is looked at by itself.
+      if (folder !== this.diskFolder && (await text(join(folder, path))) === value) found.push(basename(folder));
+    }
+    return found;
   }
 
   /** Numbers of the device and of its partitions, as in `deviceNumber`. */

@@ -53,6 +53,31 @@ describe('what the kernel shows', () => {
     expect(await blockDeviceIdentity('/dev/sda1', await BlockDeviceInfo.find(sda1, sys))).toBe(expected);
   });
 
+  it.each([
+    // A placeholder is no identity, whichever of the two is opened first.
+    [{ serial: '0123456789' }, { serial: '0123456789' }, 'path:/dev/sda', 'path:/dev/sdb', 'sdb'],
+    [{ wwid: 't10.ATA Generic 01' }, { wwid: 't10.ATA Generic 01' }, 'path:/dev/sda', 'path:/dev/sdb', 'sdb'],
+    // The next best that tells them apart is.
+    [{ wwid: 't10.x', serial: 'a' }, { wwid: 't10.x', serial: 'b' }, 'serial:a', 'serial:b', 'sdb'],
+    // Two ways to one disk stay one: it must not be opened twice.
+    [{ wwid: 'naa.5000' }, { wwid: 'naa.5000' }, 'wwid:naa.5000', 'wwid:naa.5000', null],
+    [{ serial: 'a' }, { serial: 'b' }, 'serial:a', 'serial:b', null],
+  ])('does not take for an identity what two disks have in common: %o and %o', async (first, second, sdaIdentity, sdbIdentity, shared) => {
+    await using bench = new Bench();
+    const sys = fakeSys(bench, first);
+    for (const [path, content] of Object.entries({ dev: '8:16', ...second })) {
+      fs.mkdirSync(join(sys, 'devices/sdb'), { recursive: true });
+      fs.writeFileSync(join(sys, 'devices/sdb', path), `${content}\n`);
+    }
+    fs.symlinkSync('../../devices/sdb', join(sys, 'dev/block/8:16'));
+    const told: string[] = [];
+    const of = async (path: string, rdev: number): Promise<string> =>
+      blockDeviceIdentity(path, await BlockDeviceInfo.find(rdev, sys), (_, others) => told.push(...others));
+    expect(await of('/dev/sda', sda)).toBe(sdaIdentity);
+    expect(told).toEqual(shared === null ? [] : [shared]);
+    expect(await of('/dev/sdb', 0x810)).toBe(sdbIdentity);
+  });
+
   it('tells partitions and who stands on them', async () => {
     await using bench = new Bench();
     const info = await BlockDeviceInfo.find(sda, fakeSys(bench, { 'holders/md0/x': '' }));
