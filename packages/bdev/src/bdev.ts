@@ -6,6 +6,7 @@ import type { BdevIo } from './io.js';
 import { dispatch } from './parts.js';
 import { QuiesceRanges } from './quiesce.js';
 import type { QuiesceRange } from './quiesce.js';
+import { RangeLocks } from './range-locks.js';
 import type { BdevRegistry } from './registry.js';
 import type { TimerHandle } from './runtime.js';
 import { BdevStats } from './stats.js';
@@ -66,6 +67,11 @@ export class Bdev {
   /** Who has the exclusive right to write, as a name for messages; null if nobody. */
   claimedBy: string | null = null;
   readonly descriptors = new Set<BdevDescriptor>();
+  /**
+   * Locks on ranges of blocks for users that read, modify and write parts of blocks. One list for the device, since users that
+   * have it open apart from one another write to the same blocks. Whole-block writes hold a shared lock, others an exclusive one.
+   */
+  readonly writeLocks = new RangeLocks();
 
   #registry: BdevRegistry | null = null;
   readonly #quiesced = new QuiesceRanges();
@@ -211,7 +217,8 @@ export class Bdev {
       this.#reclaim(io);
       return;
     }
-    io.status = status;
+    // ENOSPC says of a write that it was refused and changed nothing before it. A flush that finds no space has lost data.
+    io.status = status === Status.NoSpace && io.type === IoType.Flush ? Status.IoError : status;
     if (io.isTracked) this.#untrack(io);
     io.owner.onIoDone(io);
   }

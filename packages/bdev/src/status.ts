@@ -18,7 +18,7 @@ export const Status = {
   NoDevice: 19,
   /** EINVAL: outside the device, not a whole number of blocks, or against the device's limits. */
   Invalid: 22,
-  /** ENOSPC */
+  /** ENOSPC: the device refused the write for lack of space; what it acknowledged before is safe. Never the answer to a flush. */
   NoSpace: 28,
   /** EOPNOTSUPP */
   NotSupported: 95,

@@ -1,3 +1,5 @@
+import { BdevError, Status } from '@raidkit/bdev';
+
 const brand = Symbol.for('raidkit.RaidError');
 
 /** Every code that a {@link RaidError} can have; `docs/errors.md` has a heading for each. Stable within a major version. */
@@ -32,4 +34,9 @@ export class RaidError extends Error {
   static is(error: unknown): error is RaidError {
     return error instanceof Error && brand in error;
   }
+}
+
+/** The status of an I/O that failed for this: ENOSPC where a device refused for lack of space, else EIO. */
+export function statusOf(error: unknown): Status {
+  return BdevError.is(error) && error.errno === Status.NoSpace ? Status.NoSpace : Status.IoError;
 }

@@ -286,7 +286,7 @@ export class IoPath implements BdevDriver {
     if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
     for (const index of io.failedSlots) {
       const slot = this.#array.slotAt(index);
-      if (slot.isCurrent) slot.hasLostFlush = true;
+      if (slot.isCurrent) slot.noteUnstable(io.partStatus);
     }
   }
 

@@ -118,7 +118,7 @@ export class Journal {
     if (status !== Status.Ok) {
       // Whether the entry is there or not: what it says is as good as what it was before.
       place.state = PlaceState.Free;
-      if (!this.#array.failMember(slot.index, 'its journal could not be written')) slot.hasLostFlush = true;
+      if (!this.#array.failMember(slot.index, 'its journal could not be written')) slot.noteUnstable(status);
     } else if (io !== null) {
       io.journaled = place;
     }

@@ -1,11 +1,12 @@
 import { BdevError, BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
-import { RaidError } from './errors.js';
+import { RaidError, statusOf } from './errors.js';
 import type { RaidIo } from './raid-io.js';
 import type { Slot } from './slot.js';
 
 const noSlots: readonly number[] = [];
+const mapFailure = 'its region map could not be written';
 
 /**
  * Fills the buffer at `addr` with what the slot's member must hold in blocks `[offset, +count)` of its data area. The
@@ -76,9 +77,11 @@ export function memberIo(
 /**
  * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
  * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
+ * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them.
  */
 export async function onEveryMember(array: RaidArray, work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
   let done = 0;
+  const full: { slot: Slot; error: unknown }[] = [];
   const results = await Promise.allSettled(
     array.slots.map(async (slot) => {
       if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
@@ -87,8 +90,10 @@ export async function onEveryMember(array: RaidArray, work: (client: BlockClient
         await work(new BlockClient(slot.descriptor), slot);
         done++;
       } catch (error) {
-        if (!array.failMember(slot.index, 'its region map could not be written')) {
-          slot.hasLostFlush = true;
+        if (statusOf(error) === Status.NoSpace) {
+          full.push({ slot, error });
+        } else if (!array.failMember(slot.index, mapFailure)) {
+          slot.noteUnstable(statusOf(error));
           throw error;
         }
       } finally {
@@ -96,7 +101,11 @@ export async function onEveryMember(array: RaidArray, work: (client: BlockClient
       }
     }),
   );
+  const [firstFull] = full;
+  const canGoOn = array.numCurrent - full.filter(({ slot }) => slot.isCurrent).length >= array.minOperational;
+  for (const { slot } of full) if (slot.isTarget || canGoOn) array.failMember(slot.index, mapFailure);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
+  if (firstFull !== undefined && !canGoOn) throw firstFull.error;
   if (done < array.minOperational) {
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
   }

@@ -1,5 +1,6 @@
+import type { Status } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
-import { RaidError } from './errors.js';
+import { RaidError, statusOf } from './errors.js';
 import type { JournalPlan } from './journal.js';
 import type { Slot } from './slot.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from './store.js';
@@ -184,7 +185,7 @@ export class MetadataWriter {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
     const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isLeaving);
-    const failed: Slot[] = [];
+    const failed: { slot: Slot; status: Status }[] = [];
     let written = 0;
     let lastError: unknown;
     await Promise.all(
@@ -195,7 +196,7 @@ export class MetadataWriter {
           if (slot.isCurrent) written++;
         } catch (error) {
           lastError = error;
-          if (slot.isCurrent) failed.push(slot);
+          if (slot.isCurrent) failed.push({ slot, status: statusOf(error) });
           array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
         } finally {
           slot.partEnded();
@@ -207,10 +208,10 @@ export class MetadataWriter {
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
     // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails.
-    for (const slot of failed) {
+    for (const { slot, status } of failed) {
       if (slot.isCurrent && !array.failMember(slot.index, `its ${what} could not be written`)) {
         // It may have been the flush that failed, and with it what users had written before.
-        slot.hasLostFlush = true;
+        slot.noteUnstable(status);
         const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
         throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
       }

@@ -142,7 +142,8 @@ export class RaidIo implements IoOwner {
     if (part.status === Status.Ok) {
       this.partsDone++;
     } else {
-      if (this.partStatus === Status.Ok) this.partStatus = part.status;
+      // ENOSPC only if every failure is one: then nothing but this request is lost.
+      if (this.partStatus === Status.Ok || this.partStatus === Status.NoSpace) this.partStatus = part.status;
       this.failedSlots.push(part.tag);
     }
     return this.partsLeft === 0;

@@ -1,6 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import { statusOf } from './errors.js';
 import { HeldRegions } from './held-regions.js';
 import { onEveryMember } from './member-io.js';
 import type { RaidIo } from './raid-io.js';
@@ -229,7 +230,7 @@ export class RegionMap extends RegionStates {
       try {
         await this.#set(batch);
       } catch (error) {
-        status = Status.IoError;
+        status = statusOf(error);
         this.#array.log.error({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be written');
       }
       for (const io of batch) {

@@ -1,5 +1,5 @@
-import { IoType, RangeLocks } from '@raidkit/bdev';
-import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, Runtime } from '@raidkit/bdev';
+import { IoType } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import { NbdError } from './errors.js';
 import type { NbdConnection } from './protocol/connection.js';
@@ -62,7 +62,8 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   readonly buffers: SizeClassPool;
   readonly runtime: Runtime;
   readonly blockSize: number;
-  readonly locks = new RangeLocks();
+  /** The device's: several exports of one device must not read-modify-write the same block at the same time. */
+  readonly locks: RangeLocks;
   readonly allocation: AllocationMap | null;
   readonly connections = new Set<NbdConnection>();
   readonly stats: NbdExportStats = { readRequests: 0, writeRequests: 0, otherRequests: 0, readBytes: 0, writtenBytes: 0, errors: 0 };
@@ -86,6 +87,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.allocation = options.allocation ?? allocationOf(bdev);
     this.isReadOnly = isReadOnly;
     this.bdev = bdev;
+    this.locks = bdev.writeLocks;
     this.descriptor = registry.open(bdev, { writable: !isReadOnly, onEvent });
     this.ios = registry.ios;
     this.runtime = registry.runtime;

@@ -97,6 +97,21 @@ describe('any byte range, from several connections at once', () => {
     assertNoLeak(rig);
   });
 
+  it('one byte at a time into one block, through several exports of one device', async () => {
+    const rig = newRig({ device: { blockSize: 4096, numBlocks: 4 } });
+    rig.server.addExport({ name: 'again', bdev: rig.bdev });
+    rig.driver.chance = seeded(2);
+    const { u8 } = rig.registry.runtime.memory;
+    const wires = [0, 1, 2, 3].map(() => connectWire(rig.server, { memory: u8 }));
+    for (const [index, { client }] of wires.entries()) await client.open(index % 2 === 0 ? 'disk' : 'again');
+    const data = pattern(600, 9);
+    const writes = Array.from(data, (_byte, i) => wires[i % 4]!.client.pwrite(4000 + i, data.subarray(i, i + 1)));
+    for (const { errno } of await Promise.all(writes)) expect(errno).toBe(0);
+    expectBytes(rig.driver.bytes.subarray(4000, 4600), data);
+    await rig.server.close();
+    assertNoLeak(rig);
+  });
+
   it('whole-block writes do not get lost in a read-modify-write beside them', async () => {
     const rig = newRig({ device: { blockSize: 4096, numBlocks: 4 } });
     const { u8 } = rig.registry.runtime.memory;
