@@ -26,6 +26,8 @@ const { values } = parseArgs({
     assembly: { type: 'boolean', default: false },
     /** A fault at each device operation, instead of seeds. */
     faults: { type: 'boolean', default: false },
+    /** With --faults: a fault and what may follow it, instead of one fault. */
+    pairs: { type: 'boolean', default: false },
     /** With --faults: only every so many-th operation, and only scenarios with this in their name. */
     every: { type: 'string', default: '1' },
     scenario: { type: 'string', default: '' },
@@ -33,6 +35,10 @@ const { values } = parseArgs({
     kind: { type: 'string' },
     at: { type: 'string', default: '1' },
     second: { type: 'string', default: '0' },
+    /** What was written before is still in caches; and what follows the fault: stripe, rest, or kill, cut or torn so many operations later, as "cut+7". */
+    unflushed: { type: 'boolean', default: false },
+    then: { type: 'string', default: '' },
+    target: { type: 'boolean', default: false },
     /** Violations after which a level is given up. */
     failures: { type: 'string', default: '20' },
   },
@@ -56,10 +62,30 @@ async function showFault(level) {
   const scenario = scenarios.find(({ id }) => id === values.scenario);
   if (scenario === undefined) throw new Error(`there is no scenario "${values.scenario}"; there are "${scenarios.map(({ id }) => id).join('", "')}"`);
   const parts = { module: modules[level], store };
-  const { run } = await runOnce(parts, scenario, { at: Number(values.at), kind: values.kind, secondAt: Number(values.second) });
+  const { run } = await runOnce(parts, scenario, {
+    at: Number(values.at),
+    kind: values.kind,
+    secondAt: Number(values.second),
+    isFlushed: !values.unflushed,
+    onTarget: values.target,
+    follow: followOf(values.then),
+  });
   console.log(run.trace.join('\n'));
   console.log(run.violation ?? 'no rule is broken');
   if (run.violation !== null) process.exitCode = 1;
+}
+
+function followOf(text) {
+  if (text === '') return null;
+  const [kind, after] = text.split('+');
+  return after === undefined ? { kind } : { kind, after: Number(after) };
+}
+
+/** The options that run it again. */
+function describeFault({ at, follow = null, isFlushed, kind, onTarget, scenario, secondAt }) {
+  const then = follow === null ? '' : ` --then ${follow.kind}${follow.after === undefined ? '' : `+${follow.after}`}`;
+  const second = secondAt > 0 ? ` --second ${secondAt}` : '';
+  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${onTarget === true ? ' --target' : ''}${then}${second}`;
 }
 
 async function loop(level) {
@@ -68,16 +94,14 @@ async function loop(level) {
     module: modules[level],
     store,
     scenario: values.scenario,
+    pairs: values.pairs,
     every: Number(values.every),
     seed: Number(values.from),
-    onRun: ({ at, kind, scenario, secondAt }) => (current = `${level}, ${scenario}, ${kind} at ${at}, ${secondAt}`),
+    onRun: (run) => (current = `${level}, ${describeFault(run)}`),
   });
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   console.log(`${level}: ${scenarios} scenarios, ${runs} runs, ${failures.length} violations, ${seconds} s`);
-  for (const { at, kind, scenario, secondAt, violation } of failures) {
-    const again = secondAt > 0 ? `, and the power fails at ${secondAt} of the recovery` : '';
-    console.log(`  "${scenario}", ${kind} at operation ${at}${again}: ${violation.split('\n')[0]}`);
-  }
+  for (const run of failures) console.log(`  ${describeFault(run)}: ${run.violation.split('\n')[0]}`);
   for (const [name, count] of coverage.entries()) console.log(`${String(count).padStart(9)}  ${name}`);
   if (failures.length > 0) process.exitCode = 1;
 }

@@ -13,7 +13,7 @@ export { scenarios } from './faults/scenarios.js';
 export type { Scenario } from './faults/scenarios.js';
 export type { Fault, FaultLoopOptions, FaultLoopResult, FaultOutcome, FaultRun } from './faults/loop.js';
 export { tripKinds } from './faults/trip.js';
-export type { TripKind } from './faults/trip.js';
+export type { Follow, TripKind, TripPlan } from './faults/trip.js';
 export { VolumeModel } from './model.js';
 export type { Violation, WriteRecord } from './model.js';
 export { drawPlan, faultKinds } from './plan.js';

@@ -4,21 +4,33 @@ import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { runFaultLoop } from '@raidkit/testkit';
+import type { FaultRun } from '@raidkit/testkit';
 import { expect, it } from 'vitest';
 import { mirror } from './support/mirror.js';
 
-/** Every so many-th operation; `npm run sim -- --faults` goes through all. */
+/** Every so many-th operation; `npm run sim -- --faults` goes through all, and with `--pairs` through those of two faults. */
 for (const [module, every] of [
-  [raid0, 31],
-  [concat, 37],
-  [raid1, 53],
-  [raid5f, 127],
+  [raid0, 61],
+  [concat, 71],
+  [raid1, 107],
+  [raid5f, 251],
 ] as const) {
   it(`whatever goes wrong at one operation of ${module.level}, nothing is lost or invented`, async () => {
     const { failures, runs, scenarios } = await runFaultLoop({ module, store, every });
-    expect(failures.map(({ scenario, at, kind, secondAt, violation }) => `"${scenario}", ${kind ?? 'nothing'} at ${at}, ${secondAt}: ${violation ?? ''}`)).toEqual([]);
+    expect(failures.map(describe)).toEqual([]);
     expect(runs).toBeGreaterThan(2 * scenarios);
   });
+
+  it(`nor whatever goes wrong at ${module.level} after a first fault`, async () => {
+    const { coverage, failures } = await runFaultLoop({ module, store, every: 2 * every, pairs: true });
+    expect(failures.map(describe)).toEqual([]);
+    expect(coverage.entries().filter(([name]) => name.includes(' after a fault /')).length).toBeGreaterThan(0);
+  });
+}
+
+function describe({ at, follow = null, isFlushed, kind, onTarget = false, scenario, secondAt, violation }: FaultRun): string {
+  const fault = `${kind ?? 'nothing'} at ${at}${onTarget ? ' of the target' : ''}, ${follow === null ? secondAt : JSON.stringify(follow)}`;
+  return `"${scenario}"${isFlushed === false ? ', unflushed' : ''}, ${fault}: ${violation ?? ''}`;
 }
 
 it('a mirror that swallows write errors does not get through', async () => {

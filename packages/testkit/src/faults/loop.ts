@@ -14,8 +14,9 @@ import { scenarios } from './scenarios.js';
 import type { Scenario } from './scenarios.js';
 import { InterruptedError, Script } from './script.js';
 import { forgive, repairSilently } from './silent.js';
+import { loseAnother, pairsFor } from './pairs.js';
 import { Trip, tripKinds } from './trip.js';
-import type { TripKind } from './trip.js';
+import type { TripKind, TripPlan } from './trip.js';
 
 /** What to let go wrong. */
 export interface FaultLoopOptions extends RunParts {
@@ -27,17 +28,16 @@ export interface FaultLoopOptions extends RunParts {
   every?: number;
   /** The first operation is drawn from this; with another number others are tried. Default 0. */
   seed?: number;
+  /** Two faults a run, one after the other, instead of one. Default false. */
+  pairs?: boolean;
   onRun?: (run: FaultRun) => void;
+  /** Ends the loop after a run for which this is true. */
+  until?: (run: FaultRun) => boolean;
 }
 
-/** One run of a scenario. */
-export interface FaultRun {
+/** One run of a scenario: the fault, and what came of it. */
+export interface FaultRun extends Omit<Fault, 'coverage'> {
   scenario: string;
-  /** The operation at which the fault struck, from 1, and the fault; null: none did. */
-  at: number;
-  kind: TripKind | null;
-  /** The operation of the recovery at which the process ended once more; 0: it did not. */
-  secondAt: number;
   violation: string | null;
   trace: string[];
 }
@@ -52,37 +52,59 @@ export interface FaultLoopResult {
 
 const dataKib = 1100;
 
-/** A fault at each device operation of each scenario, one at a time, and, after a crash, another crash in its recovery. */
+/**
+ * A fault at each device operation of each scenario, one at a time, and, after a crash, another crash in its recovery; or, with
+ * `pairs`, a fault and what may follow it. Each with what was written before in the members' caches, and flushed.
+ */
 export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoopResult> {
-  const { module, kinds = tripKinds, every = 1, seed = 0, scenario: wanted = '' } = options;
+  const { module, pairs = false, seed = 0, scenario: wanted = '', until } = options;
   const memory = new SimMemory({ bytes: memoryBytes });
   const result: FaultLoopResult = { scenarios: 0, runs: 0, failures: [], coverage: new Coverage() };
   const random = new Random(seed, 20);
-  const tell = (run: FaultRun): void => {
-    result.runs++;
-    if (run.violation !== null) result.failures.push(run);
-    options.onRun?.(run);
-  };
+  const course = { isOver: false };
   for (const scenario of scenarios) {
     if (!scenario.applies(module) || !scenario.id.includes(wanted)) continue;
     result.scenarios++;
-    const { coverage } = result;
-    const one = (at: number, kind: TripKind | null, secondAt: number): Promise<FaultOutcome> => runOnce(options, scenario, { at, kind, secondAt, coverage }, memory);
-    const plain = await one(0, null, 0);
-    tell(plain.run);
-    for (const kind of kinds) {
-      if (scenario.without?.includes(kind) === true) continue;
-      for (let at = random.int(1, every); at <= plain.operations; at += every) {
-        const first = await one(at, kind, 0);
-        if (first.isPointless) continue;
-        tell(first.run);
-        if (first.recoveryOperations === 0 || first.run.violation !== null) continue;
-        const second = await one(at, kind, random.int(1, first.recoveryOperations));
-        tell(second.run);
-      }
+    for (const isFlushed of scenario.startsEmpty === true ? [true] : [true, false]) {
+      const strike = async (fault: Fault): Promise<FaultOutcome> => {
+        const outcome = await runOnce(options, scenario, { ...fault, isFlushed, coverage: result.coverage }, memory);
+        if (outcome.isPointless) return outcome;
+        result.runs++;
+        if (outcome.run.violation !== null) result.failures.push(outcome.run);
+        options.onRun?.(outcome.run);
+        course.isOver ||= until?.(outcome.run) ?? false;
+        return outcome;
+      };
+      await (pairs ? strikeTwice : strikeOnce)(options, scenario, random, strike, () => course.isOver);
+      if (course.isOver) return result;
     }
   }
   return result;
+}
+
+type Strike = (fault: Fault) => Promise<FaultOutcome>;
+
+async function strikeOnce({ kinds = tripKinds, every = 1 }: FaultLoopOptions, scenario: Scenario, random: Random, strike: Strike, isOver: () => boolean): Promise<void> {
+  const { operations } = await strike({ at: 0, kind: null, secondAt: 0 });
+  for (const kind of kinds) {
+    if (scenario.without?.includes(kind) === true) continue;
+    for (let at = random.int(1, every); at <= operations && !isOver(); at += every) {
+      const { isPointless, recoveryOperations, run } = await strike({ at, kind, secondAt: 0 });
+      if (isPointless || recoveryOperations === 0 || run.violation !== null || isOver()) continue;
+      await strike({ at, kind, secondAt: random.int(1, recoveryOperations) });
+    }
+  }
+}
+
+async function strikeTwice({ module, every = 1 }: FaultLoopOptions, scenario: Scenario, random: Random, strike: Strike, isOver: () => boolean): Promise<void> {
+  const { operations } = await strike({ at: 0, kind: null, secondAt: 0 });
+  for (const { follow, kind, onTarget } of pairsFor(module)) {
+    if (scenario.without?.includes(kind) === true || isOver()) continue;
+    const most = onTarget ? (await strike({ at: 0, kind: null, secondAt: 0, onTarget })).operations : operations;
+    for (let at = random.int(1, every); at <= most && !isOver(); at += every) {
+      await strike({ at, kind, secondAt: 0, onTarget, follow: follow(random) });
+    }
+  }
 }
 
 /** What one run came to. */
@@ -95,31 +117,36 @@ export interface FaultOutcome {
   isPointless: boolean;
 }
 
-/** What goes wrong in one run, as {@link FaultRun} says. */
-export interface Fault {
-  at: number;
-  kind: TripKind | null;
+/** What goes wrong in one run. */
+export interface Fault extends TripPlan {
+  /** The operation of the recovery at which the process ends once more; 0: it does not. */
   secondAt: number;
+  /** What was written before is on stable media. Default true. */
+  isFlushed?: boolean;
   coverage?: Coverage;
 }
 
 /** One scenario with one fault. Resolves in every case. */
 export async function runOnce(parts: RunParts, scenario: Scenario, fault: Fault, memory = new SimMemory({ bytes: memoryBytes })): Promise<FaultOutcome> {
-  const { at, kind, secondAt, coverage = new Coverage() } = fault;
+  const { coverage = new Coverage(), ...struck } = fault;
+  const { at, kind, secondAt, isFlushed = true } = struck;
   const run = new SimRun(parts, planOf(parts, scenario, at), memory);
   const outcome: FaultOutcome = {
-    run: { scenario: scenario.id, at, kind, secondAt, violation: null, trace: [] },
+    run: { ...struck, scenario: scenario.id, violation: null, trace: [] },
     operations: 0,
     recoveryOperations: 0,
     isPointless: false,
   };
   await run.go(async () => {
     const script = new Script(run);
+    script.leavesFlushesOut = !isFlushed;
     await before(run, script, scenario);
-    const trip = new Trip(run, at, kind, () => script.interrupt());
+    script.leavesFlushesOut = false;
+    const trip = new Trip(run, struck, () => script.interrupt());
     script.trip = trip;
     try {
       await scenario.steps(script);
+      await script.awaitCrash();
     } catch (error) {
       if (!(error instanceof InterruptedError)) throw error;
     }
@@ -166,7 +193,7 @@ async function recover(run: SimRun, script: Script, secondAt: number): Promise<n
       resolve();
     };
   });
-  const trip = new Trip(run, secondAt, secondAt === 0 ? null : 'torn', onEnd);
+  const trip = new Trip(run, { at: secondAt, kind: secondAt === 0 ? null : 'torn' }, onEnd);
   await Promise.race([aftermath(run, script, course), ended]);
   trip.disarm();
   if (trip.ending !== null) {
@@ -197,6 +224,7 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   await unlessEnded(run.readAll('at rest, again'));
   if (trip !== null) await unlessEnded(repairSilently(run, trip));
   await checkRest(run);
+  if (trip?.mustLoseAnother === true) await loseAnother(run, trip);
   await unlessEnded(end(run, { how: 'stop', mode: CutMode.KeepAll, downMs: 1 }));
   await unlessEnded(assemble(run, -1));
   await unlessEnded(run.readAll('after a clean restart'));

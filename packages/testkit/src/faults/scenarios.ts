@@ -10,6 +10,8 @@ export interface Scenario {
   readonly applies: (module: RaidModule) => boolean;
   /** What is there already: nothing goes wrong in it. Default: an array that has been written to. */
   readonly before?: (script: Script) => Promise<void>;
+  /** Nothing has been written before: there is nothing that could have been flushed. */
+  readonly startsEmpty?: boolean;
   readonly steps: (script: Script) => Promise<void>;
   /** Faults after which there is nothing that could be right or wrong. */
   readonly without?: readonly TripKind[];
@@ -41,19 +43,20 @@ async function degradedArray(script: Script): Promise<void> {
 }
 
 export const scenarios: readonly Scenario[] = [
-  { id: 'create', applies: always, before: nothing, steps: (s) => s.create() },
+  { id: 'create', applies: always, before: nothing, startsEmpty: true, steps: (s) => s.create() },
   {
     id: 'create, and write at once',
     applies: always,
     before: nothing,
+    startsEmpty: true,
     async steps(s) {
       await s.create();
       await s.write(0.2, 16);
       await s.flush();
     },
   },
-  { id: 'first write', applies: always, before: (s) => s.create(), steps: (s) => s.write(0.3, 7) },
-  { id: 'first writes of two regions at once', applies: always, before: (s) => s.create(), steps: (s) => s.together(() => s.write(0.3, 7), () => s.write(0.99, 9), () => s.write(0.301, 7)) },
+  { id: 'first write', applies: always, before: (s) => s.create(), startsEmpty: true, steps: (s) => s.write(0.3, 7) },
+  { id: 'first writes of two regions at once', applies: always, before: (s) => s.create(), startsEmpty: true, steps: (s) => s.together(() => s.write(0.3, 7), () => s.write(0.99, 9), () => s.write(0.301, 7)) },
   { id: 'writes', applies: always, steps: (s) => s.fill() },
   {
     id: 'writes with forced unit access',

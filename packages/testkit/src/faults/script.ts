@@ -35,6 +35,8 @@ export class Script {
   /** Whether there is an array, as far as whoever asked for it can know. */
   exists: 'yes' | 'no' | 'either' = 'no';
   trip: Trip | null = null;
+  /** Flushes are left out: what was written before stays in caches. */
+  leavesFlushesOut = false;
   readonly #ended: Promise<never>;
   #end: (() => void) | null = null;
 
@@ -75,7 +77,7 @@ export class Script {
   }
 
   flush(): Promise<void> {
-    return this.#io(IoType.Flush, 0, Infinity);
+    return this.leavesFlushesOut ? Promise.resolve() : this.#io(IoType.Flush, 0, Infinity);
   }
 
   /** Writes here and there: within a region, across two, part of a stripe, several stripes, over one another. */
@@ -211,6 +213,15 @@ export class Script {
   /** As long as it takes until written regions are made clean. */
   async cool(): Promise<void> {
     await this.#sleep(idleMs);
+  }
+
+  /** Until the crash that is due, or it comes when written regions have been made clean. */
+  async awaitCrash(): Promise<void> {
+    const due = this.trip?.crashDue ?? null;
+    if (due === null) return;
+    await this.cool();
+    this.trip?.crash();
+    await this.#ended;
   }
 
   /** Several things side by side. */

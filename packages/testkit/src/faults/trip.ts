@@ -23,11 +23,30 @@ const endings: Partial<Record<TripKind, Ending>> = {
 const hangMs = 60_000;
 export const goneMs = 1000;
 
+/**
+ * What comes after the fault. A crash so many operations later; an error of another member at the next operation that
+ * touches the same member blocks; or the loss of another member once everything is at rest.
+ */
+export type Follow = { kind: 'kill' | 'cut' | 'torn'; after: number } | { kind: 'stripe' } | { kind: 'rest' };
+
+/** When the fault strikes, and what follows it. */
+export interface TripPlan {
+  /** The operation, from 1. */
+  at: number;
+  /** Null: operations are only counted. */
+  kind: TripKind | null;
+  /** Only operations on a member that a rebuild fills are counted. */
+  onTarget?: boolean;
+  follow?: Follow | null;
+}
+
 /** A fault that waits for the n-th operation on the run's disks, whichever disk that is. */
 export class Trip {
-  /** Operations so far. */
+  /** Operations so far, of those that count. */
   count = 0;
   hasFired = false;
+  /** The disk at which it struck. */
+  struck: SimDisk | null = null;
   /** Set when it has ended the process, or rather is about to: nothing reaches a disk any more. */
   ending: Ending | null = null;
   /** The fault came where it means nothing: there is nothing to be seen. */
@@ -35,15 +54,18 @@ export class Trip {
   /** Bytes of a member that a lying device has not written. */
   lost: { disk: SimDisk; offsetBlocks: number; numBlocks: number } | null = null;
   readonly #run: SimRun;
-  readonly #at: number;
-  readonly #kind: TripKind | null;
+  readonly #plan: TripPlan;
   readonly #onEnd: () => void;
+  /** Operations since it struck. */
+  #since = 0;
+  #hasFollowed = false;
+  /** Where it struck, in blocks of the disk. */
+  #place = { from: 0, to: 0 };
 
-  /** Counts from 1. Null: only counts. `onEnd` is called as the process ends. */
-  constructor(run: SimRun, at: number, kind: TripKind | null, onEnd: () => void) {
+  /** `onEnd` is called as the process ends. */
+  constructor(run: SimRun, plan: TripPlan, onEnd: () => void) {
     this.#run = run;
-    this.#at = at;
-    this.#kind = kind;
+    this.#plan = plan;
     this.#onEnd = onEnd;
     for (const disk of run.disks) disk.onSubmit = (io) => this.#next(disk, io);
   }
@@ -52,14 +74,68 @@ export class Trip {
     for (const disk of this.#run.disks) disk.onSubmit = null;
   }
 
+  /** The crash that is to follow, and has not come yet; null if there is none. */
+  get crashDue(): TripKind | null {
+    const { follow = null } = this.#plan;
+    if (follow === null || follow.kind === 'stripe' || follow.kind === 'rest') return null;
+    return this.hasFired && this.ending === null ? follow.kind : null;
+  }
+
+  /** It has struck, and another member is to be lost once everything is at rest. */
+  get mustLoseAnother(): boolean {
+    return this.hasFired && this.#plan.follow?.kind === 'rest';
+  }
+
+  /** The crash that is due comes now. */
+  crash(): void {
+    const kind = this.crashDue;
+    if (kind !== null) this.#end(kind);
+  }
+
   #next(disk: SimDisk, io: BdevIo): Fate | undefined {
     if (this.ending !== null) return Fate.Drop;
+    const { at, kind, onTarget = false } = this.#plan;
+    if (this.hasFired) return this.#follow(disk, io);
+    if (onTarget && !this.#isTarget(disk)) return undefined;
     this.count++;
-    if (this.count !== this.#at || this.#kind === null) return undefined;
+    if (this.count !== at || kind === null) return undefined;
     this.hasFired = true;
-    this.#run.mark(`${this.#kind} at a ${['read', 'write', 'unmap', 'flush', 'zero'][io.type] ?? 'request'}`);
-    this.#run.world.trace(`== operation ${this.count}, on ${disk.name}: ${this.#kind}`);
-    return this.#fire(this.#kind, disk, io);
+    this.struck = disk;
+    this.#place = { from: io.offsetBlocks, to: io.offsetBlocks + io.numBlocks };
+    this.#run.mark(`${kind} at a ${['read', 'write', 'unmap', 'flush', 'zero'][io.type] ?? 'request'}`);
+    this.#run.world.trace(`== operation ${this.count}, on ${disk.name}: ${kind}`);
+    return this.#fire(kind, disk, io);
+  }
+
+  /** The first fault has struck: perhaps it is the second one's turn. */
+  #follow(disk: SimDisk, io: BdevIo): Fate | undefined {
+    this.count++;
+    this.#since++;
+    const { follow = null } = this.#plan;
+    if (follow === null || follow.kind === 'rest' || this.#hasFollowed) return undefined;
+    if (follow.kind !== 'stripe') return this.#since >= follow.after ? this.#end(follow.kind) : undefined;
+    const isData = io.type === IoType.Read || io.type === IoType.Write;
+    const isNear = io.offsetBlocks < this.#place.to && this.#place.from < io.offsetBlocks + io.numBlocks;
+    if (!isData || !isNear || disk === this.struck) return undefined;
+    this.#hasFollowed = true;
+    // No level has redundancy for both; nothing may be made up all the same.
+    this.#run.isTolerant = true;
+    this.#run.mark('a second error in the stripe');
+    this.#run.world.trace(`== ${disk.name}: an error in the same stripe`);
+    return this.#fire('eio', disk, io);
+  }
+
+  #isTarget(disk: SimDisk): boolean {
+    return this.#run.array()?.slots.some(({ isTarget, name }) => isTarget && name === disk.name) ?? false;
+  }
+
+  #end(kind: TripKind): Fate {
+    this.#hasFollowed = true;
+    this.#run.mark(`${kind} after a fault`);
+    this.#run.world.trace(`== ${kind}, ${this.#since} operations later`);
+    this.ending = endings[kind] ?? null;
+    this.#run.world.after(0, this.#onEnd);
+    return Fate.Drop;
   }
 
   #fire(kind: TripKind, disk: SimDisk, io: BdevIo): Fate | undefined {

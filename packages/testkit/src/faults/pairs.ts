@@ -1,0 +1,54 @@
+import type { RaidModule } from '@raidkit/core';
+import type { Random } from '../random.js';
+import { settle } from '../simulation/rest.js';
+import type { SimRun } from '../simulation/sim-run.js';
+import { comeBack } from '../simulation/trouble.js';
+import { goneMs } from './trip.js';
+import type { Follow, Trip, TripKind } from './trip.js';
+
+/** A fault, and what follows it. */
+export interface Pair {
+  readonly id: string;
+  readonly kind: TripKind;
+  /** Only operations on a member that a rebuild fills are struck. */
+  readonly onTarget: boolean;
+  /** The level must be able to lose a member. */
+  readonly isForRedundancy: boolean;
+  readonly follow: (random: Random) => Follow;
+}
+
+/** A crash comes so many operations after a fault, at most. */
+const mostOperations = 20;
+
+/** Soon, or rather a little later: while the fault is dealt with, and when what it led to goes on record. */
+function crash(random: Random): Follow {
+  return { kind: random.pick(['kill', 'cut', 'torn']), after: random.int(1, mostOperations) };
+}
+
+const pairs: readonly Pair[] = [
+  { id: 'an error, and a crash', kind: 'eio', onTarget: false, isForRedundancy: false, follow: crash },
+  { id: 'a device goes away, and a crash', kind: 'gone', onTarget: false, isForRedundancy: false, follow: crash },
+  { id: 'an error of the target, and a crash', kind: 'eio', onTarget: true, isForRedundancy: true, follow: crash },
+  { id: 'two errors in a stripe', kind: 'eio', onTarget: false, isForRedundancy: true, follow: () => ({ kind: 'stripe' }) },
+  { id: 'an error, and the loss of another member at rest', kind: 'eio', onTarget: false, isForRedundancy: true, follow: () => ({ kind: 'rest' }) },
+];
+
+/** The pairs that mean something for the level. */
+export function pairsFor(module: RaidModule): readonly Pair[] {
+  return pairs.filter(({ isForRedundancy }) => !isForRedundancy || module.manifest.redundant);
+}
+
+/** Everything is at rest and agrees: the member that was struck holds all of it, also without one of the others. */
+export async function loseAnother(run: SimRun, trip: Trip): Promise<void> {
+  const others = run.disks.filter((disk) => disk !== trip.struck && run.standing.good.has(disk));
+  const lost = others[trip.count % Math.max(1, others.length)];
+  if (lost === undefined || run.stack === null || run.isTolerant || !run.standing.mayLose(lost)) return;
+  run.world.trace(`== ${lost.name} is lost at rest`);
+  run.mark('another member is lost at rest');
+  lost.vanish();
+  await run.call(`pulling ${lost.name} out`, run.stack.pullOut(lost));
+  await run.readAll(`without ${lost.name}`);
+  await run.world.sleep(goneMs);
+  comeBack(run, lost, 'same');
+  await settle(run);
+}
