@@ -175,6 +175,11 @@ export class RaidArray implements RaidView {
     return this.slots.length;
   }
 
+  /** Of the region map and the journal. */
+  get incarnation(): string {
+    return this.metadata.incarnation;
+  }
+
   /** Where the region map is kept; undefined for an array without one. */
   get extension(): ExtensionStore | undefined {
     return this.regions === null ? undefined : this.store?.extension;

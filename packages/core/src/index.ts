@@ -15,7 +15,7 @@ export { RaidIo } from './raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
 export type { StartOptions } from './online.js';
 export type { Spare } from './spares.js';
-export { nullUuid } from './store.js';
+export { firstIncarnation, nullUuid } from './store.js';
 export { RegionState } from './region-states.js';
 export type {
   ArrayRecord,
@@ -25,6 +25,7 @@ export type {
   FoundEntry,
   JournalEntry,
   JournalStore,
+  MapLife,
   ReadResult,
   RegionPage,
   SlotRecord,

@@ -36,7 +36,7 @@ async function readEntries(array: RaidArray, epoch: number): Promise<FoundEntry[
   for (const slot of array.slots) {
     if (!slot.isCurrent || slot.descriptor === null || journal === undefined) continue;
     try {
-      entries.push(...(await journal.read(slot.descriptor, array.uuid, epoch)));
+      entries.push(...(await journal.read(slot.descriptor, array, epoch)));
     } catch (error) {
       array.log.error({ ...array.logFields(slot), err: error }, 'the member’s journal cannot be read');
       return null;

@@ -235,12 +235,12 @@ export class Journal {
   }
 
   #write(io: RaidIo, place: JournalPlace, addr: number): void {
-    const { blockSize, memory, registry, uuid } = this.#array;
+    const { blockSize, memory, registry } = this.#array;
     const { headerBytes, placeBytes, startBytes } = this.#store;
     const isZero = io.journalAddr < 0;
     const dataBytes = isZero ? 0 : io.journalBlocks * blockSize;
     if (!isZero) memory.u8.copyWithin(addr + headerBytes, io.journalAddr, io.journalAddr + dataBytes);
-    this.#store.seal(memory.u8.subarray(addr, addr + headerBytes + dataBytes), uuid, place.index, blockSize, {
+    this.#store.seal(memory.u8.subarray(addr, addr + headerBytes + dataBytes), this.#array, place.index, blockSize, {
       epoch: this.#epoch,
       id: ++this.#lastId,
       offsetBlocks: io.journalOffset,

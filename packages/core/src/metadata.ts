@@ -3,6 +3,7 @@ import type { RaidArray } from './array.js';
 import { RaidError, statusOf } from './errors.js';
 import type { JournalPlan } from './journal.js';
 import type { Slot } from './slot.js';
+import { firstIncarnation } from './store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from './store.js';
 
 /**
@@ -28,6 +29,8 @@ export class MetadataWriter {
   seqNumber = 0;
   /** Sequence number of the last round that is known to have reached every member that it counts in. */
   completedSeqNumber = 0;
+  /** Of the region map and the journal, as headers say it. */
+  incarnation = firstIncarnation;
   #generation = 0;
   #plan: JournalPlan = { slot: -1, epoch: 0 };
   /** The round before the newest; null before the first one. */
@@ -46,10 +49,16 @@ export class MetadataWriter {
 
   /** The header goes on from what was found on the members. */
   adoptHeader(header: ExtensionHeader): void {
+    this.incarnation = header.incarnation;
     this.#generation = Math.max(this.#generation, header.generation);
     // A crash may have cut a round short: then the header is ahead of the superblock.
     const epoch = header.seqNumber === this.seqNumber ? header.journalEpoch : header.previousJournalEpoch;
     this.#plan = { slot: -1, epoch };
+  }
+
+  /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
+  beginIncarnation(): void {
+    this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');
   }
 
   /** Epoch of the journal that goes with the newest superblock; 0 for none. */
@@ -158,11 +167,12 @@ export class MetadataWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { interrupted, process, regions, slots, uuid } = this.#array;
+    const { interrupted, options, process, regions, slots, uuid } = this.#array;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
       memberUuid: slot.uuid,
+      incarnation: this.incarnation,
       seqNumber: round.seqNumber,
       previousSeqNumber: before.seqNumber,
       completedSeqNumber: this.completedSeqNumber,
@@ -171,6 +181,7 @@ export class MetadataWriter {
       journalEpoch: round.plan.epoch,
       previousJournalEpoch: before.plan.epoch,
       process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
+      levelOptions: JSON.stringify(options),
       slots: slots.map(({ lastSeqNumber, isRemovedByHand, errors }) => ({
         lastSeqNumber,
         isRemovedByHand,

@@ -1,8 +1,10 @@
+import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
 import { RegionState } from './region-states.js';
 import { RegionMap } from './regions.js';
-import type { ExtensionHeader, RegionPage } from './store.js';
+import type { Slot } from './slot.js';
+import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
@@ -28,13 +30,15 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   if (!extension.fits(array.blockSize, numRegions)) return null;
   if (array.recordedBlocks === null) {
     array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
+    array.metadata.beginIncarnation();
     return 'new';
   }
-  const { header, pages } = await readRecorded(array, force);
+  const { header, pages } = await readRecorded(array, extension, force);
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
     const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
     for (let region = 0; region < numRegions; region++) unknown.set(region, RegionState.Suspect);
     array.regions = unknown;
+    array.metadata.beginIncarnation();
     return 'unknown';
   }
   // The map's own region size, which a growth of the array does not change.
@@ -64,34 +68,50 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   return 'recorded';
 }
 
-/** The newest trusted header, and the newest copy of each page, on the members that the array starts with. */
+/** The newest trusted header, and the newest copy of each page of its life, on the members that the array starts with. */
 async function readRecorded(
   array: RaidArray,
+  extension: ExtensionStore,
   force: boolean,
 ): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
   let header: ExtensionHeader | null = null;
-  const pages = new Map<number, RegionPage>();
-  let failure: Error | null = null;
+  const failures: Error[] = [];
+  const onFailure = (slot: Slot, error: unknown): void => {
+    array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
+    if (error instanceof Error) failures.push(error);
+  };
+  const keepers: { slot: Slot; descriptor: BdevDescriptor; incarnation: string }[] = [];
   for (const slot of array.slots) {
-    if (!slot.isCurrent) continue;
-    let found;
+    const { descriptor } = slot;
+    if (descriptor === null || !slot.isCurrent) continue;
     try {
-      found = slot.descriptor === null ? undefined : await array.store?.extension?.read(slot.descriptor, array.uuid);
+      const trusted = newestTrusted(await extension.readHeaders(descriptor, array.uuid), array.metadata.seqNumber);
+      if (trusted === null) continue;
+      keepers.push({ slot, descriptor, incarnation: trusted.incarnation });
+      if (header === null || trusted.generation > header.generation) header = trusted;
     } catch (error) {
-      array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
-      if (error instanceof Error) failure ??= error;
+      onFailure(slot, error);
     }
-    const trusted = newestTrusted(found?.headers ?? [], array.metadata.seqNumber);
-    if (found === undefined || trusted === null) continue;
-    if (header === null || trusted.generation > header.generation) header = trusted;
-    for (const page of found.pages) {
-      const known = pages.get(page.index);
-      if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
+  }
+  const pages = new Map<number, RegionPage>();
+  let numRead = 0;
+  for (const { slot, descriptor, incarnation } of keepers) {
+    if (header?.incarnation !== incarnation) continue;
+    try {
+      const found = await extension.readPages(descriptor, { uuid: array.uuid, incarnation }, header.numRegions);
+      numRead++;
+      for (const page of found) {
+        const known = pages.get(page.index);
+        if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
+      }
+    } catch (error) {
+      onFailure(slot, error);
     }
   }
   // What could not be read may be the one record of what was never written: without it, that would read as anything.
-  if (header === null && failure !== null && !force) throw failure;
-  return { header, pages };
+  const [failure] = failures;
+  if (numRead === 0 && failure !== undefined && !force) throw failure;
+  return { header: numRead === 0 ? null : header, pages };
 }
 
 /** The header's regions are whole stripes and cover the members; they cover more if a crash cut a growth short. */

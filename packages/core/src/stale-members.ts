@@ -16,10 +16,7 @@ export async function setAsideStale(array: RaidArray): Promise<void> {
   for (const slot of array.slots) {
     if (!slot.isCurrent || slot.descriptor === null) continue;
     // What cannot be read is met again, and told, when the region map is loaded.
-    const headers = await extension.read(slot.descriptor, array.uuid).then(
-      (found) => found.headers,
-      () => [],
-    );
+    const headers = await extension.readHeaders(slot.descriptor, array.uuid).catch(() => []);
     newest = newestTrusted(headers, metadata.seqNumber, newest);
   }
   if (newest === null) return;

@@ -38,6 +38,8 @@ export interface ExtensionHeader {
   generation: number;
   arrayUuid: string;
   memberUuid: string;
+  /** The life of the map that this goes with: see {@link MapLife}. */
+  incarnation: string;
   /** The superblock that goes with this, and the one before it: with another one, somebody else ran the array since. */
   seqNumber: number;
   previousSeqNumber: number;
@@ -51,8 +53,24 @@ export interface ExtensionHeader {
   previousJournalEpoch: number;
   /** The background work that is under way, and for how long already, restarts included; null for none. */
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace'; elapsedSec: number } | null;
+  /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */
+  levelOptions: string;
   slots: ExtensionSlot[];
 }
+
+/**
+ * One life of an array's map. Pages and journal entries carry it, and count only if it is that of the header that is trusted:
+ * whenever what is recorded cannot be believed, a new one begins, and what was left from before says nothing any more.
+ */
+export interface MapLife {
+  /** Of the array. */
+  readonly uuid: string;
+  /** 16 hexadecimal digits, drawn by chance; {@link firstIncarnation} for what was written before there were any. */
+  readonly incarnation: string;
+}
+
+/** Of headers, pages and journal entries that have none. */
+export const firstIncarnation = '0000000000000000';
 
 /** What the header keeps of each slot. */
 export interface ExtensionSlot {
@@ -101,25 +119,29 @@ export interface JournalStore {
   /** Where the ring begins on a member. Bytes. */
   readonly startBytes: number;
   /** Makes an entry of `bytes`, whose data lies behind room for the header. */
-  seal(bytes: Uint8Array, arrayUuid: string, place: number, blockSize: number, entry: JournalEntry): void;
-  /** The undamaged entries of the epoch, in no order. Rejects if the member cannot be read. */
-  read(descriptor: BdevDescriptor, arrayUuid: string, epoch: number): Promise<FoundEntry[]>;
+  seal(bytes: Uint8Array, life: MapLife, place: number, blockSize: number, entry: JournalEntry): void;
+  /** The undamaged entries of this life and epoch, in no order. Rejects if the member cannot be read. */
+  read(descriptor: BdevDescriptor, life: MapLife, epoch: number): Promise<FoundEntry[]>;
 }
 
 /** Reads and writes what we keep on members besides the superblock. */
 export interface ExtensionStore {
   readonly journal: JournalStore;
   readonly regionsPerPage: number;
+  /** Room for the level's options in a header. Bytes. */
+  readonly mostOptionsBytes: number;
   /** Whether there is room for this many regions, at this block size. */
   fits(blockSize: number, numRegions: number): boolean;
-  /** What is valid there and belongs to the array, both copies; damaged and foreign parts are left out. */
-  read(descriptor: BdevDescriptor, arrayUuid: string): Promise<{ headers: ExtensionHeader[]; pages: RegionPage[] }>;
+  /** The undamaged headers of the array, of its two places. Rejects if the member cannot be read. */
+  readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
+  /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
+  readPages(descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<RegionPage[]>;
   /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
   clear(descriptor: BdevDescriptor): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */
   writeHeader(descriptor: BdevDescriptor, header: ExtensionHeader): Promise<void>;
   /** Resolves when they are on stable media. The pages' other copies stay as they are. */
-  writePages(descriptor: BdevDescriptor, arrayUuid: string, pages: readonly RegionPage[]): Promise<void>;
+  writePages(descriptor: BdevDescriptor, life: MapLife, pages: readonly RegionPage[]): Promise<void>;
 }
 
 /** Reads and writes superblocks. Defined here, implemented by `@raidkit/superblock`, handed in by the composer. */

@@ -4,32 +4,36 @@ import type { ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core'
 import { journalStore } from './journal-store.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
 
-const { headerAt, headerBytes, journalAt, journalBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
+const { headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
 
 /** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
+  mostOptionsBytes,
   journal: journalStore,
 
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
 
-  async read(descriptor, arrayUuid) {
+  async readHeaders(descriptor, arrayUuid) {
     const headers: ExtensionHeader[] = [];
     for (const at of headerAt) {
       const found = parseHeader(await readAt(descriptor, at, headerBytes));
       if (found?.arrayUuid === arrayUuid) headers.push(found);
     }
+    return headers;
+  },
+
+  async readPages(descriptor, life, numRegions) {
     const pages: RegionPage[] = [];
-    const numRegions = Math.max(0, ...headers.map((header) => header.numRegions));
     const numPages = Math.min(mostPages, Math.ceil(numRegions / regionsPerPage));
     for (let index = 0; index < numPages; index++) {
       const both = await readAt(descriptor, pagesAt + index * 2 * pageBytes, 2 * pageBytes);
       for (const copy of [both.subarray(0, pageBytes), both.subarray(pageBytes)]) {
-        const page = parsePage(copy, arrayUuid);
+        const page = parsePage(copy, life);
         if (page?.index === index) pages.push(page);
       }
     }
-    return { headers, pages };
+    return pages;
   },
 
   async clear(descriptor) {
@@ -48,11 +52,11 @@ export const extensionStore: ExtensionStore = {
     await new BlockClient(descriptor).flush();
   },
 
-  async writePages(descriptor, arrayUuid, pages) {
+  async writePages(descriptor, life, pages) {
     const results = await Promise.allSettled(
       pages.map((page) => {
         const at = pagesAt + (page.index * 2 + (page.generation % 2)) * pageBytes;
-        return writeAt(descriptor, at, encodePage(arrayUuid, page));
+        return writeAt(descriptor, at, encodePage(life, page));
       }),
     );
     // Whoever hears of an error must not find others still under way.

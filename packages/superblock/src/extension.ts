@@ -1,4 +1,5 @@
-import type { ExtensionHeader, ExtensionSlot, RegionPage } from '@raidkit/core';
+import { firstIncarnation } from '@raidkit/core';
+import type { ExtensionHeader, ExtensionSlot, MapLife, RegionPage } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
 
 /**
@@ -14,6 +15,8 @@ export const extensionLayout = {
   pagesAt: 128 * 1024,
   pageBytes: 4096,
   mostPages: 16,
+  /** Room for the level's options in a header of 255 slots, in bytes. */
+  mostOptionsBytes: 3500,
   /** Byte offset and size of the journal's ring. */
   journalAt: 512 * 1024,
   journalBytes: 512 * 1024,
@@ -23,6 +26,8 @@ const headerMagic = 'RAIDKIT1';
 const pageMagic = 'RKRG';
 const headerFixed = 128;
 const slotBytes = 32;
+/** What follows the slots, and the level's options follow: incarnation (8), length of the options (4), zero (4). */
+const tailBytes = 16;
 /** On disk as their place in this list, from 1; 0 for none. */
 const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace'] as const;
 const pageFixed = 64;
@@ -30,13 +35,16 @@ const pageFixed = 64;
 export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;
 
 const decoder = new TextDecoder('latin1');
+const textDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
 /** The header's bytes: `headerBytes` of them. */
 export function encodeHeader(header: ExtensionHeader): Uint8Array {
   const bytes = new Uint8Array(extensionLayout.headerBytes);
   const view = new DataView(bytes.buffer);
-  const length = headerFixed + slotBytes * header.slots.length;
+  const options = encoder.encode(header.levelOptions);
+  const tailAt = headerFixed + slotBytes * header.slots.length;
+  const length = tailAt + tailBytes + options.length;
   encoder.encodeInto(headerMagic, bytes);
   view.setUint32(12, length, true);
   writeU64(view, 16, header.generation);
@@ -62,6 +70,9 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     writeU64(view, at + 24, slot.repairedBlocks);
     view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
+  writeIncarnation(bytes, tailAt, header.incarnation);
+  view.setUint32(tailAt + 8, options.length, true);
+  bytes.set(options, tailAt + tailBytes);
   view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
   return bytes;
 }
@@ -72,8 +83,10 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   if (bytes.length < headerFixed || decoder.decode(bytes.subarray(0, 8)) !== headerMagic) return null;
   const length = view.getUint32(12, true);
   const numSlots = view.getUint32(88, true);
-  if (length > bytes.length || numSlots > 255 || length !== headerFixed + slotBytes * numSlots) return null;
+  if (numSlots > 255 || length < headerFixed + slotBytes * numSlots || length > bytes.length) return null;
   if (!hasGoodChecksum(bytes.subarray(0, length))) return null;
+  const tail = readTail(bytes.subarray(headerFixed + slotBytes * numSlots, length));
+  if (tail === null) return null;
   const type = processTypes[view.getUint8(124) - 1];
   const slots = Array.from({ length: numSlots }, (_, index): ExtensionSlot => {
     const at = headerFixed + index * slotBytes;
@@ -98,18 +111,41 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     completedSeqNumber: readU64(view, 112),
     process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
     slots,
+    ...tail,
   };
 }
 
+/** What follows the slots; headers from before there was anything have nothing there. Null for what nobody wrote. */
+function readTail(bytes: Uint8Array): { incarnation: string; levelOptions: string } | null {
+  if (bytes.length === 0) return { incarnation: firstIncarnation, levelOptions: '{}' };
+  if (bytes.length < tailBytes) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const optionsBytes = view.getUint32(8, true);
+  if (optionsBytes > extensionLayout.mostOptionsBytes || optionsBytes !== bytes.length - tailBytes) return null;
+  try {
+    const levelOptions = textDecoder.decode(bytes.subarray(tailBytes));
+    return isJsonObject(levelOptions) ? { incarnation: readIncarnation(bytes, 0), levelOptions } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Throws a SyntaxError for text that is no JSON. */
+function isJsonObject(text: string): boolean {
+  const value: unknown = JSON.parse(text);
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** A page's bytes: `pageBytes` of them. States are 0 to 3. */
-export function encodePage(arrayUuid: string, page: RegionPage): Uint8Array {
+export function encodePage(life: MapLife, page: RegionPage): Uint8Array {
   const bytes = new Uint8Array(extensionLayout.pageBytes);
   const view = new DataView(bytes.buffer);
   encoder.encodeInto(pageMagic, bytes);
   writeU64(view, 16, page.generation);
-  writeUuid(bytes, 24, arrayUuid);
+  writeUuid(bytes, 24, life.uuid);
   view.setUint32(40, page.index, true);
   view.setUint32(44, page.states.length, true);
+  writeIncarnation(bytes, 48, life.incarnation);
   page.states.forEach((state, region) => {
     const at = pageFixed + (region >> 2);
     bytes[at] = (bytes[at] ?? 0) | ((state & 3) << ((region & 3) * 2));
@@ -118,11 +154,11 @@ export function encodePage(arrayUuid: string, page: RegionPage): Uint8Array {
   return bytes;
 }
 
-/** Null for anything that is not a whole, undamaged page of the array. Never throws. */
-export function parsePage(bytes: Uint8Array, arrayUuid: string): RegionPage | null {
+/** Null for anything that is not a whole, undamaged page of this life of the map. Never throws. */
+export function parsePage(bytes: Uint8Array, life: MapLife): RegionPage | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length !== extensionLayout.pageBytes || decoder.decode(bytes.subarray(0, 4)) !== pageMagic) return null;
-  if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== arrayUuid) return null;
+  if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 48) !== life.incarnation) return null;
   const count = view.getUint32(44, true);
   if (count > regionsPerPage) return null;
   const states = Uint8Array.from({ length: count }, (_, region) => {
@@ -147,6 +183,15 @@ export function writeU64(view: DataView, at: number, value: number): void {
 /** Numbers past 2^53 do not come from us; they are cut to what a number holds, and fit nothing then. */
 export function readU64(view: DataView, at: number): number {
   return Number(view.getBigUint64(at, true));
+}
+
+/** 16 hexadecimal digits, as 8 bytes in the order in which they print. */
+export function writeIncarnation(bytes: Uint8Array, at: number, incarnation: string): void {
+  bytes.set(Buffer.from(incarnation, 'hex'), at);
+}
+
+export function readIncarnation(bytes: Uint8Array, at: number): string {
+  return Buffer.from(bytes.subarray(at, at + 8)).toString('hex');
 }
 
 export function writeUuid(bytes: Uint8Array, at: number, uuid: string): void {

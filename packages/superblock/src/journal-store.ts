@@ -1,7 +1,7 @@
 import { BlockClient } from '@raidkit/bdev';
-import type { FoundEntry, JournalEntry, JournalStore } from '@raidkit/core';
+import type { FoundEntry, JournalEntry, JournalStore, MapLife } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
-import { extensionLayout, readU64, readUuid, writeU64, writeUuid } from './extension.js';
+import { extensionLayout, readIncarnation, readU64, readUuid, writeIncarnation, writeU64, writeUuid } from './extension.js';
 
 const magic = 'RKJL';
 const headerBytes = 4096;
@@ -23,42 +23,44 @@ export const journalStore: JournalStore = {
   headerBytes,
   startBytes: journalAt,
 
-  seal(bytes, arrayUuid, place, blockSize, entry) {
+  seal(bytes, life, place, blockSize, entry) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     bytes.fill(0, 0, headerBytes);
     encoder.encodeInto(magic, bytes);
     view.setUint32(12, bytes.length, true);
     writeU64(view, 16, entry.epoch);
     writeU64(view, 24, entry.id);
-    writeUuid(bytes, 32, arrayUuid);
+    writeUuid(bytes, 32, life.uuid);
     view.setUint32(48, place, true);
     view.setUint32(52, entry.isZero ? zeroFlag : 0, true);
     writeU64(view, 56, entry.offsetBlocks);
     writeU64(view, 64, entry.numBlocks);
     view.setUint32(72, blockSize, true);
+    writeIncarnation(bytes, 80, life.incarnation);
     view.setUint32(8, crc32c(bytes), true);
   },
 
-  async read(descriptor, arrayUuid, epoch) {
+  async read(descriptor, life, epoch) {
     const { blockSize } = descriptor.bdev;
     const ring = await new BlockClient(descriptor).read(journalAt / blockSize, journalBytes / blockSize);
     const found: FoundEntry[] = [];
     for (let place = 0; place < journalBytes / placeBytes; place++) {
       const bytes = ring.subarray(place * placeBytes, (place + 1) * placeBytes);
-      const entry = parseEntry(bytes, place, arrayUuid, blockSize);
+      const entry = parseEntry(bytes, place, life, blockSize);
       if (entry?.epoch === epoch) found.push(entry);
     }
     return found;
   },
 };
 
-/** Null for anything that is not a whole, undamaged entry of the array, written to this place. Never throws. */
-export function parseEntry(bytes: Uint8Array, place: number, arrayUuid: string, blockSize: number): FoundEntry | null {
+/** Null for anything that is not a whole, undamaged entry of this life of the map, written to this place. Never throws. */
+export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, blockSize: number): FoundEntry | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < headerBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return null;
   const length = view.getUint32(12, true);
   if (length < headerBytes || length > bytes.length || view.getUint32(48, true) !== place) return null;
-  if (readUuid(bytes, 32) !== arrayUuid || view.getUint32(72, true) !== blockSize) return null;
+  if (readUuid(bytes, 32) !== life.uuid || readIncarnation(bytes, 80) !== life.incarnation) return null;
+  if (view.getUint32(72, true) !== blockSize) return null;
   const entry: JournalEntry = {
     epoch: readU64(view, 16),
     id: readU64(view, 24),

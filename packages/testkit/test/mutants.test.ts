@@ -117,12 +117,12 @@ function neverDirty(): SuperblockStore {
     ...store,
     extension: {
       ...extension,
-      writePages: (descriptor, uuid, pages) => {
+      writePages: (descriptor, life, pages) => {
         const clean = pages.map((page) => ({
           ...page,
           states: page.states.map((state) => (state === RegionState.Dirty ? RegionState.Clean : state)),
         }));
-        return extension.writePages(descriptor, uuid, clean);
+        return extension.writePages(descriptor, life, clean);
       },
     },
   };

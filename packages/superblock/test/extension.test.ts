@@ -1,0 +1,134 @@
+import type { ExtensionHeader, MapLife, RegionPage } from '@raidkit/core';
+import { firstIncarnation } from '@raidkit/core';
+import { describe, expect, it } from 'vitest';
+import { crc32c } from '../src/crc32c.js';
+import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from '../src/extension.js';
+import { journalStore, parseEntry } from '../src/journal-store.js';
+
+const life: MapLife = { uuid: '5d190000-0000-4000-8000-0000000000ff', incarnation: '0123456789abcdef' };
+const otherLife: MapLife = { ...life, incarnation: '0123456789abcdee' };
+
+function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): ExtensionHeader {
+  return {
+    generation: 7,
+    arrayUuid: life.uuid,
+    memberUuid: '5d190000-0000-4000-8000-000000000001',
+    incarnation: life.incarnation,
+    seqNumber: 3 * 65_536,
+    previousSeqNumber: 2 * 65_536,
+    completedSeqNumber: 2 * 65_536,
+    regionBlocks: 2048,
+    numRegions: 20,
+    journalEpoch: 5,
+    previousJournalEpoch: 4,
+    process: { type: 'resync', elapsedSec: 12 },
+    levelOptions: '{"full_stripe_only":true}',
+    slots: Array.from({ length: numSlots }, (_, index) => ({
+      lastSeqNumber: 65_536 * index,
+      isRemovedByHand: index === 1,
+      readErrors: index,
+      writeErrors: 2 * index,
+      repairedBlocks: 2 ** 40 + index,
+    })),
+    ...changes,
+  };
+}
+
+function withGoodChecksum(bytes: Uint8Array, length: number): Uint8Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  view.setUint32(8, 0, true);
+  view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
+  return bytes;
+}
+
+describe('headers', () => {
+  it.each([1, 3, 255])('of %i slots are read as they were written', (numSlots) => {
+    const longest = JSON.stringify({ a: 'x'.repeat(extensionLayout.mostOptionsBytes - 8) });
+    expect(longest.length).toBe(extensionLayout.mostOptionsBytes);
+    for (const levelOptions of ['{}', '{"name":"größe"}', longest]) {
+      const written = header({ levelOptions }, numSlots);
+      expect(parseHeader(encodeHeader(written))).toEqual(written);
+    }
+  });
+
+  it('from before there were incarnations and options have the first one, and none', () => {
+    const written = header();
+    const bytes = encodeHeader(written);
+    const length = 128 + 32 * written.slots.length;
+    bytes.fill(0, length);
+    new DataView(bytes.buffer).setUint32(12, length, true);
+    expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({ ...written, incarnation: firstIncarnation, levelOptions: '{}' });
+  });
+
+  it('whose options are no JSON object, or are longer than there is room for, are none', () => {
+    for (const levelOptions of ['', '[]', 'null', '7', '{', 'x'.repeat(extensionLayout.mostOptionsBytes + 1)]) {
+      const plain = encodeHeader(header({ levelOptions: '{}' }));
+      const options = Buffer.from(levelOptions);
+      const tailAt = 128 + 32 * 3;
+      const length = tailAt + 16 + options.length;
+      const view = new DataView(plain.buffer);
+      view.setUint32(12, length, true);
+      view.setUint32(tailAt + 8, options.length, true);
+      plain.set(options, tailAt + 16);
+      expect(parseHeader(withGoodChecksum(plain, length)), levelOptions.slice(0, 20)).toBeNull();
+    }
+  });
+
+  it('with any one bit changed are none', () => {
+    const bytes = encodeHeader(header());
+    const length = new DataView(bytes.buffer).getUint32(12, true);
+    for (let bit = 0; bit < length * 8; bit++) {
+      const damaged = bytes.slice();
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      expect(parseHeader(damaged)).toBeNull();
+    }
+  });
+});
+
+describe('pages', () => {
+  const page: RegionPage = { index: 2, generation: 9, states: Uint8Array.from({ length: regionsPerPage }, (_, region) => region % 4) };
+
+  it('are read as they were written', () => {
+    expect(parsePage(encodePage(life, page), life)).toEqual(page);
+  });
+
+  it('of another life of the map, or of another array, do not count', () => {
+    const bytes = encodePage(life, page);
+    expect(parsePage(bytes, otherLife)).toBeNull();
+    expect(parsePage(bytes, { ...life, uuid: '5d190000-0000-4000-8000-0000000000fe' })).toBeNull();
+  });
+
+  it('from before there were incarnations are of the first one', () => {
+    const bytes = encodePage(life, page);
+    bytes.fill(0, 48, 64);
+    withGoodChecksum(bytes, bytes.length);
+    expect(parsePage(bytes, { ...life, incarnation: firstIncarnation })).toEqual(page);
+    expect(parsePage(bytes, life)).toBeNull();
+  });
+});
+
+describe('journal entries', () => {
+  const entry = { epoch: 3 * 65_536, id: 12, offsetBlocks: 100, numBlocks: 4, isZero: false };
+  const sealed = () => {
+    const bytes = new Uint8Array(journalStore.headerBytes + 4 * 512).fill(0x5a);
+    journalStore.seal(bytes, life, 3, 512, entry);
+    return bytes;
+  };
+
+  it('are read as they were written, at their own place only', () => {
+    expect(parseEntry(sealed(), 3, life, 512)).toEqual({ ...entry, data: new Uint8Array(4 * 512).fill(0x5a) });
+    expect(parseEntry(sealed(), 4, life, 512)).toBeNull();
+  });
+
+  it('of another life of the map do not count', () => {
+    expect(parseEntry(sealed(), 3, otherLife, 512)).toBeNull();
+  });
+
+  it('from before there were incarnations are of the first one', () => {
+    const bytes = sealed();
+    bytes.fill(0, 80, 88);
+    withGoodChecksum(bytes, bytes.length);
+    expect(parseEntry(bytes, 3, { ...life, incarnation: firstIncarnation }, 512)).toMatchObject(entry);
+    expect(parseEntry(bytes, 3, life, 512)).toBeNull();
+  });
+});
