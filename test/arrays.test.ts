@@ -175,7 +175,7 @@ describe.each([
     for (const [index, disk] of disks.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
     await again.registry.waitForExamine();
     const back = arrayOf(again, 'a');
-    expect(back.regions!.count(RegionState.Suspect)).toBe(1);
+    expect(back.regions!.resyncsDue).toBe(1);
     expect(back.regions!.count(RegionState.Unwritten)).toBe(3);
     await back.processEnded;
     const reread = openVolume(again, 'a');
@@ -220,10 +220,10 @@ it('an array that was not stopped cleanly is resynchronised, and only where it w
   for (const [index, bytes] of images.entries()) plugged.push(await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes }));
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
-  expect(array.regions!.count(RegionState.Suspect)).toBe(1);
+  expect(array.regions!.resyncsDue).toBe(1);
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
-  expect(array.regions!.count(RegionState.Suspect)).toBe(0);
+  expect(array.regions!.resyncsDue).toBe(0);
   expect(Buffer.from(images[0]!.subarray(MiB)).equals(images[1]!.subarray(MiB))).toBe(true);
   const read = plugged[1]!.disk.log.filter((entry) => entry.startsWith('read ') && Number(entry.split(/[ +]/)[1]) >= 2048 + 2048);
   expect(read).toEqual([]);

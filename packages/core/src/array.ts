@@ -1,7 +1,7 @@
 import type { Bdev, BdevRegistry, Logger, TimerHandle } from '@raidkit/bdev';
 import { AckGate } from './ack-gate.js';
 import { AnswerWatch } from './answer-watch.js';
-import { DoubtfulRanges } from './doubtful-ranges.js';
+import { Consistency } from './consistency.js';
 import type { RaidEvent } from './events.js';
 import { IoPath } from './io-path.js';
 import type { Journal } from './journal.js';
@@ -10,7 +10,6 @@ import { minOperational } from './module-registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from './module.js';
 import type { ProcessRecord, RaidProcess } from './process.js';
 import type { RaidIoPool } from './raid-io.js';
-import { RegionState } from './region-states.js';
 import type { RegionMap } from './regions.js';
 import { MemberRepair } from './repair.js';
 import { Slot } from './slot.js';
@@ -43,6 +42,8 @@ export interface RaidArrayHost {
   emit(event: RaidEvent): void;
   /** A member is leaving for a reason of the array's own: bring it to its end. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
+  /** Redundancy has come to be in doubt somewhere: a resync is due as soon as it can be done. */
+  onInconsistent(array: RaidArray): void;
 }
 
 /** What is asked of every member of every array of a composer. */
@@ -91,6 +92,8 @@ export class RaidArray implements RaidView {
   membership = 0;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
   trouble: string | null = null;
+  /** Where redundancy may disagree with the data. */
+  readonly consistency: Consistency;
   /** What is known of the array's regions; null for an array that keeps no map. */
   regions: RegionMap | null = null;
   /** Keeps what an absent member would hold, while its absence is recorded; null for an array without one. */
@@ -128,7 +131,6 @@ export class RaidArray implements RaidView {
   goneOffline: Promise<void> | null = null;
 
   readonly #host: RaidArrayHost;
-  readonly #doubtful = new DoubtfulRanges();
   readonly #gate: AckGate;
   readonly #repair: MemberRepair;
 
@@ -144,6 +146,7 @@ export class RaidArray implements RaidView {
     this.numOperational = this.slots.length;
     this.minOperational = minOperational(options.module, this.slots.length);
     this.#host = host;
+    this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
     this.metadata = new MetadataWriter(this, options.store);
     this.#gate = new AckGate(this);
     this.io = new IoPath(this, this.#gate);
@@ -233,19 +236,27 @@ export class RaidArray implements RaidView {
   }
 
   isSuspect(memberOffset: number, numBlocks: number): boolean {
-    if (this.#doubtful.overlaps(memberOffset, memberOffset + numBlocks)) return true;
-    return this.regions?.has(RegionState.Suspect, memberOffset, numBlocks) ?? false;
+    return this.consistency.isInconsistent(memberOffset, numBlocks);
   }
 
   distrust(memberOffset: number, numBlocks: number): void {
-    this.#doubtful.add(memberOffset, memberOffset + numBlocks);
-    this.regions?.hold(memberOffset, numBlocks);
-    this.journal?.spoil();
+    this.consistency.markInconsistent(memberOffset, numBlocks);
     this.log.error({ ...this.logFields(), block: memberOffset, blocks: numBlocks }, 'a write failed on more members than can be lost: redundancy is doubted here');
   }
 
   trust(memberOffset: number, numBlocks: number): void {
-    this.#doubtful.remove(memberOffset, memberOffset + numBlocks);
+    this.consistency.markInSync(memberOffset, numBlocks);
+  }
+
+  #onInconsistent(): void {
+    this.journal?.onInconsistent();
+    this.#host.onInconsistent(this);
+  }
+
+  #onInSync(): void {
+    if (this.state !== 'online') return;
+    this.regions?.arm();
+    this.journal?.onInSync();
   }
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {

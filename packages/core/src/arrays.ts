@@ -10,7 +10,7 @@ import { DeviceTurns } from './device-turns.js';
 import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
-import { checkCanRepair, checkCanSync, startSync } from './jobs.js';
+import { checkCanRepair, checkCanSync, resyncLater, startSync } from './jobs.js';
 import { joinNew, closeMember } from './join.js';
 import { endFailedMember, forget, removeMember } from './leave.js';
 import { addMember } from './members.js';
@@ -82,6 +82,7 @@ export class RaidArrays {
         for (const listener of [...this.#listeners]) listener(event);
       },
       onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
+      onInconsistent: (array) => resyncLater(ctx, array),
     };
     this.#ctx = ctx;
     this.#spares = new Spares(ctx);
@@ -261,13 +262,19 @@ export class RaidArrays {
   }
 
   /**
-   * Takes a person's word that redundancy is right where a crash may have left it wrong: what an absent member held there is
-   * worked out from it from now on, and may be nothing that was ever written.
+   * Takes a person's word that parity is right where a crash or a failed write may have left it wrong: what an absent member
+   * held there is worked out from it from now on, and may be nothing that was ever written. Refused for copies: trusted
+   * though they differ, each would be read.
    */
   trustRedundancy(name: string): void {
-    const { regions } = this.#find(name);
-    if (regions === null) throw new RaidError('ERR_RAID_INVALID', 95, `array ${name} keeps no map of its regions`);
-    regions.trustAll();
+    const array = this.#find(name);
+    const { consistency, minOperational, module, state } = array;
+    if (!module.manifest.redundant || minOperational === 1) {
+      throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
+    }
+    if (state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
+    array.log.warn(array.logFields(), 'parity is trusted on request');
+    consistency.assumeInSync();
   }
 
   /**

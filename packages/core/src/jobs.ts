@@ -57,8 +57,7 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
 
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
-  const { regions } = array;
-  if (regions === null || regions.resyncsDue === 0 || array.isReadOnly) return;
+  if (array.consistency.isAllInSync || array.isReadOnly) return;
   if (array.numCurrent < array.numSlots && array.minOperational !== 1) return;
   if (array.process?.type === 'resync') return;
   startSync(ctx, array, 'resync');
@@ -106,8 +105,8 @@ export function checkCanRepair(array: RaidArray, { source, wrong }: SyncOptions)
 }
 
 /** A resync that could not be done, or has become possible, is done later. */
-function resyncLater(ctx: RaidContext, array: RaidArray): void {
-  if (array.resyncTimer !== null || array.regions === null || array.regions.resyncsDue === 0) return;
+export function resyncLater(ctx: RaidContext, array: RaidArray): void {
+  if (array.resyncTimer !== null || array.consistency.isAllInSync) return;
   array.resyncTimer = ctx.registry.runtime.setTimer(() => {
     array.resyncTimer = null;
     if (array.state === 'online') startResyncIfDue(ctx, array);

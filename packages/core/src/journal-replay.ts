@@ -6,28 +6,28 @@ import type { FoundEntry } from './store.js';
 
 /**
  * Writes once more, through the level, what the journal says of the absent member's blocks, and flushes. After that its
- * blocks are what they were before the crash, or what was being written then. Gives the regions in which that did not
- * succeed; null if the journal does not tell: there is none for this state of the array, or it cannot be read.
+ * blocks are what they were before the crash, or what was being written then; only where that did not succeed are they still
+ * in doubt. False if the journal does not tell: there is none for this state of the array, or it cannot be read.
  */
-export async function replayJournal(array: RaidArray): Promise<Set<number> | null> {
-  const { metadata, regions } = array;
-  if (array.journal === null || regions === null || metadata.journalEpoch === 0) return null;
+export async function replayJournal(array: RaidArray): Promise<boolean> {
+  const { consistency, metadata, regions } = array;
+  if (array.journal === null || regions === null || metadata.journalEpoch === 0) return false;
   const entries = await readEntries(array, metadata.journalEpoch);
-  if (entries === null) return null;
-  const doubtful = new Set<number>();
+  if (entries === null) return false;
+  const failed: { from: number; to: number }[] = [];
   for (const entry of entries.sort((a, b) => a.id - b.id)) {
     try {
       await writeAgain(array, entry);
     } catch (error) {
       array.log.error({ ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error }, 'an entry of the journal could not be written again');
-      const { from, to } = array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks);
-      const last = Math.floor((to - 1) / regions.regionBlocks);
-      for (let region = Math.floor(from / regions.regionBlocks); region <= last; region++) doubtful.add(region);
+      failed.push(array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks));
     }
   }
   for (const slot of array.slots) if (slot.isCurrent) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
-  array.log.info({ ...array.logFields(), entries: entries.length, doubtfulRegions: doubtful.size }, 'the journal was written again');
-  return doubtful;
+  consistency.assumeInSync();
+  for (const { from, to } of failed) consistency.load(from, to - from);
+  array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
+  return true;
 }
 
 async function readEntries(array: RaidArray, epoch: number): Promise<FoundEntry[] | null> {

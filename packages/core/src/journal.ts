@@ -71,11 +71,9 @@ export class Journal {
   #isFlushing = false;
   #writesAtLevel = 0;
   #drainWaiters: (() => void)[] = [];
-  #isSpoiled = false;
-  /** The array's membership when it last settled. */
+  /** Writes that have come to the level so far, and how many there were when it last settled. */
+  #writesBegun = 0;
   #settledAt = -1;
-  /** Resolves when it is on record that the journal does not cover everything. */
-  #spoilRecorded: Promise<void> = Promise.resolve();
 
   constructor(array: RaidArray, store: JournalStore) {
     this.#array = array;
@@ -89,6 +87,7 @@ export class Journal {
     io.isAtLevel = true;
     io.journalSlot = this.slot;
     this.#writesAtLevel++;
+    this.#writesBegun++;
   }
 
   left(io: RaidIo): void {
@@ -134,22 +133,21 @@ export class Journal {
    */
   get mustSettle(): boolean {
     const slot = this.#absentSlot();
-    return slot >= 0 && slot !== this.slot && this.#mayBegin() && this.#settledAt !== this.#array.membership;
+    return slot >= 0 && slot !== this.slot && this.#mayBegin() && this.#settledAt !== this.#writesBegun;
   }
 
   /** Resolves when no write is at the level any more, and what they have written is on stable media. */
   async settle(): Promise<void> {
-    const { membership } = this.#array;
     while (this.#writesAtLevel > 0) await new Promise<void>((resolve) => this.#drainWaiters.push(resolve));
-    if (!(await this.#flushMembers())) this.#isSpoiled = true;
-    this.#settledAt = membership;
+    const begun = this.#writesBegun;
+    if (await this.#flushMembers()) this.#settledAt = begun;
   }
 
   /** What the round with this sequence number is to say; told at the same time as the members' states. */
   plan(seqNumber: number): JournalPlan {
     const slot = this.#absentSlot();
-    const isBegun = slot === this.slot;
-    if (slot < 0 || this.#isSpoiled || !(isBegun || this.#mayBegin()) || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
+    const isBegun = slot === this.slot && this.#isTrustworthy();
+    if (slot < 0 || !(isBegun || this.#mayBegin()) || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
     return { slot, epoch: isBegun ? this.#epoch : seqNumber };
   }
 
@@ -163,16 +161,20 @@ export class Journal {
       places: Array.from({ length: this.#store.places }, (_, index) => new JournalPlace(this, keeper, index)),
       next: 0,
     }));
-    if (slot >= 0 && (this.#array.regions?.resyncsDue ?? 0) > 0) this.spoil();
+    // What has come to be in doubt while the round was under way is recorded by the next one.
+    if (!this.#isTrustworthy()) this.onInconsistent();
     this.#pump();
   }
 
   /** Redundancy is in doubt somewhere, for more than one member: after a crash the journal would not make it good. */
-  spoil(): void {
-    if (this.slot < 0 || this.#isSpoiled) return;
-    this.#isSpoiled = true;
-    this.#spoilRecorded = this.#array.metadata.update();
-    this.#spoilRecorded.catch(() => undefined);
+  onInconsistent(): void {
+    if (this.slot >= 0) this.#array.metadata.update().catch(() => undefined);
+  }
+
+  /** It is not in doubt any more somewhere: if nowhere else either, the journal is of use again. */
+  onInSync(): void {
+    if (this.slot >= 0 || this.#absentSlot() < 0 || !this.#isTrustworthy()) return;
+    this.#array.recordAgain().catch(() => undefined);
   }
 
   /** No write is under way, and none will come. */
@@ -186,7 +188,12 @@ export class Journal {
    * doubt already: an entry says nothing there, and the array must not be taken for a good one.
    */
   #mayBegin(): boolean {
-    return this.#array.areWritesHeld && !this.#isSpoiled && (this.#array.regions?.resyncsDue ?? 0) === 0;
+    return this.#array.areWritesHeld && this.#isTrustworthy() && !this.#array.slots.some((slot) => slot.isCurrent && slot.hasLostFlush);
+  }
+
+  /** Nowhere is redundancy in doubt. */
+  #isTrustworthy(): boolean {
+    return this.#array.consistency.isAllInSync;
   }
 
   /** The only slot that has no current member; -1 if there is none, or more than one. */
@@ -282,7 +289,8 @@ export class Journal {
     let isCovered = false;
     if (covered.length > 0) {
       isCovered = await this.#flushMembers();
-      await this.#spoilRecorded.catch(() => (isCovered = false));
+      // An entry may be all that is left of what is in doubt: not before it is on record that the journal does not count.
+      if (!this.#isTrustworthy()) await this.#array.metadata.update().catch(() => (isCovered = false));
     }
     this.#isFlushing = false;
     if (isCovered) for (const place of covered) place.state = PlaceState.Free;

@@ -6,7 +6,6 @@ import { RaidError } from './errors.js';
 import { startResyncIfDue } from './jobs.js';
 import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
-import { RegionState } from './region-states.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
 import { setAsideStale } from './stale-members.js';
@@ -65,6 +64,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.state = 'online';
     array.trouble = null;
     array.answers.setDeadlines();
+    // What a start has found to be dirty and good is made clean by and by.
+    array.regions?.arm();
     ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numCurrent < array.numSlots });
     const fields = { ...array.logFields(), blocks: numBlocks, members: array.numCurrent, slots: array.numSlots };
     array.log.info(fields, 'the array is online');
@@ -108,22 +109,18 @@ function refuseHalves(array: RaidArray, force: boolean): void {
 async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
   const { regions } = array;
   if (regions === null || array.minOperational === 1 || array.numCurrent === array.numSlots) return;
-  if (regions.count(RegionState.Suspect) === 0) return;
+  if (array.consistency.isAllInSync) return;
   if (origin === 'unknown') {
     array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right');
-    regions.trustAll();
+    array.consistency.assumeInSync();
     return;
   }
   if (array.isReadOnly) {
     array.log.warn(array.logFields(), 'started read-only after an unclean stop: what an absent member held answers EIO where it was being written');
     return;
   }
-  const doubtful = await replayJournal(array);
-  if (doubtful !== null) {
-    regions.trustAll(doubtful);
-    return;
-  }
-  const suspect = regions.count(RegionState.Suspect);
+  if (await replayJournal(array)) return;
+  const suspect = regions.resyncsDue;
   const bytes = suspect * regions.regionBlocks * array.blockSize;
   const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
   const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;

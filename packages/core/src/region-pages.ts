@@ -40,13 +40,14 @@ export class RegionPages {
     this.#generations = copyInto(new Float64Array(this.#countFor(numRegions)), this.#generations);
   }
 
-  /** Takes over what a member has recorded. Dirty regions are suspect: nobody knows which of their writes got where. */
+  /** Takes over what a member has recorded. Dirty regions are in doubt: nobody knows which of their writes got where. */
   adopt(page: RegionPage): void {
     const first = page.index * this.#store.regionsPerPage;
     this.#generations[page.index] = page.generation;
     const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
     states.forEach((state, i) => {
-      this.#regions.set(first + i, state === RegionState.Dirty ? RegionState.Suspect : state);
+      this.#regions.set(first + i, state);
+      if (state === RegionState.Dirty) this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);
     });
   }
 
@@ -73,7 +74,7 @@ export class RegionPages {
       const first = index * regionsPerPage;
       const states = this.#regions.states.slice(first, first + regionsPerPage);
       states.forEach((state, i) => {
-        states[i] = this.said.get(first + i) ?? (state === RegionState.Suspect ? RegionState.Dirty : state);
+        states[i] = this.said.get(first + i) ?? state;
       });
       const generation = (this.#generations[index] ?? 0) + 1;
       this.#generations[index] = generation;

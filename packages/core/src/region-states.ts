@@ -8,8 +8,6 @@ export const RegionState = {
   Dirty: 2,
   /** Members agree, on stable media, but for one that is absent and has missed writes here. */
   Missed: 3,
-  /** Was dirty when the array was assembled, and has not been resynchronised. On disk this is `Dirty`. */
-  Suspect: 4,
 } as const;
 export type RegionState = (typeof RegionState)[keyof typeof RegionState];
 
@@ -18,7 +16,7 @@ export class RegionStates {
   readonly regionBlocks: number;
   /** One {@link RegionState} a region; changed through {@link set} only. */
   states: Uint8Array;
-  readonly #counts = [0, 0, 0, 0, 0];
+  readonly #counts = [0, 0, 0, 0];
 
   constructor(numRegions: number, regionBlocks: number) {
     this.regionBlocks = regionBlocks;

@@ -1,7 +1,6 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
-import { RegionState } from './region-states.js';
 import { RegionMap } from './regions.js';
 import type { Slot } from './slot.js';
 import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
@@ -21,6 +20,7 @@ export type RegionOrigin =
  * record cannot be read anywhere, unless forced.
  */
 export async function loadRegions(array: RaidArray, force: boolean): Promise<RegionOrigin | null> {
+  array.consistency.forget();
   const extension = array.store?.extension;
   const { stripe, memberBlocks } = array.geometry();
   if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
@@ -36,7 +36,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   const { header, pages } = await readRecorded(array, extension, force);
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
     const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
-    for (let region = 0; region < numRegions; region++) unknown.set(region, RegionState.Suspect);
+    unknown.doubt(0, numRegions);
     array.regions = unknown;
     array.metadata.beginIncarnation();
     return 'unknown';
@@ -51,7 +51,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     }
     const first = index * extension.regionsPerPage;
     const end = Math.min(first + extension.regionsPerPage, regions.states.length);
-    for (let region = first; region < end; region++) regions.set(region, RegionState.Suspect);
+    regions.doubt(first, end);
   }
   array.regions = regions;
   array.metadata.adoptHeader(header);

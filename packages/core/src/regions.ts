@@ -2,7 +2,6 @@ import { IoType, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { statusOf } from './errors.js';
-import { HeldRegions } from './held-regions.js';
 import { onEveryMember } from './member-io.js';
 import type { RaidIo } from './raid-io.js';
 import { RegionPages } from './region-pages.js';
@@ -35,8 +34,6 @@ export class RegionMap extends RegionStates {
   #idleWaiters: (() => void)[] = [];
   /** What users have unmapped; null before the first time. */
   #trims: Trims | null = null;
-  /** Dirty regions that must not be made clean. */
-  readonly #held = new HeldRegions();
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
@@ -109,58 +106,15 @@ export class RegionMap extends RegionStates {
     this.#armTimer();
   }
 
-  /** Redundancy is known to be wrong somewhere in these member blocks: their bits stay until a resync has been there. */
-  hold(memberOffset: number, count: number): void {
-    this.#held.hold(Math.floor(memberOffset / this.regionBlocks), Math.floor((memberOffset + count - 1) / this.regionBlocks));
-  }
-
-  /** How often that has been said. */
-  get holds(): number {
-    return this.#held.holds;
-  }
-
-  /** Whether a resync has something to do in these member blocks. */
-  needsResync(memberOffset: number, count: number): boolean {
-    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
-    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
-      if (this.states[region] === RegionState.Suspect || this.#held.has(region)) return true;
-    }
-    return false;
+  /** Nothing is known of these regions, `end` excluded: they count as written, and their redundancy is in doubt. */
+  doubt(first: number, end: number): void {
+    for (let region = first; region < end; region++) this.set(region, RegionState.Dirty);
+    this.#array.consistency.load(first * this.regionBlocks, (end - first) * this.regionBlocks);
   }
 
   /** How many regions a resync has something to do in. */
   get resyncsDue(): number {
-    return this.count(RegionState.Suspect) + this.#held.size;
-  }
-
-  /** Whether {@link resyncedBelow} has something to do. */
-  isResyncDueBelow(memberBlock: number, holds: number): boolean {
-    const end = Math.floor(memberBlock / this.regionBlocks);
-    const suspect = this.states.indexOf(RegionState.Suspect);
-    return (suspect >= 0 && suspect < end) || this.#held.hasReleasable(end, holds);
-  }
-
-  /**
-   * Redundancy has been made to agree in the regions that end at or below this member block, by a process that began when there
-   * had been so many {@link holds}: what was held later it may have passed before.
-   */
-  resyncedBelow(memberBlock: number, holds: number): void {
-    const now = this.#array.registry.runtime.now();
-    const end = Math.min(this.states.length, Math.floor(memberBlock / this.regionBlocks));
-    for (let region = 0; region < end; region++) {
-      if (this.states[region] !== RegionState.Suspect) continue;
-      this.set(region, RegionState.Dirty);
-      this.#lastWrite[region] = now;
-    }
-    this.#held.release(end, holds);
-    this.#armTimer();
-  }
-
-  /** Believes that redundancy agrees with the data everywhere but in these regions. */
-  trustAll(doubtful: ReadonlySet<number> = new Set()): void {
-    this.states.forEach((state, region) => {
-      if (state === RegionState.Suspect && !doubtful.has(region)) this.set(region, RegionState.Dirty);
-    });
+    return this.#array.consistency.countRegions(this.regionBlocks);
   }
 
   /** A new member lacks everything that was ever written. Resolves when that is recorded. */
@@ -176,7 +130,7 @@ export class RegionMap extends RegionStates {
     this.#armTimer();
   }
 
-  /** Takes over what a member has recorded. Dirty regions are suspect: nobody knows which of their writes got where. */
+  /** Takes over what a member has recorded. Dirty regions are in doubt: nobody knows which of their writes got where. */
   adoptPage(page: RegionPage): void {
     this.#pages.adopt(page);
   }
@@ -298,7 +252,7 @@ export class RegionMap extends RegionStates {
 
   #armTimer(): void {
     if (this.#timer !== null || this.#isStopped) return;
-    if (this.count(RegionState.Dirty) === 0 && !this.#canClearMissed()) return;
+    if (this.count(RegionState.Dirty) <= this.resyncsDue && !this.#canClearMissed()) return;
     this.#timer = this.#array.registry.runtime.setTimer(this.#onTimer, idleMs);
   }
 
@@ -325,7 +279,7 @@ export class RegionMap extends RegionStates {
     const before = new Map<number, RegionState>();
     this.states.forEach((state, region) => {
       const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
-      const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#held.has(region);
+      const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#isInDoubt(region);
       if (isDone || (state === RegionState.Missed && isComplete)) before.set(region, state);
     });
     if (before.size === 0) return;
@@ -364,6 +318,11 @@ export class RegionMap extends RegionStates {
 
   #isComplete(): boolean {
     return this.#array.slots.every((slot) => slot.isCurrent);
+  }
+
+  /** A region in doubt stays dirty: after a crash, and at the next start, that is how its doubt is known. */
+  #isInDoubt(region: number): boolean {
+    return this.#array.consistency.isInconsistent(region * this.regionBlocks, this.regionBlocks);
   }
 
   /** A write to the region has to wait until its bit is set. */

@@ -34,8 +34,8 @@ export class SyncStep implements ProcessStep {
   readonly #mustWrite: boolean;
   readonly #isResync: boolean;
   readonly #options: SyncOptions;
-  /** How often regions had been held when it began. */
-  readonly #holds: number;
+  /** Says what was in doubt when it began. */
+  readonly #token: number;
   #failed = 0;
   /** When regions were last marked as agreeing. */
   #markedAtMs: number;
@@ -47,15 +47,16 @@ export class SyncStep implements ProcessStep {
     this.#pool = pool;
     this.#isResync = process.type === 'resync';
     this.#mustWrite = process.type !== 'check';
-    this.#holds = array.regions?.holds ?? 0;
+    this.#token = this.#isResync ? array.consistency.beginResync() : 0;
     this.#markedAtMs = array.registry.runtime.now();
   }
 
   isNeeded(start: number, end: number): boolean {
-    const { regions } = this.#array;
+    const { consistency, regions } = this.#array;
+    // Without a map nobody knows what a crash has left, and a resync is everything.
     if (regions === null) return true;
     const { from, to } = this.#array.memberRange(start, end);
-    if (this.#isResync) return regions.needsResync(from, to - from);
+    if (this.#isResync) return consistency.isInconsistent(from, to - from);
     return !regions.isAll(RegionState.Unwritten, from, to - from);
   }
 
@@ -77,16 +78,16 @@ export class SyncStep implements ProcessStep {
   }
 
   async onProgress(offset: number): Promise<void> {
-    const { regions } = this.#array;
-    if (!this.#isResync || regions === null || this.#failed > 0) return;
+    const { consistency } = this.#array;
+    if (!this.#isResync || this.#failed > 0) return;
     const end = offset === this.#array.numBlocks ? Infinity : this.#array.memberRange(0, offset).to;
     const now = this.#array.registry.runtime.now();
     if (end !== Infinity && now - this.#markedAtMs < markMs) return;
-    if (!regions.isResyncDueBelow(end, this.#holds)) return;
+    if (!consistency.isResyncDueBelow(end, this.#token)) return;
     this.#markedAtMs = now;
     // What was written must not get lost once readers trust it.
     for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);
-    regions.resyncedBelow(end, this.#holds);
+    consistency.resynced(end, this.#token);
   }
 
   async #flush(slot: Slot): Promise<void> {
@@ -156,7 +157,6 @@ export class SyncStep implements ProcessStep {
     this.#report(slot, at, count);
     try {
       await memberIo(array, slot, IoType.Write, at, count, wanted);
-      array.trust(at, count);
     } catch (error) {
       if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }

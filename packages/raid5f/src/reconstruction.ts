@@ -54,7 +54,7 @@ export class Reconstruction {
   }
 
   readonly #begin = (io: RaidIo): void => {
-    if (this.#raid.isSuspect(io.b, io.numBlocks) && !this.#isParityOf(io)) {
+    if (this.#raid.isSuspect(io.b, io.numBlocks) && !this.#isKnown(io)) {
       this.#end(io, Status.IoError);
       return;
     }
@@ -65,11 +65,17 @@ export class Reconstruction {
     this.#next(io);
   };
 
-  /** What is wanted is one stripe's parity: that comes from data alone, whatever the old parity is. */
-  #isParityOf(io: RaidIo): boolean {
-    const stripe = Math.floor(io.b / this.#map.strip);
-    const isOneStripe = io.b + io.numBlocks <= (stripe + 1) * this.#map.strip;
-    return isOneStripe && this.#map.paritySlot(stripe) === io.a;
+  /** Stripe by stripe: parity comes from data alone, whatever the old parity is; data does not come from parity in doubt. */
+  #isKnown(io: RaidIo): boolean {
+    const { strip } = this.#map;
+    const end = io.b + io.numBlocks;
+    for (let from = io.b; from < end; ) {
+      const stripe = Math.floor(from / strip);
+      const to = Math.min(end, (stripe + 1) * strip);
+      if (this.#map.paritySlot(stripe) !== io.a && this.#raid.isSuspect(from, to - from)) return false;
+      from = to;
+    }
+    return true;
   }
 
   /** Reads the next slice of all other members: the first straight to where the result goes, the rest into buffers. */

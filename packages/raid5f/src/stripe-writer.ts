@@ -333,8 +333,13 @@ export class StripeWriter {
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
     if (io.failedSlots.length === 0) {
-      if (op.mode === ParityMode.Full || op.mode === ParityMode.ReconstructWrite) this.#raid.trust(start, count);
+      // Without parity there is none to be wrong: a rebuild makes it from data.
+      if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything) this.#raid.trust(start, count);
       this.#next(io, op);
+      return;
+    }
+    if (op.mode === ParityMode.None) {
+      this.#end(io);
       return;
     }
     let lost = 0;

@@ -72,7 +72,7 @@ describe('rules of the core, broken one at a time, are found', () => {
   });
 
   it('a resync finds nothing that it has to do', () => {
-    vi.spyOn(RegionMap.prototype, 'needsResync').mockReturnValue(false);
+    vi.spyOn(SyncStep.prototype, 'isNeeded').mockReturnValue(false);
     return isFoundWithin(100, raid5f);
   }, 60_000);
 

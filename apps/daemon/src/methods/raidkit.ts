@@ -249,7 +249,7 @@ function describeRegions({ blockSize, regions }: RaidArray): JsonObject | null {
     unwritten: regions.count(RegionState.Unwritten),
     dirty: regions.count(RegionState.Dirty),
     missed: regions.count(RegionState.Missed),
-    suspect: regions.count(RegionState.Suspect),
+    suspect: regions.resyncsDue,
   };
 }
 

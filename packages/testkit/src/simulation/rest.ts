@@ -1,4 +1,3 @@
-import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
 import { arrayName, patienceMs } from './sim-run.js';
@@ -65,14 +64,14 @@ export async function settle(run: SimRun): Promise<boolean> {
 
 function isSettled(run: SimRun, array: RaidArray): boolean {
   if (array.process !== null || array.numCurrent < array.numSlots) return false;
-  return !run.can.resync || (array.regions?.count(RegionState.Suspect) ?? 0) === 0;
+  return !run.can.resync || (array.regions?.resyncsDue ?? 0) === 0;
 }
 
 /** At rest, what the members hold agrees. */
 export async function checkRest(run: SimRun): Promise<void> {
   const array = run.array();
   if (array === undefined || !run.isRedundant) return;
-  const isInSync = (array.regions?.count(RegionState.Suspect) ?? 0) === 0;
+  const isInSync = (array.regions?.resyncsDue ?? 0) === 0;
   if (!isInSync || run.isTolerant) return;
   run.coverage.mark('redundancy checked');
   const problem = checkRedundancy(array, run.disks);

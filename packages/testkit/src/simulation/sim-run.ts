@@ -321,7 +321,7 @@ export class SimRun {
 
   /** What a read returns is what the sector holds from then on. */
   #mayHold(): boolean {
-    return this.can.settledReads || (this.array()?.regions?.count(RegionState.Suspect) ?? 0) === 0;
+    return this.can.settledReads || (this.array()?.regions?.resyncsDue ?? 0) === 0;
   }
 
   #wrongRead({ sector, found, allowed }: Violation, what: string): void {

@@ -1,4 +1,3 @@
-import { RegionState } from '@raidkit/core';
 import type { SimDisk } from '../sim-disk.js';
 import type { SimRun } from './sim-run.js';
 
@@ -66,7 +65,7 @@ export class Standing {
     if (left >= run.least) {
       // Parity that has not been resynchronised is none: what it would have to give is refused.
       const isParity = run.least > 1;
-      if (isParity && (run.array()?.regions?.count(RegionState.Suspect) ?? 0) > 0) run.isTolerant = true;
+      if (isParity && (run.array()?.regions?.resyncsDue ?? 0) > 0) run.isTolerant = true;
       return true;
     }
     return !run.isRedundant;

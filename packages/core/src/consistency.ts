@@ -1,0 +1,151 @@
+/** Beyond this many ranges one that would be split stays in doubt whole: memory is bounded, and doubt is always safe. */
+const mostRanges = 65_536;
+
+/** What hears of a change in what is known. */
+export interface ConsistencyListener {
+  /** Redundancy has come to be in doubt somewhere. */
+  onInconsistent(): void;
+  /** It is not in doubt any more somewhere; perhaps nowhere. */
+  onInSync(): void;
+}
+
+interface Range {
+  start: number;
+  end: number;
+  /** How many resyncs had begun when it was marked. */
+  stamp: number;
+}
+
+/**
+ * Where an array's redundancy may disagree with its data: the one place in which that is kept. User I/O, resync, rebuild, the
+ * write-intent bitmap and the journal all ask here. Ranges are blocks of every member's data area, sorted and disjoint; there
+ * are none in the common case. They live in memory: on disk their regions are dirty for as long as they are in doubt.
+ */
+export class Consistency {
+  readonly #ranges: Range[] = [];
+  readonly #listener: ConsistencyListener;
+  #resyncs = 0;
+
+  constructor(listener: ConsistencyListener) {
+    this.#listener = listener;
+  }
+
+  get isAllInSync(): boolean {
+    return this.#ranges.length === 0;
+  }
+
+  /** Whether redundancy is in doubt in any of these blocks. */
+  isInconsistent(start: number, count: number): boolean {
+    if (this.#ranges.length === 0) return false;
+    const range = this.#ranges[this.#firstEndingAfter(start)];
+    return range !== undefined && range.start < start + count;
+  }
+
+  /** In how many regions of this many blocks redundancy is in doubt. */
+  countRegions(regionBlocks: number): number {
+    let count = 0;
+    let last = -1;
+    for (const { start, end } of this.#ranges) {
+      const first = Math.max(Math.floor(start / regionBlocks), last + 1);
+      last = Math.floor((end - 1) / regionBlocks);
+      count += Math.max(0, last - first + 1);
+    }
+    return count;
+  }
+
+  /** A write failed on more members than can be lost, or was cut short by a crash: redundancy may be wrong here. */
+  markInconsistent(start: number, count: number): void {
+    this.load(start, count);
+    this.#listener.onInconsistent();
+  }
+
+  /** As {@link markInconsistent}, for what was found at the start: nobody needs to be told. */
+  load(start: number, count: number): void {
+    if (count <= 0) return;
+    const range = { start, end: start + count, stamp: this.#resyncs };
+    this.#cut(start, range.end, Infinity);
+    const at = this.#firstEndingAfter(start);
+    const before = this.#ranges[at - 1];
+    const after = this.#ranges[at];
+    const joinsBefore = before?.end === range.start && before.stamp === range.stamp;
+    const joinsAfter = after?.start === range.end && after.stamp === range.stamp;
+    if (joinsBefore) range.start = before.start;
+    if (joinsAfter) range.end = after.end;
+    this.#ranges.splice(joinsBefore ? at - 1 : at, (joinsBefore ? 1 : 0) + (joinsAfter ? 1 : 0), range);
+  }
+
+  /** Redundancy has been written anew in these blocks, all of it from data; or none is there to be wrong. */
+  markInSync(start: number, count: number): void {
+    if (this.#ranges.length === 0) return;
+    const range = this.#ranges[this.#firstEndingAfter(start)];
+    if (range === undefined || range.start >= start + count) return;
+    const isSplit = range.start < start && range.end > start + count;
+    if (isSplit && this.#ranges.length >= mostRanges) return;
+    this.#cut(start, start + count, Infinity);
+    this.#listener.onInSync();
+  }
+
+  /** A person says that redundancy is right everywhere. */
+  assumeInSync(): void {
+    if (this.#ranges.length === 0) return;
+    this.#ranges.length = 0;
+    this.#listener.onInSync();
+  }
+
+  /** Nothing is known any more: the array is started, perhaps not for the first time. */
+  forget(): void {
+    this.#ranges.length = 0;
+  }
+
+  /** A resync begins; the token goes to {@link resynced}. */
+  beginResync(): number {
+    return ++this.#resyncs;
+  }
+
+  /** Whether {@link resynced} has something to do. */
+  isResyncDueBelow(end: number, token: number): boolean {
+    for (const range of this.#ranges) {
+      if (range.start >= end) return false;
+      if (range.stamp < token) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Redundancy agrees, on stable media, in what lies below this member block and was in doubt when the resync of the token
+   * began. What was marked later it may have passed before.
+   */
+  resynced(end: number, token: number): void {
+    if (!this.isResyncDueBelow(end, token)) return;
+    this.#cut(0, end, token);
+    this.#listener.onInSync();
+  }
+
+  /** Takes `[start, end)` out of the ranges whose stamps are below `stamp`. */
+  #cut(start: number, end: number, stamp: number): void {
+    let at = this.#firstEndingAfter(start);
+    for (let range = this.#ranges[at]; range !== undefined && range.start < end; range = this.#ranges[at]) {
+      if (range.stamp >= stamp) {
+        at++;
+        continue;
+      }
+      const kept: Range[] = [];
+      if (range.start < start) kept.push({ ...range, end: start });
+      if (range.end > end) kept.push({ ...range, start: end });
+      this.#ranges.splice(at, 1, ...kept);
+      at += kept.length;
+    }
+  }
+
+  /** Index of the first range that ends behind this block; the number of ranges if none does. */
+  #firstEndingAfter(block: number): number {
+    let from = 0;
+    let to = this.#ranges.length;
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if ((this.#ranges[middle]?.end ?? 0) > block) to = middle;
+      else from = middle + 1;
+    }
+    return from;
+  }
+}
