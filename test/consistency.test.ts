@@ -15,7 +15,7 @@ const dataAt = 2048;
 async function seen(volume: BlockClient, offsets: readonly number[]): Promise<(number | string)[]> {
   const results: (number | string)[] = [];
   for (const offset of offsets) {
-    results.push(await volume.read(offset, 1).then(([byte]) => byte ?? -1, (error: Error) => (/EIO/.test(error.message) ? 'EIO' : error.message)));
+    results.push(await volume.read(offset, 1).then(([byte]) => byte ?? -1, (error: unknown) => (String(error).includes('EIO') ? 'EIO' : String(error))));
   }
   return results;
 }
