@@ -110,7 +110,7 @@ export class IoPath implements BdevDriver {
       // A device that cannot read what it has just been given is none; and what it holds the others know.
       if (part.type === IoType.Read && slot.isTarget) array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
-      if (part.type === IoType.Flush && slot.isCurrent) {
+      if (part.type === IoType.Flush && slot.isConfigured && !slot.isLeaving) {
         const canGo = array.module.manifest.redundant && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) slot.hasLostFlush = true;
       }

@@ -3,6 +3,7 @@ import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { RaidProcess } from './process.js';
 import type { ProcessTask, ProcessType, SyncOptions } from './process.js';
+import { onMemberResized } from './resize.js';
 import type { Slot } from './slot.js';
 
 /** Wait before a resync that is due is tried again, in milliseconds. */
@@ -35,14 +36,10 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
       else await array.regions?.missAll();
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
-      await run(ctx, array, new RaidProcess(ctx, array, 'rebuild', slot), async () => {
-        // One step: from here on the target is a member like the others, and every write goes to it.
-        slot.isTarget = false;
-        array.membership++;
-        array.answers.setDeadlines();
-        await array.metadata.update();
-      });
+      await run(ctx, array, new RaidProcess(ctx, array, 'rebuild', slot), () => array.metadata.update());
       array.regions?.arm();
+      // It may be the one that was too small, or absent when the others grew.
+      onMemberResized(ctx, array);
       if (array.numCurrent < array.numSlots) return;
       ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
     } catch (error) {

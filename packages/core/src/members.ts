@@ -8,24 +8,33 @@ import { bringOnline } from './online.js';
 import { startRebuild } from './jobs.js';
 import type { Slot } from './slot.js';
 
-/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array was not up, else being rebuilt. */
-export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
+/** Refuses a device that would have to wait, or for which there is no use in the state in which the array is. */
+function checkCanAdd(array: RaidArray, bdev: Bdev): void {
   if (array.slots.some(({ isTarget }) => isTarget)) {
     const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
     throw new RaidError('ERR_RAID_BUSY', 1, message);
   }
+  if (array.state !== 'offline' && !array.isStarting && !array.isDeleting && !array.isReadOnly) return;
+  const state = array.isReadOnly ? 'read-only' : array.state;
+  const message = `array ${array.name} is ${array.isStarting ? 'starting' : state}: ${bdev.name} cannot be added`;
+  throw new RaidError('ERR_RAID_INVALID', 22, message);
+}
+
+/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array was not up, else being rebuilt. */
+export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
+  checkCanAdd(array, bdev);
   const empty = array.slots.filter(({ descriptor }) => descriptor === null);
   // A former member goes back to its place.
   const slot = wanted ?? empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
-  if (slot === undefined || array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
-    const state = array.isReadOnly ? 'read-only' : array.state;
-    const why = slot === undefined ? 'has no empty slot' : `is ${array.isStarting ? 'starting' : state}`;
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} ${why}: ${bdev.name} cannot be added`);
+  if (slot === undefined) {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} has no empty slot: ${bdev.name} cannot be added`);
   }
   openMember(ctx, array, slot, bdev);
   try {
     checkBlockSize(array, bdev);
     const lastSeen = await refuseForeignMember(ctx, array, slot, array.uuid);
+    // The array may have started, or gone offline, and somebody else may have been quicker.
+    checkCanAdd(array, bdev);
     if (array.state === 'configuring') {
       takeSizes(array, slot, bdev);
     } else {

@@ -207,7 +207,7 @@ export class MetadataWriter {
           if (slot.isCurrent) written++;
         } catch (error) {
           lastError = error;
-          if (slot.isCurrent) failed.push({ slot, status: statusOf(error) });
+          failed.push({ slot, status: statusOf(error) });
           array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
         } finally {
           slot.partEnded();
@@ -218,9 +218,10 @@ export class MetadataWriter {
       const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
-    // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails.
+    // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails. The
+    // target of a rebuild goes too: what a failed flush has dropped, the next one does not bring back.
     for (const { slot, status } of failed) {
-      if (slot.isCurrent && !array.failMember(slot.index, `its ${what} could not be written`)) {
+      if (!array.failMember(slot.index, `its ${what} could not be written`)) {
         // It may have been the flush that failed, and with it what users had written before.
         slot.noteUnstable(status);
         const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;

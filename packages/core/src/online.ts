@@ -8,6 +8,7 @@ import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
+import { onMemberResized } from './resize.js';
 import { setAsideStale } from './stale-members.js';
 import { newUuid } from './uuid.js';
 
@@ -71,6 +72,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.log.info(fields, 'the array is online');
     examined.catch(() => undefined);
     startResyncIfDue(ctx, array);
+    // Its members may have grown while it was not up.
+    onMemberResized(ctx, array);
   } catch (error) {
     await array.level?.stop?.();
     array.journal?.close();

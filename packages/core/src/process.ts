@@ -44,8 +44,10 @@ export interface ProcessStep {
   run(start: number, end: number): Promise<void>;
   /** Everything below `offset` is done. The last window is still quiesced. */
   onProgress?(offset: number): Promise<void> | void;
-  /** After the last window. */
+  /** After the last window; once more if the array has grown meanwhile. */
   finish?(): Promise<void>;
+  /** Nothing is left to do, and the array has not grown: what this is all for, in the same turn. */
+  complete?(): void;
 }
 
 /** What a person knows that redundancy does not say; for repairs. */
@@ -149,9 +151,11 @@ export class RaidProcess {
   #startedAtMs = 0;
   #workedBlocks = 0;
 
-  /** To be run when it is the array's turn. Throws if there is no memory for its buffers. */
+  /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
   constructor({ processOptions, turns }: RaidContext, array: RaidArray, type: ProcessType, target: Slot | null, task: ProcessTask = {}) {
     this.#array = array;
+    // Whoever takes an array offline stops the process that is running: none may begin after that.
+    this.throwIfStopped();
     this.type = type;
     this.target = target;
     this.#options = processOptions;
@@ -173,8 +177,11 @@ export class RaidProcess {
     return Math.round(this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000);
   }
 
+  /** Throws why the process must not go on: it was stopped, or the array is not online any more. */
   throwIfStopped(): void {
     if (this.#stopReason !== null) throw this.#stopReason;
+    const { name, state } = this.#array;
+    if (state !== 'online') throw new Error(`array ${name} is ${state}`);
   }
 
   /** Resolves when everything is done, on stable media. Rejects with why it is not. */
@@ -183,8 +190,12 @@ export class RaidProcess {
     this.#noted.at = this.#startedAtMs;
     this.#savedAtMs = this.#startedAtMs;
     try {
-      await this.#allWindows();
-      await this.#step.finish?.();
+      do {
+        await this.#allWindows();
+        await this.#step.finish?.();
+        this.throwIfStopped();
+      } while (this.offsetBlocks < this.#array.numBlocks);
+      this.#step.complete?.();
     } finally {
       this.#pool.close();
     }

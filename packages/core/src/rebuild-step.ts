@@ -55,4 +55,13 @@ export class RebuildStep implements ProcessStep {
   finish(): Promise<void> {
     return memberIo(this.#array, this.#target, IoType.Flush, 0, this.#target.dataSize, -1);
   }
+
+  /** From here on the target is a member like the others, and every write goes to it. */
+  complete(): void {
+    const array = this.#array;
+    if (this.#target.isLeaving) throw new Error(`the target ${String(this.#target.name)} left`);
+    this.#target.isTarget = false;
+    array.membership++;
+    array.answers.setDeadlines();
+  }
 }

@@ -6,7 +6,10 @@ import type { Slot } from './slot.js';
 /** Zeros are written to a grown member in pieces of this many bytes, so that others get their turn. */
 const zeroBytes = 8 * 1024 * 1024;
 
-/** A member has a new size: the array grows if all of them have room. Runs by itself; one at a time for an array. */
+/**
+ * The array grows if all of its members have room for that. To be called whenever that may have come to be: a member has a
+ * new size, the array has started, a member has been filled or replaced. Runs by itself; one at a time for an array.
+ */
 export function onMemberResized(ctx: RaidContext, array: RaidArray): void {
   const before = array.resizing;
   array.resizing = before
@@ -20,11 +23,9 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { level, bdev } = array;
   // The new member's size counts too, when it is one.
   if (array.slots.some(({ replacement }) => replacement !== null)) return;
-  if (array.state !== 'online' || array.isReadOnly || bdev === null || level?.resize === undefined) return;
-  const capacities = array.slots.map((slot) => {
-    if (slot.descriptor === null) return slot.dataSize;
-    return slot.descriptor.bdev.numBlocks - slot.dataOffset;
-  });
+  if (!isOnline(array) || array.isReadOnly || bdev === null || level?.resize === undefined) return;
+  // A device that is still being looked at is no member: it may be somebody else's.
+  const capacities = array.slots.map((slot) => (isMember(slot) ? slot.capacity : slot.dataSize));
   for (const [index, slot] of array.slots.entries()) {
     if ((capacities[index] ?? 0) < slot.dataSize) {
       array.log.error(array.logFields(slot), 'the member shrank below its data: the array keeps its size, I/O past the end fails');
@@ -35,20 +36,20 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
   const oldBlocks = array.numBlocks;
   const end = Math.min(...capacities);
-  if (array.regions?.hasRoomFor(end) === false) {
-    array.log.error(array.logFields(), 'the members have grown, and the region map has no room for that: the array keeps its size');
-    return;
-  }
   // Redundancy must agree with the data in the new part too: zeros do, at every level.
   if (array.module.manifest.redundant) {
     if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
+    if (array.regions?.hasRoomFor(end) === false) {
+      array.log.error(array.logFields(), 'the members have grown, and the region map has no room for that: the array keeps its size');
+      return;
+    }
     await zeroNewParts(array, oldSizes, end);
   }
   // On record before the new size is: a map of more than the members is none the worse.
   array.regions?.extend(end);
   await array.regions?.writeAll();
   // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
-  if (array.membership !== membership || array.slots.some(({ replacement }) => replacement !== null)) return grow(ctx, array);
+  if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null)) return grow(ctx, array);
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
   array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
@@ -77,10 +78,20 @@ async function zeroMember(array: RaidArray, slot: Slot, start: number, end: numb
   slot.partsInFlight++;
   try {
     for (let at = start; at < end; at += step) {
-      if (slot.descriptor === null || slot.isLeaving) return;
+      if (slot.descriptor === null || !isMember(slot)) return;
       await new BlockClient(slot.descriptor).writeZeroes(slot.dataOffset + at, Math.min(step, end - at));
     }
   } finally {
     slot.partEnded();
   }
+}
+
+/** Asked anew after each wait. */
+function isOnline(array: RaidArray): boolean {
+  return array.state === 'online';
+}
+
+/** The slot's device is a member, or being made one: it may be written to. */
+function isMember(slot: Slot): boolean {
+  return slot.isConfigured && !slot.isLeaving;
 }

@@ -342,12 +342,10 @@ export class StripeWriter {
       this.#end(io);
       return;
     }
-    let lost = 0;
-    for (let slot = 0; slot < this.#map.members; slot++) {
-      if (!io.hasMember(slot) || io.failedSlots.includes(slot)) lost++;
-    }
-    if (lost > 1) {
-      // Data and parity do not belong together any more, and no member can be left out to make them.
+    io.judge();
+    if (io.failedSlots.some((slot) => io.hasMember(slot))) {
+      // Data and parity do not belong together any more, and the member that missed it could not be left out to make them: the
+      // array has none to lose. A member that is being filled is none either.
       this.#raid.distrust(start, count);
       this.#end(io);
       return;
