@@ -21,7 +21,10 @@ export type RaidState = 'configuring' | 'online' | 'offline';
 
 /** What makes an array, apart from its members. */
 export interface RaidArrayOptions {
+  /** Under which it is listed. */
   name: string;
+  /** In its superblocks. Default: the same. */
+  recordedName?: string;
   /** The null uuid: one is made when the array comes online. */
   uuid: string;
   module: RaidModule;
@@ -59,7 +62,10 @@ export interface MemberOptions {
 
 /** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
 export class RaidArray implements RaidView {
-  readonly name: string;
+  /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
+  name: string;
+  /** The name in its superblocks. */
+  readonly recordedName: string;
   uuid: string;
   readonly module: RaidModule;
   readonly stripSizeKb: number;
@@ -136,6 +142,7 @@ export class RaidArray implements RaidView {
 
   constructor(options: RaidArrayOptions, host: RaidArrayHost) {
     this.name = options.name;
+    this.recordedName = options.recordedName ?? options.name;
     this.uuid = options.uuid;
     this.module = options.module;
     this.stripSizeKb = options.stripSizeKb;
