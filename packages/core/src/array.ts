@@ -202,7 +202,17 @@ export class RaidArray implements RaidView {
 
   /** Members that hold the array's data. */
   get numCurrent(): number {
-    return this.slots.filter((slot) => slot.isCurrent).length;
+    let count = 0;
+    for (const slot of this.slots) if (slot.isCurrent) count++;
+    return count;
+  }
+
+  /**
+   * The members that the array has now are as many as its level needs: what they have taken is whole. An array that loses one
+   * which it cannot do without goes offline in the same step, so while it is online there are enough.
+   */
+  get hasEnough(): boolean {
+    return this.state === 'online' || this.numCurrent >= this.minOperational;
   }
 
   get hasUuid(): boolean {
@@ -302,7 +312,6 @@ export class RaidArray implements RaidView {
     slot.absence = absence;
     if (!slot.isTarget) this.#gate.close();
     this.numOperational--;
-    this.answers.setDeadlines();
   }
 
   /** No write is begun now: the array is not up, or a departure is being recorded. */

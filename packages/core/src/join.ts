@@ -17,6 +17,7 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
       // One that has been replaced is nobody's any more.
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);

@@ -68,7 +68,6 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const examined = ctx.registry.register(bdev);
     array.state = 'online';
     array.trouble = null;
-    array.answers.setDeadlines();
     // What a start has found to be dirty and good is made clean by and by.
     array.regions?.arm();
     ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numCurrent < array.numSlots });
@@ -204,7 +203,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
 export async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {
-      if (slot.descriptor === null || !slot.isConfigured) return;
+      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
       try {
         await new BlockClient(slot.descriptor).flush();
       } catch (error) {

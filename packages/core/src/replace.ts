@@ -25,6 +25,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
       else if (event.type !== 'resize') stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
