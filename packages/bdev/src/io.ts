@@ -1,5 +1,4 @@
 import type { Bdev } from './bdev.js';
-import type { BdevDescriptor } from './descriptor.js';
 import { Status } from './status.js';
 
 /** What an I/O asks for. */
@@ -81,9 +80,8 @@ export class BdevIo {
   bdev: Bdev | null = null;
   state: IoState = IoState.Idle;
   submittedAt = 0;
-  /** Through which it was submitted; null for the layer's own parts. */
-  descriptor: BdevDescriptor | null = null;
-  /** Runtime milliseconds; Infinity for none. */
+  /** Milliseconds the device has for it; 0 for as long as it takes. */
+  timeoutMs = 0;
   deadlineAt = 0;
   prev: BdevIo | null = null;
   next: BdevIo | null = null;
@@ -132,7 +130,6 @@ export class IoPool {
     io.context = null;
     io.driverContext = null;
     io.bdev = null;
-    io.descriptor = null;
     io.parent = null;
     this.#free.push(io);
   }

@@ -21,10 +21,7 @@ export type RaidState = 'configuring' | 'online' | 'offline';
 
 /** What makes an array, apart from its members. */
 export interface RaidArrayOptions {
-  /** Under which it is listed. */
   name: string;
-  /** In its superblocks. Default: the same. */
-  recordedName?: string;
   /** The null uuid: one is made when the array comes online. */
   uuid: string;
   module: RaidModule;
@@ -62,10 +59,7 @@ export interface MemberOptions {
 
 /** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
 export class RaidArray implements RaidView {
-  /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
-  name: string;
-  /** The name in its superblocks. */
-  readonly recordedName: string;
+  readonly name: string;
   uuid: string;
   readonly module: RaidModule;
   readonly stripSizeKb: number;
@@ -142,7 +136,6 @@ export class RaidArray implements RaidView {
 
   constructor(options: RaidArrayOptions, host: RaidArrayHost) {
     this.name = options.name;
-    this.recordedName = options.recordedName ?? options.name;
     this.uuid = options.uuid;
     this.module = options.module;
     this.stripSizeKb = options.stripSizeKb;
@@ -202,17 +195,7 @@ export class RaidArray implements RaidView {
 
   /** Members that hold the array's data. */
   get numCurrent(): number {
-    let count = 0;
-    for (const slot of this.slots) if (slot.isCurrent) count++;
-    return count;
-  }
-
-  /**
-   * The members that the array has now are as many as its level needs: what they have taken is whole. An array that loses one
-   * which it cannot do without goes offline in the same step, so while it is online there are enough.
-   */
-  get hasEnough(): boolean {
-    return this.state === 'online' || this.numCurrent >= this.minOperational;
+    return this.slots.filter((slot) => slot.isCurrent).length;
   }
 
   get hasUuid(): boolean {
@@ -312,6 +295,7 @@ export class RaidArray implements RaidView {
     slot.absence = absence;
     if (!slot.isTarget) this.#gate.close();
     this.numOperational--;
+    this.answers.setDeadlines();
   }
 
   /** No write is begun now: the array is not up, or a departure is being recorded. */

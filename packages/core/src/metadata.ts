@@ -99,7 +99,7 @@ export class MetadataWriter {
     const array = this.#array;
     return {
       uuid: array.uuid,
-      name: array.recordedName,
+      name: array.name,
       level: array.module.code,
       blockSize: array.blockSize,
       stripSizeBlocks: array.stripSizeBlocks,
@@ -126,6 +126,10 @@ export class MetadataWriter {
     const store = this.#store;
     if (store === null) return;
     const array = this.#array;
+    if (array.level === null) {
+      // Only a started level knows the array's size. Whoever left is recorded by the next start.
+      throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
+    }
     while (array.journal?.mustSettle === true) await array.journal.settle();
     if (array.numCurrent < array.minOperational) {
       // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.

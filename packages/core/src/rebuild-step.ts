@@ -62,5 +62,6 @@ export class RebuildStep implements ProcessStep {
     if (this.#target.isLeaving) throw new Error(`the target ${String(this.#target.name)} left`);
     this.#target.isTarget = false;
     array.membership++;
+    array.answers.setDeadlines();
   }
 }

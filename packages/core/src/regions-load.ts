@@ -1,7 +1,6 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
-import { RegionState } from './region-states.js';
 import { RegionMap } from './regions.js';
 import type { Slot } from './slot.js';
 import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
@@ -9,20 +8,11 @@ import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
 /** Where an array's region map comes from. */
 export type RegionOrigin =
   /** A new array: nothing was ever written. */
-  | { is: 'new' }
+  | 'new'
   /** Recorded by us, and nobody else ran the array since. */
-  | { is: 'recorded' }
+  | 'recorded'
   /** Somebody else ran the array, or nothing is recorded: every region counts as dirty. */
-  | { is: 'unknown'; earlier: EarlierRecord | null };
-
-/** What we had recorded when somebody else took the array over; null if that cannot be found. */
-export interface EarlierRecord {
-  incarnation: string;
-  regionBlocks: number;
-  journalEpoch: number;
-  /** Region states as they were, from region `start` on; every region is in one. */
-  runs: { start: number; states: Uint8Array }[];
-}
+  | 'unknown';
 
 /**
  * Gives an array with redundancy its region map: of a new array, or as its members have recorded it. Only what goes with the
@@ -41,15 +31,15 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   if (array.recordedBlocks === null) {
     array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
     array.metadata.beginIncarnation();
-    return { is: 'new' };
+    return 'new';
   }
-  const { header, pages } = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  const { header, pages } = await readRecorded(array, extension, force);
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
     const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
     array.regions = unknown;
     array.metadata.beginIncarnation();
-    return { is: 'unknown', earlier: await readEarlier(array, extension, blocks, stripe.memberBlocks) };
+    return 'unknown';
   }
   // The map's own region size, which a growth of the array does not change.
   const regions = new RegionMap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
@@ -75,35 +65,13 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
   }
-  return { is: 'recorded' };
+  return 'recorded';
 }
 
-/** Our last record before somebody else counted the sequence number on from it. */
-async function readEarlier(array: RaidArray, extension: ExtensionStore, blocks: number, stripeBlocks: number): Promise<EarlierRecord | null> {
-  const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
-  if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
-  const { header, pages } = await readRecorded(array, extension, seqNumber, true);
-  if (header === null || !isMapOf(header, blocks, stripeBlocks)) return null;
-  const { incarnation, regionBlocks } = header;
-  const journalEpoch = header.seqNumber === seqNumber ? header.journalEpoch : header.previousJournalEpoch;
-  const numPages = Math.ceil(header.numRegions / extension.regionsPerPage);
-  const runs = Array.from({ length: numPages }, (_, index) => {
-    const start = index * extension.regionsPerPage;
-    const count = Math.min(extension.regionsPerPage, header.numRegions - start);
-    // Of a page that is damaged nothing is known.
-    return { start, states: pages.get(index)?.states ?? new Uint8Array(count).fill(RegionState.Dirty) };
-  });
-  return { incarnation, regionBlocks, journalEpoch, runs };
-}
-
-/**
- * The newest header that goes with this sequence number, and the newest copy of each page of its life, on the members that the
- * array starts with.
- */
+/** The newest trusted header, and the newest copy of each page of its life, on the members that the array starts with. */
 async function readRecorded(
   array: RaidArray,
   extension: ExtensionStore,
-  seqNumber: number,
   force: boolean,
 ): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
   let header: ExtensionHeader | null = null;
@@ -117,7 +85,7 @@ async function readRecorded(
     const { descriptor } = slot;
     if (descriptor === null || !slot.isCurrent) continue;
     try {
-      const trusted = newestTrusted(await extension.readHeaders(descriptor, array.uuid), seqNumber);
+      const trusted = newestTrusted(await extension.readHeaders(descriptor, array.uuid), array.metadata.seqNumber);
       if (trusted === null) continue;
       keepers.push({ slot, descriptor, incarnation: trusted.incarnation });
       if (header === null || trusted.generation > header.generation) header = trusted;

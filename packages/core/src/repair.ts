@@ -2,7 +2,6 @@ import { BlockClient, BdevError, Status } from '@raidkit/bdev';
 import type { Bdev, QuiesceRange } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { reconstructInto } from './member-io.js';
-import { RegionState } from './region-states.js';
 import type { Slot } from './slot.js';
 
 /** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
@@ -66,18 +65,14 @@ export class MemberRepair {
     const slot = array.slots[index];
     const stripe = array.level?.geometry.stripe;
     if (bdev === null || stripe === undefined || slot === undefined || hasLeft(slot)) return;
+    if (slot.descriptor === null) return;
     const first = Math.floor(offsetBlocks / stripe.memberBlocks);
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
+    const client = new BlockClient(slot.descriptor);
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);
     try {
-      await array.regions?.whenZeroed(offsetBlocks, numBlocks);
-      // What was unmapped meanwhile is not what redundancy remembers.
-      if (array.regions?.has(RegionState.Unwritten, offsetBlocks, numBlocks) === true) return;
       const data = await readReconstructed(array, index, offsetBlocks, numBlocks);
-      // Another device may have come into the place of the one that could not read.
-      const { descriptor } = slot;
-      if (hasLeft(slot) || descriptor === null) return;
-      const client = new BlockClient(descriptor);
+      if (hasLeft(slot)) return;
       slot.partsInFlight++;
       try {
         await client.write(slot.dataOffset + offsetBlocks, data);

@@ -41,10 +41,7 @@ export const extensionStore: ExtensionStore = {
     const [first] = headerAt;
     const end = pagesAt + mostPages * 2 * pageBytes;
     const client = new BlockClient(descriptor);
-    // Headers first: without one nothing else is believed, however much of it a crash leaves.
-    await client.writeZeroes(first / blockSize, (pagesAt - first) / blockSize);
-    await client.flush();
-    await client.writeZeroes(pagesAt / blockSize, (end - pagesAt) / blockSize);
+    await client.writeZeroes(first / blockSize, (end - first) / blockSize);
     await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);
     await client.flush();
   },

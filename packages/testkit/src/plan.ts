@@ -59,6 +59,8 @@ export interface SimShape {
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
   windowSizeKb: number;
+  /** Of background work; MiB of the volume a second. Default: no limit. */
+  maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
   isOverBudget: boolean;
 }

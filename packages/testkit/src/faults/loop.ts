@@ -54,10 +54,11 @@ const dataKib = 1100;
 
 /**
  * A fault at each device operation of each scenario, one at a time, and, after a crash, another crash in its recovery; or, with
- * `pairs`, a fault and what may follow it. Each with what was written before in the members' caches, and flushed.
+ * `pairs`, a fault and what may follow it. Each with what was written before flushed, and still in the
+ * members' caches; in a sample with one of the two.
  */
 export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoopResult> {
-  const { module, pairs = false, seed = 0, scenario: wanted = '', until } = options;
+  const { every = 1, module, pairs = false, seed = 0, scenario: wanted = '', until } = options;
   const memory = new SimMemory({ bytes: memoryBytes });
   const result: FaultLoopResult = { scenarios: 0, runs: 0, failures: [], coverage: new Coverage() };
   const random = new Random(seed, 20);
@@ -65,7 +66,9 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
   for (const scenario of scenarios) {
     if (!scenario.applies(module) || !scenario.id.includes(wanted)) continue;
     result.scenarios++;
-    for (const isFlushed of scenario.startsEmpty === true ? [true] : [true, false]) {
+    // In a sample one of them is enough.
+    const both = every === 1 ? [true, false] : [random.chance(0.5)];
+    for (const isFlushed of scenario.startsEmpty === true ? [true] : both) {
       const strike = async (fault: Fault): Promise<FaultOutcome> => {
         const outcome = await runOnce(options, scenario, { ...fault, isFlushed, coverage: result.coverage }, memory);
         if (outcome.isPointless) return outcome;
@@ -97,10 +100,10 @@ async function strikeOnce({ kinds = tripKinds, every = 1 }: FaultLoopOptions, sc
 }
 
 async function strikeTwice({ module, every = 1 }: FaultLoopOptions, scenario: Scenario, random: Random, strike: Strike, isOver: () => boolean): Promise<void> {
-  const { operations } = await strike({ at: 0, kind: null, secondAt: 0 });
+  const { operations, targetOperations } = await strike({ at: 0, kind: null, secondAt: 0 });
   for (const { follow, kind, onTarget } of pairsFor(module)) {
     if (scenario.without?.includes(kind) === true || isOver()) continue;
-    const most = onTarget ? (await strike({ at: 0, kind: null, secondAt: 0, onTarget })).operations : operations;
+    const most = onTarget ? targetOperations : operations;
     for (let at = random.int(1, every); at <= most && !isOver(); at += every) {
       await strike({ at, kind, secondAt: 0, onTarget, follow: follow(random) });
     }
@@ -113,6 +116,8 @@ export interface FaultOutcome {
   /** Of the devices, in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
   operations: number;
   recoveryOperations: number;
+  /** Those of the steps on a member that a rebuild filled. */
+  targetOperations: number;
   /** The fault came where it means nothing, or not at all. */
   isPointless: boolean;
 }
@@ -135,6 +140,7 @@ export async function runOnce(parts: RunParts, scenario: Scenario, fault: Fault,
     run: { ...struck, scenario: scenario.id, violation: null, trace: [] },
     operations: 0,
     recoveryOperations: 0,
+    targetOperations: 0,
     isPointless: false,
   };
   await run.go(async () => {
@@ -152,6 +158,7 @@ export async function runOnce(parts: RunParts, scenario: Scenario, fault: Fault,
     }
     trip.disarm();
     outcome.operations = trip.count;
+    outcome.targetOperations = trip.targetCount;
     outcome.isPointless = trip.isPointless || (kind !== null && !trip.hasFired);
     if (outcome.isPointless) return;
     forgive(run, trip);
@@ -233,7 +240,8 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
 }
 
 function planOf({ module, store }: RunParts, scenario: Scenario, seed: number): SimPlan {
-  const numSlots = scenario.numSlots ?? Math.max(2, module.baseBdevsMin);
+  const least = Math.max(2, module.baseBdevsMin);
+  const numSlots = scenario.numSlots?.(least) ?? least;
   const numDisks = numSlots + 1;
   const blockSize = 512;
   return {
@@ -250,6 +258,7 @@ function planOf({ module, store }: RunParts, scenario: Scenario, seed: number): 
       hasForceUnitAccess: true,
       windowSizeKb: 256,
       isOverBudget: false,
+      ...scenario.shape,
     },
   };
 }

@@ -1,4 +1,6 @@
 import type { RaidModule } from '@raidkit/core';
+import type { SimShape } from '../plan.js';
+import { moments } from './moments.js';
 import type { Script } from './script.js';
 import type { TripKind } from './trip.js';
 
@@ -6,7 +8,9 @@ import type { TripKind } from './trip.js';
 export interface Scenario {
   readonly id: string;
   /** Members; default: the fewest of which the level can lose one, or two. */
-  readonly numSlots?: number;
+  readonly numSlots?: (least: number) => number;
+  /** What of the array, or of its background work, is otherwise than usual. */
+  readonly shape?: Partial<SimShape>;
   readonly applies: (module: RaidModule) => boolean;
   /** What is there already: nothing goes wrong in it. Default: an array that has been written to. */
   readonly before?: (script: Script) => Promise<void>;
@@ -338,7 +342,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     id: 'two of three members leave and come back',
-    numSlots: 3,
+    numSlots: () => 3,
     applies: mirror,
     // A liar that is alone is copied to the others, and has the majority then.
     without: ['lost'],
@@ -355,7 +359,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     id: 'a member leaves, and another while the first is rebuilt',
-    numSlots: 3,
+    numSlots: () => 3,
     applies: mirror,
     async steps(s) {
       await s.remove(0);
@@ -366,4 +370,5 @@ export const scenarios: readonly Scenario[] = [
       await s.idle();
     },
   },
+  ...moments,
 ];

@@ -5,7 +5,8 @@ import { arrayName, patienceMs } from '../simulation/sim-run.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import { repairOptions } from '../simulation/lies.js';
 import { calm, lookAfter } from '../simulation/rest.js';
-import { stop } from '../simulation/restart.js';
+import type { CutMode } from '../disk-faults.js';
+import { assemble, end, stop } from '../simulation/restart.js';
 import { comeBack } from '../simulation/trouble.js';
 import { ViolationError, describeArray } from '../simulation/violation.js';
 import type { Stack } from '../stack.js';
@@ -25,6 +26,8 @@ export function startAfresh(run: SimRun): void {
 const faultyPatienceMs = 150_000;
 /** Until regions that were written to count as idle, and a second more. */
 const idleMs = 6_000;
+/** Writes are under way by then, and not over. */
+const crashAfterMs = 0.15;
 
 /**
  * What users and operators do, one thing after another. Whatever is asked must succeed, unless a fault has struck and the
@@ -187,6 +190,26 @@ export class Script {
     }
     if (this.run.array()?.state === 'configuring') await this.#control('a degraded start', () => stack.arrays.startDegraded(arrayName));
     await this.until('the array is up', () => this.run.volume !== null);
+  }
+
+  /** The power fails while that is under way, and a new process finds the disks. Before the steps only. */
+  async crash(mode: CutMode, during: () => Promise<unknown>): Promise<void> {
+    during().catch((error: unknown) => {
+      // What was under way is not answered any more.
+      if (!(error instanceof InterruptedError)) this.run.broken(error);
+    });
+    await this.run.world.sleep(crashAfterMs);
+    await end(this.run, { how: 'power', mode, downMs: 1 });
+    await assemble(this.run, -1);
+  }
+
+  /** From now on the disk takes so many times as long as usual. */
+  slow(index: number, factor: number): void {
+    this.run.disk(index).faults.slowness = factor;
+  }
+
+  wait(ms: number): Promise<void> {
+    return this.#sleep(ms);
   }
 
   // Waiting.

@@ -44,6 +44,8 @@ export interface TripPlan {
 export class Trip {
   /** Operations so far, of those that count. */
   count = 0;
+  /** Those on a member that a rebuild filled. */
+  targetCount = 0;
   hasFired = false;
   /** The disk at which it struck. */
   struck: SimDisk | null = null;
@@ -96,7 +98,9 @@ export class Trip {
     if (this.ending !== null) return Fate.Drop;
     const { at, kind, onTarget = false } = this.#plan;
     if (this.hasFired) return this.#follow(disk, io);
-    if (onTarget && !this.#isTarget(disk)) return undefined;
+    const isTarget = (onTarget || kind === null) && this.#isTarget(disk);
+    if (isTarget) this.targetCount++;
+    if (onTarget && !isTarget) return undefined;
     this.count++;
     if (this.count !== at || kind === null) return undefined;
     this.hasFired = true;

@@ -153,6 +153,7 @@ export class SimRun {
     this.#bootedAt = this.world.now;
     const stack = new Stack(this.world, this.memory, this.module, this.#store, (event) => this.#onEvent(event));
     stack.arrays.processOptions.windowSizeKb = this.plan.shape.windowSizeKb;
+    stack.arrays.processOptions.maxBandwidthMbSec = this.plan.shape.maxBandwidthMbSec ?? 0;
     this.stack = stack;
     return stack;
   }

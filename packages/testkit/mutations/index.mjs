@@ -1,0 +1,17 @@
+import { bdev } from './bdev.mjs';
+import { ioPath } from './io-path.mjs';
+import { journal } from './journal.mjs';
+import { levels } from './levels.mjs';
+import { linux } from './linux.mjs';
+import { metadata } from './metadata.mjs';
+import { nbd } from './nbd.mjs';
+import { onDisk } from './on-disk.mjs';
+import { processes } from './processes.mjs';
+import { regions } from './regions.mjs';
+
+/**
+ * Mutations of the sources, each of which loses or invents data. `file` is below packages/; `line` occurs in it exactly once,
+ * and is replaced by `becomes`; `loses` says what goes wrong then. `levels`: on which it shows; default: by the file.
+ * `suites`: test files or folders that may find it, instead of simulation. `equivalent`: why nothing can find it.
+ */
+export const mutations = [...ioPath, ...regions, ...metadata, ...journal, ...processes, ...levels, ...onDisk, ...bdev, ...linux, ...nbd];

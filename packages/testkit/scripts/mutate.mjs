@@ -1,0 +1,129 @@
+// Mutation testing of our own: one line of the sources at a time is made wrong, and something must notice.
+//   npm run mutate -- --check              every line of the table is there, exactly once
+//   npm run mutate -- --sample 10 --seed 7 ten of them, as CI does; the seed chooses which
+//   npm run mutate -- --all --nightly      all, with the nightly's budget; --report writes the table of results
+//   npm run mutate -- --only flush-before-departure,no-bit-before-a-write
+import { readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { mutations } from '../mutations/index.mjs';
+import { look } from './mutate/one.mjs';
+import { report } from './mutate/report.mjs';
+import { mutated, root } from './mutate/sources.mjs';
+import { isSimulated, levelsOf, stagesFor } from './mutate/stages.mjs';
+import { failingTests } from './mutate/suites.mjs';
+
+const { values } = parseArgs({
+  options: {
+    check: { type: 'boolean', default: false },
+    all: { type: 'boolean', default: false },
+    /** So many, chosen by the seed. */
+    sample: { type: 'string' },
+    seed: { type: 'string', default: '0' },
+    /** Those with these ids, or of files whose name contains this. */
+    only: { type: 'string' },
+    nightly: { type: 'boolean', default: false },
+    jobs: { type: 'string', default: '1' },
+    /** With a fraction of CI's budget, and where something is simulated without the suites of packages. */
+    quick: { type: 'boolean', default: false },
+    /** Writes the results to the table and to docs/mutations.md. */
+    report: { type: 'boolean', default: false },
+  },
+});
+
+const resultsFile = join(import.meta.dirname, '..', 'mutations', 'results.json');
+const results = JSON.parse(await readFile(resultsFile, 'utf8').catch(() => '{}'));
+const seed = Number(values.seed);
+
+await checkTable();
+if (values.check) {
+  console.log(`${mutations.length} mutations, each line is there once; ${mutations.filter(({ equivalent }) => equivalent !== undefined).length} are equivalents`);
+} else {
+  const chosen = choose();
+  if (chosen.length === 0) throw new Error('nothing was chosen: --all, --sample N or --only ID,…');
+  await runAll(chosen);
+}
+
+async function checkTable() {
+  const seen = new Set();
+  const wrong = [];
+  for (const mutation of mutations) {
+    if (seen.has(mutation.id)) wrong.push(`${mutation.id} is there twice`);
+    seen.add(mutation.id);
+    await mutated(mutation).catch((error) => wrong.push(error.message));
+  }
+  if (wrong.length === 0) return;
+  console.error(wrong.join('\n'));
+  process.exit(1);
+}
+
+function choose() {
+  const killable = mutations.filter(({ equivalent }) => equivalent === undefined);
+  if (values.only !== undefined) {
+    const wanted = values.only.split(',');
+    return mutations.filter(({ id, file }) => wanted.some((word) => word === id || (word.includes('/') && file.includes(word))));
+  }
+  if (values.all) return killable;
+  const count = Number(values.sample ?? 0);
+  // A walk through the whole table: consecutive seeds choose others until all have been chosen.
+  const step = 37;
+  return Array.from({ length: Math.min(count, killable.length) }, (_, i) => killable[((seed * count + i) * step) % killable.length]);
+}
+
+async function runAll(chosen) {
+  const budget = values.nightly ? 'nightly' : values.quick ? 'quick' : 'ci';
+  const levels = [...new Set(chosen.filter(isSimulated).flatMap(levelsOf))].sort();
+  const known = [];
+  if (levels.length > 0) {
+    const found = await look(null, stagesFor(levels, budget, seed), []);
+    for (const { key, message } of found) console.log(`without a mutation: ${key}: ${message}`);
+    known.push(...found.map(({ key }) => key));
+  }
+  const options = { withSuites: !values.quick, failing: failingWithout() };
+  const left = [...chosen];
+  const survivors = [];
+  const work = async () => {
+    for (let mutation = left.shift(); mutation !== undefined; mutation = left.shift()) {
+      const startedAt = performance.now();
+      const stages = hintedFirst(stagesFor(levelsOf(mutation), budget, seed), results[mutation.id]?.stage);
+      const [found] = await look(mutation, stages, known, options);
+      const seconds = Math.round((performance.now() - startedAt) / 1000);
+      results[mutation.id] = found === undefined ? { stage: null } : { stage: found.stage, after: found.after, key: found.key, message: found.message };
+      if (found === undefined) survivors.push(mutation);
+      console.log(`${found === undefined ? 'SURVIVED' : 'caught  '} ${mutation.id} (${seconds} s)${found === undefined ? `: ${mutation.loses}` : `: ${found.key}: ${found.message}`}`);
+      if (values.report) await report(resultsFile, join(root, 'docs', 'mutations.md'), results);
+    }
+  };
+  await Promise.all(Array.from({ length: Number(values.jobs) }, work));
+  console.log(`${chosen.length} mutations, ${survivors.length} survived${survivors.length > 0 ? `: ${survivors.map(({ id }) => id).join(', ')}` : ''}`);
+  if (known.length > 0) console.log(`${known.length} failures are there without a mutation: they were not counted`);
+  if (survivors.length > 0) process.exitCode = 1;
+}
+
+/** What has found the mutation before is asked first. */
+function hintedFirst(stages, stage) {
+  return [...stages.filter(({ name }) => name === stage), ...stages.filter(({ name }) => name !== stage)];
+}
+
+/** The tests of suites that fail anyway, each set of suites run once, when it is first asked for. */
+function failingWithout() {
+  const failing = new Map();
+  return (suites) => {
+    const key = suites.join(' ');
+    if (!failing.has(key)) failing.set(key, runWithout(suites));
+    return failing.get(key);
+  };
+}
+
+async function runWithout(suites) {
+  const folder = await mkdtemp(join(tmpdir(), 'raidkit-mutate-'));
+  try {
+    return await failingTests(suites, folder, null);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What looks for a mutation, in this order, cheapest first: as CI does for a sample of them, as the nightly does for all, and
+ * for a first look at new rows of the table.
+ */
+const budgets = {
+  quick: { seeds: 90, faultsEvery: { raid1: 1009, raid5f: 2003, raid0: 251, concat: 251 }, pairsEvery: { raid1: 151, raid5f: 307, raid0: 101, concat: 101 }, assemblyEvery: 97 },
+  ci: { seeds: 300, faultsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 }, pairsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 }, assemblyEvery: 29 },
+  nightly: { seeds: 3000, faultsEvery: { raid1: 29, raid5f: 53, raid0: 13, concat: 13 }, pairsEvery: { raid1: 13, raid5f: 29, raid0: 13, concat: 13 }, assemblyEvery: 3 },
+};
+
+/** Where a mutation shows, unless it says so itself. */
+export function levelsOf({ file, levels }) {
+  if (levels !== undefined) return levels;
+  const [name] = file.split('/');
+  return ['raid0', 'raid1', 'raid5f', 'concat'].includes(name) ? [name] : ['raid1', 'raid5f'];
+}
+
+/** Fewest members that a level is assembled from here. */
+const numSlots = { raid0: 2, concat: 2, raid1: 2, raid5f: 3 };
+
+/** The stages for these levels. `seed` chooses seeds and operations; with another number others are tried. */
+export function stagesFor(levels, budget, seed) {
+  const { seeds, faultsEvery, pairsEvery, assemblyEvery } = budgets[budget];
+  const each = (kind, more) => levels.map((level) => ({ name: `${kind} ${level}`, kind, level, ...more(level) }));
+  return [
+    ...each('simulation', () => ({ from: 1 + seed * 1000, seeds: Math.ceil(seeds / 6) })).map((stage) => ({ ...stage, name: `short ${stage.name}` })),
+    ...each('conformance', () => ({})),
+    ...each('faults', (level) => ({ every: pairsEvery[level], seed, pairs: true })).map((stage) => ({ ...stage, name: stage.name.replace('faults', 'pairs') })),
+    ...each('faults', (level) => ({ every: faultsEvery[level], seed })),
+    ...each('assembly', (level) => ({ numSlots: numSlots[level], every: assemblyEvery })),
+    ...each('simulation', () => ({ from: 1 + seed * 1000 + Math.ceil(seeds / 6), seeds: seeds - Math.ceil(seeds / 6) })),
+  ];
+}
+
+/** Suites that run last where simulation has found nothing, by package: they were written for one defect each. */
+export function suitesOf({ file, suites }) {
+  if (suites !== undefined) return suites;
+  const [name] = file.split('/');
+  if (name === 'superblock') return ['packages/superblock/test', 'test/golden.test.ts'];
+  if (name === 'bdev') return ['packages/bdev/test'];
+  return ['test'];
+}
+
+/** Found by its own suites alone. */
+export function isSimulated({ suites }) {
+  return suites === undefined;
+}

@@ -1,0 +1,38 @@
+import { spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import { mutated, pathOf, root } from './sources.mjs';
+
+/** Longest that suites may take; a mutation that makes them wait for ever is found by that. */
+const longestMs = 15 * 60_000;
+
+/** Names of the tests that fail, with the mutation or, for null, without one. */
+export async function failingTests(suites, folder, mutation) {
+  const about = { path: '', contentsIn: join(folder, 'mutated.ts') };
+  if (mutation !== null) {
+    about.path = pathOf(mutation);
+    await writeFile(about.contentsIn, await mutated(mutation));
+  }
+  const report = join(folder, 'suites.json');
+  const args = ['run', '--config', join(import.meta.dirname, 'vitest.config.mjs'), '--root', root, '--reporter', 'json', '--outputFile', report, '--maxWorkers', '1'];
+  const child = spawn(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), ...args, ...suites], {
+    cwd: root,
+    env: { ...process.env, RAIDKIT_MUTATION: JSON.stringify(about), RAIDKIT_MUTATION_CACHE: join(folder, 'cache') },
+    stdio: 'ignore',
+  });
+  const ended = await new Promise((resolve) => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), longestMs);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code, signal });
+    });
+  });
+  if (ended.signal !== null) return ['the suites take for ever'];
+  const { testResults } = JSON.parse(await readFile(report, 'utf8'));
+  return testResults.flatMap(({ name, message, status, assertionResults }) => {
+    const failed = assertionResults.filter((one) => one.status === 'failed').map(({ fullName }) => fullName);
+    // A file that does not even load.
+    return failed.length === 0 && status === 'failed' && message !== '' ? [name.slice(root.length + 1)] : failed;
+  });
+}
