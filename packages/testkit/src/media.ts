@@ -19,76 +19,85 @@ interface Piece {
   fill: number;
 }
 
-/** A device's bytes. Pages that hold one byte over and over take no memory. */
+interface Page {
+  /** Null: all of them are `fill`. */
+  bytes: Uint8Array | null;
+  fill: number;
+  /** Who may change it in place; null: it is shared with copies. */
+  owner: Media | null;
+}
+
+/**
+ * A device's bytes. Pages that nobody has touched take no memory, so a device may be as large as real ones; copies share
+ * pages until one of them writes there.
+ */
 export class Media {
-  readonly #pages: (Uint8Array | null)[];
-  #fills: Uint8Array;
+  readonly #pages = new Map<number, Page>();
+  readonly #fill: number;
+  /** From this page on, untouched ones read as zeros. */
+  #filledPages: number;
+  #numPages: number;
 
   constructor(lengthBytes: number, fill: number) {
-    const count = Math.ceil(lengthBytes / pageBytes);
-    this.#pages = Array.from({ length: count }, () => null);
-    this.#fills = new Uint8Array(count).fill(fill);
+    this.#numPages = Math.ceil(lengthBytes / pageBytes);
+    this.#filledPages = this.#numPages;
+    this.#fill = fill;
   }
 
   get lengthBytes(): number {
-    return this.#pages.length * pageBytes;
+    return this.#numPages * pageBytes;
   }
 
   clone(): Media {
-    const copy = new Media(this.#pages.length * pageBytes, 0);
+    const copy = new Media(this.lengthBytes, this.#fill);
     copy.restore(this);
     return copy;
   }
 
-  /** Becomes a copy of another of the same size. */
+  /** Becomes a copy of another of the same kind; keeps what it has grown by. */
   restore(from: Media): void {
-    from.#pages.forEach((page, index) => (this.#pages[index] = page === null ? null : page.slice()));
-    this.#fills.set(from.#fills);
+    for (const page of from.#pages.values()) page.owner = null;
+    this.#pages.clear();
+    for (const [index, page] of from.#pages) this.#pages.set(index, page);
+    this.#filledPages = from.#filledPages;
+    this.#numPages = Math.max(this.#numPages, from.#numPages);
   }
 
   /** Makes room up to this length; what is new reads as zeros. */
   grow(lengthBytes: number): void {
-    const count = Math.ceil(lengthBytes / pageBytes);
-    while (this.#pages.length < count) this.#pages.push(null);
-    if (count <= this.#fills.length) return;
-    const fills = new Uint8Array(count);
-    fills.set(this.#fills);
-    this.#fills = fills;
+    this.#numPages = Math.max(this.#numPages, Math.ceil(lengthBytes / pageBytes));
   }
 
   read(target: Uint8Array, targetAt: number, at: number, lengthBytes: number): void {
     for (let done = 0; done < lengthBytes; ) {
-      const page = Math.floor((at + done) / pageBytes);
-      const start = at + done - page * pageBytes;
+      const index = Math.floor((at + done) / pageBytes);
+      const start = at + done - index * pageBytes;
       const count = Math.min(pageBytes - start, lengthBytes - done);
-      const bytes = this.#pages[page] ?? null;
-      if (bytes === null) target.fill(this.#fills[page] ?? 0, targetAt + done, targetAt + done + count);
-      else target.set(bytes.subarray(start, start + count), targetAt + done);
+      const page = this.#pages.get(index);
+      if (page === undefined || page.bytes === null) target.fill(this.#fillOf(index, page), targetAt + done, targetAt + done + count);
+      else target.set(page.bytes.subarray(start, start + count), targetAt + done);
       done += count;
     }
   }
 
   write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): void {
     for (let done = 0; done < lengthBytes; ) {
-      const page = Math.floor((at + done) / pageBytes);
-      const start = at + done - page * pageBytes;
+      const index = Math.floor((at + done) / pageBytes);
+      const start = at + done - index * pageBytes;
       const count = Math.min(pageBytes - start, lengthBytes - done);
-      this.#own(page).set(source.subarray(sourceAt + done, sourceAt + done + count), start);
+      this.#own(index).set(source.subarray(sourceAt + done, sourceAt + done + count), start);
       done += count;
     }
   }
 
   zero(at: number, lengthBytes: number): void {
     for (let done = 0; done < lengthBytes; ) {
-      const page = Math.floor((at + done) / pageBytes);
-      const start = at + done - page * pageBytes;
+      const index = Math.floor((at + done) / pageBytes);
+      const start = at + done - index * pageBytes;
       const count = Math.min(pageBytes - start, lengthBytes - done);
-      if (count === pageBytes) {
-        this.#pages[page] = null;
-        this.#fills[page] = 0;
-      } else if (this.#pages[page] !== null || this.#fills[page] !== 0) {
-        this.#own(page).fill(0, start, start + count);
-      }
+      const page = this.#pages.get(index);
+      if (count === pageBytes) this.#pages.set(index, { bytes: null, fill: 0, owner: this });
+      else if ((page?.bytes ?? null) !== null || this.#fillOf(index, page) !== 0) this.#own(index).fill(0, start, start + count);
       done += count;
     }
   }
@@ -98,12 +107,12 @@ export class Media {
     const pieces: Piece[] = [];
     const end = (firstSector + numSectors) * sectorBytes;
     for (let at = firstSector * sectorBytes; at < end; ) {
-      const page = Math.floor(at / pageBytes);
-      const start = at - page * pageBytes;
-      const stop = Math.min(pageBytes, end - page * pageBytes);
-      const bytes = this.#pages[page] ?? null;
-      pieces.push({ page, start, end: stop, bytes: bytes === null ? null : bytes.slice(start, stop), fill: this.#fills[page] ?? 0 });
-      at = page * pageBytes + stop;
+      const index = Math.floor(at / pageBytes);
+      const start = at - index * pageBytes;
+      const stop = Math.min(pageBytes, end - index * pageBytes);
+      const page = this.#pages.get(index);
+      pieces.push({ page: index, start, end: stop, bytes: page?.bytes?.slice(start, stop) ?? null, fill: this.#fillOf(index, page) });
+      at = index * pageBytes + stop;
     }
     return { firstSector, numSectors, pieces };
   }
@@ -111,21 +120,24 @@ export class Media {
   /** Puts one sector back to what it was. */
   undo(preimage: Preimage, sector: number): void {
     const at = sector * sectorBytes;
-    const page = Math.floor(at / pageBytes);
-    const start = at - page * pageBytes;
-    const piece = preimage.pieces[page - (preimage.pieces[0]?.page ?? 0)];
+    const index = Math.floor(at / pageBytes);
+    const start = at - index * pageBytes;
+    const piece = preimage.pieces[index - (preimage.pieces[0]?.page ?? 0)];
     if (piece === undefined) throw new RangeError(`sector ${sector} is not in the range`);
-    const target = this.#own(page);
+    const target = this.#own(index);
     if (piece.bytes === null) target.fill(piece.fill, start, start + sectorBytes);
     else target.set(piece.bytes.subarray(start - piece.start, start - piece.start + sectorBytes), start);
   }
 
-  #own(page: number): Uint8Array {
-    let bytes = this.#pages[page] ?? null;
-    if (bytes === null) {
-      bytes = new Uint8Array(pageBytes).fill(this.#fills[page] ?? 0);
-      this.#pages[page] = bytes;
-    }
+  #fillOf(index: number, page: Page | undefined): number {
+    return page?.fill ?? (index < this.#filledPages ? this.#fill : 0);
+  }
+
+  #own(index: number): Uint8Array {
+    const page = this.#pages.get(index);
+    if (page?.owner === this && page.bytes !== null) return page.bytes;
+    const bytes = page?.bytes?.slice() ?? new Uint8Array(pageBytes).fill(this.#fillOf(index, page));
+    this.#pages.set(index, { bytes, fill: 0, owner: this });
     return bytes;
   }
 }

@@ -38,6 +38,8 @@ export interface Violation {
  */
 export class VolumeModel {
   readonly #sectors = new Map<number, Candidate[]>();
+  /** Of a copy: those of the model that it was made from, for what is settled there and untouched here. */
+  #settled: Map<number, Candidate[]> | null = null;
   /** Sectors with more than one candidate, or one that is not stable. */
   readonly #unsettled = new Set<number>();
   readonly #inFlight = new Set<WriteRecord>();
@@ -84,7 +86,8 @@ export class VolumeModel {
     for (let sector = firstSector; sector < firstSector + numSectors; sector++) {
       let list = this.#sectors.get(sector);
       if (list === undefined) {
-        list = [{ write: this.#original, deadAt: Infinity, isStable: true, isGone: false }];
+        const settled = this.#settled?.get(sector)?.map((candidate) => ({ ...candidate }));
+        list = settled ?? [{ write: this.#original, deadAt: Infinity, isStable: true, isGone: false }];
         this.#sectors.set(sector, list);
       }
       list.push({ write, deadAt: Infinity, isStable: false, isGone: false });
@@ -139,9 +142,31 @@ export class VolumeModel {
   /** The volume is a new one: it holds zeros, and nothing is in flight. */
   forget(): void {
     this.#sectors.clear();
+    this.#settled = null;
     this.#unsettled.clear();
     this.#inFlight.clear();
     this.#doubted.length = 0;
+  }
+
+  /** What may be read, as it is now. What happens to the copy says nothing of this one, which must not change meanwhile. */
+  copy(): VolumeModel {
+    const copy = new VolumeModel();
+    const writes = new Map<WriteRecord, WriteRecord>([[this.#original, copy.#original]]);
+    const copyOf = (write: WriteRecord): WriteRecord => {
+      let made = writes.get(write);
+      if (made === undefined) writes.set(write, (made = { ...write }));
+      return made;
+    };
+    copy.#settled = this.#sectors;
+    for (const sector of this.#unsettled) {
+      copy.#sectors.set(sector, this.#list(sector).map((candidate) => ({ ...candidate, write: copyOf(candidate.write) })));
+      copy.#unsettled.add(sector);
+    }
+    for (const write of this.#inFlight) copy.#inFlight.add(copyOf(write));
+    copy.#doubted.push(...this.#doubted);
+    copy.#moment = this.#moment;
+    copy.#nextTag = this.#nextTag;
+    return copy;
   }
 
   /** Nobody can say any more what these sectors hold. */
@@ -185,7 +210,7 @@ export class VolumeModel {
       const sector = firstSector + i;
       if (this.#doubted.some((range) => sector >= range.firstSector && sector < range.endSector)) continue;
       const tag = readTag(words, firstWord + (i * sectorBytes) / 4, sector);
-      const list = this.#sectors.get(sector);
+      const list = this.#sectors.get(sector) ?? this.#settled?.get(sector);
       if (list === undefined) {
         if (tag !== 0) return { sector, found: tag, allowed: [0] };
         continue;

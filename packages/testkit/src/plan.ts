@@ -4,6 +4,7 @@ import { minOperational } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import type { LieKind, ProcessAction } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
+import { drawRests } from './plan-rests.js';
 import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
 
@@ -33,6 +34,8 @@ export type PlanItem =
   | { kind: 'replace'; at: number; disk: number }
   | { kind: 'process'; at: number; action: ProcessAction }
   | { kind: 'grow'; at: number; numBlocks: number }
+  /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
+  | { kind: 'rest'; at: number }
   /** From here on nothing goes wrong any more. */
   | { kind: 'calm'; at: number }
   | { kind: 'remove'; at: number; disk: number }
@@ -78,8 +81,15 @@ const latencies: readonly Latency[] = [
   { leastMs: 1, meanMs: 8 },
 ];
 
+/** What a simulation may have besides users and faults; all of it by default. Without one of them the rest is the same. */
+export interface PlanOptions {
+  hasExtras?: boolean;
+  hasTrims?: boolean;
+  hasRests?: boolean;
+}
+
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
-export function drawPlan(seed: number, module: RaidModule, { hasExtras = true, hasTrims = true } = {}): SimPlan {
+export function drawPlan(seed: number, module: RaidModule, { hasExtras = true, hasTrims = true, hasRests = true }: PlanOptions = {}): SimPlan {
   const random = new Random(seed, 0);
   const shape = drawShape(random, module);
   const numOps = random.int(10, 140);
@@ -88,6 +98,7 @@ export function drawPlan(seed: number, module: RaidModule, { hasExtras = true, h
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs)];
   if (hasExtras) items.push(...drawExtras(seed, module, shape, totalMs));
   if (hasTrims) items.push(...drawTrims(seed, module, totalMs));
+  if (hasRests) items.push(...drawRests(seed, totalMs));
   items.sort((a, b) => a.at - b.at);
   return { seed, shape, items };
 }

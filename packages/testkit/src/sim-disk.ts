@@ -89,6 +89,15 @@ export class SimDisk {
     this.#random = random;
   }
 
+  /** The disk as it is now, in another world, without what is wrong with it. What is in flight here has not happened there. */
+  copyTo(world: World, random: Random): SimDisk {
+    const copy = new SimDisk(world, random, { ...this.#options, numBlocks: this.numBlocks });
+    copy.media.restore(this.media);
+    copy.#cached = this.#cached.map((entry) => ({ ...entry }));
+    copy.#order = this.#order;
+    return copy;
+  }
+
   /** The device as a process sees it. A process has one at a time. */
   plugIn(memory: BufferMemory, life: Life): Bdev {
     const driver = new SimDiskDriver(this, memory, life, this.#options.hasForceUnitAccess);
@@ -99,6 +108,12 @@ export class SimDisk {
   grow(numBlocks: number): void {
     this.media.grow(numBlocks * this.blockSize);
     this.numBlocks = numBlocks;
+  }
+
+  /** Another device is in its place, which holds one byte over and over. */
+  blank(fill: number): void {
+    this.#cached = [];
+    this.media.restore(new Media(this.media.lengthBytes, fill));
   }
 
   get inFlight(): number {

@@ -4,6 +4,19 @@ import { BufferMemory } from '@raidkit/parity';
 export class SimMemory extends BufferMemory {
   readonly #regions = new Set<number>();
   readonly #pins: number[] = [];
+  readonly #bytes: number;
+  #aside: SimMemory | null = null;
+
+  constructor(options: { bytes: number }) {
+    super(options);
+    this.#bytes = options.bytes;
+  }
+
+  /** Another one, for processes that run while this one is in use. */
+  get aside(): SimMemory {
+    this.#aside ??= new SimMemory({ bytes: this.#bytes });
+    return this.#aside;
+  }
 
   override allocRegion(bytes: number): number {
     const addr = super.allocRegion(bytes);

@@ -1,10 +1,13 @@
 import { BdevRegistry } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { RaidArraysOptions, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
 import type { BufferMemory } from '@raidkit/parity';
 import type { SimDisk } from './sim-disk.js';
 import type { Life, World } from './world.js';
+
+/** What the composer decides. Default: as core has it. */
+export type StackOptions = Pick<RaidArraysOptions, 'assembly' | 'members'>;
 
 /** One simulated process: everything that a program composes to run arrays. */
 export class Stack {
@@ -14,12 +17,12 @@ export class Stack {
   readonly #bdevs = new Map<SimDisk, Bdev>();
   readonly #memory: BufferMemory;
 
-  constructor(world: World, memory: BufferMemory, module: RaidModule, store: SuperblockStore, onEvent: (event: RaidEvent) => void) {
+  constructor(world: World, memory: BufferMemory, module: RaidModule, store: SuperblockStore, onEvent: (event: RaidEvent) => void, options: StackOptions = {}) {
     this.#memory = memory;
     this.registry = new BdevRegistry(world.runtime(this.life, memory));
     const modules = new RaidModuleRegistry();
     modules.register(module);
-    this.arrays = new RaidArrays({ registry: this.registry, modules, store });
+    this.arrays = new RaidArrays({ registry: this.registry, modules, store, ...options });
     this.arrays.on((event) => {
       if (!this.life.isDead) onEvent(event);
     });

@@ -48,6 +48,8 @@ export class World {
   #now = 0;
   #order = 0;
   #hash = 0x811c_9dc5;
+  /** Until it resolves nothing happens here; null if the world goes on. */
+  #standstill: Promise<unknown> | null = null;
 
   constructor(seed: number) {
     this.random = new Random(seed, 1);
@@ -114,6 +116,10 @@ export class World {
       const turn = (): void => {
         left--;
         if (hasEnded) return;
+        if (this.#standstill !== null) {
+          if (left === 0) void this.#standstill.then(refill, refill);
+          return;
+        }
         const end = this.#turn(until, lastTime, lastStep);
         if (end !== null) {
           hasEnded = true;
@@ -128,6 +134,17 @@ export class World {
       };
       refill();
     });
+  }
+
+  /** Does work that belongs to another world, while nothing happens in this one. */
+  async aside<T>(work: () => Promise<T>): Promise<T> {
+    const done = work();
+    this.#standstill = done;
+    try {
+      return await done;
+    } finally {
+      this.#standstill = null;
+    }
   }
 
   /** The runtime of a process that lives in this world. Its uuids and timers follow from the seed too. */

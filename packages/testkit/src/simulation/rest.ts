@@ -1,5 +1,7 @@
 import type { RaidArray } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
+import { checkAndRepair } from './lies.js';
+import { probeAll } from './probes.js';
 import { arrayName, patienceMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { addMember, whenBack } from './trouble.js';
@@ -65,6 +67,35 @@ export async function settle(run: SimRun): Promise<boolean> {
 function isSettled(run: SimRun, array: RaidArray): boolean {
   if (array.process !== null || array.numCurrent < array.numSlots) return false;
   return !run.can.resync || (array.regions?.resyncsDue ?? 0) === 0;
+}
+
+/** In the middle of everything: what goes wrong ends, users wait, and when all is at rest it is looked at. */
+export async function rest(run: SimRun): Promise<void> {
+  if (run.stack === null || run.areUsersHeld) return;
+  const startedAt = run.world.now;
+  run.mark('rest');
+  run.areUsersHeld = true;
+  try {
+    await heal(run);
+    await run.inTime('what users have asked for', noneOpen(run));
+    if (await settle(run)) await lookAtRest(run);
+  } finally {
+    run.areUsersHeld = false;
+    run.heldMs += run.world.now - startedAt;
+  }
+}
+
+async function noneOpen(run: SimRun): Promise<void> {
+  while (run.volume === null || run.volume.pending > 0) await run.world.sleep(10);
+}
+
+/** Everything is read, members are compared, and copies of it all are put to the test. */
+export async function lookAtRest(run: SimRun): Promise<void> {
+  await run.readAll('at rest');
+  await run.readAll('at rest, again');
+  if (run.hasLied && !run.isTolerant) await checkAndRepair(run, 0);
+  await checkRest(run);
+  if (!run.isTolerant) await probeAll(run);
 }
 
 /** At rest, what the members hold agrees. */

@@ -39,6 +39,10 @@ export interface RunParts {
 export const arrayName = 'sim';
 /** Virtual time in which everything must come to an end once faults have stopped. */
 export const patienceMs = 10 * 60_000;
+/** Of a volume that is larger only samples are read. */
+const largeBytes = 32 << 20;
+/** A piece, where only what was ever written and samples are read. */
+const briefBytes = 16 * 1024;
 const mostSteps = 3_000_000;
 const longestMs = 24 * 3600_000;
 
@@ -79,7 +83,13 @@ export class SimRun {
   readonly open = new Set<string>();
   /** Every volume of this process: one that went away may have requests that have not been answered. */
   readonly #volumes: VolumeClient[] = [];
-  readonly #store: SuperblockStore;
+  readonly store: SuperblockStore;
+  /** Looks at copies so far. */
+  numProbes = 0;
+  /** Users ask for nothing: somebody looks at what is there. */
+  areUsersHeld = false;
+  /** Virtual time that went by while they were held: everything that was planned for later is later by so much. */
+  heldMs = 0;
   #whenUp: (() => void)[] = [];
   /** When the process began, and when the array last came up. */
   #bootedAt = 0;
@@ -89,7 +99,7 @@ export class SimRun {
 
   constructor({ module, store, capabilities }: RunParts, plan: SimPlan, memory: SimMemory) {
     this.module = module;
-    this.#store = store;
+    this.store = store;
     this.can = { ...defaultCapabilities, ...capabilities };
     this.plan = plan;
     this.memory = memory;
@@ -151,7 +161,7 @@ export class SimRun {
   /** A new process. */
   boot(): Stack {
     this.#bootedAt = this.world.now;
-    const stack = new Stack(this.world, this.memory, this.module, this.#store, (event) => this.#onEvent(event));
+    const stack = new Stack(this.world, this.memory, this.module, this.store, (event) => this.#onEvent(event));
     stack.arrays.processOptions.windowSizeKb = this.plan.shape.windowSizeKb;
     stack.arrays.processOptions.maxBandwidthMbSec = this.plan.shape.maxBandwidthMbSec ?? 0;
     this.stack = stack;
@@ -180,6 +190,12 @@ export class SimRun {
   async up(): Promise<VolumeClient> {
     while (this.volume === null) await new Promise<void>((resolve) => this.#whenUp.push(resolve));
     return this.volume;
+  }
+
+  /** The volume, when it is there and users may go on. */
+  async upForUsers(): Promise<VolumeClient> {
+    while (this.areUsersHeld) await this.world.sleep(100);
+    return this.up();
   }
 
   #onEvent(event: RaidEvent): void {
@@ -259,11 +275,26 @@ export class SimRun {
 
   async readAll(when: string): Promise<void> {
     const volume = await this.up();
-    const most = Math.min(volume.mostBlocks, (64 * 1024) / volume.blockSize);
     this.world.trace(`== read all ${when}`);
-    for (let at = 0; at < volume.numBlocks && volume === this.volume; at += most) {
-      await this.io(volume, IoType.Read, at, Math.min(most, volume.numBlocks - at));
+    for (const { offset, count } of this.toRead(volume)) {
+      if (volume !== this.volume) return;
+      await this.io(volume, IoType.Read, offset, count);
     }
+  }
+
+  /** What to read to have seen it all: the whole volume, or, of a large one, what was ever written, its ends, and samples. */
+  toRead(volume: VolumeClient, isBrief = false): { offset: number; count: number }[] {
+    const { blockSize, numBlocks } = volume;
+    const most = Math.min(volume.mostBlocks, (isBrief ? briefBytes : 64 * 1024) / blockSize);
+    const pieces = new Set<number>();
+    if (!isBrief && numBlocks * blockSize <= largeBytes) {
+      for (let at = 0; at < numBlocks; at += most) pieces.add(at);
+    } else {
+      for (let share = 0; share <= 8; share++) pieces.add(Math.floor(((numBlocks - 1) * share) / 8 / most) * most);
+      const perPiece = most * (blockSize / sectorBytes);
+      for (const sector of this.model.touched) pieces.add(Math.floor(sector / perPiece) * most);
+    }
+    return [...pieces].filter((at) => at < numBlocks).map((offset) => ({ offset, count: Math.min(most, numBlocks - offset) }));
   }
 
   /** A control call that must come to an end, and whose failure, if it is one of the array's own, is an answer. */
@@ -312,12 +343,12 @@ export class SimRun {
 
   /** The level keeps a map of what was never written: it reads as zeros. */
   get hasMap(): boolean {
-    return this.module.manifest.redundant && this.#store.extension !== undefined;
+    return this.module.manifest.redundant && this.store.extension !== undefined;
   }
 
   /** Bytes at the start of a disk that are not data. */
   get reservedBytes(): number {
-    return this.#store.reservedBytes;
+    return this.store.reservedBytes;
   }
 
   /** What a read returns is what the sector holds from then on. */

@@ -1,0 +1,125 @@
+import { RegionState } from '@raidkit/core';
+import { CutMode } from '../disk-faults.js';
+import { Random } from '../random.js';
+import { checkRedundancy } from '../redundancy.js';
+import type { SimDisk } from '../sim-disk.js';
+import type { SimRun } from './sim-run.js';
+import { Twin } from './twin.js';
+import { ViolationError, describeArray } from './violation.js';
+
+/** Longest time, at rest, until no region is dirty any more, in milliseconds. */
+const longestDirtyMs = 60_000;
+
+/** What becomes of members that were lost. */
+const fates = ['stay away', 'come back', 'are replaced by blank ones'] as const;
+type LostFate = (typeof fates)[number];
+
+/** What a probe does. */
+interface Probe {
+  lost: SimDisk[];
+  cut: CutMode;
+  fate: LostFate;
+  /** Users write, and it is all put together once more. */
+  isUsedAgain: boolean;
+}
+
+/**
+ * The array is at rest with all its members. On copies of it: the power fails, each member in turn is lost, and everything is
+ * read; in some of them users write and it is put together again, or the member comes back, as it was or blank.
+ */
+export async function probeAll(run: SimRun): Promise<void> {
+  await whenClean(run);
+  const { numSlots } = run.plan.shape;
+  const members = run.disks.filter((disk) => run.array()?.slots.some(({ name }) => name === disk.name) === true);
+  const random = new Random(run.plan.seed, 20 + (run.numProbes++ % 1000));
+  const most = numSlots - run.least;
+  for (const member of [null, ...(most > 0 ? members : random.shuffle(members).slice(0, 1))]) {
+    const others = random.shuffle(members.filter((other) => other !== member));
+    const more = most > 1 && random.chance(0.5) ? others.slice(0, random.int(0, most - 1)) : [];
+    const probe: Probe = {
+      lost: member === null ? [] : [member, ...more],
+      cut: random.pick([CutMode.KeepAll, CutMode.LoseAll, CutMode.Random]),
+      fate: random.chance(0.7) ? 'stay away' : random.pick(fates),
+      isUsedAgain: random.chance(0.25),
+    };
+    const names = probe.lost.map(({ name }) => name).join(', ');
+    const what = names === '' ? 'a restart' : `${names} ${probe.fate}`;
+    run.coverage.mark(names === '' ? 'probe: restart' : `probe: ${probe.fate}${probe.isUsedAgain ? ', used again' : ''}`);
+    await Twin.run(run, random.bits(), `${what}${probe.isUsedAgain ? ', used again' : ''}`, (twin) => (run.isRedundant ? withRedundancy(run, twin, probe) : withoutRedundancy(twin, probe)));
+  }
+}
+
+/** At rest regions become clean: what is lost then costs nothing, not even where parity cannot be trusted after a crash. */
+async function whenClean(run: SimRun): Promise<void> {
+  const until = run.world.now + longestDirtyMs;
+  while ((run.array()?.regions?.count(RegionState.Dirty) ?? 0) > 0) {
+    const array = run.array();
+    if (run.world.now > until && array !== undefined) throw new ViolationError(`G7: regions stay dirty at rest: ${describeArray(array)}`);
+    await run.world.sleep(500);
+  }
+  // Memory first: what members have on record follows.
+  await run.world.sleep(2000);
+}
+
+async function withRedundancy(run: SimRun, twin: Twin, probe: Probe): Promise<void> {
+  crash(twin, probe.cut);
+  for (const disk of probe.lost) twin.diskOf(disk).isPresent = false;
+  await mustStart(twin);
+  await twin.readAll();
+  if (probe.isUsedAgain) await useAgain(twin, probe);
+  if (probe.fate === 'stay away' || probe.lost.length === 0) return;
+  for (const lost of probe.lost) {
+    const disk = twin.diskOf(lost);
+    disk.isPresent = true;
+    if (probe.fate !== 'come back') disk.blank(twin.random.pick([0, 0xdb]));
+    await twin.stack.plugIn(disk);
+    if (probe.fate !== 'come back') await twin.stack.arrays.addBaseBdev(twin.array?.name ?? '', disk.name);
+    while (twin.array?.slots.some(({ name, isCurrent }) => name === disk.name && isCurrent) !== true) await twin.world.sleep(100);
+  }
+  const array = await twin.settle();
+  const problem = checkRedundancy(array, twin.disks);
+  if (problem !== null && !run.hasLied) throw new ViolationError(`G7: ${problem}`);
+  await twin.readAll();
+}
+
+/** Without a member, nothing of it: and with it again, all. */
+async function withoutRedundancy(twin: Twin, { cut, lost }: Probe): Promise<void> {
+  crash(twin, cut);
+  for (const disk of lost) twin.diskOf(disk).isPresent = false;
+  if (lost.length > 0) {
+    if ((await twin.assemble()) === 'online') throw new ViolationError('G2: the array starts without a member that it cannot do without');
+    for (const disk of lost) {
+      twin.diskOf(disk).isPresent = true;
+      await twin.stack.plugIn(twin.diskOf(disk));
+    }
+    await twin.stack.registry.waitForExamine();
+    if ((await twin.start()) === 'refused') throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
+  } else {
+    await mustStart(twin);
+  }
+  await twin.readAll();
+}
+
+/** Users write, and then the power fails again, or everything stops as it should. */
+async function useAgain(twin: Twin, { cut, lost }: Probe): Promise<void> {
+  await twin.writeSome(twin.random.int(1, 6), true);
+  const how = twin.random.pick(['stop', 'crash']);
+  twin.world.trace(`== ${how}`);
+  if (how === 'stop') await twin.stop();
+  else twin.bury();
+  if (how === 'crash') crash(twin, cut);
+  // The regions of these writes are dirty: a member that is lost besides would be one too many.
+  await mustStart(twin);
+  twin.world.trace(`== ${lost.length} lost, started again`);
+  await twin.readAll();
+  await twin.readAll();
+}
+
+function crash(twin: Twin, cut: CutMode): void {
+  for (const disk of twin.disks) disk.powerCut(cut);
+  twin.model.powerCut();
+}
+
+async function mustStart(twin: Twin): Promise<void> {
+  if ((await twin.assemble()) === 'refused') throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
+}
