@@ -4,13 +4,19 @@ import { minOperational } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import type { LieKind, ProcessAction } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
+import { drawForeign } from './plan-foreign.js';
 import { drawRests } from './plan-rests.js';
+import { drawShapeKind, isAffordable } from './plan-shapes.js';
+import type { ShapeKind } from './plan-shapes.js';
 import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
 
 /** What can be wrong with a disk for a while. */
 export const faultKinds = ['latent', 'readErrors', 'writeErrors', 'writeErrorOnce', 'flushErrorOnce', 'full', 'slow', 'stuck', 'busy'] as const;
 export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung';
+
+/** How a process ends. */
+export type Ending = 'power' | 'kill' | 'stop';
 
 /** One thing that a simulation does. Times are virtual milliseconds from the array's creation. */
 export type PlanItem =
@@ -36,6 +42,8 @@ export type PlanItem =
   | { kind: 'grow'; at: number; numBlocks: number }
   /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
   | { kind: 'rest'; at: number }
+  /** The process ends, somebody else runs the array by SPDK's rules, with so many writes, and ends too. */
+  | { kind: 'foreign'; at: number; before: Ending; how: Ending; mode: CutMode; writes: number }
   /** From here on nothing goes wrong any more. */
   | { kind: 'calm'; at: number }
   | { kind: 'remove'; at: number; disk: number }
@@ -43,7 +51,7 @@ export type PlanItem =
   | {
       kind: 'restart';
       at: number;
-      how: 'power' | 'kill' | 'stop';
+      how: Ending;
       mode: CutMode;
       downMs: number;
       /** A disk that appears only later; -1: all are there. */
@@ -62,6 +70,8 @@ export interface SimShape {
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
   windowSizeKb: number;
+  /** What is out of the ordinary. */
+  kind?: ShapeKind;
   /** Of background work; MiB of the volume a second. Default: no limit. */
   maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
@@ -81,26 +91,35 @@ const latencies: readonly Latency[] = [
   { leastMs: 1, meanMs: 8 },
 ];
 
-/** What a simulation may have besides users and faults; all of it by default. Without one of them the rest is the same. */
+/** What a simulation may have besides users and faults. Without one of them the rest is the same. */
 export interface PlanOptions {
   hasExtras?: boolean;
   hasTrims?: boolean;
   hasRests?: boolean;
+  /** Default: false. */
+  hasForeign?: boolean;
+  hasShapes?: boolean;
 }
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
-export function drawPlan(seed: number, module: RaidModule, { hasExtras = true, hasTrims = true, hasRests = true }: PlanOptions = {}): SimPlan {
+export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
+  const { hasExtras = true, hasForeign = false, hasRests = true, hasShapes = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
-  const shape = drawShape(random, module);
+  const usual = drawShape(random, module);
+  const shape = hasShapes ? drawShapeKind(seed, module, usual) : usual;
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;
-  const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs)];
+  const foreign = hasForeign && shape.kind !== 'no superblock' ? drawForeign(seed, module, totalMs) : [];
+  // To somebody who keeps no map, what was unmapped may hold anything.
+  const mayUnmap = foreign.length === 0;
+  const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
   if (hasExtras) items.push(...drawExtras(seed, module, shape, totalMs));
-  if (hasTrims) items.push(...drawTrims(seed, module, totalMs));
+  if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
   items.sort((a, b) => a.at - b.at);
-  return { seed, shape, items };
+  const isUsual = (item: PlanItem): boolean => isAffordable(shape, item) && (mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap);
+  return { seed, shape, items: items.filter(isUsual) };
 }
 
 function drawShape(random: Random, module: RaidModule): SimShape {

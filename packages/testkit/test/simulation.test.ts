@@ -32,8 +32,10 @@ describe('no seed breaks a rule', () => {
     for (const [level, seeds] of Object.entries(regressions)) {
       for (const seed of seeds) {
         const module = modules[level]!;
-        for (const [hasExtras, hasTrims] of [[false, false], [true, false], [true, true]] as const) {
-          const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, { hasExtras, hasTrims }) });
+        // As plans were when the seed was found, and as they are.
+        for (const [hasExtras, hasTrims, hasMore] of [[false, false, false], [true, false, false], [true, true, false], [true, true, true]] as const) {
+          const options = { hasExtras, hasTrims, hasRests: hasMore, hasShapes: hasMore };
+          const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, options) });
           expect(violation, `seed ${seed} level ${level}`).toBeNull();
         }
       }

@@ -10,6 +10,9 @@ import { ViolationError, describeArray } from './violation.js';
 /** Longest time, at rest, until no region is dirty any more, in milliseconds. */
 const longestDirtyMs = 60_000;
 
+/** Of a wide array not every member is lost each time. */
+const mostLosses = 5;
+
 /** What becomes of members that were lost. */
 const fates = ['stay away', 'come back', 'are replaced by blank ones'] as const;
 type LostFate = (typeof fates)[number];
@@ -28,12 +31,13 @@ interface Probe {
  * read; in some of them users write and it is put together again, or the member comes back, as it was or blank.
  */
 export async function probeAll(run: SimRun): Promise<void> {
+  if (!run.hasSuperblock) return;
   await whenClean(run);
   const { numSlots } = run.plan.shape;
   const members = run.disks.filter((disk) => run.array()?.slots.some(({ name }) => name === disk.name) === true);
   const random = new Random(run.plan.seed, 20 + (run.numProbes++ % 1000));
   const most = numSlots - run.least;
-  for (const member of [null, ...(most > 0 ? members : random.shuffle(members).slice(0, 1))]) {
+  for (const member of [null, ...random.shuffle(members).slice(0, most > 0 ? mostLosses : 1)]) {
     const others = random.shuffle(members.filter((other) => other !== member));
     const more = most > 1 && random.chance(0.5) ? others.slice(0, random.int(0, most - 1)) : [];
     const probe: Probe = {

@@ -3,7 +3,7 @@ import type { PlanItem } from '../plan.js';
 import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { Stack } from '../stack.js';
-import { arrayName } from './sim-run.js';
+import { arrayName, daemonWaitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { comeBack, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
@@ -14,11 +14,48 @@ export type Ending = Pick<PlanItem & { kind: 'restart' }, 'how' | 'mode' | 'down
 /** The process ends, in one way or another, and a new one puts the array together again. */
 export async function restart(run: SimRun, item: PlanItem & { kind: 'restart' }): Promise<void> {
   if (run.stack === null) return;
+  if (!run.hasSuperblock) {
+    await makeAgain(run, item);
+    return;
+  }
   await end(run, item);
   await assemble(run, item.absent);
   if (!run.isRefused && run.random.chance(0.4)) {
     await run.readAll('after a restart');
     await run.readAll('after a restart, again');
+  }
+}
+
+/**
+ * Without superblocks nothing is recorded: whoever composes makes the array again of the same devices. That is right after a
+ * clean stop of an array that has all its members; after anything else members may differ, and nobody knows.
+ */
+async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'restart' }): Promise<void> {
+  const array = run.array();
+  const isWhole = array?.state === 'online' && array.numCurrent === array.numSlots && array.process === null;
+  if (!isWhole || run.disks.some((disk) => run.standing.hasTrouble(disk))) return;
+  const members = array.slots.map(({ name }) => name);
+  await end(run, { how: 'stop', mode, downMs });
+  // A member may have left in the middle of it.
+  const stack = run.boot();
+  for (const disk of run.disks.filter(({ isPresent }) => isPresent)) await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
+  await run.inTime('making the array again', stack.arrays.create({ ...run.creation(), baseBdevs: members }));
+}
+
+/** An array without superblocks that has gone offline does not come back: it is made again once all its devices are there. */
+export async function remake(run: SimRun, members: readonly (string | null)[]): Promise<void> {
+  const { stack } = run;
+  for (;;) {
+    await run.world.sleep(200);
+    if (stack === null || stack !== run.stack || run.isStopping) return;
+    if (run.disks.every((disk) => !members.includes(disk.name) || stack.bdevOf(disk)?.state === 'registered')) break;
+  }
+  run.coverage.mark('made again');
+  await run.call('deleting what is offline', stack.arrays.get(arrayName) === undefined ? Promise.resolve() : stack.arrays.delete(arrayName));
+  // What has not answered yet is still under way.
+  while (stack === run.stack && run.volume === null && stack.arrays.get(arrayName) === undefined) {
+    await run.call('making the array again', stack.arrays.create({ ...run.creation(), baseBdevs: members }));
+    await run.world.sleep(1000);
   }
 }
 
@@ -97,10 +134,15 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     await run.inTime('the array coming up', run.up());
     return;
   }
+  // The daemon starts it by itself after a while, if that costs nothing.
+  if (run.plan.shape.kind === 'daemon') await run.world.sleep(daemonWaitMs + 1000);
   await run.world.sleep(1);
   array = stack.arrays.get(arrayName);
   while (array?.isStarting === true) await run.world.sleep(1);
-  if (run.volume !== null) return;
+  if (run.volume !== null) {
+    run.coverage.mark('started by itself');
+    return;
+  }
   try {
     await run.inTime('a degraded start', stack.arrays.startDegraded(arrayName));
     run.coverage.mark('degraded start');

@@ -10,8 +10,10 @@ import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
 import { readTag, sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
+import type { StackOptions } from '../stack.js';
 import { VolumeClient, died } from '../volume-client.js';
 import { World } from '../world.js';
+import { remake } from './restart.js';
 import { Standing } from './standing.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
@@ -44,6 +46,8 @@ const largeBytes = 32 << 20;
 /** A piece, where only what was ever written and samples are read. */
 const briefBytes = 16 * 1024;
 const mostSteps = 3_000_000;
+/** After so long `raidkitd` starts an array without members that have not come, in milliseconds. */
+export const daemonWaitMs = 30_000;
 const longestMs = 24 * 3600_000;
 
 /**
@@ -102,12 +106,15 @@ export class SimRun {
     this.store = store;
     this.can = { ...defaultCapabilities, ...capabilities };
     this.plan = plan;
+    if (plan.shape.kind !== undefined) this.coverage.mark(`shape: ${plan.shape.kind}`);
     this.memory = memory;
     this.world = new World(plan.seed);
     this.random = new Random(plan.seed, 2);
     this.standing = new Standing(this);
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
-    const fill = this.hasMap ? 0xdb : 0;
+    // Without a map, or to somebody who does not read it, what was never written holds whatever it held.
+    const isZero = !this.hasMap || plan.items.some(({ kind }) => kind === 'foreign');
+    const fill = isZero ? 0 : 0xdb;
     this.disks = memberBlocks.map((numBlocks, index) => {
       const latency = latencies[index] ?? { leastMs: 0.1, meanMs: 0.1 };
       const uuid = `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`;
@@ -161,11 +168,16 @@ export class SimRun {
   /** A new process. */
   boot(): Stack {
     this.#bootedAt = this.world.now;
-    const stack = new Stack(this.world, this.memory, this.module, this.store, (event) => this.#onEvent(event));
-    stack.arrays.processOptions.windowSizeKb = this.plan.shape.windowSizeKb;
-    stack.arrays.processOptions.maxBandwidthMbSec = this.plan.shape.maxBandwidthMbSec ?? 0;
+    const stack = new Stack(this.world, this.memory, this.module, this.store, (event) => this.#onEvent(event), this.stackOptions);
+    const { maxBandwidthMbSec = 0, windowSizeKb } = this.plan.shape;
+    Object.assign(stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
     this.stack = stack;
     return stack;
+  }
+
+  /** What whoever composes decides. */
+  get stackOptions(): StackOptions {
+    return this.plan.shape.kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {};
   }
 
   /** What the array is made of. */
@@ -173,7 +185,7 @@ export class SimRun {
     const { numSlots, stripSizeKb } = this.plan.shape;
     const baseBdevs = this.disks.slice(0, numSlots).map(({ name }) => name);
     const strip = stripSizeKb > 0 ? { stripSizeKb } : {};
-    return { name: arrayName, level: this.module.level, baseBdevs, superblock: true, ...strip };
+    return { name: arrayName, level: this.module.level, baseBdevs, superblock: this.hasSuperblock, ...strip };
   }
 
   /** The process is dead: nothing that it was asked for will be answered. */
@@ -199,12 +211,15 @@ export class SimRun {
   }
 
   #onEvent(event: RaidEvent): void {
-    const states = this.array()?.regions?.states.join('') ?? 'none';
+    const states = this.array()?.regions?.states.subarray(0, 64).join('') ?? 'none';
     this.world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
     this.coverage.mark(`event ${event.type}`);
     switch (event.type) {
       case 'arrayOnline':
         this.#onOnline();
+        break;
+      case 'arrayOffline':
+        if (!this.hasSuperblock && !this.isStopping) void remake(this, this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
         break;
       case 'memberRemoved':
       case 'memberFailed': {
@@ -237,7 +252,7 @@ export class SimRun {
         if (this.volume === volume) this.volume = null;
       },
     });
-    const onViolation = (violation: Violation, what: string): void => this.#wrongRead(violation, what);
+    const onViolation = (violation: Violation, what: string): void => this.wrongRead(violation, what);
     const volume = new VolumeClient(this.world, stack.registry, descriptor, this.model, () => this.#mayHold(), onViolation);
     this.volume = volume;
     this.#volumes.push(volume);
@@ -341,14 +356,18 @@ export class SimRun {
     return array.numCurrent < array.numSlots ? 'degraded' : 'optimal';
   }
 
+  get hasSuperblock(): boolean {
+    return this.plan.shape.kind !== 'no superblock';
+  }
+
   /** The level keeps a map of what was never written: it reads as zeros. */
   get hasMap(): boolean {
-    return this.module.manifest.redundant && this.store.extension !== undefined;
+    return this.module.manifest.redundant && this.hasSuperblock && this.store.extension !== undefined;
   }
 
   /** Bytes at the start of a disk that are not data. */
   get reservedBytes(): number {
-    return this.store.reservedBytes;
+    return this.hasSuperblock ? this.store.reservedBytes : 0;
   }
 
   /** What a read returns is what the sector holds from then on. */
@@ -356,7 +375,7 @@ export class SimRun {
     return this.can.settledReads || (this.array()?.regions?.resyncsDue ?? 0) === 0;
   }
 
-  #wrongRead({ sector, found, allowed }: Violation, what: string): void {
+  wrongRead({ sector, found, allowed }: Violation, what: string): void {
     this.#traceCopies(sector);
     const rule = found < 0 ? 'G2' : 'G1/G3';
     this.violation ??= `${rule}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;

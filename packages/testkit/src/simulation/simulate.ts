@@ -5,6 +5,7 @@ import type { PlanItem, SimPlan } from '../plan.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
 import { addSpare, controlProcess, dismissSpares, grow, replace } from './operator.js';
+import { foreignRun } from './foreign.js';
 import { lie } from './lies.js';
 import { calm, checkLeaks, heal, lookAtRest, rest, settle } from './rest.js';
 import { restart, stop } from './restart.js';
@@ -152,6 +153,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'grow':
       grow(run, item.numBlocks);
+      break;
+    case 'foreign':
+      if (!run.isCalm) await foreignRun(run, item);
       break;
     case 'rest':
       await rest(run);

@@ -78,8 +78,9 @@ export class Twin {
   boot(): Stack {
     const { memory, module, plan, store } = this.#run;
     memory.aside.reset();
-    this.stack = new Stack(this.world, memory.aside, module, store, (event) => this.world.trace(`-- ${Object.values(event).join(' ')}`));
-    this.stack.arrays.processOptions.windowSizeKb = plan.shape.windowSizeKb;
+    this.stack = new Stack(this.world, memory.aside, module, store, (event) => this.world.trace(`-- ${Object.values(event).join(' ')}`), this.#run.stackOptions);
+    const { maxBandwidthMbSec = 0, windowSizeKb } = plan.shape;
+    Object.assign(this.stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
     return this.stack;
   }
 

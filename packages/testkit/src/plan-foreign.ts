@@ -1,0 +1,24 @@
+import type { RaidModule } from '@raidkit/core';
+import type { CutMode } from './disk-faults.js';
+import type { PlanItem } from './plan.js';
+import { Random } from './random.js';
+
+/**
+ * What an eighth of the seeds have besides: somebody else runs the array for a while, by SPDK's rules, and it comes back to
+ * starts that follow one another closely, some of them crashes. From a stream of its own.
+ */
+export function drawForeign(seed: number, module: RaidModule, totalMs: number): PlanItem[] {
+  const random = new Random(seed, 8);
+  if (!random.chance(0.125)) return [];
+  const items: PlanItem[] = [];
+  const hows = ['power', 'kill', 'stop'] as const;
+  for (let left = random.int(1, 2); left > 0; left--) {
+    let at = random.unit() * totalMs;
+    items.push({ kind: 'foreign', at, before: random.pick(hows), how: random.pick(hows), mode: random.int(0, 3) as CutMode, writes: random.pick([0, 1, 4, 20]) });
+    for (let starts = random.int(1, 3); starts > 0; starts--) {
+      at += random.pick([0, 1, 5, 50, 3000, 7000]) + random.exponential(10);
+      items.push({ kind: 'restart', at, how: random.pick(hows), mode: random.int(0, 3) as CutMode, downMs: 10, absent: -1 });
+    }
+  }
+  return module.manifest.redundant || random.chance(0.3) ? items : [];
+}

@@ -1,0 +1,100 @@
+import { IoType } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
+import { RaidError } from '@raidkit/core';
+import type { SuperblockStore } from '@raidkit/core';
+import { Fate } from '../disk-faults.js';
+import type { PlanItem } from '../plan.js';
+import type { SimDisk } from '../sim-disk.js';
+import { Stack } from '../stack.js';
+import { VolumeClient } from '../volume-client.js';
+import { calm } from './rest.js';
+import { assemble, end } from './restart.js';
+import { arrayName } from './sim-run.js';
+import type { SimRun } from './sim-run.js';
+import { comeBack } from './trouble.js';
+
+/** Where on a member only we write: behind SPDK's superblock, up to the data. */
+const oursFromBytes = 32 * 1024;
+
+/**
+ * Somebody else runs the array: it reads and writes superblocks as SPDK does, one more at a time, keeps no map and no journal,
+ * and leaves alone what lies between superblock and data. Then it is ours again.
+ */
+export async function foreignRun(run: SimRun, { before, how, mode, writes }: PlanItem & { kind: 'foreign' }): Promise<void> {
+  if (run.stack === null || !run.hasSuperblock) return;
+  calm(run);
+  run.mark(`foreign run after ${before}`);
+  await end(run, { how: before, mode, downMs: 10 });
+  for (const disk of run.disks) {
+    disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);
+    if (!disk.isPresent) comeBack(run, disk, 'same');
+  }
+  const stack = new Stack(run.world, run.memory, run.module, spdkRules(run.store), () => undefined);
+  for (const disk of run.disks) await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
+  await run.inTime('examining', stack.registry.waitForExamine());
+  await run.world.sleep(1);
+  await stack.arrays.startDegraded(arrayName).catch((error: unknown) => {
+    if (!RaidError.is(error)) throw error;
+    run.world.trace(`== the other one cannot start it: ${error.message}`);
+  });
+  const array = stack.arrays.get(arrayName);
+  let volume: VolumeClient | null = null;
+  let isWhole = false;
+  if (array?.state === 'online') {
+    run.coverage.mark(`foreign run with ${writes === 0 ? 'no' : 'some'} writes`);
+    volume = open(run, stack);
+    await use(run, volume, writes);
+    isWhole = array.numCurrent === array.numSlots && array.process === null;
+  }
+  // A crash of an array that lacks a member costs data there: that is not ours to answer for.
+  const last = how !== 'stop' && isWhole ? how : 'stop';
+  run.world.trace(`== the other one ends: ${last}`);
+  if (last === 'stop') await run.inTime('stopping', stack.arrays.stop());
+  else if (volume !== null) void use(run, volume, Math.min(writes, 4)).catch(() => undefined);
+  if (last !== 'stop') await run.world.sleep(run.random.exponential(2));
+  stack.die();
+  volume?.die();
+  for (const disk of run.disks) {
+    disk.onSubmit = null;
+    if (last === 'power') disk.powerCut(mode);
+    else disk.processDied();
+  }
+  if (last === 'power') run.model.powerCut();
+  else run.model.killed();
+  run.model.readsForgotten();
+  run.memory.reset();
+  if (last !== 'stop') run.wasUnclean = true;
+  await assemble(run, -1);
+  if (!run.isRefused) await run.readAll('after a foreign run');
+}
+
+function spdkRules({ reservedBytes, read, write, clear }: SuperblockStore): SuperblockStore {
+  return { reservedBytes, read, write, clear };
+}
+
+function leaveAlone(disk: SimDisk, reservedBytes: number, io: BdevIo): Fate | undefined {
+  if (io.type === IoType.Read || io.type === IoType.Flush) return undefined;
+  const at = io.offsetBlocks * disk.blockSize;
+  return at >= oursFromBytes && at < reservedBytes ? Fate.Lose : undefined;
+}
+
+function open(run: SimRun, stack: Stack): VolumeClient {
+  const descriptor = stack.registry.open(arrayName, {
+    writable: true,
+    onEvent: ({ type }) => {
+      if (type === 'remove') volume.close();
+    },
+  });
+  const volume: VolumeClient = new VolumeClient(run.world, stack.registry, descriptor, run.model, () => false, (violation, what) => run.wrongRead(violation, `${what} (the other one's)`));
+  return volume;
+}
+
+/** Writes here and there, reads some of it, and flushes now and then. */
+async function use(run: SimRun, volume: VolumeClient, writes: number): Promise<void> {
+  for (let left = writes; left > 0; left--) {
+    const count = run.random.int(1, Math.min(32, volume.numBlocks));
+    const offset = run.random.int(0, volume.numBlocks - count);
+    await volume.submit(IoType.Write, offset, count);
+    if (run.random.chance(0.2)) await volume.submit(IoType.Flush, 0, volume.numBlocks);
+  }
+}
