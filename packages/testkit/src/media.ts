@@ -1,6 +1,6 @@
 import { sectorBytes } from './sector.js';
 
-const pageBytes = 64 * 1024;
+const pageBytes = 16 * 1024;
 
 /** What a range held before it was written, sector by sector. */
 export interface Preimage {

@@ -1,3 +1,4 @@
+import { IoType } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import { CutMode } from '../disk-faults.js';
 import { Random } from '../random.js';
@@ -36,6 +37,8 @@ export async function probeAll(run: SimRun): Promise<void> {
   const { numSlots } = run.plan.shape;
   const members = run.disks.filter((disk) => run.array()?.slots.some(({ name }) => name === disk.name) === true);
   const random = new Random(run.plan.seed, 20 + (run.numProbes++ % 1000));
+  // All members have been flushed for that; what users may count on grows only if they ask.
+  if (random.chance(0.8)) await run.io(await run.up(), IoType.Flush, 0, 1);
   const most = numSlots - run.least;
   for (const member of [null, ...random.shuffle(members).slice(0, most > 0 ? mostLosses : 1)]) {
     const others = random.shuffle(members.filter((other) => other !== member));
