@@ -91,19 +91,18 @@ const latencies: readonly Latency[] = [
   { leastMs: 1, meanMs: 8 },
 ];
 
-/** What a simulation may have besides users and faults. Without one of them the rest is the same. */
+/** What a simulation may have besides users and faults; all of it by default. Without one of them the rest is the same. */
 export interface PlanOptions {
   hasExtras?: boolean;
   hasTrims?: boolean;
   hasRests?: boolean;
-  /** Default: false. */
   hasForeign?: boolean;
   hasShapes?: boolean;
 }
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
-  const { hasExtras = true, hasForeign = false, hasRests = true, hasShapes = true, hasTrims = true } = options;
+  const { hasExtras = true, hasForeign = true, hasRests = true, hasShapes = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const usual = drawShape(random, module);
   const shape = hasShapes ? drawShapeKind(seed, module, usual) : usual;

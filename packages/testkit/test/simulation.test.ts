@@ -34,7 +34,7 @@ describe('no seed breaks a rule', () => {
         const module = modules[level]!;
         // As plans were when the seed was found, and as they are.
         for (const [hasExtras, hasTrims, hasMore] of [[false, false, false], [true, false, false], [true, true, false], [true, true, true]] as const) {
-          const options = { hasExtras, hasTrims, hasRests: hasMore, hasShapes: hasMore };
+          const options = { hasExtras, hasTrims, hasForeign: hasMore, hasRests: hasMore, hasShapes: hasMore };
           const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, options) });
           expect(violation, `seed ${seed} level ${level}`).toBeNull();
         }
