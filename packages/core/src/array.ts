@@ -1,7 +1,9 @@
 import type { Bdev, BdevRegistry, Logger, TimerHandle } from '@raidkit/bdev';
 import { AckGate } from './ack-gate.js';
 import { AnswerWatch } from './answer-watch.js';
+import { BadBlocks } from './bad-blocks.js';
 import { Consistency } from './consistency.js';
+import { RaidError } from './errors.js';
 import type { RaidEvent } from './events.js';
 import { IoPath } from './io-path.js';
 import type { Journal } from './journal.js';
@@ -94,6 +96,8 @@ export class RaidArray implements RaidView {
   trouble: string | null = null;
   /** Where redundancy may disagree with the data. */
   readonly consistency: Consistency;
+  /** Blocks of members that do not hold what they should. */
+  readonly badBlocks = new BadBlocks();
   /** What is known of the array's regions; null for an array that keeps no map. */
   regions: RegionMap | null = null;
   /** Keeps what an absent member would hold, while its absence is recorded; null for an array without one. */
@@ -257,6 +261,30 @@ export class RaidArray implements RaidView {
     if (this.state !== 'online') return;
     this.regions?.arm();
     this.journal?.onInSync();
+  }
+
+  /**
+   * The slot's member holds these blocks now, if only in its cache. If they were bad, no write is acknowledged before it is on
+   * record that they are not: a crash would make them bad again. A target's are recorded when it becomes a member.
+   */
+  noteWritten(slot: number, memberOffset: number, numBlocks: number): void {
+    if (this.badBlocks.size === 0 || !this.badBlocks.remove(slot, memberOffset, numBlocks)) return;
+    if (this.state === 'online' && this.slotAt(slot).isCurrent) this.recordAgain().catch(() => undefined);
+  }
+
+  /**
+   * Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. To be recorded by a round
+   * of metadata before anybody relies on it. Throws if there is no room, or no place, for that.
+   */
+  markBad(slot: number, memberOffset: number, numBlocks: number): void {
+    const { badBlocks, extension } = this;
+    const fields = { ...this.logFields(this.slotAt(slot)), block: memberOffset, blocks: numBlocks };
+    if (extension === undefined || badBlocks.size >= extension.mostBadRanges / 2) {
+      const why = extension === undefined ? 'there is no place' : 'there is no more room';
+      throw new RaidError('ERR_RAID_METADATA', 5, `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`);
+    }
+    this.log.error(fields, 'nobody knows what the blocks should hold: they are bad until they are written');
+    badBlocks.add(slot, memberOffset, numBlocks);
   }
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {

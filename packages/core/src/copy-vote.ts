@@ -18,6 +18,13 @@ export interface VoteResult {
 export async function makeCopiesAgree(array: RaidArray, offset: number, count: number, source: number | null): Promise<VoteResult> {
   const { blockSize } = array;
   const copies = await readCopies(array, offset, count);
+  if (count > 1 && copies.some(({ data }) => data === null)) {
+    // What a copy cannot read is found block by block: only that is given it anew without being compared.
+    const half = count >> 1;
+    const first = await makeCopiesAgree(array, offset, half, source);
+    const second = await makeCopiesAgree(array, offset + half, count - half, source);
+    return { rewritten: [...first.rewritten, ...second.rewritten], undecided: [...first.undecided, ...second.undecided] };
+  }
   const result: VoteResult = { rewritten: [], undecided: [] };
   const right = new Uint8Array(count * blockSize);
   const isDecided = new Array<boolean>(count).fill(false);
@@ -52,12 +59,12 @@ interface Copy {
 function readCopies(array: RaidArray, offset: number, count: number): Promise<Copy[]> {
   return Promise.all(
     array.slots.filter((slot) => slot.isCurrent).map(async (slot): Promise<Copy> => {
-      if (slot.descriptor === null) return { slot, data: null };
+      if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };
       slot.partsInFlight++;
       try {
         return { slot, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + offset, count) };
       } catch {
-        slot.errors.read++;
+        if (count === 1) slot.errors.read++;
         return { slot, data: null };
       } finally {
         slot.partEnded();
@@ -82,6 +89,7 @@ async function writeCopy(array: RaidArray, slot: Slot, offset: number, data: Uin
   slot.partsInFlight++;
   try {
     await new BlockClient(slot.descriptor).write(slot.dataOffset + offset, data);
+    array.noteWritten(slot.index, offset, data.length / array.blockSize);
   } catch (error) {
     if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
   } finally {

@@ -19,6 +19,8 @@ export { firstIncarnation, nullUuid } from './store.js';
 export { RegionState } from './region-states.js';
 export type {
   ArrayRecord,
+  BadBlockList,
+  BadRange,
   ExtensionHeader,
   ExtensionSlot,
   ExtensionStore,

@@ -94,6 +94,11 @@ export class IoPath implements BdevDriver {
       registry.runtime.soon(() => io.onIoDone(part));
       return;
     }
+    if (type === IoType.Read && this.#array.badBlocks.size > 0 && this.#array.badBlocks.has(slotIndex, offset, numBlocks)) {
+      part.status = Status.IoError;
+      registry.runtime.soon(() => io.onIoDone(part));
+      return;
+    }
     if (!answers.isArmed) answers.arm();
     if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
     slot.descriptor.submit(part);
@@ -105,8 +110,14 @@ export class IoPath implements BdevDriver {
     if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
     // Once more: it may have been copied while this was under way.
     else if (slot.replacement !== null && part.type !== IoType.Flush) slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
-    if (part.status !== Status.Ok) {
-      this.#countError(slot, part);
+    if (part.status === Status.Ok) {
+      if (array.badBlocks.size > 0 && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
+        array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
+      }
+    } else {
+      // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
+      const isKnown = part.type === IoType.Read && (io.slot >= 0 || array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks));
+      if (!isKnown) this.#countError(slot, part);
       // A device that cannot read what it has just been given is none; and what it holds the others know.
       if (part.type === IoType.Read && slot.isTarget) array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.

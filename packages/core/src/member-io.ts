@@ -54,6 +54,10 @@ export function memberIo(
       reject(BdevError.fromStatus(Status.NoDevice, what));
       return;
     }
+    if (type === IoType.Read && array.badBlocks.has(slot.index, offset, count)) {
+      reject(BdevError.fromStatus(Status.IoError, `${what}: known to be bad`));
+      return;
+    }
     const io = ios.get();
     io.type = type;
     io.offsetBlocks = slot.dataOffset + offset;
@@ -65,6 +69,7 @@ export function memberIo(
         ios.put(done);
         slot.partEnded();
         if (type === IoType.Write) slot.replacement?.mark(offset, count);
+        if (type === IoType.Write && status === Status.Ok) array.noteWritten(slot.index, offset, count);
         if (status === Status.Ok) resolve();
         else reject(BdevError.fromStatus(status, what));
       },

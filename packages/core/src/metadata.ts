@@ -1,3 +1,4 @@
+import { BlockClient, IoType } from '@raidkit/bdev';
 import type { Status } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { RaidError, statusOf } from './errors.js';
@@ -126,6 +127,7 @@ export class MetadataWriter {
     const store = this.#store;
     if (store === null) return;
     const array = this.#array;
+    if (array.extension !== undefined) await this.#writeBadBlocks(array.extension);
     if (array.level === null) {
       // Only a started level knows the array's size. Whoever left is recorded by the next start.
       throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
@@ -160,6 +162,21 @@ export class MetadataWriter {
       if (extension !== undefined) await this.#writeHeaders(extension, round, before);
     }
     array.journal?.adopt(plan);
+  }
+
+  /** With every round, because a member may have come that does not have the list. */
+  async #writeBadBlocks(extension: ExtensionStore): Promise<void> {
+    const { badBlocks } = this.#array;
+    if (badBlocks.size === 0 && badBlocks.isRecorded) return;
+    const mustFlush = !badBlocks.isRecorded;
+    const { list, onRecorded } = badBlocks.snapshot();
+    // What is not bad any more was written before this flush.
+    if (mustFlush) await this.#onWriters('last data', flush);
+    await this.#onWriters('list of bad blocks', (slot) => {
+      if (slot.descriptor === null) throw new Error('the member is gone');
+      return extension.writeBadBlocks(slot.descriptor, this.#array, list);
+    });
+    onRecorded();
   }
 
   async #writeHeaders(extension: ExtensionStore, round: Round, before: Round): Promise<void> {
@@ -242,4 +259,8 @@ function slotRecord(slot: Slot): SlotRecord {
     dataSizeBlocks: slot.dataSize,
     state: slot.isCurrent ? 'configured' : slot.absence,
   };
+}
+
+async function flush({ descriptor }: Slot): Promise<void> {
+  if (descriptor?.bdev.supports(IoType.Flush) === true) await new BlockClient(descriptor).flush();
 }

@@ -71,6 +71,15 @@ export interface Mismatch {
   slot: number;
 }
 
+/** Blocks of a slot's data area that could not be read, or worked out for it. */
+export interface UnreadableRange {
+  slot: number;
+  memberOffsetBlocks: number;
+  numBlocks: number;
+  /** Redundancy does not know them either: reads of them fail until they are written. */
+  isLost: boolean;
+}
+
 /** A process that ended. */
 export interface ProcessRecord {
   type: ProcessType;
@@ -82,9 +91,16 @@ export interface ProcessRecord {
   /** Blocks that a repair rewrote, and blocks that it could not decide on. */
   repairedBlocks: number;
   undecidedBlocks: number;
+  /** Blocks of members that could not be read, and of these, or of the target, those that nobody knows. */
+  unreadableBlocks: number;
+  lostBlocks: number;
+  /** The first few of both. */
+  unreadable: UnreadableRange[];
   error: string | null;
 }
 
+/** Places of disagreement, or unreadable ones, that are listed; more are only counted. */
+export const mostListed = 64;
 /** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
 const windowsInFlight = 4;
 /** Longest rest between two windows for the sake of users, in milliseconds; with a latency target, and without one. */
@@ -124,6 +140,9 @@ export class RaidProcess {
   readonly mismatches: Mismatch[] = [];
   repairedBlocks = 0;
   undecidedBlocks = 0;
+  unreadableBlocks = 0;
+  lostBlocks = 0;
+  readonly unreadable: UnreadableRange[] = [];
   isPaused = false;
   /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
   maxBandwidthMbSec: number | null = null;
@@ -221,6 +240,16 @@ export class RaidProcess {
     onResume?.();
   }
 
+  /** Counts and lists blocks that a member could not read; lost ones too if it is the target that does not have them. */
+  noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void {
+    this.unreadableBlocks += numBlocks;
+    if (isLost) this.lostBlocks += numBlocks;
+    const last = this.unreadable[this.unreadable.length - 1];
+    const isNext = last?.slot === slot && last.isLost === isLost && last.memberOffsetBlocks + last.numBlocks === memberOffsetBlocks;
+    if (isNext) last.numBlocks += numBlocks;
+    else if (this.unreadable.length < mostListed) this.unreadable.push({ slot, memberOffsetBlocks, numBlocks, isLost });
+  }
+
   /** As `bdev_raid_get_bdevs` shows it. */
   describe(): JsonObject {
     const { numBlocks } = this.#array;
@@ -245,15 +274,17 @@ export class RaidProcess {
       mismatch_blocks: this.mismatchBlocks,
       repaired_blocks: this.repairedBlocks,
       undecided_blocks: this.undecidedBlocks,
+      unreadable_blocks: this.unreadableBlocks,
+      lost_blocks: this.lostBlocks,
       mismatches: this.mismatches.map((place) => ({ ...place })),
     };
   }
 
   record(error: string | null): ProcessRecord {
     const seconds = this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
-    const { mismatchBlocks, offsetBlocks: blocks, repairedBlocks, startedAt, type, undecidedBlocks } = this;
+    const { mismatchBlocks, offsetBlocks: blocks, repairedBlocks, startedAt, type, undecidedBlocks, unreadableBlocks, lostBlocks, unreadable } = this;
     const target = this.target?.name ?? null;
-    return { type, target, startedAt, seconds, blocks, mismatchBlocks, repairedBlocks, undecidedBlocks, error };
+    return { type, target, startedAt, seconds, blocks, mismatchBlocks, repairedBlocks, undecidedBlocks, unreadableBlocks, lostBlocks, unreadable, error };
   }
 
   async #allWindows(): Promise<void> {
@@ -403,7 +434,7 @@ export class RaidProcess {
 }
 
 function makeStep(array: RaidArray, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
-  if (process.target !== null) return new RebuildStep(array, process.target, pool);
+  if (process.target !== null) return new RebuildStep(array, process, process.target, pool);
   const replacement = replace?.replacement ?? null;
   if (replace !== undefined && replacement !== null) return new ReplaceStep(array, process, pool, replace, replacement);
   return new SyncStep(array, process, pool, sync);

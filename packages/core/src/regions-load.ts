@@ -3,7 +3,7 @@ import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
 import { RegionMap } from './regions.js';
 import type { Slot } from './slot.js';
-import type { ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
+import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
@@ -21,6 +21,7 @@ export type RegionOrigin =
  */
 export async function loadRegions(array: RaidArray, force: boolean): Promise<RegionOrigin | null> {
   array.consistency.forget();
+  array.badBlocks.load(null);
   const extension = array.store?.extension;
   const { stripe, memberBlocks } = array.geometry();
   if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
@@ -33,7 +34,9 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     array.metadata.beginIncarnation();
     return 'new';
   }
-  const { header, pages } = await readRecorded(array, extension, force);
+  const { header, pages, newest } = await readRecorded(array, extension, force);
+  // Whoever else ran the array did not make bad blocks good.
+  array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
     const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
@@ -73,8 +76,9 @@ async function readRecorded(
   array: RaidArray,
   extension: ExtensionStore,
   force: boolean,
-): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage> }> {
+): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage>; newest: ExtensionHeader | null }> {
   let header: ExtensionHeader | null = null;
+  let newest: ExtensionHeader | null = null;
   const failures: Error[] = [];
   const onFailure = (slot: Slot, error: unknown): void => {
     array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
@@ -85,7 +89,9 @@ async function readRecorded(
     const { descriptor } = slot;
     if (descriptor === null || !slot.isCurrent) continue;
     try {
-      const trusted = newestTrusted(await extension.readHeaders(descriptor, array.uuid), array.metadata.seqNumber);
+      const headers = await extension.readHeaders(descriptor, array.uuid);
+      for (const found of headers) if (newest === null || found.generation > newest.generation) newest = found;
+      const trusted = newestTrusted(headers, array.metadata.seqNumber);
       if (trusted === null) continue;
       keepers.push({ slot, descriptor, incarnation: trusted.incarnation });
       if (header === null || trusted.generation > header.generation) header = trusted;
@@ -111,7 +117,27 @@ async function readRecorded(
   // What could not be read may be the one record of what was never written: without it, that would read as anything.
   const [failure] = failures;
   if (numRead === 0 && failure !== undefined && !force) throw failure;
-  return { header: numRead === 0 ? null : header, pages };
+  return { header: numRead === 0 ? null : header, pages, newest: header ?? newest };
+}
+
+/** The newest list of bad blocks. Rejects if none of the members can be read, unless forced. */
+async function readBadBlocks(array: RaidArray, extension: ExtensionStore, incarnation: string, force: boolean): Promise<BadBlockList | null> {
+  let newest: BadBlockList | null = null;
+  let isRead = false;
+  let failure: Error | null = null;
+  for (const slot of array.slots) {
+    if (slot.descriptor === null || !slot.isCurrent) continue;
+    try {
+      const list = await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation });
+      isRead = true;
+      if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
+    } catch (error) {
+      array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s list of bad blocks cannot be read');
+      if (error instanceof Error) failure = error;
+    }
+  }
+  if (!isRead && failure !== null && !force) throw failure;
+  return newest;
 }
 
 /** The header's regions are whole stripes and cover the members; they cover more if a crash cut a growth short. */

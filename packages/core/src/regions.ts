@@ -247,6 +247,7 @@ export class RegionMap extends RegionStates {
         slot.replacement?.mark(start, count);
       }
       await client.flush();
+      for (const region of regions) this.#array.noteWritten(slot.index, region * this.regionBlocks, this.regionBlocks);
     });
   }
 

@@ -1,7 +1,7 @@
 import { BlockClient, BdevError, Status } from '@raidkit/bdev';
-import type { Bdev, QuiesceRange } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { reconstructInto } from './member-io.js';
+import { quiesced } from './quiesce.js';
 import type { Slot } from './slot.js';
 
 /** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
@@ -65,44 +65,47 @@ export class MemberRepair {
     const slot = array.slots[index];
     const stripe = array.level?.geometry.stripe;
     if (bdev === null || stripe === undefined || slot === undefined || hasLeft(slot)) return;
-    if (slot.descriptor === null) return;
     const first = Math.floor(offsetBlocks / stripe.memberBlocks);
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
-    const client = new BlockClient(slot.descriptor);
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);
     try {
-      const data = await readReconstructed(array, index, offsetBlocks, numBlocks);
-      if (hasLeft(slot)) return;
-      slot.partsInFlight++;
-      try {
-        await client.write(slot.dataOffset + offsetBlocks, data);
-        const again = await client.read(slot.dataOffset + offsetBlocks, numBlocks);
-        if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks read back differently');
-        slot.errors.repaired += numBlocks;
-        const fields = { ...array.logFields(slot), block: slot.dataOffset + offsetBlocks, blocks: numBlocks };
-        array.log.info(fields, 'unreadable blocks were rewritten from redundancy');
-      } catch (error) {
-        array.failMember(index, 'unreadable blocks could not be rewritten');
-        throw error;
-      } finally {
-        slot.replacement?.mark(offsetBlocks, numBlocks);
-        slot.partEnded();
-      }
+      await rewriteUnreadable(array, slot, offsetBlocks, numBlocks);
     } finally {
       bdev.unquiesce(range);
     }
   }
 }
 
+/**
+ * Gives a member blocks `[offset, +count)` of its data area, which it cannot read, from redundancy, and reads them back. The
+ * stripes must be quiesced. Rejects if redundancy does not know them, or they cannot be written: then the member is failed, if
+ * the array can do without it.
+ */
+export async function rewriteUnreadable(array: RaidArray, slot: Slot, offset: number, count: number): Promise<void> {
+  const data = await readReconstructed(array, slot.index, offset, count);
+  if (hasLeft(slot) || slot.descriptor === null) return;
+  const client = new BlockClient(slot.descriptor);
+  slot.partsInFlight++;
+  try {
+    await client.write(slot.dataOffset + offset, data);
+    const again = await client.read(slot.dataOffset + offset, count);
+    if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks read back differently');
+    array.noteWritten(slot.index, offset, count);
+    slot.errors.repaired += count;
+    const fields = { ...array.logFields(slot), block: slot.dataOffset + offset, blocks: count };
+    array.log.info(fields, 'unreadable blocks were rewritten from redundancy');
+  } catch (error) {
+    array.failMember(slot.index, 'unreadable blocks could not be rewritten');
+    throw error;
+  } finally {
+    slot.replacement?.mark(offset, count);
+    slot.partEnded();
+  }
+}
+
 /** The slot's member is not, or no longer, one that may be repaired. */
 function hasLeft(slot: Slot): boolean {
   return !slot.isCurrent;
-}
-
-function quiesced(bdev: Bdev, offsetBlocks: number, numBlocks: number): Promise<QuiesceRange> {
-  return new Promise((resolve) => {
-    const range: QuiesceRange = bdev.quiesce(offsetBlocks, numBlocks, () => resolve(range));
-  });
 }
 
 /** What the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */

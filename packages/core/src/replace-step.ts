@@ -1,12 +1,15 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { BdevDescriptor, BdevIo, QuiesceRange } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
+import { BlockRanges } from './block-ranges.js';
 import { forgetElsewhere } from './join.js';
 import { memberIo, reconstructInto } from './member-io.js';
 import type { ProcessStep, RaidProcess } from './process.js';
+import { quiesced } from './quiesce.js';
 import { RegionState } from './region-states.js';
 import type { Replacement } from './replacement.js';
+import { findUnreadable, isUnreadable, salvage } from './salvage.js';
 import type { Slot } from './slot.js';
 
 /** With so few changed chunks left, the volume stands still for the rest. */
@@ -24,6 +27,8 @@ export class ReplaceStep implements ProcessStep {
   readonly #pool: BufferPool;
   readonly #slot: Slot;
   readonly #replacement: Replacement;
+  /** What neither the member nor the others could say: bad on the new device. */
+  readonly #bad = new BlockRanges();
 
   constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
     this.#array = array;
@@ -52,7 +57,7 @@ export class ReplaceStep implements ProcessStep {
     }
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
-    const range = await this.#quiesced(0, bdev.numBlocks);
+    const range = await quiesced(bdev, 0, bdev.numBlocks);
     try {
       await this.#array.repairsIdle();
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
@@ -71,8 +76,11 @@ export class ReplaceStep implements ProcessStep {
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
     const { bdev } = this.#replacement.descriptor;
     const before = { name: slot.name, uuid: slot.uuid, descriptor: slot.descriptor, dataOffset: slot.dataOffset };
+    const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
     this.#take({ name: bdev.name, uuid: bdev.uuid, descriptor: this.#replacement.descriptor, dataOffset: this.#replacement.dataOffset });
     try {
+      // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
+      for (const { start, end } of this.#bad.list()) this.#array.markBad(slot.index, start, end - start);
       await this.#array.regions?.writeAll();
       await this.#array.metadata.update();
       if (!this.#isIn()) throw new Error('the new member failed at once');
@@ -80,6 +88,7 @@ export class ReplaceStep implements ProcessStep {
       if (this.#isIn()) {
         // Some members may say otherwise by now: nothing is acknowledged until all of them name the old one again.
         this.#take(before);
+        this.#array.badBlocks.replace(slot.index, badBefore);
         await this.#array.recordAgain();
       } else {
         before.descriptor.close();
@@ -89,6 +98,10 @@ export class ReplaceStep implements ProcessStep {
     slot.lastMember = { name: before.name ?? '', uuid: before.uuid };
     for (const kind of ['read', 'write', 'repaired'] as const) slot.errors[kind] = 0;
     slot.replacement = null;
+    this.#array.badBlocks.replace(slot.index, this.#bad.list());
+    // If that fails, too many blocks count as bad until the next round.
+    if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update().catch(() => undefined);
+    for (const { start, end } of this.#bad.list()) this.#process.noteUnreadable(slot.index, start, end - start, true);
     await slot.whenDrained();
     await this.#clearOld(before.descriptor);
     before.descriptor.close();
@@ -124,13 +137,15 @@ export class ReplaceStep implements ProcessStep {
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
     const start = (from / memberBlocks) * arrayBlocks;
     const end = Math.min(Math.ceil(to / memberBlocks) * arrayBlocks, this.#array.numBlocks);
-    const range = await this.#quiesced(start, end - start);
+    const { bdev } = this.#array;
+    if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
+    const range = await quiesced(bdev, start, end - start);
     try {
       await this.#array.regions?.whenZeroed(from, to - from);
       this.#replacement.clear(from);
       await this.#copy(from, to);
     } finally {
-      this.#array.bdev?.unquiesce(range);
+      bdev.unquiesce(range);
     }
   }
 
@@ -146,20 +161,35 @@ export class ReplaceStep implements ProcessStep {
       const addr = this.#pool.get();
       if (addr < 0) throw new Error('a replacement ran out of buffers');
       try {
-        await this.#read(at, count, addr);
-        await this.#newIo(IoType.Write, at, count, addr);
+        await this.#salvage(at, count, addr);
       } finally {
         this.#pool.put(addr);
       }
     }
   }
 
+  #salvage(at: number, count: number, addr: number): Promise<void> {
+    const array = this.#array;
+    return salvage(array, at, count, {
+      read: (offset, blocks) => this.#read(offset, blocks, addr),
+      write: async (offset, blocks) => {
+        await this.#newIo(IoType.Write, offset, blocks, addr);
+        this.#bad.remove(offset, offset + blocks);
+      },
+      onLost: async (offset) => {
+        this.#process.throwIfStopped();
+        await findUnreadable(array, offset, addr);
+        this.#bad.add(offset, offset + 1);
+      },
+    });
+  }
+
   async #read(at: number, count: number, addr: number): Promise<void> {
     try {
       await memberIo(this.#array, this.#slot, IoType.Read, at, count, addr);
     } catch (error) {
+      if (!isUnreadable(error)) throw error;
       // Where it cannot be read, which may be why it is replaced, the others know.
-      if (BdevError.is(error) && error.errno === (Status.TimedOut as number)) throw error;
       await reconstructInto(this.#array, this.#slot.index, at, count, addr);
     }
   }
@@ -186,17 +216,6 @@ export class ReplaceStep implements ProcessStep {
         },
       };
       descriptor.submit(io);
-    });
-  }
-
-  #quiesced(offset: number, count: number): Promise<QuiesceRange> {
-    const { bdev } = this.#array;
-    return new Promise((resolve, reject) => {
-      if (bdev === null) {
-        reject(new Error(`array ${this.#array.name} is not online`));
-        return;
-      }
-      const range: QuiesceRange = bdev.quiesce(offset, count, () => resolve(range));
     });
   }
 }

@@ -92,6 +92,20 @@ export interface RegionPage {
   states: Uint8Array;
 }
 
+/** Blocks of a slot's data area that are bad. */
+export interface BadRange {
+  slot: number;
+  offsetBlocks: number;
+  numBlocks: number;
+}
+
+/** Which blocks of members do not hold what they should, as it is recorded on each of them. */
+export interface BadBlockList {
+  /** Grows with every write; the highest counts. */
+  generation: number;
+  ranges: BadRange[];
+}
+
 /** What a journal entry says: these blocks of the array, which only redundancy stands for, hold its data. */
 export interface JournalEntry {
   /** What was written under another set of members has another epoch, and does not count. 1 or more. */
@@ -130,12 +144,18 @@ export interface ExtensionStore {
   readonly regionsPerPage: number;
   /** Room for the level's options in a header. Bytes. */
   readonly mostOptionsBytes: number;
+  /** Room for ranges of bad blocks, of all slots together. */
+  readonly mostBadRanges: number;
   /** Whether there is room for this many regions, at this block size. */
   fits(blockSize: number, numRegions: number): boolean;
   /** The undamaged headers of the array, of its two places. Rejects if the member cannot be read. */
   readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
   /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
   readPages(descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<RegionPage[]>;
+  /** The newest undamaged list of this life of the array; null if there is none. Rejects if the member cannot be read. */
+  readBadBlocks(descriptor: BdevDescriptor, life: MapLife): Promise<BadBlockList | null>;
+  /** Resolves when it is on stable media. The other copy stays as it is. Rejects a list that is too long. */
+  writeBadBlocks(descriptor: BdevDescriptor, life: MapLife, list: BadBlockList): Promise<void>;
   /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
   clear(descriptor: BdevDescriptor): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */

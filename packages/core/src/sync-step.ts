@@ -1,16 +1,19 @@
-import { BdevError, IoType, Status } from '@raidkit/bdev';
+import { IoType } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
 import { makeCopiesAgree } from './copy-vote.js';
 import { memberIo, reconstructInto } from './member-io.js';
+import { mostListed } from './process.js';
 import type { ProcessStep, RaidProcess, SyncOptions } from './process.js';
 import { RegionState } from './region-states.js';
+import { rewriteUnreadable } from './repair.js';
+import { findUnreadable, isUnreadable } from './salvage.js';
 import type { Slot } from './slot.js';
 
-/** Places of disagreement that are listed; more are only counted. */
-const mostListed = 64;
 /** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
 const markMs = 250;
+/** How often a block is compared that can be read, and then cannot. */
+const mostTries = 3;
 
 /** What became of one slot's blocks. */
 const Outcome = {
@@ -20,8 +23,17 @@ const Outcome = {
   Compared: 1,
   /** One vote has settled all copies. */
   Settled: 2,
+  /** Some of them cannot be read. */
+  Unreadable: 3,
 } as const;
 type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+/** Addresses of what a slot should hold and what it does, and where these were found to differ. */
+interface Work {
+  wanted: number;
+  found: number;
+  notes: [slot: Slot, at: number, count: number][];
+}
 
 /**
  * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
@@ -73,7 +85,31 @@ export class SyncStep implements ProcessStep {
       const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const atMost = Math.min(most, limit - at);
       const count = this.#array.regions?.withinRegion(at, atMost) ?? atMost;
-      if (this.#isUnwritten(at, count) || (await this.#sync(at, count))) at += count;
+      if (!this.#isUnwritten(at, count)) await this.#syncReadable(at, count);
+      at += count;
+    }
+    if (this.#isResync && !this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
+  }
+
+  /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to single blocks. */
+  async #syncReadable(at: number, count: number): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      this.#process.throwIfStopped();
+      const { membership } = this.#array;
+      const outcome = await this.#sync(at, count);
+      if (outcome === Outcome.Compared) return;
+      if (outcome === Outcome.Unreadable && count > 1) {
+        const half = count >> 1;
+        await this.#syncReadable(at, half);
+        await this.#syncReadable(at + half, count - half);
+        return;
+      }
+      if (outcome === Outcome.Unreadable && (await this.#settleUnreadable(at))) return;
+      // A member that left may have been what the others were compared with: once more, with those that are there.
+      if (this.#array.membership !== membership) continue;
+      if (outcome === Outcome.Unreadable && tries < mostTries) continue;
+      this.#failed++;
+      return;
     }
   }
 
@@ -102,48 +138,51 @@ export class SyncStep implements ProcessStep {
     return this.#array.regions?.isAll(RegionState.Unwritten, at, count) ?? false;
   }
 
-  /** Blocks `[at, +count)` of every member. False if the members are others than at the start: to be done again. */
-  async #sync(at: number, count: number): Promise<boolean> {
-    const { level } = this.#array;
-    const { memberBlocks } = this.#array.stripe();
-    const derived = (level?.derivedSlots?.(Math.floor(at / memberBlocks)) ?? []).filter((slot) => this.#array.slots[slot]?.isCurrent === true);
+  /** Blocks `[at, +count)` of every member. */
+  async #sync(at: number, count: number): Promise<Outcome> {
+    const derived = this.#derivedAt(at);
     const wanted = this.#pool.get();
     const found = this.#pool.get();
+    const notes: Work['notes'] = [];
     try {
       if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
-      const { membership } = this.#array;
-      for (const index of derived) {
-        const slot = this.#array.slots[index];
-        if (slot === undefined) continue;
-        const outcome = await this.#syncSlot(slot, derived, at, count, wanted, found);
-        if (outcome === Outcome.Settled) return true;
-        if (outcome === Outcome.Compared) continue;
-        // A member that left may have been what the others were compared with: once more, with those that are there.
-        if (this.#array.membership !== membership) return false;
-        this.#failed++;
+      let outcome: Outcome = Outcome.Compared;
+      for (const slot of derived) {
+        outcome = await this.#syncSlot(slot, derived, at, count, { wanted, found, notes });
+        if (outcome !== Outcome.Compared) break;
       }
-      return true;
+      // What is compared once more is found once more, unless it has been made to agree.
+      if (outcome !== Outcome.Unreadable || this.#mustWrite) for (const [slot, from, blocks] of notes) this.#note(slot, from, blocks);
+      return outcome === Outcome.Settled ? Outcome.Compared : outcome;
     } finally {
       if (wanted >= 0) this.#pool.put(wanted);
       if (found >= 0) this.#pool.put(found);
     }
   }
 
-  async #syncSlot(slot: Slot, derived: readonly number[], at: number, count: number, wanted: number, found: number): Promise<Outcome> {
+  /** Current members whose blocks there are worked out from the others'. */
+  #derivedAt(at: number): Slot[] {
+    const { level, slots } = this.#array;
+    const indexes = level?.derivedSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
+    return slots.filter((slot) => slot.isCurrent && indexes.includes(slot.index));
+  }
+
+  async #syncSlot(slot: Slot, derived: readonly Slot[], at: number, count: number, { wanted, found, notes }: Work): Promise<Outcome> {
     const array = this.#array;
+    const excluded = derived.filter((other) => other !== slot).map(({ index }) => index);
     const [source, read] = await Promise.allSettled([
-      reconstructInto(array, slot.index, at, count, wanted, derived.filter((other) => other !== slot.index)),
+      reconstructInto(array, slot.index, at, count, wanted, excluded),
       memberIo(array, slot, IoType.Read, at, count, found),
     ]);
-    if (source.status === 'rejected' && !(await this.#trustAnotherCopy(slot, at, count, wanted, source.reason))) {
-      array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: source.reason as unknown }, 'blocks cannot be compared: their source is unreadable');
+    const failures: unknown[] = [source, read].flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    if (failures.length > 0) {
+      if (failures.every(isUnreadable)) return Outcome.Unreadable;
+      array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: failures[0] }, 'blocks cannot be compared');
       return Outcome.Failed;
     }
-    const isReadable = read.status === 'fulfilled';
-    if (isReadable && array.memory.equal(wanted, found, count * array.blockSize)) return Outcome.Compared;
+    if (array.memory.equal(wanted, found, count * array.blockSize)) return Outcome.Compared;
     if (!slot.isCurrent) return Outcome.Failed;
-    if (isReadable) this.#noteDifferences(slot, at, count, wanted, found);
-    else this.#note(slot, at, count);
+    this.#findDifferences(slot, at, count, { wanted, found, notes });
     if (!this.#mustWrite) return Outcome.Compared;
     if (!this.#isResync && array.minOperational === 1) {
       await this.#settleCopies(at, count);
@@ -188,32 +227,100 @@ export class SyncStep implements ProcessStep {
     this.#array.log.warn({ ...this.#array.logFields(slot), block: at, blocks: count }, 'blocks that disagreed are rewritten');
   }
 
-  #noteDifferences(slot: Slot, at: number, count: number, wanted: number, found: number): void {
+  #findDifferences(slot: Slot, at: number, count: number, { wanted, found, notes }: Work): void {
     const { blockSize, memory } = this.#array;
     let from = -1;
     for (let block = 0; block <= count; block++) {
       const isSame = block === count || memory.equal(wanted + block * blockSize, found + block * blockSize, blockSize);
       if (!isSame && from < 0) from = block;
       if (!isSame || from < 0) continue;
-      this.#note(slot, at + from, block - from);
+      notes.push([slot, at + from, block - from]);
       from = -1;
     }
   }
 
-  /** Copies of the same: if the first one cannot be read, this one is as good, and the first is given it. */
-  async #trustAnotherCopy(slot: Slot, at: number, count: number, wanted: number, reason: unknown): Promise<boolean> {
+  /**
+   * A block that some member cannot read: it is given it anew from redundancy, as by any read. False if all of them can read it
+   * now. What redundancy does not know either is lost; a resync makes sure that nobody believes what is derived from it.
+   */
+  async #settleUnreadable(at: number): Promise<boolean> {
     const array = this.#array;
-    // A device that was given up may still fill the buffer: nothing else may be read into it.
-    const mayStillFill = BdevError.is(reason) && reason.errno === (Status.TimedOut as number);
-    if (array.minOperational !== 1 || mayStillFill) return false;
+    const addr = this.#pool.get();
+    if (addr < 0) throw new Error('a process ran out of buffers');
     try {
-      await memberIo(array, slot, IoType.Read, at, count, wanted);
-      const source = array.slots.find((other) => other.isCurrent);
-      if (source !== undefined && source !== slot) await memberIo(array, source, IoType.Write, at, count, wanted);
+      const unreadable = await findUnreadable(array, at, addr);
+      if (unreadable.length === 0) return false;
+      if (array.minOperational === 1) await this.#settleUnreadableCopies(at, unreadable, addr);
+      else await this.#settleUnreadableStripe(at, unreadable);
       return true;
-    } catch {
-      return false;
+    } finally {
+      this.#pool.put(addr);
     }
+  }
+
+  async #settleUnreadableCopies(at: number, unreadable: readonly Slot[], addr: number): Promise<void> {
+    const array = this.#array;
+    const readable = array.slots.filter((slot) => slot.isCurrent && !unreadable.includes(slot));
+    const [source] = readable;
+    for (const slot of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
+    if (source === undefined) return;
+    if (!this.#isResync && !(await this.#doAgree(readable, at, addr))) {
+      // Which of them the unreadable one is to be given, a vote decides, or a person.
+      for (const slot of readable.slice(1)) this.#note(slot, at, 1);
+      if (this.#mustWrite) await this.#settleCopies(at, 1);
+      return;
+    }
+    await memberIo(array, source, IoType.Read, at, 1, addr);
+    for (const slot of this.#isResync ? array.slots : unreadable) {
+      if (slot === source || !slot.isCurrent) continue;
+      try {
+        await memberIo(array, slot, IoType.Write, at, 1, addr);
+        if (unreadable.includes(slot)) this.#noteRewritten(slot, at);
+      } catch (error) {
+        if (!array.failMember(slot.index, 'unreadable blocks could not be rewritten')) throw error;
+      }
+    }
+  }
+
+  async #doAgree(copies: readonly Slot[], at: number, one: number): Promise<boolean> {
+    const other = this.#pool.get();
+    try {
+      if (other < 0) throw new Error('a process ran out of buffers');
+      for (const [index, slot] of copies.entries()) {
+        await memberIo(this.#array, slot, IoType.Read, at, 1, index === 0 ? one : other);
+        if (index > 0 && !this.#array.memory.equal(one, other, this.#array.blockSize)) return false;
+      }
+      return true;
+    } finally {
+      if (other >= 0) this.#pool.put(other);
+    }
+  }
+
+  async #settleUnreadableStripe(at: number, unreadable: readonly Slot[]): Promise<void> {
+    const array = this.#array;
+    let isLost = false;
+    for (const slot of unreadable) {
+      let isKnown = true;
+      try {
+        await rewriteUnreadable(array, slot, at, 1);
+        this.#process.repairedBlocks += this.#isResync ? 0 : 1;
+      } catch (error) {
+        if (!isUnreadable(error)) throw error;
+        isKnown = !slot.isCurrent;
+        if (!isKnown) array.log.error({ ...array.logFields(slot), block: at, blocks: 1, err: error }, 'the block cannot be read, and the others do not know it');
+      }
+      this.#process.noteUnreadable(slot.index, at, 1, !isKnown);
+      isLost ||= !isKnown;
+    }
+    if (!isLost || !this.#isResync) return;
+    // What is derived from the lost block is anything: nobody must work out others from it.
+    for (const slot of this.#derivedAt(at)) if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);
+  }
+
+  #noteRewritten(slot: Slot, at: number): void {
+    slot.errors.repaired++;
+    if (!this.#isResync) this.#process.repairedBlocks++;
+    this.#array.log.info({ ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: 1 }, 'unreadable blocks were rewritten from redundancy');
   }
 
   #note(slot: Slot, at: number, count: number): void {
@@ -227,9 +334,10 @@ export class SyncStep implements ProcessStep {
   }
 
   finish(): Promise<void> {
-    const { undecidedBlocks } = this.#process;
+    const { lostBlocks, undecidedBlocks } = this.#process;
     if (this.#failed > 0) return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
     if (undecidedBlocks > 0) return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and no copy has the majority`));
+    if (lostBlocks > 0 && !this.#isResync) return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
     return Promise.resolve();
   }
 }

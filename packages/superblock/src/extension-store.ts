@@ -1,6 +1,7 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
-import type { ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core';
+import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core';
+import { badBlocksLayout, badBlocksLength, encodeBadBlocks, mostBadRanges, parseBadBlocks } from './bad-block-list.js';
 import { journalStore } from './journal-store.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
 
@@ -10,6 +11,7 @@ const { headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPa
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
   mostOptionsBytes,
+  mostBadRanges,
   journal: journalStore,
 
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
@@ -36,10 +38,27 @@ export const extensionStore: ExtensionStore = {
     return pages;
   },
 
+  async readBadBlocks(descriptor, life) {
+    let newest: BadBlockList | null = null;
+    for (const at of badBlocksLayout.at) {
+      // Nearly always there is none, or a short one.
+      let bytes = await readAt(descriptor, at, badBlocksLayout.unitBytes);
+      if (badBlocksLength(bytes) > bytes.length) bytes = await readAt(descriptor, at, badBlocksLayout.bytes);
+      const list = parseBadBlocks(bytes, life);
+      if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
+    }
+    return newest;
+  },
+
+  async writeBadBlocks(descriptor, life, list) {
+    await writeAt(descriptor, badBlocksLayout.at[list.generation % 2] ?? 0, encodeBadBlocks(life, list));
+    await new BlockClient(descriptor).flush();
+  },
+
   async clear(descriptor) {
     const { blockSize } = descriptor.bdev;
     const [first] = headerAt;
-    const end = pagesAt + mostPages * 2 * pageBytes;
+    const end = badBlocksLayout.at[1] + badBlocksLayout.bytes;
     const client = new BlockClient(descriptor);
     await client.writeZeroes(first / blockSize, (end - first) / blockSize);
     await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);

@@ -168,7 +168,7 @@ export function parsePage(bytes: Uint8Array, life: MapLife): RegionPage | null {
 }
 
 /** The checksum at byte 8 is that of the rest. */
-function hasGoodChecksum(bytes: Uint8Array): boolean {
+export function hasGoodChecksum(bytes: Uint8Array): boolean {
   const copy = bytes.slice();
   const view = new DataView(copy.buffer);
   const found = view.getUint32(8, true);

@@ -235,6 +235,7 @@ function describeHealth({ arrays, exports, reactor }: Plane, array: RaidArray): 
         read_errors: slot.errors.read,
         write_errors: slot.errors.write,
         repaired_blocks: slot.errors.repaired,
+        bad_blocks: slot.isConfigured ? array.badBlocks.countOf(slot.index) : 0,
       })),
     },
   };
