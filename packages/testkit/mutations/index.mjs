@@ -1,3 +1,4 @@
+import { badBlocks } from './bad-blocks.mjs';
 import { bdev } from './bdev.mjs';
 import { ioPath } from './io-path.mjs';
 import { journal } from './journal.mjs';
@@ -14,4 +15,4 @@ import { regions } from './regions.mjs';
  * and is replaced by `becomes`; `loses` says what goes wrong then. `levels`: on which it shows; default: by the file.
  * `suites`: test files or folders that may find it, instead of simulation. `equivalent`: why nothing can find it.
  */
-export const mutations = [...ioPath, ...regions, ...metadata, ...journal, ...processes, ...levels, ...onDisk, ...bdev, ...linux, ...nbd];
+export const mutations = [...ioPath, ...regions, ...metadata, ...journal, ...processes, ...badBlocks, ...levels, ...onDisk, ...bdev, ...linux, ...nbd];

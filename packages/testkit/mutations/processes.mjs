@@ -53,8 +53,8 @@ export const processes = [
   {
     id: 'rebuild-not-flushed',
     file: 'core/src/rebuild-step.ts',
-    line: 'return memberIo(this.#array, this.#target, IoType.Flush, 0, this.#target.dataSize, -1);',
-    becomes: 'return Promise.resolve();',
+    line: 'await memberIo(this.#array, this.#target, IoType.Flush, 0, this.#target.dataSize, -1);',
+    becomes: '',
     loses: 'a rebuilt member counts while what it holds is in its cache',
     equivalent: 'the round of metadata that says so flushes the member before the others are told, headers first',
   },
@@ -75,7 +75,7 @@ export const processes = [
   {
     id: 'membership-ignored-by-resync',
     file: 'core/src/sync-step.ts',
-    line: 'if (this.#array.membership !== membership) return false;',
+    line: 'if (this.#array.membership !== membership) continue;',
     becomes: '',
     loses: 'nothing: the range is compared in vain once, and the resync fails',
     equivalent: 'the range counts as failed, no region is marked, and the resync is tried again',
@@ -106,8 +106,8 @@ export const processes = [
   {
     id: 'repair-without-quiesce',
     file: 'core/src/repair.ts',
-    line: 'const range: QuiesceRange = bdev.quiesce(offsetBlocks, numBlocks, () => resolve(range));',
-    becomes: 'const range: QuiesceRange = bdev.quiesce(bdev.numBlocks - 1, 1, () => resolve(range));',
+    line: 'const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);',
+    becomes: 'const range = await quiesced(bdev, bdev.numBlocks - 1, 1);',
     loses: 'a repair writes what a block held before a user’s write over that write',
   },
   {
@@ -120,8 +120,8 @@ export const processes = [
   {
     id: 'places-change-under-load',
     file: 'core/src/replace-step.ts',
-    line: 'const range = await this.#quiesced(0, bdev.numBlocks);',
-    becomes: 'const range = await this.#quiesced(0, 1);',
+    line: 'const range = await quiesced(bdev, 0, bdev.numBlocks);',
+    becomes: 'const range = await quiesced(bdev, 0, 1);',
     loses: 'writes that are under way when two members change places get to the old one only',
   },
   {
