@@ -126,12 +126,12 @@ it('an old image of one member is not taken for current', async () => {
 });
 
 it('starts without a member that does not come, after the time that is set for that', async () => {
-  const { rig, disks, volume } = await build('raid1', 2);
-  await volume.write(0, blocks(8, 1));
-  volume.descriptor.close();
-  await rig.arrays.stop();
+  const clean = await build('raid5f', 3);
+  await clean.volume.write(0, blocks(8, 1));
+  clean.volume.descriptor.close();
+  await clean.rig.arrays.stop();
   const again = newRig({ assembly: { degradedStartMs: 30 } });
-  await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: disks[0]!.bytes.slice() });
+  for (const index of [0, 1]) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: clean.disks[index]!.bytes.slice() });
   await again.registry.waitForExamine();
   expect(again.registry.get('a')).toBeUndefined();
   await until(() => arrayOf(again, 'a').state === 'online', 'it is started degraded');

@@ -38,7 +38,8 @@ export interface ReplayTarget extends Caller {
 }
 
 /**
- * Replays the calls that are due in the target's state, in order, each awaited. Throws at the first that fails, naming it.
+ * Replays the calls that are due in the target's state, in order, each awaited. Throws at the first that fails, naming it;
+ * a spare that cannot be one any more is logged.
  * SPDK's subsystems that have nothing to do with block devices are left out, and logged.
  */
 export async function replayConfig(config: Config, target: ReplayTarget, log: Logger): Promise<void> {
@@ -58,6 +59,10 @@ export async function replayConfig(config: Config, target: ReplayTarget, log: Lo
         await target.call(method, placed(params, target.reactors));
       } catch (error) {
         const text = error instanceof RpcError ? `${error.message} (code ${error.code})` : String(error);
+        if (isOptional(method)) {
+          log.error({ call: `${subsystem}: ${method}`, params }, `a call of the configuration is left out: ${text}`);
+          continue;
+        }
         throw new Error(`subsystem ${subsystem}, call ${index + 1}, ${method}: ${text}`, { cause: error });
       }
     }
@@ -72,6 +77,11 @@ function placed(params: Call['params'], reactors: number): Call['params'] {
 
 /** Options of SPDK modules that are not here, which every saved SPDK configuration has. */
 const harmless = new Set(['bdev_nvme_set_options', 'bdev_nvme_set_hotplug', 'bdev_iscsi_set_options', 'iobuf_set_options']);
+
+/** A spare may have taken a member's place since it was saved, and then it is none. Volumes are served all the same. */
+function isOptional(method: string): boolean {
+  return method === 'raidkit_add_spare';
+}
 
 /** Methods of both states are replayed once, before the devices. */
 function wasDueAtStartup(method: string): boolean {

@@ -43,6 +43,17 @@ export class PlaneShare implements ArrayCensus {
     return null;
   }
 
+  rename(from: string, to: string): string | null {
+    if (!this.names.take(`array ${to}`)) return `there is an array of the name ${to} on another reactor`;
+    this.names.release(`array ${from}`);
+    const uuid = this.#uuids.get(from) ?? nullUuid;
+    this.#uuids.delete(from);
+    this.#uuids.set(to, uuid);
+    this.#tell({ of: 'array', is: 'gone', name: from });
+    this.#tell({ of: 'array', is: 'there', name: to, names: uuid === nullUuid ? [to] : [to, uuid] });
+    return null;
+  }
+
   leave(name: string): void {
     this.names.release(`array ${name}`);
     const uuid = this.#uuids.get(name);

@@ -12,8 +12,8 @@ import type { TimerHandle } from './runtime.js';
 import { BdevStats } from './stats.js';
 import { Status } from './status.js';
 
-/** A flush may have to write out a whole cache: it has this many times as long as a read. */
-const flushPatience = 4;
+/** A flush may have to write out a whole cache: it has up to this many times as long as a read. */
+export const flushPatience = 4;
 /** Unmap and write zeroes have the timeout once for each of so many bytes. */
 const zeroedBytesPerTimeout = 64 * 1024 * 1024;
 
@@ -79,6 +79,7 @@ export class Bdev {
   #tail: BdevIo | null = null;
   #tracked = 0;
   #abandoned = 0;
+  #lastAnswerAt = -Infinity;
   readonly #retry: BdevIo[] = [];
   #retryTimer: TimerHandle | null = null;
   #deadlineTimer: TimerHandle | null = null;
@@ -131,6 +132,11 @@ export class Bdev {
     return this.#head?.submittedAt ?? Infinity;
   }
 
+  /** Runtime milliseconds at which an I/O was last answered, well or not; -Infinity if none has been. */
+  get lastAnswerAt(): number {
+    return this.#lastAnswerAt;
+  }
+
   /** I/O accepted and not yet answered. */
   get outstanding(): number {
     return this.#tracked;
@@ -160,14 +166,14 @@ export class Bdev {
   }
 
   /** For descriptors: takes the request. The owner is told of every outcome, refusals too, in a later turn. */
-  submit(io: BdevIo, timeoutMs: number): void {
+  submit(io: BdevIo, descriptor: BdevDescriptor): void {
     // One whose deadline passed counts as in flight until the driver lets go of it.
     if (io.state !== IoState.Idle) {
       throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while in flight`);
     }
     io.bdev = this;
     io.status = this.#refusal(io);
-    io.timeoutMs = timeoutMs;
+    io.descriptor = descriptor;
     if (io.status !== Status.Ok) {
       io.state = IoState.Refused;
       this.registry.defer(io);
@@ -223,9 +229,24 @@ export class Bdev {
     io.owner.onIoDone(io);
   }
 
-  /** How many timeouts long the deadline of a request is: some kinds may take a healthy device longer. */
+  /** For descriptors: the deadline of all that is in flight through this one is now. */
+  expire(descriptor: BdevDescriptor): void {
+    const now = this.registry.runtime.now();
+    let isAny = false;
+    for (let io = this.#head; io !== null; io = io.next) {
+      if (io.descriptor !== descriptor || io.deadlineAt <= now) continue;
+      io.deadlineAt = now;
+      isAny = true;
+    }
+    if (isAny) this.#watchDeadlines(now, now);
+  }
+
+  /**
+   * How many timeouts after its submission the deadline of a request is: some kinds may take a healthy device longer. Where
+   * the descriptor's owner decides about what is overdue, a flush is asked about as early as a read.
+   */
   patience(io: BdevIo): number {
-    if (io.type === IoType.Flush) return flushPatience;
+    if (io.type === IoType.Flush) return io.descriptor?.onOverdue === null ? flushPatience : 1;
     if (io.type !== IoType.Unmap && io.type !== IoType.WriteZeroes) return 1;
     return Math.ceil((io.numBlocks * this.blockSize) / zeroedBytesPerTimeout);
   }
@@ -312,7 +333,8 @@ export class Bdev {
     this.#tail = io;
     this.#tracked++;
     this.stats.started(now);
-    io.deadlineAt = io.timeoutMs > 0 ? now + io.timeoutMs * this.patience(io) : Infinity;
+    const timeoutMs = io.descriptor?.ioTimeoutMs ?? 0;
+    io.deadlineAt = timeoutMs > 0 ? now + timeoutMs * this.patience(io) : Infinity;
     if (io.deadlineAt < this.#deadlineTimerAt) this.#watchDeadlines(io.deadlineAt, now);
   }
 
@@ -328,7 +350,9 @@ export class Bdev {
     const failed = io.status !== Status.Ok;
     const hasRange = io.type !== IoType.Flush && io.type !== IoType.Reset;
     const lengthBytes = hasRange ? io.numBlocks * this.blockSize : 0;
-    this.stats.finished(this.registry.runtime.now(), io.type, lengthBytes, io.submittedAt, failed);
+    const now = this.registry.runtime.now();
+    if (io.status !== Status.TimedOut) this.#lastAnswerAt = now;
+    this.stats.finished(now, io.type, lengthBytes, io.submittedAt, failed);
     if (this.#quiesced.isActive) this.#quiesced.release(io);
     if (this.#tracked === 0 && this.#onIdle !== null) {
       const onIdle = this.#onIdle;
@@ -349,7 +373,11 @@ export class Bdev {
     this.#deadlineTimerAt = Infinity;
     const now = this.registry.runtime.now();
     // The owner of an abandoned I/O may do anything to the list, so each search starts anew.
-    for (let io = this.#firstOverdue(now); io !== null; io = this.#firstOverdue(now)) this.#abandon(io);
+    for (let io = this.#firstOverdue(now); io !== null; io = this.#firstOverdue(now)) {
+      const moreMs = io.descriptor?.onOverdue?.(io) ?? 0;
+      if (moreMs > 0) io.deadlineAt = now + moreMs;
+      else this.#abandon(io);
+    }
     let earliest = Infinity;
     for (let io = this.#head; io !== null; io = io.next) earliest = Math.min(earliest, io.deadlineAt);
     if (earliest < this.#deadlineTimerAt) this.#watchDeadlines(earliest, now);
@@ -366,7 +394,7 @@ export class Bdev {
     this.#untrack(io);
     io.isAbandoned = true;
     this.#abandoned++;
-    for (const descriptor of [...this.descriptors]) descriptor.notify({ type: 'timeout' });
+    io.descriptor?.notify({ type: 'timeout' });
     if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);
     io.owner.onIoDone(io);
   }

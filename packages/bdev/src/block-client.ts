@@ -4,12 +4,19 @@ import { BdevError } from './errors.js';
 import { IoFlag, IoType } from './io.js';
 import type { BdevIo, IoOwner } from './io.js';
 import type { BdevRegistry } from './registry.js';
-import { Status } from './status.js';
+import { Status, statusName } from './status.js';
 
 /** Largest piece that one call is cut into, in bytes. */
 const pieceBytes = 1024 * 1024;
 /** Pieces of one call in flight at a time. */
 const piecesInFlight = 8;
+
+/** A device that the open one stands on has missed a deadline. */
+class TimedOutBelow extends BdevError {
+  constructor(what: string) {
+    super('ERR_BDEV_IO', Status.TimedOut, `${what}: ${statusName(Status.TimedOut)}`);
+  }
+}
 
 /** Options of every call. */
 export interface CallOptions {
@@ -146,14 +153,13 @@ export class BlockClient {
 
   /**
    * Asks once more if a device below this one has missed its deadline: it may still fill the buffer, so only who has another
-   * one can ask again, and by now the device is done without.
+   * one can ask again, and by now the device is done without. A device that has missed its own deadline is not asked again.
    */
   async #twice(ask: () => Promise<void>): Promise<void> {
     try {
       await ask();
     } catch (error) {
-      const isBelow = BdevError.is(error) && error.errno === (Status.TimedOut as number) && this.descriptor.ioTimeoutMs === 0;
-      if (!isBelow) throw error;
+      if (!(error instanceof TimedOutBelow)) throw error;
       await ask();
     }
   }
@@ -163,10 +169,14 @@ export class BlockClient {
       const { ios } = this.#registry;
       const owner: IoOwner = {
         onIoDone: (done: BdevIo) => {
-          const { status } = done;
+          const { isAbandoned, status } = done;
           ios.put(done);
-          if (status === Status.Ok) resolve();
-          else reject(BdevError.fromStatus(status, `${this.#name}: ${describe(type, offsetBlocks, numBlocks)}`));
+          if (status === Status.Ok) {
+            resolve();
+            return;
+          }
+          const what = `${this.#name}: ${describe(type, offsetBlocks, numBlocks)}`;
+          reject(status === Status.TimedOut && !isAbandoned ? new TimedOutBelow(what) : BdevError.fromStatus(status, what));
         },
       };
       const io = ios.get();

@@ -9,7 +9,7 @@ export type BdevEvent =
   | { type: 'remove' }
   /** The device has a new size. */
   | { type: 'resize'; numBlocks: number }
-  /** An I/O of somebody's was given up; its owner is told next. The device may still carry it out. */
+  /** An I/O through this descriptor was given up; its owner is told next. The device may still carry it out. */
   | { type: 'timeout' };
 
 /** How to open a device. */
@@ -23,6 +23,11 @@ export interface OpenOptions {
    * an unmap and write zeroes have longer (`Bdev.patience`).
    */
   ioTimeoutMs?: number;
+  /**
+   * Asked when the deadline of an I/O has passed, a flush's after one timeout too: for how many milliseconds more it is waited
+   * for; 0: it is given up. Must start and end no I/O. Absent: what is overdue is given up.
+   */
+  onOverdue?: (io: BdevIo) => number;
 }
 
 /**
@@ -33,6 +38,7 @@ export class BdevDescriptor {
   readonly bdev: Bdev;
   readonly writable: boolean;
   ioTimeoutMs: number;
+  readonly onOverdue: ((io: BdevIo) => number) | null;
   #onEvent: ((event: BdevEvent) => void) | null;
   #claim: string | null = null;
   #isOpen = true;
@@ -43,6 +49,7 @@ export class BdevDescriptor {
     this.bdev = bdev;
     this.writable = options.writable ?? false;
     this.ioTimeoutMs = options.ioTimeoutMs ?? 0;
+    this.onOverdue = options.onOverdue ?? null;
     this.#onEvent = options.onEvent ?? null;
     this.#onClose = onClose;
   }
@@ -59,7 +66,12 @@ export class BdevDescriptor {
   /** Starts the I/O; `io.owner` is told, in a later turn, how it ended. */
   submit(io: BdevIo): void {
     if (!this.#isOpen) throw new BdevError('ERR_BDEV_CLOSED', Status.NoDevice, `bdev ${this.bdev.name}: closed`);
-    this.bdev.submit(io, this.ioTimeoutMs);
+    this.bdev.submit(io, this);
+  }
+
+  /** The deadline of all that is in flight through this descriptor is now: whoever can be done without is not waited for. */
+  expire(): void {
+    this.bdev.expire(this);
   }
 
   /**

@@ -1,4 +1,4 @@
-export { Bdev } from './bdev.js';
+export { Bdev, flushPatience } from './bdev.js';
 export type { BdevOptions, BdevState } from './bdev.js';
 export { BlockClient } from './block-client.js';
 export type { CallOptions, WriteOptions } from './block-client.js';

@@ -1,4 +1,5 @@
 import type { Bdev } from './bdev.js';
+import type { BdevDescriptor } from './descriptor.js';
 import { Status } from './status.js';
 
 /** What an I/O asks for. */
@@ -80,8 +81,9 @@ export class BdevIo {
   bdev: Bdev | null = null;
   state: IoState = IoState.Idle;
   submittedAt = 0;
-  /** Milliseconds the device has for it; 0 for as long as it takes. */
-  timeoutMs = 0;
+  /** Through which it was submitted; null for the layer's own parts. */
+  descriptor: BdevDescriptor | null = null;
+  /** Runtime milliseconds; Infinity for none. */
   deadlineAt = 0;
   prev: BdevIo | null = null;
   next: BdevIo | null = null;
@@ -130,6 +132,7 @@ export class IoPool {
     io.context = null;
     io.driverContext = null;
     io.bdev = null;
+    io.descriptor = null;
     io.parent = null;
     this.#free.push(io);
   }

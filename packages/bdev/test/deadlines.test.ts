@@ -1,4 +1,5 @@
 import { BlockClient, IoFlag, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
 import { describe, expect, it } from 'vitest';
 import { newRig, settled, start } from './kit.js';
 
@@ -72,6 +73,48 @@ describe('a deadline', () => {
     expect(statuses()).toEqual([Status.TimedOut, Status.TimedOut, Status.TimedOut]);
     driver.finishAll();
     expect([bdev.abandoned, registry.ios.outstanding]).toEqual([0, 0]);
+  });
+
+  it('is put off as long as the descriptor’s owner wants, who is asked about a flush as early as about a read', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const asked: [IoType, number][] = [];
+    let moreMs = 5;
+    const onOverdue = ({ type, submittedAt }: BdevIo): number => {
+      asked.push([type, world.now() - submittedAt]);
+      return moreMs;
+    };
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 10, onOverdue });
+    const flush = start(descriptor, IoType.Flush);
+    world.pass(22);
+    expect([flush.status, asked]).toEqual([null, [[IoType.Flush, 10], [IoType.Flush, 15], [IoType.Flush, 20]]]);
+    moreMs = 0;
+    world.pass(5);
+    expect([flush.status, asked.length]).toEqual([Status.TimedOut, 4]);
+    driver.finishAll();
+  });
+
+  it('comes at once for all that is in flight through a descriptor that is not to wait any longer', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 1000 });
+    const patient = start(registry.open(bdev, { ioTimeoutMs: 1000 }), IoType.Flush);
+    const outcomes = [start(descriptor, IoType.Flush), start(descriptor, IoType.Flush)];
+    descriptor.expire();
+    world.pass(2);
+    expect([patient, ...outcomes].map(({ status }) => status)).toEqual([null, Status.TimedOut, Status.TimedOut]);
+    driver.finishAll();
+    expect([patient.status, registry.ios.outstanding]).toEqual([Status.Ok, 0]);
+  });
+
+  it('of a device is not waited for a second time by BlockClient', async () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+    const descriptor = registry.open(bdev, { ioTimeoutMs: 10, onOverdue: () => 0 });
+    const failed = expect(new BlockClient(descriptor).flush()).rejects.toMatchObject({ errno: 110 });
+    await Promise.resolve();
+    // Who had it open may by now wait for as long as it takes.
+    descriptor.ioTimeoutMs = 0;
+    world.pass(20);
+    await failed;
+    expect(driver.log).toEqual(['flush']);
   });
 
   it('ends a split request, whose parts come back when they may', () => {

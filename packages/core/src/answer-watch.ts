@@ -1,13 +1,16 @@
-import type { TimerHandle } from '@raidkit/bdev';
+import { IoType, flushPatience } from '@raidkit/bdev';
+import type { BdevIo, TimerHandle } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
+import type { Slot } from './slot.js';
 
 /** A member that owes an answer for this part of the timeout is suspect. */
 const suspectShare = 1 / 6;
 
 /**
- * Watches that members answer. One that is late is suspect: mirrors read elsewhere, and people are told. One that does not
- * answer at all is failed by its I/O's deadline, which stands only where the array can do without the member: what was given
- * up may still be carried out, so nobody may use the device after that.
+ * Watches that members answer. One that is late is suspect: mirrors read elsewhere, and people are told. When the deadline of
+ * an I/O has passed, it is decided here whether to wait on: an I/O is given up, and its member failed (what was given up may
+ * still be carried out, so nobody may use the device after that), if the array can go on with those that answer. If all are
+ * silent, none is to blame, and the array waits.
  */
 export class AnswerWatch {
   /** A look at the members is due; nothing to be done at an I/O. */
@@ -33,13 +36,35 @@ export class AnswerWatch {
     this.isArmed = false;
   }
 
-  /** To be called when members or options changed: I/O submitted from now on has the deadline that its member may miss. */
+  /** To be called when options changed: I/O submitted from now on has the new deadline, whatever becomes of its member. */
   setDeadlines(): void {
-    const array = this.#array;
-    for (const slot of array.slots) {
-      if (slot.descriptor === null) continue;
-      slot.descriptor.ioTimeoutMs = array.canDoWithout(slot) ? array.memberOptions.ioTimeoutMs : 0;
+    const { memberOptions, slots } = this.#array;
+    for (const { descriptor, replacement } of slots) {
+      if (descriptor !== null) descriptor.ioTimeoutMs = memberOptions.ioTimeoutMs;
+      if (replacement !== null) replacement.descriptor.ioTimeoutMs = memberOptions.ioTimeoutMs;
     }
+  }
+
+  /** For how many milliseconds more an overdue I/O on the slot's member is waited for; 0: it is given up. */
+  moreTime(slot: Slot, io: BdevIo): number {
+    const array = this.#array;
+    // Nobody's data hangs on a member that is leaving or being filled, or on an array that is not up.
+    if (!slot.isCurrent || array.state !== 'online') return 0;
+    let answering = 0;
+    for (const other of array.slots) if (other !== slot && other.isCurrent && this.#answers(other, io)) answering++;
+    return answering >= array.minOperational ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;
+  }
+
+  /** Whether the slot's member has done of late what is asked of it, where another one is overdue. */
+  #answers({ descriptor }: Slot, overdue: BdevIo): boolean {
+    if (descriptor === null) return false;
+    const { memberOptions, registry } = this.#array;
+    const now = registry.runtime.now();
+    const late = now - memberOptions.ioTimeoutMs * suspectShare;
+    if (descriptor.bdev.oldestSubmittedAt > late) return true;
+    // All of them may have much to flush.
+    const mayBeSlow = overdue.type === IoType.Flush && now - overdue.submittedAt < memberOptions.ioTimeoutMs * flushPatience;
+    return !mayBeSlow && descriptor.bdev.lastAnswerAt > late;
   }
 
   readonly #look = (): void => {

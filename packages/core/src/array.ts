@@ -23,7 +23,10 @@ export type RaidState = 'configuring' | 'online' | 'offline';
 
 /** What makes an array, apart from its members. */
 export interface RaidArrayOptions {
+  /** Under which it is listed. */
   name: string;
+  /** In its superblocks. Default: the same. */
+  recordedName?: string;
   /** The null uuid: one is made when the array comes online. */
   uuid: string;
   module: RaidModule;
@@ -61,7 +64,10 @@ export interface MemberOptions {
 
 /** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
 export class RaidArray implements RaidView {
-  readonly name: string;
+  /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
+  name: string;
+  /** The name in its superblocks. */
+  readonly recordedName: string;
   uuid: string;
   readonly module: RaidModule;
   readonly stripSizeKb: number;
@@ -140,6 +146,7 @@ export class RaidArray implements RaidView {
 
   constructor(options: RaidArrayOptions, host: RaidArrayHost) {
     this.name = options.name;
+    this.recordedName = options.recordedName ?? options.name;
     this.uuid = options.uuid;
     this.module = options.module;
     this.stripSizeKb = options.stripSizeKb;
@@ -199,7 +206,17 @@ export class RaidArray implements RaidView {
 
   /** Members that hold the array's data. */
   get numCurrent(): number {
-    return this.slots.filter((slot) => slot.isCurrent).length;
+    let count = 0;
+    for (const slot of this.slots) if (slot.isCurrent) count++;
+    return count;
+  }
+
+  /**
+   * The members that the array has now are as many as its level needs: what they have taken is whole. An array that loses one
+   * which it cannot do without goes offline in the same step, so while it is online there are enough.
+   */
+  get hasEnough(): boolean {
+    return this.state === 'online' || this.numCurrent >= this.minOperational;
   }
 
   get hasUuid(): boolean {
@@ -323,7 +340,6 @@ export class RaidArray implements RaidView {
     slot.absence = absence;
     if (!slot.isTarget) this.#gate.close();
     this.numOperational--;
-    this.answers.setDeadlines();
   }
 
   /** No write is begun now: the array is not up, or a departure is being recorded. */

@@ -2,7 +2,7 @@ import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { MemberOptions, RaidState } from './array.js';
-import { examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
+import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
 import type { ArrayCensus, AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
 import { checkCreateOptions } from './create-options.js';
 import type { CreateArrayOptions } from './create-options.js';
@@ -45,7 +45,7 @@ export interface RaidArraysOptions {
   census?: ArrayCensus;
 }
 
-const noCensus: ArrayCensus = { enter: () => null, leave: () => undefined };
+const noCensus: ArrayCensus = { enter: () => null, rename: () => null, leave: () => undefined };
 
 /** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
 export class RaidArrays {
@@ -196,7 +196,10 @@ export class RaidArrays {
     if (options.clearSuperblock === true && array.store !== null) await this.#clear(array, array.store, members);
   }
 
-  /** Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. */
+  /**
+   * Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. An array
+   * that waits for members takes only those. Refused, too, if the device was a member once and its place has been taken.
+   */
   async addBaseBdev(arrayName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);
     const bdev = this.registry.get(bdevName);
@@ -206,7 +209,8 @@ export class RaidArrays {
       throw new RaidError(isFull ? 'ERR_RAID_INVALID' : 'ERR_RAID_NOT_FOUND', isFull ? 22 : 19, message);
     }
     try {
-      await addMember(this.#ctx, array, bdev);
+      if (array.state === 'configuring' && array.isAssembled) await addAwaited(this.#ctx, array, bdev);
+      else await addMember(this.#ctx, array, bdev);
     } catch (error) {
       throw asRaidError(error);
     }

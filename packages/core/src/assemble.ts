@@ -2,7 +2,9 @@ import { BdevError } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
+import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError } from './errors.js';
+import { awaitedSlots, mayHaveGoneOn, requireCreation } from './identity.js';
 import { adopt, checkBlockSize, closeMember, joinNew, openMember } from './join.js';
 import { forget } from './leave.js';
 import { addMember } from './members.js';
@@ -146,19 +148,21 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
     log(`its superblock is of level code ${record.level}, for which no module is loaded: ignored`);
     return undefined;
   }
-  const other = ctx.arrays.get(record.name);
-  if (other !== undefined || ctx.registry.get(record.name) !== undefined) {
+  const name = freeName(ctx, record.name, record.uuid);
+  if (name === null) {
     log(`its array cannot be assembled: the name ${record.name} is taken`);
     return undefined;
   }
-  const refusal = ctx.census.enter(record.name, record.uuid);
+  const refusal = ctx.census.enter(name, record.uuid);
   if (refusal !== null) {
     log(`its array cannot be assembled here: ${refusal}`);
     return undefined;
   }
+  if (name !== record.name) log(`another array or device has the name ${record.name}: the array is listed as ${name}`);
   const array = new RaidArray(
     {
-      name: record.name,
+      name,
+      recordedName: record.name,
       uuid: record.uuid,
       module,
       stripSizeKb: (record.stripSizeBlocks * record.blockSize) / 1024,
@@ -205,6 +209,16 @@ export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Pro
       array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a device that came late cannot be examined');
     }
   }
+}
+
+/** A person says that a device belongs to an array that waits for its members: it is taken if that is so. */
+export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
+  if (bdev.claimedBy !== null) throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
+  await examine(ctx, bdev);
+  // A newer superblock makes the array anew.
+  const now = findByUuid(ctx, array.uuid);
+  if (now?.slots.some(({ descriptor }) => descriptor?.bdev === bdev) === true) return;
+  requireCreation(now ?? array, bdev);
 }
 
 /** Looks for the members that are there already, so that the array comes up with the first of them. */
@@ -309,6 +323,12 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
 /** Long enough waited: starts the array with those that are there, unless that would endanger data. */
 async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (array.state !== 'configuring' || array.isStarting || array.isDeleting) return;
+  const danger = dangerOfStarting(ctx, array);
+  if (danger !== null) {
+    array.trouble = danger;
+    array.log.error(array.logFields(), `the array is not started by itself: ${danger}`);
+    return;
+  }
   array.log.warn(array.logFields(), 'members are missing, and have been waited for long enough: the array is started without them');
   try {
     await bringOnline(ctx, array);
@@ -317,6 +337,17 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
     array.log.error(array.logFields(), `the array cannot be started without them: ${array.trouble}`);
   }
   await examineLatecomers(ctx, array);
+}
+
+/** Why only a person may start the array without the members that are absent; null if nothing can be lost by it. */
+function dangerOfStarting(ctx: RaidContext, array: RaidArray): string | null {
+  const absent = awaitedSlots(array).map(({ index }) => index);
+  if (mayHaveGoneOn(array)) {
+    return `slot ${absent.join(', ')} may have gone on without the others: bring it, or start the array by hand if it is lost`;
+  }
+  const [other] = namesakes(ctx, array);
+  if (other === undefined) return null;
+  return `slot ${absent.join(', ')} is missing, and array ${other.uuid} has the name ${array.recordedName} too: which of them it is, a person must say`;
 }
 
 /**
@@ -367,6 +398,7 @@ async function readd(
 export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (array.state !== 'configuring' || array.isStarting || array.isDeleting) return;
   if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
+  takeName(ctx, array);
   try {
     await bringOnline(ctx, array);
   } catch (error) {

@@ -15,7 +15,8 @@ export interface AssemblyOptions {
   absentWaitMs: number;
   /**
    * Milliseconds after which an array is started without members that have not come, if the level can do without them and
-   * no data is in danger. Default 0: never, as in SPDK.
+   * no data is in danger. Members that may have gone on by themselves, as a mirror's copy may, are waited for for ever.
+   * Default 0: never, as in SPDK.
    */
   degradedStartMs: number;
 }
@@ -27,6 +28,8 @@ export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | n
 export interface ArrayCensus {
   /** An array is about to be. Says, for people, why it must not; null if it may, and then its name and uuid are its own until {@link leave}. */
   enter(name: string, uuid: string): string | null;
+  /** It has another name from now on. Says why it must not; null if it may. */
+  rename(from: string, to: string): string | null;
   /** It is no more. */
   leave(name: string, uuid: string): void;
 }

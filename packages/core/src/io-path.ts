@@ -41,6 +41,10 @@ export class IoPath implements BdevDriver {
       parent.complete(Status.Ok);
       return;
     }
+    if (this.#array.state === 'offline') {
+      parent.complete(Status.NoDevice);
+      return;
+    }
     const boundary = this.#rebuiltBlocks();
     const end = parent.offsetBlocks + parent.numBlocks;
     if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
@@ -160,14 +164,17 @@ export class IoPath implements BdevDriver {
   onLevelDone(io: RaidIo, status: Status): void {
     if (io.isAtLevel) this.#array.journal?.left(io);
     const mayMissMember = io.type !== IoType.Read || io.writesBack;
-    if (status === Status.Ok && mayMissMember && this.#gate.holds(io)) return;
-    this.finish(io, status);
+    if (status !== Status.Ok || !mayMissMember) this.finish(io, status);
+    // A member may have left since the level looked who is there: passed over, it has not got what would be acknowledged.
+    else if (!this.#array.hasEnough) this.finish(io, Status.NoDevice);
+    else if (!this.#gate.holds(io)) this.finish(io, Status.Ok);
   }
 
   /** Hands a write of any kind to the level; its bits in the region map are set. */
   resume(io: RaidIo): void {
     const { level, journal } = this.#array;
-    if (level === null) {
+    // Asked again, as it may have waited for its region's bit, or for a departure to be recorded.
+    if (level === null || !this.#array.hasEnough) {
       this.finish(io, Status.NoDevice);
       return;
     }

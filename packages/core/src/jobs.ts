@@ -21,7 +21,6 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
   slot.isConfigured = true;
   slot.absence = 'missing';
   array.numOperational++;
-  array.answers.setDeadlines();
   enqueue(array, async () => {
     if (!(await ctx.turns.take(array, () => slot.isLeaving || array.state !== 'online'))) {
       await dropTarget(array, slot);

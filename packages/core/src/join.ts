@@ -17,6 +17,7 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
       // One that has been replaced is nobody's any more.
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
@@ -122,7 +123,7 @@ export function forgetElsewhere(array: RaidArray, slot: Slot): void {
 /** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */
 export async function refuseForeignMember(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<number | null> {
   if (slot.descriptor === null) return null;
-  return refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, { all: array.isForced, signatures: array.store === null });
+  return refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, { all: array.isForced && array.state === 'configuring', signatures: array.store === null });
 }
 
 /**

@@ -291,6 +291,8 @@ export class Journal {
       isCovered = await this.#flushMembers();
       // An entry may be all that is left of what is in doubt: not before it is on record that the journal does not count.
       if (!this.#isTrustworthy()) await this.#array.metadata.update().catch(() => (isCovered = false));
+      // One that left meanwhile, and is needed, may come back without what it had not flushed.
+      if (!this.#array.hasEnough) isCovered = false;
     }
     this.#isFlushing = false;
     if (isCovered) for (const place of covered) place.state = PlaceState.Free;

@@ -40,6 +40,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
     return;
   }
+  array.membership++;
   array.numOperational--;
   slot.isLeaving = true;
   await takeOffline(ctx, array, `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`);
@@ -51,9 +52,13 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
 
 /** A member has missed the deadline of an I/O, which may still be carried out: it is not used any more. */
 export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): void {
-  const bdev = slot.descriptor?.bdev;
-  if (bdev === undefined || slot.isLeaving || !slot.isConfigured) return;
+  const { descriptor } = slot;
+  if (descriptor === null || !slot.isConfigured) return;
   if (array.state === 'configuring' && !array.isStarting) return;
+  // Requests that wait for something else on it need not wait any longer.
+  descriptor.expire();
+  if (slot.isLeaving) return;
+  const { bdev } = descriptor;
   const reason = 'it has not answered in time';
   if (array.failMember(slot.index, reason)) return;
   removeMember(ctx, array, slot, reason)

@@ -83,9 +83,10 @@ export function memberIo(
  * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
  * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
  * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them.
+ * When it resolves, it is done on as many members that are current then as the level needs.
  */
 export async function onEveryMember(array: RaidArray, work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
-  let done = 0;
+  const done: Slot[] = [];
   const full: { slot: Slot; error: unknown }[] = [];
   const results = await Promise.allSettled(
     array.slots.map(async (slot) => {
@@ -93,7 +94,7 @@ export async function onEveryMember(array: RaidArray, work: (client: BlockClient
       slot.partsInFlight++;
       try {
         await work(new BlockClient(slot.descriptor), slot);
-        done++;
+        done.push(slot);
       } catch (error) {
         if (statusOf(error) === Status.NoSpace) {
           full.push({ slot, error });
@@ -111,7 +112,8 @@ export async function onEveryMember(array: RaidArray, work: (client: BlockClient
   for (const { slot } of full) if (slot.isTarget || canGoOn) array.failMember(slot.index, mapFailure);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
   if (firstFull !== undefined && !canGoOn) throw firstFull.error;
-  if (done < array.minOperational) {
+  // One that left while it was waited for is none of those that are left.
+  if (done.filter((slot) => slot.isCurrent).length < array.minOperational) {
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
   }
 }

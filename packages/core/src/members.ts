@@ -3,6 +3,7 @@ import { BdevError } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
+import { refuseFormerMember, requireCreation } from './identity.js';
 import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, takeSizes } from './join.js';
 import { bringOnline } from './online.js';
 import { startRebuild } from './jobs.js';
@@ -14,13 +15,15 @@ function checkCanAdd(array: RaidArray, bdev: Bdev): void {
     const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
     throw new RaidError('ERR_RAID_BUSY', 1, message);
   }
-  if (array.state !== 'offline' && !array.isStarting && !array.isDeleting && !array.isReadOnly) return;
-  const state = array.isReadOnly ? 'read-only' : array.state;
-  const message = `array ${array.name} is ${array.isStarting ? 'starting' : state}: ${bdev.name} cannot be added`;
-  throw new RaidError('ERR_RAID_INVALID', 22, message);
+  if (array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
+    const state = array.isReadOnly ? 'read-only' : array.state;
+    const message = `array ${array.name} is ${array.isStarting ? 'starting' : state}: ${bdev.name} cannot be added`;
+    throw new RaidError('ERR_RAID_INVALID', 22, message);
+  }
+  if (array.state === 'configuring') requireCreation(array, bdev);
 }
 
-/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array was not up, else being rebuilt. */
+/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array is being created, else being rebuilt. */
 export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
   checkCanAdd(array, bdev);
   const empty = array.slots.filter(({ descriptor }) => descriptor === null);
@@ -35,6 +38,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     const lastSeen = await refuseForeignMember(ctx, array, slot, array.uuid);
     // The array may have started, or gone offline, and somebody else may have been quicker.
     checkCanAdd(array, bdev);
+    refuseFormerMember(array, bdev, lastSeen);
     if (array.state === 'configuring') {
       takeSizes(array, slot, bdev);
     } else {

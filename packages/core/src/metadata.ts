@@ -100,7 +100,7 @@ export class MetadataWriter {
     const array = this.#array;
     return {
       uuid: array.uuid,
-      name: array.name,
+      name: array.recordedName,
       level: array.module.code,
       blockSize: array.blockSize,
       stripSizeBlocks: array.stripSizeBlocks,

@@ -3,9 +3,11 @@ import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
+import { judgeForeignRun } from './foreign-run.js';
 import { startResyncIfDue } from './jobs.js';
 import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
+import { onEveryMember } from './member-io.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
 import { onMemberResized } from './resize.js';
@@ -56,6 +58,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     }
     await refuseUnsafeStart(array, origin, options.force ?? false);
     if (!array.isReadOnly) {
+      // What members have of an earlier life counts for nothing, now or at any later start.
+      if (recordedBlocks === null || origin?.is === 'unknown') await clearExtension(array);
       await array.regions?.writeAll();
       await recordMembers(array);
     }
@@ -64,7 +68,6 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const examined = ctx.registry.register(bdev);
     array.state = 'online';
     array.trouble = null;
-    array.answers.setDeadlines();
     // What a start has found to be dirty and good is made clean by and by.
     array.regions?.arm();
     ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numCurrent < array.numSlots });
@@ -113,22 +116,23 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   const { regions } = array;
   if (regions === null || array.minOperational === 1 || array.numCurrent === array.numSlots) return;
   if (array.consistency.isAllInSync) return;
-  if (origin === 'unknown') {
-    array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right');
-    array.consistency.assumeInSync();
-    return;
-  }
+  if (origin?.is === 'unknown' && (await judgeForeignRun(array, origin.earlier))) return;
   if (array.isReadOnly) {
     array.log.warn(array.logFields(), 'started read-only after an unclean stop: what an absent member held answers EIO where it was being written');
     return;
   }
-  if (await replayJournal(array)) return;
+  if (origin?.is === 'recorded' && (await replayJournal(array))) return;
   const suspect = regions.resyncsDue;
   const bytes = suspect * regions.regionBlocks * array.blockSize;
   const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
   const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
+}
+
+async function clearExtension(array: RaidArray): Promise<void> {
+  const { extension } = array.store ?? {};
+  if (extension?.fits(array.blockSize, 1) === true) await onEveryMember(array, (client) => extension.clear(client.descriptor));
 }
 
 /** The start failed: what left meanwhile is waited for as before. */
@@ -199,7 +203,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
 export async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {
-      if (slot.descriptor === null || !slot.isConfigured) return;
+      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
       try {
         await new BlockClient(slot.descriptor).flush();
       } catch (error) {

@@ -62,7 +62,6 @@ export class RebuildStep implements ProcessStep {
     if (this.#target.isLeaving) throw new Error(`the target ${String(this.#target.name)} left`);
     this.#target.isTarget = false;
     array.membership++;
-    array.answers.setDeadlines();
     const { index } = this.#target;
     for (const { start, end } of array.badBlocks.rangesOf(index)) this.#process.noteUnreadable(index, start, end - start, true);
   }

@@ -1,6 +1,7 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { seqStep } from './metadata.js';
+import { RegionState } from './region-states.js';
 import { RegionMap } from './regions.js';
 import type { Slot } from './slot.js';
 import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
@@ -8,11 +9,20 @@ import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from '
 /** Where an array's region map comes from. */
 export type RegionOrigin =
   /** A new array: nothing was ever written. */
-  | 'new'
+  | { is: 'new' }
   /** Recorded by us, and nobody else ran the array since. */
-  | 'recorded'
+  | { is: 'recorded' }
   /** Somebody else ran the array, or nothing is recorded: every region counts as dirty. */
-  | 'unknown';
+  | { is: 'unknown'; earlier: EarlierRecord | null };
+
+/** What we had recorded when somebody else took the array over; null if that cannot be found. */
+export interface EarlierRecord {
+  incarnation: string;
+  regionBlocks: number;
+  journalEpoch: number;
+  /** Region states as they were, from region `start` on; every region is in one. */
+  runs: { start: number; states: Uint8Array }[];
+}
 
 /**
  * Gives an array with redundancy its region map: of a new array, or as its members have recorded it. Only what goes with the
@@ -32,9 +42,9 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   if (array.recordedBlocks === null) {
     array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
     array.metadata.beginIncarnation();
-    return 'new';
+    return { is: 'new' };
   }
-  const { header, pages, newest } = await readRecorded(array, extension, force);
+  const { header, pages, newest } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
   array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
@@ -42,7 +52,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     unknown.doubt(0, numRegions);
     array.regions = unknown;
     array.metadata.beginIncarnation();
-    return 'unknown';
+    return { is: 'unknown', earlier: await readEarlier(array, extension, blocks, stripe.memberBlocks) };
   }
   // The map's own region size, which a growth of the array does not change.
   const regions = new RegionMap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
@@ -68,13 +78,35 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
   }
-  return 'recorded';
+  return { is: 'recorded' };
 }
 
-/** The newest trusted header, and the newest copy of each page of its life, on the members that the array starts with. */
+/** Our last record before somebody else counted the sequence number on from it. */
+async function readEarlier(array: RaidArray, extension: ExtensionStore, blocks: number, stripeBlocks: number): Promise<EarlierRecord | null> {
+  const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
+  if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
+  const { header, pages } = await readRecorded(array, extension, seqNumber, true);
+  if (header === null || !isMapOf(header, blocks, stripeBlocks)) return null;
+  const { incarnation, regionBlocks } = header;
+  const journalEpoch = header.seqNumber === seqNumber ? header.journalEpoch : header.previousJournalEpoch;
+  const numPages = Math.ceil(header.numRegions / extension.regionsPerPage);
+  const runs = Array.from({ length: numPages }, (_, index) => {
+    const start = index * extension.regionsPerPage;
+    const count = Math.min(extension.regionsPerPage, header.numRegions - start);
+    // Of a page that is damaged nothing is known.
+    return { start, states: pages.get(index)?.states ?? new Uint8Array(count).fill(RegionState.Dirty) };
+  });
+  return { incarnation, regionBlocks, journalEpoch, runs };
+}
+
+/**
+ * The newest header that goes with this sequence number, and the newest copy of each page of its life, on the members that the
+ * array starts with.
+ */
 async function readRecorded(
   array: RaidArray,
   extension: ExtensionStore,
+  seqNumber: number,
   force: boolean,
 ): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage>; newest: ExtensionHeader | null }> {
   let header: ExtensionHeader | null = null;
@@ -91,7 +123,7 @@ async function readRecorded(
     try {
       const headers = await extension.readHeaders(descriptor, array.uuid);
       for (const found of headers) if (newest === null || found.generation > newest.generation) newest = found;
-      const trusted = newestTrusted(headers, array.metadata.seqNumber);
+      const trusted = newestTrusted(headers, seqNumber);
       if (trusted === null) continue;
       keepers.push({ slot, descriptor, incarnation: trusted.incarnation });
       if (header === null || trusted.generation > header.generation) header = trusted;

@@ -2,6 +2,7 @@ import { BlockClient, BdevError, Status } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { reconstructInto } from './member-io.js';
 import { quiesced } from './quiesce.js';
+import { RegionState } from './region-states.js';
 import type { Slot } from './slot.js';
 
 /** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
@@ -69,6 +70,9 @@ export class MemberRepair {
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);
     try {
+      await array.regions?.whenZeroed(offsetBlocks, numBlocks);
+      // What was unmapped meanwhile is not what redundancy remembers.
+      if (array.regions?.has(RegionState.Unwritten, offsetBlocks, numBlocks) === true) return;
       await rewriteUnreadable(array, slot, offsetBlocks, numBlocks);
     } finally {
       bdev.unquiesce(range);

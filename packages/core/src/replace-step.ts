@@ -127,7 +127,6 @@ export class ReplaceStep implements ProcessStep {
     forgetElsewhere(this.#array, this.#slot);
     this.#slot.hasLostFlush = false;
     this.#array.membership++;
-    this.#array.answers.setDeadlines();
   }
 
   async #copyNextChanged(): Promise<void> {

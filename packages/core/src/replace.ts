@@ -2,6 +2,7 @@ import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
+import { refuseFormerMember } from './identity.js';
 import { enqueue, newProcess, run } from './jobs.js';
 import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './members.js';
@@ -24,6 +25,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
       else if (event.type !== 'resize') stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
@@ -31,7 +33,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
   });
   try {
     descriptor.claim(`raid array ${array.name}`);
-    await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid);
+    refuseFormerMember(array, bdev, await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid));
     await array.extension?.clear(descriptor);
     // Somebody else may have been quicker.
     checkCanReplace(array, slot, bdev);

@@ -8,6 +8,9 @@ import type { StripeMap } from './stripe-map.js';
 import { ParityMode } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
+/** More slots are without a member than parity can stand for. */
+const tooMany = -2;
+
 /**
  * Writes data with its parity. A request is cut into rectangles, each a run of chunks over a run of columns that the request
  * covers wholly, and these are worked on one after another, with the request's columns locked throughout. For each: read
@@ -131,15 +134,11 @@ export class StripeWriter {
   }
 
   #chooseMode(io: RaidIo, op: StripeOp): void {
-    const { members, dataChunks } = this.#map;
-    let missing = -1;
-    for (let slot = 0; slot < members; slot++) {
-      if (io.hasMember(slot)) continue;
-      if (missing >= 0) {
-        this.#fail(io, Status.NoDevice);
-        return;
-      }
-      missing = slot;
+    const { dataChunks } = this.#map;
+    const missing = this.#missingSlot(io);
+    if (missing === tooMany) {
+      this.#fail(io, Status.NoDevice);
+      return;
     }
     const written = op.last - op.first + 1;
     const isWritten = missing >= 0 && holdsWritten(this.#map, op, missing);
@@ -161,6 +160,17 @@ export class StripeWriter {
       op.mode = ParityMode.Everything;
     }
     this.#preRead(io, op);
+  }
+
+  /** The slot without a member; -1 if there is none, {@link tooMany} if there are several. */
+  #missingSlot(io: RaidIo): number {
+    let missing = -1;
+    for (let slot = 0; slot < this.#map.members; slot++) {
+      if (io.hasMember(slot)) continue;
+      if (missing >= 0) return tooMany;
+      missing = slot;
+    }
+    return missing;
   }
 
   #isDoubtful(op: StripeOp): boolean {
@@ -295,6 +305,11 @@ export class StripeWriter {
   }
 
   #write(io: RaidIo, op: StripeOp): void {
+    // Reads and the journal were waited for: with one more member gone, parity would not stand for what is passed over.
+    if (this.#missingSlot(io) === tooMany) {
+      this.#fail(io, Status.NoDevice);
+      return;
+    }
     io.phase = Phase.Write;
     const memberOffset = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
@@ -312,6 +327,10 @@ export class StripeWriter {
 
   /** All chunks of whole stripes, parity too, become zeros: one part a member. */
   #zeroStripes(io: RaidIo, op: StripeOp, first: number, end: number): void {
+    if (this.#missingSlot(io) === tooMany) {
+      this.#fail(io, Status.NoDevice);
+      return;
+    }
     const { strip, stripeBlocks, members } = this.#map;
     io.phase = Phase.ZeroStripes;
     op.doneTo = end * stripeBlocks;

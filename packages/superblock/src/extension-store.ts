@@ -60,7 +60,10 @@ export const extensionStore: ExtensionStore = {
     const [first] = headerAt;
     const end = badBlocksLayout.at[1] + badBlocksLayout.bytes;
     const client = new BlockClient(descriptor);
-    await client.writeZeroes(first / blockSize, (end - first) / blockSize);
+    // Headers first: without one nothing else is believed, however much of it a crash leaves.
+    await client.writeZeroes(first / blockSize, (pagesAt - first) / blockSize);
+    await client.flush();
+    await client.writeZeroes(pagesAt / blockSize, (end - pagesAt) / blockSize);
     await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);
     await client.flush();
   },
