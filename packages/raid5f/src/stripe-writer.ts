@@ -357,18 +357,15 @@ export class StripeWriter {
       this.#next(io, op);
       return;
     }
-    if (op.mode === ParityMode.None) {
-      this.#end(io);
-      return;
-    }
     io.judge();
     if (io.failedSlots.some((slot) => io.hasMember(slot))) {
       // Data and parity do not belong together any more, and the member that missed it could not be left out to make them: the
-      // array has none to lose. A member that is being filled is none either.
-      this.#raid.distrust(start, count);
+      // array has none to lose. A member that is being filled is none either. Without parity there is none to be wrong.
+      if (op.mode !== ParityMode.None) this.#raid.distrust(start, count);
       this.#end(io);
       return;
     }
+    // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
     this.#goOn(io);
   }
 

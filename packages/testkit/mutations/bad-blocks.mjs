@@ -100,4 +100,12 @@ export const badBlocks = [
     loses: 'zeros are written to somebody else’s device',
     suites: ['test/growth.test.ts'],
   },
+  {
+    id: 'raid5f-ends-without-parity',
+    file: 'raid5f/src/stripe-writer.ts',
+    line: 'if (io.failedSlots.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
+    becomes: 'if (op.mode === ParityMode.None || io.failedSlots.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
+    loses: 'a write that has lost the parity’s member ends before all of its data is written, and is acknowledged',
+    suites: ['test/parity-writes.test.ts'],
+  },
 ];
