@@ -64,12 +64,30 @@ function checkModule(module: RaidModule): void {
     throw refusal(module, 'baseBdevsMin must be 1 to 255');
   }
   if (typeof module.start !== 'function') throw refusal(module, 'start must be a function');
+  checkManifest(module);
   if (manifest.redundant !== (baseBdevsConstraint !== undefined)) {
     throw refusal(module, 'manifest.redundant and baseBdevsConstraint must go together');
+  }
+  if (baseBdevsConstraint !== undefined) {
+    const limit = 'maxRemoved' in baseBdevsConstraint ? baseBdevsConstraint.maxRemoved : baseBdevsConstraint.minOperational;
+    if (!Number.isInteger(limit) || limit < 1) throw refusal(module, `the number in baseBdevsConstraint must be 1 or more, not ${String(limit)}`);
   }
   if (minOperational(module, baseBdevsMin) < 1) {
     throw refusal(module, 'baseBdevsConstraint leaves no member that is needed');
   }
+  if (manifest.journal === true && (baseBdevsConstraint === undefined || !('maxRemoved' in baseBdevsConstraint) || baseBdevsConstraint.maxRemoved !== 1)) {
+    throw refusal(module, 'manifest.journal is for levels that can do without exactly one member');
+  }
+}
+
+/** Modules may be written in JavaScript: what is missing must not count as false, nor a typing error as true. */
+function checkManifest(module: RaidModule): void {
+  const manifest: Partial<Record<keyof RaidModule['manifest'], unknown>> = module.manifest;
+  if (manifest.stripSize !== 'required' && manifest.stripSize !== 'none') throw refusal(module, 'manifest.stripSize must be required or none');
+  for (const field of ['redundant', 'nullPayload', 'resize'] as const) {
+    if (typeof manifest[field] !== 'boolean') throw refusal(module, `manifest.${field} must be true or false`);
+  }
+  if (manifest.journal !== undefined && typeof manifest.journal !== 'boolean') throw refusal(module, 'manifest.journal must be true or false');
 }
 
 /** Fewest members with which an array of `numSlots` slots can be online. */

@@ -8,6 +8,7 @@ import { startResyncIfDue } from './jobs.js';
 import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
 import { onEveryMember } from './member-io.js';
+import { checkLevel } from './level-checks.js';
 import { loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
 import { onMemberResized } from './resize.js';
@@ -43,6 +44,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     requireEnough(array);
     const level = array.module.start(array);
     array.level = level;
+    checkLevel(array, level);
     const { numBlocks, memberBlocks } = level.geometry;
     if (numBlocks < 1) throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
     if (recordedBlocks !== null && recordedBlocks !== numBlocks) {

@@ -1,6 +1,7 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
+import { checkGeometry } from './level-checks.js';
 import type { Slot } from './slot.js';
 
 /** Zeros are written to a grown member in pieces of this many bytes, so that others get their turn. */
@@ -52,6 +53,7 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null)) return grow(ctx, array);
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
+  checkGeometry(array, geometry);
   array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
   await array.metadata.update();
   bdev.resize(geometry.numBlocks);

@@ -8,6 +8,8 @@ import type { StripeMap } from './stripe-map.js';
 import { ParityMode } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
+/** Most sources of one call of the kernel. */
+const mostSources = 255;
 /** More slots are without a member than parity can stand for. */
 const tooMany = -2;
 
@@ -285,7 +287,22 @@ export class StripeWriter {
       for (let chunk = op.first; chunk <= op.last; chunk++) sources[count++] = this.#newData(io, op, chunk);
     }
     if (count === 0) this.#raid.memory.zero(op.addr, bytes);
-    else this.#raid.memory.kernels.xor(op.addr, sources, count, bytes);
+    else this.#xor(op.addr, count, bytes);
+  }
+
+  /** The exclusive or of the first sources, which are more than the kernel takes at a time where old and new data of many members are. */
+  #xor(dst: number, count: number, bytes: number): void {
+    const { kernels } = this.#raid.memory;
+    let done = Math.min(count, mostSources);
+    kernels.xor(dst, this.#sources, done, bytes);
+    while (done < count) {
+      // What there is already is the first source of the next step.
+      const step = Math.min(count - done, mostSources - 1);
+      this.#sources[0] = dst;
+      this.#sources.copyWithin(1, done, done + step);
+      kernels.xor(dst, this.#sources, step + 1, bytes);
+      done += step;
+    }
   }
 
   /** What the missing member holds, from all the others; the last buffer is free for it. */
