@@ -277,7 +277,6 @@ export class RaidArray implements RaidView {
   #onInSync(): void {
     if (this.state !== 'online') return;
     this.regions?.arm();
-    this.journal?.onInSync();
   }
 
   /**

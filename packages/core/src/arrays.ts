@@ -268,17 +268,22 @@ export class RaidArrays {
   /**
    * Takes a person's word that parity is right where a crash or a failed write may have left it wrong: what an absent member
    * held there is worked out from it from now on, and may be nothing that was ever written. Refused for copies: trusted
-   * though they differ, each would be read.
+   * though they differ, each would be read. I/O that comes afterwards meets it trusted.
    */
   trustRedundancy(name: string): void {
     const array = this.#find(name);
-    const { consistency, minOperational, module, state } = array;
+    const { bdev, consistency, journal, minOperational, module, state } = array;
     if (!module.manifest.redundant || minOperational === 1) {
       throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
     }
-    if (state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
+    if (state !== 'online' || bdev === null) throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
     array.log.warn(array.logFields(), 'parity is trusted on request');
-    consistency.assumeInSync();
+    // Writes in flight may be on their way without an entry in the journal, as redundancy is in doubt there.
+    const range = bdev.quiesce(0, bdev.numBlocks, () => {
+      consistency.assumeInSync();
+      if (journal?.mustSaveDoubt === true) journal.doubt.save().catch(() => undefined);
+      bdev.unquiesce(range);
+    });
   }
 
   /**

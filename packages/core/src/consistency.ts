@@ -25,6 +25,9 @@ export class Consistency {
   readonly #ranges: Range[] = [];
   readonly #listener: ConsistencyListener;
   #resyncs = 0;
+  /** How often something came to be in doubt, and how often anything changed. */
+  additions = 0;
+  changes = 0;
 
   constructor(listener: ConsistencyListener) {
     this.#listener = listener;
@@ -39,6 +42,19 @@ export class Consistency {
     if (this.#ranges.length === 0) return false;
     const range = this.#ranges[this.#firstEndingAfter(start)];
     return range !== undefined && range.start < start + count;
+  }
+
+  /** The ranges, so many at most: where there are more, those that lie closest are taken together. */
+  list(most: number): { start: number; count: number }[] {
+    const gaps = this.#ranges.slice(1).map(({ start }, i) => start - (this.#ranges[i]?.end ?? start));
+    const widest = gaps.length < most ? -1 : ([...gaps].sort((a, b) => b - a)[most - 1] ?? 0);
+    const listed: { start: number; count: number }[] = [];
+    this.#ranges.forEach(({ start, end }, i) => {
+      const last = listed[listed.length - 1];
+      if (last === undefined || (gaps[i - 1] ?? 0) > widest) listed.push({ start, count: end - start });
+      else last.count = end - last.start;
+    });
+    return listed;
   }
 
   /** In how many regions of this many blocks redundancy is in doubt. */
@@ -63,6 +79,7 @@ export class Consistency {
   load(start: number, count: number): void {
     if (count <= 0) return;
     const range = { start, end: start + count, stamp: this.#resyncs };
+    this.additions++;
     this.#cut(start, range.end, Infinity);
     const at = this.#firstEndingAfter(start);
     const before = this.#ranges[at - 1];
@@ -88,12 +105,13 @@ export class Consistency {
   /** A person says that redundancy is right everywhere. */
   assumeInSync(): void {
     if (this.#ranges.length === 0) return;
-    this.#ranges.length = 0;
+    this.forget();
     this.#listener.onInSync();
   }
 
   /** Nothing is known any more: the array is started, perhaps not for the first time. */
   forget(): void {
+    this.changes++;
     this.#ranges.length = 0;
   }
 
@@ -123,6 +141,7 @@ export class Consistency {
 
   /** Takes `[start, end)` out of the ranges whose stamps are below `stamp`. */
   #cut(start: number, end: number, stamp: number): void {
+    this.changes++;
     let at = this.#firstEndingAfter(start);
     for (let range = this.#ranges[at]; range !== undefined && range.start < end; range = this.#ranges[at]) {
       if (range.stamp >= stamp) {

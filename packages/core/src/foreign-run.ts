@@ -24,6 +24,7 @@ export async function judgeForeignRun(array: RaidArray, earlier: EarlierRecord |
   consistency.forget();
   if (entries !== null) {
     await doubtEntries(array, entries);
+    for (const { start, count } of earlier.doubt?.ranges ?? []) consistency.load(start, count);
     return true;
   }
   for (const { start, states } of earlier.runs) {

@@ -21,6 +21,7 @@ export type {
   ArrayRecord,
   BadBlockList,
   BadRange,
+  DoubtList,
   ExtensionHeader,
   ExtensionSlot,
   ExtensionStore,

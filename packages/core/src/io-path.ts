@@ -163,6 +163,20 @@ export class IoPath implements BdevDriver {
   /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
   onLevelDone(io: RaidIo, status: Status): void {
     if (io.isAtLevel) this.#array.journal?.left(io);
+    this.#acknowledge(io, status);
+  }
+
+  #acknowledge(io: RaidIo, status: Status): void {
+    const { journal } = this.#array;
+    const isForStableMedia = io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
+    if (status === Status.Ok && isForStableMedia && journal?.mustSaveDoubt === true) {
+      // What was in doubt, and has been written since, must be readable after the next start.
+      journal.doubt.save().then(
+        () => this.#acknowledge(io, status),
+        () => this.finish(io, Status.IoError),
+      );
+      return;
+    }
     const mayMissMember = io.type !== IoType.Read || io.writesBack;
     if (status !== Status.Ok || !mayMissMember) this.finish(io, status);
     // A member may have left since the level looked who is there: passed over, it has not got what would be acknowledged.

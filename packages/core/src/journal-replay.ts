@@ -2,18 +2,21 @@ import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { memberIo } from './member-io.js';
 import type { RaidIo } from './raid-io.js';
-import type { FoundEntry } from './store.js';
+import type { DoubtList, FoundEntry } from './store.js';
 
 /**
  * Writes once more, through the level, what the journal says of the absent member's blocks, and flushes. After that its
  * blocks are what they were before the crash, or what was being written then; only where that did not succeed are they still
- * in doubt. False if the journal does not tell: there is none for this state of the array, or it cannot be read.
+ * in doubt, and where they were before, by the list beside the journal. False if the journal does not tell: there is none for
+ * this state of the array, or it cannot be read.
  */
-export async function replayJournal(array: RaidArray): Promise<boolean> {
+export async function replayJournal(array: RaidArray, doubt: DoubtList | null): Promise<boolean> {
   const { consistency, metadata, regions } = array;
   if (array.journal === null || regions === null || metadata.journalEpoch === 0) return false;
   const entries = await readEntries(array, metadata.journalEpoch);
   if (entries === null) return false;
+  consistency.forget();
+  for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
   const failed: { from: number; to: number }[] = [];
   for (const entry of entries.sort((a, b) => a.id - b.id)) {
     try {
@@ -24,7 +27,6 @@ export async function replayJournal(array: RaidArray): Promise<boolean> {
     }
   }
   for (const slot of array.slots) if (slot.isCurrent) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
-  consistency.assumeInSync();
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
   return true;

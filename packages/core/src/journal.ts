@@ -2,10 +2,11 @@ import { IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from './array.js';
+import { DoubtRecord } from './doubt-record.js';
 import { memberIo } from './member-io.js';
 import type { RaidIo } from './raid-io.js';
 import type { Slot } from './slot.js';
-import type { JournalStore } from './store.js';
+import type { ExtensionStore, JournalStore } from './store.js';
 
 /** Entries that are being written at a time. */
 const entriesInFlight = 16;
@@ -61,6 +62,8 @@ export class Journal {
   slot = -1;
   /** Most blocks of an entry. */
   readonly mostBlocks: number;
+  /** Where redundancy is in doubt all the same. */
+  readonly doubt: DoubtRecord;
   readonly #array: RaidArray;
   readonly #store: JournalStore;
   #epoch = 0;
@@ -75,9 +78,11 @@ export class Journal {
   #writesBegun = 0;
   #settledAt = -1;
 
-  constructor(array: RaidArray, store: JournalStore) {
+  constructor(array: RaidArray, extension: ExtensionStore) {
+    const store = extension.journal;
     this.#array = array;
     this.#store = store;
+    this.doubt = new DoubtRecord(array, extension);
     this.mostBlocks = (store.placeBytes - store.headerBytes) / array.blockSize;
   }
 
@@ -100,9 +105,16 @@ export class Journal {
     for (const waiter of waiters) waiter();
   }
 
-  /** Takes the entry that the request describes. */
+  /** Takes the entry that the request describes; one of no blocks waits until what is in doubt is on record. */
   append(io: RaidIo): void {
     this.#markWritten(io);
+    if (io.journalBlocks === 0) {
+      this.doubt.save().then(
+        () => this.#tell(io, Status.Ok),
+        () => this.#tell(io, Status.IoError),
+      );
+      return;
+    }
     this.#waiting.push(io);
     this.#pump();
   }
@@ -133,27 +145,33 @@ export class Journal {
    */
   get mustSettle(): boolean {
     const slot = this.#absentSlot();
-    return slot >= 0 && slot !== this.slot && this.#mayBegin() && this.#settledAt !== this.#writesBegun;
+    if (slot < 0 || slot === this.slot || !this.#mayBegin()) return false;
+    return this.#settledAt !== this.#writesBegun || !this.doubt.isCurrent;
   }
 
-  /** Resolves when no write is at the level any more, and what they have written is on stable media. */
+  /** Resolves when no write is at the level any more, what they have written is on stable media, and what is in doubt on record. */
   async settle(): Promise<void> {
     while (this.#writesAtLevel > 0) await new Promise<void>((resolve) => this.#drainWaiters.push(resolve));
     const begun = this.#writesBegun;
-    if (await this.#flushMembers()) this.#settledAt = begun;
+    if (!(await this.#flushMembers())) return;
+    this.#settledAt = begun;
+    await this.doubt.save();
   }
 
   /** What the round with this sequence number is to say; told at the same time as the members' states. */
   plan(seqNumber: number): JournalPlan {
     const slot = this.#absentSlot();
-    const isBegun = slot === this.slot && this.#isTrustworthy();
+    const isBegun = slot === this.slot;
     if (slot < 0 || !(isBegun || this.#mayBegin()) || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
     return { slot, epoch: isBegun ? this.#epoch : seqNumber };
   }
 
   /** The round that says so is on stable media. */
   adopt({ slot, epoch }: JournalPlan): void {
-    if (slot === this.slot && epoch === this.#epoch) return;
+    if (slot === this.slot && epoch === this.#epoch) {
+      this.onInconsistent();
+      return;
+    }
     this.slot = slot;
     this.#epoch = epoch;
     const keepers = slot < 0 ? [] : this.#array.slots.filter((other) => other.isCurrent);
@@ -161,20 +179,23 @@ export class Journal {
       places: Array.from({ length: this.#store.places }, (_, index) => new JournalPlace(this, keeper, index)),
       next: 0,
     }));
-    // What has come to be in doubt while the round was under way is recorded by the next one.
-    if (!this.#isTrustworthy()) this.onInconsistent();
+    this.onInconsistent();
     this.#pump();
   }
 
-  /** Redundancy is in doubt somewhere, for more than one member: after a crash the journal would not make it good. */
+  /** Redundancy has come to be in doubt somewhere, or a member that has no list of it has come: entries there may be lost. */
   onInconsistent(): void {
-    if (this.slot >= 0) this.#array.metadata.update().catch(() => undefined);
+    if (this.slot >= 0 && !this.doubt.covers) this.doubt.save().catch(() => undefined);
   }
 
-  /** It is not in doubt any more somewhere: if nowhere else either, the journal is of use again. */
-  onInSync(): void {
-    if (this.slot >= 0 || this.#absentSlot() < 0 || !this.#isTrustworthy()) return;
-    this.#array.recordAgain().catch(() => undefined);
+  /** The list says of ranges that they are in doubt which have been made good. */
+  get mustSaveDoubt(): boolean {
+    return this.slot >= 0 && !this.doubt.isCurrent;
+  }
+
+  /** The array is being stopped, and no write is in flight. */
+  async stop(): Promise<void> {
+    if (this.mustSaveDoubt) await this.doubt.save().catch(() => undefined);
   }
 
   /** No write is under way, and none will come. */
@@ -184,16 +205,11 @@ export class Journal {
   }
 
   /**
-   * Only while no write is begun: one that is under way without an entry would not be covered. And not where redundancy is in
-   * doubt already: an entry says nothing there, and the array must not be taken for a good one.
+   * Only while no write is begun: one that is under way without an entry would not be covered. And only over what has been
+   * flushed.
    */
   #mayBegin(): boolean {
-    return this.#array.areWritesHeld && this.#isTrustworthy() && !this.#array.slots.some((slot) => slot.isCurrent && slot.hasLostFlush);
-  }
-
-  /** Nowhere is redundancy in doubt. */
-  #isTrustworthy(): boolean {
-    return this.#array.consistency.isAllInSync;
+    return this.#array.areWritesHeld && !this.#array.slots.some((slot) => slot.isCurrent && slot.hasLostFlush);
   }
 
   /** The only slot that has no current member; -1 if there is none, or more than one. */
@@ -289,8 +305,8 @@ export class Journal {
     let isCovered = false;
     if (covered.length > 0) {
       isCovered = await this.#flushMembers();
-      // An entry may be all that is left of what is in doubt: not before it is on record that the journal does not count.
-      if (!this.#isTrustworthy()) await this.#array.metadata.update().catch(() => (isCovered = false));
+      // An entry may be all that is left of what is in doubt: not before that is on record.
+      if (!this.doubt.covers) await this.doubt.save().catch(() => (isCovered = false));
       // One that left meanwhile, and is needed, may come back without what it had not flushed.
       if (!this.#array.hasEnough) isCovered = false;
     }

@@ -56,12 +56,14 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const origin = await loadRegions(array, options.force ?? false);
     refuseHalves(array, options.force ?? false);
     if (array.extension !== undefined && array.module.manifest.journal === true) {
-      array.journal = new Journal(array, array.extension.journal);
+      array.journal = new Journal(array, array.extension);
+      array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
     }
     await refuseUnsafeStart(array, origin, options.force ?? false);
     if (!array.isReadOnly) {
-      // What members have of an earlier life counts for nothing, now or at any later start.
-      if (recordedBlocks === null || origin?.is === 'unknown') await clearExtension(array);
+      // What members have of an earlier life counts for nothing, now or at any later start. But a list of bad blocks does: a
+      // crash must not lose it before it has been written for the new life.
+      if (recordedBlocks === null || (origin?.is === 'unknown' && array.badBlocks.size === 0)) await clearExtension(array);
       await array.regions?.writeAll();
       await recordMembers(array);
     }
@@ -123,7 +125,7 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
     array.log.warn(array.logFields(), 'started read-only after an unclean stop: what an absent member held answers EIO where it was being written');
     return;
   }
-  if (origin?.is === 'recorded' && (await replayJournal(array))) return;
+  if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
   const suspect = regions.resyncsDue;
   const bytes = suspect * regions.regionBlocks * array.blockSize;
   const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
@@ -194,6 +196,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   const { bdev } = array;
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
+  await array.journal?.stop();
   if (!array.isReadOnly) await array.regions?.stop().catch((error: unknown) => {
     array.log.warn({ ...array.logFields(), err: error }, 'the bitmap could not be cleared: the array is resynchronised at its next start');
   });

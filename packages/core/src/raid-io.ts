@@ -117,7 +117,8 @@ export class RaidIo implements IoOwner {
   /**
    * Writes down, on stable media, that these blocks of the array hold the data at `addr` (-1: zeros); the level is told by
    * `onJournaled`. They lie in one stripe, are `RaidView.mostJournalBlocks` at most, and must all be of {@link journalSlot}.
-   * What the request had journaled before must be on its members by now.
+   * What the request had journaled before must be on its members by now. No blocks: nothing is written down, and the level is
+   * told once it is on record where redundancy is in doubt; to be asked before a write goes on there without an entry.
    */
   journal(offsetBlocks: number, numBlocks: number, addr: number): void {
     this.journalOffset = offsetBlocks;

@@ -4,14 +4,14 @@ import { seqStep } from './metadata.js';
 import { RegionState } from './region-states.js';
 import { RegionMap } from './regions.js';
 import type { Slot } from './slot.js';
-import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
+import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
   /** A new array: nothing was ever written. */
   | { is: 'new' }
   /** Recorded by us, and nobody else ran the array since. */
-  | { is: 'recorded' }
+  | { is: 'recorded'; doubt: DoubtList | null }
   /** Somebody else ran the array, or nothing is recorded: every region counts as dirty. */
   | { is: 'unknown'; earlier: EarlierRecord | null };
 
@@ -22,6 +22,8 @@ export interface EarlierRecord {
   journalEpoch: number;
   /** Region states as they were, from region `start` on; every region is in one. */
   runs: { start: number; states: Uint8Array }[];
+  /** What was in doubt beside the journal. */
+  doubt: DoubtList | null;
 }
 
 /**
@@ -44,7 +46,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     array.metadata.beginIncarnation();
     return { is: 'new' };
   }
-  const { header, pages, newest } = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  const { header, pages, newest, doubt } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
   array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
@@ -78,14 +80,14 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
   }
-  return { is: 'recorded' };
+  return { is: 'recorded', doubt };
 }
 
 /** Our last record before somebody else counted the sequence number on from it. */
 async function readEarlier(array: RaidArray, extension: ExtensionStore, blocks: number, stripeBlocks: number): Promise<EarlierRecord | null> {
   const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
   if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
-  const { header, pages } = await readRecorded(array, extension, seqNumber, true);
+  const { header, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
   if (header === null || !isMapOf(header, blocks, stripeBlocks)) return null;
   const { incarnation, regionBlocks } = header;
   const journalEpoch = header.seqNumber === seqNumber ? header.journalEpoch : header.previousJournalEpoch;
@@ -96,19 +98,19 @@ async function readEarlier(array: RaidArray, extension: ExtensionStore, blocks: 
     // Of a page that is damaged nothing is known.
     return { start, states: pages.get(index)?.states ?? new Uint8Array(count).fill(RegionState.Dirty) };
   });
-  return { incarnation, regionBlocks, journalEpoch, runs };
+  return { incarnation, regionBlocks, journalEpoch, runs, doubt };
 }
 
 /**
- * The newest header that goes with this sequence number, and the newest copy of each page of its life, on the members that the
- * array starts with.
+ * The newest header that goes with this sequence number, and the newest copy of each page and of the list of doubt of its
+ * life, on the members that the array starts with.
  */
 async function readRecorded(
   array: RaidArray,
   extension: ExtensionStore,
   seqNumber: number,
   force: boolean,
-): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage>; newest: ExtensionHeader | null }> {
+): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage>; newest: ExtensionHeader | null; doubt: DoubtList | null }> {
   let header: ExtensionHeader | null = null;
   let newest: ExtensionHeader | null = null;
   const failures: Error[] = [];
@@ -132,12 +134,16 @@ async function readRecorded(
     }
   }
   const pages = new Map<number, RegionPage>();
+  let doubt: DoubtList | null = null;
   let numRead = 0;
   for (const { slot, descriptor, incarnation } of keepers) {
     if (header?.incarnation !== incarnation) continue;
     try {
-      const found = await extension.readPages(descriptor, { uuid: array.uuid, incarnation }, header.numRegions);
+      const life = { uuid: array.uuid, incarnation };
+      const found = await extension.readPages(descriptor, life, header.numRegions);
+      const list = array.module.manifest.journal === true ? await extension.readDoubt(descriptor, life) : null;
       numRead++;
+      if (list !== null && (doubt === null || list.generation > doubt.generation)) doubt = list;
       for (const page of found) {
         const known = pages.get(page.index);
         if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
@@ -149,7 +155,7 @@ async function readRecorded(
   // What could not be read may be the one record of what was never written: without it, that would read as anything.
   const [failure] = failures;
   if (numRead === 0 && failure !== undefined && !force) throw failure;
-  return { header: numRead === 0 ? null : header, pages, newest: header ?? newest };
+  return { header: numRead === 0 ? null : header, pages, newest: header ?? newest, doubt };
 }
 
 /** The newest list of bad blocks. Rejects if none of the members can be read, unless forced. */

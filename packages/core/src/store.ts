@@ -106,6 +106,14 @@ export interface BadBlockList {
   ranges: BadRange[];
 }
 
+/** Where redundancy is in doubt beside a journal, which stands for all the rest. */
+export interface DoubtList {
+  /** Grows with every write; the highest counts. */
+  generation: number;
+  /** Blocks of every member's data area. */
+  ranges: { start: number; count: number }[];
+}
+
 /** What a journal entry says: these blocks of the array, which only redundancy stands for, hold its data. */
 export interface JournalEntry {
   /** What was written under another set of members has another epoch, and does not count. 1 or more. */
@@ -156,6 +164,12 @@ export interface ExtensionStore {
   readBadBlocks(descriptor: BdevDescriptor, life: MapLife): Promise<BadBlockList | null>;
   /** Resolves when it is on stable media. The other copy stays as it is. Rejects a list that is too long. */
   writeBadBlocks(descriptor: BdevDescriptor, life: MapLife, list: BadBlockList): Promise<void>;
+  /** Ranges that a {@link DoubtList} may have. */
+  readonly mostDoubtRanges: number;
+  /** The newest undamaged list of this life of the map; null for none. Rejects if the member cannot be read. */
+  readDoubt(descriptor: BdevDescriptor, life: MapLife): Promise<DoubtList | null>;
+  /** Resolves when it is on stable media. The other copy stays as it is. */
+  writeDoubt(descriptor: BdevDescriptor, life: MapLife, list: DoubtList): Promise<void>;
   /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
   clear(descriptor: BdevDescriptor): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */

@@ -32,6 +32,8 @@ export class StripeOp {
   missing = -1;
   /** Slot whose blocks are to be journaled: only redundancy stands for them on record. -1 for none. */
   journaled = -1;
+  /** What the absent member holds is in doubt, and so not journaled: the doubt must be on record before the write goes on. */
+  isUnjournaled = false;
   /** Slot that is read for the journal alone; -1 for none. */
   extra = -1;
   /** A device that was given up may still fill the buffer. */

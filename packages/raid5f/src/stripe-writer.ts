@@ -153,13 +153,13 @@ export class StripeWriter {
     else if (missing >= 0) op.mode = isWritten ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
     else if (this.#isConsistent(op) && written + 1 < dataChunks - written) op.mode = ParityMode.ReadModifyWrite;
     else op.mode = ParityMode.ReconstructWrite;
+    op.isUnjournaled = false;
     if (op.journaled >= 0 && op.journaled === missing && !isWritten) {
-      if (this.#isDoubtful(op)) {
-        // What parity says of the missing member here may be nonsense: it must not become the journal's word.
-        this.#fail(io, Status.IoError);
-        return;
-      }
-      op.mode = ParityMode.Everything;
+      if (this.#isDoubtful(op)) this.#cutAtDoubt(op);
+      // What parity says of the missing member may be nonsense: it must not become the journal's word.
+      op.isUnjournaled = this.#isDoubtful(op);
+      if (op.isUnjournaled) op.journaled = -1;
+      else op.mode = ParityMode.Everything;
     }
     this.#preRead(io, op);
   }
@@ -173,6 +173,16 @@ export class StripeWriter {
       missing = slot;
     }
     return missing;
+  }
+
+  /** Columns in doubt, and others, are written apart: what is known of the others is journaled. */
+  #cutAtDoubt(op: StripeOp): void {
+    const start = op.stripe * this.#map.strip;
+    const isFirst = this.#raid.isSuspect(start + op.c0, 1);
+    let end = op.c0 + 1;
+    while (end < op.c1 && this.#raid.isSuspect(start + end, 1) === isFirst) end++;
+    op.c1 = end;
+    op.column = end;
   }
 
   #isDoubtful(op: StripeOp): boolean {
@@ -214,8 +224,9 @@ export class StripeWriter {
       return;
     }
     if (op.mode !== ParityMode.None) this.#computeParity(io, op);
-    if (op.journaled < 0) this.#write(io, op);
-    else this.#journal(io, op);
+    if (op.journaled >= 0) this.#journal(io, op);
+    else if (op.isUnjournaled) io.journal(io.offsetBlocks, 0, -1);
+    else this.#write(io, op);
   }
 
   /** What the absent member's blocks will be, first of all. */

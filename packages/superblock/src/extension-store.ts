@@ -2,16 +2,18 @@ import { BlockClient } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core';
 import { badBlocksLayout, badBlocksLength, encodeBadBlocks, mostBadRanges, parseBadBlocks } from './bad-block-list.js';
+import { doubtBytes, encodeDoubtList, mostDoubtRanges, parseDoubtList } from './doubt-list.js';
 import { journalStore } from './journal-store.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
 
-const { headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
+const { doubtAt, headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
 
 /** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
   mostOptionsBytes,
   mostBadRanges,
+  mostDoubtRanges,
   journal: journalStore,
 
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
@@ -50,8 +52,23 @@ export const extensionStore: ExtensionStore = {
     return newest;
   },
 
+  async readDoubt(descriptor, life) {
+    const both = await readAt(descriptor, doubtAt, 2 * doubtBytes);
+    let newest = null;
+    for (const copy of [both.subarray(0, doubtBytes), both.subarray(doubtBytes)]) {
+      const list = parseDoubtList(copy, life);
+      if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
+    }
+    return newest;
+  },
+
   async writeBadBlocks(descriptor, life, list) {
     await writeAt(descriptor, badBlocksLayout.at[list.generation % 2] ?? 0, encodeBadBlocks(life, list));
+    await new BlockClient(descriptor).flush();
+  },
+
+  async writeDoubt(descriptor, life, list) {
+    await writeAt(descriptor, doubtAt + (list.generation % 2) * doubtBytes, encodeDoubtList(life, list));
     await new BlockClient(descriptor).flush();
   },
 
@@ -64,6 +81,7 @@ export const extensionStore: ExtensionStore = {
     await client.writeZeroes(first / blockSize, (pagesAt - first) / blockSize);
     await client.flush();
     await client.writeZeroes(pagesAt / blockSize, (end - pagesAt) / blockSize);
+    await client.writeZeroes(doubtAt / blockSize, (2 * doubtBytes) / blockSize);
     await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);
     await client.flush();
   },

@@ -17,6 +17,8 @@ export const extensionLayout = {
   mostPages: 16,
   /** Room for the level's options in a header of 255 slots, in bytes. */
   mostOptionsBytes: 3500,
+  /** Byte offset of the list of ranges in doubt; two places, one after the other. */
+  doubtAt: 384 * 1024,
   /** Byte offset and size of the journal's ring. */
   journalAt: 512 * 1024,
   journalBytes: 512 * 1024,

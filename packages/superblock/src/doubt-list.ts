@@ -1,0 +1,48 @@
+import type { DoubtList, MapLife } from '@raidkit/core';
+import { crc32c } from './crc32c.js';
+import { readIncarnation, readU64, readUuid, writeIncarnation, writeU64, writeUuid } from './extension.js';
+
+const magic = 'RKIC';
+const fixedBytes = 64;
+const rangeBytes = 16;
+/** Size of a copy. Bytes. */
+export const doubtBytes = 16 * 1024;
+/** Ranges that fit in a copy. */
+export const mostDoubtRanges = (doubtBytes - fixedBytes) / rangeBytes;
+
+const decoder = new TextDecoder('latin1');
+const encoder = new TextEncoder();
+
+/** The list's bytes: {@link doubtBytes} of them. */
+export function encodeDoubtList(life: MapLife, list: DoubtList): Uint8Array {
+  const bytes = new Uint8Array(doubtBytes);
+  const view = new DataView(bytes.buffer);
+  encoder.encodeInto(magic, bytes);
+  writeU64(view, 16, list.generation);
+  writeUuid(bytes, 24, life.uuid);
+  writeIncarnation(bytes, 40, life.incarnation);
+  view.setUint32(48, list.ranges.length, true);
+  list.ranges.forEach(({ start, count }, index) => {
+    writeU64(view, fixedBytes + index * rangeBytes, start);
+    writeU64(view, fixedBytes + index * rangeBytes + 8, count);
+  });
+  view.setUint32(8, crc32c(bytes), true);
+  return bytes;
+}
+
+/** Null for anything that is not a whole, undamaged list of this life of the map. Never throws. */
+export function parseDoubtList(bytes: Uint8Array, life: MapLife): DoubtList | null {
+  if (bytes.length !== doubtBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return null;
+  const copy = bytes.slice();
+  const view = new DataView(copy.buffer);
+  const found = view.getUint32(8, true);
+  view.setUint32(8, 0, true);
+  if (crc32c(copy) !== found || readUuid(copy, 24) !== life.uuid || readIncarnation(copy, 40) !== life.incarnation) return null;
+  const count = view.getUint32(48, true);
+  if (count > mostDoubtRanges) return null;
+  const ranges = Array.from({ length: count }, (_, index) => ({
+    start: readU64(view, fixedBytes + index * rangeBytes),
+    count: readU64(view, fixedBytes + index * rangeBytes + 8),
+  }));
+  return { generation: readU64(view, 16), ranges };
+}
