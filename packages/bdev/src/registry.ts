@@ -146,6 +146,12 @@ export class BdevRegistry {
     this.#examiners.push(examiner);
   }
 
+  /** Devices that are registered from now on are not given to it. */
+  removeExaminer(examiner: Examiner): void {
+    const index = this.#examiners.indexOf(examiner);
+    if (index >= 0) this.#examiners.splice(index, 1);
+  }
+
   addListener(listener: RegistryListener): void {
     this.#listeners.add(listener);
   }
@@ -226,7 +232,7 @@ export class BdevRegistry {
   }
 
   async #runExaminers(bdev: Bdev): Promise<void> {
-    for (const examiner of this.#examiners) {
+    for (const examiner of [...this.#examiners]) {
       try {
         await examiner(bdev);
       } catch (error) {

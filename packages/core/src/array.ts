@@ -7,6 +7,8 @@ import { RaidError } from './errors.js';
 import type { RaidEvent } from './events.js';
 import { IoPath } from './io-path.js';
 import type { Journal } from './journal.js';
+import { Lifecycle } from './lifecycle.js';
+import type { RaidState } from './lifecycle.js';
 import { MetadataWriter } from './metadata.js';
 import { minOperational } from './module-registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from './module.js';
@@ -17,9 +19,6 @@ import { MemberRepair } from './repair.js';
 import { Slot } from './slot.js';
 import { nullUuid } from './store.js';
 import type { ExtensionHeader, ExtensionStore, SuperblockStore } from './store.js';
-
-/** Where an array is in its life. */
-export type RaidState = 'configuring' | 'online' | 'offline';
 
 /** What makes an array, apart from its members. */
 export interface RaidArrayOptions {
@@ -79,7 +78,8 @@ export class RaidArray implements RaidView {
   readonly answers: AnswerWatch;
   readonly store: SuperblockStore | null;
   readonly minOperational: number;
-  state: RaidState = 'configuring';
+  /** Where the array is in its life. */
+  readonly lifecycle: Lifecycle;
   /** 0 until the first member is there. */
   blockSize = 0;
   /** Members with which the array is complete enough to start; while online, members that it has. */
@@ -88,7 +88,6 @@ export class RaidArray implements RaidView {
   /** The volume's bdev while online. */
   bdev: Bdev | null = null;
   process: RaidProcess | null = null;
-  isDeleting = false;
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
   waitsFor: string | null = null;
   /** Started to be looked at: nothing is written to its members, not even metadata. */
@@ -110,8 +109,11 @@ export class RaidArray implements RaidView {
   journal: Journal | null = null;
   /** The array's size as its superblock has it; null for a new array. Blocks. */
   recordedBlocks: number | null = null;
-  /** Being brought online: members and superblocks are settled, the volume is not there yet. */
-  isStarting = false;
+  /**
+   * The level has been started and the map is loaded: from then on a record of the array is true. Before that, a member that
+   * leaves is recorded as out at the end of the start.
+   */
+  isRecordable = false;
   /** Uuids of members that appeared while the array was being started without them. */
   readonly latecomers = new Set<string>();
   /**
@@ -125,8 +127,6 @@ export class RaidArray implements RaidView {
   readonly seen = new Set<string>();
   /** Ends the wait for members after which the array is started; null while nobody waits. */
   endStartWait: (() => void) | null = null;
-  /** Resolves when the start that is under way has ended, well or not. */
-  startEnded: Promise<void> = Promise.resolve();
   /** Resolves when the running process, if any, has ended and what it leads to is done. */
   processEnded: Promise<void> = Promise.resolve();
   /** A process that a stop or crash cut short, and how long it had run. */
@@ -137,8 +137,6 @@ export class RaidArray implements RaidView {
   resizing: Promise<void> = Promise.resolve();
   /** A resync is due at its end. */
   resyncTimer: TimerHandle | null = null;
-  /** Set once the volume is being taken away. */
-  goneOffline: Promise<void> | null = null;
 
   readonly #host: RaidArrayHost;
   readonly #gate: AckGate;
@@ -158,11 +156,27 @@ export class RaidArray implements RaidView {
     this.minOperational = minOperational(options.module, this.slots.length);
     this.#host = host;
     this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
+    this.lifecycle = new Lifecycle(options.name);
     this.metadata = new MetadataWriter(this, options.store);
     this.#gate = new AckGate(this);
     this.io = new IoPath(this, this.#gate);
     this.answers = new AnswerWatch(this);
     this.#repair = new MemberRepair(this);
+  }
+
+  get state(): RaidState {
+    return this.lifecycle.state;
+  }
+
+  /** Being created, or brought online: the volume is not there yet. */
+  get isStarting(): boolean {
+    const { phase } = this.lifecycle;
+    return phase === 'creating' || phase === 'starting';
+  }
+
+  /** It is to be no more, and takes up nothing. */
+  get isDeleting(): boolean {
+    return this.lifecycle.isEnding;
   }
 
   get registry(): BdevRegistry {

@@ -1,7 +1,7 @@
 import { BdevError } from '@raidkit/bdev';
-import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
+import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
-import type { MemberOptions, RaidState } from './array.js';
+import type { MemberOptions } from './array.js';
 import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from './assemble.js';
 import type { ArrayCensus, AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
 import { checkCreateOptions } from './create-options.js';
@@ -11,15 +11,17 @@ import { RaidError } from './errors.js';
 import type { RaidEventListener } from './events.js';
 import { describeArray } from './info.js';
 import { checkCanRepair, checkCanSync, resyncLater, startSync } from './jobs.js';
-import { joinNew, closeMember } from './join.js';
-import { endFailedMember, forget, removeMember } from './leave.js';
+import { joinNew } from './join.js';
+import { closeArray, endArray, endFailedMember, removeMember } from './leave.js';
 import { addMember } from './members.js';
+import type { RaidState } from './lifecycle.js';
 import type { RaidModuleRegistry } from './module-registry.js';
-import { bringOnline, flushMembers, takeOffline } from './online.js';
+import { bringOnline } from './online.js';
 import type { StartOptions } from './online.js';
 import type { ProcessOptions, SyncOptions } from './process.js';
 import { RaidIoPool } from './raid-io.js';
 import { replaceMember } from './replace.js';
+import { Retries } from './retries.js';
 import { Spares } from './spares.js';
 import type { Spare } from './spares.js';
 import { nullUuid } from './store.js';
@@ -58,6 +60,7 @@ export class RaidArrays {
   readonly assemblyOptions: AssemblyOptions;
   readonly #ctx: RaidContext;
   readonly #spares: Spares;
+  readonly #examiner: Examiner;
   readonly #listeners = new Set<RaidEventListener>();
 
   constructor(options: RaidArraysOptions) {
@@ -77,6 +80,7 @@ export class RaidArrays {
       turns: new DeviceTurns(),
       memberOptions: this.memberOptions,
       assemblyOptions: this.assemblyOptions,
+      retries: new Retries(options.registry.runtime),
       examineLater: (bdev) => examineLater(ctx, bdev),
       emit: (event) => {
         for (const listener of [...this.#listeners]) listener(event);
@@ -87,7 +91,8 @@ export class RaidArrays {
     this.#ctx = ctx;
     this.#spares = new Spares(ctx);
     this.on((event) => this.#spares.onEvent(event));
-    this.registry.addExaminer((bdev) => examine(ctx, bdev));
+    this.#examiner = (bdev) => examine(ctx, bdev);
+    this.registry.addExaminer(this.#examiner);
   }
 
   /** Applies to I/O that is submitted from now on. */
@@ -129,9 +134,10 @@ export class RaidArrays {
 
   /**
    * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
-   * them. On an error nothing is left of it.
+   * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
    */
   async create(options: CreateArrayOptions): Promise<RaidArray> {
+    if (this.#ctx.retries.isStopped) throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
     const module = checkCreateOptions(this.#ctx, options);
     const store = options.superblock === true ? this.#ctx.store : null;
     if (options.superblock === true && store === null) {
@@ -155,43 +161,46 @@ export class RaidArrays {
     if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
     array.numOperational = options.baseBdevs.filter((member) => member !== null).length;
     this.#ctx.arrays.set(array.name, array);
-    array.isStarting = true;
-    try {
-      for (const slot of array.slots) {
-        const bdev = slot.name === null ? undefined : this.registry.get(slot.name);
-        if (bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
-      }
-      array.isStarting = false;
-      if (array.numDiscovered === array.numOperational) await bringOnline(this.#ctx, array);
-      else await this.#takeLate(array);
-    } catch (error) {
-      await this.#undoCreate(array, options.baseBdevs);
-      throw asRaidError(error);
-    }
+    await array.lifecycle
+      .create(
+        () => this.#compose(array),
+        () => this.#undoCreate(array, options.baseBdevs),
+      )
+      .catch((error: unknown) => {
+        throw asRaidError(error);
+      });
     return array;
+  }
+
+  /** Gives a new array the members that are there, and starts it if these are all. */
+  async #compose(array: RaidArray): Promise<void> {
+    for (const slot of array.slots) {
+      const bdev = slot.name === null ? undefined : this.registry.get(slot.name);
+      if (bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
+      array.lifecycle.mustGoOn();
+    }
+    // Only now: an examination that is under way would give the array a device which its creation is about to open.
+    array.lifecycle.isComposed();
+    if (array.numDiscovered === array.numOperational) await bringOnline(this.#ctx, array);
+    else await this.#takeLate(array);
+    array.lifecycle.mustGoOn();
   }
 
   /**
    * Ends an array: its volume goes, its members are free again, their superblocks stay unless `clearSuperblock`. Resolves
-   * when all that is done.
+   * when all that is done. A creation or start that is under way is called off first.
    */
   async delete(name: string, options: { clearSuperblock?: boolean } = {}): Promise<void> {
     const array = this.#find(name);
     if (array.isDeleting) throw new RaidError('ERR_RAID_BUSY', 114, `array ${name} is being deleted already`);
-    array.isDeleting = true;
-    const members = array.slots.map(({ descriptor }) => descriptor?.bdev).filter((bdev) => bdev !== undefined);
-    try {
-      await takeOffline(this.#ctx, array, 'it is being deleted');
-      await flushMembers(array);
-    } catch (error) {
+    let members: Bdev[] = [];
+    const end = array.lifecycle.end(() => {
+      members = array.slots.flatMap(({ descriptor }) => descriptor?.bdev ?? []);
+      return closeArray(this.#ctx, array, 'it is being deleted');
+    });
+    await end.catch((error: unknown) => {
       throw asRaidError(error);
-    } finally {
-      for (const slot of array.slots) {
-        await slot.whenDrained();
-        closeMember(slot);
-      }
-      forget(this.#ctx, array);
-    }
+    });
     // Also on members that failed meanwhile: one that keeps its superblock would bring the array back.
     if (options.clearSuperblock === true && array.store !== null) await this.#clear(array, array.store, members);
   }
@@ -251,7 +260,7 @@ export class RaidArrays {
    */
   async startDegraded(name: string, options: StartOptions = {}): Promise<void> {
     const array = this.#find(name);
-    await array.startEnded;
+    await array.lifecycle.whenStartEnded();
     if (array.state === 'online') return;
     if (array.state !== 'configuring' || array.isStarting) {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
@@ -336,10 +345,25 @@ export class RaidArrays {
     }
   }
 
-  /** Ends every array cleanly, superblocks kept. */
+  /**
+   * Ends every array cleanly, superblocks kept, those that are members of others after these. For good: devices that appear
+   * later are not examined, and no array can be created. Rejects, with all ended, if one of them did not end cleanly.
+   */
   async stop(): Promise<void> {
+    this.#ctx.retries.stop();
+    this.registry.removeExaminer(this.#examiner);
     this.#spares.close();
-    for (const array of this.list().reverse()) if (!array.isDeleting) await this.delete(array.name);
+    const failures: unknown[] = [];
+    for (let array = this.#nextToEnd(); array !== undefined; array = this.#nextToEnd()) {
+      await endArray(this.#ctx, array, 'the arrays are being stopped').catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw asRaidError(failures[0]);
+  }
+
+  /** The newest array that is no member of another one. */
+  #nextToEnd(): RaidArray | undefined {
+    const newestFirst = this.list().reverse();
+    return newestFirst.find(({ bdev }) => (bdev?.claimedBy ?? null) === null) ?? newestFirst[0];
   }
 
   /** Has a device examined again, as if it had just appeared. */
@@ -380,13 +404,10 @@ export class RaidArrays {
   }
 
   async #undoCreate(array: RaidArray, wanted: readonly (string | null)[]): Promise<void> {
-    array.isDeleting = true;
-    array.isStarting = false;
-    for (const slot of array.slots) {
-      await slot.whenDrained();
-      closeMember(slot);
-    }
-    forget(this.#ctx, array);
+    await array.lifecycle.whenIdle();
+    await closeArray(this.#ctx, array, 'its creation failed').catch((error: unknown) => {
+      array.log.error({ ...array.logFields(), err: error }, 'a failed creation did not end cleanly');
+    });
     if (array.store === null || array.metadata.seqNumber === 0) return;
     // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
     const members = wanted.flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])));

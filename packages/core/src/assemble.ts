@@ -3,40 +3,44 @@ import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
-import { RaidError } from './errors.js';
+import { RaidError, mayPass } from './errors.js';
 import { awaitedSlots, mayHaveGoneOn, requireCreation } from './identity.js';
-import { adopt, checkBlockSize, closeMember, joinNew, openMember } from './join.js';
-import { forget } from './leave.js';
+import { adopt, checkBlockSize, joinNew, openMember } from './join.js';
+import { endArray } from './leave.js';
 import { addMember } from './members.js';
-import { bringOnline, takeOffline } from './online.js';
+import { bringOnline } from './online.js';
 import type { Slot } from './slot.js';
 import { nullUuid } from './store.js';
 import type { ArrayRecord, ReadResult } from './store.js';
 
-/** Wait before a start or an examination that failed for an I/O error is tried again, in milliseconds. */
+/** Wait before a start or an examination that failed is tried again, in milliseconds. */
 const startRetryMs = 5000;
+/** The wait for an examination doubles from try to try, up to this. Milliseconds. */
+const mostRetryMs = 60_000;
 
-/** How often a device that cannot be read is looked at. */
-const examineTries = 12;
-
-/** Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. */
-export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineTries): Promise<void> {
-  if (!isFree(bdev)) return;
+/**
+ * Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. As long
+ * as that fails for something that may pass, it is tried again.
+ */
+export async function examine(ctx: RaidContext, bdev: Bdev, retryMs = startRetryMs): Promise<void> {
+  if (!isFree(ctx, bdev)) return;
   if (bdev.abandoned > 0) {
     examineLater(ctx, bdev);
     return;
   }
-  let found: ReadResult;
   try {
-    found = await readSuperblock(ctx, bdev);
+    await examineNow(ctx, bdev);
   } catch (error) {
-    const { runtime } = ctx.registry;
-    runtime.log.warn({ bdev: bdev.name, err: error }, 'the device cannot be read: it is not examined');
-    if (triesLeft > 1) later(ctx, () => examine(ctx, bdev, triesLeft - 1));
-    return;
+    if (!mayPass(error)) throw error;
+    ctx.registry.runtime.log.warn({ bdev: bdev.name, err: error, retryMs }, 'the device could not be examined: it is tried again');
+    ctx.retries.later(retryMs, () => examine(ctx, bdev, Math.min(2 * retryMs, mostRetryMs)));
   }
+}
+
+async function examineNow(ctx: RaidContext, bdev: Bdev): Promise<void> {
+  const found = await readSuperblock(ctx, bdev);
   // Whoever claimed it while it was being read has it.
-  if (!isFree(bdev)) return;
+  if (!isFree(ctx, bdev)) return;
   if (found.kind === 'found') {
     await examineFound(ctx, bdev, found.record);
     return;
@@ -49,19 +53,17 @@ export async function examine(ctx: RaidContext, bdev: Bdev, triesLeft = examineT
 
 /** Has the device examined after a while. */
 export function examineLater(ctx: RaidContext, bdev: Bdev): void {
-  later(ctx, () => examine(ctx, bdev));
+  ctx.retries.later(startRetryMs, () => examine(ctx, bdev));
 }
 
-/** Tries again after a while. Nobody waits for it, so what goes wrong is logged. */
-function later(ctx: RaidContext, work: () => Promise<void>): void {
-  const { runtime } = ctx.registry;
-  runtime.setTimer(() => {
-    work().catch((error: unknown) => runtime.log.error({ err: error }, 'a second try at assembling failed'));
-  }, startRetryMs);
+/** The device may be taken, and there is somebody to take it. To be asked after each wait. */
+function isFree(ctx: RaidContext, bdev: Bdev): boolean {
+  return bdev.claimedBy === null && bdev.state === 'registered' && !ctx.retries.isStopped;
 }
 
-function isFree(bdev: Bdev): boolean {
-  return bdev.claimedBy === null && bdev.state === 'registered';
+/** The array is being put together, and takes members. To be asked after each wait. */
+function isOpen({ lifecycle }: RaidArray): boolean {
+  return lifecycle.phase === 'configuring' && !lifecycle.isEnding;
 }
 
 async function readSuperblock(ctx: RaidContext, bdev: Bdev): Promise<ReadResult> {
@@ -77,7 +79,7 @@ async function readSuperblock(ctx: RaidContext, bdev: Bdev): Promise<ReadResult>
 /** A device without a superblock goes to the array that was created with its name, or its uuid, before it was there. */
 async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
   for (const array of ctx.arrays.values()) {
-    if (array.state !== 'configuring' || array.isAssembled || array.isDeleting) continue;
+    if (!isOpen(array) || array.isAssembled) continue;
     const slot = array.slots.find(
       ({ descriptor, awaitedName, uuid }) => descriptor === null && (awaitedName === bdev.name || uuid === bdev.uuid),
     );
@@ -87,6 +89,7 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
     } catch (error) {
       array.trouble = error instanceof Error ? error.message : String(error);
       array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.trouble}`);
+      if (mayPass(error)) throw error;
       return;
     }
     await startIfComplete(ctx, array);
@@ -105,8 +108,9 @@ async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord): 
   }
   let array = findByUuid(ctx, record.uuid);
   if (array !== undefined && isReplaceable(array, record)) {
-    await release(ctx, array);
-    array = undefined;
+    await endArray(ctx, array, 'it is being assembled anew');
+    if (!isFree(ctx, bdev)) return;
+    array = findByUuid(ctx, record.uuid);
   }
   if (array === undefined) {
     array = makeFromRecord(ctx, record, log);
@@ -120,21 +124,10 @@ async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord): 
 
 /** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
 function isReplaceable(array: RaidArray, record: ArrayRecord): boolean {
-  if (array.isDeleting || array.isStarting || array.store === null) return false;
+  if (array.isDeleting || array.isStarting || array.lifecycle.isBeingCreated || array.store === null) return false;
   if (array.state === 'configuring') return record.seqNumber > array.metadata.seqNumber;
   // What a round that was cut short left behind may not be on every member.
   return array.state === 'offline' && record.seqNumber >= array.metadata.completedSeqNumber;
-}
-
-async function release(ctx: RaidContext, array: RaidArray): Promise<void> {
-  array.isDeleting = true;
-  array.endStartWait?.();
-  if (array.state !== 'configuring') await takeOffline(ctx, array, 'it is being assembled anew');
-  for (const slot of array.slots) {
-    await slot.whenDrained();
-    closeMember(slot);
-  }
-  forget(ctx, array);
 }
 
 function findByUuid(ctx: RaidContext, uuid: string): RaidArray | undefined {
@@ -202,7 +195,7 @@ export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Pro
     // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
     if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
     const bdev = ctx.registry.get(uuid);
-    if (bdev === undefined || !isFree(bdev)) continue;
+    if (bdev === undefined || !isFree(ctx, bdev)) continue;
     try {
       await examine(ctx, bdev);
     } catch (error) {
@@ -250,7 +243,7 @@ async function joinRecorded(
     await readd(ctx, array, bdev, record, log);
     return;
   }
-  if (array.state !== 'configuring' || array.isStarting || array.isDeleting) {
+  if (!isOpen(array)) {
     // It starts without this member, or is on its way out: the member is looked at again once the array is up.
     array.latecomers.add(bdev.uuid);
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
@@ -267,6 +260,7 @@ async function joinRecorded(
     return;
   }
   if (array.outdated.has(bdev.uuid)) {
+    array.latecomers.add(bdev.uuid);
     log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
     return;
   }
@@ -290,6 +284,7 @@ async function joinRecorded(
  * they say may be newer, or show that the members were used apart.
  */
 async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (!isOpen(array) || ctx.retries.isStopped) return;
   const { runtime } = ctx.registry;
   const { absentWaitMs, degradedStartMs } = ctx.assemblyOptions;
   const isComplete = array.numDiscovered >= array.numOperational;
@@ -322,7 +317,7 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
 
 /** Long enough waited: starts the array with those that are there, unless that would endanger data. */
 async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
-  if (array.state !== 'configuring' || array.isStarting || array.isDeleting) return;
+  if (!isOpen(array)) return;
   const danger = dangerOfStarting(ctx, array);
   if (danger !== null) {
     array.trouble = danger;
@@ -330,13 +325,7 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
     return;
   }
   array.log.warn(array.logFields(), 'members are missing, and have been waited for long enough: the array is started without them');
-  try {
-    await bringOnline(ctx, array);
-  } catch (error) {
-    array.trouble = error instanceof Error ? error.message : String(error);
-    array.log.error(array.logFields(), `the array cannot be started without them: ${array.trouble}`);
-  }
-  await examineLatecomers(ctx, array);
+  await tryStart(ctx, array);
 }
 
 /** Why only a person may start the array without the members that are absent; null if nothing can be lost by it. */
@@ -396,19 +385,27 @@ async function readd(
 
 /** Starts the array if every member that its superblock, or its creation, names is there. */
 export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promise<void> {
-  if (array.state !== 'configuring' || array.isStarting || array.isDeleting) return;
+  if (!isOpen(array)) return;
   if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
   takeName(ctx, array);
+  await tryStart(ctx, array);
+}
+
+/** Starts the array. What goes wrong is told once; if it may pass, the array is started again after a while. */
+async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
   try {
     await bringOnline(ctx, array);
   } catch (error) {
     const trouble = error instanceof Error ? error.message : String(error);
-    // It is tried again and again, and said once.
-    if (trouble !== array.trouble) array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
+    if (trouble !== array.trouble && !array.isDeleting) array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
     array.trouble = trouble;
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
-    // What failed may have been a device's passing fault.
-    if (error.errno === 5) later(ctx, () => startIfComplete(ctx, array));
+    if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));
   }
   await examineLatecomers(ctx, array);
+}
+
+async function startAgain(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (array.isAssembled) await startWhenAllAreSeen(ctx, array);
+  else await startIfComplete(ctx, array);
 }

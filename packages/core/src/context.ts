@@ -4,6 +4,7 @@ import type { DeviceTurns } from './device-turns.js';
 import type { RaidModuleRegistry } from './module-registry.js';
 import type { ProcessOptions } from './process.js';
 import type { RaidIoPool } from './raid-io.js';
+import type { Retries } from './retries.js';
 import type { SuperblockStore } from './store.js';
 
 /** How long arrays that are assembled from superblocks wait. */
@@ -49,6 +50,8 @@ export interface RaidContext extends RaidArrayHost {
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
   readonly turns: DeviceTurns;
+  /** What is tried again later. Stopped with the arrays: whoever has awaited something asks whether they have been. */
+  readonly retries: Retries;
   /** Has the device examined after a while; again and again until it can be. */
   examineLater(bdev: Bdev): void;
 }

@@ -40,3 +40,12 @@ export class RaidError extends Error {
 export function statusOf(error: unknown): Status {
   return BdevError.is(error) && error.errno === Status.NoSpace ? Status.NoSpace : Status.IoError;
 }
+
+/** EIO, ENXIO, ENOMEM, ENODEV, ENOSPC, ETIMEDOUT. */
+const passingErrnos: ReadonlySet<number> = new Set([5, 6, 12, 19, 28, 110]);
+
+/** Whether what failed for this may succeed later though nobody does anything: a device's fault, a lack of memory or room. */
+export function mayPass(error: unknown): boolean {
+  if (RaidError.is(error)) return error.code === 'ERR_RAID_BUSY' || passingErrnos.has(error.errno);
+  return BdevError.is(error) && passingErrnos.has(error.errno);
+}

@@ -1,5 +1,6 @@
 export { RaidArray } from './array.js';
-export type { MemberOptions, RaidState } from './array.js';
+export type { MemberOptions } from './array.js';
+export type { ArrayPhase, RaidState } from './lifecycle.js';
 export { RaidArrays } from './arrays.js';
 export type { RaidArraysOptions } from './arrays.js';
 export type { CreateArrayOptions } from './create-options.js';

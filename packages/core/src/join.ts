@@ -79,6 +79,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
   try {
     checkBlockSize(array, bdev);
     await refuseForeignMember(ctx, array, slot, null);
+    array.lifecycle.mustGoOn();
     takeSizes(array, slot, bdev);
   } catch (error) {
     closeMember(slot);
@@ -123,7 +124,9 @@ export function forgetElsewhere(array: RaidArray, slot: Slot): void {
 /** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */
 export async function refuseForeignMember(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<number | null> {
   if (slot.descriptor === null) return null;
-  return refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, { all: array.isForced && array.state === 'configuring', signatures: array.store === null });
+  const refused = refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, { all: array.isForced && array.state === 'configuring', signatures: array.store === null });
+  // The array must not end, and close the device, while it is being read.
+  return array.lifecycle.whileBusy(refused);
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { closeMember } from './join.js';
-import { takeOffline } from './online.js';
+import { flushMembers, takeOffline } from './online.js';
 import type { Slot, SlotAbsence } from './slot.js';
 
 /** The device of a slot is going away (hot remove). */
@@ -25,7 +25,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   const member = slot.name ?? '';
   // Whoever is about to make it a member finds that it is gone.
   if (!slot.isConfigured) return;
-  if (array.state === 'configuring' && !array.isStarting) {
+  if (isWaiting(array)) {
     releaseWaiting(array, slot);
     return;
   }
@@ -41,9 +41,19 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     return;
   }
   array.membership++;
+  const why = `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`;
+  if (array.lifecycle.phase === 'starting') {
+    // Nothing has been written to it that the others lack: the array waits for it again.
+    slot.isLeaving = true;
+    await takeOffline(ctx, array, why);
+    await slot.whenDrained();
+    slot.isLeaving = false;
+    await removeMember(ctx, array, slot, reason);
+    return;
+  }
   array.numOperational--;
   slot.isLeaving = true;
-  await takeOffline(ctx, array, `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`);
+  await takeOffline(ctx, array, why);
   await slot.whenDrained();
   slot.empty('missing');
   ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
@@ -54,7 +64,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
 export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): void {
   const { descriptor } = slot;
   if (descriptor === null || !slot.isConfigured) return;
-  if (array.state === 'configuring' && !array.isStarting) return;
+  if (isWaiting(array)) return;
   // Requests that wait for something else on it need not wait any longer.
   descriptor.expire();
   if (slot.isLeaving) return;
@@ -80,6 +90,28 @@ export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, 
       ctx.emit({ type: 'memberFailed', array: array.name, slot: slot.index, member, reason });
     })
     .catch(() => undefined);
+}
+
+/**
+ * Ends an array for good: what is under way is called off and waited for, its volume goes, its members are free, and no list
+ * has it any more. Rejects, with all that done, if something failed on the way.
+ */
+export function endArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  return array.lifecycle.end(() => closeArray(ctx, array, reason));
+}
+
+/** {@link endArray} for what has made sure that nothing is under way. */
+export async function closeArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  try {
+    await takeOffline(ctx, array, reason);
+    await flushMembers(array);
+  } finally {
+    for (const slot of array.slots) {
+      await slot.whenDrained();
+      closeMember(slot);
+    }
+    forget(ctx, array);
+  }
 }
 
 /** Takes the array off the list; nothing of it is open any more. */
@@ -109,6 +141,11 @@ async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absen
 async function release(slot: Slot, absence: SlotAbsence): Promise<void> {
   await slot.whenDrained();
   slot.empty(absence);
+}
+
+/** The array is being put together: nothing of it is in use yet, and nothing has been recorded. */
+function isWaiting({ lifecycle }: RaidArray): boolean {
+  return lifecycle.phase === 'creating' || lifecycle.phase === 'configuring';
 }
 
 /** A member of an array that is not up yet: the slot waits again, for the same uuid. */

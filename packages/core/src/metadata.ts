@@ -45,7 +45,7 @@ export class MetadataWriter {
   }
 
   get isEnabled(): boolean {
-    return this.#store !== null && !this.#array.isReadOnly;
+    return this.#store !== null && !this.#array.isReadOnly && this.#array.isRecordable;
   }
 
   /** The header goes on from what was found on the members. */
@@ -133,6 +133,8 @@ export class MetadataWriter {
       throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
     }
     while (array.journal?.mustSettle === true) await array.journal.settle();
+    // The start that asked for this may have failed meanwhile: what the record would say is not known any more.
+    if (!this.isEnabled) return;
     if (array.numCurrent < array.minOperational) {
       // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);

@@ -25,22 +25,20 @@ export interface StartOptions {
 
 /**
  * Starts the level, writes the superblocks, and registers the volume. The members that the array starts with are
- * configured. On an error the array is as it was, in state configuring.
+ * configured. On an error the array is as it was, in state configuring. No effect while the array is in another phase.
  */
 export async function bringOnline(ctx: RaidContext, array: RaidArray, options: StartOptions = {}): Promise<void> {
-  const attempt = start(ctx, array, options);
-  array.startEnded = attempt.catch(() => undefined);
-  await attempt;
+  requireEnough(array);
+  if (array.lifecycle.phase !== 'configuring') return;
+  await array.lifecycle.start(() => start(ctx, array, options));
 }
 
 async function start(ctx: RaidContext, array: RaidArray, options: StartOptions): Promise<void> {
-  requireEnough(array);
-  if (array.isStarting || array.state !== 'configuring') return;
-  array.isStarting = true;
+  const { lifecycle, recordedBlocks } = array;
   array.isReadOnly = options.readOnly ?? false;
-  const recordedBlocks = array.recordedBlocks;
   try {
     await setAsideStale(array);
+    lifecycle.mustGoOn();
     requireEnough(array);
     const level = array.module.start(array);
     array.level = level;
@@ -54,23 +52,29 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     const origin = await loadRegions(array, options.force ?? false);
+    lifecycle.mustGoOn();
     refuseHalves(array, options.force ?? false);
     if (array.extension !== undefined && array.module.manifest.journal === true) {
       array.journal = new Journal(array, array.extension);
       array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
     }
+    array.isRecordable = true;
     await refuseUnsafeStart(array, origin, options.force ?? false);
+    lifecycle.mustGoOn();
     if (!array.isReadOnly) {
       // What members have of an earlier life counts for nothing, now or at any later start. But a list of bad blocks does: a
       // crash must not lose it before it has been written for the new life.
       if (recordedBlocks === null || (origin?.is === 'unknown' && array.badBlocks.size === 0)) await clearExtension(array);
       await array.regions?.writeAll();
+      lifecycle.mustGoOn();
       await recordMembers(array);
     }
+    lifecycle.mustGoOn();
+    requireEnough(array);
     const bdev = new Bdev(volumeOptions(array));
     array.bdev = bdev;
     const examined = ctx.registry.register(bdev);
-    array.state = 'online';
+    lifecycle.isUp();
     array.trouble = null;
     // What a start has found to be dirty and good is made clean by and by.
     array.regions?.arm();
@@ -82,18 +86,16 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     // Its members may have grown while it was not up.
     onMemberResized(ctx, array);
   } catch (error) {
+    array.isRecordable = false;
     await array.level?.stop?.();
     array.journal?.close();
     array.journal = null;
     array.level = null;
     array.bdev = null;
     array.regions = null;
-    array.goneOffline = null;
     array.isReadOnly = false;
     awaitAgain(array);
     throw error;
-  } finally {
-    array.isStarting = false;
   }
 }
 
@@ -151,8 +153,9 @@ async function recordMembers(array: RaidArray): Promise<void> {
     const members = array.numCurrent;
     array.numOperational = members;
     await array.metadata.update();
+    array.lifecycle.mustGoOn();
     if (array.numCurrent === members) return;
-    if (array.numCurrent < array.minOperational || array.isDeleting) {
+    if (array.numCurrent < array.minOperational) {
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: members left while it was being started`);
     }
   }
@@ -174,20 +177,22 @@ function volumeOptions(array: RaidArray): BdevOptions {
   };
 }
 
-/** Ends all I/O: no new I/O, background work stopped, what is in flight done, the volume's bdev gone, the level stopped. */
+/**
+ * Ends all I/O: no new I/O, background work stopped, what is in flight done, the volume's bdev gone, the level stopped. Of an
+ * array that is not online yet a start is called off, and it is configuring afterwards.
+ */
 export async function takeOffline(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
-  if (array.state === 'online') {
-    array.state = 'offline';
-    const message = `the array goes offline: ${reason}`;
-    if (array.isDeleting) array.log.info(array.logFields(), message);
-    else array.log.warn(array.logFields(), message);
-    ctx.emit({ type: 'arrayOffline', array: array.name, reason });
-  }
-  array.goneOffline ??= stopEverything(ctx, array, reason);
-  await array.goneOffline;
+  const { lifecycle } = array;
+  if (lifecycle.phase === 'starting') await lifecycle.callOffStart(reason);
+  if (lifecycle.state === 'configuring') return;
+  await lifecycle.stop(() => stopEverything(ctx, array, reason));
 }
 
 async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  const message = `the array goes offline: ${reason}`;
+  if (array.isDeleting) array.log.info(array.logFields(), message);
+  else array.log.warn(array.logFields(), message);
+  ctx.emit({ type: 'arrayOffline', array: array.name, reason });
   array.process?.stop(new Error(reason));
   ctx.turns.wake();
   await array.processEnded;

@@ -47,6 +47,7 @@ export class Spares {
     try {
       descriptor.claim('spare');
       await refuseForeign(this.#ctx, descriptor, `spare ${name}`, null);
+      if (this.#ctx.retries.isStopped) throw new RaidError('ERR_RAID_INVALID', 22, `spare ${name}: the arrays have been stopped`);
       if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `spare ${name}: it went away`);
     } catch (error) {
       descriptor.close();

@@ -29,6 +29,8 @@ export async function setAsideStale(array: RaidArray): Promise<void> {
     slot.uuid = slot.recordedUuid;
     slot.isVacated = true;
     array.outdated.add(bdev.uuid);
+    // The array is complete without it, also if this start fails and another one follows.
+    array.numOperational--;
     array.latecomers.add(bdev.uuid);
   }
   const haveAll = array.slots.every((slot) => !slot.isCurrent || slot.foundSeqNumber === metadata.seqNumber);

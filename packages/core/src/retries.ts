@@ -1,0 +1,31 @@
+import type { Runtime, TimerHandle } from '@raidkit/bdev';
+
+/** Work that is tried again after a while. Nobody waits for it, so what goes wrong is logged. None is left after {@link stop}. */
+export class Retries {
+  readonly #runtime: Runtime;
+  readonly #timers = new Set<TimerHandle>();
+  #isStopped = false;
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  later(afterMs: number, work: () => Promise<void>): void {
+    if (this.#isStopped) return;
+    const timer = this.#runtime.setTimer(() => {
+      this.#timers.delete(timer);
+      work().catch((error: unknown) => this.#runtime.log.error({ err: error }, 'a second try at assembling failed'));
+    }, afterMs);
+    this.#timers.add(timer);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const timer of this.#timers) this.#runtime.clearTimer(timer);
+    this.#timers.clear();
+  }
+}
