@@ -8,6 +8,8 @@ export type { ArrayCensus, AssemblyOptions, SignatureFinder } from './context.js
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';
+export { healthOf } from './health.js';
+export type { Health } from './health.js';
 export { RaidModuleRegistry, globalRegistry, minOperational } from './module-registry.js';
 export { raidApiVersion, thirdPartyCodes } from './module.js';
 export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RaidView } from './module.js';

@@ -1,5 +1,5 @@
 import type { JsonObject } from '@raidkit/bdev';
-import { RegionState } from '@raidkit/core';
+import { RegionState, healthOf } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
@@ -207,17 +207,12 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
 function describeHealth({ arrays, exports, reactor }: Plane, array: RaidArray): JsonObject {
-  const isDegraded = array.numCurrent < array.numSlots;
-  let health = 'optimal';
-  if (array.state !== 'online') health = array.trouble === null ? array.state : 'failed';
-  else if (array.slots.some(({ isTarget }) => isTarget)) health = 'rebuilding';
-  else if (isDegraded) health = 'degraded';
-  else if (array.process?.type === 'resync') health = 'resyncing';
+  const { health, reason } = healthOf(array);
   return {
     ...arrays.describe(array),
     ext: {
       health,
-      reason: array.trouble,
+      reason,
       reactor: reactor.index,
       block_size: array.blockSize,
       num_blocks: array.numBlocks,
