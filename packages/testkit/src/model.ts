@@ -61,6 +61,11 @@ export class VolumeModel {
     return this.#sectors.keys();
   }
 
+  /** Writes that have not been answered. */
+  get pending(): IterableIterator<WriteRecord> {
+    return this.#inFlight.values();
+  }
+
   /** A tag that no write had before. */
   newTag(): number {
     return this.#nextTag++;

@@ -1,5 +1,7 @@
+import { IoType } from '@raidkit/bdev';
 import type { RaidArray } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
+import { sectorBytes } from '../sector.js';
 import { checkAndRepair } from './lies.js';
 import { probeAll } from './probes.js';
 import { arrayName, patienceMs } from './sim-run.js';
@@ -41,6 +43,7 @@ export async function settle(run: SimRun): Promise<boolean> {
   const startedAt = run.world.now;
   const { stack } = run;
   let tries = 0;
+  let isDecided = false;
   while (stack === run.stack) {
     const array = run.array();
     if (array?.state === 'online' && run.volume !== null) {
@@ -51,6 +54,10 @@ export async function settle(run: SimRun): Promise<boolean> {
       if (next !== undefined) addMember(run, next);
     }
     const waitedMs = run.world.now - startedAt;
+    if (!isDecided && run.leniency.hasForgiven && waitedMs > 60_000) {
+      isDecided = true;
+      await decide(run);
+    }
     if (run.isTolerant && waitedMs > 60_000) {
       run.coverage.mark('beyond redundancy: no rest');
       await run.readAll('as far as possible');
@@ -62,6 +69,27 @@ export async function settle(run: SimRun): Promise<boolean> {
     await run.world.sleep(100);
   }
   return false;
+}
+
+/** Redundancy is in doubt, and a member is missing: somebody writes those blocks anew, or takes it on himself to trust parity. */
+async function decide(run: SimRun): Promise<void> {
+  const volume = await run.up();
+  const { ranges } = run.leniency;
+  const perBlock = volume.blockSize / sectorBytes;
+  if (run.random.chance(0.5)) {
+    run.mark('blocks in doubt are written');
+    for (const { start, end } of ranges) {
+      const last = Math.min(end, volume.numBlocks);
+      // Whole stripes, as far as one request goes: a part of one would have to be read first.
+      const stripe = run.array()?.level?.geometry.stripe?.arrayBlocks ?? 1;
+      const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
+      for (let at = start; at < last; at += step) await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));
+    }
+    return;
+  }
+  run.mark('parity is trusted by hand');
+  for (const { start, end } of ranges) run.model.doubtValues(start * perBlock, (end - start) * perBlock);
+  await run.call('trusting redundancy', Promise.resolve().then(() => run.stack?.arrays.trustRedundancy(arrayName)));
 }
 
 function isSettled(run: SimRun, array: RaidArray): boolean {

@@ -3,6 +3,7 @@ import type { PlanItem } from '../plan.js';
 import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { Stack } from '../stack.js';
+import { calm, lookAfter } from './rest.js';
 import { arrayName, daemonWaitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { comeBack, whenBack } from './trouble.js';
@@ -83,7 +84,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     run.wasUnclean = true;
     // A crash and a member that is not there, or does not work: parity cannot say what the member's data is.
     const isWhole = good.size === run.plan.shape.numSlots && ![...good].some((disk) => run.standing.hasTrouble(disk));
-    if (run.least > 1 && run.isRedundant && !isWhole) run.isTolerant = true;
+    if (run.least > 1 && run.isRedundant && !isWhole && !run.can.narrow) run.isTolerant = true;
   }
   // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
   if (!run.isRedundant || run.plan.shape.isOverBudget) for (const disk of run.disks) disk.faults.clear();
@@ -155,11 +156,12 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
       return;
     }
     const isParity = run.least > 1;
-    if (!RaidError.is(error) || !isParity || !run.wasUnclean || error.code !== 'ERR_RAID_METADATA') {
-      if (run.isTolerant) {
-        run.isRefused = true;
-        return;
-      }
+    const isUnsafe = RaidError.is(error) && isParity && run.wasUnclean && error.code === 'ERR_RAID_METADATA';
+    if (!isUnsafe && run.isTolerant) {
+      run.isRefused = true;
+      return;
+    }
+    if (!RaidError.is(error) || (!isUnsafe && (!run.can.narrow || !run.leniency.isBeyond))) {
       const good = [...run.standing.good].map(({ name }) => name).join(', ');
       throw new ViolationError(`G8: the array does not start: ${describeError(error)}; good were ${good}`);
     }
@@ -170,6 +172,24 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
       await run.inTime('the array coming up', run.up());
       return;
     }
-    run.isRefused = true;
+    if (run.can.narrow) await startMended(run, stack);
+    else run.isRefused = true;
   }
+}
+
+/** An operator mends what made the array refuse to start; by force only if redundancy had come to be in doubt before that. */
+async function startMended(run: SimRun, stack: Stack): Promise<void> {
+  calm(run);
+  await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
+  await run.world.sleep(6000);
+  if (run.volume !== null || run.stack !== stack) return;
+  await lookAfter(run);
+  if (run.volume !== null) {
+    run.coverage.mark('refused, and started when all was there');
+    return;
+  }
+  if (!run.leniency.hasForgiven) throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
+  run.coverage.mark('started by force');
+  await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
+  run.leniency.forgiveSuspect();
 }

@@ -13,6 +13,7 @@ import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
 import { VolumeClient, died } from '../volume-client.js';
 import { World } from '../world.js';
+import { Leniency } from './leniency.js';
 import { remake } from './restart.js';
 import { Standing } from './standing.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
@@ -25,10 +26,12 @@ export interface Capabilities {
   timeouts: boolean;
   /** After a crash, what was read once stays, even if the member that it came from is lost before a resync. */
   settledReads: boolean;
+  /** Beyond redundancy, errors are answered only where something was under way, and everything comes to rest afterwards. */
+  narrow: boolean;
 }
 
 /** What core does today. */
-export const defaultCapabilities: Capabilities = { resync: true, timeouts: true, settledReads: true };
+export const defaultCapabilities: Capabilities = { resync: true, timeouts: true, settledReads: true, narrow: true };
 
 /** What a run is made of, apart from what happens in it. */
 export interface RunParts {
@@ -65,6 +68,7 @@ export class SimRun {
   readonly coverage = new Coverage();
   readonly disks: SimDisk[];
   readonly standing: Standing;
+  readonly leniency: Leniency;
   /** Old images of disks. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
   /** The process; null while there is none. */
@@ -111,6 +115,7 @@ export class SimRun {
     this.world = new World(plan.seed);
     this.random = new Random(plan.seed, 2);
     this.standing = new Standing(this);
+    this.leniency = new Leniency(this);
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
     // Without a map, or to somebody who does not read it, what was never written holds whatever it held.
     const isZero = !this.hasMap || plan.items.some(({ kind }) => kind === 'foreign');
@@ -241,7 +246,9 @@ export class SimRun {
     const { stack } = this;
     if (stack === null || this.volume !== null) return;
     // An array that is started anew knows nothing of flushes that failed: what they covered may be lost whatever it says.
-    if (!this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#onlineAt)) this.model.doubt();
+    const wasNeeded = !this.isRedundant || this.leniency.wasBeyond;
+    if (wasNeeded && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#onlineAt)) this.model.doubt();
+    this.leniency.startAgain();
     this.#onlineAt = this.world.now;
     this.standing.reset();
     const descriptor = stack.registry.open(arrayName, {
@@ -269,14 +276,19 @@ export class SimRun {
     this.open.add(what);
     this.#watchUnwritten();
     const askedAt = this.world.now;
+    const isWrite = type !== IoType.Read && type !== IoType.Flush;
+    if (isWrite) this.leniency.noteWrite(offset, numBlocks);
     const status = await volume.submit(type, offset, numBlocks, flags);
     this.open.delete(what);
+    if (isWrite) this.leniency.noteWrite(offset, numBlocks);
     if (status === Status.Ok || status === died || status === Status.NoMemory) return;
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
+    if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
+    if (mayNeverFlush && this.leniency.wasBeyond) return;
     if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
     throw new ViolationError(`G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`);
   }

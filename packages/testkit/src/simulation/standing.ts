@@ -32,7 +32,7 @@ export class Standing {
     this.#discount();
     // A good member may have been replaced by a disk that fails: that is one too many, also before metadata says so.
     const joined = this.#run.disks.filter((disk) => this.#isCurrent(disk) && !this.good.has(disk));
-    for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#run.isTolerant = true;
+    for (const disk of joined) if (this.hasTrouble(disk) && !this.mayLose(disk)) this.#exceed(disk);
   }
 
   #count(): void {
@@ -52,7 +52,11 @@ export class Standing {
 
   /** Whether the disk fails, or has failed and the array has not drawn its conclusion yet. */
   hasTrouble(disk: SimDisk): boolean {
-    if (disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity)) return true;
+    return disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity) || this.hasFault(disk);
+  }
+
+  /** Whether something is wrong with the disk now. */
+  hasFault(disk: SimDisk): boolean {
     const isStuck = this.#run.can.timeouts && disk.faults.stuckUntil > this.#run.world.now;
     return disk.faults.areAny || disk.latent.size > 0 || !disk.isPresent || isStuck;
   }
@@ -65,7 +69,9 @@ export class Standing {
     if (left >= run.least) {
       // Parity that has not been resynchronised is none: what it would have to give is refused.
       const isParity = run.least > 1;
-      if (isParity && (run.array()?.regions?.resyncsDue ?? 0) > 0) run.isTolerant = true;
+      const isInDoubt = isParity && (run.array()?.regions?.resyncsDue ?? 0) > 0;
+      if (isInDoubt && run.can.narrow) run.leniency.forgiveSuspect();
+      else if (isInDoubt) run.isTolerant = true;
       return true;
     }
     return !run.isRedundant;
@@ -74,8 +80,13 @@ export class Standing {
   /** Errors on a disk that redundancy cannot do without, if the plan says so. */
   mayExceed(disk: SimDisk): boolean {
     if (!this.#run.plan.shape.isOverBudget || !disk.isPresent) return false;
-    this.#run.isTolerant = true;
+    this.#exceed(disk);
     return true;
+  }
+
+  #exceed(disk: SimDisk): void {
+    if (this.#run.can.narrow) this.#run.leniency.exceed(disk);
+    else this.#run.isTolerant = true;
   }
 
   #isCurrent(disk: SimDisk): boolean {

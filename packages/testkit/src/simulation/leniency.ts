@@ -1,0 +1,103 @@
+import type { SimDisk } from '../sim-disk.js';
+import type { SimRun } from './sim-run.js';
+
+/** So long after the last of it errors may still be answered, in milliseconds. */
+const aftermathMs = 1000;
+
+/** Blocks of the volume. */
+export interface Range {
+  start: number;
+  end: number;
+}
+
+/**
+ * Where errors are right although an array is up: while more is broken than redundancy covers, and, for good, in the blocks
+ * that were being written then, or of which redundancy was in doubt when a member was lost. Nowhere else, and never wrong data.
+ */
+export class Leniency {
+  readonly #run: SimRun;
+  /** Disks that fail although the array cannot do without them. */
+  readonly #beyond = new Set<SimDisk>();
+  #endedAt = -Infinity;
+  #wasBeyond = false;
+  #wasEver = false;
+  readonly #ranges: Range[] = [];
+
+  constructor(run: SimRun) {
+    this.#run = run;
+  }
+
+  /** The disk begins to fail, and the array cannot do without it. */
+  exceed(disk: SimDisk): void {
+    this.#beyond.add(disk);
+    this.#wasBeyond = true;
+    this.#wasEver = true;
+    this.#run.coverage.mark('beyond redundancy');
+    // What is under way now may be torn.
+    for (const { firstSector, numSectors } of this.#run.model.pending) this.#add(firstSector / this.#perBlock, (firstSector + numSectors) / this.#perBlock);
+  }
+
+  /** More is broken than redundancy covers, or was until just now. */
+  get isBeyond(): boolean {
+    const { standing, world } = this.#run;
+    if (this.#beyond.size > 0) {
+      for (const disk of this.#beyond) if (!standing.hasFault(disk)) this.#beyond.delete(disk);
+      if (this.#beyond.size === 0) this.#endedAt = world.now;
+    }
+    return this.#beyond.size > 0 || world.now <= this.#endedAt + aftermathMs;
+  }
+
+  /** It was so since the array last came up: a flush that failed then is not made up for by a later one. */
+  get wasBeyond(): boolean {
+    return this.#wasBeyond;
+  }
+
+  /** The array has come up: what it knew of flushes that had failed is gone. */
+  startAgain(): void {
+    this.#wasBeyond = this.isBeyond;
+  }
+
+  /** Something is written: if more is broken now than redundancy covers, its stripes may be left torn. */
+  noteWrite(offset: number, count: number): void {
+    if (this.isBeyond) this.#add(offset, offset + count);
+  }
+
+  /** A member is lost, or counted out, where redundancy is in doubt: what it held there cannot be told. */
+  forgiveSuspect(): void {
+    const array = this.#run.array();
+    const { regions } = array ?? {};
+    if (array === undefined || regions === null || regions === undefined || array.level === null) return;
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const { regionBlocks, states } = regions;
+    for (let region = 0; region < states.length; region++) {
+      const from = region * regionBlocks;
+      if (array.isSuspect(from, regionBlocks)) this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
+    }
+  }
+
+  /** What was forgiven so far: whole stripes, as blocks of the volume. */
+  get ranges(): readonly Range[] {
+    return this.#ranges;
+  }
+
+  /** Anything was ever forgiven: redundancy may have come to be in doubt for a good reason. */
+  get hasForgiven(): boolean {
+    return this.#ranges.length > 0 || this.#wasEver;
+  }
+
+  /** Whether a request of these blocks that was made at `askedAt` may have been answered an error. */
+  mayFail(offset: number, count: number, askedAt: number): boolean {
+    if (this.isBeyond || askedAt <= this.#endedAt + aftermathMs) return true;
+    return this.#ranges.some(({ start, end }) => start < offset + count && offset < end);
+  }
+
+  get #perBlock(): number {
+    return this.#run.plan.shape.blockSize / 512;
+  }
+
+  #add(from: number, to: number): void {
+    const array = this.#run.array();
+    const arrayBlocks = array?.level?.geometry.stripe?.arrayBlocks ?? 1;
+    this.#ranges.push({ start: Math.floor(from / arrayBlocks) * arrayBlocks, end: Math.ceil(to / arrayBlocks) * arrayBlocks });
+  }
+}
