@@ -148,6 +148,25 @@ async function go(level) {
   }
   const seconds = (performance.now() - startedAt) / 1000;
   console.log(`${level}: ${seeds} seeds, ${failures} violations, ${(seeds / seconds).toFixed(1)} seeds/s, ${Math.round(steps / seconds)} steps/s`);
-  for (const [name, count] of coverage.entries()) console.log(`${String(count).padStart(9)}  ${name}`);
+  printCoverage(coverage);
   if (failures > 0) process.exitCode = 1;
+}
+
+/** Counts, and what happened in which state of the array: a 0 is a pair that these seeds never came to. */
+function printCoverage(coverage) {
+  const pairs = new Map();
+  const states = new Set();
+  for (const [name, count] of coverage.entries()) {
+    const [what, state] = name.split(' / ');
+    if (state === undefined) {
+      console.log(`${String(count).padStart(9)}  ${name}`);
+      continue;
+    }
+    states.add(state);
+    if (!pairs.has(what)) pairs.set(what, new Map());
+    pairs.get(what).set(state, count);
+  }
+  const columns = [...states].sort();
+  console.log(columns.map((state) => state.padStart(12)).join(''));
+  for (const [what, counts] of pairs) console.log(`${columns.map((state) => String(counts.get(state) ?? 0).padStart(12)).join('')}  ${what}`);
 }
