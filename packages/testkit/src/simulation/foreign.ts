@@ -24,6 +24,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   // What the other one makes of redundancy that is in doubt is not ours to answer for.
   if (run.stack === null || !run.hasSuperblock || run.leniency.hasForgiven) return;
   calm(run);
+  run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
   await end(run, { how: before, mode, downMs: 10 });
   for (const disk of run.disks) {
@@ -69,8 +70,14 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   if (!run.isRefused) await run.readAll('after a foreign run');
 }
 
-function spdkRules({ reservedBytes, read, write, clear }: SuperblockStore): SuperblockStore {
-  return { reservedBytes, read, write, clear };
+function spdkRules(store: SuperblockStore): SuperblockStore {
+  const { reservedBytes } = store;
+  return {
+    reservedBytes,
+    read: (descriptor) => store.read(descriptor),
+    write: (descriptor, record) => store.write(descriptor, record),
+    clear: (descriptor) => store.clear(descriptor),
+  };
 }
 
 function leaveAlone(disk: SimDisk, reservedBytes: number, io: BdevIo): Fate | undefined {

@@ -155,6 +155,12 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
       await run.inTime('the array coming up', run.up());
       return;
     }
+    // What we last wrote to a member that is out is not known after a foreign run: then a person must say who counts.
+    if (RaidError.is(error) && error.errno === 16 && run.wasForeign) {
+      run.coverage.mark('used apart, as far as can be told after a foreign run: forced');
+      await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
+      return;
+    }
     const isParity = run.least > 1;
     const isUnsafe = RaidError.is(error) && isParity && run.wasUnclean && error.code === 'ERR_RAID_METADATA';
     if (!isUnsafe && run.isTolerant) {
@@ -184,7 +190,7 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
   await run.world.sleep(6000);
   if (run.volume !== null || run.stack !== stack) return;
   await lookAfter(run);
-  if (run.volume !== null) {
+  if (run.array()?.state === 'online') {
     run.coverage.mark('refused, and started when all was there');
     return;
   }

@@ -84,6 +84,8 @@ export class SimRun {
   isStopping = false;
   /** The array was stopped uncleanly, at some time. */
   wasUnclean = false;
+  /** Somebody else ran the array, at some time. */
+  wasForeign = false;
   /** The array refuses to start, and is right. */
   isRefused = false;
   violation: string | null = null;
