@@ -11,10 +11,10 @@ import { mirror } from './support/mirror.js';
 
 const modules: Record<string, RaidModule> = { raid0, raid1, raid5f, concat };
 const seedsPerLevel: [string, number][] = [
-  ['raid0', 120],
-  ['concat', 120],
-  ['raid1', 250],
-  ['raid5f', 150],
+  ['raid0', 150],
+  ['concat', 150],
+  ['raid1', 400],
+  ['raid5f', 250],
 ];
 
 describe('no seed breaks a rule', () => {

@@ -99,7 +99,9 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
   for (const item of items) {
     if (item.kind !== 'io') continue;
     await until(run, startedAt, item);
-    const volume = await run.upForUsers();
+    let volume = await run.upForUsers();
+    // The process may have died between the two turns.
+    while (volume !== run.volume) volume = await run.upForUsers();
     const most = item.type === IoType.Unmap ? volume.numBlocks : Math.min(volume.mostBlocks, volume.numBlocks);
     const numBlocks = Math.min(item.numBlocks, most);
     const offset = Math.min(Math.floor(item.zone * volume.numBlocks) + item.delta, volume.numBlocks - numBlocks);
