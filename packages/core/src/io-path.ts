@@ -168,8 +168,7 @@ export class IoPath implements BdevDriver {
 
   #acknowledge(io: RaidIo, status: Status): void {
     const { journal } = this.#array;
-    const isForStableMedia = io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
-    if (status === Status.Ok && isForStableMedia && journal?.mustSaveDoubt === true) {
+    if (status === Status.Ok && journal?.mustSaveDoubt === true && this.#isForStableMedia(io)) {
       // What was in doubt, and has been written since, must be readable after the next start.
       journal.doubt.save().then(
         () => this.#acknowledge(io, status),
@@ -322,10 +321,13 @@ export class IoPath implements BdevDriver {
     }
   }
 
+  #isForStableMedia(io: RaidIo): boolean {
+    return io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
+  }
+
   /** The request asks for stable media, and a member has lost what it should have kept there; perhaps just now. */
   #hasLostFlush(io: RaidIo): boolean {
-    const isForStableMedia = io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
-    return isForStableMedia && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isCurrent);
+    return this.#isForStableMedia(io) && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isCurrent);
   }
 
   /** Array blocks, from the start, that a rebuild's target holds; 0 without one. */

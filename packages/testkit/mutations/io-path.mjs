@@ -83,8 +83,8 @@ export const ioPath = [
   {
     id: 'forced-write-after-lost-flush',
     file: 'core/src/io-path.ts',
-    line: 'const isForStableMedia = io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;',
-    becomes: 'const isForStableMedia = io.type === IoType.Flush;',
+    line: 'return io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;',
+    becomes: 'return io.type === IoType.Flush;',
     loses: 'a forced write is acknowledged as stable by a member that has dropped flushed data',
   },
   {

@@ -130,8 +130,8 @@ export const levels = [
   {
     id: 'raid5f-journals-doubt',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (this.#isDoubtful(op)) {',
-    becomes: 'if (false) {',
+    line: 'op.isUnjournaled = this.#isDoubtful(op);',
+    becomes: 'op.isUnjournaled = false;',
     loses: 'what wrong parity says of a missing member becomes the journal’s word',
   },
   {
@@ -144,7 +144,7 @@ export const levels = [
   {
     id: 'raid5f-writes-before-its-entry',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (op.journaled < 0) this.#write(io, op);\n    else this.#journal(io, op);',
+    line: 'if (op.journaled >= 0) this.#journal(io, op);\n    else if (op.isUnjournaled) io.journal(io.offsetBlocks, 0, -1);\n    else this.#write(io, op);',
     becomes: 'this.#write(io, op);',
     loses: 'a crash in a degraded write leaves the absent member’s block nonsense',
   },
