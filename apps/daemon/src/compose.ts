@@ -22,9 +22,11 @@ import { stackedMethods } from './methods/stacked.js';
 import type { Plane } from './plane.js';
 import type { PlaneShare } from './plane-share.js';
 import { Dispatcher } from './rpc/dispatcher.js';
+import type { RpcMethod } from './rpc/dispatcher.js';
 import { RpcCode, RpcError } from './rpc/errors.js';
 import { OwnNames } from './shared-names.js';
 import { SharedRegistry } from './shared-registry.js';
+import { memberFinder } from './volume-members.js';
 
 /** What a plane is made from: everything of the daemon but its control sockets. */
 export interface PlaneOptions {
@@ -103,18 +105,22 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
     waitInit: () => init.promise,
     requestStop: stopRequested.resolve,
   };
-  dispatcher.register([
-    ...frameworkMethods(plane),
-    ...logMethods(log),
-    ...bdevMethods(plane),
-    ...raidMethods(plane),
-    ...mallocMethods(plane),
-    ...aioMethods(plane),
-    ...stackedMethods(plane),
-    ...nbdMethods(plane),
-    ...raidkitMethods(plane),
-  ]);
-  if (options.autoExport !== false) exports.exportVolumes();
+  // Who is told that an array is there finds it exported.
+  const whenExported = (entry: RpcMethod): RpcMethod => ({
+    ...entry,
+    async run(params) {
+      const result = await entry.run(params);
+      await exports.settled();
+      return result;
+    },
+  });
+  const devices = [...bdevMethods(plane), ...raidMethods(plane), ...mallocMethods(plane), ...aioMethods(plane), ...stackedMethods(plane), ...raidkitMethods(plane)];
+  dispatcher.register([...frameworkMethods(plane), ...logMethods(log), ...devices.map(whenExported), ...nbdMethods(plane)]);
+  if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore));
+  // What was a member of the array may be on its own now.
+  arrays.on((event) => {
+    if (event.type === 'arrayRemoved') exports.reconsider();
+  });
 
   const stop = async (): Promise<void> => {
     await exports.close();

@@ -14,6 +14,12 @@ export interface ExportWatch {
   unexported(name: string): void;
 }
 
+/** Says of what a volume is a member, for people; null if nothing has it. Rejects if that cannot be told now. */
+export type MemberFinder = (bdev: Bdev) => Promise<string | null>;
+
+/** Wait before it is asked again of what a volume is a member, in milliseconds. */
+const askAgainMs = 5000;
+
 /** The NBD side of the daemon: listeners, exports by hand, and exports of every volume that comes online. */
 export class Exports {
   readonly #registry: BdevRegistry;
@@ -21,6 +27,12 @@ export class Exports {
   readonly #log: Logger;
   readonly #watch: ExportWatch;
   readonly #known = new Set<string>();
+  /** Volumes that are not exported since they are, or are about to be, members of something. */
+  readonly #heldBack = new Set<Bdev>();
+  /** Names of exports that volumes have by themselves. */
+  readonly #automatic = new Set<string>();
+  readonly #deciding = new Set<Promise<void>>();
+  #memberOf: MemberFinder | null = null;
   #addresses: readonly NbdListener['address'][] = [];
 
   constructor(registry: BdevRegistry, log: Logger, server = new NbdServer({ registry }), watch: ExportWatch = nobody()) {
@@ -29,7 +41,12 @@ export class Exports {
     this.#server = server;
     this.#watch = watch;
     // An export goes with its device.
-    registry.addListener({ onUnregistered: () => this.#forgetGone() });
+    registry.addListener({
+      onUnregistered: (bdev) => {
+        this.#heldBack.delete(bdev);
+        this.#forgetGone();
+      },
+    });
   }
 
   async listen(address: NbdAddress): Promise<void> {
@@ -102,18 +119,68 @@ export class Exports {
     }));
   }
 
-  /** From now on every volume is exported under its name while it is online. */
-  exportVolumes(): void {
-    const onRegistered = (bdev: Bdev): void => {
-      if (bdev.driver.productName !== 'Raid Volume') return;
-      try {
-        this.add({ bdevName: bdev.name });
-        this.#log.info({ array: bdev.name, uris: this.uris(bdev.name) }, 'the volume is exported');
-      } catch (error) {
-        this.#log.error({ array: bdev.name, err: error }, 'the volume could not be exported');
-      }
-    };
-    this.#registry.addListener({ onRegistered });
+  /**
+   * From now on every volume is exported under its name while it is online, unless it is a member of something: a writable
+   * export would keep it from its array, and let clients write to it behind the array's back.
+   */
+  exportVolumes(memberOf: MemberFinder): void {
+    this.#memberOf = memberOf;
+    this.#registry.addListener({ onRegistered: (bdev) => this.#consider(bdev) });
+  }
+
+  /** Resolves when it has been decided of every volume whether it is exported. */
+  async settled(): Promise<void> {
+    while (this.#deciding.size > 0) await Promise.all(this.#deciding);
+  }
+
+  /** Asks again whether volumes that are not exported are still members of something. */
+  reconsider(): void {
+    for (const bdev of [...this.#heldBack]) this.#consider(bdev);
+  }
+
+  /** Takes back exports that volumes have by themselves and no client uses: the volumes are to become members. */
+  async yieldVolumes(names: readonly (string | null)[]): Promise<void> {
+    await this.settled();
+    if (this.#memberOf === null) return;
+    for (const name of names) {
+      const bdev = name === null ? undefined : this.#registry.get(name);
+      if (bdev === undefined || !this.#automatic.has(bdev.name)) continue;
+      const isUsed = this.#server.exports().some((info) => info.name === bdev.name && info.connections > 0);
+      if (isUsed) continue;
+      this.#heldBack.add(bdev);
+      await this.remove(bdev.name);
+    }
+  }
+
+  #consider(bdev: Bdev): void {
+    if (!isVolume(bdev) || this.#memberOf === null) return;
+    const decided = this.#decide(bdev, this.#memberOf).finally(() => this.#deciding.delete(decided));
+    this.#deciding.add(decided);
+  }
+
+  async #decide(bdev: Bdev, memberOf: MemberFinder): Promise<void> {
+    let owner: string | null;
+    try {
+      owner = await memberOf(bdev);
+    } catch (error) {
+      this.#log.warn({ array: bdev.name, err: error }, 'it cannot be told whether the volume is a member of an array: it is exported when it can');
+      setTimeout(() => this.#consider(bdev), askAgainMs).unref();
+      return;
+    }
+    if (bdev.state !== 'registered') return;
+    owner ??= bdev.claimedBy;
+    if (owner !== null) {
+      this.#heldBack.add(bdev);
+      this.#log.info({ array: bdev.name, owner }, 'the volume is a member: it is not exported');
+      return;
+    }
+    this.#heldBack.delete(bdev);
+    try {
+      this.#automatic.add(this.add({ bdevName: bdev.name }));
+      this.#log.info({ array: bdev.name, uris: this.uris(bdev.name) }, 'the volume is exported');
+    } catch (error) {
+      this.#log.error({ array: bdev.name, err: error }, 'the volume could not be exported');
+    }
   }
 
   /** Finishes what clients have in flight, and ends all connections and listeners. */
@@ -126,10 +193,15 @@ export class Exports {
     for (const name of this.#known) {
       if (there.has(name)) continue;
       this.#known.delete(name);
+      this.#automatic.delete(name);
       this.#watch.names.release(`export ${name}`);
       this.#watch.unexported(name);
     }
   }
+}
+
+function isVolume(bdev: Bdev): boolean {
+  return bdev.driver.productName === 'Raid Volume';
 }
 
 function nobody(): ExportWatch {

@@ -7,7 +7,7 @@ import { RpcError } from '../rpc/errors.js';
 import { name, u32, uuid } from './schemas.js';
 
 /** SPDK's raid methods. */
-export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
+export function raidMethods({ arrays, exports, modules }: Plane): RpcMethod[] {
   const levelName = z.string().refine((level) => modules.byName(level) !== undefined);
   return [
     method({
@@ -27,6 +27,7 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
       }),
       async run(params) {
         if (params.base_bdevs.includes('')) throw new RpcError(-22, 'The base bdev name cannot be empty: Invalid argument');
+        await exports.yieldVolumes(params.base_bdevs);
         try {
           await arrays.create({
             name: params.name,
@@ -40,6 +41,8 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
           });
         } catch (error) {
           throw refused(`Failed to create RAID bdev ${params.name}`, error);
+        } finally {
+          exports.reconsider();
         }
         return true;
       },
@@ -49,7 +52,12 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
       params: z.strictObject({ name, clear_sb: z.boolean().optional() }),
       async run(params) {
         if (arrays.get(params.name) === undefined) throw new RpcError(-19, `raid bdev ${params.name} not found`);
-        await arrays.delete(params.name, { clearSuperblock: params.clear_sb ?? false });
+        try {
+          await arrays.delete(params.name, { clearSuperblock: params.clear_sb ?? false });
+        } finally {
+          // Its members may be on their own now that they carry no superblock.
+          exports.reconsider();
+        }
         return true;
       },
     }),
@@ -68,10 +76,13 @@ export function raidMethods({ arrays, modules }: Plane): RpcMethod[] {
       async run(params) {
         const { raid_bdev: array, base_bdev: member } = params;
         if (arrays.get(array) === undefined) throw new RpcError(-19, `raid bdev ${array} is not found in config`);
+        await exports.yieldVolumes([member]);
         try {
           await arrays.addBaseBdev(array, member);
         } catch (error) {
           throw refused(`Failed to add base bdev ${member} to RAID bdev ${array}`, error);
+        } finally {
+          exports.reconsider();
         }
         return true;
       },

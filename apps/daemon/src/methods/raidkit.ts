@@ -190,6 +190,7 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
       async run(params) {
         if (registry.get(params.bdev_name) === undefined) throw new RpcError(-19, strerror(19));
         await arrays.wipe(params.bdev_name);
+        plane.exports.reconsider();
         return true;
       },
     }),
