@@ -238,4 +238,12 @@ export const processes = [
     becomes: 'return;',
     loses: 'a member that left during a start is on record as current',
   },
+  {
+    id: 'bad-blocks-of-a-rebuild-forgotten',
+    file: 'core/src/rebuild-step.ts',
+    line: 'if (!this.#isSecondTry) array.markBad(this.#target.index, at, count);',
+    becomes: '',
+    loses: 'blocks that a rebuild could not work out are read from a member that never got them',
+    levels: ['raid5f'],
+  },
 ];

@@ -3,13 +3,13 @@
 //   npm run mutate -- --sample 10 --seed 7 ten of them, as CI does; the seed chooses which
 //   npm run mutate -- --all --nightly      all, with the nightly's budget; --report writes the table of results
 //   npm run mutate -- --only flush-before-departure,no-bit-before-a-write
-import { readFile, writeFile } from 'node:fs/promises';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { mutations } from '../mutations/index.mjs';
 import { look } from './mutate/one.mjs';
 import { report } from './mutate/report.mjs';
@@ -23,7 +23,8 @@ const { values } = parseArgs({
     all: { type: 'boolean', default: false },
     /** So many, chosen by the seed. */
     sample: { type: 'string' },
-    seed: { type: 'string', default: '0' },
+    /** Which of them, and which seeds and operations; default: 0, or for a sample the number of commits, so that CI goes through all. */
+    seed: { type: 'string' },
     /** Those with these ids, or of files whose name contains this. */
     only: { type: 'string' },
     nightly: { type: 'boolean', default: false },
@@ -37,7 +38,7 @@ const { values } = parseArgs({
 
 const resultsFile = join(import.meta.dirname, '..', 'mutations', 'results.json');
 const results = JSON.parse(await readFile(resultsFile, 'utf8').catch(() => '{}'));
-const seed = Number(values.seed);
+const seed = Number(values.seed ?? (values.sample === undefined ? 0 : commits()));
 
 await checkTable();
 if (values.check) {
@@ -46,6 +47,10 @@ if (values.check) {
   const chosen = choose();
   if (chosen.length === 0) throw new Error('nothing was chosen: --all, --sample N or --only ID,…');
   await runAll(chosen);
+}
+
+function commits() {
+  return execFileSync('git', ['rev-list', '--count', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
 }
 
 async function checkTable() {
@@ -86,13 +91,23 @@ async function runAll(chosen) {
   const options = { withSuites: !values.quick, failing: failingWithout() };
   const left = [...chosen];
   const survivors = [];
+  /** Survivors that had been found before. */
+  const lapses = [];
   const work = async () => {
     for (let mutation = left.shift(); mutation !== undefined; mutation = left.shift()) {
       const startedAt = performance.now();
-      const stages = hintedFirst(stagesFor(levelsOf(mutation), budget, seed), results[mutation.id]?.stage);
-      const [found] = await look(mutation, stages, known, options);
+      const stages = hintedFirst(stagesFor(levelsOf(mutation), budget, seed), results[mutation.id]);
+      let found;
+      try {
+        [found] = await look(mutation, stages, known, options);
+      } catch (error) {
+        console.error(`${mutation.id} could not be tried: ${error.message}`);
+        lapses.push(mutation);
+        continue;
+      }
       const seconds = Math.round((performance.now() - startedAt) / 1000);
-      results[mutation.id] = found === undefined ? { stage: null } : { stage: found.stage, after: found.after, key: found.key, message: found.message };
+      if (found === undefined && typeof results[mutation.id]?.stage === 'string') lapses.push(mutation);
+      results[mutation.id] = resultOf(found, results[mutation.id]);
       if (found === undefined) survivors.push(mutation);
       console.log(`${found === undefined ? 'SURVIVED' : 'caught  '} ${mutation.id} (${seconds} s)${found === undefined ? `: ${mutation.loses}` : `: ${found.key}: ${found.message}`}`);
       if (values.report) await report(resultsFile, join(root, 'docs', 'mutations.md'), results);
@@ -101,12 +116,22 @@ async function runAll(chosen) {
   await Promise.all(Array.from({ length: Number(values.jobs) }, work));
   console.log(`${chosen.length} mutations, ${survivors.length} survived${survivors.length > 0 ? `: ${survivors.map(({ id }) => id).join(', ')}` : ''}`);
   if (known.length > 0) console.log(`${known.length} failures are there without a mutation: they were not counted`);
-  if (survivors.length > 0) process.exitCode = 1;
+  // What has never been found is no news, but for the nightly, whose end it is that nothing survives.
+  if (lapses.length > 0 || (values.nightly && survivors.length > 0)) process.exitCode = 1;
 }
 
-/** What has found the mutation before is asked first. */
-function hintedFirst(stages, stage) {
-  return [...stages.filter(({ name }) => name === stage), ...stages.filter(({ name }) => name !== stage)];
+/** As it is kept. What is found by what had found it before is no more than that: how long it took is known from then. */
+function resultOf(found, before) {
+  if (found === undefined) return { stage: null };
+  const { after, again, message, stage } = found;
+  if (before?.again !== undefined && isDeepStrictEqual(before.again, again)) return before;
+  return { stage, after, message, ...(again === null || again === undefined ? {} : { again }) };
+}
+
+/** What has found the mutation before is asked first: the very case, and then its stage. */
+function hintedFirst(stages, { again, stage } = {}) {
+  const first = again === undefined ? [] : [again];
+  return [...first, ...stages.filter(({ name }) => name === stage), ...stages.filter(({ name }) => name !== stage)];
 }
 
 /** The tests of suites that fail anyway, each set of suites run once, when it is first asked for. */

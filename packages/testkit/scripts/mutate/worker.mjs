@@ -7,7 +7,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { SimMemory, conformanceCases, runAssembly, runFaultLoop, simulate } from '@raidkit/testkit';
+import { SimMemory, conformanceCases, runAssembly, runFaultLoop, runOnce, scenarios, simulate } from '@raidkit/testkit';
 import { spoilers } from '../spoilers.mjs';
 
 const modules = { raid0, raid1, raid5f, concat };
@@ -15,10 +15,10 @@ const { stages, known, bail } = JSON.parse(process.argv[2]);
 const isKnown = new Set(known);
 const say = (message) => writeSync(1, `${JSON.stringify(message)}\n`);
 
-/** What was found in the stage so far; with `bail` the first of it ends everything. */
-function judge(stage, key, after, message) {
+/** Something was found; with `bail` the first of it ends everything. `again` is the stage that finds this alone. */
+function judge(stage, key, after, message, again = null) {
   if (isKnown.has(key)) return;
-  say({ found: { stage: stage.name, key, after, message: message.split('\n')[0].slice(0, 300) } });
+  say({ found: { stage: stage.name, key, after, message: message.split('\n')[0].slice(0, 300), again } });
   if (bail) process.exit(0);
 }
 
@@ -42,27 +42,20 @@ const visit = {
     for (let seed = stage.from; seed < stage.from + stage.seeds; seed++) {
       say({ beat: seed });
       const { violation } = await simulate({ seed, module: modules[stage.level], store, memory });
-      if (violation !== null) judge(stage, `${stage.name} seed ${seed}`, seed - stage.from + 1, violation);
+      if (violation !== null) judge(stage, `${stage.name} seed ${seed}`, seed - stage.from + 1, violation, { ...stage, from: seed, seeds: 1 });
     }
   },
 
-  async faults(stage) {
-    let count = 0;
-    await runFaultLoop({
-      module: modules[stage.level],
-      store,
-      scenario: stage.scenario ?? '',
-      every: stage.every,
-      seed: stage.seed,
-      pairs: stage.pairs ?? false,
-      onRun({ scenario, violation, ...fault }) {
-        count++;
-        say({ beat: count });
-        delete fault.trace;
-        if (violation !== null) judge(stage, `${stage.name} "${scenario}" ${JSON.stringify(fault)}`, count, violation);
-      },
-    });
+  /** One fault alone, which has found something before. */
+  async fault(stage) {
+    const scenario = scenarios.find(({ id }) => id === stage.scenario);
+    if (scenario === undefined) return;
+    const { run } = await runOnce({ module: modules[stage.level], store }, scenario, stage.fault);
+    if (run.violation !== null) judge(stage, `${stage.name} "${stage.scenario}" ${JSON.stringify(stage.fault)}`, 1, run.violation, stage);
   },
+
+  faults: (stage) => strike(stage, false),
+  pairs: (stage) => strike(stage, true),
 
   async assembly(stage) {
     const module = modules[stage.level];
@@ -71,6 +64,25 @@ const visit = {
     for (const { index, found, message } of failures) judge(stage, `${stage.name} case ${index}`, index, `${found}: ${message}`);
   },
 };
+
+async function strike(stage, pairs) {
+  let count = 0;
+  await runFaultLoop({
+    module: modules[stage.level],
+    store,
+    scenario: stage.scenario ?? '',
+    every: stage.every,
+    seed: stage.seed,
+    pairs,
+    onRun({ scenario, violation, ...fault }) {
+      count++;
+      say({ beat: count });
+      delete fault.trace;
+      const again = { name: stage.name, kind: 'fault', level: stage.level, scenario, fault };
+      if (violation !== null) judge(stage, `${stage.name} "${scenario}" ${JSON.stringify(fault)}`, count, violation, again);
+    },
+  });
+}
 
 for (const stage of stages) {
   try {

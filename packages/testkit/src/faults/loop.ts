@@ -226,6 +226,10 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   else if (run.stack === null) await unlessEnded(assemble(run, -1));
   if (run.isRefused) return;
   await unlessEnded(heal(run));
+  if (trip?.hasStruckTwice === true && run.volume === null) {
+    run.coverage.mark('two errors in a stripe: a person must start it');
+    return;
+  }
   if (!(await unlessEnded(settle(run)))) return;
   await unlessEnded(run.readAll('at rest'));
   await unlessEnded(run.readAll('at rest, again'));

@@ -24,8 +24,8 @@ export function startAfresh(run: SimRun): void {
 
 /** Longest that something is waited for that a fault may have made impossible. */
 const faultyPatienceMs = 150_000;
-/** Until regions that were written to count as idle, and a second more. */
-const idleMs = 6_000;
+/** Until regions that were written to are made clean: at the second look, as a rule, since the first comes a moment too early. */
+const idleMs = 11_000;
 /** Writes are under way by then, and not over. */
 const crashAfterMs = 0.15;
 

@@ -88,6 +88,11 @@ export class Trip {
     return this.hasFired && this.#plan.follow?.kind === 'rest';
   }
 
+  /** Two members have failed in one stripe: whether the array starts by itself after that, no rule says. */
+  get hasStruckTwice(): boolean {
+    return this.#hasFollowed && this.#plan.follow?.kind === 'stripe';
+  }
+
   /** The crash that is due comes now. */
   crash(): void {
     const kind = this.crashDue;
