@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { createInterface } from 'node:readline';
+import { clearTimeout, setTimeout } from 'node:timers';
 import { bundle } from './bundle.mjs';
 import { isSimulated, suitesOf } from './stages.mjs';
 import { failingTests } from './suites.mjs';

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
+import { clearTimeout, setTimeout } from 'node:timers';
 import { mutated, pathOf, root } from './sources.mjs';
 
 /** Longest that suites may take; a mutation that makes them wait for ever is found by that. */
