@@ -188,3 +188,28 @@ it('an array whose name a device has comes up under another one, and keeps its o
   const { rig: again } = await putTogether(images);
   expect(arrayOf(again, 'a').state).toBe('online');
 });
+
+it.each(['raid0', 'concat', 'raid1', 'raid5f'])('two members of a %s that appear under each other’s uuid are refused, and nothing is written to them', async (level) => {
+  const images = await imagesOf(level, 3);
+  const { rig, disks } = await putTogether([images[1]!, images[0]!, images[2]!]);
+  const array = arrayOf(rig, 'a');
+  expect([array.state, array.slots.map(({ name }) => name)]).toEqual(['configuring', [null, null, 'm2']]);
+  expect(array.trouble).toMatch(new RegExp(`m[01] has the uuid ${memberUuid(0).slice(0, -1)}[01], of slot [01], and is member`));
+  expect(Buffer.compare(disks[0]!.bytes, images[1]!)).toBe(0);
+  // Under their own they are taken.
+  const { rig: again } = await putTogether(images);
+  for (let strip = 0; strip < 4; strip++) expect(await openVolume(again, 'a').read(strip * 32, 32)).toEqual(blocks(32, 1 + strip));
+});
+
+it('a member that appears under the uuid of one that is out is not rebuilt into its place', async () => {
+  const { rig, disks, volume } = await build('raid1', 3);
+  await volume.write(0, blocks(8, 1));
+  await rig.arrays.removeBaseBdev('m2');
+  await rig.registry.unregister(rig.registry.get('m2')!);
+  await rig.registry.unregister(rig.registry.get('m1')!);
+  const wrong = disks[1]!.bytes.slice();
+  const { disk } = await plugIn(rig.registry, { name: 'm2', uuid: memberUuid(2), bytes: wrong.slice() });
+  await rig.registry.waitForExamine();
+  expect(arrayOf(rig, 'a').slots[2]!.descriptor).toBeNull();
+  expect(Buffer.compare(disk.bytes, wrong)).toBe(0);
+});

@@ -208,9 +208,10 @@ export class RaidArray implements RaidView {
     return this.metadata.incarnation;
   }
 
-  /** Where the region map is kept; undefined for an array without one. */
+  /** What its members carry besides superblocks: a header, and with redundancy a region map. Undefined for blocks that are too large. */
   get extension(): ExtensionStore | undefined {
-    return this.regions === null ? undefined : this.store?.extension;
+    const { extension } = this.store ?? {};
+    return extension?.fits(this.blockSize, 0) === true ? extension : undefined;
   }
 
   /** Members that are there, targets of a rebuild included. */

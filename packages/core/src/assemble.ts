@@ -4,14 +4,14 @@ import { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from './errors.js';
-import { awaitedSlots, mayHaveGoneOn, requireCreation } from './identity.js';
+import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from './identity.js';
 import { adopt, checkBlockSize, joinNew, openMember } from './join.js';
 import { endArray } from './leave.js';
 import { addMember } from './members.js';
 import { bringOnline } from './online.js';
 import type { Slot } from './slot.js';
 import { nullUuid } from './store.js';
-import type { ArrayRecord, ReadResult } from './store.js';
+import type { ArrayRecord, ExtensionHeader, ReadResult } from './store.js';
 
 /** Wait before a start or an examination that failed is tried again, in milliseconds. */
 const startRetryMs = 5000;
@@ -38,11 +38,11 @@ export async function examine(ctx: RaidContext, bdev: Bdev, retryMs = startRetry
 }
 
 async function examineNow(ctx: RaidContext, bdev: Bdev): Promise<void> {
-  const found = await readSuperblock(ctx, bdev);
+  const { found, headers } = await readRecords(ctx, bdev);
   // Whoever claimed it while it was being read has it.
   if (!isFree(ctx, bdev)) return;
   if (found.kind === 'found') {
-    await examineFound(ctx, bdev, found.record);
+    await examineFound(ctx, bdev, found.record, headers);
     return;
   }
   if (found.kind === 'unusable') {
@@ -66,11 +66,19 @@ function isOpen({ lifecycle }: RaidArray): boolean {
   return lifecycle.phase === 'configuring' && !lifecycle.isEnding;
 }
 
-async function readSuperblock(ctx: RaidContext, bdev: Bdev): Promise<ReadResult> {
-  if (ctx.store === null) return { kind: 'none' };
+/** The superblock, and our headers behind it; of headers that cannot be read nothing is known. */
+async function readRecords(ctx: RaidContext, bdev: Bdev): Promise<{ found: ReadResult; headers: ExtensionHeader[] }> {
+  const { store } = ctx;
+  if (store === null) return { found: { kind: 'none' }, headers: [] };
   const descriptor = ctx.registry.open(bdev, { ioTimeoutMs: ctx.memberOptions.ioTimeoutMs });
   try {
-    return await ctx.store.read(descriptor);
+    const found = await store.read(descriptor);
+    if (found.kind !== 'found' || store.extension?.fits(bdev.blockSize, 0) !== true) return { found, headers: [] };
+    const headers = await store.extension.readHeaders(descriptor, found.record.uuid).catch((error: unknown): ExtensionHeader[] => {
+      ctx.registry.runtime.log.warn({ bdev: bdev.name, err: error }, 'what lies behind the superblock cannot be read: the device is known by its uuid alone');
+      return [];
+    });
+    return { found, headers };
   } finally {
     descriptor.close();
   }
@@ -98,7 +106,7 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
 }
 
 /** A device with a superblock. */
-async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord): Promise<void> {
+async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): Promise<void> {
   const log = (message: string): void => {
     ctx.registry.runtime.log.warn({ bdev: bdev.name, array: record.name, uuid: record.uuid }, message);
   };
@@ -115,11 +123,11 @@ async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord): 
   if (array === undefined) {
     array = makeFromRecord(ctx, record, log);
     if (array === undefined) return;
-    await joinRecorded(ctx, array, bdev, record, log);
+    await joinRecorded(ctx, array, bdev, record, headers, log);
     await examineOthers(ctx, array, bdev);
     return;
   }
-  await joinRecorded(ctx, array, bdev, record, log);
+  await joinRecorded(ctx, array, bdev, record, headers, log);
 }
 
 /** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
@@ -227,6 +235,7 @@ async function joinRecorded(
   array: RaidArray,
   bdev: Bdev,
   record: ArrayRecord,
+  headers: readonly ExtensionHeader[],
   log: (message: string) => void,
 ): Promise<void> {
   // A place that it has goes before one that it had.
@@ -237,6 +246,13 @@ async function joinRecorded(
   }
   if (slot.descriptor !== null) {
     log(`slot ${slot.index} has a member with the same uuid already: ignored`);
+    return;
+  }
+  const truly = mistakenFor(bdev, record, headers);
+  if (truly !== null) {
+    const message = `${bdev.name} has the uuid ${bdev.uuid}, of slot ${slot.index}, and is member ${truly} by what we wrote on it: devices have changed places, or a uuid was given to the wrong one`;
+    log(`${message}: ignored`);
+    if (array.state === 'configuring') array.trouble = message;
     return;
   }
   if (array.state === 'online') {

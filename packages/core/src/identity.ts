@@ -1,7 +1,9 @@
-import type { Bdev } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import { RaidError } from './errors.js';
+import type { Slot } from './slot.js';
 import { nullUuid } from './store.js';
+import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from './store.js';
 
 /**
  * Who may be believed to be a member. One rule for each way in: what is not proved is refused, or filled anew, never read.
@@ -43,4 +45,52 @@ export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
  */
 export function mayHaveGoneOn(array: RaidArray): boolean {
   return awaitedSlots(array).length >= array.minOperational;
+}
+
+/**
+ * Our header names the member that it was written to; a device's uuid may have come to it from a configuration that says which
+ * path has which. Gives the uuid of the member that the device is in truth; null if nothing contradicts its own. A header
+ * counts if it goes with the superblock, or names another current member: SPDK runs arrays without keeping ours up.
+ */
+export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): string | null {
+  for (const { memberUuid, seqNumber, previousSeqNumber } of headers) {
+    if (memberUuid === bdev.uuid) continue;
+    const isOfThisRecord = seqNumber === record.seqNumber || previousSeqNumber === record.seqNumber;
+    const isOthers = record.slots.some(({ state, uuid }) => uuid === memberUuid && state === 'configured');
+    if (isOfThisRecord || isOthers) return memberUuid;
+  }
+  return null;
+}
+
+/**
+ * How many writes of pages of this life the device has taken, as the sum of their generations. Null if that cannot be read: it
+ * proves nothing then, neither way.
+ */
+export async function pagesTakenBy(extension: ExtensionStore, descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<number | null> {
+  const newest = new Map<number, number>();
+  try {
+    for (const { index, generation } of await extension.readPages(descriptor, life, numRegions)) {
+      newest.set(index, Math.max(generation, newest.get(index) ?? 0));
+    }
+  } catch {
+    return null;
+  }
+  let taken = 0;
+  for (const generation of newest.values()) taken += generation;
+  return taken;
+}
+
+/**
+ * Whether the device in the slot proves to be the slot's last member, as it was when it left: then it lacks what the map says,
+ * and nothing else. An older image of it has taken fewer pages.
+ */
+export async function isAsItLeft(array: RaidArray, slot: Slot): Promise<boolean> {
+  const { extension, regions } = array;
+  const { descriptor } = slot;
+  if (extension === undefined || regions === null || slot.recordedUuid !== descriptor?.bdev.uuid) return false;
+  const headers = await extension.readHeaders(descriptor, array.uuid).catch((): ExtensionHeader[] => []);
+  const isIts = headers.some(({ incarnation, memberUuid }) => memberUuid === descriptor.bdev.uuid && incarnation === array.incarnation);
+  if (!isIts) return false;
+  const taken = await pagesTakenBy(extension, descriptor, array, regions.states.length);
+  return taken !== null && taken >= slot.pagesTaken;
 }

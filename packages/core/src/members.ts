@@ -3,7 +3,7 @@ import { BdevError } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
 import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
-import { refuseFormerMember, requireCreation } from './identity.js';
+import { isAsItLeft, refuseFormerMember, requireCreation } from './identity.js';
 import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, takeSizes } from './join.js';
 import { bringOnline } from './online.js';
 import { startRebuild } from './jobs.js';
@@ -36,6 +36,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
   try {
     checkBlockSize(array, bdev);
     const lastSeen = await refuseForeignMember(ctx, array, slot, array.uuid);
+    const isKnown = lastSeen !== null && array.state === 'online' && (await isAsItLeft(array, slot));
     // The array may have started, or gone offline, and somebody else may have been quicker.
     checkCanAdd(array, bdev);
     refuseFormerMember(array, bdev, lastSeen);
@@ -48,8 +49,8 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
         throw new RaidError('ERR_RAID_MEMBER', 22, message);
       }
       // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
-      const isOwnPlace = slot.recordedUuid === bdev.uuid && slot.dataOffset === dataOffset;
-      const isPartial = isOwnPlace && lastSeen !== null && lastSeen === slot.lastSeqNumber && array.regions !== null;
+      const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
+      if (!isPartial) slot.pagesTaken = 0;
       slot.dataOffset = dataOffset;
       adopt(array, slot, bdev);
       startRebuild(ctx, array, slot, isPartial);

@@ -57,6 +57,11 @@ export class MetadataWriter {
     this.#plan = { slot: -1, epoch };
   }
 
+  /** Somebody has written a header of this generation: the next one is a later one, whatever this one is worth. */
+  noteGeneration(generation: number): void {
+    this.#generation = Math.max(this.#generation, generation);
+  }
+
   /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
   beginIncarnation(): void {
     this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');
@@ -139,7 +144,7 @@ export class MetadataWriter {
       // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
     }
-    const extension = array.regions === null ? undefined : store.extension;
+    const { extension } = array;
     // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
     const previous = this.seqNumber;
     const next = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
@@ -205,8 +210,9 @@ export class MetadataWriter {
       previousJournalEpoch: before.plan.epoch,
       process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       levelOptions: JSON.stringify(options),
-      slots: slots.map(({ lastSeqNumber, isRemovedByHand, errors }) => ({
+      slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
         lastSeqNumber,
+        pagesTaken,
         isRemovedByHand,
         readErrors: errors.read,
         writeErrors: errors.write,

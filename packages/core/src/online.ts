@@ -9,7 +9,7 @@ import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
 import { onEveryMember } from './member-io.js';
 import { checkLevel } from './level-checks.js';
-import { loadRegions } from './regions-load.js';
+import { adoptRecord, loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
 import { onMemberResized } from './resize.js';
 import { setAsideStale } from './stale-members.js';
@@ -37,7 +37,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
   const { lifecycle, recordedBlocks } = array;
   array.isReadOnly = options.readOnly ?? false;
   try {
-    await setAsideStale(array);
+    const recorded = await setAsideStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
     const level = array.module.start(array);
@@ -53,8 +53,12 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     const origin = await loadRegions(array, options.force ?? false);
     lifecycle.mustGoOn();
+    if (origin === null) {
+      if (recorded === null) array.metadata.beginIncarnation();
+      else adoptRecord(array, recorded);
+    }
     refuseHalves(array, options.force ?? false);
-    if (array.extension !== undefined && array.module.manifest.journal === true) {
+    if (array.extension !== undefined && array.regions !== null && array.module.manifest.journal === true) {
       array.journal = new Journal(array, array.extension);
       array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
     }
@@ -205,6 +209,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   if (!array.isReadOnly) await array.regions?.stop().catch((error: unknown) => {
     array.log.warn({ ...array.logFields(), err: error }, 'the bitmap could not be cleared: the array is resynchronised at its next start');
   });
+  if (array.regions !== null) await array.metadata.saveHeaders();
   await array.level?.stop?.();
   array.journal?.close();
 }

@@ -80,7 +80,11 @@ export class RegionPages {
       this.#generations[index] = generation;
       return { index, generation, states };
     });
-    await onEveryMember(this.#array, (client) => this.#store.writePages(client.descriptor, this.#array, pages));
+    const taken = this.#generations.reduce((sum, generation) => sum + generation, 0);
+    await onEveryMember(this.#array, async (client, slot) => {
+      await this.#store.writePages(client.descriptor, this.#array, pages);
+      slot.pagesTaken = taken;
+    });
     // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These
     // pages may have been made when it was not to be said yet.
     for (const [region, state] of this.said) {

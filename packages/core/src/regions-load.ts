@@ -69,18 +69,24 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     regions.doubt(first, end);
   }
   array.regions = regions;
+  adoptRecord(array, header);
+  return { is: 'recorded', doubt };
+}
+
+/** Goes on from what a header says of the array, apart from its map. */
+export function adoptRecord(array: RaidArray, header: ExtensionHeader): void {
   array.metadata.adoptHeader(header);
   array.interrupted = header.process;
   for (const slot of array.slots) {
     const kept = header.slots[slot.index];
     if (kept === undefined) continue;
     slot.lastSeqNumber = kept.lastSeqNumber;
+    slot.pagesTaken = kept.pagesTaken;
     slot.isRemovedByHand = kept.isRemovedByHand && !slot.isCurrent;
     slot.errors.read = kept.readErrors;
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
   }
-  return { is: 'recorded', doubt };
 }
 
 /** Our last record before somebody else counted the sequence number on from it. */

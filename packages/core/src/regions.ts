@@ -267,14 +267,16 @@ export class RegionMap extends RegionStates {
     const before = this.#array.registry.runtime.now() - idleMs;
     this.#isWorking = true;
     this.#clear((region) => (this.#lastWrite[region] ?? 0) <= before)
+      // On record that all have these pages: a member that is found without them is an old image.
+      .then((hasWritten) => (hasWritten ? this.#array.metadata.saveHeaders() : undefined))
       .catch((error: unknown) => {
         this.#array.log.warn({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be cleared');
       })
       .finally(() => void this.#rounds());
   };
 
-  /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. */
-  async #clear(isIdle: (region: number) => boolean): Promise<void> {
+  /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. False: there was nothing to clear. */
+  async #clear(isIdle: (region: number) => boolean): Promise<boolean> {
     const members = this.#array.membership;
     const completeBelow = this.#completeBelow();
     const before = new Map<number, RegionState>();
@@ -283,7 +285,7 @@ export class RegionMap extends RegionStates {
       const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#isInDoubt(region);
       if (isDone || (state === RegionState.Missed && isComplete)) before.set(region, state);
     });
-    if (before.size === 0) return;
+    if (before.size === 0) return false;
     for (const [region, state] of before) {
       this.#pages.said.set(region, state);
       // Without all members, the bits become the list of what the absent one has missed.
@@ -307,6 +309,7 @@ export class RegionMap extends RegionStates {
     } finally {
       this.#pages.said.clear();
     }
+    return true;
   }
 
   /** Member blocks below which every slot's member holds everything: all of them, or what a rebuild has filled. */

@@ -43,6 +43,8 @@ export class Slot {
   absence: SlotAbsence = 'missing';
   /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
   lastSeqNumber = 0;
+  /** How many writes of pages its last member has taken for certain, as the sum of their generations; see `ExtensionSlot`. */
+  pagesTaken = 0;
   /** Sequence number of the superblock that its member has, as it was found or last written; 0 for none. */
   foundSeqNumber = 0;
   /** Its member was taken out on request: no spare is to replace it. */

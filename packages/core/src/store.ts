@@ -76,6 +76,11 @@ export const firstIncarnation = '0000000000000000';
 export interface ExtensionSlot {
   /** Sequence number of the last superblock that was written to the slot's member. */
   lastSeqNumber: number;
+  /**
+   * How many writes of pages of this life the member had taken by then: the sum of the generations of its pages. One that has
+   * taken fewer is as it was before. 0 for a header that does not say it.
+   */
+  pagesTaken: number;
   /** The member was taken out on request. */
   isRemovedByHand: boolean;
   readErrors: number;
@@ -156,7 +161,7 @@ export interface ExtensionStore {
   readonly mostBadRanges: number;
   /** Whether there is room for this many regions, at this block size. */
   fits(blockSize: number, numRegions: number): boolean;
-  /** The undamaged headers of the array, of its two places. Rejects if the member cannot be read. */
+  /** The undamaged headers of the array, of its two places. Rejects if neither can be read. */
   readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
   /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
   readPages(descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<RegionPage[]>;

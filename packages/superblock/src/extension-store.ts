@@ -20,10 +20,14 @@ export const extensionStore: ExtensionStore = {
 
   async readHeaders(descriptor, arrayUuid) {
     const headers: ExtensionHeader[] = [];
+    const failures: unknown[] = [];
     for (const at of headerAt) {
-      const found = parseHeader(await readAt(descriptor, at, headerBytes));
+      const bytes = await readAt(descriptor, at, headerBytes).catch((error: unknown) => void failures.push(error));
+      const found = bytes === undefined ? null : parseHeader(bytes);
       if (found?.arrayUuid === arrayUuid) headers.push(found);
     }
+    // A bad sector in one place is what the other place is for.
+    if (failures.length === headerAt.length) throw failures[0];
     return headers;
   },
 

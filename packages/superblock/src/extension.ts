@@ -67,8 +67,10 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
-    writeU64(view, at + 8, slot.readErrors);
-    writeU64(view, at + 16, slot.writeErrors);
+    view.setUint32(at + 8, Math.min(slot.readErrors, 0xffff_ffff), true);
+    view.setUint32(at + 12, slot.pagesTaken % 2 ** 32, true);
+    view.setUint32(at + 16, Math.min(slot.writeErrors, 0xffff_ffff), true);
+    view.setUint32(at + 20, Math.floor(slot.pagesTaken / 2 ** 32), true);
     writeU64(view, at + 24, slot.repairedBlocks);
     view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
@@ -95,8 +97,10 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     return {
       lastSeqNumber: readU64(view, at),
       isRemovedByHand: view.getUint8(at + 31) === 1,
-      readErrors: readU64(view, at + 8),
-      writeErrors: readU64(view, at + 16),
+      // Both counts were twice as long once, and never so high.
+      pagesTaken: view.getUint32(at + 12, true) + view.getUint32(at + 20, true) * 2 ** 32,
+      readErrors: view.getUint32(at + 8, true),
+      writeErrors: view.getUint32(at + 16, true),
       repairedBlocks: view.getUint32(at + 24, true) + view.getUint16(at + 28, true) * 2 ** 32,
     };
   });

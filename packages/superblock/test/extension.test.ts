@@ -25,6 +25,7 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     levelOptions: '{"full_stripe_only":true}',
     slots: Array.from({ length: numSlots }, (_, index) => ({
       lastSeqNumber: 65_536 * index,
+      pagesTaken: 2 ** 45 + index,
       isRemovedByHand: index === 1,
       readErrors: index,
       writeErrors: 2 * index,

@@ -83,6 +83,8 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
     const written = watchWrites(bench);
     await bench.assemble();
     const order = written();
+    // What a crash would find: the stop writes to the same places once more.
+    const started = snapshot(bench);
     await bench.stop();
     const current = snapshot(bench);
     const slots = current.map((media, slot): SlotImages => {
@@ -95,10 +97,10 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
       const sectors = at(order, slot);
       // The superblock is in the first sector. What is written after it says that all members have theirs.
       const written = sectors.indexOf(0) + 1;
-      images.set('written', { media: mixed(before, media, sectors.slice(0, written)), epoch: 2, isCurrent: true });
+      images.set('written', { media: mixed(before, at(started, slot), sectors.slice(0, written)), epoch: 2, isCurrent: true });
       for (let count = 1; count < sectors.length; count++) {
         if (count === written) continue;
-        const after = mixed(before, media, sectors.slice(0, count));
+        const after = mixed(before, at(started, slot), sectors.slice(0, count));
         images.set(`torn ${count}`, { media: after, epoch: 2, isCurrent: true, isBehind: count < written, isSettled: count > written });
       }
       return images;
