@@ -14,6 +14,8 @@ export class RamDisk implements BdevDriver {
   delayTurns: () => number = () => 0;
   /** Disks that it is on, by name. */
   physical: readonly string[] = [];
+  /** Without it, the disk takes no flush. */
+  hasFlush = true;
   /** Every I/O, as `read 0+8`. */
   readonly log: string[] = [];
   readonly #memory: Uint8Array;
@@ -32,8 +34,8 @@ export class RamDisk implements BdevDriver {
     return grown.length / this.blockSize;
   }
 
-  supports(): boolean {
-    return true;
+  supports(type: IoType): boolean {
+    return this.hasFlush || type !== IoType.Flush;
   }
 
   physicalDevices(): readonly string[] {

@@ -114,7 +114,10 @@ export class Bdev {
     this.state = 'registered';
   }
 
-  /** Whether a request of this type can succeed; write zeroes are emulated where the driver lacks them. */
+  /**
+   * Whether a request of this type does something; write zeroes are emulated where the driver lacks them. A flush succeeds on
+   * every device: one that has none has no volatile cache either, so what it has acknowledged is on stable media.
+   */
   supports(type: IoType): boolean {
     if (type === IoType.Reset) return true;
     if (this.isReadOnly && type !== IoType.Read && type !== IoType.Flush) return false;
@@ -261,7 +264,7 @@ export class Bdev {
 
   #refusal(io: BdevIo): Status {
     if (this.state !== 'registered') return Status.NoDevice;
-    if (!this.supports(io.type)) {
+    if (io.type !== IoType.Flush && !this.supports(io.type)) {
       return this.isReadOnly && io.type !== IoType.Reset ? Status.NotPermitted : Status.NotSupported;
     }
     if (io.type === IoType.Flush || io.type === IoType.Reset) return Status.Ok;
@@ -288,7 +291,8 @@ export class Bdev {
 
   #enterDriver(io: BdevIo): void {
     io.state = IoState.Submitting;
-    this.driver.submit(io);
+    if (io.type === IoType.Flush && !this.driver.supports(IoType.Flush)) io.complete(Status.Ok);
+    else this.driver.submit(io);
     if ((io.state as IoState) === IoState.Submitting) io.state = IoState.InDriver;
   }
 

@@ -14,7 +14,10 @@ export interface JsonObject {
 export interface BdevDriver {
   /** What kind of device this is, as `product_name` in RPC answers. */
   readonly productName: string;
-  /** Constant for a device's life, except that it may depend on what it stands on. Reset is always accepted. */
+  /**
+   * Constant for a device's life, except that it may depend on what it stands on. Reset is always accepted. A device without
+   * flush must not acknowledge a write before it is on stable media.
+   */
   supports(type: IoType): boolean;
   /** The driver honours {@link IoFlag.ForceUnitAccess} itself; otherwise the layer follows the write with a flush. */
   readonly hasForceUnitAccess: boolean;

@@ -47,6 +47,17 @@ describe('a request', () => {
     expect([IoType.Flush, IoType.Reset].map(status)).toEqual([0, 0]);
   });
 
+  it('to flush a device that has no flush is answered without it: what was written is on stable media', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) => (d.unsupported = [IoType.Flush]));
+    expect(bdev.supports(IoType.Flush)).toBe(false);
+    const outcome = start(registry.open(bdev), IoType.Flush);
+    expect(outcome.status).toBeNull();
+    world.settle();
+    expect(outcome.status).toBe(Status.Ok);
+    expect(driver.calls).toEqual([]);
+    expect(registry.ios.outstanding).toBe(0);
+  });
+
   it('is refused on a closed descriptor', () => {
     const { registry, bdev } = newRig();
     const descriptor = registry.open(bdev);

@@ -1,9 +1,9 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
-import { seqStep } from './metadata.js';
 import type { RaidIo } from './raid-io.js';
 import type { EarlierRecord } from './regions-load.js';
 import { RegionState } from './region-states.js';
+import { seqStep } from './store.js';
 import type { FoundEntry } from './store.js';
 
 /**

@@ -18,7 +18,7 @@ export { RaidIo } from './raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
 export type { StartOptions } from './online.js';
 export type { Spare } from './spares.js';
-export { firstIncarnation, nullUuid } from './store.js';
+export { firstIncarnation, nullUuid, seqStep } from './store.js';
 export { RegionState } from './region-states.js';
 export type {
   ArrayRecord,

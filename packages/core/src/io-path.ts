@@ -27,7 +27,7 @@ export class IoPath implements BdevDriver {
 
   supports(type: IoType): boolean {
     // A device that cannot be written to is no member. This is asked for each I/O.
-    if (type === IoType.Read || type === IoType.Write) return true;
+    if (type === IoType.Read || type === IoType.Write || type === IoType.Flush) return true;
     if (type === IoType.Unmap || type === IoType.WriteZeroes) {
       if (this.#array.level?.submitNullPayloadRequest === undefined) return false;
       // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
@@ -302,8 +302,7 @@ export class IoPath implements BdevDriver {
     }
     io.partsLeft = 1;
     for (const slot of this.#array.slots) {
-      const bdev = slot.descriptor?.bdev;
-      if (bdev === undefined || !this.isMemberFor(io, slot.index) || !bdev.supports(IoType.Flush)) continue;
+      if (slot.descriptor === null || !this.isMemberFor(io, slot.index)) continue;
       io.submitPart(slot.index, IoType.Flush, 0, slot.dataSize, -1);
     }
     if (--io.partsLeft === 0) this.onLevelDone(io, Status.Ok);

@@ -320,7 +320,7 @@ export class Journal {
   async #flushMembers(): Promise<boolean> {
     const array = this.#array;
     const flushed = array.slots.map(async (slot) => {
-      if (!slot.isConfigured || slot.isLeaving || slot.descriptor?.bdev.supports(IoType.Flush) !== true) return true;
+      if (!slot.isConfigured || slot.isLeaving || slot.descriptor === null) return true;
       try {
         await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
         return true;

@@ -4,14 +4,8 @@ import type { RaidArray } from './array.js';
 import { RaidError, statusOf } from './errors.js';
 import type { JournalPlan } from './journal.js';
 import type { Slot } from './slot.js';
-import { firstIncarnation } from './store.js';
+import { firstIncarnation, seqStep } from './store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from './store.js';
-
-/**
- * Sequence numbers of arrays with an extension are multiples of this. Whoever else writes the superblock counts on by one:
- * then the number is no multiple, and our extension is known to be behind.
- */
-export const seqStep = 65_536;
 
 /** What a header says of a round: its own, and the one before. */
 interface Round {
@@ -115,6 +109,26 @@ export class MetadataWriter {
     };
   }
 
+  /** Throws if the array, as it is now, could not be read again from its members. */
+  check(): void {
+    if (this.isEnabled) this.#check(this.snapshot());
+  }
+
+  #check(record: ArrayRecord): void {
+    this.#refusing(() => this.#store?.check(record));
+  }
+
+  /** What could not be read again is not written, to no member: that is no member's fault. */
+  #refusing(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const message = `array ${this.#array.name} cannot be recorded on its members: ${error.message}`;
+      throw new RaidError('ERR_RAID_INVALID', 22, message, { cause: error });
+    }
+  }
+
   #startNext(): Promise<void> {
     this.#nextRound = null;
     return this.#start();
@@ -147,7 +161,8 @@ export class MetadataWriter {
     const { extension } = array;
     // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
     const previous = this.seqNumber;
-    const next = extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
+    const next = store.extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
+    this.#check({ ...this.snapshot(), seqNumber: next });
     for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = next;
     const record = { ...this.snapshot(), seqNumber: next };
     const plan = array.journal?.plan(next) ?? { slot: -1, epoch: 0 };
@@ -188,6 +203,9 @@ export class MetadataWriter {
 
   async #writeHeaders(extension: ExtensionStore, round: Round, before: Round): Promise<void> {
     this.#generation++;
+    this.#refusing(() => {
+      for (const slot of this.#array.slots) if (slot.isConfigured) extension.check(this.#header(slot, round, before));
+    });
     await this.#onWriters('header', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return extension.writeHeader(slot.descriptor, this.#header(slot, round, before));

@@ -51,6 +51,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     }
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
+    array.metadata.check();
     const origin = await loadRegions(array, options.force ?? false);
     lifecycle.mustGoOn();
     if (origin === null) {

@@ -1,9 +1,9 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from './array.js';
-import { seqStep } from './metadata.js';
 import { RegionState } from './region-states.js';
 import { RegionMap } from './regions.js';
 import type { Slot } from './slot.js';
+import { seqStep } from './store.js';
 import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from './store.js';
 
 /** Where an array's region map comes from. */

@@ -25,6 +25,12 @@ export interface ArrayRecord {
   slots: SlotRecord[];
 }
 
+/**
+ * Sequence numbers of what a store with an extension writes are multiples of this. Whoever else writes the superblock counts on
+ * by one: then the number is no multiple, and what we keep besides is known to be behind.
+ */
+export const seqStep = 65_536;
+
 /** What a device has where a superblock would be. */
 export type ReadResult =
   | { kind: 'none' }
@@ -175,6 +181,8 @@ export interface ExtensionStore {
   readDoubt(descriptor: BdevDescriptor, life: MapLife): Promise<DoubtList | null>;
   /** Resolves when it is on stable media. The other copy stays as it is. */
   writeDoubt(descriptor: BdevDescriptor, life: MapLife, list: DoubtList): Promise<void>;
+  /** Throws a `RangeError`, which names field and limit, for a header that {@link readHeaders} would not give back. */
+  check(header: ExtensionHeader): void;
   /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
   clear(descriptor: BdevDescriptor): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */
@@ -191,6 +199,8 @@ export interface SuperblockStore {
   readonly extension?: ExtensionStore;
   /** Rejects only if the device cannot be read. */
   read(descriptor: BdevDescriptor): Promise<ReadResult>;
+  /** Throws a `RangeError`, which names field and limit, for a record that {@link read} would not accept on every current member. */
+  check(record: ArrayRecord): void;
   /** Resolves when the record is on stable media of this member. */
   write(descriptor: BdevDescriptor, record: ArrayRecord): Promise<void>;
   /** Resolves when no superblock is left on stable media. */

@@ -61,7 +61,7 @@ export class SuperblockFieldError extends RangeError {
   readonly code = 'ERR_SUPERBLOCK_FIELD';
   readonly field: string;
 
-  constructor(fault: Fault) {
+  constructor(fault: { field: string; message: string }) {
     super(fault.message);
     this.field = fault.field;
   }
@@ -167,6 +167,28 @@ export function parseSuperblock(bytes: Uint8Array): ParseResult {
   const fault = findFault(superblock);
   if (fault !== null) return invalid(fault);
   return { ok: true, superblock, length, warnings: findOddities(bytes, superblock) };
+}
+
+/**
+ * What the first sector of a superblock says, whatever became of the others: a sector is never torn. Only for bytes that
+ * `parseSuperblock` calls damaged.
+ */
+export function readFirstSector(bytes: Uint8Array): Pick<Superblock, 'uuid' | 'seqNumber'> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { uuid: readUuid(bytes, at.UUID_OFFSET), seqNumber: readU64(view, at.SEQ_NUMBER_OFFSET) };
+}
+
+/** The first entry of a current member that no device could be in, or null: `checkAgainstDevice` would refuse it on any. */
+export function findUnusableMember(sb: Superblock): { field: string; message: string } | null {
+  const leastOffset = at.MIN_DATA_OFFSET_BYTES / sb.blockSize;
+  for (const [index, { dataOffsetBlocks, dataSizeBlocks, state }] of sb.members.entries()) {
+    if (state !== MemberState.Configured) continue;
+    const fault =
+      integerFault(`members[${index}].dataOffsetBlocks`, dataOffsetBlocks, leastOffset, Number.MAX_SAFE_INTEGER) ??
+      integerFault(`members[${index}].dataSizeBlocks`, dataSizeBlocks, 1, Number.MAX_SAFE_INTEGER - dataOffsetBlocks);
+    if (fault !== null) return fault;
+  }
+  return null;
 }
 
 /**

@@ -90,6 +90,10 @@ export const extensionStore: ExtensionStore = {
     await client.flush();
   },
 
+  check(header) {
+    encodeHeader(header);
+  },
+
   async writeHeader(descriptor, header) {
     const at = headerAt[header.generation % 2] ?? 0;
     await writeAt(descriptor, at, encodeHeader(header));

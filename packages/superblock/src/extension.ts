@@ -1,5 +1,6 @@
 import { firstIncarnation } from '@raidkit/core';
 import type { ExtensionHeader, ExtensionSlot, MapLife, RegionPage } from '@raidkit/core';
+import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
 
 /**
@@ -40,8 +41,17 @@ const decoder = new TextDecoder('latin1');
 const textDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
-/** The header's bytes: `headerBytes` of them. */
+/** Numbers that are counted on from: the next one is still exact. */
+const mostCounted = Number.MAX_SAFE_INTEGER - 1;
+const mostRegions = extensionLayout.mostPages * regionsPerPage;
+
+/**
+ * The header's bytes: `headerBytes` of them. Throws a SuperblockFieldError, which names field and limit, for a header that
+ * {@link parseHeader} would not accept.
+ */
 export function encodeHeader(header: ExtensionHeader): Uint8Array {
+  const fault = findHeaderFault(header);
+  if (fault !== null) throw new SuperblockFieldError(fault);
   const bytes = new Uint8Array(extensionLayout.headerBytes);
   const view = new DataView(bytes.buffer);
   const options = encoder.encode(header.levelOptions);
@@ -61,7 +71,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   writeU64(view, 104, header.previousJournalEpoch);
   writeU64(view, 112, header.completedSeqNumber);
   if (header.process !== null) {
-    view.setUint32(120, Math.min(header.process.elapsedSec, 0xffff_ffff), true);
+    view.setUint32(120, header.process.elapsedSec, true);
     view.setUint8(124, processTypes.indexOf(header.process.type) + 1);
   }
   header.slots.forEach((slot, index) => {
@@ -104,7 +114,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
       repairedBlocks: view.getUint32(at + 24, true) + view.getUint16(at + 28, true) * 2 ** 32,
     };
   });
-  return {
+  const header: ExtensionHeader = {
     generation: readU64(view, 16),
     arrayUuid: readUuid(bytes, 24),
     memberUuid: readUuid(bytes, 40),
@@ -119,6 +129,56 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     slots,
     ...tail,
   };
+  return findHeaderFault(header) === null ? header : null;
+}
+
+interface Fault {
+  field: string;
+  message: string;
+}
+
+/** The first field that no header may have, or null. For reading and for writing, so that what is written can be read. */
+function findHeaderFault(header: ExtensionHeader): Fault | null {
+  const { incarnation, levelOptions, process, slots } = header;
+  const counted = ['generation', 'seqNumber', 'previousSeqNumber', 'completedSeqNumber', 'journalEpoch', 'previousJournalEpoch'] as const;
+  for (const field of counted) {
+    const fault = integerFault(field, header[field], mostCounted);
+    if (fault !== null) return fault;
+  }
+  return (
+    integerFault('regionBlocks', header.regionBlocks, mostCounted) ??
+    integerFault('numRegions', header.numRegions, mostRegions) ??
+    integerFault('slots.length', slots.length, 255) ??
+    (process === null ? null : integerFault('process.elapsedSec', process.elapsedSec, 0xffff_ffff)) ??
+    (/^[0-9a-f]{16}$/.test(incarnation) ? null : { field: 'incarnation', message: `incarnation is ${incarnation}, and must be 16 hexadecimal digits` }) ??
+    optionsFault(levelOptions) ??
+    findSlotFault(slots)
+  );
+}
+
+function findSlotFault(slots: readonly ExtensionSlot[]): Fault | null {
+  for (const [index, slot] of slots.entries()) {
+    const fault =
+      integerFault(`slots[${index}].lastSeqNumber`, slot.lastSeqNumber, mostCounted) ??
+      integerFault(`slots[${index}].readErrors`, slot.readErrors, mostCounted) ??
+      integerFault(`slots[${index}].writeErrors`, slot.writeErrors, mostCounted) ??
+      integerFault(`slots[${index}].repairedBlocks`, slot.repairedBlocks, 2 ** 48 - 1);
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function optionsFault(levelOptions: string): Fault | null {
+  const field = 'levelOptions';
+  const { mostOptionsBytes } = extensionLayout;
+  const { length } = encoder.encode(levelOptions);
+  if (length > mostOptionsBytes) return { field, message: `${field} has ${length} bytes; it may have ${mostOptionsBytes}` };
+  return isJsonObject(levelOptions) ? null : { field, message: `${field} is no JSON object` };
+}
+
+function integerFault(field: string, value: number, most: number): Fault | null {
+  const isGood = Number.isInteger(value) && value >= 0 && value <= most;
+  return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from 0 to ${most}` };
 }
 
 /** What follows the slots; headers from before there was anything have nothing there. Null for what nobody wrote. */
@@ -129,21 +189,25 @@ function readTail(bytes: Uint8Array): { incarnation: string; levelOptions: strin
   const optionsBytes = view.getUint32(8, true);
   if (optionsBytes > extensionLayout.mostOptionsBytes || optionsBytes !== bytes.length - tailBytes) return null;
   try {
-    const levelOptions = textDecoder.decode(bytes.subarray(tailBytes));
-    return isJsonObject(levelOptions) ? { incarnation: readIncarnation(bytes, 0), levelOptions } : null;
+    return { incarnation: readIncarnation(bytes, 0), levelOptions: textDecoder.decode(bytes.subarray(tailBytes)) };
   } catch {
     return null;
   }
 }
 
-/** Throws a SyntaxError for text that is no JSON. */
 function isJsonObject(text: string): boolean {
-  const value: unknown = JSON.parse(text);
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
 }
 
-/** A page's bytes: `pageBytes` of them. States are 0 to 3. */
+/** A page's bytes: `pageBytes` of them. Throws a SuperblockFieldError for a page that {@link parsePage} would not accept. */
 export function encodePage(life: MapLife, page: RegionPage): Uint8Array {
+  const fault = findPageFault(page);
+  if (fault !== null) throw new SuperblockFieldError(fault);
   const bytes = new Uint8Array(extensionLayout.pageBytes);
   const view = new DataView(bytes.buffer);
   encoder.encodeInto(pageMagic, bytes);
@@ -170,7 +234,18 @@ export function parsePage(bytes: Uint8Array, life: MapLife): RegionPage | null {
   const states = Uint8Array.from({ length: count }, (_, region) => {
     return ((bytes[pageFixed + (region >> 2)] ?? 0) >> ((region & 3) * 2)) & 3;
   });
-  return { index: view.getUint32(40, true), generation: readU64(view, 16), states };
+  const page = { index: view.getUint32(40, true), generation: readU64(view, 16), states };
+  return findPageFault(page) === null ? page : null;
+}
+
+function findPageFault({ index, generation, states }: RegionPage): Fault | null {
+  const fault =
+    integerFault('index', index, extensionLayout.mostPages - 1) ??
+    integerFault('generation', generation, mostCounted) ??
+    integerFault('states.length', states.length, regionsPerPage);
+  if (fault !== null) return fault;
+  const wrong = states.findIndex((state) => state > 3);
+  return wrong < 0 ? null : integerFault(`states[${wrong}]`, states[wrong] ?? 0, 3);
 }
 
 /** The checksum at byte 8 is that of the rest. */
@@ -186,7 +261,7 @@ export function writeU64(view: DataView, at: number, value: number): void {
   view.setBigUint64(at, BigInt(value), true);
 }
 
-/** Numbers past 2^53 do not come from us; they are cut to what a number holds, and fit nothing then. */
+/** Rounded above 2^53, but never to below it: no limit lets it pass. */
 export function readU64(view: DataView, at: number): number {
   return Number(view.getBigUint64(at, true));
 }

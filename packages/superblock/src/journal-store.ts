@@ -24,6 +24,8 @@ export const journalStore: JournalStore = {
   startBytes: journalAt,
 
   seal(bytes, life, place, blockSize, entry) {
+    const fault = findEntryFault(entry, bytes.length, place, blockSize);
+    if (fault !== null) throw new RangeError(fault);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     bytes.fill(0, 0, headerBytes);
     encoder.encodeInto(magic, bytes);
@@ -68,10 +70,29 @@ export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, bloc
     numBlocks: readU64(view, 64),
     isZero: (view.getUint32(52, true) & zeroFlag) !== 0,
   };
-  const dataBytes = entry.isZero ? 0 : entry.numBlocks * blockSize;
-  if (length !== headerBytes + dataBytes) return null;
+  if (findEntryFault(entry, length, place, blockSize) !== null) return null;
   const copy = bytes.slice(0, length);
   new DataView(copy.buffer).setUint32(8, 0, true);
   if (crc32c(copy) !== view.getUint32(8, true)) return null;
   return { ...entry, data: copy.subarray(headerBytes) };
+}
+
+/** What no entry of so many bytes may say, or null. For reading and for writing, so that what is written can be read. */
+function findEntryFault(entry: JournalEntry, lengthBytes: number, place: number, blockSize: number): string | null {
+  const { epoch, id, isZero, numBlocks, offsetBlocks } = entry;
+  if (!(place >= 0 && place < journalBytes / placeBytes)) return `there is no place ${place} in the journal`;
+  if (!isCounted(epoch) || !isCounted(id)) return `epoch ${epoch} or number ${id} of a journal entry is out of range`;
+  if (!(offsetBlocks >= 0 && numBlocks >= 1 && Number.isSafeInteger(offsetBlocks + numBlocks))) {
+    return `a journal entry of ${numBlocks} blocks at block ${offsetBlocks} is out of range`;
+  }
+  const dataBytes = isZero ? 0 : numBlocks * blockSize;
+  if (lengthBytes !== headerBytes + dataBytes || lengthBytes > placeBytes) {
+    return `a journal entry of ${numBlocks} blocks cannot have ${lengthBytes} bytes`;
+  }
+  return null;
+}
+
+/** From 1 on, with room for the next one. */
+function isCounted(value: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value < Number.MAX_SAFE_INTEGER;
 }

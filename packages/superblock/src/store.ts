@@ -1,11 +1,19 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
-import { nullUuid } from '@raidkit/core';
+import { nullUuid, seqStep } from '@raidkit/core';
 import type { ArrayRecord, ReadResult, SlotRecord, SuperblockStore } from '@raidkit/core';
-import { MemberState, checkAgainstDevice, encodeSuperblock, parseSuperblock } from './codec.js';
-import type { Superblock } from './codec.js';
+import {
+  MemberState,
+  SuperblockFieldError,
+  checkAgainstDevice,
+  encodeSuperblock,
+  findUnusableMember,
+  parseSuperblock,
+  readFirstSector,
+} from './codec.js';
+import type { ParseResult, Superblock } from './codec.js';
 import { extensionStore } from './extension-store.js';
-import { HEADER_BYTES, MAX_SUPERBLOCK_BYTES, MIN_DATA_OFFSET_BYTES, VERSION_MAJOR, VERSION_MINOR } from './layout.js';
+import { HEADER_BYTES, MAX_SUPERBLOCK_BYTES, MIN_DATA_OFFSET_BYTES, SECOND_COPY_OFFSET, VERSION_MAJOR, VERSION_MINOR } from './layout.js';
 
 const stateOf = {
   configured: MemberState.Configured,
@@ -14,50 +22,114 @@ const stateOf = {
 } as const;
 
 /**
- * Superblocks as SPDK has them: one at the start of each member. Written in place and flushed; a torn write shows as a bad
- * checksum, which counts as damaged, never as another array.
+ * Superblocks as SPDK has them, at the start of each member, and a second copy that SPDK does not know. Each is written in
+ * place and flushed, the second one when the first is on stable media: one of them is whole at any time. The first one counts
+ * whenever it is whole, and whatever else is there (zeros, somebody else's data) counts too; the second one counts only if
+ * the first is one of our own writes, torn.
  */
 export const spdkSuperblockStore: SuperblockStore = {
   reservedBytes: MIN_DATA_OFFSET_BYTES,
   extension: extensionStore,
 
   async read(descriptor: BdevDescriptor): Promise<ReadResult> {
-    const { bdev } = descriptor;
-    const client = new BlockClient(descriptor);
-    const enough = Math.min(Math.ceil(HEADER_BYTES / bdev.blockSize), bdev.numBlocks);
-    let parsed = parseSuperblock(await client.read(0, enough));
-    if (!parsed.ok && parsed.reason === 'incomplete') {
-      const blocks = Math.ceil((parsed.neededBytes ?? MAX_SUPERBLOCK_BYTES) / bdev.blockSize);
-      if (blocks > bdev.numBlocks) return { kind: 'unusable', message: `${parsed.message}, and the device is smaller` };
-      parsed = parseSuperblock(await client.read(0, blocks));
-    }
+    const first = await readCopy(descriptor, 0);
+    const parsed = (await readSecondIfTorn(descriptor, first)) ?? first.parsed;
     if (!parsed.ok) return parsed.reason === 'none' ? { kind: 'none' } : { kind: 'unusable', message: parsed.message };
     const { superblock } = parsed;
-    if (superblock.blockSize === bdev.blockSize && superblock.members.some(({ uuid }) => uuid === bdev.uuid)) {
-      const fit = checkAgainstDevice(superblock, bdev.uuid, bdev);
-      if (!fit.ok) return { kind: 'unusable', message: fit.message };
-    }
-    return { kind: 'found', record: toRecord(superblock) };
+    const misfit = findMisfit(superblock, descriptor);
+    return misfit === null ? { kind: 'found', record: toRecord(superblock) } : { kind: 'unusable', message: misfit };
+  },
+
+  check(record: ArrayRecord): void {
+    encodeRecord(record);
   },
 
   async write(descriptor: BdevDescriptor, record: ArrayRecord): Promise<void> {
+    const { superblock, bytes } = encodeRecord(record);
+    const misfit = findMisfit(superblock, descriptor);
+    if (misfit !== null) throw new RangeError(misfit);
     const { blockSize } = descriptor.bdev;
-    const bytes = encodeSuperblock(toSuperblock(record));
     const blocks = new Uint8Array(Math.ceil(bytes.length / blockSize) * blockSize);
     blocks.set(bytes);
-    await writeAndFlush(descriptor, blocks);
+    for (const offset of copiesAt(blockSize)) await writeAndFlush(descriptor, offset, blocks);
   },
 
   async clear(descriptor: BdevDescriptor): Promise<void> {
     const { blockSize } = descriptor.bdev;
-    await writeAndFlush(descriptor, new Uint8Array(Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));
+    const [last = 0] = copiesAt(blockSize).slice(-1);
+    // All at once: a part of the first copy with a whole second one is the superblock as it was, and not cleared yet.
+    await writeAndFlush(descriptor, 0, new Uint8Array(last + Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));
     if (extensionStore.fits(blockSize, 1)) await extensionStore.clear(descriptor);
   },
 };
 
-async function writeAndFlush(descriptor: BdevDescriptor, blocks: Uint8Array): Promise<void> {
+/** Byte offsets of the copies, in the order in which they are written. */
+function copiesAt(blockSize: number): readonly number[] {
+  return SECOND_COPY_OFFSET % blockSize === 0 ? [0, SECOND_COPY_OFFSET] : [0];
+}
+
+interface Copy {
+  bytes: Uint8Array;
+  parsed: ParseResult;
+}
+
+async function readCopy(descriptor: BdevDescriptor, offsetBytes: number): Promise<Copy> {
+  const { blockSize, numBlocks } = descriptor.bdev;
   const client = new BlockClient(descriptor);
-  await client.write(0, blocks);
+  const offset = offsetBytes / blockSize;
+  const most = Math.max(0, numBlocks - offset);
+  let bytes = await client.read(offset, Math.min(Math.ceil(HEADER_BYTES / blockSize), most));
+  let parsed = parseSuperblock(bytes);
+  if (!parsed.ok && parsed.reason === 'incomplete') {
+    const blocks = Math.ceil((parsed.neededBytes ?? MAX_SUPERBLOCK_BYTES) / blockSize);
+    if (blocks > most) return { bytes, parsed: { ...parsed, message: `${parsed.message}, and the device is smaller` } };
+    bytes = await client.read(offset, blocks);
+    parsed = parseSuperblock(bytes);
+  }
+  return { bytes, parsed };
+}
+
+/**
+ * The second copy, if the first is damaged in the way in which a write of ours is torn: its first sector belongs to the same
+ * array, and is from before that write (the second copy's number) or from it (a later number of ours). Null otherwise.
+ * Whoever else ran the array since counts on by one, and what they wrote of its members is not in the second copy.
+ */
+async function readSecondIfTorn(descriptor: BdevDescriptor, first: Copy): Promise<ParseResult | null> {
+  if (first.parsed.ok || first.parsed.reason !== 'damaged') return null;
+  const [, at] = copiesAt(descriptor.bdev.blockSize);
+  if (at === undefined) return null;
+  const { parsed } = await readCopy(descriptor, at);
+  if (!parsed.ok) return null;
+  const { uuid, seqNumber } = readFirstSector(first.bytes);
+  const own = parsed.superblock;
+  const isOurs = seqNumber === own.seqNumber || (seqNumber > own.seqNumber && seqNumber % seqStep === 0);
+  return uuid === own.uuid && isOurs ? parsed : null;
+}
+
+/** What the superblock says of this device, if it says something that cannot be; null if it fits. */
+function findMisfit(superblock: Superblock, { bdev }: BdevDescriptor): string | null {
+  if (superblock.blockSize !== bdev.blockSize || !superblock.members.some(({ uuid }) => uuid === bdev.uuid)) return null;
+  const fit = checkAgainstDevice(superblock, bdev.uuid, bdev);
+  return fit.ok ? null : fit.message;
+}
+
+/** Nothing is written that could not be read again. Throws a SuperblockFieldError, which names the field and its limit. */
+function encodeRecord(record: ArrayRecord): { superblock: Superblock; bytes: Uint8Array } {
+  const superblock = toSuperblock(record);
+  const bytes = encodeSuperblock(superblock);
+  const fault = findUnusableMember(superblock);
+  if (fault !== null) throw new SuperblockFieldError(fault);
+  const parsed = parseSuperblock(bytes);
+  if (!parsed.ok) throw new SuperblockFieldError({ field: parsed.field ?? 'superblock', message: parsed.message });
+  if (Buffer.compare(encodeSuperblock(parsed.superblock), bytes) !== 0) {
+    throw new SuperblockFieldError({ field: 'superblock', message: 'the superblock is read as another one than was to be written' });
+  }
+  return { superblock, bytes };
+}
+
+async function writeAndFlush(descriptor: BdevDescriptor, offsetBytes: number, blocks: Uint8Array): Promise<void> {
+  const client = new BlockClient(descriptor);
+  await client.write(offsetBytes / descriptor.bdev.blockSize, blocks);
   await client.flush();
 }
 

@@ -75,6 +75,33 @@ describe('headers', () => {
     }
   });
 
+  it('are refused, with field and limit, if they could not be read again', () => {
+    const slot = header().slots[0]!;
+    const cases: [Partial<ExtensionHeader>, RegExp][] = [
+      [{ generation: 2 ** 53 - 1 }, /generation is 9007199254740991; it must be a whole number from 0 to 9007199254740990/],
+      [{ seqNumber: 2 ** 53 }, /seqNumber/],
+      [{ numRegions: 16 * regionsPerPage + 1 }, /numRegions is 258049; .* 258048/],
+      [{ regionBlocks: -1 }, /regionBlocks/],
+      [{ process: { type: 'check', elapsedSec: 2 ** 32 } }, /elapsedSec/],
+      [{ incarnation: '0123' }, /incarnation/],
+      [{ levelOptions: 'x' }, /levelOptions is no JSON object/],
+      [{ levelOptions: JSON.stringify({ a: 'ü'.repeat(2000) }) }, /levelOptions has 4008 bytes; it may have 3500/],
+      [{ slots: [{ ...slot, repairedBlocks: 2 ** 48 }] }, /slots\[0\]\.repairedBlocks/],
+    ];
+    for (const [changes, message] of cases) expect(() => encodeHeader(header(changes))).toThrow(message);
+  });
+
+  it('with numbers past 2^53 are none', () => {
+    for (const at of [16, 56, 64, 72, 80, 96, 104, 112, 128, 136, 144]) {
+      const bytes = encodeHeader(header());
+      const view = new DataView(bytes.buffer);
+      for (const value of [2n ** 53n - 1n, 2n ** 53n + 1n, 2n ** 64n - 1n]) {
+        view.setBigUint64(at, value, true);
+        expect(parseHeader(withGoodChecksum(bytes, view.getUint32(12, true))), `${value} at ${at}`).toBeNull();
+      }
+    }
+  });
+
   it('with any one bit changed are none', () => {
     const bytes = encodeHeader(header());
     const length = new DataView(bytes.buffer).getUint32(12, true);
@@ -99,6 +126,13 @@ describe('pages', () => {
     expect(parsePage(bytes, { ...life, uuid: '5d190000-0000-4000-8000-0000000000fe' })).toBeNull();
   });
 
+  it('are refused if they could not be read again', () => {
+    expect(() => encodePage(life, { ...page, index: 16 })).toThrow(/index is 16; .* 15/);
+    expect(() => encodePage(life, { ...page, generation: 2 ** 53 })).toThrow(/generation/);
+    expect(() => encodePage(life, { ...page, states: new Uint8Array(regionsPerPage + 1) })).toThrow(/states.length/);
+    expect(() => encodePage(life, { ...page, states: Uint8Array.of(1, 4) })).toThrow(/states\[1\] is 4; .* 3/);
+  });
+
   it('from before there were incarnations are of the first one', () => {
     const bytes = encodePage(life, page);
     bytes.fill(0, 48, 64);
@@ -119,6 +153,16 @@ describe('journal entries', () => {
   it('are read as they were written, at their own place only', () => {
     expect(parseEntry(sealed(), 3, life, 512)).toEqual({ ...entry, data: new Uint8Array(4 * 512).fill(0x5a) });
     expect(parseEntry(sealed(), 4, life, 512)).toBeNull();
+  });
+
+  it('are refused if they could not be read again', () => {
+    const bytes = new Uint8Array(journalStore.headerBytes + 4 * 512);
+    const seal = (changes: Partial<typeof entry>, place = 3) => () => journalStore.seal(bytes, life, place, 512, { ...entry, ...changes });
+    expect(seal({ numBlocks: 5 })).toThrow(/5 blocks cannot have 6144 bytes/);
+    expect(seal({ offsetBlocks: 2 ** 53 - 2 })).toThrow(/out of range/);
+    expect(seal({ id: 0 })).toThrow(/out of range/);
+    expect(seal({ epoch: 2 ** 53 })).toThrow(/out of range/);
+    expect(seal({}, 16)).toThrow(/no place 16/);
   });
 
   it('of another life of the map do not count', () => {

@@ -11,7 +11,9 @@ function sign(bytes) {
 }
 
 export const spoilers = [
-  { id: 'half written', spoil: (bytes) => bytes.fill(0x5a, 200, 512) },
+  // Its second copy is whole.
+  { id: 'half written', spoil: (bytes) => bytes.fill(0x5a, 200, 512), isHarmless: true },
+  { id: 'both copies damaged', spoil: (bytes) => bytes.fill(0x5a, 200, 512).fill(0x5a, 32_968, 33_280) },
   {
     id: 'newer major',
     spoil: (bytes) => {
@@ -26,5 +28,5 @@ export const spoilers = [
       sign(bytes);
     },
   },
-  { id: 'without our area', isHarmless: true, spoil: (bytes) => bytes.fill(0, 64 * 1024, 256 * 1024) },
+  { id: 'without our area', isHarmless: true, isBlind: true, spoil: (bytes) => bytes.fill(0, 64 * 1024, 256 * 1024) },
 ];

@@ -37,6 +37,8 @@ export interface Spoiler {
   spoil: (bytes: Uint8Array) => void;
   /** The disk is a member none the less. */
   isHarmless?: boolean;
+  /** With {@link isHarmless}: it says nothing any more of what other members had. */
+  isBlind?: boolean;
 }
 
 /**
@@ -59,9 +61,10 @@ export async function makeHistories(parts: BenchParts, numSlots: number, spoiler
       if (last === undefined || other === undefined) return;
       images.set('foreign', { media: other, epoch: null, isCurrent: false });
       images.set('zero', spoiled(last, parts.store.reservedBytes, (bytes) => void bytes.fill(0)));
-      for (const { id, spoil, isHarmless = false } of spoilers) {
+      for (const { id, spoil, isHarmless = false, isBlind = false } of spoilers) {
         const image = spoiled(last, parts.store.reservedBytes, spoil);
-        images.set(id, isHarmless ? { ...last, media: image.media, isSettled: false, isBlind: true } : image);
+        const blind = isBlind ? { isSettled: false, isBlind } : {};
+        images.set(id, isHarmless ? { ...last, media: image.media, ...blind } : image);
       }
     });
   }
@@ -95,13 +98,14 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
         ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
       ]);
       const sectors = at(order, slot);
-      // The superblock is in the first sector. What is written after it says that all members have theirs.
+      // The superblock is in the first sector, and its second copy in one more. What is written after them says that all
+      // members have theirs.
       const written = sectors.indexOf(0) + 1;
       images.set('written', { media: mixed(before, at(started, slot), sectors.slice(0, written)), epoch: 2, isCurrent: true });
       for (let count = 1; count < sectors.length; count++) {
         if (count === written) continue;
         const after = mixed(before, at(started, slot), sectors.slice(0, count));
-        images.set(`torn ${count}`, { media: after, epoch: 2, isCurrent: true, isBehind: count < written, isSettled: count > written });
+        images.set(`torn ${count}`, { media: after, epoch: 2, isCurrent: true, isBehind: count < written, isSettled: count > written + 1 });
       }
       return images;
     });

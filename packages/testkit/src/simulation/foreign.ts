@@ -71,10 +71,10 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
 }
 
 function spdkRules(store: SuperblockStore): SuperblockStore {
-  const { reservedBytes } = store;
   return {
-    reservedBytes,
+    reservedBytes: store.reservedBytes,
     read: (descriptor) => store.read(descriptor),
+    check: (record) => store.check(record),
     write: (descriptor, record) => store.write(descriptor, record),
     clear: (descriptor) => store.clear(descriptor),
   };
