@@ -293,6 +293,8 @@ export class RegionMap extends RegionStates {
     }
     try {
       await onEveryMember(this.#array, (client) => client.flush());
+      // One that failed before this may lack what regions hold: it must be on record as out before a page calls them clean.
+      await this.#array.leaveRecorded();
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
       for (const [region, state] of before) {
         if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true) this.#pages.said.set(region, RegionState.Unwritten);
