@@ -5,9 +5,20 @@ import type { SimDisk } from './sim-disk.js';
 /** Blocks of copies that are compared at a time; regions are multiples of it. */
 const copyBlocks = 64;
 
+/** Whether a block is listed as bad in the stripes of these blocks of the volume: what depends on it cannot be told. */
+export function hasBadBlock(array: RaidArray, offset: number, numBlocks: number): boolean {
+  if (array.badBlocks.size === 0 || array.level?.geometry.stripe === undefined) return false;
+  const { from, to } = array.memberRange(offset, offset + numBlocks);
+  return isAnyBad(array, from, to - from);
+}
+
+function isAnyBad({ badBlocks, slots }: RaidArray, memberOffset: number, count: number): boolean {
+  return badBlocks.size > 0 && slots.some(({ index }) => badBlocks.has(index, memberOffset, count));
+}
+
 /**
  * Compares what the members hold: where each alone is a full copy they must be equal, else, with one to lose, their
- * exclusive or must be zero. What was never written holds anything. Null if all is well, or if the level has another rule.
+ * exclusive or must be zero. What was never written holds anything, and so do blocks that are listed as bad. Null if all is well, or if the level has another rule.
  */
 export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): string | null {
   const stripe = array.level?.geometry.stripe;
@@ -25,6 +36,7 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
       start += Math.max(0, Math.floor((next - start) / step) - 1) * step;
       continue;
     }
+    if (isAnyBad(array, start, count)) continue;
     const bytes = new Uint8Array(count * array.blockSize);
     const one = new Int32Array(bytes.buffer);
     const sum = new Int32Array(one.length);

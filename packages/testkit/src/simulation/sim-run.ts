@@ -6,6 +6,7 @@ import { VolumeModel } from '../model.js';
 import type { Violation } from '../model.js';
 import type { SimPlan } from '../plan.js';
 import { Random } from '../random.js';
+import { hasBadBlock } from '../redundancy.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
 import { readTag, sectorBytes } from '../sector.js';
@@ -287,12 +288,19 @@ export class SimRun {
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
+    if (type !== IoType.Flush && this.#mayBeBad(offset, numBlocks)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
     if (mayNeverFlush && this.leniency.wasBeyond) return;
     if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
     throw new ViolationError(`G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`);
+  }
+
+  /** The array has come to list bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
+  #mayBeBad(offset: number, numBlocks: number): boolean {
+    const array = this.array();
+    return this.leniency.hasForgiven && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
   #watchUnwritten(): void {

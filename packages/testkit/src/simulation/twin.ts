@@ -3,6 +3,7 @@ import { RaidError } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import type { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
+import { hasBadBlock } from '../redundancy.js';
 import type { SimDisk } from '../sim-disk.js';
 import { Stack } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';
@@ -131,8 +132,16 @@ export class Twin {
     if (volume === null) throw new ViolationError('G8: the volume is gone');
     for (const { offset, count } of this.#run.toRead(volume, true)) {
       const status = await volume.submit(IoType.Read, offset, count);
-      if (status !== Status.Ok && !mayFail) throw new ViolationError(`G8: read ${offset}+${count} was answered ${statusName(status)}`);
+      if (status === Status.Ok || mayFail) continue;
+      if (this.#mayBeBad(offset, count)) continue;
+      throw new ViolationError(`G8: read ${offset}+${count} was answered ${statusName(status)}`);
     }
+  }
+
+  /** The array lists bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
+  #mayBeBad(offset: number, numBlocks: number): boolean {
+    const { array } = this;
+    return this.#run.leniency.hasForgiven && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
   /** Users write here and there; flushed, if `isFlushed`. */
@@ -141,8 +150,10 @@ export class Twin {
     if (volume === null) throw new ViolationError('G8: the volume is gone');
     for (let left = count; left > 0; left--) {
       const numBlocks = this.random.int(1, Math.min(16, volume.numBlocks));
-      const status = await volume.submit(IoType.Write, this.random.int(0, volume.numBlocks - numBlocks), numBlocks);
-      if (status !== Status.Ok) throw new ViolationError(`G8: a write was answered ${statusName(status)}`);
+      const offset = this.random.int(0, volume.numBlocks - numBlocks);
+      const mayFail = this.#mayBeBad(offset, numBlocks);
+      const status = await volume.submit(IoType.Write, offset, numBlocks);
+      if (status !== Status.Ok && !mayFail) throw new ViolationError(`G8: a write was answered ${statusName(status)}`);
     }
     if (!isFlushed) return;
     const status = await volume.submit(IoType.Flush, 0, volume.numBlocks);
