@@ -1,6 +1,8 @@
 import type { RaidModule, SuperblockStore } from '@raidkit/core';
 import { Coverage } from './coverage.js';
 import { SimMemory } from './sim-memory.js';
+import { drawPlan } from './plan.js';
+import type { PlanOptions } from './plan.js';
 import type { Capabilities } from './simulation/sim-run.js';
 import { memoryBytes, simulate } from './simulation/simulate.js';
 import type { SimResult } from './simulation/simulate.js';
@@ -12,6 +14,8 @@ export interface SweepOptions {
   from: number;
   count: number;
   capabilities?: Partial<Capabilities>;
+  /** What plans are drawn with; all of it by default. */
+  plan?: PlanOptions;
   /** Stop at the first violation. Default false. */
   bail?: boolean;
   onResult?: (result: SimResult) => void;
@@ -34,7 +38,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
   let steps = 0;
   let seeds = 0;
   for (let seed = from; seed < from + count; seed++) {
-    const result = await simulate({ seed, module, store, capabilities, memory });
+    const result = await simulate({ seed, module, store, capabilities, memory, plan: drawPlan(seed, module, options.plan) });
     seeds++;
     steps += result.steps;
     coverage.add(result.coverage);

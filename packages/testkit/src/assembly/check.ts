@@ -1,6 +1,6 @@
 import { BdevError, BlockClient, IoType } from '@raidkit/bdev';
 import { RaidError, minOperational } from '@raidkit/core';
-import type { RaidArray } from '@raidkit/core';
+import type { RaidArray, RaidModule } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
 import { noTag, readTag, sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
@@ -83,13 +83,24 @@ async function steps(parts: BenchParts, bench: Bench, { history }: AssemblyCase,
     const isSettled = found.some((one) => one.isSettled === true);
     const current = found.filter(({ isBehind, isCurrent }) => isCurrent && !(isSettled && isBehind === true)).length;
     const isNeeded = current >= minOperational(parts.module, history.slots.length);
-    if (isNeeded && !history.isApart) throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
+    if (isNeeded && !history.isApart && !isUnproven(parts.module, history.slots.length, found)) throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
   }
   checkUntouched(bench, array, all);
   await stack.arrays.stop();
   const { outstanding } = stack.registry.ios;
   if (outstanding !== 0 || stack.arrays.iosOutstanding !== 0) throw new Error('I/O objects are out after a stop');
   return isUp ? 'right data' : 'refused';
+}
+
+/**
+ * Parity without one of the members, and nobody left whose own area says what was being written with the newest superblock:
+ * nothing proves that the parity is right, and only a person may believe it.
+ */
+function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[]): boolean {
+  const current = found.filter(({ isCurrent }) => isCurrent);
+  const isParity = module.manifest.redundant && minOperational(module, numSlots) > 1;
+  if (!isParity || current.length === numSlots) return false;
+  return current.some(({ isBlind }) => isBlind) && current.every(({ isBehind, isBlind }) => isBlind === true || isBehind === true);
 }
 
 /** Whoever came later has been looked at, and what was to be filled is. */

@@ -289,6 +289,8 @@ export class SimRun {
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
     if (type !== IoType.Flush && this.#mayBeBad(offset, numBlocks)) return;
+    // Without a map parity is never trusted, so what a write reads beforehand has no second source.
+    if (isWrite && this.array()?.regions === null && this.disks.some(({ lastErrorAt }) => lastErrorAt >= askedAt)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
