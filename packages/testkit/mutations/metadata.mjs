@@ -103,8 +103,8 @@ export const metadata = [
   {
     id: 'stale-members-stay',
     file: 'core/src/stale-members.ts',
-    line: 'slot.foundSeqNumber >= newest.completedSeqNumber',
-    becomes: 'true',
+    line: 'if (slot.foundSeqNumber < newest.completedSeqNumber) return true;',
+    becomes: '',
     loses: 'an old image of a member that was put back is taken as current',
   },
 ];

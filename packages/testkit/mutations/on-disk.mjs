@@ -3,8 +3,8 @@ export const onDisk = [
   {
     id: 'superblock-not-flushed',
     file: 'superblock/src/store.ts',
-    line: 'await client.write(0, blocks);\n  await client.flush();',
-    becomes: 'await client.write(0, blocks);',
+    line: 'await client.write(offsetBytes / descriptor.bdev.blockSize, blocks);\n  await client.flush();',
+    becomes: 'await client.write(offsetBytes / descriptor.bdev.blockSize, blocks);',
     loses: 'a departure counts as recorded while the record is in a cache',
   },
   {
@@ -38,7 +38,7 @@ export const onDisk = [
   {
     id: 'superblock-stays-after-clear',
     file: 'superblock/src/store.ts',
-    line: 'await writeAndFlush(descriptor, new Uint8Array(Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));',
+    line: 'await writeAndFlush(descriptor, 0, new Uint8Array(last + Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));',
     becomes: '',
     loses: 'an array that was deleted comes back',
   },

@@ -17,16 +17,16 @@ export const processes = [
   {
     id: 'any-former-member-lacks-little',
     file: 'core/src/members.ts',
-    line: 'lastSeen !== null && lastSeen === slot.lastSeqNumber',
-    becomes: 'lastSeen !== null',
+    line: 'const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;',
+    becomes: 'const isPartial = isKnown && slot.dataOffset === dataOffset;',
     loses: 'an old image is given only what was written since a later departure',
   },
   {
     id: 'other-place-lacks-little',
     file: 'core/src/members.ts',
-    line: 'const isOwnPlace = slot.recordedUuid === bdev.uuid && slot.dataOffset === dataOffset;',
-    becomes: 'const isOwnPlace = true;',
-    loses: 'a device that was another slot’s member is given only what that slot’s has missed',
+    line: 'lastSeen !== null && array.state === \'online\' && (await isAsItLeft(array, slot))',
+    becomes: 'lastSeen !== null && array.state === \'online\'',
+    loses: 'an image that is older than its superblock says is given only what was written since',
     levels: ['raid5f'],
   },
   {
@@ -227,8 +227,8 @@ export const processes = [
   {
     id: 'stale-members-start',
     file: 'core/src/online.ts',
-    line: 'await setAsideStale(array);',
-    becomes: '',
+    line: 'const recorded = await setAsideStale(array, options.force ?? false);',
+    becomes: 'const recorded = null;',
     loses: 'an old image of a member that was put back is taken as current',
   },
   {
