@@ -211,12 +211,12 @@ it('a member that leaves while the map is being loaded is not recorded by a star
   for (let nth = 0, isOver = false; !isOver; nth += 2) {
     const again = newRig({ memoryBytes });
     const plugged = disks.map(({ bytes }, index) => plug(again, index, bytes.slice()));
-    let gone: Promise<void> | null = null;
-    const calls = atIo(plugged.map(({ disk }) => disk), nth, () => (gone = again.registry.unregister(plugged[2]!.bdev)));
+    const gone: Promise<void>[] = [];
+    const calls = atIo(plugged.map(({ disk }) => disk), nth, () => void gone.push(again.registry.unregister(plugged[2]!.bdev)));
     await Promise.all(plugged.map(({ examined }) => examined));
     await again.registry.waitForExamine();
     isOver = !calls.end();
-    await gone;
+    await Promise.all(gone);
     if (again.arrays.get('a')?.state !== 'online') await again.arrays.startDegraded('a');
     const opened = openVolume(again, 'a');
     expect(await opened.read(0, 64)).toEqual(blocks(64, 7));

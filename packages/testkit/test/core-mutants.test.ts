@@ -35,7 +35,7 @@ describe('rules of the core, broken one at a time, are found', () => {
   it('a write is acknowledged before the survivors know who is out', () => {
     vi.spyOn(AckGate.prototype, 'holds').mockReturnValue(false);
     return isFoundIn('a member is pulled out under load and put back', raid1, spdkSuperblockStore, 1);
-  }, 120_000);
+  }, 300_000);
 
   it('no write is recorded before it is done', () => {
     vi.spyOn(RegionMap.prototype, 'begin').mockReturnValue(true);
@@ -104,7 +104,7 @@ describe('rules of the core, broken one at a time, are found', () => {
     const { extension } = spdkSuperblockStore;
     const journal = { ...extension!.journal, read: () => Promise.resolve([]) };
     return isFoundIn('degraded writes', raid5f, { ...spdkSuperblockStore, extension: { ...extension!, journal } });
-  }, 60_000);
+  }, 300_000);
 
   it('superblocks are written and cleared later', () => {
     const later = (work: Promise<void>): Promise<void> => {
@@ -113,5 +113,5 @@ describe('rules of the core, broken one at a time, are found', () => {
     };
     const store: SuperblockStore = { ...spdkSuperblockStore, write: (descriptor, record) => later(spdkSuperblockStore.write(descriptor, record)) };
     return isFoundIn('remove a member', raid1, store);
-  }, 60_000);
+  }, 300_000);
 });
