@@ -194,7 +194,7 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
     run.coverage.mark('refused, and started when all was there');
     return;
   }
-  if (!run.leniency.hasForgiven) throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
+  if (!run.leniency.hasForgiven && !run.isTolerant) throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
   run.coverage.mark('started by force');
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
   run.leniency.forgiveSuspect();
