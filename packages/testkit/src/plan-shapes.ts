@@ -1,15 +1,14 @@
-import { minOperational } from '@raidkit/core';
 import type { RaidModule } from '@raidkit/core';
-import type { PlanItem, SimShape } from './plan.js';
+import type { SimShape } from './plan.js';
 import { Random } from './random.js';
 
 /** What an array is made of that not every one is. */
-export const shapeKinds = ['wide', 'very wide', 'no superblock', 'slow background work', 'several pages', 'daemon'] as const;
+export const shapeKinds = ['wide', 'very wide', 'no superblock', 'slow background work', 'daemon'] as const;
 export type ShapeKind = (typeof shapeKinds)[number];
 
 /**
  * A quarter of the seeds have an array that is out of the ordinary: so many slots that a superblock is more than a sector;
- * none at all; background work that takes longer than all timers; so many regions that their map has several pages; what
+ * none at all; background work that takes longer than all timers; what
  * the daemon decides by itself. From a stream of its own.
  */
 export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape): SimShape {
@@ -26,20 +25,9 @@ export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape)
       return { ...shape, kind, isOverBudget: false };
     case 'slow background work':
       return { ...shape, kind, windowSizeKb: random.pick([16, 64]), maxBandwidthMbSec: random.pick([0.05, 0.2]) };
-    case 'several pages': {
-      if (!module.manifest.redundant || minOperational(module, shape.numSlots) === shape.numSlots || !random.chance(0.3)) return shape;
-      // A region is a MiB: more than a page's 16,128 of them.
-      const more = ((random.int(16_200, 34_000) * 1024) / shape.blockSize) * 1024;
-      return { ...shape, kind, windowSizeKb: 1024, memberBlocks: shape.memberBlocks.map((blocks) => blocks + more) };
-    }
     default:
       return { ...shape, kind };
   }
-}
-
-/** What goes over the whole of a volume takes too long on one of many GiB. */
-export function isAffordable({ kind }: SimShape, item: PlanItem): boolean {
-  return kind !== 'several pages' || !['foreign', 'grow', 'lie', 'process', 'replace'].includes(item.kind);
 }
 
 function widen(shape: SimShape, numSlots: number): SimShape {

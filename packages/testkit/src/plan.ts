@@ -6,7 +6,7 @@ import type { LieKind, ProcessAction } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawRests } from './plan-rests.js';
-import { drawShapeKind, isAffordable } from './plan-shapes.js';
+import { drawShapeKind } from './plan-shapes.js';
 import type { ShapeKind } from './plan-shapes.js';
 import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
@@ -117,7 +117,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
   items.sort((a, b) => a.at - b.at);
-  const isUsual = (item: PlanItem): boolean => isAffordable(shape, item) && (mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap);
+  const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;
   return { seed, shape, items: items.filter(isUsual) };
 }
 
