@@ -120,7 +120,8 @@ describe.each(styles)('%s replies', (style) => {
       expect((await client.pread(0, 512)).errno).toBe(wanted);
       expect((await client.pwrite(0, pattern(512, 1))).errno).toBe(wanted);
       expect((await client.pwrite(3, pattern(512, 1))).errno).toBe(wanted);
-      expect((await client.request(cmd.flush, 0, 0)).errno).toBe(wanted);
+      // A flush that finds no space has lost data, which is not what ENOSPC says of a write.
+      expect((await client.request(cmd.flush, 0, 0)).errno).toBe(status === Status.NoSpace ? errno.io : wanted);
       expect((await client.request(cmd.trim, 0, 512)).errno).toBe(wanted);
       expect((await client.request(cmd.writeZeroes, 7, 2000)).errno).toBe(wanted);
     }
