@@ -193,7 +193,11 @@ describe('the daemon', () => {
     await client.call('bdev_passthru_create', { base_bdev_name: 'm0', name: 'p0' });
     await client.call('bdev_raid_create', { name: 'r', raid_level: 'raid1', base_bdevs: ['p0', 'm1'] });
     await client.call('bdev_raid_create', { name: 'w', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['later'] });
+    const optional = { name: 'o', raid_level: 'raid5f', strip_size_kb: 4, base_bdevs: ['x', 'y', 'z'], level_options: { full_stripe_only: true } };
+    await client.call('bdev_raid_create', optional);
+    await expect(client.call('bdev_raid_create', { ...optional, name: 'q', level_options: { no_such: 1 } })).rejects.toThrow(/Invalid argument/);
     const config = await client.call('framework_get_config', { name: 'bdev' });
+    expect(config).toContainEqual({ method: 'bdev_raid_create', params: expect.objectContaining({ name: 'o', level_options: { full_stripe_only: true } }) as object });
     const configPath = join(test.folder, 'config.json');
     writeFileSync(configPath, JSON.stringify({ subsystems: [{ subsystem: 'accel', config: [{ method: 'accel_set_options' }] }, { subsystem: 'bdev', config }] }));
     const again = await startTestDaemon({ configPath });

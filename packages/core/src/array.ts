@@ -70,7 +70,8 @@ export class RaidArray implements RaidView {
   uuid: string;
   readonly module: RaidModule;
   readonly stripSizeKb: number;
-  readonly options: Readonly<Record<string, unknown>>;
+  /** As given at creation; of an array that is put together, known once it is being started. */
+  options: Readonly<Record<string, unknown>>;
   readonly slots: Slot[];
   readonly metadata: MetadataWriter;
   /** Stands behind the volume's bdev. */

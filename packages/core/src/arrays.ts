@@ -15,6 +15,7 @@ import { joinNew } from './join.js';
 import { closeArray, endArray, endFailedMember, removeMember } from './leave.js';
 import { addMember } from './members.js';
 import type { RaidState } from './lifecycle.js';
+import { checkLevelOptions } from './level-options.js';
 import type { RaidModuleRegistry } from './module-registry.js';
 import { bringOnline } from './online.js';
 import type { StartOptions } from './online.js';
@@ -152,7 +153,7 @@ export class RaidArrays {
         stripSizeKb: options.stripSizeKb ?? 0,
         slotNames: options.baseBdevs,
         store,
-        levelOptions: options.options ?? {},
+        levelOptions: checkLevelOptions(options.name, module, store, options.options ?? {}),
         isForced: options.force ?? false,
       },
       this.#ctx,

@@ -25,7 +25,7 @@ export interface CreateArrayOptions {
   superblock?: boolean;
   /** Devices may carry another array's superblock or a file system: that is overwritten. Default false: refused. */
   force?: boolean;
-  /** For the level. */
+  /** For the level: what JSON can say, at most 3,500 bytes of it with superblocks, where they are kept. */
   options?: Readonly<Record<string, unknown>>;
 }
 

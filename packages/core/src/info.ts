@@ -49,7 +49,7 @@ export function describeConfig(array: RaidArray): { method: string; params: Json
     raid_level: array.module.level,
     // A missing member keeps its place, so that the others keep theirs.
     base_bdevs: array.slots.map((slot) => slot.name ?? slot.awaitedName ?? `removed_base_bdev_${slot.index}`),
-    ...(Object.keys(array.options).length === 0 ? {} : (array.options as JsonObject)),
+    ...(Object.keys(array.options).length === 0 ? {} : { level_options: array.options as JsonObject }),
   };
   return { method: 'bdev_raid_create', params };
 }

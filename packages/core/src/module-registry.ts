@@ -64,6 +64,7 @@ function checkModule(module: RaidModule): void {
     throw refusal(module, 'baseBdevsMin must be 1 to 255');
   }
   if (typeof module.start !== 'function') throw refusal(module, 'start must be a function');
+  if (!['function', 'undefined'].includes(typeof module.checkOptions)) throw refusal(module, 'checkOptions must be a function');
   checkManifest(module);
   if (manifest.redundant !== (baseBdevsConstraint !== undefined)) {
     throw refusal(module, 'manifest.redundant and baseBdevsConstraint must go together');

@@ -50,6 +50,11 @@ export interface RaidModule {
   /** Undefined: every member is needed. */
   readonly baseBdevsConstraint?: MemberConstraint;
   /**
+   * Throws (a `RaidError` if it can) for options that no array of the level may have, before one is created with them, and
+   * before one is started with what its members say. Absent: any will do.
+   */
+  checkOptions?(options: Readonly<Record<string, unknown>>): void;
+  /**
    * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
    * refuse. Called again after a stop, with a new view.
    */
@@ -84,7 +89,7 @@ export interface RaidView {
   readonly numSlots: number;
   /** Nothing must be written to members. */
   readonly isReadOnly: boolean;
-  /** Level-specific options of the array, as given at creation. */
+  /** Level-specific options of the array, as given at creation, as JSON has them; members keep them. */
   readonly options: Readonly<Record<string, unknown>>;
   readonly memory: BufferMemory;
   readonly log: Logger;

@@ -9,6 +9,7 @@ import { replayJournal } from './journal-replay.js';
 import { Journal } from './journal.js';
 import { onEveryMember } from './member-io.js';
 import { checkLevel } from './level-checks.js';
+import { requireRoomForOptions } from './level-options.js';
 import { adoptRecord, loadRegions } from './regions-load.js';
 import type { RegionOrigin } from './regions-load.js';
 import { onMemberResized } from './resize.js';
@@ -40,6 +41,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const recorded = await setAsideStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
+    if (recordedBlocks === null) requireRoomForOptions(array);
     const level = array.module.start(array);
     array.level = level;
     checkLevel(array, level);

@@ -2,6 +2,7 @@ import type { RaidArray } from './array.js';
 import { RaidError } from './errors.js';
 import { pagesTakenBy } from './identity.js';
 import { closeMember } from './join.js';
+import { adoptLevelOptions } from './level-options.js';
 import { newestTrusted } from './regions-load.js';
 import type { Slot } from './slot.js';
 import type { ExtensionHeader, ExtensionStore } from './store.js';
@@ -11,7 +12,7 @@ import type { ExtensionHeader, ExtensionStore } from './store.js';
  * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an old
  * image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced. Only
  * where our extension says what all had; what cannot be read proves nothing, and takes nobody out. Gives the newest header that
- * goes with the superblock; null for none.
+ * goes with the superblock; null for none. The level's options come from the headers too.
  */
 export async function setAsideStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
   const { extension, metadata } = array;
@@ -29,6 +30,7 @@ export async function setAsideStale(array: RaidArray, force: boolean): Promise<E
     newest = newestTrusted(headers, metadata.seqNumber, newest);
     settled = newestTrusted(headers.filter((header) => isSettled(header, metadata.seqNumber)), metadata.seqNumber, settled);
   }
+  adoptLevelOptions(array, [...found.values()].flat());
   if (newest === null) return null;
   for (const slot of array.slots) {
     if (!slot.isCurrent || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;

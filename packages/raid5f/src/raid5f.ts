@@ -19,7 +19,7 @@ class Raid5f implements RaidLevel {
 
   constructor(raid: RaidView) {
     this.#map = new StripeMap(raid.stripSizeBlocks, raid.numSlots);
-    this.#isFullStripeOnly = fullStripeOnly(raid);
+    this.#isFullStripeOnly = raid.options.full_stripe_only === true;
     this.geometry = this.#measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
     this.#buffers = new StripeBuffers(raid);
     this.#reconstruction = new Reconstruction(raid, this.#map, this.#columns, this.#buffers);
@@ -121,10 +121,11 @@ class Raid5f implements RaidLevel {
   }
 }
 
-function fullStripeOnly(raid: RaidView): boolean {
-  const value = raid.options.full_stripe_only ?? false;
-  if (typeof value === 'boolean') return value;
-  throw new RaidError('ERR_RAID_INVALID', 22, `array ${raid.name}: full_stripe_only must be true or false`);
+function checkOptions(options: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (name !== 'full_stripe_only') throw new RaidError('ERR_RAID_INVALID', 22, `level raid5f has no option ${name}`);
+    if (typeof value !== 'boolean') throw new RaidError('ERR_RAID_INVALID', 22, 'full_stripe_only must be true or false');
+  }
 }
 
 /** The raid5f level, with SPDK's layout: arrays interchange. Option `full_stripe_only`: refuse other writes, as SPDK does. */
@@ -136,5 +137,6 @@ export const raid5f: RaidModule = {
   manifest: { stripSize: 'required', redundant: true, nullPayload: true, resize: true, journal: true },
   baseBdevsMin: 3,
   baseBdevsConstraint: { maxRemoved: 1 },
+  checkOptions,
   start: (raid) => new Raid5f(raid),
 };

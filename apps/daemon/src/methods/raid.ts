@@ -22,6 +22,8 @@ export function raidMethods({ arrays, exports, modules }: Plane): RpcMethod[] {
         superblock: z.boolean().optional(),
         // Ours: refuse writes to raid5f that are not whole stripes, as SPDK does.
         full_stripe_only: z.boolean().optional(),
+        // Ours: options of the level, by name.
+        level_options: z.record(z.string(), z.json()).optional(),
         // Ours: over devices that carry a file system, or another array's superblock.
         force: z.boolean().optional(),
       }),
@@ -37,7 +39,7 @@ export function raidMethods({ arrays, exports, modules }: Plane): RpcMethod[] {
             ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
             superblock: params.superblock ?? false,
             force: params.force ?? false,
-            options: params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only },
+            options: { ...params.level_options, ...(params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only }) },
           });
         } catch (error) {
           throw refused(`Failed to create RAID bdev ${params.name}`, error);
