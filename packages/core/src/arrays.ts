@@ -144,7 +144,8 @@ export class RaidArrays {
     if (options.superblock === true && store === null) {
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: there is no superblock store`);
     }
-    const uuid = options.uuid?.toLowerCase() ?? (store === null ? nullUuid : newUuid(this.registry.runtime));
+    const given = options.uuid?.toLowerCase() ?? nullUuid;
+    const uuid = given !== nullUuid || store === null ? given : newUuid(this.registry.runtime);
     const array = new RaidArray(
       {
         name: options.name,

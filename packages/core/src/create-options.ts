@@ -2,6 +2,7 @@ import type { RaidContext } from './context.js';
 import { RaidError } from './errors.js';
 import { minOperational } from './module-registry.js';
 import type { RaidModule } from './module.js';
+import { nullUuid } from './store.js';
 import { isUuid } from './uuid.js';
 
 /** Most slots of an array: the superblock counts them in a byte. */
@@ -43,7 +44,8 @@ export function checkCreateOptions({ arrays, modules, registry }: RaidContext, o
   if (module === undefined) return refuse(`there is no RAID level ${level}`);
   if (arrays.has(name)) refuse('there is an array of this name', 17);
   if (registry.get(name) !== undefined) refuse('there is a bdev of this name', 17);
-  if (uuid !== undefined) {
+  // A saved configuration has the null uuid for arrays that have none yet.
+  if (uuid !== undefined && uuid !== nullUuid) {
     if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
     const isTaken = [...arrays.values()].some((array) => array.uuid === uuid.toLowerCase());
     if (isTaken || registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, 17);
