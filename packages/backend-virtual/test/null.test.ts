@@ -14,7 +14,7 @@ describe('null bdev', () => {
     expectBytes(await client.read(0, 1000), new Uint8Array(512 * 1000));
     await client.writeZeroes(5, 10);
     await expect(client.unmap(0, 1)).rejects.toMatchObject({ errno: 95 });
-    await expect(client.flush()).rejects.toMatchObject({ errno: 95 });
+    await client.flush();
   });
 
   it('grows, tells its users, and does not shrink', async () => {

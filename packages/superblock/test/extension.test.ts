@@ -92,7 +92,7 @@ describe('headers', () => {
   });
 
   it('with numbers past 2^53 are none', () => {
-    for (const at of [16, 56, 64, 72, 80, 96, 104, 112, 128, 136, 144]) {
+    for (const at of [16, 56, 64, 72, 80, 96, 104, 112, 128]) {
       const bytes = encodeHeader(header());
       const view = new DataView(bytes.buffer);
       for (const value of [2n ** 53n - 1n, 2n ** 53n + 1n, 2n ** 64n - 1n]) {
