@@ -41,6 +41,10 @@ type Shape = (typeof levels)[number];
 const memberBytes = 4 << 20;
 /** What clients write to lies in the first bytes of the volume; cells of it share blocks. */
 const testedBytes = 96 << 10;
+/** Fewer bytes, where two clients are to meet in one block often. */
+const crowdedBytes = 8 << 10;
+/** Cuts after which a planted fault counts as not found: many times what each of them takes (1 to 10). */
+const patience = 400;
 const memoryBytes = 64 << 20;
 
 const reactor = process.env.RAIDKIT_ENGINE === 'uring' && process.env.RAIDKIT_NO_FFI !== '1' ? await startReactor() : null;
@@ -106,14 +110,16 @@ class Life {
 
 /** Each client writes runs of cells, at any byte offset of a cell, some with FUA, and flushes now and then, until it is cut off. */
 async function write(client: TestClient, model: CellModel, random: Random, operations: number): Promise<void> {
+  const { numCells } = model;
+  const longest = Math.min(40, numCells / 4);
   for (let count = 0; count < operations && !client.isEnded; count++) {
     if (random.chance(1 / 8)) {
       const covered = model.completed();
       if ((await client.request(cmd.flush, 0, 0)).errno === 0) model.makeDurable(covered);
       continue;
     }
-    const first = random.int(0, testedBytes / cellBytes - 1);
-    const change = model.begin(first, Math.min(random.int(1, 40), testedBytes / cellBytes - first));
+    const first = random.int(0, numCells - 1);
+    const change = model.begin(first, Math.min(random.int(1, longest), numCells - first));
     if (change === null) continue;
     const isForced = random.chance(1 / 4);
     const { errno } = await client.pwrite(first * cellBytes, change.bytes, isForced ? flag.fua : 0);
@@ -138,14 +144,14 @@ async function cut(life: Life, model: CellModel, paths: readonly string[], seed:
 }
 
 /** What each cell of the volume holds, read by a client. */
-async function readBack(life: Life): Promise<Buffer> {
-  const { data, errno } = await life.clients[0]!.pread(0, testedBytes);
+async function readBack(life: Life, bytes: number): Promise<Buffer> {
+  const { data, errno } = await life.clients[0]!.pread(0, bytes);
   expect(errno).toBe(0);
   return Buffer.from(data);
 }
 
 /** Cuts the power so many times and returns what is wrong afterwards, the first time something is. */
-async function trial(shape: Shape, cuts: number, plant: (life: Life) => void = () => undefined): Promise<string | null> {
+async function trial(shape: Shape, cuts: number, plant: (life: Life) => void = () => undefined, bytes = testedBytes): Promise<string | null> {
   const folder = fs.mkdtempSync(join(tmpdir(), 'raidkit-cuts-'));
   try {
     let paths = Array.from({ length: shape.members }, (_, index) => join(folder, `m${index}`));
@@ -153,12 +159,12 @@ async function trial(shape: Shape, cuts: number, plant: (life: Life) => void = (
       fs.writeFileSync(path, '');
       fs.truncateSync(path, memberBytes);
     }
-    const model = new CellModel(testedBytes / cellBytes);
+    const model = new CellModel(bytes / cellBytes);
     for (let round = 0; ; round++) {
       const life = new Life();
       await life.start(paths, shape, round === 0, folder);
       plant(life);
-      const wrong = model.judge(await readBack(life));
+      const wrong = model.judge(await readBack(life, bytes));
       if (wrong !== null || round === cuts) {
         await life.bury();
         return wrong;
@@ -178,7 +184,7 @@ describe.each(levels)('$level over files that lose what was not synchronised', (
 
 describe('the trial finds', () => {
   it('a flush that is answered without fdatasync', async () => {
-    expect(await trial(levels[1], 30, (life) => (life.engine.isLying = true))).not.toBeNull();
+    expect(await trial(levels[1], patience, (life) => (life.engine.isLying = true))).not.toBeNull();
   });
 
   it('a server that does not lock the block of which a part is written', async () => {
@@ -187,7 +193,7 @@ describe('the trial finds', () => {
       Object.defineProperty(locks, 'acquire', { value: () => true });
       Object.defineProperty(locks, 'release', { value: () => undefined });
     };
-    expect(await trial(levels[0], 30, plant)).not.toBeNull();
+    expect(await trial(levels[0], patience, plant, crowdedBytes)).not.toBeNull();
   });
 
   it('a driver that says it has FUA and does nothing for it', async () => {
@@ -196,6 +202,6 @@ describe('the trial finds', () => {
         if (name !== 'vol') Object.defineProperty(driver, 'hasForceUnitAccess', { value: true });
       }
     };
-    expect(await trial(levels[1], 30, plant)).not.toBeNull();
+    expect(await trial(levels[1], patience, plant)).not.toBeNull();
   });
 });

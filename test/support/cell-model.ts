@@ -16,7 +16,7 @@ export interface CellWrite {
  */
 export class CellModel {
   begun = 0;
-  readonly #numCells: number;
+  readonly numCells: number;
   /** Writes that a cell may hold, oldest first: the newest durable one and what came after it. None: zeros count too. */
   readonly #possible: CellWrite[][];
   readonly #busy = new Set<number>();
@@ -24,7 +24,7 @@ export class CellModel {
   readonly #mayBeEmpty: boolean[];
 
   constructor(numCells: number) {
-    this.#numCells = numCells;
+    this.numCells = numCells;
     this.#possible = Array.from({ length: numCells }, () => []);
     this.#mayBeEmpty = new Array<boolean>(numCells).fill(true);
   }
@@ -69,7 +69,7 @@ export class CellModel {
   /** After a start: what is wrong with the volume's contents; null for nothing. What it holds now is what counts from here on. */
   judge(volume: Buffer): string | null {
     this.#busy.clear();
-    for (let cell = 0; cell < this.#numCells; cell++) {
+    for (let cell = 0; cell < this.numCells; cell++) {
       const found = volume.subarray(cell * cellBytes, (cell + 1) * cellBytes);
       const possible = this.#possible[cell] ?? [];
       const write = possible.find(({ version }) => found.equals(contents(version, cell)));
