@@ -11,10 +11,18 @@ const steps = [
   ['npm', ['run', '--silent', 'build']],
   ['npm', ['run', '--silent', 'check:packages']],
   // Once on io_uring, where the machine has it, what depends on the engine.
-  ['npx', ['vitest', 'run', 'packages/backend-linux', 'packages/nbd', 'apps/daemon', 'test/power-cuts-on-files.test.ts'], { RAIDKIT_ENGINE: 'uring' }],
+  [
+    'npx',
+    ['vitest', 'run', 'packages/backend-linux', 'packages/nbd', 'apps/daemon', 'test/power-cuts-on-files.test.ts'],
+    { RAIDKIT_ENGINE: 'uring' },
+  ],
   // The same daemon with its volumes on two reactors; then everything on the portable engine, which has no reactors.
   ['npx', ['vitest', 'run', ...onTwoReactors, '-t', `^(?!${leftOut})`], { RAIDKIT_ENGINE: 'uring', RAIDKIT_REACTORS: '2' }],
-  ['npm', ['run', '--silent', 'test:unit', '--', '--exclude', 'apps/daemon/test/reactors.test.ts'], { RAIDKIT_ENGINE: 'portable' }],
+  [
+    'npm',
+    ['run', '--silent', 'test:unit', '--', '--exclude', 'apps/daemon/test/reactors.test.ts'],
+    { RAIDKIT_ENGINE: 'portable' },
+  ],
   // The table of mutations fits the sources; trying them takes longer (`npm run mutate -- --sample 10`).
   ['npm', ['run', '--silent', 'mutate', '--', '--check']],
 ];

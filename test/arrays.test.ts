@@ -44,7 +44,8 @@ describe.each([
     failData(disks[0]!, IoType.Write);
     // Survivors take the superblock slowly: until they have it, no acknowledgement.
     let isAcked = false;
-    for (const disk of disks.slice(1)) disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 ? null : Status.Ok);
+    for (const disk of disks.slice(1))
+      disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 ? null : Status.Ok);
     const written = volume.write(0, blocks(8, 2)).then(() => {
       isAcked = true;
     });
@@ -129,7 +130,13 @@ describe.each([
       await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
     }
     const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
-    await rig.arrays.create({ name: 'a', level, baseBdevs: Array.from({ length: members }, (_, i) => `m${i}`), superblock: true, ...strip });
+    await rig.arrays.create({
+      name: 'a',
+      level,
+      baseBdevs: Array.from({ length: members }, (_, i) => `m${i}`),
+      superblock: true,
+      ...strip,
+    });
     const volume = openVolume(rig, 'a');
     await volume.write(100, blocks(1, 9));
     const data = await volume.read(0, volume.numBlocks);
@@ -172,7 +179,8 @@ describe.each([
     const { regions } = array;
     expect(regions!.states.length).toBe(4);
     const again = newRig();
-    for (const [index, disk] of disks.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
+    for (const [index, disk] of disks.entries())
+      await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
     await again.registry.waitForExamine();
     const back = arrayOf(again, 'a');
     expect(back.regions!.resyncsDue).toBe(1);
@@ -217,7 +225,8 @@ it('an array that was not stopped cleanly is resynchronised, and only where it w
   images[1]!.fill(0x77, MiB + 512, MiB + 1024);
   const again = newRig();
   const plugged = [];
-  for (const [index, bytes] of images.entries()) plugged.push(await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes }));
+  for (const [index, bytes] of images.entries())
+    plugged.push(await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes }));
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
   expect(array.regions!.resyncsDue).toBe(1);
@@ -225,7 +234,9 @@ it('an array that was not stopped cleanly is resynchronised, and only where it w
   expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
   expect(array.regions!.resyncsDue).toBe(0);
   expect(Buffer.from(images[0]!.subarray(MiB)).equals(images[1]!.subarray(MiB))).toBe(true);
-  const read = plugged[1]!.disk.log.filter((entry) => entry.startsWith('read ') && Number(entry.split(/[ +]/)[1]) >= 2048 + 2048);
+  const read = plugged[1]!.disk.log.filter(
+    (entry) => entry.startsWith('read ') && Number(entry.split(/[ +]/)[1]) >= 2048 + 2048,
+  );
   expect(read).toEqual([]);
 });
 
@@ -241,7 +252,8 @@ it('a member that joins while regions are made clean does not have them on recor
   await until(() => array.process !== null || array.numCurrent === 3, 'the map is written to the new member');
   // The power fails: what was written is perhaps in a cache, of one of them.
   const again = newRig();
-  for (const index of [0, 1]) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
+  for (const index of [0, 1])
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
   await again.registry.waitForExamine();
   if (again.registry.get('a') === undefined) await again.arrays.startDegraded('a');
   const back = arrayOf(again, 'a');
@@ -255,7 +267,8 @@ it('raid5f refuses to start without a member after an unclean stop, and says wha
   const { disks, volume } = await build('raid5f', 3);
   await volume.write(0, blocks(64, 1));
   const again = newRig();
-  for (const index of [0, 2]) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
+  for (const index of [0, 2])
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
   await again.registry.waitForExamine();
   await expect(again.arrays.startDegraded('a')).rejects.toThrow(/was not stopped cleanly, and slot 1 is missing: in 1 regions/);
   expect(again.registry.get('a')).toBeUndefined();

@@ -20,7 +20,8 @@ it('our extension does not count once SPDK has run the array', async () => {
     return bytes;
   });
   const again = newRig();
-  for (const [index, bytes] of images.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  for (const [index, bytes] of images.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
   const { regions, processEnded } = arrayOf(again, 'a');
   expect(regions!.count(RegionState.Unwritten)).toBe(0);
@@ -88,7 +89,12 @@ it('a stale last copy does not start while the one that knows better may come', 
     [1, 0],
   ]) {
     const again = newRig({ assembly: { absentWaitMs: 5000 } });
-    for (const index of order) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: (index === 0 ? stale : current).slice() });
+    for (const index of order)
+      await plugIn(again.registry, {
+        name: `m${index}`,
+        uuid: memberUuid(index),
+        bytes: (index === 0 ? stale : current).slice(),
+      });
     await again.registry.waitForExamine();
     const array = arrayOf(again, 'a');
     await until(() => array.numCurrent === 2, 'the stale copy is filled anew');
@@ -105,7 +111,8 @@ it('an old image of one member is not taken for current', async () => {
     const old = disks[1]!.bytes.slice();
     const images = disks.map(({ bytes }) => bytes);
     const session = newRig();
-    for (const [index, bytes] of images.entries()) await plugIn(session.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+    for (const [index, bytes] of images.entries())
+      await plugIn(session.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
     await session.registry.waitForExamine();
     const second = openVolume(session, 'a');
     await second.write(0, blocks(64, 2));
@@ -116,7 +123,12 @@ it('an old image of one member is not taken for current', async () => {
       [1, 2, 0],
     ]) {
       const again = newRig();
-      for (const index of order) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: (index === 1 ? old : images[index]!).slice() });
+      for (const index of order)
+        await plugIn(again.registry, {
+          name: `m${index}`,
+          uuid: memberUuid(index),
+          bytes: (index === 1 ? old : images[index]!).slice(),
+        });
       await again.registry.waitForExamine();
       const array = arrayOf(again, 'a');
       for (let round = 0; round < 4; round++) expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 2));
@@ -131,7 +143,8 @@ it('starts without a member that does not come, after the time that is set for t
   clean.volume.descriptor.close();
   await clean.rig.arrays.stop();
   const again = newRig({ assembly: { degradedStartMs: 30 } });
-  for (const index of [0, 1]) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: clean.disks[index]!.bytes.slice() });
+  for (const index of [0, 1])
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: clean.disks[index]!.bytes.slice() });
   await again.registry.waitForExamine();
   expect(again.registry.get('a')).toBeUndefined();
   await until(() => arrayOf(again, 'a').state === 'online', 'it is started degraded');
@@ -139,7 +152,8 @@ it('starts without a member that does not come, after the time that is set for t
   const parity = await build('raid5f', 3);
   await parity.volume.write(0, blocks(1, 1));
   const third = newRig({ assembly: { degradedStartMs: 30 } });
-  for (const index of [0, 1]) await plugIn(third.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: parity.disks[index]!.bytes.slice() });
+  for (const index of [0, 1])
+    await plugIn(third.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: parity.disks[index]!.bytes.slice() });
   await until(() => arrayOf(third, 'a').trouble !== null, 'it is refused');
   expect(arrayOf(third, 'a').trouble).toMatch(/not stopped cleanly/);
 });
@@ -166,7 +180,8 @@ it('a member that comes back while the array is stopping is not taken for curren
   half.descriptor.close();
   await stopped;
   const last = newRig();
-  for (const index of [1, 0]) await plugIn(last.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images[index]! });
+  for (const index of [1, 0])
+    await plugIn(last.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images[index]! });
   await last.registry.waitForExamine();
   await arrayOf(last, 'a').processEnded;
   await last.arrays.removeBaseBdev('m0');

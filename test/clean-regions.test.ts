@@ -15,7 +15,8 @@ it('no region is called clean while the failure of a member that lost its writes
   const images = disks.map((disk) => disk.bytes.slice());
   images[1]!.fill(0, 1 << 20, (1 << 20) + 8 * 512);
   const again = newRig();
-  for (const [index, bytes] of images.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  for (const [index, bytes] of images.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
   expect(array.numCurrent).toBe(2);

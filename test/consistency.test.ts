@@ -15,7 +15,12 @@ const dataAt = 2048;
 async function seen(volume: BlockClient, offsets: readonly number[]): Promise<(number | string)[]> {
   const results: (number | string)[] = [];
   for (const offset of offsets) {
-    results.push(await volume.read(offset, 1).then(([byte]) => byte ?? -1, (error: unknown) => (String(error).includes('EIO') ? 'EIO' : String(error))));
+    results.push(
+      await volume.read(offset, 1).then(
+        ([byte]) => byte ?? -1,
+        (error: unknown) => (String(error).includes('EIO') ? 'EIO' : String(error)),
+      ),
+    );
   }
   return results;
 }
@@ -24,14 +29,17 @@ async function start(images: readonly (Uint8Array | null)[]): Promise<{ rig: Rig
   const rig = newRig();
   const disks: (RamDisk | null)[] = [];
   for (const [index, bytes] of images.entries()) {
-    disks.push(bytes === null ? null : (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+    disks.push(
+      bytes === null ? null : (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk,
+    );
   }
   await rig.registry.waitForExamine();
   return { rig, disks };
 }
 
 function failDataWrites(...disks: RamDisk[]): void {
-  for (const disk of disks) disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataAt ? Status.IoError : Status.Ok);
+  for (const disk of disks)
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataAt ? Status.IoError : Status.Ok);
 }
 
 function repair(...disks: RamDisk[]): void {
@@ -81,7 +89,9 @@ describe('ranges in doubt', () => {
       const count = 1 + random(size - asked);
       expect(consistency.isInconsistent(asked, count)).toBe(model.subarray(asked, asked + count).some((stamp) => stamp >= 0));
       expect(consistency.isAllInSync).toBe(model.every((stamp) => stamp < 0));
-      const regions = new Set([...model.keys()].filter((block) => (model[block] ?? -1) >= 0).map((block) => Math.floor(block / 8)));
+      const regions = new Set(
+        [...model.keys()].filter((block) => (model[block] ?? -1) >= 0).map((block) => Math.floor(block / 8)),
+      );
       expect(consistency.countRegions(8)).toBe(regions.size);
     }
     expect(told).toBeGreaterThan(0);
@@ -170,7 +180,10 @@ describe('a write that fails on more members than can be lost', () => {
   it('is resynchronised by itself on an array without superblocks too', async () => {
     const rig = newRig();
     const disks: RamDisk[] = [];
-    for (const index of [0, 1, 2]) disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(2 << 20) })).disk);
+    for (const index of [0, 1, 2])
+      disks.push(
+        (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(2 << 20) })).disk,
+      );
     await rig.arrays.create({ name: 'a', level: 'raid5f', baseBdevs: ['m0', 'm1', 'm2'], stripSizeKb: 16 });
     const volume = openVolume(rig, 'a');
     await volume.write(0, blocks(64, 1));

@@ -19,7 +19,10 @@ function imagesOf(disks: readonly (RamDisk | null)[]): Images {
 }
 
 /** SPDK runs the array once: the superblock's number is one more, and nothing else of ours is touched. */
-function spdkOpens(disks: readonly (RamDisk | null)[], write: (bytes: Uint8Array, index: number) => void = () => undefined): Images {
+function spdkOpens(
+  disks: readonly (RamDisk | null)[],
+  write: (bytes: Uint8Array, index: number) => void = () => undefined,
+): Images {
   return disks.map((disk, index) => {
     if (disk === null) return null;
     const bytes = disk.bytes.slice();
@@ -33,7 +36,9 @@ function spdkOpens(disks: readonly (RamDisk | null)[], write: (bytes: Uint8Array
 async function start(images: Images, rig: Rig = newRig()): Promise<{ rig: Rig; disks: (RamDisk | null)[] }> {
   const disks: (RamDisk | null)[] = [];
   for (const [index, bytes] of images.entries()) {
-    disks.push(bytes === null ? null : (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+    disks.push(
+      bytes === null ? null : (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk,
+    );
   }
   await rig.registry.waitForExamine();
   return { rig, disks };
@@ -42,7 +47,12 @@ async function start(images: Images, rig: Rig = newRig()): Promise<{ rig: Rig; d
 async function seen(volume: BlockClient, offsets: readonly number[]): Promise<(number | string)[]> {
   const results: (number | string)[] = [];
   for (const offset of offsets) {
-    results.push(await volume.read(offset, 1).then(([byte]) => byte ?? -1, (error: unknown) => (String(error).includes('EIO') ? 'EIO' : String(error))));
+    results.push(
+      await volume.read(offset, 1).then(
+        ([byte]) => byte ?? -1,
+        (error: unknown) => (String(error).includes('EIO') ? 'EIO' : String(error)),
+      ),
+    );
   }
   return results;
 }

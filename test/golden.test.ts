@@ -75,7 +75,11 @@ describe('arrays made by SPDK', () => {
 
   it('a member that missed writes is never read as current, in any order of arrival', async () => {
     const stale = startable.filter(({ members, membersForAssembly }) => members.length > membersForAssembly.length);
-    expect(stale.map(({ folder }) => folder)).toEqual(['raid1-2-rebuilt-head', 'raid1-2-removed-seed', 'raid5f-4-removed-seed']);
+    expect(stale.map(({ folder }) => folder)).toEqual([
+      'raid1-2-rebuilt-head',
+      'raid1-2-removed-seed',
+      'raid5f-4-removed-seed',
+    ]);
     for (const set of stale) {
       for (const order of permutations(set.members.map((_, index) => index))) {
         const rig = newRig();

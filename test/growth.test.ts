@@ -14,7 +14,11 @@ for (const level of ['raid1', 'raid5f']) {
     const { rig, disks, volume } = await build(level, members, { mebibytes: 2 });
     await volume.write(0, blocks(64, 1));
     await rig.arrays.removeBaseBdev('m1');
-    const { bdev, disk: target } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(3 * MiB) });
+    const { bdev, disk: target } = await plugIn(rig.registry, {
+      name: 'm9',
+      uuid: memberUuid(9),
+      bytes: new Uint8Array(3 * MiB),
+    });
     let isHeld = false;
     target.fault = (io) => {
       if (io.type !== IoType.Flush || isHeld || !target.log.some((entry) => entry.startsWith('write 2048+'))) return Status.Ok;
@@ -59,7 +63,11 @@ it('a growth leaves a device alone that is still being looked at', async () => {
 });
 
 /** Stops the array, gives its members room, and starts it on another rig. */
-async function startWithLargerMembers({ rig, disks, volume }: Built): Promise<{ sizes: number[]; again: Awaited<ReturnType<typeof newRig>> }> {
+async function startWithLargerMembers({
+  rig,
+  disks,
+  volume,
+}: Built): Promise<{ sizes: number[]; again: Awaited<ReturnType<typeof newRig>> }> {
   const before = volume.numBlocks;
   volume.descriptor.close();
   await rig.arrays.stop();
@@ -95,7 +103,10 @@ it('an array grows when the last of its members has made way for a larger one', 
   await volume.write(0, blocks(8, 1));
   const array = arrayOf(rig, 'a');
   const before = volume.numBlocks;
-  for (const [index, uuid] of [[0, 10], [1, 11]] as const) {
+  for (const [index, uuid] of [
+    [0, 10],
+    [1, 11],
+  ] as const) {
     await plugIn(rig.registry, { name: `n${index}`, uuid: memberUuid(uuid), bytes: new Uint8Array(5 * MiB).fill(0xee) });
     await rig.arrays.removeBaseBdev(`m${index}`);
     expect(volume.numBlocks).toBe(before);

@@ -9,21 +9,24 @@ it.each([
   ['concat', 2],
   ['raid1', 2],
   ['raid5f', 3],
-] as const)('%s says that it has failed, and why, once a flush of a member has that it cannot do without', async (level, members) => {
-  const { disks, rig, volume } = await build(level, members);
-  await volume.write(0, blocks(64, 1));
-  expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'optimal', reason: null });
-  if (level === 'raid1' || level === 'raid5f') {
-    await rig.arrays.removeBaseBdev(`m${members - 1}`);
-    expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'degraded', reason: null });
-  }
-  disks[0]!.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
-  await expect(volume.flush()).rejects.toMatchObject({ errno: Status.IoError });
-  disks[0]!.fault = () => Status.Ok;
-  await expect(volume.flush()).rejects.toMatchObject({ errno: Status.IoError });
-  const { health, reason } = healthOf(arrayOf(rig, 'a'));
-  expect([health, reason]).toEqual(['failed', expect.stringContaining('a flush failed on slot 0 (m0)')]);
-});
+] as const)(
+  '%s says that it has failed, and why, once a flush of a member has that it cannot do without',
+  async (level, members) => {
+    const { disks, rig, volume } = await build(level, members);
+    await volume.write(0, blocks(64, 1));
+    expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'optimal', reason: null });
+    if (level === 'raid1' || level === 'raid5f') {
+      await rig.arrays.removeBaseBdev(`m${members - 1}`);
+      expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'degraded', reason: null });
+    }
+    disks[0]!.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
+    await expect(volume.flush()).rejects.toMatchObject({ errno: Status.IoError });
+    disks[0]!.fault = () => Status.Ok;
+    await expect(volume.flush()).rejects.toMatchObject({ errno: Status.IoError });
+    const { health, reason } = healthOf(arrayOf(rig, 'a'));
+    expect([health, reason]).toEqual(['failed', expect.stringContaining('a flush failed on slot 0 (m0)')]);
+  },
+);
 
 it('a mirror that lets a member go for its failed flush is degraded, and has not failed', async () => {
   const { disks, rig, volume } = await build('raid1', 2);

@@ -23,7 +23,12 @@ function plugInBlank(rig: Rig, index: number): Promise<{ bdev: Bdev; disk: RamDi
 }
 
 for (const madeBy of ['raidkit', 'SPDK'] as const) {
-  for (const [level, members] of [['raid0', 3], ['concat', 3], ['raid1', 2], ['raid5f', 3]] as const) {
+  for (const [level, members] of [
+    ['raid0', 3],
+    ['concat', 3],
+    ['raid1', 2],
+    ['raid5f', 3],
+  ] as const) {
     it.each(Array.from({ length: members }, (_, absent) => absent))(
       `a blank disk is not taken for the absent member %i of a ${level} that was last run by ${madeBy}`,
       async (absent) => {
@@ -34,10 +39,13 @@ for (const madeBy of ['raidkit', 'SPDK'] as const) {
         const { rig, disks } = await putTogether(images);
         const before = disks.map((disk) => disk?.bytes.slice());
         await plugInBlank(rig, 9);
-        await expect(rig.arrays.addBaseBdev('a', 'm9')).rejects.toThrow(new RegExp(`waits for slot ${absent} .*m9 .* is none of its current members`));
+        await expect(rig.arrays.addBaseBdev('a', 'm9')).rejects.toThrow(
+          new RegExp(`waits for slot ${absent} .*m9 .* is none of its current members`),
+        );
         expect(arrayOf(rig, 'a').state).toBe('configuring');
         expect(rig.registry.get('m9')!.claimedBy).toBeNull();
-        for (const [index, disk] of disks.entries()) if (disk !== null) expect(Buffer.compare(disk.bytes, before[index]!)).toBe(0);
+        for (const [index, disk] of disks.entries())
+          if (disk !== null) expect(Buffer.compare(disk.bytes, before[index]!)).toBe(0);
       },
     );
   }
@@ -140,16 +148,19 @@ async function twoOfOneName(): Promise<Uint8Array[]> {
   return disks.map(({ bytes }) => bytes);
 }
 
-it.each([[[0, 1, 2]], [[2, 0, 1]], [[0, 2, 1]]])('a complete array has its name, whoever of that name was seen first: %j', async (order) => {
-  const images = await twoOfOneName();
-  const { rig } = await putTogether(images, { order, assembly: { degradedStartMs: 20 } });
-  expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 2));
-  const ghost = rig.arrays.list('configuring');
-  expect(ghost.map(({ name, recordedName }) => [/^a-[0-9a-f]{8}$/.test(name), recordedName])).toEqual([[true, 'a']]);
-  expect(arrayOf(rig, ghost[0]!.name)).toBe(ghost[0]);
-  await rig.arrays.delete(ghost[0]!.name, { clearSuperblock: true });
-  expect(rig.arrays.list().map(({ name }) => name)).toEqual(['a']);
-});
+it.each([[[0, 1, 2]], [[2, 0, 1]], [[0, 2, 1]]])(
+  'a complete array has its name, whoever of that name was seen first: %j',
+  async (order) => {
+    const images = await twoOfOneName();
+    const { rig } = await putTogether(images, { order, assembly: { degradedStartMs: 20 } });
+    expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 2));
+    const ghost = rig.arrays.list('configuring');
+    expect(ghost.map(({ name, recordedName }) => [/^a-[0-9a-f]{8}$/.test(name), recordedName])).toEqual([[true, 'a']]);
+    expect(arrayOf(rig, ghost[0]!.name)).toBe(ghost[0]);
+    await rig.arrays.delete(ghost[0]!.name, { clearSuperblock: true });
+    expect(rig.arrays.list().map(({ name }) => name)).toEqual(['a']);
+  },
+);
 
 it('of two incomplete arrays of one name none is started by itself', async () => {
   const made = async (from: number): Promise<Uint8Array[]> => {
@@ -157,15 +168,27 @@ it('of two incomplete arrays of one name none is started by itself', async () =>
     const indexes = [from, from + 1, from + 2];
     const disks = [];
     for (const index of indexes) disks.push((await plugInBlank(rig, index)).disk);
-    await rig.arrays.create({ name: 'a', level: 'raid5f', baseBdevs: indexes.map((index) => `m${index}`), stripSizeKb: 16, superblock: true });
+    await rig.arrays.create({
+      name: 'a',
+      level: 'raid5f',
+      baseBdevs: indexes.map((index) => `m${index}`),
+      stripSizeKb: 16,
+      superblock: true,
+    });
     await rig.arrays.stop();
     return disks.map(({ bytes }) => bytes);
   };
   const images = [...(await made(0)), ...(await made(3))];
   // Long enough for all of them to be seen.
-  const { rig } = await putTogether(images.map((bytes, index) => (index % 3 === 1 ? null : bytes)), { order: [0, 3, 2, 5], assembly: { degradedStartMs: 2000 } });
+  const { rig } = await putTogether(
+    images.map((bytes, index) => (index % 3 === 1 ? null : bytes)),
+    { order: [0, 3, 2, 5], assembly: { degradedStartMs: 2000 } },
+  );
   await until(() => rig.arrays.list().every(({ trouble }) => trouble !== null), 'both have waited for long enough');
-  expect(rig.arrays.list().map(({ state, trouble }) => [state, (trouble ?? '').includes('has the name a too')])).toEqual([['configuring', true], ['configuring', true]]);
+  expect(rig.arrays.list().map(({ state, trouble }) => [state, (trouble ?? '').includes('has the name a too')])).toEqual([
+    ['configuring', true],
+    ['configuring', true],
+  ]);
   // The second one is whole: it is what its name says.
   await plugIn(rig.registry, { name: 'm4', uuid: memberUuid(4), bytes: images[4]! });
   await rig.registry.waitForExamine();
@@ -189,17 +212,23 @@ it('an array whose name a device has comes up under another one, and keeps its o
   expect(arrayOf(again, 'a').state).toBe('online');
 });
 
-it.each(['raid0', 'concat', 'raid1', 'raid5f'])('two members of a %s that appear under each other’s uuid are refused, and nothing is written to them', async (level) => {
-  const images = await imagesOf(level, 3);
-  const { rig, disks } = await putTogether([images[1]!, images[0]!, images[2]!]);
-  const array = arrayOf(rig, 'a');
-  expect([array.state, array.slots.map(({ name }) => name)]).toEqual(['configuring', [null, null, 'm2']]);
-  expect(array.trouble).toMatch(new RegExp(`m[01] has the uuid ${memberUuid(0).slice(0, -1)}[01], of slot [01], and is member`));
-  expect(Buffer.compare(disks[0]!.bytes, images[1]!)).toBe(0);
-  // Under their own they are taken.
-  const { rig: again } = await putTogether(images);
-  for (let strip = 0; strip < 4; strip++) expect(await openVolume(again, 'a').read(strip * 32, 32)).toEqual(blocks(32, 1 + strip));
-});
+it.each(['raid0', 'concat', 'raid1', 'raid5f'])(
+  'two members of a %s that appear under each other’s uuid are refused, and nothing is written to them',
+  async (level) => {
+    const images = await imagesOf(level, 3);
+    const { rig, disks } = await putTogether([images[1]!, images[0]!, images[2]!]);
+    const array = arrayOf(rig, 'a');
+    expect([array.state, array.slots.map(({ name }) => name)]).toEqual(['configuring', [null, null, 'm2']]);
+    expect(array.trouble).toMatch(
+      new RegExp(`m[01] has the uuid ${memberUuid(0).slice(0, -1)}[01], of slot [01], and is member`),
+    );
+    expect(Buffer.compare(disks[0]!.bytes, images[1]!)).toBe(0);
+    // Under their own they are taken.
+    const { rig: again } = await putTogether(images);
+    for (let strip = 0; strip < 4; strip++)
+      expect(await openVolume(again, 'a').read(strip * 32, 32)).toEqual(blocks(32, 1 + strip));
+  },
+);
 
 it('a member that appears under the uuid of one that is out is not rebuilt into its place', async () => {
   const { rig, disks, volume } = await build('raid1', 3);

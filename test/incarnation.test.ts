@@ -15,7 +15,8 @@ it('what an array of the same uuid left on its members says nothing of the array
   expect(await fresh.read(0, 8)).toEqual(blocks(8, 0));
   // A crash.
   const again = newRig();
-  for (const [index, disk] of disks.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
+  for (const [index, disk] of disks.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
   await again.registry.waitForExamine();
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 0));
   const { incarnation } = arrayOf(again, 'a');

@@ -43,7 +43,10 @@ async function degraded(members: number, lost: number): Promise<Degraded> {
 }
 
 /** Starts anew with copies of the images, and compares everything with the model. */
-async function restart({ disks, model }: Degraded, options: { broken?: (disk: RamDisk, index: number) => void } = {}): Promise<Rig> {
+async function restart(
+  { disks, model }: Degraded,
+  options: { broken?: (disk: RamDisk, index: number) => void } = {},
+): Promise<Rig> {
   const again = newRig({ memoryBytes: 24 * MiB });
   for (const [index, { bytes }] of disks) {
     const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
@@ -101,14 +104,20 @@ describe('the journal', () => {
     for (const type of ['zeroes', 'data'] as const) {
       const setup = await degraded(3, 1);
       // The target takes everything but the end of its rebuild.
-      const { disk: target } = await plugIn(setup.rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(2 * MiB) });
-      target.fault = (io) => (io.type === IoType.Flush && target.log.some((entry) => entry.startsWith('write 2048+')) ? null : Status.Ok);
+      const { disk: target } = await plugIn(setup.rig.registry, {
+        name: 'm9',
+        uuid: memberUuid(9),
+        bytes: new Uint8Array(2 * MiB),
+      });
+      target.fault = (io) =>
+        io.type === IoType.Flush && target.log.some((entry) => entry.startsWith('write 2048+')) ? null : Status.Ok;
       await setup.rig.arrays.addBaseBdev('a', 'm9');
       await until(() => target.held.length > 0, 'all is copied, and the target is being flushed');
       hold(setup, (index) => index === 0);
       const count = strip + 7;
       setup.model.submitted(3, count, type === 'data' ? 2 : 0);
-      const written = type === 'data' ? setup.volume.write(3, taggedBlocks(3, count, 2, blockSize)) : setup.volume.writeZeroes(3, count);
+      const written =
+        type === 'data' ? setup.volume.write(3, taggedBlocks(3, count, 2, blockSize)) : setup.volume.writeZeroes(3, count);
       written.catch(() => undefined);
       await until(() => setup.disks.get(0)!.held.length > 0, 'a part of the write is held back');
       await turns();
@@ -225,7 +234,8 @@ describe('the journal', () => {
       setup.model.batchDone([{ offset, count: 1, tag, mayKeep: false }]);
     }
     const again = newRig({ memoryBytes: 24 * MiB });
-    for (const [index, { bytes }] of disks) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+    for (const [index, { bytes }] of disks)
+      await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
     await again.registry.waitForExamine();
     const there = openVolume(again, 'a');
     await expect(there.read(strip, 1)).rejects.toThrow(/EIO/);

@@ -75,7 +75,10 @@ async function expectNothingLost(volume: BlockClient, acknowledged: readonly boo
   for (let block = 0; block < 8 * stripe; block++) {
     const byte = data[block * 512];
     const place = isIn(block);
-    expect(data.subarray(block * 512, (block + 1) * 512).every((other) => other === byte), `block ${block} is of one piece`).toBe(true);
+    expect(
+      data.subarray(block * 512, (block + 1) * 512).every((other) => other === byte),
+      `block ${block} is of one piece`,
+    ).toBe(true);
     if (place < 0) expect(byte, `block ${block}, which nobody wrote`).toBe(0x6f);
     else if (acknowledged[place] === true) expect(byte, `block ${block}, acknowledged`).toBe(0x4e);
     else expect([0x6f, 0x4e], `block ${block}`).toContain(byte);
@@ -84,10 +87,26 @@ async function expectNothingLost(volume: BlockClient, acknowledged: readonly boo
 
 describe('a second member of a raid5f leaves', () => {
   it.each([
-    ['is removed, while writes wait for their journal entries', isJournal, (built: Built) => built.rig.arrays.removeBaseBdev('m0')],
-    ['goes away, while writes wait for their journal entries', isJournal, (built: Built) => built.rig.registry.unregister(built.rig.registry.get('m0')!)],
-    ['is removed, while writes wait for what they read', isData(IoType.Read), (built: Built) => built.rig.arrays.removeBaseBdev('m0')],
-    ['goes away, while writes wait for what they read', isData(IoType.Read), (built: Built) => built.rig.registry.unregister(built.rig.registry.get('m0')!)],
+    [
+      'is removed, while writes wait for their journal entries',
+      isJournal,
+      (built: Built) => built.rig.arrays.removeBaseBdev('m0'),
+    ],
+    [
+      'goes away, while writes wait for their journal entries',
+      isJournal,
+      (built: Built) => built.rig.registry.unregister(built.rig.registry.get('m0')!),
+    ],
+    [
+      'is removed, while writes wait for what they read',
+      isData(IoType.Read),
+      (built: Built) => built.rig.arrays.removeBaseBdev('m0'),
+    ],
+    [
+      'goes away, while writes wait for what they read',
+      isData(IoType.Read),
+      (built: Built) => built.rig.registry.unregister(built.rig.registry.get('m0')!),
+    ],
   ] as const)('%s: what is acknowledged is there when it comes back', async (_what, isMeant, leave) => {
     const built = await buildDegraded();
     const { disks, rig, volume } = built;
@@ -109,7 +128,9 @@ describe('a second member of a raid5f leaves', () => {
     const rig = newRig();
     const disks: RamDisk[] = [];
     for (let index = 0; index < 4; index++) {
-      disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(1 << 20) })).disk);
+      disks.push(
+        (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(1 << 20) })).disk,
+      );
     }
     // Without superblocks, and so without a journal, stripes are zeroed as a whole.
     await rig.arrays.create({ name: 'a', level: 'raid5f', baseBdevs: disks.map((_, index) => `m${index}`), stripSizeKb: 16 });
@@ -192,7 +213,9 @@ it('a write is not acknowledged by an array that lacks members, whatever its lev
   rig.arrays.modules.register(careless);
   const disks: RamDisk[] = [];
   for (let index = 0; index < 2; index++) {
-    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(1 << 20) })).disk);
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(1 << 20) })).disk,
+    );
   }
   await rig.arrays.create({ name: 'a', level: 'careless', baseBdevs: ['m0', 'm1'] });
   const volume = openVolume(rig, 'a');

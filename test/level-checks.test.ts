@@ -16,7 +16,9 @@ const mirror: RaidManifest = { stripSize: 'none', redundant: true, nullPayload: 
 function moduleOf(manifest: RaidManifest, level: Partial<RaidLevel>, geometry: Partial<RaidGeometry> = {}): RaidModule {
   const methods = {
     submitRwRequest: (io: RaidIo) => io.submitPart(0, io.type, io.offsetBlocks, io.numBlocks, io.addr),
-    ...(manifest.redundant ? { submitReconstructRequest: (io: RaidIo) => io.complete(Status.NotSupported), derivedSlots: () => [1] } : {}),
+    ...(manifest.redundant
+      ? { submitReconstructRequest: (io: RaidIo) => io.complete(Status.NotSupported), derivedSlots: () => [1] }
+      : {}),
   };
   const sound = {
     numBlocks: memberBlocks,
@@ -94,7 +96,12 @@ describe('an array is not started by a level that', () => {
 it('an array does not grow to a geometry that its members do not have', async () => {
   const warnings: string[] = [];
   const nothing = (): void => undefined;
-  const log = { debug: nothing, info: nothing, warn: nothing, error: (fields: object) => void warnings.push(String((fields as { err?: unknown }).err)) };
+  const log = {
+    debug: nothing,
+    info: nothing,
+    warn: nothing,
+    error: (fields: object) => void warnings.push(String((fields as { err?: unknown }).err)),
+  };
   const rig = newRig({ log });
   const grown = { numBlocks: 3 * memberBlocks, memberBlocks: [3 * memberBlocks, 3 * memberBlocks] };
   rig.arrays.modules.register(moduleOf({ ...plain, resize: true }, { resize: () => grown }));
@@ -115,7 +122,10 @@ describe('a module is not registered whose manifest', () => {
     ['says "yes"', { manifest: { ...plain, nullPayload: 'yes' } }],
     ['says 1', { manifest: { ...plain, resize: 1 } }],
     ['journals without redundancy', { manifest: { ...plain, journal: true } }],
-    ['journals where two may be missing', { manifest: { ...mirror, journal: true }, baseBdevsMin: 4, baseBdevsConstraint: { maxRemoved: 2 } }],
+    [
+      'journals where two may be missing',
+      { manifest: { ...mirror, journal: true }, baseBdevsMin: 4, baseBdevsConstraint: { maxRemoved: 2 } },
+    ],
     ['journals on copies', { manifest: { ...mirror, journal: true }, baseBdevsConstraint: { minOperational: 1 } }],
     ['lets no number be missing', { manifest: mirror, baseBdevsConstraint: { maxRemoved: NaN } }],
     ['lets half a member be missing', { manifest: mirror, baseBdevsConstraint: { maxRemoved: 0.5 } }],

@@ -73,7 +73,11 @@ function rigWith(module: RaidModule): Rig {
   const registry = new BdevRegistry(nodeRuntime({ memoryBytes: 64 << 20 }));
   const modules = new RaidModuleRegistry();
   modules.register(module);
-  return { registry, arrays: new RaidArrays({ registry, modules, store: spdkSuperblockStore, assembly: { absentWaitMs: 20 } }), events: [] };
+  return {
+    registry,
+    arrays: new RaidArrays({ registry, modules, store: spdkSuperblockStore, assembly: { absentWaitMs: 20 } }),
+    events: [],
+  };
 }
 
 it('a stranger’s level is started each time with the options that it was given, as JSON has them', async () => {
@@ -84,14 +88,18 @@ it('a stranger’s level is started each time with the options that it was given
   await rig.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true, options });
   await rig.arrays.stop();
   const again = rigWith(strange(seen));
-  await plugInAll(again, disks.map((disk) => disk.bytes));
+  await plugInAll(
+    again,
+    disks.map((disk) => disk.bytes),
+  );
   expect(seen).toEqual([options, options]);
 });
 
 it('options that the level refuses, or that would not come back, are refused at creation', async () => {
   const rig = newRig();
   await plugInAll(rig, empty(3));
-  const create = (options: Record<string, unknown>, superblock = true) => rig.arrays.create({ ...striped, superblock, options });
+  const create = (options: Record<string, unknown>, superblock = true) =>
+    rig.arrays.create({ ...striped, superblock, options });
   await expect(create({ full_stripe_only: 'yes' })).rejects.toThrow(/full_stripe_only must be true or false/);
   await expect(create({ fullStripeOnly: true })).rejects.toThrow(/raid5f has no option fullStripeOnly/);
   expect(rig.arrays.list().length).toBe(0);
@@ -109,7 +117,8 @@ it('options that the level refuses, or that would not come back, are refused at 
 it('options are refused where members have no room for them', async () => {
   const rig = rigWith(strange([]));
   await plugInAll(rig, empty(2), 8192);
-  const create = (options: Record<string, unknown>) => rig.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true, options });
+  const create = (options: Record<string, unknown>) =>
+    rig.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true, options });
   await expect(create({ copies: 2 })).rejects.toThrow(/no room for the level's options on members with blocks of 8192 bytes/);
   await create({});
 });
@@ -117,13 +126,23 @@ it('options are refused where members have no room for them', async () => {
 it('an array whose options its level refuses by now is not started', async () => {
   const rig = rigWith(strange([]));
   const disks = await plugInAll(rig, empty(2));
-  await rig.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true, options: { copies: 2 } });
+  await rig.arrays.create({
+    name: 'a',
+    level: 'strange',
+    stripSizeKb: 16,
+    baseBdevs: ['m0', 'm1'],
+    superblock: true,
+    options: { copies: 2 },
+  });
   await rig.arrays.stop();
   const checkOptions = (): void => {
     throw new RangeError('copies went out of use');
   };
   const again = rigWith(strange([], { checkOptions }));
-  await plugInAll(again, disks.map((disk) => disk.bytes)).catch(() => undefined);
+  await plugInAll(
+    again,
+    disks.map((disk) => disk.bytes),
+  ).catch(() => undefined);
   expect(arrayOf(again, 'a').state).toBe('configuring');
   expect(arrayOf(again, 'a').trouble).toMatch(/copies went out of use/);
 });

@@ -39,7 +39,8 @@ function geometries(level: LevelName): fc.Arbitrary<Geometry> {
     .map(({ blockSize, stripKb, members, strips, ragged }) => {
       const strip = Math.max(1, (stripKb * 1024) / blockSize);
       const base = level === 'raid1' ? strips * 40 : strip * Math.min(strips, Math.max(1, Math.floor(512 / stripKb)));
-      const extra = (slot: number): number => (level === 'raid1' ? ragged[slot]! : Math.floor((ragged[slot]! / 201) * 2 * strip));
+      const extra = (slot: number): number =>
+        level === 'raid1' ? ragged[slot]! : Math.floor((ragged[slot]! / 201) * 2 * strip);
       return { blockSize, stripKb, capacities: Array.from({ length: members }, (_, slot) => base + extra(slot)) };
     });
 }
@@ -180,32 +181,40 @@ describe.each(levels)('%s', (level) => {
 describe.each(['raid1', 'raid5f'] as const)('%s without a member', (level) => {
   it('agrees with a plain byte array while degraded, and again after the member is rebuilt', async () => {
     await fc.assert(
-      fc.asyncProperty(geometries(level), requests, requests, requests, fc.nat(7), fc.boolean(), async (geometry, before, during, after, who, isWiped) => {
-        const { rig, disks, shape } = await build(level, geometry);
-        const slot = who % geometry.capacities.length;
-        const client = openVolume(rig, 'a');
-        const model = new BlockModel(client.numBlocks);
-        await runAgainstModel(client, model, before, level);
-        await rig.arrays.removeBaseBdev(`m${slot}`);
-        await settle(client, model);
-        await runAgainstModel(client, model, during, level);
-        const array = arrayOf(rig, 'a');
-        const removed = disks[slot]!;
-        // Wiped, it is filled from the start; as it was, it is given what it has missed.
-        if (isWiped) removed.bytes.fill(0xee);
-        await rig.arrays.addBaseBdev('a', `m${slot}`);
-        expect(array.slots[slot]!.isTarget).toBe(true);
-        await runAgainstModel(client, model, after, level);
-        await array.processEnded;
-        expect(array.numCurrent).toBe(array.numSlots);
-        await settle(client, model);
-        await expectPlaces(client, disks, shape, array);
-        if (level === 'raid5f') expectParity(disks, array);
-        client.descriptor.close();
-        await rig.arrays.stop();
-        expect(rig.registry.ios.outstanding).toBe(0);
-        expect(rig.arrays.iosOutstanding).toBe(0);
-      }),
+      fc.asyncProperty(
+        geometries(level),
+        requests,
+        requests,
+        requests,
+        fc.nat(7),
+        fc.boolean(),
+        async (geometry, before, during, after, who, isWiped) => {
+          const { rig, disks, shape } = await build(level, geometry);
+          const slot = who % geometry.capacities.length;
+          const client = openVolume(rig, 'a');
+          const model = new BlockModel(client.numBlocks);
+          await runAgainstModel(client, model, before, level);
+          await rig.arrays.removeBaseBdev(`m${slot}`);
+          await settle(client, model);
+          await runAgainstModel(client, model, during, level);
+          const array = arrayOf(rig, 'a');
+          const removed = disks[slot]!;
+          // Wiped, it is filled from the start; as it was, it is given what it has missed.
+          if (isWiped) removed.bytes.fill(0xee);
+          await rig.arrays.addBaseBdev('a', `m${slot}`);
+          expect(array.slots[slot]!.isTarget).toBe(true);
+          await runAgainstModel(client, model, after, level);
+          await array.processEnded;
+          expect(array.numCurrent).toBe(array.numSlots);
+          await settle(client, model);
+          await expectPlaces(client, disks, shape, array);
+          if (level === 'raid5f') expectParity(disks, array);
+          client.descriptor.close();
+          await rig.arrays.stop();
+          expect(rig.registry.ios.outstanding).toBe(0);
+          expect(rig.arrays.iosOutstanding).toBe(0);
+        },
+      ),
       { numRuns: 40 },
     );
   }, 120_000);

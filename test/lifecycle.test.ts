@@ -13,7 +13,13 @@ const memoryBytes = 16 * MiB;
 /** A device that is registered, and whose examination nobody waits for. */
 function plug(rig: Rig, index: number, bytes: Uint8Array): { bdev: Bdev; disk: RamDisk; examined: Promise<void> } {
   const disk = new RamDisk(rig.registry, bytes, 512);
-  const bdev = new Bdev({ name: `m${index}`, uuid: memberUuid(index), blockSize: 512, numBlocks: bytes.length / 512, driver: disk });
+  const bdev = new Bdev({
+    name: `m${index}`,
+    uuid: memberUuid(index),
+    blockSize: 512,
+    numBlocks: bytes.length / 512,
+    driver: disk,
+  });
   return { bdev, disk, examined: rig.registry.register(bdev) };
 }
 
@@ -43,7 +49,12 @@ function atIo(disks: readonly RamDisk[], nth: number, act: () => void): { end: (
 function expectNothingLeft(rig: Rig): void {
   expect(rig.arrays.list()).toEqual([]);
   expect(rig.registry.get('a')).toBeUndefined();
-  for (const bdev of rig.registry.list()) expect({ name: bdev.name, claimedBy: bdev.claimedBy, open: bdev.descriptors.size }).toEqual({ name: bdev.name, claimedBy: null, open: 0 });
+  for (const bdev of rig.registry.list())
+    expect({ name: bdev.name, claimedBy: bdev.claimedBy, open: bdev.descriptors.size }).toEqual({
+      name: bdev.name,
+      claimedBy: null,
+      open: 0,
+    });
   expect(rig.registry.ios.outstanding).toBe(0);
 }
 
@@ -57,16 +68,22 @@ describe.each(['delete', 'stop'] as const)('%s', (how) => {
     for (let nth = 0, isOver = false; !isOver; nth++) {
       const rig = newRig({ memoryBytes });
       const disks: RamDisk[] = [];
-      for (let index = 0; index < members; index++) disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk);
+      for (let index = 0; index < members; index++)
+        disks.push(
+          (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk,
+        );
       let ended: Promise<void> | null = null;
       const calls = atIo(disks, nth, () => void (ended ??= ends[how](rig)));
       const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
-      await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip }).catch(() => undefined);
+      await rig.arrays
+        .create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip })
+        .catch(() => undefined);
       isOver = !calls.end();
       await (ended ??= ends[how](rig));
       expectNothingLeft(rig);
       // What was called off is not in the way of the next one.
-      if (how === 'delete' && !isOver && nth % 7 === 0) await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip, force: true });
+      if (how === 'delete' && !isOver && nth % 7 === 0)
+        await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip, force: true });
     }
   });
 
@@ -79,7 +96,11 @@ describe.each(['delete', 'stop'] as const)('%s', (how) => {
       const rig = newRig({ memoryBytes });
       const plugged = made.map(({ bytes }, index) => plug(rig, index, bytes.slice()));
       let ended: Promise<void> | null = null;
-      const calls = atIo(plugged.map(({ disk }) => disk), nth, () => void (ended ??= ends[how](rig)));
+      const calls = atIo(
+        plugged.map(({ disk }) => disk),
+        nth,
+        () => void (ended ??= ends[how](rig)),
+      );
       await Promise.all(plugged.map(({ examined }) => examined));
       await rig.registry.waitForExamine();
       isOver = !calls.end();
@@ -109,7 +130,8 @@ it('arrays that are stopped assemble nothing any more', async () => {
 
 it('an array that is a member of another one is stopped after it', async () => {
   const rig = newRig({ memoryBytes });
-  for (let index = 0; index < 4; index++) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(4 * MiB) });
+  for (let index = 0; index < 4; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(4 * MiB) });
   await rig.arrays.create({ name: 'x', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
   await rig.arrays.create({ name: 'y', level: 'raid1', baseBdevs: ['m2', 'm3'], superblock: true });
   await rig.arrays.create({ name: 'a', level: 'raid0', baseBdevs: ['x', 'y'], superblock: true, stripSizeKb: 16 });
@@ -212,7 +234,11 @@ it('a member that leaves while the map is being loaded is not recorded by a star
     const again = newRig({ memoryBytes });
     const plugged = disks.map(({ bytes }, index) => plug(again, index, bytes.slice()));
     const gone: Promise<void>[] = [];
-    const calls = atIo(plugged.map(({ disk }) => disk), nth, () => void gone.push(again.registry.unregister(plugged[2]!.bdev)));
+    const calls = atIo(
+      plugged.map(({ disk }) => disk),
+      nth,
+      () => void gone.push(again.registry.unregister(plugged[2]!.bdev)),
+    );
     await Promise.all(plugged.map(({ examined }) => examined));
     await again.registry.waitForExamine();
     isOver = !calls.end();

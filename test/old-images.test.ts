@@ -15,35 +15,44 @@ async function whenClean({ rig, disks }: Pick<Built, 'rig' | 'disks'>): Promise<
   await until(() => regions!.count(RegionState.Dirty) === 0, 'all is clean in memory');
   // The pages and the header that says that all have them follow.
   const writes = (): number => disks.reduce((sum, { log }) => sum + log.length, 0);
-  for (let before = -1; before !== writes(); ) {
+  for (let before = -1; before !== writes();) {
     before = writes();
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-it.each([['raid1', 0], ['raid1', 1], ['raid5f', 0], ['raid5f', 2]] as const)('%s: an old image of m%i, of the same run, is not taken for current at the next start', async (level, index) => {
-  const built = await build(level, level === 'raid1' ? 2 : 3);
-  const { rig, disks, volume } = built;
-  await volume.write(0, blocks(64, 1));
-  await volume.flush();
-  const old = disks[index]!.bytes.slice();
-  await whenClean(built);
-  // Two values, so that parity changes too.
-  const wanted = Buffer.concat([blocks(32, 2), blocks(32, 4)]);
-  await volume.write(0, wanted);
-  await volume.flush();
-  volume.descriptor.close();
-  await rig.arrays.stop();
-  const images = disks.map(({ bytes }, slot) => (slot === index ? old : bytes));
-  for (const order of [undefined, images.map((_, slot) => slot).reverse()]) {
-    const { rig: again } = await putTogether(images, order === undefined ? {} : { order });
-    const array = arrayOf(again, 'a');
-    for (let round = 0; round < 4; round++) expect(Buffer.compare(await openVolume(again, 'a').read(0, 64), wanted)).toBe(0);
-    await until(() => array.process === null && array.numCurrent === array.numSlots, 'it is filled anew');
-    await again.arrays.removeBaseBdev(index === 0 ? 'm1' : 'm0');
-    expect(Buffer.compare(await openVolume(again, 'a').read(0, 64), wanted)).toBe(0);
-  }
-}, 60_000);
+it.each([
+  ['raid1', 0],
+  ['raid1', 1],
+  ['raid5f', 0],
+  ['raid5f', 2],
+] as const)(
+  '%s: an old image of m%i, of the same run, is not taken for current at the next start',
+  async (level, index) => {
+    const built = await build(level, level === 'raid1' ? 2 : 3);
+    const { rig, disks, volume } = built;
+    await volume.write(0, blocks(64, 1));
+    await volume.flush();
+    const old = disks[index]!.bytes.slice();
+    await whenClean(built);
+    // Two values, so that parity changes too.
+    const wanted = Buffer.concat([blocks(32, 2), blocks(32, 4)]);
+    await volume.write(0, wanted);
+    await volume.flush();
+    volume.descriptor.close();
+    await rig.arrays.stop();
+    const images = disks.map(({ bytes }, slot) => (slot === index ? old : bytes));
+    for (const order of [undefined, images.map((_, slot) => slot).reverse()]) {
+      const { rig: again } = await putTogether(images, order === undefined ? {} : { order });
+      const array = arrayOf(again, 'a');
+      for (let round = 0; round < 4; round++) expect(Buffer.compare(await openVolume(again, 'a').read(0, 64), wanted)).toBe(0);
+      await until(() => array.process === null && array.numCurrent === array.numSlots, 'it is filled anew');
+      await again.arrays.removeBaseBdev(index === 0 ? 'm1' : 'm0');
+      expect(Buffer.compare(await openVolume(again, 'a').read(0, 64), wanted)).toBe(0);
+    }
+  },
+  60_000,
+);
 
 it('nor is it after a crash, once it is on record what all had', async () => {
   const built = await build('raid1', 2);
@@ -129,8 +138,13 @@ it.each([64, 96])('one bad sector in the good member’s header at %i KiB does n
   const { disk } = await plugIn(again.registry, { name: 'm9', uuid: memberUuid(9), bytes: second.disks[1]!.bytes.slice() });
   await again.registry.unregister(again.registry.get('m9')!);
   const { Bdev } = await import('@raidkit/bdev');
-  disk.fault = (io) => (io.type === IoType.Read && io.offsetBlocks <= kib * 2 && kib * 2 < io.offsetBlocks + io.numBlocks ? Status.IoError : Status.Ok);
-  await again.registry.register(new Bdev({ name: 'm1', uuid: memberUuid(1), blockSize: 512, numBlocks: (3 * MiB) / 512, driver: disk }));
+  disk.fault = (io) =>
+    io.type === IoType.Read && io.offsetBlocks <= kib * 2 && kib * 2 < io.offsetBlocks + io.numBlocks
+      ? Status.IoError
+      : Status.Ok;
+  await again.registry.register(
+    new Bdev({ name: 'm1', uuid: memberUuid(1), blockSize: 512, numBlocks: (3 * MiB) / 512, driver: disk }),
+  );
   await again.registry.waitForExamine();
   for (let round = 0; round < 4; round++) expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
 });

@@ -1,5 +1,16 @@
 import { execFile } from 'node:child_process';
-import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,10 +33,15 @@ beforeAll(async () => {
   for (const entry of readdirSync(join(root, 'node_modules'))) {
     if (entry !== '@raidkit' && !entry.startsWith('.')) symlinkSync(join(root, 'node_modules', entry), join(modules, entry));
   }
-  const folders = [...readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name)), join(root, 'apps/daemon')];
+  const folders = [
+    ...readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name)),
+    join(root, 'apps/daemon'),
+  ];
   for (const folder of folders) {
     const { name } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { name: string };
-    const { stdout } = await execute('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', project], { cwd: folder });
+    const { stdout } = await execute('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', project], {
+      cwd: folder,
+    });
     const target = join(modules, name);
     mkdirSync(target, { recursive: true });
     await execute('tar', ['-xzf', join(project, stdout.trim()), '--strip-components=1', '-C', target]);
@@ -39,7 +55,8 @@ function example(document: string, marker: string): string {
   const text = readFileSync(join(root, document), 'utf8');
   const found = [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1]!).find((code) => code.includes(marker));
   if (found === undefined) throw new Error(`${document} has no example with ${marker}`);
-  return ts.transpileModule(found, { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } }).outputText;
+  return ts.transpileModule(found, { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } })
+    .outputText;
 }
 
 function makeFile(name: string): string {
@@ -62,7 +79,8 @@ it('the README’s array program runs, and finds its data again', async () => {
 });
 
 it('a package’s own `register` puts its level into the global registry, whoever imports it', async () => {
-  const program = "import { globalRegistry } from '@raidkit/core'; import '@raidkit/raid1/register'; import '@raidkit/raid5f/register'; console.log(globalRegistry().list().map((m) => m.level).join());";
+  const program =
+    "import { globalRegistry } from '@raidkit/core'; import '@raidkit/raid1/register'; import '@raidkit/raid5f/register'; console.log(globalRegistry().list().map((m) => m.level).join());";
   const { stdout } = await execute(process.execPath, ['--input-type=module', '-e', program], { cwd: project });
   expect(stdout).toBe('raid1,raid5f\n');
 });
@@ -70,16 +88,24 @@ it('a package’s own `register` puts its level into the global registry, whoeve
 it('the daemon loads a stranger’s level by its package name', async () => {
   const level = join(project, 'node_modules/@acme/raidkit-first');
   mkdirSync(level, { recursive: true });
-  writeFileSync(join(level, 'package.json'), '{"name":"@acme/raidkit-first","version":"1.0.0","type":"module","exports":"./index.js"}\n');
+  writeFileSync(
+    join(level, 'package.json'),
+    '{"name":"@acme/raidkit-first","version":"1.0.0","type":"module","exports":"./index.js"}\n',
+  );
   writeFileSync(join(level, 'index.js'), example('docs/guides/write-a-level.md', 'class First'));
   const rpc = join(project, 'rpc.sock');
   const daemon = await spawnDaemon(rpc, ['-r', rpc, '--level', '@acme/raidkit-first', '--memory', '128'], project);
   const { client } = daemon;
-  expect(await client.call('raidkit_get_modules')).toEqual(expect.arrayContaining([expect.objectContaining({ level: 'acme-first' })]));
+  expect(await client.call('raidkit_get_modules')).toEqual(
+    expect.arrayContaining([expect.objectContaining({ level: 'acme-first' })]),
+  );
   const files = [makeFile('c.img'), makeFile('d.img')];
-  for (const [index, filename] of files.entries()) await client.call('bdev_aio_create', { name: `f${index}`, filename, block_size: 512 });
+  for (const [index, filename] of files.entries())
+    await client.call('bdev_aio_create', { name: `f${index}`, filename, block_size: 512 });
   await client.call('bdev_raid_create', { name: 'mine', raid_level: 'acme-first', base_bdevs: ['f0', 'f1'], superblock: true });
-  expect(await client.call('bdev_raid_get_bdevs', { category: 'online' })).toMatchObject([{ name: 'mine', raid_level: 'acme-first' }]);
+  expect(await client.call('bdev_raid_get_bdevs', { category: 'online' })).toMatchObject([
+    { name: 'mine', raid_level: 'acme-first' },
+  ]);
   daemon.child.kill('SIGTERM');
   expect(await daemon.exited).toBe(0);
 });

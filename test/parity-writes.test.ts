@@ -10,12 +10,15 @@ for (const failing of [0, 1, 2, 3]) {
       const { rig, disks, volume } = await build('raid5f', 4, { stripSizeKb: 4 });
       await volume.write(0, blocks(24, 1));
       let writes = 0;
-      disks[failing]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 && ++writes === nth ? Status.IoError : Status.Ok);
+      disks[failing]!.fault = (io) =>
+        io.type === IoType.Write && io.offsetBlocks >= 2048 && ++writes === nth ? Status.IoError : Status.Ok;
       await volume.write(7, blocks(14, 2));
       // A part that there was has thrown the member out.
       expect(arrayOf(rig, 'a').slots[failing]!.isCurrent).toBe(writes < nth);
       const seen = await volume.read(0, 24);
-      expect(Array.from({ length: 24 }, (_, block) => seen[block * 512])).toEqual(Array.from({ length: 24 }, (_, block) => (block < 7 || block >= 21 ? 1 : 2)));
+      expect(Array.from({ length: 24 }, (_, block) => seen[block * 512])).toEqual(
+        Array.from({ length: 24 }, (_, block) => (block < 7 || block >= 21 ? 1 : 2)),
+      );
       volume.descriptor.close();
     });
   }

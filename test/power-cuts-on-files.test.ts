@@ -66,24 +66,45 @@ class Life {
   clients: TestClient[] = [];
 
   constructor() {
-    const runtime: Runtime = reactor === null ? nodeRuntime({ memoryBytes }) : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
+    const runtime: Runtime =
+      reactor === null
+        ? nodeRuntime({ memoryBytes })
+        : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
     const inner = reactor === null ? new PortableEngine(runtime) : new RingEngine(runtime, reactor.ring);
     this.engine = new VolatileEngine(inner);
     this.registry = new BdevRegistry(runtime);
     const modules = new RaidModuleRegistry();
     for (const module of [raid0, raid1, raid5f, concat]) modules.register(module);
-    this.#arrays = new RaidArrays({ registry: this.registry, modules, store: spdkSuperblockStore, assembly: { absentWaitMs: 0 } });
+    this.#arrays = new RaidArrays({
+      registry: this.registry,
+      modules,
+      store: spdkSuperblockStore,
+      assembly: { absentWaitMs: 0 },
+    });
     this.#server = new NbdServer({ registry: this.registry });
   }
 
   async start(paths: readonly string[], shape: Shape, isNew: boolean, folder: string): Promise<void> {
     for (const [index, path] of paths.entries()) {
-      await openLinuxBdev(this.registry, { name: `m${index}`, uuid: memberUuid(index), path, engine: this.engine, fallocate: true, pollMs: 0 });
+      await openLinuxBdev(this.registry, {
+        name: `m${index}`,
+        uuid: memberUuid(index),
+        path,
+        engine: this.engine,
+        fallocate: true,
+        pollMs: 0,
+      });
     }
     if (isNew) {
       const { level, strip } = shape;
       const baseBdevs = paths.map((_, index) => `m${index}`);
-      await this.#arrays.create({ name: 'vol', level, baseBdevs, superblock: true, ...(strip === 0 ? {} : { stripSizeKb: strip }) });
+      await this.#arrays.create({
+        name: 'vol',
+        level,
+        baseBdevs,
+        superblock: true,
+        ...(strip === 0 ? {} : { stripSizeKb: strip }),
+      });
     }
     await this.registry.waitForExamine();
     await until(() => this.#arrays.get('vol')?.state === 'online', 'the array is online');
@@ -104,7 +125,8 @@ class Life {
     this.engine.release();
     await this.#server.close().catch(() => undefined);
     await this.#arrays.stop().catch(() => undefined);
-    for (const bdev of this.registry.list()) if (bdev.state === 'registered') await this.registry.unregister(bdev).catch(() => undefined);
+    for (const bdev of this.registry.list())
+      if (bdev.state === 'registered') await this.registry.unregister(bdev).catch(() => undefined);
   }
 }
 
@@ -132,7 +154,9 @@ async function write(client: TestClient, model: CellModel, random: Random, opera
 /** Cuts the power in the middle of the clients' work; what is left of the files is in new ones. */
 async function cut(life: Life, model: CellModel, paths: readonly string[], seed: number): Promise<string[]> {
   const random = new Random(seed);
-  const writers = life.clients.map((client, index) => write(client, model, new Random(seed * 7 + index), 1000).catch(() => undefined));
+  const writers = life.clients.map((client, index) =>
+    write(client, model, new Random(seed * 7 + index), 1000).catch(() => undefined),
+  );
   const enough = model.begun + random.int(40, 100);
   await until(() => model.begun > enough, 'clients are at work');
   await life.engine.cut(() => random.chance(0.5));
@@ -151,7 +175,12 @@ async function readBack(life: Life, bytes: number): Promise<Buffer> {
 }
 
 /** Cuts the power so many times and returns what is wrong afterwards, the first time something is. */
-async function trial(shape: Shape, cuts: number, plant: (life: Life) => void = () => undefined, bytes = testedBytes): Promise<string | null> {
+async function trial(
+  shape: Shape,
+  cuts: number,
+  plant: (life: Life) => void = () => undefined,
+  bytes = testedBytes,
+): Promise<string | null> {
   const folder = fs.mkdtempSync(join(tmpdir(), 'raidkit-cuts-'));
   try {
     let paths = Array.from({ length: shape.members }, (_, index) => join(folder, `m${index}`));

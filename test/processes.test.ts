@@ -24,7 +24,8 @@ async function mirrors(rig: Rig, physical: (member: number) => string[]): Promis
   return disks;
 }
 
-const finished = (rig: Rig): string[] => rig.events.filter(({ type }) => type.startsWith('process')).map(({ type, array }) => `${type} ${array}`);
+const finished = (rig: Rig): string[] =>
+  rig.events.filter(({ type }) => type.startsWith('process')).map(({ type, array }) => `${type} ${array}`);
 
 it('arrays on one disk take turns; others do not wait', async () => {
   const shared = newRig();
@@ -122,7 +123,8 @@ it('the time that a rebuild has taken goes on over a restart', async () => {
   Object.defineProperty(process!, 'elapsedSec', { value: 4711 });
   await metadata.saveHeaders();
   const again = newRig();
-  for (const index of [0, 1]) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
+  for (const index of [0, 1])
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
   await again.registry.waitForExamine();
   await until(() => arrayOf(again, 'a').numCurrent === 2, 'the rebuild is done');
   await arrayOf(again, 'a').processEnded;
@@ -146,10 +148,14 @@ it('a resync does not vouch for what went wrong behind it', async () => {
   }
   await rig.registry.waitForExamine();
   const array = arrayOf(rig, 'a');
-  await until(() => disks.some(({ held }) => held.length > 0) && array.process!.offsetBlocks > 3 * 2 * 2048 - 4096, 'the first region is done');
+  await until(
+    () => disks.some(({ held }) => held.length > 0) && array.process!.offsetBlocks > 3 * 2 * 2048 - 4096,
+    'the first region is done',
+  );
   // A write there fails on two members.
   const users = openVolume(rig, 'a');
-  for (const disk of disks.slice(0, 2)) disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+  for (const disk of disks.slice(0, 2))
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
   await expect(users.write(0, blocks(64, 2))).rejects.toThrow(/EIO/);
   for (const disk of disks) {
     disk.fault = () => Status.Ok;

@@ -10,7 +10,8 @@ const MiB = 1 << 20;
 const dataOffset = 2048;
 
 const firstByte = (data: Uint8Array): number => data[0]!;
-const answerOf = (request: Promise<Uint8Array>): Promise<number | string> => request.then(firstByte, (error: unknown) => String(error));
+const answerOf = (request: Promise<Uint8Array>): Promise<number | string> =>
+  request.then(firstByte, (error: unknown) => String(error));
 
 function release(disk: RamDisk): void {
   disk.fault = () => Status.Ok;
@@ -35,7 +36,10 @@ for (const failing of [0, 2] as const) {
       await rig.arrays.addBaseBdev('a', 'm1');
       await until(() => disks[1]!.held.length > 0 && (array.process?.offsetBlocks ?? 0) > 0, 'the first window is filled');
       let failures = 0;
-      disks[failing]!.fault = (io) => ((io.type === IoType.Write || io.type === IoType.WriteZeroes) && io.offsetBlocks >= dataOffset && failures++ === 0 ? Status.IoError : Status.Ok);
+      disks[failing]!.fault = (io) =>
+        (io.type === IoType.Write || io.type === IoType.WriteZeroes) && io.offsetBlocks >= dataOffset && failures++ === 0
+          ? Status.IoError
+          : Status.Ok;
       await expect(how === 'write' ? volume.write(0, blocks(1, 2)) : volume.writeZeroes(0, 1)).rejects.toThrow(/EIO/);
       expect(array.numCurrent).toBe(2);
       release(disks[1]!);
@@ -114,7 +118,9 @@ for (const when of ['before it has begun', 'at its last flush'] as const) {
     await array.processEnded;
     expect(array.slots[1]!.isCurrent).toBe(false);
     const finished = rig.events.filter(({ type }) => type === 'processFinished');
-    expect(finished).toEqual(when === 'at its last flush' ? [expect.objectContaining({ error: expect.stringMatching(/m0|offline/) as unknown })] : []);
+    expect(finished).toEqual(
+      when === 'at its last flush' ? [expect.objectContaining({ error: expect.stringMatching(/m0|offline/) as unknown })] : [],
+    );
     // The member is back, and so is the array.
     await plugIn(rig.registry, { name: 'm0', uuid: memberUuid(0), bytes: disks[0]!.bytes });
     await rig.registry.waitForExamine();

@@ -15,7 +15,9 @@ it('an array whose superblock its own parser would refuse is not created, and no
     disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(bytes) })).disk);
   }
   const options = { name: 'a', level: 'concat', stripSizeKb: 1024, baseBdevs: ['m0', 'm1', 'm2'], superblock: true };
-  await expect(rig.arrays.create(options)).rejects.toThrow(/cannot be recorded on its members: members\[1\]\.dataSizeBlocks is 0; it must be from 1/);
+  await expect(rig.arrays.create(options)).rejects.toThrow(
+    /cannot be recorded on its members: members\[1\]\.dataSizeBlocks is 0; it must be from 1/,
+  );
   for (const disk of disks) expect(disk.bytes.every((byte) => byte === 0)).toBe(true);
   expect(rig.arrays.list().length).toBe(0);
   // Without superblocks nothing has to be read again.
@@ -24,7 +26,8 @@ it('an array whose superblock its own parser would refuse is not created, and no
 
 it('a name that no superblock may have is refused, and not failed members', async () => {
   const rig = newRig();
-  for (let index = 0; index < 2; index++) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+  for (let index = 0; index < 2; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
   const create = rig.arrays.create({ name: 'a\u0085b', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
   await expect(create).rejects.toThrow(/control characters/);
 });
@@ -40,12 +43,14 @@ it('an array whose sequence number cannot grow is refused, and its members are n
     bytes.set(encodeSuperblock({ ...superblockOf(disk), seqNumber: last }));
     return bytes;
   });
-  for (const [index, bytes] of images.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  for (const [index, bytes] of images.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
   expect(array.state).toBe('configuring');
   expect(array.trouble).toMatch(/cannot be recorded on its members: seqNumber is 9007199254740992/);
-  for (const bytes of images) expect(parseSuperblock(bytes.subarray(0, 1024))).toMatchObject({ ok: true, superblock: { seqNumber: last } });
+  for (const bytes of images)
+    expect(parseSuperblock(bytes.subarray(0, 1024))).toMatchObject({ ok: true, superblock: { seqNumber: last } });
   await again.arrays.startDegraded('a', { readOnly: true });
   expect(arrayOf(again, 'a').numCurrent).toBe(2);
 });
@@ -75,7 +80,8 @@ it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush 
   volume.descriptor.close();
   await rig.arrays.stop();
   const again = newRig();
-  for (const [index, { bytes }] of disks.entries()) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  for (const [index, { bytes }] of disks.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
   expect(arrayOf(again, 'a').numCurrent).toBe(3);
   expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 8));

@@ -123,7 +123,10 @@ describe.each([
     await until(() => array.slots[1]!.descriptor === null || array.slots[1]!.name === 'm1', 'it is decided');
     await write(volume, model, 10, 100, 5);
     await verify(volume, model, 'after the failure');
-    expect([rig.registry.get('m1')!.claimedBy === null, rig.registry.get('new')!.claimedBy]).toEqual([array.slots[1]!.name !== 'm1', null]);
+    expect([rig.registry.get('m1')!.claimedBy === null, rig.registry.get('new')!.claimedBy]).toEqual([
+      array.slots[1]!.name !== 'm1',
+      null,
+    ]);
     await volume.flush();
     const again = await restart(disks, [...disks.keys()]);
     await arrayOf(again, 'a').processEnded;
@@ -209,7 +212,8 @@ describe.each([
       // docs/reliability.md, "Not there yet".
       if (isNamedButUnknown(image)) continue;
       const again = newRig({ memoryBytes: 24 * MiB });
-      for (const [name, bytes] of image) await plugIn(again.registry, { name, uuid: memberUuid(name === 'new' ? 9 : Number(name.slice(1))), bytes });
+      for (const [name, bytes] of image)
+        await plugIn(again.registry, { name, uuid: memberUuid(name === 'new' ? 9 : Number(name.slice(1))), bytes });
       await again.registry.waitForExamine();
       const array = arrayOf(again, 'a');
       expect(array.numCurrent).toBe(members);

@@ -34,22 +34,31 @@ function failWrites(disk: RamDisk): void {
 it.each([
   ['raid1', 2],
   ['raid5f', 3],
-] as const)('%s: a spare takes the place of a member that fails, an array’s own before a shared one', async (level, members) => {
-  const names = ['m0', 'm1', 'm2', 'shared', 'own'];
-  const { rig, disks, volume } = await build(names, level, members);
-  await rig.arrays.addSpare('shared');
-  await rig.arrays.addSpare('own', 'a');
-  expect(rig.registry.get('own')!.claimedBy).toBe('spare');
-  failWrites(disks[0]!);
-  await volume.write(0, new Uint8Array(512).fill(2));
-  await until(() => arrayOf(rig, 'a').slots[0]!.name === 'own' && arrayOf(rig, 'a').numCurrent === members, 'the own spare is filled');
-  expect(rig.events).toContainEqual({ type: 'spareActivated', array: 'a', slot: 0, member: 'own' });
-  failWrites(disks[1]!);
-  await volume.write(0, new Uint8Array(64 * 512).fill(3));
-  await until(() => arrayOf(rig, 'a').slots[1]!.name === 'shared' && arrayOf(rig, 'a').numCurrent === members, 'the shared spare is filled');
-  expect(rig.arrays.listSpares()).toEqual([]);
-  expect(await volume.read(0, 64)).toEqual(new Uint8Array(64 * 512).fill(3));
-});
+] as const)(
+  '%s: a spare takes the place of a member that fails, an array’s own before a shared one',
+  async (level, members) => {
+    const names = ['m0', 'm1', 'm2', 'shared', 'own'];
+    const { rig, disks, volume } = await build(names, level, members);
+    await rig.arrays.addSpare('shared');
+    await rig.arrays.addSpare('own', 'a');
+    expect(rig.registry.get('own')!.claimedBy).toBe('spare');
+    failWrites(disks[0]!);
+    await volume.write(0, new Uint8Array(512).fill(2));
+    await until(
+      () => arrayOf(rig, 'a').slots[0]!.name === 'own' && arrayOf(rig, 'a').numCurrent === members,
+      'the own spare is filled',
+    );
+    expect(rig.events).toContainEqual({ type: 'spareActivated', array: 'a', slot: 0, member: 'own' });
+    failWrites(disks[1]!);
+    await volume.write(0, new Uint8Array(64 * 512).fill(3));
+    await until(
+      () => arrayOf(rig, 'a').slots[1]!.name === 'shared' && arrayOf(rig, 'a').numCurrent === members,
+      'the shared spare is filled',
+    );
+    expect(rig.arrays.listSpares()).toEqual([]);
+    expect(await volume.read(0, 64)).toEqual(new Uint8Array(64 * 512).fill(3));
+  },
+);
 
 it('a member that vanishes has its time to come back, and then is given only what it missed', async () => {
   const { rig, disks, volume } = await build(['m0', 'm1', 'spare']);

@@ -12,7 +12,8 @@ const MiB = 1 << 20;
 
 it.each(['raid1', 'raid5f'])('%s: a slot may be left empty at creation, and be filled later', async (level) => {
   const rig = newRig();
-  for (let index = 0; index < 3; index++) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+  for (let index = 0; index < 3; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
   const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
   await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', null, 'm2'], superblock: true, ...strip });
   const volume = openVolume(rig, 'a');

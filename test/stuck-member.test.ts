@@ -11,12 +11,19 @@ import type { Rig } from './support/rig.js';
 const MiB = 1 << 20;
 const blockSize = 512;
 
-async function build(level: string, members: number, ioTimeoutMs: number, memoryBytes = 64 * MiB): Promise<{ rig: Rig; disks: RamDisk[] }> {
+async function build(
+  level: string,
+  members: number,
+  ioTimeoutMs: number,
+  memoryBytes = 64 * MiB,
+): Promise<{ rig: Rig; disks: RamDisk[] }> {
   const rig = newRig({ memoryBytes });
   rig.arrays.setMemberOptions({ ioTimeoutMs });
   const disks: RamDisk[] = [];
   for (let index = 0; index < members; index++) {
-    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk);
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk,
+    );
   }
   const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
   await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
@@ -65,26 +72,33 @@ function hang(disk: RamDisk, isHeld: (io: BdevIo) => boolean = () => true): () =
 it.each([
   ['raid1', 2],
   ['raid5f', 3],
-] as const)('%s goes on when a member hangs at the first write to a region that is clean, and the device can be deleted', async (level, members) => {
-  const { rig, disks } = await build(level, members, 60);
-  const first = openVolume(rig, 'a');
-  await first.write(0, taggedBlocks(0, 64, 1, blockSize));
-  first.descriptor.close();
-  // A clean stop and start leaves no region dirty.
-  await rig.arrays.delete('a');
-  for (const [index] of disks.entries()) await rig.arrays.examine(rig.registry.get(`m${index}`)!);
-  await until(() => arrayOf(rig, 'a').state === 'online', 'it is up again');
-  expect(arrayOf(rig, 'a').regions?.count(RegionState.Clean)).toBe(1);
-  const volume = openVolume(rig, 'a');
-  hang(disks[0]!);
-  await volume.write(8, taggedBlocks(8, 8, 2, blockSize));
-  await volume.flush();
-  expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
-  // The next write and the deletion meet nothing that waits for it either.
-  await volume.write(1024, taggedBlocks(1024, 8, 3, blockSize));
-  await rig.registry.unregister(rig.registry.get('m0')!);
-  expect(tagsOf(await volume.read(0, 24), 0, blockSize, 'afterwards')).toEqual([...Array<number>(8).fill(1), ...Array<number>(8).fill(2), ...Array<number>(8).fill(1)]);
-});
+] as const)(
+  '%s goes on when a member hangs at the first write to a region that is clean, and the device can be deleted',
+  async (level, members) => {
+    const { rig, disks } = await build(level, members, 60);
+    const first = openVolume(rig, 'a');
+    await first.write(0, taggedBlocks(0, 64, 1, blockSize));
+    first.descriptor.close();
+    // A clean stop and start leaves no region dirty.
+    await rig.arrays.delete('a');
+    for (const [index] of disks.entries()) await rig.arrays.examine(rig.registry.get(`m${index}`)!);
+    await until(() => arrayOf(rig, 'a').state === 'online', 'it is up again');
+    expect(arrayOf(rig, 'a').regions?.count(RegionState.Clean)).toBe(1);
+    const volume = openVolume(rig, 'a');
+    hang(disks[0]!);
+    await volume.write(8, taggedBlocks(8, 8, 2, blockSize));
+    await volume.flush();
+    expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+    // The next write and the deletion meet nothing that waits for it either.
+    await volume.write(1024, taggedBlocks(1024, 8, 3, blockSize));
+    await rig.registry.unregister(rig.registry.get('m0')!);
+    expect(tagsOf(await volume.read(0, 24), 0, blockSize, 'afterwards')).toEqual([
+      ...Array<number>(8).fill(1),
+      ...Array<number>(8).fill(2),
+      ...Array<number>(8).fill(1),
+    ]);
+  },
+);
 
 it.each([
   ['raid1', 2],
@@ -112,7 +126,10 @@ it('an entry of the journal that hangs is waited for: the array cannot do withou
   const volume = openVolume(rig, 'a');
   await volume.write(0, taggedBlocks(0, 512, 1, blockSize));
   await rig.arrays.removeBaseBdev('m2');
-  const release = hang(disks[0]!, ({ type, offsetBlocks }) => type === IoType.Write && offsetBlocks >= 1024 && offsetBlocks < 2048);
+  const release = hang(
+    disks[0]!,
+    ({ type, offsetBlocks }) => type === IoType.Write && offsetBlocks >= 1024 && offsetBlocks < 2048,
+  );
   const starts = Array.from({ length: 8 }, (_, stripe) => stripe * 64);
   const written = Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 64, 2, blockSize))));
   await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'an entry hangs');
@@ -134,7 +151,11 @@ it.each([
   const volume = openVolume(rig, 'a');
   await volume.write(0, taggedBlocks(0, 256, 1, blockSize));
   const release = disks.map((disk) => hang(disk));
-  const work = [volume.write(0, taggedBlocks(0, 128, 2, blockSize)), volume.flush(), volume.write(128, taggedBlocks(128, 128, 2, blockSize))];
+  const work = [
+    volume.write(0, taggedBlocks(0, 128, 2, blockSize)),
+    volume.flush(),
+    volume.write(128, taggedBlocks(128, 128, 2, blockSize)),
+  ];
   await until(() => arrayOf(rig, 'a').slots.every(({ isSuspect }) => isSuspect), 'all are suspect');
   await new Promise((resolve) => setTimeout(resolve, 200));
   expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numCurrent]).toEqual(['online', members]);
@@ -225,7 +246,8 @@ it('what a member has been given to write is not changed before it lets go of it
   // Each begins in a stripe whose parity it has, and ends in the next one.
   const writes = Array.from({ length: 20 }, (_, i) => volume.writeZeroes((i * 3 + 2) * 64 + 40, 40));
   await until(() => stuck.held.length === 20, 'it is asked');
-  const dataOf = ({ addr, numBlocks }: (typeof stuck.held)[number]): Uint8Array => rig.registry.runtime.memory.u8.slice(addr, addr + numBlocks * blockSize);
+  const dataOf = ({ addr, numBlocks }: (typeof stuck.held)[number]): Uint8Array =>
+    rig.registry.runtime.memory.u8.slice(addr, addr + numBlocks * blockSize);
   const given = stuck.held.map((io) => ({ io, data: dataOf(io) }));
   await Promise.all(writes);
   expect(arrayOf(rig, 'a').numCurrent).toBe(2);
@@ -242,9 +264,11 @@ it('raid5f goes on although a member that does not answer has the buffers of as 
     await Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 8, round, blockSize))));
     expect(stuck.held.length).toBeGreaterThanOrEqual(64);
   }
-  for (const start of starts) expect(tagsOf(await volume.read(start, 8), start, blockSize, 'meanwhile')).toEqual(Array(8).fill(2));
+  for (const start of starts)
+    expect(tagsOf(await volume.read(start, 8), start, blockSize, 'meanwhile')).toEqual(Array(8).fill(2));
   for (const io of stuck.held.splice(0)) stuck.finish(io, Status.Ok);
-  for (const start of starts) expect(tagsOf(await volume.read(start, 8), start, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+  for (const start of starts)
+    expect(tagsOf(await volume.read(start, 8), start, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
 });
 
 it('an array records who is out although its users have all common buffers', async () => {

@@ -14,7 +14,8 @@ const superblockBytes = 256 + 5 * 64;
 
 async function assemble(images: readonly Uint8Array[]): Promise<Rig> {
   const rig = newRig();
-  for (const [index, bytes] of images.entries()) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+  for (const [index, bytes] of images.entries())
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
   await rig.registry.waitForExamine();
   return rig;
 }
@@ -38,15 +39,19 @@ async function roundOf(level: string): Promise<{ before: Uint8Array[]; after: Ui
   return { before, after: disks.map((disk) => disk.bytes.slice()), rig, disks };
 }
 
-it.each([{ sectors: [0] }, { sectors: [1] }])('a mirror whose superblocks are all torn, sectors $sectors new, starts from what they were before', async ({ sectors }) => {
-  const { before, after } = await roundOf('raid1');
-  const images = before.map((image, index) => (index === 4 ? image : torn(image, after[index]!, sectors)));
-  for (const image of images.slice(0, 4)) expect(parseSuperblock(image.subarray(0, 1024))).toMatchObject({ ok: false, reason: 'damaged' });
-  const rig = await assemble(images);
-  expect(arrayOf(rig, 'a').state).toBe('online');
-  expect(arrayOf(rig, 'a').numCurrent).toBe(5);
-  expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 7));
-});
+it.each([{ sectors: [0] }, { sectors: [1] }])(
+  'a mirror whose superblocks are all torn, sectors $sectors new, starts from what they were before',
+  async ({ sectors }) => {
+    const { before, after } = await roundOf('raid1');
+    const images = before.map((image, index) => (index === 4 ? image : torn(image, after[index]!, sectors)));
+    for (const image of images.slice(0, 4))
+      expect(parseSuperblock(image.subarray(0, 1024))).toMatchObject({ ok: false, reason: 'damaged' });
+    const rig = await assemble(images);
+    expect(arrayOf(rig, 'a').state).toBe('online');
+    expect(arrayOf(rig, 'a').numCurrent).toBe(5);
+    expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 7));
+  },
+);
 
 it.each(['raid0', 'raid1'])('%s starts with one superblock torn and the others new', async (level) => {
   const { rig, disks, volume } = await build(level, 5);
@@ -54,8 +59,13 @@ it.each(['raid0', 'raid1'])('%s starts with one superblock torn and the others n
   disks[2]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 ? null : Status.Ok);
   const before = disks[2]!.bytes.slice(0, superblockBytes);
   const counts = disks.map((disk) => copiesWritten(disk));
-  void arrayOf(rig, 'a').metadata.update().catch(() => undefined);
-  await until(() => disks[2]!.held.length === 1 && disks.every((disk, index) => index === 2 || copiesWritten(disk) > counts[index]!), 'the others have theirs');
+  void arrayOf(rig, 'a')
+    .metadata.update()
+    .catch(() => undefined);
+  await until(
+    () => disks[2]!.held.length === 1 && disks.every((disk, index) => index === 2 || copiesWritten(disk) > counts[index]!),
+    'the others have theirs',
+  );
   const images = disks.map((disk) => disk.bytes.slice());
   // Its first sector is the new one; what follows is as if it were of neither.
   images[2]!.set(before);

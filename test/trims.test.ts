@@ -40,7 +40,6 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     const empty = await volume.read(regionBlocks, 2 * regionBlocks);
     expect(empty.every((byte) => byte === 0)).toBe(true);
 
-
     // A new member gets two regions of four, whatever it holds.
     await rig.arrays.removeBaseBdev('m1');
     const bytes = new Uint8Array(5 * MiB).fill(0xee);
@@ -59,12 +58,15 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     const last = 3 * regionBlocks * 512;
     expect(Buffer.from(back.subarray(0, last)).equals(Buffer.from(expected.subarray(0, last)))).toBe(true);
 
-
     // It is on record: who starts the array from what is on the members knows it too.
     volume.descriptor.close();
     await rig.arrays.stop();
     const again = newRig();
-    for (const [name, uuid, image] of [['m0', 0, disks[0]!], ['new', 9, disk], ['m2', 2, disks[2]]] as const) {
+    for (const [name, uuid, image] of [
+      ['m0', 0, disks[0]!],
+      ['new', 9, disk],
+      ['m2', 2, disks[2]],
+    ] as const) {
       if (image !== undefined) await plugIn(again.registry, { name, uuid: memberUuid(uuid), bytes: image.bytes.slice() });
     }
     await again.registry.waitForExamine();
@@ -165,13 +167,22 @@ describe('what users have unmapped', () => {
         const requests: Request[] = drawn.map((one) => ({ ...one, end: one.begin + one.end }));
         const trims = new Trims(array, 2, regionBlocks);
         const ios = new Map<Request, RaidIo>();
-        const moments = requests.flatMap((one) => [{ at: one.begin, one, isEnd: false }, { at: one.end, one, isEnd: true }]);
+        const moments = requests.flatMap((one) => [
+          { at: one.begin, one, isEnd: false },
+          { at: one.end, one, isEnd: true },
+        ]);
         moments.sort((a, b) => a.at - b.at || Number(a.isEnd) - Number(b.isEnd));
         const last = (one: Request): number => Math.min(one.from + one.length, 16) - 1;
-        const touches = (one: Request, region: number): boolean => one.from < (region + 1) * regionBlocks && last(one) >= region * regionBlocks;
+        const touches = (one: Request, region: number): boolean =>
+          one.from < (region + 1) * regionBlocks && last(one) >= region * regionBlocks;
         for (const { one, isEnd } of moments) {
           if (!isEnd && one.isUnmap) {
-            const io = { trimmedOffset: one.from, trimmedBlocks: last(one) + 1 - one.from, status: one.isGood ? Status.Ok : Status.IoError, begunAt: trims.now() };
+            const io = {
+              trimmedOffset: one.from,
+              trimmedBlocks: last(one) + 1 - one.from,
+              status: one.isGood ? Status.Ok : Status.IoError,
+              begunAt: trims.now(),
+            };
             ios.set(one, io as unknown as RaidIo);
           }
           if (!isEnd) continue;
@@ -186,7 +197,12 @@ describe('what users have unmapped', () => {
           const writes = requests.filter((one) => !one.isUnmap && touches(one, region));
           for (let block = region * regionBlocks; block < (region + 1) * regionBlocks; block++) {
             const isCovered = requests.some(
-              (one) => one.isUnmap && one.isGood && one.from <= block && block <= last(one) && writes.every(({ end }) => end <= one.begin),
+              (one) =>
+                one.isUnmap &&
+                one.isGood &&
+                one.from <= block &&
+                block <= last(one) &&
+                writes.every(({ end }) => end <= one.begin),
             );
             expect(isCovered, `block ${block}`).toBe(true);
           }
@@ -198,9 +214,18 @@ describe('what users have unmapped', () => {
 
   it('is known when pieces meet, in any order', () => {
     const trims = new Trims(array, 2, regionBlocks);
-    for (const [from, to] of [[0, 3], [3, 6], [6, 9]] as const) {
+    for (const [from, to] of [
+      [0, 3],
+      [3, 6],
+      [6, 9],
+    ] as const) {
       expect(trims.isWhole(0)).toBe(false);
-      const io = { trimmedOffset: from, trimmedBlocks: to - from, status: Status.Ok, begunAt: trims.now() } as unknown as RaidIo;
+      const io = {
+        trimmedOffset: from,
+        trimmedBlocks: to - from,
+        status: Status.Ok,
+        begunAt: trims.now(),
+      } as unknown as RaidIo;
       for (const region of [0, 1]) if (from < (region + 1) * 8 && to > region * 8) trims.unmapped(region, io);
     }
     expect(trims.isWhole(0)).toBe(true);

@@ -31,16 +31,27 @@ function touches({ offsetBlocks, numBlocks }: BdevIo, block: number): boolean {
 async function bytesOf(volume: BlockClient, offset: number, count: number): Promise<(number | string)[]> {
   const seen: (number | string)[] = [];
   for (let block = offset; block < offset + count; block++) {
-    seen.push(await volume.read(block, 1).then(([byte]) => byte!, (error: unknown) => /E[A-Z]+/.exec(String(error))![0]));
+    seen.push(
+      await volume.read(block, 1).then(
+        ([byte]) => byte!,
+        (error: unknown) => /E[A-Z]+/.exec(String(error))![0],
+      ),
+    );
   }
   return seen;
 }
 
-async function startFrom(disks: readonly (RamDisk | null)[], uuids = disks.map((_, index) => index)): Promise<{ rig: Rig; disks: RamDisk[] }> {
+async function startFrom(
+  disks: readonly (RamDisk | null)[],
+  uuids = disks.map((_, index) => index),
+): Promise<{ rig: Rig; disks: RamDisk[] }> {
   const rig = newRig({ assembly: { degradedStartMs: 50 } });
   const plugged: RamDisk[] = [];
   for (const [index, disk] of disks.entries()) {
-    if (disk !== null) plugged.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(uuids[index]!), bytes: disk.bytes.slice() })).disk);
+    if (disk !== null)
+      plugged.push(
+        (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(uuids[index]!), bytes: disk.bytes.slice() })).disk,
+      );
   }
   await rig.registry.waitForExamine();
   await until(() => rig.arrays.get('a')?.state === 'online', 'online');
@@ -53,7 +64,11 @@ it('a rebuild passes over what its source cannot read, and the target never answ
   await rig.arrays.removeBaseBdev('m1');
   disks[1]!.bytes.fill(0xee, MiB);
   makeUnreadable(disks[0]!, [100, 101, 1999]);
-  const { disk: target } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(5 * MiB).fill(0xee) });
+  const { disk: target } = await plugIn(rig.registry, {
+    name: 'm9',
+    uuid: memberUuid(9),
+    bytes: new Uint8Array(5 * MiB).fill(0xee),
+  });
   await rig.arrays.addBaseBdev('a', 'm9');
   const array = arrayOf(rig, 'a');
   await until(() => array.numCurrent === 2 && array.process === null, 'rebuilt');
@@ -89,7 +104,11 @@ it('what a rebuild could not work out is on record before it goes on, and so is 
   await volume.write(volume.numBlocks - 8, blocks(8, 7));
   await rig.arrays.removeBaseBdev('m1');
   makeUnreadable(disks[0]!, [5]);
-  const { disk: target } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(5 * MiB).fill(0xee) });
+  const { disk: target } = await plugIn(rig.registry, {
+    name: 'm9',
+    uuid: memberUuid(9),
+    bytes: new Uint8Array(5 * MiB).fill(0xee),
+  });
   // The rebuild stops at its last region, for so long that the first one becomes clean.
   target.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataOffset + 3 * 2048 ? null : Status.Ok);
   const pagesWritten = (): number => target.log.filter((entry) => entry === 'write 256+8' || entry === 'write 264+8').length;
@@ -102,7 +121,8 @@ it('what a rebuild could not work out is on record before it goes on, and so is 
   const crashed = [disks[0]!, target].map((disk) => disk.bytes.slice());
   const rig2 = newRig({ assembly: { degradedStartMs: 50 } });
   const again: RamDisk[] = [];
-  for (const [index, bytes] of crashed.entries()) again.push((await plugIn(rig2.registry, { name: `m${index}`, uuid: memberUuid(index * 9), bytes })).disk);
+  for (const [index, bytes] of crashed.entries())
+    again.push((await plugIn(rig2.registry, { name: `m${index}`, uuid: memberUuid(index * 9), bytes })).disk);
   makeUnreadable(again[0]!, [5]);
   await until(() => rig2.arrays.get('a')?.numCurrent === 2, 'rebuilt');
   const array = arrayOf(rig2, 'a');
@@ -124,7 +144,8 @@ it('a source that can be read at the second try loses nothing', async () => {
   await rig.arrays.removeBaseBdev('m1');
   disks[1]!.bytes.fill(0xee, MiB);
   // For as long as the first pass lasts.
-  disks[0]!.fault = (io) => (io.type === IoType.Read && touches(io, 300) && (array.process?.offsetBlocks ?? 0) < 4096 ? Status.IoError : Status.Ok);
+  disks[0]!.fault = (io) =>
+    io.type === IoType.Read && touches(io, 300) && (array.process?.offsetBlocks ?? 0) < 4096 ? Status.IoError : Status.Ok;
   const array = arrayOf(rig, 'a');
   await rig.arrays.addBaseBdev('a', 'm1');
   await until(() => array.numCurrent === 2 && array.process === null, 'rebuilt');
@@ -178,7 +199,10 @@ it('bad blocks are good again once redundancy can be read', async () => {
 it('a rebuild of an array without superblocks, which cannot keep a list, does not take the target', async () => {
   const rig = newRig();
   const disks: RamDisk[] = [];
-  for (const index of [0, 1]) disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(2 * MiB) })).disk);
+  for (const index of [0, 1])
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(2 * MiB) })).disk,
+    );
   await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'] });
   const array = arrayOf(rig, 'a');
   await rig.arrays.removeBaseBdev('m1');
@@ -306,7 +330,8 @@ it('raid5f: a rebuild where parity is in doubt is complete without what would be
   await volume.flush();
   // A crash with m1 lost; forced.
   const rig = newRig();
-  for (const index of [0, 2]) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: before[index]!.bytes.slice() });
+  for (const index of [0, 2])
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: before[index]!.bytes.slice() });
   await rig.registry.waitForExamine();
   await rig.arrays.startDegraded('a', { force: true });
   const array = arrayOf(rig, 'a');

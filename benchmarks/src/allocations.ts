@@ -27,7 +27,13 @@ const samplingInterval = 256;
 const boxedBytes = 32;
 const mostTries = 5;
 /** The event loop's turns, and the sampling itself: they come with time and not with I/O. */
-const notOfIo = ['node:internal/timers', 'node:timers', 'node:internal/async_hooks', 'node:internal/process/task_queues', 'node:inspector'];
+const notOfIo = [
+  'node:internal/timers',
+  'node:timers',
+  'node:internal/async_hooks',
+  'node:internal/process/task_queues',
+  'node:inspector',
+];
 
 const folder = mkdtempSync(join(tmpdir(), 'raidkit-allocations-'));
 const { reactor, reason } = await openReactor({ memoryBytes: 128 * MiB });
@@ -145,7 +151,12 @@ async function countAgain(load: Load): Promise<{ bytesPerIo: number; most: strin
   return least;
 }
 
-for (const [level, members] of [['concat', 3], ['raid0', 4], ['raid1', 2], ['raid5f', 4]] as const) {
+for (const [level, members] of [
+  ['concat', 3],
+  ['raid0', 4],
+  ['raid1', 2],
+  ['raid5f', 4],
+] as const) {
   const names: string[] = [];
   for (let i = 0; i < members; i++) names.push(await member(`${level}-${i}`));
   const strip = level === 'raid1' ? {} : { stripSizeKb: 64 };
@@ -155,7 +166,10 @@ for (const [level, members] of [['concat', 3], ['raid0', 4], ['raid1', 2], ['rai
   const fill = new Load(descriptor, IoType.Write, 128);
   await fill.run(3000);
   fill.end();
-  for (const [what, type] of [['read', IoType.Read], ['write', IoType.Write]] as const) {
+  for (const [what, type] of [
+    ['read', IoType.Read],
+    ['write', IoType.Write],
+  ] as const) {
     const load = new Load(descriptor, type, blocks4k);
     const { bytesPerIo, most } = await countAgain(load);
     const { made } = registry.ios;

@@ -27,13 +27,30 @@ interface Load extends Contender {
 const uri = raidkit.uri('volume');
 const loads: Load[] = [
   { name: 'idle', pids: [raidkit.pid], run: () => Promise.resolve() },
-  { name: 'fio 4k QD32', pids: [raidkit.pid], run: (seconds) => fioNbd(uri, { rw: 'randread', blockBytes: 4096, depth: 32, seconds, sizeBytes: volumeBytes }, 'IOPS') },
+  {
+    name: 'fio 4k QD32',
+    pids: [raidkit.pid],
+    run: (seconds) => fioNbd(uri, { rw: 'randread', blockBytes: 4096, depth: 32, seconds, sizeBytes: volumeBytes }, 'IOPS'),
+  },
   {
     name: 'light client 4k, 4 connections of QD64',
     pids: [raidkit.pid],
-    run: (seconds) => runLight({ socketPath: raidkit.nbdPath, exportName: 'volume', direction: 'read', blockBytes: 4096, depth: 64, seconds, connections: 4 }),
+    run: (seconds) =>
+      runLight({
+        socketPath: raidkit.nbdPath,
+        exportName: 'volume',
+        direction: 'read',
+        blockBytes: 4096,
+        depth: 64,
+        seconds,
+        connections: 4,
+      }),
   },
-  { name: 'fio 1M QD16 write', pids: [raidkit.pid], run: (seconds) => fioNbd(uri, { rw: 'write', blockBytes: MiB, depth: 16, seconds, sizeBytes: volumeBytes }, 'MiB/s') },
+  {
+    name: 'fio 1M QD16 write',
+    pids: [raidkit.pid],
+    run: (seconds) => fioNbd(uri, { rw: 'write', blockBytes: MiB, depth: 16, seconds, sizeBytes: volumeBytes }, 'MiB/s'),
+  },
 ];
 
 /** One call after the other for as long as the load lasts; less than half a second at its ends is left out. */
@@ -68,4 +85,11 @@ const results = await runRounds(
 rpc.close();
 raidkit.rpc.close();
 await raidkit.end();
-report('control', 'RPC while the data path is busy', options, results, [], ['The goal: p99 of at most 20 ms (20,000 µs) under every load.']);
+report(
+  'control',
+  'RPC while the data path is busy',
+  options,
+  results,
+  [],
+  ['The goal: p99 of at most 20 ms (20,000 µs) under every load.'],
+);

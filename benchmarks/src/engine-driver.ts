@@ -70,16 +70,28 @@ class EngineSlot implements EngineOp {
   }
 }
 
-function throughEngine({ runtime, ring }: Reactor, fd: number, isDirect: boolean, { depth, blockBytes, blocks }: Job, progress: Progress): void {
+function throughEngine(
+  { runtime, ring }: Reactor,
+  fd: number,
+  isDirect: boolean,
+  { depth, blockBytes, blocks }: Job,
+  progress: Progress,
+): void {
   const engine = new RingEngine(runtime, ring);
   engine.opened(fd, isDirect);
   const addr = runtime.memory.allocRegion(depth * blockBytes);
-  const start = (slot: EngineSlot): void => engine.read(fd, slot.addr, blockBytes, progress.nextBlock(blocks) * blockBytes, slot);
+  const start = (slot: EngineSlot): void =>
+    engine.read(fd, slot.addr, blockBytes, progress.nextBlock(blocks) * blockBytes, slot);
   progress.inFlight = depth;
   for (let i = 0; i < depth; i++) start(new EngineSlot(addr + i * blockBytes, blockBytes, progress, start));
 }
 
-function throughBdev(registry: BdevRegistry, descriptor: BdevDescriptor, { depth, blockBytes, blocks }: Job, progress: Progress): void {
+function throughBdev(
+  registry: BdevRegistry,
+  descriptor: BdevDescriptor,
+  { depth, blockBytes, blocks }: Job,
+  progress: Progress,
+): void {
   const { ios } = registry;
   const numBlocks = blockBytes / descriptor.bdev.blockSize;
   const addr = registry.runtime.memory.allocRegion(depth * blockBytes);

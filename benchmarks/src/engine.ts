@@ -25,7 +25,12 @@ interface Target {
 
 const targets: Target[] = [];
 if (LoopDevices.isAllowed) {
-  targets.push({ id: 'loop', title: 'loop device over memory, O_DIRECT', path: await new LoopDevices().make(sizeBytes), direct: true });
+  targets.push({
+    id: 'loop',
+    title: 'loop device over memory, O_DIRECT',
+    path: await new LoopDevices().make(sizeBytes),
+    direct: true,
+  });
 } else {
   console.error('loop devices need root: left out');
 }
@@ -40,14 +45,29 @@ interface Engine extends Contender {
 async function fio({ path, direct }: Target, depth: number, isTuned: boolean): Promise<Measured> {
   const batch = Math.max(1, Math.min(16, depth / 2));
   const tuned = isTuned
-    ? ['--fixedbufs=1', '--registerfiles=1', `--iodepth_batch_submit=${batch}`, '--iodepth_batch_complete_min=1', `--iodepth_batch_complete_max=${batch}`]
+    ? [
+        '--fixedbufs=1',
+        '--registerfiles=1',
+        `--iodepth_batch_submit=${batch}`,
+        '--iodepth_batch_complete_min=1',
+        `--iodepth_batch_complete_max=${batch}`,
+      ]
     : [];
   const job = { rw: 'randread', blockBytes: 4096, depth, seconds, sizeBytes } as const;
-  return runFio([...fioArgs(job), '--ioengine=io_uring', `--filename=${path}`, `--direct=${direct ? 1 : 0}`, '--invalidate=0', ...tuned], 'IOPS');
+  return runFio(
+    [...fioArgs(job), '--ioengine=io_uring', `--filename=${path}`, `--direct=${direct ? 1 : 0}`, '--invalidate=0', ...tuned],
+    'IOPS',
+  );
 }
 
 async function own({ path, direct }: Target, depth: number, via: 'engine' | 'bdev'): Promise<Measured> {
-  const text = await run(process.execPath, [driver, path, direct ? 'direct' : 'buffered', via, ...[depth, 4096, seconds].map(String)]);
+  const text = await run(process.execPath, [
+    driver,
+    path,
+    direct ? 'direct' : 'buffered',
+    via,
+    ...[depth, 4096, seconds].map(String),
+  ]);
   const { ops, seconds: taken, cpuUs } = JSON.parse(text) as { ops: number; seconds: number; cpuUs: number };
   return { value: ops / taken, ops, cpuUs };
 }
@@ -73,8 +93,22 @@ const cases = targets
 
 const goals = ['loop', 'file', 'hot'].flatMap((target) =>
   [32, 128].flatMap((depth): Goal[] => [
-    { caseId: `${target}-4k-qd${depth}`, metric: 'value', contender: 'raidkit engine', against: 'fio, tuned', bound: 'at least', limit: 0.95 },
-    { caseId: `${target}-4k-qd${depth}`, metric: 'cpuUs', contender: 'raidkit engine', against: 'fio, tuned', bound: 'at most', limit: 1 },
+    {
+      caseId: `${target}-4k-qd${depth}`,
+      metric: 'value',
+      contender: 'raidkit engine',
+      against: 'fio, tuned',
+      bound: 'at least',
+      limit: 0.95,
+    },
+    {
+      caseId: `${target}-4k-qd${depth}`,
+      metric: 'cpuUs',
+      contender: 'raidkit engine',
+      against: 'fio, tuned',
+      bound: 'at most',
+      limit: 1,
+    },
   ]),
 );
 const results = await runRounds(cases, options.rounds);

@@ -43,7 +43,8 @@ async function members(kind: Kind, volume: string, count: number): Promise<strin
   const names: string[] = [];
   for (let i = 0; i < count; i++) {
     const name = `${volume}-${i}`;
-    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    const path =
+      kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
     await addMember(rpc, name, path, kind === 'loops');
     names.push(name);
   }
@@ -83,7 +84,13 @@ for (const { uri } of volumes.values()) {
   await fioNbd(uri, job, 'MiB/s');
 }
 
-function fio(kind: Kind, id: string, title: string, names: readonly string[], job: Omit<FioJob, 'seconds' | 'sizeBytes'>): Case<Volume> {
+function fio(
+  kind: Kind,
+  id: string,
+  title: string,
+  names: readonly string[],
+  job: Omit<FioJob, 'seconds' | 'sizeBytes'>,
+): Case<Volume> {
   const unit = job.blockBytes > 4096 ? 'MiB/s' : 'IOPS';
   return {
     id: `${kind}-${id}`,
@@ -99,12 +106,30 @@ const stripeBytes = 3 * stripKb * 1024;
 const cases = kinds
   .flatMap((kind) => [
     fio(kind, 'read-4k-qd32', '4k random read, QD32', healthy, { rw: 'randread', blockBytes: 4096, depth: 32 }),
-    fio(kind, 'write-4k-qd32', '4k random write, QD32 (raid5f: partial stripes)', healthy, { rw: 'randwrite', blockBytes: 4096, depth: 32 }),
+    fio(kind, 'write-4k-qd32', '4k random write, QD32 (raid5f: partial stripes)', healthy, {
+      rw: 'randwrite',
+      blockBytes: 4096,
+      depth: 32,
+    }),
     fio(kind, 'read-1m-qd4', '1M sequential read, QD4', healthy, { rw: 'read', blockBytes: MiB, depth: 4 }),
     fio(kind, 'write-1m-qd4', '1M sequential write, QD4', healthy, { rw: 'write', blockBytes: MiB, depth: 4 }),
-    fio(kind, 'write-stripe', 'sequential writes of whole stripes of 192k, QD8', ['one member', 'raid0', 'raid5f'], { rw: 'write', blockBytes: stripeBytes, depth: 8 }),
-    fio(kind, 'degraded-read-4k-qd32', 'degraded: 4k random read, QD32', ['one member', 'raid1 degraded', 'raid5f degraded'], { rw: 'randread', blockBytes: 4096, depth: 32 }),
-    fio(kind, 'degraded-read-1m-qd4', 'degraded: 1M sequential read, QD4', ['one member', 'raid1 degraded', 'raid5f degraded'], { rw: 'read', blockBytes: MiB, depth: 4 }),
+    fio(kind, 'write-stripe', 'sequential writes of whole stripes of 192k, QD8', ['one member', 'raid0', 'raid5f'], {
+      rw: 'write',
+      blockBytes: stripeBytes,
+      depth: 8,
+    }),
+    fio(kind, 'degraded-read-4k-qd32', 'degraded: 4k random read, QD32', ['one member', 'raid1 degraded', 'raid5f degraded'], {
+      rw: 'randread',
+      blockBytes: 4096,
+      depth: 32,
+    }),
+    fio(
+      kind,
+      'degraded-read-1m-qd4',
+      'degraded: 1M sequential read, QD4',
+      ['one member', 'raid1 degraded', 'raid5f degraded'],
+      { rw: 'read', blockBytes: MiB, depth: 4 },
+    ),
   ])
   .filter(({ id }) => options.isWanted(id));
 const results = await runRounds<Volume>(cases, options.rounds);
@@ -116,10 +141,17 @@ async function memberIosPerWrite(kind: Kind): Promise<string> {
   const count = async (): Promise<{ reads: number; writes: number }> => {
     const { bdevs } = (await rpc.call('bdev_get_iostat')) as Iostat;
     const own = bdevs.filter(({ name }) => name.startsWith(`${kind}-raid5f-`) && !name.includes('degraded'));
-    return { reads: own.reduce((sum, one) => sum + one.num_read_ops, 0), writes: own.reduce((sum, one) => sum + one.num_write_ops, 0) };
+    return {
+      reads: own.reduce((sum, one) => sum + one.num_read_ops, 0),
+      writes: own.reduce((sum, one) => sum + one.num_write_ops, 0),
+    };
   };
   const before = await count();
-  const { ops = 1 } = await fioNbd(raid5f.uri, { rw: 'randwrite', blockBytes: 4096, depth: 32, seconds: 1, sizeBytes: usedBytes }, 'IOPS');
+  const { ops = 1 } = await fioNbd(
+    raid5f.uri,
+    { rw: 'randwrite', blockBytes: 4096, depth: 32, seconds: 1, sizeBytes: usedBytes },
+    'IOPS',
+  );
   const after = await count();
   return `raid5f of 4 ${kind}, 4k random writes: ${((after.reads - before.reads) / ops).toFixed(3)} reads and ${((after.writes - before.writes) / ops).toFixed(3)} writes of members per write (read-modify-write needs 2 and 2, reconstruct-write 2 and 2; the rest is the log's).`;
 }
@@ -167,7 +199,8 @@ const usedBytesOfMember = memberBytes - MiB;
 
 async function processCase(kind: Kind): Promise<Case<Job>> {
   const spare = async (name: string): Promise<string> => {
-    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    const path =
+      kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
     return path;
   };
   const from = await spare(`${kind}-dd-from`);
@@ -183,7 +216,16 @@ async function processCase(kind: Kind): Promise<Case<Job>> {
         pids: [],
         async measure() {
           const startedAt = performance.now();
-          await run('dd', [`if=${from}`, `of=${to}`, 'bs=1M', `count=${Math.floor(usedBytesOfMember / MiB)}`, 'iflag=direct', 'oflag=direct', 'conv=notrunc', 'status=none']);
+          await run('dd', [
+            `if=${from}`,
+            `of=${to}`,
+            'bs=1M',
+            `count=${Math.floor(usedBytesOfMember / MiB)}`,
+            'iflag=direct',
+            'oflag=direct',
+            'conv=notrunc',
+            'status=none',
+          ]);
           return { value: usedBytesOfMember / MiB / ((performance.now() - startedAt) / 1000) };
         },
       },
@@ -206,7 +248,8 @@ async function rebuildJob(kind: Kind, level: string, count: number): Promise<Job
   const names: string[] = [];
   for (let i = 0; i < count; i++) {
     const name = `${array}-${i}`;
-    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    const path =
+      kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
     await addMember(rpc, name, path, true);
     names.push(name);
     paths.set(name, path);
@@ -232,11 +275,14 @@ const paths = new Map<string, string>();
 /** A daemon of its own is killed while it writes; what is measured is the resync at its next start, as the array's history has it. */
 async function resyncJob(kind: Kind, level: string, count: number): Promise<Job> {
   const array = `crash-${kind}-${level}`;
-  const config: { method: string; params: object }[] = [{ method: 'bdev_raid_set_options', params: { process_max_bandwidth_mb_sec: 0 } }];
+  const config: { method: string; params: object }[] = [
+    { method: 'bdev_raid_set_options', params: { process_max_bandwidth_mb_sec: 0 } },
+  ];
   const names: string[] = [];
   for (let i = 0; i < count; i++) {
     const name = `${array}-${i}`;
-    const path = kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
+    const path =
+      kind === 'loops' && loops !== null ? await loops.make(memberBytes) : makeHotFile(folder, `${name}.img`, memberBytes);
     config.push({ method: 'bdev_aio_create', params: { name, filename: path, direct_io: 'require' } });
     names.push(name);
   }
@@ -256,9 +302,12 @@ async function resyncJob(kind: Kind, level: string, count: number): Promise<Job>
       rmSync(join(folder, `${array}.rpc`), { force: true });
       daemon = await start();
       for (;;) {
-        const [found] = (await daemon.rpc.call('raidkit_get_arrays', { name: array })) as { ext: { block_size: number; history: { type: string; seconds: number; blocks: number }[] } }[];
+        const [found] = (await daemon.rpc.call('raidkit_get_arrays', { name: array })) as {
+          ext: { block_size: number; history: { type: string; seconds: number; blocks: number }[] };
+        }[];
         const record = found?.ext.history.find(({ type }) => type === 'resync');
-        if (found !== undefined && record !== undefined) return { value: (record.blocks * found.ext.block_size) / MiB / record.seconds };
+        if (found !== undefined && record !== undefined)
+          return { value: (record.blocks * found.ext.block_size) / MiB / record.seconds };
         await sleep(5);
       }
     },
@@ -276,9 +325,21 @@ for (const kind of kinds) {
 await raidkit.end();
 
 const goals = kinds.flatMap((kind): Goal[] => [
-  ...['raid1 rebuild', 'raid5f rebuild', 'raid1 resync after a crash', 'raid5f resync after a crash', 'raid1 check', 'raid5f check'].map(
-    (contender): Goal => ({ caseId: `${kind}-processes`, metric: 'value', contender, against: 'dd O_DIRECT 1 MiB', bound: 'at least', limit: 0.8 }),
-  ),
+  ...[
+    'raid1 rebuild',
+    'raid5f rebuild',
+    'raid1 resync after a crash',
+    'raid5f resync after a crash',
+    'raid1 check',
+    'raid5f check',
+  ].map((contender): Goal => ({
+    caseId: `${kind}-processes`,
+    metric: 'value',
+    contender,
+    against: 'dd O_DIRECT 1 MiB',
+    bound: 'at least',
+    limit: 0.8,
+  })),
 ]);
 /** What a level costs over its member, in microseconds of server CPU per I/O. */
 const extra = results.flatMap((result) => {

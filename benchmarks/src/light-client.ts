@@ -56,7 +56,9 @@ class Connection implements RingOwner {
     const tx = new Uint8Array(new ArrayBuffer(job.depth * (requestBytes + (job.isWrite ? job.blockBytes : 0)))).fill(1);
     this.#tx = new DataView(tx.buffer);
     this.#txAddr = sys.addressOf(tx);
-    this.#rx = new Uint8Array(new ArrayBuffer(Math.min(64 << 20, (job.blockBytes + replyBytes) * job.depth + (1 << 16)))).fill(0);
+    this.#rx = new Uint8Array(new ArrayBuffer(Math.min(64 << 20, (job.blockBytes + replyBytes) * job.depth + (1 << 16)))).fill(
+      0,
+    );
     this.#rxView = new DataView(this.#rx.buffer);
     this.#rxAddr = sys.addressOf(this.#rx);
     this.#startedAt = new Float64Array(job.depth);
@@ -103,11 +105,29 @@ class Connection implements RingOwner {
     }
     if (bytes === 0) return;
     this.#isSending = true;
-    this.#ring.prepare(RingOp.SEND, this.#fd, 0, this.#txAddr, bytes, MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL, this.#owner, sendTag);
+    this.#ring.prepare(
+      RingOp.SEND,
+      this.#fd,
+      0,
+      this.#txAddr,
+      bytes,
+      MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL,
+      this.#owner,
+      sendTag,
+    );
   }
 
   #receive(): void {
-    this.#ring.prepare(RingOp.RECV, this.#fd, 0, this.#rxAddr + this.#rxBytes, this.#rx.length - this.#rxBytes, 0, this.#owner, receiveTag);
+    this.#ring.prepare(
+      RingOp.RECV,
+      this.#fd,
+      0,
+      this.#rxAddr + this.#rxBytes,
+      this.#rx.length - this.#rxBytes,
+      0,
+      this.#owner,
+      receiveTag,
+    );
   }
 
   #takeReplies(): void {
@@ -115,9 +135,13 @@ class Connection implements RingOwner {
     const length = replyBytes + (this.#job.isWrite ? 0 : this.#job.blockBytes);
     let at = 0;
     for (; this.#rxBytes - at >= length; at += length) {
-      if (this.#rxView.getUint32(at) !== replyMagic || this.#rxView.getUint32(at + 4) !== 0) throw new Error('the server answered with an error');
+      if (this.#rxView.getUint32(at) !== replyMagic || this.#rxView.getUint32(at + 4) !== 0)
+        throw new Error('the server answered with an error');
       const id = this.#rxView.getUint32(at + 12);
-      const step = Math.min(this.#histogram.length - 1, Math.floor(((now - (this.#startedAt[id] ?? 0)) * 1000) / histogramStepUs));
+      const step = Math.min(
+        this.#histogram.length - 1,
+        Math.floor(((now - (this.#startedAt[id] ?? 0)) * 1000) / histogramStepUs),
+      );
       this.#histogram[step] = (this.#histogram[step] ?? 0) + 1;
       this.#free.push(id);
       this.#inFlight--;
@@ -218,7 +242,12 @@ function main(): void {
   }
   const startedAt = performance.now();
   const cpuBefore = process.cpuUsage();
-  const job = { isWrite: direction === 'write', blockBytes: Number(blockText), depth: Number(depthText), endAt: startedAt + Number(secondsText) * 1000 };
+  const job = {
+    isWrite: direction === 'write',
+    blockBytes: Number(blockText),
+    depth: Number(depthText),
+    endAt: startedAt + Number(secondsText) * 1000,
+  };
   const connections = sockets.map(({ fd, sizeBytes }) => new Connection(ring, sys, fd, sizeBytes, job, histogram));
   for (const connection of connections) connection.start();
   while (connections.some(({ isOver }) => !isOver)) {
@@ -233,7 +262,9 @@ function main(): void {
     const step = histogram.findIndex((count) => (seen += count) >= q * ops);
     return (step + 1) * histogramStepUs;
   };
-  console.log(JSON.stringify({ ops, seconds, clientCpuUs: (user + system) / ops, p50Us: quantileUs(0.5), p99Us: quantileUs(0.99) }));
+  console.log(
+    JSON.stringify({ ops, seconds, clientCpuUs: (user + system) / ops, p50Us: quantileUs(0.5), p99Us: quantileUs(0.99) }),
+  );
 }
 
 main();

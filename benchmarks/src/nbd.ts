@@ -38,9 +38,24 @@ interface Plan {
 const all: readonly ServerName[] = ['nbdkit', 'qemu-nbd', 'raidkit', 'raidkit-nospin', 'raidkit-portable'];
 const three: readonly ServerName[] = ['nbdkit', 'qemu-nbd', 'raidkit'];
 
-function fio(id: string, title: string, group: Group, servers: readonly ServerName[], rw: FioJob['rw'], blockBytes: number, depth: number): Plan {
+function fio(
+  id: string,
+  title: string,
+  group: Group,
+  servers: readonly ServerName[],
+  rw: FioJob['rw'],
+  blockBytes: number,
+  depth: number,
+): Plan {
   const unit = blockBytes > 4096 ? 'MiB/s' : 'IOPS';
-  return { id, title, group, servers, unit, measure: ({ uri }) => fioNbd(uri, { rw, blockBytes, depth, seconds, sizeBytes: volumeBytes }, unit) };
+  return {
+    id,
+    title,
+    group,
+    servers,
+    unit,
+    measure: ({ uri }) => fioNbd(uri, { rw, blockBytes, depth, seconds, sizeBytes: volumeBytes }, unit),
+  };
 }
 
 function light(id: string, title: string, direction: 'read' | 'write'): Plan {
@@ -51,7 +66,14 @@ function light(id: string, title: string, direction: 'read' | 'write'): Plan {
     servers: three,
     unit: 'IOPS',
     measure: ({ name, socketPath }) =>
-      runLight({ socketPath: socketPath ?? '', exportName: name.startsWith('raidkit') ? 'volume' : '', direction, blockBytes: 4096, depth: 32, seconds }),
+      runLight({
+        socketPath: socketPath ?? '',
+        exportName: name.startsWith('raidkit') ? 'volume' : '',
+        direction,
+        blockBytes: 4096,
+        depth: 32,
+        seconds,
+      }),
   };
 }
 
@@ -85,11 +107,51 @@ const plans: Plan[] = [
   fio('write-1m-qd4', 'fio 1M sequential write, QD4', 'unix', three, 'write', MiB, 4),
   fio('tcp-read-4k-qd1', 'TCP loopback: fio 4k random read, QD1', 'tcp', three, 'randread', 4096, 1),
   fio('tcp-write-1m-qd4', 'TCP loopback: fio 1M sequential write, QD4', 'tcp', three, 'write', MiB, 4),
-  fio('direct-read-4k-qd1', 'past the page cache: fio 4k random read, QD1', 'direct', ['qemu-nbd', 'raidkit'], 'randread', 4096, 1),
-  fio('direct-read-4k-qd32', 'past the page cache: fio 4k random read, QD32', 'direct', ['qemu-nbd', 'raidkit'], 'randread', 4096, 32),
-  fio('direct-write-4k-qd32', 'past the page cache: fio 4k random write, QD32', 'direct', ['qemu-nbd', 'raidkit'], 'randwrite', 4096, 32),
-  fio('direct-read-1m-qd4', 'past the page cache: fio 1M sequential read, QD4', 'direct', ['qemu-nbd', 'raidkit'], 'read', MiB, 4),
-  fio('direct-write-1m-qd4', 'past the page cache: fio 1M sequential write, QD4', 'direct', ['qemu-nbd', 'raidkit'], 'write', MiB, 4),
+  fio(
+    'direct-read-4k-qd1',
+    'past the page cache: fio 4k random read, QD1',
+    'direct',
+    ['qemu-nbd', 'raidkit'],
+    'randread',
+    4096,
+    1,
+  ),
+  fio(
+    'direct-read-4k-qd32',
+    'past the page cache: fio 4k random read, QD32',
+    'direct',
+    ['qemu-nbd', 'raidkit'],
+    'randread',
+    4096,
+    32,
+  ),
+  fio(
+    'direct-write-4k-qd32',
+    'past the page cache: fio 4k random write, QD32',
+    'direct',
+    ['qemu-nbd', 'raidkit'],
+    'randwrite',
+    4096,
+    32,
+  ),
+  fio(
+    'direct-read-1m-qd4',
+    'past the page cache: fio 1M sequential read, QD4',
+    'direct',
+    ['qemu-nbd', 'raidkit'],
+    'read',
+    MiB,
+    4,
+  ),
+  fio(
+    'direct-write-1m-qd4',
+    'past the page cache: fio 1M sequential write, QD4',
+    'direct',
+    ['qemu-nbd', 'raidkit'],
+    'write',
+    MiB,
+    4,
+  ),
 ];
 
 function goal(caseId: string, metric: Goal['metric'], against: ServerName, bound: Goal['bound'], limit: number): Goal {
@@ -156,7 +218,8 @@ const cases = wanted.map(({ id, title, unit, group, servers, measure }): Case<Nb
 }));
 // Warms up compilers and caches.
 for (const { contenders } of cases) {
-  for (const { uri } of contenders) await fioNbd(uri, { rw: 'randread', blockBytes: 4096, depth: 32, seconds: 0.5, sizeBytes: volumeBytes }, 'IOPS');
+  for (const { uri } of contenders)
+    await fioNbd(uri, { rw: 'randread', blockBytes: 4096, depth: 32, seconds: 0.5, sizeBytes: volumeBytes }, 'IOPS');
 }
 const results = await runRounds(cases, options.rounds);
 for (const server of running.values()) await server.end();

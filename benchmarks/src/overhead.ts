@@ -18,7 +18,11 @@ interface Device extends Contender {
 }
 
 const world = new NullArrays();
-const device = async (name: string, descriptor: Promise<BdevDescriptor>): Promise<Device> => ({ name, pids: [], descriptor: await descriptor });
+const device = async (name: string, descriptor: Promise<BdevDescriptor>): Promise<Device> => ({
+  name,
+  pids: [],
+  descriptor: await descriptor,
+});
 const alone = await device('one device', world.device());
 const concat = await device('concat of 4', world.array('concat', 4));
 const raid0 = await device('raid0 of 4', world.array('raid0', 4));
@@ -31,7 +35,9 @@ function ofType(id: string, title: string, type: IoType, numBlocks: number, cont
     title,
     unit: 'ns of CPU per I/O (less is better)',
     contenders,
-    measure: async ({ descriptor }) => ({ value: await world.nanosecondsPerIo(descriptor, type, numBlocks, iosPerRound / numBlocks) }),
+    measure: async ({ descriptor }) => ({
+      value: await world.nanosecondsPerIo(descriptor, type, numBlocks, iosPerRound / numBlocks),
+    }),
   };
 }
 
@@ -45,9 +51,18 @@ await runRounds(cases, 2);
 const results = await runRounds(cases, options.rounds);
 const extra = results.flatMap(({ title, contenders }) => {
   const base = median(contenders[0]?.samples.map(({ value }) => value) ?? []);
-  return contenders.slice(1).map(({ name, samples }) => `| ${title} | ${name} | ${Math.round(median(samples.map(({ value }) => value)) - base)} |`);
+  return contenders
+    .slice(1)
+    .map(({ name, samples }) => `| ${title} | ${name} | ${Math.round(median(samples.map(({ value }) => value)) - base)} |`);
 });
-report('overhead', 'What the levels cost', options, results, [], [
-  `32 I/Os in flight, one thread, ${iosPerRound} I/Os (of 4k) a round over devices that forget what is written and fill what is read with zeros. A mirror's write is two writes, a raid5f write of 4k two reads and two writes at least, with their parity.`,
-  ['| | | ns more per I/O than one device |', '|---|---|---|', ...extra].join('\n'),
-]);
+report(
+  'overhead',
+  'What the levels cost',
+  options,
+  results,
+  [],
+  [
+    `32 I/Os in flight, one thread, ${iosPerRound} I/Os (of 4k) a round over devices that forget what is written and fill what is read with zeros. A mirror's write is two writes, a raid5f write of 4k two reads and two writes at least, with their parity.`,
+    ['| | | ns more per I/O than one device |', '|---|---|---|', ...extra].join('\n'),
+  ],
+);

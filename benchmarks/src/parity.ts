@@ -22,7 +22,12 @@ interface Kernel extends Contender {
   start: number;
 }
 
-function kernel(name: string, { kernels }: BufferMemory, start: number, run: (kernels: ParityKernels, sources: Int32Array, bytes: number) => void): Kernel {
+function kernel(
+  name: string,
+  { kernels }: BufferMemory,
+  start: number,
+  run: (kernels: ParityKernels, sources: Int32Array, bytes: number) => void,
+): Kernel {
   return { name, pids: [], start, run: (sources, bytes) => run(kernels, sources, bytes) };
 }
 
@@ -37,7 +42,9 @@ const contenders: Kernel[] = [
   },
   kernel('XOR', memory, addr, (kernels, sources, bytes) => kernels.xor(addr, sources, sources.length, bytes)),
   kernel('P+Q', memory, addr, (kernels, sources, bytes) => kernels.pq(addr, addr + bytes, sources, sources.length, bytes)),
-  kernel('XOR in JavaScript', javascript, javascriptAddr, (kernels, sources, bytes) => kernels.xor(javascriptAddr, sources, sources.length, bytes)),
+  kernel('XOR in JavaScript', javascript, javascriptAddr, (kernels, sources, bytes) =>
+    kernels.xor(javascriptAddr, sources, sources.length, bytes),
+  ),
 ];
 
 const shapes = [4096, 65_536, MiB].flatMap((bytes) => [3, 5, 8].map((count) => ({ bytes, count })));
@@ -61,7 +68,14 @@ const cases = shapes
   }))
   .filter(({ id }) => options.isWanted(id));
 
-const goals = cases.map(({ id }): Goal => ({ caseId: id, metric: 'value', contender: 'XOR', against: 'memcpy', bound: 'at least', limit: 0.6 }));
+const goals = cases.map(({ id }): Goal => ({
+  caseId: id,
+  metric: 'value',
+  contender: 'XOR',
+  against: 'memcpy',
+  bound: 'at least',
+  limit: 0.6,
+}));
 await runRounds(cases, 1);
 const results = await runRounds(cases, options.rounds);
 report('parity', 'Parity kernels', options, results, goals, ['MiB of source bytes a second. memcpy copies each source once.']);

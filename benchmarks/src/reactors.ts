@@ -36,11 +36,21 @@ async function both(work: (volume: string) => Promise<Measured>): Promise<Measur
   const found = await Promise.all(volumes.map(work));
   const most = (of: (one: Measured) => number): number => Math.max(...found.map(of));
   const sum = (of: (one: Measured) => number): number => found.reduce((total, one) => total + of(one), 0);
-  return { value: sum(({ value }) => value), ops: sum(({ ops = 0 }) => ops), p50Us: most(({ p50Us = 0 }) => p50Us), p99Us: most(({ p99Us = 0 }) => p99Us) };
+  return {
+    value: sum(({ value }) => value),
+    ops: sum(({ ops = 0 }) => ops),
+    p50Us: most(({ p50Us = 0 }) => p50Us),
+    p99Us: most(({ p99Us = 0 }) => p99Us),
+  };
 }
 
 const daemons = [await start(1), await start(2)];
-const fio = (id: string, title: string, job: { rw: 'randread' | 'randwrite' | 'read'; blockBytes: number; depth: number }, unit: 'IOPS' | 'MiB/s'): Case<Daemon> => ({
+const fio = (
+  id: string,
+  title: string,
+  job: { rw: 'randread' | 'randwrite' | 'read'; blockBytes: number; depth: number },
+  unit: 'IOPS' | 'MiB/s',
+): Case<Daemon> => ({
   id,
   title,
   unit,
@@ -49,14 +59,28 @@ const fio = (id: string, title: string, job: { rw: 'randread' | 'randwrite' | 'r
 });
 const cases: Case<Daemon>[] = [
   fio('fio-4k', 'fio 4k random read, QD32 on each of two volumes', { rw: 'randread', blockBytes: 4096, depth: 32 }, 'IOPS'),
-  fio('fio-4k-write', 'fio 4k random write, QD32 on each of two volumes', { rw: 'randwrite', blockBytes: 4096, depth: 32 }, 'IOPS'),
+  fio(
+    'fio-4k-write',
+    'fio 4k random write, QD32 on each of two volumes',
+    { rw: 'randwrite', blockBytes: 4096, depth: 32 },
+    'IOPS',
+  ),
   fio('fio-1m', 'fio 1M sequential read, QD4 on each of two volumes', { rw: 'read', blockBytes: MiB, depth: 4 }, 'MiB/s'),
   {
     id: 'light-4k',
     title: 'light client 4k random read, QD32 on each of two volumes',
     unit: 'IOPS',
     contenders: daemons,
-    measure: ({ raidkit }) => runLight({ socketPath: raidkit.nbdPath, exportName: volumes.join(','), direction: 'read', blockBytes: 4096, depth: 32, seconds, connections: 2 }),
+    measure: ({ raidkit }) =>
+      runLight({
+        socketPath: raidkit.nbdPath,
+        exportName: volumes.join(','),
+        direction: 'read',
+        blockBytes: 4096,
+        depth: 32,
+        seconds,
+        connections: 2,
+      }),
   },
 ];
 const results = await runRounds(
@@ -67,4 +91,13 @@ for (const { raidkit } of daemons) {
   raidkit.rpc.close();
   await raidkit.end();
 }
-report('reactors', 'Two volumes on one reactor and on two', options, results, [], ['Each of the two daemons serves two volumes of one member, over files in the page cache; both volumes are in use at the same time.']);
+report(
+  'reactors',
+  'Two volumes on one reactor and on two',
+  options,
+  results,
+  [],
+  [
+    'Each of the two daemons serves two volumes of one member, over files in the page cache; both volumes are in use at the same time.',
+  ],
+);

@@ -30,7 +30,13 @@ async function volumes(raidkit: Raidkit, from: number, to: number): Promise<void
 
 /** Sockets that have chosen an export and say nothing more. */
 async function idleClients(raidkit: Raidkit, count: number): Promise<Socket[]> {
-  const go = Buffer.concat([Buffer.from([0, 0, 0, 3]), Buffer.from('IHAVEOPT'), Buffer.from([0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 2]), Buffer.from('v0'), Buffer.from([0, 0])]);
+  const go = Buffer.concat([
+    Buffer.from([0, 0, 0, 3]),
+    Buffer.from('IHAVEOPT'),
+    Buffer.from([0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 2]),
+    Buffer.from('v0'),
+    Buffer.from([0, 0]),
+  ]);
   const sockets: Socket[] = [];
   for (let i = 0; i < count; i++) {
     const socket = connect(raidkit.nbdPath);
@@ -47,7 +53,7 @@ async function idleCpuPercent(pid: number): Promise<string> {
   await sleep(35_000);
   const before = cpuNanosecondsOf(pid);
   await sleep(10_000);
-  return `${((cpuNanosecondsOf(pid) - before) / 1e10 * 100).toFixed(3)} %`;
+  return `${(((cpuNanosecondsOf(pid) - before) / 1e10) * 100).toFixed(3)} %`;
 }
 
 const raidkit = await startRaidkit({ folder, name: 'raidkit', engine: 'uring' });
@@ -56,9 +62,13 @@ const mebibytes = (): number => residentBytesOf(pid) / MiB;
 const empty = mebibytes();
 await volumes(raidkit, 0, 10);
 const withTen = mebibytes();
-notes.push(`Resident memory of an idle daemon: ${empty.toFixed(0)} MiB without volumes, ${withTen.toFixed(0)} MiB with 10 (goal: less than 150 MB = ${(150e6 / MiB).toFixed(0)} MiB).`);
+notes.push(
+  `Resident memory of an idle daemon: ${empty.toFixed(0)} MiB without volumes, ${withTen.toFixed(0)} MiB with 10 (goal: less than 150 MB = ${(150e6 / MiB).toFixed(0)} MiB).`,
+);
 const tenClients = await idleClients(raidkit, 10);
-notes.push(`CPU of an idle daemon with 10 volumes and 10 connected clients: ${await idleCpuPercent(pid)} of a core over 10 s (goal: less than 0.1 %).`);
+notes.push(
+  `CPU of an idle daemon with 10 volumes and 10 connected clients: ${await idleCpuPercent(pid)} of a core over 10 s (goal: less than 0.1 %).`,
+);
 for (const socket of tenClients) socket.destroy();
 await volumes(raidkit, 10, 64);
 notes.push(`With 64: ${mebibytes().toFixed(0)} MiB, so ${((mebibytes() - withTen) / 54).toFixed(2)} MiB a volume.`);
@@ -75,7 +85,12 @@ interface Shape extends Contender {
   connections: number;
 }
 
-const shape = (name: string, volumeCount: number, connections: number): Shape => ({ name, pids: [pid], volumes: volumeCount, connections });
+const shape = (name: string, volumeCount: number, connections: number): Shape => ({
+  name,
+  pids: [pid],
+  volumes: volumeCount,
+  connections,
+});
 /** A depth of 64 in all, divided among the connections. */
 const cases: Case<Shape>[] = [
   {
@@ -100,7 +115,15 @@ const cases: Case<Shape>[] = [
     unit: 'IOPS',
     contenders: [1, 8, 64, 250].map((count) => shape(`${count} connections`, 1, count)),
     measure: ({ connections }) =>
-      runLight({ socketPath: raidkit.nbdPath, exportName: 'v0', direction: 'read', blockBytes: 4096, depth: Math.max(1, Math.floor(256 / connections)), seconds, connections }),
+      runLight({
+        socketPath: raidkit.nbdPath,
+        exportName: 'v0',
+        direction: 'read',
+        blockBytes: 4096,
+        depth: Math.max(1, Math.floor(256 / connections)),
+        seconds,
+        connections,
+      }),
   },
 ];
 const results = await runRounds(
@@ -134,7 +157,9 @@ if (options.isWanted('start')) {
   const startedAt = performance.now();
   const second = await startRaidkit({ folder: arrays, name: 'second', engine: 'uring', configPath });
   const online = (await second.rpc.call('bdev_raid_get_bdevs', { category: 'online' })) as object[];
-  notes.push(`Start with 100 raid1 arrays over 200 files: ${((performance.now() - startedAt) / 1000).toFixed(2)} s until ${online.length} are online; ${(residentBytesOf(second.pid) / MiB).toFixed(0)} MiB resident.`);
+  notes.push(
+    `Start with 100 raid1 arrays over 200 files: ${((performance.now() - startedAt) / 1000).toFixed(2)} s until ${online.length} are online; ${(residentBytesOf(second.pid) / MiB).toFixed(0)} MiB resident.`,
+  );
   second.rpc.close();
   await second.end();
 }

@@ -30,7 +30,11 @@ describe('an I/O in steady state, over files on the ring', () => {
     if (!existsSync(program)) throw new Error('this test runs built code: npm run build first');
     counts = run();
     // What the compiler makes of a process depends on what it met first: where it boxes a number more, another process is asked.
-    for (let processes = 1; processes < mostProcesses && counts.some(({ bytesPerIo }) => bytesPerIo >= mostBytes); processes++) {
+    for (
+      let processes = 1;
+      processes < mostProcesses && counts.some(({ bytesPerIo }) => bytesPerIo >= mostBytes);
+      processes++
+    ) {
       const others = run();
       counts = counts.map((one, index) => (others[index]!.bytesPerIo < one.bytesPerIo ? others[index]! : one));
     }

@@ -14,7 +14,11 @@ export interface Built {
   volume: BlockClient;
 }
 
-export async function build(level: string, members: number, options: { mebibytes?: number; stripSizeKb?: number } = {}): Promise<Built> {
+export async function build(
+  level: string,
+  members: number,
+  options: { mebibytes?: number; stripSizeKb?: number } = {},
+): Promise<Built> {
   const rig = newRig();
   const disks: RamDisk[] = [];
   for (let index = 0; index < members; index++) {

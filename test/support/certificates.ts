@@ -22,14 +22,37 @@ export function makeCertificates(folder: string): CertificateFolders {
   const path = (name: string): string => join(folder, name);
   const names = ['server', 'client', 'stranger', 'revoked', 'nobody', 'doubter', 'serverWithList'] as const;
   for (const name of ['authority', 'otherAuthority', ...names]) mkdirSync(path(name));
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+  const openssl = (...args: string[]): void =>
+    void execFileSync('openssl', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   const authority = (name: string): void => {
-    openssl('req', '-x509', ...newKey, '-keyout', `${name}/key.pem`, '-out', `${name}/cert.pem`, '-days', '1', '-subj', `/CN=${name}`);
+    openssl(
+      'req',
+      '-x509',
+      ...newKey,
+      '-keyout',
+      `${name}/key.pem`,
+      '-out',
+      `${name}/cert.pem`,
+      '-days',
+      '1',
+      '-subj',
+      `/CN=${name}`,
+    );
   };
   const certificate = (name: string, role: string, by: string): void => {
     openssl('req', ...newKey, '-keyout', `${name}/${role}-key.pem`, '-out', 'request.pem', '-subj', `/CN=${name}`);
-    const signer = ['-CA', `${by}/cert.pem`, '-CAkey', `${by}/key.pem`, '-CAcreateserial', '-days', '1', '-extfile', 'extensions'];
+    const signer = [
+      '-CA',
+      `${by}/cert.pem`,
+      '-CAkey',
+      `${by}/key.pem`,
+      '-CAcreateserial',
+      '-days',
+      '1',
+      '-extfile',
+      'extensions',
+    ];
     openssl('x509', '-req', '-in', 'request.pem', ...signer, '-out', `${name}/${role}-cert.pem`);
   };
   writeFileSync(path('extensions'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n');
@@ -41,9 +64,13 @@ export function makeCertificates(folder: string): CertificateFolders {
   certificate('revoked', 'client', 'authority');
   for (const name of names) copyFileSync(path('authority/cert.pem'), path(`${name}/ca-cert.pem`));
   copyFileSync(path('otherAuthority/cert.pem'), path('doubter/ca-cert.pem'));
-  for (const name of ['server-cert.pem', 'server-key.pem']) copyFileSync(path(`server/${name}`), path(`serverWithList/${name}`));
+  for (const name of ['server-cert.pem', 'server-key.pem'])
+    copyFileSync(path(`server/${name}`), path(`serverWithList/${name}`));
   writeFileSync(path('index'), '');
-  writeFileSync(path('ca.conf'), '[ca]\ndefault_ca = own\n[own]\ndatabase = index\ndefault_md = sha256\ndefault_crl_days = 1\n');
+  writeFileSync(
+    path('ca.conf'),
+    '[ca]\ndefault_ca = own\n[own]\ndatabase = index\ndefault_md = sha256\ndefault_crl_days = 1\n',
+  );
   const ca = ['ca', '-config', 'ca.conf', '-cert', 'authority/cert.pem', '-keyfile', 'authority/key.pem'];
   openssl(...ca, '-revoke', 'revoked/client-cert.pem');
   openssl(...ca, '-gencrl', '-out', 'serverWithList/ca-crl.pem');

@@ -70,7 +70,8 @@ export function buildImage(set: GoldenSet, member: GoldenMember): Uint8Array {
   if (set.level === 'raid1') {
     put(0, array);
   } else if (set.level === 'raid0') {
-    for (let k = slot; k * strip < array.length; k += n) put(((k - slot) / n) * strip, array.subarray(k * strip, (k + 1) * strip));
+    for (let k = slot; k * strip < array.length; k += n)
+      put(((k - slot) / n) * strip, array.subarray(k * strip, (k + 1) * strip));
   } else if (set.level === 'concat') {
     const size = (bytes: number): number => Math.floor((bytes - dataOffset) / strip) * strip;
     const start = set.members.slice(0, slot).reduce((sum, { bytes }) => sum + size(bytes), 0);

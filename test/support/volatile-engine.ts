@@ -79,7 +79,9 @@ export class VolatileEngine implements IoEngine {
   }
 
   writeZeroes(fd: number, isBlockDevice: boolean, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
-    this.#change(fd, offsetBytes, lengthBytes, op, (wrapped) => this.#inner.writeZeroes(fd, isBlockDevice, offsetBytes, lengthBytes, wrapped));
+    this.#change(fd, offsetBytes, lengthBytes, op, (wrapped) =>
+      this.#inner.writeZeroes(fd, isBlockDevice, offsetBytes, lengthBytes, wrapped),
+    );
   }
 
   discard(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {

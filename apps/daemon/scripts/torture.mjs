@@ -11,7 +11,9 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
   },
 });
-const tests = ['torture', 'interrupted-calls', 'faulty-devices', 'power-cuts'].map((name) => `apps/daemon/test/${name}.test.ts`);
+const tests = ['torture', 'interrupted-calls', 'faulty-devices', 'power-cuts'].map(
+  (name) => `apps/daemon/test/${name}.test.ts`,
+);
 const { status } = spawnSync('npx', ['vitest', 'run', ...tests, ...(values.only === '' ? [] : ['-t', values.only])], {
   cwd: fileURLToPath(new URL('../../..', import.meta.url)),
   stdio: 'inherit',

@@ -66,7 +66,12 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
   const command = new Command('raidkitd')
     .description('RAID volumes over block devices and files, served over NBD, controlled over JSON-RPC')
     .version(version)
-    .option('-r, --rpc-socket <address>', 'control socket: a path, or HOST:PORT for TCP (no authentication); repeatable', collect(parseRpc), [])
+    .option(
+      '-r, --rpc-socket <address>',
+      'control socket: a path, or HOST:PORT for TCP (no authentication); repeatable',
+      collect(parseRpc),
+      [],
+    )
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
     .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
@@ -89,16 +94,47 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('--spin <µs>', 'how long the io_uring thread looks for more before it sleeps; 0 to sleep at once', parseSpin, 100)
     .option('--clients <number>', 'NBD connections at a time (256)', parseCount(1, 65_536))
     .option('--client-requests <number>', 'requests that one NBD connection may have in flight (256)', parseCount(1, 65_536))
-    .option('--client-memory <MiB>', 'buffers that one NBD connection may have in flight (64, and a quarter of --nbd-memory at most)', parseCount(1, 4000))
-    .option('--nbd-memory <MiB>', 'buffers that all NBD connections may have in flight (512, and half of the buffers of --memory at most)', parseCount(1, 4000))
-    .addOption(new Option('--tls <mode>', 'whether NBD clients can use TLS, or must, on every --nbd').choices(['off', 'allow', 'require']).default('off'))
+    .option(
+      '--client-memory <MiB>',
+      'buffers that one NBD connection may have in flight (64, and a quarter of --nbd-memory at most)',
+      parseCount(1, 4000),
+    )
+    .option(
+      '--nbd-memory <MiB>',
+      'buffers that all NBD connections may have in flight (512, and half of the buffers of --memory at most)',
+      parseCount(1, 4000),
+    )
+    .addOption(
+      new Option('--tls <mode>', 'whether NBD clients can use TLS, or must, on every --nbd')
+        .choices(['off', 'allow', 'require'])
+        .default('off'),
+    )
     .option('--tls-certificates <folder>', 'where server-cert.pem and server-key.pem are, and ca-cert.pem to verify clients')
     .option('--tls-verify-peer', 'NBD clients need a certificate of ca-cert.pem', false)
-    .option('--tls-psk <file>', 'lines of USER:KEY, the key in hexadecimal digits, for NBD clients that have one instead of a certificate')
-    .option('--stuck-after <seconds>', 'an io_uring thread that has not moved for so long is reported, and control calls are refused', parseCount(2, 3600), 10)
-    .option('--stuck-exit <seconds>', 'and after so long the daemon ends (SIGKILL), for its supervisor to start it anew; 0 for never', parseCount(0, 86_400), 60)
-    .addOption(new Option('--log-level <level>', 'least level to log').choices(['silent', 'error', 'warn', 'info', 'debug']).default('info'))
-    .addOption(new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'))
+    .option(
+      '--tls-psk <file>',
+      'lines of USER:KEY, the key in hexadecimal digits, for NBD clients that have one instead of a certificate',
+    )
+    .option(
+      '--stuck-after <seconds>',
+      'an io_uring thread that has not moved for so long is reported, and control calls are refused',
+      parseCount(2, 3600),
+      10,
+    )
+    .option(
+      '--stuck-exit <seconds>',
+      'and after so long the daemon ends (SIGKILL), for its supervisor to start it anew; 0 for never',
+      parseCount(0, 86_400),
+      60,
+    )
+    .addOption(
+      new Option('--log-level <level>', 'least level to log')
+        .choices(['silent', 'error', 'warn', 'info', 'debug'])
+        .default('info'),
+    )
+    .addOption(
+      new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'),
+    )
     .addHelpText('after', '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.');
   command.parse([...argv]);
   const options = command.opts<ParsedOptions & { json?: string; rpcSocket: RpcAddress[] }>();
@@ -142,7 +178,10 @@ function nbdLimits({ clients, clientRequests, clientMemory, nbdMemory }: ParsedO
 function tlsOptions(command: Command, { demo, tls, tlsCertificates, tlsVerifyPeer, tlsPsk }: ParsedOptions): CliOptions['tls'] {
   const hasFiles = tlsCertificates !== undefined || tlsPsk !== undefined;
   if (tls === 'off') {
-    if (hasFiles || tlsVerifyPeer) command.error('error: --tls-certificates, --tls-verify-peer and --tls-psk mean nothing without --tls allow or --tls require');
+    if (hasFiles || tlsVerifyPeer)
+      command.error(
+        'error: --tls-certificates, --tls-verify-peer and --tls-psk mean nothing without --tls allow or --tls require',
+      );
     return undefined;
   }
   if (demo !== undefined) command.error('error: the demonstration is without TLS');
@@ -190,7 +229,8 @@ function parseSpin(text: string): number {
 function parseCount(least: number, most: number): (text: string) => number {
   return (text) => {
     const count = Number(text);
-    if (!Number.isInteger(count) || count < least || count > most) throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}.`);
+    if (!Number.isInteger(count) || count < least || count > most)
+      throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}.`);
     return count;
   };
 }

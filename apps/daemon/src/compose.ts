@@ -114,7 +114,14 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
       return result;
     },
   });
-  const devices = [...bdevMethods(plane), ...raidMethods(plane), ...mallocMethods(plane), ...aioMethods(plane), ...stackedMethods(plane), ...raidkitMethods(plane)];
+  const devices = [
+    ...bdevMethods(plane),
+    ...raidMethods(plane),
+    ...mallocMethods(plane),
+    ...aioMethods(plane),
+    ...stackedMethods(plane),
+    ...raidkitMethods(plane),
+  ];
   dispatcher.register([...frameworkMethods(plane), ...logMethods(log), ...devices.map(whenExported), ...nbdMethods(plane)]);
   if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore));
   // What was a member of the array may be on its own now.

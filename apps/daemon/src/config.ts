@@ -21,7 +21,9 @@ export function readConfig(path: string): Config {
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new Error(`the configuration ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new Error(`the configuration ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
   const result = configSchema.safeParse(json);
   if (result.success) return result.data;

@@ -11,7 +11,10 @@ import { listenRpc } from './rpc/listen.js';
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
 
 /** What NBD clients may have in flight, each and together. What is left out has the server's defaults. */
-export type NbdLimits = Pick<NbdServerOptions, 'maxConnections' | 'maxRequestsPerConnection' | 'maxBytesPerConnection' | 'maxBytes'>;
+export type NbdLimits = Pick<
+  NbdServerOptions,
+  'maxConnections' | 'maxRequestsPerConnection' | 'maxBytesPerConnection' | 'maxBytes'
+>;
 
 /** TLS for NBD clients. */
 export type NbdTls = NonNullable<NbdServerOptions['tls']>;

@@ -163,7 +163,10 @@ export class Exports {
     try {
       owner = await memberOf(bdev);
     } catch (error) {
-      this.#log.warn({ array: bdev.name, err: error }, 'it cannot be told whether the volume is a member of an array: it is exported when it can');
+      this.#log.warn(
+        { array: bdev.name, err: error },
+        'it cannot be told whether the volume is a member of an array: it is exported when it can',
+      );
       setTimeout(() => this.#consider(bdev), askAgainMs).unref();
       return;
     }

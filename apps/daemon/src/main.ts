@@ -35,10 +35,7 @@ async function main(): Promise<void> {
   });
   stopOnSignals(daemon);
   const text = demo === null ? '' : demoText(demo, await startDemo(daemon.caller, demo));
-  log.info(
-    { version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd },
-    'raidkitd is up',
-  );
+  log.info({ version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd }, 'raidkitd is up');
   process.stdout.write(text);
 }
 
@@ -63,7 +60,8 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
       isStuck = () => daemon.isStuck;
       return { daemon, engine: 'uring' };
     }
-    if (options.engine === 'uring' || reactors > 1) throw new Error(`there is no io_uring${reactors > 1 ? `, which --reactors ${reactors} needs` : ''}: ${daemon}`);
+    if (options.engine === 'uring' || reactors > 1)
+      throw new Error(`there is no io_uring${reactors > 1 ? `, which --reactors ${reactors} needs` : ''}: ${daemon}`);
     log.warn({ reason: daemon }, 'there is no io_uring: the portable engine is used');
   }
   if (reactors > 1) throw new Error(`--reactors ${reactors} needs io_uring: the portable engine has one thread`);

@@ -62,12 +62,16 @@ async function adopt({ dispatcher, registry }: Plane, { name, identity, method, 
   const bdev = registry.get(name);
   if (bdev === undefined || identityOf(bdev) === identity) return;
   await registry.unregister(bdev);
-  throw new RpcError(-19, `its path leads to another device or file now (${String(identityOf(bdev))} instead of ${String(identity)})`);
+  throw new RpcError(
+    -19,
+    `its path leads to another device or file now (${String(identityOf(bdev))} instead of ${String(identity)})`,
+  );
 }
 
 /** Why the device cannot move to another reactor, and the errno that says so; null if it can. */
 function whyFixed(bdev: Bdev): { reason: string; errno: number } | null {
-  if (bdev.driver.productName !== 'AIO disk') return { reason: `a device of the kind "${bdev.driver.productName}" cannot be moved`, errno: 22 };
+  if (bdev.driver.productName !== 'AIO disk')
+    return { reason: `a device of the kind "${bdev.driver.productName}" cannot be moved`, errno: 22 };
   if (bdev.claimedBy !== null) return { reason: `it is claimed by ${bdev.claimedBy}`, errno: 1 };
   if (bdev.abandoned > 0) return { reason: `it has not answered ${bdev.abandoned} I/Os of an earlier use yet`, errno: 16 };
   if (bdev.descriptors.size > 0) return { reason: 'it is in use: exported, or being looked at', errno: 16 };

@@ -34,7 +34,10 @@ export interface ReactorDaemon extends RunningDaemon {
  * string says why there can be no reactor; rejects if the daemon cannot start for another reason. When a thread ends by itself
  * later on, `onLost` is called: a data path is gone.
  */
-export async function startReactorDaemon(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
+export async function startReactorDaemon(
+  options: ReactorDaemonOptions,
+  onLost: (error: Error) => void,
+): Promise<ReactorDaemon | string> {
   return options.reactors === 1 ? startOne(options, onLost) : startSeveral(options, onLost);
 }
 
@@ -76,7 +79,9 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   const unavailable = composed.map((one) => (one.status === 'fulfilled' ? one.value : '')).find((reason) => reason !== '');
   if (failed !== undefined || unavailable !== undefined) {
     // A thread that could not be composed has nothing to stop.
-    await Promise.allSettled(threads.filter((_, index) => composed[index]?.status === 'fulfilled').map((thread) => thread.stop()));
+    await Promise.allSettled(
+      threads.filter((_, index) => composed[index]?.status === 'fulfilled').map((thread) => thread.stop()),
+    );
     if (failed !== undefined) throw failed.reason;
     return unavailable ?? '';
   }
@@ -104,7 +109,20 @@ function withStuck(running: RunningDaemon, threads: readonly ReactorThread[]): R
 
 /** Only the first of several listens; the router has the configuration, and says when the startup state ends. */
 function startThread(options: ReactorDaemonOptions, share: ReactorData['share'], events: ReactorThreadEvents): ReactorThread {
-  const { nbd, configPath, waitForRpc, autoExport, levels, folder, conditions, memoryBytes, spinMicroseconds, nbdLimits = {}, tls = null, log } = options;
+  const {
+    nbd,
+    configPath,
+    waitForRpc,
+    autoExport,
+    levels,
+    folder,
+    conditions,
+    memoryBytes,
+    spinMicroseconds,
+    nbdLimits = {},
+    tls = null,
+    log,
+  } = options;
   const own = { ...(configPath === undefined ? {} : { configPath }), ...(waitForRpc === undefined ? {} : { waitForRpc }) };
   const data: Omit<ReactorData, 'beat'> = {
     plane: {

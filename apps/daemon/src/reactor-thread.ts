@@ -170,7 +170,10 @@ export class ReactorThread implements Port {
 
   /** Whoever waits for an answer, or asks for one, is told that there is none. What was asked for may still be carried out. */
   #onStuck(seconds: number): void {
-    this.#log.error({ seconds }, `the data path${this.#which} is stuck: its thread has not moved. Control calls are refused until it does`);
+    this.#log.error(
+      { seconds },
+      `the data path${this.#which} is stuck: its thread has not moved. Control calls are refused until it does`,
+    );
     for (const { reject } of this.#calls.values()) reject(this.stuckError());
     this.#calls.clear();
   }

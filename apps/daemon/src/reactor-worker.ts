@@ -37,7 +37,8 @@ async function answer(id: number, work: () => Promise<unknown>, beforeAnswer: ()
   try {
     message = { type: 'result', id, result: await work() };
   } catch (error) {
-    const { code, message: text } = error instanceof RpcError ? error : new RpcError(-(errnoOf(error) ?? -RpcCode.Internal), textOf(error));
+    const { code, message: text } =
+      error instanceof RpcError ? error : new RpcError(-(errnoOf(error) ?? -RpcCode.Internal), textOf(error));
     message = { type: 'refusal', id, code, message: text };
   }
   beforeAnswer();
@@ -62,7 +63,10 @@ async function stop(composed: ComposedPlane, reactor: Reactor): Promise<void> {
 function placeOf({ share }: ReactorData): NonNullable<PlaneThread['place']> | null {
   if (share === null) return null;
   const planeShare = new PlaneShare(share.names, (change) => tell({ type: 'change', change }));
-  shareClaims({ take: (key) => planeShare.names.take(`open ${key}`), release: (key) => planeShare.names.release(`open ${key}`) });
+  shareClaims({
+    take: (key) => planeShare.names.take(`open ${key}`),
+    release: (key) => planeShare.names.release(`open ${key}`),
+  });
   return { index: share.index, count: share.count, share: planeShare };
 }
 
@@ -73,7 +77,12 @@ const elsewhere: Elsewhere = {
 };
 
 async function run(): Promise<void> {
-  const { reactor, reason } = await openReactor({ memoryBytes: data.memoryBytes, spinMicroseconds: data.spinMicroseconds, beat: data.beat, log });
+  const { reactor, reason } = await openReactor({
+    memoryBytes: data.memoryBytes,
+    spinMicroseconds: data.spinMicroseconds,
+    beat: data.beat,
+    log,
+  });
   if (reactor === null) {
     tell({ type: 'unavailable', reason });
     return;
@@ -99,7 +108,11 @@ async function run(): Promise<void> {
   parentPort?.on('message', (message: ToReactor) => {
     switch (message.type) {
       case 'call':
-        void answer(message.id, () => plane.dispatcher.call(message.name, message.params, message.hasDuplicateKey), tellAwaited);
+        void answer(
+          message.id,
+          () => plane.dispatcher.call(message.name, message.params, message.hasDuplicateKey),
+          tellAwaited,
+        );
         return;
       case 'question':
         void answer(message.id, () => answerQuestion(plane, message.question), tellAwaited);

@@ -58,7 +58,11 @@ export class SharedNames implements NameTable {
       if (!this.#isFree(place)) return false;
       const count = this.#word(countIndex);
       if (count + 1 >= this.#entries) {
-        throw new BdevError('ERR_BDEV_INVALID', 28, `a daemon with several reactors has ${this.#entries - 1} names for devices, arrays and exports, and all are used`);
+        throw new BdevError(
+          'ERR_BDEV_INVALID',
+          28,
+          `a daemon with several reactors has ${this.#entries - 1} names for devices, arrays and exports, and all are used`,
+        );
       }
       this.#words.set(hash, at(place));
       this.#words[countIndex] = count + 1;

@@ -12,7 +12,9 @@ const readTimeoutMs = 5000;
 export function memberFinder(registry: BdevRegistry, arrays: RaidArrays, store: SuperblockStore): MemberFinder {
   const isKnown = (bdev: Bdev): string | null => {
     if (bdev.claimedBy !== null) return bdev.claimedBy;
-    const array = arrays.list('configuring').find(({ slots }) => slots.some((slot) => slot.awaitedName === bdev.name || slot.uuid === bdev.uuid));
+    const array = arrays
+      .list('configuring')
+      .find(({ slots }) => slots.some((slot) => slot.awaitedName === bdev.name || slot.uuid === bdev.uuid));
     return array === undefined ? null : `raid array ${array.name}`;
   };
   return async (bdev) => {

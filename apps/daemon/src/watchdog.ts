@@ -48,6 +48,7 @@ export class Watchdog {
       this.isStuck = true;
       onStuck(this.#silentSeconds);
     }
-    if (giveUpAfterSeconds > 0 && this.#silentSeconds === Math.max(giveUpAfterSeconds, stuckAfterSeconds)) onGivenUp(this.#silentSeconds);
+    if (giveUpAfterSeconds > 0 && this.#silentSeconds === Math.max(giveUpAfterSeconds, stuckAfterSeconds))
+      onGivenUp(this.#silentSeconds);
   }
 }

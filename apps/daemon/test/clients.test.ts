@@ -86,8 +86,19 @@ h.shutdown()
     await runOk('qemu-img', ['convert', '-n', '-f', 'raw', '-O', 'raw', source, uri]);
     const back = join(test.folder, 'back');
     await runOk('qemu-img', ['convert', '-f', 'raw', '-O', 'raw', uri, back]);
-    expect(readFileSync(back).subarray(0, 4 << 20).equals(readFileSync(source))).toBe(true);
-    const commands = ['write -P 0x5a 513 70000', 'read -P 0x5a 513 70000', 'write -z 1M 128k', 'read -P 0 1M 128k', 'discard 2M 1M', 'flush'];
+    expect(
+      readFileSync(back)
+        .subarray(0, 4 << 20)
+        .equals(readFileSync(source)),
+    ).toBe(true);
+    const commands = [
+      'write -P 0x5a 513 70000',
+      'read -P 0x5a 513 70000',
+      'write -z 1M 128k',
+      'read -P 0 1M 128k',
+      'discard 2M 1M',
+      'flush',
+    ];
     const output = await runOk('qemu-io', ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), uri]);
     expect(output).not.toMatch(/failed|error/i);
   });
@@ -95,27 +106,39 @@ h.shutdown()
   it.skipIf(!hasCommands('fio'))('serves fio with verification, several connections at once', async () => {
     const uri = await makeArray(shape);
     const job = (name: string, offset: string): string[] => [`--name=${name}`, `--offset=${offset}`];
-    const common = ['--ioengine=nbd', `--uri=${uri}`, '--rw=randrw', '--bs=4608', '--iodepth=16', '--size=6m', '--verify=crc32c', '--verify_fatal=1', '--loops=2'];
+    const common = [
+      '--ioengine=nbd',
+      `--uri=${uri}`,
+      '--rw=randrw',
+      '--bs=4608',
+      '--iodepth=16',
+      '--size=6m',
+      '--verify=crc32c',
+      '--verify_fatal=1',
+      '--loops=2',
+    ];
     await runOk('fio', [...common, ...job('one', '0'), ...job('two', '8m')]);
   });
 });
 
-it.skipIf(!hasCommands('nbdinfo', 'nbdsh', 'qemu-img', 'qemu-io'))('clients see what was never written, or is trimmed, and need not read it', async () => {
-  for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
-    const uri = await makeArray(shape);
-    const size = Number(await runOk('nbdinfo', ['--size', uri]));
-    const map = async (): Promise<{ offset: number; length: number; type: number }[]> =>
-      JSON.parse(await runOk('nbdinfo', ['--map', '--json', uri])) as { offset: number; length: number; type: number }[];
-    expect(await map()).toMatchObject([{ offset: 0, length: size, type: 3 }]);
-    await runOk('nbdsh', ['-u', uri, '-c', 'h.pwrite(b"x" * 700, (5 << 20) - 350)']);
-    const [before, data, after, ...more] = await map();
-    expect(more).toEqual([]);
-    expect([before!.type, data!.type, after!.type]).toEqual([3, 0, 3]);
-    expect(data!.offset).toBeLessThanOrEqual((5 << 20) - 350);
-    expect(data!.offset + data!.length).toBeGreaterThanOrEqual((5 << 20) + 350);
-    expect(data!.length).toBeLessThan(size / 2);
-    // Not at a block's edge, and cut to what was asked for.
-    const script = `
+it.skipIf(!hasCommands('nbdinfo', 'nbdsh', 'qemu-img', 'qemu-io'))(
+  'clients see what was never written, or is trimmed, and need not read it',
+  async () => {
+    for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
+      const uri = await makeArray(shape);
+      const size = Number(await runOk('nbdinfo', ['--size', uri]));
+      const map = async (): Promise<{ offset: number; length: number; type: number }[]> =>
+        JSON.parse(await runOk('nbdinfo', ['--map', '--json', uri])) as { offset: number; length: number; type: number }[];
+      expect(await map()).toMatchObject([{ offset: 0, length: size, type: 3 }]);
+      await runOk('nbdsh', ['-u', uri, '-c', 'h.pwrite(b"x" * 700, (5 << 20) - 350)']);
+      const [before, data, after, ...more] = await map();
+      expect(more).toEqual([]);
+      expect([before!.type, data!.type, after!.type]).toEqual([3, 0, 3]);
+      expect(data!.offset).toBeLessThanOrEqual((5 << 20) - 350);
+      expect(data!.offset + data!.length).toBeGreaterThanOrEqual((5 << 20) + 350);
+      expect(data!.length).toBeLessThan(size / 2);
+      // Not at a block's edge, and cut to what was asked for.
+      const script = `
 import nbd
 h = nbd.NBD()
 h.add_meta_context("base:allocation")
@@ -125,17 +148,28 @@ h.set_strict_mode(0)
 h.block_status(1000, ${data!.offset} - 300, lambda context, offset, entries, error: seen.append((offset, list(entries))))
 assert seen == [(${data!.offset} - 300, [300, 3, 700, 0])], seen
 `;
-    await runOk('nbdsh', ['-c', script]);
-    const qemu = JSON.parse(await runOk('qemu-img', ['map', '--output=json', '-f', 'raw', uri])) as { zero: boolean; data: boolean }[];
-    expect(qemu.map(({ zero, data: isData }) => [zero, isData])).toEqual([[true, false], [false, true], [true, false]]);
-    await runOk('qemu-io', ['-f', 'raw', '-c', `discard 0 ${size}`, uri]);
-    await vi.waitFor(async () => expect(await map()).toMatchObject([{ offset: 0, length: size, type: 3 }]), { timeout: 30_000, interval: 500 });
-    const check = `assert h.pread(1 << 20, ${data!.offset}) == bytes(1 << 20)`;
-    await runOk('nbdsh', ['-u', uri, '-c', check]);
-    await test.client.call('bdev_raid_delete', { name: 'vol', clear_sb: true });
-    for (let index = 0; index < shape.members; index++) await test.client.call('bdev_aio_delete', { name: `m${index}` });
-  }
-});
+      await runOk('nbdsh', ['-c', script]);
+      const qemu = JSON.parse(await runOk('qemu-img', ['map', '--output=json', '-f', 'raw', uri])) as {
+        zero: boolean;
+        data: boolean;
+      }[];
+      expect(qemu.map(({ zero, data: isData }) => [zero, isData])).toEqual([
+        [true, false],
+        [false, true],
+        [true, false],
+      ]);
+      await runOk('qemu-io', ['-f', 'raw', '-c', `discard 0 ${size}`, uri]);
+      await vi.waitFor(async () => expect(await map()).toMatchObject([{ offset: 0, length: size, type: 3 }]), {
+        timeout: 30_000,
+        interval: 500,
+      });
+      const check = `assert h.pread(1 << 20, ${data!.offset}) == bytes(1 << 20)`;
+      await runOk('nbdsh', ['-u', uri, '-c', check]);
+      await test.client.call('bdev_raid_delete', { name: 'vol', clear_sb: true });
+      for (let index = 0; index < shape.members; index++) await test.client.call('bdev_aio_delete', { name: `m${index}` });
+    }
+  },
+);
 
 it.skipIf(!hasCommands('nbdcopy'))('the data is there, byte for byte, without one member', async () => {
   for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
@@ -146,7 +180,11 @@ it.skipIf(!hasCommands('nbdcopy'))('the data is there, byte for byte, without on
     await test.client.call('bdev_raid_remove_base_bdev', { name: 'm1' });
     const back = join(test.folder, 'back');
     await runOk('nbdcopy', [uri, back]);
-    expect(readFileSync(back).subarray(0, 16 << 20).equals(readFileSync(source))).toBe(true);
+    expect(
+      readFileSync(back)
+        .subarray(0, 16 << 20)
+        .equals(readFileSync(source)),
+    ).toBe(true);
     await test.client.call('bdev_raid_delete', { name: 'vol', clear_sb: true });
     for (let index = 0; index < shape.members; index++) await test.client.call('bdev_aio_delete', { name: `m${index}` });
   }
@@ -173,7 +211,9 @@ it('exports and unexports by hand', async () => {
   await test.client.call('bdev_malloc_create', { name: 'm', num_blocks: 2048, block_size: 512 });
   expect(await test.client.call('raidkit_nbd_get_exports')).toEqual([]);
   await test.client.call('raidkit_nbd_export', { bdev_name: 'm', name: 'by hand', read_only: true, description: 'a disk' });
-  expect(await test.client.call('raidkit_nbd_get_exports')).toMatchObject([{ name: 'by hand', bdev_name: 'm', read_only: true, description: 'a disk', size_bytes: 1 << 20 }]);
+  expect(await test.client.call('raidkit_nbd_get_exports')).toMatchObject([
+    { name: 'by hand', bdev_name: 'm', read_only: true, description: 'a disk', size_bytes: 1 << 20 },
+  ]);
   expect((await test.client.ask('raidkit_nbd_export', { bdev_name: 'm', name: 'by hand' })).error).toBeDefined();
   await test.client.call('raidkit_nbd_unexport', { name: 'by hand' });
   expect(await test.client.call('raidkit_nbd_get_exports')).toEqual([]);

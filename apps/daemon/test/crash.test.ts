@@ -32,7 +32,14 @@ const shapes = [
 const memberUuid = (index: number): string => `c4a50000-0000-4000-8000-00000000000${index}`;
 
 async function start(): Promise<DaemonProcess> {
-  daemon = await spawnDaemon(join(folder, 'rpc.sock'), ['-r', join(folder, 'rpc.sock'), '--nbd', `unix:${join(folder, 'nbd.sock')}`, '--memory', '256']);
+  daemon = await spawnDaemon(join(folder, 'rpc.sock'), [
+    '-r',
+    join(folder, 'rpc.sock'),
+    '--nbd',
+    `unix:${join(folder, 'nbd.sock')}`,
+    '--memory',
+    '256',
+  ]);
   return daemon;
 }
 
@@ -46,7 +53,12 @@ function makeMembers(count: number): void {
 
 async function openMembers({ client }: DaemonProcess, indexes: readonly number[]): Promise<void> {
   for (const index of indexes) {
-    await client.call('bdev_aio_create', { name: `m${index}`, filename: join(folder, `m${index}.img`), block_size: 512, uuid: memberUuid(index) });
+    await client.call('bdev_aio_create', {
+      name: `m${index}`,
+      filename: join(folder, `m${index}.img`),
+      block_size: 512,
+      uuid: memberUuid(index),
+    });
   }
   await client.call('bdev_wait_for_examine');
 }
@@ -126,32 +138,38 @@ os.rename(sys.argv[2] + ".new", sys.argv[2])
 const hasLibnbd = hasCommands('nbdsh', 'nbdcopy');
 
 describe.each(shapes)('$level', ({ level, members, strip }) => {
-  it.skipIf(!hasLibnbd)('loses nothing that was acknowledged when the daemon is killed under load, again and again', async () => {
-    makeMembers(members);
-    let running = await start();
-    await openMembers(running, range(members));
-    const params = { name: 'vol', raid_level: level, base_bdevs: range(members).map((i) => `m${i}`), superblock: true };
-    await running.client.call('bdev_raid_create', strip === 0 ? params : { ...params, strip_size_kb: strip });
-    const log = join(folder, 'acked');
-    writeFileSync(log, '');
-    for (let round = 0; round < 4; round++) {
-      const load = spawn('/usr/bin/python3', ['-c', writer, uri(), String(round), String(round * 1_000_000), log], { stdio: 'ignore' });
-      const ended = new Promise((resolve) => load.on('exit', resolve));
-      const lines = (): number => readFileSync(log, 'utf8').split('\n').length;
-      for (const before = lines(); lines() < before + 20; ) await sleep(5);
-      await sleep(round * 50);
-      running.child.kill('SIGKILL');
-      await running.exited;
-      await ended;
-      running = await start();
-      // In another order each time.
-      await openMembers(running, round % 2 === 0 ? range(members).reverse() : range(members));
-      await runOk('/usr/bin/python3', ['-c', checker, uri(), log]);
-      if (level === 'raid1' || level === 'raid5f') await expectNoMismatch(running);
-    }
-    running.child.kill('SIGTERM');
-    expect(await running.exited).toBe(0);
-  }, 120_000);
+  it.skipIf(!hasLibnbd)(
+    'loses nothing that was acknowledged when the daemon is killed under load, again and again',
+    async () => {
+      makeMembers(members);
+      let running = await start();
+      await openMembers(running, range(members));
+      const params = { name: 'vol', raid_level: level, base_bdevs: range(members).map((i) => `m${i}`), superblock: true };
+      await running.client.call('bdev_raid_create', strip === 0 ? params : { ...params, strip_size_kb: strip });
+      const log = join(folder, 'acked');
+      writeFileSync(log, '');
+      for (let round = 0; round < 4; round++) {
+        const load = spawn('/usr/bin/python3', ['-c', writer, uri(), String(round), String(round * 1_000_000), log], {
+          stdio: 'ignore',
+        });
+        const ended = new Promise((resolve) => load.on('exit', resolve));
+        const lines = (): number => readFileSync(log, 'utf8').split('\n').length;
+        for (const before = lines(); lines() < before + 20;) await sleep(5);
+        await sleep(round * 50);
+        running.child.kill('SIGKILL');
+        await running.exited;
+        await ended;
+        running = await start();
+        // In another order each time.
+        await openMembers(running, round % 2 === 0 ? range(members).reverse() : range(members));
+        await runOk('/usr/bin/python3', ['-c', checker, uri(), log]);
+        if (level === 'raid1' || level === 'raid5f') await expectNoMismatch(running);
+      }
+      running.child.kill('SIGTERM');
+      expect(await running.exited).toBe(0);
+    },
+    120_000,
+  );
 });
 
 it('a second signal ends a stop that hangs, and a stale socket does not stop the next start', async () => {
@@ -201,42 +219,55 @@ function canMount(): boolean {
   return hasCommands('nbdfuse', 'losetup', 'mkfs.ext4', 'mount');
 }
 
-it.skipIf(!canMount())('carries a file system: mkfs, mount, write, remount, fsck', async () => {
-  makeMembers(4);
-  const running = await start();
-  await openMembers(running, range(4));
-  await running.client.call('bdev_raid_create', { name: 'vol', raid_level: 'raid5f', strip_size_kb: 16, base_bdevs: range(4).map((i) => `m${i}`), superblock: true });
-  const point = join(folder, 'fuse');
-  const mount = join(folder, 'mnt');
-  mkdirSync(point);
-  mkdirSync(mount);
-  const fuse = spawn('nbdfuse', [join(point, 'disk'), uri()], { stdio: 'ignore', env: { ...process.env, PATH: `/usr/bin:${process.env.PATH ?? ''}` } });
-  // nbdfuse makes the file only when it is ready; the mount point is not there before.
-  writeFileSync(join(folder, 'wait'), '');
-  let loop = '';
-  try {
-    for (let tries = 0; ; tries++) {
-      const attached = await run('losetup', ['-f', '--show', join(point, 'disk')]);
-      if (attached.code === 0) {
-        loop = attached.stdout.trim();
-        break;
+it.skipIf(!canMount())(
+  'carries a file system: mkfs, mount, write, remount, fsck',
+  async () => {
+    makeMembers(4);
+    const running = await start();
+    await openMembers(running, range(4));
+    await running.client.call('bdev_raid_create', {
+      name: 'vol',
+      raid_level: 'raid5f',
+      strip_size_kb: 16,
+      base_bdevs: range(4).map((i) => `m${i}`),
+      superblock: true,
+    });
+    const point = join(folder, 'fuse');
+    const mount = join(folder, 'mnt');
+    mkdirSync(point);
+    mkdirSync(mount);
+    const fuse = spawn('nbdfuse', [join(point, 'disk'), uri()], {
+      stdio: 'ignore',
+      env: { ...process.env, PATH: `/usr/bin:${process.env.PATH ?? ''}` },
+    });
+    // nbdfuse makes the file only when it is ready; the mount point is not there before.
+    writeFileSync(join(folder, 'wait'), '');
+    let loop = '';
+    try {
+      for (let tries = 0; ; tries++) {
+        const attached = await run('losetup', ['-f', '--show', join(point, 'disk')]);
+        if (attached.code === 0) {
+          loop = attached.stdout.trim();
+          break;
+        }
+        if (tries > 200) throw new Error(attached.stderr);
+        await sleep(25);
       }
-      if (tries > 200) throw new Error(attached.stderr);
-      await sleep(25);
+      await runOk('mkfs.ext4', ['-q', '-F', loop]);
+      await runOk('mount', [loop, mount]);
+      for (let i = 0; i < 200; i++) writeFileSync(join(mount, `file${i}`), `file ${i} `.repeat(500));
+      await runOk('umount', [mount]);
+      await runOk('mount', [loop, mount]);
+      for (let i = 0; i < 200; i++) expect(readFileSync(join(mount, `file${i}`), 'utf8')).toBe(`file ${i} `.repeat(500));
+      await runOk('umount', [mount]);
+      await runOk('fsck.ext4', ['-fn', loop]);
+    } finally {
+      await run('umount', [mount]);
+      if (loop !== '') await run('losetup', ['-d', loop]);
+      await run('umount', [join(point, 'disk')]);
+      fuse.kill();
     }
-    await runOk('mkfs.ext4', ['-q', '-F', loop]);
-    await runOk('mount', [loop, mount]);
-    for (let i = 0; i < 200; i++) writeFileSync(join(mount, `file${i}`), `file ${i} `.repeat(500));
-    await runOk('umount', [mount]);
-    await runOk('mount', [loop, mount]);
-    for (let i = 0; i < 200; i++) expect(readFileSync(join(mount, `file${i}`), 'utf8')).toBe(`file ${i} `.repeat(500));
-    await runOk('umount', [mount]);
-    await runOk('fsck.ext4', ['-fn', loop]);
-  } finally {
-    await run('umount', [mount]);
-    if (loop !== '') await run('losetup', ['-d', loop]);
-    await run('umount', [join(point, 'disk')]);
-    fuse.kill();
-  }
-  await expectNoMismatch(running);
-}, 120_000);
+    await expectNoMismatch(running);
+  },
+  120_000,
+);

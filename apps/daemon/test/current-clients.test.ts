@@ -11,11 +11,13 @@ import { runOk } from './support/process.js';
  * the environment variable RAIDKIT_DEBIAN13 names the folder. In CI it must be set.
  */
 const root = process.env.RAIDKIT_DEBIAN13;
-if (root === undefined && process.env.CI !== undefined) throw new Error('CI needs RAIDKIT_DEBIAN13 (scripts/debian13-clients.sh)');
+if (root === undefined && process.env.CI !== undefined)
+  throw new Error('CI needs RAIDKIT_DEBIAN13 (scripts/debian13-clients.sh)');
 
 /** Runs a program of the folder with the folder's own loader and libraries. */
 function client(program: string, ...args: string[]): Promise<string> {
-  const [machine, loader] = process.arch === 'arm64' ? ['aarch64', 'ld-linux-aarch64.so.1'] : ['x86_64', 'ld-linux-x86-64.so.2'];
+  const [machine, loader] =
+    process.arch === 'arm64' ? ['aarch64', 'ld-linux-aarch64.so.1'] : ['x86_64', 'ld-linux-x86-64.so.2'];
   const loaders = ['usr/lib64', 'usr/lib', 'lib64', 'lib'].map((folder) => join(root ?? '', folder, loader));
   const found = loaders.find((path) => existsSync(path));
   if (found === undefined) throw new Error(`there is no ${loader} in ${String(root)}`);
@@ -51,7 +53,14 @@ describe.skipIf(root === undefined).each(levels)('clients of Debian 13 on $level
 
   it('qemu writes, writes zeroes, discards, flushes and reads back', async () => {
     const commands = ['write -P 0x5a 513 70000', 'read -P 0x5a 513 70000', 'write -f -P 0x21 0 4k', 'read -P 0x21 0 512'];
-    commands.push('write -z 1M 128k', 'read -P 0 1M 128k', 'write -z -u 3M 64k', 'discard 2M 1M', 'flush', 'read -P 0x5a 4k 4k');
+    commands.push(
+      'write -z 1M 128k',
+      'read -P 0 1M 128k',
+      'write -z -u 3M 64k',
+      'discard 2M 1M',
+      'flush',
+      'read -P 0x5a 4k 4k',
+    );
     const output = await client('qemu-io', '-f', 'raw', ...commands.flatMap((command) => ['-c', command]), uri);
     expect(output).not.toMatch(/failed|error/i);
   });
@@ -65,7 +74,11 @@ describe.skipIf(root === undefined).each(levels)('clients of Debian 13 on $level
       else await client('nbdcopy', '--flush', source, uri);
       if (seed === 1) await client('nbdcopy', uri, back);
       else await client('qemu-img', 'convert', '-f', 'raw', '-O', 'raw', uri, back);
-      expect(readFileSync(back).subarray(0, 8 << 20).equals(readFileSync(source))).toBe(true);
+      expect(
+        readFileSync(back)
+          .subarray(0, 8 << 20)
+          .equals(readFileSync(source)),
+      ).toBe(true);
     }
   });
 

@@ -17,7 +17,9 @@ describe('the engine', () => {
   it.each(['uring', 'portable'])('%s: calls, their errors and a stop go as they should', async (engine) => {
     const { client, child, exited, stderr } = await start('--engine', engine);
     expect(stderr).toContain(`"engine":"${engine}"`);
-    expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({ result: 'm' });
+    expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({
+      result: 'm',
+    });
     expect((await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).error?.code).toBe(-17);
     expect((await client.ask('no_such_method')).error).toEqual({ code: -32601, message: 'Method not found' });
     expect((await client.ask('bdev_get_bdevs', { name: 'nobody' })).error?.code).toBe(-19);
@@ -45,8 +47,21 @@ describe('the engine', () => {
     const bad = ['--nbd', `unix:${join(test.folder, 'file')}`];
     const nbd = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', engine, '--memory', '64', ...bad]);
     expect([nbd.code, nbd.stderr.includes('exists and is not a socket')]).toEqual([1, true]);
-    writeFileSync(join(test.folder, 'c'), JSON.stringify({ subsystems: [{ subsystem: 'bdev', config: [{ method: 'bdev_raid_create', params: {} }] }] }));
-    const config = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', engine, '--memory', '64', '-c', join(test.folder, 'c')]);
+    writeFileSync(
+      join(test.folder, 'c'),
+      JSON.stringify({ subsystems: [{ subsystem: 'bdev', config: [{ method: 'bdev_raid_create', params: {} }] }] }),
+    );
+    const config = await run(process.execPath, [
+      bin,
+      '-r',
+      join(test.folder, 'r'),
+      '--engine',
+      engine,
+      '--memory',
+      '64',
+      '-c',
+      join(test.folder, 'c'),
+    ]);
     expect([config.code, config.stderr.includes('bdev_raid_create')]).toEqual([1, true]);
   });
 
@@ -56,7 +71,9 @@ describe('the engine', () => {
       const { client, stderr } = await start('--engine', 'auto');
       expect(stderr.match(/there is no io_uring/g)).toHaveLength(1);
       expect(stderr).toContain('RAIDKIT_NO_FFI is set');
-      expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({ result: 'm' });
+      expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({
+        result: 'm',
+      });
       const refused = await run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--engine', 'uring', '--memory', '64']);
       expect([refused.code, refused.stderr.includes('there is no io_uring')]).toEqual([1, true]);
     } finally {
@@ -65,9 +82,13 @@ describe('the engine', () => {
   });
 
   it('refuses a number of reactors that cannot be', async () => {
-    const tryWith = (...args: string[]): ReturnType<typeof run> => run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--memory', '64', ...args]);
+    const tryWith = (...args: string[]): ReturnType<typeof run> =>
+      run(process.execPath, [bin, '-r', join(test.folder, 'r'), '--memory', '64', ...args]);
     for (const number of ['0', '65', 'two']) {
-      expect(await tryWith('--engine', 'uring', '--reactors', number)).toMatchObject({ code: 1, stderr: expect.stringContaining('must be a whole number from 1 to 64') as string });
+      expect(await tryWith('--engine', 'uring', '--reactors', number)).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('must be a whole number from 1 to 64') as string,
+      });
     }
     const portable = await tryWith('--engine', 'portable', '--reactors', '2');
     expect([portable.code, portable.stderr.includes('--reactors 2 needs io_uring')]).toEqual([1, true]);

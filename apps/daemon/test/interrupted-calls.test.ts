@@ -37,15 +37,35 @@ function makeArray(): ArrayProcess {
 /** Kills the daemon at the n-th such system call of `call`. False if it got through. */
 async function isKilledAt(array: ArrayProcess, syscall: string, n: number, call: () => Promise<unknown>): Promise<boolean> {
   const { child, exited } = array.daemon;
-  const tracer = spawn('strace', ['-f', '-p', String(child.pid), '-o', '/dev/null', '-e', `trace=${syscall}`, '-e', `inject=${syscall}:signal=KILL:when=${n}`], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const tracer = spawn(
+    'strace',
+    [
+      '-f',
+      '-p',
+      String(child.pid),
+      '-o',
+      '/dev/null',
+      '-e',
+      `trace=${syscall}`,
+      '-e',
+      `inject=${syscall}:signal=KILL:when=${n}`,
+    ],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
   const gone = new Promise((resolve) => tracer.on('exit', resolve));
   let said = '';
   tracer.stderr.on('data', (piece: Buffer) => (said += piece.toString()));
   try {
     await until('strace has attached', () => said.includes('attached'));
-    const outcome = await Promise.race([call().then(() => 'answered' as const, () => 'refused' as const), exited.then(() => 'killed' as const)]);
+    const outcome = await Promise.race([
+      call().then(
+        () => 'answered' as const,
+        () => 'refused' as const,
+      ),
+      exited.then(() => 'killed' as const),
+    ]);
     if (outcome === 'refused') await Promise.race([exited, new Promise((resolve) => setTimeout(resolve, 1000))]);
     return child.exitCode !== null || child.signalCode !== null;
   } finally {
@@ -93,6 +113,9 @@ it.skipIf(!hasCommands('nbdsh'))('the one who checks notices a sector that is no
   await array.open(range(members));
   await createWithData(array);
   await array.verify();
-  await runOk('nbdsh', ['-c', `h.connect_uri(${JSON.stringify(array.uri)})\nh.pwrite(h.pread(512, 512), 0) if h.pread(512, 512) != bytes(512) else h.pwrite(b'x' * 512, 0)`]);
+  await runOk('nbdsh', [
+    '-c',
+    `h.connect_uri(${JSON.stringify(array.uri)})\nh.pwrite(h.pread(512, 512), 0) if h.pread(512, 512) != bytes(512) else h.pwrite(b'x' * 512, 0)`,
+  ]);
   await expect(array.verify()).rejects.toThrow('sector');
 });

@@ -8,7 +8,8 @@ import type { TestDaemon } from './support/daemon.js';
 const disks = [0, 1, 2, 3];
 
 async function addDisks({ client }: TestDaemon, folder: string): Promise<void> {
-  for (const index of disks) await client.call('bdev_aio_create', { name: `d${index}`, filename: join(folder, `d${index}`), block_size: 512 });
+  for (const index of disks)
+    await client.call('bdev_aio_create', { name: `d${index}`, filename: join(folder, `d${index}`), block_size: 512 });
   await client.call('bdev_wait_for_examine');
 }
 
@@ -30,14 +31,25 @@ it('a stripe over mirrors comes back when the daemon does, and only the stripe i
     }
     const first = await startTestDaemon();
     await addDisks(first, folder);
-    for (const [name, members] of [['x', ['d0', 'd1']], ['y', ['d2', 'd3']]] as const) {
+    for (const [name, members] of [
+      ['x', ['d0', 'd1']],
+      ['y', ['d2', 'd3']],
+    ] as const) {
       await first.client.call('bdev_raid_create', { name, raid_level: 'raid1', base_bdevs: members, superblock: true });
     }
     expect(await exportsOf(first)).toEqual(['x', 'y']);
     // A creation that fails gives the exports back that made way for it.
-    await expect(first.client.call('bdev_raid_create', { name: 'x', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['x', 'y'] })).rejects.toThrow();
+    await expect(
+      first.client.call('bdev_raid_create', { name: 'x', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['x', 'y'] }),
+    ).rejects.toThrow();
     expect(await exportsOf(first)).toEqual(['x', 'y']);
-    await first.client.call('bdev_raid_create', { name: 'out', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['x', 'y'], superblock: true });
+    await first.client.call('bdev_raid_create', {
+      name: 'out',
+      raid_level: 'raid0',
+      strip_size_kb: 64,
+      base_bdevs: ['x', 'y'],
+      superblock: true,
+    });
     expect(await exportsOf(first)).toEqual(['out']);
     await first.end();
 
@@ -65,10 +77,17 @@ it('a volume that carries the superblock of an array which is not there is not e
     const first = await startTestDaemon();
     await addDisks(first, folder);
     await first.client.call('bdev_raid_create', { name: 'x', raid_level: 'raid1', base_bdevs: ['d0', 'd1'], superblock: true });
-    await first.client.call('bdev_raid_create', { name: 'out', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['x', 'd2'], superblock: true });
+    await first.client.call('bdev_raid_create', {
+      name: 'out',
+      raid_level: 'raid0',
+      strip_size_kb: 64,
+      base_bdevs: ['x', 'd2'],
+      superblock: true,
+    });
     await first.end();
     const second = await startTestDaemon();
-    for (const index of [0, 1]) await second.client.call('bdev_aio_create', { name: `d${index}`, filename: join(folder, `d${index}`), block_size: 512 });
+    for (const index of [0, 1])
+      await second.client.call('bdev_aio_create', { name: `d${index}`, filename: join(folder, `d${index}`), block_size: 512 });
     await second.client.call('bdev_wait_for_examine');
     expect(await statesOf(second)).toEqual({ x: 'online', out: 'configuring' });
     expect(await exportsOf(second)).toEqual([]);

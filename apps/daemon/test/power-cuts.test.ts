@@ -45,7 +45,10 @@ async function losePower(): Promise<void> {
 /** Disks, and an array's process to be, which uses them. */
 function makeDisks(count: number, bytes: number, lies = false): void {
   disks = range(count).map((index) => new CachedDisk(join(folder, `disk${index}`), bytes, lies));
-  array = new ArrayProcess(folder, range(count).map(() => ''));
+  array = new ArrayProcess(
+    folder,
+    range(count).map(() => ''),
+  );
 }
 
 /** Something goes on in the background when the power fails. */
@@ -112,19 +115,26 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh'))('when the power fa
     timeoutMs,
   );
 
-  it('and disks that only say that they have flushed are found out', async () => {
-    makeDisks(2, 8 << 20, true);
-    await powerOn(0);
-    await array.create({ level: 'raid1', stripSizeKb: 0 }, 2);
-    let complaints = 0;
-    for (let cycle = 1; cycle <= 5 && complaints === 0; cycle++) {
-      await array.load();
-      await sleep(200);
-      await losePower();
-      await powerOn(cycle);
-      const outcome = await array.assemble().then(() => array.verify()).catch((error: unknown) => error);
-      if (outcome !== undefined) complaints++;
-    }
-    expect(complaints).toBe(1);
-  }, timeoutMs);
+  it(
+    'and disks that only say that they have flushed are found out',
+    async () => {
+      makeDisks(2, 8 << 20, true);
+      await powerOn(0);
+      await array.create({ level: 'raid1', stripSizeKb: 0 }, 2);
+      let complaints = 0;
+      for (let cycle = 1; cycle <= 5 && complaints === 0; cycle++) {
+        await array.load();
+        await sleep(200);
+        await losePower();
+        await powerOn(cycle);
+        const outcome = await array
+          .assemble()
+          .then(() => array.verify())
+          .catch((error: unknown) => error);
+        if (outcome !== undefined) complaints++;
+      }
+      expect(complaints).toBe(1);
+    },
+    timeoutMs,
+  );
 });

@@ -13,7 +13,17 @@ const uriOf = (name: string): string => `nbd+unix:///${name}?socket=${test.nbdPa
 const pathOf = (name: string): string => join(test.folder, `${name}.img`);
 
 async function start(reactors: number, ...args: string[]): Promise<void> {
-  await test.start(['--nbd', `unix:${test.nbdPath}`, '--engine', 'uring', '--reactors', String(reactors), '--memory', '64', ...args]);
+  await test.start([
+    '--nbd',
+    `unix:${test.nbdPath}`,
+    '--engine',
+    'uring',
+    '--reactors',
+    String(reactors),
+    '--memory',
+    '64',
+    ...args,
+  ]);
 }
 
 async function stop(): Promise<void> {
@@ -93,10 +103,13 @@ assert not failed, failed[:3]
 describe('names', () => {
   it('are unique over all reactors; of many that want one at the same moment one gets it', async () => {
     await start(3);
-    const wanted = Array.from({ length: 30 }, (_, i) => ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512, reactor: i % 3 }));
+    const wanted = Array.from({ length: 30 }, (_, i) =>
+      ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512, reactor: i % 3 }),
+    );
     const answers = await Promise.all(wanted);
     expect(answers.filter(({ result }) => result === 'm')).toHaveLength(1);
-    for (const { error } of answers) if (error !== undefined) expect(error).toEqual({ code: -17, message: 'bdev m: the name, alias or uuid m is taken' });
+    for (const { error } of answers)
+      if (error !== undefined) expect(error).toEqual({ code: -17, message: 'bdev m: the name, alias or uuid m is taken' });
     expect(await namesIn('bdev_get_bdevs')).toEqual(['m']);
   });
 
@@ -114,7 +127,10 @@ describe('names', () => {
     expect(bdevs.map(({ name }) => name)).toEqual(['far', 'near', 'far2', 'on far2']);
     expect(await call('bdev_get_iostat', { name: 'far' })).toMatchObject({ bdevs: [{ name: 'far' }] });
     await call('raidkit_nbd_export', { bdev_name: 'far', name: 'e' });
-    expect((await ask('raidkit_nbd_export', { bdev_name: 'near', name: 'e' })).error).toEqual({ code: -17, message: 'there is an NBD export e already' });
+    expect((await ask('raidkit_nbd_export', { bdev_name: 'near', name: 'e' })).error).toEqual({
+      code: -17,
+      message: 'there is an NBD export e already',
+    });
     expect(await call('raidkit_nbd_get_exports')).toMatchObject([{ name: 'e', bdev_name: 'far', uris: [uriOf('e')] }]);
     expect(await call('raidkit_nbd_unexport', { name: 'e' })).toBe(true);
     expect((await ask('bdev_malloc_delete', { name: 'nobody' })).error?.code).toBe(-19);
@@ -150,10 +166,20 @@ describe('placement', () => {
   it('new arrays come to the reactor with the fewest, and their devices move there', async () => {
     await start(2);
     await openNew('m0', 'm1', 'm2', 'm3', 'm4', 'm5');
-    for (const [name, ...members] of [['a', 'm0', 'm1'], ['b', 'm2', 'm3'], ['c', 'm4', 'm5']] as const) expect((await mirror(name, ...members)).result).toBe(true);
+    for (const [name, ...members] of [
+      ['a', 'm0', 'm1'],
+      ['b', 'm2', 'm3'],
+      ['c', 'm4', 'm5'],
+    ] as const)
+      expect((await mirror(name, ...members)).result).toBe(true);
     const where = await Promise.all(['a', 'b', 'c'].map(reactorOf));
     expect(where).toEqual([1, 0, 1]);
-    for (const [array, member] of [['a', 'm0'], ['b', 'm3'], ['c', 'm4']] as const) expect(await reactorOf(member)).toBe(await reactorOf(array));
+    for (const [array, member] of [
+      ['a', 'm0'],
+      ['b', 'm3'],
+      ['c', 'm4'],
+    ] as const)
+      expect(await reactorOf(member)).toBe(await reactorOf(array));
     // Moved or not, lists keep their order.
     expect(await namesIn('bdev_get_bdevs')).toEqual(['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'a', 'b', 'c']);
     expect(await namesIn('bdev_raid_get_bdevs', { category: 'all' })).toEqual(['a', 'b', 'c']);
@@ -175,11 +201,16 @@ describe('placement', () => {
     expect(apart.error?.message).toMatch(/v1 is on reactor 0 .* and v2 is on reactor 1 .* members must be on one reactor/);
     // A call that is refused for its own sake moves nothing, and one name is one array.
     await openNew('m1', 'm2');
-    expect((await ask('bdev_raid_create', { name: 'c', raid_level: 'raid9', base_bdevs: ['m1', 'm2'] })).error?.code).toBe(-32700);
+    expect((await ask('bdev_raid_create', { name: 'c', raid_level: 'raid9', base_bdevs: ['m1', 'm2'] })).error?.code).toBe(
+      -32700,
+    );
     expect((await mirror('a', 'm1', 'm2')).error).toEqual({ code: -17, message: 'Failed to create RAID bdev a: File exists' });
     expect([await reactorOf('m1'), await reactorOf('m2')]).toEqual([0, 0]);
     // A member of another array is nobody else's, wherever the others are.
-    expect((await mirror('d', 'm0', 'm1')).error).toEqual({ code: -1, message: 'Failed to create RAID bdev d: Operation not permitted' });
+    expect((await mirror('d', 'm0', 'm1')).error).toEqual({
+      code: -1,
+      message: 'Failed to create RAID bdev d: Operation not permitted',
+    });
   });
 
   it('new members, replacements and spares come to their array; what cannot is refused with the reason', async () => {
@@ -192,7 +223,9 @@ describe('placement', () => {
     await malloc('v', 1 - there);
     await call('bdev_raid_remove_base_bdev', { name: 'm3' });
     const refused = await ask('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'v' });
-    expect(refused.error?.message).toBe(`v cannot join array a, which is on reactor ${there}: v is on reactor ${1 - there} and cannot leave it (a device of the kind "Malloc disk" cannot be moved)`);
+    expect(refused.error?.message).toBe(
+      `v cannot join array a, which is on reactor ${there}: v is on reactor ${1 - there} and cannot leave it (a device of the kind "Malloc disk" cannot be moved)`,
+    );
     expect((await ask('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'm0' })).error?.code).toBe(-1);
     expect(await call('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'm4' })).toBe(true);
     for (;;) {
@@ -210,7 +243,8 @@ describe('placement', () => {
     await start(2);
     await openNew('m0');
     await malloc('v0', 1);
-    const concat = (name: string, ...members: string[]): Promise<unknown> => call('bdev_raid_create', { name, raid_level: 'concat', strip_size_kb: 64, base_bdevs: members });
+    const concat = (name: string, ...members: string[]): Promise<unknown> =>
+      call('bdev_raid_create', { name, raid_level: 'concat', strip_size_kb: 64, base_bdevs: members });
     await concat('a', 'v0', 'm7');
     await concat('b', 'm0', 'v1');
     await openNew('m7');
@@ -229,7 +263,9 @@ describe('placement', () => {
     await mirror('first', 'm0', 'm1');
     expect(await reactorOf('first')).toBe(1);
     await call('raidkit_nbd_export', { bdev_name: 'm2', read_only: true });
-    expect((await ask('bdev_raid_add_base_bdev', { raid_bdev: 'first', base_bdev: 'm2' })).error?.message).toContain('it is in use');
+    expect((await ask('bdev_raid_add_base_bdev', { raid_bdev: 'first', base_bdev: 'm2' })).error?.message).toContain(
+      'it is in use',
+    );
     expect((await mirror('a', 'm2', 'm3')).result).toBe(true);
     expect(await reactorOf('a')).toBe(0);
     // Its file is another one now: opened anew it is not what it was.
@@ -238,7 +274,11 @@ describe('placement', () => {
       writeFileSync(pathOf('m5'), content);
       const failed = await mirror('b', 'm4', 'm5');
       const why = content === 'too short' ? 'too small' : 'another device or file';
-      expect(failed.error?.message).toMatch(new RegExp(`Failed to create RAID bdev b: m5 could not be opened on reactor 1: .*${why}.*, nor again on reactor 0, and is closed now`));
+      expect(failed.error?.message).toMatch(
+        new RegExp(
+          `Failed to create RAID bdev b: m5 could not be opened on reactor 1: .*${why}.*, nor again on reactor 0, and is closed now`,
+        ),
+      );
       if (content === 'too short') await openNew('m5');
     }
     rmSync(pathOf('m5'));
@@ -262,32 +302,46 @@ describe('placement', () => {
     expect((await mirror('new', 'm0', 'm1')).error?.code).toBe(-17);
     expect(await reactorOf('m0')).toBe(0);
     expect(await namesIn('bdev_raid_get_bdevs', { category: 'all' })).toEqual(['other']);
-    expect((await ask('bdev_raid_create', { name: 'new', raid_level: 'raid1', base_bdevs: ['m0', 'm1'], superblock: true, force: true })).result).toBe(true);
+    expect(
+      (
+        await ask('bdev_raid_create', {
+          name: 'new',
+          raid_level: 'raid1',
+          base_bdevs: ['m0', 'm1'],
+          superblock: true,
+          force: true,
+        })
+      ).result,
+    ).toBe(true);
     expect(await namesIn('bdev_raid_get_bdevs', { category: 'all' })).toEqual(['other', 'new']);
     expect(await reactorOf('new')).toBe(0);
   });
 });
 
 describe('NBD clients', () => {
-  it.skipIf(!hasCommands('nbdinfo', 'nbdsh'))('find all exports at the same sockets, and come to the right reactor', async () => {
-    await start(3, '--nbd', 'tcp:127.0.0.1:0');
-    for (const reactor of [0, 1, 2]) {
-      await malloc(`v${reactor}`, reactor, { num_blocks: 2048 * (reactor + 1) });
-      await call('raidkit_nbd_export', { bdev_name: `v${reactor}`, description: `the one of reactor ${reactor}` });
-      // Told of, it is there.
-      expect(await runOk('nbdinfo', ['--size', uriOf(`v${reactor}`)])).toBe(`${(reactor + 1) << 20}\n`);
-    }
-    const list = await runOk('nbdinfo', ['--list', `nbd+unix://?socket=${test.nbdPath}`]);
-    for (const reactor of [0, 1, 2]) {
-      expect(list).toContain(`export="v${reactor}"`);
-      expect(list).toContain(`description: the one of reactor ${reactor}`);
-    }
-    const [{ uris }] = (await call('raidkit_nbd_get_exports')) as [{ uris: string[] }];
-    expect(await runOk('nbdinfo', ['--size', uris.find((uri) => uri.startsWith('nbd:'))!.replace('/v0', '/v2')])).toBe(`${3 << 20}\n`);
-    // One client that looks at all of them before it chooses, and names one that is nowhere.
-    await runOk('nbdsh', [
-      '-c',
-      `
+  it.skipIf(!hasCommands('nbdinfo', 'nbdsh'))(
+    'find all exports at the same sockets, and come to the right reactor',
+    async () => {
+      await start(3, '--nbd', 'tcp:127.0.0.1:0');
+      for (const reactor of [0, 1, 2]) {
+        await malloc(`v${reactor}`, reactor, { num_blocks: 2048 * (reactor + 1) });
+        await call('raidkit_nbd_export', { bdev_name: `v${reactor}`, description: `the one of reactor ${reactor}` });
+        // Told of, it is there.
+        expect(await runOk('nbdinfo', ['--size', uriOf(`v${reactor}`)])).toBe(`${(reactor + 1) << 20}\n`);
+      }
+      const list = await runOk('nbdinfo', ['--list', `nbd+unix://?socket=${test.nbdPath}`]);
+      for (const reactor of [0, 1, 2]) {
+        expect(list).toContain(`export="v${reactor}"`);
+        expect(list).toContain(`description: the one of reactor ${reactor}`);
+      }
+      const [{ uris }] = (await call('raidkit_nbd_get_exports')) as [{ uris: string[] }];
+      expect(await runOk('nbdinfo', ['--size', uris.find((uri) => uri.startsWith('nbd:'))!.replace('/v0', '/v2')])).toBe(
+        `${3 << 20}\n`,
+      );
+      // One client that looks at all of them before it chooses, and names one that is nowhere.
+      await runOk('nbdsh', [
+        '-c',
+        `
 import nbd
 h = nbd.NBD()
 h.set_opt_mode(True)
@@ -312,55 +366,81 @@ h.pwrite(b"x" * 512, 0)
 assert h.pread(512, 0) == b"x" * 512
 h.shutdown()
 `,
-    ]);
-    await call('raidkit_nbd_unexport', { name: 'v1' });
-    expect((await run('nbdinfo', ['--size', uriOf('v1')])).code).not.toBe(0);
-    await call('bdev_malloc_delete', { name: 'v2' });
-    expect((await run('nbdinfo', ['--size', uriOf('v2')])).code).not.toBe(0);
-    expect(await runOk('nbdinfo', ['--size', uriOf('v0')])).toBe(`${1 << 20}\n`);
-  });
-
-  it.skipIf(!hasCommands('nbdsh'))('that come and go in crowds, and hang up in the middle of their handshakes, leave nothing behind', async () => {
-    await start(3);
-    for (const reactor of [0, 1, 2]) {
-      await malloc(`v${reactor}`, reactor);
-      await call('raidkit_nbd_export', { bdev_name: `v${reactor}` });
-    }
-    const openFiles = (): number => readdirSync(`/proc/${test.daemon!.child.pid!}/fd`).length;
-    const before = openFiles();
-    await runOk('/usr/bin/python3', ['-c', crowd, test.nbdPath]);
-    await until('all descriptors are closed', () => openFiles() <= before);
-    const exports = (await call('raidkit_nbd_get_exports')) as { connections: number }[];
-    expect(exports.map(({ connections }) => connections)).toEqual([0, 0, 0]);
-  });
-
-  it.skipIf(!hasCommands('fio'))('of two reactors write and verify at the same time; a restart with other numbers finds all data', async () => {
-    await start(2);
-    await openNew('m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6');
-    await mirror('a', 'm0', 'm1', 'm6');
-    await call('bdev_raid_create', { name: 'b', raid_level: 'raid5f', strip_size_kb: 16, base_bdevs: ['m2', 'm3', 'm4', 'm5'], superblock: true });
-    expect([await reactorOf('a'), await reactorOf('b')].sort()).toEqual([0, 1]);
-    const fio = (name: string, ...args: string[]): Promise<string> =>
-      runOk('fio', [
-        `--name=${name}`, '--ioengine=nbd', `--uri=${uriOf(name)}`, '--bs=4608', '--iodepth=16', '--size=6m', '--verify=crc32c', '--verify_fatal=1', '--randseed=7', ...args,
       ]);
-    await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite')));
-    await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite', '--verify_only')));
-    // 2 → 1 → 3, once killed and once stopped, in another order each time.
-    const names = ['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6'];
-    for (const [reactors, order] of [[1, names], [3, [...names].reverse()], [2, ['m3', 'm0', 'm5', 'm6', 'm2', 'm1', 'm4']]] as const) {
-      if (reactors === 1) {
-        test.daemon!.child.kill('SIGKILL');
-        await test.daemon!.exited;
-      } else await stop();
-      await start(reactors);
-      await open(...order);
-      await call('bdev_wait_for_examine');
-      expect((await namesIn('bdev_raid_get_bdevs', { category: 'online' })).sort()).toEqual(['a', 'b']);
+      await call('raidkit_nbd_unexport', { name: 'v1' });
+      expect((await run('nbdinfo', ['--size', uriOf('v1')])).code).not.toBe(0);
+      await call('bdev_malloc_delete', { name: 'v2' });
+      expect((await run('nbdinfo', ['--size', uriOf('v2')])).code).not.toBe(0);
+      expect(await runOk('nbdinfo', ['--size', uriOf('v0')])).toBe(`${1 << 20}\n`);
+    },
+  );
+
+  it.skipIf(!hasCommands('nbdsh'))(
+    'that come and go in crowds, and hang up in the middle of their handshakes, leave nothing behind',
+    async () => {
+      await start(3);
+      for (const reactor of [0, 1, 2]) {
+        await malloc(`v${reactor}`, reactor);
+        await call('raidkit_nbd_export', { bdev_name: `v${reactor}` });
+      }
+      const openFiles = (): number => readdirSync(`/proc/${test.daemon!.child.pid!}/fd`).length;
+      const before = openFiles();
+      await runOk('/usr/bin/python3', ['-c', crowd, test.nbdPath]);
+      await until('all descriptors are closed', () => openFiles() <= before);
+      const exports = (await call('raidkit_nbd_get_exports')) as { connections: number }[];
+      expect(exports.map(({ connections }) => connections)).toEqual([0, 0, 0]);
+    },
+  );
+
+  it.skipIf(!hasCommands('fio'))(
+    'of two reactors write and verify at the same time; a restart with other numbers finds all data',
+    async () => {
+      await start(2);
+      await openNew('m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6');
+      await mirror('a', 'm0', 'm1', 'm6');
+      await call('bdev_raid_create', {
+        name: 'b',
+        raid_level: 'raid5f',
+        strip_size_kb: 16,
+        base_bdevs: ['m2', 'm3', 'm4', 'm5'],
+        superblock: true,
+      });
+      expect([await reactorOf('a'), await reactorOf('b')].sort()).toEqual([0, 1]);
+      const fio = (name: string, ...args: string[]): Promise<string> =>
+        runOk('fio', [
+          `--name=${name}`,
+          '--ioengine=nbd',
+          `--uri=${uriOf(name)}`,
+          '--bs=4608',
+          '--iodepth=16',
+          '--size=6m',
+          '--verify=crc32c',
+          '--verify_fatal=1',
+          '--randseed=7',
+          ...args,
+        ]);
+      await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite')));
       await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite', '--verify_only')));
-      if (reactors > 1) expect(await reactorOf('a')).not.toBe(await reactorOf('b'));
-    }
-  });
+      // 2 → 1 → 3, once killed and once stopped, in another order each time.
+      const names = ['m0', 'm1', 'm2', 'm3', 'm4', 'm5', 'm6'];
+      for (const [reactors, order] of [
+        [1, names],
+        [3, [...names].reverse()],
+        [2, ['m3', 'm0', 'm5', 'm6', 'm2', 'm1', 'm4']],
+      ] as const) {
+        if (reactors === 1) {
+          test.daemon!.child.kill('SIGKILL');
+          await test.daemon!.exited;
+        } else await stop();
+        await start(reactors);
+        await open(...order);
+        await call('bdev_wait_for_examine');
+        expect((await namesIn('bdev_raid_get_bdevs', { category: 'online' })).sort()).toEqual(['a', 'b']);
+        await Promise.all(['a', 'b'].map((name) => fio(name, '--rw=randwrite', '--verify_only')));
+        if (reactors > 1) expect(await reactorOf('a')).not.toBe(await reactorOf('b'));
+      }
+    },
+  );
 });
 
 describe('the daemon', () => {

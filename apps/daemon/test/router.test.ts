@@ -149,31 +149,33 @@ describe('moves', () => {
   /** Reactors of which some cannot open what they are given. */
   function makePorts(directory: Directory, cannotOpen: number[]): { ports: Port[]; done: string[] } {
     const done: string[] = [];
-    const ports = [0, 1].map(
-      (reactor): Port => ({
-        isStuck: false,
-        stuckError: () => new Error('stuck'),
-        tellExports: () => undefined,
-        call: () => Promise.reject(new Error('not a call')),
-        ask(question) {
-          done.push(`${question.ask} ${reactor}`);
-          if (question.ask === 'release') {
-            directory.change(reactor, { of: 'bdev', is: 'gone', name: 'm' });
-            return Promise.resolve({ name: 'm', identity: null, method: 'bdev_aio_create', params: {} });
-          }
-          if (cannotOpen.includes(reactor)) return Promise.reject(new RpcError(-12, `no room on ${reactor}`));
-          directory.change(reactor, { of: 'bdev', is: 'there', name: 'm', names: ['m'] });
-          return Promise.resolve(true);
-        },
-      }),
-    );
+    const ports = [0, 1].map((reactor): Port => ({
+      isStuck: false,
+      stuckError: () => new Error('stuck'),
+      tellExports: () => undefined,
+      call: () => Promise.reject(new Error('not a call')),
+      ask(question) {
+        done.push(`${question.ask} ${reactor}`);
+        if (question.ask === 'release') {
+          directory.change(reactor, { of: 'bdev', is: 'gone', name: 'm' });
+          return Promise.resolve({ name: 'm', identity: null, method: 'bdev_aio_create', params: {} });
+        }
+        if (cannotOpen.includes(reactor)) return Promise.reject(new RpcError(-12, `no room on ${reactor}`));
+        directory.change(reactor, { of: 'bdev', is: 'there', name: 'm', names: ['m'] });
+        return Promise.resolve(true);
+      },
+    }));
     return { ports, done };
   }
 
   it.each([
     { cannotOpen: [], error: null, at: 1 },
     { cannotOpen: [1], error: 'm could not be opened on reactor 1: no room on 1', at: 0 },
-    { cannotOpen: [0, 1], error: 'm could not be opened on reactor 1: no room on 1, nor again on reactor 0, and is closed now: no room on 0', at: undefined },
+    {
+      cannotOpen: [0, 1],
+      error: 'm could not be opened on reactor 1: no room on 1, nor again on reactor 0, and is closed now: no room on 0',
+      at: undefined,
+    },
   ])('where $cannotOpen cannot open it: $error', async ({ cannotOpen, error, at }) => {
     const directory = new Directory();
     directory.change(0, { of: 'bdev', is: 'there', name: 'm', names: ['m'] });
@@ -207,7 +209,11 @@ describe('two planes of one daemon', () => {
     for (const index of [0, 1]) {
       const share = new PlaneShare(words, (change) => changes.push(`${index} ${JSON.stringify(change)}`));
       const options = { nbd: [], levels: defaultLevelPackages, folder: process.cwd(), conditions: ['@raidkit/source'] };
-      const composed = await composePlane(options, { runtime: nodeRuntime({ memoryBytes: 64 << 20, log }), log, place: { index, count: 2, share } });
+      const composed = await composePlane(options, {
+        runtime: nodeRuntime({ memoryBytes: 64 << 20, log }),
+        log,
+        place: { index, count: 2, share },
+      });
       await composed.begin();
       planes.push(composed);
     }
@@ -217,21 +223,33 @@ describe('two planes of one daemon', () => {
       for (const composed of planes) await composed.stop();
     }
   }
-  const call = (composed: ComposedPlane | undefined, method: string, params: unknown): Promise<unknown> => composed!.plane.dispatcher.call(method, params);
+  const call = (composed: ComposedPlane | undefined, method: string, params: unknown): Promise<unknown> =>
+    composed!.plane.dispatcher.call(method, params);
 
   it('refuse each other’s names as if they were one: devices, uuids, arrays, exports', () =>
     withPlanes(async ([one, two]) => {
       const uuid = '11111111-0000-4000-8000-000000000001';
       await call(one, 'bdev_malloc_create', { name: 'm', num_blocks: 4096, block_size: 512, uuid });
       const message = (name: string, taken: string): string => `bdev ${name}: the name, alias or uuid ${taken} is taken`;
-      await expect(call(two, 'bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).rejects.toMatchObject({ code: -17, message: message('m', 'm') });
-      await expect(call(two, 'bdev_null_create', { name: 'n', num_blocks: 64, block_size: 512, uuid })).rejects.toMatchObject({ code: -17, message: message('n', uuid) });
+      await expect(call(two, 'bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).rejects.toMatchObject({
+        code: -17,
+        message: message('m', 'm'),
+      });
+      await expect(call(two, 'bdev_null_create', { name: 'n', num_blocks: 64, block_size: 512, uuid })).rejects.toMatchObject({
+        code: -17,
+        message: message('n', uuid),
+      });
       // What was taken before the refusal is given back.
       await call(two, 'bdev_null_create', { name: 'n', num_blocks: 64, block_size: 512 });
       await call(one, 'raidkit_nbd_export', { bdev_name: 'm', name: 'e' });
-      await expect(call(two, 'raidkit_nbd_export', { bdev_name: 'n', name: 'e' })).rejects.toMatchObject({ code: -17, message: 'there is an NBD export e already' });
+      await expect(call(two, 'raidkit_nbd_export', { bdev_name: 'n', name: 'e' })).rejects.toMatchObject({
+        code: -17,
+        message: 'there is an NBD export e already',
+      });
       await call(one, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['nobody'] });
-      await expect(call(two, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['n'] })).rejects.toMatchObject({ code: -17 });
+      await expect(
+        call(two, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['n'] }),
+      ).rejects.toMatchObject({ code: -17 });
       await call(one, 'bdev_malloc_delete', { name: 'm' });
       await call(one, 'bdev_raid_delete', { name: 'a' });
       await call(two, 'bdev_malloc_create', { name: 'm', num_blocks: 4096, block_size: 512, uuid });

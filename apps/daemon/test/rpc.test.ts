@@ -23,7 +23,8 @@ function shareDaemon(): void {
   });
   afterEach(async () => {
     const other = await RpcClient.connect(test.rpcPath);
-    for (const { name } of (await other.call('bdev_get_bdevs')) as { name: string }[]) await other.call('bdev_malloc_delete', { name });
+    for (const { name } of (await other.call('bdev_get_bdevs')) as { name: string }[])
+      await other.call('bdev_malloc_delete', { name });
     other.close();
   });
 }
@@ -50,7 +51,9 @@ describe('the wire', () => {
   });
 
   it('answers a slow call after a quick one that came later', async () => {
-    test.client.socket.write('{"id":"slow","method":"bdev_get_bdevs","params":{"name":"late","timeout":60000}}{"id":"quick","method":"bdev_get_bdevs"}');
+    test.client.socket.write(
+      '{"id":"slow","method":"bdev_get_bdevs","params":{"name":"late","timeout":60000}}{"id":"quick","method":"bdev_get_bdevs"}',
+    );
     await test.client.answer('quick');
     expect(test.client.answers.some(({ id }) => id === 'slow')).toBe(false);
     await test.client.call('bdev_malloc_create', { name: 'late', num_blocks: 64, block_size: 512 });
@@ -59,14 +62,21 @@ describe('the wire', () => {
 
   it('does what a notification says and sends nothing', async () => {
     const create = { method: 'bdev_malloc_create', params: { name: 'n', num_blocks: 64, block_size: 512 } };
-    test.client.socket.write(JSON.stringify({ jsonrpc: '2.0', ...create }) + JSON.stringify({ ...create, params: { ...create.params, name: 'm' }, id: null }));
+    test.client.socket.write(
+      JSON.stringify({ jsonrpc: '2.0', ...create }) +
+        JSON.stringify({ ...create, params: { ...create.params, name: 'm' }, id: null }),
+    );
     expect(await test.client.call('bdev_get_bdevs')).toHaveLength(2);
     expect(test.client.answers).toHaveLength(1);
   });
 
   it('answers an error of a notification with id null', async () => {
     test.client.socket.write('{"method":"no_such_method"}');
-    expect(await test.client.answer(null)).toEqual({ jsonrpc: '2.0', id: null, error: { code: -32601, message: 'Method not found' } });
+    expect(await test.client.answer(null)).toEqual({
+      jsonrpc: '2.0',
+      id: null,
+      error: { code: -32601, message: 'Method not found' },
+    });
   });
 
   it.each([
@@ -159,7 +169,15 @@ describe('the daemon', () => {
     const folder = process.cwd();
     const log = pino({ level: 'silent' });
     const rpc = [{ host: '127.0.0.1', port: 0 }];
-    const daemon = await startDaemon({ rpc, nbd: [], levels: defaultLevelPackages, conditions: ['@raidkit/source'], folder, memoryBytes: 64 << 20, log });
+    const daemon = await startDaemon({
+      rpc,
+      nbd: [],
+      levels: defaultLevelPackages,
+      conditions: ['@raidkit/source'],
+      folder,
+      memoryBytes: 64 << 20,
+      log,
+    });
     const [host = '', port = ''] = daemon.rpcAddresses[0]!.split(':');
     const client = await RpcClient.connect({ host, port: Number(port) });
     await client.call('bdev_get_bdevs');
@@ -173,7 +191,14 @@ describe('the daemon', () => {
     const path = join(folder, 's');
     const server = createServer().listen(path);
     await new Promise((resolve) => server.once('listening', resolve));
-    const options = { nbd: [], levels: defaultLevelPackages, conditions: ['@raidkit/source'], folder, memoryBytes: 64 << 20, log: pino({ level: 'silent' }) };
+    const options = {
+      nbd: [],
+      levels: defaultLevelPackages,
+      conditions: ['@raidkit/source'],
+      folder,
+      memoryBytes: 64 << 20,
+      log: pino({ level: 'silent' }),
+    };
     // Somebody listens: it is left alone.
     await expect(startDaemon({ ...options, rpc: [{ path }] })).rejects.toMatchObject({ code: 'EADDRINUSE' });
     await new Promise((resolve) => server.close(resolve));
@@ -193,13 +218,32 @@ describe('the daemon', () => {
     await client.call('bdev_passthru_create', { base_bdev_name: 'm0', name: 'p0' });
     await client.call('bdev_raid_create', { name: 'r', raid_level: 'raid1', base_bdevs: ['p0', 'm1'] });
     await client.call('bdev_raid_create', { name: 'w', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['later'] });
-    const optional = { name: 'o', raid_level: 'raid5f', strip_size_kb: 4, base_bdevs: ['x', 'y', 'z'], level_options: { full_stripe_only: true } };
+    const optional = {
+      name: 'o',
+      raid_level: 'raid5f',
+      strip_size_kb: 4,
+      base_bdevs: ['x', 'y', 'z'],
+      level_options: { full_stripe_only: true },
+    };
     await client.call('bdev_raid_create', optional);
-    await expect(client.call('bdev_raid_create', { ...optional, name: 'q', level_options: { no_such: 1 } })).rejects.toThrow(/Invalid argument/);
+    await expect(client.call('bdev_raid_create', { ...optional, name: 'q', level_options: { no_such: 1 } })).rejects.toThrow(
+      /Invalid argument/,
+    );
     const config = await client.call('framework_get_config', { name: 'bdev' });
-    expect(config).toContainEqual({ method: 'bdev_raid_create', params: expect.objectContaining({ name: 'o', level_options: { full_stripe_only: true } }) as object });
+    expect(config).toContainEqual({
+      method: 'bdev_raid_create',
+      params: expect.objectContaining({ name: 'o', level_options: { full_stripe_only: true } }) as object,
+    });
     const configPath = join(test.folder, 'config.json');
-    writeFileSync(configPath, JSON.stringify({ subsystems: [{ subsystem: 'accel', config: [{ method: 'accel_set_options' }] }, { subsystem: 'bdev', config }] }));
+    writeFileSync(
+      configPath,
+      JSON.stringify({
+        subsystems: [
+          { subsystem: 'accel', config: [{ method: 'accel_set_options' }] },
+          { subsystem: 'bdev', config },
+        ],
+      }),
+    );
     const again = await startTestDaemon({ configPath });
     expect(await again.client.call('framework_get_config', { name: 'bdev' })).toEqual(config);
     expect(await again.client.call('bdev_raid_get_bdevs', { category: 'all' })).toEqual(
@@ -210,7 +254,10 @@ describe('the daemon', () => {
 
   it('does not start on a configuration that fails, and says where', async () => {
     const configPath = join(test.folder, 'config.json');
-    const config = [{ method: 'bdev_malloc_create', params: { name: 'x', num_blocks: 64, block_size: 512 } }, { method: 'bdev_raid_create', params: { name: 'r' } }];
+    const config = [
+      { method: 'bdev_malloc_create', params: { name: 'x', num_blocks: 64, block_size: 512 } },
+      { method: 'bdev_raid_create', params: { name: 'r' } },
+    ];
     writeFileSync(configPath, JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }));
     await expect(startTestDaemon({ configPath })).rejects.toThrow(/call 2, bdev_raid_create: spdk_json_decode_object failed/);
     writeFileSync(configPath, '{"subsystems": 3}');

@@ -78,25 +78,34 @@ function descriptors(): number {
 const required = (): string[] => ['--tls', 'require', '--tls-certificates', certificates.server];
 
 describe.each(['portable', 'uring'])('%s', (engine) => {
-  it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))('nbdinfo and nbdcopy, over TCP and the Unix socket, with four connections each', async () => {
-    await start(engine, ...required());
-    expect(await uris('one')).toEqual([`nbds+unix:///one?socket=${test.nbdPath}`, `nbds://127.0.0.1:${port}/one`]);
-    for (const uri of [tcp, unix]) {
-      const { exports } = JSON.parse(await runOk('nbdinfo', ['--list', '--json', uri('', certificates.client)])) as { exports: Record<string, unknown>[] };
-      expect(exports.map((one) => one['export-name']).sort()).toEqual(['one', 'two']);
-      const source = join(test.folder, 'source');
-      const back = join(test.folder, 'back');
-      writeFileSync(source, randomBytes(32 * MiB));
-      await runOk('nbdcopy', ['--flush', '--connections=4', source, uri('one', certificates.client)]);
-      await runOk('nbdcopy', ['--connections=4', uri('one', certificates.client), back]);
-      expect(readFileSync(back).equals(readFileSync(source))).toBe(true);
-    }
-    // Clients that go without it, or believe another authority, get nowhere.
-    for (const uri of [`nbd://localhost:${port}/one`, `nbd+unix:///one?socket=${test.nbdPath}`, tcp('one', certificates.doubter)]) {
-      expect((await run('nbdinfo', [uri])).code).not.toBe(0);
-    }
-    await until('all clients are gone', async () => (await connections()) === 0);
-  });
+  it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))(
+    'nbdinfo and nbdcopy, over TCP and the Unix socket, with four connections each',
+    async () => {
+      await start(engine, ...required());
+      expect(await uris('one')).toEqual([`nbds+unix:///one?socket=${test.nbdPath}`, `nbds://127.0.0.1:${port}/one`]);
+      for (const uri of [tcp, unix]) {
+        const { exports } = JSON.parse(await runOk('nbdinfo', ['--list', '--json', uri('', certificates.client)])) as {
+          exports: Record<string, unknown>[];
+        };
+        expect(exports.map((one) => one['export-name']).sort()).toEqual(['one', 'two']);
+        const source = join(test.folder, 'source');
+        const back = join(test.folder, 'back');
+        writeFileSync(source, randomBytes(32 * MiB));
+        await runOk('nbdcopy', ['--flush', '--connections=4', source, uri('one', certificates.client)]);
+        await runOk('nbdcopy', ['--connections=4', uri('one', certificates.client), back]);
+        expect(readFileSync(back).equals(readFileSync(source))).toBe(true);
+      }
+      // Clients that go without it, or believe another authority, get nowhere.
+      for (const uri of [
+        `nbd://localhost:${port}/one`,
+        `nbd+unix:///one?socket=${test.nbdPath}`,
+        tcp('one', certificates.doubter),
+      ]) {
+        expect((await run('nbdinfo', [uri])).code).not.toBe(0);
+      }
+      await until('all clients are gone', async () => (await connections()) === 0);
+    },
+  );
 
   it.skipIf(!hasCommands('qemu-img', 'qemu-io'))('qemu, with a certificate and with a key', async () => {
     await start(engine, ...required(), '--tls-verify-peer', '--tls-psk', join(shared, 'keys.psk'));
@@ -109,8 +118,25 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
       ['one', x509],
       ['two', psk],
     ] as const) {
-      await runOk('qemu-img', ['convert', ...creds, '-n', '-W', '-m', '16', '--image-opts', `driver=raw,file.driver=file,file.filename=${source}`, '--target-image-opts', image(name)]);
-      await runOk('qemu-img', ['compare', ...creds, '--image-opts', `driver=raw,file.driver=file,file.filename=${source}`, image(name)]);
+      await runOk('qemu-img', [
+        'convert',
+        ...creds,
+        '-n',
+        '-W',
+        '-m',
+        '16',
+        '--image-opts',
+        `driver=raw,file.driver=file,file.filename=${source}`,
+        '--target-image-opts',
+        image(name),
+      ]);
+      await runOk('qemu-img', [
+        'compare',
+        ...creds,
+        '--image-opts',
+        `driver=raw,file.driver=file,file.filename=${source}`,
+        image(name),
+      ]);
       expect(await runOk('qemu-img', ['info', ...creds, '--image-opts', image(name)])).toContain(`(${32 * MiB} bytes)`);
     }
     const strange = ['--object', `tls-creds-x509,id=t,dir=${certificates.stranger},endpoint=client`];
@@ -118,13 +144,28 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
   });
 
   it.skipIf(!hasCommands('nbdinfo'))('whose certificate is wanted, and what is not good enough', async () => {
-    await start(engine, '--tls', 'require', '--tls-certificates', certificates.serverWithList, '--tls-verify-peer', '--tls-psk', join(shared, 'keys.psk'));
+    await start(
+      engine,
+      '--tls',
+      'require',
+      '--tls-certificates',
+      certificates.serverWithList,
+      '--tls-verify-peer',
+      '--tls-psk',
+      join(shared, 'keys.psk'),
+    );
     expect((await runOk('nbdinfo', ['--size', tcp('one', certificates.client)])).trim()).toBe(String(32 * MiB));
-    expect((await runOk('nbdinfo', ['--size', `nbds://alice@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])).trim()).toBe(String(32 * MiB));
+    expect(
+      (
+        await runOk('nbdinfo', ['--size', `nbds://alice@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])
+      ).trim(),
+    ).toBe(String(32 * MiB));
     for (const from of [certificates.nobody, certificates.stranger, certificates.revoked]) {
       expect((await run('nbdinfo', [tcp('one', from)])).code).not.toBe(0);
     }
-    expect((await run('nbdinfo', [`nbds://eve@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])).code).not.toBe(0);
+    expect((await run('nbdinfo', [`nbds://eve@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])).code).not.toBe(
+      0,
+    );
     await until('the log says so', () => (test.daemon?.stderr.match(/TLS/g) ?? []).length >= 4);
   });
 
@@ -135,50 +176,62 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
     }
   });
 
-  it.skipIf(!hasCommands('nbdcopy', 'nbdsh'))('clients that are killed in the middle of their work leave nothing behind; a stop with clients is clean', async () => {
-    const { child, exited } = await start(engine, ...required());
-    await runOk('nbdcopy', [tcp('one', certificates.client), 'null:']);
-    await until('the client is gone', async () => (await connections()) === 0);
-    const before = descriptors();
-    for (let round = 0; round < 5; round++) {
-      const users = [tcp('one', certificates.client), unix('two', certificates.client)].map((uri) => launch('nbdsh', ['-c', busy(uri)]));
-      await until('they are at work', async () => (await connections()) === 8);
-      for (const { kill } of users) kill();
-      await Promise.all(users.map(({ ended }) => ended));
-      await until('they are gone', async () => (await connections()) === 0 && descriptors() <= before);
-    }
-    const last = launch('nbdsh', ['-c', busy(unix('one', certificates.client))]);
-    await until('the last is at work', async () => (await connections()) === 4);
-    child.kill('SIGTERM');
-    expect(await exited).toBe(0);
-    last.kill();
-    await last.ended;
-  });
+  it.skipIf(!hasCommands('nbdcopy', 'nbdsh'))(
+    'clients that are killed in the middle of their work leave nothing behind; a stop with clients is clean',
+    async () => {
+      const { child, exited } = await start(engine, ...required());
+      await runOk('nbdcopy', [tcp('one', certificates.client), 'null:']);
+      await until('the client is gone', async () => (await connections()) === 0);
+      const before = descriptors();
+      for (let round = 0; round < 5; round++) {
+        const users = [tcp('one', certificates.client), unix('two', certificates.client)].map((uri) =>
+          launch('nbdsh', ['-c', busy(uri)]),
+        );
+        await until('they are at work', async () => (await connections()) === 8);
+        for (const { kill } of users) kill();
+        await Promise.all(users.map(({ ended }) => ended));
+        await until('they are gone', async () => (await connections()) === 0 && descriptors() <= before);
+      }
+      const last = launch('nbdsh', ['-c', busy(unix('one', certificates.client))]);
+      await until('the last is at work', async () => (await connections()) === 4);
+      child.kill('SIGTERM');
+      expect(await exited).toBe(0);
+      last.kill();
+      await last.ended;
+    },
+  );
 
   it('the kernel, which is attached without TLS, is refused', async () => {
     const { client } = await start(engine, ...required());
-    expect((await client.ask('nbd_start_disk', { bdev_name: 'one', nbd_device: '/dev/null' })).error).toMatchObject({ code: -22 });
+    expect((await client.ask('nbd_start_disk', { bdev_name: 'one', nbd_device: '/dev/null' })).error).toMatchObject({
+      code: -22,
+    });
   });
 });
 
-it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))('uring with two reactors: the exports of both, whichever of them the client came in at', async () => {
-  const { client } = await start('uring', '--reactors', '2', ...required());
-  for (const name of ['three', 'four']) {
-    await client.call('bdev_malloc_create', { name, num_blocks: (32 * MiB) / 512, block_size: 512, reactor: 1 });
-    await client.call('raidkit_nbd_export', { bdev_name: name });
-  }
-  const names = ['four', 'one', 'three', 'two'];
-  const { exports } = JSON.parse(await runOk('nbdinfo', ['--list', '--json', tcp('', certificates.client)])) as { exports: Record<string, unknown>[] };
-  expect(exports.map((one) => one['export-name']).sort()).toEqual(names);
-  const source = join(test.folder, 'source');
-  const back = join(test.folder, 'back');
-  for (const name of names) {
-    writeFileSync(source, randomBytes(32 * MiB));
-    await runOk('nbdcopy', ['--flush', source, unix(name, certificates.client)]);
-    await runOk('nbdcopy', [tcp(name, certificates.client), back]);
-    expect(readFileSync(back).equals(readFileSync(source))).toBe(true);
-  }
-});
+it.skipIf(!hasCommands('nbdinfo', 'nbdcopy'))(
+  'uring with two reactors: the exports of both, whichever of them the client came in at',
+  async () => {
+    const { client } = await start('uring', '--reactors', '2', ...required());
+    for (const name of ['three', 'four']) {
+      await client.call('bdev_malloc_create', { name, num_blocks: (32 * MiB) / 512, block_size: 512, reactor: 1 });
+      await client.call('raidkit_nbd_export', { bdev_name: name });
+    }
+    const names = ['four', 'one', 'three', 'two'];
+    const { exports } = JSON.parse(await runOk('nbdinfo', ['--list', '--json', tcp('', certificates.client)])) as {
+      exports: Record<string, unknown>[];
+    };
+    expect(exports.map((one) => one['export-name']).sort()).toEqual(names);
+    const source = join(test.folder, 'source');
+    const back = join(test.folder, 'back');
+    for (const name of names) {
+      writeFileSync(source, randomBytes(32 * MiB));
+      await runOk('nbdcopy', ['--flush', source, unix(name, certificates.client)]);
+      await runOk('nbdcopy', [tcp(name, certificates.client), back]);
+      expect(readFileSync(back).equals(readFileSync(source))).toBe(true);
+    }
+  },
+);
 
 describe('the command line', () => {
   it.each([

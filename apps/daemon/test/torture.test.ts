@@ -114,13 +114,24 @@ async function fioRounds(shape: (typeof shapes)[number]): Promise<void> {
   await array.start();
   await array.open(range(members));
   await array.create(shape, members);
-  const common = ['--name=fio', '--ioengine=nbd', `--uri=${array.uri}`, '--bs=4k', '--iodepth=8', '--size=8m', '--verify=crc32c', `--aux-path=${folder}`];
+  const common = [
+    '--name=fio',
+    '--ioengine=nbd',
+    `--uri=${array.uri}`,
+    '--bs=4k',
+    '--iodepth=8',
+    '--size=8m',
+    '--verify=crc32c',
+    `--aux-path=${folder}`,
+  ];
   await runOk('fio', [...common, '--rw=write', '--do_verify=0', '--verify_state_save=0']);
   const rounds = Math.max(1, cycles / 4);
-  for (let round = 0, given = 0; round < rounds; ) {
+  for (let round = 0, given = 0; round < rounds;) {
     const job = [...common, '--thread', '--rw=randwrite', '--loops=8', '--rate_iops=8000'];
     const fio = launch('fio', [...job, '--do_verify=0', '--verify_state_save=1', `--randseed=${round + given + 1}`]);
-    const inFlight = async (): Promise<boolean> => ((await array.call('bdev_get_iostat', { name: 'vol' })) as { bdevs: { num_write_ops: number }[] }).bdevs[0]!.num_write_ops > 2500;
+    const inFlight = async (): Promise<boolean> =>
+      ((await array.call('bdev_get_iostat', { name: 'vol' })) as { bdevs: { num_write_ops: number }[] }).bdevs[0]!
+        .num_write_ops > 2500;
     await until('fio writes', inFlight);
     await sleep(dice(round)(200));
     await array.kill();
@@ -134,7 +145,13 @@ async function fioRounds(shape: (typeof shapes)[number]): Promise<void> {
       if (++given > mostGivenUp + rounds / 2) throw new Error('fio hangs nearly always when its server is killed');
       continue;
     }
-    const { code, stdout, stderr } = await run('fio', [...job, '--verify_only', '--verify_state_load=1', '--verify_fatal=1', `--randseed=${round + given + 1}`]);
+    const { code, stdout, stderr } = await run('fio', [
+      ...job,
+      '--verify_only',
+      '--verify_state_load=1',
+      '--verify_fatal=1',
+      `--randseed=${round + given + 1}`,
+    ]);
     round++;
     expect(`${code ?? ''}${stderr}`).toBe('0');
     expect(stdout).toMatch(/issued rwts: total=[1-9]/);

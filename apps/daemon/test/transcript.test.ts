@@ -69,7 +69,9 @@ it('answers as SPDK does', async () => {
       if (index in differences) agreed.push(index);
     } catch {
       if (!(index in differences)) {
-        unexpected.push(`${index} ${String(note)} ${request.method}: ${JSON.stringify(ours)} instead of ${JSON.stringify(theirs)}`);
+        unexpected.push(
+          `${index} ${String(note)} ${request.method}: ${JSON.stringify(ours)} instead of ${JSON.stringify(theirs)}`,
+        );
       }
     }
   }

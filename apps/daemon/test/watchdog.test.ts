@@ -87,10 +87,15 @@ describe('a daemon whose data path is stuck', () => {
   async function start(stuckMs: number, ...args: string[]): Promise<void> {
     process.env.STUCK_MS = String(stuckMs);
     const rpc = join(folder, 'rpc.sock');
-    daemon = await spawnDaemon(rpc, ['-r', rpc, '--engine', 'uring', '--memory', '64', '--level', 'stuck-level', ...args], folder);
+    daemon = await spawnDaemon(
+      rpc,
+      ['-r', rpc, '--engine', 'uring', '--memory', '64', '--level', 'stuck-level', ...args],
+      folder,
+    );
     await daemon.client.call('bdev_malloc_create', { name: 'm', num_blocks: 65_536, block_size: 512 });
   }
-  const getStuck = (): ReturnType<RpcClient['ask']> => daemon.client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['m'] });
+  const getStuck = (): ReturnType<RpcClient['ask']> =>
+    daemon.client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['m'] });
 
   it('refuses control calls, those that wait too, until it moves again', async () => {
     await start(6000, '--stuck-after', '2', '--stuck-exit', '0');
@@ -114,7 +119,8 @@ describe('a daemon whose data path is stuck', () => {
     const which = /the data path of reactor 1 is stuck/;
     expect((await stuck).error?.message).toMatch(which);
     expect((await client.ask('bdev_get_bdevs', { name: 'far' })).error?.message).toMatch(which);
-    for (const method of ['bdev_get_bdevs', 'bdev_wait_for_examine', 'raidkit_get_arrays']) expect((await client.ask(method)).error?.message).toMatch(which);
+    for (const method of ['bdev_get_bdevs', 'bdev_wait_for_examine', 'raidkit_get_arrays'])
+      expect((await client.ask(method)).error?.message).toMatch(which);
     expect((await client.ask('bdev_raid_set_options', { process_window_size_kb: 512 })).error?.message).toMatch(which);
     expect(await client.call('bdev_get_bdevs', { name: 'm' })).toHaveLength(1);
     await client.call('bdev_malloc_create', { name: 'n', num_blocks: 64, block_size: 512 });
@@ -135,7 +141,9 @@ describe('a daemon whose data path is stuck', () => {
     await start(0, '--reactors', '2');
     await daemon.client.call('bdev_malloc_create', { name: 'far', num_blocks: 65_536, block_size: 512, reactor: 1 });
     // It may end before its answer is out.
-    await daemon.client.ask('bdev_raid_create', { name: 'lost', raid_level: 'stuck', base_bdevs: ['far'] }).catch(() => undefined);
+    await daemon.client
+      .ask('bdev_raid_create', { name: 'lost', raid_level: 'stuck', base_bdevs: ['far'] })
+      .catch(() => undefined);
     expect(await daemon.exited).toBe(1);
     expect(daemon.stderr).toContain('the data path is gone');
     expect(daemon.stderr).toContain('nobody catches this');

@@ -47,12 +47,17 @@ export async function fioNbd(uri: string, job: FioJob, unit: 'IOPS' | 'MiB/s'): 
 /** Runs one job; the CPU time is that of fio's thread. */
 export async function runFio(args: readonly string[], unit: 'IOPS' | 'MiB/s'): Promise<Measured> {
   const text = await run('fio', args);
-  const [job] = (JSON.parse(text.slice(text.indexOf('{'))) as { jobs: { read: Side; write: Side; usr_cpu: number; sys_cpu: number; job_runtime: number }[] }).jobs;
+  const [job] = (
+    JSON.parse(text.slice(text.indexOf('{'))) as {
+      jobs: { read: Side; write: Side; usr_cpu: number; sys_cpu: number; job_runtime: number }[];
+    }
+  ).jobs;
   if (job === undefined) throw new Error('fio did no job');
   const sides = [job.read, job.write].filter(({ total_ios: ios }) => ios > 0);
   const sum = (of: (side: Side) => number): number => sides.reduce((total, side) => total + of(side), 0);
   // Of a mixture, the worse side's.
-  const percentile = (name: string): number => Math.max(...sides.map(({ clat_ns: { percentile: list = {} } }) => list[name] ?? 0)) / 1000;
+  const percentile = (name: string): number =>
+    Math.max(...sides.map(({ clat_ns: { percentile: list = {} } }) => list[name] ?? 0)) / 1000;
   return {
     value: unit === 'IOPS' ? sum(({ iops }) => iops) : sum(({ bw_bytes: rate }) => rate) / 1024 ** 2,
     ops: sum(({ total_ios: ios }) => ios),

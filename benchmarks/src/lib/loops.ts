@@ -26,7 +26,14 @@ export class LoopDevices {
     const fd = openSync(file, 'w');
     ftruncateSync(fd, bytes);
     closeSync(fd);
-    await run('dd', ['if=/dev/urandom', `of=${file}`, 'bs=1M', `count=${Math.floor(bytes / 2 ** 20)}`, 'conv=notrunc', 'status=none']);
+    await run('dd', [
+      'if=/dev/urandom',
+      `of=${file}`,
+      'bs=1M',
+      `count=${Math.floor(bytes / 2 ** 20)}`,
+      'conv=notrunc',
+      'status=none',
+    ]);
     const device = (await run('losetup', ['--find', '--show', '--direct-io=on', file])).trim();
     this.#devices.push(device);
     return device;

@@ -21,7 +21,10 @@ export function machine(): Machine {
 function statFields(path: string): number[] {
   const text = readFileSync(path, 'utf8');
   // The name of a program may contain anything, also parentheses.
-  return text.slice(text.lastIndexOf(')') + 2).split(' ').map(Number);
+  return text
+    .slice(text.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number);
 }
 
 /** CPU seconds of a process, all its threads together, since its start; 0 if there is none. */
@@ -36,7 +39,8 @@ export function cpuSecondsOf(pid: number): number {
 
 /** CPU time of all threads that a process has now, in nanoseconds: finer than ticks, but threads that have ended are left out. */
 export function cpuNanosecondsOf(pid: number): number {
-  const timeOf = (thread: string): number => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  const timeOf = (thread: string): number =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
   return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => sum + timeOf(thread), 0);
 }
 

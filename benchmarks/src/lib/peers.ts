@@ -31,7 +31,13 @@ export async function startQemu(file: string, place: Place, direct = false): Pro
   return server('qemu-nbd', 'qemu-nbd', args, place, path);
 }
 
-async function server(name: string, command: string, args: readonly string[], place: Place, path: string): Promise<NbdServerUnderTest> {
+async function server(
+  name: string,
+  command: string,
+  args: readonly string[],
+  place: Place,
+  path: string,
+): Promise<NbdServerUnderTest> {
   const isUp = 'port' in place ? () => canConnect(place.port) : () => Promise.resolve(existsSync(path));
   const service: Service = await serve(command, args, isUp);
   const uri = 'port' in place ? `nbd://127.0.0.1:${place.port}/` : `nbd+unix:///?socket=${path}`;
@@ -58,7 +64,11 @@ export interface OwnOptions {
 }
 
 /** A raidkitd that serves a volume of one member: a raid0 with a superblock. */
-export async function startOwn(file: string, place: Place, { name, engine, spinMicroseconds, direct = false }: OwnOptions): Promise<NbdServerUnderTest> {
+export async function startOwn(
+  file: string,
+  place: Place,
+  { name, engine, spinMicroseconds, direct = false }: OwnOptions,
+): Promise<NbdServerUnderTest> {
   const raidkit = await startRaidkit({
     folder: place.folder,
     name,

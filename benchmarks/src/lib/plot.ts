@@ -3,7 +3,13 @@ import { fileURLToPath } from 'node:url';
 import type { CaseResult } from './rounds.js';
 import { spread } from './statistics.js';
 
-const colours: Readonly<Record<string, string>> = { raidkit: '#2563eb', nbdkit: '#9ca3af', 'qemu-nbd': '#d1a054', 'raidkit-nospin': '#93c5fd', 'raidkit-portable': '#c4b5fd' };
+const colours: Readonly<Record<string, string>> = {
+  raidkit: '#2563eb',
+  nbdkit: '#9ca3af',
+  'qemu-nbd': '#d1a054',
+  'raidkit-nospin': '#93c5fd',
+  'raidkit-portable': '#c4b5fd',
+};
 const barHeight = 12;
 const groupGap = 14;
 const labelWidth = 250;
@@ -17,7 +23,8 @@ export function plot(cases: readonly CaseResult[], name: string): void {
 
 export function plotSvg(cases: readonly CaseResult[]): string {
   const parts: string[] = [];
-  const text = (x: number, y: number, what: string, extra = ''): number => parts.push(`<text x="${x}" y="${y}" ${extra}>${what}</text>`);
+  const text = (x: number, y: number, what: string, extra = ''): number =>
+    parts.push(`<text x="${x}" y="${y}" ${extra}>${what}</text>`);
   const left = labelWidth;
   const right = labelWidth + plotWidth + columnGap;
   text(left, 16, 'rate, first = 1 (more is better)', 'font-weight="bold"');
@@ -39,8 +46,12 @@ export function plotSvg(cases: readonly CaseResult[]): string {
         const fill = colours[contenders[index]?.name ?? ''] ?? '#6b7280';
         const end = Math.min(max, median * 1.5);
         const middle = top + (barHeight - 2) / 2;
-        parts.push(`<rect x="${x}" y="${top}" width="${(median * scale).toFixed(1)}" height="${barHeight - 2}" fill="${fill}"/>`);
-        parts.push(`<line x1="${(x + min * scale).toFixed(1)}" x2="${(x + end * scale).toFixed(1)}" y1="${middle}" y2="${middle}" stroke="#111827"/>`);
+        parts.push(
+          `<rect x="${x}" y="${top}" width="${(median * scale).toFixed(1)}" height="${barHeight - 2}" fill="${fill}"/>`,
+        );
+        parts.push(
+          `<line x1="${(x + min * scale).toFixed(1)}" x2="${(x + end * scale).toFixed(1)}" y1="${middle}" y2="${middle}" stroke="#111827"/>`,
+        );
         text(Math.ceil(x + end * scale + 4), top + barHeight - 3, (median / base).toFixed(2));
       }
     }

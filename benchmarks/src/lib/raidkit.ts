@@ -28,10 +28,31 @@ export interface Raidkit {
   end(): Promise<void>;
 }
 
-export async function startRaidkit({ folder, name, engine, spinMicroseconds, reactors, memoryMib = 512, tcpPort, configPath }: RaidkitOptions): Promise<Raidkit> {
+export async function startRaidkit({
+  folder,
+  name,
+  engine,
+  spinMicroseconds,
+  reactors,
+  memoryMib = 512,
+  tcpPort,
+  configPath,
+}: RaidkitOptions): Promise<Raidkit> {
   const rpcPath = join(folder, `${name}.rpc`);
   const nbdPath = join(folder, `${name}.nbd`);
-  const args = [join(daemonFolder, 'bin/raidkitd.js'), '-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--engine', engine, '--memory', String(memoryMib), '--log-level', 'warn'];
+  const args = [
+    join(daemonFolder, 'bin/raidkitd.js'),
+    '-r',
+    rpcPath,
+    '--nbd',
+    `unix:${nbdPath}`,
+    '--engine',
+    engine,
+    '--memory',
+    String(memoryMib),
+    '--log-level',
+    'warn',
+  ];
   if (spinMicroseconds !== undefined) args.push('--spin', String(spinMicroseconds));
   if (reactors !== undefined) args.push('--reactors', String(reactors));
   if (tcpPort !== undefined) args.push('--nbd', `tcp:127.0.0.1:${tcpPort}`);
@@ -60,7 +81,13 @@ export async function addMember(rpc: Rpc, name: string, path: string, direct: bo
 }
 
 /** A volume over members that have been added. It is exported under its name. */
-export async function addVolume(rpc: Rpc, name: string, level: string, members: readonly string[], stripSizeKb = 64): Promise<void> {
+export async function addVolume(
+  rpc: Rpc,
+  name: string,
+  level: string,
+  members: readonly string[],
+  stripSizeKb = 64,
+): Promise<void> {
   const strip = level === 'raid1' ? {} : { strip_size_kb: stripSizeKb };
   await rpc.call('bdev_raid_create', { name, raid_level: level, base_bdevs: members, superblock: true, ...strip });
 }

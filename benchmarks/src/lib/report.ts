@@ -30,9 +30,31 @@ const resultsFolder = new URL('../results/', import.meta.url);
 const metricNames = { value: 'rate', cpuUs: 'CPU per operation', p50Us: 'p50' } as const;
 
 /** Prints the tables, and writes them and the samples into benchmarks/results. */
-export function report(name: string, title: string, options: BenchOptions, cases: CaseResult[], goals: readonly Goal[] = [], notes: readonly string[] = []): Report {
-  const made: Report = { name, date: new Date().toISOString(), machine: machine(), rounds: options.rounds, seconds: options.seconds, cases };
-  const text = [`# ${title}`, '', ...heading(made), ...notes.flatMap((note) => ['', note]), '', ...goalTable(cases, goals), ...cases.flatMap(caseTable)].join('\n');
+export function report(
+  name: string,
+  title: string,
+  options: BenchOptions,
+  cases: CaseResult[],
+  goals: readonly Goal[] = [],
+  notes: readonly string[] = [],
+): Report {
+  const made: Report = {
+    name,
+    date: new Date().toISOString(),
+    machine: machine(),
+    rounds: options.rounds,
+    seconds: options.seconds,
+    cases,
+  };
+  const text = [
+    `# ${title}`,
+    '',
+    ...heading(made),
+    ...notes.flatMap((note) => ['', note]),
+    '',
+    ...goalTable(cases, goals),
+    ...cases.flatMap(caseTable),
+  ].join('\n');
   console.log(text);
   if (options.resultsName !== null) {
     const folder = fileURLToPath(resultsFolder);
@@ -51,7 +73,13 @@ function heading({ date, machine: { cpu, cores, kernel, node }, rounds, seconds 
 }
 
 /** Ratios of two contenders' figures, round by round. */
-export function pairedRatios(result: CaseResult, metric: Goal['metric'], contender: string, against: string, rounds: ReadonlySet<number>): number[] {
+export function pairedRatios(
+  result: CaseResult,
+  metric: Goal['metric'],
+  contender: string,
+  against: string,
+  rounds: ReadonlySet<number>,
+): number[] {
   const samplesOf = (name: string): Sample[] => result.contenders.find((one) => one.name === name)?.samples ?? [];
   const others = new Map(samplesOf(against).map((sample) => [sample.round, sample[metric]]));
   return samplesOf(contender).flatMap((sample) => {
@@ -94,7 +122,11 @@ function caseTable(result: CaseResult): string[] {
   const quiet = quietRounds(result);
   const all = allRounds(result);
   const rows = contenders.map(({ name, samples }) => {
-    const column = (metric: keyof Sample, digits: number): string => rangeText(samples.flatMap((sample) => sample[metric] ?? []), digits);
+    const column = (metric: keyof Sample, digits: number): string =>
+      rangeText(
+        samples.flatMap((sample) => sample[metric] ?? []),
+        digits,
+      );
     const ratio = name === first ? '1' : ratioText(pairedRatios(result, 'value', name, first, all));
     const foreign = median(samples.map(({ foreignCores }) => foreignCores)).toFixed(2);
     return `| ${name} | ${column('value', 0)} | ${ratio} | ${column('cpuUs', 2)} | ${column('p50Us', 1)} | ${column('p99Us', 1)} | ${foreign} |`;
@@ -115,5 +147,7 @@ function rangeText(values: readonly number[], digits: number): string {
   if (values.length === 0) return '–';
   const { median: middle, min, max } = spread(values);
   const places = middle < 100 ? Math.max(digits, 1) : digits;
-  return values.length === 1 ? middle.toFixed(places) : `${middle.toFixed(places)} [${min.toFixed(places)}..${max.toFixed(places)}]`;
+  return values.length === 1
+    ? middle.toFixed(places)
+    : `${middle.toFixed(places)} [${min.toFixed(places)}..${max.toFixed(places)}]`;
 }

@@ -26,7 +26,9 @@ export class Rpc {
   call(method: string, params?: object): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
-      this.#socket.write(JSON.stringify({ jsonrpc: '2.0', id: ++this.#id, method, ...(params === undefined ? {} : { params }) }));
+      this.#socket.write(
+        JSON.stringify({ jsonrpc: '2.0', id: ++this.#id, method, ...(params === undefined ? {} : { params }) }),
+      );
     });
   }
 

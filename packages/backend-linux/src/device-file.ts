@@ -76,7 +76,12 @@ export class DeviceFile {
     }
   }
 
-  static async #openClaimed(options: DeviceFileOptions, realPath: string, expected: Stats, claim: ProcessClaim): Promise<DeviceFile> {
+  static async #openClaimed(
+    options: DeviceFileOptions,
+    realPath: string,
+    expected: Stats,
+    claim: ProcessClaim,
+  ): Promise<DeviceFile> {
     const fd = await openDescriptor(options, realPath, expected);
     try {
       const stats = await statFile(fd);
@@ -109,7 +114,9 @@ export class DeviceFile {
       const { nlink, size } = await statFile(this.fd);
       return { isPresent: nlink > 0, sizeBytes: size };
     }
-    return (await isPresent(this.#rdev)) ? { isPresent: true, sizeBytes: await this.sizeBytes() } : { isPresent: false, sizeBytes: 0 };
+    return (await isPresent(this.#rdev))
+      ? { isPresent: true, sizeBytes: await this.sizeBytes() }
+      : { isPresent: false, sizeBytes: 0 };
   }
 
   /** Size in bytes as it is now. 0 for a device that has lost its medium. */
@@ -169,7 +176,11 @@ export class DeviceFile {
   }
 }
 
-async function openDescriptor({ path, readOnly, isDirect }: DeviceFileOptions, realPath: string, stats: Stats): Promise<number> {
+async function openDescriptor(
+  { path, readOnly, isDirect }: DeviceFileOptions,
+  realPath: string,
+  stats: Stats,
+): Promise<number> {
   // The path is resolved, so a symbolic link now would be somebody's trick.
   let flags = (readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NOFOLLOW;
   if (stats.isBlockDevice()) flags |= constants.O_EXCL;
@@ -180,6 +191,8 @@ async function openDescriptor({ path, readOnly, isDirect }: DeviceFileOptions, r
     const errno = errnoOf(error);
     if (errno !== Status.Busy) throw openError(path, errno, readOnly, error);
     const use = await describeUse(realPath, await BlockDeviceInfo.find(stats.rdev));
-    throw new BdevError('ERR_BDEV_CLAIMED', Status.Busy, `${path} (${deviceNumber(stats.rdev)}) is in use: ${use}`, { cause: error });
+    throw new BdevError('ERR_BDEV_CLAIMED', Status.Busy, `${path} (${deviceNumber(stats.rdev)}) is in use: ${use}`, {
+      cause: error,
+    });
   }
 }

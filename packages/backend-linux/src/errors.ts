@@ -28,7 +28,10 @@ export function openError(path: string, errno: number, readOnly: boolean, cause?
       return refuse('ERR_BDEV_NOT_FOUND', 'there is no device behind it');
     case Errno.EACCES:
     case Status.NotPermitted:
-      return refuse('ERR_BDEV_IO', `no permission to open it${readOnly ? '' : ' for writing; give the user access, or open it read-only'}`);
+      return refuse(
+        'ERR_BDEV_IO',
+        `no permission to open it${readOnly ? '' : ' for writing; give the user access, or open it read-only'}`,
+      );
     case Errno.EROFS:
       return refuse('ERR_BDEV_READ_ONLY', 'it is read-only, or on a read-only file system; open it read-only');
     default:

@@ -24,7 +24,11 @@ export type OnShared = (value: string, otherDisks: readonly string[]) => void;
  * on the disk. What several disks have in common (a placeholder serial number, say) is no identity: those are known by where
  * they are plugged in, or by their paths.
  */
-export async function blockDeviceIdentity(realPath: string, info: BlockDeviceInfo | null, onShared: OnShared = () => undefined): Promise<string> {
+export async function blockDeviceIdentity(
+  realPath: string,
+  info: BlockDeviceInfo | null,
+  onShared: OnShared = () => undefined,
+): Promise<string> {
   if (info === null) return `path:${realPath}`;
   const partition = await info.attribute('partition');
   if (partition === '') return diskIdentity(realPath, info, onShared);
@@ -35,7 +39,11 @@ export async function blockDeviceIdentity(realPath: string, info: BlockDeviceInf
 }
 
 /** What the disk that a block device is, or is a partition of, is known by. */
-export async function diskIdentity(realPath: string, info: BlockDeviceInfo, onShared: OnShared = () => undefined): Promise<string> {
+export async function diskIdentity(
+  realPath: string,
+  info: BlockDeviceInfo,
+  onShared: OnShared = () => undefined,
+): Promise<string> {
   const sources = [
     ['wwid', 'wwid'],
     ['wwid', 'device/wwid'],

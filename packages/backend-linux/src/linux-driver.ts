@@ -149,7 +149,10 @@ export class LinuxDriver implements BdevDriver, OpHost {
     }
     // A write that the device has not let go of must not find the number given to another file. It keeps the claim too.
     const name = this.#bdev?.name;
-    registry.runtime.log.warn({ bdev: name, path: file.path }, 'the device still has I/O: it stays open and claimed until that is over');
+    registry.runtime.log.warn(
+      { bdev: name, path: file.path },
+      'the device still has I/O: it stays open and claimed until that is over',
+    );
     this.#onIdle = () => {
       this.#onIdle = null;
       file.close().catch((error: unknown) => {
@@ -170,7 +173,10 @@ export class LinuxDriver implements BdevDriver, OpHost {
     const size = hasBlockSizeOverride ? { block_size: blockSize } : {};
     // Only if it was asked for: SPDK does not know it.
     const direct = directIo === 'auto' ? {} : { direct_io: directIo };
-    return { method: 'bdev_aio_create', params: { name, ...size, filename: file.path, readonly: readOnly, fallocate, ...direct, uuid } };
+    return {
+      method: 'bdev_aio_create',
+      params: { name, ...size, filename: file.path, readonly: readOnly, fallocate, ...direct, uuid },
+    };
   }
 
   #opFor(io: BdevIo): DeviceOp {

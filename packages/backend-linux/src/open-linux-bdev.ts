@@ -98,7 +98,10 @@ async function identify(file: DeviceFile, name: string, log: Logger): Promise<st
   if (!file.isBlockDevice) return fileIdentity(file.realPath);
   return blockDeviceIdentity(file.realPath, await file.info(), (value, otherDisks) => {
     const fields = { bdev: name, path: file.path, value, otherDisks };
-    log.warn(fields, 'other disks show the same serial number: the device is known by its place instead; give it a uuid to move it');
+    log.warn(
+      fields,
+      'other disks show the same serial number: the device is known by its place instead; give it a uuid to move it',
+    );
   });
 }
 

@@ -82,7 +82,15 @@ export class RingEngine implements IoEngine, RingOwner {
     op?.onEngineDone(result);
   }
 
-  #transfer(plainOp: RingOp, fixedOp: RingOp, fd: number, addr: number, lengthBytes: number, offsetBytes: number, op: EngineOp): void {
+  #transfer(
+    plainOp: RingOp,
+    fixedOp: RingOp,
+    fd: number,
+    addr: number,
+    lengthBytes: number,
+    offsetBytes: number,
+    op: EngineOp,
+  ): void {
     const processAddr = this.#memoryAddr + addr;
     const buffer = this.#isDirect[fd] === true ? this.#fixedBuffers.find(processAddr, lengthBytes) : -1;
     const tag = this.#tagFor(op);

@@ -39,7 +39,12 @@ export async function openUsable(runtime: Runtime, engine: IoEngine, options: Us
   }
 }
 
-async function tryToOpen(runtime: Runtime, engine: IoEngine, options: UsableFileOptions, isDirect: boolean): Promise<UsableFile> {
+async function tryToOpen(
+  runtime: Runtime,
+  engine: IoEngine,
+  options: UsableFileOptions,
+  isDirect: boolean,
+): Promise<UsableFile> {
   const { name, path, readOnly = false } = options;
   const file = await DeviceFile.open({ name, path, readOnly, isDirect, sys: loadSys(), log: runtime.log });
   engine.opened?.(file.fd, isDirect);
@@ -59,7 +64,10 @@ async function tryToOpen(runtime: Runtime, engine: IoEngine, options: UsableFile
     }
     const unusedBytes = bytes - numBlocks * blockSize;
     if (unusedBytes > 0) {
-      runtime.log.warn({ bdev: name, path, bytes, unusedBytes }, 'the size is not a whole number of blocks: the rest is not used');
+      runtime.log.warn(
+        { bdev: name, path, bytes, unusedBytes },
+        'the size is not a whole number of blocks: the rest is not used',
+      );
     }
     return { file, blockSize, numBlocks };
   } catch (error) {

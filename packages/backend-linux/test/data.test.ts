@@ -29,7 +29,8 @@ async function against(client: BlockClient, steps: Op[], model: Uint8Array, unma
       await client.write(offset, data, { fua });
     }
     if (kind === 'zero') await client.writeZeroes(offset, count, { fua });
-    if (kind === 'zeroKeep') expect(await submitRaw(client, IoType.WriteZeroes, offset, count, -1, IoFlag.NoUnmap)).toBe(Status.Ok);
+    if (kind === 'zeroKeep')
+      expect(await submitRaw(client, IoType.WriteZeroes, offset, count, -1, IoFlag.NoUnmap)).toBe(Status.Ok);
     if (kind === 'zero' || kind === 'zeroKeep') model.fill(0, start, end);
     if (kind === 'unmap' && client.descriptor.bdev.supports(IoType.Unmap)) {
       await client.unmap(offset, count);
@@ -72,7 +73,11 @@ describe('data', () => {
   it.runIf(can('loop'))('on a block device is what was written', async () => {
     await using bench = new Bench();
     const devices = [bench.loop('b512', 400 * 512), bench.loop('b4096', 400 * 4096, 4096)] as const;
-    const options = fc.record({ fallocate: fc.boolean(), directIo: fc.constantFrom('require' as const, 'never' as const), is4Kn: fc.boolean() });
+    const options = fc.record({
+      fallocate: fc.boolean(),
+      directIo: fc.constantFrom('require' as const, 'never' as const),
+      is4Kn: fc.boolean(),
+    });
     await fc.assert(
       fc.asyncProperty(options, fc.array(op, { maxLength: 20 }), async ({ is4Kn, ...rest }, steps) => {
         const bdev = await bench.open({ path: devices[is4Kn ? 1 : 0], ...rest });
@@ -149,7 +154,9 @@ describe('giving space back', () => {
     await client.writeZeroes(100, 100);
     await client.writeZeroes(300, 100);
     expect(engine.calls).toEqual(used);
-    const data = pattern(MiB, 1).fill(0, 100 * 512, 200 * 512).fill(0, 300 * 512, 400 * 512);
+    const data = pattern(MiB, 1)
+      .fill(0, 100 * 512, 200 * 512)
+      .fill(0, 300 * 512, 400 * 512);
     expectBytes(await client.read(0, 2048), data);
     expect(await submitRaw(client, IoType.Unmap, 0, 1)).toBe(Status.NotSupported);
   });

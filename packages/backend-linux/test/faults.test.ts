@@ -71,7 +71,12 @@ describe('an error of the system', () => {
     await expect(client.write(0, pattern(64 * 512, 1))).rejects.toMatchObject({ errno: Status.IoError });
   });
 
-  it.each([[-5, 5], [0, 5], [100, 5], [-61, 61]])('at the first read (%d) keeps the device from being opened', async (answer, errno) => {
+  it.each([
+    [-5, 5],
+    [0, 5],
+    [100, 5],
+    [-61, 61],
+  ])('at the first read (%d) keeps the device from being opened', async (answer, errno) => {
     await using bench = new Bench();
     const engine = new FaultyEngine(bench.runtime);
     engine.answers.set('read', [answer]);
@@ -111,7 +116,18 @@ describe('an error of the system', () => {
 describe.runIf(can('strace'))('the kernel', () => {
   /** Has calls of this process fail from now on, until the function that comes back is called. */
   async function inject(what: string, calls: string): Promise<() => Promise<void>> {
-    const args = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', `inject=${calls}:${what}`, '-p', String(process.pid)];
+    const args = [
+      '-f',
+      '-qq',
+      '-o',
+      '/dev/null',
+      '-e',
+      `trace=${calls}`,
+      '-e',
+      `inject=${calls}:${what}`,
+      '-p',
+      String(process.pid),
+    ];
     const tracer = spawn('strace', args, { stdio: ['ignore', 'ignore', 'inherit'] });
     const isTraced = () => !/^TracerPid:\s*0$/m.test(fs.readFileSync('/proc/self/status', 'utf8'));
     await eventually(isTraced);
@@ -144,10 +160,13 @@ describe.runIf(can('strace'))('the kernel', () => {
     ['fallocate', 'error=ENOSPC', Status.NoSpace],
   ])('failing %s with %s is seen', async (calls, what, errno) => {
     await using bench = new Bench();
-    const client = bench.client(await bench.open({ path: bench.file('a', MiB), fallocate: true, engine: new PortableEngine(bench.runtime) }));
+    const client = bench.client(
+      await bench.open({ path: bench.file('a', MiB), fallocate: true, engine: new PortableEngine(bench.runtime) }),
+    );
     const stop = await inject(what, calls);
     try {
-      const call = calls === 'fallocate' ? client.writeZeroes(0, 8) : client.write(0, pattern(4096, 1), { fua: calls === 'fdatasync' });
+      const call =
+        calls === 'fallocate' ? client.writeZeroes(0, 8) : client.write(0, pattern(4096, 1), { fua: calls === 'fdatasync' });
       await expect(call).rejects.toMatchObject({ errno });
     } finally {
       await stop();
@@ -284,22 +303,25 @@ describe('another size', () => {
     }
   });
 
-  it.each(['auto', 'never'] as const)('shows as EIO where the data was, with directIo %s, and then as the new size', async (directIo) => {
-    await using bench = new Bench();
-    const path = bench.file('a', MiB);
-    const bdev = await bench.open({ path, directIo });
-    const client = bench.client(bdev);
-    await client.write(0, pattern(MiB, 1));
-    fs.truncateSync(path, MiB / 2 + 700);
-    // Wholly behind the end, across it, and in the block that it goes through.
-    expect(await submitRaw(client, IoType.Read, 1500, 8, buffer(bench))).toBe(Status.IoError);
-    bdev.resize(2048);
-    expect(await submitRaw(client, IoType.Read, 1020, 16, buffer(bench))).toBe(Status.IoError);
-    bdev.resize(2048);
-    expect(await submitRaw(client, IoType.Read, 1025, 1, buffer(bench))).toBe(Status.IoError);
-    await eventually(() => bdev.numBlocks === 1025);
-    expectBytes(await client.read(0, 1025), pattern(MiB, 1).slice(0, 1025 * 512));
-  });
+  it.each(['auto', 'never'] as const)(
+    'shows as EIO where the data was, with directIo %s, and then as the new size',
+    async (directIo) => {
+      await using bench = new Bench();
+      const path = bench.file('a', MiB);
+      const bdev = await bench.open({ path, directIo });
+      const client = bench.client(bdev);
+      await client.write(0, pattern(MiB, 1));
+      fs.truncateSync(path, MiB / 2 + 700);
+      // Wholly behind the end, across it, and in the block that it goes through.
+      expect(await submitRaw(client, IoType.Read, 1500, 8, buffer(bench))).toBe(Status.IoError);
+      bdev.resize(2048);
+      expect(await submitRaw(client, IoType.Read, 1020, 16, buffer(bench))).toBe(Status.IoError);
+      bdev.resize(2048);
+      expect(await submitRaw(client, IoType.Read, 1025, 1, buffer(bench))).toBe(Status.IoError);
+      await eventually(() => bdev.numBlocks === 1025);
+      expectBytes(await client.read(0, 1025), pattern(MiB, 1).slice(0, 1025 * 512));
+    },
+  );
 
   it.each([
     ['write', IoType.Write],

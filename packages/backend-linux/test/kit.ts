@@ -51,7 +51,10 @@ export class Bench {
       this.log.push({ level, fields: fields as Record<string, unknown>, message });
     };
     const log = { debug: () => undefined, info: line('info'), warn: line('warn'), error: line('error') };
-    this.runtime = reactor === null ? nodeRuntime({ memoryBytes: 32 * MiB, log }) : { ...reactor.runtime, log, memory: new BufferMemory({ bytes: 32 * MiB }) };
+    this.runtime =
+      reactor === null
+        ? nodeRuntime({ memoryBytes: 32 * MiB, log })
+        : { ...reactor.runtime, log, memory: new BufferMemory({ bytes: 32 * MiB }) };
     this.registry = new BdevRegistry(this.runtime);
     this.engine = newEngine(this.runtime);
   }
@@ -150,7 +153,14 @@ export function expectBytes(actual: Uint8Array, expected: Uint8Array): void {
 }
 
 /** One raw request; resolves with its status. */
-export function submitRaw(client: BlockClient, type: IoType, offsetBlocks: number, numBlocks: number, addr = -1, flags = 0): Promise<number> {
+export function submitRaw(
+  client: BlockClient,
+  type: IoType,
+  offsetBlocks: number,
+  numBlocks: number,
+  addr = -1,
+  flags = 0,
+): Promise<number> {
   const { ios } = client.descriptor.bdev.registry;
   return new Promise((resolve) => {
     const io = ios.get();

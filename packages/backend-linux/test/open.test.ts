@@ -72,7 +72,10 @@ describe('opening', () => {
     fs.chmodSync(path, 0o444);
     process.seteuid!(65_534);
     try {
-      await expect(bench.open({ path })).rejects.toMatchObject({ errno: 13, message: expect.stringMatching(/for writing.*read-only/) as string });
+      await expect(bench.open({ path })).rejects.toMatchObject({
+        errno: 13,
+        message: expect.stringMatching(/for writing.*read-only/) as string,
+      });
       await bench.open({ path, readOnly: true });
     } finally {
       process.seteuid!(0);
@@ -83,7 +86,10 @@ describe('opening', () => {
     await using bench = new Bench();
     const path = bench.file('a', MiB);
     const { O_DIRECT, O_CLOEXEC = 0o2000000 } = fs.constants as typeof fs.constants & { O_CLOEXEC?: number };
-    for (const [directIo, expected] of [['require', O_DIRECT], ['never', 0]] as const) {
+    for (const [directIo, expected] of [
+      ['require', O_DIRECT],
+      ['never', 0],
+    ] as const) {
       await bench.open({ path, directIo });
       const [flags] = openFlags(path);
       expect([flags! & O_DIRECT, flags! & O_CLOEXEC]).toEqual([expected, O_CLOEXEC]);
@@ -92,27 +98,30 @@ describe('opening', () => {
     expect(bench.warnings()).toEqual([]);
   });
 
-  it.runIf(can('loop', 'mount'))('falls back to the page cache where it must, with one warning that says where and why', async () => {
-    await using bench = new Bench();
-    const device = bench.loop('disk', 16 * MiB, 4096);
-    run('mkfs.ext4', '-q', device);
-    const where = bench.mount('mnt', device);
-    const path = `${where}/a`;
-    fs.writeFileSync(path, pattern(MiB, 1));
-    const bdev = await bench.open({ path, blockSize: 512 });
-    expect(openFlags(path).map((flags) => flags & fs.constants.O_DIRECT)).toEqual([0]);
-    expect(bench.log).toEqual([
-      {
-        level: 'warn',
-        fields: { bdev: 'd0', path, blockSize: 512, reason: expect.stringContaining('EINVAL') as string },
-        message: expect.stringContaining('page cache') as string,
-      },
-    ]);
-    expectBytes(await bench.client(bdev).read(3, 2), pattern(MiB, 1).slice(3 * 512, 5 * 512));
-    await bench.closeAll();
-    await expect(bench.open({ path, blockSize: 512, directIo: 'require' })).rejects.toMatchObject({ errno: Status.Invalid });
-    await bench.open({ path, blockSize: 4096, directIo: 'require' });
-  });
+  it.runIf(can('loop', 'mount'))(
+    'falls back to the page cache where it must, with one warning that says where and why',
+    async () => {
+      await using bench = new Bench();
+      const device = bench.loop('disk', 16 * MiB, 4096);
+      run('mkfs.ext4', '-q', device);
+      const where = bench.mount('mnt', device);
+      const path = `${where}/a`;
+      fs.writeFileSync(path, pattern(MiB, 1));
+      const bdev = await bench.open({ path, blockSize: 512 });
+      expect(openFlags(path).map((flags) => flags & fs.constants.O_DIRECT)).toEqual([0]);
+      expect(bench.log).toEqual([
+        {
+          level: 'warn',
+          fields: { bdev: 'd0', path, blockSize: 512, reason: expect.stringContaining('EINVAL') as string },
+          message: expect.stringContaining('page cache') as string,
+        },
+      ]);
+      expectBytes(await bench.client(bdev).read(3, 2), pattern(MiB, 1).slice(3 * 512, 5 * 512));
+      await bench.closeAll();
+      await expect(bench.open({ path, blockSize: 512, directIo: 'require' })).rejects.toMatchObject({ errno: Status.Invalid });
+      await bench.open({ path, blockSize: 4096, directIo: 'require' });
+    },
+  );
 
   it.runIf(can('mount'))('works on tmpfs', async () => {
     await using bench = new Bench();
@@ -160,7 +169,9 @@ describe('opening', () => {
     run('mount', '-o', 'remount,ro', where);
     const device = bench.loop('disk', MiB, 512, '--read-only');
     for (const path of [`${where}/a`, device]) {
-      await expect(bench.open({ path })).rejects.toMatchObject({ message: expect.stringMatching(/open it read-only/) as string });
+      await expect(bench.open({ path })).rejects.toMatchObject({
+        message: expect.stringMatching(/open it read-only/) as string,
+      });
       await bench.open({ path, readOnly: true });
       await bench.closeAll();
     }
@@ -179,7 +190,8 @@ describe('opening', () => {
       `{"method":"bdev_aio_create","params":{"name":"d0","filename":"${path}","readonly":false,"fallocate":false,"uuid":"${uuid}"}}`,
     );
     await bench.closeAll();
-    const other = (await bench.open({ path, uuid, blockSize: 4096, readOnly: true, fallocate: true, directIo: 'never' })).driver;
+    const other = (await bench.open({ path, uuid, blockSize: 4096, readOnly: true, fallocate: true, directIo: 'never' }))
+      .driver;
     expect(JSON.stringify(other.configCall?.())).toBe(
       `{"method":"bdev_aio_create","params":{"name":"d0","block_size":4096,"filename":"${path}","readonly":true,"fallocate":true,"direct_io":"never","uuid":"${uuid}"}}`,
     );
@@ -209,7 +221,11 @@ describe('exclusive use', () => {
   it('of a file: one process', async () => {
     await using bench = new Bench();
     const path = bench.file('a', MiB);
-    const isLocked = (how: string) => promisify(execFile)('flock', ['--nonblock', how, path, 'true']).then(() => false, () => true);
+    const isLocked = (how: string) =>
+      promisify(execFile)('flock', ['--nonblock', how, path, 'true']).then(
+        () => false,
+        () => true,
+      );
     await bench.open({ path });
     expect([await isLocked('--exclusive'), await isLocked('--shared')]).toEqual([true, true]);
     await bench.closeAll();
@@ -217,9 +233,15 @@ describe('exclusive use', () => {
     expect([await isLocked('--exclusive'), await isLocked('--shared')]).toEqual([true, false]);
     await bench.closeAll();
 
-    const holder = spawn('flock', ['--exclusive', path, 'sh', '-c', 'echo locked; read end'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const holder = spawn('flock', ['--exclusive', path, 'sh', '-c', 'echo locked; read end'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     await new Promise((resolve) => holder.stdout.once('data', resolve));
-    const busy = { code: 'ERR_BDEV_CLAIMED', errno: Status.Busy, message: expect.stringMatching(/locked: in use by another program/) as string };
+    const busy = {
+      code: 'ERR_BDEV_CLAIMED',
+      errno: Status.Busy,
+      message: expect.stringMatching(/locked: in use by another program/) as string,
+    };
     await expect(bench.open({ path })).rejects.toMatchObject(busy);
     await expect(bench.open({ path, readOnly: true })).rejects.toMatchObject(busy);
     holder.stdin.end();
@@ -234,14 +256,21 @@ describe('exclusive use', () => {
     for (const readOnly of [false, true]) {
       await bench.open({ path: device, readOnly });
       expect(await isFree(device)).toBe(false);
-      await expect(bench.open({ name: 'd1', path: bench.path('by-id') })).rejects.toMatchObject({ errno: Status.Busy, message: /as bdev d0/ });
+      await expect(bench.open({ name: 'd1', path: bench.path('by-id') })).rejects.toMatchObject({
+        errno: Status.Busy,
+        message: /as bdev d0/,
+      });
       await bench.closeAll();
       expect(await isFree(device)).toBe(true);
     }
     const script = `require('fs').openSync(${JSON.stringify(device)}, require('fs').constants.O_RDWR | require('fs').constants.O_EXCL); console.log('open'); process.stdin.resume()`;
     const holder = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
     await new Promise((resolve) => holder.stdout.once('data', resolve));
-    await expect(bench.open({ path: device })).rejects.toMatchObject({ code: 'ERR_BDEV_CLAIMED', errno: Status.Busy, message: /in use by another program/ });
+    await expect(bench.open({ path: device })).rejects.toMatchObject({
+      code: 'ERR_BDEV_CLAIMED',
+      errno: Status.Busy,
+      message: /in use by another program/,
+    });
     holder.stdin.end();
     await new Promise((resolve) => holder.once('close', resolve));
     await bench.open({ path: device });

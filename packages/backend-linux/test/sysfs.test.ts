@@ -32,7 +32,11 @@ describe('what the kernel shows', () => {
   it('is nothing once the device is gone', async () => {
     await using bench = new Bench();
     const sys = fakeSys(bench, {});
-    expect([await isPresent(sda, sys), await isPresent(0x810, sys), await isPresent(sda, bench.path('no sys'))]).toEqual([true, false, true]);
+    expect([await isPresent(sda, sys), await isPresent(0x810, sys), await isPresent(sda, bench.path('no sys'))]).toEqual([
+      true,
+      false,
+      true,
+    ]);
     expect(await BlockDeviceInfo.find(0x810, sys)).toBeNull();
   });
 
@@ -62,21 +66,24 @@ describe('what the kernel shows', () => {
     // Two ways to one disk stay one: it must not be opened twice.
     [{ wwid: 'naa.5000' }, { wwid: 'naa.5000' }, 'wwid:naa.5000', 'wwid:naa.5000', null],
     [{ serial: 'a' }, { serial: 'b' }, 'serial:a', 'serial:b', null],
-  ])('does not take for an identity what two disks have in common: %o and %o', async (first, second, sdaIdentity, sdbIdentity, shared) => {
-    await using bench = new Bench();
-    const sys = fakeSys(bench, first);
-    for (const [path, content] of Object.entries({ dev: '8:16', ...second })) {
-      fs.mkdirSync(join(sys, 'devices/sdb'), { recursive: true });
-      fs.writeFileSync(join(sys, 'devices/sdb', path), `${content}\n`);
-    }
-    fs.symlinkSync('../../devices/sdb', join(sys, 'dev/block/8:16'));
-    const told: string[] = [];
-    const of = async (path: string, rdev: number): Promise<string> =>
-      blockDeviceIdentity(path, await BlockDeviceInfo.find(rdev, sys), (_, others) => told.push(...others));
-    expect(await of('/dev/sda', sda)).toBe(sdaIdentity);
-    expect(told).toEqual(shared === null ? [] : [shared]);
-    expect(await of('/dev/sdb', 0x810)).toBe(sdbIdentity);
-  });
+  ])(
+    'does not take for an identity what two disks have in common: %o and %o',
+    async (first, second, sdaIdentity, sdbIdentity, shared) => {
+      await using bench = new Bench();
+      const sys = fakeSys(bench, first);
+      for (const [path, content] of Object.entries({ dev: '8:16', ...second })) {
+        fs.mkdirSync(join(sys, 'devices/sdb'), { recursive: true });
+        fs.writeFileSync(join(sys, 'devices/sdb', path), `${content}\n`);
+      }
+      fs.symlinkSync('../../devices/sdb', join(sys, 'dev/block/8:16'));
+      const told: string[] = [];
+      const of = async (path: string, rdev: number): Promise<string> =>
+        blockDeviceIdentity(path, await BlockDeviceInfo.find(rdev, sys), (_, others) => told.push(...others));
+      expect(await of('/dev/sda', sda)).toBe(sdaIdentity);
+      expect(told).toEqual(shared === null ? [] : [shared]);
+      expect(await of('/dev/sdb', 0x810)).toBe(sdbIdentity);
+    },
+  );
 
   it('tells partitions and who stands on them', async () => {
     await using bench = new Bench();
@@ -109,7 +116,10 @@ describe('the list of mounts', () => {
     const partition = `${disk}p1`;
     if (!fs.existsSync(partition)) {
       // No udev here: the node has to be made by hand.
-      const number = fs.readFileSync(`/sys/class/block/${partition.slice(5)}/dev`, 'utf8').trim().split(':');
+      const number = fs
+        .readFileSync(`/sys/class/block/${partition.slice(5)}/dev`, 'utf8')
+        .trim()
+        .split(':');
       run('mknod', partition, 'b', ...number);
     }
     try {

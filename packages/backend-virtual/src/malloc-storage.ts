@@ -10,7 +10,7 @@ export class MallocStorage {
   }
 
   read(offsetBytes: number, target: Uint8Array, addr: number, lengthBytes: number): void {
-    for (let done = 0; done < lengthBytes; ) {
+    for (let done = 0; done < lengthBytes;) {
       const start = (offsetBytes + done) % chunkBytes;
       const count = Math.min(chunkBytes - start, lengthBytes - done);
       const chunk = this.#at(offsetBytes + done);
@@ -22,7 +22,7 @@ export class MallocStorage {
 
   /** Throws a RangeError if the system has no memory left; what came before the missing piece is written then. */
   write(offsetBytes: number, source: Uint8Array, addr: number, lengthBytes: number): void {
-    for (let done = 0; done < lengthBytes; ) {
+    for (let done = 0; done < lengthBytes;) {
       const start = (offsetBytes + done) % chunkBytes;
       const count = Math.min(chunkBytes - start, lengthBytes - done);
       const index = Math.floor((offsetBytes + done) / chunkBytes);
@@ -34,7 +34,7 @@ export class MallocStorage {
 
   /** Makes the range read as zeros, and gives memory back where it can. */
   zero(offsetBytes: number, lengthBytes: number): void {
-    for (let done = 0; done < lengthBytes; ) {
+    for (let done = 0; done < lengthBytes;) {
       const start = (offsetBytes + done) % chunkBytes;
       const count = Math.min(chunkBytes - start, lengthBytes - done);
       if (count === chunkBytes) this.#chunks[Math.floor((offsetBytes + done) / chunkBytes)] = null;

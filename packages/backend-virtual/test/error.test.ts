@@ -185,7 +185,9 @@ describe('error bdev', () => {
       { ioType: 'read', errorType: 'corrupt_data', corruptValue: 256 },
     ];
     for (const options of nonsense) {
-      expect(() => injectError(bdev, options)).toThrow(expect.objectContaining({ code: 'ERR_BDEV_INVALID', errno: 22 }) as Error);
+      expect(() => injectError(bdev, options)).toThrow(
+        expect.objectContaining({ code: 'ERR_BDEV_INVALID', errno: 22 }) as Error,
+      );
     }
     expect(() => injectError(base, { ioType: 'clear' })).toThrow(expect.objectContaining({ errno: 19 }) as Error);
   });

@@ -19,7 +19,13 @@ export function pattern(bytes: number, seed: number): Uint8Array {
 }
 
 /** One raw request; resolves with its status. */
-export function submitRaw(client: BlockClient, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): Promise<number> {
+export function submitRaw(
+  client: BlockClient,
+  type: IoType,
+  offsetBlocks: number,
+  numBlocks: number,
+  addr: number,
+): Promise<number> {
   const { ios } = client.descriptor.bdev.registry;
   return new Promise((resolve) => {
     const owner: IoOwner = {

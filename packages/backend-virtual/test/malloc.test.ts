@@ -86,7 +86,9 @@ describe('malloc bdev', () => {
     await expect(create(512, -5)).rejects.toMatchObject({ code: 'ERR_BDEV_INVALID', errno: 22 });
     await expect(create(520, 8)).rejects.toMatchObject({ code: 'ERR_BDEV_INVALID', errno: 22 });
     await expect(create(512, Number.NaN)).rejects.toMatchObject({ code: 'ERR_BDEV_INVALID', errno: 22 });
-    await expect(createMallocBdev(registry, { blockSize: 512, numBlocks: 8, uuid: 'xyz' })).rejects.toMatchObject({ errno: 22 });
+    await expect(createMallocBdev(registry, { blockSize: 512, numBlocks: 8, uuid: 'xyz' })).rejects.toMatchObject({
+      errno: 22,
+    });
     expect(registry.list()).toEqual([]);
     await create(512, 8);
     await expect(create(512, 8)).rejects.toMatchObject({ code: 'ERR_BDEV_EXISTS', errno: 17 });

@@ -73,7 +73,9 @@ describe.each(kinds)('%s bdev', (kind) => {
     const below = await createNullBdev(registry, { name: 'B', blockSize: 4096, numBlocks: 100 });
     const up = await stack(registry, kind, 'B');
     expect([up.blockSize, up.numBlocks]).toEqual([4096, 100]);
-    expect(Object.values(IoType).map((type) => up.supports(type))).toEqual(Object.values(IoType).map((type) => below.supports(type)));
+    expect(Object.values(IoType).map((type) => up.supports(type))).toEqual(
+      Object.values(IoType).map((type) => below.supports(type)),
+    );
     const events: unknown[] = [];
     const client = openClient(registry, up, (event) => events.push(event));
     resizeNullBdev(below, 150);
@@ -223,7 +225,12 @@ describe('delay bdev', () => {
     const uuid = '00000000-0000-0000-0000-000000000002';
     const create = (avgReadUs: number, p99ReadUs: number) =>
       createDelayBdev(registry, { baseBdevName: 'B', name: 'D', uuid, avgReadUs, p99ReadUs, avgWriteUs: 3, p99WriteUs: 4 });
-    for (const [avg, p99] of [[2, 1], [-1, 5], [Number.NaN, 5], [1, Infinity]] as const) {
+    for (const [avg, p99] of [
+      [2, 1],
+      [-1, 5],
+      [Number.NaN, 5],
+      [1, Infinity],
+    ] as const) {
       await expect(create(avg, p99)).rejects.toMatchObject({ code: 'ERR_BDEV_INVALID', errno: 22 });
     }
     const { driver } = await create(1, 2);

@@ -84,20 +84,29 @@ export class BlockClient {
 
   /** Resolves when every write that was acknowledged before the call is on stable media. */
   async flush(options: CallOptions = {}): Promise<void> {
-    await abortable(this.#twice(() => this.#submit(IoType.Flush, 0, this.numBlocks, -1, 0)), options.signal);
+    await abortable(
+      this.#twice(() => this.#submit(IoType.Flush, 0, this.numBlocks, -1, 0)),
+      options.signal,
+    );
   }
 
   /** Tells the device that the blocks' contents are no longer needed; what they read as afterwards is up to it. */
   async unmap(offsetBlocks: number, numBlocks: number, options: CallOptions = {}): Promise<void> {
     this.#check(offsetBlocks, numBlocks);
-    await abortable(this.#twice(() => this.#submit(IoType.Unmap, offsetBlocks, numBlocks, -1, 0)), options.signal);
+    await abortable(
+      this.#twice(() => this.#submit(IoType.Unmap, offsetBlocks, numBlocks, -1, 0)),
+      options.signal,
+    );
   }
 
   /** Makes the blocks read as zeros. */
   async writeZeroes(offsetBlocks: number, numBlocks: number, options: WriteOptions = {}): Promise<void> {
     this.#check(offsetBlocks, numBlocks);
     const flags = options.fua === true ? IoFlag.ForceUnitAccess : 0;
-    await abortable(this.#twice(() => this.#submit(IoType.WriteZeroes, offsetBlocks, numBlocks, -1, flags)), options.signal);
+    await abortable(
+      this.#twice(() => this.#submit(IoType.WriteZeroes, offsetBlocks, numBlocks, -1, flags)),
+      options.signal,
+    );
   }
 
   get #name(): string {

@@ -112,7 +112,7 @@ export class RangeLocks {
     if (!lock.isHeld) throw new Error('a range lock was released that is not held');
     lock.isHeld = false;
     this.#held.remove(lock);
-    for (let waiter = this.#waiting.head; waiter !== null; ) {
+    for (let waiter = this.#waiting.head; waiter !== null;) {
       if (this.#held.conflicts(waiter, null) || this.#waiting.conflicts(waiter, waiter)) {
         waiter = waiter.next;
         continue;

@@ -258,7 +258,11 @@ function checkShape(bdev: Bdev): void {
   if (!Number.isSafeInteger(writeUnitSize) || writeUnitSize < 1) refuse('writeUnitSize', '1 block or more');
 }
 
-function newPool(memory: BufferMemory, sizes: readonly { slotBytes: number; share: number; most: number }[], headerBytes: number): SizeClassPool {
+function newPool(
+  memory: BufferMemory,
+  sizes: readonly { slotBytes: number; share: number; most: number }[],
+  headerBytes: number,
+): SizeClassPool {
   const counted = sizes.map(({ slotBytes, share, most }, index) => {
     const count = Math.min(most, Math.floor((memory.bytes * share) / (slotBytes + headerBytes)));
     // One of the smallest there is in any case.

@@ -86,7 +86,14 @@ describe('a deadline', () => {
     const descriptor = registry.open(bdev, { ioTimeoutMs: 10, onOverdue });
     const flush = start(descriptor, IoType.Flush);
     world.pass(22);
-    expect([flush.status, asked]).toEqual([null, [[IoType.Flush, 10], [IoType.Flush, 15], [IoType.Flush, 20]]]);
+    expect([flush.status, asked]).toEqual([
+      null,
+      [
+        [IoType.Flush, 10],
+        [IoType.Flush, 15],
+        [IoType.Flush, 20],
+      ],
+    ]);
     moreMs = 0;
     world.pass(5);
     expect([flush.status, asked.length]).toEqual([Status.TimedOut, 4]);
@@ -118,7 +125,10 @@ describe('a deadline', () => {
   });
 
   it('ends a split request, whose parts come back when they may', () => {
-    const { world, registry, driver, bdev } = newRig({ numBlocks: 200, optimalIoBoundary: 1, splitOnBoundary: true }, (d) => (d.isManual = true));
+    const { world, registry, driver, bdev } = newRig(
+      { numBlocks: 200, optimalIoBoundary: 1, splitOnBoundary: true },
+      (d) => (d.isManual = true),
+    );
     const addr = world.memory.allocRegion(200 * 512);
     const outcome = start(registry.open(bdev, { ioTimeoutMs: 10 }), IoType.Read, 0, 200, { addr });
     driver.finish(driver.held[0]!);
@@ -131,7 +141,9 @@ describe('a deadline', () => {
   });
 
   it('ends emulated requests and those that wait for resources', () => {
-    const { world, registry, driver, bdev } = newRig({}, (d) => Object.assign(d, { isManual: true, unsupported: [IoType.WriteZeroes] }));
+    const { world, registry, driver, bdev } = newRig({}, (d) =>
+      Object.assign(d, { isManual: true, unsupported: [IoType.WriteZeroes] }),
+    );
     const descriptor = registry.open(bdev, { writable: true, ioTimeoutMs: 10 });
     const fua = { addr: world.memory.zeroAddr, flags: IoFlag.ForceUnitAccess };
     const zeroes = start(descriptor, IoType.WriteZeroes, 0, 60);

@@ -7,7 +7,11 @@ function rig() {
   const made = newRig({ numBlocks: 100 }, (d) => (d.isManual = true));
   const descriptor = made.registry.open(made.bdev, { writable: true });
   const addr = made.world.memory.allocRegion(100 * 512);
-  return { ...made, write: (offset: number, count: number) => start(descriptor, IoType.Write, offset, count, { addr }), descriptor };
+  return {
+    ...made,
+    write: (offset: number, count: number) => start(descriptor, IoType.Write, offset, count, { addr }),
+    descriptor,
+  };
 }
 
 describe('quiesce', () => {

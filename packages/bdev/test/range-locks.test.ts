@@ -15,8 +15,14 @@ const clash = (a: RangeLock, b: RangeLock) => overlap(a, b) && !(a.isShared && b
 describe('range locks', () => {
   it('never have two clashing holders, are granted in order, and all of them', () => {
     // Near one another, at the ends of places, modulo their number, and far beyond 32 bits; short, long and very long.
-    const place = fc.oneof({ weight: 4, arbitrary: fc.nat(30) }, { weight: 2, arbitrary: fc.constantFrom(15, 16, 512 * 16 + 3, 2 ** 40, 2 ** 52) });
-    const length = fc.oneof({ weight: 6, arbitrary: fc.integer({ min: 1, max: 12 }) }, { weight: 1, arbitrary: fc.constantFrom(100, 1024, 1025, 20_000) });
+    const place = fc.oneof(
+      { weight: 4, arbitrary: fc.nat(30) },
+      { weight: 2, arbitrary: fc.constantFrom(15, 16, 512 * 16 + 3, 2 ** 40, 2 ** 52) },
+    );
+    const length = fc.oneof(
+      { weight: 6, arbitrary: fc.integer({ min: 1, max: 12 }) },
+      { weight: 1, arbitrary: fc.constantFrom(100, 1024, 1025, 20_000) },
+    );
     const step = fc.oneof(
       { weight: 3, arbitrary: fc.record({ start: place, length, isShared: fc.boolean() }) },
       { weight: 2, arbitrary: fc.record({ release: fc.nat(50) }) },
@@ -30,7 +36,8 @@ describe('range locks', () => {
         const onHeld = (wish: Wish) => {
           for (const other of held()) expect(clash(other.lock, wish.lock)).toBe(false);
           for (const other of wishes) {
-            const isOvertaken = !other.isHeld && other.lock.isWaiting && other.askedAt < wish.askedAt && clash(other.lock, wish.lock);
+            const isOvertaken =
+              !other.isHeld && other.lock.isWaiting && other.askedAt < wish.askedAt && clash(other.lock, wish.lock);
             expect(isOvertaken).toBe(false);
           }
           wish.isHeld = true;

@@ -16,7 +16,9 @@ describe('the registry', () => {
     expect(['d', 'd-uuid', 'alias', 'x'].map((name) => registry.get(name))).toEqual([bdev, bdev, bdev, undefined]);
     expect(registry.list()).toEqual([bdev]);
     for (const clash of [{ name: 'alias' }, { name: 'y', uuid: 'd' }, { name: 'z', uuid: 'q', aliases: ['d-uuid'] }]) {
-      expect(() => registry.register(device(world, clash))).toThrow(expect.objectContaining({ code: 'ERR_BDEV_EXISTS', errno: 17 }) as Error);
+      expect(() => registry.register(device(world, clash))).toThrow(
+        expect.objectContaining({ code: 'ERR_BDEV_EXISTS', errno: 17 }) as Error,
+      );
     }
     expect(registry.list()).toEqual([bdev]);
     expect(registry.get('z')).toBeUndefined();
@@ -39,7 +41,9 @@ describe('the registry', () => {
       { writeUnitSize: 0 },
     ];
     for (const options of bad) {
-      expect(() => registry.register(device(world, options)), JSON.stringify(options)).toThrow(expect.objectContaining({ errno: 22 }) as Error);
+      expect(() => registry.register(device(world, options)), JSON.stringify(options)).toThrow(
+        expect.objectContaining({ errno: 22 }) as Error,
+      );
     }
     expect(registry.list()).toEqual([]);
   });

@@ -21,7 +21,17 @@ describe('a request', () => {
     const { world, registry, driver, bdev } = newRig({ numBlocks: 10 }, (d) => (d.unsupported = [IoType.Unmap]));
     const descriptor = registry.open(bdev, { writable: true });
     const addr = world.memory.zeroAddr;
-    const bad = [[10, 1], [9, 2], [-1, 1], [0, 0], [0.5, 1], [0, 1.5], [Number.NaN, 1], [0, -1], [2 ** 53, 1]] as const;
+    const bad = [
+      [10, 1],
+      [9, 2],
+      [-1, 1],
+      [0, 0],
+      [0.5, 1],
+      [0, 1.5],
+      [Number.NaN, 1],
+      [0, -1],
+      [2 ** 53, 1],
+    ] as const;
     const outcomes = bad.map(([offset, count]) => start(descriptor, IoType.Write, offset, count, { addr }));
     outcomes.push(start(descriptor, IoType.Read, 0, 1));
     expect(outcomes.every(({ status }) => status === null)).toBe(true);
@@ -166,7 +176,8 @@ describe('splitting', () => {
           const isWrite = call.type === IoType.Write;
           const splitsWrites = isWrite && splitOnWriteUnit;
           if (splitsWrites) expect(within(unit, call)).toBe(true);
-          else if (splitOnBoundary && boundary > 0 && (isWrite || call.type === IoType.Read)) expect(within(boundary, call)).toBe(true);
+          else if (splitOnBoundary && boundary > 0 && (isWrite || call.type === IoType.Read))
+            expect(within(boundary, call)).toBe(true);
         }
         expect(registry.ios.outstanding).toBe(0);
         expect(bdev.outstanding).toBe(0);
@@ -176,7 +187,10 @@ describe('splitting', () => {
   });
 
   it('keeps a bounded number of parts in flight', () => {
-    const { world, registry, driver, bdev } = newRig({ numBlocks: 1000, optimalIoBoundary: 1, splitOnBoundary: true }, (d) => (d.isManual = true));
+    const { world, registry, driver, bdev } = newRig(
+      { numBlocks: 1000, optimalIoBoundary: 1, splitOnBoundary: true },
+      (d) => (d.isManual = true),
+    );
     const addr = world.memory.allocRegion(1000 * 512);
     const outcome = start(registry.open(bdev), IoType.Read, 0, 1000, { addr });
     expect(driver.held.length).toBe(64);
@@ -189,7 +203,10 @@ describe('splitting', () => {
   });
 
   it('reports the first failure, after all parts in flight have ended', () => {
-    const { world, registry, driver, bdev } = newRig({ optimalIoBoundary: 1, splitOnBoundary: true }, (d) => (d.isManual = true));
+    const { world, registry, driver, bdev } = newRig(
+      { optimalIoBoundary: 1, splitOnBoundary: true },
+      (d) => (d.isManual = true),
+    );
     const addr = world.memory.allocRegion(64 * 512);
     const outcome = start(registry.open(bdev), IoType.Read, 0, 64, { addr });
     driver.finish(driver.held[10]!, Status.NoSpace);
@@ -200,7 +217,10 @@ describe('splitting', () => {
   });
 
   it('makes no more parts once one has failed', () => {
-    const { world, registry, driver, bdev } = newRig({ numBlocks: 200, optimalIoBoundary: 1, splitOnBoundary: true }, (d) => (d.isManual = true));
+    const { world, registry, driver, bdev } = newRig(
+      { numBlocks: 200, optimalIoBoundary: 1, splitOnBoundary: true },
+      (d) => (d.isManual = true),
+    );
     const addr = world.memory.allocRegion(200 * 512);
     const outcome = start(registry.open(bdev), IoType.Read, 0, 200, { addr });
     driver.finish(driver.held[0]!, Status.IoError);
@@ -256,7 +276,10 @@ describe('forced unit access', () => {
 
 describe('write zeroes without the driver’s help', () => {
   it('are writes from the page of zeros, whole units at a time, stopped by a failure', () => {
-    const { world, registry, driver, bdev } = newRig({ numBlocks: 5000, writeUnitSize: 24 }, (d) => (d.unsupported = [IoType.WriteZeroes]));
+    const { world, registry, driver, bdev } = newRig(
+      { numBlocks: 5000, writeUnitSize: 24 },
+      (d) => (d.unsupported = [IoType.WriteZeroes]),
+    );
     driver.bytes.fill(0xee);
     const descriptor = registry.open(bdev, { writable: true });
     const most = world.memory.zeroBytes / 512;

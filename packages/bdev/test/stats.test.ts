@@ -32,14 +32,18 @@ describe('statistics', () => {
 
   it('give quantiles that are off by 19 % at most', () => {
     fc.assert(
-      fc.property(fc.array(fc.double({ min: 0.001, max: 3_000_000, noNaN: true }), { minLength: 1 }), fc.double({ min: 0.01, max: 1, noNaN: true }), (times, q) => {
-        const histogram = new LatencyHistogram();
-        for (const ms of times) histogram.record(ms);
-        const exactUs = [...times].sort((a, b) => a - b)[Math.ceil(q * times.length) - 1]! * 1000;
-        const got = histogram.quantileUs(q);
-        expect(got).toBeGreaterThanOrEqual(exactUs * 0.999);
-        expect(got).toBeLessThanOrEqual(exactUs * 1.2);
-      }),
+      fc.property(
+        fc.array(fc.double({ min: 0.001, max: 3_000_000, noNaN: true }), { minLength: 1 }),
+        fc.double({ min: 0.01, max: 1, noNaN: true }),
+        (times, q) => {
+          const histogram = new LatencyHistogram();
+          for (const ms of times) histogram.record(ms);
+          const exactUs = [...times].sort((a, b) => a - b)[Math.ceil(q * times.length) - 1]! * 1000;
+          const got = histogram.quantileUs(q);
+          expect(got).toBeGreaterThanOrEqual(exactUs * 0.999);
+          expect(got).toBeLessThanOrEqual(exactUs * 1.2);
+        },
+      ),
     );
   });
 });

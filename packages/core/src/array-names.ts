@@ -29,7 +29,10 @@ export function takeName(ctx: RaidContext, array: RaidArray): void {
   }
   const isFree = !ctx.arrays.has(recordedName) && ctx.registry.get(recordedName) === undefined;
   if (isFree && rename(ctx, array, recordedName)) return;
-  array.log.error({ ...array.logFields(), uuid: array.uuid }, `the name ${recordedName} is taken: the array comes up as ${array.name}`);
+  array.log.error(
+    { ...array.logFields(), uuid: array.uuid },
+    `the name ${recordedName} is taken: the array comes up as ${array.name}`,
+  );
 }
 
 /** False, and nothing has changed, if another reactor has the name. */
@@ -40,6 +43,9 @@ function rename(ctx: RaidContext, array: RaidArray, name: string): boolean {
   ctx.arrays.delete(before);
   array.name = name;
   ctx.arrays.set(name, array);
-  array.log.warn({ ...array.logFields(), uuid: array.uuid }, `the array that was listed as ${before} is listed as ${name}: two arrays have one name`);
+  array.log.warn(
+    { ...array.logFields(), uuid: array.uuid },
+    `the array that was listed as ${before} is listed as ${name}: two arrays have one name`,
+  );
   return true;
 }

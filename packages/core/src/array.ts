@@ -278,7 +278,10 @@ export class RaidArray implements RaidView {
 
   distrust(memberOffset: number, numBlocks: number): void {
     this.consistency.markInconsistent(memberOffset, numBlocks);
-    this.log.error({ ...this.logFields(), block: memberOffset, blocks: numBlocks }, 'a write failed on more members than can be lost: redundancy is doubted here');
+    this.log.error(
+      { ...this.logFields(), block: memberOffset, blocks: numBlocks },
+      'a write failed on more members than can be lost: redundancy is doubted here',
+    );
   }
 
   trust(memberOffset: number, numBlocks: number): void {
@@ -313,7 +316,11 @@ export class RaidArray implements RaidView {
     const fields = { ...this.logFields(this.slotAt(slot)), block: memberOffset, blocks: numBlocks };
     if (extension === undefined || badBlocks.size >= extension.mostBadRanges / 2) {
       const why = extension === undefined ? 'there is no place' : 'there is no more room';
-      throw new RaidError('ERR_RAID_METADATA', 5, `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`);
+      throw new RaidError(
+        'ERR_RAID_METADATA',
+        5,
+        `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`,
+      );
     }
     this.log.error(fields, 'nobody knows what the blocks should hold: they are bad until they are written');
     badBlocks.add(slot, memberOffset, numBlocks);

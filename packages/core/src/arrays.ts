@@ -55,7 +55,12 @@ export class RaidArrays {
   readonly registry: BdevRegistry;
   readonly modules: RaidModuleRegistry;
   /** Applies to processes that run already, too. */
-  readonly processOptions: ProcessOptions = { windowSizeKb: 1024, maxBandwidthMbSec: 0, minBandwidthMbSec: 1, latencyTargetMs: 0 };
+  readonly processOptions: ProcessOptions = {
+    windowSizeKb: 1024,
+    maxBandwidthMbSec: 0,
+    minBandwidthMbSec: 1,
+    latencyTargetMs: 0,
+  };
   readonly memberOptions: Readonly<MemberOptions>;
   /** Applies to devices that appear from now on. */
   readonly assemblyOptions: AssemblyOptions;
@@ -138,7 +143,8 @@ export class RaidArrays {
    * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
    */
   async create(options: CreateArrayOptions): Promise<RaidArray> {
-    if (this.#ctx.retries.isStopped) throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
+    if (this.#ctx.retries.isStopped)
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
     const module = checkCreateOptions(this.#ctx, options);
     const store = options.superblock === true ? this.#ctx.store : null;
     if (options.superblock === true && store === null) {
@@ -265,7 +271,11 @@ export class RaidArrays {
     await array.lifecycle.whenStartEnded();
     if (array.state === 'online') return;
     if (array.state !== 'configuring' || array.isStarting) {
-      throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}: only one that is configuring can be started`);
+      throw new RaidError(
+        'ERR_RAID_INVALID',
+        22,
+        `array ${name} is ${array.state}: only one that is configuring can be started`,
+      );
     }
     try {
       await bringOnline(this.#ctx, array, options);
@@ -287,7 +297,8 @@ export class RaidArrays {
     if (!module.manifest.redundant || minOperational === 1) {
       throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
     }
-    if (state !== 'online' || bdev === null) throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
+    if (state !== 'online' || bdev === null)
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
     array.log.warn(array.logFields(), 'parity is trusted on request');
     // Writes in flight may be on their way without an entry in the journal, as redundancy is in doubt there.
     const range = bdev.quiesce(0, bdev.numBlocks, () => {
@@ -413,7 +424,11 @@ export class RaidArrays {
     if (array.store === null || array.metadata.seqNumber === 0) return;
     // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
     const members = wanted.flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])));
-    await this.#clear(array, array.store, members.filter(({ state }) => state === 'registered')).catch((error: unknown) => {
+    await this.#clear(
+      array,
+      array.store,
+      members.filter(({ state }) => state === 'registered'),
+    ).catch((error: unknown) => {
       array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
     });
   }

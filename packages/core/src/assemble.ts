@@ -32,7 +32,10 @@ export async function examine(ctx: RaidContext, bdev: Bdev, retryMs = startRetry
     await examineNow(ctx, bdev);
   } catch (error) {
     if (!mayPass(error)) throw error;
-    ctx.registry.runtime.log.warn({ bdev: bdev.name, err: error, retryMs }, 'the device could not be examined: it is tried again');
+    ctx.registry.runtime.log.warn(
+      { bdev: bdev.name, err: error, retryMs },
+      'the device could not be examined: it is tried again',
+    );
     ctx.retries.later(retryMs, () => examine(ctx, bdev, Math.min(2 * retryMs, mostRetryMs)));
   }
 }
@@ -74,10 +77,15 @@ async function readRecords(ctx: RaidContext, bdev: Bdev): Promise<{ found: ReadR
   try {
     const found = await store.read(descriptor);
     if (found.kind !== 'found' || store.extension?.fits(bdev.blockSize, 0) !== true) return { found, headers: [] };
-    const headers = await store.extension.readHeaders(descriptor, found.record.uuid).catch((error: unknown): ExtensionHeader[] => {
-      ctx.registry.runtime.log.warn({ bdev: bdev.name, err: error }, 'what lies behind the superblock cannot be read: the device is known by its uuid alone');
-      return [];
-    });
+    const headers = await store.extension
+      .readHeaders(descriptor, found.record.uuid)
+      .catch((error: unknown): ExtensionHeader[] => {
+        ctx.registry.runtime.log.warn(
+          { bdev: bdev.name, err: error },
+          'what lies behind the superblock cannot be read: the device is known by its uuid alone',
+        );
+        return [];
+      });
     return { found, headers };
   } finally {
     descriptor.close();
@@ -106,7 +114,12 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
 }
 
 /** A device with a superblock. */
-async function examineFound(ctx: RaidContext, bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): Promise<void> {
+async function examineFound(
+  ctx: RaidContext,
+  bdev: Bdev,
+  record: ArrayRecord,
+  headers: readonly ExtensionHeader[],
+): Promise<void> {
   const log = (message: string): void => {
     ctx.registry.runtime.log.warn({ bdev: bdev.name, array: record.name, uuid: record.uuid }, message);
   };
@@ -214,7 +227,8 @@ export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Pro
 
 /** A person says that a device belongs to an array that waits for its members: it is taken if that is so. */
 export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
-  if (bdev.claimedBy !== null) throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
+  if (bdev.claimedBy !== null)
+    throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
   await examine(ctx, bdev);
   // A newer superblock makes the array anew.
   const now = findByUuid(ctx, array.uuid);
@@ -239,7 +253,8 @@ async function joinRecorded(
   log: (message: string) => void,
 ): Promise<void> {
   // A place that it has goes before one that it had.
-  const slot = array.slots.find(({ uuid }) => uuid === bdev.uuid) ?? array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
+  const slot =
+    array.slots.find(({ uuid }) => uuid === bdev.uuid) ?? array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
   if (slot === undefined) {
     log('the device is not among its array’s members: ignored');
     return;
@@ -271,7 +286,9 @@ async function joinRecorded(
     array.latecomers.add(bdev.uuid);
     if (isSeenAgain) return;
     if (countsOut(array, slot, record)) array.apart.push({ slot: slot.index, seqNumber: record.seqNumber });
-    log(`the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`);
+    log(
+      `the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`,
+    );
     await startWhenAllAreSeen(ctx, array);
     return;
   }
@@ -328,7 +345,9 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
   });
   // Who wants to know whether all devices have been looked at waits for complete arrays, not for members that may never come.
   const done = isComplete ? ctx.registry.whileExamining(waited) : waited;
-  done.catch((error: unknown) => runtime.log.error({ array: array.name, err: error }, 'an array could not be started after a wait'));
+  done.catch((error: unknown) =>
+    runtime.log.error({ array: array.name, err: error }, 'an array could not be started after a wait'),
+  );
 }
 
 /** Long enough waited: starts the array with those that are there, unless that would endanger data. */
@@ -340,7 +359,10 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
     array.log.error(array.logFields(), `the array is not started by itself: ${danger}`);
     return;
   }
-  array.log.warn(array.logFields(), 'members are missing, and have been waited for long enough: the array is started without them');
+  array.log.warn(
+    array.logFields(),
+    'members are missing, and have been waited for long enough: the array is started without them',
+  );
   await tryStart(ctx, array);
 }
 
@@ -388,7 +410,9 @@ async function readd(
     return;
   }
   if (wasUsedApart(array, bdev, record)) {
-    log('the device was used apart from the members that are online, and each half has what the other lacks: ignored; add it by hand to give up what it alone has');
+    log(
+      'the device was used apart from the members that are online, and each half has what the other lacks: ignored; add it by hand to give up what it alone has',
+    );
     return;
   }
   try {
@@ -413,7 +437,8 @@ async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
     await bringOnline(ctx, array);
   } catch (error) {
     const trouble = error instanceof Error ? error.message : String(error);
-    if (trouble !== array.trouble && !array.isDeleting) array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
+    if (trouble !== array.trouble && !array.isDeleting)
+      array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
     array.trouble = trouble;
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));

@@ -15,7 +15,12 @@ export interface VoteResult {
  * hold counts, or, if a slot is named, what its copy holds. Where that decides nothing, nothing is changed. Rejects if a copy
  * cannot be written and the array cannot do without it.
  */
-export async function makeCopiesAgree(array: RaidArray, offset: number, count: number, source: number | null): Promise<VoteResult> {
+export async function makeCopiesAgree(
+  array: RaidArray,
+  offset: number,
+  count: number,
+  source: number | null,
+): Promise<VoteResult> {
   const { blockSize } = array;
   const copies = await readCopies(array, offset, count);
   if (count > 1 && copies.some(({ data }) => data === null)) {
@@ -40,7 +45,12 @@ export async function makeCopiesAgree(array: RaidArray, offset: number, count: n
     const isWrong = (block: number): boolean => {
       if (isDecided[block] !== true) return false;
       if (data === null) return true;
-      return Buffer.compare(data.subarray(block * blockSize, (block + 1) * blockSize), right.subarray(block * blockSize, (block + 1) * blockSize)) !== 0;
+      return (
+        Buffer.compare(
+          data.subarray(block * blockSize, (block + 1) * blockSize),
+          right.subarray(block * blockSize, (block + 1) * blockSize),
+        ) !== 0
+      );
     };
     for (const [from, length] of runs(count, isWrong)) {
       await writeCopy(array, slot, offset + from, right.subarray(from * blockSize, (from + length) * blockSize));
@@ -58,24 +68,28 @@ interface Copy {
 
 function readCopies(array: RaidArray, offset: number, count: number): Promise<Copy[]> {
   return Promise.all(
-    array.slots.filter((slot) => slot.isCurrent).map(async (slot): Promise<Copy> => {
-      if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };
-      slot.partsInFlight++;
-      try {
-        return { slot, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + offset, count) };
-      } catch {
-        if (count === 1) slot.errors.read++;
-        return { slot, data: null };
-      } finally {
-        slot.partEnded();
-      }
-    }),
+    array.slots
+      .filter((slot) => slot.isCurrent)
+      .map(async (slot): Promise<Copy> => {
+        if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };
+        slot.partsInFlight++;
+        try {
+          return { slot, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + offset, count) };
+        } catch {
+          if (count === 1) slot.errors.read++;
+          return { slot, data: null };
+        } finally {
+          slot.partEnded();
+        }
+      }),
   );
 }
 
 /** What the block must hold; null if nobody can say. */
 function decide(copies: readonly Copy[], [start, end]: readonly [number, number], source: number | null): Uint8Array | null {
-  const readable = copies.flatMap(({ slot, data }) => (data === null ? [] : [{ index: slot.index, bytes: data.subarray(start, end) }]));
+  const readable = copies.flatMap(({ slot, data }) =>
+    data === null ? [] : [{ index: slot.index, bytes: data.subarray(start, end) }],
+  );
   if (source !== null) return readable.find(({ index }) => index === source)?.bytes ?? null;
   for (const { bytes } of readable) {
     const alike = readable.filter((other) => Buffer.compare(other.bytes, bytes) === 0).length;

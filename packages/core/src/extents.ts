@@ -6,7 +6,10 @@ export function isUnwritten(array: RaidArray, block: number): boolean {
   const { regions } = array;
   if (regions === null) return false;
   const { arrayBlocks, memberBlocks } = array.stripe();
-  return regions.states[Math.floor((Math.floor(block / arrayBlocks) * memberBlocks) / regions.regionBlocks)] === RegionState.Unwritten;
+  return (
+    regions.states[Math.floor((Math.floor(block / arrayBlocks) * memberBlocks) / regions.regionBlocks)] ===
+    RegionState.Unwritten
+  );
 }
 
 /** Where the run of blocks ends that are like the one at `from`: all unwritten, or all not; `to` at most. */
@@ -26,7 +29,12 @@ export function endOfExtent(array: RaidArray, from: number, to: number): number 
  * Runs of the array's blocks from `offset` on, and whether each is unwritten and reads as zeros. Ends at `offset + count`,
  * or when `add` gives false.
  */
-export function listExtents(array: RaidArray, offset: number, count: number, add: (numBlocks: number, isZero: boolean) => boolean): void {
+export function listExtents(
+  array: RaidArray,
+  offset: number,
+  count: number,
+  add: (numBlocks: number, isZero: boolean) => boolean,
+): void {
   let from = offset;
   while (from < offset + count) {
     const to = array.level === null ? offset + count : endOfExtent(array, from, offset + count);

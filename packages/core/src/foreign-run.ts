@@ -15,7 +15,10 @@ import type { FoundEntry } from './store.js';
 export async function judgeForeignRun(array: RaidArray, earlier: EarlierRecord | null): Promise<boolean> {
   const { consistency, metadata } = array;
   if (metadata.seqNumber < seqStep) {
-    array.log.warn(array.logFields(), 'the array starts degraded, and nothing says whether its parity is right: it was never run by us');
+    array.log.warn(
+      array.logFields(),
+      'the array starts degraded, and nothing says whether its parity is right: it was never run by us',
+    );
     consistency.forget();
     return true;
   }
@@ -66,7 +69,10 @@ async function doubtEntries(array: RaidArray, entries: readonly FoundEntry[]): P
   for (const { offsetBlocks, numBlocks } of doubted) {
     const { from, to } = array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
     array.consistency.load(from, to - from);
-    array.log.error({ ...array.logFields(), block: offsetBlocks, blocks: numBlocks }, 'a write was under way here before somebody else ran the array: the absent member’s blocks answer EIO until they are written');
+    array.log.error(
+      { ...array.logFields(), block: offsetBlocks, blocks: numBlocks },
+      'a write was under way here before somebody else ran the array: the absent member’s blocks answer EIO until they are written',
+    );
   }
 }
 

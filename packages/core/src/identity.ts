@@ -27,7 +27,12 @@ export function requireCreation(array: RaidArray, bdev: Bdev): void {
  */
 export function refuseFormerMember(array: RaidArray, bdev: Bdev, lastSeen: number | null): void {
   if (lastSeen === null) return;
-  if (array.slots.some(({ descriptor, recordedUuid }) => recordedUuid === bdev.uuid && (descriptor === null || descriptor.bdev === bdev))) return;
+  if (
+    array.slots.some(
+      ({ descriptor, recordedUuid }) => recordedUuid === bdev.uuid && (descriptor === null || descriptor.bdev === bdev),
+    )
+  )
+    return;
   const message = `array ${array.name}: ${bdev.name} was a member once, and its place has been taken; wipe it, and it is a device like any other`;
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }
@@ -66,7 +71,12 @@ export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly E
  * How many writes of pages of this life the device has taken, as the sum of their generations. Null if that cannot be read: it
  * proves nothing then, neither way.
  */
-export async function pagesTakenBy(extension: ExtensionStore, descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<number | null> {
+export async function pagesTakenBy(
+  extension: ExtensionStore,
+  descriptor: BdevDescriptor,
+  life: MapLife,
+  numRegions: number,
+): Promise<number | null> {
   const newest = new Map<number, number>();
   try {
     for (const { index, generation } of await extension.readPages(descriptor, life, numRegions)) {
@@ -89,7 +99,9 @@ export async function isAsItLeft(array: RaidArray, slot: Slot): Promise<boolean>
   const { descriptor } = slot;
   if (extension === undefined || regions === null || slot.recordedUuid !== descriptor?.bdev.uuid) return false;
   const headers = await extension.readHeaders(descriptor, array.uuid).catch((): ExtensionHeader[] => []);
-  const isIts = headers.some(({ incarnation, memberUuid }) => memberUuid === descriptor.bdev.uuid && incarnation === array.incarnation);
+  const isIts = headers.some(
+    ({ incarnation, memberUuid }) => memberUuid === descriptor.bdev.uuid && incarnation === array.incarnation,
+  );
   if (!isIts) return false;
   const taken = await pagesTakenBy(extension, descriptor, array, regions.states.length);
   return taken !== null && taken >= slot.pagesTaken;

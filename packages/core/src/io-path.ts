@@ -113,17 +113,21 @@ export class IoPath implements BdevDriver {
     const slot = array.slotAt(part.tag);
     if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
     // Once more: it may have been copied while this was under way.
-    else if (slot.replacement !== null && part.type !== IoType.Flush) slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
+    else if (slot.replacement !== null && part.type !== IoType.Flush)
+      slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
     if (part.status === Status.Ok) {
       if (array.badBlocks.size > 0 && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
         array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
       }
     } else {
       // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
-      const isKnown = part.type === IoType.Read && (io.slot >= 0 || array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks));
+      const isKnown =
+        part.type === IoType.Read &&
+        (io.slot >= 0 || array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks));
       if (!isKnown) this.#countError(slot, part);
       // A device that cannot read what it has just been given is none; and what it holds the others know.
-      if (part.type === IoType.Read && slot.isTarget) array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
+      if (part.type === IoType.Read && slot.isTarget)
+        array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
       if (part.type === IoType.Flush && slot.isConfigured && !slot.isLeaving) {
         const canGo = array.module.manifest.redundant && array.failMember(slot.index, `${statusName(part.status)} on flush`);
@@ -225,7 +229,8 @@ export class IoPath implements BdevDriver {
   }
 
   #start(parent: BdevIo, from: number, to: number): void {
-    if (parent.type === IoType.Unmap && (this.#array.regions?.count(RegionState.Unwritten) ?? 0) > 0) this.#unmapWritten(parent, from, to);
+    if (parent.type === IoType.Unmap && (this.#array.regions?.count(RegionState.Unwritten) ?? 0) > 0)
+      this.#unmapWritten(parent, from, to);
     else this.#startPart(parent, from, to - from);
   }
 

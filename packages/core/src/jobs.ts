@@ -60,7 +60,12 @@ export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
 }
 
 /** Starts a resync, check or repair when the process that is running has ended. */
-export function startSync(ctx: RaidContext, array: RaidArray, type: Exclude<ProcessType, 'rebuild' | 'replace'>, options: SyncOptions = {}): void {
+export function startSync(
+  ctx: RaidContext,
+  array: RaidArray,
+  type: Exclude<ProcessType, 'rebuild' | 'replace'>,
+  options: SyncOptions = {},
+): void {
   enqueue(array, async () => {
     if (!(await ctx.turns.take(array, () => array.state !== 'online'))) return;
     try {
@@ -96,8 +101,10 @@ export function checkCanRepair(array: RaidArray, { source, wrong }: SyncOptions)
   };
   if (named !== undefined && array.slots[named]?.isCurrent !== true) refuse(`slot ${named} has no member that could be named`);
   if (isMirror && wrong !== undefined) refuse('of copies, the one that is right is named (source), not one that is wrong');
-  if (!isMirror && source !== undefined) refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
-  if (isMirror && source === undefined && array.numCurrent < 3) refuse('of two copies that differ nobody can tell which is right: name it (source)');
+  if (!isMirror && source !== undefined)
+    refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
+  if (isMirror && source === undefined && array.numCurrent < 3)
+    refuse('of two copies that differ nobody can tell which is right: name it (source)');
 }
 
 /** A resync that could not be done, or has become possible, is done later. */
@@ -127,7 +134,12 @@ export function newProcess(ctx: RaidContext, array: RaidArray, type: ProcessType
 }
 
 /** Runs a process with everything around it; rejects as it does. */
-export async function run(ctx: RaidContext, array: RaidArray, process: RaidProcess, onDone: () => Promise<void>): Promise<void> {
+export async function run(
+  ctx: RaidContext,
+  array: RaidArray,
+  process: RaidProcess,
+  onDone: () => Promise<void>,
+): Promise<void> {
   const about = { array: array.name, process: process.type, target: process.target?.name ?? null };
   array.process = process;
   ctx.emit({ type: 'processStarted', ...about });

@@ -122,9 +122,17 @@ export function forgetElsewhere(array: RaidArray, slot: Slot): void {
 }
 
 /** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */
-export async function refuseForeignMember(ctx: RaidContext, array: RaidArray, slot: Slot, own: string | null): Promise<number | null> {
+export async function refuseForeignMember(
+  ctx: RaidContext,
+  array: RaidArray,
+  slot: Slot,
+  own: string | null,
+): Promise<number | null> {
   if (slot.descriptor === null) return null;
-  const refused = refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, { all: array.isForced && array.state === 'configuring', signatures: array.store === null });
+  const refused = refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, {
+    all: array.isForced && array.state === 'configuring',
+    signatures: array.store === null,
+  });
   // The array must not end, and close the device, while it is being read.
   return array.lifecycle.whileBusy(refused);
 }

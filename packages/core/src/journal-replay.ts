@@ -22,7 +22,10 @@ export async function replayJournal(array: RaidArray, doubt: DoubtList | null): 
     try {
       await writeAgain(array, entry);
     } catch (error) {
-      array.log.error({ ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error }, 'an entry of the journal could not be written again');
+      array.log.error(
+        { ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error },
+        'an entry of the journal could not be written again',
+      );
       failed.push(array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks));
     }
   }

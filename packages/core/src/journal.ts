@@ -222,7 +222,10 @@ export class Journal {
     try {
       this.#pool ??= new BufferPool(this.#array.memory, { slotBytes: this.#store.placeBytes, count: entriesInFlight });
     } catch (error) {
-      this.#array.log.error({ ...this.#array.logFields(), err: error }, 'there is no memory for a journal: a crash now may cost the absent member’s data');
+      this.#array.log.error(
+        { ...this.#array.logFields(), err: error },
+        'there is no memory for a journal: a crash now may cost the absent member’s data',
+      );
       return false;
     }
     return true;

@@ -41,10 +41,16 @@ export function checkGeometry(array: RaidArray, geometry: RaidGeometry): void {
   check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}`);
   check((stripe !== undefined) === array.module.manifest.redundant, 'stripe must be there with redundancy, and only with it');
   if (stripe === undefined) return;
-  check(isCount(stripe.arrayBlocks, 1) && isCount(stripe.memberBlocks, 1), `a stripe is ${stripe.arrayBlocks} blocks, ${stripe.memberBlocks} of each member`);
+  check(
+    isCount(stripe.arrayBlocks, 1) && isCount(stripe.memberBlocks, 1),
+    `a stripe is ${stripe.arrayBlocks} blocks, ${stripe.memberBlocks} of each member`,
+  );
   check(numBlocks % stripe.arrayBlocks === 0, `numBlocks is ${numBlocks}, which are no whole stripes of ${stripe.arrayBlocks}`);
   const needed = (numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
-  check(memberBlocks.every((blocks) => blocks >= needed), `its stripes need ${needed} blocks of each member`);
+  check(
+    memberBlocks.every((blocks) => blocks >= needed),
+    `its stripes need ${needed} blocks of each member`,
+  );
 }
 
 function refuse(array: RaidArray, message: string): never {

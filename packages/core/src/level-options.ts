@@ -10,7 +10,12 @@ export type LevelOptions = Readonly<Record<string, unknown>>;
  * The options of a new array as they come back at its next start, from members or from a saved configuration: as JSON has
  * them. Throws for what JSON cannot say, what the level refuses, and what there is no room for.
  */
-export function checkLevelOptions(name: string, module: RaidModule, store: SuperblockStore | null, given: LevelOptions): LevelOptions {
+export function checkLevelOptions(
+  name: string,
+  module: RaidModule,
+  store: SuperblockStore | null,
+  given: LevelOptions,
+): LevelOptions {
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
   };
@@ -24,7 +29,8 @@ export function checkLevelOptions(name: string, module: RaidModule, store: Super
   const lost = Object.keys(given).find((key) => !(key in options));
   if (lost !== undefined) refuse(`option ${lost} cannot be kept as JSON`);
   const most = store?.extension?.mostOptionsBytes ?? Infinity;
-  if (Buffer.byteLength(text) > most) refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and there is room for ${most}`);
+  if (Buffer.byteLength(text) > most)
+    refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and there is room for ${most}`);
   module.checkOptions?.(options);
   return options;
 }

@@ -71,12 +71,16 @@ function checkModule(module: RaidModule): void {
   }
   if (baseBdevsConstraint !== undefined) {
     const limit = 'maxRemoved' in baseBdevsConstraint ? baseBdevsConstraint.maxRemoved : baseBdevsConstraint.minOperational;
-    if (!Number.isInteger(limit) || limit < 1) throw refusal(module, `the number in baseBdevsConstraint must be 1 or more, not ${String(limit)}`);
+    if (!Number.isInteger(limit) || limit < 1)
+      throw refusal(module, `the number in baseBdevsConstraint must be 1 or more, not ${String(limit)}`);
   }
   if (minOperational(module, baseBdevsMin) < 1) {
     throw refusal(module, 'baseBdevsConstraint leaves no member that is needed');
   }
-  if (manifest.journal === true && (baseBdevsConstraint === undefined || !('maxRemoved' in baseBdevsConstraint) || baseBdevsConstraint.maxRemoved !== 1)) {
+  if (
+    manifest.journal === true &&
+    (baseBdevsConstraint === undefined || !('maxRemoved' in baseBdevsConstraint) || baseBdevsConstraint.maxRemoved !== 1)
+  ) {
     throw refusal(module, 'manifest.journal is for levels that can do without exactly one member');
   }
 }
@@ -84,11 +88,13 @@ function checkModule(module: RaidModule): void {
 /** Modules may be written in JavaScript: what is missing must not count as false, nor a typing error as true. */
 function checkManifest(module: RaidModule): void {
   const manifest: Partial<Record<keyof RaidModule['manifest'], unknown>> = module.manifest;
-  if (manifest.stripSize !== 'required' && manifest.stripSize !== 'none') throw refusal(module, 'manifest.stripSize must be required or none');
+  if (manifest.stripSize !== 'required' && manifest.stripSize !== 'none')
+    throw refusal(module, 'manifest.stripSize must be required or none');
   for (const field of ['redundant', 'nullPayload', 'resize'] as const) {
     if (typeof manifest[field] !== 'boolean') throw refusal(module, `manifest.${field} must be true or false`);
   }
-  if (manifest.journal !== undefined && typeof manifest.journal !== 'boolean') throw refusal(module, 'manifest.journal must be true or false');
+  if (manifest.journal !== undefined && typeof manifest.journal !== 'boolean')
+    throw refusal(module, 'manifest.journal must be true or false');
 }
 
 /** Fewest members with which an array of `numSlots` slots can be online. */

@@ -46,7 +46,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.level = level;
     checkLevel(array, level);
     const { numBlocks, memberBlocks } = level.geometry;
-    if (numBlocks < 1) throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
+    if (numBlocks < 1)
+      throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
     if (recordedBlocks !== null && recordedBlocks !== numBlocks) {
       const message = `array ${array.name}: the superblock says ${recordedBlocks} blocks, and its members make ${numBlocks}`;
       throw new RaidError('ERR_RAID_METADATA', 22, message);
@@ -131,7 +132,10 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   if (array.consistency.isAllInSync) return;
   if (origin?.is === 'unknown' && (await judgeForeignRun(array, origin.earlier))) return;
   if (array.isReadOnly) {
-    array.log.warn(array.logFields(), 'started read-only after an unclean stop: what an absent member held answers EIO where it was being written');
+    array.log.warn(
+      array.logFields(),
+      'started read-only after an unclean stop: what an absent member held answers EIO where it was being written',
+    );
     return;
   }
   if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
@@ -209,9 +213,13 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
   await array.journal?.stop();
-  if (!array.isReadOnly) await array.regions?.stop().catch((error: unknown) => {
-    array.log.warn({ ...array.logFields(), err: error }, 'the bitmap could not be cleared: the array is resynchronised at its next start');
-  });
+  if (!array.isReadOnly)
+    await array.regions?.stop().catch((error: unknown) => {
+      array.log.warn(
+        { ...array.logFields(), err: error },
+        'the bitmap could not be cleared: the array is resynchronised at its next start',
+      );
+    });
   if (array.regions !== null) await array.metadata.saveHeaders();
   await array.level?.stop?.();
   array.journal?.close();

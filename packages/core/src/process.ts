@@ -171,7 +171,13 @@ export class RaidProcess {
   #workedBlocks = 0;
 
   /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
-  constructor({ processOptions, turns }: RaidContext, array: RaidArray, type: ProcessType, target: Slot | null, task: ProcessTask = {}) {
+  constructor(
+    { processOptions, turns }: RaidContext,
+    array: RaidArray,
+    type: ProcessType,
+    target: Slot | null,
+    task: ProcessTask = {},
+  ) {
     this.#array = array;
     // Whoever takes an array offline stops the process that is running: none may begin after that.
     this.throwIfStopped();
@@ -245,7 +251,8 @@ export class RaidProcess {
     this.unreadableBlocks += numBlocks;
     if (isLost) this.lostBlocks += numBlocks;
     const last = this.unreadable[this.unreadable.length - 1];
-    const isNext = last?.slot === slot && last.isLost === isLost && last.memberOffsetBlocks + last.numBlocks === memberOffsetBlocks;
+    const isNext =
+      last?.slot === slot && last.isLost === isLost && last.memberOffsetBlocks + last.numBlocks === memberOffsetBlocks;
     if (isNext) last.numBlocks += numBlocks;
     else if (this.unreadable.length < mostListed) this.unreadable.push({ slot, memberOffsetBlocks, numBlocks, isLost });
   }
@@ -282,9 +289,32 @@ export class RaidProcess {
 
   record(error: string | null): ProcessRecord {
     const seconds = this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
-    const { mismatchBlocks, offsetBlocks: blocks, repairedBlocks, startedAt, type, undecidedBlocks, unreadableBlocks, lostBlocks, unreadable } = this;
+    const {
+      mismatchBlocks,
+      offsetBlocks: blocks,
+      repairedBlocks,
+      startedAt,
+      type,
+      undecidedBlocks,
+      unreadableBlocks,
+      lostBlocks,
+      unreadable,
+    } = this;
     const target = this.target?.name ?? null;
-    return { type, target, startedAt, seconds, blocks, mismatchBlocks, repairedBlocks, undecidedBlocks, unreadableBlocks, lostBlocks, unreadable, error };
+    return {
+      type,
+      target,
+      startedAt,
+      seconds,
+      blocks,
+      mismatchBlocks,
+      repairedBlocks,
+      undecidedBlocks,
+      unreadableBlocks,
+      lostBlocks,
+      unreadable,
+      error,
+    };
   }
 
   async #allWindows(): Promise<void> {

@@ -92,7 +92,12 @@ export class RaidIo implements IoOwner {
   /** Whether the slot has a member that this request reads from or writes to. */
   hasMember(slot: number): boolean {
     const array = this.array;
-    return array !== null && this.slot !== slot && array.io.isMemberFor(this, slot) && (this.excluded === noSlots || !this.excluded.includes(slot));
+    return (
+      array !== null &&
+      this.slot !== slot &&
+      array.io.isMemberFor(this, slot) &&
+      (this.excluded === noSlots || !this.excluded.includes(slot))
+    );
   }
 
   /**

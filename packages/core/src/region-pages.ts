@@ -47,7 +47,8 @@ export class RegionPages {
     const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
     states.forEach((state, i) => {
       this.#regions.set(first + i, state);
-      if (state === RegionState.Dirty) this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);
+      if (state === RegionState.Dirty)
+        this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);
     });
   }
 

@@ -90,7 +90,12 @@ export function adoptRecord(array: RaidArray, header: ExtensionHeader): void {
 }
 
 /** Our last record before somebody else counted the sequence number on from it. */
-async function readEarlier(array: RaidArray, extension: ExtensionStore, blocks: number, stripeBlocks: number): Promise<EarlierRecord | null> {
+async function readEarlier(
+  array: RaidArray,
+  extension: ExtensionStore,
+  blocks: number,
+  stripeBlocks: number,
+): Promise<EarlierRecord | null> {
   const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
   if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
   const { header, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
@@ -116,7 +121,12 @@ async function readRecorded(
   extension: ExtensionStore,
   seqNumber: number,
   force: boolean,
-): Promise<{ header: ExtensionHeader | null; pages: Map<number, RegionPage>; newest: ExtensionHeader | null; doubt: DoubtList | null }> {
+): Promise<{
+  header: ExtensionHeader | null;
+  pages: Map<number, RegionPage>;
+  newest: ExtensionHeader | null;
+  doubt: DoubtList | null;
+}> {
   let header: ExtensionHeader | null = null;
   let newest: ExtensionHeader | null = null;
   const failures: Error[] = [];
@@ -165,7 +175,12 @@ async function readRecorded(
 }
 
 /** The newest list of bad blocks. Rejects if none of the members can be read, unless forced. */
-async function readBadBlocks(array: RaidArray, extension: ExtensionStore, incarnation: string, force: boolean): Promise<BadBlockList | null> {
+async function readBadBlocks(
+  array: RaidArray,
+  extension: ExtensionStore,
+  incarnation: string,
+  force: boolean,
+): Promise<BadBlockList | null> {
   let newest: BadBlockList | null = null;
   let isRead = false;
   let failure: Error | null = null;

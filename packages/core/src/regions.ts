@@ -297,7 +297,8 @@ export class RegionMap extends RegionStates {
       await this.#array.leaveRecorded();
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
       for (const [region, state] of before) {
-        if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true) this.#pages.said.set(region, RegionState.Unwritten);
+        if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)
+          this.#pages.said.set(region, RegionState.Unwritten);
         else this.#pages.said.delete(region);
       }
       await this.#pages.writeOf(before.keys());

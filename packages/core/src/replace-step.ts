@@ -63,7 +63,8 @@ export class ReplaceStep implements ProcessStep {
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
       await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
       // What the journal stands for is on stable media after this: the new member's is empty.
-      for (const other of this.#array.slots) if (other.isCurrent) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
+      for (const other of this.#array.slots)
+        if (other.isCurrent) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
       await this.#changePlaces();
     } finally {
       bdev.unquiesce(range);
@@ -77,7 +78,12 @@ export class ReplaceStep implements ProcessStep {
     const { bdev } = this.#replacement.descriptor;
     const before = { name: slot.name, uuid: slot.uuid, descriptor: slot.descriptor, dataOffset: slot.dataOffset };
     const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
-    this.#take({ name: bdev.name, uuid: bdev.uuid, descriptor: this.#replacement.descriptor, dataOffset: this.#replacement.dataOffset });
+    this.#take({
+      name: bdev.name,
+      uuid: bdev.uuid,
+      descriptor: this.#replacement.descriptor,
+      dataOffset: this.#replacement.dataOffset,
+    });
     try {
       // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
       for (const { start, end } of this.#bad.list()) this.#array.markBad(slot.index, start, end - start);
@@ -112,7 +118,10 @@ export class ReplaceStep implements ProcessStep {
     try {
       await this.#array.store?.clear(descriptor);
     } catch (error) {
-      this.#array.log.error({ ...this.#array.logFields(this.#slot), bdev: descriptor.bdev.name, err: error }, 'the superblock of the replaced member could not be cleared: wipe it before it is used anywhere');
+      this.#array.log.error(
+        { ...this.#array.logFields(this.#slot), bdev: descriptor.bdev.name, err: error },
+        'the superblock of the replaced member could not be cleared: wipe it before it is used anywhere',
+      );
     }
   }
 
@@ -211,7 +220,13 @@ export class ReplaceStep implements ProcessStep {
           const { status } = done;
           ios.put(done);
           if (status === Status.Ok) resolve();
-          else reject(BdevError.fromStatus(status, `array ${this.#array.name}: ${descriptor.bdev.name}, the new member of slot ${this.#slot.index}`));
+          else
+            reject(
+              BdevError.fromStatus(
+                status,
+                `array ${this.#array.name}: ${descriptor.bdev.name}, the new member of slot ${this.#slot.index}`,
+              ),
+            );
         },
       };
       descriptor.submit(io);

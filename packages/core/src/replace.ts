@@ -28,7 +28,8 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
     onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
-      else if (event.type !== 'resize') stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
+      else if (event.type !== 'resize')
+        stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
     },
   });
   try {
@@ -80,9 +81,11 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
   if (!array.module.manifest.redundant) refuse(`level ${array.module.level} cannot replace a member`);
   if (!slot.isCurrent) refuse(`slot ${slot.index} has no member that could be replaced`);
-  if (array.slots.some(({ isTarget, replacement }) => isTarget || replacement !== null)) refuse('a member is being filled or replaced already');
+  if (array.slots.some(({ isTarget, replacement }) => isTarget || replacement !== null))
+    refuse('a member is being filled or replaced already');
   if (bdev.state !== 'registered') refuse(`${bdev.name} went away`);
-  if (bdev.blockSize !== array.blockSize) refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
+  if (bdev.blockSize !== array.blockSize)
+    refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
   if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
   const needed = chooseDataOffset(array, bdev) + slot.dataSize;
   if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);

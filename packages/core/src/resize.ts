@@ -29,7 +29,10 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   const capacities = array.slots.map((slot) => (isMember(slot) ? slot.capacity : slot.dataSize));
   for (const [index, slot] of array.slots.entries()) {
     if ((capacities[index] ?? 0) < slot.dataSize) {
-      array.log.error(array.logFields(slot), 'the member shrank below its data: the array keeps its size, I/O past the end fails');
+      array.log.error(
+        array.logFields(slot),
+        'the member shrank below its data: the array keeps its size, I/O past the end fails',
+      );
       return;
     }
   }
@@ -41,7 +44,10 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (array.module.manifest.redundant) {
     if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
     if (array.regions?.hasRoomFor(end) === false) {
-      array.log.error(array.logFields(), 'the members have grown, and the region map has no room for that: the array keeps its size');
+      array.log.error(
+        array.logFields(),
+        'the members have grown, and the region map has no room for that: the array keeps its size',
+      );
       return;
     }
     await zeroNewParts(array, oldSizes, end);
@@ -50,7 +56,8 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   array.regions?.extend(end);
   await array.regions?.writeAll();
   // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
-  if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null)) return grow(ctx, array);
+  if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null))
+    return grow(ctx, array);
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
   checkGeometry(array, geometry);

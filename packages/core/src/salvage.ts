@@ -63,7 +63,10 @@ export async function findUnreadable(array: RaidArray, at: number, addr: number)
       // What is on the list was counted when it was found.
       if (array.badBlocks.has(slot.index, at, 1)) continue;
       slot.errors.read++;
-      array.log.warn({ ...array.logFields(slot), block: slot.dataOffset + at, blocks: 1, err: error }, 'the member cannot read the block');
+      array.log.warn(
+        { ...array.logFields(slot), block: slot.dataOffset + at, blocks: 1, err: error },
+        'the member cannot read the block',
+      );
     }
   }
   return unreadable;

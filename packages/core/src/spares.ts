@@ -47,7 +47,8 @@ export class Spares {
     try {
       descriptor.claim('spare');
       await refuseForeign(this.#ctx, descriptor, `spare ${name}`, null);
-      if (this.#ctx.retries.isStopped) throw new RaidError('ERR_RAID_INVALID', 22, `spare ${name}: the arrays have been stopped`);
+      if (this.#ctx.retries.isStopped)
+        throw new RaidError('ERR_RAID_INVALID', 22, `spare ${name}: the arrays have been stopped`);
       if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `spare ${name}: it went away`);
     } catch (error) {
       descriptor.close();
@@ -67,7 +68,13 @@ export class Spares {
   }
 
   onEvent(event: RaidEvent): void {
-    if (event.type !== 'memberFailed' && event.type !== 'memberRemoved' && event.type !== 'arrayOnline' && event.type !== 'processFinished') return;
+    if (
+      event.type !== 'memberFailed' &&
+      event.type !== 'memberRemoved' &&
+      event.type !== 'arrayOnline' &&
+      event.type !== 'processFinished'
+    )
+      return;
     const array = this.#ctx.arrays.get(event.array);
     if (array === undefined) return;
     // A rebuild that failed has perhaps lost its target.
@@ -88,7 +95,9 @@ export class Spares {
     }
     // The event is told in the middle of things: the slot may be let go in this turn only.
     this.#ctx.registry.runtime.soon(() => {
-      this.#fill(array, slot).catch((error: unknown) => array.log.error({ ...array.logFields(slot), err: error }, 'a spare could not be used'));
+      this.#fill(array, slot).catch((error: unknown) =>
+        array.log.error({ ...array.logFields(slot), err: error }, 'a spare could not be used'),
+      );
     });
   }
 

@@ -28,7 +28,11 @@ export async function setAsideStale(array: RaidArray, force: boolean): Promise<E
     found.set(slot, headers);
     for (const { generation } of headers) metadata.noteGeneration(generation);
     newest = newestTrusted(headers, metadata.seqNumber, newest);
-    settled = newestTrusted(headers.filter((header) => isSettled(header, metadata.seqNumber)), metadata.seqNumber, settled);
+    settled = newestTrusted(
+      headers.filter((header) => isSettled(header, metadata.seqNumber)),
+      metadata.seqNumber,
+      settled,
+    );
   }
   adoptLevelOptions(array, [...found.values()].flat());
   if (newest === null) return null;
@@ -55,7 +59,8 @@ async function isOlder(
   if (slot.foundSeqNumber < newest.completedSeqNumber) return true;
   const hadTaken = settled?.slots[slot.index]?.pagesTaken ?? 0;
   // Without a header of this life its area was lost, and says nothing; an image of an earlier life has an older superblock.
-  if (settled === null || hadTaken === 0 || !headers.some(({ incarnation }) => incarnation === settled.incarnation)) return false;
+  if (settled === null || hadTaken === 0 || !headers.some(({ incarnation }) => incarnation === settled.incarnation))
+    return false;
   const life = { uuid: array.uuid, incarnation: settled.incarnation };
   const taken = await pagesTakenBy(extension, slot.descriptor, life, settled.numRegions);
   return taken !== null && taken < hadTaken;
@@ -68,7 +73,10 @@ function isSettled({ seqNumber, completedSeqNumber }: ExtensionHeader, newest: n
 function setAside(array: RaidArray, slot: Slot): void {
   const bdev = slot.descriptor?.bdev;
   if (bdev === undefined) return;
-  array.log.error(array.logFields(slot), 'the member has an older state than all members had once: it was away, or an old image was put back; it is taken out');
+  array.log.error(
+    array.logFields(slot),
+    'the member has an older state than all members had once: it was away, or an old image was put back; it is taken out',
+  );
   closeMember(slot);
   slot.name = null;
   slot.uuid = slot.recordedUuid;
@@ -81,6 +89,7 @@ function setAside(array: RaidArray, slot: Slot): void {
 
 function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
   const message = `array ${array.name} slot ${slot.index}: ${String(slot.name)} has an older state than all members had once: an old image was put back, and level ${array.module.level} has nothing to fill it from`;
-  if (!force) throw new RaidError('ERR_RAID_METADATA', 22, `${message}. Bring the right one, or start with force to take it as it is`);
+  if (!force)
+    throw new RaidError('ERR_RAID_METADATA', 22, `${message}. Bring the right one, or start with force to take it as it is`);
   array.log.error(array.logFields(slot), `started by force: ${message}`);
 }

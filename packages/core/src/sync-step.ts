@@ -76,7 +76,7 @@ export class SyncStep implements ProcessStep {
     const { memberBlocks } = this.#array.stripe();
     const { from, to } = this.#array.memberRange(start, end);
     const most = this.#pool.slotBytes / this.#array.blockSize;
-    for (let at = from; at < to; ) {
+    for (let at = from; at < to;) {
       this.#process.throwIfStopped();
       if (this.#array.numCurrent < this.#array.numSlots && this.#array.minOperational !== 1) {
         throw new Error('a member left: there is nothing to compare any more');
@@ -152,7 +152,8 @@ export class SyncStep implements ProcessStep {
         if (outcome !== Outcome.Compared) break;
       }
       // What is compared once more is found once more, unless it has been made to agree.
-      if (outcome !== Outcome.Unreadable || this.#mustWrite) for (const [slot, from, blocks] of notes) this.#note(slot, from, blocks);
+      if (outcome !== Outcome.Unreadable || this.#mustWrite)
+        for (const [slot, from, blocks] of notes) this.#note(slot, from, blocks);
       return outcome === Outcome.Settled ? Outcome.Compared : outcome;
     } finally {
       if (wanted >= 0) this.#pool.put(wanted);
@@ -167,14 +168,22 @@ export class SyncStep implements ProcessStep {
     return slots.filter((slot) => slot.isCurrent && indexes.includes(slot.index));
   }
 
-  async #syncSlot(slot: Slot, derived: readonly Slot[], at: number, count: number, { wanted, found, notes }: Work): Promise<Outcome> {
+  async #syncSlot(
+    slot: Slot,
+    derived: readonly Slot[],
+    at: number,
+    count: number,
+    { wanted, found, notes }: Work,
+  ): Promise<Outcome> {
     const array = this.#array;
     const excluded = derived.filter((other) => other !== slot).map(({ index }) => index);
     const [source, read] = await Promise.allSettled([
       reconstructInto(array, slot.index, at, count, wanted, excluded),
       memberIo(array, slot, IoType.Read, at, count, found),
     ]);
-    const failures: unknown[] = [source, read].flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    const failures: unknown[] = [source, read].flatMap((result) =>
+      result.status === 'rejected' ? [result.reason as unknown] : [],
+    );
     if (failures.length > 0) {
       if (failures.every(isUnreadable)) return Outcome.Unreadable;
       array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: failures[0] }, 'blocks cannot be compared');
@@ -209,7 +218,10 @@ export class SyncStep implements ProcessStep {
     for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
     for (const [offset, length] of undecided) {
       this.#process.undecidedBlocks += length;
-      array.log.error({ ...array.logFields(), block: offset, blocks: length }, 'copies differ, and none has the majority: left as they are; name the member that is right');
+      array.log.error(
+        { ...array.logFields(), block: offset, blocks: length },
+        'copies differ, and none has the majority: left as they are; name the member that is right',
+      );
     }
   }
 
@@ -307,7 +319,11 @@ export class SyncStep implements ProcessStep {
       } catch (error) {
         if (!isUnreadable(error)) throw error;
         isKnown = !slot.isCurrent;
-        if (!isKnown) array.log.error({ ...array.logFields(slot), block: at, blocks: 1, err: error }, 'the block cannot be read, and the others do not know it');
+        if (!isKnown)
+          array.log.error(
+            { ...array.logFields(slot), block: at, blocks: 1, err: error },
+            'the block cannot be read, and the others do not know it',
+          );
       }
       this.#process.noteUnreadable(slot.index, at, 1, !isKnown);
       isLost ||= !isKnown;
@@ -320,7 +336,10 @@ export class SyncStep implements ProcessStep {
   #noteRewritten(slot: Slot, at: number): void {
     slot.errors.repaired++;
     if (!this.#isResync) this.#process.repairedBlocks++;
-    this.#array.log.info({ ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: 1 }, 'unreadable blocks were rewritten from redundancy');
+    this.#array.log.info(
+      { ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: 1 },
+      'unreadable blocks were rewritten from redundancy',
+    );
   }
 
   #note(slot: Slot, at: number, count: number): void {
@@ -337,7 +356,8 @@ export class SyncStep implements ProcessStep {
     const { lostBlocks, undecidedBlocks } = this.#process;
     if (this.#failed > 0) return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
     if (undecidedBlocks > 0) return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and no copy has the majority`));
-    if (lostBlocks > 0 && !this.#isResync) return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
+    if (lostBlocks > 0 && !this.#isResync)
+      return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
     return Promise.resolve();
   }
 }

@@ -2,11 +2,7 @@ const brand = Symbol.for('raidkit.NbdError');
 
 /** Every code an {@link NbdError} can have. Stable within a major version. */
 export type NbdErrorCode =
-  | 'ERR_NBD_EXPORT_EXISTS'
-  | 'ERR_NBD_EXPORT_NOT_FOUND'
-  | 'ERR_NBD_INVALID'
-  | 'ERR_NBD_ADDRESS'
-  | 'ERR_NBD_CLOSED';
+  'ERR_NBD_EXPORT_EXISTS' | 'ERR_NBD_EXPORT_NOT_FOUND' | 'ERR_NBD_INVALID' | 'ERR_NBD_ADDRESS' | 'ERR_NBD_CLOSED';
 
 /** A failure at the public edge of the NBD server. `errno` is the positive Linux number that RPC answers with. */
 export class NbdError extends Error {

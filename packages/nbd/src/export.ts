@@ -66,7 +66,14 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   readonly locks: RangeLocks;
   readonly allocation: AllocationMap | null;
   readonly connections = new Set<NbdConnection>();
-  readonly stats: NbdExportStats = { readRequests: 0, writeRequests: 0, otherRequests: 0, readBytes: 0, writtenBytes: 0, errors: 0 };
+  readonly stats: NbdExportStats = {
+    readRequests: 0,
+    writeRequests: 0,
+    otherRequests: 0,
+    readBytes: 0,
+    writtenBytes: 0,
+    errors: 0,
+  };
   /** Writes of this many bytes, at multiples of it, are the device's favourites; at least a block. */
   readonly unitBytes: number;
 
@@ -165,5 +172,9 @@ export class NbdExport implements HandshakeExport, Target, Rules {
 
 function checkText(field: string, text: string, mostBytes: number): void {
   if (Buffer.byteLength(text) <= mostBytes && !text.includes('\0')) return;
-  throw new NbdError('ERR_NBD_INVALID', 22, `the ${field} of an NBD export must be at most ${mostBytes} bytes of UTF-8 without NUL`);
+  throw new NbdError(
+    'ERR_NBD_INVALID',
+    22,
+    `the ${field} of an NBD export must be at most ${mostBytes} bytes of UTF-8 without NUL`,
+  );
 }

@@ -129,12 +129,22 @@ export class NbdServer {
       throw new NbdError('ERR_NBD_EXPORT_NOT_FOUND', Status.NoDevice, `there is no such bdev to export as ${name}`);
     }
     if (bdev.blockSize * fewestPieceBlocks > this.#host.pieceBytes) {
-      throw new NbdError('ERR_NBD_INVALID', Status.NoMemory, `the runtime's memory is too small for blocks of ${bdev.blockSize} bytes`);
+      throw new NbdError(
+        'ERR_NBD_INVALID',
+        Status.NoMemory,
+        `the runtime's memory is too small for blocks of ${bdev.blockSize} bytes`,
+      );
     }
     const isReadOnly = options.readOnly ?? (bdev.isReadOnly || bdev.claimedBy !== null);
-    const added: NbdExport = new NbdExport(this.#registry, bdev, isReadOnly, { name, description, isDefault, allocation }, (event) => {
-      if (event.type === 'remove') void this.#remove(added);
-    });
+    const added: NbdExport = new NbdExport(
+      this.#registry,
+      bdev,
+      isReadOnly,
+      { name, description, isDefault, allocation },
+      (event) => {
+        if (event.type === 'remove') void this.#remove(added);
+      },
+    );
     this.#exports.set(name, added);
     return exportInfo(added);
   }

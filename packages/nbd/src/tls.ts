@@ -40,7 +40,8 @@ export function tlsMode(tls: { isRequired: boolean } | undefined): TlsMode {
 
 /** Reads the files and looks whether they belong together. Throws an `NbdError` that names the file. */
 export function readTlsCredentials({ certificates, verifyPeer = false, keys }: TlsFiles): TlsCredentials {
-  if (certificates === undefined && (keys === undefined || verifyPeer)) throw invalid('TLS needs a folder of certificates, or a file of keys');
+  if (certificates === undefined && (keys === undefined || verifyPeer))
+    throw invalid('TLS needs a folder of certificates, or a file of keys');
   const credentials = {
     certificate: certificates === undefined ? null : readCertificate(certificates),
     clientCa: certificates === undefined || !verifyPeer ? null : readClientCa(certificates),
@@ -93,7 +94,8 @@ function readKeys(path: string): Map<string, Uint8Array> {
   for (const [index, line] of readText(path).split('\n').entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     const [, user = '', digits = ''] = /^([^:]+):((?:[0-9a-fA-F]{2})+)\s*$/.exec(line) ?? [];
-    if (user === '') throw invalid(`line ${index + 1} of ${path} is not a user's name, a colon, and a key in hexadecimal digits`);
+    if (user === '')
+      throw invalid(`line ${index + 1} of ${path} is not a user's name, a colon, and a key in hexadecimal digits`);
     keys.set(user, Buffer.from(digits, 'hex'));
   }
   if (keys.size === 0) throw invalid(`there is no key in ${path}`);

@@ -14,7 +14,10 @@ function disjointRanges(size: number, count: number, random: () => number): [num
 }
 
 function shuffled<T>(list: T[], random: () => number): T[] {
-  return list.map((item): [number, T] => [random(), item]).sort(([a], [b]) => a - b).map(([, item]) => item);
+  return list
+    .map((item): [number, T] => [random(), item])
+    .sort(([a], [b]) => a - b)
+    .map(([, item]) => item);
 }
 
 describe('any byte range, from several connections at once', () => {
@@ -67,7 +70,8 @@ describe('any byte range, from several connections at once', () => {
             const reply = await wires[Math.floor(random() * 3)]!.client.pread(start, length);
             for (let i = 0; i < length; i++) {
               const byte = reply.data[i];
-              if (byte !== before[start + i] && byte !== model[start + i]) throw new Error(`byte ${start + i} is neither old nor new`);
+              if (byte !== before[start + i] && byte !== model[start + i])
+                throw new Error(`byte ${start + i} is neither old nor new`);
             }
             return reply;
           });

@@ -78,7 +78,14 @@ export function metaData(name: string, queries: string[]): Buffer {
   return Buffer.concat([...text(name), u32(queries.length), ...queries.flatMap(text)]);
 }
 
-export function requestBytes(style: Style, command: number, flags: number, cookie: bigint, offset: number, lengthBytes: number): Buffer {
+export function requestBytes(
+  style: Style,
+  command: number,
+  flags: number,
+  cookie: bigint,
+  offset: number,
+  lengthBytes: number,
+): Buffer {
   const isExtended = style === 'extended';
   const bytes = Buffer.alloc(isExtended ? 32 : 28);
   bytes.writeUInt32BE(isExtended ? 0x21e41c71 : 0x25609513, 0);
@@ -285,7 +292,8 @@ export class TestClient {
     const pending = this.#find(cookie);
     if (pending.command === cmd.read && this.style !== 'simple') throw new Error('a simple reply to a read');
     pending.reply.errno = head.readUInt32BE(0);
-    if (pending.command === cmd.read && pending.reply.errno === 0) pending.reply.data = Buffer.from(await this.read(pending.lengthBytes));
+    if (pending.command === cmd.read && pending.reply.errno === 0)
+      pending.reply.data = Buffer.from(await this.read(pending.lengthBytes));
     this.#pending.delete(cookie);
     pending.resolve(pending.reply);
   }
@@ -305,11 +313,16 @@ export class TestClient {
       payload.copy(reply.data, at, 8);
     } else if (type === 5) {
       if (payload.readUInt32BE(0) !== 1) throw new Error('wrong context');
-      for (let at = 4; at < payload.length; at += 8) reply.extents.push({ lengthBytes: payload.readUInt32BE(at), flags: payload.readUInt32BE(at + 4) });
+      for (let at = 4; at < payload.length; at += 8)
+        reply.extents.push({ lengthBytes: payload.readUInt32BE(at), flags: payload.readUInt32BE(at + 4) });
     } else if (type === 6) {
-      if (payload.readUInt32BE(0) !== 1 || payload.readUInt32BE(4) !== (payload.length - 8) / 16) throw new Error('wrong context or count');
+      if (payload.readUInt32BE(0) !== 1 || payload.readUInt32BE(4) !== (payload.length - 8) / 16)
+        throw new Error('wrong context or count');
       for (let at = 8; at < payload.length; at += 16) {
-        reply.extents.push({ lengthBytes: Number(payload.readBigUInt64BE(at)), flags: Number(payload.readBigUInt64BE(at + 8)) });
+        reply.extents.push({
+          lengthBytes: Number(payload.readBigUInt64BE(at)),
+          flags: Number(payload.readBigUInt64BE(at + 8)),
+        });
       }
     } else if (type >= 0x8000) {
       reply.errno ||= payload.readUInt32BE(0);

@@ -14,7 +14,11 @@ let unix: (name: string) => string;
 let tcp: (name: string) => string;
 
 beforeAll(async () => {
-  rig = newRig({ memoryBytes: 128 * MiB, device: { blockSize: 4096, numBlocks: sizeBytes / 4096 }, export: { description: 'a test' } });
+  rig = newRig({
+    memoryBytes: 128 * MiB,
+    device: { blockSize: 4096, numBlocks: sizeBytes / 4096 },
+    export: { description: 'a test' },
+  });
   ({ driver } = rig);
   driver.recordsCalls = false;
   driver.chance = seeded(1);
@@ -34,7 +38,9 @@ afterAll(async () => {
 
 describe('nbdinfo', () => {
   itWith(['nbdinfo'], 'reads everything that an export says', async () => {
-    const { exports: found } = JSON.parse(await ok('nbdinfo', '--json', unix('disk'))) as { exports: Record<string, unknown>[] };
+    const { exports: found } = JSON.parse(await ok('nbdinfo', '--json', unix('disk'))) as {
+      exports: Record<string, unknown>[];
+    };
     expect(found[0]).toMatchObject({
       'export-name': 'disk',
       description: 'a test',
@@ -57,7 +63,9 @@ describe('nbdinfo', () => {
 
   itWith(['nbdinfo'], 'lists exports, over TCP too', async () => {
     for (const uri of [unix(''), tcp('')]) {
-      const { exports: found } = JSON.parse(await ok('nbdinfo', '--list', '--json', uri)) as { exports: Record<string, unknown>[] };
+      const { exports: found } = JSON.parse(await ok('nbdinfo', '--list', '--json', uri)) as {
+        exports: Record<string, unknown>[];
+      };
       expect(found.map((one) => one['export-name'])).toEqual(['disk', 'read only']);
     }
   });
@@ -182,7 +190,10 @@ describe('qemu', () => {
     expectBytes(driver.bytes, data);
     expect(await ok('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', source, tcp('disk'))).toContain('identical');
     expect(await ok('qemu-img', 'info', '-f', 'raw', unix('disk'))).toContain(`(${sizeBytes} bytes)`);
-    const map = JSON.parse(await ok('qemu-img', 'map', '--output=json', '-f', 'raw', unix('disk'))) as { length: number; data: boolean }[];
+    const map = JSON.parse(await ok('qemu-img', 'map', '--output=json', '-f', 'raw', unix('disk'))) as {
+      length: number;
+      data: boolean;
+    }[];
     expect(map.reduce((sum, { length }) => sum + length, 0)).toBe(sizeBytes);
     await ok('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', tcp('disk'), join(folder, 'copy.qcow2'));
   });
@@ -217,7 +228,16 @@ describe('fio', () => {
       [tcp('disk'), '--bsrange=512-256k', '--bs_unaligned', '--iodepth=16', '--io_size=32m'],
     ] as const;
     for (const [uri, ...options] of jobs) {
-      const common = ['--name=j', '--ioengine=nbd', `--uri=${uri}`, '--rw=randwrite', '--size=64m', '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0'];
+      const common = [
+        '--name=j',
+        '--ioengine=nbd',
+        `--uri=${uri}`,
+        '--rw=randwrite',
+        '--size=64m',
+        '--verify=crc32c',
+        '--verify_fatal=1',
+        '--verify_state_save=0',
+      ];
       expect(await ok('fio', ...common, ...options)).toContain('err= 0');
     }
   });

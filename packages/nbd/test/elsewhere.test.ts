@@ -119,13 +119,16 @@ describe('real clients', () => {
   itWith(['nbdinfo'], 'nbdinfo lists what both have, at either, and reads each', async () => {
     for (const side of ['left', 'right'] as const) {
       const { uri } = await listen(side);
-      const { exports: found } = JSON.parse(await ok('nbdinfo', '--list', '--json', uri(''))) as { exports: Record<string, unknown>[] };
+      const { exports: found } = JSON.parse(await ok('nbdinfo', '--list', '--json', uri(''))) as {
+        exports: Record<string, unknown>[];
+      };
       const shown = found.map((one) => [one['export-name'], one.description, one['export-size']]);
       expect(shown.sort()).toEqual([
         ['left', 'the left one', sizes.left],
         ['right', 'the right one', sizes.right],
       ]);
-      for (const name of ['left', 'right'] as const) expect((await ok('nbdinfo', '--size', uri(name))).trim()).toBe(String(sizes[name]));
+      for (const name of ['left', 'right'] as const)
+        expect((await ok('nbdinfo', '--size', uri(name))).trim()).toBe(String(sizes[name]));
       expect((await ok('nbdinfo', '--size', uri(''))).trim()).toBe(String(sizes.right));
       expect((await run('nbdinfo', [uri('nowhere')])).code).not.toBe(0);
     }
@@ -150,17 +153,20 @@ describe('real clients', () => {
 });
 
 describe('what has been agreed goes along', () => {
-  it.each(['simple', 'structured', 'extended'] as const)('%s replies, and the context that was chosen for the export', async (style) => {
-    const { client } = await connected('left');
-    await client.open('right', style);
-    expect(client.sizeBytes).toBe(sizes.right);
-    const data = pattern(300 * KiB, 2);
-    expect((await client.pwrite(777, data)).errno).toBe(0);
-    expectBytes((await client.pread(777, data.length)).data, data);
-    expectBytes(halves.right.driver.bytes.subarray(777, 777 + data.length), data);
-    expect((await client.request(cmd.blockStatus, 0, 512)).errno).toBe(style === 'simple' ? 22 : 0);
-    expect(connections()).toEqual([0, 1]);
-  });
+  it.each(['simple', 'structured', 'extended'] as const)(
+    '%s replies, and the context that was chosen for the export',
+    async (style) => {
+      const { client } = await connected('left');
+      await client.open('right', style);
+      expect(client.sizeBytes).toBe(sizes.right);
+      const data = pattern(300 * KiB, 2);
+      expect((await client.pwrite(777, data)).errno).toBe(0);
+      expectBytes((await client.pread(777, data.length)).data, data);
+      expectBytes(halves.right.driver.bytes.subarray(777, 777 + data.length), data);
+      expect((await client.request(cmd.blockStatus, 0, 512)).errno).toBe(style === 'simple' ? 22 : 0);
+      expect(connections()).toEqual([0, 1]);
+    },
+  );
 
   it('to and fro: the context for one export survives a look at the other, and counts for it alone', async () => {
     const { client } = await greeted('left');
@@ -194,7 +200,8 @@ describe('what has been agreed goes along', () => {
 
   it('an export that is in neither is refused, and the client goes on', async () => {
     const { client } = await greeted('left');
-    for (const option of [opt.info, opt.go]) expect(types(await client.option(option, goData('nowhere')))).toEqual([rep.unknown]);
+    for (const option of [opt.info, opt.go])
+      expect(types(await client.option(option, goData('nowhere')))).toEqual([rep.unknown]);
     expect(types(await client.option(opt.listMeta, metaData('nowhere', [])))).toEqual([rep.unknown]);
     expect(handedOver).toEqual([]);
     expect(types(await client.option(opt.listMeta, metaData('right', [])))).toEqual([rep.meta, rep.ack]);
@@ -205,7 +212,10 @@ describe('what has been agreed goes along', () => {
 describe('bytes on the way', () => {
   /** Everything that a client can say without listening. */
   function session(): Buffer {
-    const writes = Array.from({ length: 6 }, (_, i) => [requestBytes('structured', cmd.write, 0, BigInt(i), i * 50_000, 50_000), pattern(50_000, i)]);
+    const writes = Array.from({ length: 6 }, (_, i) => [
+      requestBytes('structured', cmd.write, 0, BigInt(i), i * 50_000, 50_000),
+      pattern(50_000, i),
+    ]);
     return Buffer.concat([
       Buffer.from([0, 0, 0, 3]),
       optionBytes(opt.structuredReply),
@@ -295,7 +305,13 @@ describe('TLS', () => {
     expect(types(await client.option(opt.list))).toEqual([rep.server, rep.server, rep.ack]);
     expect(types(await client.option(opt.info, goData('right')))).toEqual([rep.info, rep.ack]);
     expect(types(await client.option(opt.startTls))).toEqual([rep.invalid]);
-    client.send(Buffer.concat([optionBytes(opt.info, goData('left')), optionBytes(opt.go, goData('right')), requestBytes('simple', cmd.read, 0, 1n, 0, MiB)]));
+    client.send(
+      Buffer.concat([
+        optionBytes(opt.info, goData('left')),
+        optionBytes(opt.go, goData('right')),
+        requestBytes('simple', cmd.read, 0, 1n, 0, MiB),
+      ]),
+    );
     const read = client.expectReply(1n, cmd.read, 0, MiB);
     for (const option of [opt.info, opt.go]) expect(types(await client.answers(option))).toEqual([rep.info, rep.ack]);
     client.start('simple');
@@ -319,7 +335,9 @@ describe('TLS', () => {
 
   it('does not begin if something in the clear came along behind STARTTLS', async () => {
     const { client } = await greeted('left');
-    client.send(Buffer.concat([optionBytes(opt.info, goData('right')), optionBytes(opt.startTls), optionBytes(opt.go, goData('right'))]));
+    client.send(
+      Buffer.concat([optionBytes(opt.info, goData('right')), optionBytes(opt.startTls), optionBytes(opt.go, goData('right'))]),
+    );
     await client.ended();
     expect(handedOver).toHaveLength(1);
     expect(connections()).toEqual([0, 0]);
@@ -374,7 +392,14 @@ describe('limits and ends', () => {
     route = (connection, to) => setTimeout(() => to.adopt(connection), handedOver.length % 3);
     for (let i = 0; i < 120; i++) {
       const { client, socket } = await connectSocket(address);
-      client.send(Buffer.concat([Buffer.from([0, 0, 0, 3]), optionBytes(opt.list), optionBytes(opt.go, goData('right')), requestBytes('simple', cmd.read, 0, 1n, 0, MiB)]));
+      client.send(
+        Buffer.concat([
+          Buffer.from([0, 0, 0, 3]),
+          optionBytes(opt.list),
+          optionBytes(opt.go, goData('right')),
+          requestBytes('simple', cmd.read, 0, 1n, 0, MiB),
+        ]),
+      );
       if (i % 3 === 0) socket.end();
       else if (i % 3 === 1) await turns(i % 7);
       socket.destroy();
@@ -401,7 +426,14 @@ describe('limits and ends', () => {
     for (let i = 0; i < 700; i++) left.server.addExport({ name: `${i}`, bdev, readOnly: true, description: 'd'.repeat(1000) });
     const { client, socket } = await greeted('left');
     socket.pause();
-    client.send(Buffer.concat([optionBytes(opt.list), optionBytes(opt.list), optionBytes(opt.list), optionBytes(opt.go, goData('right'))]));
+    client.send(
+      Buffer.concat([
+        optionBytes(opt.list),
+        optionBytes(opt.list),
+        optionBytes(opt.list),
+        optionBytes(opt.go, goData('right')),
+      ]),
+    );
     await turns(20);
     expect([handedOver, connections()]).toEqual([[], [1, 0]]);
     const closed = left.server.close();

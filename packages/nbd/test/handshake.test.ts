@@ -99,7 +99,9 @@ describe('options', () => {
   it('answers options that were sent all at once, one after the other', async () => {
     const wire = await greeted(rigWith());
     const go = optionBytes(opt.go, goData('disk', [0, 1, 2, 3]));
-    wire.push(Buffer.concat([optionBytes(opt.list), optionBytes(opt.structuredReply), optionBytes(opt.info, goData('no')), go]));
+    wire.push(
+      Buffer.concat([optionBytes(opt.list), optionBytes(opt.structuredReply), optionBytes(opt.info, goData('no')), go]),
+    );
     expect(types(await wire.client.answers(opt.list))).toEqual([rep.server, rep.ack]);
     expect(types(await wire.client.answers(opt.structuredReply))).toEqual([rep.ack]);
     expect(types(await wire.client.answers(opt.info))).toEqual([rep.unknown]);
@@ -117,7 +119,8 @@ describe('options', () => {
 describe('LIST', () => {
   it('names every export with its description, also when that is a lot', async () => {
     const rig = rigWith({ export: { description: 'the first' } });
-    for (let i = 0; i < 300; i++) rig.server.addExport({ name: `volume ${i} ü`, bdev: rig.bdev, readOnly: true, description: 'd'.repeat(100) });
+    for (let i = 0; i < 300; i++)
+      rig.server.addExport({ name: `volume ${i} ü`, bdev: rig.bdev, readOnly: true, description: 'd'.repeat(100) });
     const { client } = await greeted(rig);
     const answers = await client.option(opt.list);
     expect(answers).toHaveLength(302);
@@ -136,10 +139,14 @@ describe('LIST', () => {
 });
 
 describe('INFO and GO', () => {
-  const infos = (answers: OptionAnswer[]) => new Map(answers.filter(({ type }) => type === rep.info).map(({ data }) => [data.readUInt16BE(0), data.subarray(2)]));
+  const infos = (answers: OptionAnswer[]) =>
+    new Map(answers.filter(({ type }) => type === rep.info).map(({ data }) => [data.readUInt16BE(0), data.subarray(2)]));
 
   it('give what was asked for, and nothing else', async () => {
-    const rig = rigWith({ device: { blockSize: 4096, numBlocks: 1000, optimalIoBoundary: 16 }, export: { description: 'words' } });
+    const rig = rigWith({
+      device: { blockSize: 4096, numBlocks: 1000, optimalIoBoundary: 16 },
+      export: { description: 'words' },
+    });
     const { client } = await greeted(rig);
     expect([...infos(await client.option(opt.info, goData('disk'))).keys()]).toEqual([0]);
     const all = infos(await client.option(opt.info, goData('disk', [3, 2, 1, 77])));
@@ -159,7 +166,11 @@ describe('INFO and GO', () => {
   ])('prefer what %o likes: %i bytes', async (device, expected) => {
     const rig = rigWith({ device: { numBlocks: 4096 / (device.blockSize / 512), ...device } });
     const { client } = await greeted(rig);
-    expect(infos(await client.option(opt.info, goData('disk', [3]))).get(3)!.readUInt32BE(4)).toBe(expected);
+    expect(
+      infos(await client.option(opt.info, goData('disk', [3])))
+        .get(3)!
+        .readUInt32BE(4),
+    ).toBe(expected);
   });
 
   it('say what can be done with the export', async () => {
@@ -183,7 +194,11 @@ describe('INFO and GO', () => {
 
   it('lead the empty name to the default export, if there is one', async () => {
     const rig = rigWith();
-    expect(infos(await (await greeted(rig)).client.option(opt.go, goData('', [1]))).get(1)!.toString()).toBe('disk');
+    expect(
+      infos(await (await greeted(rig)).client.option(opt.go, goData('', [1])))
+        .get(1)!
+        .toString(),
+    ).toBe('disk');
     await rig.server.removeExport('disk');
     rig.server.addExport({ name: 'disk', bdev: rig.bdev });
     expect(types(await (await greeted(rig)).client.option(opt.go, goData('')))).toEqual([rep.unknown]);
@@ -196,11 +211,19 @@ describe('INFO and GO', () => {
     longName.writeUInt32BE(0xffffffff);
     const manyInfos = Buffer.from(good);
     manyInfos.writeUInt16BE(0xffff, 8);
-    for (const bad of [Buffer.alloc(0), good.subarray(0, 5), good.subarray(0, -1), longName, manyInfos, Buffer.concat([good, Buffer.alloc(1)])]) {
+    for (const bad of [
+      Buffer.alloc(0),
+      good.subarray(0, 5),
+      good.subarray(0, -1),
+      longName,
+      manyInfos,
+      Buffer.concat([good, Buffer.alloc(1)]),
+    ]) {
       expect(types(await client.option(opt.info, bad))).toEqual([rep.invalid]);
       expect(types(await client.option(opt.go, bad))).toEqual([rep.invalid]);
     }
-    for (const name of ['dis', 'disk ', 'DISK', 'disk\0']) expect(types(await client.option(opt.go, goData(name)))).toEqual([rep.unknown]);
+    for (const name of ['dis', 'disk ', 'DISK', 'disk\0'])
+      expect(types(await client.option(opt.go, goData(name)))).toEqual([rep.unknown]);
     expect(types(await client.option(opt.go, good))).toEqual([rep.info, rep.info, rep.ack]);
   });
 });
@@ -255,7 +278,8 @@ describe('metadata contexts', () => {
     expect(types(await client.option(opt.setMeta, metaData('disk', ['base:allocation'])))).toEqual([rep.invalid]);
     await client.option(opt.structuredReply);
     expect(types(await client.option(opt.setMeta, metaData('nope', ['base:allocation'])))).toEqual([rep.unknown]);
-    for (const queries of [[], ['base:'], ['base:else']]) expect(types(await client.option(opt.setMeta, metaData('disk', queries)))).toEqual([rep.ack]);
+    for (const queries of [[], ['base:'], ['base:else']])
+      expect(types(await client.option(opt.setMeta, metaData('disk', queries)))).toEqual([rep.ack]);
     expect(types(await client.option(opt.setMeta, metaData('disk', ['a:b', 'base:allocation'])))).toEqual([rep.meta, rep.ack]);
   });
 
@@ -267,7 +291,14 @@ describe('metadata contexts', () => {
     manyQueries.writeUInt32BE(0xffffffff, 8);
     const longQuery = Buffer.from(good);
     longQuery.writeUInt32BE(0xfffffff0, 12);
-    for (const bad of [Buffer.alloc(0), good.subarray(0, 11), good.subarray(0, -1), manyQueries, longQuery, Buffer.concat([good, Buffer.alloc(4)])]) {
+    for (const bad of [
+      Buffer.alloc(0),
+      good.subarray(0, 11),
+      good.subarray(0, -1),
+      manyQueries,
+      longQuery,
+      Buffer.concat([good, Buffer.alloc(4)]),
+    ]) {
       expect(types(await client.option(opt.setMeta, bad))).toEqual([rep.invalid]);
       expect(types(await client.option(opt.listMeta, bad))).toEqual([rep.invalid]);
     }

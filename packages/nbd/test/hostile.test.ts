@@ -14,10 +14,21 @@ function connect(rig: Rig, options: Partial<WireOptions> = {}): Wire {
 
 /** What a client says in a session in which it does everything. */
 function session(style: Style): Buffer {
-  const option = { simple: [], structured: [optionBytes(opt.structuredReply)], extended: [optionBytes(opt.extendedHeaders)] }[style];
-  const request = (command: number, offset: number, length: number, flags = 0, payload: Uint8Array = Buffer.alloc(0)): Buffer => {
+  const option = { simple: [], structured: [optionBytes(opt.structuredReply)], extended: [optionBytes(opt.extendedHeaders)] }[
+    style
+  ];
+  const request = (
+    command: number,
+    offset: number,
+    length: number,
+    flags = 0,
+    payload: Uint8Array = Buffer.alloc(0),
+  ): Buffer => {
     const isWrite = command === cmd.write && style === 'extended';
-    return Buffer.concat([requestBytes(style, command, isWrite ? flags | flag.payloadLen : flags, BigInt(offset + length), offset, length), payload]);
+    return Buffer.concat([
+      requestBytes(style, command, isWrite ? flags | flag.payloadLen : flags, BigInt(offset + length), offset, length),
+      payload,
+    ]);
   };
   return Buffer.concat([
     Buffer.from([0, 0, 0, 3]),
@@ -227,8 +238,12 @@ describe('memory', () => {
       client.pread(i, 3 * MiB).then((reply) => expectBytes(reply.data, data.subarray(i, i + 3 * MiB))),
       // Every client writes what is there already, so that the reads have one right answer.
       client.pwrite(100 * i + 1, data.subarray(100 * i + 1, 3 * MiB)).then(({ errno }) => expect(errno).toBe(0)),
-      client.pread(i * 4096, 64 * KiB, i % 3 === 0 ? 0 : flag.df).then((reply) => expectBytes(reply.data, data.subarray(i * 4096, i * 4096 + 64 * KiB))),
-      client.pread(2 * i, 3 * MiB, i % 3 === 0 ? 0 : flag.df).then((reply) => expectBytes(reply.data, data.subarray(2 * i, 2 * i + 3 * MiB))),
+      client
+        .pread(i * 4096, 64 * KiB, i % 3 === 0 ? 0 : flag.df)
+        .then((reply) => expectBytes(reply.data, data.subarray(i * 4096, i * 4096 + 64 * KiB))),
+      client
+        .pread(2 * i, 3 * MiB, i % 3 === 0 ? 0 : flag.df)
+        .then((reply) => expectBytes(reply.data, data.subarray(2 * i, 2 * i + 3 * MiB))),
     ]);
     await Promise.all(work);
     expectBytes(rig.driver.bytes, data);
@@ -247,7 +262,8 @@ describe('memory', () => {
       for (const wire of wires) {
         wire.isReading = random() < 0.7;
         const request = (offset: number, command: number): void => {
-          const reply = command === cmd.read ? wire.client.pread(offset, 2 * MiB) : wire.client.pwrite(offset, pattern(1 * MiB, 1));
+          const reply =
+            command === cmd.read ? wire.client.pread(offset, 2 * MiB) : wire.client.pwrite(offset, pattern(1 * MiB, 1));
           reply.catch(() => undefined);
         };
         for (let i = 0; i < 4; i++) request(Math.floor(random() * 1000), random() < 0.5 ? cmd.read : cmd.write);

@@ -60,7 +60,8 @@ export class MemoryDriver implements BdevDriver {
   }
 
   submit(io: BdevIo): void {
-    if (this.recordsCalls) this.calls.push({ type: io.type, offsetBlocks: io.offsetBlocks, numBlocks: io.numBlocks, flags: io.flags });
+    if (this.recordsCalls)
+      this.calls.push({ type: io.type, offsetBlocks: io.offsetBlocks, numBlocks: io.numBlocks, flags: io.flags });
     if (this.isHolding) this.held.push(io);
     else this.#later(io, Math.floor(this.chance() * 4));
   }
@@ -84,7 +85,8 @@ export class MemoryDriver implements BdevDriver {
       if (io.type === IoType.Read) this.#memory.set(this.bytes.subarray(start, end), io.addr);
       if (io.type === IoType.Write) this.bytes.set(this.#memory.subarray(io.addr, io.addr + end - start), start);
       const hasBytes = start < this.bytes.length;
-      if (hasBytes && (io.type === IoType.WriteZeroes || io.type === IoType.Unmap)) this.bytes.fill(0, start, Math.min(end, this.bytes.length));
+      if (hasBytes && (io.type === IoType.WriteZeroes || io.type === IoType.Unmap))
+        this.bytes.fill(0, start, Math.min(end, this.bytes.length));
     }
     io.complete(status);
   }
@@ -107,13 +109,17 @@ export interface RigOptions {
 /** A server with one export `disk`, the default, over a {@link MemoryDriver}. */
 export function newRig(options: RigOptions = {}): Rig {
   const memoryBytes = options.memoryBytes ?? 64 * MiB;
-  const runtime = reactor === null ? nodeRuntime({ memoryBytes }) : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
+  const runtime =
+    reactor === null ? nodeRuntime({ memoryBytes }) : { ...reactor.runtime, memory: new BufferMemory({ bytes: memoryBytes }) };
   const registry = new BdevRegistry(runtime);
   const { bdev, driver } = addDevice(registry, options.device);
   const { tls, ...rest } = options.server ?? {};
   const serverOptions = { registry, maxConnections: 64, ...rest };
   const withTls = tls === undefined ? {} : { tls };
-  const server = reactor === null ? new NbdServer({ ...serverOptions, ...withTls }) : new RingNbdServer({ ring: reactor.ring, ...serverOptions, ...terminated(tls) });
+  const server =
+    reactor === null
+      ? new NbdServer({ ...serverOptions, ...withTls })
+      : new RingNbdServer({ ring: reactor.ring, ...serverOptions, ...terminated(tls) });
   server.addExport({ name: 'disk', bdev, isDefault: true, ...options.export });
   return { registry, server, driver, bdev };
 }

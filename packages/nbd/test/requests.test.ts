@@ -52,7 +52,8 @@ describe.each(styles)('%s replies', (style) => {
     expect((await client.request(cmd.cache, 0, 4096)).errno).toBe(0);
     expect((await client.request(cmd.flush, 0, 0)).errno).toBe(0);
     expect(rig.driver.calls.at(-1)!.type).toBe(IoType.Flush);
-    if (style !== 'simple') expect((await client.request(cmd.blockStatus, 100, 5000)).extents).toEqual([{ lengthBytes: 5000, flags: 0 }]);
+    if (style !== 'simple')
+      expect((await client.request(cmd.blockStatus, 100, 5000)).extents).toEqual([{ lengthBytes: 5000, flags: 0 }]);
   });
 
   it('name what is wrong with a request, and go on', async () => {
@@ -72,7 +73,8 @@ describe.each(styles)('%s replies', (style) => {
       expect(await answer(cmd.cache, offset, 512)).toBe(errno.inval);
       if (style !== 'simple') expect(await answer(cmd.blockStatus, offset, 512)).toBe(errno.inval);
     }
-    for (const command of [cmd.read, cmd.write, cmd.writeZeroes, cmd.trim, cmd.cache]) expect(await answer(command, 0, 0)).toBe(errno.inval);
+    for (const command of [cmd.read, cmd.write, cmd.writeZeroes, cmd.trim, cmd.cache])
+      expect(await answer(command, 0, 0)).toBe(errno.inval);
     expect(await answer(cmd.flush, 0, 512)).toBe(errno.inval);
     expect(await answer(cmd.flush, 512, 0)).toBe(errno.inval);
     for (const command of [8, 9, 100, 0xffff]) expect(await answer(command, 0, 512)).toBe(errno.inval);
@@ -238,7 +240,8 @@ describe('flags', () => {
     rig.driver.hasForceUnitAccess = true;
     await client.pwrite(0, pattern(512, 1), flag.fua);
     expect(rig.driver.calls.at(-1)).toMatchObject({ type: IoType.Write, flags: IoFlag.ForceUnitAccess });
-    for (const command of [cmd.read, cmd.cache, cmd.blockStatus]) expect((await client.request(command, 0, 512, flag.fua)).errno).toBe(0);
+    for (const command of [cmd.read, cmd.cache, cmd.blockStatus])
+      expect((await client.request(command, 0, 512, flag.fua)).errno).toBe(0);
   });
 
   it('NO_HOLE reaches the device', async () => {
@@ -325,7 +328,9 @@ describe('block status', () => {
         { lengthBytes: 1000, flags: 3 },
         { lengthBytes: 500, flags: 0 },
       ]);
-      expect((await client.request(cmd.blockStatus, 500, 2500, flag.reqOne)).extents).toEqual([{ lengthBytes: 1000, flags: 0 }]);
+      expect((await client.request(cmd.blockStatus, 500, 2500, flag.reqOne)).extents).toEqual([
+        { lengthBytes: 1000, flags: 0 },
+      ]);
       expect((await client.request(cmd.blockStatus, 0, 1_000_000)).extents).toHaveLength(style === 'extended' ? 256 : 512);
     }
     expect(asked[0]).toEqual([500, 2500]);

@@ -60,7 +60,9 @@ it('a buffer that is being received into belongs to nobody else until the kernel
   }
   await removed;
   await until(() => server.connectionCount === 0, 'the connection is gone');
-  const touched = taken.filter((addr) => !memory.u8.subarray(addr, addr + buffers.slotBytesOf(addr)).every((byte) => byte === 0x55));
+  const touched = taken.filter(
+    (addr) => !memory.u8.subarray(addr, addr + buffers.slotBytesOf(addr)).every((byte) => byte === 0x55),
+  );
   expect(touched).toEqual([]);
   // The one that was held back is there again.
   const late = buffers.get(256 * KiB);

@@ -58,12 +58,20 @@ describe('exports', () => {
   it('come and go at run time, under their own names', async () => {
     const rig = rigWith();
     const { bdev, driver } = addDevice(rig.registry, { name: 'm1', numBlocks: 64 });
-    expect(rig.server.addExport({ name: 'second', bdev: 'm1', description: 'two' })).toMatchObject({ name: 'second', bdev: 'm1', sizeBytes: 32_768, readOnly: false });
+    expect(rig.server.addExport({ name: 'second', bdev: 'm1', description: 'two' })).toMatchObject({
+      name: 'second',
+      bdev: 'm1',
+      sizeBytes: 32_768,
+      readOnly: false,
+    });
     const first = await wired(rig);
     const second = await wired(rig, 'second');
     await second.client.pwrite(0, pattern(512, 5));
     expectBytes(driver.bytes.subarray(0, 512), pattern(512, 5));
-    expect(rig.server.exports().map(({ name, connections }) => [name, connections])).toEqual([['disk', 1], ['second', 1]]);
+    expect(rig.server.exports().map(({ name, connections }) => [name, connections])).toEqual([
+      ['disk', 1],
+      ['second', 1],
+    ]);
     await rig.server.removeExport('second');
     expect([first.isClosed, second.isFinished, bdev.descriptors.size]).toEqual([false, true, 0]);
     expect((await first.client.pread(0, 512)).errno).toBe(0);
@@ -230,7 +238,11 @@ describe('listening', () => {
 
   it('on several sockets at once', async () => {
     const rig = rigWith();
-    const listeners = [await rig.server.listen({ unix: join(folder, 'a') }), await rig.server.listen({ unix: join(folder, 'b') }), await rig.server.listen({ host: '127.0.0.1', port: 0 })];
+    const listeners = [
+      await rig.server.listen({ unix: join(folder, 'a') }),
+      await rig.server.listen({ unix: join(folder, 'b') }),
+      await rig.server.listen({ host: '127.0.0.1', port: 0 }),
+    ];
     for (const { address } of listeners) await (await socketed(address)).client.open();
     expect(rig.server.connectionCount).toBe(3);
     await rig.server.close();

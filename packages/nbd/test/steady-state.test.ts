@@ -43,7 +43,7 @@ class Sink implements Transport {
 
   push(bytes: Uint8Array): void {
     const { connection } = this;
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const count = Math.min(connection.wantedBytes, bytes.length - at);
       if (count === 0) throw new Error('stalled');
       const addr = connection.inputAddr;

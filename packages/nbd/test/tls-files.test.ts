@@ -51,9 +51,23 @@ describe('files of certificates and keys', () => {
     const list = spoilt('ca-crl.pem', 'nonsense');
     expect(errorOf({ certificates: list, verifyPeer: true })).toContain(`${join(list, 'ca-crl.pem')} is not a list`);
     const other = spoilt('server-key.pem', readFileSync(join(certificates.client, 'client-key.pem'), 'utf8'));
-    expect(errorOf({ certificates: other })).toContain(`${join(other, 'server-key.pem')} is not the key of ${join(other, 'server-cert.pem')}`);
-    const locked = spoilt('server-key.pem', execFileSync('openssl', ['pkey', '-in', join(certificates.server, 'server-key.pem'), '-aes256', '-passout', 'pass:secret']).toString());
-    expect(errorOf({ certificates: locked })).toContain(`${join(locked, 'server-key.pem')} is not a private key without a passphrase`);
+    expect(errorOf({ certificates: other })).toContain(
+      `${join(other, 'server-key.pem')} is not the key of ${join(other, 'server-cert.pem')}`,
+    );
+    const locked = spoilt(
+      'server-key.pem',
+      execFileSync('openssl', [
+        'pkey',
+        '-in',
+        join(certificates.server, 'server-key.pem'),
+        '-aes256',
+        '-passout',
+        'pass:secret',
+      ]).toString(),
+    );
+    expect(errorOf({ certificates: locked })).toContain(
+      `${join(locked, 'server-key.pem')} is not a private key without a passphrase`,
+    );
   });
 
   it('keys of users', () => {

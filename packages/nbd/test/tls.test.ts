@@ -156,7 +156,11 @@ describe('before TLS', () => {
   ])('what comes in the clear behind STARTTLS is never carried out: %s', async (_name, delay) => {
     const { rig, address } = await serve(false);
     const { client } = await greeted(address);
-    const evil = Buffer.concat([optionBytes(opt.go, goData('disk')), requestBytes('simple', cmd.write, 0, 1n, 0, 512), Buffer.alloc(512, 1)]);
+    const evil = Buffer.concat([
+      optionBytes(opt.go, goData('disk')),
+      requestBytes('simple', cmd.write, 0, 1n, 0, 512),
+      Buffer.alloc(512, 1),
+    ]);
     if (delay === 0) {
       client.send(Buffer.concat([optionBytes(opt.startTls), evil]));
     } else {
@@ -223,7 +227,8 @@ describe('with TLS', () => {
     // The rest waits in buffers of the kernel's, and with the client.
     expect(rig.server.exports()[0]!.stats.readBytes).toBeLessThan(24 * MiB);
     tls.resume();
-    for (const [i, reply] of (await Promise.all(replies)).entries()) expectBytes(reply.data, data.subarray(i * 100_000, i * 100_000 + 512 * KiB));
+    for (const [i, reply] of (await Promise.all(replies)).entries())
+      expectBytes(reply.data, data.subarray(i * 100_000, i * 100_000 + 512 * KiB));
   });
 
   it('a client that has said all it has to say gets its answers', async () => {
@@ -293,7 +298,9 @@ describe('who is let in', () => {
       maxVersion: 'TLSv1.2',
       checkServerIdentity: () => undefined,
     });
-    expect((await (await opened(address, withKey('alice', '00112233445566778899aabbccddeeff'))).client.pread(0, 512)).errno).toBe(0);
+    expect(
+      (await (await opened(address, withKey('alice', '00112233445566778899aabbccddeeff'))).client.pread(0, 512)).errno,
+    ).toBe(0);
     await expect(secured(address, withKey('alice', 'ffeeddccbbaa99887766554433221100'))).rejects.toThrow();
     await expect(secured(address, withKey('eve', '00112233445566778899aabbccddeeff'))).rejects.toThrow();
     if (hasCertificates) expect((await (await opened(address)).client.pread(0, 512)).errno).toBe(0);
@@ -368,7 +375,7 @@ describe('hostile and broken clients', () => {
       const { client, raw, tls } = await opened(address);
       for (let i = 0; i < 20; i++) {
         client.pread(i * 512, 256 * KiB).catch(() => undefined);
-        client.pwrite(i * MiB / 2, Buffer.alloc(256 * KiB)).catch(() => undefined);
+        client.pwrite((i * MiB) / 2, Buffer.alloc(256 * KiB)).catch(() => undefined);
       }
       await turns(1 + (round % 9));
       if (round % 2 === 0) raw.destroy();

@@ -12,7 +12,8 @@ const sourceNames = (count) => range(count).map((index) => `s${index}`);
 function overRange(f, pointers, blockBytes, vectors, bytes) {
   const [lead] = pointers;
   const advance = (by) => pointers.map((pointer) => f.set(pointer, i32.add(f.get(pointer), i32.const(by)))).flat();
-  const whileBelowEnd = (by, body) => block(br_if(0, isAtEnd()), loop(...body, advance(by), br_if(0, i32.lt_u(f.get(lead), f.get('end')))));
+  const whileBelowEnd = (by, body) =>
+    block(br_if(0, isAtEnd()), loop(...body, advance(by), br_if(0, i32.lt_u(f.get(lead), f.get('end')))));
   // Pointers and lengths stay below 2^32, so that no sum wraps.
   const isAtEnd = () => i32.ge_u(f.get(lead), f.get('end'));
   return [
@@ -43,7 +44,8 @@ function pq(name, count, hasMore) {
   const sources = sourceNames(count);
   const locals = { end: 'i32', x: 'i32', y: 'i32', z: 'i32', s: 'v128', p0: 'v128', q0: 'v128', p1: 'v128', q1: 'v128' };
   return func(name, ['p', 'q', ...sources, 'length'], { locals }, (f) => {
-    const doubled = (q) => v128.xor(i8x16.add(f.get(q), f.get(q)), v128.and(i8x16.lt_s(f.get(q), v128.const(0)), v128.const(0x1d)));
+    const doubled = (q) =>
+      v128.xor(i8x16.add(f.get(q), f.get(q)), v128.and(i8x16.lt_s(f.get(q), v128.const(0)), v128.const(0x1d)));
     const start = (set, get) => (hasMore ? get() : set());
     const vectors = (offsets) => [
       ...offsets.flatMap((offset, unit) =>
@@ -66,7 +68,8 @@ function pq(name, count, hasMore) {
     ];
     const later = (all) => (hasMore ? all : all.slice(0, -1)).toReversed();
     // x, y, z: p, q and the source's byte.
-    const doubledByte = () => i32.xor(i32.shl(f.get('y'), i32.const(1)), i32.mul(i32.shr_u(f.get('y'), i32.const(7)), i32.const(0x11d)));
+    const doubledByte = () =>
+      i32.xor(i32.shl(f.get('y'), i32.const(1)), i32.mul(i32.shr_u(f.get('y'), i32.const(7)), i32.const(0x11d)));
     const bytes = () => [
       ...start(
         () => [f.set('x', f.tee('y', i32.load8_u(0, f.get(sources.at(-1)))))],
@@ -110,7 +113,10 @@ function gfMulInto() {
             f.set('v', v128.load(offset, f.get('s'))),
             v128.store(offset, f.get('d'), v128.xor(v128.load(offset, f.get('d')), vectorProduct())),
           ]),
-        () => [f.set('x', i32.load8_u(0, f.get('s'))), i32.store8(0, f.get('d'), i32.xor(i32.load8_u(0, f.get('d')), byteProduct()))],
+        () => [
+          f.set('x', i32.load8_u(0, f.get('s'))),
+          i32.store8(0, f.get('d'), i32.xor(i32.load8_u(0, f.get('d')), byteProduct())),
+        ],
       ),
     ];
   });
@@ -123,7 +129,9 @@ function search(name, pointers, vector, byte) {
       f,
       pointers,
       64,
-      (offsets) => [when(v128.any_true(offsets.map((offset) => vector(f, offset)).reduce((a, b) => v128.or(a, b))), ret(i32.const(0)))],
+      (offsets) => [
+        when(v128.any_true(offsets.map((offset) => vector(f, offset)).reduce((a, b) => v128.or(a, b))), ret(i32.const(0))),
+      ],
       () => [when(byte(f), ret(i32.const(0)))],
     ),
     ...i32.const(1),
@@ -132,24 +140,32 @@ function search(name, pointers, vector, byte) {
 
 /** Eight bytes a step. Table k holds the effect of a byte that k bytes follow. */
 function crc32c() {
-  return func('crc32c', ['a', 'length', 'tables', 'crc'], { result: 'i32', locals: { end: 'i32', x: 'i32', y: 'i32' } }, (f) => {
-    const lookUp = (table, byte) =>
-      i32.load(table * 1024, i32.add(f.get('tables'), i32.shl(i32.and(byte, i32.const(255)), i32.const(2))));
-    const eightBytes = () => [
-      f.set('x', i32.xor(i32.load(0, f.get('a')), f.get('crc'))),
-      f.set('y', i32.load(4, f.get('a'))),
-      f.set(
-        'crc',
-        range(8)
-          .map((byte) => lookUp(7 - byte, i32.shr_u(f.get(byte < 4 ? 'x' : 'y'), i32.const((byte % 4) * 8))))
-          .reduce((a, b) => i32.xor(a, b)),
-      ),
-    ];
-    const oneByte = () => [
-      f.set('crc', i32.xor(i32.shr_u(f.get('crc'), i32.const(8)), lookUp(0, i32.xor(f.get('crc'), i32.load8_u(0, f.get('a')))))),
-    ];
-    return [...overRange(f, ['a'], 8, eightBytes, oneByte), ...f.get('crc')];
-  });
+  return func(
+    'crc32c',
+    ['a', 'length', 'tables', 'crc'],
+    { result: 'i32', locals: { end: 'i32', x: 'i32', y: 'i32' } },
+    (f) => {
+      const lookUp = (table, byte) =>
+        i32.load(table * 1024, i32.add(f.get('tables'), i32.shl(i32.and(byte, i32.const(255)), i32.const(2))));
+      const eightBytes = () => [
+        f.set('x', i32.xor(i32.load(0, f.get('a')), f.get('crc'))),
+        f.set('y', i32.load(4, f.get('a'))),
+        f.set(
+          'crc',
+          range(8)
+            .map((byte) => lookUp(7 - byte, i32.shr_u(f.get(byte < 4 ? 'x' : 'y'), i32.const((byte % 4) * 8))))
+            .reduce((a, b) => i32.xor(a, b)),
+        ),
+      ];
+      const oneByte = () => [
+        f.set(
+          'crc',
+          i32.xor(i32.shr_u(f.get('crc'), i32.const(8)), lookUp(0, i32.xor(f.get('crc'), i32.load8_u(0, f.get('a'))))),
+        ),
+      ];
+      return [...overRange(f, ['a'], 8, eightBytes, oneByte), ...f.get('crc')];
+    },
+  );
 }
 
 const binary = assemble([
@@ -157,7 +173,12 @@ const binary = assemble([
   ...[1, 2, 3, 4, 5, 6, 7, 8].map((count) => pq(`pq${count}`, count, false)),
   pq('pqMore8', 8, true),
   gfMulInto(),
-  search('isZero', ['a'], (f, offset) => v128.load(offset, f.get('a')), (f) => i32.load8_u(0, f.get('a'))),
+  search(
+    'isZero',
+    ['a'],
+    (f, offset) => v128.load(offset, f.get('a')),
+    (f) => i32.load8_u(0, f.get('a')),
+  ),
   search(
     'equal',
     ['a', 'b'],
@@ -167,7 +188,9 @@ const binary = assemble([
   crc32c(),
 ]);
 
-const lines = Buffer.from(binary).toString('base64').match(/.{1,116}/g);
+const lines = Buffer.from(binary)
+  .toString('base64')
+  .match(/.{1,116}/g);
 console.log(`// Made by scripts/generate-kernels.mjs; do not edit. ${binary.length} bytes.
 export const KERNELS_WASM_BASE64 =
 ${lines.map((line) => `  '${line}'`).join(' +\n')};`);

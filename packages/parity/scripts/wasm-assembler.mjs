@@ -12,7 +12,7 @@ const uleb = (value) => {
 
 const sleb = (value) => {
   for (const bytes = []; ; value >>= 7) {
-    const isLast = (value >> 6 === 0 || value >> 6 === -1);
+    const isLast = value >> 6 === 0 || value >> 6 === -1;
     bytes.push((value & 0x7f) | (isLast ? 0 : 0x80));
     if (isLast) return bytes;
   }
@@ -25,10 +25,14 @@ const section = (id, bytes) => [id, ...uleb(bytes.length), ...bytes];
 const TYPES = { i32: 0x7f, v128: 0x7b };
 
 // An instruction without immediates that takes its operands from the stack.
-const plain = (...opcode) => (...operands) => [...operands.flat(), ...opcode];
+const plain =
+  (...opcode) =>
+  (...operands) => [...operands.flat(), ...opcode];
 const simd = (opcode) => plain(0xfd, ...uleb(opcode));
 // Loads and stores: alignment is a hint, 0 promises nothing.
-const memory = (...opcode) => (offset, ...operands) => [...operands.flat(), ...opcode, 0, ...uleb(offset)];
+const memory =
+  (...opcode) =>
+  (offset, ...operands) => [...operands.flat(), ...opcode, 0, ...uleb(offset)];
 
 export const i32 = {
   const: (value) => [0x41, ...sleb(value)],

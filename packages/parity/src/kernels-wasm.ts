@@ -79,7 +79,18 @@ export class WasmKernels implements ParityKernels {
     this.#xorUpTo8(dst, sources, done, lengthBytes);
     for (; done < count; done += 7) {
       const i = done;
-      this.#exports.xor8(dst, dst, at(sources, i), at(sources, i + 1), at(sources, i + 2), at(sources, i + 3), at(sources, i + 4), at(sources, i + 5), at(sources, i + 6), lengthBytes);
+      this.#exports.xor8(
+        dst,
+        dst,
+        at(sources, i),
+        at(sources, i + 1),
+        at(sources, i + 2),
+        at(sources, i + 3),
+        at(sources, i + 4),
+        at(sources, i + 5),
+        at(sources, i + 6),
+        lengthBytes,
+      );
     }
   }
 
@@ -94,7 +105,19 @@ export class WasmKernels implements ParityKernels {
     while (first > 0) {
       first -= 8;
       const i = first;
-      this.#exports.pqMore8(p, q, at(sources, i), at(sources, i + 1), at(sources, i + 2), at(sources, i + 3), at(sources, i + 4), at(sources, i + 5), at(sources, i + 6), at(sources, i + 7), lengthBytes);
+      this.#exports.pqMore8(
+        p,
+        q,
+        at(sources, i),
+        at(sources, i + 1),
+        at(sources, i + 2),
+        at(sources, i + 3),
+        at(sources, i + 4),
+        at(sources, i + 5),
+        at(sources, i + 6),
+        at(sources, i + 7),
+        lengthBytes,
+      );
     }
   }
 
@@ -168,7 +191,19 @@ export class WasmKernels implements ParityKernels {
         e.pq7(p, q, at(s, i), at(s, i + 1), at(s, i + 2), at(s, i + 3), at(s, i + 4), at(s, i + 5), at(s, i + 6), lengthBytes);
         break;
       default:
-        e.pq8(p, q, at(s, i), at(s, i + 1), at(s, i + 2), at(s, i + 3), at(s, i + 4), at(s, i + 5), at(s, i + 6), at(s, i + 7), lengthBytes);
+        e.pq8(
+          p,
+          q,
+          at(s, i),
+          at(s, i + 1),
+          at(s, i + 2),
+          at(s, i + 3),
+          at(s, i + 4),
+          at(s, i + 5),
+          at(s, i + 6),
+          at(s, i + 7),
+          lengthBytes,
+        );
     }
   }
 }

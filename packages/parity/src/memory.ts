@@ -57,7 +57,11 @@ export class BufferMemory {
     try {
       this.memory = new webAssembly.Memory({ initial: pages, maximum: pages });
     } catch (cause) {
-      throw new BufferMemoryError('ERR_BUFFER_MEMORY', `the system refused ${pages * WASM_PAGE_BYTES} bytes of memory for I/O buffers`, { cause });
+      throw new BufferMemoryError(
+        'ERR_BUFFER_MEMORY',
+        `the system refused ${pages * WASM_PAGE_BYTES} bytes of memory for I/O buffers`,
+        { cause },
+      );
     }
     this.buffer = this.memory.buffer;
     this.bytes = this.buffer.byteLength;

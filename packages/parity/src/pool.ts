@@ -100,7 +100,10 @@ export class BufferPool {
     const index = Math.floor(offsetBytes / this.#strideBytes);
     // Written so that NaN fails.
     if (!(index >= 0 && index < this.count && index * this.#strideBytes === offsetBytes)) {
-      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} is not a buffer of this pool of ${this.count} x ${this.slotBytes} bytes`);
+      throw new BufferMemoryError(
+        'ERR_BUFFER_MISUSE',
+        `address ${addr} is not a buffer of this pool of ${this.count} x ${this.slotBytes} bytes`,
+      );
     }
     if (this.#state[index] !== SlotState.Out) {
       throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the buffer at address ${addr} was put twice`);
@@ -145,7 +148,10 @@ export class BufferPool {
     const index = this.#indexContaining(addr);
     if (index < 0) return;
     if (this.#state[index] === SlotState.Free) {
-      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `address ${addr} was pinned after its buffer had been put: someone else may be using it`);
+      throw new BufferMemoryError(
+        'ERR_BUFFER_MISUSE',
+        `address ${addr} was pinned after its buffer had been put: someone else may be using it`,
+      );
     }
     this.#pins[index] = (this.#pins[index] ?? 0) + 1;
   }

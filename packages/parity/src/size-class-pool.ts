@@ -95,7 +95,8 @@ export class SizeClassPool {
 
   /** As BufferPool.close, for all sizes or for none. Throws while somebody waits: nobody would ever be called again. */
   close(): void {
-    if (this.#waiting > 0) throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the pool cannot close: ${this.#waiting} waiters are queued`);
+    if (this.#waiting > 0)
+      throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the pool cannot close: ${this.#waiting} waiters are queued`);
     for (const pool of this.#pools) pool.assertClosable();
     for (const pool of this.#pools) pool.close();
   }

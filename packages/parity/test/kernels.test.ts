@@ -36,23 +36,34 @@ const same = (memory: BufferMemory, expected: Uint8Array) => Buffer.compare(memo
 const length = fc.oneof(fc.integer({ min: 0, max: 70 }), fc.integer({ min: 0, max: 4200 }), fc.constantFrom(64, 512, 4096));
 const seed = fc.integer();
 /** Ranges of up to 4200 bytes that do not overlap: one in each 5000 bytes, at any offset, often a multiple of 4 or 64. */
-const offset = fc.oneof(fc.integer({ min: 0, max: 700 }), fc.integer({ min: 0, max: 175 }).map((n) => n * 4), fc.constantFrom(0, 64));
+const offset = fc.oneof(
+  fc.integer({ min: 0, max: 700 }),
+  fc.integer({ min: 0, max: 175 }).map((n) => n * 4),
+  fc.constantFrom(0, 64),
+);
 const PITCH = 5000;
 
 describe.each(['wasm-simd', 'javascript'] as const)('%s kernels', (implementation) => {
   it('xor equals a byte loop, for any count, length and alignment, also onto the first source', () => {
     fc.assert(
-      fc.property(seed, length, fc.array(offset, { minLength: 2, maxLength: 30 }), fc.boolean(), fc.boolean(), (s, n, offsets, inPlace, typed) => {
-        const { memory, base, expected } = twin(implementation, s);
-        const ranges = offsets.map((o, i) => base + i * PITCH + o);
-        const sources = ranges.slice(1);
-        const dst = inPlace ? sources[0]! : ranges[0]!;
-        for (let i = 0; i < n; i++) expected[dst + i] = sources.reduce((sum, source) => sum ^ memory.u8[source + i]!, 0);
-        // A list may be longer than the count.
-        const list = [...sources, 0];
-        memory.kernels.xor(dst, typed ? Int32Array.from(list) : list, sources.length, n);
-        expect(same(memory, expected)).toBe(true);
-      }),
+      fc.property(
+        seed,
+        length,
+        fc.array(offset, { minLength: 2, maxLength: 30 }),
+        fc.boolean(),
+        fc.boolean(),
+        (s, n, offsets, inPlace, typed) => {
+          const { memory, base, expected } = twin(implementation, s);
+          const ranges = offsets.map((o, i) => base + i * PITCH + o);
+          const sources = ranges.slice(1);
+          const dst = inPlace ? sources[0]! : ranges[0]!;
+          for (let i = 0; i < n; i++) expected[dst + i] = sources.reduce((sum, source) => sum ^ memory.u8[source + i]!, 0);
+          // A list may be longer than the count.
+          const list = [...sources, 0];
+          memory.kernels.xor(dst, typed ? Int32Array.from(list) : list, sources.length, n);
+          expect(same(memory, expected)).toBe(true);
+        },
+      ),
       { numRuns: 300 },
     );
   });
@@ -215,7 +226,9 @@ describe('the choice of kernels', () => {
     vi.resetModules();
   });
 
-  const { WebAssembly } = globalThis as unknown as { WebAssembly: { Module: unknown; CompileError: new (message: string) => Error } };
+  const { WebAssembly } = globalThis as unknown as {
+    WebAssembly: { Module: unknown; CompileError: new (message: string) => Error };
+  };
 
   it('is WebAssembly where it compiles', () => {
     expect(new BufferMemory({ bytes: 65536 }).kernels.implementation).toBe('wasm-simd');

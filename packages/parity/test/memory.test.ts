@@ -32,41 +32,48 @@ describe('BufferMemory', () => {
 
   it('gives out page-aligned regions that never overlap, and takes each back once', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 60_000 }), fc.nat()), { maxLength: 80 }), (steps) => {
-        const memory = new BufferMemory({ bytes: 524288 });
-        const total = memory.freeBytes;
-        const live: { addr: number; end: number }[] = [];
-        for (const [isAlloc, bytes, pick] of steps) {
-          if (isAlloc) {
-            const addr = memory.allocRegion(bytes);
-            const end = addr + Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
-            const sorted = live.toSorted((a, b) => a.addr - b.addr);
-            if (addr === -1) {
-              // Then no gap between the neighbours is large enough.
-              const starts = [memory.zeroAddr + memory.zeroBytes, ...sorted.map((r) => r.end)];
-              const ends = [...sorted.map((r) => r.addr), memory.bytes];
-              for (const [i, start] of starts.entries()) expect(ends[i]! - start).toBeLessThan(end - addr);
-            } else {
-              expect(addr % PAGE_BYTES).toBe(0);
-              expect(addr).toBeGreaterThan(0);
-              expect(end).toBeLessThanOrEqual(memory.bytes);
-              for (const other of live) expect(end <= other.addr || other.end <= addr).toBe(true);
-              live.push({ addr, end });
+      fc.property(
+        fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 60_000 }), fc.nat()), { maxLength: 80 }),
+        (steps) => {
+          const memory = new BufferMemory({ bytes: 524288 });
+          const total = memory.freeBytes;
+          const live: { addr: number; end: number }[] = [];
+          for (const [isAlloc, bytes, pick] of steps) {
+            if (isAlloc) {
+              const addr = memory.allocRegion(bytes);
+              const end = addr + Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+              const sorted = live.toSorted((a, b) => a.addr - b.addr);
+              if (addr === -1) {
+                // Then no gap between the neighbours is large enough.
+                const starts = [memory.zeroAddr + memory.zeroBytes, ...sorted.map((r) => r.end)];
+                const ends = [...sorted.map((r) => r.addr), memory.bytes];
+                for (const [i, start] of starts.entries()) expect(ends[i]! - start).toBeLessThan(end - addr);
+              } else {
+                expect(addr % PAGE_BYTES).toBe(0);
+                expect(addr).toBeGreaterThan(0);
+                expect(end).toBeLessThanOrEqual(memory.bytes);
+                for (const other of live) expect(end <= other.addr || other.end <= addr).toBe(true);
+                live.push({ addr, end });
+              }
+            } else if (live.length > 0) {
+              const [region] = live.splice(pick % live.length, 1);
+              memory.freeRegion(region!.addr);
+              expect(() => memory.freeRegion(region!.addr)).toThrow(/not the start of a region/);
             }
-          } else if (live.length > 0) {
-            const [region] = live.splice(pick % live.length, 1);
-            memory.freeRegion(region!.addr);
-            expect(() => memory.freeRegion(region!.addr)).toThrow(/not the start of a region/);
+            expect(memory.freeBytes).toBe(total - live.reduce((sum, r) => sum + r.end - r.addr, 0));
           }
-          expect(memory.freeBytes).toBe(total - live.reduce((sum, r) => sum + r.end - r.addr, 0));
-        }
-      }),
+        },
+      ),
     );
   });
 
   it('uses a gap that fits exactly, and the first that fits', () => {
     const memory = new BufferMemory({ bytes: 131072 });
-    const [first, second] = [memory.allocRegion(8192), memory.allocRegion(4096), memory.allocRegion(4096)] as [number, number, number];
+    const [first, second] = [memory.allocRegion(8192), memory.allocRegion(4096), memory.allocRegion(4096)] as [
+      number,
+      number,
+      number,
+    ];
     memory.freeRegion(first);
     expect(memory.allocRegion(4096)).toBe(first);
     expect(memory.allocRegion(4097)).toBeGreaterThan(second);
@@ -108,7 +115,12 @@ describe('BufferMemory', () => {
     expect([...memory.u8.subarray(addr, addr + 7)]).toEqual([1, 1, 2, 3, 4, 5, 0]);
     memory.zero(addr + 1, 2);
     expect([...memory.u8.subarray(addr, addr + 6)]).toEqual([1, 0, 0, 3, 4, 5]);
-    for (const [a, n] of [[65530, 7], [-1, 1], [NaN, 1], [0, -1]] as const) {
+    for (const [a, n] of [
+      [65530, 7],
+      [-1, 1],
+      [NaN, 1],
+      [0, -1],
+    ] as const) {
       expect(() => memory.zero(a, n)).toThrow(RangeError);
       expect(() => memory.copy(addr, a, n)).toThrow(RangeError);
       expect(() => memory.copy(a, addr, n)).toThrow(RangeError);

@@ -38,7 +38,8 @@ describe('BufferPool', () => {
               } else {
                 expect(addr % PAGE_BYTES).toBe(0);
                 expect(pool.contains(addr)).toBe(true);
-                for (const other of users) expect(addr + slotBytes <= other - headerBytes || other + slotBytes <= addr - headerBytes).toBe(true);
+                for (const other of users)
+                  expect(addr + slotBytes <= other - headerBytes || other + slotBytes <= addr - headerBytes).toBe(true);
                 out.push(addr);
               }
             } else if (kind === 'put' && out.length > 0) {

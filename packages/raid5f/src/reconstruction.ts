@@ -69,7 +69,7 @@ export class Reconstruction {
   #isKnown(io: RaidIo): boolean {
     const { strip } = this.#map;
     const end = io.b + io.numBlocks;
-    for (let from = io.b; from < end; ) {
+    for (let from = io.b; from < end;) {
       const stripe = Math.floor(from / strip);
       const to = Math.min(end, (stripe + 1) * strip);
       if (this.#map.paritySlot(stripe) !== io.a && this.#raid.isSuspect(from, to - from)) return false;

@@ -236,7 +236,11 @@ export class StripeWriter {
     const offsetBlocks = op.stripe * stripeBlocks + chunk * strip + op.c0;
     const isWritten = holdsWritten(this.#map, op, op.journaled);
     const newAddr = io.type === IoType.Write ? this.#newData(io, op, chunk) : -1;
-    io.journal(offsetBlocks, op.c1 - op.c0, isWritten ? newAddr : readAddr(this.#map, op, this.#buffers.sliceBytes, op.journaled));
+    io.journal(
+      offsetBlocks,
+      op.c1 - op.c0,
+      isWritten ? newAddr : readAddr(this.#map, op, this.#buffers.sliceBytes, op.journaled),
+    );
   }
 
   onJournaled(io: RaidIo, status: Status): void {
@@ -291,7 +295,9 @@ export class StripeWriter {
     let count = 0;
     if (op.mode === ParityMode.ReadModifyWrite) sources[count++] = op.addr;
     for (let slot = 0; slot < this.#map.members; slot++) {
-      const isSource = isEverything ? slot !== parity && !holdsWritten(this.#map, op, slot) : slot !== parity && isPreRead(this.#map, op, slot);
+      const isSource = isEverything
+        ? slot !== parity && !holdsWritten(this.#map, op, slot)
+        : slot !== parity && isPreRead(this.#map, op, slot);
       if (isSource) sources[count++] = readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
     }
     if (io.type === IoType.Write) {
@@ -322,7 +328,8 @@ export class StripeWriter {
     const parity = this.#map.paritySlot(op.stripe);
     let count = 0;
     for (let slot = 0; slot < members; slot++) {
-      if (slot !== op.missing) this.#sources[count++] = slot === parity ? op.addr : readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
+      if (slot !== op.missing)
+        this.#sources[count++] = slot === parity ? op.addr : readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
     }
     this.#raid.memory.kernels.xor(readAddr(this.#map, op, this.#buffers.sliceBytes, op.missing), this.#sources, count, bytes);
   }

@@ -44,7 +44,9 @@ const silent = (): void => undefined;
 const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent };
 
 /** Makes a reactor for the calling thread; or says why there can be none, for a log line. It runs from `start` on. */
-export async function openReactor(options: ReactorOptions = {}): Promise<{ reactor: Reactor; reason: '' } | { reactor: null; reason: string }> {
+export async function openReactor(
+  options: ReactorOptions = {},
+): Promise<{ reactor: Reactor; reason: '' } | { reactor: null; reason: string }> {
   const sys = loadSys();
   if (sys === null) return { reactor: null, reason: whyNoSys() };
   const { ring, reason } = openRing(options.ring);

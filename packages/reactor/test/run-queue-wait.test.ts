@@ -7,7 +7,7 @@ it('knows how long this thread had to wait for a processor, and never says less 
   wait.open();
   const found = Array.from({ length: 20 }, () => {
     // Something to be put aside for.
-    for (const end = performance.now() + 2; performance.now() < end; );
+    for (const end = performance.now() + 2; performance.now() < end;);
     return wait.waitedMs();
   });
   wait.close();

@@ -24,7 +24,13 @@ async function signatureOf(image: Uint8Array, blockSize = 512): Promise<string |
       io.complete(Status.Ok);
     },
   };
-  const bdev = new Bdev({ name: 'image', uuid: '00000000-0000-4000-8000-000000000001', blockSize, numBlocks: image.length / blockSize, driver });
+  const bdev = new Bdev({
+    name: 'image',
+    uuid: '00000000-0000-4000-8000-000000000001',
+    blockSize,
+    numBlocks: image.length / blockSize,
+    driver,
+  });
   await registry.register(bdev);
   return findSignature(registry.open(bdev));
 }

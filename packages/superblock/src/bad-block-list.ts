@@ -23,7 +23,8 @@ const encoder = new TextEncoder();
 
 /** The list's bytes: as many units as it needs. Throws a RangeError for more than {@link mostBadRanges}. */
 export function encodeBadBlocks(life: MapLife, { generation, ranges }: BadBlockList): Uint8Array {
-  if (ranges.length > mostBadRanges) throw new RangeError(`${ranges.length} ranges of bad blocks do not fit: ${mostBadRanges} do`);
+  if (ranges.length > mostBadRanges)
+    throw new RangeError(`${ranges.length} ranges of bad blocks do not fit: ${mostBadRanges} do`);
   const length = fixedBytes + ranges.length * entryBytes;
   const { unitBytes } = badBlocksLayout;
   const bytes = new Uint8Array(Math.ceil(length / unitBytes) * unitBytes);

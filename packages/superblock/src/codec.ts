@@ -130,7 +130,8 @@ export function encodeSuperblock(sb: Superblock): Uint8Array {
  */
 export function parseSuperblock(bytes: Uint8Array): ParseResult {
   for (let i = 0; i < Math.min(at.SIGNATURE.length, bytes.length); i++) {
-    if (bytes[i] !== at.SIGNATURE.charCodeAt(i)) return { ok: false, reason: 'none', message: 'no superblock: the signature is not there' };
+    if (bytes[i] !== at.SIGNATURE.charCodeAt(i))
+      return { ok: false, reason: 'none', message: 'no superblock: the signature is not there' };
   }
   if (bytes.length < at.HEADER_BYTES) return incomplete(at.HEADER_BYTES, bytes.length);
 
@@ -144,7 +145,12 @@ export function parseSuperblock(bytes: Uint8Array): ParseResult {
   const stored = view.getUint32(at.CRC_OFFSET, true);
   const computed = checksum(bytes, length);
   if (stored !== computed) {
-    return { ok: false, reason: 'damaged', field: 'crc', message: `the superblock is damaged: its checksum is ${hex(computed)}, it says ${hex(stored)}` };
+    return {
+      ok: false,
+      reason: 'damaged',
+      field: 'crc',
+      message: `the superblock is damaged: its checksum is ${hex(computed)}, it says ${hex(stored)}`,
+    };
   }
   const versionMajor = view.getUint16(at.VERSION_MAJOR_OFFSET, true);
   if (versionMajor !== at.VERSION_MAJOR) {
@@ -211,11 +217,15 @@ export function checkAgainstDevice(
   const { dataOffsetBlocks, dataSizeBlocks } = member;
   const minOffsetBlocks = at.MIN_DATA_OFFSET_BYTES / sb.blockSize;
   if (dataOffsetBlocks < minOffsetBlocks) {
-    return refuse(`the data area in slot ${member.slot} starts at block ${dataOffsetBlocks}; it must leave ${minOffsetBlocks} blocks for the superblock`);
+    return refuse(
+      `the data area in slot ${member.slot} starts at block ${dataOffsetBlocks}; it must leave ${minOffsetBlocks} blocks for the superblock`,
+    );
   }
   if (dataSizeBlocks < 1) return refuse(`the data area in slot ${member.slot} is empty`);
   if (dataOffsetBlocks + dataSizeBlocks > device.numBlocks) {
-    return refuse(`the data area in slot ${member.slot} ends at block ${dataOffsetBlocks + dataSizeBlocks}; the device has ${device.numBlocks}`);
+    return refuse(
+      `the data area in slot ${member.slot} ends at block ${dataOffsetBlocks + dataSizeBlocks}; the device has ${device.numBlocks}`,
+    );
   }
   return { ok: true, member };
 }
@@ -254,11 +264,13 @@ function findMemberFault(sb: Superblock): Fault | null {
       integerFault(field('flags'), member.flags, 0, MAX_U32) ??
       integerFault(field('slot'), member.slot, 0, Math.min(sb.numBaseBdevs - 1, MAX_U8));
     if (fault !== null) return fault;
-    if (slots.has(member.slot)) return { field: field('slot'), message: `${field('slot')} is ${member.slot}, which another entry has already` };
+    if (slots.has(member.slot))
+      return { field: field('slot'), message: `${field('slot')} is ${member.slot}, which another entry has already` };
     slots.add(member.slot);
     if (!isConfigured) continue;
     const uuid = member.uuid.toLowerCase();
-    if (uuids.has(uuid)) return { field: field('uuid'), message: `${field('uuid')} is ${uuid}, which another configured entry has already` };
+    if (uuids.has(uuid))
+      return { field: field('uuid'), message: `${field('uuid')} is ${uuid}, which another configured entry has already` };
     uuids.add(uuid);
   }
   return null;
@@ -279,7 +291,8 @@ function powerOfTwoFault(field: string, value: number, min: number, max: number)
 }
 
 function uuidFault(field: string, uuid: string, mustBeSet: boolean): Fault | null {
-  if (!UUID_FORM.test(uuid.toLowerCase())) return { field, message: `${field} is ${JSON.stringify(uuid)}, which is not a UUID` };
+  if (!UUID_FORM.test(uuid.toLowerCase()))
+    return { field, message: `${field} is ${JSON.stringify(uuid)}, which is not a UUID` };
   return mustBeSet && uuid === NULL_UUID ? { field, message: `${field} is the null UUID` } : null;
 }
 
@@ -289,9 +302,11 @@ function nameFault(name: string): Fault | null {
   if (encoded.length < 1 || encoded.length > max) {
     return { field: 'name', message: `name has ${encoded.length} bytes; it must have from 1 to ${max}` };
   }
-  if (/[\p{Cc}/]/u.test(name)) return { field: 'name', message: `name is ${JSON.stringify(name)}; it must not have control characters or "/"` };
+  if (/[\p{Cc}/]/u.test(name))
+    return { field: 'name', message: `name is ${JSON.stringify(name)}; it must not have control characters or "/"` };
   // The encoder replaces halves of surrogate pairs.
-  if (decoder.decode(encoded) !== name) return { field: 'name', message: `name is ${JSON.stringify(name)}, which is not well-formed text` };
+  if (decoder.decode(encoded) !== name)
+    return { field: 'name', message: `name is ${JSON.stringify(name)}, which is not well-formed text` };
   return null;
 }
 
@@ -355,7 +370,13 @@ function findOddities(bytes: Uint8Array, sb: Superblock): string[] {
 }
 
 function incomplete(neededBytes: number, givenBytes: number): ParseResult {
-  return { ok: false, reason: 'incomplete', field: 'length', message: `the superblock needs ${neededBytes} bytes, ${givenBytes} are given`, neededBytes };
+  return {
+    ok: false,
+    reason: 'incomplete',
+    field: 'length',
+    message: `the superblock needs ${neededBytes} bytes, ${givenBytes} are given`,
+    neededBytes,
+  };
 }
 
 function invalid({ field, message }: Fault): ParseResult {

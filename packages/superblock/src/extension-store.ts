@@ -6,7 +6,8 @@ import { doubtBytes, encodeDoubtList, mostDoubtRanges, parseDoubtList } from './
 import { journalStore } from './journal-store.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
 
-const { doubtAt, headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
+const { doubtAt, headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPages, pageBytes, pagesAt } =
+  extensionLayout;
 
 /** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
 export const extensionStore: ExtensionStore = {

@@ -140,7 +140,14 @@ interface Fault {
 /** The first field that no header may have, or null. For reading and for writing, so that what is written can be read. */
 function findHeaderFault(header: ExtensionHeader): Fault | null {
   const { incarnation, levelOptions, process, slots } = header;
-  const counted = ['generation', 'seqNumber', 'previousSeqNumber', 'completedSeqNumber', 'journalEpoch', 'previousJournalEpoch'] as const;
+  const counted = [
+    'generation',
+    'seqNumber',
+    'previousSeqNumber',
+    'completedSeqNumber',
+    'journalEpoch',
+    'previousJournalEpoch',
+  ] as const;
   for (const field of counted) {
     const fault = integerFault(field, header[field], mostCounted);
     if (fault !== null) return fault;
@@ -150,7 +157,9 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
     integerFault('numRegions', header.numRegions, mostRegions) ??
     integerFault('slots.length', slots.length, 255) ??
     (process === null ? null : integerFault('process.elapsedSec', process.elapsedSec, 0xffff_ffff)) ??
-    (/^[0-9a-f]{16}$/.test(incarnation) ? null : { field: 'incarnation', message: `incarnation is ${incarnation}, and must be 16 hexadecimal digits` }) ??
+    (/^[0-9a-f]{16}$/.test(incarnation)
+      ? null
+      : { field: 'incarnation', message: `incarnation is ${incarnation}, and must be 16 hexadecimal digits` }) ??
     optionsFault(levelOptions) ??
     findSlotFault(slots)
   );
@@ -228,7 +237,8 @@ export function encodePage(life: MapLife, page: RegionPage): Uint8Array {
 export function parsePage(bytes: Uint8Array, life: MapLife): RegionPage | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length !== extensionLayout.pageBytes || decoder.decode(bytes.subarray(0, 4)) !== pageMagic) return null;
-  if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 48) !== life.incarnation) return null;
+  if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 48) !== life.incarnation)
+    return null;
   const count = view.getUint32(44, true);
   if (count > regionsPerPage) return null;
   const states = Uint8Array.from({ length: count }, (_, region) => {

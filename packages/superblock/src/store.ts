@@ -13,7 +13,14 @@ import {
 } from './codec.js';
 import type { ParseResult, Superblock } from './codec.js';
 import { extensionStore } from './extension-store.js';
-import { HEADER_BYTES, MAX_SUPERBLOCK_BYTES, MIN_DATA_OFFSET_BYTES, SECOND_COPY_OFFSET, VERSION_MAJOR, VERSION_MINOR } from './layout.js';
+import {
+  HEADER_BYTES,
+  MAX_SUPERBLOCK_BYTES,
+  MIN_DATA_OFFSET_BYTES,
+  SECOND_COPY_OFFSET,
+  VERSION_MAJOR,
+  VERSION_MINOR,
+} from './layout.js';
 
 const stateOf = {
   configured: MemberState.Configured,
@@ -122,7 +129,10 @@ function encodeRecord(record: ArrayRecord): { superblock: Superblock; bytes: Uin
   const parsed = parseSuperblock(bytes);
   if (!parsed.ok) throw new SuperblockFieldError({ field: parsed.field ?? 'superblock', message: parsed.message });
   if (Buffer.compare(encodeSuperblock(parsed.superblock), bytes) !== 0) {
-    throw new SuperblockFieldError({ field: 'superblock', message: 'the superblock is read as another one than was to be written' });
+    throw new SuperblockFieldError({
+      field: 'superblock',
+      message: 'the superblock is read as another one than was to be written',
+    });
   }
   return { superblock, bytes };
 }

@@ -5,7 +5,11 @@ import { badBlocksLayout, badBlocksLength, encodeBadBlocks, mostBadRanges, parse
 const life: MapLife = { uuid: '5d190000-0000-4000-8000-0000000000ff', incarnation: '0123456789abcdef' };
 
 function list(count: number): BadBlockList {
-  const ranges = Array.from({ length: count }, (_, index) => ({ slot: index % 255, offsetBlocks: 2 ** 40 + index * 10, numBlocks: 1 + index }));
+  const ranges = Array.from({ length: count }, (_, index) => ({
+    slot: index % 255,
+    offsetBlocks: 2 ** 40 + index * 10,
+    numBlocks: 1 + index,
+  }));
   return { generation: 2 ** 33 + 1, ranges };
 }
 

@@ -38,7 +38,19 @@ it('never throws and never accepts what may not be believed, whatever the bytes'
         bytes.copyWithin(entry, 256, 256 + of([16, 40, 64]));
         break;
       default:
-        bytes.fill(of(HOT_VALUES), ...([[24, 40], [40, 104], [104, 112], [128, 136], [entry, entry + 16], [entry + 16, entry + 32]] as const)[below(6)]!);
+        bytes.fill(
+          of(HOT_VALUES),
+          ...(
+            [
+              [24, 40],
+              [40, 104],
+              [104, 112],
+              [128, 136],
+              [entry, entry + 16],
+              [entry + 16, entry + 32],
+            ] as const
+          )[below(6)]!,
+        );
     }
   };
 

@@ -95,7 +95,9 @@ export function isAcceptable(bytes: Uint8Array): boolean {
     if (view.getBigUint64(entry + 16, true) + view.getBigUint64(entry + 24, true) >= 2n ** 53n) return false;
   }
   const allDifferent = (values: unknown[]) => new Set(values).size === values.length;
-  return slots.every((slot) => slot < count) && allDifferent(slots) && allDifferent(configured) && !configured.includes(NO_UUID);
+  return (
+    slots.every((slot) => slot < count) && allDifferent(slots) && allDifferent(configured) && !configured.includes(NO_UUID)
+  );
 }
 
 const u32 = fc.oneof(fc.constant(0), fc.nat(0xffffffff));
@@ -120,15 +122,25 @@ export const superblocks: fc.Arbitrary<Superblock> = fc
       raidSizeBlocks: u53,
       blockSize: fc.integer({ min: 9, max: 16 }).map((n) => 2 ** n),
       level: u32,
-      stripSizeBlocks: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 31 }).map((n) => 2 ** n)),
+      stripSizeBlocks: fc.oneof(
+        fc.constant(0),
+        fc.integer({ min: 0, max: 31 }).map((n) => 2 ** n),
+      ),
       state: u32,
       seqNumber: u53.map((n) => Math.min(n, 2 ** 53 - 2)),
       numBaseBdevs: fc.constant(count),
       members: fc
         .tuple(
           fc.uniqueArray(uuid, { minLength: count, maxLength: count, size: 'max' }),
-          fc.shuffledSubarray(Array.from({ length: count }, (_, i) => i), { minLength: count, maxLength: count }),
-          fc.array(fc.record({ offset: u53, size: u53, state: fc.nat(3), flags: u32 }), { minLength: count, maxLength: count, size: 'max' }),
+          fc.shuffledSubarray(
+            Array.from({ length: count }, (_, i) => i),
+            { minLength: count, maxLength: count },
+          ),
+          fc.array(fc.record({ offset: u53, size: u53, state: fc.nat(3), flags: u32 }), {
+            minLength: count,
+            maxLength: count,
+            size: 'max',
+          }),
         )
         .map(([uuids, slots, rest]) =>
           rest.map(({ offset, size, state, flags }, i) => ({

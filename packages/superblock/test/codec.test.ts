@@ -1,7 +1,14 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkAgainstDevice, encodeSuperblock, MemberState, parseSuperblock, type Superblock, SuperblockFieldError } from '../src/codec.js';
+import {
+  checkAgainstDevice,
+  encodeSuperblock,
+  MemberState,
+  parseSuperblock,
+  type Superblock,
+  SuperblockFieldError,
+} from '../src/codec.js';
 import { crc32c } from '../src/crc32c.js';
 import { decodeByTable, fixCrc, superblocks } from './codec-oracle.js';
 
@@ -242,9 +249,18 @@ describe('parseSuperblock', () => {
 
   it('warns of what writing it again would lose', () => {
     expect(parseSuperblock(fixCrc(changed(60, 1)))).toMatchObject({ ok: true, warnings: [expect.stringContaining('name')] });
-    expect(parseSuperblock(fixCrc(changed(254, 1)))).toMatchObject({ ok: true, warnings: [expect.stringContaining('reserved')] });
-    expect(parseSuperblock(fixCrc(changed(447, 1)))).toMatchObject({ ok: true, warnings: [expect.stringContaining('reserved')] });
-    expect(parseSuperblock(fixCrc(changed(10, 1)))).toMatchObject({ ok: true, warnings: [expect.stringContaining('minor version 1')] });
+    expect(parseSuperblock(fixCrc(changed(254, 1)))).toMatchObject({
+      ok: true,
+      warnings: [expect.stringContaining('reserved')],
+    });
+    expect(parseSuperblock(fixCrc(changed(447, 1)))).toMatchObject({
+      ok: true,
+      warnings: [expect.stringContaining('reserved')],
+    });
+    expect(parseSuperblock(fixCrc(changed(10, 1)))).toMatchObject({
+      ok: true,
+      warnings: [expect.stringContaining('minor version 1')],
+    });
   });
 });
 
@@ -265,7 +281,12 @@ describe('checkAgainstDevice', () => {
     ['another block size', valid, uuid, { ...device, blockSize: 4096 }],
     ['a device that is one block short', valid, uuid, { ...device, numBlocks: 16383 }],
     ['a device that is not listed', valid, valid.uuid, device],
-    ['a null UUID', withMember(0, { uuid: '00000000-0000-0000-0000-000000000000', state: MemberState.Missing }), '00000000-0000-0000-0000-000000000000', device],
+    [
+      'a null UUID',
+      withMember(0, { uuid: '00000000-0000-0000-0000-000000000000', state: MemberState.Missing }),
+      '00000000-0000-0000-0000-000000000000',
+      device,
+    ],
     ['a data area over the superblock', withMember(1, { dataOffsetBlocks: 2047 }), uuid, device],
     ['an empty data area', withMember(1, { dataSizeBlocks: 0 }), uuid, device],
   ])('refuses %s', (_, sb, memberUuid, dev) => {

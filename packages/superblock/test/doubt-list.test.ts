@@ -5,7 +5,10 @@ import { encodeDoubtList, mostDoubtRanges, parseDoubtList } from '../src/doubt-l
 const life: MapLife = { uuid: '5d190000-0000-4000-8000-0000000000ff', incarnation: '0123456789abcdef' };
 
 function listOf(count: number): DoubtList {
-  return { generation: 7, ranges: Array.from({ length: count }, (_, index) => ({ start: 2 ** 40 + index * 64, count: 1 + index })) };
+  return {
+    generation: 7,
+    ranges: Array.from({ length: count }, (_, index) => ({ start: 2 ** 40 + index * 64, count: 1 + index })),
+  };
 }
 
 it.each([0, 1, mostDoubtRanges])('a list of %i ranges is read as it was written', (count) => {

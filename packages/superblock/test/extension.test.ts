@@ -58,7 +58,11 @@ describe('headers', () => {
     const length = 128 + 32 * written.slots.length;
     bytes.fill(0, length);
     new DataView(bytes.buffer).setUint32(12, length, true);
-    expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({ ...written, incarnation: firstIncarnation, levelOptions: '{}' });
+    expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({
+      ...written,
+      incarnation: firstIncarnation,
+      levelOptions: '{}',
+    });
   });
 
   it('whose options are no JSON object, or are longer than there is room for, are none', () => {
@@ -114,7 +118,11 @@ describe('headers', () => {
 });
 
 describe('pages', () => {
-  const page: RegionPage = { index: 2, generation: 9, states: Uint8Array.from({ length: regionsPerPage }, (_, region) => region % 4) };
+  const page: RegionPage = {
+    index: 2,
+    generation: 9,
+    states: Uint8Array.from({ length: regionsPerPage }, (_, region) => region % 4),
+  };
 
   it('are read as they were written', () => {
     expect(parsePage(encodePage(life, page), life)).toEqual(page);
@@ -157,7 +165,10 @@ describe('journal entries', () => {
 
   it('are refused if they could not be read again', () => {
     const bytes = new Uint8Array(journalStore.headerBytes + 4 * 512);
-    const seal = (changes: Partial<typeof entry>, place = 3) => () => journalStore.seal(bytes, life, place, 512, { ...entry, ...changes });
+    const seal =
+      (changes: Partial<typeof entry>, place = 3) =>
+      () =>
+        journalStore.seal(bytes, life, place, 512, { ...entry, ...changes });
     expect(seal({ numBlocks: 5 })).toThrow(/5 blocks cannot have 6144 bytes/);
     expect(seal({ offsetBlocks: 2 ** 53 - 2 })).toThrow(/out of range/);
     expect(seal({ id: 0 })).toThrow(/out of range/);

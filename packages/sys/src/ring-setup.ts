@@ -89,7 +89,15 @@ export function setUpRing(entries: number, firstFlagSet: number): RingLayout | s
   const ringBytes = Math.max(word(25) + cqEntries * 16, sqArray < 0 ? 0 : sqArray + sqEntries * 4);
   const sqesBytes = sqEntries * 64;
   const map = (lengthBytes: number, offset: number): number =>
-    ffi.syscall(numbers.mmap, 0, lengthBytes, Mmap.PROT_READ | Mmap.PROT_WRITE, Mmap.MAP_SHARED | Mmap.MAP_POPULATE, fd, offset);
+    ffi.syscall(
+      numbers.mmap,
+      0,
+      lengthBytes,
+      Mmap.PROT_READ | Mmap.PROT_WRITE,
+      Mmap.MAP_SHARED | Mmap.MAP_POPULATE,
+      fd,
+      offset,
+    );
   const ringAddr = map(ringBytes, 0);
   const sqesAddr = ringAddr < 0 ? -1 : map(sqesBytes, sqesOffset);
   if (sqesAddr < 0) {

@@ -139,7 +139,16 @@ export class Ring {
    * Prepares an operation. `offset`, `addr` and `opFlags` mean what the operation makes of them (io_uring_enter(2)); addresses
    * are the process's. `tag`, 31 bits, comes back with the completion.
    */
-  prepare(op: RingOp, fd: number, offset: number, addr: number, length: number, opFlags: number, owner: number, tag: number): void {
+  prepare(
+    op: RingOp,
+    fd: number,
+    offset: number,
+    addr: number,
+    length: number,
+    opFlags: number,
+    owner: number,
+    tag: number,
+  ): void {
     const i = this.#next();
     const s = this.#sqes;
     // Stores into an Int32Array keep the low 32 bits of a number.
@@ -187,7 +196,16 @@ export class Ring {
   }
 
   /** As {@link prepare}, for READ_FIXED and WRITE_FIXED, of memory inside the buffer of this number. */
-  prepareFixed(op: RingOp, fd: number, offset: number, addr: number, length: number, buffer: number, owner: number, tag: number): void {
+  prepareFixed(
+    op: RingOp,
+    fd: number,
+    offset: number,
+    addr: number,
+    length: number,
+    buffer: number,
+    owner: number,
+    tag: number,
+  ): void {
     this.prepare(op, fd, offset, addr, length, 0, owner, tag);
     this.#sqes[(((this.#tail - 1) & this.#sqMask) << 4) + 10] = buffer;
   }
@@ -377,7 +395,8 @@ export class Ring {
 
   /** Otherwise the ring would live for as long as the thread. */
   #unregisterSelf(): void {
-    if ((this.#enterFlags & REGISTERED_RING) !== 0) this.#register(unregisterRingFds, Uint32Array.of(this.#enterFd, 0, 0, 0), 1);
+    if ((this.#enterFlags & REGISTERED_RING) !== 0)
+      this.#register(unregisterRingFds, Uint32Array.of(this.#enterFd, 0, 0, 0), 1);
   }
 
   #probe(): Uint8Array {

@@ -84,8 +84,8 @@ describe('sys', () => {
     else expect(zeroed).toBe(-EOPNOTSUPP);
     expect(Buffer.compare(fs.readFileSync(join(folder, 'holes')), data)).toBe(0);
     expect(fs.fstatSync(fd).size).toBe(1 << 20);
-    expect(sys.fallocate(fd, 0, (2 ** 32) * 3, 4096)).toBe(0);
-    expect(fs.fstatSync(fd).size).toBe((2 ** 32) * 3 + 4096);
+    expect(sys.fallocate(fd, 0, 2 ** 32 * 3, 4096)).toBe(0);
+    expect(fs.fstatSync(fd).size).toBe(2 ** 32 * 3 + 4096);
   });
 
   it('locks whole files against other opens of them', () => {

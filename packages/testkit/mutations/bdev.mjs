@@ -32,7 +32,8 @@ export const bdev = [
     id: 'quiesce-one-block-short',
     file: 'bdev/src/quiesce.ts',
     line: 'return io.offsetBlocks < this.offsetBlocks + this.numBlocks && this.offsetBlocks < io.offsetBlocks + io.numBlocks;',
-    becomes: 'return io.offsetBlocks < this.offsetBlocks + this.numBlocks - 1 && this.offsetBlocks < io.offsetBlocks + io.numBlocks;',
+    becomes:
+      'return io.offsetBlocks < this.offsetBlocks + this.numBlocks - 1 && this.offsetBlocks < io.offsetBlocks + io.numBlocks;',
     loses: 'a process copies a block that a user is writing',
   },
   {

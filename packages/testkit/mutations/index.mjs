@@ -15,4 +15,16 @@ import { regions } from './regions.mjs';
  * and is replaced by `becomes`; `loses` says what goes wrong then. `levels`: on which it shows; default: by the file.
  * `suites`: test files or folders that may find it, instead of simulation. `equivalent`: why nothing can find it.
  */
-export const mutations = [...ioPath, ...regions, ...metadata, ...journal, ...processes, ...badBlocks, ...levels, ...onDisk, ...bdev, ...linux, ...nbd];
+export const mutations = [
+  ...ioPath,
+  ...regions,
+  ...metadata,
+  ...journal,
+  ...processes,
+  ...badBlocks,
+  ...levels,
+  ...onDisk,
+  ...bdev,
+  ...linux,
+  ...nbd,
+];

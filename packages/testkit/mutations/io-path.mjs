@@ -5,14 +5,16 @@ export const ioPath = [
     file: 'core/src/io-path.ts',
     line: 'const mayMissMember = io.type !== IoType.Read || io.writesBack;',
     becomes: 'const mayMissMember = (io.type !== IoType.Read && io.type !== IoType.Flush) || io.writesBack;',
-    loses: 'a flush is acknowledged before the survivors say that a member is out: after a crash that member counts, without what was flushed',
+    loses:
+      'a flush is acknowledged before the survivors say that a member is out: after a crash that member counts, without what was flushed',
   },
   {
     id: 'write-back-before-departure',
     file: 'core/src/io-path.ts',
     line: 'const mayMissMember = io.type !== IoType.Read || io.writesBack;',
     becomes: 'const mayMissMember = io.type !== IoType.Read;',
-    loses: 'a read that settles a block is answered while a member that missed it still counts: the next read may say otherwise',
+    loses:
+      'a read that settles a block is answered while a member that missed it still counts: the next read may say otherwise',
     levels: ['raid1'],
   },
   {
@@ -20,7 +22,8 @@ export const ioPath = [
     file: 'core/src/io-path.ts',
     line: 'return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;',
     becomes: 'return Status.Ok;',
-    loses: 'a forced write, or a flush that another one overtook, is acknowledged on a member that has lost what it was to keep',
+    loses:
+      'a forced write, or a flush that another one overtook, is acknowledged on a member that has lost what it was to keep',
   },
   {
     id: 'mirror-keeps-all-that-failed',
@@ -71,7 +74,8 @@ export const ioPath = [
     file: 'core/src/io-path.ts',
     line: 'if (part.type === IoType.Flush && slot.isConfigured && !slot.isLeaving) {',
     becomes: 'if (false) {',
-    loses: 'two flushes overlap, the first fails on a member, the second succeeds there without having kept anything, and is acknowledged',
+    loses:
+      'two flushes overlap, the first fails on a member, the second succeeds there without having kept anything, and is acknowledged',
   },
   {
     id: 'lost-flush-not-noted',
@@ -104,7 +108,7 @@ export const ioPath = [
   {
     id: 'not-split-at-the-rebuild',
     file: 'core/src/io-path.ts',
-    line: "if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {",
+    line: 'if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {',
     becomes: 'if (false) {',
     loses: 'a write across the place where a rebuild is does not get to the target, not even what lies behind',
   },
@@ -120,7 +124,8 @@ export const ioPath = [
     file: 'core/src/io-path.ts',
     line: 'if (this.#gate.delays(io)) return;',
     becomes: '',
-    loses: 'a write begins while a departure is being recorded, without a journal entry, and a crash leaves the absent member’s block nonsense',
+    loses:
+      'a write begins while a departure is being recorded, without a journal entry, and a crash leaves the absent member’s block nonsense',
     levels: ['raid5f'],
   },
   {

@@ -13,7 +13,8 @@ export const levels = [
     line: 'if (mustAgree) break;',
     becomes: '',
     loses: 'before a resync two reads of a block take different copies',
-    equivalent: 'a read of a suspect block holds its lock and writes what it has read to all other copies, whichever it took; a resync and a rebuild work in a quiesced range',
+    equivalent:
+      'a read of a suspect block holds its lock and writes what it has read to all other copies, whichever it took; a resync and a rebuild work in a quiesced range',
   },
   {
     id: 'raid1-suspects-not-written-back',
@@ -54,7 +55,8 @@ export const levels = [
     id: 'raid1-skips-the-last-member',
     file: 'raid1/src/raid1.ts',
     line: 'const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;\n    for (let slot = 0; slot < this.#raid.numSlots; slot++) {',
-    becomes: 'const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;\n    for (let slot = 0; slot < this.#raid.numSlots - 1; slot++) {',
+    becomes:
+      'const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;\n    for (let slot = 0; slot < this.#raid.numSlots - 1; slot++) {',
     loses: 'one copy is never written',
   },
   {

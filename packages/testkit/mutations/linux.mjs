@@ -29,7 +29,8 @@ export const linux = [
     id: 'flush-waits-for-nothing',
     file: 'backend-linux/src/linux-driver.ts',
     line: 'if (this.#flushError !== Status.Ok) io.complete(this.#flushError);\n        else if (this.#options.readOnly) io.complete(Status.Ok);',
-    becomes: 'if (this.#flushError !== Status.Ok) io.complete(this.#flushError);\n        else if (true) io.complete(Status.Ok);',
+    becomes:
+      'if (this.#flushError !== Status.Ok) io.complete(this.#flushError);\n        else if (true) io.complete(Status.Ok);',
     loses: 'everything that was flushed, at a power cut',
     suites,
   },

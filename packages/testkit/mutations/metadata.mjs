@@ -5,7 +5,8 @@ export const metadata = [
     file: 'core/src/metadata.ts',
     line: 'if (extension !== undefined) await this.#writeHeaders(extension, round, before);\n    this.seqNumber = next;',
     becomes: 'if (extension !== undefined) void this.#writeHeaders(extension, round, before);\n    this.seqNumber = next;',
-    loses: 'a crash leaves a superblock to which no header belongs: the map is not believed, and what was never written reads as anything',
+    loses:
+      'a crash leaves a superblock to which no header belongs: the map is not believed, and what was never written reads as anything',
   },
   {
     id: 'member-without-the-newest-record-stays',
@@ -56,7 +57,8 @@ export const metadata = [
     line: "if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {",
     becomes: 'if (true) {',
     loses: 'a member that went away during a round counts as stale: the array does not come up with it',
-    equivalent: 'a member that has left by then is in no array that could start without it; `setAsideStale` compares with what it has, which is the round before',
+    equivalent:
+      'a member that has left by then is in no array that could start without it; `setAsideStale` compares with what it has, which is the round before',
   },
   {
     id: 'foreign-run-unseen',

@@ -1,5 +1,11 @@
 /** The NBD server's locks and flags. Found by its own suites. */
-const suites = ['packages/nbd/test/bytes.test.ts', 'packages/nbd/test/requests.test.ts', 'packages/nbd/test/ring.test.ts', 'packages/nbd/test/timeouts.test.ts', 'packages/nbd/test/server.test.ts'];
+const suites = [
+  'packages/nbd/test/bytes.test.ts',
+  'packages/nbd/test/requests.test.ts',
+  'packages/nbd/test/ring.test.ts',
+  'packages/nbd/test/timeouts.test.ts',
+  'packages/nbd/test/server.test.ts',
+];
 export const nbd = [
   {
     id: 'nbd-ragged-writes-share',
@@ -29,7 +35,8 @@ export const nbd = [
     id: 'nbd-unlocked-before-it-is-written',
     file: 'nbd/src/protocol/write.ts',
     line: 'fillEdges(request);\n    writeAll(request);',
-    becomes: 'fillEdges(request);\n    { const { lock } = request; targetOf(request).locks.release(lock); lock.isShared = true; lock.start = lock.end = 2 ** 40; targetOf(request).locks.acquire(lock); }\n    writeAll(request);',
+    becomes:
+      'fillEdges(request);\n    { const { lock } = request; targetOf(request).locks.release(lock); lock.isShared = true; lock.start = lock.end = 2 ** 40; targetOf(request).locks.acquire(lock); }\n    writeAll(request);',
     loses: 'of two writes to parts of one block the one that read first takes the other one back',
     suites,
   },

@@ -24,8 +24,8 @@ export const processes = [
   {
     id: 'other-place-lacks-little',
     file: 'core/src/members.ts',
-    line: 'lastSeen !== null && array.state === \'online\' && (await isAsItLeft(array, slot))',
-    becomes: 'lastSeen !== null && array.state === \'online\'',
+    line: "lastSeen !== null && array.state === 'online' && (await isAsItLeft(array, slot))",
+    becomes: "lastSeen !== null && array.state === 'online'",
     loses: 'an image that is older than its superblock says is given only what was written since',
     levels: ['raid5f'],
   },
@@ -83,8 +83,9 @@ export const processes = [
   {
     id: 'check-writes-nothing-back',
     file: 'core/src/sync-step.ts',
-    line: 'await memberIo(array, slot, IoType.Write, at, count, wanted);\n    } catch (error) {\n      if (!array.failMember(slot.index, \'it could not be made to agree\'))',
-    becomes: 'await memberIo(array, slot, IoType.Read, at, count, wanted);\n    } catch (error) {\n      if (!array.failMember(slot.index, \'it could not be made to agree\'))',
+    line: "await memberIo(array, slot, IoType.Write, at, count, wanted);\n    } catch (error) {\n      if (!array.failMember(slot.index, 'it could not be made to agree'))",
+    becomes:
+      "await memberIo(array, slot, IoType.Read, at, count, wanted);\n    } catch (error) {\n      if (!array.failMember(slot.index, 'it could not be made to agree'))",
     loses: 'parity that disagrees stays as it is, and is trusted',
   },
   {
@@ -183,8 +184,8 @@ export const processes = [
   {
     id: 'newer-member-joins-older-array',
     file: 'core/src/assemble.ts',
-    line: 'if (record.seqNumber > array.metadata.seqNumber) {\n    log(\'the device knows a newer state of the array than the members',
-    becomes: 'if (false) {\n    log(\'the device knows a newer state of the array than the members',
+    line: "if (record.seqNumber > array.metadata.seqNumber) {\n    log('the device knows a newer state of the array than the members",
+    becomes: "if (false) {\n    log('the device knows a newer state of the array than the members",
     loses: 'a member that knows better joins as one that does not',
     equivalent: 'an array that is being put together is released for a newer superblock before anybody joins it',
   },

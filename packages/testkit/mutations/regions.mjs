@@ -19,7 +19,8 @@ export const regions = [
     file: 'core/src/regions.ts',
     line: 'await onEveryMember(this.#array, (client) => client.flush());',
     becomes: '',
-    loses: 'a region is on record as clean before what was written there is on stable media: a power cut leaves copies different',
+    loses:
+      'a region is on record as clean before what was written there is on stable media: a power cut leaves copies different',
   },
   {
     id: 'others-say-clean-too-early',
@@ -33,7 +34,8 @@ export const regions = [
     file: 'core/src/regions.ts',
     line: "if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');",
     becomes: '',
-    loses: 'a region goes on record as clean although a member left while it was cleared: what that one missed is not on the list',
+    loses:
+      'a region goes on record as clean although a member left while it was cleared: what that one missed is not on the list',
   },
   {
     id: 'cut-short-clearing-forgotten',

@@ -42,7 +42,9 @@ const seed = Number(values.seed ?? (values.sample === undefined ? 0 : commits())
 
 await checkTable();
 if (values.check) {
-  console.log(`${mutations.length} mutations, each line is there once; ${mutations.filter(({ equivalent }) => equivalent !== undefined).length} are equivalents`);
+  console.log(
+    `${mutations.length} mutations, each line is there once; ${mutations.filter(({ equivalent }) => equivalent !== undefined).length} are equivalents`,
+  );
 } else {
   const chosen = choose();
   if (chosen.length === 0) throw new Error('nothing was chosen: --all, --sample N or --only ID,…');
@@ -70,13 +72,18 @@ function choose() {
   const killable = mutations.filter(({ equivalent }) => equivalent === undefined);
   if (values.only !== undefined) {
     const wanted = values.only.split(',');
-    return mutations.filter(({ id, file }) => wanted.some((word) => word === id || (word.includes('/') && file.includes(word))));
+    return mutations.filter(({ id, file }) =>
+      wanted.some((word) => word === id || (word.includes('/') && file.includes(word))),
+    );
   }
   if (values.all) return killable;
   const count = Number(values.sample ?? 0);
   // A walk through the whole table: consecutive seeds choose others until all have been chosen.
   const step = 37;
-  return Array.from({ length: Math.min(count, killable.length) }, (_, i) => killable[((seed * count + i) * step) % killable.length]);
+  return Array.from(
+    { length: Math.min(count, killable.length) },
+    (_, i) => killable[((seed * count + i) * step) % killable.length],
+  );
 }
 
 async function runAll(chosen) {
@@ -109,12 +116,16 @@ async function runAll(chosen) {
       if (found === undefined && typeof results[mutation.id]?.stage === 'string') lapses.push(mutation);
       results[mutation.id] = resultOf(found, results[mutation.id]);
       if (found === undefined) survivors.push(mutation);
-      console.log(`${found === undefined ? 'SURVIVED' : 'caught  '} ${mutation.id} (${seconds} s)${found === undefined ? `: ${mutation.loses}` : `: ${found.key}: ${found.message}`}`);
+      console.log(
+        `${found === undefined ? 'SURVIVED' : 'caught  '} ${mutation.id} (${seconds} s)${found === undefined ? `: ${mutation.loses}` : `: ${found.key}: ${found.message}`}`,
+      );
       if (values.report) await report(resultsFile, join(root, 'docs', 'mutations.md'), results);
     }
   };
   await Promise.all(Array.from({ length: Number(values.jobs) }, work));
-  console.log(`${chosen.length} mutations, ${survivors.length} survived${survivors.length > 0 ? `: ${survivors.map(({ id }) => id).join(', ')}` : ''}`);
+  console.log(
+    `${chosen.length} mutations, ${survivors.length} survived${survivors.length > 0 ? `: ${survivors.map(({ id }) => id).join(', ')}` : ''}`,
+  );
   if (known.length > 0) console.log(`${known.length} failures are there without a mutation: they were not counted`);
   // What has never been found is no news, but for the nightly, whose end it is that nothing survives.
   if (lapses.length > 0 || (values.nightly && survivors.length > 0)) process.exitCode = 1;

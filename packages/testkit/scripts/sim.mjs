@@ -60,7 +60,8 @@ else for (const level of levels) await (values.assembly ? assemble(level) : valu
 
 async function showFault(level) {
   const scenario = scenarios.find(({ id }) => id === values.scenario);
-  if (scenario === undefined) throw new Error(`there is no scenario "${values.scenario}"; there are "${scenarios.map(({ id }) => id).join('", "')}"`);
+  if (scenario === undefined)
+    throw new Error(`there is no scenario "${values.scenario}"; there are "${scenarios.map(({ id }) => id).join('", "')}"`);
   const parts = { module: modules[level], store };
   const { run } = await runOnce(parts, scenario, {
     at: Number(values.at),
@@ -110,10 +111,19 @@ async function assemble(level) {
   const module = modules[level];
   for (let numSlots = module.baseBdevsMin; numSlots <= 4; numSlots++) {
     const startedAt = performance.now();
-    const { cases, failures, refused, rightData } = await runAssembly({ module, store, numSlots, spoilers, hasOldImages: module.manifest.redundant });
+    const { cases, failures, refused, rightData } = await runAssembly({
+      module,
+      store,
+      numSlots,
+      spoilers,
+      hasOldImages: module.manifest.redundant,
+    });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-    console.log(`${level} of ${numSlots}: ${cases} cases, ${rightData} right, ${refused} refused, ${failures.length} wrong, ${seconds} s`);
-    for (const { index, found, message } of failures.slice(0, Number(values.failures))) console.log(`  case ${index}, ${found}: ${message}`);
+    console.log(
+      `${level} of ${numSlots}: ${cases} cases, ${rightData} right, ${refused} refused, ${failures.length} wrong, ${seconds} s`,
+    );
+    for (const { index, found, message } of failures.slice(0, Number(values.failures)))
+      console.log(`  case ${index}, ${found}: ${message}`);
     if (failures.length > 0) process.exitCode = 1;
   }
 }
@@ -125,7 +135,9 @@ async function showOne(level, seed) {
   console.log(result.trace.join('\n'));
   console.log(JSON.stringify(result.plan.shape));
   if (values.shrink) for (const item of result.plan.items) console.log(JSON.stringify(item));
-  console.log(`seed ${seed} level ${level}: ${result.violation ?? 'no rule is broken'} (${result.steps} steps, trace ${result.traceHash})`);
+  console.log(
+    `seed ${seed} level ${level}: ${result.violation ?? 'no rule is broken'} (${result.steps} steps, trace ${result.traceHash})`,
+  );
   if (result.violation !== null) process.exitCode = 1;
 }
 
@@ -147,7 +159,9 @@ async function go(level) {
     for (const { seed, violation } of part.failures) console.log(`seed ${seed} level ${level}: ${violation.split('\n')[0]}`);
   }
   const seconds = (performance.now() - startedAt) / 1000;
-  console.log(`${level}: ${seeds} seeds, ${failures} violations, ${(seeds / seconds).toFixed(1)} seeds/s, ${Math.round(steps / seconds)} steps/s`);
+  console.log(
+    `${level}: ${seeds} seeds, ${failures} violations, ${(seeds / seconds).toFixed(1)} seeds/s, ${Math.round(steps / seconds)} steps/s`,
+  );
   printCoverage(coverage);
   if (failures > 0) process.exitCode = 1;
 }
@@ -168,5 +182,6 @@ function printCoverage(coverage) {
   }
   const columns = [...states].sort();
   console.log(columns.map((state) => state.padStart(12)).join(''));
-  for (const [what, counts] of pairs) console.log(`${columns.map((state) => String(counts.get(state) ?? 0).padStart(12)).join('')}  ${what}`);
+  for (const [what, counts] of pairs)
+    console.log(`${columns.map((state) => String(counts.get(state) ?? 0).padStart(12)).join('')}  ${what}`);
 }

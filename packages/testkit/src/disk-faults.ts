@@ -40,7 +40,13 @@ export class DiskFaults {
 
   get areAny(): boolean {
     return (
-      this.readErrorRate > 0 || this.writeErrorRate > 0 || this.flushErrorRate > 0 || this.flushErrors > 0 || this.writeErrors > 0 || this.isFull || this.isReadOnly
+      this.readErrorRate > 0 ||
+      this.writeErrorRate > 0 ||
+      this.flushErrorRate > 0 ||
+      this.flushErrors > 0 ||
+      this.writeErrors > 0 ||
+      this.isFull ||
+      this.isReadOnly
     );
   }
 }

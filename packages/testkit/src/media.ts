@@ -69,19 +69,20 @@ export class Media {
   }
 
   read(target: Uint8Array, targetAt: number, at: number, lengthBytes: number): void {
-    for (let done = 0; done < lengthBytes; ) {
+    for (let done = 0; done < lengthBytes;) {
       const index = Math.floor((at + done) / pageBytes);
       const start = at + done - index * pageBytes;
       const count = Math.min(pageBytes - start, lengthBytes - done);
       const page = this.#pages.get(index);
-      if (page === undefined || page.bytes === null) target.fill(this.#fillOf(index, page), targetAt + done, targetAt + done + count);
+      if (page === undefined || page.bytes === null)
+        target.fill(this.#fillOf(index, page), targetAt + done, targetAt + done + count);
       else target.set(page.bytes.subarray(start, start + count), targetAt + done);
       done += count;
     }
   }
 
   write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): void {
-    for (let done = 0; done < lengthBytes; ) {
+    for (let done = 0; done < lengthBytes;) {
       const index = Math.floor((at + done) / pageBytes);
       const start = at + done - index * pageBytes;
       const count = Math.min(pageBytes - start, lengthBytes - done);
@@ -91,13 +92,14 @@ export class Media {
   }
 
   zero(at: number, lengthBytes: number): void {
-    for (let done = 0; done < lengthBytes; ) {
+    for (let done = 0; done < lengthBytes;) {
       const index = Math.floor((at + done) / pageBytes);
       const start = at + done - index * pageBytes;
       const count = Math.min(pageBytes - start, lengthBytes - done);
       const page = this.#pages.get(index);
       if (count === pageBytes) this.#pages.set(index, { bytes: null, fill: 0, owner: this });
-      else if ((page?.bytes ?? null) !== null || this.#fillOf(index, page) !== 0) this.#own(index).fill(0, start, start + count);
+      else if ((page?.bytes ?? null) !== null || this.#fillOf(index, page) !== 0)
+        this.#own(index).fill(0, start, start + count);
       done += count;
     }
   }
@@ -106,12 +108,18 @@ export class Media {
   preimage(firstSector: number, numSectors: number): Preimage {
     const pieces: Piece[] = [];
     const end = (firstSector + numSectors) * sectorBytes;
-    for (let at = firstSector * sectorBytes; at < end; ) {
+    for (let at = firstSector * sectorBytes; at < end;) {
       const index = Math.floor(at / pageBytes);
       const start = at - index * pageBytes;
       const stop = Math.min(pageBytes, end - index * pageBytes);
       const page = this.#pages.get(index);
-      pieces.push({ page: index, start, end: stop, bytes: page?.bytes?.slice(start, stop) ?? null, fill: this.#fillOf(index, page) });
+      pieces.push({
+        page: index,
+        start,
+        end: stop,
+        bytes: page?.bytes?.slice(start, stop) ?? null,
+        fill: this.#fillOf(index, page),
+      });
       at = index * pageBytes + stop;
     }
     return { firstSector, numSectors, pieces };

@@ -164,7 +164,10 @@ export class VolumeModel {
     };
     copy.#settled = this.#sectors;
     for (const sector of this.#unsettled) {
-      copy.#sectors.set(sector, this.#list(sector).map((candidate) => ({ ...candidate, write: copyOf(candidate.write) })));
+      copy.#sectors.set(
+        sector,
+        this.#list(sector).map((candidate) => ({ ...candidate, write: copyOf(candidate.write) })),
+      );
       copy.#unsettled.add(sector);
     }
     for (const write of this.#inFlight) copy.#inFlight.add(copyOf(write));
@@ -210,7 +213,14 @@ export class VolumeModel {
    * A read that started at the moment `startedAt` has returned `words`. Gives the first sector that holds what it must not;
    * null if all is well. If `holds`, what was seen with no write in flight is what the sector holds from now on.
    */
-  check(firstSector: number, numSectors: number, words: Int32Array, firstWord: number, startedAt: number, holds = true): Violation | null {
+  check(
+    firstSector: number,
+    numSectors: number,
+    words: Int32Array,
+    firstWord: number,
+    startedAt: number,
+    holds = true,
+  ): Violation | null {
     for (let i = 0; i < numSectors; i++) {
       const sector = firstSector + i;
       if (this.#doubted.some((range) => sector >= range.firstSector && sector < range.endSector)) continue;
@@ -220,7 +230,8 @@ export class VolumeModel {
         if (tag !== 0) return { sector, found: tag, allowed: [0] };
         continue;
       }
-      const seen = tag === noTag ? undefined : list.findLast((candidate) => candidate.write.tag === tag && candidate.deadAt > startedAt);
+      const seen =
+        tag === noTag ? undefined : list.findLast((candidate) => candidate.write.tag === tag && candidate.deadAt > startedAt);
       if (seen === undefined) {
         const allowed = list.filter(({ deadAt }) => deadAt > startedAt).map(({ write }) => write.tag);
         return { sector, found: tag, allowed };

@@ -25,15 +25,25 @@ export function drawExtras(seed: number, module: RaidModule, shape: SimShape, to
   const repeat = (most: number, make: () => PlanItem): void => {
     for (let left = random.int(0, most); left > 0; left--) items.push(make());
   };
-  if (random.chance(0.2)) repeat(2, () => ({ kind: 'fault', at: at(), disk: disk(), fault: 'readOnly', ms: random.exponential(totalMs / 4), amount: 1 }));
+  if (random.chance(0.2))
+    repeat(2, () => ({
+      kind: 'fault',
+      at: at(),
+      disk: disk(),
+      fault: 'readOnly',
+      ms: random.exponential(totalMs / 4),
+      amount: 1,
+    }));
   if (random.chance(0.2)) items.push({ kind: 'fault', at: at(), disk: disk(), fault: 'hung', ms: 200_000, amount: 1 });
-  if (module.manifest.resize && random.chance(0.2)) items.push({ kind: 'grow', at: at(), numBlocks: (1 << random.int(0, 9)) * 4 });
+  if (module.manifest.resize && random.chance(0.2))
+    items.push({ kind: 'grow', at: at(), numBlocks: (1 << random.int(0, 9)) * 4 });
   if (random.chance(0.3)) items.push({ kind: 'calm', at: at() });
   if (!isRedundant) return items;
   if (shape.numDisks > shape.numSlots && random.chance(0.5)) items.push({ kind: 'spare', at: at(), disk: shape.numDisks - 1 });
   if (shape.numDisks > shape.numSlots && random.chance(0.4)) items.push({ kind: 'replace', at: at(), disk: disk() });
   if (random.chance(0.4)) repeat(6, () => ({ kind: 'process', at: at(), action: random.pick(processActions) }));
   // Late, or what users write next covers it up.
-  if (random.chance(0.3)) repeat(3, () => ({ kind: 'lie', at: totalMs - at() / 4, disk: disk(), how: random.pick(lieKinds), place: random.unit() }));
+  if (random.chance(0.3))
+    repeat(3, () => ({ kind: 'lie', at: totalMs - at() / 4, disk: disk(), how: random.pick(lieKinds), place: random.unit() }));
   return items;
 }

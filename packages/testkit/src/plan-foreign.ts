@@ -14,7 +14,14 @@ export function drawForeign(seed: number, module: RaidModule, totalMs: number): 
   const hows = ['power', 'kill', 'stop'] as const;
   for (let left = random.int(1, 2); left > 0; left--) {
     let at = random.unit() * totalMs;
-    items.push({ kind: 'foreign', at, before: random.pick(hows), how: random.pick(hows), mode: random.int(0, 3) as CutMode, writes: random.pick([0, 1, 4, 20]) });
+    items.push({
+      kind: 'foreign',
+      at,
+      before: random.pick(hows),
+      how: random.pick(hows),
+      mode: random.int(0, 3) as CutMode,
+      writes: random.pick([0, 1, 4, 20]),
+    });
     for (let starts = random.int(1, 3); starts > 0; starts--) {
       at += random.pick([0, 1, 5, 50, 3000, 7000]) + random.exponential(10);
       items.push({ kind: 'restart', at, how: random.pick(hows), mode: random.int(0, 3) as CutMode, downMs: 10, absent: -1 });

@@ -20,7 +20,9 @@ export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape)
       return { ...widen(shape, random.int(5, 9)), kind };
     case 'very wide':
       // More than one block of 4096 bytes.
-      return random.chance(0.97) ? { ...widen(shape, random.int(9, 14)), kind } : { ...widen({ ...inBlocksOf(shape, 4096), isOverBudget: false }, 62), kind };
+      return random.chance(0.97)
+        ? { ...widen(shape, random.int(9, 14)), kind }
+        : { ...widen({ ...inBlocksOf(shape, 4096), isOverBudget: false }, 62), kind };
     case 'no superblock':
       return { ...shape, kind, isOverBudget: false };
     case 'slow background work':
@@ -46,5 +48,10 @@ function widen(shape: SimShape, numSlots: number): SimShape {
 
 function inBlocksOf(shape: SimShape, blockSize: number): SimShape {
   const scale = shape.blockSize / blockSize;
-  return { ...shape, blockSize, stripSizeKb: shape.stripSizeKb === 0 ? 0 : Math.max(shape.stripSizeKb, 4), memberBlocks: shape.memberBlocks.map((blocks) => Math.ceil(blocks * scale)) };
+  return {
+    ...shape,
+    blockSize,
+    stripSizeKb: shape.stripSizeKb === 0 ? 0 : Math.max(shape.stripSizeKb, 4),
+    memberBlocks: shape.memberBlocks.map((blocks) => Math.ceil(blocks * scale)),
+  };
 }

@@ -29,11 +29,25 @@ export function drawTrims(seed: number, module: RaidModule, totalMs: number): Pl
     for (let piece = 0; piece < pieces; piece++) io(at, trimmer, IoType.Unmap, 0, piece * pieceBlocks, pieceBlocks);
     for (let writes = random.int(0, 4); writes > 0; writes--) {
       const waitMs = random.pick([0, 1, 5, 5000, 7000, 11_000]) + random.exponential(5);
-      io(at + waitMs, writer, random.pick([IoType.Write, IoType.Write, IoType.Read, IoType.WriteZeroes, IoType.Flush]), random.pick([0, 0, random.unit()]), random.int(0, 64), random.int(1, 32));
+      io(
+        at + waitMs,
+        writer,
+        random.pick([IoType.Write, IoType.Write, IoType.Read, IoType.WriteZeroes, IoType.Flush]),
+        random.pick([0, 0, random.unit()]),
+        random.int(0, 64),
+        random.int(1, 32),
+      );
     }
     if (!random.chance(0.3)) continue;
     const mode = random.int(0, 3) as CutMode;
-    items.push({ kind: 'restart', at: at + random.pick([5, 5000, 6000, 10_000]) + random.exponential(20), how: random.pick(['power', 'kill', 'stop']), mode, downMs: 10, absent: -1 });
+    items.push({
+      kind: 'restart',
+      at: at + random.pick([5, 5000, 6000, 10_000]) + random.exponential(20),
+      how: random.pick(['power', 'kill', 'stop']),
+      mode,
+      downMs: 10,
+      absent: -1,
+    });
   }
   return items;
 }

@@ -12,7 +12,17 @@ import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
 
 /** What can be wrong with a disk for a while. */
-export const faultKinds = ['latent', 'readErrors', 'writeErrors', 'writeErrorOnce', 'flushErrorOnce', 'full', 'slow', 'stuck', 'busy'] as const;
+export const faultKinds = [
+  'latent',
+  'readErrors',
+  'writeErrors',
+  'writeErrorOnce',
+  'flushErrorOnce',
+  'full',
+  'slow',
+  'stuck',
+  'busy',
+] as const;
 export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung';
 
 /** How a process ends. */
@@ -196,10 +206,23 @@ function drawTrouble(random: Random, shape: SimShape, module: RaidModule, totalM
     for (let left = random.int(0, most); left > 0; left--) items.push(make());
   };
   if (kinds.length > 0 && random.chance(0.8)) {
-    repeat(6, () => ({ kind: 'fault', at: at(), disk: disk(), fault: random.pick(kinds), ms: random.exponential(totalMs / 4), amount: random.unit() }));
+    repeat(6, () => ({
+      kind: 'fault',
+      at: at(),
+      disk: disk(),
+      fault: random.pick(kinds),
+      ms: random.exponential(totalMs / 4),
+      amount: random.unit(),
+    }));
   }
   if (random.chance(0.3)) {
-    repeat(3, () => ({ kind: 'vanish', at: at(), disk: disk(), ms: random.exponential(totalMs / 3), returns: random.pick(['same', 'cut', 'old']) }));
+    repeat(3, () => ({
+      kind: 'vanish',
+      at: at(),
+      disk: disk(),
+      ms: random.exponential(totalMs / 3),
+      returns: random.pick(['same', 'cut', 'old']),
+    }));
     repeat(2, () => ({ kind: 'snapshot', at: at() / 2, disk: disk() }));
   }
   if (isRedundant && random.chance(0.3)) repeat(3, () => ({ kind: 'remove', at: at(), disk: disk() }));

@@ -47,7 +47,8 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
       else if (slot.index === 0) sum.set(one);
       else if (!isEqual(sum, one)) return `member blocks ${start} to ${start + count - 1}: ${disk.name} differs from slot 0`;
     }
-    if (!isMirror && sum.some((word) => word !== 0)) return `member blocks ${start} to ${start + count - 1}: the exclusive or of the members is not zero`;
+    if (!isMirror && sum.some((word) => word !== 0))
+      return `member blocks ${start} to ${start + count - 1}: the exclusive or of the members is not zero`;
   }
   return null;
 }

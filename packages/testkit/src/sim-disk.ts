@@ -193,7 +193,11 @@ export class SimDisk {
     const stuckMs = this.faults.stuckUntil - this.#world.now;
     if (stuckMs > 0) {
       // Looked at now and then: somebody may get it going again before its time.
-      this.#world.after(Math.min(stuckMs, stuckLookMs) + this.#random.exponential(1), () => this.#end(flight), flight.driver.life);
+      this.#world.after(
+        Math.min(stuckMs, stuckLookMs) + this.#random.exponential(1),
+        () => this.#end(flight),
+        flight.driver.life,
+      );
       return;
     }
     this.#flights.delete(flight);
@@ -305,7 +309,8 @@ export class SimDisk {
     const first = io.offsetBlocks * perBlock;
     const count = io.numBlocks * perBlock;
     const order = ++this.#order;
-    const isStable = !this.#options.hasWriteCache || (this.#options.hasForceUnitAccess && (io.flags & IoFlag.ForceUnitAccess) !== 0);
+    const isStable =
+      !this.#options.hasWriteCache || (this.#options.hasForceUnitAccess && (io.flags & IoFlag.ForceUnitAccess) !== 0);
     if (!isStable || this.#cached.length > 0) {
       this.#cached.push({ order, before: this.media.preimage(first, count), isStable: isStable && !isTorn, isDoomed: false });
     }
@@ -367,7 +372,12 @@ class SimDiskDriver implements BdevDriver {
   }
 
   fill(io: BdevIo): void {
-    this.#disk.media.read(this.#memory.u8, io.addr, io.offsetBlocks * this.#disk.blockSize, io.numBlocks * this.#disk.blockSize);
+    this.#disk.media.read(
+      this.#memory.u8,
+      io.addr,
+      io.offsetBlocks * this.#disk.blockSize,
+      io.numBlocks * this.#disk.blockSize,
+    );
   }
 
   /** A read that fails leaves anything in the buffer. */

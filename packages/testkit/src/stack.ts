@@ -17,7 +17,14 @@ export class Stack {
   readonly #bdevs = new Map<SimDisk, Bdev>();
   readonly #memory: BufferMemory;
 
-  constructor(world: World, memory: BufferMemory, module: RaidModule, store: SuperblockStore, onEvent: (event: RaidEvent) => void, options: StackOptions = {}) {
+  constructor(
+    world: World,
+    memory: BufferMemory,
+    module: RaidModule,
+    store: SuperblockStore,
+    onEvent: (event: RaidEvent) => void,
+    options: StackOptions = {},
+  ) {
     this.#memory = memory;
     this.registry = new BdevRegistry(world.runtime(this.life, memory));
     const modules = new RaidModuleRegistry();

@@ -95,7 +95,8 @@ export class VolumeClient {
     if (status === died) return died;
     this.#world.trace(`${what} -> ${status}`);
     if (type === IoType.Read) {
-      const violation = status === Status.Ok ? this.#model.check(first, count, this.#words, addr / 4, startedAt, this.#mayHold()) : null;
+      const violation =
+        status === Status.Ok ? this.#model.check(first, count, this.#words, addr / 4, startedAt, this.#mayHold()) : null;
       this.#model.readEnded();
       if (violation !== null) this.#onViolation(violation, what);
     } else if (write !== null) {

@@ -25,7 +25,14 @@ const shapes: [RaidModule, number, number][] = [
 describe('whatever disks are found, in any order, the array holds the right data or is refused', () => {
   for (const [module, numSlots, every] of shapes) {
     it(`${module.level} of ${numSlots}`, async () => {
-      const { cases, failures, refused, rightData } = await runAssembly({ module, store, numSlots, spoilers, every, hasOldImages: module.manifest.redundant });
+      const { cases, failures, refused, rightData } = await runAssembly({
+        module,
+        store,
+        numSlots,
+        spoilers,
+        every,
+        hasOldImages: module.manifest.redundant,
+      });
       expect(failures.slice(0, 10)).toEqual([]);
       expect(rightData).toBeGreaterThan(0);
       expect(refused + rightData).toBe(cases);
@@ -46,9 +53,16 @@ describe('and broken rules of assembly are noticed', () => {
     },
   });
 
-  it('the oldest superblock wins', () => isCaught(reads((record) => ({ ...record, seqNumber: Math.max(0, 2 ** 40 - record.seqNumber) })), /holds/));
+  it('the oldest superblock wins', () =>
+    isCaught(
+      reads((record) => ({ ...record, seqNumber: Math.max(0, 2 ** 40 - record.seqNumber) })),
+      /holds/,
+    ));
   it('every member with a superblock is trusted', () =>
-    isCaught(reads((record) => ({ ...record, slots: record.slots.map((slot) => ({ ...slot, state: 'configured' })) })), /holds|differs/));
+    isCaught(
+      reads((record) => ({ ...record, slots: record.slots.map((slot) => ({ ...slot, state: 'configured' })) })),
+      /holds|differs/,
+    ));
   it('any superblock will do', () => {
     const known = new Map<string, string>();
     return isCaught(

@@ -20,7 +20,10 @@ afterEach(() => {
 /** The simulator must find something within so many seeds. */
 async function isFoundWithin(seeds: number, module: RaidModule, from = 1): Promise<void> {
   const { failures } = await sweep({ module, store: spdkSuperblockStore, from, count: seeds, bail: true });
-  expect(failures.map(({ violation }) => violation?.slice(0, 2)), 'something was found').toEqual([expect.stringMatching(/^G\d/)]);
+  expect(
+    failures.map(({ violation }) => violation?.slice(0, 2)),
+    'something was found',
+  ).toEqual([expect.stringMatching(/^G\d/)]);
 }
 
 /** The fault loop must find something in the scenarios of this name. */
@@ -111,7 +114,10 @@ describe('rules of the core, broken one at a time, are found', () => {
       work.catch(() => undefined);
       return Promise.resolve();
     };
-    const store: SuperblockStore = { ...spdkSuperblockStore, write: (descriptor, record) => later(spdkSuperblockStore.write(descriptor, record)) };
+    const store: SuperblockStore = {
+      ...spdkSuperblockStore,
+      write: (descriptor, record) => later(spdkSuperblockStore.write(descriptor, record)),
+    };
     return isFoundIn('remove a member', raid1, store);
   }, 300_000);
 });

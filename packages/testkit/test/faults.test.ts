@@ -34,7 +34,12 @@ function describe({ at, follow = null, isFlushed, kind, onTarget = false, scenar
 }
 
 it('a mirror that swallows write errors does not get through', async () => {
-  const { failures } = await runFaultLoop({ module: mirror('swallows write errors'), store, scenario: 'writes', kinds: ['eio'] });
+  const { failures } = await runFaultLoop({
+    module: mirror('swallows write errors'),
+    store,
+    scenario: 'writes',
+    kinds: ['eio'],
+  });
   expect(failures.length).toBeGreaterThan(0);
 });
 
@@ -42,7 +47,12 @@ it('a member that goes away while the array starts leaves no superblock without 
   const scenario = scenarios.find(({ id }) => id === 'stop and start');
   const { operations } = await runOnce({ module: raid1, store }, scenario!, { at: 0, kind: null, secondAt: 0 });
   for (let at = 1; at <= operations; at++) {
-    const { run } = await runOnce({ module: raid1, store }, scenario!, { at, kind: 'gone', secondAt: 0, follow: { kind: 'kill', after: 8 } });
+    const { run } = await runOnce({ module: raid1, store }, scenario!, {
+      at,
+      kind: 'gone',
+      secondAt: 0,
+      follow: { kind: 'kill', after: 8 },
+    });
     expect(run.violation, `gone at ${at}`).toBeNull();
   }
 });

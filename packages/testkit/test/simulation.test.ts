@@ -28,7 +28,14 @@ function capabilitiesFor(level: string): Partial<Capabilities> {
 describe('no seed breaks a rule', () => {
   for (const [level, count, countOfAll] of seedsPerLevel) {
     it(`${level}, seeds 0 to ${count - 1}`, async () => {
-      const { failures, coverage } = await sweep({ module: modules[level]!, store, from: 0, count, capabilities: capabilitiesFor(level), plan: plain });
+      const { failures, coverage } = await sweep({
+        module: modules[level]!,
+        store,
+        from: 0,
+        count,
+        capabilities: capabilitiesFor(level),
+        plan: plain,
+      });
       expect(failures.map(({ seed, violation }) => `seed ${seed} level ${level}: ${violation ?? ''}`)).toEqual([]);
       expect(coverage.count('event arrayOnline')).toBeGreaterThan(count);
       for (const mark of marksOf(modules[level]!)) expect(coverage.count(mark), `how often: ${mark}`).toBeGreaterThan(0);
@@ -37,7 +44,8 @@ describe('no seed breaks a rule', () => {
     it(`${level}, seeds 0 to ${countOfAll - 1} with rests, foreign runs and odd shapes`, async () => {
       const { failures, coverage } = await sweep({ module: modules[level]!, store, from: 0, count: countOfAll });
       expect(failures.map(({ seed, violation }) => `seed ${seed} level ${level}: ${violation ?? ''}`)).toEqual([]);
-      for (const mark of ['rest / optimal', 'probe: restart', 'probe: stay away']) expect(coverage.count(mark), `how often: ${mark}`).toBeGreaterThan(0);
+      for (const mark of ['rest / optimal', 'probe: restart', 'probe: stay away'])
+        expect(coverage.count(mark), `how often: ${mark}`).toBeGreaterThan(0);
     }, 300_000);
   }
 
@@ -47,9 +55,21 @@ describe('no seed breaks a rule', () => {
       for (const seed of seeds) {
         const module = modules[level]!;
         // As plans were when the seed was found, and as they are.
-        for (const [hasExtras, hasTrims, hasMore] of [[false, false, false], [true, false, false], [true, true, false], [true, true, true]] as const) {
+        for (const [hasExtras, hasTrims, hasMore] of [
+          [false, false, false],
+          [true, false, false],
+          [true, true, false],
+          [true, true, true],
+        ] as const) {
           const options = { hasExtras, hasTrims, hasForeign: hasMore, hasRests: hasMore, hasShapes: hasMore };
-          const { violation } = await simulate({ seed, module, store, memory, plan: drawPlan(seed, module, options), capabilities: capabilitiesFor(level) });
+          const { violation } = await simulate({
+            seed,
+            module,
+            store,
+            memory,
+            plan: drawPlan(seed, module, options),
+            capabilities: capabilitiesFor(level),
+          });
           expect(violation, `seed ${seed} level ${level}`).toBeNull();
         }
       }
@@ -59,7 +79,12 @@ describe('no seed breaks a rule', () => {
 
 /** States that the generator must reach, or it tests nothing there. */
 function marksOf(module: RaidModule): string[] {
-  const always = ['restart power / optimal', 'restart kill / optimal', 'a disk is absent at assembly', 'fault latent / optimal'];
+  const always = [
+    'restart power / optimal',
+    'restart kill / optimal',
+    'a disk is absent at assembly',
+    'fault latent / optimal',
+  ];
   if (!module.manifest.redundant) return always;
   return [
     ...always,

@@ -1,6 +1,17 @@
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { raid1 } from '@raidkit/raid1';
-import { CutMode, Random, SimDisk, SimMemory, VolumeModel, World, fillSectors, noTag, readTag, simulate } from '@raidkit/testkit';
+import {
+  CutMode,
+  Random,
+  SimDisk,
+  SimMemory,
+  VolumeModel,
+  World,
+  fillSectors,
+  noTag,
+  readTag,
+  simulate,
+} from '@raidkit/testkit';
 import { BdevRegistry, BlockClient } from '@raidkit/bdev';
 import { describe, expect, it, vi } from 'vitest';
 

@@ -44,7 +44,9 @@ export function bdevMethods(plane: Plane): RpcMethod[] {
         const answer = {
           tick_rate: tickRate,
           ticks: Math.round(registry.runtime.now() * 1000),
-          ...(params.per_channel === true ? { name: params.name, channels: bdevs.map(describeStats) } : { bdevs: bdevs.map(describeStats) }),
+          ...(params.per_channel === true
+            ? { name: params.name, channels: bdevs.map(describeStats) }
+            : { bdevs: bdevs.map(describeStats) }),
         };
         if (params.reset_mode === 'all') for (const bdev of bdevs) bdev.stats.reset();
         return Promise.resolve(answer);

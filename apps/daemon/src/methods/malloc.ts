@@ -28,7 +28,11 @@ export function mallocMethods(plane: Plane): RpcMethod[] {
   /** Ours: on which reactor. The router sends a call to the one that it names, and those that name none that there is to the first. */
   const checkReactor = (wanted = plane.reactor.index): void => {
     const { count } = plane.reactor;
-    if (wanted >= count) throw new RpcError(-22, `reactor: there is no reactor ${wanted}, only ${count === 1 ? 'reactor 0' : `0 to ${count - 1}`}`);
+    if (wanted >= count)
+      throw new RpcError(
+        -22,
+        `reactor: there is no reactor ${wanted}, only ${count === 1 ? 'reactor 0' : `0 to ${count - 1}`}`,
+      );
   };
   return [
     method({

@@ -26,13 +26,21 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
         if (plane.registry.get(bdevName) === undefined) throw new RpcError(-19, strerror(19));
         const device = params.nbd_device ?? freeDevice(attached);
         if (!existsSync(device)) {
-          throw new RpcError(-19, `${device} does not exist: the kernel's nbd module is not loaded. Use the volume's NBD URI instead (raidkit_nbd_get_exports).`);
+          throw new RpcError(
+            -19,
+            `${device} does not exist: the kernel's nbd module is not loaded. Use the volume's NBD URI instead (raidkit_nbd_get_exports).`,
+          );
         }
         if (!plane.names.take(`kernel ${device}`)) throw new RpcError(-16, strerror(16));
         try {
           const path = plane.exports.unixPath;
-          if (path === null) throw new RpcError(-22, 'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH');
-          if (plane.exports.isTlsRequired) throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
+          if (path === null)
+            throw new RpcError(
+              -22,
+              'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH',
+            );
+          if (plane.exports.isTlsRequired)
+            throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
           const isExported = plane.exports.list().some((entry) => entry.name === bdevName);
           if (!isExported) plane.exports.add({ bdevName });
           await runClient(['-unix', path, '-N', bdevName, device]);

@@ -39,7 +39,10 @@ export function raidMethods({ arrays, exports, modules }: Plane): RpcMethod[] {
             ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
             superblock: params.superblock ?? false,
             force: params.force ?? false,
-            options: { ...params.level_options, ...(params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only }) },
+            options: {
+              ...params.level_options,
+              ...(params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only }),
+            },
           });
         } catch (error) {
           throw refused(`Failed to create RAID bdev ${params.name}`, error);

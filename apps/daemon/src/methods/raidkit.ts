@@ -115,7 +115,12 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
     }),
     method({
       name: 'raidkit_start_process',
-      params: z.strictObject({ name, type: z.enum(['resync', 'check', 'repair']), source: name.optional(), wrong: name.optional() }),
+      params: z.strictObject({
+        name,
+        type: z.enum(['resync', 'check', 'repair']),
+        source: name.optional(),
+        wrong: name.optional(),
+      }),
       badParams,
       run(params) {
         const array = find(params.name);
@@ -261,7 +266,10 @@ function toSnakeCase(value: object): JsonObject {
   const text = JSON.stringify(value, (_, inner: unknown) => {
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
     return Object.fromEntries(
-      Object.entries(inner).map(([key, entry]) => [key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), entry as unknown]),
+      Object.entries(inner).map(([key, entry]) => [
+        key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+        entry as unknown,
+      ]),
     );
   });
   return JSON.parse(text) as JsonObject;

@@ -74,7 +74,9 @@ export class Directory {
 
   /** Exports of all reactors but this one. */
   exportsBeside(reactor: number): SharedExport[] {
-    return [...this.#entries.export.values()].filter((entry) => entry.reactor !== reactor).map(({ name, description }) => ({ name, description }));
+    return [...this.#entries.export.values()]
+      .filter((entry) => entry.reactor !== reactor)
+      .map(({ name, description }) => ({ name, description }));
   }
 
   /** Resolves when there is a device of this name, or the time is over. */

@@ -41,7 +41,10 @@ export class Gathering {
       const to = fixed[0]?.reactor ?? this.#placement.leastUsed();
       const apart = fixed.find(({ reactor }) => reactor !== to);
       if (fixed[0] !== undefined && apart !== undefined) {
-        throw new RpcError(invalid, `Failed to create RAID bdev ${name}: ${describe(fixed[0])}, and ${describe(apart)}: members must be on one reactor`);
+        throw new RpcError(
+          invalid,
+          `Failed to create RAID bdev ${name}: ${describe(fixed[0])}, and ${describe(apart)}: members must be on one reactor`,
+        );
       }
       return this.#placement.whileComing(to, async () => {
         for (const member of members) await this.#bring(member, to, `Failed to create RAID bdev ${name}`);

@@ -25,7 +25,14 @@ export function mergeAnswers(how: Merge, answers: readonly PromiseSettledResult<
       return directory.sort('export', values.flat() as Named[], nameOf);
     case 'iostat': {
       const stats = values as { bdevs: Named[] }[];
-      return { ...stats[0], bdevs: directory.sort('bdev', stats.flatMap(({ bdevs }) => bdevs), nameOf) };
+      return {
+        ...stats[0],
+        bdevs: directory.sort(
+          'bdev',
+          stats.flatMap(({ bdevs }) => bdevs),
+          nameOf,
+        ),
+      };
     }
     case 'config':
       return mergeConfig(values as ConfigCall[][], directory);

@@ -17,7 +17,16 @@ export type Route =
 export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'config' | 'nothing';
 
 /** What the router does itself. */
-export type Special = 'startInit' | 'waitInit' | 'getBdevs' | 'createVirtual' | 'openDevice' | 'createArray' | 'addMember' | 'replaceMember' | 'addSpare';
+export type Special =
+  | 'startInit'
+  | 'waitInit'
+  | 'getBdevs'
+  | 'createVirtual'
+  | 'openDevice'
+  | 'createArray'
+  | 'addMember'
+  | 'replaceMember'
+  | 'addSpare';
 
 const first: Route = { to: 'first' };
 const all: Route = { to: 'all' };

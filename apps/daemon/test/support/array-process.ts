@@ -16,7 +16,11 @@ export interface ArrayState {
   num_base_bdevs_discovered: number;
   num_base_bdevs_operational: number;
   base_bdevs_list: { name: string | null; is_configured: boolean }[];
-  ext: { process: { type: string } | null; health: string; history: { type: string; mismatch_blocks: number; error: string | null }[] };
+  ext: {
+    process: { type: string } | null;
+    health: string;
+    history: { type: string; mismatch_blocks: number; error: string | null }[];
+  };
 }
 
 /** How the array is made. */
@@ -58,7 +62,10 @@ export class ArrayProcess {
     const rpc = join(this.folder, 'rpc.sock');
     const args = ['-r', rpc, '--nbd', `unix:${join(this.folder, 'nbd.sock')}`, '--memory', '128'];
     this.#daemon = this.#oneThread
-      ? await spawnDaemon(rpc, [...args, '--engine', 'portable', '--reactors', '1'], process.cwd(), { ...process.env, UV_THREADPOOL_SIZE: '1' })
+      ? await spawnDaemon(rpc, [...args, '--engine', 'portable', '--reactors', '1'], process.cwd(), {
+          ...process.env,
+          UV_THREADPOOL_SIZE: '1',
+        })
       : await spawnDaemon(rpc, args);
   }
 
@@ -117,10 +124,14 @@ export class ArrayProcess {
   /** Members agree, as a check of the whole array says. */
   async agrees(): Promise<void> {
     await this.settle();
-    const count = async (): Promise<number> => (await this.state())?.ext.history.filter(({ type }) => type === 'check').length ?? 0;
+    const count = async (): Promise<number> =>
+      (await this.state())?.ext.history.filter(({ type }) => type === 'check').length ?? 0;
     const before = await count();
     await this.call('raidkit_start_process', { name: 'vol', type: 'check' });
-    await until('the check has ended', async () => (await count()) > before || (await this.state())?.ext.history[0]?.type === 'check');
+    await until(
+      'the check has ended',
+      async () => (await count()) > before || (await this.state())?.ext.history[0]?.type === 'check',
+    );
     await this.settle();
     const last = (await this.state())?.ext.history[0];
     if (last?.mismatch_blocks !== 0 || last.error !== null) throw new Error(`members disagree: ${JSON.stringify(last)}`);
@@ -128,7 +139,9 @@ export class ArrayProcess {
 
   /** Users begin to write, and have written so much that something is at stake. */
   async load(): Promise<void> {
-    const writer = spawn(python, [ackIo, 'write', this.uri, this.log, String(++this.#seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const writer = spawn(python, [ackIo, 'write', this.uri, this.log, String(++this.#seed)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     this.#writer = writer;
     let said = '';
     writer.stdout.on('data', (piece: Buffer) => (said += piece.toString()));

@@ -33,7 +33,11 @@ export class CachedDisk {
   /** `seed` decides what the next power cut leaves. */
   async start(seed: number): Promise<void> {
     rmSync(this.#socket, { force: true });
-    this.#server = spawn('/usr/bin/python3', [program, this.#socket, this.#file, String(seed), ...(this.#lies ? ['--lies'] : [])], { stdio: 'inherit' });
+    this.#server = spawn(
+      '/usr/bin/python3',
+      [program, this.#socket, this.#file, String(seed), ...(this.#lies ? ['--lies'] : [])],
+      { stdio: 'inherit' },
+    );
     await until('the disk is there', () => existsSync(this.#socket));
     await this.#loop.attach(this.#socket);
   }

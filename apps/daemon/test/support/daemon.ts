@@ -64,7 +64,11 @@ async function startHere(options: Options, { rpcPath, nbdPath }: Places): Promis
 
 async function startProcess({ configPath, waitForRpc = false }: Options, { rpcPath, nbdPath }: Places): Promise<Started> {
   const extra = [...(configPath === undefined ? [] : ['-c', configPath]), ...(waitForRpc ? ['--wait-for-rpc'] : [])];
-  const { child, client: first, exited } = await spawnDaemon(rpcPath, ['-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--memory', '128', ...extra]);
+  const {
+    child,
+    client: first,
+    exited,
+  } = await spawnDaemon(rpcPath, ['-r', rpcPath, '--nbd', `unix:${nbdPath}`, '--memory', '128', ...extra]);
   first.close();
   // One that has not asked anything.
   const client = await RpcClient.connect(rpcPath);

@@ -105,7 +105,11 @@ export class FaultyDevice {
     rmSync(socket, { force: true });
     const error = ['error=EIO', 'error-rate=100%', `error-file=${this.#name('fail')}`];
     const slow = [`rate-file=${this.#name('rate')}`];
-    this.#server = spawn('nbdkit', ['-f', '-U', socket, '--filter=error', '--filter=rate', 'file', this.#file, ...error, ...slow], { stdio: 'ignore' });
+    this.#server = spawn(
+      'nbdkit',
+      ['-f', '-U', socket, '--filter=error', '--filter=rate', 'file', this.#file, ...error, ...slow],
+      { stdio: 'ignore' },
+    );
     await until('nbdkit listens', () => existsSync(socket));
     await this.#loop.attach(socket);
   }
@@ -160,7 +164,7 @@ export async function endOf(child: ChildProcess | null): Promise<void> {
 }
 
 export async function until(what: string, condition: () => boolean | Promise<boolean>, longestMs = 40_000): Promise<void> {
-  for (const deadline = Date.now() + longestMs; !(await condition()); ) {
+  for (const deadline = Date.now() + longestMs; !(await condition());) {
     if (Date.now() > deadline) throw new Error(`it did not come to pass: ${what}`);
     await sleep(20);
   }

@@ -40,8 +40,11 @@ async function isThere(array: ArrayProcess): Promise<void> {
   await array.verify();
   await array.settle();
   for (const slot of range(members)) {
-    const there = (await array.state())?.base_bdevs_list.some(({ name, is_configured }) => is_configured && name === `m${slot}`);
-    if (there !== true) await array.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` }).catch(() => undefined);
+    const there = (await array.state())?.base_bdevs_list.some(
+      ({ name, is_configured }) => is_configured && name === `m${slot}`,
+    );
+    if (there !== true)
+      await array.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` }).catch(() => undefined);
     await array.settle();
   }
   await array.whole(members);
@@ -50,10 +53,25 @@ async function isThere(array: ArrayProcess): Promise<void> {
 }
 
 export const interruptions: Interruption[] = [
-  { name: 'create', before: () => Promise.resolve(), call: (array) => array.create({ level: 'raid1', stripSizeKb: 0 }, members), after: isThereOrNot },
+  {
+    name: 'create',
+    before: () => Promise.resolve(),
+    call: (array) => array.create({ level: 'raid1', stripSizeKb: 0 }, members),
+    after: isThereOrNot,
+  },
   { name: 'delete', before: createWithData, call: (array) => array.call('bdev_raid_delete', { name: 'vol' }), after: isThere },
-  { name: 'delete with clear_sb', before: createWithData, call: (array) => array.call('bdev_raid_delete', { name: 'vol', clear_sb: true }), after: isThereOrNot },
-  { name: 'remove', before: createWithData, call: (array) => array.call('bdev_raid_remove_base_bdev', { name: 'm1' }), after: isThere },
+  {
+    name: 'delete with clear_sb',
+    before: createWithData,
+    call: (array) => array.call('bdev_raid_delete', { name: 'vol', clear_sb: true }),
+    after: isThereOrNot,
+  },
+  {
+    name: 'remove',
+    before: createWithData,
+    call: (array) => array.call('bdev_raid_remove_base_bdev', { name: 'm1' }),
+    after: isThere,
+  },
   {
     name: 'add, and its rebuild',
     async before(array) {

@@ -18,10 +18,17 @@ export interface DaemonProcess {
 }
 
 /** Starts the built daemon (npm run build) and waits until it answers. */
-export async function spawnDaemon(rpcPath: string, args: readonly string[], cwd = process.cwd(), env = process.env): Promise<DaemonProcess> {
+export async function spawnDaemon(
+  rpcPath: string,
+  args: readonly string[],
+  cwd = process.cwd(),
+  env = process.env,
+): Promise<DaemonProcess> {
   if (!existsSync(dist)) throw new Error('this test runs the built daemon: npm run build first');
   const child = spawn(process.execPath, [bin, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd, env });
-  const exited = new Promise<number | string>((resolve) => child.on('close', (code, signal) => resolve(code ?? signal ?? 'gone')));
+  const exited = new Promise<number | string>((resolve) =>
+    child.on('close', (code, signal) => resolve(code ?? signal ?? 'gone')),
+  );
   const started = { child, exited, stdout: '', stderr: '' };
   child.stdout.on('data', (piece: Buffer) => (started.stdout += piece.toString()));
   child.stderr.on('data', (piece: Buffer) => (started.stderr += piece.toString()));

@@ -30,10 +30,12 @@ export class RpcClient {
       this.#seen = lines.length;
       for (const waiter of this.#waiters) waiter();
     });
-    this.closed = new Promise((resolve) => socket.on('close', () => {
-      for (const waiter of this.#waiters) waiter();
-      resolve();
-    }));
+    this.closed = new Promise((resolve) =>
+      socket.on('close', () => {
+        for (const waiter of this.#waiters) waiter();
+        resolve();
+      }),
+    );
   }
 
   static connect(address: string | { host: string; port: number }): Promise<RpcClient> {

@@ -101,14 +101,29 @@ export class NbdConnection {
   #isClosed = false;
 
   /** `addr` has {@link connectionBytes}. The greeting is in the outbox at once, unless a handshake with some `progress` goes on here. */
-  constructor(host: ConnectionHost, transport: Transport, addr: number, peer: string, progress: HandshakeProgress | null = null) {
+  constructor(
+    host: ConnectionHost,
+    transport: Transport,
+    addr: number,
+    peer: string,
+    progress: HandshakeProgress | null = null,
+  ) {
     this.#host = host;
     this.#transport = transport;
     this.addr = addr;
     this.peer = peer;
     this.progressAt = host.runtime.now();
-    const owner = { onSent: (bufferAddr: number, heldBytes: number, slots: number) => this.#transmission?.allowance.release(bufferAddr, heldBytes, slots) };
-    this.outbox = new Outbox(host.memory, owner, addr + host.limits.stagingBytes, ringBytes(host.limits), host.limits.maxRequests + 2);
+    const owner = {
+      onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
+        this.#transmission?.allowance.release(bufferAddr, heldBytes, slots),
+    };
+    this.outbox = new Outbox(
+      host.memory,
+      owner,
+      addr + host.limits.stagingBytes,
+      ringBytes(host.limits),
+      host.limits.maxRequests + 2,
+    );
     this.#handshake = new Handshake(host, (bytes) => this.#say(bytes), progress);
     this.#sayMore();
   }
@@ -159,7 +174,8 @@ export class NbdConnection {
     if (wanted === 0) return 0;
     const transmission = this.#transmission;
     // What is a large payload belongs into its buffer at once: no more than its header is taken here.
-    if (transmission !== null && this.#tail === this.#head && (transmission.payloadAddr >= 0 || transmission.expectsLargeWrite)) return wanted;
+    if (transmission !== null && this.#tail === this.#head && (transmission.payloadAddr >= 0 || transmission.expectsLargeWrite))
+      return wanted;
     return this.#host.limits.stagingBytes - this.#tail;
   }
 

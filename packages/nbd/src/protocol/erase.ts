@@ -41,7 +41,13 @@ function nextStep(request: NbdRequest): void {
   acquire(request, block, block + numBlocks, true, isTrim ? unmapBlocks : zeroBlocks);
 }
 
-function acquire(request: NbdRequest, start: number, end: number, isShared: boolean, onLocked: (request: NbdRequest) => void): void {
+function acquire(
+  request: NbdRequest,
+  start: number,
+  end: number,
+  isShared: boolean,
+  onLocked: (request: NbdRequest) => void,
+): void {
   const { lock } = request;
   lock.start = start;
   lock.end = end;

@@ -224,7 +224,13 @@ export class Handshake<E extends HandshakeExport> {
       // The option has no reply for errors.
       return this.#host.isElsewhere(name) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
     }
-    this.#say(exportNameReply(found.sizeBytes, found.transmissionFlags(this.#isChunked), (this.#clientFlags & HandshakeFlag.NoZeroes) === 0));
+    this.#say(
+      exportNameReply(
+        found.sizeBytes,
+        found.transmissionFlags(this.#isChunked),
+        (this.#clientFlags & HandshakeFlag.NoZeroes) === 0,
+      ),
+    );
     return this.#enter(found);
   }
 

@@ -1,4 +1,13 @@
-import { InfoType, OptionReply, greetingMagicHi, greetingMagicLo, optionMagicHi, optionMagicLo, optionReplyMagicHi, optionReplyMagicLo } from './constants.js';
+import {
+  InfoType,
+  OptionReply,
+  greetingMagicHi,
+  greetingMagicLo,
+  optionMagicHi,
+  optionMagicLo,
+  optionReplyMagicHi,
+  optionReplyMagicLo,
+} from './constants.js';
 
 /** The bytes that a server says during the handshake. */
 
@@ -58,7 +67,12 @@ export function exportNameReply(sizeBytes: number, transmissionFlags: number, ha
 }
 
 /** The informations of an export that the client asked for, and the one that it always gets. */
-export function infoReplies(option: number, facts: ExportFacts, transmissionFlags: number, wanted: readonly number[]): Buffer[] {
+export function infoReplies(
+  option: number,
+  facts: ExportFacts,
+  transmissionFlags: number,
+  wanted: readonly number[],
+): Buffer[] {
   const info = Buffer.alloc(12);
   info.writeUInt16BE(InfoType.Export, 0);
   writeSize(info, facts.sizeBytes, 2);

@@ -17,7 +17,14 @@ export function writeSpanBytes(offset: number, end: number, blockSize: number): 
  * block): at the end of the request, or at a multiple of `unitBytes` (itself one of the block size) if there is one within
  * reach, or at the end of a block.
  */
-export function pieceEnd(cursor: number, end: number, mostBytes: number, spareBytes: number, blockSize: number, unitBytes: number): number {
+export function pieceEnd(
+  cursor: number,
+  end: number,
+  mostBytes: number,
+  spareBytes: number,
+  blockSize: number,
+  unitBytes: number,
+): number {
   if (spanBytes(cursor, end, blockSize) + spareBytes <= mostBytes) return end;
   const start = Math.floor(cursor / blockSize) * blockSize;
   const last = start + Math.floor((mostBytes - spareBytes) / blockSize) * blockSize;

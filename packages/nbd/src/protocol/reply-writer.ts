@@ -91,7 +91,13 @@ export class ReplyWriter {
     const isWide = this.#style === ReplyStyle.Extended;
     const bytes = this.#headerBytes + (isWide ? 24 : 12);
     const addr = this.#outbox.smallAddr(bytes);
-    const at = this.#chunkHeader(addr, request, chunkDone, isWide ? ChunkType.BlockStatusExt : ChunkType.BlockStatus, isWide ? 24 : 12);
+    const at = this.#chunkHeader(
+      addr,
+      request,
+      chunkDone,
+      isWide ? ChunkType.BlockStatusExt : ChunkType.BlockStatus,
+      isWide ? 24 : 12,
+    );
     this.#extentHead(at, 1);
     this.#extent(at + (isWide ? 8 : 4), request.lengthBytes, 0);
     this.#outbox.pushSmall(addr, bytes, 1);

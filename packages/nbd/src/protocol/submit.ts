@@ -10,7 +10,15 @@ export function targetOf(request: NbdRequest): Target {
 }
 
 /** Submits one I/O on behalf of a request. `owner` gives it back by way of {@link taken}. */
-export function submitIo(request: NbdRequest, owner: IoOwner, type: IoType, firstBlock: number, numBlocks: number, addr: number, flags: number): void {
+export function submitIo(
+  request: NbdRequest,
+  owner: IoOwner,
+  type: IoType,
+  firstBlock: number,
+  numBlocks: number,
+  addr: number,
+  flags: number,
+): void {
   const target = targetOf(request);
   const io = target.ios.get();
   io.type = type;

@@ -192,7 +192,8 @@ export class Transmission {
       case Command.Write:
         return this.#admitWrite(request);
       case Command.WriteZeroes:
-        if (isRagged(request.offset, request.end, this.target.blockSize) && !this.#takeBuffer(request, this.target.blockSize)) return false;
+        if (isRagged(request.offset, request.end, this.target.blockSize) && !this.#takeBuffer(request, this.target.blockSize))
+          return false;
         this.#launched();
         startErase(request);
         return true;

@@ -23,8 +23,15 @@ const maxPathBytes = 107;
 export const keepAliveMs = 60_000;
 
 /** Listens. Rejects with an `NbdError` that says what is wrong with the address. */
-export async function listen(address: NbdAddress, onSocket: (socket: Socket) => void, onError: (error: Error) => void): Promise<Listening> {
-  const server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs }, onSocket);
+export async function listen(
+  address: NbdAddress,
+  onSocket: (socket: Socket) => void,
+  onError: (error: Error) => void,
+): Promise<Listening> {
+  const server = createServer(
+    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveMs },
+    onSocket,
+  );
   if ('unix' in address) await freeUnixPath(address.unix);
   try {
     await started(server, address);
@@ -88,7 +95,8 @@ export async function freeUnixPath(path: string): Promise<void> {
     throw new NbdError('ERR_NBD_ADDRESS', 36, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
   }
   // Node would say EACCES.
-  if (!existsSync(dirname(path))) throw new NbdError('ERR_NBD_ADDRESS', 2, `there is no directory ${dirname(path)} for a socket`);
+  if (!existsSync(dirname(path)))
+    throw new NbdError('ERR_NBD_ADDRESS', 2, `there is no directory ${dirname(path)} for a socket`);
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return;
   if (!stats.isSocket()) throw new NbdError('ERR_NBD_ADDRESS', 17, `${path} exists and is not a socket`);

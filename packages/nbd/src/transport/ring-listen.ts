@@ -18,11 +18,19 @@ const EMFILE_AND_KIN = new Set([12, 23, 24, 105]);
 export type OnRingClient = (transport: RingTransport, peer: string) => void;
 
 /** As {@link import('./listen.js').listen}, but clients are accepted by the ring, and their bytes moved by it. */
-export async function listenOnRing(host: RingTransportHost, address: NbdAddress, onClient: OnRingClient, onError: (error: Error) => void): Promise<Listening> {
+export async function listenOnRing(
+  host: RingTransportHost,
+  address: NbdAddress,
+  onClient: OnRingClient,
+  onError: (error: Error) => void,
+): Promise<Listening> {
   const where = await resolve(address);
   if ('path' in where) await freeUnixPath(where.path);
   const { sockets } = host.sys;
-  const fd = check(address, sockets.socket('path' in where ? SocketFamily.UNIX : where.family === 'IPv4' ? SocketFamily.INET : SocketFamily.INET6));
+  const fd = check(
+    address,
+    sockets.socket('path' in where ? SocketFamily.UNIX : where.family === 'IPv4' ? SocketFamily.INET : SocketFamily.INET6),
+  );
   try {
     if (!('path' in where)) {
       sockets.setOption(fd, SocketOption.REUSE_ADDRESS, 1);
@@ -34,7 +42,8 @@ export async function listenOnRing(host: RingTransportHost, address: NbdAddress,
     if ('path' in where) chmodSync(where.path, 0o600);
     check(address, sockets.listen(fd, backlog));
     const bound = sockets.addressOf(fd);
-    const actual = 'unix' in address || typeof bound === 'number' || 'path' in bound ? address : { host: address.host, port: bound.port };
+    const actual =
+      'unix' in address || typeof bound === 'number' || 'path' in bound ? address : { host: address.host, port: bound.port };
     return new RingListening(host, fd, actual, onClient, onError);
   } catch (error) {
     host.sys.close(fd);
@@ -56,7 +65,13 @@ class RingListening implements Listening, RingOwner {
   #isCancelling = false;
   #isClosed = false;
 
-  constructor(host: RingTransportHost, fd: number, address: NbdAddress, onClient: OnRingClient, onError: (error: Error) => void) {
+  constructor(
+    host: RingTransportHost,
+    fd: number,
+    address: NbdAddress,
+    onClient: OnRingClient,
+    onError: (error: Error) => void,
+  ) {
     this.#host = host;
     this.#fd = fd;
     this.address = address;
@@ -106,7 +121,16 @@ class RingListening implements Listening, RingOwner {
     this.#isAccepting = true;
     this.#peer.writeUInt32LE(socketAddressBytes, socketAddressBytes);
     const { ring } = this.#host;
-    ring.prepare(RingOp.ACCEPT, this.#fd, this.#peerAddr + socketAddressBytes, this.#peerAddr, 0, 0o2000000, this.#owner, acceptTag);
+    ring.prepare(
+      RingOp.ACCEPT,
+      this.#fd,
+      this.#peerAddr + socketAddressBytes,
+      this.#peerAddr,
+      0,
+      0o2000000,
+      this.#owner,
+      acceptTag,
+    );
   }
 
   #peerText(): string {

@@ -72,7 +72,7 @@ export class SocketTransport implements Transport {
   }
 
   release(): never {
-    throw new Error('a socket of Node\'s cannot be given to another thread');
+    throw new Error("a socket of Node's cannot be given to another thread");
   }
 
   startTls(): boolean {

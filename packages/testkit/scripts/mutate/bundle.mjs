@@ -18,7 +18,8 @@ export async function bundle(outfile, mutation = null) {
           return { contents, loader: 'ts' };
         });
         run.onEnd(() => {
-          if (!isIn) throw new Error(`${mutation.id}: packages/${mutation.file} is not part of the simulation; say which suites run it`);
+          if (!isIn)
+            throw new Error(`${mutation.id}: packages/${mutation.file} is not part of the simulation; say which suites run it`);
         });
       },
     });

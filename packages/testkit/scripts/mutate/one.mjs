@@ -34,7 +34,11 @@ export async function look(mutation, stages, known, { withSuites = true, failing
 async function simulate(mutation, stages, known, folder) {
   const outfile = join(folder, 'worker.mjs');
   await bundle(outfile, mutation);
-  const child = spawn(process.execPath, ['--max-old-space-size=1024', outfile, JSON.stringify({ stages, known, bail: mutation !== null })], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(
+    process.execPath,
+    ['--max-old-space-size=1024', outfile, JSON.stringify({ stages, known, bail: mutation !== null })],
+    { stdio: ['ignore', 'pipe', 'ignore'] },
+  );
   const found = [];
   let hasEnded = false;
   let isSilent = false;

@@ -21,7 +21,9 @@ function documentOf(results) {
     '',
     '| mutation | file | what it would lose | found by |',
     '|---|---|---|---|',
-    ...killable.map((mutation) => `| ${mutation.id} | ${mutation.file} | ${mutation.loses} | ${foundBy(results[mutation.id])} |`),
+    ...killable.map(
+      (mutation) => `| ${mutation.id} | ${mutation.file} | ${mutation.loses} | ${foundBy(results[mutation.id])} |`,
+    ),
     '',
     '## Equivalents',
     '',
@@ -29,7 +31,9 @@ function documentOf(results) {
     '',
     '| mutation | file | why |',
     '|---|---|---|',
-    ...mutations.filter(({ equivalent }) => equivalent !== undefined).map(({ id, file, equivalent }) => `| ${id} | ${file} | ${equivalent} |`),
+    ...mutations
+      .filter(({ equivalent }) => equivalent !== undefined)
+      .map(({ id, file, equivalent }) => `| ${id} | ${file} | ${equivalent} |`),
     '',
   ];
   return lines.join('\n');

@@ -3,9 +3,24 @@
  * for a first look at new rows of the table.
  */
 const budgets = {
-  quick: { seeds: 60, faultsEvery: { raid1: 2003, raid5f: 4001, raid0: 503, concat: 503 }, pairsEvery: { raid1: 503, raid5f: 1009, raid0: 251, concat: 251 }, assemblyEvery: 211 },
-  ci: { seeds: 300, faultsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 }, pairsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 }, assemblyEvery: 29 },
-  nightly: { seeds: 3000, faultsEvery: { raid1: 29, raid5f: 53, raid0: 13, concat: 13 }, pairsEvery: { raid1: 13, raid5f: 29, raid0: 13, concat: 13 }, assemblyEvery: 3 },
+  quick: {
+    seeds: 60,
+    faultsEvery: { raid1: 2003, raid5f: 4001, raid0: 503, concat: 503 },
+    pairsEvery: { raid1: 503, raid5f: 1009, raid0: 251, concat: 251 },
+    assemblyEvery: 211,
+  },
+  ci: {
+    seeds: 300,
+    faultsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 },
+    pairsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 },
+    assemblyEvery: 29,
+  },
+  nightly: {
+    seeds: 3000,
+    faultsEvery: { raid1: 29, raid5f: 53, raid0: 13, concat: 13 },
+    pairsEvery: { raid1: 13, raid5f: 29, raid0: 13, concat: 13 },
+    assemblyEvery: 3,
+  },
 };
 
 /** Where a mutation shows, unless it says so itself. */
@@ -24,7 +39,10 @@ export function stagesFor(levels, budget, seed) {
   const each = (kind, more) => levels.map((level) => ({ name: `${kind} ${level}`, kind, level, ...more(level) }));
   const short = Math.ceil(seeds / 4);
   return [
-    ...each('simulation', () => ({ from: 1 + seed * 1000, seeds: short })).map((stage) => ({ ...stage, name: `short ${stage.name}` })),
+    ...each('simulation', () => ({ from: 1 + seed * 1000, seeds: short })).map((stage) => ({
+      ...stage,
+      name: `short ${stage.name}`,
+    })),
     ...each('pairs', (level) => ({ every: pairsEvery[level], seed })),
     ...each('simulation', () => ({ from: 1 + seed * 1000 + short, seeds: seeds - short })),
     ...each('faults', (level) => ({ every: faultsEvery[level], seed })),

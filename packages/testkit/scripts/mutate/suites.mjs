@@ -16,7 +16,19 @@ export async function failingTests(suites, folder, mutation) {
     await writeFile(about.contentsIn, await mutated(mutation));
   }
   const report = join(folder, 'suites.json');
-  const args = ['run', '--config', join(import.meta.dirname, 'vitest.config.mjs'), '--root', root, '--reporter', 'json', '--outputFile', report, '--maxWorkers', '1'];
+  const args = [
+    'run',
+    '--config',
+    join(import.meta.dirname, 'vitest.config.mjs'),
+    '--root',
+    root,
+    '--reporter',
+    'json',
+    '--outputFile',
+    report,
+    '--maxWorkers',
+    '1',
+  ];
   const child = spawn(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), ...args, ...suites], {
     cwd: root,
     env: { ...process.env, RAIDKIT_MUTATION: JSON.stringify(about), RAIDKIT_MUTATION_CACHE: join(folder, 'cache') },

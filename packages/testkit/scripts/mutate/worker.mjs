@@ -42,7 +42,8 @@ const visit = {
     for (let seed = stage.from; seed < stage.from + stage.seeds; seed++) {
       say({ beat: seed });
       const { violation } = await simulate({ seed, module: modules[stage.level], store, memory });
-      if (violation !== null) judge(stage, `${stage.name} seed ${seed}`, seed - stage.from + 1, violation, { ...stage, from: seed, seeds: 1 });
+      if (violation !== null)
+        judge(stage, `${stage.name} seed ${seed}`, seed - stage.from + 1, violation, { ...stage, from: seed, seeds: 1 });
     }
   },
 
@@ -51,7 +52,8 @@ const visit = {
     const scenario = scenarios.find(({ id }) => id === stage.scenario);
     if (scenario === undefined) return;
     const { run } = await runOnce({ module: modules[stage.level], store }, scenario, stage.fault);
-    if (run.violation !== null) judge(stage, `${stage.name} "${stage.scenario}" ${JSON.stringify(stage.fault)}`, 1, run.violation, stage);
+    if (run.violation !== null)
+      judge(stage, `${stage.name} "${stage.scenario}" ${JSON.stringify(stage.fault)}`, 1, run.violation, stage);
   },
 
   faults: (stage) => strike(stage, false),
@@ -60,8 +62,16 @@ const visit = {
   async assembly(stage) {
     const module = modules[stage.level];
     say({ beat: stage.name });
-    const { failures } = await runAssembly({ module, store, numSlots: stage.numSlots, spoilers, every: stage.every, hasOldImages: module.manifest.redundant });
-    for (const { index, found, message } of failures) judge(stage, `${stage.name} case ${index}`, index, `${found}: ${message}`);
+    const { failures } = await runAssembly({
+      module,
+      store,
+      numSlots: stage.numSlots,
+      spoilers,
+      every: stage.every,
+      hasOldImages: module.manifest.redundant,
+    });
+    for (const { index, found, message } of failures)
+      judge(stage, `${stage.name} case ${index}`, index, `${found}: ${message}`);
   },
 };
 

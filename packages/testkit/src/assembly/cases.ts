@@ -49,7 +49,9 @@ function* tornCases(history: History): Generator<AssemblyCase> {
     for (const image of images.keys()) {
       if (!isFine(image)) continue;
       for (const rest of ['current', 'behind', 'written', 'absent']) {
-        const others = history.slots.map((_, other) => ({ slot: other, image: rest })).filter((other) => other.slot !== slot && rest !== 'absent' && history.slots[other.slot]?.has(rest));
+        const others = history.slots
+          .map((_, other) => ({ slot: other, image: rest }))
+          .filter((other) => other.slot !== slot && rest !== 'absent' && history.slots[other.slot]?.has(rest));
         yield { history, arrivals: [{ slot, image }, ...others] };
         if (others.length > 0) yield { history, arrivals: [...others, { slot, image }] };
       }
@@ -63,7 +65,8 @@ function* twins(history: History): Generator<AssemblyCase> {
   for (const [slot, images] of history.slots.entries()) {
     for (const image of images.keys()) {
       if (isFine(image)) continue;
-      for (let at = 0; at <= all.length; at++) yield { history, arrivals: [...all.slice(0, at), { slot, image }, ...all.slice(at)] };
+      for (let at = 0; at <= all.length; at++)
+        yield { history, arrivals: [...all.slice(0, at), { slot, image }, ...all.slice(at)] };
     }
   }
 }
@@ -94,5 +97,7 @@ function* picks(choices: readonly string[][], mostOthers: number): Generator<str
 
 function permutations<T>(list: readonly T[]): T[][] {
   if (list.length <= 1) return [[...list]];
-  return list.flatMap((first, index) => permutations([...list.slice(0, index), ...list.slice(index + 1)]).map((rest) => [first, ...rest]));
+  return list.flatMap((first, index) =>
+    permutations([...list.slice(0, index), ...list.slice(index + 1)]).map((rest) => [first, ...rest]),
+  );
 }

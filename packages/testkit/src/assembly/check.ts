@@ -46,7 +46,12 @@ function findDisk(bench: Bench, { history }: AssemblyCase, arrival: Arrival): Fo
   return found;
 }
 
-async function steps(parts: BenchParts, bench: Bench, { history }: AssemblyCase, all: readonly Found[]): Promise<AssemblyOutcome> {
+async function steps(
+  parts: BenchParts,
+  bench: Bench,
+  { history }: AssemblyCase,
+  all: readonly Found[],
+): Promise<AssemblyOutcome> {
   const { stack } = bench;
   for (const one of all) {
     try {
@@ -74,7 +79,8 @@ async function steps(parts: BenchParts, bench: Bench, { history }: AssemblyCase,
     const epochs = new Set(found.map(({ epoch }) => epoch).filter((epoch) => epoch !== null));
     const newest = Math.max(...epochs);
     const seen = await readEpoch(bench);
-    if (history.isApart ? !epochs.has(seen) : seen !== newest) throw new Error(`the volume holds ${named(seen)}, not epoch ${newest}`);
+    if (history.isApart ? !epochs.has(seen) : seen !== newest)
+      throw new Error(`the volume holds ${named(seen)}, not epoch ${newest}`);
     await settle(bench, array);
     const again = await readEpoch(bench);
     if (again !== seen) throw new Error(`the volume held ${named(seen)} and holds ${named(again)} once everything is at rest`);
@@ -83,7 +89,8 @@ async function steps(parts: BenchParts, bench: Bench, { history }: AssemblyCase,
     const isSettled = found.some((one) => one.isSettled === true);
     const current = found.filter(({ isBehind, isCurrent }) => isCurrent && !(isSettled && isBehind === true)).length;
     const isNeeded = current >= minOperational(parts.module, history.slots.length);
-    if (isNeeded && !history.isApart && !isUnproven(parts.module, history.slots.length, found)) throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
+    if (isNeeded && !history.isApart && !isUnproven(parts.module, history.slots.length, found))
+      throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
   }
   checkUntouched(bench, array, all);
   await stack.arrays.stop();
@@ -100,7 +107,9 @@ function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[
   const current = found.filter(({ isCurrent }) => isCurrent);
   const isParity = module.manifest.redundant && minOperational(module, numSlots) > 1;
   if (!isParity || current.length === numSlots) return false;
-  return current.some(({ isBlind }) => isBlind) && current.every(({ isBehind, isBlind }) => isBlind === true || isBehind === true);
+  return (
+    current.some(({ isBlind }) => isBlind) && current.every(({ isBehind, isBlind }) => isBlind === true || isBehind === true)
+  );
 }
 
 /** Whoever came later has been looked at, and what was to be filled is. */
@@ -141,7 +150,8 @@ function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): 
 /** Nothing is written to a disk that is not known to be this array's, nor to the other one of two halves. */
 function checkUntouched(bench: Bench, array: RaidArray | undefined, found: readonly Found[]): void {
   for (const { disk, epoch, image, isRefused, writes } of found) {
-    const isMember = array?.slots.some(({ name, descriptor }) => name === disk.name && descriptor?.bdev === bench.stack.bdevOf(disk)) ?? false;
+    const isMember =
+      array?.slots.some(({ name, descriptor }) => name === disk.name && descriptor?.bdev === bench.stack.bdevOf(disk)) ?? false;
     const isForeignArrays = image === 'foreign' && bench.stack.bdevOf(disk)?.claimedBy !== null;
     if (writes > 0 && (isRefused || (epoch === null && !isForeignArrays) || (!isMember && image.endsWith('half')))) {
       throw new Error(`${disk.name} (${image}) was written to`);

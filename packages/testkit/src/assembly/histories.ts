@@ -45,12 +45,18 @@ export interface Spoiler {
  * Ways in which an array may have come to what is found, each really gone through. `hasOld`: members may come back as they
  * were a while ago, in a superblock that says nothing of it.
  */
-export async function makeHistories(parts: BenchParts, numSlots: number, spoilers: readonly Spoiler[], hasOld: boolean): Promise<History[]> {
+export async function makeHistories(
+  parts: BenchParts,
+  numSlots: number,
+  spoilers: readonly Spoiler[],
+  hasOld: boolean,
+): Promise<History[]> {
   const foreign = await foreignImages(parts, numSlots);
   const histories = [await together(parts, numSlots)];
   const least = minOperational(parts.module, numSlots);
   if (least < numSlots) {
-    for (const out of [0, numSlots - 1]) histories.push(await oneOut(parts, numSlots, out), await halfRebuilt(parts, numSlots, out));
+    for (const out of [0, numSlots - 1])
+      histories.push(await oneOut(parts, numSlots, out), await halfRebuilt(parts, numSlots, out));
     if (least === 1) histories.push(await apart(parts, numSlots));
   }
   for (const { slots } of histories) {
@@ -60,7 +66,10 @@ export async function makeHistories(parts: BenchParts, numSlots: number, spoiler
       const other = foreign[slot];
       if (last === undefined || other === undefined) return;
       images.set('foreign', { media: other, epoch: null, isCurrent: false });
-      images.set('zero', spoiled(last, parts.store.reservedBytes, (bytes) => void bytes.fill(0)));
+      images.set(
+        'zero',
+        spoiled(last, parts.store.reservedBytes, (bytes) => void bytes.fill(0)),
+      );
       for (const { id, spoil, isHarmless = false, isBlind = false } of spoilers) {
         const image = spoiled(last, parts.store.reservedBytes, spoil);
         const blind = isBlind ? { isSettled: false, isBlind } : {};
@@ -105,7 +114,13 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
       for (let count = 1; count < sectors.length; count++) {
         if (count === written) continue;
         const after = mixed(before, at(started, slot), sectors.slice(0, count));
-        images.set(`torn ${count}`, { media: after, epoch: 2, isCurrent: true, isBehind: count < written, isSettled: count > written + 1 });
+        images.set(`torn ${count}`, {
+          media: after,
+          epoch: 2,
+          isCurrent: true,
+          isBehind: count < written,
+          isSettled: count > written + 1,
+        });
       }
       return images;
     });

@@ -61,7 +61,11 @@ export async function runAssembly(options: AssemblyOptions): Promise<AssemblyRes
         if ((await checkAssembly(parts, one)) === 'refused') result.refused++;
         else result.rightData++;
       } catch (error) {
-        result.failures.push({ index, found: describeCase(one), message: error instanceof Error ? error.message : String(error) });
+        result.failures.push({
+          index,
+          found: describeCase(one),
+          message: error instanceof Error ? error.message : String(error),
+        });
       }
     }
   }

@@ -42,7 +42,10 @@ function pattern(length: number, salt: number): Uint8Array {
 }
 
 function assertSame(found: Uint8Array, expected: Uint8Array, what: string): void {
-  assert(Buffer.from(found.buffer, found.byteOffset, found.byteLength).equals(expected), `${what}: other bytes than were written`);
+  assert(
+    Buffer.from(found.buffer, found.byteOffset, found.byteLength).equals(expected),
+    `${what}: other bytes than were written`,
+  );
 }
 
 /** What a device needs at least: 64 blocks, and the right to write to them. */
@@ -71,7 +74,10 @@ export const backendCases: readonly BackendCase[] = [
         const { blockSize, numBlocks } = client;
         const before = await client.read(numBlocks - 1, 1);
         await assert.rejects(client.read(numBlocks, 1), (error) => BdevError.is(error) && error.errno === 22);
-        await assert.rejects(client.write(numBlocks - 1, pattern(2 * blockSize, 1)), (error) => BdevError.is(error) && error.errno === 22);
+        await assert.rejects(
+          client.write(numBlocks - 1, pattern(2 * blockSize, 1)),
+          (error) => BdevError.is(error) && error.errno === 22,
+        );
         assertSame(await client.read(numBlocks - 1, 1), before, 'the last block');
       }),
   },

@@ -62,7 +62,15 @@ export const ioCases: readonly ConformanceCase[] = [
         await rig.create();
         const { numBlocks, mostBlocks } = rig.client;
         const long = Math.min(numBlocks, mostBlocks, 600);
-        for (const [offset, count] of [[0, 1], [numBlocks - 1, 1], [0, long], [numBlocks - long, long], [1, 8], [7, 2], [8, 8]] as const) {
+        for (const [offset, count] of [
+          [0, 1],
+          [numBlocks - 1, 1],
+          [0, long],
+          [numBlocks - long, long],
+          [1, 8],
+          [7, 2],
+          [8, 8],
+        ] as const) {
           await rig.ok(IoType.Write, offset, count);
           await rig.ok(IoType.Read, offset, count);
         }

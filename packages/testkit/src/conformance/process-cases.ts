@@ -7,7 +7,10 @@ import { Rig, arrayName, inWorld } from './rig.js';
 import type { ConformanceOptions } from './rig.js';
 
 /** A rig with a spare for each slot; the array has data, and the slot is empty. */
-async function eachVacancy(options: ConformanceOptions, steps: (rig: Rig, slot: number, spare: number) => Promise<void>): Promise<void> {
+async function eachVacancy(
+  options: ConformanceOptions,
+  steps: (rig: Rig, slot: number, spare: number) => Promise<void>,
+): Promise<void> {
   const { numSlots } = new Rig(options);
   for (let slot = 0; slot < numSlots; slot++) {
     await inWorld(new Rig(options, { numSpares: 1 }), async (rig) => {

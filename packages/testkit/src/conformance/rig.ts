@@ -123,7 +123,11 @@ export class Rig {
   /** Sends a request that must succeed. */
   async ok(type: IoType, offset: number, count: number, flags = 0): Promise<void> {
     const outcome = await this.io(type, offset, count, flags);
-    assert.equal(statusName(outcome), 'OK', `${['read', 'write', 'unmap', 'flush', 'write zeroes'][type] ?? 'I/O'} of ${count} blocks at ${offset}`);
+    assert.equal(
+      statusName(outcome),
+      'OK',
+      `${['read', 'write', 'unmap', 'flush', 'write zeroes'][type] ?? 'I/O'} of ${count} blocks at ${offset}`,
+    );
   }
 
   flush(): Promise<void> {

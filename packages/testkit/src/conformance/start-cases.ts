@@ -36,15 +36,18 @@ export const startCases: readonly ConformanceCase[] = [
     clause: 'RaidGeometry.memberBlocks',
     applies: always,
     run: (options) =>
-      inWorld(new Rig(options, { numSlots: options.module.baseBdevsMin + 1, dataKib: [1200, 1100, 1300, 1250] }), async (rig) => {
-        await rig.create();
-        const { memberBlocks, numBlocks } = rig.array.geometry();
-        assert.equal(memberBlocks.length, rig.numSlots);
-        memberBlocks.forEach((blocks, slot) => {
-          assert(blocks >= 0 && blocks <= rig.array.memberCapacity(slot), `slot ${slot} uses ${blocks} blocks`);
-        });
-        assert.equal(numBlocks, rig.client.numBlocks);
-      }),
+      inWorld(
+        new Rig(options, { numSlots: options.module.baseBdevsMin + 1, dataKib: [1200, 1100, 1300, 1250] }),
+        async (rig) => {
+          await rig.create();
+          const { memberBlocks, numBlocks } = rig.array.geometry();
+          assert.equal(memberBlocks.length, rig.numSlots);
+          memberBlocks.forEach((blocks, slot) => {
+            assert(blocks >= 0 && blocks <= rig.array.memberCapacity(slot), `slot ${slot} uses ${blocks} blocks`);
+          });
+          assert.equal(numBlocks, rig.client.numBlocks);
+        },
+      ),
   },
   {
     id: 'START-04',
@@ -73,7 +76,8 @@ export const startCases: readonly ConformanceCase[] = [
         const { manifest } = options.module;
         const { level } = rig.array;
         assert(level !== null);
-        if (manifest.nullPayload) assert.equal(typeof level.submitNullPayloadRequest, 'function', 'nullPayload: submitNullPayloadRequest');
+        if (manifest.nullPayload)
+          assert.equal(typeof level.submitNullPayloadRequest, 'function', 'nullPayload: submitNullPayloadRequest');
         if (manifest.resize) assert.equal(typeof level.resize, 'function', 'resize: resize');
         if (!manifest.redundant) return;
         assert.equal(typeof level.submitReconstructRequest, 'function', 'redundant: submitReconstructRequest');
@@ -104,7 +108,10 @@ export const startCases: readonly ConformanceCase[] = [
           await rig.stop();
           const absent = Array.from({ length: spareMembers + 1 }, (_, index) => (first + index) % numSlots);
           if (absent.length === numSlots) return;
-          await assert.rejects(rig.assemble(absent), (error: Error & { code?: string }) => error.code === 'ERR_RAID_TOO_FEW_MEMBERS');
+          await assert.rejects(
+            rig.assemble(absent),
+            (error: Error & { code?: string }) => error.code === 'ERR_RAID_TOO_FEW_MEMBERS',
+          );
           assert.equal(rig.stack.arrays.get(arrayName)?.numCurrent, numSlots - absent.length);
           assert(numSlots - absent.length < minOperational(options.module, numSlots));
         });

@@ -87,7 +87,13 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
 
 type Strike = (fault: Fault) => Promise<FaultOutcome>;
 
-async function strikeOnce({ kinds = tripKinds, every = 1 }: FaultLoopOptions, scenario: Scenario, random: Random, strike: Strike, isOver: () => boolean): Promise<void> {
+async function strikeOnce(
+  { kinds = tripKinds, every = 1 }: FaultLoopOptions,
+  scenario: Scenario,
+  random: Random,
+  strike: Strike,
+  isOver: () => boolean,
+): Promise<void> {
   const { operations } = await strike({ at: 0, kind: null, secondAt: 0 });
   for (const kind of kinds) {
     if (scenario.without?.includes(kind) === true) continue;
@@ -99,7 +105,13 @@ async function strikeOnce({ kinds = tripKinds, every = 1 }: FaultLoopOptions, sc
   }
 }
 
-async function strikeTwice({ module, every = 1 }: FaultLoopOptions, scenario: Scenario, random: Random, strike: Strike, isOver: () => boolean): Promise<void> {
+async function strikeTwice(
+  { module, every = 1 }: FaultLoopOptions,
+  scenario: Scenario,
+  random: Random,
+  strike: Strike,
+  isOver: () => boolean,
+): Promise<void> {
   const { operations, targetOperations } = await strike({ at: 0, kind: null, secondAt: 0 });
   for (const { follow, kind, onTarget } of pairsFor(module)) {
     if (scenario.without?.includes(kind) === true || isOver()) continue;
@@ -132,7 +144,12 @@ export interface Fault extends TripPlan {
 }
 
 /** One scenario with one fault. Resolves in every case. */
-export async function runOnce(parts: RunParts, scenario: Scenario, fault: Fault, memory = new SimMemory({ bytes: memoryBytes })): Promise<FaultOutcome> {
+export async function runOnce(
+  parts: RunParts,
+  scenario: Scenario,
+  fault: Fault,
+  memory = new SimMemory({ bytes: memoryBytes }),
+): Promise<FaultOutcome> {
   const { coverage = new Coverage(), ...struck } = fault;
   const { at, kind, secondAt, isFlushed = true } = struck;
   const run = new SimRun(parts, planOf(parts, scenario, at), memory);
@@ -222,7 +239,8 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
     if (course.hasEnded) throw new InterruptedError();
     return value;
   };
-  if (script.exists !== 'yes' || (run.stack !== null && run.array() === undefined)) await unlessEnded(recreate(run, script, course));
+  if (script.exists !== 'yes' || (run.stack !== null && run.array() === undefined))
+    await unlessEnded(recreate(run, script, course));
   else if (run.stack === null) await unlessEnded(assemble(run, -1));
   if (run.isRefused) return;
   await unlessEnded(heal(run));

@@ -11,7 +11,8 @@ import type { Script } from './script.js';
 const redundant = ({ manifest }: RaidModule): boolean => manifest.redundant;
 const journaled = ({ manifest }: RaidModule): boolean => manifest.journal === true;
 const resizable = (module: RaidModule): boolean => redundant(module) && module.manifest.resize;
-const mirror = ({ baseBdevsConstraint: limit, manifest }: RaidModule): boolean => manifest.redundant && limit !== undefined && 'minOperational' in limit && limit.minOperational === 1;
+const mirror = ({ baseBdevsConstraint: limit, manifest }: RaidModule): boolean =>
+  manifest.redundant && limit !== undefined && 'minOperational' in limit && limit.minOperational === 1;
 
 /** A region that was clean is made clean again so long after a write to it, in milliseconds: at the second look. */
 const idleMs = 10_000;
@@ -21,7 +22,9 @@ async function crashed(script: Script): Promise<void> {
   await script.create();
   await script.fill();
   await script.flush();
-  await script.crash(CutMode.Random, () => Promise.all([script.write(0.01, 40), script.write(0.0101, 40), script.write(0.2, 30)]));
+  await script.crash(CutMode.Random, () =>
+    Promise.all([script.write(0.01, 40), script.write(0.0101, 40), script.write(0.2, 30)]),
+  );
 }
 
 /** Overlapping requests where redundancy is in doubt, and then the same blocks again. */
@@ -92,7 +95,13 @@ export const moments: readonly Scenario[] = [
     applies: redundant,
     numSlots: () => 5,
     async steps(s) {
-      await s.together(() => s.write(0.01, 20), () => s.write(0.0101, 20), () => s.write(0.0102, 3), () => s.write(0.01, 7), () => s.read(0.01, 40));
+      await s.together(
+        () => s.write(0.01, 20),
+        () => s.write(0.0101, 20),
+        () => s.write(0.0102, 3),
+        () => s.write(0.01, 7),
+        () => s.read(0.01, 40),
+      );
       await s.write(0.01, 5);
     },
   },
@@ -101,7 +110,12 @@ export const moments: readonly Scenario[] = [
     applies: redundant,
     numSlots: () => 5,
     before: degradedForLong,
-    steps: (s) => s.together(() => s.fill(), () => s.write(0.0101, 9), () => s.read(0.01, 60)),
+    steps: (s) =>
+      s.together(
+        () => s.fill(),
+        () => s.write(0.0101, 9),
+        () => s.read(0.01, 60),
+      ),
   },
   {
     id: 'a slow write, while its region is made clean',
@@ -159,7 +173,10 @@ export const moments: readonly Scenario[] = [
     applies: redundant,
     async steps(s) {
       await s.cool();
-      await s.together(() => s.write(0.01, 9), () => s.write(0.0101, 9));
+      await s.together(
+        () => s.write(0.01, 9),
+        () => s.write(0.0101, 9),
+      );
       await s.cool();
       await s.write(0.01, 5);
     },
@@ -171,7 +188,11 @@ export const moments: readonly Scenario[] = [
     before: degradedForLong,
     async steps(s) {
       await s.cool();
-      await s.together(() => s.write(0.01, 9), () => s.write(0.0101, 30), () => s.write(0.0102, 5));
+      await s.together(
+        () => s.write(0.01, 9),
+        () => s.write(0.0101, 30),
+        () => s.write(0.0102, 5),
+      );
       await s.write(0.012, 20);
     },
   },
@@ -207,7 +228,11 @@ export const moments: readonly Scenario[] = [
     numSlots: () => 3,
     without: ['lost'],
     async steps(s) {
-      await s.together(() => s.fill(), () => s.pull(0), () => s.pull(1));
+      await s.together(
+        () => s.fill(),
+        () => s.pull(0),
+        () => s.pull(1),
+      );
       await s.write(0.0101, 8);
       await s.plug(0);
       await s.plug(1);
@@ -231,7 +256,11 @@ export const moments: readonly Scenario[] = [
     applies: () => true,
     async steps(s) {
       await s.write(0.01, 9);
-      await s.together(() => s.flush(), () => s.write(0.5, 9), () => s.flush());
+      await s.together(
+        () => s.flush(),
+        () => s.write(0.5, 9),
+        () => s.flush(),
+      );
       await s.fua(0.5, 9);
       await s.flush();
       await s.write(0.01, 9);
@@ -248,7 +277,11 @@ export const moments: readonly Scenario[] = [
     async steps(s) {
       await s.write(0.99, 9);
       await s.replace(0, s.run.disks.length - 1);
-      await s.together(() => s.write(0.3, 9), () => s.write(0.7, 30), () => s.rebuilt(s.run.disks.length - 1));
+      await s.together(
+        () => s.write(0.3, 9),
+        () => s.write(0.7, 30),
+        () => s.rebuilt(s.run.disks.length - 1),
+      );
       await s.write(0.01, 9);
     },
   },
@@ -259,7 +292,12 @@ export const moments: readonly Scenario[] = [
     shape: { windowSizeKb: 16, maxBandwidthMbSec: 4 },
     async steps(s) {
       await s.add(1);
-      for (let i = 1; i < 16; i++) await s.together(() => s.write(i / 16, 40), () => s.write(i / 16 + 0.005, 8), () => s.read(i / 16, 20));
+      for (let i = 1; i < 16; i++)
+        await s.together(
+          () => s.write(i / 16, 40),
+          () => s.write(i / 16 + 0.005, 8),
+          () => s.read(i / 16, 20),
+        );
       await s.rebuilt(1);
     },
   },

@@ -30,7 +30,13 @@ const pairs: readonly Pair[] = [
   { id: 'a device goes away, and a crash', kind: 'gone', onTarget: false, isForRedundancy: false, follow: crash },
   { id: 'an error of the target, and a crash', kind: 'eio', onTarget: true, isForRedundancy: true, follow: crash },
   { id: 'two errors in a stripe', kind: 'eio', onTarget: false, isForRedundancy: true, follow: () => ({ kind: 'stripe' }) },
-  { id: 'an error, and the loss of another member at rest', kind: 'eio', onTarget: false, isForRedundancy: true, follow: () => ({ kind: 'rest' }) },
+  {
+    id: 'an error, and the loss of another member at rest',
+    kind: 'eio',
+    onTarget: false,
+    isForRedundancy: true,
+    follow: () => ({ kind: 'rest' }),
+  },
 ];
 
 /** The pairs that mean something for the level. */

@@ -28,7 +28,8 @@ export async function recreate(run: SimRun, script: Script, course: { hasEnded: 
   throwIfEnded();
   const isThere = (): boolean => stack.arrays.get(arrayName) !== undefined;
   if (script.exists === 'yes' && !isThere()) throw new ViolationError('G10: the array is gone');
-  if (script.exists === 'no' && isThere()) throw new ViolationError('G10: the array was deleted with its superblocks, and is there');
+  if (script.exists === 'no' && isThere())
+    throw new ViolationError('G10: the array was deleted with its superblocks, and is there');
   if (isThere() && run.volume === null) await startOrDelete(run, script);
   throwIfEnded();
   if (isThere()) return;

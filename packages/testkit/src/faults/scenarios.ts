@@ -60,7 +60,18 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   { id: 'first write', applies: always, before: (s) => s.create(), startsEmpty: true, steps: (s) => s.write(0.3, 7) },
-  { id: 'first writes of two regions at once', applies: always, before: (s) => s.create(), startsEmpty: true, steps: (s) => s.together(() => s.write(0.3, 7), () => s.write(0.99, 9), () => s.write(0.301, 7)) },
+  {
+    id: 'first writes of two regions at once',
+    applies: always,
+    before: (s) => s.create(),
+    startsEmpty: true,
+    steps: (s) =>
+      s.together(
+        () => s.write(0.3, 7),
+        () => s.write(0.99, 9),
+        () => s.write(0.301, 7),
+      ),
+  },
   { id: 'writes', applies: always, steps: (s) => s.fill() },
   {
     id: 'writes with forced unit access',
@@ -74,7 +85,12 @@ export const scenarios: readonly Scenario[] = [
     id: 'overlapping writes at once',
     applies: always,
     async steps(s) {
-      await s.together(() => s.write(0.01, 40), () => s.write(0.0101, 40), () => s.write(0.0102, 3), () => s.read(0.01, 40));
+      await s.together(
+        () => s.write(0.01, 40),
+        () => s.write(0.0101, 40),
+        () => s.write(0.0102, 3),
+        () => s.read(0.01, 40),
+      );
       await s.flush();
     },
   },
@@ -88,7 +104,16 @@ export const scenarios: readonly Scenario[] = [
       await s.flush();
     },
   },
-  { id: 'reads', applies: always, steps: (s) => s.together(() => s.read(0, 128), () => s.read(0.0101, 20), () => s.read(0.9, 100)) },
+  {
+    id: 'reads',
+    applies: always,
+    steps: (s) =>
+      s.together(
+        () => s.read(0, 128),
+        () => s.read(0.0101, 20),
+        () => s.read(0.9, 100),
+      ),
+  },
   {
     id: 'write zeroes',
     applies: nullPayload,
@@ -135,7 +160,11 @@ export const scenarios: readonly Scenario[] = [
     // What a liar has kept is read until the region counts as empty.
     without: ['lost'],
     async steps(s) {
-      await s.together(() => s.unmap(0, Infinity), () => s.write(0.0101, 9), () => s.read(0.01, 100));
+      await s.together(
+        () => s.unmap(0, Infinity),
+        () => s.write(0.0101, 9),
+        () => s.read(0.01, 100),
+      );
       await s.read(0.01, 100);
       await s.cool();
       await s.read(0.01, 100);
@@ -151,7 +180,10 @@ export const scenarios: readonly Scenario[] = [
       await s.cool();
       await s.remove(1);
       await s.add(s.run.disks.length - 1);
-      await s.together(() => s.rebuilt(s.run.disks.length - 1), () => s.write(0.3, 9));
+      await s.together(
+        () => s.rebuilt(s.run.disks.length - 1),
+        () => s.write(0.3, 9),
+      );
       await s.read(0.3, 60);
     },
   },
@@ -159,7 +191,11 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'stop in the middle of writes',
     applies: always,
-    steps: (s) => s.together(() => s.fill(), () => s.restart()),
+    steps: (s) =>
+      s.together(
+        () => s.fill(),
+        () => s.restart(),
+      ),
   },
   { id: 'delete', applies: always, steps: (s) => s.delete(false) },
   { id: 'delete with its superblocks', applies: always, without: ['lost'], steps: (s) => s.delete(true) },
@@ -181,7 +217,16 @@ export const scenarios: readonly Scenario[] = [
       await s.write(0.98, 30);
     },
   },
-  { id: 'grow under load', applies: resizable, steps: (s) => s.together(() => s.fill(), () => s.grow(512), () => s.read(0, 128)) },
+  {
+    id: 'grow under load',
+    applies: resizable,
+    steps: (s) =>
+      s.together(
+        () => s.fill(),
+        () => s.grow(512),
+        () => s.read(0, 128),
+      ),
+  },
   {
     id: 'remove a member, and write',
     applies: redundant,
@@ -192,9 +237,29 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   // A lie has its way once the member that knew better is out.
-  { id: 'remove a member under load', applies: redundant, without: ['lost'], steps: (s) => s.together(() => s.fill(), () => s.remove(1), () => s.read(0, 100)) },
+  {
+    id: 'remove a member under load',
+    applies: redundant,
+    without: ['lost'],
+    steps: (s) =>
+      s.together(
+        () => s.fill(),
+        () => s.remove(1),
+        () => s.read(0, 100),
+      ),
+  },
   { id: 'degraded writes', applies: redundant, before: degradedArray, steps: (s) => s.fill() },
-  { id: 'degraded reads', applies: redundant, before: degradedArray, steps: (s) => s.together(() => s.read(0, 128), () => s.read(0.0101, 20), () => s.read(0.9, 100)) },
+  {
+    id: 'degraded reads',
+    applies: redundant,
+    before: degradedArray,
+    steps: (s) =>
+      s.together(
+        () => s.read(0, 128),
+        () => s.read(0.0101, 20),
+        () => s.read(0.9, 100),
+      ),
+  },
   {
     id: 'degraded stop and start',
     applies: redundant,
@@ -231,7 +296,11 @@ export const scenarios: readonly Scenario[] = [
     before: degradedArray,
     async steps(s) {
       await s.add(1);
-      await s.together(() => s.fill(), () => s.read(0.01, 100), () => s.rebuilt(1));
+      await s.together(
+        () => s.fill(),
+        () => s.read(0.01, 100),
+        () => s.rebuilt(1),
+      );
     },
   },
   {
@@ -283,7 +352,10 @@ export const scenarios: readonly Scenario[] = [
     without: ['lost'],
     async steps(s) {
       await s.replace(0, s.run.disks.length - 1);
-      await s.together(() => s.fill(), () => s.rebuilt(s.run.disks.length - 1));
+      await s.together(
+        () => s.fill(),
+        () => s.rebuilt(s.run.disks.length - 1),
+      );
     },
   },
   {
@@ -300,7 +372,10 @@ export const scenarios: readonly Scenario[] = [
     id: 'a member is pulled out under load and put back',
     applies: redundant,
     async steps(s) {
-      await s.together(() => s.fill(), () => s.pull(0));
+      await s.together(
+        () => s.fill(),
+        () => s.pull(0),
+      );
       await s.plug(0);
       await s.rebuilt(0);
     },
@@ -333,12 +408,20 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'repair under load',
     applies: redundant,
-    steps: (s) => s.together(() => s.start('repair'), () => s.fill()),
+    steps: (s) =>
+      s.together(
+        () => s.start('repair'),
+        () => s.fill(),
+      ),
   },
   {
     id: 'stop in the middle of a check',
     applies: redundant,
-    steps: (s) => s.together(() => s.start('check'), () => s.restart()),
+    steps: (s) =>
+      s.together(
+        () => s.start('check'),
+        () => s.restart(),
+      ),
   },
   {
     id: 'two of three members leave and come back',

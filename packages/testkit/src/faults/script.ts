@@ -146,7 +146,8 @@ export class Script {
       disk.grow(disk.numBlocks + numBlocks);
       this.run.stack?.bdevOf(disk)?.resize(disk.numBlocks);
     }
-    if (this.run.module.manifest.resize) await this.until('the array has grown', () => (this.run.array()?.numBlocks ?? 0) > before);
+    if (this.run.module.manifest.resize)
+      await this.until('the array has grown', () => (this.run.array()?.numBlocks ?? 0) > before);
   }
 
   /** A disk is pulled out. */
@@ -188,7 +189,8 @@ export class Script {
       await this.#sleep(2 * goneMs);
       await this.#step(lookAfter(this.run));
     }
-    if (this.run.array()?.state === 'configuring') await this.#control('a degraded start', () => stack.arrays.startDegraded(arrayName));
+    if (this.run.array()?.state === 'configuring')
+      await this.#control('a degraded start', () => stack.arrays.startDegraded(arrayName));
     await this.until('the array is up', () => this.run.volume !== null);
   }
 
@@ -224,7 +226,9 @@ export class Script {
   async reached(fraction: number): Promise<void> {
     await this.until(`a process is at ${fraction}`, () => {
       const array = this.run.array();
-      return array?.process !== null && array?.process !== undefined && array.process.offsetBlocks >= fraction * array.numBlocks;
+      return (
+        array?.process !== null && array?.process !== undefined && array.process.offsetBlocks >= fraction * array.numBlocks
+      );
     });
   }
 
@@ -262,7 +266,9 @@ export class Script {
       if (this.trip?.hasFired === true && waitedMs > faultyPatienceMs) return;
       if (waitedMs > patienceMs) {
         const array = this.run.array();
-        throw new ViolationError(`G9: it did not come to pass: ${what}; array ${array === undefined ? 'gone' : describeArray(array)}`);
+        throw new ViolationError(
+          `G9: it did not come to pass: ${what}; array ${array === undefined ? 'gone' : describeArray(array)}`,
+        );
       }
       await this.#sleep(waitedMs < 200 ? 1 : 20);
     }
@@ -276,7 +282,9 @@ export class Script {
       throw new ViolationError('G9: the volume is not there');
     }
     const offset = numBlocks === Infinity ? 0 : Math.min(Math.floor(at * volume.numBlocks), volume.numBlocks - numBlocks);
-    await this.#step(this.run.inTime('a request', this.run.io(volume, type, offset, Math.min(numBlocks, volume.numBlocks), flags)));
+    await this.#step(
+      this.run.inTime('a request', this.run.io(volume, type, offset, Math.min(numBlocks, volume.numBlocks), flags)),
+    );
   }
 
   /** True if it was done. */
@@ -291,7 +299,8 @@ export class Script {
       return true;
     } catch (error) {
       if (!RaidError.is(error) && !BdevError.is(error)) throw error;
-      if (this.trip?.hasFired !== true) throw new ViolationError(`G8: ${what} failed although nothing is wrong: ${error.message}`);
+      if (this.trip?.hasFired !== true)
+        throw new ViolationError(`G8: ${what} failed although nothing is wrong: ${error.message}`);
       world.trace(`== ${what}: ${error.message}`);
       return false;
     }

@@ -93,7 +93,14 @@ function open(run: SimRun, stack: Stack): VolumeClient {
       if (type === 'remove') volume.close();
     },
   });
-  const volume: VolumeClient = new VolumeClient(run.world, stack.registry, descriptor, run.model, () => false, (violation, what) => run.wrongRead(violation, `${what} (the other one's)`));
+  const volume: VolumeClient = new VolumeClient(
+    run.world,
+    stack.registry,
+    descriptor,
+    run.model,
+    () => false,
+    (violation, what) => run.wrongRead(violation, `${what} (the other one's)`),
+  );
   return volume;
 }
 

@@ -34,7 +34,8 @@ export class Leniency {
     this.#wasEver = true;
     this.#run.coverage.mark('beyond redundancy');
     // What is under way now may be torn.
-    for (const { firstSector, numSectors } of this.#run.model.pending) this.#add(firstSector / this.#perBlock, (firstSector + numSectors) / this.#perBlock);
+    for (const { firstSector, numSectors } of this.#run.model.pending)
+      this.#add(firstSector / this.#perBlock, (firstSector + numSectors) / this.#perBlock);
   }
 
   /** More is broken than redundancy covers, or was until just now. */
@@ -71,7 +72,8 @@ export class Leniency {
     const { regionBlocks, states } = regions;
     for (let region = 0; region < states.length; region++) {
       const from = region * regionBlocks;
-      if (array.isSuspect(from, regionBlocks)) this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
+      if (array.isSuspect(from, regionBlocks))
+        this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
     }
   }
 

@@ -61,11 +61,15 @@ export async function checkAndRepair(run: SimRun, source: number): Promise<boole
       await run.inTime(`a ${type}`, array.processEnded);
     }
     const [record] = array.history;
-    if (record?.type !== type || record.error !== null) throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
+    if (record?.type !== type || record.error !== null)
+      throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
     if ((problem === null) !== (record.mismatchBlocks === 0)) {
-      throw new ViolationError(`G7: the ${type} found ${record.mismatchBlocks} blocks that disagree, and ${problem ?? 'there are none'}`);
+      throw new ViolationError(
+        `G7: the ${type} found ${record.mismatchBlocks} blocks that disagree, and ${problem ?? 'there are none'}`,
+      );
     }
-    if (type === 'check' && problem !== checkRedundancy(array, run.disks)) throw new ViolationError('G7: the check changed something');
+    if (type === 'check' && problem !== checkRedundancy(array, run.disks))
+      throw new ViolationError('G7: the check changed something');
   }
   run.coverage.mark(problem === null ? 'a lie did no harm' : 'a lie was found and repaired');
   return problem !== null;

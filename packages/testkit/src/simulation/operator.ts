@@ -39,7 +39,12 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
   switch (action) {
     case 'check':
     case 'repair':
-      void run.call(`starting a ${action}`, Promise.resolve().then(() => stack.arrays.startSync(arrayName, action, action === 'repair' ? repairOptions(run, 0) : {})));
+      void run.call(
+        `starting a ${action}`,
+        Promise.resolve().then(() =>
+          stack.arrays.startSync(arrayName, action, action === 'repair' ? repairOptions(run, 0) : {}),
+        ),
+      );
       break;
     case 'pause':
       process?.pause();

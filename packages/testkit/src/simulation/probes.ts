@@ -52,7 +52,9 @@ export async function probeAll(run: SimRun): Promise<void> {
     const names = probe.lost.map(({ name }) => name).join(', ');
     const what = names === '' ? 'a restart' : `${names} ${probe.fate}`;
     run.coverage.mark(names === '' ? 'probe: restart' : `probe: ${probe.fate}${probe.isUsedAgain ? ', used again' : ''}`);
-    await Twin.run(run, random.bits(), `${what}${probe.isUsedAgain ? ', used again' : ''}`, (twin) => (run.isRedundant ? withRedundancy(run, twin, probe) : withoutRedundancy(twin, probe)));
+    await Twin.run(run, random.bits(), `${what}${probe.isUsedAgain ? ', used again' : ''}`, (twin) =>
+      run.isRedundant ? withRedundancy(run, twin, probe) : withoutRedundancy(twin, probe),
+    );
   }
 }
 
@@ -61,7 +63,8 @@ async function whenClean(run: SimRun): Promise<void> {
   const until = run.world.now + longestDirtyMs;
   while ((run.array()?.regions?.count(RegionState.Dirty) ?? 0) > 0) {
     const array = run.array();
-    if (run.world.now > until && array !== undefined) throw new ViolationError(`G7: regions stay dirty at rest: ${describeArray(array)}`);
+    if (run.world.now > until && array !== undefined)
+      throw new ViolationError(`G7: regions stay dirty at rest: ${describeArray(array)}`);
     await run.world.sleep(500);
   }
   // Memory first: what members have on record follows.
@@ -81,7 +84,8 @@ async function withRedundancy(run: SimRun, twin: Twin, probe: Probe): Promise<vo
     if (probe.fate !== 'come back') disk.blank(twin.random.pick([0, 0xdb]));
     await twin.stack.plugIn(disk);
     if (probe.fate !== 'come back') await twin.stack.arrays.addBaseBdev(twin.array?.name ?? '', disk.name);
-    while (twin.array?.slots.some(({ name, isCurrent }) => name === disk.name && isCurrent) !== true) await twin.world.sleep(100);
+    while (twin.array?.slots.some(({ name, isCurrent }) => name === disk.name && isCurrent) !== true)
+      await twin.world.sleep(100);
   }
   const array = await twin.settle();
   const problem = checkRedundancy(array, twin.disks);
@@ -94,7 +98,8 @@ async function withoutRedundancy(twin: Twin, { cut, lost }: Probe): Promise<void
   crash(twin, cut);
   for (const disk of lost) twin.diskOf(disk).isPresent = false;
   if (lost.length > 0) {
-    if ((await twin.assemble()) === 'online') throw new ViolationError('G2: the array starts without a member that it cannot do without');
+    if ((await twin.assemble()) === 'online')
+      throw new ViolationError('G2: the array starts without a member that it cannot do without');
     for (const disk of lost) {
       twin.diskOf(disk).isPresent = true;
       await twin.stack.plugIn(twin.diskOf(disk));

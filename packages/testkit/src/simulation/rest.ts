@@ -32,9 +32,11 @@ export async function lookAfter(run: SimRun): Promise<void> {
   const { stack } = run;
   for (const disk of run.disks) {
     const bdev = stack?.bdevOf(disk);
-    if (run.volume === null && bdev?.claimedBy === null) await run.call('examining', stack?.arrays.examine(bdev) ?? Promise.resolve());
+    if (run.volume === null && bdev?.claimedBy === null)
+      await run.call('examining', stack?.arrays.examine(bdev) ?? Promise.resolve());
   }
-  if (run.array()?.state === 'configuring') await run.call('starting', run.stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
+  if (run.array()?.state === 'configuring')
+    await run.call('starting', run.stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
 }
 
 /** Everything must come to rest, with redundancy complete. False if it cannot, and need not. */
@@ -83,13 +85,17 @@ async function decide(run: SimRun): Promise<void> {
       // Whole stripes, as far as one request goes: a part of one would have to be read first.
       const stripe = run.array()?.level?.geometry.stripe?.arrayBlocks ?? 1;
       const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
-      for (let at = start; at < last; at += step) await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));
+      for (let at = start; at < last; at += step)
+        await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));
     }
     return;
   }
   run.mark('parity is trusted by hand');
   for (const { start, end } of ranges) run.model.doubtValues(start * perBlock, (end - start) * perBlock);
-  await run.call('trusting redundancy', Promise.resolve().then(() => run.stack?.arrays.trustRedundancy(arrayName)));
+  await run.call(
+    'trusting redundancy',
+    Promise.resolve().then(() => run.stack?.arrays.trustRedundancy(arrayName)),
+  );
 }
 
 function isSettled(run: SimRun, array: RaidArray): boolean {

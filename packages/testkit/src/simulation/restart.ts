@@ -39,7 +39,8 @@ async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'rest
   await end(run, { how: 'stop', mode, downMs });
   // A member may have left in the middle of it.
   const stack = run.boot();
-  for (const disk of run.disks.filter(({ isPresent }) => isPresent)) await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
+  for (const disk of run.disks.filter(({ isPresent }) => isPresent))
+    await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
   await run.inTime('making the array again', stack.arrays.create({ ...run.creation(), baseBdevs: members }));
 }
 
@@ -52,7 +53,10 @@ export async function remake(run: SimRun, members: readonly (string | null)[]): 
     if (run.disks.every((disk) => !members.includes(disk.name) || stack.bdevOf(disk)?.state === 'registered')) break;
   }
   run.coverage.mark('made again');
-  await run.call('deleting what is offline', stack.arrays.get(arrayName) === undefined ? Promise.resolve() : stack.arrays.delete(arrayName));
+  await run.call(
+    'deleting what is offline',
+    stack.arrays.get(arrayName) === undefined ? Promise.resolve() : stack.arrays.delete(arrayName),
+  );
   // What has not answered yet is still under way.
   while (stack === run.stack && run.volume === null && stack.arrays.get(arrayName) === undefined) {
     await run.call('making the array again', stack.arrays.create({ ...run.creation(), baseBdevs: members }));
@@ -100,7 +104,8 @@ export async function stop(run: SimRun): Promise<void> {
   while ((run.volume?.pending ?? 0) > 0) await run.world.sleep(1);
   run.volume = null;
   run.isStopping = false;
-  if (stack.arrays.iosOutstanding !== 0) throw new ViolationError(`G11: ${stack.arrays.iosOutstanding} RAID I/O objects are out after a stop`);
+  if (stack.arrays.iosOutstanding !== 0)
+    throw new ViolationError(`G11: ${stack.arrays.iosOutstanding} RAID I/O objects are out after a stop`);
 }
 
 /** A new process finds the disks, one of them perhaps only later, in any order. */
@@ -194,7 +199,8 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
     run.coverage.mark('refused, and started when all was there');
     return;
   }
-  if (!run.leniency.hasForgiven && !run.isTolerant) throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
+  if (!run.leniency.hasForgiven && !run.isTolerant)
+    throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
   run.coverage.mark('started by force');
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
   run.leniency.forgiveSuspect();

@@ -128,7 +128,16 @@ export class SimRun {
       const uuid = `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`;
       const name = `d${index}`;
       const random = new Random(plan.seed, 10 + index);
-      return new SimDisk(this.world, random, { name, uuid, blockSize, numBlocks, latency, hasWriteCache, hasForceUnitAccess, fill });
+      return new SimDisk(this.world, random, {
+        name,
+        uuid,
+        blockSize,
+        numBlocks,
+        latency,
+        hasWriteCache,
+        hasForceUnitAccess,
+        fill,
+      });
     });
   }
 
@@ -176,7 +185,14 @@ export class SimRun {
   /** A new process. */
   boot(): Stack {
     this.#bootedAt = this.world.now;
-    const stack = new Stack(this.world, this.memory, this.module, this.store, (event) => this.#onEvent(event), this.stackOptions);
+    const stack = new Stack(
+      this.world,
+      this.memory,
+      this.module,
+      this.store,
+      (event) => this.#onEvent(event),
+      this.stackOptions,
+    );
     const { maxBandwidthMbSec = 0, windowSizeKb } = this.plan.shape;
     Object.assign(stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
     this.stack = stack;
@@ -227,7 +243,8 @@ export class SimRun {
         this.#onOnline();
         break;
       case 'arrayOffline':
-        if (!this.hasSuperblock && !this.isStopping) void remake(this, this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
+        if (!this.hasSuperblock && !this.isStopping)
+          void remake(this, this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
         break;
       case 'memberRemoved':
       case 'memberFailed': {
@@ -295,8 +312,11 @@ export class SimRun {
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
     if (mayNeverFlush && this.leniency.wasBeyond) return;
-    if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
-    throw new ViolationError(`G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`);
+    if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt))
+      return;
+    throw new ViolationError(
+      `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`,
+    );
   }
 
   /** The array has come to list bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */

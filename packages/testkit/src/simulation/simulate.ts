@@ -71,7 +71,9 @@ async function course(run: SimRun): Promise<void> {
     if (item.kind !== 'io') timeline.push(item);
     else clients.set(item.client, [...(clients.get(item.client) ?? []), item]);
   }
-  const work = [...clients.values()].map((items) => runClient(run, items, startedAt).catch((error: unknown) => run.broken(error)));
+  const work = [...clients.values()].map((items) =>
+    runClient(run, items, startedAt).catch((error: unknown) => run.broken(error)),
+  );
   for (const item of timeline) {
     await until(run, startedAt, item);
     await happen(run, item);

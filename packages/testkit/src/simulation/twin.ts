@@ -53,10 +53,20 @@ export class Twin {
         () => (isOver = true),
         (error: unknown) => (problem = describeError(error)),
       );
-      const end = await twin.world.run(() => isOver || problem !== null || twin.#violation !== null, { maxMs: longestMs, maxSteps: mostSteps });
+      const end = await twin.world.run(() => isOver || problem !== null || twin.#violation !== null, {
+        maxMs: longestMs,
+        maxSteps: mostSteps,
+      });
       twin.bury();
       run.world.mix(twin.world.steps);
-      const found = twin.#violation ?? problem ?? (end === 'failed' ? describeError(twin.world.failure) : end === 'done' ? null : `G9: nothing happens any more (${end})`);
+      const found =
+        twin.#violation ??
+        problem ??
+        (end === 'failed'
+          ? describeError(twin.world.failure)
+          : end === 'done'
+            ? null
+            : `G9: nothing happens any more (${end})`);
       if (found === null) return;
       for (const line of twin.world.traceTail()) run.world.trace(`twin: ${line}`);
       const rule = /^G[0-9/G]*: /.exec(found)?.[0] ?? '';
@@ -79,7 +89,14 @@ export class Twin {
   boot(): Stack {
     const { memory, module, plan, store } = this.#run;
     memory.aside.reset();
-    this.stack = new Stack(this.world, memory.aside, module, store, (event) => this.world.trace(`-- ${Object.values(event).join(' ')}`), this.#run.stackOptions);
+    this.stack = new Stack(
+      this.world,
+      memory.aside,
+      module,
+      store,
+      (event) => this.world.trace(`-- ${Object.values(event).join(' ')}`),
+      this.#run.stackOptions,
+    );
     const { maxBandwidthMbSec = 0, windowSizeKb } = plan.shape;
     Object.assign(this.stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
     return this.stack;
@@ -165,8 +182,15 @@ export class Twin {
     const until = this.world.now + patienceMs;
     for (;;) {
       const { array } = this;
-      if (array?.state === 'online' && array.process === null && array.numCurrent === array.numSlots && (array.regions?.resyncsDue ?? 0) === 0) return array;
-      if (this.world.now > until) throw new ViolationError(`G9: the array does not come to rest: ${array === undefined ? 'gone' : describeArray(array)}`);
+      if (
+        array?.state === 'online' &&
+        array.process === null &&
+        array.numCurrent === array.numSlots &&
+        (array.regions?.resyncsDue ?? 0) === 0
+      )
+        return array;
+      if (this.world.now > until)
+        throw new ViolationError(`G9: the array does not come to rest: ${array === undefined ? 'gone' : describeArray(array)}`);
       await this.world.sleep(100);
     }
   }
@@ -180,9 +204,16 @@ export class Twin {
         if (this.volume === volume) this.volume = null;
       },
     });
-    const volume: VolumeClient = new VolumeClient(this.world, this.stack.registry, descriptor, this.model, () => true, ({ sector, found, allowed }, what) => {
-      this.#violation ??= `${found < 0 ? 'G2' : 'G1/G3'}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
-    });
+    const volume: VolumeClient = new VolumeClient(
+      this.world,
+      this.stack.registry,
+      descriptor,
+      this.model,
+      () => true,
+      ({ sector, found, allowed }, what) => {
+        this.#violation ??= `${found < 0 ? 'G2' : 'G1/G3'}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
+      },
+    );
     this.volume = volume;
   }
 }

@@ -10,6 +10,8 @@ export function describeError(error: unknown): string {
 }
 
 export function describeArray(array: RaidArray): string {
-  const slots = array.slots.map((slot) => `${String(slot.name)}${slot.isCurrent ? '' : slot.isTarget ? ' (target)' : ' (out)'}`);
+  const slots = array.slots.map(
+    (slot) => `${String(slot.name)}${slot.isCurrent ? '' : slot.isTarget ? ' (target)' : ' (out)'}`,
+  );
   return `${array.state}, ${array.process === null ? 'no process' : array.process.type}, slots ${slots.join(', ')}${array.trouble === null ? '' : `, trouble: ${array.trouble}`}`;
 }
