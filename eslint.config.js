@@ -88,7 +88,7 @@ export default tseslint.config(
         'error',
         ...['process', 'performance', 'setTimeout', 'setInterval', 'setImmediate', 'queueMicrotask', 'crypto'].map((name) => ({
           name,
-          message: 'The world comes in through Runtime (packages/bdev/src/runtime.ts).',
+          message: 'The world comes in through Runtime (packages/bdev/src/runtime/runtime.ts).',
         })),
       ],
       'no-restricted-properties': [

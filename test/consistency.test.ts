@@ -1,7 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
 import { describe, expect, it } from 'vitest';
-import { Consistency } from '../packages/core/src/consistency.js';
+import { Consistency } from '../packages/core/src/bitmap/consistency.js';
 import { blocks, build } from './support/array-on-disks.js';
 import { plugIn } from './support/ram-disk.js';
 import type { RamDisk } from './support/ram-disk.js';

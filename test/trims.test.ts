@@ -5,7 +5,7 @@ import type { RaidArray, RaidIo } from '@raidkit/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 // Not through the front door: which of two requests was first the levels of this repository settle by themselves.
-import { Trims } from '../packages/core/src/trims.js';
+import { Trims } from '../packages/core/src/bitmap/discards.js';
 import { blocks, build } from './support/array-on-disks.js';
 import { plugIn } from './support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';

@@ -1,5 +1,5 @@
-import { statusName } from './status.js';
-import type { Status } from './status.js';
+import { statusName } from './io/status.js';
+import type { Status } from './io/status.js';
 
 const brand = Symbol.for('raidkit.BdevError');
 

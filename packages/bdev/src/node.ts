@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { BufferMemory } from '@raidkit/parity';
-import type { Logger, Runtime } from './runtime.js';
+import type { Logger, Runtime } from './runtime/runtime.js';
 
 const silent = (): void => undefined;
 const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent };

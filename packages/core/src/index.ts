@@ -1,25 +1,25 @@
-export { RaidArray } from './array.js';
-export type { MemberOptions } from './array.js';
-export type { ArrayPhase, RaidState } from './lifecycle.js';
-export { RaidArrays } from './arrays.js';
-export type { RaidArraysOptions } from './arrays.js';
-export type { CreateArrayOptions } from './create-options.js';
-export type { ArrayCensus, AssemblyOptions, SignatureFinder } from './context.js';
+export { RaidArray } from './array/array.js';
+export type { MemberOptions } from './array/array.js';
+export type { ArrayPhase, RaidState } from './array/lifecycle.js';
+export { RaidArrays } from './service/raid-arrays.js';
+export type { RaidArraysOptions } from './service/raid-arrays.js';
+export type { CreateArrayOptions } from './service/create-options.js';
+export type { ArrayCensus, AssemblyOptions, SignatureFinder } from './service/context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';
-export { healthOf } from './health.js';
-export type { Health } from './health.js';
-export { RaidModuleRegistry, globalRegistry, minOperational } from './module-registry.js';
-export { raidApiVersion, thirdPartyCodes } from './module.js';
-export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RaidView } from './module.js';
-export type { ProcessOptions, SyncOptions } from './process.js';
-export { RaidIo } from './raid-io.js';
-export type { Slot, SlotAbsence, SlotErrors } from './slot.js';
-export type { StartOptions } from './online.js';
-export type { Spare } from './spares.js';
-export { firstIncarnation, nullUuid, seqStep } from './store.js';
-export { RegionState } from './region-states.js';
+export { healthOf } from './array/health.js';
+export type { Health } from './array/health.js';
+export { RaidModuleRegistry, globalRegistry, minOperational } from './level/registry.js';
+export { raidApiVersion, thirdPartyCodes } from './level/module.js';
+export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RaidView } from './level/module.js';
+export type { ProcessOptions, SyncOptions } from './sync/process.js';
+export { RaidIo } from './io/raid-io.js';
+export type { Slot, SlotAbsence, SlotErrors } from './members/slot.js';
+export type { StartOptions } from './array/start.js';
+export type { Spare } from './membership/spares.js';
+export { firstIncarnation, nullUuid, seqStep } from './format/store.js';
+export { RegionState } from './bitmap/region-state.js';
 export type {
   ArrayRecord,
   BadBlockList,
@@ -36,8 +36,8 @@ export type {
   RegionPage,
   SlotRecord,
   SuperblockStore,
-} from './store.js';
-export { isUuid, newUuid } from './uuid.js';
+} from './format/store.js';
+export { isUuid, newUuid } from './format/uuid.js';
 // What level modules work with, so that they need to depend on core alone.
 export { IoFlag, IoType, RangeLock, RangeLocks, Status } from '@raidkit/bdev';
 export type { BdevIo } from '@raidkit/bdev';

@@ -4,7 +4,7 @@ const suites = ['test/unreadable.test.ts'];
 export const badBlocks = [
   {
     id: 'bad-blocks-are-read',
-    file: 'core/src/io-path.ts',
+    file: 'core/src/io/request-path.ts',
     line: 'if (type === IoType.Read && this.#array.badBlocks.size > 0 && this.#array.badBlocks.has(slotIndex, offset, numBlocks)) {',
     becomes: 'if (numBlocks < 0) {',
     loses: 'a block that a rebuild could not work out reads as whatever the device held',
@@ -12,7 +12,7 @@ export const badBlocks = [
   },
   {
     id: 'bad-blocks-are-a-source',
-    file: 'core/src/member-io.ts',
+    file: 'core/src/members/member-io.ts',
     line: 'if (type === IoType.Read && array.badBlocks.has(slot.index, offset, count)) {',
     becomes: 'if (count < 0) {',
     loses: 'a check, resync or replacement takes a bad block for data',
@@ -20,7 +20,7 @@ export const badBlocks = [
   },
   {
     id: 'bad-blocks-stay-in-memory',
-    file: 'core/src/rebuild-step.ts',
+    file: 'core/src/sync/rebuild.ts',
     line: 'await this.#recordBad();',
     becomes: '',
     loses: 'an interrupted rebuild goes on behind a bad block that no list has: it reads as data',
@@ -28,7 +28,7 @@ export const badBlocks = [
   },
   {
     id: 'struck-off-before-it-is-kept',
-    file: 'core/src/metadata.ts',
+    file: 'core/src/metadata/superblock-writer.ts',
     line: "if (mustFlush) await this.#onWriters('last data', flush);",
     becomes: 'void mustFlush; void flush;',
     loses: 'a power cut takes back what was written over a bad block, and the list does not have it any more',
@@ -36,7 +36,7 @@ export const badBlocks = [
   },
   {
     id: 'struck-off-later',
-    file: 'core/src/array.ts',
+    file: 'core/src/array/array.ts',
     line: "if (this.state === 'online' && this.slotAt(slot).isCurrent) this.recordAgain().catch(() => undefined);",
     becomes: '',
     loses: 'what was written to a bad block, flushed and acknowledged is bad again after a crash',
@@ -44,7 +44,7 @@ export const badBlocks = [
   },
   {
     id: 'bad-blocks-forgotten-at-a-start',
-    file: 'core/src/regions-load.ts',
+    file: 'core/src/bitmap/bitmap-load.ts',
     line: 'array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));',
     becomes: 'void newest;',
     loses: 'bad blocks read as data after a restart',
@@ -52,7 +52,7 @@ export const badBlocks = [
   },
   {
     id: 'derived-from-what-is-lost',
-    file: 'core/src/sync-step.ts',
+    file: 'core/src/sync/resync.ts',
     line: 'for (const slot of this.#derivedAt(at)) if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);',
     becomes: '',
     loses: 'parity of an unreadable block that a crash left behind is trusted, and gives another member’s block wrong',
@@ -61,7 +61,7 @@ export const badBlocks = [
   },
   {
     id: 'majority-of-one',
-    file: 'core/src/sync-step.ts',
+    file: 'core/src/sync/resync.ts',
     line: 'if (!this.#isResync && !(await this.#doAgree(readable, at, addr))) {',
     becomes: 'if (at < 0) {',
     loses: 'of two copies that differ one is given to the third, which could not be read, and then has the majority',
@@ -70,7 +70,7 @@ export const badBlocks = [
   },
   {
     id: 'new-member-without-bad-blocks',
-    file: 'core/src/replace-step.ts',
+    file: 'core/src/sync/replace.ts',
     line: 'this.#array.badBlocks.replace(slot.index, this.#bad.list());',
     becomes: 'this.#array.badBlocks.replace(slot.index, []);',
     loses: 'a block that nobody could read is data on the member that took the place of another',
@@ -78,7 +78,7 @@ export const badBlocks = [
   },
   {
     id: 'target-keeps-after-a-failed-record',
-    file: 'core/src/metadata.ts',
+    file: 'core/src/metadata/superblock-writer.ts',
     line: 'failed.push({ slot, status: statusOf(error) });',
     becomes: 'if (slot.isCurrent) failed.push({ slot, status: statusOf(error) });',
     loses: 'a target whose failed flush has dropped data becomes a member',
@@ -86,7 +86,7 @@ export const badBlocks = [
   },
   {
     id: 'growth-unseen-at-the-end',
-    file: 'core/src/process.ts',
+    file: 'core/src/sync/process.ts',
     line: '} while (this.offsetBlocks < this.#array.numBlocks);',
     becomes: '} while (this.windowBlocks < 0);',
     loses: 'an array that grows during the last flush of a rebuild has a member without the new part',
@@ -94,7 +94,7 @@ export const badBlocks = [
   },
   {
     id: 'growth-onto-a-device-that-is-looked-at',
-    file: 'core/src/resize.ts',
+    file: 'core/src/membership/resize.ts',
     line: 'return slot.isConfigured && !slot.isLeaving;',
     becomes: 'return slot.descriptor !== null && !slot.isLeaving;',
     loses: 'zeros are written to somebody else’s device',

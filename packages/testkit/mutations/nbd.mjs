@@ -9,7 +9,7 @@ const suites = [
 export const nbd = [
   {
     id: 'nbd-ragged-writes-share',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'lock.isShared = !ragged;',
     becomes: 'lock.isShared = true;',
     loses: 'of two writes to parts of one block the one that read first takes the other one back',
@@ -17,7 +17,7 @@ export const nbd = [
   },
   {
     id: 'nbd-lock-without-the-last-block',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'lock.end = request.firstBlock + request.numBlocks;',
     becomes: 'lock.end = request.firstBlock + Math.max(1, request.numBlocks - 1);',
     loses: 'of two writes to parts of one block the one that read first takes the other one back',
@@ -25,7 +25,7 @@ export const nbd = [
   },
   {
     id: 'nbd-lock-from-the-second-block',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'lock.start = request.firstBlock;',
     becomes: 'lock.start = request.firstBlock + (request.numBlocks > 1 ? 1 : 0);',
     loses: 'of two writes to parts of one block the one that read first takes the other one back',
@@ -33,7 +33,7 @@ export const nbd = [
   },
   {
     id: 'nbd-unlocked-before-it-is-written',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'fillEdges(request);\n    writeAll(request);',
     becomes:
       'fillEdges(request);\n    { const { lock } = request; targetOf(request).locks.release(lock); lock.isShared = true; lock.start = lock.end = 2 ** 40; targetOf(request).locks.acquire(lock); }\n    writeAll(request);',
@@ -42,7 +42,7 @@ export const nbd = [
   },
   {
     id: 'nbd-edges-of-zeroes-share',
-    file: 'nbd/src/protocol/erase.ts',
+    file: 'nbd/src/commands/zero-trim.ts',
     line: 'acquire(request, block, block + 1, false, readEdge);',
     becomes: 'acquire(request, block, block + 1, true, readEdge);',
     loses: 'a write to the rest of a block is taken back by write zeroes',
@@ -50,7 +50,7 @@ export const nbd = [
   },
   {
     id: 'nbd-forced-write-is-a-plain-one',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'const flags = (request.flags & CommandFlag.Fua) !== 0 ? IoFlag.ForceUnitAccess : 0;',
     becomes: 'const flags = 0;',
     loses: 'every forced write, at a power cut',
@@ -58,7 +58,7 @@ export const nbd = [
   },
   {
     id: 'nbd-forced-zeroes-are-plain-ones',
-    file: 'nbd/src/protocol/erase.ts',
+    file: 'nbd/src/commands/zero-trim.ts',
     line: 'IoType.WriteZeroes, start, end - start, -1, noHole | writeFlags(request));',
     becomes: 'IoType.WriteZeroes, start, end - start, -1, noHole);',
     loses: 'every forced write zeroes, at a power cut',
@@ -66,7 +66,7 @@ export const nbd = [
   },
   {
     id: 'nbd-forced-trim-not-flushed',
-    file: 'nbd/src/protocol/erase.ts',
+    file: 'nbd/src/commands/zero-trim.ts',
     line: 'if (isForced && request.errno === 0 && bdev.supports(IoType.Flush)) startFlush(request);\n  else finish(request);',
     becomes: 'finish(request);',
     loses: 'a forced trim is answered while it is in a cache',
@@ -74,7 +74,7 @@ export const nbd = [
   },
   {
     id: 'nbd-tail-keeps-the-payload-of-before',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'u8.copyWithin(addr + (numBlocks - 1) * blockSize + tailBytes, oldLast + tailBytes, oldLast + blockSize);',
     becomes: '',
     loses: 'what is behind the end of a write in its last block becomes what the buffer held before',
@@ -82,7 +82,7 @@ export const nbd = [
   },
   {
     id: 'nbd-trim-of-a-part-of-a-block',
-    file: 'nbd/src/protocol/erase.ts',
+    file: 'nbd/src/commands/zero-trim.ts',
     line: 'const numBlocks = Math.floor(Math.min(end - cursor, stepBytes) / blockSize);',
     becomes: 'const numBlocks = Math.ceil(Math.min(end - cursor, stepBytes) / blockSize);',
     loses: 'blocks of which only a part was to be trimmed or zeroed are lost whole',
@@ -90,7 +90,7 @@ export const nbd = [
   },
   {
     id: 'nbd-error-forgotten',
-    file: 'nbd/src/protocol/submit.ts',
+    file: 'nbd/src/commands/submit.ts',
     line: 'else if (io.status !== Status.Ok && request.errno === 0) request.errno = nbdErrno(io.status);',
     becomes: '',
     loses: 'a write that failed is answered as done',
@@ -98,7 +98,7 @@ export const nbd = [
   },
   {
     id: 'nbd-flush-does-nothing',
-    file: 'nbd/src/protocol/flush.ts',
+    file: 'nbd/src/commands/flush.ts',
     line: 'submitIo(request, flusher, IoType.Flush, 0, targetOf(request).descriptor.bdev.numBlocks, -1, 0);',
     becomes: 'submitIo(request, flusher, IoType.Reset, 0, targetOf(request).descriptor.bdev.numBlocks, -1, 0);',
     loses: 'everything that was flushed, at a power cut',
@@ -106,7 +106,7 @@ export const nbd = [
   },
   {
     id: 'nbd-timed-out-edge-reused',
-    file: 'nbd/src/protocol/write.ts',
+    file: 'nbd/src/commands/write.ts',
     line: 'moveBuffer(request, request.skewBytes + request.lengthBytes, readEdges);',
     becomes: 'readEdges(request);',
     loses: 'a member that was given up fills the buffer whose edges another one has just read',

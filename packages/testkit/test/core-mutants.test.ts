@@ -6,12 +6,12 @@ import { spdkSuperblockStore } from '@raidkit/superblock';
 import { conformanceCases, runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 // Not through the front door: what is broken here nobody else may reach.
-import { AckGate } from '../../core/src/ack-gate.js';
-import { Journal } from '../../core/src/journal.js';
-import { RebuildStep } from '../../core/src/rebuild-step.js';
-import { RegionMap } from '../../core/src/regions.js';
-import { SyncStep } from '../../core/src/sync-step.js';
-import { Trims } from '../../core/src/trims.js';
+import { AckGate } from '../../core/src/metadata/commit-barrier.js';
+import { Journal } from '../../core/src/journal/journal.js';
+import { RebuildStep } from '../../core/src/sync/rebuild.js';
+import { RegionMap } from '../../core/src/bitmap/write-intent-bitmap.js';
+import { SyncStep } from '../../core/src/sync/resync.js';
+import { Trims } from '../../core/src/bitmap/discards.js';
 
 afterEach(() => {
   vi.restoreAllMocks();

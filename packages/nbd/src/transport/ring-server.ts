@@ -1,16 +1,16 @@
 import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
-import type { Elsewhere, NegotiatingConnection } from '../elsewhere.js';
-import { NbdServer } from '../server.js';
-import type { NbdListener, NbdServerOptions } from '../server-options.js';
+import type { Elsewhere, NegotiatingConnection } from '../server/handoff.js';
+import { NbdServer } from '../server/server.js';
+import type { NbdListener, NbdServerOptions } from '../server/server-options.js';
 import { NbdError } from '../errors.js';
-import { tlsMode } from '../tls.js';
-import type { NbdConnection } from '../protocol/connection.js';
+import { tlsMode } from '../tls/credentials.js';
+import type { NbdConnection } from '../server/connection.js';
 import type { NbdAddress } from './listen.js';
 import { listenOnRing } from './ring-listen.js';
 import { RingTransport } from './ring-transport.js';
 import type { RingTransportHost } from './ring-transport.js';
-import type { TlsHandover } from './tls-terminator.js';
+import type { TlsHandover } from '../tls/terminator.js';
 
 const scratchBytes = 64 * 1024;
 
@@ -21,7 +21,7 @@ export interface RingNbdServerOptions extends Omit<NbdServerOptions, 'tls'> {
   /** Servers of other threads, for clients that ask for their exports. Default: there are none. */
   elsewhere?: Elsewhere;
   /**
-   * As for {@link NbdServer}, but done by a {@link import('./tls-terminator.js').TlsTerminator} that `take` leads to: not in this
+   * As for {@link NbdServer}, but done by a {@link import('../tls/terminator.js').TlsTerminator} that `take` leads to: not in this
    * thread, which sleeps in the ring. `take` is called inside the server's own work, and both descriptors belong to the taker.
    */
   tls?: { isRequired: boolean; take(client: TlsHandover): void };

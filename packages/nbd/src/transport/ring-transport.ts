@@ -1,9 +1,9 @@
 import type { Runtime } from '@raidkit/bdev';
 import { MessageFlag, RingOp, ShutdownHow, SocketOption } from '@raidkit/sys';
 import type { Ring, RingFlush, RingOwner, Sys } from '@raidkit/sys';
-import type { NbdConnection } from '../protocol/connection.js';
-import type { Transport } from '../protocol/transport.js';
-import type { TlsHandover } from './tls-terminator.js';
+import type { NbdConnection } from '../server/connection.js';
+import type { Transport } from './transport.js';
+import type { TlsHandover } from '../tls/terminator.js';
 
 /** Replies that the kernel takes ahead of the client. Twice that is counted; much more than what the caches hold makes the copies slow. */
 const sendBufferBytes = 512 * 1024;

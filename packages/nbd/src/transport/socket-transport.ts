@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { BufferMemory } from '@raidkit/parity';
-import type { NbdConnection } from '../protocol/connection.js';
-import type { Transport } from '../protocol/transport.js';
-import type { TlsAcceptor } from './tls-acceptor.js';
+import type { NbdConnection } from '../server/connection.js';
+import type { Transport } from './transport.js';
+import type { TlsAcceptor } from '../tls/acceptor.js';
 
 /** Most that is handed to the socket at a time. */
 const mostRanges = 64;

@@ -1,0 +1,239 @@
+import type { SizeClassPool } from '@raidkit/parity';
+import type { BdevDescriptor } from '../registry/descriptor.js';
+import { BdevError } from '../errors.js';
+import { IoFlag, IoType } from '../io/io.js';
+import type { BdevIo, IoOwner } from '../io/io.js';
+import type { BdevRegistry } from '../registry/registry.js';
+import { Status, statusName } from '../io/status.js';
+
+/** Largest piece that one call is cut into, in bytes. */
+const pieceBytes = 1024 * 1024;
+/** Pieces of one call in flight at a time. */
+const piecesInFlight = 8;
+
+/** A device that the open one stands on has missed a deadline. */
+class TimedOutBelow extends BdevError {
+  constructor(what: string) {
+    super('ERR_BDEV_IO', Status.TimedOut, `${what}: ${statusName(Status.TimedOut)}`);
+  }
+}
+
+/** Options of every call. */
+export interface CallOptions {
+  /** Ends the wait with the signal's reason. What has been submitted may still reach the device. */
+  signal?: AbortSignal;
+}
+
+/** Options of a write. */
+export interface WriteOptions extends CallOptions {
+  /** Resolve only once the data is on stable media. Default false: `flush` does that for all writes so far. */
+  fua?: boolean;
+}
+
+/**
+ * Promise-shaped calls on an open device, for embedders and for control code: offsets and counts in blocks, data copied in
+ * and out of the runtime's memory. Not the data path; that is `BdevDescriptor.submit`.
+ */
+export class BlockClient {
+  readonly descriptor: BdevDescriptor;
+  readonly #registry: BdevRegistry;
+
+  constructor(descriptor: BdevDescriptor) {
+    this.descriptor = descriptor;
+    this.#registry = descriptor.bdev.registry;
+  }
+
+  get blockSize(): number {
+    return this.descriptor.bdev.blockSize;
+  }
+
+  get numBlocks(): number {
+    return this.descriptor.bdev.numBlocks;
+  }
+
+  /** The blocks' bytes, in a buffer of the caller's own. Rejects with a `BdevError` that names device and range. */
+  async read(offsetBlocks: number, numBlocks: number, options: CallOptions = {}): Promise<Uint8Array> {
+    this.#check(offsetBlocks, numBlocks);
+    const { u8 } = this.#registry.runtime.memory;
+    const data = new Uint8Array(numBlocks * this.blockSize);
+    await this.#pieces(offsetBlocks, numBlocks, options.signal, async (offset, count, addr) => {
+      await this.#submit(IoType.Read, offset, count, addr, 0);
+      data.set(u8.subarray(addr, addr + count * this.blockSize), (offset - offsetBlocks) * this.blockSize);
+    });
+    return data;
+  }
+
+  /** `data` is a whole number of blocks; it is copied before the call returns its promise to be awaited. */
+  async write(offsetBlocks: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
+    const { blockSize } = this;
+    if (data.length % blockSize !== 0) {
+      const message = `${this.#name}: ${data.length} bytes are not a whole number of ${blockSize}-byte blocks`;
+      throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
+    }
+    const numBlocks = data.length / blockSize;
+    this.#check(offsetBlocks, numBlocks);
+    const own = data.slice();
+    const { u8 } = this.#registry.runtime.memory;
+    const flags = options.fua === true ? IoFlag.ForceUnitAccess : 0;
+    await this.#pieces(offsetBlocks, numBlocks, options.signal, async (offset, count, addr) => {
+      const start = (offset - offsetBlocks) * blockSize;
+      u8.set(own.subarray(start, start + count * blockSize), addr);
+      await this.#submit(IoType.Write, offset, count, addr, flags);
+    });
+  }
+
+  /** Resolves when every write that was acknowledged before the call is on stable media. */
+  async flush(options: CallOptions = {}): Promise<void> {
+    await abortable(
+      this.#twice(() => this.#submit(IoType.Flush, 0, this.numBlocks, -1, 0)),
+      options.signal,
+    );
+  }
+
+  /** Tells the device that the blocks' contents are no longer needed; what they read as afterwards is up to it. */
+  async unmap(offsetBlocks: number, numBlocks: number, options: CallOptions = {}): Promise<void> {
+    this.#check(offsetBlocks, numBlocks);
+    await abortable(
+      this.#twice(() => this.#submit(IoType.Unmap, offsetBlocks, numBlocks, -1, 0)),
+      options.signal,
+    );
+  }
+
+  /** Makes the blocks read as zeros. */
+  async writeZeroes(offsetBlocks: number, numBlocks: number, options: WriteOptions = {}): Promise<void> {
+    this.#check(offsetBlocks, numBlocks);
+    const flags = options.fua === true ? IoFlag.ForceUnitAccess : 0;
+    await abortable(
+      this.#twice(() => this.#submit(IoType.WriteZeroes, offsetBlocks, numBlocks, -1, flags)),
+      options.signal,
+    );
+  }
+
+  get #name(): string {
+    return `bdev ${this.descriptor.bdev.name}`;
+  }
+
+  #check(offsetBlocks: number, numBlocks: number): void {
+    const end = offsetBlocks + numBlocks;
+    const isInside = Number.isSafeInteger(end) && offsetBlocks >= 0 && numBlocks >= 0 && end <= this.numBlocks;
+    if (isInside && Number.isInteger(offsetBlocks)) return;
+    const message = `${this.#name}: blocks ${offsetBlocks} to ${end} are outside its ${this.numBlocks} blocks`;
+    throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
+  }
+
+  /** Cuts a range into pieces and works on several at a time, each with a buffer of its own. */
+  async #pieces(
+    offsetBlocks: number,
+    numBlocks: number,
+    signal: AbortSignal | undefined,
+    work: (offset: number, count: number, addr: number) => Promise<void>,
+  ): Promise<void> {
+    const { reserve } = this.#registry;
+    // Whoever has claimed the device has others wait, who may have all of the common buffers.
+    const buffers = this.descriptor.hasClaim && reserve.maxBytes >= this.blockSize ? reserve : this.#registry.buffers;
+    const most = Math.max(1, Math.floor(Math.min(pieceBytes, buffers.maxBytes) / this.blockSize));
+    const end = offsetBlocks + numBlocks;
+    let next = offsetBlocks;
+    const worker = async (): Promise<void> => {
+      while (next < end) {
+        signal?.throwIfAborted();
+        const offset = next;
+        const count = Math.min(most, end - offset);
+        next += count;
+        try {
+          await this.#twice(async () => {
+            const addr = await getBuffer(buffers, count * this.blockSize);
+            try {
+              await work(offset, count, addr);
+            } finally {
+              buffers.put(addr);
+            }
+          });
+        } catch (error) {
+          next = end;
+          throw error;
+        }
+      }
+    };
+    const workers = Math.min(piecesInFlight, Math.ceil(numBlocks / most));
+    const results = Promise.allSettled(Array.from({ length: workers }, worker));
+    for (const result of await abortable(results, signal)) if (result.status === 'rejected') throw result.reason;
+  }
+
+  /**
+   * Asks once more if a device below this one has missed its deadline: it may still fill the buffer, so only who has another
+   * one can ask again, and by now the device is done without. A device that has missed its own deadline is not asked again.
+   */
+  async #twice(ask: () => Promise<void>): Promise<void> {
+    try {
+      await ask();
+    } catch (error) {
+      if (!(error instanceof TimedOutBelow)) throw error;
+      await ask();
+    }
+  }
+
+  #submit(type: IoType, offsetBlocks: number, numBlocks: number, addr: number, flags: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const { ios } = this.#registry;
+      const owner: IoOwner = {
+        onIoDone: (done: BdevIo) => {
+          const { isAbandoned, status } = done;
+          ios.put(done);
+          if (status === Status.Ok) {
+            resolve();
+            return;
+          }
+          const what = `${this.#name}: ${describe(type, offsetBlocks, numBlocks)}`;
+          reject(status === Status.TimedOut && !isAbandoned ? new TimedOutBelow(what) : BdevError.fromStatus(status, what));
+        },
+      };
+      const io = ios.get();
+      io.type = type;
+      io.flags = flags;
+      io.offsetBlocks = offsetBlocks;
+      io.numBlocks = numBlocks;
+      io.addr = addr;
+      io.owner = owner;
+      this.descriptor.submit(io);
+    });
+  }
+}
+
+function getBuffer(buffers: SizeClassPool, bytes: number): number | Promise<number> {
+  const addr = buffers.get(bytes);
+  if (addr >= 0) return addr;
+  return new Promise((resolve) => {
+    const waiter = {
+      bytesWanted: bytes,
+      onBuffer: () => {
+        const got = buffers.get(bytes);
+        if (got >= 0) resolve(got);
+        else buffers.wait(waiter);
+      },
+    };
+    buffers.wait(waiter);
+  });
+}
+
+function describe(type: IoType, offsetBlocks: number, numBlocks: number): string {
+  const what = ['read', 'write', 'unmap', 'flush', 'write zeroes', 'reset'][type] ?? 'I/O';
+  return type === IoType.Flush ? what : `${what} of ${numBlocks} blocks at block ${offsetBlocks}`;
+}
+
+/** Settles like `work`, or rejects with the signal's reason as soon as it is aborted. */
+async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  work.catch(() => undefined);
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    if (onAbort !== undefined) signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,415 @@
+import type { BdevDescriptor } from '../registry/descriptor.js';
+import type { BdevDriver } from './driver.js';
+import { BdevError } from '../errors.js';
+import { IoState, IoType } from '../io/io.js';
+import type { BdevIo } from '../io/io.js';
+import { dispatch } from './split.js';
+import { QuiesceRanges } from './quiesce.js';
+import type { QuiesceRange } from './quiesce.js';
+import { RangeLocks } from '../locks/range-locks.js';
+import type { BdevRegistry } from '../registry/registry.js';
+import type { TimerHandle } from '../runtime/runtime.js';
+import { BdevStats } from '../io/stats.js';
+import { Status } from '../io/status.js';
+
+/** A flush may have to write out a whole cache: it has up to this many times as long as a read. */
+export const flushPatience = 4;
+/** Unmap and write zeroes have the timeout once for each of so many bytes. */
+const zeroedBytesPerTimeout = 64 * 1024 * 1024;
+
+/** How long to wait before asking a device again that was out of resources, unless something completes, in milliseconds. */
+const retryMs = 1;
+
+/** What a device is, as its maker says. */
+export interface BdevOptions {
+  /** Unique among names and aliases of the registry; 1 to 255 characters. */
+  name: string;
+  /** RFC 9562 text, lower case. */
+  uuid: string;
+  aliases?: readonly string[];
+  /** Bytes; a power of two, 512 to 65,536. */
+  blockSize: number;
+  numBlocks: number;
+  /** Blocks; 0 for none. I/O that does not cross a multiple of it is cheapest. */
+  optimalIoBoundary?: number;
+  /** Reads never cross `optimalIoBoundary`, nor do writes unless `writeUnitSize` splits them: the layer splits them. */
+  splitOnBoundary?: boolean;
+  /** Blocks; 1 for none. The size and alignment of a write that the device likes best. */
+  writeUnitSize?: number;
+  /** Writes never cross a multiple of `writeUnitSize`: the layer splits them. */
+  splitOnWriteUnit?: boolean;
+  isReadOnly?: boolean;
+  driver: BdevDriver;
+}
+
+/** Where a device is in its life. */
+export type BdevState = 'new' | 'registered' | 'removing' | 'removed';
+
+/**
+ * A block device as everybody sees it. Made by whoever has the hardware (a {@link BdevDriver}), registered in a
+ * {@link BdevRegistry}, and used through descriptors. It validates, splits, locks, retries, times and counts, so that
+ * drivers need not.
+ */
+export class Bdev {
+  readonly name: string;
+  readonly uuid: string;
+  readonly aliases: readonly string[];
+  readonly blockSize: number;
+  readonly isReadOnly: boolean;
+  readonly driver: BdevDriver;
+  readonly stats = new BdevStats();
+  numBlocks: number;
+  optimalIoBoundary: number;
+  splitOnBoundary: boolean;
+  writeUnitSize: number;
+  splitOnWriteUnit: boolean;
+  state: BdevState = 'new';
+  /** Who has the exclusive right to write, as a name for messages; null if nobody. */
+  claimedBy: string | null = null;
+  readonly descriptors = new Set<BdevDescriptor>();
+  /**
+   * Locks on ranges of blocks for users that read, modify and write parts of blocks. One list for the device, since users that
+   * have it open apart from one another write to the same blocks. Whole-block writes hold a shared lock, others an exclusive one.
+   */
+  readonly writeLocks = new RangeLocks();
+
+  #registry: BdevRegistry | null = null;
+  readonly #quiesced = new QuiesceRanges();
+  #head: BdevIo | null = null;
+  #tail: BdevIo | null = null;
+  #tracked = 0;
+  #abandoned = 0;
+  #lastAnswerAt = -Infinity;
+  readonly #retry: BdevIo[] = [];
+  #retryTimer: TimerHandle | null = null;
+  #deadlineTimer: TimerHandle | null = null;
+  #deadlineTimerAt = Infinity;
+  #onIdle: (() => void) | null = null;
+
+  constructor(options: BdevOptions) {
+    this.name = options.name;
+    this.uuid = options.uuid;
+    this.aliases = options.aliases ?? [];
+    this.blockSize = options.blockSize;
+    this.numBlocks = options.numBlocks;
+    this.optimalIoBoundary = options.optimalIoBoundary ?? 0;
+    this.splitOnBoundary = options.splitOnBoundary ?? false;
+    this.writeUnitSize = options.writeUnitSize ?? 1;
+    this.splitOnWriteUnit = options.splitOnWriteUnit ?? false;
+    this.isReadOnly = options.isReadOnly ?? false;
+    this.driver = options.driver;
+  }
+
+  /** The registry that this device is in. */
+  get registry(): BdevRegistry {
+    if (this.#registry === null) {
+      throw new BdevError('ERR_BDEV_MISUSE', Status.NoDevice, `bdev ${this.name} is not registered`);
+    }
+    return this.#registry;
+  }
+
+  /** For the registry. */
+  attach(registry: BdevRegistry): void {
+    this.#registry = registry;
+    this.state = 'registered';
+  }
+
+  /**
+   * Whether a request of this type does something; write zeroes are emulated where the driver lacks them. A flush succeeds on
+   * every device: one that has none has no volatile cache either, so what it has acknowledged is on stable media.
+   */
+  supports(type: IoType): boolean {
+    if (type === IoType.Reset) return true;
+    if (this.isReadOnly && type !== IoType.Read && type !== IoType.Flush) return false;
+    if (type === IoType.WriteZeroes) return this.driver.supports(IoType.Write);
+    return this.driver.supports(type);
+  }
+
+  /** I/O whose owner was told that it timed out, and which the driver still has: it may yet be carried out. */
+  get abandoned(): number {
+    return this.#abandoned;
+  }
+
+  /** Runtime milliseconds at which the oldest I/O that has not been answered was submitted; Infinity if there is none. */
+  get oldestSubmittedAt(): number {
+    return this.#head?.submittedAt ?? Infinity;
+  }
+
+  /** Runtime milliseconds at which an I/O was last answered, well or not; -Infinity if none has been. */
+  get lastAnswerAt(): number {
+    return this.#lastAnswerAt;
+  }
+
+  /** I/O accepted and not yet answered. */
+  get outstanding(): number {
+    return this.#tracked;
+  }
+
+  /** Tells everybody who has the device open that it has a new size. For the driver's side. */
+  resize(numBlocks: number): void {
+    if (numBlocks === this.numBlocks) return;
+    this.numBlocks = numBlocks;
+    for (const descriptor of [...this.descriptors]) descriptor.notify({ type: 'resize', numBlocks });
+  }
+
+  /**
+   * Holds back new reads and writes that touch the range and calls `onQuiesced` (in a later turn) once those in flight are
+   * done. For the driver's side. Ranges may overlap: what overlaps several waits for all of them. Flush and reset pass.
+   */
+  quiesce(offsetBlocks: number, numBlocks: number, onQuiesced: () => void): QuiesceRange {
+    const range = this.#quiesced.add(offsetBlocks, numBlocks, onQuiesced);
+    for (let io = this.#head; io !== null; io = io.next) this.#quiesced.count(range, io);
+    if (range.pending === 0) this.registry.runtime.soon(() => range.settle());
+    return range;
+  }
+
+  /** Ends a quiesce and lets what waited for it go on, in its order. */
+  unquiesce(range: QuiesceRange): void {
+    for (const io of this.#quiesced.remove(range)) this.#admit(io);
+  }
+
+  /** For descriptors: takes the request. The owner is told of every outcome, refusals too, in a later turn. */
+  submit(io: BdevIo, descriptor: BdevDescriptor): void {
+    // One whose deadline passed counts as in flight until the driver lets go of it.
+    if (io.state !== IoState.Idle) {
+      throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while in flight`);
+    }
+    io.bdev = this;
+    io.status = this.#refusal(io);
+    io.descriptor = descriptor;
+    if (io.status !== Status.Ok) {
+      io.state = IoState.Refused;
+      this.registry.defer(io);
+      return;
+    }
+    this.#admit(io);
+  }
+
+  /** For drivers, through `BdevIo.complete`. */
+  onDriverDone(io: BdevIo, status: Status): void {
+    if (io.state === IoState.Submitting) {
+      io.status = status;
+      io.state = IoState.Deferred;
+      this.registry.defer(io);
+      return;
+    }
+    if (io.state !== IoState.InDriver) {
+      throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was completed twice`);
+    }
+    this.#leftDriver(io, status);
+  }
+
+  /** For the registry's deferral queue: what was completed or refused inside `submit` is told now. */
+  onDeferred(io: BdevIo): void {
+    if (io.state === IoState.Refused) {
+      io.state = IoState.Idle;
+      io.owner.onIoDone(io);
+      return;
+    }
+    this.#leftDriver(io, io.status);
+  }
+
+  /** For the layer's own parts: hands a request to the driver, or queues it while the driver is out of resources. */
+  toDriver(io: BdevIo): void {
+    if (this.#retry.length > 0) {
+      io.state = IoState.Queued;
+      this.#retry.push(io);
+      return;
+    }
+    this.#enterDriver(io);
+  }
+
+  /** For the layer's own parts: the request is over. */
+  done(io: BdevIo, status: Status): void {
+    io.state = IoState.Idle;
+    if (io.isAbandoned) {
+      this.#reclaim(io);
+      return;
+    }
+    // ENOSPC says of a write that it was refused and changed nothing before it. A flush that finds no space has lost data.
+    io.status = status === Status.NoSpace && io.type === IoType.Flush ? Status.IoError : status;
+    if (io.isTracked) this.#untrack(io);
+    io.owner.onIoDone(io);
+  }
+
+  /** For descriptors: the deadline of all that is in flight through this one is now. */
+  expire(descriptor: BdevDescriptor): void {
+    const now = this.registry.runtime.now();
+    let isAny = false;
+    for (let io = this.#head; io !== null; io = io.next) {
+      if (io.descriptor !== descriptor || io.deadlineAt <= now) continue;
+      io.deadlineAt = now;
+      isAny = true;
+    }
+    if (isAny) this.#watchDeadlines(now, now);
+  }
+
+  /**
+   * How many timeouts after its submission the deadline of a request is: some kinds may take a healthy device longer. Where
+   * the descriptor's owner decides about what is overdue, a flush is asked about as early as a read.
+   */
+  patience(io: BdevIo): number {
+    if (io.type === IoType.Flush) return io.descriptor?.onOverdue === null ? flushPatience : 1;
+    if (io.type !== IoType.Unmap && io.type !== IoType.WriteZeroes) return 1;
+    return Math.ceil((io.numBlocks * this.blockSize) / zeroedBytesPerTimeout);
+  }
+
+  /** Resolves when nothing is in flight. For the registry. */
+  whenIdle(): Promise<void> {
+    if (this.#tracked === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+
+  #refusal(io: BdevIo): Status {
+    if (this.state !== 'registered') return Status.NoDevice;
+    if (io.type !== IoType.Flush && !this.supports(io.type)) {
+      return this.isReadOnly && io.type !== IoType.Reset ? Status.NotPermitted : Status.NotSupported;
+    }
+    if (io.type === IoType.Flush || io.type === IoType.Reset) return Status.Ok;
+    const { offsetBlocks, numBlocks } = io;
+    const inside =
+      Number.isSafeInteger(offsetBlocks) &&
+      Number.isSafeInteger(numBlocks) &&
+      offsetBlocks >= 0 &&
+      numBlocks > 0 &&
+      offsetBlocks + numBlocks <= this.numBlocks;
+    if (!inside) return Status.Invalid;
+    if ((io.type === IoType.Read || io.type === IoType.Write) && io.addr < 0) return Status.Invalid;
+    return Status.Ok;
+  }
+
+  #admit(io: BdevIo): void {
+    if (this.#quiesced.isActive && this.#quiesced.hold(io)) {
+      io.state = IoState.Queued;
+      return;
+    }
+    this.#track(io);
+    dispatch(this, io);
+  }
+
+  #enterDriver(io: BdevIo): void {
+    io.state = IoState.Submitting;
+    if (io.type === IoType.Flush && !this.driver.supports(IoType.Flush)) io.complete(Status.Ok);
+    else this.driver.submit(io);
+    if ((io.state as IoState) === IoState.Submitting) io.state = IoState.InDriver;
+  }
+
+  #leftDriver(io: BdevIo, status: Status): void {
+    if (status === Status.NoMemory && this.state === 'registered' && !io.isAbandoned) {
+      this.stats.retries++;
+      io.state = IoState.Queued;
+      this.#retry.push(io);
+      // Also while others are in flight: they may be stuck.
+      this.#retryLater();
+      return;
+    }
+    if (this.#retry.length > 0) this.#retryNow();
+    this.done(io, status === Status.NoMemory ? Status.NoDevice : status);
+  }
+
+  #retryLater(): void {
+    this.#retryTimer ??= this.registry.runtime.setTimer(() => {
+      this.#retryTimer = null;
+      this.#retryNow();
+    }, retryMs);
+  }
+
+  /** Asks again for what is queued now; what is refused once more goes back to the end of the queue. */
+  #retryNow(): void {
+    for (let count = this.#retry.length; count > 0; count--) {
+      const io = this.#retry.shift();
+      if (io === undefined) return;
+      if (io.isAbandoned || io.parent?.isAbandoned === true) this.done(io, Status.Cancelled);
+      else this.#enterDriver(io);
+    }
+  }
+
+  #track(io: BdevIo): void {
+    const now = this.registry.runtime.now();
+    io.isTracked = true;
+    io.submittedAt = now;
+    io.prev = this.#tail;
+    io.next = null;
+    if (this.#tail === null) this.#head = io;
+    else this.#tail.next = io;
+    this.#tail = io;
+    this.#tracked++;
+    this.stats.started(now);
+    const timeoutMs = io.descriptor?.ioTimeoutMs ?? 0;
+    io.deadlineAt = timeoutMs > 0 ? now + timeoutMs * this.patience(io) : Infinity;
+    if (io.deadlineAt < this.#deadlineTimerAt) this.#watchDeadlines(io.deadlineAt, now);
+  }
+
+  #untrack(io: BdevIo): void {
+    io.isTracked = false;
+    if (io.prev === null) this.#head = io.next;
+    else io.prev.next = io.next;
+    if (io.next === null) this.#tail = io.prev;
+    else io.next.prev = io.prev;
+    io.prev = null;
+    io.next = null;
+    this.#tracked--;
+    const failed = io.status !== Status.Ok;
+    const hasRange = io.type !== IoType.Flush && io.type !== IoType.Reset;
+    const lengthBytes = hasRange ? io.numBlocks * this.blockSize : 0;
+    const now = this.registry.runtime.now();
+    if (io.status !== Status.TimedOut) this.#lastAnswerAt = now;
+    this.stats.finished(now, io.type, lengthBytes, io.submittedAt, failed);
+    if (this.#quiesced.isActive) this.#quiesced.release(io);
+    if (this.#tracked === 0 && this.#onIdle !== null) {
+      const onIdle = this.#onIdle;
+      this.#onIdle = null;
+      onIdle();
+    }
+  }
+
+  #watchDeadlines(at: number, now: number): void {
+    const { runtime } = this.registry;
+    if (this.#deadlineTimer !== null) runtime.clearTimer(this.#deadlineTimer);
+    this.#deadlineTimerAt = at;
+    this.#deadlineTimer = runtime.setTimer(this.#checkDeadlines, Math.max(at - now, 1));
+  }
+
+  readonly #checkDeadlines = (): void => {
+    this.#deadlineTimer = null;
+    this.#deadlineTimerAt = Infinity;
+    const now = this.registry.runtime.now();
+    // The owner of an abandoned I/O may do anything to the list, so each search starts anew.
+    for (let io = this.#firstOverdue(now); io !== null; io = this.#firstOverdue(now)) {
+      const moreMs = io.descriptor?.onOverdue?.(io) ?? 0;
+      if (moreMs > 0) io.deadlineAt = now + moreMs;
+      else this.#abandon(io);
+    }
+    let earliest = Infinity;
+    for (let io = this.#head; io !== null; io = io.next) earliest = Math.min(earliest, io.deadlineAt);
+    if (earliest < this.#deadlineTimerAt) this.#watchDeadlines(earliest, now);
+  };
+
+  #firstOverdue(now: number): BdevIo | null {
+    for (let io = this.#head; io !== null; io = io.next) if (io.deadlineAt <= now) return io;
+    return null;
+  }
+
+  #abandon(io: BdevIo): void {
+    this.stats.timeouts++;
+    io.status = Status.TimedOut;
+    this.#untrack(io);
+    io.isAbandoned = true;
+    this.#abandoned++;
+    io.descriptor?.notify({ type: 'timeout' });
+    if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);
+    io.owner.onIoDone(io);
+  }
+
+  /** The driver let go of an I/O whose owner was told long ago. */
+  #reclaim(io: BdevIo): void {
+    if (io.addr >= 0) this.registry.runtime.memory.unpin(io.addr);
+    io.isAbandoned = false;
+    this.#abandoned--;
+    if (!io.isReleased) return;
+    io.isReleased = false;
+    this.registry.ios.put(io);
+  }
+}

@@ -1,0 +1,151 @@
+import type { Bdev } from './bdev.js';
+import { IoFlag, IoState, IoType } from '../io/io.js';
+import type { BdevIo, IoOwner } from '../io/io.js';
+import { Status } from '../io/status.js';
+
+/**
+ * How one request becomes several, where the driver cannot take it whole: forced unit access as write + flush, write
+ * zeroes as writes of a buffer of zeros, and splitting at boundaries. Each part is an I/O of its own whose owner is one of
+ * the three objects below; the parent waits, in state `InParts`.
+ */
+
+/** Parts of one split request that are in flight at a time. */
+const splitDepth = 64;
+
+/** Sends a validated request on its way. Never completes it before returning. */
+export function dispatch(bdev: Bdev, io: BdevIo): void {
+  const isWrite = io.type === IoType.Write || io.type === IoType.WriteZeroes;
+  if (isWrite && (io.flags & IoFlag.ForceUnitAccess) !== 0 && !bdev.driver.hasForceUnitAccess) {
+    io.state = IoState.InParts;
+    const write = makePart(bdev, io, writeThenFlush, io.type, io.offsetBlocks, io.numBlocks, io.addr);
+    write.flags = io.flags & ~IoFlag.ForceUnitAccess;
+    transfer(bdev, write);
+    return;
+  }
+  transfer(bdev, io);
+}
+
+function transfer(bdev: Bdev, io: BdevIo): void {
+  if (io.type === IoType.WriteZeroes && !bdev.driver.supports(IoType.WriteZeroes)) {
+    io.state = IoState.InParts;
+    io.partsMade = 0;
+    nextZeroes(bdev, io);
+    return;
+  }
+  const boundary = splitBoundary(bdev, io.type);
+  if (boundary > 0 && crosses(io, boundary)) {
+    io.state = IoState.InParts;
+    io.partsMade = 0;
+    io.partsLeft = 0;
+    makeSplitParts(bdev, io, boundary);
+    return;
+  }
+  bdev.toDriver(io);
+}
+
+function splitBoundary(bdev: Bdev, type: IoType): number {
+  if (type === IoType.Write && bdev.splitOnWriteUnit) return bdev.writeUnitSize;
+  if ((type === IoType.Read || type === IoType.Write) && bdev.splitOnBoundary) return bdev.optimalIoBoundary;
+  return 0;
+}
+
+function crosses(io: BdevIo, boundary: number): boolean {
+  const last = io.offsetBlocks + io.numBlocks - 1;
+  return Math.floor(io.offsetBlocks / boundary) !== Math.floor(last / boundary);
+}
+
+function makePart(
+  bdev: Bdev,
+  parent: BdevIo,
+  owner: IoOwner,
+  type: IoType,
+  offsetBlocks: number,
+  numBlocks: number,
+  addr: number,
+): BdevIo {
+  const part = bdev.registry.ios.get();
+  part.type = type;
+  part.flags = parent.flags;
+  part.offsetBlocks = offsetBlocks;
+  part.numBlocks = numBlocks;
+  part.addr = addr;
+  part.owner = owner;
+  part.parent = parent;
+  part.bdev = bdev;
+  part.status = Status.Ok;
+  return part;
+}
+
+/** What is left of a part that is done. */
+interface DonePart {
+  bdev: Bdev;
+  parent: BdevIo;
+}
+
+function parentOf(part: BdevIo): DonePart {
+  const { bdev, parent } = part;
+  if (bdev === null || parent === null) throw new Error('A part without a parent completed');
+  return { bdev, parent };
+}
+
+const writeThenFlush: IoOwner = {
+  onIoDone(part) {
+    const { bdev, parent } = parentOf(part);
+    const { status, type } = part;
+    bdev.registry.ios.put(part);
+    const isOver = status !== Status.Ok || type === IoType.Flush || parent.isAbandoned;
+    if (isOver || !bdev.driver.supports(IoType.Flush)) {
+      bdev.done(parent, status);
+      return;
+    }
+    const flush = makePart(bdev, parent, writeThenFlush, IoType.Flush, 0, bdev.numBlocks, -1);
+    flush.flags = 0;
+    bdev.toDriver(flush);
+  },
+};
+
+function nextZeroes(bdev: Bdev, io: BdevIo): void {
+  const { zeroAddr, zeroBytes } = bdev.registry.runtime.memory;
+  const unit = bdev.writeUnitSize;
+  let most = Math.floor(zeroBytes / bdev.blockSize);
+  const offsetBlocks = io.offsetBlocks + io.partsMade;
+  // Whole write units where they fit in the buffer, so that the device is not made to read-modify-write.
+  if (unit > 1 && most > unit) most -= (offsetBlocks + most) % unit;
+  const numBlocks = Math.min(most, io.numBlocks - io.partsMade);
+  transfer(bdev, makePart(bdev, io, zeroWriter, IoType.Write, offsetBlocks, numBlocks, zeroAddr));
+}
+
+const zeroWriter: IoOwner = {
+  onIoDone(part) {
+    const { bdev, parent } = parentOf(part);
+    const { status } = part;
+    parent.partsMade += part.numBlocks;
+    bdev.registry.ios.put(part);
+    if (status !== Status.Ok || parent.isAbandoned || parent.partsMade === parent.numBlocks) bdev.done(parent, status);
+    else nextZeroes(bdev, parent);
+  },
+};
+
+function makeSplitParts(bdev: Bdev, io: BdevIo, boundary: number): void {
+  while (io.partsLeft < splitDepth && io.partsMade < io.numBlocks) {
+    const offsetBlocks = io.offsetBlocks + io.partsMade;
+    const numBlocks = Math.min(boundary - (offsetBlocks % boundary), io.numBlocks - io.partsMade);
+    const addr = io.addr + io.partsMade * bdev.blockSize;
+    io.partsMade += numBlocks;
+    io.partsLeft++;
+    bdev.toDriver(makePart(bdev, io, splitter, io.type, offsetBlocks, numBlocks, addr));
+  }
+}
+
+const splitter: IoOwner = {
+  onIoDone(part) {
+    const { bdev, parent } = parentOf(part);
+    parent.partsLeft--;
+    if (parent.status === Status.Ok) parent.status = part.status;
+    bdev.registry.ios.put(part);
+    if (parent.status === Status.Ok && !parent.isAbandoned) {
+      makeSplitParts(bdev, parent, splitBoundary(bdev, parent.type));
+    }
+    if (parent.partsLeft === 0) bdev.done(parent, parent.status);
+  },
+};

@@ -1,0 +1,421 @@
+import type { Bdev, BdevRegistry, Logger, TimerHandle } from '@raidkit/bdev';
+import { AckGate } from '../metadata/commit-barrier.js';
+import { AnswerWatch } from '../members/io-timeouts.js';
+import { BadBlocks } from '../members/bad-blocks.js';
+import { Consistency } from '../bitmap/consistency.js';
+import { RaidError } from '../errors.js';
+import type { RaidEvent } from '../events.js';
+import { IoPath } from '../io/request-path.js';
+import type { Journal } from '../journal/journal.js';
+import { Lifecycle } from './lifecycle.js';
+import type { RaidState } from './lifecycle.js';
+import { MetadataWriter } from '../metadata/superblock-writer.js';
+import { minOperational } from '../level/registry.js';
+import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from '../level/module.js';
+import type { ProcessRecord, RaidProcess } from '../sync/process.js';
+import type { RaidIoPool } from '../io/raid-io.js';
+import type { RegionMap } from '../bitmap/write-intent-bitmap.js';
+import { MemberRepair } from '../io/read-repair.js';
+import { Slot } from '../members/slot.js';
+import { nullUuid } from '../format/store.js';
+import type { ExtensionHeader, ExtensionStore, SuperblockStore } from '../format/store.js';
+
+/** What makes an array, apart from its members. */
+export interface RaidArrayOptions {
+  /** Under which it is listed. */
+  name: string;
+  /** In its superblocks. Default: the same. */
+  recordedName?: string;
+  /** The null uuid: one is made when the array comes online. */
+  uuid: string;
+  module: RaidModule;
+  stripSizeKb: number;
+  slotNames: readonly (string | null)[];
+  /** Null: an array without superblocks. */
+  store: SuperblockStore | null;
+  levelOptions: Readonly<Record<string, unknown>>;
+  /** What members carry already does not matter. */
+  isForced?: boolean;
+}
+
+/** What an array tells those who composed it. */
+export interface RaidArrayHost {
+  readonly registry: BdevRegistry;
+  readonly ios: RaidIoPool;
+  readonly memberOptions: MemberOptions;
+  emit(event: RaidEvent): void;
+  /** A member is leaving for a reason of the array's own: bring it to its end. */
+  onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
+  /** Redundancy has come to be in doubt somewhere: a resync is due as soon as it can be done. */
+  onInconsistent(array: RaidArray): void;
+}
+
+/** What is asked of every member of every array of a composer. */
+export interface MemberOptions {
+  /**
+   * Milliseconds that a member has for an I/O before it is failed, if its array can do without it; 0 for as long as it
+   * takes. Flushes, unmaps and write zeroes have longer.
+   */
+  ioTimeoutMs: number;
+  /** Milliseconds that a member which vanished may take to come back before a spare takes its place. */
+  graceMs: number;
+}
+
+/** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
+export class RaidArray implements RaidView {
+  /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
+  name: string;
+  /** The name in its superblocks. */
+  readonly recordedName: string;
+  uuid: string;
+  readonly module: RaidModule;
+  readonly stripSizeKb: number;
+  /** As given at creation; of an array that is put together, known once it is being started. */
+  options: Readonly<Record<string, unknown>>;
+  readonly slots: Slot[];
+  readonly metadata: MetadataWriter;
+  /** Stands behind the volume's bdev. */
+  readonly io: IoPath;
+  readonly answers: AnswerWatch;
+  readonly store: SuperblockStore | null;
+  readonly minOperational: number;
+  /** Where the array is in its life. */
+  readonly lifecycle: Lifecycle;
+  /** 0 until the first member is there. */
+  blockSize = 0;
+  /** Members with which the array is complete enough to start; while online, members that it has. */
+  numOperational: number;
+  level: RaidLevel | null = null;
+  /** The volume's bdev while online. */
+  bdev: Bdev | null = null;
+  process: RaidProcess | null = null;
+  /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
+  waitsFor: string | null = null;
+  /** Started to be looked at: nothing is written to its members, not even metadata. */
+  isReadOnly = false;
+  readonly isForced: boolean;
+  /** Made from superblocks, so its members are known by uuid, not by name. */
+  isAssembled = false;
+  /** Grows whenever a member leaves, joins, or becomes current. */
+  membership = 0;
+  /** Why the array cannot start, for people; null if nothing is known to be wrong. */
+  trouble: string | null = null;
+  /** Where redundancy may disagree with the data. */
+  readonly consistency: Consistency;
+  /** Blocks of members that do not hold what they should. */
+  readonly badBlocks = new BadBlocks();
+  /** What is known of the array's regions; null for an array that keeps no map. */
+  regions: RegionMap | null = null;
+  /** Keeps what an absent member would hold, while its absence is recorded; null for an array without one. */
+  journal: Journal | null = null;
+  /** The array's size as its superblock has it; null for a new array. Blocks. */
+  recordedBlocks: number | null = null;
+  /**
+   * The level has been started and the map is loaded: from then on a record of the array is true. Before that, a member that
+   * leaves is recorded as out at the end of the start.
+   */
+  isRecordable = false;
+  /** Uuids of members that appeared while the array was being started without them. */
+  readonly latecomers = new Set<string>();
+  /**
+   * Devices that are out, by the newest superblock, and say that they went on without one that is in: slot, and sequence
+   * number of what they say.
+   */
+  readonly apart: { slot: number; seqNumber: number }[] = [];
+  /** Uuids of members that hold an older state than all of them had once. */
+  readonly outdated = new Set<string>();
+  /** Uuids of recorded members, in or out, whose superblocks have been looked at. */
+  readonly seen = new Set<string>();
+  /** Ends the wait for members after which the array is started; null while nobody waits. */
+  endStartWait: (() => void) | null = null;
+  /** Resolves when the running process, if any, has ended and what it leads to is done. */
+  processEnded: Promise<void> = Promise.resolve();
+  /** A process that a stop or crash cut short, and how long it had run. */
+  interrupted: ExtensionHeader['process'] = null;
+  /** The last processes, newest first. */
+  readonly history: ProcessRecord[] = [];
+  /** Growth under way; one follows another. */
+  resizing: Promise<void> = Promise.resolve();
+  /** A resync is due at its end. */
+  resyncTimer: TimerHandle | null = null;
+
+  readonly #host: RaidArrayHost;
+  readonly #gate: AckGate;
+  readonly #repair: MemberRepair;
+
+  constructor(options: RaidArrayOptions, host: RaidArrayHost) {
+    this.name = options.name;
+    this.recordedName = options.recordedName ?? options.name;
+    this.uuid = options.uuid;
+    this.module = options.module;
+    this.stripSizeKb = options.stripSizeKb;
+    this.options = options.levelOptions;
+    this.store = options.store;
+    this.isForced = options.isForced ?? false;
+    this.slots = options.slotNames.map((name, index) => new Slot(index, name));
+    this.numOperational = this.slots.length;
+    this.minOperational = minOperational(options.module, this.slots.length);
+    this.#host = host;
+    this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
+    this.lifecycle = new Lifecycle(options.name);
+    this.metadata = new MetadataWriter(this, options.store);
+    this.#gate = new AckGate(this);
+    this.io = new IoPath(this, this.#gate);
+    this.answers = new AnswerWatch(this);
+    this.#repair = new MemberRepair(this);
+  }
+
+  get state(): RaidState {
+    return this.lifecycle.state;
+  }
+
+  /** Being created, or brought online: the volume is not there yet. */
+  get isStarting(): boolean {
+    const { phase } = this.lifecycle;
+    return phase === 'creating' || phase === 'starting';
+  }
+
+  /** It is to be no more, and takes up nothing. */
+  get isDeleting(): boolean {
+    return this.lifecycle.isEnding;
+  }
+
+  get registry(): BdevRegistry {
+    return this.#host.registry;
+  }
+
+  get ios(): RaidIoPool {
+    return this.#host.ios;
+  }
+
+  get log(): Logger {
+    return this.registry.runtime.log;
+  }
+
+  get memberOptions(): MemberOptions {
+    return this.#host.memberOptions;
+  }
+
+  get memory(): BdevRegistry['runtime']['memory'] {
+    return this.registry.runtime.memory;
+  }
+
+  get numSlots(): number {
+    return this.slots.length;
+  }
+
+  /** Of the region map and the journal. */
+  get incarnation(): string {
+    return this.metadata.incarnation;
+  }
+
+  /** What its members carry besides superblocks: a header, and with redundancy a region map. Undefined for blocks that are too large. */
+  get extension(): ExtensionStore | undefined {
+    const { extension } = this.store ?? {};
+    return extension?.fits(this.blockSize, 0) === true ? extension : undefined;
+  }
+
+  /** Members that are there, targets of a rebuild included. */
+  get numDiscovered(): number {
+    return this.slots.filter((slot) => slot.isConfigured && !slot.isLeaving).length;
+  }
+
+  /** Members that hold the array's data. */
+  get numCurrent(): number {
+    let count = 0;
+    for (const slot of this.slots) if (slot.isCurrent) count++;
+    return count;
+  }
+
+  /**
+   * The members that the array has now are as many as its level needs: what they have taken is whole. An array that loses one
+   * which it cannot do without goes offline in the same step, so while it is online there are enough.
+   */
+  get hasEnough(): boolean {
+    return this.state === 'online' || this.numCurrent >= this.minOperational;
+  }
+
+  get hasUuid(): boolean {
+    return this.uuid !== nullUuid;
+  }
+
+  get stripSizeBlocks(): number {
+    return this.blockSize === 0 ? 0 : (this.stripSizeKb * 1024) / this.blockSize;
+  }
+
+  get numBlocks(): number {
+    return this.level?.geometry.numBlocks ?? 0;
+  }
+
+  // What the level sees.
+
+  memberCapacity(slot: number): number {
+    const { dataSize } = this.slotAt(slot);
+    if (dataSize > 0) return dataSize;
+    return Math.min(...this.slots.map((other) => other.dataSize).filter((size) => size > 0));
+  }
+
+  outstandingReadBlocks(slot: number): number {
+    const { isSuspect, readBlocksInFlight } = this.slotAt(slot);
+    return isSuspect ? Number.MAX_SAFE_INTEGER : readBlocksInFlight;
+  }
+
+  get mostJournalBlocks(): number {
+    return this.journal?.mostBlocks ?? 0;
+  }
+
+  isCurrent(slot: number): boolean {
+    return this.slotAt(slot).isCurrent;
+  }
+
+  isInSync(memberOffset: number, numBlocks: number): boolean {
+    return this.regions !== null && !this.isSuspect(memberOffset, numBlocks);
+  }
+
+  isSuspect(memberOffset: number, numBlocks: number): boolean {
+    return this.consistency.isInconsistent(memberOffset, numBlocks);
+  }
+
+  distrust(memberOffset: number, numBlocks: number): void {
+    this.consistency.markInconsistent(memberOffset, numBlocks);
+    this.log.error(
+      { ...this.logFields(), block: memberOffset, blocks: numBlocks },
+      'a write failed on more members than can be lost: redundancy is doubted here',
+    );
+  }
+
+  trust(memberOffset: number, numBlocks: number): void {
+    this.consistency.markInSync(memberOffset, numBlocks);
+  }
+
+  #onInconsistent(): void {
+    this.journal?.onInconsistent();
+    this.#host.onInconsistent(this);
+  }
+
+  #onInSync(): void {
+    if (this.state !== 'online') return;
+    this.regions?.arm();
+  }
+
+  /**
+   * The slot's member holds these blocks now, if only in its cache. If they were bad, no write is acknowledged before it is on
+   * record that they are not: a crash would make them bad again. A target's are recorded when it becomes a member.
+   */
+  noteWritten(slot: number, memberOffset: number, numBlocks: number): void {
+    if (this.badBlocks.size === 0 || !this.badBlocks.remove(slot, memberOffset, numBlocks)) return;
+    if (this.state === 'online' && this.slotAt(slot).isCurrent) this.recordAgain().catch(() => undefined);
+  }
+
+  /**
+   * Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. To be recorded by a round
+   * of metadata before anybody relies on it. Throws if there is no room, or no place, for that.
+   */
+  markBad(slot: number, memberOffset: number, numBlocks: number): void {
+    const { badBlocks, extension } = this;
+    const fields = { ...this.logFields(this.slotAt(slot)), block: memberOffset, blocks: numBlocks };
+    if (extension === undefined || badBlocks.size >= extension.mostBadRanges / 2) {
+      const why = extension === undefined ? 'there is no place' : 'there is no more room';
+      throw new RaidError(
+        'ERR_RAID_METADATA',
+        5,
+        `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`,
+      );
+    }
+    this.log.error(fields, 'nobody knows what the blocks should hold: they are bad until they are written');
+    badBlocks.add(slot, memberOffset, numBlocks);
+  }
+
+  requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {
+    if (this.isReadOnly) return;
+    this.#repair.request(slot, memberOffsetBlocks, numBlocks);
+  }
+
+  /**
+   * Takes a member out because of an error. At once no I/O goes to it; writes are acknowledged again when the survivors'
+   * metadata says that it is out. False, and nothing happens, if the array cannot do without it.
+   */
+  failMember(slotIndex: number, reason: string): boolean {
+    const slot = this.slotAt(slotIndex);
+    if (!slot.isConfigured || slot.isLeaving) return true;
+    if (!this.canDoWithout(slot)) return false;
+    const fields = this.logFields(slot);
+    this.beginLeave(slot, 'failed');
+    this.log.error(fields, `the member is failed: ${reason}`);
+    this.#host.onMemberFailed(this, slot, reason);
+    return true;
+  }
+
+  /** The array can go on if the slot's member leaves. */
+  canDoWithout(slot: Slot): boolean {
+    return slot.isTarget || this.numCurrent - 1 >= this.minOperational;
+  }
+
+  emit(event: RaidEvent): void {
+    this.#host.emit(event);
+  }
+
+  /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
+  beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
+    this.membership++;
+    slot.isLeaving = true;
+    slot.absence = absence;
+    if (!slot.isTarget) this.#gate.close();
+    this.numOperational--;
+  }
+
+  /** No write is begun now: the array is not up, or a departure is being recorded. */
+  get areWritesHeld(): boolean {
+    return this.state !== 'online' || this.#gate.isClosed;
+  }
+
+  /** What is on record may be wrong: no write is acknowledged until a round of metadata has put it right. Resolves then. */
+  recordAgain(): Promise<void> {
+    this.#gate.close();
+    return this.#gate.whenOpen();
+  }
+
+  /** Resolves when no member can be taken for current that has missed a write. Rejects if that cannot be recorded. */
+  leaveRecorded(): Promise<void> {
+    return this.#gate.whenOpen();
+  }
+
+  logFields(slot?: Slot): object {
+    if (slot === undefined) return { array: this.name };
+    return { array: this.name, slot: slot.index, member: slot.name ?? slot.lastMember?.name ?? null };
+  }
+
+  /** Waits for repairs that are under way; none starts after this. */
+  stopRepairs(): Promise<void> {
+    return this.#repair.stop();
+  }
+
+  /** Resolves when no repair is under way. */
+  repairsIdle(): Promise<void> {
+    return this.#repair.idle();
+  }
+
+  /** How array and member blocks correspond; only for levels with redundancy. */
+  stripe(): { arrayBlocks: number; memberBlocks: number } {
+    const { stripe } = this.geometry();
+    if (stripe === undefined) throw new Error(`level ${this.module.level} has no redundancy`);
+    return stripe;
+  }
+
+  /** The blocks of every member's data area on which these blocks of the array depend. */
+  memberRange(start: number, end: number): { from: number; to: number } {
+    const { arrayBlocks, memberBlocks } = this.stripe();
+    return { from: Math.floor(start / arrayBlocks) * memberBlocks, to: Math.ceil(end / arrayBlocks) * memberBlocks };
+  }
+
+  geometry(): RaidGeometry {
+    if (this.level === null) throw new Error(`array ${this.name} has not been started`);
+    return this.level.geometry;
+  }
+
+  slotAt(index: number): Slot {
+    const slot = this.slots[index];
+    if (slot === undefined) throw new RangeError(`array ${this.name} has no slot ${index}`);
+    return slot;
+  }
+}

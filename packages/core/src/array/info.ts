@@ -1,0 +1,55 @@
+import type { JsonObject } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { Slot } from '../members/slot.js';
+
+function describeSlot(slot: Slot): JsonObject {
+  return {
+    name: slot.name,
+    uuid: slot.uuid,
+    is_configured: slot.isConfigured && !slot.isLeaving,
+    // The next member may have another one; SPDK shows 0 until it is there.
+    data_offset: slot.isVacated ? 0 : slot.dataOffset,
+    data_size: slot.dataSize,
+  };
+}
+
+/** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
+function describeRebuild({ process, slots }: RaidArray): JsonObject {
+  if (process?.type === 'rebuild') return { process: process.describe() };
+  const target = slots.find(({ isTarget, isLeaving }) => isTarget && !isLeaving);
+  if (target === undefined) return {};
+  return { process: { type: 'rebuild', target: target.name, progress: { blocks: 0, percent: 0 } } };
+}
+
+/** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */
+export function describeArray(array: RaidArray): JsonObject {
+  return {
+    name: array.name,
+    uuid: array.uuid,
+    strip_size_kb: array.stripSizeKb,
+    state: array.state,
+    raid_level: array.module.level,
+    superblock: array.store !== null,
+    num_base_bdevs: array.numSlots,
+    num_base_bdevs_discovered: array.numDiscovered,
+    num_base_bdevs_operational: array.numOperational,
+    ...describeRebuild(array),
+    base_bdevs_list: array.slots.map(describeSlot),
+  };
+}
+
+/** The call that would make the array again; null for one that its superblocks bring back. */
+export function describeConfig(array: RaidArray): { method: string; params: JsonObject } | null {
+  if (array.store !== null) return null;
+  const strip = array.stripSizeKb === 0 ? {} : { strip_size_kb: array.stripSizeKb };
+  const params = {
+    name: array.name,
+    uuid: array.uuid,
+    ...strip,
+    raid_level: array.module.level,
+    // A missing member keeps its place, so that the others keep theirs.
+    base_bdevs: array.slots.map((slot) => slot.name ?? slot.awaitedName ?? `removed_base_bdev_${slot.index}`),
+    ...(Object.keys(array.options).length === 0 ? {} : { level_options: array.options as JsonObject }),
+  };
+  return { method: 'bdev_raid_create', params };
+}

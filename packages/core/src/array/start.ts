@@ -1,0 +1,240 @@
+import { Bdev, BlockClient } from '@raidkit/bdev';
+import type { BdevOptions } from '@raidkit/bdev';
+import type { RaidArray } from './array.js';
+import type { RaidContext } from '../service/context.js';
+import { RaidError } from '../errors.js';
+import { judgeForeignRun } from '../journal/foreign-run.js';
+import { startResyncIfDue } from '../sync/process-queue.js';
+import { replayJournal } from '../journal/journal-replay.js';
+import { Journal } from '../journal/journal.js';
+import { onEveryMember } from '../members/member-io.js';
+import { checkLevel } from '../level/geometry.js';
+import { requireRoomForOptions } from '../level/options.js';
+import { adoptRecord, loadRegions } from '../bitmap/bitmap-load.js';
+import type { RegionOrigin } from '../bitmap/bitmap-load.js';
+import { onMemberResized } from '../membership/resize.js';
+import { setAsideStale } from '../assembly/kick-stale.js';
+import { newUuid } from '../format/uuid.js';
+
+/** How an array is started. */
+export interface StartOptions {
+  /** Also where that may cost data; see `RaidArrays.startDegraded`. */
+  force?: boolean;
+  /** To be looked at: nothing is written to the members. */
+  readOnly?: boolean;
+}
+
+/**
+ * Starts the level, writes the superblocks, and registers the volume. The members that the array starts with are
+ * configured. On an error the array is as it was, in state configuring. No effect while the array is in another phase.
+ */
+export async function bringOnline(ctx: RaidContext, array: RaidArray, options: StartOptions = {}): Promise<void> {
+  requireEnough(array);
+  if (array.lifecycle.phase !== 'configuring') return;
+  await array.lifecycle.start(() => start(ctx, array, options));
+}
+
+async function start(ctx: RaidContext, array: RaidArray, options: StartOptions): Promise<void> {
+  const { lifecycle, recordedBlocks } = array;
+  array.isReadOnly = options.readOnly ?? false;
+  try {
+    const recorded = await setAsideStale(array, options.force ?? false);
+    lifecycle.mustGoOn();
+    requireEnough(array);
+    if (recordedBlocks === null) requireRoomForOptions(array);
+    const level = array.module.start(array);
+    array.level = level;
+    checkLevel(array, level);
+    const { numBlocks, memberBlocks } = level.geometry;
+    if (numBlocks < 1)
+      throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
+    if (recordedBlocks !== null && recordedBlocks !== numBlocks) {
+      const message = `array ${array.name}: the superblock says ${recordedBlocks} blocks, and its members make ${numBlocks}`;
+      throw new RaidError('ERR_RAID_METADATA', 22, message);
+    }
+    array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
+    if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
+    array.metadata.check();
+    const origin = await loadRegions(array, options.force ?? false);
+    lifecycle.mustGoOn();
+    if (origin === null) {
+      if (recorded === null) array.metadata.beginIncarnation();
+      else adoptRecord(array, recorded);
+    }
+    refuseHalves(array, options.force ?? false);
+    if (array.extension !== undefined && array.regions !== null && array.module.manifest.journal === true) {
+      array.journal = new Journal(array, array.extension);
+      array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
+    }
+    array.isRecordable = true;
+    await refuseUnsafeStart(array, origin, options.force ?? false);
+    lifecycle.mustGoOn();
+    if (!array.isReadOnly) {
+      // What members have of an earlier life counts for nothing, now or at any later start. But a list of bad blocks does: a
+      // crash must not lose it before it has been written for the new life.
+      if (recordedBlocks === null || (origin?.is === 'unknown' && array.badBlocks.size === 0)) await clearExtension(array);
+      await array.regions?.writeAll();
+      lifecycle.mustGoOn();
+      await recordMembers(array);
+    }
+    lifecycle.mustGoOn();
+    requireEnough(array);
+    const bdev = new Bdev(volumeOptions(array));
+    array.bdev = bdev;
+    const examined = ctx.registry.register(bdev);
+    lifecycle.isUp();
+    array.trouble = null;
+    // What a start has found to be dirty and good is made clean by and by.
+    array.regions?.arm();
+    ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numCurrent < array.numSlots });
+    const fields = { ...array.logFields(), blocks: numBlocks, members: array.numCurrent, slots: array.numSlots };
+    array.log.info(fields, 'the array is online');
+    examined.catch(() => undefined);
+    startResyncIfDue(ctx, array);
+    // Its members may have grown while it was not up.
+    onMemberResized(ctx, array);
+  } catch (error) {
+    array.isRecordable = false;
+    await array.level?.stop?.();
+    array.journal?.close();
+    array.journal = null;
+    array.level = null;
+    array.bdev = null;
+    array.regions = null;
+    array.isReadOnly = false;
+    awaitAgain(array);
+    throw error;
+  }
+}
+
+function requireEnough(array: RaidArray): void {
+  if (array.numCurrent >= array.minOperational) return;
+  const message = `array ${array.name}: ${array.numCurrent} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
+  throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
+}
+
+/** Two halves went on without each other, and each has what the other lacks: which of them counts, a person must say. */
+function refuseHalves(array: RaidArray, force: boolean): void {
+  const other = array.apart.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
+  if (other === undefined) return;
+  const message = `array ${array.name}: slot ${other.slot} and the members that are to be started were used without each other, and each has what the other lacks. Start with force to give up what slot ${other.slot} alone has, or take the others away to start from it`;
+  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
+  array.log.warn(array.logFields(), `started by force: ${message}`);
+}
+
+/**
+ * Parity that may disagree with its data, and a member that would have to be worked out from it: what comes out may be
+ * nothing that was ever written.
+ */
+async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
+  const { regions } = array;
+  if (regions === null || array.minOperational === 1 || array.numCurrent === array.numSlots) return;
+  if (array.consistency.isAllInSync) return;
+  if (origin?.is === 'unknown' && (await judgeForeignRun(array, origin.earlier))) return;
+  if (array.isReadOnly) {
+    array.log.warn(
+      array.logFields(),
+      'started read-only after an unclean stop: what an absent member held answers EIO where it was being written',
+    );
+    return;
+  }
+  if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
+  const suspect = regions.resyncsDue;
+  const bytes = suspect * regions.regionBlocks * array.blockSize;
+  const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
+  const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
+  if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
+  array.log.warn(array.logFields(), `started by force: ${message}`);
+}
+
+async function clearExtension(array: RaidArray): Promise<void> {
+  const { extension } = array.store ?? {};
+  if (extension?.fits(array.blockSize, 1) === true) await onEveryMember(array, (client) => extension.clear(client.descriptor));
+}
+
+/** The start failed: what left meanwhile is waited for as before. */
+function awaitAgain(array: RaidArray): void {
+  if (!array.isAssembled) return;
+  for (const slot of array.slots) if (slot.isVacated && slot.descriptor === null) slot.uuid = slot.recordedUuid;
+}
+
+/** Writes the superblocks, again if a member left meanwhile: none may say that it is current. */
+async function recordMembers(array: RaidArray): Promise<void> {
+  for (;;) {
+    const members = array.numCurrent;
+    array.numOperational = members;
+    await array.metadata.update();
+    array.lifecycle.mustGoOn();
+    if (array.numCurrent === members) return;
+    if (array.numCurrent < array.minOperational) {
+      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: members left while it was being started`);
+    }
+  }
+}
+
+function volumeOptions(array: RaidArray): BdevOptions {
+  const geometry = array.geometry();
+  return {
+    name: array.name,
+    uuid: array.uuid,
+    blockSize: array.blockSize,
+    numBlocks: geometry.numBlocks,
+    optimalIoBoundary: geometry.optimalIoBoundary ?? 0,
+    splitOnBoundary: geometry.splitOnBoundary ?? false,
+    writeUnitSize: geometry.writeUnitSize ?? 1,
+    splitOnWriteUnit: geometry.splitOnWriteUnit ?? false,
+    isReadOnly: array.isReadOnly,
+    driver: array.io,
+  };
+}
+
+/**
+ * Ends all I/O: no new I/O, background work stopped, what is in flight done, the volume's bdev gone, the level stopped. Of an
+ * array that is not online yet a start is called off, and it is configuring afterwards.
+ */
+export async function takeOffline(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  const { lifecycle } = array;
+  if (lifecycle.phase === 'starting') await lifecycle.callOffStart(reason);
+  if (lifecycle.state === 'configuring') return;
+  await lifecycle.stop(() => stopEverything(ctx, array, reason));
+}
+
+async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  const message = `the array goes offline: ${reason}`;
+  if (array.isDeleting) array.log.info(array.logFields(), message);
+  else array.log.warn(array.logFields(), message);
+  ctx.emit({ type: 'arrayOffline', array: array.name, reason });
+  array.process?.stop(new Error(reason));
+  ctx.turns.wake();
+  await array.processEnded;
+  await array.stopRepairs();
+  array.answers.stop();
+  const { bdev } = array;
+  if (bdev !== null) await ctx.registry.unregister(bdev);
+  array.bdev = null;
+  await array.journal?.stop();
+  if (!array.isReadOnly)
+    await array.regions?.stop().catch((error: unknown) => {
+      array.log.warn(
+        { ...array.logFields(), err: error },
+        'the bitmap could not be cleared: the array is resynchronised at its next start',
+      );
+    });
+  if (array.regions !== null) await array.metadata.saveHeaders();
+  await array.level?.stop?.();
+  array.journal?.close();
+}
+
+/** Makes what members have acknowledged survive a power cut. Best effort: a member that fails is logged. */
+export async function flushMembers(array: RaidArray): Promise<void> {
+  await Promise.all(
+    array.slots.map(async (slot) => {
+      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
+      try {
+        await new BlockClient(slot.descriptor).flush();
+      } catch (error) {
+        array.log.warn({ ...array.logFields(slot), err: error }, 'the last flush of a member failed');
+      }
+    }),
+  );
+}

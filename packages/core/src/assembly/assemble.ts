@@ -1,0 +1,452 @@
+import { BdevError } from '@raidkit/bdev';
+import type { Bdev } from '@raidkit/bdev';
+import { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import { freeName, namesakes, takeName } from './array-names.js';
+import { RaidError, mayPass } from '../errors.js';
+import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from './identity.js';
+import { adopt, checkBlockSize, joinNew, openMember } from '../membership/join.js';
+import { endArray } from '../membership/remove.js';
+import { addMember } from '../membership/add.js';
+import { bringOnline } from '../array/start.js';
+import type { Slot } from '../members/slot.js';
+import { nullUuid } from '../format/store.js';
+import type { ArrayRecord, ExtensionHeader, ReadResult } from '../format/store.js';
+
+/** Wait before a start or an examination that failed is tried again, in milliseconds. */
+const startRetryMs = 5000;
+/** The wait for an examination doubles from try to try, up to this. Milliseconds. */
+const mostRetryMs = 60_000;
+
+/**
+ * Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. As long
+ * as that fails for something that may pass, it is tried again.
+ */
+export async function examine(ctx: RaidContext, bdev: Bdev, retryMs = startRetryMs): Promise<void> {
+  if (!isFree(ctx, bdev)) return;
+  if (bdev.abandoned > 0) {
+    examineLater(ctx, bdev);
+    return;
+  }
+  try {
+    await examineNow(ctx, bdev);
+  } catch (error) {
+    if (!mayPass(error)) throw error;
+    ctx.registry.runtime.log.warn(
+      { bdev: bdev.name, err: error, retryMs },
+      'the device could not be examined: it is tried again',
+    );
+    ctx.retries.later(retryMs, () => examine(ctx, bdev, Math.min(2 * retryMs, mostRetryMs)));
+  }
+}
+
+async function examineNow(ctx: RaidContext, bdev: Bdev): Promise<void> {
+  const { found, headers } = await readRecords(ctx, bdev);
+  // Whoever claimed it while it was being read has it.
+  if (!isFree(ctx, bdev)) return;
+  if (found.kind === 'found') {
+    await examineFound(ctx, bdev, found.record, headers);
+    return;
+  }
+  if (found.kind === 'unusable') {
+    ctx.registry.runtime.log.warn({ bdev: bdev.name }, `there is a damaged superblock: ${found.message}`);
+  }
+  await takeAwaited(ctx, bdev);
+}
+
+/** Has the device examined after a while. */
+export function examineLater(ctx: RaidContext, bdev: Bdev): void {
+  ctx.retries.later(startRetryMs, () => examine(ctx, bdev));
+}
+
+/** The device may be taken, and there is somebody to take it. To be asked after each wait. */
+function isFree(ctx: RaidContext, bdev: Bdev): boolean {
+  return bdev.claimedBy === null && bdev.state === 'registered' && !ctx.retries.isStopped;
+}
+
+/** The array is being put together, and takes members. To be asked after each wait. */
+function isOpen({ lifecycle }: RaidArray): boolean {
+  return lifecycle.phase === 'configuring' && !lifecycle.isEnding;
+}
+
+/** The superblock, and our headers behind it; of headers that cannot be read nothing is known. */
+async function readRecords(ctx: RaidContext, bdev: Bdev): Promise<{ found: ReadResult; headers: ExtensionHeader[] }> {
+  const { store } = ctx;
+  if (store === null) return { found: { kind: 'none' }, headers: [] };
+  const descriptor = ctx.registry.open(bdev, { ioTimeoutMs: ctx.memberOptions.ioTimeoutMs });
+  try {
+    const found = await store.read(descriptor);
+    if (found.kind !== 'found' || store.extension?.fits(bdev.blockSize, 0) !== true) return { found, headers: [] };
+    const headers = await store.extension
+      .readHeaders(descriptor, found.record.uuid)
+      .catch((error: unknown): ExtensionHeader[] => {
+        ctx.registry.runtime.log.warn(
+          { bdev: bdev.name, err: error },
+          'what lies behind the superblock cannot be read: the device is known by its uuid alone',
+        );
+        return [];
+      });
+    return { found, headers };
+  } finally {
+    descriptor.close();
+  }
+}
+
+/** A device without a superblock goes to the array that was created with its name, or its uuid, before it was there. */
+async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
+  for (const array of ctx.arrays.values()) {
+    if (!isOpen(array) || array.isAssembled) continue;
+    const slot = array.slots.find(
+      ({ descriptor, awaitedName, uuid }) => descriptor === null && (awaitedName === bdev.name || uuid === bdev.uuid),
+    );
+    if (slot === undefined) continue;
+    try {
+      await joinNew(ctx, array, slot, bdev);
+    } catch (error) {
+      array.trouble = error instanceof Error ? error.message : String(error);
+      array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.trouble}`);
+      if (mayPass(error)) throw error;
+      return;
+    }
+    await startIfComplete(ctx, array);
+    return;
+  }
+}
+
+/** A device with a superblock. */
+async function examineFound(
+  ctx: RaidContext,
+  bdev: Bdev,
+  record: ArrayRecord,
+  headers: readonly ExtensionHeader[],
+): Promise<void> {
+  const log = (message: string): void => {
+    ctx.registry.runtime.log.warn({ bdev: bdev.name, array: record.name, uuid: record.uuid }, message);
+  };
+  if (record.blockSize !== bdev.blockSize) {
+    log(`its superblock is for ${record.blockSize}-byte blocks, and the device has ${bdev.blockSize}-byte blocks: ignored`);
+    return;
+  }
+  let array = findByUuid(ctx, record.uuid);
+  if (array !== undefined && isReplaceable(array, record)) {
+    await endArray(ctx, array, 'it is being assembled anew');
+    if (!isFree(ctx, bdev)) return;
+    array = findByUuid(ctx, record.uuid);
+  }
+  if (array === undefined) {
+    array = makeFromRecord(ctx, record, log);
+    if (array === undefined) return;
+    await joinRecorded(ctx, array, bdev, record, headers, log);
+    await examineOthers(ctx, array, bdev);
+    return;
+  }
+  await joinRecorded(ctx, array, bdev, record, headers, log);
+}
+
+/** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
+function isReplaceable(array: RaidArray, record: ArrayRecord): boolean {
+  if (array.isDeleting || array.isStarting || array.lifecycle.isBeingCreated || array.store === null) return false;
+  if (array.state === 'configuring') return record.seqNumber > array.metadata.seqNumber;
+  // What a round that was cut short left behind may not be on every member.
+  return array.state === 'offline' && record.seqNumber >= array.metadata.completedSeqNumber;
+}
+
+function findByUuid(ctx: RaidContext, uuid: string): RaidArray | undefined {
+  for (const array of ctx.arrays.values()) if (array.uuid === uuid) return array;
+  return undefined;
+}
+
+function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: string) => void): RaidArray | undefined {
+  const module = ctx.modules.byCode(record.level);
+  if (module === undefined) {
+    log(`its superblock is of level code ${record.level}, for which no module is loaded: ignored`);
+    return undefined;
+  }
+  const name = freeName(ctx, record.name, record.uuid);
+  if (name === null) {
+    log(`its array cannot be assembled: the name ${record.name} is taken`);
+    return undefined;
+  }
+  const refusal = ctx.census.enter(name, record.uuid);
+  if (refusal !== null) {
+    log(`its array cannot be assembled here: ${refusal}`);
+    return undefined;
+  }
+  if (name !== record.name) log(`another array or device has the name ${record.name}: the array is listed as ${name}`);
+  const array = new RaidArray(
+    {
+      name,
+      recordedName: record.name,
+      uuid: record.uuid,
+      module,
+      stripSizeKb: (record.stripSizeBlocks * record.blockSize) / 1024,
+      slotNames: record.slots.map(() => null),
+      store: ctx.store,
+      levelOptions: {},
+    },
+    ctx,
+  );
+  array.isAssembled = true;
+  array.blockSize = record.blockSize;
+  array.recordedBlocks = record.numBlocks;
+  array.metadata.seqNumber = record.seqNumber;
+  array.numOperational = record.slots.filter(({ state }) => state === 'configured').length;
+  for (const slot of array.slots) {
+    const recorded = record.slots[slot.index];
+    if (recorded === undefined) continue;
+    slot.recordedUuid = recorded.uuid;
+    slot.dataOffset = recorded.dataOffsetBlocks;
+    slot.dataSize = recorded.dataSizeBlocks;
+    if (recorded.state === 'configured') slot.uuid = recorded.uuid;
+    else slot.absence = recorded.state;
+  }
+  if (array.numOperational < array.minOperational) {
+    array.trouble = `its superblock says that only ${array.numOperational} of ${array.numSlots} members are current, and ${array.minOperational} are needed`;
+    log(`the array cannot be started: ${array.trouble}`);
+  }
+  ctx.arrays.set(array.name, array);
+  return array;
+}
+
+/** Devices of an array that is up now which came while it was being started without them. */
+export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
+  const uuids = [...array.latecomers];
+  array.latecomers.clear();
+  for (const uuid of uuids) {
+    // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
+    if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
+    const bdev = ctx.registry.get(uuid);
+    if (bdev === undefined || !isFree(ctx, bdev)) continue;
+    try {
+      await examine(ctx, bdev);
+    } catch (error) {
+      array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a device that came late cannot be examined');
+    }
+  }
+}
+
+/** A person says that a device belongs to an array that waits for its members: it is taken if that is so. */
+export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
+  if (bdev.claimedBy !== null)
+    throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
+  await examine(ctx, bdev);
+  // A newer superblock makes the array anew.
+  const now = findByUuid(ctx, array.uuid);
+  if (now?.slots.some(({ descriptor }) => descriptor?.bdev === bdev) === true) return;
+  requireCreation(now ?? array, bdev);
+}
+
+/** Looks for the members that are there already, so that the array comes up with the first of them. */
+async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Promise<void> {
+  for (const slot of array.slots) {
+    const other = slot.recordedUuid === nullUuid ? undefined : ctx.registry.get(slot.recordedUuid);
+    if (other !== undefined && other !== seen && other.claimedBy === null) await examine(ctx, other);
+  }
+}
+
+async function joinRecorded(
+  ctx: RaidContext,
+  array: RaidArray,
+  bdev: Bdev,
+  record: ArrayRecord,
+  headers: readonly ExtensionHeader[],
+  log: (message: string) => void,
+): Promise<void> {
+  // A place that it has goes before one that it had.
+  const slot =
+    array.slots.find(({ uuid }) => uuid === bdev.uuid) ?? array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
+  if (slot === undefined) {
+    log('the device is not among its array’s members: ignored');
+    return;
+  }
+  if (slot.descriptor !== null) {
+    log(`slot ${slot.index} has a member with the same uuid already: ignored`);
+    return;
+  }
+  const truly = mistakenFor(bdev, record, headers);
+  if (truly !== null) {
+    const message = `${bdev.name} has the uuid ${bdev.uuid}, of slot ${slot.index}, and is member ${truly} by what we wrote on it: devices have changed places, or a uuid was given to the wrong one`;
+    log(`${message}: ignored`);
+    if (array.state === 'configuring') array.trouble = message;
+    return;
+  }
+  if (array.state === 'online') {
+    await readd(ctx, array, bdev, record, log);
+    return;
+  }
+  if (!isOpen(array)) {
+    // It starts without this member, or is on its way out: the member is looked at again once the array is up.
+    array.latecomers.add(bdev.uuid);
+    log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
+    return;
+  }
+  const isSeenAgain = array.seen.has(bdev.uuid);
+  array.seen.add(bdev.uuid);
+  if (slot.uuid !== bdev.uuid) {
+    array.latecomers.add(bdev.uuid);
+    if (isSeenAgain) return;
+    if (countsOut(array, slot, record)) array.apart.push({ slot: slot.index, seqNumber: record.seqNumber });
+    log(
+      `the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`,
+    );
+    await startWhenAllAreSeen(ctx, array);
+    return;
+  }
+  if (array.outdated.has(bdev.uuid)) {
+    array.latecomers.add(bdev.uuid);
+    log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
+    return;
+  }
+  if (record.seqNumber > array.metadata.seqNumber) {
+    log('the device knows a newer state of the array than the members that are there: ignored');
+    return;
+  }
+  if (bdev.numBlocks < slot.dataOffset + slot.dataSize) {
+    log(`the device has ${bdev.numBlocks} blocks, and its superblock says ${slot.dataOffset + slot.dataSize}: ignored`);
+    return;
+  }
+  openMember(ctx, array, slot, bdev);
+  checkBlockSize(array, bdev);
+  adopt(array, slot, bdev);
+  slot.foundSeqNumber = record.seqNumber;
+  await startWhenAllAreSeen(ctx, array);
+}
+
+/**
+ * Starts the array if it is complete. If its superblock has members that are out, these are waited for a moment first: what
+ * they say may be newer, or show that the members were used apart.
+ */
+async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (!isOpen(array) || ctx.retries.isStopped) return;
+  const { runtime } = ctx.registry;
+  const { absentWaitMs, degradedStartMs } = ctx.assemblyOptions;
+  const isComplete = array.numDiscovered >= array.numOperational;
+  const waitMs = isComplete ? absentWaitMs : degradedStartMs;
+  const isAnyUnseen = array.slots.some(({ recordedUuid }) => recordedUuid !== nullUuid && !array.seen.has(recordedUuid));
+  array.endStartWait?.();
+  if (isComplete && (!isAnyUnseen || waitMs === 0)) {
+    await startIfComplete(ctx, array);
+    return;
+  }
+  if (waitMs === 0 || array.numDiscovered < array.minOperational) return;
+  const waited = new Promise<boolean>((resolve) => {
+    const end = (isOver: boolean): void => {
+      array.endStartWait = null;
+      resolve(isOver);
+    };
+    const timer = runtime.setTimer(() => end(true), waitMs);
+    array.endStartWait = () => {
+      runtime.clearTimer(timer);
+      end(false);
+    };
+  }).then((isOver) => {
+    if (isOver) return isComplete ? startIfComplete(ctx, array) : startWithout(ctx, array);
+    return undefined;
+  });
+  // Who wants to know whether all devices have been looked at waits for complete arrays, not for members that may never come.
+  const done = isComplete ? ctx.registry.whileExamining(waited) : waited;
+  done.catch((error: unknown) =>
+    runtime.log.error({ array: array.name, err: error }, 'an array could not be started after a wait'),
+  );
+}
+
+/** Long enough waited: starts the array with those that are there, unless that would endanger data. */
+async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (!isOpen(array)) return;
+  const danger = dangerOfStarting(ctx, array);
+  if (danger !== null) {
+    array.trouble = danger;
+    array.log.error(array.logFields(), `the array is not started by itself: ${danger}`);
+    return;
+  }
+  array.log.warn(
+    array.logFields(),
+    'members are missing, and have been waited for long enough: the array is started without them',
+  );
+  await tryStart(ctx, array);
+}
+
+/** Why only a person may start the array without the members that are absent; null if nothing can be lost by it. */
+function dangerOfStarting(ctx: RaidContext, array: RaidArray): string | null {
+  const absent = awaitedSlots(array).map(({ index }) => index);
+  if (mayHaveGoneOn(array)) {
+    return `slot ${absent.join(', ')} may have gone on without the others: bring it, or start the array by hand if it is lost`;
+  }
+  const [other] = namesakes(ctx, array);
+  if (other === undefined) return null;
+  return `slot ${absent.join(', ')} is missing, and array ${other.uuid} has the name ${array.recordedName} too: which of them it is, a person must say`;
+}
+
+/**
+ * The device counts itself in and a current member out, in a superblock that we did not write to it: it went on without us,
+ * and rebuilding it would destroy what it alone has.
+ */
+function wasUsedApart(array: RaidArray, bdev: Bdev, record: ArrayRecord): boolean {
+  const own = array.slots.find(({ recordedUuid }) => recordedUuid === bdev.uuid);
+  return own !== undefined && record.seqNumber > own.lastSeqNumber && countsOut(array, own, record);
+}
+
+/** The superblock of the slot's device counts it in, and one of the array's members out. */
+function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
+  const countsItselfIn = record.slots[own.index]?.state === 'configured';
+  const countsUsOut = record.slots.some((entry, index) => {
+    const slot = array.slots[index];
+    const isIn = slot !== undefined && slot.uuid === slot.recordedUuid && slot.uuid !== nullUuid && !slot.isVacated;
+    return isIn && entry.uuid === slot.recordedUuid && entry.state !== 'configured';
+  });
+  return countsItselfIn && countsUsOut;
+}
+
+/** A member that was out is back while the array is up: it is filled anew. */
+async function readd(
+  ctx: RaidContext,
+  array: RaidArray,
+  bdev: Bdev,
+  record: ArrayRecord,
+  log: (message: string) => void,
+): Promise<void> {
+  if (record.seqNumber > array.metadata.seqNumber) {
+    log('the device knows a newer state than the array that is online (two halves were used apart?): ignored');
+    return;
+  }
+  if (wasUsedApart(array, bdev, record)) {
+    log(
+      'the device was used apart from the members that are online, and each half has what the other lacks: ignored; add it by hand to give up what it alone has',
+    );
+    return;
+  }
+  try {
+    await addMember(ctx, array, bdev);
+    log('a former member came back: it is being rebuilt');
+  } catch (error) {
+    log(`a former member came back and could not be added: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Starts the array if every member that its superblock, or its creation, names is there. */
+export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (!isOpen(array)) return;
+  if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
+  takeName(ctx, array);
+  await tryStart(ctx, array);
+}
+
+/** Starts the array. What goes wrong is told once; if it may pass, the array is started again after a while. */
+async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
+  try {
+    await bringOnline(ctx, array);
+  } catch (error) {
+    const trouble = error instanceof Error ? error.message : String(error);
+    if (trouble !== array.trouble && !array.isDeleting)
+      array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
+    array.trouble = trouble;
+    if (!RaidError.is(error) && !BdevError.is(error)) throw error;
+    if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));
+  }
+  await examineLatecomers(ctx, array);
+}
+
+async function startAgain(ctx: RaidContext, array: RaidArray): Promise<void> {
+  if (array.isAssembled) await startWhenAllAreSeen(ctx, array);
+  else await startIfComplete(ctx, array);
+}

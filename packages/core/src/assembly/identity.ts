@@ -1,0 +1,108 @@
+import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { RaidError } from '../errors.js';
+import type { Slot } from '../members/slot.js';
+import { nullUuid } from '../format/store.js';
+import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
+
+/**
+ * Who may be believed to be a member. One rule for each way in: what is not proved is refused, or filled anew, never read.
+ */
+
+/**
+ * Refuses to take a device as it is, without filling it: only an array that is being created has nothing to lose by that.
+ * One that is put together from its superblocks takes those members that these name, and nobody else.
+ */
+export function requireCreation(array: RaidArray, bdev: Bdev): void {
+  if (!array.isAssembled) return;
+  const absent = awaitedSlots(array).map(({ index, recordedUuid }) => `slot ${index} (${recordedUuid})`);
+  const what = absent.length === 0 ? 'cannot be started' : `waits for ${absent.join(', ')}`;
+  const message = `array ${array.name} ${what}, and ${bdev.name} (${bdev.uuid}) is none of its current members: bring those, or start the array without them, and then add ${bdev.name}`;
+  throw new RaidError('ERR_RAID_INVALID', 22, message);
+}
+
+/**
+ * Refuses a device that carries this array's superblock and has no place there any more: it was replaced, and what it holds
+ * is somebody's old copy, or a mistake. `lastSeen` is the sequence number of that superblock; null for none.
+ */
+export function refuseFormerMember(array: RaidArray, bdev: Bdev, lastSeen: number | null): void {
+  if (lastSeen === null) return;
+  if (
+    array.slots.some(
+      ({ descriptor, recordedUuid }) => recordedUuid === bdev.uuid && (descriptor === null || descriptor.bdev === bdev),
+    )
+  )
+    return;
+  const message = `array ${array.name}: ${bdev.name} was a member once, and its place has been taken; wipe it, and it is a device like any other`;
+  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+}
+
+/** Slots whose member counts as current by the newest superblock, and is not there. */
+export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
+  return array.slots.filter(({ descriptor, recordedUuid, uuid }) => {
+    return descriptor === null && uuid !== nullUuid && uuid === recordedUuid && !array.outdated.has(uuid);
+  });
+}
+
+/**
+ * Whether the members that are not there could have gone on by themselves, with what those that are there know nothing of.
+ * A copy of a mirror can; less than parity needs cannot, so that whoever went on had one of ours with it.
+ */
+export function mayHaveGoneOn(array: RaidArray): boolean {
+  return awaitedSlots(array).length >= array.minOperational;
+}
+
+/**
+ * Our header names the member that it was written to; a device's uuid may have come to it from a configuration that says which
+ * path has which. Gives the uuid of the member that the device is in truth; null if nothing contradicts its own. A header
+ * counts if it goes with the superblock, or names another current member: SPDK runs arrays without keeping ours up.
+ */
+export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): string | null {
+  for (const { memberUuid, seqNumber, previousSeqNumber } of headers) {
+    if (memberUuid === bdev.uuid) continue;
+    const isOfThisRecord = seqNumber === record.seqNumber || previousSeqNumber === record.seqNumber;
+    const isOthers = record.slots.some(({ state, uuid }) => uuid === memberUuid && state === 'configured');
+    if (isOfThisRecord || isOthers) return memberUuid;
+  }
+  return null;
+}
+
+/**
+ * How many writes of pages of this life the device has taken, as the sum of their generations. Null if that cannot be read: it
+ * proves nothing then, neither way.
+ */
+export async function pagesTakenBy(
+  extension: ExtensionStore,
+  descriptor: BdevDescriptor,
+  life: MapLife,
+  numRegions: number,
+): Promise<number | null> {
+  const newest = new Map<number, number>();
+  try {
+    for (const { index, generation } of await extension.readPages(descriptor, life, numRegions)) {
+      newest.set(index, Math.max(generation, newest.get(index) ?? 0));
+    }
+  } catch {
+    return null;
+  }
+  let taken = 0;
+  for (const generation of newest.values()) taken += generation;
+  return taken;
+}
+
+/**
+ * Whether the device in the slot proves to be the slot's last member, as it was when it left: then it lacks what the map says,
+ * and nothing else. An older image of it has taken fewer pages.
+ */
+export async function isAsItLeft(array: RaidArray, slot: Slot): Promise<boolean> {
+  const { extension, regions } = array;
+  const { descriptor } = slot;
+  if (extension === undefined || regions === null || slot.recordedUuid !== descriptor?.bdev.uuid) return false;
+  const headers = await extension.readHeaders(descriptor, array.uuid).catch((): ExtensionHeader[] => []);
+  const isIts = headers.some(
+    ({ incarnation, memberUuid }) => memberUuid === descriptor.bdev.uuid && incarnation === array.incarnation,
+  );
+  if (!isIts) return false;
+  const taken = await pagesTakenBy(extension, descriptor, array, regions.states.length);
+  return taken !== null && taken >= slot.pagesTaken;
+}

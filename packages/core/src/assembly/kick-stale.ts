@@ -1,0 +1,95 @@
+import type { RaidArray } from '../array/array.js';
+import { RaidError } from '../errors.js';
+import { pagesTakenBy } from './identity.js';
+import { closeMember } from '../membership/join.js';
+import { adoptLevelOptions } from '../level/options.js';
+import { newestTrusted } from '../bitmap/bitmap-load.js';
+import type { Slot } from '../members/slot.js';
+import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
+
+/**
+ * Before an array is started: takes out members that hold an older state than all of them had once, by superblock or by region
+ * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an old
+ * image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced. Only
+ * where our extension says what all had; what cannot be read proves nothing, and takes nobody out. Gives the newest header that
+ * goes with the superblock; null for none. The level's options come from the headers too.
+ */
+export async function setAsideStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
+  const { extension, metadata } = array;
+  if (extension === undefined || array.recordedBlocks === null) return null;
+  let newest: ExtensionHeader | null = null;
+  // Said when all members had this superblock: a header of a round that was cut short comes too early to judge others by.
+  let settled: ExtensionHeader | null = null;
+  const found = new Map<Slot, readonly ExtensionHeader[]>();
+  for (const slot of array.slots) {
+    if (!slot.isCurrent || slot.descriptor === null) continue;
+    // What cannot be read is met again, and told, when the region map is loaded.
+    const headers = await extension.readHeaders(slot.descriptor, array.uuid).catch((): ExtensionHeader[] => []);
+    found.set(slot, headers);
+    for (const { generation } of headers) metadata.noteGeneration(generation);
+    newest = newestTrusted(headers, metadata.seqNumber, newest);
+    settled = newestTrusted(
+      headers.filter((header) => isSettled(header, metadata.seqNumber)),
+      metadata.seqNumber,
+      settled,
+    );
+  }
+  adoptLevelOptions(array, [...found.values()].flat());
+  if (newest === null) return null;
+  for (const slot of array.slots) {
+    if (!slot.isCurrent || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
+    if (array.module.manifest.redundant) setAside(array, slot);
+    else refuseOlder(array, slot, force);
+  }
+  const haveAll = array.slots.every((slot) => !slot.isCurrent || slot.foundSeqNumber === metadata.seqNumber);
+  metadata.completedSeqNumber = haveAll ? metadata.seqNumber : newest.completedSeqNumber;
+  return newest;
+}
+
+/** Whether the member, with these headers, certainly lacks what it, like all others, had once. */
+async function isOlder(
+  array: RaidArray,
+  extension: ExtensionStore,
+  slot: Slot,
+  headers: readonly ExtensionHeader[],
+  newest: ExtensionHeader,
+  settled: ExtensionHeader | null,
+): Promise<boolean> {
+  if (slot.descriptor === null) return false;
+  if (slot.foundSeqNumber < newest.completedSeqNumber) return true;
+  const hadTaken = settled?.slots[slot.index]?.pagesTaken ?? 0;
+  // Without a header of this life its area was lost, and says nothing; an image of an earlier life has an older superblock.
+  if (settled === null || hadTaken === 0 || !headers.some(({ incarnation }) => incarnation === settled.incarnation))
+    return false;
+  const life = { uuid: array.uuid, incarnation: settled.incarnation };
+  const taken = await pagesTakenBy(extension, slot.descriptor, life, settled.numRegions);
+  return taken !== null && taken < hadTaken;
+}
+
+function isSettled({ seqNumber, completedSeqNumber }: ExtensionHeader, newest: number): boolean {
+  return seqNumber === newest && completedSeqNumber === newest;
+}
+
+function setAside(array: RaidArray, slot: Slot): void {
+  const bdev = slot.descriptor?.bdev;
+  if (bdev === undefined) return;
+  array.log.error(
+    array.logFields(slot),
+    'the member has an older state than all members had once: it was away, or an old image was put back; it is taken out',
+  );
+  closeMember(slot);
+  slot.name = null;
+  slot.uuid = slot.recordedUuid;
+  slot.isVacated = true;
+  array.outdated.add(bdev.uuid);
+  // The array is complete without it, also if this start fails and another one follows.
+  array.numOperational--;
+  array.latecomers.add(bdev.uuid);
+}
+
+function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {
+  const message = `array ${array.name} slot ${slot.index}: ${String(slot.name)} has an older state than all members had once: an old image was put back, and level ${array.module.level} has nothing to fill it from`;
+  if (!force)
+    throw new RaidError('ERR_RAID_METADATA', 22, `${message}. Bring the right one, or start with force to take it as it is`);
+  array.log.error(array.logFields(slot), `started by force: ${message}`);
+}

@@ -1,0 +1,225 @@
+import type { BdevDescriptor } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { RegionState } from './region-state.js';
+import { RegionMap } from './write-intent-bitmap.js';
+import type { Slot } from '../members/slot.js';
+import { seqStep } from '../format/store.js';
+import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
+
+/** Where an array's region map comes from. */
+export type RegionOrigin =
+  /** A new array: nothing was ever written. */
+  | { is: 'new' }
+  /** Recorded by us, and nobody else ran the array since. */
+  | { is: 'recorded'; doubt: DoubtList | null }
+  /** Somebody else ran the array, or nothing is recorded: every region counts as dirty. */
+  | { is: 'unknown'; earlier: EarlierRecord | null };
+
+/** What we had recorded when somebody else took the array over; null if that cannot be found. */
+export interface EarlierRecord {
+  incarnation: string;
+  regionBlocks: number;
+  journalEpoch: number;
+  /** Region states as they were, from region `start` on; every region is in one. */
+  runs: { start: number; states: Uint8Array }[];
+  /** What was in doubt beside the journal. */
+  doubt: DoubtList | null;
+}
+
+/**
+ * Gives an array with redundancy its region map: of a new array, or as its members have recorded it. Only what goes with the
+ * newest superblock counts. Null for an array that keeps none. Rejects if the
+ * record cannot be read anywhere, unless forced.
+ */
+export async function loadRegions(array: RaidArray, force: boolean): Promise<RegionOrigin | null> {
+  array.consistency.forget();
+  array.badBlocks.load(null);
+  const extension = array.store?.extension;
+  const { stripe, memberBlocks } = array.geometry();
+  if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
+  const blocks = Math.max(...memberBlocks);
+  const regionBlocks = RegionMap.chooseRegionBlocks(blocks, stripe.memberBlocks, array.blockSize);
+  const numRegions = Math.ceil(blocks / regionBlocks);
+  if (!extension.fits(array.blockSize, numRegions)) return null;
+  if (array.recordedBlocks === null) {
+    array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
+    array.metadata.beginIncarnation();
+    return { is: 'new' };
+  }
+  const { header, pages, newest, doubt } = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  // Whoever else ran the array did not make bad blocks good.
+  array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
+  if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
+    const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
+    unknown.doubt(0, numRegions);
+    array.regions = unknown;
+    array.metadata.beginIncarnation();
+    return { is: 'unknown', earlier: await readEarlier(array, extension, blocks, stripe.memberBlocks) };
+  }
+  // The map's own region size, which a growth of the array does not change.
+  const regions = new RegionMap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
+  for (let index = 0; index < regions.numPages; index++) {
+    const page = pages.get(index);
+    if (page !== undefined) {
+      regions.adoptPage(page);
+      continue;
+    }
+    const first = index * extension.regionsPerPage;
+    const end = Math.min(first + extension.regionsPerPage, regions.states.length);
+    regions.doubt(first, end);
+  }
+  array.regions = regions;
+  adoptRecord(array, header);
+  return { is: 'recorded', doubt };
+}
+
+/** Goes on from what a header says of the array, apart from its map. */
+export function adoptRecord(array: RaidArray, header: ExtensionHeader): void {
+  array.metadata.adoptHeader(header);
+  array.interrupted = header.process;
+  for (const slot of array.slots) {
+    const kept = header.slots[slot.index];
+    if (kept === undefined) continue;
+    slot.lastSeqNumber = kept.lastSeqNumber;
+    slot.pagesTaken = kept.pagesTaken;
+    slot.isRemovedByHand = kept.isRemovedByHand && !slot.isCurrent;
+    slot.errors.read = kept.readErrors;
+    slot.errors.write = kept.writeErrors;
+    slot.errors.repaired = kept.repairedBlocks;
+  }
+}
+
+/** Our last record before somebody else counted the sequence number on from it. */
+async function readEarlier(
+  array: RaidArray,
+  extension: ExtensionStore,
+  blocks: number,
+  stripeBlocks: number,
+): Promise<EarlierRecord | null> {
+  const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
+  if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
+  const { header, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
+  if (header === null || !isMapOf(header, blocks, stripeBlocks)) return null;
+  const { incarnation, regionBlocks } = header;
+  const journalEpoch = header.seqNumber === seqNumber ? header.journalEpoch : header.previousJournalEpoch;
+  const numPages = Math.ceil(header.numRegions / extension.regionsPerPage);
+  const runs = Array.from({ length: numPages }, (_, index) => {
+    const start = index * extension.regionsPerPage;
+    const count = Math.min(extension.regionsPerPage, header.numRegions - start);
+    // Of a page that is damaged nothing is known.
+    return { start, states: pages.get(index)?.states ?? new Uint8Array(count).fill(RegionState.Dirty) };
+  });
+  return { incarnation, regionBlocks, journalEpoch, runs, doubt };
+}
+
+/**
+ * The newest header that goes with this sequence number, and the newest copy of each page and of the list of doubt of its
+ * life, on the members that the array starts with.
+ */
+async function readRecorded(
+  array: RaidArray,
+  extension: ExtensionStore,
+  seqNumber: number,
+  force: boolean,
+): Promise<{
+  header: ExtensionHeader | null;
+  pages: Map<number, RegionPage>;
+  newest: ExtensionHeader | null;
+  doubt: DoubtList | null;
+}> {
+  let header: ExtensionHeader | null = null;
+  let newest: ExtensionHeader | null = null;
+  const failures: Error[] = [];
+  const onFailure = (slot: Slot, error: unknown): void => {
+    array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
+    if (error instanceof Error) failures.push(error);
+  };
+  const keepers: { slot: Slot; descriptor: BdevDescriptor; incarnation: string }[] = [];
+  for (const slot of array.slots) {
+    const { descriptor } = slot;
+    if (descriptor === null || !slot.isCurrent) continue;
+    try {
+      const headers = await extension.readHeaders(descriptor, array.uuid);
+      for (const found of headers) if (newest === null || found.generation > newest.generation) newest = found;
+      const trusted = newestTrusted(headers, seqNumber);
+      if (trusted === null) continue;
+      keepers.push({ slot, descriptor, incarnation: trusted.incarnation });
+      if (header === null || trusted.generation > header.generation) header = trusted;
+    } catch (error) {
+      onFailure(slot, error);
+    }
+  }
+  const pages = new Map<number, RegionPage>();
+  let doubt: DoubtList | null = null;
+  let numRead = 0;
+  for (const { slot, descriptor, incarnation } of keepers) {
+    if (header?.incarnation !== incarnation) continue;
+    try {
+      const life = { uuid: array.uuid, incarnation };
+      const found = await extension.readPages(descriptor, life, header.numRegions);
+      const list = array.module.manifest.journal === true ? await extension.readDoubt(descriptor, life) : null;
+      numRead++;
+      if (list !== null && (doubt === null || list.generation > doubt.generation)) doubt = list;
+      for (const page of found) {
+        const known = pages.get(page.index);
+        if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
+      }
+    } catch (error) {
+      onFailure(slot, error);
+    }
+  }
+  // What could not be read may be the one record of what was never written: without it, that would read as anything.
+  const [failure] = failures;
+  if (numRead === 0 && failure !== undefined && !force) throw failure;
+  return { header: numRead === 0 ? null : header, pages, newest: header ?? newest, doubt };
+}
+
+/** The newest list of bad blocks. Rejects if none of the members can be read, unless forced. */
+async function readBadBlocks(
+  array: RaidArray,
+  extension: ExtensionStore,
+  incarnation: string,
+  force: boolean,
+): Promise<BadBlockList | null> {
+  let newest: BadBlockList | null = null;
+  let isRead = false;
+  let failure: Error | null = null;
+  for (const slot of array.slots) {
+    if (slot.descriptor === null || !slot.isCurrent) continue;
+    try {
+      const list = await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation });
+      isRead = true;
+      if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
+    } catch (error) {
+      array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s list of bad blocks cannot be read');
+      if (error instanceof Error) failure = error;
+    }
+  }
+  if (!isRead && failure !== null && !force) throw failure;
+  return newest;
+}
+
+/** The header's regions are whole stripes and cover the members; they cover more if a crash cut a growth short. */
+function isMapOf({ numRegions, regionBlocks }: ExtensionHeader, memberBlocks: number, stripeBlocks: number): boolean {
+  return regionBlocks > 0 && regionBlocks % stripeBlocks === 0 && numRegions * regionBlocks >= memberBlocks;
+}
+
+/** The newest of these headers, and of `other`, that goes with the superblock of this number; null if none does. */
+export function newestTrusted(
+  headers: readonly ExtensionHeader[],
+  seqNumber: number,
+  other: ExtensionHeader | null = null,
+): ExtensionHeader | null {
+  let newest = other;
+  for (const header of headers) {
+    if (!isTrusted(header, seqNumber)) continue;
+    if (newest === null || header.generation > newest.generation) newest = header;
+  }
+  return newest;
+}
+
+/** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */
+function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
+  if (seqNumber % seqStep !== 0) return false;
+  return header.seqNumber === seqNumber || header.previousSeqNumber === seqNumber;
+}

@@ -1,0 +1,110 @@
+import type { RaidArray } from '../array/array.js';
+import { onEveryMember } from '../members/member-io.js';
+import { RegionState, copyInto } from './region-state.js';
+import type { RegionStates } from './region-state.js';
+import type { ExtensionStore, RegionPage } from '../format/store.js';
+
+/** The pages on the members in which an array's regions are recorded. */
+export class RegionPages {
+  /**
+   * What pages say of regions in place of what memory says, while a round of setting or clearing bits is under way: others
+   * write pages too. A region of which they say that it is unwritten is so in memory once they have said it.
+   */
+  readonly said = new Map<number, RegionState>();
+  /** Dirty regions that some member has on record as something else: a round of clearing was cut short. */
+  readonly unrecorded = new Set<number>();
+  readonly #array: RaidArray;
+  readonly #store: ExtensionStore;
+  readonly #regions: RegionStates;
+  #generations: Float64Array;
+  /** One write of pages follows another: an older one must not land on top of a newer one. */
+  #writes: Promise<void> = Promise.resolve();
+
+  constructor(array: RaidArray, store: ExtensionStore, regions: RegionStates) {
+    this.#array = array;
+    this.#store = store;
+    this.#regions = regions;
+    this.#generations = new Float64Array(this.#countFor(regions.states.length));
+  }
+
+  get count(): number {
+    return this.#generations.length;
+  }
+
+  /** Whether there is room for so many regions. */
+  hasRoomFor(numRegions: number): boolean {
+    return this.#store.fits(this.#array.blockSize, numRegions);
+  }
+
+  growTo(numRegions: number): void {
+    this.#generations = copyInto(new Float64Array(this.#countFor(numRegions)), this.#generations);
+  }
+
+  /** Takes over what a member has recorded. Dirty regions are in doubt: nobody knows which of their writes got where. */
+  adopt(page: RegionPage): void {
+    const first = page.index * this.#store.regionsPerPage;
+    this.#generations[page.index] = page.generation;
+    const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
+    states.forEach((state, i) => {
+      this.#regions.set(first + i, state);
+      if (state === RegionState.Dirty)
+        this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);
+    });
+  }
+
+  writeAll(): Promise<void> {
+    return this.#write(Array.from({ length: this.count }, (_, index) => index));
+  }
+
+  /** Writes the pages of these regions to every member, as they are when it is their turn. */
+  writeOf(regions: Iterable<number>): Promise<void> {
+    const pages = new Set<number>();
+    for (const region of regions) pages.add(this.#pageOf(region));
+    return this.#write([...pages]);
+  }
+
+  #write(indexes: readonly number[]): Promise<void> {
+    const written = this.#writes.then(() => this.#writeNow(indexes));
+    this.#writes = written.catch(() => undefined);
+    return written;
+  }
+
+  async #writeNow(indexes: readonly number[]): Promise<void> {
+    const { regionsPerPage } = this.#store;
+    const pages = indexes.map((index): RegionPage => {
+      const first = index * regionsPerPage;
+      const states = this.#regions.states.slice(first, first + regionsPerPage);
+      states.forEach((state, i) => {
+        states[i] = this.said.get(first + i) ?? state;
+      });
+      const generation = (this.#generations[index] ?? 0) + 1;
+      this.#generations[index] = generation;
+      return { index, generation, states };
+    });
+    const taken = this.#generations.reduce((sum, generation) => sum + generation, 0);
+    await onEveryMember(this.#array, async (client, slot) => {
+      await this.#store.writePages(client.descriptor, this.#array, pages);
+      slot.pagesTaken = taken;
+    });
+    // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These
+    // pages may have been made when it was not to be said yet.
+    for (const [region, state] of this.said) {
+      const page = pages.find(({ index }) => index === this.#pageOf(region));
+      if (state === RegionState.Unwritten && page?.states[region % regionsPerPage] === state) this.#regions.set(region, state);
+    }
+    if (this.unrecorded.size === 0) return;
+    for (const { index, states } of pages) {
+      states.forEach((state, i) => {
+        if (state === RegionState.Dirty) this.unrecorded.delete(index * regionsPerPage + i);
+      });
+    }
+  }
+
+  #pageOf(region: number): number {
+    return Math.floor(region / this.#store.regionsPerPage);
+  }
+
+  #countFor(numRegions: number): number {
+    return Math.ceil(numRegions / this.#store.regionsPerPage);
+  }
+}

@@ -1,0 +1,44 @@
+import type { RaidArray } from '../array/array.js';
+import { RegionState } from './region-state.js';
+
+/** Whether the block of the array was never written, or not since it was unmapped: it reads as zeros. */
+export function isUnwritten(array: RaidArray, block: number): boolean {
+  const { regions } = array;
+  if (regions === null) return false;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  return (
+    regions.states[Math.floor((Math.floor(block / arrayBlocks) * memberBlocks) / regions.regionBlocks)] ===
+    RegionState.Unwritten
+  );
+}
+
+/** Where the run of blocks ends that are like the one at `from`: all unwritten, or all not; `to` at most. */
+export function endOfExtent(array: RaidArray, from: number, to: number): number {
+  const { regions } = array;
+  if (regions === null || regions.count(RegionState.Unwritten) === 0) return to;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
+  let region = Math.floor(from / regionBlocks);
+  const kind = regions.states[region] === RegionState.Unwritten;
+  do region++;
+  while (region * regionBlocks < to && (regions.states[region] === RegionState.Unwritten) === kind);
+  return Math.min(region * regionBlocks, to);
+}
+
+/**
+ * Runs of the array's blocks from `offset` on, and whether each is unwritten and reads as zeros. Ends at `offset + count`,
+ * or when `add` gives false.
+ */
+export function listExtents(
+  array: RaidArray,
+  offset: number,
+  count: number,
+  add: (numBlocks: number, isZero: boolean) => boolean,
+): void {
+  let from = offset;
+  while (from < offset + count) {
+    const to = array.level === null ? offset + count : endOfExtent(array, from, offset + count);
+    if (!add(to - from, array.level !== null && isUnwritten(array, from))) return;
+    from = to;
+  }
+}

@@ -1,0 +1,341 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { TimerHandle } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { statusOf } from '../errors.js';
+import { onEveryMember } from '../members/member-io.js';
+import type { RaidIo } from '../io/raid-io.js';
+import { RegionPages } from './bitmap-pages.js';
+import { RegionState, RegionStates, copyInto } from './region-state.js';
+import type { ExtensionStore, RegionPage } from '../format/store.js';
+import { Trims } from './discards.js';
+
+/** Regions an array has at most; larger arrays have larger regions. */
+const mostRegions = 65_536;
+/** Smallest region, in bytes of a member. */
+const leastRegionBytes = 1024 * 1024;
+/** A region that has not been written to for this long is made clean, in milliseconds. */
+const idleMs = 5000;
+
+/**
+ * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first write to a
+ * region its bit is on stable media of every member; it is cleared lazily, after a flush of all members.
+ */
+export class RegionMap extends RegionStates {
+  readonly #array: RaidArray;
+  readonly #pages: RegionPages;
+  #inFlight: Uint32Array;
+  #lastWrite: Float64Array;
+  /** Writes that wait for their regions' bits. */
+  #waiting: RaidIo[] = [];
+  #isWorking = false;
+  /** Regions whose first write is under way. */
+  readonly #zeroing = new Set<number>();
+  #zeroWaiters: (() => void)[] = [];
+  #idleWaiters: (() => void)[] = [];
+  /** What users have unmapped; null before the first time. */
+  #trims: Trims | null = null;
+  #timer: TimerHandle | null = null;
+  #isStopped = false;
+
+  constructor(array: RaidArray, store: ExtensionStore, numRegions: number, regionBlocks: number) {
+    super(numRegions, regionBlocks);
+    this.#array = array;
+    this.#pages = new RegionPages(array, store, this);
+    this.#inFlight = new Uint32Array(numRegions);
+    this.#lastWrite = new Float64Array(numRegions);
+  }
+
+  /** Size of a region for members of this many blocks, in blocks: whole stripes, a power of two of them. */
+  static chooseRegionBlocks(memberBlocks: number, stripeBlocks: number, blockSize: number): number {
+    let blocks = stripeBlocks;
+    while (blocks * blockSize < leastRegionBytes || Math.ceil(memberBlocks / blocks) > mostRegions) blocks *= 2;
+    return blocks;
+  }
+
+  /** Whether the map can be that of members of this many blocks. */
+  hasRoomFor(memberBlocks: number): boolean {
+    return this.#pages.hasRoomFor(Math.ceil(memberBlocks / this.regionBlocks));
+  }
+
+  /** Members have this many blocks from now on: what is new was never written. It is on record after {@link writeAll}. */
+  extend(memberBlocks: number): void {
+    const numRegions = Math.ceil(memberBlocks / this.regionBlocks);
+    if (numRegions <= this.states.length) return;
+    this.growTo(numRegions);
+    this.#inFlight = copyInto(new Uint32Array(numRegions), this.#inFlight);
+    this.#lastWrite = copyInto(new Float64Array(numRegions), this.#lastWrite);
+    this.#pages.growTo(numRegions);
+    this.#trims?.growTo(numRegions);
+  }
+
+  get numPages(): number {
+    return this.#pages.count;
+  }
+
+  /**
+   * Before a write (of any kind) is handed to the level. True: go ahead. False: its regions' bits are being set; it is
+   * resumed, or failed, later. Either way {@link end} follows when it is over.
+   */
+  begin(io: RaidIo): boolean {
+    if (io.type === IoType.Unmap) {
+      this.#trims ??= new Trims(this.#array, this.states.length, this.regionBlocks);
+      io.begunAt = this.#trims.now();
+    }
+    let needsBits = false;
+    const last = this.#lastRegion(io);
+    for (let region = this.#firstRegion(io); region <= last; region++) {
+      this.#inFlight[region] = (this.#inFlight[region] ?? 0) + 1;
+      if (this.#lacksBit(region)) needsBits = true;
+    }
+    if (!needsBits) return true;
+    this.#waiting.push(io);
+    this.#work();
+    return false;
+  }
+
+  /** `io.status` says how it went. */
+  end(io: RaidIo): void {
+    const now = this.#array.registry.runtime.now();
+    const last = this.#lastRegion(io);
+    for (let region = this.#firstRegion(io); region <= last; region++) {
+      this.#inFlight[region] = (this.#inFlight[region] ?? 0) - 1;
+      this.#lastWrite[region] = now;
+      if (io.type === IoType.Unmap) this.#trims?.unmapped(region, io);
+      else this.#trims?.wrote(region);
+    }
+    this.#armTimer();
+  }
+
+  /** Nothing is known of these regions, `end` excluded: they count as written, and their redundancy is in doubt. */
+  doubt(first: number, end: number): void {
+    for (let region = first; region < end; region++) this.set(region, RegionState.Dirty);
+    this.#array.consistency.load(first * this.regionBlocks, (end - first) * this.regionBlocks);
+  }
+
+  /** How many regions a resync has something to do in. */
+  get resyncsDue(): number {
+    return this.#array.consistency.countRegions(this.regionBlocks);
+  }
+
+  /** A new member lacks everything that was ever written. Resolves when that is recorded. */
+  async missAll(): Promise<void> {
+    this.states.forEach((state, region) => {
+      if (state === RegionState.Clean) this.set(region, RegionState.Missed);
+    });
+    await this.writeAll();
+  }
+
+  /** Looks, after a while, whether bits can be cleared. */
+  arm(): void {
+    this.#armTimer();
+  }
+
+  /** Takes over what a member has recorded. Dirty regions are in doubt: nobody knows which of their writes got where. */
+  adoptPage(page: RegionPage): void {
+    this.#pages.adopt(page);
+  }
+
+  /** Writes every page to every member, as at creation and assembly. */
+  writeAll(): Promise<void> {
+    return this.#pages.writeAll();
+  }
+
+  /** No write is in flight: makes clean what may be, and ends. Bits that stay set are resynchronised at the next start. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
+    this.#timer = null;
+    while (this.#isWorking) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+    // A member that fails meanwhile is one that has missed something: once more, then, for those that are left.
+    for (let tries = 0; tries <= this.#array.numSlots; tries++) {
+      const { membership } = this.#array;
+      try {
+        await this.#clear(() => true);
+        return;
+      } catch (error) {
+        if (this.#array.membership === membership) throw error;
+      }
+    }
+  }
+
+  #firstRegion(io: RaidIo): number {
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    return Math.floor((Math.floor(io.offsetBlocks / arrayBlocks) * memberBlocks) / this.regionBlocks);
+  }
+
+  #lastRegion(io: RaidIo): number {
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    const lastStripe = Math.floor((io.offsetBlocks + io.numBlocks - 1) / arrayBlocks);
+    return Math.floor(((lastStripe + 1) * memberBlocks - 1) / this.regionBlocks);
+  }
+
+  #work(): void {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    // In the next turn, so that one round serves all writes of this one.
+    this.#array.registry.runtime.soon(() => void this.#rounds());
+  }
+
+  async #rounds(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting;
+      this.#waiting = [];
+      let status: number = Status.Ok;
+      try {
+        await this.#set(batch);
+      } catch (error) {
+        status = statusOf(error);
+        this.#array.log.error({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be written');
+      }
+      for (const io of batch) {
+        if (status === Status.Ok) this.#array.io.resume(io);
+        else this.#array.io.finish(io, status);
+      }
+    }
+    this.#isWorking = false;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const waiter of waiters) waiter();
+    this.#armTimer();
+  }
+
+  /** One round of setting bits: zeros where nothing was ever written, then the bits, on every member. */
+  async #set(batch: readonly RaidIo[]): Promise<void> {
+    const regions = new Set<number>();
+    for (const io of batch) {
+      const last = this.#lastRegion(io);
+      for (let region = this.#firstRegion(io); region <= last; region++) {
+        if (this.#lacksBit(region)) regions.add(region);
+      }
+    }
+    if (regions.size === 0) return;
+    const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
+    for (const region of fresh) this.#zeroing.add(region);
+    try {
+      if (fresh.length > 0) await this.#zero(fresh);
+      // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
+      await this.#array.leaveRecorded();
+      for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
+      await this.#pages.writeOf(regions);
+      await this.#array.leaveRecorded();
+      for (const region of regions) this.set(region, RegionState.Dirty);
+    } finally {
+      this.#pages.said.clear();
+      this.#zeroing.clear();
+      const waiters = this.#zeroWaiters;
+      this.#zeroWaiters = [];
+      for (const waiter of waiters) waiter();
+    }
+  }
+
+  /** Resolves when no first write is giving zeros to these member blocks: its zeros go to the members of its beginning. */
+  async whenZeroed(memberOffset: number, count: number): Promise<void> {
+    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
+      while (this.#zeroing.has(region)) await new Promise<void>((resolve) => this.#zeroWaiters.push(resolve));
+    }
+  }
+
+  /** Members hold whatever they held in a region that was never written. From its first write on they hold zeros. */
+  async #zero(regions: readonly number[]): Promise<void> {
+    await onEveryMember(this.#array, async (client, slot) => {
+      const { dataOffset, dataSize } = slot;
+      for (const region of regions) {
+        const start = region * this.regionBlocks;
+        const count = Math.min(this.regionBlocks, dataSize - start);
+        await client.writeZeroes(dataOffset + start, count);
+        slot.replacement?.mark(start, count);
+      }
+      await client.flush();
+      for (const region of regions) this.#array.noteWritten(slot.index, region * this.regionBlocks, this.regionBlocks);
+    });
+  }
+
+  #armTimer(): void {
+    if (this.#timer !== null || this.#isStopped) return;
+    if (this.count(RegionState.Dirty) <= this.resyncsDue && !this.#canClearMissed()) return;
+    this.#timer = this.#array.registry.runtime.setTimer(this.#onTimer, idleMs);
+  }
+
+  #canClearMissed(): boolean {
+    return this.count(RegionState.Missed) > 0 && (this.#isComplete() || this.#array.slots.some((slot) => slot.isTarget));
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = null;
+    if (this.#isWorking || this.#isStopped) return;
+    const before = this.#array.registry.runtime.now() - idleMs;
+    this.#isWorking = true;
+    this.#clear((region) => (this.#lastWrite[region] ?? 0) <= before)
+      // On record that all have these pages: a member that is found without them is an old image.
+      .then((hasWritten) => (hasWritten ? this.#array.metadata.saveHeaders() : undefined))
+      .catch((error: unknown) => {
+        this.#array.log.warn({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be cleared');
+      })
+      .finally(() => void this.#rounds());
+  };
+
+  /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. False: there was nothing to clear. */
+  async #clear(isIdle: (region: number) => boolean): Promise<boolean> {
+    const members = this.#array.membership;
+    const completeBelow = this.#completeBelow();
+    const before = new Map<number, RegionState>();
+    this.states.forEach((state, region) => {
+      const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
+      const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#isInDoubt(region);
+      if (isDone || (state === RegionState.Missed && isComplete)) before.set(region, state);
+    });
+    if (before.size === 0) return false;
+    for (const [region, state] of before) {
+      this.#pages.said.set(region, state);
+      // Without all members, the bits become the list of what the absent one has missed.
+      this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);
+    }
+    try {
+      await onEveryMember(this.#array, (client) => client.flush());
+      // One that failed before this may lack what regions hold: it must be on record as out before a page calls them clean.
+      await this.#array.leaveRecorded();
+      if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
+      for (const [region, state] of before) {
+        if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)
+          this.#pages.said.set(region, RegionState.Unwritten);
+        else this.#pages.said.delete(region);
+      }
+      await this.#pages.writeOf(before.keys());
+    } catch (error) {
+      for (const [region, state] of before) {
+        if (!this.#lacksBit(region) || this.states[region] === RegionState.Unwritten) continue;
+        this.set(region, state);
+        this.#pages.unrecorded.add(region);
+      }
+      throw error;
+    } finally {
+      this.#pages.said.clear();
+    }
+    return true;
+  }
+
+  /** Member blocks below which every slot's member holds everything: all of them, or what a rebuild has filled. */
+  #completeBelow(): number {
+    const { slots, process } = this.#array;
+    if (slots.every((slot) => slot.isCurrent)) return Infinity;
+    const isFilling = slots.every((slot) => slot.isCurrent || slot === process?.target);
+    return isFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
+  }
+
+  #isComplete(): boolean {
+    return this.#array.slots.every((slot) => slot.isCurrent);
+  }
+
+  /** A region in doubt stays dirty: after a crash, and at the next start, that is how its doubt is known. */
+  #isInDoubt(region: number): boolean {
+    return this.#array.consistency.isInconsistent(region * this.regionBlocks, this.regionBlocks);
+  }
+
+  /** A write to the region has to wait until its bit is set. */
+  #lacksBit(region: number): boolean {
+    const state = this.states[region];
+    if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed) return true;
+    return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);
+  }
+}

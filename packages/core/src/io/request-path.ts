@@ -1,0 +1,355 @@
+import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
+import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
+import type { AckGate } from '../metadata/commit-barrier.js';
+import type { RaidArray } from '../array/array.js';
+import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
+import { describeArray, describeConfig } from '../array/info.js';
+import type { RaidIo } from './raid-io.js';
+import { RegionState } from '../bitmap/region-state.js';
+import type { Slot } from '../members/slot.js';
+
+/**
+ * The way of an I/O from the bdev layer through the level to the members and back: the driver of an array's volume. What a
+ * failed part means for the request and for the member is decided here.
+ */
+export class IoPath implements BdevDriver {
+  readonly productName = 'Raid Volume';
+  readonly hasForceUnitAccess = true;
+  readonly #array: RaidArray;
+  readonly #gate: AckGate;
+
+  constructor(array: RaidArray, gate: AckGate) {
+    this.#array = array;
+    this.#gate = gate;
+  }
+
+  // The bdev driver.
+
+  supports(type: IoType): boolean {
+    // A device that cannot be written to is no member. This is asked for each I/O.
+    if (type === IoType.Read || type === IoType.Write || type === IoType.Flush) return true;
+    if (type === IoType.Unmap || type === IoType.WriteZeroes) {
+      if (this.#array.level?.submitNullPayloadRequest === undefined) return false;
+      // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
+      if (type === IoType.Unmap && this.#array.module.manifest.redundant) return this.#allSupport(IoType.WriteZeroes);
+    }
+    return this.#allSupport(type);
+  }
+
+  submit(parent: BdevIo): void {
+    if (parent.type === IoType.Reset) {
+      parent.complete(Status.Ok);
+      return;
+    }
+    if (this.#array.state === 'offline') {
+      parent.complete(Status.NoDevice);
+      return;
+    }
+    const boundary = this.#rebuiltBlocks();
+    const end = parent.offsetBlocks + parent.numBlocks;
+    if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
+      parent.driverTag = 2;
+      this.#start(parent, boundary, end);
+      this.#start(parent, parent.offsetBlocks, boundary);
+      return;
+    }
+    parent.driverTag = 1;
+    this.#start(parent, parent.offsetBlocks, end);
+  }
+
+  physicalDevices(): readonly string[] {
+    return this.#array.slots.flatMap(({ descriptor }) => descriptor?.bdev.driver.physicalDevices?.() ?? []);
+  }
+
+  extents(offsetBlocks: number, numBlocks: number, add: (numBlocks: number, isZero: boolean) => boolean): void {
+    listExtents(this.#array, offsetBlocks, numBlocks, add);
+  }
+
+  driverSpecific(): JsonObject {
+    return { raid: Object.fromEntries(Object.entries(describeArray(this.#array)).filter(([key]) => key !== 'name')) };
+  }
+
+  configCall(): { method: string; params: JsonObject } | null {
+    return describeConfig(this.#array);
+  }
+
+  // The level's side of an I/O, through RaidIo.
+
+  isMemberFor(io: RaidIo, slotIndex: number): boolean {
+    const slot = this.#array.slotAt(slotIndex);
+    return slot.isConfigured && !slot.isLeaving && (!slot.isTarget || io.target === slot || io.type === IoType.Flush);
+  }
+
+  submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
+    const { registry, answers } = this.#array;
+    const slot = this.#array.slotAt(slotIndex);
+    const part = registry.ios.get();
+    part.type = type;
+    part.offsetBlocks = slot.dataOffset + offset;
+    part.numBlocks = numBlocks;
+    part.addr = addr;
+    part.owner = io;
+    part.tag = slotIndex;
+    if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;
+    slot.partsInFlight++;
+    if (type === IoType.Read) slot.readBlocksInFlight += numBlocks;
+    if (slot.descriptor === null || !this.isMemberFor(io, slotIndex)) {
+      part.status = Status.NoDevice;
+      registry.runtime.soon(() => io.onIoDone(part));
+      return;
+    }
+    if (type === IoType.Read && this.#array.badBlocks.size > 0 && this.#array.badBlocks.has(slotIndex, offset, numBlocks)) {
+      part.status = Status.IoError;
+      registry.runtime.soon(() => io.onIoDone(part));
+      return;
+    }
+    if (!answers.isArmed) answers.arm();
+    if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
+    slot.descriptor.submit(part);
+  }
+
+  onPartDone(io: RaidIo, part: BdevIo): void {
+    const array = this.#array;
+    const slot = array.slotAt(part.tag);
+    if (part.type === IoType.Read) slot.readBlocksInFlight -= part.numBlocks;
+    // Once more: it may have been copied while this was under way.
+    else if (slot.replacement !== null && part.type !== IoType.Flush)
+      slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
+    if (part.status === Status.Ok) {
+      if (array.badBlocks.size > 0 && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
+        array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
+      }
+    } else {
+      // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
+      const isKnown =
+        part.type === IoType.Read &&
+        (io.slot >= 0 || array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks));
+      if (!isKnown) this.#countError(slot, part);
+      // A device that cannot read what it has just been given is none; and what it holds the others know.
+      if (part.type === IoType.Read && slot.isTarget)
+        array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
+      // At once: another flush that is under way on the member may succeed without having kept anything.
+      if (part.type === IoType.Flush && slot.isConfigured && !slot.isLeaving) {
+        const canGo = array.module.manifest.redundant && array.failMember(slot.index, `${statusName(part.status)} on flush`);
+        if (!canGo) slot.hasLostFlush = true;
+      }
+    }
+    const { level } = array;
+    if (io.type !== IoType.Flush && level?.onPartDone !== undefined) level.onPartDone(io, part);
+    else io.partDone(part);
+    array.registry.ios.put(part);
+    slot.partEnded();
+  }
+
+  /** All counted parts of a request are done: decides what their failures mean, and fails members for them. */
+  judge(io: RaidIo): Status {
+    const array = this.#array;
+    if (io.failedSlots.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
+    if ((io.type === IoType.Read && !io.writesBack) || !array.module.manifest.redundant) {
+      this.#noteLostFlush(io);
+      return io.partStatus;
+    }
+    const losers = new Set(io.failedSlots.filter((slot) => array.slotAt(slot).isCurrent));
+    const canLose = array.numCurrent - array.minOperational;
+    const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
+    for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isTarget) array.failMember(slot, reason);
+    // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
+    const isMirror = array.minOperational === 1;
+    if (losers.size <= canLose || isMirror) for (const slot of losers) array.failMember(slot, reason);
+    // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
+    const { target } = io;
+    const hasDiverged = isMirror && [...losers].some((slot) => array.slotAt(slot).isCurrent);
+    if (hasDiverged && target?.isTarget === true) array.failMember(target.index, 'it differs from the last copy');
+    this.#noteLostFlush(io);
+    return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
+  }
+
+  /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
+  onLevelDone(io: RaidIo, status: Status): void {
+    if (io.isAtLevel) this.#array.journal?.left(io);
+    this.#acknowledge(io, status);
+  }
+
+  #acknowledge(io: RaidIo, status: Status): void {
+    const { journal } = this.#array;
+    if (status === Status.Ok && journal?.mustSaveDoubt === true && this.#isForStableMedia(io)) {
+      // What was in doubt, and has been written since, must be readable after the next start.
+      journal.doubt.save().then(
+        () => this.#acknowledge(io, status),
+        () => this.finish(io, Status.IoError),
+      );
+      return;
+    }
+    const mayMissMember = io.type !== IoType.Read || io.writesBack;
+    if (status !== Status.Ok || !mayMissMember) this.finish(io, status);
+    // A member may have left since the level looked who is there: passed over, it has not got what would be acknowledged.
+    else if (!this.#array.hasEnough) this.finish(io, Status.NoDevice);
+    else if (!this.#gate.holds(io)) this.finish(io, Status.Ok);
+  }
+
+  /** Hands a write of any kind to the level; its bits in the region map are set. */
+  resume(io: RaidIo): void {
+    const { level, journal } = this.#array;
+    // Asked again, as it may have waited for its region's bit, or for a departure to be recorded.
+    if (level === null || !this.#array.hasEnough) {
+      this.finish(io, Status.NoDevice);
+      return;
+    }
+    if (journal !== null) {
+      // What a member's absence asks for is known when it is recorded.
+      if (this.#gate.delays(io)) return;
+      journal.entered(io);
+    }
+    if (io.type === IoType.Write) level.submitRwRequest(io);
+    else level.submitNullPayloadRequest?.(io);
+  }
+
+  /** For the gate: tells whoever asked. */
+  finish(io: RaidIo, status: Status): void {
+    const { parent, owner } = io;
+    io.status = status;
+    if (io.isMarked) this.#array.regions?.end(io);
+    owner?.onRaidIoDone(io);
+    this.#array.ios.put(io);
+    if (parent === null) return;
+    if (parent.status === Status.Ok) parent.status = status;
+    this.#partEnded(parent);
+  }
+
+  #partEnded(parent: BdevIo): void {
+    if (--parent.driverTag === 0) parent.complete(parent.status);
+  }
+
+  /** Sends a request of core's own to the level: reconstruct blocks of a slot's member. */
+  reconstruct(io: RaidIo): void {
+    const { level } = this.#array;
+    io.array = this.#array;
+    if (level?.submitReconstructRequest === undefined) this.finish(io, Status.NotSupported);
+    else level.submitReconstructRequest(io);
+  }
+
+  #start(parent: BdevIo, from: number, to: number): void {
+    if (parent.type === IoType.Unmap && (this.#array.regions?.count(RegionState.Unwritten) ?? 0) > 0)
+      this.#unmapWritten(parent, from, to);
+    else this.#startPart(parent, from, to - from);
+  }
+
+  /** What is unwritten needs no unmapping: that would be its first write. */
+  #unmapWritten(parent: BdevIo, from: number, to: number): void {
+    let at = from;
+    while (at < to) {
+      const end = endOfExtent(this.#array, at, to);
+      if (!isUnwritten(this.#array, at)) {
+        parent.driverTag++;
+        this.#startPart(parent, at, end - at);
+      }
+      at = end;
+    }
+    this.#partEnded(parent);
+  }
+
+  #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number): void {
+    const array = this.#array;
+    const io = array.ios.get();
+    io.array = array;
+    io.parent = parent;
+    io.type = parent.type;
+    io.flags = parent.flags;
+    io.offsetBlocks = offsetBlocks;
+    io.numBlocks = numBlocks;
+    io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * array.blockSize;
+    io.target = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target ?? null) : null;
+    if (io.type === IoType.Flush) this.#flush(io);
+    else if (io.type === IoType.Read) this.#read(io, parent);
+    else this.#write(io);
+  }
+
+  #write(io: RaidIo): void {
+    const { regions } = this.#array;
+    if (regions !== null) {
+      io.isMarked = true;
+      if (!regions.begin(io)) return;
+    }
+    this.resume(io);
+  }
+
+  /** Hands the level what has been written, and answers the rest with zeros. */
+  #read(io: RaidIo, parent: BdevIo): void {
+    const { level, regions, blockSize, memory } = this.#array;
+    if (level === null) {
+      this.finish(io, Status.NoDevice);
+      return;
+    }
+    if (regions === null || regions.count(RegionState.Unwritten) === 0) {
+      level.submitRwRequest(io);
+      return;
+    }
+    const end = io.offsetBlocks + io.numBlocks;
+    const extentEnd = endOfExtent(this.#array, io.offsetBlocks, end);
+    if (extentEnd < end) {
+      parent.driverTag++;
+      io.numBlocks = extentEnd - io.offsetBlocks;
+      this.#startPart(parent, extentEnd, end - extentEnd);
+    }
+    if (!isUnwritten(this.#array, io.offsetBlocks)) {
+      level.submitRwRequest(io);
+      return;
+    }
+    memory.zero(io.addr, io.numBlocks * blockSize);
+    this.finish(io, Status.Ok);
+  }
+
+  /** Flush goes to every member that gets writes, a rebuild's target included: it holds acknowledged data too. */
+  #flush(io: RaidIo): void {
+    if (this.#hasLostFlush(io)) {
+      this.onLevelDone(io, Status.IoError);
+      return;
+    }
+    io.partsLeft = 1;
+    for (const slot of this.#array.slots) {
+      if (slot.descriptor === null || !this.isMemberFor(io, slot.index)) continue;
+      io.submitPart(slot.index, IoType.Flush, 0, slot.dataSize, -1);
+    }
+    if (--io.partsLeft === 0) this.onLevelDone(io, Status.Ok);
+  }
+
+  /**
+   * A flush that failed is reported once by most devices, which may have dropped what it was to keep. A member that the array
+   * can do without is failed for it; of another one no later flush is believed.
+   */
+  #noteLostFlush(io: RaidIo): void {
+    if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
+    for (const index of io.failedSlots) {
+      const slot = this.#array.slotAt(index);
+      if (slot.isCurrent) slot.noteUnstable(io.partStatus);
+    }
+  }
+
+  #isForStableMedia(io: RaidIo): boolean {
+    return io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;
+  }
+
+  /** The request asks for stable media, and a member has lost what it should have kept there; perhaps just now. */
+  #hasLostFlush(io: RaidIo): boolean {
+    return this.#isForStableMedia(io) && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isCurrent);
+  }
+
+  /** Array blocks, from the start, that a rebuild's target holds; 0 without one. */
+  #rebuiltBlocks(): number {
+    const { process } = this.#array;
+    return process?.target === undefined || process.target === null ? 0 : process.offsetBlocks;
+  }
+
+  #allSupport(type: IoType): boolean {
+    for (const { descriptor } of this.#array.slots) if (descriptor?.bdev.supports(type) === false) return false;
+    return true;
+  }
+
+  #countError(slot: Slot, part: BdevIo): void {
+    if (part.status === Status.NoDevice && slot.isLeaving) return;
+    if (part.type === IoType.Read) slot.errors.read++;
+    else slot.errors.write++;
+    const fields = { ...this.#array.logFields(slot), block: part.offsetBlocks, blocks: part.numBlocks };
+    this.#array.log.warn(fields, `member I/O failed: ${statusName(part.status)}`);
+  }
+}

@@ -1,0 +1,110 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { RaidIo } from '../io/raid-io.js';
+import type { EarlierRecord } from '../bitmap/bitmap-load.js';
+import { RegionState } from '../bitmap/region-state.js';
+import { seqStep } from '../format/store.js';
+import type { FoundEntry } from '../format/store.js';
+
+/**
+ * Somebody else ran an array that lacks a member, or what we had recorded is gone: settles where its parity is in doubt. What
+ * somebody else wrote since is trusted as he would trust it himself; what was in doubt when we last had the array has
+ * not become better since, and what we recorded and cannot find may have been anything. False if doubt is left that the journal
+ * does not narrow down.
+ */
+export async function judgeForeignRun(array: RaidArray, earlier: EarlierRecord | null): Promise<boolean> {
+  const { consistency, metadata } = array;
+  if (metadata.seqNumber < seqStep) {
+    array.log.warn(
+      array.logFields(),
+      'the array starts degraded, and nothing says whether its parity is right: it was never run by us',
+    );
+    consistency.forget();
+    return true;
+  }
+  if (earlier === null) return false;
+  const entries = await readEntries(array, earlier);
+  consistency.forget();
+  if (entries !== null) {
+    await doubtEntries(array, entries);
+    for (const { start, count } of earlier.doubt?.ranges ?? []) consistency.load(start, count);
+    return true;
+  }
+  for (const { start, states } of earlier.runs) {
+    states.forEach((state, i) => {
+      if (state === RegionState.Dirty) consistency.load((start + i) * earlier.regionBlocks, earlier.regionBlocks);
+    });
+  }
+  return consistency.isAllInSync;
+}
+
+/** The journal as we left it: outside of its entries everything was good. Null if there was none, or it cannot be read. */
+async function readEntries(array: RaidArray, { journalEpoch, incarnation }: EarlierRecord): Promise<FoundEntry[] | null> {
+  const journal = array.extension?.journal;
+  if (journalEpoch === 0 || journal === undefined) return null;
+  const entries: FoundEntry[] = [];
+  for (const slot of array.slots) {
+    if (!slot.isCurrent || slot.descriptor === null) continue;
+    try {
+      entries.push(...(await journal.read(slot.descriptor, { uuid: array.uuid, incarnation }, journalEpoch)));
+    } catch (error) {
+      array.log.error({ ...array.logFields(slot), err: error }, 'the member’s journal cannot be read');
+      return null;
+    }
+  }
+  return entries;
+}
+
+/**
+ * Entries are not written again: somebody else may have written there since. Where the array reads as the newest entry says,
+ * nothing is wrong; elsewhere either may be right, and nothing proves which.
+ */
+async function doubtEntries(array: RaidArray, entries: readonly FoundEntry[]): Promise<void> {
+  const isNewer = new Set<number>();
+  const doubted: FoundEntry[] = [];
+  for (const entry of [...entries].sort((a, b) => b.id - a.id)) {
+    if (!(await readsAsSaid(array, entry, isNewer))) doubted.push(entry);
+    for (let i = 0; i < entry.numBlocks; i++) isNewer.add(entry.offsetBlocks + i);
+  }
+  for (const { offsetBlocks, numBlocks } of doubted) {
+    const { from, to } = array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
+    array.consistency.load(from, to - from);
+    array.log.error(
+      { ...array.logFields(), block: offsetBlocks, blocks: numBlocks },
+      'a write was under way here before somebody else ran the array: the absent member’s blocks answer EIO until they are written',
+    );
+  }
+}
+
+/** Blocks of which a newer entry has been looked at are passed over. */
+async function readsAsSaid(array: RaidArray, entry: FoundEntry, isNewer: ReadonlySet<number>): Promise<boolean> {
+  const { blockSize, memory, registry } = array;
+  const bytes = entry.numBlocks * blockSize;
+  const addr = registry.buffers.get(bytes);
+  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${array.name}: no buffer for the journal`);
+  try {
+    if ((await levelRead(array, entry.offsetBlocks, entry.numBlocks, addr)) !== Status.Ok) return false;
+    const zeros = new Uint8Array(blockSize);
+    for (let i = 0; i < entry.numBlocks; i++) {
+      if (isNewer.has(entry.offsetBlocks + i)) continue;
+      const said = entry.isZero ? zeros : entry.data.subarray(i * blockSize, (i + 1) * blockSize);
+      if (Buffer.compare(said, memory.u8.subarray(addr + i * blockSize, addr + (i + 1) * blockSize)) !== 0) return false;
+    }
+    return true;
+  } finally {
+    registry.buffers.put(addr);
+  }
+}
+
+function levelRead(array: RaidArray, offsetBlocks: number, numBlocks: number, addr: number): Promise<Status> {
+  return new Promise((resolve) => {
+    const io = array.ios.get();
+    io.array = array;
+    io.type = IoType.Read;
+    io.offsetBlocks = offsetBlocks;
+    io.numBlocks = numBlocks;
+    io.addr = addr;
+    io.owner = { onRaidIoDone: (done: RaidIo) => resolve(done.status) };
+    array.level?.submitRwRequest(io);
+  });
+}

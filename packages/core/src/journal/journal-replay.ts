@@ -1,0 +1,83 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { memberIo } from '../members/member-io.js';
+import type { RaidIo } from '../io/raid-io.js';
+import type { DoubtList, FoundEntry } from '../format/store.js';
+
+/**
+ * Writes once more, through the level, what the journal says of the absent member's blocks, and flushes. After that its
+ * blocks are what they were before the crash, or what was being written then; only where that did not succeed are they still
+ * in doubt, and where they were before, by the list beside the journal. False if the journal does not tell: there is none for
+ * this state of the array, or it cannot be read.
+ */
+export async function replayJournal(array: RaidArray, doubt: DoubtList | null): Promise<boolean> {
+  const { consistency, metadata, regions } = array;
+  if (array.journal === null || regions === null || metadata.journalEpoch === 0) return false;
+  const entries = await readEntries(array, metadata.journalEpoch);
+  if (entries === null) return false;
+  consistency.forget();
+  for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
+  const failed: { from: number; to: number }[] = [];
+  for (const entry of entries.sort((a, b) => a.id - b.id)) {
+    try {
+      await writeAgain(array, entry);
+    } catch (error) {
+      array.log.error(
+        { ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error },
+        'an entry of the journal could not be written again',
+      );
+      failed.push(array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks));
+    }
+  }
+  for (const slot of array.slots) if (slot.isCurrent) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
+  for (const { from, to } of failed) consistency.load(from, to - from);
+  array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
+  return true;
+}
+
+async function readEntries(array: RaidArray, epoch: number): Promise<FoundEntry[] | null> {
+  const journal = array.extension?.journal;
+  const entries: FoundEntry[] = [];
+  for (const slot of array.slots) {
+    if (!slot.isCurrent || slot.descriptor === null || journal === undefined) continue;
+    try {
+      entries.push(...(await journal.read(slot.descriptor, array, epoch)));
+    } catch (error) {
+      array.log.error({ ...array.logFields(slot), err: error }, 'the member’s journal cannot be read');
+      return null;
+    }
+  }
+  return entries;
+}
+
+async function writeAgain(array: RaidArray, entry: FoundEntry): Promise<void> {
+  const { buffers } = array.registry;
+  const lengthBytes = entry.numBlocks * array.blockSize;
+  const addr = buffers.get(lengthBytes);
+  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${array.name}: no buffer for the journal`);
+  try {
+    if (entry.isZero) array.memory.zero(addr, lengthBytes);
+    else array.memory.u8.set(entry.data, addr);
+    await levelWrite(array, entry.offsetBlocks, entry.numBlocks, addr);
+  } finally {
+    buffers.put(addr);
+  }
+}
+
+function levelWrite(array: RaidArray, offsetBlocks: number, numBlocks: number, addr: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const io = array.ios.get();
+    io.array = array;
+    io.type = IoType.Write;
+    io.offsetBlocks = offsetBlocks;
+    io.numBlocks = numBlocks;
+    io.addr = addr;
+    io.owner = {
+      onRaidIoDone: (done: RaidIo) => {
+        if (done.status === Status.Ok) resolve();
+        else reject(BdevError.fromStatus(done.status, `array ${array.name}: writing journaled blocks again`));
+      },
+    };
+    array.level?.submitRwRequest(io);
+  });
+}

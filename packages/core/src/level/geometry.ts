@@ -1,0 +1,58 @@
+import type { RaidArray } from '../array/array.js';
+import { RaidError } from '../errors.js';
+import type { RaidGeometry, RaidLevel } from './module.js';
+
+/**
+ * What a level says of itself is checked where core begins to rely on it: a size of 0 would be worked off for ever, and blocks
+ * past a device's end, or a method that is missing, would be met in the middle of somebody's write.
+ */
+export function checkLevel(array: RaidArray, level: RaidLevel): void {
+  const { manifest } = array.module;
+  const methods = [
+    ['submitRwRequest', true],
+    ['submitNullPayloadRequest', manifest.nullPayload],
+    ['resize', manifest.resize],
+    ['submitReconstructRequest', manifest.redundant],
+    ['derivedSlots', manifest.redundant],
+    ['onJournaled', manifest.journal ?? false],
+  ] as const;
+  for (const [name, isDeclared] of methods) {
+    if ((typeof level[name] === 'function') === isDeclared) continue;
+    refuse(array, isDeclared ? `it has no ${name}, and should have` : `it has ${name}, and its manifest does not say so`);
+  }
+  checkGeometry(array, level.geometry);
+}
+
+/** Throws `ERR_RAID_MODULE` if the geometry contradicts itself, or needs more than the members have. */
+export function checkGeometry(array: RaidArray, geometry: RaidGeometry): void {
+  const { numBlocks, memberBlocks, optimalIoBoundary = 0, splitOnBoundary = false, writeUnitSize = 1, stripe } = geometry;
+  const check = (isGood: boolean, message: string): void => {
+    if (!isGood) refuse(array, `its geometry is wrong: ${message}`);
+  };
+  const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least;
+  check(isCount(numBlocks, 0) && Number.isSafeInteger(numBlocks * array.blockSize), `numBlocks is ${numBlocks}`);
+  check(memberBlocks.length === array.numSlots, `memberBlocks has ${memberBlocks.length} entries for ${array.numSlots} slots`);
+  for (const slot of array.slots) {
+    const blocks = memberBlocks[slot.index] ?? -1;
+    const most = slot.descriptor === null ? array.memberCapacity(slot.index) : slot.capacity;
+    check(isCount(blocks, 0) && blocks <= most, `memberBlocks of slot ${slot.index} is ${blocks}, of ${most} that there are`);
+  }
+  check(isCount(optimalIoBoundary, splitOnBoundary ? 1 : 0), `optimalIoBoundary is ${optimalIoBoundary}`);
+  check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}`);
+  check((stripe !== undefined) === array.module.manifest.redundant, 'stripe must be there with redundancy, and only with it');
+  if (stripe === undefined) return;
+  check(
+    isCount(stripe.arrayBlocks, 1) && isCount(stripe.memberBlocks, 1),
+    `a stripe is ${stripe.arrayBlocks} blocks, ${stripe.memberBlocks} of each member`,
+  );
+  check(numBlocks % stripe.arrayBlocks === 0, `numBlocks is ${numBlocks}, which are no whole stripes of ${stripe.arrayBlocks}`);
+  const needed = (numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
+  check(
+    memberBlocks.every((blocks) => blocks >= needed),
+    `its stripes need ${needed} blocks of each member`,
+  );
+}
+
+function refuse(array: RaidArray, message: string): never {
+  throw new RaidError('ERR_RAID_MODULE', 22, `array ${array.name}: level ${array.module.level} cannot be used: ${message}`);
+}

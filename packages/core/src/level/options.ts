@@ -1,0 +1,61 @@
+import type { RaidArray } from '../array/array.js';
+import { RaidError } from '../errors.js';
+import type { RaidModule } from './module.js';
+import type { ExtensionHeader, SuperblockStore } from '../format/store.js';
+
+/** Options of a level, as its arrays keep them. */
+export type LevelOptions = Readonly<Record<string, unknown>>;
+
+/**
+ * The options of a new array as they come back at its next start, from members or from a saved configuration: as JSON has
+ * them. Throws for what JSON cannot say, what the level refuses, and what there is no room for.
+ */
+export function checkLevelOptions(
+  name: string,
+  module: RaidModule,
+  store: SuperblockStore | null,
+  given: LevelOptions,
+): LevelOptions {
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+  };
+  let text: string;
+  try {
+    text = JSON.stringify(given);
+  } catch (error) {
+    return refuse(`the level's options cannot be kept as JSON: ${String(error)}`);
+  }
+  const options = parseOptions(text) ?? refuse('the level’s options must be a JSON object');
+  const lost = Object.keys(given).find((key) => !(key in options));
+  if (lost !== undefined) refuse(`option ${lost} cannot be kept as JSON`);
+  const most = store?.extension?.mostOptionsBytes ?? Infinity;
+  if (Buffer.byteLength(text) > most)
+    refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and there is room for ${most}`);
+  module.checkOptions?.(options);
+  return options;
+}
+
+/** A new array with options needs a place for them. Throws if its members have none, for the size of their blocks. */
+export function requireRoomForOptions(array: RaidArray): void {
+  if (array.store === null || array.extension !== undefined || Object.keys(array.options).length === 0) return;
+  const message = `array ${array.name}: there is no room for the level's options on members with blocks of ${array.blockSize} bytes`;
+  throw new RaidError('ERR_RAID_INVALID', 22, message);
+}
+
+/**
+ * An array that is put together has the options of the newest header on its members, also if somebody else ran it since:
+ * whoever did that knows nothing of them. Throws if the level, as it is now, refuses them.
+ */
+export function adoptLevelOptions(array: RaidArray, headers: readonly ExtensionHeader[]): void {
+  let newest: ExtensionHeader | null = null;
+  for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
+  if (newest === null) return;
+  const options = parseOptions(newest.levelOptions) ?? {};
+  array.module.checkOptions?.(options);
+  array.options = options;
+}
+
+function parseOptions(text: string): LevelOptions | null {
+  const value: unknown = JSON.parse(text);
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as LevelOptions) : null;
+}

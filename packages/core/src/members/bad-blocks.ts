@@ -1,0 +1,98 @@
+import { BlockRanges } from '../format/block-ranges.js';
+import type { BlockRange } from '../format/block-ranges.js';
+import type { BadBlockList, BadRange } from '../format/store.js';
+
+/**
+ * Blocks of members' data areas that do not hold what they should, because nobody could say what that is when the member was
+ * filled. A read of one ends as if the device could not read it; a write makes it good. Kept on the members, and nearly always
+ * empty.
+ */
+export class BadBlocks {
+  #slots = new Map<number, BlockRanges>();
+  #size = 0;
+  /** Grows with every change. */
+  #version = 0;
+  #recordedVersion = 0;
+  #generation = 0;
+
+  /** Ranges on the list. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The list on the members is this one. */
+  get isRecorded(): boolean {
+    return this.#version === this.#recordedVersion;
+  }
+
+  /** Whether any of these blocks of the slot's data area is bad. */
+  has(slot: number, offset: number, numBlocks: number): boolean {
+    return this.#slots.get(slot)?.overlaps(offset, offset + numBlocks) ?? false;
+  }
+
+  rangesOf(slot: number): readonly BlockRange[] {
+    return this.#slots.get(slot)?.list() ?? [];
+  }
+
+  /** Bad blocks of the slot. */
+  countOf(slot: number): number {
+    return this.#slots.get(slot)?.numBlocks ?? 0;
+  }
+
+  add(slot: number, offset: number, numBlocks: number): void {
+    const ranges = this.#slots.get(slot) ?? new BlockRanges();
+    this.#slots.set(slot, ranges);
+    ranges.add(offset, offset + numBlocks);
+    this.#changed();
+  }
+
+  /** The slot's member has been given these blocks. False if none of them was bad. */
+  remove(slot: number, offset: number, numBlocks: number): boolean {
+    if (this.#slots.get(slot)?.remove(offset, offset + numBlocks) !== true) return false;
+    this.#changed();
+    return true;
+  }
+
+  /** The slot has another member, of which these blocks are bad. */
+  replace(slot: number, ranges: readonly BlockRange[]): void {
+    if (ranges.length === 0 && this.rangesOf(slot).length === 0) return;
+    const set = new BlockRanges();
+    for (const { start, end } of ranges) set.add(start, end);
+    this.#slots.set(slot, set);
+    this.#changed();
+  }
+
+  list(): BadRange[] {
+    return [...this.#slots].flatMap(([slot, ranges]) =>
+      ranges.list().map(({ start, end }) => ({ slot, offsetBlocks: start, numBlocks: end - start })),
+    );
+  }
+
+  /** What the members have on record; null if nothing. */
+  load(found: BadBlockList | null): void {
+    this.#slots = new Map();
+    this.#generation = found?.generation ?? 0;
+    for (const { slot, offsetBlocks, numBlocks } of found?.ranges ?? []) this.add(slot, offsetBlocks, numBlocks);
+    this.#size = found?.ranges.length ?? 0;
+    this.#recordedVersion = this.#version;
+  }
+
+  /** The list as it is to be written, and what to call when it is on every member. */
+  snapshot(): { list: BadBlockList; onRecorded: () => void } {
+    const version = this.#version;
+    const list = { generation: ++this.#generation, ranges: this.list() };
+    return {
+      list,
+      onRecorded: () => {
+        this.#recordedVersion = version;
+      },
+    };
+  }
+
+  #changed(): void {
+    this.#version++;
+    let size = 0;
+    for (const ranges of this.#slots.values()) size += ranges.size;
+    this.#size = size;
+  }
+}

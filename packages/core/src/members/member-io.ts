@@ -1,0 +1,119 @@
+import { BdevError, BlockClient, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { RaidError, statusOf } from '../errors.js';
+import type { RaidIo } from '../io/raid-io.js';
+import type { Slot } from './slot.js';
+
+const noSlots: readonly number[] = [];
+const mapFailure = 'its region map could not be written';
+
+/**
+ * Fills the buffer at `addr` with what the slot's member must hold in blocks `[offset, +count)` of its data area. The
+ * stripes must be quiesced, or not yet in use. `excluded`: slots that must not be read.
+ */
+export function reconstructInto(
+  array: RaidArray,
+  slot: number,
+  offset: number,
+  count: number,
+  addr: number,
+  excluded: readonly number[] = noSlots,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const io = array.ios.get();
+    io.type = IoType.Read;
+    io.slot = slot;
+    io.offsetBlocks = offset;
+    io.numBlocks = count;
+    io.addr = addr;
+    io.excluded = excluded;
+    io.owner = {
+      onRaidIoDone: (done: RaidIo) => {
+        if (done.status === Status.Ok) resolve();
+        else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slot}: reconstructing blocks`));
+      },
+    };
+    array.io.reconstruct(io);
+  });
+}
+
+/** One I/O of core's own to a slot's data area. Rejects with a `BdevError`; ENODEV if the member is gone or leaving. */
+export function memberIo(
+  array: RaidArray,
+  slot: Slot,
+  type: IoType,
+  offset: number,
+  count: number,
+  addr: number,
+): Promise<void> {
+  const { ios } = array.registry;
+  return new Promise((resolve, reject) => {
+    const what = `array ${array.name} slot ${slot.index} (${String(slot.name)})`;
+    if (slot.descriptor === null || slot.isLeaving) {
+      reject(BdevError.fromStatus(Status.NoDevice, what));
+      return;
+    }
+    if (type === IoType.Read && array.badBlocks.has(slot.index, offset, count)) {
+      reject(BdevError.fromStatus(Status.IoError, `${what}: known to be bad`));
+      return;
+    }
+    const io = ios.get();
+    io.type = type;
+    io.offsetBlocks = slot.dataOffset + offset;
+    io.numBlocks = count;
+    io.addr = addr;
+    io.owner = {
+      onIoDone: (done: BdevIo) => {
+        const { status } = done;
+        ios.put(done);
+        slot.partEnded();
+        if (type === IoType.Write) slot.replacement?.mark(offset, count);
+        if (type === IoType.Write && status === Status.Ok) array.noteWritten(slot.index, offset, count);
+        if (status === Status.Ok) resolve();
+        else reject(BdevError.fromStatus(status, what));
+      },
+    };
+    slot.partsInFlight++;
+    slot.descriptor.submit(io);
+  });
+}
+
+/**
+ * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
+ * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
+ * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them.
+ * When it resolves, it is done on as many members that are current then as the level needs.
+ */
+export async function onEveryMember(array: RaidArray, work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
+  const done: Slot[] = [];
+  const full: { slot: Slot; error: unknown }[] = [];
+  const results = await Promise.allSettled(
+    array.slots.map(async (slot) => {
+      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
+      slot.partsInFlight++;
+      try {
+        await work(new BlockClient(slot.descriptor), slot);
+        done.push(slot);
+      } catch (error) {
+        if (statusOf(error) === Status.NoSpace) {
+          full.push({ slot, error });
+        } else if (!array.failMember(slot.index, mapFailure)) {
+          slot.noteUnstable(statusOf(error));
+          throw error;
+        }
+      } finally {
+        slot.partEnded();
+      }
+    }),
+  );
+  const [firstFull] = full;
+  const canGoOn = array.numCurrent - full.filter(({ slot }) => slot.isCurrent).length >= array.minOperational;
+  for (const { slot } of full) if (slot.isTarget || canGoOn) array.failMember(slot.index, mapFailure);
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+  if (firstFull !== undefined && !canGoOn) throw firstFull.error;
+  // One that left while it was waited for is none of those that are left.
+  if (done.filter((slot) => slot.isCurrent).length < array.minOperational) {
+    throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
+  }
+}

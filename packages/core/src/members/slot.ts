@@ -1,0 +1,119 @@
+import { Status } from '@raidkit/bdev';
+import type { BdevDescriptor } from '@raidkit/bdev';
+import type { Replacement } from './replacement.js';
+import { nullUuid } from '../format/store.js';
+
+/** Why a slot has no current member. */
+export type SlotAbsence = 'missing' | 'failed';
+
+/** Errors of a slot's member, counted since the array was assembled. */
+export interface SlotErrors {
+  read: number;
+  write: number;
+  /** Blocks that could not be read and were rewritten from redundancy. */
+  repaired: number;
+}
+
+/** A member's place in an array. */
+export class Slot {
+  readonly index: number;
+  /** The member bdev's name; null for an empty slot. */
+  name: string | null;
+  /** The member bdev's uuid, or that of the member that is waited for; the null uuid for an empty slot. */
+  uuid: string = nullUuid;
+  /** A device of this name is taken while the array is being put together. */
+  awaitedName: string | null;
+  /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
+  recordedUuid: string = nullUuid;
+  /** Open and claimed while a member is there. */
+  descriptor: BdevDescriptor | null = null;
+  dataOffset = 0;
+  dataSize = 0;
+  /** The member is there, with its sizes known; I/O may go to it. */
+  isConfigured = false;
+  /** Being filled by the running rebuild: current only below the process offset. */
+  isTarget = false;
+  /** The device that is to take its member's place, while that is copied; null for none. */
+  replacement: Replacement | null = null;
+  /** Out of the array, or on its way: no new I/O. The descriptor lives on until the last part is done. */
+  isLeaving = false;
+  /** The member is late with an answer. */
+  isSuspect = false;
+  /** What the superblock says of an empty slot. */
+  absence: SlotAbsence = 'missing';
+  /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
+  lastSeqNumber = 0;
+  /** How many writes of pages its last member has taken for certain, as the sum of their generations; see `ExtensionSlot`. */
+  pagesTaken = 0;
+  /** Sequence number of the superblock that its member has, as it was found or last written; 0 for none. */
+  foundSeqNumber = 0;
+  /** Its member was taken out on request: no spare is to replace it. */
+  isRemovedByHand = false;
+  /** Its member was taken out while the array was up. */
+  isVacated = false;
+  /** The name and uuid that the last member had, for people. */
+  lastMember: { name: string; uuid: string } | null = null;
+  readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
+  /** A flush failed, and the array could not do without the member: what was written before may be lost. */
+  hasLostFlush = false;
+  /** I/O of the array in flight on the member. */
+  partsInFlight = 0;
+  readBlocksInFlight = 0;
+  #drainWaiters: (() => void)[] = [];
+
+  constructor(index: number, name: string | null) {
+    this.index = index;
+    this.name = name;
+    this.awaitedName = name;
+  }
+
+  /** The member is part of the array's current state: it may be read anywhere. */
+  get isCurrent(): boolean {
+    return this.isConfigured && !this.isTarget && !this.isLeaving;
+  }
+
+  /** Blocks from the data offset to the end of the member. */
+  get capacity(): number {
+    return this.descriptor === null ? this.dataSize : this.descriptor.bdev.numBlocks - this.dataOffset;
+  }
+
+  /** Resolves when none of the array's I/O is in flight on the member. */
+  whenDrained(): Promise<void> {
+    if (this.partsInFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#drainWaiters.push(resolve);
+    });
+  }
+
+  /**
+   * I/O that was to end on stable media failed with this status, and the array cannot do without the member. A write that was
+   * refused for lack of space has lost nothing but itself; after any other failure, what was acknowledged before may be lost.
+   */
+  noteUnstable(status: Status): void {
+    if (status !== Status.NoSpace) this.hasLostFlush = true;
+  }
+
+  /** One of the array's I/O on the member is done. */
+  partEnded(): void {
+    this.partsInFlight--;
+    if (this.partsInFlight > 0 || this.#drainWaiters.length === 0) return;
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  /** The member is gone for good; its sizes stay for a successor. */
+  empty(absence: SlotAbsence): void {
+    if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };
+    this.isVacated = true;
+    this.name = null;
+    this.uuid = nullUuid;
+    this.absence = absence;
+    this.isConfigured = false;
+    this.isTarget = false;
+    this.isLeaving = false;
+    this.isSuspect = false;
+    this.descriptor?.close();
+    this.descriptor = null;
+  }
+}

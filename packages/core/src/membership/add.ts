@@ -1,0 +1,64 @@
+import type { Bdev } from '@raidkit/bdev';
+import { BdevError } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import { RaidError } from '../errors.js';
+import { isAsItLeft, refuseFormerMember, requireCreation } from '../assembly/identity.js';
+import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, takeSizes } from './join.js';
+import { bringOnline } from '../array/start.js';
+import { startRebuild } from '../sync/process-queue.js';
+import type { Slot } from '../members/slot.js';
+
+/** Refuses a device that would have to wait, or for which there is no use in the state in which the array is. */
+function checkCanAdd(array: RaidArray, bdev: Bdev): void {
+  if (array.slots.some(({ isTarget }) => isTarget)) {
+    const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
+    throw new RaidError('ERR_RAID_BUSY', 1, message);
+  }
+  if (array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
+    const state = array.isReadOnly ? 'read-only' : array.state;
+    const message = `array ${array.name} is ${array.isStarting ? 'starting' : state}: ${bdev.name} cannot be added`;
+    throw new RaidError('ERR_RAID_INVALID', 22, message);
+  }
+  if (array.state === 'configuring') requireCreation(array, bdev);
+}
+
+/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array is being created, else being rebuilt. */
+export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
+  checkCanAdd(array, bdev);
+  const empty = array.slots.filter(({ descriptor }) => descriptor === null);
+  // A former member goes back to its place.
+  const slot = wanted ?? empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
+  if (slot === undefined) {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} has no empty slot: ${bdev.name} cannot be added`);
+  }
+  openMember(ctx, array, slot, bdev);
+  try {
+    checkBlockSize(array, bdev);
+    const lastSeen = await refuseForeignMember(ctx, array, slot, array.uuid);
+    const isKnown = lastSeen !== null && array.state === 'online' && (await isAsItLeft(array, slot));
+    // The array may have started, or gone offline, and somebody else may have been quicker.
+    checkCanAdd(array, bdev);
+    refuseFormerMember(array, bdev, lastSeen);
+    if (array.state === 'configuring') {
+      takeSizes(array, slot, bdev);
+    } else {
+      const dataOffset = chooseDataOffset(array, bdev);
+      if (bdev.numBlocks < dataOffset + slot.dataSize) {
+        const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${dataOffset + slot.dataSize} are needed`;
+        throw new RaidError('ERR_RAID_MEMBER', 22, message);
+      }
+      // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
+      const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
+      if (!isPartial) slot.pagesTaken = 0;
+      slot.dataOffset = dataOffset;
+      adopt(array, slot, bdev);
+      startRebuild(ctx, array, slot, isPartial);
+    }
+  } catch (error) {
+    closeMember(slot);
+    throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
+  }
+  ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });
+  if (array.state === 'configuring' && array.numDiscovered >= array.numOperational) await bringOnline(ctx, array);
+}

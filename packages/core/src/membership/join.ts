@@ -1,0 +1,173 @@
+import { BdevError } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import { RaidError } from '../errors.js';
+import { onMemberRemoved, onMemberStuck } from './remove.js';
+import { onMemberResized } from './resize.js';
+import type { Slot } from '../members/slot.js';
+import { nullUuid } from '../format/store.js';
+
+/** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
+export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
+  if (bdev.abandoned > 0) {
+    const message = `array ${array.name}: ${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`;
+    throw new RaidError('ERR_RAID_BUSY', 16, message);
+  }
+  const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
+    writable: true,
+    ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
+    onEvent: (event) => {
+      // One that has been replaced is nobody's any more.
+      if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
+    },
+  });
+  try {
+    descriptor.claim(`raid array ${array.name}`);
+  } catch (error) {
+    descriptor.close();
+    throw error;
+  }
+  slot.descriptor = descriptor;
+}
+
+/** Something happened to the slot's member. */
+export function onMemberEvent(ctx: RaidContext, array: RaidArray, slot: Slot, { type }: BdevEvent): void {
+  if (type === 'remove') onMemberRemoved(ctx, array, slot);
+  else if (type === 'timeout') onMemberStuck(ctx, array, slot);
+  else onMemberResized(ctx, array);
+}
+
+/** Gives the device back, as if it had never been looked at. Nothing may be in flight. */
+export function closeMember(slot: Slot): void {
+  slot.descriptor?.close();
+  slot.descriptor = null;
+  slot.isConfigured = false;
+}
+
+/** Checks block size, and fixes the array's with the first member. */
+export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
+  if (array.blockSize === 0) {
+    const stripBytes = array.stripSizeKb * 1024;
+    if (array.module.manifest.stripSize === 'required' && stripBytes < bdev.blockSize) {
+      const message = `array ${array.name}: a strip of ${array.stripSizeKb} KiB is smaller than the ${bdev.blockSize}-byte blocks of ${bdev.name}`;
+      throw new RaidError('ERR_RAID_INVALID', 22, message);
+    }
+    array.blockSize = bdev.blockSize;
+    return;
+  }
+  if (bdev.blockSize === array.blockSize) return;
+  const message = `array ${array.name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and the other members have ${array.blockSize}`;
+  throw new RaidError('ERR_RAID_MEMBER', 22, message);
+}
+
+/** First block of data on a device that joins: behind the reserved area, on a boundary that the device likes. */
+export function chooseDataOffset(array: RaidArray, bdev: Bdev): number {
+  if (array.store === null) return 0;
+  const blocks = Math.ceil(array.store.reservedBytes / bdev.blockSize);
+  const boundary = bdev.optimalIoBoundary;
+  return boundary > 0 ? Math.ceil(blocks / boundary) * boundary : blocks;
+}
+
+/**
+ * Makes an existing device the slot's member, for a new array: opens and claims it, checks that it has no superblock, and
+ * takes its sizes. On an error the device is given back.
+ */
+export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
+  openMember(ctx, array, slot, bdev);
+  try {
+    checkBlockSize(array, bdev);
+    await refuseForeignMember(ctx, array, slot, null);
+    array.lifecycle.mustGoOn();
+    takeSizes(array, slot, bdev);
+  } catch (error) {
+    closeMember(slot);
+    if (array.slots.every((other) => other.descriptor === null)) array.blockSize = 0;
+    throw error;
+  }
+}
+
+/** Sets the slot's sizes from its device, and makes it configured. */
+export function takeSizes(array: RaidArray, slot: Slot, bdev: Bdev): void {
+  const dataOffset = chooseDataOffset(array, bdev);
+  if (bdev.numBlocks <= dataOffset) {
+    const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
+    throw new RaidError('ERR_RAID_MEMBER', 22, message);
+  }
+  slot.dataOffset = dataOffset;
+  slot.dataSize = bdev.numBlocks - dataOffset;
+  adopt(array, slot, bdev);
+}
+
+/** The device is the slot's member from now on. Throws ENODEV if it went away while it was being looked at. */
+export function adopt(array: RaidArray, slot: Slot, bdev: Bdev): void {
+  if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
+  slot.name = bdev.name;
+  slot.awaitedName = bdev.name;
+  slot.uuid = bdev.uuid;
+  slot.recordedUuid = bdev.uuid;
+  forgetElsewhere(array, slot);
+  slot.isConfigured = true;
+  slot.isVacated = false;
+  slot.isRemovedByHand = false;
+  slot.hasLostFlush = false;
+}
+
+/** A member that was in another slot once is remembered in its new one alone: a superblock must not name it twice. */
+export function forgetElsewhere(array: RaidArray, slot: Slot): void {
+  for (const other of array.slots) {
+    if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.recordedUuid = nullUuid;
+  }
+}
+
+/** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */
+export async function refuseForeignMember(
+  ctx: RaidContext,
+  array: RaidArray,
+  slot: Slot,
+  own: string | null,
+): Promise<number | null> {
+  if (slot.descriptor === null) return null;
+  const refused = refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, {
+    all: array.isForced && array.state === 'configuring',
+    signatures: array.store === null,
+  });
+  // The array must not end, and close the device, while it is being read.
+  return array.lifecycle.whileBusy(refused);
+}
+
+/**
+ * Throws EEXIST if the device carries a superblock of another array than `own`, or what somebody else keeps there (a
+ * file system, a partition table …) and superblocks would overwrite. Gives the sequence number of a superblock of `own`; null
+ * if there is none. `what` begins messages; `ignore` says what is not looked at.
+ */
+export async function refuseForeign(
+  ctx: RaidContext,
+  descriptor: BdevDescriptor,
+  what: string,
+  own: string | null,
+  ignore: { all?: boolean; signatures?: boolean } = {},
+): Promise<number | null> {
+  if (ctx.store === null) return null;
+  const { name } = descriptor.bdev;
+  let found;
+  let signature = null;
+  try {
+    found = await ctx.store.read(descriptor);
+    const mustLook = found.kind !== 'found' && ignore.all !== true && ignore.signatures !== true;
+    if (mustLook) signature = (await ctx.findSignature?.(descriptor)) ?? null;
+  } catch (error) {
+    if (!BdevError.is(error)) throw error;
+    throw new RaidError('ERR_RAID_MEMBER', error.errno, `${what}: ${name} cannot be read: ${error.message}`, { cause: error });
+  }
+  if (found.kind === 'found') {
+    if (found.record.uuid === own) return found.record.seqNumber;
+    if (ignore.all === true) return null;
+    const message = `${what}: ${name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, wipe the device, or use force`;
+    throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+  }
+  if (signature === null) return null;
+  const message = `${what}: ${name} carries ${signature}, which would be overwritten; wipe it first, or use force`;
+  throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
+}

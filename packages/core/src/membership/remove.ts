@@ -1,0 +1,158 @@
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import { closeMember } from './join.js';
+import { flushMembers, takeOffline } from '../array/start.js';
+import type { Slot, SlotAbsence } from '../members/slot.js';
+
+/** The device of a slot is going away (hot remove). */
+export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot): void {
+  const { awaitedName } = slot;
+  removeMember(ctx, array, slot, 'the device was removed')
+    .then(() => {
+      // An array that is still being put together takes the device when it comes back.
+      if (array.state === 'configuring' && !array.isAssembled) slot.awaitedName = awaitedName;
+    })
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'a member that went away could not be let go cleanly');
+    });
+}
+
+/**
+ * Takes a member out. Resolves when no I/O goes to it and the survivors' metadata says so. An array that cannot do without
+ * it goes offline and keeps its superblocks as they are: together with this member they are still the newest state.
+ */
+export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): Promise<void> {
+  const member = slot.name ?? '';
+  // Whoever is about to make it a member finds that it is gone.
+  if (!slot.isConfigured) return;
+  if (isWaiting(array)) {
+    releaseWaiting(array, slot);
+    return;
+  }
+  if (slot.isLeaving) {
+    await slot.whenDrained();
+    return;
+  }
+  if (array.state !== 'offline' && array.canDoWithout(slot)) {
+    array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
+    array.beginLeave(slot, 'missing');
+    await finishLeave(ctx, array, slot, 'missing');
+    ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
+    return;
+  }
+  array.membership++;
+  const why = `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`;
+  if (array.lifecycle.phase === 'starting') {
+    // Nothing has been written to it that the others lack: the array waits for it again.
+    slot.isLeaving = true;
+    await takeOffline(ctx, array, why);
+    await slot.whenDrained();
+    slot.isLeaving = false;
+    await removeMember(ctx, array, slot, reason);
+    return;
+  }
+  array.numOperational--;
+  slot.isLeaving = true;
+  await takeOffline(ctx, array, why);
+  await slot.whenDrained();
+  slot.empty('missing');
+  ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
+  if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
+}
+
+/** A member has missed the deadline of an I/O, which may still be carried out: it is not used any more. */
+export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): void {
+  const { descriptor } = slot;
+  if (descriptor === null || !slot.isConfigured) return;
+  if (isWaiting(array)) return;
+  // Requests that wait for something else on it need not wait any longer.
+  descriptor.expire();
+  if (slot.isLeaving) return;
+  const { bdev } = descriptor;
+  const reason = 'it has not answered in time';
+  if (array.failMember(slot.index, reason)) return;
+  removeMember(ctx, array, slot, reason)
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'a member that does not answer could not be let go cleanly');
+    })
+    .finally(() => ctx.examineLater(bdev))
+    .catch(() => undefined);
+}
+
+/** A member failed: I/O to it has stopped already. Brings the departure to its end. */
+export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): void {
+  const member = slot.name ?? '';
+  finishLeave(ctx, array, slot, 'failed')
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'the failure of a member could not be recorded');
+    })
+    .finally(() => {
+      ctx.emit({ type: 'memberFailed', array: array.name, slot: slot.index, member, reason });
+    })
+    .catch(() => undefined);
+}
+
+/**
+ * Ends an array for good: what is under way is called off and waited for, its volume goes, its members are free, and no list
+ * has it any more. Rejects, with all that done, if something failed on the way.
+ */
+export function endArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  return array.lifecycle.end(() => closeArray(ctx, array, reason));
+}
+
+/** {@link endArray} for what has made sure that nothing is under way. */
+export async function closeArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
+  try {
+    await takeOffline(ctx, array, reason);
+    await flushMembers(array);
+  } finally {
+    for (const slot of array.slots) {
+      await slot.whenDrained();
+      closeMember(slot);
+    }
+    forget(ctx, array);
+  }
+}
+
+/** Takes the array off the list; nothing of it is open any more. */
+export function forget(ctx: RaidContext, array: RaidArray): void {
+  array.endStartWait?.();
+  if (ctx.arrays.get(array.name) !== array) return;
+  ctx.arrays.delete(array.name);
+  ctx.census.leave(array.name, array.uuid);
+  ctx.emit({ type: 'arrayRemoved', array: array.name });
+}
+
+async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
+  if (slot.isTarget) {
+    if (array.process?.target === slot) array.process.stop(new Error(`the target ${String(slot.name)} left`));
+    ctx.turns.wake();
+    await array.processEnded;
+    if (slot.descriptor !== null) await release(slot, absence);
+    return;
+  }
+  try {
+    await array.leaveRecorded();
+  } finally {
+    await release(slot, absence);
+  }
+}
+
+async function release(slot: Slot, absence: SlotAbsence): Promise<void> {
+  await slot.whenDrained();
+  slot.empty(absence);
+}
+
+/** The array is being put together: nothing of it is in use yet, and nothing has been recorded. */
+function isWaiting({ lifecycle }: RaidArray): boolean {
+  return lifecycle.phase === 'creating' || lifecycle.phase === 'configuring';
+}
+
+/** A member of an array that is not up yet: the slot waits again, for the same uuid. */
+function releaseWaiting(array: RaidArray, slot: Slot): void {
+  const isCreated = !array.isAssembled;
+  closeMember(slot);
+  slot.name = null;
+  slot.awaitedName = null;
+  if (isCreated && array.slots.every(({ descriptor }) => descriptor === null)) array.blockSize = 0;
+}

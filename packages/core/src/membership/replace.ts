@@ -1,0 +1,104 @@
+import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import { RaidError } from '../errors.js';
+import { refuseFormerMember } from '../assembly/identity.js';
+import { enqueue, newProcess, run } from '../sync/process-queue.js';
+import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
+import { addMember } from './add.js';
+import type { RaidProcess } from '../sync/process.js';
+import { Replacement } from '../members/replacement.js';
+import { onMemberResized } from './resize.js';
+import type { Slot } from '../members/slot.js';
+
+/** How often it is looked whether a member that failed has been let go, in milliseconds. */
+const lookAgainMs = 50;
+
+/**
+ * Has a device take a member's place while the member still serves; resolves when copying is under way. If the device fails,
+ * nothing has changed; if the member fails meanwhile, the device is filled from the others.
+ */
+export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
+  checkCanReplace(array, slot, bdev);
+  const dataOffset = chooseDataOffset(array, bdev);
+  let stop: (reason: string) => void = () => undefined;
+  const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
+    writable: true,
+    ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
+    onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
+    onEvent: (event) => {
+      if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
+      else if (event.type !== 'resize')
+        stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
+    },
+  });
+  try {
+    descriptor.claim(`raid array ${array.name}`);
+    refuseFormerMember(array, bdev, await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid));
+    await array.extension?.clear(descriptor);
+    // Somebody else may have been quicker.
+    checkCanReplace(array, slot, bdev);
+  } catch (error) {
+    descriptor.close();
+    throw error;
+  }
+  const replacement = new Replacement(descriptor, dataOffset, slot.dataSize, array.stripe().memberBlocks);
+  slot.replacement = replacement;
+  const replaced = slot.name ?? '';
+  let stopReason: Error | null = null;
+  let process: RaidProcess | null = null;
+  stop = (reason) => {
+    stopReason ??= new Error(reason);
+    process?.stop(stopReason);
+    ctx.turns.wake();
+  };
+  enqueue(array, async () => {
+    const isOver = (): boolean => array.state !== 'online' || !slot.isCurrent || stopReason !== null;
+    let isDone = false;
+    try {
+      if (!(await ctx.turns.take(array, isOver))) return;
+      process = newProcess(ctx, array, 'replace', { replace: slot });
+      await run(ctx, array, process, () => Promise.resolve());
+      isDone = true;
+      ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member: replaced });
+      ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });
+    } catch {
+      // It has been logged and told.
+    } finally {
+      ctx.turns.release(array);
+      slot.replacement = null;
+      if (slot.descriptor !== descriptor) descriptor.close();
+      onMemberResized(ctx, array);
+    }
+    if (!isDone) goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
+  });
+}
+
+function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
+  };
+  if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
+  if (!array.module.manifest.redundant) refuse(`level ${array.module.level} cannot replace a member`);
+  if (!slot.isCurrent) refuse(`slot ${slot.index} has no member that could be replaced`);
+  if (array.slots.some(({ isTarget, replacement }) => isTarget || replacement !== null))
+    refuse('a member is being filled or replaced already');
+  if (bdev.state !== 'registered') refuse(`${bdev.name} went away`);
+  if (bdev.blockSize !== array.blockSize)
+    refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
+  if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
+  const needed = chooseDataOffset(array, bdev) + slot.dataSize;
+  if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
+}
+
+/** The member failed while it was copied: the new device is filled from the others, once the member is let go. */
+function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): void {
+  if (isDeviceBad || slot.isCurrent || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null) return;
+  if (slot.descriptor !== null) {
+    ctx.registry.runtime.setTimer(() => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad), lookAgainMs);
+    return;
+  }
+  addMember(ctx, array, bdev, slot).catch((error: unknown) => {
+    array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be filled from the other members');
+  });
+}

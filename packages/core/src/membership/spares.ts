@@ -1,0 +1,136 @@
+import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import { RaidError } from '../errors.js';
+import type { RaidEvent } from '../events.js';
+import { chooseDataOffset, refuseForeign } from './join.js';
+import { addMember } from './add.js';
+import type { Slot } from '../members/slot.js';
+
+/** A device that stands by for a member that fails. */
+export interface Spare {
+  bdev: string;
+  /** The array that it is for; null for any. */
+  array: string | null;
+}
+
+interface Held extends Spare {
+  descriptor: BdevDescriptor;
+}
+
+/**
+ * Devices that stand by: the first that fits takes the place of a member that failed, at once, or of one that vanished and
+ * has not come back in the grace period. An array's own spares go before those for any array. A member that was removed on
+ * request is nobody's concern.
+ */
+export class Spares {
+  readonly #ctx: RaidContext;
+  readonly #spares = new Map<string, Held>();
+
+  constructor(ctx: RaidContext) {
+    this.#ctx = ctx;
+  }
+
+  list(): Spare[] {
+    return [...this.#spares.values()].map(({ bdev, array }) => ({ bdev, array }));
+  }
+
+  /** Claims the device. Refused if it is somebody's, or carries what an array or a file system has left on it. */
+  async add(bdev: Bdev, array: string | null): Promise<void> {
+    const { name } = bdev;
+    const descriptor = this.#ctx.registry.open(bdev, {
+      writable: true,
+      onEvent: ({ type }) => {
+        if (type === 'remove') this.#drop(name);
+      },
+    });
+    try {
+      descriptor.claim('spare');
+      await refuseForeign(this.#ctx, descriptor, `spare ${name}`, null);
+      if (this.#ctx.retries.isStopped)
+        throw new RaidError('ERR_RAID_INVALID', 22, `spare ${name}: the arrays have been stopped`);
+      if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `spare ${name}: it went away`);
+    } catch (error) {
+      descriptor.close();
+      throw error;
+    }
+    this.#spares.set(name, { bdev: name, array, descriptor });
+    for (const other of this.#ctx.arrays.values()) for (const slot of other.slots) this.#consider(other, slot, 0);
+  }
+
+  remove(name: string): void {
+    if (!this.#spares.has(name)) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no spare ${name}`);
+    this.#drop(name);
+  }
+
+  close(): void {
+    for (const name of [...this.#spares.keys()]) this.#drop(name);
+  }
+
+  onEvent(event: RaidEvent): void {
+    if (
+      event.type !== 'memberFailed' &&
+      event.type !== 'memberRemoved' &&
+      event.type !== 'arrayOnline' &&
+      event.type !== 'processFinished'
+    )
+      return;
+    const array = this.#ctx.arrays.get(event.array);
+    if (array === undefined) return;
+    // A rebuild that failed has perhaps lost its target.
+    const graceMs = event.type === 'memberFailed' ? 0 : this.#ctx.memberOptions.graceMs;
+    for (const slot of array.slots) this.#consider(array, slot, graceMs);
+  }
+
+  #drop(name: string): void {
+    this.#spares.get(name)?.descriptor.close();
+    this.#spares.delete(name);
+  }
+
+  #consider(array: RaidArray, slot: Slot, afterMs: number): void {
+    if (this.#spares.size === 0 || !isOpen(array, slot)) return;
+    if (afterMs > 0 && slot.absence !== 'failed') {
+      this.#ctx.registry.runtime.setTimer(() => this.#consider(array, slot, 0), afterMs);
+      return;
+    }
+    // The event is told in the middle of things: the slot may be let go in this turn only.
+    this.#ctx.registry.runtime.soon(() => {
+      this.#fill(array, slot).catch((error: unknown) =>
+        array.log.error({ ...array.logFields(slot), err: error }, 'a spare could not be used'),
+      );
+    });
+  }
+
+  async #fill(array: RaidArray, slot: Slot): Promise<void> {
+    while (isOpen(array, slot)) {
+      const spare = this.#choose(array, slot);
+      if (spare === undefined) return;
+      const { bdev } = spare.descriptor;
+      this.#drop(spare.bdev);
+      try {
+        await addMember(this.#ctx, array, bdev, slot);
+      } catch (error) {
+        array.log.error({ ...array.logFields(slot), spare: bdev.name, err: error }, 'a spare cannot take the member’s place');
+        continue;
+      }
+      array.log.warn({ ...array.logFields(slot), spare: bdev.name }, 'a spare takes the member’s place');
+      this.#ctx.emit({ type: 'spareActivated', array: array.name, slot: slot.index, member: bdev.name });
+      return;
+    }
+  }
+
+  #choose(array: RaidArray, slot: Slot): Held | undefined {
+    const fitting = [...this.#spares.values()].filter(({ array: owner, descriptor: { bdev } }) => {
+      const isItsOwn = owner === null || owner === array.name;
+      return isItsOwn && bdev.blockSize === array.blockSize && bdev.numBlocks >= chooseDataOffset(array, bdev) + slot.dataSize;
+    });
+    return fitting.find(({ array: owner }) => owner !== null) ?? fitting[0];
+  }
+}
+
+/** The slot has lost its member to a fault, and another one may come. */
+function isOpen(array: RaidArray, slot: Slot): boolean {
+  const isReady = array.state === 'online' && !array.isDeleting && array.module.manifest.redundant;
+  const isBusy = array.slots.some(({ isTarget }) => isTarget);
+  return isReady && !isBusy && slot.descriptor === null && !slot.isRemovedByHand;
+}

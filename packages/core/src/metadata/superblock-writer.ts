@@ -1,0 +1,292 @@
+import { BlockClient, IoType } from '@raidkit/bdev';
+import type { Status } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { RaidError, statusOf } from '../errors.js';
+import type { JournalPlan } from '../journal/journal.js';
+import type { Slot } from '../members/slot.js';
+import { firstIncarnation, seqStep } from '../format/store.js';
+import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
+
+/** What a header says of a round: its own, and the one before. */
+interface Round {
+  seqNumber: number;
+  plan: JournalPlan;
+}
+
+/**
+ * Writes an array's record to its members, one round at a time. A round writes one snapshot, with one sequence number, to
+ * every current member in parallel, each flushed; where there is an extension its header goes first, flushed too. Rounds
+ * that are asked for while one is under way are one round together.
+ */
+export class MetadataWriter {
+  readonly #array: RaidArray;
+  readonly #store: SuperblockStore | null;
+  seqNumber = 0;
+  /** Sequence number of the last round that is known to have reached every member that it counts in. */
+  completedSeqNumber = 0;
+  /** Of the region map and the journal, as headers say it. */
+  incarnation = firstIncarnation;
+  #generation = 0;
+  #plan: JournalPlan = { slot: -1, epoch: 0 };
+  /** The round before the newest; null before the first one. */
+  #before: Round | null = null;
+  #round: Promise<void> | null = null;
+  #nextRound: Promise<void> | null = null;
+
+  constructor(array: RaidArray, store: SuperblockStore | null) {
+    this.#array = array;
+    this.#store = store;
+  }
+
+  get isEnabled(): boolean {
+    return this.#store !== null && !this.#array.isReadOnly && this.#array.isRecordable;
+  }
+
+  /** The header goes on from what was found on the members. */
+  adoptHeader(header: ExtensionHeader): void {
+    this.incarnation = header.incarnation;
+    this.#generation = Math.max(this.#generation, header.generation);
+    // A crash may have cut a round short: then the header is ahead of the superblock.
+    const epoch = header.seqNumber === this.seqNumber ? header.journalEpoch : header.previousJournalEpoch;
+    this.#plan = { slot: -1, epoch };
+  }
+
+  /** Somebody has written a header of this generation: the next one is a later one, whatever this one is worth. */
+  noteGeneration(generation: number): void {
+    this.#generation = Math.max(this.#generation, generation);
+  }
+
+  /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
+  beginIncarnation(): void {
+    this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');
+  }
+
+  /** Epoch of the journal that goes with the newest superblock; 0 for none. */
+  get journalEpoch(): number {
+    return this.#plan.epoch;
+  }
+
+  /**
+   * Resolves when the array's state, as it is now or later, is on stable media of every member that is still current then.
+   * A member that cannot be written to is failed; rejects if not one could be written, or one that is needed could not.
+   */
+  update(): Promise<void> {
+    if (!this.isEnabled) return Promise.resolve();
+    if (this.#round === null) return this.#start();
+    // The round under way may have taken its snapshot already.
+    this.#nextRound ??= this.#round.then(
+      () => this.#startNext(),
+      () => this.#startNext(),
+    );
+    return this.#nextRound;
+  }
+
+  /** Writes the headers once more, for what has changed in them since the last round. Best effort: the next round does it too. */
+  async saveHeaders(): Promise<void> {
+    const extension = this.#array.extension;
+    const before = this.#before;
+    if (extension === undefined || this.#round !== null || before === null || !this.isEnabled) return;
+    const saved = this.#writeHeaders(extension, { seqNumber: this.seqNumber, plan: this.#plan }, before).catch(() => undefined);
+    // A round that is asked for meanwhile comes after it.
+    this.#round = saved.finally(() => {
+      this.#round = null;
+    });
+    await saved;
+  }
+
+  /** The record as it would be written now. */
+  snapshot(): ArrayRecord {
+    const array = this.#array;
+    return {
+      uuid: array.uuid,
+      name: array.recordedName,
+      level: array.module.code,
+      blockSize: array.blockSize,
+      stripSizeBlocks: array.stripSizeBlocks,
+      numBlocks: array.numBlocks,
+      seqNumber: this.seqNumber,
+      slots: array.slots.map(slotRecord),
+    };
+  }
+
+  /** Throws if the array, as it is now, could not be read again from its members. */
+  check(): void {
+    if (this.isEnabled) this.#check(this.snapshot());
+  }
+
+  #check(record: ArrayRecord): void {
+    this.#refusing(() => this.#store?.check(record));
+  }
+
+  /** What could not be read again is not written, to no member: that is no member's fault. */
+  #refusing(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const message = `array ${this.#array.name} cannot be recorded on its members: ${error.message}`;
+      throw new RaidError('ERR_RAID_INVALID', 22, message, { cause: error });
+    }
+  }
+
+  #startNext(): Promise<void> {
+    this.#nextRound = null;
+    return this.#start();
+  }
+
+  #start(): Promise<void> {
+    const round = this.#write().finally(() => {
+      if (this.#round === round) this.#round = null;
+    });
+    this.#round = round;
+    return round;
+  }
+
+  async #write(): Promise<void> {
+    const store = this.#store;
+    if (store === null) return;
+    const array = this.#array;
+    if (array.extension !== undefined) await this.#writeBadBlocks(array.extension);
+    if (array.level === null) {
+      // Only a started level knows the array's size. Whoever left is recorded by the next start.
+      throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
+    }
+    while (array.journal?.mustSettle === true) await array.journal.settle();
+    // The start that asked for this may have failed meanwhile: what the record would say is not known any more.
+    if (!this.isEnabled) return;
+    if (array.numCurrent < array.minOperational) {
+      // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
+      throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
+    }
+    const { extension } = array;
+    // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
+    const previous = this.seqNumber;
+    const next = store.extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
+    this.#check({ ...this.snapshot(), seqNumber: next });
+    for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = next;
+    const record = { ...this.snapshot(), seqNumber: next };
+    const plan = array.journal?.plan(next) ?? { slot: -1, epoch: 0 };
+    const before = { seqNumber: previous, plan: this.#plan };
+    const round = { seqNumber: next, plan };
+    if (extension !== undefined) await this.#writeHeaders(extension, round, before);
+    this.seqNumber = next;
+    this.#plan = plan;
+    this.#before = before;
+    await this.#onWriters('superblock', async (slot) => {
+      if (slot.descriptor === null) throw new Error('the member is gone');
+      await store.write(slot.descriptor, record);
+      slot.foundSeqNumber = record.seqNumber;
+    });
+    // A member that vanished meanwhile, and that the array cannot do without, has it not.
+    if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {
+      this.completedSeqNumber = record.seqNumber;
+      // Once more: now all members have it, and one that is found with an older superblock was away.
+      if (extension !== undefined) await this.#writeHeaders(extension, round, before);
+    }
+    array.journal?.adopt(plan);
+  }
+
+  /** With every round, because a member may have come that does not have the list. */
+  async #writeBadBlocks(extension: ExtensionStore): Promise<void> {
+    const { badBlocks } = this.#array;
+    if (badBlocks.size === 0 && badBlocks.isRecorded) return;
+    const mustFlush = !badBlocks.isRecorded;
+    const { list, onRecorded } = badBlocks.snapshot();
+    // What is not bad any more was written before this flush.
+    if (mustFlush) await this.#onWriters('last data', flush);
+    await this.#onWriters('list of bad blocks', (slot) => {
+      if (slot.descriptor === null) throw new Error('the member is gone');
+      return extension.writeBadBlocks(slot.descriptor, this.#array, list);
+    });
+    onRecorded();
+  }
+
+  async #writeHeaders(extension: ExtensionStore, round: Round, before: Round): Promise<void> {
+    this.#generation++;
+    this.#refusing(() => {
+      for (const slot of this.#array.slots) if (slot.isConfigured) extension.check(this.#header(slot, round, before));
+    });
+    await this.#onWriters('header', (slot) => {
+      if (slot.descriptor === null) throw new Error('the member is gone');
+      return extension.writeHeader(slot.descriptor, this.#header(slot, round, before));
+    });
+  }
+
+  #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
+    const { interrupted, options, process, regions, slots, uuid } = this.#array;
+    return {
+      generation: this.#generation,
+      arrayUuid: uuid,
+      memberUuid: slot.uuid,
+      incarnation: this.incarnation,
+      seqNumber: round.seqNumber,
+      previousSeqNumber: before.seqNumber,
+      completedSeqNumber: this.completedSeqNumber,
+      regionBlocks: regions?.regionBlocks ?? 0,
+      numRegions: regions?.states.length ?? 0,
+      journalEpoch: round.plan.epoch,
+      previousJournalEpoch: before.plan.epoch,
+      process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
+      levelOptions: JSON.stringify(options),
+      slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
+        lastSeqNumber,
+        pagesTaken,
+        isRemovedByHand,
+        readErrors: errors.read,
+        writeErrors: errors.write,
+        repairedBlocks: errors.repaired,
+      })),
+    };
+  }
+
+  async #onWriters(what: string, write: (slot: Slot) => Promise<void>): Promise<void> {
+    const array = this.#array;
+    // The target of a rebuild carries the record too, in which it is not a member yet.
+    const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isLeaving);
+    const failed: { slot: Slot; status: Status }[] = [];
+    let written = 0;
+    let lastError: unknown;
+    await Promise.all(
+      writers.map(async (slot) => {
+        slot.partsInFlight++;
+        try {
+          await write(slot);
+          if (slot.isCurrent) written++;
+        } catch (error) {
+          lastError = error;
+          failed.push({ slot, status: statusOf(error) });
+          array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
+        } finally {
+          slot.partEnded();
+        }
+      }),
+    );
+    if (written === 0) {
+      const message = `array ${array.name}: the ${what} could not be written to any member`;
+      throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
+    }
+    // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails. The
+    // target of a rebuild goes too: what a failed flush has dropped, the next one does not bring back.
+    for (const { slot, status } of failed) {
+      if (!array.failMember(slot.index, `its ${what} could not be written`)) {
+        // It may have been the flush that failed, and with it what users had written before.
+        slot.noteUnstable(status);
+        const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
+        throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
+      }
+    }
+  }
+}
+
+function slotRecord(slot: Slot): SlotRecord {
+  return {
+    uuid: slot.recordedUuid,
+    dataOffsetBlocks: slot.dataOffset,
+    dataSizeBlocks: slot.dataSize,
+    state: slot.isCurrent ? 'configured' : slot.absence,
+  };
+}
+
+async function flush({ descriptor }: Slot): Promise<void> {
+  if (descriptor?.bdev.supports(IoType.Flush) === true) await new BlockClient(descriptor).flush();
+}

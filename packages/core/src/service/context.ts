@@ -1,0 +1,57 @@
+import type { Bdev, BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
+import type { RaidArray, RaidArrayHost } from '../array/array.js';
+import type { DeviceTurns } from '../sync/resync-exclusion.js';
+import type { RaidModuleRegistry } from '../level/registry.js';
+import type { ProcessOptions } from '../sync/process.js';
+import type { RaidIoPool } from '../io/raid-io.js';
+import type { Retries } from '../assembly/retries.js';
+import type { SuperblockStore } from '../format/store.js';
+
+/** How long arrays that are assembled from superblocks wait. */
+export interface AssemblyOptions {
+  /**
+   * Milliseconds that a device which the superblock counts out is waited for before the others, all there, are started: it
+   * may know better. Default 1000; 0 for not at all.
+   */
+  absentWaitMs: number;
+  /**
+   * Milliseconds after which an array is started without members that have not come, if the level can do without them and
+   * no data is in danger. Members that may have gone on by themselves, as a mirror's copy may, are waited for for ever.
+   * Default 0: never, as in SPDK.
+   */
+  degradedStartMs: number;
+}
+
+/** Says what somebody else keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */
+export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | null>;
+
+/** Keeps arrays' names and uuids apart beyond one registry, for a process that has several. */
+export interface ArrayCensus {
+  /** An array is about to be. Says, for people, why it must not; null if it may, and then its name and uuid are its own until {@link leave}. */
+  enter(name: string, uuid: string): string | null;
+  /** It has another name from now on. Says why it must not; null if it may. */
+  rename(from: string, to: string): string | null;
+  /** It is no more. */
+  leave(name: string, uuid: string): void;
+}
+
+/** What the parts of array management share. Made by `RaidArrays`. */
+export interface RaidContext extends RaidArrayHost {
+  readonly registry: BdevRegistry;
+  readonly modules: RaidModuleRegistry;
+  /** Null: no array has superblocks, and none is assembled from them. */
+  readonly store: SuperblockStore | null;
+  /** What somebody else keeps on a device, for people; null if nothing is known to be there. */
+  readonly findSignature?: SignatureFinder;
+  readonly ios: RaidIoPool;
+  /** Every array that is in there has entered the census. */
+  readonly arrays: Map<string, RaidArray>;
+  readonly census: ArrayCensus;
+  readonly processOptions: ProcessOptions;
+  readonly assemblyOptions: AssemblyOptions;
+  readonly turns: DeviceTurns;
+  /** What is tried again later. Stopped with the arrays: whoever has awaited something asks whether they have been. */
+  readonly retries: Retries;
+  /** Has the device examined after a while; again and again until it can be. */
+  examineLater(bdev: Bdev): void;
+}

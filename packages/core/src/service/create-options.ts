@@ -1,0 +1,71 @@
+import type { RaidContext } from './context.js';
+import { RaidError } from '../errors.js';
+import { minOperational } from '../level/registry.js';
+import type { RaidModule } from '../level/module.js';
+import { nullUuid } from '../format/store.js';
+import { isUuid } from '../format/uuid.js';
+
+/** Most slots of an array: the superblock counts them in a byte. */
+const maxSlots = 255;
+/** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
+const maxNameBytes = 63;
+
+/** A new array. */
+export interface CreateArrayOptions {
+  /** 1 to 63 bytes, without control characters and `/`; unique among arrays and bdevs. */
+  name: string;
+  /** A registered level's id or alias. */
+  level: string;
+  /** Names of the members, in slot order. One that does not exist is waited for; null leaves the slot empty for now. */
+  baseBdevs: readonly (string | null)[];
+  /** KiB; a power of two, for the levels that have strips. */
+  stripSizeKb?: number;
+  /** Default: a random one. */
+  uuid?: string;
+  /** Write superblocks, so that the array comes back by itself. Default false, as in SPDK. */
+  superblock?: boolean;
+  /** Devices may carry another array's superblock or a file system: that is overwritten. Default false: refused. */
+  force?: boolean;
+  /** For the level: what JSON can say, at most 3,500 bytes of it with superblocks, where they are kept. */
+  options?: Readonly<Record<string, unknown>>;
+}
+
+/** Refuses what cannot be an array, naming what is wrong; gives the level's module. */
+export function checkCreateOptions({ arrays, modules, registry }: RaidContext, options: CreateArrayOptions): RaidModule {
+  const { name, level, baseBdevs, stripSizeKb = 0, uuid } = options;
+  const refuse = (message: string, errno = 22): never => {
+    throw new RaidError(errno === 17 ? 'ERR_RAID_EXISTS' : 'ERR_RAID_INVALID', errno, `array ${name}: ${message}`);
+  };
+  const nameBytes = Buffer.byteLength(name);
+  if (nameBytes < 1 || nameBytes > maxNameBytes) refuse(`the name must be 1 to ${maxNameBytes} bytes long`);
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/[\u0000-\u001f\u007f/]/.test(name)) refuse('the name must not contain control characters or "/"');
+  const module = modules.byName(level);
+  if (module === undefined) return refuse(`there is no RAID level ${level}`);
+  if (arrays.has(name)) refuse('there is an array of this name', 17);
+  if (registry.get(name) !== undefined) refuse('there is a bdev of this name', 17);
+  // A saved configuration has the null uuid for arrays that have none yet.
+  if (uuid !== undefined && uuid !== nullUuid) {
+    if (!isUuid(uuid)) refuse(`${uuid} is not a uuid`);
+    const isTaken = [...arrays.values()].some((array) => array.uuid === uuid.toLowerCase());
+    if (isTaken || registry.get(uuid.toLowerCase()) !== undefined) refuse(`the uuid ${uuid} is in use`, 17);
+  }
+  if (module.manifest.stripSize === 'none') {
+    if (stripSizeKb !== 0) refuse(`level ${module.level} has no strips: leave strip_size_kb out`);
+  } else if (!isPowerOfTwo(stripSizeKb)) {
+    refuse(`strip_size_kb must be a power of two, not ${stripSizeKb}`);
+  }
+  if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > maxSlots) {
+    refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${maxSlots} members, not ${baseBdevs.length}`);
+  }
+  const named = baseBdevs.filter((member) => member !== null).length;
+  const needed = minOperational(module, baseBdevs.length);
+  if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
+  if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
+  if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
+  return module;
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(value) && value > 0 && value <= 2 ** 30 && (value & (value - 1)) === 0;
+}

@@ -1,0 +1,440 @@
+import { BdevError } from '@raidkit/bdev';
+import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
+import { RaidArray } from '../array/array.js';
+import type { MemberOptions } from '../array/array.js';
+import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from '../assembly/assemble.js';
+import type { ArrayCensus, AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
+import { checkCreateOptions } from './create-options.js';
+import type { CreateArrayOptions } from './create-options.js';
+import { DeviceTurns } from '../sync/resync-exclusion.js';
+import { RaidError } from '../errors.js';
+import type { RaidEventListener } from '../events.js';
+import { describeArray } from '../array/info.js';
+import { checkCanRepair, checkCanSync, resyncLater, startSync } from '../sync/process-queue.js';
+import { joinNew } from '../membership/join.js';
+import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
+import { addMember } from '../membership/add.js';
+import type { RaidState } from '../array/lifecycle.js';
+import { checkLevelOptions } from '../level/options.js';
+import type { RaidModuleRegistry } from '../level/registry.js';
+import { bringOnline } from '../array/start.js';
+import type { StartOptions } from '../array/start.js';
+import type { ProcessOptions, SyncOptions } from '../sync/process.js';
+import { RaidIoPool } from '../io/raid-io.js';
+import { replaceMember } from '../membership/replace.js';
+import { Retries } from '../assembly/retries.js';
+import { Spares } from '../membership/spares.js';
+import type { Spare } from '../membership/spares.js';
+import { nullUuid } from '../format/store.js';
+import type { SuperblockStore } from '../format/store.js';
+import { newUuid } from '../format/uuid.js';
+
+/** Longest time that a member may be given for an I/O, in milliseconds. */
+const maxTimeoutMs = 3_600_000;
+
+/** What `RaidArrays` is made of. */
+export interface RaidArraysOptions {
+  registry: BdevRegistry;
+  modules: RaidModuleRegistry;
+  /** Where superblocks are kept; without one, arrays have none and nothing is assembled. */
+  store?: SuperblockStore;
+  /** Default: 30,000 ms for an I/O. */
+  /** And a minute of grace. */
+  members?: Partial<MemberOptions>;
+  /** Absent: devices are not looked at for what others keep there. */
+  findSignature?: SignatureFinder;
+  assembly?: Partial<AssemblyOptions>;
+  /** Default: arrays of this registry have only each other to agree with. */
+  census?: ArrayCensus;
+}
+
+const noCensus: ArrayCensus = { enter: () => null, rename: () => null, leave: () => undefined };
+
+/** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
+export class RaidArrays {
+  readonly registry: BdevRegistry;
+  readonly modules: RaidModuleRegistry;
+  /** Applies to processes that run already, too. */
+  readonly processOptions: ProcessOptions = {
+    windowSizeKb: 1024,
+    maxBandwidthMbSec: 0,
+    minBandwidthMbSec: 1,
+    latencyTargetMs: 0,
+  };
+  readonly memberOptions: Readonly<MemberOptions>;
+  /** Applies to devices that appear from now on. */
+  readonly assemblyOptions: AssemblyOptions;
+  readonly #ctx: RaidContext;
+  readonly #spares: Spares;
+  readonly #examiner: Examiner;
+  readonly #listeners = new Set<RaidEventListener>();
+
+  constructor(options: RaidArraysOptions) {
+    this.registry = options.registry;
+    this.modules = options.modules;
+    this.memberOptions = { ioTimeoutMs: 30_000, graceMs: 60_000, ...options.members };
+    this.assemblyOptions = { absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly };
+    const ctx: RaidContext = {
+      registry: options.registry,
+      modules: options.modules,
+      store: options.store ?? null,
+      ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
+      ios: new RaidIoPool(),
+      arrays: new Map(),
+      census: options.census ?? noCensus,
+      processOptions: this.processOptions,
+      turns: new DeviceTurns(),
+      memberOptions: this.memberOptions,
+      assemblyOptions: this.assemblyOptions,
+      retries: new Retries(options.registry.runtime),
+      examineLater: (bdev) => examineLater(ctx, bdev),
+      emit: (event) => {
+        for (const listener of [...this.#listeners]) listener(event);
+      },
+      onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
+      onInconsistent: (array) => resyncLater(ctx, array),
+    };
+    this.#ctx = ctx;
+    this.#spares = new Spares(ctx);
+    this.on((event) => this.#spares.onEvent(event));
+    this.#examiner = (bdev) => examine(ctx, bdev);
+    this.registry.addExaminer(this.#examiner);
+  }
+
+  /** Applies to I/O that is submitted from now on. */
+  setMemberOptions(options: Partial<MemberOptions>): void {
+    for (const [key, value] of Object.entries(options)) {
+      if (Number.isInteger(value) && value >= 0 && value <= maxTimeoutMs) continue;
+      throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 to ${maxTimeoutMs} ms, not ${value}`);
+    }
+    Object.assign(this.memberOptions, options);
+    for (const array of this.#ctx.arrays.values()) array.answers.setDeadlines();
+  }
+
+  on(listener: RaidEventListener): void {
+    this.#listeners.add(listener);
+  }
+
+  off(listener: RaidEventListener): void {
+    this.#listeners.delete(listener);
+  }
+
+  get(name: string): RaidArray | undefined {
+    return this.#ctx.arrays.get(name);
+  }
+
+  /** In the order of creation. */
+  list(state?: RaidState): RaidArray[] {
+    const all = [...this.#ctx.arrays.values()];
+    return state === undefined ? all : all.filter((array) => array.state === state);
+  }
+
+  describe(array: RaidArray): JsonObject {
+    return describeArray(array);
+  }
+
+  /** RAID I/O objects that are in use: 0 when nothing is in flight. */
+  get iosOutstanding(): number {
+    return this.#ctx.ios.outstanding;
+  }
+
+  /**
+   * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
+   * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
+   */
+  async create(options: CreateArrayOptions): Promise<RaidArray> {
+    if (this.#ctx.retries.isStopped)
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
+    const module = checkCreateOptions(this.#ctx, options);
+    const store = options.superblock === true ? this.#ctx.store : null;
+    if (options.superblock === true && store === null) {
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: there is no superblock store`);
+    }
+    const given = options.uuid?.toLowerCase() ?? nullUuid;
+    const uuid = given !== nullUuid || store === null ? given : newUuid(this.registry.runtime);
+    const array = new RaidArray(
+      {
+        name: options.name,
+        uuid,
+        module,
+        stripSizeKb: options.stripSizeKb ?? 0,
+        slotNames: options.baseBdevs,
+        store,
+        levelOptions: checkLevelOptions(options.name, module, store, options.options ?? {}),
+        isForced: options.force ?? false,
+      },
+      this.#ctx,
+    );
+    const refusal = this.#ctx.census.enter(array.name, uuid);
+    if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
+    array.numOperational = options.baseBdevs.filter((member) => member !== null).length;
+    this.#ctx.arrays.set(array.name, array);
+    await array.lifecycle
+      .create(
+        () => this.#compose(array),
+        () => this.#undoCreate(array, options.baseBdevs),
+      )
+      .catch((error: unknown) => {
+        throw asRaidError(error);
+      });
+    return array;
+  }
+
+  /** Gives a new array the members that are there, and starts it if these are all. */
+  async #compose(array: RaidArray): Promise<void> {
+    for (const slot of array.slots) {
+      const bdev = slot.name === null ? undefined : this.registry.get(slot.name);
+      if (bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
+      array.lifecycle.mustGoOn();
+    }
+    // Only now: an examination that is under way would give the array a device which its creation is about to open.
+    array.lifecycle.isComposed();
+    if (array.numDiscovered === array.numOperational) await bringOnline(this.#ctx, array);
+    else await this.#takeLate(array);
+    array.lifecycle.mustGoOn();
+  }
+
+  /**
+   * Ends an array: its volume goes, its members are free again, their superblocks stay unless `clearSuperblock`. Resolves
+   * when all that is done. A creation or start that is under way is called off first.
+   */
+  async delete(name: string, options: { clearSuperblock?: boolean } = {}): Promise<void> {
+    const array = this.#find(name);
+    if (array.isDeleting) throw new RaidError('ERR_RAID_BUSY', 114, `array ${name} is being deleted already`);
+    let members: Bdev[] = [];
+    const end = array.lifecycle.end(() => {
+      members = array.slots.flatMap(({ descriptor }) => descriptor?.bdev ?? []);
+      return closeArray(this.#ctx, array, 'it is being deleted');
+    });
+    await end.catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+    // Also on members that failed meanwhile: one that keeps its superblock would bring the array back.
+    if (options.clearSuperblock === true && array.store !== null) await this.#clear(array, array.store, members);
+  }
+
+  /**
+   * Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. An array
+   * that waits for members takes only those. Refused, too, if the device was a member once and its place has been taken.
+   */
+  async addBaseBdev(arrayName: string, bdevName: string): Promise<void> {
+    const array = this.#find(arrayName);
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) {
+      const isFull = array.slots.every(({ descriptor }) => descriptor !== null);
+      const message = `array ${arrayName}: there is no bdev ${bdevName}`;
+      throw new RaidError(isFull ? 'ERR_RAID_INVALID' : 'ERR_RAID_NOT_FOUND', isFull ? 22 : 19, message);
+    }
+    try {
+      if (array.state === 'configuring' && array.isAssembled) await addAwaited(this.#ctx, array, bdev);
+      else await addMember(this.#ctx, array, bdev);
+    } catch (error) {
+      throw asRaidError(error);
+    }
+  }
+
+  /**
+   * Has a device take a member's place while the member still serves. Resolves when copying has begun; the process is called
+   * `replace`. The member is free when it has ended.
+   */
+  async replaceBaseBdev(arrayName: string, memberName: string, bdevName: string): Promise<void> {
+    const array = this.#find(arrayName);
+    const slot = array.slots.find(({ name, descriptor }) => name === memberName && descriptor !== null);
+    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no member ${memberName}`);
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
+    await replaceMember(this.#ctx, array, slot, bdev).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+  }
+
+  /** Takes a member out of whichever array it is in. Resolves when that is on the survivors' stable media. */
+  async removeBaseBdev(bdevName: string): Promise<void> {
+    for (const array of this.#ctx.arrays.values()) {
+      const slot = array.slots.find(({ name, descriptor }) => name === bdevName && descriptor !== null);
+      if (slot === undefined) continue;
+      slot.isRemovedByHand = true;
+      await removeMember(this.#ctx, array, slot, 'it was removed on request');
+      return;
+    }
+    throw new RaidError('ERR_RAID_NOT_FOUND', 19, `no array has a member ${bdevName}`);
+  }
+
+  /**
+   * Starts an array that waits for members, with those that are there. Refused if they are fewer than the level needs. The
+   * absent ones are recorded as out: they will be rebuilt when they come back. Refused, unless forced, if the array was not
+   * stopped cleanly and an absent member would have to be worked out from parity that may be wrong: forced, such blocks answer
+   * EIO. `readOnly`: nothing is written, not even who is there; for a look before anything is decided.
+   */
+  async startDegraded(name: string, options: StartOptions = {}): Promise<void> {
+    const array = this.#find(name);
+    await array.lifecycle.whenStartEnded();
+    if (array.state === 'online') return;
+    if (array.state !== 'configuring' || array.isStarting) {
+      throw new RaidError(
+        'ERR_RAID_INVALID',
+        22,
+        `array ${name} is ${array.state}: only one that is configuring can be started`,
+      );
+    }
+    try {
+      await bringOnline(this.#ctx, array, options);
+    } catch (error) {
+      throw asRaidError(error);
+    } finally {
+      await examineLatecomers(this.#ctx, array);
+    }
+  }
+
+  /**
+   * Takes a person's word that parity is right where a crash or a failed write may have left it wrong: what an absent member
+   * held there is worked out from it from now on, and may be nothing that was ever written. Refused for copies: trusted
+   * though they differ, each would be read. I/O that comes afterwards meets it trusted.
+   */
+  trustRedundancy(name: string): void {
+    const array = this.#find(name);
+    const { bdev, consistency, journal, minOperational, module, state } = array;
+    if (!module.manifest.redundant || minOperational === 1) {
+      throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
+    }
+    if (state !== 'online' || bdev === null)
+      throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
+    array.log.warn(array.logFields(), 'parity is trusted on request');
+    // Writes in flight may be on their way without an entry in the journal, as redundancy is in doubt there.
+    const range = bdev.quiesce(0, bdev.numBlocks, () => {
+      consistency.assumeInSync();
+      if (journal?.mustSaveDoubt === true) journal.doubt.save().catch(() => undefined);
+      bdev.unquiesce(range);
+    });
+  }
+
+  /**
+   * Starts a check, repair or resync of a whole array; queued behind a process that is running. A repair of two copies is
+   * refused unless one is named.
+   */
+  startSync(name: string, type: 'resync' | 'check' | 'repair', options: SyncOptions = {}): void {
+    const array = this.#find(name);
+    checkCanSync(array);
+    if (type === 'repair') checkCanRepair(array, options);
+    startSync(this.#ctx, array, type, options);
+  }
+
+  /**
+   * Makes a device that is nobody's stand by for a member that fails, of the array of this name, or of any. Refused if it
+   * carries an array's superblock or a file system. Spares are kept in memory only: whoever composes adds them again.
+   */
+  async addSpare(bdevName: string, arrayName: string | null = null): Promise<void> {
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
+    if (arrayName !== null) this.#find(arrayName);
+    await this.#spares.add(bdev, arrayName).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+  }
+
+  removeSpare(bdevName: string): void {
+    this.#spares.remove(bdevName);
+  }
+
+  /** In the order in which they were added. */
+  listSpares(): Spare[] {
+    return this.#spares.list();
+  }
+
+  /** Clears what arrays have left at the start of a device that is nobody's: superblock, header, map and journal. */
+  async wipe(bdevName: string): Promise<void> {
+    const { store } = this.#ctx;
+    if (store === null) throw new RaidError('ERR_RAID_INVALID', 22, 'there is no superblock store');
+    try {
+      const descriptor = this.registry.open(bdevName, { writable: true });
+      try {
+        descriptor.claim('wiping');
+        await store.clear(descriptor);
+      } finally {
+        descriptor.close();
+      }
+    } catch (error) {
+      throw asRaidError(error);
+    }
+  }
+
+  /**
+   * Ends every array cleanly, superblocks kept, those that are members of others after these. For good: devices that appear
+   * later are not examined, and no array can be created. Rejects, with all ended, if one of them did not end cleanly.
+   */
+  async stop(): Promise<void> {
+    this.#ctx.retries.stop();
+    this.registry.removeExaminer(this.#examiner);
+    this.#spares.close();
+    const failures: unknown[] = [];
+    for (let array = this.#nextToEnd(); array !== undefined; array = this.#nextToEnd()) {
+      await endArray(this.#ctx, array, 'the arrays are being stopped').catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw asRaidError(failures[0]);
+  }
+
+  /** The newest array that is no member of another one. */
+  #nextToEnd(): RaidArray | undefined {
+    const newestFirst = this.list().reverse();
+    return newestFirst.find(({ bdev }) => (bdev?.claimedBy ?? null) === null) ?? newestFirst[0];
+  }
+
+  /** Has a device examined again, as if it had just appeared. */
+  examine(bdev: Bdev): Promise<void> {
+    return this.registry.whileExamining(examine(this.#ctx, bdev));
+  }
+
+  #find(name: string): RaidArray {
+    const array = this.#ctx.arrays.get(name);
+    if (array === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no array ${name}`);
+    return array;
+  }
+
+  /** Clears the array's superblocks from devices that are nobody's. Rejects, with all tried, if one could not be cleared. */
+  async #clear({ name, uuid }: RaidArray, store: SuperblockStore, members: readonly Bdev[]): Promise<void> {
+    const results = await Promise.allSettled(
+      members.map(async (bdev) => {
+        const descriptor = this.registry.open(bdev, { writable: true });
+        try {
+          descriptor.claim(`deleting raid array ${name}`);
+          const found = await store.read(descriptor);
+          if (found.kind !== 'found' || found.record.uuid === uuid) await store.clear(descriptor);
+        } finally {
+          descriptor.close();
+        }
+      }),
+    );
+    for (const result of results) if (result.status === 'rejected') throw asRaidError(result.reason);
+  }
+
+  /** Devices that appeared while the others were being looked at. */
+  async #takeLate(array: RaidArray): Promise<void> {
+    for (const slot of array.slots) {
+      const bdev = slot.awaitedName === null ? undefined : this.registry.get(slot.awaitedName);
+      if (slot.descriptor === null && bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
+    }
+    await startIfComplete(this.#ctx, array);
+  }
+
+  async #undoCreate(array: RaidArray, wanted: readonly (string | null)[]): Promise<void> {
+    await array.lifecycle.whenIdle();
+    await closeArray(this.#ctx, array, 'its creation failed').catch((error: unknown) => {
+      array.log.error({ ...array.logFields(), err: error }, 'a failed creation did not end cleanly');
+    });
+    if (array.store === null || array.metadata.seqNumber === 0) return;
+    // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
+    const members = wanted.flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])));
+    await this.#clear(
+      array,
+      array.store,
+      members.filter(({ state }) => state === 'registered'),
+    ).catch((error: unknown) => {
+      array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
+    });
+  }
+}
+
+/** What went wrong on a member, as this package says it. */
+function asRaidError(error: unknown): unknown {
+  return BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
+}

@@ -1,0 +1,124 @@
+import { BlockClient } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { Slot } from '../members/slot.js';
+
+/** What became of blocks in which copies differed. */
+export interface VoteResult {
+  /** Blocks that a copy was given anew, by slot: `[slot, offset, count]` in blocks of the members' data areas. */
+  rewritten: [slot: number, offset: number, count: number][];
+  /** Runs of blocks in which no content has the majority: they are as they were. `[offset, count]`. */
+  undecided: [offset: number, count: number][];
+}
+
+/**
+ * Makes copies agree, block by block, in a range that is quiesced: the content that more than half of the readable copies
+ * hold counts, or, if a slot is named, what its copy holds. Where that decides nothing, nothing is changed. Rejects if a copy
+ * cannot be written and the array cannot do without it.
+ */
+export async function makeCopiesAgree(
+  array: RaidArray,
+  offset: number,
+  count: number,
+  source: number | null,
+): Promise<VoteResult> {
+  const { blockSize } = array;
+  const copies = await readCopies(array, offset, count);
+  if (count > 1 && copies.some(({ data }) => data === null)) {
+    // What a copy cannot read is found block by block: only that is given it anew without being compared.
+    const half = count >> 1;
+    const first = await makeCopiesAgree(array, offset, half, source);
+    const second = await makeCopiesAgree(array, offset + half, count - half, source);
+    return { rewritten: [...first.rewritten, ...second.rewritten], undecided: [...first.undecided, ...second.undecided] };
+  }
+  const result: VoteResult = { rewritten: [], undecided: [] };
+  const right = new Uint8Array(count * blockSize);
+  const isDecided = new Array<boolean>(count).fill(false);
+  for (let block = 0; block < count; block++) {
+    const range = [block * blockSize, (block + 1) * blockSize] as const;
+    const truth = decide(copies, range, source);
+    if (truth === null) continue;
+    right.set(truth, range[0]);
+    isDecided[block] = true;
+  }
+  result.undecided = runs(count, (block) => isDecided[block] !== true).map(([from, length]) => [offset + from, length]);
+  for (const { slot, data } of copies) {
+    const isWrong = (block: number): boolean => {
+      if (isDecided[block] !== true) return false;
+      if (data === null) return true;
+      return (
+        Buffer.compare(
+          data.subarray(block * blockSize, (block + 1) * blockSize),
+          right.subarray(block * blockSize, (block + 1) * blockSize),
+        ) !== 0
+      );
+    };
+    for (const [from, length] of runs(count, isWrong)) {
+      await writeCopy(array, slot, offset + from, right.subarray(from * blockSize, (from + length) * blockSize));
+      result.rewritten.push([slot.index, offset + from, length]);
+    }
+  }
+  return result;
+}
+
+interface Copy {
+  slot: Slot;
+  /** Null if it cannot be read. */
+  data: Uint8Array | null;
+}
+
+function readCopies(array: RaidArray, offset: number, count: number): Promise<Copy[]> {
+  return Promise.all(
+    array.slots
+      .filter((slot) => slot.isCurrent)
+      .map(async (slot): Promise<Copy> => {
+        if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };
+        slot.partsInFlight++;
+        try {
+          return { slot, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + offset, count) };
+        } catch {
+          if (count === 1) slot.errors.read++;
+          return { slot, data: null };
+        } finally {
+          slot.partEnded();
+        }
+      }),
+  );
+}
+
+/** What the block must hold; null if nobody can say. */
+function decide(copies: readonly Copy[], [start, end]: readonly [number, number], source: number | null): Uint8Array | null {
+  const readable = copies.flatMap(({ slot, data }) =>
+    data === null ? [] : [{ index: slot.index, bytes: data.subarray(start, end) }],
+  );
+  if (source !== null) return readable.find(({ index }) => index === source)?.bytes ?? null;
+  for (const { bytes } of readable) {
+    const alike = readable.filter((other) => Buffer.compare(other.bytes, bytes) === 0).length;
+    if (alike * 2 > readable.length) return bytes;
+  }
+  return null;
+}
+
+async function writeCopy(array: RaidArray, slot: Slot, offset: number, data: Uint8Array): Promise<void> {
+  if (slot.descriptor === null || !slot.isCurrent) return;
+  slot.partsInFlight++;
+  try {
+    await new BlockClient(slot.descriptor).write(slot.dataOffset + offset, data);
+    array.noteWritten(slot.index, offset, data.length / array.blockSize);
+  } catch (error) {
+    if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
+  } finally {
+    slot.partEnded();
+  }
+}
+
+/** Stretches of `[0, count)` for which the condition holds. */
+function runs(count: number, holds: (index: number) => boolean): [from: number, length: number][] {
+  const found: [number, number][] = [];
+  for (let index = 0; index < count; index++) {
+    if (!holds(index)) continue;
+    const last = found[found.length - 1];
+    if (last !== undefined && last[0] + last[1] === index) last[1]++;
+    else found.push([index, 1]);
+  }
+  return found;
+}

@@ -1,0 +1,471 @@
+import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
+import { BufferPool } from '@raidkit/parity';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../service/context.js';
+import type { DeviceTurns } from './resync-exclusion.js';
+import { RebuildStep } from './rebuild.js';
+import { ReplaceStep } from './replace.js';
+import type { Slot } from '../members/slot.js';
+import { SyncStep } from './resync.js';
+
+/** Limits of background processes, shared by all arrays of a composer; changes apply at once. */
+export interface ProcessOptions {
+  /** KiB of array space that is quiesced at a time; raised to a whole stripe where that is larger. */
+  windowSizeKb: number;
+  /** MiB of array space a second; 0 for no limit. */
+  maxBandwidthMbSec: number;
+  /** MiB of array space a second below which a process does not rest for the sake of users. */
+  minBandwidthMbSec: number;
+  /**
+   * Milliseconds that users' I/O may take on average beside a process: it rests longer while they take more, and less while
+   * they take less. 0: it rests as long as it works.
+   */
+  latencyTargetMs: number;
+}
+
+/** What a process does. */
+export type ProcessType =
+  /** Fills a new member. */
+  | 'rebuild'
+  /** Makes redundancy agree with the data where a crash may have left it otherwise. */
+  | 'resync'
+  /** Counts and lists where redundancy disagrees; changes nothing. */
+  | 'check'
+  /** As check, and makes redundancy agree. */
+  | 'repair'
+  /** Copies a member to the device that takes its place. */
+  | 'replace';
+
+/** What a process does with one window, which is quiesced. */
+export interface ProcessStep {
+  /** Blocks of the array that need nothing: they are passed over. */
+  isNeeded(start: number, end: number): boolean;
+  /** Works on blocks `[start, end)` of the array. */
+  run(start: number, end: number): Promise<void>;
+  /** Everything below `offset` is done. The last window is still quiesced. */
+  onProgress?(offset: number): Promise<void> | void;
+  /** After the last window; once more if the array has grown meanwhile. */
+  finish?(): Promise<void>;
+  /** Nothing is left to do, and the array has not grown: what this is all for, in the same turn. */
+  complete?(): void;
+}
+
+/** What a person knows that redundancy does not say; for repairs. */
+export interface SyncOptions {
+  /** Of copies: the slot whose copy is right. Without it the majority is. */
+  source?: number;
+  /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
+  wrong?: number;
+}
+
+/** What is particular to one process. */
+export interface ProcessTask extends SyncOptions {
+  /** The slot whose member is replaced. */
+  replace?: Slot;
+}
+
+/** Where redundancy disagrees with the data; blocks of the array. */
+export interface Mismatch {
+  offsetBlocks: number;
+  numBlocks: number;
+  slot: number;
+}
+
+/** Blocks of a slot's data area that could not be read, or worked out for it. */
+export interface UnreadableRange {
+  slot: number;
+  memberOffsetBlocks: number;
+  numBlocks: number;
+  /** Redundancy does not know them either: reads of them fail until they are written. */
+  isLost: boolean;
+}
+
+/** A process that ended. */
+export interface ProcessRecord {
+  type: ProcessType;
+  target: string | null;
+  startedAt: number;
+  seconds: number;
+  blocks: number;
+  mismatchBlocks: number;
+  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
+  repairedBlocks: number;
+  undecidedBlocks: number;
+  /** Blocks of members that could not be read, and of these, or of the target, those that nobody knows. */
+  unreadableBlocks: number;
+  lostBlocks: number;
+  /** The first few of both. */
+  unreadable: UnreadableRange[];
+  error: string | null;
+}
+
+/** Places of disagreement, or unreadable ones, that are listed; more are only counted. */
+export const mostListed = 64;
+/** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
+const windowsInFlight = 4;
+/** Longest rest between two windows for the sake of users, in milliseconds; with a latency target, and without one. */
+const longestRestMs = { toTarget: 1000, plain: 100 };
+/** A rest lasts so many times the work before it, at least and at most. */
+const restFactor = { least: 1 / 8, most: 16 };
+/** The rate that decides whether a process may rest is taken over the last so many milliseconds. */
+const rateSpanMs = 1000;
+/** How often the time that a process has taken is put on record, in milliseconds. */
+const saveMs = 30_000;
+/** Largest member I/O of a process, in bytes. */
+export const pieceBytes = 256 * 1024;
+/** Buffers that one window may hold at a time. */
+const buffersPerWindow = 2;
+
+interface Window {
+  start: number;
+  end: number;
+  done: Promise<void>;
+  range: QuiesceRange | null;
+  /** Milliseconds that the work took, without waiting. */
+  workMs: number;
+}
+
+/**
+ * Background work on an array, window by window from its start, with user I/O flowing outside the windows. A rebuild's
+ * target gets every write below {@link offsetBlocks}, and none above.
+ */
+export class RaidProcess {
+  readonly type: ProcessType;
+  /** The member that is being filled; null for other processes. */
+  readonly target: Slot | null;
+  /** Array blocks, from the start, that are done. */
+  offsetBlocks = 0;
+  /** Blocks at which redundancy disagreed, and the first few places. */
+  mismatchBlocks = 0;
+  readonly mismatches: Mismatch[] = [];
+  repairedBlocks = 0;
+  undecidedBlocks = 0;
+  unreadableBlocks = 0;
+  lostBlocks = 0;
+  readonly unreadable: UnreadableRange[] = [];
+  isPaused = false;
+  /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
+  maxBandwidthMbSec: number | null = null;
+  /** As {@link maxBandwidthMbSec}: overrides `ProcessOptions.minBandwidthMbSec`. */
+  minBandwidthMbSec: number | null = null;
+  readonly startedAt: number;
+  /** Array blocks that are quiesced and worked on at a time; the last window may be shorter. */
+  readonly windowBlocks: number;
+  readonly #array: RaidArray;
+  readonly #options: ProcessOptions;
+  readonly #turns: DeviceTurns;
+  readonly #pool: BufferPool;
+  readonly #step: ProcessStep;
+  #stopReason: Error | null = null;
+  #onResume: (() => void) | null = null;
+  #allowedAt = 0;
+  #userOps = 0;
+  #userLatencyMs = 0;
+  #restFactor = 1;
+  /** Blocks that were done, and when that was noted, for the rate of late. */
+  #noted = { blocks: 0, at: 0 };
+  /** Seconds that it had taken before a restart. */
+  readonly #earlierSec: number;
+  #savedAtMs = 0;
+  #startedAtMs = 0;
+  #workedBlocks = 0;
+
+  /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
+  constructor(
+    { processOptions, turns }: RaidContext,
+    array: RaidArray,
+    type: ProcessType,
+    target: Slot | null,
+    task: ProcessTask = {},
+  ) {
+    this.#array = array;
+    // Whoever takes an array offline stops the process that is running: none may begin after that.
+    this.throwIfStopped();
+    this.type = type;
+    this.target = target;
+    this.#options = processOptions;
+    this.#turns = turns;
+    this.startedAt = array.registry.runtime.wallClock();
+    this.#earlierSec = array.interrupted?.type === type ? array.interrupted.elapsedSec : 0;
+    if (array.interrupted?.type === type) array.interrupted = null;
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
+    this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
+    const memberBytes = (this.windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
+    const slotBytes = Math.min(pieceBytes, memberBytes);
+    this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
+    this.#step = makeStep(array, this, this.#pool, task);
+  }
+
+  /** Whole seconds, those before a restart included. */
+  get elapsedSec(): number {
+    return Math.round(this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000);
+  }
+
+  /** Throws why the process must not go on: it was stopped, or the array is not online any more. */
+  throwIfStopped(): void {
+    if (this.#stopReason !== null) throw this.#stopReason;
+    const { name, state } = this.#array;
+    if (state !== 'online') throw new Error(`array ${name} is ${state}`);
+  }
+
+  /** Resolves when everything is done, on stable media. Rejects with why it is not. */
+  async run(): Promise<void> {
+    this.#startedAtMs = this.#array.registry.runtime.now();
+    this.#noted.at = this.#startedAtMs;
+    this.#savedAtMs = this.#startedAtMs;
+    try {
+      do {
+        await this.#allWindows();
+        await this.#step.finish?.();
+        this.throwIfStopped();
+      } while (this.offsetBlocks < this.#array.numBlocks);
+      this.#step.complete?.();
+    } finally {
+      this.#pool.close();
+    }
+  }
+
+  /** Makes {@link run} reject with `reason` once what is in flight is done. */
+  stop(reason: Error): void {
+    this.#stopReason ??= reason;
+    this.resume();
+    // It may be waiting for its turn.
+    this.#turns.wake();
+  }
+
+  /** No new window is begun until {@link resume}. */
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
+    const onResume = this.#onResume;
+    this.#onResume = null;
+    onResume?.();
+  }
+
+  /** Counts and lists blocks that a member could not read; lost ones too if it is the target that does not have them. */
+  noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void {
+    this.unreadableBlocks += numBlocks;
+    if (isLost) this.lostBlocks += numBlocks;
+    const last = this.unreadable[this.unreadable.length - 1];
+    const isNext =
+      last?.slot === slot && last.isLost === isLost && last.memberOffsetBlocks + last.numBlocks === memberOffsetBlocks;
+    if (isNext) last.numBlocks += numBlocks;
+    else if (this.unreadable.length < mostListed) this.unreadable.push({ slot, memberOffsetBlocks, numBlocks, isLost });
+  }
+
+  /** As `bdev_raid_get_bdevs` shows it. */
+  describe(): JsonObject {
+    const { numBlocks } = this.#array;
+    const percent = numBlocks === 0 ? 0 : Math.floor((this.offsetBlocks / numBlocks) * 100);
+    return { type: this.type, target: this.target?.name ?? null, progress: { blocks: this.offsetBlocks, percent } };
+  }
+
+  /** With rate and estimate. */
+  describeFully(): JsonObject {
+    const { blockSize, numBlocks, registry } = this.#array;
+    const seconds = (registry.runtime.now() - this.#startedAtMs) / 1000;
+    const rate = seconds > 0 ? (this.#workedBlocks * blockSize) / seconds : 0;
+    const left = (numBlocks - this.offsetBlocks) * blockSize;
+    return {
+      ...this.describe(),
+      paused: this.isPaused,
+      bytes_done: this.offsetBlocks * blockSize,
+      bytes_total: numBlocks * blockSize,
+      bytes_per_sec: Math.round(rate),
+      eta_sec: rate > 0 ? Math.round(left / rate) : null,
+      elapsed_sec: this.elapsedSec,
+      mismatch_blocks: this.mismatchBlocks,
+      repaired_blocks: this.repairedBlocks,
+      undecided_blocks: this.undecidedBlocks,
+      unreadable_blocks: this.unreadableBlocks,
+      lost_blocks: this.lostBlocks,
+      mismatches: this.mismatches.map((place) => ({ ...place })),
+    };
+  }
+
+  record(error: string | null): ProcessRecord {
+    const seconds = this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
+    const {
+      mismatchBlocks,
+      offsetBlocks: blocks,
+      repairedBlocks,
+      startedAt,
+      type,
+      undecidedBlocks,
+      unreadableBlocks,
+      lostBlocks,
+      unreadable,
+    } = this;
+    const target = this.target?.name ?? null;
+    return {
+      type,
+      target,
+      startedAt,
+      seconds,
+      blocks,
+      mismatchBlocks,
+      repairedBlocks,
+      undecidedBlocks,
+      unreadableBlocks,
+      lostBlocks,
+      unreadable,
+      error,
+    };
+  }
+
+  async #allWindows(): Promise<void> {
+    const windows: Window[] = [];
+    let next = 0;
+    try {
+      while (this.offsetBlocks < this.#array.numBlocks) {
+        this.throwIfStopped();
+        const depth = this.#isArrayBusy() ? 1 : windowsInFlight;
+        // While a window is held, users wait for it: whoever has to wait first lets go of what it has.
+        const canStart = windows.length === 0 || (!this.isPaused && this.#isWithinLimit());
+        if (windows.length < depth && next < this.#array.numBlocks && canStart) {
+          await this.#mayGoOn();
+          const end = Math.min(next + this.windowBlocks, this.#array.numBlocks);
+          windows.push(this.#start(next, end));
+          next = end;
+          continue;
+        }
+        const window = windows[0];
+        if (window === undefined) return;
+        await window.done;
+        this.throwIfStopped();
+        // From here on user writes below the end go to a rebuild's target too.
+        this.offsetBlocks = window.end;
+        await this.#step.onProgress?.(window.end);
+        // Not before: a window that is on the list is let go however this ends.
+        windows.shift();
+        this.#release(window);
+        await this.#save();
+        if (windows.length === 0) await this.#yieldToUsers(window.workMs);
+      }
+    } finally {
+      await Promise.allSettled(windows.map(({ done }) => done));
+      for (const window of windows) this.#release(window);
+    }
+  }
+
+  #start(start: number, end: number): Window {
+    const window: Window = { start, end, range: null, done: Promise.resolve(), workMs: 0 };
+    window.done = this.#work(window);
+    window.done.catch(() => undefined);
+    return window;
+  }
+
+  async #work(window: Window): Promise<void> {
+    const { bdev } = this.#array;
+    if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
+    await new Promise<void>((resolve) => {
+      window.range = bdev.quiesce(window.start, window.end - window.start, resolve);
+    });
+    const { from, to } = this.#array.memberRange(window.start, window.end);
+    await this.#array.regions?.whenZeroed(from, to - from);
+    // Only now is it certain that no first write to the window's regions is under way.
+    if (!this.#step.isNeeded(window.start, window.end)) return;
+    const startedAt = this.#array.registry.runtime.now();
+    await this.#step.run(window.start, window.end);
+    window.workMs = this.#array.registry.runtime.now() - startedAt;
+    this.#workedBlocks += window.end - window.start;
+    this.#charge(window.end - window.start);
+  }
+
+  #release(window: Window): void {
+    if (window.range === null) return;
+    this.#array.bdev?.unquiesce(window.range);
+    window.range = null;
+  }
+
+  async #mayGoOn(): Promise<void> {
+    while (this.isPaused && this.#stopReason === null) {
+      const resumed = new Promise<void>((resolve) => {
+        this.#onResume = resolve;
+      });
+      // Others on the same devices need not wait for a person.
+      this.#turns.release(this.#array);
+      await resumed;
+      await this.#turns.take(this.#array, () => this.#stopReason !== null);
+    }
+    if (!this.#isWithinLimit()) await this.#sleep(this.#allowedAt - this.#array.registry.runtime.now());
+    this.throwIfStopped();
+  }
+
+  #isWithinLimit(): boolean {
+    return this.#allowedAt <= this.#array.registry.runtime.now();
+  }
+
+  #charge(blocks: number): void {
+    const limit = this.maxBandwidthMbSec ?? this.#options.maxBandwidthMbSec;
+    if (limit === 0) return;
+    const ms = ((blocks * this.#array.blockSize) / (limit * 1024 * 1024)) * 1000;
+    this.#allowedAt = Math.max(this.#allowedAt, this.#array.registry.runtime.now()) + ms;
+  }
+
+  /**
+   * While users are at work, the process rests as long as it worked: it has half of the members' time at most. A latency
+   * target makes that longer or shorter; below its minimum rate it does not rest at all.
+   */
+  async #yieldToUsers(workMs: number): Promise<void> {
+    const { bdev } = this.#array;
+    if (bdev === null) return;
+    let ops = 0;
+    let latencyMs = 0;
+    for (const count of bdev.stats.ops) ops += count;
+    for (const sum of bdev.stats.latencyMs) latencyMs += sum;
+    const userOps = ops - this.#userOps;
+    const userMs = (latencyMs - this.#userLatencyMs) / userOps;
+    this.#userOps = ops;
+    this.#userLatencyMs = latencyMs;
+    if (userOps === 0 || workMs === 0) return;
+    const { latencyTargetMs } = this.#options;
+    if (latencyTargetMs > 0) {
+      const factor = userMs > latencyTargetMs ? this.#restFactor * 2 : this.#restFactor / 2;
+      this.#restFactor = Math.min(restFactor.most, Math.max(restFactor.least, factor));
+    } else {
+      this.#restFactor = 1;
+    }
+    const longest = latencyTargetMs > 0 ? longestRestMs.toTarget : longestRestMs.plain;
+    const restMs = Math.min(workMs * this.#restFactor, longest);
+    if (this.#mayRest()) await this.#sleep(restMs);
+  }
+
+  /** The rate of late is not below the minimum. */
+  #mayRest(): boolean {
+    const now = this.#array.registry.runtime.now();
+    const spanMs = now - this.#noted.at;
+    const bytes = (this.#workedBlocks - this.#noted.blocks) * this.#array.blockSize;
+    const minimum = (this.minBandwidthMbSec ?? this.#options.minBandwidthMbSec) * 1024 * 1024;
+    const isFastEnough = spanMs <= 0 || (bytes / spanMs) * 1000 >= minimum;
+    if (spanMs >= rateSpanMs) this.#noted = { blocks: this.#workedBlocks, at: now };
+    return isFastEnough;
+  }
+
+  async #save(): Promise<void> {
+    const { metadata, registry } = this.#array;
+    const now = registry.runtime.now();
+    if (now - this.#savedAtMs < saveMs) return;
+    this.#savedAtMs = now;
+    await metadata.saveHeaders();
+  }
+
+  #isArrayBusy(): boolean {
+    return (this.#array.bdev?.outstanding ?? 0) > 0;
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.#array.registry.runtime.setTimer(resolve, ms));
+  }
+}
+
+function makeStep(array: RaidArray, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
+  if (process.target !== null) return new RebuildStep(array, process, process.target, pool);
+  const replacement = replace?.replacement ?? null;
+  if (replace !== undefined && replacement !== null) return new ReplaceStep(array, process, pool, replace, replacement);
+  return new SyncStep(array, process, pool, sync);
+}

@@ -1,0 +1,235 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo } from '@raidkit/bdev';
+import type { BufferPool } from '@raidkit/parity';
+import type { RaidArray } from '../array/array.js';
+import { BlockRanges } from '../format/block-ranges.js';
+import { forgetElsewhere } from '../membership/join.js';
+import { memberIo, reconstructInto } from '../members/member-io.js';
+import type { ProcessStep, RaidProcess } from './process.js';
+import { quiesced } from '../io/quiesce.js';
+import { RegionState } from '../bitmap/region-state.js';
+import type { Replacement } from '../members/replacement.js';
+import { findUnreadable, isUnreadable, salvage } from './salvage.js';
+import type { Slot } from '../members/slot.js';
+
+/** With so few changed chunks left, the volume stands still for the rest. */
+const fewChunks = 4;
+/** Passes over what has changed meanwhile; users who write faster than that are made to wait for the last one. */
+const mostPasses = 8;
+
+/**
+ * Copies a member to the device that is to take its place, while the member serves: everything once, window by window, then
+ * again what users have changed since, and the last of it with the volume standing still, when the two change places.
+ */
+export class ReplaceStep implements ProcessStep {
+  readonly #array: RaidArray;
+  readonly #process: RaidProcess;
+  readonly #pool: BufferPool;
+  readonly #slot: Slot;
+  readonly #replacement: Replacement;
+  /** What neither the member nor the others could say: bad on the new device. */
+  readonly #bad = new BlockRanges();
+
+  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
+    this.#array = array;
+    this.#process = process;
+    this.#pool = pool;
+    this.#slot = slot;
+    this.#replacement = replacement;
+  }
+
+  isNeeded(start: number, end: number): boolean {
+    const { from, to } = this.#array.memberRange(start, end);
+    return this.#array.regions?.isAll(RegionState.Unwritten, from, to - from) !== true;
+  }
+
+  async run(start: number, end: number): Promise<void> {
+    const { from, to } = this.#array.memberRange(start, end);
+    await this.#copy(from, to);
+  }
+
+  async finish(): Promise<void> {
+    for (let pass = 0; pass < mostPasses && this.#replacement.changedChunks > fewChunks; pass++) {
+      for (let left = this.#replacement.changedChunks; left > 0; left--) {
+        this.#process.throwIfStopped();
+        await this.#copyNextChanged();
+      }
+    }
+    const { bdev } = this.#array;
+    if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
+    const range = await quiesced(bdev, 0, bdev.numBlocks);
+    try {
+      await this.#array.repairsIdle();
+      while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
+      await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
+      // What the journal stands for is on stable media after this: the new member's is empty.
+      for (const other of this.#array.slots)
+        if (other.isCurrent) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
+      await this.#changePlaces();
+    } finally {
+      bdev.unquiesce(range);
+    }
+  }
+
+  /** No write is under way, and none is acknowledged before metadata names the new member: a crash finds either as good. */
+  async #changePlaces(): Promise<void> {
+    const slot = this.#slot;
+    if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
+    const { bdev } = this.#replacement.descriptor;
+    const before = { name: slot.name, uuid: slot.uuid, descriptor: slot.descriptor, dataOffset: slot.dataOffset };
+    const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
+    this.#take({
+      name: bdev.name,
+      uuid: bdev.uuid,
+      descriptor: this.#replacement.descriptor,
+      dataOffset: this.#replacement.dataOffset,
+    });
+    try {
+      // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
+      for (const { start, end } of this.#bad.list()) this.#array.markBad(slot.index, start, end - start);
+      await this.#array.regions?.writeAll();
+      await this.#array.metadata.update();
+      if (!this.#isIn()) throw new Error('the new member failed at once');
+    } catch (error) {
+      if (this.#isIn()) {
+        // Some members may say otherwise by now: nothing is acknowledged until all of them name the old one again.
+        this.#take(before);
+        this.#array.badBlocks.replace(slot.index, badBefore);
+        await this.#array.recordAgain();
+      } else {
+        before.descriptor.close();
+      }
+      throw error;
+    }
+    slot.lastMember = { name: before.name ?? '', uuid: before.uuid };
+    for (const kind of ['read', 'write', 'repaired'] as const) slot.errors[kind] = 0;
+    slot.replacement = null;
+    this.#array.badBlocks.replace(slot.index, this.#bad.list());
+    // If that fails, too many blocks count as bad until the next round.
+    if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update().catch(() => undefined);
+    for (const { start, end } of this.#bad.list()) this.#process.noteUnreadable(slot.index, start, end - start, true);
+    await slot.whenDrained();
+    await this.#clearOld(before.descriptor);
+    before.descriptor.close();
+  }
+
+  /** The old member's superblock may say that it is the array, alone: found without the others, it must not start. */
+  async #clearOld(descriptor: BdevDescriptor): Promise<void> {
+    try {
+      await this.#array.store?.clear(descriptor);
+    } catch (error) {
+      this.#array.log.error(
+        { ...this.#array.logFields(this.#slot), bdev: descriptor.bdev.name, err: error },
+        'the superblock of the replaced member could not be cleared: wipe it before it is used anywhere',
+      );
+    }
+  }
+
+  #isIn(): boolean {
+    return this.#slot.isCurrent;
+  }
+
+  #take(member: Pick<Slot, 'name' | 'uuid' | 'descriptor' | 'dataOffset'>): void {
+    Object.assign(this.#slot, member);
+    this.#slot.awaitedName = member.name;
+    this.#slot.recordedUuid = member.uuid;
+    forgetElsewhere(this.#array, this.#slot);
+    this.#slot.hasLostFlush = false;
+    this.#array.membership++;
+  }
+
+  async #copyNextChanged(): Promise<void> {
+    const from = this.#replacement.next();
+    if (from < 0) return;
+    const to = Math.min(from + this.#replacement.chunkBlocks, this.#slot.dataSize);
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    const start = (from / memberBlocks) * arrayBlocks;
+    const end = Math.min(Math.ceil(to / memberBlocks) * arrayBlocks, this.#array.numBlocks);
+    const { bdev } = this.#array;
+    if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
+    const range = await quiesced(bdev, start, end - start);
+    try {
+      await this.#array.regions?.whenZeroed(from, to - from);
+      this.#replacement.clear(from);
+      await this.#copy(from, to);
+    } finally {
+      bdev.unquiesce(range);
+    }
+  }
+
+  /** The blocks are quiesced: what changes them now marks them afterwards. */
+  async #copy(from: number, to: number): Promise<void> {
+    const array = this.#array;
+    const most = this.#pool.slotBytes / array.blockSize;
+    for (let at = from, count; at < to; at += count) {
+      if (!this.#slot.isCurrent) throw new Error('the member that was to be replaced has left');
+      const atMost = Math.min(most, to - at);
+      count = array.regions?.withinRegion(at, atMost) ?? atMost;
+      if (array.regions?.has(RegionState.Unwritten, at, count) === true) continue;
+      const addr = this.#pool.get();
+      if (addr < 0) throw new Error('a replacement ran out of buffers');
+      try {
+        await this.#salvage(at, count, addr);
+      } finally {
+        this.#pool.put(addr);
+      }
+    }
+  }
+
+  #salvage(at: number, count: number, addr: number): Promise<void> {
+    const array = this.#array;
+    return salvage(array, at, count, {
+      read: (offset, blocks) => this.#read(offset, blocks, addr),
+      write: async (offset, blocks) => {
+        await this.#newIo(IoType.Write, offset, blocks, addr);
+        this.#bad.remove(offset, offset + blocks);
+      },
+      onLost: async (offset) => {
+        this.#process.throwIfStopped();
+        await findUnreadable(array, offset, addr);
+        this.#bad.add(offset, offset + 1);
+      },
+    });
+  }
+
+  async #read(at: number, count: number, addr: number): Promise<void> {
+    try {
+      await memberIo(this.#array, this.#slot, IoType.Read, at, count, addr);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      // Where it cannot be read, which may be why it is replaced, the others know.
+      await reconstructInto(this.#array, this.#slot.index, at, count, addr);
+    }
+  }
+
+  #newIo(type: IoType, offset: number, count: number, addr: number): Promise<void> {
+    const { descriptor, dataOffset } = this.#replacement;
+    const { ios } = this.#array.registry;
+    return new Promise((resolve, reject) => {
+      if (!descriptor.isOpen) {
+        reject(new Error('the device that was to take the member’s place is gone'));
+        return;
+      }
+      const io = ios.get();
+      io.type = type;
+      io.offsetBlocks = dataOffset + offset;
+      io.numBlocks = count;
+      io.addr = addr;
+      io.owner = {
+        onIoDone: (done: BdevIo) => {
+          const { status } = done;
+          ios.put(done);
+          if (status === Status.Ok) resolve();
+          else
+            reject(
+              BdevError.fromStatus(
+                status,
+                `array ${this.#array.name}: ${descriptor.bdev.name}, the new member of slot ${this.#slot.index}`,
+              ),
+            );
+        },
+      };
+      descriptor.submit(io);
+    });
+  }
+}

@@ -1,0 +1,363 @@
+import { IoType } from '@raidkit/bdev';
+import type { BufferPool } from '@raidkit/parity';
+import type { RaidArray } from '../array/array.js';
+import { makeCopiesAgree } from './majority-repair.js';
+import { memberIo, reconstructInto } from '../members/member-io.js';
+import { mostListed } from './process.js';
+import type { ProcessStep, RaidProcess, SyncOptions } from './process.js';
+import { RegionState } from '../bitmap/region-state.js';
+import { rewriteUnreadable } from '../io/read-repair.js';
+import { findUnreadable, isUnreadable } from './salvage.js';
+import type { Slot } from '../members/slot.js';
+
+/** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
+const markMs = 250;
+/** How often a block is compared that can be read, and then cannot. */
+const mostTries = 3;
+
+/** What became of one slot's blocks. */
+const Outcome = {
+  /** They could not be compared. */
+  Failed: 0,
+  /** They agree, or do now. */
+  Compared: 1,
+  /** One vote has settled all copies. */
+  Settled: 2,
+  /** Some of them cannot be read. */
+  Unreadable: 3,
+} as const;
+type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+/** Addresses of what a slot should hold and what it does, and where these were found to differ. */
+interface Work {
+  wanted: number;
+  found: number;
+  notes: [slot: Slot, at: number, count: number][];
+}
+
+/**
+ * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
+ * anew where it differs.
+ */
+export class SyncStep implements ProcessStep {
+  readonly #array: RaidArray;
+  readonly #process: RaidProcess;
+  readonly #pool: BufferPool;
+  readonly #mustWrite: boolean;
+  readonly #isResync: boolean;
+  readonly #options: SyncOptions;
+  /** Says what was in doubt when it began. */
+  readonly #token: number;
+  #failed = 0;
+  /** When regions were last marked as agreeing. */
+  #markedAtMs: number;
+
+  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, options: SyncOptions) {
+    this.#array = array;
+    this.#options = options;
+    this.#process = process;
+    this.#pool = pool;
+    this.#isResync = process.type === 'resync';
+    this.#mustWrite = process.type !== 'check';
+    this.#token = this.#isResync ? array.consistency.beginResync() : 0;
+    this.#markedAtMs = array.registry.runtime.now();
+  }
+
+  isNeeded(start: number, end: number): boolean {
+    const { consistency, regions } = this.#array;
+    // Without a map nobody knows what a crash has left, and a resync is everything.
+    if (regions === null) return true;
+    const { from, to } = this.#array.memberRange(start, end);
+    if (this.#isResync) return consistency.isInconsistent(from, to - from);
+    return !regions.isAll(RegionState.Unwritten, from, to - from);
+  }
+
+  async run(start: number, end: number): Promise<void> {
+    const { memberBlocks } = this.#array.stripe();
+    const { from, to } = this.#array.memberRange(start, end);
+    const most = this.#pool.slotBytes / this.#array.blockSize;
+    for (let at = from; at < to;) {
+      this.#process.throwIfStopped();
+      if (this.#array.numCurrent < this.#array.numSlots && this.#array.minOperational !== 1) {
+        throw new Error('a member left: there is nothing to compare any more');
+      }
+      // Which slots are worked out depends on the stripe, unless every member alone is a full copy.
+      const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
+      const atMost = Math.min(most, limit - at);
+      const count = this.#array.regions?.withinRegion(at, atMost) ?? atMost;
+      if (!this.#isUnwritten(at, count)) await this.#syncReadable(at, count);
+      at += count;
+    }
+    if (this.#isResync && !this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
+  }
+
+  /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to single blocks. */
+  async #syncReadable(at: number, count: number): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      this.#process.throwIfStopped();
+      const { membership } = this.#array;
+      const outcome = await this.#sync(at, count);
+      if (outcome === Outcome.Compared) return;
+      if (outcome === Outcome.Unreadable && count > 1) {
+        const half = count >> 1;
+        await this.#syncReadable(at, half);
+        await this.#syncReadable(at + half, count - half);
+        return;
+      }
+      if (outcome === Outcome.Unreadable && (await this.#settleUnreadable(at))) return;
+      // A member that left may have been what the others were compared with: once more, with those that are there.
+      if (this.#array.membership !== membership) continue;
+      if (outcome === Outcome.Unreadable && tries < mostTries) continue;
+      this.#failed++;
+      return;
+    }
+  }
+
+  async onProgress(offset: number): Promise<void> {
+    const { consistency } = this.#array;
+    if (!this.#isResync || this.#failed > 0) return;
+    const end = offset === this.#array.numBlocks ? Infinity : this.#array.memberRange(0, offset).to;
+    const now = this.#array.registry.runtime.now();
+    if (end !== Infinity && now - this.#markedAtMs < markMs) return;
+    if (!consistency.isResyncDueBelow(end, this.#token)) return;
+    this.#markedAtMs = now;
+    // What was written must not get lost once readers trust it.
+    for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);
+    consistency.resynced(end, this.#token);
+  }
+
+  async #flush(slot: Slot): Promise<void> {
+    try {
+      await memberIo(this.#array, slot, IoType.Flush, 0, slot.dataSize, -1);
+    } catch (error) {
+      if (!this.#array.failMember(slot.index, 'a flush failed')) throw error;
+    }
+  }
+
+  #isUnwritten(at: number, count: number): boolean {
+    return this.#array.regions?.isAll(RegionState.Unwritten, at, count) ?? false;
+  }
+
+  /** Blocks `[at, +count)` of every member. */
+  async #sync(at: number, count: number): Promise<Outcome> {
+    const derived = this.#derivedAt(at);
+    const wanted = this.#pool.get();
+    const found = this.#pool.get();
+    const notes: Work['notes'] = [];
+    try {
+      if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
+      let outcome: Outcome = Outcome.Compared;
+      for (const slot of derived) {
+        outcome = await this.#syncSlot(slot, derived, at, count, { wanted, found, notes });
+        if (outcome !== Outcome.Compared) break;
+      }
+      // What is compared once more is found once more, unless it has been made to agree.
+      if (outcome !== Outcome.Unreadable || this.#mustWrite)
+        for (const [slot, from, blocks] of notes) this.#note(slot, from, blocks);
+      return outcome === Outcome.Settled ? Outcome.Compared : outcome;
+    } finally {
+      if (wanted >= 0) this.#pool.put(wanted);
+      if (found >= 0) this.#pool.put(found);
+    }
+  }
+
+  /** Current members whose blocks there are worked out from the others'. */
+  #derivedAt(at: number): Slot[] {
+    const { level, slots } = this.#array;
+    const indexes = level?.derivedSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
+    return slots.filter((slot) => slot.isCurrent && indexes.includes(slot.index));
+  }
+
+  async #syncSlot(
+    slot: Slot,
+    derived: readonly Slot[],
+    at: number,
+    count: number,
+    { wanted, found, notes }: Work,
+  ): Promise<Outcome> {
+    const array = this.#array;
+    const excluded = derived.filter((other) => other !== slot).map(({ index }) => index);
+    const [source, read] = await Promise.allSettled([
+      reconstructInto(array, slot.index, at, count, wanted, excluded),
+      memberIo(array, slot, IoType.Read, at, count, found),
+    ]);
+    const failures: unknown[] = [source, read].flatMap((result) =>
+      result.status === 'rejected' ? [result.reason as unknown] : [],
+    );
+    if (failures.length > 0) {
+      if (failures.every(isUnreadable)) return Outcome.Unreadable;
+      array.log.error({ ...array.logFields(slot), block: at, blocks: count, err: failures[0] }, 'blocks cannot be compared');
+      return Outcome.Failed;
+    }
+    if (array.memory.equal(wanted, found, count * array.blockSize)) return Outcome.Compared;
+    if (!slot.isCurrent) return Outcome.Failed;
+    this.#findDifferences(slot, at, count, { wanted, found, notes });
+    if (!this.#mustWrite) return Outcome.Compared;
+    if (!this.#isResync && array.minOperational === 1) {
+      await this.#settleCopies(at, count);
+      return Outcome.Settled;
+    }
+    const { wrong = null } = this.#options;
+    if (!this.#isResync && wrong !== null && wrong !== slot.index) {
+      await this.#rewriteWrong(array.slotAt(wrong), at, count, wanted);
+      return Outcome.Compared;
+    }
+    this.#report(slot, at, count);
+    try {
+      await memberIo(array, slot, IoType.Write, at, count, wanted);
+    } catch (error) {
+      if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
+    }
+    return Outcome.Compared;
+  }
+
+  /** A repair of copies: by majority, or as the named one. */
+  async #settleCopies(at: number, count: number): Promise<void> {
+    const array = this.#array;
+    const { rewritten, undecided } = await makeCopiesAgree(array, at, count, this.#options.source ?? null);
+    for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
+    for (const [offset, length] of undecided) {
+      this.#process.undecidedBlocks += length;
+      array.log.error(
+        { ...array.logFields(), block: offset, blocks: length },
+        'copies differ, and none has the majority: left as they are; name the member that is right',
+      );
+    }
+  }
+
+  /** A repair by parity in which a person says whose data is wrong. */
+  async #rewriteWrong(wrong: Slot, at: number, count: number, addr: number): Promise<void> {
+    await reconstructInto(this.#array, wrong.index, at, count, addr);
+    this.#report(wrong, at, count);
+    await memberIo(this.#array, wrong, IoType.Write, at, count, addr);
+  }
+
+  /** What a repair changes, it says. */
+  #report(slot: Slot, at: number, count: number): void {
+    if (this.#isResync) return;
+    this.#process.repairedBlocks += count;
+    this.#array.log.warn({ ...this.#array.logFields(slot), block: at, blocks: count }, 'blocks that disagreed are rewritten');
+  }
+
+  #findDifferences(slot: Slot, at: number, count: number, { wanted, found, notes }: Work): void {
+    const { blockSize, memory } = this.#array;
+    let from = -1;
+    for (let block = 0; block <= count; block++) {
+      const isSame = block === count || memory.equal(wanted + block * blockSize, found + block * blockSize, blockSize);
+      if (!isSame && from < 0) from = block;
+      if (!isSame || from < 0) continue;
+      notes.push([slot, at + from, block - from]);
+      from = -1;
+    }
+  }
+
+  /**
+   * A block that some member cannot read: it is given it anew from redundancy, as by any read. False if all of them can read it
+   * now. What redundancy does not know either is lost; a resync makes sure that nobody believes what is derived from it.
+   */
+  async #settleUnreadable(at: number): Promise<boolean> {
+    const array = this.#array;
+    const addr = this.#pool.get();
+    if (addr < 0) throw new Error('a process ran out of buffers');
+    try {
+      const unreadable = await findUnreadable(array, at, addr);
+      if (unreadable.length === 0) return false;
+      if (array.minOperational === 1) await this.#settleUnreadableCopies(at, unreadable, addr);
+      else await this.#settleUnreadableStripe(at, unreadable);
+      return true;
+    } finally {
+      this.#pool.put(addr);
+    }
+  }
+
+  async #settleUnreadableCopies(at: number, unreadable: readonly Slot[], addr: number): Promise<void> {
+    const array = this.#array;
+    const readable = array.slots.filter((slot) => slot.isCurrent && !unreadable.includes(slot));
+    const [source] = readable;
+    for (const slot of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
+    if (source === undefined) return;
+    if (!this.#isResync && !(await this.#doAgree(readable, at, addr))) {
+      // Which of them the unreadable one is to be given, a vote decides, or a person.
+      for (const slot of readable.slice(1)) this.#note(slot, at, 1);
+      if (this.#mustWrite) await this.#settleCopies(at, 1);
+      return;
+    }
+    await memberIo(array, source, IoType.Read, at, 1, addr);
+    for (const slot of this.#isResync ? array.slots : unreadable) {
+      if (slot === source || !slot.isCurrent) continue;
+      try {
+        await memberIo(array, slot, IoType.Write, at, 1, addr);
+        if (unreadable.includes(slot)) this.#noteRewritten(slot, at);
+      } catch (error) {
+        if (!array.failMember(slot.index, 'unreadable blocks could not be rewritten')) throw error;
+      }
+    }
+  }
+
+  async #doAgree(copies: readonly Slot[], at: number, one: number): Promise<boolean> {
+    const other = this.#pool.get();
+    try {
+      if (other < 0) throw new Error('a process ran out of buffers');
+      for (const [index, slot] of copies.entries()) {
+        await memberIo(this.#array, slot, IoType.Read, at, 1, index === 0 ? one : other);
+        if (index > 0 && !this.#array.memory.equal(one, other, this.#array.blockSize)) return false;
+      }
+      return true;
+    } finally {
+      if (other >= 0) this.#pool.put(other);
+    }
+  }
+
+  async #settleUnreadableStripe(at: number, unreadable: readonly Slot[]): Promise<void> {
+    const array = this.#array;
+    let isLost = false;
+    for (const slot of unreadable) {
+      let isKnown = true;
+      try {
+        await rewriteUnreadable(array, slot, at, 1);
+        this.#process.repairedBlocks += this.#isResync ? 0 : 1;
+      } catch (error) {
+        if (!isUnreadable(error)) throw error;
+        isKnown = !slot.isCurrent;
+        if (!isKnown)
+          array.log.error(
+            { ...array.logFields(slot), block: at, blocks: 1, err: error },
+            'the block cannot be read, and the others do not know it',
+          );
+      }
+      this.#process.noteUnreadable(slot.index, at, 1, !isKnown);
+      isLost ||= !isKnown;
+    }
+    if (!isLost || !this.#isResync) return;
+    // What is derived from the lost block is anything: nobody must work out others from it.
+    for (const slot of this.#derivedAt(at)) if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);
+  }
+
+  #noteRewritten(slot: Slot, at: number): void {
+    slot.errors.repaired++;
+    if (!this.#isResync) this.#process.repairedBlocks++;
+    this.#array.log.info(
+      { ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: 1 },
+      'unreadable blocks were rewritten from redundancy',
+    );
+  }
+
+  #note(slot: Slot, at: number, count: number): void {
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    const process = this.#process;
+    process.mismatchBlocks += count;
+    if (process.mismatches.length >= mostListed) return;
+    const first = Math.floor(at / memberBlocks) * arrayBlocks;
+    const last = Math.ceil((at + count) / memberBlocks) * arrayBlocks;
+    process.mismatches.push({ offsetBlocks: first, numBlocks: last - first, slot: slot.index });
+  }
+
+  finish(): Promise<void> {
+    const { lostBlocks, undecidedBlocks } = this.#process;
+    if (this.#failed > 0) return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
+    if (undecidedBlocks > 0) return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and no copy has the majority`));
+    if (lostBlocks > 0 && !this.#isResync)
+      return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
+    return Promise.resolve();
+  }
+}

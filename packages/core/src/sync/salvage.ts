@@ -1,0 +1,73 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import { memberIo } from '../members/member-io.js';
+import type { Slot } from '../members/slot.js';
+
+/** How blocks get to where they are wanted, one piece at a time. */
+export interface Salvage {
+  /** Rejects if a block of the piece cannot be read. */
+  read(at: number, count: number): Promise<void>;
+  /** What was read goes where it is wanted. An error of this ends it all. */
+  write(at: number, count: number): Promise<void>;
+  /** The block could not be read at the second try either. */
+  onLost(at: number): Promise<void>;
+}
+
+/** Errors that say nothing of the blocks: nothing may be read into the buffer again, or there is nobody to ask. */
+const otherErrors: readonly number[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.NoMemory, Status.Cancelled];
+
+/** The blocks could not be read, or worked out; each by itself may be. */
+export function isUnreadable(error: unknown): boolean {
+  return BdevError.is(error) && !otherErrors.includes(error.errno);
+}
+
+/**
+ * Reads blocks `[at, +count)` and writes them. Where that fails for the reading, in halves, down to single blocks: those that
+ * cannot be read are told, and passed over.
+ */
+export async function salvage(array: RaidArray, at: number, count: number, how: Salvage): Promise<void> {
+  const { membership } = array;
+  try {
+    await how.read(at, count);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    if (array.state !== 'online') throw error;
+    if (array.membership !== membership) {
+      // Others are there to be asked now, or one that has left was asked.
+      await salvage(array, at, count, how);
+    } else if (count > 1) {
+      const half = count >> 1;
+      await salvage(array, at, half, how);
+      await salvage(array, at + half, count - half, how);
+    } else {
+      await how.onLost(at);
+    }
+    return;
+  }
+  await how.write(at, count);
+}
+
+/**
+ * Current members that cannot read the block; each is counted as a read error, and told. The buffer at `addr` is used, and the
+ * block must be quiesced.
+ */
+export async function findUnreadable(array: RaidArray, at: number, addr: number): Promise<Slot[]> {
+  const unreadable: Slot[] = [];
+  for (const slot of array.slots) {
+    if (!slot.isCurrent) continue;
+    try {
+      await memberIo(array, slot, IoType.Read, at, 1, addr);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      unreadable.push(slot);
+      // What is on the list was counted when it was found.
+      if (array.badBlocks.has(slot.index, at, 1)) continue;
+      slot.errors.read++;
+      array.log.warn(
+        { ...array.logFields(slot), block: slot.dataOffset + at, blocks: 1, err: error },
+        'the member cannot read the block',
+      );
+    }
+  }
+  return unreadable;
+}

@@ -1,0 +1,102 @@
+import { IoFlag, IoType } from '@raidkit/bdev';
+import type { IoOwner } from '@raidkit/bdev';
+import { CommandFlag } from '../wire/constants.js';
+import type { NbdRequest } from './request.js';
+import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
+
+/**
+ * Writes whose payload lies in the request's buffer, at `addr + skewBytes`. One that begins or ends inside a block is a
+ * read-modify-write: the blocks at its edges are read into the room behind the data ({@link writeBufferBytes}), what the
+ * payload does not cover is copied to its place, and everything is written at once, all that under an exclusive lock.
+ */
+
+/** Bytes of buffer that a write of the blocks needs. */
+export function writeBufferBytes(numBlocks: number, blockSize: number, isRagged: boolean): number {
+  return (numBlocks + (isRagged ? 2 : 0)) * blockSize;
+}
+
+/** Whether the byte range begins or ends inside a block. */
+export function isRagged(offset: number, end: number, blockSize: number): boolean {
+  return offset % blockSize !== 0 || end % blockSize !== 0;
+}
+
+export function startWrite(request: NbdRequest): void {
+  const { blockSize, locks } = targetOf(request);
+  const { lock } = request;
+  const ragged = isRagged(request.offset, request.end, blockSize);
+  lock.start = request.firstBlock;
+  lock.end = request.firstBlock + request.numBlocks;
+  lock.isShared = !ragged;
+  request.onLocked = ragged ? readEdges : writeAll;
+  if (locks.acquire(lock)) request.onLocked(request);
+}
+
+/** Address of the room for the first block's old contents; the last block's follows. */
+function scratchAddr(request: NbdRequest): number {
+  return request.addr + request.numBlocks * targetOf(request).blockSize;
+}
+
+function readEdges(request: NbdRequest): void {
+  const { blockSize } = targetOf(request);
+  const { firstBlock, numBlocks } = request;
+  const scratch = scratchAddr(request);
+  const hasHead = request.offset % blockSize !== 0;
+  const hasTail = request.end % blockSize !== 0;
+  const isOneBlock = numBlocks === 1;
+  const readsTail = hasTail && !(isOneBlock && hasHead);
+  request.ioLeft = (hasHead ? 1 : 0) + (readsTail ? 1 : 0);
+  if (hasHead) submitIo(request, edgeReader, IoType.Read, firstBlock, 1, scratch, 0);
+  if (readsTail) submitIo(request, edgeReader, IoType.Read, firstBlock + numBlocks - 1, 1, tailScratch(request, isOneBlock), 0);
+}
+
+function tailScratch(request: NbdRequest, isOneBlock: boolean): number {
+  return scratchAddr(request) + (isOneBlock ? 0 : targetOf(request).blockSize);
+}
+
+const edgeReader: IoOwner = {
+  onIoDone(io) {
+    const request = taken(io);
+    if (--request.ioLeft > 0) return;
+    if (mustRetry(request)) {
+      moveBuffer(request, request.skewBytes + request.lengthBytes, readEdges);
+      return;
+    }
+    if (request.errno !== 0) {
+      unlock(request);
+      return;
+    }
+    fillEdges(request);
+    writeAll(request);
+  },
+};
+
+/** Puts the old bytes around the payload. */
+function fillEdges(request: NbdRequest): void {
+  const { blockSize, memory } = targetOf(request);
+  const { u8 } = memory;
+  const { addr, numBlocks } = request;
+  const scratch = scratchAddr(request);
+  u8.copyWithin(addr, scratch, scratch + (request.offset % blockSize));
+  const tailBytes = request.end % blockSize;
+  if (tailBytes === 0) return;
+  const oldLast = tailScratch(request, numBlocks === 1);
+  u8.copyWithin(addr + (numBlocks - 1) * blockSize + tailBytes, oldLast + tailBytes, oldLast + blockSize);
+}
+
+function writeAll(request: NbdRequest): void {
+  const flags = (request.flags & CommandFlag.Fua) !== 0 ? IoFlag.ForceUnitAccess : 0;
+  submitIo(request, writer, IoType.Write, request.firstBlock, request.numBlocks, request.addr, flags);
+}
+
+const writer: IoOwner = {
+  onIoDone(io) {
+    const request = taken(io);
+    if (mustRetry(request)) writeAll(request);
+    else unlock(request);
+  },
+};
+
+function unlock(request: NbdRequest): void {
+  targetOf(request).locks.release(request.lock);
+  finish(request);
+}

@@ -1,0 +1,342 @@
+import {
+  HandshakeFlag,
+  Option,
+  OptionReply,
+  allocationContext,
+  allocationContextId,
+  optionMagicHi,
+  optionMagicLo,
+} from '../wire/constants.js';
+import { Negotiated, ReplyStyle } from './negotiated.js';
+import { optionBytes, parseInfoRequest, parseMetaContextRequest } from '../wire/option-data.js';
+import { exportNameReply, greeting, infoReplies, metaContextReply, optionReply, serverReply } from '../wire/option-replies.js';
+import type { ExportFacts, ListedExport } from '../wire/option-replies.js';
+
+/** Longest data of one option that is looked at. */
+export const maxOptionBytes = 4096;
+/** Longest data of one option that is read and thrown away; who sends more is dropped. */
+const maxDiscardedBytes = 1024 * 1024;
+
+/** An export as the handshake sees it. */
+export interface HandshakeExport extends ExportFacts {
+  transmissionFlags(isChunked: boolean): number;
+}
+
+/** Whether a client can have TLS, or must. */
+export type TlsMode = 'off' | 'allow' | 'require';
+
+/** What the handshake asks of the server. */
+export interface HandshakeHost<E extends HandshakeExport> {
+  /** By name; the empty name is the default export, if there is one. */
+  find(name: string): E | null;
+  /** Whether another server has an export that is not here. */
+  isElsewhere(name: string): boolean;
+  /** Of all servers. */
+  list(): readonly ListedExport[];
+  readonly tls: TlsMode;
+  /** Options that one client may send. */
+  readonly maxOptions: number;
+}
+
+/** How far a handshake has come, for another server to go on with it between two options. Plain data. */
+export interface HandshakeProgress {
+  readonly clientFlags: number;
+  readonly isTls: boolean;
+  readonly replyStyle: ReplyStyle;
+  readonly allocationExport: string | null;
+  /** Options so far. One that two servers have looked at counts twice, so that a client cannot go to and fro for ever. */
+  readonly options: number;
+}
+
+/** What is to be done after a step. */
+export type HandshakeResult<E> =
+  | { type: 'continue' }
+  /** From here on the client sends requests to this export. */
+  | { type: 'transmission'; export: E }
+  /** Another server is to go on, once what has been said is sent, from this option on: nothing has been answered to it. */
+  | { type: 'leave'; exportName: string; option: Buffer }
+  /** TLS begins once what has been said is sent. Nothing that has come in the clear may be taken for what follows. */
+  | { type: 'startTls' }
+  /** Close once what has been said is sent. */
+  | { type: 'finish' }
+  /** Close at once. */
+  | { type: 'drop'; reason: string };
+
+type State = 'clientFlags' | 'optionHeader' | 'optionData' | 'discard';
+
+const goOn = { type: 'continue' } as const;
+
+/**
+ * One client's handshake: fixed newstyle, up to the choice of an export. Is fed exactly as many bytes as it wants, and says
+ * bytes by way of `say`. Knows nothing of sockets.
+ */
+export class Handshake<E extends HandshakeExport> {
+  readonly negotiated = new Negotiated();
+  /** How many bytes {@link feed} must be given next; to be looked at again after each call. */
+  wantedBytes = 4;
+
+  readonly #host: HandshakeHost<E>;
+  readonly #say: (bytes: Buffer) => void;
+  #state: State = 'clientFlags';
+  #clientFlags = 0;
+  #isTls = false;
+  #option = 0;
+  #discardLeft = 0;
+  #options = 0;
+
+  /** `say` is called during {@link feed} and, with the greeting, right away; not so if a handshake with some `progress` goes on here. */
+  constructor(host: HandshakeHost<E>, say: (bytes: Buffer) => void, progress: HandshakeProgress | null = null) {
+    this.#host = host;
+    this.#say = say;
+    if (progress === null) {
+      say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
+      return;
+    }
+    this.#clientFlags = progress.clientFlags;
+    this.#isTls = progress.isTls;
+    this.#options = progress.options;
+    this.negotiated.replyStyle = progress.replyStyle;
+    this.negotiated.allocationExport = progress.allocationExport;
+    this.#expectOption();
+  }
+
+  /** Between two options, for another server to go on with. */
+  get progress(): HandshakeProgress {
+    const { replyStyle, allocationExport } = this.negotiated;
+    return { clientFlags: this.#clientFlags, isTls: this.#isTls, replyStyle, allocationExport, options: this.#options };
+  }
+
+  /** Takes {@link wantedBytes} bytes. `data` is not kept. */
+  feed(data: Buffer): HandshakeResult<E> {
+    switch (this.#state) {
+      case 'clientFlags':
+        return this.#onClientFlags(data);
+      case 'optionHeader':
+        return this.#optionHeader(data);
+      case 'optionData':
+        this.#expectOption();
+        return this.#handle(data);
+      case 'discard':
+        this.#discard(data.length);
+        return goOn;
+    }
+  }
+
+  #onClientFlags(data: Buffer): HandshakeResult<E> {
+    const flags = data.readUInt32BE(0);
+    if ((flags & ~(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes)) !== 0) {
+      return { type: 'drop', reason: 'unknown client flags' };
+    }
+    if (this.#host.tls === 'require' && (flags & HandshakeFlag.FixedNewstyle) === 0) {
+      return { type: 'drop', reason: 'TLS is required, and the client is too old for it' };
+    }
+    this.#clientFlags = flags;
+    this.#expectOption();
+    return goOn;
+  }
+
+  #optionHeader(data: Buffer): HandshakeResult<E> {
+    if (data.readUInt32BE(0) !== optionMagicHi || data.readUInt32BE(4) !== optionMagicLo) {
+      return { type: 'drop', reason: 'an option without its magic number' };
+    }
+    if (++this.#options > this.#host.maxOptions) return { type: 'drop', reason: 'too many options' };
+    this.#option = data.readUInt32BE(8);
+    const bytes = data.readUInt32BE(12);
+    if (bytes > maxOptionBytes) {
+      if (bytes > maxDiscardedBytes || this.#option === Option.ExportName) {
+        return { type: 'drop', reason: `an option with ${bytes} bytes of data` };
+      }
+      this.#state = 'discard';
+      this.#discardLeft = bytes;
+      this.#discard(0);
+      return goOn;
+    }
+    if (bytes === 0) {
+      this.#expectOption();
+      return this.#handle(Buffer.alloc(0));
+    }
+    this.#state = 'optionData';
+    this.wantedBytes = bytes;
+    return goOn;
+  }
+
+  #expectOption(): void {
+    this.#state = 'optionHeader';
+    this.wantedBytes = 16;
+  }
+
+  #discard(bytes: number): void {
+    this.#discardLeft -= bytes;
+    this.wantedBytes = Math.min(this.#discardLeft, maxOptionBytes);
+    if (this.#discardLeft > 0) return;
+    this.#expectOption();
+    if (this.#mustStartTls) this.#reply(OptionReply.ErrTlsReqd);
+    else this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
+  }
+
+  /** TLS has begun: what comes from now on came through it. */
+  tlsStarted(): void {
+    this.#expectOption();
+  }
+
+  #handle(data: Buffer): HandshakeResult<E> {
+    if (this.#mustStartTls && this.#option !== Option.StartTls && this.#option !== Option.Abort) {
+      // EXPORT_NAME has no reply for errors.
+      if (this.#option === Option.ExportName) return { type: 'drop', reason: 'TLS is required' };
+      this.#reply(OptionReply.ErrTlsReqd, 'TLS is required');
+      return goOn;
+    }
+    switch (this.#option) {
+      case Option.ExportName:
+        return this.#exportName(data);
+      case Option.Abort:
+        this.#reply(OptionReply.Ack);
+        return { type: 'finish' };
+      case Option.List:
+        if (this.#isEmpty(data)) this.#list();
+        return goOn;
+      case Option.StartTls:
+        return this.#startTls(data);
+      case Option.Info:
+      case Option.Go:
+        return this.#info(data);
+      case Option.StructuredReply:
+        if (this.#isEmpty(data)) this.#structuredReply();
+        return goOn;
+      case Option.ExtendedHeaders:
+        if (!this.#isEmpty(data)) return goOn;
+        this.negotiated.replyStyle = ReplyStyle.Extended;
+        this.#reply(OptionReply.Ack);
+        return goOn;
+      case Option.ListMetaContext:
+      case Option.SetMetaContext:
+        return this.#metaContext(data);
+      default:
+        this.#reply(OptionReply.ErrUnsup);
+        return goOn;
+    }
+  }
+
+  #exportName(data: Buffer): HandshakeResult<E> {
+    const name = data.toString('utf8');
+    const found = this.#host.find(name);
+    if (found === null) {
+      // The option has no reply for errors.
+      return this.#host.isElsewhere(name) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
+    }
+    this.#say(
+      exportNameReply(
+        found.sizeBytes,
+        found.transmissionFlags(this.#isChunked),
+        (this.#clientFlags & HandshakeFlag.NoZeroes) === 0,
+      ),
+    );
+    return this.#enter(found);
+  }
+
+  #startTls(data: Buffer): HandshakeResult<E> {
+    if (this.#host.tls === 'off' || (this.#clientFlags & HandshakeFlag.FixedNewstyle) === 0) {
+      this.#reply(OptionReply.ErrUnsup);
+      return goOn;
+    }
+    if (this.#isTls) {
+      this.#reply(OptionReply.ErrInvalid, 'TLS is in use');
+      return goOn;
+    }
+    if (!this.#isEmpty(data)) return goOn;
+    // Whatever was agreed on before may have been said by somebody in between.
+    this.negotiated.reset();
+    this.#isTls = true;
+    this.#reply(OptionReply.Ack);
+    this.wantedBytes = 0;
+    return { type: 'startTls' };
+  }
+
+  #list(): void {
+    const replies = this.#host.list().map((found) => serverReply(this.#option, found));
+    this.#say(Buffer.concat([...replies, optionReply(this.#option, OptionReply.Ack)]));
+  }
+
+  #info(data: Buffer): HandshakeResult<E> {
+    const request = parseInfoRequest(data);
+    if (request === null) {
+      this.#reply(OptionReply.ErrInvalid, 'malformed request');
+      return goOn;
+    }
+    const found = this.#host.find(request.name);
+    if (found === null) return this.#notHere(request.name, data);
+    const infos = infoReplies(this.#option, found, found.transmissionFlags(this.#isChunked), request.infos);
+    this.#say(Buffer.concat([...infos, optionReply(this.#option, OptionReply.Ack)]));
+    return this.#option === Option.Go ? this.#enter(found) : goOn;
+  }
+
+  #enter(found: E): HandshakeResult<E> {
+    // A context that was selected for another export does not count.
+    if (this.negotiated.allocationExport !== found.name) this.negotiated.allocationExport = null;
+    return { type: 'transmission', export: found };
+  }
+
+  #notHere(name: string, data: Buffer): HandshakeResult<E> {
+    if (this.#host.isElsewhere(name)) return this.#leave(name, data);
+    this.#reply(OptionReply.ErrUnknown, 'no such export');
+    return goOn;
+  }
+
+  #leave(exportName: string, data: Buffer): HandshakeResult<E> {
+    this.wantedBytes = 0;
+    return { type: 'leave', exportName, option: optionBytes(this.#option, data) };
+  }
+
+  #structuredReply(): void {
+    if (this.negotiated.replyStyle === ReplyStyle.Extended) {
+      this.#reply(OptionReply.ErrExtHeaderReqd, 'extended headers are in use');
+      return;
+    }
+    this.negotiated.replyStyle = ReplyStyle.Structured;
+    this.#reply(OptionReply.Ack);
+  }
+
+  #metaContext(data: Buffer): HandshakeResult<E> {
+    const isSet = this.#option === Option.SetMetaContext;
+    // Also when the option fails, what was selected before is no longer.
+    if (isSet) this.negotiated.allocationExport = null;
+    const request = parseMetaContextRequest(data);
+    if (request === null) {
+      this.#reply(OptionReply.ErrInvalid, 'malformed request');
+      return goOn;
+    }
+    if (isSet && !this.#isChunked) {
+      this.#reply(OptionReply.ErrInvalid, 'structured replies come first');
+      return goOn;
+    }
+    const found = this.#host.find(request.name);
+    if (found === null) return this.#notHere(request.name, data);
+    const { queries } = request;
+    const isWildcard = !isSet && (queries.length === 0 || queries.includes('base:'));
+    const isWanted = isWildcard || queries.includes(allocationContext);
+    const replies: Buffer[] = [];
+    if (isWanted) replies.push(metaContextReply(this.#option, isSet ? allocationContextId : 0, allocationContext));
+    replies.push(optionReply(this.#option, OptionReply.Ack));
+    if (isSet && isWanted) this.negotiated.allocationExport = found.name;
+    this.#say(Buffer.concat(replies));
+    return goOn;
+  }
+
+  get #mustStartTls(): boolean {
+    return this.#host.tls === 'require' && !this.#isTls;
+  }
+
+  get #isChunked(): boolean {
+    return this.negotiated.replyStyle !== ReplyStyle.Simple;
+  }
+
+  #isEmpty(data: Buffer): boolean {
+    if (data.length === 0) return true;
+    this.#reply(OptionReply.ErrInvalid, 'this option has no data');
+    return false;
+  }
+
+  #reply(type: number, message = ''): void {
+    this.#say(optionReply(this.#option, type, message));
+  }
+}

@@ -1,0 +1,380 @@
+import type { Logger, Runtime } from '@raidkit/bdev';
+import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
+import type { NbdExport } from './export.js';
+import type { Budget } from '../transmission/server-quota.js';
+import { Handshake } from '../handshake/handshake.js';
+import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
+import { Outbox } from '../transmission/send-queue.js';
+import type { NbdRequestPool } from '../commands/request.js';
+import { maxSmallReplyBytes } from '../wire/reply-writer.js';
+import { Transmission } from '../transmission/transmission.js';
+import type { Transport } from '../transport/transport.js';
+
+/** Room for replies of the handshake, beside those of requests. */
+const handshakeReplyBytes = 8192;
+
+/** What one connection may have in flight. */
+export interface ConnectionLimits {
+  /** Requests, or pieces of large ones, that have not been answered in full. */
+  readonly maxRequests: number;
+  /** Bytes of buffers. One piece is always allowed. */
+  readonly maxBytes: number;
+  /** Room for what comes in: at least {@link leastStagingBytes}. The more, the more small writes come in at a time. */
+  readonly stagingBytes: number;
+}
+
+/** A client that leaves in the middle of its handshake, as plain data. */
+export interface Departure {
+  /** Of its socket, which nobody reads, writes or closes until it is adopted. */
+  readonly fd: number;
+  readonly peer: string;
+  /** The export that it asks for. */
+  readonly exportName: string;
+  readonly progress: HandshakeProgress;
+  /** What has been received and not answered: begins with the option that names the export. */
+  readonly unread: Uint8Array;
+}
+
+/** As much as one option's data. */
+export const leastStagingBytes = 4096;
+
+/** What connections share. */
+export interface ConnectionHost extends HandshakeHost<NbdExport> {
+  readonly runtime: Runtime;
+  readonly memory: BufferMemory;
+  readonly buffers: SizeClassPool;
+  readonly requests: NbdRequestPool;
+  readonly budget: Budget;
+  readonly limits: ConnectionLimits;
+  /** Largest buffer that a piece of a request takes, if it can be helped. */
+  readonly pieceBytes: number;
+  readonly log: Logger;
+  /** The handshake is over. */
+  onTransmission(connection: NbdConnection, target: NbdExport): void;
+  /** The client goes on with another server. The connection is over, and its memory is free. */
+  onLeft(connection: NbdConnection, departure: Departure): void;
+  /** The connection is closed and nothing of it is in flight: its memory is free. */
+  onGone(connection: NbdConnection): void;
+}
+
+/** Memory that a connection is given for its life, in bytes. */
+export function connectionBytes(limits: ConnectionLimits): number {
+  return limits.stagingBytes + ringBytes(limits);
+}
+
+function ringBytes({ maxRequests }: ConnectionLimits): number {
+  return handshakeReplyBytes + maxRequests * maxSmallReplyBytes;
+}
+
+/**
+ * One client, from the greeting to the end, without a socket: a {@link Transport} brings and takes bytes. Which bytes are
+ * wanted, and where, is in `inputAddr`, `wantedBytes` and `roomBytes`; when nothing can be taken in, `wantedBytes` is 0 and
+ * the transport stops reading. That is the back-pressure: no memory, no reading.
+ */
+export class NbdConnection {
+  readonly outbox: Outbox;
+  /** For people: where the client is. */
+  readonly peer: string;
+  /** The connection's memory, to be given back when it is gone. */
+  readonly addr: number;
+  /** The last time that the peer took or gave something, on the runtime's clock. */
+  progressAt: number;
+
+  readonly #host: ConnectionHost;
+  readonly #transport: Transport;
+  #handshake: Handshake<NbdExport> | null;
+  #transmission: Transmission | null = null;
+  /** What the handshake has to say and the outbox has not taken yet. */
+  #unsaid: Buffer = Buffer.alloc(0);
+  /** Bytes in the staging area that have not been looked at: from `head` to `tail`. */
+  #head = 0;
+  #tail = 0;
+  /** What is to be done as soon as everything said so far is sent. Until then nothing is wanted, so nothing is being received. */
+  #onceSaid: (HandshakeResult<NbdExport> & { type: 'leave' | 'startTls' }) | null = null;
+  /** The client sends nothing more. */
+  #isEnded = false;
+  #isDraining = false;
+  #isFinished = false;
+  #isAdvancing = false;
+  /** `wantedBytes` was 0 when the transport looked last. */
+  #isHeld = false;
+  #isClosed = false;
+
+  /** `addr` has {@link connectionBytes}. The greeting is in the outbox at once, unless a handshake with some `progress` goes on here. */
+  constructor(
+    host: ConnectionHost,
+    transport: Transport,
+    addr: number,
+    peer: string,
+    progress: HandshakeProgress | null = null,
+  ) {
+    this.#host = host;
+    this.#transport = transport;
+    this.addr = addr;
+    this.peer = peer;
+    this.progressAt = host.runtime.now();
+    const owner = {
+      onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
+        this.#transmission?.allowance.release(bufferAddr, heldBytes, slots),
+    };
+    this.outbox = new Outbox(
+      host.memory,
+      owner,
+      addr + host.limits.stagingBytes,
+      ringBytes(host.limits),
+      host.limits.maxRequests + 2,
+    );
+    this.#handshake = new Handshake(host, (bytes) => this.#say(bytes), progress);
+    this.#sayMore();
+  }
+
+  /** The export in use; null before the end of the handshake. */
+  get target(): NbdExport | null {
+    return this.#transmission?.target ?? null;
+  }
+
+  /** Requests, and pieces of large ones, that have not been answered in full. */
+  get slots(): number {
+    return this.#transmission?.allowance.slots ?? 0;
+  }
+
+  /** Whether the next step is the peer's: to take replies, or to send the rest of a request. */
+  get isWaitingForPeer(): boolean {
+    return !this.outbox.isEmpty || (this.#transmission?.isInPayload ?? false);
+  }
+
+  /** Nothing more is taken in. */
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Where the next bytes belong. They may be more than {@link wantedBytes}, up to {@link roomBytes}. */
+  get inputAddr(): number {
+    const payloadAddr = this.#tail === this.#head ? (this.#transmission?.payloadAddr ?? -1) : -1;
+    return payloadAddr >= 0 ? payloadAddr : this.addr + this.#tail;
+  }
+
+  /** How many bytes the next step needs; 0 while nothing may be received. */
+  get wantedBytes(): number {
+    if (this.#isDraining || this.#isClosed) return 0;
+    // The client must hear the end of the handshake before any reply.
+    if (this.#unsaid.length > 0) return 0;
+    const have = this.#tail - this.#head;
+    if (this.#transmission !== null) return Math.max(0, this.#transmission.wantedBytes - have);
+    return Math.max(0, (this.#handshake?.wantedBytes ?? 0) - have);
+  }
+
+  /** How many bytes may be received at {@link inputAddr}; 0 as for {@link wantedBytes}. */
+  get roomBytes(): number {
+    const wanted = this.wantedBytes;
+    if (wanted === 0) return 0;
+    const transmission = this.#transmission;
+    // What is a large payload belongs into its buffer at once: no more than its header is taken here.
+    if (transmission !== null && this.#tail === this.#head && (transmission.payloadAddr >= 0 || transmission.expectsLargeWrite))
+      return wanted;
+    return this.#host.limits.stagingBytes - this.#tail;
+  }
+
+  /** Whether {@link inputAddr} is in memory of the connection's own, and not in a request's buffer. */
+  get isInputOwn(): boolean {
+    return this.#tail !== this.#head || (this.#transmission?.payloadAddr ?? -1) < 0;
+  }
+
+  /** `bytes` have been received at {@link inputAddr}. */
+  received(bytes: number): void {
+    this.progressAt = this.#host.runtime.now();
+    if (this.#tail === this.#head && this.#transmission !== null && this.#transmission.payloadAddr >= 0) {
+      this.#transmission.tookPayload(bytes);
+    } else {
+      this.#tail += bytes;
+    }
+    this.#advance();
+  }
+
+  /** The client sends nothing more. What it asked for so far is answered, then the connection is closed. */
+  receivedEnd(): void {
+    this.#isEnded = true;
+    this.#drainIfEnded();
+  }
+
+  /** The ranges of `outbox.beginSend` are with the client. */
+  sent(): void {
+    this.progressAt = this.#host.runtime.now();
+    this.outbox.endSend();
+    this.#sayMore();
+    this.resume();
+    this.#finishIfDone();
+  }
+
+  /** Takes in nothing more, answers what is in flight, then closes. */
+  drain(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    this.#head = this.#tail = 0;
+    this.#transmission?.stop();
+    this.#finishIfDone();
+  }
+
+  /** Closes at once. What is in flight is carried out, but nobody is told. */
+  abort(reason: string): void {
+    if (this.#isClosed || this.#isFinished) return;
+    this.#host.log.info({ peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);
+    this.#isDraining = true;
+    this.#isFinished = true;
+    this.#transport.onAbort();
+  }
+
+  /** From the transport: the socket is closed, and nothing of the outbox is being read. */
+  closed(): void {
+    if (this.#isClosed) return;
+    this.#isDraining = true;
+    this.#isFinished = true;
+    this.#isClosed = true;
+    this.outbox.clear();
+    this.#unsaid = Buffer.alloc(0);
+    this.#handshake = null;
+    this.#transmission?.close();
+    if (this.slots === 0) this.#host.onGone(this);
+  }
+
+  /** Goes on after a stall, if there was one and its cause is gone. */
+  resume(): void {
+    if (!this.#isHeld || this.#isAdvancing || this.#isClosed) return;
+    this.#advance();
+    if (this.wantedBytes > 0) this.#transport.onInput();
+  }
+
+  /** For the transmission: there may be something in the outbox. */
+  onReply(): void {
+    if (!this.outbox.isEmpty && !this.outbox.isSending) this.#transport.onOutput();
+  }
+
+  /** For the transmission: a request has been carried out. */
+  onProgress(): void {
+    if (this.#isClosed) {
+      if (this.slots === 0) this.#host.onGone(this);
+      return;
+    }
+    this.onReply();
+    this.resume();
+    this.#finishIfDone();
+  }
+
+  #advance(): void {
+    // Requests that are done at once come back here from inside a step; the loop below goes on by itself.
+    if (this.#isAdvancing) return;
+    this.#isAdvancing = true;
+    while (this.#step()) {
+      // Each step takes one thing from the staging area.
+    }
+    this.#isAdvancing = false;
+    if (this.#head === this.#tail) {
+      this.#head = this.#tail = 0;
+    } else if (this.#head > 0 && this.wantedBytes > 0) {
+      this.#host.memory.u8.copyWithin(this.addr, this.addr + this.#head, this.addr + this.#tail);
+      this.#tail -= this.#head;
+      this.#head = 0;
+    }
+    this.#isHeld = this.wantedBytes === 0;
+    this.#drainIfEnded();
+    if (this.#onceSaid !== null) this.#goOnIfSaid();
+  }
+
+  /** More is wanted and will never come. */
+  #drainIfEnded(): void {
+    if (this.#isEnded && this.wantedBytes > 0) this.drain();
+  }
+
+  /** False if nothing more can be done with what has been received. */
+  #step(): boolean {
+    if (this.#unsaid.length > 0) return false;
+    if (this.#transmission !== null) {
+      const taken = this.#transmission.step(this.addr + this.#head, this.#tail - this.#head);
+      if (taken < 0 || this.#isDraining) return false;
+      this.#head += taken;
+      return true;
+    }
+    if (this.#isDraining || this.#handshake === null || this.#onceSaid !== null) return false;
+    const { wantedBytes } = this.#handshake;
+    if (this.#tail - this.#head < wantedBytes) return false;
+    const start = this.addr + this.#head;
+    this.#head += wantedBytes;
+    this.#onHandshake(this.#handshake, this.#handshake.feed(this.#host.memory.node.subarray(start, start + wantedBytes)));
+    return true;
+  }
+
+  #onHandshake(handshake: Handshake<NbdExport>, result: HandshakeResult<NbdExport>): void {
+    this.#sayMore();
+    switch (result.type) {
+      case 'continue':
+        return;
+      case 'transmission':
+        this.#handshake = null;
+        this.#transmission = new Transmission(this.#host, this, result.export, handshake.negotiated);
+        this.#host.onTransmission(this, result.export);
+        return;
+      case 'startTls':
+        if (this.#head < this.#tail) {
+          this.abort('it sent something in the clear behind STARTTLS');
+          return;
+        }
+        this.#onceSaid = result;
+        return;
+      case 'leave':
+        this.#onceSaid = result;
+        return;
+      case 'finish':
+        this.drain();
+        return;
+      case 'drop':
+        this.abort(result.reason);
+        return;
+    }
+  }
+
+  #goOnIfSaid(): void {
+    const todo = this.#onceSaid;
+    const handshake = this.#handshake;
+    if (todo === null || handshake === null || this.#isDraining || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
+    this.#onceSaid = null;
+    if (todo.type === 'leave') {
+      this.#leave(handshake, todo.exportName, todo.option);
+    } else if (this.#transport.startTls()) {
+      handshake.tlsStarted();
+    } else {
+      this.abort('TLS could not begin');
+    }
+  }
+
+  #leave(handshake: Handshake<NbdExport>, exportName: string, option: Buffer): void {
+    const staged = this.#host.memory.node.subarray(this.addr + this.#head, this.addr + this.#tail);
+    const { fd, undelivered } = this.#transport.release();
+    const unread = Buffer.concat([option, staged, undelivered]);
+    this.#isDraining = true;
+    this.#isFinished = true;
+    this.#isClosed = true;
+    this.#handshake = null;
+    this.#host.onLeft(this, { fd, peer: this.peer, exportName, progress: handshake.progress, unread });
+  }
+
+  #say(bytes: Buffer): void {
+    this.#unsaid = Buffer.concat([this.#unsaid, bytes]);
+  }
+
+  #sayMore(): void {
+    const said = this.outbox.pushBytes(this.#unsaid, handshakeReplyBytes);
+    if (said === 0) return;
+    this.#unsaid = this.#unsaid.subarray(said);
+    this.onReply();
+  }
+
+  #finishIfDone(): void {
+    if (!this.#isDraining || this.#isFinished || this.slots > 0 || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
+    this.#isFinished = true;
+    this.#transport.onFinish();
+  }
+}

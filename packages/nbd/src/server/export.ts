@@ -1,0 +1,180 @@
+import { IoType } from '@raidkit/bdev';
+import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
+import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
+import { NbdError } from '../errors.js';
+import type { NbdConnection } from './connection.js';
+import { Command, ExtentFlag, TransmissionFlag } from '../wire/constants.js';
+import type { HandshakeExport } from '../handshake/handshake.js';
+import { maximumBytes } from '../wire/option-replies.js';
+import type { NbdRequest, Target } from '../commands/request.js';
+import type { Rules } from '../transmission/validate.js';
+
+/** Longest export name and description, in bytes of UTF-8. */
+export const maxNameBytes = 256;
+export const maxDescriptionBytes = 1024;
+
+const smallestPreferredBytes = 4096;
+
+/**
+ * Says which parts of an export are allocated: calls `add` with extents that follow one another from `offset` on, until they
+ * reach `offset + lengthBytes` or `add` gives false. `flags` are those of `ExtentFlag`. It must not wait for anything.
+ */
+export type AllocationMap = (offset: number, lengthBytes: number, add: (lengthBytes: number, flags: number) => boolean) => void;
+
+/** What the device knows of itself; null if that is nothing. */
+function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
+  if (driver.extents === undefined) return null;
+  return (offset, lengthBytes, add) => {
+    const end = offset + lengthBytes;
+    const firstBlock = Math.floor(offset / blockSize);
+    let block = firstBlock;
+    let at = offset;
+    driver.extents?.(firstBlock, Math.ceil(end / blockSize) - firstBlock, (numBlocks, isZero) => {
+      block += numBlocks;
+      const from = at;
+      at = Math.min(block * blockSize, end);
+      return add(at - from, isZero ? ExtentFlag.Hole | ExtentFlag.Zero : 0);
+    });
+  };
+}
+
+/** What an export has served since it was added. */
+export interface NbdExportStats {
+  readRequests: number;
+  writeRequests: number;
+  otherRequests: number;
+  readBytes: number;
+  writtenBytes: number;
+  /** Requests that were answered with an error. */
+  errors: number;
+}
+
+/** A bdev under a name for clients. Made by `NbdServer.addExport`. */
+export class NbdExport implements HandshakeExport, Target, Rules {
+  readonly name: string;
+  readonly description: string;
+  readonly isDefault: boolean;
+  readonly isReadOnly: boolean;
+  readonly bdev: Bdev;
+  readonly descriptor: BdevDescriptor;
+  readonly ios: IoPool;
+  readonly memory: BufferMemory;
+  readonly buffers: SizeClassPool;
+  readonly runtime: Runtime;
+  readonly blockSize: number;
+  /** The device's: several exports of one device must not read-modify-write the same block at the same time. */
+  readonly locks: RangeLocks;
+  readonly allocation: AllocationMap | null;
+  readonly connections = new Set<NbdConnection>();
+  readonly stats: NbdExportStats = {
+    readRequests: 0,
+    writeRequests: 0,
+    otherRequests: 0,
+    readBytes: 0,
+    writtenBytes: 0,
+    errors: 0,
+  };
+  /** Writes of this many bytes, at multiples of it, are the device's favourites; at least a block. */
+  readonly unitBytes: number;
+
+  #onUnused: (() => void) | null = null;
+
+  constructor(
+    registry: BdevRegistry,
+    bdev: Bdev,
+    isReadOnly: boolean,
+    options: { name: string; description: string; isDefault: boolean; allocation: AllocationMap | null },
+    onEvent: (event: BdevEvent) => void,
+  ) {
+    checkText('name', options.name, maxNameBytes);
+    checkText('description', options.description, maxDescriptionBytes);
+    this.name = options.name;
+    this.description = options.description;
+    this.isDefault = options.isDefault;
+    this.allocation = options.allocation ?? allocationOf(bdev);
+    this.isReadOnly = isReadOnly;
+    this.bdev = bdev;
+    this.locks = bdev.writeLocks;
+    this.descriptor = registry.open(bdev, { writable: !isReadOnly, onEvent });
+    this.ios = registry.ios;
+    this.runtime = registry.runtime;
+    this.memory = registry.runtime.memory;
+    this.buffers = registry.buffers;
+    this.blockSize = bdev.blockSize;
+    const unitBlocks = bdev.writeUnitSize > 1 ? bdev.writeUnitSize : Math.max(bdev.optimalIoBoundary, 1);
+    this.unitBytes = unitBlocks * bdev.blockSize;
+  }
+
+  /** As it is now: a device that has been resized shows its new size to whoever asks next. */
+  get sizeBytes(): number {
+    return this.bdev.numBlocks * this.blockSize;
+  }
+
+  /** The largest power of two that the device's unit is a multiple of, within limits. */
+  get preferredBytes(): number {
+    let preferred = smallestPreferredBytes;
+    while (preferred < maximumBytes && this.unitBytes % (preferred * 2) === 0) preferred *= 2;
+    return preferred;
+  }
+
+  get canTrim(): boolean {
+    return this.bdev.supports(IoType.Unmap);
+  }
+
+  get hasFastZero(): boolean {
+    return this.bdev.driver.supports(IoType.WriteZeroes);
+  }
+
+  transmissionFlags(isChunked: boolean): number {
+    const flag = TransmissionFlag;
+    let flags = flag.HasFlags | flag.SendFlush | flag.SendFua | flag.CanMultiConn | flag.SendCache;
+    if (isChunked) flags |= flag.SendDf;
+    if (this.isReadOnly) return flags | flag.ReadOnly;
+    if (this.canTrim) flags |= flag.SendTrim;
+    return flags | flag.SendWriteZeroes | flag.SendFastZero;
+  }
+
+  /** For connections: counts a request that has been answered. */
+  count(request: NbdRequest): void {
+    const { stats } = this;
+    if (request.errno !== 0) stats.errors++;
+    if (request.command === Command.Read) {
+      stats.readRequests++;
+      if (request.errno === 0) stats.readBytes += request.lengthBytes;
+    } else if (request.command === Command.Write) {
+      stats.writeRequests++;
+      if (request.errno === 0) stats.writtenBytes += request.lengthBytes;
+    } else {
+      stats.otherRequests++;
+    }
+  }
+
+  attach(connection: NbdConnection): void {
+    this.connections.add(connection);
+  }
+
+  /** The connection is gone, and with it everything that it had in flight. */
+  detach(connection: NbdConnection): void {
+    this.connections.delete(connection);
+    if (this.connections.size === 0) this.#onUnused?.();
+  }
+
+  /** Resolves when no connection uses the export; then it lets go of the device. No connection may be attached any more. */
+  async close(): Promise<void> {
+    if (this.connections.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onUnused = resolve;
+      });
+    }
+    this.descriptor.close();
+  }
+}
+
+function checkText(field: string, text: string, mostBytes: number): void {
+  if (Buffer.byteLength(text) <= mostBytes && !text.includes('\0')) return;
+  throw new NbdError(
+    'ERR_NBD_INVALID',
+    22,
+    `the ${field} of an NBD export must be at most ${mostBytes} bytes of UTF-8 without NUL`,
+  );
+}

@@ -1,0 +1,22 @@
+import type { Departure } from './connection.js';
+import type { ListedExport } from '../wire/option-replies.js';
+
+/** A client between two options of its handshake, on its way from one server to another. Plain data: it may go to another thread. */
+export interface NegotiatingConnection extends Departure {
+  /** What is left of the time for its handshake. */
+  readonly handshakeLeftMs: number;
+}
+
+/** The other servers of this process, as one of them sees them. */
+export interface Elsewhere {
+  /** Whether one of them has the export; the empty name is their default export. Only asked for what is not here. */
+  has(exportName: string): boolean;
+  /** What they export. */
+  exports(): readonly ListedExport[];
+  /**
+   * Takes a client that asks for one of their exports: its descriptor belongs to the taker from now on, who gives it to
+   * {@link import('../transport/ring-server.js').RingNbdServer.adopt} of the right server, or closes it. Called inside the
+   * server's own work.
+   */
+  take(connection: NegotiatingConnection): void;
+}

@@ -1,0 +1,48 @@
+import type { Socket } from 'node:net';
+import { createServer } from 'node:tls';
+import type { Server, TLSSocket } from 'node:tls';
+import { tlsServerOptions } from './credentials.js';
+import type { TlsCredentials } from './credentials.js';
+
+/**
+ * Does TLS handshakes on sockets that have been in use without it.
+ *
+ * Node calls back, and runs promises and ticks, from inside OpenSSL. To destroy a socket there that TLS has been put upon frees
+ * what OpenSSL goes on to use, and that ends the process; so it is only ever done in a turn of its own. To destroy the TLS socket
+ * instead is safe at any time.
+ */
+export class TlsAcceptor {
+  readonly #credentials: TlsCredentials;
+  /** Each does one handshake at a time, so that it is clear whose it is. They take a few milliseconds to make. */
+  readonly #idle: Server[] = [];
+
+  constructor(credentials: TlsCredentials) {
+    this.#credentials = credentials;
+  }
+
+  /**
+   * Does the handshake on `raw`, which nobody may read, write or destroy any more. If it succeeds, `onSecure` gets the socket to
+   * use instead; if not, `raw` is closed, and `onFailed` told why. One of them is called in any case. Returns a function that
+   * gives up.
+   */
+  accept(raw: Socket, onSecure: (socket: TLSSocket) => void, onFailed: (reason: string) => void): () => void {
+    const server = this.#idle.pop() ?? createServer(tlsServerOptions(this.#credentials));
+    server.once('secureConnection', (socket) => {
+      server.removeAllListeners('tlsClientError');
+      this.#idle.push(server);
+      socket.allowHalfOpen = true;
+      onSecure(socket);
+    });
+    // A server that has failed is not used again: nothing late can then be taken for somebody else's.
+    server.once('tlsClientError', (error, socket) => {
+      // Not an Error, whatever its type says: a code, or nothing if the certificate is not the reason.
+      const refusal: unknown = socket.authorizationError;
+      setImmediate(() => onFailed(typeof refusal === 'string' ? `its certificate is not accepted: ${refusal}` : error.message));
+    });
+    raw.on('error', () => undefined);
+    // A client that ends in the middle of the handshake is gone; afterwards it may still want answers.
+    raw.allowHalfOpen = false;
+    server.emit('connection', raw);
+    return () => setImmediate(() => raw.destroy());
+  }
+}

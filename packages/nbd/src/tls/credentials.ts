@@ -1,0 +1,127 @@
+import { X509Certificate, createPrivateKey } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
+import type { TlsOptions } from 'node:tls';
+import { NbdError } from '../errors.js';
+import type { TlsMode } from '../handshake/handshake.js';
+
+/** What a server proves itself with, and what it asks of clients. Plain data: it may go to another thread. */
+export interface TlsCredentials {
+  /** In PEM. Null if there are only keys. */
+  readonly certificate: { readonly chain: string; readonly key: string } | null;
+  /** Clients must have a certificate of one of these authorities, in PEM. Null if they need none. */
+  readonly clientCa: { readonly certificates: string; readonly revoked: string | null } | null;
+  /** Keys that clients may have instead of a certificate, by user. */
+  readonly keys: ReadonlyMap<string, Uint8Array> | null;
+}
+
+/** Where {@link readTlsCredentials} finds them. */
+export interface TlsFiles {
+  /** A folder with `server-cert.pem` and `server-key.pem`; to verify clients also `ca-cert.pem` and, if it is there, `ca-crl.pem`. */
+  certificates?: string;
+  /** Default false. */
+  verifyPeer?: boolean;
+  /** A file with lines of `user:key`, the key in hexadecimal digits. */
+  keys?: string;
+}
+
+const oldestVersion = 'TLSv1.2';
+/** All have forward secrecy and authenticated encryption. With TLS 1.3 a client's key only goes with SHA-256: that comes first. */
+const newSuites = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384';
+const certificateSuites = 'ECDHE+AESGCM:ECDHE+CHACHA20';
+const keySuites = 'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES128-GCM-SHA256';
+
+/** What a server's option comes to for its clients. */
+export function tlsMode(tls: { isRequired: boolean } | undefined): TlsMode {
+  if (tls === undefined) return 'off';
+  return tls.isRequired ? 'require' : 'allow';
+}
+
+/** Reads the files and looks whether they belong together. Throws an `NbdError` that names the file. */
+export function readTlsCredentials({ certificates, verifyPeer = false, keys }: TlsFiles): TlsCredentials {
+  if (certificates === undefined && (keys === undefined || verifyPeer))
+    throw invalid('TLS needs a folder of certificates, or a file of keys');
+  const credentials = {
+    certificate: certificates === undefined ? null : readCertificate(certificates),
+    clientCa: certificates === undefined || !verifyPeer ? null : readClientCa(certificates),
+    keys: keys === undefined ? null : readKeys(keys),
+  };
+  try {
+    createSecureContext(tlsServerOptions(credentials));
+  } catch (cause) {
+    throw invalid(`TLS cannot be set up with what is in ${certificates ?? keys ?? ''}: ${textOf(cause)}`, cause);
+  }
+  return credentials;
+}
+
+/** As `tls.createServer` takes it. */
+export function tlsServerOptions({ certificate, clientCa, keys }: TlsCredentials): TlsOptions {
+  const suites = [...(keys === null ? [] : [keySuites]), ...(certificate === null ? [] : [certificateSuites])];
+  return {
+    minVersion: oldestVersion,
+    ciphers: [newSuites, ...suites].join(':'),
+    ...(certificate === null ? {} : { cert: certificate.chain, key: certificate.key }),
+    ...(clientCa === null ? {} : { ca: clientCa.certificates, requestCert: true, rejectUnauthorized: true }),
+    ...(typeof clientCa?.revoked === 'string' ? { crl: clientCa.revoked } : {}),
+    ...(keys === null ? {} : { pskCallback: (_socket, user) => keys.get(user) ?? null, dhparam: 'auto' }),
+  };
+}
+
+function readCertificate(folder: string): { chain: string; key: string } {
+  const chainPath = join(folder, 'server-cert.pem');
+  const keyPath = join(folder, 'server-key.pem');
+  const chain = readText(chainPath);
+  const key = readText(keyPath);
+  const certificate = parsed(chainPath, 'a certificate', () => new X509Certificate(chain));
+  const privateKey = parsed(keyPath, 'a private key without a passphrase', () => createPrivateKey(key));
+  if (!certificate.checkPrivateKey(privateKey)) throw invalid(`${keyPath} is not the key of ${chainPath}`);
+  return { chain, key };
+}
+
+function readClientCa(folder: string): { certificates: string; revoked: string | null } {
+  const path = join(folder, 'ca-cert.pem');
+  const certificates = readText(path);
+  parsed(path, 'a certificate', () => new X509Certificate(certificates));
+  const revokedPath = join(folder, 'ca-crl.pem');
+  const revoked = existsSync(revokedPath) ? readText(revokedPath) : null;
+  if (revoked !== null) parsed(revokedPath, 'a list of revoked certificates', () => createSecureContext({ crl: revoked }));
+  return { certificates, revoked };
+}
+
+function readKeys(path: string): Map<string, Uint8Array> {
+  const keys = new Map<string, Uint8Array>();
+  for (const [index, line] of readText(path).split('\n').entries()) {
+    if (line.trim() === '' || line.startsWith('#')) continue;
+    const [, user = '', digits = ''] = /^([^:]+):((?:[0-9a-fA-F]{2})+)\s*$/.exec(line) ?? [];
+    if (user === '')
+      throw invalid(`line ${index + 1} of ${path} is not a user's name, a colon, and a key in hexadecimal digits`);
+    keys.set(user, Buffer.from(digits, 'hex'));
+  }
+  if (keys.size === 0) throw invalid(`there is no key in ${path}`);
+  return keys;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw invalid(`${path} cannot be read: ${(cause as NodeJS.ErrnoException).code ?? textOf(cause)}`, cause);
+  }
+}
+
+function parsed<T>(path: string, what: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw invalid(`${path} is not ${what} in PEM: ${textOf(cause)}`, cause);
+  }
+}
+
+function invalid(message: string, cause?: unknown): NbdError {
+  return new NbdError('ERR_NBD_INVALID', 22, message, { cause });
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

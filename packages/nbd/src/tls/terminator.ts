@@ -1,0 +1,104 @@
+import { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { loadSys, whyNoSys } from '@raidkit/sys';
+import type { Sys } from '@raidkit/sys';
+import type { TlsCredentials } from './credentials.js';
+import { TlsAcceptor } from './acceptor.js';
+
+/** A client that begins TLS, on its way to whoever does it. Plain data: it may go to another thread. */
+export interface TlsHandover {
+  /** Of the client's socket. */
+  readonly fd: number;
+  /** Of a socket at whose other end the server is. */
+  readonly plainFd: number;
+  /** For people. */
+  readonly peer: string;
+}
+
+/** How often it is looked whether servers have closed their ends of pairs that are not being read. */
+const probeMs = 1000;
+
+/**
+ * Does TLS for servers that cannot do it themselves: stands between a client and a server, and moves what it has decrypted, and
+ * encrypted, through sockets of Node's. Each side is read only as fast as the other one takes it. The server has the say: it
+ * limits how many there are and how long their handshakes take, by closing its end.
+ */
+export class TlsTerminator {
+  readonly #acceptor: TlsAcceptor;
+  readonly #onFailed: (peer: string, reason: string) => void;
+  readonly #lingerMs: number;
+  readonly #sys: Sys;
+  /** The server's sides of all clients. */
+  readonly #plains = new Set<Socket>();
+  #onEmpty: (() => void) | null = null;
+
+  /**
+   * `onFailed` is told of handshakes that went wrong. When the server has closed its end, a client may take `lingerMs` to fetch
+   * its last replies.
+   */
+  constructor(credentials: TlsCredentials, onFailed: (peer: string, reason: string) => void, lingerMs = 5000) {
+    this.#acceptor = new TlsAcceptor(credentials);
+    this.#onFailed = onFailed;
+    this.#lingerMs = lingerMs;
+    const sys = loadSys();
+    if (sys === null) throw new Error(whyNoSys());
+    this.#sys = sys;
+  }
+
+  /** Both descriptors belong to the terminator from now on. */
+  take({ fd, plainFd, peer }: TlsHandover): void {
+    const raw = new Socket({ fd, readable: true, writable: true });
+    const plain = new Socket({ fd: plainFd, readable: true, writable: true, allowHalfOpen: true });
+    this.#plains.add(plain);
+    plain.once('close', () => {
+      this.#plains.delete(plain);
+      if (this.#plains.size === 0) this.#onEmpty?.();
+    });
+    plain.on('error', () => undefined);
+    raw.once('close', () => plain.destroy());
+    const onSecure = (tls: TLSSocket): void => {
+      plain.removeListener('end', giveUp).removeListener('close', giveUp);
+      connect(tls, plain);
+      this.#watch(tls, plain, plainFd);
+    };
+    const giveUp = this.#acceptor.accept(raw, onSecure, (reason) => this.#onFailed(peer, reason));
+    // The server says nothing before the client does: until then there is only its end to wait for.
+    plain.once('end', giveUp).once('close', giveUp).resume();
+  }
+
+  /** Resolves when all clients are gone. No other may be taken any more, and the server must have closed its ends, or be about to. */
+  async close(): Promise<void> {
+    if (this.#plains.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+  }
+
+  /** Gives a client that takes nothing up some time after the server has: that the server has shows only behind all that it sent. */
+  #watch(tls: TLSSocket, plain: Socket, plainFd: number): void {
+    let timer = setInterval(() => {
+      if (!plain.destroyed && !this.#sys.sockets.isPeerGone(plainFd)) return;
+      clearInterval(timer);
+      timer = setTimeout(() => tls.destroy(), this.#lingerMs);
+    }, probeMs);
+    tls.once('close', () => clearInterval(timer));
+  }
+}
+
+/** Moves bytes both ways until both sides have ended. */
+function connect(tls: TLSSocket, plain: Socket): void {
+  let isEnding = false;
+  // The server closes both directions at once: what the client still sends is read and thrown away, or closing would reset it.
+  const end = (): void => {
+    if (isEnding) return;
+    isEnding = true;
+    tls.unpipe(plain);
+    tls.resume();
+    tls.end(() => tls.destroy());
+  };
+  tls.on('error', () => undefined);
+  tls.once('close', () => plain.destroy());
+  plain.once('end', end).once('close', end);
+  tls.pipe(plain);
+  plain.pipe(tls, { end: false });
+}

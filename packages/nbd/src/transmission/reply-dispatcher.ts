@@ -1,0 +1,144 @@
+import type { NbdExport } from '../server/export.js';
+import type { Allowance } from './connection-quota.js';
+import type { ConnectionHost, NbdConnection } from '../server/connection.js';
+import { Command } from '../wire/constants.js';
+import { Lump } from './unfragmented-read.js';
+import { ReplyStyle } from '../handshake/negotiated.js';
+import { ReplyWriter } from '../wire/reply-writer.js';
+import type { NbdRequest, NbdRequestPool, RequestOwner } from '../commands/request.js';
+
+/** What becomes of requests that are done: puts the replies into the outbox, or nothing if the client is gone. */
+export class Answers implements RequestOwner {
+  readonly writer: ReplyWriter;
+  readonly lump: Lump;
+  readonly #connection: NbdConnection;
+  readonly #target: NbdExport;
+  readonly #allowance: Allowance;
+  readonly #requests: NbdRequestPool;
+  readonly #style: ReplyStyle;
+  readonly #onLumpSent: () => void;
+  #isClosed = false;
+
+  /** `onLumpSent` is called when the lump that blocks the way out is in the outbox as a whole. */
+  constructor(
+    host: ConnectionHost,
+    connection: NbdConnection,
+    target: NbdExport,
+    allowance: Allowance,
+    style: ReplyStyle,
+    onLumpSent: () => void,
+  ) {
+    this.#connection = connection;
+    this.#target = target;
+    this.#allowance = allowance;
+    this.#requests = host.requests;
+    this.#style = style;
+    this.#onLumpSent = onLumpSent;
+    this.writer = new ReplyWriter(host.memory, connection.outbox, style);
+    this.lump = new Lump(host.memory, this.writer, style, {
+      drop: (piece) => this.release(piece),
+      recycle: (piece) => this.#requests.put(piece),
+      onLumpEnd: (request) => this.#onLumpEnd(request),
+      abort: () => connection.abort('a read failed after part of its data had been sent'),
+    });
+  }
+
+  /** The client is gone: nobody is told anything any more. */
+  close(): void {
+    this.#isClosed = true;
+    this.lump.clear();
+  }
+
+  onRequestDone(request: NbdRequest): void {
+    if (request.group === null) this.reply(request);
+    else if (request.command === Command.Write) this.#onWritten(request, request.group);
+    else this.#onPieceRead(request, request.group);
+    this.#connection.onProgress();
+  }
+
+  /** Answers a request that is over. */
+  reply(request: NbdRequest): void {
+    if (this.#isClosed || request.isAbandoned) {
+      this.release(request);
+      return;
+    }
+    if (request.command === Command.Read && request.errno === 0) {
+      this.writer.data(request);
+      this.answered(request);
+      return;
+    }
+    this.#freeBuffer(request);
+    if (request.errno === 0) {
+      this.writer.ok(request);
+    } else if (request.command === Command.Read && request.numBlocks > 0) {
+      request.errorOffset = request.offset;
+      this.writer.errorAt(request);
+    } else {
+      this.writer.error(request);
+    }
+    this.answered(request);
+  }
+
+  /** The reply is in the outbox, and with it the slot and the buffer. */
+  answered(request: NbdRequest): void {
+    this.#target.count(request);
+    this.#requests.put(request);
+  }
+
+  #onWritten(piece: NbdRequest, group: NbdRequest): void {
+    if (group.errno === 0) group.errno = piece.errno;
+    this.release(piece);
+    if (--group.piecesLeft === 0) this.reply(group);
+  }
+
+  #onPieceRead(piece: NbdRequest, group: NbdRequest): void {
+    if (group.isOrdered && !this.#isClosed) {
+      this.lump.onPieceRead(piece, group);
+      return;
+    }
+    const isLast = --group.piecesLeft === 0;
+    if (this.#isClosed) {
+      this.release(piece);
+      if (isLast) this.release(group);
+      return;
+    }
+    const slots = isLast ? 2 : 1;
+    if (piece.errno === 0) {
+      this.writer.pieceData(piece, slots);
+    } else {
+      group.errno = piece.errno;
+      piece.errorOffset = piece.offset;
+      this.#freeBuffer(piece);
+      this.writer.pieceErrorAt(piece, slots);
+    }
+    this.#requests.put(piece);
+    if (isLast) this.answered(group);
+  }
+
+  #onLumpEnd(request: NbdRequest): void {
+    this.#onLumpSent();
+    if (this.#isClosed || (request.isReady && this.#style === ReplyStyle.Simple)) {
+      // Its data was the reply.
+      this.#target.count(request);
+      this.release(request);
+      return;
+    }
+    if (request.isReady) this.writer.endOfLump(request);
+    else this.writer.errorAt(request);
+    this.answered(request);
+  }
+
+  /** Gives back what a request holds, and the request. */
+  release(request: NbdRequest): void {
+    this.#freeBuffer(request);
+    this.#allowance.release(-1, 0, 1);
+    this.#requests.put(request);
+  }
+
+  #freeBuffer(request: NbdRequest): void {
+    if (request.addr < 0) return;
+    this.#allowance.release(request.addr, request.heldBytes, 0);
+    request.addr = -1;
+    request.heldBytes = 0;
+  }
+}

@@ -1,0 +1,213 @@
+import type { BufferMemory } from '@raidkit/parity';
+import {
+  ChunkType,
+  allocationContextId,
+  chunkDone,
+  extendedReplyMagic,
+  simpleReplyMagic,
+  structuredReplyMagic,
+} from './constants.js';
+import { ReplyStyle } from '../handshake/negotiated.js';
+import type { Outbox } from '../transmission/send-queue.js';
+import type { NbdRequest } from '../commands/request.js';
+
+/** No reply without data is longer. */
+export const maxSmallReplyBytes = 64;
+/** No reply header before data is longer. */
+const simpleHeaderBytes = 16;
+const structuredHeaderBytes = 20;
+const extendedHeaderBytes = 32;
+/** Offset of the data, at the start of an `OffsetData` chunk's payload. */
+const dataOffsetBytes = 8;
+
+/** Writes the replies of one connection into its outbox, in the style that was negotiated. */
+export class ReplyWriter {
+  readonly #view: DataView;
+  readonly #outbox: Outbox;
+  readonly #style: ReplyStyle;
+  /** Of a chunk. */
+  readonly #headerBytes: number;
+
+  constructor(memory: BufferMemory, outbox: Outbox, style: ReplyStyle) {
+    this.#view = memory.view;
+    this.#outbox = outbox;
+    this.#style = style;
+    this.#headerBytes = style === ReplyStyle.Extended ? extendedHeaderBytes : structuredHeaderBytes;
+  }
+
+  /** The request is done; it had no data to send. */
+  ok(request: NbdRequest): void {
+    if (this.#style === ReplyStyle.Extended) this.#emptyChunk(request);
+    else this.#simple(request, 0);
+  }
+
+  /** The request failed with `request.errno`. */
+  error(request: NbdRequest): void {
+    if (this.#style === ReplyStyle.Simple) this.#simple(request, request.errno);
+    else this.#errorChunk(request, ChunkType.Error, chunkDone);
+  }
+
+  /** The request failed at `request.errorOffset`. Simple replies have no place for that. */
+  errorAt(request: NbdRequest): void {
+    if (this.#style === ReplyStyle.Simple) this.#simple(request, request.errno);
+    else this.#errorChunk(request, ChunkType.ErrorOffset, chunkDone);
+  }
+
+  /** One of several pieces failed; `slots` is 2 with the last of them, which ends the request too. */
+  pieceErrorAt(piece: NbdRequest, slots: number): void {
+    this.#errorChunk(piece, ChunkType.ErrorOffset, slots > 1 ? chunkDone : 0, slots);
+  }
+
+  /** All that was read, in one reply. The buffer goes to the outbox. */
+  data(request: NbdRequest): void {
+    if (this.#style === ReplyStyle.Simple) this.#simpleData(request, request);
+    else this.#dataChunk(request, request.lengthBytes, chunkDone, 1);
+  }
+
+  /** One of several pieces, as a chunk of its own; `slots` as for {@link pieceErrorAt}. */
+  pieceData(piece: NbdRequest, slots: number): void {
+    this.#dataChunk(piece, piece.lengthBytes, slots > 1 ? chunkDone : 0, slots);
+  }
+
+  /** The first of the pieces that are sent one behind the other as one lump of data. */
+  firstOfLump(piece: NbdRequest, request: NbdRequest): void {
+    if (this.#style === ReplyStyle.Simple) this.#simpleData(piece, request);
+    else this.#dataChunk(piece, request.lengthBytes, 0, 1);
+  }
+
+  nextOfLump(piece: NbdRequest): void {
+    const { addr, skewBytes, lengthBytes, heldBytes } = piece;
+    this.#outbox.pushBuffer(addr + skewBytes, lengthBytes, addr, heldBytes, 1);
+  }
+
+  /** Ends a lump that was sent as a chunk. */
+  endOfLump(request: NbdRequest): void {
+    if (request.errno === 0) this.#emptyChunk(request);
+    else this.#errorChunk(request, ChunkType.ErrorOffset, chunkDone);
+  }
+
+  /** One extent over the whole request, allocated as far as anybody knows. */
+  oneExtent(request: NbdRequest): void {
+    const isWide = this.#style === ReplyStyle.Extended;
+    const bytes = this.#headerBytes + (isWide ? 24 : 12);
+    const addr = this.#outbox.smallAddr(bytes);
+    const at = this.#chunkHeader(
+      addr,
+      request,
+      chunkDone,
+      isWide ? ChunkType.BlockStatusExt : ChunkType.BlockStatus,
+      isWide ? 24 : 12,
+    );
+    this.#extentHead(at, 1);
+    this.#extent(at + (isWide ? 8 : 4), request.lengthBytes, 0);
+    this.#outbox.pushSmall(addr, bytes, 1);
+  }
+
+  /** How many extents a buffer of `bufferBytes` holds. */
+  extentsIn(bufferBytes: number): number {
+    return Math.floor(bufferBytes / (this.#style === ReplyStyle.Extended ? 16 : 8));
+  }
+
+  /** Writes one of the extents of {@link extents} into the request's buffer. */
+  putExtent(request: NbdRequest, index: number, lengthBytes: number, flags: number): void {
+    this.#extent(request.addr + index * (this.#style === ReplyStyle.Extended ? 16 : 8), lengthBytes, flags);
+  }
+
+  /** The extents that were put. The buffer goes to the outbox. */
+  extents(request: NbdRequest, count: number): void {
+    const isWide = this.#style === ReplyStyle.Extended;
+    const headBytes = isWide ? 8 : 4;
+    const listBytes = count * (isWide ? 16 : 8);
+    const addr = request.addr - headBytes - this.#headerBytes;
+    const type = isWide ? ChunkType.BlockStatusExt : ChunkType.BlockStatus;
+    const at = this.#chunkHeader(addr, request, chunkDone, type, headBytes + listBytes);
+    this.#extentHead(at, count);
+    this.#outbox.pushBuffer(addr, this.#headerBytes + headBytes + listBytes, request.addr, request.heldBytes, 1);
+  }
+
+  #simple(request: NbdRequest, errno: number): void {
+    const addr = this.#outbox.smallAddr(simpleHeaderBytes);
+    this.#simpleHeader(addr, request, errno);
+    this.#outbox.pushSmall(addr, simpleHeaderBytes, 1);
+  }
+
+  #simpleData(piece: NbdRequest, request: NbdRequest): void {
+    const addr = piece.addr + piece.skewBytes - simpleHeaderBytes;
+    this.#simpleHeader(addr, request, 0);
+    this.#outbox.pushBuffer(addr, simpleHeaderBytes + piece.lengthBytes, piece.addr, piece.heldBytes, 1);
+  }
+
+  #simpleHeader(addr: number, request: NbdRequest, errno: number): void {
+    const view = this.#view;
+    view.setUint32(addr, simpleReplyMagic);
+    view.setUint32(addr + 4, errno);
+    view.setUint32(addr + 8, request.cookieHi);
+    view.setUint32(addr + 12, request.cookieLo);
+  }
+
+  #emptyChunk(request: NbdRequest): void {
+    const addr = this.#outbox.smallAddr(this.#headerBytes);
+    this.#chunkHeader(addr, request, chunkDone, ChunkType.None, 0);
+    this.#outbox.pushSmall(addr, this.#headerBytes, 1);
+  }
+
+  #errorChunk(request: NbdRequest, type: number, flags: number, slots = 1): void {
+    const payloadBytes = type === ChunkType.ErrorOffset ? 14 : 6;
+    const bytes = this.#headerBytes + payloadBytes;
+    const addr = this.#outbox.smallAddr(bytes);
+    const at = this.#chunkHeader(addr, request, flags, type, payloadBytes);
+    this.#view.setUint32(at, request.errno);
+    this.#view.setUint16(at + 4, 0); // no message
+    if (type === ChunkType.ErrorOffset) this.#setUint64(at + 6, request.errorOffset);
+    this.#outbox.pushSmall(addr, bytes, slots);
+  }
+
+  /** `dataBytes` is the chunk's, which may be more than the piece's: the rest follows. */
+  #dataChunk(piece: NbdRequest, dataBytes: number, flags: number, slots: number): void {
+    const headBytes = this.#headerBytes + dataOffsetBytes;
+    const addr = piece.addr + piece.skewBytes - headBytes;
+    const at = this.#chunkHeader(addr, piece, flags, ChunkType.OffsetData, dataOffsetBytes + dataBytes);
+    this.#setUint64(at, piece.offset);
+    this.#outbox.pushBuffer(addr, headBytes + piece.lengthBytes, piece.addr, piece.heldBytes, slots);
+  }
+
+  /** Returns the address behind the header. */
+  #chunkHeader(addr: number, request: NbdRequest, flags: number, type: number, payloadBytes: number): number {
+    const view = this.#view;
+    const isExtended = this.#style === ReplyStyle.Extended;
+    view.setUint32(addr, isExtended ? extendedReplyMagic : structuredReplyMagic);
+    view.setUint16(addr + 4, flags);
+    view.setUint16(addr + 6, type);
+    view.setUint32(addr + 8, request.cookieHi);
+    view.setUint32(addr + 12, request.cookieLo);
+    if (!isExtended) {
+      view.setUint32(addr + 16, payloadBytes);
+      return addr + structuredHeaderBytes;
+    }
+    const { offsetHi, offsetLo } = request.group ?? request;
+    view.setUint32(addr + 16, offsetHi);
+    view.setUint32(addr + 20, offsetLo);
+    this.#setUint64(addr + 24, payloadBytes);
+    return addr + extendedHeaderBytes;
+  }
+
+  #extentHead(addr: number, count: number): void {
+    this.#view.setUint32(addr, allocationContextId);
+    if (this.#style === ReplyStyle.Extended) this.#view.setUint32(addr + 4, count);
+  }
+
+  #extent(addr: number, lengthBytes: number, flags: number): void {
+    if (this.#style === ReplyStyle.Extended) {
+      this.#setUint64(addr, lengthBytes);
+      this.#setUint64(addr + 8, flags);
+    } else {
+      this.#view.setUint32(addr, lengthBytes);
+      this.#view.setUint32(addr + 4, flags);
+    }
+  }
+
+  #setUint64(addr: number, value: number): void {
+    this.#view.setUint32(addr, Math.floor(value / 2 ** 32));
+    this.#view.setUint32(addr + 4, value % 2 ** 32);
+  }
+}
