@@ -34,7 +34,7 @@ describe.each([
     const [slot] = arrayOf(rig, 'a').slots;
     await until(() => slot!.errors.repaired > 0, 'the blocks are rewritten');
     expect(slot!.errors.read).toBe(1);
-    expect(slot!.isCurrent).toBe(true);
+    expect(slot!.isInSync).toBe(true);
   });
 
   it('acknowledges a write that missed a member only when the survivors’ superblocks say so', async () => {
@@ -63,7 +63,7 @@ describe.each([
       expect(entries.map(({ state }) => state)).toEqual([2, ...entries.slice(1).map(() => 1)]);
       expect(disk.log.at(-1)).toBe('flush');
     }
-    expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+    expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
     expect(await volume.read(0, 8)).toEqual(blocks(8, 2));
     expect(rig.events.filter(({ type }) => type === 'memberFailed')).toHaveLength(1);
   });
@@ -109,7 +109,7 @@ describe.each([
     for (const io of target.held.splice(0)) target.finish(io, Status.Ok);
     await arrayOf(rig, 'a').processEnded;
     // A mirror has no need to read it.
-    if (level === 'raid5f') expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+    if (level === 'raid5f') expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
   });
 
   it('never throws out the members that it needs', async () => {
@@ -119,7 +119,7 @@ describe.each([
     await expect(volume.write(0, blocks(8, 2))).rejects.toMatchObject({ errno: 5 });
     const array = arrayOf(rig, 'a');
     expect(array.state).toBe('online');
-    expect(array.numCurrent).toBeGreaterThanOrEqual(array.minOperational);
+    expect(array.numInSync).toBeGreaterThanOrEqual(array.minOperational);
   });
 
   it('reads zeros where nothing was ever written, whatever the members hold', async () => {
@@ -143,7 +143,7 @@ describe.each([
     expect(data.subarray(100 * 512, 101 * 512)).toEqual(blocks(1, 9));
     data.fill(0, 100 * 512, 101 * 512);
     expect(data.every((byte) => byte === 0)).toBe(true);
-    expect(arrayOf(rig, 'a').regions!.count(RegionState.Dirty)).toBe(1);
+    expect(arrayOf(rig, 'a').bitmap!.count(RegionState.Dirty)).toBe(1);
   });
 
   it('gives a member that comes back only what it missed', async () => {
@@ -155,7 +155,7 @@ describe.each([
     await rig.arrays.addBaseBdev('a', 'm1');
     const array = arrayOf(rig, 'a');
     await array.processEnded;
-    expect(array.numCurrent).toBe(members);
+    expect(array.numInSync).toBe(members);
     await rig.arrays.removeBaseBdev(level === 'raid1' ? 'm0' : 'm2');
     expect((await volume.read(0, 4096)).subarray(10 * 512, 18 * 512)).toEqual(blocks(8, 2));
   });
@@ -176,15 +176,15 @@ describe.each([
     await volume.write(volume.numBlocks - 8, blocks(8, 4));
     expect(await volume.read(volume.numBlocks - 8, 8)).toEqual(blocks(8, 4));
     // After a crash only what was being written is in doubt, in the new part too.
-    const { regions } = array;
-    expect(regions!.states.length).toBe(4);
+    const { bitmap } = array;
+    expect(bitmap!.states.length).toBe(4);
     const again = newRig();
     for (const [index, disk] of disks.entries())
       await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
     await again.registry.waitForExamine();
     const back = arrayOf(again, 'a');
-    expect(back.regions!.resyncsDue).toBe(1);
-    expect(back.regions!.count(RegionState.Unwritten)).toBe(3);
+    expect(back.bitmap!.resyncsDue).toBe(1);
+    expect(back.bitmap!.count(RegionState.Unwritten)).toBe(3);
     await back.processEnded;
     const reread = openVolume(again, 'a');
     expect(await reread.read(reread.numBlocks - 8, 8)).toEqual(blocks(8, 4));
@@ -229,10 +229,10 @@ it('an array that was not stopped cleanly is resynchronised, and only where it w
     plugged.push(await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes }));
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
-  expect(array.regions!.resyncsDue).toBe(1);
+  expect(array.bitmap!.resyncsDue).toBe(1);
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
-  expect(array.regions!.resyncsDue).toBe(0);
+  expect(array.bitmap!.resyncsDue).toBe(0);
   expect(Buffer.from(images[0]!.subarray(MiB)).equals(images[1]!.subarray(MiB))).toBe(true);
   const read = plugged[1]!.disk.log.filter(
     (entry) => entry.startsWith('read ') && Number(entry.split(/[ +]/)[1]) >= 2048 + 2048,
@@ -249,7 +249,7 @@ it('a member that joins while regions are made clean does not have them on recor
   disks[0]!.fault = () => Status.Ok;
   const array = arrayOf(rig, 'a');
   await rig.arrays.addBaseBdev('a', 'm2');
-  await until(() => array.process !== null || array.numCurrent === 3, 'the map is written to the new member');
+  await until(() => array.process !== null || array.numInSync === 3, 'the map is written to the new member');
   // The power fails: what was written is perhaps in a cache, of one of them.
   const again = newRig();
   for (const index of [0, 1])

@@ -23,11 +23,11 @@ it('our extension does not count once SPDK has run the array', async () => {
   for (const [index, bytes] of images.entries())
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
-  const { regions, processEnded } = arrayOf(again, 'a');
-  expect(regions!.count(RegionState.Unwritten)).toBe(0);
-  expect(regions!.resyncsDue).toBe(regions!.states.length);
+  const { bitmap, processEnded } = arrayOf(again, 'a');
+  expect(bitmap!.count(RegionState.Unwritten)).toBe(0);
+  expect(bitmap!.resyncsDue).toBe(bitmap!.states.length);
   await processEnded;
-  expect(regions!.resyncsDue).toBe(0);
+  expect(bitmap!.resyncsDue).toBe(0);
 });
 
 it('two halves that were used apart are not put together, nor is one of them taken for the array', async () => {
@@ -97,7 +97,7 @@ it('a stale last copy does not start while the one that knows better may come', 
       });
     await again.registry.waitForExamine();
     const array = arrayOf(again, 'a');
-    await until(() => array.numCurrent === 2, 'the stale copy is filled anew');
+    await until(() => array.numInSync === 2, 'the stale copy is filled anew');
     expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
   }
 });
@@ -132,7 +132,7 @@ it('an old image of one member is not taken for current', async () => {
       await again.registry.waitForExamine();
       const array = arrayOf(again, 'a');
       for (let round = 0; round < 4; round++) expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 2));
-      await until(() => array.process === null && array.numCurrent === 3, 'it is filled anew');
+      await until(() => array.process === null && array.numInSync === 3, 'it is filled anew');
     }
   }
 });
@@ -154,8 +154,8 @@ it('starts without a member that does not come, after the time that is set for t
   const third = newRig({ assembly: { degradedStartMs: 30 } });
   for (const index of [0, 1])
     await plugIn(third.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: parity.disks[index]!.bytes.slice() });
-  await until(() => arrayOf(third, 'a').trouble !== null, 'it is refused');
-  expect(arrayOf(third, 'a').trouble).toMatch(/not stopped cleanly/);
+  await until(() => arrayOf(third, 'a').startError !== null, 'it is refused');
+  expect(arrayOf(third, 'a').startError).toMatch(/not stopped cleanly/);
 });
 
 it('a member that comes back while the array is stopping is not taken for current', async () => {

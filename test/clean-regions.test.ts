@@ -19,7 +19,7 @@ it('no region is called clean while the failure of a member that lost its writes
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
-  expect(array.numCurrent).toBe(2);
+  expect(array.numInSync).toBe(2);
   await array.processEnded;
   expect(images[1]!.slice(1 << 20, (1 << 20) + 8 * 512)).toEqual(images[0]!.slice(1 << 20, (1 << 20) + 8 * 512));
   expect(images[0]![1 << 20]).toBe(7);

@@ -72,14 +72,14 @@ describe.each([
     disks.forEach((disk) => fill(disk));
     await expect(volume.write(0, blocks(64, 1))).rejects.toThrow(/ENOSPC/);
     await expect(volume.write(0, blocks(64, 1), { fua: true })).rejects.toThrow(/ENOSPC/);
-    expect(arrayOf(rig, 'a').numCurrent).toBe(members);
+    expect(arrayOf(rig, 'a').numInSync).toBe(members);
     await volume.flush();
     expect(await volume.read(0, 64)).toEqual(blocks(64, 0));
     disks.forEach(makeRoom);
     await volume.write(0, blocks(64, 1), { fua: true });
     await volume.flush();
     expect(await volume.read(0, 64)).toEqual(blocks(64, 1));
-    expect(arrayOf(rig, 'a').numCurrent).toBe(members);
+    expect(arrayOf(rig, 'a').numInSync).toBe(members);
   });
 
   it('goes on without a member that alone has no room', async () => {
@@ -87,7 +87,7 @@ describe.each([
     fill(disks[1]!);
     await volume.write(0, blocks(64, 1), { fua: true });
     await volume.flush();
-    expect(arrayOf(rig, 'a').slots.map(({ isCurrent }) => isCurrent)).toEqual(disks.map((_, index) => index !== 1));
+    expect(arrayOf(rig, 'a').slots.map(({ isInSync }) => isInSync)).toEqual(disks.map((_, index) => index !== 1));
     expect(await volume.read(0, 64)).toEqual(blocks(64, 1));
   });
 });

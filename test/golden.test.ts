@@ -15,7 +15,7 @@ async function plugInMembers(rig: Rig, set: GoldenSet, indexes: readonly number[
 
 async function expectContents(rig: Rig, set: GoldenSet): Promise<void> {
   const array = rig.arrays.get(set.name)!;
-  expect(array.trouble).toBeNull();
+  expect(array.startError).toBeNull();
   expect(array.state).toBe('online');
   expect(array.uuid).toBe(set.uuid);
   const volume = openVolume(rig, set.name);
@@ -98,7 +98,7 @@ describe('arrays made by SPDK', () => {
       await plugInMembers(rig, set, order);
       const array = rig.arrays.get(set.name)!;
       expect(array.state).toBe('configuring');
-      expect(array.trouble).toMatch(/only 1 of 3 members are current/);
+      expect(array.startError).toMatch(/only 1 of 3 members are current/);
       await expect(rig.arrays.startDegraded(set.name)).rejects.toMatchObject({ code: 'ERR_RAID_TOO_FEW_MEMBERS' });
       expect(rig.registry.get(set.name)).toBeUndefined();
       await expectNothingLeft(rig);

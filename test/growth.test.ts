@@ -35,7 +35,7 @@ for (const level of ['raid1', 'raid5f']) {
     await volume.flush();
     for (const io of target.held.splice(0)) target.finish(io, Status.Ok);
     const array = arrayOf(rig, 'a');
-    await until(() => array.numCurrent === members && array.process === null, 'rebuilt');
+    await until(() => array.numInSync === members && array.process === null, 'rebuilt');
     await rig.arrays.removeBaseBdev('m0');
     for (let block = 64; block > 0; block -= 8) expect(firstByte(await volume.read(volume.numBlocks - block, 1))).toBe(5);
   });
@@ -111,7 +111,7 @@ it('an array grows when the last of its members has made way for a larger one', 
     await rig.arrays.removeBaseBdev(`m${index}`);
     expect(volume.numBlocks).toBe(before);
     await rig.arrays.addBaseBdev('a', `n${index}`);
-    await until(() => array.numCurrent === 2, 'rebuilt');
+    await until(() => array.numInSync === 2, 'rebuilt');
   }
   await until(() => volume.numBlocks === 2 * before, 'it has grown');
   expect(firstByte(await volume.read(0, 1))).toBe(1);

@@ -57,7 +57,7 @@ it('a blank disk is filled once the array has been started without the absent me
   await rig.arrays.startDegraded('a');
   const { disk } = await plugInBlank(rig, 9);
   await rig.arrays.addBaseBdev('a', 'm9');
-  await until(() => arrayOf(rig, 'a').numCurrent === 2, 'it is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is filled');
   expect(disk.bytes.slice(MiB, MiB + 128 * 512)).toEqual(images[1]!.slice(MiB, MiB + 128 * 512));
 });
 
@@ -81,7 +81,7 @@ it('a member whose place was taken is not taken back, by adding or replacing, un
   await rig.arrays.removeBaseBdev('m1');
   await plugInBlank(rig, 9);
   await rig.arrays.addBaseBdev('a', 'm9');
-  await until(() => arrayOf(rig, 'a').numCurrent === 2, 'm9 is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'm9 is filled');
   await volume.write(0, blocks(8, 2));
   const former = disks[1]!.bytes.slice();
   await expect(rig.arrays.replaceBaseBdev('a', 'm0', 'm1')).rejects.toThrow(/m1 was a member once/);
@@ -90,7 +90,7 @@ it('a member whose place was taken is not taken back, by adding or replacing, un
   expect(Buffer.compare(disks[1]!.bytes, former)).toBe(0);
   await rig.arrays.wipe('m1');
   await rig.arrays.addBaseBdev('a', 'm1');
-  await until(() => arrayOf(rig, 'a').numCurrent === 2, 'm1 is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'm1 is filled');
   expect(disks[1]!.bytes[MiB]).toBe(2);
 });
 
@@ -98,7 +98,7 @@ it('a member goes back to its own place while that is empty', async () => {
   const { rig } = await build('raid5f', 4);
   await rig.arrays.removeBaseBdev('m2');
   await rig.arrays.addBaseBdev('a', 'm2');
-  await until(() => arrayOf(rig, 'a').numCurrent === 4, 'm2 is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === 4, 'm2 is filled');
   expect(arrayOf(rig, 'a').slots[2]!.name).toBe('m2');
 });
 
@@ -124,12 +124,12 @@ it('a copy of a mirror is not started by itself while the other one may know bet
   await volume.flush();
   const { rig: again } = await putTogether([stale, null], { assembly: { degradedStartMs: 20 } });
   const array = arrayOf(again, 'a');
-  await until(() => array.trouble !== null, 'it has waited for long enough');
-  expect(array.trouble).toMatch(/slot 1 may have gone on without the others/);
+  await until(() => array.startError !== null, 'it has waited for long enough');
+  expect(array.startError).toMatch(/slot 1 may have gone on without the others/);
   expect(array.state).toBe('configuring');
   // The other one comes late.
   await plugIn(again.registry, { name: 'm1', uuid: memberUuid(1), bytes: disks[1]!.bytes.slice() });
-  await until(() => again.registry.get('a') !== undefined && arrayOf(again, 'a').numCurrent === 2, 'both are there');
+  await until(() => again.registry.get('a') !== undefined && arrayOf(again, 'a').numInSync === 2, 'both are there');
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
 });
 
@@ -184,8 +184,8 @@ it('of two incomplete arrays of one name none is started by itself', async () =>
     images.map((bytes, index) => (index % 3 === 1 ? null : bytes)),
     { order: [0, 3, 2, 5], assembly: { degradedStartMs: 2000 } },
   );
-  await until(() => rig.arrays.list().every(({ trouble }) => trouble !== null), 'both have waited for long enough');
-  expect(rig.arrays.list().map(({ state, trouble }) => [state, (trouble ?? '').includes('has the name a too')])).toEqual([
+  await until(() => rig.arrays.list().every(({ startError }) => startError !== null), 'both have waited for long enough');
+  expect(rig.arrays.list().map(({ state, startError }) => [state, (startError ?? '').includes('has the name a too')])).toEqual([
     ['configuring', true],
     ['configuring', true],
   ]);
@@ -219,7 +219,7 @@ it.each(['raid0', 'concat', 'raid1', 'raid5f'])(
     const { rig, disks } = await putTogether([images[1]!, images[0]!, images[2]!]);
     const array = arrayOf(rig, 'a');
     expect([array.state, array.slots.map(({ name }) => name)]).toEqual(['configuring', [null, null, 'm2']]);
-    expect(array.trouble).toMatch(
+    expect(array.startError).toMatch(
       new RegExp(`m[01] has the uuid ${memberUuid(0).slice(0, -1)}[01], of slot [01], and is member`),
     );
     expect(Buffer.compare(disks[0]!.bytes, images[1]!)).toBe(0);

@@ -93,7 +93,7 @@ describe.each([0, 1, 2, 3])('a raid5f of four without member %i', (lost) => {
         void setup.volume.write(start, taggedBlocks(start, count, 2, blockSize)).catch(() => undefined);
         await turns();
         const again = await restart(setup);
-        expect(arrayOf(again, 'a').regions?.resyncsDue).toBe(0);
+        expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(0);
       }
     }
   });
@@ -136,7 +136,7 @@ describe('the journal', () => {
     }
     const again = await restart(setup);
     // And once more, from what that has left.
-    expect(arrayOf(again, 'a').numCurrent).toBe(2);
+    expect(arrayOf(again, 'a').numInSync).toBe(2);
   });
 
   it('leaves out what cannot be written again: EIO there, never a guess', async () => {
@@ -153,7 +153,7 @@ describe('the journal', () => {
     await again.registry.waitForExamine();
     const volume = openVolume(again, 'a');
     await expect(volume.read(strip, 1)).rejects.toThrow(/EIO|error/i);
-    expect(arrayOf(again, 'a').regions?.resyncsDue).toBe(1);
+    expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(1);
   });
 
   it('of an earlier time without a member does not count in a later one', async () => {
@@ -202,7 +202,7 @@ describe('the journal', () => {
       disk.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === 1024 ? Status.IoError : Status.Ok);
       disks.push(disk);
     }
-    await until(() => again.arrays.get('a')?.trouble !== null, 'it is refused');
+    await until(() => again.arrays.get('a')?.startError !== null, 'it is refused');
     await again.arrays.startDegraded('a', { force: true });
     const array = arrayOf(again, 'a');
     const volume = openVolume(again, 'a');

@@ -158,7 +158,7 @@ it('a member leaves a complete raid5f while a write waits for what it reads: the
   const done = outcomes(places.map(({ start, count }) => volume.write(start, blocks(count, 0x4e), { fua: true })));
   await until(() => heldBy(disks) > 0, 'they read');
   const left = rig.arrays.removeBaseBdev('m0');
-  await until(() => arrayOf(rig, 'a').numCurrent === 3, 'it leaves');
+  await until(() => arrayOf(rig, 'a').numInSync === 3, 'it leaves');
   release();
   const acknowledged = await done;
   await left;

@@ -17,7 +17,7 @@ function moduleOf(manifest: RaidManifest, level: Partial<RaidLevel>, geometry: P
   const methods = {
     submitRwRequest: (io: RaidIo) => io.submitPart(0, io.type, io.offsetBlocks, io.numBlocks, io.addr),
     ...(manifest.redundant
-      ? { submitReconstructRequest: (io: RaidIo) => io.complete(Status.NotSupported), derivedSlots: () => [1] }
+      ? { submitReconstructRequest: (io: RaidIo) => io.complete(Status.NotSupported), redundantSlots: () => [1] }
       : {}),
   };
   const sound = {
@@ -86,7 +86,7 @@ describe('an array is not started by a level that', () => {
     ['cannot grow, and says that it can', { ...plain, resize: true }, {}],
     ['grows, and does not say so', plain, { resize: () => null }],
     ['reconstructs nothing', mirror, { submitReconstructRequest: undefined } as unknown as Partial<RaidLevel>],
-    ['does not say what a resync is to work out', mirror, { derivedSlots: undefined } as unknown as Partial<RaidLevel>],
+    ['does not say what a resync is to work out', mirror, { redundantSlots: undefined } as unknown as Partial<RaidLevel>],
     ['is told of journal entries, and does not say so', plain, { onJournaled: () => undefined }],
   ])('%s', async (_what, manifest, level) => {
     await expect(create(moduleOf(manifest, level))).rejects.toMatchObject({ code: 'ERR_RAID_MODULE' });

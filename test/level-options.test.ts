@@ -144,5 +144,5 @@ it('an array whose options its level refuses by now is not started', async () =>
     disks.map((disk) => disk.bytes),
   ).catch(() => undefined);
   expect(arrayOf(again, 'a').state).toBe('configuring');
-  expect(arrayOf(again, 'a').trouble).toMatch(/copies went out of use/);
+  expect(arrayOf(again, 'a').startError).toMatch(/copies went out of use/);
 });

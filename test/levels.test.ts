@@ -143,7 +143,7 @@ async function expectPlaces(client: BlockClient, disks: RamDisk[], shape: Shape,
 }
 
 function isUnwritten(array: RaidArray, memberBlock: number): boolean {
-  return array.regions?.has(RegionState.Unwritten, memberBlock, 1) ?? false;
+  return array.bitmap?.has(RegionState.Unwritten, memberBlock, 1) ?? false;
 }
 
 /** In every column of the data area that was ever written the members' exclusive or is zero. */
@@ -202,10 +202,10 @@ describe.each(['raid1', 'raid5f'] as const)('%s without a member', (level) => {
           // Wiped, it is filled from the start; as it was, it is given what it has missed.
           if (isWiped) removed.bytes.fill(0xee);
           await rig.arrays.addBaseBdev('a', `m${slot}`);
-          expect(array.slots[slot]!.isTarget).toBe(true);
+          expect(array.slots[slot]!.isRebuilding).toBe(true);
           await runAgainstModel(client, model, after, level);
           await array.processEnded;
-          expect(array.numCurrent).toBe(array.numSlots);
+          expect(array.numInSync).toBe(array.numSlots);
           await settle(client, model);
           await expectPlaces(client, disks, shape, array);
           if (level === 'raid5f') expectParity(disks, array);

@@ -178,7 +178,7 @@ it('a start that failed is tried again without the old image that it had set asi
   // Twice out and in: the superblocks of today are ones that all members have had.
   await rig.arrays.removeBaseBdev('m1');
   await rig.arrays.addBaseBdev('a', 'm1');
-  await until(() => arrayOf(rig, 'a').numCurrent === 2, 'it is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is filled');
   await volume.write(0, blocks(8, 2));
   volume.descriptor.close();
   await rig.arrays.stop();
@@ -192,7 +192,7 @@ it('a start that failed is tried again without the old image that it had set asi
   await again.registry.waitForExamine();
   expect(failures).toBeGreaterThan(0);
   await until(() => again.arrays.get('a')?.state === 'online', 'the array is online');
-  await until(() => arrayOf(again, 'a').numCurrent === 2, 'the old image is filled anew');
+  await until(() => arrayOf(again, 'a').numInSync === 2, 'the old image is filled anew');
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
   expect(second.disk.bytes[MiB]).toBe(2);
 }, 30_000);
@@ -209,7 +209,7 @@ it('a device that cannot be read when it appears is examined again', async () =>
   await Promise.all([first.examined, second.examined]);
   expect(again.arrays.get('a')?.state).toBe('configuring');
   await until(() => again.arrays.get('a')?.state === 'online', 'the array is online');
-  expect(arrayOf(again, 'a').numCurrent).toBe(2);
+  expect(arrayOf(again, 'a').numInSync).toBe(2);
 }, 30_000);
 
 it('a device that was waited for and could not be read is taken when it can be', async () => {

@@ -11,8 +11,8 @@ const MiB = 1 << 20;
 
 /** What was written has been made clean, and is on record. */
 async function whenClean({ rig, disks }: Pick<Built, 'rig' | 'disks'>): Promise<void> {
-  const { regions } = arrayOf(rig, 'a');
-  await until(() => regions!.count(RegionState.Dirty) === 0, 'all is clean in memory');
+  const { bitmap } = arrayOf(rig, 'a');
+  await until(() => bitmap!.count(RegionState.Dirty) === 0, 'all is clean in memory');
   // The pages and the header that says that all have them follow.
   const writes = (): number => disks.reduce((sum, { log }) => sum + log.length, 0);
   for (let before = -1; before !== writes();) {
@@ -46,7 +46,7 @@ it.each([
       const { rig: again } = await putTogether(images, order === undefined ? {} : { order });
       const array = arrayOf(again, 'a');
       for (let round = 0; round < 4; round++) expect(Buffer.compare(await openVolume(again, 'a').read(0, 64), wanted)).toBe(0);
-      await until(() => array.process === null && array.numCurrent === array.numSlots, 'it is filled anew');
+      await until(() => array.process === null && array.numInSync === array.numSlots, 'it is filled anew');
       await again.arrays.removeBaseBdev(index === 0 ? 'm1' : 'm0');
       expect(Buffer.compare(await openVolume(again, 'a').read(0, 64), wanted)).toBe(0);
     }
@@ -64,7 +64,7 @@ it('nor is it after a crash, once it is on record what all had', async () => {
   const { rig } = await putTogether([old, built.disks[1]!.bytes]);
   const array = arrayOf(rig, 'a');
   for (let round = 0; round < 4; round++) expect(await openVolume(rig, 'a').read(0, 64)).toEqual(blocks(64, 2));
-  await until(() => array.process === null && array.numCurrent === 2, 'it is filled anew');
+  await until(() => array.process === null && array.numInSync === 2, 'it is filled anew');
 }, 60_000);
 
 it('an old image of a member that comes back while the array is up is filled from the start; the member itself is given what it missed', async () => {
@@ -80,7 +80,7 @@ it('an old image of a member that comes back while the array is up is filled fro
     await volume.write(4096, blocks(8, 3));
     const { disk } = await plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: isOld ? old : disks[1]!.bytes });
     await rig.registry.waitForExamine();
-    await until(() => arrayOf(rig, 'a').numCurrent === 2, 'it is back');
+    await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is back');
     await arrayOf(rig, 'a').processEnded;
     // The first MiB of data is not what it missed.
     const isFilled = disk.log.some((entry) => /^write [23]\d{3}\+/.test(entry) && Number(entry.slice(6, 10)) >= 2048);
@@ -102,7 +102,7 @@ it('an old image of a member that left before the last start is filled from the 
   volume.descriptor.close();
   await rig.arrays.stop();
   const { rig: again } = await putTogether([disks[0]!.bytes, old]);
-  await until(() => arrayOf(again, 'a').numCurrent === 2, 'it is filled');
+  await until(() => arrayOf(again, 'a').numInSync === 2, 'it is filled');
   await again.arrays.removeBaseBdev('m0');
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 2));
 }, 60_000);
@@ -116,7 +116,7 @@ it.each(['raid0', 'concat'])('%s: an old image of a member is refused, or taken 
   const second = await putTogether(disks.map(({ bytes }) => bytes));
   await second.rig.arrays.stop();
   const { rig: again } = await putTogether([second.disks[0]!.bytes, old]);
-  expect(arrayOf(again, 'a').trouble).toMatch(/slot 1: m1 has an older state than all members had once/);
+  expect(arrayOf(again, 'a').startError).toMatch(/slot 1: m1 has an older state than all members had once/);
   await expect(again.arrays.startDegraded('a')).rejects.toThrow(/nothing to fill it from/);
   await again.arrays.startDegraded('a', { force: true });
   expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 1));

@@ -14,7 +14,7 @@ for (const failing of [0, 1, 2, 3]) {
         io.type === IoType.Write && io.offsetBlocks >= 2048 && ++writes === nth ? Status.IoError : Status.Ok;
       await volume.write(7, blocks(14, 2));
       // A part that there was has thrown the member out.
-      expect(arrayOf(rig, 'a').slots[failing]!.isCurrent).toBe(writes < nth);
+      expect(arrayOf(rig, 'a').slots[failing]!.isInSync).toBe(writes < nth);
       const seen = await volume.read(0, 24);
       expect(Array.from({ length: 24 }, (_, block) => seen[block * 512])).toEqual(
         Array.from({ length: 24 }, (_, block) => (block < 7 || block >= 21 ? 1 : 2)),

@@ -126,7 +126,7 @@ it('the time that a rebuild has taken goes on over a restart', async () => {
   for (const index of [0, 1])
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
   await again.registry.waitForExamine();
-  await until(() => arrayOf(again, 'a').numCurrent === 2, 'the rebuild is done');
+  await until(() => arrayOf(again, 'a').numInSync === 2, 'the rebuild is done');
   await arrayOf(again, 'a').processEnded;
   const rebuild = arrayOf(again, 'a').history.find(({ type }) => type === 'rebuild');
   expect(rebuild!.seconds).toBeGreaterThanOrEqual(4711);
@@ -163,6 +163,6 @@ it('a resync does not vouch for what went wrong behind it', async () => {
   }
   await until(() => array.history.length > 0, 'the resync has ended');
   expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
-  expect(array.regions!.resyncsDue).toBe(1);
+  expect(array.bitmap!.resyncsDue).toBe(1);
   users.descriptor.close();
 });

@@ -41,9 +41,9 @@ for (const failing of [0, 2] as const) {
           ? Status.IoError
           : Status.Ok;
       await expect(how === 'write' ? volume.write(0, blocks(1, 2)) : volume.writeZeroes(0, 1)).rejects.toThrow(/EIO/);
-      expect(array.numCurrent).toBe(2);
+      expect(array.numInSync).toBe(2);
       release(disks[1]!);
-      await until(() => array.process === null && array.numCurrent === 3, 'the rebuild has ended');
+      await until(() => array.process === null && array.numInSync === 3, 'the rebuild has ended');
       // The member is lost again before a resync; what it holds was flushed long ago.
       await rig.arrays.removeBaseBdev('m1');
       expect([0x40, expect.stringMatching(/EIO/)]).toContainEqual(await answerOf(volume.read(32, 1)));
@@ -73,11 +73,11 @@ it('a target whose flush fails for the sake of metadata is failed: what it has d
   };
   await array.metadata.update();
   expect(failures).toBe(1);
-  expect(array.slots[1]!.isLeaving || array.slots[1]!.descriptor === null).toBe(true);
+  expect(array.slots[1]!.isRemoving || array.slots[1]!.descriptor === null).toBe(true);
   release(target);
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ type: 'rebuild', error: expect.stringMatching(/left|ENODEV/) as unknown });
-  expect(array.numCurrent).toBe(1);
+  expect(array.numInSync).toBe(1);
   expect(await answerOf(volume.read(0, 1))).toBe(2);
 });
 
@@ -116,7 +116,7 @@ for (const when of ['before it has begun', 'at its last flush'] as const) {
     release(target);
     await gone;
     await array.processEnded;
-    expect(array.slots[1]!.isCurrent).toBe(false);
+    expect(array.slots[1]!.isInSync).toBe(false);
     const finished = rig.events.filter(({ type }) => type === 'processFinished');
     expect(finished).toEqual(
       when === 'at its last flush' ? [expect.objectContaining({ error: expect.stringMatching(/m0|offline/) as unknown })] : [],

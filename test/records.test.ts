@@ -48,11 +48,11 @@ it('an array whose sequence number cannot grow is refused, and its members are n
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
   expect(array.state).toBe('configuring');
-  expect(array.trouble).toMatch(/cannot be recorded on its members: seqNumber is 9007199254740992/);
+  expect(array.startError).toMatch(/cannot be recorded on its members: seqNumber is 9007199254740992/);
   for (const bytes of images)
     expect(parseSuperblock(bytes.subarray(0, 1024))).toMatchObject({ ok: true, superblock: { seqNumber: last } });
   await again.arrays.startDegraded('a', { readOnly: true });
-  expect(arrayOf(again, 'a').numCurrent).toBe(2);
+  expect(arrayOf(again, 'a').numInSync).toBe(2);
 });
 
 it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush count as write-through', async (level) => {
@@ -67,7 +67,7 @@ it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush 
   const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
   await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip });
   const volume = openVolume(rig, 'a');
-  expect(arrayOf(rig, 'a').numCurrent).toBe(3);
+  expect(arrayOf(rig, 'a').numInSync).toBe(3);
   const flushes = () => disks[2]!.log.filter((call) => call === 'flush').length;
   await volume.write(0, blocks(64, 7));
   const before = flushes();
@@ -76,13 +76,13 @@ it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush 
   await volume.write(0, blocks(64, 8), { fua: true });
   expect(flushes()).toBe(before + (level === 'raid0' || level === 'concat' ? 1 : 2));
   expect(disks.slice(0, 2).some((disk) => disk.log.includes('flush'))).toBe(false);
-  expect(arrayOf(rig, 'a').numCurrent).toBe(3);
+  expect(arrayOf(rig, 'a').numInSync).toBe(3);
   volume.descriptor.close();
   await rig.arrays.stop();
   const again = newRig();
   for (const [index, { bytes }] of disks.entries())
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
-  expect(arrayOf(again, 'a').numCurrent).toBe(3);
+  expect(arrayOf(again, 'a').numInSync).toBe(3);
   expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 8));
 });

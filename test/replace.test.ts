@@ -91,7 +91,7 @@ describe.each([
     await users.stop();
     const array = arrayOf(rig, 'a');
     expect(array.history[0]).toMatchObject({ type: 'replace', error: null });
-    expect([array.slots[1]!.name, array.numCurrent]).toEqual(['new', members]);
+    expect([array.slots[1]!.name, array.numInSync]).toEqual(['new', members]);
     expect([rig.registry.get('m1')!.claimedBy, rig.registry.get('new')!.claimedBy]).toEqual([null, 'raid array a']);
     await write(volume, model, 100, 40, 100_000);
     await verify(volume, model, 'after the replacement');
@@ -108,9 +108,9 @@ describe.each([
     await verify(volume, model, 'without another member');
     // It is a member like the others now: pulled out, it leaves.
     await rig.arrays.addBaseBdev('a', 'm0');
-    await until(() => array.numCurrent === members, 'the other one is back');
+    await until(() => array.numInSync === members, 'the other one is back');
     await rig.registry.unregister(rig.registry.get('new')!);
-    expect(array.numCurrent).toBe(members - 1);
+    expect(array.numInSync).toBe(members - 1);
     await verify(volume, model, 'without the new one');
   });
 
@@ -143,7 +143,7 @@ describe.each([
     await users.stop();
     const array = arrayOf(rig, 'a');
     expect(array.history[0]!.error).toMatch(/EIO/);
-    expect([array.slots[1]!.name, array.numCurrent, rig.registry.get('new')!.claimedBy]).toEqual(['m1', members, null]);
+    expect([array.slots[1]!.name, array.numInSync, rig.registry.get('new')!.claimedBy]).toEqual(['m1', members, null]);
     await verify(volume, model, 'after the failure');
   });
 
@@ -156,7 +156,7 @@ describe.each([
     for (const io of disks.get('new')!.held.splice(0)) disks.get('new')!.finish(io, Status.NoDevice);
     await gone;
     await arrayOf(rig, 'a').processEnded;
-    expect([arrayOf(rig, 'a').slots[1]!.name, arrayOf(rig, 'a').numCurrent]).toEqual(['m1', members]);
+    expect([arrayOf(rig, 'a').slots[1]!.name, arrayOf(rig, 'a').numInSync]).toEqual(['m1', members]);
     await verify(volume, model, 'after it was pulled out');
     const { disk } = await plugIn(rig.registry, { name: 'second', uuid: memberUuid(8), bytes: new Uint8Array(5 * MiB) });
     disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks > 4000 ? null : Status.Ok);
@@ -180,7 +180,7 @@ describe.each([
     await write(volume, model, 0, 200, 77);
     disks.get('new')!.fault = () => Status.Ok;
     for (const io of disks.get('new')!.held.splice(0)) disks.get('new')!.finish(io, Status.Ok);
-    await until(() => arrayOf(rig, 'a').numCurrent === members && arrayOf(rig, 'a').slots[1]!.name === 'new', 'it is rebuilt');
+    await until(() => arrayOf(rig, 'a').numInSync === members && arrayOf(rig, 'a').slots[1]!.name === 'new', 'it is rebuilt');
     await arrayOf(rig, 'a').processEnded;
     await verify(volume, model, 'after the rebuild');
     await rig.arrays.removeBaseBdev('m0');
@@ -216,7 +216,7 @@ describe.each([
         await plugIn(again.registry, { name, uuid: memberUuid(name === 'new' ? 9 : Number(name.slice(1))), bytes });
       await again.registry.waitForExamine();
       const array = arrayOf(again, 'a');
-      expect(array.numCurrent).toBe(members);
+      expect(array.numInSync).toBe(members);
       const reader = openVolume(again, 'a');
       await verify(reader, model, `with ${String(array.slots[1]!.name)}`);
       // What was being written is in doubt until the resync has been there.

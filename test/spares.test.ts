@@ -45,14 +45,14 @@ it.each([
     failWrites(disks[0]!);
     await volume.write(0, new Uint8Array(512).fill(2));
     await until(
-      () => arrayOf(rig, 'a').slots[0]!.name === 'own' && arrayOf(rig, 'a').numCurrent === members,
+      () => arrayOf(rig, 'a').slots[0]!.name === 'own' && arrayOf(rig, 'a').numInSync === members,
       'the own spare is filled',
     );
     expect(rig.events).toContainEqual({ type: 'spareActivated', array: 'a', slot: 0, member: 'own' });
     failWrites(disks[1]!);
     await volume.write(0, new Uint8Array(64 * 512).fill(3));
     await until(
-      () => arrayOf(rig, 'a').slots[1]!.name === 'shared' && arrayOf(rig, 'a').numCurrent === members,
+      () => arrayOf(rig, 'a').slots[1]!.name === 'shared' && arrayOf(rig, 'a').numInSync === members,
       'the shared spare is filled',
     );
     expect(rig.arrays.listSpares()).toEqual([]);
@@ -67,12 +67,12 @@ it('a member that vanishes has its time to come back, and then is given only wha
   await rig.registry.unregister(rig.registry.get('m1')!);
   await volume.write(0, new Uint8Array(512).fill(2));
   await plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: disks[1]!.bytes });
-  await until(() => arrayOf(rig, 'a').numCurrent === 2, 'it is back');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is back');
   await new Promise((resolve) => setTimeout(resolve, 250));
   expect(rig.arrays.listSpares()).toEqual([{ bdev: 'spare', array: null }]);
   // This time it stays away.
   await rig.registry.unregister(rig.registry.get('m1')!);
-  await until(() => arrayOf(rig, 'a').slots[1]!.name === 'spare' && arrayOf(rig, 'a').numCurrent === 2, 'the spare is filled');
+  await until(() => arrayOf(rig, 'a').slots[1]!.name === 'spare' && arrayOf(rig, 'a').numInSync === 2, 'the spare is filled');
 });
 
 it('does nothing for a member that was removed on request, and serves an array that was degraded before', async () => {
@@ -88,7 +88,7 @@ it('does nothing for a member that was removed on request, and serves an array t
   await other.volume.write(0, new Uint8Array(512).fill(2));
   await until(() => arrayOf(other.rig, 'a').numDiscovered === 1, 'it is degraded');
   await other.rig.arrays.addSpare('late', 'a');
-  await until(() => arrayOf(other.rig, 'a').numCurrent === 2, 'the late spare is filled');
+  await until(() => arrayOf(other.rig, 'a').numInSync === 2, 'the late spare is filled');
 });
 
 it('refuses what is somebody’s, too small for anybody, or unknown', async () => {

@@ -19,9 +19,9 @@ it.each(['raid1', 'raid5f'])('%s: a slot may be left empty at creation, and be f
   const volume = openVolume(rig, 'a');
   const data = new Uint8Array(128 * 512).fill(7);
   await volume.write(0, data);
-  expect(arrayOf(rig, 'a').numCurrent).toBe(2);
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
   await rig.arrays.addBaseBdev('a', 'm1');
-  await until(() => arrayOf(rig, 'a').numCurrent === 3, 'it is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === 3, 'it is filled');
   await rig.arrays.removeBaseBdev('m0');
   expect(await volume.read(0, 128)).toEqual(data);
 });

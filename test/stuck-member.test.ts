@@ -44,7 +44,7 @@ it.each([
   for (const [i, data] of (await Promise.all(reads)).entries()) tagsOf(data, i * 32, blockSize, 'a read meanwhile');
   await Promise.all(writes);
   expect(rig.events.map(({ type }) => type)).toEqual(expect.arrayContaining(['memberSuspect', 'memberFailed']));
-  expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+  expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
   await expect(rig.arrays.addBaseBdev('a', 'm0')).rejects.toThrow(/has not answered \d+ I\/Os/);
   // It answers at last, with junk for readers, while others use the buffers that they have now.
   const busy = Array.from({ length: 8 }, (_, i) => volume.read(i * 32, 32));
@@ -57,7 +57,7 @@ it.each([
   stuck!.fault = () => Status.Ok;
   await until(() => arrayOf(rig, 'a').slots[0]!.descriptor === null, 'it is let go');
   await rig.arrays.addBaseBdev('a', 'm0');
-  await until(() => arrayOf(rig, 'a').numCurrent === members, 'it is filled');
+  await until(() => arrayOf(rig, 'a').numInSync === members, 'it is filled');
 });
 
 /** Has the disk answer nothing, and gives what makes it answer again, what it holds first. */
@@ -83,12 +83,12 @@ it.each([
     await rig.arrays.delete('a');
     for (const [index] of disks.entries()) await rig.arrays.examine(rig.registry.get(`m${index}`)!);
     await until(() => arrayOf(rig, 'a').state === 'online', 'it is up again');
-    expect(arrayOf(rig, 'a').regions?.count(RegionState.Clean)).toBe(1);
+    expect(arrayOf(rig, 'a').bitmap?.count(RegionState.Clean)).toBe(1);
     const volume = openVolume(rig, 'a');
     hang(disks[0]!);
     await volume.write(8, taggedBlocks(8, 8, 2, blockSize));
     await volume.flush();
-    expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+    expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
     // The next write and the deletion meet nothing that waits for it either.
     await volume.write(1024, taggedBlocks(1024, 8, 3, blockSize));
     await rig.registry.unregister(rig.registry.get('m0')!);
@@ -109,7 +109,7 @@ it.each([
   await volume.write(0, taggedBlocks(0, 64, 1, blockSize));
   hang(disks[0]!, ({ type }) => type === IoType.Flush);
   await volume.flush();
-  expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+  expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
 });
 
 it('a mirror goes on when the superblock of a member cannot be written, for it hangs', async () => {
@@ -118,7 +118,7 @@ it('a mirror goes on when the superblock of a member cannot be written, for it h
   await rig.arrays.removeBaseBdev('m2');
   const volume = openVolume(rig, 'a');
   await volume.write(0, taggedBlocks(0, 64, 1, blockSize));
-  expect(arrayOf(rig, 'a').slots.map((slot) => slot.isCurrent)).toEqual([false, true, false]);
+  expect(arrayOf(rig, 'a').slots.map((slot) => slot.isInSync)).toEqual([false, true, false]);
 });
 
 it('an entry of the journal that hangs is waited for: the array cannot do without its member', async () => {
@@ -156,12 +156,12 @@ it.each([
     volume.flush(),
     volume.write(128, taggedBlocks(128, 128, 2, blockSize)),
   ];
-  await until(() => arrayOf(rig, 'a').slots.every(({ isSuspect }) => isSuspect), 'all are suspect');
+  await until(() => arrayOf(rig, 'a').slots.every(({ isUnresponsive }) => isUnresponsive), 'all are suspect');
   await new Promise((resolve) => setTimeout(resolve, 200));
-  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numCurrent]).toEqual(['online', members]);
+  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', members]);
   for (const answer of release) answer();
   await Promise.all(work);
-  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numCurrent]).toEqual(['online', members]);
+  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', members]);
   expect(tagsOf(await volume.read(0, 256), 0, blockSize, 'afterwards')).toEqual(Array(256).fill(2));
 });
 
@@ -175,7 +175,7 @@ it('a member that becomes the last one while it is asked is waited for', async (
   disks[1]!.fault = () => Status.IoError;
   await volume.flush();
   await new Promise((resolve) => setTimeout(resolve, 200));
-  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numCurrent]).toEqual(['online', 1]);
+  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', 1]);
   release();
   await written;
   expect(tagsOf(await volume.read(0, 8), 0, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
@@ -218,7 +218,7 @@ it('a check reads nothing into what a member that was given up may still fill', 
   let reads = 0;
   disks[1]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 && ++reads > 1 ? null : Status.Ok);
   rig.arrays.startSync('a', 'check');
-  await until(() => arrayOf(rig, 'a').numCurrent === 1, 'it is given up');
+  await until(() => arrayOf(rig, 'a').numInSync === 1, 'it is given up');
   await new Promise((resolve) => setTimeout(resolve, 20));
   disks[1]!.fault = () => Status.Ok;
   for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.Ok);
@@ -250,7 +250,7 @@ it('what a member has been given to write is not changed before it lets go of it
     rig.registry.runtime.memory.u8.slice(addr, addr + numBlocks * blockSize);
   const given = stuck.held.map((io) => ({ io, data: dataOf(io) }));
   await Promise.all(writes);
-  expect(arrayOf(rig, 'a').numCurrent).toBe(2);
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
   for (const { io, data } of given) expect(Buffer.compare(dataOf(io), data)).toBe(0);
   for (const io of stuck.held.splice(0)) stuck.finish(io, Status.Ok);
 });
@@ -277,7 +277,7 @@ it('an array records who is out although its users have all common buffers', asy
   disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
   // More than there are buffers for.
   await Promise.all(Array.from({ length: 400 }, (_, i) => volume.write(i * 9, taggedBlocks(i * 9, 9, 1, blockSize))));
-  expect(arrayOf(rig, 'a').numCurrent).toBe(2);
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   expect(tagsOf(await volume.read(0, 3600), 0, blockSize, 'afterwards')).toEqual(Array(3600).fill(1));
 });

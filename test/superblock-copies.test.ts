@@ -48,7 +48,7 @@ it.each([{ sectors: [0] }, { sectors: [1] }])(
       expect(parseSuperblock(image.subarray(0, 1024))).toMatchObject({ ok: false, reason: 'damaged' });
     const rig = await assemble(images);
     expect(arrayOf(rig, 'a').state).toBe('online');
-    expect(arrayOf(rig, 'a').numCurrent).toBe(5);
+    expect(arrayOf(rig, 'a').numInSync).toBe(5);
     expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 7));
   },
 );
@@ -73,7 +73,7 @@ it.each(['raid0', 'raid1'])('%s starts with one superblock torn and the others n
   images[2]!.fill(0xee, 512, superblockBytes);
   const again = await assemble(images);
   expect(arrayOf(again, 'a').state).toBe('online');
-  expect(arrayOf(again, 'a').numCurrent).toBe(5);
+  expect(arrayOf(again, 'a').numInSync).toBe(5);
   expect(await openVolume(again, 'a').read(0, 8)).toEqual(blocks(8, 7));
 });
 
@@ -122,7 +122,7 @@ it('what SPDK wrote counts, though only we write second copies; what it tore is 
   });
   const again = await assemble(images);
   expect(arrayOf(again, 'a').state).toBe('online');
-  expect(arrayOf(again, 'a').slots.map(({ isCurrent }) => isCurrent)).toEqual([true, true, true, false, false]);
+  expect(arrayOf(again, 'a').slots.map(({ isInSync }) => isInSync)).toEqual([true, true, true, false, false]);
   // The second copy has slot 3 as current, which SPDK failed before it wrote again.
   for (const newSectors of [[0], [1]]) {
     const tornImages = images.map((image) => {

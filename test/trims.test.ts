@@ -5,7 +5,7 @@ import type { RaidArray, RaidIo } from '@raidkit/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 // Not through the front door: which of two requests was first the levels of this repository settle by themselves.
-import { Trims } from '../packages/core/src/bitmap/discards.js';
+import { Discards } from '../packages/core/src/bitmap/discards.js';
 import { blocks, build } from './support/array-on-disks.js';
 import { plugIn } from './support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
@@ -33,10 +33,10 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     await volume.unmap(2 * regionBlocks, regionBlocks);
     await volume.unmap(1.5 * regionBlocks, regionBlocks / 2);
     await volume.unmap(3 * regionBlocks, regionBlocks - 1);
-    const { regions } = arrayOf(rig, 'a');
-    expect(regions!.count(RegionState.Unwritten)).toBe(0);
-    await until(() => regions!.count(RegionState.Unwritten) === 2, 'two regions are on record');
-    expect([...regions!.states]).toEqual([RegionState.Clean, RegionState.Unwritten, RegionState.Unwritten, RegionState.Clean]);
+    const { bitmap } = arrayOf(rig, 'a');
+    expect(bitmap!.count(RegionState.Unwritten)).toBe(0);
+    await until(() => bitmap!.count(RegionState.Unwritten) === 2, 'two regions are on record');
+    expect([...bitmap!.states]).toEqual([RegionState.Clean, RegionState.Unwritten, RegionState.Unwritten, RegionState.Clean]);
     const empty = await volume.read(regionBlocks, 2 * regionBlocks);
     expect(empty.every((byte) => byte === 0)).toBe(true);
 
@@ -71,7 +71,7 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     }
     await again.registry.waitForExamine();
     if (again.registry.get('a') === undefined) await again.arrays.startDegraded('a');
-    expect(arrayOf(again, 'a').regions!.count(RegionState.Unwritten)).toBe(1);
+    expect(arrayOf(again, 'a').bitmap!.count(RegionState.Unwritten)).toBe(1);
     const reread = await openVolume(again, 'a').read(2 * regionBlocks, regionBlocks);
     expect(reread.every((byte) => byte === 0)).toBe(true);
   }, 60_000);
@@ -85,7 +85,7 @@ describe.each(levels)('%s', (level, members, dataMembers) => {
     for (const disk of disks) expect(disk.log).toEqual([]);
     // With something between that was written: only that.
     await volume.unmap(0, volume.numBlocks);
-    expect(arrayOf(rig, 'a').regions!.count(RegionState.Unwritten)).toBe(3);
+    expect(arrayOf(rig, 'a').bitmap!.count(RegionState.Unwritten)).toBe(3);
     for (const disk of disks) expect(disk.log).toEqual([expect.stringMatching(/^zero \d+\+2048$/)]);
     expect((await volume.read(0, volume.numBlocks)).every((byte) => byte === 0)).toBe(true);
   });
@@ -96,9 +96,9 @@ it('write zeroes is data: SPDK would read what the members hold', async () => {
   await volume.write(0, blocks(4096, 7));
   await volume.writeZeroes(0, 2048);
   await volume.unmap(2048, 2048);
-  const { regions } = arrayOf(rig, 'a');
-  await until(() => regions!.count(RegionState.Unwritten) > 0, 'both have been idle');
-  expect([...regions!.states]).toEqual([RegionState.Clean, RegionState.Unwritten]);
+  const { bitmap } = arrayOf(rig, 'a');
+  await until(() => bitmap!.count(RegionState.Unwritten) > 0, 'both have been idle');
+  expect([...bitmap!.states]).toEqual([RegionState.Clean, RegionState.Unwritten]);
 }, 30_000);
 
 it('a region is not unwritten before a page has said so: not when one is on its way that says something else', async () => {
@@ -111,13 +111,13 @@ it('a region is not unwritten before a page has said so: not when one is on its 
   disks[0]!.fault = (io) => (isPageWrite(io) ? null : Status.Ok);
   await rig.arrays.addBaseBdev('a', 'm2');
   await until(() => held.length === 1, 'the map is on its way to the new member');
-  await until(() => array.regions!.count(RegionState.Dirty) === 0, 'the region is idle');
+  await until(() => array.bitmap!.count(RegionState.Dirty) === 0, 'the region is idle');
   disks[0]!.finish(held.shift()!, Status.Ok);
   await until(() => held.length === 1, 'the next page is on its way');
-  expect(array.regions!.count(RegionState.Unwritten)).toBe(0);
+  expect(array.bitmap!.count(RegionState.Unwritten)).toBe(0);
   disks[0]!.fault = () => Status.Ok;
   disks[0]!.finish(held.shift()!, Status.Ok);
-  await until(() => array.regions!.count(RegionState.Unwritten) === 1, 'it is on record');
+  await until(() => array.bitmap!.count(RegionState.Unwritten) === 1, 'it is on record');
   await array.processEnded;
 }, 30_000);
 
@@ -125,7 +125,7 @@ it('a region stays dirty if its page cannot be written, and is tried again', asy
   const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 1 });
   await volume.write(0, blocks(16, 7));
   await volume.unmap(0, volume.numBlocks);
-  const { regions } = arrayOf(rig, 'a');
+  const { bitmap } = arrayOf(rig, 'a');
   let refused = 0;
   const refuse = (io: BdevIo): Status => {
     if (!isPageWrite(io)) return Status.Ok;
@@ -134,9 +134,9 @@ it('a region stays dirty if its page cannot be written, and is tried again', asy
   };
   for (const disk of disks) disk.fault = refuse;
   await until(() => refused > 0, 'a page is refused');
-  expect(regions!.count(RegionState.Unwritten)).toBe(0);
+  expect(bitmap!.count(RegionState.Unwritten)).toBe(0);
   for (const disk of disks) disk.fault = () => Status.Ok;
-  await until(() => regions!.count(RegionState.Unwritten) === 1, 'it is on record');
+  await until(() => bitmap!.count(RegionState.Unwritten) === 1, 'it is on record');
 }, 60_000);
 
 describe('what users have unmapped', () => {
@@ -165,7 +165,7 @@ describe('what users have unmapped', () => {
     fc.assert(
       fc.property(fc.array(request, { maxLength: 12 }), (drawn) => {
         const requests: Request[] = drawn.map((one) => ({ ...one, end: one.begin + one.end }));
-        const trims = new Trims(array, 2, regionBlocks);
+        const trims = new Discards(array, 2, regionBlocks);
         const ios = new Map<Request, RaidIo>();
         const moments = requests.flatMap((one) => [
           { at: one.begin, one, isEnd: false },
@@ -213,7 +213,7 @@ describe('what users have unmapped', () => {
   });
 
   it('is known when pieces meet, in any order', () => {
-    const trims = new Trims(array, 2, regionBlocks);
+    const trims = new Discards(array, 2, regionBlocks);
     for (const [from, to] of [
       [0, 3],
       [3, 6],

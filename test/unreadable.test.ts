@@ -71,7 +71,7 @@ it('a rebuild passes over what its source cannot read, and the target never answ
   });
   await rig.arrays.addBaseBdev('a', 'm9');
   const array = arrayOf(rig, 'a');
-  await until(() => array.numCurrent === 2 && array.process === null, 'rebuilt');
+  await until(() => array.numInSync === 2 && array.process === null, 'rebuilt');
   expect(array.history[0]).toMatchObject({
     type: 'rebuild',
     error: null,
@@ -116,7 +116,7 @@ it('what a rebuild could not work out is on record before it goes on, and so is 
   await until(() => target.held.length > 0, 'the rebuild is at its last region');
   const before = pagesWritten();
   await until(() => pagesWritten() > before && target.log.at(-1) === 'flush', 'the first region is clean, on record');
-  expect(arrayOf(rig, 'a').regions!.states[0]).toBe(RegionState.Clean);
+  expect(arrayOf(rig, 'a').bitmap!.states[0]).toBe(RegionState.Clean);
   // A crash there. The block can be read again, and yet the rebuild passes it over: only the list says that it is bad.
   const crashed = [disks[0]!, target].map((disk) => disk.bytes.slice());
   const rig2 = newRig({ assembly: { degradedStartMs: 50 } });
@@ -124,7 +124,7 @@ it('what a rebuild could not work out is on record before it goes on, and so is 
   for (const [index, bytes] of crashed.entries())
     again.push((await plugIn(rig2.registry, { name: `m${index}`, uuid: memberUuid(index * 9), bytes })).disk);
   makeUnreadable(again[0]!, [5]);
-  await until(() => rig2.arrays.get('a')?.numCurrent === 2, 'rebuilt');
+  await until(() => rig2.arrays.get('a')?.numInSync === 2, 'rebuilt');
   const array = arrayOf(rig2, 'a');
   await array.processEnded;
   expect(again[1]!.log.some((entry) => entry.startsWith(`write ${dataOffset}+`))).toBe(false);
@@ -148,7 +148,7 @@ it('a source that can be read at the second try loses nothing', async () => {
     io.type === IoType.Read && touches(io, 300) && (array.process?.offsetBlocks ?? 0) < 4096 ? Status.IoError : Status.Ok;
   const array = arrayOf(rig, 'a');
   await rig.arrays.addBaseBdev('a', 'm1');
-  await until(() => array.numCurrent === 2 && array.process === null, 'rebuilt');
+  await until(() => array.numInSync === 2 && array.process === null, 'rebuilt');
   expect(array.history[0]).toMatchObject({ type: 'rebuild', error: null, lostBlocks: 0 });
   expect(array.badBlocks.size).toBe(0);
   await rig.arrays.removeBaseBdev('m0');
@@ -165,7 +165,7 @@ it('raid5f: what a rebuild could not work out is EIO, also for its neighbours wh
   makeUnreadable(disks[0]!, [5]);
   await rig.arrays.addBaseBdev('a', 'm1');
   const array = arrayOf(rig, 'a');
-  await until(() => array.numCurrent === 3 && array.process === null, 'rebuilt');
+  await until(() => array.numInSync === 3 && array.process === null, 'rebuilt');
   expect(await bytesOf(volume, 4, 3)).toEqual([1, 'EIO', 1]);
   expect(await bytesOf(volume, 32 + 4, 3)).toEqual([2, 'EIO', 2]);
   // The parity alone does not tell what m0 holds there.
@@ -185,7 +185,7 @@ it('bad blocks are good again once redundancy can be read', async () => {
   makeUnreadable(disks[0]!, [5]);
   await rig.arrays.addBaseBdev('a', 'm1');
   const array = arrayOf(rig, 'a');
-  await until(() => array.numCurrent === 2 && array.process === null, 'rebuilt');
+  await until(() => array.numInSync === 2 && array.process === null, 'rebuilt');
   expect(array.badBlocks.size).toBe(1);
   disks[0]!.fault = () => Status.Ok;
   rig.arrays.startSync('a', 'check');
@@ -211,7 +211,7 @@ it('a rebuild of an array without superblocks, which cannot keep a list, does no
   await until(() => array.history.length > 0, 'it has ended');
   await array.processEnded;
   expect(array.history[0]!.error).toMatch(/no place for a list of bad blocks/);
-  expect(array.numCurrent).toBe(1);
+  expect(array.numInSync).toBe(1);
 });
 
 it('a member that is replaced by another takes along what nobody could read, and nothing more', async () => {
@@ -339,7 +339,7 @@ it('raid5f: a rebuild where parity is in doubt is complete without what would be
   await client.write(64, blocks(64, 4));
   await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(3 * MiB).fill(0xee) });
   await rig.arrays.addBaseBdev('a', 'm9');
-  await until(() => array.numCurrent === 3 && array.history.some(({ type }) => type === 'rebuild'), 'rebuilt');
+  await until(() => array.numInSync === 3 && array.history.some(({ type }) => type === 'rebuild'), 'rebuilt');
   expect(array.history.find(({ type }) => type === 'rebuild')!.error).toBeNull();
   await until(() => array.consistency.isAllInSync && array.process === null, 'resynchronised');
   expect(await bytesOf(client, 31, 2)).toEqual([1, 'EIO']);

@@ -26,5 +26,5 @@ it.each([130, 200, 255])('raid5f of %i without a member writes nearly a whole st
     ...Array<number>(stripe - strip).fill(2),
     ...Array<number>(strip).fill(1),
   ]);
-  expect(arrayOf(rig, 'a').numCurrent).toBe(members - 1);
+  expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
 });

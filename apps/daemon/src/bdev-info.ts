@@ -1,6 +1,6 @@
 import { IoType, ioTypeNames } from '@raidkit/bdev';
 import type { Bdev, JsonObject, JsonValue } from '@raidkit/bdev';
-import type { Plane } from './plane.js';
+import type { Service } from './service.js';
 
 /** Types that SPDK lists and we do not have. */
 const foreignTypes = [
@@ -20,7 +20,7 @@ const foreignTypes = [
 ];
 
 /** A device as `bdev_get_bdevs` shows it: SPDK's keys in SPDK's order; with several reactors, where it is too. */
-export function describeBdev(bdev: Bdev, { index, count }: Plane['reactor']): JsonObject {
+export function describeBdev(bdev: Bdev, { index, count }: Service['reactor']): JsonObject {
   return {
     name: bdev.name,
     aliases: [...new Set([bdev.uuid, ...bdev.aliases])],

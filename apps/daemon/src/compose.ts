@@ -19,8 +19,8 @@ import { nbdMethods } from './methods/nbd.js';
 import { raidMethods } from './methods/raid.js';
 import { raidkitMethods } from './methods/raidkit.js';
 import { stackedMethods } from './methods/stacked.js';
-import type { Plane } from './plane.js';
-import type { PlaneShare } from './plane-share.js';
+import type { Service } from './service.js';
+import type { SharedState } from './shared-state.js';
 import { Dispatcher } from './rpc/dispatcher.js';
 import type { RpcMethod } from './rpc/dispatcher.js';
 import { RpcCode, RpcError } from './rpc/errors.js';
@@ -28,8 +28,8 @@ import { OwnNames } from './shared-names.js';
 import { SharedRegistry } from './shared-registry.js';
 import { memberFinder } from './volume-members.js';
 
-/** What a plane is made from: everything of the daemon but its control sockets. */
-export interface PlaneOptions {
+/** What a service is made from: everything of the daemon but its control sockets. */
+export interface ServiceOptions {
   nbd: readonly NbdAddress[];
   /** A configuration file in SPDK's form, replayed at start. */
   configPath?: string;
@@ -45,19 +45,19 @@ export interface PlaneOptions {
   conditions?: readonly string[];
 }
 
-/** The thread that a plane lives in. */
-export interface PlaneThread {
+/** The thread that a service lives in. */
+export interface ServiceThread {
   runtime: Runtime;
   log: Logger;
   /** Makes the NBD server. Default: one over Node's sockets. */
   newServer?: (registry: BdevRegistry) => NbdServer;
   /** Its place among several. Default: it is the only one. */
-  place?: { index: number; count: number; share: PlaneShare };
+  place?: { index: number; count: number; share: SharedState };
 }
 
-/** A plane that can be called, and has made no devices yet. */
+/** A service that can be called, and has made no devices yet. */
 export interface ComposedPlane {
-  readonly plane: Plane;
+  readonly service: Service;
   /** Resolves when a client asked for a stop. */
   readonly stopRequested: Promise<void>;
   /** Replays the configuration and, unless that is to wait for a call, ends the startup state. */
@@ -67,7 +67,7 @@ export interface ComposedPlane {
 }
 
 /** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
-export async function composePlane(options: PlaneOptions, thread: PlaneThread): Promise<ComposedPlane> {
+export async function composeService(options: ServiceOptions, thread: ServiceThread): Promise<ComposedPlane> {
   const { log, runtime, newServer, place } = thread;
   const config: Config = options.configPath === undefined ? { subsystems: [] } : readConfig(options.configPath);
   const modules = await loadLevels(options.levels, options.folder, options.conditions);
@@ -87,7 +87,7 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
   const stopRequested = deferred();
   const replay = (): Promise<void> => replayConfig(config, replayTarget(dispatcher), log);
 
-  const plane: Plane = {
+  const service: Service = {
     registry,
     arrays,
     modules,
@@ -115,14 +115,14 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
     },
   });
   const devices = [
-    ...bdevMethods(plane),
-    ...raidMethods(plane),
-    ...mallocMethods(plane),
-    ...aioMethods(plane),
-    ...stackedMethods(plane),
-    ...raidkitMethods(plane),
+    ...bdevMethods(service),
+    ...raidMethods(service),
+    ...mallocMethods(service),
+    ...aioMethods(service),
+    ...stackedMethods(service),
+    ...raidkitMethods(service),
   ];
-  dispatcher.register([...frameworkMethods(plane), ...logMethods(log), ...devices.map(whenExported), ...nbdMethods(plane)]);
+  dispatcher.register([...frameworkMethods(service), ...logMethods(log), ...devices.map(whenExported), ...nbdMethods(service)]);
   if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore));
   // What was a member of the array may be on its own now.
   arrays.on((event) => {
@@ -143,11 +143,11 @@ export async function composePlane(options: PlaneOptions, thread: PlaneThread): 
     throw error;
   }
   return {
-    plane,
+    service,
     stopRequested: stopRequested.promise,
     async begin() {
       await replay();
-      if (options.waitForRpc !== true) await plane.startInit();
+      if (options.waitForRpc !== true) await service.startInit();
     },
     stop,
   };

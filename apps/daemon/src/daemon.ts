@@ -3,9 +3,9 @@ import { nodeRuntime } from '@raidkit/bdev/node';
 import { NbdServer } from '@raidkit/nbd';
 import type { NbdServerOptions } from '@raidkit/nbd';
 import type { Logger } from 'pino';
-import { composePlane } from './compose.js';
-import type { PlaneOptions } from './compose.js';
-import type { Plane } from './plane.js';
+import { composeService } from './compose.js';
+import type { ServiceOptions } from './compose.js';
+import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
@@ -20,7 +20,7 @@ export type NbdLimits = Pick<
 export type NbdTls = NonNullable<NbdServerOptions['tls']>;
 
 /** What a daemon is started with. */
-export interface DaemonOptions extends PlaneOptions {
+export interface DaemonOptions extends ServiceOptions {
   rpc: readonly RpcAddress[];
   /** Size of the buffer memory, in bytes. */
   memoryBytes: number;
@@ -31,7 +31,7 @@ export interface DaemonOptions extends PlaneOptions {
   log: Logger;
 }
 
-/** A daemon that is up, wherever its plane lives. */
+/** A daemon that is up, wherever its service lives. */
 export interface RunningDaemon {
   /** Answers as the control sockets do. */
   readonly caller: Caller;
@@ -45,7 +45,7 @@ export interface RunningDaemon {
 
 /** A daemon in this thread. */
 export interface Daemon extends RunningDaemon {
-  readonly plane: Plane;
+  readonly service: Service;
 }
 
 /** Composes everything in this thread and starts serving. Rejects, with nothing left open, if any of it cannot be had. */
@@ -53,29 +53,29 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { log, memoryBytes, nbdLimits, tls } = options;
   const withTls = tls === undefined ? {} : { tls };
   const newServer = (registry: BdevRegistry): NbdServer => new NbdServer({ registry, ...nbdLimits, ...withTls });
-  const composed = await composePlane(options, { runtime: nodeRuntime({ memoryBytes, log }), log, newServer });
-  const { plane } = composed;
-  const running = await serveControl(options, plane.dispatcher, composed);
-  return { plane, ...running };
+  const composed = await composeService(options, { runtime: nodeRuntime({ memoryBytes, log }), log, newServer });
+  const { service } = composed;
+  const running = await serveControl(options, service.dispatcher, composed);
+  return { service, ...running };
 }
 
-/** Opens the control sockets for a plane and has it begin. Rejects, with nothing left open and the plane stopped, if that fails. */
+/** Opens the control sockets for a service and has it begin. Rejects, with nothing left open and the service stopped, if that fails. */
 export async function serveControl(
   { rpc, log }: Pick<DaemonOptions, 'rpc' | 'log'>,
   caller: Caller,
-  plane: { stopRequested: Promise<void>; begin(): Promise<void>; stop(): Promise<void> },
+  service: { stopRequested: Promise<void>; begin(): Promise<void>; stop(): Promise<void> },
 ): Promise<RunningDaemon> {
   const listeners: RpcListener[] = [];
   const stop = async (): Promise<void> => {
-    await plane.stop();
+    await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
   };
   try {
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
-    await plane.begin();
+    await service.begin();
   } catch (error) {
     await stop();
     throw error;
   }
-  return { caller, rpcAddresses: listeners.map(({ address }) => address), stopRequested: plane.stopRequested, stop };
+  return { caller, rpcAddresses: listeners.map(({ address }) => address), stopRequested: service.stopRequested, stop };
 }

@@ -23,14 +23,14 @@ export interface ReactorDaemonOptions extends DaemonOptions {
   onGivenUp: () => void;
 }
 
-/** A daemon whose planes live in reactors' threads. */
+/** A daemon whose services live in reactors' threads. */
 export interface ReactorDaemon extends RunningDaemon {
   /** A data path does not move: it cannot be stopped either. */
   readonly isStuck: boolean;
 }
 
 /**
- * Starts a daemon with each of its planes in a thread of its own, around an io_uring; the control sockets are served here. A
+ * Starts a daemon with each of its services in a thread of its own, around an io_uring; the control sockets are served here. A
  * string says why there can be no reactor; rejects if the daemon cannot start for another reason. When a thread ends by itself
  * later on, `onLost` is called: a data path is gone.
  */
@@ -125,7 +125,7 @@ function startThread(options: ReactorDaemonOptions, share: ReactorData['share'],
   } = options;
   const own = { ...(configPath === undefined ? {} : { configPath }), ...(waitForRpc === undefined ? {} : { waitForRpc }) };
   const data: Omit<ReactorData, 'beat'> = {
-    plane: {
+    service: {
       nbd: share === null || share.index === 0 ? nbd : [],
       levels,
       folder,

@@ -1,11 +1,11 @@
 import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
-import type { PlaneOptions } from './compose.js';
+import type { ServiceOptions } from './compose.js';
 import type { NbdLimits, NbdTls } from './daemon.js';
-import type { Change, MovedDevice, SharedExport } from './plane-share.js';
+import type { Change, MovedDevice, SharedExport } from './shared-state.js';
 
 /** What a reactor's thread is started with. */
 export interface ReactorData {
-  plane: PlaneOptions;
+  service: ServiceOptions;
   memoryBytes: number;
   spinMicroseconds: number;
   nbdLimits: NbdLimits;
@@ -17,7 +17,7 @@ export interface ReactorData {
   share: { index: number; count: number; names: Int32Array } | null;
 }
 
-/** What the router asks a plane, besides calls. */
+/** What the router asks a service, besides calls. */
 export type Question =
   /** Which of these devices cannot move to another reactor, and why? Answered with a {@link Fixed}. */
   | { ask: 'fixed'; names: readonly string[] }
@@ -50,7 +50,7 @@ export type ToReactor =
 export type FromReactor =
   /** There can be no reactor here. The thread ends. */
   | { type: 'unavailable'; reason: string }
-  /** The plane can be called; it waits for `begin`. */
+  /** The service can be called; it waits for `begin`. */
   | { type: 'composed'; addresses: readonly NbdListener['address'][] }
   | { type: 'result'; id: number; result: unknown }
   /** A call or question was refused: an `RpcError`'s code and message. */

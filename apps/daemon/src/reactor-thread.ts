@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
 import type { Logger } from 'pino';
-import type { Change, SharedExport } from './plane-share.js';
+import type { Change, SharedExport } from './shared-state.js';
 import type { FromReactor, Question, ReactorData, ToReactor } from './reactor-messages.js';
 import type { Port } from './router/port.js';
 import { RpcCode, RpcError } from './rpc/errors.js';

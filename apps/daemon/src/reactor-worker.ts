@@ -1,4 +1,4 @@
-// A reactor's thread: a whole plane around one io_uring. Started by reactor-thread.ts.
+// A reactor's thread: a whole service around one io_uring. Started by reactor-thread.ts.
 import { parentPort, workerData } from 'node:worker_threads';
 import { RingEngine, shareClaims, useEngine } from '@raidkit/backend-linux';
 import type { BdevRegistry } from '@raidkit/bdev';
@@ -7,11 +7,11 @@ import type { Elsewhere, TlsHandover } from '@raidkit/nbd';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
 import { pino } from 'pino';
-import { composePlane } from './compose.js';
-import type { ComposedPlane, PlaneThread } from './compose.js';
-import { answerQuestion } from './plane-questions.js';
-import { PlaneShare } from './plane-share.js';
-import type { SharedExport } from './plane-share.js';
+import { composeService } from './compose.js';
+import type { ComposedPlane, ServiceThread } from './compose.js';
+import { answerQuestion } from './service-questions.js';
+import { SharedState } from './shared-state.js';
+import type { SharedExport } from './shared-state.js';
 import type { FromReactor, ReactorData, ToReactor } from './reactor-messages.js';
 import { RpcCode, RpcError, errnoOf } from './rpc/errors.js';
 import { TlsThread } from './tls-thread.js';
@@ -59,10 +59,10 @@ async function stop(composed: ComposedPlane, reactor: Reactor): Promise<void> {
   parentPort?.close();
 }
 
-/** Where this plane stands among several; null for the only one. */
-function placeOf({ share }: ReactorData): NonNullable<PlaneThread['place']> | null {
+/** Where this service stands among several; null for the only one. */
+function placeOf({ share }: ReactorData): NonNullable<ServiceThread['place']> | null {
   if (share === null) return null;
-  const planeShare = new PlaneShare(share.names, (change) => tell({ type: 'change', change }));
+  const planeShare = new SharedState(share.names, (change) => tell({ type: 'change', change }));
   shareClaims({
     take: (key) => planeShare.names.take(`open ${key}`),
     release: (key) => planeShare.names.release(`open ${key}`),
@@ -96,13 +96,13 @@ async function run(): Promise<void> {
     (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...tls, ...(place === null ? {} : { elsewhere }) }));
   let composed: ComposedPlane;
   try {
-    composed = await composePlane(data.plane, { runtime, log, newServer, ...(place === null ? {} : { place }) });
+    composed = await composeService(data.service, { runtime, log, newServer, ...(place === null ? {} : { place }) });
   } catch (error) {
     await reactor.stop();
     throw error;
   }
-  const { plane } = composed;
-  const tellAwaited = (): void => place?.share.tellAwaited(plane.arrays);
+  const { service } = composed;
+  const tellAwaited = (): void => place?.share.tellAwaited(service.arrays);
   void composed.stopRequested.then(() => tell({ type: 'stopRequested' }));
   const failed = (error: unknown): void => tell({ type: 'failed', message: textOf(error) });
   parentPort?.on('message', (message: ToReactor) => {
@@ -110,12 +110,12 @@ async function run(): Promise<void> {
       case 'call':
         void answer(
           message.id,
-          () => plane.dispatcher.call(message.name, message.params, message.hasDuplicateKey),
+          () => service.dispatcher.call(message.name, message.params, message.hasDuplicateKey),
           tellAwaited,
         );
         return;
       case 'question':
-        void answer(message.id, () => answerQuestion(plane, message.question), tellAwaited);
+        void answer(message.id, () => answerQuestion(service, message.question), tellAwaited);
         return;
       case 'exports':
         otherExports = new Map(message.exports.map((one) => [one.name, one]));
@@ -130,8 +130,8 @@ async function run(): Promise<void> {
         stop(composed, reactor).catch(failed);
     }
   });
-  if (place !== null) plane.registry.addListener({ onRegistered: tellAwaited, onUnregistered: tellAwaited });
-  tell({ type: 'composed', addresses: plane.exports.addresses });
+  if (place !== null) service.registry.addListener({ onRegistered: tellAwaited, onUnregistered: tellAwaited });
+  tell({ type: 'composed', addresses: service.exports.addresses });
 }
 
 run().catch((error: unknown) => tell({ type: 'failed', message: textOf(error) }));

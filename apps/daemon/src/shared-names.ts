@@ -9,7 +9,7 @@ export interface NameTable {
   release(name: string): void;
 }
 
-/** Names that one plane has for itself. */
+/** Names that one service has for itself. */
 export class OwnNames implements NameTable {
   readonly #names = new Set<string>();
 

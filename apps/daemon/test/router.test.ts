@@ -5,11 +5,11 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { BlockClient } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
-import { composePlane } from '../src/compose.js';
+import { composeService } from '../src/compose.js';
 import type { ComposedPlane } from '../src/compose.js';
 import { defaultLevelPackages } from '../src/index.js';
-import { PlaneShare } from '../src/plane-share.js';
-import type { Change } from '../src/plane-share.js';
+import { SharedState } from '../src/shared-state.js';
+import type { Change } from '../src/shared-state.js';
 import { Directory } from '../src/router/directory.js';
 import { Holds } from '../src/router/holds.js';
 import { Moves } from '../src/router/moves.js';
@@ -200,31 +200,31 @@ it('every method has a route, and every route a method', async () => {
   expect(Object.keys(routes).sort()).toEqual([...names].sort());
 });
 
-describe('two planes of one daemon', () => {
-  async function withPlanes(work: (planes: ComposedPlane[], changes: string[]) => Promise<void>): Promise<void> {
+describe('two services of one daemon', () => {
+  async function withPlanes(work: (services: ComposedPlane[], changes: string[]) => Promise<void>): Promise<void> {
     const words = newSharedNames();
     const log = pino({ level: 'silent' });
     const changes: string[] = [];
-    const planes: ComposedPlane[] = [];
+    const services: ComposedPlane[] = [];
     for (const index of [0, 1]) {
-      const share = new PlaneShare(words, (change) => changes.push(`${index} ${JSON.stringify(change)}`));
+      const share = new SharedState(words, (change) => changes.push(`${index} ${JSON.stringify(change)}`));
       const options = { nbd: [], levels: defaultLevelPackages, folder: process.cwd(), conditions: ['@raidkit/source'] };
-      const composed = await composePlane(options, {
+      const composed = await composeService(options, {
         runtime: nodeRuntime({ memoryBytes: 64 << 20, log }),
         log,
         place: { index, count: 2, share },
       });
       await composed.begin();
-      planes.push(composed);
+      services.push(composed);
     }
     try {
-      await work(planes, changes);
+      await work(services, changes);
     } finally {
-      for (const composed of planes) await composed.stop();
+      for (const composed of services) await composed.stop();
     }
   }
   const call = (composed: ComposedPlane | undefined, method: string, params: unknown): Promise<unknown> =>
-    composed!.plane.dispatcher.call(method, params);
+    composed!.service.dispatcher.call(method, params);
 
   it('refuse each other’s names as if they were one: devices, uuids, arrays, exports', () =>
     withPlanes(async ([one, two]) => {
@@ -271,26 +271,26 @@ describe('two planes of one daemon', () => {
       const uuidOf = (index: number): string => `22222222-0000-4000-8000-00000000000${index}`;
       for (const index of [0, 1]) await call(one, 'bdev_malloc_create', { ...shape, name: `m${index}`, uuid: uuidOf(index) });
       await call(one, 'bdev_raid_create', { name: 'a', raid_level: 'raid1', base_bdevs: ['m0', 'm1'], superblock: true });
-      // A copy of the second member, superblock and all, on the other plane; the first plane has lost that member.
+      // A copy of the second member, superblock and all, on the other service; the first service has lost that member.
       await call(one, 'bdev_raid_remove_base_bdev', { name: 'm1' });
       const copy = await superblockOf(one!, 'm0');
       await call(one, 'bdev_malloc_delete', { name: 'm1' });
       await call(two, 'bdev_malloc_create', { ...shape, name: 'm1', uuid: uuidOf(1) });
       await writeTo(two!, 'm1', copy);
-      const bdev = two!.plane.registry.get('m1')!;
-      await two!.plane.arrays.examine(bdev);
-      expect(two!.plane.arrays.list()).toEqual([]);
+      const bdev = two!.service.registry.get('m1')!;
+      await two!.service.arrays.examine(bdev);
+      expect(two!.service.arrays.list()).toEqual([]);
       expect(bdev.claimedBy).toBeNull();
       expect(changes.filter((change) => change.startsWith('1 {"of":"array"'))).toEqual([]);
       // It may once the other one has none.
       await call(one, 'raidkit_stop', { name: 'a' });
-      await two!.plane.arrays.examine(bdev);
-      expect(two!.plane.arrays.list().map(({ name }) => name)).toEqual(['a']);
+      await two!.service.arrays.examine(bdev);
+      expect(two!.service.arrays.list().map(({ name }) => name)).toEqual(['a']);
     }));
 });
 
-async function superblockOf({ plane }: ComposedPlane, name: string): Promise<Uint8Array> {
-  const descriptor = plane.registry.open(name);
+async function superblockOf({ service }: ComposedPlane, name: string): Promise<Uint8Array> {
+  const descriptor = service.registry.open(name);
   try {
     return await new BlockClient(descriptor).read(0, 64);
   } finally {
@@ -298,8 +298,8 @@ async function superblockOf({ plane }: ComposedPlane, name: string): Promise<Uin
   }
 }
 
-async function writeTo({ plane }: ComposedPlane, name: string, bytes: Uint8Array): Promise<void> {
-  const descriptor = plane.registry.open(name, { writable: true });
+async function writeTo({ service }: ComposedPlane, name: string, bytes: Uint8Array): Promise<void> {
+  const descriptor = service.registry.open(name, { writable: true });
   try {
     await new BlockClient(descriptor).write(0, bytes);
   } finally {

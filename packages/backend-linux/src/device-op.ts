@@ -7,8 +7,8 @@ import { Errno } from './errors.js';
 const deallocateBytes = 256 * 1024 * 1024;
 
 /** How a range is made to read as zeros, or is given up. Each falls back to the next in the order of `zeroing`. */
-const Way = { None: 0, PunchHole: 1, WriteZeroes: 2, WriteBuffer: 3, Discard: 4 } as const;
-type Way = (typeof Way)[keyof typeof Way];
+const Method = { None: 0, PunchHole: 1, WriteZeroes: 2, WriteBuffer: 3, Discard: 4 } as const;
+type Method = (typeof Method)[keyof typeof Method];
 
 /** What operations need to know of their device, and tell it. */
 export interface OpHost {
@@ -38,7 +38,7 @@ export class DeviceOp implements EngineOp {
   #doneBytes = 0;
   #lengthBytes = 0;
   #stepBytes = 0;
-  #way: Way = Way.None;
+  #way: Method = Method.None;
 
   constructor(host: OpHost) {
     this.#host = host;
@@ -49,9 +49,9 @@ export class DeviceOp implements EngineOp {
     this.wasStarted = false;
     this.#doneBytes = 0;
     this.#lengthBytes = io.numBlocks * this.#host.blockSize;
-    this.#way = Way.None;
-    if (io.type === IoType.Unmap) this.#way = this.#host.isBlockDevice ? Way.Discard : Way.PunchHole;
-    if (io.type === IoType.WriteZeroes) this.#way = (io.flags & IoFlag.NoUnmap) === 0 ? Way.PunchHole : Way.WriteZeroes;
+    this.#way = Method.None;
+    if (io.type === IoType.Unmap) this.#way = this.#host.isBlockDevice ? Method.Discard : Method.PunchHole;
+    if (io.type === IoType.WriteZeroes) this.#way = (io.flags & IoFlag.NoUnmap) === 0 ? Method.PunchHole : Method.WriteZeroes;
   }
 
   /** Its deadline passed before it was started: nothing must reach the device any more. */
@@ -89,7 +89,7 @@ export class DeviceOp implements EngineOp {
     }
     const { type } = this.#request();
     if (type === IoType.Flush) this.#end(result < 0 ? -result : Status.Ok);
-    else if (this.#way === Way.None || this.#way === Way.WriteBuffer) this.#afterTransfer(result);
+    else if (this.#way === Method.None || this.#way === Method.WriteBuffer) this.#afterTransfer(result);
     else this.#afterDeallocate(result);
   }
 
@@ -124,7 +124,7 @@ export class DeviceOp implements EngineOp {
     this.#doneBytes += movedBytes;
     if (this.#doneBytes === this.#lengthBytes) this.#end(Status.Ok);
     else if (this.isUnwanted) this.#end(Status.Cancelled);
-    else if (this.#way === Way.WriteBuffer) this.#deallocate();
+    else if (this.#way === Method.WriteBuffer) this.#deallocate();
     else this.#transfer();
   }
 
@@ -135,20 +135,20 @@ export class DeviceOp implements EngineOp {
     this.#stepBytes = Math.min(leftBytes, deallocateBytes);
     this.#chooseWay();
     switch (this.#way) {
-      case Way.PunchHole:
+      case Method.PunchHole:
         engine.punchHole(fd, offsetBytes, this.#stepBytes, this);
         return;
-      case Way.WriteZeroes:
+      case Method.WriteZeroes:
         engine.writeZeroes(fd, isBlockDevice, offsetBytes, this.#stepBytes, this);
         return;
-      case Way.Discard:
+      case Method.Discard:
         engine.discard(fd, offsetBytes, this.#stepBytes, this);
         return;
-      case Way.WriteBuffer:
+      case Method.WriteBuffer:
         this.#stepBytes = Math.min(leftBytes, zeroBytes - (zeroBytes % blockSize));
         engine.write(fd, zeroAddr, this.#stepBytes, offsetBytes, this);
         return;
-      case Way.None:
+      case Method.None:
         throw new Error('a request without a range was to be deallocated');
     }
   }
@@ -157,8 +157,8 @@ export class DeviceOp implements EngineOp {
   #chooseWay(): void {
     const host = this.#host;
     if (this.#request().type !== IoType.WriteZeroes) return;
-    if (this.#way === Way.PunchHole && host.cannotPunchHoles) this.#way = Way.WriteZeroes;
-    if (this.#way === Way.WriteZeroes && host.cannotWriteZeroes) this.#way = Way.WriteBuffer;
+    if (this.#way === Method.PunchHole && host.cannotPunchHoles) this.#way = Method.WriteZeroes;
+    if (this.#way === Method.WriteZeroes && host.cannotWriteZeroes) this.#way = Method.WriteBuffer;
   }
 
   #afterDeallocate(result: number): void {
@@ -180,9 +180,9 @@ export class DeviceOp implements EngineOp {
 
   #remember(): void {
     const host = this.#host;
-    if (this.#way === Way.PunchHole) host.cannotPunchHoles = true;
-    if (this.#way === Way.WriteZeroes) host.cannotWriteZeroes = true;
-    if (this.#way === Way.Discard) host.cannotDiscard = true;
+    if (this.#way === Method.PunchHole) host.cannotPunchHoles = true;
+    if (this.#way === Method.WriteZeroes) host.cannotWriteZeroes = true;
+    if (this.#way === Method.Discard) host.cannotDiscard = true;
   }
 
   #end(status: Status): void {

@@ -4,7 +4,7 @@ export type { ArrayPhase, RaidState } from './array/lifecycle.js';
 export { RaidArrays } from './service/raid-arrays.js';
 export type { RaidArraysOptions } from './service/raid-arrays.js';
 export type { CreateArrayOptions } from './service/create-options.js';
-export type { ArrayCensus, AssemblyOptions, SignatureFinder } from './service/context.js';
+export type { ArrayNames, AssemblyOptions, SignatureFinder } from './service/context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';

@@ -53,14 +53,16 @@ class Raid1 implements RaidLevel {
     return geometry;
   }
 
-  derivedSlots(): readonly number[] {
-    const copies = Array.from({ length: this.#raid.numSlots }, (_, slot) => slot).filter((slot) => this.#raid.isCurrent(slot));
+  redundantSlots(): readonly number[] {
+    const copies = Array.from({ length: this.#raid.numSlots }, (_, slot) => slot).filter((slot) =>
+      this.#raid.isMemberInSync(slot),
+    );
     return copies.slice(1);
   }
 
   /** Whether copies may hold different data where the request lies. */
   #mayDiffer(io: RaidIo): boolean {
-    return this.#raid.isSuspect(io.offsetBlocks, io.numBlocks);
+    return this.#raid.isInconsistent(io.offsetBlocks, io.numBlocks);
   }
 
   /** Reads from the best member that has not failed this request yet; `io.failedSlots` has those that did. */
@@ -85,7 +87,7 @@ class Raid1 implements RaidLevel {
   #lock(io: RaidIo, then: (io: RaidIo) => void): void {
     io.lock.start = io.offsetBlocks;
     io.lock.end = io.offsetBlocks + io.numBlocks;
-    io.onGranted = then;
+    io.onLocked = then;
     if (this.#writes.acquire(io.lock)) then(io);
   }
 

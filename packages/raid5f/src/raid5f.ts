@@ -65,7 +65,7 @@ class Raid5f implements RaidLevel {
     return geometry;
   }
 
-  derivedSlots(stripe: number): readonly number[] {
+  redundantSlots(stripe: number): readonly number[] {
     return [this.#map.paritySlot(stripe)];
   }
 

@@ -32,7 +32,7 @@ export class Reconstruction {
     io.lock.start = offset;
     io.lock.end = offset + io.numBlocks;
     io.lock.isShared = true;
-    io.onGranted = this.#begin;
+    io.onLocked = this.#begin;
     if (!mustLock || this.#columns.acquire(io.lock)) this.#begin(io);
   }
 
@@ -54,11 +54,11 @@ export class Reconstruction {
   }
 
   readonly #begin = (io: RaidIo): void => {
-    if (this.#raid.isSuspect(io.b, io.numBlocks) && !this.#isKnown(io)) {
+    if (this.#raid.isInconsistent(io.b, io.numBlocks) && !this.#isKnown(io)) {
       this.#end(io, Status.IoError);
       return;
     }
-    io.onGranted = this.#begin;
+    io.onLocked = this.#begin;
     const op = this.#buffers.take(io);
     if (op === null) return;
     op.c1 = 0;
@@ -72,7 +72,7 @@ export class Reconstruction {
     for (let from = io.b; from < end;) {
       const stripe = Math.floor(from / strip);
       const to = Math.min(end, (stripe + 1) * strip);
-      if (this.#map.paritySlot(stripe) !== io.a && this.#raid.isSuspect(from, to - from)) return false;
+      if (this.#map.paritySlot(stripe) !== io.a && this.#raid.isInconsistent(from, to - from)) return false;
       from = to;
     }
     return true;

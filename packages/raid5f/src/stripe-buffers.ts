@@ -46,7 +46,7 @@ export class StripeBuffers {
     for (let made = 0; made < count; made++) this.#free.push(new StripeOp());
   }
 
-  /** An operation for the request, or null: `io.onGranted(io)` is then called when there is one (ask again). */
+  /** An operation for the request, or null: `io.onLocked(io)` is then called when there is one (ask again). */
   take(io: RaidIo): StripeOp | null {
     const addr = this.#get();
     if (addr < 0) {
@@ -66,7 +66,7 @@ export class StripeBuffers {
 
   /**
    * Another buffer for an operation whose own a device that was given up may still use; what is in it does not come along.
-   * False if there is none: `io.onGranted(io)` is then called when there is one (ask again).
+   * False if there is none: `io.onLocked(io)` is then called when there is one (ask again).
    */
   renew(io: RaidIo, op: StripeOp): boolean {
     if (op.addr >= 0) this.#put(op.addr);
@@ -135,9 +135,9 @@ export class StripeBuffers {
       if (io === null) return;
       this.#first = io.next;
       if (this.#first === null) this.#last = null;
-      const { onGranted } = io;
-      io.onGranted = null;
-      onGranted?.(io);
+      const { onLocked } = io;
+      io.onLocked = null;
+      onLocked?.(io);
     } while (this.#hasFree());
   }
 

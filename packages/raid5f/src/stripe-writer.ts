@@ -45,7 +45,7 @@ export class StripeWriter {
     io.lock.start = firstStripe * strip + (isInOneChunk ? column : 0);
     io.lock.end = isInOneChunk ? io.lock.start + io.numBlocks : (lastStripe + 1) * strip;
     io.lock.isShared = false;
-    io.onGranted = this.#begin;
+    io.onLocked = this.#begin;
     if (this.#columns.acquire(io.lock)) this.#begin(io);
   }
 
@@ -65,7 +65,7 @@ export class StripeWriter {
   }
 
   readonly #begin = (io: RaidIo): void => {
-    io.onGranted = this.#begin;
+    io.onLocked = this.#begin;
     const op = this.#buffers.take(io);
     if (op === null) return;
     op.doneTo = io.offsetBlocks;
@@ -178,22 +178,22 @@ export class StripeWriter {
   /** Columns in doubt, and others, are written apart: what is known of the others is journaled. */
   #cutAtDoubt(op: StripeOp): void {
     const start = op.stripe * this.#map.strip;
-    const isFirst = this.#raid.isSuspect(start + op.c0, 1);
+    const isFirst = this.#raid.isInconsistent(start + op.c0, 1);
     let end = op.c0 + 1;
-    while (end < op.c1 && this.#raid.isSuspect(start + end, 1) === isFirst) end++;
+    while (end < op.c1 && this.#raid.isInconsistent(start + end, 1) === isFirst) end++;
     op.c1 = end;
     op.column = end;
   }
 
   #isDoubtful(op: StripeOp): boolean {
-    return this.#raid.isSuspect(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
+    return this.#raid.isInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
   }
 
   /** Whether the old parity may be built upon. */
   #isConsistent(op: StripeOp): boolean {
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
-    return this.#raid.isInSync(start, count);
+    return this.#raid.isRangeInSync(start, count);
   }
 
   /** Reads what the new parity is made from; buffer k of the operation for the k-th slot that is read. */
@@ -388,7 +388,7 @@ export class StripeWriter {
     const count = op.c1 - op.c0;
     if (io.failedSlots.length === 0) {
       // Without parity there is none to be wrong: a rebuild makes it from data.
-      if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything) this.#raid.trust(start, count);
+      if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything) this.#raid.markInSync(start, count);
       this.#next(io, op);
       return;
     }
@@ -396,7 +396,7 @@ export class StripeWriter {
     if (io.failedSlots.some((slot) => io.hasMember(slot))) {
       // Data and parity do not belong together any more, and the member that missed it could not be left out to make them: the
       // array has none to lose. A member that is being filled is none either. Without parity there is none to be wrong.
-      if (op.mode !== ParityMode.None) this.#raid.distrust(start, count);
+      if (op.mode !== ParityMode.None) this.#raid.markInconsistent(start, count);
       this.#end(io);
       return;
     }
@@ -407,13 +407,14 @@ export class StripeWriter {
   /** After a rectangle that a member has missed. */
   readonly #goOn = (io: RaidIo): void => {
     const op = opOf(io);
-    io.onGranted = this.#goOn;
+    io.onLocked = this.#goOn;
     if (!op.isTaken || this.#buffers.renew(io, op)) this.#next(io, op);
   };
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
   #fail(io: RaidIo, status: Status): void {
-    if (io.failedSlots.some((slot) => io.hasMember(slot))) this.#raid.distrust(io.lock.start, io.lock.end - io.lock.start);
+    if (io.failedSlots.some((slot) => io.hasMember(slot)))
+      this.#raid.markInconsistent(io.lock.start, io.lock.end - io.lock.start);
     this.#release(io);
     io.complete(status);
   }

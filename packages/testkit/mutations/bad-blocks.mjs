@@ -37,7 +37,7 @@ export const badBlocks = [
   {
     id: 'struck-off-later',
     file: 'core/src/array/array.ts',
-    line: "if (this.state === 'online' && this.slotAt(slot).isCurrent) this.recordAgain().catch(() => undefined);",
+    line: "if (this.state === 'online' && this.slotAt(slot).isInSync) this.recordAgain().catch(() => undefined);",
     becomes: '',
     loses: 'what was written to a bad block, flushed and acknowledged is bad again after a crash',
     suites,
@@ -80,7 +80,7 @@ export const badBlocks = [
     id: 'target-keeps-after-a-failed-record',
     file: 'core/src/metadata/superblock-writer.ts',
     line: 'failed.push({ slot, status: statusOf(error) });',
-    becomes: 'if (slot.isCurrent) failed.push({ slot, status: statusOf(error) });',
+    becomes: 'if (slot.isInSync) failed.push({ slot, status: statusOf(error) });',
     loses: 'a target whose failed flush has dropped data becomes a member',
     suites: ['test/rebuild-faults.test.ts'],
   },
@@ -95,8 +95,8 @@ export const badBlocks = [
   {
     id: 'growth-onto-a-device-that-is-looked-at',
     file: 'core/src/membership/resize.ts',
-    line: 'return slot.isConfigured && !slot.isLeaving;',
-    becomes: 'return slot.descriptor !== null && !slot.isLeaving;',
+    line: 'return slot.isConfigured && !slot.isRemoving;',
+    becomes: 'return slot.descriptor !== null && !slot.isRemoving;',
     loses: 'zeros are written to somebody else’s device',
     suites: ['test/growth.test.ts'],
   },

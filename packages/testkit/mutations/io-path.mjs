@@ -36,7 +36,7 @@ export const ioPath = [
   {
     id: 'diverged-target-stays',
     file: 'core/src/io/request-path.ts',
-    line: 'if (hasDiverged && target?.isTarget === true)',
+    line: 'if (hasDiverged && target?.isRebuilding === true)',
     becomes: 'if (false)',
     loses: 'a copy that is being filled keeps a write that the last copy has not taken, and becomes its equal',
     levels: ['raid1'],
@@ -44,7 +44,7 @@ export const ioPath = [
   {
     id: 'target-that-missed-a-write-stays',
     file: 'core/src/io/request-path.ts',
-    line: 'for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isTarget) array.failMember(slot, reason);',
+    line: 'for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);',
     becomes: '',
     loses: 'a member that is being filled, and missed a write behind the rebuild, becomes current with a hole',
   },
@@ -72,7 +72,7 @@ export const ioPath = [
   {
     id: 'failed-flush-judged-late',
     file: 'core/src/io/request-path.ts',
-    line: 'if (part.type === IoType.Flush && slot.isConfigured && !slot.isLeaving) {',
+    line: 'if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {',
     becomes: 'if (false) {',
     loses:
       'two flushes overlap, the first fails on a member, the second succeeds there without having kept anything, and is acknowledged',
@@ -175,7 +175,7 @@ export const ioPath = [
   {
     id: 'departure-closes-nothing',
     file: 'core/src/array/array.ts',
-    line: 'if (!slot.isTarget) this.#gate.close();',
+    line: 'if (!slot.isRebuilding) this.#gate.close();',
     becomes: '',
     loses: 'a member that left stays on record as current',
   },
@@ -189,7 +189,7 @@ export const ioPath = [
   {
     id: 'everybody-can-go',
     file: 'core/src/array/array.ts',
-    line: 'return slot.isTarget || this.numCurrent - 1 >= this.minOperational;',
+    line: 'return slot.isRebuilding || this.numInSync - 1 >= this.minOperational;',
     becomes: 'return true;',
     loses: 'the last copy is failed, and recorded as out, for one error',
   },

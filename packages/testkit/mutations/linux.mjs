@@ -101,8 +101,8 @@ export const linux = [
   {
     id: 'discard-for-zeroes',
     file: 'backend-linux/src/device-op.ts',
-    line: 'if (io.type === IoType.WriteZeroes) this.#way = (io.flags & IoFlag.NoUnmap) === 0 ? Way.PunchHole : Way.WriteZeroes;',
-    becomes: 'if (io.type === IoType.WriteZeroes) this.#way = this.#host.isBlockDevice ? Way.Discard : Way.PunchHole;',
+    line: 'if (io.type === IoType.WriteZeroes) this.#way = (io.flags & IoFlag.NoUnmap) === 0 ? Method.PunchHole : Method.WriteZeroes;',
+    becomes: 'if (io.type === IoType.WriteZeroes) this.#way = this.#host.isBlockDevice ? Method.Discard : Method.PunchHole;',
     loses: 'blocks that were to read as zeros may keep their contents',
     suites,
   },

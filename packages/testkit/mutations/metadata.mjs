@@ -18,8 +18,8 @@ export const metadata = [
   {
     id: 'target-recorded-as-current',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: "state: slot.isCurrent ? 'configured' : slot.absence,",
-    becomes: "state: slot.isConfigured && !slot.isLeaving ? 'configured' : slot.absence,",
+    line: "state: slot.isInSync ? 'configured' : slot.absence,",
+    becomes: "state: slot.isConfigured && !slot.isRemoving ? 'configured' : slot.absence,",
     loses: 'a crash in a rebuild leaves a half filled member that counts as current',
   },
   {
@@ -32,7 +32,7 @@ export const metadata = [
   {
     id: 'indispensable-member-recorded-as-out',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'if (array.numCurrent < array.minOperational) {',
+    line: 'if (array.numInSync < array.minOperational) {',
     becomes: 'if (false) {',
     loses: 'the others count a member out without which there is no data',
   },
@@ -54,11 +54,11 @@ export const metadata = [
   {
     id: 'round-completed-without-everybody',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: "if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {",
+    line: "if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isInSync)) {",
     becomes: 'if (true) {',
     loses: 'a member that went away during a round counts as stale: the array does not come up with it',
     equivalent:
-      'a member that has left by then is in no array that could start without it; `setAsideStale` compares with what it has, which is the round before',
+      'a member that has left by then is in no array that could start without it; `kickStale` compares with what it has, which is the round before',
   },
   {
     id: 'foreign-run-unseen',

@@ -74,8 +74,8 @@ export const onDisk = [
   {
     id: 'pages-of-any-life',
     file: 'superblock/src/extension.ts',
-    line: '|| readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 48) !== life.incarnation) return null;',
-    becomes: ') return null;',
+    line: 'if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 48) !== life.incarnation)\n    return null;',
+    becomes: 'if (!hasGoodChecksum(bytes)) return null;',
     loses: 'pages of another array, or of an earlier life of this one, are believed',
   },
   {

@@ -10,8 +10,8 @@ export const processes = [
   {
     id: 'full-rebuild-is-partial',
     file: 'core/src/sync/process-queue.ts',
-    line: 'else await array.regions?.missAll();',
-    becomes: 'else await array.regions?.writeAll();',
+    line: 'else await array.bitmap?.missAll();',
+    becomes: 'else await array.bitmap?.writeAll();',
     loses: 'a rebuild onto a new disk passes over what was clean',
   },
   {
@@ -33,7 +33,8 @@ export const processes = [
     id: 'rebuild-passes-over-missed',
     file: 'core/src/bitmap/region-state.ts',
     line: 'if (state !== RegionState.Unwritten && state !== RegionState.Clean) return true;',
-    becomes: 'if (state !== RegionState.Unwritten && state !== RegionState.Clean && state !== RegionState.Missed) return true;',
+    becomes:
+      'if (state !== RegionState.Unwritten && state !== RegionState.Clean && state !== RegionState.OutOfSync) return true;',
     loses: 'a member comes back with a hole',
   },
   {
@@ -61,7 +62,7 @@ export const processes = [
   {
     id: 'resync-not-flushed',
     file: 'core/src/sync/resync.ts',
-    line: 'for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);',
+    line: 'for (const slot of this.#array.slots) if (slot.isInSync) await this.#flush(slot);',
     becomes: '',
     loses: 'readers trust a copy that a power cut takes back, and then the one that it came from is lost',
   },
@@ -128,7 +129,7 @@ export const processes = [
   {
     id: 'new-member-without-map',
     file: 'core/src/sync/replace.ts',
-    line: 'await this.#array.regions?.writeAll();',
+    line: 'await this.#array.bitmap?.writeAll();',
     becomes: '',
     loses: 'the new member has no map: if it is the last one, what was never written reads as anything',
   },
@@ -163,7 +164,7 @@ export const processes = [
   {
     id: 'growth-without-its-map',
     file: 'core/src/membership/resize.ts',
-    line: 'array.regions?.extend(end);',
+    line: 'array.bitmap?.extend(end);',
     becomes: '',
     loses: 'the new space is on no map',
   },
@@ -221,21 +222,21 @@ export const processes = [
   {
     id: 'start-writes-no-map',
     file: 'core/src/array/start.ts',
-    line: 'await array.regions?.writeAll();',
+    line: 'await array.bitmap?.writeAll();',
     becomes: '',
     loses: 'members do not all say what the array knows: suspect regions count as clean after the next crash',
   },
   {
     id: 'stale-members-start',
     file: 'core/src/array/start.ts',
-    line: 'const recorded = await setAsideStale(array, options.force ?? false);',
+    line: 'const recorded = await kickStale(array, options.force ?? false);',
     becomes: 'const recorded = null;',
     loses: 'an old image of a member that was put back is taken as current',
   },
   {
     id: 'departure-while-starting-not-recorded',
     file: 'core/src/array/start.ts',
-    line: 'if (array.numCurrent === members) return;',
+    line: 'if (array.numInSync === members) return;',
     becomes: 'return;',
     loses: 'a member that left during a start is on record as current',
   },

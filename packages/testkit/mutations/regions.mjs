@@ -54,14 +54,14 @@ export const regions = [
   {
     id: 'missed-becomes-clean',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);',
+    line: 'this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.OutOfSync);',
     becomes: 'this.set(region, RegionState.Clean);',
     loses: 'what an absent member has missed is forgotten: it comes back with a hole',
   },
   {
     id: 'degraded-counts-as-complete',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'if (slots.every((slot) => slot.isCurrent)) return Infinity;',
+    line: 'if (slots.every((slot) => slot.isInSync)) return Infinity;',
     becomes: 'return Infinity;',
     loses: 'what an absent member has missed is forgotten: it comes back with a hole',
   },
@@ -118,14 +118,14 @@ export const regions = [
   {
     id: 'missing-everything-not-recorded',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'if (state === RegionState.Clean) this.set(region, RegionState.Missed);\n    });\n    await this.writeAll();',
-    becomes: 'if (state === RegionState.Clean) this.set(region, RegionState.Missed);\n    });',
+    line: 'if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);\n    });\n    await this.writeAll();',
+    becomes: 'if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);\n    });',
     loses: 'a rebuild onto a new disk is cut short; the next one takes the disk for one that lacks only a little',
   },
   {
     id: 'new-member-misses-nothing',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'if (state === RegionState.Clean) this.set(region, RegionState.Missed);',
+    line: 'if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);',
     becomes: '',
     loses: 'a rebuild onto a new disk passes over what was clean',
   },
@@ -153,7 +153,7 @@ export const regions = [
   {
     id: 'dirty-is-not-suspect',
     file: 'core/src/bitmap/bitmap-pages.ts',
-    line: 'if (state === RegionState.Dirty) this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);',
+    line: 'if (state === RegionState.Dirty)\n        this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);',
     becomes: '',
     loses: 'after a crash nothing is resynchronised',
   },
@@ -181,8 +181,8 @@ export const regions = [
   {
     id: 'written-region-becomes-empty',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true) this.#pages.said.set(region, RegionState.Unwritten);',
-    becomes: 'if (state === RegionState.Dirty) this.#pages.said.set(region, RegionState.Unwritten);',
+    line: 'if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)',
+    becomes: 'if (state === RegionState.Dirty)',
     loses: 'a region that was only written to becomes one that reads as zeros',
   },
   {
@@ -216,7 +216,7 @@ export const regions = [
   {
     id: 'process-does-not-wait-for-zeros',
     file: 'core/src/sync/process.ts',
-    line: 'await this.#array.regions?.whenZeroed(from, to - from);',
+    line: 'await this.#array.bitmap?.whenZeroed(from, to - from);',
     becomes: '',
     loses: 'zeros of a first write land on what a process has just copied',
   },
@@ -231,8 +231,8 @@ export const regions = [
   {
     id: 'no-life-begins-for-a-foreign-run',
     file: 'core/src/bitmap/bitmap-load.ts',
-    line: 'array.regions = unknown;\n    array.metadata.beginIncarnation();',
-    becomes: 'array.regions = unknown;',
+    line: 'array.bitmap = unknown;\n    array.metadata.beginIncarnation();',
+    becomes: 'array.bitmap = unknown;',
     loses: 'pages from before somebody else ran the array look newer than those that say what is in doubt',
   },
   {

@@ -27,12 +27,12 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
   const blocks = Math.floor(array.numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
   const step = isMirror ? copyBlocks : stripe.memberBlocks;
-  const { regions } = array;
+  const { bitmap } = array;
   for (let start = 0; start < blocks; start += step) {
     const count = Math.min(step, blocks - start);
-    if (regions?.isAll(RegionState.Unwritten, start, count) === true) {
+    if (bitmap?.isAll(RegionState.Unwritten, start, count) === true) {
       // On to the first step that begins behind this region.
-      const next = (Math.floor(start / regions.regionBlocks) + 1) * regions.regionBlocks;
+      const next = (Math.floor(start / bitmap.regionBlocks) + 1) * bitmap.regionBlocks;
       start += Math.max(0, Math.floor((next - start) / step) - 1) * step;
       continue;
     }

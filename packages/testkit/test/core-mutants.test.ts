@@ -6,12 +6,12 @@ import { spdkSuperblockStore } from '@raidkit/superblock';
 import { conformanceCases, runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 // Not through the front door: what is broken here nobody else may reach.
-import { AckGate } from '../../core/src/metadata/commit-barrier.js';
+import { CommitBarrier } from '../../core/src/metadata/commit-barrier.js';
 import { Journal } from '../../core/src/journal/journal.js';
-import { RebuildStep } from '../../core/src/sync/rebuild.js';
-import { RegionMap } from '../../core/src/bitmap/write-intent-bitmap.js';
-import { SyncStep } from '../../core/src/sync/resync.js';
-import { Trims } from '../../core/src/bitmap/discards.js';
+import { RebuildTask } from '../../core/src/sync/rebuild.js';
+import { WriteIntentBitmap } from '../../core/src/bitmap/write-intent-bitmap.js';
+import { ResyncTask } from '../../core/src/sync/resync.js';
+import { Discards } from '../../core/src/bitmap/discards.js';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -36,17 +36,17 @@ const nothing = (): Promise<void> => Promise.resolve();
 
 describe('rules of the core, broken one at a time, are found', () => {
   it('a write is acknowledged before the survivors know who is out', () => {
-    vi.spyOn(AckGate.prototype, 'holds').mockReturnValue(false);
+    vi.spyOn(CommitBarrier.prototype, 'holds').mockReturnValue(false);
     return isFoundIn('a member is pulled out under load and put back', raid1, spdkSuperblockStore, 1);
   }, 300_000);
 
   it('no write is recorded before it is done', () => {
-    vi.spyOn(RegionMap.prototype, 'begin').mockReturnValue(true);
+    vi.spyOn(WriteIntentBitmap.prototype, 'begin').mockReturnValue(true);
     return isFoundWithin(20, raid1);
   });
 
   it('a process does not wait for a first write’s zeros', () => {
-    vi.spyOn(RegionMap.prototype, 'whenZeroed').mockImplementation(nothing);
+    vi.spyOn(WriteIntentBitmap.prototype, 'whenZeroed').mockImplementation(nothing);
     // One seed in some thousand meets it.
     return isFoundWithin(20, raid1, 2680);
   });
@@ -70,27 +70,27 @@ describe('rules of the core, broken one at a time, are found', () => {
   });
 
   it('a rebuild passes over what the member has missed', () => {
-    vi.spyOn(RebuildStep.prototype, 'isNeeded').mockReturnValue(false);
+    vi.spyOn(RebuildTask.prototype, 'isNeeded').mockReturnValue(false);
     return isFoundWithin(20, raid1);
   });
 
   it('a resync finds nothing that it has to do', () => {
-    vi.spyOn(SyncStep.prototype, 'isNeeded').mockReturnValue(false);
+    vi.spyOn(ResyncTask.prototype, 'isNeeded').mockReturnValue(false);
     return isFoundWithin(100, raid5f);
   }, 60_000);
 
   it('a resync never says that it is done', () => {
-    vi.spyOn(SyncStep.prototype, 'onProgress').mockImplementation(nothing);
+    vi.spyOn(ResyncTask.prototype, 'onProgress').mockImplementation(nothing);
     return isFoundWithin(20, raid1);
   });
 
   it('what the array knows is not written to its members at a start', () => {
-    vi.spyOn(RegionMap.prototype, 'writeAll').mockImplementation(nothing);
+    vi.spyOn(WriteIntentBitmap.prototype, 'writeAll').mockImplementation(nothing);
     return isFoundWithin(20, raid1);
   });
 
   it('a region that was unmapped counts as empty although it was written again', () => {
-    vi.spyOn(Trims.prototype, 'wrote').mockReturnValue();
+    vi.spyOn(Discards.prototype, 'wrote').mockReturnValue();
     return isFoundWithin(100, raid1);
   }, 60_000);
 

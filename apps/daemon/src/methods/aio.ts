@@ -1,6 +1,6 @@
 import { openLinuxBdev, rescan } from '@raidkit/backend-linux';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { deleteMethod, findOf } from './find.js';
@@ -20,7 +20,7 @@ const createParams = z.strictObject({
 });
 
 /** SPDK's methods for block devices and files. `aio` and `uring` are two names for the same here. */
-export function aioMethods(plane: Plane): RpcMethod[] {
+export function aioMethods(service: Service): RpcMethod[] {
   const create = (methodName: string): RpcMethod =>
     method({
       name: methodName,
@@ -28,7 +28,7 @@ export function aioMethods(plane: Plane): RpcMethod[] {
       badParams: internalFailed,
       async run(params) {
         const { block_size: blockSize } = params;
-        const bdev = await openLinuxBdev(plane.registry, {
+        const bdev = await openLinuxBdev(service.registry, {
           name: params.name,
           path: params.filename,
           ...(blockSize === undefined || blockSize === 0 ? {} : { blockSize }),
@@ -46,16 +46,16 @@ export function aioMethods(plane: Plane): RpcMethod[] {
       params: z.strictObject({ name }),
       badParams: internalFailed,
       async run(params) {
-        await rescan(findOf(plane, params.name, 'AIO disk'));
+        await rescan(findOf(service, params.name, 'AIO disk'));
         return true;
       },
     });
   return [
     create('bdev_aio_create'),
     rescanMethod('bdev_aio_rescan'),
-    deleteMethod(plane, 'bdev_aio_delete', 'AIO disk'),
+    deleteMethod(service, 'bdev_aio_delete', 'AIO disk'),
     create('bdev_uring_create'),
     rescanMethod('bdev_uring_rescan'),
-    deleteMethod(plane, 'bdev_uring_delete', 'AIO disk'),
+    deleteMethod(service, 'bdev_uring_delete', 'AIO disk'),
   ];
 }

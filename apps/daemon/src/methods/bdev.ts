@@ -1,7 +1,7 @@
 import type { Bdev, JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
 import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { method, parseFailed } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, strerror } from '../rpc/errors.js';
@@ -11,14 +11,14 @@ import { name, u32, u64 } from './schemas.js';
 export const maxWaitMs = 24 * 3600 * 1000;
 
 /** SPDK's methods for any device. */
-export function bdevMethods(plane: Plane): RpcMethod[] {
-  const { registry } = plane;
+export function bdevMethods(service: Service): RpcMethod[] {
+  const { registry } = service;
   const find = (wanted: string): NonNullable<ReturnType<typeof registry.get>> => {
     const bdev = registry.get(wanted);
     if (bdev === undefined) throw new RpcError(-19, strerror(19));
     return bdev;
   };
-  const describe = (bdev: Bdev): JsonObject => describeBdev(bdev, plane.reactor);
+  const describe = (bdev: Bdev): JsonObject => describeBdev(bdev, service.reactor);
   return [
     method({
       name: 'bdev_get_bdevs',
@@ -26,7 +26,7 @@ export function bdevMethods(plane: Plane): RpcMethod[] {
       async run(params) {
         if (params.name === undefined) return registry.list().map(describe);
         if (registry.get(params.name) === undefined && params.timeout !== undefined && params.timeout > 0) {
-          await waitForBdev(plane, params.name, params.timeout);
+          await waitForBdev(service, params.name, params.timeout);
         }
         return [describe(find(params.name))];
       },
@@ -104,7 +104,7 @@ export function bdevMethods(plane: Plane): RpcMethod[] {
   ];
 }
 
-function waitForBdev({ registry }: Plane, wanted: string, timeoutMs: number): Promise<void> {
+function waitForBdev({ registry }: Service, wanted: string, timeoutMs: number): Promise<void> {
   return new Promise((resolve) => {
     const listener = {
       onRegistered: () => {

@@ -1,26 +1,26 @@
 import type { Bdev } from '@raidkit/bdev';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, strerror } from '../rpc/errors.js';
 import { name } from './schemas.js';
 
 /** The device, if it is of this kind; else ENODEV. */
-export function findOf({ registry }: Plane, wanted: string, productName: string): Bdev {
+export function findOf({ registry }: Service, wanted: string, productName: string): Bdev {
   const bdev = registry.get(wanted);
   if (bdev?.driver.productName !== productName || bdev.state !== 'registered') throw new RpcError(-19, strerror(19));
   return bdev;
 }
 
 /** A method that removes a device of one kind, by its name. */
-export function deleteMethod(plane: Plane, methodName: string, productName: string): RpcMethod {
+export function deleteMethod(service: Service, methodName: string, productName: string): RpcMethod {
   return method({
     name: methodName,
     params: z.strictObject({ name }),
     badParams: internalFailed,
     async run(params) {
-      await plane.registry.unregister(findOf(plane, params.name, productName));
+      await service.registry.unregister(findOf(service, params.name, productName));
       return true;
     },
   });

@@ -1,6 +1,6 @@
 import type { JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, strerror } from '../rpc/errors.js';
@@ -10,14 +10,14 @@ import { name } from './schemas.js';
 const both = ['startup', 'runtime'] as const;
 
 /** SPDK's methods of the framework and of the application itself. */
-export function frameworkMethods(plane: Plane): RpcMethod[] {
+export function frameworkMethods(service: Service): RpcMethod[] {
   return [
     method({
       name: 'rpc_get_methods',
       states: both,
       params: z.strictObject({ current: z.boolean().optional(), include_aliases: z.boolean().optional() }),
       run: ({ current = false, include_aliases: includeAliases = false }) =>
-        Promise.resolve(plane.dispatcher.names({ current, includeAliases })),
+        Promise.resolve(service.dispatcher.names({ current, includeAliases })),
     }),
     method({ name: 'spdk_get_version', states: both, params: null, run: () => Promise.resolve(version()) }),
     method({
@@ -25,7 +25,7 @@ export function frameworkMethods(plane: Plane): RpcMethod[] {
       states: ['startup'],
       params: null,
       async run() {
-        await plane.startInit();
+        await service.startInit();
         return true;
       },
     }),
@@ -34,7 +34,7 @@ export function frameworkMethods(plane: Plane): RpcMethod[] {
       states: both,
       params: null,
       async run() {
-        await plane.waitInit();
+        await service.waitInit();
         return true;
       },
     }),
@@ -48,7 +48,7 @@ export function frameworkMethods(plane: Plane): RpcMethod[] {
       params: z.strictObject({ name }),
       run(params) {
         if (params.name !== 'bdev') throw new RpcError(-22, `Subsystem '${params.name}' not found`);
-        return Promise.resolve(bdevConfig(plane));
+        return Promise.resolve(bdevConfig(service));
       },
     }),
     method({
@@ -58,7 +58,7 @@ export function frameworkMethods(plane: Plane): RpcMethod[] {
       run(params) {
         const known = ['SIGINT', 'SIGTERM', 'INT', 'TERM', '2', '15', 'SIGKILL', 'KILL', '9', 'SIGQUIT', 'QUIT', '3'];
         if (!known.includes(params.sig_name)) throw new RpcError(-22, strerror(22));
-        plane.requestStop();
+        service.requestStop();
         return Promise.resolve(true);
       },
     }),
@@ -69,7 +69,7 @@ export function frameworkMethods(plane: Plane): RpcMethod[] {
  * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
  * them: they come back from their members.
  */
-export function bdevConfig({ arrays, reactor, registry }: Plane): JsonObject[] {
+export function bdevConfig({ arrays, reactor, registry }: Service): JsonObject[] {
   const { windowSizeKb, maxBandwidthMbSec } = arrays.processOptions;
   const calls: JsonObject[] = [
     {

@@ -1,6 +1,6 @@
 import { createMallocBdev, createNullBdev, resizeNullBdev } from '@raidkit/backend-virtual';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, errnoOf, strerror } from '../rpc/errors.js';
@@ -23,11 +23,11 @@ const noMetadata = {
 };
 
 /** SPDK's methods for devices in memory. */
-export function mallocMethods(plane: Plane): RpcMethod[] {
-  const { registry } = plane;
+export function mallocMethods(service: Service): RpcMethod[] {
+  const { registry } = service;
   /** Ours: on which reactor. The router sends a call to the one that it names, and those that name none that there is to the first. */
-  const checkReactor = (wanted = plane.reactor.index): void => {
-    const { count } = plane.reactor;
+  const checkReactor = (wanted = service.reactor.index): void => {
+    const { count } = service.reactor;
     if (wanted >= count)
       throw new RpcError(
         -22,
@@ -69,7 +69,7 @@ export function mallocMethods(plane: Plane): RpcMethod[] {
         }
       },
     }),
-    deleteMethod(plane, 'bdev_malloc_delete', 'Malloc disk'),
+    deleteMethod(service, 'bdev_malloc_delete', 'Malloc disk'),
     method({
       name: 'bdev_null_create',
       params: z.strictObject({
@@ -94,13 +94,13 @@ export function mallocMethods(plane: Plane): RpcMethod[] {
         return bdev.name;
       },
     }),
-    deleteMethod(plane, 'bdev_null_delete', 'Null disk'),
+    deleteMethod(service, 'bdev_null_delete', 'Null disk'),
     method({
       name: 'bdev_null_resize',
       params: z.strictObject({ name, new_size: u64 }),
       badParams: internalFailed,
       run(params) {
-        const bdev = findOf(plane, params.name, 'Null disk');
+        const bdev = findOf(service, params.name, 'Null disk');
         const numBlocks = (params.new_size * 1024 * 1024) / bdev.blockSize;
         if (!Number.isSafeInteger(numBlocks) || numBlocks < 1) throw new RpcError(-22, strerror(22));
         resizeNullBdev(bdev, numBlocks);

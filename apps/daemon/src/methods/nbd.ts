@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, strerror } from '../rpc/errors.js';
@@ -14,7 +14,7 @@ const mostDevices = 64;
  * SPDK's methods that attach a device to the kernel's NBD client. SPDK talks to the kernel itself; here nbd-client(8) is
  * told to connect to one of our own Unix sockets.
  */
-export function nbdMethods(plane: Plane): RpcMethod[] {
+export function nbdMethods(service: Service): RpcMethod[] {
   const attached = new Map<string, string>();
   return [
     method({
@@ -23,7 +23,7 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
       badParams: internalFailed,
       async run(params) {
         const { bdev_name: bdevName } = params;
-        if (plane.registry.get(bdevName) === undefined) throw new RpcError(-19, strerror(19));
+        if (service.registry.get(bdevName) === undefined) throw new RpcError(-19, strerror(19));
         const device = params.nbd_device ?? freeDevice(attached);
         if (!existsSync(device)) {
           throw new RpcError(
@@ -31,21 +31,21 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
             `${device} does not exist: the kernel's nbd module is not loaded. Use the volume's NBD URI instead (raidkit_nbd_get_exports).`,
           );
         }
-        if (!plane.names.take(`kernel ${device}`)) throw new RpcError(-16, strerror(16));
+        if (!service.names.take(`kernel ${device}`)) throw new RpcError(-16, strerror(16));
         try {
-          const path = plane.exports.unixPath;
+          const path = service.exports.unixPath;
           if (path === null)
             throw new RpcError(
               -22,
               'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH',
             );
-          if (plane.exports.isTlsRequired)
+          if (service.exports.isTlsRequired)
             throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
-          const isExported = plane.exports.list().some((entry) => entry.name === bdevName);
-          if (!isExported) plane.exports.add({ bdevName });
+          const isExported = service.exports.list().some((entry) => entry.name === bdevName);
+          if (!isExported) service.exports.add({ bdevName });
           await runClient(['-unix', path, '-N', bdevName, device]);
         } catch (error) {
-          plane.names.release(`kernel ${device}`);
+          service.names.release(`kernel ${device}`);
           throw error;
         }
         attached.set(device, bdevName);
@@ -60,7 +60,7 @@ export function nbdMethods(plane: Plane): RpcMethod[] {
         if (!attached.has(params.nbd_device)) throw new RpcError(-19, strerror(19));
         await runClient(['-d', params.nbd_device]);
         attached.delete(params.nbd_device);
-        plane.names.release(`kernel ${params.nbd_device}`);
+        service.names.release(`kernel ${params.nbd_device}`);
         return true;
       },
     }),

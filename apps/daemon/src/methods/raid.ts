@@ -1,13 +1,13 @@
 import { RaidError } from '@raidkit/core';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { internalFailed, method, refused } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError } from '../rpc/errors.js';
 import { name, u32, uuid } from './schemas.js';
 
 /** SPDK's raid methods. */
-export function raidMethods({ arrays, exports, modules }: Plane): RpcMethod[] {
+export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] {
   const levelName = z.string().refine((level) => modules.byName(level) !== undefined);
   return [
     method({

@@ -3,7 +3,7 @@ import { RegionState, healthOf } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError, strerror } from '../rpc/errors.js';
@@ -12,8 +12,8 @@ import { name, u32 } from './schemas.js';
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
 
 /** Our own methods: what SPDK has no word for. */
-export function raidkitMethods(plane: Plane): RpcMethod[] {
-  const { arrays, exports, modules, registry } = plane;
+export function raidkitMethods(service: Service): RpcMethod[] {
+  const { arrays, exports, modules, registry } = service;
   const find = (wanted: string): RaidArray => {
     const array = arrays.get(wanted) ?? arrays.list().find(({ uuid }) => uuid === wanted);
     if (array === undefined) throw new RpcError(-19, `there is no array ${wanted}`);
@@ -72,7 +72,7 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
       badParams,
       run(params) {
         const wanted = params.name === undefined ? arrays.list() : [find(params.name)];
-        return Promise.resolve(wanted.map((array) => describeHealth(plane, array)));
+        return Promise.resolve(wanted.map((array) => describeHealth(service, array)));
       },
     }),
     method({
@@ -195,7 +195,7 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
       async run(params) {
         if (registry.get(params.bdev_name) === undefined) throw new RpcError(-19, strerror(19));
         await arrays.wipe(params.bdev_name);
-        plane.exports.reconsider();
+        service.exports.reconsider();
         return true;
       },
     }),
@@ -212,7 +212,7 @@ export function raidkitMethods(plane: Plane): RpcMethod[] {
 }
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
-function describeHealth({ arrays, exports, reactor }: Plane, array: RaidArray): JsonObject {
+function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray): JsonObject {
   const { health, reason } = healthOf(array);
   return {
     ...arrays.describe(array),
@@ -243,21 +243,21 @@ function describeHealth({ arrays, exports, reactor }: Plane, array: RaidArray): 
 }
 
 /** What is known of what was written where; null for an array that keeps no map. */
-function describeRegions({ blockSize, regions }: RaidArray): JsonObject | null {
-  if (regions === null) return null;
+function describeRegions({ blockSize, bitmap }: RaidArray): JsonObject | null {
+  if (bitmap === null) return null;
   return {
-    region_size: regions.regionBlocks * blockSize,
-    total: regions.states.length,
-    unwritten: regions.count(RegionState.Unwritten),
-    dirty: regions.count(RegionState.Dirty),
-    missed: regions.count(RegionState.Missed),
-    suspect: regions.resyncsDue,
+    region_size: bitmap.regionBlocks * blockSize,
+    total: bitmap.states.length,
+    unwritten: bitmap.count(RegionState.Unwritten),
+    dirty: bitmap.count(RegionState.Dirty),
+    missed: bitmap.count(RegionState.OutOfSync),
+    suspect: bitmap.resyncsDue,
   };
 }
 
 function memberState(slot: RaidArray['slots'][number]): string {
-  if (slot.isCurrent) return slot.isSuspect ? 'suspect' : 'current';
-  if (slot.isTarget) return 'rebuilding';
+  if (slot.isInSync) return slot.isUnresponsive ? 'suspect' : 'current';
+  if (slot.isRebuilding) return 'rebuilding';
   return slot.absence;
 }
 

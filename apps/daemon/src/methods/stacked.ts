@@ -1,14 +1,14 @@
 import { createDelayBdev, createErrorBdev, createPassthruBdev, injectError } from '@raidkit/backend-virtual';
 import { z } from 'zod';
-import type { Plane } from '../plane.js';
+import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { deleteMethod, findOf } from './find.js';
 import { name, u32, u64, uuid } from './schemas.js';
 
 /** SPDK's methods for devices that stand on another one. */
-export function stackedMethods(plane: Plane): RpcMethod[] {
-  const { registry } = plane;
+export function stackedMethods(service: Service): RpcMethod[] {
+  const { registry } = service;
   return [
     method({
       name: 'bdev_passthru_create',
@@ -23,7 +23,7 @@ export function stackedMethods(plane: Plane): RpcMethod[] {
         return bdev.name;
       },
     }),
-    deleteMethod(plane, 'bdev_passthru_delete', 'passthru'),
+    deleteMethod(service, 'bdev_passthru_delete', 'passthru'),
     method({
       name: 'bdev_delay_create',
       params: z.strictObject({
@@ -49,7 +49,7 @@ export function stackedMethods(plane: Plane): RpcMethod[] {
         return bdev.name;
       },
     }),
-    deleteMethod(plane, 'bdev_delay_delete', 'delay'),
+    deleteMethod(service, 'bdev_delay_delete', 'delay'),
     method({
       name: 'bdev_error_create',
       params: z.strictObject({ base_name: name, uuid: uuid.optional() }),
@@ -62,7 +62,7 @@ export function stackedMethods(plane: Plane): RpcMethod[] {
         return true;
       },
     }),
-    deleteMethod(plane, 'bdev_error_delete', 'Error Injection Disk'),
+    deleteMethod(service, 'bdev_error_delete', 'Error Injection Disk'),
     method({
       name: 'bdev_error_inject_error',
       params: z.strictObject({
@@ -76,7 +76,7 @@ export function stackedMethods(plane: Plane): RpcMethod[] {
       }),
       badParams: internalFailed,
       run(params) {
-        injectError(findOf(plane, params.name, 'Error Injection Disk'), {
+        injectError(findOf(service, params.name, 'Error Injection Disk'), {
           ioType: params.io_type,
           errorType: params.error_type,
           ...(params.num === undefined ? {} : { num: params.num }),

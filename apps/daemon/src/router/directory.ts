@@ -1,4 +1,4 @@
-import type { Change, SharedExport } from '../plane-share.js';
+import type { Change, SharedExport } from '../shared-state.js';
 
 /** What has names in the daemon. */
 export type Kind = 'bdev' | 'array' | 'export';

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { MovedDevice } from '../plane-share.js';
+import type { MovedDevice } from '../shared-state.js';
 import type { Fixed } from '../reactor-messages.js';
 import { RpcError } from '../rpc/errors.js';
 import type { Directory } from './directory.js';

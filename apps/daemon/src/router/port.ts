@@ -1,4 +1,4 @@
-import type { SharedExport } from '../plane-share.js';
+import type { SharedExport } from '../shared-state.js';
 import type { Question } from '../reactor-messages.js';
 import type { Caller } from '../rpc/dispatcher.js';
 

@@ -1,21 +1,21 @@
 import type { Bdev, BdevRegistry, Logger, TimerHandle } from '@raidkit/bdev';
-import { AckGate } from '../metadata/commit-barrier.js';
-import { AnswerWatch } from '../members/io-timeouts.js';
+import { CommitBarrier } from '../metadata/commit-barrier.js';
+import { IoTimeouts } from '../members/io-timeouts.js';
 import { BadBlocks } from '../members/bad-blocks.js';
 import { Consistency } from '../bitmap/consistency.js';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
-import { IoPath } from '../io/request-path.js';
+import { RequestPath } from '../io/request-path.js';
 import type { Journal } from '../journal/journal.js';
 import { Lifecycle } from './lifecycle.js';
 import type { RaidState } from './lifecycle.js';
-import { MetadataWriter } from '../metadata/superblock-writer.js';
+import { SuperblockWriter } from '../metadata/superblock-writer.js';
 import { minOperational } from '../level/registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from '../level/module.js';
 import type { ProcessRecord, RaidProcess } from '../sync/process.js';
 import type { RaidIoPool } from '../io/raid-io.js';
-import type { RegionMap } from '../bitmap/write-intent-bitmap.js';
-import { MemberRepair } from '../io/read-repair.js';
+import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
+import { ReadRepair } from '../io/read-repair.js';
 import { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
 import type { ExtensionHeader, ExtensionStore, SuperblockStore } from '../format/store.js';
@@ -61,7 +61,7 @@ export interface MemberOptions {
   graceMs: number;
 }
 
-/** One array: its slots and its state. What I/O does is in `IoPath`; who may join and leave is decided in `RaidArrays`. */
+/** One array: its slots and its state. What I/O does is in `RequestPath`; who may join and leave is decided in `RaidArrays`. */
 export class RaidArray implements RaidView {
   /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
   name: string;
@@ -73,10 +73,10 @@ export class RaidArray implements RaidView {
   /** As given at creation; of an array that is put together, known once it is being started. */
   options: Readonly<Record<string, unknown>>;
   readonly slots: Slot[];
-  readonly metadata: MetadataWriter;
+  readonly metadata: SuperblockWriter;
   /** Stands behind the volume's bdev. */
-  readonly io: IoPath;
-  readonly answers: AnswerWatch;
+  readonly io: RequestPath;
+  readonly answers: IoTimeouts;
   readonly store: SuperblockStore | null;
   readonly minOperational: number;
   /** Where the array is in its life. */
@@ -99,13 +99,13 @@ export class RaidArray implements RaidView {
   /** Grows whenever a member leaves, joins, or becomes current. */
   membership = 0;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
-  trouble: string | null = null;
+  startError: string | null = null;
   /** Where redundancy may disagree with the data. */
   readonly consistency: Consistency;
   /** Blocks of members that do not hold what they should. */
   readonly badBlocks = new BadBlocks();
   /** What is known of the array's regions; null for an array that keeps no map. */
-  regions: RegionMap | null = null;
+  bitmap: WriteIntentBitmap | null = null;
   /** Keeps what an absent member would hold, while its absence is recorded; null for an array without one. */
   journal: Journal | null = null;
   /** The array's size as its superblock has it; null for a new array. Blocks. */
@@ -116,14 +116,14 @@ export class RaidArray implements RaidView {
    */
   isRecordable = false;
   /** Uuids of members that appeared while the array was being started without them. */
-  readonly latecomers = new Set<string>();
+  readonly deferredMembers = new Set<string>();
   /**
    * Devices that are out, by the newest superblock, and say that they went on without one that is in: slot, and sequence
    * number of what they say.
    */
-  readonly apart: { slot: number; seqNumber: number }[] = [];
+  readonly splitBrain: { slot: number; seqNumber: number }[] = [];
   /** Uuids of members that hold an older state than all of them had once. */
-  readonly outdated = new Set<string>();
+  readonly nonFresh = new Set<string>();
   /** Uuids of recorded members, in or out, whose superblocks have been looked at. */
   readonly seen = new Set<string>();
   /** Ends the wait for members after which the array is started; null while nobody waits. */
@@ -140,8 +140,8 @@ export class RaidArray implements RaidView {
   resyncTimer: TimerHandle | null = null;
 
   readonly #host: RaidArrayHost;
-  readonly #gate: AckGate;
-  readonly #repair: MemberRepair;
+  readonly #gate: CommitBarrier;
+  readonly #repair: ReadRepair;
 
   constructor(options: RaidArrayOptions, host: RaidArrayHost) {
     this.name = options.name;
@@ -158,11 +158,11 @@ export class RaidArray implements RaidView {
     this.#host = host;
     this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
     this.lifecycle = new Lifecycle(options.name);
-    this.metadata = new MetadataWriter(this, options.store);
-    this.#gate = new AckGate(this);
-    this.io = new IoPath(this, this.#gate);
-    this.answers = new AnswerWatch(this);
-    this.#repair = new MemberRepair(this);
+    this.metadata = new SuperblockWriter(this, options.store);
+    this.#gate = new CommitBarrier(this);
+    this.io = new RequestPath(this, this.#gate);
+    this.answers = new IoTimeouts(this);
+    this.#repair = new ReadRepair(this);
   }
 
   get state(): RaidState {
@@ -217,13 +217,13 @@ export class RaidArray implements RaidView {
 
   /** Members that are there, targets of a rebuild included. */
   get numDiscovered(): number {
-    return this.slots.filter((slot) => slot.isConfigured && !slot.isLeaving).length;
+    return this.slots.filter((slot) => slot.isConfigured && !slot.isRemoving).length;
   }
 
   /** Members that hold the array's data. */
-  get numCurrent(): number {
+  get numInSync(): number {
     let count = 0;
-    for (const slot of this.slots) if (slot.isCurrent) count++;
+    for (const slot of this.slots) if (slot.isInSync) count++;
     return count;
   }
 
@@ -232,7 +232,7 @@ export class RaidArray implements RaidView {
    * which it cannot do without goes offline in the same step, so while it is online there are enough.
    */
   get hasEnough(): boolean {
-    return this.state === 'online' || this.numCurrent >= this.minOperational;
+    return this.state === 'online' || this.numInSync >= this.minOperational;
   }
 
   get hasUuid(): boolean {
@@ -256,27 +256,27 @@ export class RaidArray implements RaidView {
   }
 
   outstandingReadBlocks(slot: number): number {
-    const { isSuspect, readBlocksInFlight } = this.slotAt(slot);
-    return isSuspect ? Number.MAX_SAFE_INTEGER : readBlocksInFlight;
+    const { isUnresponsive, readBlocksInFlight } = this.slotAt(slot);
+    return isUnresponsive ? Number.MAX_SAFE_INTEGER : readBlocksInFlight;
   }
 
   get mostJournalBlocks(): number {
     return this.journal?.mostBlocks ?? 0;
   }
 
-  isCurrent(slot: number): boolean {
-    return this.slotAt(slot).isCurrent;
+  isMemberInSync(slot: number): boolean {
+    return this.slotAt(slot).isInSync;
   }
 
-  isInSync(memberOffset: number, numBlocks: number): boolean {
-    return this.regions !== null && !this.isSuspect(memberOffset, numBlocks);
+  isRangeInSync(memberOffset: number, numBlocks: number): boolean {
+    return this.bitmap !== null && !this.isInconsistent(memberOffset, numBlocks);
   }
 
-  isSuspect(memberOffset: number, numBlocks: number): boolean {
+  isInconsistent(memberOffset: number, numBlocks: number): boolean {
     return this.consistency.isInconsistent(memberOffset, numBlocks);
   }
 
-  distrust(memberOffset: number, numBlocks: number): void {
+  markInconsistent(memberOffset: number, numBlocks: number): void {
     this.consistency.markInconsistent(memberOffset, numBlocks);
     this.log.error(
       { ...this.logFields(), block: memberOffset, blocks: numBlocks },
@@ -284,7 +284,7 @@ export class RaidArray implements RaidView {
     );
   }
 
-  trust(memberOffset: number, numBlocks: number): void {
+  markInSync(memberOffset: number, numBlocks: number): void {
     this.consistency.markInSync(memberOffset, numBlocks);
   }
 
@@ -295,7 +295,7 @@ export class RaidArray implements RaidView {
 
   #onInSync(): void {
     if (this.state !== 'online') return;
-    this.regions?.arm();
+    this.bitmap?.arm();
   }
 
   /**
@@ -304,7 +304,7 @@ export class RaidArray implements RaidView {
    */
   noteWritten(slot: number, memberOffset: number, numBlocks: number): void {
     if (this.badBlocks.size === 0 || !this.badBlocks.remove(slot, memberOffset, numBlocks)) return;
-    if (this.state === 'online' && this.slotAt(slot).isCurrent) this.recordAgain().catch(() => undefined);
+    if (this.state === 'online' && this.slotAt(slot).isInSync) this.recordAgain().catch(() => undefined);
   }
 
   /**
@@ -337,7 +337,7 @@ export class RaidArray implements RaidView {
    */
   failMember(slotIndex: number, reason: string): boolean {
     const slot = this.slotAt(slotIndex);
-    if (!slot.isConfigured || slot.isLeaving) return true;
+    if (!slot.isConfigured || slot.isRemoving) return true;
     if (!this.canDoWithout(slot)) return false;
     const fields = this.logFields(slot);
     this.beginLeave(slot, 'failed');
@@ -348,7 +348,7 @@ export class RaidArray implements RaidView {
 
   /** The array can go on if the slot's member leaves. */
   canDoWithout(slot: Slot): boolean {
-    return slot.isTarget || this.numCurrent - 1 >= this.minOperational;
+    return slot.isRebuilding || this.numInSync - 1 >= this.minOperational;
   }
 
   emit(event: RaidEvent): void {
@@ -358,9 +358,9 @@ export class RaidArray implements RaidView {
   /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
     this.membership++;
-    slot.isLeaving = true;
+    slot.isRemoving = true;
     slot.absence = absence;
-    if (!slot.isTarget) this.#gate.close();
+    if (!slot.isRebuilding) this.#gate.close();
     this.numOperational--;
   }
 

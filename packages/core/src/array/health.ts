@@ -13,15 +13,15 @@ export type Health =
 
 /** The array's health, the worst first, and the reason where it has failed; null where nothing is known to be wrong. */
 export function healthOf(array: RaidArray): { health: Health; reason: string | null } {
-  const { state, trouble } = array;
-  if (state !== 'online') return { health: trouble === null ? state : 'failed', reason: trouble };
-  const unstable = array.slots.filter((slot) => slot.isCurrent && slot.hasLostFlush);
+  const { state, startError } = array;
+  if (state !== 'online') return { health: startError === null ? state : 'failed', reason: startError };
+  const unstable = array.slots.filter((slot) => slot.isInSync && slot.hasLostFlush);
   if (unstable.length > 0) {
     const names = unstable.map((slot) => `slot ${slot.index} (${String(slot.name)})`).join(', ');
     const reason = `a flush failed on ${names}, and the array cannot do without it: what was written before may be lost; flushes fail until the array is stopped`;
     return { health: 'failed', reason };
   }
-  if (array.slots.some(({ isTarget }) => isTarget)) return { health: 'rebuilding', reason: trouble };
-  if (array.numCurrent < array.numSlots) return { health: 'degraded', reason: trouble };
-  return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason: trouble };
+  if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason: startError };
+  if (array.numInSync < array.numSlots) return { health: 'degraded', reason: startError };
+  return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason: startError };
 }

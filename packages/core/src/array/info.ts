@@ -6,9 +6,9 @@ function describeSlot(slot: Slot): JsonObject {
   return {
     name: slot.name,
     uuid: slot.uuid,
-    is_configured: slot.isConfigured && !slot.isLeaving,
+    is_configured: slot.isConfigured && !slot.isRemoving,
     // The next member may have another one; SPDK shows 0 until it is there.
-    data_offset: slot.isVacated ? 0 : slot.dataOffset,
+    data_offset: slot.isRemoved ? 0 : slot.dataOffset,
     data_size: slot.dataSize,
   };
 }
@@ -16,7 +16,7 @@ function describeSlot(slot: Slot): JsonObject {
 /** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
 function describeRebuild({ process, slots }: RaidArray): JsonObject {
   if (process?.type === 'rebuild') return { process: process.describe() };
-  const target = slots.find(({ isTarget, isLeaving }) => isTarget && !isLeaving);
+  const target = slots.find(({ isRebuilding, isRemoving }) => isRebuilding && !isRemoving);
   if (target === undefined) return {};
   return { process: { type: 'rebuild', target: target.name, progress: { blocks: 0, percent: 0 } } };
 }

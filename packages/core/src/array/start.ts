@@ -13,7 +13,7 @@ import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadRegions } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
 import { onMemberResized } from '../membership/resize.js';
-import { setAsideStale } from '../assembly/kick-stale.js';
+import { kickStale } from '../assembly/kick-stale.js';
 import { newUuid } from '../format/uuid.js';
 
 /** How an array is started. */
@@ -38,7 +38,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
   const { lifecycle, recordedBlocks } = array;
   array.isReadOnly = options.readOnly ?? false;
   try {
-    const recorded = await setAsideStale(array, options.force ?? false);
+    const recorded = await kickStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
     if (recordedBlocks === null) requireRoomForOptions(array);
@@ -62,7 +62,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     refuseHalves(array, options.force ?? false);
-    if (array.extension !== undefined && array.regions !== null && array.module.manifest.journal === true) {
+    if (array.extension !== undefined && array.bitmap !== null && array.module.manifest.journal === true) {
       array.journal = new Journal(array, array.extension);
       array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
     }
@@ -73,7 +73,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       // What members have of an earlier life counts for nothing, now or at any later start. But a list of bad blocks does: a
       // crash must not lose it before it has been written for the new life.
       if (recordedBlocks === null || (origin?.is === 'unknown' && array.badBlocks.size === 0)) await clearExtension(array);
-      await array.regions?.writeAll();
+      await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       await recordMembers(array);
     }
@@ -83,11 +83,11 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.bdev = bdev;
     const examined = ctx.registry.register(bdev);
     lifecycle.isUp();
-    array.trouble = null;
+    array.startError = null;
     // What a start has found to be dirty and good is made clean by and by.
-    array.regions?.arm();
-    ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numCurrent < array.numSlots });
-    const fields = { ...array.logFields(), blocks: numBlocks, members: array.numCurrent, slots: array.numSlots };
+    array.bitmap?.arm();
+    ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numInSync < array.numSlots });
+    const fields = { ...array.logFields(), blocks: numBlocks, members: array.numInSync, slots: array.numSlots };
     array.log.info(fields, 'the array is online');
     examined.catch(() => undefined);
     startResyncIfDue(ctx, array);
@@ -100,7 +100,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.journal = null;
     array.level = null;
     array.bdev = null;
-    array.regions = null;
+    array.bitmap = null;
     array.isReadOnly = false;
     awaitAgain(array);
     throw error;
@@ -108,14 +108,14 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
 }
 
 function requireEnough(array: RaidArray): void {
-  if (array.numCurrent >= array.minOperational) return;
-  const message = `array ${array.name}: ${array.numCurrent} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
+  if (array.numInSync >= array.minOperational) return;
+  const message = `array ${array.name}: ${array.numInSync} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
   throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
 }
 
 /** Two halves went on without each other, and each has what the other lacks: which of them counts, a person must say. */
 function refuseHalves(array: RaidArray, force: boolean): void {
-  const other = array.apart.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
+  const other = array.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
   if (other === undefined) return;
   const message = `array ${array.name}: slot ${other.slot} and the members that are to be started were used without each other, and each has what the other lacks. Start with force to give up what slot ${other.slot} alone has, or take the others away to start from it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
@@ -127,8 +127,8 @@ function refuseHalves(array: RaidArray, force: boolean): void {
  * nothing that was ever written.
  */
 async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
-  const { regions } = array;
-  if (regions === null || array.minOperational === 1 || array.numCurrent === array.numSlots) return;
+  const { bitmap } = array;
+  if (bitmap === null || array.minOperational === 1 || array.numInSync === array.numSlots) return;
   if (array.consistency.isAllInSync) return;
   if (origin?.is === 'unknown' && (await judgeForeignRun(array, origin.earlier))) return;
   if (array.isReadOnly) {
@@ -139,9 +139,9 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
     return;
   }
   if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
-  const suspect = regions.resyncsDue;
-  const bytes = suspect * regions.regionBlocks * array.blockSize;
-  const missing = array.slots.filter((slot) => !slot.isCurrent).map((slot) => slot.index);
+  const suspect = bitmap.resyncsDue;
+  const bytes = suspect * bitmap.regionBlocks * array.blockSize;
+  const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
   const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
@@ -155,18 +155,18 @@ async function clearExtension(array: RaidArray): Promise<void> {
 /** The start failed: what left meanwhile is waited for as before. */
 function awaitAgain(array: RaidArray): void {
   if (!array.isAssembled) return;
-  for (const slot of array.slots) if (slot.isVacated && slot.descriptor === null) slot.uuid = slot.recordedUuid;
+  for (const slot of array.slots) if (slot.isRemoved && slot.descriptor === null) slot.uuid = slot.recordedUuid;
 }
 
 /** Writes the superblocks, again if a member left meanwhile: none may say that it is current. */
 async function recordMembers(array: RaidArray): Promise<void> {
   for (;;) {
-    const members = array.numCurrent;
+    const members = array.numInSync;
     array.numOperational = members;
     await array.metadata.update();
     array.lifecycle.mustGoOn();
-    if (array.numCurrent === members) return;
-    if (array.numCurrent < array.minOperational) {
+    if (array.numInSync === members) return;
+    if (array.numInSync < array.minOperational) {
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: members left while it was being started`);
     }
   }
@@ -205,7 +205,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   else array.log.warn(array.logFields(), message);
   ctx.emit({ type: 'arrayOffline', array: array.name, reason });
   array.process?.stop(new Error(reason));
-  ctx.turns.wake();
+  ctx.resyncExclusion.wake();
   await array.processEnded;
   await array.stopRepairs();
   array.answers.stop();
@@ -214,13 +214,13 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   array.bdev = null;
   await array.journal?.stop();
   if (!array.isReadOnly)
-    await array.regions?.stop().catch((error: unknown) => {
+    await array.bitmap?.stop().catch((error: unknown) => {
       array.log.warn(
         { ...array.logFields(), err: error },
         'the bitmap could not be cleared: the array is resynchronised at its next start',
       );
     });
-  if (array.regions !== null) await array.metadata.saveHeaders();
+  if (array.bitmap !== null) await array.metadata.saveHeaders();
   await array.level?.stop?.();
   array.journal?.close();
 }
@@ -229,7 +229,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
 export async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {
-      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
+      if (slot.descriptor === null || !slot.isConfigured || slot.isRemoving) return;
       try {
         await new BlockClient(slot.descriptor).flush();
       } catch (error) {

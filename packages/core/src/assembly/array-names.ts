@@ -38,7 +38,7 @@ export function takeName(ctx: RaidContext, array: RaidArray): void {
 /** False, and nothing has changed, if another reactor has the name. */
 function rename(ctx: RaidContext, array: RaidArray, name: string): boolean {
   const before = array.name;
-  const refusal = ctx.census.rename(before, name);
+  const refusal = ctx.arrayNames.rename(before, name);
   if (refusal !== null) return false;
   ctx.arrays.delete(before);
   array.name = name;

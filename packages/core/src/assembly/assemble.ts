@@ -5,7 +5,7 @@ import type { RaidContext } from '../service/context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from '../errors.js';
 import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from './identity.js';
-import { adopt, checkBlockSize, joinNew, openMember } from '../membership/join.js';
+import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.js';
 import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
 import { bringOnline } from '../array/start.js';
@@ -103,8 +103,8 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
     try {
       await joinNew(ctx, array, slot, bdev);
     } catch (error) {
-      array.trouble = error instanceof Error ? error.message : String(error);
-      array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.trouble}`);
+      array.startError = error instanceof Error ? error.message : String(error);
+      array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.startError}`);
       if (mayPass(error)) throw error;
       return;
     }
@@ -167,7 +167,7 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
     log(`its array cannot be assembled: the name ${record.name} is taken`);
     return undefined;
   }
-  const refusal = ctx.census.enter(name, record.uuid);
+  const refusal = ctx.arrayNames.enter(name, record.uuid);
   if (refusal !== null) {
     log(`its array cannot be assembled here: ${refusal}`);
     return undefined;
@@ -201,8 +201,8 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
     else slot.absence = recorded.state;
   }
   if (array.numOperational < array.minOperational) {
-    array.trouble = `its superblock says that only ${array.numOperational} of ${array.numSlots} members are current, and ${array.minOperational} are needed`;
-    log(`the array cannot be started: ${array.trouble}`);
+    array.startError = `its superblock says that only ${array.numOperational} of ${array.numSlots} members are current, and ${array.minOperational} are needed`;
+    log(`the array cannot be started: ${array.startError}`);
   }
   ctx.arrays.set(array.name, array);
   return array;
@@ -210,8 +210,8 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
 
 /** Devices of an array that is up now which came while it was being started without them. */
 export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
-  const uuids = [...array.latecomers];
-  array.latecomers.clear();
+  const uuids = [...array.deferredMembers];
+  array.deferredMembers.clear();
   for (const uuid of uuids) {
     // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
     if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
@@ -267,7 +267,7 @@ async function joinRecorded(
   if (truly !== null) {
     const message = `${bdev.name} has the uuid ${bdev.uuid}, of slot ${slot.index}, and is member ${truly} by what we wrote on it: devices have changed places, or a uuid was given to the wrong one`;
     log(`${message}: ignored`);
-    if (array.state === 'configuring') array.trouble = message;
+    if (array.state === 'configuring') array.startError = message;
     return;
   }
   if (array.state === 'online') {
@@ -276,24 +276,24 @@ async function joinRecorded(
   }
   if (!isOpen(array)) {
     // It starts without this member, or is on its way out: the member is looked at again once the array is up.
-    array.latecomers.add(bdev.uuid);
+    array.deferredMembers.add(bdev.uuid);
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
   const isSeenAgain = array.seen.has(bdev.uuid);
   array.seen.add(bdev.uuid);
   if (slot.uuid !== bdev.uuid) {
-    array.latecomers.add(bdev.uuid);
+    array.deferredMembers.add(bdev.uuid);
     if (isSeenAgain) return;
-    if (countsOut(array, slot, record)) array.apart.push({ slot: slot.index, seqNumber: record.seqNumber });
+    if (countsOut(array, slot, record)) array.splitBrain.push({ slot: slot.index, seqNumber: record.seqNumber });
     log(
       `the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`,
     );
     await startWhenAllAreSeen(ctx, array);
     return;
   }
-  if (array.outdated.has(bdev.uuid)) {
-    array.latecomers.add(bdev.uuid);
+  if (array.nonFresh.has(bdev.uuid)) {
+    array.deferredMembers.add(bdev.uuid);
     log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
     return;
   }
@@ -307,7 +307,7 @@ async function joinRecorded(
   }
   openMember(ctx, array, slot, bdev);
   checkBlockSize(array, bdev);
-  adopt(array, slot, bdev);
+  attach(array, slot, bdev);
   slot.foundSeqNumber = record.seqNumber;
   await startWhenAllAreSeen(ctx, array);
 }
@@ -355,7 +355,7 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array)) return;
   const danger = dangerOfStarting(ctx, array);
   if (danger !== null) {
-    array.trouble = danger;
+    array.startError = danger;
     array.log.error(array.logFields(), `the array is not started by itself: ${danger}`);
     return;
   }
@@ -391,7 +391,7 @@ function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
   const countsItselfIn = record.slots[own.index]?.state === 'configured';
   const countsUsOut = record.slots.some((entry, index) => {
     const slot = array.slots[index];
-    const isIn = slot !== undefined && slot.uuid === slot.recordedUuid && slot.uuid !== nullUuid && !slot.isVacated;
+    const isIn = slot !== undefined && slot.uuid === slot.recordedUuid && slot.uuid !== nullUuid && !slot.isRemoved;
     return isIn && entry.uuid === slot.recordedUuid && entry.state !== 'configured';
   });
   return countsItselfIn && countsUsOut;
@@ -437,9 +437,9 @@ async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
     await bringOnline(ctx, array);
   } catch (error) {
     const trouble = error instanceof Error ? error.message : String(error);
-    if (trouble !== array.trouble && !array.isDeleting)
+    if (trouble !== array.startError && !array.isDeleting)
       array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
-    array.trouble = trouble;
+    array.startError = trouble;
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));
   }

@@ -40,7 +40,7 @@ export function refuseFormerMember(array: RaidArray, bdev: Bdev, lastSeen: numbe
 /** Slots whose member counts as current by the newest superblock, and is not there. */
 export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
   return array.slots.filter(({ descriptor, recordedUuid, uuid }) => {
-    return descriptor === null && uuid !== nullUuid && uuid === recordedUuid && !array.outdated.has(uuid);
+    return descriptor === null && uuid !== nullUuid && uuid === recordedUuid && !array.nonFresh.has(uuid);
   });
 }
 
@@ -95,14 +95,14 @@ export async function pagesTakenBy(
  * and nothing else. An older image of it has taken fewer pages.
  */
 export async function isAsItLeft(array: RaidArray, slot: Slot): Promise<boolean> {
-  const { extension, regions } = array;
+  const { extension, bitmap } = array;
   const { descriptor } = slot;
-  if (extension === undefined || regions === null || slot.recordedUuid !== descriptor?.bdev.uuid) return false;
+  if (extension === undefined || bitmap === null || slot.recordedUuid !== descriptor?.bdev.uuid) return false;
   const headers = await extension.readHeaders(descriptor, array.uuid).catch((): ExtensionHeader[] => []);
   const isIts = headers.some(
     ({ incarnation, memberUuid }) => memberUuid === descriptor.bdev.uuid && incarnation === array.incarnation,
   );
   if (!isIts) return false;
-  const taken = await pagesTakenBy(extension, descriptor, array, regions.states.length);
+  const taken = await pagesTakenBy(extension, descriptor, array, bitmap.states.length);
   return taken !== null && taken >= slot.pagesTaken;
 }

@@ -14,7 +14,7 @@ import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
  * where our extension says what all had; what cannot be read proves nothing, and takes nobody out. Gives the newest header that
  * goes with the superblock; null for none. The level's options come from the headers too.
  */
-export async function setAsideStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
+export async function kickStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
   const { extension, metadata } = array;
   if (extension === undefined || array.recordedBlocks === null) return null;
   let newest: ExtensionHeader | null = null;
@@ -22,7 +22,7 @@ export async function setAsideStale(array: RaidArray, force: boolean): Promise<E
   let settled: ExtensionHeader | null = null;
   const found = new Map<Slot, readonly ExtensionHeader[]>();
   for (const slot of array.slots) {
-    if (!slot.isCurrent || slot.descriptor === null) continue;
+    if (!slot.isInSync || slot.descriptor === null) continue;
     // What cannot be read is met again, and told, when the region map is loaded.
     const headers = await extension.readHeaders(slot.descriptor, array.uuid).catch((): ExtensionHeader[] => []);
     found.set(slot, headers);
@@ -37,11 +37,11 @@ export async function setAsideStale(array: RaidArray, force: boolean): Promise<E
   adoptLevelOptions(array, [...found.values()].flat());
   if (newest === null) return null;
   for (const slot of array.slots) {
-    if (!slot.isCurrent || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
+    if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
     if (array.module.manifest.redundant) setAside(array, slot);
     else refuseOlder(array, slot, force);
   }
-  const haveAll = array.slots.every((slot) => !slot.isCurrent || slot.foundSeqNumber === metadata.seqNumber);
+  const haveAll = array.slots.every((slot) => !slot.isInSync || slot.foundSeqNumber === metadata.seqNumber);
   metadata.completedSeqNumber = haveAll ? metadata.seqNumber : newest.completedSeqNumber;
   return newest;
 }
@@ -80,11 +80,11 @@ function setAside(array: RaidArray, slot: Slot): void {
   closeMember(slot);
   slot.name = null;
   slot.uuid = slot.recordedUuid;
-  slot.isVacated = true;
-  array.outdated.add(bdev.uuid);
+  slot.isRemoved = true;
+  array.nonFresh.add(bdev.uuid);
   // The array is complete without it, also if this start fails and another one follows.
   array.numOperational--;
-  array.latecomers.add(bdev.uuid);
+  array.deferredMembers.add(bdev.uuid);
 }
 
 function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {

@@ -1,7 +1,7 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RegionState } from './region-state.js';
-import { RegionMap } from './write-intent-bitmap.js';
+import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import type { Slot } from '../members/slot.js';
 import { seqStep } from '../format/store.js';
 import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
@@ -38,11 +38,11 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   const { stripe, memberBlocks } = array.geometry();
   if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
   const blocks = Math.max(...memberBlocks);
-  const regionBlocks = RegionMap.chooseRegionBlocks(blocks, stripe.memberBlocks, array.blockSize);
+  const regionBlocks = WriteIntentBitmap.chooseRegionBlocks(blocks, stripe.memberBlocks, array.blockSize);
   const numRegions = Math.ceil(blocks / regionBlocks);
   if (!extension.fits(array.blockSize, numRegions)) return null;
   if (array.recordedBlocks === null) {
-    array.regions = new RegionMap(array, extension, numRegions, regionBlocks);
+    array.bitmap = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     array.metadata.beginIncarnation();
     return { is: 'new' };
   }
@@ -50,14 +50,14 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   // Whoever else ran the array did not make bad blocks good.
   array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
-    const unknown = new RegionMap(array, extension, numRegions, regionBlocks);
+    const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
-    array.regions = unknown;
+    array.bitmap = unknown;
     array.metadata.beginIncarnation();
     return { is: 'unknown', earlier: await readEarlier(array, extension, blocks, stripe.memberBlocks) };
   }
   // The map's own region size, which a growth of the array does not change.
-  const regions = new RegionMap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
+  const regions = new WriteIntentBitmap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
   for (let index = 0; index < regions.numPages; index++) {
     const page = pages.get(index);
     if (page !== undefined) {
@@ -68,7 +68,7 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     const end = Math.min(first + extension.regionsPerPage, regions.states.length);
     regions.doubt(first, end);
   }
-  array.regions = regions;
+  array.bitmap = regions;
   adoptRecord(array, header);
   return { is: 'recorded', doubt };
 }
@@ -82,7 +82,7 @@ export function adoptRecord(array: RaidArray, header: ExtensionHeader): void {
     if (kept === undefined) continue;
     slot.lastSeqNumber = kept.lastSeqNumber;
     slot.pagesTaken = kept.pagesTaken;
-    slot.isRemovedByHand = kept.isRemovedByHand && !slot.isCurrent;
+    slot.isRemovedByHand = kept.isRemovedByHand && !slot.isInSync;
     slot.errors.read = kept.readErrors;
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
@@ -137,7 +137,7 @@ async function readRecorded(
   const keepers: { slot: Slot; descriptor: BdevDescriptor; incarnation: string }[] = [];
   for (const slot of array.slots) {
     const { descriptor } = slot;
-    if (descriptor === null || !slot.isCurrent) continue;
+    if (descriptor === null || !slot.isInSync) continue;
     try {
       const headers = await extension.readHeaders(descriptor, array.uuid);
       for (const found of headers) if (newest === null || found.generation > newest.generation) newest = found;
@@ -185,7 +185,7 @@ async function readBadBlocks(
   let isRead = false;
   let failure: Error | null = null;
   for (const slot of array.slots) {
-    if (slot.descriptor === null || !slot.isCurrent) continue;
+    if (slot.descriptor === null || !slot.isInSync) continue;
     try {
       const list = await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation });
       isRead = true;

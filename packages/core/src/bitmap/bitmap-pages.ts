@@ -5,7 +5,7 @@ import type { RegionStates } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
 
 /** The pages on the members in which an array's regions are recorded. */
-export class RegionPages {
+export class BitmapPages {
   /**
    * What pages say of regions in place of what memory says, while a round of setting or clearing bits is under way: others
    * write pages too. A region of which they say that it is unwritten is so in memory once they have said it.

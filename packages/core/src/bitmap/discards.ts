@@ -7,7 +7,7 @@ import { copyInto } from './region-state.js';
  * Which run of each region's blocks reads as zeros because users have unmapped it, as far as that is known since the last
  * write there. In memory only: a region that is filled by its run goes on record as unwritten.
  */
-export class Trims {
+export class Discards {
   readonly #array: RaidArray;
   /** Of each region, in blocks of the array. */
   readonly #regionBlocks: number;

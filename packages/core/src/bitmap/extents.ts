@@ -3,25 +3,24 @@ import { RegionState } from './region-state.js';
 
 /** Whether the block of the array was never written, or not since it was unmapped: it reads as zeros. */
 export function isUnwritten(array: RaidArray, block: number): boolean {
-  const { regions } = array;
-  if (regions === null) return false;
+  const { bitmap } = array;
+  if (bitmap === null) return false;
   const { arrayBlocks, memberBlocks } = array.stripe();
   return (
-    regions.states[Math.floor((Math.floor(block / arrayBlocks) * memberBlocks) / regions.regionBlocks)] ===
-    RegionState.Unwritten
+    bitmap.states[Math.floor((Math.floor(block / arrayBlocks) * memberBlocks) / bitmap.regionBlocks)] === RegionState.Unwritten
   );
 }
 
 /** Where the run of blocks ends that are like the one at `from`: all unwritten, or all not; `to` at most. */
 export function endOfExtent(array: RaidArray, from: number, to: number): number {
-  const { regions } = array;
-  if (regions === null || regions.count(RegionState.Unwritten) === 0) return to;
+  const { bitmap } = array;
+  if (bitmap === null || bitmap.count(RegionState.Unwritten) === 0) return to;
   const { arrayBlocks, memberBlocks } = array.stripe();
-  const regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
+  const regionBlocks = (bitmap.regionBlocks / memberBlocks) * arrayBlocks;
   let region = Math.floor(from / regionBlocks);
-  const kind = regions.states[region] === RegionState.Unwritten;
+  const kind = bitmap.states[region] === RegionState.Unwritten;
   do region++;
-  while (region * regionBlocks < to && (regions.states[region] === RegionState.Unwritten) === kind);
+  while (region * regionBlocks < to && (bitmap.states[region] === RegionState.Unwritten) === kind);
   return Math.min(region * regionBlocks, to);
 }
 

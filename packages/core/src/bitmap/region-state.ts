@@ -7,7 +7,7 @@ export const RegionState = {
   /** Written to lately: after a crash, redundancy may disagree here. */
   Dirty: 2,
   /** Members agree, on stable media, but for one that is absent and has missed writes here. */
-  Missed: 3,
+  OutOfSync: 3,
 } as const;
 export type RegionState = (typeof RegionState)[keyof typeof RegionState];
 

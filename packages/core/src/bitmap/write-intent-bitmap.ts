@@ -4,10 +4,10 @@ import type { RaidArray } from '../array/array.js';
 import { statusOf } from '../errors.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { RaidIo } from '../io/raid-io.js';
-import { RegionPages } from './bitmap-pages.js';
+import { BitmapPages } from './bitmap-pages.js';
 import { RegionState, RegionStates, copyInto } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
-import { Trims } from './discards.js';
+import { Discards } from './discards.js';
 
 /** Regions an array has at most; larger arrays have larger regions. */
 const mostRegions = 65_536;
@@ -20,9 +20,9 @@ const idleMs = 5000;
  * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first write to a
  * region its bit is on stable media of every member; it is cleared lazily, after a flush of all members.
  */
-export class RegionMap extends RegionStates {
+export class WriteIntentBitmap extends RegionStates {
   readonly #array: RaidArray;
-  readonly #pages: RegionPages;
+  readonly #pages: BitmapPages;
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
   /** Writes that wait for their regions' bits. */
@@ -33,14 +33,14 @@ export class RegionMap extends RegionStates {
   #zeroWaiters: (() => void)[] = [];
   #idleWaiters: (() => void)[] = [];
   /** What users have unmapped; null before the first time. */
-  #trims: Trims | null = null;
+  #trims: Discards | null = null;
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
   constructor(array: RaidArray, store: ExtensionStore, numRegions: number, regionBlocks: number) {
     super(numRegions, regionBlocks);
     this.#array = array;
-    this.#pages = new RegionPages(array, store, this);
+    this.#pages = new BitmapPages(array, store, this);
     this.#inFlight = new Uint32Array(numRegions);
     this.#lastWrite = new Float64Array(numRegions);
   }
@@ -78,7 +78,7 @@ export class RegionMap extends RegionStates {
    */
   begin(io: RaidIo): boolean {
     if (io.type === IoType.Unmap) {
-      this.#trims ??= new Trims(this.#array, this.states.length, this.regionBlocks);
+      this.#trims ??= new Discards(this.#array, this.states.length, this.regionBlocks);
       io.begunAt = this.#trims.now();
     }
     let needsBits = false;
@@ -120,7 +120,7 @@ export class RegionMap extends RegionStates {
   /** A new member lacks everything that was ever written. Resolves when that is recorded. */
   async missAll(): Promise<void> {
     this.states.forEach((state, region) => {
-      if (state === RegionState.Clean) this.set(region, RegionState.Missed);
+      if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);
     });
     await this.writeAll();
   }
@@ -258,7 +258,7 @@ export class RegionMap extends RegionStates {
   }
 
   #canClearMissed(): boolean {
-    return this.count(RegionState.Missed) > 0 && (this.#isComplete() || this.#array.slots.some((slot) => slot.isTarget));
+    return this.count(RegionState.OutOfSync) > 0 && (this.#isComplete() || this.#array.slots.some((slot) => slot.isRebuilding));
   }
 
   readonly #onTimer = (): void => {
@@ -283,13 +283,13 @@ export class RegionMap extends RegionStates {
     this.states.forEach((state, region) => {
       const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
       const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#isInDoubt(region);
-      if (isDone || (state === RegionState.Missed && isComplete)) before.set(region, state);
+      if (isDone || (state === RegionState.OutOfSync && isComplete)) before.set(region, state);
     });
     if (before.size === 0) return false;
     for (const [region, state] of before) {
       this.#pages.said.set(region, state);
       // Without all members, the bits become the list of what the absent one has missed.
-      this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.Missed);
+      this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.OutOfSync);
     }
     try {
       await onEveryMember(this.#array, (client) => client.flush());
@@ -318,13 +318,13 @@ export class RegionMap extends RegionStates {
   /** Member blocks below which every slot's member holds everything: all of them, or what a rebuild has filled. */
   #completeBelow(): number {
     const { slots, process } = this.#array;
-    if (slots.every((slot) => slot.isCurrent)) return Infinity;
-    const isFilling = slots.every((slot) => slot.isCurrent || slot === process?.target);
+    if (slots.every((slot) => slot.isInSync)) return Infinity;
+    const isFilling = slots.every((slot) => slot.isInSync || slot === process?.target);
     return isFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
   }
 
   #isComplete(): boolean {
-    return this.#array.slots.every((slot) => slot.isCurrent);
+    return this.#array.slots.every((slot) => slot.isInSync);
   }
 
   /** A region in doubt stays dirty: after a crash, and at the next start, that is how its doubt is known. */
@@ -335,7 +335,7 @@ export class RegionMap extends RegionStates {
   /** A write to the region has to wait until its bit is set. */
   #lacksBit(region: number): boolean {
     const state = this.states[region];
-    if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.Missed) return true;
+    if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.OutOfSync) return true;
     return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);
   }
 }

@@ -1,7 +1,7 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
-import type { JournalPlace } from '../journal/journal.js';
+import type { JournalSlot } from '../journal/journal.js';
 import type { Slot } from '../members/slot.js';
 
 const noSlots: readonly number[] = [];
@@ -33,10 +33,10 @@ export class RaidIo implements IoOwner {
   levelContext: object | null = null;
   /** For a queue of the level's. */
   next: RaidIo | null = null;
-  /** For the level's own range locks; granted later, it calls `onGranted`. */
+  /** For the level's own range locks; granted later, it calls `onLocked`. */
   readonly lock: RangeLock;
   /** Set before `locks.acquire(io.lock)`: what to do when the lock is granted later. */
-  onGranted: ((io: RaidIo) => void) | null = null;
+  onLocked: ((io: RaidIo) => void) | null = null;
 
   /**
    * Of a write: the slot whose member is recorded as absent, so that redundancy alone stands for its blocks; -1 if none is.
@@ -65,7 +65,7 @@ export class RaidIo implements IoOwner {
   /** The member that a rebuild is filling and has filled where this request lies: it counts as a member. */
   target: Slot | null = null;
   /** Its latest entry in the journal, and the blocks of the array that wait to become one. */
-  journaled: JournalPlace | null = null;
+  journaled: JournalSlot | null = null;
   journalOffset = 0;
   journalBlocks = 0;
   journalAddr = -1;
@@ -83,9 +83,9 @@ export class RaidIo implements IoOwner {
 
   constructor() {
     this.lock = new RangeLock(() => {
-      const { onGranted } = this;
-      this.onGranted = null;
-      onGranted?.(this);
+      const { onLocked } = this;
+      this.onLocked = null;
+      onLocked?.(this);
     });
   }
 

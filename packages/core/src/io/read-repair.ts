@@ -8,7 +8,7 @@ import type { Slot } from '../members/slot.js';
 /** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
 const queueLimit = 64;
 
-interface Wish {
+interface RepairRequest {
   slot: number;
   offsetBlocks: number;
   numBlocks: number;
@@ -18,9 +18,9 @@ interface Wish {
  * Rewrites blocks that a member could not read with what redundancy says, and reads them back. One at a time, with the
  * stripes quiesced, so that no write is overtaken. A member that cannot be rewritten is failed, if the array can do without.
  */
-export class MemberRepair {
+export class ReadRepair {
   readonly #array: RaidArray;
-  readonly #queue: Wish[] = [];
+  readonly #queue: RepairRequest[] = [];
   #work: Promise<void> | null = null;
   #isStopped = false;
 
@@ -60,7 +60,7 @@ export class MemberRepair {
     }
   }
 
-  async #rewrite({ slot: index, offsetBlocks, numBlocks }: Wish): Promise<void> {
+  async #rewrite({ slot: index, offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
     const array = this.#array;
     const { bdev } = array;
     const slot = array.slots[index];
@@ -70,9 +70,9 @@ export class MemberRepair {
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);
     try {
-      await array.regions?.whenZeroed(offsetBlocks, numBlocks);
+      await array.bitmap?.whenZeroed(offsetBlocks, numBlocks);
       // What was unmapped meanwhile is not what redundancy remembers.
-      if (array.regions?.has(RegionState.Unwritten, offsetBlocks, numBlocks) === true) return;
+      if (array.bitmap?.has(RegionState.Unwritten, offsetBlocks, numBlocks) === true) return;
       await rewriteUnreadable(array, slot, offsetBlocks, numBlocks);
     } finally {
       bdev.unquiesce(range);
@@ -109,7 +109,7 @@ export async function rewriteUnreadable(array: RaidArray, slot: Slot, offset: nu
 
 /** The slot's member is not, or no longer, one that may be repaired. */
 function hasLeft(slot: Slot): boolean {
-  return !slot.isCurrent;
+  return !slot.isInSync;
 }
 
 /** What the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */

@@ -1,6 +1,6 @@
 import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
-import type { AckGate } from '../metadata/commit-barrier.js';
+import type { CommitBarrier } from '../metadata/commit-barrier.js';
 import type { RaidArray } from '../array/array.js';
 import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
 import { describeArray, describeConfig } from '../array/info.js';
@@ -12,13 +12,13 @@ import type { Slot } from '../members/slot.js';
  * The way of an I/O from the bdev layer through the level to the members and back: the driver of an array's volume. What a
  * failed part means for the request and for the member is decided here.
  */
-export class IoPath implements BdevDriver {
+export class RequestPath implements BdevDriver {
   readonly productName = 'Raid Volume';
   readonly hasForceUnitAccess = true;
   readonly #array: RaidArray;
-  readonly #gate: AckGate;
+  readonly #gate: CommitBarrier;
 
-  constructor(array: RaidArray, gate: AckGate) {
+  constructor(array: RaidArray, gate: CommitBarrier) {
     this.#array = array;
     this.#gate = gate;
   }
@@ -77,7 +77,7 @@ export class IoPath implements BdevDriver {
 
   isMemberFor(io: RaidIo, slotIndex: number): boolean {
     const slot = this.#array.slotAt(slotIndex);
-    return slot.isConfigured && !slot.isLeaving && (!slot.isTarget || io.target === slot || io.type === IoType.Flush);
+    return slot.isConfigured && !slot.isRemoving && (!slot.isRebuilding || io.target === slot || io.type === IoType.Flush);
   }
 
   submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
@@ -126,10 +126,10 @@ export class IoPath implements BdevDriver {
         (io.slot >= 0 || array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks));
       if (!isKnown) this.#countError(slot, part);
       // A device that cannot read what it has just been given is none; and what it holds the others know.
-      if (part.type === IoType.Read && slot.isTarget)
+      if (part.type === IoType.Read && slot.isRebuilding)
         array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
-      if (part.type === IoType.Flush && slot.isConfigured && !slot.isLeaving) {
+      if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {
         const canGo = array.module.manifest.redundant && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) slot.hasLostFlush = true;
       }
@@ -149,17 +149,17 @@ export class IoPath implements BdevDriver {
       this.#noteLostFlush(io);
       return io.partStatus;
     }
-    const losers = new Set(io.failedSlots.filter((slot) => array.slotAt(slot).isCurrent));
-    const canLose = array.numCurrent - array.minOperational;
+    const losers = new Set(io.failedSlots.filter((slot) => array.slotAt(slot).isInSync));
+    const canLose = array.numInSync - array.minOperational;
     const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
-    for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isTarget) array.failMember(slot, reason);
+    for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
     // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
     const isMirror = array.minOperational === 1;
     if (losers.size <= canLose || isMirror) for (const slot of losers) array.failMember(slot, reason);
     // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
     const { target } = io;
-    const hasDiverged = isMirror && [...losers].some((slot) => array.slotAt(slot).isCurrent);
-    if (hasDiverged && target?.isTarget === true) array.failMember(target.index, 'it differs from the last copy');
+    const hasDiverged = isMirror && [...losers].some((slot) => array.slotAt(slot).isInSync);
+    if (hasDiverged && target?.isRebuilding === true) array.failMember(target.index, 'it differs from the last copy');
     this.#noteLostFlush(io);
     return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
   }
@@ -208,7 +208,7 @@ export class IoPath implements BdevDriver {
   finish(io: RaidIo, status: Status): void {
     const { parent, owner } = io;
     io.status = status;
-    if (io.isMarked) this.#array.regions?.end(io);
+    if (io.isMarked) this.#array.bitmap?.end(io);
     owner?.onRaidIoDone(io);
     this.#array.ios.put(io);
     if (parent === null) return;
@@ -229,7 +229,7 @@ export class IoPath implements BdevDriver {
   }
 
   #start(parent: BdevIo, from: number, to: number): void {
-    if (parent.type === IoType.Unmap && (this.#array.regions?.count(RegionState.Unwritten) ?? 0) > 0)
+    if (parent.type === IoType.Unmap && (this.#array.bitmap?.count(RegionState.Unwritten) ?? 0) > 0)
       this.#unmapWritten(parent, from, to);
     else this.#startPart(parent, from, to - from);
   }
@@ -265,22 +265,22 @@ export class IoPath implements BdevDriver {
   }
 
   #write(io: RaidIo): void {
-    const { regions } = this.#array;
-    if (regions !== null) {
+    const { bitmap } = this.#array;
+    if (bitmap !== null) {
       io.isMarked = true;
-      if (!regions.begin(io)) return;
+      if (!bitmap.begin(io)) return;
     }
     this.resume(io);
   }
 
   /** Hands the level what has been written, and answers the rest with zeros. */
   #read(io: RaidIo, parent: BdevIo): void {
-    const { level, regions, blockSize, memory } = this.#array;
+    const { level, bitmap, blockSize, memory } = this.#array;
     if (level === null) {
       this.finish(io, Status.NoDevice);
       return;
     }
-    if (regions === null || regions.count(RegionState.Unwritten) === 0) {
+    if (bitmap === null || bitmap.count(RegionState.Unwritten) === 0) {
       level.submitRwRequest(io);
       return;
     }
@@ -321,7 +321,7 @@ export class IoPath implements BdevDriver {
     if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
     for (const index of io.failedSlots) {
       const slot = this.#array.slotAt(index);
-      if (slot.isCurrent) slot.noteUnstable(io.partStatus);
+      if (slot.isInSync) slot.noteUnstable(io.partStatus);
     }
   }
 
@@ -331,7 +331,7 @@ export class IoPath implements BdevDriver {
 
   /** The request asks for stable media, and a member has lost what it should have kept there; perhaps just now. */
   #hasLostFlush(io: RaidIo): boolean {
-    return this.#isForStableMedia(io) && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isCurrent);
+    return this.#isForStableMedia(io) && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isInSync);
   }
 
   /** Array blocks, from the start, that a rebuild's target holds; 0 without one. */
@@ -346,7 +346,7 @@ export class IoPath implements BdevDriver {
   }
 
   #countError(slot: Slot, part: BdevIo): void {
-    if (part.status === Status.NoDevice && slot.isLeaving) return;
+    if (part.status === Status.NoDevice && slot.isRemoving) return;
     if (part.type === IoType.Read) slot.errors.read++;
     else slot.errors.write++;
     const fields = { ...this.#array.logFields(slot), block: part.offsetBlocks, blocks: part.numBlocks };

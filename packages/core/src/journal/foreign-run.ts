@@ -44,7 +44,7 @@ async function readEntries(array: RaidArray, { journalEpoch, incarnation }: Earl
   if (journalEpoch === 0 || journal === undefined) return null;
   const entries: FoundEntry[] = [];
   for (const slot of array.slots) {
-    if (!slot.isCurrent || slot.descriptor === null) continue;
+    if (!slot.isInSync || slot.descriptor === null) continue;
     try {
       entries.push(...(await journal.read(slot.descriptor, { uuid: array.uuid, incarnation }, journalEpoch)));
     } catch (error) {

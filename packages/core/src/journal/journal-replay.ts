@@ -11,8 +11,8 @@ import type { DoubtList, FoundEntry } from '../format/store.js';
  * this state of the array, or it cannot be read.
  */
 export async function replayJournal(array: RaidArray, doubt: DoubtList | null): Promise<boolean> {
-  const { consistency, metadata, regions } = array;
-  if (array.journal === null || regions === null || metadata.journalEpoch === 0) return false;
+  const { consistency, metadata, bitmap } = array;
+  if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
   const entries = await readEntries(array, metadata.journalEpoch);
   if (entries === null) return false;
   consistency.forget();
@@ -29,7 +29,7 @@ export async function replayJournal(array: RaidArray, doubt: DoubtList | null): 
       failed.push(array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks));
     }
   }
-  for (const slot of array.slots) if (slot.isCurrent) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
+  for (const slot of array.slots) if (slot.isInSync) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
   return true;
@@ -39,7 +39,7 @@ async function readEntries(array: RaidArray, epoch: number): Promise<FoundEntry[
   const journal = array.extension?.journal;
   const entries: FoundEntry[] = [];
   for (const slot of array.slots) {
-    if (!slot.isCurrent || slot.descriptor === null || journal === undefined) continue;
+    if (!slot.isInSync || slot.descriptor === null || journal === undefined) continue;
     try {
       entries.push(...(await journal.read(slot.descriptor, array, epoch)));
     } catch (error) {

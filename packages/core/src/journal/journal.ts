@@ -27,7 +27,7 @@ const PlaceState = {
 type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
 
 /** One place of a member's ring, and the I/O that writes it. */
-export class JournalPlace implements IoOwner {
+export class JournalSlot implements IoOwner {
   state: PlaceState = PlaceState.Free;
   io: RaidIo | null = null;
   readonly slot: Slot;
@@ -46,7 +46,7 @@ export class JournalPlace implements IoOwner {
 }
 
 interface Ring {
-  places: JournalPlace[];
+  places: JournalSlot[];
   next: number;
 }
 
@@ -119,7 +119,7 @@ export class Journal {
     this.#pump();
   }
 
-  onEntryDone(place: JournalPlace, part: BdevIo): void {
+  onEntryDone(place: JournalSlot, part: BdevIo): void {
     const { io, slot } = place;
     const { status, addr } = part;
     this.#array.registry.ios.put(part);
@@ -174,9 +174,9 @@ export class Journal {
     }
     this.slot = slot;
     this.#epoch = epoch;
-    const keepers = slot < 0 ? [] : this.#array.slots.filter((other) => other.isCurrent);
+    const keepers = slot < 0 ? [] : this.#array.slots.filter((other) => other.isInSync);
     this.#rings = keepers.map((keeper) => ({
-      places: Array.from({ length: this.#store.places }, (_, index) => new JournalPlace(this, keeper, index)),
+      places: Array.from({ length: this.#store.places }, (_, index) => new JournalSlot(this, keeper, index)),
       next: 0,
     }));
     this.onInconsistent();
@@ -209,12 +209,12 @@ export class Journal {
    * flushed.
    */
   #mayBegin(): boolean {
-    return this.#array.areWritesHeld && !this.#array.slots.some((slot) => slot.isCurrent && slot.hasLostFlush);
+    return this.#array.areWritesHeld && !this.#array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
 
   /** The only slot that has no current member; -1 if there is none, or more than one. */
   #absentSlot(): number {
-    const absent = this.#array.slots.filter((slot) => !slot.isCurrent);
+    const absent = this.#array.slots.filter((slot) => !slot.isInSync);
     return absent.length === 1 ? (absent[0]?.index ?? -1) : -1;
   }
 
@@ -260,7 +260,7 @@ export class Journal {
     return this.#rings[stripe % this.#rings.length];
   }
 
-  #write(io: RaidIo, place: JournalPlace, addr: number): void {
+  #write(io: RaidIo, place: JournalSlot, addr: number): void {
     const { blockSize, memory, registry } = this.#array;
     const { headerBytes, placeBytes, startBytes } = this.#store;
     const isZero = io.journalAddr < 0;
@@ -284,7 +284,7 @@ export class Journal {
     part.owner = place;
     const { slot } = place;
     slot.partsInFlight++;
-    if (slot.descriptor !== null && !slot.isLeaving) {
+    if (slot.descriptor !== null && !slot.isRemoving) {
       slot.descriptor.submit(part);
       return;
     }
@@ -323,7 +323,7 @@ export class Journal {
   async #flushMembers(): Promise<boolean> {
     const array = this.#array;
     const flushed = array.slots.map(async (slot) => {
-      if (!slot.isConfigured || slot.isLeaving || slot.descriptor === null) return true;
+      if (!slot.isConfigured || slot.isRemoving || slot.descriptor === null) return true;
       try {
         await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
         return true;

@@ -13,7 +13,7 @@ export function checkLevel(array: RaidArray, level: RaidLevel): void {
     ['submitNullPayloadRequest', manifest.nullPayload],
     ['resize', manifest.resize],
     ['submitReconstructRequest', manifest.redundant],
-    ['derivedSlots', manifest.redundant],
+    ['redundantSlots', manifest.redundant],
     ['onJournaled', manifest.journal ?? false],
   ] as const;
   for (const [name, isDeclared] of methods) {

@@ -101,21 +101,21 @@ export interface RaidView {
    * Redundancy is known to agree with the data in these blocks of every member's data area, so that it may be updated by
    * the difference. False after creation over unknown contents or a crash, until a resync got there.
    */
-  isInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
+  isRangeInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
   /**
    * Redundancy may disagree in these blocks: after an unclean stop until a resync got there, or where it is distrusted. Of
    * copies that may differ all reads must take the same one (the lowest slot that can be read); what would have to be worked
    * out from parity that may be wrong is answered with EIO.
    */
-  isSuspect(memberOffsetBlocks: number, numBlocks: number): boolean;
+  isInconsistent(memberOffsetBlocks: number, numBlocks: number): boolean;
   /** A write failed on so many members that redundancy may disagree in these blocks, and none could be left out for it. */
-  distrust(memberOffsetBlocks: number, numBlocks: number): void;
+  markInconsistent(memberOffsetBlocks: number, numBlocks: number): void;
   /** Redundancy has been written anew in these blocks, all of it from data. */
-  trust(memberOffsetBlocks: number, numBlocks: number): void;
+  markInSync(memberOffsetBlocks: number, numBlocks: number): void;
   /** Most blocks of one {@link RaidIo.journal}. */
   readonly mostJournalBlocks: number;
   /** The slot's member is there and holds the array's data. */
-  isCurrent(slot: number): boolean;
+  isMemberInSync(slot: number): boolean;
   /**
    * These blocks of the slot's member could not be read, but the data was had from redundancy: core rewrites them, under
    * quiesce, and counts it. Returns at once.
@@ -150,7 +150,7 @@ export interface RaidLevel {
    * With redundancy: the slots whose blocks in this stripe are worked out from the others' (parity; every copy but the first
    * current one). A resync rewrites these, a check compares them.
    */
-  derivedSlots?(stripe: number): readonly number[];
+  redundantSlots?(stripe: number): readonly number[];
   /** The members have these sizes now. Sets and returns the new geometry, or null if nothing changes. Never shrinks. */
   resize?(memberCapacities: readonly number[]): RaidGeometry | null;
   /** No request is in flight, and none will come. */

@@ -12,7 +12,7 @@ const suspectShare = 1 / 6;
  * still be carried out, so nobody may use the device after that), if the array can go on with those that answer. If all are
  * silent, none is to blame, and the array waits.
  */
-export class AnswerWatch {
+export class IoTimeouts {
   /** A look at the members is due; nothing to be done at an I/O. */
   isArmed = false;
   readonly #array: RaidArray;
@@ -49,9 +49,9 @@ export class AnswerWatch {
   moreTime(slot: Slot, io: BdevIo): number {
     const array = this.#array;
     // Nobody's data hangs on a member that is leaving or being filled, or on an array that is not up.
-    if (!slot.isCurrent || array.state !== 'online') return 0;
+    if (!slot.isInSync || array.state !== 'online') return 0;
     let answering = 0;
-    for (const other of array.slots) if (other !== slot && other.isCurrent && this.#answers(other, io)) answering++;
+    for (const other of array.slots) if (other !== slot && other.isInSync && this.#answers(other, io)) answering++;
     return answering >= array.minOperational ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;
   }
 
@@ -76,10 +76,10 @@ export class AnswerWatch {
     for (const slot of array.slots) {
       if (slot.partsInFlight > 0) isWorking = true;
       const { descriptor } = slot;
-      const isLate = descriptor !== null && !slot.isLeaving && descriptor.bdev.oldestSubmittedAt <= late;
-      if (isLate === slot.isSuspect) continue;
-      slot.isSuspect = isLate;
-      if (descriptor === null || slot.isLeaving) continue;
+      const isLate = descriptor !== null && !slot.isRemoving && descriptor.bdev.oldestSubmittedAt <= late;
+      if (isLate === slot.isUnresponsive) continue;
+      slot.isUnresponsive = isLate;
+      if (descriptor === null || slot.isRemoving) continue;
       const about = { array: array.name, slot: slot.index, member: descriptor.bdev.name };
       array.emit({ type: isLate ? 'memberSuspect' : 'memberAnswers', ...about });
       if (isLate) array.log.warn(array.logFields(slot), 'the member does not answer: it is suspect');

@@ -50,7 +50,7 @@ export function memberIo(
   const { ios } = array.registry;
   return new Promise((resolve, reject) => {
     const what = `array ${array.name} slot ${slot.index} (${String(slot.name)})`;
-    if (slot.descriptor === null || slot.isLeaving) {
+    if (slot.descriptor === null || slot.isRemoving) {
       reject(BdevError.fromStatus(Status.NoDevice, what));
       return;
     }
@@ -90,7 +90,7 @@ export async function onEveryMember(array: RaidArray, work: (client: BlockClient
   const full: { slot: Slot; error: unknown }[] = [];
   const results = await Promise.allSettled(
     array.slots.map(async (slot) => {
-      if (slot.descriptor === null || !slot.isConfigured || slot.isLeaving) return;
+      if (slot.descriptor === null || !slot.isConfigured || slot.isRemoving) return;
       slot.partsInFlight++;
       try {
         await work(new BlockClient(slot.descriptor), slot);
@@ -108,12 +108,12 @@ export async function onEveryMember(array: RaidArray, work: (client: BlockClient
     }),
   );
   const [firstFull] = full;
-  const canGoOn = array.numCurrent - full.filter(({ slot }) => slot.isCurrent).length >= array.minOperational;
-  for (const { slot } of full) if (slot.isTarget || canGoOn) array.failMember(slot.index, mapFailure);
+  const canGoOn = array.numInSync - full.filter(({ slot }) => slot.isInSync).length >= array.minOperational;
+  for (const { slot } of full) if (slot.isRebuilding || canGoOn) array.failMember(slot.index, mapFailure);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
   if (firstFull !== undefined && !canGoOn) throw firstFull.error;
   // One that left while it was waited for is none of those that are left.
-  if (done.filter((slot) => slot.isCurrent).length < array.minOperational) {
+  if (done.filter((slot) => slot.isInSync).length < array.minOperational) {
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
   }
 }

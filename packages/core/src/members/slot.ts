@@ -32,13 +32,13 @@ export class Slot {
   /** The member is there, with its sizes known; I/O may go to it. */
   isConfigured = false;
   /** Being filled by the running rebuild: current only below the process offset. */
-  isTarget = false;
+  isRebuilding = false;
   /** The device that is to take its member's place, while that is copied; null for none. */
   replacement: Replacement | null = null;
   /** Out of the array, or on its way: no new I/O. The descriptor lives on until the last part is done. */
-  isLeaving = false;
+  isRemoving = false;
   /** The member is late with an answer. */
-  isSuspect = false;
+  isUnresponsive = false;
   /** What the superblock says of an empty slot. */
   absence: SlotAbsence = 'missing';
   /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
@@ -50,7 +50,7 @@ export class Slot {
   /** Its member was taken out on request: no spare is to replace it. */
   isRemovedByHand = false;
   /** Its member was taken out while the array was up. */
-  isVacated = false;
+  isRemoved = false;
   /** The name and uuid that the last member had, for people. */
   lastMember: { name: string; uuid: string } | null = null;
   readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
@@ -68,8 +68,8 @@ export class Slot {
   }
 
   /** The member is part of the array's current state: it may be read anywhere. */
-  get isCurrent(): boolean {
-    return this.isConfigured && !this.isTarget && !this.isLeaving;
+  get isInSync(): boolean {
+    return this.isConfigured && !this.isRebuilding && !this.isRemoving;
   }
 
   /** Blocks from the data offset to the end of the member. */
@@ -105,14 +105,14 @@ export class Slot {
   /** The member is gone for good; its sizes stay for a successor. */
   empty(absence: SlotAbsence): void {
     if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };
-    this.isVacated = true;
+    this.isRemoved = true;
     this.name = null;
     this.uuid = nullUuid;
     this.absence = absence;
     this.isConfigured = false;
-    this.isTarget = false;
-    this.isLeaving = false;
-    this.isSuspect = false;
+    this.isRebuilding = false;
+    this.isRemoving = false;
+    this.isUnresponsive = false;
     this.descriptor?.close();
     this.descriptor = null;
   }

@@ -4,14 +4,14 @@ import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../service/context.js';
 import { RaidError } from '../errors.js';
 import { isAsItLeft, refuseFormerMember, requireCreation } from '../assembly/identity.js';
-import { adopt, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, takeSizes } from './join.js';
+import { attach, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, setDataArea } from './join.js';
 import { bringOnline } from '../array/start.js';
 import { startRebuild } from '../sync/process-queue.js';
 import type { Slot } from '../members/slot.js';
 
 /** Refuses a device that would have to wait, or for which there is no use in the state in which the array is. */
 function checkCanAdd(array: RaidArray, bdev: Bdev): void {
-  if (array.slots.some(({ isTarget }) => isTarget)) {
+  if (array.slots.some(({ isRebuilding }) => isRebuilding)) {
     const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
     throw new RaidError('ERR_RAID_BUSY', 1, message);
   }
@@ -41,7 +41,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     checkCanAdd(array, bdev);
     refuseFormerMember(array, bdev, lastSeen);
     if (array.state === 'configuring') {
-      takeSizes(array, slot, bdev);
+      setDataArea(array, slot, bdev);
     } else {
       const dataOffset = chooseDataOffset(array, bdev);
       if (bdev.numBlocks < dataOffset + slot.dataSize) {
@@ -52,7 +52,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
       if (!isPartial) slot.pagesTaken = 0;
       slot.dataOffset = dataOffset;
-      adopt(array, slot, bdev);
+      attach(array, slot, bdev);
       startRebuild(ctx, array, slot, isPartial);
     }
   } catch (error) {

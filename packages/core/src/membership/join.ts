@@ -80,7 +80,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
     checkBlockSize(array, bdev);
     await refuseForeignMember(ctx, array, slot, null);
     array.lifecycle.mustGoOn();
-    takeSizes(array, slot, bdev);
+    setDataArea(array, slot, bdev);
   } catch (error) {
     closeMember(slot);
     if (array.slots.every((other) => other.descriptor === null)) array.blockSize = 0;
@@ -89,7 +89,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
 }
 
 /** Sets the slot's sizes from its device, and makes it configured. */
-export function takeSizes(array: RaidArray, slot: Slot, bdev: Bdev): void {
+export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   const dataOffset = chooseDataOffset(array, bdev);
   if (bdev.numBlocks <= dataOffset) {
     const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
@@ -97,25 +97,25 @@ export function takeSizes(array: RaidArray, slot: Slot, bdev: Bdev): void {
   }
   slot.dataOffset = dataOffset;
   slot.dataSize = bdev.numBlocks - dataOffset;
-  adopt(array, slot, bdev);
+  attach(array, slot, bdev);
 }
 
 /** The device is the slot's member from now on. Throws ENODEV if it went away while it was being looked at. */
-export function adopt(array: RaidArray, slot: Slot, bdev: Bdev): void {
+export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
   slot.name = bdev.name;
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
-  forgetElsewhere(array, slot);
+  dropDuplicateUuid(array, slot);
   slot.isConfigured = true;
-  slot.isVacated = false;
+  slot.isRemoved = false;
   slot.isRemovedByHand = false;
   slot.hasLostFlush = false;
 }
 
 /** A member that was in another slot once is remembered in its new one alone: a superblock must not name it twice. */
-export function forgetElsewhere(array: RaidArray, slot: Slot): void {
+export function dropDuplicateUuid(array: RaidArray, slot: Slot): void {
   for (const other of array.slots) {
     if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.recordedUuid = nullUuid;
   }

@@ -29,7 +29,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     releaseWaiting(array, slot);
     return;
   }
-  if (slot.isLeaving) {
+  if (slot.isRemoving) {
     await slot.whenDrained();
     return;
   }
@@ -44,15 +44,15 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   const why = `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`;
   if (array.lifecycle.phase === 'starting') {
     // Nothing has been written to it that the others lack: the array waits for it again.
-    slot.isLeaving = true;
+    slot.isRemoving = true;
     await takeOffline(ctx, array, why);
     await slot.whenDrained();
-    slot.isLeaving = false;
+    slot.isRemoving = false;
     await removeMember(ctx, array, slot, reason);
     return;
   }
   array.numOperational--;
-  slot.isLeaving = true;
+  slot.isRemoving = true;
   await takeOffline(ctx, array, why);
   await slot.whenDrained();
   slot.empty('missing');
@@ -67,7 +67,7 @@ export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): v
   if (isWaiting(array)) return;
   // Requests that wait for something else on it need not wait any longer.
   descriptor.expire();
-  if (slot.isLeaving) return;
+  if (slot.isRemoving) return;
   const { bdev } = descriptor;
   const reason = 'it has not answered in time';
   if (array.failMember(slot.index, reason)) return;
@@ -119,14 +119,14 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
   array.endStartWait?.();
   if (ctx.arrays.get(array.name) !== array) return;
   ctx.arrays.delete(array.name);
-  ctx.census.leave(array.name, array.uuid);
+  ctx.arrayNames.leave(array.name, array.uuid);
   ctx.emit({ type: 'arrayRemoved', array: array.name });
 }
 
 async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
-  if (slot.isTarget) {
+  if (slot.isRebuilding) {
     if (array.process?.target === slot) array.process.stop(new Error(`the target ${String(slot.name)} left`));
-    ctx.turns.wake();
+    ctx.resyncExclusion.wake();
     await array.processEnded;
     if (slot.descriptor !== null) await release(slot, absence);
     return;

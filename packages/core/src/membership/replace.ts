@@ -50,13 +50,13 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
   stop = (reason) => {
     stopReason ??= new Error(reason);
     process?.stop(stopReason);
-    ctx.turns.wake();
+    ctx.resyncExclusion.wake();
   };
   enqueue(array, async () => {
-    const isOver = (): boolean => array.state !== 'online' || !slot.isCurrent || stopReason !== null;
+    const isOver = (): boolean => array.state !== 'online' || !slot.isInSync || stopReason !== null;
     let isDone = false;
     try {
-      if (!(await ctx.turns.take(array, isOver))) return;
+      if (!(await ctx.resyncExclusion.take(array, isOver))) return;
       process = newProcess(ctx, array, 'replace', { replace: slot });
       await run(ctx, array, process, () => Promise.resolve());
       isDone = true;
@@ -65,7 +65,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
     } catch {
       // It has been logged and told.
     } finally {
-      ctx.turns.release(array);
+      ctx.resyncExclusion.release(array);
       slot.replacement = null;
       if (slot.descriptor !== descriptor) descriptor.close();
       onMemberResized(ctx, array);
@@ -80,8 +80,8 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   };
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
   if (!array.module.manifest.redundant) refuse(`level ${array.module.level} cannot replace a member`);
-  if (!slot.isCurrent) refuse(`slot ${slot.index} has no member that could be replaced`);
-  if (array.slots.some(({ isTarget, replacement }) => isTarget || replacement !== null))
+  if (!slot.isInSync) refuse(`slot ${slot.index} has no member that could be replaced`);
+  if (array.slots.some(({ isRebuilding, replacement }) => isRebuilding || replacement !== null))
     refuse('a member is being filled or replaced already');
   if (bdev.state !== 'registered') refuse(`${bdev.name} went away`);
   if (bdev.blockSize !== array.blockSize)
@@ -93,7 +93,7 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
 
 /** The member failed while it was copied: the new device is filled from the others, once the member is let go. */
 function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): void {
-  if (isDeviceBad || slot.isCurrent || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null) return;
+  if (isDeviceBad || slot.isInSync || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null) return;
   if (slot.descriptor !== null) {
     ctx.registry.runtime.setTimer(() => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad), lookAgainMs);
     return;

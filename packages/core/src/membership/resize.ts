@@ -43,7 +43,7 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   // Redundancy must agree with the data in the new part too: zeros do, at every level.
   if (array.module.manifest.redundant) {
     if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
-    if (array.regions?.hasRoomFor(end) === false) {
+    if (array.bitmap?.hasRoomFor(end) === false) {
       array.log.error(
         array.logFields(),
         'the members have grown, and the region map has no room for that: the array keeps its size',
@@ -53,8 +53,8 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
     await zeroNewParts(array, oldSizes, end);
   }
   // On record before the new size is: a map of more than the members is none the worse.
-  array.regions?.extend(end);
-  await array.regions?.writeAll();
+  array.bitmap?.extend(end);
+  await array.bitmap?.writeAll();
   // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
   if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null))
     return grow(ctx, array);
@@ -70,11 +70,11 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
 
 /** With a region map, only to the end of the region that has been written to in part: what lies behind was never written. */
 async function zeroNewParts(array: RaidArray, oldSizes: number[], end: number): Promise<void> {
-  const { regions } = array;
+  const { bitmap } = array;
   const results = await Promise.allSettled(
     array.slots.map((slot, index) => {
       const start = oldSizes[index] ?? 0;
-      const regionEnd = regions === null ? end : Math.ceil(start / regions.regionBlocks) * regions.regionBlocks;
+      const regionEnd = bitmap === null ? end : Math.ceil(start / bitmap.regionBlocks) * bitmap.regionBlocks;
       return zeroMember(array, slot, start, Math.min(end, regionEnd));
     }),
   );
@@ -102,5 +102,5 @@ function isOnline(array: RaidArray): boolean {
 
 /** The slot's device is a member, or being made one: it may be written to. */
 function isMember(slot: Slot): boolean {
-  return slot.isConfigured && !slot.isLeaving;
+  return slot.isConfigured && !slot.isRemoving;
 }

@@ -6,7 +6,7 @@ import type { RaidIo } from '../io/raid-io.js';
  * Holds back the acknowledgement of writes while a member is out whose absence is not yet on the survivors' stable media:
  * after a crash it would be taken for current, without the writes that it missed.
  */
-export class AckGate {
+export class CommitBarrier {
   readonly #array: RaidArray;
   #isClosed = false;
   #isRecording = false;

@@ -11,7 +11,7 @@ export class DoubtRecord {
   readonly #array: RaidArray;
   readonly #store: ExtensionStore;
   #generation = 0;
-  /** What the newest list on the members covers; see {@link isCurrent}. */
+  /** What the newest list on the members covers; see {@link isInSync}. */
   #written = { additions: -1, changes: -1, membership: -1 };
   #saves: Promise<void> = Promise.resolve();
 

@@ -18,7 +18,7 @@ interface Round {
  * every current member in parallel, each flushed; where there is an extension its header goes first, flushed too. Rounds
  * that are asked for while one is under way are one round together.
  */
-export class MetadataWriter {
+export class SuperblockWriter {
   readonly #array: RaidArray;
   readonly #store: SuperblockStore | null;
   seqNumber = 0;
@@ -154,7 +154,7 @@ export class MetadataWriter {
     while (array.journal?.mustSettle === true) await array.journal.settle();
     // The start that asked for this may have failed meanwhile: what the record would say is not known any more.
     if (!this.isEnabled) return;
-    if (array.numCurrent < array.minOperational) {
+    if (array.numInSync < array.minOperational) {
       // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
     }
@@ -163,7 +163,7 @@ export class MetadataWriter {
     const previous = this.seqNumber;
     const next = store.extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
     this.#check({ ...this.snapshot(), seqNumber: next });
-    for (const slot of array.slots) if (slot.isConfigured && !slot.isLeaving) slot.lastSeqNumber = next;
+    for (const slot of array.slots) if (slot.isConfigured && !slot.isRemoving) slot.lastSeqNumber = next;
     const record = { ...this.snapshot(), seqNumber: next };
     const plan = array.journal?.plan(next) ?? { slot: -1, epoch: 0 };
     const before = { seqNumber: previous, plan: this.#plan };
@@ -178,7 +178,7 @@ export class MetadataWriter {
       slot.foundSeqNumber = record.seqNumber;
     });
     // A member that vanished meanwhile, and that the array cannot do without, has it not.
-    if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isCurrent)) {
+    if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isInSync)) {
       this.completedSeqNumber = record.seqNumber;
       // Once more: now all members have it, and one that is found with an older superblock was away.
       if (extension !== undefined) await this.#writeHeaders(extension, round, before);
@@ -213,7 +213,7 @@ export class MetadataWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { interrupted, options, process, regions, slots, uuid } = this.#array;
+    const { interrupted, options, process, bitmap, slots, uuid } = this.#array;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
@@ -222,8 +222,8 @@ export class MetadataWriter {
       seqNumber: round.seqNumber,
       previousSeqNumber: before.seqNumber,
       completedSeqNumber: this.completedSeqNumber,
-      regionBlocks: regions?.regionBlocks ?? 0,
-      numRegions: regions?.states.length ?? 0,
+      regionBlocks: bitmap?.regionBlocks ?? 0,
+      numRegions: bitmap?.states.length ?? 0,
       journalEpoch: round.plan.epoch,
       previousJournalEpoch: before.plan.epoch,
       process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
@@ -242,7 +242,7 @@ export class MetadataWriter {
   async #onWriters(what: string, write: (slot: Slot) => Promise<void>): Promise<void> {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
-    const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isLeaving);
+    const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isRemoving);
     const failed: { slot: Slot; status: Status }[] = [];
     let written = 0;
     let lastError: unknown;
@@ -251,7 +251,7 @@ export class MetadataWriter {
         slot.partsInFlight++;
         try {
           await write(slot);
-          if (slot.isCurrent) written++;
+          if (slot.isInSync) written++;
         } catch (error) {
           lastError = error;
           failed.push({ slot, status: statusOf(error) });
@@ -283,7 +283,7 @@ function slotRecord(slot: Slot): SlotRecord {
     uuid: slot.recordedUuid,
     dataOffsetBlocks: slot.dataOffset,
     dataSizeBlocks: slot.dataSize,
-    state: slot.isCurrent ? 'configured' : slot.absence,
+    state: slot.isInSync ? 'configured' : slot.absence,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Bdev, BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
 import type { RaidArray, RaidArrayHost } from '../array/array.js';
-import type { DeviceTurns } from '../sync/resync-exclusion.js';
+import type { ResyncExclusion } from '../sync/resync-exclusion.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
 import type { ProcessOptions } from '../sync/process.js';
 import type { RaidIoPool } from '../io/raid-io.js';
@@ -26,7 +26,7 @@ export interface AssemblyOptions {
 export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | null>;
 
 /** Keeps arrays' names and uuids apart beyond one registry, for a process that has several. */
-export interface ArrayCensus {
+export interface ArrayNames {
   /** An array is about to be. Says, for people, why it must not; null if it may, and then its name and uuid are its own until {@link leave}. */
   enter(name: string, uuid: string): string | null;
   /** It has another name from now on. Says why it must not; null if it may. */
@@ -46,10 +46,10 @@ export interface RaidContext extends RaidArrayHost {
   readonly ios: RaidIoPool;
   /** Every array that is in there has entered the census. */
   readonly arrays: Map<string, RaidArray>;
-  readonly census: ArrayCensus;
+  readonly arrayNames: ArrayNames;
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
-  readonly turns: DeviceTurns;
+  readonly resyncExclusion: ResyncExclusion;
   /** What is tried again later. Stopped with the arrays: whoever has awaited something asks whether they have been. */
   readonly retries: Retries;
   /** Has the device examined after a while; again and again until it can be. */

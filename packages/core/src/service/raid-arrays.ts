@@ -3,10 +3,10 @@ import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
 import type { MemberOptions } from '../array/array.js';
 import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from '../assembly/assemble.js';
-import type { ArrayCensus, AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
+import type { ArrayNames, AssemblyOptions, RaidContext, SignatureFinder } from './context.js';
 import { checkCreateOptions } from './create-options.js';
 import type { CreateArrayOptions } from './create-options.js';
-import { DeviceTurns } from '../sync/resync-exclusion.js';
+import { ResyncExclusion } from '../sync/resync-exclusion.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
 import { describeArray } from '../array/info.js';
@@ -45,10 +45,10 @@ export interface RaidArraysOptions {
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
   /** Default: arrays of this registry have only each other to agree with. */
-  census?: ArrayCensus;
+  census?: ArrayNames;
 }
 
-const noCensus: ArrayCensus = { enter: () => null, rename: () => null, leave: () => undefined };
+const noCensus: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
 
 /** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
 export class RaidArrays {
@@ -81,9 +81,9 @@ export class RaidArrays {
       ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
       ios: new RaidIoPool(),
       arrays: new Map(),
-      census: options.census ?? noCensus,
+      arrayNames: options.census ?? noCensus,
       processOptions: this.processOptions,
-      turns: new DeviceTurns(),
+      resyncExclusion: new ResyncExclusion(),
       memberOptions: this.memberOptions,
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
@@ -165,7 +165,7 @@ export class RaidArrays {
       },
       this.#ctx,
     );
-    const refusal = this.#ctx.census.enter(array.name, uuid);
+    const refusal = this.#ctx.arrayNames.enter(array.name, uuid);
     if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
     array.numOperational = options.baseBdevs.filter((member) => member !== null).length;
     this.#ctx.arrays.set(array.name, array);

@@ -3,7 +3,7 @@ import type { RaidArray } from '../array/array.js';
 import type { Slot } from '../members/slot.js';
 
 /** What became of blocks in which copies differed. */
-export interface VoteResult {
+export interface MajorityResult {
   /** Blocks that a copy was given anew, by slot: `[slot, offset, count]` in blocks of the members' data areas. */
   rewritten: [slot: number, offset: number, count: number][];
   /** Runs of blocks in which no content has the majority: they are as they were. `[offset, count]`. */
@@ -20,7 +20,7 @@ export async function makeCopiesAgree(
   offset: number,
   count: number,
   source: number | null,
-): Promise<VoteResult> {
+): Promise<MajorityResult> {
   const { blockSize } = array;
   const copies = await readCopies(array, offset, count);
   if (count > 1 && copies.some(({ data }) => data === null)) {
@@ -30,7 +30,7 @@ export async function makeCopiesAgree(
     const second = await makeCopiesAgree(array, offset + half, count - half, source);
     return { rewritten: [...first.rewritten, ...second.rewritten], undecided: [...first.undecided, ...second.undecided] };
   }
-  const result: VoteResult = { rewritten: [], undecided: [] };
+  const result: MajorityResult = { rewritten: [], undecided: [] };
   const right = new Uint8Array(count * blockSize);
   const isDecided = new Array<boolean>(count).fill(false);
   for (let block = 0; block < count; block++) {
@@ -69,7 +69,7 @@ interface Copy {
 function readCopies(array: RaidArray, offset: number, count: number): Promise<Copy[]> {
   return Promise.all(
     array.slots
-      .filter((slot) => slot.isCurrent)
+      .filter((slot) => slot.isInSync)
       .map(async (slot): Promise<Copy> => {
         if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };
         slot.partsInFlight++;
@@ -99,7 +99,7 @@ function decide(copies: readonly Copy[], [start, end]: readonly [number, number]
 }
 
 async function writeCopy(array: RaidArray, slot: Slot, offset: number, data: Uint8Array): Promise<void> {
-  if (slot.descriptor === null || !slot.isCurrent) return;
+  if (slot.descriptor === null || !slot.isInSync) return;
   slot.partsInFlight++;
   try {
     await new BlockClient(slot.descriptor).write(slot.dataOffset + offset, data);

@@ -17,12 +17,12 @@ const historyLength = 10;
  */
 export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isPartial: boolean): void {
   array.membership++;
-  slot.isTarget = true;
+  slot.isRebuilding = true;
   slot.isConfigured = true;
   slot.absence = 'missing';
   array.numOperational++;
   enqueue(array, async () => {
-    if (!(await ctx.turns.take(array, () => slot.isLeaving || array.state !== 'online'))) {
+    if (!(await ctx.resyncExclusion.take(array, () => slot.isRemoving || array.state !== 'online'))) {
       await dropTarget(array, slot);
       return;
     }
@@ -31,30 +31,30 @@ export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isP
       // What it kept of an earlier life may look newer than what it is given now.
       if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor);
       // The map that the member keeps must be no better than the array's before it can count as current.
-      if (isPartial) await array.regions?.writeAll();
-      else await array.regions?.missAll();
+      if (isPartial) await array.bitmap?.writeAll();
+      else await array.bitmap?.missAll();
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
       await run(ctx, array, new RaidProcess(ctx, array, 'rebuild', slot), () => array.metadata.update());
-      array.regions?.arm();
+      array.bitmap?.arm();
       // It may be the one that was too small, or absent when the others grew.
       onMemberResized(ctx, array);
-      if (array.numCurrent < array.numSlots) return;
+      if (array.numInSync < array.numSlots) return;
       ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
       array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be filled: it is let go');
     } finally {
-      ctx.turns.release(array);
+      ctx.resyncExclusion.release(array);
     }
-    if (failure !== null && slot.isTarget) await dropTarget(array, slot);
+    if (failure !== null && slot.isRebuilding) await dropTarget(array, slot);
   });
 }
 
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
   if (array.consistency.isAllInSync || array.isReadOnly) return;
-  if (array.numCurrent < array.numSlots && array.minOperational !== 1) return;
+  if (array.numInSync < array.numSlots && array.minOperational !== 1) return;
   if (array.process?.type === 'resync') return;
   startSync(ctx, array, 'resync');
 }
@@ -67,13 +67,13 @@ export function startSync(
   options: SyncOptions = {},
 ): void {
   enqueue(array, async () => {
-    if (!(await ctx.turns.take(array, () => array.state !== 'online'))) return;
+    if (!(await ctx.resyncExclusion.take(array, () => array.state !== 'online'))) return;
     try {
       await run(ctx, array, newProcess(ctx, array, type, options), () => Promise.resolve());
     } catch {
       // It has been logged and told; a resync that failed is tried again at the next start.
     } finally {
-      ctx.turns.release(array);
+      ctx.resyncExclusion.release(array);
     }
   });
 }
@@ -84,10 +84,10 @@ export function checkCanSync(array: RaidArray): void {
   if (state !== 'online' || array.isReadOnly) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
   }
-  if (!module.manifest.redundant || array.level?.derivedSlots === undefined) {
+  if (!module.manifest.redundant || array.level?.redundantSlots === undefined) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);
   }
-  if (array.numCurrent < array.numSlots && array.minOperational !== 1) {
+  if (array.numInSync < array.numSlots && array.minOperational !== 1) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
   }
 }
@@ -99,11 +99,11 @@ export function checkCanRepair(array: RaidArray, { source, wrong }: SyncOptions)
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
   };
-  if (named !== undefined && array.slots[named]?.isCurrent !== true) refuse(`slot ${named} has no member that could be named`);
+  if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member that could be named`);
   if (isMirror && wrong !== undefined) refuse('of copies, the one that is right is named (source), not one that is wrong');
   if (!isMirror && source !== undefined)
     refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
-  if (isMirror && source === undefined && array.numCurrent < 3)
+  if (isMirror && source === undefined && array.numInSync < 3)
     refuse('of two copies that differ nobody can tell which is right: name it (source)');
 }
 
@@ -165,8 +165,8 @@ export async function run(
 
 /** The target of a rebuild that did not get to its end: its slot is empty again. */
 async function dropTarget(array: RaidArray, slot: Slot): Promise<void> {
-  if (!slot.isLeaving) {
-    slot.isLeaving = true;
+  if (!slot.isRemoving) {
+    slot.isRemoving = true;
     array.numOperational--;
   }
   await slot.whenDrained();

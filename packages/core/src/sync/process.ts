@@ -2,11 +2,11 @@ import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../service/context.js';
-import type { DeviceTurns } from './resync-exclusion.js';
-import { RebuildStep } from './rebuild.js';
-import { ReplaceStep } from './replace.js';
+import type { ResyncExclusion } from './resync-exclusion.js';
+import { RebuildTask } from './rebuild.js';
+import { ReplaceTask } from './replace.js';
 import type { Slot } from '../members/slot.js';
-import { SyncStep } from './resync.js';
+import { ResyncTask } from './resync.js';
 
 /** Limits of background processes, shared by all arrays of a composer; changes apply at once. */
 export interface ProcessOptions {
@@ -153,7 +153,7 @@ export class RaidProcess {
   readonly windowBlocks: number;
   readonly #array: RaidArray;
   readonly #options: ProcessOptions;
-  readonly #turns: DeviceTurns;
+  readonly #turns: ResyncExclusion;
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
   #stopReason: Error | null = null;
@@ -172,7 +172,7 @@ export class RaidProcess {
 
   /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
   constructor(
-    { processOptions, turns }: RaidContext,
+    { processOptions, resyncExclusion }: RaidContext,
     array: RaidArray,
     type: ProcessType,
     target: Slot | null,
@@ -184,7 +184,7 @@ export class RaidProcess {
     this.type = type;
     this.target = target;
     this.#options = processOptions;
-    this.#turns = turns;
+    this.#turns = resyncExclusion;
     this.startedAt = array.registry.runtime.wallClock();
     this.#earlierSec = array.interrupted?.type === type ? array.interrupted.elapsedSec : 0;
     if (array.interrupted?.type === type) array.interrupted = null;
@@ -366,7 +366,7 @@ export class RaidProcess {
       window.range = bdev.quiesce(window.start, window.end - window.start, resolve);
     });
     const { from, to } = this.#array.memberRange(window.start, window.end);
-    await this.#array.regions?.whenZeroed(from, to - from);
+    await this.#array.bitmap?.whenZeroed(from, to - from);
     // Only now is it certain that no first write to the window's regions is under way.
     if (!this.#step.isNeeded(window.start, window.end)) return;
     const startedAt = this.#array.registry.runtime.now();
@@ -464,8 +464,8 @@ export class RaidProcess {
 }
 
 function makeStep(array: RaidArray, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
-  if (process.target !== null) return new RebuildStep(array, process, process.target, pool);
+  if (process.target !== null) return new RebuildTask(array, process, process.target, pool);
   const replacement = replace?.replacement ?? null;
-  if (replace !== undefined && replacement !== null) return new ReplaceStep(array, process, pool, replace, replacement);
-  return new SyncStep(array, process, pool, sync);
+  if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);
+  return new ResyncTask(array, process, pool, sync);
 }

@@ -16,7 +16,7 @@ const mostUnreadableBytes = 64 * 1024 * 1024;
  * has not missed. Blocks that cannot be worked out, because a source cannot be read or parity is in doubt, are tried again at
  * the end; those that are still unknown then are bad on the target, and the rebuild is complete without them.
  */
-export class RebuildStep implements ProcessStep {
+export class RebuildTask implements ProcessStep {
   readonly #array: RaidArray;
   readonly #process: RaidProcess;
   readonly #target: Slot;
@@ -32,10 +32,10 @@ export class RebuildStep implements ProcessStep {
   }
 
   isNeeded(start: number, end: number): boolean {
-    const { regions } = this.#array;
-    if (regions === null) return true;
+    const { bitmap } = this.#array;
+    if (bitmap === null) return true;
     const { from, to } = this.#array.memberRange(start, end);
-    return regions.hasStale(from, to - from);
+    return bitmap.hasStale(from, to - from);
   }
 
   async run(start: number, end: number): Promise<void> {
@@ -47,7 +47,7 @@ export class RebuildStep implements ProcessStep {
 
   onProgress(): void {
     // What is copied may be made clean, so that an interrupted rebuild goes on from there.
-    if (this.#array.regions?.count(RegionState.Missed) !== 0) this.#array.regions?.arm();
+    if (this.#array.bitmap?.count(RegionState.OutOfSync) !== 0) this.#array.bitmap?.arm();
   }
 
   async finish(): Promise<void> {
@@ -59,8 +59,8 @@ export class RebuildStep implements ProcessStep {
   /** From here on the target is a member like the others, and every write goes to it. */
   complete(): void {
     const array = this.#array;
-    if (this.#target.isLeaving) throw new Error(`the target ${String(this.#target.name)} left`);
-    this.#target.isTarget = false;
+    if (this.#target.isRemoving) throw new Error(`the target ${String(this.#target.name)} left`);
+    this.#target.isRebuilding = false;
     array.membership++;
     const { index } = this.#target;
     for (const { start, end } of array.badBlocks.rangesOf(index)) this.#process.noteUnreadable(index, start, end - start, true);
@@ -69,13 +69,13 @@ export class RebuildStep implements ProcessStep {
   /** Blocks `[from, to)` of the target's data area; they are quiesced. */
   async #fill(from: number, to: number): Promise<void> {
     const array = this.#array;
-    const { regions } = array;
+    const { bitmap } = array;
     const most = this.#pool.slotBytes / array.blockSize;
     for (let at = from, count; at < to; at += count) {
       const atMost = Math.min(most, to - at);
-      count = regions?.withinRegion(at, atMost) ?? atMost;
-      if (regions?.has(RegionState.Unwritten, at, count) === true) continue;
-      if (array.minOperational > 1 && array.isSuspect(at, count)) {
+      count = bitmap?.withinRegion(at, atMost) ?? atMost;
+      if (bitmap?.has(RegionState.Unwritten, at, count) === true) continue;
+      if (array.minOperational > 1 && array.isInconsistent(at, count)) {
         count = this.#sameTrust(at, count);
         if (this.#isUnknown(at)) {
           if (!this.#isSecondTry) array.markBad(this.#target.index, at, count);
@@ -114,9 +114,9 @@ export class RebuildStep implements ProcessStep {
   #sameTrust(at: number, most: number): number {
     const { memberBlocks } = this.#array.stripe();
     const limit = Math.min(most, (Math.floor(at / memberBlocks) + 1) * memberBlocks - at);
-    const isInDoubt = this.#array.isSuspect(at, 1);
+    const isInDoubt = this.#array.isInconsistent(at, 1);
     let count = 1;
-    while (count < limit && this.#array.isSuspect(at + count, 1) === isInDoubt) count++;
+    while (count < limit && this.#array.isInconsistent(at + count, 1) === isInDoubt) count++;
     return count;
   }
 
@@ -124,7 +124,7 @@ export class RebuildStep implements ProcessStep {
   #isUnknown(at: number): boolean {
     const array = this.#array;
     const stripe = Math.floor(at / array.stripe().memberBlocks);
-    return array.isSuspect(at, 1) && array.level?.derivedSlots?.(stripe).includes(this.#target.index) !== true;
+    return array.isInconsistent(at, 1) && array.level?.redundantSlots?.(stripe).includes(this.#target.index) !== true;
   }
 
   /** What could not be read a while ago perhaps can be now. */
@@ -140,7 +140,7 @@ export class RebuildStep implements ProcessStep {
       const to = Math.min(Math.ceil(end / memberBlocks) * arrayBlocks, bdev.numBlocks);
       const range = await quiesced(bdev, from, to - from);
       try {
-        await array.regions?.whenZeroed(start, end - start);
+        await array.bitmap?.whenZeroed(start, end - start);
         await this.#fill(start, end);
       } finally {
         bdev.unquiesce(range);

@@ -3,7 +3,7 @@ import type { BdevDescriptor, BdevIo } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { RaidArray } from '../array/array.js';
 import { BlockRanges } from '../format/block-ranges.js';
-import { forgetElsewhere } from '../membership/join.js';
+import { dropDuplicateUuid } from '../membership/join.js';
 import { memberIo, reconstructInto } from '../members/member-io.js';
 import type { ProcessStep, RaidProcess } from './process.js';
 import { quiesced } from '../io/quiesce.js';
@@ -21,7 +21,7 @@ const mostPasses = 8;
  * Copies a member to the device that is to take its place, while the member serves: everything once, window by window, then
  * again what users have changed since, and the last of it with the volume standing still, when the two change places.
  */
-export class ReplaceStep implements ProcessStep {
+export class ReplaceTask implements ProcessStep {
   readonly #array: RaidArray;
   readonly #process: RaidProcess;
   readonly #pool: BufferPool;
@@ -40,7 +40,7 @@ export class ReplaceStep implements ProcessStep {
 
   isNeeded(start: number, end: number): boolean {
     const { from, to } = this.#array.memberRange(start, end);
-    return this.#array.regions?.isAll(RegionState.Unwritten, from, to - from) !== true;
+    return this.#array.bitmap?.isAll(RegionState.Unwritten, from, to - from) !== true;
   }
 
   async run(start: number, end: number): Promise<void> {
@@ -64,7 +64,7 @@ export class ReplaceStep implements ProcessStep {
       await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
       // What the journal stands for is on stable media after this: the new member's is empty.
       for (const other of this.#array.slots)
-        if (other.isCurrent) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
+        if (other.isInSync) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
       await this.#changePlaces();
     } finally {
       bdev.unquiesce(range);
@@ -87,7 +87,7 @@ export class ReplaceStep implements ProcessStep {
     try {
       // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
       for (const { start, end } of this.#bad.list()) this.#array.markBad(slot.index, start, end - start);
-      await this.#array.regions?.writeAll();
+      await this.#array.bitmap?.writeAll();
       await this.#array.metadata.update();
       if (!this.#isIn()) throw new Error('the new member failed at once');
     } catch (error) {
@@ -126,14 +126,14 @@ export class ReplaceStep implements ProcessStep {
   }
 
   #isIn(): boolean {
-    return this.#slot.isCurrent;
+    return this.#slot.isInSync;
   }
 
   #take(member: Pick<Slot, 'name' | 'uuid' | 'descriptor' | 'dataOffset'>): void {
     Object.assign(this.#slot, member);
     this.#slot.awaitedName = member.name;
     this.#slot.recordedUuid = member.uuid;
-    forgetElsewhere(this.#array, this.#slot);
+    dropDuplicateUuid(this.#array, this.#slot);
     this.#slot.hasLostFlush = false;
     this.#array.membership++;
   }
@@ -149,7 +149,7 @@ export class ReplaceStep implements ProcessStep {
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
     const range = await quiesced(bdev, start, end - start);
     try {
-      await this.#array.regions?.whenZeroed(from, to - from);
+      await this.#array.bitmap?.whenZeroed(from, to - from);
       this.#replacement.clear(from);
       await this.#copy(from, to);
     } finally {
@@ -162,10 +162,10 @@ export class ReplaceStep implements ProcessStep {
     const array = this.#array;
     const most = this.#pool.slotBytes / array.blockSize;
     for (let at = from, count; at < to; at += count) {
-      if (!this.#slot.isCurrent) throw new Error('the member that was to be replaced has left');
+      if (!this.#slot.isInSync) throw new Error('the member that was to be replaced has left');
       const atMost = Math.min(most, to - at);
-      count = array.regions?.withinRegion(at, atMost) ?? atMost;
-      if (array.regions?.has(RegionState.Unwritten, at, count) === true) continue;
+      count = array.bitmap?.withinRegion(at, atMost) ?? atMost;
+      if (array.bitmap?.has(RegionState.Unwritten, at, count) === true) continue;
       const addr = this.#pool.get();
       if (addr < 0) throw new Error('a replacement ran out of buffers');
       try {

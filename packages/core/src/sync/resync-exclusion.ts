@@ -4,7 +4,7 @@ import type { RaidArray } from '../array/array.js';
  * Whose turn it is: background work of two arrays does not run on one physical device at a time, where each would make the
  * other's disk seek.
  */
-export class DeviceTurns {
+export class ResyncExclusion {
   readonly #working = new Map<RaidArray, ReadonlySet<string>>();
   #waiters: (() => void)[] = [];
 

@@ -39,7 +39,7 @@ interface Work {
  * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
  * anew where it differs.
  */
-export class SyncStep implements ProcessStep {
+export class ResyncTask implements ProcessStep {
   readonly #array: RaidArray;
   readonly #process: RaidProcess;
   readonly #pool: BufferPool;
@@ -64,12 +64,12 @@ export class SyncStep implements ProcessStep {
   }
 
   isNeeded(start: number, end: number): boolean {
-    const { consistency, regions } = this.#array;
+    const { consistency, bitmap } = this.#array;
     // Without a map nobody knows what a crash has left, and a resync is everything.
-    if (regions === null) return true;
+    if (bitmap === null) return true;
     const { from, to } = this.#array.memberRange(start, end);
     if (this.#isResync) return consistency.isInconsistent(from, to - from);
-    return !regions.isAll(RegionState.Unwritten, from, to - from);
+    return !bitmap.isAll(RegionState.Unwritten, from, to - from);
   }
 
   async run(start: number, end: number): Promise<void> {
@@ -78,13 +78,13 @@ export class SyncStep implements ProcessStep {
     const most = this.#pool.slotBytes / this.#array.blockSize;
     for (let at = from; at < to;) {
       this.#process.throwIfStopped();
-      if (this.#array.numCurrent < this.#array.numSlots && this.#array.minOperational !== 1) {
+      if (this.#array.numInSync < this.#array.numSlots && this.#array.minOperational !== 1) {
         throw new Error('a member left: there is nothing to compare any more');
       }
       // Which slots are worked out depends on the stripe, unless every member alone is a full copy.
       const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const atMost = Math.min(most, limit - at);
-      const count = this.#array.regions?.withinRegion(at, atMost) ?? atMost;
+      const count = this.#array.bitmap?.withinRegion(at, atMost) ?? atMost;
       if (!this.#isUnwritten(at, count)) await this.#syncReadable(at, count);
       at += count;
     }
@@ -122,7 +122,7 @@ export class SyncStep implements ProcessStep {
     if (!consistency.isResyncDueBelow(end, this.#token)) return;
     this.#markedAtMs = now;
     // What was written must not get lost once readers trust it.
-    for (const slot of this.#array.slots) if (slot.isCurrent) await this.#flush(slot);
+    for (const slot of this.#array.slots) if (slot.isInSync) await this.#flush(slot);
     consistency.resynced(end, this.#token);
   }
 
@@ -135,7 +135,7 @@ export class SyncStep implements ProcessStep {
   }
 
   #isUnwritten(at: number, count: number): boolean {
-    return this.#array.regions?.isAll(RegionState.Unwritten, at, count) ?? false;
+    return this.#array.bitmap?.isAll(RegionState.Unwritten, at, count) ?? false;
   }
 
   /** Blocks `[at, +count)` of every member. */
@@ -164,8 +164,8 @@ export class SyncStep implements ProcessStep {
   /** Current members whose blocks there are worked out from the others'. */
   #derivedAt(at: number): Slot[] {
     const { level, slots } = this.#array;
-    const indexes = level?.derivedSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
-    return slots.filter((slot) => slot.isCurrent && indexes.includes(slot.index));
+    const indexes = level?.redundantSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
+    return slots.filter((slot) => slot.isInSync && indexes.includes(slot.index));
   }
 
   async #syncSlot(
@@ -190,7 +190,7 @@ export class SyncStep implements ProcessStep {
       return Outcome.Failed;
     }
     if (array.memory.equal(wanted, found, count * array.blockSize)) return Outcome.Compared;
-    if (!slot.isCurrent) return Outcome.Failed;
+    if (!slot.isInSync) return Outcome.Failed;
     this.#findDifferences(slot, at, count, { wanted, found, notes });
     if (!this.#mustWrite) return Outcome.Compared;
     if (!this.#isResync && array.minOperational === 1) {
@@ -272,7 +272,7 @@ export class SyncStep implements ProcessStep {
 
   async #settleUnreadableCopies(at: number, unreadable: readonly Slot[], addr: number): Promise<void> {
     const array = this.#array;
-    const readable = array.slots.filter((slot) => slot.isCurrent && !unreadable.includes(slot));
+    const readable = array.slots.filter((slot) => slot.isInSync && !unreadable.includes(slot));
     const [source] = readable;
     for (const slot of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
     if (source === undefined) return;
@@ -284,7 +284,7 @@ export class SyncStep implements ProcessStep {
     }
     await memberIo(array, source, IoType.Read, at, 1, addr);
     for (const slot of this.#isResync ? array.slots : unreadable) {
-      if (slot === source || !slot.isCurrent) continue;
+      if (slot === source || !slot.isInSync) continue;
       try {
         await memberIo(array, slot, IoType.Write, at, 1, addr);
         if (unreadable.includes(slot)) this.#noteRewritten(slot, at);
@@ -318,7 +318,7 @@ export class SyncStep implements ProcessStep {
         this.#process.repairedBlocks += this.#isResync ? 0 : 1;
       } catch (error) {
         if (!isUnreadable(error)) throw error;
-        isKnown = !slot.isCurrent;
+        isKnown = !slot.isInSync;
         if (!isKnown)
           array.log.error(
             { ...array.logFields(slot), block: at, blocks: 1, err: error },

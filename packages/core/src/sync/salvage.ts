@@ -54,7 +54,7 @@ export async function salvage(array: RaidArray, at: number, count: number, how: 
 export async function findUnreadable(array: RaidArray, at: number, addr: number): Promise<Slot[]> {
   const unreadable: Slot[] = [];
   for (const slot of array.slots) {
-    if (!slot.isCurrent) continue;
+    if (!slot.isInSync) continue;
     try {
       await memberIo(array, slot, IoType.Read, at, 1, addr);
     } catch (error) {

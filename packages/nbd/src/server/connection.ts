@@ -1,10 +1,10 @@
 import type { Logger, Runtime } from '@raidkit/bdev';
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import type { NbdExport } from './export.js';
-import type { Budget } from '../transmission/server-quota.js';
+import type { ServerQuota } from '../transmission/server-quota.js';
 import { Handshake } from '../handshake/handshake.js';
 import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
-import { Outbox } from '../transmission/send-queue.js';
+import { SendQueue } from '../transmission/send-queue.js';
 import type { NbdRequestPool } from '../commands/request.js';
 import { maxSmallReplyBytes } from '../wire/reply-writer.js';
 import { Transmission } from '../transmission/transmission.js';
@@ -24,7 +24,7 @@ export interface ConnectionLimits {
 }
 
 /** A client that leaves in the middle of its handshake, as plain data. */
-export interface Departure {
+export interface Handoff {
   /** Of its socket, which nobody reads, writes or closes until it is adopted. */
   readonly fd: number;
   readonly peer: string;
@@ -44,7 +44,7 @@ export interface ConnectionHost extends HandshakeHost<NbdExport> {
   readonly memory: BufferMemory;
   readonly buffers: SizeClassPool;
   readonly requests: NbdRequestPool;
-  readonly budget: Budget;
+  readonly budget: ServerQuota;
   readonly limits: ConnectionLimits;
   /** Largest buffer that a piece of a request takes, if it can be helped. */
   readonly pieceBytes: number;
@@ -52,7 +52,7 @@ export interface ConnectionHost extends HandshakeHost<NbdExport> {
   /** The handshake is over. */
   onTransmission(connection: NbdConnection, target: NbdExport): void;
   /** The client goes on with another server. The connection is over, and its memory is free. */
-  onLeft(connection: NbdConnection, departure: Departure): void;
+  onLeft(connection: NbdConnection, departure: Handoff): void;
   /** The connection is closed and nothing of it is in flight: its memory is free. */
   onGone(connection: NbdConnection): void;
 }
@@ -72,7 +72,7 @@ function ringBytes({ maxRequests }: ConnectionLimits): number {
  * the transport stops reading. That is the back-pressure: no memory, no reading.
  */
 export class NbdConnection {
-  readonly outbox: Outbox;
+  readonly outbox: SendQueue;
   /** For people: where the client is. */
   readonly peer: string;
   /** The connection's memory, to be given back when it is gone. */
@@ -117,7 +117,7 @@ export class NbdConnection {
       onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
         this.#transmission?.allowance.release(bufferAddr, heldBytes, slots),
     };
-    this.outbox = new Outbox(
+    this.outbox = new SendQueue(
       host.memory,
       owner,
       addr + host.limits.stagingBytes,

@@ -1,8 +1,8 @@
-import type { Departure } from './connection.js';
+import type { Handoff } from './connection.js';
 import type { ListedExport } from '../wire/option-replies.js';
 
 /** A client between two options of its handshake, on its way from one server to another. Plain data: it may go to another thread. */
-export interface NegotiatingConnection extends Departure {
+export interface NegotiatingConnection extends Handoff {
   /** What is left of the time for its handshake. */
   readonly handshakeLeftMs: number;
 }

@@ -6,9 +6,9 @@ import type { Socket } from 'node:net';
 import type { Elsewhere, NegotiatingConnection } from './handoff.js';
 import { NbdError } from '../errors.js';
 import { NbdExport } from './export.js';
-import { Budget } from '../transmission/server-quota.js';
+import { ServerQuota } from '../transmission/server-quota.js';
 import { NbdConnection, connectionBytes, leastStagingBytes } from './connection.js';
-import type { ConnectionHost, Departure } from './connection.js';
+import type { ConnectionHost, Handoff } from './connection.js';
 import type { ListedExport } from '../wire/option-replies.js';
 import { NbdRequestPool } from '../commands/request.js';
 import type { Transport } from '../transport/transport.js';
@@ -73,7 +73,7 @@ export class NbdServer {
       memory: runtime.memory,
       buffers,
       requests: new NbdRequestPool(),
-      budget: new Budget(runtime, maxBytes, options.maxRequests ?? 16_384),
+      budget: new ServerQuota(runtime, maxBytes, options.maxRequests ?? 16_384),
       limits,
       pieceBytes: Math.min(largestPieceBytes, buffers.maxBytes),
       log: runtime.log,
@@ -288,7 +288,7 @@ export class NbdServer {
     this.#registry.runtime.clearTimer(handshake.timer);
   }
 
-  #onLeft(connection: NbdConnection, departure: Departure): void {
+  #onLeft(connection: NbdConnection, departure: Handoff): void {
     const dueAt = this.#handshakes.get(connection)?.dueAt ?? 0;
     this.#onGone(connection);
     this.#elsewhere?.take({ ...departure, handshakeLeftMs: Math.max(0, dueAt - this.#registry.runtime.now()) });

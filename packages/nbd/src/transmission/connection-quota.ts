@@ -1,6 +1,6 @@
 import type { BufferWaiter, SizeClassPool } from '@raidkit/parity';
 import type { Runtime } from '@raidkit/bdev';
-import type { Budget, BudgetWaiter } from './server-quota.js';
+import type { ServerQuota, BudgetWaiter } from './server-quota.js';
 
 /** What holds up the next step. */
 const Wait = {
@@ -13,11 +13,11 @@ const Wait = {
   Buffer: 3,
 } as const;
 
-/** Where an {@link Allowance} draws from. */
+/** Where an {@link ConnectionQuota} draws from. */
 export interface AllowanceSource {
   readonly runtime: Runtime;
   readonly buffers: SizeClassPool;
-  readonly budget: Budget;
+  readonly budget: ServerQuota;
   readonly limits: { readonly maxRequests: number; readonly maxBytes: number };
 }
 
@@ -25,7 +25,7 @@ export interface AllowanceSource {
  * What one connection has in flight: a slot for each request, or piece of one, until its reply has been sent, and buffers.
  * Whoever asks for more than there is gets nothing, and is told to try again when that may help.
  */
-export class Allowance implements BufferWaiter, BudgetWaiter {
+export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
   slots = 0;
   heldBytes = 0;
   /** For the waiting queues: bytes of buffer, or 0 for a slot. */

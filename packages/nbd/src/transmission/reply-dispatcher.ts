@@ -1,19 +1,19 @@
 import type { NbdExport } from '../server/export.js';
-import type { Allowance } from './connection-quota.js';
+import type { ConnectionQuota } from './connection-quota.js';
 import type { ConnectionHost, NbdConnection } from '../server/connection.js';
 import { Command } from '../wire/constants.js';
-import { Lump } from './unfragmented-read.js';
+import { UnfragmentedRead } from './unfragmented-read.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
 import { ReplyWriter } from '../wire/reply-writer.js';
 import type { NbdRequest, NbdRequestPool, RequestOwner } from '../commands/request.js';
 
 /** What becomes of requests that are done: puts the replies into the outbox, or nothing if the client is gone. */
-export class Answers implements RequestOwner {
+export class ReplyDispatcher implements RequestOwner {
   readonly writer: ReplyWriter;
-  readonly lump: Lump;
+  readonly lump: UnfragmentedRead;
   readonly #connection: NbdConnection;
   readonly #target: NbdExport;
-  readonly #allowance: Allowance;
+  readonly #allowance: ConnectionQuota;
   readonly #requests: NbdRequestPool;
   readonly #style: ReplyStyle;
   readonly #onLumpSent: () => void;
@@ -24,7 +24,7 @@ export class Answers implements RequestOwner {
     host: ConnectionHost,
     connection: NbdConnection,
     target: NbdExport,
-    allowance: Allowance,
+    allowance: ConnectionQuota,
     style: ReplyStyle,
     onLumpSent: () => void,
   ) {
@@ -35,7 +35,7 @@ export class Answers implements RequestOwner {
     this.#style = style;
     this.#onLumpSent = onLumpSent;
     this.writer = new ReplyWriter(host.memory, connection.outbox, style);
-    this.lump = new Lump(host.memory, this.writer, style, {
+    this.lump = new UnfragmentedRead(host.memory, this.writer, style, {
       drop: (piece) => this.release(piece),
       recycle: (piece) => this.#requests.put(piece),
       onLumpEnd: (request) => this.#onLumpEnd(request),

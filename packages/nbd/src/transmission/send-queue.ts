@@ -12,7 +12,7 @@ export interface OutboxOwner {
  *
  * At most one send is under way: `beginSend`, then `endSend`.
  */
-export class Outbox {
+export class SendQueue {
   readonly #memory: BufferMemory;
   readonly #owner: OutboxOwner;
   readonly #ringAddr: number;

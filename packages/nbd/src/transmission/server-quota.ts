@@ -1,6 +1,6 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** Somebody who waits for room in a {@link Budget}. */
+/** Somebody who waits for room in a {@link ServerQuota}. */
 export interface BudgetWaiter {
   /** Buffer bytes that it needs next; 0 if it needs room for a request. */
   readonly bytesWanted: number;
@@ -9,7 +9,7 @@ export interface BudgetWaiter {
 }
 
 /** What all connections of a server may have in flight together: bytes of buffers, and requests. First come, first served. */
-export class Budget {
+export class ServerQuota {
   readonly maxBytes: number;
   readonly maxRequests: number;
   bytes = 0;

@@ -1,7 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { NbdExport } from '../server/export.js';
-import { Allowance } from './connection-quota.js';
-import { Answers } from './reply-dispatcher.js';
+import { ConnectionQuota } from './connection-quota.js';
+import { ReplyDispatcher } from './reply-dispatcher.js';
 import type { ConnectionHost, NbdConnection } from '../server/connection.js';
 import {
   Command,
@@ -48,7 +48,7 @@ const Phase = {
 export class Transmission {
   readonly target: NbdExport;
   /** Requests that have not been answered in full, and the buffers that they hold. */
-  readonly allowance: Allowance;
+  readonly allowance: ConnectionQuota;
   /** Where the rest of a payload goes; -1 if none is being received. */
   payloadAddr = -1;
   /** The last request was a large write: the next one probably is too. */
@@ -58,7 +58,7 @@ export class Transmission {
   readonly #connection: NbdConnection;
   readonly #negotiated: Negotiated;
   readonly #headerBytes: number;
-  readonly #answers: Answers;
+  readonly #answers: ReplyDispatcher;
   #phase: number = Phase.Header;
   #isStopped = false;
   /** The request whose header came last and that is not under way as a whole. */
@@ -72,10 +72,12 @@ export class Transmission {
     this.#host = host;
     this.#connection = connection;
     this.target = target;
-    this.allowance = new Allowance(host, () => connection.resume());
+    this.allowance = new ConnectionQuota(host, () => connection.resume());
     this.#negotiated = negotiated;
     this.#headerBytes = negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
-    this.#answers = new Answers(host, connection, target, this.allowance, negotiated.replyStyle, () => this.#launched());
+    this.#answers = new ReplyDispatcher(host, connection, target, this.allowance, negotiated.replyStyle, () =>
+      this.#launched(),
+    );
   }
 
   get isInPayload(): boolean {

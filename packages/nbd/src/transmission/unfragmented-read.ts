@@ -20,7 +20,7 @@ export interface LumpOwner {
  * fragmented. Pieces are read in any order and sent in theirs. An error in the first is the reply; after that a simple reply
  * has no way to say it, and a chunk is filled up with zeros and followed by an error.
  */
-export class Lump {
+export class UnfragmentedRead {
   readonly #memory: BufferMemory;
   readonly #writer: ReplyWriter;
   readonly #style: ReplyStyle;

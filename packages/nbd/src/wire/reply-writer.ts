@@ -8,7 +8,7 @@ import {
   structuredReplyMagic,
 } from './constants.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
-import type { Outbox } from '../transmission/send-queue.js';
+import type { SendQueue } from '../transmission/send-queue.js';
 import type { NbdRequest } from '../commands/request.js';
 
 /** No reply without data is longer. */
@@ -23,12 +23,12 @@ const dataOffsetBytes = 8;
 /** Writes the replies of one connection into its outbox, in the style that was negotiated. */
 export class ReplyWriter {
   readonly #view: DataView;
-  readonly #outbox: Outbox;
+  readonly #outbox: SendQueue;
   readonly #style: ReplyStyle;
   /** Of a chunk. */
   readonly #headerBytes: number;
 
-  constructor(memory: BufferMemory, outbox: Outbox, style: ReplyStyle) {
+  constructor(memory: BufferMemory, outbox: SendQueue, style: ReplyStyle) {
     this.#view = memory.view;
     this.#outbox = outbox;
     this.#style = style;

@@ -118,7 +118,7 @@ async function settle(bench: Bench, array: RaidArray): Promise<void> {
   do {
     await bench.world.sleep(50);
     if (bench.world.now > until) throw new Error('the array does not come to rest');
-  } while (array.process !== null || array.slots.some(({ isTarget }) => isTarget));
+  } while (array.process !== null || array.slots.some(({ isRebuilding }) => isRebuilding));
 }
 
 /** The one epoch that the whole volume holds; {@link noTag} if it is not one. */
@@ -141,7 +141,7 @@ function named(epoch: number): string {
 
 /** Members that count as current agree. */
 function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): void {
-  if (!array.module.manifest.redundant || array.numCurrent < array.numSlots) return;
+  if (!array.module.manifest.redundant || array.numInSync < array.numSlots) return;
   const disks = found.map(({ disk }) => disk);
   const problem = checkRedundancy(array, disks);
   if (problem !== null) throw new Error(problem);

@@ -172,7 +172,7 @@ async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Pr
     await bench.plugIn([bench.disks[out]].filter((disk) => disk !== undefined));
     // One window only, so that it is certain to be interrupted.
     bench.stack.arrays.processOptions.maxBandwidthMbSec = 0.001;
-    if (bench.array.process === null && bench.array.numCurrent < numSlots && bench.array.slots[out]?.isTarget !== true) {
+    if (bench.array.process === null && bench.array.numInSync < numSlots && bench.array.slots[out]?.isRebuilding !== true) {
       await bench.stack.arrays.addBaseBdev(bench.arrayName, `d${out}`);
     }
     while ((bench.array.process?.offsetBlocks ?? 0) === 0) await bench.world.sleep(0.1);

@@ -60,7 +60,7 @@ export const degradedCases: readonly ConformanceCase[] = [
           await Promise.all(Array.from({ length: 8 }, () => rig.ok(IoType.Read, 0, 64)));
           await rig.world.sleep(20);
         }
-        const isDerived = rig.array.level?.derivedSlots?.(0).includes(slot) ?? false;
+        const isDerived = rig.array.level?.redundantSlots?.(0).includes(slot) ?? false;
         assert(disk.latent.size === 0 || (isDerived && rig.array.minOperational > 1), 'the blocks are still unreadable');
         rig.checkRedundancy();
       }),
@@ -78,7 +78,7 @@ export const degradedCases: readonly ConformanceCase[] = [
         await rig.world.sleep(4);
         rig.disk(slot).faults.writeErrors = 1;
         await work;
-        await rig.until('the member is out', () => rig.array.numCurrent === rig.numSlots - 1);
+        await rig.until('the member is out', () => rig.array.numInSync === rig.numSlots - 1);
         await rig.readAll();
       }),
   },

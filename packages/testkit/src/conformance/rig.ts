@@ -197,7 +197,7 @@ export class Rig {
   }
 
   isCurrent(index: number): boolean {
-    return this.array.slots.some((slot) => slot.name === this.disk(index).name && slot.isCurrent);
+    return this.array.slots.some((slot) => slot.name === this.disk(index).name && slot.isInSync);
   }
 
   /** Ends the array cleanly, and the process. */
@@ -226,7 +226,7 @@ export class Rig {
 
   /** Waits until nothing is left to be made to agree. */
   async resynced(): Promise<void> {
-    await this.until('everything agrees', () => this.array.process === null && (this.array.regions?.resyncsDue ?? 0) === 0);
+    await this.until('everything agrees', () => this.array.process === null && (this.array.bitmap?.resyncsDue ?? 0) === 0);
   }
 
   open(): void {

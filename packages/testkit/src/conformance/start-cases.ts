@@ -81,7 +81,7 @@ export const startCases: readonly ConformanceCase[] = [
         if (manifest.resize) assert.equal(typeof level.resize, 'function', 'resize: resize');
         if (!manifest.redundant) return;
         assert.equal(typeof level.submitReconstructRequest, 'function', 'redundant: submitReconstructRequest');
-        assert.equal(typeof level.derivedSlots, 'function', 'redundant: derivedSlots');
+        assert.equal(typeof level.redundantSlots, 'function', 'redundant: redundantSlots');
         assert(level.geometry.stripe !== undefined, 'redundant: geometry.stripe');
       }),
   },
@@ -112,7 +112,7 @@ export const startCases: readonly ConformanceCase[] = [
             rig.assemble(absent),
             (error: Error & { code?: string }) => error.code === 'ERR_RAID_TOO_FEW_MEMBERS',
           );
-          assert.equal(rig.stack.arrays.get(arrayName)?.numCurrent, numSlots - absent.length);
+          assert.equal(rig.stack.arrays.get(arrayName)?.numInSync, numSlots - absent.length);
           assert(numSlots - absent.length < minOperational(options.module, numSlots));
         });
       }

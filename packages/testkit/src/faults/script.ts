@@ -307,7 +307,7 @@ export class Script {
   }
 
   #isCurrent(disk: SimDisk): boolean {
-    return this.run.array()?.slots.some((slot) => slot.name === disk.name && slot.isCurrent) ?? false;
+    return this.run.array()?.slots.some((slot) => slot.name === disk.name && slot.isInSync) ?? false;
   }
 
   async #sleep(ms: number): Promise<void> {

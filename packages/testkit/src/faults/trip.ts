@@ -135,7 +135,7 @@ export class Trip {
   }
 
   #isTarget(disk: SimDisk): boolean {
-    return this.#run.array()?.slots.some(({ isTarget, name }) => isTarget && name === disk.name) ?? false;
+    return this.#run.array()?.slots.some(({ isRebuilding, name }) => isRebuilding && name === disk.name) ?? false;
   }
 
   #end(kind: TripKind): Fate {

@@ -46,7 +46,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
     run.coverage.mark(`foreign run with ${writes === 0 ? 'no' : 'some'} writes`);
     volume = open(run, stack);
     await use(run, volume, writes);
-    isWhole = array.numCurrent === array.numSlots && array.process === null;
+    isWhole = array.numInSync === array.numSlots && array.process === null;
   }
   // A crash of an array that lacks a member costs data there: that is not ours to answer for.
   const last = how !== 'stop' && isWhole ? how : 'stop';

@@ -66,13 +66,13 @@ export class Leniency {
   /** A member is lost, or counted out, where redundancy is in doubt: what it held there cannot be told. */
   forgiveSuspect(): void {
     const array = this.#run.array();
-    const { regions } = array ?? {};
-    if (array === undefined || regions === null || regions === undefined || array.level === null) return;
+    const { bitmap } = array ?? {};
+    if (array === undefined || bitmap === null || bitmap === undefined || array.level === null) return;
     const { arrayBlocks, memberBlocks } = array.stripe();
-    const { regionBlocks, states } = regions;
+    const { regionBlocks, states } = bitmap;
     for (let region = 0; region < states.length; region++) {
       const from = region * regionBlocks;
-      if (array.isSuspect(from, regionBlocks))
+      if (array.isInconsistent(from, regionBlocks))
         this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
     }
   }

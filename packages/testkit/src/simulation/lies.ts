@@ -78,5 +78,5 @@ export async function checkAndRepair(run: SimRun, source: number): Promise<boole
 /** Who is right is said where two copies leave it open. */
 export function repairOptions(run: SimRun, source: number): { source?: number } {
   const array = run.array();
-  return array?.minOperational === 1 && array.numCurrent === 2 ? { source } : {};
+  return array?.minOperational === 1 && array.numInSync === 2 ? { source } : {};
 }

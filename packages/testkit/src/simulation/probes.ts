@@ -61,7 +61,7 @@ export async function probeAll(run: SimRun): Promise<void> {
 /** At rest regions become clean: what is lost then costs nothing, not even where parity cannot be trusted after a crash. */
 async function whenClean(run: SimRun): Promise<void> {
   const until = run.world.now + longestDirtyMs;
-  while ((run.array()?.regions?.count(RegionState.Dirty) ?? 0) > 0) {
+  while ((run.array()?.bitmap?.count(RegionState.Dirty) ?? 0) > 0) {
     const array = run.array();
     if (run.world.now > until && array !== undefined)
       throw new ViolationError(`G7: regions stay dirty at rest: ${describeArray(array)}`);
@@ -84,8 +84,7 @@ async function withRedundancy(run: SimRun, twin: Twin, probe: Probe): Promise<vo
     if (probe.fate !== 'come back') disk.blank(twin.random.pick([0, 0xdb]));
     await twin.stack.plugIn(disk);
     if (probe.fate !== 'come back') await twin.stack.arrays.addBaseBdev(twin.array?.name ?? '', disk.name);
-    while (twin.array?.slots.some(({ name, isCurrent }) => name === disk.name && isCurrent) !== true)
-      await twin.world.sleep(100);
+    while (twin.array?.slots.some(({ name, isInSync }) => name === disk.name && isInSync) !== true) await twin.world.sleep(100);
   }
   const array = await twin.settle();
   const problem = checkRedundancy(array, twin.disks);

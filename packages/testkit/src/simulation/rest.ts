@@ -99,8 +99,8 @@ async function decide(run: SimRun): Promise<void> {
 }
 
 function isSettled(run: SimRun, array: RaidArray): boolean {
-  if (array.process !== null || array.numCurrent < array.numSlots) return false;
-  return !run.can.resync || (array.regions?.resyncsDue ?? 0) === 0;
+  if (array.process !== null || array.numInSync < array.numSlots) return false;
+  return !run.can.resync || (array.bitmap?.resyncsDue ?? 0) === 0;
 }
 
 /** In the middle of everything: what goes wrong ends, users wait, and when all is at rest it is looked at. */
@@ -136,7 +136,7 @@ export async function lookAtRest(run: SimRun): Promise<void> {
 export async function checkRest(run: SimRun): Promise<void> {
   const array = run.array();
   if (array === undefined || !run.isRedundant) return;
-  const isInSync = (array.regions?.resyncsDue ?? 0) === 0;
+  const isInSync = (array.bitmap?.resyncsDue ?? 0) === 0;
   if (!isInSync || run.isTolerant) return;
   run.coverage.mark('redundancy checked');
   const problem = checkRedundancy(array, run.disks);

@@ -33,7 +33,7 @@ export async function restart(run: SimRun, item: PlanItem & { kind: 'restart' })
  */
 async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'restart' }): Promise<void> {
   const array = run.array();
-  const isWhole = array?.state === 'online' && array.numCurrent === array.numSlots && array.process === null;
+  const isWhole = array?.state === 'online' && array.numInSync === array.numSlots && array.process === null;
   if (!isWhole || run.disks.some((disk) => run.standing.hasTrouble(disk))) return;
   const members = array.slots.map(({ name }) => name);
   await end(run, { how: 'stop', mode, downMs });

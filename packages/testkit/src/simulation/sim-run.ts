@@ -235,7 +235,7 @@ export class SimRun {
   }
 
   #onEvent(event: RaidEvent): void {
-    const states = this.array()?.regions?.states.subarray(0, 64).join('') ?? 'none';
+    const states = this.array()?.bitmap?.states.subarray(0, 64).join('') ?? 'none';
     this.world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
     this.coverage.mark(`event ${event.type}`);
     switch (event.type) {
@@ -307,7 +307,7 @@ export class SimRun {
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
     if (type !== IoType.Flush && this.#mayBeBad(offset, numBlocks)) return;
     // Without a map parity is never trusted, so what a write reads beforehand has no second source.
-    if (isWrite && this.array()?.regions === null && this.disks.some(({ lastErrorAt }) => lastErrorAt >= askedAt)) return;
+    if (isWrite && this.array()?.bitmap === null && this.disks.some(({ lastErrorAt }) => lastErrorAt >= askedAt)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
@@ -326,8 +326,8 @@ export class SimRun {
   }
 
   #watchUnwritten(): void {
-    const { regions } = this.array() ?? { regions: null };
-    const seen = { of: regions?.states.length ?? 0, count: regions?.count(RegionState.Unwritten) ?? 0 };
+    const { bitmap } = this.array() ?? { bitmap: null };
+    const seen = { of: bitmap?.states.length ?? 0, count: bitmap?.count(RegionState.Unwritten) ?? 0 };
     if (seen.of === this.#unwritten.of && seen.count > this.#unwritten.count) this.mark('regions became unwritten');
     this.#unwritten = seen;
   }
@@ -397,7 +397,7 @@ export class SimRun {
     if (array === undefined) return 'down';
     if (array.state !== 'online') return array.state;
     if (array.process !== null) return array.process.type;
-    return array.numCurrent < array.numSlots ? 'degraded' : 'optimal';
+    return array.numInSync < array.numSlots ? 'degraded' : 'optimal';
   }
 
   get hasSuperblock(): boolean {
@@ -416,7 +416,7 @@ export class SimRun {
 
   /** What a read returns is what the sector holds from then on. */
   #mayHold(): boolean {
-    return this.can.settledReads || (this.array()?.regions?.resyncsDue ?? 0) === 0;
+    return this.can.settledReads || (this.array()?.bitmap?.resyncsDue ?? 0) === 0;
   }
 
   wrongRead({ sector, found, allowed }: Violation, what: string): void {
@@ -435,7 +435,7 @@ export class SimRun {
       const bytes = new Uint8Array(sectorBytes);
       disk.media.read(bytes, 0, slot.dataOffset * disk.blockSize + sector * sectorBytes, sectorBytes);
       const tag = readTag(new Int32Array(bytes.buffer), 0, sector);
-      this.world.trace(`slot ${slot.index} (${disk.name}${slot.isCurrent ? '' : ', not current'}) holds ${tag}`);
+      this.world.trace(`slot ${slot.index} (${disk.name}${slot.isInSync ? '' : ', not current'}) holds ${tag}`);
     }
   }
 }

@@ -69,7 +69,7 @@ export class Standing {
     if (left >= run.least) {
       // Parity that has not been resynchronised is none: what it would have to give is refused.
       const isParity = run.least > 1;
-      const isInDoubt = isParity && (run.array()?.regions?.resyncsDue ?? 0) > 0;
+      const isInDoubt = isParity && (run.array()?.bitmap?.resyncsDue ?? 0) > 0;
       if (isInDoubt && run.can.narrow) run.leniency.forgiveSuspect();
       else if (isInDoubt) run.isTolerant = true;
       return true;
@@ -90,6 +90,6 @@ export class Standing {
   }
 
   #isCurrent(disk: SimDisk): boolean {
-    return this.#run.array()?.slots.some((slot) => slot.name === disk.name && slot.isCurrent) ?? false;
+    return this.#run.array()?.slots.some((slot) => slot.name === disk.name && slot.isInSync) ?? false;
   }
 }

@@ -185,8 +185,8 @@ export class Twin {
       if (
         array?.state === 'online' &&
         array.process === null &&
-        array.numCurrent === array.numSlots &&
-        (array.regions?.resyncsDue ?? 0) === 0
+        array.numInSync === array.numSlots &&
+        (array.bitmap?.resyncsDue ?? 0) === 0
       )
         return array;
       if (this.world.now > until)

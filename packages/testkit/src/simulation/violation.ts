@@ -11,7 +11,7 @@ export function describeError(error: unknown): string {
 
 export function describeArray(array: RaidArray): string {
   const slots = array.slots.map(
-    (slot) => `${String(slot.name)}${slot.isCurrent ? '' : slot.isTarget ? ' (target)' : ' (out)'}`,
+    (slot) => `${String(slot.name)}${slot.isInSync ? '' : slot.isRebuilding ? ' (target)' : ' (out)'}`,
   );
-  return `${array.state}, ${array.process === null ? 'no process' : array.process.type}, slots ${slots.join(', ')}${array.trouble === null ? '' : `, trouble: ${array.trouble}`}`;
+  return `${array.state}, ${array.process === null ? 'no process' : array.process.type}, slots ${slots.join(', ')}${array.startError === null ? '' : `, trouble: ${array.startError}`}`;
 }

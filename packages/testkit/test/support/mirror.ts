@@ -52,7 +52,7 @@ class Mirror implements RaidLevel {
     }
     io.lock.start = io.offsetBlocks;
     io.lock.end = io.offsetBlocks + io.numBlocks;
-    io.onGranted = (granted) => this.#writeAll(granted);
+    io.onLocked = (granted) => this.#writeAll(granted);
     if (this.#locks.acquire(io.lock)) this.#writeAll(io);
   }
 
@@ -60,9 +60,9 @@ class Mirror implements RaidLevel {
     this.#read(io);
   }
 
-  derivedSlots(): readonly number[] {
+  redundantSlots(): readonly number[] {
     return Array.from({ length: this.#raid.numSlots }, (_, slot) => slot)
-      .filter((slot) => this.#raid.isCurrent(slot))
+      .filter((slot) => this.#raid.isMemberInSync(slot))
       .slice(1);
   }
 
@@ -89,7 +89,7 @@ class Mirror implements RaidLevel {
   }
 
   #read(io: RaidIo): void {
-    const mustAgree = this.#bug !== 'reads past suspicion' && this.#raid.isSuspect(io.offsetBlocks, io.numBlocks);
+    const mustAgree = this.#bug !== 'reads past suspicion' && this.#raid.isInconsistent(io.offsetBlocks, io.numBlocks);
     const candidates = Array.from({ length: this.#raid.numSlots }, (_, slot) => slot).filter(
       (slot) => io.hasMember(slot) && !io.failedSlots.includes(slot),
     );
@@ -125,7 +125,7 @@ class Mirror implements RaidLevel {
     const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;
     io.c = 0;
     for (let slot = 0; slot < this.#raid.numSlots; slot++) {
-      const isMember = this.#bug === 'forgets the target of a rebuild' ? this.#raid.isCurrent(slot) : io.hasMember(slot);
+      const isMember = this.#bug === 'forgets the target of a rebuild' ? this.#raid.isMemberInSync(slot) : io.hasMember(slot);
       if (!isMember) continue;
       if (this.#bug === 'skips a member' && slot === 1 && io.offsetBlocks % 7 === 3 && io.partsLeft > 0) continue;
       if (this.#bug === 'unmaps one copy only' && io.type !== IoType.Write && io.partsLeft > 0) continue;

@@ -1,6 +1,6 @@
 import type { BdevRegistry } from '@raidkit/bdev';
 import { nullUuid } from '@raidkit/core';
-import type { ArrayCensus, RaidArrays } from '@raidkit/core';
+import type { ArrayNames, RaidArrays } from '@raidkit/core';
 import { SharedNames } from './shared-names.js';
 import type { NameTable } from './shared-names.js';
 import { namesOf } from './shared-registry.js';
@@ -11,7 +11,7 @@ export interface SharedExport {
   description: string;
 }
 
-/** What a plane tells the router of: who comes and who goes, in the order in which it happens, and before the answer of the call that did it. */
+/** What a service tells the router of: who comes and who goes, in the order in which it happens, and before the answer of the call that did it. */
 export type Change =
   | { of: 'bdev' | 'array'; is: 'there'; name: string; names: readonly string[] }
   | { of: 'export'; is: 'there'; name: string; description: string }
@@ -19,8 +19,8 @@ export type Change =
   /** Names and uuids of devices that arrays here wait for. All of them. */
   | { of: 'awaited'; names: readonly string[] };
 
-/** What a plane among several has in common with the others. */
-export class PlaneShare implements ArrayCensus {
+/** What a service among several has in common with the others. */
+export class SharedState implements ArrayNames {
   readonly names: NameTable;
   readonly #tell: (change: Change) => void;
   /** Arrays that have entered, with the uuid that they had then: one without superblocks gets its own later. */

@@ -5,7 +5,7 @@ import type { Dispatcher } from './rpc/dispatcher.js';
 import type { NameTable } from './shared-names.js';
 
 /** What the methods act on. */
-export interface Plane {
+export interface Service {
   readonly registry: BdevRegistry;
   readonly arrays: RaidArrays;
   readonly modules: RaidModuleRegistry;

@@ -1,21 +1,21 @@
 import { identityOf } from '@raidkit/backend-linux';
 import type { Bdev } from '@raidkit/bdev';
-import type { Plane } from './plane.js';
-import type { MovedDevice } from './plane-share.js';
+import type { Service } from './service.js';
+import type { MovedDevice } from './shared-state.js';
 import type { Fixed, Question } from './reactor-messages.js';
 import { RpcError, strerror } from './rpc/errors.js';
 import { SharedRegistry } from './shared-registry.js';
 
-/** What the router wants to know of a plane, or to have done, that is no call of a client's. */
-export async function answerQuestion(plane: Plane, question: Question): Promise<unknown> {
-  const { dispatcher, exports } = plane;
+/** What the router wants to know of a service, or to have done, that is no call of a client's. */
+export async function answerQuestion(service: Service, question: Question): Promise<unknown> {
+  const { dispatcher, exports } = service;
   switch (question.ask) {
     case 'fixed':
-      return fixedOf(plane, question.names);
+      return fixedOf(service, question.names);
     case 'release':
-      return release(plane, question.name);
+      return release(service, question.name);
     case 'adopt':
-      return adopt(plane, question.device);
+      return adopt(service, question.device);
     case 'check':
       dispatcher.check(question.method, question.params);
       return true;
@@ -27,7 +27,7 @@ export async function answerQuestion(plane: Plane, question: Question): Promise<
   }
 }
 
-function fixedOf({ registry }: Plane, names: readonly string[]): Fixed {
+function fixedOf({ registry }: Service, names: readonly string[]): Fixed {
   const fixed: Fixed = {};
   for (const name of names) {
     const bdev = registry.get(name);
@@ -37,7 +37,7 @@ function fixedOf({ registry }: Plane, names: readonly string[]): Fixed {
   return fixed;
 }
 
-async function release({ log, registry }: Plane, name: string): Promise<MovedDevice> {
+async function release({ log, registry }: Service, name: string): Promise<MovedDevice> {
   const bdev = registry.get(name);
   if (bdev?.state !== 'registered') throw new RpcError(-19, strerror(19));
   // Between the question and this somebody may have come.
@@ -56,8 +56,8 @@ async function release({ log, registry }: Plane, name: string): Promise<MovedDev
 }
 
 /** Nobody looks at it here: it has been looked at where it was, and left alone. */
-async function adopt({ dispatcher, registry }: Plane, { name, identity, method, params }: MovedDevice): Promise<void> {
-  if (!(registry instanceof SharedRegistry)) throw new Error('a plane without others adopts nothing');
+async function adopt({ dispatcher, registry }: Service, { name, identity, method, params }: MovedDevice): Promise<void> {
+  if (!(registry instanceof SharedRegistry)) throw new Error('a service without others adopts nothing');
   await registry.withoutExamining(name, () => dispatcher.call(method, params));
   const bdev = registry.get(name);
   if (bdev === undefined || identityOf(bdev) === identity) return;
