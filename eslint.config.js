@@ -24,28 +24,69 @@ const floors = {
 };
 const packages = [...Object.keys(floors), 'daemon'];
 
+/**
+ * The layers within a package: its folders below `src`, lowest first. A file imports from its own folder, from folders
+ * before it, and from the files of `src` itself (errors, events), which import from none of them.
+ */
+const folders = {
+  core: [
+    'format',
+    'level',
+    'members',
+    'metadata',
+    'bitmap',
+    'journal',
+    'io',
+    'sync',
+    'array',
+    'start',
+    'membership',
+    'assembly',
+    'service',
+  ],
+};
+
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
 const deterministic = ['bdev', 'core', 'raid0', 'raid1', 'raid5f', 'concat', 'superblock', 'signatures', 'testkit'];
 
-const layerRules = Object.entries(floors).map(([name, allowed]) => ({
+/** What files of a package must not import. */
+function foreignImports(name) {
+  const allowed = floors[name];
+  return [
+    {
+      group: packages
+        .filter((other) => other !== name && !allowed.includes(other))
+        .flatMap((other) => [`@raidkit/${other}`, `@raidkit/${other}/*`]),
+      message: `packages/${name} may import only: ${allowed.join(', ') || 'nothing of ours'} (docs/architecture.md).`,
+    },
+    { group: ['**/packages/*', '../../../*'], message: 'Import another package by its name.' },
+  ];
+}
+
+const layerRules = Object.keys(floors).map((name) => ({
   files: [`packages/${name}/src/**/*.ts`],
-  rules: {
-    'no-restricted-imports': [
-      'error',
-      {
-        patterns: [
-          {
-            group: packages
-              .filter((other) => other !== name && !allowed.includes(other))
-              .flatMap((other) => [`@raidkit/${other}`, `@raidkit/${other}/*`]),
-            message: `packages/${name} may import only: ${allowed.join(', ') || 'nothing of ours'} (docs/architecture.md).`,
-          },
-          { group: ['**/packages/*', '../../../*'], message: 'Import another package by its name.' },
-        ],
-      },
-    ],
-  },
+  rules: { 'no-restricted-imports': ['error', { patterns: foreignImports(name) }] },
 }));
+
+const folderRules = Object.entries(folders).flatMap(([name, layers]) =>
+  layers.map((layer, rank) => ({
+    files: [`packages/${name}/src/${layer}/**/*.ts`],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            ...foreignImports(name),
+            {
+              group: [...layers.slice(rank + 1).map((above) => `../${above}/*`), '../index.js'],
+              message: `${layer}/ lies below that folder (the layers in eslint.config.js).`,
+            },
+          ],
+        },
+      ],
+    },
+  })),
+);
 
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', '**/.turbo/**', 'coverage/**', '**/fixtures/**'] },
@@ -79,6 +120,7 @@ export default tseslint.config(
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },
   ...layerRules,
+  ...folderRules,
   {
     files: deterministic.map((name) => `packages/${name}/src/**/*.ts`),
     // The one door through which Node's own world comes in.

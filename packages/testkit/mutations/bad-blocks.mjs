@@ -94,7 +94,7 @@ export const badBlocks = [
   },
   {
     id: 'growth-onto-a-device-that-is-looked-at',
-    file: 'core/src/membership/resize.ts',
+    file: 'core/src/sync/grow.ts',
     line: 'return slot.isConfigured && !slot.isRemoving;',
     becomes: 'return slot.descriptor !== null && !slot.isRemoving;',
     loses: 'zeros are written to somebody else’s device',

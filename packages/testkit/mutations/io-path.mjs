@@ -101,8 +101,8 @@ export const ioPath = [
   {
     id: 'never-to-the-target',
     file: 'core/src/io/request-path.ts',
-    line: 'io.target = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target ?? null) : null;',
-    becomes: 'io.target = null;',
+    line: 'io.targetSlot = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target?.index ?? -1) : -1;',
+    becomes: 'io.targetSlot = -1;',
     loses: 'writes behind a rebuild do not get to its target',
   },
   {
@@ -182,8 +182,8 @@ export const ioPath = [
   {
     id: 'membership-stays',
     file: 'core/src/array/array.ts',
-    line: 'this.membership++;',
-    becomes: '',
+    line: 'this.membership++;\n    slot.isRemoving = true;',
+    becomes: 'slot.isRemoving = true;',
     loses: 'whoever waited does not see that a member left: what one member has not got counts as held by all',
   },
   {

@@ -104,7 +104,7 @@ export const metadata = [
   },
   {
     id: 'stale-members-stay',
-    file: 'core/src/assembly/kick-stale.ts',
+    file: 'core/src/start/kick-stale.ts',
     line: 'if (slot.foundSeqNumber < newest.completedSeqNumber) return true;',
     becomes: '',
     loses: 'an old image of a member that was put back is taken as current',

@@ -231,8 +231,8 @@ export const regions = [
   {
     id: 'no-life-begins-for-a-foreign-run',
     file: 'core/src/bitmap/bitmap-load.ts',
-    line: 'array.bitmap = unknown;\n    array.metadata.beginIncarnation();',
-    becomes: 'array.bitmap = unknown;',
+    line: 'unknown.doubt(0, numRegions);\n    array.metadata.beginIncarnation();',
+    becomes: 'unknown.doubt(0, numRegions);',
     loses: 'pages from before somebody else ran the array look newer than those that say what is in doubt',
   },
   {

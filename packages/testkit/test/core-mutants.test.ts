@@ -1,4 +1,4 @@
-import { Bdev, RangeLocks, Status } from '@raidkit/bdev';
+import { Bdev, RangeLocks } from '@raidkit/bdev';
 import type { RaidModule, SuperblockStore } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
@@ -7,7 +7,6 @@ import { conformanceCases, runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 // Not through the front door: what is broken here nobody else may reach.
 import { CommitBarrier } from '../../core/src/metadata/commit-barrier.js';
-import { Journal } from '../../core/src/journal/journal.js';
 import { RebuildTask } from '../../core/src/sync/rebuild.js';
 import { WriteIntentBitmap } from '../../core/src/bitmap/write-intent-bitmap.js';
 import { ResyncTask } from '../../core/src/sync/resync.js';
@@ -18,8 +17,8 @@ afterEach(() => {
 });
 
 /** The simulator must find something within so many seeds. */
-async function isFoundWithin(seeds: number, module: RaidModule, from = 1): Promise<void> {
-  const { failures } = await sweep({ module, store: spdkSuperblockStore, from, count: seeds, bail: true });
+async function isFoundWithin(seeds: number, module: RaidModule, from = 1, store = spdkSuperblockStore): Promise<void> {
+  const { failures } = await sweep({ module, store, from, count: seeds, bail: true });
   expect(
     failures.map(({ violation }) => violation?.slice(0, 2)),
     'something was found',
@@ -95,12 +94,9 @@ describe('rules of the core, broken one at a time, are found', () => {
   }, 60_000);
 
   it('nothing is written to the journal', () => {
-    vi.spyOn(Journal.prototype, 'append').mockImplementation((io) => {
-      queueMicrotask(() => {
-        io.array?.level?.onJournaled?.(io, Status.Ok);
-      });
-    });
-    return isFoundWithin(60, raid5f);
+    const { extension } = spdkSuperblockStore;
+    const journal = { ...extension!.journal, seal: () => undefined };
+    return isFoundWithin(60, raid5f, 1, { ...spdkSuperblockStore, extension: { ...extension!, journal } });
   });
 
   it('the journal is not read', () => {

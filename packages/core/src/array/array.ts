@@ -1,4 +1,4 @@
-import type { Bdev, BdevRegistry, Logger, TimerHandle } from '@raidkit/bdev';
+import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
 import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
 import { BadBlocks } from '../members/bad-blocks.js';
@@ -7,18 +7,25 @@ import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
 import { RequestPath } from '../io/request-path.js';
 import type { Journal } from '../journal/journal.js';
-import { Lifecycle } from './lifecycle.js';
-import type { RaidState } from './lifecycle.js';
+import { Lifecycle } from '../lifecycle.js';
+import type { RaidState } from '../lifecycle.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
 import { minOperational } from '../level/registry.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from '../level/module.js';
-import type { ProcessRecord, RaidProcess } from '../sync/process.js';
-import type { RaidIoPool } from '../io/raid-io.js';
+import { grow } from '../sync/grow.js';
+import type { RaidProcess } from '../sync/process.js';
+import { ProcessQueue } from '../sync/process-queue.js';
+import type { QueueHost } from '../sync/start-process.js';
+import type { ProcessRecord } from '../sync/task.js';
+import { describeArray, describeConfig } from './info.js';
+import type { DescribedArray } from './info.js';
+import type { MemberOptions } from '../members/host.js';
+import type { RaidIoPool } from '../level/raid-io.js';
 import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
 import { ReadRepair } from '../io/read-repair.js';
 import { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
-import type { ExtensionHeader, ExtensionStore, SuperblockStore } from '../format/store.js';
+import type { ExtensionStore, SuperblockStore } from '../format/store.js';
 
 /** What makes an array, apart from its members. */
 export interface RaidArrayOptions {
@@ -50,19 +57,8 @@ export interface RaidArrayHost {
   onInconsistent(array: RaidArray): void;
 }
 
-/** What is asked of every member of every array of a composer. */
-export interface MemberOptions {
-  /**
-   * Milliseconds that a member has for an I/O before it is failed, if its array can do without it; 0 for as long as it
-   * takes. Flushes, unmaps and write zeroes have longer.
-   */
-  ioTimeoutMs: number;
-  /** Milliseconds that a member which vanished may take to come back before a spare takes its place. */
-  graceMs: number;
-}
-
 /** One array: its slots and its state. What I/O does is in `RequestPath`; who may join and leave is decided in `RaidArrays`. */
-export class RaidArray implements RaidView {
+export class RaidArray implements RaidView, DescribedArray, QueueHost {
   /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
   name: string;
   /** The name in its superblocks. */
@@ -88,7 +84,6 @@ export class RaidArray implements RaidView {
   level: RaidLevel | null = null;
   /** The volume's bdev while online. */
   bdev: Bdev | null = null;
-  process: RaidProcess | null = null;
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
   waitsFor: string | null = null;
   /** Started to be looked at: nothing is written to its members, not even metadata. */
@@ -128,17 +123,10 @@ export class RaidArray implements RaidView {
   readonly seen = new Set<string>();
   /** Ends the wait for members after which the array is started; null while nobody waits. */
   endStartWait: (() => void) | null = null;
-  /** Resolves when the running process, if any, has ended and what it leads to is done. */
-  processEnded: Promise<void> = Promise.resolve();
-  /** A process that a stop or crash cut short, and how long it had run. */
-  interrupted: ExtensionHeader['process'] = null;
-  /** The last processes, newest first. */
-  readonly history: ProcessRecord[] = [];
-  /** Growth under way; one follows another. */
-  resizing: Promise<void> = Promise.resolve();
-  /** A resync is due at its end. */
-  resyncTimer: TimerHandle | null = null;
+  readonly processes: ProcessQueue;
 
+  /** Growth under way; one follows another. */
+  #resizing: Promise<void> = Promise.resolve();
   readonly #host: RaidArrayHost;
   readonly #gate: CommitBarrier;
   readonly #repair: ReadRepair;
@@ -163,6 +151,38 @@ export class RaidArray implements RaidView {
     this.io = new RequestPath(this, this.#gate);
     this.answers = new IoTimeouts(this);
     this.#repair = new ReadRepair(this);
+    this.processes = new ProcessQueue((error) => {
+      this.log.error({ ...this.logFields(), err: error }, 'a background process failed unexpectedly');
+    });
+  }
+
+  /** The process that is running; null if none is. */
+  get process(): RaidProcess | null {
+    return this.processes.current;
+  }
+
+  /** Resolves when the running process, if any, has ended and what it leads to is done. */
+  get processEnded(): Promise<void> {
+    return this.processes.ended;
+  }
+
+  /** The last processes, newest first. */
+  get history(): readonly ProcessRecord[] {
+    return this.processes.history;
+  }
+
+  /** Resolves when the array has grown as far as it could when this was asked. */
+  get resizing(): Promise<void> {
+    return this.#resizing;
+  }
+
+  /** Grows if all members have room for that; begins by itself, and one growth follows another. */
+  growIfPossible(): void {
+    this.#resizing = this.#resizing
+      .then(() => grow(this))
+      .catch((error: unknown) => {
+        this.log.error({ ...this.logFields(), err: error }, 'the array could not be resized');
+      });
   }
 
   get state(): RaidState {
@@ -245,6 +265,20 @@ export class RaidArray implements RaidView {
 
   get numBlocks(): number {
     return this.level?.geometry.numBlocks ?? 0;
+  }
+
+  /** As `bdev_get_bdevs` shows it under `raid`. */
+  describe(): JsonObject {
+    return Object.fromEntries(Object.entries(describeArray(this)).filter(([key]) => key !== 'name'));
+  }
+
+  describeConfig(): { method: string; params: JsonObject } | null {
+    return describeConfig(this);
+  }
+
+  availableBlocks(slot: number): number {
+    const { descriptor, capacity } = this.slotAt(slot);
+    return descriptor === null ? this.memberCapacity(slot) : capacity;
   }
 
   // What the level sees.
@@ -362,6 +396,23 @@ export class RaidArray implements RaidView {
     slot.absence = absence;
     if (!slot.isRebuilding) this.#gate.close();
     this.numOperational--;
+  }
+
+  beginFilling(slot: Slot): void {
+    this.membership++;
+    slot.isRebuilding = true;
+    slot.isConfigured = true;
+    slot.absence = 'missing';
+    this.numOperational++;
+  }
+
+  endFilling(slot: Slot): void {
+    slot.isRemoving = true;
+    this.numOperational--;
+  }
+
+  membershipChanged(): void {
+    this.membership++;
   }
 
   /** No write is begun now: the array is not up, or a departure is being recorded. */

@@ -1,6 +1,17 @@
 import type { JsonObject } from '@raidkit/bdev';
-import type { RaidArray } from './array.js';
+import type { SyncHost } from '../sync/host.js';
+import type { RaidProcess } from '../sync/process.js';
 import type { Slot } from '../members/slot.js';
+
+/** An array as clients see it. */
+export interface DescribedArray extends SyncHost {
+  readonly stripSizeKb: number;
+  /** Members that are there, targets of a rebuild included. */
+  readonly numDiscovered: number;
+  /** Members with which the array is complete enough to start; while online, members that it has. */
+  readonly numOperational: number;
+  readonly process: RaidProcess | null;
+}
 
 function describeSlot(slot: Slot): JsonObject {
   return {
@@ -14,7 +25,7 @@ function describeSlot(slot: Slot): JsonObject {
 }
 
 /** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
-function describeRebuild({ process, slots }: RaidArray): JsonObject {
+function describeRebuild({ process, slots }: DescribedArray): JsonObject {
   if (process?.type === 'rebuild') return { process: process.describe() };
   const target = slots.find(({ isRebuilding, isRemoving }) => isRebuilding && !isRemoving);
   if (target === undefined) return {};
@@ -22,7 +33,7 @@ function describeRebuild({ process, slots }: RaidArray): JsonObject {
 }
 
 /** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */
-export function describeArray(array: RaidArray): JsonObject {
+export function describeArray(array: DescribedArray): JsonObject {
   return {
     name: array.name,
     uuid: array.uuid,
@@ -39,7 +50,7 @@ export function describeArray(array: RaidArray): JsonObject {
 }
 
 /** The call that would make the array again; null for one that its superblocks bring back. */
-export function describeConfig(array: RaidArray): { method: string; params: JsonObject } | null {
+export function describeConfig(array: DescribedArray): { method: string; params: JsonObject } | null {
   if (array.store !== null) return null;
   const strip = array.stripSizeKb === 0 ? {} : { strip_size_kb: array.stripSizeKb };
   const params = {

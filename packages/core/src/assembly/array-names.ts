@@ -1,5 +1,5 @@
 import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidContext } from '../array/context.js';
 
 /**
  * Arrays are known by uuid; a name is only what people call one. Two arrays may have the same name on record (one was

@@ -1,14 +1,14 @@
 import { BdevError } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidContext } from '../array/context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from '../errors.js';
-import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from './identity.js';
+import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from '../start/identity.js';
 import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.js';
 import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
-import { bringOnline } from '../array/start.js';
+import { bringOnline } from '../start/start.js';
 import type { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ReadResult } from '../format/store.js';

@@ -1,5 +1,5 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { MappedHost } from './mapped-host.js';
 import { RegionState } from './region-state.js';
 import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import type { Slot } from '../members/slot.js';
@@ -26,12 +26,17 @@ export interface EarlierRecord {
   doubt: DoubtList | null;
 }
 
+/** A bitmap, and where it comes from. */
+export interface LoadedBitmap {
+  bitmap: WriteIntentBitmap;
+  origin: RegionOrigin;
+}
+
 /**
- * Gives an array with redundancy its region map: of a new array, or as its members have recorded it. Only what goes with the
- * newest superblock counts. Null for an array that keeps none. Rejects if the
- * record cannot be read anywhere, unless forced.
+ * The bitmap of an array with redundancy: of a new array, or as its members have recorded it. Only what goes with the newest
+ * superblock counts. Null for an array that keeps none. Rejects if the record cannot be read anywhere, unless forced.
  */
-export async function loadRegions(array: RaidArray, force: boolean): Promise<RegionOrigin | null> {
+export async function loadBitmap(array: MappedHost, force: boolean): Promise<LoadedBitmap | null> {
   array.consistency.forget();
   array.badBlocks.load(null);
   const extension = array.store?.extension;
@@ -42,9 +47,8 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   const numRegions = Math.ceil(blocks / regionBlocks);
   if (!extension.fits(array.blockSize, numRegions)) return null;
   if (array.recordedBlocks === null) {
-    array.bitmap = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     array.metadata.beginIncarnation();
-    return { is: 'new' };
+    return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' } };
   }
   const { header, pages, newest, doubt } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
@@ -52,9 +56,9 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
   if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
     const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
-    array.bitmap = unknown;
     array.metadata.beginIncarnation();
-    return { is: 'unknown', earlier: await readEarlier(array, extension, blocks, stripe.memberBlocks) };
+    const earlier = await readEarlier(array, extension, blocks, stripe.memberBlocks);
+    return { bitmap: unknown, origin: { is: 'unknown', earlier } };
   }
   // The map's own region size, which a growth of the array does not change.
   const regions = new WriteIntentBitmap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
@@ -68,15 +72,13 @@ export async function loadRegions(array: RaidArray, force: boolean): Promise<Reg
     const end = Math.min(first + extension.regionsPerPage, regions.states.length);
     regions.doubt(first, end);
   }
-  array.bitmap = regions;
   adoptRecord(array, header);
-  return { is: 'recorded', doubt };
+  return { bitmap: regions, origin: { is: 'recorded', doubt } };
 }
 
 /** Goes on from what a header says of the array, apart from its map. */
-export function adoptRecord(array: RaidArray, header: ExtensionHeader): void {
+export function adoptRecord(array: MappedHost, header: ExtensionHeader): void {
   array.metadata.adoptHeader(header);
-  array.interrupted = header.process;
   for (const slot of array.slots) {
     const kept = header.slots[slot.index];
     if (kept === undefined) continue;
@@ -91,7 +93,7 @@ export function adoptRecord(array: RaidArray, header: ExtensionHeader): void {
 
 /** Our last record before somebody else counted the sequence number on from it. */
 async function readEarlier(
-  array: RaidArray,
+  array: MappedHost,
   extension: ExtensionStore,
   blocks: number,
   stripeBlocks: number,
@@ -117,7 +119,7 @@ async function readEarlier(
  * life, on the members that the array starts with.
  */
 async function readRecorded(
-  array: RaidArray,
+  array: MappedHost,
   extension: ExtensionStore,
   seqNumber: number,
   force: boolean,
@@ -176,7 +178,7 @@ async function readRecorded(
 
 /** The newest list of bad blocks. Rejects if none of the members can be read, unless forced. */
 async function readBadBlocks(
-  array: RaidArray,
+  array: MappedHost,
   extension: ExtensionStore,
   incarnation: string,
   force: boolean,

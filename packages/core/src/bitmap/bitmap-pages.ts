@@ -1,4 +1,4 @@
-import type { RaidArray } from '../array/array.js';
+import type { BitmapHost } from './host.js';
 import { onEveryMember } from '../members/member-io.js';
 import { RegionState, copyInto } from './region-state.js';
 import type { RegionStates } from './region-state.js';
@@ -13,14 +13,14 @@ export class BitmapPages {
   readonly said = new Map<number, RegionState>();
   /** Dirty regions that some member has on record as something else: a round of clearing was cut short. */
   readonly unrecorded = new Set<number>();
-  readonly #array: RaidArray;
+  readonly #array: BitmapHost;
   readonly #store: ExtensionStore;
   readonly #regions: RegionStates;
   #generations: Float64Array;
   /** One write of pages follows another: an older one must not land on top of a newer one. */
   #writes: Promise<void> = Promise.resolve();
 
-  constructor(array: RaidArray, store: ExtensionStore, regions: RegionStates) {
+  constructor(array: BitmapHost, store: ExtensionStore, regions: RegionStates) {
     this.#array = array;
     this.#store = store;
     this.#regions = regions;

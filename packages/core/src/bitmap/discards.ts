@@ -1,6 +1,6 @@
 import { Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
-import type { RaidIo } from '../io/raid-io.js';
+import type { BitmapHost } from './host.js';
+import type { RaidIo } from '../level/raid-io.js';
 import { copyInto } from './region-state.js';
 
 /**
@@ -8,7 +8,7 @@ import { copyInto } from './region-state.js';
  * write there. In memory only: a region that is filled by its run goes on record as unwritten.
  */
 export class Discards {
-  readonly #array: RaidArray;
+  readonly #array: BitmapHost;
   /** Of each region, in blocks of the array. */
   readonly #regionBlocks: number;
   /** A region's run, in blocks of the array; empty if both are equal. */
@@ -19,7 +19,7 @@ export class Discards {
   #moment = 0;
 
   /** @param regionBlocks of each member */
-  constructor(array: RaidArray, numRegions: number, regionBlocks: number) {
+  constructor(array: BitmapHost, numRegions: number, regionBlocks: number) {
     const { arrayBlocks, memberBlocks } = array.stripe();
     this.#array = array;
     this.#regionBlocks = (regionBlocks / memberBlocks) * arrayBlocks;

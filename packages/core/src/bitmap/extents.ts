@@ -1,8 +1,8 @@
-import type { RaidArray } from '../array/array.js';
+import type { MappedHost } from './mapped-host.js';
 import { RegionState } from './region-state.js';
 
 /** Whether the block of the array was never written, or not since it was unmapped: it reads as zeros. */
-export function isUnwritten(array: RaidArray, block: number): boolean {
+export function isUnwritten(array: MappedHost, block: number): boolean {
   const { bitmap } = array;
   if (bitmap === null) return false;
   const { arrayBlocks, memberBlocks } = array.stripe();
@@ -12,7 +12,7 @@ export function isUnwritten(array: RaidArray, block: number): boolean {
 }
 
 /** Where the run of blocks ends that are like the one at `from`: all unwritten, or all not; `to` at most. */
-export function endOfExtent(array: RaidArray, from: number, to: number): number {
+export function endOfExtent(array: MappedHost, from: number, to: number): number {
   const { bitmap } = array;
   if (bitmap === null || bitmap.count(RegionState.Unwritten) === 0) return to;
   const { arrayBlocks, memberBlocks } = array.stripe();
@@ -29,7 +29,7 @@ export function endOfExtent(array: RaidArray, from: number, to: number): number 
  * or when `add` gives false.
  */
 export function listExtents(
-  array: RaidArray,
+  array: MappedHost,
   offset: number,
   count: number,
   add: (numBlocks: number, isZero: boolean) => boolean,

@@ -1,9 +1,9 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { BitmapHost } from './host.js';
 import { statusOf } from '../errors.js';
 import { onEveryMember } from '../members/member-io.js';
-import type { RaidIo } from '../io/raid-io.js';
+import type { RaidIo } from '../level/raid-io.js';
 import { BitmapPages } from './bitmap-pages.js';
 import { RegionState, RegionStates, copyInto } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
@@ -21,7 +21,7 @@ const idleMs = 5000;
  * region its bit is on stable media of every member; it is cleared lazily, after a flush of all members.
  */
 export class WriteIntentBitmap extends RegionStates {
-  readonly #array: RaidArray;
+  readonly #array: BitmapHost;
   readonly #pages: BitmapPages;
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
@@ -37,7 +37,7 @@ export class WriteIntentBitmap extends RegionStates {
   #timer: TimerHandle | null = null;
   #isStopped = false;
 
-  constructor(array: RaidArray, store: ExtensionStore, numRegions: number, regionBlocks: number) {
+  constructor(array: BitmapHost, store: ExtensionStore, numRegions: number, regionBlocks: number) {
     super(numRegions, regionBlocks);
     this.#array = array;
     this.#pages = new BitmapPages(array, store, this);

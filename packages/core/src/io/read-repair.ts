@@ -1,6 +1,6 @@
 import { BlockClient, BdevError, Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
-import { reconstructInto } from '../members/member-io.js';
+import type { IoHost } from './host.js';
+import { reconstructInto } from './reconstruct.js';
 import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
@@ -19,12 +19,12 @@ interface RepairRequest {
  * stripes quiesced, so that no write is overtaken. A member that cannot be rewritten is failed, if the array can do without.
  */
 export class ReadRepair {
-  readonly #array: RaidArray;
+  readonly #array: IoHost;
   readonly #queue: RepairRequest[] = [];
   #work: Promise<void> | null = null;
   #isStopped = false;
 
-  constructor(array: RaidArray) {
+  constructor(array: IoHost) {
     this.#array = array;
   }
 
@@ -85,7 +85,7 @@ export class ReadRepair {
  * stripes must be quiesced. Rejects if redundancy does not know them, or they cannot be written: then the member is failed, if
  * the array can do without it.
  */
-export async function rewriteUnreadable(array: RaidArray, slot: Slot, offset: number, count: number): Promise<void> {
+export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: number, count: number): Promise<void> {
   const data = await readReconstructed(array, slot.index, offset, count);
   if (hasLeft(slot) || slot.descriptor === null) return;
   const client = new BlockClient(slot.descriptor);
@@ -113,7 +113,7 @@ function hasLeft(slot: Slot): boolean {
 }
 
 /** What the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */
-async function readReconstructed(array: RaidArray, slot: number, offset: number, count: number): Promise<Uint8Array> {
+async function readReconstructed(array: IoHost, slot: number, offset: number, count: number): Promise<Uint8Array> {
   const { buffers } = array.registry;
   const most = Math.max(1, Math.floor(Math.min(buffers.maxBytes, 65_536) / array.blockSize));
   const data = new Uint8Array(count * array.blockSize);

@@ -1,10 +1,9 @@
 import { IoFlag, IoType, Status, statusName } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
 import type { CommitBarrier } from '../metadata/commit-barrier.js';
-import type { RaidArray } from '../array/array.js';
+import type { IoHost } from './host.js';
 import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
-import { describeArray, describeConfig } from '../array/info.js';
-import type { RaidIo } from './raid-io.js';
+import type { RaidIo, RequestSink } from '../level/raid-io.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
 
@@ -12,13 +11,13 @@ import type { Slot } from '../members/slot.js';
  * The way of an I/O from the bdev layer through the level to the members and back: the driver of an array's volume. What a
  * failed part means for the request and for the member is decided here.
  */
-export class RequestPath implements BdevDriver {
+export class RequestPath implements BdevDriver, RequestSink {
   readonly productName = 'Raid Volume';
   readonly hasForceUnitAccess = true;
-  readonly #array: RaidArray;
+  readonly #array: IoHost;
   readonly #gate: CommitBarrier;
 
-  constructor(array: RaidArray, gate: CommitBarrier) {
+  constructor(array: IoHost, gate: CommitBarrier) {
     this.#array = array;
     this.#gate = gate;
   }
@@ -66,18 +65,20 @@ export class RequestPath implements BdevDriver {
   }
 
   driverSpecific(): JsonObject {
-    return { raid: Object.fromEntries(Object.entries(describeArray(this.#array)).filter(([key]) => key !== 'name')) };
+    return { raid: this.#array.describe() };
   }
 
   configCall(): { method: string; params: JsonObject } | null {
-    return describeConfig(this.#array);
+    return this.#array.describeConfig();
   }
 
   // The level's side of an I/O, through RaidIo.
 
   isMemberFor(io: RaidIo, slotIndex: number): boolean {
     const slot = this.#array.slotAt(slotIndex);
-    return slot.isConfigured && !slot.isRemoving && (!slot.isRebuilding || io.target === slot || io.type === IoType.Flush);
+    return (
+      slot.isConfigured && !slot.isRemoving && (!slot.isRebuilding || io.targetSlot === slotIndex || io.type === IoType.Flush)
+    );
   }
 
   submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
@@ -106,6 +107,12 @@ export class RequestPath implements BdevDriver {
     if (!answers.isArmed) answers.arm();
     if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
     slot.descriptor.submit(part);
+  }
+
+  journal(io: RaidIo): void {
+    const { journal } = this.#array;
+    if (journal === null) throw new Error('the array has no journal');
+    journal.append(io);
   }
 
   onPartDone(io: RaidIo, part: BdevIo): void {
@@ -157,7 +164,7 @@ export class RequestPath implements BdevDriver {
     const isMirror = array.minOperational === 1;
     if (losers.size <= canLose || isMirror) for (const slot of losers) array.failMember(slot, reason);
     // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
-    const { target } = io;
+    const target = io.targetSlot < 0 ? null : array.slotAt(io.targetSlot);
     const hasDiverged = isMirror && [...losers].some((slot) => array.slotAt(slot).isInSync);
     if (hasDiverged && target?.isRebuilding === true) array.failMember(target.index, 'it differs from the last copy');
     this.#noteLostFlush(io);
@@ -223,7 +230,7 @@ export class RequestPath implements BdevDriver {
   /** Sends a request of core's own to the level: reconstruct blocks of a slot's member. */
   reconstruct(io: RaidIo): void {
     const { level } = this.#array;
-    io.array = this.#array;
+    io.sink = this;
     if (level?.submitReconstructRequest === undefined) this.finish(io, Status.NotSupported);
     else level.submitReconstructRequest(io);
   }
@@ -251,14 +258,14 @@ export class RequestPath implements BdevDriver {
   #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number): void {
     const array = this.#array;
     const io = array.ios.get();
-    io.array = array;
+    io.sink = this;
     io.parent = parent;
     io.type = parent.type;
     io.flags = parent.flags;
     io.offsetBlocks = offsetBlocks;
     io.numBlocks = numBlocks;
     io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * array.blockSize;
-    io.target = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target ?? null) : null;
+    io.targetSlot = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target?.index ?? -1) : -1;
     if (io.type === IoType.Flush) this.#flush(io);
     else if (io.type === IoType.Read) this.#read(io, parent);
     else this.#write(io);

@@ -1,6 +1,6 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
-import type { RaidIo } from '../io/raid-io.js';
+import type { JournalHost } from './host.js';
+import type { RaidIo } from '../level/raid-io.js';
 import type { EarlierRecord } from '../bitmap/bitmap-load.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { seqStep } from '../format/store.js';
@@ -12,7 +12,7 @@ import type { FoundEntry } from '../format/store.js';
  * not become better since, and what we recorded and cannot find may have been anything. False if doubt is left that the journal
  * does not narrow down.
  */
-export async function judgeForeignRun(array: RaidArray, earlier: EarlierRecord | null): Promise<boolean> {
+export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord | null): Promise<boolean> {
   const { consistency, metadata } = array;
   if (metadata.seqNumber < seqStep) {
     array.log.warn(
@@ -39,7 +39,7 @@ export async function judgeForeignRun(array: RaidArray, earlier: EarlierRecord |
 }
 
 /** The journal as we left it: outside of its entries everything was good. Null if there was none, or it cannot be read. */
-async function readEntries(array: RaidArray, { journalEpoch, incarnation }: EarlierRecord): Promise<FoundEntry[] | null> {
+async function readEntries(array: JournalHost, { journalEpoch, incarnation }: EarlierRecord): Promise<FoundEntry[] | null> {
   const journal = array.extension?.journal;
   if (journalEpoch === 0 || journal === undefined) return null;
   const entries: FoundEntry[] = [];
@@ -59,7 +59,7 @@ async function readEntries(array: RaidArray, { journalEpoch, incarnation }: Earl
  * Entries are not written again: somebody else may have written there since. Where the array reads as the newest entry says,
  * nothing is wrong; elsewhere either may be right, and nothing proves which.
  */
-async function doubtEntries(array: RaidArray, entries: readonly FoundEntry[]): Promise<void> {
+async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]): Promise<void> {
   const isNewer = new Set<number>();
   const doubted: FoundEntry[] = [];
   for (const entry of [...entries].sort((a, b) => b.id - a.id)) {
@@ -77,7 +77,7 @@ async function doubtEntries(array: RaidArray, entries: readonly FoundEntry[]): P
 }
 
 /** Blocks of which a newer entry has been looked at are passed over. */
-async function readsAsSaid(array: RaidArray, entry: FoundEntry, isNewer: ReadonlySet<number>): Promise<boolean> {
+async function readsAsSaid(array: JournalHost, entry: FoundEntry, isNewer: ReadonlySet<number>): Promise<boolean> {
   const { blockSize, memory, registry } = array;
   const bytes = entry.numBlocks * blockSize;
   const addr = registry.buffers.get(bytes);
@@ -96,10 +96,10 @@ async function readsAsSaid(array: RaidArray, entry: FoundEntry, isNewer: Readonl
   }
 }
 
-function levelRead(array: RaidArray, offsetBlocks: number, numBlocks: number, addr: number): Promise<Status> {
+function levelRead(array: JournalHost, offsetBlocks: number, numBlocks: number, addr: number): Promise<Status> {
   return new Promise((resolve) => {
     const io = array.ios.get();
-    io.array = array;
+    io.sink = array.io;
     io.type = IoType.Read;
     io.offsetBlocks = offsetBlocks;
     io.numBlocks = numBlocks;

@@ -1,7 +1,7 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { JournalHost } from './host.js';
 import { memberIo } from '../members/member-io.js';
-import type { RaidIo } from '../io/raid-io.js';
+import type { RaidIo } from '../level/raid-io.js';
 import type { DoubtList, FoundEntry } from '../format/store.js';
 
 /**
@@ -10,7 +10,7 @@ import type { DoubtList, FoundEntry } from '../format/store.js';
  * in doubt, and where they were before, by the list beside the journal. False if the journal does not tell: there is none for
  * this state of the array, or it cannot be read.
  */
-export async function replayJournal(array: RaidArray, doubt: DoubtList | null): Promise<boolean> {
+export async function replayJournal(array: JournalHost, doubt: DoubtList | null): Promise<boolean> {
   const { consistency, metadata, bitmap } = array;
   if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
   const entries = await readEntries(array, metadata.journalEpoch);
@@ -35,7 +35,7 @@ export async function replayJournal(array: RaidArray, doubt: DoubtList | null): 
   return true;
 }
 
-async function readEntries(array: RaidArray, epoch: number): Promise<FoundEntry[] | null> {
+async function readEntries(array: JournalHost, epoch: number): Promise<FoundEntry[] | null> {
   const journal = array.extension?.journal;
   const entries: FoundEntry[] = [];
   for (const slot of array.slots) {
@@ -50,7 +50,7 @@ async function readEntries(array: RaidArray, epoch: number): Promise<FoundEntry[
   return entries;
 }
 
-async function writeAgain(array: RaidArray, entry: FoundEntry): Promise<void> {
+async function writeAgain(array: JournalHost, entry: FoundEntry): Promise<void> {
   const { buffers } = array.registry;
   const lengthBytes = entry.numBlocks * array.blockSize;
   const addr = buffers.get(lengthBytes);
@@ -64,10 +64,10 @@ async function writeAgain(array: RaidArray, entry: FoundEntry): Promise<void> {
   }
 }
 
-function levelWrite(array: RaidArray, offsetBlocks: number, numBlocks: number, addr: number): Promise<void> {
+function levelWrite(array: JournalHost, offsetBlocks: number, numBlocks: number, addr: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const io = array.ios.get();
-    io.array = array;
+    io.sink = array.io;
     io.type = IoType.Write;
     io.offsetBlocks = offsetBlocks;
     io.numBlocks = numBlocks;

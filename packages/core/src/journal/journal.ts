@@ -1,21 +1,16 @@
 import { IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
-import type { RaidArray } from '../array/array.js';
-import { DoubtRecord } from '../metadata/doubt-record.js';
+import type { JournalHost } from './host.js';
+import { DoubtRecord } from './doubt-record.js';
 import { memberIo } from '../members/member-io.js';
-import type { RaidIo } from '../io/raid-io.js';
+import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
+import type { JournalPlan } from '../metadata/host.js';
 import type { Slot } from '../members/slot.js';
 import type { ExtensionStore, JournalStore } from '../format/store.js';
 
 /** Entries that are being written at a time. */
 const entriesInFlight = 16;
-
-/** Whose contents a round of metadata says are journaled, -1 for nobody's, and in which epoch (its sequence number; or 0). */
-export interface JournalPlan {
-  slot: number;
-  epoch: number;
-}
 
 const PlaceState = {
   Free: 0,
@@ -27,7 +22,7 @@ const PlaceState = {
 type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
 
 /** One place of a member's ring, and the I/O that writes it. */
-export class JournalSlot implements IoOwner {
+export class JournalSlot implements IoOwner, JournalEntryHandle {
   state: PlaceState = PlaceState.Free;
   io: RaidIo | null = null;
   readonly slot: Slot;
@@ -38,6 +33,10 @@ export class JournalSlot implements IoOwner {
     this.#journal = journal;
     this.slot = slot;
     this.index = index;
+  }
+
+  markWritten(): void {
+    if (this.state === PlaceState.Busy) this.state = PlaceState.Written;
   }
 
   onIoDone(part: BdevIo): void {
@@ -64,7 +63,7 @@ export class Journal {
   readonly mostBlocks: number;
   /** Where redundancy is in doubt all the same. */
   readonly doubt: DoubtRecord;
-  readonly #array: RaidArray;
+  readonly #array: JournalHost;
   readonly #store: JournalStore;
   #epoch = 0;
   #lastId = 0;
@@ -78,7 +77,7 @@ export class Journal {
   #writesBegun = 0;
   #settledAt = -1;
 
-  constructor(array: RaidArray, extension: ExtensionStore) {
+  constructor(array: JournalHost, extension: ExtensionStore) {
     const store = extension.journal;
     this.#array = array;
     this.#store = store;
@@ -297,7 +296,7 @@ export class Journal {
   }
 
   #markWritten(io: RaidIo): void {
-    if (io.journaled?.state === PlaceState.Busy) io.journaled.state = PlaceState.Written;
+    io.journaled?.markWritten();
     io.journaled = null;
   }
 

@@ -1,12 +1,21 @@
-import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
-import type { RaidGeometry, RaidLevel } from './module.js';
+import type { RaidGeometry, RaidLevel, RaidModule } from './module.js';
+
+/** The array whose level is checked. */
+export interface LevelSubject {
+  readonly name: string;
+  readonly module: RaidModule;
+  readonly blockSize: number;
+  readonly numSlots: number;
+  /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
+  availableBlocks(slot: number): number;
+}
 
 /**
  * What a level says of itself is checked where core begins to rely on it: a size of 0 would be worked off for ever, and blocks
  * past a device's end, or a method that is missing, would be met in the middle of somebody's write.
  */
-export function checkLevel(array: RaidArray, level: RaidLevel): void {
+export function checkLevel(array: LevelSubject, level: RaidLevel): void {
   const { manifest } = array.module;
   const methods = [
     ['submitRwRequest', true],
@@ -24,7 +33,7 @@ export function checkLevel(array: RaidArray, level: RaidLevel): void {
 }
 
 /** Throws `ERR_RAID_MODULE` if the geometry contradicts itself, or needs more than the members have. */
-export function checkGeometry(array: RaidArray, geometry: RaidGeometry): void {
+export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void {
   const { numBlocks, memberBlocks, optimalIoBoundary = 0, splitOnBoundary = false, writeUnitSize = 1, stripe } = geometry;
   const check = (isGood: boolean, message: string): void => {
     if (!isGood) refuse(array, `its geometry is wrong: ${message}`);
@@ -32,10 +41,10 @@ export function checkGeometry(array: RaidArray, geometry: RaidGeometry): void {
   const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least;
   check(isCount(numBlocks, 0) && Number.isSafeInteger(numBlocks * array.blockSize), `numBlocks is ${numBlocks}`);
   check(memberBlocks.length === array.numSlots, `memberBlocks has ${memberBlocks.length} entries for ${array.numSlots} slots`);
-  for (const slot of array.slots) {
-    const blocks = memberBlocks[slot.index] ?? -1;
-    const most = slot.descriptor === null ? array.memberCapacity(slot.index) : slot.capacity;
-    check(isCount(blocks, 0) && blocks <= most, `memberBlocks of slot ${slot.index} is ${blocks}, of ${most} that there are`);
+  for (let slot = 0; slot < array.numSlots; slot++) {
+    const blocks = memberBlocks[slot] ?? -1;
+    const most = array.availableBlocks(slot);
+    check(isCount(blocks, 0) && blocks <= most, `memberBlocks of slot ${slot} is ${blocks}, of ${most} that there are`);
   }
   check(isCount(optimalIoBoundary, splitOnBoundary ? 1 : 0), `optimalIoBoundary is ${optimalIoBoundary}`);
   check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}`);
@@ -53,6 +62,6 @@ export function checkGeometry(array: RaidArray, geometry: RaidGeometry): void {
   );
 }
 
-function refuse(array: RaidArray, message: string): never {
+function refuse(array: LevelSubject, message: string): never {
   throw new RaidError('ERR_RAID_MODULE', 22, `array ${array.name}: level ${array.module.level} cannot be used: ${message}`);
 }

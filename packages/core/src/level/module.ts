@@ -1,6 +1,6 @@
 import type { BdevIo, Logger, Status } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
-import type { RaidIo } from '../io/raid-io.js';
+import type { RaidIo } from './raid-io.js';
 
 /** The version of this interface. A module built for another major is refused at registration. */
 export const raidApiVersion = 1;

@@ -1,7 +1,6 @@
-import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { RaidModule } from './module.js';
-import type { ExtensionHeader, SuperblockStore } from '../format/store.js';
+import type { ExtensionHeader, ExtensionStore, SuperblockStore } from '../format/store.js';
 
 /** Options of a level, as its arrays keep them. */
 export type LevelOptions = Readonly<Record<string, unknown>>;
@@ -35,8 +34,17 @@ export function checkLevelOptions(
   return options;
 }
 
+/** An array whose members are to keep its level's options. */
+export interface OptionsKeeper {
+  readonly name: string;
+  readonly blockSize: number;
+  readonly options: LevelOptions;
+  readonly store: SuperblockStore | null;
+  readonly extension: ExtensionStore | undefined;
+}
+
 /** A new array with options needs a place for them. Throws if its members have none, for the size of their blocks. */
-export function requireRoomForOptions(array: RaidArray): void {
+export function requireRoomForOptions(array: OptionsKeeper): void {
   if (array.store === null || array.extension !== undefined || Object.keys(array.options).length === 0) return;
   const message = `array ${array.name}: there is no room for the level's options on members with blocks of ${array.blockSize} bytes`;
   throw new RaidError('ERR_RAID_INVALID', 22, message);
@@ -46,13 +54,13 @@ export function requireRoomForOptions(array: RaidArray): void {
  * An array that is put together has the options of the newest header on its members, also if somebody else ran it since:
  * whoever did that knows nothing of them. Throws if the level, as it is now, refuses them.
  */
-export function adoptLevelOptions(array: RaidArray, headers: readonly ExtensionHeader[]): void {
+export function recordedOptions(module: RaidModule, headers: readonly ExtensionHeader[]): LevelOptions | null {
   let newest: ExtensionHeader | null = null;
   for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
-  if (newest === null) return;
+  if (newest === null) return null;
   const options = parseOptions(newest.levelOptions) ?? {};
-  array.module.checkOptions?.(options);
-  array.options = options;
+  module.checkOptions?.(options);
+  return options;
 }
 
 function parseOptions(text: string): LevelOptions | null {

@@ -1,6 +1,6 @@
 import { IoType, flushPatience } from '@raidkit/bdev';
 import type { BdevIo, TimerHandle } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { MembersHost } from './host.js';
 import type { Slot } from './slot.js';
 
 /** A member that owes an answer for this part of the timeout is suspect. */
@@ -15,10 +15,10 @@ const suspectShare = 1 / 6;
 export class IoTimeouts {
   /** A look at the members is due; nothing to be done at an I/O. */
   isArmed = false;
-  readonly #array: RaidArray;
+  readonly #array: MembersHost;
   #timer: TimerHandle | null = null;
 
-  constructor(array: RaidArray) {
+  constructor(array: MembersHost) {
     this.#array = array;
   }
 

@@ -1,46 +1,14 @@
 import { BdevError, BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { MembersHost } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
-import type { RaidIo } from '../io/raid-io.js';
 import type { Slot } from './slot.js';
 
-const noSlots: readonly number[] = [];
 const mapFailure = 'its region map could not be written';
-
-/**
- * Fills the buffer at `addr` with what the slot's member must hold in blocks `[offset, +count)` of its data area. The
- * stripes must be quiesced, or not yet in use. `excluded`: slots that must not be read.
- */
-export function reconstructInto(
-  array: RaidArray,
-  slot: number,
-  offset: number,
-  count: number,
-  addr: number,
-  excluded: readonly number[] = noSlots,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const io = array.ios.get();
-    io.type = IoType.Read;
-    io.slot = slot;
-    io.offsetBlocks = offset;
-    io.numBlocks = count;
-    io.addr = addr;
-    io.excluded = excluded;
-    io.owner = {
-      onRaidIoDone: (done: RaidIo) => {
-        if (done.status === Status.Ok) resolve();
-        else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slot}: reconstructing blocks`));
-      },
-    };
-    array.io.reconstruct(io);
-  });
-}
 
 /** One I/O of core's own to a slot's data area. Rejects with a `BdevError`; ENODEV if the member is gone or leaving. */
 export function memberIo(
-  array: RaidArray,
+  array: MembersHost,
   slot: Slot,
   type: IoType,
   offset: number,
@@ -85,7 +53,10 @@ export function memberIo(
  * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them.
  * When it resolves, it is done on as many members that are current then as the level needs.
  */
-export async function onEveryMember(array: RaidArray, work: (client: BlockClient, slot: Slot) => Promise<void>): Promise<void> {
+export async function onEveryMember(
+  array: MembersHost,
+  work: (client: BlockClient, slot: Slot) => Promise<void>,
+): Promise<void> {
   const done: Slot[] = [];
   const full: { slot: Slot; error: unknown }[] = [];
   const results = await Promise.allSettled(

@@ -102,6 +102,13 @@ export class Slot {
     for (const waiter of waiters) waiter();
   }
 
+  /** Gives the device back, as if it had never been looked at. Nothing may be in flight. */
+  closeMember(): void {
+    this.descriptor?.close();
+    this.descriptor = null;
+    this.isConfigured = false;
+  }
+
   /** The member is gone for good; its sizes stay for a successor. */
   empty(absence: SlotAbsence): void {
     if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };

@@ -1,12 +1,12 @@
 import type { Bdev } from '@raidkit/bdev';
 import { BdevError } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
-import { isAsItLeft, refuseFormerMember, requireCreation } from '../assembly/identity.js';
-import { attach, checkBlockSize, chooseDataOffset, closeMember, openMember, refuseForeignMember, setDataArea } from './join.js';
-import { bringOnline } from '../array/start.js';
-import { startRebuild } from '../sync/process-queue.js';
+import { isAsItLeft, refuseFormerMember, requireCreation } from '../start/identity.js';
+import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMember, setDataArea } from './join.js';
+import { bringOnline } from '../start/start.js';
+import { startRebuild } from '../sync/start-process.js';
 import type { Slot } from '../members/slot.js';
 
 /** Refuses a device that would have to wait, or for which there is no use in the state in which the array is. */
@@ -56,7 +56,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       startRebuild(ctx, array, slot, isPartial);
     }
   } catch (error) {
-    closeMember(slot);
+    slot.closeMember();
     throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
   }
   ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });

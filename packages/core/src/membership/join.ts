@@ -1,12 +1,11 @@
 import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { onMemberRemoved, onMemberStuck } from './remove.js';
-import { onMemberResized } from './resize.js';
+import { dropDuplicateUuid } from '../members/duplicates.js';
 import type { Slot } from '../members/slot.js';
-import { nullUuid } from '../format/store.js';
 
 /** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
@@ -36,14 +35,7 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
 export function onMemberEvent(ctx: RaidContext, array: RaidArray, slot: Slot, { type }: BdevEvent): void {
   if (type === 'remove') onMemberRemoved(ctx, array, slot);
   else if (type === 'timeout') onMemberStuck(ctx, array, slot);
-  else onMemberResized(ctx, array);
-}
-
-/** Gives the device back, as if it had never been looked at. Nothing may be in flight. */
-export function closeMember(slot: Slot): void {
-  slot.descriptor?.close();
-  slot.descriptor = null;
-  slot.isConfigured = false;
+  else array.growIfPossible();
 }
 
 /** Checks block size, and fixes the array's with the first member. */
@@ -82,7 +74,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
     array.lifecycle.mustGoOn();
     setDataArea(array, slot, bdev);
   } catch (error) {
-    closeMember(slot);
+    slot.closeMember();
     if (array.slots.every((other) => other.descriptor === null)) array.blockSize = 0;
     throw error;
   }
@@ -107,18 +99,11 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
-  dropDuplicateUuid(array, slot);
+  dropDuplicateUuid(array.slots, slot);
   slot.isConfigured = true;
   slot.isRemoved = false;
   slot.isRemovedByHand = false;
   slot.hasLostFlush = false;
-}
-
-/** A member that was in another slot once is remembered in its new one alone: a superblock must not name it twice. */
-export function dropDuplicateUuid(array: RaidArray, slot: Slot): void {
-  for (const other of array.slots) {
-    if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.recordedUuid = nullUuid;
-  }
 }
 
 /** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */

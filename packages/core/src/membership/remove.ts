@@ -1,7 +1,6 @@
 import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
-import { closeMember } from './join.js';
-import { flushMembers, takeOffline } from '../array/start.js';
+import type { RaidContext } from '../array/context.js';
+import { flushMembers, takeOffline } from '../start/start.js';
 import type { Slot, SlotAbsence } from '../members/slot.js';
 
 /** The device of a slot is going away (hot remove). */
@@ -108,7 +107,7 @@ export async function closeArray(ctx: RaidContext, array: RaidArray, reason: str
   } finally {
     for (const slot of array.slots) {
       await slot.whenDrained();
-      closeMember(slot);
+      slot.closeMember();
     }
     forget(ctx, array);
   }
@@ -151,7 +150,7 @@ function isWaiting({ lifecycle }: RaidArray): boolean {
 /** A member of an array that is not up yet: the slot waits again, for the same uuid. */
 function releaseWaiting(array: RaidArray, slot: Slot): void {
   const isCreated = !array.isAssembled;
-  closeMember(slot);
+  slot.closeMember();
   slot.name = null;
   slot.awaitedName = null;
   if (isCreated && array.slots.every(({ descriptor }) => descriptor === null)) array.blockSize = 0;

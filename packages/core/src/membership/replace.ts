@@ -1,14 +1,13 @@
 import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
-import { refuseFormerMember } from '../assembly/identity.js';
-import { enqueue, newProcess, run } from '../sync/process-queue.js';
+import { refuseFormerMember } from '../start/identity.js';
+import { newProcess, run } from '../sync/start-process.js';
 import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './add.js';
 import type { RaidProcess } from '../sync/process.js';
 import { Replacement } from '../members/replacement.js';
-import { onMemberResized } from './resize.js';
 import type { Slot } from '../members/slot.js';
 
 /** How often it is looked whether a member that failed has been let go, in milliseconds. */
@@ -52,7 +51,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
     process?.stop(stopReason);
     ctx.resyncExclusion.wake();
   };
-  enqueue(array, async () => {
+  array.processes.enqueue(async () => {
     const isOver = (): boolean => array.state !== 'online' || !slot.isInSync || stopReason !== null;
     let isDone = false;
     try {
@@ -68,7 +67,7 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
       ctx.resyncExclusion.release(array);
       slot.replacement = null;
       if (slot.descriptor !== descriptor) descriptor.close();
-      onMemberResized(ctx, array);
+      array.growIfPossible();
     }
     if (!isDone) goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
   });

@@ -1,6 +1,6 @@
 import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
 import { chooseDataOffset, refuseForeign } from './join.js';

@@ -1,13 +1,19 @@
 import { Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
-import type { RaidIo } from '../io/raid-io.js';
+import type { RaidIo } from '../level/raid-io.js';
+import type { MembersHost } from '../members/host.js';
+
+/** The array whose departures are recorded, and whose requests wait for that. */
+export interface BarrierHost extends Pick<MembersHost, 'log' | 'logFields'> {
+  readonly metadata: { readonly isEnabled: boolean; update(): Promise<void> };
+  readonly io: { resume(io: RaidIo): void; finish(io: RaidIo, status: Status): void };
+}
 
 /**
  * Holds back the acknowledgement of writes while a member is out whose absence is not yet on the survivors' stable media:
  * after a crash it would be taken for current, without the writes that it missed.
  */
 export class CommitBarrier {
-  readonly #array: RaidArray;
+  readonly #array: BarrierHost;
   #isClosed = false;
   #isRecording = false;
   /** Grows each time a member leaves; what is recorded covers only departures up to the round's start. */
@@ -17,7 +23,7 @@ export class CommitBarrier {
   #delayed: RaidIo[] = [];
   #waiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
 
-  constructor(array: RaidArray) {
+  constructor(array: BarrierHost) {
     this.#array = array;
   }
 

@@ -1,8 +1,7 @@
 import { BlockClient, IoType } from '@raidkit/bdev';
 import type { Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
-import type { JournalPlan } from '../journal/journal.js';
 import type { Slot } from '../members/slot.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
@@ -19,13 +18,15 @@ interface Round {
  * that are asked for while one is under way are one round together.
  */
 export class SuperblockWriter {
-  readonly #array: RaidArray;
+  readonly #array: MetadataHost;
   readonly #store: SuperblockStore | null;
   seqNumber = 0;
   /** Sequence number of the last round that is known to have reached every member that it counts in. */
   completedSeqNumber = 0;
   /** Of the region map and the journal, as headers say it. */
   incarnation = firstIncarnation;
+  /** A process that a stop or crash cut short, as headers say it. */
+  #interrupted: ExtensionHeader['process'] = null;
   #generation = 0;
   #plan: JournalPlan = { slot: -1, epoch: 0 };
   /** The round before the newest; null before the first one. */
@@ -33,7 +34,7 @@ export class SuperblockWriter {
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
 
-  constructor(array: RaidArray, store: SuperblockStore | null) {
+  constructor(array: MetadataHost, store: SuperblockStore | null) {
     this.#array = array;
     this.#store = store;
   }
@@ -45,10 +46,19 @@ export class SuperblockWriter {
   /** The header goes on from what was found on the members. */
   adoptHeader(header: ExtensionHeader): void {
     this.incarnation = header.incarnation;
+    this.#interrupted = header.process;
     this.#generation = Math.max(this.#generation, header.generation);
     // A crash may have cut a round short: then the header is ahead of the superblock.
     const epoch = header.seqNumber === this.seqNumber ? header.journalEpoch : header.previousJournalEpoch;
     this.#plan = { slot: -1, epoch };
+  }
+
+  /** A process of this type begins. Returns for how many seconds it had run when a stop or crash cut it short. */
+  resumeProcess(type: ProcessHeader['type']): number {
+    const interrupted = this.#interrupted;
+    if (interrupted?.type !== type) return 0;
+    this.#interrupted = null;
+    return interrupted.elapsedSec;
   }
 
   /** Somebody has written a header of this generation: the next one is a later one, whatever this one is worth. */
@@ -213,7 +223,7 @@ export class SuperblockWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { interrupted, options, process, bitmap, slots, uuid } = this.#array;
+    const { options, process, bitmap, slots, uuid } = this.#array;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
@@ -226,7 +236,7 @@ export class SuperblockWriter {
       numRegions: bitmap?.states.length ?? 0,
       journalEpoch: round.plan.epoch,
       previousJournalEpoch: before.plan.epoch,
-      process: process === null ? interrupted : { type: process.type, elapsedSec: process.elapsedSec },
+      process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       levelOptions: JSON.stringify(options),
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
         lastSeqNumber,

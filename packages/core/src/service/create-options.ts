@@ -1,4 +1,4 @@
-import type { RaidContext } from './context.js';
+import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { minOperational } from '../level/registry.js';
 import type { RaidModule } from '../level/module.js';

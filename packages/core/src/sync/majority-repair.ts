@@ -1,5 +1,5 @@
 import { BlockClient } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { SyncHost } from './host.js';
 import type { Slot } from '../members/slot.js';
 
 /** What became of blocks in which copies differed. */
@@ -16,7 +16,7 @@ export interface MajorityResult {
  * cannot be written and the array cannot do without it.
  */
 export async function makeCopiesAgree(
-  array: RaidArray,
+  array: SyncHost,
   offset: number,
   count: number,
   source: number | null,
@@ -66,7 +66,7 @@ interface Copy {
   data: Uint8Array | null;
 }
 
-function readCopies(array: RaidArray, offset: number, count: number): Promise<Copy[]> {
+function readCopies(array: SyncHost, offset: number, count: number): Promise<Copy[]> {
   return Promise.all(
     array.slots
       .filter((slot) => slot.isInSync)
@@ -98,7 +98,7 @@ function decide(copies: readonly Copy[], [start, end]: readonly [number, number]
   return null;
 }
 
-async function writeCopy(array: RaidArray, slot: Slot, offset: number, data: Uint8Array): Promise<void> {
+async function writeCopy(array: SyncHost, slot: Slot, offset: number, data: Uint8Array): Promise<void> {
   if (slot.descriptor === null || !slot.isInSync) return;
   slot.partsInFlight++;
   try {

@@ -1,174 +1,65 @@
-import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
-import { RaidError } from '../errors.js';
-import { RaidProcess } from './process.js';
-import type { ProcessTask, ProcessType, SyncOptions } from './process.js';
-import { onMemberResized } from '../membership/resize.js';
-import type { Slot } from '../members/slot.js';
+import type { Runtime, TimerHandle } from '@raidkit/bdev';
+import type { RaidProcess } from './process.js';
+import type { ProcessRecord } from './task.js';
 
-/** Wait before a resync that is due is tried again, in milliseconds. */
-const resyncRetryMs = 5000;
 /** Ended processes that are remembered. */
 const historyLength = 10;
 
-/**
- * Starts to fill the slot's member, which is open and has its sizes, when the process that is running has ended. A member
- * that is known to lack only what was written while it was out is given only that.
- */
-export function startRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, isPartial: boolean): void {
-  array.membership++;
-  slot.isRebuilding = true;
-  slot.isConfigured = true;
-  slot.absence = 'missing';
-  array.numOperational++;
-  enqueue(array, async () => {
-    if (!(await ctx.resyncExclusion.take(array, () => slot.isRemoving || array.state !== 'online'))) {
-      await dropTarget(array, slot);
-      return;
-    }
+/** The background processes of one array: one at a time, in the order in which they were asked for. */
+export class ProcessQueue {
+  readonly #onFailure: (error: unknown) => void;
+  readonly #history: ProcessRecord[] = [];
+  #current: RaidProcess | null = null;
+  #ended: Promise<void> = Promise.resolve();
+  #timer: TimerHandle | null = null;
+
+  /** @param onFailure told of work that rejects */
+  constructor(onFailure: (error: unknown) => void) {
+    this.#onFailure = onFailure;
+  }
+
+  /** The process that is running; null if none is. */
+  get current(): RaidProcess | null {
+    return this.#current;
+  }
+
+  /** Processes that have ended, newest first. */
+  get history(): readonly ProcessRecord[] {
+    return this.#history;
+  }
+
+  /** Resolves when what has been enqueued so far has ended, and what it leads to is done. */
+  get ended(): Promise<void> {
+    return this.#ended;
+  }
+
+  /** Does the work when what has been enqueued before has ended. */
+  enqueue(work: () => Promise<void>): void {
+    this.#ended = this.#ended.then(work).catch(this.#onFailure);
+  }
+
+  /** Runs a process, and `onDone` when everything is done; rejects as they do. */
+  async run(process: RaidProcess, onDone: () => Promise<void>): Promise<void> {
+    this.#current = process;
     let failure: string | null = null;
     try {
-      // What it kept of an earlier life may look newer than what it is given now.
-      if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor);
-      // The map that the member keeps must be no better than the array's before it can count as current.
-      if (isPartial) await array.bitmap?.writeAll();
-      else await array.bitmap?.missAll();
-      // From here on the member carries the array's record, and can be told apart from an older copy of itself.
-      await array.metadata.update();
-      await run(ctx, array, new RaidProcess(ctx, array, 'rebuild', slot), () => array.metadata.update());
-      array.bitmap?.arm();
-      // It may be the one that was too small, or absent when the others grew.
-      onMemberResized(ctx, array);
-      if (array.numInSync < array.numSlots) return;
-      ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
+      await process.run();
+      await onDone();
     } catch (error) {
       failure = error instanceof Error ? error.message : String(error);
-      array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be filled: it is let go');
+      throw error;
     } finally {
-      ctx.resyncExclusion.release(array);
+      this.#current = null;
+      this.#history.unshift(process.record(failure));
+      this.#history.length = Math.min(this.#history.length, historyLength);
     }
-    if (failure !== null && slot.isRebuilding) await dropTarget(array, slot);
-  });
-}
-
-/** Starts a resync if there is something to resynchronise and everything that it needs is there. */
-export function startResyncIfDue(ctx: RaidContext, array: RaidArray): void {
-  if (array.consistency.isAllInSync || array.isReadOnly) return;
-  if (array.numInSync < array.numSlots && array.minOperational !== 1) return;
-  if (array.process?.type === 'resync') return;
-  startSync(ctx, array, 'resync');
-}
-
-/** Starts a resync, check or repair when the process that is running has ended. */
-export function startSync(
-  ctx: RaidContext,
-  array: RaidArray,
-  type: Exclude<ProcessType, 'rebuild' | 'replace'>,
-  options: SyncOptions = {},
-): void {
-  enqueue(array, async () => {
-    if (!(await ctx.resyncExclusion.take(array, () => array.state !== 'online'))) return;
-    try {
-      await run(ctx, array, newProcess(ctx, array, type, options), () => Promise.resolve());
-    } catch {
-      // It has been logged and told; a resync that failed is tried again at the next start.
-    } finally {
-      ctx.resyncExclusion.release(array);
-    }
-  });
-}
-
-/** Refuses what a level without redundancy, or an array that is not up, cannot do. */
-export function checkCanSync(array: RaidArray): void {
-  const { name, module, state } = array;
-  if (state !== 'online' || array.isReadOnly) {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
   }
-  if (!module.manifest.redundant || array.level?.redundantSlots === undefined) {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);
+
+  /** Does something after a while, unless something is to be done already. */
+  later(runtime: Runtime, afterMs: number, work: () => void): void {
+    this.#timer ??= runtime.setTimer(() => {
+      this.#timer = null;
+      work();
+    }, afterMs);
   }
-  if (array.numInSync < array.numSlots && array.minOperational !== 1) {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
-  }
-}
-
-/** Refuses a repair that would have to guess. */
-export function checkCanRepair(array: RaidArray, { source, wrong }: SyncOptions): void {
-  const isMirror = array.minOperational === 1;
-  const named = source ?? wrong;
-  const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
-  };
-  if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member that could be named`);
-  if (isMirror && wrong !== undefined) refuse('of copies, the one that is right is named (source), not one that is wrong');
-  if (!isMirror && source !== undefined)
-    refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
-  if (isMirror && source === undefined && array.numInSync < 3)
-    refuse('of two copies that differ nobody can tell which is right: name it (source)');
-}
-
-/** A resync that could not be done, or has become possible, is done later. */
-export function resyncLater(ctx: RaidContext, array: RaidArray): void {
-  if (array.resyncTimer !== null || array.consistency.isAllInSync) return;
-  array.resyncTimer = ctx.registry.runtime.setTimer(() => {
-    array.resyncTimer = null;
-    if (array.state === 'online') startResyncIfDue(ctx, array);
-  }, resyncRetryMs);
-}
-
-/** Does background work when what the array is doing has ended. */
-export function enqueue(array: RaidArray, work: () => Promise<void>): void {
-  array.processEnded = array.processEnded.then(work).catch((error: unknown) => {
-    array.log.error({ ...array.logFields(), err: error }, 'a background process failed unexpectedly');
-  });
-}
-
-/** A process without a target; what it cannot get (memory) is logged, as whoever asked for it is not told any more. */
-export function newProcess(ctx: RaidContext, array: RaidArray, type: ProcessType, task: ProcessTask): RaidProcess {
-  try {
-    return new RaidProcess(ctx, array, type, null, task);
-  } catch (error) {
-    array.log.error({ ...array.logFields(), process: type, err: error }, 'a process cannot be started');
-    throw error;
-  }
-}
-
-/** Runs a process with everything around it; rejects as it does. */
-export async function run(
-  ctx: RaidContext,
-  array: RaidArray,
-  process: RaidProcess,
-  onDone: () => Promise<void>,
-): Promise<void> {
-  const about = { array: array.name, process: process.type, target: process.target?.name ?? null };
-  array.process = process;
-  ctx.emit({ type: 'processStarted', ...about });
-  array.log.info({ ...array.logFields(), process: process.type, target: about.target }, 'a process starts');
-  let failure: string | null = null;
-  try {
-    await process.run();
-    await onDone();
-  } catch (error) {
-    failure = error instanceof Error ? error.message : String(error);
-    throw error;
-  } finally {
-    array.process = null;
-    array.history.unshift(process.record(failure));
-    array.history.length = Math.min(array.history.length, historyLength);
-    const fields = { ...array.logFields(), process: process.type, mismatchBlocks: process.mismatchBlocks };
-    if (failure === null) array.log.info(fields, 'the process is complete');
-    else array.log.error(fields, `the process ended early: ${failure}`);
-    ctx.emit({ type: 'processFinished', ...about, error: failure });
-    resyncLater(ctx, array);
-  }
-}
-
-/** The target of a rebuild that did not get to its end: its slot is empty again. */
-async function dropTarget(array: RaidArray, slot: Slot): Promise<void> {
-  if (!slot.isRemoving) {
-    slot.isRemoving = true;
-    array.numOperational--;
-  }
-  await slot.whenDrained();
-  slot.empty(slot.absence);
 }

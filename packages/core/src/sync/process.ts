@@ -1,106 +1,23 @@
 import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
-import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { SyncHost } from './host.js';
 import type { ResyncExclusion } from './resync-exclusion.js';
 import { RebuildTask } from './rebuild.js';
 import { ReplaceTask } from './replace.js';
 import type { Slot } from '../members/slot.js';
 import { ResyncTask } from './resync.js';
+import { mostListed, pieceBytes } from './task.js';
+import type {
+  Mismatch,
+  ProcessOptions,
+  ProcessRecord,
+  ProcessStep,
+  ProcessTask,
+  ProcessType,
+  RunningProcess,
+  UnreadableRange,
+} from './task.js';
 
-/** Limits of background processes, shared by all arrays of a composer; changes apply at once. */
-export interface ProcessOptions {
-  /** KiB of array space that is quiesced at a time; raised to a whole stripe where that is larger. */
-  windowSizeKb: number;
-  /** MiB of array space a second; 0 for no limit. */
-  maxBandwidthMbSec: number;
-  /** MiB of array space a second below which a process does not rest for the sake of users. */
-  minBandwidthMbSec: number;
-  /**
-   * Milliseconds that users' I/O may take on average beside a process: it rests longer while they take more, and less while
-   * they take less. 0: it rests as long as it works.
-   */
-  latencyTargetMs: number;
-}
-
-/** What a process does. */
-export type ProcessType =
-  /** Fills a new member. */
-  | 'rebuild'
-  /** Makes redundancy agree with the data where a crash may have left it otherwise. */
-  | 'resync'
-  /** Counts and lists where redundancy disagrees; changes nothing. */
-  | 'check'
-  /** As check, and makes redundancy agree. */
-  | 'repair'
-  /** Copies a member to the device that takes its place. */
-  | 'replace';
-
-/** What a process does with one window, which is quiesced. */
-export interface ProcessStep {
-  /** Blocks of the array that need nothing: they are passed over. */
-  isNeeded(start: number, end: number): boolean;
-  /** Works on blocks `[start, end)` of the array. */
-  run(start: number, end: number): Promise<void>;
-  /** Everything below `offset` is done. The last window is still quiesced. */
-  onProgress?(offset: number): Promise<void> | void;
-  /** After the last window; once more if the array has grown meanwhile. */
-  finish?(): Promise<void>;
-  /** Nothing is left to do, and the array has not grown: what this is all for, in the same turn. */
-  complete?(): void;
-}
-
-/** What a person knows that redundancy does not say; for repairs. */
-export interface SyncOptions {
-  /** Of copies: the slot whose copy is right. Without it the majority is. */
-  source?: number;
-  /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
-  wrong?: number;
-}
-
-/** What is particular to one process. */
-export interface ProcessTask extends SyncOptions {
-  /** The slot whose member is replaced. */
-  replace?: Slot;
-}
-
-/** Where redundancy disagrees with the data; blocks of the array. */
-export interface Mismatch {
-  offsetBlocks: number;
-  numBlocks: number;
-  slot: number;
-}
-
-/** Blocks of a slot's data area that could not be read, or worked out for it. */
-export interface UnreadableRange {
-  slot: number;
-  memberOffsetBlocks: number;
-  numBlocks: number;
-  /** Redundancy does not know them either: reads of them fail until they are written. */
-  isLost: boolean;
-}
-
-/** A process that ended. */
-export interface ProcessRecord {
-  type: ProcessType;
-  target: string | null;
-  startedAt: number;
-  seconds: number;
-  blocks: number;
-  mismatchBlocks: number;
-  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
-  repairedBlocks: number;
-  undecidedBlocks: number;
-  /** Blocks of members that could not be read, and of these, or of the target, those that nobody knows. */
-  unreadableBlocks: number;
-  lostBlocks: number;
-  /** The first few of both. */
-  unreadable: UnreadableRange[];
-  error: string | null;
-}
-
-/** Places of disagreement, or unreadable ones, that are listed; more are only counted. */
-export const mostListed = 64;
 /** Windows that are worked on at a time: one is written while others are read. One alone while users are at work. */
 const windowsInFlight = 4;
 /** Longest rest between two windows for the sake of users, in milliseconds; with a latency target, and without one. */
@@ -111,10 +28,14 @@ const restFactor = { least: 1 / 8, most: 16 };
 const rateSpanMs = 1000;
 /** How often the time that a process has taken is put on record, in milliseconds. */
 const saveMs = 30_000;
-/** Largest member I/O of a process, in bytes. */
-export const pieceBytes = 256 * 1024;
 /** Buffers that one window may hold at a time. */
 const buffersPerWindow = 2;
+
+/** What the processes of all arrays share. */
+export interface ProcessLimits {
+  readonly processOptions: ProcessOptions;
+  readonly resyncExclusion: ResyncExclusion;
+}
 
 interface Window {
   start: number;
@@ -129,7 +50,7 @@ interface Window {
  * Background work on an array, window by window from its start, with user I/O flowing outside the windows. A rebuild's
  * target gets every write below {@link offsetBlocks}, and none above.
  */
-export class RaidProcess {
+export class RaidProcess implements RunningProcess {
   readonly type: ProcessType;
   /** The member that is being filled; null for other processes. */
   readonly target: Slot | null;
@@ -151,9 +72,9 @@ export class RaidProcess {
   readonly startedAt: number;
   /** Array blocks that are quiesced and worked on at a time; the last window may be shorter. */
   readonly windowBlocks: number;
-  readonly #array: RaidArray;
+  readonly #array: SyncHost;
   readonly #options: ProcessOptions;
-  readonly #turns: ResyncExclusion;
+  readonly #exclusion: ResyncExclusion;
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
   #stopReason: Error | null = null;
@@ -172,8 +93,8 @@ export class RaidProcess {
 
   /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
   constructor(
-    { processOptions, resyncExclusion }: RaidContext,
-    array: RaidArray,
+    { processOptions, resyncExclusion }: ProcessLimits,
+    array: SyncHost,
     type: ProcessType,
     target: Slot | null,
     task: ProcessTask = {},
@@ -184,10 +105,9 @@ export class RaidProcess {
     this.type = type;
     this.target = target;
     this.#options = processOptions;
-    this.#turns = resyncExclusion;
+    this.#exclusion = resyncExclusion;
     this.startedAt = array.registry.runtime.wallClock();
-    this.#earlierSec = array.interrupted?.type === type ? array.interrupted.elapsedSec : 0;
-    if (array.interrupted?.type === type) array.interrupted = null;
+    this.#earlierSec = array.metadata.resumeProcess(type);
     const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
     this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
@@ -231,7 +151,7 @@ export class RaidProcess {
     this.#stopReason ??= reason;
     this.resume();
     // It may be waiting for its turn.
-    this.#turns.wake();
+    this.#exclusion.wake();
   }
 
   /** No new window is begun until {@link resume}. */
@@ -388,9 +308,9 @@ export class RaidProcess {
         this.#onResume = resolve;
       });
       // Others on the same devices need not wait for a person.
-      this.#turns.release(this.#array);
+      this.#exclusion.release(this.#array);
       await resumed;
-      await this.#turns.take(this.#array, () => this.#stopReason !== null);
+      await this.#exclusion.take(this.#array, () => this.#stopReason !== null);
     }
     if (!this.#isWithinLimit()) await this.#sleep(this.#allowedAt - this.#array.registry.runtime.now());
     this.throwIfStopped();
@@ -463,7 +383,7 @@ export class RaidProcess {
   }
 }
 
-function makeStep(array: RaidArray, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
+function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
   if (process.target !== null) return new RebuildTask(array, process, process.target, pool);
   const replacement = replace?.replacement ?? null;
   if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);

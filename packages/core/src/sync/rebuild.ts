@@ -1,8 +1,9 @@
 import { IoType } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
-import type { RaidArray } from '../array/array.js';
-import { memberIo, reconstructInto } from '../members/member-io.js';
-import type { ProcessStep, RaidProcess } from './process.js';
+import type { SyncHost } from './host.js';
+import { reconstructInto } from '../io/reconstruct.js';
+import { memberIo } from '../members/member-io.js';
+import type { ProcessStep, RunningProcess } from './task.js';
 import { quiesced } from '../io/quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { findUnreadable, salvage } from './salvage.js';
@@ -17,14 +18,14 @@ const mostUnreadableBytes = 64 * 1024 * 1024;
  * the end; those that are still unknown then are bad on the target, and the rebuild is complete without them.
  */
 export class RebuildTask implements ProcessStep {
-  readonly #array: RaidArray;
-  readonly #process: RaidProcess;
+  readonly #array: SyncHost;
+  readonly #process: RunningProcess;
   readonly #target: Slot;
   readonly #pool: BufferPool;
   #unreadableBlocks = 0;
   #isSecondTry = false;
 
-  constructor(array: RaidArray, process: RaidProcess, target: Slot, pool: BufferPool) {
+  constructor(array: SyncHost, process: RunningProcess, target: Slot, pool: BufferPool) {
     this.#array = array;
     this.#process = process;
     this.#target = target;
@@ -61,7 +62,7 @@ export class RebuildTask implements ProcessStep {
     const array = this.#array;
     if (this.#target.isRemoving) throw new Error(`the target ${String(this.#target.name)} left`);
     this.#target.isRebuilding = false;
-    array.membership++;
+    array.membershipChanged();
     const { index } = this.#target;
     for (const { start, end } of array.badBlocks.rangesOf(index)) this.#process.noteUnreadable(index, start, end - start, true);
   }

@@ -1,11 +1,12 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { BdevDescriptor, BdevIo } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
-import type { RaidArray } from '../array/array.js';
+import type { SyncHost } from './host.js';
 import { BlockRanges } from '../format/block-ranges.js';
-import { dropDuplicateUuid } from '../membership/join.js';
-import { memberIo, reconstructInto } from '../members/member-io.js';
-import type { ProcessStep, RaidProcess } from './process.js';
+import { dropDuplicateUuid } from '../members/duplicates.js';
+import { reconstructInto } from '../io/reconstruct.js';
+import { memberIo } from '../members/member-io.js';
+import type { ProcessStep, RunningProcess } from './task.js';
 import { quiesced } from '../io/quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Replacement } from '../members/replacement.js';
@@ -22,15 +23,15 @@ const mostPasses = 8;
  * again what users have changed since, and the last of it with the volume standing still, when the two change places.
  */
 export class ReplaceTask implements ProcessStep {
-  readonly #array: RaidArray;
-  readonly #process: RaidProcess;
+  readonly #array: SyncHost;
+  readonly #process: RunningProcess;
   readonly #pool: BufferPool;
   readonly #slot: Slot;
   readonly #replacement: Replacement;
   /** What neither the member nor the others could say: bad on the new device. */
   readonly #bad = new BlockRanges();
 
-  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
+  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
     this.#array = array;
     this.#process = process;
     this.#pool = pool;
@@ -133,9 +134,9 @@ export class ReplaceTask implements ProcessStep {
     Object.assign(this.#slot, member);
     this.#slot.awaitedName = member.name;
     this.#slot.recordedUuid = member.uuid;
-    dropDuplicateUuid(this.#array, this.#slot);
+    dropDuplicateUuid(this.#array.slots, this.#slot);
     this.#slot.hasLostFlush = false;
-    this.#array.membership++;
+    this.#array.membershipChanged();
   }
 
   async #copyNextChanged(): Promise<void> {

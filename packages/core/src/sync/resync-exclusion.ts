@@ -1,18 +1,24 @@
-import type { RaidArray } from '../array/array.js';
+/** An array with background work. */
+export interface Contender {
+  readonly name: string;
+  /** Name of the array for whose work this one's waits; null if none. */
+  waitsFor: string | null;
+  readonly io: { physicalDevices(): readonly string[] };
+}
 
 /**
  * Whose turn it is: background work of two arrays does not run on one physical device at a time, where each would make the
  * other's disk seek.
  */
 export class ResyncExclusion {
-  readonly #working = new Map<RaidArray, ReadonlySet<string>>();
+  readonly #working = new Map<Contender, ReadonlySet<string>>();
   #waiters: (() => void)[] = [];
 
   /**
    * Resolves with true when it is the array's turn; {@link release} follows. With false as soon as `isOver` says that the work
    * is not wanted any more, which it is asked at every {@link wake}.
    */
-  async take(array: RaidArray, isOver: () => boolean): Promise<boolean> {
+  async take(array: Contender, isOver: () => boolean): Promise<boolean> {
     const devices = new Set(array.io.physicalDevices());
     for (let other = this.#inTheWay(devices); other !== null; other = this.#inTheWay(devices)) {
       if (isOver()) return false;
@@ -25,7 +31,7 @@ export class ResyncExclusion {
     return true;
   }
 
-  release(array: RaidArray): void {
+  release(array: Contender): void {
     this.#working.delete(array);
     this.wake();
   }
@@ -36,7 +42,7 @@ export class ResyncExclusion {
     for (const waiter of waiters) waiter();
   }
 
-  #inTheWay(devices: ReadonlySet<string>): RaidArray | null {
+  #inTheWay(devices: ReadonlySet<string>): Contender | null {
     for (const [array, busy] of this.#working) for (const device of busy) if (devices.has(device)) return array;
     return null;
   }

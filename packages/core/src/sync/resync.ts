@@ -1,10 +1,11 @@
 import { IoType } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
-import type { RaidArray } from '../array/array.js';
+import type { SyncHost } from './host.js';
 import { makeCopiesAgree } from './majority-repair.js';
-import { memberIo, reconstructInto } from '../members/member-io.js';
-import { mostListed } from './process.js';
-import type { ProcessStep, RaidProcess, SyncOptions } from './process.js';
+import { reconstructInto } from '../io/reconstruct.js';
+import { memberIo } from '../members/member-io.js';
+import { mostListed } from './task.js';
+import type { ProcessStep, RunningProcess, SyncOptions } from './task.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { rewriteUnreadable } from '../io/read-repair.js';
 import { findUnreadable, isUnreadable } from './salvage.js';
@@ -40,8 +41,8 @@ interface Work {
  * anew where it differs.
  */
 export class ResyncTask implements ProcessStep {
-  readonly #array: RaidArray;
-  readonly #process: RaidProcess;
+  readonly #array: SyncHost;
+  readonly #process: RunningProcess;
   readonly #pool: BufferPool;
   readonly #mustWrite: boolean;
   readonly #isResync: boolean;
@@ -52,7 +53,7 @@ export class ResyncTask implements ProcessStep {
   /** When regions were last marked as agreeing. */
   #markedAtMs: number;
 
-  constructor(array: RaidArray, process: RaidProcess, pool: BufferPool, options: SyncOptions) {
+  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, options: SyncOptions) {
     this.#array = array;
     this.#options = options;
     this.#process = process;

@@ -1,5 +1,5 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
+import type { SyncHost } from './host.js';
 import { memberIo } from '../members/member-io.js';
 import type { Slot } from '../members/slot.js';
 
@@ -25,7 +25,7 @@ export function isUnreadable(error: unknown): boolean {
  * Reads blocks `[at, +count)` and writes them. Where that fails for the reading, in halves, down to single blocks: those that
  * cannot be read are told, and passed over.
  */
-export async function salvage(array: RaidArray, at: number, count: number, how: Salvage): Promise<void> {
+export async function salvage(array: SyncHost, at: number, count: number, how: Salvage): Promise<void> {
   const { membership } = array;
   try {
     await how.read(at, count);
@@ -51,7 +51,7 @@ export async function salvage(array: RaidArray, at: number, count: number, how: 
  * Current members that cannot read the block; each is counted as a read error, and told. The buffer at `addr` is used, and the
  * block must be quiesced.
  */
-export async function findUnreadable(array: RaidArray, at: number, addr: number): Promise<Slot[]> {
+export async function findUnreadable(array: SyncHost, at: number, addr: number): Promise<Slot[]> {
   const unreadable: Slot[] = [];
   for (const slot of array.slots) {
     if (!slot.isInSync) continue;

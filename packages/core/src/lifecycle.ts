@@ -1,4 +1,4 @@
-import { RaidError } from '../errors.js';
+import { RaidError } from './errors.js';
 
 /** Where an array is in its life, as embedders and RPC clients see it. */
 export type RaidState = 'configuring' | 'online' | 'offline';

@@ -1,6 +1,12 @@
-import type { RaidArray } from '../array/array.js';
+import type { Consistency } from '../bitmap/consistency.js';
+import type { MembersHost } from '../members/host.js';
 import { onEveryMember } from '../members/member-io.js';
-import type { DoubtList, ExtensionStore } from '../format/store.js';
+import type { DoubtList, ExtensionStore, MapLife } from '../format/store.js';
+
+/** An array that keeps a list of where its redundancy is in doubt. */
+export interface DoubtHost extends MembersHost, MapLife {
+  readonly consistency: Consistency;
+}
 
 /**
  * The list, on the members, of where redundancy is in doubt beside a journal: the journal stands for all the rest. It is on
@@ -8,14 +14,14 @@ import type { DoubtList, ExtensionStore } from '../format/store.js';
  * good leaves it before the next flush is acknowledged, so that what was flushed can be read after the next start.
  */
 export class DoubtRecord {
-  readonly #array: RaidArray;
+  readonly #array: DoubtHost;
   readonly #store: ExtensionStore;
   #generation = 0;
   /** What the newest list on the members covers; see {@link isInSync}. */
   #written = { additions: -1, changes: -1, membership: -1 };
   #saves: Promise<void> = Promise.resolve();
 
-  constructor(array: RaidArray, store: ExtensionStore) {
+  constructor(array: DoubtHost, store: ExtensionStore) {
     this.#array = array;
     this.#store = store;
   }

@@ -1,10 +1,10 @@
 import type { Bdev, BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
-import type { RaidArray, RaidArrayHost } from '../array/array.js';
+import type { RaidArray, RaidArrayHost } from './array.js';
 import type { ResyncExclusion } from '../sync/resync-exclusion.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
-import type { ProcessOptions } from '../sync/process.js';
-import type { RaidIoPool } from '../io/raid-io.js';
-import type { Retries } from '../assembly/retries.js';
+import type { ProcessOptions } from '../sync/task.js';
+import type { RaidIoPool } from '../level/raid-io.js';
+import type { Retries } from './retries.js';
 import type { SuperblockStore } from '../format/store.js';
 
 /** How long arrays that are assembled from superblocks wait. */

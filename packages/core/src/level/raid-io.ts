@@ -1,14 +1,27 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
-import type { JournalSlot } from '../journal/journal.js';
-import type { Slot } from '../members/slot.js';
 
 const noSlots: readonly number[] = [];
 
 /** Who asked core for an I/O of its own, and is told when it is done. */
 export interface RaidIoOwner {
   onRaidIoDone(io: RaidIo): void;
+}
+
+/** Core's side of a request: what becomes of its parts, its failures, and its end. */
+export interface RequestSink {
+  isMemberFor(io: RaidIo, slot: number): boolean;
+  submitPart(io: RaidIo, slot: number, type: IoType, offset: number, numBlocks: number, addr: number): void;
+  onPartDone(io: RaidIo, part: BdevIo): void;
+  journal(io: RaidIo): void;
+  judge(io: RaidIo): Status;
+  onLevelDone(io: RaidIo, status: Status): void;
+}
+
+/** A request's entry in the journal. */
+export interface JournalEntryHandle {
+  /** The blocks for which the entry stands are on the members, perhaps in their caches. */
+  markWritten(): void;
 }
 
 /**
@@ -59,13 +72,13 @@ export class RaidIo implements IoOwner {
   partStatus: Status = Status.Ok;
 
   // Core's own.
-  array: RaidArray | null = null;
+  sink: RequestSink | null = null;
   parent: BdevIo | null = null;
   owner: RaidIoOwner | null = null;
-  /** The member that a rebuild is filling and has filled where this request lies: it counts as a member. */
-  target: Slot | null = null;
+  /** Slot of the member that a rebuild is filling and has filled where this request lies: it counts as a member. -1: none. */
+  targetSlot = -1;
   /** Its latest entry in the journal, and the blocks of the array that wait to become one. */
-  journaled: JournalSlot | null = null;
+  journaled: JournalEntryHandle | null = null;
   journalOffset = 0;
   journalBlocks = 0;
   journalAddr = -1;
@@ -91,11 +104,9 @@ export class RaidIo implements IoOwner {
 
   /** Whether the slot has a member that this request reads from or writes to. */
   hasMember(slot: number): boolean {
-    const array = this.array;
     return (
-      array !== null &&
       this.slot !== slot &&
-      array.io.isMemberFor(this, slot) &&
+      this.sink?.isMemberFor(this, slot) === true &&
       (this.excluded === noSlots || !this.excluded.includes(slot))
     );
   }
@@ -106,7 +117,7 @@ export class RaidIo implements IoOwner {
    */
   submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
     this.partsLeft++;
-    this.#array().io.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+    this.#sink().submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
   }
 
   /**
@@ -129,9 +140,7 @@ export class RaidIo implements IoOwner {
     this.journalOffset = offsetBlocks;
     this.journalBlocks = numBlocks;
     this.journalAddr = addr;
-    const { journal } = this.#array();
-    if (journal === null) throw new Error('the array has no journal');
-    journal.append(this);
+    this.#sink().journal(this);
   }
 
   /**
@@ -166,22 +175,22 @@ export class RaidIo implements IoOwner {
    * To be called before a range lock is released: who has it next must not meet a member that has missed this write.
    */
   judge(): Status {
-    return this.#array().io.judge(this);
+    return this.#sink().judge(this);
   }
 
   /** Ends the request; it belongs to core again. Exactly once, and with no part in flight. */
   complete(status: Status): void {
-    this.#array().io.onLevelDone(this, status);
+    this.#sink().onLevelDone(this, status);
   }
 
   /** For the bdev layer. */
   onIoDone(part: BdevIo): void {
-    this.#array().io.onPartDone(this, part);
+    this.#sink().onPartDone(this, part);
   }
 
-  #array(): RaidArray {
-    if (this.array === null) throw new Error('a RAID I/O was used after its end');
-    return this.array;
+  #sink(): RequestSink {
+    if (this.sink === null) throw new Error('a RAID I/O was used after its end');
+    return this.sink;
   }
 }
 
@@ -208,10 +217,10 @@ export class RaidIoPool {
     io.partsDone = 0;
     if (io.failedSlots.length > 0) io.failedSlots.length = 0;
     io.partStatus = Status.Ok;
-    io.array = null;
+    io.sink = null;
     io.parent = null;
     io.owner = null;
-    io.target = null;
+    io.targetSlot = -1;
     io.isMarked = false;
     io.trimmedBlocks = 0;
     io.journalSlot = -1;

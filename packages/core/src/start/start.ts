@@ -1,19 +1,18 @@
 import { Bdev, BlockClient } from '@raidkit/bdev';
 import type { BdevOptions } from '@raidkit/bdev';
-import type { RaidArray } from './array.js';
-import type { RaidContext } from '../service/context.js';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { judgeForeignRun } from '../journal/foreign-run.js';
-import { startResyncIfDue } from '../sync/process-queue.js';
+import { startResyncIfDue } from '../sync/start-process.js';
 import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
 import { onEveryMember } from '../members/member-io.js';
 import { checkLevel } from '../level/geometry.js';
 import { requireRoomForOptions } from '../level/options.js';
-import { adoptRecord, loadRegions } from '../bitmap/bitmap-load.js';
+import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
-import { onMemberResized } from '../membership/resize.js';
-import { kickStale } from '../assembly/kick-stale.js';
+import { kickStale } from './kick-stale.js';
 import { newUuid } from '../format/uuid.js';
 
 /** How an array is started. */
@@ -55,8 +54,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.slots.forEach((slot, index) => (slot.dataSize = memberBlocks[index] ?? slot.dataSize));
     if (!array.hasUuid) array.uuid = newUuid(ctx.registry.runtime);
     array.metadata.check();
-    const origin = await loadRegions(array, options.force ?? false);
+    const loaded = await loadBitmap(array, options.force ?? false);
     lifecycle.mustGoOn();
+    const origin = loaded?.origin ?? null;
+    array.bitmap = loaded?.bitmap ?? null;
     if (origin === null) {
       if (recorded === null) array.metadata.beginIncarnation();
       else adoptRecord(array, recorded);
@@ -92,7 +93,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     examined.catch(() => undefined);
     startResyncIfDue(ctx, array);
     // Its members may have grown while it was not up.
-    onMemberResized(ctx, array);
+    array.growIfPossible();
   } catch (error) {
     array.isRecordable = false;
     await array.level?.stop?.();

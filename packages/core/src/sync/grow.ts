@@ -1,6 +1,5 @@
 import { BlockClient } from '@raidkit/bdev';
-import type { RaidArray } from '../array/array.js';
-import type { RaidContext } from '../service/context.js';
+import type { SyncHost } from './host.js';
 import { checkGeometry } from '../level/geometry.js';
 import type { Slot } from '../members/slot.js';
 
@@ -9,18 +8,9 @@ const zeroBytes = 8 * 1024 * 1024;
 
 /**
  * The array grows if all of its members have room for that. To be called whenever that may have come to be: a member has a
- * new size, the array has started, a member has been filled or replaced. Runs by itself; one at a time for an array.
+ * new size, the array has started, a member has been filled or replaced. One at a time for an array. Rejects if it fails.
  */
-export function onMemberResized(ctx: RaidContext, array: RaidArray): void {
-  const before = array.resizing;
-  array.resizing = before
-    .then(() => grow(ctx, array))
-    .catch((error: unknown) => {
-      array.log.error({ ...array.logFields(), err: error }, 'the array could not be resized');
-    });
-}
-
-async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
+export async function grow(array: SyncHost): Promise<void> {
   const { level, bdev } = array;
   // The new member's size counts too, when it is one.
   if (array.slots.some(({ replacement }) => replacement !== null)) return;
@@ -57,7 +47,7 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   await array.bitmap?.writeAll();
   // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
   if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null))
-    return grow(ctx, array);
+    return grow(array);
   const geometry = level.resize(capacities);
   if (geometry === null || geometry.numBlocks <= oldBlocks) return;
   checkGeometry(array, geometry);
@@ -65,11 +55,11 @@ async function grow(ctx: RaidContext, array: RaidArray): Promise<void> {
   await array.metadata.update();
   bdev.resize(geometry.numBlocks);
   array.log.info({ ...array.logFields(), from: oldBlocks, to: geometry.numBlocks }, 'the array has grown');
-  ctx.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
+  array.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
 }
 
 /** With a region map, only to the end of the region that has been written to in part: what lies behind was never written. */
-async function zeroNewParts(array: RaidArray, oldSizes: number[], end: number): Promise<void> {
+async function zeroNewParts(array: SyncHost, oldSizes: number[], end: number): Promise<void> {
   const { bitmap } = array;
   const results = await Promise.allSettled(
     array.slots.map((slot, index) => {
@@ -82,7 +72,7 @@ async function zeroNewParts(array: RaidArray, oldSizes: number[], end: number): 
   for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
-async function zeroMember(array: RaidArray, slot: Slot, start: number, end: number): Promise<void> {
+async function zeroMember(array: SyncHost, slot: Slot, start: number, end: number): Promise<void> {
   const step = zeroBytes / array.blockSize;
   slot.partsInFlight++;
   try {
@@ -96,7 +86,7 @@ async function zeroMember(array: RaidArray, slot: Slot, start: number, end: numb
 }
 
 /** Asked anew after each wait. */
-function isOnline(array: RaidArray): boolean {
+function isOnline(array: SyncHost): boolean {
   return array.state === 'online';
 }
 

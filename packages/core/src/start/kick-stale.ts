@@ -1,8 +1,7 @@
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import { pagesTakenBy } from './identity.js';
-import { closeMember } from '../membership/join.js';
-import { adoptLevelOptions } from '../level/options.js';
+import { recordedOptions } from '../level/options.js';
 import { newestTrusted } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
 import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
@@ -34,7 +33,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
       settled,
     );
   }
-  adoptLevelOptions(array, [...found.values()].flat());
+  array.options = recordedOptions(array.module, [...found.values()].flat()) ?? array.options;
   if (newest === null) return null;
   for (const slot of array.slots) {
     if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
@@ -77,7 +76,7 @@ function setAside(array: RaidArray, slot: Slot): void {
     array.logFields(slot),
     'the member has an older state than all members had once: it was away, or an old image was put back; it is taken out',
   );
-  closeMember(slot);
+  slot.closeMember();
   slot.name = null;
   slot.uuid = slot.recordedUuid;
   slot.isRemoved = true;

@@ -1,0 +1,31 @@
+import type { Status } from '@raidkit/bdev';
+import type { RaidGeometry } from '../level/module.js';
+import type { RaidIo } from '../level/raid-io.js';
+import type { MetadataHost, ProcessHeader } from '../metadata/host.js';
+import type { SuperblockWriter } from '../metadata/superblock-writer.js';
+import type { Slot } from '../members/slot.js';
+import type { Consistency } from './consistency.js';
+
+/** A process that may be filling a member. */
+export interface FillingProcess extends ProcessHeader {
+  /** The member that is being filled; null for other processes. */
+  readonly target: Slot | null;
+  /** Array blocks, from the start, that are done. */
+  readonly offsetBlocks: number;
+}
+
+/** An array of which it is known what was written where. */
+export interface BitmapHost extends MetadataHost {
+  readonly metadata: SuperblockWriter;
+  readonly consistency: Consistency;
+  readonly process: FillingProcess | null;
+  readonly numSlots: number;
+  /** Throws for a level without redundancy. */
+  stripe(): NonNullable<RaidGeometry['stripe']>;
+  /** The blocks of every member's data area on which these blocks of the array depend. */
+  memberRange(start: number, end: number): { from: number; to: number };
+  /** Resolves when no member can be taken for in sync that has missed a write. Rejects if that cannot be recorded. */
+  leaveRecorded(): Promise<void>;
+  /** Where writes go on that have waited for their bits. */
+  readonly io: { resume(io: RaidIo): void; finish(io: RaidIo, status: Status): void };
+}

@@ -1,0 +1,13 @@
+import type { SuperblockStore } from '../format/store.js';
+import type { RaidGeometry } from '../level/module.js';
+import type { BitmapHost } from './host.js';
+import type { WriteIntentBitmap } from './write-intent-bitmap.js';
+
+/** An array with its bitmap, or one whose bitmap is to be loaded. */
+export interface MappedHost extends BitmapHost {
+  readonly store: SuperblockStore | null;
+  readonly bitmap: WriteIntentBitmap | null;
+  /** The array's size as its superblock has it, in blocks; null for a new array. */
+  readonly recordedBlocks: number | null;
+  geometry(): RaidGeometry;
+}

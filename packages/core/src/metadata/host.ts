@@ -1,0 +1,43 @@
+import type { ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
+import type { RaidLevel, RaidModule } from '../level/module.js';
+import type { MembersHost } from '../members/host.js';
+
+/** Whose contents a superblock update says are journaled, -1 for nobody's, and in which epoch (its sequence number; or 0). */
+export interface JournalPlan {
+  slot: number;
+  epoch: number;
+}
+
+/** The journal, for a superblock update. */
+export interface JournalRounds {
+  readonly mustSettle: boolean;
+  settle(): Promise<void>;
+  plan(seqNumber: number): JournalPlan;
+  adopt(plan: JournalPlan): void;
+}
+
+/** What the process in progress has to say in a header. */
+export interface ProcessHeader {
+  readonly type: NonNullable<ExtensionHeader['process']>['type'];
+  readonly elapsedSec: number;
+}
+
+/** An array, to be recorded on its members. */
+export interface MetadataHost extends MembersHost, MapLife {
+  readonly recordedName: string;
+  readonly module: RaidModule;
+  /** Null until the level has been started. */
+  readonly level: RaidLevel | null;
+  /** 0 where the level has no strips. */
+  readonly stripSizeBlocks: number;
+  readonly numBlocks: number;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** What its members carry besides superblocks; undefined for nothing. */
+  readonly extension: ExtensionStore | undefined;
+  readonly isReadOnly: boolean;
+  /** What would be recorded is true: the level has been started, and the bitmap is loaded. */
+  readonly isRecordable: boolean;
+  readonly process: ProcessHeader | null;
+  readonly journal: JournalRounds | null;
+  readonly bitmap: { readonly regionBlocks: number; readonly states: { readonly length: number } } | null;
+}

@@ -1,0 +1,112 @@
+import type { Slot } from '../members/slot.js';
+
+/** Places of disagreement, or unreadable ones, that are listed; more are only counted. */
+export const mostListed = 64;
+/** Largest member I/O of a process, in bytes. */
+export const pieceBytes = 256 * 1024;
+
+/** Limits of background processes, shared by all arrays of a composer; changes apply at once. */
+export interface ProcessOptions {
+  /** KiB of array space that is quiesced at a time; raised to a whole stripe where that is larger. */
+  windowSizeKb: number;
+  /** MiB of array space a second; 0 for no limit. */
+  maxBandwidthMbSec: number;
+  /** MiB of array space a second below which a process does not rest for the sake of users. */
+  minBandwidthMbSec: number;
+  /**
+   * Milliseconds that users' I/O may take on average beside a process: it rests longer while they take more, and less while
+   * they take less. 0: it rests as long as it works.
+   */
+  latencyTargetMs: number;
+}
+
+/** What a process does. */
+export type ProcessType =
+  /** Fills a new member. */
+  | 'rebuild'
+  /** Makes redundancy agree with the data where a crash may have left it otherwise. */
+  | 'resync'
+  /** Counts and lists where redundancy disagrees; changes nothing. */
+  | 'check'
+  /** As check, and makes redundancy agree. */
+  | 'repair'
+  /** Copies a member to the device that takes its place. */
+  | 'replace';
+
+/** What a process does with one window, which is quiesced. */
+export interface ProcessStep {
+  /** Blocks of the array that need nothing: they are passed over. */
+  isNeeded(start: number, end: number): boolean;
+  /** Works on blocks `[start, end)` of the array. */
+  run(start: number, end: number): Promise<void>;
+  /** Everything below `offset` is done. The last window is still quiesced. */
+  onProgress?(offset: number): Promise<void> | void;
+  /** After the last window; once more if the array has grown meanwhile. */
+  finish?(): Promise<void>;
+  /** Nothing is left to do, and the array has not grown: what this is all for, in the same turn. */
+  complete?(): void;
+}
+
+/** What a person knows that redundancy does not say; for repairs. */
+export interface SyncOptions {
+  /** Of copies: the slot whose copy is right. Without it the majority is. */
+  source?: number;
+  /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
+  wrong?: number;
+}
+
+/** What is particular to one process. */
+export interface ProcessTask extends SyncOptions {
+  /** The slot whose member is replaced. */
+  replace?: Slot;
+}
+
+/** Where redundancy disagrees with the data; blocks of the array. */
+export interface Mismatch {
+  offsetBlocks: number;
+  numBlocks: number;
+  slot: number;
+}
+
+/** Blocks of a slot's data area that could not be read, or worked out for it. */
+export interface UnreadableRange {
+  slot: number;
+  memberOffsetBlocks: number;
+  numBlocks: number;
+  /** Redundancy does not know them either: reads of them fail until they are written. */
+  isLost: boolean;
+}
+
+/** The running process, for its task. */
+export interface RunningProcess {
+  readonly type: ProcessType;
+  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
+  repairedBlocks: number;
+  undecidedBlocks: number;
+  mismatchBlocks: number;
+  lostBlocks: number;
+  readonly mismatches: Mismatch[];
+  /** Throws why the process must not go on: it was stopped, or the array is not online any more. */
+  throwIfStopped(): void;
+  /** Counts and lists blocks that a member could not read; lost ones too if it is the target that does not have them. */
+  noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void;
+}
+
+/** A process that ended. */
+export interface ProcessRecord {
+  type: ProcessType;
+  target: string | null;
+  startedAt: number;
+  seconds: number;
+  blocks: number;
+  mismatchBlocks: number;
+  /** Blocks that a repair rewrote, and blocks that it could not decide on. */
+  repairedBlocks: number;
+  undecidedBlocks: number;
+  /** Blocks of members that could not be read, and of these, or of the target, those that nobody knows. */
+  unreadableBlocks: number;
+  lostBlocks: number;
+  /** The first few of both. */
+  unreadable: UnreadableRange[];
+  error: string | null;
+}
