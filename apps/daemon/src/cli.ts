@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { TlsFiles } from '@raidkit/nbd';
 import type { NbdLimits } from './daemon.js';
@@ -18,6 +19,9 @@ export interface CliOptions {
   rpc: RpcAddress[];
   nbd: NbdAddress[];
   configPath: string | undefined;
+  /** Where what is set up by calls is kept; undefined for nowhere. */
+  statePath: string | undefined;
+  isStrict: boolean;
   waitForRpc: boolean;
   autoExport: boolean;
   levels: string[];
@@ -37,8 +41,10 @@ export interface CliOptions {
 }
 
 interface ParsedOptions {
-  rpcSocket: string[];
+  rpcSocket: RpcAddress[];
   config?: string;
+  state?: string;
+  strict: boolean;
   waitForRpc: boolean;
   nbd: NbdAddress[];
   autoExport: boolean;
@@ -74,6 +80,8 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     )
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
     .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
+    .option('--state <file>', 'keep what is set up by calls in this file, and bring it back at start; none: nowhere')
+    .option('--strict', 'end the start when a call of the configuration fails, instead of keeping it and trying again', false)
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
     .option('--no-auto-export', 'do not export volumes by themselves as they come online')
@@ -135,13 +143,18 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .addOption(
       new Option('--demo [folder]', 'make, or bring back, a raid5f volume over four files in this folder').preset('demo'),
     )
-    .addHelpText('after', '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.');
+    .addHelpText(
+      'after',
+      '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.\nWithout --state what is set up is kept in state.json in $STATE_DIRECTORY; without that and -r in /var/lib/raidkit for root, or raidkit in $XDG_STATE_HOME; else nowhere.',
+    );
   command.parse([...argv]);
-  const options = command.opts<ParsedOptions & { json?: string; rpcSocket: RpcAddress[] }>();
+  const options = command.opts<ParsedOptions & { json?: string }>();
   return {
     rpc: options.rpcSocket.length > 0 ? options.rpcSocket : [{ path: defaultRpcPath() }],
     nbd: options.nbd,
     configPath: options.config ?? options.json,
+    statePath: statePath(options),
+    isStrict: options.strict,
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
     levels: [...defaultLevelPackages, ...options.level],
@@ -164,6 +177,19 @@ export function defaultRpcPath(): string {
   if (runtimeDir !== undefined && existsSync(runtimeDir)) return join(runtimeDir, 'raidkitd.sock');
   const uid = process.getuid?.() ?? 0;
   return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
+}
+
+/** A daemon with a control socket of its own does not share a state file with others unless it is told so. */
+function statePath({ state, rpcSocket, demo }: ParsedOptions): string | undefined {
+  if (state === 'none') return undefined;
+  if (state !== undefined) return resolve(state);
+  if (demo !== undefined) return undefined;
+  const { STATE_DIRECTORY: systemdFolder, XDG_STATE_HOME: stateHome } = process.env;
+  // systemd may give several folders.
+  if (systemdFolder !== undefined && systemdFolder !== '') return join(systemdFolder.split(':')[0] ?? '', 'state.json');
+  if (rpcSocket.length > 0) return undefined;
+  if (process.getuid?.() === 0) return '/var/lib/raidkit/state.json';
+  return join(stateHome ?? join(homedir(), '.local', 'state'), 'raidkit', 'state.json');
 }
 
 function nbdLimits({ clients, clientRequests, clientMemory, nbdMemory }: ParsedOptions): NbdLimits {

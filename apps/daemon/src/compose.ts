@@ -5,8 +5,7 @@ import type { NbdServer } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
-import { readConfig, replayConfig } from './config.js';
-import type { Config, ReplayTarget } from './config.js';
+import { deferred } from './deferred.js';
 import { Exports } from './exports.js';
 import type { NbdAddress } from './exports.js';
 import { loadLevels } from './level-modules.js';
@@ -31,10 +30,6 @@ import { memberFinder } from './volume-members.js';
 /** What a service is made from: everything of the daemon but its control sockets. */
 export interface ServiceOptions {
   nbd: readonly NbdAddress[];
-  /** A configuration file in SPDK's form, replayed at start. */
-  configPath?: string;
-  /** Stay in the startup state until `framework_start_init` is called. Default false. */
-  waitForRpc?: boolean;
   /** Export every volume that comes online under its name. Default true. */
   autoExport?: boolean;
   /** Packages of RAID levels. */
@@ -55,13 +50,11 @@ export interface ServiceThread {
   place?: { index: number; count: number; share: SharedState };
 }
 
-/** A service that can be called, and has made no devices yet. */
+/** A service that can be called, has made no devices yet, and is in the startup state. */
 export interface ComposedPlane {
   readonly service: Service;
   /** Resolves when a client asked for a stop. */
   readonly stopRequested: Promise<void>;
-  /** Replays the configuration and, unless that is to wait for a call, ends the startup state. */
-  begin(): Promise<void>;
   /** Drains and ends NBD connections, flushes and closes arrays and devices. */
   stop(): Promise<void>;
 }
@@ -69,7 +62,6 @@ export interface ComposedPlane {
 /** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
 export async function composeService(options: ServiceOptions, thread: ServiceThread): Promise<ComposedPlane> {
   const { log, runtime, newServer, place } = thread;
-  const config: Config = options.configPath === undefined ? { subsystems: [] } : readConfig(options.configPath);
   const modules = await loadLevels(options.levels, options.folder, options.conditions);
   const registry = place === undefined ? new BdevRegistry(runtime) : new SharedRegistry(runtime, place.share.names);
   place?.share.watch(registry);
@@ -85,7 +77,6 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const exports = new Exports(registry, log, newServer?.(registry), place?.share);
   const init = deferred();
   const stopRequested = deferred();
-  const replay = (): Promise<void> => replayConfig(config, replayTarget(dispatcher), log);
 
   const service: Service = {
     registry,
@@ -96,10 +87,9 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     log,
     reactor: { index: place?.index ?? 0, count: place?.count ?? 1 },
     names: place?.share.names ?? new OwnNames(),
-    async startInit() {
+    startInit() {
       if (dispatcher.state === 'runtime') throw new RpcError(RpcCode.InvalidState, 'the framework is initialized already');
       dispatcher.state = 'runtime';
-      await replay();
       init.resolve();
     },
     waitInit: () => init.promise,
@@ -145,29 +135,6 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   return {
     service,
     stopRequested: stopRequested.promise,
-    async begin() {
-      await replay();
-      if (options.waitForRpc !== true) await service.startInit();
-    },
     stop,
   };
-}
-
-function replayTarget(dispatcher: Dispatcher): ReplayTarget {
-  return {
-    state: dispatcher.state,
-    current: dispatcher.names({ current: true, includeAliases: true }),
-    reactors: 1,
-    known: dispatcher.names({ current: false, includeAliases: true }),
-    call: (name, params) => dispatcher.call(name, params),
-  };
-}
-
-/** A promise, and what fulfils it. */
-export function deferred(): { promise: Promise<void>; resolve: () => void } {
-  let resolve: () => void = () => undefined;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

@@ -4,6 +4,9 @@ import { NbdServer } from '@raidkit/nbd';
 import type { NbdServerOptions } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import { composeService } from './compose.js';
+import { Configuration } from './configuration/configuration.js';
+import { readConfig } from './configuration/config-file.js';
+import { StateFile } from './configuration/state-file.js';
 import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
@@ -22,6 +25,14 @@ export type NbdTls = NonNullable<NbdServerOptions['tls']>;
 /** What a daemon is started with. */
 export interface DaemonOptions extends ServiceOptions {
   rpc: readonly RpcAddress[];
+  /** A configuration file in SPDK's form, replayed at start. */
+  configPath?: string;
+  /** Where what is set up by calls is kept, for the next start. Default: nowhere. */
+  statePath?: string;
+  /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
+  isStrict?: boolean;
+  /** Stay in the startup state until `framework_start_init` is called. Default false. */
+  waitForRpc?: boolean;
   /** Size of the buffer memory, in bytes. */
   memoryBytes: number;
   /** Default: the server's. */
@@ -59,20 +70,34 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return { service, ...running };
 }
 
-/** Opens the control sockets for a service and has it begin. Rejects, with nothing left open and the service stopped, if that fails. */
+/** What is served, and the settings of how. */
+type ControlOptions = Pick<DaemonOptions, 'rpc' | 'configPath' | 'statePath' | 'isStrict' | 'waitForRpc' | 'log'> & {
+  reactors?: number;
+};
+
+/**
+ * Opens the control sockets before a service, or before the router of several, and replays the configuration. Rejects, with nothing
+ * left open and the service stopped, if a socket cannot be had, the configuration cannot be read, or it is strict and a call fails.
+ */
 export async function serveControl(
-  { rpc, log }: Pick<DaemonOptions, 'rpc' | 'log'>,
-  caller: Caller,
-  service: { stopRequested: Promise<void>; begin(): Promise<void>; stop(): Promise<void> },
+  { rpc, configPath, statePath, isStrict = false, waitForRpc = false, reactors = 1, log }: ControlOptions,
+  inner: Caller,
+  service: { stopRequested: Promise<void>; stop(): Promise<void> },
 ): Promise<RunningDaemon> {
   const listeners: RpcListener[] = [];
+  let configuration: Configuration | null = null;
   const stop = async (): Promise<void> => {
+    configuration?.end();
     await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
   };
+  let caller: Configuration;
   try {
+    const calls = configPath === undefined ? [] : readConfig(configPath);
+    const state = statePath === undefined ? null : new StateFile(statePath);
+    caller = configuration = new Configuration(inner, { calls, state, isStrict, waitForRpc, reactors, log });
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
-    await service.begin();
+    await caller.begin();
   } catch (error) {
     await stop();
     throw error;

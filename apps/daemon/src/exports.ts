@@ -31,6 +31,8 @@ export class Exports {
   readonly #heldBack = new Set<Bdev>();
   /** Names of exports that volumes have by themselves. */
   readonly #automatic = new Set<string>();
+  /** Names of exports that are read-only because somebody wanted that, and not because the device is. */
+  readonly #readOnlyByHand = new Set<string>();
   readonly #deciding = new Set<Promise<void>>();
   #memberOf: MemberFinder | null = null;
   #addresses: readonly NbdListener['address'][] = [];
@@ -97,6 +99,7 @@ export class Exports {
       throw error;
     }
     this.#known.add(name);
+    if (readOnly === true) this.#readOnlyByHand.add(name);
     this.#watch.exported(name, description ?? '');
     return name;
   }
@@ -105,6 +108,20 @@ export class Exports {
     const removed = this.#server.removeExport(name);
     this.#forgetGone();
     await removed;
+  }
+
+  /** The calls that would make those exports again that volumes do not have by themselves. */
+  configCalls(): { method: string; params: JsonObject }[] {
+    return this.#server
+      .exports()
+      .filter(({ name }) => !this.#automatic.has(name))
+      .map(({ name, bdev, readOnly, description }) => {
+        const extra = {
+          ...(this.#readOnlyByHand.has(name) && readOnly ? { read_only: true } : {}),
+          ...(description === '' ? {} : { description }),
+        };
+        return { method: 'raidkit_nbd_export', params: { bdev_name: bdev, name, ...extra } };
+      });
   }
 
   list(): JsonObject[] {
@@ -197,6 +214,7 @@ export class Exports {
       if (there.has(name)) continue;
       this.#known.delete(name);
       this.#automatic.delete(name);
+      this.#readOnlyByHand.delete(name);
       this.#watch.names.release(`export ${name}`);
       this.#watch.unexported(name);
     }

@@ -24,6 +24,8 @@ async function main(): Promise<void> {
     rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
+    ...(options.statePath === undefined ? {} : { statePath: options.statePath }),
+    isStrict: options.isStrict,
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
     levels: options.levels,

@@ -1,4 +1,3 @@
-import { readConfig } from './config.js';
 import { serveControl } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
 import { newSharedNames } from './shared-names.js';
@@ -52,8 +51,7 @@ async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) =>
 
 /** Several, with the router before them. */
 async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
-  const { log, configPath, waitForRpc = false } = options;
-  const config = configPath === undefined ? { subsystems: [] } : readConfig(configPath);
+  const { log } = options;
   const directory = new Directory();
   const names = newSharedNames();
   const threads: ReactorThread[] = [];
@@ -85,16 +83,11 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
     if (failed !== undefined) throw failed.reason;
     return unavailable ?? '';
   }
-  const router = new Router(threads, directory, config, log);
-  const running = await serveControl(options, news.before(router), {
-    stopRequested: Promise.race(threads.map(({ stopRequested }) => stopRequested)),
-    async begin() {
-      const { addresses = [] } = threads[0] ?? {};
-      await Promise.all(threads.slice(1).map((thread) => thread.ask({ ask: 'listening', addresses })));
-      await router.begin(waitForRpc);
-    },
-    stop,
-  });
+  const { addresses = [] } = threads[0] ?? {};
+  await Promise.all(threads.slice(1).map((thread) => thread.ask({ ask: 'listening', addresses })));
+  const router = new Router(threads, directory, log);
+  const stopRequested = Promise.race(threads.map((thread) => thread.stopRequested));
+  const running = await serveControl(options, news.before(router), { stopRequested, stop });
   return withStuck(running, threads);
 }
 
@@ -107,12 +100,10 @@ function withStuck(running: RunningDaemon, threads: readonly ReactorThread[]): R
   };
 }
 
-/** Only the first of several listens; the router has the configuration, and says when the startup state ends. */
+/** Only the first of several listens. */
 function startThread(options: ReactorDaemonOptions, share: ReactorData['share'], events: ReactorThreadEvents): ReactorThread {
   const {
     nbd,
-    configPath,
-    waitForRpc,
     autoExport,
     levels,
     folder,
@@ -123,13 +114,11 @@ function startThread(options: ReactorDaemonOptions, share: ReactorData['share'],
     tls = null,
     log,
   } = options;
-  const own = { ...(configPath === undefined ? {} : { configPath }), ...(waitForRpc === undefined ? {} : { waitForRpc }) };
   const data: Omit<ReactorData, 'beat'> = {
     service: {
       nbd: share === null || share.index === 0 ? nbd : [],
       levels,
       folder,
-      ...(share === null ? own : { waitForRpc: true }),
       ...(autoExport === undefined ? {} : { autoExport }),
       ...(conditions === undefined ? {} : { conditions }),
     },

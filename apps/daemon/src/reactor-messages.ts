@@ -2,6 +2,7 @@ import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
 import type { ServiceOptions } from './compose.js';
 import type { NbdLimits, NbdTls } from './daemon.js';
 import type { Change, MovedDevice, SharedExport } from './shared-state.js';
+import type { RefusalData } from './rpc/errors.js';
 
 /** What a reactor's thread is started with. */
 export interface ReactorData {
@@ -43,23 +44,21 @@ export type ToReactor =
   | { type: 'client'; connection: NegotiatingConnection }
   /** All exports of the other reactors. */
   | { type: 'exports'; exports: readonly SharedExport[] }
-  | { type: 'begin' }
   | { type: 'stop' };
 
 /** From a reactor's thread to the main thread. */
 export type FromReactor =
   /** There can be no reactor here. The thread ends. */
   | { type: 'unavailable'; reason: string }
-  /** The service can be called; it waits for `begin`. */
+  /** The service can be called. */
   | { type: 'composed'; addresses: readonly NbdListener['address'][] }
   | { type: 'result'; id: number; result: unknown }
-  /** A call or question was refused: an `RpcError`'s code and message. */
-  | { type: 'refusal'; id: number; code: number; message: string }
+  /** A call or question was refused: what is in an `RpcError`. */
+  | { type: 'refusal'; id: number; code: number; message: string; data: RefusalData }
   | { type: 'change'; change: Change }
   /** An NBD client asks for an export of another reactor. */
   | { type: 'client'; connection: NegotiatingConnection }
   | { type: 'logLevel'; level: string }
-  | { type: 'begun' }
   /** Something of the way up or down failed. */
   | { type: 'failed'; message: string }
   | { type: 'stopRequested' }

@@ -89,12 +89,6 @@ export class ReactorThread implements Port {
     this.#send({ type: 'client', connection });
   }
 
-  async begin(): Promise<void> {
-    const begun = this.#waitForStep();
-    this.#send({ type: 'begin' });
-    await begun;
-  }
-
   async stop(): Promise<void> {
     if (this.#isEnding) return;
     const stopped = this.#waitForStep();
@@ -130,7 +124,7 @@ export class ReactorThread implements Port {
         this.#calls.delete(message.id);
         return;
       case 'refusal':
-        this.#calls.get(message.id)?.reject(new RpcError(message.code, message.message));
+        this.#calls.get(message.id)?.reject(new RpcError(message.code, message.message, message.data));
         this.#calls.delete(message.id);
         return;
       case 'change':
@@ -161,9 +155,6 @@ export class ReactorThread implements Port {
       case 'composed':
         this.#isComposed = true;
         this.addresses = message.addresses;
-        this.#step?.resolve('');
-        return;
-      case 'begun':
         this.#step?.resolve('');
     }
   }

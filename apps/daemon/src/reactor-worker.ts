@@ -13,7 +13,7 @@ import { answerQuestion } from './service-questions.js';
 import { SharedState } from './shared-state.js';
 import type { SharedExport } from './shared-state.js';
 import type { FromReactor, ReactorData, ToReactor } from './reactor-messages.js';
-import { RpcCode, RpcError, errnoOf } from './rpc/errors.js';
+import { toRpcError } from './rpc/errors.js';
 import { TlsThread } from './tls-thread.js';
 
 const data = workerData as ReactorData;
@@ -37,9 +37,8 @@ async function answer(id: number, work: () => Promise<unknown>, beforeAnswer: ()
   try {
     message = { type: 'result', id, result: await work() };
   } catch (error) {
-    const { code, message: text } =
-      error instanceof RpcError ? error : new RpcError(-(errnoOf(error) ?? -RpcCode.Internal), textOf(error));
-    message = { type: 'refusal', id, code, message: text };
+    const { code, message: text, data: more } = toRpcError(error);
+    message = { type: 'refusal', id, code, message: text, data: more };
   }
   beforeAnswer();
   tell(message);
@@ -122,9 +121,6 @@ async function run(): Promise<void> {
         return;
       case 'client':
         server?.adopt(message.connection);
-        return;
-      case 'begin':
-        composed.begin().then(() => tell({ type: 'begun' }), failed);
         return;
       case 'stop':
         stop(composed, reactor).catch(failed);

@@ -3,7 +3,7 @@ import type { Bdev } from '@raidkit/bdev';
 import type { Service } from './service.js';
 import type { MovedDevice } from './shared-state.js';
 import type { Fixed, Question } from './reactor-messages.js';
-import { RpcError, strerror } from './rpc/errors.js';
+import { RpcError, errnoRefusal } from './rpc/errors.js';
 import { SharedRegistry } from './shared-registry.js';
 
 /** What the router wants to know of a service, or to have done, that is no call of a client's. */
@@ -39,13 +39,13 @@ function fixedOf({ registry }: Service, names: readonly string[]): Fixed {
 
 async function release({ log, registry }: Service, name: string): Promise<MovedDevice> {
   const bdev = registry.get(name);
-  if (bdev?.state !== 'registered') throw new RpcError(-19, strerror(19));
+  if (bdev?.state !== 'registered') throw errnoRefusal(19, `there is no bdev ${name}`);
   // Between the question and this somebody may have come.
   const why = whyFixed(bdev);
   if (why !== null) throw new RpcError(-why.errno, why.reason);
   const identity = identityOf(bdev);
   const call = bdev.driver.configCall?.();
-  if (call === null || call === undefined) throw new RpcError(-19, strerror(19));
+  if (call === null || call === undefined) throw errnoRefusal(19, `bdev ${name} cannot be opened again by a call`);
   try {
     await registry.unregister(bdev);
   } catch (error) {

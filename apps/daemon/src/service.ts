@@ -16,8 +16,8 @@ export interface Service {
   readonly reactor: { readonly index: number; readonly count: number };
   /** Names that each exist once in the daemon. */
   readonly names: NameTable;
-  /** Ends the startup state. Rejects if it has ended. */
-  startInit(): Promise<void>;
+  /** Ends the startup state. Throws if it has ended. */
+  startInit(): void;
   /** Resolves when the startup state has ended. */
   waitInit(): Promise<void>;
   /** Begins an orderly shutdown, after the call at hand is answered. */

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { until } from './support/devices.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { run } from './support/process.js';
 import type { DaemonProcess } from './support/process.js';
@@ -15,13 +16,14 @@ const bin = new URL('../bin/raidkitd.js', import.meta.url).pathname;
 
 describe('the engine', () => {
   it.each(['uring', 'portable'])('%s: calls, their errors and a stop go as they should', async (engine) => {
-    const { client, child, exited, stderr } = await start('--engine', engine);
-    expect(stderr).toContain(`"engine":"${engine}"`);
+    const daemon = await start('--engine', engine);
+    const { client, child, exited } = daemon;
+    await until('the daemon says what its engine is', () => daemon.stderr.includes(`"engine":"${engine}"`));
     expect(await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).toMatchObject({
       result: 'm',
     });
     expect((await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).error?.code).toBe(-17);
-    expect((await client.ask('no_such_method')).error).toEqual({ code: -32601, message: 'Method not found' });
+    expect((await client.ask('no_such_method')).error).toMatchObject({ code: -32601, message: 'Method not found' });
     expect((await client.ask('bdev_get_bdevs', { name: 'nobody' })).error?.code).toBe(-19);
     expect(await client.call('framework_wait_init')).toBe(true);
     child.kill('SIGTERM');
@@ -59,6 +61,7 @@ describe('the engine', () => {
       engine,
       '--memory',
       '64',
+      '--strict',
       '-c',
       join(test.folder, 'c'),
     ]);

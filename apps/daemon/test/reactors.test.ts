@@ -109,7 +109,8 @@ describe('names', () => {
     const answers = await Promise.all(wanted);
     expect(answers.filter(({ result }) => result === 'm')).toHaveLength(1);
     for (const { error } of answers)
-      if (error !== undefined) expect(error).toEqual({ code: -17, message: 'bdev m: the name, alias or uuid m is taken' });
+      if (error !== undefined)
+        expect(error).toMatchObject({ code: -17, message: 'bdev m: the name, alias or uuid m is taken' });
     expect(await namesIn('bdev_get_bdevs')).toEqual(['m']);
   });
 
@@ -127,7 +128,7 @@ describe('names', () => {
     expect(bdevs.map(({ name }) => name)).toEqual(['far', 'near', 'far2', 'on far2']);
     expect(await call('bdev_get_iostat', { name: 'far' })).toMatchObject({ bdevs: [{ name: 'far' }] });
     await call('raidkit_nbd_export', { bdev_name: 'far', name: 'e' });
-    expect((await ask('raidkit_nbd_export', { bdev_name: 'near', name: 'e' })).error).toEqual({
+    expect((await ask('raidkit_nbd_export', { bdev_name: 'near', name: 'e' })).error).toMatchObject({
       code: -17,
       message: 'there is an NBD export e already',
     });
@@ -152,7 +153,7 @@ describe('names', () => {
     expect(await call('log_set_print_level', { level: 'WARNING' })).toBe(true);
     expect(await call('bdev_raid_set_options', { process_window_size_kb: 256 })).toBe(true);
     expect((await ask('bdev_raid_set_options', { process_window_size_kb: 0 })).error?.code).toBe(-22);
-    expect((await ask('bdev_malloc_create', { num_blocks: 64, block_size: 512, reactor: 2 })).error).toEqual({
+    expect((await ask('bdev_malloc_create', { num_blocks: 64, block_size: 512, reactor: 2 })).error).toMatchObject({
       code: -22,
       message: 'reactor: there is no reactor 2, only 0 to 1',
     });
@@ -204,10 +205,13 @@ describe('placement', () => {
     expect((await ask('bdev_raid_create', { name: 'c', raid_level: 'raid9', base_bdevs: ['m1', 'm2'] })).error?.code).toBe(
       -32700,
     );
-    expect((await mirror('a', 'm1', 'm2')).error).toEqual({ code: -17, message: 'Failed to create RAID bdev a: File exists' });
+    expect((await mirror('a', 'm1', 'm2')).error).toMatchObject({
+      code: -17,
+      message: 'Failed to create RAID bdev a: File exists',
+    });
     expect([await reactorOf('m1'), await reactorOf('m2')]).toEqual([0, 0]);
     // A member of another array is nobody else's, wherever the others are.
-    expect((await mirror('d', 'm0', 'm1')).error).toEqual({
+    expect((await mirror('d', 'm0', 'm1')).error).toMatchObject({
       code: -1,
       message: 'Failed to create RAID bdev d: Operation not permitted',
     });

@@ -197,7 +197,9 @@ it('every method has a route, and every route a method', async () => {
   const test = await startTestDaemon();
   const names = (await test.client.call('rpc_get_methods', { include_aliases: true })) as string[];
   await test.end();
-  expect(Object.keys(routes).sort()).toEqual([...names].sort());
+  // What the configuration answers itself never gets to the router.
+  const routed = names.filter((name) => name !== 'raidkit_get_configuration');
+  expect(Object.keys(routes).sort()).toEqual(routed.sort());
 });
 
 describe('two services of one daemon', () => {
@@ -214,7 +216,7 @@ describe('two services of one daemon', () => {
         log,
         place: { index, count: 2, share },
       });
-      await composed.begin();
+      composed.service.startInit();
       services.push(composed);
     }
     try {

@@ -4,7 +4,7 @@ import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
 import type { Service } from '../service.js';
 import { method, parseFailed } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, strerror } from '../rpc/errors.js';
+import { RpcError, errnoRefusal } from '../rpc/errors.js';
 import { name, u32, u64 } from './schemas.js';
 
 /** Longest wait for a device to appear, in milliseconds. */
@@ -15,7 +15,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
   const { registry } = service;
   const find = (wanted: string): NonNullable<ReturnType<typeof registry.get>> => {
     const bdev = registry.get(wanted);
-    if (bdev === undefined) throw new RpcError(-19, strerror(19));
+    if (bdev === undefined) throw errnoRefusal(19, `there is no bdev ${wanted}`);
     return bdev;
   };
   const describe = (bdev: Bdev): JsonObject => describeBdev(bdev, service.reactor);
@@ -39,7 +39,8 @@ export function bdevMethods(service: Service): RpcMethod[] {
         reset_mode: z.enum(['all', 'maxmin', 'none']).optional(),
       }),
       run(params) {
-        if (params.per_channel === true && params.name === undefined) throw new RpcError(-22, strerror(22));
+        if (params.per_channel === true && params.name === undefined)
+          throw errnoRefusal(22, 'per_channel needs name: statistics by channel are of one bdev');
         const bdevs = params.name === undefined ? registry.list() : [find(params.name)];
         const answer = {
           tick_rate: tickRate,
@@ -82,7 +83,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
       name: 'bdev_examine',
       params: z.strictObject({ name }),
       // Every device is examined when it appears, and asking for it again is an error, as in SPDK.
-      run: () => Promise.reject(new RpcError(-22, strerror(22))),
+      run: () => Promise.reject(errnoRefusal(22, 'every bdev is examined when it appears (bdev_auto_examine is on)')),
     }),
     method({
       name: 'bdev_set_options',

@@ -3,13 +3,19 @@ import { z } from 'zod';
 import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, strerror } from '../rpc/errors.js';
+import { errnoRefusal } from '../rpc/errors.js';
 import { name } from './schemas.js';
 
 /** The device, if it is of this kind; else ENODEV. */
 export function findOf({ registry }: Service, wanted: string, productName: string): Bdev {
   const bdev = registry.get(wanted);
-  if (bdev?.driver.productName !== productName || bdev.state !== 'registered') throw new RpcError(-19, strerror(19));
+  if (bdev?.driver.productName !== productName || bdev.state !== 'registered') {
+    const reason =
+      bdev === undefined
+        ? `there is no bdev ${wanted}`
+        : `bdev ${wanted} is a ${bdev.driver.productName}${bdev.state === 'registered' ? '' : ' that is being removed'}, and the method is for a ${productName}`;
+    throw errnoRefusal(19, reason);
+  }
   return bdev;
 }
 

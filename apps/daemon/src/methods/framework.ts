@@ -1,9 +1,10 @@
 import type { JsonObject } from '@raidkit/bdev';
+import type { RaidArrays } from '@raidkit/core';
 import { z } from 'zod';
 import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, strerror } from '../rpc/errors.js';
+import { RpcError, errnoRefusal } from '../rpc/errors.js';
 import { packageVersion } from '../version.js';
 import { name } from './schemas.js';
 
@@ -24,9 +25,9 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       name: 'framework_start_init',
       states: ['startup'],
       params: null,
-      async run() {
-        await service.startInit();
-        return true;
+      run() {
+        service.startInit();
+        return Promise.resolve(true);
       },
     }),
     method({
@@ -57,7 +58,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       params: z.strictObject({ sig_name: z.string() }),
       run(params) {
         const known = ['SIGINT', 'SIGTERM', 'INT', 'TERM', '2', '15', 'SIGKILL', 'KILL', '9', 'SIGQUIT', 'QUIT', '3'];
-        if (!known.includes(params.sig_name)) throw new RpcError(-22, strerror(22));
+        if (!known.includes(params.sig_name)) throw errnoRefusal(22, `sig_name must be one of ${known.join(', ')}`);
         service.requestStop();
         return Promise.resolve(true);
       },
@@ -69,8 +70,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
  * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
  * them: they come back from their members.
  */
-export function bdevConfig({ arrays, reactor, registry }: Service): JsonObject[] {
-  const { windowSizeKb, maxBandwidthMbSec } = arrays.processOptions;
+export function bdevConfig({ arrays, exports, reactor, registry }: Service): JsonObject[] {
   const calls: JsonObject[] = [
     {
       method: 'bdev_set_options',
@@ -84,7 +84,7 @@ export function bdevConfig({ arrays, reactor, registry }: Service): JsonObject[]
     },
     {
       method: 'bdev_raid_set_options',
-      params: { process_window_size_kb: windowSizeKb, process_max_bandwidth_mb_sec: maxBandwidthMbSec },
+      params: raidOptions(arrays),
     },
   ];
   for (const bdev of registry.list()) {
@@ -101,8 +101,25 @@ export function bdevConfig({ arrays, reactor, registry }: Service): JsonObject[]
   for (const { bdev, array } of arrays.listSpares()) {
     calls.push({ method: 'raidkit_add_spare', params: { bdev_name: bdev, ...(array === null ? {} : { name: array }) } });
   }
+  calls.push(...exports.configCalls());
   calls.push({ method: 'bdev_wait_for_examine' });
   return calls;
+}
+
+/** SPDK's options, and those of ours that are not what they are by default: SPDK would refuse them. */
+function raidOptions({ assemblyOptions, memberOptions, processOptions }: RaidArrays): JsonObject {
+  const ours = [
+    ['process_min_bandwidth_mb_sec', processOptions.minBandwidthMbSec, 1],
+    ['process_latency_target_ms', processOptions.latencyTargetMs, 0],
+    ['io_timeout_ms', memberOptions.ioTimeoutMs, 30_000],
+    ['grace_sec', memberOptions.graceMs / 1000, 60],
+    ['degraded_start_sec', assemblyOptions.degradedStartMs / 1000, 30],
+  ] as const;
+  return {
+    process_window_size_kb: processOptions.windowSizeKb,
+    process_max_bandwidth_mb_sec: processOptions.maxBandwidthMbSec,
+    ...Object.fromEntries(ours.filter(([, value, byDefault]) => value !== byDefault).map(([key, value]) => [key, value])),
+  };
 }
 
 /** Everything else finds its reactor by itself. */

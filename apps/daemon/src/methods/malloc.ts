@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, errnoOf, strerror } from '../rpc/errors.js';
+import { RpcError, errnoOf, errnoRefusal } from '../rpc/errors.js';
 import { deleteMethod, findOf } from './find.js';
 import { i32, name, u32, u64, uuid } from './schemas.js';
 
@@ -102,7 +102,8 @@ export function mallocMethods(service: Service): RpcMethod[] {
       run(params) {
         const bdev = findOf(service, params.name, 'Null disk');
         const numBlocks = (params.new_size * 1024 * 1024) / bdev.blockSize;
-        if (!Number.isSafeInteger(numBlocks) || numBlocks < 1) throw new RpcError(-22, strerror(22));
+        if (!Number.isSafeInteger(numBlocks) || numBlocks < 1)
+          throw errnoRefusal(22, `new_size must be 1 MiB or more, and whole blocks of ${bdev.blockSize} bytes`);
         resizeNullBdev(bdev, numBlocks);
         return Promise.resolve(true);
       },

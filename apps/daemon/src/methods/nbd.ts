@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, strerror } from '../rpc/errors.js';
+import { RpcError, errnoRefusal } from '../rpc/errors.js';
 import { name } from './schemas.js';
 
 /** Kernel NBD devices that are looked at when none is named. */
@@ -23,7 +23,7 @@ export function nbdMethods(service: Service): RpcMethod[] {
       badParams: internalFailed,
       async run(params) {
         const { bdev_name: bdevName } = params;
-        if (service.registry.get(bdevName) === undefined) throw new RpcError(-19, strerror(19));
+        if (service.registry.get(bdevName) === undefined) throw errnoRefusal(19, `there is no bdev ${bdevName}`);
         const device = params.nbd_device ?? freeDevice(attached);
         if (!existsSync(device)) {
           throw new RpcError(
@@ -31,7 +31,7 @@ export function nbdMethods(service: Service): RpcMethod[] {
             `${device} does not exist: the kernel's nbd module is not loaded. Use the volume's NBD URI instead (raidkit_nbd_get_exports).`,
           );
         }
-        if (!service.names.take(`kernel ${device}`)) throw new RpcError(-16, strerror(16));
+        if (!service.names.take(`kernel ${device}`)) throw errnoRefusal(16, `${device} is attached already`);
         try {
           const path = service.exports.unixPath;
           if (path === null)
@@ -57,7 +57,7 @@ export function nbdMethods(service: Service): RpcMethod[] {
       params: z.strictObject({ nbd_device: z.string() }),
       badParams: internalFailed,
       async run(params) {
-        if (!attached.has(params.nbd_device)) throw new RpcError(-19, strerror(19));
+        if (!attached.has(params.nbd_device)) throw errnoRefusal(19, `${params.nbd_device} is not attached`);
         await runClient(['-d', params.nbd_device]);
         attached.delete(params.nbd_device);
         service.names.release(`kernel ${params.nbd_device}`);
@@ -70,7 +70,7 @@ export function nbdMethods(service: Service): RpcMethod[] {
       badParams: internalFailed,
       run(params) {
         const wanted = params.nbd_device;
-        if (wanted !== undefined && !attached.has(wanted)) throw new RpcError(-19, strerror(19));
+        if (wanted !== undefined && !attached.has(wanted)) throw errnoRefusal(19, `${wanted} is not attached`);
         const disks = [...attached].filter(([device]) => wanted === undefined || device === wanted);
         return Promise.resolve(disks.map(([device, bdevName]) => ({ nbd_device: device, bdev_name: bdevName })));
       },

@@ -3,12 +3,18 @@ import { z } from 'zod';
 import type { Service } from '../service.js';
 import { internalFailed, method, refused } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError } from '../rpc/errors.js';
+import { RpcError, codeOf } from '../rpc/errors.js';
 import { name, u32, uuid } from './schemas.js';
 
 /** SPDK's raid methods. */
 export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] {
-  const levelName = z.string().refine((level) => modules.byName(level) !== undefined);
+  const levelName = z.string().refine((level) => modules.byName(level) !== undefined, {
+    error: () =>
+      `one of the levels that are loaded: ${modules
+        .list()
+        .map(({ level }) => level)
+        .join(', ')}`,
+  });
   return [
     method({
       name: 'bdev_raid_create',
@@ -28,7 +34,11 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         force: z.boolean().optional(),
       }),
       async run(params) {
-        if (params.base_bdevs.includes('')) throw new RpcError(-22, 'The base bdev name cannot be empty: Invalid argument');
+        if (params.base_bdevs.includes('')) {
+          throw new RpcError(-22, 'The base bdev name cannot be empty: Invalid argument', {
+            field: `base_bdevs.${params.base_bdevs.indexOf('')}`,
+          });
+        }
         await exports.yieldVolumes(params.base_bdevs);
         try {
           await arrays.create({
@@ -100,7 +110,10 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
           await arrays.removeBaseBdev(params.name);
         } catch (error) {
           if (!RaidError.is(error)) throw error;
-          throw new RpcError(-error.errno, 'Failed to remove base bdev from raid bdev');
+          throw new RpcError(-error.errno, 'Failed to remove base bdev from raid bdev', {
+            reason: error.message,
+            ...codeOf(error),
+          });
         }
         return true;
       },
@@ -122,7 +135,11 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         degraded_start_sec: u32.max(86_400).optional(),
       }),
       run(params) {
-        if (params.process_window_size_kb === 0) throw new RpcError(-22, 'Invalid argument');
+        if (params.process_window_size_kb === 0)
+          throw new RpcError(-22, 'Invalid argument', {
+            reason: 'process_window_size_kb must be 1 or more',
+            field: 'process_window_size_kb',
+          });
         const { processOptions } = arrays;
         processOptions.windowSizeKb = params.process_window_size_kb ?? processOptions.windowSizeKb;
         if (params.grace_sec !== undefined) arrays.setMemberOptions({ graceMs: params.grace_sec * 1000 });

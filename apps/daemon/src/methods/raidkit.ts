@@ -1,12 +1,13 @@
 import type { JsonObject } from '@raidkit/bdev';
-import { RegionState, healthOf } from '@raidkit/core';
+import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
 import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcCode, RpcError, strerror } from '../rpc/errors.js';
+import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
+import { adviceFor } from './array-advice.js';
 import { name, u32 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
@@ -14,6 +15,12 @@ const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' }
 /** Our own methods: what SPDK has no word for. */
 export function raidkitMethods(service: Service): RpcMethod[] {
   const { arrays, exports, modules, registry } = service;
+  /** Why arrays went offline. */
+  const offline = new WeakMap<RaidArray, string>();
+  arrays.on((event) => {
+    const array = event.type === 'arrayOffline' ? arrays.get(event.array) : undefined;
+    if (event.type === 'arrayOffline' && array !== undefined) offline.set(array, event.reason);
+  });
   const find = (wanted: string): RaidArray => {
     const array = arrays.get(wanted) ?? arrays.list().find(({ uuid }) => uuid === wanted);
     if (array === undefined) throw new RpcError(-19, `there is no array ${wanted}`);
@@ -72,7 +79,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       badParams,
       run(params) {
         const wanted = params.name === undefined ? arrays.list() : [find(params.name)];
-        return Promise.resolve(wanted.map((array) => describeHealth(service, array)));
+        return Promise.resolve(wanted.map((array) => describeHealth(service, array, offline.get(array) ?? null)));
       },
     }),
     method({
@@ -81,7 +88,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       badParams,
       async run(params) {
         const bdev = registry.get(params.bdev_name);
-        if (bdev === undefined) throw new RpcError(-19, strerror(19));
+        if (bdev === undefined) throw errnoRefusal(19, `there is no bdev ${params.bdev_name}`);
         const descriptor = registry.open(bdev);
         try {
           const found = await spdkSuperblockStore.read(descriptor);
@@ -193,7 +200,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       params: z.strictObject({ bdev_name: name }),
       badParams,
       async run(params) {
-        if (registry.get(params.bdev_name) === undefined) throw new RpcError(-19, strerror(19));
+        if (registry.get(params.bdev_name) === undefined) throw errnoRefusal(19, `there is no bdev ${params.bdev_name}`);
         await arrays.wipe(params.bdev_name);
         service.exports.reconsider();
         return true;
@@ -212,13 +219,14 @@ export function raidkitMethods(service: Service): RpcMethod[] {
 }
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
-function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray): JsonObject {
-  const { health, reason } = healthOf(array);
+function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray, wentOffline: string | null): JsonObject {
+  const { health, reason, action } = adviceFor(array, wentOffline);
   return {
     ...arrays.describe(array),
     ext: {
       health,
       reason,
+      action,
       reactor: reactor.index,
       block_size: array.blockSize,
       num_blocks: array.numBlocks,

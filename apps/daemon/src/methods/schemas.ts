@@ -5,5 +5,5 @@ import { z } from 'zod';
 export const u32 = z.int().min(0).max(0xffff_ffff);
 export const u64 = z.int().min(0);
 export const i32 = z.int().min(-0x8000_0000).max(0x7fff_ffff);
-export const uuid = z.string().refine(isUuid);
+export const uuid = z.string().refine(isUuid, 'a uuid: 8-4-4-4-12 hexadecimal digits');
 export const name = z.string();

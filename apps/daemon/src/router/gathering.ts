@@ -76,7 +76,8 @@ export class Gathering {
     try {
       await this.#moves.move(device, to);
     } catch (error) {
-      throw error instanceof RpcError ? new RpcError(error.code, `${what}: ${error.message}`) : error;
+      if (!(error instanceof RpcError)) throw error;
+      throw new RpcError(error.code, `${what}: ${error.message}`, { ...error.data, reason: `${what}: ${error.data.reason}` });
     }
   }
 

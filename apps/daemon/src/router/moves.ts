@@ -91,5 +91,5 @@ export class Moves {
 
 function refusal(error: unknown, what: string): RpcError {
   if (!(error instanceof RpcError)) throw error;
-  return new RpcError(error.code, `${what}: ${error.message}`);
+  return new RpcError(error.code, `${what}: ${error.message}`, { ...error.data, reason: `${what}: ${error.data.reason}` });
 }

@@ -1,9 +1,6 @@
 import type { Logger } from 'pino';
-import { deferred } from '../compose.js';
-import { replayConfig } from '../config.js';
-import type { Config } from '../config.js';
 import { maxWaitMs } from '../methods/bdev.js';
-import type { Caller, RpcState } from '../rpc/dispatcher.js';
+import type { Caller } from '../rpc/dispatcher.js';
 import { RpcError } from '../rpc/errors.js';
 import { numberOf, textOf } from './call.js';
 import type { Call } from './call.js';
@@ -25,27 +22,20 @@ import type { Route, Special } from './routes.js';
 export class Router implements Caller {
   readonly #ports: readonly Port[];
   readonly #directory: Directory;
-  readonly #log: Logger;
-  readonly #config: Config;
   readonly #placement: Placement;
   readonly #moves: Moves;
   readonly #gathering: Gathering;
   /** Devices that are being made or moved, and arrays that are being made. */
   readonly #busy = new Holds();
-  readonly #init = deferred();
   readonly #special: Readonly<Record<Special, (call: Call) => Promise<unknown>>>;
 
-  constructor(ports: readonly Port[], directory: Directory, config: Config, log: Logger) {
+  constructor(ports: readonly Port[], directory: Directory, log: Logger) {
     this.#ports = ports;
     this.#directory = directory;
-    this.#config = config;
-    this.#log = log;
     this.#placement = new Placement(directory, ports.length);
     this.#moves = new Moves(ports, directory, log);
     this.#gathering = new Gathering(ports, directory, this.#placement, this.#moves, this.#busy);
     this.#special = {
-      startInit: (call) => this.#startInit(call),
-      waitInit: (call) => this.#waitInit(call),
       getBdevs: (call) => this.#getBdevs(call),
       createVirtual: (call) => this.#createVirtual(call),
       openDevice: (call) => this.#openDevice(call),
@@ -61,12 +51,6 @@ export class Router implements Caller {
     // What no reactor knows, and what every reactor refuses.
     if (route === undefined || hasDuplicateKey) return this.#port(0).call(name, params, hasDuplicateKey);
     return this.#follow(route, { name, params });
-  }
-
-  /** Replays the configuration and, unless that is to wait for a call, ends the startup state. */
-  async begin(waitForRpc: boolean): Promise<void> {
-    await this.#replay('startup');
-    if (!waitForRpc) await this.#startInit({ name: 'framework_start_init', params: undefined });
   }
 
   #follow(route: Route, call: Call): Promise<unknown> {
@@ -109,7 +93,8 @@ export class Router implements Caller {
       if (other.status === 'fulfilled') continue;
       const why: unknown = other.reason;
       if (!(why instanceof RpcError)) throw why;
-      throw new RpcError(why.code, `${why.message} (reactor ${index + 1}; other reactors have done what was asked)`);
+      const where = `(reactor ${index + 1}; other reactors have done what was asked)`;
+      throw new RpcError(why.code, `${why.message} ${where}`, { ...why.data, reason: `${why.data.reason} ${where}` });
     }
     return answer;
   }
@@ -135,31 +120,6 @@ export class Router implements Caller {
   /** Half of a list is no list: a call to all is refused, with the name of the one that would not answer. */
   #refuseIfStuck(): void {
     for (const port of this.#ports) if (port.isStuck) throw port.stuckError();
-  }
-
-  async #startInit(call: Call): Promise<boolean> {
-    await this.#atAll(call);
-    await this.#replay('runtime');
-    this.#init.resolve();
-    return true;
-  }
-
-  async #waitInit(call: Call): Promise<unknown> {
-    const answer = await this.#at(0, call);
-    await this.#init.promise;
-    return answer;
-  }
-
-  async #replay(state: RpcState): Promise<void> {
-    const names = (current: boolean): Promise<unknown> => this.call('rpc_get_methods', { current, include_aliases: true });
-    const target = {
-      state,
-      current: (await names(true)) as string[],
-      known: (await names(false)) as string[],
-      reactors: this.#ports.length,
-      call: (name: string, params: unknown) => this.call(name, params),
-    };
-    await replayConfig(this.#config, target, this.#log);
   }
 
   async #getBdevs(call: Call): Promise<unknown> {

@@ -17,16 +17,7 @@ export type Route =
 export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'config' | 'nothing';
 
 /** What the router does itself. */
-export type Special =
-  | 'startInit'
-  | 'waitInit'
-  | 'getBdevs'
-  | 'createVirtual'
-  | 'openDevice'
-  | 'createArray'
-  | 'addMember'
-  | 'replaceMember'
-  | 'addSpare';
+export type Special = 'getBdevs' | 'createVirtual' | 'openDevice' | 'createArray' | 'addMember' | 'replaceMember' | 'addSpare';
 
 const first: Route = { to: 'first' };
 const all: Route = { to: 'all' };
@@ -39,8 +30,8 @@ export const routes: Readonly<Record<string, Route>> = {
   rpc_get_methods: first,
   spdk_get_version: first,
   spdk_kill_instance: first,
-  framework_start_init: router('startInit'),
-  framework_wait_init: router('waitInit'),
+  framework_start_init: all,
+  framework_wait_init: first,
   framework_get_subsystems: first,
   framework_get_config: { to: 'each', merge: 'config' },
 

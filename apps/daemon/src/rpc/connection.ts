@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
 import { z } from 'zod';
 import type { Caller } from './dispatcher.js';
-import { RpcCode, RpcError } from './errors.js';
+import { RpcCode, RpcError, toRpcError } from './errors.js';
 import { JsonStream } from './json-stream.js';
 import type { StreamItem } from './json-stream.js';
 
@@ -56,6 +56,8 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
       // A notification that succeeded is not answered.
       if (id !== null) send({ jsonrpc: '2.0', id, result });
     } catch (error) {
+      const { code, data } = toRpcError(error);
+      log.info({ method, code, field: data.field }, `a call is refused: ${data.reason}`);
       send(failure(id, error));
     }
   };
@@ -82,6 +84,6 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
 }
 
 function failure(id: Id, error: unknown): object {
-  const { code, message } = error instanceof RpcError ? error : new RpcError(RpcCode.Internal, String(error));
-  return { jsonrpc: '2.0', id, error: { code, message } };
+  const { code, message, data } = toRpcError(error);
+  return { jsonrpc: '2.0', id, error: { code, message, data } };
 }

@@ -1,6 +1,7 @@
 import type { Logger } from '@raidkit/bdev';
 import type { z } from 'zod';
-import { RpcCode, RpcError, errnoOf, strerror } from './errors.js';
+import { describeIssues } from './bad-params.js';
+import { RpcCode, RpcError, codeOf, errnoOf, strerror, toRpcError } from './errors.js';
 
 /** In which states of the daemon a method may be called: before its subsystems are up, after, or both. */
 export type RpcState = 'startup' | 'runtime';
@@ -83,7 +84,11 @@ export class Dispatcher implements Caller {
 
   #check(name: string, params: unknown, hasDuplicateKey: boolean): { entry: RpcMethod; checked: unknown } {
     const entry = this.#methods.get(name);
-    if (entry === undefined) throw new RpcError(RpcCode.MethodNotFound, 'Method not found');
+    if (entry === undefined) {
+      throw new RpcError(RpcCode.MethodNotFound, 'Method not found', {
+        reason: `there is no method ${name}: rpc_get_methods lists those that there are`,
+      });
+    }
     if (!this.#isAllowed(entry)) {
       const when = this.state === 'startup' ? 'after' : 'before';
       const message = `Method may only be called ${when} framework is initialized using framework_start_init RPC.`;
@@ -97,12 +102,10 @@ export class Dispatcher implements Caller {
   }
 
   #toRpcError(name: string, error: unknown): RpcError {
-    if (error instanceof RpcError) return error;
-    const errno = errnoOf(error);
-    if (errno !== null && error instanceof Error) return new RpcError(-errno, error.message);
     // A fault of ours: the caller is told so, the log has where.
-    this.#log.error({ method: name, err: error }, 'a method failed unexpectedly');
-    return new RpcError(RpcCode.Internal, error instanceof Error ? error.message : String(error));
+    if (!(error instanceof RpcError) && errnoOf(error) === null)
+      this.#log.error({ method: name, err: error }, 'a method failed unexpectedly');
+    return toRpcError(error);
   }
 }
 
@@ -112,14 +115,15 @@ function checkParams(entry: RpcMethod, params: unknown, hasDuplicateKey: boolean
     throw new RpcError(noParams.code, `${entry.name} requires no parameters`);
   }
   const bad = entry.badParams ?? parseFailed;
-  if (hasDuplicateKey) throw new RpcError(bad.code, bad.message);
+  if (hasDuplicateKey) throw new RpcError(bad.code, bad.message, { reason: 'a parameter is given twice' });
   const result = entry.params.safeParse(params ?? {});
   if (result.success) return result.data;
-  throw new RpcError(bad.code, bad.message);
+  throw new RpcError(bad.code, bad.message, describeIssues(result.error.issues, entry.params, params));
 }
 
-/** An errno refusal with SPDK's shape: what failed, and strerror's text. */
+/** An errno refusal with SPDK's message, what failed and strerror's text; the reason that the engine gave is in the data. */
 export function refused(what: string, error: unknown): unknown {
   const errno = errnoOf(error);
-  return errno === null ? error : new RpcError(-errno, `${what}: ${strerror(errno)}`);
+  if (errno === null || !(error instanceof Error)) return error;
+  return new RpcError(-errno, `${what}: ${strerror(errno)}`, { reason: error.message, ...codeOf(error) });
 }

@@ -9,15 +9,51 @@ export const RpcCode = {
   InvalidState: -1,
 } as const;
 
+/** What an answer says of a refusal besides SPDK's code and message: `error.data`. */
+export interface RefusalData {
+  /** Why, in a sentence. Always there. */
+  readonly reason: string;
+  /** The parameter that is wrong, as a path: `base_bdevs.2`. */
+  readonly field?: string;
+  /** What that parameter may be, or which parameters there are. */
+  readonly allowed?: string;
+  /** The stable code of the error that the engine gave: `docs/errors.md`. */
+  readonly error_code?: string;
+}
+
 /** What a call is answered with instead of a result. */
 export class RpcError extends Error {
   readonly code: number;
+  readonly data: RefusalData;
 
-  constructor(code: number, message: string) {
+  /** `data`: the reason is the message where nothing else is given. */
+  constructor(code: number, message: string, data: Partial<RefusalData> = {}) {
     super(message);
     this.name = 'RpcError';
     this.code = code;
+    this.data = { reason: message, ...data };
   }
+}
+
+/** A refusal in SPDK's words, strerror's text or `prefix: ` and that, with the reason beside it. */
+export function errnoRefusal(errno: number, reason: string, prefix?: string): RpcError {
+  const text = strerror(errno);
+  return new RpcError(-errno, prefix === undefined ? text : `${prefix}: ${text}`, { reason });
+}
+
+/** Any error as the `RpcError` that a call is answered with; what has no errno is an internal one. */
+export function toRpcError(error: unknown): RpcError {
+  if (error instanceof RpcError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const errno = errnoOf(error);
+  return new RpcError(errno === null ? RpcCode.Internal : -errno, message, codeOf(error));
+}
+
+/** The stable code of an error of raidkit's packages, as answers carry it. */
+export function codeOf(error: unknown): Pick<RefusalData, 'error_code'> {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return {};
+  const { code } = error;
+  return typeof code === 'string' && code.startsWith('ERR_') ? { error_code: code } : {};
 }
 
 /** strerror(3) texts, as glibc has them, for the numbers that RPC answers use. */

@@ -18,7 +18,7 @@ export interface TestDaemon {
   end(): Promise<void>;
 }
 
-type Options = Pick<Partial<DaemonOptions>, 'configPath' | 'waitForRpc'>;
+type Options = Pick<Partial<DaemonOptions>, 'configPath' | 'statePath' | 'isStrict' | 'waitForRpc'>;
 
 /** RAIDKIT_REACTORS=2 has the same tests over two reactors. */
 export const reactors = Number(process.env.RAIDKIT_REACTORS ?? 1);
@@ -62,8 +62,15 @@ async function startHere(options: Options, { rpcPath, nbdPath }: Places): Promis
   };
 }
 
-async function startProcess({ configPath, waitForRpc = false }: Options, { rpcPath, nbdPath }: Places): Promise<Started> {
-  const extra = [...(configPath === undefined ? [] : ['-c', configPath]), ...(waitForRpc ? ['--wait-for-rpc'] : [])];
+async function startProcess(
+  { configPath, statePath, isStrict = false, waitForRpc = false }: Options,
+  { rpcPath, nbdPath }: Places,
+): Promise<Started> {
+  const files = [
+    ...(configPath === undefined ? [] : ['-c', configPath]),
+    ...(statePath === undefined ? [] : ['--state', statePath]),
+  ];
+  const extra = [...files, ...(isStrict ? ['--strict'] : []), ...(waitForRpc ? ['--wait-for-rpc'] : [])];
   const {
     child,
     client: first,

@@ -5,7 +5,7 @@ export interface Answer {
   jsonrpc: string;
   id: string | number | null;
   result?: unknown;
-  error?: { code: number; message: string };
+  error?: { code: number; message: string; data?: { reason: string; field?: string; allowed?: string; error_code?: string } };
 }
 
 /** A JSON-RPC client that sends what it is told, byte for byte, and collects answers line by line. */
@@ -72,7 +72,7 @@ export class RpcClient {
   /** The result of a call; throws if it is answered with an error. */
   async call(method: string, params?: unknown): Promise<unknown> {
     const { result, error } = await this.ask(method, params);
-    if (error !== undefined) throw new Error(`${method}: ${error.message} (${error.code})`);
+    if (error !== undefined) throw new Error(`${method}: ${error.message} (${error.code}): ${String(error.data?.reason)}`);
     return result;
   }
 

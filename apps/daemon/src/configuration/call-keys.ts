@@ -1,0 +1,41 @@
+import type { ConfigCall } from './config-file.js';
+
+/** What a call makes or sets, so that a later one of the same key takes its place: `bdev d0`, `export v`, `options`. */
+export function keyOf({ method, params = {} }: ConfigCall): string {
+  const text = (name: string): string => String(params[name]);
+  if (method === 'bdev_error_create') return `bdev EE_${text('base_name')}`;
+  if (method === 'raidkit_add_spare') return `spare ${text('bdev_name')}`;
+  if (method === 'raidkit_nbd_export') return `export ${String(params.name ?? params.bdev_name)}`;
+  if (method === 'bdev_set_qos_limit') return `qos ${text('name')}`;
+  if (/^bdev_.*_create$/.test(method)) return `bdev ${text('name')}`;
+  return `call ${method}`;
+}
+
+/** What a call takes away; null for one that takes nothing away. */
+export function removedKeyOf({ method, params = {} }: ConfigCall): string | null {
+  const name = String(params.name);
+  if (method === 'raidkit_remove_spare') return `spare ${String(params.bdev_name)}`;
+  if (method === 'raidkit_nbd_unexport') return `export ${name}`;
+  if (method === 'raidkit_stop' || /^bdev_.*_delete$/.test(method)) return `bdev ${name}`;
+  return null;
+}
+
+/** The name of the device that a call stands on, or concerns; null for none. */
+export function baseOf({ method, params = {} }: ConfigCall): string | null {
+  const base = {
+    bdev_passthru_create: params.base_bdev_name,
+    bdev_delay_create: params.base_bdev_name,
+    bdev_error_create: params.base_name,
+    raidkit_add_spare: params.bdev_name,
+    raidkit_nbd_export: params.bdev_name,
+    bdev_set_qos_limit: params.name,
+  }[method];
+  return typeof base === 'string' ? base : null;
+}
+
+/** Whether the configuration may be another one after the call. */
+export function changesConfiguration(method: string): boolean {
+  return !/_(get|wait|examine)_|^(log|notify|rpc|spdk|trace|thread)_|^bdev_(examine|enable_histogram|reset_iostat)$|^raidkit_examine$/.test(
+    `${method}_`,
+  );
+}

@@ -1,0 +1,56 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+
+const call = z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
+/** SPDK writes calls that belong together as a list in the list. */
+const entry = z.union([call, z.array(call)]);
+
+/** SPDK's configuration file; what it has for subsystems that are not ours is looked over. */
+const configSchema = z.object({
+  subsystems: z.array(z.object({ subsystem: z.string(), config: z.array(entry).nullable().optional() })),
+});
+
+/** A call of a configuration. */
+export type ConfigCall = z.infer<typeof call>;
+
+/** A call, and where it stands. */
+export interface PlacedCall extends ConfigCall {
+  readonly subsystem: string;
+  /** Its place in the subsystem, from 1. */
+  readonly place: number;
+}
+
+/** Reads a configuration file. Throws, naming the file and the place in it, if it is not one. */
+export function readConfig(path: string): PlacedCall[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new Error(`the configuration ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
+  try {
+    return parseConfig(text);
+  } catch (error) {
+    throw new Error(
+      `the configuration ${path} is not as it should be: ${error instanceof Error ? error.message : String(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/** The calls in a configuration's text. Throws, naming the place, if it is not one. */
+export function parseConfig(text: string): PlacedCall[] {
+  const result = configSchema.safeParse(JSON.parse(text));
+  if (!result.success) throw new Error(z.prettifyError(result.error));
+  return result.data.subsystems.flatMap(({ subsystem, config }) =>
+    (config ?? []).flat().map((one, index) => ({ ...one, subsystem, place: index + 1 })),
+  );
+}
+
+/** A configuration's text, for people too. */
+export function formatConfig(calls: readonly ConfigCall[]): string {
+  const config = calls.map(({ method, params }) => (params === undefined ? { method } : { method, params }));
+  return `${JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }, null, 2)}\n`;
+}

@@ -1,0 +1,377 @@
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { deferred } from '../deferred.js';
+import type { Caller, RpcState } from '../rpc/dispatcher.js';
+import { RpcCode, RpcError } from '../rpc/errors.js';
+import { baseOf, changesConfiguration, keyOf, removedKeyOf } from './call-keys.js';
+import type { ConfigCall, PlacedCall } from './config-file.js';
+import { PendingCalls } from './pending-calls.js';
+import { replay } from './replay.js';
+import type { StateFile } from './state-file.js';
+
+/** Wait between two looks at what has changed by itself, and the longest between two tries of calls that failed. Milliseconds. */
+const pollMs = 5000;
+/** Wait before the first try after something has changed. It doubles from try to try. Milliseconds. */
+const firstRetryMs = 100;
+
+/** What a configuration is made of. */
+export interface ConfigurationOptions {
+  /** Calls of the file that the command line names. */
+  calls: readonly PlacedCall[];
+  /** Where what is set up by calls is kept; null for nowhere. */
+  state: StateFile | null;
+  /** A call that fails ends the start. */
+  isStrict: boolean;
+  /** Stay in the startup state until `framework_start_init` is called. */
+  waitForRpc: boolean;
+  reactors: number;
+  log: Logger;
+}
+
+/**
+ * What the daemon is to have: replayed at start, kept up to date with every call, saved. A call that fails at start, and a
+ * device that goes away by itself, stay part of it, and are tried again until they succeed or are deleted. It stands between
+ * the control sockets and whoever carries calls out, and knows calls only.
+ */
+export class Configuration implements Caller {
+  readonly #inner: Caller;
+  readonly #options: ConfigurationOptions;
+  readonly #log: Logger;
+  readonly #init = deferred();
+  readonly #pending: PendingCalls;
+  /** What there is, as of the last look, by key. */
+  #known = new Map<string, ConfigCall>();
+  /** What is there because it was found: it is not saved, and not missed when it goes. */
+  readonly #found = new Set<string>();
+  #isUp = false;
+  #isEnded = false;
+  #saveTrouble: string | null = null;
+  #look: Promise<void> = Promise.resolve();
+  /** A look that has not begun yet. */
+  #nextLook: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #retryMs = firstRetryMs;
+
+  constructor(inner: Caller, options: ConfigurationOptions) {
+    this.#inner = inner;
+    this.#options = options;
+    this.#log = options.log;
+    this.#pending = new PendingCalls(inner, options.log);
+  }
+
+  /**
+   * Replays the configuration and, unless that is to wait for a call, ends the startup state. Rejects only if it is strict and a
+   * call fails.
+   */
+  async begin(): Promise<void> {
+    const calls = this.#allCalls();
+    await this.#replay(calls, 'startup');
+    if (!this.#options.waitForRpc) await this.#startInit(calls, undefined, false);
+    else this.#startInitLater = (params, hasDuplicateKey) => this.#startInit(calls, params, hasDuplicateKey);
+  }
+
+  #startInitLater: ((params: unknown, hasDuplicateKey: boolean) => Promise<unknown>) | null = null;
+
+  /** From now on nothing is looked at, tried or saved: what goes away is to come back at the next start. */
+  end(): void {
+    this.#isEnded = true;
+    this.#pending.end();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  /** This call was made because something was found: what it makes is not part of the configuration. */
+  async callFound(name: string, params: Record<string, unknown>): Promise<unknown> {
+    const key = keyOf({ method: name, params });
+    this.#found.add(key);
+    try {
+      return await this.#inner.call(name, params);
+    } catch (error) {
+      this.#found.delete(key);
+      throw error;
+    }
+  }
+
+  async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    switch (name) {
+      case 'framework_start_init':
+        if (this.#startInitLater !== null) return this.#startInitLater(params, hasDuplicateKey);
+        break;
+      case 'framework_wait_init': {
+        const answer = await this.#inner.call(name, params, hasDuplicateKey);
+        await this.#init.promise;
+        return answer;
+      }
+      case 'framework_get_config': {
+        const live = await this.#inner.call(name, params, hasDuplicateKey);
+        return Array.isArray(live) ? this.#withPending(live as ConfigCall[]) : live;
+      }
+      case 'rpc_get_methods': {
+        const names = (await this.#inner.call(name, params, hasDuplicateKey)) as string[];
+        return this.#isUp || asParams(params).current !== true ? [...names, ownMethod] : names;
+      }
+      case ownMethod:
+        if (params !== undefined && params !== null)
+          throw new RpcError(RpcCode.InvalidParams, `${ownMethod} requires no parameters`);
+        return this.#describe();
+      default:
+    }
+    return this.#forward({ method: name, params: asParams(params) }, params, hasDuplicateKey);
+  }
+
+  /** Has what has changed looked at, and saved. Resolves when that is done; failures are logged. */
+  refresh(): Promise<void> {
+    this.#nextLook ??= this.#look = this.#look.then(() => {
+      this.#nextLook = null;
+      return this.#refreshNow();
+    });
+    return this.#nextLook;
+  }
+
+  async #forward(call: ConfigCall, params: unknown, hasDuplicateKey: boolean): Promise<unknown> {
+    const { method } = call;
+    if (!this.#isUp || !changesConfiguration(method)) return this.#inner.call(method, params, hasDuplicateKey);
+    const removed = this.#removedBy(call);
+    if (removed.length === 0) {
+      const answer = await this.#inner.call(method, params, hasDuplicateKey);
+      // Whatever waits for what was made need not wait long.
+      this.#schedule(firstRetryMs);
+      await this.refresh();
+      return answer;
+    }
+    const isOver = this.#pending.hold(removed);
+    try {
+      // A try that is under way may be about to make what is to go.
+      await this.#pending.settled(removed);
+      const answer = await this.#remove(call, params, hasDuplicateKey, removed);
+      await this.refresh();
+      return answer;
+    } finally {
+      isOver();
+    }
+  }
+
+  async #remove(
+    { method }: ConfigCall,
+    params: unknown,
+    hasDuplicateKey: boolean,
+    removed: readonly string[],
+  ): Promise<unknown> {
+    const [key = ''] = removed;
+    try {
+      const answer = await this.#inner.call(method, params, hasDuplicateKey);
+      this.#forget(removed);
+      return answer;
+    } catch (error) {
+      // It is not there: it is not waited for any more.
+      if (!(error instanceof RpcError) || error.code !== -19 || !this.#pending.has(key)) throw error;
+      this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
+      this.#forget(removed);
+      return true;
+    }
+  }
+
+  #forget(keys: readonly string[]): void {
+    for (const key of keys) {
+      this.#known.delete(key);
+      this.#found.delete(key);
+      this.#pending.delete(key);
+    }
+  }
+
+  /** What a call takes away, and what stands on that; the first is what it names. */
+  #removedBy(call: ConfigCall): string[] {
+    const given = removedKeyOf(call);
+    if (given === null) return [];
+    const all = [...this.#known, ...this.#pending.calls()];
+    const [kind, wanted] = splitKey(given);
+    const byUuid = kind === 'bdev' ? all.find(([, { params }]) => params?.uuid === wanted.toLowerCase()) : undefined;
+    const keys = [byUuid?.[0] ?? given];
+    // A device that is stopped, not deleted, may come back, and so may its exports.
+    if (kind !== 'bdev' || call.method === 'raidkit_stop') return keys;
+    for (const key of keys) {
+      for (const [other, one] of all) if (`bdev ${String(baseOf(one))}` === key && !keys.includes(other)) keys.push(other);
+    }
+    return keys;
+  }
+
+  /** The command line's file goes before what was saved. But which members an array without superblocks has, the saved state knows better. */
+  #allCalls(): PlacedCall[] {
+    const { calls, state, log } = this.#options;
+    if (state === null) return [...calls];
+    const saved = this.#readState(state);
+    if (saved.length > 0) log.info({ path: state.path, calls: saved.length }, 'the saved state is restored');
+    const arrays = new Map(saved.filter(({ method }) => method === 'bdev_raid_create').map((call) => [keyOf(call), call]));
+    const given = new Set(calls.map(keyOf));
+    return [...calls.map((call) => arrays.get(keyOf(call)) ?? call), ...saved.filter((call) => !given.has(keyOf(call)))];
+  }
+
+  #readState(state: StateFile): PlacedCall[] {
+    const read = state.read();
+    if (read.kind === 'found') return read.calls;
+    if (read.kind === 'none') return [];
+    const where =
+      read.movedTo === null ? 'and could not be renamed: nothing is saved until it is' : `and is kept as ${read.movedTo}`;
+    const message = `the state file ${state.path} is damaged (${read.reason}), ${where}`;
+    if (this.#options.isStrict || read.movedTo === null) throw new Error(message);
+    this.#log.error({}, message);
+    return [];
+  }
+
+  async #startInit(calls: readonly PlacedCall[], params: unknown, hasDuplicateKey: boolean): Promise<unknown> {
+    const answer = await this.#inner.call('framework_start_init', params, hasDuplicateKey);
+    this.#startInitLater = null;
+    await this.#replay(calls, 'runtime');
+    this.#isUp = true;
+    await this.refresh();
+    this.#init.resolve();
+    this.#schedule(firstRetryMs);
+    return answer;
+  }
+
+  async #replay(calls: readonly PlacedCall[], state: RpcState): Promise<void> {
+    const names = async (current: boolean): Promise<ReadonlySet<string>> =>
+      new Set((await this.#inner.call('rpc_get_methods', { current, include_aliases: true })) as string[]);
+    const target = {
+      state,
+      current: await names(true),
+      known: await names(false),
+      reactors: this.#options.reactors,
+      call: (name: string, params: unknown) => this.#inner.call(name, params),
+    };
+    for (const { call, error } of await replay(calls, target, this.#log)) {
+      const where = `subsystem ${call.subsystem}, call ${call.place}, ${call.method}`;
+      if (this.#options.isStrict)
+        throw new Error(`${where}: ${error.message} (code ${error.code}): ${error.data.reason}`, { cause: error });
+      this.#pending.add(call, error);
+    }
+  }
+
+  #withPending(live: readonly ConfigCall[]): ConfigCall[] {
+    const rank = ({ method }: ConfigCall): number => {
+      if (method === 'bdev_wait_for_examine') return 3;
+      if (method === 'raidkit_nbd_export') return 2;
+      return method === 'raidkit_add_spare' ? 1 : 0;
+    };
+    const there = new Set(live.map(keyOf));
+    const missing = this.#pending
+      .calls()
+      .filter(([key]) => !there.has(key))
+      .map(([, call]) => call);
+    // Of the same rank, in this order.
+    return [...live, ...missing]
+      .map((call) => ({ call, rank: rank(call) }))
+      .sort((a, b) => a.rank - b.rank)
+      .map(({ call }) => call);
+  }
+
+  async #refreshNow(): Promise<void> {
+    if (!this.#isUp || this.#hasEnded()) return;
+    let live: ConfigCall[];
+    try {
+      live = configCalls.parse(await this.#inner.call('framework_get_config', { name: 'bdev' }));
+    } catch (error) {
+      this.#log.debug({ err: error }, 'the configuration could not be looked at');
+      return;
+    }
+    // A daemon that stops has fewer and fewer devices.
+    if (this.#hasEnded()) return;
+    const now = new Map(live.map((call) => [keyOf(call), call]));
+    for (const key of [...this.#found]) if (!now.has(key)) this.#found.delete(key);
+    for (const key of this.#found) now.delete(key);
+    for (const [key, call] of this.#known) {
+      if (!now.has(key) && (await this.#isThere(key))) now.set(key, call);
+      else if (!now.has(key)) this.#missed(key, call);
+      if (this.#hasEnded()) return;
+    }
+    for (const key of now.keys()) this.#pending.delete(key);
+    this.#known = now;
+    await this.#save(this.#withPending([...now.values()]));
+  }
+
+  /** A device that is on its way to another reactor is on no list. */
+  async #isThere(key: string): Promise<boolean> {
+    const [kind, name] = splitKey(key);
+    if (kind !== 'bdev') return false;
+    return this.#inner.call('bdev_get_bdevs', { name }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** Something is not there any more, and nobody has deleted it. */
+  #missed(key: string, call: ConfigCall): void {
+    if (this.#pending.isHeld(key)) return;
+    if (call.method === 'bdev_raid_create') {
+      // Its members went one after another, perhaps, and who of them is current nobody has written down.
+      this.#log.warn({ call }, 'an array without superblocks has ended with its last member: it is not made again by itself');
+      return;
+    }
+    this.#pending.add(call, new RpcError(-19, 'No such device', { reason: `${key} went away by itself` }));
+    this.#schedule(firstRetryMs);
+  }
+
+  /** To be asked after each wait. */
+  #hasEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  async #save(calls: readonly ConfigCall[]): Promise<void> {
+    const { state } = this.#options;
+    if (state === null) return;
+    try {
+      await state.write(calls.filter(({ method }) => method !== 'bdev_wait_for_examine'));
+      if (this.#saveTrouble !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
+      this.#saveTrouble = null;
+    } catch (error) {
+      const trouble = error instanceof Error ? error.message : String(error);
+      if (trouble !== this.#saveTrouble)
+        this.#log.error(
+          { path: state.path, err: error },
+          'the state file cannot be written: what has been set up is lost at the next start',
+        );
+      this.#saveTrouble = trouble;
+    }
+  }
+
+  #schedule(delayMs: number): void {
+    if (this.#isEnded || !this.#isUp) return;
+    if (delayMs === firstRetryMs) this.#retryMs = firstRetryMs;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      void this.#tick();
+    }, delayMs);
+    this.#timer.unref();
+  }
+
+  async #tick(): Promise<void> {
+    await this.refresh();
+    const haveSome = await this.#pending.tryAll();
+    if (haveSome) await this.refresh();
+    this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
+    this.#schedule(this.#pending.isEmpty ? pollMs : this.#retryMs);
+  }
+
+  #describe(): object {
+    const { state } = this.#options;
+    return {
+      state_file: state?.path ?? null,
+      state_error: this.#saveTrouble,
+      pending: this.#pending.describe(),
+    };
+  }
+}
+
+/** Our own method: what is in the configuration and is not there. */
+export const ownMethod = 'raidkit_get_configuration';
+
+const configCalls = z.array(z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() }));
+
+function asParams(params: unknown): Record<string, unknown> {
+  return typeof params === 'object' && params !== null && !Array.isArray(params) ? (params as Record<string, unknown>) : {};
+}
+
+function splitKey(key: string): [string, string] {
+  const at = key.indexOf(' ');
+  return [key.slice(0, at), key.slice(at + 1)];
+}

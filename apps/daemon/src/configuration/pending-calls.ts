@@ -1,0 +1,163 @@
+import type { Logger } from 'pino';
+import type { Caller } from '../rpc/dispatcher.js';
+import { RpcCode, toRpcError } from '../rpc/errors.js';
+import type { RpcError } from '../rpc/errors.js';
+import { baseOf, keyOf } from './call-keys.js';
+import type { ConfigCall } from './config-file.js';
+
+interface Pending {
+  readonly call: ConfigCall;
+  error: RpcError;
+  tries: number;
+  /** When it failed first. Milliseconds since 1970. */
+  readonly since: number;
+}
+
+/** Calls of the configuration that have failed, or whose devices have gone away: tried again until they succeed. */
+export class PendingCalls {
+  readonly #caller: Caller;
+  readonly #log: Logger;
+  readonly #pending = new Map<string, Pending>();
+  /** Keys that are being deleted, and how often. */
+  readonly #held = new Map<string, number>();
+  /** The try that is under way. */
+  #trying: { readonly key: string; readonly ended: Promise<boolean> } | null = null;
+  #isEnded = false;
+
+  constructor(caller: Caller, log: Logger) {
+    this.#caller = caller;
+    this.#log = log;
+  }
+
+  get isEmpty(): boolean {
+    return this.#pending.size === 0;
+  }
+
+  has(key: string): boolean {
+    return this.#pending.has(key);
+  }
+
+  add(call: ConfigCall, error: RpcError): void {
+    const { method, params } = call;
+    this.#pending.set(keyOf(call), {
+      call: params === undefined ? { method } : { method, params },
+      error,
+      tries: 1,
+      since: Date.now(),
+    });
+    const what = canSucceed(error)
+      ? 'it is kept, and tried again'
+      : 'it is kept, and not tried again: it cannot succeed as it is';
+    const message = `a call of the configuration has no effect: ${error.data.reason}; ${what}`;
+    const fields = { call: method, params, code: error.code };
+    // What stands on something else comes with that, sooner or later.
+    if (baseOf(call) !== null && error.code === -19) this.#log.info(fields, message);
+    else this.#log.error(fields, message);
+  }
+
+  delete(key: string): void {
+    if (this.#pending.delete(key)) this.#log.debug({ key }, 'a call of the configuration is not pending any more');
+  }
+
+  /** Nothing of these keys is tried until what this returns is called. */
+  hold(keys: readonly string[]): () => void {
+    for (const key of keys) this.#held.set(key, (this.#held.get(key) ?? 0) + 1);
+    return () => {
+      for (const key of keys) {
+        const count = (this.#held.get(key) ?? 1) - 1;
+        if (count === 0) this.#held.delete(key);
+        else this.#held.set(key, count);
+      }
+    };
+  }
+
+  isHeld(key: string): boolean {
+    return this.#held.has(key);
+  }
+
+  /** Resolves when none of these is being tried. */
+  async settled(keys: readonly string[]): Promise<void> {
+    while (this.#trying !== null && keys.includes(this.#trying.key)) await this.#trying.ended;
+  }
+
+  calls(): [string, ConfigCall][] {
+    return [...this.#pending].map(([key, { call }]) => [key, call]);
+  }
+
+  /** Nothing is tried any more. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
+  /** Tries each once more. True if one of them succeeded. */
+  async tryAll(): Promise<boolean> {
+    let haveSome = false;
+    for (const [key, pending] of [...this.#pending]) {
+      if (this.#isEnded) break;
+      if (!canSucceed(pending.error) || this.isHeld(key) || this.#pending.get(key) !== pending) continue;
+      const trying = { key, ended: this.#try(key, pending) };
+      this.#trying = trying;
+      haveSome = (await trying.ended) || haveSome;
+      this.#trying = null;
+    }
+    return haveSome;
+  }
+
+  describe(): object[] {
+    return [...this.#pending.values()].map(({ call, error, tries, since }) => ({
+      ...call,
+      code: error.code,
+      reason: error.data.reason,
+      tries,
+      since: new Date(since).toISOString(),
+      is_tried_again: canSucceed(error),
+    }));
+  }
+
+  async #try(key: string, pending: Pending): Promise<boolean> {
+    const { method, params } = pending.call;
+    try {
+      await this.#caller.call(method, params);
+    } catch (thrown) {
+      const error = toRpcError(thrown);
+      if (this.#pending.get(key) !== pending) return false;
+      if (await this.#isMoot(pending.call, error)) {
+        this.#pending.delete(key);
+        this.#log.warn({ call: method, params }, `a call of the configuration is dropped: ${error.data.reason}`);
+        return true;
+      }
+      if (error.data.reason !== pending.error.data.reason) {
+        this.#log.warn(
+          { call: method, params, code: error.code },
+          `a call of the configuration still fails: ${error.data.reason}`,
+        );
+      }
+      pending.error = error;
+      pending.tries++;
+      return false;
+    }
+    this.#pending.delete(key);
+    this.#log.info(
+      { call: method, params, tries: pending.tries + 1 },
+      'a call of the configuration that had failed has succeeded',
+    );
+    return true;
+  }
+
+  /** Somebody else has made what the call would make; or a spare has become a member, and is one no more. */
+  async #isMoot({ method, params = {} }: ConfigCall, { code }: RpcError): Promise<boolean> {
+    if (method === 'raidkit_add_spare') return code !== -19;
+    if (code !== -17) return false;
+    if (method === 'raidkit_nbd_export') return true;
+    const list = (await this.#caller.call('bdev_get_bdevs', undefined).catch(() => [])) as { name: string }[];
+    const arrays = (await this.#caller.call('bdev_raid_get_bdevs', { category: 'all' }).catch(() => [])) as { name: string }[];
+    return [...list, ...arrays].some(({ name }) => name === params.name);
+  }
+}
+
+/** Bad parameters and unknown methods stay what they are. */
+function canSucceed({ code, data }: RpcError): boolean {
+  return (
+    code !== RpcCode.MethodNotFound && code !== RpcCode.Parse && code !== RpcCode.InvalidParams && data.field === undefined
+  );
+}

@@ -1,0 +1,103 @@
+import { healthOf } from '@raidkit/core';
+import type { Health, RaidArray, Slot } from '@raidkit/core';
+
+/** How an array is, why, and what a person can do about it. */
+export interface Advice {
+  health: Health;
+  /** Null only for an array with which nothing is wrong. */
+  reason: string | null;
+  /** Null where nothing need be done. */
+  action: string | null;
+}
+
+/**
+ * Why an array is as it is, and what to do: both are texts for every array that is not optimal.
+ *
+ * @param wentOffline why it went offline, if it did; null if that is not known
+ */
+export function adviceFor(array: RaidArray, wentOffline: string | null): Advice {
+  const { health, reason } = healthOf(array);
+  const absent = array.slots.filter((slot) => !slot.isConfigured);
+  const names = absent.map(describeSlot).join(', ');
+  switch (health) {
+    case 'optimal':
+      return { health, reason, action: null };
+    case 'resyncing':
+      return {
+        health,
+        reason: reason ?? 'after a stop that was not clean, redundancy is being made to agree with the data',
+        action: null,
+      };
+    case 'rebuilding':
+      return { health, reason: reason ?? `${describeTargets(array)} is being filled`, action: null };
+    case 'degraded':
+      return { health, reason: reason ?? `the array runs without ${names}`, action: replaceAction(absent) };
+    case 'configuring':
+      return configuring(array, absent, names);
+    case 'offline':
+      return {
+        health,
+        reason: reason ?? wentOffline ?? `it lost more members than it can do without: ${names}`,
+        action: `bring ${names === '' ? 'its members' : names} back: the array comes up by itself; or end it with raidkit_stop`,
+      };
+    case 'failed':
+      if (array.state === 'online')
+        return {
+          health,
+          reason,
+          action: 'save what can still be read, replace the device that failed, then stop the array and start it again',
+        };
+      return { health, reason, action: `${startAction(array, absent)}; raidkit_examine shows what a device carries` };
+  }
+}
+
+function configuring(array: RaidArray, absent: readonly Slot[], names: string): Advice {
+  const health = 'configuring';
+  if (array.isStarting) return { health, reason: 'it is being started', action: null };
+  if (absent.length === 0)
+    return { health, reason: 'all members are there, and the array is about to be started', action: null };
+  const enough = array.numDiscovered >= array.minOperational;
+  const reason = enough
+    ? `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, with which it could start`
+    : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, and it needs ${array.minOperational}`;
+  return { health, reason, action: startAction(array, absent) };
+}
+
+function startAction(array: RaidArray, absent: readonly Slot[]): string {
+  if (absent.length === 0) return 'mend what the reason says, and start the array with raidkit_assemble';
+  const bring = `open ${absent.length === 1 ? 'the device' : 'the devices'} of ${absent.map(describeSlot).join(', ')}`;
+  if (array.numDiscovered < array.minOperational) return bring;
+  return `${bring}; or, if ${absent.length === 1 ? 'it is' : 'they are'} lost, start the array without ${absent.length === 1 ? 'it' : 'them'} with raidkit_assemble`;
+}
+
+function replaceAction(absent: readonly Slot[]): string {
+  return `bring the device back, or add another one with bdev_raid_add_base_bdev${absent.length > 1 ? ', for each of them' : ''}; a spare (raidkit_add_spare) does that by itself`;
+}
+
+function describeTargets({ slots }: RaidArray): string {
+  return slots
+    .filter(({ isRebuilding }) => isRebuilding)
+    .map((slot) => describeSlot(slot))
+    .join(', ');
+}
+
+/** `slot 1 (sdb)`, by what the slot's member is or was called, or by the uuid that is waited for. */
+function describeSlot({
+  index,
+  name,
+  awaitedName,
+  lastMember,
+  recordedUuid,
+  uuid,
+  absence,
+  isConfigured,
+  isRemoved,
+}: Slot): string {
+  const known = name ?? lastMember?.name ?? awaitedName ?? (isZero(recordedUuid) ? uuid : recordedUuid);
+  const who = isZero(known) ? '' : ` (${known})`;
+  return `slot ${index}${who}${!isConfigured && isRemoved && absence === 'failed' ? ', which failed' : ''}`;
+}
+
+function isZero(uuid: string): boolean {
+  return /^[0-]+$/.test(uuid);
+}
