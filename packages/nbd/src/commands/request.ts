@@ -1,6 +1,7 @@
 import { RangeLock } from '@raidkit/bdev';
 import type { BdevDescriptor, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
 import type { SizeClassPool } from '@raidkit/parity';
+import type { ZeroTrimTurns } from './zero-trim-turns.js';
 
 /** The device that requests go to, as the operations see it. */
 export interface Target {
@@ -13,10 +14,13 @@ export interface Target {
   readonly blockSize: number;
   /** In blocks. Whole-block writes hold a shared lock, read-modify-writes an exclusive one. */
   readonly locks: RangeLocks;
+  readonly zeroTrimTurns: ZeroTrimTurns;
 }
 
 /** Told when a request is carried out: `request.errno` says how it ended. */
 export interface RequestOwner {
+  /** Whether somebody still waits for the request, or wants it done all the same. What takes long asks this now and then. */
+  isWanted(request: NbdRequest): boolean;
   onRequestDone(request: NbdRequest): void;
 }
 
@@ -69,7 +73,7 @@ export class NbdRequest {
   /** An I/O of the present step timed out, and the step is to be done once more. */
   mustRetry = false;
   wasRetried = false;
-  /** Next in a list of pieces. */
+  /** Next in a list of pieces, or among those that wait for their turn. */
   next: NbdRequest | null = null;
   /** What to do once the lock is held; set by whoever acquires it. */
   onLocked: ((request: NbdRequest) => void) | null = null;

@@ -8,11 +8,13 @@ import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './subm
 /**
  * Trim and write zeroes. Whole blocks go to the device as they are, at most {@link stepBytes} at a time. Parts of blocks at
  * the edges are left alone by trim, which is a hint, and read-modify-written by write zeroes, which is exact; for those the
- * request's buffer holds one block. The steps are one after the other, each under its own lock.
+ * request's buffer holds one block. The steps are one after the other, each under its own lock and in its turn among those of
+ * the export. Before each it is asked whether anybody still waits for the request; if not, the rest is left undone, and
+ * nobody has been told otherwise.
  */
 
 /** Most bytes of one I/O: a bound on how long it takes, and so on what waits for it. A multiple of every block size. */
-const stepBytes = 256 * 1024 * 1024;
+export const stepBytes = 64 * 1024 * 1024;
 
 export function startErase(request: NbdRequest): void {
   request.cursor = request.offset;
@@ -20,25 +22,38 @@ export function startErase(request: NbdRequest): void {
 }
 
 function nextStep(request: NbdRequest): void {
-  const { blockSize } = targetOf(request);
+  const { blockSize, zeroTrimTurns } = targetOf(request);
+  if (request.command === Command.Trim) skipPartOfBlock(request, blockSize);
   const { cursor, end } = request;
   if (cursor === end || request.errno !== 0) {
     finishErase(request);
-    return;
-  }
-  const block = Math.floor(cursor / blockSize);
-  const isTrim = request.command === Command.Trim;
-  if (cursor % blockSize !== 0 || end - cursor < blockSize) {
-    if (isTrim) {
-      request.cursor = Math.min(end, (block + 1) * blockSize);
-      nextStep(request);
-      return;
-    }
+  } else if (cursor % blockSize !== 0 || end - cursor < blockSize) {
+    const block = Math.floor(cursor / blockSize);
     acquire(request, block, block + 1, false, readEdge);
+  } else if (zeroTrimTurns.begin(request)) {
+    onTurn(request);
+  }
+}
+
+/** Moves the cursor to the next whole block of the request, or to its end. */
+function skipPartOfBlock(request: NbdRequest, blockSize: number): void {
+  const { cursor, end } = request;
+  if (cursor % blockSize !== 0) request.cursor = Math.min(end, Math.ceil(cursor / blockSize) * blockSize);
+  if (end - request.cursor < blockSize) request.cursor = end;
+}
+
+function onTurn(request: NbdRequest): void {
+  const { blockSize, zeroTrimTurns } = targetOf(request);
+  if (request.owner?.isWanted(request) === false) {
+    zeroTrimTurns.end(onTurn);
+    request.isAbandoned = true;
+    finish(request);
     return;
   }
+  const { cursor, end } = request;
+  const block = Math.floor(cursor / blockSize);
   const numBlocks = Math.floor(Math.min(end - cursor, stepBytes) / blockSize);
-  acquire(request, block, block + numBlocks, true, isTrim ? unmapBlocks : zeroBlocks);
+  acquire(request, block, block + numBlocks, true, request.command === Command.Trim ? unmapBlocks : zeroBlocks);
 }
 
 function acquire(
@@ -92,17 +107,28 @@ const edgeReader: IoOwner = {
 };
 
 function writeEdge(request: NbdRequest): void {
-  submitIo(request, stepper, IoType.Write, request.lock.start, 1, request.addr, writeFlags(request));
+  submitIo(request, edgeWriter, IoType.Write, request.lock.start, 1, request.addr, writeFlags(request));
 }
+
+const edgeWriter: IoOwner = {
+  onIoDone(io) {
+    const request = taken(io);
+    if (mustRetry(request)) writeEdge(request);
+    else endStep(request);
+  },
+};
 
 const stepper: IoOwner = {
   onIoDone(io) {
     const { type } = io;
     const request = taken(io);
-    if (!mustRetry(request)) endStep(request);
-    else if (type === IoType.Write) writeEdge(request);
-    else if (type === IoType.Unmap) unmapBlocks(request);
-    else zeroBlocks(request);
+    if (mustRetry(request)) {
+      if (type === IoType.Unmap) unmapBlocks(request);
+      else zeroBlocks(request);
+      return;
+    }
+    targetOf(request).zeroTrimTurns.end(onTurn);
+    endStep(request);
   },
 };
 

@@ -219,7 +219,13 @@ export class NbdConnection {
     this.#finishIfDone();
   }
 
-  /** Closes at once. What is in flight is carried out, but nobody is told. */
+  /** As {@link drain}, but what takes long is left undone where it has come to, and its client hears no answer. */
+  callOff(): void {
+    this.#transmission?.callOff();
+    this.drain();
+  }
+
+  /** Closes at once. What is in flight is carried out, but for the rest of what takes long; nobody is told. */
   abort(reason: string): void {
     if (this.#isClosed || this.#isFinished) return;
     this.#host.log.info({ peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);

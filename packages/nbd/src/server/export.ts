@@ -7,6 +7,7 @@ import { Command, ExtentFlag, TransmissionFlag } from '../wire/constants.js';
 import type { HandshakeExport } from '../handshake/handshake.js';
 import { maximumBytes } from '../wire/option-replies.js';
 import type { NbdRequest, Target } from '../commands/request.js';
+import { ZeroTrimTurns } from '../commands/zero-trim-turns.js';
 import type { Rules } from '../transmission/validate.js';
 
 /** Longest export name and description, in bytes of UTF-8. */
@@ -64,6 +65,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   readonly blockSize: number;
   /** The device's: several exports of one device must not read-modify-write the same block at the same time. */
   readonly locks: RangeLocks;
+  readonly zeroTrimTurns = new ZeroTrimTurns();
   readonly allocation: AllocationMap | null;
   readonly connections = new Set<NbdConnection>();
   readonly stats: NbdExportStats = {

@@ -267,7 +267,7 @@ export class NbdServer {
   #endConnections(connections: NbdConnection[]): void {
     if (connections.length === 0) return;
     const { runtime } = this.#registry;
-    for (const connection of connections) connection.drain();
+    for (const connection of connections) connection.callOff();
     runtime.setTimer(() => {
       for (const connection of connections) connection.abort('it did not fetch its last replies');
     }, this.#closeTimeoutMs);

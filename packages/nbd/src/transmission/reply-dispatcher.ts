@@ -18,6 +18,7 @@ export class ReplyDispatcher implements RequestOwner {
   readonly #style: ReplyStyle;
   readonly #onLumpSent: () => void;
   #isClosed = false;
+  #isCalledOff = false;
 
   /** `onLumpSent` is called when the lump that blocks the way out is in the outbox as a whole. */
   constructor(
@@ -47,6 +48,15 @@ export class ReplyDispatcher implements RequestOwner {
   close(): void {
     this.#isClosed = true;
     this.lump.clear();
+  }
+
+  /** The server has no time for what takes long: it is left undone, and its client hears nothing but the end of the connection. */
+  callOff(): void {
+    this.#isCalledOff = true;
+  }
+
+  isWanted(request: NbdRequest): boolean {
+    return !this.#isClosed && !this.#isCalledOff && !request.isAbandoned;
   }
 
   onRequestDone(request: NbdRequest): void {

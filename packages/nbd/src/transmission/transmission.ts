@@ -130,6 +130,11 @@ export class Transmission {
     if (this.#phase !== Phase.Lump) this.#forget();
   }
 
+  /** What takes long is not carried on with: it is left undone where it has come to, and not answered. */
+  callOff(): void {
+    this.#answers.callOff();
+  }
+
   /** The client is gone. What is under way is carried out, and nobody is told. */
   close(): void {
     this.#isStopped = true;
