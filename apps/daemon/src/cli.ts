@@ -58,6 +58,8 @@ interface ParsedOptions {
   clients?: number;
   clientRequests?: number;
   clientMemory?: number;
+  clientsPerAddress?: number;
+  clientIdle?: number;
   nbdMemory?: number;
   tls: TlsMode;
   tlsCertificates?: string;
@@ -111,6 +113,12 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
       '--nbd-memory <MiB>',
       'buffers that all NBD connections may have in flight (512, and half of the buffers of --memory at most)',
       parseCount(1, 4000),
+    )
+    .option('--clients-per-address <number>', 'of these, from one network address (half of --clients)', parseCount(1, 65_536))
+    .option(
+      '--client-idle <seconds>',
+      'an NBD client with nothing in flight that says nothing for so long is dropped; 0 for never (0)',
+      parseCount(0, 86_400 * 7),
     )
     .addOption(
       new Option('--tls <mode>', 'whether NBD clients can use TLS, or must, on every --nbd')
@@ -192,9 +200,12 @@ function statePath({ state, rpcSocket, demo }: ParsedOptions): string | undefine
   return join(stateHome ?? join(homedir(), '.local', 'state'), 'raidkit', 'state.json');
 }
 
-function nbdLimits({ clients, clientRequests, clientMemory, nbdMemory }: ParsedOptions): NbdLimits {
+function nbdLimits(options: ParsedOptions): NbdLimits {
+  const { clients, clientsPerAddress, clientIdle, clientRequests, clientMemory, nbdMemory } = options;
   return {
     ...(clients === undefined ? {} : { maxConnections: clients }),
+    ...(clientsPerAddress === undefined ? {} : { maxConnectionsPerPeer: clientsPerAddress }),
+    ...(clientIdle === undefined ? {} : { idleTimeoutMs: clientIdle * 1000 }),
     ...(clientRequests === undefined ? {} : { maxRequestsPerConnection: clientRequests }),
     ...(clientMemory === undefined ? {} : { maxBytesPerConnection: clientMemory * 1024 * 1024 }),
     ...(nbdMemory === undefined ? {} : { maxBytes: nbdMemory * 1024 * 1024 }),

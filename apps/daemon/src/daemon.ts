@@ -16,7 +16,12 @@ import type { RpcAddress, RpcListener } from './rpc/listen.js';
 /** What NBD clients may have in flight, each and together. What is left out has the server's defaults. */
 export type NbdLimits = Pick<
   NbdServerOptions,
-  'maxConnections' | 'maxRequestsPerConnection' | 'maxBytesPerConnection' | 'maxBytes'
+  | 'maxConnections'
+  | 'maxConnectionsPerPeer'
+  | 'idleTimeoutMs'
+  | 'maxRequestsPerConnection'
+  | 'maxBytesPerConnection'
+  | 'maxBytes'
 >;
 
 /** TLS for NBD clients. */

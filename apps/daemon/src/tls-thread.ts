@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { Logger } from '@raidkit/bdev';
+import { LogLimit } from '@raidkit/nbd';
 import type { TlsCredentials, TlsHandover } from '@raidkit/nbd';
 import type { FromTls, TlsData, ToTls } from './tls-messages.js';
 
@@ -11,11 +12,13 @@ import type { FromTls, TlsData, ToTls } from './tls-messages.js';
 export class TlsThread {
   readonly #credentials: TlsCredentials;
   readonly #log: Logger;
+  readonly #fewMessages: LogLimit;
   #worker: Worker | null = null;
 
   constructor(credentials: TlsCredentials, log: Logger) {
     this.#credentials = credentials;
     this.#log = log;
+    this.#fewMessages = new LogLimit(log, performance);
   }
 
   take(client: TlsHandover): void {
@@ -34,7 +37,9 @@ export class TlsThread {
   #start(): Worker {
     const workerData: TlsData = { credentials: this.#credentials };
     const worker = new Worker(new URL('./tls-worker.js', import.meta.url), { workerData });
-    worker.on('message', ({ peer, reason }: FromTls) => this.#log.info({ peer, reason }, 'an NBD client failed to begin TLS'));
+    worker.on('message', ({ peer, reason }: FromTls) =>
+      this.#fewMessages.log('info', { peer, reason }, 'an NBD client failed to begin TLS'),
+    );
     worker.on('error', (error) => this.#log.error({ err: error }, 'the thread that does TLS has failed'));
     worker.on('exit', () => (this.#worker = null));
     return worker;

@@ -2,6 +2,7 @@ export type { Elsewhere, NegotiatingConnection } from './server/handoff.js';
 export { NbdError } from './errors.js';
 export type { NbdErrorCode } from './errors.js';
 export type { AllocationMap, NbdExportStats } from './server/export.js';
+export { LogLimit } from './server/log-limit.js';
 export { NbdConnection } from './server/connection.js';
 export { ExtentFlag } from './wire/constants.js';
 export type { ListedExport } from './wire/option-replies.js';

@@ -1,7 +1,8 @@
 import { IoType } from '@raidkit/bdev';
+import { LogLimit } from '../src/index.js';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cmd, requestBytes } from './client.js';
-import { MiB, addDevice, assertNoLeak, newRig, until } from './kit.js';
+import { KiB, MiB, addDevice, assertNoLeak, newRig, until } from './kit.js';
 import type { Rig, RigOptions } from './kit.js';
 import { connectWire } from './wire.js';
 import type { Wire } from './wire.js';
@@ -14,12 +15,12 @@ function begin(options: RigOptions = {}): void {
   rig = newRig(options);
 }
 
-function connect(): Wire {
-  return connectWire(rig.server, { memory: rig.registry.runtime.memory.u8 });
+function connect(peer = 'unix'): Wire {
+  return connectWire(rig.server, { memory: rig.registry.runtime.memory.u8, peer });
 }
 
-async function open(name = 'disk'): Promise<Wire> {
-  const wire = connect();
+async function open(name = 'disk', peer = 'unix'): Promise<Wire> {
+  const wire = connect(peer);
   await wire.client.open(name);
   return wire;
 }
@@ -119,5 +120,124 @@ describe('writes of parts of one block, thousands behind write zeroes', () => {
     for (const { errno } of await all) expect(errno).toBe(0);
     // A read goes through several turns of the event loop; the writes' steps are spread over many more.
     expect(reads).toBeGreaterThan(100);
+  });
+});
+
+describe('memory', () => {
+  const manyConnections = { memoryBytes: 128 * MiB, device: { numBlocks: 20_000 } };
+  /** Longer than any test, so that nobody is dropped for being slow. */
+  const patient = { server: { maxConnections: 256, stallTimeoutMs: 3_600_000 } };
+
+  /** Reads of `bytes` each, one after the other: all of them are answered while the attackers are what they are. */
+  async function expectServed(wire: Wire, bytes: number): Promise<void> {
+    for (let i = 0; i < 50; i++) expect((await wire.client.pread(i * 512, bytes)).errno).toBe(0);
+  }
+
+  it('that is held by writes whose payload trickles in keeps nobody from reading', async () => {
+    begin({ ...manyConnections, ...patient });
+    const victim = await open();
+    for (let i = 0; i < 210; i++) {
+      const wire = await open();
+      wire.push(requestBytes('structured', cmd.write, 0, 1n, 0, MiB));
+      wire.push(Buffer.alloc(1));
+    }
+    await expectServed(victim, 4096);
+    // Also somebody who comes only now.
+    await expectServed(await open(), 4096);
+  });
+
+  it('that is held by replies that nobody fetches keeps nobody from reading, and one client holds little of it', async () => {
+    begin({ ...manyConnections, ...patient });
+    const victim = await open();
+    const lazies = await Promise.all(Array.from({ length: 60 }, () => open()));
+    for (const lazy of lazies) {
+      lazy.isReading = false;
+      for (let i = 0; i < 250; i++) lazy.push(requestBytes('structured', cmd.read, 0, 1n, 0, 64 * KiB));
+    }
+    await expectServed(victim, 4096);
+    // What comes after the first replies have not been fetched gets no memory any more.
+    const [first] = lazies;
+    await until(() => first!.connection.outbox.bufferedBytes > 0, 'replies wait');
+    const held = first!.connection.heldBytes;
+    for (let i = 0; i < 250; i++) first!.push(requestBytes('structured', cmd.read, 0, 1n, 0, 64 * KiB));
+    await expectServed(victim, 4096);
+    expect(first!.connection.heldBytes).toBeLessThanOrEqual(held);
+  });
+
+  it('goes back from those that send a byte now and then, but not from those that are slow and move', async () => {
+    begin({ memoryBytes: 32 * MiB, server: { maxConnections: 16, stallTimeoutMs: 200 }, device: { numBlocks: 20_000 } });
+    const tricklers = await Promise.all(Array.from({ length: 12 }, () => open()));
+    for (const wire of tricklers) wire.push(requestBytes('structured', cmd.write, 0, 1n, 0, MiB));
+    const slow = await open();
+    slow.push(requestBytes('structured', cmd.write, 0, 7n, 0, 64 * KiB));
+    const victim = await open();
+    const read = victim.client.pread(0, 4 * MiB);
+    for (let tick = 0; tricklers.some(({ isClosed }) => !isClosed) && tick < 2000; tick++) {
+      for (const wire of tricklers) wire.push(Buffer.alloc(1));
+      if (tick < 60) slow.push(Buffer.alloc(KiB));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      if (victim.connection.slots === 0) break;
+    }
+    expect((await read).errno).toBe(0);
+    expect(tricklers.some(({ isAborted }) => isAborted)).toBe(true);
+    expect(slow.isAborted).toBe(false);
+  });
+
+  it('is not all for one address, nor all for the network', async () => {
+    begin({ ...manyConnections, ...patient });
+    const remotes = [];
+    for (let i = 0; i < 60; i++) {
+      const wire = await open('disk', `192.0.2.1 port ${i}`);
+      for (let n = 0; n < 8; n++) wire.push(requestBytes('structured', cmd.write, 0, 1n, 0, MiB));
+      remotes.push(wire);
+    }
+    const other = await open('disk', '192.0.2.2 port 1');
+    await expectServed(other, MiB);
+    for (let i = 0; i < 60; i++) {
+      const wire = await open('disk', `192.0.2.${3 + i} port 1`);
+      for (let n = 0; n < 8; n++) wire.push(requestBytes('structured', cmd.write, 0, 1n, 0, MiB));
+    }
+    await expectServed(await open(), 512 * KiB);
+  });
+});
+
+it('the log gets a few lines of what thousands of bad clients do', () => {
+  begin();
+  const lines: object[] = [];
+  const log = { ...rig.registry.runtime.log, info: (fields: object) => void lines.push(fields) };
+  let now = 0;
+  const limit = new LogLimit(log, { now: () => now });
+  for (let i = 0; i < 5000; i++) limit.log('info', { client: i }, 'dropped');
+  expect(lines).toHaveLength(20);
+  now = 5000;
+  limit.log('info', {}, 'dropped');
+  expect(lines[20]).toEqual({ leftOut: 4980 });
+});
+
+describe('places', () => {
+  it('of silent clients, before they have chosen an export, are there for those who come', async () => {
+    begin({ server: { maxConnections: 64 } });
+    const silent = Array.from({ length: 300 }, (_, i) => {
+      try {
+        return connect(`192.0.2.1 port ${i}`);
+      } catch {
+        return null;
+      }
+    });
+    expect(silent.filter((wire) => wire !== null).length).toBeLessThan(130);
+    for (const peer of ['unix', '192.0.2.2 port 1', '2001:db8::1 port 1']) {
+      expect((await (await open('disk', peer)).client.pread(0, 512)).errno).toBe(0);
+    }
+  });
+
+  it('are not all for one address, nor all for the network', async () => {
+    begin({ server: { maxConnections: 64 } });
+    for (let i = 0; i < 32; i++) await open('disk', `192.0.2.1 port ${i}`);
+    expect(() => connect('192.0.2.1 port 99')).toThrow('turned away');
+    // One network of IPv6 is one address.
+    for (let i = 0; i < 24; i++) await open('disk', `2001:db8::${i} port 1`);
+    expect(() => connect('2001:db9::1 port 1')).toThrow('turned away');
+    for (let i = 0; i < 8; i++) await open();
+    expect(() => connect()).toThrow('turned away');
   });
 });

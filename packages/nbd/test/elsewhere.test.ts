@@ -357,8 +357,11 @@ describe('limits and ends', () => {
   it('a server without room, or closed, closes the socket; the giver no longer counts it', async () => {
     const full: Socket[] = [];
     const { address } = await listen('right');
-    for (let i = 0; i < 24; i++) full.push((await connectSocket(address)).socket);
-    await until(() => halves.right.server.connectionCount === 24, 'the other side is full');
+    for (let i = 0; i < 24; i++) {
+      const { client, socket } = await connectSocket(address);
+      full.push(socket);
+      await client.open('right');
+    }
     const before = descriptors();
     const { client, socket } = await greeted('left');
     client.send(optionBytes(opt.go, goData('right')));

@@ -7,6 +7,8 @@ export interface WireOptions {
   /** The greedy way of a ring: as much as there is room for, not only what is wanted. */
   isGreedy?: boolean;
   memory: Uint8Array;
+  /** Where the client is, as transports say it. Default: at a Unix socket. */
+  peer?: string;
 }
 
 /** A transport without sockets: a queue of bytes in each direction. */
@@ -139,7 +141,7 @@ export class Wire implements Transport {
 /** A connection to the server, without a socket. */
 export function connectWire(server: NbdServer, options: WireOptions): Wire {
   const wire = new Wire(options);
-  const connection = server.connect(wire, 'test');
+  const connection = server.connect(wire, options.peer ?? 'unix');
   if (connection === null) throw new Error('turned away');
   wire.connection = connection;
   wire.onOutput();

@@ -1,6 +1,8 @@
-import type { Logger, Runtime } from '@raidkit/bdev';
+import type { Runtime } from '@raidkit/bdev';
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
+import type { ClientOrigin } from './admission.js';
 import type { NbdExport } from './export.js';
+import type { LogLimit } from './log-limit.js';
 import type { ServerQuota } from '../transmission/server-quota.js';
 import { Handshake } from '../handshake/handshake.js';
 import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
@@ -19,6 +21,8 @@ export interface ConnectionLimits {
   readonly maxRequests: number;
   /** Bytes of buffers. One piece is always allowed. */
   readonly maxBytes: number;
+  /** Bytes of replies that wait to be sent, at which nothing more is read for the client. */
+  readonly maxUnsentBytes: number;
   /** Room for what comes in: at least {@link leastStagingBytes}. The more, the more small writes come in at a time. */
   readonly stagingBytes: number;
 }
@@ -48,7 +52,7 @@ export interface ConnectionHost extends HandshakeHost<NbdExport> {
   readonly limits: ConnectionLimits;
   /** Largest buffer that a piece of a request takes, if it can be helped. */
   readonly pieceBytes: number;
-  readonly log: Logger;
+  readonly log: LogLimit;
   /** The handshake is over. */
   onTransmission(connection: NbdConnection, target: NbdExport): void;
   /** The client goes on with another server. The connection is over, and its memory is free. */
@@ -77,8 +81,11 @@ export class NbdConnection {
   readonly peer: string;
   /** The connection's memory, to be given back when it is gone. */
   readonly addr: number;
+  readonly origin: ClientOrigin;
   /** The last time that the peer took or gave something, on the runtime's clock. */
   progressAt: number;
+  /** Bytes that the peer has taken or given so far. */
+  movedBytes = 0;
 
   readonly #host: ConnectionHost;
   readonly #transport: Transport;
@@ -106,12 +113,14 @@ export class NbdConnection {
     transport: Transport,
     addr: number,
     peer: string,
+    origin: ClientOrigin,
     progress: HandshakeProgress | null = null,
   ) {
     this.#host = host;
     this.#transport = transport;
     this.addr = addr;
     this.peer = peer;
+    this.origin = origin;
     this.progressAt = host.runtime.now();
     const owner = {
       onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
@@ -136,6 +145,11 @@ export class NbdConnection {
   /** Requests, and pieces of large ones, that have not been answered in full. */
   get slots(): number {
     return this.#transmission?.allowance.slots ?? 0;
+  }
+
+  /** Bytes of buffers that its requests hold. */
+  get heldBytes(): number {
+    return this.#transmission?.allowance.heldBytes ?? 0;
   }
 
   /** Whether the next step is the peer's: to take replies, or to send the rest of a request. */
@@ -187,6 +201,7 @@ export class NbdConnection {
   /** `bytes` have been received at {@link inputAddr}. */
   received(bytes: number): void {
     this.progressAt = this.#host.runtime.now();
+    this.movedBytes += bytes;
     if (this.#tail === this.#head && this.#transmission !== null && this.#transmission.payloadAddr >= 0) {
       this.#transmission.tookPayload(bytes);
     } else {
@@ -204,6 +219,7 @@ export class NbdConnection {
   /** The ranges of `outbox.beginSend` are with the client. */
   sent(): void {
     this.progressAt = this.#host.runtime.now();
+    this.movedBytes += this.outbox.sendingBytes;
     this.outbox.endSend();
     this.#sayMore();
     this.resume();
@@ -228,7 +244,7 @@ export class NbdConnection {
   /** Closes at once. What is in flight is carried out, but for the rest of what takes long; nobody is told. */
   abort(reason: string): void {
     if (this.#isClosed || this.#isFinished) return;
-    this.#host.log.info({ peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);
+    this.#host.log.log('info', { peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);
     this.#isDraining = true;
     this.#isFinished = true;
     this.#transport.onAbort();

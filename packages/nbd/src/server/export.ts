@@ -8,6 +8,7 @@ import type { HandshakeExport } from '../handshake/handshake.js';
 import { maximumBytes } from '../wire/option-replies.js';
 import type { NbdRequest, Target } from '../commands/request.js';
 import { ZeroTrimTurns } from '../commands/zero-trim-turns.js';
+import type { QuotaShare } from '../transmission/server-quota.js';
 import type { Rules } from '../transmission/validate.js';
 
 /** Longest export name and description, in bytes of UTF-8. */
@@ -66,6 +67,8 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   /** The device's: several exports of one device must not read-modify-write the same block at the same time. */
   readonly locks: RangeLocks;
   readonly zeroTrimTurns = new ZeroTrimTurns();
+  /** What its clients may have of the server's memory together. */
+  readonly share: QuotaShare;
   readonly allocation: AllocationMap | null;
   readonly connections = new Set<NbdConnection>();
   readonly stats: NbdExportStats = {
@@ -85,7 +88,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     registry: BdevRegistry,
     bdev: Bdev,
     isReadOnly: boolean,
-    options: { name: string; description: string; isDefault: boolean; allocation: AllocationMap | null },
+    options: { name: string; description: string; isDefault: boolean; allocation: AllocationMap | null; share: QuotaShare },
     onEvent: (event: BdevEvent) => void,
   ) {
     checkText('name', options.name, maxNameBytes);
@@ -93,6 +96,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.name = options.name;
     this.description = options.description;
     this.isDefault = options.isDefault;
+    this.share = options.share;
     this.allocation = options.allocation ?? allocationOf(bdev);
     this.isReadOnly = isReadOnly;
     this.bdev = bdev;
@@ -155,10 +159,11 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.connections.add(connection);
   }
 
-  /** The connection is gone, and with it everything that it had in flight. */
-  detach(connection: NbdConnection): void {
-    this.connections.delete(connection);
+  /** The connection is gone, and with it everything that it had in flight. False if it has never been attached. */
+  detach(connection: NbdConnection): boolean {
+    const wasAttached = this.connections.delete(connection);
     if (this.connections.size === 0) this.#onUnused?.();
+    return wasAttached;
   }
 
   /** Resolves when no connection uses the export; then it lets go of the device. No connection may be attached any more. */

@@ -10,6 +10,8 @@ export interface NbdServerOptions {
   registry: BdevRegistry;
   /** Clients at a time; who comes later is turned away. Default 256. */
   maxConnections?: number;
+  /** Of these, clients of one network address; of one IPv6 network of 64 bits. Unix sockets have no such limit. Default: half. */
+  maxConnectionsPerPeer?: number;
   /** Requests of one connection that are not answered yet. Default 256. */
   maxRequestsPerConnection?: number;
   /** Buffer bytes of one connection. Default 64 MiB, and never more than a quarter of the server's. */
@@ -22,7 +24,10 @@ export interface NbdServerOptions {
   handshakeTimeoutMs?: number;
   /** Options that a client may send before it chooses an export. Default 1,024. */
   maxOptions?: number;
-  /** A client that neither takes replies nor sends the rest of a request for this long is dropped when others wait for memory. Milliseconds, default 10,000. */
+  /**
+   * A client whose next step it is, and that moves less than 8 KiB in a second for this long, is dropped when others wait for
+   * memory; after a fifth of it if it holds more than its fair part. Milliseconds, default 10,000.
+   */
   stallTimeoutMs?: number;
   /** A client with nothing in flight that is silent for this long is dropped. Milliseconds; 0, the default, for never. */
   idleTimeoutMs?: number;

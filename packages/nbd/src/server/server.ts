@@ -6,7 +6,11 @@ import type { Socket } from 'node:net';
 import type { Elsewhere, NegotiatingConnection } from './handoff.js';
 import { NbdError } from '../errors.js';
 import { NbdExport } from './export.js';
-import { ServerQuota } from '../transmission/server-quota.js';
+import { QuotaShare, ServerQuota } from '../transmission/server-quota.js';
+import { Admission } from './admission.js';
+import type { ClientOrigin } from './admission.js';
+import { LogLimit } from './log-limit.js';
+import { StallWatch } from './stall-watch.js';
 import { NbdConnection, connectionBytes, leastStagingBytes } from './connection.js';
 import type { ConnectionHost, Handoff } from './connection.js';
 import type { ListedExport } from '../wire/option-replies.js';
@@ -24,6 +28,21 @@ const largestPieceBytes = 1024 * 1024;
 const mostStagingBytes = 64 * 1024;
 /** Blocks that a piece must be able to hold. */
 const fewestPieceBlocks = 4;
+/** Replies that one client has not taken, at which it gets no memory for more. Bytes. */
+const mostUnsentBytes = 4 * 1024 * 1024;
+/** Clients that are choosing their export at a time: this part of all places, and so many in any case. */
+const handshakePart = 1 / 2;
+const fewestHandshakes = 16;
+/** Further places, for clients that are closing. */
+const closingPlaces = 16;
+/** A client that is choosing its export for so long may have to make way for another one. Milliseconds. */
+const quickHandshakeMs = 1000;
+/** The fair part of the memory is that of so many clients at least. */
+const fewestSharers = 8;
+/** How often connections are looked after in the shortest of their timeouts. */
+const sweepsPerTimeout = 16;
+/** Of the memory, what clients of one export may have together. */
+const exportPart = 3 / 4;
 
 /** An NBD server: bdevs under names, for clients on any number of sockets. */
 export class NbdServer {
@@ -32,7 +51,15 @@ export class NbdServer {
   /** Exports that are on their way out, and still have the device open. */
   readonly #leaving = new Map<NbdExport, Promise<void>>();
   readonly #connections = new Set<NbdConnection>();
-  readonly #handshakes = new Map<NbdConnection, { readonly timer: TimerHandle; readonly dueAt: number }>();
+  /** In the order in which they began. */
+  readonly #handshakes = new Map<
+    NbdConnection,
+    { readonly timer: TimerHandle; readonly dueAt: number; readonly begunAt: number }
+  >();
+  readonly #admission: Admission;
+  readonly #maxHandshakes: number;
+  readonly #stalls: StallWatch;
+  readonly #fewMessages: LogLimit;
   readonly #listeners = new Set<NbdListener>();
   readonly #connectionMemory: BufferPool;
   readonly #host: ConnectionHost;
@@ -55,6 +82,7 @@ export class NbdServer {
     this.#tlsAcceptor = options.tls === undefined ? null : new TlsAcceptor(options.tls.credentials);
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 10_000;
+    this.#stalls = new StallWatch(this.#stallTimeoutMs);
     this.#idleTimeoutMs = options.idleTimeoutMs ?? 0;
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 5000;
     const maxBytes = Math.min(options.maxBytes ?? 512 * 1024 * 1024, Math.floor(capacity(buffers) / 2));
@@ -62,30 +90,36 @@ export class NbdServer {
     const limits = {
       maxRequests: options.maxRequestsPerConnection ?? 256,
       maxBytes: Math.min(options.maxBytesPerConnection ?? 64 * 1024 * 1024, Math.floor(maxBytes / 4)),
+      maxUnsentBytes: Math.min(mostUnsentBytes, Math.floor(maxBytes / 16)),
       stagingBytes: stagingBytes(runtime.memory.bytes, maxConnections),
     };
+    const quota = new ServerQuota(runtime, { maxBytes, maxRequests: options.maxRequests ?? 16_384, maxUsers: maxConnections });
+    this.#admission = new Admission({
+      maxConnections,
+      maxConnectionsPerPeer: options.maxConnectionsPerPeer ?? Math.ceil(maxConnections / 2),
+      commonBytes: quota.commonBytes,
+    });
+    this.#maxHandshakes = Math.max(fewestHandshakes, Math.ceil(maxConnections * handshakePart));
+    this.#fewMessages = new LogLimit(runtime.log, runtime);
     this.#connectionMemory = new BufferPool(runtime.memory, {
       slotBytes: connectionBytes(limits),
-      count: maxConnections,
+      count: maxConnections + this.#maxHandshakes + closingPlaces,
     });
     this.#host = {
       runtime,
       memory: runtime.memory,
       buffers,
       requests: new NbdRequestPool(),
-      budget: new ServerQuota(runtime, maxBytes, options.maxRequests ?? 16_384),
+      budget: quota,
       limits,
       pieceBytes: Math.min(largestPieceBytes, buffers.maxBytes),
-      log: runtime.log,
+      log: this.#fewMessages,
       tls,
       maxOptions: options.maxOptions ?? 1024,
       find: (name) => this.#find(name),
       isElsewhere: (name) => elsewhere?.has(name) ?? false,
       list: () => this.#list(),
-      onTransmission: (connection, target) => {
-        this.#endHandshake(connection);
-        target.attach(connection);
-      },
+      onTransmission: (connection, target) => this.#onTransmission(connection, target),
       onLeft: (connection, departure) => this.#onLeft(connection, departure),
       onGone: (connection) => this.#onGone(connection),
     };
@@ -140,7 +174,13 @@ export class NbdServer {
       this.#registry,
       bdev,
       isReadOnly,
-      { name, description, isDefault, allocation },
+      {
+        name,
+        description,
+        isDefault,
+        allocation,
+        share: new QuotaShare(Math.floor(this.#host.budget.commonBytes * exportPart)),
+      },
       (event) => {
         if (event.type === 'remove') void this.#remove(added);
       },
@@ -196,19 +236,53 @@ export class NbdServer {
    */
   connect(transport: Transport, peer: string, from: NegotiatingConnection | null = null): NbdConnection | null {
     if (this.#closing !== null) return null;
-    const addr = this.#connectionMemory.get();
     const { runtime } = this.#registry;
+    const origin = this.#admission.originOf(peer);
+    const refusal = this.#admission.refusal(origin);
+    if (refusal === null) this.#makeRoom(origin);
+    const addr = refusal === null ? this.#connectionMemory.get() : -1;
     if (addr < 0) {
-      runtime.log.warn({ peer }, `NBD client turned away: there are ${this.#connections.size} connections`);
+      const reason = refusal ?? `${this.#handshakes.size} clients are choosing their export`;
+      this.#fewMessages.log('warn', { peer }, `NBD client turned away: ${reason}`);
       return null;
     }
-    const connection = new NbdConnection(this.#host, transport, addr, peer, from?.progress);
+    const connection = new NbdConnection(this.#host, transport, addr, peer, origin, from?.progress);
     this.#connections.add(connection);
+    this.#admission.beginHandshake(origin);
     const timeoutMs = Math.min(from?.handshakeLeftMs ?? Infinity, this.#handshakeTimeoutMs);
     const timer = runtime.setTimer(() => connection.abort('the handshake took too long'), timeoutMs);
-    this.#handshakes.set(connection, { timer, dueAt: runtime.now() + timeoutMs });
+    const begunAt = runtime.now();
+    this.#handshakes.set(connection, { timer, dueAt: begunAt + timeoutMs, begunAt });
     this.#sweepLater();
     return connection;
+  }
+
+  /**
+   * Sees to it that another client can begin to choose its export: the one that has been at it longest of those who have most
+   * clients at it makes way, unless that is the newcomer's own and it has not been long.
+   */
+  #makeRoom(newcomer: ClientOrigin): void {
+    if (this.#handshakes.size < this.#maxHandshakes) return;
+    let oldest: NbdConnection | null = null;
+    for (const connection of this.#handshakes.keys()) {
+      if (oldest === null || connection.origin.handshakes > oldest.origin.handshakes) oldest = connection;
+    }
+    const handshake = oldest === null ? undefined : this.#handshakes.get(oldest);
+    if (oldest === null || handshake === undefined) return;
+    const isQuick = this.#registry.runtime.now() - handshake.begunAt < quickHandshakeMs;
+    if (oldest.origin === newcomer && isQuick) return;
+    this.#endHandshake(oldest);
+    oldest.abort('others want to choose their export');
+  }
+
+  #onTransmission(connection: NbdConnection, target: NbdExport): void {
+    const refusal = this.#admission.refusal(connection.origin);
+    if (refusal === null) {
+      this.#admission.enter(connection.origin);
+      target.attach(connection);
+    }
+    this.#endHandshake(connection);
+    if (refusal !== null) connection.abort(refusal);
   }
 
   /** Closes listeners, answers what is in flight, closes connections, and lets go of the bdevs. Resolves then. */
@@ -286,6 +360,7 @@ export class NbdServer {
     if (handshake === undefined) return;
     this.#handshakes.delete(connection);
     this.#registry.runtime.clearTimer(handshake.timer);
+    this.#admission.endHandshake(connection.origin);
   }
 
   #onLeft(connection: NbdConnection, departure: Handoff): void {
@@ -298,26 +373,26 @@ export class NbdServer {
     this.#endHandshake(connection);
     this.#connections.delete(connection);
     this.#connectionMemory.put(connection.addr);
-    connection.target?.detach(connection);
+    this.#stalls.forget(connection);
+    if (connection.target?.detach(connection) === true) this.#admission.leave(connection.origin);
     if (this.#connections.size === 0) this.#onEmpty?.();
   }
 
   /** Looks after connections a few times per timeout, as long as there are any. */
   #sweepLater(): void {
     const shortest = Math.min(this.#stallTimeoutMs, this.#idleTimeoutMs || Infinity);
-    this.#sweepTimer ??= this.#registry.runtime.setTimer(this.#sweep, shortest / 4);
+    this.#sweepTimer ??= this.#registry.runtime.setTimer(this.#sweep, shortest / sweepsPerTimeout);
   }
 
   readonly #sweep = (): void => {
     this.#sweepTimer = null;
     const now = this.#registry.runtime.now();
-    const { isShort } = this.#host.budget;
+    const { isShort, commonBytes } = this.#host.budget;
+    const fairBytes = commonBytes / Math.max(fewestSharers, this.#connections.size);
     for (const connection of [...this.#connections]) {
-      const silentMs = now - connection.progressAt;
-      const holds = connection.slots > 0;
-      if (isShort && holds && connection.isWaitingForPeer && silentMs >= this.#stallTimeoutMs) {
-        connection.abort('it holds memory that others wait for, and does not move');
-      } else if (this.#idleTimeoutMs > 0 && !holds && silentMs >= this.#idleTimeoutMs) {
+      if (this.#stalls.isStalled(connection, now, fairBytes) && isShort) {
+        connection.abort('it holds memory that others wait for, and hardly moves');
+      } else if (this.#idleTimeoutMs > 0 && connection.slots === 0 && now - connection.progressAt >= this.#idleTimeoutMs) {
         connection.abort('it was idle for too long');
       }
     }

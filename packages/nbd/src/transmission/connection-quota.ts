@@ -1,13 +1,13 @@
 import type { BufferWaiter, SizeClassPool } from '@raidkit/parity';
 import type { Runtime } from '@raidkit/bdev';
-import type { ServerQuota, BudgetWaiter } from './server-quota.js';
+import type { QuotaShare, QuotaUser, ServerQuota } from './server-quota.js';
 
 /** What holds up the next step. */
 const Wait = {
   None: 0,
   /** The connection's own requests, which must be answered first. */
   Own: 1,
-  /** The server's budget. */
+  /** The server's quota. */
   Budget: 2,
   /** All buffers are out. */
   Buffer: 3,
@@ -25,11 +25,12 @@ export interface AllowanceSource {
  * What one connection has in flight: a slot for each request, or piece of one, until its reply has been sent, and buffers.
  * Whoever asks for more than there is gets nothing, and is told to try again when that may help.
  */
-export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
+export class ConnectionQuota implements BufferWaiter, QuotaUser {
   slots = 0;
   heldBytes = 0;
   /** For the waiting queues: bytes of buffer, or 0 for a slot. */
   bytesWanted = 0;
+  readonly shares: readonly QuotaShare[];
 
   readonly #source: AllowanceSource;
   readonly #onMore: () => void;
@@ -38,8 +39,9 @@ export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
   #reservedAddr = -1;
 
   /** `onMore` is called when what was refused last should be asked for again. */
-  constructor(source: AllowanceSource, onMore: () => void) {
+  constructor(source: AllowanceSource, shares: readonly QuotaShare[], onMore: () => void) {
     this.#source = source;
+    this.shares = shares;
     this.#onMore = onMore;
   }
 
@@ -65,9 +67,13 @@ export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
       this.#waitForBudget(0);
       return false;
     }
-    this.slots++;
-    budget.requests++;
+    budget.takeRequest(this);
     return true;
+  }
+
+  /** Nothing more is given before some of the connection's own has been sent. */
+  waitForOwn(): void {
+    this.#wait = Wait.Own;
   }
 
   /** Whether there is one slot in use and no more. If not, that is to be asked again. */
@@ -87,12 +93,8 @@ export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
   /** Gives back slots and, unless `bufferAddr` is -1, a buffer. */
   release(bufferAddr: number, heldBytes: number, slots: number): void {
     const { budget, buffers } = this.#source;
-    this.slots -= slots;
-    if (bufferAddr >= 0) {
-      this.heldBytes -= heldBytes;
-      buffers.put(bufferAddr);
-    }
-    budget.release(heldBytes, slots);
+    if (bufferAddr >= 0) buffers.put(bufferAddr);
+    budget.release(this, heldBytes, slots);
   }
 
   /** Nothing more will be asked for. */
@@ -105,7 +107,7 @@ export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
     if (addr >= 0) this.release(addr, buffers.slotBytesOf(addr), 0);
   }
 
-  onBudget(): void {
+  onQuota(): void {
     this.#wait = Wait.None;
     this.#onMore();
   }
@@ -168,8 +170,6 @@ export class ConnectionQuota implements BufferWaiter, BudgetWaiter {
 
   #hold(addr: number): void {
     const { budget, buffers } = this.#source;
-    const bytes = buffers.slotBytesOf(addr);
-    this.heldBytes += bytes;
-    budget.bytes += bytes;
+    budget.takeBytes(this, buffers.slotBytesOf(addr));
   }
 }

@@ -46,6 +46,16 @@ export class SendQueue {
     this.#slots = new Uint32Array(maxRanges);
   }
 
+  /** Bytes of the send that is under way. */
+  get sendingBytes(): number {
+    let bytes = 0;
+    for (let i = 0; i < this.#sending; i++) bytes += this.rangeBytes(i);
+    return bytes;
+  }
+
+  /** Bytes of buffers that wait to be sent. */
+  bufferedBytes = 0;
+
   get isEmpty(): boolean {
     return this.#count === 0;
   }
@@ -139,6 +149,7 @@ export class SendQueue {
     this.#bytes[index] = bytes;
     this.#buffer[index] = bufferAddr;
     this.#held[index] = heldBytes;
+    this.bufferedBytes += heldBytes;
     this.#slots[index] = slots;
   }
 
@@ -147,6 +158,7 @@ export class SendQueue {
     const bufferAddr = this.#buffer[index] ?? -1;
     this.#first = (index + 1) % this.#capacity;
     this.#count--;
+    this.bufferedBytes -= this.#held[index] ?? 0;
     if (bufferAddr === -1) this.#ringHead = (this.#addr[index] ?? 0) + (this.#bytes[index] ?? 0) - this.#ringAddr;
     // Sends lag behind by at most the ring, so an empty queue is the moment to start over at its beginning.
     if (this.#count === 0) this.#ringHead = this.#ringTail = 0;

@@ -72,7 +72,11 @@ export class Transmission {
     this.#host = host;
     this.#connection = connection;
     this.target = target;
-    this.allowance = new ConnectionQuota(host, () => connection.resume());
+    this.allowance = new ConnectionQuota(
+      host,
+      connection.origin.isLocal ? [] : [...connection.origin.shares, target.share],
+      () => connection.resume(),
+    );
     this.#negotiated = negotiated;
     this.#headerBytes = negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
     this.#answers = new ReplyDispatcher(host, connection, target, this.allowance, negotiated.replyStyle, () =>
@@ -385,6 +389,11 @@ export class Transmission {
 
   /** Gives the request a buffer, and the numbers of the blocks that belong into it. False if that must wait. */
   #takeBuffer(request: NbdRequest, bytes: number): boolean {
+    // A client that does not take what it has asked for gets no memory for more.
+    if (request.command !== Command.Write && this.#connection.outbox.bufferedBytes > this.#host.limits.maxUnsentBytes) {
+      this.allowance.waitForOwn();
+      return false;
+    }
     const addr = this.allowance.takeBuffer(bytes);
     if (addr < 0) return false;
     request.addr = addr;
