@@ -129,6 +129,23 @@ describe('after a crash without a member, and somebody else who merely opened th
     expect(await seen(volume, [224])).toEqual([1]);
   });
 
+  it('what he has written over data that was journaled is there, if we had stopped cleanly before', async () => {
+    const { rig, disks, volume } = await build('raid5f', 3, { mebibytes: 2 });
+    await volume.write(0, blocks(4096, 1));
+    await rig.arrays.removeBaseBdev('m1');
+    // Entries for the absent member's block 32.
+    await volume.write(32, blocks(8, 2));
+    volume.descriptor.close();
+    await rig.arrays.stop();
+    const opened = spdkOpens([disks[0]!, null, disks[2]!], (bytes, index) => {
+      // Stripe 0 has its parity on slot 2: ones on slot 0, and eights on slot 1.
+      bytes.fill(index === 0 ? 1 : 1 ^ 8, dataAt * 512, (dataAt + 32) * 512);
+    });
+    const again = await start(opened);
+    if (again.rig.arrays.get('a')?.state !== 'online') await again.rig.arrays.startDegraded('a');
+    expect(await seen(openVolume(again.rig, 'a'), [0, 32, 63, 64])).toEqual([1, 8, 8, 1]);
+  });
+
   it('without a journal it is started only by force, and then all that was being written answers EIO', async () => {
     // All members were there at the crash; somebody else lost slot 1 afterwards.
     const { disks, volume } = await build('raid5f', 3, { mebibytes: 4 });

@@ -74,10 +74,11 @@ export class RamDisk implements BdevDriver {
 /** Registers a disk with these contents. Resolves when it has been examined. */
 export async function plugIn(
   registry: BdevRegistry,
-  options: { name: string; uuid: string; bytes: Uint8Array; blockSize?: number },
+  options: { name: string; uuid: string; bytes: Uint8Array; blockSize?: number; fault?: RamDisk['fault'] },
 ): Promise<{ bdev: Bdev; disk: RamDisk }> {
-  const { name, uuid, bytes, blockSize = 512 } = options;
+  const { name, uuid, bytes, blockSize = 512, fault } = options;
   const disk = new RamDisk(registry, bytes, blockSize);
+  if (fault !== undefined) disk.fault = fault;
   const bdev = new Bdev({ name, uuid, blockSize, numBlocks: bytes.length / blockSize, driver: disk });
   await registry.register(bdev);
   return { bdev, disk };

@@ -38,7 +38,8 @@ export class RaidError extends Error {
 
 /** The status of an I/O that failed for this: ENOSPC where a device refused for lack of space, else EIO. */
 export function statusOf(error: unknown): Status {
-  return BdevError.is(error) && error.errno === Status.NoSpace ? Status.NoSpace : Status.IoError;
+  const isOurs = BdevError.is(error) || RaidError.is(error);
+  return isOurs && error.errno === Status.NoSpace ? Status.NoSpace : Status.IoError;
 }
 
 /** EIO, ENXIO, ENOMEM, ENODEV, ENOSPC, ETIMEDOUT. */

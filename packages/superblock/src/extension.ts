@@ -74,6 +74,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(120, header.process.elapsedSec, true);
     view.setUint8(124, processTypes.indexOf(header.process.type) + 1);
   }
+  view.setUint8(125, header.journalSlot + 1);
+  view.setUint8(126, header.previousJournalSlot + 1);
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
@@ -123,7 +125,9 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     regionBlocks: readU64(view, 72),
     numRegions: readU64(view, 80),
     journalEpoch: readU64(view, 96),
+    journalSlot: view.getUint8(125) - 1,
     previousJournalEpoch: readU64(view, 104),
+    previousJournalSlot: view.getUint8(126) - 1,
     completedSeqNumber: readU64(view, 112),
     process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
     slots,
@@ -156,6 +160,8 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
     integerFault('regionBlocks', header.regionBlocks, mostCounted) ??
     integerFault('numRegions', header.numRegions, mostRegions) ??
     integerFault('slots.length', slots.length, 255) ??
+    slotFault('journalSlot', header.journalSlot) ??
+    slotFault('previousJournalSlot', header.previousJournalSlot) ??
     (process === null ? null : integerFault('process.elapsedSec', process.elapsedSec, 0xffff_ffff)) ??
     (/^[0-9a-f]{16}$/.test(incarnation)
       ? null
@@ -175,6 +181,12 @@ function findSlotFault(slots: readonly ExtensionSlot[]): Fault | null {
     if (fault !== null) return fault;
   }
   return null;
+}
+
+/** A slot, or -1 for none. */
+function slotFault(field: string, value: number): Fault | null {
+  const isGood = Number.isInteger(value) && value >= -1 && value < 255;
+  return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from -1 to 254` };
 }
 
 function optionsFault(levelOptions: string): Fault | null {

@@ -189,7 +189,7 @@ export const ioPath = [
   {
     id: 'everybody-can-go',
     file: 'core/src/array/array.ts',
-    line: 'return slot.isRebuilding || this.numInSync - 1 >= this.minOperational;',
+    line: 'return !this.mustKeepAll && this.numInSync - current.length >= this.minOperational;',
     becomes: 'return true;',
     loses: 'the last copy is failed, and recorded as out, for one error',
   },

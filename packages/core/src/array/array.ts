@@ -93,6 +93,10 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   isAssembled = false;
   /** Grows whenever a member leaves, joins, or becomes current. */
   membership = 0;
+  /**
+   * The array is being started with redundancy in doubt: what a member holds could not be told without it, so none is let go.
+   */
+  mustKeepAll = false;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
   startError: string | null = null;
   /** Where redundancy may disagree with the data. */
@@ -330,6 +334,19 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   #onInSync(): void {
     if (this.state !== 'online') return;
     this.bitmap?.arm();
+    this.failUnsteady();
+  }
+
+  /**
+   * Lets go of members that lost a flush while the array was being started, as soon as it can do without them. Nothing was
+   * acknowledged since then, so nothing is lost with them that a crash could not have lost.
+   */
+  failUnsteady(): void {
+    if (!this.consistency.isAllInSync) return;
+    for (const slot of this.slots) {
+      if (slot.isUnsteady && slot.isInSync)
+        this.failMember(slot.index, 'a flush failed on it while the array was being started');
+    }
   }
 
   /**
@@ -380,9 +397,11 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
     return true;
   }
 
-  /** The array can go on if the slot's member leaves. */
-  canDoWithout(slot: Slot): boolean {
-    return slot.isRebuilding || this.numInSync - 1 >= this.minOperational;
+  /** The array can go on if the slots' members leave. */
+  canDoWithout(...slots: readonly Slot[]): boolean {
+    const current = slots.filter(({ isRebuilding }) => !isRebuilding);
+    if (current.length === 0) return true;
+    return !this.mustKeepAll && this.numInSync - current.length >= this.minOperational;
   }
 
   emit(event: RaidEvent): void {

@@ -2,6 +2,7 @@ import type { BdevDescriptor } from '@raidkit/bdev';
 import type { MappedHost } from './mapped-host.js';
 import { RegionState } from './region-state.js';
 import { WriteIntentBitmap } from './write-intent-bitmap.js';
+import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import { seqStep } from '../format/store.js';
 import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
@@ -103,7 +104,8 @@ async function readEarlier(
   const { header, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
   if (header === null || !isMapOf(header, blocks, stripeBlocks)) return null;
   const { incarnation, regionBlocks } = header;
-  const journalEpoch = header.seqNumber === seqNumber ? header.journalEpoch : header.previousJournalEpoch;
+  const journal = journalInForce(header, seqNumber);
+  const journalEpoch = coversAbsence(array.slots, journal) ? journal.epoch : 0;
   const numPages = Math.ceil(header.numRegions / extension.regionsPerPage);
   const runs = Array.from({ length: numPages }, (_, index) => {
     const start = index * extension.regionsPerPage;

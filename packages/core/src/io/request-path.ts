@@ -127,13 +127,13 @@ export class RequestPath implements BdevDriver, RequestSink {
         array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
       }
     } else {
+      const isBad =
+        part.type === IoType.Read && array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
       // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
-      const isKnown =
-        part.type === IoType.Read &&
-        (io.slot >= 0 || array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks));
-      if (!isKnown) this.#countError(slot, part);
-      // A device that cannot read what it has just been given is none; and what it holds the others know.
-      if (part.type === IoType.Read && slot.isRebuilding)
+      if (!isBad && (part.type !== IoType.Read || io.slot < 0)) this.#countError(slot, part);
+      // A device that cannot read what it has just been given is none; and what it holds the others know. A block that is known
+      // to be bad it was not given.
+      if (part.type === IoType.Read && slot.isRebuilding && !isBad)
         array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
       if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {

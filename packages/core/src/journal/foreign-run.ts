@@ -26,7 +26,8 @@ export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord
   const entries = await readEntries(array, earlier);
   consistency.forget();
   if (entries !== null) {
-    await doubtEntries(array, entries);
+    const dirty = entries.filter((entry) => wasDirty(array, earlier, entry));
+    await doubtEntries(array, dirty);
     for (const { start, count } of earlier.doubt?.ranges ?? []) consistency.load(start, count);
     return true;
   }
@@ -53,6 +54,16 @@ async function readEntries(array: JournalHost, { journalEpoch, incarnation }: Ea
     }
   }
   return entries;
+}
+
+/** Elsewhere what the entry stands for was on stable media when we last had the array: nothing can be wrong there. */
+function wasDirty(array: JournalHost, { regionBlocks, runs }: EarlierRecord, { offsetBlocks, numBlocks }: FoundEntry): boolean {
+  const { from, to } = array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
+  return runs.some(({ start, states }) => {
+    const first = Math.floor(from / regionBlocks) - start;
+    const last = Math.floor((to - 1) / regionBlocks) - start;
+    return states.subarray(Math.max(0, first), Math.max(0, last + 1)).includes(RegionState.Dirty);
+  });
 }
 
 /**

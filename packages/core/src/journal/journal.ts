@@ -157,6 +157,11 @@ export class Journal {
     await this.doubt.save();
   }
 
+  /** In force since a round that said so was on stable media; null while every member is recorded as current. */
+  get inForce(): JournalPlan | null {
+    return this.slot < 0 ? null : { slot: this.slot, epoch: this.#epoch };
+  }
+
   /** What the round with this sequence number is to say; told at the same time as the members' states. */
   plan(seqNumber: number): JournalPlan {
     const slot = this.#absentSlot();
@@ -165,7 +170,7 @@ export class Journal {
     return { slot, epoch: isBegun ? this.#epoch : seqNumber };
   }
 
-  /** The round that says so is on stable media. */
+  /** The round that says so is on stable media; of all members that it counts in, if it says that nobody is journaled. */
   adopt({ slot, epoch }: JournalPlan): void {
     if (slot === this.slot && epoch === this.#epoch) {
       this.onInconsistent();

@@ -35,6 +35,8 @@ export interface MembersHost {
   slotAt(index: number): Slot;
   logFields(slot?: Slot): object;
   emit(event: RaidEvent): void;
+  /** The array can go on if the slots' members leave. */
+  canDoWithout(...slots: readonly Slot[]): boolean;
   /** Takes a member out because of an error, if the array can do without it; false if it cannot, and nothing happens then. */
   failMember(slot: number, reason: string): boolean;
   /** The slot's member holds these blocks of its data area now, if only in its cache. */

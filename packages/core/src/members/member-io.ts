@@ -71,7 +71,7 @@ export async function onEveryMember(
           full.push({ slot, error });
         } else if (!array.failMember(slot.index, mapFailure)) {
           slot.noteUnstable(statusOf(error));
-          throw error;
+          throw notWritten(array, slot, error);
         }
       } finally {
         slot.partEnded();
@@ -79,12 +79,19 @@ export async function onEveryMember(
     }),
   );
   const [firstFull] = full;
-  const canGoOn = array.numInSync - full.filter(({ slot }) => slot.isInSync).length >= array.minOperational;
+  const canGoOn = array.canDoWithout(...full.map(({ slot }) => slot).filter((slot) => slot.isInSync));
   for (const { slot } of full) if (slot.isRebuilding || canGoOn) array.failMember(slot.index, mapFailure);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
-  if (firstFull !== undefined && !canGoOn) throw firstFull.error;
+  if (firstFull !== undefined && !canGoOn) throw notWritten(array, firstFull.slot, firstFull.error);
   // One that left while it was waited for is none of those that are left.
   if (done.filter((slot) => slot.isInSync).length < array.minOperational) {
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
   }
+}
+
+/** What went wrong, for whoever asked for what depends on it; other errors than a device's are passed on as they are. */
+function notWritten(array: MembersHost, slot: Slot, error: unknown): unknown {
+  if (!BdevError.is(error)) return error;
+  const message = `array ${array.name} slot ${slot.index}: what is on record of the array could not be written to ${String(slot.name)}, and the array cannot do without it: ${error.message}`;
+  return new RaidError('ERR_RAID_METADATA', error.errno, message, { cause: error });
 }

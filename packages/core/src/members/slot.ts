@@ -56,6 +56,11 @@ export class Slot {
   readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
   /** A flush failed, and the array could not do without the member: what was written before may be lost. */
   hasLostFlush = false;
+  /**
+   * It lost a flush in a start that failed, when the array could not do without it: it leaves once redundancy is in sync, and
+   * flushes fail until then.
+   */
+  isUnsteady = false;
   /** I/O of the array in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;

@@ -104,6 +104,7 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.isRemoved = false;
   slot.isRemovedByHand = false;
   slot.hasLostFlush = false;
+  slot.isUnsteady = false;
 }
 
 /** {@link refuseForeign} for a device that is about to become a member. An array without superblocks overwrites nothing of itself. */

@@ -1,6 +1,6 @@
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
-import { flushMembers, takeOffline } from '../start/start.js';
+import { takeOffline } from '../start/start.js';
 import type { Slot, SlotAbsence } from '../members/slot.js';
 
 /** The device of a slot is going away (hot remove). */
@@ -103,7 +103,6 @@ export function endArray(ctx: RaidContext, array: RaidArray, reason: string): Pr
 export async function closeArray(ctx: RaidContext, array: RaidArray, reason: string): Promise<void> {
   try {
     await takeOffline(ctx, array, reason);
-    await flushMembers(array);
   } finally {
     for (const slot of array.slots) {
       await slot.whenDrained();

@@ -12,6 +12,8 @@ export interface JournalPlan {
 export interface JournalRounds {
   readonly mustSettle: boolean;
   settle(): Promise<void>;
+  /** Null while every member is recorded as current. */
+  readonly inForce: JournalPlan | null;
   plan(seqNumber: number): JournalPlan;
   adopt(plan: JournalPlan): void;
 }

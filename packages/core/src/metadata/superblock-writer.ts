@@ -2,6 +2,7 @@ import { BlockClient, IoType } from '@raidkit/bdev';
 import type { Status } from '@raidkit/bdev';
 import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
+import { coversAbsence, journalInForce } from './journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
@@ -48,9 +49,7 @@ export class SuperblockWriter {
     this.incarnation = header.incarnation;
     this.#interrupted = header.process;
     this.#generation = Math.max(this.#generation, header.generation);
-    // A crash may have cut a round short: then the header is ahead of the superblock.
-    const epoch = header.seqNumber === this.seqNumber ? header.journalEpoch : header.previousJournalEpoch;
-    this.#plan = { slot: -1, epoch };
+    this.#plan = journalInForce(header, this.seqNumber);
   }
 
   /** A process of this type begins. Returns for how many seconds it had run when a stop or crash cut it short. */
@@ -71,9 +70,9 @@ export class SuperblockWriter {
     this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');
   }
 
-  /** Epoch of the journal that goes with the newest superblock; 0 for none. */
+  /** Epoch of the journal that goes with the newest superblock, and with the members that are there; 0 for none. */
   get journalEpoch(): number {
-    return this.#plan.epoch;
+    return coversAbsence(this.#array.slots, this.#plan) ? this.#plan.epoch : 0;
   }
 
   /**
@@ -82,9 +81,11 @@ export class SuperblockWriter {
    */
   update(): Promise<void> {
     if (!this.isEnabled) return Promise.resolve();
+    // One that has been asked for takes its snapshot later, also in the turn in which the round before it has just ended.
+    if (this.#nextRound !== null) return this.#nextRound;
     if (this.#round === null) return this.#start();
     // The round under way may have taken its snapshot already.
-    this.#nextRound ??= this.#round.then(
+    this.#nextRound = this.#round.then(
       () => this.#startNext(),
       () => this.#startNext(),
     );
@@ -95,7 +96,8 @@ export class SuperblockWriter {
   async saveHeaders(): Promise<void> {
     const extension = this.#array.extension;
     const before = this.#before;
-    if (extension === undefined || this.#round !== null || before === null || !this.isEnabled) return;
+    if (extension === undefined || before === null || !this.isEnabled) return;
+    if (this.#round !== null || this.#nextRound !== null) return;
     const saved = this.#writeHeaders(extension, { seqNumber: this.seqNumber, plan: this.#plan }, before).catch(() => undefined);
     // A round that is asked for meanwhile comes after it.
     this.#round = saved.finally(() => {
@@ -177,10 +179,12 @@ export class SuperblockWriter {
     const record = { ...this.snapshot(), seqNumber: next };
     const plan = array.journal?.plan(next) ?? { slot: -1, epoch: 0 };
     const before = { seqNumber: previous, plan: this.#plan };
-    const round = { seqNumber: next, plan };
-    if (extension !== undefined) await this.#writeHeaders(extension, round, before);
+    // A round that ends the journal ends it when all members have this superblock: until then every write has its entry, and a
+    // member that is lost meanwhile is made up for by them.
+    const meanwhile = plan.slot < 0 ? (array.journal?.inForce ?? plan) : plan;
+    if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);
     this.seqNumber = next;
-    this.#plan = plan;
+    this.#plan = meanwhile;
     this.#before = before;
     await this.#onWriters('superblock', async (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
@@ -190,10 +194,11 @@ export class SuperblockWriter {
     // A member that vanished meanwhile, and that the array cannot do without, has it not.
     if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isInSync)) {
       this.completedSeqNumber = record.seqNumber;
+      this.#plan = plan;
       // Once more: now all members have it, and one that is found with an older superblock was away.
-      if (extension !== undefined) await this.#writeHeaders(extension, round, before);
+      if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
     }
-    array.journal?.adopt(plan);
+    array.journal?.adopt(this.#plan);
   }
 
   /** With every round, because a member may have come that does not have the list. */
@@ -235,7 +240,9 @@ export class SuperblockWriter {
       regionBlocks: bitmap?.regionBlocks ?? 0,
       numRegions: bitmap?.states.length ?? 0,
       journalEpoch: round.plan.epoch,
+      journalSlot: round.plan.slot,
       previousJournalEpoch: before.plan.epoch,
+      previousJournalSlot: before.plan.slot,
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       levelOptions: JSON.stringify(options),
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({

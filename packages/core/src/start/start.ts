@@ -67,6 +67,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       array.journal = new Journal(array, array.extension);
       array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
     }
+    array.mustKeepAll = options.force !== true && array.minOperational > 1 && !array.consistency.isAllInSync;
     array.isRecordable = true;
     await refuseUnsafeStart(array, origin, options.force ?? false);
     lifecycle.mustGoOn();
@@ -83,6 +84,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const bdev = new Bdev(volumeOptions(array));
     array.bdev = bdev;
     const examined = ctx.registry.register(bdev);
+    array.mustKeepAll = false;
     lifecycle.isUp();
     array.startError = null;
     // What a start has found to be dirty and good is made clean by and by.
@@ -94,7 +96,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     startResyncIfDue(ctx, array);
     // Its members may have grown while it was not up.
     array.growIfPossible();
+    array.failUnsteady();
   } catch (error) {
+    const why = array.mustKeepAll ? whyNotWithout(array, error) : error;
+    array.mustKeepAll = false;
     array.isRecordable = false;
     await array.level?.stop?.();
     array.journal?.close();
@@ -104,7 +109,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.bitmap = null;
     array.isReadOnly = false;
     awaitAgain(array);
-    throw error;
+    for (const slot of array.slots) slot.isUnsteady ||= slot.hasLostFlush;
+    throw why;
   }
 }
 
@@ -146,6 +152,13 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
+}
+
+/** As the array was not stopped cleanly, a member to which its records could not be written cannot be let go for that. */
+function whyNotWithout(array: RaidArray, error: unknown): unknown {
+  if (!RaidError.is(error) || error.code !== 'ERR_RAID_METADATA') return error;
+  const message = `array ${array.name} was not stopped cleanly, and a member fails that is needed to tell its data from what was being written: ${error.message}. Bring it back in order, or take it away and start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
+  return new RaidError('ERR_RAID_METADATA', error.errno, message, { cause: error });
 }
 
 async function clearExtension(array: RaidArray): Promise<void> {
@@ -222,19 +235,26 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
       );
     });
   if (array.bitmap !== null) await array.metadata.saveHeaders();
+  await flushMembers(array);
+  // What a failed flush has dropped is missing at the next start: the member must be on record as out.
+  await array.leaveRecorded().catch(() => undefined);
   await array.level?.stop?.();
   array.journal?.close();
 }
 
-/** Makes what members have acknowledged survive a power cut. Best effort: a member that fails is logged. */
-export async function flushMembers(array: RaidArray): Promise<void> {
+/** Makes what members have acknowledged survive a power cut. One that cannot is failed, if the array can do without it. */
+async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {
       if (slot.descriptor === null || !slot.isConfigured || slot.isRemoving) return;
+      slot.partsInFlight++;
       try {
         await new BlockClient(slot.descriptor).flush();
       } catch (error) {
         array.log.warn({ ...array.logFields(slot), err: error }, 'the last flush of a member failed');
+        if (array.module.manifest.redundant) array.failMember(slot.index, 'its last flush failed');
+      } finally {
+        slot.partEnded();
       }
     }),
   );

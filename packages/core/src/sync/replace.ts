@@ -136,6 +136,7 @@ export class ReplaceTask implements ProcessStep {
     this.#slot.recordedUuid = member.uuid;
     dropDuplicateUuid(this.#array.slots, this.#slot);
     this.#slot.hasLostFlush = false;
+    this.#slot.isUnsteady = false;
     this.#array.membershipChanged();
   }
 
