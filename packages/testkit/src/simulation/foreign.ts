@@ -26,6 +26,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   calm(run);
   run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
+  if (before !== 'stop') run.leniency.forgiveJournaled();
   await end(run, { how: before, mode, downMs: 10 });
   for (const disk of run.disks) {
     disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);

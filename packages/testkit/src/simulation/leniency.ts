@@ -1,3 +1,4 @@
+import { RegionState } from '@raidkit/core';
 import type { SimDisk } from '../sim-disk.js';
 import type { SimRun } from './sim-run.js';
 
@@ -63,17 +64,42 @@ export class Leniency {
     if (this.isBeyond) this.#add(offset, offset + count);
   }
 
-  /** A member is lost, or counted out, where redundancy is in doubt: what it held there cannot be told. */
-  forgiveSuspect(): void {
+  /** A member is lost, or counted out, where redundancy is in doubt, or listed as bad: what it held there cannot be told. */
+  forgiveUnprotected(): void {
     const array = this.#run.array();
-    const { bitmap } = array ?? {};
-    if (array === undefined || bitmap === null || bitmap === undefined || array.level === null) return;
+    if (array?.level?.geometry.stripe === undefined) return;
+    const { badBlocks, bitmap } = array;
     const { arrayBlocks, memberBlocks } = array.stripe();
+    for (const { index } of badBlocks.size > 0 ? array.slots : []) {
+      for (const { start, end } of badBlocks.rangesOf(index)) {
+        this.#add((start / memberBlocks) * arrayBlocks, (end / memberBlocks) * arrayBlocks);
+      }
+    }
+    // A copy that is left is a whole one, whatever the others held.
+    if (bitmap === null || array.minOperational === 1) return;
     const { regionBlocks, states } = bitmap;
     for (let region = 0; region < states.length; region++) {
       const from = region * regionBlocks;
       if (array.isInconsistent(from, regionBlocks))
         this.#add((from / memberBlocks) * arrayBlocks, ((from + regionBlocks) / memberBlocks) * arrayBlocks);
+    }
+  }
+
+  /**
+   * An array that lacks a member crashes, and somebody else will run it who does not know the journal: where he leaves other data
+   * than an entry has, nothing tells any more which of both is right.
+   */
+  forgiveJournaled(): void {
+    const array = this.#run.array();
+    if (array?.level?.geometry.stripe === undefined || array.bitmap === null) return;
+    if (array.minOperational === 1 || array.numInSync === array.numSlots) return;
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const { regionBlocks, states } = array.bitmap;
+    const stripes = new Set<number>();
+    for (const sector of this.#run.model.touched) stripes.add(Math.floor(sector / this.#perBlock / arrayBlocks));
+    for (const stripe of stripes) {
+      const region = Math.floor((stripe * memberBlocks) / regionBlocks);
+      if (states[region] === RegionState.Dirty) this.#add(stripe * arrayBlocks, (stripe + 1) * arrayBlocks);
     }
   }
 
@@ -100,6 +126,7 @@ export class Leniency {
   #add(from: number, to: number): void {
     const array = this.#run.array();
     const arrayBlocks = array?.level?.geometry.stripe?.arrayBlocks ?? 1;
-    this.#ranges.push({ start: Math.floor(from / arrayBlocks) * arrayBlocks, end: Math.ceil(to / arrayBlocks) * arrayBlocks });
+    const range = { start: Math.floor(from / arrayBlocks) * arrayBlocks, end: Math.ceil(to / arrayBlocks) * arrayBlocks };
+    if (!this.#ranges.some(({ start, end }) => start <= range.start && range.end <= end)) this.#ranges.push(range);
   }
 }

@@ -183,6 +183,7 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
       await run.inTime('the array coming up', run.up());
       return;
     }
+    if (absent !== null) comeBack(run, absent, 'same');
     if (run.can.narrow) await startMended(run, stack);
     else run.isRefused = true;
   }
@@ -203,5 +204,5 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
     throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
   run.coverage.mark('started by force');
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
-  run.leniency.forgiveSuspect();
+  run.leniency.forgiveUnprotected();
 }

@@ -312,6 +312,9 @@ export class SimRun {
     // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
     if (mayNeverFlush && this.leniency.wasBeyond) return;
+    // One that lost a flush while the array was being started is needed until redundancy is in sync.
+    const isInDoubt = this.least > 1 && (this.array()?.bitmap?.resyncsDue ?? 0) > 0;
+    if (mayNeverFlush && isInDoubt && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
     if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt))
       return;
     throw new ViolationError(

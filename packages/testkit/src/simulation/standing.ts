@@ -21,6 +21,8 @@ export class Standing {
     this.recordedOut.clear();
     for (const disk of this.#run.disks) if (!this.#isCurrent(disk)) this.recordedOut.add(disk);
     this.#count();
+    // After a crash redundancy cannot make up for what fails already.
+    if ([...this.good].some((disk) => this.hasTrouble(disk))) this.#forgiveUnprotected();
   }
 
   noteCurrent(): void {
@@ -67,14 +69,20 @@ export class Standing {
     this.#discount();
     const left = [...this.good].filter((other) => other !== disk && !this.hasTrouble(other)).length;
     if (left >= run.least) {
-      // Parity that has not been resynchronised is none: what it would have to give is refused.
-      const isParity = run.least > 1;
-      const isInDoubt = isParity && (run.array()?.bitmap?.resyncsDue ?? 0) > 0;
-      if (isInDoubt && run.can.narrow) run.leniency.forgiveSuspect();
-      else if (isInDoubt) run.isTolerant = true;
+      this.#forgiveUnprotected();
       return true;
     }
     return !run.isRedundant;
+  }
+
+  /** Parity that has not been resynchronised is none, and neither is a block that is listed as bad: what they would have to give is refused. */
+  #forgiveUnprotected(): void {
+    const run = this.#run;
+    const array = run.array();
+    const isInDoubt = run.least > 1 && (array?.bitmap?.resyncsDue ?? 0) > 0;
+    if (!isInDoubt && (array?.badBlocks.size ?? 0) === 0) return;
+    if (run.can.narrow) run.leniency.forgiveUnprotected();
+    else if (isInDoubt) run.isTolerant = true;
   }
 
   /** Errors on a disk that redundancy cannot do without, if the plan says so. */
