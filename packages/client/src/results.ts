@@ -1,0 +1,199 @@
+import { z } from 'zod';
+
+/*
+ * What the daemon answers, as far as this package reads it. Objects are loose: what a newer daemon adds is kept and does not
+ * make its answer a wrong one.
+ */
+
+const count = z.number().int().min(0);
+
+/** A place in an array, as SPDK shows it. */
+export const slotSchema = z.looseObject({
+  name: z.string().nullable(),
+  uuid: z.string(),
+  is_configured: z.boolean(),
+  data_offset: count,
+  data_size: count,
+});
+
+/** An array as SPDK shows it. */
+export const raidBdevSchema = z.looseObject({
+  name: z.string(),
+  uuid: z.string(),
+  strip_size_kb: count,
+  state: z.string(),
+  raid_level: z.string(),
+  superblock: z.boolean(),
+  num_base_bdevs: count,
+  num_base_bdevs_discovered: count,
+  num_base_bdevs_operational: count,
+  base_bdevs_list: z.array(slotSchema),
+});
+
+/** Background work that runs. */
+export const processSchema = z.looseObject({
+  type: z.string(),
+  target: z.string().nullable(),
+  progress: z.looseObject({ blocks: count, percent: z.number() }),
+  paused: z.boolean(),
+  bytes_done: count,
+  bytes_total: count,
+  /** Mean since it was started, what it passed over left out. */
+  bytes_per_sec: z.number(),
+  eta_sec: z.number().nullable(),
+  elapsed_sec: z.number(),
+  mismatch_blocks: count,
+  repaired_blocks: count,
+  undecided_blocks: count,
+  unreadable_blocks: count,
+  lost_blocks: count,
+});
+
+/** Background work that has ended. */
+export const processRecordSchema = z.looseObject({
+  type: z.string(),
+  target: z.string().nullable(),
+  /** Milliseconds since 1970. */
+  started_at: z.number(),
+  seconds: z.number(),
+  blocks: count,
+  mismatch_blocks: count,
+  repaired_blocks: count,
+  undecided_blocks: count,
+  unreadable_blocks: count,
+  lost_blocks: count,
+  error: z.string().nullable(),
+});
+
+/** A place in an array, with the errors of its member. */
+export const memberSchema = z.looseObject({
+  slot: count,
+  name: z.string().nullable(),
+  state: z.string(),
+  last_member: z.looseObject({ name: z.string(), uuid: z.string() }).nullable(),
+  read_errors: count,
+  write_errors: count,
+  repaired_blocks: count,
+  bad_blocks: count,
+});
+
+/** What is known of what was written where. Regions. */
+export const regionsSchema = z.looseObject({
+  region_size: count,
+  total: count,
+  unwritten: count,
+  dirty: count,
+  missed: count,
+  suspect: count,
+});
+
+/** An array, with what SPDK leaves unsaid. */
+export const arraySchema = raidBdevSchema.extend({
+  ext: z.looseObject({
+    health: z.string(),
+    reason: z.string().nullable(),
+    reactor: count,
+    block_size: count,
+    num_blocks: count,
+    min_operational: count,
+    process: processSchema.nullable(),
+    waits_for: z.string().nullable(),
+    history: z.array(processRecordSchema),
+    regions: regionsSchema.nullable(),
+    uris: z.array(z.string()),
+    members: z.array(memberSchema),
+  }),
+});
+
+/** A block device. */
+export const bdevSchema = z.looseObject({
+  name: z.string(),
+  aliases: z.array(z.string()),
+  product_name: z.string(),
+  block_size: count,
+  num_blocks: count,
+  uuid: z.string(),
+  claimed: z.boolean(),
+  driver_specific: z.record(z.string(), z.unknown()),
+});
+
+/** What a device has done so far. Latencies are sums, in ticks. */
+export const bdevStatsSchema = z.looseObject({
+  name: z.string(),
+  bytes_read: count,
+  num_read_ops: count,
+  bytes_written: count,
+  num_write_ops: count,
+  read_latency_ticks: count,
+  write_latency_ticks: count,
+});
+
+export const iostatSchema = z.looseObject({
+  /** Ticks in a second. */
+  tick_rate: z.number(),
+  ticks: z.number(),
+  bdevs: z.array(bdevStatsSchema),
+});
+
+export const exportSchema = z.looseObject({
+  name: z.string(),
+  bdev_name: z.string(),
+  read_only: z.boolean(),
+  description: z.string(),
+  size_bytes: count,
+  connections: count,
+  uris: z.array(z.string()),
+});
+
+export const moduleSchema = z.looseObject({
+  level: z.string(),
+  aliases: z.array(z.string()),
+  code: count,
+  base_bdevs_min: count,
+  strip_size: z.string(),
+  redundant: z.boolean(),
+  unmap: z.boolean(),
+  resize: z.boolean(),
+});
+
+export const spareSchema = z.looseObject({ bdev_name: z.string(), name: z.string().nullable() });
+
+/** What superblock a device carries. */
+export const examinationSchema = z.discriminatedUnion('superblock', [
+  z.looseObject({ superblock: z.literal('none'), signature: z.string().nullable().optional() }),
+  z.looseObject({ superblock: z.literal('unusable'), reason: z.string() }),
+  z.looseObject({
+    superblock: z.literal('found'),
+    raid_level: z.string().nullable(),
+    uuid: z.string(),
+    name: z.string(),
+    level: count,
+    block_size: count,
+    strip_size_blocks: count,
+    num_blocks: count,
+    seq_number: count,
+    slots: z.array(z.looseObject({ uuid: z.string(), data_offset_blocks: count, data_size_blocks: count, state: z.string() })),
+  }),
+]);
+
+/** A call that a configuration replays. */
+export const configCallSchema = z.looseObject({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
+
+export const versionSchema = z.looseObject({ version: z.string() });
+
+export const kernelDiskSchema = z.looseObject({ nbd_device: z.string(), bdev_name: z.string() });
+
+export type RaidBdev = z.infer<typeof raidBdevSchema>;
+export type RaidProcess = z.infer<typeof processSchema>;
+export type RaidProcessRecord = z.infer<typeof processRecordSchema>;
+export type RaidMember = z.infer<typeof memberSchema>;
+export type RaidArrayInfo = z.infer<typeof arraySchema>;
+export type BdevInfo = z.infer<typeof bdevSchema>;
+export type BdevStats = z.infer<typeof bdevStatsSchema>;
+export type IoStat = z.infer<typeof iostatSchema>;
+export type NbdExport = z.infer<typeof exportSchema>;
+export type LevelModule = z.infer<typeof moduleSchema>;
+export type Spare = z.infer<typeof spareSchema>;
+export type Examination = z.infer<typeof examinationSchema>;
+export type ConfigCall = z.infer<typeof configCallSchema>;
+export type KernelDisk = z.infer<typeof kernelDiskSchema>;
