@@ -21,8 +21,13 @@ const floors = {
   superblock: ['core', 'bdev'],
   signatures: ['bdev'],
   testkit: ['core', 'bdev', 'parity'],
+  client: [],
 };
-const packages = [...Object.keys(floors), 'daemon'];
+/** The same for applications; the daemon puts everything together. */
+const apps = {
+  raidctl: ['client', 'bdev', 'backend-linux', 'superblock', 'signatures'],
+};
+const packages = [...Object.keys(floors), ...Object.keys(apps), 'daemon'];
 
 /**
  * The layers within a package: its folders below `src`, lowest first. A file imports from its own folder, from folders
@@ -49,23 +54,27 @@ const folders = {
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
 const deterministic = ['bdev', 'core', 'raid0', 'raid1', 'raid5f', 'concat', 'superblock', 'signatures', 'testkit'];
 
-/** What files of a package must not import. */
-function foreignImports(name) {
-  const allowed = floors[name];
+/** What files of a package, or an application, must not import. `folder`: where it is. */
+function foreignImports(name, folder = `packages/${name}`) {
+  const allowed = floors[name] ?? apps[name];
   return [
     {
       group: packages
         .filter((other) => other !== name && !allowed.includes(other))
         .flatMap((other) => [`@raidkit/${other}`, `@raidkit/${other}/*`]),
-      message: `packages/${name} may import only: ${allowed.join(', ') || 'nothing of ours'} (docs/architecture.md).`,
+      message: `${folder} may import only: ${allowed.join(', ') || 'nothing of ours'} (docs/architecture.md).`,
     },
     { group: ['**/packages/*', '../../../*'], message: 'Import another package by its name.' },
   ];
 }
 
-const layerRules = Object.keys(floors).map((name) => ({
-  files: [`packages/${name}/src/**/*.ts`],
-  rules: { 'no-restricted-imports': ['error', { patterns: foreignImports(name) }] },
+const importers = [
+  ...Object.keys(floors).map((name) => ({ name, folder: `packages/${name}` })),
+  ...Object.keys(apps).map((name) => ({ name, folder: `apps/${name}` })),
+];
+const layerRules = importers.map(({ name, folder }) => ({
+  files: [`${folder}/src/**/*.ts`],
+  rules: { 'no-restricted-imports': ['error', { patterns: foreignImports(name, folder) }] },
 }));
 
 const folderRules = Object.entries(folders).flatMap(([name, layers]) =>

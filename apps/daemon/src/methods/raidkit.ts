@@ -1,6 +1,7 @@
 import type { JsonObject } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
+import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
 import type { Service } from '../service.js';
@@ -92,7 +93,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         const descriptor = registry.open(bdev);
         try {
           const found = await spdkSuperblockStore.read(descriptor);
-          if (found.kind === 'none') return { superblock: 'none' };
+          if (found.kind === 'none') return { superblock: 'none', signature: await findSignature(descriptor) };
           if (found.kind === 'unusable') return { superblock: 'unusable', reason: found.message };
           const level = modules.byCode(found.record.level)?.level ?? null;
           return { superblock: 'found', raid_level: level, ...toSnakeCase(found.record) };

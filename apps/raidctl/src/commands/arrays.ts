@@ -1,0 +1,121 @@
+import type { Command } from 'commander';
+import type { RaidArrayInfo } from '@raidkit/client';
+import { closeSteps } from '../devices.js';
+import { callStep, carryOut } from '../plan.js';
+import type { ChangeOptions, Step } from '../plan.js';
+import type { Run } from '../run.js';
+import type { Session } from '../session.js';
+import { findArray, takeSnapshot } from '../snapshot.js';
+import type { Snapshot } from '../snapshot.js';
+import { plural } from '../format.js';
+import { addChangeOptions, examples } from './options.js';
+
+type EndOptions = ChangeOptions & { keepOpen?: boolean };
+type AssembleOptions = ChangeOptions & { force?: boolean; readOnly?: boolean };
+
+export function addArrays(program: Command, run: Run): void {
+  addChangeOptions(
+    program
+      .command('assemble')
+      .description('start an array that waits for members, without those that are absent')
+      .argument('<array>', 'name or uuid')
+      .option('-f, --force', 'even if it was not stopped cleanly and has no journal, or was used in halves')
+      .option('--read-only', 'for a look: nothing at all is written to the members'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl open /dev/sdx /dev/sdy', 'this comes first: an array whose members are all there starts by itself'],
+        ['raidctl assemble vol', 'start it without the rest'],
+        ['raidctl assemble vol --read-only', 'look before deciding'],
+      ),
+    )
+    .action((array: string, options: AssembleOptions) => run((session) => assemble(session, array, options)));
+  addChangeOptions(
+    program
+      .command('trust')
+      .description('use parity that may be wrong after a crash, instead of answering with errors')
+      .argument('<array>', 'name or uuid'),
+  ).action((array: string, options: ChangeOptions) => run((session) => trust(session, array, options)));
+  addChangeOptions(
+    program
+      .command('stop')
+      .description('end an array, keep its superblocks, and close its devices: raidctl open brings it back')
+      .argument('<array>', 'name or uuid')
+      .option('--keep-open', 'leave the devices open in the daemon'),
+  ).action((array: string, options: EndOptions) => run((session) => stop(session, array, options)));
+  addChangeOptions(
+    program
+      .command('destroy')
+      .description('end an array for good: its superblocks are cleared, and its data cannot be reached any more')
+      .argument('<array>', 'name or uuid')
+      .option('--keep-open', 'leave the devices open in the daemon'),
+  ).action((array: string, options: EndOptions) => run((session) => destroy(session, array, options)));
+}
+
+async function assemble(session: Session, arrayName: string, options: AssembleOptions): Promise<void> {
+  const client = await session.client();
+  const { arrays } = await takeSnapshot(client);
+  const array = findArray(arrays, arrayName);
+  const absent = array.ext.members.filter(({ state }) => state !== 'current').length;
+  const warnings: string[] = [];
+  if (options.readOnly !== true)
+    warnings.push(`array ${array.name} is started without ${plural(absent, 'member')}: what only these hold is given up`);
+  const params = {
+    name: array.name,
+    ...(options.force === true ? { force: true } : {}),
+    ...(options.readOnly === true ? { read_only: true } : {}),
+  };
+  const how = `${options.force === true ? ', by force' : ''}${options.readOnly === true ? ', read-only' : ''}`;
+  const step = callStep(`start array ${array.name} without its absent members${how}`, 'raidkit_assemble', params);
+  await carryOut(session, { steps: [step], warnings }, options, async () => {
+    const [now] = await client.call('raidkit_get_arrays', { name: array.uuid });
+    return `array ${array.name} is ${now?.state ?? 'gone'}\n`;
+  });
+}
+
+async function trust(session: Session, arrayName: string, options: ChangeOptions): Promise<void> {
+  const { arrays } = await takeSnapshot(await session.client());
+  const { name } = findArray(arrays, arrayName);
+  const step = callStep(`trust the parity of array ${name}`, 'raidkit_trust_parity', { name });
+  const warnings = ['blocks that cannot be proved are answered with what parity says, which may be wrong'];
+  await carryOut(session, { steps: [step], warnings }, options, () => `the parity of array ${name} is trusted\n`);
+}
+
+async function stop(session: Session, arrayName: string, options: EndOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const array = findArray(snapshot.arrays, arrayName);
+  const warnings = clientWarnings(snapshot, array);
+  if (!array.superblock)
+    warnings.push(`array ${array.name} has no superblocks: only creating it anew, just as it was, brings it back`);
+  const steps = [
+    callStep(`stop array ${array.name}`, 'raidkit_stop', { name: array.name }),
+    ...closing(snapshot, array, options),
+  ];
+  await carryOut(session, { steps, warnings }, options, () => `array ${array.name} has been stopped\n`);
+}
+
+async function destroy(session: Session, arrayName: string, options: EndOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const array = findArray(snapshot.arrays, arrayName);
+  const warnings = [
+    ...clientWarnings(snapshot, array),
+    `the data of array ${array.name} (${array.uuid}) cannot be reached any more`,
+  ];
+  const params = { name: array.name, clear_sb: array.superblock };
+  const steps = [
+    callStep(`end array ${array.name}${array.superblock ? ', and clear its superblocks' : ''}`, 'bdev_raid_delete', params),
+    ...closing(snapshot, array, options),
+  ];
+  await carryOut(session, { steps, warnings }, options, () => `array ${array.name} has been destroyed\n`);
+}
+
+function clientWarnings({ exports }: Snapshot, { name }: RaidArrayInfo): string[] {
+  const connections = exports.filter((other) => other.bdev_name === name).reduce((sum, other) => sum + other.connections, 0);
+  return connections === 0 ? [] : [`${plural(connections, 'client')} of array ${name} will be cut off`];
+}
+
+function closing({ bdevs }: Snapshot, { ext }: RaidArrayInfo, { keepOpen }: EndOptions): Step[] {
+  if (keepOpen === true) return [];
+  return ext.members.flatMap(({ name }) => closeSteps(bdevs.find((bdev) => bdev.name === name)));
+}

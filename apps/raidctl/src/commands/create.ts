@@ -1,0 +1,150 @@
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import type { RaidkitClient } from '@raidkit/client';
+import { DeviceFinder, occupantOf, openSteps, requireFree, wipeStep } from '../devices.js';
+import type { Device } from '../devices.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure } from '../failure.js';
+import { callStep, carryOut } from '../plan.js';
+import type { ChangeOptions, Step } from '../plan.js';
+import type { Run } from '../run.js';
+import type { Session } from '../session.js';
+import { takeSnapshot } from '../snapshot.js';
+import { addChangeOptions, addOpenOptions, examples, parseWhole } from './options.js';
+import type { ParsedOpenOptions } from './options.js';
+
+interface CreateOptions extends ChangeOptions, ParsedOpenOptions {
+  stripSize?: number;
+  uuid?: string;
+  superblock: boolean;
+  option: Record<string, unknown>;
+}
+
+/** What stands for a slot that stays empty for now. */
+const missing = 'missing';
+/** KiB, for the levels that have strips. */
+const defaultStripKb = 64;
+
+export function addCreate(program: Command, run: Run): void {
+  const command = program
+    .command('create')
+    .description('make an array over devices, which are opened if they are not yet')
+    .argument('<level>', 'raid0, raid1, raid5f, concat, or what else raidctl modules shows')
+    .argument('<name>', 'of the new array: 1 to 63 bytes')
+    .argument(
+      '<devices...>',
+      `paths of block devices or files, names of open devices, or "${missing}" for a slot that is filled later`,
+    )
+    .option('--strip-size <KiB>', `consecutive data on one member, a power of two (${defaultStripKb})`, parseWhole(1, 1 << 20))
+    .option('--uuid <uuid>', 'of the array (a random one)')
+    .option('--no-superblock', 'write nothing of the array to its members: it does not come back by itself')
+    .option('-o, --option <name=value>', 'an option of the level, its value as JSON or a word; repeatable', collectOption, {})
+    .option('-f, --force', 'overwrite what others keep on the devices');
+  addChangeOptions(addOpenOptions(command))
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl create raid1 vol /dev/sdx /dev/sdy', 'a mirror'],
+        ['raidctl create raid5f vol /dev/sd[x-z]', 'parity over three disks'],
+        ['raidctl create raid1 vol /dev/sdx missing', 'half a mirror; the other half: raidctl add vol /dev/sdy'],
+        ['raidctl create -n raid1 vol a.img b.img', 'only say what would be done'],
+      ),
+    )
+    .action((level: string, name: string, devices: string[], options: CreateOptions) =>
+      run((session) => create(session, level, name, devices, options)),
+    );
+}
+
+async function create(
+  session: Session,
+  level: string,
+  name: string,
+  args: readonly string[],
+  options: CreateOptions,
+): Promise<void> {
+  const client = await session.client();
+  const [snapshot, modules] = await Promise.all([takeSnapshot(client), client.call('raidkit_get_modules')]);
+  const module = modules.find((other) => other.level === level || other.aliases.includes(level));
+  if (module === undefined) {
+    const known = modules.map((other) => other.level).join(', ');
+    throw new Failure(ExitCode.NotFound, `there is no level ${level}`, { hint: `there are: ${known}` });
+  }
+  if (snapshot.arrays.some((array) => array.name === name)) {
+    throw new Failure(ExitCode.Refused, `there is an array ${name} already`, { hint: `raidctl status ${name}` });
+  }
+  const finder = new DeviceFinder(snapshot);
+  const devices = args.map((argument) => (argument === missing ? null : finder.find(argument)));
+  const given = devices.filter((device) => device !== null);
+  requireDifferent(given);
+  for (const device of given) requireFree(snapshot, device);
+  const { overwrites, wipes } = await occupants(client, given);
+  const warnings = options.superblock
+    ? []
+    : [
+        'without superblocks the array is gone after a restart unless a configuration makes it again, and a crash leaves its members unequal',
+      ];
+  const params = {
+    name,
+    raid_level: module.level,
+    base_bdevs: devices.map((device) => device?.name ?? null),
+    superblock: options.superblock,
+    ...(module.strip_size === 'none' && options.stripSize === undefined
+      ? {}
+      : { strip_size_kb: options.stripSize ?? defaultStripKb }),
+    ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
+    ...(Object.keys(options.option).length === 0 ? {} : { level_options: options.option }),
+    // Only where somebody has agreed to what is lost.
+    ...(overwrites.length === 0 ? {} : { force: true }),
+  };
+  const steps: Step[] = [
+    ...wipes,
+    ...given.flatMap((device) => openSteps(device, options)),
+    callStep(
+      `create the ${module.level} array ${name} over ${devices.map((device) => device?.name ?? missing).join(', ')}`,
+      'bdev_raid_create',
+      params,
+    ),
+  ];
+  await carryOut(session, { steps, warnings, overwrites }, options, async () => {
+    const [array] = await client.call('raidkit_get_arrays', { name });
+    const lines = [`array ${name} is ${array?.state ?? 'gone'}\n`, ...(array?.ext.uris ?? []).map((uri) => `  ${uri}\n`)];
+    return lines.join('');
+  });
+}
+
+function requireDifferent(devices: readonly Device[]): void {
+  const seen = new Set<string>();
+  for (const { argument, name, toOpen } of devices) {
+    const key = toOpen?.path ?? name;
+    if (seen.has(key)) throw new Failure(ExitCode.Usage, `${argument} is named twice`);
+    seen.add(key);
+  }
+}
+
+/** What would be lost, and the steps that keep an old superblock from bringing its array up as soon as the device is opened. */
+async function occupants(client: RaidkitClient, devices: readonly Device[]): Promise<{ overwrites: string[]; wipes: Step[] }> {
+  const overwrites: string[] = [];
+  const wipes: Step[] = [];
+  for (const device of devices) {
+    const occupant = await occupantOf(client, device);
+    if (occupant === null) continue;
+    overwrites.push(`${device.argument} carries ${occupant.what}: what is on it will be lost`);
+    if (occupant.isSuperblock) wipes.push(wipeStep(device));
+  }
+  return { overwrites, wipes };
+}
+
+function collectOption(text: string, before: Record<string, unknown>): Record<string, unknown> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It must be NAME=VALUE.');
+  const value = text.slice(at + 1);
+  return { ...before, [text.slice(0, at)]: parseValue(value) };
+}
+
+function parseValue(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,135 @@
+import type { Command } from 'commander';
+import { DeviceFinder, closeSteps, isPath, occupantOf, openSteps, requireFree, userOf, wipeStep } from '../devices.js';
+import type { Device } from '../devices.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure } from '../failure.js';
+import { formatBytes } from '../format.js';
+import { carryOut } from '../plan.js';
+import type { ChangeOptions } from '../plan.js';
+import type { Run } from '../run.js';
+import type { Session } from '../session.js';
+import { pathOf, takeSnapshot } from '../snapshot.js';
+import { renderTable } from '../table.js';
+import { addChangeOptions, addOpenOptions, examples } from './options.js';
+import type { ParsedOpenOptions } from './options.js';
+
+const columns = [
+  { heading: 'NAME' },
+  { heading: 'SIZE', align: 'right' },
+  { heading: 'BLOCK', align: 'right' },
+  { heading: 'KIND' },
+  { heading: 'PATH' },
+  { heading: 'USED BY' },
+] as const;
+
+export function addDevices(program: Command, run: Run): void {
+  addChangeOptions(
+    addOpenOptions(
+      program
+        .command('open')
+        .description('open devices in the daemon; arrays whose members are all there come up by themselves')
+        .argument('<path...>', 'of block devices or files')
+        .option('--read-only', 'for reading only'),
+    ),
+  )
+    .addHelpText(
+      'after',
+      examples(['raidctl open /dev/disk/by-id/ata-*', 'whatever is there; raidctl status shows what came up']),
+    )
+    .action((paths: string[], options: ChangeOptions & ParsedOpenOptions & { readOnly?: boolean }) =>
+      run((session) => open(session, paths, options)),
+    );
+  addChangeOptions(
+    program.command('close').description('close devices that nobody uses').argument('<device...>', 'paths or names'),
+  ).action((names: string[], options: ChangeOptions) => run((session) => close(session, names, options)));
+  program
+    .command('devices')
+    .description('show the devices that the daemon has, and who uses them')
+    .action(() => run((session) => list(session)));
+  addChangeOptions(
+    program
+      .command('wipe')
+      .description('clear what an array has left on a device that nobody uses; works without the daemon, too')
+      .argument('<device>', 'path, or name of an open device'),
+  )
+    .addHelpText('after', examples(['raidctl wipe /dev/sdx', 'then it can become a member of another array']))
+    .action((device: string, options: ChangeOptions) => run((session) => wipe(session, device, options)));
+}
+
+async function open(
+  session: Session,
+  paths: readonly string[],
+  options: ChangeOptions & ParsedOpenOptions & { readOnly?: boolean },
+): Promise<void> {
+  const client = await session.client();
+  const finder = new DeviceFinder(await takeSnapshot(client));
+  for (const path of paths) {
+    if (!isPath(path)) throw new Failure(ExitCode.Usage, `${path} is no path: say ./${path} for a file in this folder`);
+  }
+  const devices = paths.map((path) => finder.find(path));
+  const steps = devices.flatMap((device) => openSteps(device, options));
+  await carryOut(session, { steps, warnings: [] }, options, async () => {
+    const snapshot = await takeSnapshot(client);
+    const lines = devices.map(({ argument, name }) => {
+      const bdev = snapshot.bdevs.find((other) => other.name === name);
+      const user = bdev === undefined ? null : userOf(snapshot, bdev);
+      return `${argument} is open as ${name}${user === null ? '' : `: ${user}`}\n`;
+    });
+    return lines.join('');
+  });
+}
+
+async function close(session: Session, names: readonly string[], options: ChangeOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const finder = new DeviceFinder(snapshot);
+  const devices = names.map((name) => finder.find(name));
+  for (const device of devices) {
+    if (device.bdev === null) throw new Failure(ExitCode.NotFound, `${device.argument} is not open`);
+    requireFree(snapshot, device);
+    if (pathOf(device.bdev) === null)
+      throw new Failure(ExitCode.Refused, `${device.argument} is no file or block device, but a ${device.bdev.product_name}`);
+  }
+  const steps = devices.flatMap(({ bdev }) => closeSteps(bdev ?? undefined));
+  await carryOut(session, { steps, warnings: [] }, options, () =>
+    devices.map(({ argument }) => `${argument} is closed\n`).join(''),
+  );
+}
+
+async function list(session: Session): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const devices = snapshot.bdevs.map((bdev) => ({
+    name: bdev.name,
+    kind: bdev.product_name,
+    path: pathOf(bdev),
+    size_bytes: bdev.num_blocks * bdev.block_size,
+    block_size: bdev.block_size,
+    used_by: userOf(snapshot, bdev),
+  }));
+  const rows = devices.map((device) => [
+    device.name,
+    formatBytes(device.size_bytes),
+    String(device.block_size),
+    device.kind,
+    device.path ?? '',
+    device.used_by ?? '',
+  ]);
+  session.print(
+    { version: 1, command: 'devices', devices },
+    rows.length === 0 ? 'no device is open\n' : renderTable(session.terminal, columns, rows),
+  );
+}
+
+async function wipe(session: Session, argument: string, options: ChangeOptions): Promise<void> {
+  const client = await session.client().catch((error: unknown) => {
+    // Without a daemon nothing is open in it.
+    if (isPath(argument)) return null;
+    throw error;
+  });
+  const snapshot = client === null ? { arrays: [], bdevs: [], spares: [], exports: [] } : await takeSnapshot(client);
+  const device: Device = new DeviceFinder(snapshot).find(argument);
+  requireFree(snapshot, device);
+  const occupant = client === null ? null : await occupantOf(client, device);
+  const what = occupant === null ? 'what is at its beginning' : occupant.what;
+  const step = wipeStep(device);
+  await carryOut(session, { steps: [step], warnings: [`${argument} loses ${what}`] }, options, () => `${argument} is wiped\n`);
+}

@@ -1,0 +1,36 @@
+import type { Command } from 'commander';
+import type { Run } from '../run.js';
+import { addArrays } from './arrays.js';
+import { addCompletion } from './completion.js';
+import { addConfig } from './config.js';
+import { addCreate } from './create.js';
+import { addDevices } from './devices.js';
+import { addDoctor } from './doctor.js';
+import { addExamine } from './examine.js';
+import { addExports } from './exports.js';
+import { addIostat } from './iostat.js';
+import { addList } from './list.js';
+import { addMembers } from './members.js';
+import { addModules } from './modules.js';
+import { addProcesses } from './processes.js';
+import { addStatus } from './status.js';
+import { addWait } from './wait.js';
+
+/** All commands, in the order of the help. */
+export const commands: readonly ((program: Command, run: Run) => void)[] = [
+  addStatus,
+  addList,
+  addCreate,
+  addDevices,
+  addExamine,
+  addMembers,
+  addProcesses,
+  addArrays,
+  addWait,
+  addExports,
+  addIostat,
+  addDoctor,
+  addModules,
+  addConfig,
+  addCompletion,
+];

@@ -1,0 +1,244 @@
+import type { Command } from 'commander';
+import type { RaidArrayInfo, RaidkitClient } from '@raidkit/client';
+import { DeviceFinder, closeSteps, occupantOf, openSteps, requireFree, wipeStep } from '../devices.js';
+import type { Device, OpenOptions } from '../devices.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure } from '../failure.js';
+import { callStep, carryOut } from '../plan.js';
+import type { ChangeOptions, Step } from '../plan.js';
+import type { Run } from '../run.js';
+import type { Session } from '../session.js';
+import { countCurrent, findArray, takeSnapshot } from '../snapshot.js';
+import type { Snapshot } from '../snapshot.js';
+import { addChangeOptions, addOpenOptions, examples } from './options.js';
+import type { ParsedOpenOptions } from './options.js';
+import { waitUntil } from './wait.js';
+
+type JoinOptions = ChangeOptions & ParsedOpenOptions & { wait?: boolean };
+type RemoveOptions = ChangeOptions & { keepOpen?: boolean };
+
+const forceHelp = 'overwrite what others keep on the device';
+
+export function addMembers(program: Command, run: Run): void {
+  addJoinOptions(
+    program
+      .command('add')
+      .description('put a device into an empty slot of an array; it is rebuilt while the volume is in use')
+      .argument('<array>', 'name or uuid')
+      .argument('<device>', 'path, or name of an open device'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl add vol /dev/sdz', 'a new disk, or one that was a member'],
+        ['raidctl add vol /dev/sdz --wait', 'and wait until it is in sync'],
+      ),
+    )
+    .action((array: string, device: string, options: JoinOptions) => run((session) => add(session, array, device, options)));
+
+  addChangeOptions(
+    program
+      .command('remove')
+      .description('take a device out of an array, and close it')
+      .argument('<array>', 'name or uuid')
+      .argument('<device>', 'path or name of a member')
+      .option('--keep-open', 'leave the device open in the daemon'),
+  )
+    .addHelpText('after', examples(['raidctl remove vol sdx', 'no spare takes its place; it can be pulled out then']))
+    .action((array: string, device: string, options: RemoveOptions) =>
+      run((session) => remove(session, array, device, options)),
+    );
+
+  addJoinOptions(
+    program
+      .command('replace')
+      .description('copy a member to a new device while it serves; then the two change places')
+      .argument('<array>', 'name or uuid')
+      .argument('<old>', 'path or name of the member')
+      .argument('<new>', 'path, or name of an open device'),
+  )
+    .addHelpText('after', examples(['raidctl replace vol sdx /dev/sdz', 'redundancy is never less than before']))
+    .action((array: string, old: string, device: string, options: JoinOptions) =>
+      run((session) => replace(session, array, old, device, options)),
+    );
+
+  const spare = program.command('spare').description('devices that stand by for members that fail');
+  addChangeOptions(
+    addOpenOptions(
+      spare
+        .command('add')
+        .description('let a device stand by')
+        .argument('<device>', 'path, or name of an open device')
+        .option('--for <array>', 'the array that it is for (any)')
+        .option('-f, --force', forceHelp),
+    ),
+  )
+    .addHelpText(
+      'after',
+      examples(['raidctl spare add /dev/sdz --for vol', 'it takes the place of a member of vol that fails']),
+    )
+    .action((device: string, options: JoinOptions & { for?: string }) => run((session) => addSpare(session, device, options)));
+  addChangeOptions(
+    spare
+      .command('remove')
+      .description('no longer let a device stand by, and close it')
+      .argument('<device>', 'path or name of a spare')
+      .option('--keep-open', 'leave the device open in the daemon'),
+  ).action((device: string, options: RemoveOptions) => run((session) => removeSpare(session, device, options)));
+  spare
+    .command('list', { isDefault: true })
+    .description('show the devices that stand by')
+    .action(() => run((session) => listSpares(session)));
+}
+
+function addJoinOptions(command: Command): Command {
+  return addChangeOptions(addOpenOptions(command))
+    .option('-f, --force', forceHelp)
+    .option('--wait', 'until the device is in sync');
+}
+
+async function add(session: Session, arrayName: string, argument: string, options: JoinOptions): Promise<ExitCode | undefined> {
+  const client = await session.client();
+  const snapshot = await takeSnapshot(client);
+  const array = findArray(snapshot.arrays, arrayName);
+  const device = new DeviceFinder(snapshot).find(argument);
+  requireFree(snapshot, device);
+  const { overwrites, steps } = await freeSteps(client, array, device, options);
+  const last = device.toOpen === null || (await mayComeBack(client, array, device)) === null;
+  const addStep = callStep(`add ${device.name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
+    raid_bdev: array.name,
+    base_bdev: device.name,
+  });
+  // A device that was a member goes back to its place as soon as it is opened, unless its array waits for a person.
+  const plan = {
+    steps: last ? [...steps, addStep] : [...steps, unlessMember(array, device, addStep)],
+    warnings: [],
+    overwrites,
+  };
+  const isDone = await carryOut(session, plan, options, () => `${device.name} is being added to array ${array.name}\n`);
+  return isDone && options.wait === true ? waitUntil(session, [array.name], { isQuiet: true }) : undefined;
+}
+
+/** What has to be done so that a device is open and carries nothing. The superblock of its own array it may keep. */
+async function freeSteps(
+  client: RaidkitClient,
+  array: RaidArrayInfo | null,
+  device: Device,
+  options: OpenOptions,
+): Promise<{ overwrites: string[]; steps: Step[] }> {
+  const occupant = await occupantOf(client, device);
+  const open = openSteps(device, options);
+  if (occupant === null || (array !== null && occupant.what.includes(array.uuid))) return { overwrites: [], steps: open };
+  const overwrites = [`${device.argument} carries ${occupant.what}: what is on it will be lost`];
+  return { overwrites, steps: [wipeStep(device), ...open] };
+}
+
+/** The array's uuid, if the device carries its superblock; else null. */
+async function mayComeBack(client: RaidkitClient, array: RaidArrayInfo, device: Device): Promise<string | null> {
+  const occupant = await occupantOf(client, device);
+  return occupant?.what.includes(array.uuid) === true ? array.uuid : null;
+}
+
+/** The step, but for a device that has become a member by itself meanwhile. */
+function unlessMember(array: RaidArrayInfo, device: Device, step: Step): Step {
+  return {
+    ...step,
+    async run(session) {
+      const [now] = await (await session.client()).call('raidkit_get_arrays', { name: array.uuid });
+      if (now?.ext.members.some(({ name }) => name === device.name) === true) return true;
+      return step.run(session);
+    },
+  };
+}
+
+async function remove(session: Session, arrayName: string, argument: string, options: RemoveOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const array = findArray(snapshot.arrays, arrayName);
+  const device = memberOf(snapshot, array, argument);
+  const left = countCurrent(array) - 1;
+  const risk =
+    left < array.ext.min_operational
+      ? `the array cannot do without ${device.name}: it goes offline, and its volume is gone until the device is back`
+      : `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`;
+  const steps = [
+    callStep(`take ${device.name} out of array ${array.name}`, 'bdev_raid_remove_base_bdev', { name: device.name }),
+    ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),
+  ];
+  await carryOut(session, { steps, warnings: [risk] }, options, () => `${device.name} is out of array ${array.name}\n`);
+}
+
+function memberOf(snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {
+  const device = new DeviceFinder(snapshot).find(argument);
+  if (array.ext.members.some(({ name }) => name === device.name)) return device;
+  const names = array.ext.members.flatMap(({ name }) => name ?? []);
+  throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
+    hint: `its members are: ${names.join(', ')}`,
+  });
+}
+
+async function replace(
+  session: Session,
+  arrayName: string,
+  old: string,
+  argument: string,
+  options: JoinOptions,
+): Promise<ExitCode | undefined> {
+  const client = await session.client();
+  const snapshot = await takeSnapshot(client);
+  const array = findArray(snapshot.arrays, arrayName);
+  const member = memberOf(snapshot, array, old);
+  const device = new DeviceFinder(snapshot).find(argument);
+  requireFree(snapshot, device);
+  const { overwrites, steps } = await freeSteps(client, null, device, options);
+  const params = { name: array.name, member: member.name, bdev_name: device.name };
+  const replaceStep = callStep(
+    `copy ${member.name} to ${device.name}, which then takes its place in array ${array.name}`,
+    'raidkit_replace',
+    params,
+  );
+  const isDone = await carryOut(
+    session,
+    { steps: [...steps, replaceStep], warnings: [], overwrites },
+    options,
+    () => `${member.name} is being copied to ${device.name}\n`,
+  );
+  return isDone && options.wait === true ? waitUntil(session, [array.name], { isQuiet: true }) : undefined;
+}
+
+async function addSpare(session: Session, argument: string, options: JoinOptions & { for?: string }): Promise<void> {
+  const client = await session.client();
+  const snapshot = await takeSnapshot(client);
+  const array = options.for === undefined ? null : findArray(snapshot.arrays, options.for);
+  const device = new DeviceFinder(snapshot).find(argument);
+  requireFree(snapshot, device);
+  const { overwrites, steps } = await freeSteps(client, null, device, options);
+  const whose = array === null ? 'any array' : `array ${array.name}`;
+  const params = { bdev_name: device.name, ...(array === null ? {} : { name: array.name }) };
+  const addStep = callStep(`let ${device.name} stand by for ${whose}`, 'raidkit_add_spare', params);
+  await carryOut(
+    session,
+    { steps: [...steps, addStep], warnings: [], overwrites },
+    options,
+    () => `${device.name} stands by for ${whose}\n`,
+  );
+}
+
+async function removeSpare(session: Session, argument: string, options: RemoveOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const device = new DeviceFinder(snapshot).find(argument);
+  if (!snapshot.spares.some(({ bdev_name: name }) => name === device.name)) {
+    throw new Failure(ExitCode.NotFound, `${argument} is no spare`, { hint: 'raidctl spare list' });
+  }
+  const steps = [
+    callStep(`no longer let ${device.name} stand by`, 'raidkit_remove_spare', { bdev_name: device.name }),
+    ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),
+  ];
+  await carryOut(session, { steps, warnings: [] }, options, () => `${device.name} is no spare any more\n`);
+}
+
+async function listSpares(session: Session): Promise<void> {
+  const client = await session.client();
+  const spares = (await client.call('raidkit_get_spares')).map(({ bdev_name: device, name }) => ({ device, array: name }));
+  const lines = spares.map(({ device, array }) => `${device}, for ${array ?? 'any array'}\n`);
+  session.print({ version: 1, command: 'spares', spares }, lines.length === 0 ? 'there are no spares\n' : lines.join(''));
+}

@@ -1,0 +1,33 @@
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import type { OpenOptions } from '../devices.js';
+
+/** For commands that change something. */
+export function addChangeOptions(command: Command): Command {
+  return command.option('-y, --yes', 'do not ask').option('-n, --dry-run', 'say what would be done, and do nothing');
+}
+
+/** For commands that open devices. */
+export function addOpenOptions(command: Command): Command {
+  return command
+    .option('--block-size <bytes>', 'block size of devices that are opened: 512, 1024, 2048 or 4096', parseWhole(512, 4096))
+    .option('--no-unmap', 'what is unmapped keeps its place on devices that are opened');
+}
+
+/** What {@link addOpenOptions} has parsed. */
+export type ParsedOpenOptions = Pick<OpenOptions, 'blockSize' | 'unmap'>;
+
+/** A parser of whole numbers in a range, for commander. */
+export function parseWhole(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+  };
+}
+
+/** Text behind a command's help: what one would type, and what for. */
+export function examples(...lines: readonly (readonly [command: string, meaning: string])[]): string {
+  const width = Math.max(...lines.map(([command]) => command.length));
+  return `\nExamples:\n${lines.map(([command, meaning]) => `  ${command.padEnd(width)}  ${meaning}\n`).join('')}`;
+}

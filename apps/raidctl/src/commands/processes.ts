@@ -1,0 +1,211 @@
+import type { Command } from 'commander';
+import type { RaidArrayInfo } from '@raidkit/client';
+import { DeviceFinder } from '../devices.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure } from '../failure.js';
+import { plural } from '../format.js';
+import { callStep, carryOut } from '../plan.js';
+import type { ChangeOptions } from '../plan.js';
+import type { Run } from '../run.js';
+import type { Session } from '../session.js';
+import { describeRecord, findArray, takeSnapshot } from '../snapshot.js';
+import type { Snapshot } from '../snapshot.js';
+import { addChangeOptions, examples, parseWhole } from './options.js';
+import { waitUntil } from './wait.js';
+
+type SyncOptions = ChangeOptions & { wait?: boolean; source?: string; wrong?: string };
+
+export function addProcesses(program: Command, run: Run): void {
+  addChangeOptions(
+    program
+      .command('check')
+      .description('look for blocks where copies or parity disagree with the data; rewrite only what cannot be read')
+      .argument('<array>', 'name or uuid')
+      .option('--wait', 'until it has ended; exit code 5 if something disagrees'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl check vol', 'in the background: raidctl status vol shows it'],
+        ['raidctl check vol --wait', 'for a timer'],
+      ),
+    )
+    .action((array: string, options: SyncOptions) => run((session) => sync(session, 'check', array, options)));
+  addChangeOptions(
+    program
+      .command('repair')
+      .description('as check, and make copies and parity agree with the data')
+      .argument('<array>', 'name or uuid')
+      .option('--source <device>', 'of copies: the member that is right; without it the majority is')
+      .option('--wrong <device>', 'by parity: the member that is wrong where it disagrees; without it parity is')
+      .option('--wait', 'until it has ended; exit code 5 if something is left'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl repair vol', 'parity made anew, or what most copies hold'],
+        ['raidctl repair vol --source sdx', 'of two copies: that of sdx is right'],
+      ),
+    )
+    .action((array: string, options: SyncOptions) => run((session) => sync(session, 'repair', array, options)));
+
+  const rebuild = program
+    .command('rebuild')
+    .description('pause, resume, limit or cancel the background work of an array: rebuild, resync, check, repair, replace');
+  for (const [action, meaning] of [
+    ['pause', 'begin nothing more until resume'],
+    ['resume', 'go on'],
+    ['cancel', 'end it; a device that was being filled is let go'],
+  ] as const) {
+    addChangeOptions(rebuild.command(action).description(meaning).argument('<array>', 'name or uuid')).action(
+      (array: string, options: ChangeOptions) => run((session) => control(session, array, options, action, { action })),
+    );
+  }
+  addChangeOptions(
+    rebuild
+      .command('limit')
+      .description('what the running work may do a second, of the array')
+      .argument('<array>', 'name or uuid')
+      .argument('<MiB>', 'most MiB a second; 0 for no limit, "shared" for the limit that all arrays have', parseRate)
+      .option('--least <MiB>', 'MiB a second below which it does not rest for the sake of users; or "shared"', parseRate),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl rebuild limit vol 50', 'at most 50 MiB a second'],
+        ['raidctl rebuild limit vol 0 --least 20', 'at least 20, whatever users do'],
+      ),
+    )
+    .action((array: string, rate: number | null, options: ChangeOptions & { least?: number | null }) =>
+      run((session) =>
+        control(session, array, options, `limit to ${rate === null ? 'the shared limit' : `${rate} MiB/s`}`, {
+          max_bandwidth_mb_sec: rate,
+          ...(options.least === undefined ? {} : { min_bandwidth_mb_sec: options.least }),
+        }),
+      ),
+    );
+
+  program
+    .command('history')
+    .description('show the background work of an array that has ended, the last first')
+    .argument('<array>', 'name or uuid')
+    .action((array: string) => run((session) => history(session, array)));
+}
+
+const parseNumber = parseWhole(0, 0xffff_ffff);
+
+function parseRate(text: string): number | null {
+  return text === 'shared' ? null : parseNumber(text);
+}
+
+async function sync(
+  session: Session,
+  type: 'check' | 'repair',
+  arrayName: string,
+  options: SyncOptions,
+): Promise<ExitCode | undefined> {
+  const client = await session.client();
+  const snapshot = await takeSnapshot(client);
+  const array = findArray(snapshot.arrays, arrayName);
+  const { source, wrong } = options;
+  if (source !== undefined && wrong !== undefined) throw new Failure(ExitCode.Usage, '--source and --wrong exclude each other');
+  const members = {
+    ...(source === undefined ? {} : { source: memberName(snapshot, array, source) }),
+    ...(wrong === undefined ? {} : { wrong: memberName(snapshot, array, wrong) }),
+  };
+  const warnings = [
+    ...(source === undefined ? [] : [`where copies disagree, those of ${source} are written over the others`]),
+    ...(wrong === undefined ? [] : [`where parity disagrees, the blocks of ${wrong} are written anew`]),
+  ];
+  const step = callStep(`begin a ${type} of array ${array.name}`, 'raidkit_start_process', {
+    name: array.name,
+    type,
+    ...members,
+  });
+  const before = array.ext.history.length === 0 ? 0 : (array.ext.history[0]?.started_at ?? 0);
+  const isDone = await carryOut(
+    session,
+    { steps: [step], warnings },
+    options,
+    () => `the ${type} of array ${array.name} has begun, or waits for its turn\n`,
+  );
+  if (!isDone || options.wait !== true) return undefined;
+  await waitUntil(session, [array.name], { isQuiet: true });
+  return result(session, array.uuid, type, before);
+}
+
+/** What came of the process: told, and as an exit code. */
+async function result(session: Session, uuid: string, type: 'check' | 'repair', before: number): Promise<ExitCode> {
+  const [array] = await (await session.client()).call('raidkit_get_arrays', { name: uuid });
+  const record = array?.ext.history.find((entry) => entry.type === type && entry.started_at >= before);
+  if (record === undefined)
+    throw new Failure(ExitCode.Failed, `the ${type} left no record`, {
+      hint: 'the log of raidkitd says what has become of it',
+    });
+  const left = type === 'check' ? record.mismatch_blocks : record.undecided_blocks;
+  if (!session.isJson) {
+    const found = left === 0 ? 'nothing is left that disagrees' : `${plural(left, 'block')} disagree`;
+    session.terminal.write(
+      `the ${type} has ended${record.error === null ? '' : ` with an error (${record.error})`}: ${found}\n`,
+    );
+  }
+  if (record.error !== null && left === 0) return ExitCode.Failed;
+  return left === 0 ? ExitCode.Ok : ExitCode.Degraded;
+}
+
+function memberName(snapshot: Snapshot, array: RaidArrayInfo, argument: string): string {
+  const { name } = new DeviceFinder(snapshot).find(argument);
+  if (array.ext.members.some((member) => member.name === name)) return name;
+  throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
+    hint: `raidctl status ${array.name}`,
+  });
+}
+
+async function control(
+  session: Session,
+  arrayName: string,
+  options: ChangeOptions,
+  does: string,
+  what: { action?: 'pause' | 'resume' | 'cancel'; max_bandwidth_mb_sec?: number | null; min_bandwidth_mb_sec?: number | null },
+): Promise<void> {
+  const { arrays } = await takeSnapshot(await session.client());
+  const array = findArray(arrays, arrayName);
+  const { health, process } = array.ext;
+  if (process === null && health === 'rebuilding') {
+    throw new Failure(ExitCode.Refused, `the rebuild of array ${array.name} has not begun`, {
+      hint: 'it waits for its turn; try again',
+    });
+  }
+  if (process === null) {
+    throw new Failure(ExitCode.NotFound, `array ${array.name} has no background work`, {
+      hint: `raidctl history ${array.name} shows what has ended`,
+    });
+  }
+  const subject = `the ${process.type} of array ${array.name}`;
+  const step = callStep(`${does} ${subject}`, 'raidkit_control_process', { name: array.name, ...what });
+  const warnings = what.action === 'cancel' ? [`${subject} is given up at ${process.progress.percent} %`] : [];
+  await carryOut(session, { steps: [step], warnings }, options, () => `${subject}: ${does} done\n`);
+}
+
+async function history(session: Session, arrayName: string): Promise<void> {
+  const { arrays } = await takeSnapshot(await session.client());
+  const array = findArray(arrays, arrayName);
+  const processes = array.ext.history.map(describeRecord);
+  const lines = array.ext.history.map((record, index) => {
+    const { started_at: startedAt } = processes[index] ?? { started_at: '' };
+    const counts = [
+      record.mismatch_blocks > 0 ? `${plural(record.mismatch_blocks, 'block')} disagreed` : '',
+      record.repaired_blocks > 0 ? `${record.repaired_blocks} rewritten` : '',
+      record.undecided_blocks > 0 ? `${record.undecided_blocks} left alone` : '',
+      record.unreadable_blocks > 0 ? `${record.unreadable_blocks} could not be read` : '',
+      record.lost_blocks > 0 ? `${record.lost_blocks} lost` : '',
+      record.error ?? '',
+    ].filter((text) => text !== '');
+    const target = record.target === null ? '' : ` of ${record.target}`;
+    return `${startedAt}  ${record.type}${target}  ${record.seconds.toFixed(1)} s  ${counts.length === 0 ? 'in order' : counts.join(', ')}\n`;
+  });
+  session.print(
+    { version: 1, command: 'history', array: array.name, processes },
+    lines.length === 0 ? 'no background work has ended yet\n' : lines.join(''),
+  );
+}

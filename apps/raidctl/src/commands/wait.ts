@@ -1,0 +1,79 @@
+import type { Command } from 'commander';
+import type { RaidArrayInfo } from '@raidkit/client';
+import { ExitCode, exitCodeOf, worst } from '../exit-code.js';
+import { Failure } from '../failure.js';
+import type { Run } from '../run.js';
+import type { Session } from '../session.js';
+import { chooseArrays, takeSnapshot } from '../snapshot.js';
+import { showHealth } from '../status-view.js';
+import { examples, parseWhole } from './options.js';
+
+interface WaitOptions {
+  for: 'idle' | 'online' | 'optimal';
+  limit: number;
+}
+
+/** Milliseconds between two looks: short at first, since much is done at once. */
+const firstLookMs = 50;
+const longestLookMs = 1000;
+
+export function addWait(program: Command, run: Run): void {
+  program
+    .command('wait')
+    .description('wait until background work has ended, or until arrays are as they should be')
+    .argument('[array...]', 'names or uuids; all arrays if none is given')
+    .option(
+      '--for <what>',
+      'idle: no background work runs or is due; online; or optimal: every member in sync',
+      parseWhat,
+      'idle',
+    )
+    .option('--limit <seconds>', 'at most so long; 0 for as long as it takes', parseWhole(0, 10_000_000), 0)
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl wait vol', 'until its rebuild has ended'],
+        ['raidctl wait vol --for online --limit 60', 'at most a minute; exit code 4 if it is not'],
+      ),
+    )
+    .action((names: string[], options: WaitOptions) =>
+      run((session) => waitUntil(session, names, { what: options.for, limitSec: options.limit })),
+    );
+}
+
+function parseWhat(text: string): WaitOptions['for'] {
+  if (text === 'idle' || text === 'online' || text === 'optimal') return text;
+  throw new Failure(ExitCode.Usage, `--for must be idle, online or optimal, not ${text}`);
+}
+
+/** Waits, and gives the exit code of what the arrays are like then. Throws a `Failure` when the time is over. */
+export async function waitUntil(
+  session: Session,
+  names: readonly string[],
+  { what = 'idle', limitSec = 0, isQuiet = false }: { what?: WaitOptions['for']; limitSec?: number; isQuiet?: boolean } = {},
+): Promise<ExitCode> {
+  const client = await session.client();
+  const until = limitSec === 0 ? Infinity : performance.now() + limitSec * 1000;
+  for (let pauseMs = firstLookMs; ; pauseMs = Math.min(pauseMs * 2, longestLookMs)) {
+    const arrays = chooseArrays(await takeSnapshot(client), names);
+    const waitedFor = arrays.find((array) => !isDone(array, what));
+    if (waitedFor === undefined) {
+      const document = arrays.map((array) => ({ name: array.name, health: array.ext.health }));
+      const lines = document.map(({ name, health }) => `array ${name} is ${showHealth(session.terminal, health)}\n`);
+      if (!isQuiet || !session.isJson) session.print({ version: 1, command: 'wait', arrays: document }, lines.join(''));
+      return worst(document.map(({ health }) => exitCodeOf(health)));
+    }
+    if (performance.now() + pauseMs > until) {
+      const message = `array ${waitedFor.name} is still ${waitedFor.ext.health} after ${limitSec} s`;
+      throw new Failure(ExitCode.Refused, message, { hint: `raidctl status ${waitedFor.name}` });
+    }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}
+
+function isDone({ ext, state }: RaidArrayInfo, what: WaitOptions['for']): boolean {
+  if (what === 'online') return state === 'online';
+  if (what === 'optimal') return ext.health === 'optimal';
+  // A rebuild that waits for its turn has no process yet.
+  return ext.process === null && ext.health !== 'rebuilding' && (ext.regions?.suspect ?? 0) === 0;
+}

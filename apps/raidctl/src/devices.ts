@@ -1,0 +1,171 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import type { BdevInfo, Examination, RaidkitClient } from '@raidkit/client';
+import { ExitCode } from './exit-code.js';
+import { Failure } from './failure.js';
+import { callStep } from './plan.js';
+import type { Step } from './plan.js';
+import { pathOf } from './snapshot.js';
+import type { Snapshot } from './snapshot.js';
+
+/** How devices are opened. */
+export interface OpenOptions {
+  /** Bytes. */
+  blockSize?: number;
+  readOnly?: boolean;
+  /** False: what is unmapped keeps its place on the device. Default true. */
+  unmap?: boolean;
+}
+
+/** A device that was named on the command line. */
+export interface Device {
+  /** As it was named. */
+  readonly argument: string;
+  /** Its name in the daemon, now or once it is open. */
+  readonly name: string;
+  /** Null if the daemon has it open already. */
+  readonly toOpen: { readonly path: string } | null;
+  readonly bdev: BdevInfo | null;
+}
+
+/** What a device carries that would be lost, for people; and how it is made free. */
+export interface Occupant {
+  readonly what: string;
+  readonly isSuperblock: boolean;
+}
+
+/** Names of devices that the daemon knows are not taken for paths, and the other way round: a path has a `/`. */
+export function isPath(argument: string): boolean {
+  return argument.includes('/');
+}
+
+/** Finds the devices that were named: paths of files and block devices, or names that the daemon has. */
+export class DeviceFinder {
+  readonly #snapshot: Snapshot;
+  readonly #taken: Set<string>;
+
+  constructor(snapshot: Snapshot) {
+    this.#snapshot = snapshot;
+    this.#taken = new Set([
+      ...snapshot.bdevs.flatMap(({ name, aliases }) => [name, ...aliases]),
+      ...snapshot.arrays.map(({ name }) => name),
+    ]);
+  }
+
+  find(argument: string): Device {
+    const { bdevs } = this.#snapshot;
+    if (!isPath(argument)) {
+      const bdev = bdevs.find(({ name, aliases }) => name === argument || aliases.includes(argument));
+      if (bdev !== undefined) return { argument, name: bdev.name, toOpen: null, bdev };
+      const hint = `a path has a "/" in it, so for a file in this folder say ./${argument}; raidctl devices lists what is open`;
+      throw new Failure(ExitCode.NotFound, `the daemon has no device ${argument}`, { hint });
+    }
+    const path = resolve(argument);
+    if (!existsSync(path)) throw new Failure(ExitCode.NotFound, `there is no file or device ${argument}`);
+    const real = realpathSync(path);
+    const open = bdevs.find((bdev) => {
+      const other = pathOf(bdev);
+      return other !== null && existsSync(other) && realpathSync(other) === real;
+    });
+    if (open !== undefined) return { argument, name: open.name, toOpen: null, bdev: open };
+    const name = this.#freeName(basename(path));
+    this.#taken.add(name);
+    return { argument, name, toOpen: { path }, bdev: null };
+  }
+
+  #freeName(wanted: string): string {
+    if (!this.#taken.has(wanted)) return wanted;
+    for (let number = 2; ; number++) {
+      const name = `${wanted}-${number}`;
+      if (!this.#taken.has(name)) return name;
+    }
+  }
+}
+
+/** The step that opens a device; none if it is open already. */
+export function openSteps({ name, toOpen }: Device, { blockSize, readOnly = false, unmap = true }: OpenOptions): Step[] {
+  if (toOpen === null) return [];
+  const params = {
+    name,
+    filename: toOpen.path,
+    ...(readOnly ? { readonly: true } : { fallocate: unmap }),
+    ...(blockSize === undefined ? {} : { block_size: blockSize }),
+  };
+  const undo: Step['undo'] = async (session) => (await session.client()).call('bdev_aio_delete', { name });
+  return [callStep(`open ${toOpen.path} as ${name}`, 'bdev_aio_create', params, undo)];
+}
+
+/** The step that closes a device again; none if it is not a file or block device. */
+export function closeSteps(bdev: BdevInfo | undefined): Step[] {
+  if (bdev === undefined || pathOf(bdev) === null) return [];
+  return [callStep(`close ${bdev.name} (${String(pathOf(bdev))})`, 'bdev_aio_delete', { name: bdev.name })];
+}
+
+/** Who has the device, for people; null if nobody. */
+export function userOf(snapshot: Snapshot, bdev: BdevInfo): string | null {
+  for (const array of snapshot.arrays) {
+    const member = array.ext.members.find(({ name }) => name === bdev.name);
+    if (member !== undefined) return `array ${array.name}, slot ${member.slot}`;
+  }
+  if (snapshot.spares.some(({ bdev_name: name }) => name === bdev.name)) return 'the spares';
+  const exported = snapshot.exports.find(({ bdev_name: name }) => name === bdev.name);
+  if (exported !== undefined) return `export ${exported.name}`;
+  return bdev.claimed ? 'another device that stands on it' : null;
+}
+
+/** Refuses a device that is in use. */
+export function requireFree(snapshot: Snapshot, { argument, bdev }: Device): void {
+  const user = bdev === null ? null : userOf(snapshot, bdev);
+  // A volume is exported by itself; the daemon takes that back if no client uses it.
+  if (user === null || (user.startsWith('export ') && bdev?.product_name === 'Raid Volume')) return;
+  throw new Failure(ExitCode.Refused, `${argument} is in use by ${user}`);
+}
+
+/** What the device carries that nobody should lose unasked; null for nothing that is known. */
+export async function occupantOf(client: RaidkitClient, device: Device): Promise<Occupant | null> {
+  if (device.toOpen === null) {
+    const examination = await client.call('raidkit_examine', { bdev_name: device.name });
+    return occupantOfOpen(examination);
+  }
+  const { examineLocally } = await import('./local-device.js');
+  try {
+    const { found, signature } = await examineLocally(device.toOpen.path);
+    if (found.kind === 'found') return superblockOf(found.record.name, found.record.uuid);
+    if (signature !== null) return { what: signature, isSuperblock: false };
+    return found.kind === 'unusable' ? { what: `a damaged superblock (${found.message})`, isSuperblock: true } : null;
+  } catch {
+    // The daemon may be allowed what this process is not; it refuses what it finds, unless it is forced.
+    return null;
+  }
+}
+
+function occupantOfOpen(examination: Examination): Occupant | null {
+  switch (examination.superblock) {
+    case 'found':
+      return superblockOf(examination.name, examination.uuid);
+    case 'unusable':
+      return { what: `a damaged superblock (${examination.reason})`, isSuperblock: true };
+    case 'none':
+      return typeof examination.signature !== 'string' ? null : { what: examination.signature, isSuperblock: false };
+  }
+}
+
+function superblockOf(name: string, uuid: string): Occupant {
+  return { what: `the superblock of array ${name} (${uuid})`, isSuperblock: true };
+}
+
+/** The step that clears what arrays have left on a device, before it is opened or after. */
+export function wipeStep({ argument, name, toOpen }: Device): Step {
+  const does = `clear the superblock from ${argument}`;
+  if (toOpen === null) return callStep(does, 'raidkit_wipe', { bdev_name: name });
+  return {
+    does,
+    method: null,
+    params: { path: toOpen.path },
+    async run() {
+      const { wipeLocally } = await import('./local-device.js');
+      await wipeLocally(toOpen.path);
+      return true;
+    },
+  };
+}

@@ -1,0 +1,287 @@
+import { z } from 'zod';
+
+/*
+ * What `--json` prints: one document a command, on one line; one a look with --watch. Within a version fields are added and
+ * never taken away. docs/raidctl.schema.json is made from this.
+ */
+
+const version = z.literal(1);
+const count = z.number().int().min(0);
+const text = z.string();
+
+/** A place in an array, and the device in it. */
+export const slotDocument = z.strictObject({
+  slot: count,
+  /** Name of the device in the daemon; null for an empty slot. */
+  device: text.nullable(),
+  /** Of the file or block device; null if there is none, or the device is of another kind. */
+  path: text.nullable(),
+  state: text.describe('current, suspect, rebuilding, missing or failed'),
+  read_errors: count,
+  write_errors: count,
+  repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
+  bad_blocks: count.describe('blocks that the member does not hold, since nobody could say what belonged there'),
+  last_device: text.nullable().describe('name of the device that was in the slot before it became empty'),
+});
+
+/** Background work that runs on an array. */
+export const processDocument = z.strictObject({
+  type: text.describe('rebuild, resync, check, repair or replace'),
+  target: text.nullable().describe('the device that is being filled'),
+  is_paused: z.boolean(),
+  percent: z.number(),
+  bytes_done: count,
+  bytes_total: count,
+  bytes_per_sec: z.number(),
+  at_most_sec: z.number().nullable().describe('seconds that are left if nothing is passed over; null while that is not known'),
+  elapsed_sec: z.number(),
+  mismatch_blocks: count,
+  unreadable_blocks: count,
+  lost_blocks: count,
+});
+
+/** Background work that has ended. */
+export const recordDocument = z.strictObject({
+  type: text,
+  target: text.nullable(),
+  started_at: text.describe('ISO 8601'),
+  seconds: z.number(),
+  mismatch_blocks: count,
+  repaired_blocks: count,
+  undecided_blocks: count,
+  unreadable_blocks: count,
+  lost_blocks: count,
+  error: text.nullable(),
+});
+
+/** Something that a person should know, and what to do about it. */
+export const findingDocument = z.strictObject({
+  severity: z.enum(['notice', 'degraded', 'failed']),
+  array: text.nullable(),
+  what: text,
+  action: text.nullable(),
+  commands: z.array(text).describe('what to type for it; words in capitals are to be filled in'),
+});
+
+export const arrayDocument = z.strictObject({
+  name: text,
+  uuid: text,
+  level: text,
+  health: text.describe('optimal, degraded, rebuilding, resyncing, configuring, offline or failed'),
+  status: text.describe('the health in a sentence'),
+  action: text.nullable().describe('what to do, in a sentence; null for nothing'),
+  size_bytes: count.describe('0 while the array is not online'),
+  block_size: count,
+  strip_size_kb: count,
+  has_superblock: z.boolean(),
+  reactor: count,
+  members: count.describe('slots that have a current member'),
+  slots: z.array(slotDocument),
+  process: processDocument.nullable(),
+  waits_for: text.nullable().describe('an array on the same disks whose background work goes first'),
+  last_check: recordDocument.nullable(),
+  findings: z.array(findingDocument),
+  uris: z.array(text),
+});
+
+const spareDocument = z.strictObject({ device: text, array: text.nullable().describe('null: for any') });
+
+export const statusDocument = z.strictObject({
+  version,
+  command: z.literal('status'),
+  arrays: z.array(arrayDocument),
+  spares: z.array(spareDocument),
+});
+
+export const listDocument = z.strictObject({
+  version,
+  command: z.literal('list'),
+  arrays: z.array(
+    z.strictObject({
+      name: text,
+      health: text,
+      level: text,
+      size_bytes: count,
+      members: count,
+      slots: count,
+      process: text.nullable(),
+      percent: z.number().nullable(),
+    }),
+  ),
+});
+
+/** What a command changes, or, with --dry-run, would change. */
+export const changeDocument = z.strictObject({
+  version,
+  command: z.literal('change'),
+  dry_run: z.boolean(),
+  warnings: z.array(text).describe('what is lost or put at risk; --yes or --force agrees to it'),
+  steps: z.array(
+    z.strictObject({
+      does: text,
+      method: text.nullable().describe('of docs/rpc.md; null for what raidctl does itself'),
+      params: z.record(text, z.unknown()).nullable(),
+      result: z.unknown().optional().describe("the daemon's answer; absent with --dry-run"),
+    }),
+  ),
+});
+
+export const examineDocument = z.strictObject({
+  version,
+  command: z.literal('examine'),
+  devices: z.array(
+    z.strictObject({
+      device: text.describe('as it was named'),
+      opened_by_daemon: z.boolean(),
+      superblock: z.enum(['none', 'unusable', 'found']),
+      reason: text.nullable().describe('why a superblock cannot be used'),
+      signature: text.nullable().describe('what else keeps its data there, as far as that is known'),
+      array: z
+        .strictObject({
+          name: text,
+          uuid: text,
+          level: text.nullable(),
+          level_code: count,
+          size_bytes: count,
+          strip_size_kb: count,
+          sequence_number: count,
+          slot: count.nullable().describe('the place of this device; null if that is not known'),
+          slots: z.array(z.strictObject({ uuid: text, state: text })),
+        })
+        .nullable(),
+    }),
+  ),
+});
+
+export const devicesDocument = z.strictObject({
+  version,
+  command: z.literal('devices'),
+  devices: z.array(
+    z.strictObject({
+      name: text,
+      kind: text,
+      path: text.nullable(),
+      size_bytes: count,
+      block_size: count,
+      used_by: text.nullable(),
+    }),
+  ),
+});
+
+export const iostatDocument = z.strictObject({
+  version,
+  command: z.literal('iostat'),
+  seconds: z.number().nullable().describe('time that the figures cover; null: since the device was opened, in all'),
+  devices: z.array(
+    z.strictObject({
+      name: text,
+      array: text.nullable().describe('the array that it is a member of'),
+      read_ops: z.number(),
+      write_ops: z.number(),
+      read_bytes: z.number(),
+      write_bytes: z.number(),
+      read_latency_ms: z.number().nullable(),
+      write_latency_ms: z.number().nullable(),
+    }),
+  ),
+});
+
+export const exportsDocument = z.strictObject({
+  version,
+  command: z.literal('exports'),
+  exports: z.array(
+    z.strictObject({
+      name: text,
+      volume: text,
+      read_only: z.boolean(),
+      size_bytes: count,
+      connections: count,
+      uris: z.array(text),
+    }),
+  ),
+});
+
+export const sparesDocument = z.strictObject({
+  version,
+  command: z.literal('spares'),
+  spares: z.array(spareDocument),
+});
+
+export const waitDocument = z.strictObject({
+  version,
+  command: z.literal('wait'),
+  arrays: z.array(z.strictObject({ name: text, health: text })),
+});
+
+export const doctorDocument = z.strictObject({
+  version,
+  command: z.literal('doctor'),
+  findings: z.array(findingDocument),
+});
+
+export const historyDocument = z.strictObject({
+  version,
+  command: z.literal('history'),
+  array: text,
+  processes: z.array(recordDocument),
+});
+
+export const modulesDocument = z.strictObject({
+  version,
+  command: z.literal('modules'),
+  modules: z.array(
+    z.strictObject({
+      level: text,
+      aliases: z.array(text),
+      code: count,
+      least_members: count,
+      strip_size: text,
+      is_redundant: z.boolean(),
+      can_unmap: z.boolean(),
+      can_grow: z.boolean(),
+    }),
+  ),
+});
+
+export const configDocument = z.strictObject({
+  version,
+  command: z.literal('config'),
+  calls: z.array(z.strictObject({ method: text, params: z.record(text, z.unknown()) })),
+});
+
+/** Whatever went wrong, but for a command line that is wrong. */
+export const errorDocument = z.strictObject({
+  version,
+  command: z.literal('error'),
+  error: z.strictObject({
+    exit_code: z.number().int(),
+    message: text,
+    hint: text.nullable(),
+    rpc_code: z.number().int().nullable(),
+  }),
+});
+
+/** All of them, told apart by `command`. */
+export const document = z.discriminatedUnion('command', [
+  statusDocument,
+  listDocument,
+  changeDocument,
+  examineDocument,
+  devicesDocument,
+  iostatDocument,
+  exportsDocument,
+  sparesDocument,
+  waitDocument,
+  doctorDocument,
+  historyDocument,
+  modulesDocument,
+  configDocument,
+  errorDocument,
+]);
+
+export type Document = z.infer<typeof document>;
+export type SlotDocument = z.infer<typeof slotDocument>;
+export type ArrayDocument = z.infer<typeof arrayDocument>;
+export type ProcessDocument = z.infer<typeof processDocument>;
+export type RecordDocument = z.infer<typeof recordDocument>;
+export type Finding = z.infer<typeof findingDocument>;

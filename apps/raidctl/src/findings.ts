@@ -1,0 +1,200 @@
+import type { RaidArrayInfo, RaidMember } from '@raidkit/client';
+import type { Finding } from './documents.js';
+import { formatBytes, plural } from './format.js';
+import type { Snapshot } from './snapshot.js';
+
+/** The array's health in a sentence; the daemon's reason is part of it. */
+export function statusOf(array: RaidArrayInfo): string {
+  const { ext, num_base_bdevs: slots } = array;
+  const { reason } = ext;
+  switch (ext.health) {
+    case 'optimal':
+      return `${plural(slots, 'member')}, all in sync${reason === null ? '' : `; ${reason}`}`;
+    case 'degraded': {
+      const absent = ext.members.filter(({ state }) => state === 'missing' || state === 'failed').length;
+      const left = Math.max(0, slots - absent - ext.min_operational);
+      const rest = left === 0 ? 'the loss of one more takes the array offline' : `it can lose ${left} more`;
+      return `${reason ?? `${absent} of ${plural(slots, 'member')} absent`}; data is served, and ${rest}`;
+    }
+    case 'rebuilding':
+      return `${reason ?? 'a member is being filled'}; until that has ended there is less redundancy than there should be`;
+    case 'offline':
+      return `the array serves nothing: ${reason ?? 'it has lost a member that it cannot do without'}`;
+    default:
+      return reason ?? `the array is ${ext.health}`;
+  }
+}
+
+/** What to do, in a sentence: the most urgent of what there is; null for nothing. */
+export function actionOf(snapshot: Snapshot, array: RaidArrayInfo): string | null {
+  for (const severity of ['failed', 'degraded', 'notice'] as const) {
+    const found = findingsOf(snapshot, array).find((finding) => finding.severity === severity && finding.action !== null);
+    if (found === undefined) continue;
+    const [command] = found.commands;
+    return command === undefined ? found.action : `${String(found.action)}: ${command}`;
+  }
+  return null;
+}
+
+/** Everything about an array that a person should know, the most urgent first. */
+export function findingsOf(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
+  return [...healthFindings(snapshot, array), ...memberFindings(array), ...processFindings(array), ...layoutFindings(array)];
+}
+
+/** What is wrong beside the arrays. */
+export function otherFindings({ arrays, bdevs, spares, exports }: Snapshot): Finding[] {
+  const findings: Finding[] = [];
+  const notice = (what: string, action: string | null, commands: string[] = []): void => {
+    findings.push({ severity: 'notice', array: null, what, action, commands });
+  };
+  for (const { bdev_name: device, name } of spares) {
+    const bdev = bdevs.find((other) => other.name === device);
+    const candidates = arrays.filter((array) => array.state === 'online' && (name === null || array.name === name));
+    if (bdev === undefined || candidates.length === 0) continue;
+    const bytes = bdev.num_blocks * bdev.block_size;
+    const fits = candidates.some((array) => bdev.block_size === array.ext.block_size && bytes >= neededBytes(array));
+    if (!fits)
+      notice(
+        `the spare ${device} (${formatBytes(bytes)}) is too small, or has the wrong block size, for the arrays that it is for`,
+        'use a larger device',
+        [`raidctl spare remove ${device}`],
+      );
+  }
+  const isServing = arrays.some(({ state }) => state === 'online');
+  if (isServing && exports.length === 0) {
+    notice('no volume is exported: no client can use one', 'export one, and start raidkitd with --nbd', [
+      'raidctl export VOLUME',
+    ]);
+  }
+  return findings;
+}
+
+/** Least size of a member, in bytes. */
+function neededBytes({ ext, base_bdevs_list: slots }: RaidArrayInfo): number {
+  return Math.max(...slots.map(({ data_offset: offset, data_size: size }) => (offset + size) * ext.block_size));
+}
+
+function healthFindings({ spares }: Snapshot, array: RaidArrayInfo): Finding[] {
+  const { ext, name } = array;
+  const what = statusOf(array);
+  const finding = (severity: Finding['severity'], action: string | null, ...commands: string[]): Finding[] => [
+    { severity, array: name, what, action, commands },
+  ];
+  switch (ext.health) {
+    case 'degraded': {
+      const spare = spares.find((other) => other.name === null || other.name === name);
+      const mend = [`raidctl add ${name} DEVICE`];
+      if (spare === undefined) return finding('degraded', 'bring the absent device back, or add a new one', ...mend);
+      return finding(
+        'degraded',
+        `the spare ${spare.bdev_name} takes the place if the device does not come back; or add one now`,
+        ...mend,
+      );
+    }
+    case 'rebuilding':
+      return finding(
+        'degraded',
+        ext.process?.paused === true ? 'let the rebuild go on' : 'wait for it',
+        ext.process?.paused === true ? `raidctl rebuild resume ${name}` : `raidctl wait ${name}`,
+      );
+    case 'configuring':
+      return finding(
+        'failed',
+        'open the devices that are absent, or start the array without them',
+        'raidctl open DEVICES',
+        `raidctl assemble ${name}`,
+      );
+    case 'offline':
+      return finding(
+        'failed',
+        'bring the device back; with superblocks the array comes up again by itself',
+        'raidctl open DEVICE',
+      );
+    case 'failed':
+      return finding(
+        'failed',
+        'read the reason, and see to the devices',
+        array.state === 'online' ? `raidctl stop ${name}` : `raidctl assemble ${name}`,
+      );
+    default:
+      return [];
+  }
+}
+
+function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
+  const findings: Finding[] = [];
+  const about = (
+    member: RaidMember,
+    severity: Finding['severity'],
+    what: string,
+    action: string,
+    ...commands: string[]
+  ): void => {
+    const device = member.name ?? member.last_member?.name ?? 'its member';
+    findings.push({ severity, array: name, what: `slot ${member.slot} (${device}): ${what}`, action, commands });
+  };
+  for (const member of ext.members) {
+    const { bad_blocks: bad, read_errors: reads, write_errors: writes, repaired_blocks: repaired } = member;
+    const replace = `raidctl replace ${name} ${member.name ?? 'DEVICE'} NEWDEVICE`;
+    if (member.state === 'suspect')
+      about(member, 'notice', 'the device is late with an answer', 'look at the device, or replace it', replace);
+    if (bad > 0) {
+      about(
+        member,
+        'degraded',
+        `${plural(bad, 'block')} could not be filled: they are answered from redundancy, or with an error, until they are written`,
+        'write them anew, or put the data back from a backup',
+        `raidctl history ${name}`,
+      );
+    }
+    if (member.state !== 'current' || reads + writes === 0) continue;
+    const counts = [reads > 0 ? plural(reads, 'read error') : '', writes > 0 ? plural(writes, 'write error') : ''];
+    const healed = repaired > 0 ? `; ${plural(repaired, 'block')} rewritten from redundancy` : '';
+    about(
+      member,
+      'notice',
+      `${counts.filter((text) => text !== '').join(' and ')}${healed}`,
+      superblock ? 'look at the health of the device, and replace it before it fails' : 'look at the health of the device',
+      replace,
+    );
+  }
+  return findings;
+}
+
+function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Finding[] {
+  const findings: Finding[] = [];
+  const sync = history.find(({ type }) => type === 'check' || type === 'repair');
+  const open = sync === undefined ? 0 : sync.type === 'check' ? sync.mismatch_blocks : sync.undecided_blocks;
+  if (sync !== undefined && open > 0) {
+    const what =
+      sync.type === 'check'
+        ? `the last check found ${plural(open, 'block')} where redundancy disagrees with the data`
+        : `the last repair left ${plural(open, 'block')} alone, since nobody could say which copy is right`;
+    const action = sync.type === 'check' ? 'make them agree' : 'say which member is right, or which is wrong';
+    findings.push({
+      severity: 'degraded',
+      array: name,
+      what,
+      action,
+      commands: [`raidctl repair ${name}${sync.type === 'check' ? '' : ' --source DEVICE'}`],
+    });
+  }
+  const [last] = history;
+  if (last !== undefined && last.error !== null && process === null) {
+    const what = `the last ${last.type}${last.target === null ? '' : ` of ${last.target}`} did not succeed: ${last.error}`;
+    const action = last.type === 'check' || last.type === 'repair' ? 'begin it anew' : 'see to what it says';
+    const commands =
+      last.type === 'check' || last.type === 'repair' ? [`raidctl ${last.type} ${name}`] : [`raidctl history ${name}`];
+    findings.push({ severity: 'notice', array: name, what, action, commands });
+  }
+  return findings;
+}
+
+function layoutFindings({ name, superblock, state }: RaidArrayInfo): Finding[] {
+  if (superblock || state !== 'online') return [];
+  const what =
+    'the array has no superblocks: it is there only as long as a configuration makes it again, and a crash leaves its copies unequal';
+  return [
+    { severity: 'notice', array: name, what, action: 'keep the configuration', commands: ['raidctl config export FILE'] },
+  ];
+}

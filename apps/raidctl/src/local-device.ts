@@ -1,0 +1,68 @@
+import { openLinuxBdev } from '@raidkit/backend-linux';
+import { BdevError, BdevRegistry } from '@raidkit/bdev';
+import type { BdevDescriptor } from '@raidkit/bdev';
+import { nodeRuntime } from '@raidkit/bdev/node';
+import { findSignature } from '@raidkit/signatures';
+import { spdkSuperblockStore } from '@raidkit/superblock';
+import { ExitCode } from './exit-code.js';
+import { Failure } from './failure.js';
+
+/** Bytes for the few blocks that are read. */
+const memoryBytes = 64 * 1024 * 1024;
+
+type Found = Awaited<ReturnType<typeof spdkSuperblockStore.read>>;
+
+/** What a device carries. */
+export interface LocalExamination {
+  found: Found;
+  /** What else keeps its data there; null for nothing that is known. */
+  signature: string | null;
+  /** By which superblocks know it. */
+  uuid: string;
+}
+
+/**
+ * Looks at a file or block device that the daemon does not have open, from this process, read-only and without starting
+ * anything. Throws a `Failure` if it cannot be opened.
+ */
+export function examineLocally(path: string): Promise<LocalExamination> {
+  return withDevice(path, true, async (descriptor) => {
+    const found = await spdkSuperblockStore.read(descriptor);
+    const signature = found.kind === 'found' ? null : await findSignature(descriptor);
+    return { found, signature, uuid: descriptor.bdev.uuid };
+  });
+}
+
+/**
+ * Clears what arrays have left at the start of a device that nobody has open. Throws a `Failure` if what somebody else keeps
+ * there can still be found afterwards.
+ */
+export function wipeLocally(path: string): Promise<void> {
+  return withDevice(path, false, async (descriptor) => {
+    await spdkSuperblockStore.clear(descriptor);
+    const signature = await findSignature(descriptor);
+    if (signature === null) return;
+    const message = `${path} still carries ${signature}, at a place that no array uses`;
+    throw new Failure(ExitCode.Refused, message, { hint: `if nobody needs it: wipefs --all ${path}` });
+  });
+}
+
+async function withDevice<T>(path: string, readOnly: boolean, use: (descriptor: BdevDescriptor) => Promise<T>): Promise<T> {
+  const registry = new BdevRegistry(nodeRuntime({ memoryBytes }));
+  try {
+    const bdev = await openLinuxBdev(registry, { name: 'device', path, readOnly, pollMs: 0 });
+    try {
+      const descriptor = registry.open(bdev, { writable: !readOnly });
+      try {
+        return await use(descriptor);
+      } finally {
+        descriptor.close();
+      }
+    } finally {
+      await registry.unregister(bdev);
+    }
+  } catch (error) {
+    if (!BdevError.is(error)) throw error;
+    throw new Failure(error.errno === 2 ? ExitCode.NotFound : ExitCode.Refused, error.message, { cause: error });
+  }
+}

@@ -1,0 +1,117 @@
+import type { MethodName, ParamsOf } from '@raidkit/client';
+import type { Document } from './documents.js';
+import { ExitCode } from './exit-code.js';
+import { Failure, toFailure } from './failure.js';
+import type { Session } from './session.js';
+
+/** One thing that a command does. */
+export interface Step {
+  /** In the infinitive, for people: "open /dev/sdx as sdx". */
+  readonly does: string;
+  readonly method: MethodName | null;
+  readonly params: Record<string, unknown> | null;
+  run(session: Session): Promise<unknown>;
+  /** Takes it back when a later step fails. */
+  undo?: (session: Session) => Promise<unknown>;
+}
+
+/** What a command is about to do, all of it known before the first step. */
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** What is lost or put at risk: somebody must agree to it, on the terminal or with `--yes`. */
+  readonly warnings: readonly string[];
+  /** What others keep on devices and would be overwritten: agreed to on the terminal or with `--force`. */
+  readonly overwrites?: readonly string[];
+}
+
+/** Options of every command that changes something. */
+export interface ChangeOptions {
+  yes?: boolean;
+  force?: boolean;
+  dryRun?: boolean;
+}
+
+/** A step that is one call to the daemon. */
+export function callStep<M extends MethodName>(
+  does: string,
+  method: M,
+  params: ParamsOf<M> & object,
+  undo?: Step['undo'],
+): Step {
+  return {
+    does,
+    method,
+    params: { ...params },
+    run: async (session) => (await session.client()).callAny(method, params),
+    ...(undo === undefined ? {} : { undo }),
+  };
+}
+
+/**
+ * Carries the plan out, if whoever has to agrees, and prints what was done: `said` for people. With `--dry-run` prints what
+ * would be done. If a step fails, those before it that can be taken back are, in reverse order. Returns whether it was done.
+ */
+export async function carryOut(
+  session: Session,
+  plan: Plan,
+  options: ChangeOptions,
+  said: () => Promise<string> | string,
+): Promise<boolean> {
+  const { steps, warnings, overwrites = [] } = plan;
+  if (options.dryRun === true) {
+    const lines = [
+      ...[...overwrites, ...warnings].map((text) => `warning: ${text}\n`),
+      ...steps.map(({ does }) => `would ${does}\n`),
+    ];
+    session.print(describe(plan, true, null), lines.join(''));
+    return false;
+  }
+  await agree(session, overwrites, options.force === true, '--force');
+  await agree(session, warnings, options.yes === true, '--yes');
+  const results: unknown[] = [];
+  for (const [index, step] of steps.entries()) {
+    try {
+      results.push(await step.run(session));
+    } catch (error) {
+      throw await takeBack(session, steps.slice(0, index), step, error);
+    }
+  }
+  session.print(describe(plan, false, results), await said());
+  return true;
+}
+
+async function agree(session: Session, risks: readonly string[], isAgreed: boolean, option: string): Promise<void> {
+  if (risks.length === 0 || isAgreed) return;
+  const { terminal } = session;
+  if (session.isJson || !terminal.canAsk) {
+    throw new Failure(ExitCode.Refused, risks.join('; '), { hint: `if that is what you want, say ${option}` });
+  }
+  for (const risk of risks) terminal.write(`${terminal.colors.yellow('warning')}: ${risk}\n`);
+  if (!(await terminal.ask('Go on?'))) throw new Failure(ExitCode.Refused, 'nothing was changed');
+}
+
+async function takeBack(session: Session, done: readonly Step[], failed: Step, error: unknown): Promise<Failure> {
+  const { exitCode, hint, message, rpcCode } = toFailure(error);
+  const left: string[] = [];
+  for (const { does, undo } of [...done].reverse()) {
+    if (undo === undefined) continue;
+    await undo(session).catch(() => left.push(does));
+  }
+  const rest = left.length === 0 ? '' : ` (and what was done before could not be taken back: ${left.join('; ')})`;
+  return new Failure(exitCode, `could not ${failed.does}: ${message}${rest}`, { hint, rpcCode, cause: error });
+}
+
+function describe({ steps, warnings, overwrites = [] }: Plan, isDryRun: boolean, results: readonly unknown[] | null): Document {
+  return {
+    version: 1,
+    command: 'change',
+    dry_run: isDryRun,
+    warnings: [...overwrites, ...warnings],
+    steps: steps.map(({ does, method, params }, index) => ({
+      does,
+      method,
+      params,
+      ...(results === null ? {} : { result: results[index] ?? null }),
+    })),
+  };
+}

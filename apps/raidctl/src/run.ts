@@ -1,0 +1,79 @@
+import { Command, CommanderError, Option } from 'commander';
+import { ExitCode } from './exit-code.js';
+import { toFailure } from './failure.js';
+import { Session } from './session.js';
+import type { CommonOptions } from './session.js';
+import type { Streams } from './terminal.js';
+import { commands } from './commands/index.js';
+import { packageVersion } from './version.js';
+
+/** Does what a command is for. Resolves with how raidctl ends; nothing for 0. Throws a `Failure`, or anything, if it cannot. */
+export type Action = (session: Session) => Promise<ExitCode | undefined> | Promise<void>;
+
+/** Hands an action over, to be run in a session with the options that all commands have. */
+export type Run = (action: Action) => Promise<void>;
+
+const seconds = (text: string): number => {
+  const value = Number(text);
+  if (Number.isFinite(value) && value >= 0) return value;
+  throw new CommanderError(
+    1,
+    'raidctl.invalidTimeout',
+    `error: --timeout must be a number of seconds, 0 for no limit, not ${text}`,
+  );
+};
+
+const exitHelp = `
+Exit codes: 0 done, and in order; 1 failed; 2 wrong command line; 3 not found; 4 refused;
+5 an array is degraded; 6 the daemon cannot be reached.`;
+
+/** The command line, with all commands. `run` gets what is to be done. */
+export function makeProgram(run: Run, { stdout, stderr }: Pick<Streams, 'stdout' | 'stderr'> = process): Command {
+  const program = new Command('raidctl')
+    .description('Creates, watches and repairs the RAID arrays of raidkitd')
+    .version(packageVersion())
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ writeOut: (text) => stdout.write(text), writeErr: (text) => stderr.write(text) })
+    .addOption(new Option('-s, --socket <address>', "the daemon's control socket: a path, or HOST:PORT").env('RAIDKIT_SOCKET'))
+    .option('--json', 'print a document for programs (docs/raidctl.schema.json) instead of text')
+    .option('--timeout <seconds>', 'how long the daemon has for an answer; 0 for as long as it takes', seconds, 60)
+    .addHelpText('after', exitHelp);
+  for (const add of commands) add(program, run);
+  return program;
+}
+
+/** Runs the command line `argv` (as `process.argv`), and resolves with the exit code. */
+export async function main(process: Streams & { readonly argv: readonly string[] }): Promise<ExitCode> {
+  let exitCode: ExitCode = ExitCode.Ok;
+  const program = makeProgram(async (action) => {
+    const session = new Session(process, program.opts<CommonOptions>());
+    try {
+      const code = await action(session);
+      if (typeof code === 'number') exitCode = code;
+    } catch (error) {
+      exitCode = report(process, session, error);
+    } finally {
+      await session.close();
+    }
+  }, process);
+  try {
+    await program.parseAsync([...process.argv]);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === 'raidctl.invalidTimeout') process.stderr.write(`${error.message}\n`);
+    return error.exitCode === 0 ? ExitCode.Ok : ExitCode.Usage;
+  }
+  return exitCode;
+}
+
+/** Says what went wrong: as a document on standard output with `--json`, else in words on standard error. */
+function report({ stderr }: Pick<Streams, 'stderr'>, session: Session, error: unknown): ExitCode {
+  const { exitCode, hint, message, rpcCode } = toFailure(error);
+  if (session.isJson) {
+    session.print({ version: 1, command: 'error', error: { exit_code: exitCode, message, hint, rpc_code: rpcCode } }, '');
+  } else {
+    stderr.write(`raidctl: ${message}\n${hint === null ? '' : `  ${hint}\n`}`);
+  }
+  return exitCode;
+}

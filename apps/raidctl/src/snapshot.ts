@@ -1,0 +1,124 @@
+import type { BdevInfo, NbdExport, RaidArrayInfo, RaidkitClient, RaidProcessRecord, Spare } from '@raidkit/client';
+import type { ArrayDocument, ProcessDocument, RecordDocument, SlotDocument } from './documents.js';
+import { ExitCode } from './exit-code.js';
+import { Failure } from './failure.js';
+import { actionOf, findingsOf, statusOf } from './findings.js';
+
+/** What the daemon had when it was asked. Its parts were asked for together, but are not of one moment. */
+export interface Snapshot {
+  arrays: RaidArrayInfo[];
+  bdevs: BdevInfo[];
+  spares: Spare[];
+  exports: NbdExport[];
+}
+
+export async function takeSnapshot(client: RaidkitClient): Promise<Snapshot> {
+  const [arrays, bdevs, spares, exports] = await Promise.all([
+    client.call('raidkit_get_arrays', {}),
+    client.call('bdev_get_bdevs', {}),
+    client.call('raidkit_get_spares'),
+    client.call('raidkit_nbd_get_exports'),
+  ]);
+  return { arrays, bdevs, spares, exports };
+}
+
+/** The arrays of these names or uuids, in this order; all of them for no names. */
+export function chooseArrays({ arrays }: Snapshot, names: readonly string[]): RaidArrayInfo[] {
+  return names.length === 0 ? arrays : names.map((name) => findArray(arrays, name));
+}
+
+/** The array of this name or uuid. */
+export function findArray(arrays: readonly RaidArrayInfo[], name: string): RaidArrayInfo {
+  const found = arrays.find((array) => array.name === name || array.uuid === name);
+  if (found !== undefined) return found;
+  const known = arrays.length === 0 ? 'there is none' : `there are: ${arrays.map((array) => array.name).join(', ')}`;
+  throw new Failure(ExitCode.NotFound, `there is no array ${name}`, { hint: known });
+}
+
+/** Path of the file or block device that a bdev is over; null for one of another kind. */
+export function pathOf(bdev: BdevInfo | undefined): string | null {
+  const aio = bdev?.driver_specific.aio;
+  if (typeof aio !== 'object' || aio === null || !('filename' in aio)) return null;
+  return typeof aio.filename === 'string' ? aio.filename : null;
+}
+
+/** How many slots have a current member. */
+export function countCurrent({ ext }: RaidArrayInfo): number {
+  return ext.members.filter(({ state }) => state === 'current' || state === 'suspect').length;
+}
+
+export function sizeOf({ state, ext }: RaidArrayInfo): number {
+  return state === 'online' ? ext.num_blocks * ext.block_size : 0;
+}
+
+export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDocument {
+  const { ext } = array;
+  const lastCheck = ext.history.find(({ type }) => type === 'check' || type === 'repair');
+  return {
+    name: array.name,
+    uuid: array.uuid,
+    level: array.raid_level,
+    health: ext.health,
+    status: statusOf(array),
+    action: actionOf(snapshot, array),
+    size_bytes: sizeOf(array),
+    block_size: ext.block_size,
+    strip_size_kb: array.strip_size_kb,
+    has_superblock: array.superblock,
+    reactor: ext.reactor,
+    members: countCurrent(array),
+    slots: ext.members.map((member): SlotDocument => {
+      const bdev = snapshot.bdevs.find(({ name }) => name === member.name);
+      return {
+        slot: member.slot,
+        device: member.name,
+        path: pathOf(bdev),
+        state: member.state,
+        read_errors: member.read_errors,
+        write_errors: member.write_errors,
+        repaired_blocks: member.repaired_blocks,
+        bad_blocks: member.bad_blocks,
+        last_device: member.last_member?.name ?? null,
+      };
+    }),
+    process: describeProcess(array),
+    waits_for: ext.waits_for,
+    last_check: lastCheck === undefined ? null : describeRecord(lastCheck),
+    findings: findingsOf(snapshot, array),
+    uris: ext.uris,
+  };
+}
+
+function describeProcess({ ext: { process } }: RaidArrayInfo): ProcessDocument | null {
+  if (process === null) return null;
+  return {
+    type: process.type,
+    target: process.target,
+    is_paused: process.paused,
+    percent: process.progress.percent,
+    bytes_done: process.bytes_done,
+    bytes_total: process.bytes_total,
+    bytes_per_sec: process.bytes_per_sec,
+    // One that is paused does not come nearer to its end.
+    at_most_sec: process.paused ? null : process.eta_sec,
+    elapsed_sec: process.elapsed_sec,
+    mismatch_blocks: process.mismatch_blocks,
+    unreadable_blocks: process.unreadable_blocks,
+    lost_blocks: process.lost_blocks,
+  };
+}
+
+export function describeRecord(record: RaidProcessRecord): RecordDocument {
+  return {
+    type: record.type,
+    target: record.target,
+    started_at: new Date(record.started_at).toISOString(),
+    seconds: record.seconds,
+    mismatch_blocks: record.mismatch_blocks,
+    repaired_blocks: record.repaired_blocks,
+    undecided_blocks: record.undecided_blocks,
+    unreadable_blocks: record.unreadable_blocks,
+    lost_blocks: record.lost_blocks,
+    error: record.error,
+  };
+}

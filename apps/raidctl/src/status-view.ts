@@ -1,0 +1,130 @@
+import type { ArrayDocument, ProcessDocument, SlotDocument } from './documents.js';
+import { exitCodeOf } from './exit-code.js';
+import { formatBytes, formatSeconds, plural } from './format.js';
+import { renderTable } from './table.js';
+import type { Terminal } from './terminal.js';
+
+/** Characters of a progress bar. */
+const barWidth = 24;
+
+const columns = [
+  { heading: 'NAME' },
+  { heading: 'STATE' },
+  { heading: 'READ', align: 'right' },
+  { heading: 'WRITE', align: 'right' },
+  { heading: 'REPAIRED', align: 'right' },
+  { heading: 'DEVICE' },
+] as const;
+
+const memberStates: Readonly<Record<string, string>> = { current: 'in sync', suspect: 'slow' };
+
+/** A health as it is shown: what needs somebody is in capitals, and coloured where there are colours. */
+export function showHealth({ colors }: Terminal, health: string): string {
+  const code = exitCodeOf(health);
+  if (code === 0) return colors.green(health);
+  const shown = health === 'configuring' ? 'WAITING' : health.toUpperCase();
+  return code === 1 ? colors.red(colors.bold(shown)) : colors.yellow(colors.bold(shown));
+}
+
+/** An array with everything about it. `all`: so that arrays that are members can be shown below their slots. */
+export function renderArray(terminal: Terminal, array: ArrayDocument, all: readonly ArrayDocument[]): string {
+  const facts: [string, string][] = [
+    ['array', terminal.colors.bold(array.name)],
+    ['state', showHealth(terminal, array.health)],
+    ['status', sentence(array.status)],
+  ];
+  if (array.action !== null) facts.push(['action', array.action]);
+  facts.push(['layout', layoutOf(array)]);
+  if (array.process !== null) facts.push(['process', renderProcess(terminal, array.process)]);
+  if (array.waits_for !== null) facts.push(['process', `waits for that of array ${array.waits_for}, on the same disks`]);
+  if (array.last_check !== null) facts.push(['checked', renderCheck(array.last_check)]);
+  for (const uri of array.uris) facts.push(['export', uri]);
+  const width = Math.max(...facts.map(([name]) => name.length));
+  const head = facts.map(([name, value]) => `${name.padStart(width)}: ${value}\n`).join('');
+  const rows = treeRows(terminal, array, all, '', new Set());
+  return `${head}\n${renderTable(terminal, columns, rows)}`;
+}
+
+export function renderProcess({ symbols }: Terminal, process: ProcessDocument): string {
+  const { bytes_done: done, bytes_total: total } = process;
+  const full = total === 0 ? 0 : Math.min(barWidth, Math.floor((done / total) * barWidth));
+  const bar = symbols.full.repeat(full) + symbols.empty.repeat(barWidth - full);
+  const target = process.target === null ? '' : ` of ${process.target}`;
+  const amount = `${formatBytes(done)} of ${formatBytes(total)}`;
+  const mismatches = process.mismatch_blocks > 0 ? `, ${plural(process.mismatch_blocks, 'block')} disagree` : '';
+  return `${process.type}${target} [${bar}] ${process.percent} %, ${amount}, ${paceOf(process)}${mismatches}`;
+}
+
+/** What has not been written need not be filled and is passed over, so the time is never more than that. */
+function paceOf({ is_paused: isPaused, bytes_per_sec: rate, at_most_sec: left }: ProcessDocument): string {
+  if (isPaused) return 'paused';
+  if (left === null) return 'no estimate yet';
+  return `${formatBytes(rate)}/s, at most ${formatSeconds(left)} left`;
+}
+
+function renderCheck(record: NonNullable<ArrayDocument['last_check']>): string {
+  const found = [
+    record.mismatch_blocks === 0 ? 'no block disagreed' : `${plural(record.mismatch_blocks, 'block')} disagreed`,
+    ...(record.repaired_blocks > 0 ? [`${record.repaired_blocks} rewritten`] : []),
+    ...(record.unreadable_blocks > 0 ? [`${record.unreadable_blocks} could not be read`] : []),
+    ...(record.lost_blocks > 0 ? [`${record.lost_blocks} lost`] : []),
+    ...(record.error === null ? [] : [`it did not end well: ${record.error}`]),
+  ];
+  return `${record.type} of ${record.started_at}, ${formatSeconds(record.seconds)}: ${found.join(', ')}`;
+}
+
+function layoutOf(array: ArrayDocument): string {
+  const strip = array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`;
+  const size = array.size_bytes === 0 ? '' : `, ${formatBytes(array.size_bytes)}`;
+  return `${array.level}, ${plural(array.slots.length, 'slot')}${strip}${size}${array.has_superblock ? '' : ', without superblocks'}`;
+}
+
+/** The array, its slots with their devices, and below a slot whose device is an array, that array's. */
+function treeRows(
+  terminal: Terminal,
+  array: ArrayDocument,
+  all: readonly ArrayDocument[],
+  indent: string,
+  above: ReadonlySet<string>,
+): string[][] {
+  const { symbols } = terminal;
+  const rows: string[][] = [];
+  if (indent === '') rows.push([array.name, showHealth(terminal, array.health), ...sums(array), '']);
+  array.slots.forEach((slot, index) => {
+    const isLast = index === array.slots.length - 1;
+    const inner = all.find(({ name }) => name === slot.device);
+    rows.push(slotRow(terminal, slot, `${indent}${isLast ? symbols.last : symbols.branch}`, inner));
+    // A member is never among its own members; whoever says so is not believed for ever.
+    if (inner === undefined || above.has(inner.name)) return;
+    const deeper = `${indent}${isLast ? '   ' : symbols.line}`;
+    rows.push(...treeRows(terminal, inner, all, deeper, new Set([...above, array.name])));
+  });
+  return rows;
+}
+
+function slotRow(terminal: Terminal, slot: SlotDocument, branch: string, inner: ArrayDocument | undefined): string[] {
+  const name = slot.device ?? (slot.last_device === null ? '-' : `(${slot.last_device})`);
+  const place = inner === undefined ? (slot.path ?? '') : `array ${inner.name}: ${showHealth(terminal, inner.health)}`;
+  const notes = slot.bad_blocks > 0 ? terminal.colors.red(` ${plural(slot.bad_blocks, 'bad block')}`) : '';
+  const counts = [slot.read_errors, slot.write_errors, slot.repaired_blocks].map((count) => showCount(terminal, count));
+  return [`${branch}slot ${slot.slot}  ${name}`, showMemberState(terminal, slot.state), ...counts, `${place}${notes}`.trim()];
+}
+
+function showMemberState({ colors }: Terminal, state: string): string {
+  const shown = memberStates[state] ?? state;
+  if (state === 'current') return shown;
+  return state === 'suspect' || state === 'rebuilding' ? colors.yellow(shown) : colors.red(colors.bold(shown.toUpperCase()));
+}
+
+function sums({ slots }: ArrayDocument): string[] {
+  const sum = (of: (slot: SlotDocument) => number): string => String(slots.reduce((total, slot) => total + of(slot), 0));
+  return [sum((slot) => slot.read_errors), sum((slot) => slot.write_errors), sum((slot) => slot.repaired_blocks)];
+}
+
+function showCount({ colors }: Terminal, count: number): string {
+  return count === 0 ? '0' : colors.yellow(String(count));
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}

@@ -1,0 +1,75 @@
+import { createInterface } from 'node:readline/promises';
+import pc from 'picocolors';
+
+/** What raidctl needs of its process. */
+export interface Streams {
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Characters for trees and bars. */
+export interface Symbols {
+  branch: string;
+  last: string;
+  line: string;
+  full: string;
+  empty: string;
+}
+
+const unicode: Symbols = { branch: '├─ ', last: '└─ ', line: '│  ', full: '█', empty: '░' };
+const ascii: Symbols = { branch: '|- ', last: '`- ', line: '|  ', full: '#', empty: '-' };
+
+/** Escape sequence of a terminal: to the upper left corner, and clear. */
+const clearScreen = '\u001b[H\u001b[2J';
+
+/** Where raidctl writes, and whom it can ask. */
+export class Terminal {
+  /** Somebody sees it as it is written. */
+  readonly isTerminal: boolean;
+  readonly colors: ReturnType<typeof pc.createColors>;
+  readonly symbols: Symbols;
+  readonly #out: NodeJS.WriteStream;
+  readonly #in: NodeJS.ReadStream;
+
+  constructor({ stdin, stdout, env }: Streams) {
+    this.#out = stdout;
+    this.#in = stdin;
+    this.isTerminal = stdout.isTTY;
+    const isCapable = this.isTerminal && env.TERM !== undefined && env.TERM !== 'dumb';
+    // As https://no-color.org has it: set to anything but nothing.
+    this.colors = pc.createColors(isCapable && (env.NO_COLOR ?? '') === '');
+    // The first that says something counts.
+    const locale = [env.LC_ALL, env.LC_CTYPE, env.LANG].find((value) => value !== undefined && value !== '') ?? '';
+    this.symbols = isCapable && /utf-?8/i.test(locale) ? unicode : ascii;
+  }
+
+  /** Whether there is somebody who can answer a question. */
+  get canAsk(): boolean {
+    return this.isTerminal && this.#in.isTTY;
+  }
+
+  write(text: string): void {
+    this.#out.write(text);
+  }
+
+  /** Writes in the place of what is on the screen. */
+  rewrite(text: string): void {
+    this.#out.write(this.isTerminal ? `${clearScreen}${text}` : text);
+  }
+
+  /** Whether the answer is yes; anything but `y` or `yes` is a no, as is the end of the input. */
+  async ask(question: string): Promise<boolean> {
+    const lines = createInterface({ input: this.#in, output: this.#out });
+    try {
+      const answer = await new Promise<string>((resolve, reject) => {
+        lines.once('close', () => resolve(''));
+        lines.question(`${question} [y/N] `).then(resolve, reject);
+      });
+      return /^y(es)?$/i.test(answer.trim());
+    } finally {
+      lines.close();
+    }
+  }
+}
