@@ -7,6 +7,7 @@ import type { NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
 import { defaultLevelPackages } from './level-modules.js';
 import type { RpcAddress } from './rpc/listen.js';
+import type { ScanOptions } from './scan/scanner.js';
 
 /** How I/O reaches the kernel: `auto` is io_uring where there is one. */
 export type EngineChoice = 'auto' | 'uring' | 'portable';
@@ -21,6 +22,8 @@ export interface CliOptions {
   configPath: string | undefined;
   /** Where what is set up by calls is kept; undefined for nowhere. */
   statePath: string | undefined;
+  /** Devices among which members are looked for, and which arrays start; undefined for none. */
+  scan: ScanOptions | undefined;
   isStrict: boolean;
   waitForRpc: boolean;
   autoExport: boolean;
@@ -44,6 +47,9 @@ interface ParsedOptions {
   rpcSocket: RpcAddress[];
   config?: string;
   state?: string;
+  scan?: string[];
+  autoStart?: 'all' | 'none';
+  startArray: string[];
   strict: boolean;
   waitForRpc: boolean;
   nbd: NbdAddress[];
@@ -83,6 +89,19 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
     .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
     .option('--state <file>', 'keep what is set up by calls in this file, and bring it back at start; none: nowhere')
+    .option('--scan <glob...>', 'open members of arrays among these devices and files, those that appear later too')
+    .addOption(
+      new Option(
+        '--auto-start <policy>',
+        'which arrays that are found start by themselves; all unless some are listed',
+      ).choices(['all', 'none']),
+    )
+    .option(
+      '--start-array <name>',
+      'of the arrays that are found, start this one (name or uuid) by itself; repeatable',
+      collect(String),
+      [],
+    )
     .option('--strict', 'end the start when a call of the configuration fails, instead of keeping it and trying again', false)
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
@@ -162,6 +181,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     nbd: options.nbd,
     configPath: options.config ?? options.json,
     statePath: statePath(options),
+    scan: scanOptions(command, options),
     isStrict: options.strict,
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
@@ -185,6 +205,17 @@ export function defaultRpcPath(): string {
   if (runtimeDir !== undefined && existsSync(runtimeDir)) return join(runtimeDir, 'raidkitd.sock');
   const uid = process.getuid?.() ?? 0;
   return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
+}
+
+function scanOptions(command: Command, { scan, autoStart, startArray }: ParsedOptions): ScanOptions | undefined {
+  if (scan === undefined) {
+    if (autoStart !== undefined || startArray.length > 0)
+      command.error('error: --auto-start and --start-array mean nothing without --scan');
+    return undefined;
+  }
+  if (startArray.length === 0) return { patterns: scan, policy: autoStart ?? 'all' };
+  if (autoStart !== undefined) command.error('error: --auto-start is for all arrays, --start-array for some: give one of them');
+  return { patterns: scan, policy: startArray };
 }
 
 /** A daemon with a control socket of its own does not share a state file with others unless it is told so. */

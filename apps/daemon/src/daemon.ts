@@ -7,6 +7,7 @@ import { composeService } from './compose.js';
 import { Configuration } from './configuration/configuration.js';
 import { readConfig } from './configuration/config-file.js';
 import { StateFile } from './configuration/state-file.js';
+import type { ScanOptions } from './scan/scanner.js';
 import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
@@ -34,6 +35,10 @@ export interface DaemonOptions extends ServiceOptions {
   configPath?: string;
   /** Where what is set up by calls is kept, for the next start. Default: nowhere. */
   statePath?: string;
+  /** Devices among which members of arrays are looked for, and which arrays start by themselves. Default: none. */
+  scan?: ScanOptions;
+  /** Ends the start, with an error: nothing is left open. */
+  abort?: AbortSignal;
   /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
   isStrict?: boolean;
   /** Stay in the startup state until `framework_start_init` is called. Default false. */
@@ -57,6 +62,8 @@ export interface RunningDaemon {
   readonly stopRequested: Promise<void>;
   /** Drains and ends NBD connections, flushes and closes arrays and devices, closes the control sockets. */
   stop(): Promise<void>;
+  /** Looks for devices that have come, and tries again what has failed, without waiting for the next poll. */
+  reload(): void;
 }
 
 /** A daemon in this thread. */
@@ -76,7 +83,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 }
 
 /** What is served, and the settings of how. */
-type ControlOptions = Pick<DaemonOptions, 'rpc' | 'configPath' | 'statePath' | 'isStrict' | 'waitForRpc' | 'log'> & {
+type ControlOptions = Pick<
+  DaemonOptions,
+  'rpc' | 'configPath' | 'statePath' | 'scan' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
+> & {
   reactors?: number;
 };
 
@@ -85,7 +95,7 @@ type ControlOptions = Pick<DaemonOptions, 'rpc' | 'configPath' | 'statePath' | '
  * left open and the service stopped, if a socket cannot be had, the configuration cannot be read, or it is strict and a call fails.
  */
 export async function serveControl(
-  { rpc, configPath, statePath, isStrict = false, waitForRpc = false, reactors = 1, log }: ControlOptions,
+  { rpc, configPath, statePath, scan, abort, isStrict = false, waitForRpc = false, reactors = 1, log }: ControlOptions,
   inner: Caller,
   service: { stopRequested: Promise<void>; stop(): Promise<void> },
 ): Promise<RunningDaemon> {
@@ -100,12 +110,35 @@ export async function serveControl(
   try {
     const calls = configPath === undefined ? [] : readConfig(configPath);
     const state = statePath === undefined ? null : new StateFile(statePath);
-    caller = configuration = new Configuration(inner, { calls, state, isStrict, waitForRpc, reactors, log });
+    caller = configuration = new Configuration(inner, {
+      calls,
+      state,
+      isStrict,
+      waitForRpc,
+      reactors,
+      scan: scan ?? null,
+      log,
+    });
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
-    await caller.begin();
+    await untilAborted(caller.begin(), abort);
   } catch (error) {
     await stop();
     throw error;
   }
-  return { caller, rpcAddresses: listeners.map(({ address }) => address), stopRequested: service.stopRequested, stop };
+  return {
+    caller,
+    rpcAddresses: listeners.map(({ address }) => address),
+    stopRequested: service.stopRequested,
+    stop,
+    reload: () => caller.reload(),
+  };
+}
+
+/** Resolves and rejects as `work` does, or rejects when the signal comes first. */
+async function untilAborted(work: Promise<void>, abort: AbortSignal | undefined): Promise<void> {
+  abort?.throwIfAborted();
+  const aborted = new Promise<never>((_, reject) => {
+    abort?.addEventListener('abort', () => reject(abort.reason as Error), { once: true });
+  });
+  await Promise.race([work, aborted]);
 }

@@ -1,4 +1,4 @@
-import { readTlsCredentials } from '@raidkit/nbd';
+import { freeUnixPath, readTlsCredentials } from '@raidkit/nbd';
 import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
@@ -16,15 +16,21 @@ const options = parseCommandLine(process.argv, version);
 const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
 
 async function main(): Promise<void> {
+  const signals = watchSignals();
   const demo = options.demo === undefined ? null : demoPlaces(options.demo);
   if (demo !== null) makeMemberFiles(demo);
   const { tls } = options;
   const nbd = demo === null ? options.nbd : demoAddresses(demo);
+  const rpc = demo === null ? options.rpc : [{ path: demo.rpc }];
+  // Before anything is set up: most second daemons are started by mistake.
+  for (const address of rpc) if ('path' in address) await freeUnixPath(address.path);
   const { daemon, engine } = await start({
-    rpc: demo === null ? options.rpc : [{ path: demo.rpc }],
+    rpc,
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
     ...(options.statePath === undefined ? {} : { statePath: options.statePath }),
+    ...(options.scan === undefined ? {} : { scan: options.scan }),
+    abort: signals.abort,
     isStrict: options.isStrict,
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
@@ -35,7 +41,7 @@ async function main(): Promise<void> {
     ...(tls === undefined ? {} : { tls: { isRequired: tls.isRequired, credentials: readTlsCredentials(tls.files) } }),
     log,
   });
-  stopOnSignals(daemon);
+  signals.serve(daemon);
   const text = demo === null ? '' : demoText(demo, await startDemo(daemon.caller, demo));
   log.info({ version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd }, 'raidkitd is up');
   process.stdout.write(text);
@@ -70,8 +76,13 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
   return { daemon: await startDaemon(daemonOptions), engine: 'portable' };
 }
 
-/** The first signal stops in good order; the second one ends at once. */
-function stopOnSignals(daemon: RunningDaemon): void {
+/**
+ * The first signal stops in good order, also while the daemon is starting; the second one ends at once. SIGHUP has the daemon look
+ * for devices that have come.
+ */
+function watchSignals(): { abort: AbortSignal; serve(daemon: RunningDaemon): void } {
+  const starting = new AbortController();
+  let running: RunningDaemon | null = null;
   let isStopping = false;
   const stop = (why: string): void => {
     if (isStopping) {
@@ -81,19 +92,41 @@ function stopOnSignals(daemon: RunningDaemon): void {
     }
     isStopping = true;
     log.info({}, `${why}: stopping`);
-    daemon.stop().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error({ err: error }, 'the stop was not clean');
-        process.exit(1);
-      },
-    );
+    if (running === null) starting.abort(new StoppedError());
+    else end(running);
   };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
-  void daemon.stopRequested.then(() => setImmediate(() => stop('spdk_kill_instance')));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop(signal));
+  process.on('SIGHUP', () => {
+    log.info({}, 'SIGHUP: looking for devices that have come');
+    running?.reload();
+  });
+  return {
+    abort: starting.signal,
+    serve(daemon) {
+      running = daemon;
+      if (isStopping) end(daemon);
+      void daemon.stopRequested.then(() => setImmediate(() => stop('spdk_kill_instance')));
+    },
+  };
+}
+
+/** A signal came before the daemon was up. */
+class StoppedError extends Error {}
+
+function end(daemon: RunningDaemon): void {
+  daemon.stop().then(
+    () => process.exit(0),
+    (error: unknown) => {
+      log.error({ err: error }, 'the stop was not clean');
+      process.exit(1);
+    },
+  );
 }
 
 main().catch((error: unknown) => {
-  log.fatal({ err: error }, `raidkitd cannot start: ${error instanceof Error ? error.message : String(error)}`);
+  if (error instanceof StoppedError) process.exit(0);
+  const message = `raidkitd cannot start: ${error instanceof Error ? error.message : String(error)}`;
+  if (process.stderr.isTTY) process.stderr.write(`${message}\n`);
+  else log.fatal({ err: error }, message);
   process.exit(1);
 });

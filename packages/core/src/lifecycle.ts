@@ -66,7 +66,7 @@ export class Lifecycle {
 
   /** Throws ECANCELED if the array is to end, or the start that is under way has been called off. */
   mustGoOn(): void {
-    const why = this.#isEnding ? 'it is being deleted' : this.#calledOff;
+    const why = this.#isEnding ? 'it is being stopped or deleted' : this.#calledOff;
     if (why !== null) throw new RaidError('ERR_RAID_BUSY', cancelled, `array ${this.#name}: called off: ${why}`);
   }
 

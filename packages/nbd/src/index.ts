@@ -11,7 +11,7 @@ export { NbdServer } from './server/server.js';
 export type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions } from './server/server-options.js';
 export { readTlsCredentials } from './tls/credentials.js';
 export type { TlsCredentials, TlsFiles } from './tls/credentials.js';
-export { nbdUri } from './transport/listen.js';
+export { freeUnixPath, nbdUri } from './transport/listen.js';
 export type { NbdAddress } from './transport/listen.js';
 export { RingNbdServer } from './transport/ring-server.js';
 export type { RingNbdServerOptions } from './transport/ring-server.js';

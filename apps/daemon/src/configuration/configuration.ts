@@ -1,8 +1,11 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { deferred } from '../deferred.js';
-import type { Caller, RpcState } from '../rpc/dispatcher.js';
-import { RpcCode, RpcError } from '../rpc/errors.js';
+import type { Caller, RpcMethod, RpcState } from '../rpc/dispatcher.js';
+import { Dispatcher, method, noParams } from '../rpc/dispatcher.js';
+import { RpcError, errnoRefusal } from '../rpc/errors.js';
+import { Scanner } from '../scan/scanner.js';
+import type { OpenFound, ScanOptions } from '../scan/scanner.js';
 import { baseOf, changesConfiguration, keyOf, removedKeyOf } from './call-keys.js';
 import type { ConfigCall, PlacedCall } from './config-file.js';
 import { PendingCalls } from './pending-calls.js';
@@ -25,6 +28,8 @@ export interface ConfigurationOptions {
   /** Stay in the startup state until `framework_start_init` is called. */
   waitForRpc: boolean;
   reactors: number;
+  /** Devices among which members of arrays are looked for; null for none. */
+  scan: ScanOptions | null;
   log: Logger;
 }
 
@@ -43,6 +48,11 @@ export class Configuration implements Caller {
   #known = new Map<string, ConfigCall>();
   /** What is there because it was found: it is not saved, and not missed when it goes. */
   readonly #found = new Set<string>();
+  /** What of it is being opened. */
+  readonly #opening = new Set<string>();
+  readonly #scanner: Scanner | null;
+  /** Methods that are answered here. */
+  readonly #own: Dispatcher;
   #isUp = false;
   #isEnded = false;
   #saveTrouble: string | null = null;
@@ -57,6 +67,11 @@ export class Configuration implements Caller {
     this.#options = options;
     this.#log = options.log;
     this.#pending = new PendingCalls(inner, options.log);
+    const open: OpenFound = (params) => this.#callFound({ method: 'bdev_aio_create', params });
+    this.#scanner = options.scan === null ? null : new Scanner(options.scan, inner, open, options.log);
+    this.#own = new Dispatcher(options.log);
+    this.#own.state = 'runtime';
+    this.#own.register(this.#ownMethods());
   }
 
   /**
@@ -79,16 +94,9 @@ export class Configuration implements Caller {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
-  /** This call was made because something was found: what it makes is not part of the configuration. */
-  async callFound(name: string, params: Record<string, unknown>): Promise<unknown> {
-    const key = keyOf({ method: name, params });
-    this.#found.add(key);
-    try {
-      return await this.#inner.call(name, params);
-    } catch (error) {
-      this.#found.delete(key);
-      throw error;
-    }
+  /** Looks for what has come, and tries what has failed, now. */
+  reload(): void {
+    this.#schedule(0);
   }
 
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
@@ -107,14 +115,11 @@ export class Configuration implements Caller {
       }
       case 'rpc_get_methods': {
         const names = (await this.#inner.call(name, params, hasDuplicateKey)) as string[];
-        return this.#isUp || asParams(params).current !== true ? [...names, ownMethod] : names;
+        return [...names, ...ownMethods];
       }
-      case ownMethod:
-        if (params !== undefined && params !== null)
-          throw new RpcError(RpcCode.InvalidParams, `${ownMethod} requires no parameters`);
-        return this.#describe();
       default:
     }
+    if (ownMethods.includes(name)) return this.#own.call(name, params, hasDuplicateKey);
     return this.#forward({ method: name, params: asParams(params) }, params, hasDuplicateKey);
   }
 
@@ -125,6 +130,38 @@ export class Configuration implements Caller {
       return this.#refreshNow();
     });
     return this.#nextLook;
+  }
+
+  #ownMethods(): RpcMethod[] {
+    return [
+      method({ name: 'raidkit_get_configuration', params: null, run: () => Promise.resolve(this.#describe()) }),
+      method({
+        name: 'raidkit_start_found',
+        params: z.strictObject({ name: z.string() }),
+        badParams: noParams,
+        run: async ({ name }) => {
+          if (this.#scanner === null) throw errnoRefusal(95, 'raidkitd was started without --scan');
+          await this.#scanner.start(name);
+          await this.refresh();
+          return true;
+        },
+      }),
+    ];
+  }
+
+  /** Something was found, and this makes it a device: it is not part of the configuration, since it is found again. */
+  async #callFound(call: ConfigCall): Promise<unknown> {
+    const key = keyOf(call);
+    this.#opening.add(key);
+    this.#found.add(key);
+    try {
+      return await this.#inner.call(call.method, call.params);
+    } catch (error) {
+      this.#found.delete(key);
+      throw error;
+    } finally {
+      this.#opening.delete(key);
+    }
   }
 
   async #forward(call: ConfigCall, params: unknown, hasDuplicateKey: boolean): Promise<unknown> {
@@ -221,6 +258,7 @@ export class Configuration implements Caller {
     const answer = await this.#inner.call('framework_start_init', params, hasDuplicateKey);
     this.#startInitLater = null;
     await this.#replay(calls, 'runtime');
+    await this.#scanner?.scan();
     this.#isUp = true;
     await this.refresh();
     this.#init.resolve();
@@ -237,6 +275,7 @@ export class Configuration implements Caller {
       known: await names(false),
       reactors: this.#options.reactors,
       call: (name: string, params: unknown) => this.#inner.call(name, params),
+      hasEnded: () => this.#isEnded,
     };
     for (const { call, error } of await replay(calls, target, this.#log)) {
       const where = `subsystem ${call.subsystem}, call ${call.place}, ${call.method}`;
@@ -276,9 +315,14 @@ export class Configuration implements Caller {
     // A daemon that stops has fewer and fewer devices.
     if (this.#hasEnded()) return;
     const now = new Map(live.map((call) => [keyOf(call), call]));
-    for (const key of [...this.#found]) if (!now.has(key)) this.#found.delete(key);
+    for (const key of [...this.#found]) {
+      if (now.has(key) || this.#opening.has(key)) continue;
+      this.#found.delete(key);
+      this.#scanner?.forget(splitKey(key)[1]);
+    }
     for (const key of this.#found) now.delete(key);
     for (const [key, call] of this.#known) {
+      if (this.#found.has(key)) continue;
       if (!now.has(key) && (await this.#isThere(key))) now.set(key, call);
       else if (!now.has(key)) this.#missed(key, call);
       if (this.#hasEnded()) return;
@@ -346,6 +390,7 @@ export class Configuration implements Caller {
 
   async #tick(): Promise<void> {
     await this.refresh();
+    await this.#scanner?.scan();
     const haveSome = await this.#pending.tryAll();
     if (haveSome) await this.refresh();
     this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
@@ -358,12 +403,13 @@ export class Configuration implements Caller {
       state_file: state?.path ?? null,
       state_error: this.#saveTrouble,
       pending: this.#pending.describe(),
+      found: this.#scanner?.describe() ?? null,
     };
   }
 }
 
-/** Our own method: what is in the configuration and is not there. */
-export const ownMethod = 'raidkit_get_configuration';
+/** What is in the configuration and is not there, and what was found. */
+export const ownMethods: readonly string[] = ['raidkit_get_configuration', 'raidkit_start_found'];
 
 const configCalls = z.array(z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() }));
 

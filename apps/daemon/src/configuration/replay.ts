@@ -12,6 +12,8 @@ export interface ReplayTarget extends Caller {
   readonly current: ReadonlySet<string>;
   readonly known: ReadonlySet<string>;
   readonly reactors: number;
+  /** Nothing more is to be called. */
+  hasEnded(): boolean;
 }
 
 /** A call that was refused. */
@@ -37,6 +39,7 @@ export async function replay(calls: readonly PlacedCall[], target: ReplayTarget,
 async function tryEach(calls: readonly PlacedCall[], target: ReplayTarget): Promise<FailedCall[]> {
   const failed: FailedCall[] = [];
   for (const call of calls) {
+    if (target.hasEnded()) break;
     try {
       await target.call(call.method, placed(call.params, target.reactors));
     } catch (error) {

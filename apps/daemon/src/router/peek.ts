@@ -6,6 +6,8 @@ import { MAX_SUPERBLOCK_BYTES, parseSuperblock } from '@raidkit/superblock';
 export interface Owner {
   uuid: string;
   name: string;
+  /** Bytes. */
+  blockSize: number;
 }
 
 /**
@@ -21,7 +23,9 @@ export async function peekSuperblock(path: string): Promise<Owner | null> {
       if (!stats.isFile() && !stats.isBlockDevice()) return null;
       const { buffer, bytesRead } = await file.read(new Uint8Array(MAX_SUPERBLOCK_BYTES), 0, MAX_SUPERBLOCK_BYTES, 0);
       const parsed = parseSuperblock(buffer.subarray(0, bytesRead));
-      return parsed.ok ? { uuid: parsed.superblock.uuid, name: parsed.superblock.name } : null;
+      return parsed.ok
+        ? { uuid: parsed.superblock.uuid, name: parsed.superblock.name, blockSize: parsed.superblock.blockSize }
+        : null;
     } finally {
       await file.close();
     }

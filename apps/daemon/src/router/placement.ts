@@ -44,7 +44,11 @@ export class Placement {
    * Has a device opened on the reactor where it belongs: where its array is or is about to be; without a superblock, where an
    * array waits for it. Two arrays of one name come to the same reactor, which deals with that.
    */
-  openingDevice<T>(owner: Owner | null, names: readonly string[], open: (reactor: number) => Promise<T>): Promise<T> {
+  openingDevice<T>(
+    owner: Pick<Owner, 'uuid' | 'name'> | null,
+    names: readonly string[],
+    open: (reactor: number) => Promise<T>,
+  ): Promise<T> {
     if (owner === null) return open(this.#directory.findAwaiting(names) ?? 0);
     const { uuid, name } = owner;
     const there = this.#directory.findArray(uuid) ?? this.#directory.findArray(name);

@@ -1,7 +1,8 @@
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { chmodSync } from 'node:fs';
+import { createServer } from 'node:net';
 import type { ListenOptions, Server, Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
+import { freeUnixPath } from '@raidkit/nbd';
 import { serveConnection } from './connection.js';
 import type { Caller } from './dispatcher.js';
 
@@ -20,10 +21,10 @@ export type RpcAddress = { path: string } | { host: string; port: number };
 
 /**
  * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600). A socket that a dead daemon left is
- * replaced; one that answers is not: EADDRINUSE.
+ * replaced; one that answers, or whose queue is full, is not: an `NbdError` with EADDRINUSE.
  */
 export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger): Promise<RpcListener> {
-  if ('path' in address) await removeStaleSocket(address.path);
+  if ('path' in address) await freeUnixPath(address.path);
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     if (sockets.size >= maxClients) {
@@ -65,31 +66,5 @@ function listening(server: Server, where: ListenOptions): Promise<void> {
       server.off('error', reject);
       resolve();
     });
-  });
-}
-
-/** Removes a Unix socket that nobody listens on. Throws EADDRINUSE if somebody does, EEXIST if it is something else. */
-export async function removeStaleSocket(path: string): Promise<void> {
-  let stat;
-  try {
-    stat = lstatSync(path);
-  } catch {
-    return;
-  }
-  if (!stat.isSocket()) throw Object.assign(new Error(`${path} exists and is not a socket`), { code: 'EEXIST', errno: 17 });
-  if (await answers(path)) {
-    throw Object.assign(new Error(`${path} is in use by another process`), { code: 'EADDRINUSE', errno: 98 });
-  }
-  unlinkSync(path);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect(path);
-    probe.on('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.on('error', () => resolve(false));
   });
 }

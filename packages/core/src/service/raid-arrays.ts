@@ -204,7 +204,9 @@ export class RaidArrays {
     let members: Bdev[] = [];
     const end = array.lifecycle.end(() => {
       members = array.slots.flatMap(({ descriptor }) => descriptor?.bdev ?? []);
-      return closeArray(this.#ctx, array, 'it is being deleted');
+      // One with superblocks comes back when its members are opened again.
+      const isKept = array.store !== null && options.clearSuperblock !== true;
+      return closeArray(this.#ctx, array, isKept ? 'it is being stopped' : 'it is being deleted');
     });
     await end.catch((error: unknown) => {
       throw asRaidError(error);
