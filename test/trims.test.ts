@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 // Not through the front door: which of two requests was first the levels of this repository settle by themselves.
 import { Discards } from '../packages/core/src/bitmap/discards.js';
+import { RegionStates } from '../packages/core/src/bitmap/region-state.js';
 import { blocks, build } from './support/array-on-disks.js';
 import { plugIn } from './support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
@@ -143,6 +144,13 @@ describe('what users have unmapped', () => {
   const regionBlocks = 8;
   const array = { stripe: () => ({ arrayBlocks: 1, memberBlocks: 1 }), numBlocks: 2 * regionBlocks } as unknown as RaidArray;
 
+  /** Two regions, of which these are unwritten. */
+  function statesOf(mostGroups: number, unwritten: readonly number[]): RegionStates {
+    const states = new RegionStates(2, regionBlocks, mostGroups);
+    for (const region of [0, 1]) if (!unwritten.includes(region)) states.set(region, RegionState.Dirty);
+    return states;
+  }
+
   interface Request {
     isUnmap: boolean;
     from: number;
@@ -161,11 +169,12 @@ describe('what users have unmapped', () => {
     isGood: fc.boolean(),
   });
 
-  it('is never more than what no write has touched since the unmap began', () => {
+  it.each([2, 1])('is never more than what no write has touched since the unmap began: %i groups', (mostGroups) => {
     fc.assert(
-      fc.property(fc.array(request, { maxLength: 12 }), (drawn) => {
+      fc.property(fc.array(request, { maxLength: 12 }), fc.subarray([0, 1]), (drawn, unwritten) => {
         const requests: Request[] = drawn.map((one) => ({ ...one, end: one.begin + one.end }));
-        const trims = new Discards(array, 2, regionBlocks);
+        const states = statesOf(mostGroups, unwritten);
+        const trims = new Discards(array, states);
         const ios = new Map<Request, RaidIo>();
         const moments = requests.flatMap((one) => [
           { at: one.begin, one, isEnd: false },
@@ -185,15 +194,18 @@ describe('what users have unmapped', () => {
             };
             ios.set(one, io as unknown as RaidIo);
           }
+          const touched = [0, 1].filter((region) => touches(one, region));
+          // Between its begin and its end a write has its region's bit set.
+          if (!one.isUnmap && (isEnd || one.length % 2 === 0))
+            for (const region of touched) states.set(region, RegionState.Dirty);
           if (!isEnd) continue;
-          for (const region of [0, 1]) {
-            if (!touches(one, region)) continue;
-            if (one.isUnmap) trims.unmapped(region, ios.get(one)!);
-            else trims.wrote(region);
+          for (const group of new Set(touched.map((region) => states.groupOf(region)))) {
+            if (one.isUnmap) trims.unmapped(group, ios.get(one)!);
+            else trims.wrote(group);
           }
         }
         for (const region of [0, 1]) {
-          if (!trims.isWhole(region)) continue;
+          if (!trims.isWhole(region) || states.states[region] === RegionState.Unwritten) continue;
           const writes = requests.filter((one) => !one.isUnmap && touches(one, region));
           for (let block = region * regionBlocks; block < (region + 1) * regionBlocks; block++) {
             const isCovered = requests.some(
@@ -213,7 +225,7 @@ describe('what users have unmapped', () => {
   });
 
   it('is known when pieces meet, in any order', () => {
-    const trims = new Discards(array, 2, regionBlocks);
+    const trims = new Discards(array, statesOf(2, []));
     for (const [from, to] of [
       [0, 3],
       [3, 6],
@@ -230,5 +242,28 @@ describe('what users have unmapped', () => {
     }
     expect(trims.isWhole(0)).toBe(true);
     expect(trims.isWhole(1)).toBe(false);
+  });
+
+  it('goes on behind a region of the group that was never written', () => {
+    const states = new RegionStates(4, regionBlocks, 1);
+    for (const region of [0, 2, 3]) states.set(region, RegionState.Dirty);
+    const larger = { stripe: () => ({ arrayBlocks: 1, memberBlocks: 1 }), numBlocks: 32 };
+    const trims = new Discards(larger as unknown as RaidArray, states);
+    for (const [from, to] of [
+      [16, 32],
+      [0, 8],
+    ] as const) {
+      trims.unmapped(0, {
+        trimmedOffset: from,
+        trimmedBlocks: to - from,
+        status: Status.Ok,
+        begunAt: trims.now(),
+      } as unknown as RaidIo);
+    }
+    expect([0, 2, 3].every((region) => trims.isWhole(region))).toBe(true);
+    // The first write there changes what is known of all of the group.
+    trims.wrote(0);
+    states.set(1, RegionState.Dirty);
+    expect([0, 1, 2, 3].some((region) => trims.isWhole(region))).toBe(false);
   });
 });

@@ -4,7 +4,7 @@ import type { Bdev, Logger } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { concat } from '@raidkit/concat';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { AssemblyOptions, RaidArray, RaidEvent } from '@raidkit/core';
+import type { AssemblyOptions, RaidArray, RaidEvent, RegionLimits } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
@@ -17,12 +17,25 @@ export interface Rig {
   events: RaidEvent[];
 }
 
-export function newRig(options: { memoryBytes?: number; log?: Logger; assembly?: Partial<AssemblyOptions> } = {}): Rig {
-  const { memoryBytes = 64 << 20, log, assembly } = options;
+export function newRig(
+  options: {
+    memoryBytes?: number;
+    log?: Logger;
+    assembly?: Partial<AssemblyOptions>;
+    regions?: Partial<RegionLimits>;
+  } = {},
+): Rig {
+  const { memoryBytes = 64 << 20, log, assembly, regions = {} } = options;
   const registry = new BdevRegistry(nodeRuntime(log === undefined ? { memoryBytes } : { memoryBytes, log }));
   const modules = new RaidModuleRegistry();
   for (const module of [raid0, raid1, raid5f, concat]) modules.register(module);
-  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, assembly: { absentWaitMs: 20, ...assembly } });
+  const arrays = new RaidArrays({
+    registry,
+    modules,
+    store: spdkSuperblockStore,
+    assembly: { absentWaitMs: 20, ...assembly },
+    regions,
+  });
   const events: RaidEvent[] = [];
   arrays.on((event) => events.push(event));
   return { registry, arrays, events };

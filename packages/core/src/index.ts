@@ -20,6 +20,7 @@ export type { StartOptions } from './start/start.js';
 export type { Spare } from './membership/spares.js';
 export { firstIncarnation, nullUuid, seqStep } from './format/store.js';
 export { RegionState } from './bitmap/region-state.js';
+export type { RegionLimits } from './bitmap/region-size.js';
 export type {
   ArrayRecord,
   BadBlockList,

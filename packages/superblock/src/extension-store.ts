@@ -4,10 +4,12 @@ import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from '
 import { badBlocksLayout, badBlocksLength, encodeBadBlocks, mostBadRanges, parseBadBlocks } from './bad-block-list.js';
 import { doubtBytes, encodeDoubtList, mostDoubtRanges, parseDoubtList } from './doubt-list.js';
 import { journalStore } from './journal-store.js';
-import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from './extension.js';
+import { encodeHeader, encodePage, extensionLayout, pageAt, parseHeader, parsePage, regionsPerPage } from './extension.js';
 
-const { doubtAt, headerAt, headerBytes, journalAt, journalBytes, mostOptionsBytes, mostPages, pageBytes, pagesAt } =
-  extensionLayout;
+const { doubtAt, firstPages, headerAt, headerBytes, journalAt, journalBytes } = extensionLayout;
+const { morePagesAt, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
+/** So many pages are read or written at once: those of one call lie side by side. */
+const pagesAtATime = firstPages;
 
 /** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
 export const extensionStore: ExtensionStore = {
@@ -18,6 +20,11 @@ export const extensionStore: ExtensionStore = {
   journal: journalStore,
 
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
+
+  reservedBytes: (numRegions) => {
+    const numPages = Math.ceil(numRegions / regionsPerPage);
+    return numPages <= firstPages ? morePagesAt : Math.ceil(pageAt(numPages) / morePagesAt) * morePagesAt;
+  },
 
   async readHeaders(descriptor, arrayUuid) {
     const headers: ExtensionHeader[] = [];
@@ -35,11 +42,12 @@ export const extensionStore: ExtensionStore = {
   async readPages(descriptor, life, numRegions) {
     const pages: RegionPage[] = [];
     const numPages = Math.min(mostPages, Math.ceil(numRegions / regionsPerPage));
-    for (let index = 0; index < numPages; index++) {
-      const both = await readAt(descriptor, pagesAt + index * 2 * pageBytes, 2 * pageBytes);
-      for (const copy of [both.subarray(0, pageBytes), both.subarray(pageBytes)]) {
-        const page = parsePage(copy, life);
-        if (page?.index === index) pages.push(page);
+    for (let first = 0; first < numPages; first += pagesAtATime) {
+      const count = Math.min(pagesAtATime, numPages - first);
+      const bytes = await readAt(descriptor, pageAt(first), count * 2 * pageBytes);
+      for (let place = 0; place < 2 * count; place++) {
+        const page = parsePage(bytes.subarray(place * pageBytes, (place + 1) * pageBytes), life);
+        if (page?.index === first + (place >> 1)) pages.push(page);
       }
     }
     return pages;
@@ -77,7 +85,7 @@ export const extensionStore: ExtensionStore = {
     await new BlockClient(descriptor).flush();
   },
 
-  async clear(descriptor) {
+  async clear(descriptor, numRegions) {
     const { blockSize } = descriptor.bdev;
     const [first] = headerAt;
     const end = badBlocksLayout.at[1] + badBlocksLayout.bytes;
@@ -88,6 +96,8 @@ export const extensionStore: ExtensionStore = {
     await client.writeZeroes(pagesAt / blockSize, (end - pagesAt) / blockSize);
     await client.writeZeroes(doubtAt / blockSize, (2 * doubtBytes) / blockSize);
     await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);
+    const more = extensionStore.reservedBytes(numRegions) - morePagesAt;
+    if (more > 0) await client.writeZeroes(morePagesAt / blockSize, more / blockSize);
     await client.flush();
   },
 
@@ -102,14 +112,16 @@ export const extensionStore: ExtensionStore = {
   },
 
   async writePages(descriptor, life, pages) {
-    const results = await Promise.allSettled(
-      pages.map((page) => {
-        const at = pagesAt + (page.index * 2 + (page.generation % 2)) * pageBytes;
-        return writeAt(descriptor, at, encodePage(life, page));
-      }),
-    );
-    // Whoever hears of an error must not find others still under way.
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    for (let first = 0; first < pages.length; first += pagesAtATime) {
+      const results = await Promise.allSettled(
+        pages.slice(first, first + pagesAtATime).map((page) => {
+          const at = pageAt(page.index) + (page.generation % 2) * pageBytes;
+          return writeAt(descriptor, at, encodePage(life, page));
+        }),
+      );
+      // Whoever hears of an error must not find others still under way.
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
+    }
     await new BlockClient(descriptor).flush();
   },
 };

@@ -12,10 +12,13 @@ export const extensionLayout = {
   headerAt: [64 * 1024, 96 * 1024],
   /** Room for a header, in bytes. */
   headerBytes: 12 * 1024,
-  /** Byte offset of the first page; each has two places, one after the other. */
+  /** Byte offset of the first pages; each has two places, one after the other. */
   pagesAt: 128 * 1024,
   pageBytes: 4096,
-  mostPages: 16,
+  /** So many pages are there; all others follow at `morePagesAt`, before the data. */
+  firstPages: 16,
+  morePagesAt: 1024 * 1024,
+  mostPages: 4096,
   /** Room for the level's options in a header of 255 slots, in bytes. */
   mostOptionsBytes: 3500,
   /** Byte offset of the list of ranges in doubt; two places, one after the other. */
@@ -44,6 +47,12 @@ const encoder = new TextEncoder();
 /** Numbers that are counted on from: the next one is still exact. */
 const mostCounted = Number.MAX_SAFE_INTEGER - 1;
 const mostRegions = extensionLayout.mostPages * regionsPerPage;
+
+/** Byte offset of a page's two places. */
+export function pageAt(index: number): number {
+  const { firstPages, morePagesAt, pageBytes, pagesAt } = extensionLayout;
+  return index < firstPages ? pagesAt + index * 2 * pageBytes : morePagesAt + (index - firstPages) * 2 * pageBytes;
+}
 
 /**
  * The header's bytes: `headerBytes` of them. Throws a SuperblockFieldError, which names field and limit, for a header that

@@ -66,7 +66,7 @@ export const spdkSuperblockStore: SuperblockStore = {
     const [last = 0] = copiesAt(blockSize).slice(-1);
     // All at once: a part of the first copy with a whole second one is the superblock as it was, and not cleared yet.
     await writeAndFlush(descriptor, 0, new Uint8Array(last + Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));
-    if (extensionStore.fits(blockSize, 1)) await extensionStore.clear(descriptor);
+    if (extensionStore.fits(blockSize, 1)) await extensionStore.clear(descriptor, 0);
   },
 };
 

@@ -86,7 +86,7 @@ describe('headers', () => {
     const cases: [Partial<ExtensionHeader>, RegExp][] = [
       [{ generation: 2 ** 53 - 1 }, /generation is 9007199254740991; it must be a whole number from 0 to 9007199254740990/],
       [{ seqNumber: 2 ** 53 }, /seqNumber/],
-      [{ numRegions: 16 * regionsPerPage + 1 }, /numRegions is 258049; .* 258048/],
+      [{ numRegions: 4096 * regionsPerPage + 1 }, /numRegions is 66060289; .* 66060288/],
       [{ regionBlocks: -1 }, /regionBlocks/],
       [{ process: { type: 'check', elapsedSec: 2 ** 32 } }, /elapsedSec/],
       [{ incarnation: '0123' }, /incarnation/],
@@ -137,7 +137,7 @@ describe('pages', () => {
   });
 
   it('are refused if they could not be read again', () => {
-    expect(() => encodePage(life, { ...page, index: 16 })).toThrow(/index is 16; .* 15/);
+    expect(() => encodePage(life, { ...page, index: 4096 })).toThrow(/index is 4096; .* 4095/);
     expect(() => encodePage(life, { ...page, generation: 2 ** 53 })).toThrow(/generation/);
     expect(() => encodePage(life, { ...page, states: new Uint8Array(regionsPerPage + 1) })).toThrow(/states.length/);
     expect(() => encodePage(life, { ...page, states: Uint8Array.of(1, 4) })).toThrow(/states\[1\] is 4; .* 3/);

@@ -17,8 +17,8 @@ export const onDisk = [
   {
     id: 'pages-not-flushed',
     file: 'superblock/src/extension-store.ts',
-    line: "if (result.status === 'rejected') throw result.reason;\n    await new BlockClient(descriptor).flush();",
-    becomes: "if (result.status === 'rejected') throw result.reason;",
+    line: "if (result.status === 'rejected') throw result.reason;\n    }\n    await new BlockClient(descriptor).flush();",
+    becomes: "if (result.status === 'rejected') throw result.reason;\n    }",
     loses: 'a write goes on while its bit is in a cache',
   },
   {
@@ -31,8 +31,8 @@ export const onDisk = [
   {
     id: 'one-place-for-a-page',
     file: 'superblock/src/extension-store.ts',
-    line: 'const at = pagesAt + (page.index * 2 + (page.generation % 2)) * pageBytes;',
-    becomes: 'const at = pagesAt + page.index * 2 * pageBytes;',
+    line: 'const at = pageAt(page.index) + (page.generation % 2) * pageBytes;',
+    becomes: 'const at = pageAt(page.index);',
     loses: 'a torn write leaves no page',
   },
   {

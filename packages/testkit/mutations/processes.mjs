@@ -3,7 +3,7 @@ export const processes = [
   {
     id: 'old-map-of-a-target-stays',
     file: 'core/src/sync/start-process.ts',
-    line: 'if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor);',
+    line: 'if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor, array.bitmap?.states.length ?? 0);',
     becomes: '',
     loses: 'pages that a disk kept from an earlier life look newer than those it is given',
   },

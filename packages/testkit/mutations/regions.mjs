@@ -10,8 +10,8 @@ export const regions = [
   {
     id: 'clean-while-writes-are-in-flight',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region)',
-    becomes: 'state === RegionState.Dirty && isIdle(region)',
+    line: 'const canBeDone = this.#inFlight[group] === 0 && isIdle(group);',
+    becomes: 'const canBeDone = isIdle(group);',
     loses: 'a region becomes clean under a slow write: a crash leaves its copies different, and nobody looks',
   },
   {
@@ -153,15 +153,15 @@ export const regions = [
   {
     id: 'dirty-is-not-suspect',
     file: 'core/src/bitmap/bitmap-pages.ts',
-    line: 'if (state === RegionState.Dirty)\n        this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);',
+    line: 'this.#array.consistency.load((first + i - dirty) * regionBlocks, dirty * regionBlocks);',
     becomes: '',
     loses: 'after a crash nothing is resynchronised',
   },
   {
     id: 'pages-say-what-memory-says',
     file: 'core/src/bitmap/bitmap-pages.ts',
-    line: 'states[i] = this.said.get(first + i) ?? state;',
-    becomes: 'states[i] = state;',
+    line: 'if (states !== undefined) states[region % regionsPerPage] = state;',
+    becomes: '',
     loses: 'a page that is written for another region says clean before the members were flushed, or dirty before it is so',
   },
   {
@@ -195,7 +195,7 @@ export const regions = [
   {
     id: 'write-leaves-region-empty',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'else this.#trims?.wrote(region);',
+    line: 'else this.#trims?.wrote(group);',
     becomes: '',
     loses: 'a write to a region that was unmapped reads as zeros later on',
   },
@@ -209,8 +209,8 @@ export const regions = [
   {
     id: 'whole-but-for-its-end',
     file: 'core/src/bitmap/discards.ts',
-    line: 'return start < end && (this.#from[region] ?? 0) <= start && end <= (this.#to[region] ?? 0);',
-    becomes: 'return start < end && (this.#from[region] ?? 0) <= start && (this.#to[region] ?? 0) > 0;',
+    line: 'return start < end && (this.#from[group] ?? 0) <= start && end <= (this.#to[group] ?? 0);',
+    becomes: 'return start < end && (this.#from[group] ?? 0) <= start && (this.#to[group] ?? 0) > start;',
     loses: 'a region of which only the beginning was unmapped reads as zeros',
   },
   {
@@ -241,5 +241,50 @@ export const regions = [
     line: 'unknown.doubt(0, numRegions);',
     becomes: 'for (let region = 0; region < numRegions; region++) unknown.set(region, 1);',
     loses: 'after somebody else ran the array nothing is resynchronised',
+  },
+  {
+    id: 'run-reaches-over-written-regions',
+    file: 'core/src/bitmap/discards.ts',
+    line: '&& this.#isUnwritten(region - 1)) {',
+    becomes: ') {',
+    loses: 'what lies before an unmapped run of its group reads as zeros though it was written',
+  },
+  {
+    id: 'groups-are-alike',
+    file: 'core/src/bitmap/region-state.ts',
+    line: 'if (isGroup && this.#unwrittenIn[this.groupOf(region)] === alike) region += this.groupRegions;',
+    becomes: 'if (isGroup) region += this.groupRegions;',
+    loses: 'a read that begins in an unwritten region reads zeros from a group that was written to',
+  },
+  {
+    id: 'group-is-idle-as-its-first-region',
+    file: 'core/src/bitmap/write-intent-bitmap.ts',
+    line: 'const lastGroup = this.groupOf(last);',
+    becomes: 'const lastGroup = this.groupOf(first);',
+    loses: 'a write into two groups is counted for one: the other becomes clean under it, or never',
+  },
+  {
+    id: 'zeros-for-the-whole-group',
+    file: 'core/src/bitmap/write-intent-bitmap.ts',
+    line: 'if (this.states[region] !== RegionState.Unwritten && this.#lacksBit(region)) regions.add(region);',
+    becomes: 'if (this.#lacksBit(region)) regions.add(region);',
+    loses: 'the first write to a large member waits for hundreds of MiB of zeros',
+    suites: ['test/huge-members.test.ts'],
+  },
+  {
+    id: 'large-map-over-the-data',
+    file: 'superblock/src/extension-store.ts',
+    line: 'return numPages <= firstPages ? morePagesAt : Math.ceil(pageAt(numPages) / morePagesAt) * morePagesAt;',
+    becomes: 'return morePagesAt;',
+    loses: 'pages of a large map are written over data',
+    suites: ['test/huge-members.test.ts'],
+  },
+  {
+    id: 'data-offset-without-room-for-the-map',
+    file: 'core/src/array/array.ts',
+    line: 'return this.slots.every(({ dataOffset, isConfigured }) => !isConfigured || dataOffset * blockSize >= bytes);',
+    becomes: 'return bytes > 0;',
+    loses: 'the map of a large array that somebody else made is written over its data',
+    suites: ['test/huge-members.test.ts'],
   },
 ];

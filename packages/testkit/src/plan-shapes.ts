@@ -32,6 +32,14 @@ export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape)
   }
 }
 
+/** A third of the seeds have many small regions in a few groups, as only huge arrays have them. From a stream of its own. */
+export function drawRegions(seed: number, shape: SimShape): SimShape {
+  const random = new Random(seed, 9);
+  if (!random.chance(0.33)) return shape;
+  const leastBytes = random.pick([64, 256]) * 1024;
+  return { ...shape, regions: { leastBytes, zeroBytes: leastBytes, mostGroups: random.int(1, 4) } };
+}
+
 function widen(shape: SimShape, numSlots: number): SimShape {
   const more = shape.numDisks - shape.numSlots;
   const numDisks = numSlots + more;

@@ -1,12 +1,12 @@
 import { IoType } from '@raidkit/bdev';
-import type { RaidModule } from '@raidkit/core';
+import type { RaidModule, RegionLimits } from '@raidkit/core';
 import { minOperational } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import type { LieKind, ProcessAction } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawRests } from './plan-rests.js';
-import { drawShapeKind } from './plan-shapes.js';
+import { drawRegions, drawShapeKind } from './plan-shapes.js';
 import type { ShapeKind } from './plan-shapes.js';
 import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
@@ -82,6 +82,8 @@ export interface SimShape {
   windowSizeKb: number;
   /** What is out of the ordinary. */
   kind?: ShapeKind;
+  /** Default: as for real arrays. */
+  regions?: Partial<RegionLimits>;
   /** Of background work; MiB of the volume a second. Default: no limit. */
   maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
@@ -115,7 +117,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const { hasExtras = true, hasForeign = true, hasRests = true, hasShapes = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const usual = drawShape(random, module);
-  const shape = hasShapes ? drawShapeKind(seed, module, usual) : usual;
+  const shape = hasShapes ? drawRegions(seed, drawShapeKind(seed, module, usual)) : usual;
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;

@@ -2,7 +2,7 @@ import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import type { SimDisk } from './sim-disk.js';
 
-/** Blocks of copies that are compared at a time; regions are multiples of it. */
+/** Blocks of copies that are compared at a time, in one region. */
 const copyBlocks = 64;
 
 /** Whether a block is listed as bad in the stripes of these blocks of the volume: what depends on it cannot be told. */
@@ -26,8 +26,9 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   if (stripe === undefined || (!isMirror && array.minOperational !== array.numSlots - 1)) return null;
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
   const blocks = Math.floor(array.numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
-  const step = isMirror ? copyBlocks : stripe.memberBlocks;
   const { bitmap } = array;
+  // Regions are powers of two of stripes.
+  const step = isMirror ? Math.min(copyBlocks, bitmap?.regionBlocks ?? copyBlocks) : stripe.memberBlocks;
   for (let start = 0; start < blocks; start += step) {
     const count = Math.min(step, blocks - start);
     if (bitmap?.isAll(RegionState.Unwritten, start, count) === true) {

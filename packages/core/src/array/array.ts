@@ -3,6 +3,7 @@ import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
 import { BadBlocks } from '../members/bad-blocks.js';
 import { Consistency } from '../bitmap/consistency.js';
+import type { RegionLimits } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
 import { RequestPath } from '../io/request-path.js';
@@ -50,6 +51,7 @@ export interface RaidArrayHost {
   readonly registry: BdevRegistry;
   readonly ios: RaidIoPool;
   readonly memberOptions: MemberOptions;
+  readonly regionLimits: RegionLimits;
   emit(event: RaidEvent): void;
   /** A member is leaving for a reason of the array's own: bring it to its end. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
@@ -220,6 +222,10 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
     return this.#host.memberOptions;
   }
 
+  get regionLimits(): RegionLimits {
+    return this.#host.regionLimits;
+  }
+
   get memory(): BdevRegistry['runtime']['memory'] {
     return this.registry.runtime.memory;
   }
@@ -237,6 +243,14 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   get extension(): ExtensionStore | undefined {
     const { extension } = this.store ?? {};
     return extension?.fits(this.blockSize, 0) === true ? extension : undefined;
+  }
+
+  /** Whether a map of so many regions fits in front of the data of all members that are there. */
+  hasRoomForRegions(numRegions: number): boolean {
+    const { blockSize, extension } = this;
+    if (extension?.fits(blockSize, numRegions) !== true) return false;
+    const bytes = extension.reservedBytes(numRegions);
+    return this.slots.every(({ dataOffset, isConfigured }) => !isConfigured || dataOffset * blockSize >= bytes);
   }
 
   /** Members that are there, targets of a rebuild included. */

@@ -1,5 +1,6 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { MappedHost } from './mapped-host.js';
+import { chooseRegionBlocks } from './region-size.js';
 import { RegionState } from './region-state.js';
 import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
@@ -44,9 +45,14 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   const { stripe, memberBlocks } = array.geometry();
   if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
   const blocks = Math.max(...memberBlocks);
-  const regionBlocks = WriteIntentBitmap.chooseRegionBlocks(blocks, stripe.memberBlocks, array.blockSize);
+  const { blockSize } = array;
+  if (!extension.fits(blockSize, 0)) return null;
+  const regionBlocks = chooseRegionBlocks(
+    array.regionLimits,
+    { memberBlocks: blocks, stripeBlocks: stripe.memberBlocks, blockSize },
+    (count) => array.hasRoomForRegions(count),
+  );
   const numRegions = Math.ceil(blocks / regionBlocks);
-  if (!extension.fits(array.blockSize, numRegions)) return null;
   if (array.recordedBlocks === null) {
     array.metadata.beginIncarnation();
     return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' } };
@@ -54,7 +60,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   const { header, pages, newest, doubt } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
   array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
-  if (header === null || !isMapOf(header, blocks, stripe.memberBlocks)) {
+  if (header === null || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
     const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
     array.metadata.beginIncarnation();
@@ -102,7 +108,7 @@ async function readEarlier(
   const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
   if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
   const { header, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
-  if (header === null || !isMapOf(header, blocks, stripeBlocks)) return null;
+  if (header === null || !isMapOf(array, header, blocks, stripeBlocks)) return null;
   const { incarnation, regionBlocks } = header;
   const journal = journalInForce(header, seqNumber);
   const journalEpoch = coversAbsence(array.slots, journal) ? journal.epoch : 0;
@@ -203,9 +209,18 @@ async function readBadBlocks(
   return newest;
 }
 
-/** The header's regions are whole stripes and cover the members; they cover more if a crash cut a growth short. */
-function isMapOf({ numRegions, regionBlocks }: ExtensionHeader, memberBlocks: number, stripeBlocks: number): boolean {
-  return regionBlocks > 0 && regionBlocks % stripeBlocks === 0 && numRegions * regionBlocks >= memberBlocks;
+/**
+ * The header's regions are whole stripes and cover the members, which have room for their map in front of their data. They
+ * cover more if a crash cut a growth short.
+ */
+function isMapOf(
+  array: MappedHost,
+  { numRegions, regionBlocks }: ExtensionHeader,
+  memberBlocks: number,
+  stripeBlocks: number,
+): boolean {
+  const isWhole = regionBlocks > 0 && regionBlocks % stripeBlocks === 0 && numRegions * regionBlocks >= memberBlocks;
+  return isWhole && array.hasRoomForRegions(Math.ceil(memberBlocks / regionBlocks));
 }
 
 /** The newest of these headers, and of `other`, that goes with the superblock of this number; null if none does. */

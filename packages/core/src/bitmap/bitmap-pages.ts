@@ -31,11 +31,6 @@ export class BitmapPages {
     return this.#generations.length;
   }
 
-  /** Whether there is room for so many regions. */
-  hasRoomFor(numRegions: number): boolean {
-    return this.#store.fits(this.#array.blockSize, numRegions);
-  }
-
   growTo(numRegions: number): void {
     this.#generations = copyInto(new Float64Array(this.#countFor(numRegions)), this.#generations);
   }
@@ -45,11 +40,19 @@ export class BitmapPages {
     const first = page.index * this.#store.regionsPerPage;
     this.#generations[page.index] = page.generation;
     const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
-    states.forEach((state, i) => {
-      this.#regions.set(first + i, state);
-      if (state === RegionState.Dirty)
-        this.#array.consistency.load((first + i) * this.#regions.regionBlocks, this.#regions.regionBlocks);
-    });
+    let dirty = 0;
+    // Runs of dirty regions as one: a large map has millions of them.
+    for (let i = 0; i <= states.length; i++) {
+      const state = states[i];
+      if (state !== undefined) this.#regions.set(first + i, state);
+      if (state === RegionState.Dirty) {
+        dirty++;
+      } else if (dirty > 0) {
+        const { regionBlocks } = this.#regions;
+        this.#array.consistency.load((first + i - dirty) * regionBlocks, dirty * regionBlocks);
+        dirty = 0;
+      }
+    }
   }
 
   writeAll(): Promise<void> {
@@ -71,33 +74,30 @@ export class BitmapPages {
 
   async #writeNow(indexes: readonly number[]): Promise<void> {
     const { regionsPerPage } = this.#store;
-    const pages = indexes.map((index): RegionPage => {
+    const pages = new Map<number, RegionPage>();
+    for (const index of indexes) {
       const first = index * regionsPerPage;
       const states = this.#regions.states.slice(first, first + regionsPerPage);
-      states.forEach((state, i) => {
-        states[i] = this.said.get(first + i) ?? state;
-      });
       const generation = (this.#generations[index] ?? 0) + 1;
       this.#generations[index] = generation;
-      return { index, generation, states };
-    });
+      pages.set(index, { index, generation, states });
+    }
+    for (const [region, state] of this.said) {
+      const states = pages.get(this.#pageOf(region))?.states;
+      if (states !== undefined) states[region % regionsPerPage] = state;
+    }
     const taken = this.#generations.reduce((sum, generation) => sum + generation, 0);
     await onEveryMember(this.#array, async (client, slot) => {
-      await this.#store.writePages(client.descriptor, this.#array, pages);
+      await this.#store.writePages(client.descriptor, this.#array, [...pages.values()]);
       slot.pagesTaken = taken;
     });
+    const written = (region: number): number | undefined => pages.get(this.#pageOf(region))?.states[region % regionsPerPage];
     // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These
     // pages may have been made when it was not to be said yet.
     for (const [region, state] of this.said) {
-      const page = pages.find(({ index }) => index === this.#pageOf(region));
-      if (state === RegionState.Unwritten && page?.states[region % regionsPerPage] === state) this.#regions.set(region, state);
+      if (state === RegionState.Unwritten && written(region) === state) this.#regions.set(region, state);
     }
-    if (this.unrecorded.size === 0) return;
-    for (const { index, states } of pages) {
-      states.forEach((state, i) => {
-        if (state === RegionState.Dirty) this.unrecorded.delete(index * regionsPerPage + i);
-      });
-    }
+    for (const region of this.unrecorded) if (written(region) === RegionState.Dirty) this.unrecorded.delete(region);
   }
 
   #pageOf(region: number): number {

@@ -1,37 +1,42 @@
 import { Status } from '@raidkit/bdev';
 import type { BitmapHost } from './host.js';
 import type { RaidIo } from '../level/raid-io.js';
-import { copyInto } from './region-state.js';
+import { RegionState, copyInto } from './region-state.js';
+import type { RegionStates } from './region-state.js';
 
 /**
- * Which run of each region's blocks reads as zeros because users have unmapped it, as far as that is known since the last
- * write there. In memory only: a region that is filled by its run goes on record as unwritten.
+ * Which run of blocks of each group of regions reads as zeros because users have unmapped it, or never wrote there, as far as
+ * that is known since the last write to the group. In memory only: a region that lies in its group's run goes on record as
+ * unwritten.
  */
 export class Discards {
   readonly #array: BitmapHost;
-  /** Of each region, in blocks of the array. */
+  readonly #regions: RegionStates;
+  /** Of a region, in blocks of the array. */
   readonly #regionBlocks: number;
-  /** A region's run, in blocks of the array; empty if both are equal. */
+  /** A group's run, in blocks of the array; empty if both are equal. */
   #from: Float64Array;
   #to: Float64Array;
-  /** When the last write to a region ended. */
+  /** When the last write to a group ended. */
   #writtenAt: Float64Array;
   #moment = 0;
 
-  /** @param regionBlocks of each member */
-  constructor(array: BitmapHost, numRegions: number, regionBlocks: number) {
+  constructor(array: BitmapHost, regions: RegionStates) {
     const { arrayBlocks, memberBlocks } = array.stripe();
     this.#array = array;
-    this.#regionBlocks = (regionBlocks / memberBlocks) * arrayBlocks;
-    this.#from = new Float64Array(numRegions);
-    this.#to = new Float64Array(numRegions);
-    this.#writtenAt = new Float64Array(numRegions);
+    this.#regions = regions;
+    this.#regionBlocks = (regions.regionBlocks / memberBlocks) * arrayBlocks;
+    this.#from = new Float64Array(regions.numGroups);
+    this.#to = new Float64Array(regions.numGroups);
+    this.#writtenAt = new Float64Array(regions.numGroups);
   }
 
-  growTo(numRegions: number): void {
-    this.#from = copyInto(new Float64Array(numRegions), this.#from);
-    this.#to = copyInto(new Float64Array(numRegions), this.#to);
-    this.#writtenAt = copyInto(new Float64Array(numRegions), this.#writtenAt);
+  /** The array has grown. */
+  grow(): void {
+    const { numGroups } = this.#regions;
+    this.#from = copyInto(new Float64Array(numGroups), this.#from);
+    this.#to = copyInto(new Float64Array(numGroups), this.#to);
+    this.#writtenAt = copyInto(new Float64Array(numGroups), this.#writtenAt);
   }
 
   /** For an unmap that begins: what ends after this moment may have overtaken it. */
@@ -39,31 +44,60 @@ export class Discards {
     return this.#moment;
   }
 
-  /** A write to the region has ended, well or not. */
-  wrote(region: number): void {
-    this.#writtenAt[region] = ++this.#moment;
-    this.#from[region] = 0;
-    this.#to[region] = 0;
+  /** A write to the group has ended, well or not. */
+  wrote(group: number): void {
+    this.#writtenAt[group] = ++this.#moment;
+    this.#from[group] = 0;
+    this.#to[group] = 0;
   }
 
-  /** An unmap has ended that touched the region. Of runs that do not meet only the longest is kept. */
-  unmapped(region: number, io: RaidIo): void {
-    const from = Math.max(io.trimmedOffset, region * this.#regionBlocks);
-    const to = Math.min(io.trimmedOffset + io.trimmedBlocks, this.#endOf(region));
-    if (io.status !== Status.Ok || from >= to || (this.#writtenAt[region] ?? 0) > io.begunAt) return;
-    const knownFrom = this.#from[region] ?? 0;
-    const knownTo = this.#to[region] ?? 0;
+  /** An unmap has ended that touched the group. Of runs that do not meet only the longest is kept. */
+  unmapped(group: number, io: RaidIo): void {
+    const first = group * this.#regions.groupRegions * this.#regionBlocks;
+    let from = Math.max(io.trimmedOffset, first);
+    let to = Math.min(io.trimmedOffset + io.trimmedBlocks, this.#endOf(this.#regions.endOfGroup(group) - 1));
+    if (io.status !== Status.Ok || from >= to || (this.#writtenAt[group] ?? 0) > io.begunAt) return;
+    from = this.#beginOfZeros(from, group);
+    to = this.#endOfZeros(to, group);
+    const knownFrom = this.#from[group] ?? 0;
+    const knownTo = this.#to[group] ?? 0;
     const meets = from <= knownTo && knownFrom <= to && knownFrom < knownTo;
     if (!meets && to - from <= knownTo - knownFrom) return;
-    this.#from[region] = meets ? Math.min(from, knownFrom) : from;
-    this.#to[region] = meets ? Math.max(to, knownTo) : to;
+    this.#from[group] = meets ? Math.min(from, knownFrom) : from;
+    this.#to[group] = meets ? Math.max(to, knownTo) : to;
   }
 
-  /** Whether all of the region reads as zeros; no write is in flight there. */
+  /** Whether all of the region reads as zeros; no write is in flight in its group. */
   isWhole(region: number): boolean {
+    const group = this.#regions.groupOf(region);
     const start = region * this.#regionBlocks;
     const end = this.#endOf(region);
-    return start < end && (this.#from[region] ?? 0) <= start && end <= (this.#to[region] ?? 0);
+    return start < end && (this.#from[group] ?? 0) <= start && end <= (this.#to[group] ?? 0);
+  }
+
+  /** An unmap passes over unwritten regions: what lies on both sides of them is one run. */
+  #beginOfZeros(from: number, group: number): number {
+    let begin = from;
+    let region = from / this.#regionBlocks;
+    while (Number.isInteger(region) && region > group * this.#regions.groupRegions && this.#isUnwritten(region - 1)) {
+      region--;
+      begin = region * this.#regionBlocks;
+    }
+    return begin;
+  }
+
+  #endOfZeros(to: number, group: number): number {
+    let end = to;
+    let region = to / this.#regionBlocks;
+    while (Number.isInteger(region) && region < this.#regions.endOfGroup(group) && this.#isUnwritten(region)) {
+      end = this.#endOf(region);
+      region++;
+    }
+    return end;
+  }
+
+  #isUnwritten(region: number): boolean {
+    return this.#regions.states[region] === RegionState.Unwritten;
   }
 
   #endOf(region: number): number {

@@ -17,10 +17,7 @@ export function endOfExtent(array: MappedHost, from: number, to: number): number
   if (bitmap === null || bitmap.count(RegionState.Unwritten) === 0) return to;
   const { arrayBlocks, memberBlocks } = array.stripe();
   const regionBlocks = (bitmap.regionBlocks / memberBlocks) * arrayBlocks;
-  let region = Math.floor(from / regionBlocks);
-  const kind = bitmap.states[region] === RegionState.Unwritten;
-  do region++;
-  while (region * regionBlocks < to && (bitmap.states[region] === RegionState.Unwritten) === kind);
+  const region = bitmap.endOfRun(Math.floor(from / regionBlocks), Math.ceil(to / regionBlocks));
   return Math.min(region * regionBlocks, to);
 }
 

@@ -5,6 +5,7 @@ import type { MetadataHost, ProcessHeader } from '../metadata/host.js';
 import type { SuperblockWriter } from '../metadata/superblock-writer.js';
 import type { Slot } from '../members/slot.js';
 import type { Consistency } from './consistency.js';
+import type { RegionLimits } from './region-size.js';
 
 /** A process that may be filling a member. */
 export interface FillingProcess extends ProcessHeader {
@@ -20,6 +21,9 @@ export interface BitmapHost extends MetadataHost {
   readonly consistency: Consistency;
   readonly process: FillingProcess | null;
   readonly numSlots: number;
+  readonly regionLimits: RegionLimits;
+  /** Whether a map of so many regions fits in front of the data of all members that are there. */
+  hasRoomForRegions(numRegions: number): boolean;
   /** Throws for a level without redundancy. */
   stripe(): NonNullable<RaidGeometry['stripe']>;
   /** The blocks of every member's data area on which these blocks of the array depend. */

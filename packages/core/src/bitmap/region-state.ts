@@ -11,17 +11,50 @@ export const RegionState = {
 } as const;
 export type RegionState = (typeof RegionState)[keyof typeof RegionState];
 
-/** What is known of an array's regions, with the questions that can be asked of it; nothing happens here. */
+/**
+ * What is known of an array's regions, with the questions that can be asked of it; nothing happens here. Regions are small, so
+ * that the first write to one has little to give zeros to. What is kept for each write is kept for a group of regions, so that a
+ * large array does not set a bit for nearly every write.
+ */
 export class RegionStates {
   readonly regionBlocks: number;
+  /** Regions of a group; a power of two. The last group may have fewer. */
+  readonly groupRegions: number;
   /** One {@link RegionState} a region; changed through {@link set} only. */
   states: Uint8Array;
   readonly #counts = [0, 0, 0, 0];
+  /** Of each group, how many regions are unwritten, and how many are to become clean. */
+  #unwrittenIn: Uint32Array;
+  #pendingIn: Uint32Array;
 
-  constructor(numRegions: number, regionBlocks: number) {
+  /** @param mostGroups Groups for so many regions at most; more when the array grows. */
+  constructor(numRegions: number, regionBlocks: number, mostGroups: number) {
     this.regionBlocks = regionBlocks;
-    this.states = new Uint8Array(numRegions);
-    this.#counts[RegionState.Unwritten] = numRegions;
+    let groupRegions = 1;
+    while (numRegions > mostGroups * groupRegions) groupRegions *= 2;
+    this.groupRegions = groupRegions;
+    this.states = new Uint8Array(0);
+    this.#unwrittenIn = new Uint32Array(0);
+    this.#pendingIn = new Uint32Array(0);
+    this.growTo(numRegions);
+  }
+
+  get numGroups(): number {
+    return this.#unwrittenIn.length;
+  }
+
+  groupOf(region: number): number {
+    return Math.floor(region / this.groupRegions);
+  }
+
+  /** Regions `[group · groupRegions, this)` are the group's. */
+  endOfGroup(group: number): number {
+    return Math.min((group + 1) * this.groupRegions, this.states.length);
+  }
+
+  /** How many regions of the group are dirty or out of sync. */
+  pendingIn(group: number): number {
+    return this.#pendingIn[group] ?? 0;
   }
 
   /** How many regions are in the state. */
@@ -34,6 +67,25 @@ export class RegionStates {
     this.#counts[before] = (this.#counts[before] ?? 0) - 1;
     this.#counts[state] = (this.#counts[state] ?? 0) + 1;
     this.states[region] = state;
+    const group = this.groupOf(region);
+    if (before === RegionState.Unwritten) this.#unwrittenIn[group] = (this.#unwrittenIn[group] ?? 0) - 1;
+    if (state === RegionState.Unwritten) this.#unwrittenIn[group] = (this.#unwrittenIn[group] ?? 0) + 1;
+    if (isPending(before)) this.#pendingIn[group] = (this.#pendingIn[group] ?? 0) - 1;
+    if (isPending(state)) this.#pendingIn[group] = (this.#pendingIn[group] ?? 0) + 1;
+  }
+
+  /** The first region behind `from`, `limit` at most, that is written if `from` is unwritten, and the reverse. */
+  endOfRun(from: number, limit: number): number {
+    const isUnwritten = this.states[from] === RegionState.Unwritten;
+    const alike = isUnwritten ? this.groupRegions : 0;
+    let region = from + 1;
+    while (region < limit) {
+      const isGroup = region % this.groupRegions === 0 && region + this.groupRegions <= limit;
+      if (isGroup && this.#unwrittenIn[this.groupOf(region)] === alike) region += this.groupRegions;
+      else if ((this.states[region] === RegionState.Unwritten) === isUnwritten) region++;
+      else break;
+    }
+    return region;
   }
 
   /** Whether a region that the member blocks touch is in this state. */
@@ -74,9 +126,21 @@ export class RegionStates {
 
   /** So many regions from now on: the new ones were never written. */
   protected growTo(numRegions: number): void {
-    this.#counts[RegionState.Unwritten] = this.count(RegionState.Unwritten) + numRegions - this.states.length;
+    const before = this.states.length;
+    this.#counts[RegionState.Unwritten] = this.count(RegionState.Unwritten) + numRegions - before;
     this.states = copyInto(new Uint8Array(numRegions), this.states);
+    const numGroups = Math.ceil(numRegions / this.groupRegions);
+    this.#unwrittenIn = copyInto(new Uint32Array(numGroups), this.#unwrittenIn);
+    this.#pendingIn = copyInto(new Uint32Array(numGroups), this.#pendingIn);
+    for (let group = this.groupOf(before); group < numGroups; group++) {
+      const from = Math.max(before, group * this.groupRegions);
+      this.#unwrittenIn[group] = (this.#unwrittenIn[group] ?? 0) + this.endOfGroup(group) - from;
+    }
   }
+}
+
+function isPending(state: number): boolean {
+  return state === RegionState.Dirty || state === RegionState.OutOfSync;
 }
 
 /** The larger array, which begins with these values. */

@@ -9,20 +9,24 @@ import { RegionState, RegionStates, copyInto } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
 import { Discards } from './discards.js';
 
-/** Regions an array has at most; larger arrays have larger regions. */
-const mostRegions = 65_536;
-/** Smallest region, in bytes of a member. */
-const leastRegionBytes = 1024 * 1024;
-/** A region that has not been written to for this long is made clean, in milliseconds. */
+/** A region whose group has not been written to for this long is made clean, in milliseconds. */
 const idleMs = 5000;
+/** Regions that are made clean in one round at most. */
+const mostCleared = 65_536;
+/** A round of setting bits gives zeros to so many bytes of each member at most, unless one write alone needs more. */
+const mostZeroedBytes = 16 * 1024 * 1024;
+/** Largest single write of zeros, in bytes: a member has the time for one I/O once for each so many. */
+const zeroPieceBytes = 64 * 1024 * 1024;
 
 /**
- * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first write to a
- * region its bit is on stable media of every member; it is cleared lazily, after a flush of all members.
+ * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first
+ * write to a region its bit is on stable media of every member, and so are those of all written regions of its group; they are
+ * cleared lazily, after a flush of all members.
  */
 export class WriteIntentBitmap extends RegionStates {
   readonly #array: BitmapHost;
   readonly #pages: BitmapPages;
+  /** Of each group: writes in flight, and when the last one ended. */
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
   /** Writes that wait for their regions' bits. */
@@ -38,23 +42,16 @@ export class WriteIntentBitmap extends RegionStates {
   #isStopped = false;
 
   constructor(array: BitmapHost, store: ExtensionStore, numRegions: number, regionBlocks: number) {
-    super(numRegions, regionBlocks);
+    super(numRegions, regionBlocks, array.regionLimits.mostGroups);
     this.#array = array;
     this.#pages = new BitmapPages(array, store, this);
-    this.#inFlight = new Uint32Array(numRegions);
-    this.#lastWrite = new Float64Array(numRegions);
-  }
-
-  /** Size of a region for members of this many blocks, in blocks: whole stripes, a power of two of them. */
-  static chooseRegionBlocks(memberBlocks: number, stripeBlocks: number, blockSize: number): number {
-    let blocks = stripeBlocks;
-    while (blocks * blockSize < leastRegionBytes || Math.ceil(memberBlocks / blocks) > mostRegions) blocks *= 2;
-    return blocks;
+    this.#inFlight = new Uint32Array(this.numGroups);
+    this.#lastWrite = new Float64Array(this.numGroups);
   }
 
   /** Whether the map can be that of members of this many blocks. */
   hasRoomFor(memberBlocks: number): boolean {
-    return this.#pages.hasRoomFor(Math.ceil(memberBlocks / this.regionBlocks));
+    return this.#array.hasRoomForRegions(Math.ceil(memberBlocks / this.regionBlocks));
   }
 
   /** Members have this many blocks from now on: what is new was never written. It is on record after {@link writeAll}. */
@@ -62,10 +59,10 @@ export class WriteIntentBitmap extends RegionStates {
     const numRegions = Math.ceil(memberBlocks / this.regionBlocks);
     if (numRegions <= this.states.length) return;
     this.growTo(numRegions);
-    this.#inFlight = copyInto(new Uint32Array(numRegions), this.#inFlight);
-    this.#lastWrite = copyInto(new Float64Array(numRegions), this.#lastWrite);
+    this.#inFlight = copyInto(new Uint32Array(this.numGroups), this.#inFlight);
+    this.#lastWrite = copyInto(new Float64Array(this.numGroups), this.#lastWrite);
     this.#pages.growTo(numRegions);
-    this.#trims?.growTo(numRegions);
+    this.#trims?.grow();
   }
 
   get numPages(): number {
@@ -77,16 +74,16 @@ export class WriteIntentBitmap extends RegionStates {
    * resumed, or failed, later. Either way {@link end} follows when it is over.
    */
   begin(io: RaidIo): boolean {
-    if (io.type === IoType.Unmap) {
-      this.#trims ??= new Discards(this.#array, this.states.length, this.regionBlocks);
+    if (io.type === IoType.Unmap && this.#canBecomeUnwritten) {
+      this.#trims ??= new Discards(this.#array, this);
       io.begunAt = this.#trims.now();
     }
-    let needsBits = false;
+    const first = this.#firstRegion(io);
     const last = this.#lastRegion(io);
-    for (let region = this.#firstRegion(io); region <= last; region++) {
-      this.#inFlight[region] = (this.#inFlight[region] ?? 0) + 1;
-      if (this.#lacksBit(region)) needsBits = true;
-    }
+    const lastGroup = this.groupOf(last);
+    for (let group = this.groupOf(first); group <= lastGroup; group++) this.#inFlight[group] = (this.#inFlight[group] ?? 0) + 1;
+    let needsBits = false;
+    for (let region = first; region <= last; region++) if (this.#lacksBit(region)) needsBits = true;
     if (!needsBits) return true;
     this.#waiting.push(io);
     this.#work();
@@ -96,12 +93,12 @@ export class WriteIntentBitmap extends RegionStates {
   /** `io.status` says how it went. */
   end(io: RaidIo): void {
     const now = this.#array.registry.runtime.now();
-    const last = this.#lastRegion(io);
-    for (let region = this.#firstRegion(io); region <= last; region++) {
-      this.#inFlight[region] = (this.#inFlight[region] ?? 0) - 1;
-      this.#lastWrite[region] = now;
-      if (io.type === IoType.Unmap) this.#trims?.unmapped(region, io);
-      else this.#trims?.wrote(region);
+    const last = this.groupOf(this.#lastRegion(io));
+    for (let group = this.groupOf(this.#firstRegion(io)); group <= last; group++) {
+      this.#inFlight[group] = (this.#inFlight[group] ?? 0) - 1;
+      this.#lastWrite[group] = now;
+      if (io.type === IoType.Unmap) this.#trims?.unmapped(group, io);
+      else this.#trims?.wrote(group);
     }
     this.#armTimer();
   }
@@ -150,7 +147,7 @@ export class WriteIntentBitmap extends RegionStates {
     for (let tries = 0; tries <= this.#array.numSlots; tries++) {
       const { membership } = this.#array;
       try {
-        await this.#clear(() => true);
+        while (await this.#clear(() => true));
         return;
       } catch (error) {
         if (this.#array.membership === membership) throw error;
@@ -178,8 +175,7 @@ export class WriteIntentBitmap extends RegionStates {
 
   async #rounds(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const batch = this.#waiting;
-      this.#waiting = [];
+      const batch = this.#takeBatch();
       let status: number = Status.Ok;
       try {
         await this.#set(batch);
@@ -199,16 +195,41 @@ export class WriteIntentBitmap extends RegionStates {
     this.#armTimer();
   }
 
+  /** Writes for the next round, in their order: as many as need no more zeros together than a round gives, and one at least. */
+  #takeBatch(): RaidIo[] {
+    const most = Math.floor(mostZeroedBytes / (this.regionBlocks * this.#array.blockSize));
+    const fresh = new Set<number>();
+    let count = 0;
+    for (const io of this.#waiting) {
+      const last = this.#lastRegion(io);
+      for (let region = this.#firstRegion(io); region <= last; region++) {
+        if (this.states[region] === RegionState.Unwritten) fresh.add(region);
+      }
+      if (count > 0 && fresh.size > most) break;
+      count++;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
   /** One round of setting bits: zeros where nothing was ever written, then the bits, on every member. */
   async #set(batch: readonly RaidIo[]): Promise<void> {
     const regions = new Set<number>();
+    const groups = new Set<number>();
     for (const io of batch) {
       const last = this.#lastRegion(io);
       for (let region = this.#firstRegion(io); region <= last; region++) {
-        if (this.#lacksBit(region)) regions.add(region);
+        if (!this.#lacksBit(region)) continue;
+        regions.add(region);
+        groups.add(this.groupOf(region));
       }
     }
     if (regions.size === 0) return;
+    // With them what else is written of their groups: its next write need not wait.
+    for (const group of groups) {
+      for (let region = group * this.groupRegions; region < this.endOfGroup(group); region++) {
+        if (this.states[region] !== RegionState.Unwritten && this.#lacksBit(region)) regions.add(region);
+      }
+    }
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
     for (const region of fresh) this.#zeroing.add(region);
     try {
@@ -240,9 +261,9 @@ export class WriteIntentBitmap extends RegionStates {
   async #zero(regions: readonly number[]): Promise<void> {
     await onEveryMember(this.#array, async (client, slot) => {
       const { dataOffset, dataSize } = slot;
-      for (const region of regions) {
-        const start = region * this.regionBlocks;
-        const count = Math.min(this.regionBlocks, dataSize - start);
+      for (const [first, end] of runsOf(regions, zeroPieceBytes / (this.regionBlocks * this.#array.blockSize))) {
+        const start = first * this.regionBlocks;
+        const count = Math.min(end * this.regionBlocks, dataSize) - start;
         await client.writeZeroes(dataOffset + start, count);
         slot.replacement?.mark(start, count);
       }
@@ -264,27 +285,47 @@ export class WriteIntentBitmap extends RegionStates {
   readonly #onTimer = (): void => {
     this.#timer = null;
     if (this.#isWorking || this.#isStopped) return;
-    const before = this.#array.registry.runtime.now() - idleMs;
     this.#isWorking = true;
-    this.#clear((region) => (this.#lastWrite[region] ?? 0) <= before)
-      // On record that all have these pages: a member that is found without them is an old image.
-      .then((hasWritten) => (hasWritten ? this.#array.metadata.saveHeaders() : undefined))
+    this.#clearIdle()
       .catch((error: unknown) => {
         this.#array.log.warn({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be cleared');
       })
       .finally(() => void this.#rounds());
   };
 
+  /** Clears what has been idle; writes that wait for bits go first. */
+  async #clearIdle(): Promise<void> {
+    const before = this.#array.registry.runtime.now() - idleMs;
+    let hasWritten = false;
+    while (await this.#clear((group) => (this.#lastWrite[group] ?? 0) <= before)) {
+      hasWritten = true;
+      if (this.#waiting.length > 0 || this.#isStopped) break;
+    }
+    // On record that all have these pages: a member that is found without them is an old image.
+    if (hasWritten) await this.#array.metadata.saveHeaders();
+  }
+
+  /** Regions, so many at most, that are to be made clean, and what they are. */
+  #findClearable(isIdle: (group: number) => boolean, completeBelow: number): Map<number, RegionState> {
+    const found = new Map<number, RegionState>();
+    for (let group = 0; group < this.numGroups && found.size < mostCleared; group++) {
+      if (this.pendingIn(group) === 0) continue;
+      const canBeDone = this.#inFlight[group] === 0 && isIdle(group);
+      for (let region = group * this.groupRegions; region < this.endOfGroup(group); region++) {
+        const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
+        if (this.states[region] === RegionState.OutOfSync && isComplete) found.set(region, RegionState.OutOfSync);
+        if (this.states[region] === RegionState.Dirty && canBeDone && !this.#isInDoubt(region))
+          found.set(region, RegionState.Dirty);
+      }
+    }
+    return found;
+  }
+
   /** One round of clearing bits. Memory first: a write that comes meanwhile sets its bit again, after this round. False: there was nothing to clear. */
-  async #clear(isIdle: (region: number) => boolean): Promise<boolean> {
+  async #clear(isIdle: (group: number) => boolean): Promise<boolean> {
     const members = this.#array.membership;
     const completeBelow = this.#completeBelow();
-    const before = new Map<number, RegionState>();
-    this.states.forEach((state, region) => {
-      const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
-      const isDone = state === RegionState.Dirty && this.#inFlight[region] === 0 && isIdle(region) && !this.#isInDoubt(region);
-      if (isDone || (state === RegionState.OutOfSync && isComplete)) before.set(region, state);
-    });
+    const before = this.#findClearable(isIdle, completeBelow);
     if (before.size === 0) return false;
     for (const [region, state] of before) {
       this.#pages.said.set(region, state);
@@ -323,6 +364,12 @@ export class WriteIntentBitmap extends RegionStates {
     return isFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
   }
 
+  /** A region that costs more to give zeros to than a first write should is given them once, and then no more. */
+  get #canBecomeUnwritten(): boolean {
+    const { leastBytes, zeroBytes } = this.#array.regionLimits;
+    return this.regionBlocks * this.#array.blockSize <= Math.max(leastBytes, zeroBytes);
+  }
+
   #isComplete(): boolean {
     return this.#array.slots.every((slot) => slot.isInSync);
   }
@@ -338,4 +385,15 @@ export class WriteIntentBitmap extends RegionStates {
     if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.OutOfSync) return true;
     return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);
   }
+}
+
+/** Sorted runs `[first, end)` of neighbours among these regions, so many in a run at most, and one at least. */
+function runsOf(regions: readonly number[], most: number): [first: number, end: number][] {
+  const runs: [number, number][] = [];
+  for (const region of [...regions].sort((a, b) => a - b)) {
+    const last = runs[runs.length - 1];
+    if (last?.[1] === region && region - last[0] < most) last[1]++;
+    else runs.push([region, region + 1]);
+  }
+  return runs;
 }

@@ -171,8 +171,10 @@ export interface ExtensionStore {
   readonly mostOptionsBytes: number;
   /** Room for ranges of bad blocks, of all slots together. */
   readonly mostBadRanges: number;
-  /** Whether there is room for this many regions, at this block size. */
+  /** Whether there can be a map of this many regions, at this block size. */
   fits(blockSize: number, numRegions: number): boolean;
+  /** What lies in front of a member's data, with room for a map of this many regions: whole MiB, in bytes. */
+  reservedBytes(numRegions: number): number;
   /** The undamaged headers of the array, of its two places. Rejects if neither can be read. */
   readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
   /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
@@ -189,8 +191,11 @@ export interface ExtensionStore {
   writeDoubt(descriptor: BdevDescriptor, life: MapLife, list: DoubtList): Promise<void>;
   /** Throws a `RangeError`, which names field and limit, for a header that {@link readHeaders} would not give back. */
   check(header: ExtensionHeader): void;
-  /** Resolves when nothing of ours is left there, on stable media: what a device has from an earlier life must not count. */
-  clear(descriptor: BdevDescriptor): Promise<void>;
+  /**
+   * Resolves when nothing of ours is left there, with room for a map of this many regions, on stable media: what a device has
+   * from an earlier life must not count.
+   */
+  clear(descriptor: BdevDescriptor, numRegions: number): Promise<void>;
   /** Resolves when it is on stable media. The other copy stays as it is. */
   writeHeader(descriptor: BdevDescriptor, header: ExtensionHeader): Promise<void>;
   /** Resolves when they are on stable media. The pages' other copies stay as they are. */
@@ -199,7 +204,7 @@ export interface ExtensionStore {
 
 /** Reads and writes superblocks. Defined here, implemented by `@raidkit/superblock`, handed in by the composer. */
 export interface SuperblockStore {
-  /** Bytes at the start of a member that are not data. */
+  /** Bytes at the start of a member that are never data; with a large map there are more: {@link ExtensionStore.reservedBytes}. */
   readonly reservedBytes: number;
   /** What we keep there besides; absent: nothing. */
   readonly extension?: ExtensionStore;

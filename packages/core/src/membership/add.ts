@@ -43,7 +43,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     if (array.state === 'configuring') {
       setDataArea(array, slot, bdev);
     } else {
-      const dataOffset = chooseDataOffset(array, bdev);
+      const dataOffset = chooseDataOffset(array, slot, bdev);
       if (bdev.numBlocks < dataOffset + slot.dataSize) {
         const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${dataOffset + slot.dataSize} are needed`;
         throw new RaidError('ERR_RAID_MEMBER', 22, message);

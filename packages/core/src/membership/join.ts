@@ -2,6 +2,7 @@ import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
+import { regionsToReserve } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import { onMemberRemoved, onMemberStuck } from './remove.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
@@ -54,12 +55,25 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
   throw new RaidError('ERR_RAID_MEMBER', 22, message);
 }
 
-/** First block of data on a device that joins: behind the reserved area, on a boundary that the device likes. */
-export function chooseDataOffset(array: RaidArray, bdev: Bdev): number {
-  if (array.store === null) return 0;
-  const blocks = Math.ceil(array.store.reservedBytes / bdev.blockSize);
-  const boundary = bdev.optimalIoBoundary;
-  return boundary > 0 ? Math.ceil(blocks / boundary) * boundary : blocks;
+/**
+ * First block of data on a device that joins, on a boundary that it likes: behind the reserved area, which is larger with a large
+ * map. In a new array the device's size decides; in one that is up the slot keeps its data offset, if the device has room for it.
+ */
+export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): number {
+  const { bitmap, extension, level, module, regionLimits, slots, store } = array;
+  if (store === null) return 0;
+  const boundary = Math.max(1, bdev.optimalIoBoundary);
+  const behind = (numRegions: number): number => {
+    const bytes = Math.max(store.reservedBytes, extension?.reservedBytes(numRegions) ?? 0);
+    return Math.ceil(Math.ceil(bytes / bdev.blockSize) / boundary) * boundary;
+  };
+  if (level === null)
+    return behind(module.manifest.redundant ? regionsToReserve(regionLimits, bdev.numBlocks * bdev.blockSize) : 0);
+  const least = behind(bitmap?.states.length ?? 0);
+  const others = slots.filter(({ isConfigured }) => isConfigured).map(({ dataOffset }) => dataOffset);
+  const usual = slot.dataOffset > 0 ? slot.dataOffset : Math.min(...others);
+  const isGood = usual >= least && usual % boundary === 0 && usual + slot.dataSize <= bdev.numBlocks;
+  return isGood ? usual : least;
 }
 
 /**
@@ -82,7 +96,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
 
 /** Sets the slot's sizes from its device, and makes it configured. */
 export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
-  const dataOffset = chooseDataOffset(array, bdev);
+  const dataOffset = chooseDataOffset(array, slot, bdev);
   if (bdev.numBlocks <= dataOffset) {
     const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
     throw new RaidError('ERR_RAID_MEMBER', 22, message);

@@ -19,7 +19,6 @@ const lookAgainMs = 50;
  */
 export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   checkCanReplace(array, slot, bdev);
-  const dataOffset = chooseDataOffset(array, bdev);
   let stop: (reason: string) => void = () => undefined;
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
     writable: true,
@@ -34,13 +33,14 @@ export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Sl
   try {
     descriptor.claim(`raid array ${array.name}`);
     refuseFormerMember(array, bdev, await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid));
-    await array.extension?.clear(descriptor);
+    await array.extension?.clear(descriptor, array.bitmap?.states.length ?? 0);
     // Somebody else may have been quicker.
     checkCanReplace(array, slot, bdev);
   } catch (error) {
     descriptor.close();
     throw error;
   }
+  const dataOffset = chooseDataOffset(array, slot, bdev);
   const replacement = new Replacement(descriptor, dataOffset, slot.dataSize, array.stripe().memberBlocks);
   slot.replacement = replacement;
   const replaced = slot.name ?? '';
@@ -86,7 +86,7 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.blockSize !== array.blockSize)
     refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
   if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
-  const needed = chooseDataOffset(array, bdev) + slot.dataSize;
+  const needed = chooseDataOffset(array, slot, bdev) + slot.dataSize;
   if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
 }
 

@@ -122,7 +122,8 @@ export class Spares {
   #choose(array: RaidArray, slot: Slot): Held | undefined {
     const fitting = [...this.#spares.values()].filter(({ array: owner, descriptor: { bdev } }) => {
       const isItsOwn = owner === null || owner === array.name;
-      return isItsOwn && bdev.blockSize === array.blockSize && bdev.numBlocks >= chooseDataOffset(array, bdev) + slot.dataSize;
+      if (!isItsOwn || bdev.blockSize !== array.blockSize) return false;
+      return bdev.numBlocks >= chooseDataOffset(array, slot, bdev) + slot.dataSize;
     });
     return fitting.find(({ array: owner }) => owner !== null) ?? fitting[0];
   }

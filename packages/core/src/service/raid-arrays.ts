@@ -2,6 +2,8 @@ import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
 import type { MemberOptions } from '../members/host.js';
+import { defaultRegionLimits } from '../bitmap/region-size.js';
+import type { RegionLimits } from '../bitmap/region-size.js';
 import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from '../assembly/assemble.js';
 import type { ArrayNames, AssemblyOptions, RaidContext, SignatureFinder } from '../array/context.js';
 import { checkCreateOptions } from './create-options.js';
@@ -41,6 +43,8 @@ export interface RaidArraysOptions {
   /** Default: 30,000 ms for an I/O. */
   /** And a minute of grace. */
   members?: Partial<MemberOptions>;
+  /** How arrays are divided into regions from now on; for tests. */
+  regions?: Partial<RegionLimits>;
   /** Absent: devices are not looked at for what others keep there. */
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
@@ -85,6 +89,7 @@ export class RaidArrays {
       processOptions: this.processOptions,
       resyncExclusion: new ResyncExclusion(),
       memberOptions: this.memberOptions,
+      regionLimits: { ...defaultRegionLimits, ...options.regions },
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
       examineLater: (bdev) => examineLater(ctx, bdev),

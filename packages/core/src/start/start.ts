@@ -162,8 +162,9 @@ function whyNotWithout(array: RaidArray, error: unknown): unknown {
 }
 
 async function clearExtension(array: RaidArray): Promise<void> {
-  const { extension } = array.store ?? {};
-  if (extension?.fits(array.blockSize, 1) === true) await onEveryMember(array, (client) => extension.clear(client.descriptor));
+  const { bitmap, extension } = array;
+  if (extension === undefined) return;
+  await onEveryMember(array, (client) => extension.clear(client.descriptor, bitmap?.states.length ?? 0));
 }
 
 /** The start failed: what left meanwhile is waited for as before. */

@@ -41,6 +41,8 @@ export async function grow(array: SyncHost): Promise<void> {
       return;
     }
     await zeroNewParts(array, oldSizes, end);
+    // A member that came meanwhile may have less room.
+    if (array.bitmap?.hasRoomFor(end) === false) return grow(array);
   }
   // On record before the new size is: a map of more than the members is none the worse.
   array.bitmap?.extend(end);

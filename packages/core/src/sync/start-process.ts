@@ -36,7 +36,7 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
     let failure: string | null = null;
     try {
       // What it kept of an earlier life may look newer than what it is given now.
-      if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor);
+      if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor, array.bitmap?.states.length ?? 0);
       // The map that the member keeps must be no better than the array's before it can count as current.
       if (isPartial) await array.bitmap?.writeAll();
       else await array.bitmap?.missAll();

@@ -114,6 +114,7 @@ export class SimRun {
     this.can = { ...defaultCapabilities, ...capabilities };
     this.plan = plan;
     if (plan.shape.kind !== undefined) this.coverage.mark(`shape: ${plan.shape.kind}`);
+    if (plan.shape.regions !== undefined) this.coverage.mark('shape: groups of regions');
     this.memory = memory;
     this.world = new World(plan.seed);
     this.random = new Random(plan.seed, 2);
@@ -201,7 +202,8 @@ export class SimRun {
 
   /** What whoever composes decides. */
   get stackOptions(): StackOptions {
-    return this.plan.shape.kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {};
+    const { kind, regions = {} } = this.plan.shape;
+    return { regions, ...(kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {}) };
   }
 
   /** What the array is made of. */
