@@ -77,7 +77,9 @@ Try, in another terminal:
 
   nbdinfo "${unix}"
   nbdcopy /etc/services "${unix}" && nbdcopy "${unix}" - | head -n 5
-  printf '{"jsonrpc":"2.0","id":1,"method":"raidkit_get_arrays"}' | nc -U -q 1 ${places.rpc}
+  npx raidctl --socket ${places.rpc} status
+  npx raidctl --socket ${places.rpc} remove demo member1
+  npx raidctl --socket ${places.rpc} doctor
 
 Ctrl-C stops it; the next start brings the volume back.
 `;

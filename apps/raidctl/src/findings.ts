@@ -38,11 +38,16 @@ export function actionOf(snapshot: Snapshot, array: RaidArrayInfo): string | nul
 
 /** Everything about an array that a person should know, the most urgent first. */
 export function findingsOf(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
-  return [...healthFindings(snapshot, array), ...memberFindings(array), ...processFindings(array), ...layoutFindings(array)];
+  return [
+    ...healthFindings(snapshot, array),
+    ...memberFindings(array),
+    ...processFindings(array),
+    ...layoutFindings(snapshot, array),
+  ];
 }
 
 /** What is wrong beside the arrays. */
-export function otherFindings({ arrays, bdevs, spares, exports }: Snapshot): Finding[] {
+export function otherFindings({ arrays, bdevs, configuration, spares, exports }: Snapshot): Finding[] {
   const findings: Finding[] = [];
   const notice = (what: string, action: string | null, commands: string[] = []): void => {
     findings.push({ severity: 'notice', array: null, what, action, commands });
@@ -59,6 +64,19 @@ export function otherFindings({ arrays, bdevs, spares, exports }: Snapshot): Fin
         'use a larger device',
         [`raidctl spare remove ${device}`],
       );
+  }
+  for (const { method, params, reason, is_tried_again: isTriedAgain } of configuration.pending) {
+    const name = params?.name ?? params?.bdev_name;
+    const what = `${method}${typeof name === 'string' ? ` of ${name}` : ''} is part of the configuration and failed: ${reason}`;
+    const isDevice = method === 'bdev_aio_create' || method === 'bdev_uring_create';
+    const again = isTriedAgain ? 'bring it back, and it is taken by itself' : 'it is not tried again';
+    notice(what, again, isDevice ? [`raidctl close ${String(name)}`] : []);
+  }
+  if (configuration.state_error !== null) {
+    notice(
+      `what calls set up cannot be saved: ${configuration.state_error}`,
+      `see to ${configuration.state_file ?? 'the state file'}`,
+    );
   }
   const isServing = arrays.some(({ state }) => state === 'online');
   if (isServing && exports.length === 0) {
@@ -190,11 +208,12 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
   return findings;
 }
 
-function layoutFindings({ name, superblock, state }: RaidArrayInfo): Finding[] {
+function layoutFindings({ configuration }: Snapshot, { name, superblock, state }: RaidArrayInfo): Finding[] {
   if (superblock || state !== 'online') return [];
-  const what =
-    'the array has no superblocks: it is there only as long as a configuration makes it again, and a crash leaves its copies unequal';
-  return [
-    { severity: 'notice', array: name, what, action: 'keep the configuration', commands: ['raidctl config export FILE'] },
-  ];
+  const crash = 'the array has no superblocks: a crash leaves its members unequal';
+  const base = { severity: 'notice' as const, array: name };
+  if (configuration.state_file !== null) return [{ ...base, what: crash, action: null, commands: [] }];
+  const what = `${crash}, and it is there only as long as a configuration makes it again`;
+  const action = 'keep the configuration, or start raidkitd with --state';
+  return [{ ...base, what, action, commands: ['raidctl config export FILE'] }];
 }

@@ -1,4 +1,12 @@
-import type { BdevInfo, NbdExport, RaidArrayInfo, RaidkitClient, RaidProcessRecord, Spare } from '@raidkit/client';
+import type {
+  BdevInfo,
+  Configuration,
+  NbdExport,
+  RaidArrayInfo,
+  RaidkitClient,
+  RaidProcessRecord,
+  Spare,
+} from '@raidkit/client';
 import type { ArrayDocument, ProcessDocument, RecordDocument, SlotDocument } from './documents.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
@@ -10,16 +18,27 @@ export interface Snapshot {
   bdevs: BdevInfo[];
   spares: Spare[];
   exports: NbdExport[];
+  configuration: Configuration;
 }
 
+/** What there is without a daemon. */
+export const nothing: Snapshot = {
+  arrays: [],
+  bdevs: [],
+  spares: [],
+  exports: [],
+  configuration: { state_file: null, state_error: null, pending: [] },
+};
+
 export async function takeSnapshot(client: RaidkitClient): Promise<Snapshot> {
-  const [arrays, bdevs, spares, exports] = await Promise.all([
+  const [arrays, bdevs, spares, exports, configuration] = await Promise.all([
     client.call('raidkit_get_arrays', {}),
     client.call('bdev_get_bdevs', {}),
     client.call('raidkit_get_spares'),
     client.call('raidkit_nbd_get_exports'),
+    client.call('raidkit_get_configuration'),
   ]);
-  return { arrays, bdevs, spares, exports };
+  return { arrays, bdevs, spares, exports, configuration };
 }
 
 /** The arrays of these names or uuids, in this order; all of them for no names. */

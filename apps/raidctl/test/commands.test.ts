@@ -2,7 +2,7 @@ import { closeSync, openSync, readFileSync, readdirSync, writeFileSync, writeSyn
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { makeFile } from '../../daemon/test/support/files.js';
-import { hasCommands, runOk } from '../../daemon/test/support/process.js';
+import { hasCommands, runOk, spawnDaemon } from '../../daemon/test/support/process.js';
 import { makeProgram } from '../src/run.js';
 import { bench } from './support/raidctl.js';
 
@@ -342,6 +342,26 @@ it('keeps the configuration as a file that the daemon takes', async () => {
   expect(await test.ok('config export')).toBe(text);
   expect(await test.run('config', 'export', 'nowhere/config.json')).toMatchObject({ code: 1 });
   expect(readdirSync(test.folder).filter((name) => name.startsWith('.'))).toEqual([]);
+});
+
+it('shows what the configuration waits for, and forgets it when told so', async () => {
+  const socket = join(test.folder, 'second.sock');
+  const config = [{ method: 'bdev_aio_create', params: { name: 'x', filename: join(test.folder, 'gone') } }];
+  const file = join(test.folder, 'second.json');
+  writeFileSync(file, JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }));
+  const second = await spawnDaemon(socket, ['-r', socket, '-c', file, '--memory', '128'], test.folder);
+  try {
+    expect((await test.json('doctor', `doctor -s ${socket}`)).findings).toMatchObject([
+      { severity: 'notice', array: null, what: matching(/^bdev_aio_create of x .* failed: /), commands: ['raidctl close x'] },
+    ]);
+    expect(await test.ok(`status -s ${socket}`)).toContain('note: bdev_aio_create of x');
+    await test.ok(`close x -s ${socket}`);
+    expect((await test.json('doctor', `doctor -s ${socket}`)).findings).toEqual([]);
+  } finally {
+    second.client.close();
+    second.child.kill('SIGTERM');
+    await second.exited;
+  }
 });
 
 it('ends with a code that says what kind of thing went wrong, and a document with --json', async () => {

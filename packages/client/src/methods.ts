@@ -3,6 +3,7 @@ import {
   arraySchema,
   bdevSchema,
   configCallSchema,
+  configurationSchema,
   examinationSchema,
   exportSchema,
   iostatSchema,
@@ -72,6 +73,7 @@ export const methods = {
   nbd_get_disks: method<{ nbd_device?: string }>()(z.array(kernelDiskSchema)),
 
   raidkit_get_arrays: method<Partial<Named>>()(z.array(arraySchema)),
+  raidkit_get_configuration: method<undefined>()(configurationSchema),
   raidkit_get_modules: method<undefined>()(z.array(moduleSchema)),
   raidkit_examine: method<{ bdev_name: string }>()(examinationSchema),
   raidkit_assemble: method<Named & { force?: boolean; read_only?: boolean }>()(raidBdevSchema),

@@ -179,6 +179,21 @@ export const examinationSchema = z.discriminatedUnion('superblock', [
 /** A call that a configuration replays. */
 export const configCallSchema = z.looseObject({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() });
 
+/** What the daemon keeps of what calls have set up, and which of these calls it could not carry out yet. */
+export const configurationSchema = z.looseObject({
+  state_file: z.string().nullable(),
+  /** Why the state file could not be written; null if it could. */
+  state_error: z.string().nullable(),
+  pending: z.array(
+    z.looseObject({
+      method: z.string(),
+      params: z.record(z.string(), z.unknown()).nullable().optional(),
+      reason: z.string(),
+      is_tried_again: z.boolean(),
+    }),
+  ),
+});
+
 export const versionSchema = z.looseObject({ version: z.string() });
 
 export const kernelDiskSchema = z.looseObject({ nbd_device: z.string(), bdev_name: z.string() });
@@ -196,4 +211,5 @@ export type LevelModule = z.infer<typeof moduleSchema>;
 export type Spare = z.infer<typeof spareSchema>;
 export type Examination = z.infer<typeof examinationSchema>;
 export type ConfigCall = z.infer<typeof configCallSchema>;
+export type Configuration = z.infer<typeof configurationSchema>;
 export type KernelDisk = z.infer<typeof kernelDiskSchema>;

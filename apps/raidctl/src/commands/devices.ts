@@ -4,11 +4,12 @@ import type { Device } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import { formatBytes } from '../format.js';
-import { carryOut } from '../plan.js';
-import type { ChangeOptions } from '../plan.js';
+import { callStep, carryOut } from '../plan.js';
+import type { ChangeOptions, Step } from '../plan.js';
 import type { Run } from '../run.js';
 import type { Session } from '../session.js';
-import { pathOf, takeSnapshot } from '../snapshot.js';
+import { nothing, pathOf, takeSnapshot } from '../snapshot.js';
+import type { Snapshot } from '../snapshot.js';
 import { renderTable } from '../table.js';
 import { addChangeOptions, addOpenOptions, examples } from './options.js';
 import type { ParsedOpenOptions } from './options.js';
@@ -82,17 +83,27 @@ async function open(
 async function close(session: Session, names: readonly string[], options: ChangeOptions): Promise<void> {
   const snapshot = await takeSnapshot(await session.client());
   const finder = new DeviceFinder(snapshot);
-  const devices = names.map((name) => finder.find(name));
-  for (const device of devices) {
-    if (device.bdev === null) throw new Failure(ExitCode.NotFound, `${device.argument} is not open`);
-    requireFree(snapshot, device);
-    if (pathOf(device.bdev) === null)
-      throw new Failure(ExitCode.Refused, `${device.argument} is no file or block device, but a ${device.bdev.product_name}`);
-  }
-  const steps = devices.flatMap(({ bdev }) => closeSteps(bdev ?? undefined));
-  await carryOut(session, { steps, warnings: [] }, options, () =>
-    devices.map(({ argument }) => `${argument} is closed\n`).join(''),
+  const steps = names.flatMap((name) =>
+    isAwaited(snapshot, name) ? [forgetStep(name)] : closing(snapshot, finder.find(name)),
   );
+  await carryOut(session, { steps, warnings: [] }, options, () => names.map((name) => `${name} is closed\n`).join(''));
+}
+
+/** Whether the daemon would open the device again if it could. */
+function isAwaited({ configuration }: Snapshot, name: string): boolean {
+  return configuration.pending.some(({ method, params }) => /^bdev_(aio|uring)_create$/.test(method) && params?.name === name);
+}
+
+function forgetStep(name: string): Step {
+  return callStep(`no longer wait for ${name}`, 'bdev_aio_delete', { name });
+}
+
+function closing(snapshot: Snapshot, device: Device): Step[] {
+  const { argument, bdev } = device;
+  if (bdev === null) throw new Failure(ExitCode.NotFound, `${argument} is not open`);
+  requireFree(snapshot, device);
+  if (pathOf(bdev) !== null) return closeSteps(bdev);
+  throw new Failure(ExitCode.Refused, `${argument} is no file or block device, but a ${bdev.product_name}`);
 }
 
 async function list(session: Session): Promise<void> {
@@ -125,7 +136,7 @@ async function wipe(session: Session, argument: string, options: ChangeOptions):
     if (isPath(argument)) return null;
     throw error;
   });
-  const snapshot = client === null ? { arrays: [], bdevs: [], spares: [], exports: [] } : await takeSnapshot(client);
+  const snapshot = client === null ? nothing : await takeSnapshot(client);
   const device: Device = new DeviceFinder(snapshot).find(argument);
   requireFree(snapshot, device);
   const occupant = client === null ? null : await occupantOf(client, device);

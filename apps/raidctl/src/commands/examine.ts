@@ -6,7 +6,7 @@ import type { Document } from '../documents.js';
 import { formatBytes } from '../format.js';
 import type { Run } from '../run.js';
 import type { Session } from '../session.js';
-import { takeSnapshot } from '../snapshot.js';
+import { nothing, takeSnapshot } from '../snapshot.js';
 import { examples } from './options.js';
 
 type Examined = Extract<Document, { command: 'examine' }>['devices'][number];
@@ -32,7 +32,7 @@ async function examine(session: Session, args: readonly string[]): Promise<void>
     if (!needsDaemon) return null;
     throw error;
   });
-  const snapshot = client === null ? { arrays: [], bdevs: [], spares: [], exports: [] } : await takeSnapshot(client);
+  const snapshot = client === null ? nothing : await takeSnapshot(client);
   const finder = new DeviceFinder(snapshot);
   const levels = new Map((await client?.call('raidkit_get_modules'))?.map(({ code, level }) => [code, level]));
   const devices: Examined[] = [];

@@ -116,7 +116,7 @@ async function add(session: Session, arrayName: string, argument: string, option
     overwrites,
   };
   const isDone = await carryOut(session, plan, options, () => `${device.name} is being added to array ${array.name}\n`);
-  return isDone && options.wait === true ? waitUntil(session, [array.name], { isQuiet: true }) : undefined;
+  return isDone && options.wait === true ? waitUntil(session, [array.name], { isPartOfMore: true }) : undefined;
 }
 
 /** What has to be done so that a device is open and carries nothing. The superblock of its own array it may keep. */
@@ -202,7 +202,7 @@ async function replace(
     options,
     () => `${member.name} is being copied to ${device.name}\n`,
   );
-  return isDone && options.wait === true ? waitUntil(session, [array.name], { isQuiet: true }) : undefined;
+  return isDone && options.wait === true ? waitUntil(session, [array.name], { isPartOfMore: true }) : undefined;
 }
 
 async function addSpare(session: Session, argument: string, options: JoinOptions & { for?: string }): Promise<void> {

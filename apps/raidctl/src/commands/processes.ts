@@ -11,7 +11,7 @@ import type { Session } from '../session.js';
 import { describeRecord, findArray, takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';
 import { addChangeOptions, examples, parseWhole } from './options.js';
-import { waitUntil } from './wait.js';
+import { lookUntil } from './wait.js';
 
 type SyncOptions = ChangeOptions & { wait?: boolean; source?: string; wrong?: string };
 
@@ -122,35 +122,30 @@ async function sync(
     type,
     ...members,
   });
-  const before = array.ext.history.length === 0 ? 0 : (array.ext.history[0]?.started_at ?? 0);
-  const isDone = await carryOut(
-    session,
-    { steps: [step], warnings },
-    options,
-    () => `the ${type} of array ${array.name} has begun, or waits for its turn\n`,
-  );
-  if (!isDone || options.wait !== true) return undefined;
-  await waitUntil(session, [array.name], { isQuiet: true });
-  return result(session, array.uuid, type, before);
+  const before = newest(array, type);
+  const said = `the ${type} of array ${array.name} has begun, or waits for its turn\n`;
+  const isDone = await carryOut(session, { steps: [step], warnings }, options, () => said);
+  return isDone && options.wait === true ? outcome(session, array.uuid, type, before) : undefined;
 }
 
-/** What came of the process: told, and as an exit code. */
-async function result(session: Session, uuid: string, type: 'check' | 'repair', before: number): Promise<ExitCode> {
-  const [array] = await (await session.client()).call('raidkit_get_arrays', { name: uuid });
-  const record = array?.ext.history.find((entry) => entry.type === type && entry.started_at >= before);
-  if (record === undefined)
-    throw new Failure(ExitCode.Failed, `the ${type} left no record`, {
-      hint: 'the log of raidkitd says what has become of it',
-    });
+/** When the last process of this type that has ended began, in milliseconds since 1970; 0 for none. */
+function newest(array: RaidArrayInfo, type: string): number {
+  return Math.max(0, ...array.ext.history.filter((record) => record.type === type).map((record) => record.started_at));
+}
+
+/** Waits until the process has left a record, which it does however it ends; tells what came of it, also as an exit code. */
+async function outcome(session: Session, uuid: string, type: 'check' | 'repair', before: number): Promise<ExitCode> {
+  const array = await lookUntil(session, [uuid], (other) => newest(other, type) > before || other.state !== 'online');
+  const record = array.find((other) => newest(other, type) > before)?.ext.history.find((entry) => entry.type === type);
+  if (record === undefined) throw new Failure(ExitCode.Failed, `the array went offline before the ${type} had ended`);
   const left = type === 'check' ? record.mismatch_blocks : record.undecided_blocks;
   if (!session.isJson) {
     const found = left === 0 ? 'nothing is left that disagrees' : `${plural(left, 'block')} disagree`;
-    session.terminal.write(
-      `the ${type} has ended${record.error === null ? '' : ` with an error (${record.error})`}: ${found}\n`,
-    );
+    const error = record.error === null ? '' : ` with an error (${record.error})`;
+    session.terminal.write(`the ${type} has ended${error}: ${found}\n`);
   }
-  if (record.error !== null && left === 0) return ExitCode.Failed;
-  return left === 0 ? ExitCode.Ok : ExitCode.Degraded;
+  if (left > 0) return ExitCode.Degraded;
+  return record.error === null ? ExitCode.Ok : ExitCode.Failed;
 }
 
 function memberName(snapshot: Snapshot, array: RaidArrayInfo, argument: string): string {

@@ -46,23 +46,37 @@ function parseWhat(text: string): WaitOptions['for'] {
   throw new Failure(ExitCode.Usage, `--for must be idle, online or optimal, not ${text}`);
 }
 
-/** Waits, and gives the exit code of what the arrays are like then. Throws a `Failure` when the time is over. */
+/** Waits, prints what the arrays are like then, and gives the exit code of that. */
 export async function waitUntil(
   session: Session,
   names: readonly string[],
-  { what = 'idle', limitSec = 0, isQuiet = false }: { what?: WaitOptions['for']; limitSec?: number; isQuiet?: boolean } = {},
+  {
+    what = 'idle',
+    limitSec = 0,
+    isPartOfMore = false,
+  }: { what?: WaitOptions['for']; limitSec?: number; isPartOfMore?: boolean } = {},
 ): Promise<ExitCode> {
+  const arrays = await lookUntil(session, names, (array) => isDone(array, what), limitSec);
+  const document = arrays.map((array) => ({ name: array.name, health: array.ext.health }));
+  const lines = document.map(({ name, health }) => `array ${name} is ${showHealth(session.terminal, health)}\n`);
+  // A command prints one document.
+  if (!isPartOfMore || !session.isJson) session.print({ version: 1, command: 'wait', arrays: document }, lines.join(''));
+  return worst(document.map(({ health }) => exitCodeOf(health)));
+}
+
+/** Looks at the arrays until this is true of each of them. Throws a `Failure` when the time is over; 0 seconds: never. */
+export async function lookUntil(
+  session: Session,
+  names: readonly string[],
+  isTrue: (array: RaidArrayInfo) => boolean,
+  limitSec = 0,
+): Promise<RaidArrayInfo[]> {
   const client = await session.client();
   const until = limitSec === 0 ? Infinity : performance.now() + limitSec * 1000;
   for (let pauseMs = firstLookMs; ; pauseMs = Math.min(pauseMs * 2, longestLookMs)) {
     const arrays = chooseArrays(await takeSnapshot(client), names);
-    const waitedFor = arrays.find((array) => !isDone(array, what));
-    if (waitedFor === undefined) {
-      const document = arrays.map((array) => ({ name: array.name, health: array.ext.health }));
-      const lines = document.map(({ name, health }) => `array ${name} is ${showHealth(session.terminal, health)}\n`);
-      if (!isQuiet || !session.isJson) session.print({ version: 1, command: 'wait', arrays: document }, lines.join(''));
-      return worst(document.map(({ health }) => exitCodeOf(health)));
-    }
+    const waitedFor = arrays.find((array) => !isTrue(array));
+    if (waitedFor === undefined) return arrays;
     if (performance.now() + pauseMs > until) {
       const message = `array ${waitedFor.name} is still ${waitedFor.ext.health} after ${limitSec} s`;
       throw new Failure(ExitCode.Refused, message, { hint: `raidctl status ${waitedFor.name}` });
@@ -74,6 +88,6 @@ export async function waitUntil(
 function isDone({ ext, state }: RaidArrayInfo, what: WaitOptions['for']): boolean {
   if (what === 'online') return state === 'online';
   if (what === 'optimal') return ext.health === 'optimal';
-  // A rebuild that waits for its turn has no process yet.
-  return ext.process === null && ext.health !== 'rebuilding' && (ext.regions?.suspect ?? 0) === 0;
+  // What waits for its turn has no process yet.
+  return ext.process === null && ext.waits_for === null && ext.health !== 'rebuilding' && (ext.regions?.suspect ?? 0) === 0;
 }
