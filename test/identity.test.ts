@@ -242,3 +242,29 @@ it('a member that appears under the uuid of one that is out is not rebuilt into 
   expect(arrayOf(rig, 'a').slots[2]!.descriptor).toBeNull();
   expect(Buffer.compare(disk.bytes, wrong)).toBe(0);
 });
+
+it('a superblock that does not name the device it is on makes no array, and ends none that waits', async () => {
+  const images = await imagesOf('raid1', 2);
+  const { rig } = await putTogether([images[0]!, null]);
+  const before = arrayOf(rig, 'a');
+  // Somebody's own device, to which he has written what another one of the array has, and a newer one.
+  await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: images[1]!.slice() });
+  await rig.registry.waitForExamine();
+  expect(arrayOf(rig, 'a')).toBe(before);
+  const alone = newRig();
+  await plugIn(alone.registry, { name: 'm9', uuid: memberUuid(9), bytes: images[1]!.slice() });
+  await alone.registry.waitForExamine();
+  expect(alone.arrays.list()).toEqual([]);
+  expect(alone.registry.get('m9')!.claimedBy).toBeNull();
+});
+
+it('a device that is not to be examined is taken by nothing that is written on it, until a person adds it', async () => {
+  const images = await imagesOf('raid1', 2);
+  const rig = newRig({ mayExamine: ({ name }) => name !== 'm1' });
+  for (const index of [0, 1])
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images[index]!.slice() });
+  await rig.registry.waitForExamine();
+  expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', null]);
+  await rig.arrays.addBaseBdev('a', 'm1');
+  expect(arrayOf(rig, 'a').state).toBe('online');
+});

@@ -4,7 +4,7 @@ import type { Bdev, Logger } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { concat } from '@raidkit/concat';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { AssemblyOptions, RaidArray, RaidEvent, RegionLimits } from '@raidkit/core';
+import type { AssemblyOptions, RaidArray, RaidArraysOptions, RaidEvent, RegionLimits } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
@@ -17,15 +17,15 @@ export interface Rig {
   events: RaidEvent[];
 }
 
-export function newRig(
-  options: {
-    memoryBytes?: number;
-    log?: Logger;
-    assembly?: Partial<AssemblyOptions>;
-    regions?: Partial<RegionLimits>;
-  } = {},
-): Rig {
-  const { memoryBytes = 64 << 20, log, assembly, regions = {} } = options;
+type RigOptions = {
+  memoryBytes?: number;
+  log?: Logger;
+  assembly?: Partial<AssemblyOptions>;
+  regions?: Partial<RegionLimits>;
+} & Pick<RaidArraysOptions, 'mayExamine'>;
+
+export function newRig(options: RigOptions = {}): Rig {
+  const { memoryBytes = 64 << 20, log, assembly, regions = {}, mayExamine = () => true } = options;
   const registry = new BdevRegistry(nodeRuntime(log === undefined ? { memoryBytes } : { memoryBytes, log }));
   const modules = new RaidModuleRegistry();
   for (const module of [raid0, raid1, raid5f, concat]) modules.register(module);
@@ -35,6 +35,7 @@ export function newRig(
     store: spdkSuperblockStore,
     assembly: { absentWaitMs: 20, ...assembly },
     regions,
+    mayExamine,
   });
   const events: RaidEvent[] = [];
   arrays.on((event) => events.push(event));

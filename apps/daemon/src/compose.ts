@@ -6,6 +6,7 @@ import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
 import { deferred } from './deferred.js';
+import { ExaminePolicy } from './examine-policy.js';
 import { Exports } from './exports.js';
 import type { NbdAddress } from './exports.js';
 import { loadLevels } from './level-modules.js';
@@ -65,7 +66,9 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const modules = await loadLevels(options.levels, options.folder, options.conditions);
   const registry = place === undefined ? new BdevRegistry(runtime) : new SharedRegistry(runtime, place.share.names);
   place?.share.watch(registry);
+  const examining = new ExaminePolicy();
   const arrays = new RaidArrays({
+    mayExamine: (bdev) => examining.mayExamine(bdev),
     registry,
     modules,
     store: spdkSuperblockStore,
@@ -84,6 +87,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     modules,
     exports,
     dispatcher,
+    examining,
     log,
     reactor: { index: place?.index ?? 0, count: place?.count ?? 1 },
     names: place?.share.names ?? new OwnNames(),

@@ -32,7 +32,6 @@ export class Exports {
   /** Names of exports that volumes have by themselves. */
   readonly #automatic = new Set<string>();
   /** Names of exports that are read-only because somebody wanted that, and not because the device is. */
-  readonly #readOnlyByHand = new Set<string>();
   readonly #deciding = new Set<Promise<void>>();
   #memberOf: MemberFinder | null = null;
   #addresses: readonly NbdListener['address'][] = [];
@@ -99,7 +98,6 @@ export class Exports {
       throw error;
     }
     this.#known.add(name);
-    if (readOnly === true) this.#readOnlyByHand.add(name);
     this.#watch.exported(name, description ?? '');
     return name;
   }
@@ -117,7 +115,7 @@ export class Exports {
       .filter(({ name }) => !this.#automatic.has(name))
       .map(({ name, bdev, readOnly, description }) => {
         const extra = {
-          ...(this.#readOnlyByHand.has(name) && readOnly ? { read_only: true } : {}),
+          ...(readOnly ? { read_only: true } : {}),
           ...(description === '' ? {} : { description }),
         };
         return { method: 'raidkit_nbd_export', params: { bdev_name: bdev, name, ...extra } };
@@ -214,7 +212,6 @@ export class Exports {
       if (there.has(name)) continue;
       this.#known.delete(name);
       this.#automatic.delete(name);
-      this.#readOnlyByHand.delete(name);
       this.#watch.names.release(`export ${name}`);
       this.#watch.unexported(name);
     }

@@ -1,5 +1,6 @@
 import type { BdevRegistry, Logger } from '@raidkit/bdev';
 import type { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
+import type { ExaminePolicy } from './examine-policy.js';
 import type { Exports } from './exports.js';
 import type { Dispatcher } from './rpc/dispatcher.js';
 import type { NameTable } from './shared-names.js';
@@ -14,6 +15,8 @@ export interface Service {
   readonly log: Logger;
   /** Which of the daemon's reactors this is, and how many there are. */
   readonly reactor: { readonly index: number; readonly count: number };
+  /** Which devices are looked at for superblocks. */
+  readonly examining: ExaminePolicy;
   /** Names that each exist once in the daemon. */
   readonly names: NameTable;
   /** Ends the startup state. Throws if it has ended. */

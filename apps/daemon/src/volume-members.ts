@@ -23,7 +23,9 @@ export function memberFinder(registry: BdevRegistry, arrays: RaidArrays, store: 
     const descriptor = registry.open(bdev, { ioTimeoutMs: readTimeoutMs });
     try {
       const found = await store.read(descriptor);
-      return found.kind === 'found' ? `raid array ${found.record.name}` : isKnown(bdev);
+      return found.kind === 'found' && found.record.slots.some(({ uuid }) => uuid === bdev.uuid)
+        ? `raid array ${found.record.name}`
+        : isKnown(bdev);
     } finally {
       descriptor.close();
     }

@@ -257,6 +257,7 @@ export class Configuration implements Caller {
   async #startInit(calls: readonly PlacedCall[], params: unknown, hasDuplicateKey: boolean): Promise<unknown> {
     const answer = await this.#inner.call('framework_start_init', params, hasDuplicateKey);
     this.#startInitLater = null;
+    await this.#keepFromExamining(calls);
     await this.#replay(calls, 'runtime');
     await this.#scanner?.scan();
     this.#isUp = true;
@@ -264,6 +265,13 @@ export class Configuration implements Caller {
     this.#init.resolve();
     this.#schedule(firstRetryMs);
     return answer;
+  }
+
+  /** What clients write to is theirs: a superblock on a device that they have must not make a member of it. */
+  async #keepFromExamining(calls: readonly PlacedCall[]): Promise<void> {
+    const exported = calls.filter(({ method, params }) => method === 'raidkit_nbd_export' && params?.read_only !== true);
+    const names = exported.map(({ params }) => params?.bdev_name).filter((name) => typeof name === 'string');
+    if (names.length > 0) await this.#inner.call('raidkit_set_unexamined', { names });
   }
 
   async #replay(calls: readonly PlacedCall[], state: RpcState): Promise<void> {

@@ -4,7 +4,7 @@ import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
 import type { Service } from '../service.js';
 import { method, parseFailed } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, errnoRefusal } from '../rpc/errors.js';
+import { errnoRefusal } from '../rpc/errors.js';
 import { name, u32, u64 } from './schemas.js';
 
 /** Longest wait for a device to appear, in milliseconds. */
@@ -82,8 +82,22 @@ export function bdevMethods(service: Service): RpcMethod[] {
     method({
       name: 'bdev_examine',
       params: z.strictObject({ name }),
-      // Every device is examined when it appears, and asking for it again is an error, as in SPDK.
-      run: () => Promise.reject(errnoRefusal(22, 'every bdev is examined when it appears (bdev_auto_examine is on)')),
+      async run(params) {
+        const bdev = find(params.name);
+        // A device that was examined when it appeared is not examined again, as in SPDK.
+        if (service.examining.mayExamine(bdev))
+          throw errnoRefusal(22, 'every bdev is examined when it appears (bdev_auto_examine is on)');
+        await service.arrays.examine(bdev);
+        return true;
+      },
+    }),
+    method({
+      name: 'raidkit_set_unexamined',
+      params: z.strictObject({ names: z.array(name) }),
+      run(params) {
+        service.examining.unexamined = params.names;
+        return Promise.resolve(true);
+      },
     }),
     method({
       name: 'bdev_set_options',
@@ -97,8 +111,8 @@ export function bdevMethods(service: Service): RpcMethod[] {
       }),
       badParams: parseFailed,
       run(params) {
-        // Pools grow by themselves here, so the sizes are accepted without effect; a promise that we break is not.
-        if (params.bdev_auto_examine === false) throw new RpcError(-95, 'bdev_auto_examine cannot be turned off');
+        // Pools grow by themselves here, so the sizes are accepted without effect.
+        service.examining.isAutomatic = params.bdev_auto_examine ?? service.examining.isAutomatic;
         return Promise.resolve(true);
       },
     }),

@@ -70,14 +70,14 @@ export function frameworkMethods(service: Service): RpcMethod[] {
  * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
  * them: they come back from their members.
  */
-export function bdevConfig({ arrays, exports, reactor, registry }: Service): JsonObject[] {
+export function bdevConfig({ arrays, examining, exports, reactor, registry }: Service): JsonObject[] {
   const calls: JsonObject[] = [
     {
       method: 'bdev_set_options',
       params: {
         bdev_io_pool_size: 65_535,
         bdev_io_cache_size: 256,
-        bdev_auto_examine: true,
+        bdev_auto_examine: examining.isAutomatic,
         iobuf_small_cache_size: 128,
         iobuf_large_cache_size: 16,
       },

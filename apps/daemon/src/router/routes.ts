@@ -88,6 +88,7 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_get_modules: first,
   raidkit_get_arrays: { to: 'each', merge: 'arrays', unless: 'name' },
   raidkit_examine: bdev('bdev_name'),
+  raidkit_set_unexamined: all,
   raidkit_assemble: array(),
   raidkit_trust_parity: array(),
   raidkit_start_process: array(),

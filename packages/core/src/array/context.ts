@@ -52,6 +52,8 @@ export interface RaidContext extends RaidArrayHost {
   readonly resyncExclusion: ResyncExclusion;
   /** What is tried again later. Stopped with the arrays: whoever has awaited something asks whether they have been. */
   readonly retries: Retries;
+  /** Whether a device that nobody has named is looked at for a superblock. */
+  mayExamine(bdev: Bdev): boolean;
   /** Has the device examined after a while; again and again until it can be. */
   examineLater(bdev: Bdev): void;
 }

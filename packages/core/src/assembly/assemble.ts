@@ -22,10 +22,19 @@ const mostRetryMs = 60_000;
  * Looks at a device that has appeared: a member of an array that is waiting for it, or of one that is not known yet. As long
  * as that fails for something that may pass, it is tried again.
  */
-export async function examine(ctx: RaidContext, bdev: Bdev, retryMs = startRetryMs): Promise<void> {
+export async function examine(
+  ctx: RaidContext,
+  bdev: Bdev,
+  options: { retryMs?: number; isByHand?: boolean } = {},
+): Promise<void> {
+  const { retryMs = startRetryMs, isByHand = false } = options;
   if (!isFree(ctx, bdev)) return;
+  if (!isByHand && !ctx.mayExamine(bdev)) {
+    await takeAwaited(ctx, bdev);
+    return;
+  }
   if (bdev.abandoned > 0) {
-    examineLater(ctx, bdev);
+    examineLater(ctx, bdev, isByHand);
     return;
   }
   try {
@@ -36,7 +45,7 @@ export async function examine(ctx: RaidContext, bdev: Bdev, retryMs = startRetry
       { bdev: bdev.name, err: error, retryMs },
       'the device could not be examined: it is tried again',
     );
-    ctx.retries.later(retryMs, () => examine(ctx, bdev, Math.min(2 * retryMs, mostRetryMs)));
+    ctx.retries.later(retryMs, () => examine(ctx, bdev, { retryMs: Math.min(2 * retryMs, mostRetryMs), isByHand }));
   }
 }
 
@@ -55,8 +64,8 @@ async function examineNow(ctx: RaidContext, bdev: Bdev): Promise<void> {
 }
 
 /** Has the device examined after a while. */
-export function examineLater(ctx: RaidContext, bdev: Bdev): void {
-  ctx.retries.later(startRetryMs, () => examine(ctx, bdev));
+export function examineLater(ctx: RaidContext, bdev: Bdev, isByHand = false): void {
+  ctx.retries.later(startRetryMs, () => examine(ctx, bdev, { isByHand }));
 }
 
 /** The device may be taken, and there is somebody to take it. To be asked after each wait. */
@@ -125,6 +134,11 @@ async function examineFound(
   };
   if (record.blockSize !== bdev.blockSize) {
     log(`its superblock is for ${record.blockSize}-byte blocks, and the device has ${bdev.blockSize}-byte blocks: ignored`);
+    return;
+  }
+  // Whoever can write to a device can put any superblock there. One that is of other devices says nothing, of this one or of its array.
+  if (!record.slots.some(({ uuid }) => uuid === bdev.uuid)) {
+    log('its superblock does not name the device among the members: ignored');
     return;
   }
   let array = findByUuid(ctx, record.uuid);
@@ -229,7 +243,7 @@ export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Pro
 export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
   if (bdev.claimedBy !== null)
     throw new RaidError('ERR_RAID_MEMBER', 1, `array ${array.name}: ${bdev.name} is claimed by ${bdev.claimedBy}`);
-  await examine(ctx, bdev);
+  await examine(ctx, bdev, { isByHand: true });
   // A newer superblock makes the array anew.
   const now = findByUuid(ctx, array.uuid);
   if (now?.slots.some(({ descriptor }) => descriptor?.bdev === bdev) === true) return;

@@ -48,6 +48,11 @@ export interface RaidArraysOptions {
   /** Absent: devices are not looked at for what others keep there. */
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
+  /**
+   * Whether a device that appears is looked at for a superblock; asked each time. One that is not still goes to the array that was
+   * created with it by name, and to one to which it is added. Default: each is.
+   */
+  mayExamine?: (bdev: Bdev) => boolean;
   /** Default: arrays of this registry have only each other to agree with. */
   census?: ArrayNames;
 }
@@ -92,6 +97,7 @@ export class RaidArrays {
       regionLimits: { ...defaultRegionLimits, ...options.regions },
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
+      mayExamine: options.mayExamine ?? (() => true),
       examineLater: (bdev) => examineLater(ctx, bdev),
       emit: (event) => {
         for (const listener of [...this.#listeners]) listener(event);
@@ -386,9 +392,9 @@ export class RaidArrays {
     return newestFirst.find(({ bdev }) => (bdev?.claimedBy ?? null) === null) ?? newestFirst[0];
   }
 
-  /** Has a device examined again, as if it had just appeared. */
+  /** Has a device examined, as if it had just appeared, whatever {@link RaidArraysOptions.mayExamine} says. */
   examine(bdev: Bdev): Promise<void> {
-    return this.registry.whileExamining(examine(this.#ctx, bdev));
+    return this.registry.whileExamining(examine(this.#ctx, bdev, { isByHand: true }));
   }
 
   #find(name: string): RaidArray {
