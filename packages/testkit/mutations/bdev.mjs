@@ -3,9 +3,17 @@ export const bdev = [
   {
     id: 'locks-meet-one-block-late',
     file: 'bdev/src/locks/range-locks.ts',
-    line: 'if (other.start < lock.end && lock.start < other.end && !(other.isShared && lock.isShared)) return true;',
-    becomes: 'if (other.start < lock.end && lock.start < other.end - 1 && !(other.isShared && lock.isShared)) return true;',
+    line: 'const overlaps = one.start < lock.end && lock.start < one.end;',
+    becomes: 'const overlaps = one.start < lock.end && lock.start < one.end - 1;',
     loses: 'two writes that share one block are under way at a time',
+  },
+  {
+    id: 'locks-of-the-tree-meet-one-block-late',
+    file: 'bdev/src/locks/interval-tree.ts',
+    line: 'if (isLeftOfEnd && lock.start < node.end && node.arrival < arrival',
+    becomes: 'if (isLeftOfEnd && lock.start < node.end - 1 && node.arrival < arrival',
+    tests: ['packages/bdev/test/range-locks.test.ts'],
+    loses: 'two of many writes that share one block are under way at a time',
   },
   {
     id: 'last-place-not-counted',
@@ -24,8 +32,8 @@ export const bdev = [
   {
     id: 'shared-locks-share-with-all',
     file: 'bdev/src/locks/range-locks.ts',
-    line: '!(other.isShared && lock.isShared)) return true;',
-    becomes: '!(other.isShared || lock.isShared)) return true;',
+    line: 'return lock.isShared ? blocker : this.#shared.latestBefore(lock, arrival, blocker);',
+    becomes: 'return blocker;',
     loses: 'a read-modify-write and a write are under way at a time',
   },
   {

@@ -1,3 +1,5 @@
+import { IntervalTree } from './interval-tree.js';
+
 /** One wish to have a range to oneself. Embed one in a pooled request: taking and releasing allocates nothing. */
 export class RangeLock {
   // Not to be changed while the lock is held or waits.
@@ -10,62 +12,106 @@ export class RangeLock {
   /** Called when the lock is granted later; never from inside `acquire`. */
   readonly onLocked: () => void;
 
-  // The list's own.
-  prev: RangeLock | null = null;
-  next: RangeLock | null = null;
   isHeld = false;
   isWaiting = false;
+
+  // All below is the list's own.
+  /** Number of the `acquire`, which says who came first. */
+  arrival = 0;
+  /** In the tree, and not in the list. */
+  isIndexed = false;
+  prev: RangeLock | null = null;
+  next: RangeLock | null = null;
+  /** The locks that wait for this one: a list through `nextWaiter`. Each waits for one lock at a time, the latest in its way. */
+  firstWaiter: RangeLock | null = null;
+  lastWaiter: RangeLock | null = null;
+  nextWaiter: RangeLock | null = null;
+
+  // Of the interval tree.
+  left: RangeLock | null = null;
+  right: RangeLock | null = null;
+  priority = 0;
+  furthestEnd = 0;
+  earliest = 0;
+  latest = 0;
 
   constructor(onLocked: () => void) {
     this.onLocked = onLocked;
   }
 }
 
-/** How finely a list knows where its locks are: ranges of so many units fall into so many classes. */
+/** How finely a set knows where its locks are: ranges of so many units fall into so many classes. */
 const unitsPerPlace = 16;
 const places = 512;
 /** A lock that covers more places than this is counted as being everywhere. */
 const mostPlaces = 64;
 
-class LockList {
-  head: RangeLock | null = null;
-  tail: RangeLock | null = null;
-  #exclusive = 0;
+/** A list of so many locks is searched as quickly as a tree is built. */
+const mostUnindexed = 128;
+
+/**
+ * The shared or the exclusive locks, held or waiting. A new one goes into a list; if somebody has to search it, and it has
+ * become long, its locks move to the tree.
+ */
+class LockSet {
+  size = 0;
+  readonly #tree = new IntervalTree();
+  /** Head of the list of locks that are not in the tree. */
+  #unindexed: RangeLock | null = null;
+  #unindexedCount = 0;
   /** Locks that cover too much to say where they are. */
   #wide = 0;
   /** How many of the others touch each place, modulo their number: 0 is certain. */
   readonly #counts = new Uint32Array(places);
 
-  push(lock: RangeLock): void {
-    lock.prev = this.tail;
-    lock.next = null;
-    if (this.tail === null) this.head = lock;
-    else this.tail.next = lock;
-    this.tail = lock;
+  add(lock: RangeLock): void {
+    this.size++;
+    lock.isIndexed = false;
+    lock.prev = null;
+    lock.next = this.#unindexed;
+    if (lock.next !== null) lock.next.prev = lock;
+    this.#unindexed = lock;
+    this.#unindexedCount++;
     this.#count(lock, 1);
   }
 
   remove(lock: RangeLock): void {
-    if (lock.prev === null) this.head = lock.next;
-    else lock.prev.next = lock.next;
-    if (lock.next === null) this.tail = lock.prev;
-    else lock.next.prev = lock.prev;
-    lock.prev = null;
-    lock.next = null;
+    this.size--;
+    if (lock.isIndexed) this.#tree.remove(lock);
+    else this.#unlink(lock);
     this.#count(lock, -1);
   }
 
-  /** Whether a lock of this list, up to `until`, stands in the way of `lock`. */
-  conflicts(lock: RangeLock, until: RangeLock | null): boolean {
-    if (this.head === null || (lock.isShared && this.#exclusive === 0) || this.#isClear(lock)) return false;
-    for (let other = this.head as RangeLock | null; other !== until && other !== null; other = other.next) {
-      if (other.start < lock.end && lock.start < other.end && !(other.isShared && lock.isShared)) return true;
+  /** Of the set's locks that overlap `lock` and came before `arrival`, the one that came last; `best` if that came later still. */
+  latestBefore(lock: RangeLock, arrival: number, best: RangeLock | null): RangeLock | null {
+    if (this.size === 0 || this.#isClear(lock)) return best;
+    if (this.#unindexedCount > mostUnindexed) this.#index();
+    let found = best;
+    for (let one = this.#unindexed; one !== null; one = one.next) {
+      const overlaps = one.start < lock.end && lock.start < one.end;
+      if (overlaps && one.arrival < arrival && (found === null || one.arrival > found.arrival)) found = one;
     }
-    return false;
+    return this.#tree.latestBefore(lock, arrival, found);
+  }
+
+  #index(): void {
+    for (let one = this.#unindexed; one !== null; one = this.#unindexed) {
+      this.#unlink(one);
+      one.isIndexed = true;
+      this.#tree.insert(one);
+    }
+  }
+
+  #unlink(lock: RangeLock): void {
+    this.#unindexedCount--;
+    if (lock.prev === null) this.#unindexed = lock.next;
+    else lock.prev.next = lock.next;
+    if (lock.next !== null) lock.next.prev = lock.prev;
+    lock.prev = null;
+    lock.next = null;
   }
 
   #count(lock: RangeLock, step: number): void {
-    if (!lock.isShared) this.#exclusive += step;
     const first = Math.floor(lock.start / unitsPerPlace);
     const last = Math.floor((lock.end - 1) / unitsPerPlace);
     if (last - first >= mostPlaces) {
@@ -75,7 +121,7 @@ class LockList {
     for (let place = first; place <= last; place++) this.#counts[place % places] = (this.#counts[place % places] ?? 0) + step;
   }
 
-  /** Certainly nothing of this list is where the lock is. */
+  /** Certainly nothing of this set is where the lock is. */
   #isClear(lock: RangeLock): boolean {
     if (this.#wide > 0) return false;
     const first = Math.floor(lock.start / unitsPerPlace);
@@ -87,47 +133,92 @@ class LockList {
 }
 
 /**
- * Locks on ranges, first come first served: who waits is not overtaken by a later one that overlaps him. Made for some
- * hundred requests in flight: their number costs something only where ranges are near one another.
+ * Locks on ranges, first come first served: who waits is not overtaken by a later one that overlaps him. Where ranges are far
+ * from one another a lock costs the same however many there are; where they overlap, about the logarithm of their number.
+ * A chain of overlapping locks is handed on link by link, and nobody else is asked.
  */
 export class RangeLocks {
-  readonly #held = new LockList();
-  readonly #waiting = new LockList();
+  readonly #exclusive = new LockSet();
+  readonly #shared = new LockSet();
+  #arrivals = 0;
+  /** Granted and not told yet: a list through `nextWaiter`. */
+  #firstGranted: RangeLock | null = null;
+  #lastGranted: RangeLock | null = null;
+  #isTelling = false;
 
   /** True: the lock is held now. False: `lock.onLocked()` will be called, inside somebody's `release`. */
   acquire(lock: RangeLock): boolean {
     if (lock.isHeld || lock.isWaiting) throw new Error('a range lock was acquired twice');
-    if (this.#held.conflicts(lock, null) || this.#waiting.conflicts(lock, null)) {
-      lock.isWaiting = true;
-      this.#waiting.push(lock);
-      return false;
+    if (this.isIdle) this.#arrivals = 0;
+    lock.arrival = ++this.#arrivals;
+    const blocker = this.#blockerBefore(lock, lock.arrival);
+    (lock.isShared ? this.#shared : this.#exclusive).add(lock);
+    if (blocker === null) {
+      lock.isHeld = true;
+      return true;
     }
-    lock.isHeld = true;
-    this.#held.push(lock);
-    return true;
+    lock.isWaiting = true;
+    waitFor(blocker, lock);
+    return false;
   }
 
   /** Ends a hold and grants the lock to those who can have it now. */
   release(lock: RangeLock): void {
     if (!lock.isHeld) throw new Error('a range lock was released that is not held');
     lock.isHeld = false;
-    this.#held.remove(lock);
-    for (let waiter = this.#waiting.head; waiter !== null;) {
-      if (this.#held.conflicts(waiter, null) || this.#waiting.conflicts(waiter, waiter)) {
-        waiter = waiter.next;
-        continue;
-      }
-      this.#waiting.remove(waiter);
-      waiter.isWaiting = false;
-      waiter.isHeld = true;
-      this.#held.push(waiter);
-      waiter.onLocked();
-      // The new holder may have released, and granted, others: look again from the start.
-      waiter = this.#waiting.head;
+    (lock.isShared ? this.#shared : this.#exclusive).remove(lock);
+    let waiter = lock.firstWaiter;
+    lock.firstWaiter = null;
+    lock.lastWaiter = null;
+    while (waiter !== null) {
+      const next: RangeLock | null = waiter.nextWaiter;
+      waiter.nextWaiter = null;
+      // This lock was the latest in the waiter's way, so whatever else is came before it.
+      const blocker = this.#blockerBefore(waiter, lock.arrival);
+      if (blocker === null) this.#grant(waiter);
+      else waitFor(blocker, waiter);
+      waiter = next;
     }
+    this.#tellGranted();
   }
 
   get isIdle(): boolean {
-    return this.#held.head === null && this.#waiting.head === null;
+    return this.#exclusive.size === 0 && this.#shared.size === 0;
   }
+
+  /** The latest of the locks that came before `arrival` and stand in the way of `lock`, held or waiting. */
+  #blockerBefore(lock: RangeLock, arrival: number): RangeLock | null {
+    const blocker = this.#exclusive.latestBefore(lock, arrival, null);
+    return lock.isShared ? blocker : this.#shared.latestBefore(lock, arrival, blocker);
+  }
+
+  #grant(lock: RangeLock): void {
+    lock.isWaiting = false;
+    lock.isHeld = true;
+    if (this.#lastGranted === null) this.#firstGranted = lock;
+    else this.#lastGranted.nextWaiter = lock;
+    this.#lastGranted = lock;
+  }
+
+  /** One after the other, also where who is told releases at once: a long chain of those would overflow the stack. */
+  #tellGranted(): void {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    try {
+      for (let lock = this.#firstGranted; lock !== null; lock = this.#firstGranted) {
+        this.#firstGranted = lock.nextWaiter;
+        if (this.#firstGranted === null) this.#lastGranted = null;
+        lock.nextWaiter = null;
+        lock.onLocked();
+      }
+    } finally {
+      this.#isTelling = false;
+    }
+  }
+}
+
+function waitFor(blocker: RangeLock, waiter: RangeLock): void {
+  if (blocker.lastWaiter === null) blocker.firstWaiter = waiter;
+  else blocker.lastWaiter.nextWaiter = waiter;
+  blocker.lastWaiter = waiter;
 }
