@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import {
+  chmodSync,
   closeSync,
   ftruncateSync,
   mkdirSync,
@@ -94,7 +95,11 @@ it('the daemon loads a stranger’s level by its package name', async () => {
   );
   writeFileSync(join(level, 'index.js'), example('docs/guides/write-a-level.md', 'class First'));
   const rpc = join(project, 'rpc.sock');
-  const daemon = await spawnDaemon(rpc, ['-r', rpc, '--level', '@acme/raidkit-first', '--memory', '128'], project);
+  const daemon = await spawnDaemon(
+    rpc,
+    ['-r', rpc, '--level', '@acme/raidkit-first', '--level-folder', project, '--memory', '128'],
+    project,
+  );
   const { client } = daemon;
   expect(await client.call('raidkit_get_modules')).toEqual(
     expect.arrayContaining([expect.objectContaining({ level: 'acme-first' })]),
@@ -113,9 +118,26 @@ it('the daemon loads a stranger’s level by its package name', async () => {
 it('a level that is not installed, or is no level, is named', async () => {
   const start = (name: string): Promise<unknown> => {
     const rpc = join(project, 'rpc2.sock');
-    return spawnDaemon(rpc, ['-r', rpc, '--level', name], project);
+    return spawnDaemon(rpc, ['-r', rpc, '--level', name, '--level-folder', project], project);
   };
   await expect(start('@acme/nowhere')).rejects.toThrow(/@acme\/nowhere is not installed/);
   await expect(start('../evil')).rejects.toThrow(/is not a package name/);
   await expect(start('uuid')).rejects.toThrow(/uuid exports no RAID level/);
+});
+
+it('a level is loaded from the folder that was named, and only if no other user could have put it there', async () => {
+  const rpc = join(project, 'rpc3.sock');
+  const start = (...args: string[]): Promise<unknown> =>
+    spawnDaemon(rpc, ['-r', rpc, '--level', '@acme/raidkit-first', ...args], project);
+  // In the working directory, which nobody has named.
+  await expect(start()).rejects.toThrow(/does not come with raidkitd: say with --level-folder/);
+  // In a folder above the one that was named.
+  mkdirSync(join(project, 'below'));
+  await expect(start('--level-folder', join(project, 'below'))).rejects.toThrow(/is not installed in/);
+  const level = join(project, 'node_modules/@acme/raidkit-first');
+  for (const path of [level, join(level, 'index.js'), project]) {
+    chmodSync(path, 0o777);
+    await expect(start('--level-folder', project)).rejects.toThrow(/everybody can write to/);
+    chmodSync(path, 0o755);
+  }
 });

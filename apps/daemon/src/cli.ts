@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -28,6 +28,8 @@ export interface CliOptions {
   waitForRpc: boolean;
   autoExport: boolean;
   levels: string[];
+  /** Where packages of levels are installed that the daemon does not bring along; undefined for nowhere. */
+  levelFolder: string | undefined;
   memoryBytes: number;
   engine: EngineChoice;
   /** How many io_uring threads share the volumes. */
@@ -55,6 +57,7 @@ interface ParsedOptions {
   nbd: NbdAddress[];
   autoExport: boolean;
   level: string[];
+  levelFolder?: string;
   memory: number;
   engine: EngineChoice;
   reactors: number;
@@ -106,7 +109,11 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
     .option('--no-auto-export', 'do not export volumes by themselves as they come online')
-    .option('--level <package>', 'load a RAID level from this installed package too; repeatable', collect(String), [])
+    .option('--level <package>', 'load a RAID level from this package too; repeatable', collect(String), [])
+    .option(
+      '--level-folder <folder>',
+      'where the packages of --level are installed: its node_modules has them, and nobody but you and root owns or may change it',
+    )
     .option('--memory <MiB>', 'size of the buffer memory of each reactor', parseMemory, 512)
     .addOption(
       new Option('--engine <engine>', 'io_uring in a thread of its own, or Node’s thread pool; auto: io_uring if it can be had')
@@ -186,6 +193,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
     levels: [...defaultLevelPackages, ...options.level],
+    levelFolder: options.levelFolder,
     memoryBytes: options.memory * 1024 * 1024,
     engine: options.engine,
     reactors: options.reactors,
@@ -202,8 +210,10 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
 /** `$XDG_RUNTIME_DIR/raidkitd.sock`, `/run/raidkitd.sock` for root, else in `/tmp` with the user's number. */
 export function defaultRpcPath(): string {
   const { XDG_RUNTIME_DIR: runtimeDir } = process.env;
-  if (runtimeDir !== undefined && existsSync(runtimeDir)) return join(runtimeDir, 'raidkitd.sock');
-  const uid = process.getuid?.() ?? 0;
+  const uid = process.geteuid?.() ?? 0;
+  // sudo -E hands on another user's.
+  const isOwn = runtimeDir !== undefined && statSync(runtimeDir, { throwIfNoEntry: false })?.uid === uid;
+  if (isOwn) return join(runtimeDir, 'raidkitd.sock');
   return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
 }
 

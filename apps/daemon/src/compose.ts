@@ -35,8 +35,8 @@ export interface ServiceOptions {
   autoExport?: boolean;
   /** Packages of RAID levels. */
   levels: readonly string[];
-  /** Where packages are looked for that the daemon does not bring along. */
-  folder: string;
+  /** Whose `node_modules` has the packages that the daemon does not bring along. Default: there are none. */
+  levelFolder?: string;
   /** Conditions under which levels' exports are looked up, besides `node` and `import`. */
   conditions?: readonly string[];
 }
@@ -63,7 +63,7 @@ export interface ComposedPlane {
 /** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
 export async function composeService(options: ServiceOptions, thread: ServiceThread): Promise<ComposedPlane> {
   const { log, runtime, newServer, place } = thread;
-  const modules = await loadLevels(options.levels, options.folder, options.conditions);
+  const modules = await loadLevels(options.levels, options.levelFolder, options.conditions);
   const registry = place === undefined ? new BdevRegistry(runtime) : new SharedRegistry(runtime, place.share.names);
   place?.share.watch(registry);
   const examining = new ExaminePolicy();

@@ -1,6 +1,7 @@
 import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
 import { NbdError, NbdServer, nbdUri } from '@raidkit/nbd';
 import type { NbdListener } from '@raidkit/nbd';
+import { isLoopback } from './loopback.js';
 import { OwnNames } from './shared-names.js';
 import type { NameTable } from './shared-names.js';
 
@@ -53,6 +54,7 @@ export class Exports {
   async listen(address: NbdAddress): Promise<void> {
     const listener = await this.#server.listen(address);
     this.#addresses = [...this.#addresses, listener.address];
+    if ('host' in address && !this.isTlsRequired) warnOfPlainText(this.#log, address);
   }
 
   /** Where clients come in. */
@@ -216,6 +218,13 @@ export class Exports {
       this.#watch.unexported(name);
     }
   }
+}
+
+/** Whoever can reach the address can read and write every export, and whoever is in between as well. */
+function warnOfPlainText(log: Logger, { host, port }: { host: string; port: number }): void {
+  const whom = isLoopback(host) ? 'every user of this machine' : 'whoever can reach it';
+  const message = `NBD is served over TCP without requiring TLS: ${whom} can use every export; --tls require asks clients for a key or a certificate`;
+  log.warn({ host, port }, message);
 }
 
 function isVolume(bdev: Bdev): boolean {

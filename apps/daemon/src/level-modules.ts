@@ -1,4 +1,6 @@
-import { pathToFileURL } from 'node:url';
+import { existsSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { RaidModuleRegistry } from '@raidkit/core';
 import type { RaidModule } from '@raidkit/core';
 import { moduleResolve } from 'import-meta-resolve';
@@ -7,13 +9,14 @@ import { moduleResolve } from 'import-meta-resolve';
 export const defaultLevelPackages = ['@raidkit/raid0', '@raidkit/raid1', '@raidkit/raid5f', '@raidkit/concat'] as const;
 
 /**
- * Loads level modules by package name: from the daemon's own dependencies if it has the package, else from the deployer's
- * folder (the working directory). Registers whatever a package exports that is a module. Throws, naming the package, if one
- * cannot be found, has no module, or is refused. `conditions`: further ones under which packages' exports are looked up.
+ * Loads level modules by package name: from the daemon's own dependencies if it has the package, else from the folder that
+ * the deployer has named. Registers whatever a package exports that is a module. Throws, naming the package, if one cannot be
+ * found, has no module, is refused, or could have been changed by another user. `conditions`: further ones under which
+ * packages' exports are looked up.
  */
 export async function loadLevels(
   packages: readonly string[],
-  folder: string,
+  folder?: string,
   conditions: readonly string[] = [],
 ): Promise<RaidModuleRegistry> {
   const registry = new RaidModuleRegistry();
@@ -26,21 +29,43 @@ export async function loadLevels(
   return registry;
 }
 
-async function importPackage(name: string, folder: string, conditions: Set<string>): Promise<object> {
+async function importPackage(name: string, folder: string | undefined, conditions: Set<string>): Promise<object> {
   if (!/^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(name)) {
     throw new Error(`${name} is not a package name: levels are loaded by the name of an installed package`);
   }
-  const bases = [new URL(import.meta.url), pathToFileURL(`${folder}/package.json`)];
-  for (const base of bases) {
-    let url;
-    try {
-      url = moduleResolve(name, base, conditions);
-    } catch {
-      continue;
-    }
-    return (await import(url.href)) as object;
+  const own = resolvePackage(name, new URL(import.meta.url), conditions);
+  if (own !== null) return (await import(own.href)) as object;
+  if (folder === undefined) {
+    throw new Error(`the package ${name} does not come with raidkitd: say with --level-folder where it is installed`);
   }
-  throw new Error(`the package ${name} is not installed in ${folder}: run npm install ${name} there`);
+  const modules = join(folder, 'node_modules');
+  const place = join(modules, name);
+  // Node would look in the folders above as well.
+  const found = existsSync(place) ? resolvePackage(name, pathToFileURL(join(folder, 'package.json')), conditions) : null;
+  if (found === null) throw new Error(`the package ${name} is not installed in ${folder}: run npm install ${name} there`);
+  for (const path of [folder, modules, realpathSync(place), fileURLToPath(found)]) refuseForeignCode(name, path);
+  return (await import(found.href)) as object;
+}
+
+function resolvePackage(name: string, base: URL, conditions: Set<string>): URL | null {
+  try {
+    return moduleResolve(name, base, conditions);
+  } catch {
+    return null;
+  }
+}
+
+/** What is imported can do all that the daemon can: it must be the daemon's user's, or root's. */
+function refuseForeignCode(name: string, path: string): void {
+  const { uid, mode } = statSync(path);
+  const own = process.geteuid?.() ?? 0;
+  if (uid !== 0 && uid !== own) {
+    throw new Error(
+      `the package ${name} is not loaded: ${path} belongs to user ${uid}, and neither to root nor to user ${own}`,
+    );
+  }
+  if ((mode & 0o002) !== 0)
+    throw new Error(`the package ${name} is not loaded: everybody can write to ${path}; chmod o-w ${path}`);
 }
 
 function isModule(value: unknown): value is RaidModule {

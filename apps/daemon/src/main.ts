@@ -35,7 +35,7 @@ async function main(): Promise<void> {
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
     levels: options.levels,
-    folder: process.cwd(),
+    ...(options.levelFolder === undefined ? {} : { levelFolder: options.levelFolder }),
     memoryBytes: options.memoryBytes,
     nbdLimits: options.nbdLimits,
     ...(tls === undefined ? {} : { tls: { isRequired: tls.isRequired, credentials: readTlsCredentials(tls.files) } }),

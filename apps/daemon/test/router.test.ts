@@ -211,7 +211,7 @@ describe('two services of one daemon', () => {
     const services: ComposedPlane[] = [];
     for (const index of [0, 1]) {
       const share = new SharedState(words, (change) => changes.push(`${index} ${JSON.stringify(change)}`));
-      const options = { nbd: [], levels: defaultLevelPackages, folder: process.cwd(), conditions: ['@raidkit/source'] };
+      const options = { nbd: [], levels: defaultLevelPackages, conditions: ['@raidkit/source'] };
       const composed = await composeService(options, {
         runtime: nodeRuntime({ memoryBytes: 64 << 20, log }),
         log,

@@ -166,7 +166,6 @@ describe('the daemon', () => {
   });
 
   it('listens on TCP when asked to', async () => {
-    const folder = process.cwd();
     const log = pino({ level: 'silent' });
     const rpc = [{ host: '127.0.0.1', port: 0 }];
     const daemon = await startDaemon({
@@ -174,7 +173,6 @@ describe('the daemon', () => {
       nbd: [],
       levels: defaultLevelPackages,
       conditions: ['@raidkit/source'],
-      folder,
       memoryBytes: 64 << 20,
       log,
     });
@@ -195,7 +193,6 @@ describe('the daemon', () => {
       nbd: [],
       levels: defaultLevelPackages,
       conditions: ['@raidkit/source'],
-      folder,
       memoryBytes: 64 << 20,
       log: pino({ level: 'silent' }),
     };

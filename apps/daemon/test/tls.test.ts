@@ -21,7 +21,9 @@ const test = oneDaemon();
 beforeAll(() => {
   shared = mkdtempSync(join(tmpdir(), 'raidkitd-certificates-'));
   certificates = makeCertificates(shared);
-  writeFileSync(join(shared, 'keys.psk'), 'alice:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n');
+  writeFileSync(join(shared, 'keys.psk'), 'alice:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n', {
+    mode: 0o600,
+  });
 });
 afterAll(() => rmSync(shared, { recursive: true }));
 

@@ -89,7 +89,7 @@ describe('a daemon whose data path is stuck', () => {
     const rpc = join(folder, 'rpc.sock');
     daemon = await spawnDaemon(
       rpc,
-      ['-r', rpc, '--engine', 'uring', '--memory', '64', '--level', 'stuck-level', ...args],
+      ['-r', rpc, '--engine', 'uring', '--memory', '64', '--level', 'stuck-level', '--level-folder', folder, ...args],
       folder,
     );
     await daemon.client.call('bdev_malloc_create', { name: 'm', num_blocks: 65_536, block_size: 512 });
@@ -98,7 +98,7 @@ describe('a daemon whose data path is stuck', () => {
     daemon.client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['m'] });
 
   it('refuses control calls, those that wait too, until it moves again', async () => {
-    await start(6000, '--stuck-after', '2', '--stuck-exit', '0');
+    await start(12_000, '--stuck-after', '4', '--stuck-exit', '0');
     expect((await getStuck()).error?.message).toContain('the data path is stuck');
     expect((await daemon.client.ask('spdk_get_version')).error?.message).toContain('the data path is stuck');
     for (;;) {
@@ -110,7 +110,7 @@ describe('a daemon whose data path is stuck', () => {
   });
 
   it('one of several: the others are called as ever, and what needs it says which one it is', async () => {
-    await start(7000, '--reactors', '2', '--stuck-after', '2', '--stuck-exit', '0');
+    await start(14_000, '--reactors', '2', '--stuck-after', '4', '--stuck-exit', '0');
     const { client } = daemon;
     await client.call('bdev_malloc_create', { name: 'far', num_blocks: 65_536, block_size: 512, reactor: 1 });
     const stuck = client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['far'] });
@@ -150,7 +150,7 @@ describe('a daemon whose data path is stuck', () => {
   });
 
   it('ends, when it was stuck for too long, with a word why', async () => {
-    await start(120_000, '--stuck-after', '2', '--stuck-exit', '3');
+    await start(120_000, '--stuck-after', '4', '--stuck-exit', '5');
     expect((await getStuck()).error?.message).toContain('the data path is stuck');
     expect(await daemon.exited).toBe('SIGKILL');
     expect(daemon.stderr).toContain('the data path has not moved for too long');

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -7,7 +7,9 @@ import { join } from 'node:path';
  */
 export function defaultSocketPath(env: NodeJS.ProcessEnv = process.env): string {
   const { XDG_RUNTIME_DIR: runtimeDir } = env;
-  if (runtimeDir !== undefined && existsSync(runtimeDir)) return join(runtimeDir, 'raidkitd.sock');
-  const uid = process.getuid?.() ?? 0;
+  const uid = process.geteuid?.() ?? 0;
+  // sudo -E hands on another user's.
+  const isOwn = runtimeDir !== undefined && statSync(runtimeDir, { throwIfNoEntry: false })?.uid === uid;
+  if (isOwn) return join(runtimeDir, 'raidkitd.sock');
   return uid === 0 ? '/run/raidkitd.sock' : `/tmp/raidkitd-${uid}.sock`;
 }

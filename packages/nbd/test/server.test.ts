@@ -1,5 +1,5 @@
 import { IoType, Status } from '@raidkit/bdev';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -249,6 +249,38 @@ describe('listening', () => {
     expect(existsSync(join(folder, 'a'))).toBe(false);
     await expect(rig.server.listen({ unix: join(folder, 'a') }).catch(codeOf)).resolves.toBe('ERR_NBD_CLOSED 108');
   });
+});
+
+describe('a Unix socket', () => {
+  it('is not made where everybody could put another in its place', async () => {
+    const rig = rigWith({});
+    const open = join(folder, 'open');
+    mkdirSync(open);
+    chmodSync(open, 0o777);
+    await expect(rig.server.listen({ unix: join(open, 's') })).rejects.toThrow(
+      /everybody can write to .*open, and put another socket/,
+    );
+    // With the sticky bit nobody can take away what is another's.
+    chmodSync(open, 0o1777);
+    await rig.server.listen({ unix: join(open, 's') });
+    expect(statSync(join(open, 's')).mode & 0o777).toBe(0o600);
+  });
+
+  it.runIf(process.getuid?.() === 0)('is not made in a folder of another user', async () => {
+    const rig = rigWith({});
+    const foreign = join(folder, 'foreign');
+    mkdirSync(foreign);
+    chownSync(foreign, 12_345, 12_345);
+    await expect(rig.server.listen({ unix: join(foreign, 's') })).rejects.toThrow(/foreign belongs to user 12345/);
+  });
+});
+
+it.each(['\ud800', 'a\udfffb', 'a\0b'])('an export whose name could not be asked for is refused: %j', (name) => {
+  const rig = rigWith({});
+  expect(() => rig.server.addExport({ name, bdev: rig.bdev })).toThrow(/without NUL and lone surrogates/);
+  expect(() => rig.server.addExport({ name: 'x', bdev: rig.bdev, description: name })).toThrow(
+    /the description of an NBD export/,
+  );
 });
 
 describe('connections', () => {

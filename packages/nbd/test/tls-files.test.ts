@@ -30,7 +30,7 @@ describe('files of certificates and keys', () => {
     const where = join(folder, `spoilt${spoilts++}`);
     cpSync(certificates.serverWithList, where, { recursive: true });
     if (content === null) execFileSync('rm', [join(where, name)]);
-    else writeFileSync(join(where, name), content);
+    else writeFileSync(join(where, name), content, { mode: 0o600 });
     return where;
   }
 
@@ -70,11 +70,27 @@ describe('files of certificates and keys', () => {
     );
   });
 
+  it('secrets that everybody can read', () => {
+    const keys = join(folder, 'open-keys');
+    writeFileSync(keys, `alice:${'00'.repeat(16)}\n`);
+    const where = spoilt('server-key.pem', readFileSync(join(certificates.serverWithList, 'server-key.pem'), 'utf8'));
+    for (const [path, files] of [
+      [keys, { keys }],
+      [join(where, 'server-key.pem'), { certificates: where }],
+    ] as const) {
+      chmodSync(path, 0o644);
+      expect(errorOf(files)).toBe(`everybody can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+      // Its group may.
+      chmodSync(path, 0o640);
+      expect(errorOf(files)).toBe('none');
+    }
+  });
+
   it('keys of users', () => {
     const keys = join(folder, 'bad-keys');
     for (const [content, message] of [
       ['', `there is no key in ${keys}`],
-      ['alice:00ff\nalice\n', `line 2 of ${keys}`],
+      ['alice:00112233445566778899aabbccddeeff\nalice\n', `line 2 of ${keys}`],
       ['alice:0', `line 1 of ${keys}`],
       ['alice:xy', `line 1 of ${keys}`],
       [':00', `line 1 of ${keys}`],
@@ -83,6 +99,8 @@ describe('files of certificates and keys', () => {
       chmodSync(keys, 0o600);
       expect(errorOf({ keys })).toContain(message);
     }
+    writeFileSync(keys, `alice:${'00'.repeat(16)}\nbob:${'00'.repeat(15)}\n`);
+    expect(errorOf({ keys })).toContain(`the key of bob in line 2 of ${keys} has 15 bytes, and needs 16 at least`);
     expect(errorOf({ keys: join(folder, 'not-there') })).toContain('not-there cannot be read: ENOENT');
     expect(errorOf({ verifyPeer: true })).toContain('TLS needs');
   });

@@ -290,7 +290,9 @@ describe('who is let in', () => {
 
   it.each([false, true])('with keys, clients that have one; with certificates beside them: %s', async (hasCertificates) => {
     const keys = join(folder, 'keys');
-    writeFileSync(keys, '# users\nalice:00112233445566778899aabbccddeeff\n\nbob:ffeeddccbbaa99887766554433221100\n');
+    writeFileSync(keys, '# users\nalice:00112233445566778899aabbccddeeff\n\nbob:ffeeddccbbaa99887766554433221100\n', {
+      mode: 0o600,
+    });
     const { address } = await serve(true, { keys, ...(hasCertificates ? { certificates: certificates.server } : {}) });
     const withKey = (identity: string, psk: string): ConnectionOptions => ({
       pskCallback: () => ({ identity, psk: Buffer.from(psk, 'hex') }),

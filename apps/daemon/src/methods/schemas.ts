@@ -6,4 +6,5 @@ export const u32 = z.int().min(0).max(0xffff_ffff);
 export const u64 = z.int().min(0);
 export const i32 = z.int().min(-0x8000_0000).max(0x7fff_ffff);
 export const uuid = z.string().refine(isUuid, 'a uuid: 8-4-4-4-12 hexadecimal digits');
-export const name = z.string();
+/** A lone surrogate has no UTF-8: a name with one could be listed, and not asked for. */
+export const name = z.string().refine((text) => !/\p{Surrogate}/u.test(text), 'valid Unicode, without lone surrogates');

@@ -1,8 +1,8 @@
-import { chmodSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { ListenOptions, Server, Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
 import { freeUnixPath } from '@raidkit/nbd';
+import { isLoopback } from '../loopback.js';
 import { serveConnection } from './connection.js';
 import type { Caller } from './dispatcher.js';
 
@@ -24,7 +24,12 @@ export type RpcAddress = { path: string } | { host: string; port: number };
  * replaced; one that answers, or whose queue is full, is not: an `NbdError` with EADDRINUSE.
  */
 export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger): Promise<RpcListener> {
-  if ('path' in address) await freeUnixPath(address.path);
+  if ('path' in address) {
+    await freeUnixPath(address.path);
+  } else {
+    const whom = isLoopback(address.host) ? 'every user of this machine' : 'whoever can reach it';
+    log.warn({ ...address }, `the control socket is on TCP, without authentication: ${whom} can do everything`);
+  }
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     if (sockets.size >= maxClients) {
@@ -43,7 +48,6 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
   } finally {
     process.umask(umask);
   }
-  if ('path' in address) chmodSync(address.path, 0o600);
   return {
     address: 'path' in address ? address.path : `${address.host}:${portOf(server)}`,
     async close() {

@@ -48,7 +48,6 @@ async function startHere(options: Options, { rpcPath, nbdPath }: Places): Promis
     rpc: [{ path: rpcPath }],
     nbd: [{ unix: nbdPath }],
     levels: defaultLevelPackages,
-    folder: process.cwd(),
     conditions: ['@raidkit/source'],
     memoryBytes: 128 << 20,
     log: pino({ level: 'silent' }),

@@ -178,10 +178,11 @@ export class NbdExport implements HandshakeExport, Target, Rules {
 }
 
 function checkText(field: string, text: string, mostBytes: number): void {
-  if (Buffer.byteLength(text) <= mostBytes && !text.includes('\0')) return;
+  const isText = !/\0|\p{Surrogate}/u.test(text);
+  if (isText && Buffer.byteLength(text) <= mostBytes) return;
   throw new NbdError(
     'ERR_NBD_INVALID',
     22,
-    `the ${field} of an NBD export must be at most ${mostBytes} bytes of UTF-8 without NUL`,
+    `the ${field} of an NBD export must be at most ${mostBytes} bytes of UTF-8 without NUL and lone surrogates`,
   );
 }

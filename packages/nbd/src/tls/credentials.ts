@@ -1,5 +1,5 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { TlsOptions } from 'node:tls';
@@ -27,6 +27,9 @@ export interface TlsFiles {
 }
 
 const oldestVersion = 'TLSv1.2';
+/** Shortest key of a user: whoever has listened to a handshake can try keys at leisure. */
+const fewestKeyBytes = 16;
+const othersRead = 0o004;
 /** All have forward secrecy and authenticated encryption. With TLS 1.3 a client's key only goes with SHA-256: that comes first. */
 const newSuites = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384';
 const certificateSuites = 'ECDHE+AESGCM:ECDHE+CHACHA20';
@@ -72,7 +75,7 @@ function readCertificate(folder: string): { chain: string; key: string } {
   const chainPath = join(folder, 'server-cert.pem');
   const keyPath = join(folder, 'server-key.pem');
   const chain = readText(chainPath);
-  const key = readText(keyPath);
+  const key = readSecret(keyPath);
   const certificate = parsed(chainPath, 'a certificate', () => new X509Certificate(chain));
   const privateKey = parsed(keyPath, 'a private key without a passphrase', () => createPrivateKey(key));
   if (!certificate.checkPrivateKey(privateKey)) throw invalid(`${keyPath} is not the key of ${chainPath}`);
@@ -91,15 +94,37 @@ function readClientCa(folder: string): { certificates: string; revoked: string |
 
 function readKeys(path: string): Map<string, Uint8Array> {
   const keys = new Map<string, Uint8Array>();
-  for (const [index, line] of readText(path).split('\n').entries()) {
+  for (const [index, line] of readSecret(path).split('\n').entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     const [, user = '', digits = ''] = /^([^:]+):((?:[0-9a-fA-F]{2})+)\s*$/.exec(line) ?? [];
     if (user === '')
       throw invalid(`line ${index + 1} of ${path} is not a user's name, a colon, and a key in hexadecimal digits`);
+    if (digits.length < 2 * fewestKeyBytes) {
+      throw invalid(
+        `the key of ${user} in line ${index + 1} of ${path} has ${digits.length / 2} bytes, and needs ${fewestKeyBytes} at least: openssl rand -hex 32 makes one`,
+      );
+    }
     keys.set(user, Buffer.from(digits, 'hex'));
   }
   if (keys.size === 0) throw invalid(`there is no key in ${path}`);
   return keys;
+}
+
+/** As {@link readText}, of a file that not everybody may read. It is looked at through the descriptor that is read from. */
+function readSecret(path: string): string {
+  let fd;
+  try {
+    fd = openSync(path, 'r');
+    const stats = fstatSync(fd);
+    if (stats.isFile() && (stats.mode & othersRead) !== 0)
+      throw invalid(`everybody can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+    return readFileSync(fd, 'utf8');
+  } catch (cause) {
+    if (NbdError.is(cause)) throw cause;
+    throw invalid(`${path} cannot be read: ${(cause as NodeJS.ErrnoException).code ?? textOf(cause)}`, cause);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
 }
 
 function readText(path: string): string {

@@ -1,9 +1,9 @@
-import { chmodSync, existsSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, isIPv6 } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import { dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { NbdError } from '../errors.js';
+import { checkSocketFolder } from './socket-folder.js';
 
 /** Where to listen: a Unix socket, or a TCP port (0: any free one) of an address or host name. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
@@ -94,9 +94,8 @@ export async function freeUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > maxPathBytes || path === '') {
     throw new NbdError('ERR_NBD_ADDRESS', 36, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
   }
-  // Node would say EACCES.
-  if (!existsSync(dirname(path)))
-    throw new NbdError('ERR_NBD_ADDRESS', 2, `there is no directory ${dirname(path)} for a socket`);
+  checkSocketFolder(path);
+
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return;
   if (!stats.isSocket()) throw new NbdError('ERR_NBD_ADDRESS', 17, `${path} exists and is not a socket`);

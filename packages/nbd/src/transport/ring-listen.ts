@@ -1,4 +1,4 @@
-import { chmodSync, rmSync } from 'node:fs';
+import { fchmodSync, rmSync } from 'node:fs';
 import { lookup } from 'node:dns/promises';
 import { RingOp, SocketFamily, SocketOption, readSocketAddress, socketAddressBytes } from '@raidkit/sys';
 import type { RingOwner, SocketAddress } from '@raidkit/sys';
@@ -37,9 +37,9 @@ export async function listenOnRing(
       // Node's servers take IPv4 clients on `::` too.
       if (where.family === 'IPv6') sockets.setOption(fd, SocketOption.IPV6_ONLY, 0);
     }
+    // The mode of the descriptor becomes the file's, so that there is no moment at which it has another one.
+    if ('path' in where) fchmodSync(fd, 0o600);
     check(address, sockets.bind(fd, where));
-    // Nobody can connect before the socket listens.
-    if ('path' in where) chmodSync(where.path, 0o600);
     check(address, sockets.listen(fd, backlog));
     const bound = sockets.addressOf(fd);
     const actual =

@@ -1,0 +1,87 @@
+import { BdevRegistry } from '@raidkit/bdev';
+import type { Logger } from '@raidkit/bdev';
+import { nodeRuntime } from '@raidkit/bdev/node';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { defaultRpcPath } from '../src/cli.js';
+import { Exports } from '../src/exports.js';
+import { listenRpc } from '../src/rpc/listen.js';
+import { startTestDaemon } from './support/daemon.js';
+
+// What a daemon shows to others, and what it says about that.
+
+let folder: string;
+let warnings: string[];
+let log: Logger;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'raidkitd-exposure-'));
+  warnings = [];
+  const nothing = (): void => undefined;
+  log = { debug: nothing, info: nothing, error: nothing, warn: (_fields, message) => void warnings.push(message) };
+});
+
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+});
+
+const nobody = { call: () => Promise.reject(new Error('nobody is here')) };
+
+describe('addresses', () => {
+  it.each([
+    ['127.0.0.1', /every user of this machine can use every export/],
+    ['0.0.0.0', /whoever can reach it can use every export/],
+  ])('NBD without TLS on %s is warned of', async (host, message) => {
+    const exports = new Exports(new BdevRegistry(nodeRuntime({ memoryBytes: 32 << 20 })), log);
+    await exports.listen({ unix: join(folder, 's') });
+    expect(warnings).toEqual([]);
+    await exports.listen({ host, port: 0 });
+    expect(warnings).toEqual([expect.stringMatching(message)]);
+    await exports.close();
+  });
+
+  it.each([
+    ['127.0.0.1', /every user of this machine can do everything/],
+    ['0.0.0.0', /whoever can reach it can do everything/],
+  ])('a control socket on %s is warned of', async (host, message) => {
+    const listener = await listenRpc({ host, port: 0 }, nobody, log);
+    await listener.close();
+    expect(warnings).toEqual([expect.stringMatching(message)]);
+  });
+
+  it('a control socket is not made where everybody could put another in its place', async () => {
+    chmodSync(folder, 0o777);
+    await expect(listenRpc({ path: join(folder, 's') }, nobody, log)).rejects.toThrow(/everybody can write to/);
+  });
+
+  it.runIf(process.getuid?.() === 0)('the runtime folder of another user, as sudo -E hands it on, is not used', () => {
+    const before = process.env.XDG_RUNTIME_DIR;
+    const own = join(folder, 'own');
+    mkdirSync(own);
+    try {
+      process.env.XDG_RUNTIME_DIR = own;
+      expect(defaultRpcPath()).toBe(join(own, 'raidkitd.sock'));
+      chownSync(own, 12_345, 12_345);
+      expect(defaultRpcPath()).toBe('/run/raidkitd.sock');
+    } finally {
+      if (before === undefined) delete process.env.XDG_RUNTIME_DIR;
+      else process.env.XDG_RUNTIME_DIR = before;
+    }
+  });
+});
+
+it('a name that no client could ask for is refused, whatever it is to name', async () => {
+  const test = await startTestDaemon();
+  try {
+    await expect(
+      test.client.call('bdev_malloc_create', { name: 'a\ud800', num_blocks: 1024, block_size: 512 }),
+    ).rejects.toThrow();
+    await test.client.call('bdev_malloc_create', { name: 'm', num_blocks: 1024, block_size: 512 });
+    await expect(test.client.call('raidkit_nbd_export', { bdev_name: 'm', name: 'a\ud800' })).rejects.toThrow();
+    expect(await test.client.call('raidkit_nbd_get_exports')).toEqual([]);
+  } finally {
+    await test.end();
+  }
+});
