@@ -1,9 +1,11 @@
 import { Bdev, IoType, Status } from '@raidkit/bdev';
+import { CutMode, Fate } from '@raidkit/testkit';
 import { describe, expect, it } from 'vitest';
 import { blocks, build } from './support/array-on-disks.js';
 import { RamDisk, plugIn } from './support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
 import type { Rig } from './support/rig.js';
+import { SparseMachine } from './support/sparse-machine.js';
 
 const MiB = 1 << 20;
 const members = 3;
@@ -117,6 +119,37 @@ describe.each(['delete', 'stop'] as const)('%s', (how) => {
   });
 });
 
+it.each(['delete', 'stop'] as const)('%s waits for a replacement that is looking at its device', async (how) => {
+  // Reads of what the device carries, then writes that clear it.
+  for (let nth = 0, isOver = false; !isOver; nth++) {
+    const { rig, volume } = await build('raid1', 2);
+    volume.descriptor.close();
+    const { disk } = await plugIn(rig.registry, { name: 'new', uuid: memberUuid(9), bytes: new Uint8Array(3 * MiB) });
+    let count = 0;
+    disk.fault = () => (count++ === nth ? null : Status.Ok);
+    let isBegun = false;
+    const begun = rig.arrays
+      .replaceBaseBdev('a', 'm1', 'new')
+      .then(() => (isBegun = true))
+      .catch(() => undefined);
+    await until(() => disk.held.length > 0 || isBegun, 'the device is being looked at, or copied to');
+    isOver = isBegun;
+    const events: string[] = [];
+    const ended = ends[how](rig).then(() => {
+      events.push('ended');
+      expectNothingLeft(rig);
+    });
+    // Time enough for an end that waits for nobody.
+    for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(disk.held.length > 0 ? events : []).toEqual([]);
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    disk.fault = () => Status.Ok;
+    await ended;
+    await begun;
+    expectNothingLeft(rig);
+  }
+});
+
 it('arrays that are stopped assemble nothing any more', async () => {
   const { rig, disks, volume } = await build('raid1', 2);
   volume.descriptor.close();
@@ -197,20 +230,23 @@ it('a start that failed is tried again without the old image that it had set asi
   expect(second.disk.bytes[MiB]).toBe(2);
 }, 30_000);
 
-it('a device that cannot be read when it appears is examined again', async () => {
-  const { rig, disks, volume } = await build('raid1', 2);
-  volume.descriptor.close();
-  await rig.arrays.stop();
-  const again = newRig({ memoryBytes });
-  const first = plug(again, 0, disks[0]!.bytes.slice());
-  const second = plug(again, 1, disks[1]!.bytes.slice());
+it('a device that cannot be read when it appears is examined again, until it can be', async () => {
+  const machine = new SparseMachine([3 * MiB, 3 * MiB]);
+  await machine.boot();
+  await machine.create('raid1', ['m0', 'm1']);
+  await machine.until(machine.arrays.stop());
+  machine.cut(CutMode.KeepAll);
+  await machine.boot({ disks: [0] });
+  expect(machine.array.state).toBe('configuring');
   let failures = 0;
-  second.disk.fault = (io) => (io.type === IoType.Read && failures++ < 2 ? Status.IoError : Status.Ok);
-  await Promise.all([first.examined, second.examined]);
-  expect(again.arrays.get('a')?.state).toBe('configuring');
-  await until(() => again.arrays.get('a')?.state === 'online', 'the array is online');
-  expect(arrayOf(again, 'a').numInSync).toBe(2);
-}, 30_000);
+  machine.disks[1]!.onSubmit = ({ type }) => (type === IoType.Read && failures++ < 8 ? Fate.Fail : undefined);
+  await machine.plugIn(1);
+  await machine.sleep(1000);
+  expect([failures > 0 && failures < 8, machine.array.state]).toEqual([true, 'configuring']);
+  // Nothing else happens: it is looked at again, and again, until it is read.
+  await machine.sleep(600_000);
+  expect([failures > 8, machine.array.state, machine.array.numInSync]).toEqual([true, 'online', 2]);
+});
 
 it('a device that was waited for and could not be read is taken when it can be', async () => {
   const rig = newRig({ memoryBytes });
@@ -230,6 +266,8 @@ it('a member that leaves while the map is being loaded is not recorded by a star
   await volume.write(0, blocks(64, 7));
   volume.descriptor.close();
   await rig.arrays.stop();
+  // Of the second region only the map knows that it holds nothing.
+  disks.forEach(({ bytes }, index) => bytes.fill(0xe0 + index, 2 * MiB, 3 * MiB));
   for (let nth = 0, isOver = false; !isOver; nth += 2) {
     const again = newRig({ memoryBytes });
     const plugged = disks.map(({ bytes }, index) => plug(again, index, bytes.slice()));
@@ -246,6 +284,7 @@ it('a member that leaves while the map is being loaded is not recorded by a star
     if (again.arrays.get('a')?.state !== 'online') await again.arrays.startDegraded('a');
     const opened = openVolume(again, 'a');
     expect(await opened.read(0, 64)).toEqual(blocks(64, 7));
+    expect(await opened.read(3000, 64), `gone at I/O ${nth}`).toEqual(blocks(64, 0));
     opened.descriptor.close();
     await again.arrays.stop();
     // What the others carry now is an array, too.
@@ -253,6 +292,8 @@ it('a member that leaves while the map is being loaded is not recorded by a star
     for (const index of [0, 1]) await plug(third, index, plugged[index]!.disk.bytes.slice()).examined;
     await third.registry.waitForExamine();
     if (third.arrays.get('a')?.state !== 'online') await third.arrays.startDegraded('a');
-    expect(await openVolume(third, 'a').read(0, 64)).toEqual(blocks(64, 7));
+    const last = openVolume(third, 'a');
+    expect(await last.read(0, 64)).toEqual(blocks(64, 7));
+    expect(await last.read(3000, 64), `gone at I/O ${nth}, later`).toEqual(blocks(64, 0));
   }
 }, 120_000);

@@ -148,4 +148,12 @@ export const metadata = [
     becomes: '',
     loses: 'an old image of a member that was put back is taken as current',
   },
+  {
+    id: 'new-member-not-first',
+    file: 'core/src/metadata/superblock-writer.ts',
+    line: "await this.#onWriters('superblock', writeTo, ({ foundSeqNumber }) => foundSeqNumber === 0);",
+    becomes: "await this.#onWriters('superblock', writeTo);",
+    loses: 'a crash leaves members that name the device that replaces one of them, and that device without a superblock',
+    suites: ['test/replace.test.ts'],
+  },
 ];

@@ -248,4 +248,12 @@ export const processes = [
     loses: 'blocks that a rebuild could not work out are read from a member that never got them',
     levels: ['raid5f'],
   },
+  {
+    id: 'end-does-not-wait-for-a-replacement',
+    file: 'core/src/membership/replace.ts',
+    line: 'return array.lifecycle.whileBusy(beginReplacement(ctx, array, slot, bdev));',
+    becomes: 'return beginReplacement(ctx, array, slot, bdev);',
+    loses: 'an array is deleted, and still has the device open that was to replace a member',
+    suites: ['test/lifecycle.test.ts'],
+  },
 ];

@@ -146,8 +146,8 @@ export const regions = [
   {
     id: 'held-later-released-too',
     file: 'core/src/bitmap/consistency.ts',
-    line: 'if (range.stamp >= stamp) {',
-    becomes: 'if (false) {',
+    line: 'cutRanges(this.#ranges, start, end, (range) => range.stamp < stamp);',
+    becomes: 'cutRanges(this.#ranges, start, end, () => stamp > 0);',
     loses: 'a resync that had passed a region already takes away the doubt that came after it',
   },
   {

@@ -1,3 +1,5 @@
+import { cutRanges, firstEndingAfter } from '../format/block-ranges.js';
+
 /** Beyond this many ranges one that would be split stays in doubt whole: memory is bounded, and doubt is always safe. */
 const mostRanges = 65_536;
 
@@ -40,7 +42,7 @@ export class Consistency {
   /** Whether redundancy is in doubt in any of these blocks. */
   isInconsistent(start: number, count: number): boolean {
     if (this.#ranges.length === 0) return false;
-    const range = this.#ranges[this.#firstEndingAfter(start)];
+    const range = this.#ranges[firstEndingAfter(this.#ranges, start)];
     return range !== undefined && range.start < start + count;
   }
 
@@ -81,7 +83,7 @@ export class Consistency {
     const range = { start, end: start + count, stamp: this.#resyncs };
     this.additions++;
     this.#cut(start, range.end, Infinity);
-    const at = this.#firstEndingAfter(start);
+    const at = firstEndingAfter(this.#ranges, start);
     const before = this.#ranges[at - 1];
     const after = this.#ranges[at];
     const joinsBefore = before?.end === range.start && before.stamp === range.stamp;
@@ -94,7 +96,7 @@ export class Consistency {
   /** Redundancy has been written anew in these blocks, all of it from data; or none is there to be wrong. */
   markInSync(start: number, count: number): void {
     if (this.#ranges.length === 0) return;
-    const range = this.#ranges[this.#firstEndingAfter(start)];
+    const range = this.#ranges[firstEndingAfter(this.#ranges, start)];
     if (range === undefined || range.start >= start + count) return;
     const isSplit = range.start < start && range.end > start + count;
     if (isSplit && this.#ranges.length >= mostRanges) return;
@@ -142,29 +144,6 @@ export class Consistency {
   /** Takes `[start, end)` out of the ranges whose stamps are below `stamp`. */
   #cut(start: number, end: number, stamp: number): void {
     this.changes++;
-    let at = this.#firstEndingAfter(start);
-    for (let range = this.#ranges[at]; range !== undefined && range.start < end; range = this.#ranges[at]) {
-      if (range.stamp >= stamp) {
-        at++;
-        continue;
-      }
-      const kept: Range[] = [];
-      if (range.start < start) kept.push({ ...range, end: start });
-      if (range.end > end) kept.push({ ...range, start: end });
-      this.#ranges.splice(at, 1, ...kept);
-      at += kept.length;
-    }
-  }
-
-  /** Index of the first range that ends behind this block; the number of ranges if none does. */
-  #firstEndingAfter(block: number): number {
-    let from = 0;
-    let to = this.#ranges.length;
-    while (from < to) {
-      const middle = (from + to) >>> 1;
-      if ((this.#ranges[middle]?.end ?? 0) > block) to = middle;
-      else from = middle + 1;
-    }
-    return from;
+    cutRanges(this.#ranges, start, end, (range) => range.stamp < stamp);
   }
 }

@@ -6,7 +6,7 @@ export interface BlockRange {
 
 /** A set of blocks, as sorted ranges that do not meet. */
 export class BlockRanges {
-  #ranges: BlockRange[] = [];
+  readonly #ranges: BlockRange[] = [];
 
   /** How many ranges there are. */
   get size(): number {
@@ -22,13 +22,13 @@ export class BlockRanges {
   }
 
   overlaps(start: number, end: number): boolean {
-    const range = this.#ranges[this.#firstEndingAfter(start)];
+    const range = this.#ranges[firstEndingAfter(this.#ranges, start)];
     return range !== undefined && range.start < end;
   }
 
   add(start: number, end: number): void {
     // One that ends where this begins is joined too.
-    const first = this.#firstEndingAfter(start - 1);
+    const first = firstEndingAfter(this.#ranges, start - 1);
     let last = first;
     let joined = { start, end };
     for (let range = this.#ranges[last]; range !== undefined && range.start <= end; range = this.#ranges[++last]) {
@@ -39,27 +39,42 @@ export class BlockRanges {
 
   /** False if none of the blocks was there. */
   remove(start: number, end: number): boolean {
-    const first = this.#firstEndingAfter(start);
-    let last = first;
-    const kept: BlockRange[] = [];
-    for (let range = this.#ranges[last]; range !== undefined && range.start < end; range = this.#ranges[++last]) {
-      if (range.start < start) kept.push({ start: range.start, end: start });
-      if (range.end > end) kept.push({ start: end, end: range.end });
-    }
-    if (last === first) return false;
-    this.#ranges.splice(first, last - first, ...kept);
-    return true;
+    return cutRanges(this.#ranges, start, end, () => true);
   }
+}
 
-  /** Index of the first range that ends behind this block; the number of ranges if none does. */
-  #firstEndingAfter(block: number): number {
-    let from = 0;
-    let to = this.#ranges.length;
-    while (from < to) {
-      const middle = (from + to) >>> 1;
-      if ((this.#ranges[middle]?.end ?? 0) > block) to = middle;
-      else from = middle + 1;
-    }
-    return from;
+/** Index of the first of these sorted ranges that ends behind the block; their number if none does. */
+export function firstEndingAfter(ranges: readonly BlockRange[], block: number): number {
+  let from = 0;
+  let to = ranges.length;
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if ((ranges[middle]?.end ?? 0) > block) to = middle;
+    else from = middle + 1;
   }
+  return from;
+}
+
+/** Takes `[start, end)` out of those of these sorted ranges for which `isMeant` holds. False if none of them had any of it. */
+export function cutRanges<T extends BlockRange>(
+  ranges: T[],
+  start: number,
+  end: number,
+  isMeant: (range: T) => boolean,
+): boolean {
+  let wasCut = false;
+  let at = firstEndingAfter(ranges, start);
+  for (let range = ranges[at]; range !== undefined && range.start < end; range = ranges[at]) {
+    if (!isMeant(range)) {
+      at++;
+      continue;
+    }
+    const kept: T[] = [];
+    if (range.start < start) kept.push({ ...range, end: start });
+    if (range.end > end) kept.push({ ...range, start: end });
+    ranges.splice(at, 1, ...kept);
+    at += kept.length;
+    wasCut = true;
+  }
+  return wasCut;
 }

@@ -1,6 +1,6 @@
-import { BdevError, IoType, Status } from '@raidkit/bdev';
+import { IoType, Status } from '@raidkit/bdev';
+import { levelIo, readEntries, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
-import type { RaidIo } from '../level/raid-io.js';
 import type { EarlierRecord } from '../bitmap/bitmap-load.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { seqStep } from '../format/store.js';
@@ -23,7 +23,9 @@ export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord
     return true;
   }
   if (earlier === null) return false;
-  const entries = await readEntries(array, earlier);
+  const { incarnation, journalEpoch } = earlier;
+  // The journal as we left it: outside of its entries everything was good.
+  const entries = journalEpoch === 0 ? null : await readEntries(array, { uuid: array.uuid, incarnation }, journalEpoch);
   consistency.forget();
   if (entries !== null) {
     const dirty = entries.filter((entry) => wasDirty(array, earlier, entry));
@@ -37,23 +39,6 @@ export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord
     });
   }
   return consistency.isAllInSync;
-}
-
-/** The journal as we left it: outside of its entries everything was good. Null if there was none, or it cannot be read. */
-async function readEntries(array: JournalHost, { journalEpoch, incarnation }: EarlierRecord): Promise<FoundEntry[] | null> {
-  const journal = array.extension?.journal;
-  if (journalEpoch === 0 || journal === undefined) return null;
-  const entries: FoundEntry[] = [];
-  for (const slot of array.slots) {
-    if (!slot.isInSync || slot.descriptor === null) continue;
-    try {
-      entries.push(...(await journal.read(slot.descriptor, { uuid: array.uuid, incarnation }, journalEpoch)));
-    } catch (error) {
-      array.log.error({ ...array.logFields(slot), err: error }, 'the member’s journal cannot be read');
-      return null;
-    }
-  }
-  return entries;
 }
 
 /** Elsewhere what the entry stands for was on stable media when we last had the array: nothing can be wrong there. */
@@ -88,13 +73,10 @@ async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]):
 }
 
 /** Blocks of which a newer entry has been looked at are passed over. */
-async function readsAsSaid(array: JournalHost, entry: FoundEntry, isNewer: ReadonlySet<number>): Promise<boolean> {
-  const { blockSize, memory, registry } = array;
-  const bytes = entry.numBlocks * blockSize;
-  const addr = registry.buffers.get(bytes);
-  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${array.name}: no buffer for the journal`);
-  try {
-    if ((await levelRead(array, entry.offsetBlocks, entry.numBlocks, addr)) !== Status.Ok) return false;
+function readsAsSaid(array: JournalHost, entry: FoundEntry, isNewer: ReadonlySet<number>): Promise<boolean> {
+  const { blockSize, memory } = array;
+  return withBuffer(array, entry, async (addr) => {
+    if ((await levelIo(array, IoType.Read, entry, addr)) !== Status.Ok) return false;
     const zeros = new Uint8Array(blockSize);
     for (let i = 0; i < entry.numBlocks; i++) {
       if (isNewer.has(entry.offsetBlocks + i)) continue;
@@ -102,20 +84,5 @@ async function readsAsSaid(array: JournalHost, entry: FoundEntry, isNewer: Reado
       if (Buffer.compare(said, memory.u8.subarray(addr + i * blockSize, addr + (i + 1) * blockSize)) !== 0) return false;
     }
     return true;
-  } finally {
-    registry.buffers.put(addr);
-  }
-}
-
-function levelRead(array: JournalHost, offsetBlocks: number, numBlocks: number, addr: number): Promise<Status> {
-  return new Promise((resolve) => {
-    const io = array.ios.get();
-    io.sink = array.io;
-    io.type = IoType.Read;
-    io.offsetBlocks = offsetBlocks;
-    io.numBlocks = numBlocks;
-    io.addr = addr;
-    io.owner = { onRaidIoDone: (done: RaidIo) => resolve(done.status) };
-    array.level?.submitRwRequest(io);
   });
 }

@@ -1,7 +1,7 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
+import { levelIo, readEntries, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
 import { memberIo } from '../members/member-io.js';
-import type { RaidIo } from '../level/raid-io.js';
 import type { DoubtList, FoundEntry } from '../format/store.js';
 
 /**
@@ -13,7 +13,7 @@ import type { DoubtList, FoundEntry } from '../format/store.js';
 export async function replayJournal(array: JournalHost, doubt: DoubtList | null): Promise<boolean> {
   const { consistency, metadata, bitmap } = array;
   if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
-  const entries = await readEntries(array, metadata.journalEpoch);
+  const entries = await readEntries(array, array, metadata.journalEpoch);
   if (entries === null) return false;
   consistency.forget();
   for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
@@ -35,49 +35,11 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   return true;
 }
 
-async function readEntries(array: JournalHost, epoch: number): Promise<FoundEntry[] | null> {
-  const journal = array.extension?.journal;
-  const entries: FoundEntry[] = [];
-  for (const slot of array.slots) {
-    if (!slot.isInSync || slot.descriptor === null || journal === undefined) continue;
-    try {
-      entries.push(...(await journal.read(slot.descriptor, array, epoch)));
-    } catch (error) {
-      array.log.error({ ...array.logFields(slot), err: error }, 'the member’s journal cannot be read');
-      return null;
-    }
-  }
-  return entries;
-}
-
-async function writeAgain(array: JournalHost, entry: FoundEntry): Promise<void> {
-  const { buffers } = array.registry;
-  const lengthBytes = entry.numBlocks * array.blockSize;
-  const addr = buffers.get(lengthBytes);
-  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${array.name}: no buffer for the journal`);
-  try {
-    if (entry.isZero) array.memory.zero(addr, lengthBytes);
+function writeAgain(array: JournalHost, entry: FoundEntry): Promise<void> {
+  return withBuffer(array, entry, async (addr) => {
+    if (entry.isZero) array.memory.zero(addr, entry.numBlocks * array.blockSize);
     else array.memory.u8.set(entry.data, addr);
-    await levelWrite(array, entry.offsetBlocks, entry.numBlocks, addr);
-  } finally {
-    buffers.put(addr);
-  }
-}
-
-function levelWrite(array: JournalHost, offsetBlocks: number, numBlocks: number, addr: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const io = array.ios.get();
-    io.sink = array.io;
-    io.type = IoType.Write;
-    io.offsetBlocks = offsetBlocks;
-    io.numBlocks = numBlocks;
-    io.addr = addr;
-    io.owner = {
-      onRaidIoDone: (done: RaidIo) => {
-        if (done.status === Status.Ok) resolve();
-        else reject(BdevError.fromStatus(done.status, `array ${array.name}: writing journaled blocks again`));
-      },
-    };
-    array.level?.submitRwRequest(io);
+    const status = await levelIo(array, IoType.Write, entry, addr);
+    if (status !== Status.Ok) throw BdevError.fromStatus(status, `array ${array.name}: writing journaled blocks again`);
   });
 }

@@ -113,6 +113,7 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
+  slot.foundSeqNumber = 0;
   dropDuplicateUuid(array.slots, slot);
   slot.isConfigured = true;
   slot.isRemoved = false;

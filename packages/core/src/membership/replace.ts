@@ -17,7 +17,12 @@ const lookAgainMs = 50;
  * Has a device take a member's place while the member still serves; resolves when copying is under way. If the device fails,
  * nothing has changed; if the member fails meanwhile, the device is filled from the others.
  */
-export async function replaceMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
+export function replaceMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
+  // The end of the array waits until the device is given back, or is the replacement of a process that can be stopped.
+  return array.lifecycle.whileBusy(beginReplacement(ctx, array, slot, bdev));
+}
+
+async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   checkCanReplace(array, slot, bdev);
   let stop: (reason: string) => void = () => undefined;
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {

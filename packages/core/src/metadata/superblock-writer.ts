@@ -15,7 +15,7 @@ interface Round {
 
 /**
  * Writes an array's record to its members, one round at a time. A round writes one snapshot, with one sequence number, to
- * every current member in parallel, each flushed; where there is an extension its header goes first, flushed too. Rounds
+ * every current member in parallel, but to new ones before the others, each flushed; where there is an extension its header goes first, flushed too. Rounds
  * that are asked for while one is under way are one round together.
  */
 export class SuperblockWriter {
@@ -186,11 +186,13 @@ export class SuperblockWriter {
     this.seqNumber = next;
     this.#plan = meanwhile;
     this.#before = before;
-    await this.#onWriters('superblock', async (slot) => {
+    const writeTo = async (slot: Slot): Promise<void> => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       await store.write(slot.descriptor, record);
       slot.foundSeqNumber = record.seqNumber;
-    });
+    };
+    // A member that has none yet first: a crash must not leave others that name it, and itself with nothing to be known by.
+    await this.#onWriters('superblock', writeTo, ({ foundSeqNumber }) => foundSeqNumber === 0);
     // A member that vanished meanwhile, and that the array cannot do without, has it not.
     if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isInSync)) {
       this.completedSeqNumber = record.seqNumber;
@@ -256,28 +258,35 @@ export class SuperblockWriter {
     };
   }
 
-  async #onWriters(what: string, write: (slot: Slot) => Promise<void>): Promise<void> {
+  /** Those of whom `isFirst` is true are written first, all at once, and the others when that is done. */
+  async #onWriters(
+    what: string,
+    write: (slot: Slot) => Promise<void>,
+    isFirst: (slot: Slot) => boolean = () => true,
+  ): Promise<void> {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
     const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isRemoving);
     const failed: { slot: Slot; status: Status }[] = [];
     let written = 0;
     let lastError: unknown;
-    await Promise.all(
-      writers.map(async (slot) => {
-        slot.partsInFlight++;
-        try {
-          await write(slot);
-          if (slot.isInSync) written++;
-        } catch (error) {
-          lastError = error;
-          failed.push({ slot, status: statusOf(error) });
-          array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
-        } finally {
-          slot.partEnded();
-        }
-      }),
-    );
+    const writeTo = async (slot: Slot): Promise<void> => {
+      try {
+        await write(slot);
+        if (slot.isInSync) written++;
+      } catch (error) {
+        lastError = error;
+        failed.push({ slot, status: statusOf(error) });
+        array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
+      } finally {
+        slot.partEnded();
+      }
+    };
+    // All from here on: nobody else may get into the slot of one whose turn comes later.
+    for (const slot of writers) slot.partsInFlight++;
+    const first = writers.filter(isFirst);
+    await Promise.all(first.map(writeTo));
+    await Promise.all(writers.filter((slot) => !first.includes(slot)).map(writeTo));
     if (written === 0) {
       const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });

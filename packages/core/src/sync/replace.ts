@@ -77,13 +77,15 @@ export class ReplaceTask implements ProcessStep {
     const slot = this.#slot;
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
     const { bdev } = this.#replacement.descriptor;
-    const before = { name: slot.name, uuid: slot.uuid, descriptor: slot.descriptor, dataOffset: slot.dataOffset };
+    const { name, uuid, descriptor, dataOffset, foundSeqNumber } = slot;
+    const before = { name, uuid, descriptor, dataOffset, foundSeqNumber };
     const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
     this.#take({
       name: bdev.name,
       uuid: bdev.uuid,
       descriptor: this.#replacement.descriptor,
       dataOffset: this.#replacement.dataOffset,
+      foundSeqNumber: 0,
     });
     try {
       // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
@@ -130,7 +132,7 @@ export class ReplaceTask implements ProcessStep {
     return this.#slot.isInSync;
   }
 
-  #take(member: Pick<Slot, 'name' | 'uuid' | 'descriptor' | 'dataOffset'>): void {
+  #take(member: Pick<Slot, 'name' | 'uuid' | 'descriptor' | 'dataOffset' | 'foundSeqNumber'>): void {
     Object.assign(this.#slot, member);
     this.#slot.awaitedName = member.name;
     this.#slot.recordedUuid = member.uuid;

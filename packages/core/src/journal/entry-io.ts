@@ -1,0 +1,50 @@
+import { BdevError, Status } from '@raidkit/bdev';
+import type { IoType } from '@raidkit/bdev';
+import type { FoundEntry, MapLife } from '../format/store.js';
+import type { RaidIo } from '../level/raid-io.js';
+import type { JournalHost } from './host.js';
+
+/** The entries of this life and epoch that the members in sync have, in no order. Null if one of them cannot be read. */
+export async function readEntries(array: JournalHost, life: MapLife, epoch: number): Promise<FoundEntry[] | null> {
+  const journal = array.extension?.journal;
+  const entries: FoundEntry[] = [];
+  for (const slot of array.slots) {
+    if (!slot.isInSync || slot.descriptor === null || journal === undefined) continue;
+    try {
+      entries.push(...(await journal.read(slot.descriptor, life, epoch)));
+    } catch (error) {
+      array.log.error({ ...array.logFields(slot), err: error }, 'the member’s journal cannot be read');
+      return null;
+    }
+  }
+  return entries;
+}
+
+/** Works with a buffer for the entry's blocks. Rejects with ENOMEM if there is none, or as `work` does. */
+export async function withBuffer<T>(
+  { blockSize, name, registry: { buffers } }: JournalHost,
+  { numBlocks }: FoundEntry,
+  work: (addr: number) => Promise<T>,
+): Promise<T> {
+  const addr = buffers.get(numBlocks * blockSize);
+  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${name}: no buffer for the journal`);
+  try {
+    return await work(addr);
+  } finally {
+    buffers.put(addr);
+  }
+}
+
+/** Reads or writes the entry's blocks through the level. Gives how that ended. */
+export function levelIo(array: JournalHost, type: IoType, entry: FoundEntry, addr: number): Promise<Status> {
+  return new Promise((resolve) => {
+    const io = array.ios.get();
+    io.sink = array.io;
+    io.type = type;
+    io.offsetBlocks = entry.offsetBlocks;
+    io.numBlocks = entry.numBlocks;
+    io.addr = addr;
+    io.owner = { onRaidIoDone: (done: RaidIo) => resolve(done.status) };
+    array.level?.submitRwRequest(io);
+  });
+}
