@@ -31,6 +31,8 @@ export interface Device {
 /** What a device carries that would be lost, for people; and how it is made free. */
 export interface Occupant {
   readonly what: string;
+  /** Of the array whose superblock it is. */
+  readonly arrayUuid?: string;
   readonly isSuperblock: boolean;
 }
 
@@ -151,7 +153,7 @@ function occupantOfOpen(examination: Examination): Occupant | null {
 }
 
 function superblockOf(name: string, uuid: string): Occupant {
-  return { what: `the superblock of array ${name} (${uuid})`, isSuperblock: true };
+  return { what: `the superblock of array ${name} (${uuid})`, arrayUuid: uuid, isSuperblock: true };
 }
 
 /** The step that clears what arrays have left on a device, before it is opened or after. */

@@ -181,8 +181,12 @@ it('examines and wipes without the daemon', async () => {
   expect(examined.devices).toMatchObject([
     { opened_by_daemon: true, superblock: 'found', array: { name: 'vol', level: 'raid1', slot: 0 } },
   ]);
-  await test.ok('stop vol --yes');
+  // What the daemon has open is nobody else's to change, whether it is asked or not.
+  expect(await test.run('wipe', './a', '--yes')).toMatchObject({ code: 4, stderr: containing('in use by array vol, slot 0') });
   const nobody = join(test.folder, 'nobody.sock');
+  expect(await test.run('wipe', './a', '--yes', '-s', nobody)).toMatchObject({ code: 4 });
+  expect((await test.json('status', 'status')).arrays).toMatchObject([{ health: 'optimal' }]);
+  await test.ok('stop vol --yes');
   const [device] = (await test.json('examine', `examine ./a -s ${nobody}`)).devices;
   expect(device).toMatchObject({
     opened_by_daemon: false,

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import type { RaidArrayInfo, RaidkitClient } from '@raidkit/client';
+import type { RaidArrayInfo } from '@raidkit/client';
 import { DeviceFinder, closeSteps, occupantOf, openSteps, requireFree, wipeStep } from '../devices.js';
-import type { Device, OpenOptions } from '../devices.js';
+import type { Device, Occupant, OpenOptions } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import { callStep, carryOut } from '../plan.js';
-import type { ChangeOptions, Step } from '../plan.js';
+import type { ChangeOptions, Plan, Step } from '../plan.js';
 import type { Run } from '../run.js';
 import type { Session } from '../session.js';
 import { countCurrent, findArray, takeSnapshot } from '../snapshot.js';
@@ -103,40 +103,26 @@ async function add(session: Session, arrayName: string, argument: string, option
   const array = findArray(snapshot.arrays, arrayName);
   const device = new DeviceFinder(snapshot).find(argument);
   requireFree(snapshot, device);
-  const { overwrites, steps } = await freeSteps(client, array, device, options);
-  const last = device.toOpen === null || (await mayComeBack(client, array, device)) === null;
-  const addStep = callStep(`add ${device.name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
+  const occupant = await occupantOf(client, device);
+  const join = callStep(`add ${device.name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
     raid_bdev: array.name,
     base_bdev: device.name,
   });
   // A device that was a member goes back to its place as soon as it is opened, unless its array waits for a person.
-  const plan = {
-    steps: last ? [...steps, addStep] : [...steps, unlessMember(array, device, addStep)],
-    warnings: [],
-    overwrites,
-  };
+  const plan =
+    occupant?.arrayUuid === array.uuid
+      ? { steps: [...openSteps(device, options), unlessMember(array, device, join)], warnings: [] }
+      : joinPlan(device, occupant, join, options);
   const isDone = await carryOut(session, plan, options, () => `${device.name} is being added to array ${array.name}\n`);
   return isDone && options.wait === true ? waitUntil(session, [array.name], { isPartOfMore: true }) : undefined;
 }
 
-/** What has to be done so that a device is open and carries nothing. The superblock of its own array it may keep. */
-async function freeSteps(
-  client: RaidkitClient,
-  array: RaidArrayInfo | null,
-  device: Device,
-  options: OpenOptions,
-): Promise<{ overwrites: string[]; steps: Step[] }> {
-  const occupant = await occupantOf(client, device);
+/** The plan of whatever takes a device for an array: it has to be open, and to carry nothing. */
+function joinPlan(device: Device, occupant: Occupant | null, join: Step, options: OpenOptions): Plan {
   const open = openSteps(device, options);
-  if (occupant === null || (array !== null && occupant.what.includes(array.uuid))) return { overwrites: [], steps: open };
+  if (occupant === null) return { steps: [...open, join], warnings: [] };
   const overwrites = [`${device.argument} carries ${occupant.what}: what is on it will be lost`];
-  return { overwrites, steps: [wipeStep(device), ...open] };
-}
-
-/** The array's uuid, if the device carries its superblock; else null. */
-async function mayComeBack(client: RaidkitClient, array: RaidArrayInfo, device: Device): Promise<string | null> {
-  const occupant = await occupantOf(client, device);
-  return occupant?.what.includes(array.uuid) === true ? array.uuid : null;
+  return { steps: [wipeStep(device), ...open, join], warnings: [], overwrites };
 }
 
 /** The step, but for a device that has become a member by itself meanwhile. */
@@ -189,19 +175,14 @@ async function replace(
   const member = memberOf(snapshot, array, old);
   const device = new DeviceFinder(snapshot).find(argument);
   requireFree(snapshot, device);
-  const { overwrites, steps } = await freeSteps(client, null, device, options);
   const params = { name: array.name, member: member.name, bdev_name: device.name };
   const replaceStep = callStep(
     `copy ${member.name} to ${device.name}, which then takes its place in array ${array.name}`,
     'raidkit_replace',
     params,
   );
-  const isDone = await carryOut(
-    session,
-    { steps: [...steps, replaceStep], warnings: [], overwrites },
-    options,
-    () => `${member.name} is being copied to ${device.name}\n`,
-  );
+  const plan = joinPlan(device, await occupantOf(client, device), replaceStep, options);
+  const isDone = await carryOut(session, plan, options, () => `${member.name} is being copied to ${device.name}\n`);
   return isDone && options.wait === true ? waitUntil(session, [array.name], { isPartOfMore: true }) : undefined;
 }
 
@@ -211,16 +192,11 @@ async function addSpare(session: Session, argument: string, options: JoinOptions
   const array = options.for === undefined ? null : findArray(snapshot.arrays, options.for);
   const device = new DeviceFinder(snapshot).find(argument);
   requireFree(snapshot, device);
-  const { overwrites, steps } = await freeSteps(client, null, device, options);
   const whose = array === null ? 'any array' : `array ${array.name}`;
   const params = { bdev_name: device.name, ...(array === null ? {} : { name: array.name }) };
   const addStep = callStep(`let ${device.name} stand by for ${whose}`, 'raidkit_add_spare', params);
-  await carryOut(
-    session,
-    { steps: [...steps, addStep], warnings: [], overwrites },
-    options,
-    () => `${device.name} stands by for ${whose}\n`,
-  );
+  const plan = joinPlan(device, await occupantOf(client, device), addStep, options);
+  await carryOut(session, plan, options, () => `${device.name} stands by for ${whose}\n`);
 }
 
 async function removeSpare(session: Session, argument: string, options: RemoveOptions): Promise<void> {

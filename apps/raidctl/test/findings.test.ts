@@ -1,0 +1,132 @@
+import { arraySchema } from '@raidkit/client';
+import type { RaidArrayInfo } from '@raidkit/client';
+import { expect, it } from 'vitest';
+import { ExitCode, exitCodeOf, worst } from '../src/exit-code.js';
+import { actionOf, findingsOf, statusOf } from '../src/findings.js';
+import { formatBytes, formatCount, formatSeconds } from '../src/format.js';
+import { nothing } from '../src/snapshot.js';
+
+/* States that take a broken disk to come by: what is said of them. */
+
+const member = {
+  state: 'current',
+  last_member: null,
+  read_errors: 0,
+  write_errors: 0,
+  repaired_blocks: 0,
+  bad_blocks: 0,
+};
+const record = {
+  target: null,
+  started_at: 1,
+  seconds: 1,
+  blocks: 1,
+  mismatch_blocks: 0,
+  repaired_blocks: 0,
+  undecided_blocks: 0,
+  unreadable_blocks: 0,
+  lost_blocks: 0,
+  error: null,
+};
+
+/** A mirror of two, with what is said of it changed. */
+function mirror(ext: Record<string, unknown>, members: readonly Record<string, unknown>[] = [{}, {}]): RaidArrayInfo {
+  return arraySchema.parse({
+    name: 'vol',
+    uuid: '6c5a9c3e-6f0a-4c63-8a57-3a4dd1b3b1a5',
+    strip_size_kb: 0,
+    state: 'online',
+    raid_level: 'raid1',
+    superblock: true,
+    num_base_bdevs: 2,
+    num_base_bdevs_discovered: 2,
+    num_base_bdevs_operational: 2,
+    base_bdevs_list: [],
+    ext: {
+      health: 'optimal',
+      reason: null,
+      reactor: 0,
+      block_size: 512,
+      num_blocks: 1000,
+      min_operational: 1,
+      process: null,
+      waits_for: null,
+      history: [],
+      regions: null,
+      uris: [],
+      members: members.map((one, slot) => ({ ...member, slot, name: `d${slot}`, ...one })),
+      ...ext,
+    },
+  });
+}
+
+it.each([
+  [
+    'a device that is late',
+    mirror({}, [{}, { state: 'suspect' }]),
+    'look at the device, or replace it: raidctl replace vol d1 NEWDEVICE',
+  ],
+  [
+    'errors that were mended',
+    mirror({}, [{ read_errors: 2, repaired_blocks: 8 }, {}]),
+    'look at the health of the device, and replace it before it fails: raidctl replace vol d0 NEWDEVICE',
+  ],
+  [
+    'blocks that nobody knows',
+    mirror({}, [{}, { bad_blocks: 3 }]),
+    'write them anew, or put the data back from a backup: raidctl history vol',
+  ],
+  [
+    'copies that differ',
+    mirror({ history: [{ ...record, type: 'check', mismatch_blocks: 4 }] }),
+    'make them agree: raidctl repair vol',
+  ],
+  [
+    'copies of which nobody knows the right one',
+    mirror({ history: [{ ...record, type: 'repair', undecided_blocks: 4 }] }),
+    'say which member is right, or which is wrong: raidctl repair vol --source DEVICE',
+  ],
+  [
+    'a flush that failed',
+    mirror({ health: 'failed', reason: 'a flush failed on slot 0 (d0)' }),
+    'read the reason, and see to the devices: raidctl stop vol',
+  ],
+  ['nothing', mirror({}), null],
+])('says what to do about %s', (_name, array, action) => {
+  expect(actionOf(nothing, array)).toBe(action);
+});
+
+it('says the worst first, and how much more can be lost', () => {
+  const array = mirror({ health: 'degraded', reason: 'the array runs without slot 1 (d1)' }, [
+    { read_errors: 1 },
+    { state: 'failed', name: null },
+  ]);
+  expect(statusOf(array)).toBe(
+    'the array runs without slot 1 (d1); data is served, and the loss of one more takes the array offline',
+  );
+  expect(findingsOf(nothing, array).map(({ severity }) => severity)).toEqual(['degraded', 'notice']);
+  const spare = { ...nothing, spares: [{ bdev_name: 's', name: null }] };
+  expect(actionOf(spare, array)).toMatch(/^the spare s takes the place/);
+});
+
+it('has an exit code for each health, and for several the worst', () => {
+  expect(['optimal', 'resyncing', 'degraded', 'rebuilding', 'configuring', 'offline', 'failed'].map(exitCodeOf)).toEqual([
+    0, 0, 5, 5, 1, 1, 1,
+  ]);
+  expect(worst([])).toBe(ExitCode.Ok);
+  expect(worst([ExitCode.Ok, ExitCode.Degraded, ExitCode.Failed])).toBe(ExitCode.Failed);
+});
+
+it('writes sizes, numbers and times as people do', () => {
+  expect([0, 1023, 1024, 1536, 12.5 * 1024, 300 * 1024 ** 3, 5 * 1024 ** 4].map(formatBytes)).toEqual([
+    '0 B',
+    '1023 B',
+    '1 KiB',
+    '1.50 KiB',
+    '12.5 KiB',
+    '300 GiB',
+    '5 TiB',
+  ]);
+  expect([0, 0.5, 12, 1500, 2_500_000].map(formatCount)).toEqual(['0', '0.5', '12', '1.5k', '2.5M']);
+  expect([0, 59, 60, 3725, 90_000].map(formatSeconds)).toEqual(['0 s', '59 s', '1 min', '1 h 2 min', '1 d 1 h']);
+});
