@@ -117,3 +117,31 @@ it('an array grows when the last of its members has made way for a larger one', 
   expect(firstByte(await volume.read(0, 1))).toBe(1);
   expect(firstByte(await volume.read(volume.numBlocks - 8, 8))).toBe(0);
 });
+
+it.each([
+  ['raid0', 2],
+  ['concat', 2],
+  ['raid1', 2],
+  ['raid5f', 3],
+] as const)('%s keeps its size when its growth cannot be recorded, and grows at the next occasion', async (level, members) => {
+  const { rig, disks, volume } = await build(level, members);
+  await volume.write(0, blocks(64, 1));
+  await volume.flush();
+  const array = arrayOf(rig, 'a');
+  const { numBlocks } = array;
+  const sizes = array.slots.map(({ dataSize }) => dataSize);
+  // Superblocks and headers find no room.
+  for (const disk of disks)
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks < 256 ? Status.NoSpace : Status.Ok);
+  disks.forEach((disk, index) => rig.registry.get(`m${index}`)!.resize(disk.grow(2 * MiB)));
+  await array.resizing;
+  expect(array.numBlocks).toBe(numBlocks);
+  expect(array.slots.map(({ dataSize }) => dataSize)).toEqual(sizes);
+  expect(volume.numBlocks).toBe(numBlocks);
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  rig.registry.get('m0')!.resize(disks[0]!.grow(MiB));
+  await until(() => volume.numBlocks > numBlocks, 'it has grown');
+  expect(array.numBlocks).toBe(volume.numBlocks);
+  await volume.write(volume.numBlocks - 64, blocks(64, 5));
+  await volume.flush();
+});

@@ -35,3 +35,14 @@ it('a mirror that lets a member go for its failed flush is degraded, and has not
   await volume.flush();
   expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'degraded', reason: null });
 });
+
+it.each(['raid1', 'raid5f'])('%s says which blocks are bad, until they are written', async (level) => {
+  const { rig, volume } = await build(level, 3);
+  await volume.write(0, blocks(128, 1));
+  const array = arrayOf(rig, 'a');
+  array.markBad(1, 5, 2);
+  const { health, reason } = healthOf(array);
+  expect([health, reason]).toEqual(['optimal', expect.stringContaining('2 of slot 1 (m1), the first at block 5 of its data')]);
+  await volume.write(0, blocks(128, 2));
+  expect(healthOf(array)).toEqual({ health: 'optimal', reason: null });
+});

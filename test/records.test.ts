@@ -1,3 +1,4 @@
+import { IoType, Status } from '@raidkit/bdev';
 import { encodeSuperblock, parseSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { blocks, build, superblockOf } from './support/array-on-disks.js';
@@ -54,6 +55,20 @@ it('an array whose sequence number cannot grow is refused, and its members are n
   await again.arrays.startDegraded('a', { readOnly: true });
   expect(arrayOf(again, 'a').numInSync).toBe(2);
 });
+
+it.each(['raid0', 'raid1', 'raid5f', 'concat'])(
+  '%s: members that answer EINVAL to a flush count as write-through',
+  async (level) => {
+    const { rig, disks, volume } = await build(level, 3);
+    for (const disk of disks) disk.fault = ({ type }) => (type === IoType.Flush ? Status.Invalid : Status.Ok);
+    await volume.write(0, blocks(64, 7));
+    await volume.flush();
+    await volume.write(0, blocks(64, 8), { fua: true });
+    await volume.flush();
+    expect(arrayOf(rig, 'a').numInSync).toBe(3);
+    expect(await volume.read(0, 64)).toEqual(blocks(64, 8));
+  },
+);
 
 it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush count as write-through', async (level) => {
   const rig = newRig();

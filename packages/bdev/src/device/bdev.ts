@@ -10,7 +10,7 @@ import { RangeLocks } from '../locks/range-locks.js';
 import type { BdevRegistry } from '../registry/registry.js';
 import type { TimerHandle } from '../runtime/runtime.js';
 import { BdevStats } from '../io/stats.js';
-import { Status } from '../io/status.js';
+import { Status, statusName } from '../io/status.js';
 
 /** A flush may have to write out a whole cache: it has up to this many times as long as a read. */
 export const flushPatience = 4;
@@ -79,6 +79,8 @@ export class Bdev {
   #tail: BdevIo | null = null;
   #tracked = 0;
   #abandoned = 0;
+  /** It has answered a flush that it takes none. */
+  #isFlushRefused = false;
   #lastAnswerAt = -Infinity;
   readonly #retry: BdevIo[] = [];
   #retryTimer: TimerHandle | null = null;
@@ -226,10 +228,25 @@ export class Bdev {
       this.#reclaim(io);
       return;
     }
-    // ENOSPC says of a write that it was refused and changed nothing before it. A flush that finds no space has lost data.
-    io.status = status === Status.NoSpace && io.type === IoType.Flush ? Status.IoError : status;
+    io.status = io.type === IoType.Flush ? this.#flushStatus(status) : status;
     if (io.isTracked) this.#untrack(io);
     io.owner.onIoDone(io);
+  }
+
+  /**
+   * What a flush's end means. A device that takes none, though its driver says that it does (EINVAL, EOPNOTSUPP), has no cache to
+   * flush: Linux counts it as write-through, and so do we. ENOSPC says of a write that it was refused and changed nothing
+   * before it; a flush that finds no space has lost data.
+   */
+  #flushStatus(status: Status): Status {
+    if (status === Status.NoSpace) return Status.IoError;
+    if (status !== Status.Invalid && status !== Status.NotSupported) return status;
+    if (!this.#isFlushRefused) {
+      const fields = { bdev: this.name, status: statusName(status) };
+      this.registry.runtime.log.warn(fields, 'the device takes no flush: it counts as write-through');
+      this.#isFlushRefused = true;
+    }
+    return Status.Ok;
   }
 
   /** For descriptors: the deadline of all that is in flight through this one is now. */

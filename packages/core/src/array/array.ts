@@ -84,6 +84,8 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   /** Members with which the array is complete enough to start; while online, members that it has. */
   numOperational: number;
   level: RaidLevel | null = null;
+  /** What counts although the level has grown already: the growth could not be recorded. Null nearly always. */
+  keptGeometry: RaidGeometry | null = null;
   /** The volume's bdev while online. */
   bdev: Bdev | null = null;
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
@@ -282,7 +284,7 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   }
 
   get numBlocks(): number {
-    return this.level?.geometry.numBlocks ?? 0;
+    return this.level === null ? 0 : this.geometry().numBlocks;
   }
 
   /** As `bdev_get_bdevs` shows it under `raid`. */
@@ -494,7 +496,7 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
 
   geometry(): RaidGeometry {
     if (this.level === null) throw new Error(`array ${this.name} has not been started`);
-    return this.level.geometry;
+    return this.keptGeometry ?? this.level.geometry;
   }
 
   slotAt(index: number): Slot {

@@ -11,7 +11,10 @@ export type Health =
   /** It cannot start; or it is online, and flushes fail. The reason says why. */
   | 'failed';
 
-/** The array's health, the worst first, and the reason where it has failed; null where nothing is known to be wrong. */
+/**
+ * The array's health, the worst first, and the reason where it has failed or has blocks that cannot be read; null where nothing
+ * is known to be wrong.
+ */
 export function healthOf(array: RaidArray): { health: Health; reason: string | null } {
   const { state, startError } = array;
   if (state !== 'online') return { health: startError === null ? state : 'failed', reason: startError };
@@ -21,7 +24,20 @@ export function healthOf(array: RaidArray): { health: Health; reason: string | n
     const reason = `a flush failed on ${names}, and the array cannot do without it: what was written before may be lost; flushes fail until the array is stopped`;
     return { health: 'failed', reason };
   }
-  if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason: startError };
-  if (array.numInSync < array.numSlots) return { health: 'degraded', reason: startError };
-  return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason: startError };
+  const reason = startError ?? describeBadBlocks(array);
+  if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason };
+  if (array.numInSync < array.numSlots) return { health: 'degraded', reason };
+  return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason };
+}
+
+/** Which members lack blocks that nobody could work out; null if none does. */
+function describeBadBlocks({ badBlocks, slots }: RaidArray): string | null {
+  const listed = slots
+    .filter(({ index, isConfigured }) => isConfigured && badBlocks.countOf(index) > 0)
+    .map(({ index, name }) => {
+      const [first] = badBlocks.rangesOf(index);
+      return `${badBlocks.countOf(index)} of slot ${index} (${String(name)}), the first at block ${first?.start ?? 0} of its data`;
+    });
+  if (listed.length === 0) return null;
+  return `bad blocks: ${listed.join('; ')}. What they held could not be worked out when the member was filled: reads that need them answer EIO until they are written`;
 }

@@ -43,6 +43,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     if (recordedBlocks === null) requireRoomForOptions(array);
     const level = array.module.start(array);
     array.level = level;
+    array.keptGeometry = null;
     checkLevel(array, level);
     const { numBlocks, memberBlocks } = level.geometry;
     if (numBlocks < 1)

@@ -50,11 +50,22 @@ export async function grow(array: SyncHost): Promise<void> {
   // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
   if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null))
     return grow(array);
-  const geometry = level.resize(capacities);
-  if (geometry === null || geometry.numBlocks <= oldBlocks) return;
-  checkGeometry(array, geometry);
-  array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
-  await array.metadata.update();
+  const kept = array.geometry();
+  // After a growth that failed the level has this size already.
+  const geometry = level.resize(capacities) ?? level.geometry;
+  if (geometry.numBlocks <= oldBlocks) return;
+  try {
+    checkGeometry(array, geometry);
+    array.keptGeometry = null;
+    array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
+    await array.metadata.update();
+  } catch (error) {
+    // Whichever size members have on record, the volume has not been told of the new one.
+    array.keptGeometry = kept;
+    for (const [index, slot] of array.slots.entries())
+      if (slot.dataSize === geometry.memberBlocks[index]) slot.dataSize = oldSizes[index] ?? slot.dataSize;
+    throw error;
+  }
   bdev.resize(geometry.numBlocks);
   array.log.info({ ...array.logFields(), from: oldBlocks, to: geometry.numBlocks }, 'the array has grown');
   array.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
