@@ -9,4 +9,12 @@ export const Phase = {
   Write: 4,
   /** Writing zeroes to whole stripes. */
   ZeroStripes: 5,
+  /** After a part was refused for lack of space: data is put back as it was. */
+  Restore: 6,
+  /** … and read again as it is. */
+  ReadAgain: 7,
+  /** … and gets a parity of its own. */
+  WriteParity: 8,
+  /** … or the journal is told what has come of it. */
+  JournalAgain: 9,
 } as const;

@@ -1,3 +1,4 @@
+import type { RaidIo } from '@raidkit/core';
 import type { StripeMap } from './stripe-map.js';
 import { ParityMode } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
@@ -40,4 +41,16 @@ export function readAddr(map: StripeMap, op: StripeOp, sliceBytes: number, wante
     if (slot !== parity && (isPreRead(map, op, slot) || slot === op.extra)) slice++;
   }
   return op.addr + slice * sliceBytes;
+}
+
+/** Address of the data that the request has for a chunk's blocks of the rectangle. */
+export function newDataAddr(map: StripeMap, io: RaidIo, op: StripeOp, chunk: number, blockSize: number): number {
+  const block = op.stripe * map.stripeBlocks + chunk * map.strip + op.c0;
+  return io.addr + (block - io.offsetBlocks) * blockSize;
+}
+
+/** First block of the array that the rectangle has on the slot that is journaled. */
+export function journaledOffset(map: StripeMap, op: StripeOp): number {
+  const chunk = op.journaled < map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
+  return op.stripe * map.stripeBlocks + chunk * map.strip + op.c0;
 }

@@ -40,6 +40,9 @@ export class StripeOp {
   isTaken = false;
   /** The other way to make the parity has failed to read. */
   isSecondTry = false;
+  /** After a part was refused for lack of space: the slot without a member, and whether data and parity may still come to agree. */
+  absent = -1;
+  isAmendable = false;
   /** Slots that could not be read. */
   readonly unreadable: number[] = [];
 

@@ -1,7 +1,8 @@
 import { IoType, Status } from '@raidkit/core';
 import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
 import { Phase } from './phase.js';
-import { extraRead, holdsWritten, isPreRead, readAddr } from './pre-read.js';
+import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
+import { RefusedWrite } from './refused-write.js';
 import { opOf } from './stripe-buffers.js';
 import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
@@ -24,6 +25,7 @@ export class StripeWriter {
   readonly #columns: RangeLocks;
   readonly #buffers: StripeBuffers;
   readonly #sources: Uint32Array;
+  readonly #refused: RefusedWrite;
 
   constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
     this.#raid = raid;
@@ -31,6 +33,7 @@ export class StripeWriter {
     this.#columns = columns;
     this.#buffers = buffers;
     this.#sources = new Uint32Array(2 * map.members);
+    this.#refused = new RefusedWrite(raid, map, buffers, (io, isAsBefore) => this.#onFailureSettled(io, isAsBefore));
   }
 
   /** A write within one stripe, or an unmap or write zeroes of any range. */
@@ -57,6 +60,10 @@ export class StripeWriter {
         if (part.status === Status.TimedOut) opOf(io).isTaken = true;
       }
       if (io.partsLeft === 0) this.#onPreReadDone(io);
+      return;
+    }
+    if (io.phase >= Phase.Restore) {
+      this.#refused.onPartDone(io, part);
       return;
     }
     // The parity, which it may still read.
@@ -231,20 +238,19 @@ export class StripeWriter {
 
   /** What the absent member's blocks will be, first of all. */
   #journal(io: RaidIo, op: StripeOp): void {
-    const { strip, stripeBlocks } = this.#map;
     const chunk = op.journaled < this.#map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
-    const offsetBlocks = op.stripe * stripeBlocks + chunk * strip + op.c0;
     const isWritten = holdsWritten(this.#map, op, op.journaled);
-    const newAddr = io.type === IoType.Write ? this.#newData(io, op, chunk) : -1;
+    const newAddr = io.type === IoType.Write ? newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize) : -1;
     io.journal(
-      offsetBlocks,
+      journaledOffset(this.#map, op),
       op.c1 - op.c0,
       isWritten ? newAddr : readAddr(this.#map, op, this.#buffers.sliceBytes, op.journaled),
     );
   }
 
   onJournaled(io: RaidIo, status: Status): void {
-    if (status === Status.Ok) this.#write(io, opOf(io));
+    if (io.phase === Phase.JournalAgain) this.#refused.onJournaled(io, status);
+    else if (status === Status.Ok) this.#write(io, opOf(io));
     else this.#fail(io, status);
   }
 
@@ -301,7 +307,8 @@ export class StripeWriter {
       if (isSource) sources[count++] = readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
     }
     if (io.type === IoType.Write) {
-      for (let chunk = op.first; chunk <= op.last; chunk++) sources[count++] = this.#newData(io, op, chunk);
+      for (let chunk = op.first; chunk <= op.last; chunk++)
+        sources[count++] = newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize);
     }
     if (count === 0) this.#raid.memory.zero(op.addr, bytes);
     else this.#xor(op.addr, count, bytes);
@@ -334,11 +341,6 @@ export class StripeWriter {
     this.#raid.memory.kernels.xor(readAddr(this.#map, op, this.#buffers.sliceBytes, op.missing), this.#sources, count, bytes);
   }
 
-  #newData(io: RaidIo, op: StripeOp, chunk: number): number {
-    const block = op.stripe * this.#map.stripeBlocks + chunk * this.#map.strip + op.c0;
-    return io.addr + (block - io.offsetBlocks) * this.#raid.blockSize;
-  }
-
   #write(io: RaidIo, op: StripeOp): void {
     // Reads and the journal were waited for: with one more member gone, parity would not stand for what is passed over.
     if (this.#missingSlot(io) === tooMany) {
@@ -353,7 +355,13 @@ export class StripeWriter {
     for (let chunk = op.first; chunk <= op.last; chunk++) {
       const slot = this.#map.dataSlot(op.stripe, chunk);
       if (!io.hasMember(slot)) continue;
-      io.submitPart(slot, io.type, memberOffset, count, isZero ? -1 : this.#newData(io, op, chunk));
+      io.submitPart(
+        slot,
+        io.type,
+        memberOffset,
+        count,
+        isZero ? -1 : newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize),
+      );
     }
     const parity = this.#map.paritySlot(op.stripe);
     if (op.mode !== ParityMode.None) io.submitPart(parity, IoType.Write, memberOffset, count, op.addr);
@@ -396,12 +404,20 @@ export class StripeWriter {
     if (io.failedSlots.some((slot) => io.hasMember(slot))) {
       // Data and parity do not belong together any more, and the member that missed it could not be left out to make them: the
       // array has none to lose. A member that is being filled is none either. Without parity there is none to be wrong.
-      if (op.mode !== ParityMode.None) this.#raid.markInconsistent(start, count);
-      this.#end(io);
+      if (op.mode === ParityMode.None) this.#end(io);
+      else if (io.phase === Phase.Write) this.#refused.start(io);
+      else this.#onFailureSettled(io, false);
       return;
     }
     // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
     this.#goOn(io);
+  }
+
+  /** The request ends with an error. */
+  #onFailureSettled(io: RaidIo, isAsBefore: boolean): void {
+    const op = opOf(io);
+    if (!isAsBefore) this.#raid.markInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
+    this.#end(io);
   }
 
   /** After a rectangle that a member has missed. */

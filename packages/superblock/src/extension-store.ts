@@ -11,6 +11,9 @@ const { morePagesAt, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensi
 /** So many pages are read or written at once: those of one call lie side by side. */
 const pagesAtATime = firstPages;
 
+/** Most bytes that are zeroed in one go. */
+const pieceBytes = 1024 * 1024;
+
 /** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
@@ -90,14 +93,16 @@ export const extensionStore: ExtensionStore = {
     const [first] = headerAt;
     const end = badBlocksLayout.at[1] + badBlocksLayout.bytes;
     const client = new BlockClient(descriptor);
+    // Written, not unmapped or zeroed: on a device that finds its room as it is written, there is room for all of it then.
+    const zeros = (from: number, to: number) => client.write(from / blockSize, new Uint8Array(to - from));
     // Headers first: without one nothing else is believed, however much of it a crash leaves.
-    await client.writeZeroes(first / blockSize, (pagesAt - first) / blockSize);
+    await zeros(first, pagesAt);
     await client.flush();
-    await client.writeZeroes(pagesAt / blockSize, (end - pagesAt) / blockSize);
-    await client.writeZeroes(doubtAt / blockSize, (2 * doubtBytes) / blockSize);
-    await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);
-    const more = extensionStore.reservedBytes(numRegions) - morePagesAt;
-    if (more > 0) await client.writeZeroes(morePagesAt / blockSize, more / blockSize);
+    await zeros(pagesAt, end);
+    await zeros(doubtAt, doubtAt + 2 * doubtBytes);
+    await zeros(journalAt, journalAt + journalBytes);
+    const endOfPages = extensionStore.reservedBytes(numRegions);
+    for (let at = morePagesAt; at < endOfPages; at += pieceBytes) await zeros(at, Math.min(at + pieceBytes, endOfPages));
     await client.flush();
   },
 

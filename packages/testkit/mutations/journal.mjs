@@ -59,7 +59,7 @@ export const journal = [
   {
     id: 'entries-of-doubt-overwritten',
     file: 'core/src/journal/journal.ts',
-    line: 'if (!this.doubt.covers) await this.doubt.save().catch(() => (isCovered = false));',
+    line: 'if (!this.doubt.covers) await this.doubt.save().catch(onUnsaved);',
     becomes: '',
     loses: 'the entry of a write that failed is overwritten before it is on record where parity is wrong',
   },
@@ -87,8 +87,8 @@ export const journal = [
   {
     id: 'replayed-out-of-order',
     file: 'core/src/journal/journal-replay.ts',
-    line: 'for (const entry of entries.sort((a, b) => a.id - b.id)) {',
-    becomes: 'for (const entry of entries) {',
+    line: '.sort((a, b) => b.id - a.id)',
+    becomes: '',
     loses: 'an older entry is replayed over a newer one',
   },
   {

@@ -66,7 +66,7 @@ export const onDisk = [
   {
     id: 'journal-survives-clear',
     file: 'superblock/src/extension-store.ts',
-    line: 'await client.writeZeroes(journalAt / blockSize, journalBytes / blockSize);',
+    line: 'await zeros(journalAt, journalAt + journalBytes);',
     becomes: '',
     loses: 'entries of an earlier life are replayed',
     equivalent: 'an entry counts only with the array’s uuid and an epoch that no other round of it ever had',

@@ -30,6 +30,8 @@ export class Consistency {
   /** How often something came to be in doubt, and how often anything changed. */
   additions = 0;
   changes = 0;
+  /** How often something ceased to be in doubt. */
+  removals = 0;
 
   constructor(listener: ConsistencyListener) {
     this.#listener = listener;
@@ -100,6 +102,7 @@ export class Consistency {
     if (range === undefined || range.start >= start + count) return;
     const isSplit = range.start < start && range.end > start + count;
     if (isSplit && this.#ranges.length >= mostRanges) return;
+    this.removals++;
     this.#cut(start, start + count, Infinity);
     this.#listener.onInSync();
   }
@@ -114,6 +117,7 @@ export class Consistency {
   /** Nothing is known any more: the array is started, perhaps not for the first time. */
   forget(): void {
     this.changes++;
+    this.removals++;
     this.#ranges.length = 0;
   }
 
@@ -137,6 +141,7 @@ export class Consistency {
    */
   resynced(end: number, token: number): void {
     if (!this.isResyncDueBelow(end, token)) return;
+    this.removals++;
     this.#cut(0, end, token);
     this.#listener.onInSync();
   }

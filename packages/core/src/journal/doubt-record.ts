@@ -18,7 +18,7 @@ export class DoubtRecord {
   readonly #store: ExtensionStore;
   #generation = 0;
   /** What the newest list on the members covers; see {@link isInSync}. */
-  #written = { additions: -1, changes: -1, membership: -1 };
+  #written = { additions: -1, changes: -1, removals: -1, membership: -1 };
   #saves: Promise<void> = Promise.resolve();
 
   constructor(array: DoubtHost, store: ExtensionStore) {
@@ -41,6 +41,11 @@ export class DoubtRecord {
     return this.covers && this.#written.changes === this.#array.consistency.changes;
   }
 
+  /** The list says of nothing that it is in doubt which has been made good since. */
+  get hasNoMore(): boolean {
+    return this.#written.removals === this.#array.consistency.removals;
+  }
+
   /** Resolves when the list is on stable media of all members as it is now, or later. */
   save(): Promise<void> {
     const saved = this.#saves.then(async () => {
@@ -52,10 +57,10 @@ export class DoubtRecord {
 
   async #write(): Promise<void> {
     const { consistency, membership } = this.#array;
-    const { additions, changes } = consistency;
+    const { additions, changes, removals } = consistency;
     this.#generation++;
     const list = { generation: this.#generation, ranges: consistency.list(this.#store.mostDoubtRanges) };
     await onEveryMember(this.#array, (client) => this.#store.writeDoubt(client.descriptor, this.#array, list));
-    this.#written = { additions, changes, membership };
+    this.#written = { additions, changes, removals, membership };
   }
 }

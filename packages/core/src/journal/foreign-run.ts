@@ -1,5 +1,5 @@
-import { IoType, Status } from '@raidkit/bdev';
-import { levelIo, readEntries, withBuffer } from './entry-io.js';
+import { compareEntry } from './compare-entry.js';
+import { readEntries } from './entry-io.js';
 import type { JournalHost } from './host.js';
 import type { EarlierRecord } from '../bitmap/bitmap-load.js';
 import { RegionState } from '../bitmap/region-state.js';
@@ -59,7 +59,7 @@ async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]):
   const isNewer = new Set<number>();
   const doubted: FoundEntry[] = [];
   for (const entry of [...entries].sort((a, b) => b.id - a.id)) {
-    if (!(await readsAsSaid(array, entry, isNewer))) doubted.push(entry);
+    if ((await compareEntry(array, entry, isNewer)) !== 'same') doubted.push(entry);
     for (let i = 0; i < entry.numBlocks; i++) isNewer.add(entry.offsetBlocks + i);
   }
   for (const { offsetBlocks, numBlocks } of doubted) {
@@ -70,19 +70,4 @@ async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]):
       'a write was under way here before somebody else ran the array: the absent member’s blocks answer EIO until they are written',
     );
   }
-}
-
-/** Blocks of which a newer entry has been looked at are passed over. */
-function readsAsSaid(array: JournalHost, entry: FoundEntry, isNewer: ReadonlySet<number>): Promise<boolean> {
-  const { blockSize, memory } = array;
-  return withBuffer(array, entry, async (addr) => {
-    if ((await levelIo(array, IoType.Read, entry, addr)) !== Status.Ok) return false;
-    const zeros = new Uint8Array(blockSize);
-    for (let i = 0; i < entry.numBlocks; i++) {
-      if (isNewer.has(entry.offsetBlocks + i)) continue;
-      const said = entry.isZero ? zeros : entry.data.subarray(i * blockSize, (i + 1) * blockSize);
-      if (Buffer.compare(said, memory.u8.subarray(addr + i * blockSize, addr + (i + 1) * blockSize)) !== 0) return false;
-    }
-    return true;
-  });
 }

@@ -1,11 +1,13 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import { levelIo, readEntries, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
+import { statusOf } from '../errors.js';
+import { compareEntry } from './compare-entry.js';
 import { memberIo } from '../members/member-io.js';
 import type { DoubtList, FoundEntry } from '../format/store.js';
 
 /**
- * Writes once more, through the level, what the journal says of the absent member's blocks, and flushes. After that its
+ * Writes once more, through the level, what the journal says of the absent member's blocks and does not read so, and flushes. After that its
  * blocks are what they were before the crash, or what was being written then; only where that did not succeed are they still
  * in doubt, and where they were before, by the list beside the journal. False if the journal does not tell: there is none for
  * this state of the array, or it cannot be read.
@@ -18,7 +20,11 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   consistency.forget();
   for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
   const failed: { from: number; to: number }[] = [];
-  for (const entry of entries.sort((a, b) => a.id - b.id)) {
+  const written = new Set<number>();
+  for (const { entry, newer } of withNewer(entries)) {
+    const match = await compareEntry(array, entry, newer);
+    if (match === 'same' && !hasAny(entry, written)) continue;
+    for (let i = 0; i < entry.numBlocks; i++) written.add(entry.offsetBlocks + i);
     try {
       await writeAgain(array, entry);
     } catch (error) {
@@ -26,13 +32,37 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
         { ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error },
         'an entry of the journal could not be written again',
       );
-      failed.push(array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks));
+      const range = array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks);
+      // Of a write that was refused before for lack of space, and is again, the list says already where it is in doubt.
+      const isListed = match === 'unreadable' && consistency.isInconsistent(range.from, range.to - range.from);
+      if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
     }
   }
   for (const slot of array.slots) if (slot.isInSync) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
   return true;
+}
+
+/** The entries, the oldest first, each with the blocks that newer ones hold. */
+function withNewer(entries: FoundEntry[]): { entry: FoundEntry; newer: ReadonlySet<number> }[] {
+  const held = new Set<number>();
+  const listed = entries
+    .sort((a, b) => b.id - a.id)
+    .map((entry) => {
+      const newer = new Set<number>();
+      for (let block = entry.offsetBlocks; block < entry.offsetBlocks + entry.numBlocks; block++) {
+        if (held.has(block)) newer.add(block);
+        held.add(block);
+      }
+      return { entry, newer };
+    });
+  return listed.reverse();
+}
+
+function hasAny({ offsetBlocks, numBlocks }: FoundEntry, blocks: ReadonlySet<number>): boolean {
+  for (let block = offsetBlocks; block < offsetBlocks + numBlocks; block++) if (blocks.has(block)) return true;
+  return false;
 }
 
 function writeAgain(array: JournalHost, entry: FoundEntry): Promise<void> {

@@ -3,6 +3,7 @@ import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { JournalHost } from './host.js';
 import { DoubtRecord } from './doubt-record.js';
+import { statusOf } from '../errors.js';
 import { memberIo } from '../members/member-io.js';
 import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
 import type { JournalPlan } from '../metadata/host.js';
@@ -192,14 +193,17 @@ export class Journal {
     if (this.slot >= 0 && !this.doubt.covers) this.doubt.save().catch(() => undefined);
   }
 
-  /** The list says of ranges that they are in doubt which have been made good. */
+  /**
+   * The list says of ranges that they are in doubt which have been made good. What it does not say yet matters less: until it
+   * does, the entries that stand for it keep their places.
+   */
   get mustSaveDoubt(): boolean {
-    return this.slot >= 0 && !this.doubt.isCurrent;
+    return this.slot >= 0 && !this.doubt.hasNoMore;
   }
 
   /** The array is being stopped, and no write is in flight. */
   async stop(): Promise<void> {
-    if (this.mustSaveDoubt) await this.doubt.save().catch(() => undefined);
+    if (this.slot >= 0) await this.doubt.save().catch(() => undefined);
   }
 
   /** No write is under way, and none will come. */
@@ -310,16 +314,21 @@ export class Journal {
     this.#isFlushing = true;
     const covered = this.#rings.flatMap(({ places }) => places).filter(({ state }) => state === PlaceState.Written);
     let isCovered = false;
+    let status: Status = Status.IoError;
+    const onUnsaved = (error: unknown): void => {
+      isCovered = false;
+      status = statusOf(error);
+    };
     if (covered.length > 0) {
       isCovered = await this.#flushMembers();
       // An entry may be all that is left of what is in doubt: not before that is on record.
-      if (!this.doubt.covers) await this.doubt.save().catch(() => (isCovered = false));
+      if (!this.doubt.covers) await this.doubt.save().catch(onUnsaved);
       // One that left meanwhile, and is needed, may come back without what it had not flushed.
       if (!this.#array.hasEnough) isCovered = false;
     }
     this.#isFlushing = false;
     if (isCovered) for (const place of covered) place.state = PlaceState.Free;
-    else if (covered.length > 0) for (const io of this.#waiting.splice(0)) this.#tell(io, Status.IoError);
+    else if (covered.length > 0) for (const io of this.#waiting.splice(0)) this.#tell(io, status);
     // Without any that were written, the next write that ends goes on from here.
     if (isCovered) this.#pump();
   }
