@@ -349,3 +349,34 @@ it('raid5f: a rebuild where parity is in doubt is complete without what would be
   await rig.arrays.removeBaseBdev('m0');
   expect(await bytesOf(client, 0, 1)).toEqual([5]);
 });
+
+it.each([true, false])(
+  'a partial write of raid5f goes on beside blocks that cannot be read, with superblocks: %s',
+  async (superblock) => {
+    const rig = newRig();
+    const disks: RamDisk[] = [];
+    for (let index = 0; index < 4; index++) {
+      const bytes = new Uint8Array(3 * MiB);
+      disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+    }
+    await rig.arrays.create({ name: 'a', level: 'raid5f', baseBdevs: ['m0', 'm1', 'm2', 'm3'], superblock, stripSizeKb: 16 });
+    const volume = openVolume(rig, 'a');
+    await volume.write(0, blocks(96, 1));
+    // Stripe 0 has its parity on slot 3. One way to the new parity needs slot 1 at column 4, the other one slot 0 at column 5.
+    const offset = superblock ? dataOffset : 0;
+    const fail = (disk: RamDisk, block: number): void => {
+      disk.fault = (io) => {
+        const isHit =
+          io.type === IoType.Read && io.offsetBlocks <= offset + block && offset + block < io.offsetBlocks + io.numBlocks;
+        return isHit ? Status.IoError : Status.Ok;
+      };
+    };
+    fail(disks[1]!, 4);
+    fail(disks[0]!, 5);
+    await volume.write(4, blocks(2, 2));
+    for (const disk of disks) disk.fault = () => Status.Ok;
+    await rig.arrays.removeBaseBdev('m0');
+    expect(await bytesOf(volume, 0, 8)).toEqual([1, 1, 1, 1, 2, 2, 1, 1]);
+    expect(await bytesOf(volume, 32, 64)).toEqual(Array(64).fill(1));
+  },
+);

@@ -15,6 +15,25 @@ function rig() {
 }
 
 describe('quiesce', () => {
+  it('waits for a write that was given up at its deadline', () => {
+    for (const isFirst of [true, false]) {
+      const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
+      const descriptor = registry.open(bdev, { writable: true, ioTimeoutMs: 100 });
+      let isQuiet = false;
+      const quiesce = () => bdev.quiesce(0, 10, () => (isQuiet = true));
+      const late = start(descriptor, IoType.WriteZeroes, 5, 1);
+      if (isFirst) quiesce();
+      world.pass(101);
+      expect(late.status).toBe(Status.TimedOut);
+      if (!isFirst) quiesce();
+      world.pass(1);
+      expect(isQuiet).toBe(false);
+      driver.finishAll();
+      world.pass(1);
+      expect(isQuiet).toBe(true);
+    }
+  });
+
   it('waits for what is in flight, holds back what comes, and lets it go in order', () => {
     const { world, driver, bdev, write } = rig();
     write(0, 10);

@@ -276,9 +276,11 @@ export class StripeWriter {
     let isComplete = true;
     for (let slot = 0; slot < this.#map.members; slot++) if (!io.hasMember(slot)) isComplete = false;
     const other = op.mode === ParityMode.ReadModifyWrite ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
-    const isPossible = isComplete && (other === ParityMode.ReconstructWrite || this.#isConsistent(op));
+    // Without a bitmap nothing says that parity is right; but nothing says that it is wrong, and this way it stays what it is.
+    const isPossible = isComplete && (other === ParityMode.ReconstructWrite || !this.#isDoubtful(op));
     if (op.isSecondTry || !isPossible) {
-      this.#fail(io, Status.IoError);
+      if (isComplete && op.c1 - op.c0 > 1) this.#halve(io, op);
+      else this.#fail(io, Status.IoError);
       return;
     }
     for (const slot of op.unreadable) {
@@ -290,6 +292,15 @@ export class StripeWriter {
     op.unreadable.length = 0;
     op.mode = other;
     this.#preRead(io, op);
+  }
+
+  /** What cannot be read either way are different columns, perhaps: each half has a way then. */
+  #halve(io: RaidIo, op: StripeOp): void {
+    op.c1 = op.c0 + Math.floor((op.c1 - op.c0) / 2);
+    op.column = op.c1;
+    op.isSecondTry = false;
+    op.unreadable.length = 0;
+    this.#chooseMode(io, op);
   }
 
   #computeParity(io: RaidIo, op: StripeOp): void {

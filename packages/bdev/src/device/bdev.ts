@@ -78,7 +78,8 @@ export class Bdev {
   #head: BdevIo | null = null;
   #tail: BdevIo | null = null;
   #tracked = 0;
-  #abandoned = 0;
+  /** I/O whose owner was told that it timed out, and which the driver still has. */
+  readonly #abandoned = new Set<BdevIo>();
   /** It has answered a flush that it takes none. */
   #isFlushRefused = false;
   #lastAnswerAt = -Infinity;
@@ -129,7 +130,7 @@ export class Bdev {
 
   /** I/O whose owner was told that it timed out, and which the driver still has: it may yet be carried out. */
   get abandoned(): number {
-    return this.#abandoned;
+    return this.#abandoned.size;
   }
 
   /** Runtime milliseconds at which the oldest I/O that has not been answered was submitted; Infinity if there is none. */
@@ -156,11 +157,13 @@ export class Bdev {
 
   /**
    * Holds back new reads and writes that touch the range and calls `onQuiesced` (in a later turn) once those in flight are
-   * done. For the driver's side. Ranges may overlap: what overlaps several waits for all of them. Flush and reset pass.
+   * done, those included that were given up at their deadline. For the driver's side. Ranges may overlap: what overlaps several waits for all of them. Flush and reset pass.
    */
   quiesce(offsetBlocks: number, numBlocks: number, onQuiesced: () => void): QuiesceRange {
     const range = this.#quiesced.add(offsetBlocks, numBlocks, onQuiesced);
     for (let io = this.#head; io !== null; io = io.next) this.#quiesced.count(range, io);
+    // Whoever asked has been told; it may be carried out all the same.
+    for (const io of this.#abandoned) this.#quiesced.count(range, io);
     if (range.pending === 0) this.registry.runtime.soon(() => range.settle());
     return range;
   }
@@ -374,7 +377,7 @@ export class Bdev {
     const now = this.registry.runtime.now();
     if (io.status !== Status.TimedOut) this.#lastAnswerAt = now;
     this.stats.finished(now, io.type, lengthBytes, io.submittedAt, failed);
-    if (this.#quiesced.isActive) this.#quiesced.release(io);
+    if (this.#quiesced.isActive && !io.isAbandoned) this.#quiesced.release(io);
     if (this.#tracked === 0 && this.#onIdle !== null) {
       const onIdle = this.#onIdle;
       this.#onIdle = null;
@@ -412,9 +415,9 @@ export class Bdev {
   #abandon(io: BdevIo): void {
     this.stats.timeouts++;
     io.status = Status.TimedOut;
-    this.#untrack(io);
     io.isAbandoned = true;
-    this.#abandoned++;
+    this.#abandoned.add(io);
+    this.#untrack(io);
     io.descriptor?.notify({ type: 'timeout' });
     if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);
     io.owner.onIoDone(io);
@@ -424,7 +427,8 @@ export class Bdev {
   #reclaim(io: BdevIo): void {
     if (io.addr >= 0) this.registry.runtime.memory.unpin(io.addr);
     io.isAbandoned = false;
-    this.#abandoned--;
+    this.#abandoned.delete(io);
+    if (this.#quiesced.isActive) this.#quiesced.release(io);
     if (!io.isReleased) return;
     io.isReleased = false;
     this.registry.ios.put(io);
