@@ -33,7 +33,7 @@ export function describeBdev(bdev: Bdev, { index, count }: Service['reactor']): 
     preferred_unmap_alignment: 0,
     preferred_unmap_granularity: 0,
     uuid: bdev.uuid,
-    assigned_rate_limits: { rw_ios_per_sec: 0, rw_mbytes_per_sec: 0, r_mbytes_per_sec: 0, w_mbytes_per_sec: 0 },
+    assigned_rate_limits: describeRateLimits(bdev),
     claimed: bdev.claimedBy !== null,
     ...(bdev.claimedBy === null ? {} : { claim_type: 'exclusive_write' }),
     zoned: false,
@@ -41,6 +41,18 @@ export function describeBdev(bdev: Bdev, { index, count }: Service['reactor']): 
     driver_specific: { ...bdev.driver.driverSpecific?.(), ...(count === 1 ? {} : { raidkit: { reactor: index } }) },
   };
 }
+
+/** As `bdev_set_qos_limit` takes them. */
+export function describeRateLimits({ rateLimits }: Bdev): JsonObject {
+  return {
+    rw_ios_per_sec: rateLimits.iosPerSecond,
+    rw_mbytes_per_sec: rateLimits.bytesPerSecond / mebibyte,
+    r_mbytes_per_sec: rateLimits.readBytesPerSecond / mebibyte,
+    w_mbytes_per_sec: rateLimits.writeBytesPerSecond / mebibyte,
+  };
+}
+
+export const mebibyte = 1024 * 1024;
 
 function supportedTypes(bdev: Bdev): JsonObject {
   const types: Record<string, JsonValue> = {

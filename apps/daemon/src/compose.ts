@@ -13,9 +13,12 @@ import { loadLevels } from './level-modules.js';
 import { aioMethods } from './methods/aio.js';
 import { bdevMethods } from './methods/bdev.js';
 import { frameworkMethods } from './methods/framework.js';
+import { histogramMethods } from './methods/histogram.js';
 import { logMethods } from './methods/log.js';
 import { mallocMethods } from './methods/malloc.js';
 import { nbdMethods } from './methods/nbd.js';
+import { notifyMethods } from './methods/notify.js';
+import { qosMethods } from './methods/qos.js';
 import { raidMethods } from './methods/raid.js';
 import { raidkitMethods } from './methods/raidkit.js';
 import { stackedMethods } from './methods/stacked.js';
@@ -110,6 +113,9 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   });
   const devices = [
     ...bdevMethods(service),
+    ...histogramMethods(service),
+    ...notifyMethods(service),
+    ...qosMethods(service),
     ...raidMethods(service),
     ...mallocMethods(service),
     ...aioMethods(service),

@@ -1,5 +1,6 @@
 import { serveControl } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
+import { Notifications } from './notifications.js';
 import { newSharedNames } from './shared-names.js';
 import type { ReactorData } from './reactor-messages.js';
 import { ReactorThread } from './reactor-thread.js';
@@ -53,6 +54,7 @@ async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) =>
 async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
   const { log } = options;
   const directory = new Directory();
+  const notifications = new Notifications();
   const names = newSharedNames();
   const threads: ReactorThread[] = [];
   const news = new ExportNews(threads, directory);
@@ -62,6 +64,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
       onGivenUp: options.onGivenUp,
       onChange(change) {
         directory.change(index, change);
+        if (change.of === 'bdev') notifications.add(change.is === 'there' ? 'bdev_register' : 'bdev_unregister', change.name);
         if (change.of === 'export') news.spread(index);
       },
       onClient: (connection) => threads[directory.find('export', connection.exportName) ?? index]?.giveClient(connection),
@@ -85,7 +88,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   }
   const { addresses = [] } = threads[0] ?? {};
   await Promise.all(threads.slice(1).map((thread) => thread.ask({ ask: 'listening', addresses })));
-  const router = new Router(threads, directory, log);
+  const router = new Router(threads, directory, notifications, log);
   const stopRequested = Promise.race(threads.map((thread) => thread.stopRequested));
   const running = await serveControl(options, news.before(router), { stopRequested, stop });
   return withStuck(running, threads);

@@ -80,7 +80,7 @@ describe('the wire', () => {
   });
 
   it.each([
-    ['a batch', '[{"id":1,"method":"bdev_get_bdevs"}]'],
+    ['an empty batch', '[]'],
     ['a number', '42 '],
     ['an unknown key', '{"id":1,"method":"bdev_get_bdevs","extra":1}'],
     ['another version', '{"jsonrpc":"1.0","id":1,"method":"bdev_get_bdevs"}'],

@@ -16,6 +16,8 @@ export function removedKeyOf({ method, params = {} }: ConfigCall): string | null
   const name = String(params.name);
   if (method === 'raidkit_remove_spare') return `spare ${String(params.bdev_name)}`;
   if (method === 'raidkit_nbd_unexport') return `export ${name}`;
+  // It may take limits away; what is left of them is found again.
+  if (method === 'bdev_set_qos_limit') return `qos ${name}`;
   if (method === 'raidkit_stop' || /^bdev_.*_delete$/.test(method)) return `bdev ${name}`;
   return null;
 }

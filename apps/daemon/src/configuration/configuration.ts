@@ -200,7 +200,8 @@ export class Configuration implements Caller {
       return answer;
     } catch (error) {
       // It is not there: it is not waited for any more.
-      if (!(error instanceof RpcError) || error.code !== -19 || !this.#pending.has(key)) throw error;
+      if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit' || !this.#pending.has(key))
+        throw error;
       this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
       this.#forget(removed);
       return true;
@@ -296,7 +297,7 @@ export class Configuration implements Caller {
   #withPending(live: readonly ConfigCall[]): ConfigCall[] {
     const rank = ({ method }: ConfigCall): number => {
       if (method === 'bdev_wait_for_examine') return 3;
-      if (method === 'raidkit_nbd_export') return 2;
+      if (method === 'raidkit_nbd_export' || method === 'bdev_set_qos_limit') return 2;
       return method === 'raidkit_add_spare' ? 1 : 0;
     };
     const there = new Set(live.map(keyOf));

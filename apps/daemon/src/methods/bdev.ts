@@ -2,13 +2,16 @@ import type { Bdev, JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
 import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
 import type { Service } from '../service.js';
-import { method, parseFailed } from '../rpc/dispatcher.js';
+import { internalFailed, invalidParams, method, parseFailed } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { errnoRefusal } from '../rpc/errors.js';
 import { name, u32, u64 } from './schemas.js';
 
 /** Longest wait for a device to appear, in milliseconds. */
 export const maxWaitMs = 24 * 3600 * 1000;
+
+/** What is set to zero: all counters; the shortest and longest latencies, of which none are kept; counters of errors. */
+const resetMode = z.enum(['all', 'maxmin', 'none', 'error']);
 
 /** SPDK's methods for any device. */
 export function bdevMethods(service: Service): RpcMethod[] {
@@ -18,11 +21,17 @@ export function bdevMethods(service: Service): RpcMethod[] {
     if (bdev === undefined) throw errnoRefusal(19, `there is no bdev ${wanted}`);
     return bdev;
   };
+  /** The devices that a call for statistics names; all if it names none. */
+  const wanted = ({ name: one, names }: { name?: string | undefined; names?: readonly string[] | undefined }): Bdev[] => {
+    const all = [...(one === undefined ? [] : [one]), ...(names ?? [])];
+    return all.length === 0 ? registry.list() : all.map(find);
+  };
   const describe = (bdev: Bdev): JsonObject => describeBdev(bdev, service.reactor);
   return [
     method({
       name: 'bdev_get_bdevs',
       params: z.strictObject({ name: name.optional(), timeout: u64.max(maxWaitMs).optional() }),
+      badParams: internalFailed,
       async run(params) {
         if (params.name === undefined) return registry.list().map(describe);
         if (registry.get(params.name) === undefined && params.timeout !== undefined && params.timeout > 0) {
@@ -35,39 +44,34 @@ export function bdevMethods(service: Service): RpcMethod[] {
       name: 'bdev_get_iostat',
       params: z.strictObject({
         name: name.optional(),
+        names: z.array(name).optional(),
         per_channel: z.boolean().optional(),
-        reset_mode: z.enum(['all', 'maxmin', 'none']).optional(),
+        reset_mode: resetMode.optional(),
       }),
+      badParams: internalFailed,
       run(params) {
-        if (params.per_channel === true && params.name === undefined)
-          throw errnoRefusal(22, 'per_channel needs name: statistics by channel are of one bdev');
-        const bdevs = params.name === undefined ? registry.list() : [find(params.name)];
+        const bdevs = wanted(params);
+        const isPerChannel = params.per_channel === true;
+        if (isPerChannel && bdevs.length !== 1) {
+          throw errnoRefusal(22, 'per_channel needs a name: statistics by channel are of one bdev');
+        }
         const answer = {
           tick_rate: tickRate,
           ticks: Math.round(registry.runtime.now() * 1000),
-          ...(params.per_channel === true
-            ? { name: params.name, channels: bdevs.map(describeStats) }
+          ...(isPerChannel
+            ? { name: bdevs[0]?.name, channels: bdevs.map(describeStats) }
             : { bdevs: bdevs.map(describeStats) }),
         };
-        if (params.reset_mode === 'all') for (const bdev of bdevs) bdev.stats.reset();
+        reset(bdevs, params.reset_mode ?? 'none');
         return Promise.resolve(answer);
       },
     }),
     method({
       name: 'bdev_reset_iostat',
-      params: z.strictObject({ name: name.optional(), mode: z.enum(['all', 'maxmin', 'none']).optional() }),
+      params: z.strictObject({ name: name.optional(), names: z.array(name).optional(), mode: resetMode.optional() }),
+      badParams: internalFailed,
       run(params) {
-        const bdevs = params.name === undefined ? registry.list() : [find(params.name)];
-        for (const bdev of bdevs) if (params.mode !== 'none') bdev.stats.reset();
-        return Promise.resolve(true);
-      },
-    }),
-    method({
-      name: 'bdev_enable_histogram',
-      params: z.strictObject({ name, enable: z.boolean(), opc: z.string().optional() }),
-      run(params) {
-        // They are always kept.
-        find(params.name);
+        reset(wanted(params), params.mode ?? 'all');
         return Promise.resolve(true);
       },
     }),
@@ -82,6 +86,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
     method({
       name: 'bdev_examine',
       params: z.strictObject({ name }),
+      badParams: invalidParams,
       async run(params) {
         const bdev = find(params.name);
         // A device that was examined when it appeared is not examined again, as in SPDK.
@@ -117,6 +122,13 @@ export function bdevMethods(service: Service): RpcMethod[] {
       },
     }),
   ];
+}
+
+function reset(bdevs: readonly Bdev[], mode: z.infer<typeof resetMode>): void {
+  for (const { stats } of bdevs) {
+    if (mode === 'all') stats.reset();
+    else if (mode === 'error') stats.errors.fill(0);
+  }
 }
 
 function waitForBdev({ registry }: Service, wanted: string, timeoutMs: number): Promise<void> {

@@ -20,11 +20,16 @@ export function findOf({ registry }: Service, wanted: string, productName: strin
 }
 
 /** A method that removes a device of one kind, by its name. */
-export function deleteMethod(service: Service, methodName: string, productName: string): RpcMethod {
+export function deleteMethod(
+  service: Service,
+  methodName: string,
+  productName: string,
+  badParams: NonNullable<RpcMethod['badParams']> = internalFailed,
+): RpcMethod {
   return method({
     name: methodName,
     params: z.strictObject({ name }),
-    badParams: internalFailed,
+    badParams,
     async run(params) {
       await service.registry.unregister(findOf(service, params.name, productName));
       return true;

@@ -2,7 +2,8 @@ import type { JsonObject } from '@raidkit/bdev';
 import type { RaidArrays } from '@raidkit/core';
 import { z } from 'zod';
 import type { Service } from '../service.js';
-import { method } from '../rpc/dispatcher.js';
+import { describeRateLimits } from '../bdev-info.js';
+import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, errnoRefusal } from '../rpc/errors.js';
 import { packageVersion } from '../version.js';
@@ -17,6 +18,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       name: 'rpc_get_methods',
       states: both,
       params: z.strictObject({ current: z.boolean().optional(), include_aliases: z.boolean().optional() }),
+      badParams: invalidParams,
       run: ({ current = false, include_aliases: includeAliases = false }) =>
         Promise.resolve(service.dispatcher.names({ current, includeAliases })),
     }),
@@ -46,7 +48,9 @@ export function frameworkMethods(service: Service): RpcMethod[] {
     }),
     method({
       name: 'framework_get_config',
-      params: z.strictObject({ name }),
+      // Clients that know batches say so; calls one by one are right for them too.
+      params: z.strictObject({ name, with_batches: z.boolean().optional() }),
+      badParams: invalidParams,
       run(params) {
         if (params.name !== 'bdev') throw new RpcError(-22, `Subsystem '${params.name}' not found`);
         return Promise.resolve(bdevConfig(service));
@@ -100,6 +104,12 @@ export function bdevConfig({ arrays, examining, exports, reactor, registry }: Se
   }
   for (const { bdev, array } of arrays.listSpares()) {
     calls.push({ method: 'raidkit_add_spare', params: { bdev_name: bdev, ...(array === null ? {} : { name: array }) } });
+  }
+  for (const bdev of registry.list()) {
+    const limits = describeRateLimits(bdev);
+    if (Object.values(limits).some((limit) => limit !== 0)) {
+      calls.push({ method: 'bdev_set_qos_limit', params: { name: bdev.name, ...limits } });
+    }
   }
   calls.push(...exports.configCalls());
   calls.push({ method: 'bdev_wait_for_examine' });

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { method } from '../rpc/dispatcher.js';
+import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, strerror } from '../rpc/errors.js';
+import { RpcCode, RpcError } from '../rpc/errors.js';
 
 /** SPDK's level names and pino's. */
 const levels = { DISABLED: 'silent', ERROR: 'error', WARNING: 'warn', NOTICE: 'info', INFO: 'info', DEBUG: 'debug' } as const;
@@ -26,21 +26,46 @@ export function logMethods(log: LeveledLog): RpcMethod[] {
   const setFlag = (flag: string, value: boolean): Promise<boolean> => {
     if (flag === 'all') for (const known of flags.keys()) flags.set(known, value);
     else if (flags.has(flag)) flags.set(flag, value);
-    else throw new RpcError(-22, strerror(22));
+    else
+      throw new RpcError(RpcCode.InvalidParams, 'invalid log flag', {
+        reason: `there is no log flag ${flag}: there are all, ${[...flags.keys()].join(', ')}`,
+      });
     return Promise.resolve(true);
   };
   const flagParams = z.strictObject({ flag: z.string() });
-  const levelParams = z.strictObject({ level: levelName });
+  const levelParams = z.strictObject({ level: z.string() });
+  const levelOf = (text: string): z.infer<typeof levelName> => {
+    const level = levelName.safeParse(text);
+    if (level.success) return level.data;
+    throw new RpcError(RpcCode.InvalidParams, 'invalid log level', {
+      reason: `level must be one of ${levelName.options.join(', ')}`,
+      field: 'level',
+    });
+  };
   return [
     method({ name: 'log_get_flags', states: both, params: null, run: () => Promise.resolve(Object.fromEntries(flags)) }),
-    method({ name: 'log_set_flag', states: both, params: flagParams, run: ({ flag }) => setFlag(flag, true) }),
-    method({ name: 'log_clear_flag', states: both, params: flagParams, run: ({ flag }) => setFlag(flag, false) }),
+    method({
+      name: 'log_set_flag',
+      states: both,
+      params: flagParams,
+      badParams: internalFailed,
+      run: ({ flag }) => setFlag(flag, true),
+    }),
+    method({
+      name: 'log_clear_flag',
+      states: both,
+      params: flagParams,
+      badParams: internalFailed,
+      run: ({ flag }) => setFlag(flag, false),
+    }),
     method({ name: 'log_get_print_level', states: both, params: null, run: () => Promise.resolve(printLevel) }),
     method({
       name: 'log_set_print_level',
       states: both,
       params: levelParams,
-      run({ level }) {
+      badParams: internalFailed,
+      run(params) {
+        const level = levelOf(params.level);
         printLevel = level;
         log.level = levels[level];
         return Promise.resolve(true);
@@ -51,7 +76,9 @@ export function logMethods(log: LeveledLog): RpcMethod[] {
       name: 'log_set_level',
       states: both,
       params: levelParams,
-      run({ level }) {
+      badParams: internalFailed,
+      run(params) {
+        const level = levelOf(params.level);
         // SPDK's second level is that of the system log, which is not written to here.
         fileLevel = level;
         return Promise.resolve(true);

@@ -1,7 +1,7 @@
 import { createDelayBdev, createErrorBdev, createPassthruBdev, injectError } from '@raidkit/backend-virtual';
 import { z } from 'zod';
 import type { Service } from '../service.js';
-import { internalFailed, method } from '../rpc/dispatcher.js';
+import { internalFailed, invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { deleteMethod, findOf } from './find.js';
 import { name, u32, u64, uuid } from './schemas.js';
@@ -53,7 +53,7 @@ export function stackedMethods(service: Service): RpcMethod[] {
     method({
       name: 'bdev_error_create',
       params: z.strictObject({ base_name: name, uuid: uuid.optional() }),
-      badParams: internalFailed,
+      badParams: invalidParams,
       async run(params) {
         await createErrorBdev(registry, {
           baseBdevName: params.base_name,
@@ -62,7 +62,7 @@ export function stackedMethods(service: Service): RpcMethod[] {
         return true;
       },
     }),
-    deleteMethod(service, 'bdev_error_delete', 'Error Injection Disk'),
+    deleteMethod(service, 'bdev_error_delete', 'Error Injection Disk', invalidParams),
     method({
       name: 'bdev_error_inject_error',
       params: z.strictObject({
@@ -74,7 +74,7 @@ export function stackedMethods(service: Service): RpcMethod[] {
         corrupt_offset: u64.optional(),
         corrupt_value: z.int().min(0).max(255).optional(),
       }),
-      badParams: internalFailed,
+      badParams: invalidParams,
       run(params) {
         injectError(findOf(service, params.name, 'Error Injection Disk'), {
           ioType: params.io_type,

@@ -1,8 +1,9 @@
 import type { Logger } from 'pino';
 import { maxWaitMs } from '../methods/bdev.js';
+import type { Notifications } from '../notifications.js';
 import type { Caller } from '../rpc/dispatcher.js';
 import { RpcError } from '../rpc/errors.js';
-import { numberOf, textOf } from './call.js';
+import { numberOf, textOf, textsOf } from './call.js';
 import type { Call } from './call.js';
 import type { Directory } from './directory.js';
 import { Gathering } from './gathering.js';
@@ -22,6 +23,8 @@ import type { Route, Special } from './routes.js';
 export class Router implements Caller {
   readonly #ports: readonly Port[];
   readonly #directory: Directory;
+  /** Devices of all reactors that have come and gone. */
+  readonly #notifications: Notifications;
   readonly #placement: Placement;
   readonly #moves: Moves;
   readonly #gathering: Gathering;
@@ -29,14 +32,17 @@ export class Router implements Caller {
   readonly #busy = new Holds();
   readonly #special: Readonly<Record<Special, (call: Call) => Promise<unknown>>>;
 
-  constructor(ports: readonly Port[], directory: Directory, log: Logger) {
+  constructor(ports: readonly Port[], directory: Directory, notifications: Notifications, log: Logger) {
     this.#ports = ports;
+    this.#notifications = notifications;
     this.#directory = directory;
     this.#placement = new Placement(directory, ports.length);
     this.#moves = new Moves(ports, directory, log);
     this.#gathering = new Gathering(ports, directory, this.#placement, this.#moves, this.#busy);
     this.#special = {
       getBdevs: (call) => this.#getBdevs(call),
+      iostat: (call) => this.#iostat(call),
+      notifications: (call) => this.#notified(call),
       createVirtual: (call) => this.#createVirtual(call),
       openDevice: (call) => this.#openDevice(call),
       createArray: (call) => this.#gathering.createArray(call),
@@ -120,6 +126,29 @@ export class Router implements Caller {
   /** Half of a list is no list: a call to all is refused, with the name of the one that would not answer. */
   #refuseIfStuck(): void {
     for (const port of this.#ports) if (port.isStuck) throw port.stuckError();
+  }
+
+  /** Statistics of devices that are named come from where these are, in the order in which they are named. */
+  async #iostat(call: Call): Promise<unknown> {
+    const merge = call.name === 'bdev_get_iostat' ? 'iostat' : 'nothing';
+    const name = textOf(call, 'name');
+    const named = [...(name === undefined ? [] : [name]), ...textsOf(call, 'names')];
+    if (named.length === 0) return this.#atEach({ to: 'each', merge }, call);
+    if (named.length === 1) return this.#atOwner('bdev', named[0], call);
+    await this.#port(0).ask({ ask: 'check', method: call.name, params: call.params });
+    const answers: unknown[] = [];
+    for (const one of named) {
+      const params = { ...(call.params as object), name: one, names: undefined };
+      answers.push(await this.#atOwner('bdev', one, { name: call.name, params }));
+    }
+    const [first] = answers;
+    if (merge === 'nothing') return first;
+    return { ...(first as object), bdevs: (answers as { bdevs: unknown[] }[]).flatMap(({ bdevs }) => bdevs) };
+  }
+
+  async #notified(call: Call): Promise<unknown> {
+    await this.#port(0).ask({ ask: 'check', method: call.name, params: call.params });
+    return this.#notifications.list(numberOf(call, 'id') ?? 0, numberOf(call, 'max') ?? Infinity);
   }
 
   async #getBdevs(call: Call): Promise<unknown> {

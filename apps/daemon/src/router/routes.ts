@@ -17,7 +17,16 @@ export type Route =
 export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'config' | 'nothing';
 
 /** What the router does itself. */
-export type Special = 'getBdevs' | 'createVirtual' | 'openDevice' | 'createArray' | 'addMember' | 'replaceMember' | 'addSpare';
+export type Special =
+  | 'getBdevs'
+  | 'createVirtual'
+  | 'openDevice'
+  | 'createArray'
+  | 'addMember'
+  | 'replaceMember'
+  | 'addSpare'
+  | 'iostat'
+  | 'notifications';
 
 const first: Route = { to: 'first' };
 const all: Route = { to: 'all' };
@@ -44,9 +53,11 @@ export const routes: Readonly<Record<string, Route>> = {
   log_set_level: all,
 
   bdev_get_bdevs: router('getBdevs'),
-  bdev_get_iostat: { to: 'each', merge: 'iostat', unless: 'name' },
-  bdev_reset_iostat: { to: 'each', merge: 'nothing', unless: 'name' },
+  bdev_get_iostat: router('iostat'),
+  bdev_reset_iostat: router('iostat'),
   bdev_enable_histogram: bdev(),
+  bdev_get_histogram: bdev(),
+  bdev_set_qos_limit: bdev(),
   bdev_wait_for_examine: all,
   bdev_examine: bdev(),
   bdev_set_options: all,
@@ -77,6 +88,9 @@ export const routes: Readonly<Record<string, Route>> = {
   bdev_raid_add_base_bdev: router('addMember'),
   bdev_raid_remove_base_bdev: bdev(),
   bdev_raid_set_options: all,
+
+  notify_get_types: first,
+  notify_get_notifications: router('notifications'),
 
   nbd_start_disk: bdev('bdev_name'),
   nbd_stop_disk: { to: 'whoever' },

@@ -44,22 +44,36 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
     if (inFlight === 0) socket.destroySoon();
   };
 
-  const handle = async (item: StreamItem & { ok: true }): Promise<void> => {
-    const request = requestSchema.safeParse(item.value);
-    if (!request.success) {
-      send(failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request')));
-      return;
-    }
+  /** Null: there is nothing to answer. */
+  const answer = async (value: unknown, hasDuplicateKey: boolean): Promise<object | null> => {
+    const request = requestSchema.safeParse(value);
+    if (!request.success) return failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request'));
     const { method, params, id = null } = request.data;
     try {
-      const result = await caller.call(method, params, item.duplicateKey !== null);
+      const result = await caller.call(method, params, hasDuplicateKey);
       // A notification that succeeded is not answered.
-      if (id !== null) send({ jsonrpc: '2.0', id, result });
+      return id === null ? null : { jsonrpc: '2.0', id, result };
     } catch (error) {
       const { code, data } = toRpcError(error);
       log.info({ method, code, field: data.field }, `a call is refused: ${data.reason}`);
-      send(failure(id, error));
+      return failure(id, error);
     }
+  };
+
+  const handle = async ({ value, duplicateKey }: StreamItem & { ok: true }): Promise<void> => {
+    const hasDuplicateKey = duplicateKey !== null;
+    if (!Array.isArray(value) || value.length === 0) {
+      const one = await answer(value, hasDuplicateKey);
+      if (one !== null) send(one);
+      return;
+    }
+    // One after another: later calls of a batch stand on earlier ones.
+    const answers: object[] = [];
+    for (const request of value as unknown[]) {
+      const one = await answer(request, hasDuplicateKey);
+      if (one !== null) answers.push(one);
+    }
+    if (answers.length > 0) send(answers);
   };
 
   socket.on('data', (piece: string) => {

@@ -30,7 +30,9 @@ const decodeFailed = 'spdk_json_decode_object failed';
 export const noParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
 /** What most methods answer to parameters that do not fit. */
 export const parseFailed = { code: RpcCode.Parse, message: decodeFailed } as const;
-/** What some do. */
+/** What others do. */
+export const invalidParams = noParams;
+/** And others. */
 export const internalFailed = { code: RpcCode.Internal, message: decodeFailed } as const;
 
 /** Where calls go: a dispatcher, or the way to one in another thread. */

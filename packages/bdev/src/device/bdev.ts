@@ -3,6 +3,8 @@ import type { BdevDriver } from './driver.js';
 import { BdevError } from '../errors.js';
 import { IoState, IoType } from '../io/io.js';
 import type { BdevIo } from '../io/io.js';
+import { RateLimiter, noRateLimits } from './rate-limiter.js';
+import type { RateLimits } from './rate-limiter.js';
 import { dispatch } from './split.js';
 import { QuiesceRanges } from './quiesce.js';
 import type { QuiesceRange } from './quiesce.js';
@@ -75,6 +77,8 @@ export class Bdev {
 
   #registry: BdevRegistry | null = null;
   readonly #quiesced = new QuiesceRanges();
+  /** Null until there is a limit. */
+  #limiter: RateLimiter | null = null;
   #head: BdevIo | null = null;
   #tail: BdevIo | null = null;
   #tracked = 0;
@@ -187,7 +191,37 @@ export class Bdev {
       this.registry.defer(io);
       return;
     }
+    if (this.#limiter !== null && this.#limiter.hold(io)) {
+      io.state = IoState.Queued;
+      return;
+    }
     this.#admit(io);
+  }
+
+  /** What users of the device may do in a second. Applies at once, also to what waits because of earlier limits. */
+  get rateLimits(): RateLimits {
+    return this.#limiter?.limits ?? noRateLimits;
+  }
+
+  set rateLimits(limits: RateLimits) {
+    this.#limiter ??= new RateLimiter(this.registry.runtime, this.blockSize, (io) => this.#admitHeld(io));
+    this.#limiter.limits = limits;
+  }
+
+  /** For the registry: the device is being removed. */
+  onRemoving(): void {
+    this.#limiter?.releaseAll();
+  }
+
+  /** While it was held, the device may have gone or shrunk. */
+  #admitHeld(io: BdevIo): void {
+    io.status = this.#refusal(io);
+    if (io.status === Status.Ok) {
+      this.#admit(io);
+      return;
+    }
+    io.state = IoState.Refused;
+    this.registry.defer(io);
   }
 
   /** For drivers, through `BdevIo.complete`. */

@@ -106,6 +106,7 @@ export class BdevRegistry {
       throw new BdevError('ERR_BDEV_REMOVED', Status.NoDevice, `bdev ${bdev.name} is being removed already`);
     }
     bdev.state = 'removing';
+    bdev.onRemoving();
     for (const descriptor of [...bdev.descriptors]) descriptor.notify({ type: 'remove' });
     await this.#whenClosed(bdev);
     await bdev.whenIdle();

@@ -1,0 +1,132 @@
+import { IoType } from '../io/io.js';
+import type { BdevIo } from '../io/io.js';
+import type { Runtime, TimerHandle } from '../runtime/runtime.js';
+
+/** What users of a device may do in a second; 0 for as much as they like. Reads and writes count, nothing else. */
+export interface RateLimits {
+  readonly iosPerSecond: number;
+  readonly bytesPerSecond: number;
+  readonly readBytesPerSecond: number;
+  readonly writeBytesPerSecond: number;
+}
+
+export const noRateLimits: RateLimits = { iosPerSecond: 0, bytesPerSecond: 0, readBytesPerSecond: 0, writeBytesPerSecond: 0 };
+
+/** Between two looks at what may go on. Milliseconds. */
+const tickMs = 2;
+/** What an idle device may do at once: what it may do in so many milliseconds. */
+const burstMs = 20;
+
+/** One of the limits: an account that fills with time, and may be overdrawn by one request. */
+class Account {
+  perSecond = 0;
+  #balance = 0;
+  #filledAt = 0;
+
+  set(perSecond: number, now: number): void {
+    this.perSecond = perSecond;
+    this.#balance = (perSecond * burstMs) / 1000;
+    this.#filledAt = now;
+  }
+
+  mayGo(now: number): boolean {
+    if (this.perSecond === 0) return true;
+    const most = (this.perSecond * burstMs) / 1000;
+    this.#balance = Math.min(this.#balance + (this.perSecond * (now - this.#filledAt)) / 1000, most);
+    this.#filledAt = now;
+    return this.#balance > 0;
+  }
+
+  take(amount: number): void {
+    this.#balance -= amount;
+  }
+}
+
+/**
+ * Holds requests back that are more than a device's users may do. Those that are held go on in their order, and are not in
+ * flight yet: their time limits begin when they go on.
+ */
+export class RateLimiter {
+  readonly #runtime: Runtime;
+  readonly #blockSize: number;
+  readonly #release: (io: BdevIo) => void;
+  readonly #ios = new Account();
+  readonly #bytes = new Account();
+  readonly #readBytes = new Account();
+  readonly #writeBytes = new Account();
+  /** Linked by `next`: a request that is held is on no other list. */
+  #head: BdevIo | null = null;
+  #tail: BdevIo | null = null;
+  #timer: TimerHandle | null = null;
+  #limits = noRateLimits;
+
+  /** `release` takes a request that was held and may go on. */
+  constructor(runtime: Runtime, blockSize: number, release: (io: BdevIo) => void) {
+    this.#runtime = runtime;
+    this.#blockSize = blockSize;
+    this.#release = release;
+  }
+
+  get limits(): RateLimits {
+    return this.#limits;
+  }
+
+  set limits(limits: RateLimits) {
+    this.#limits = limits;
+    const now = this.#runtime.now();
+    this.#ios.set(limits.iosPerSecond, now);
+    this.#bytes.set(limits.bytesPerSecond, now);
+    this.#readBytes.set(limits.readBytesPerSecond, now);
+    this.#writeBytes.set(limits.writeBytesPerSecond, now);
+    this.#go();
+  }
+
+  /** True: it is held, and goes on later. */
+  hold(io: BdevIo): boolean {
+    if (io.type !== IoType.Read && io.type !== IoType.Write) return false;
+    if (this.#head === null && this.#take(io, this.#runtime.now())) return false;
+    io.next = null;
+    if (this.#tail === null) this.#head = io;
+    else this.#tail.next = io;
+    this.#tail = io;
+    this.#wake();
+    return true;
+  }
+
+  /** The device goes away: whoever waits is told so now. */
+  releaseAll(): void {
+    while (this.#head !== null) this.#releaseFirst(this.#head);
+  }
+
+  #take(io: BdevIo, now: number): boolean {
+    const own = io.type === IoType.Read ? this.#readBytes : this.#writeBytes;
+    if (!this.#ios.mayGo(now) || !this.#bytes.mayGo(now) || !own.mayGo(now)) return false;
+    const bytes = io.numBlocks * this.#blockSize;
+    this.#ios.take(1);
+    this.#bytes.take(bytes);
+    own.take(bytes);
+    return true;
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timer = null;
+    this.#go();
+  };
+
+  #go(): void {
+    const now = this.#runtime.now();
+    while (this.#head !== null && this.#take(this.#head, now)) this.#releaseFirst(this.#head);
+    if (this.#head !== null) this.#wake();
+  }
+
+  #releaseFirst(io: BdevIo): void {
+    this.#head = io.next;
+    if (this.#head === null) this.#tail = null;
+    io.next = null;
+    this.#release(io);
+  }
+
+  #wake(): void {
+    this.#timer ??= this.#runtime.setTimer(this.#onTimer, tickMs);
+  }
+}
