@@ -6,7 +6,7 @@ import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 
 const test = oneDaemon();
-const portable = ['--engine', 'portable', '--memory', '64'];
+const base = ['--memory', '64'];
 
 const place = (name: string): string => join(test.folder, 'disks', name);
 const state = (): string => join(test.folder, 'state.json');
@@ -29,7 +29,7 @@ function look(): void {
 }
 
 const scan = (...more: string[]): Promise<unknown> =>
-  test.start([...portable, '--state', state(), '--scan', join(test.folder, 'disks', '*'), ...more]);
+  test.start([...base, '--state', state(), '--scan', join(test.folder, 'disks', '*'), ...more]);
 
 async function statesOf(): Promise<Record<string, string>> {
   const list = (await call('raidkit_get_arrays')) as { name: string; ext: { health: string } }[];
@@ -55,7 +55,7 @@ async function found(): Promise<Found[]> {
 beforeEach(async () => {
   mkdirSync(join(test.folder, 'disks'));
   for (const name of ['a0', 'a1', 'b0', 'b1', 'other']) makeFile(place(name), 16 << 20);
-  await test.start(portable);
+  await test.start(base);
   for (const name of ['a0', 'a1', 'b0', 'b1'])
     await call('bdev_aio_create', { name, filename: place(name), block_size: name.startsWith('a') ? 512 : 4096 });
   await call('bdev_raid_create', { name: 'a', raid_level: 'raid1', base_bdevs: ['a0', 'a1'], superblock: true });
