@@ -249,6 +249,22 @@ describe('the daemon', () => {
     await again.end();
   });
 
+  it('saves no member of an array without superblocks that has left it', async () => {
+    const { client } = test;
+    for (const name of ['m0', 'm1']) await client.call('bdev_malloc_create', { name, num_blocks: 4096, block_size: 512 });
+    await client.call('bdev_raid_create', { name: 'r', raid_level: 'raid1', base_bdevs: ['m0', 'm1'] });
+    const members = async (array: string): Promise<unknown> => {
+      const config = (await client.call('framework_get_config', { name: 'bdev' })) as {
+        method: string;
+        params?: { name: string; base_bdevs: string[] };
+      }[];
+      return config.find(({ method, params }) => method === 'bdev_raid_create' && params?.name === array)?.params?.base_bdevs;
+    };
+    expect(await members('r')).toEqual(['m0', 'm1']);
+    await client.call('bdev_raid_remove_base_bdev', { name: 'm1' });
+    expect(await members('r')).toEqual(['m0', 'removed_base_bdev_1']);
+  });
+
   it('that is strict does not start on a configuration that fails, and says where', async () => {
     const configPath = join(test.folder, 'config.json');
     const config = [

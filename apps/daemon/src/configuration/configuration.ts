@@ -56,6 +56,10 @@ export class Configuration implements Caller {
   #isUp = false;
   #isEnded = false;
   #saveTrouble: string | null = null;
+  /** Levels whose arrays go on without a member. */
+  #redundantLevels: ReadonlySet<string> = new Set();
+  /** Arrays of which the log says that they are not saved. */
+  readonly #unsaved = new Set<string>();
   #look: Promise<void> = Promise.resolve();
   /** A look that has not begun yet. */
   #nextLook: Promise<void> | null = null;
@@ -232,15 +236,14 @@ export class Configuration implements Caller {
     return keys;
   }
 
-  /** The command line's file goes before what was saved. But which members an array without superblocks has, the saved state knows better. */
+  /** The command line's file goes before what was saved. */
   #allCalls(): PlacedCall[] {
     const { calls, state, log } = this.#options;
     if (state === null) return [...calls];
     const saved = this.#readState(state);
     if (saved.length > 0) log.info({ path: state.path, calls: saved.length }, 'the saved state is restored');
-    const arrays = new Map(saved.filter(({ method }) => method === 'bdev_raid_create').map((call) => [keyOf(call), call]));
     const given = new Set(calls.map(keyOf));
-    return [...calls.map((call) => arrays.get(keyOf(call)) ?? call), ...saved.filter((call) => !given.has(keyOf(call)))];
+    return [...calls, ...saved.filter((call) => !given.has(keyOf(call)))];
   }
 
   #readState(state: StateFile): PlacedCall[] {
@@ -261,6 +264,8 @@ export class Configuration implements Caller {
     await this.#keepFromExamining(calls);
     await this.#replay(calls, 'runtime');
     await this.#scanner?.scan();
+    const levels = (await this.#inner.call('raidkit_get_modules', undefined)) as { level: string; redundant: boolean }[];
+    this.#redundantLevels = new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
     this.#isUp = true;
     await this.refresh();
     this.#init.resolve();
@@ -368,11 +373,28 @@ export class Configuration implements Caller {
     return this.#isEnded;
   }
 
+  /**
+   * An array with redundancy and without superblocks goes on when a member fails, and the file would name that one as a member
+   * until it is written the next time: a crash in between would have it read as current.
+   */
+  #isSaved(call: ConfigCall): boolean {
+    const level = call.params?.raid_level;
+    if (call.method !== 'bdev_raid_create' || (typeof level === 'string' && !this.#redundantLevels.has(level))) return true;
+    const key = keyOf(call);
+    if (!this.#unsaved.has(key))
+      this.#log.warn(
+        { call },
+        'an array with redundancy and without superblocks is not saved: nothing says which of its members are current',
+      );
+    this.#unsaved.add(key);
+    return false;
+  }
+
   async #save(calls: readonly ConfigCall[]): Promise<void> {
     const { state } = this.#options;
     if (state === null) return;
     try {
-      await state.write(calls.filter(({ method }) => method !== 'bdev_wait_for_examine'));
+      await state.write(calls.filter((call) => call.method !== 'bdev_wait_for_examine' && this.#isSaved(call)));
       if (this.#saveTrouble !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
       this.#saveTrouble = null;
     } catch (error) {

@@ -49,6 +49,18 @@ export function describeArray(array: DescribedArray): JsonObject {
   };
 }
 
+/**
+ * Which device is to have the slot when the array is made again. A slot without one keeps its place, by a name that no device
+ * has: of an array with redundancy, a member that has left, or is being filled, does not hold what the others hold, and without
+ * superblocks nothing but this name says so. An array without redundancy has not been written to since it lost one.
+ */
+function savedName(array: DescribedArray, slot: DescribedArray['slots'][number]): string {
+  const placeholder = `removed_base_bdev_${slot.index}`;
+  const canGoOnWithout = array.minOperational < array.slots.length;
+  if (canGoOnWithout && (slot.isRebuilding || slot.isRemoved)) return placeholder;
+  return slot.name ?? slot.awaitedName ?? placeholder;
+}
+
 /** The call that would make the array again; null for one that its superblocks bring back. */
 export function describeConfig(array: DescribedArray): { method: string; params: JsonObject } | null {
   if (array.store !== null) return null;
@@ -58,8 +70,7 @@ export function describeConfig(array: DescribedArray): { method: string; params:
     uuid: array.uuid,
     ...strip,
     raid_level: array.module.level,
-    // A missing member keeps its place, so that the others keep theirs.
-    base_bdevs: array.slots.map((slot) => slot.name ?? slot.awaitedName ?? `removed_base_bdev_${slot.index}`),
+    base_bdevs: array.slots.map((slot) => savedName(array, slot)),
     ...(Object.keys(array.options).length === 0 ? {} : { level_options: array.options as JsonObject }),
   };
   return { method: 'bdev_raid_create', params };
