@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
+  existsSync,
   ftruncateSync,
   mkdirSync,
   mkdtempSync,
@@ -37,6 +38,7 @@ beforeAll(async () => {
   const folders = [
     ...readdirSync(join(root, 'packages')).map((name) => join(root, 'packages', name)),
     join(root, 'apps/daemon'),
+    join(root, 'apps/raidctl'),
   ];
   for (const folder of folders) {
     const { name } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { name: string };
@@ -46,6 +48,9 @@ beforeAll(async () => {
     const target = join(modules, name);
     mkdirSync(target, { recursive: true });
     await execute('tar', ['-xzf', join(project, stdout.trim()), '--strip-components=1', '-C', target]);
+    // Versions of its own, where the workspace's root has others.
+    const own = join(folder, 'node_modules');
+    if (existsSync(own)) symlinkSync(own, join(target, 'node_modules'));
   }
 }, 120_000);
 
@@ -140,4 +145,19 @@ it('a level is loaded from the folder that was named, and only if no other user 
     await expect(start('--level-folder', project)).rejects.toThrow(/everybody can write to/);
     chmodSync(path, 0o755);
   }
+});
+
+it('raidctl works outside the workspace, with a daemon and without', async () => {
+  makeFile('e.img');
+  makeFile('f.img');
+  const rpc = join(project, 'rpc3.sock');
+  const daemon = await spawnDaemon(rpc, ['-r', rpc, '--memory', '128'], project);
+  const bin = join(project, 'node_modules/@raidkit/raidctl/bin/raidctl.js');
+  const raidctl = async (...args: string[]): Promise<string> =>
+    (await execute(process.execPath, [bin, '--socket', rpc, ...args], { cwd: project })).stdout;
+  expect(await raidctl('create', 'raid1', 'packed', './e.img', './f.img')).toContain('array packed is online');
+  expect(await raidctl('list')).toMatch(/packed +optimal/);
+  daemon.child.kill('SIGTERM');
+  expect(await daemon.exited).toBe(0);
+  expect(await raidctl('examine', './e.img')).toContain('member of array packed');
 });
