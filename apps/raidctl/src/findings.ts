@@ -1,7 +1,7 @@
 import type { RaidArrayInfo, RaidMember } from '@raidkit/client';
 import type { Finding } from './documents.js';
 import { formatBytes, plural } from './format.js';
-import type { Snapshot } from './snapshot.js';
+import type { Snapshot } from './snapshot-type.js';
 
 /** The array's health in a sentence; the daemon's reason is part of it. */
 export function statusOf(array: RaidArrayInfo): string {

@@ -5,13 +5,8 @@ import { Session } from './session.js';
 import type { CommonOptions } from './session.js';
 import type { Streams } from './terminal.js';
 import { commands } from './commands/index.js';
+import type { Run } from './action.js';
 import { packageVersion } from './version.js';
-
-/** Does what a command is for. Resolves with how raidctl ends; nothing for 0. Throws a `Failure`, or anything, if it cannot. */
-export type Action = (session: Session) => Promise<ExitCode | undefined> | Promise<void>;
-
-/** Hands an action over, to be run in a session with the options that all commands have. */
-export type Run = (action: Action) => Promise<void>;
 
 const seconds = (text: string): number => {
   const value = Number(text);

@@ -1,25 +1,11 @@
-import type {
-  BdevInfo,
-  Configuration,
-  NbdExport,
-  RaidArrayInfo,
-  RaidkitClient,
-  RaidProcessRecord,
-  Spare,
-} from '@raidkit/client';
+import type { BdevInfo, RaidArrayInfo, RaidkitClient, RaidProcessRecord } from '@raidkit/client';
 import type { ArrayDocument, ProcessDocument, RecordDocument, SlotDocument } from './documents.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
+import type { Snapshot } from './snapshot-type.js';
 import { actionOf, findingsOf, statusOf } from './findings.js';
 
-/** What the daemon had when it was asked. Its parts were asked for together, but are not of one moment. */
-export interface Snapshot {
-  arrays: RaidArrayInfo[];
-  bdevs: BdevInfo[];
-  spares: Spare[];
-  exports: NbdExport[];
-  configuration: Configuration;
-}
+export type { Snapshot } from './snapshot-type.js';
 
 /** What there is without a daemon. */
 export const nothing: Snapshot = {

@@ -6,6 +6,6 @@ export { BufferPool } from './pool.js';
 export type { BufferPoolOptions } from './pool.js';
 export { SizeClassPool } from './size-class-pool.js';
 export type { BufferWaiter, SizeClass, SizeClassPoolOptions } from './size-class-pool.js';
-export type { AddressList, KernelImplementation, ParityKernels } from './kernels.js';
+export type { AddressList, KernelImplementation, ParityKernels } from './kernel-types.js';
 export type { PinWatcher } from './region-map.js';
 export type { WasmMemory } from './webassembly.js';

@@ -1,4 +1,4 @@
-import type { AddressList, KernelImplementation, ParityKernels } from './kernels.js';
+import type { AddressList, KernelImplementation, ParityKernels } from './kernel-types.js';
 
 /**
  * Refuses what the kernels proper would carry out wrongly or half: a typed array ignores writes behind its end, WebAssembly

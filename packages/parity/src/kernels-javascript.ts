@@ -1,6 +1,6 @@
 import { crc32cTables } from './crc32c-table.js';
 import { gfMultiply } from './galois.js';
-import type { AddressList, ParityKernels } from './kernels.js';
+import type { AddressList, ParityKernels } from './kernel-types.js';
 
 /**
  * The kernels without WebAssembly: 32-bit words where all addresses are multiples of 4, bytes elsewhere. A tenth of

@@ -1,6 +1,6 @@
 import { crc32cTables } from './crc32c-table.js';
 import { gfMultiply } from './galois.js';
-import type { AddressList, ParityKernels } from './kernels.js';
+import type { AddressList, ParityKernels } from './kernel-types.js';
 import { KERNELS_WASM_BASE64 } from './kernels-wasm-binary.js';
 import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.js';
 

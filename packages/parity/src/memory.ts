@@ -1,5 +1,6 @@
 import { BufferMemoryError } from './error.js';
-import { createKernels, type KernelImplementation, type ParityKernels } from './kernels.js';
+import type { KernelImplementation, ParityKernels } from './kernel-types.js';
+import { createKernels } from './kernels.js';
 import { KERNEL_TABLE_BYTES } from './kernels-wasm.js';
 import { type PinWatcher, RegionMap } from './region-map.js';
 import { type WasmMemory, webAssembly } from './webassembly.js';

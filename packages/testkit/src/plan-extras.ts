@@ -1,15 +1,8 @@
 import { minOperational } from '@raidkit/core';
 import type { RaidModule } from '@raidkit/core';
-import type { PlanItem, SimShape } from './plan.js';
+import { lieKinds, processActions } from './plan-items.js';
+import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
-
-/** What an operator does with background processes. */
-export const processActions = ['check', 'repair', 'pause', 'resume', 'cancel', 'slow', 'fast'] as const;
-export type ProcessAction = (typeof processActions)[number];
-
-/** How a disk lies: it answers, and does nothing, or the right thing in the wrong place, or loses a bit later on. */
-export const lieKinds = ['lost', 'misdirected', 'corrupt'] as const;
-export type LieKind = (typeof lieKinds)[number];
 
 /**
  * What half of the seeds have besides: spares, background processes and their control, growth, read-only disks, a disk that

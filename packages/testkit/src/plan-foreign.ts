@@ -1,6 +1,6 @@
 import type { RaidModule } from '@raidkit/core';
 import type { CutMode } from './disk-faults.js';
-import type { PlanItem } from './plan.js';
+import type { PlanItem } from './plan-items.js';
 import { Random } from './random.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { PlanItem } from './plan.js';
+import type { PlanItem } from './plan-items.js';
 import { Random } from './random.js';
 
 /** Moments in the middle of it at which everything is looked at; in a third of the seeds. From a stream of its own. */

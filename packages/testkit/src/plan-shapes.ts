@@ -1,10 +1,7 @@
 import type { RaidModule } from '@raidkit/core';
-import type { SimShape } from './plan.js';
+import { shapeKinds } from './plan-items.js';
+import type { SimShape } from './plan-items.js';
 import { Random } from './random.js';
-
-/** What an array is made of that not every one is. */
-export const shapeKinds = ['wide', 'very wide', 'no superblock', 'slow background work', 'daemon'] as const;
-export type ShapeKind = (typeof shapeKinds)[number];
 
 /**
  * A quarter of the seeds have an array that is out of the ordinary: so many slots that a superblock is more than a sector;

@@ -1,7 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { RaidModule } from '@raidkit/core';
 import type { CutMode } from './disk-faults.js';
-import type { PlanItem } from './plan.js';
+import type { PlanItem } from './plan-items.js';
 import { Random } from './random.js';
 
 /** More than any simulated volume has. */

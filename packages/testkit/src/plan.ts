@@ -1,101 +1,15 @@
 import { IoType } from '@raidkit/bdev';
-import type { RaidModule, RegionLimits } from '@raidkit/core';
+import type { RaidModule } from '@raidkit/core';
 import { minOperational } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
-import type { LieKind, ProcessAction } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawRests } from './plan-rests.js';
 import { drawRegions, drawShapeKind } from './plan-shapes.js';
-import type { ShapeKind } from './plan-shapes.js';
+import { faultKinds } from './plan-items.js';
+import type { PlanItem, SimPlan, SimShape } from './plan-items.js';
 import { Random } from './random.js';
 import type { Latency, CutMode } from './disk-faults.js';
-
-/** What can be wrong with a disk for a while. */
-export const faultKinds = [
-  'latent',
-  'readErrors',
-  'writeErrors',
-  'writeErrorOnce',
-  'flushErrorOnce',
-  'full',
-  'slow',
-  'stuck',
-  'busy',
-] as const;
-export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung';
-
-/** How a process ends. */
-export type Ending = 'power' | 'kill' | 'stop';
-
-/** One thing that a simulation does. Times are virtual milliseconds from the array's creation. */
-export type PlanItem =
-  | {
-      kind: 'io';
-      at: number;
-      client: number;
-      type: IoType;
-      flags: number;
-      /** Where, as a fraction of the volume, and so many blocks further. */
-      zone: number;
-      delta: number;
-      numBlocks: number;
-    }
-  | { kind: 'fault'; at: number; disk: number; fault: FaultKind; ms: number; amount: number }
-  | { kind: 'vanish'; at: number; disk: number; ms: number; returns: 'same' | 'cut' | 'old' }
-  | { kind: 'snapshot'; at: number; disk: number }
-  | { kind: 'lie'; at: number; disk: number; how: LieKind; place: number }
-  | { kind: 'spare'; at: number; disk: number }
-  /** The disk is a member, and another one takes its place while it still serves. */
-  | { kind: 'replace'; at: number; disk: number }
-  | { kind: 'process'; at: number; action: ProcessAction }
-  | { kind: 'grow'; at: number; numBlocks: number }
-  /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
-  | { kind: 'rest'; at: number }
-  /** The process ends, somebody else runs the array by SPDK's rules, with so many writes, and ends too. */
-  | { kind: 'foreign'; at: number; before: Ending; how: Ending; mode: CutMode; writes: number }
-  /** From here on nothing goes wrong any more. */
-  | { kind: 'calm'; at: number }
-  | { kind: 'remove'; at: number; disk: number }
-  | { kind: 'add'; at: number; disk: number }
-  | {
-      kind: 'restart';
-      at: number;
-      how: Ending;
-      mode: CutMode;
-      downMs: number;
-      /** A disk that appears only later; -1: all are there. */
-      absent: number;
-    };
-
-/** What a simulated array is made of. */
-export interface SimShape {
-  numSlots: number;
-  /** Disks, members and spares. */
-  numDisks: number;
-  blockSize: number;
-  stripSizeKb: number;
-  memberBlocks: number[];
-  latencies: Latency[];
-  hasWriteCache: boolean;
-  hasForceUnitAccess: boolean;
-  windowSizeKb: number;
-  /** What is out of the ordinary. */
-  kind?: ShapeKind;
-  /** Default: as for real arrays. */
-  regions?: Partial<RegionLimits>;
-  /** Of background work; MiB of the volume a second. Default: no limit. */
-  maxBandwidthMbSec?: number;
-  /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
-  isOverBudget: boolean;
-}
-
-/** A whole simulation, made from its seed. */
-export interface SimPlan {
-  seed: number;
-  shape: SimShape;
-  items: PlanItem[];
-}
 
 const latencies: readonly Latency[] = [
   { leastMs: 0.02, meanMs: 0.05 },

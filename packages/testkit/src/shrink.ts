@@ -1,4 +1,4 @@
-import type { PlanItem } from './plan.js';
+import type { PlanItem } from './plan-items.js';
 import { SimMemory } from './sim-memory.js';
 import { memoryBytes, simulate } from './simulation/simulate.js';
 import type { SimOptions, SimResult } from './simulation/simulate.js';

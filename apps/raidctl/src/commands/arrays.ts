@@ -3,7 +3,7 @@ import type { RaidArrayInfo } from '@raidkit/client';
 import { closeSteps } from '../devices.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions, Step } from '../plan.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { findArray, takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';

@@ -1,6 +1,6 @@
 import { Argument } from 'commander';
 import type { Command } from 'commander';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 
 const shells = ['bash', 'zsh', 'fish'] as const;

@@ -2,7 +2,7 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'n
 import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import type { ConfigCall, RaidkitClient } from '@raidkit/client';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { addChangeOptions, examples } from './options.js';
 import { carryOut } from '../plan.js';

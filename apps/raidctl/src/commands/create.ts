@@ -7,7 +7,7 @@ import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions, Step } from '../plan.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { takeSnapshot } from '../snapshot.js';
 import { addChangeOptions, addOpenOptions, examples, parseWhole } from './options.js';

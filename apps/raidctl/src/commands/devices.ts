@@ -6,7 +6,7 @@ import { Failure } from '../failure.js';
 import { formatBytes } from '../format.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions, Step } from '../plan.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { nothing, pathOf, takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';

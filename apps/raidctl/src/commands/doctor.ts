@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Finding } from '../documents.js';
 import { ExitCode } from '../exit-code.js';
 import { findingsOf, otherFindings } from '../findings.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { takeSnapshot } from '../snapshot.js';
 import type { Terminal } from '../terminal.js';

@@ -4,7 +4,7 @@ import { DeviceFinder } from '../devices.js';
 import type { Device } from '../devices.js';
 import type { Document } from '../documents.js';
 import { formatBytes } from '../format.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { nothing, takeSnapshot } from '../snapshot.js';
 import { examples } from './options.js';

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatBytes, plural } from '../format.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions } from '../plan.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { renderTable } from '../table.js';
 import { addChangeOptions, examples } from './options.js';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import { addArrays } from './arrays.js';
 import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';

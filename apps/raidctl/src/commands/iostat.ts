@@ -4,7 +4,7 @@ import type { Document } from '../documents.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import { formatBytes, formatCount } from '../format.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';

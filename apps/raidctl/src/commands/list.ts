@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { exitCodeOf, worst } from '../exit-code.js';
 import type { ExitCode } from '../exit-code.js';
 import { formatBytes } from '../format.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { chooseArrays, describeArray, takeSnapshot } from '../snapshot.js';
 import { showHealth } from '../status-view.js';

@@ -6,7 +6,7 @@ import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions, Plan, Step } from '../plan.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { countCurrent, findArray, takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { renderTable } from '../table.js';
 

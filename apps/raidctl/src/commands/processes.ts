@@ -6,7 +6,7 @@ import { Failure } from '../failure.js';
 import { plural } from '../format.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions } from '../plan.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { describeRecord, findArray, takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';

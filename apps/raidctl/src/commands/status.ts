@@ -3,7 +3,7 @@ import type { ArrayDocument, Document } from '../documents.js';
 import { exitCodeOf, worst } from '../exit-code.js';
 import type { ExitCode } from '../exit-code.js';
 import { otherFindings } from '../findings.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { chooseArrays, describeArray, takeSnapshot } from '../snapshot.js';
 import { renderArray } from '../status-view.js';

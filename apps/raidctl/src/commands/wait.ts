@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
 import { ExitCode, exitCodeOf, worst } from '../exit-code.js';
 import { Failure } from '../failure.js';
-import type { Run } from '../run.js';
+import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { chooseArrays, takeSnapshot } from '../snapshot.js';
 import { showHealth } from '../status-view.js';

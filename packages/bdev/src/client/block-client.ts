@@ -2,8 +2,7 @@ import type { SizeClassPool } from '@raidkit/parity';
 import type { BdevDescriptor } from '../registry/descriptor.js';
 import { BdevError } from '../errors.js';
 import { IoFlag, IoType } from '../io/io.js';
-import type { BdevIo, IoOwner } from '../io/io.js';
-import type { BdevRegistry } from '../registry/registry.js';
+import type { BdevIo, IoOwner, IoHost } from '../io/io.js';
 import { Status, statusName } from '../io/status.js';
 
 /** Largest piece that one call is cut into, in bytes. */
@@ -36,7 +35,7 @@ export interface WriteOptions extends CallOptions {
  */
 export class BlockClient {
   readonly descriptor: BdevDescriptor;
-  readonly #registry: BdevRegistry;
+  readonly #registry: IoHost;
 
   constructor(descriptor: BdevDescriptor) {
     this.descriptor = descriptor;

@@ -1,15 +1,13 @@
-import type { BdevDescriptor } from '../registry/descriptor.js';
 import type { BdevDriver } from './driver.js';
 import { BdevError } from '../errors.js';
 import { IoState, IoType } from '../io/io.js';
-import type { BdevIo } from '../io/io.js';
+import type { BdevIo, IoChannel, IoHost, IoTarget } from '../io/io.js';
 import { RateLimiter, noRateLimits } from './rate-limiter.js';
 import type { RateLimits } from './rate-limiter.js';
 import { dispatch } from './split.js';
 import { QuiesceRanges } from './quiesce.js';
 import type { QuiesceRange } from './quiesce.js';
 import { RangeLocks } from '../locks/range-locks.js';
-import type { BdevRegistry } from '../registry/registry.js';
 import type { TimerHandle } from '../runtime/runtime.js';
 import { BdevStats } from '../io/stats.js';
 import { Status, statusName } from '../io/status.js';
@@ -21,6 +19,22 @@ const zeroedBytesPerTimeout = 64 * 1024 * 1024;
 
 /** How long to wait before asking a device again that was out of resources, unless something completes, in milliseconds. */
 const retryMs = 1;
+
+/** What happens to a device while somebody has it open. */
+export type BdevEvent =
+  /** The device is going away: stop using it and close the descriptor. New I/O already fails with ENODEV. */
+  | { type: 'remove' }
+  /** The device has a new size. */
+  | { type: 'resize'; numBlocks: number }
+  /** An I/O through this descriptor was given up; its owner is told next. The device may still carry it out. */
+  | { type: 'timeout' };
+
+/** An open use of a device: `OpenHandle`. */
+export interface OpenHandle extends IoChannel {
+  readonly writable: boolean;
+  notify(event: BdevEvent): void;
+  close(): void;
+}
 
 /** What a device is, as its maker says. */
 export interface BdevOptions {
@@ -52,7 +66,7 @@ export type BdevState = 'new' | 'registered' | 'removing' | 'removed';
  * {@link BdevRegistry}, and used through descriptors. It validates, splits, locks, retries, times and counts, so that
  * drivers need not.
  */
-export class Bdev {
+export class Bdev implements IoTarget {
   readonly name: string;
   readonly uuid: string;
   readonly aliases: readonly string[];
@@ -68,14 +82,14 @@ export class Bdev {
   state: BdevState = 'new';
   /** Who has the exclusive right to write, as a name for messages; null if nobody. */
   claimedBy: string | null = null;
-  readonly descriptors = new Set<BdevDescriptor>();
+  readonly descriptors = new Set<OpenHandle>();
   /**
    * Locks on ranges of blocks for users that read, modify and write parts of blocks. One list for the device, since users that
    * have it open apart from one another write to the same blocks. Whole-block writes hold a shared lock, others an exclusive one.
    */
   readonly writeLocks = new RangeLocks();
 
-  #registry: BdevRegistry | null = null;
+  #registry: IoHost | null = null;
   readonly #quiesced = new QuiesceRanges();
   /** Null until there is a limit. */
   #limiter: RateLimiter | null = null;
@@ -108,7 +122,7 @@ export class Bdev {
   }
 
   /** The registry that this device is in. */
-  get registry(): BdevRegistry {
+  get registry(): IoHost {
     if (this.#registry === null) {
       throw new BdevError('ERR_BDEV_MISUSE', Status.NoDevice, `bdev ${this.name} is not registered`);
     }
@@ -116,7 +130,7 @@ export class Bdev {
   }
 
   /** For the registry. */
-  attach(registry: BdevRegistry): void {
+  attach(registry: IoHost): void {
     this.#registry = registry;
     this.state = 'registered';
   }
@@ -178,7 +192,7 @@ export class Bdev {
   }
 
   /** For descriptors: takes the request. The owner is told of every outcome, refusals too, in a later turn. */
-  submit(io: BdevIo, descriptor: BdevDescriptor): void {
+  submit(io: BdevIo, descriptor: OpenHandle): void {
     // One whose deadline passed counts as in flight until the driver lets go of it.
     if (io.state !== IoState.Idle) {
       throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while in flight`);
@@ -287,7 +301,7 @@ export class Bdev {
   }
 
   /** For descriptors: the deadline of all that is in flight through this one is now. */
-  expire(descriptor: BdevDescriptor): void {
+  expire(descriptor: OpenHandle): void {
     const now = this.registry.runtime.now();
     let isAny = false;
     for (let io = this.#head; io !== null; io = io.next) {

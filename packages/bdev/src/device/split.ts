@@ -1,6 +1,5 @@
-import type { Bdev } from './bdev.js';
 import { IoFlag, IoState, IoType } from '../io/io.js';
-import type { BdevIo, IoOwner } from '../io/io.js';
+import type { BdevIo, IoOwner, IoTarget } from '../io/io.js';
 import { Status } from '../io/status.js';
 
 /**
@@ -13,7 +12,7 @@ import { Status } from '../io/status.js';
 const splitDepth = 64;
 
 /** Sends a validated request on its way. Never completes it before returning. */
-export function dispatch(bdev: Bdev, io: BdevIo): void {
+export function dispatch(bdev: IoTarget, io: BdevIo): void {
   const isWrite = io.type === IoType.Write || io.type === IoType.WriteZeroes;
   if (isWrite && (io.flags & IoFlag.ForceUnitAccess) !== 0 && !bdev.driver.hasForceUnitAccess) {
     io.state = IoState.InParts;
@@ -25,7 +24,7 @@ export function dispatch(bdev: Bdev, io: BdevIo): void {
   transfer(bdev, io);
 }
 
-function transfer(bdev: Bdev, io: BdevIo): void {
+function transfer(bdev: IoTarget, io: BdevIo): void {
   if (io.type === IoType.WriteZeroes && !bdev.driver.supports(IoType.WriteZeroes)) {
     io.state = IoState.InParts;
     io.partsMade = 0;
@@ -43,7 +42,7 @@ function transfer(bdev: Bdev, io: BdevIo): void {
   bdev.toDriver(io);
 }
 
-function splitBoundary(bdev: Bdev, type: IoType): number {
+function splitBoundary(bdev: IoTarget, type: IoType): number {
   if (type === IoType.Write && bdev.splitOnWriteUnit) return bdev.writeUnitSize;
   if ((type === IoType.Read || type === IoType.Write) && bdev.splitOnBoundary) return bdev.optimalIoBoundary;
   return 0;
@@ -55,7 +54,7 @@ function crosses(io: BdevIo, boundary: number): boolean {
 }
 
 function makePart(
-  bdev: Bdev,
+  bdev: IoTarget,
   parent: BdevIo,
   owner: IoOwner,
   type: IoType,
@@ -78,7 +77,7 @@ function makePart(
 
 /** What is left of a part that is done. */
 interface DonePart {
-  bdev: Bdev;
+  bdev: IoTarget;
   parent: BdevIo;
 }
 
@@ -104,7 +103,7 @@ const writeThenFlush: IoOwner = {
   },
 };
 
-function nextZeroes(bdev: Bdev, io: BdevIo): void {
+function nextZeroes(bdev: IoTarget, io: BdevIo): void {
   const { zeroAddr, zeroBytes } = bdev.registry.runtime.memory;
   const unit = bdev.writeUnitSize;
   let most = Math.floor(zeroBytes / bdev.blockSize);
@@ -126,7 +125,7 @@ const zeroWriter: IoOwner = {
   },
 };
 
-function makeSplitParts(bdev: Bdev, io: BdevIo, boundary: number): void {
+function makeSplitParts(bdev: IoTarget, io: BdevIo, boundary: number): void {
   while (io.partsLeft < splitDepth && io.partsMade < io.numBlocks) {
     const offsetBlocks = io.offsetBlocks + io.partsMade;
     const numBlocks = Math.min(boundary - (offsetBlocks % boundary), io.numBlocks - io.partsMade);

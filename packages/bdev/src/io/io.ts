@@ -1,5 +1,5 @@
-import type { Bdev } from '../device/bdev.js';
-import type { BdevDescriptor } from '../registry/descriptor.js';
+import type { SizeClassPool } from '@raidkit/parity';
+import type { Runtime } from '../runtime/runtime.js';
 import { Status } from './status.js';
 
 /** What an I/O asks for. */
@@ -46,6 +46,46 @@ export const IoState = {
 } as const;
 export type IoState = (typeof IoState)[keyof typeof IoState];
 
+/** The device that has an I/O, for the layer itself: `Bdev`. */
+export interface IoTarget {
+  readonly blockSize: number;
+  readonly numBlocks: number;
+  readonly optimalIoBoundary: number;
+  readonly splitOnBoundary: boolean;
+  readonly writeUnitSize: number;
+  readonly splitOnWriteUnit: boolean;
+  readonly driver: { readonly hasForceUnitAccess: boolean; supports(type: IoType): boolean };
+  readonly registry: IoHost;
+  /** The driver is through with it. */
+  onDriverDone(io: BdevIo, status: Status): void;
+  /** What was completed or refused inside `submit` is told now. */
+  onDeferred(io: BdevIo): void;
+  /** Hands it to the driver, or queues it while the driver is out of resources. */
+  toDriver(io: BdevIo): void;
+  /** It is over. */
+  done(io: BdevIo, status: Status): void;
+}
+
+/** What all devices of a registry share. */
+export interface IoHost {
+  readonly runtime: Runtime;
+  readonly ios: IoPool;
+  /** Buffers for those who have no pool of their own. */
+  readonly buffers: SizeClassPool;
+  /** For those who have claimed a device, while others wait for what they do on it: these may have all of `buffers`. */
+  readonly reserve: SizeClassPool;
+  /** Tells the I/O's device in a later turn. */
+  defer(io: BdevIo): void;
+}
+
+/** Through which an I/O was submitted: `BdevDescriptor`. */
+export interface IoChannel {
+  readonly ioTimeoutMs: number;
+  readonly onOverdue: ((io: BdevIo) => number) | null;
+  /** An I/O of it was given up. */
+  notify(event: { type: 'timeout' }): void;
+}
+
 const nobody: IoOwner = {
   onIoDone() {
     throw new Error('An I/O without an owner completed');
@@ -78,11 +118,11 @@ export class BdevIo {
   driverContext: object | null = null;
 
   // The bdev layer's own.
-  bdev: Bdev | null = null;
+  bdev: IoTarget | null = null;
   state: IoState = IoState.Idle;
   submittedAt = 0;
   /** Through which it was submitted; null for the layer's own parts. */
-  descriptor: BdevDescriptor | null = null;
+  descriptor: IoChannel | null = null;
   /** Runtime milliseconds; Infinity for none. */
   deadlineAt = 0;
   prev: BdevIo | null = null;

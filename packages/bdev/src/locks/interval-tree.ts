@@ -1,4 +1,4 @@
-import type { RangeLock } from './range-locks.js';
+import type { RangeLock } from './range-lock.js';
 
 /**
  * The locks of one kind, ordered by where they start: a treap whose nodes are the locks themselves, so that nothing is

@@ -1,16 +1,7 @@
-import type { Bdev } from '../device/bdev.js';
+import type { Bdev, BdevEvent, OpenHandle } from '../device/bdev.js';
 import { BdevError } from '../errors.js';
 import type { BdevIo } from '../io/io.js';
 import { Status } from '../io/status.js';
-
-/** What happens to a device while somebody has it open. */
-export type BdevEvent =
-  /** The device is going away: stop using it and close the descriptor. New I/O already fails with ENODEV. */
-  | { type: 'remove' }
-  /** The device has a new size. */
-  | { type: 'resize'; numBlocks: number }
-  /** An I/O through this descriptor was given up; its owner is told next. The device may still carry it out. */
-  | { type: 'timeout' };
 
 /** How to open a device. */
 export interface OpenOptions {
@@ -34,7 +25,7 @@ export interface OpenOptions {
  * An open device. As a volume belongs to one reactor, this is also the channel: I/O goes in here, in the order of the
  * calls. Made by `BdevRegistry.open`; promise-shaped calls for embedders are in `BlockClient`.
  */
-export class BdevDescriptor {
+export class BdevDescriptor implements OpenHandle {
   readonly bdev: Bdev;
   readonly writable: boolean;
   ioTimeoutMs: number;

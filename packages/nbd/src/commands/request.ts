@@ -1,7 +1,6 @@
 import { RangeLock } from '@raidkit/bdev';
 import type { BdevDescriptor, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
 import type { SizeClassPool } from '@raidkit/parity';
-import type { ZeroTrimTurns } from './zero-trim-turns.js';
 
 /** The device that requests go to, as the operations see it. */
 export interface Target {
@@ -14,7 +13,15 @@ export interface Target {
   readonly blockSize: number;
   /** In blocks. Whole-block writes hold a shared lock, read-modify-writes an exclusive one. */
   readonly locks: RangeLocks;
-  readonly zeroTrimTurns: ZeroTrimTurns;
+  readonly zeroTrimTurns: RequestTurns;
+}
+
+/** Whose turn it is to have a step carried out. */
+export interface RequestTurns {
+  /** True: it is the request's turn. False: `onTurn` will be called, inside another request's `end`. */
+  begin(request: NbdRequest): boolean;
+  /** A step is over; the request that has waited longest is given to `onTurn`. */
+  end(onTurn: (request: NbdRequest) => void): void;
 }
 
 /** Told when a request is carried out: `request.errno` says how it ended. */

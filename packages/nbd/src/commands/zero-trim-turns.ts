@@ -1,4 +1,4 @@
-import type { NbdRequest } from './request.js';
+import type { NbdRequest, RequestTurns } from './request.js';
 
 /** Steps of one export that its device works on at a time: enough to keep it busy, few enough to be done with soon. */
 const mostSteps = 4;
@@ -7,7 +7,7 @@ const mostSteps = 4;
  * Whose turn it is to have a step of a trim or write zeroes carried out. Clients may ask for thousands at a time; the device
  * gets a few, so that none of them has to be waited for long when a client or an export is given up.
  */
-export class ZeroTrimTurns {
+export class ZeroTrimTurns implements RequestTurns {
   #steps = 0;
   #head: NbdRequest | null = null;
   #tail: NbdRequest | null = null;

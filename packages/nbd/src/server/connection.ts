@@ -1,31 +1,16 @@
-import type { Runtime } from '@raidkit/bdev';
-import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import type { ClientOrigin } from './admission.js';
-import type { NbdExport } from './export.js';
+import type { ExportUser, NbdExport } from './export.js';
 import type { LogLimit } from './log-limit.js';
-import type { ServerQuota } from '../transmission/server-quota.js';
 import { Handshake } from '../handshake/handshake.js';
 import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
 import { SendQueue } from '../transmission/send-queue.js';
-import type { NbdRequestPool } from '../commands/request.js';
 import { maxSmallReplyBytes } from '../wire/reply-writer.js';
+import type { ConnectionLimits, RequestConnection, TransmissionHost } from '../transmission/host.js';
 import { Transmission } from '../transmission/transmission.js';
 import type { Transport } from '../transport/transport.js';
 
 /** Room for replies of the handshake, beside those of requests. */
 const handshakeReplyBytes = 8192;
-
-/** What one connection may have in flight. */
-export interface ConnectionLimits {
-  /** Requests, or pieces of large ones, that have not been answered in full. */
-  readonly maxRequests: number;
-  /** Bytes of buffers. One piece is always allowed. */
-  readonly maxBytes: number;
-  /** Bytes of replies that wait to be sent, at which nothing more is read for the client. */
-  readonly maxUnsentBytes: number;
-  /** Room for what comes in: at least {@link leastStagingBytes}. The more, the more small writes come in at a time. */
-  readonly stagingBytes: number;
-}
 
 /** A client that leaves in the middle of its handshake, as plain data. */
 export interface Handoff {
@@ -39,19 +24,8 @@ export interface Handoff {
   readonly unread: Uint8Array;
 }
 
-/** As much as one option's data. */
-export const leastStagingBytes = 4096;
-
 /** What connections share. */
-export interface ConnectionHost extends HandshakeHost<NbdExport> {
-  readonly runtime: Runtime;
-  readonly memory: BufferMemory;
-  readonly buffers: SizeClassPool;
-  readonly requests: NbdRequestPool;
-  readonly budget: ServerQuota;
-  readonly limits: ConnectionLimits;
-  /** Largest buffer that a piece of a request takes, if it can be helped. */
-  readonly pieceBytes: number;
+export interface ConnectionHost extends HandshakeHost<NbdExport>, TransmissionHost {
   readonly log: LogLimit;
   /** The handshake is over. */
   onTransmission(connection: NbdConnection, target: NbdExport): void;
@@ -75,7 +49,7 @@ function ringBytes({ maxRequests }: ConnectionLimits): number {
  * wanted, and where, is in `inputAddr`, `wantedBytes` and `roomBytes`; when nothing can be taken in, `wantedBytes` is 0 and
  * the transport stops reading. That is the back-pressure: no memory, no reading.
  */
-export class NbdConnection {
+export class NbdConnection implements RequestConnection, ExportUser {
   readonly outbox: SendQueue;
   /** For people: where the client is. */
   readonly peer: string;

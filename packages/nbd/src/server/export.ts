@@ -2,7 +2,6 @@ import { IoType } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent, BdevRegistry, IoPool, RangeLocks, Runtime } from '@raidkit/bdev';
 import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import { NbdError } from '../errors.js';
-import type { NbdConnection } from './connection.js';
 import { Command, ExtentFlag, TransmissionFlag } from '../wire/constants.js';
 import type { HandshakeExport } from '../handshake/handshake.js';
 import { maximumBytes } from '../wire/option-replies.js';
@@ -40,6 +39,13 @@ function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
   };
 }
 
+/** A connection that uses an export. */
+export interface ExportUser {
+  /** No further request is taken, and what nobody waits for is left undone; what is under way is answered, and then the connection ends. */
+  callOff(): void;
+  abort(reason: string): void;
+}
+
 /** What an export has served since it was added. */
 export interface NbdExportStats {
   readRequests: number;
@@ -70,7 +76,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   /** What its clients may have of the server's memory together. */
   readonly share: QuotaShare;
   readonly allocation: AllocationMap | null;
-  readonly connections = new Set<NbdConnection>();
+  readonly connections = new Set<ExportUser>();
   readonly stats: NbdExportStats = {
     readRequests: 0,
     writeRequests: 0,
@@ -155,12 +161,12 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     }
   }
 
-  attach(connection: NbdConnection): void {
+  attach(connection: ExportUser): void {
     this.connections.add(connection);
   }
 
   /** The connection is gone, and with it everything that it had in flight. False if it has never been attached. */
-  detach(connection: NbdConnection): boolean {
+  detach(connection: ExportUser): boolean {
     const wasAttached = this.connections.delete(connection);
     if (this.connections.size === 0) this.#onUnused?.();
     return wasAttached;

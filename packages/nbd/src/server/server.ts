@@ -11,7 +11,9 @@ import { Admission } from './admission.js';
 import type { ClientOrigin } from './admission.js';
 import { LogLimit } from './log-limit.js';
 import { StallWatch } from './stall-watch.js';
-import { NbdConnection, connectionBytes, leastStagingBytes } from './connection.js';
+import type { ExportUser } from './export.js';
+import { NbdConnection, connectionBytes } from './connection.js';
+import { leastStagingBytes } from '../transmission/host.js';
 import type { ConnectionHost, Handoff } from './connection.js';
 import type { ListedExport } from '../wire/option-replies.js';
 import { NbdRequestPool } from '../commands/request.js';
@@ -338,7 +340,7 @@ export class NbdServer {
   }
 
   /** Lets connections finish, for a while. */
-  #endConnections(connections: NbdConnection[]): void {
+  #endConnections(connections: ExportUser[]): void {
     if (connections.length === 0) return;
     const { runtime } = this.#registry;
     for (const connection of connections) connection.callOff();

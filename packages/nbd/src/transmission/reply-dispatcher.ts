@@ -1,6 +1,6 @@
 import type { NbdExport } from '../server/export.js';
 import type { ConnectionQuota } from './connection-quota.js';
-import type { ConnectionHost, NbdConnection } from '../server/connection.js';
+import type { RequestConnection, TransmissionHost } from './host.js';
 import { Command } from '../wire/constants.js';
 import { UnfragmentedRead } from './unfragmented-read.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
@@ -11,7 +11,7 @@ import type { NbdRequest, NbdRequestPool, RequestOwner } from '../commands/reque
 export class ReplyDispatcher implements RequestOwner {
   readonly writer: ReplyWriter;
   readonly lump: UnfragmentedRead;
-  readonly #connection: NbdConnection;
+  readonly #connection: RequestConnection;
   readonly #target: NbdExport;
   readonly #allowance: ConnectionQuota;
   readonly #requests: NbdRequestPool;
@@ -22,8 +22,8 @@ export class ReplyDispatcher implements RequestOwner {
 
   /** `onLumpSent` is called when the lump that blocks the way out is in the outbox as a whole. */
   constructor(
-    host: ConnectionHost,
-    connection: NbdConnection,
+    host: TransmissionHost,
+    connection: RequestConnection,
     target: NbdExport,
     allowance: ConnectionQuota,
     style: ReplyStyle,

@@ -2,7 +2,7 @@ import { IoType } from '@raidkit/bdev';
 import type { NbdExport } from '../server/export.js';
 import { ConnectionQuota } from './connection-quota.js';
 import { ReplyDispatcher } from './reply-dispatcher.js';
-import type { ConnectionHost, NbdConnection } from '../server/connection.js';
+import type { RequestConnection, TransmissionHost } from './host.js';
 import {
   Command,
   CommandFlag,
@@ -54,8 +54,8 @@ export class Transmission {
   /** The last request was a large write: the next one probably is too. */
   expectsLargeWrite = false;
 
-  readonly #host: ConnectionHost;
-  readonly #connection: NbdConnection;
+  readonly #host: TransmissionHost;
+  readonly #connection: RequestConnection;
   readonly #negotiated: Negotiated;
   readonly #headerBytes: number;
   readonly #answers: ReplyDispatcher;
@@ -68,7 +68,7 @@ export class Transmission {
   #payloadLeft = 0;
   #discardLeft = 0;
 
-  constructor(host: ConnectionHost, connection: NbdConnection, target: NbdExport, negotiated: Negotiated) {
+  constructor(host: TransmissionHost, connection: RequestConnection, target: NbdExport, negotiated: Negotiated) {
     this.#host = host;
     this.#connection = connection;
     this.target = target;

@@ -1,17 +1,17 @@
 import { Coverage } from '../coverage.js';
-import type { SimPlan } from '../plan.js';
+import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
 import { checkLeaks, checkRest, heal, settle } from '../simulation/rest.js';
-import { assemble, end, stop } from '../simulation/restart.js';
+import { assemble, end, remake, stop } from '../simulation/restart.js';
 import { SimRun } from '../simulation/sim-run.js';
 import type { RunParts } from '../simulation/sim-run.js';
 import { memoryBytes } from '../simulation/simulate.js';
 import { comeBack } from '../simulation/trouble.js';
 import { recreate } from './recreate.js';
 import { scenarios } from './scenarios.js';
-import type { Scenario } from './scenarios.js';
+import type { Scenario } from './scenario.js';
 import { InterruptedError, Script } from './script.js';
 import { forgive, repairSilently } from './silent.js';
 import { loseAnother, pairsFor } from './pairs.js';
@@ -153,6 +153,7 @@ export async function runOnce(
   const { coverage = new Coverage(), ...struck } = fault;
   const { at, kind, secondAt, isFlushed = true } = struck;
   const run = new SimRun(parts, planOf(parts, scenario, at), memory);
+  run.onGone = (members) => remake(run, members);
   const outcome: FaultOutcome = {
     run: { ...struck, scenario: scenario.id, violation: null, trace: [] },
     operations: 0,

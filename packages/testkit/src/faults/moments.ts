@@ -1,6 +1,6 @@
 import type { RaidModule } from '@raidkit/core';
 import { CutMode } from '../disk-faults.js';
-import type { Scenario } from './scenarios.js';
+import type { Scenario } from './scenario.js';
 import type { Script } from './script.js';
 
 /**

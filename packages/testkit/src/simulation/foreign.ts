@@ -3,7 +3,7 @@ import type { BdevIo } from '@raidkit/bdev';
 import { RaidError } from '@raidkit/core';
 import type { SuperblockStore } from '@raidkit/core';
 import { Fate } from '../disk-faults.js';
-import type { PlanItem } from '../plan.js';
+import type { PlanItem } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
 import { Stack } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';

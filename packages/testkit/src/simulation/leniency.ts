@@ -1,6 +1,20 @@
 import { RegionState } from '@raidkit/core';
+import type { RaidArray } from '@raidkit/core';
+import type { Coverage } from '../coverage.js';
+import type { VolumeModel } from '../model.js';
+import type { SimPlan } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
-import type { SimRun } from './sim-run.js';
+import type { World } from '../world.js';
+
+/** The run of which it is kept. */
+export interface LenientRun {
+  readonly world: World;
+  readonly plan: SimPlan;
+  readonly model: VolumeModel;
+  readonly coverage: Coverage;
+  readonly standing: { hasFault(disk: SimDisk): boolean };
+  array(): RaidArray | undefined;
+}
 
 /** So long after the last of it errors may still be answered, in milliseconds. */
 const aftermathMs = 1000;
@@ -16,7 +30,7 @@ export interface Range {
  * that were being written then, or of which redundancy was in doubt when a member was lost. Nowhere else, and never wrong data.
  */
 export class Leniency {
-  readonly #run: SimRun;
+  readonly #run: LenientRun;
   /** Disks that fail although the array cannot do without them. */
   readonly #beyond = new Set<SimDisk>();
   #endedAt = -Infinity;
@@ -24,7 +38,7 @@ export class Leniency {
   #wasEver = false;
   readonly #ranges: Range[] = [];
 
-  constructor(run: SimRun) {
+  constructor(run: LenientRun) {
     this.#run = run;
   }
 

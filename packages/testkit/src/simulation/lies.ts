@@ -1,4 +1,4 @@
-import type { PlanItem } from '../plan.js';
+import type { PlanItem } from '../plan-items.js';
 import { checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';

@@ -1,4 +1,4 @@
-import type { ProcessAction } from '../plan-extras.js';
+import type { ProcessAction } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
 import { repairOptions } from './lies.js';
 import { arrayName } from './sim-run.js';

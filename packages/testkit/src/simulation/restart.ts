@@ -1,5 +1,5 @@
 import { RaidError } from '@raidkit/core';
-import type { PlanItem } from '../plan.js';
+import type { PlanItem } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { Stack } from '../stack.js';

@@ -4,7 +4,7 @@ import type { CreateArrayOptions, RaidArray, RaidEvent, RaidModule, SuperblockSt
 import { Coverage } from '../coverage.js';
 import { VolumeModel } from '../model.js';
 import type { Violation } from '../model.js';
-import type { SimPlan } from '../plan.js';
+import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
 import { hasBadBlock } from '../redundancy.js';
 import { SimDisk } from '../sim-disk.js';
@@ -15,7 +15,6 @@ import type { StackOptions } from '../stack.js';
 import { VolumeClient, died } from '../volume-client.js';
 import { World } from '../world.js';
 import { Leniency } from './leniency.js';
-import { remake } from './restart.js';
 import { Standing } from './standing.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
@@ -92,6 +91,8 @@ export class SimRun {
   violation: string | null = null;
   /** Requests and calls that have not been answered, by what they are. */
   readonly open = new Set<string>();
+  /** Called with its members when an array without superblocks goes offline: it does not come back by itself. */
+  onGone: (members: readonly (string | null)[]) => Promise<void> = () => Promise.resolve();
   /** Every volume of this process: one that went away may have requests that have not been answered. */
   readonly #volumes: VolumeClient[] = [];
   readonly store: SuperblockStore;
@@ -246,7 +247,7 @@ export class SimRun {
         break;
       case 'arrayOffline':
         if (!this.hasSuperblock && !this.isStopping)
-          void remake(this, this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
+          void this.onGone(this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
         break;
       case 'memberRemoved':
       case 'memberFailed': {

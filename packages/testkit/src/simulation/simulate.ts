@@ -1,14 +1,14 @@
 import { IoType } from '@raidkit/bdev';
 import type { Coverage } from '../coverage.js';
 import { drawPlan } from '../plan.js';
-import type { PlanItem, SimPlan } from '../plan.js';
+import type { PlanItem, SimPlan } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
 import { addSpare, controlProcess, dismissSpares, grow, replace } from './operator.js';
 import { foreignRun } from './foreign.js';
 import { lie } from './lies.js';
 import { calm, checkLeaks, heal, lookAtRest, rest, settle } from './rest.js';
-import { restart, stop } from './restart.js';
+import { remake, restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
 import { addMember, giveFault, removeMember, vanish } from './trouble.js';
@@ -45,6 +45,7 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
   const plan = options.plan ?? drawPlan(options.seed, options.module);
   const memory = options.memory ?? new SimMemory({ bytes: memoryBytes });
   const run = new SimRun(options, plan, memory);
+  run.onGone = (members) => remake(run, members);
   await run.go(course);
   memory.reset();
   const { coverage, module, violation, world } = run;

@@ -1,5 +1,21 @@
+import type { RaidArray } from '@raidkit/core';
+import type { SimPlan } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
-import type { SimRun } from './sim-run.js';
+import type { World } from '../world.js';
+
+/** The run of which it is kept. */
+export interface StandingRun {
+  readonly world: World;
+  readonly plan: SimPlan;
+  readonly disks: readonly SimDisk[];
+  readonly can: { readonly narrow: boolean; readonly timeouts: boolean };
+  /** Members without which the array is not online. */
+  readonly least: number;
+  readonly isRedundant: boolean;
+  readonly leniency: { exceed(disk: SimDisk): void; forgiveUnprotected(): void };
+  isTolerant: boolean;
+  array(): RaidArray | undefined;
+}
 
 /** Which disks hold the array's data, as far as anybody may rely on it: what redundancy there is to lose. */
 export class Standing {
@@ -9,9 +25,9 @@ export class Standing {
   readonly recordedOut = new Set<SimDisk>();
   /** Since when the good ones are. */
   readonly #goodSince = new Map<SimDisk, number>();
-  readonly #run: SimRun;
+  readonly #run: StandingRun;
 
-  constructor(run: SimRun) {
+  constructor(run: StandingRun) {
     this.#run = run;
   }
 

@@ -1,4 +1,4 @@
-import type { PlanItem } from '../plan.js';
+import type { PlanItem } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import { sectorBytes } from '../sector.js';

@@ -1,0 +1,21 @@
+import type { RaidModule } from '@raidkit/core';
+import type { SimShape } from '../plan-items.js';
+import type { Script } from './script.js';
+import type { TripKind } from './trip.js';
+
+/** Something that users and operators do, at each of whose device operations something can go wrong. */
+export interface Scenario {
+  readonly id: string;
+  /** Members; default: the fewest of which the level can lose one, or two. */
+  readonly numSlots?: (least: number) => number;
+  /** What of the array, or of its background work, is otherwise than usual. */
+  readonly shape?: Partial<SimShape>;
+  readonly applies: (module: RaidModule) => boolean;
+  /** What is there already: nothing goes wrong in it. Default: an array that has been written to. */
+  readonly before?: (script: Script) => Promise<void>;
+  /** Nothing has been written before: there is nothing that could have been flushed. */
+  readonly startsEmpty?: boolean;
+  readonly steps: (script: Script) => Promise<void>;
+  /** Faults after which there is nothing that could be right or wrong. */
+  readonly without?: readonly TripKind[];
+}
