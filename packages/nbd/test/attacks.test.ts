@@ -118,8 +118,8 @@ describe('writes of parts of one block, thousands behind write zeroes', () => {
       reads++;
     }
     for (const { errno } of await all) expect(errno).toBe(0);
-    // A read goes through several turns of the event loop; the writes' steps are spread over many more.
-    expect(reads).toBeGreaterThan(100);
+    // How many depends on the engine and on the machine. What a lock costs is counted in bdev's range-locks.test.ts.
+    expect(reads).toBeGreaterThan(4);
   });
 });
 

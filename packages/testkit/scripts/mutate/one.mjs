@@ -36,7 +36,7 @@ async function simulate(mutation, stages, known, folder) {
   await bundle(outfile, mutation);
   const child = spawn(
     process.execPath,
-    ['--max-old-space-size=1024', outfile, JSON.stringify({ stages, known, bail: mutation !== null })],
+    ['--max-old-space-size=4096', outfile, JSON.stringify({ stages, known, bail: mutation !== null })],
     { stdio: ['ignore', 'pipe', 'ignore'] },
   );
   const found = [];
