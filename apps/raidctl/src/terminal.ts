@@ -24,6 +24,11 @@ const ascii: Symbols = { branch: '|- ', last: '`- ', line: '|  ', full: '#', emp
 /** Escape sequence of a terminal: to the upper left corner, and clear. */
 const clearScreen = '\u001b[H\u001b[2J';
 
+/** Node leaves `isTTY` undefined where there is no terminal, and a default parameter takes that for no answer. */
+function isTerminal({ isTTY }: { readonly isTTY?: boolean }): boolean {
+  return isTTY === true;
+}
+
 /** Where raidctl writes, and whom it can ask. */
 export class Terminal {
   /** Somebody sees it as it is written. */
@@ -36,7 +41,7 @@ export class Terminal {
   constructor({ stdin, stdout, env }: Streams) {
     this.#out = stdout;
     this.#in = stdin;
-    this.isTerminal = stdout.isTTY;
+    this.isTerminal = isTerminal(stdout);
     const isCapable = this.isTerminal && env.TERM !== undefined && env.TERM !== 'dumb';
     // As https://no-color.org has it: set to anything but nothing.
     this.colors = pc.createColors(isCapable && (env.NO_COLOR ?? '') === '');
@@ -47,7 +52,7 @@ export class Terminal {
 
   /** Whether there is somebody who can answer a question. */
   get canAsk(): boolean {
-    return this.isTerminal && this.#in.isTTY;
+    return this.isTerminal && isTerminal(this.#in);
   }
 
   write(text: string): void {
