@@ -35,11 +35,12 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
   openMember(ctx, array, slot, bdev);
   try {
     checkBlockSize(array, bdev);
-    const lastSeen = await refuseForeignMember(ctx, array, slot, array.uuid);
+    const found = await refuseForeignMember(ctx, array, slot, array.uuid);
+    const lastSeen = found?.seqNumber ?? null;
     const isKnown = lastSeen !== null && array.state === 'online' && (await isAsItLeft(array, slot));
     // The array may have started, or gone offline, and somebody else may have been quicker.
     checkCanAdd(array, bdev);
-    refuseFormerMember(array, bdev, lastSeen);
+    refuseFormerMember(array, bdev, found);
     if (array.state === 'configuring') {
       setDataArea(array, slot, bdev);
     } else {

@@ -6,6 +6,7 @@ import { regionsToReserve } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import { onMemberRemoved, onMemberStuck } from './remove.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
+import type { ArrayRecord } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 
 /** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
@@ -128,7 +129,7 @@ export async function refuseForeignMember(
   array: RaidArray,
   slot: Slot,
   own: string | null,
-): Promise<number | null> {
+): Promise<ArrayRecord | null> {
   if (slot.descriptor === null) return null;
   const refused = refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, {
     all: array.isForced && array.state === 'configuring',
@@ -140,8 +141,8 @@ export async function refuseForeignMember(
 
 /**
  * Throws EEXIST if the device carries a superblock of another array than `own`, or what somebody else keeps there (a
- * file system, a partition table …) and superblocks would overwrite. Gives the sequence number of a superblock of `own`; null
- * if there is none. `what` begins messages; `ignore` says what is not looked at.
+ * file system, a partition table …) and superblocks would overwrite. Returns the superblock of `own` that it carries; null
+ * for none. `what` begins messages; `ignore` says what is not looked at.
  */
 export async function refuseForeign(
   ctx: RaidContext,
@@ -149,7 +150,7 @@ export async function refuseForeign(
   what: string,
   own: string | null,
   ignore: { all?: boolean; signatures?: boolean } = {},
-): Promise<number | null> {
+): Promise<ArrayRecord | null> {
   if (ctx.store === null) return null;
   const { name } = descriptor.bdev;
   let found;
@@ -163,7 +164,7 @@ export async function refuseForeign(
     throw new RaidError('ERR_RAID_MEMBER', error.errno, `${what}: ${name} cannot be read: ${error.message}`, { cause: error });
   }
   if (found.kind === 'found') {
-    if (found.record.uuid === own) return found.record.seqNumber;
+    if (found.record.uuid === own) return found.record;
     if (ignore.all === true) return null;
     const message = `${what}: ${name} carries the superblock of array ${found.record.name} (${found.record.uuid}); delete that array with clear_sb, wipe the device, or use force`;
     throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
