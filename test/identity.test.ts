@@ -1,4 +1,6 @@
 import type { Bdev } from '@raidkit/bdev';
+import { seqStep } from '@raidkit/core';
+import { spdkSuperblockStore } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { blocks, build } from './support/array-on-disks.js';
 import { putTogether, withoutExtension } from './support/put-together.js';
@@ -92,6 +94,22 @@ it('a member whose place was taken is not taken back, by adding or replacing, un
   await rig.arrays.addBaseBdev('a', 'm1');
   await until(() => arrayOf(rig, 'a').numInSync === 2, 'm1 is filled');
   expect(disks[1]!.bytes[MiB]).toBe(2);
+});
+
+it('the target of a rebuild that a crash cut short before the others knew of it is filled like any device', async () => {
+  const { rig, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 1));
+  await rig.arrays.removeBaseBdev('m1');
+  const { bdev, disk } = await plugInBlank(rig, 9);
+  // What the first part of the first update of a rebuild leaves: only the target has the record, which does not count it in.
+  const record = arrayOf(rig, 'a').metadata.snapshot();
+  const slots = record.slots.map((slot, index) => (index === 1 ? { ...slot, uuid: bdev.uuid } : slot));
+  const descriptor = rig.registry.open(bdev, { writable: true });
+  await spdkSuperblockStore.write(descriptor, { ...record, slots, seqNumber: record.seqNumber + seqStep });
+  descriptor.close();
+  await rig.arrays.addBaseBdev('a', 'm9');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'm9 is filled');
+  expect(disk.bytes[MiB]).toBe(1);
 });
 
 it('a member goes back to its own place while that is empty', async () => {
