@@ -102,7 +102,7 @@ describe('rules of the core, broken one at a time, are found', () => {
   it('the journal is not read', () => {
     const { extension } = spdkSuperblockStore;
     const journal = { ...extension!.journal, read: () => Promise.resolve([]) };
-    return isFoundIn('degraded writes', raid5f, { ...spdkSuperblockStore, extension: { ...extension!, journal } });
+    return isFoundIn('degraded writes', raid5f, { ...spdkSuperblockStore, extension: { ...extension!, journal } }, 7);
   }, 300_000);
 
   it('superblocks are written and cleared later', () => {
