@@ -112,6 +112,20 @@ it('the target of a rebuild that a crash cut short before the others knew of it 
   expect(disk.bytes[MiB]).toBe(1);
 });
 
+it.each(['add', 'replace'])('a member that comes back under another uuid keeps what it holds: %s', async (how) => {
+  const { rig, disks, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 1));
+  await volume.flush();
+  const bytes = disks[1]!.bytes.slice();
+  await rig.registry.unregister(rig.registry.get('m1')!);
+  await volume.write(0, blocks(8, 2));
+  await plugIn(rig.registry, { name: 'x', uuid: memberUuid(77), bytes });
+  const before = bytes.slice();
+  const added = how === 'add' ? rig.arrays.addBaseBdev('a', 'x') : rig.arrays.replaceBaseBdev('a', 'm0', 'x');
+  await expect(added).rejects.toMatchObject({ code: 'ERR_RAID_SUPERBLOCK_FOUND' });
+  expect(Buffer.compare(bytes, before)).toBe(0);
+});
+
 it('a member goes back to its own place while that is empty', async () => {
   const { rig } = await build('raid5f', 4);
   await rig.arrays.removeBaseBdev('m2');

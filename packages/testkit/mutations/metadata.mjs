@@ -93,7 +93,7 @@ export const metadata = [
   {
     id: 'round-completed-without-everybody',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: "if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isInSync)) {",
+    line: 'if (array.slots.every(hasIt)) {',
     becomes: 'if (true) {',
     loses: 'a member that went away during a round counts as stale: the array does not come up with it',
     equivalent:
@@ -151,9 +151,25 @@ export const metadata = [
   {
     id: 'new-member-not-first',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: "await this.#onWriters('superblock', writeTo, ({ foundSeqNumber }) => foundSeqNumber === 0);",
-    becomes: "await this.#onWriters('superblock', writeTo);",
+    line: 'isFirst: ({ foundSeqNumber }) => foundSeqNumber === 0,',
+    becomes: 'isFirst: () => true,',
     loses: 'a crash leaves members that name the device that replaces one of them, and that device without a superblock',
+    suites: ['test/replace.test.ts'],
+  },
+  {
+    id: 'named-without-superblock',
+    file: 'core/src/metadata/superblock-writer.ts',
+    line: 'const isCalledOff = others.length > 0 && !mayFollow();',
+    becomes: 'const isCalledOff = false;',
+    loses: 'a device error and a crash leave an array that waits for a device which has no superblock',
+    suites: ['test/replace.test.ts'],
+  },
+  {
+    id: 'places-changed-during-an-update',
+    file: 'core/src/sync/replace.ts',
+    line: 'while (!metadata.isIdle()) await metadata.whenIdle();\n    if (!this.#isIn()',
+    becomes: 'if (!this.#isIn()',
+    loses: 'an update writes what it says of a member to its successor, and a crash then leaves neither',
     suites: ['test/replace.test.ts'],
   },
 ];

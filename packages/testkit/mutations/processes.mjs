@@ -24,7 +24,7 @@ export const processes = [
   {
     id: 'other-place-lacks-little',
     file: 'core/src/membership/add.ts',
-    line: "lastSeen !== null && array.state === 'online' && (await isAsItLeft(array, slot))",
+    line: "lastSeen !== null && array.state === 'online' && (await array.lifecycle.whileBusy(isAsItLeft(array, slot)))",
     becomes: "lastSeen !== null && array.state === 'online'",
     loses: 'an image that is older than its superblock says is given only what was written since',
     levels: ['raid5f'],

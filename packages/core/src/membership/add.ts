@@ -37,7 +37,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     checkBlockSize(array, bdev);
     const found = await refuseForeignMember(ctx, array, slot, array.uuid);
     const lastSeen = found?.seqNumber ?? null;
-    const isKnown = lastSeen !== null && array.state === 'online' && (await isAsItLeft(array, slot));
+    const isKnown = lastSeen !== null && array.state === 'online' && (await array.lifecycle.whileBusy(isAsItLeft(array, slot)));
     // The array may have started, or gone offline, and somebody else may have been quicker.
     checkCanAdd(array, bdev);
     refuseFormerMember(array, bdev, found);

@@ -7,6 +7,13 @@ import type { Slot } from '../members/slot.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
 
+/** In which order members are written to. */
+interface WriteOrder {
+  isFirst: (slot: Slot) => boolean;
+  /** Asked when the first ones are done: whether the others are written to. */
+  mayFollow: () => boolean;
+}
+
 /** What a header says of a round: its own, and the one before. */
 interface Round {
   seqNumber: number;
@@ -90,6 +97,16 @@ export class SuperblockWriter {
       () => this.#startNext(),
     );
     return this.#nextRound;
+  }
+
+  /** No update is under way, and none is due. */
+  isIdle(): boolean {
+    return this.#round === null && this.#nextRound === null;
+  }
+
+  /** Resolves when what is under way or due now has ended, well or not. Ask {@link isIdle} again: others may have come. */
+  async whenIdle(): Promise<void> {
+    await (this.#nextRound ?? this.#round)?.catch(() => undefined);
   }
 
   /** Writes the headers once more, for what has changed in them since the last round. Best effort: the next round does it too. */
@@ -189,12 +206,18 @@ export class SuperblockWriter {
     const writeTo = async (slot: Slot): Promise<void> => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       await store.write(slot.descriptor, record);
-      slot.foundSeqNumber = record.seqNumber;
+      if (isStillIn(record, slot)) slot.foundSeqNumber = record.seqNumber;
     };
     // A member that has none yet first: a crash must not leave others that name it, and itself with nothing to be known by.
-    await this.#onWriters('superblock', writeTo, ({ foundSeqNumber }) => foundSeqNumber === 0);
+    await this.#onWriters('superblock', writeTo, {
+      isFirst: ({ foundSeqNumber }) => foundSeqNumber === 0,
+      mayFollow: () =>
+        record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).foundSeqNumber > 0),
+    });
     // A member that vanished meanwhile, and that the array cannot do without, has it not.
-    if (record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).isInSync)) {
+    const hasIt = (slot: Slot): boolean =>
+      record.slots[slot.index]?.state !== 'configured' || (slot.isInSync && isStillIn(record, slot));
+    if (array.slots.every(hasIt)) {
       this.completedSeqNumber = record.seqNumber;
       this.#plan = plan;
       // Once more: now all members have it, and one that is found with an older superblock was away.
@@ -258,11 +281,11 @@ export class SuperblockWriter {
     };
   }
 
-  /** Those of whom `isFirst` is true are written first, all at once, and the others when that is done. */
+  /** Those of whom `isFirst` is true are written first, all at once, and the others when that is done, if they still may be. */
   async #onWriters(
     what: string,
     write: (slot: Slot) => Promise<void>,
-    isFirst: (slot: Slot) => boolean = () => true,
+    { isFirst, mayFollow }: WriteOrder = { isFirst: () => true, mayFollow: () => true },
   ): Promise<void> {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
@@ -286,8 +309,11 @@ export class SuperblockWriter {
     for (const slot of writers) slot.partsInFlight++;
     const first = writers.filter(isFirst);
     await Promise.all(first.map(writeTo));
-    await Promise.all(writers.filter((slot) => !first.includes(slot)).map(writeTo));
-    if (written === 0) {
+    const others = writers.filter((slot) => !first.includes(slot));
+    const isCalledOff = others.length > 0 && !mayFollow();
+    if (isCalledOff) for (const slot of others) slot.partEnded();
+    else await Promise.all(others.map(writeTo));
+    if (written === 0 && !isCalledOff) {
       const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
@@ -301,7 +327,16 @@ export class SuperblockWriter {
         throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
       }
     }
+    if (isCalledOff) {
+      const message = `array ${array.name}: a new member did not get its ${what}, and the others are not to name it`;
+      throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
+    }
   }
+}
+
+/** The slot's member is the one that the record has there. */
+function isStillIn({ slots }: ArrayRecord, slot: Slot): boolean {
+  return slots[slot.index]?.uuid === slot.recordedUuid;
 }
 
 function slotRecord(slot: Slot): SlotRecord {

@@ -23,11 +23,11 @@ export function requireCreation(array: RaidArray, bdev: Bdev): void {
 
 /**
  * Refuses a device that carries this array's superblock and has no place there any more: it was replaced, and what it holds
- * is an old copy, or a mistake. `found` is that superblock; null for none. One that does not count the device in is of a rebuild
- * that a crash cut short before the others knew of it: the device never was a member, and is filled like any other.
+ * is an old copy, or a mistake. `found` is that superblock; null for none. One that lists the device and does not count it in is
+ * of a rebuild that a crash cut short before the others knew of it: the device never was a member, and is filled like any other.
  */
 export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRecord | null): void {
-  if (found?.slots.some(({ state, uuid }) => uuid === bdev.uuid && state === 'configured') !== true) return;
+  if (found === null || found.slots.some(({ state, uuid }) => uuid === bdev.uuid && state !== 'configured')) return;
   if (
     array.slots.some(
       ({ descriptor, recordedUuid }) => recordedUuid === bdev.uuid && (descriptor === null || descriptor.bdev === bdev),

@@ -75,6 +75,9 @@ export class ReplaceTask implements ProcessStep {
   /** No write is under way, and none is acknowledged before metadata names the new member: a crash finds either as good. */
   async #changePlaces(): Promise<void> {
     const slot = this.#slot;
+    const { metadata } = this.#array;
+    // An update under way would write what it says of the one member to the other. From here to #take is one turn.
+    while (!metadata.isIdle()) await metadata.whenIdle();
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
     const { bdev } = this.#replacement.descriptor;
     const { name, uuid, descriptor, dataOffset, foundSeqNumber } = slot;
@@ -94,6 +97,7 @@ export class ReplaceTask implements ProcessStep {
       await this.#array.metadata.update();
       if (!this.#isIn()) throw new Error('the new member failed at once');
     } catch (error) {
+      while (!metadata.isIdle()) await metadata.whenIdle();
       if (this.#isIn()) {
         // Some members may say otherwise by now: nothing is acknowledged until all of them name the old one again.
         this.#take(before);
