@@ -56,19 +56,30 @@ it('an array whose sequence number cannot grow is refused, and its members are n
   expect(arrayOf(again, 'a').numInSync).toBe(2);
 });
 
-it.each(['raid0', 'raid1', 'raid5f', 'concat'])(
-  '%s: members that answer EINVAL to a flush count as write-through',
-  async (level) => {
-    const { rig, disks, volume } = await build(level, 3);
-    for (const disk of disks) disk.fault = ({ type }) => (type === IoType.Flush ? Status.Invalid : Status.Ok);
-    await volume.write(0, blocks(64, 7));
-    await volume.flush();
-    await volume.write(0, blocks(64, 8), { fua: true });
-    await volume.flush();
-    expect(arrayOf(rig, 'a').numInSync).toBe(3);
-    expect(await volume.read(0, 64)).toEqual(blocks(64, 8));
-  },
-);
+it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that never take a flush count as write-through', async (level) => {
+  const rig = newRig();
+  for (let index = 0; index < 3; index++) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+    disk.fault = ({ type }) => (type === IoType.Flush ? Status.Invalid : Status.Ok);
+  }
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip });
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(64, 7));
+  await volume.flush();
+  await volume.write(0, blocks(64, 8), { fua: true });
+  await volume.flush();
+  expect(arrayOf(rig, 'a').numInSync).toBe(3);
+  expect(await volume.read(0, 64)).toEqual(blocks(64, 8));
+});
+
+it('a member that has taken flushes is failed for one that it refuses', async () => {
+  const { rig, disks, volume } = await build('raid1', 3);
+  await volume.write(0, blocks(64, 7));
+  disks[2]!.fault = ({ type }) => (type === IoType.Flush ? Status.Invalid : Status.Ok);
+  await volume.flush();
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+});
 
 it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush count as write-through', async (level) => {
   const rig = newRig();

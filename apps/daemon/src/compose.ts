@@ -1,4 +1,4 @@
-import { BdevRegistry } from '@raidkit/bdev';
+import { BdevRegistry, noRateLimits } from '@raidkit/bdev';
 import type { Runtime } from '@raidkit/bdev';
 import { RaidArrays } from '@raidkit/core';
 import type { NbdServer } from '@raidkit/nbd';
@@ -130,6 +130,8 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   });
 
   const stop = async (): Promise<void> => {
+    // Nobody waits any more for what a limit holds back.
+    for (const bdev of registry.list()) bdev.rateLimits = noRateLimits;
     await exports.close();
     await arrays.stop();
     for (const bdev of registry.list().reverse()) {

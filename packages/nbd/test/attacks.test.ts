@@ -84,6 +84,20 @@ describe('a client that has its export zeroed', () => {
     expect(hasAnswer).toBe(false);
   });
 
+  it('with thousands of others, is given up with them when the export goes', async () => {
+    begin({ device: { blockSize: 4096, numBlocks: 256 } });
+    const wires = await Promise.all(Array.from({ length: 40 }, () => open()));
+    rig.driver.isHolding = true;
+    for (const wire of wires) {
+      for (let i = 0; i < 250; i++) wire.push(requestBytes('structured', cmd.trim, 0, BigInt(i), 0, MiB));
+    }
+    await until(() => heldSteps() > 0, 'the device has a step');
+    const removed = rig.server.removeExport('disk');
+    rig.driver.letGo();
+    await removed;
+    expect(rig.server.connectionCount).toBe(0);
+  });
+
   it('and says good-bye in the middle, has it done', async () => {
     const wire = await beginZeroing(cmd.writeZeroes, 1);
     wire.push(requestBytes('structured', cmd.disc, 0, 9n, 0, 0));

@@ -100,6 +100,8 @@ export class Bdev implements IoTarget {
   readonly #abandoned = new Set<BdevIo>();
   /** It has answered a flush that it takes none. */
   #isFlushRefused = false;
+  /** The driver has done a flush: one that it refuses later is lost. */
+  #hasFlushed = false;
   #lastAnswerAt = -Infinity;
   readonly #retry: BdevIo[] = [];
   #retryTimer: TimerHandle | null = null;
@@ -286,12 +288,14 @@ export class Bdev implements IoTarget {
 
   /**
    * What a flush's end means. A device that takes none, though its driver says that it does (EINVAL, EOPNOTSUPP), has no cache to
-   * flush: Linux counts it as write-through, and so do we. ENOSPC says of a write that it was refused and changed nothing
+   * flush: Linux counts it as write-through, and so do we; but not one that has taken a flush before. ENOSPC says of a write that it was refused and changed nothing
    * before it; a flush that finds no space has lost data.
    */
   #flushStatus(status: Status): Status {
     if (status === Status.NoSpace) return Status.IoError;
+    if (status === Status.Ok) this.#hasFlushed = true;
     if (status !== Status.Invalid && status !== Status.NotSupported) return status;
+    if (this.#hasFlushed) return Status.IoError;
     if (!this.#isFlushRefused) {
       const fields = { bdev: this.name, status: statusName(status) };
       this.registry.runtime.log.warn(fields, 'the device takes no flush: it counts as write-through');

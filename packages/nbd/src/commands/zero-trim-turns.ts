@@ -11,10 +11,12 @@ export class ZeroTrimTurns implements RequestTurns {
   #steps = 0;
   #head: NbdRequest | null = null;
   #tail: NbdRequest | null = null;
+  /** Requests are being given their turns: one that ends at once leaves the next to the loop, not to a call within its own. */
+  #isTelling = false;
 
   /** True: it is the request's turn. False: `onTurn` will be called, inside somebody's `end`. */
   begin(request: NbdRequest): boolean {
-    if (this.#steps < mostSteps) {
+    if (this.#steps < mostSteps && this.#head === null) {
       this.#steps++;
       return true;
     }
@@ -24,16 +26,21 @@ export class ZeroTrimTurns implements RequestTurns {
     return false;
   }
 
-  /** A step is over; the request that has waited longest is given to `onTurn`. */
+  /** A step is over; requests that have waited longest are given to `onTurn`, while there is room. */
   end(onTurn: (request: NbdRequest) => void): void {
-    const next = this.#head;
-    if (next === null) {
-      this.#steps--;
-      return;
+    this.#steps--;
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    try {
+      for (let next = this.#head; next !== null && this.#steps < mostSteps; next = this.#head) {
+        this.#head = next.next;
+        if (this.#head === null) this.#tail = null;
+        next.next = null;
+        this.#steps++;
+        onTurn(next);
+      }
+    } finally {
+      this.#isTelling = false;
     }
-    this.#head = next.next;
-    if (this.#head === null) this.#tail = null;
-    next.next = null;
-    onTurn(next);
   }
 }

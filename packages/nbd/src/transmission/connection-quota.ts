@@ -86,8 +86,20 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
   /** The address of a buffer of at least `bytes`; -1 if there is none for the moment. */
   takeBuffer(bytes: number): number {
     const addr = this.#reservedAddr;
+    // It was asked for by a request that may have ended meanwhile, and this one may need more.
+    if (addr < 0 || this.#source.buffers.slotBytesOf(addr) < bytes) {
+      this.dropReserved();
+      return this.#getBuffer(bytes);
+    }
     this.#reservedAddr = -1;
-    return addr >= 0 ? addr : this.#getBuffer(bytes);
+    return addr;
+  }
+
+  /** Gives back the buffer that was waited for and has come, if it is not needed any more. */
+  dropReserved(): void {
+    const addr = this.#reservedAddr;
+    this.#reservedAddr = -1;
+    if (addr >= 0) this.release(addr, this.#source.buffers.slotBytesOf(addr), 0);
   }
 
   /** Gives back slots and, unless `bufferAddr` is -1, a buffer. */
@@ -99,12 +111,10 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
 
   /** Nothing more will be asked for. */
   endWait(): void {
-    const { budget, buffers } = this.#source;
+    const { budget } = this.#source;
     this.#leaveQueue();
     budget.cancel(this);
-    const addr = this.#reservedAddr;
-    this.#reservedAddr = -1;
-    if (addr >= 0) this.release(addr, buffers.slotBytesOf(addr), 0);
+    this.dropReserved();
   }
 
   onQuota(): void {

@@ -251,11 +251,14 @@ export class Transmission {
       if (request.isOrdered) this.#answers.lump.add(piece);
       startRead(piece);
     }
+    this.allowance.dropReserved();
     this.#launched();
     if (request.isOrdered) {
       this.#current = request;
       this.#phase = Phase.Lump;
       this.#answers.lump.allAdded(request);
+      // All of it may be over already, with an error: nothing else would send that.
+      this.#connection.onReply();
     } else {
       request.piecesLeft--;
     }
