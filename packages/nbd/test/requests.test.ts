@@ -137,6 +137,20 @@ describe.each(styles)('%s replies', (style) => {
     expect((await client.pwrite(3, pattern(512, 1))).errno).toBe(0);
   });
 
+  it('send the error of a large read whose first piece is the last to end', async () => {
+    const rig = rigWith({ device: { numBlocks: 140_000 }, server: { maxBytesPerConnection: 8 * MiB } });
+    const { client } = await open(rig, style);
+    rig.driver.isHolding = true;
+    const read = client.pread(0, 12 * MiB);
+    await until(() => rig.driver.held.length > 1, 'pieces are read');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const pieces = rig.driver.held.splice(0);
+    for (const piece of pieces.slice(1)) piece.complete(Status.Ok);
+    rig.driver.isHolding = false;
+    pieces[0]!.complete(Status.IoError);
+    expect((await read).errno).toBe(errno.io);
+  });
+
   it('read and write 64 MiB at a time, at any offset', async () => {
     const rig = rigWith({ device: { numBlocks: 140_000 } });
     rig.driver.chance = seeded(5);
