@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { until } from './support/devices.js';
@@ -274,6 +274,17 @@ describe('what is set up by calls', () => {
     expect(await namesOf('bdev_get_bdevs')).toEqual([]);
     const kept = /kept as (\S+damaged-\d+)/.exec(test.daemon!.stderr)?.[1];
     expect(readFileSync(kept!, 'utf8')).toBe('{"subsystems": [');
+  });
+
+  it('ends a strict start again and again if its file is damaged', async () => {
+    const damaged = '{"subsystems": [';
+    mkdirSync(join(test.folder, 'state'));
+    writeFileSync(state(), damaged);
+    for (let count = 0; count < 2; count++) {
+      const strict = spawnDaemon(join(test.folder, 'no.sock'), [...base, '--state', state(), '--strict']);
+      await expect(strict).rejects.toThrow(/is damaged/);
+      expect(readFileSync(state(), 'utf8')).toBe(damaged);
+    }
   });
 
   it('that cannot be saved is done all the same, and the trouble is shown', async () => {

@@ -113,6 +113,20 @@ describe('a scan', () => {
     expect(await namesOf('bdev_get_bdevs')).not.toContain('a0');
   });
 
+  it('leaves devices alone that the state file has opened, and that were deleted by hand', async () => {
+    await test.start([...base, '--state', state()]);
+    for (const name of ['a0', 'a1']) await call('bdev_aio_create', { name, filename: place(name), block_size: 512 });
+    await end();
+    await scan('--start-array', 'a');
+    await until('it is optimal', async () => (await statesOf()).a === 'optimal');
+    await call('raidkit_stop', { name: 'a' });
+    for (const name of ['a0', 'a1']) await call('bdev_aio_delete', { name });
+    look();
+    // Resolves after a scan of its own.
+    await call('raidkit_start_found', { name: 'b' });
+    expect(await namesOf('bdev_get_bdevs')).not.toContain('a0');
+  });
+
   it('writes to no member of an array that is not to start by itself, until somebody wants it', async () => {
     const before = ['a0', 'a1', 'b0', 'b1'].map((name) => statSync(place(name)).mtimeMs);
     await scan('--auto-start', 'none');

@@ -45,9 +45,11 @@ export function isPath(argument: string): boolean {
 export class DeviceFinder {
   readonly #snapshot: Snapshot;
   readonly #taken: Set<string>;
+  readonly #isRemote: boolean;
 
-  constructor(snapshot: Snapshot) {
+  constructor(snapshot: Snapshot, { isRemote }: { readonly isRemote: boolean }) {
     this.#snapshot = snapshot;
+    this.#isRemote = isRemote;
     this.#taken = new Set([
       ...snapshot.bdevs.flatMap(({ name, aliases }) => [name, ...aliases]),
       ...snapshot.arrays.map(({ name }) => name),
@@ -63,6 +65,12 @@ export class DeviceFinder {
       throw new Failure(ExitCode.NotFound, `the daemon has no device ${argument}`, { hint });
     }
     const path = resolve(argument);
+    if (this.#isRemote) {
+      const there = bdevs.find((bdev) => pathOf(bdev) === argument);
+      if (there !== undefined) return { argument, name: there.name, toOpen: null, bdev: there };
+      const hint = 'run raidctl there: here it would look at a device of this machine';
+      throw new Failure(ExitCode.Refused, `${argument} is not open in the daemon, which is on another machine`, { hint });
+    }
     if (!existsSync(path)) throw new Failure(ExitCode.NotFound, `there is no file or device ${argument}`);
     const real = realpathSync(path);
     const open = bdevs.find((bdev) => {
@@ -124,8 +132,9 @@ export function requireFree(snapshot: Snapshot, { argument, bdev }: Device): voi
 }
 
 /** What the device carries that nobody should lose unasked; null for nothing that is known. */
-export async function occupantOf(client: RaidkitClient, device: Device): Promise<Occupant | null> {
+export async function occupantOf(client: RaidkitClient | null, device: Device): Promise<Occupant | null> {
   if (device.toOpen === null) {
+    if (client === null) return null;
     const examination = await client.call('raidkit_examine', { bdev_name: device.name });
     return occupantOfOpen(examination);
   }
@@ -135,9 +144,10 @@ export async function occupantOf(client: RaidkitClient, device: Device): Promise
     if (found.kind === 'found') return superblockOf(found.record.name, found.record.uuid);
     if (signature !== null) return { what: signature, isSuperblock: false };
     return found.kind === 'unusable' ? { what: `a damaged superblock (${found.message})`, isSuperblock: true } : null;
-  } catch {
-    // The daemon may be allowed what this process is not; it refuses what it finds, unless it is forced.
-    return null;
+  } catch (error) {
+    // Unless somebody agrees to it, what is there must not be overwritten together with what others have.
+    const why = error instanceof Error ? error.message : String(error);
+    return { what: `what cannot be looked at (${why})`, isSuperblock: false };
   }
 }
 

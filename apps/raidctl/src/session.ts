@@ -32,6 +32,12 @@ export class Session {
     return this.#client;
   }
 
+  /** The daemon is on another machine: paths are those of that one. */
+  get isRemote(): boolean {
+    const address = parseAddress(this.#options.socket);
+    return 'host' in address && !/^(localhost|127\..*|::1)$/.test(address.host);
+  }
+
   /** Prints what was found: the document for programs, the text for people. */
   print(document: Document, text: string): void {
     this.terminal.write(this.isJson ? `${JSON.stringify(document)}\n` : text);

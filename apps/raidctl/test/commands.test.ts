@@ -123,6 +123,13 @@ it('overwrites what others keep on a device only if told so, and takes back what
   await test.ok('create raid1 vol ./a ./b --force');
   await test.ok('destroy vol --yes');
 
+  putFileSystem('b');
+  for (const daemon of ['', `-s ${join(test.folder, 'nobody.sock')}`]) {
+    const wiped = await test.run('wipe', './b', '--yes', ...daemon.split(' ').filter((word) => word !== ''));
+    expect(wiped).toMatchObject({ code: 4, stderr: matching(/\.\/b loses an ext[^]*--force/) });
+  }
+  await test.ok('wipe ./b --force');
+
   // An open device with a file system is looked at by the daemon.
   disks('c');
   putFileSystem('c');

@@ -64,6 +64,9 @@ export class Configuration implements Caller {
   /** A look that has not begun yet. */
   #nextLook: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #isTicking = false;
+  /** Wanted while a tick was under way: the next one comes after so many milliseconds at most. */
+  #wantedMs = Infinity;
   #retryMs = firstRetryMs;
 
   constructor(inner: Caller, options: ConfigurationOptions) {
@@ -247,11 +250,11 @@ export class Configuration implements Caller {
   }
 
   #readState(state: StateFile): PlacedCall[] {
-    const read = state.read();
+    const read = state.read({ keepsDamaged: this.#options.isStrict });
     if (read.kind === 'found') return read.calls;
     if (read.kind === 'none') return [];
     const where =
-      read.movedTo === null ? 'and could not be renamed: nothing is saved until it is' : `and is kept as ${read.movedTo}`;
+      read.movedTo === null ? 'and stays where it is: nothing is saved until it is moved' : `and is kept as ${read.movedTo}`;
     const message = `the state file ${state.path} is damaged (${read.reason}), ${where}`;
     if (this.#options.isStrict || read.movedTo === null) throw new Error(message);
     this.#log.error({}, message);
@@ -411,6 +414,11 @@ export class Configuration implements Caller {
   #schedule(delayMs: number): void {
     if (this.#isEnded || !this.#isUp) return;
     if (delayMs === firstRetryMs) this.#retryMs = firstRetryMs;
+    // One at a time: a call that two of them try may come into being after it has been deleted.
+    if (this.#isTicking) {
+      this.#wantedMs = Math.min(this.#wantedMs, delayMs);
+      return;
+    }
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = null;
@@ -420,12 +428,18 @@ export class Configuration implements Caller {
   }
 
   async #tick(): Promise<void> {
-    await this.refresh();
-    await this.#scanner?.scan();
-    const haveSome = await this.#pending.tryAll();
-    if (haveSome) await this.refresh();
-    this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
-    this.#schedule(this.#pending.isEmpty ? pollMs : this.#retryMs);
+    this.#isTicking = true;
+    this.#wantedMs = Infinity;
+    try {
+      await this.refresh();
+      await this.#scanner?.scan();
+      const haveSome = await this.#pending.tryAll();
+      if (haveSome) await this.refresh();
+      this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
+    } finally {
+      this.#isTicking = false;
+    }
+    this.#schedule(Math.min(this.#wantedMs, this.#pending.isEmpty ? pollMs : this.#retryMs));
   }
 
   #describe(): object {

@@ -23,8 +23,11 @@ export class StateFile {
     this.path = path;
   }
 
-  /** Reads it. One that cannot be parsed is renamed, so that it can be looked at and is not written over. Throws if the file is there and cannot be read. */
-  read(): StateRead {
+  /**
+   * Reads it. One that cannot be parsed is renamed, so that it can be looked at and is not written over, unless `keepsDamaged`.
+   * Throws if the file is there and cannot be read.
+   */
+  read({ keepsDamaged = false }: { keepsDamaged?: boolean } = {}): StateRead {
     let text: string;
     try {
       text = readFileSync(this.path, 'utf8');
@@ -40,6 +43,7 @@ export class StateFile {
       return { kind: 'found', calls };
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
+      if (keepsDamaged) return { kind: 'damaged', reason, movedTo: null };
       const movedTo = `${this.path}.damaged-${Date.now()}`;
       try {
         renameSync(this.path, movedTo);

@@ -110,6 +110,8 @@ export class Scanner {
       const before = this.#seen.get(realPath);
       if (before?.identity === identity) seen.set(realPath, before);
       else if (!open.has(realPath)) seen.set(realPath, await this.#look(path, identity));
+      // Somebody has opened it, and closes it: until it has been away, that is to stay so.
+      else seen.set(realPath, { identity, path, probed: { kind: 'none' }, bdev: open.get(realPath) ?? null, reason: null });
     }
     this.#seen = seen;
     for (const one of this.#members()) {
@@ -193,15 +195,16 @@ export class Scanner {
     return found;
   }
 
-  /** Real paths of devices that are open. */
-  async #openPaths(): Promise<ReadonlySet<string>> {
+  /** Real paths of devices that are open, and the bdevs' names. */
+  async #openPaths(): Promise<ReadonlyMap<string, string>> {
     const bdevs = (await this.#caller.call('bdev_get_bdevs', undefined)) as {
+      name: string;
       driver_specific?: { aio?: { filename: string } };
     }[];
-    const paths = new Set<string>();
-    for (const { driver_specific: specific } of bdevs) {
+    const paths = new Map<string, string>();
+    for (const { name, driver_specific: specific } of bdevs) {
       const filename = specific?.aio?.filename;
-      if (filename !== undefined) paths.add(await realpath(filename).catch(() => filename));
+      if (filename !== undefined) paths.set(await realpath(filename).catch(() => filename), name);
     }
     return paths;
   }

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import type { ConfigCall, RaidkitClient } from '@raidkit/client';
@@ -66,7 +66,8 @@ function writeWhole(file: string, text: string): void {
   try {
     const fd = openSync(temporary, 'wx', 0o600);
     try {
-      writeSync(fd, text);
+      // All of it, or an error: a disk that is full takes a part first.
+      writeFileSync(fd, text);
       fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -47,7 +47,7 @@ export function addCreate(program: Command, run: Run): void {
         ['raidctl create raid1 vol /dev/sdx /dev/sdy', 'a mirror'],
         ['raidctl create raid5f vol /dev/sd[x-z]', 'parity over three disks'],
         ['raidctl create raid1 vol /dev/sdx missing', 'half a mirror; the other half: raidctl add vol /dev/sdy'],
-        ['raidctl create -n raid1 vol a.img b.img', 'only say what would be done'],
+        ['raidctl create -n raid1 vol ./a.img ./b.img', 'only say what would be done'],
       ),
     )
     .action((level: string, name: string, devices: string[], options: CreateOptions) =>
@@ -72,7 +72,7 @@ async function create(
   if (snapshot.arrays.some((array) => array.name === name)) {
     throw new Failure(ExitCode.Refused, `there is an array ${name} already`, { hint: `raidctl status ${name}` });
   }
-  const finder = new DeviceFinder(snapshot);
+  const finder = new DeviceFinder(snapshot, session);
   const devices = args.map((argument) => (argument === missing ? null : finder.find(argument)));
   const given = devices.filter((device) => device !== null);
   requireDifferent(given);

@@ -51,7 +51,8 @@ export function addDevices(program: Command, run: Run): void {
     program
       .command('wipe')
       .description('clear what an array has left on a device that nobody uses; works without the daemon, too')
-      .argument('<device>', 'path, or name of an open device'),
+      .argument('<device>', 'path, or name of an open device')
+      .option('-f, --force', 'also over what others keep there'),
   )
     .addHelpText('after', examples(['raidctl wipe /dev/sdx', 'then it can become a member of another array']))
     .action((device: string, options: ChangeOptions) => run((session) => wipe(session, device, options)));
@@ -63,7 +64,7 @@ async function open(
   options: ChangeOptions & ParsedOpenOptions & { readOnly?: boolean },
 ): Promise<void> {
   const client = await session.client();
-  const finder = new DeviceFinder(await takeSnapshot(client));
+  const finder = new DeviceFinder(await takeSnapshot(client), session);
   for (const path of paths) {
     if (!isPath(path)) throw new Failure(ExitCode.Usage, `${path} is no path: say ./${path} for a file in this folder`);
   }
@@ -82,7 +83,7 @@ async function open(
 
 async function close(session: Session, names: readonly string[], options: ChangeOptions): Promise<void> {
   const snapshot = await takeSnapshot(await session.client());
-  const finder = new DeviceFinder(snapshot);
+  const finder = new DeviceFinder(snapshot, session);
   const steps = names.flatMap((name) =>
     isAwaited(snapshot, name) ? [forgetStep(name)] : closing(snapshot, finder.find(name)),
   );
@@ -137,10 +138,11 @@ async function wipe(session: Session, argument: string, options: ChangeOptions):
     throw error;
   });
   const snapshot = client === null ? nothing : await takeSnapshot(client);
-  const device: Device = new DeviceFinder(snapshot).find(argument);
+  const device: Device = new DeviceFinder(snapshot, session).find(argument);
   requireFree(snapshot, device);
-  const occupant = client === null ? null : await occupantOf(client, device);
-  const what = occupant === null ? 'what is at its beginning' : occupant.what;
-  const step = wipeStep(device);
-  await carryOut(session, { steps: [step], warnings: [`${argument} loses ${what}`] }, options, () => `${argument} is wiped\n`);
+  const occupant = await occupantOf(client, device);
+  const loses = `${argument} loses ${occupant?.what ?? 'what is at its beginning'}`;
+  const isForeign = occupant?.isSuperblock === false;
+  const plan = { steps: [wipeStep(device)], warnings: isForeign ? [] : [loses], overwrites: isForeign ? [loses] : [] };
+  await carryOut(session, plan, options, () => `${argument} is wiped\n`);
 }

@@ -20,7 +20,7 @@ export function addExamine(program: Command, run: Run): void {
       'after',
       examples(
         ['raidctl examine /dev/sd?', 'which disks belong together'],
-        ['raidctl examine --json disk.img', 'an image file, for a program'],
+        ['raidctl examine --json ./disk.img', 'an image file, for a program'],
       ),
     )
     .action((args: string[]) => run((session) => examine(session, args)));
@@ -33,7 +33,7 @@ async function examine(session: Session, args: readonly string[]): Promise<void>
     throw error;
   });
   const snapshot = client === null ? nothing : await takeSnapshot(client);
-  const finder = new DeviceFinder(snapshot);
+  const finder = new DeviceFinder(snapshot, session);
   const levels = new Map((await client?.call('raidkit_get_modules'))?.map(({ code, level }) => [code, level]));
   const devices: Examined[] = [];
   for (const argument of args) {

@@ -101,7 +101,7 @@ async function add(session: Session, arrayName: string, argument: string, option
   const client = await session.client();
   const snapshot = await takeSnapshot(client);
   const array = findArray(snapshot.arrays, arrayName);
-  const device = new DeviceFinder(snapshot).find(argument);
+  const device = new DeviceFinder(snapshot, session).find(argument);
   requireFree(snapshot, device);
   const occupant = await occupantOf(client, device);
   const join = callStep(`add ${device.name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
@@ -140,7 +140,7 @@ function unlessMember(array: RaidArrayInfo, device: Device, step: Step): Step {
 async function remove(session: Session, arrayName: string, argument: string, options: RemoveOptions): Promise<void> {
   const snapshot = await takeSnapshot(await session.client());
   const array = findArray(snapshot.arrays, arrayName);
-  const device = memberOf(snapshot, array, argument);
+  const device = memberOf(session, snapshot, array, argument);
   const left = countCurrent(array) - 1;
   const risk =
     left < array.ext.min_operational
@@ -153,8 +153,8 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   await carryOut(session, { steps, warnings: [risk] }, options, () => `${device.name} is out of array ${array.name}\n`);
 }
 
-function memberOf(snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {
-  const device = new DeviceFinder(snapshot).find(argument);
+function memberOf(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {
+  const device = new DeviceFinder(snapshot, session).find(argument);
   if (array.ext.members.some(({ name }) => name === device.name)) return device;
   const names = array.ext.members.flatMap(({ name }) => name ?? []);
   throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
@@ -172,8 +172,8 @@ async function replace(
   const client = await session.client();
   const snapshot = await takeSnapshot(client);
   const array = findArray(snapshot.arrays, arrayName);
-  const member = memberOf(snapshot, array, old);
-  const device = new DeviceFinder(snapshot).find(argument);
+  const member = memberOf(session, snapshot, array, old);
+  const device = new DeviceFinder(snapshot, session).find(argument);
   requireFree(snapshot, device);
   const params = { name: array.name, member: member.name, bdev_name: device.name };
   const replaceStep = callStep(
@@ -190,7 +190,7 @@ async function addSpare(session: Session, argument: string, options: JoinOptions
   const client = await session.client();
   const snapshot = await takeSnapshot(client);
   const array = options.for === undefined ? null : findArray(snapshot.arrays, options.for);
-  const device = new DeviceFinder(snapshot).find(argument);
+  const device = new DeviceFinder(snapshot, session).find(argument);
   requireFree(snapshot, device);
   const whose = array === null ? 'any array' : `array ${array.name}`;
   const params = { bdev_name: device.name, ...(array === null ? {} : { name: array.name }) };
@@ -201,7 +201,7 @@ async function addSpare(session: Session, argument: string, options: JoinOptions
 
 async function removeSpare(session: Session, argument: string, options: RemoveOptions): Promise<void> {
   const snapshot = await takeSnapshot(await session.client());
-  const device = new DeviceFinder(snapshot).find(argument);
+  const device = new DeviceFinder(snapshot, session).find(argument);
   if (!snapshot.spares.some(({ bdev_name: name }) => name === device.name)) {
     throw new Failure(ExitCode.NotFound, `${argument} is no spare`, { hint: 'raidctl spare list' });
   }

@@ -110,8 +110,8 @@ async function sync(
   const { source, wrong } = options;
   if (source !== undefined && wrong !== undefined) throw new Failure(ExitCode.Usage, '--source and --wrong exclude each other');
   const members = {
-    ...(source === undefined ? {} : { source: memberName(snapshot, array, source) }),
-    ...(wrong === undefined ? {} : { wrong: memberName(snapshot, array, wrong) }),
+    ...(source === undefined ? {} : { source: memberName(session, snapshot, array, source) }),
+    ...(wrong === undefined ? {} : { wrong: memberName(session, snapshot, array, wrong) }),
   };
   const warnings = [
     ...(source === undefined ? [] : [`where copies disagree, those of ${source} are written over the others`]),
@@ -148,8 +148,8 @@ async function outcome(session: Session, uuid: string, type: 'check' | 'repair',
   return record.error === null ? ExitCode.Ok : ExitCode.Failed;
 }
 
-function memberName(snapshot: Snapshot, array: RaidArrayInfo, argument: string): string {
-  const { name } = new DeviceFinder(snapshot).find(argument);
+function memberName(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): string {
+  const { name } = new DeviceFinder(snapshot, session).find(argument);
   if (array.ext.members.some((member) => member.name === name)) return name;
   throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
     hint: `raidctl status ${array.name}`,

@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
 import { ExitCode, exitCodeOf, worst } from '../exit-code.js';
@@ -43,7 +44,7 @@ export function addWait(program: Command, run: Run): void {
 
 function parseWhat(text: string): WaitOptions['for'] {
   if (text === 'idle' || text === 'online' || text === 'optimal') return text;
-  throw new Failure(ExitCode.Usage, `--for must be idle, online or optimal, not ${text}`);
+  throw new InvalidArgumentError(`It must be idle, online or optimal, not ${text}.`);
 }
 
 /** Waits, prints what the arrays are like then, and gives the exit code of that. */
