@@ -69,6 +69,26 @@ describe('rate limits', () => {
     await removed;
   });
 
+  it('end with whoever waits, if nobody wants it any more; the others keep their order', () => {
+    const { world, registry, bdev } = newRig();
+    bdev.rateLimits = { ...noRateLimits, iosPerSecond: 1 };
+    const [gone, stays] = [registry.open(bdev), registry.open(bdev)];
+    const addr = registry.buffers.get(512);
+    const ended: number[] = [];
+    const reads = Array.from({ length: 7 }, (_, i) =>
+      start(i % 2 === 0 ? stays : gone, IoType.Read, i, 1, { addr, onDone: () => ended.push(i) }),
+    );
+    world.settle();
+    bdev.cancelHeld(({ descriptor }) => descriptor === gone);
+    world.settle();
+    expect(ended).toEqual([0, 1, 3, 5]);
+    world.pass(5000);
+    expect(ended).toEqual([0, 1, 3, 5, 2, 4, 6]);
+    const { Ok, Cancelled } = Status;
+    expect(reads.map(({ status }) => status)).toEqual([Ok, Cancelled, Ok, Cancelled, Ok, Cancelled, Ok]);
+    gone.close();
+  });
+
   it('ask again what was true before a wait: a device that has shrunk', () => {
     const { world, registry, bdev } = newRig();
     bdev.rateLimits = { ...noRateLimits, iosPerSecond: 1 };

@@ -1,4 +1,4 @@
-import { IoType } from '@raidkit/bdev';
+import { IoType, noRateLimits } from '@raidkit/bdev';
 import { LogLimit } from '../src/index.js';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cmd, requestBytes } from './client.js';
@@ -104,6 +104,37 @@ describe('a client that has its export zeroed', () => {
     rig.driver.letGo();
     await wire.client.ended();
     expect(rig.driver.calls.filter(({ type }) => type === IoType.WriteZeroes)).toHaveLength(2048 / 64);
+  });
+});
+
+describe('a client with more requests than its export’s rate allows for hours', () => {
+  async function beginWaiting(): Promise<[Wire, Promise<number[]>]> {
+    begin();
+    rig.bdev.rateLimits = { ...noRateLimits, iosPerSecond: 0.01 };
+    const wire = await open();
+    const replies = Array.from({ length: 20 }, () => wire.client.request(cmd.read, 0, 4 * KiB));
+    await until(() => rig.driver.calls.length === 1, 'the device has the first one');
+    return [
+      wire,
+      Promise.all(replies).then(
+        (all) => all.map(({ errno }) => errno),
+        () => [],
+      ),
+    ];
+  }
+
+  it('does not keep its place when it leaves', async () => {
+    const [wire] = await beginWaiting();
+    wire.hangUp();
+    await until(() => rig.server.connectionCount === 0, 'its place is free');
+    expect(rig.driver.calls.length).toBe(1);
+  });
+
+  it('does not hold up the end of the export, and is told that it ends', async () => {
+    const [, errnos] = await beginWaiting();
+    await rig.server.removeExport('disk');
+    expect(await errnos).toEqual([0, ...Array.from({ length: 19 }, () => 108)]);
+    expect(rig.driver.calls.length).toBe(1);
   });
 });
 

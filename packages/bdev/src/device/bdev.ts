@@ -200,11 +200,10 @@ export class Bdev implements IoTarget {
       throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while in flight`);
     }
     io.bdev = this;
-    io.status = this.#refusal(io);
     io.descriptor = descriptor;
+    io.status = this.#refusal(io);
     if (io.status !== Status.Ok) {
-      io.state = IoState.Refused;
-      this.registry.defer(io);
+      this.#refuse(io, io.status);
       return;
     }
     if (this.#limiter !== null && this.#limiter.hold(io)) {
@@ -224,6 +223,15 @@ export class Bdev implements IoTarget {
     this.#limiter.limits = limits;
   }
 
+  /**
+   * Ends what the rate limits hold back and `isUnwanted` names, as cancelled: nobody waits for it any more. It has not been
+   * begun. Owners are told in a later turn. `isUnwanted` must start and end no I/O.
+   */
+  cancelHeld(isUnwanted: (io: BdevIo) => boolean): void {
+    if (this.#limiter === null) return;
+    for (const io of this.#limiter.takeOut(isUnwanted)) this.#refuse(io, Status.Cancelled);
+  }
+
   /** For the registry: the device is being removed. */
   onRemoving(): void {
     this.#limiter?.releaseAll();
@@ -231,11 +239,14 @@ export class Bdev implements IoTarget {
 
   /** While it was held, the device may have gone or shrunk. */
   #admitHeld(io: BdevIo): void {
-    io.status = this.#refusal(io);
-    if (io.status === Status.Ok) {
-      this.#admit(io);
-      return;
-    }
+    const status = this.#refusal(io);
+    if (status === Status.Ok) this.#admit(io);
+    else this.#refuse(io, status);
+  }
+
+  /** Ends an I/O that has not begun. */
+  #refuse(io: BdevIo, status: Status): void {
+    io.status = status;
     io.state = IoState.Refused;
     this.registry.defer(io);
   }

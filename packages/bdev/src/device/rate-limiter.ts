@@ -85,10 +85,7 @@ export class RateLimiter {
   hold(io: BdevIo): boolean {
     if (io.type !== IoType.Read && io.type !== IoType.Write) return false;
     if (this.#head === null && this.#take(io, this.#runtime.now())) return false;
-    io.next = null;
-    if (this.#tail === null) this.#head = io;
-    else this.#tail.next = io;
-    this.#tail = io;
+    this.#append(io);
     this.#wake();
     return true;
   }
@@ -96,6 +93,28 @@ export class RateLimiter {
   /** The device goes away: whoever waits is told so now. */
   releaseAll(): void {
     while (this.#head !== null) this.#releaseFirst(this.#head);
+  }
+
+  /** Takes those out of the queue that `isUnwanted` says, and returns them in their order. */
+  takeOut(isUnwanted: (io: BdevIo) => boolean): BdevIo[] {
+    const taken: BdevIo[] = [];
+    let io = this.#head;
+    this.#head = this.#tail = null;
+    while (io !== null) {
+      const { next } = io;
+      io.next = null;
+      if (isUnwanted(io)) taken.push(io);
+      else this.#append(io);
+      io = next;
+    }
+    return taken;
+  }
+
+  #append(io: BdevIo): void {
+    io.next = null;
+    if (this.#tail === null) this.#head = io;
+    else this.#tail.next = io;
+    this.#tail = io;
   }
 
   #take(io: BdevIo, now: number): boolean {

@@ -5,7 +5,8 @@ import { NbdError } from '../errors.js';
 import { Command, ExtentFlag, TransmissionFlag } from '../wire/constants.js';
 import type { HandshakeExport } from '../handshake/handshake.js';
 import { maximumBytes } from '../wire/option-replies.js';
-import type { NbdRequest, Target } from '../commands/request.js';
+import { NbdRequest } from '../commands/request.js';
+import type { Target } from '../commands/request.js';
 import { ZeroTrimTurns } from '../commands/zero-trim-turns.js';
 import type { QuotaShare } from '../transmission/server-quota.js';
 import type { Rules } from '../transmission/validate.js';
@@ -144,6 +145,14 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     if (this.isReadOnly) return flags | flag.ReadOnly;
     if (this.canTrim) flags |= flag.SendTrim;
     return flags | flag.SendWriteZeroes | flag.SendFastZero;
+  }
+
+  /** For connections: ends what rate limits hold back and nobody waits for any more. */
+  cancelUnwanted(): void {
+    this.bdev.cancelHeld(({ descriptor, context }) => {
+      if (descriptor !== this.descriptor || !(context instanceof NbdRequest)) return false;
+      return context.owner?.isWanted(context) === false;
+    });
   }
 
   /** For connections: counts a request that has been answered. */

@@ -137,12 +137,14 @@ export class Transmission {
   /** What takes long is not carried on with: it is left undone where it has come to, and not answered. */
   callOff(): void {
     this.#answers.callOff();
+    this.target.cancelUnwanted();
   }
 
   /** The client is gone. What is under way is carried out, and nobody is told. */
   close(): void {
     this.#isStopped = true;
     this.#answers.close();
+    this.target.cancelUnwanted();
     if (this.#phase === Phase.Lump) this.#current = null;
     this.#forget();
   }

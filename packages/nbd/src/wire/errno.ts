@@ -23,6 +23,7 @@ export function nbdErrno(status: Status): number {
       return NbdErrno.NotSup;
     case Status.NoDevice:
     case Status.Gone:
+    case Status.Cancelled:
     case 108: // ESHUTDOWN
       return NbdErrno.Shutdown;
     default:
