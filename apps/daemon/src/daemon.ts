@@ -120,6 +120,7 @@ export async function serveControl(
       log,
     });
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
+    abort?.throwIfAborted();
     await untilAborted(caller.begin(), abort);
   } catch (error) {
     await stop();
@@ -136,7 +137,6 @@ export async function serveControl(
 
 /** Resolves and rejects as `work` does, or rejects when the signal comes first. */
 async function untilAborted(work: Promise<void>, abort: AbortSignal | undefined): Promise<void> {
-  abort?.throwIfAborted();
   const aborted = new Promise<never>((_, reject) => {
     abort?.addEventListener('abort', () => reject(abort.reason as Error), { once: true });
   });

@@ -1,8 +1,11 @@
-/** A promise, and what fulfils it. */
-export function deferred(): { promise: Promise<void>; resolve: () => void } {
+/** A promise, and what settles it. A rejection that nobody waits for is no fault. */
+export function deferred(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
   let resolve: () => void = () => undefined;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
+  let reject: (error: unknown) => void = () => undefined;
+  const promise = new Promise<void>((fulfil, refuse) => {
+    resolve = fulfil;
+    reject = refuse;
   });
-  return { promise, resolve };
+  promise.catch(() => undefined);
+  return { promise, resolve, reject };
 }

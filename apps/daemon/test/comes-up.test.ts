@@ -138,6 +138,26 @@ describe('a configuration of which something is gone', () => {
     );
   });
 
+  it('says why a strict start has failed to whoever waits for its end', async () => {
+    makeDisks(1);
+    await test.start([...base, '--strict', '--wait-for-rpc', '-c', saveConfig([open(0), open(1)])]);
+    const waiting = call('framework_wait_init');
+    const reason = /call 2, bdev_aio_create.*no such file/;
+    await Promise.all([expect(call('framework_start_init')).rejects.toThrow(reason), expect(waiting).rejects.toThrow(reason)]);
+  });
+
+  it('keeps each kernel device that could not be attached, until it is stopped', async () => {
+    const attach = (index: number): object => ({
+      method: 'nbd_start_disk',
+      params: { bdev_name: 'd0', nbd_device: join(test.folder, `nbd${index}`) },
+    });
+    makeDisks(1);
+    await test.start([...base, '-c', saveConfig([open(0), attach(0), attach(1)])]);
+    expect(await pending()).toHaveLength(2);
+    expect(await call('nbd_stop_disk', { nbd_device: join(test.folder, 'nbd0') })).toBe(true);
+    expect((await pending()).map(({ params }) => params)).toEqual([{ bdev_name: 'd0', nbd_device: join(test.folder, 'nbd1') }]);
+  });
+
   it('forgets what is gone for good when it is deleted', async () => {
     makeDisks(1);
     await test.start([...base, '-c', saveConfig([open(0), open(1)])]);

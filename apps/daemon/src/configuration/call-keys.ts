@@ -7,6 +7,7 @@ export function keyOf({ method, params = {} }: ConfigCall): string {
   if (method === 'raidkit_add_spare') return `spare ${text('bdev_name')}`;
   if (method === 'raidkit_nbd_export') return `export ${String(params.name ?? params.bdev_name)}`;
   if (method === 'bdev_set_qos_limit') return `qos ${text('name')}`;
+  if (method === 'nbd_start_disk') return `kernel ${String(params.nbd_device ?? params.bdev_name)}`;
   if (/^bdev_.*_create$/.test(method)) return `bdev ${text('name')}`;
   return `call ${method}`;
 }
@@ -16,6 +17,7 @@ export function removedKeyOf({ method, params = {} }: ConfigCall): string | null
   const name = String(params.name);
   if (method === 'raidkit_remove_spare') return `spare ${String(params.bdev_name)}`;
   if (method === 'raidkit_nbd_unexport') return `export ${name}`;
+  if (method === 'nbd_stop_disk') return `kernel ${String(params.nbd_device)}`;
   // It may take limits away; what is left of them is found again.
   if (method === 'bdev_set_qos_limit') return `qos ${name}`;
   if (method === 'raidkit_stop' || /^bdev_.*_delete$/.test(method)) return `bdev ${name}`;
@@ -31,6 +33,7 @@ export function baseOf({ method, params = {} }: ConfigCall): string | null {
     raidkit_add_spare: params.bdev_name,
     raidkit_nbd_export: params.bdev_name,
     bdev_set_qos_limit: params.name,
+    nbd_start_disk: params.bdev_name,
   }[method];
   return typeof base === 'string' ? base : null;
 }

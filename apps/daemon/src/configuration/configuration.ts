@@ -262,6 +262,16 @@ export class Configuration implements Caller {
   }
 
   async #startInit(calls: readonly PlacedCall[], params: unknown, hasDuplicateKey: boolean): Promise<unknown> {
+    try {
+      return await this.#initialise(calls, params, hasDuplicateKey);
+    } catch (error) {
+      // Refused before it began, it can be called again.
+      if (this.#startInitLater === null) this.#init.reject(error);
+      throw error;
+    }
+  }
+
+  async #initialise(calls: readonly PlacedCall[], params: unknown, hasDuplicateKey: boolean): Promise<unknown> {
     const answer = await this.#inner.call('framework_start_init', params, hasDuplicateKey);
     this.#startInitLater = null;
     await this.#keepFromExamining(calls);
@@ -326,7 +336,8 @@ export class Configuration implements Caller {
     try {
       live = configCalls.parse(await this.#inner.call('framework_get_config', { name: 'bdev' }));
     } catch (error) {
-      this.#log.debug({ err: error }, 'the configuration could not be looked at');
+      if (this.#hasEnded()) return;
+      this.#onTrouble(`the configuration could not be looked at: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     // A daemon that stops has fewer and fewer devices.
@@ -401,14 +412,18 @@ export class Configuration implements Caller {
       if (this.#saveTrouble !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
       this.#saveTrouble = null;
     } catch (error) {
-      const trouble = error instanceof Error ? error.message : String(error);
-      if (trouble !== this.#saveTrouble)
-        this.#log.error(
-          { path: state.path, err: error },
-          'the state file cannot be written: what has been set up is lost at the next start',
-        );
-      this.#saveTrouble = trouble;
+      this.#onTrouble(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  /** Nothing is saved. Said once for each reason. */
+  #onTrouble(trouble: string): void {
+    if (trouble !== this.#saveTrouble)
+      this.#log.error(
+        { path: this.#options.state?.path, reason: trouble },
+        'the state file cannot be written: what has been set up is lost at the next start',
+      );
+    this.#saveTrouble = trouble;
   }
 
   #schedule(delayMs: number): void {
