@@ -3,6 +3,9 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { TlsFiles } from '@raidkit/nbd';
+import { addEventOptions, eventOptions } from './events/event-options.js';
+import type { ParsedEventOptions } from './events/event-options.js';
+import type { SinkOptions } from './events/sinks/sinks.js';
 import type { NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
 import { defaultLevelPackages } from './level-modules.js';
@@ -40,12 +43,15 @@ export interface CliOptions {
   nbdLimits: NbdLimits;
   /** TLS for NBD clients; undefined for none. */
   tls: { isRequired: boolean; files: TlsFiles } | undefined;
+  sinks: SinkOptions;
+  /** Milliseconds between two words of an array that is still degraded; 0 for one. */
+  remindMs: number;
   logLevel: string;
   /** Folder of the demonstration; undefined if it was not asked for. */
   demo: string | undefined;
 }
 
-interface ParsedOptions {
+interface ParsedOptions extends ParsedEventOptions {
   rpcSocket: RpcAddress[];
   config?: string;
   state?: string;
@@ -181,6 +187,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
       'after',
       '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.\nWithout --state what is set up is kept in state.json in $STATE_DIRECTORY; without that and -r in /var/lib/raidkit for root, or raidkit in $XDG_STATE_HOME; else nowhere.',
     );
+  addEventOptions(command);
   command.parse([...argv]);
   const options = command.opts<ParsedOptions & { json?: string }>();
   return {
@@ -202,6 +209,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     giveUpAfterSeconds: options.stuckExit,
     nbdLimits: nbdLimits(options),
     tls: tlsOptions(command, options),
+    ...eventOptions(command, options),
     logLevel: options.logLevel,
     demo: options.demo,
   };

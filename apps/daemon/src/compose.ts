@@ -6,6 +6,8 @@ import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
 import { deferred } from './deferred.js';
+import { ArrayWatch } from './events/array-watch.js';
+import type { EventReport } from './events/event.js';
 import { ExaminePolicy } from './examine-policy.js';
 import { Exports } from './exports.js';
 import type { NbdAddress } from './exports.js';
@@ -42,6 +44,8 @@ export interface ServiceOptions {
   levelFolder?: string;
   /** Conditions under which levels' exports are looked up, besides `node` and `import`. */
   conditions?: readonly string[];
+  /** How often it is told again that an array is degraded, in milliseconds; 0 for never. Default: a day. */
+  remindMs?: number;
 }
 
 /** The thread that a service lives in. */
@@ -52,6 +56,8 @@ export interface ServiceThread {
   newServer?: (registry: BdevRegistry) => NbdServer;
   /** Its place among several. Default: it is the only one. */
   place?: { index: number; count: number; share: SharedState };
+  /** Told of what happens to arrays. Default: nobody is. */
+  onEvent?: (report: EventReport) => void;
 }
 
 /** A service that can be called, has made no devices yet, and is in the startup state. */
@@ -62,6 +68,8 @@ export interface ComposedPlane {
   /** Drains and ends NBD connections, flushes and closes arrays and devices. */
   stop(): Promise<void>;
 }
+
+const dayMs = 24 * 3600 * 1000;
 
 /** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
 export async function composeService(options: ServiceOptions, thread: ServiceThread): Promise<ComposedPlane> {
@@ -129,7 +137,11 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     if (event.type === 'arrayRemoved') exports.reconsider();
   });
 
+  const watch = thread.onEvent === undefined ? null : new ArrayWatch(arrays, thread.onEvent, options.remindMs ?? dayMs);
+
   const stop = async (): Promise<void> => {
+    // That everything ends now is no event.
+    watch?.end();
     // Nobody waits any more for what a limit holds back.
     for (const bdev of registry.list()) bdev.rateLimits = noRateLimits;
     await exports.close();

@@ -7,12 +7,17 @@ import { composeService } from './compose.js';
 import { Configuration } from './configuration/configuration.js';
 import { readConfig } from './configuration/config-file.js';
 import { StateFile } from './configuration/state-file.js';
+import { EventLog } from './events/event-log.js';
+import { eventMethods } from './events/event-methods.js';
+import { EventSinks } from './events/sinks/sinks.js';
+import type { SinkOptions } from './events/sinks/sinks.js';
 import type { ScanOptions } from './scan/scanner.js';
 import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
+import { OwnCalls } from './rpc/own-calls.js';
 
 /** What NBD clients may have in flight, each and together. What is left out has the server's defaults. */
 export type NbdLimits = Pick<
@@ -37,6 +42,8 @@ export interface DaemonOptions extends ServiceOptions {
   statePath?: string;
   /** Devices among which members of arrays are looked for, and which arrays start by themselves. Default: none. */
   scan?: ScanOptions;
+  /** Who is told of events outside. Default: nobody. */
+  sinks?: SinkOptions;
   /** Ends the start, with an error: nothing is left open. */
   abort?: AbortSignal;
   /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
@@ -76,16 +83,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { log, memoryBytes, nbdLimits, tls } = options;
   const withTls = tls === undefined ? {} : { tls };
   const newServer = (registry: BdevRegistry): NbdServer => new NbdServer({ registry, ...nbdLimits, ...withTls });
-  const composed = await composeService(options, { runtime: nodeRuntime({ memoryBytes, log }), log, newServer });
+  const events = new EventLog(log);
+  const runtime = nodeRuntime({ memoryBytes, log });
+  const composed = await composeService(options, { runtime, log, newServer, onEvent: (report) => void events.add(report) });
   const { service } = composed;
-  const running = await serveControl(options, service.dispatcher, composed);
+  const running = await serveControl(options, service.dispatcher, composed, events);
   return { service, ...running };
 }
 
 /** What is served, and the settings of how. */
 type ControlOptions = Pick<
   DaemonOptions,
-  'rpc' | 'configPath' | 'statePath' | 'scan' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
+  'rpc' | 'configPath' | 'statePath' | 'scan' | 'sinks' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
 > & {
   reactors?: number;
 };
@@ -95,22 +104,30 @@ type ControlOptions = Pick<
  * left open and the service stopped, if a socket cannot be had, the configuration cannot be read, or it is strict and a call fails.
  */
 export async function serveControl(
-  { rpc, configPath, statePath, scan, abort, isStrict = false, waitForRpc = false, reactors = 1, log }: ControlOptions,
+  options: ControlOptions,
   inner: Caller,
   service: { stopRequested: Promise<void>; stop(): Promise<void> },
+  events: EventLog,
 ): Promise<RunningDaemon> {
+  const { rpc, configPath, statePath, scan, abort, isStrict = false, waitForRpc = false, reactors = 1, log } = options;
+  const sinks = new EventSinks(options.sinks ?? {}, log);
+  events.onEvent((event) => sinks.add(event));
   const listeners: RpcListener[] = [];
   let configuration: Configuration | null = null;
   const stop = async (): Promise<void> => {
     configuration?.end();
+    // Nobody waits for whoever is told of events.
+    sinks.end();
+    events.end();
     await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
   };
-  let caller: Configuration;
+  let caller: Caller;
+  let own: Configuration;
   try {
     const calls = configPath === undefined ? [] : readConfig(configPath);
     const state = statePath === undefined ? null : new StateFile(statePath);
-    caller = configuration = new Configuration(inner, {
+    own = configuration = new Configuration(inner, {
       calls,
       state,
       isStrict,
@@ -119,9 +136,10 @@ export async function serveControl(
       scan: scan ?? null,
       log,
     });
+    caller = new OwnCalls(own, eventMethods(events, sinks), log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
     abort?.throwIfAborted();
-    await untilAborted(caller.begin(), abort);
+    await untilAborted(own.begin(), abort);
   } catch (error) {
     await stop();
     throw error;
@@ -131,7 +149,7 @@ export async function serveControl(
     rpcAddresses: listeners.map(({ address }) => address),
     stopRequested: service.stopRequested,
     stop,
-    reload: () => caller.reload(),
+    reload: () => own.reload(),
   };
 }
 

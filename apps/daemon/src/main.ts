@@ -36,6 +36,8 @@ async function main(): Promise<void> {
     autoExport: options.autoExport,
     levels: options.levels,
     ...(options.levelFolder === undefined ? {} : { levelFolder: options.levelFolder }),
+    sinks: options.sinks,
+    remindMs: options.remindMs,
     memoryBytes: options.memoryBytes,
     nbdLimits: options.nbdLimits,
     ...(tls === undefined ? {} : { tls: { isRequired: tls.isRequired, credentials: readTlsCredentials(tls.files) } }),

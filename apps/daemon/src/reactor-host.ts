@@ -1,5 +1,7 @@
 import { serveControl } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
+import { EventLog } from './events/event-log.js';
+import type { EventReport } from './events/event.js';
 import { Notifications } from './notifications.js';
 import { newSharedNames } from './shared-names.js';
 import type { ReactorData } from './reactor-messages.js';
@@ -43,16 +45,19 @@ export async function startReactorDaemon(
 
 /** The only reactor: calls go straight to it. */
 async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
-  const thread = startThread(options, null, { onLost, onGivenUp: options.onGivenUp });
+  const events = new EventLog(options.log);
+  const onEvent = (report: EventReport): void => void events.add(report);
+  const thread = startThread(options, null, { onLost, onGivenUp: options.onGivenUp, onEvent });
   const unavailable = await thread.composed;
   if (unavailable !== '') return unavailable;
-  const running = await serveControl(options, thread, thread);
+  const running = await serveControl(options, thread, thread, events);
   return withStuck(running, [thread]);
 }
 
 /** Several, with the router before them. */
 async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
   const { log } = options;
+  const told = new EventLog(log);
   const directory = new Directory();
   const notifications = new Notifications();
   const names = newSharedNames();
@@ -62,6 +67,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
     const events: ReactorThreadEvents = {
       onLost,
       onGivenUp: options.onGivenUp,
+      onEvent: (report) => void told.add(report),
       onChange(change) {
         directory.change(index, change);
         if (change.of === 'bdev') notifications.add(change.is === 'there' ? 'bdev_register' : 'bdev_unregister', change.name);
@@ -90,7 +96,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   await Promise.all(threads.slice(1).map((thread) => thread.ask({ ask: 'listening', addresses })));
   const router = new Router(threads, directory, notifications, log);
   const stopRequested = Promise.race(threads.map((thread) => thread.stopRequested));
-  const running = await serveControl(options, news.before(router), { stopRequested, stop });
+  const running = await serveControl(options, news.before(router), { stopRequested, stop }, told);
   return withStuck(running, threads);
 }
 
@@ -111,6 +117,7 @@ function startThread(options: ReactorDaemonOptions, share: ReactorData['share'],
     levels,
     levelFolder,
     conditions,
+    remindMs,
     memoryBytes,
     spinMicroseconds,
     nbdLimits = {},
@@ -124,6 +131,7 @@ function startThread(options: ReactorDaemonOptions, share: ReactorData['share'],
       ...(levelFolder === undefined ? {} : { levelFolder }),
       ...(autoExport === undefined ? {} : { autoExport }),
       ...(conditions === undefined ? {} : { conditions }),
+      ...(remindMs === undefined ? {} : { remindMs }),
     },
     memoryBytes,
     spinMicroseconds,

@@ -1,6 +1,7 @@
 import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
 import type { ServiceOptions } from './compose.js';
 import type { NbdLimits, NbdTls } from './daemon.js';
+import type { EventReport } from './events/event.js';
 import type { Change, MovedDevice, SharedExport } from './shared-state.js';
 import type { RefusalData } from './rpc/errors.js';
 
@@ -56,6 +57,7 @@ export type FromReactor =
   /** A call or question was refused: what is in an `RpcError`. */
   | { type: 'refusal'; id: number; code: number; message: string; data: RefusalData }
   | { type: 'change'; change: Change }
+  | { type: 'event'; report: EventReport }
   /** An NBD client asks for an export of another reactor. */
   | { type: 'client'; connection: NegotiatingConnection }
   | { type: 'logLevel'; level: string }

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
 import type { Logger } from 'pino';
+import type { EventReport } from './events/event.js';
 import type { Change, SharedExport } from './shared-state.js';
 import type { FromReactor, Question, ReactorData, ToReactor } from './reactor-messages.js';
 import type { Port } from './router/port.js';
@@ -13,6 +14,7 @@ export interface ReactorThreadEvents {
   onLost(error: Error): void;
   /** It has not moved for too long. */
   onGivenUp(): void;
+  onEvent(report: EventReport): void;
   onChange?(change: Change): void;
   onClient?(connection: NegotiatingConnection): void;
 }
@@ -130,6 +132,9 @@ export class ReactorThread implements Port {
       case 'change':
         this.#events.onChange?.(message.change);
         return;
+      case 'event':
+        this.#events.onEvent(message.report);
+        return;
       case 'client':
         this.#events.onClient?.(message.connection);
         return;
@@ -161,10 +166,8 @@ export class ReactorThread implements Port {
 
   /** Whoever waits for an answer, or asks for one, is told that there is none. What was asked for may still be carried out. */
   #onStuck(seconds: number): void {
-    this.#log.error(
-      { seconds },
-      `the data path${this.#which} is stuck: its thread has not moved. Control calls are refused until it does`,
-    );
+    const message = `the data path${this.#which} is stuck: its thread has not moved for ${seconds} s. Control calls are refused until it does`;
+    this.#events.onEvent({ event: 'DaemonStuck', severity: 'critical', array: null, device: null, message });
     for (const { reject } of this.#calls.values()) reject(this.stuckError());
     this.#calls.clear();
   }

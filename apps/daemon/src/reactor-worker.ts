@@ -95,7 +95,13 @@ async function run(): Promise<void> {
     (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...tls, ...(place === null ? {} : { elsewhere }) }));
   let composed: ComposedPlane;
   try {
-    composed = await composeService(data.service, { runtime, log, newServer, ...(place === null ? {} : { place }) });
+    composed = await composeService(data.service, {
+      runtime,
+      log,
+      newServer,
+      onEvent: (report) => tell({ type: 'event', report }),
+      ...(place === null ? {} : { place }),
+    });
   } catch (error) {
     await reactor.stop();
     throw error;

@@ -249,6 +249,35 @@ export const configDocument = z.strictObject({
   calls: z.array(z.strictObject({ method: text, params: z.record(text, z.unknown()) })),
 });
 
+export const eventsDocument = z.strictObject({
+  version,
+  command: z.literal('events'),
+  events: z.array(
+    z.strictObject({
+      id: count.describe('grows by one from event to event; begins anew when the daemon starts'),
+      time: text.describe('ISO 8601'),
+      event: text.describe('one of the names of docs/monitoring.md'),
+      severity: text.describe('critical, warning or info'),
+      array: text.nullable(),
+      device: text.nullable(),
+      message: text,
+    }),
+  ),
+});
+
+export const selftestDocument = z.strictObject({
+  version,
+  command: z.literal('selftest'),
+  sinks: z.array(
+    z.strictObject({
+      name: text,
+      where: text,
+      result: z.enum(['told', 'failed', 'waiting']).describe('waiting: it had not answered when the time was over'),
+      error: text.nullable(),
+    }),
+  ),
+});
+
 /** Whatever went wrong, but for a command line that is wrong. */
 export const errorDocument = z.strictObject({
   version,
@@ -276,6 +305,8 @@ export const document = z.discriminatedUnion('command', [
   historyDocument,
   modulesDocument,
   configDocument,
+  eventsDocument,
+  selftestDocument,
   errorDocument,
 ]);
 

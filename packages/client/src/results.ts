@@ -194,6 +194,36 @@ export const configurationSchema = z.looseObject({
   ),
 });
 
+/** Something that happened. */
+export const eventSchema = z.looseObject({
+  id: count,
+  /** ISO 8601. */
+  time: z.string(),
+  /** One of mdadm's names, or of ours: docs/monitoring.md. */
+  event: z.string(),
+  severity: z.string(),
+  array: z.string().nullable(),
+  device: z.string().nullable(),
+  message: z.string(),
+});
+
+export const eventPageSchema = z.looseObject({
+  /** Another one after each start of the daemon: ids begin anew. */
+  instance: z.string(),
+  last_id: count,
+  events: z.array(eventSchema),
+});
+
+/** Whom the daemon tells of events. */
+export const eventSinkSchema = z.looseObject({
+  name: z.string(),
+  where: z.string(),
+  waiting: count,
+  told: count,
+  dropped: count,
+  last_error: z.string().nullable(),
+});
+
 export const versionSchema = z.looseObject({ version: z.string() });
 
 export const kernelDiskSchema = z.looseObject({ nbd_device: z.string(), bdev_name: z.string() });
@@ -212,4 +242,6 @@ export type Spare = z.infer<typeof spareSchema>;
 export type Examination = z.infer<typeof examinationSchema>;
 export type ConfigCall = z.infer<typeof configCallSchema>;
 export type Configuration = z.infer<typeof configurationSchema>;
+export type RaidkitEvent = z.infer<typeof eventSchema>;
+export type EventSink = z.infer<typeof eventSinkSchema>;
 export type KernelDisk = z.infer<typeof kernelDiskSchema>;

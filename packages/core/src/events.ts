@@ -1,12 +1,15 @@
 /** What happens to arrays, for whoever composes them. Told in the turn in which it happened. */
 export type RaidEvent =
   | { type: 'arrayOnline'; array: string; degraded: boolean }
-  | { type: 'arrayOffline'; array: string; reason: string }
+  /** `isOrderly`: it is being stopped or deleted. */
+  | { type: 'arrayOffline'; array: string; reason: string; isOrderly: boolean }
   | { type: 'arrayRemoved'; array: string }
   | { type: 'arrayResized'; array: string; numBlocks: number }
   | { type: 'memberAdded'; array: string; slot: number; member: string }
-  | { type: 'memberRemoved'; array: string; slot: number; member: string }
-  | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string }
+  /** `isRequested`: somebody wanted that; else the device went away. */
+  | { type: 'memberRemoved'; array: string; slot: number; member: string; reason: string; isRequested: boolean }
+  /** `wasFilled`: it was being filled, and was not in sync yet. */
+  | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string; wasFilled: boolean }
   | { type: 'memberSuspect'; array: string; slot: number; member: string }
   | { type: 'memberAnswers'; array: string; slot: number; member: string }
   | { type: 'spareActivated'; array: string; slot: number; member: string }

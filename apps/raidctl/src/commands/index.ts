@@ -6,6 +6,7 @@ import { addConfig } from './config.js';
 import { addCreate } from './create.js';
 import { addDevices } from './devices.js';
 import { addDoctor } from './doctor.js';
+import { addEvents } from './events.js';
 import { addExamine } from './examine.js';
 import { addExports } from './exports.js';
 import { addIostat } from './iostat.js';
@@ -13,6 +14,7 @@ import { addList } from './list.js';
 import { addMembers } from './members.js';
 import { addModules } from './modules.js';
 import { addProcesses } from './processes.js';
+import { addSelftest } from './selftest.js';
 import { addStatus } from './status.js';
 import { addWait } from './wait.js';
 
@@ -29,7 +31,9 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addWait,
   addExports,
   addIostat,
+  addEvents,
   addDoctor,
+  addSelftest,
   addModules,
   addConfig,
   addCompletion,

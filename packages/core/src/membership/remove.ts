@@ -22,6 +22,7 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
  */
 export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): Promise<void> {
   const member = slot.name ?? '';
+  const about = { array: array.name, slot: slot.index, member, reason, isRequested: slot.isRemovedByHand };
   // Whoever is about to make it a member finds that it is gone.
   if (!slot.isConfigured) return;
   if (isWaiting(array)) {
@@ -36,7 +37,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
     array.beginLeave(slot, 'missing');
     await finishLeave(ctx, array, slot, 'missing');
-    ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
+    ctx.emit({ type: 'memberRemoved', ...about });
     return;
   }
   array.membership++;
@@ -55,7 +56,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   await takeOffline(ctx, array, why);
   await slot.whenDrained();
   slot.empty('missing');
-  ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member });
+  ctx.emit({ type: 'memberRemoved', ...about });
   if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
 }
 
@@ -81,12 +82,13 @@ export function onMemberStuck(ctx: RaidContext, array: RaidArray, slot: Slot): v
 /** A member failed: I/O to it has stopped already. Brings the departure to its end. */
 export function endFailedMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): void {
   const member = slot.name ?? '';
+  const wasFilled = slot.isRebuilding;
   finishLeave(ctx, array, slot, 'failed')
     .catch((error: unknown) => {
       array.log.error({ ...array.logFields(slot), err: error }, 'the failure of a member could not be recorded');
     })
     .finally(() => {
-      ctx.emit({ type: 'memberFailed', array: array.name, slot: slot.index, member, reason });
+      ctx.emit({ type: 'memberFailed', array: array.name, slot: slot.index, member, reason, wasFilled });
     })
     .catch(() => undefined);
 }

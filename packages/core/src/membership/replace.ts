@@ -64,8 +64,10 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       process = newProcess(ctx, array, 'replace', { replace: slot });
       await run(ctx, array, process, () => Promise.resolve());
       isDone = true;
-      ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member: replaced });
-      ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });
+      const about = { array: array.name, slot: slot.index };
+      const reason = `${bdev.name} has taken its place`;
+      ctx.emit({ type: 'memberRemoved', ...about, member: replaced, reason, isRequested: true });
+      ctx.emit({ type: 'memberAdded', ...about, member: bdev.name });
     } catch {
       // It has been logged and told.
     } finally {

@@ -219,7 +219,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   const message = `the array goes offline: ${reason}`;
   if (array.isDeleting) array.log.info(array.logFields(), message);
   else array.log.warn(array.logFields(), message);
-  ctx.emit({ type: 'arrayOffline', array: array.name, reason });
+  ctx.emit({ type: 'arrayOffline', array: array.name, reason, isOrderly: array.isDeleting });
   array.process?.stop(new Error(reason));
   ctx.resyncExclusion.wake();
   await array.processEnded;

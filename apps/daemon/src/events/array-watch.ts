@@ -1,0 +1,264 @@
+import type { RaidArray, RaidArrays, RaidEvent } from '@raidkit/core';
+import { healthOf } from '@raidkit/core';
+import type { EventName, EventReport, Severity } from './event.js';
+
+/** Milliseconds between two looks at what arrays do not say by themselves. */
+const lookMs = 1000;
+/** How long an array may wait for members before that is an event, in milliseconds. */
+const waitingMs = 10_000;
+/** Percent between two events of a process, as in mdadm. */
+const progressStep = 20;
+
+/** What has been told of an array. */
+interface Told {
+  /** It has been online: the next time is none of a new array. */
+  isKnown: boolean;
+  isWaiting: boolean;
+  isFailed: boolean;
+  /** Something was told that {@link Told.degradedAt} or `ArrayOptimal` refers to. */
+  isTroubled: boolean;
+  /** When it was last told that the array is degraded; null while it is not. */
+  degradedAt: number | null;
+  waitsSince: number | null;
+  /** Percent of the running process that have been told. */
+  progress: number;
+  /** Errors of members, by slot. */
+  errors: number[];
+}
+
+/** Turns what core reports, and what arrays look like, into events with mdadm's names and ours. */
+export class ArrayWatch {
+  readonly #arrays: RaidArrays;
+  readonly #tell: (report: EventReport) => void;
+  readonly #remindMs: number;
+  readonly #told = new WeakMap<RaidArray, Told>();
+  readonly #listener = (event: RaidEvent): void => this.#onEvent(event);
+  readonly #timer: NodeJS.Timeout;
+
+  /** `remindMs`: how often it is told again that an array is degraded; 0 for never. */
+  constructor(arrays: RaidArrays, tell: (report: EventReport) => void, remindMs: number) {
+    this.#arrays = arrays;
+    this.#tell = tell;
+    this.#remindMs = remindMs;
+    arrays.on(this.#listener);
+    this.#timer = setInterval(() => this.#look(), lookMs);
+    this.#timer.unref();
+  }
+
+  /** Tells nothing any more. */
+  end(): void {
+    this.#arrays.off(this.#listener);
+    clearInterval(this.#timer);
+  }
+
+  #onEvent(event: RaidEvent): void {
+    const array = this.#arrays.get(event.array);
+    switch (event.type) {
+      case 'arrayOnline':
+        if (array !== undefined) this.#online(array);
+        return;
+      case 'arrayOffline':
+        // One that is stopped goes with a word of its own.
+        if (event.isOrderly) return;
+        this.#say('ArrayOffline', 'critical', event.array, null, `array ${event.array} is offline: ${event.reason}`);
+        if (array !== undefined) this.#toldOf(array).isTroubled = true;
+        return;
+      case 'arrayRemoved':
+        this.#say('DeviceDisappeared', 'warning', event.array, null, `array ${event.array} is gone: it was stopped or deleted`);
+        return;
+      case 'arrayResized':
+        this.#say('ArrayResized', 'info', event.array, null, `array ${event.array} has ${event.numBlocks} blocks from now on`);
+        return;
+      case 'memberAdded':
+        this.#say('DeviceAdded', 'info', event.array, event.member, `${placeOf(event)} has been added`);
+        return;
+      case 'memberRemoved': {
+        const [name, severity, what] = event.isRequested
+          ? (['DeviceRemoved', 'warning', 'has been removed'] as const)
+          : (['Fail', 'critical', 'has failed'] as const);
+        this.#lost(name, severity, event, `${placeOf(event)} ${what}: ${event.reason}`);
+        return;
+      }
+      case 'memberFailed': {
+        const what = event.wasFilled ? 'has failed while it was being filled' : 'has failed';
+        this.#lost(event.wasFilled ? 'FailSpare' : 'Fail', 'critical', event, `${placeOf(event)} ${what}: ${event.reason}`);
+        return;
+      }
+      case 'memberSuspect':
+        this.#say('DeviceSlow', 'warning', event.array, event.member, `${placeOf(event)} is late with an answer`);
+        return;
+      case 'memberAnswers':
+        this.#say('DeviceAnswers', 'info', event.array, event.member, `${placeOf(event)} answers again`);
+        return;
+      case 'spareActivated':
+        this.#say('MoveSpare', 'info', event.array, event.member, `${placeOf(event)} was a spare, and takes the empty place`);
+        return;
+      case 'processStarted':
+        if (array !== undefined) this.#toldOf(array).progress = 0;
+        this.#say('RebuildStarted', 'info', event.array, event.target, `${workOf(event)} has begun`);
+        return;
+      case 'processFinished':
+        this.#finished(event, array);
+    }
+  }
+
+  #online(array: RaidArray): void {
+    const told = this.#toldOf(array);
+    const isNew = !told.isKnown;
+    told.isKnown = true;
+    told.waitsSince = null;
+    told.isWaiting = false;
+    if (isNew) this.#say('NewArray', 'info', array.name, null, `array ${array.name} is online`);
+    if (isNew && array.numInSync < array.numSlots) this.#degraded(array, 'has come up');
+    else this.#mended(array);
+  }
+
+  #degraded(array: RaidArray, how: string): void {
+    const told = this.#toldOf(array);
+    told.degradedAt = performance.now();
+    told.isTroubled = true;
+    const absent = array.slots.filter(({ isInSync }) => !isInSync).map(nameOfSlot);
+    const message = `array ${array.name} is degraded: it ${how} without ${absent.join(', ')}`;
+    this.#say('DegradedArray', 'warning', array.name, null, message);
+  }
+
+  #mended(array: RaidArray): void {
+    const told = this.#toldOf(array);
+    if (!told.isTroubled || healthOf(array).health !== 'optimal') return;
+    told.isTroubled = false;
+    told.isFailed = false;
+    told.degradedAt = null;
+    this.#say('ArrayOptimal', 'info', array.name, null, `array ${array.name} has all its members, in sync`);
+  }
+
+  /** A member has left; the array, if it is still up, is degraded by that. */
+  #lost(name: EventName, severity: Severity, about: { array: string; member: string }, message: string): void {
+    const array = this.#arrays.get(about.array);
+    const isDegraded = array?.state === 'online' && array.numInSync < array.numSlots;
+    if (array !== undefined && isDegraded) {
+      const told = this.#toldOf(array);
+      told.isTroubled = true;
+      told.degradedAt = performance.now();
+    }
+    this.#say(name, severity, about.array, about.member, isDegraded ? `${message}; the array is degraded` : message);
+  }
+
+  #finished(event: RaidEvent & { type: 'processFinished' }, array: RaidArray | undefined): void {
+    const { error, process, target } = event;
+    const record = array?.history.find(({ type }) => type === process);
+    const mismatches = record?.mismatchBlocks ?? 0;
+    const found = process === 'check' || process === 'repair' ? `; ${mismatches} blocks disagreed` : '';
+    const end = error === null ? `has ended${found}` : `did not get to its end: ${error}`;
+    const isFilling = process === 'rebuild' || process === 'replace';
+    this.#say('RebuildFinished', error === null ? 'info' : 'warning', event.array, target, `${workOf(event)} ${end}`);
+    if (isFilling && error === null)
+      this.#say(
+        'SpareActive',
+        'info',
+        event.array,
+        target,
+        `${target ?? 'a device'} is an active member of array ${event.array}`,
+      );
+    if (mismatches > 0 && process === 'check') {
+      const message = `the check of array ${event.array} found ${mismatches} blocks where redundancy disagrees with the data`;
+      this.#say('MismatchesFound', 'warning', event.array, null, message);
+    }
+    if (array !== undefined) this.#mended(array);
+  }
+
+  /** What nobody reports: progress, errors, waiting, and that something is still as bad as it was. */
+  #look(): void {
+    const now = performance.now();
+    for (const array of this.#arrays.list()) {
+      const told = this.#toldOf(array);
+      const { health, reason } = healthOf(array);
+      if (health === 'failed' && !told.isFailed) {
+        told.isFailed = true;
+        told.isTroubled = true;
+        this.#say(
+          'ArrayFailed',
+          'critical',
+          array.name,
+          null,
+          `array ${array.name} has failed: ${reason ?? 'nobody says why'}`,
+        );
+      }
+      if (health === 'configuring') this.#waiting(array, told, now);
+      if (array.state !== 'online') continue;
+      this.#progress(array, told);
+      this.#errors(array, told);
+      this.#mended(array);
+      if (health !== 'degraded') continue;
+      if (told.degradedAt === null) this.#degraded(array, 'runs');
+      else if (this.#remindMs > 0 && now - told.degradedAt >= this.#remindMs) this.#degraded(array, 'still runs');
+    }
+  }
+
+  #waiting(array: RaidArray, told: Told, now: number): void {
+    told.waitsSince ??= now;
+    if (told.isWaiting || now - told.waitsSince < waitingMs) return;
+    told.isWaiting = true;
+    told.isTroubled = true;
+    const absent = array.slots.filter(({ isConfigured }) => !isConfigured).map(nameOfSlot);
+    const message = `array ${array.name} is not online: it waits for ${absent.length === 0 ? 'its start' : absent.join(', ')}`;
+    this.#say('ArrayWaiting', 'critical', array.name, null, message);
+  }
+
+  #progress({ name, numBlocks, process }: RaidArray, told: Told): void {
+    if (process === null || numBlocks === 0) return;
+    const percent = Math.floor(((process.offsetBlocks / numBlocks) * 100) / progressStep) * progressStep;
+    if (percent <= told.progress || percent >= 100) return;
+    told.progress = percent;
+    const target = process.target?.name ?? null;
+    const about = { array: name, process: process.type, target };
+    this.#say(`Rebuild${percent}`, 'info', name, target, `${workOf(about)} has got to ${percent} %`);
+  }
+
+  #errors(array: RaidArray, told: Told): void {
+    for (const { errors, index, name } of array.slots) {
+      const all = errors.read + errors.write;
+      const before = told.errors[index] ?? 0;
+      told.errors[index] = all;
+      if (all <= before || name === null) continue;
+      const place = placeOf({ array: array.name, slot: index, member: name });
+      const counts = `${errors.read} read and ${errors.write} write errors so far, ${errors.repaired} blocks rewritten from redundancy`;
+      this.#say('DeviceErrors', 'warning', array.name, name, `${place} has errors: ${counts}`);
+    }
+  }
+
+  #toldOf(array: RaidArray): Told {
+    let told = this.#told.get(array);
+    if (told === undefined) {
+      told = {
+        isKnown: false,
+        isWaiting: false,
+        isFailed: false,
+        isTroubled: false,
+        degradedAt: null,
+        waitsSince: null,
+        progress: 0,
+        // What it comes with happened before.
+        errors: array.slots.map(({ errors }) => errors.read + errors.write),
+      };
+      this.#told.set(array, told);
+    }
+    return told;
+  }
+
+  #say(event: EventName, severity: Severity, array: string, device: string | null, message: string): void {
+    this.#tell({ event, severity, array, device, message });
+  }
+}
+
+function placeOf({ array, member, slot }: { array: string; member: string; slot: number }): string {
+  return `${member} (slot ${slot} of array ${array})`;
+}
+
+function workOf({ array, process, target }: { array: string; process: string; target: string | null }): string {
+  return `the ${process} of ${target === null ? '' : `${target} in `}array ${array}`;
+}
+
+function nameOfSlot({ awaitedName, index, lastMember, name }: RaidArray['slots'][number]): string {
+  const known = name ?? lastMember?.name ?? awaitedName;
+  return `slot ${index}${known === null ? '' : ` (${known})`}`;
+}

@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { EventReport, RaidkitEvent } from './event.js';
+
+/** Events that are kept; older ones are forgotten. */
+const mostKept = 1024;
+
+/** Some events, and what there is besides. */
+export interface EventPage {
+  /** Another one after each start of the daemon: ids begin anew. */
+  readonly instance: string;
+  readonly events: readonly RaidkitEvent[];
+  /** Id of the newest event; 0 for none. */
+  readonly lastId: number;
+}
+
+const logLevels = { critical: 'error', warning: 'warn', info: 'info' } as const;
+
+/** The events of this daemon: numbers and keeps them, logs them, and tells them to whoever waits. */
+export class EventLog {
+  readonly #instance = randomUUID();
+  readonly #log: Logger;
+  readonly #kept: RaidkitEvent[] = [];
+  readonly #waiters = new Set<() => void>();
+  readonly #listeners: ((event: RaidkitEvent) => void)[] = [];
+  #lastId = 0;
+  #isEnded = false;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Told of every event from now on, in the turn in which it is added. */
+  onEvent(listener: (event: RaidkitEvent) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  add(report: EventReport): RaidkitEvent {
+    const event: RaidkitEvent = { id: ++this.#lastId, time: new Date().toISOString(), ...report };
+    this.#kept.push(event);
+    if (this.#kept.length > mostKept) this.#kept.shift();
+    const { array, device, message, severity } = event;
+    const about = { event: event.event, ...(array === null ? {} : { array }), ...(device === null ? {} : { device }) };
+    this.#log[logLevels[severity]](about, message);
+    for (const listener of this.#listeners) listener(event);
+    for (const wake of [...this.#waiters]) wake();
+    return event;
+  }
+
+  /** The oldest `max` of those that are kept and have an id above `since`. */
+  page(since: number, max: number): EventPage {
+    const events = this.#kept.filter(({ id }) => id > since).slice(0, max);
+    return { instance: this.#instance, events, lastId: this.#lastId };
+  }
+
+  /** As {@link page}; if there are none, it waits until there are, for `waitMs` at most. */
+  async waitForPage(since: number, max: number, waitMs: number): Promise<EventPage> {
+    if (waitMs > 0 && this.#lastId <= since && !this.#isEnded) await this.#next(waitMs);
+    return this.page(since, max);
+  }
+
+  /** Nobody waits any more. */
+  end(): void {
+    this.#isEnded = true;
+    for (const wake of [...this.#waiters]) wake();
+  }
+
+  #next(waitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#waiters.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, waitMs);
+      this.#waiters.add(wake);
+    });
+  }
+}

@@ -1,0 +1,96 @@
+import { readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+import type { SinkOptions } from './sinks/sinks.js';
+
+/** Least bytes of a key that bodies are signed with. */
+const leastKeyBytes = 16;
+
+/** What {@link addEventOptions} has parsed. */
+export interface ParsedEventOptions {
+  eventProgram?: string;
+  eventWebhook?: URL;
+  eventWebhookKey?: string;
+  eventMail?: string;
+  eventMailFrom?: string;
+  eventSendmail?: string;
+  remind: number;
+}
+
+/** Options of the command line that say who is told of events. */
+export function addEventOptions(command: Command): void {
+  command
+    .option(
+      '--event-program <path>',
+      'run this for each event, with the event, the array and the device, as mdadm does',
+      parsePath,
+    )
+    .option('--event-webhook <url>', 'post each event to this server, as JSON', parseUrl)
+    .option('--event-webhook-key <file>', 'sign what is posted with the key in this file (HMAC-SHA256)', parsePath)
+    .option('--event-mail <address>', 'write to this address about warnings and what is critical', parseAddress)
+    .option('--event-mail-from <address>', 'who mails are from (raidkitd on this machine)', parseAddress)
+    .option('--event-sendmail <path>', 'what mails are sent with (/usr/sbin/sendmail)', parsePath)
+    .option('--remind <hours>', 'how often it is told again that an array is degraded; 0 for never', parseHours, 24);
+}
+
+/** Reads the key; ends the process, as commander does, if the options do not fit together. */
+export function eventOptions(command: Command, options: ParsedEventOptions): { sinks: SinkOptions; remindMs: number } {
+  const { eventMail: to, eventMailFrom: from, eventProgram: path, eventSendmail: sendmail, eventWebhook: url } = options;
+  const { eventWebhookKey: keyFile, remind } = options;
+  if (url === undefined && keyFile !== undefined)
+    command.error('error: --event-webhook-key means nothing without --event-webhook');
+  if (to === undefined && (from !== undefined || sendmail !== undefined))
+    command.error('error: --event-mail-from and --event-sendmail mean nothing without --event-mail');
+  const key = keyFile === undefined ? undefined : readKey(command, keyFile);
+  return {
+    sinks: {
+      ...(path === undefined ? {} : { program: { path } }),
+      ...(url === undefined ? {} : { webhook: { url, ...(key === undefined ? {} : { key }) } }),
+      ...(to === undefined
+        ? {}
+        : { mail: { to, ...(from === undefined ? {} : { from }), ...(sendmail === undefined ? {} : { sendmail }) } }),
+    },
+    remindMs: remind * 3_600_000,
+  };
+}
+
+/** The file's bytes, without the end of the line. */
+function readKey(command: Command, path: string): Buffer {
+  let key: Buffer;
+  try {
+    key = Buffer.from(readFileSync(path, 'utf8').trim());
+  } catch (error) {
+    return command.error(
+      `error: --event-webhook-key ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  if (key.length < leastKeyBytes)
+    command.error(`error: --event-webhook-key ${path}: a key has at least ${leastKeyBytes} bytes, not ${key.length}`);
+  return key;
+}
+
+function parsePath(text: string): string {
+  if (!isAbsolute(text)) throw new InvalidArgumentError('must be an absolute path.');
+  return text;
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:'))
+    throw new InvalidArgumentError('must be an http: or https: URL.');
+  return url;
+}
+
+function parseAddress(text: string): string {
+  if (!/^[^\s<>"(),:;\\@-][^\s<>"(),:;\\@]*(@[^\s<>"(),:;\\@]+)?$/.test(text))
+    throw new InvalidArgumentError('must be a plain mail address: NAME@HOST, or a local user.');
+  return text;
+}
+
+function parseHours(text: string): number {
+  const hours = Number(text);
+  if (!Number.isFinite(hours) || hours < 0 || hours > 24 * 365)
+    throw new InvalidArgumentError('must be a number of hours from 0 to 8760.');
+  return hours;
+}

@@ -1,0 +1,54 @@
+import { hostname } from 'node:os';
+import type { RaidkitEvent } from '../event.js';
+import { oneLine, runProgram } from './run-program.js';
+import type { Sink } from './sink.js';
+
+/** Somebody who is written to. */
+export interface MailOptions {
+  to: string;
+  /** Default: `raidkitd` on this machine. */
+  from?: string;
+  /** Path of what takes a message on standard input. Default `/usr/sbin/sendmail`. */
+  sendmail?: string;
+}
+
+/** Sends a mail for what is critical or a warning, and for test messages, through `sendmail`. Tried three times. */
+export function mailSink({ from = `raidkitd@${hostname()}`, sendmail = '/usr/sbin/sendmail', to }: MailOptions): Sink {
+  return {
+    name: 'mail',
+    where: to,
+    tries: 3,
+    wants: ({ event, severity }) => severity !== 'info' || event === 'TestMessage',
+    async tell(event, signal) {
+      const input = await compose(event, { from, to });
+      // `-i`: a line with a dot is no end.
+      await runProgram({ path: sendmail, args: ['-i', '-f', from, '--', to], input, limitMs: 60_000, signal });
+    },
+  };
+}
+
+async function compose(event: RaidkitEvent, { from, to }: { from: string; to: string }): Promise<Buffer> {
+  // Only a daemon that sends mail has to load this.
+  const { createTransport } = await import('nodemailer');
+  const transport = createTransport({ streamTransport: true, buffer: true, newline: 'unix' });
+  const about = event.array === null ? '' : ` on array ${event.array}`;
+  const lines = [
+    event.message,
+    '',
+    `event:    ${event.event} (${event.severity})`,
+    `array:    ${event.array ?? '-'}`,
+    `device:   ${event.device ?? '-'}`,
+    `time:     ${event.time}`,
+    `machine:  ${hostname()}`,
+    '',
+    'raidctl status shows how things are now; raidctl doctor says what to do.',
+  ];
+  const { message } = await transport.sendMail({
+    from,
+    to,
+    subject: oneLine(`raidkit: ${event.event}${about} (${hostname()})`),
+    text: `${lines.join('\n')}\n`,
+  });
+  if (!Buffer.isBuffer(message)) throw new Error('the message could not be made');
+  return message;
+}

@@ -1,0 +1,117 @@
+import type { Logger } from 'pino';
+import type { RaidkitEvent } from '../event.js';
+import { RefusedError } from './sink.js';
+import type { Sink } from './sink.js';
+
+/** Events that wait for one sink; the oldest give way. */
+const mostWaiting = 256;
+/** Wait before the second try, in milliseconds. It doubles from try to try. */
+const firstRetryMs = 1000;
+const longestRetryMs = 300_000;
+
+/** What has become of the events of one sink. */
+export interface SinkState {
+  name: string;
+  where: string;
+  waiting: number;
+  told: number;
+  /** Given up after all tries, or pushed out by newer ones. */
+  dropped: number;
+  /** Of the last try that failed; null if the last one succeeded. */
+  lastError: string | null;
+}
+
+/** Tells a sink of events, one after another, in its own time: whoever adds one never waits. */
+export class SinkQueue {
+  readonly #sink: Sink;
+  readonly #log: Logger;
+  readonly #waiting: RaidkitEvent[] = [];
+  readonly #ending = new AbortController();
+  #isRunning = false;
+  #told = 0;
+  #dropped = 0;
+  #lastError: string | null = null;
+
+  constructor(sink: Sink, log: Logger) {
+    this.#sink = sink;
+    this.#log = log;
+  }
+
+  add(event: RaidkitEvent): void {
+    if (this.#ending.signal.aborted || !this.#sink.wants(event)) return;
+    this.#waiting.push(event);
+    if (this.#waiting.length > mostWaiting) {
+      const oldest = this.#waiting.shift();
+      this.#drop(oldest, `more than ${mostWaiting} events wait`);
+    }
+    if (!this.#isRunning) void this.#run();
+  }
+
+  /** What is under way is given up, and what waits is dropped. */
+  end(): void {
+    this.#waiting.length = 0;
+    this.#ending.abort();
+  }
+
+  describe(): SinkState {
+    return {
+      name: this.#sink.name,
+      where: this.#sink.where,
+      waiting: this.#waiting.length + (this.#isRunning ? 1 : 0),
+      told: this.#told,
+      dropped: this.#dropped,
+      lastError: this.#lastError,
+    };
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    for (let event = this.#waiting.shift(); event !== undefined; event = this.#waiting.shift()) await this.#tell(event);
+    this.#isRunning = false;
+  }
+
+  async #tell(event: RaidkitEvent): Promise<void> {
+    const { signal } = this.#ending;
+    let retryMs = firstRetryMs;
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#sink.tell(event, signal);
+        this.#told++;
+        this.#lastError = null;
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#lastError = error instanceof Error ? error.message : String(error);
+        if (tries >= this.#sink.tries || error instanceof RefusedError) {
+          this.#drop(event, this.#lastError);
+          return;
+        }
+        this.#log.debug({ sink: this.#sink.name, id: event.id, retryMs }, `an event is told again: ${this.#lastError}`);
+      }
+      if (!(await pause(retryMs, signal))) return;
+      retryMs = Math.min(2 * retryMs, longestRetryMs);
+    }
+  }
+
+  #drop(event: RaidkitEvent | undefined, reason: string): void {
+    this.#dropped++;
+    this.#log.error(
+      { sink: this.#sink.name, where: this.#sink.where, id: event?.id, event: event?.event },
+      `an event could not be told: ${reason}`,
+    );
+  }
+}
+
+/** Resolves after so long, with true; with false when the signal comes. */
+function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve(!signal.aborted);
+    };
+    const timer = setTimeout(end, ms);
+    timer.unref();
+    signal.addEventListener('abort', end);
+  });
+}

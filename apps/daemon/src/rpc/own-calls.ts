@@ -1,0 +1,24 @@
+import type { Logger } from 'pino';
+import { Dispatcher } from './dispatcher.js';
+import type { Caller, RpcMethod } from './dispatcher.js';
+
+/** Answers some methods itself, whatever becomes of the data path, and hands all others on. */
+export class OwnCalls implements Caller {
+  readonly #inner: Caller;
+  readonly #own: Dispatcher;
+  readonly #names: ReadonlySet<string>;
+
+  constructor(inner: Caller, methods: readonly RpcMethod[], log: Logger) {
+    this.#inner = inner;
+    this.#own = new Dispatcher(log);
+    this.#own.state = 'runtime';
+    this.#own.register(methods);
+    this.#names = new Set(methods.map(({ name }) => name));
+  }
+
+  async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    if (this.#names.has(name)) return this.#own.call(name, params, hasDuplicateKey);
+    const answer = await this.#inner.call(name, params, hasDuplicateKey);
+    return name === 'rpc_get_methods' ? [...(answer as string[]), ...this.#names] : answer;
+  }
+}
