@@ -192,7 +192,8 @@ const careless: RaidModule = {
   aliases: [],
   code: 0x7ffe,
   apiVersion: raidApiVersion,
-  manifest: { stripSize: 'none', redundant: false, nullPayload: false, resize: false },
+  manifest: { stripSize: 'none', nullPayload: false, resize: false },
+  redundancy: 'none',
   baseBdevsMin: 2,
   start: (raid) => ({
     geometry: { numBlocks: raid.memberCapacity(0), memberBlocks: [raid.memberCapacity(0), raid.memberCapacity(1)] },

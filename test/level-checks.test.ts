@@ -10,20 +10,25 @@ import type { Rig } from './support/rig.js';
 /** Blocks of each of the two members. */
 const memberBlocks = 2048;
 
-const plain: RaidManifest = { stripSize: 'none', redundant: false, nullPayload: false, resize: false };
-const mirror: RaidManifest = { stripSize: 'none', redundant: true, nullPayload: false, resize: false };
+interface Declared extends RaidManifest {
+  redundant?: boolean;
+}
 
-function moduleOf(manifest: RaidManifest, level: Partial<RaidLevel>, geometry: Partial<RaidGeometry> = {}): RaidModule {
+const plain: Declared = { stripSize: 'none', nullPayload: false, resize: false };
+const mirror: Declared = { ...plain, redundant: true };
+
+function moduleOf(declared: Declared, level: Partial<RaidLevel>, geometry: Partial<RaidGeometry> = {}): RaidModule {
+  const { redundant = false, ...manifest } = declared;
   const methods = {
     submitRwRequest: (io: RaidIo) => io.submitPart(0, io.type, io.offsetBlocks, io.numBlocks, io.addr),
-    ...(manifest.redundant
+    ...(redundant
       ? { submitReconstructRequest: (io: RaidIo) => io.complete(Status.NotSupported), redundantSlots: () => [1] }
       : {}),
   };
   const sound = {
     numBlocks: memberBlocks,
     memberBlocks: [memberBlocks, memberBlocks],
-    ...(manifest.redundant ? { stripe: { arrayBlocks: 1, memberBlocks: 1 } } : {}),
+    ...(redundant ? { stripe: { arrayBlocks: 1, memberBlocks: 1 } } : {}),
   };
   return {
     level: 'strange',
@@ -32,7 +37,7 @@ function moduleOf(manifest: RaidManifest, level: Partial<RaidLevel>, geometry: P
     apiVersion: raidApiVersion,
     manifest,
     baseBdevsMin: 2,
-    ...(manifest.redundant ? { baseBdevsConstraint: { minOperational: 1 } } : {}),
+    ...(redundant ? ({ redundancy: 'copies', maxMissing: 1 } as const) : ({ redundancy: 'none' } as const)),
     start: () => ({ geometry: { ...sound, ...geometry }, ...methods, ...level }),
   };
 }
@@ -50,7 +55,7 @@ async function create(module: RaidModule): Promise<{ rig: Rig; disks: RamDisk[] 
 }
 
 describe('an array is not started by a level whose geometry', () => {
-  it.each<[string, RaidManifest, Partial<RaidGeometry>]>([
+  it.each<[string, Declared, Partial<RaidGeometry>]>([
     ['has no number of blocks', plain, { numBlocks: NaN }],
     ['has half blocks', plain, { numBlocks: 10.5 }],
     ['has more blocks than bytes can be counted', plain, { numBlocks: 2 ** 52 }],
@@ -79,7 +84,7 @@ describe('an array is not started by a level whose geometry', () => {
 
 describe('an array is not started by a level that', () => {
   const none = { submitRwRequest: undefined } as unknown as Partial<RaidLevel>;
-  it.each<[string, RaidManifest, Partial<RaidLevel>]>([
+  it.each<[string, Declared, Partial<RaidLevel>]>([
     ['reads and writes nothing', plain, none],
     ['cannot write zeroes, and says so', { ...plain, nullPayload: true }, {}],
     ['writes zeroes, and does not say so', plain, { submitNullPayloadRequest: () => undefined }],
@@ -87,6 +92,14 @@ describe('an array is not started by a level that', () => {
     ['grows, and does not say so', plain, { resize: () => null }],
     ['reconstructs nothing', mirror, { submitReconstructRequest: undefined } as unknown as Partial<RaidLevel>],
     ['does not say what a resync is to work out', mirror, { redundantSlots: undefined } as unknown as Partial<RaidLevel>],
+    [
+      'copies to a slot that it has not',
+      mirror,
+      { redundantSlots: undefined, copyGroups: [[0, 2]] } as unknown as Partial<RaidLevel>,
+    ],
+    ['copies no slot 1', mirror, { redundantSlots: undefined, copyGroups: [[0]] } as unknown as Partial<RaidLevel>],
+    ['copies slot 1 twice', mirror, { redundantSlots: undefined, copyGroups: [[0, 1], [1]] } as unknown as Partial<RaidLevel>],
+    ['has groups of copies, and no redundancy', plain, { copyGroups: [[0, 1]] }],
     ['is told of journal entries, and does not say so', plain, { onJournaled: () => undefined }],
   ])('%s', async (_what, manifest, level) => {
     await expect(create(moduleOf(manifest, level))).rejects.toMatchObject({ code: 'ERR_RAID_MODULE' });
@@ -115,29 +128,37 @@ it('an array does not grow to a geometry that its members do not have', async ()
   expect(arrayOf(rig, 'a').slots[0]?.dataSize).toBe(memberBlocks);
 });
 
-describe('a module is not registered whose manifest', () => {
-  it.each<[string, object]>([
-    ['does not say whether there are strips', { manifest: { ...plain, stripSize: undefined } }],
-    ['does not say whether there is redundancy', { manifest: { ...plain, redundant: undefined } }],
-    ['says "yes"', { manifest: { ...plain, nullPayload: 'yes' } }],
-    ['says 1', { manifest: { ...plain, resize: 1 } }],
-    ['journals without redundancy', { manifest: { ...plain, journal: true } }],
-    [
-      'journals where two may be missing',
-      { manifest: { ...mirror, journal: true }, baseBdevsMin: 4, baseBdevsConstraint: { maxRemoved: 2 } },
-    ],
-    ['journals on copies', { manifest: { ...mirror, journal: true }, baseBdevsConstraint: { minOperational: 1 } }],
-    ['lets no number be missing', { manifest: mirror, baseBdevsConstraint: { maxRemoved: NaN } }],
-    ['lets half a member be missing', { manifest: mirror, baseBdevsConstraint: { maxRemoved: 0.5 } }],
-    ['needs no member', { manifest: mirror, baseBdevsConstraint: { minOperational: 0 } }],
-  ])('%s', (_what, changes) => {
-    const module: RaidModule = { ...moduleOf(plain, {}), ...changes };
-    let code: unknown = null;
+describe('a module is not registered that', () => {
+  const copies = { redundancy: 'copies', maxMissing: 1 };
+  const parity = { redundancy: 'parity', maxMissing: 1, journal: false };
+  it.each<[string, object, RegExp]>([
+    ['does not say whether there are strips', { manifest: { ...plain, stripSize: undefined } }, /manifest\.stripSize/],
+    ['says "yes"', { manifest: { ...plain, nullPayload: 'yes' } }, /manifest\.nullPayload/],
+    ['says 1', { manifest: { ...plain, resize: 1 } }, /manifest\.resize/],
+    ['has no manifest', { manifest: undefined }, /manifest\.stripSize/],
+    ['does not say whether there is redundancy', { redundancy: undefined }, /redundancy must be none, copies or parity/],
+    ['says that it is redundant', { redundancy: true }, /redundancy must be none, copies or parity/],
+    ['journals without redundancy', { journal: true }, /journal must be/],
+    ['journals on copies', { ...copies, journal: true }, /journal must be/],
+    ['does not say whether parity is journaled', { ...parity, journal: undefined }, /journal must be/],
+    ['may miss members without redundancy', { maxMissing: 1 }, /maxMissing is for levels with redundancy/],
+    ['chooses members without redundancy', { canRun: () => true }, /canRun is for levels with redundancy/],
+    ['does not say how many may be missing', { ...copies, maxMissing: undefined }, /maxMissing must be a number or a function/],
+    ['lets no number be missing', { ...copies, maxMissing: NaN }, /maxMissing must be 1 to 1 for 2 slots, not NaN/],
+    ['lets half a member be missing', { ...copies, maxMissing: 0.5 }, /maxMissing must be 1 to 1 for 2 slots/],
+    ['lets none be missing', { ...copies, maxMissing: 0 }, /maxMissing must be 1 to 1 for 2 slots/],
+    ['needs no member', { ...copies, maxMissing: 2 }, /maxMissing must be 1 to 1 for 2 slots/],
+    ['needs no member of seven', { ...copies, maxMissing: (slots: number) => (slots === 7 ? 7 : 1) }, /for 7 slots, not 7/],
+    ['has a rule that is none', { ...copies, canRun: [[0, 1]] }, /canRun must be a function/],
+    ['has sizes that are no rule', { acceptsSlots: 4 }, /acceptsSlots must be a function/],
+  ])('%s', (_what, changes, message) => {
+    const module = { ...moduleOf(plain, {}), ...changes };
+    let error: unknown = null;
     try {
       new RaidModuleRegistry().register(module);
-    } catch (error) {
-      ({ code } = error as { code: unknown });
+    } catch (reason) {
+      error = reason;
     }
-    expect(code).toBe('ERR_RAID_MODULE');
+    expect(error).toMatchObject({ code: 'ERR_RAID_MODULE', message: expect.stringMatching(message) as unknown });
   });
 });

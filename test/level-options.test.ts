@@ -55,7 +55,7 @@ it('full_stripe_only still holds at the next start, and after SPDK ran the array
 });
 
 /** A stranger's level, which remembers the options that its arrays are started with. */
-function strange(seen: unknown[], checks: Partial<RaidModule> = {}): RaidModule {
+function strange(seen: unknown[], checks: Pick<RaidModule, 'checkOptions'> = {}): RaidModule {
   return {
     ...raid0,
     level: 'strange',

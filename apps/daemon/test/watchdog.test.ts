@@ -66,7 +66,7 @@ describe('a daemon whose data path is stuck', () => {
       join(level, 'index.js'),
       `export const stuck = {
         level: 'stuck', aliases: [], code: 4096, apiVersion: 1,
-        manifest: { stripSize: 'none', redundant: false, nullPayload: false, resize: false }, baseBdevsMin: 1,
+        manifest: { stripSize: 'none', nullPayload: false, resize: false }, redundancy: 'none', baseBdevsMin: 1,
         start(raid) {
           // One that throws outside of everything takes its thread with it.
           if (raid.name === 'lost') setTimeout(() => { throw new Error('nobody catches this'); });

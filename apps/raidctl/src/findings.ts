@@ -12,7 +12,7 @@ export function statusOf(array: RaidArrayInfo): string {
       return `${plural(slots, 'member')}, all in sync${reason === null ? '' : `; ${reason}`}`;
     case 'degraded': {
       const absent = ext.members.filter(({ state }) => state === 'missing' || state === 'failed').length;
-      const left = Math.max(0, slots - absent - ext.min_operational);
+      const left = ext.can_lose;
       const rest = left === 0 ? 'the loss of one more takes the array offline' : `it can lose ${left} more`;
       return `${reason ?? `${absent} of ${plural(slots, 'member')} absent`}; data is served, and ${rest}`;
     }

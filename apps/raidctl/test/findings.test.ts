@@ -15,6 +15,7 @@ const member = {
   write_errors: 0,
   repaired_blocks: 0,
   bad_blocks: 0,
+  can_leave: true,
 };
 const record = {
   target: null,
@@ -49,6 +50,7 @@ function mirror(ext: Record<string, unknown>, members: readonly Record<string, u
       block_size: 512,
       num_blocks: 1000,
       min_operational: 1,
+      can_lose: 0,
       process: null,
       waits_for: null,
       history: [],

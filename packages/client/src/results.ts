@@ -75,6 +75,7 @@ export const memberSchema = z.looseObject({
   write_errors: count,
   repaired_blocks: count,
   bad_blocks: count,
+  can_leave: z.boolean(),
 });
 
 /** What is known of what was written where. Regions. */
@@ -96,6 +97,7 @@ export const arraySchema = raidBdevSchema.extend({
     block_size: count,
     num_blocks: count,
     min_operational: count,
+    can_lose: count,
     process: processSchema.nullable(),
     waits_for: z.string().nullable(),
     history: z.array(processRecordSchema),

@@ -1,5 +1,5 @@
 import { raidApiVersion } from '@raidkit/core';
-import type { RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
+import type { PlainModule, RaidGeometry, RaidIo, RaidLevel, RaidView } from '@raidkit/core';
 
 /** One member after another, each cut to whole strips. */
 class Concat implements RaidLevel {
@@ -75,12 +75,13 @@ class Concat implements RaidLevel {
 }
 
 /** The concat level, with SPDK's address map: arrays interchange. */
-export const concat: RaidModule = {
+export const concat: PlainModule = {
   level: 'concat',
   aliases: [],
   code: 99,
   apiVersion: raidApiVersion,
-  manifest: { stripSize: 'required', redundant: false, nullPayload: true, resize: true },
+  manifest: { stripSize: 'required', nullPayload: true, resize: true },
+  redundancy: 'none',
   baseBdevsMin: 1,
   start: (raid) => new Concat(raid),
 };

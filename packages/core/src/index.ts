@@ -10,9 +10,19 @@ export type { RaidErrorCode } from './errors.js';
 export type { RaidEvent, RaidEventListener } from './events.js';
 export { healthOf } from './array/health.js';
 export type { Health } from './array/health.js';
-export { RaidModuleRegistry, globalRegistry, minOperational } from './level/registry.js';
+export { RaidModuleRegistry, globalRegistry } from './level/registry.js';
+export { canLoseAny, canRun, maxMissing, minOperational } from './level/redundancy.js';
 export { raidApiVersion, thirdPartyCodes } from './level/module.js';
-export type { MemberConstraint, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RaidView } from './level/module.js';
+export type {
+  CopiesModule,
+  ParityModule,
+  PlainModule,
+  RaidGeometry,
+  RaidLevel,
+  RaidManifest,
+  RaidModule,
+  RaidView,
+} from './level/module.js';
 export type { ProcessOptions, SyncOptions } from './sync/task.js';
 export { RaidIo } from './level/raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './members/slot.js';

@@ -1,5 +1,5 @@
 import { raidApiVersion } from '@raidkit/core';
-import type { RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
+import type { PlainModule, RaidGeometry, RaidIo, RaidLevel, RaidView } from '@raidkit/core';
 
 /**
  * Striping without redundancy. Array block b lies in strip k = ⌊b / S⌋, on member k mod n, at its block ⌊k / n⌋·S + b mod S
@@ -68,12 +68,13 @@ class Raid0 implements RaidLevel {
 }
 
 /** The raid0 level, with SPDK's address map: arrays interchange. */
-export const raid0: RaidModule = {
+export const raid0: PlainModule = {
   level: 'raid0',
   aliases: ['0'],
   code: 0,
   apiVersion: raidApiVersion,
-  manifest: { stripSize: 'required', redundant: false, nullPayload: true, resize: true },
+  manifest: { stripSize: 'required', nullPayload: true, resize: true },
+  redundancy: 'none',
   baseBdevsMin: 1,
   start: (raid) => new Raid0(raid),
 };

@@ -1,15 +1,17 @@
 import { IoType, RangeLocks, Status, raidApiVersion } from '@raidkit/core';
-import type { BdevIo, RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
+import type { BdevIo, CopiesModule, RaidGeometry, RaidIo, RaidLevel, RaidView } from '@raidkit/core';
 
 /** N copies. Reads go where the fewest blocks are being read; writes go everywhere. */
 class Raid1 implements RaidLevel {
   geometry: RaidGeometry;
+  readonly copyGroups: readonly (readonly number[])[];
   readonly #raid: RaidView;
   /** Overlapping writes go one after another: in parallel, two members could end with different winners. */
   readonly #writes = new RangeLocks();
 
   constructor(raid: RaidView) {
     this.#raid = raid;
+    this.copyGroups = [Array.from({ length: raid.numSlots }, (_, slot) => slot)];
     this.geometry = measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
   }
 
@@ -51,13 +53,6 @@ class Raid1 implements RaidLevel {
     if (geometry.numBlocks <= this.geometry.numBlocks) return null;
     this.geometry = geometry;
     return geometry;
-  }
-
-  redundantSlots(): readonly number[] {
-    const copies = Array.from({ length: this.#raid.numSlots }, (_, slot) => slot).filter((slot) =>
-      this.#raid.isMemberInSync(slot),
-    );
-    return copies.slice(1);
   }
 
   /** Whether copies may hold different data where the request lies. */
@@ -147,13 +142,14 @@ function measure(capacities: readonly number[]): RaidGeometry {
 }
 
 /** The raid1 level, with SPDK's layout: arrays interchange. */
-export const raid1: RaidModule = {
+export const raid1: CopiesModule = {
   level: 'raid1',
   aliases: ['1'],
   code: 1,
   apiVersion: raidApiVersion,
-  manifest: { stripSize: 'none', redundant: true, nullPayload: true, resize: true },
+  manifest: { stripSize: 'none', nullPayload: true, resize: true },
+  redundancy: 'copies',
+  maxMissing: (numSlots) => numSlots - 1,
   baseBdevsMin: 2,
-  baseBdevsConstraint: { minOperational: 1 },
   start: (raid) => new Raid1(raid),
 };

@@ -1,5 +1,5 @@
 import { IoType, RangeLocks, RaidError, Status, raidApiVersion } from '@raidkit/core';
-import type { BdevIo, RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
+import type { BdevIo, ParityModule, RaidGeometry, RaidIo, RaidLevel, RaidView } from '@raidkit/core';
 import { Phase } from './phase.js';
 import { Reconstruction } from './reconstruction.js';
 import { StripeBuffers } from './stripe-buffers.js';
@@ -129,14 +129,16 @@ function checkOptions(options: Readonly<Record<string, unknown>>): void {
 }
 
 /** The raid5f level, with SPDK's layout: arrays interchange. Option `full_stripe_only`: refuse other writes, as SPDK does. */
-export const raid5f: RaidModule = {
+export const raid5f: ParityModule = {
   level: 'raid5f',
   aliases: ['5f'],
   code: 95,
   apiVersion: raidApiVersion,
-  manifest: { stripSize: 'required', redundant: true, nullPayload: true, resize: true, journal: true },
+  manifest: { stripSize: 'required', nullPayload: true, resize: true },
+  redundancy: 'parity',
+  maxMissing: 1,
+  journal: true,
   baseBdevsMin: 3,
-  baseBdevsConstraint: { maxRemoved: 1 },
   checkOptions,
   start: (raid) => new Raid5f(raid),
 };

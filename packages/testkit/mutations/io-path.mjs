@@ -28,8 +28,8 @@ export const ioPath = [
   {
     id: 'mirror-keeps-all-that-failed',
     file: 'core/src/io/request-path.ts',
-    line: 'if (losers.size <= canLose || isMirror) for (const slot of losers)',
-    becomes: 'if (losers.size <= canLose) for (const slot of losers)',
+    line: 'if (canLose || areCopies) for (const slot of losers)',
+    becomes: 'if (canLose) for (const slot of losers)',
     loses: 'when every copy fails a write, all stay, with different data: two reads differ',
     levels: ['raid1'],
   },
@@ -51,15 +51,15 @@ export const ioPath = [
   {
     id: 'acknowledged-beyond-redundancy',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;',
+    line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.partStatus;',
     becomes: 'return io.partsDone > 0 ? Status.Ok : io.partStatus;',
     loses: 'a write that failed on more members than can be lost is acknowledged',
   },
   {
     id: 'acknowledged-by-nobody',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;',
-    becomes: 'return losers.size <= canLose ? Status.Ok : io.partStatus;',
+    line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.partStatus;',
+    becomes: 'return canLose ? Status.Ok : io.partStatus;',
     loses: 'a write of which no part succeeded is acknowledged, because its members left meanwhile',
   },
   {
@@ -189,7 +189,7 @@ export const ioPath = [
   {
     id: 'everybody-can-go',
     file: 'core/src/array/array.ts',
-    line: 'return !this.mustKeepAll && this.numInSync - current.length >= this.minOperational;',
+    line: 'return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));',
     becomes: 'return true;',
     loses: 'the last copy is failed, and recorded as out, for one error',
   },

@@ -61,9 +61,9 @@ export const levels = [
   },
   {
     id: 'raid1-one-derived-copy',
-    file: 'raid1/src/raid1.ts',
-    line: 'return copies.slice(1);',
-    becomes: 'return copies.slice(1, 2);',
+    file: 'core/src/sync/resync.ts',
+    line: 'return this.#groups().flatMap((group) => group.slice(1));',
+    becomes: 'return this.#groups().flatMap((group) => group.slice(1, 2));',
     loses: 'of three copies only two are made to agree',
   },
   {

@@ -32,7 +32,7 @@ export const metadata = [
   {
     id: 'indispensable-member-recorded-as-out',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'if (array.numInSync < array.minOperational) {',
+    line: 'if (!array.canRunWith((slot) => slot.isInSync)) {',
     becomes: 'if (false) {',
     loses: 'the others count a member out without which there is no data',
   },
@@ -63,7 +63,7 @@ export const metadata = [
   {
     id: 'start-lets-go-in-doubt',
     file: 'core/src/start/start.ts',
-    line: 'array.mustKeepAll = options.force !== true && array.minOperational > 1 && !array.consistency.isAllInSync;',
+    line: "array.mustKeepAll = options.force !== true && array.module.redundancy === 'parity' && !array.consistency.isAllInSync;",
     becomes: 'array.mustKeepAll = false;',
     loses: 'after a crash a member that cannot be written to is thrown out, and with it all that was in doubt',
     levels: ['raid5f'],

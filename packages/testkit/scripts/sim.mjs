@@ -116,7 +116,7 @@ async function assemble(level) {
       store,
       numSlots,
       spoilers,
-      hasOldImages: module.manifest.redundant,
+      hasOldImages: module.redundancy !== 'none',
     });
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
     console.log(

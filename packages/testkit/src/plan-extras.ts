@@ -1,4 +1,3 @@
-import { minOperational } from '@raidkit/core';
 import type { RaidModule } from '@raidkit/core';
 import { lieKinds, processActions } from './plan-items.js';
 import type { PlanItem, SimShape } from './plan-items.js';
@@ -12,7 +11,7 @@ export function drawExtras(seed: number, module: RaidModule, shape: SimShape, to
   const random = new Random(seed, 3);
   if (random.chance(0.5)) return [];
   const items: PlanItem[] = [];
-  const isRedundant = minOperational(module, shape.numSlots) < shape.numSlots;
+  const isRedundant = module.redundancy !== 'none';
   const disk = (): number => random.int(0, shape.numDisks - 1);
   const at = (): number => random.unit() * totalMs;
   const repeat = (most: number, make: () => PlanItem): void => {

@@ -27,5 +27,5 @@ export function drawForeign(seed: number, module: RaidModule, totalMs: number): 
       items.push({ kind: 'restart', at, how: random.pick(hows), mode: random.int(0, 3) as CutMode, downMs: 10, absent: -1 });
     }
   }
-  return module.manifest.redundant || random.chance(0.3) ? items : [];
+  return module.redundancy !== 'none' || random.chance(0.3) ? items : [];
 }

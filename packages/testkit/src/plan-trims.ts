@@ -17,7 +17,7 @@ const writer = 101;
  */
 export function drawTrims(seed: number, module: RaidModule, totalMs: number): PlanItem[] {
   const random = new Random(seed, 4);
-  if (!module.manifest.redundant || !module.manifest.nullPayload || random.chance(0.65)) return [];
+  if (module.redundancy === 'none' || !module.manifest.nullPayload || random.chance(0.65)) return [];
   const items: PlanItem[] = [];
   const io = (at: number, client: number, type: IoType, zone: number, delta: number, numBlocks: number): void => {
     items.push({ kind: 'io', at, client, type, flags: 0, zone, delta, numBlocks });

@@ -1,6 +1,5 @@
 import { IoType } from '@raidkit/bdev';
 import type { RaidModule } from '@raidkit/core';
-import { minOperational } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
@@ -9,6 +8,7 @@ import { drawRegions, drawShapeKind } from './plan-shapes.js';
 import { faultKinds } from './plan-items.js';
 import type { PlanItem, SimPlan, SimShape } from './plan-items.js';
 import { Random } from './random.js';
+import { acceptedSlots } from './slots.js';
 import type { Latency, CutMode } from './disk-faults.js';
 
 const latencies: readonly Latency[] = [
@@ -48,7 +48,8 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
 }
 
 function drawShape(random: Random, module: RaidModule): SimShape {
-  const numSlots = random.int(module.baseBdevsMin, Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
+  const drawn = random.int(module.baseBdevsMin, Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
+  const numSlots = acceptedSlots(module, drawn);
   const blockSize = random.chance(0.8) ? 512 : 4096;
   const numDisks = numSlots + (random.chance(0.4) ? 1 : 0);
   const reserved = (1 << 20) / blockSize;
@@ -117,7 +118,7 @@ function drawTrouble(random: Random, shape: SimShape, module: RaidModule, totalM
   const kinds = faultKinds.filter(() => random.chance(0.4));
   const disk = (): number => random.int(0, shape.numDisks - 1);
   const at = (): number => random.unit() * totalMs;
-  const isRedundant = minOperational(module, shape.numSlots) < shape.numSlots;
+  const isRedundant = module.redundancy !== 'none';
   const repeat = (most: number, make: () => PlanItem): void => {
     for (let left = random.int(0, most); left > 0; left--) items.push(make());
   };

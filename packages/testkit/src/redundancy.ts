@@ -1,4 +1,4 @@
-import { RegionState } from '@raidkit/core';
+import { RegionState, maxMissing } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import type { SimDisk } from './sim-disk.js';
 
@@ -16,15 +16,26 @@ function isAnyBad({ badBlocks, slots }: RaidArray, memberOffset: number, count: 
   return badBlocks.size > 0 && slots.some(({ index }) => badBlocks.has(index, memberOffset, count));
 }
 
+/** Whether {@link checkRedundancy} knows the level's rule. */
+export function canCheckRedundancy({ level, module, numSlots }: RaidArray): boolean {
+  return level?.copyGroups !== undefined || (module.redundancy === 'parity' && maxMissing(module, numSlots) === 1);
+}
+
 /**
- * Compares what the members hold: where each alone is a full copy they must be equal, else, with one to lose, their
- * exclusive or must be zero. What was never written holds anything, and so do blocks that are listed as bad. Null if all is well, or if the level has another rule.
+ * Compares what the members hold: those of a group of copies must be equal; of parity with one to lose, the exclusive or of all
+ * must be zero. What was never written holds anything, and so do blocks that are listed as bad. Null if all is well, or if it
+ * cannot be told ({@link canCheckRedundancy}).
  */
 export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): string | null {
   const stripe = array.level?.geometry.stripe;
-  const isMirror = array.minOperational === 1;
-  if (stripe === undefined || (!isMirror && array.minOperational !== array.numSlots - 1)) return null;
+  const groups = array.level?.copyGroups;
+  const isMirror = groups !== undefined;
+  if (stripe === undefined || !canCheckRedundancy(array)) return null;
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
+  // Those of a group one after the other, the one that the others must equal first.
+  const ordered = (groups ?? [members.map((_, index) => index)]).flatMap((group) =>
+    members.filter(({ slot }) => group.includes(slot.index)).map((member) => ({ ...member, first: Math.min(...group) })),
+  );
   const blocks = Math.floor(array.numBlocks / stripe.arrayBlocks) * stripe.memberBlocks;
   const { bitmap } = array;
   // Regions are powers of two of stripes.
@@ -41,12 +52,13 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
     const bytes = new Uint8Array(count * array.blockSize);
     const one = new Int32Array(bytes.buffer);
     const sum = new Int32Array(one.length);
-    for (const { slot, disk } of members) {
+    for (const { slot, disk, first } of ordered) {
       if (disk === undefined) return `slot ${slot.index} has no member`;
       disk.media.read(bytes, 0, (slot.dataOffset + start) * array.blockSize, bytes.length);
       if (!isMirror) for (let i = 0; i < one.length; i++) sum[i] = (sum[i] ?? 0) ^ (one[i] ?? 0);
-      else if (slot.index === 0) sum.set(one);
-      else if (!isEqual(sum, one)) return `member blocks ${start} to ${start + count - 1}: ${disk.name} differs from slot 0`;
+      else if (slot.index === first) sum.set(one);
+      else if (!isEqual(sum, one))
+        return `member blocks ${start} to ${start + count - 1}: ${disk.name} differs from slot ${first}`;
     }
     if (!isMirror && sum.some((word) => word !== 0))
       return `member blocks ${start} to ${start + count - 1}: the exclusive or of the members is not zero`;

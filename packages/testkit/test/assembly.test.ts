@@ -31,7 +31,7 @@ describe('whatever disks are found, in any order, the array holds the right data
         numSlots,
         spoilers,
         every,
-        hasOldImages: module.manifest.redundant,
+        hasOldImages: module.redundancy !== 'none',
       });
       expect(failures.slice(0, 10)).toEqual([]);
       expect(rightData).toBeGreaterThan(0);

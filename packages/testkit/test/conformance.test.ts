@@ -1,4 +1,5 @@
 import { concat } from '@raidkit/concat';
+import type { RaidModule } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
@@ -14,8 +15,8 @@ for (const module of [raid0, raid1, raid5f, concat]) {
   });
 }
 
-it('selects cases by manifest alone', () => {
-  const ids = (module: typeof raid1): string[] => conformanceCases(module).map(({ id }) => id);
+it('selects cases by what the module declares alone', () => {
+  const ids = (module: RaidModule): string[] => conformanceCases(module).map(({ id }) => id);
   expect(ids(raid1)).toContain('DEG-01');
   expect(ids(raid0)).not.toContain('DEG-01');
   expect(new Set(ids(raid5f)).size).toBe(ids(raid5f).length);

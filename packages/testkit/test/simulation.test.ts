@@ -85,7 +85,7 @@ function marksOf(module: RaidModule): string[] {
     'a disk is absent at assembly',
     'fault latent / optimal',
   ];
-  if (!module.manifest.redundant) return always;
+  if (module.redundancy === 'none') return always;
   return [
     ...always,
     'redundancy checked',

@@ -51,22 +51,24 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
   }
 }
 
+const isDiscovered = (slot: Slot): boolean => slot.isConfigured && !slot.isRemoving;
+
 function configuring(array: RaidArray, absent: readonly Slot[], names: string): Advice {
   const health = 'configuring';
   if (array.isStarting) return { health, reason: 'it is being started', action: null };
   if (absent.length === 0)
     return { health, reason: 'all members are there, and the array is about to be started', action: null };
-  const enough = array.numDiscovered >= array.minOperational;
+  const enough = array.canRunWith(isDiscovered);
   const reason = enough
     ? `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, with which it could start`
-    : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, and it needs ${array.minOperational}`;
+    : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, and it cannot start: ${array.whyNotWith(isDiscovered)}`;
   return { health, reason, action: startAction(array, absent) };
 }
 
 function startAction(array: RaidArray, absent: readonly Slot[]): string {
   if (absent.length === 0) return 'mend what the reason says, and start the array with raidkit_assemble';
   const bring = `open ${absent.length === 1 ? 'the device' : 'the devices'} of ${absent.map(describeSlot).join(', ')}`;
-  if (array.numDiscovered < array.minOperational) return bring;
+  if (!array.canRunWith(isDiscovered)) return bring;
   return `${bring}; or, if ${absent.length === 1 ? 'it is' : 'they are'} lost, start the array without ${absent.length === 1 ? 'it' : 'them'} with raidkit_assemble`;
 }
 

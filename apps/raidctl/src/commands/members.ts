@@ -142,10 +142,10 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   const array = findArray(snapshot.arrays, arrayName);
   const device = memberOf(session, snapshot, array, argument);
   const left = countCurrent(array) - 1;
-  const risk =
-    left < array.ext.min_operational
-      ? `the array cannot do without ${device.name}: it goes offline, and its volume is gone until the device is back`
-      : `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`;
+  const canLeave = array.ext.members.some(({ name, can_leave: can }) => name === device.name && can);
+  const risk = !canLeave
+    ? `the array cannot do without ${device.name}: it goes offline, and its volume is gone until the device is back`
+    : `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`;
   const steps = [
     callStep(`take ${device.name} out of array ${array.name}`, 'bdev_raid_remove_base_bdev', { name: device.name }),
     ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),

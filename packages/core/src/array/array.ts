@@ -11,7 +11,7 @@ import type { Journal } from '../journal/journal.js';
 import { Lifecycle } from '../lifecycle.js';
 import type { RaidState } from '../lifecycle.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
-import { minOperational } from '../level/registry.js';
+import { canLoseAny, canRun, minOperational, whyNot } from '../level/redundancy.js';
 import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from '../level/module.js';
 import { grow } from '../sync/grow.js';
 import type { RaidProcess } from '../sync/process.js';
@@ -76,6 +76,7 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   readonly io: RequestPath;
   readonly answers: IoTimeouts;
   readonly store: SuperblockStore | null;
+  /** Fewest members with which the array can be online, if they are the right ones; for people. Others ask {@link canRunWith}. */
   readonly minOperational: number;
   /** Where the array is in its life. */
   readonly lifecycle: Lifecycle;
@@ -272,7 +273,30 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
    * which it cannot do without goes offline in the same step, so while it is online there are enough.
    */
   get hasEnough(): boolean {
-    return this.state === 'online' || this.numInSync >= this.minOperational;
+    return this.state === 'online' || this.canRunWith((slot) => slot.isInSync);
+  }
+
+  /** How many more members the array can lose, whichever they are; -1 if it lacks data already. */
+  get canLose(): number {
+    return canLoseAny(
+      this.module,
+      this.slots.length,
+      this.#missing((slot) => slot.isInSync),
+    );
+  }
+
+  /** All data is there with the members of those slots for which this holds. */
+  canRunWith(isThere: (slot: Slot) => boolean): boolean {
+    return canRun(this.module, this.slots.length, this.#missing(isThere));
+  }
+
+  /** For people: why the array cannot be online with the members of those slots. */
+  whyNotWith(isThere: (slot: Slot) => boolean): string {
+    return whyNot(this.module, this.slots.length, this.#missing(isThere));
+  }
+
+  #missing(isThere: (slot: Slot) => boolean): number[] {
+    return this.slots.filter((slot) => !isThere(slot)).map(({ index }) => index);
   }
 
   get hasUuid(): boolean {
@@ -417,7 +441,7 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   canDoWithout(...slots: readonly Slot[]): boolean {
     const current = slots.filter(({ isRebuilding }) => !isRebuilding);
     if (current.length === 0) return true;
-    return !this.mustKeepAll && this.numInSync - current.length >= this.minOperational;
+    return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));
   }
 
   emit(event: RaidEvent): void {

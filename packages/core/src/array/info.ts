@@ -56,7 +56,7 @@ export function describeArray(array: DescribedArray): JsonObject {
  */
 function savedName(array: DescribedArray, slot: DescribedArray['slots'][number]): string {
   const placeholder = `removed_base_bdev_${slot.index}`;
-  const canGoOnWithout = array.minOperational < array.slots.length;
+  const canGoOnWithout = array.module.redundancy !== 'none';
   if (canGoOnWithout && (slot.isRebuilding || slot.isRemoved)) return placeholder;
   return slot.name ?? slot.awaitedName ?? placeholder;
 }

@@ -13,6 +13,9 @@ import type { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ReadResult } from '../format/store.js';
 
+/** The slot's device is there, and is a member or being made one. */
+const isDiscovered = (slot: Slot): boolean => slot.isConfigured && !slot.isRemoving;
+
 /** Wait before a start or an examination that failed is tried again, in milliseconds. */
 const startRetryMs = 5000;
 /** The wait for an examination doubles from try to try, up to this. Milliseconds. */
@@ -214,8 +217,9 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
     if (recorded.state === 'configured') slot.uuid = recorded.uuid;
     else slot.absence = recorded.state;
   }
-  if (array.numOperational < array.minOperational) {
-    array.startError = `its superblock says that only ${array.numOperational} of ${array.numSlots} members are current, and ${array.minOperational} are needed`;
+  const isRecordedIn = ({ index }: Slot): boolean => record.slots[index]?.state === 'configured';
+  if (!array.canRunWith(isRecordedIn)) {
+    array.startError = `by its superblock too few members are current: ${array.whyNotWith(isRecordedIn)}`;
     log(`the array cannot be started: ${array.startError}`);
   }
   ctx.arrays.set(array.name, array);
@@ -342,7 +346,7 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
     await startIfComplete(ctx, array);
     return;
   }
-  if (waitMs === 0 || array.numDiscovered < array.minOperational) return;
+  if (waitMs === 0 || !array.canRunWith(isDiscovered)) return;
   const waited = new Promise<boolean>((resolve) => {
     const end = (isOver: boolean): void => {
       array.endStartWait = null;
@@ -440,7 +444,7 @@ async function readd(
 /** Starts the array if every member that its superblock, or its creation, names is there. */
 export async function startIfComplete(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array)) return;
-  if (array.numDiscovered < array.numOperational || array.numOperational < array.minOperational) return;
+  if (array.numDiscovered < array.numOperational || !array.canRunWith(isDiscovered)) return;
   takeName(ctx, array);
   await tryStart(ctx, array);
 }

@@ -43,7 +43,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   array.badBlocks.load(null);
   const extension = array.store?.extension;
   const { stripe, memberBlocks } = array.geometry();
-  if (extension === undefined || stripe === undefined || !array.module.manifest.redundant) return null;
+  if (extension === undefined || stripe === undefined || array.module.redundancy === 'none') return null;
   const blocks = Math.max(...memberBlocks);
   const { blockSize } = array;
   if (!extension.fits(blockSize, 0)) return null;
@@ -167,7 +167,8 @@ async function readRecorded(
     try {
       const life = { uuid: array.uuid, incarnation };
       const found = await extension.readPages(descriptor, life, header.numRegions);
-      const list = array.module.manifest.journal === true ? await extension.readDoubt(descriptor, life) : null;
+      const list =
+        array.module.redundancy === 'parity' && array.module.journal ? await extension.readDoubt(descriptor, life) : null;
       numRead++;
       if (list !== null && (doubt === null || list.generation > doubt.generation)) doubt = list;
       for (const page of found) {

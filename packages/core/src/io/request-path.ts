@@ -30,7 +30,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (type === IoType.Unmap || type === IoType.WriteZeroes) {
       if (this.#array.level?.submitNullPayloadRequest === undefined) return false;
       // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
-      if (type === IoType.Unmap && this.#array.module.manifest.redundant) return this.#allSupport(IoType.WriteZeroes);
+      if (type === IoType.Unmap && this.#array.module.redundancy !== 'none') return this.#allSupport(IoType.WriteZeroes);
     }
     return this.#allSupport(type);
   }
@@ -137,7 +137,7 @@ export class RequestPath implements BdevDriver, RequestSink {
         array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
       if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {
-        const canGo = array.module.manifest.redundant && array.failMember(slot.index, `${statusName(part.status)} on flush`);
+        const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) slot.hasLostFlush = true;
       }
     }
@@ -152,23 +152,23 @@ export class RequestPath implements BdevDriver, RequestSink {
   judge(io: RaidIo): Status {
     const array = this.#array;
     if (io.failedSlots.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
-    if ((io.type === IoType.Read && !io.writesBack) || !array.module.manifest.redundant) {
+    if ((io.type === IoType.Read && !io.writesBack) || array.module.redundancy === 'none') {
       this.#noteLostFlush(io);
       return io.partStatus;
     }
     const losers = new Set(io.failedSlots.filter((slot) => array.slotAt(slot).isInSync));
-    const canLose = array.numInSync - array.minOperational;
+    const canLose = array.canRunWith((slot) => slot.isInSync && !losers.has(slot.index));
     const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
     for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
-    // Where every member alone is a full copy, all that failed but one go, so that no two readers see different data.
-    const isMirror = array.minOperational === 1;
-    if (losers.size <= canLose || isMirror) for (const slot of losers) array.failMember(slot, reason);
+    // Of copies all that failed go but the last of each block, so that no two readers see different data.
+    const areCopies = array.module.redundancy === 'copies';
+    if (canLose || areCopies) for (const slot of losers) array.failMember(slot, reason);
     // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
     const target = io.targetSlot < 0 ? null : array.slotAt(io.targetSlot);
-    const hasDiverged = isMirror && [...losers].some((slot) => array.slotAt(slot).isInSync);
+    const hasDiverged = areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
     if (hasDiverged && target?.isRebuilding === true) array.failMember(target.index, 'it differs from the last copy');
     this.#noteLostFlush(io);
-    return io.partsDone > 0 && losers.size <= canLose ? Status.Ok : io.partStatus;
+    return io.partsDone > 0 && canLose ? Status.Ok : io.partStatus;
   }
 
   /** The level is through with a request: it is acknowledged at once, or when metadata allows. */

@@ -17,7 +17,8 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
   const entries = await readEntries(array, array, metadata.journalEpoch);
   if (entries === null) return false;
-  consistency.forget();
+  // Where redundancy is left, it may disagree with the data beside the entries: until a resync, all of it stays in doubt.
+  if (array.canLose === 0) consistency.forget();
   for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
   const failed: { from: number; to: number }[] = [];
   const written = new Set<number>();

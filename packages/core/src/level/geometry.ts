@@ -16,20 +16,31 @@ export interface LevelSubject {
  * past a device's end, or a method that is missing, would be met in the middle of somebody's write.
  */
 export function checkLevel(array: LevelSubject, level: RaidLevel): void {
-  const { manifest } = array.module;
+  const { manifest, redundancy } = array.module;
+  const isRedundant = redundancy !== 'none';
   const methods = [
     ['submitRwRequest', true],
     ['submitNullPayloadRequest', manifest.nullPayload],
     ['resize', manifest.resize],
-    ['submitReconstructRequest', manifest.redundant],
-    ['redundantSlots', manifest.redundant],
-    ['onJournaled', manifest.journal ?? false],
+    ['submitReconstructRequest', isRedundant],
+    ['redundantSlots', isRedundant && level.copyGroups === undefined],
+    ['onJournaled', redundancy === 'parity' && array.module.journal],
   ] as const;
   for (const [name, isDeclared] of methods) {
     if ((typeof level[name] === 'function') === isDeclared) continue;
-    refuse(array, isDeclared ? `it has no ${name}, and should have` : `it has ${name}, and its manifest does not say so`);
+    refuse(array, isDeclared ? `it has no ${name}, and should have` : `it has ${name}, and its module does not say so`);
   }
+  checkCopyGroups(array, level);
   checkGeometry(array, level.geometry);
+}
+
+function checkCopyGroups(array: LevelSubject, { copyGroups }: RaidLevel): void {
+  if (copyGroups === undefined) return;
+  if (array.module.redundancy !== 'copies') refuse(array, 'copyGroups are for levels with redundancy copies');
+  const slots = copyGroups.flat();
+  const isWhole = new Set(slots).size === slots.length && slots.length === array.numSlots;
+  if (!isWhole || slots.some((slot) => !Number.isInteger(slot) || slot < 0 || slot >= array.numSlots))
+    refuse(array, `copyGroups must have each of the slots 0 to ${array.numSlots - 1} once`);
 }
 
 /** Throws `ERR_RAID_MODULE` if the geometry contradicts itself, or needs more than the members have. */
@@ -48,7 +59,10 @@ export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void
   }
   check(isCount(optimalIoBoundary, splitOnBoundary ? 1 : 0), `optimalIoBoundary is ${optimalIoBoundary}`);
   check(isCount(writeUnitSize, 1), `writeUnitSize is ${writeUnitSize}`);
-  check((stripe !== undefined) === array.module.manifest.redundant, 'stripe must be there with redundancy, and only with it');
+  check(
+    (stripe !== undefined) === (array.module.redundancy !== 'none'),
+    'stripe must be there with redundancy, and only with it',
+  );
   if (stripe === undefined) return;
   check(
     isCount(stripe.arrayBlocks, 1) && isCount(stripe.memberBlocks, 1),

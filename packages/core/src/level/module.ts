@@ -8,34 +8,17 @@ export const raidApiVersion = 1;
 /** Numeric level codes that third parties may use on disk; SPDK's own are 0, 1, 95 and 99. */
 export const thirdPartyCodes = { first: 0x1000, last: 0x7fff_ffff } as const;
 
-/** How many members an array of a level may be without. */
-export type MemberConstraint =
-  /** At most this many may be missing. */
-  | { maxRemoved: number }
-  /** At least this many must be there. */
-  | { minOperational: number };
-
 /** What a level can do, as constants: it drives validation, tests, documentation and `raidkit_get_modules`. */
 export interface RaidManifest {
   /** Whether `strip_size_kb` must be given, or must not. */
   stripSize: 'required' | 'none';
-  /** The level survives the loss of members, and has `submitReconstructRequest`. */
-  redundant: boolean;
   /** The level has `submitNullPayloadRequest`: unmap and write zeroes. */
   nullPayload: boolean;
   /** The level has `resize`. */
   resize: boolean;
-  /**
-   * The level has `onJournaled` and keeps to {@link RaidIo.journalSlot}; for levels that can do without exactly one member.
-   * A crash of an array without that member then costs nothing. Default false.
-   */
-  journal?: boolean;
 }
 
-/**
- * A RAID level, as its package exports it. A plain object without state; what belongs to one array is made by `start`.
- */
-export interface RaidModule {
+interface ModuleBase {
   /** Unique id, lower case, `raid1`. */
   readonly level: string;
   /** Other names that users may write, `1`. */
@@ -45,10 +28,10 @@ export interface RaidModule {
   /** {@link raidApiVersion} of the interface that the module was written against. */
   readonly apiVersion: number;
   readonly manifest: RaidManifest;
-  /** Fewest slots of an array; 1 or more. */
+  /** Fewest slots of an array; 1 to 255. */
   readonly baseBdevsMin: number;
-  /** Undefined: every member is needed. */
-  readonly baseBdevsConstraint?: MemberConstraint;
+  /** Whether an array may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
+  acceptsSlots?(numSlots: number): boolean;
   /**
    * Throws (a `RaidError` if it can) for options that no array of the level may have, before one is created with them, and
    * before one is started with what its members say. Absent: any will do.
@@ -60,6 +43,45 @@ export interface RaidModule {
    */
   start(raid: RaidView): RaidLevel;
 }
+
+/** Which members an array of a redundant level can be without. */
+interface Losses {
+  /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`. */
+  readonly maxMissing: number | ((numSlots: number) => number);
+  /**
+   * Whether all data is there without these slots' members: 1 to {@link maxMissing} of them, in ascending order. Who is without
+   * these can be without fewer of them. Absent: any may be missing.
+   */
+  canRun?(numSlots: number, missing: readonly number[]): boolean;
+}
+
+/** A level that needs every member. */
+export interface PlainModule extends ModuleBase {
+  readonly redundancy: 'none';
+}
+
+/** A level that keeps each block more than once: on all members, in groups of them ({@link RaidLevel.copyGroups}), or elsewhere. */
+export interface CopiesModule extends ModuleBase, Losses {
+  readonly redundancy: 'copies';
+}
+
+/**
+ * A level that works blocks out from others. Where these may disagree, after a crash, an absent member's blocks cannot be told:
+ * such an array is not started without a person's word, unless there is a journal.
+ */
+export interface ParityModule extends ModuleBase, Losses {
+  readonly redundancy: 'parity';
+  /**
+   * The level has `onJournaled` and keeps to {@link RaidIo.journalSlot}. A crash of an array without exactly one member then
+   * costs nothing; without more of them there is no journal.
+   */
+  readonly journal: boolean;
+}
+
+/**
+ * A RAID level, as its package exports it. A plain object without state; what belongs to one array is made by `start`.
+ */
+export type RaidModule = PlainModule | CopiesModule | ParityModule;
 
 /** Sizes of an array, all in blocks. Computed by the level at start and at resize. */
 export interface RaidGeometry {
@@ -147,8 +169,13 @@ export interface RaidLevel {
    */
   submitReconstructRequest?(io: RaidIo): void;
   /**
-   * With redundancy: the slots whose blocks in this stripe are worked out from the others' (parity; every copy but the first
-   * current one). A resync rewrites these, a check compares them.
+   * Of copies: groups of slots whose members hold the same at the same blocks, in every stripe. Of copies that differ the
+   * majority of a group is believed. Absent where copies lie elsewhere: then {@link redundantSlots}.
+   */
+  readonly copyGroups?: readonly (readonly number[])[];
+  /**
+   * With redundancy, unless there are {@link copyGroups}: the slots whose blocks in this stripe are worked out from those of the
+   * other members that are there (parity; further copies). A resync rewrites these, a check compares them.
    */
   redundantSlots?(stripe: number): readonly number[];
   /** The members have these sizes now. Sets and returns the new geometry, or null if nothing changes. Never shrinks. */

@@ -1,6 +1,10 @@
 import { RaidError } from '../errors.js';
 import { raidApiVersion, thirdPartyCodes } from './module.js';
+import { maxMissing } from './redundancy.js';
 import type { RaidModule } from './module.js';
+
+/** Most slots of an array: the superblock counts them in a byte. */
+export const mostSlots = 255;
 
 /** Codes that SPDK gives to its levels; a third party may stand in for one of them, but only under its name. */
 const spdkCodes: ReadonlyMap<number, string> = new Map([
@@ -48,7 +52,7 @@ function refusal(module: RaidModule, message: string): RaidError {
 }
 
 function checkModule(module: RaidModule): void {
-  const { level, code, apiVersion, manifest, baseBdevsMin, baseBdevsConstraint } = module;
+  const { level, code, apiVersion, baseBdevsMin } = module;
   if (typeof level !== 'string' || !/^[a-z][a-z0-9_-]{0,31}$/.test(level)) {
     throw refusal(module, 'level must be 1 to 32 characters of a-z, 0-9, _ and -, a letter first');
   }
@@ -60,49 +64,49 @@ function checkModule(module: RaidModule): void {
     const range = `${thirdPartyCodes.first} to ${thirdPartyCodes.last}`;
     throw refusal(module, `code ${String(code)} is not in the range for third parties, ${range}`);
   }
-  if (!Number.isInteger(baseBdevsMin) || baseBdevsMin < 1 || baseBdevsMin > 255) {
-    throw refusal(module, 'baseBdevsMin must be 1 to 255');
+  if (!Number.isInteger(baseBdevsMin) || baseBdevsMin < 1 || baseBdevsMin > mostSlots) {
+    throw refusal(module, `baseBdevsMin must be 1 to ${mostSlots}`);
   }
   if (typeof module.start !== 'function') throw refusal(module, 'start must be a function');
-  if (!['function', 'undefined'].includes(typeof module.checkOptions)) throw refusal(module, 'checkOptions must be a function');
+  for (const field of ['checkOptions', 'acceptsSlots'] as const)
+    if (!['function', 'undefined'].includes(typeof module[field])) throw refusal(module, `${field} must be a function`);
   checkManifest(module);
-  if (manifest.redundant !== (baseBdevsConstraint !== undefined)) {
-    throw refusal(module, 'manifest.redundant and baseBdevsConstraint must go together');
-  }
-  if (baseBdevsConstraint !== undefined) {
-    const limit = 'maxRemoved' in baseBdevsConstraint ? baseBdevsConstraint.maxRemoved : baseBdevsConstraint.minOperational;
-    if (!Number.isInteger(limit) || limit < 1)
-      throw refusal(module, `the number in baseBdevsConstraint must be 1 or more, not ${String(limit)}`);
-  }
-  if (minOperational(module, baseBdevsMin) < 1) {
-    throw refusal(module, 'baseBdevsConstraint leaves no member that is needed');
-  }
-  if (
-    manifest.journal === true &&
-    (baseBdevsConstraint === undefined || !('maxRemoved' in baseBdevsConstraint) || baseBdevsConstraint.maxRemoved !== 1)
-  ) {
-    throw refusal(module, 'manifest.journal is for levels that can do without exactly one member');
-  }
+  checkLosses(module);
 }
 
 /** Modules may be written in JavaScript: what is missing must not count as false, nor a typing error as true. */
 function checkManifest(module: RaidModule): void {
-  const manifest: Partial<Record<keyof RaidModule['manifest'], unknown>> = module.manifest;
+  const manifest: Partial<Record<keyof RaidModule['manifest'], unknown>> = (module as Partial<RaidModule>).manifest ?? {};
   if (manifest.stripSize !== 'required' && manifest.stripSize !== 'none')
     throw refusal(module, 'manifest.stripSize must be required or none');
-  for (const field of ['redundant', 'nullPayload', 'resize'] as const) {
+  for (const field of ['nullPayload', 'resize'] as const) {
     if (typeof manifest[field] !== 'boolean') throw refusal(module, `manifest.${field} must be true or false`);
   }
-  if (manifest.journal !== undefined && typeof manifest.journal !== 'boolean')
-    throw refusal(module, 'manifest.journal must be true or false');
 }
 
-/** Fewest members with which an array of `numSlots` slots can be online. */
-export function minOperational(module: RaidModule, numSlots: number): number {
-  const constraint = module.baseBdevsConstraint;
-  if (constraint === undefined) return numSlots;
-  if ('maxRemoved' in constraint) return numSlots - constraint.maxRemoved;
-  return Math.min(constraint.minOperational, numSlots);
+/** Fields that only modules with redundancy have; in JavaScript any may be there. */
+type AnyLosses = Partial<Record<'redundancy' | 'maxMissing' | 'canRun' | 'journal', unknown>>;
+
+function checkLosses(module: RaidModule): void {
+  const { redundancy, maxMissing: most, canRun, journal }: AnyLosses = module;
+  const isRedundant = redundancy === 'copies' || redundancy === 'parity';
+  if (redundancy !== 'none' && !isRedundant) throw refusal(module, 'redundancy must be none, copies or parity');
+  if (redundancy === 'parity' ? typeof journal !== 'boolean' : journal !== undefined)
+    throw refusal(module, 'journal must be true or false with redundancy parity, and absent without');
+  if (!isRedundant) {
+    for (const field of ['maxMissing', 'canRun'] as const)
+      if ({ maxMissing: most, canRun }[field] !== undefined) throw refusal(module, `${field} is for levels with redundancy`);
+    return;
+  }
+  if (typeof most !== 'number' && typeof most !== 'function')
+    throw refusal(module, 'maxMissing must be a number or a function');
+  if (!['function', 'undefined'].includes(typeof canRun)) throw refusal(module, 'canRun must be a function');
+  for (let numSlots = module.baseBdevsMin; numSlots <= mostSlots; numSlots++) {
+    if (module.acceptsSlots?.(numSlots) === false) continue;
+    const limit = maxMissing(module, numSlots);
+    if (!Number.isInteger(limit) || limit < 1 || limit >= numSlots)
+      throw refusal(module, `maxMissing must be 1 to ${numSlots - 1} for ${numSlots} slots, not ${String(limit)}`);
+  }
 }
 
 const globalKey = Symbol.for(`raidkit.RaidModuleRegistry.v${raidApiVersion}`);

@@ -22,8 +22,6 @@ export interface MembersHost {
   readonly slots: readonly Slot[];
   /** Bytes; 0 until the first member is there. */
   readonly blockSize: number;
-  /** Fewest members with which the array can be online. */
-  readonly minOperational: number;
   /** Members that hold the array's data. */
   readonly numInSync: number;
   /** Grows whenever a member leaves, joins, or gets in sync. */
@@ -35,6 +33,10 @@ export interface MembersHost {
   slotAt(index: number): Slot;
   logFields(slot?: Slot): object;
   emit(event: RaidEvent): void;
+  /** All data is there with the members of those slots for which this holds. */
+  canRunWith(isThere: (slot: Slot) => boolean): boolean;
+  /** How many more members the array can lose, whichever they are; -1 if it lacks data already. */
+  readonly canLose: number;
   /** The array can go on if the slots' members leave. */
   canDoWithout(...slots: readonly Slot[]): boolean;
   /** Takes a member out because of an error, if the array can do without it; false if it cannot, and nothing happens then. */

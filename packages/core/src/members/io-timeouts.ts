@@ -50,9 +50,8 @@ export class IoTimeouts {
     const array = this.#array;
     // Nobody's data hangs on a member that is leaving or being filled, or on an array that is not up.
     if (!slot.isInSync || array.state !== 'online') return 0;
-    let answering = 0;
-    for (const other of array.slots) if (other !== slot && other.isInSync && this.#answers(other, io)) answering++;
-    return answering >= array.minOperational ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;
+    const canGo = array.canRunWith((other) => other !== slot && other.isInSync && this.#answers(other, io));
+    return canGo ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;
   }
 
   /** Whether the slot's member has done of late what is asked of it, where another one is overdue. */

@@ -84,7 +84,7 @@ export async function onEveryMember(
   for (const result of results) if (result.status === 'rejected') throw result.reason;
   if (firstFull !== undefined && !canGoOn) throw notWritten(array, firstFull.slot, firstFull.error);
   // One that left while it was waited for is none of those that are left.
-  if (done.filter((slot) => slot.isInSync).length < array.minOperational) {
+  if (!array.canRunWith((slot) => slot.isInSync && done.includes(slot))) {
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
   }
 }

@@ -85,7 +85,7 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
   };
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly) refuse('it is not online, or read-only');
-  if (!array.module.manifest.redundant) refuse(`level ${array.module.level} cannot replace a member`);
+  if (array.module.redundancy === 'none') refuse(`level ${array.module.level} cannot replace a member`);
   if (!slot.isInSync) refuse(`slot ${slot.index} has no member that could be replaced`);
   if (array.slots.some(({ isRebuilding, replacement }) => isRebuilding || replacement !== null))
     refuse('a member is being filled or replaced already');

@@ -183,7 +183,7 @@ export class SuperblockWriter {
     while (array.journal?.mustSettle === true) await array.journal.settle();
     // The start that asked for this may have failed meanwhile: what the record would say is not known any more.
     if (!this.isEnabled) return;
-    if (array.numInSync < array.minOperational) {
+    if (!array.canRunWith((slot) => slot.isInSync)) {
       // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
     }

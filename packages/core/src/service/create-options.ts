@@ -1,12 +1,11 @@
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
-import { minOperational } from '../level/registry.js';
+import { canRun, minOperational, whyNot } from '../level/redundancy.js';
+import { mostSlots } from '../level/registry.js';
 import type { RaidModule } from '../level/module.js';
 import { nullUuid } from '../format/store.js';
 import { isUuid } from '../format/uuid.js';
 
-/** Most slots of an array: the superblock counts them in a byte. */
-const maxSlots = 255;
 /** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
 const maxNameBytes = 63;
 
@@ -55,12 +54,16 @@ export function checkCreateOptions({ arrays, modules, registry }: RaidContext, o
   } else if (!isPowerOfTwo(stripSizeKb)) {
     refuse(`strip_size_kb must be a power of two, not ${stripSizeKb}`);
   }
-  if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > maxSlots) {
-    refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${maxSlots} members, not ${baseBdevs.length}`);
+  if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > mostSlots) {
+    refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${baseBdevs.length}`);
   }
-  const named = baseBdevs.filter((member) => member !== null).length;
+  if (module.acceptsSlots?.(baseBdevs.length) === false)
+    refuse(`level ${module.level} does not take ${baseBdevs.length} members`);
+  const empty = [...baseBdevs.keys()].filter((slot) => baseBdevs[slot] === null);
+  const named = baseBdevs.length - empty.length;
   const needed = minOperational(module, baseBdevs.length);
   if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
+  if (!canRun(module, baseBdevs.length, empty)) refuse(whyNot(module, baseBdevs.length, empty));
   if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
   if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
   return module;

@@ -306,8 +306,8 @@ export class RaidArrays {
    */
   trustRedundancy(name: string): void {
     const array = this.#find(name);
-    const { bdev, consistency, journal, minOperational, module, state } = array;
-    if (!module.manifest.redundant || minOperational === 1) {
+    const { bdev, consistency, journal, module, state } = array;
+    if (module.redundancy !== 'parity') {
       throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
     }
     if (state !== 'online' || bdev === null)

@@ -50,7 +50,8 @@ export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
  * A copy of a mirror can; less than parity needs cannot, so that whoever went on had one of ours with it.
  */
 export function mayHaveGoneOn(array: RaidArray): boolean {
-  return awaitedSlots(array).length >= array.minOperational;
+  const awaited = awaitedSlots(array);
+  return array.canRunWith((slot) => awaited.includes(slot));
 }
 
 /**

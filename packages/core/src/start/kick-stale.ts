@@ -37,7 +37,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   if (newest === null) return null;
   for (const slot of array.slots) {
     if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
-    if (array.module.manifest.redundant) setAside(array, slot);
+    if (array.module.redundancy !== 'none') setAside(array, slot);
     else refuseOlder(array, slot, force);
   }
   const haveAll = array.slots.every((slot) => !slot.isInSync || slot.foundSeqNumber === metadata.seqNumber);

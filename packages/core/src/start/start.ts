@@ -14,6 +14,7 @@ import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
 import { kickStale } from './kick-stale.js';
 import { newUuid } from '../format/uuid.js';
+import type { Slot } from '../members/slot.js';
 
 /** How an array is started. */
 export interface StartOptions {
@@ -64,11 +65,16 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     refuseHalves(array, options.force ?? false);
-    if (array.extension !== undefined && array.bitmap !== null && array.module.manifest.journal === true) {
+    if (
+      array.extension !== undefined &&
+      array.bitmap !== null &&
+      array.module.redundancy === 'parity' &&
+      array.module.journal
+    ) {
       array.journal = new Journal(array, array.extension);
       array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
     }
-    array.mustKeepAll = options.force !== true && array.minOperational > 1 && !array.consistency.isAllInSync;
+    array.mustKeepAll = options.force !== true && array.module.redundancy === 'parity' && !array.consistency.isAllInSync;
     array.isRecordable = true;
     await refuseUnsafeStart(array, origin, options.force ?? false);
     lifecycle.mustGoOn();
@@ -115,10 +121,11 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
   }
 }
 
+const isInSync = (slot: Slot): boolean => slot.isInSync;
+
 function requireEnough(array: RaidArray): void {
-  if (array.numInSync >= array.minOperational) return;
-  const message = `array ${array.name}: ${array.numInSync} of ${array.numSlots} members are not enough, ${array.minOperational} are needed`;
-  throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, message);
+  if (array.canRunWith(isInSync)) return;
+  throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: ${array.whyNotWith(isInSync)}`);
 }
 
 /** Two halves went on without each other, and each has what the other lacks: which of them counts, a person must say. */
@@ -136,7 +143,7 @@ function refuseHalves(array: RaidArray, force: boolean): void {
  */
 async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
   const { bitmap } = array;
-  if (bitmap === null || array.minOperational === 1 || array.numInSync === array.numSlots) return;
+  if (bitmap === null || array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
   if (array.consistency.isAllInSync) return;
   if (origin?.is === 'unknown' && (await judgeForeignRun(array, origin.earlier))) return;
   if (array.isReadOnly) {
@@ -182,7 +189,7 @@ async function recordMembers(array: RaidArray): Promise<void> {
     await array.metadata.update();
     array.lifecycle.mustGoOn();
     if (array.numInSync === members) return;
-    if (array.numInSync < array.minOperational) {
+    if (!array.canRunWith(isInSync)) {
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: members left while it was being started`);
     }
   }
@@ -254,7 +261,7 @@ async function flushMembers(array: RaidArray): Promise<void> {
         await new BlockClient(slot.descriptor).flush();
       } catch (error) {
         array.log.warn({ ...array.logFields(slot), err: error }, 'the last flush of a member failed');
-        if (array.module.manifest.redundant) array.failMember(slot.index, 'its last flush failed');
+        if (array.module.redundancy !== 'none') array.failMember(slot.index, 'its last flush failed');
       } finally {
         slot.partEnded();
       }

@@ -31,7 +31,7 @@ export async function grow(array: SyncHost): Promise<void> {
   const oldBlocks = array.numBlocks;
   const end = Math.min(...capacities);
   // Redundancy must agree with the data in the new part too: zeros do, at every level.
-  if (array.module.manifest.redundant) {
+  if (array.module.redundancy !== 'none') {
     if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
     if (array.bitmap?.hasRoomFor(end) === false) {
       array.log.error(

@@ -11,23 +11,24 @@ export interface MajorityResult {
 }
 
 /**
- * Makes copies agree, block by block, in a range that is quiesced: the content that more than half of the readable copies
+ * Makes the copies of a group agree, block by block, in a range that is quiesced: the content that more than half of the readable copies
  * hold counts, or, if a slot is named, what its copy holds. Where that decides nothing, nothing is changed. Rejects if a copy
  * cannot be written and the array cannot do without it.
  */
 export async function makeCopiesAgree(
   array: SyncHost,
+  group: readonly Slot[],
   offset: number,
   count: number,
   source: number | null,
 ): Promise<MajorityResult> {
   const { blockSize } = array;
-  const copies = await readCopies(array, offset, count);
+  const copies = await readCopies(array, group, offset, count);
   if (count > 1 && copies.some(({ data }) => data === null)) {
     // What a copy cannot read is found block by block: only that is given it anew without being compared.
     const half = count >> 1;
-    const first = await makeCopiesAgree(array, offset, half, source);
-    const second = await makeCopiesAgree(array, offset + half, count - half, source);
+    const first = await makeCopiesAgree(array, group, offset, half, source);
+    const second = await makeCopiesAgree(array, group, offset + half, count - half, source);
     return { rewritten: [...first.rewritten, ...second.rewritten], undecided: [...first.undecided, ...second.undecided] };
   }
   const result: MajorityResult = { rewritten: [], undecided: [] };
@@ -66,9 +67,9 @@ interface Copy {
   data: Uint8Array | null;
 }
 
-function readCopies(array: SyncHost, offset: number, count: number): Promise<Copy[]> {
+function readCopies(array: SyncHost, group: readonly Slot[], offset: number, count: number): Promise<Copy[]> {
   return Promise.all(
-    array.slots
+    group
       .filter((slot) => slot.isInSync)
       .map(async (slot): Promise<Copy> => {
         if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };

@@ -76,7 +76,7 @@ export class RebuildTask implements ProcessStep {
       const atMost = Math.min(most, to - at);
       count = bitmap?.withinRegion(at, atMost) ?? atMost;
       if (bitmap?.has(RegionState.Unwritten, at, count) === true) continue;
-      if (array.minOperational > 1 && array.isInconsistent(at, count)) {
+      if (array.module.redundancy === 'parity' && array.isInconsistent(at, count)) {
         count = this.#sameTrust(at, count);
         if (this.#isUnknown(at)) {
           if (!this.#isSecondTry) array.markBad(this.#target.index, at, count);

@@ -79,11 +79,11 @@ export class ResyncTask implements ProcessStep {
     const most = this.#pool.slotBytes / this.#array.blockSize;
     for (let at = from; at < to;) {
       this.#process.throwIfStopped();
-      if (this.#array.numInSync < this.#array.numSlots && this.#array.minOperational !== 1) {
+      if (this.#array.module.redundancy !== 'copies' && this.#array.canLose < 1) {
         throw new Error('a member left: there is nothing to compare any more');
       }
-      // Which slots are worked out depends on the stripe, unless every member alone is a full copy.
-      const limit = this.#array.minOperational === 1 ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
+      // Which slots are worked out depends on the stripe, unless the same ones hold copies everywhere.
+      const limit = this.#array.level?.copyGroups !== undefined ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const atMost = Math.min(most, limit - at);
       const count = this.#array.bitmap?.withinRegion(at, atMost) ?? atMost;
       if (!this.#isUnwritten(at, count)) await this.#syncReadable(at, count);
@@ -148,9 +148,12 @@ export class ResyncTask implements ProcessStep {
     try {
       if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
       let outcome: Outcome = Outcome.Compared;
-      for (const slot of derived) {
+      const settled: Slot[] = [];
+      for (const slot of this.#comparedAt(derived)) {
+        if (settled.includes(slot)) continue;
         outcome = await this.#syncSlot(slot, derived, at, count, { wanted, found, notes });
-        if (outcome !== Outcome.Compared) break;
+        if (outcome === Outcome.Settled) settled.push(...this.#groupOf(slot));
+        else if (outcome !== Outcome.Compared) break;
       }
       // What is compared once more is found once more, unless it has been made to agree.
       if (outcome !== Outcome.Unreadable || this.#mustWrite)
@@ -165,8 +168,28 @@ export class ResyncTask implements ProcessStep {
   /** Current members whose blocks there are worked out from the others'. */
   #derivedAt(at: number): Slot[] {
     const { level, slots } = this.#array;
+    if (level?.copyGroups !== undefined) return this.#groups().flatMap((group) => group.slice(1));
     const indexes = level?.redundantSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
     return slots.filter((slot) => slot.isInSync && indexes.includes(slot.index));
+  }
+
+  /** Which of them a process looks at. Where copies lie elsewhere, one that is said to be wrong is held against them. */
+  #comparedAt(derived: readonly Slot[]): readonly Slot[] {
+    const { level, module } = this.#array;
+    const { wrong = null } = this.#options;
+    if (this.#isResync || wrong === null || module.redundancy !== 'copies' || level?.copyGroups !== undefined) return derived;
+    return [this.#array.slotAt(wrong)];
+  }
+
+  /** Current members that hold the same at the same blocks, by group; none where the level has no such groups. */
+  #groups(): Slot[][] {
+    const { level, slots } = this.#array;
+    const groups = level?.copyGroups ?? [];
+    return groups.map((group) => slots.filter((slot) => slot.isInSync && group.includes(slot.index)));
+  }
+
+  #groupOf(slot: Slot): Slot[] {
+    return this.#groups().find((group) => group.includes(slot)) ?? [];
   }
 
   async #syncSlot(
@@ -177,7 +200,8 @@ export class ResyncTask implements ProcessStep {
     { wanted, found, notes }: Work,
   ): Promise<Outcome> {
     const array = this.#array;
-    const excluded = derived.filter((other) => other !== slot).map(({ index }) => index);
+    const isDerived = derived.includes(slot);
+    const excluded = isDerived ? derived.filter((other) => other !== slot).map(({ index }) => index) : [];
     const [source, read] = await Promise.allSettled([
       reconstructInto(array, slot.index, at, count, wanted, excluded),
       memberIo(array, slot, IoType.Read, at, count, found),
@@ -194,8 +218,8 @@ export class ResyncTask implements ProcessStep {
     if (!slot.isInSync) return Outcome.Failed;
     this.#findDifferences(slot, at, count, { wanted, found, notes });
     if (!this.#mustWrite) return Outcome.Compared;
-    if (!this.#isResync && array.minOperational === 1) {
-      await this.#settleCopies(at, count);
+    if (!this.#isResync && array.level?.copyGroups !== undefined) {
+      await this.#settleCopies(this.#groupOf(slot), at, count);
       return Outcome.Settled;
     }
     const { wrong = null } = this.#options;
@@ -213,9 +237,9 @@ export class ResyncTask implements ProcessStep {
   }
 
   /** A repair of copies: by majority, or as the named one. */
-  async #settleCopies(at: number, count: number): Promise<void> {
+  async #settleCopies(group: readonly Slot[], at: number, count: number): Promise<void> {
     const array = this.#array;
-    const { rewritten, undecided } = await makeCopiesAgree(array, at, count, this.#options.source ?? null);
+    const { rewritten, undecided } = await makeCopiesAgree(array, group, at, count, this.#options.source ?? null);
     for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
     for (const [offset, length] of undecided) {
       this.#process.undecidedBlocks += length;
@@ -263,28 +287,30 @@ export class ResyncTask implements ProcessStep {
     try {
       const unreadable = await findUnreadable(array, at, addr);
       if (unreadable.length === 0) return false;
-      if (array.minOperational === 1) await this.#settleUnreadableCopies(at, unreadable, addr);
-      else await this.#settleUnreadableStripe(at, unreadable);
+      if (array.level?.copyGroups === undefined) await this.#settleUnreadableStripe(at, unreadable);
+      for (const group of this.#groups()) await this.#settleUnreadableCopies(group, at, unreadable, addr);
       return true;
     } finally {
       this.#pool.put(addr);
     }
   }
 
-  async #settleUnreadableCopies(at: number, unreadable: readonly Slot[], addr: number): Promise<void> {
+  async #settleUnreadableCopies(group: readonly Slot[], at: number, all: readonly Slot[], addr: number): Promise<void> {
     const array = this.#array;
-    const readable = array.slots.filter((slot) => slot.isInSync && !unreadable.includes(slot));
+    const unreadable = all.filter((slot) => group.includes(slot));
+    if (unreadable.length === 0) return;
+    const readable = group.filter((slot) => slot.isInSync && !unreadable.includes(slot));
     const [source] = readable;
     for (const slot of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
     if (source === undefined) return;
     if (!this.#isResync && !(await this.#doAgree(readable, at, addr))) {
       // Which of them the unreadable one is to be given, a vote decides, or a person.
       for (const slot of readable.slice(1)) this.#note(slot, at, 1);
-      if (this.#mustWrite) await this.#settleCopies(at, 1);
+      if (this.#mustWrite) await this.#settleCopies(group, at, 1);
       return;
     }
     await memberIo(array, source, IoType.Read, at, 1, addr);
-    for (const slot of this.#isResync ? array.slots : unreadable) {
+    for (const slot of this.#isResync ? group : unreadable) {
       if (slot === source || !slot.isInSync) continue;
       try {
         await memberIo(array, slot, IoType.Write, at, 1, addr);
@@ -329,7 +355,8 @@ export class ResyncTask implements ProcessStep {
       this.#process.noteUnreadable(slot.index, at, 1, !isKnown);
       isLost ||= !isKnown;
     }
-    if (!isLost || !this.#isResync) return;
+    // Of copies the other one cannot be read either, and is as lost.
+    if (!isLost || !this.#isResync || array.module.redundancy !== 'parity') return;
     // What is derived from the lost block is anything: nobody must work out others from it.
     for (const slot of this.#derivedAt(at)) if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);
   }

@@ -61,7 +61,7 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
   if (array.consistency.isAllInSync || array.isReadOnly) return;
-  if (array.numInSync < array.numSlots && array.minOperational !== 1) return;
+  if (!canCompare(array)) return;
   if (array.processes.current?.type === 'resync') return;
   startSync(ctx, array, 'resync');
 }
@@ -85,33 +85,43 @@ export function startSync(
   });
 }
 
+/** There may be something that can be compared: of copies whatever is there, of parity only while redundancy is left. */
+function canCompare(array: SyncHost): boolean {
+  return array.module.redundancy === 'copies' || array.canLose > 0;
+}
+
 /** Refuses what a level without redundancy, or an array that is not up, cannot do. */
 export function checkCanSync(array: QueueHost): void {
   const { name, module, state } = array;
   if (state !== 'online' || array.isReadOnly) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
   }
-  if (!module.manifest.redundant || array.level?.redundantSlots === undefined) {
+  if (module.redundancy === 'none') {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);
   }
-  if (array.numInSync < array.numSlots && array.minOperational !== 1) {
+  if (!canCompare(array)) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is degraded: there is nothing to compare`);
   }
 }
 
 /** Refuses a repair that would have to guess. */
 export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions): void {
-  const isMirror = array.minOperational === 1;
+  const { copyGroups } = array.level ?? {};
   const named = source ?? wrong;
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
   };
   if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member that could be named`);
-  if (isMirror && wrong !== undefined) refuse('of copies, the one that is right is named (source), not one that is wrong');
-  if (!isMirror && source !== undefined)
-    refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
-  if (isMirror && source === undefined && array.numInSync < 3)
-    refuse('of two copies that differ nobody can tell which is right: name it (source)');
+  if (copyGroups !== undefined && wrong !== undefined)
+    refuse('of copies, the one that is right is named (source), not one that is wrong');
+  if (copyGroups === undefined && source !== undefined)
+    refuse(
+      'where there is parity, or copies lie at other blocks, the member that is wrong is named (wrong), not one that is right',
+    );
+  const hasFew = copyGroups?.some((group) => group.filter((slot) => array.slots[slot]?.isInSync === true).length < 3) ?? false;
+  if (hasFew && source === undefined) refuse('of two copies that differ nobody can tell which is right: name it (source)');
+  if (array.module.redundancy === 'copies' && copyGroups === undefined && wrong === undefined)
+    refuse('copies lie at other blocks, and nobody can tell which is right: name the member that is wrong (wrong)');
 }
 
 /** A resync that could not be done, or has become possible, is done later. */

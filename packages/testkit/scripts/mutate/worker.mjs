@@ -68,7 +68,7 @@ const visit = {
       numSlots: stage.numSlots,
       spoilers,
       every: stage.every,
-      hasOldImages: module.manifest.redundant,
+      hasOldImages: module.redundancy !== 'none',
     });
     for (const { index, found, message } of failures)
       judge(stage, `${stage.name} case ${index}`, index, `${found}: ${message}`);

@@ -105,7 +105,7 @@ async function steps(
  */
 function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[]): boolean {
   const current = found.filter(({ isCurrent }) => isCurrent);
-  const isParity = module.manifest.redundant && minOperational(module, numSlots) > 1;
+  const isParity = module.redundancy === 'parity';
   if (!isParity || current.length === numSlots) return false;
   return (
     current.some(({ isBlind }) => isBlind) && current.every(({ isBehind, isBlind }) => isBlind === true || isBehind === true)
@@ -141,7 +141,7 @@ function named(epoch: number): string {
 
 /** Members that count as current agree. */
 function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): void {
-  if (!array.module.manifest.redundant || array.numInSync < array.numSlots) return;
+  if (array.module.redundancy === 'none' || array.numInSync < array.numSlots) return;
   const disks = found.map(({ disk }) => disk);
   const problem = checkRedundancy(array, disks);
   if (problem !== null) throw new Error(problem);

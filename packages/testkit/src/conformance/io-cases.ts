@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { CutMode } from '../disk-faults.js';
-import { always } from './case.js';
+import { acceptedSlots } from '../slots.js';
+import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld } from './rig.js';
 
@@ -15,12 +16,18 @@ export const ioCases: readonly ConformanceCase[] = [
     clause: 'RaidLevel.submitRwRequest',
     applies: always,
     run: (options) =>
-      inWorld(new Rig(options, { dataKib: [64, 96, 80, 64], numSlots: options.module.baseBdevsMin + 1 }), async (rig) => {
-        await rig.create();
-        for (let block = 0; block < rig.client.numBlocks; block++) await rig.ok(IoType.Write, block, 1);
-        await rig.readAll();
-        rig.checkRedundancy();
-      }),
+      inWorld(
+        new Rig(options, {
+          dataKib: [64, 96, 80, 64],
+          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1),
+        }),
+        async (rig) => {
+          await rig.create();
+          for (let block = 0; block < rig.client.numBlocks; block++) await rig.ok(IoType.Write, block, 1);
+          await rig.readAll();
+          rig.checkRedundancy();
+        },
+      ),
   },
   {
     id: 'RW-02',
@@ -105,7 +112,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'RW-06',
     title: 'an acknowledged write is on every member that is not known to be out',
     clause: 'RaidIo.complete',
-    applies: (manifest) => manifest.redundant,
+    applies: ifRedundant,
     run: async (options) => {
       const { numSlots } = new Rig(options);
       for (let absent = 0; absent < numSlots; absent++) {
@@ -133,7 +140,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'NULL-01',
     title: 'write zeroes and unmap, of any range, beside writes: zeros, or for unmap what was there, and never anything else',
     clause: 'RaidLevel.submitNullPayloadRequest',
-    applies: (manifest) => manifest.nullPayload,
+    applies: ({ manifest }) => manifest.nullPayload,
     run: (options) =>
       inWorld(new Rig(options, { stripSizeKb: 8 }), async (rig) => {
         await rig.create();
@@ -150,7 +157,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'NULL-02',
     title: 'what was unmapped, and read, stays what it was read as when its regions have become idle',
     clause: 'RaidIo.trimmed',
-    applies: (manifest) => manifest.nullPayload && manifest.redundant,
+    applies: (module) => module.manifest.nullPayload && ifRedundant(module),
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
         await rig.create();

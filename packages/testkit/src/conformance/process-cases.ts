@@ -103,7 +103,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-05',
     title: 'a power cut in the middle of a rebuild loses nothing',
     clause: 'RaidLevel.submitReconstructRequest',
-    applies: (manifest) => manifest.redundant,
+    applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, slot, spare) => {
         // Idle long enough for every region to be known to agree, so that the array may start degraded.
@@ -140,7 +140,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'SIZE-01',
     title: 'when every member grows, the volume grows, and keeps its contents',
     clause: 'RaidLevel.resize',
-    applies: (manifest) => manifest.resize,
+    applies: ({ manifest }) => manifest.resize,
     run: (options) =>
       inWorld(new Rig(options, { dataKib: 512 }), async (rig) => {
         await rig.create();

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { IoType, Status, statusName } from '@raidkit/bdev';
-import { minOperational } from '@raidkit/core';
+import { maxMissing } from '@raidkit/core';
 import type { RaidArray, RaidModule, SuperblockStore } from '@raidkit/core';
 import { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
+import { acceptedSlots, losable } from '../slots.js';
 import { SimDisk } from '../sim-disk.js';
 import type { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
@@ -59,7 +60,7 @@ export class Rig {
     this.#options = options;
     this.world = new World(seed);
     this.random = new Random(seed, 2);
-    this.numSlots = options.numSlots ?? Math.max(2, module.baseBdevsMin);
+    this.numSlots = options.numSlots ?? acceptedSlots(module, 2);
     const { blockSize = 512, dataKib = 1200, numSpares = 0 } = options;
     this.disks = Array.from({ length: this.numSlots + numSpares }, (_, index) => {
       const kib = typeof dataKib === 'number' ? dataKib : (dataKib[index] ?? 1200);
@@ -71,7 +72,7 @@ export class Rig {
         latency: { leastMs: 0.1, meanMs: 0.5 },
         hasWriteCache: true,
         hasForceUnitAccess: index % 2 === 0,
-        fill: module.manifest.redundant && store.extension !== undefined ? 0xdb : 0,
+        fill: module.redundancy !== 'none' && store.extension !== undefined ? 0xdb : 0,
       });
     });
     this.stack = this.#newStack();
@@ -83,9 +84,14 @@ export class Rig {
     return array;
   }
 
-  /** How many members the array may lose. */
+  /** How many members the array may lose, if they are the right ones. */
   get spareMembers(): number {
-    return this.numSlots - minOperational(this.module, this.numSlots);
+    return maxMissing(this.module, this.numSlots);
+  }
+
+  /** Slots that it may lose together, as many as there are, from this one on. */
+  losable(first: number): number[] {
+    return losable(this.module, this.numSlots, first);
   }
 
   disk(index: number): SimDisk {

@@ -16,9 +16,9 @@ export interface ConformanceResult {
   error: Error | null;
 }
 
-/** The cases for a module, as its manifest selects them; there is no other way to leave one out. */
+/** The cases for a module, as what it declares selects them; there is no other way to leave one out. */
 export function conformanceCases(module: RaidModule): ConformanceCase[] {
-  return all.filter((one) => one.applies(module.manifest, module));
+  return all.filter((one) => one.applies(module));
 }
 
 /** Runs every case for the module, one after another. Resolves in every case. */

@@ -1,4 +1,5 @@
 import { Coverage } from '../coverage.js';
+import { acceptedSlots } from '../slots.js';
 import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
 import { CutMode } from '../disk-faults.js';
@@ -263,8 +264,8 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
 }
 
 function planOf({ module, store }: RunParts, scenario: Scenario, seed: number): SimPlan {
-  const least = Math.max(2, module.baseBdevsMin);
-  const numSlots = scenario.numSlots?.(least) ?? least;
+  const least = acceptedSlots(module, 2);
+  const numSlots = acceptedSlots(module, scenario.numSlots?.(least) ?? least);
   const numDisks = numSlots + 1;
   const blockSize = 512;
   return {

@@ -1,4 +1,4 @@
-import type { RaidModule } from '@raidkit/core';
+import type { ParityModule, RaidModule } from '@raidkit/core';
 import { CutMode } from '../disk-faults.js';
 import type { Scenario } from './scenario.js';
 import type { Script } from './script.js';
@@ -8,11 +8,10 @@ import type { Script } from './script.js';
  * somebody is at work in it, a ring of the journal that goes round, a departure that is being recorded.
  */
 
-const redundant = ({ manifest }: RaidModule): boolean => manifest.redundant;
-const journaled = ({ manifest }: RaidModule): boolean => manifest.journal === true;
+const redundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
+const journaled = (module: RaidModule): module is ParityModule => module.redundancy === 'parity' && module.journal;
 const resizable = (module: RaidModule): boolean => redundant(module) && module.manifest.resize;
-const mirror = ({ baseBdevsConstraint: limit, manifest }: RaidModule): boolean =>
-  manifest.redundant && limit !== undefined && 'minOperational' in limit && limit.minOperational === 1;
+const mirror = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
 
 /** A region that was clean is made clean again so long after a write to it, in milliseconds: at the second look. */
 const idleMs = 10_000;

@@ -41,7 +41,7 @@ const pairs: readonly Pair[] = [
 
 /** The pairs that mean something for the level. */
 export function pairsFor(module: RaidModule): readonly Pair[] {
-  return pairs.filter(({ isForRedundancy }) => !isForRedundancy || module.manifest.redundant);
+  return pairs.filter(({ isForRedundancy }) => !isForRedundancy || module.redundancy !== 'none');
 }
 
 /** Everything is at rest and agrees: the member that was struck holds all of it, also without one of the others. */

@@ -4,11 +4,8 @@ import type { Scenario } from './scenario.js';
 import type { Script } from './script.js';
 
 const always = (): boolean => true;
-const redundant = ({ manifest }: RaidModule): boolean => manifest.redundant;
-const mirror = (module: RaidModule): boolean => {
-  const limit = module.baseBdevsConstraint;
-  return module.manifest.redundant && limit !== undefined && 'minOperational' in limit && limit.minOperational === 1;
-};
+const redundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
+const mirror = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
 const nullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;
 const resizable = ({ manifest }: RaidModule): boolean => manifest.resize;
 
@@ -364,7 +361,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     id: 'a device without which nothing goes is pulled out and put back',
-    applies: (module) => !module.manifest.redundant,
+    applies: (module) => module.redundancy === 'none',
     async steps(s) {
       await s.pull(1);
       await s.plug(1);

@@ -17,6 +17,6 @@ export async function repairSilently(run: SimRun, { lost }: Trip): Promise<void>
   if (array === undefined || liar === undefined || run.isTolerant) return;
   const hasDiffered = await checkAndRepair(run, liar.index === 0 ? 1 : 0);
   // Copies still differed, so one of them had it all along; parity may have been made from what was wrong.
-  if (hasDiffered && array.minOperational === 1) run.model.believe();
+  if (hasDiffered && array.module.redundancy === 'copies') run.model.believe();
   await run.readAll('after a repair');
 }

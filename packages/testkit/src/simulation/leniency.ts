@@ -90,7 +90,7 @@ export class Leniency {
       }
     }
     // A copy that is left is a whole one, whatever the others held.
-    if (bitmap === null || array.minOperational === 1) return;
+    if (bitmap === null || array.module.redundancy !== 'parity') return;
     const { regionBlocks, states } = bitmap;
     for (let region = 0; region < states.length; region++) {
       const from = region * regionBlocks;
@@ -106,7 +106,7 @@ export class Leniency {
   forgiveJournaled(): void {
     const array = this.#run.array();
     if (array?.level?.geometry.stripe === undefined || array.bitmap === null) return;
-    if (array.minOperational === 1 || array.numInSync === array.numSlots) return;
+    if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
     const { arrayBlocks, memberBlocks } = array.stripe();
     const { regionBlocks, states } = array.bitmap;
     const stripes = new Set<number>();

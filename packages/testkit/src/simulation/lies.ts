@@ -1,5 +1,5 @@
 import type { PlanItem } from '../plan-items.js';
-import { checkRedundancy } from '../redundancy.js';
+import { canCheckRedundancy, checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import { arrayName } from './sim-run.js';
@@ -49,7 +49,7 @@ export function doubt(run: SimRun, disk: SimDisk, firstSector: number, numSector
  */
 export async function checkAndRepair(run: SimRun, source: number): Promise<boolean> {
   const array = run.array();
-  if (array === undefined || run.volume === null) return false;
+  if (array === undefined || run.volume === null || !canCheckRedundancy(array)) return false;
   const problem = checkRedundancy(array, run.disks);
   for (const type of ['check', 'repair'] as const) {
     run.stack?.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(run, source) : {});
@@ -78,5 +78,7 @@ export async function checkAndRepair(run: SimRun, source: number): Promise<boole
 /** Who is right is said where two copies leave it open. */
 export function repairOptions(run: SimRun, source: number): { source?: number } {
   const array = run.array();
-  return array?.minOperational === 1 && array.numInSync === 2 ? { source } : {};
+  const groups = array?.level?.copyGroups ?? [];
+  const isPair = groups.some((group) => group.filter((slot) => array?.slots[slot]?.isInSync === true).length === 2);
+  return isPair ? { source } : {};
 }

@@ -42,7 +42,9 @@ export async function probeAll(run: SimRun): Promise<void> {
   const most = numSlots - run.least;
   for (const member of [null, ...random.shuffle(members).slice(0, most > 0 ? mostLosses : 1)]) {
     const others = random.shuffle(members.filter((other) => other !== member));
-    const more = most > 1 && random.chance(0.5) ? others.slice(0, random.int(0, most - 1)) : [];
+    const drawn = most > 1 && random.chance(0.5) ? others.slice(0, random.int(0, most - 1)) : [];
+    const left = members.filter((other) => other !== member && !drawn.includes(other));
+    const more = run.canRunWith(left) ? drawn : [];
     const probe: Probe = {
       lost: member === null ? [] : [member, ...more],
       cut: random.pick([CutMode.KeepAll, CutMode.LoseAll, CutMode.Random]),

@@ -88,7 +88,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     run.wasUnclean = true;
     // A crash and a member that is not there, or does not work: parity cannot say what the member's data is.
     const isWhole = good.size === run.plan.shape.numSlots && ![...good].some((disk) => run.standing.hasTrouble(disk));
-    if (run.least > 1 && run.isRedundant && !isWhole && !run.can.narrow) run.isTolerant = true;
+    if (run.isParity && !isWhole && !run.can.narrow) run.isTolerant = true;
   }
   // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
   if (!run.isRedundant || run.plan.shape.isOverBudget) for (const disk of run.disks) disk.faults.clear();
@@ -166,7 +166,7 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
       await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
       return;
     }
-    const isParity = run.least > 1;
+    const { isParity } = run;
     const isUnsafe = RaidError.is(error) && isParity && run.wasUnclean && error.code === 'ERR_RAID_METADATA';
     if (!isUnsafe && run.isTolerant) {
       run.isRefused = true;

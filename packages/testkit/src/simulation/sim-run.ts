@@ -1,5 +1,5 @@
 import { IoType, Status, statusName } from '@raidkit/bdev';
-import { RaidError, RegionState, minOperational } from '@raidkit/core';
+import { RaidError, RegionState, canRun, minOperational } from '@raidkit/core';
 import type { CreateArrayOptions, RaidArray, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
 import { Coverage } from '../coverage.js';
 import { VolumeModel } from '../model.js';
@@ -164,7 +164,25 @@ export class SimRun {
   }
 
   get isRedundant(): boolean {
-    return this.least < this.plan.shape.numSlots;
+    return this.module.redundancy !== 'none';
+  }
+
+  /** What an absent member holds is worked out, from redundancy that may be in doubt. */
+  get isParity(): boolean {
+    return this.module.redundancy === 'parity';
+  }
+
+  /** Whether all data is there with these members. */
+  canRunWith(members: readonly SimDisk[]): boolean {
+    const slots = this.array()?.slots ?? [];
+    const hasRule = this.module.redundancy !== 'none' && this.module.canRun !== undefined;
+    if (!hasRule || slots.length === 0) return members.length >= this.least;
+    const missing = slots.filter(({ name, lastMember }) => !members.some((disk) => disk.name === (name ?? lastMember?.name)));
+    return canRun(
+      this.module,
+      slots.length,
+      missing.map(({ index }) => index),
+    );
   }
 
   /** Fewest members with which all data is there. */
@@ -316,7 +334,7 @@ export class SimRun {
     const mayNeverFlush = type === IoType.Flush || flags !== 0;
     if (mayNeverFlush && this.leniency.wasBeyond) return;
     // One that lost a flush while the array was being started is needed until redundancy is in sync.
-    const isInDoubt = this.least > 1 && (this.array()?.bitmap?.resyncsDue ?? 0) > 0;
+    const isInDoubt = this.isParity && (this.array()?.bitmap?.resyncsDue ?? 0) > 0;
     if (mayNeverFlush && isInDoubt && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
     if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt))
       return;
@@ -412,7 +430,7 @@ export class SimRun {
 
   /** The level keeps a map of what was never written: it reads as zeros. */
   get hasMap(): boolean {
-    return this.module.manifest.redundant && this.hasSuperblock && this.store.extension !== undefined;
+    return this.module.redundancy !== 'none' && this.hasSuperblock && this.store.extension !== undefined;
   }
 
   /** Bytes at the start of a disk that are not data. */
@@ -434,7 +452,7 @@ export class SimRun {
   /** What each member of a mirror holds there, for people. */
   #traceCopies(sector: number): void {
     const array = this.array();
-    if (array?.minOperational !== 1) return;
+    if (array?.module.redundancy !== 'copies') return;
     for (const slot of array.slots) {
       const disk = this.disks.find(({ name }) => name === slot.name);
       if (disk === undefined) continue;

@@ -9,11 +9,12 @@ export interface StandingRun {
   readonly plan: SimPlan;
   readonly disks: readonly SimDisk[];
   readonly can: { readonly narrow: boolean; readonly timeouts: boolean };
-  /** Members without which the array is not online. */
-  readonly least: number;
   readonly isRedundant: boolean;
+  readonly isParity: boolean;
   readonly leniency: { exceed(disk: SimDisk): void; forgiveUnprotected(): void };
   isTolerant: boolean;
+  /** Whether all data is there with these members. */
+  canRunWith(members: readonly SimDisk[]): boolean;
   array(): RaidArray | undefined;
 }
 
@@ -83,8 +84,8 @@ export class Standing {
   mayLose(disk: SimDisk): boolean {
     const run = this.#run;
     this.#discount();
-    const left = [...this.good].filter((other) => other !== disk && !this.hasTrouble(other)).length;
-    if (left >= run.least) {
+    const left = [...this.good].filter((other) => other !== disk && !this.hasTrouble(other));
+    if (run.canRunWith(left)) {
       this.#forgiveUnprotected();
       return true;
     }
@@ -95,7 +96,7 @@ export class Standing {
   #forgiveUnprotected(): void {
     const run = this.#run;
     const array = run.array();
-    const isInDoubt = run.least > 1 && (array?.bitmap?.resyncsDue ?? 0) > 0;
+    const isInDoubt = run.isParity && (array?.bitmap?.resyncsDue ?? 0) > 0;
     if (!isInDoubt && (array?.badBlocks.size ?? 0) === 0) return;
     if (run.can.narrow) run.leniency.forgiveUnprotected();
     else if (isInDoubt) run.isTolerant = true;

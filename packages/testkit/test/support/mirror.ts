@@ -22,6 +22,7 @@ export type MirrorBug =
 /** A stranger's level: copies, written from the interface's documentation, with a bug of one's choice. */
 class Mirror implements RaidLevel {
   geometry: RaidGeometry;
+  readonly copyGroups: readonly (readonly number[])[];
   readonly #raid: RaidView;
   readonly #bug: MirrorBug;
   readonly #locks = new RangeLocks();
@@ -31,6 +32,7 @@ class Mirror implements RaidLevel {
   constructor(raid: RaidView, bug: MirrorBug) {
     this.#raid = raid;
     this.#bug = bug;
+    this.copyGroups = [Array.from({ length: raid.numSlots }, (_, slot) => slot)];
     this.geometry = this.#measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
   }
 
@@ -58,12 +60,6 @@ class Mirror implements RaidLevel {
 
   submitReconstructRequest(io: RaidIo): void {
     this.#read(io);
-  }
-
-  redundantSlots(): readonly number[] {
-    return Array.from({ length: this.#raid.numSlots }, (_, slot) => slot)
-      .filter((slot) => this.#raid.isMemberInSync(slot))
-      .slice(1);
   }
 
   onPartDone(io: RaidIo, part: BdevIo): void {
@@ -153,9 +149,10 @@ export function mirror(bug: MirrorBug): RaidModule {
     aliases: [],
     code: thirdPartyCodes.first + 1,
     apiVersion: raidApiVersion,
-    manifest: { stripSize: 'none', redundant: true, nullPayload: true, resize: true },
+    manifest: { stripSize: 'none', nullPayload: true, resize: true },
+    redundancy: 'copies',
+    maxMissing: (numSlots) => numSlots - 1,
     baseBdevsMin: 2,
-    baseBdevsConstraint: { minOperational: 1 },
     start: (raid) => new Mirror(raid, bug),
   };
 }
