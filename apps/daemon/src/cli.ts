@@ -8,8 +8,10 @@ import type { ParsedEventOptions } from './events/event-options.js';
 import type { SinkOptions } from './events/sinks/sinks.js';
 import type { NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
+import { isLoopback } from './loopback.js';
 import { defaultLevelPackages } from './level-modules.js';
 import type { RpcAddress } from './rpc/listen.js';
+import type { HttpAddress } from './monitor/http-server.js';
 import type { ScanOptions } from './scan/scanner.js';
 
 /** How I/O reaches the kernel: `auto` is io_uring where there is one. */
@@ -43,6 +45,8 @@ export interface CliOptions {
   nbdLimits: NbdLimits;
   /** TLS for NBD clients; undefined for none. */
   tls: { isRequired: boolean; files: TlsFiles } | undefined;
+  /** Where metrics and health are served. */
+  http: HttpAddress[];
   sinks: SinkOptions;
   /** Milliseconds between two words of an array that is still degraded; 0 for one. */
   remindMs: number;
@@ -61,6 +65,8 @@ interface ParsedOptions extends ParsedEventOptions {
   strict: boolean;
   waitForRpc: boolean;
   nbd: NbdAddress[];
+  http: HttpAddress[];
+  httpPublic: boolean;
   autoExport: boolean;
   level: string[];
   levelFolder?: string;
@@ -114,6 +120,13 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     .option('--strict', 'end the start when a call of the configuration fails, instead of keeping it and trying again', false)
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
+    .option(
+      '--http <address>',
+      'serve /metrics, /healthz and /readyz at unix:PATH or [tcp:]HOST:PORT; repeatable',
+      collect(parseHttp),
+      [],
+    )
+    .option('--http-public', 'allow --http on addresses that other machines can reach: whoever can, can read', false)
     .option('--no-auto-export', 'do not export volumes by themselves as they come online')
     .option('--level <package>', 'load a RAID level from this package too; repeatable', collect(String), [])
     .option(
@@ -209,6 +222,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     giveUpAfterSeconds: options.stuckExit,
     nbdLimits: nbdLimits(options),
     tls: tlsOptions(command, options),
+    http: httpAddresses(command, options),
     ...eventOptions(command, options),
     logLevel: options.logLevel,
     demo: options.demo,
@@ -296,6 +310,19 @@ function parseNbd(text: string): NbdAddress {
   const tcp = /^tcp:(?:(\[[0-9a-fA-F:]+\]|[^:]+):)?(\d+)$/.exec(text);
   if (tcp === null) throw new InvalidArgumentError('must be unix:PATH or tcp:HOST:PORT.');
   return { host: (tcp[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
+}
+
+function parseHttp(text: string): HttpAddress {
+  return parseNbd(text.startsWith('unix:') || text.startsWith('tcp:') ? text : `tcp:${text}`);
+}
+
+function httpAddresses(command: Command, { http, httpPublic }: ParsedOptions): HttpAddress[] {
+  const reachable = http.find((address) => 'host' in address && !isLoopback(address.host));
+  if (reachable !== undefined && 'host' in reachable && !httpPublic)
+    command.error(
+      `error: --http ${reachable.host}:${reachable.port} can be reached from other machines, without authentication: name a loopback address, or add --http-public`,
+    );
+  return http;
 }
 
 function parsePort(text: string): number {

@@ -16,6 +16,7 @@ import { aioMethods } from './methods/aio.js';
 import { bdevMethods } from './methods/bdev.js';
 import { frameworkMethods } from './methods/framework.js';
 import { histogramMethods } from './methods/histogram.js';
+import { latencyMethods } from './methods/latency.js';
 import { logMethods } from './methods/log.js';
 import { mallocMethods } from './methods/malloc.js';
 import { nbdMethods } from './methods/nbd.js';
@@ -122,6 +123,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const devices = [
     ...bdevMethods(service),
     ...histogramMethods(service),
+    ...latencyMethods(service),
     ...notifyMethods(service),
     ...qosMethods(service),
     ...raidMethods(service),

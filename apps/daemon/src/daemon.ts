@@ -11,6 +11,8 @@ import { EventLog } from './events/event-log.js';
 import { eventMethods } from './events/event-methods.js';
 import { EventSinks } from './events/sinks/sinks.js';
 import type { SinkOptions } from './events/sinks/sinks.js';
+import { listenHttp } from './monitor/http-server.js';
+import type { HttpAddress, HttpListener } from './monitor/http-server.js';
 import type { ScanOptions } from './scan/scanner.js';
 import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
@@ -44,6 +46,8 @@ export interface DaemonOptions extends ServiceOptions {
   scan?: ScanOptions;
   /** Who is told of events outside. Default: nobody. */
   sinks?: SinkOptions;
+  /** Where metrics and health are served over HTTP. Default: nowhere. */
+  http?: readonly HttpAddress[];
   /** Ends the start, with an error: nothing is left open. */
   abort?: AbortSignal;
   /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
@@ -65,6 +69,8 @@ export interface RunningDaemon {
   readonly caller: Caller;
   /** Addresses of the control sockets. */
   readonly rpcAddresses: readonly string[];
+  /** Addresses of HTTP, with the ports that they have got. */
+  readonly httpAddresses: readonly string[];
   /** Resolves when a client asked for a stop. */
   readonly stopRequested: Promise<void>;
   /** Drains and ends NBD connections, flushes and closes arrays and devices, closes the control sockets. */
@@ -94,7 +100,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 /** What is served, and the settings of how. */
 type ControlOptions = Pick<
   DaemonOptions,
-  'rpc' | 'configPath' | 'statePath' | 'scan' | 'sinks' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
+  'rpc' | 'configPath' | 'statePath' | 'scan' | 'sinks' | 'http' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
 > & {
   reactors?: number;
 };
@@ -113,12 +119,17 @@ export async function serveControl(
   const sinks = new EventSinks(options.sinks ?? {}, log);
   events.onEvent((event) => sinks.add(event));
   const listeners: RpcListener[] = [];
+  const http: HttpListener[] = [];
+  let isUp = false;
+  let isEnding = false;
   let configuration: Configuration | null = null;
   const stop = async (): Promise<void> => {
     configuration?.end();
     // Nobody waits for whoever is told of events.
     sinks.end();
     events.end();
+    isEnding = true;
+    await Promise.all(http.map((listener) => listener.close()));
     await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
   };
@@ -138,7 +149,13 @@ export async function serveControl(
     });
     caller = new OwnCalls(own, eventMethods(events, sinks), log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
+    const sources = { caller, events, sinks, isReady: () => isUp && !isEnding };
+    for (const address of options.http ?? []) http.push(await listenHttp(address, sources, log));
     abort?.throwIfAborted();
+    own.call('framework_wait_init', undefined).then(
+      () => (isUp = true),
+      (error: unknown) => log.debug({ err: error }, 'it is not told when the daemon is up'),
+    );
     await untilAborted(own.begin(), abort);
   } catch (error) {
     await stop();
@@ -146,6 +163,7 @@ export async function serveControl(
   }
   return {
     caller,
+    httpAddresses: http.map(({ address }) => address),
     rpcAddresses: listeners.map(({ address }) => address),
     stopRequested: service.stopRequested,
     stop,

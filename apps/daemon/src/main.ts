@@ -37,6 +37,7 @@ async function main(): Promise<void> {
     levels: options.levels,
     ...(options.levelFolder === undefined ? {} : { levelFolder: options.levelFolder }),
     sinks: options.sinks,
+    http: options.http,
     remindMs: options.remindMs,
     memoryBytes: options.memoryBytes,
     nbdLimits: options.nbdLimits,
@@ -45,7 +46,10 @@ async function main(): Promise<void> {
   });
   signals.serve(daemon);
   const text = demo === null ? '' : demoText(demo, await startDemo(daemon.caller, demo));
-  log.info({ version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd }, 'raidkitd is up');
+  log.info(
+    { version, engine, reactors: options.reactors, rpc: daemon.rpcAddresses, nbd, http: daemon.httpAddresses },
+    'raidkitd is up',
+  );
   process.stdout.write(text);
 }
 

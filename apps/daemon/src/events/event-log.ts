@@ -23,6 +23,8 @@ export class EventLog {
   readonly #kept: RaidkitEvent[] = [];
   readonly #waiters = new Set<() => void>();
   readonly #listeners: ((event: RaidkitEvent) => void)[] = [];
+  /** Events so far, by severity. */
+  readonly counts = new Map<string, number>();
   #lastId = 0;
   #isEnded = false;
 
@@ -37,6 +39,7 @@ export class EventLog {
 
   add(report: EventReport): RaidkitEvent {
     const event: RaidkitEvent = { id: ++this.#lastId, time: new Date().toISOString(), ...report };
+    this.counts.set(event.severity, (this.counts.get(event.severity) ?? 0) + 1);
     this.#kept.push(event);
     if (this.#kept.length > mostKept) this.#kept.shift();
     const { array, device, message, severity } = event;

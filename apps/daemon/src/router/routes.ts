@@ -101,6 +101,7 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_nbd_get_exports: { to: 'each', merge: 'exports' },
   raidkit_get_modules: first,
   raidkit_get_arrays: { to: 'each', merge: 'arrays', unless: 'name' },
+  raidkit_get_latency: { to: 'each', merge: 'bdevs', unless: 'name' },
   raidkit_examine: bdev('bdev_name'),
   raidkit_set_unexamined: all,
   raidkit_assemble: array(),

@@ -1,0 +1,149 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { ListenOptions } from 'node:net';
+import { freeUnixPath } from '@raidkit/nbd';
+import type { Logger } from 'pino';
+import type { EventLog } from '../events/event-log.js';
+import type { EventSinks } from '../events/sinks/sinks.js';
+import type { Caller } from '../rpc/dispatcher.js';
+import { formatMetrics } from './metrics.js';
+import { askHealth, takeSnapshot } from './snapshot.js';
+
+/** Where HTTP is served: a Unix socket's path, or a TCP address. */
+export type HttpAddress = { unix: string } | { host: string; port: number };
+
+/** What is served is taken from these. */
+export interface HttpSources {
+  caller: Caller;
+  events: EventLog;
+  sinks: EventSinks;
+  /** The daemon has come up, and is not ending. */
+  isReady: () => boolean;
+}
+
+/** A server that listens. */
+export interface HttpListener {
+  /** `HOST:PORT`, with the port that it has got, or the path. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+const mostConnections = 64;
+const requestMs = 10_000;
+const metricsType = 'text/plain; version=0.0.4; charset=utf-8';
+
+interface Page {
+  status: number;
+  type: string;
+  body: string;
+}
+
+/** Serves `/metrics`, `/healthz` and `/readyz`. Rejects if the address cannot be had. */
+export async function listenHttp(address: HttpAddress, sources: HttpSources, log: Logger): Promise<HttpListener> {
+  if ('unix' in address) await freeUnixPath(address.unix);
+  const pages = new Pages(sources);
+  const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs }, (request, response) => {
+    serve(request, response, pages).catch((error: unknown) => {
+      log.warn({ err: error, path: request.url }, 'a page could not be served');
+      response.destroy();
+    });
+  });
+  server.maxConnections = mostConnections;
+  const where: ListenOptions = 'unix' in address ? { path: address.unix } : address;
+  const umask = process.umask(0o177);
+  try {
+    await listening(server, where);
+  } finally {
+    process.umask(umask);
+  }
+  server.on('error', (error) => log.warn({ err: error }, 'the HTTP server failed'));
+  return {
+    address: 'unix' in address ? address.unix : `${address.host}:${portOf(server)}`,
+    close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // Whoever reads slowly is not waited for.
+      server.closeAllConnections();
+      return closed;
+    },
+  };
+}
+
+/** Several who ask at the same time are given the same answer. */
+class Pages {
+  readonly #sources: HttpSources;
+  readonly #coming = new Map<string, Promise<Page>>();
+
+  constructor(sources: HttpSources) {
+    this.#sources = sources;
+  }
+
+  get(path: string): Promise<Page> {
+    const coming = this.#coming.get(path);
+    if (coming !== undefined) return coming;
+    const page = this.#make(path).finally(() => this.#coming.delete(path));
+    this.#coming.set(path, page);
+    return page;
+  }
+
+  #make(path: string): Promise<Page> {
+    switch (path) {
+      case '/metrics':
+        return this.#metrics();
+      case '/healthz':
+        return this.#health(false);
+      case '/readyz':
+        return this.#health(true);
+      default:
+        return Promise.resolve({ status: 404, type: 'text/plain', body: 'there are /metrics, /healthz and /readyz\n' });
+    }
+  }
+
+  async #metrics(): Promise<Page> {
+    const { caller, events, isReady, sinks } = this.#sources;
+    let isStuck = false;
+    const snapshot = await takeSnapshot(caller).catch(() => {
+      isStuck = true;
+      return null;
+    });
+    const state = { isReady: isReady(), isStuck, eventCounts: events.counts, sinks: sinks.states() };
+    return { status: 200, type: metricsType, body: formatMetrics(snapshot, state) };
+  }
+
+  async #health(mustBeUp: boolean): Promise<Page> {
+    const health = await askHealth(this.#sources.caller);
+    const isUp = this.#sources.isReady();
+    const reason = health.isHealthy ? (mustBeUp && !isUp ? 'it is starting, or ending' : null) : health.reason;
+    const body = `${JSON.stringify({ status: reason === null ? 'ok' : 'unavailable', reason })}\n`;
+    return { status: reason === null ? 200 : 503, type: 'application/json', body };
+  }
+}
+
+async function serve(request: IncomingMessage, response: ServerResponse, pages: Pages): Promise<void> {
+  const { method, url = '/' } = request;
+  // What comes with the question is of no interest.
+  request.resume();
+  if (method !== 'GET' && method !== 'HEAD') {
+    response.writeHead(405, { allow: 'GET, HEAD' }).end();
+    return;
+  }
+  const [path = '/'] = url.split('?');
+  const { body, status, type } = await pages.get(path);
+  const bytes = Buffer.from(body);
+  response.writeHead(status, { 'content-type': type, 'content-length': bytes.length, 'cache-control': 'no-store' });
+  response.end(method === 'HEAD' ? undefined : bytes);
+}
+
+function portOf(server: Server): number {
+  const bound = server.address();
+  return typeof bound === 'object' && bound !== null ? bound.port : 0;
+}
+
+function listening(server: Server, where: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(where, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}

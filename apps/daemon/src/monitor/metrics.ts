@@ -1,0 +1,293 @@
+import type { SinkState } from '../events/sinks/sink-queue.js';
+import { packageVersion } from '../version.js';
+import { Exposition } from './exposition.js';
+import type { Labels } from './exposition.js';
+import type { ArrayState, DeviceLatency, MemberState, ProcessState, Snapshot } from './snapshot.js';
+
+const healths = ['optimal', 'degraded', 'rebuilding', 'resyncing', 'configuring', 'offline', 'failed'] as const;
+const memberStates = ['current', 'suspect', 'rebuilding', 'missing', 'failed'] as const;
+const regionStates = ['unwritten', 'dirty', 'missed', 'suspect'] as const;
+const severities = ['critical', 'warning', 'info'] as const;
+
+/** Upper edges of latency buckets, in microseconds: powers of two, to half a minute. */
+const latencyEdgesUs = Array.from({ length: 26 }, (_, power) => 2 ** power);
+
+/** What is known besides the snapshot. */
+export interface MonitorState {
+  readonly isReady: boolean;
+  /** The data path does not answer. */
+  readonly isStuck: boolean;
+  readonly eventCounts: ReadonlyMap<string, number>;
+  readonly sinks: readonly SinkState[];
+}
+
+/** Everything as Prometheus reads it. `snapshot`: null while there is none. */
+export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): string {
+  const out = new Exposition();
+  daemonMetrics(out, state);
+  if (snapshot === null) return out.text;
+  arrayMetrics(out, snapshot.arrays);
+  memberMetrics(out, snapshot.arrays);
+  processMetrics(out, snapshot.arrays);
+  checkMetrics(out, snapshot.arrays);
+  deviceMetrics(out, snapshot);
+  const { configuration, exports, spares } = snapshot;
+  out.gauge(
+    'raidkit_nbd_clients',
+    'Connections of NBD clients to the export.',
+    exports.map((one) => [{ export: one.name, device: one.bdev_name }, one.connections] as const),
+  );
+  out.gauge('raidkit_spares', 'Devices that stand by for members that fail.', [[{}, spares.length]]);
+  const { pending, state_error: stateError } = configuration;
+  out.gauge('raidkit_configuration_pending_calls', 'Calls of the configuration that could not be carried out yet.', [
+    [{}, pending.length],
+  ]);
+  out.gauge('raidkit_configuration_saved', 'Whether the state file could be written: 1 if so, or if there is none.', [
+    [{}, stateError === null ? 1 : 0],
+  ]);
+  return out.text;
+}
+
+function daemonMetrics(out: Exposition, { eventCounts, isReady, isStuck, sinks }: MonitorState): void {
+  out.gauge('raidkit_build_info', 'Always 1; the version is in its label.', [[{ version: packageVersion() }, 1]]);
+  out.gauge('raidkit_ready', 'Whether the daemon has come up.', [[{}, isReady ? 1 : 0]]);
+  out.gauge('raidkit_stuck', 'Whether the data path does not answer; then there are no other metrics of it.', [
+    [{}, isStuck ? 1 : 0],
+  ]);
+  out.counter(
+    'raidkit_events_total',
+    'Events since the daemon was started.',
+    severities.map((severity) => [{ severity }, eventCounts.get(severity) ?? 0] as const),
+  );
+  const ofSinks = (value: (sink: SinkState) => number): (readonly [Labels, number])[] =>
+    sinks.map((sink) => [{ sink: sink.name }, value(sink)] as const);
+  out.counter(
+    'raidkit_event_sink_told_total',
+    'Events that the sink has taken.',
+    ofSinks(({ told }) => told),
+  );
+  out.counter(
+    'raidkit_event_sink_dropped_total',
+    'Events that the sink could not be told.',
+    ofSinks(({ dropped }) => dropped),
+  );
+  out.gauge(
+    'raidkit_event_sink_waiting',
+    'Events that wait for the sink.',
+    ofSinks(({ waiting }) => waiting),
+  );
+}
+
+function arrayMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
+  const each = <T>(value: (array: ArrayState) => T): (readonly [Labels, T])[] =>
+    arrays.map((array) => [{ array: array.name }, value(array)] as const);
+  out.gauge(
+    'raidkit_array_info',
+    'Always 1; what the array is, is in its labels.',
+    arrays.map(({ name, raid_level: level, uuid }) => [{ array: name, uuid, level }, 1] as const),
+  );
+  out.gauge(
+    'raidkit_array_health',
+    'Which of these states the array is in: 1 for that one.',
+    arrays.flatMap(({ ext, name }) =>
+      healths.map((health) => [{ array: name, health }, ext.health === health ? 1 : 0] as const),
+    ),
+  );
+  out.gauge(
+    'raidkit_array_size_bytes',
+    'Size of the volume; 0 while the array is not online.',
+    each(({ ext, state }) => (state === 'online' ? ext.num_blocks * ext.block_size : 0)),
+  );
+  out.gauge(
+    'raidkit_array_slots',
+    'Places for members.',
+    each(({ ext }) => ext.members.length),
+  );
+  out.gauge(
+    'raidkit_array_members',
+    'Slots by the state of their member.',
+    arrays.flatMap(({ ext, name }) =>
+      memberStates.map(
+        (state) => [{ array: name, state }, ext.members.filter((member) => member.state === state).length] as const,
+      ),
+    ),
+  );
+  const mapped = arrays.flatMap(({ ext, name }) => (ext.regions === null ? [] : [{ name, regions: ext.regions }]));
+  out.gauge(
+    'raidkit_array_regions',
+    'Regions of the map by state: never written, being written, missed by an absent member, or with redundancy in doubt.',
+    mapped.flatMap(({ name, regions }) => regionStates.map((state) => [{ array: name, state }, regions[state]] as const)),
+  );
+  out.gauge(
+    'raidkit_array_region_size_bytes',
+    'Size of a region of the map, on a member.',
+    mapped.map(({ name, regions }) => [{ array: name }, regions.region_size] as const),
+  );
+}
+
+function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
+  const each = (value: (member: MemberState) => number): (readonly [Labels, number])[] =>
+    arrays.flatMap(({ ext, name }) =>
+      ext.members.map((member) => [{ array: name, slot: member.slot }, value(member)] as const),
+    );
+  out.gauge(
+    'raidkit_member_info',
+    'Always 1; which device is in the slot is in its label, empty for none.',
+    arrays.flatMap(({ ext, name }) =>
+      ext.members.map((member) => [{ array: name, slot: member.slot, device: member.name ?? '' }, 1] as const),
+    ),
+  );
+  out.gauge(
+    'raidkit_member_in_sync',
+    'Whether the slot has a member that is up to date.',
+    each(({ state }) => (state === 'current' || state === 'suspect' ? 1 : 0)),
+  );
+  out.counter(
+    'raidkit_member_read_errors_total',
+    'Reads of the member that failed, since the array was assembled.',
+    each((member) => member.read_errors),
+  );
+  out.counter(
+    'raidkit_member_write_errors_total',
+    'Writes of the member that failed, since the array was assembled.',
+    each((member) => member.write_errors),
+  );
+  out.counter(
+    'raidkit_member_repaired_blocks_total',
+    'Blocks that the member could not read and that were rewritten from redundancy.',
+    each((member) => member.repaired_blocks),
+  );
+  out.gauge(
+    'raidkit_member_bad_blocks',
+    'Blocks that the member does not hold, since nobody could say what belonged there.',
+    each((member) => member.bad_blocks),
+  );
+}
+
+function processMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
+  const running = arrays.flatMap(({ ext, name }) => (ext.process === null ? [] : [{ name, process: ext.process }]));
+  const each = (value: (process: ProcessState) => number): (readonly [Labels, number])[] =>
+    running.map(({ name, process }) => [{ array: name, process: process.type }, value(process)] as const);
+  out.gauge(
+    'raidkit_process_done_bytes',
+    'How much of the array the background work that runs is through with.',
+    each((process) => process.bytes_done),
+  );
+  out.gauge(
+    'raidkit_process_size_bytes',
+    'How much of the array it has to do in all.',
+    each((process) => process.bytes_total),
+  );
+  out.gauge(
+    'raidkit_process_rate_bytes_per_second',
+    'How fast it is, on average, without what it passes over.',
+    each((process) => process.bytes_per_sec),
+  );
+  out.gauge(
+    'raidkit_process_eta_seconds',
+    'Seconds that are left at that rate, at most; +Inf while that is not known, or it is paused.',
+    each(({ eta_sec: eta, paused }) => (eta === null || paused ? Infinity : eta)),
+  );
+  out.gauge(
+    'raidkit_process_paused',
+    'Whether it is paused.',
+    each(({ paused }) => (paused ? 1 : 0)),
+  );
+  out.gauge(
+    'raidkit_process_mismatch_blocks',
+    'Blocks at which it found that redundancy disagreed with the data.',
+    each((process) => process.mismatch_blocks),
+  );
+}
+
+function checkMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
+  const checked = arrays.flatMap(({ ext, name }) => {
+    const record = ext.history.find(({ type }) => type === 'check' || type === 'repair');
+    return record === undefined ? [] : [{ name, record }];
+  });
+  const each = (value: (record: (typeof checked)[number]['record']) => number): (readonly [Labels, number])[] =>
+    checked.map(({ name, record }) => [{ array: name, type: record.type }, value(record)] as const);
+  out.gauge(
+    'raidkit_check_last_end_timestamp_seconds',
+    'When the last check or repair ended, in seconds since 1970.',
+    each((record) => Math.round(record.started_at / 1000 + record.seconds)),
+  );
+  out.gauge(
+    'raidkit_check_last_duration_seconds',
+    'How long it took.',
+    each((record) => record.seconds),
+  );
+  out.gauge(
+    'raidkit_check_last_complete',
+    'Whether it got to its end.',
+    each((record) => (record.error === null ? 1 : 0)),
+  );
+  out.gauge(
+    'raidkit_check_last_mismatch_blocks',
+    'Blocks at which it found that redundancy disagreed with the data.',
+    each((record) => record.mismatch_blocks),
+  );
+}
+
+function deviceMetrics(out: Exposition, { arrays, iostat, latency }: Snapshot): void {
+  const { bdevs, tick_rate: tickRate } = iostat;
+  type Stats = (typeof bdevs)[number];
+  const each = (value: (stats: Stats) => number): (readonly [Labels, number])[] =>
+    bdevs.map((stats) => [{ device: stats.name, role: roleOf(arrays, stats.name) }, value(stats)] as const);
+  out.counter(
+    'raidkit_device_reads_total',
+    'Reads that have succeeded.',
+    each((stats) => stats.num_read_ops),
+  );
+  out.counter(
+    'raidkit_device_read_bytes_total',
+    'Bytes read.',
+    each((stats) => stats.bytes_read),
+  );
+  out.counter(
+    'raidkit_device_writes_total',
+    'Writes that have succeeded.',
+    each((stats) => stats.num_write_ops),
+  );
+  out.counter(
+    'raidkit_device_written_bytes_total',
+    'Bytes written.',
+    each((stats) => stats.bytes_written),
+  );
+  out.counter(
+    'raidkit_device_io_time_seconds_total',
+    'Time during which there was I/O in flight.',
+    each((stats) => stats.io_time / tickRate),
+  );
+  out.gauge(
+    'raidkit_device_queue_depth',
+    'I/O in flight.',
+    each((stats) => stats.queue_depth),
+  );
+  const operations = latency.flatMap(({ name, operations: list }) =>
+    list.map((operation) => ({ labels: { device: name, role: roleOf(arrays, name), operation: operation.type }, operation })),
+  );
+  out.counter(
+    'raidkit_device_errors_total',
+    'I/O that has failed.',
+    operations.map(({ labels, operation }) => [labels, operation.errors] as const),
+  );
+  out.histogram(
+    'raidkit_device_latency_seconds',
+    'How long I/O that succeeded has taken.',
+    latencyEdgesUs.map((us) => us / 1_000_000),
+    operations.map(({ labels, operation }) => [labels, inSeconds(operation)] as const),
+  );
+}
+
+type Operation = DeviceLatency['operations'][number];
+
+function inSeconds({ buckets, total_us: total }: Operation): { buckets: [number, number][]; sum: number } {
+  return { buckets: buckets.map(([upper, count]) => [upper / 1_000_000, count]), sum: total / 1_000_000 };
+}
+
+/** What a device is for: so that users' I/O and that of members are not added up. */
+function roleOf(arrays: readonly ArrayState[], device: string): string {
+  if (arrays.some(({ ext }) => ext.members.some(({ name }) => name === device))) return 'member';
+  return arrays.some(({ name }) => name === device) ? 'volume' : 'other';
+}

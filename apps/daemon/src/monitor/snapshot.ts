@@ -1,0 +1,124 @@
+import { RpcCode, RpcError } from '../rpc/errors.js';
+import type { Caller } from '../rpc/dispatcher.js';
+
+/* What metrics are made of: answers of the daemon's methods, as far as they are used. */
+
+export interface ProcessState {
+  type: string;
+  paused: boolean;
+  bytes_done: number;
+  bytes_total: number;
+  bytes_per_sec: number;
+  eta_sec: number | null;
+  mismatch_blocks: number;
+}
+
+export interface ProcessRecordState {
+  type: string;
+  started_at: number;
+  seconds: number;
+  mismatch_blocks: number;
+  error: string | null;
+}
+
+export interface MemberState {
+  slot: number;
+  name: string | null;
+  state: string;
+  read_errors: number;
+  write_errors: number;
+  repaired_blocks: number;
+  bad_blocks: number;
+}
+
+export interface ArrayState {
+  name: string;
+  uuid: string;
+  raid_level: string;
+  state: string;
+  ext: {
+    health: string;
+    block_size: number;
+    num_blocks: number;
+    process: ProcessState | null;
+    history: ProcessRecordState[];
+    regions: { region_size: number; total: number; unwritten: number; dirty: number; missed: number; suspect: number } | null;
+    members: MemberState[];
+  };
+}
+
+export interface DeviceStats {
+  name: string;
+  bytes_read: number;
+  num_read_ops: number;
+  bytes_written: number;
+  num_write_ops: number;
+  queue_depth: number;
+  io_time: number;
+}
+
+export interface DeviceLatency {
+  name: string;
+  operations: { type: string; count: number; total_us: number; errors: number; buckets: [number, number][] }[];
+}
+
+export interface Snapshot {
+  arrays: ArrayState[];
+  iostat: { tick_rate: number; bdevs: DeviceStats[] };
+  latency: DeviceLatency[];
+  exports: { name: string; bdev_name: string; connections: number }[];
+  spares: unknown[];
+  configuration: { state_error: string | null; pending: unknown[] };
+}
+
+/** How the data path is. */
+export type Health = { isHealthy: true } | { isHealthy: false; reason: string };
+
+/** How long the data path may take to say something, in milliseconds. */
+const patienceMs = 5000;
+
+/** Asks the daemon for everything that metrics show; null while it is starting. Rejects if the data path does not answer. */
+export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
+  const ask = (method: string): Promise<unknown> => inTime(caller.call(method, undefined));
+  try {
+    const [arrays, iostat, latency, exports, spares, configuration] = await Promise.all([
+      ask('raidkit_get_arrays'),
+      ask('bdev_get_iostat'),
+      ask('raidkit_get_latency'),
+      ask('raidkit_nbd_get_exports'),
+      ask('raidkit_get_spares'),
+      ask('raidkit_get_configuration'),
+    ]);
+    return { arrays, iostat, latency, exports, spares, configuration } as Snapshot;
+  } catch (error) {
+    if (isStarting(error)) return null;
+    throw error;
+  }
+}
+
+/** Whether the data path answers. */
+export async function askHealth(caller: Caller): Promise<Health> {
+  try {
+    await inTime(caller.call('raidkit_get_spares', undefined));
+    return { isHealthy: true };
+  } catch (error) {
+    if (isStarting(error)) return { isHealthy: true };
+    return { isHealthy: false, reason: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function isStarting(error: unknown): boolean {
+  return error instanceof RpcError && error.code === RpcCode.InvalidState;
+}
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the data path has not answered in ${patienceMs / 1000} s`)), patienceMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

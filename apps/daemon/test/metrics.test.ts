@@ -1,0 +1,201 @@
+import { readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Exposition } from '../src/monitor/exposition.js';
+import { until } from './support/devices.js';
+import { oneDaemon } from './support/one-daemon.js';
+import { run } from './support/process.js';
+
+const test = oneDaemon();
+const bin = join(import.meta.dirname, '../bin/raidkitd.js');
+const monitoring = new URL('../../../monitoring/', import.meta.url);
+
+function call(method: string, params?: unknown): Promise<unknown> {
+  return test.daemon!.client.call(method, params);
+}
+
+interface Answer {
+  status: number;
+  type: string | undefined;
+  body: string;
+}
+
+/** Asks at the socket in the test's folder. */
+function get(path: string, method = 'GET'): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath: join(test.folder, 'http.sock'), path, method, agent: false }, (response) => {
+      let body = '';
+      response.on('data', (piece: Buffer) => (body += piece.toString()));
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'], body }));
+    });
+    asked.on('error', reject);
+    asked.end();
+  });
+}
+
+interface Family {
+  type: string;
+  help: string;
+  samples: Map<string, number>;
+}
+
+/** Reads Prometheus' text format as strictly as its own tool; throws at what it would complain of. */
+function parse(text: string): Map<string, Family> {
+  const families = new Map<string, Family>();
+  const wrong = (line: string): Error => new Error(`not as it should be: ${line}`);
+  let current: [string, Family] | undefined;
+  for (const line of text.trimEnd().split('\n')) {
+    const [, word, about = '', rest = ''] = /^# (HELP|TYPE) ([a-z][a-z0-9_]*) (.+)$/.exec(line) ?? [];
+    if (word === 'HELP') {
+      if (families.has(about)) throw wrong(line);
+      current = [about, { type: '', help: rest, samples: new Map() }];
+      families.set(...current);
+    } else if (word === 'TYPE') {
+      if (current?.[0] !== about || !['counter', 'gauge', 'histogram'].includes(rest)) throw wrong(line);
+      current[1].type = rest;
+      if ((rest === 'counter') !== about.endsWith('_total')) throw wrong(line);
+    } else {
+      const [, name = '', labels = '', value = ''] =
+        /^([a-z][a-z0-9_]*)((?:\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+\})?) (\S+)$/.exec(line) ?? [];
+      if (current === undefined || current[1].type === '') throw wrong(line);
+      const base = current[1].type === 'histogram' ? name.replace(/_(bucket|sum|count)$/, '') : name;
+      const number = value === '+Inf' ? Infinity : Number(value);
+      if (base !== current[0] || value === '' || Number.isNaN(number)) throw wrong(line);
+      const key = `${name}${labels}`;
+      if (current[1].samples.has(key)) throw new Error(`it is there twice: ${line}`);
+      current[1].samples.set(key, number);
+    }
+  }
+  return families;
+}
+
+async function scrape(): Promise<Map<string, number>> {
+  const { body, status, type } = await get('/metrics');
+  expect(status).toBe(200);
+  expect(type).toContain('text/plain; version=0.0.4');
+  return new Map([...parse(body).values()].flatMap(({ samples }) => [...samples]));
+}
+
+async function start(...args: string[]): Promise<void> {
+  await test.start(['--memory', '64', '--http', `unix:${join(test.folder, 'http.sock')}`, ...args]);
+}
+
+/** A mirror without a map, so that background work goes everywhere, over a device that can be made to fail. */
+async function makeMirror(name = 'vol'): Promise<void> {
+  for (const device of ['a', 'b']) await call('bdev_malloc_create', { name: device, num_blocks: 16_384, block_size: 512 });
+  await call('bdev_error_create', { base_name: 'a' });
+  await call('bdev_raid_create', { name, raid_level: 'raid1', base_bdevs: ['EE_a', 'b'] });
+}
+
+it('shows a member that is missing, its errors, and how far the rebuild of another one is', async () => {
+  await start('--nbd', `unix:${test.nbdPath}`);
+  // Whatever a name has in it.
+  const name = 'v"o\\l';
+  const label = 'array="v\\"o\\\\l"';
+  await makeMirror(name);
+  const before = await scrape();
+  expect(before.get(`raidkit_array_health{${label},health="optimal"}`)).toBe(1);
+  expect(before.get(`raidkit_array_members{${label},state="current"}`)).toBe(2);
+  expect(before.get(`raidkit_member_info{${label},slot="0",device="EE_a"}`)).toBe(1);
+  expect(before.get('raidkit_nbd_clients{export="v\\"o\\\\l",device="v\\"o\\\\l"}')).toBe(0);
+
+  await call('bdev_error_inject_error', { name: 'EE_a', io_type: 'all', error_type: 'failure', num: 1000 });
+  await call('raidkit_start_process', { name, type: 'check' });
+  await until('the member has failed', async () => {
+    return (await scrape()).get(`raidkit_array_health{${label},health="degraded"}`) === 1;
+  });
+  const degraded = await scrape();
+  expect(degraded.get(`raidkit_array_health{${label},health="optimal"}`)).toBe(0);
+  expect(degraded.get(`raidkit_array_members{${label},state="failed"}`)).toBe(1);
+  expect(degraded.get(`raidkit_member_in_sync{${label},slot="0"}`)).toBe(0);
+  expect(degraded.get(`raidkit_member_info{${label},slot="0",device=""}`)).toBe(1);
+  expect(degraded.get(`raidkit_member_read_errors_total{${label},slot="0"}`)).toBeGreaterThan(0);
+  expect(degraded.get('raidkit_events_total{severity="critical"}')).toBeGreaterThan(0);
+
+  await call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 1 });
+  await call('bdev_malloc_create', { name: 'c', num_blocks: 16_384, block_size: 512 });
+  await call('bdev_raid_add_base_bdev', { raid_bdev: name, base_bdev: 'c' });
+  const process = `${label},process="rebuild"`;
+  await until('the rebuild has got on', async () => {
+    return ((await scrape()).get(`raidkit_process_done_bytes{${process}}`) ?? 0) > 0;
+  });
+  const rebuilding = await scrape();
+  expect(rebuilding.get(`raidkit_process_size_bytes{${process}}`)).toBe(16_384 * 512);
+  expect(rebuilding.get(`raidkit_process_eta_seconds{${process}}`)).toBeLessThan(60);
+  expect(rebuilding.get(`raidkit_array_members{${label},state="rebuilding"}`)).toBe(1);
+  const writes = { device: 'c', count: 'raidkit_device_latency_seconds_count{device="c",role="member",operation="write"}' };
+  expect(rebuilding.get(writes.count)).toBeGreaterThan(0);
+  expect(rebuilding.get(writes.count)).toBe(
+    rebuilding.get('raidkit_device_latency_seconds_bucket{device="c",role="member",operation="write",le="+Inf"}'),
+  );
+});
+
+it('has every metric that the alerts and the dashboard use', async () => {
+  await start('--event-program', '/bin/true');
+  await makeMirror();
+  await call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 1 });
+  await call('raidkit_start_process', { name: 'vol', type: 'check' });
+  const families = parse((await get('/metrics')).body);
+  const known = (name: string): boolean => families.has(name.replace(/_(bucket|sum|count)$/, '')) || families.has(name);
+  for (const file of ['alerts.yml', 'dashboard.json']) {
+    const text = readFileSync(new URL(file, monitoring), 'utf8');
+    const names = [...new Set(text.match(/\braidkit_[a-z_]+/g) ?? [])];
+    expect(names.length).toBeGreaterThan(10);
+    expect(names.filter((name) => !known(name))).toEqual([]);
+  }
+  // And the page that explains them has every one.
+  const page = readFileSync(new URL('../docs/monitoring.md', monitoring), 'utf8');
+  expect([...families.keys()].filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+});
+
+it('is healthy while it waits to be set up, and ready when it is up', async () => {
+  await start('--wait-for-rpc');
+  expect(await get('/healthz')).toMatchObject({ status: 200 });
+  expect(await get('/readyz')).toMatchObject({ status: 503, body: expect.stringContaining('it is starting') as string });
+  expect((await scrape()).get('raidkit_ready')).toBe(0);
+  await call('framework_start_init');
+  await call('framework_wait_init');
+  expect(await get('/readyz')).toMatchObject({ status: 200, type: 'application/json' });
+  expect((await scrape()).get('raidkit_ready')).toBe(1);
+  expect(await get('/')).toMatchObject({ status: 404 });
+  expect(await get('/metrics', 'POST')).toMatchObject({ status: 405 });
+  expect(await get('/metrics', 'HEAD')).toMatchObject({ status: 200, body: '' });
+  // A client that says nothing does not keep it from ending.
+  const silent = request({ socketPath: join(test.folder, 'http.sock'), path: '/metrics', method: 'POST', agent: false });
+  silent.on('error', () => undefined);
+  silent.flushHeaders();
+  test.daemon!.child.kill('SIGTERM');
+  expect(await test.daemon!.exited).toBe(0);
+});
+
+it('is not shown to other machines unless somebody wants that', async () => {
+  const { code, stderr } = await run(process.execPath, [bin, '--http', '0.0.0.0:0']);
+  expect(code).toBe(1);
+  expect(stderr).toContain('--http-public');
+});
+
+describe('the format', () => {
+  it('counts what lies below each edge', () => {
+    const out = new Exposition();
+    const counted = {
+      buckets: [
+        [1, 2],
+        [2, 3],
+        [3, 4],
+        [50, 1],
+      ] as [number, number][],
+      sum: 71,
+    };
+    out.histogram('h_seconds', 'Help.', [1, 2, 4], [[{ a: 'x\ny' }, counted]]);
+    const labels = 'a="x\\ny"';
+    expect(out.text.split('\n').slice(2, -1)).toEqual([
+      `h_seconds_bucket{${labels},le="1"} 2`,
+      `h_seconds_bucket{${labels},le="2"} 5`,
+      `h_seconds_bucket{${labels},le="4"} 9`,
+      `h_seconds_bucket{${labels},le="+Inf"} 10`,
+      `h_seconds_sum{${labels}} 71`,
+      `h_seconds_count{${labels}} 10`,
+    ]);
+  });
+});
