@@ -12,6 +12,9 @@ import { isLoopback } from './loopback.js';
 import { defaultLevelPackages } from './level-modules.js';
 import type { RpcAddress } from './rpc/listen.js';
 import type { HttpAddress } from './monitor/http-server.js';
+import type { ScheduleOptions } from './schedule/check-schedule.js';
+import { addScheduleOptions, scheduleOptions } from './schedule/schedule-options.js';
+import type { ParsedScheduleOptions } from './schedule/schedule-options.js';
 import type { ScanOptions } from './scan/scanner.js';
 
 /** How I/O reaches the kernel: `auto` is io_uring where there is one. */
@@ -48,6 +51,8 @@ export interface CliOptions {
   /** Where metrics and health are served. */
   http: HttpAddress[];
   sinks: SinkOptions;
+  /** When arrays are checked; undefined: when somebody asks for it. */
+  schedule: ScheduleOptions | undefined;
   /** Milliseconds between two words of an array that is still degraded; 0 for one. */
   remindMs: number;
   logLevel: string;
@@ -55,7 +60,7 @@ export interface CliOptions {
   demo: string | undefined;
 }
 
-interface ParsedOptions extends ParsedEventOptions {
+interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions {
   rpcSocket: RpcAddress[];
   config?: string;
   state?: string;
@@ -201,6 +206,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
       '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.\nWithout --state what is set up is kept in state.json in $STATE_DIRECTORY; without that and -r in /var/lib/raidkit for root, or raidkit in $XDG_STATE_HOME; else nowhere.',
     );
   addEventOptions(command);
+  addScheduleOptions(command);
   command.parse([...argv]);
   const options = command.opts<ParsedOptions & { json?: string }>();
   return {
@@ -223,6 +229,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     nbdLimits: nbdLimits(options),
     tls: tlsOptions(command, options),
     http: httpAddresses(command, options),
+    schedule: scheduleOptions(command, options),
     ...eventOptions(command, options),
     logLevel: options.logLevel,
     demo: options.demo,

@@ -18,6 +18,8 @@ import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
+import { CheckSchedule, scheduleMethods } from './schedule/check-schedule.js';
+import type { ScheduleOptions, ScheduledArray } from './schedule/check-schedule.js';
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
 import { OwnCalls } from './rpc/own-calls.js';
 
@@ -46,6 +48,8 @@ export interface DaemonOptions extends ServiceOptions {
   scan?: ScanOptions;
   /** Who is told of events outside. Default: nobody. */
   sinks?: SinkOptions;
+  /** When arrays are checked. Default: when somebody asks for it. */
+  schedule?: ScheduleOptions;
   /** Where metrics and health are served over HTTP. Default: nowhere. */
   http?: readonly HttpAddress[];
   /** Ends the start, with an error: nothing is left open. */
@@ -100,7 +104,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 /** What is served, and the settings of how. */
 type ControlOptions = Pick<
   DaemonOptions,
-  'rpc' | 'configPath' | 'statePath' | 'scan' | 'sinks' | 'http' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
+  'rpc' | 'configPath' | 'statePath' | 'scan' | 'sinks' | 'http' | 'schedule' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
 > & {
   reactors?: number;
 };
@@ -120,6 +124,7 @@ export async function serveControl(
   events.onEvent((event) => sinks.add(event));
   const listeners: RpcListener[] = [];
   const http: HttpListener[] = [];
+  let schedule: CheckSchedule | null = null;
   let isUp = false;
   let isEnding = false;
   let configuration: Configuration | null = null;
@@ -129,6 +134,7 @@ export async function serveControl(
     sinks.end();
     events.end();
     isEnding = true;
+    schedule?.end();
     await Promise.all(http.map((listener) => listener.close()));
     await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -147,13 +153,21 @@ export async function serveControl(
       scan: scan ?? null,
       log,
     });
-    caller = new OwnCalls(own, eventMethods(events, sinks), log);
+    if (options.schedule !== undefined) {
+      const path = statePath === undefined ? null : `${statePath.replace(/\.json$/, '')}-checks.json`;
+      schedule = new CheckSchedule(own, options.schedule, path, log);
+    }
+    caller = new OwnCalls(own, [...eventMethods(events, sinks), ...scheduleMethods(schedule)], log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
-    const sources = { caller, events, sinks, isReady: () => isUp && !isEnding };
+    const checks = (): ScheduledArray[] => schedule?.list() ?? [];
+    const sources = { caller, events, sinks, checks, isReady: () => isUp && !isEnding };
     for (const address of options.http ?? []) http.push(await listenHttp(address, sources, log));
     abort?.throwIfAborted();
     own.call('framework_wait_init', undefined).then(
-      () => (isUp = true),
+      () => {
+        isUp = true;
+        if (!isEnding) schedule?.begin();
+      },
       (error: unknown) => log.debug({ err: error }, 'it is not told when the daemon is up'),
     );
     await untilAborted(own.begin(), abort);

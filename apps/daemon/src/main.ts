@@ -38,6 +38,7 @@ async function main(): Promise<void> {
     ...(options.levelFolder === undefined ? {} : { levelFolder: options.levelFolder }),
     sinks: options.sinks,
     http: options.http,
+    ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
     remindMs: options.remindMs,
     memoryBytes: options.memoryBytes,
     nbdLimits: options.nbdLimits,

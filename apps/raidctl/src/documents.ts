@@ -265,6 +265,25 @@ export const eventsDocument = z.strictObject({
   ),
 });
 
+export const scheduleDocument = z.strictObject({
+  version,
+  command: z.literal('schedule'),
+  is_enabled: z.boolean(),
+  every_days: z.number().nullable(),
+  window: text.nullable().describe('hours of the day, local time; null for all'),
+  limit_mb_sec: z.number().nullable(),
+  arrays: z.array(
+    z.strictObject({
+      name: text,
+      completed_at: text.nullable().describe('ISO 8601; null: it has not been checked yet'),
+      mismatch_blocks: count.describe('that check found to disagree'),
+      due_at: text.describe('ISO 8601'),
+      unfinished_percent: z.number().nullable().describe('how far the check that is not complete is; null for none'),
+      is_running: z.boolean(),
+    }),
+  ),
+});
+
 export const selftestDocument = z.strictObject({
   version,
   command: z.literal('selftest'),
@@ -306,6 +325,7 @@ export const document = z.discriminatedUnion('command', [
   modulesDocument,
   configDocument,
   eventsDocument,
+  scheduleDocument,
   selftestDocument,
   errorDocument,
 ]);

@@ -34,6 +34,23 @@ it('shows what has happened, to all arrays or to some, and goes on as more happe
   expect(await test.ok('events nobody')).toBe('nothing has happened\n');
 });
 
+it('shows that nothing is checked by itself, or when it is', async () => {
+  expect(await test.json('schedule', 'schedule')).toMatchObject({ is_enabled: false, arrays: [] });
+  disks('a', 'b');
+  const socket = join(test.folder, 'third.sock');
+  const daemon = await spawnDaemon(socket, ['-r', socket, '--memory', '64', '--check-every', '--check-window', '01:00-05:00']);
+  try {
+    expect((await test.run('-s', socket, 'create', 'raid1', 'vol', './a', './b', '--force')).code).toBe(0);
+    const { code, stdout } = await test.run('-s', socket, 'schedule');
+    expect(code).toBe(0);
+    expect(stdout).toContain('every 30 days, at 01:00-05:00');
+  } finally {
+    daemon.client.close();
+    daemon.child.kill('SIGKILL');
+    await daemon.exited;
+  }
+});
+
 it('sends a test message, and says who has taken it', async () => {
   expect(await test.ok('selftest')).toContain('tells nobody');
   const path = join(test.folder, 'hook');

@@ -14,6 +14,7 @@ import {
   moduleSchema,
   processSchema,
   raidBdevSchema,
+  scheduleSchema,
   spareSchema,
   versionSchema,
 } from './results.js';
@@ -78,15 +79,16 @@ export const methods = {
   raidkit_get_arrays: method<Partial<Named>>()(z.array(arraySchema)),
   raidkit_get_configuration: method<undefined>()(configurationSchema),
   raidkit_get_events: method<{ since?: number; max?: number; wait_ms?: number }>()(eventPageSchema),
+  raidkit_get_schedule: method<undefined>()(scheduleSchema),
   raidkit_get_event_sinks: method<undefined>()(z.array(eventSinkSchema)),
   raidkit_send_test_event: method<{ message?: string }>()(eventSchema),
   raidkit_get_modules: method<undefined>()(z.array(moduleSchema)),
   raidkit_examine: method<{ bdev_name: string }>()(examinationSchema),
   raidkit_assemble: method<Named & { force?: boolean; read_only?: boolean }>()(raidBdevSchema),
   raidkit_trust_parity: method<Named>()(z.boolean()),
-  raidkit_start_process: method<Named & { type: 'resync' | 'check' | 'repair'; source?: string; wrong?: string }>()(
-    z.boolean(),
-  ),
+  raidkit_start_process: method<
+    Named & { type: 'resync' | 'check' | 'repair'; source?: string; wrong?: string; from_block?: number }
+  >()(z.boolean()),
   raidkit_control_process: method<
     Named & {
       action?: 'pause' | 'resume' | 'cancel';

@@ -216,6 +216,25 @@ export const eventPageSchema = z.looseObject({
   events: z.array(eventSchema),
 });
 
+/** Checks that the daemon begins by itself. */
+export const scheduleSchema = z.looseObject({
+  enabled: z.boolean(),
+  every_days: z.number().optional(),
+  window: z.string().nullable().optional(),
+  limit_mb_sec: z.number().nullable().optional(),
+  arrays: z.array(
+    z.looseObject({
+      name: z.string(),
+      uuid: z.string(),
+      completed_at: z.string().nullable(),
+      mismatch_blocks: count,
+      due_at: z.string(),
+      unfinished_percent: z.number().nullable(),
+      is_running: z.boolean(),
+    }),
+  ),
+});
+
 /** Whom the daemon tells of events. */
 export const eventSinkSchema = z.looseObject({
   name: z.string(),

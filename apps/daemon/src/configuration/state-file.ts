@@ -1,6 +1,5 @@
-import { mkdirSync, readFileSync, renameSync } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFileSync, renameSync } from 'node:fs';
+import { replaceFile } from '../replace-file.js';
 import { formatConfig, parseConfig } from './config-file.js';
 import type { ConfigCall, PlacedCall } from './config-file.js';
 
@@ -58,23 +57,7 @@ export class StateFile {
   async write(calls: readonly ConfigCall[]): Promise<void> {
     const text = formatConfig(calls);
     if (text === this.#saved) return;
-    const folder = dirname(this.path);
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const temporary = `${this.path}.new`;
-    const file = await open(temporary, 'w', 0o600);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, this.path);
-    const directory = await open(folder, 'r');
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
+    await replaceFile(this.path, text);
     this.#saved = text;
   }
 }

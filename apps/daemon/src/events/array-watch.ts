@@ -1,5 +1,6 @@
 import type { RaidArray, RaidArrays, RaidEvent } from '@raidkit/core';
 import { healthOf } from '@raidkit/core';
+import { cancelledReason } from '../cancelled.js';
 import type { EventName, EventReport, Severity } from './event.js';
 
 /** Milliseconds between two looks at what arrays do not say by themselves. */
@@ -150,7 +151,8 @@ export class ArrayWatch {
     const found = process === 'check' || process === 'repair' ? `; ${mismatches} blocks disagreed` : '';
     const end = error === null ? `has ended${found}` : `did not get to its end: ${error}`;
     const isFilling = process === 'rebuild' || process === 'replace';
-    this.#say('RebuildFinished', error === null ? 'info' : 'warning', event.array, target, `${workOf(event)} ${end}`);
+    const severity = error === null || error === cancelledReason ? 'info' : 'warning';
+    this.#say('RebuildFinished', severity, event.array, target, `${workOf(event)} ${end}`);
     if (isFilling && error === null)
       this.#say(
         'SpareActive',

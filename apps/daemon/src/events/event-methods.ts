@@ -9,7 +9,12 @@ const mostWaitMs = 60_000;
 /** Events of one answer. */
 const mostEvents = 1024;
 /** Names of the methods that are answered beside the data path. */
-export const monitorMethods: readonly string[] = ['raidkit_get_events', 'raidkit_get_event_sinks', 'raidkit_send_test_event'];
+export const monitorMethods: readonly string[] = [
+  'raidkit_get_events',
+  'raidkit_get_event_sinks',
+  'raidkit_get_schedule',
+  'raidkit_send_test_event',
+];
 const both = ['startup', 'runtime'] as const;
 
 /** Our methods for events. */

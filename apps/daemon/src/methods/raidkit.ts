@@ -4,12 +4,13 @@ import type { RaidArray } from '@raidkit/core';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
+import { cancelledReason } from '../cancelled.js';
 import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
 import { adviceFor } from './array-advice.js';
-import { name, u32 } from './schemas.js';
+import { name, u32, u64 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
 
@@ -128,6 +129,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         type: z.enum(['resync', 'check', 'repair']),
         source: name.optional(),
         wrong: name.optional(),
+        from_block: u64.optional(),
       }),
       badParams,
       run(params) {
@@ -140,6 +142,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         arrays.startSync(array.name, params.type, {
           ...(params.source === undefined ? {} : { source: slotOf(params.source) }),
           ...(params.wrong === undefined ? {} : { wrong: slotOf(params.wrong) }),
+          ...(params.from_block === undefined ? {} : { from: params.from_block }),
         });
         return Promise.resolve(true);
       },
@@ -160,7 +163,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         if (params.min_bandwidth_mb_sec !== undefined) process.minBandwidthMbSec = params.min_bandwidth_mb_sec;
         if (params.action === 'pause') process.pause();
         else if (params.action === 'resume') process.resume();
-        else if (params.action === 'cancel') process.stop(new Error('it was cancelled on request'));
+        else if (params.action === 'cancel') process.stop(new Error(cancelledReason));
         return Promise.resolve(process.describeFully());
       },
     }),

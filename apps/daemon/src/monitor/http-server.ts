@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { EventLog } from '../events/event-log.js';
 import type { EventSinks } from '../events/sinks/sinks.js';
 import type { Caller } from '../rpc/dispatcher.js';
+import type { ScheduledArray } from '../schedule/check-schedule.js';
 import { formatMetrics } from './metrics.js';
 import { askHealth, takeSnapshot } from './snapshot.js';
 
@@ -17,6 +18,7 @@ export interface HttpSources {
   caller: Caller;
   events: EventLog;
   sinks: EventSinks;
+  checks: () => readonly ScheduledArray[];
   /** The daemon has come up, and is not ending. */
   isReady: () => boolean;
 }
@@ -99,13 +101,13 @@ class Pages {
   }
 
   async #metrics(): Promise<Page> {
-    const { caller, events, isReady, sinks } = this.#sources;
+    const { caller, checks, events, isReady, sinks } = this.#sources;
     let isStuck = false;
     const snapshot = await takeSnapshot(caller).catch(() => {
       isStuck = true;
       return null;
     });
-    const state = { isReady: isReady(), isStuck, eventCounts: events.counts, sinks: sinks.states() };
+    const state = { isReady: isReady(), isStuck, eventCounts: events.counts, sinks: sinks.states(), checks: checks() };
     return { status: 200, type: metricsType, body: formatMetrics(snapshot, state) };
   }
 

@@ -1,4 +1,5 @@
 import type { SinkState } from '../events/sinks/sink-queue.js';
+import type { ScheduledArray } from '../schedule/check-schedule.js';
 import { packageVersion } from '../version.js';
 import { Exposition } from './exposition.js';
 import type { Labels } from './exposition.js';
@@ -19,6 +20,8 @@ export interface MonitorState {
   readonly isStuck: boolean;
   readonly eventCounts: ReadonlyMap<string, number>;
   readonly sinks: readonly SinkState[];
+  /** Of the schedule; none if there is no schedule. */
+  readonly checks: readonly ScheduledArray[];
 }
 
 /** Everything as Prometheus reads it. `snapshot`: null while there is none. */
@@ -30,6 +33,7 @@ export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): s
   memberMetrics(out, snapshot.arrays);
   processMetrics(out, snapshot.arrays);
   checkMetrics(out, snapshot.arrays);
+  scheduleMetrics(out, state.checks);
   deviceMetrics(out, snapshot);
   const { configuration, exports, spares } = snapshot;
   out.gauge(
@@ -226,6 +230,34 @@ function checkMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
     'raidkit_check_last_mismatch_blocks',
     'Blocks at which it found that redundancy disagreed with the data.',
     each((record) => record.mismatch_blocks),
+  );
+}
+
+function scheduleMetrics(out: Exposition, checks: readonly ScheduledArray[]): void {
+  const each = (value: (array: ScheduledArray) => number | null): (readonly [Labels, number])[] =>
+    checks.flatMap((array) => {
+      const number = value(array);
+      return number === null ? [] : [[{ array: array.name }, number] as const];
+    });
+  out.gauge(
+    'raidkit_schedule_due_timestamp_seconds',
+    'When the next scheduled check of the array is due, in seconds since 1970.',
+    each(({ dueAt }) => Math.round(dueAt / 1000)),
+  );
+  out.gauge(
+    'raidkit_schedule_completed_timestamp_seconds',
+    'When the last whole check was complete, also before a restart.',
+    each(({ completedAt }) => (completedAt === null ? null : Math.round(completedAt / 1000))),
+  );
+  out.gauge(
+    'raidkit_schedule_mismatch_blocks',
+    'Blocks at which it found that redundancy disagreed with the data.',
+    each(({ completedAt, mismatchBlocks }) => (completedAt === null ? null : mismatchBlocks)),
+  );
+  out.gauge(
+    'raidkit_schedule_unfinished_ratio',
+    'Part of the array that the check which runs, or goes on another night, is through with.',
+    each(({ done }) => done),
   );
 }
 

@@ -14,6 +14,7 @@ import { addList } from './list.js';
 import { addMembers } from './members.js';
 import { addModules } from './modules.js';
 import { addProcesses } from './processes.js';
+import { addSchedule } from './schedule.js';
 import { addSelftest } from './selftest.js';
 import { addStatus } from './status.js';
 import { addWait } from './wait.js';
@@ -27,6 +28,7 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addExamine,
   addMembers,
   addProcesses,
+  addSchedule,
   addArrays,
   addWait,
   addExports,

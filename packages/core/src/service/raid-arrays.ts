@@ -12,7 +12,7 @@ import { ResyncExclusion } from '../sync/resync-exclusion.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
 import { describeArray } from '../array/info.js';
-import { checkCanRepair, checkCanSync, resyncLater, startSync } from '../sync/start-process.js';
+import { checkCanRepair, checkCanSync, checkFrom, resyncLater, startSync } from '../sync/start-process.js';
 import { joinNew } from '../membership/join.js';
 import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
@@ -329,6 +329,7 @@ export class RaidArrays {
     const array = this.#find(name);
     checkCanSync(array);
     if (type === 'repair') checkCanRepair(array, options);
+    checkFrom(array, type, options);
     startSync(this.#ctx, array, type, options);
   }
 

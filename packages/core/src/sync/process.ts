@@ -88,6 +88,8 @@ export class RaidProcess implements RunningProcess {
   /** Seconds that it had taken before a restart. */
   readonly #earlierSec: number;
   #savedAtMs = 0;
+  /** Where it begins. */
+  readonly #firstBlock: number;
   #startedAtMs = 0;
   #workedBlocks = 0;
 
@@ -111,6 +113,8 @@ export class RaidProcess implements RunningProcess {
     const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
     this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
+    this.#firstBlock = Math.floor((task.from ?? 0) / this.windowBlocks) * this.windowBlocks;
+    this.offsetBlocks = this.#firstBlock;
     const memberBytes = (this.windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
     this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
@@ -239,7 +243,7 @@ export class RaidProcess implements RunningProcess {
 
   async #allWindows(): Promise<void> {
     const windows: Window[] = [];
-    let next = 0;
+    let next = this.#firstBlock;
     try {
       while (this.offsetBlocks < this.#array.numBlocks) {
         this.throwIfStopped();

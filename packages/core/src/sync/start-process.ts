@@ -124,6 +124,16 @@ export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions)
     refuse('copies lie at other blocks, and nobody can tell which is right: name the member that is wrong (wrong)');
 }
 
+/** Only a check may leave a part out: what others make agree must agree everywhere. */
+export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { from = 0 }: SyncOptions): void {
+  if (from === 0) return;
+  const message =
+    type === 'check'
+      ? `a check begins at block 0 to ${numBlocks - 1}, not ${from}`
+      : `a ${type} goes over the whole array: only a check begins elsewhere than at block 0`;
+  if (type !== 'check' || from >= numBlocks) throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+}
+
 /** A resync that could not be done, or has become possible, is done later. */
 export function resyncLater(ctx: SyncContext, array: QueueHost): void {
   if (array.consistency.isAllInSync) return;

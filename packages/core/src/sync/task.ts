@@ -53,6 +53,8 @@ export interface SyncOptions {
   source?: number;
   /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
   wrong?: number;
+  /** Of a check: the block of the array from which on it looks; before that another one has. Default 0. */
+  from?: number;
 }
 
 /** What is particular to one process. */

@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { replaceFile } from '../replace-file.js';
+
+const count = z.number().int().min(0);
+
+/** What the schedule knows of the checks of one array. */
+const recordSchema = z.strictObject({
+  /** When the last check was complete, or, before the first, when the array was first seen. Milliseconds since 1970. */
+  due_from: z.number(),
+  /** When the last check was complete; null for none yet. */
+  completed_at: z.number().nullable(),
+  /** Blocks that disagreed in it. */
+  mismatch_blocks: count,
+  /** Where the check that is not complete goes on; null for none. */
+  next_block: count.nullable(),
+  /** Blocks that have disagreed in it so far. */
+  mismatches_so_far: count,
+});
+
+export type CheckRecord = z.infer<typeof recordSchema>;
+
+const fileSchema = z.strictObject({ version: z.literal(1), arrays: z.record(z.string(), recordSchema) });
+
+/** The records of all arrays, by uuid, kept in a file. */
+export class CheckRecords {
+  readonly #path: string | null;
+  readonly #log: Logger;
+  readonly #records: Map<string, CheckRecord>;
+  #saved = '';
+  #isInTrouble = false;
+
+  /** `path`: null for nowhere. */
+  constructor(path: string | null, log: Logger) {
+    this.#path = path;
+    this.#log = log;
+    this.#records = new Map(path === null ? [] : Object.entries(read(path, log)));
+  }
+
+  get(uuid: string): CheckRecord | undefined {
+    return this.#records.get(uuid);
+  }
+
+  set(uuid: string, record: CheckRecord): void {
+    this.#records.set(uuid, record);
+  }
+
+  /** Resolves when it is on stable media, or could not be written, which is logged. One at a time. */
+  async save(): Promise<void> {
+    if (this.#path === null) return;
+    const text = `${JSON.stringify({ version: 1, arrays: Object.fromEntries(this.#records) }, null, 2)}\n`;
+    if (text === this.#saved) return;
+    try {
+      await replaceFile(this.#path, text);
+      this.#saved = text;
+      this.#isInTrouble = false;
+    } catch (error) {
+      if (!this.#isInTrouble) this.#log.error({ path: this.#path, err: error }, 'how far checks have got cannot be saved');
+      this.#isInTrouble = true;
+    }
+  }
+}
+
+/** A file that cannot be used costs a check that comes too late, and no more: it is said, and written over. */
+function read(path: string, log: Logger): Record<string, CheckRecord> {
+  try {
+    return fileSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).arrays;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+      log.warn({ path, err: error }, 'what was known of earlier checks cannot be read: they are counted from now on');
+    return {};
+  }
+}

@@ -1,0 +1,311 @@
+import type { Logger } from 'pino';
+import { invalidParams, method } from '../rpc/dispatcher.js';
+import type { Caller, RpcMethod } from '../rpc/dispatcher.js';
+import { toRpcError } from '../rpc/errors.js';
+import { CheckRecords } from './check-records.js';
+import type { CheckRecord } from './check-records.js';
+import { formatWindow, isWithin } from './check-window.js';
+import type { CheckWindow } from './check-window.js';
+
+/** When arrays are checked. */
+export interface ScheduleOptions {
+  /** Days from the end of one check to the beginning of the next. */
+  everyDays: number;
+  /** Hours of the day in which checks run; null for all. */
+  window: CheckWindow | null;
+  /** MiB of the array a second; null for the limit that all background work has. */
+  limitMbSec: number | null;
+}
+
+/** Longest time between two looks, in milliseconds. */
+const lookMs = 30_000;
+const shortestLookMs = 50;
+const dayMs = 24 * 3600 * 1000;
+
+interface ArrayState {
+  name: string;
+  uuid: string;
+  raid_level: string;
+  state: string;
+  ext: {
+    health: string;
+    num_blocks: number;
+    waits_for: string | null;
+    process: { type: string; progress: { blocks: number }; mismatch_blocks: number } | null;
+    history: {
+      type: string;
+      started_at: number;
+      seconds: number;
+      blocks: number;
+      mismatch_blocks: number;
+      error: string | null;
+    }[];
+  };
+}
+
+/** A check that the schedule has begun. */
+interface Running {
+  uuid: string;
+  /** Its records in the history are newer. Milliseconds since 1970. */
+  since: number;
+  /** Blocks that disagreed in earlier parts. */
+  before: number;
+  isLimited: boolean;
+  /** It was told to end, and goes on another time. */
+  isCalledOff: boolean;
+}
+
+/** What is known of an array's checks, for people. */
+export interface ScheduledArray {
+  name: string;
+  uuid: string;
+  completedAt: number | null;
+  mismatchBlocks: number;
+  dueAt: number;
+  /** Part of the array that the unfinished check is through with, 0 to 1; null if there is none. */
+  done: number | null;
+  isRunning: boolean;
+}
+
+/**
+ * Has every array checked now and then, one after another, within hours of the day. A check that is not through when these end
+ * goes on where it was when they begin again, also after a restart. It knows arrays by the daemon's methods only.
+ */
+export class CheckSchedule {
+  readonly #caller: Caller;
+  readonly #options: ScheduleOptions;
+  readonly #records: CheckRecords;
+  readonly #log: Logger;
+  #redundant: ReadonlySet<string> | null = null;
+  #arrays: ArrayState[] = [];
+  #running: Running | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #isEnded = false;
+
+  /** `path`: where it is kept how far checks have got; null for nowhere. */
+  constructor(caller: Caller, options: ScheduleOptions, path: string | null, log: Logger) {
+    this.#caller = caller;
+    this.#options = options;
+    this.#records = new CheckRecords(path, log);
+    this.#log = log;
+  }
+
+  /** To be called when the daemon is up. */
+  begin(): void {
+    void this.#look();
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  list(): ScheduledArray[] {
+    return this.#checkable().flatMap((array) => {
+      const record = this.#records.get(array.uuid);
+      if (record === undefined) return [];
+      const { completed_at: completedAt, due_from: dueFrom, mismatch_blocks: mismatchBlocks, next_block: next } = record;
+      const done = next === null || array.ext.num_blocks === 0 ? null : next / array.ext.num_blocks;
+      const dueAt = dueFrom + this.#everyMs;
+      const isRunning = this.#running?.uuid === array.uuid;
+      return [{ name: array.name, uuid: array.uuid, completedAt, mismatchBlocks, dueAt, done, isRunning }];
+    });
+  }
+
+  get #everyMs(): number {
+    return this.#options.everyDays * dayMs;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      await this.#lookNow();
+    } catch (error) {
+      // The data path does not answer, or the array has gone meanwhile.
+      this.#log.debug({ err: error }, 'the schedule of checks could not go on');
+    }
+    if (this.#isEnded) return;
+    const pause = Math.max(shortestLookMs, Math.min(lookMs, this.#everyMs / 10));
+    this.#timer = setTimeout(() => void this.#look(), pause);
+    this.#timer.unref();
+  }
+
+  async #lookNow(): Promise<void> {
+    this.#redundant ??= await this.#redundantLevels();
+    this.#arrays = (await this.#caller.call('raidkit_get_arrays', undefined)) as ArrayState[];
+    const now = Date.now();
+    for (const array of this.#checkable()) this.#note(array, now);
+    if (this.#running !== null) await this.#follow(this.#running);
+    if (this.#running === null && !this.#isEnded && isWithin(this.#options.window, new Date(now))) await this.#startNext(now);
+    await this.#records.save();
+  }
+
+  /** Arrays that have something to compare. */
+  #checkable(): ArrayState[] {
+    return this.#arrays.filter(({ raid_level: level, state }) => state === 'online' && this.#redundant?.has(level) === true);
+  }
+
+  async #redundantLevels(): Promise<ReadonlySet<string>> {
+    const levels = (await this.#caller.call('raidkit_get_modules', undefined)) as { level: string; redundant: boolean }[];
+    return new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
+  }
+
+  /** A new array is due after one period; a check or repair that somebody asked for, and that got to its end, counts. */
+  #note({ ext, uuid }: ArrayState, now: number): void {
+    const record = this.#records.get(uuid);
+    if (record === undefined) {
+      this.#records.set(uuid, {
+        due_from: now,
+        completed_at: null,
+        mismatch_blocks: 0,
+        next_block: null,
+        mismatches_so_far: 0,
+      });
+      return;
+    }
+    if (this.#running?.uuid === uuid) return;
+    const whole = ext.history.find(
+      ({ blocks, error, type }) => type === 'check' && error === null && blocks === ext.num_blocks,
+    );
+    if (whole === undefined || whole.started_at < record.due_from) return;
+    this.#records.set(uuid, completed(whole.started_at + whole.seconds * 1000, whole.mismatch_blocks));
+  }
+
+  /** How the check that was begun is getting on. */
+  async #follow(running: Running): Promise<void> {
+    const array = this.#arrays.find(({ uuid }) => uuid === running.uuid);
+    const record = this.#records.get(running.uuid);
+    if (array === undefined || record === undefined) {
+      this.#running = null;
+      return;
+    }
+    const { history, num_blocks: numBlocks, process, waits_for: waitsFor } = array.ext;
+    const ended = history.find(({ started_at: startedAt, type }) => type === 'check' && startedAt >= running.since);
+    if (ended !== undefined) {
+      this.#running = null;
+      const mismatches = running.before + ended.mismatch_blocks;
+      const isWhole = ended.error === null && ended.blocks >= numBlocks;
+      this.#records.set(
+        running.uuid,
+        isWhole
+          ? completed(Date.now(), mismatches)
+          : { ...record, next_block: Math.min(ended.blocks, numBlocks - 1), mismatches_so_far: mismatches },
+      );
+      this.#log.info(
+        { array: array.name, mismatchBlocks: mismatches, error: ended.error },
+        isWhole ? 'the scheduled check is complete' : 'the scheduled check is not complete: it goes on another time',
+      );
+      return;
+    }
+    if (process?.type !== 'check') {
+      // It waits for its turn, unless the array has been put together anew.
+      if (array.state !== 'online' || (process === null && waitsFor === null)) this.#running = null;
+      return;
+    }
+    this.#records.set(running.uuid, {
+      ...record,
+      next_block: process.progress.blocks,
+      mismatches_so_far: running.before + process.mismatch_blocks,
+    });
+    if (!running.isLimited) await this.#limit(array, running);
+    const isInTheWay = array.ext.health !== 'optimal';
+    if (running.isCalledOff || (isWithin(this.#options.window, new Date()) && !isInTheWay)) return;
+    running.isCalledOff = true;
+    await this.#caller.call('raidkit_control_process', { name: array.name, action: 'cancel' });
+  }
+
+  async #limit({ name }: ArrayState, running: Running): Promise<void> {
+    running.isLimited = true;
+    const { limitMbSec } = this.#options;
+    if (limitMbSec !== null) await this.#caller.call('raidkit_control_process', { name, max_bandwidth_mb_sec: limitMbSec });
+  }
+
+  /** Begins, or goes on with, the check that has been due for longest. One at a time: arrays may share disks. */
+  async #startNext(now: number): Promise<void> {
+    const due = this.#checkable()
+      .filter(({ ext }) => ext.health === 'optimal' && ext.process === null && ext.waits_for === null)
+      .flatMap((array) => {
+        const record = this.#records.get(array.uuid);
+        const isDue = record !== undefined && (record.next_block !== null || now >= record.due_from + this.#everyMs);
+        return isDue ? [{ array, record }] : [];
+      })
+      .sort((a, b) => a.record.due_from - b.record.due_from);
+    const [next] = due;
+    if (next === undefined) return;
+    const { array, record } = next;
+    const from = Math.min(record.next_block ?? 0, array.ext.num_blocks - 1);
+    const before = record.next_block === null ? 0 : record.mismatches_so_far;
+    try {
+      await this.#caller.call('raidkit_start_process', { name: array.name, type: 'check', from_block: from });
+    } catch (error) {
+      this.#log.warn(
+        { array: array.name, err: error },
+        `the scheduled check could not begin: ${toRpcError(error).data.reason}`,
+      );
+      // In a day, not with the next look.
+      this.#records.set(array.uuid, { ...record, due_from: now - this.#everyMs + Math.min(dayMs, this.#everyMs) });
+      return;
+    }
+    this.#running = { uuid: array.uuid, since: now, before, isLimited: false, isCalledOff: false };
+    this.#records.set(array.uuid, { ...record, next_block: from, mismatches_so_far: before });
+    this.#log.info({ array: array.name, from }, from === 0 ? 'the scheduled check begins' : 'the scheduled check goes on');
+    // A small array is through before the next look.
+    this.#arrays = (await this.#caller.call('raidkit_get_arrays', undefined)) as ArrayState[];
+    await this.#follow(this.#running);
+  }
+
+  describeOptions(): { everyDays: number; window: string | null; limitMbSec: number | null; isOpen: boolean } {
+    const { everyDays, limitMbSec, window } = this.#options;
+    return {
+      everyDays,
+      window: window === null ? null : formatWindow(window),
+      limitMbSec,
+      isOpen: isWithin(window, new Date()),
+    };
+  }
+}
+
+function completed(at: number, mismatchBlocks: number): CheckRecord {
+  return {
+    due_from: at,
+    completed_at: at,
+    mismatch_blocks: mismatchBlocks,
+    next_block: null,
+    mismatches_so_far: 0,
+  };
+}
+
+/** Our method that shows the schedule; null: there is none. */
+export function scheduleMethods(schedule: CheckSchedule | null): RpcMethod[] {
+  return [
+    method({
+      name: 'raidkit_get_schedule',
+      states: ['startup', 'runtime'],
+      params: null,
+      badParams: invalidParams,
+      run() {
+        if (schedule === null) return Promise.resolve({ enabled: false, arrays: [] });
+        const { everyDays, isOpen, limitMbSec, window } = schedule.describeOptions();
+        return Promise.resolve({
+          enabled: true,
+          every_days: everyDays,
+          window,
+          window_is_open: isOpen,
+          limit_mb_sec: limitMbSec,
+          arrays: schedule.list().map((array) => ({
+            name: array.name,
+            uuid: array.uuid,
+            completed_at: timeOf(array.completedAt),
+            mismatch_blocks: array.mismatchBlocks,
+            due_at: timeOf(array.dueAt),
+            unfinished_percent: array.done === null ? null : Math.floor(array.done * 100),
+            is_running: array.isRunning,
+          })),
+        });
+      },
+    }),
+  ];
+}
+
+function timeOf(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}
