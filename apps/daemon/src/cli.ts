@@ -95,8 +95,8 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions {
   demo?: string;
 }
 
-/** Reads the command line (`process.argv`). Prints help or what is wrong, and ends the process, as commander does. */
-export function parseCommandLine(argv: readonly string[], version: string): CliOptions {
+/** The command line's options; what `--help` and the manual page say. */
+export function makeCommand(version: string): Command {
   const command = new Command('raidkitd')
     .description('RAID volumes over block devices and files, served over NBD, controlled over JSON-RPC')
     .version(version)
@@ -207,6 +207,12 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     );
   addEventOptions(command);
   addScheduleOptions(command);
+  return command;
+}
+
+/** Reads the command line (`process.argv`). Prints help or what is wrong, and ends the process, as commander does. */
+export function parseCommandLine(argv: readonly string[], version: string): CliOptions {
+  const command = makeCommand(version);
   command.parse([...argv]);
   const options = command.opts<ParsedOptions & { json?: string }>();
   return {

@@ -1,10 +1,12 @@
 import { freeUnixPath, readTlsCredentials } from '@raidkit/nbd';
+import { loadSys, whyNoSys } from '@raidkit/sys';
 import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
 import { demoAddresses, demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
 import { startReactorDaemon } from './reactor-host.js';
+import { ServiceManager, takeServiceManager } from './service-manager.js';
 import { packageVersion } from './version.js';
 
 // Disk I/O of the portable engine runs on libuv's pool: one stuck device must not take all its threads. Set before the
@@ -15,8 +17,22 @@ const version = packageVersion();
 const options = parseCommandLine(process.argv, version);
 const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
 
+/** Null if nobody wants to know how the daemon is. */
+function serviceManager(): ServiceManager | null {
+  const place = takeServiceManager(process.env);
+  if (place === null) return null;
+  const sys = loadSys();
+  const failed = (reason: string): void => log.error({ reason }, 'the service manager cannot be told how the daemon is');
+  if (sys === null) {
+    failed(`there are no system calls: ${whyNoSys()}`);
+    return null;
+  }
+  return new ServiceManager(place, sys, (errno) => failed(`NOTIFY_SOCKET: errno ${errno}`));
+}
+
 async function main(): Promise<void> {
-  const signals = watchSignals();
+  const manager = serviceManager();
+  const signals = watchSignals(manager);
   const demo = options.demo === undefined ? null : demoPlaces(options.demo);
   if (demo !== null) makeMemberFiles(demo);
   const { tls } = options;
@@ -52,6 +68,7 @@ async function main(): Promise<void> {
     'raidkitd is up',
   );
   process.stdout.write(text);
+  manager?.ready(`serving, ${daemon.rpcAddresses.join(', ')}`, () => !isStuck());
 }
 
 /** Whether the data path's thread does not move: then `process.exit` would wait for it for ever. */
@@ -87,7 +104,7 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
  * The first signal stops in good order, also while the daemon is starting; the second one ends at once. SIGHUP has the daemon look
  * for devices that have come.
  */
-function watchSignals(): { abort: AbortSignal; serve(daemon: RunningDaemon): void } {
+function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; serve(daemon: RunningDaemon): void } {
   const starting = new AbortController();
   let running: RunningDaemon | null = null;
   let isStopping = false;
@@ -99,6 +116,7 @@ function watchSignals(): { abort: AbortSignal; serve(daemon: RunningDaemon): voi
     }
     isStopping = true;
     log.info({}, `${why}: stopping`);
+    manager?.stopping();
     if (running === null) starting.abort(new StoppedError());
     else end(running);
   };

@@ -4,6 +4,7 @@ import type { Ffi } from './ffi.js';
 
 /** Types and flags of socket(2). */
 const streamType = 1;
+const datagramType = 2;
 const closeOnExec = 0o2000000;
 const EPIPE = 32;
 
@@ -80,6 +81,25 @@ export class Sockets {
     return this.#ffi.syscall(this.#numbers.sendto, fd, 0, 0, MessageFlag.NO_SIGNAL | MessageFlag.DONT_WAIT) === -EPIPE;
   }
 
+  /**
+   * Sends one datagram to a Unix socket, through a socket that is made and closed for it: the bytes sent, or a negative errno.
+   * Does not wait for room. A path that begins with a NUL is in the abstract namespace (unix(7)).
+   */
+  sendDatagram(path: string, data: Uint8Array): number {
+    const fd = this.#ffi.syscall(this.#numbers.socket, SocketFamily.UNIX, datagramType | closeOnExec, 0);
+    if (fd < 0) return fd;
+    // The address needs the memory that other calls use, so the socket is connected first.
+    const connected = this.connect(fd, { path });
+    // Memory of its own, which does not move.
+    const bytes = new Uint8Array(new ArrayBuffer(Math.max(data.length, 1)));
+    bytes.set(data);
+    const flags = MessageFlag.NO_SIGNAL | MessageFlag.DONT_WAIT;
+    const sent =
+      connected < 0 ? connected : this.#ffi.syscall(this.#numbers.sendto, fd, this.#ffi.addressOf(bytes), data.length, flags);
+    this.#ffi.syscall(this.#numbers.close, fd);
+    return sent;
+  }
+
   /** shutdown(2), with a `ShutdownHow`. */
   shutdown(fd: number, how: number): number {
     return this.#ffi.syscall(this.#numbers.shutdown, fd, how);
@@ -91,7 +111,9 @@ function writeSocketAddress(bytes: Buffer, address: SocketAddress): number {
   bytes.fill(0);
   if ('path' in address) {
     bytes.writeUInt16LE(SocketFamily.UNIX, 0);
-    return 2 + bytes.write(address.path, 2, 108) + 1;
+    const length = bytes.write(address.path, 2, 108);
+    // A name in the abstract namespace begins with a NUL and ends where the length says.
+    return address.path.startsWith('\0') ? 2 + length : 2 + length + 1;
   }
   bytes.writeUInt16BE(address.port, 2);
   if (address.family === 'IPv4') {
