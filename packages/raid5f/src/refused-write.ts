@@ -61,7 +61,7 @@ export class RefusedWrite {
   }
 
   #next(io: RaidIo, op: StripeOp): void {
-    if (io.phase === Phase.WriteParity && op.isAmendable) this.#raid.markInSync(this.#memberOffset(op), op.c1 - op.c0);
+    if (io.phase === Phase.WriteParity && op.isAmendable) this.#raid.markInSync(this.#memberOffset(op), op.c1 - op.c0, false);
     if (!op.isAmendable || io.phase === Phase.WriteParity) this.#onEnd(io, op.isAmendable);
     else if (io.phase === Phase.Restore) this.#read(io, op);
     else if (!this.#isParityRefused(io, op)) this.#writeParity(io, op);

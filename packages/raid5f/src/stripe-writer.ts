@@ -407,7 +407,8 @@ export class StripeWriter {
     const count = op.c1 - op.c0;
     if (io.failedSlots.length === 0) {
       // Without parity there is none to be wrong: a rebuild makes it from data.
-      if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything) this.#raid.markInSync(start, count);
+      if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)
+        this.#raid.markInSync(start, count, op.mode === ParityMode.Full);
       this.#next(io, op);
       return;
     }

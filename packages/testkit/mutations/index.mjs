@@ -1,5 +1,6 @@
 import { badBlocks } from './bad-blocks.mjs';
 import { bdev } from './bdev.mjs';
+import { failedFlushes } from './failed-flushes.mjs';
 import { ioPath } from './io-path.mjs';
 import { journal } from './journal.mjs';
 import { levels } from './levels.mjs';
@@ -17,6 +18,7 @@ import { regions } from './regions.mjs';
  */
 export const mutations = [
   ...ioPath,
+  ...failedFlushes,
   ...regions,
   ...metadata,
   ...journal,

@@ -65,7 +65,7 @@ export const ioPath = [
   {
     id: 'lost-flush-forgotten-at-once',
     file: 'core/src/io/request-path.ts',
-    line: 'if (!canGo) slot.hasLostFlush = true;',
+    line: 'if (!canGo) array.noteLostFlush(slot, part.status);',
     becomes: '',
     loses: 'a flush that overlaps a failed one on the last member succeeds without having kept anything',
   },
@@ -79,8 +79,8 @@ export const ioPath = [
   },
   {
     id: 'lost-flush-not-noted',
-    file: 'core/src/members/slot.ts',
-    line: 'if (status !== Status.NoSpace) this.hasLostFlush = true;',
+    file: 'core/src/array/array.ts',
+    line: 'slot.hasLostFlush = true;',
     becomes: '',
     loses: 'after a forced write that failed on a member the array cannot do without, the next flush succeeds',
   },
@@ -203,7 +203,7 @@ export const ioPath = [
   {
     id: 'doubt-holds-no-region',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'return this.#array.consistency.isInconsistent(region * this.regionBlocks, this.regionBlocks);',
+    line: 'return consistency.isInconsistent(start, this.regionBlocks) || consistency.isUnstable(start, this.regionBlocks);',
     becomes: 'return false;',
     loses: 'a region whose parity is wrong is made clean: after a start it is believed',
   },

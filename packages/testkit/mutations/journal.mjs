@@ -94,7 +94,7 @@ export const journal = [
   {
     id: 'replay-not-flushed',
     file: 'core/src/journal/journal-replay.ts',
-    line: 'for (const slot of array.slots) if (slot.isInSync) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);',
+    line: "for (const slot of array.slots) if (slot.isInSync) await flushMember(array, slot, 'a flush for the journal failed');",
     becomes: '',
     loses: 'what was replayed is in caches when the journal’s epoch ends',
     equivalent: 'the round of metadata that ends the epoch flushes every member twice before it says so',

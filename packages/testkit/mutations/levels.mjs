@@ -100,8 +100,8 @@ export const levels = [
   {
     id: 'raid5f-trusts-read-modify-write',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything) this.#raid.markInSync(start, count);',
-    becomes: 'this.#raid.markInSync(start, count);',
+    line: 'if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)\n',
+    becomes: '',
     loses: 'parity that was wrong and was built upon counts as right',
   },
   {

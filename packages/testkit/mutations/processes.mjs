@@ -62,7 +62,7 @@ export const processes = [
   {
     id: 'resync-not-flushed',
     file: 'core/src/sync/resync.ts',
-    line: 'for (const slot of this.#array.slots) if (slot.isInSync) await this.#flush(slot);',
+    line: "if (slot.isInSync) await flushMember(this.#array, slot, 'a flush failed');",
     becomes: '',
     loses: 'readers trust a copy that a power cut takes back, and then the one that it came from is lost',
   },

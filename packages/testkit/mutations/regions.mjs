@@ -132,8 +132,8 @@ export const regions = [
   {
     id: 'resynced-one-region-too-far',
     file: 'core/src/bitmap/consistency.ts',
-    line: 'this.#cut(0, end, token);',
-    becomes: 'this.#cut(0, end + 64, token);',
+    line: 'cutRanges(ranges, 0, end, ({ stamp }) => stamp < token);',
+    becomes: 'cutRanges(ranges, 0, end + 64, ({ stamp }) => stamp < token);',
     loses: 'blocks count as made to agree that a resync has not reached',
   },
   {
@@ -146,8 +146,8 @@ export const regions = [
   {
     id: 'held-later-released-too',
     file: 'core/src/bitmap/consistency.ts',
-    line: 'cutRanges(this.#ranges, start, end, (range) => range.stamp < stamp);',
-    becomes: 'cutRanges(this.#ranges, start, end, () => stamp > 0);',
+    line: 'cutRanges(ranges, 0, end, ({ stamp }) => stamp < token);',
+    becomes: 'cutRanges(ranges, 0, end, () => true);',
     loses: 'a resync that had passed a region already takes away the doubt that came after it',
   },
   {
@@ -223,8 +223,8 @@ export const regions = [
   {
     id: 'doubt-ends-at-a-write-of-any-size',
     file: 'core/src/bitmap/consistency.ts',
-    line: 'this.#cut(start, start + count, Infinity);\n    this.#listener.onInSync();',
-    becomes: 'this.#cut(0, start + count, Infinity);\n    this.#listener.onInSync();',
+    line: 'cutRanges(this.#ranges, start, start + count, () => true);',
+    becomes: 'cutRanges(this.#ranges, 0, start + count, () => true);',
     loses: 'one write to a stripe ends the doubt of all that lies before it',
     levels: ['raid5f'],
   },

@@ -1,3 +1,4 @@
+import { Status } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
 import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
@@ -102,6 +103,8 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
    * The array is being started with redundancy in doubt: what a member holds could not be told without it, so none is let go.
    */
   mustKeepAll = false;
+  /** Grows with every flush that fails on a member which the array cannot do without. */
+  lostFlushes = 0;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
   startError: string | null = null;
   /** Where redundancy may disagree with the data. */
@@ -362,8 +365,13 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
     );
   }
 
-  markInSync(memberOffset: number, numBlocks: number): void {
-    this.consistency.markInSync(memberOffset, numBlocks);
+  markInSync(memberOffset: number, numBlocks: number, isWhole: boolean): void {
+    const { consistency } = this;
+    if (isWhole) consistency.markStable(memberOffset, numBlocks);
+    // Made from what the next power cut may take back it is none for long; a resync makes it good. Where a member is missing none
+    // can, and what is written must be readable.
+    else if (this.numInSync === this.numSlots && consistency.isUnstable(memberOffset, numBlocks)) return;
+    consistency.markInSync(memberOffset, numBlocks);
   }
 
   #onInconsistent(): void {
@@ -442,6 +450,21 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
     const current = slots.filter(({ isRebuilding }) => !isRebuilding);
     if (current.length === 0) return true;
     return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));
+  }
+
+  noteLostFlush(slot: Slot, status: Status): void {
+    if (status === Status.NoSpace) return;
+    slot.hasLostFlush = true;
+    this.lostFlushes++;
+    const { bitmap, journal } = this;
+    if (bitmap === null) return;
+    bitmap.noteLostFlush();
+    // Of copies each stands for itself. What an absent member holds would be worked out from what is lost.
+    if (this.module.redundancy === 'parity' && this.numInSync < this.numSlots) {
+      if (journal !== null && journal.slot >= 0) journal.onLostFlush();
+      else this.consistency.doubtUnstable();
+    }
+    if (this.state === 'online') this.#host.onInconsistent(this);
   }
 
   emit(event: RaidEvent): void {

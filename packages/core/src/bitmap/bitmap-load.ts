@@ -39,7 +39,7 @@ export interface LoadedBitmap {
  * superblock counts. Null for an array that keeps none. Rejects if the record cannot be read anywhere, unless forced.
  */
 export async function loadBitmap(array: MappedHost, force: boolean): Promise<LoadedBitmap | null> {
-  array.consistency.forget();
+  array.consistency.reset();
   array.badBlocks.load(null);
   const extension = array.store?.extension;
   const { stripe, memberBlocks } = array.geometry();
@@ -65,6 +65,13 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     unknown.doubt(0, numRegions);
     array.metadata.beginIncarnation();
     const earlier = await readEarlier(array, extension, blocks, stripe.memberBlocks);
+    // A flush that failed before somebody else came is not made good by his.
+    for (const { start, states } of earlier?.runs ?? []) {
+      states.forEach((state, i) => {
+        const at = (start + i) * (earlier?.regionBlocks ?? 0);
+        if (state === RegionState.Dirty) array.consistency.markUnstable(at, earlier?.regionBlocks ?? 0);
+      });
+    }
     return { bitmap: unknown, origin: { is: 'unknown', earlier } };
   }
   // The map's own region size, which a growth of the array does not change.
@@ -78,6 +85,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     const first = index * extension.regionsPerPage;
     const end = Math.min(first + extension.regionsPerPage, regions.states.length);
     regions.doubt(first, end);
+    regions.distrust(first, end);
   }
   adoptRecord(array, header);
   return { bitmap: regions, origin: { is: 'recorded', doubt } };

@@ -50,6 +50,7 @@ export class BitmapPages {
       } else if (dirty > 0) {
         const { regionBlocks } = this.#regions;
         this.#array.consistency.load((first + i - dirty) * regionBlocks, dirty * regionBlocks);
+        this.#array.consistency.markUnstable((first + i - dirty) * regionBlocks, dirty * regionBlocks);
         dirty = 0;
       }
     }

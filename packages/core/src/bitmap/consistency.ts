@@ -1,4 +1,5 @@
 import { cutRanges, firstEndingAfter } from '../format/block-ranges.js';
+import type { BlockRange } from '../format/block-ranges.js';
 
 /** Beyond this many ranges one that would be split stays in doubt whole: memory is bounded, and doubt is always safe. */
 const mostRanges = 65_536;
@@ -22,9 +23,14 @@ interface Range {
  * Where an array's redundancy may disagree with its data: the one place in which that is kept. User I/O, resync, rebuild, the
  * write-intent bitmap and the journal all ask here. Ranges are blocks of every member's data area, sorted and disjoint; there
  * are none in the common case. They live in memory: on disk their regions are dirty for as long as they are in doubt.
+ *
+ * Besides, where what members show may not be on stable media, whatever later flushes say: an earlier flush of it failed, or
+ * may have failed, unheard of, before a crash. Redundancy agrees there now, and may not after the next power cut. Only a resync
+ * ends that: it writes all members anew, and flushes them.
  */
 export class Consistency {
   readonly #ranges: Range[] = [];
+  readonly #unstable: Range[] = [];
   readonly #listener: ConsistencyListener;
   #resyncs = 0;
   /** How often something came to be in doubt, and how often anything changed. */
@@ -48,6 +54,18 @@ export class Consistency {
     return range !== undefined && range.start < start + count;
   }
 
+  /** Nothing is in doubt, and everything is on stable media that has been flushed. */
+  get isSettled(): boolean {
+    return this.#ranges.length === 0 && this.#unstable.length === 0;
+  }
+
+  /** Whether what members show of these blocks may not be what they show after a power cut. */
+  isUnstable(start: number, count: number): boolean {
+    if (this.#unstable.length === 0) return false;
+    const range = this.#unstable[firstEndingAfter(this.#unstable, start)];
+    return range !== undefined && range.start < start + count;
+  }
+
   /** The ranges, so many at most: where there are more, those that lie closest are taken together. */
   list(most: number): { start: number; count: number }[] {
     const gaps = this.#ranges.slice(1).map(({ start }, i) => start - (this.#ranges[i]?.end ?? start));
@@ -63,14 +81,16 @@ export class Consistency {
 
   /** In how many regions of this many blocks redundancy is in doubt. */
   countRegions(regionBlocks: number): number {
-    let count = 0;
-    let last = -1;
-    for (const { start, end } of this.#ranges) {
-      const first = Math.max(Math.floor(start / regionBlocks), last + 1);
-      last = Math.floor((end - 1) / regionBlocks);
-      count += Math.max(0, last - first + 1);
-    }
-    return count;
+    return countRegions(this.#ranges, regionBlocks);
+  }
+
+  /** In how many regions of this many blocks redundancy is in doubt, or something may not be on stable media. */
+  countUnsettled(regionBlocks: number): number {
+    if (this.#unstable.length === 0) return this.countRegions(regionBlocks);
+    return countRegions(
+      [...this.#ranges, ...this.#unstable].sort((a, b) => a.start - b.start),
+      regionBlocks,
+    );
   }
 
   /** A write failed on more members than can be lost, or was cut short by a crash: redundancy may be wrong here. */
@@ -82,17 +102,31 @@ export class Consistency {
   /** As {@link markInconsistent}, for what was found at the start: nobody needs to be told. */
   load(start: number, count: number): void {
     if (count <= 0) return;
-    const range = { start, end: start + count, stamp: this.#resyncs };
     this.additions++;
-    this.#cut(start, range.end, Infinity);
-    const at = firstEndingAfter(this.#ranges, start);
-    const before = this.#ranges[at - 1];
-    const after = this.#ranges[at];
-    const joinsBefore = before?.end === range.start && before.stamp === range.stamp;
-    const joinsAfter = after?.start === range.end && after.stamp === range.stamp;
-    if (joinsBefore) range.start = before.start;
-    if (joinsAfter) range.end = after.end;
-    this.#ranges.splice(joinsBefore ? at - 1 : at, (joinsBefore ? 1 : 0) + (joinsAfter ? 1 : 0), range);
+    this.changes++;
+    this.#add(this.#ranges, start, start + count);
+  }
+
+  /** A flush of what was written here has failed, or may have. */
+  markUnstable(start: number, count: number): void {
+    if (count > 0) this.#add(this.#unstable, start, start + count);
+  }
+
+  /** What may not be on stable media, in ranges. */
+  get unstable(): readonly BlockRange[] {
+    return this.#unstable;
+  }
+
+  /** These blocks were written anew on every member: the next flush keeps them, or fails. */
+  markStable(start: number, count: number): void {
+    if (this.#unstable.length > 0) cutRanges(this.#unstable, start, start + count, () => true);
+  }
+
+  /** From now on members stand for one another that did not before: redundancy must not depend on what may not be stable. */
+  doubtUnstable(): void {
+    if (this.#unstable.length === 0) return;
+    for (const { start, end } of this.#unstable) this.load(start, end - start);
+    this.#listener.onInconsistent();
   }
 
   /** Redundancy has been written anew in these blocks, all of it from data; or none is there to be wrong. */
@@ -103,7 +137,8 @@ export class Consistency {
     const isSplit = range.start < start && range.end > start + count;
     if (isSplit && this.#ranges.length >= mostRanges) return;
     this.removals++;
-    this.#cut(start, start + count, Infinity);
+    this.changes++;
+    cutRanges(this.#ranges, start, start + count, () => true);
     this.#listener.onInSync();
   }
 
@@ -114,11 +149,17 @@ export class Consistency {
     this.#listener.onInSync();
   }
 
-  /** Nothing is known any more: the array is started, perhaps not for the first time. */
+  /** Nothing is in doubt, as far as is known. */
   forget(): void {
     this.changes++;
     this.removals++;
     this.#ranges.length = 0;
+  }
+
+  /** Nothing is known any more: the array is started, perhaps not for the first time. */
+  reset(): void {
+    this.forget();
+    this.#unstable.length = 0;
   }
 
   /** A resync begins; the token goes to {@link resynced}. */
@@ -128,27 +169,57 @@ export class Consistency {
 
   /** Whether {@link resynced} has something to do. */
   isResyncDueBelow(end: number, token: number): boolean {
-    for (const range of this.#ranges) {
-      if (range.start >= end) return false;
-      if (range.stamp < token) return true;
-    }
-    return false;
+    return hasOlderBelow(this.#ranges, end, token) || hasOlderBelow(this.#unstable, end, token);
+  }
+
+  /** As {@link resynced}, of members that were written anew and flushed, and not compared: a member is missing. */
+  rewritten(end: number, token: number): void {
+    if (hasOlderBelow(this.#unstable, end, token)) cutRanges(this.#unstable, 0, end, ({ stamp }) => stamp < token);
   }
 
   /**
-   * Redundancy agrees, on stable media, in what lies below this member block and was in doubt when the resync of the token
-   * began. What was marked later it may have passed before.
+   * Redundancy agrees, on stable media, in what lies below this member block and was in doubt, or not stable, when the resync of
+   * the token began. What was marked later it may have passed before.
    */
   resynced(end: number, token: number): void {
     if (!this.isResyncDueBelow(end, token)) return;
     this.removals++;
-    this.#cut(0, end, token);
+    this.changes++;
+    for (const ranges of [this.#ranges, this.#unstable]) cutRanges(ranges, 0, end, ({ stamp }) => stamp < token);
     this.#listener.onInSync();
   }
 
-  /** Takes `[start, end)` out of the ranges whose stamps are below `stamp`. */
-  #cut(start: number, end: number, stamp: number): void {
-    this.changes++;
-    cutRanges(this.#ranges, start, end, (range) => range.stamp < stamp);
+  #add(ranges: Range[], start: number, end: number): void {
+    const range = { start, end, stamp: this.#resyncs };
+    cutRanges(ranges, start, end, () => true);
+    const at = firstEndingAfter(ranges, start);
+    const before = ranges[at - 1];
+    const after = ranges[at];
+    const joinsBefore = before?.end === range.start && before.stamp === range.stamp;
+    const joinsAfter = after?.start === range.end && after.stamp === range.stamp;
+    if (joinsBefore) range.start = before.start;
+    if (joinsAfter) range.end = after.end;
+    ranges.splice(joinsBefore ? at - 1 : at, (joinsBefore ? 1 : 0) + (joinsAfter ? 1 : 0), range);
   }
+}
+
+/** Regions that these ranges touch, which are sorted. */
+function countRegions(ranges: readonly BlockRange[], regionBlocks: number): number {
+  let count = 0;
+  let last = -1;
+  for (const { start, end } of ranges) {
+    const first = Math.max(Math.floor(start / regionBlocks), last + 1);
+    last = Math.max(last, Math.floor((end - 1) / regionBlocks));
+    count += Math.max(0, last - first + 1);
+  }
+  return count;
+}
+
+/** Whether one of these ranges that begins below `end` was marked before the resync of the token began. */
+function hasOlderBelow(ranges: readonly Range[], end: number, token: number): boolean {
+  for (const range of ranges) {
+    if (range.start >= end) return false;
+    if (range.stamp < token) return true;
+  }
+  return false;
 }

@@ -34,6 +34,8 @@ export class WriteIntentBitmap extends RegionStates {
   #isWorking = false;
   /** Regions whose first write is under way. */
   readonly #zeroing = new Set<number>();
+  /** Regions that are being made clean. */
+  #clearing: ReadonlyMap<number, RegionState> = new Map();
   #zeroWaiters: (() => void)[] = [];
   #idleWaiters: (() => void)[] = [];
   /** What users have unmapped; null before the first time. */
@@ -109,7 +111,21 @@ export class WriteIntentBitmap extends RegionStates {
     this.#array.consistency.load(first * this.regionBlocks, (end - first) * this.regionBlocks);
   }
 
-  /** How many regions a resync has something to do in. */
+  /** A resync is to write these regions, `end` excluded, anew on every member. */
+  distrust(first: number, end: number): void {
+    this.#array.consistency.markUnstable(first * this.regionBlocks, (end - first) * this.regionBlocks);
+  }
+
+  /** A member has lost a flush: what was written and not flushed until now is not on its stable media for certain. */
+  noteLostFlush(): void {
+    const { consistency } = this.#array;
+    for (const region of this.#clearing.keys()) consistency.markUnstable(region * this.regionBlocks, this.regionBlocks);
+    this.states.forEach((state, region) => {
+      if (state === RegionState.Dirty) consistency.markUnstable(region * this.regionBlocks, this.regionBlocks);
+    });
+  }
+
+  /** In how many regions redundancy is in doubt. */
   get resyncsDue(): number {
     return this.#array.consistency.countRegions(this.regionBlocks);
   }
@@ -274,7 +290,8 @@ export class WriteIntentBitmap extends RegionStates {
 
   #armTimer(): void {
     if (this.#timer !== null || this.#isStopped) return;
-    if (this.count(RegionState.Dirty) <= this.resyncsDue && !this.#canClearMissed()) return;
+    const mustStay = this.#array.consistency.countUnsettled(this.regionBlocks);
+    if (this.count(RegionState.Dirty) <= mustStay && !this.#canClearMissed()) return;
     this.#timer = this.#array.registry.runtime.setTimer(this.#onTimer, idleMs);
   }
 
@@ -314,7 +331,7 @@ export class WriteIntentBitmap extends RegionStates {
       for (let region = group * this.groupRegions; region < this.endOfGroup(group); region++) {
         const isComplete = (region + 1) * this.regionBlocks <= completeBelow;
         if (this.states[region] === RegionState.OutOfSync && isComplete) found.set(region, RegionState.OutOfSync);
-        if (this.states[region] === RegionState.Dirty && canBeDone && !this.#isInDoubt(region))
+        if (this.states[region] === RegionState.Dirty && canBeDone && !this.#mustStayDirty(region))
           found.set(region, RegionState.Dirty);
       }
     }
@@ -327,6 +344,7 @@ export class WriteIntentBitmap extends RegionStates {
     const completeBelow = this.#completeBelow();
     const before = this.#findClearable(isIdle, completeBelow);
     if (before.size === 0) return false;
+    this.#clearing = before;
     for (const [region, state] of before) {
       this.#pages.said.set(region, state);
       // Without all members, the bits become the list of what the absent one has missed.
@@ -337,6 +355,8 @@ export class WriteIntentBitmap extends RegionStates {
       // One that failed before this may lack what regions hold: it must be on record as out before a page calls them clean.
       await this.#array.leaveRecorded();
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
+      // Perhaps after its flush for this: whatever that one has said.
+      for (const region of before.keys()) if (this.#mustStayDirty(region)) throw new Error('a member lost a flush meanwhile');
       for (const [region, state] of before) {
         if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)
           this.#pages.said.set(region, RegionState.Unwritten);
@@ -351,6 +371,7 @@ export class WriteIntentBitmap extends RegionStates {
       }
       throw error;
     } finally {
+      this.#clearing = new Map();
       this.#pages.said.clear();
     }
     return true;
@@ -374,9 +395,11 @@ export class WriteIntentBitmap extends RegionStates {
     return this.#array.slots.every((slot) => slot.isInSync);
   }
 
-  /** A region in doubt stays dirty: after a crash, and at the next start, that is how its doubt is known. */
-  #isInDoubt(region: number): boolean {
-    return this.#array.consistency.isInconsistent(region * this.regionBlocks, this.regionBlocks);
+  /** A region in doubt, or not on stable media for certain, stays dirty: after a crash, and at the next start, that is how it is known. */
+  #mustStayDirty(region: number): boolean {
+    const { consistency } = this.#array;
+    const start = region * this.regionBlocks;
+    return consistency.isInconsistent(start, this.regionBlocks) || consistency.isUnstable(start, this.regionBlocks);
   }
 
   /** A write to the region has to wait until its bit is set. */

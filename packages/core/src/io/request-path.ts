@@ -138,7 +138,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       // At once: another flush that is under way on the member may succeed without having kept anything.
       if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {
         const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);
-        if (!canGo) slot.hasLostFlush = true;
+        if (!canGo) array.noteLostFlush(slot, part.status);
       }
     }
     const { level } = array;
@@ -328,7 +328,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
     for (const index of io.failedSlots) {
       const slot = this.#array.slotAt(index);
-      if (slot.isInSync) slot.noteUnstable(io.partStatus);
+      if (slot.isInSync) this.#array.noteLostFlush(slot, io.partStatus);
     }
   }
 

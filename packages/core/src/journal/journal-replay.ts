@@ -3,11 +3,16 @@ import { levelIo, readEntries, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
 import { statusOf } from '../errors.js';
 import { compareEntry } from './compare-entry.js';
-import { memberIo } from '../members/member-io.js';
+import { BlockRanges } from '../format/block-ranges.js';
+import type { BlockRange } from '../format/block-ranges.js';
+import { flushMember } from '../members/member-io.js';
+import { rewriteInPlace } from '../members/rewrite.js';
 import type { DoubtList, FoundEntry } from '../format/store.js';
 
 /**
- * Writes once more, through the level, what the journal says of the absent member's blocks and does not read so, and flushes. After that its
+ * Writes once more, through the level, what the journal says of the absent member's blocks and does not read so, and flushes. What
+ * the others hold in those stripes is written anew too: as it is read it need not be on stable media, if a flush of it failed,
+ * and these entries stand for it no longer. After that the absent member's
  * blocks are what they were before the crash, or what was being written then; only where that did not succeed are they still
  * in doubt, and where they were before, by the list beside the journal. False if the journal does not tell: there is none for
  * this state of the array, or it cannot be read.
@@ -39,10 +44,32 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
       if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
     }
   }
-  for (const slot of array.slots) if (slot.isInSync) await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
+  for (const { start, end } of stripesOf(array, entries)) {
+    try {
+      for (const slot of array.slots) if (slot.isInSync) await rewriteInPlace(array, slot, start, end - start);
+    } catch (error) {
+      array.log.error(
+        { ...array.logFields(), block: start, blocks: end - start, err: error },
+        'stripes of the journal could not be written again',
+      );
+      // A block for which there is no room has none that it could lose.
+      if (statusOf(error) !== Status.NoSpace) failed.push({ from: start, to: end });
+    }
+  }
+  for (const slot of array.slots) if (slot.isInSync) await flushMember(array, slot, 'a flush for the journal failed');
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
   return true;
+}
+
+/** The stripes of the entries, each once, as blocks of the members' data areas. */
+function stripesOf(array: JournalHost, entries: readonly FoundEntry[]): readonly BlockRange[] {
+  const stripes = new BlockRanges();
+  for (const { offsetBlocks, numBlocks } of entries) {
+    const { from, to } = array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
+    stripes.add(from, to);
+  }
+  return stripes.list();
 }
 
 /** The entries, the oldest first, each with the blocks that newer ones hold. */

@@ -4,7 +4,7 @@ import { BufferPool } from '@raidkit/parity';
 import type { JournalHost } from './host.js';
 import { DoubtRecord } from './doubt-record.js';
 import { statusOf } from '../errors.js';
-import { memberIo } from '../members/member-io.js';
+import { flushMember } from '../members/member-io.js';
 import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
 import type { JournalPlan } from '../metadata/host.js';
 import type { Slot } from '../members/slot.js';
@@ -26,6 +26,9 @@ type PlaceState = (typeof PlaceState)[keyof typeof PlaceState];
 export class JournalSlot implements IoOwner, JournalEntryHandle {
   state: PlaceState = PlaceState.Free;
   io: RaidIo | null = null;
+  /** What the entry stands for: blocks of every member's data area. */
+  offset = 0;
+  numBlocks = 0;
   readonly slot: Slot;
   readonly index: number;
   readonly #journal: Journal;
@@ -129,7 +132,7 @@ export class Journal {
     if (status !== Status.Ok) {
       // Whether the entry is there or not: what it says is as good as what it was before.
       place.state = PlaceState.Free;
-      if (!this.#array.failMember(slot.index, 'its journal could not be written')) slot.noteUnstable(status);
+      if (!this.#array.failMember(slot.index, 'its journal could not be written')) this.#array.noteLostFlush(slot, status);
     } else if (io !== null) {
       io.journaled = place;
     }
@@ -191,6 +194,18 @@ export class Journal {
   /** Redundancy has come to be in doubt somewhere, or a member that has no list of it has come: entries there may be lost. */
   onInconsistent(): void {
     if (this.slot >= 0 && !this.doubt.covers) this.doubt.save().catch(() => undefined);
+  }
+
+  /**
+   * A member has lost a flush: from what it may have dropped the absent one is not worked out in this run. The entries that
+   * stand for that keep their places, and the next start writes them again.
+   */
+  onLostFlush(): void {
+    for (const { places } of this.#rings) {
+      for (const { state, offset, numBlocks } of places) {
+        if (state !== PlaceState.Free) this.#array.consistency.markInconsistent(offset, numBlocks);
+      }
+    }
   }
 
   /**
@@ -283,6 +298,10 @@ export class Journal {
     });
     place.state = PlaceState.Busy;
     place.io = io;
+    // They lie in one strip of the absent member, and depend on the same blocks of the other members' strips.
+    const { arrayBlocks, memberBlocks } = this.#array.stripe();
+    place.offset = Math.floor(io.journalOffset / arrayBlocks) * memberBlocks + (io.journalOffset % memberBlocks);
+    place.numBlocks = io.journalBlocks;
     const part = registry.ios.get();
     part.type = IoType.Write;
     part.flags = IoFlag.ForceUnitAccess;
@@ -337,15 +356,13 @@ export class Journal {
     const array = this.#array;
     const flushed = array.slots.map(async (slot) => {
       if (!slot.isConfigured || slot.isRemoving || slot.descriptor === null) return true;
-      try {
-        await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
-        return true;
-      } catch {
-        if (array.failMember(slot.index, 'a flush for the journal failed')) return true;
-        slot.hasLostFlush = true;
-        return false;
-      }
+      return flushMember(array, slot, 'a flush for the journal failed').then(
+        () => true,
+        () => false,
+      );
     });
-    return (await Promise.all(flushed)).every((isGood) => isGood);
+    const areGood = (await Promise.all(flushed)).every((isGood) => isGood);
+    // What a member has failed to keep before, perhaps just now, this flush does not keep either.
+    return areGood && !array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
 }

@@ -132,8 +132,11 @@ export interface RaidView {
   isInconsistent(memberOffsetBlocks: number, numBlocks: number): boolean;
   /** A write failed on so many members that redundancy may disagree in these blocks, and none could be left out for it. */
   markInconsistent(memberOffsetBlocks: number, numBlocks: number): void;
-  /** Redundancy has been written anew in these blocks, all of it from data. */
-  markInSync(memberOffsetBlocks: number, numBlocks: number): void;
+  /**
+   * Redundancy has been written anew in these blocks, all of it from data. `isWhole`: so has all data there, on every member;
+   * otherwise it is made from data that was read, of which a device may have failed to keep what it shows.
+   */
+  markInSync(memberOffsetBlocks: number, numBlocks: number, isWhole: boolean): void;
   /** Most blocks of one {@link RaidIo.journal}. */
   readonly mostJournalBlocks: number;
   /** The slot's member is there and holds the array's data. */

@@ -13,6 +13,8 @@ export class BadBlocks {
   /** Grows with every change. */
   #version = 0;
   #recordedVersion = 0;
+  /** The list on the members. */
+  #recorded: readonly BadRange[] = [];
   #generation = 0;
 
   /** Ranges on the list. */
@@ -75,18 +77,29 @@ export class BadBlocks {
     for (const { slot, offsetBlocks, numBlocks } of found?.ranges ?? []) this.add(slot, offsetBlocks, numBlocks);
     this.#size = found?.ranges.length ?? 0;
     this.#recordedVersion = this.#version;
+    this.#recorded = this.list();
   }
 
-  /** The list as it is to be written, and what to call when it is on every member. */
-  snapshot(): { list: BadBlockList; onRecorded: () => void } {
+  /**
+   * The list as it is to be written, and what to call when it is on every member. `isStable`: what has been written since the
+   * last one is on stable media. If not, it leaves no block out that is on record.
+   */
+  snapshot(isStable: boolean): { list: BadBlockList; onRecorded: () => void } {
     const version = this.#version;
-    const list = { generation: ++this.#generation, ranges: this.list() };
+    const ranges = isStable ? this.list() : this.#withRecorded();
     return {
-      list,
+      list: { generation: ++this.#generation, ranges },
       onRecorded: () => {
         this.#recordedVersion = version;
+        this.#recorded = ranges;
       },
     };
+  }
+
+  #withRecorded(): BadRange[] {
+    const all = new BadBlocks();
+    for (const { slot, offsetBlocks, numBlocks } of [...this.list(), ...this.#recorded]) all.add(slot, offsetBlocks, numBlocks);
+    return all.list();
   }
 
   #changed(): void {

@@ -1,4 +1,4 @@
-import type { BdevRegistry, Logger } from '@raidkit/bdev';
+import type { BdevRegistry, Logger, Status } from '@raidkit/bdev';
 import type { RaidEvent } from '../events.js';
 import type { RaidState } from '../lifecycle.js';
 import type { BadBlocks } from './bad-blocks.js';
@@ -41,6 +41,14 @@ export interface MembersHost {
   canDoWithout(...slots: readonly Slot[]): boolean;
   /** Takes a member out because of an error, if the array can do without it; false if it cannot, and nothing happens then. */
   failMember(slot: number, reason: string): boolean;
+  /** Grows with each {@link noteLostFlush}. */
+  readonly lostFlushes: number;
+  /**
+   * I/O that was to end on stable media failed with this status, and the array cannot do without the member. A write that was
+   * refused for lack of space has lost nothing but itself; after any other failure, what was acknowledged before may be lost,
+   * now or at the next power cut, and no later flush is believed.
+   */
+  noteLostFlush(slot: Slot, status: Status): void;
   /** The slot's member holds these blocks of its data area now, if only in its cache. */
   noteWritten(slot: number, memberOffset: number, numBlocks: number): void;
 }

@@ -48,6 +48,20 @@ export function memberIo(
 }
 
 /**
+ * Flushes a slot's member. One that fails to is failed; if the array cannot do without it, this rejects with a `BdevError`, and
+ * no later flush of it is believed.
+ */
+export async function flushMember(array: MembersHost, slot: Slot, why: string): Promise<void> {
+  try {
+    await memberIo(array, slot, IoType.Flush, 0, slot.dataSize, -1);
+  } catch (error) {
+    if (array.failMember(slot.index, why)) return;
+    array.noteLostFlush(slot, statusOf(error));
+    throw error;
+  }
+}
+
+/**
  * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
  * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
  * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them.
@@ -70,7 +84,7 @@ export async function onEveryMember(
         if (statusOf(error) === Status.NoSpace) {
           full.push({ slot, error });
         } else if (!array.failMember(slot.index, mapFailure)) {
-          slot.noteUnstable(statusOf(error));
+          array.noteLostFlush(slot, statusOf(error));
           throw notWritten(array, slot, error);
         }
       } finally {

@@ -1,4 +1,3 @@
-import { Status } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { Replacement } from './replacement.js';
 import { nullUuid } from '../format/store.js';
@@ -88,14 +87,6 @@ export class Slot {
     return new Promise((resolve) => {
       this.#drainWaiters.push(resolve);
     });
-  }
-
-  /**
-   * I/O that was to end on stable media failed with this status, and the array cannot do without the member. A write that was
-   * refused for lack of space has lost nothing but itself; after any other failure, what was acknowledged before may be lost.
-   */
-  noteUnstable(status: Status): void {
-    if (status !== Status.NoSpace) this.hasLostFlush = true;
   }
 
   /** One of the array's I/O on the member is done. */

@@ -231,9 +231,11 @@ export class SuperblockWriter {
     const { badBlocks } = this.#array;
     if (badBlocks.size === 0 && badBlocks.isRecorded) return;
     const mustFlush = !badBlocks.isRecorded;
-    const { list, onRecorded } = badBlocks.snapshot();
-    // What is not bad any more was written before this flush.
+    // What is not bad any more was written before this flush; and where an earlier one failed, it may be bad again.
+    const isStable = (): boolean => !this.#array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
+    const flushed = badBlocks.snapshot(true);
     if (mustFlush) await this.#onWriters('last data', flush);
+    const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false);
     await this.#onWriters('list of bad blocks', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return extension.writeBadBlocks(slot.descriptor, this.#array, list);
@@ -314,6 +316,8 @@ export class SuperblockWriter {
     if (isCalledOff) for (const slot of others) slot.partEnded();
     else await Promise.all(others.map(writeTo));
     if (written === 0 && !isCalledOff) {
+      // It may have been the flush that failed, and with it what users had written before.
+      for (const { slot, status } of failed) if (slot.isInSync) array.noteLostFlush(slot, status);
       const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
@@ -322,7 +326,7 @@ export class SuperblockWriter {
     for (const { slot, status } of failed) {
       if (!array.failMember(slot.index, `its ${what} could not be written`)) {
         // It may have been the flush that failed, and with it what users had written before.
-        slot.noteUnstable(status);
+        array.noteLostFlush(slot, status);
         const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
         throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
       }

@@ -7,7 +7,8 @@ import { judgeForeignRun } from '../journal/foreign-run.js';
 import { startResyncIfDue } from '../sync/start-process.js';
 import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
-import { onEveryMember } from '../members/member-io.js';
+import { flushMember, onEveryMember } from '../members/member-io.js';
+import { rewriteInPlace } from '../members/rewrite.js';
 import { checkLevel } from '../level/geometry.js';
 import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
@@ -160,6 +161,24 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
+  await rewriteUnstable(array);
+}
+
+/**
+ * What users write from now on must not be worked out from what the next power cut may take back, if a flush failed before the
+ * crash: without all members no resync writes it anew. Where that fails, it stays in doubt until there is one.
+ */
+async function rewriteUnstable(array: RaidArray): Promise<void> {
+  const { consistency, slots } = array;
+  try {
+    for (const { start, end } of [...consistency.unstable]) {
+      for (const slot of slots) if (slot.isInSync) await rewriteInPlace(array, slot, start, end - start);
+    }
+    for (const slot of slots) if (slot.isInSync) await flushMember(array, slot, 'a flush failed');
+    consistency.markStable(0, Infinity);
+  } catch (error) {
+    array.log.error({ ...array.logFields(), err: error }, 'dirty regions could not be written again: they stay in doubt');
+  }
 }
 
 /** As the array was not stopped cleanly, a member to which its records could not be written cannot be let go for that. */

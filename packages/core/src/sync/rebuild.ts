@@ -63,6 +63,8 @@ export class RebuildTask implements ProcessStep {
     if (this.#target.isRemoving) throw new Error(`the target ${String(this.#target.name)} left`);
     this.#target.isRebuilding = false;
     array.membershipChanged();
+    // It was filled from what may not be on stable media of the others: they do not stand for one another there.
+    array.consistency.doubtUnstable();
     const { index } = this.#target;
     for (const { start, end } of array.badBlocks.rangesOf(index)) this.#process.noteUnreadable(index, start, end - start, true);
   }

@@ -5,12 +5,13 @@ import type { SyncHost } from './host.js';
 import { BlockRanges } from '../format/block-ranges.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
 import { reconstructInto } from '../io/reconstruct.js';
-import { memberIo } from '../members/member-io.js';
+import { flushMember, memberIo } from '../members/member-io.js';
 import type { ProcessStep, RunningProcess } from './task.js';
 import { quiesced } from '../io/quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Replacement } from '../members/replacement.js';
-import { findUnreadable, isUnreadable, salvage } from './salvage.js';
+import { isUnreadable } from '../members/rewrite.js';
+import { findUnreadable, salvage } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
 /** With so few changed chunks left, the volume stands still for the rest. */
@@ -64,8 +65,9 @@ export class ReplaceTask implements ProcessStep {
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
       await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
       // What the journal stands for is on stable media after this: the new member's is empty.
-      for (const other of this.#array.slots)
-        if (other.isInSync) await memberIo(this.#array, other, IoType.Flush, 0, other.dataSize, -1);
+      const { membership } = this.#array;
+      for (const other of this.#array.slots) if (other.isInSync) await flushMember(this.#array, other, 'a flush failed');
+      if (this.#array.membership !== membership) throw new Error('a member has left that could not be flushed');
       await this.#changePlaces();
     } finally {
       bdev.unquiesce(range);

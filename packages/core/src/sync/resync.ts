@@ -3,12 +3,13 @@ import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
 import { makeCopiesAgree } from './majority-repair.js';
 import { reconstructInto } from '../io/reconstruct.js';
-import { memberIo } from '../members/member-io.js';
-import { mostListed } from './task.js';
+import { flushMember, memberIo } from '../members/member-io.js';
+import { canCompare, mostListed } from './task.js';
 import type { ProcessStep, RunningProcess, SyncOptions } from './task.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { rewriteUnreadable } from '../io/read-repair.js';
-import { findUnreadable, isUnreadable } from './salvage.js';
+import { isUnreadable, rewriteInPlace } from '../members/rewrite.js';
+import { findUnreadable } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
 /** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
@@ -38,7 +39,8 @@ interface Work {
 
 /**
  * Compares what is worked out (parity, further copies) with what it is worked out from, and, unless it only checks, writes it
- * anew where it differs.
+ * anew where it differs. A resync writes everything anew, on every member, where that may not be on stable media: what a flush
+ * has failed to keep reads as if it were there, and no later flush keeps it.
  */
 export class ResyncTask implements ProcessStep {
   readonly #array: SyncHost;
@@ -49,6 +51,8 @@ export class ResyncTask implements ProcessStep {
   readonly #options: SyncOptions;
   /** Says what was in doubt when it began. */
   readonly #token: number;
+  /** A member whose blocks would be compared is missing: what may not be on stable media is written anew, and no more. */
+  readonly #isRewriteOnly: boolean;
   #failed = 0;
   /** When regions were last marked as agreeing. */
   #markedAtMs: number;
@@ -60,6 +64,7 @@ export class ResyncTask implements ProcessStep {
     this.#pool = pool;
     this.#isResync = process.type === 'resync';
     this.#mustWrite = process.type !== 'check';
+    this.#isRewriteOnly = this.#isResync && !canCompare(array);
     this.#token = this.#isResync ? array.consistency.beginResync() : 0;
     this.#markedAtMs = array.registry.runtime.now();
   }
@@ -69,7 +74,8 @@ export class ResyncTask implements ProcessStep {
     // Without a map nobody knows what a crash has left, and a resync is everything.
     if (bitmap === null) return true;
     const { from, to } = this.#array.memberRange(start, end);
-    if (this.#isResync) return consistency.isInconsistent(from, to - from);
+    if (!this.#isRewriteOnly && this.#isResync && consistency.isInconsistent(from, to - from)) return true;
+    if (this.#isResync) return consistency.isUnstable(from, to - from);
     return !bitmap.isAll(RegionState.Unwritten, from, to - from);
   }
 
@@ -79,14 +85,17 @@ export class ResyncTask implements ProcessStep {
     const most = this.#pool.slotBytes / this.#array.blockSize;
     for (let at = from; at < to;) {
       this.#process.throwIfStopped();
-      if (this.#array.module.redundancy !== 'copies' && this.#array.canLose < 1) {
+      if (!canCompare(this.#array) && !this.#isRewriteOnly) {
         throw new Error('a member left: there is nothing to compare any more');
       }
       // Which slots are worked out depends on the stripe, unless the same ones hold copies everywhere.
       const limit = this.#array.level?.copyGroups !== undefined ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
       const atMost = Math.min(most, limit - at);
       const count = this.#array.bitmap?.withinRegion(at, atMost) ?? atMost;
-      if (!this.#isUnwritten(at, count)) await this.#syncReadable(at, count);
+      if (!this.#isUnwritten(at, count)) {
+        if (!this.#isRewriteOnly) await this.#syncReadable(at, count);
+        if (this.#isResync && this.#array.consistency.isUnstable(at, count)) await this.#rewrite(at, count);
+      }
       at += count;
     }
     if (this.#isResync && !this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
@@ -114,6 +123,19 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
+  /** Not what was worked out alone: any member's blocks may be those that were not kept. */
+  async #rewrite(at: number, count: number): Promise<void> {
+    const array = this.#array;
+    for (const slot of array.slots) {
+      if (!slot.isInSync) continue;
+      try {
+        await rewriteInPlace(array, slot, at, count);
+      } catch (error) {
+        if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be written again')) throw error;
+      }
+    }
+  }
+
   async onProgress(offset: number): Promise<void> {
     const { consistency } = this.#array;
     if (!this.#isResync || this.#failed > 0) return;
@@ -121,18 +143,14 @@ export class ResyncTask implements ProcessStep {
     const now = this.#array.registry.runtime.now();
     if (end !== Infinity && now - this.#markedAtMs < markMs) return;
     if (!consistency.isResyncDueBelow(end, this.#token)) return;
+    const { lostFlushes } = this.#array;
     this.#markedAtMs = now;
     // What was written must not get lost once readers trust it.
-    for (const slot of this.#array.slots) if (slot.isInSync) await this.#flush(slot);
-    consistency.resynced(end, this.#token);
-  }
-
-  async #flush(slot: Slot): Promise<void> {
-    try {
-      await memberIo(this.#array, slot, IoType.Flush, 0, slot.dataSize, -1);
-    } catch (error) {
-      if (!this.#array.failMember(slot.index, 'a flush failed')) throw error;
-    }
+    for (const slot of this.#array.slots) if (slot.isInSync) await flushMember(this.#array, slot, 'a flush failed');
+    // One that another flush has lost meanwhile, this one has not kept.
+    if (this.#array.lostFlushes !== lostFlushes) return;
+    if (this.#isRewriteOnly) consistency.rewritten(end, this.#token);
+    else consistency.resynced(end, this.#token);
   }
 
   #isUnwritten(at: number, count: number): boolean {

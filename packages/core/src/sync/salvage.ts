@@ -1,6 +1,7 @@
-import { BdevError, IoType, Status } from '@raidkit/bdev';
+import { IoType } from '@raidkit/bdev';
 import type { SyncHost } from './host.js';
 import { memberIo } from '../members/member-io.js';
+import { isUnreadable } from '../members/rewrite.js';
 import type { Slot } from '../members/slot.js';
 
 /** How blocks get to where they are wanted, one piece at a time. */
@@ -11,14 +12,6 @@ export interface Salvage {
   write(at: number, count: number): Promise<void>;
   /** The block could not be read at the second try either. */
   onLost(at: number): Promise<void>;
-}
-
-/** Errors that say nothing of the blocks: nothing may be read into the buffer again, or there is nobody to ask. */
-const otherErrors: readonly number[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.NoMemory, Status.Cancelled];
-
-/** The blocks could not be read, or worked out; each by itself may be. */
-export function isUnreadable(error: unknown): boolean {
-  return BdevError.is(error) && !otherErrors.includes(error.errno);
 }
 
 /**

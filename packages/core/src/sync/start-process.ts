@@ -5,6 +5,7 @@ import type { SyncHost } from './host.js';
 import { RaidProcess } from './process.js';
 import type { ProcessLimits } from './process.js';
 import type { ProcessQueue } from './process-queue.js';
+import { canCompare } from './task.js';
 import type { ProcessTask, ProcessType, SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
 
@@ -58,10 +59,14 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
   });
 }
 
+/** An array that lacks too many members has nothing to compare, but what is there may have to be written anew. */
+function isResyncDue(array: QueueHost): boolean {
+  return canCompare(array) ? !array.consistency.isSettled : array.consistency.unstable.length > 0;
+}
+
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
-  if (array.consistency.isAllInSync || array.isReadOnly) return;
-  if (!canCompare(array)) return;
+  if (!isResyncDue(array) || array.isReadOnly) return;
   if (array.processes.current?.type === 'resync') return;
   startSync(ctx, array, 'resync');
 }
@@ -83,11 +88,6 @@ export function startSync(
       ctx.resyncExclusion.release(array);
     }
   });
-}
-
-/** There may be something that can be compared: of copies whatever is there, of parity only while redundancy is left. */
-function canCompare(array: SyncHost): boolean {
-  return array.module.redundancy === 'copies' || array.canLose > 0;
 }
 
 /** Refuses what a level without redundancy, or an array that is not up, cannot do. */
@@ -136,7 +136,7 @@ export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { f
 
 /** A resync that could not be done, or has become possible, is done later. */
 export function resyncLater(ctx: SyncContext, array: QueueHost): void {
-  if (array.consistency.isAllInSync) return;
+  if (array.consistency.isSettled) return;
   array.processes.later(ctx.registry.runtime, resyncRetryMs, () => {
     if (array.state === 'online') startResyncIfDue(ctx, array);
   });

@@ -1,3 +1,4 @@
+import type { SyncHost } from './host.js';
 import type { Slot } from '../members/slot.js';
 
 /** Places of disagreement, or unreadable ones, that are listed; more are only counted. */
@@ -111,4 +112,9 @@ export interface ProcessRecord {
   /** The first few of both. */
   unreadable: UnreadableRange[];
   error: string | null;
+}
+
+/** There may be something that can be compared: of copies whatever is there, of parity only while redundancy is left. */
+export function canCompare(array: SyncHost): boolean {
+  return array.module.redundancy === 'copies' || array.canLose > 0;
 }

@@ -1,0 +1,48 @@
+import { BdevError, IoType, Status } from '@raidkit/bdev';
+import type { MembersHost } from './host.js';
+import { memberIo } from './member-io.js';
+import type { Slot } from './slot.js';
+
+/** Bytes that are read and written at a time at most. */
+const pieceBytes = 64 * 1024;
+/** Errors that say nothing of the blocks: nothing may be read into the buffer again, or there is nobody to ask. */
+const otherErrors: readonly number[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.NoMemory, Status.Cancelled];
+
+/** The blocks could not be read, or worked out; each by itself may be. */
+export function isUnreadable(error: unknown): boolean {
+  return BdevError.is(error) && !otherErrors.includes(error.errno);
+}
+
+/**
+ * Reads blocks `[offset, +count)` of the slot's data area and writes them as they are: a flush that succeeds after that keeps
+ * them, whatever became of flushes before. Blocks that cannot be read are passed over. Nobody else may write there meanwhile.
+ * Rejects with a `BdevError` if they cannot be written, or the member is gone.
+ */
+export async function rewriteInPlace(array: MembersHost, slot: Slot, offset: number, count: number): Promise<void> {
+  const { blockSize, name, registry } = array;
+  const { buffers } = registry;
+  const most = Math.max(1, Math.floor(Math.min(buffers.maxBytes, pieceBytes) / blockSize));
+  const addr = buffers.get(Math.min(most, count) * blockSize);
+  if (addr < 0)
+    throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${name}: no buffer for blocks that are written again`);
+  try {
+    const end = Math.min(offset + count, slot.dataSize);
+    for (let at = offset; at < end; at += most) await rewritePiece(array, slot, at, Math.min(most, end - at), addr);
+  } finally {
+    buffers.put(addr);
+  }
+}
+
+async function rewritePiece(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
+  try {
+    await memberIo(array, slot, IoType.Read, at, count, addr);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    if (count === 1) return;
+    const half = count >> 1;
+    await rewritePiece(array, slot, at, half, addr);
+    await rewritePiece(array, slot, at + half, count - half, addr);
+    return;
+  }
+  await memberIo(array, slot, IoType.Write, at, count, addr);
+}
