@@ -87,7 +87,13 @@ export const methods = {
   raidkit_assemble: method<Named & { force?: boolean; read_only?: boolean }>()(raidBdevSchema),
   raidkit_trust_parity: method<Named>()(z.boolean()),
   raidkit_start_process: method<
-    Named & { type: 'resync' | 'check' | 'repair'; source?: string; wrong?: string; from_block?: number }
+    Named & {
+      type: 'resync' | 'check' | 'repair';
+      source?: string;
+      wrong?: string;
+      from_block?: number;
+      max_bandwidth_mb_sec?: number;
+    }
   >()(z.boolean()),
   raidkit_control_process: method<
     Named & {

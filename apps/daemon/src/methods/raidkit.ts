@@ -130,6 +130,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         source: name.optional(),
         wrong: name.optional(),
         from_block: u64.optional(),
+        max_bandwidth_mb_sec: u32.optional(),
       }),
       badParams,
       run(params) {
@@ -143,6 +144,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
           ...(params.source === undefined ? {} : { source: slotOf(params.source) }),
           ...(params.wrong === undefined ? {} : { wrong: slotOf(params.wrong) }),
           ...(params.from_block === undefined ? {} : { from: params.from_block }),
+          ...(params.max_bandwidth_mb_sec === undefined ? {} : { maxBandwidthMbSec: params.max_bandwidth_mb_sec }),
         });
         return Promise.resolve(true);
       },

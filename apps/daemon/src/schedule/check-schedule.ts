@@ -21,6 +21,8 @@ export interface ScheduleOptions {
 const lookMs = 30_000;
 const shortestLookMs = 50;
 const dayMs = 24 * 3600 * 1000;
+/** After so long, a check that was begun and is neither there nor on record is none. Milliseconds. */
+const forgottenMs = 60_000;
 
 interface ArrayState {
   name: string;
@@ -50,7 +52,6 @@ interface Running {
   since: number;
   /** Blocks that disagreed in earlier parts. */
   before: number;
-  isLimited: boolean;
   /** It was told to end, and goes on another time. */
   isCalledOff: boolean;
 }
@@ -197,8 +198,9 @@ export class CheckSchedule {
       return;
     }
     if (process?.type !== 'check') {
-      // It waits for its turn, unless the array has been put together anew.
-      if (array.state !== 'online' || (process === null && waitsFor === null)) this.#running = null;
+      // It waits for its turn, or is about to begin; unless the array has been put together anew, and has forgotten it.
+      const isForgotten = process === null && waitsFor === null && Date.now() - running.since > forgottenMs;
+      if (array.state !== 'online' || isForgotten) this.#running = null;
       return;
     }
     this.#records.set(running.uuid, {
@@ -206,17 +208,10 @@ export class CheckSchedule {
       next_block: process.progress.blocks,
       mismatches_so_far: running.before + process.mismatch_blocks,
     });
-    if (!running.isLimited) await this.#limit(array, running);
     const isInTheWay = array.ext.health !== 'optimal';
     if (running.isCalledOff || (isWithin(this.#options.window, new Date()) && !isInTheWay)) return;
     running.isCalledOff = true;
     await this.#caller.call('raidkit_control_process', { name: array.name, action: 'cancel' });
-  }
-
-  async #limit({ name }: ArrayState, running: Running): Promise<void> {
-    running.isLimited = true;
-    const { limitMbSec } = this.#options;
-    if (limitMbSec !== null) await this.#caller.call('raidkit_control_process', { name, max_bandwidth_mb_sec: limitMbSec });
   }
 
   /** Begins, or goes on with, the check that has been due for longest. One at a time: arrays may share disks. */
@@ -235,7 +230,9 @@ export class CheckSchedule {
     const from = Math.min(record.next_block ?? 0, array.ext.num_blocks - 1);
     const before = record.next_block === null ? 0 : record.mismatches_so_far;
     try {
-      await this.#caller.call('raidkit_start_process', { name: array.name, type: 'check', from_block: from });
+      const { limitMbSec } = this.#options;
+      const limit = limitMbSec === null ? {} : { max_bandwidth_mb_sec: limitMbSec };
+      await this.#caller.call('raidkit_start_process', { name: array.name, type: 'check', from_block: from, ...limit });
     } catch (error) {
       this.#log.warn(
         { array: array.name, err: error },
@@ -245,7 +242,7 @@ export class CheckSchedule {
       this.#records.set(array.uuid, { ...record, due_from: now - this.#everyMs + Math.min(dayMs, this.#everyMs) });
       return;
     }
-    this.#running = { uuid: array.uuid, since: now, before, isLimited: false, isCalledOff: false };
+    this.#running = { uuid: array.uuid, since: now, before, isCalledOff: false };
     this.#records.set(array.uuid, { ...record, next_block: from, mismatches_so_far: before });
     this.#log.info({ array: array.name, from }, from === 0 ? 'the scheduled check begins' : 'the scheduled check goes on');
     // A small array is through before the next look.

@@ -115,6 +115,7 @@ export class RaidProcess implements RunningProcess {
     this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
     this.#firstBlock = Math.floor((task.from ?? 0) / this.windowBlocks) * this.windowBlocks;
     this.offsetBlocks = this.#firstBlock;
+    this.maxBandwidthMbSec = task.maxBandwidthMbSec ?? null;
     const memberBytes = (this.windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
     this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });

@@ -56,6 +56,8 @@ export interface SyncOptions {
   wrong?: number;
   /** Of a check: the block of the array from which on it looks; before that another one has. Default 0. */
   from?: number;
+  /** MiB of array space a second for this process, instead of the shared limit; 0 for none. */
+  maxBandwidthMbSec?: number;
 }
 
 /** What is particular to one process. */
