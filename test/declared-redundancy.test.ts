@@ -1,5 +1,13 @@
 import { IoType, RaidModuleRegistry, Status, canLoseAny, canRun, raidApiVersion } from '@raidkit/core';
-import type { BdevIo, CopiesModule, ParityModule, RaidIo, RaidLevel, RaidView } from '@raidkit/core';
+import type {
+  CopiesModule,
+  ParityModule,
+  ProcessRequest,
+  ReconstructRequest,
+  RedundantContext,
+  RedundantGeometry,
+  RwRequest,
+} from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { expect, it } from 'vitest';
@@ -16,15 +24,22 @@ const memberBlocks = 2048;
  * Copies on all members, of which every other one has the blocks of a pair the other way round: each member alone is enough,
  * and what is side by side on two members has nothing to do with each other.
  */
-class Swapped implements RaidLevel {
-  readonly geometry;
-  readonly #raid: RaidView;
+class Swapped {
+  readonly #context: RedundantContext;
+  readonly #readMore = (request: ReconstructRequest): void => {
+    if (request.stepStatus !== Status.Ok) request.fail(request.stepStatus);
+    else if (request.a < request.numBlocks) this.#readOne(request);
+    else request.end();
+  };
 
-  constructor(raid: RaidView) {
-    this.#raid = raid;
-    this.geometry = {
+  constructor(context: RedundantContext) {
+    this.#context = context;
+  }
+
+  resize(capacities: readonly number[]): RedundantGeometry {
+    return {
       numBlocks: memberBlocks,
-      memberBlocks: Array.from({ length: raid.numSlots }, () => memberBlocks),
+      memberBlocks: capacities.map(() => memberBlocks),
       optimalIoBoundary: 1,
       splitOnBoundary: true,
       writeUnitSize: 1,
@@ -34,41 +49,32 @@ class Swapped implements RaidLevel {
   }
 
   redundantSlots(): readonly number[] {
-    return Array.from({ length: this.#raid.numSlots - 1 }, (_, index) => index + 1);
+    return Array.from({ length: this.#context.numSlots - 1 }, (_, index) => index + 1);
   }
 
-  submitRwRequest(io: RaidIo): void {
-    if (io.type === IoType.Read) this.#read(io, io.offsetBlocks);
+  submitRw(request: RwRequest): void {
+    const { addr, offsetBlocks } = request;
+    if (request.kind === 'read') request.readPart(0, offsetBlocks, 1, addr);
     else
-      for (let slot = 0; slot < this.#raid.numSlots; slot++)
-        if (io.hasMember(slot)) io.submitPart(slot, io.type, this.#swap(slot, io.offsetBlocks), 1, io.addr);
+      for (let slot = 0; slot < this.#context.numSlots; slot++)
+        if (request.hasMember(slot)) request.writePart(slot, this.#swap(slot, offsetBlocks), 1, addr);
   }
 
-  submitReconstructRequest(io: RaidIo): void {
-    io.a = 0;
-    this.#readMore(io);
+  submitProcessRequest(request: ProcessRequest): void {
+    request.a = 0;
+    this.#readOne(request);
   }
 
-  onPartDone(io: RaidIo, part: BdevIo): void {
-    if (io.type !== IoType.Read || io.slot < 0) {
-      io.partDone(part);
+  #readOne(request: ReconstructRequest): void {
+    const block = this.#swap(request.slot, request.offsetBlocks + request.a);
+    const slot = Array.from({ length: this.#context.numSlots }, (_, index) => index).find((index) => request.hasMember(index));
+    if (slot === undefined) {
+      request.fail(Status.NoDevice);
       return;
     }
-    io.partsLeft--;
-    if (part.status !== Status.Ok) io.complete(part.status);
-    else if (++io.a < io.numBlocks) this.#readMore(io);
-    else io.complete(Status.Ok);
-  }
-
-  #readMore(io: RaidIo): void {
-    const block = this.#swap(io.slot, io.offsetBlocks + io.a);
-    const slot = Array.from({ length: this.#raid.numSlots }, (_, index) => index).find((index) => io.hasMember(index));
-    if (slot === undefined) io.complete(Status.NoDevice);
-    else io.submitPart(slot, IoType.Read, this.#swap(slot, block), 1, io.addr + io.a * this.#raid.blockSize);
-  }
-
-  #read(io: RaidIo, block: number): void {
-    io.submitPart(0, IoType.Read, block, 1, io.addr);
+    request.andThen(this.#readMore);
+    request.readPart(slot, this.#swap(slot, block), 1, request.addr + request.a * this.#context.blockSize);
+    request.a++;
   }
 
   #swap(slot: number, block: number): number {
@@ -85,7 +91,7 @@ const swapped: CopiesModule = {
   redundancy: 'copies',
   maxMissing: (numSlots) => numSlots - 1,
   baseBdevsMin: 2,
-  start: (raid) => new Swapped(raid),
+  start: (context) => new Swapped(context),
 };
 
 /** An array of `swapped` in whose first blocks each has its number. */

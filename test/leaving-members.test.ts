@@ -1,7 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, BlockClient } from '@raidkit/bdev';
 import { raidApiVersion } from '@raidkit/core';
-import type { RaidIo, RaidModule } from '@raidkit/core';
+import type { RaidModule } from '@raidkit/core';
 import { describe, expect, it } from 'vitest';
 import { blocks, build } from './support/array-on-disks.js';
 import type { Built } from './support/array-on-disks.js';
@@ -195,16 +195,15 @@ const careless: RaidModule = {
   manifest: { stripSize: 'none', nullPayload: false, resize: false },
   redundancy: 'none',
   baseBdevsMin: 2,
-  start: (raid) => ({
-    geometry: { numBlocks: raid.memberCapacity(0), memberBlocks: [raid.memberCapacity(0), raid.memberCapacity(1)] },
-    submitRwRequest(io: RaidIo) {
-      io.a = 0;
-      io.submitPart(0, io.type, io.offsetBlocks, io.numBlocks, io.addr);
-    },
-    onPartDone(io: RaidIo) {
-      io.partsLeft--;
-      if (io.a++ === 0 && io.hasMember(1)) io.submitPart(1, io.type, io.offsetBlocks, io.numBlocks, io.addr);
-      else io.complete(Status.Ok);
+  start: () => ({
+    resize: (capacities) => ({ numBlocks: capacities[0] ?? 0, memberBlocks: capacities }),
+    submitRw(request) {
+      if (request.kind === 'read') return;
+      request.andThen((written) => {
+        if (written.hasMember(1)) written.writePart(1, written.offsetBlocks, written.numBlocks, written.addr);
+        written.end();
+      });
+      request.writePart(0, request.offsetBlocks, request.numBlocks, request.addr);
     },
   }),
 };

@@ -1,6 +1,6 @@
 import { Status } from '@raidkit/bdev';
 import { RaidModuleRegistry, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
-import type { RaidGeometry, RaidIo, RaidLevel, RaidManifest, RaidModule } from '@raidkit/core';
+import type { ProcessRequest, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RwRequest } from '@raidkit/core';
 import { describe, expect, it } from 'vitest';
 import { plugIn } from './support/ram-disk.js';
 import type { RamDisk } from './support/ram-disk.js';
@@ -20,9 +20,9 @@ const mirror: Declared = { ...plain, redundant: true };
 function moduleOf(declared: Declared, level: Partial<RaidLevel>, geometry: Partial<RaidGeometry> = {}): RaidModule {
   const { redundant = false, ...manifest } = declared;
   const methods = {
-    submitRwRequest: (io: RaidIo) => io.submitPart(0, io.type, io.offsetBlocks, io.numBlocks, io.addr),
+    submitRw: (request: RwRequest) => request.readPart(0, request.offsetBlocks, request.numBlocks, request.addr),
     ...(redundant
-      ? { submitReconstructRequest: (io: RaidIo) => io.complete(Status.NotSupported), redundantSlots: () => [1] }
+      ? { submitProcessRequest: (request: ProcessRequest) => request.fail(Status.NotSupported), redundantSlots: () => [1] }
       : {}),
   };
   const sound = {
@@ -38,8 +38,8 @@ function moduleOf(declared: Declared, level: Partial<RaidLevel>, geometry: Parti
     manifest,
     baseBdevsMin: 2,
     ...(redundant ? ({ redundancy: 'copies', maxMissing: 1 } as const) : ({ redundancy: 'none' } as const)),
-    start: () => ({ geometry: { ...sound, ...geometry }, ...methods, ...level }),
-  };
+    start: () => ({ resize: () => ({ ...sound, ...geometry }), ...methods, ...level }),
+  } as RaidModule;
 }
 
 async function create(module: RaidModule): Promise<{ rig: Rig; disks: RamDisk[] }> {
@@ -78,19 +78,18 @@ describe('an array is not started by a level whose geometry', () => {
 
   it('lacks the stripes of redundancy', async () => {
     const geometry = { numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks] };
-    await expect(create(moduleOf(mirror, { geometry }))).rejects.toThrow(/stripe must be there with redundancy/);
+    await expect(create(moduleOf(mirror, { resize: () => geometry }))).rejects.toThrow(/stripe must be there with redundancy/);
   });
 });
 
 describe('an array is not started by a level that', () => {
-  const none = { submitRwRequest: undefined } as unknown as Partial<RaidLevel>;
+  const none = { submitRw: undefined } as unknown as Partial<RaidLevel>;
   it.each<[string, Declared, Partial<RaidLevel>]>([
     ['reads and writes nothing', plain, none],
     ['cannot write zeroes, and says so', { ...plain, nullPayload: true }, {}],
-    ['writes zeroes, and does not say so', plain, { submitNullPayloadRequest: () => undefined }],
-    ['cannot grow, and says that it can', { ...plain, resize: true }, {}],
-    ['grows, and does not say so', plain, { resize: () => null }],
-    ['reconstructs nothing', mirror, { submitReconstructRequest: undefined } as unknown as Partial<RaidLevel>],
+    ['writes zeroes, and does not say so', plain, { submitNullPayload: () => undefined }],
+    ['has no size', plain, { resize: undefined } as unknown as Partial<RaidLevel>],
+    ['reconstructs nothing', mirror, { submitProcessRequest: undefined } as unknown as Partial<RaidLevel>],
     ['does not say what a resync is to work out', mirror, { redundantSlots: undefined } as unknown as Partial<RaidLevel>],
     [
       'copies to a slot that it has not',
@@ -117,7 +116,15 @@ it('an array does not grow to a geometry that its members do not have', async ()
   };
   const rig = newRig({ log });
   const grown = { numBlocks: 3 * memberBlocks, memberBlocks: [3 * memberBlocks, 3 * memberBlocks] };
-  rig.arrays.modules.register(moduleOf({ ...plain, resize: true }, { resize: () => grown }));
+  rig.arrays.modules.register(
+    moduleOf(
+      { ...plain, resize: true },
+      {
+        resize: (_capacities, current) =>
+          current === null ? { ...grown, numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks] } : grown,
+      },
+    ),
+  );
   for (let index = 0; index < 2; index++) {
     await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(memberBlocks * 512) });
   }

@@ -1,7 +1,7 @@
 import { BdevRegistry } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { RaidModule } from '@raidkit/core';
+import type { PlainModule, RaidModule } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { encodeSuperblock, spdkSuperblockStore } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
@@ -55,7 +55,7 @@ it('full_stripe_only still holds at the next start, and after SPDK ran the array
 });
 
 /** A stranger's level, which remembers the options that its arrays are started with. */
-function strange(seen: unknown[], checks: Pick<RaidModule, 'checkOptions'> = {}): RaidModule {
+function strange(seen: unknown[], checks: Pick<PlainModule, 'checkOptions'> = {}): PlainModule {
   return {
     ...raid0,
     level: 'strange',

@@ -1,11 +1,12 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
-import type { RaidArray, RaidIo } from '@raidkit/core';
+import type { RaidArray } from '@raidkit/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 // Not through the front door: which of two requests was first the levels of this repository settle by themselves.
 import { Discards } from '../packages/core/src/bitmap/discards.js';
+import type { RaidIo } from '../packages/core/src/level/raid-io.js';
 import { RegionStates } from '../packages/core/src/bitmap/region-state.js';
 import { blocks, build } from './support/array-on-disks.js';
 import { plugIn } from './support/ram-disk.js';

@@ -15,16 +15,31 @@ export { canLoseAny, canRun, maxMissing, minOperational } from './level/redundan
 export { raidApiVersion, thirdPartyCodes } from './level/module.js';
 export type {
   CopiesModule,
+  JournaledModule,
   ParityModule,
   PlainModule,
-  RaidGeometry,
-  RaidLevel,
   RaidManifest,
   RaidModule,
-  RaidView,
+  UnjournaledModule,
 } from './level/module.js';
+export type { LevelContext, RaidGeometry, RedundantContext, RedundantGeometry } from './level/context.js';
+export type { CopiesLevel, JournaledLevel, ParityLevel, PlainLevel, RaidLevel, RedundantLevel } from './level/level.js';
+export type {
+  AnyWriteRequest,
+  ChangingRequest,
+  LevelRequest,
+  LockMode,
+  NullPayloadRequest,
+  ProcessRequest,
+  ReadRequest,
+  ReconstructRequest,
+  RwRequest,
+  UnmapRequest,
+  UserRequest,
+  WriteRequest,
+  WriteZeroesRequest,
+} from './level/requests.js';
 export type { ProcessOptions, SyncOptions } from './sync/task.js';
-export { RaidIo } from './level/raid-io.js';
 export type { Slot, SlotAbsence, SlotErrors } from './members/slot.js';
 export type { StartOptions } from './start/start.js';
 export type { Spare } from './membership/spares.js';
@@ -51,4 +66,3 @@ export type {
 export { isUuid, newUuid } from './format/uuid.js';
 // What level modules work with, so that they need to depend on core alone.
 export { IoFlag, IoType, RangeLock, RangeLocks, Status } from '@raidkit/bdev';
-export type { BdevIo } from '@raidkit/bdev';

@@ -1,4 +1,4 @@
-import type { RaidIo } from '@raidkit/core';
+import type { WriteRequest } from '@raidkit/core';
 import type { StripeMap } from './stripe-map.js';
 import { ParityMode } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
@@ -44,7 +44,7 @@ export function readAddr(map: StripeMap, op: StripeOp, sliceBytes: number, wante
 }
 
 /** Address of the data that the request has for a chunk's blocks of the rectangle. */
-export function newDataAddr(map: StripeMap, io: RaidIo, op: StripeOp, chunk: number, blockSize: number): number {
+export function newDataAddr(map: StripeMap, io: WriteRequest, op: StripeOp, chunk: number, blockSize: number): number {
   const block = op.stripe * map.stripeBlocks + chunk * map.strip + op.c0;
   return io.addr + (block - io.offsetBlocks) * blockSize;
 }

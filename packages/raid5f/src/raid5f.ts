@@ -1,14 +1,22 @@
-import { IoType, RangeLocks, RaidError, Status, raidApiVersion } from '@raidkit/core';
-import type { BdevIo, ParityModule, RaidGeometry, RaidIo, RaidLevel, RaidView } from '@raidkit/core';
-import { Phase } from './phase.js';
+import { RaidError, RangeLocks, Status, raidApiVersion } from '@raidkit/core';
+import type {
+  AnyWriteRequest,
+  JournaledLevel,
+  JournaledModule,
+  NullPayloadRequest,
+  ProcessRequest,
+  ReadRequest,
+  RedundantContext,
+  RedundantGeometry,
+  RwRequest,
+} from '@raidkit/core';
 import { Reconstruction } from './reconstruction.js';
 import { StripeBuffers } from './stripe-buffers.js';
 import { StripeMap } from './stripe-map.js';
 import { StripeWriter } from './stripe-writer.js';
 
 /** Rotating parity. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
-class Raid5f implements RaidLevel {
-  geometry: RaidGeometry;
+class Raid5f implements JournaledLevel {
   readonly #map: StripeMap;
   readonly #isFullStripeOnly: boolean;
   /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
@@ -17,96 +25,15 @@ class Raid5f implements RaidLevel {
   readonly #reconstruction: Reconstruction;
   readonly #writer: StripeWriter;
 
-  constructor(raid: RaidView) {
-    this.#map = new StripeMap(raid.stripSizeBlocks, raid.numSlots);
-    this.#isFullStripeOnly = raid.options.full_stripe_only === true;
-    this.geometry = this.#measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
-    this.#buffers = new StripeBuffers(raid);
-    this.#reconstruction = new Reconstruction(raid, this.#map, this.#columns, this.#buffers);
-    this.#writer = new StripeWriter(raid, this.#map, this.#columns, this.#buffers);
+  constructor(context: RedundantContext) {
+    this.#map = new StripeMap(context.stripSizeBlocks, context.numSlots);
+    this.#isFullStripeOnly = context.options.full_stripe_only === true;
+    this.#buffers = new StripeBuffers(context);
+    this.#reconstruction = new Reconstruction(context, this.#map, this.#columns, this.#buffers);
+    this.#writer = new StripeWriter(context, this.#map, this.#columns, this.#buffers);
   }
 
-  submitRwRequest(io: RaidIo): void {
-    if (io.type === IoType.Read) this.#read(io);
-    else if (this.#isFullStripeOnly && io.numBlocks !== this.#map.stripeBlocks) io.complete(Status.Invalid);
-    else this.#writer.start(io);
-  }
-
-  submitNullPayloadRequest(io: RaidIo): void {
-    this.#writer.start(io);
-  }
-
-  /** The range is quiesced, so there is nothing to lock out. */
-  submitReconstructRequest(io: RaidIo): void {
-    this.#reconstruction.run(io, io.slot, io.offsetBlocks, false);
-  }
-
-  onPartDone(io: RaidIo, part: BdevIo): void {
-    switch (io.phase) {
-      case Phase.Direct:
-        this.#onDirectDone(io, part);
-        break;
-      case Phase.Reconstruct:
-        this.#reconstruction.onPartDone(io, part);
-        break;
-      default:
-        this.#writer.onPartDone(io, part);
-    }
-  }
-
-  onJournaled(io: RaidIo, status: Status): void {
-    this.#writer.onJournaled(io, status);
-  }
-
-  resize(memberCapacities: readonly number[]): RaidGeometry | null {
-    const geometry = this.#measure(memberCapacities);
-    if (geometry.numBlocks <= this.geometry.numBlocks) return null;
-    this.geometry = geometry;
-    return geometry;
-  }
-
-  redundantSlots(stripe: number): readonly number[] {
-    return [this.#map.paritySlot(stripe)];
-  }
-
-  stop(): void {
-    this.#buffers.close();
-  }
-
-  /** A read lies within one chunk. */
-  #read(io: RaidIo): void {
-    const map = this.#map;
-    const stripe = map.stripeOf(io.offsetBlocks);
-    const inStripe = io.offsetBlocks - stripe * map.stripeBlocks;
-    const chunk = Math.floor(inStripe / map.strip);
-    const slot = map.dataSlot(stripe, chunk);
-    const memberOffset = stripe * map.strip + inStripe - chunk * map.strip;
-    io.a = slot;
-    io.b = memberOffset;
-    if (!io.hasMember(slot)) {
-      this.#reconstruction.run(io, slot, memberOffset, true);
-      return;
-    }
-    io.phase = Phase.Direct;
-    io.submitPart(slot, IoType.Read, memberOffset, io.numBlocks, io.addr);
-  }
-
-  #onDirectDone(io: RaidIo, part: BdevIo): void {
-    io.partsLeft--;
-    if (part.status === Status.Ok) {
-      io.complete(Status.Ok);
-      return;
-    }
-    io.partStatus = part.status;
-    if (part.status === Status.TimedOut) {
-      // The device may still fill the buffer: nothing else may be read into it.
-      io.complete(part.status);
-      return;
-    }
-    this.#reconstruction.run(io, io.a, io.b, true);
-  }
-
-  #measure(capacities: readonly number[]): RaidGeometry {
+  resize(capacities: readonly number[]): RedundantGeometry {
     const { strip, stripeBlocks } = this.#map;
     const stripes = Math.floor(Math.min(...capacities) / strip);
     return {
@@ -119,6 +46,58 @@ class Raid5f implements RaidLevel {
       stripe: { arrayBlocks: stripeBlocks, memberBlocks: strip },
     };
   }
+
+  submitRw(request: RwRequest): void {
+    if (request.kind === 'read') this.#read(request);
+    else if (this.#isFullStripeOnly && request.numBlocks !== this.#map.stripeBlocks) request.fail(Status.Invalid);
+    else this.#writer.start(request);
+  }
+
+  submitNullPayload(request: NullPayloadRequest): void {
+    this.#writer.start(request);
+  }
+
+  /** The range is quiesced, so there is nothing to lock out. */
+  submitProcessRequest(request: ProcessRequest): void {
+    this.#reconstruction.run(request, request.slot, request.offsetBlocks, false);
+  }
+
+  onJournaled(request: AnyWriteRequest, status: Status): void {
+    this.#writer.onJournaled(request, status);
+  }
+
+  redundantSlots(stripe: number): readonly number[] {
+    return [this.#map.paritySlot(stripe)];
+  }
+
+  stop(): void {
+    this.#buffers.close();
+  }
+
+  /** A read lies within one chunk. */
+  #read(request: ReadRequest): void {
+    const map = this.#map;
+    const stripe = map.stripeOf(request.offsetBlocks);
+    const inStripe = request.offsetBlocks - stripe * map.stripeBlocks;
+    const chunk = Math.floor(inStripe / map.strip);
+    const slot = map.dataSlot(stripe, chunk);
+    const memberOffset = stripe * map.strip + inStripe - chunk * map.strip;
+    if (!request.hasMember(slot)) {
+      this.#reconstruction.run(request, slot, memberOffset, true);
+      return;
+    }
+    request.a = slot;
+    request.b = memberOffset;
+    request.andThen(this.#onRead);
+    request.readPart(slot, memberOffset, request.numBlocks, request.addr);
+  }
+
+  readonly #onRead = (request: ReadRequest): void => {
+    if (request.stepStatus === Status.Ok) request.end();
+    // The device may still fill the buffer: nothing else may be read into it.
+    else if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
+    else this.#reconstruction.run(request, request.a, request.b, true);
+  };
 }
 
 function checkOptions(options: Readonly<Record<string, unknown>>): void {
@@ -129,7 +108,7 @@ function checkOptions(options: Readonly<Record<string, unknown>>): void {
 }
 
 /** The raid5f level, with SPDK's layout: arrays interchange. Option `full_stripe_only`: refuse other writes, as SPDK does. */
-export const raid5f: ParityModule = {
+export const raid5f: JournaledModule = {
   level: 'raid5f',
   aliases: ['5f'],
   code: 95,
@@ -140,5 +119,5 @@ export const raid5f: ParityModule = {
   journal: true,
   baseBdevsMin: 3,
   checkOptions,
-  start: (raid) => new Raid5f(raid),
+  start: (context) => new Raid5f(context),
 };

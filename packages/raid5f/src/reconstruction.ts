@@ -1,22 +1,24 @@
-import { IoType, Status } from '@raidkit/core';
-import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
-import { Phase } from './phase.js';
+import { Status } from '@raidkit/core';
+import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext } from '@raidkit/core';
 import { opOf } from './stripe-buffers.js';
 import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
+
+/** What is answered by what one member holds. */
+type ChunkRead = ReadRequest | ProcessRequest;
 
 /**
  * Works out what one member holds from all the others: their exclusive or. The others' blocks must belong together, so no
  * write may be under way in these columns: they are locked (shared), or quiesced by core.
  */
 export class Reconstruction {
-  readonly #raid: RaidView;
+  readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
   readonly #buffers: StripeBuffers;
   readonly #sources: Uint32Array;
 
-  constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;
@@ -25,48 +27,37 @@ export class Reconstruction {
   }
 
   /** Fills `io.addr` with `io.numBlocks` blocks of the slot from member block `offset` on, and completes the request. */
-  run(io: RaidIo, slot: number, offset: number, mustLock: boolean): void {
-    io.phase = Phase.Reconstruct;
+  run(io: ChunkRead, slot: number, offset: number, mustLock: boolean): void {
     io.a = slot;
     io.b = offset;
-    io.lock.start = offset;
-    io.lock.end = offset + io.numBlocks;
-    io.lock.isShared = true;
-    io.onLocked = this.#begin;
-    if (!mustLock || this.#columns.acquire(io.lock)) this.#begin(io);
+    if (mustLock) io.lock(this.#columns, offset, offset + io.numBlocks, 'shared', this.#begin);
+    else this.#begin(io);
   }
 
-  onPartDone(io: RaidIo, part: BdevIo): void {
-    io.partsLeft--;
-    if (part.status !== Status.Ok) {
-      if (io.partStatus !== Status.TimedOut) io.partStatus = part.status;
-      opOf(io).unreadable.push(part.tag);
-    }
-    if (io.partsLeft > 0) return;
+  readonly #onRead = (io: ChunkRead): void => {
     const op = opOf(io);
-    if (op.unreadable.length > 0) {
-      this.#end(io, io.partStatus === Status.TimedOut ? Status.TimedOut : Status.IoError);
+    if (io.stepStatus !== Status.Ok) {
+      this.#end(io, io.stepStatus === Status.TimedOut ? Status.TimedOut : Status.IoError);
       return;
     }
     const { blockSize, numSlots, memory } = this.#raid;
     memory.kernels.xor(this.#destination(io), this.#gather(io), numSlots - 1, (op.c1 - op.c0) * blockSize);
     this.#next(io);
-  }
+  };
 
-  readonly #begin = (io: RaidIo): void => {
+  readonly #begin = (io: ChunkRead): void => {
     if (this.#raid.isInconsistent(io.b, io.numBlocks) && !this.#isKnown(io)) {
       this.#end(io, Status.IoError);
       return;
     }
-    io.onLocked = this.#begin;
-    const op = this.#buffers.take(io);
+    const op = this.#buffers.take(io, this.#begin);
     if (op === null) return;
     op.c1 = 0;
     this.#next(io);
   };
 
   /** Stripe by stripe: parity comes from data alone, whatever the old parity is; data does not come from parity in doubt. */
-  #isKnown(io: RaidIo): boolean {
+  #isKnown(io: ChunkRead): boolean {
     const { strip } = this.#map;
     const end = io.b + io.numBlocks;
     for (let from = io.b; from < end;) {
@@ -79,7 +70,7 @@ export class Reconstruction {
   }
 
   /** Reads the next slice of all other members: the first straight to where the result goes, the rest into buffers. */
-  #next(io: RaidIo): void {
+  #next(io: ChunkRead): void {
     const op = opOf(io);
     op.c0 = op.c1;
     if (op.c0 === io.numBlocks) {
@@ -94,19 +85,20 @@ export class Reconstruction {
       }
     }
     this.#gather(io);
+    io.andThen(this.#onRead);
     let source = 0;
     for (let slot = 0; slot < this.#raid.numSlots; slot++) {
       if (slot === io.a) continue;
-      io.submitPart(slot, IoType.Read, io.b + op.c0, op.c1 - op.c0, this.#sources[source] ?? 0);
+      io.readPart(slot, io.b + op.c0, op.c1 - op.c0, this.#sources[source] ?? 0);
       source++;
     }
   }
 
-  #destination(io: RaidIo): number {
+  #destination(io: ChunkRead): number {
     return io.addr + opOf(io).c0 * this.#raid.blockSize;
   }
 
-  #gather(io: RaidIo): Uint32Array {
+  #gather(io: ChunkRead): Uint32Array {
     const { addr } = opOf(io);
     this.#sources[0] = this.#destination(io);
     for (let source = 1; source < this.#sources.length - 1; source++) {
@@ -115,12 +107,14 @@ export class Reconstruction {
     return this.#sources;
   }
 
-  #end(io: RaidIo, status: Status): void {
+  #end(io: ChunkRead, status: Status): void {
     this.#buffers.give(io);
-    if (io.lock.isHeld) this.#columns.release(io.lock);
-    io.lock.isShared = false;
+    if (status !== Status.Ok) {
+      io.fail(status);
+      return;
+    }
     // A member that could not read what redundancy still knows is given it again.
-    if (status === Status.Ok && io.slot < 0 && io.hasMember(io.a)) this.#raid.requestRepair(io.a, io.b, io.numBlocks);
-    io.complete(status);
+    if (io.kind === 'read' && io.hasMember(io.a)) io.requestRepair(io.a, io.b, io.numBlocks);
+    io.end();
   }
 }

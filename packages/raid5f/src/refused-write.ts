@@ -1,5 +1,5 @@
-import { IoType, Status } from '@raidkit/core';
-import type { BdevIo, RaidIo, RaidView } from '@raidkit/core';
+import { Status } from '@raidkit/core';
+import type { AnyWriteRequest, RedundantContext } from '@raidkit/core';
 import { Phase } from './phase.js';
 import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
 import { opOf } from './stripe-buffers.js';
@@ -15,14 +15,19 @@ import type { StripeOp } from './stripe-op.js';
  * room, the data is first put back as it was.
  */
 export class RefusedWrite {
-  readonly #raid: RaidView;
+  readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #buffers: StripeBuffers;
   readonly #sources: Uint32Array;
   /** Told at the end: whether data and parity agree as they did before. */
-  readonly #onEnd: (io: RaidIo, isAsBefore: boolean) => void;
+  readonly #onEnd: (io: AnyWriteRequest, isAsBefore: boolean) => void;
 
-  constructor(raid: RaidView, map: StripeMap, buffers: StripeBuffers, onEnd: (io: RaidIo, isAsBefore: boolean) => void) {
+  constructor(
+    raid: RedundantContext,
+    map: StripeMap,
+    buffers: StripeBuffers,
+    onEnd: (io: AnyWriteRequest, isAsBefore: boolean) => void,
+  ) {
     this.#raid = raid;
     this.#map = map;
     this.#buffers = buffers;
@@ -31,14 +36,14 @@ export class RefusedWrite {
   }
 
   /** Takes over a rectangle whose parts are all done. */
-  start(io: RaidIo): void {
+  start(io: AnyWriteRequest): void {
     const op = opOf(io);
     op.absent = this.#absentSlot(io);
     // What is read goes to a slice for each member.
     const hasSlices = op.c1 - op.c0 <= this.#buffers.sliceBlocks && extraRead(this.#map, op) < 0 && !op.isTaken;
-    op.isAmendable = hasSlices && io.partStatus === Status.NoSpace && this.#isKnown(op);
+    const isAmendable = hasSlices && io.writeStatus === Status.NoSpace && this.#isKnown(op);
     const isParityOld = this.#isParityRefused(io, op);
-    if (!op.isAmendable) this.#onEnd(io, false);
+    if (!isAmendable) this.#onEnd(io, false);
     else if (!isParityOld) this.#read(io, op);
     else if (op.mode === ParityMode.Everything) this.#restore(io, op);
     // Each sector of the parity is old or new then, and the absent member's with it.
@@ -46,37 +51,43 @@ export class RefusedWrite {
     else this.#onEnd(io, false);
   }
 
-  onJournaled(io: RaidIo, status: Status): void {
+  onJournaled(io: AnyWriteRequest, status: Status): void {
     this.#onEnd(io, status === Status.Ok);
   }
 
-  onPartDone(io: RaidIo, part: BdevIo): void {
+  /** A member without room for what is put back has perhaps not taken what was to be written either: reading will tell. */
+  readonly #onRestored = (io: AnyWriteRequest): void => this.#next(io, io.writeStatus === Status.NoSpace, this.#read);
+
+  readonly #onReadAgain = (io: AnyWriteRequest): void => this.#next(io, io.stepStatus === Status.Ok, this.#settle);
+
+  readonly #onParityWritten = (io: AnyWriteRequest): void => this.#next(io, io.stepStatus === Status.Ok, this.#keepParity);
+
+  #next(io: AnyWriteRequest, isAmendable: boolean, step: (io: AnyWriteRequest, op: StripeOp) => void): void {
     const op = opOf(io);
-    if (part.status === Status.TimedOut) op.isTaken = true;
-    // A member without room for what is put back has perhaps not taken what was to be written either: reading will tell.
-    const isRefusal = io.phase === Phase.Restore && part.status === Status.NoSpace;
-    if (part.status !== Status.Ok && !isRefusal) op.isAmendable = false;
-    const isLast = part.type === IoType.Read ? --io.partsLeft === 0 : io.countPart(part);
-    if (isLast) this.#next(io, op);
+    if (io.stepStatus === Status.TimedOut) op.isTaken = true;
+    if (isAmendable) step(io, op);
+    else this.#onEnd(io, false);
   }
 
-  #next(io: RaidIo, op: StripeOp): void {
-    if (io.phase === Phase.WriteParity && op.isAmendable) this.#raid.markInSync(this.#memberOffset(op), op.c1 - op.c0, false);
-    if (!op.isAmendable || io.phase === Phase.WriteParity) this.#onEnd(io, op.isAmendable);
-    else if (io.phase === Phase.Restore) this.#read(io, op);
-    else if (!this.#isParityRefused(io, op)) this.#writeParity(io, op);
+  readonly #settle = (io: AnyWriteRequest, op: StripeOp): void => {
+    if (!this.#isParityRefused(io, op)) this.#writeParity(io, op);
     else if (op.mode === ParityMode.Everything) this.#onEnd(io, this.#agrees(io, op));
     else this.#journalAgain(io, op);
-  }
+  };
+
+  readonly #keepParity = (io: AnyWriteRequest, op: StripeOp): void => {
+    this.#raid.markInSync(this.#memberOffset(op), op.c1 - op.c0, false);
+    this.#onEnd(io, true);
+  };
 
   /** Nothing but the absent member's blocks were to change. What they are now must still be so after the next start. */
-  #keep(io: RaidIo, op: StripeOp): void {
+  #keep(io: AnyWriteRequest, op: StripeOp): void {
     const isDoubtful = this.#raid.isInconsistent(this.#memberOffset(op), op.c1 - op.c0);
     if (isDoubtful || op.journaled !== op.absent) this.#onEnd(io, true);
     else this.#read(io, op);
   }
 
-  #journalAgain(io: RaidIo, op: StripeOp): void {
+  #journalAgain(io: AnyWriteRequest, op: StripeOp): void {
     io.phase = Phase.JournalAgain;
     this.#sources[0] = op.addr;
     let count = 1;
@@ -88,41 +99,37 @@ export class RefusedWrite {
   }
 
   /** Data as it was, from the slices into which it was read. */
-  #restore(io: RaidIo, op: StripeOp): void {
-    io.phase = Phase.Restore;
-    io.partsLeft = 1;
+  #restore(io: AnyWriteRequest, op: StripeOp): void {
+    io.andThen(this.#onRestored);
     for (let slot = 0; slot < this.#map.members; slot++) {
       if (!this.#isWritten(op, slot)) continue;
-      io.submitPart(slot, IoType.Write, this.#memberOffset(op), op.c1 - op.c0, this.#sliceOf(op, slot));
+      io.writePart(slot, this.#memberOffset(op), op.c1 - op.c0, this.#sliceOf(op, slot));
     }
-    if (--io.partsLeft === 0) this.#next(io, op);
   }
 
   /** What was written, whole, in part or not at all; and the parity, if it is to stay. The rest has been read, and is the same. */
-  #read(io: RaidIo, op: StripeOp): void {
-    io.phase = Phase.ReadAgain;
-    io.partsLeft = 1;
+  readonly #read = (io: AnyWriteRequest, op: StripeOp): void => {
+    io.andThen(this.#onReadAgain);
     const parity = this.#map.paritySlot(op.stripe);
     for (let slot = 0; slot < this.#map.members; slot++) {
       const isParity = slot === parity && this.#isParityRefused(io, op);
       if (!isParity && !this.#isWritten(op, slot)) continue;
       const addr = isParity ? op.addr : this.#sliceOf(op, slot);
-      io.submitPart(slot, IoType.Read, this.#memberOffset(op), op.c1 - op.c0, addr);
+      io.readPart(slot, this.#memberOffset(op), op.c1 - op.c0, addr);
     }
-    if (--io.partsLeft === 0) this.#next(io, op);
-  }
+  };
 
-  #writeParity(io: RaidIo, op: StripeOp): void {
+  #writeParity(io: AnyWriteRequest, op: StripeOp): void {
     const count = this.#gatherData(io, op, 0);
     const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
     if (count === 0) this.#raid.memory.zero(op.addr, bytes);
     else this.#raid.memory.kernels.xor(op.addr, this.#sources, count, bytes);
-    io.phase = Phase.WriteParity;
-    io.submitPart(this.#map.paritySlot(op.stripe), IoType.Write, this.#memberOffset(op), op.c1 - op.c0, op.addr);
+    io.andThen(this.#onParityWritten);
+    io.writePart(this.#map.paritySlot(op.stripe), this.#memberOffset(op), op.c1 - op.c0, op.addr);
   }
 
   /** Whether the parity that was read is that of the data. */
-  #agrees(io: RaidIo, op: StripeOp): boolean {
+  #agrees(io: AnyWriteRequest, op: StripeOp): boolean {
     const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
     this.#sources[0] = op.addr;
     this.#raid.memory.kernels.xor(op.addr, this.#sources, this.#gatherData(io, op, 1), bytes);
@@ -130,13 +137,13 @@ export class RefusedWrite {
   }
 
   /** Puts all data of the rectangle's columns among the sources, from `first` on. Gives how many there are then. */
-  #gatherData(io: RaidIo, op: StripeOp, first: number): number {
+  #gatherData(io: AnyWriteRequest, op: StripeOp, first: number): number {
     const parity = this.#map.paritySlot(op.stripe);
     let count = first;
     for (let slot = 0; slot < this.#map.members; slot++) {
       if (slot === parity) continue;
       if (slot !== op.absent || !holdsWritten(this.#map, op, slot)) this.#sources[count++] = this.#sliceOf(op, slot);
-      else if (io.type === IoType.Write) {
+      else if (io.kind === 'write') {
         const chunk = slot < parity ? slot : slot - 1;
         this.#sources[count++] = newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize);
       }
@@ -167,8 +174,8 @@ export class RefusedWrite {
     return false;
   }
 
-  #isParityRefused(io: RaidIo, op: StripeOp): boolean {
-    return io.failedSlots.includes(this.#map.paritySlot(op.stripe));
+  #isParityRefused(io: AnyWriteRequest, op: StripeOp): boolean {
+    return io.failed.includes(this.#map.paritySlot(op.stripe));
   }
 
   #memberOffset(op: StripeOp): number {
@@ -176,7 +183,7 @@ export class RefusedWrite {
   }
 
   /** The one slot without a member; -1 if there is none, or if there are several. */
-  #absentSlot(io: RaidIo): number {
+  #absentSlot(io: AnyWriteRequest): number {
     let absent = -1;
     for (let slot = 0; slot < this.#map.members; slot++) {
       if (io.hasMember(slot)) continue;

@@ -1,5 +1,5 @@
 import { RaidError } from '@raidkit/core';
-import type { RaidIo, RaidView } from '@raidkit/core';
+import type { LevelRequest, RedundantContext } from '@raidkit/core';
 import { BufferPool } from '@raidkit/parity';
 import { StripeOp } from './stripe-op.js';
 
@@ -20,14 +20,14 @@ export class StripeBuffers {
   /** Blocks of a slice: the columns that are worked on at a time when members have to be read. */
   readonly sliceBlocks: number;
   readonly sliceBytes: number;
-  readonly #raid: RaidView;
+  readonly #raid: RedundantContext;
   readonly #pools: BufferPool[] = [];
   readonly #free: StripeOp[] = [];
   /** Requests that wait, linked by their `next`. */
-  #first: RaidIo | null = null;
-  #last: RaidIo | null = null;
+  #first: LevelRequest | null = null;
+  #last: LevelRequest | null = null;
 
-  constructor(raid: RaidView) {
+  constructor(raid: RedundantContext) {
     this.#raid = raid;
     const { blockSize, numSlots } = raid;
     const stripBytes = raid.stripSizeBlocks * blockSize;
@@ -46,10 +46,11 @@ export class StripeBuffers {
     for (let made = 0; made < count; made++) this.#free.push(new StripeOp());
   }
 
-  /** An operation for the request, or null: `io.onLocked(io)` is then called when there is one (ask again). */
-  take(io: RaidIo): StripeOp | null {
+  /** An operation for the request, or null: `then` is called when there is one (ask again). */
+  take<T extends LevelRequest>(io: T, then: (io: T) => void): StripeOp | null {
     const addr = this.#get();
     if (addr < 0) {
+      io.hold(then);
       this.#queue(io);
       return null;
     }
@@ -57,7 +58,6 @@ export class StripeBuffers {
     const op = this.#free.pop() ?? new StripeOp();
     op.io = io;
     op.addr = addr;
-    if (op.unreadable.length > 0) op.unreadable.length = 0;
     op.isSecondTry = false;
     op.isTaken = false;
     io.levelContext = op;
@@ -66,18 +66,21 @@ export class StripeBuffers {
 
   /**
    * Another buffer for an operation whose own a device that was given up may still use; what is in it does not come along.
-   * False if there is none: `io.onLocked(io)` is then called when there is one (ask again).
+   * False if there is none: `then` is called when there is one (ask again).
    */
-  renew(io: RaidIo, op: StripeOp): boolean {
+  renew<T extends LevelRequest>(io: T, op: StripeOp, then: (io: T) => void): boolean {
     if (op.addr >= 0) this.#put(op.addr);
     op.addr = this.#get();
     op.isTaken = op.addr < 0;
-    if (op.isTaken) this.#queue(io);
+    if (op.isTaken) {
+      io.hold(then);
+      this.#queue(io);
+    }
     return !op.isTaken;
   }
 
   /** The request is through with its operation, if it has one. */
-  give(io: RaidIo): void {
+  give(io: LevelRequest): void {
     const op = io.levelContext;
     io.levelContext = null;
     if (!(op instanceof StripeOp)) return;
@@ -121,7 +124,7 @@ export class StripeBuffers {
     return pool;
   }
 
-  #queue(io: RaidIo): void {
+  #queue(io: LevelRequest): void {
     io.next = null;
     if (this.#last === null) this.#first = io;
     else this.#last.next = io;
@@ -135,9 +138,7 @@ export class StripeBuffers {
       if (io === null) return;
       this.#first = io.next;
       if (this.#first === null) this.#last = null;
-      const { onLocked } = io;
-      io.onLocked = null;
-      onLocked?.(io);
+      io.release();
     } while (this.#hasFree());
   }
 
@@ -152,7 +153,7 @@ export class StripeBuffers {
 }
 
 /** The request's operation; it must have one. */
-export function opOf(io: RaidIo): StripeOp {
+export function opOf(io: LevelRequest): StripeOp {
   if (io.levelContext instanceof StripeOp) return io.levelContext;
   throw new Error('a stripe request has no buffers');
 }

@@ -1,4 +1,4 @@
-import type { RaidIo } from '@raidkit/core';
+import type { LevelRequest } from '@raidkit/core';
 
 /** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
 export const ParityMode = {
@@ -19,7 +19,7 @@ export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 export class StripeOp {
   /** Address of its buffers, one slice a member. */
   addr = -1;
-  io: RaidIo | null = null;
+  io: LevelRequest | null = null;
 
   // The rectangle that is being worked on: columns [c0, c1) of a strip, chunks [first, last].
   stripe = 0;
@@ -40,11 +40,8 @@ export class StripeOp {
   isTaken = false;
   /** The other way to make the parity has failed to read. */
   isSecondTry = false;
-  /** After a part was refused for lack of space: the slot without a member, and whether data and parity may still come to agree. */
+  /** After a part was refused for lack of space: the slot without a member. */
   absent = -1;
-  isAmendable = false;
-  /** Slots that could not be read. */
-  readonly unreadable: number[] = [];
 
   /** Array block up to which the request is done. */
   doneTo = 0;

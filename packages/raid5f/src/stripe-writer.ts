@@ -1,5 +1,5 @@
-import { IoType, Status } from '@raidkit/core';
-import type { BdevIo, RaidIo, RaidView, RangeLocks } from '@raidkit/core';
+import { Status } from '@raidkit/core';
+import type { AnyWriteRequest, RangeLocks, RedundantContext } from '@raidkit/core';
 import { Phase } from './phase.js';
 import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
 import { RefusedWrite } from './refused-write.js';
@@ -20,14 +20,14 @@ const tooMany = -2;
  * what the new parity needs, compute it, write data and parity side by side.
  */
 export class StripeWriter {
-  readonly #raid: RaidView;
+  readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
   readonly #buffers: StripeBuffers;
   readonly #sources: Uint32Array;
   readonly #refused: RefusedWrite;
 
-  constructor(raid: RaidView, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;
@@ -37,50 +37,29 @@ export class StripeWriter {
   }
 
   /** A write within one stripe, or an unmap or write zeroes of any range. */
-  start(io: RaidIo): void {
+  start(io: AnyWriteRequest): void {
     const { strip } = this.#map;
     const end = io.offsetBlocks + io.numBlocks;
     const firstStripe = this.#map.stripeOf(io.offsetBlocks);
     const lastStripe = this.#map.stripeOf(end - 1);
     const from = io.offsetBlocks - firstStripe * this.#map.stripeBlocks;
     const isInOneChunk = Math.floor(from / strip) === Math.floor((from + io.numBlocks - 1) / strip);
-    const column = from % strip;
-    io.lock.start = firstStripe * strip + (isInOneChunk ? column : 0);
-    io.lock.end = isInOneChunk ? io.lock.start + io.numBlocks : (lastStripe + 1) * strip;
-    io.lock.isShared = false;
-    io.onLocked = this.#begin;
-    if (this.#columns.acquire(io.lock)) this.#begin(io);
+    const start = firstStripe * strip + (isInOneChunk ? from % strip : 0);
+    const until = isInOneChunk ? start + io.numBlocks : (lastStripe + 1) * strip;
+    io.a = start;
+    io.b = until;
+    io.lock(this.#columns, start, until, 'exclusive', this.#begin);
   }
 
-  onPartDone(io: RaidIo, part: BdevIo): void {
-    if (io.phase === Phase.PreRead) {
-      io.partsLeft--;
-      if (part.status !== Status.Ok) {
-        opOf(io).unreadable.push(part.tag);
-        if (part.status === Status.TimedOut) opOf(io).isTaken = true;
-      }
-      if (io.partsLeft === 0) this.#onPreReadDone(io);
-      return;
-    }
-    if (io.phase >= Phase.Restore) {
-      this.#refused.onPartDone(io, part);
-      return;
-    }
-    // The parity, which it may still read.
-    if (part.status === Status.TimedOut && part.addr === opOf(io).addr) opOf(io).isTaken = true;
-    if (io.countPart(part)) this.#onWritten(io);
-  }
-
-  readonly #begin = (io: RaidIo): void => {
-    io.onLocked = this.#begin;
-    const op = this.#buffers.take(io);
+  readonly #begin = (io: AnyWriteRequest): void => {
+    const op = this.#buffers.take(io, this.#begin);
     if (op === null) return;
     op.doneTo = io.offsetBlocks;
     op.column = 0;
     this.#next(io, op);
   };
 
-  #next(io: RaidIo, op: StripeOp): void {
+  #next(io: AnyWriteRequest, op: StripeOp): void {
     const { stripeBlocks } = this.#map;
     const end = io.offsetBlocks + io.numBlocks;
     if (op.doneTo >= end) {
@@ -88,13 +67,13 @@ export class StripeWriter {
       return;
     }
     const isAligned = op.doneTo % stripeBlocks === 0;
-    if (io.type !== IoType.Write && isAligned && end - op.doneTo >= stripeBlocks && io.journalSlot < 0) {
-      if (io.type === IoType.Unmap) io.trimmed(op.doneTo, end - op.doneTo - (end % stripeBlocks));
+    if (io.kind !== 'write' && isAligned && end - op.doneTo >= stripeBlocks && io.journalSlot < 0) {
+      if (io.kind === 'unmap') io.trimmed(op.doneTo, end - op.doneTo - (end % stripeBlocks));
       this.#zeroStripes(io, op, op.doneTo / stripeBlocks, Math.floor(end / stripeBlocks));
       return;
     }
     const stripeEnd = Math.min(end, (this.#map.stripeOf(op.doneTo) + 1) * stripeBlocks);
-    if (io.type === IoType.Unmap || !this.#nextRectangle(io, op, stripeEnd)) {
+    if (io.kind === 'unmap' || !this.#nextRectangle(io, op, stripeEnd)) {
       // The ragged ends of an unmap keep their contents; and a stripe without a rectangle left is done.
       op.doneTo = stripeEnd;
       op.column = 0;
@@ -102,12 +81,12 @@ export class StripeWriter {
       return;
     }
     op.isSecondTry = false;
-    if (op.unreadable.length > 0) op.unreadable.length = 0;
+    io.forgetUnreadable();
     this.#chooseMode(io, op);
   }
 
   /** Sets the operation's rectangle to the next one of the stripe that holds `op.doneTo`; false if there is none left. */
-  #nextRectangle(io: RaidIo, op: StripeOp, stripeEnd: number): boolean {
+  #nextRectangle(io: AnyWriteRequest, op: StripeOp, stripeEnd: number): boolean {
     const { strip, stripeBlocks } = this.#map;
     op.stripe = this.#map.stripeOf(op.doneTo);
     const from = op.doneTo - op.stripe * stripeBlocks;
@@ -135,14 +114,14 @@ export class StripeWriter {
   }
 
   /** Columns that fit in the buffers: a slice a member where some are read, all of it for the parity where none is. */
-  #mostColumns(io: RaidIo, chunks: number): number {
+  #mostColumns(io: AnyWriteRequest, chunks: number): number {
     const { sliceBlocks } = this.#buffers;
     if (io.journalSlot >= 0) return Math.min(sliceBlocks, this.#raid.mostJournalBlocks);
-    if (io.type !== IoType.Write) return Math.min(sliceBlocks, Math.floor(this.#raid.memory.zeroBytes / this.#raid.blockSize));
+    if (io.kind !== 'write') return Math.min(sliceBlocks, Math.floor(this.#raid.memory.zeroBytes / this.#raid.blockSize));
     return chunks === this.#map.dataChunks ? sliceBlocks * this.#map.members : sliceBlocks;
   }
 
-  #chooseMode(io: RaidIo, op: StripeOp): void {
+  #chooseMode(io: AnyWriteRequest, op: StripeOp): void {
     const { dataChunks } = this.#map;
     const missing = this.#missingSlot(io);
     if (missing === tooMany) {
@@ -172,7 +151,7 @@ export class StripeWriter {
   }
 
   /** The slot without a member; -1 if there is none, {@link tooMany} if there are several. */
-  #missingSlot(io: RaidIo): number {
+  #missingSlot(io: AnyWriteRequest): number {
     let missing = -1;
     for (let slot = 0; slot < this.#map.members; slot++) {
       if (io.hasMember(slot)) continue;
@@ -204,29 +183,27 @@ export class StripeWriter {
   }
 
   /** Reads what the new parity is made from; buffer k of the operation for the k-th slot that is read. */
-  #preRead(io: RaidIo, op: StripeOp): void {
-    io.phase = Phase.PreRead;
+  #preRead(io: AnyWriteRequest, op: StripeOp): void {
     op.extra = extraRead(this.#map, op);
     const parity = this.#map.paritySlot(op.stripe);
     const memberOffset = op.stripe * this.#map.strip + op.c0;
     let buffer = 1;
-    io.partsLeft = 1;
+    io.andThen(this.#onPreRead);
     for (let slot = 0; slot < this.#map.members; slot++) {
       if (!isPreRead(this.#map, op, slot) && slot !== op.extra) continue;
       const addr = slot === parity ? op.addr : op.addr + buffer++ * this.#buffers.sliceBytes;
-      io.submitPart(slot, IoType.Read, memberOffset, op.c1 - op.c0, addr);
+      io.readPart(slot, memberOffset, op.c1 - op.c0, addr);
     }
-    if (--io.partsLeft === 0) this.#onPreReadDone(io);
   }
 
-  #onPreReadDone(io: RaidIo): void {
+  readonly #onPreRead = (io: AnyWriteRequest): void => {
     const op = opOf(io);
-    if (op.isTaken) {
+    if (io.stepStatus === Status.TimedOut) {
       // The request is to be made again, with another buffer.
       this.#fail(io, Status.TimedOut);
       return;
     }
-    if (op.unreadable.length > 0) {
+    if (io.unreadable.length > 0) {
       this.#tryTheOtherWay(io, op);
       return;
     }
@@ -234,13 +211,13 @@ export class StripeWriter {
     if (op.journaled >= 0) this.#journal(io, op);
     else if (op.isUnjournaled) io.journal(io.offsetBlocks, 0, -1);
     else this.#write(io, op);
-  }
+  };
 
   /** What the absent member's blocks will be, first of all. */
-  #journal(io: RaidIo, op: StripeOp): void {
+  #journal(io: AnyWriteRequest, op: StripeOp): void {
     const chunk = op.journaled < this.#map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
     const isWritten = holdsWritten(this.#map, op, op.journaled);
-    const newAddr = io.type === IoType.Write ? newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize) : -1;
+    const newAddr = io.kind === 'write' ? newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize) : -1;
     io.journal(
       journaledOffset(this.#map, op),
       op.c1 - op.c0,
@@ -248,27 +225,27 @@ export class StripeWriter {
     );
   }
 
-  onJournaled(io: RaidIo, status: Status): void {
+  onJournaled(io: AnyWriteRequest, status: Status): void {
     if (io.phase === Phase.JournalAgain) this.#refused.onJournaled(io, status);
     else if (status === Status.Ok) this.#write(io, opOf(io));
     else this.#fail(io, status);
   }
 
   /** The two ways read different members, so one bad block does not stand in the way of a write. */
-  #tryTheOtherWay(io: RaidIo, op: StripeOp): void {
-    if (op.unreadable.some((slot) => !io.hasMember(slot))) {
+  #tryTheOtherWay(io: AnyWriteRequest, op: StripeOp): void {
+    if (io.unreadable.some((slot) => !io.hasMember(slot))) {
       // A member left meanwhile: there is a way without it.
-      op.unreadable.length = 0;
+      io.forgetUnreadable();
       this.#chooseMode(io, op);
       return;
     }
     const { journaled } = op;
-    const isJournaledLost = journaled >= 0 && op.unreadable.includes(journaled) && !holdsWritten(this.#map, op, journaled);
+    const isJournaledLost = journaled >= 0 && io.unreadable.includes(journaled) && !holdsWritten(this.#map, op, journaled);
     if (isJournaledLost && !op.isSecondTry && this.#isConsistent(op)) {
       // What it holds is wanted whichever way parity is made, and can be worked out.
       op.missing = journaled;
       op.isSecondTry = true;
-      op.unreadable.length = 0;
+      io.forgetUnreadable();
       op.mode = ParityMode.Everything;
       this.#preRead(io, op);
       return;
@@ -283,27 +260,27 @@ export class StripeWriter {
       else this.#fail(io, Status.IoError);
       return;
     }
-    for (const slot of op.unreadable) {
+    for (const slot of io.unreadable) {
       // What is about to be written needs no repair.
       const isStale = holdsWritten(this.#map, op, slot) || slot === this.#map.paritySlot(op.stripe);
-      if (!isStale) this.#raid.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
+      if (!isStale) io.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     }
     op.isSecondTry = true;
-    op.unreadable.length = 0;
+    io.forgetUnreadable();
     op.mode = other;
     this.#preRead(io, op);
   }
 
   /** What cannot be read either way are different columns, perhaps: each half has a way then. */
-  #halve(io: RaidIo, op: StripeOp): void {
+  #halve(io: AnyWriteRequest, op: StripeOp): void {
     op.c1 = op.c0 + Math.floor((op.c1 - op.c0) / 2);
     op.column = op.c1;
     op.isSecondTry = false;
-    op.unreadable.length = 0;
+    io.forgetUnreadable();
     this.#chooseMode(io, op);
   }
 
-  #computeParity(io: RaidIo, op: StripeOp): void {
+  #computeParity(io: AnyWriteRequest, op: StripeOp): void {
     const sources = this.#sources;
     const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
     const parity = this.#map.paritySlot(op.stripe);
@@ -317,7 +294,7 @@ export class StripeWriter {
         : slot !== parity && isPreRead(this.#map, op, slot);
       if (isSource) sources[count++] = readAddr(this.#map, op, this.#buffers.sliceBytes, slot);
     }
-    if (io.type === IoType.Write) {
+    if (io.kind === 'write') {
       for (let chunk = op.first; chunk <= op.last; chunk++)
         sources[count++] = newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize);
     }
@@ -352,7 +329,7 @@ export class StripeWriter {
     this.#raid.memory.kernels.xor(readAddr(this.#map, op, this.#buffers.sliceBytes, op.missing), this.#sources, count, bytes);
   }
 
-  #write(io: RaidIo, op: StripeOp): void {
+  #write(io: AnyWriteRequest, op: StripeOp): void {
     // Reads and the journal were waited for: with one more member gone, parity would not stand for what is passed over.
     if (this.#missingSlot(io) === tooMany) {
       this.#fail(io, Status.NoDevice);
@@ -361,26 +338,19 @@ export class StripeWriter {
     io.phase = Phase.Write;
     const memberOffset = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
-    const isZero = io.type !== IoType.Write;
-    io.partsLeft = 1;
+    io.andThen(this.#onWritten);
     for (let chunk = op.first; chunk <= op.last; chunk++) {
       const slot = this.#map.dataSlot(op.stripe, chunk);
       if (!io.hasMember(slot)) continue;
-      io.submitPart(
-        slot,
-        io.type,
-        memberOffset,
-        count,
-        isZero ? -1 : newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize),
-      );
+      if (io.kind !== 'write') io.zeroPart(slot, memberOffset, count);
+      else io.writePart(slot, memberOffset, count, newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize));
     }
     const parity = this.#map.paritySlot(op.stripe);
-    if (op.mode !== ParityMode.None) io.submitPart(parity, IoType.Write, memberOffset, count, op.addr);
-    if (--io.partsLeft === 0) this.#onWritten(io);
+    if (op.mode !== ParityMode.None) io.writePart(parity, memberOffset, count, op.addr);
   }
 
   /** All chunks of whole stripes, parity too, become zeros: one part a member. */
-  #zeroStripes(io: RaidIo, op: StripeOp, first: number, end: number): void {
+  #zeroStripes(io: AnyWriteRequest, op: StripeOp, first: number, end: number): void {
     if (this.#missingSlot(io) === tooMany) {
       this.#fail(io, Status.NoDevice);
       return;
@@ -393,27 +363,28 @@ export class StripeWriter {
     op.c0 = 0;
     op.c1 = (end - first) * strip;
     op.mode = ParityMode.Full;
-    io.partsLeft = 1;
+    io.andThen(this.#onWritten);
     for (let slot = 0; slot < members; slot++) {
-      if (io.hasMember(slot)) io.submitPart(slot, IoType.WriteZeroes, first * strip, op.c1, -1);
+      if (io.hasMember(slot)) io.zeroPart(slot, first * strip, op.c1);
     }
-    if (--io.partsLeft === 0) this.#onWritten(io);
   }
 
   /** A rectangle is on the members, or has failed on some: is what they hold still of one piece? */
-  #onWritten(io: RaidIo): void {
+  readonly #onWritten = (io: AnyWriteRequest): void => {
     const op = opOf(io);
+    // The parity, which it may still read.
+    if (io.stepStatus === Status.TimedOut) op.isTaken = true;
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
-    if (io.failedSlots.length === 0) {
+    if (io.failed.length === 0) {
       // Without parity there is none to be wrong: a rebuild makes it from data.
       if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)
         this.#raid.markInSync(start, count, op.mode === ParityMode.Full);
       this.#next(io, op);
       return;
     }
-    io.judge();
-    if (io.failedSlots.some((slot) => io.hasMember(slot))) {
+    io.takeOutFailed();
+    if (io.failed.some((slot) => io.hasMember(slot))) {
       // Data and parity do not belong together any more, and the member that missed it could not be left out to make them: the
       // array has none to lose. A member that is being filled is none either. Without parity there is none to be wrong.
       if (op.mode === ParityMode.None) this.#end(io);
@@ -423,38 +394,30 @@ export class StripeWriter {
     }
     // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
     this.#goOn(io);
-  }
+  };
 
   /** The request ends with an error. */
-  #onFailureSettled(io: RaidIo, isAsBefore: boolean): void {
+  #onFailureSettled(io: AnyWriteRequest, isAsBefore: boolean): void {
     const op = opOf(io);
     if (!isAsBefore) this.#raid.markInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     this.#end(io);
   }
 
   /** After a rectangle that a member has missed. */
-  readonly #goOn = (io: RaidIo): void => {
+  readonly #goOn = (io: AnyWriteRequest): void => {
     const op = opOf(io);
-    io.onLocked = this.#goOn;
-    if (!op.isTaken || this.#buffers.renew(io, op)) this.#next(io, op);
+    if (!op.isTaken || this.#buffers.renew(io, op, this.#goOn)) this.#next(io, op);
   };
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
-  #fail(io: RaidIo, status: Status): void {
-    if (io.failedSlots.some((slot) => io.hasMember(slot)))
-      this.#raid.markInconsistent(io.lock.start, io.lock.end - io.lock.start);
-    this.#release(io);
-    io.complete(status);
-  }
-
-  #end(io: RaidIo): void {
-    const status = io.judge();
-    this.#release(io);
-    io.complete(status);
-  }
-
-  #release(io: RaidIo): void {
+  #fail(io: AnyWriteRequest, status: Status): void {
+    if (io.failed.some((slot) => io.hasMember(slot))) this.#raid.markInconsistent(io.a, io.b - io.a);
     this.#buffers.give(io);
-    this.#columns.release(io.lock);
+    io.fail(status);
+  }
+
+  #end(io: AnyWriteRequest): void {
+    this.#buffers.give(io);
+    io.end();
   }
 }

@@ -103,9 +103,8 @@ export const badBlocks = [
   {
     id: 'raid5f-ends-without-parity',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (io.failedSlots.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
-    becomes:
-      'if (op.mode === ParityMode.None || io.failedSlots.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
+    line: 'if (io.failed.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
+    becomes: 'if (op.mode === ParityMode.None || io.failed.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
     loses: 'a write that has lost the parity’s member ends before all of its data is written, and is acknowledged',
     suites: ['test/parity-writes.test.ts'],
   },

@@ -44,22 +44,22 @@ export const ioPath = [
   {
     id: 'target-that-missed-a-write-stays',
     file: 'core/src/io/request-path.ts',
-    line: 'for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);',
+    line: 'for (const slot of new Set(io.failed)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);',
     becomes: '',
     loses: 'a member that is being filled, and missed a write behind the rebuild, becomes current with a hole',
   },
   {
     id: 'acknowledged-beyond-redundancy',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.partStatus;',
-    becomes: 'return io.partsDone > 0 ? Status.Ok : io.partStatus;',
+    line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
+    becomes: 'return io.partsDone > 0 ? Status.Ok : io.writeStatus;',
     loses: 'a write that failed on more members than can be lost is acknowledged',
   },
   {
     id: 'acknowledged-by-nobody',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.partStatus;',
-    becomes: 'return canLose ? Status.Ok : io.partStatus;',
+    line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
+    becomes: 'return canLose ? Status.Ok : io.writeStatus;',
     loses: 'a write of which no part succeeded is acknowledged, because its members left meanwhile',
   },
   {
@@ -131,8 +131,8 @@ export const ioPath = [
   {
     id: 'unwritten-is-read',
     file: 'core/src/io/request-path.ts',
-    line: 'if (!isUnwritten(this.#array, io.offsetBlocks)) {\n      level.submitRwRequest(io);',
-    becomes: 'if (true) {\n      level.submitRwRequest(io);',
+    line: 'if (!isUnwritten(this.#array, io.offsetBlocks)) {\n      io.start(level);',
+    becomes: 'if (true) {\n      io.start(level);',
     loses: 'what was never written reads as whatever the members held',
   },
   {

@@ -2,10 +2,12 @@
 export const levels = [
   {
     id: 'raid1-lock-released-before-judge',
-    file: 'raid1/src/raid1.ts',
-    line: 'if (io.countPart(part)) this.#unlock(io, io.judge());',
-    becomes: 'if (io.countPart(part)) { this.#writes.release(io.lock); io.complete(io.judge()); }',
+    file: 'core/src/level/raid-io.ts',
+    line: 'const sink = this.#openSink(0);',
+    becomes:
+      'const sink = this.#openSink(0); const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock);',
     loses: 'the next writer of a block still meets a member that has missed this one',
+    levels: ['raid1'],
   },
   {
     id: 'raid1-any-copy-of-suspects',
@@ -19,44 +21,43 @@ export const levels = [
   {
     id: 'raid1-suspects-not-written-back',
     file: 'raid1/src/raid1.ts',
-    line: 'if (mayDiffer && !this.#raid.isReadOnly) {',
-    becomes: 'if (false) {',
+    line: '} else if (this.#mayDiffer(request) && !this.#context.isReadOnly) {',
+    becomes: '} else if (false) {',
     loses: 'before a resync a block was read from a copy that is lost then: the next read says otherwise',
   },
   {
     id: 'raid1-buffer-read-into-again',
     file: 'raid1/src/raid1.ts',
-    line: 'if (part.status === Status.TimedOut) this.#unlock(io, part.status);\n      else this.#readNext(',
-    becomes: 'this.#readNext(',
+    line: 'if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);\n    else if (',
+    becomes: 'if (',
     loses: 'a member that was given up fills the buffer after a good one has: wrong data, or wrong data written back',
   },
   {
     id: 'raid1-lock-one-block-short',
     file: 'raid1/src/raid1.ts',
-    line: 'io.lock.end = io.offsetBlocks + io.numBlocks;',
-    becomes: 'io.lock.end = io.offsetBlocks + Math.max(1, io.numBlocks - 1);',
+    line: 'return offsetBlocks + numBlocks;',
+    becomes: 'return offsetBlocks + Math.max(1, numBlocks - 1);',
     loses: 'two writes that share one block end in different orders on two members',
   },
   {
     id: 'raid1-trimmed-too-wide',
     file: 'raid1/src/raid1.ts',
-    line: 'io.trimmed(io.offsetBlocks, io.numBlocks);',
-    becomes: 'io.trimmed(io.offsetBlocks - 8, io.numBlocks + 16);',
+    line: 'request.trimmed(request.offsetBlocks, request.numBlocks);',
+    becomes: 'request.trimmed(request.offsetBlocks - 8, request.numBlocks + 16);',
     loses: 'blocks beside an unmapped range count as unmapped',
   },
   {
     id: 'raid1-failed-copies-not-written-back',
     file: 'raid1/src/raid1.ts',
-    line: 'if (slot !== source && io.hasMember(slot)) io.submitPart(',
-    becomes: 'if (slot > source && io.hasMember(slot)) io.submitPart(',
+    line: 'if (slot !== request.a && request.hasMember(slot))',
+    becomes: 'if (slot > request.a && request.hasMember(slot))',
     loses: 'a suspect block is settled on some copies only: the copy that could not be read says otherwise later',
   },
   {
     id: 'raid1-skips-the-last-member',
     file: 'raid1/src/raid1.ts',
-    line: 'const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;\n    for (let slot = 0; slot < this.#raid.numSlots; slot++) {',
-    becomes:
-      'const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;\n    for (let slot = 0; slot < this.#raid.numSlots - 1; slot++) {',
+    line: 'if (!request.hasMember(slot)) continue;',
+    becomes: 'if (slot === this.#context.numSlots - 1 || !request.hasMember(slot)) continue;',
     loses: 'one copy is never written',
   },
   {
@@ -121,28 +122,30 @@ export const levels = [
   {
     id: 'raid5f-reconstructs-unlocked',
     file: 'raid5f/src/reconstruction.ts',
-    line: 'if (!mustLock || this.#columns.acquire(io.lock)) this.#begin(io);',
+    line: "if (mustLock) io.lock(this.#columns, offset, offset + io.numBlocks, 'shared', this.#begin);\n    else this.#begin(io);",
     becomes: 'this.#begin(io);',
     loses: 'data is worked out from blocks of which some are newer than others',
   },
   {
     id: 'raid5f-writers-share',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'io.lock.isShared = false;',
-    becomes: 'io.lock.isShared = true;',
+    line: "io.lock(this.#columns, start, until, 'exclusive', this.#begin);",
+    becomes: "io.lock(this.#columns, start, until, 'shared', this.#begin);",
     loses: 'two writes of a stripe build parity on the same old one',
   },
   {
     id: 'raid5f-lock-released-before-judge',
-    file: 'raid5f/src/stripe-writer.ts',
-    line: 'const status = io.judge();\n    this.#release(io);\n    io.complete(status);',
-    becomes: 'this.#release(io);\n    io.complete(io.judge());',
+    file: 'core/src/level/raid-io.ts',
+    line: 'const sink = this.#openSink(0);',
+    becomes:
+      'const sink = this.#openSink(0); const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock);',
     loses: 'the next writer of a stripe still meets a member that has missed this one',
+    levels: ['raid5f'],
   },
   {
     id: 'raid5f-no-doubt-after-giving-up',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (io.failedSlots.some((slot) => io.hasMember(slot)))\n      this.#raid.markInconsistent(io.lock.start, io.lock.end - io.lock.start);',
+    line: 'if (io.failed.some((slot) => io.hasMember(slot))) this.#raid.markInconsistent(io.a, io.b - io.a);',
     becomes: '',
     loses: 'a request that was given up half way leaves parity that counts as right',
   },
@@ -184,8 +187,8 @@ export const levels = [
   {
     id: 'raid5f-lock-one-chunk',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'io.lock.end = isInOneChunk ? io.lock.start + io.numBlocks : (lastStripe + 1) * strip;',
-    becomes: 'io.lock.end = isInOneChunk ? io.lock.start + Math.max(1, io.numBlocks - 1) : (lastStripe + 1) * strip;',
+    line: 'const until = isInOneChunk ? start + io.numBlocks : (lastStripe + 1) * strip;',
+    becomes: 'const until = isInOneChunk ? start + Math.max(1, io.numBlocks - 1) : (lastStripe + 1) * strip;',
     loses: 'two writes that share one block build parity on the same old one',
   },
   {
@@ -205,8 +208,8 @@ export const levels = [
   {
     id: 'raid5f-suspect-reader-lets-writer-in',
     file: 'raid5f/src/reconstruction.ts',
-    line: 'io.lock.end = offset + io.numBlocks;',
-    becomes: 'io.lock.end = offset + 1;',
+    line: "if (mustLock) io.lock(this.#columns, offset, offset + io.numBlocks, 'shared',",
+    becomes: "if (mustLock) io.lock(this.#columns, offset, offset + 1, 'shared',",
     loses: 'data is worked out from blocks of which some are newer than others',
   },
 ];

@@ -7,7 +7,7 @@ const copyBlocks = 64;
 
 /** Whether a block is listed as bad in the stripes of these blocks of the volume: what depends on it cannot be told. */
 export function hasBadBlock(array: RaidArray, offset: number, numBlocks: number): boolean {
-  if (array.badBlocks.size === 0 || array.level?.geometry.stripe === undefined) return false;
+  if (array.badBlocks.size === 0 || array.currentGeometry?.stripe === undefined) return false;
   const { from, to } = array.memberRange(offset, offset + numBlocks);
   return isAnyBad(array, from, to - from);
 }
@@ -27,7 +27,7 @@ export function canCheckRedundancy({ level, module, numSlots }: RaidArray): bool
  * cannot be told ({@link canCheckRedundancy}).
  */
 export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): string | null {
-  const stripe = array.level?.geometry.stripe;
+  const stripe = array.currentGeometry?.stripe;
   const groups = array.level?.copyGroups;
   const isMirror = groups !== undefined;
   if (stripe === undefined || !canCheckRedundancy(array)) return null;

@@ -33,9 +33,9 @@ function describe({ at, follow = null, isFlushed, kind, onTarget = false, scenar
   return `"${scenario}"${isFlushed === false ? ', unflushed' : ''}, ${fault}: ${violation ?? ''}`;
 }
 
-it('a mirror that swallows write errors does not get through', async () => {
+it('a mirror that skips a member does not get through', async () => {
   const { failures } = await runFaultLoop({
-    module: mirror('swallows write errors'),
+    module: mirror('skips a member'),
     store,
     scenario: 'writes',
     kinds: ['eio'],

@@ -13,7 +13,9 @@ import { Lifecycle } from '../lifecycle.js';
 import type { RaidState } from '../lifecycle.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
 import { canLoseAny, canRun, minOperational, whyNot } from '../level/redundancy.js';
-import type { RaidGeometry, RaidLevel, RaidModule, RaidView } from '../level/module.js';
+import type { RaidGeometry, RedundantContext } from '../level/context.js';
+import type { RaidLevel } from '../level/level.js';
+import type { RaidModule } from '../level/module.js';
 import { grow } from '../sync/grow.js';
 import type { RaidProcess } from '../sync/process.js';
 import { ProcessQueue } from '../sync/process-queue.js';
@@ -61,7 +63,7 @@ export interface RaidArrayHost {
 }
 
 /** One array: its slots and its state. What I/O does is in `RequestPath`; who may join and leave is decided in `RaidArrays`. */
-export class RaidArray implements RaidView, DescribedArray, QueueHost {
+export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
   name: string;
   /** The name in its superblocks. */
@@ -86,8 +88,8 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   /** Members with which the array is complete enough to start; while online, members that it has. */
   numOperational: number;
   level: RaidLevel | null = null;
-  /** What counts although the level has grown already: the growth could not be recorded. Null nearly always. */
-  keptGeometry: RaidGeometry | null = null;
+  /** What the level's `resize` has returned, once it counts; null while the level is not started. */
+  currentGeometry: RaidGeometry | null = null;
   /** The volume's bdev while online. */
   bdev: Bdev | null = null;
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
@@ -311,7 +313,7 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
   }
 
   get numBlocks(): number {
-    return this.level === null ? 0 : this.geometry().numBlocks;
+    return this.currentGeometry?.numBlocks ?? 0;
   }
 
   /** As `bdev_get_bdevs` shows it under `raid`. */
@@ -530,7 +532,7 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
 
   /** How array and member blocks correspond; only for levels with redundancy. */
   stripe(): { arrayBlocks: number; memberBlocks: number } {
-    const { stripe } = this.geometry();
+    const { stripe } = this.geometry;
     if (stripe === undefined) throw new Error(`level ${this.module.level} has no redundancy`);
     return stripe;
   }
@@ -541,9 +543,9 @@ export class RaidArray implements RaidView, DescribedArray, QueueHost {
     return { from: Math.floor(start / arrayBlocks) * memberBlocks, to: Math.ceil(end / arrayBlocks) * memberBlocks };
   }
 
-  geometry(): RaidGeometry {
-    if (this.level === null) throw new Error(`array ${this.name} has not been started`);
-    return this.keptGeometry ?? this.level.geometry;
+  get geometry(): RaidGeometry {
+    if (this.currentGeometry === null) throw new Error(`array ${this.name} has not been started`);
+    return this.currentGeometry;
   }
 
   slotAt(index: number): Slot {

@@ -42,7 +42,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   array.consistency.reset();
   array.badBlocks.load(null);
   const extension = array.store?.extension;
-  const { stripe, memberBlocks } = array.geometry();
+  const { stripe, memberBlocks } = array.geometry;
   if (extension === undefined || stripe === undefined || array.module.redundancy === 'none') return null;
   const blocks = Math.max(...memberBlocks);
   const { blockSize } = array;

@@ -1,5 +1,5 @@
 import type { Status } from '@raidkit/bdev';
-import type { RaidGeometry } from '../level/module.js';
+import type { RaidGeometry } from '../level/context.js';
 import type { RaidIo } from '../level/raid-io.js';
 import type { MetadataHost, ProcessHeader } from '../metadata/host.js';
 import type { SuperblockWriter } from '../metadata/superblock-writer.js';

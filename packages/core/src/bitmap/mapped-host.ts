@@ -1,5 +1,5 @@
 import type { SuperblockStore } from '../format/store.js';
-import type { RaidGeometry } from '../level/module.js';
+import type { RaidGeometry } from '../level/context.js';
 import type { BitmapHost } from './host.js';
 import type { WriteIntentBitmap } from './write-intent-bitmap.js';
 
@@ -9,5 +9,5 @@ export interface MappedHost extends BitmapHost {
   readonly bitmap: WriteIntentBitmap | null;
   /** The array's size as its superblock has it, in blocks; null for a new array. */
   readonly recordedBlocks: number | null;
-  geometry(): RaidGeometry;
+  readonly geometry: RaidGeometry;
 }

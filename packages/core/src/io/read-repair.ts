@@ -64,7 +64,7 @@ export class ReadRepair {
     const array = this.#array;
     const { bdev } = array;
     const slot = array.slots[index];
-    const stripe = array.level?.geometry.stripe;
+    const stripe = array.currentGeometry?.stripe;
     if (bdev === null || stripe === undefined || slot === undefined || hasLeft(slot)) return;
     const first = Math.floor(offsetBlocks / stripe.memberBlocks);
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);

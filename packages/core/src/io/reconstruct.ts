@@ -7,7 +7,7 @@ const noSlots: readonly number[] = [];
 export interface Reconstructible {
   readonly name: string;
   readonly ios: RaidIoPool;
-  readonly io: { reconstruct(io: RaidIo): void };
+  readonly io: { submitOwn(io: RaidIo): void };
 }
 
 /**
@@ -36,6 +36,6 @@ export function reconstructInto(
         else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slot}: reconstructing blocks`));
       },
     };
-    array.io.reconstruct(io);
+    array.io.submitOwn(io);
   });
 }

@@ -28,7 +28,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     // A device that cannot be written to is no member. This is asked for each I/O.
     if (type === IoType.Read || type === IoType.Write || type === IoType.Flush) return true;
     if (type === IoType.Unmap || type === IoType.WriteZeroes) {
-      if (this.#array.level?.submitNullPayloadRequest === undefined) return false;
+      if (this.#array.level?.submitNullPayload === undefined) return false;
       // With redundancy, unmapping is writing zeroes that may deallocate: every member must read the same afterwards.
       if (type === IoType.Unmap && this.#array.module.redundancy !== 'none') return this.#allSupport(IoType.WriteZeroes);
     }
@@ -141,25 +141,28 @@ export class RequestPath implements BdevDriver, RequestSink {
         if (!canGo) array.noteLostFlush(slot, part.status);
       }
     }
-    const { level } = array;
-    if (io.type !== IoType.Flush && level?.onPartDone !== undefined) level.onPartDone(io, part);
-    else io.partDone(part);
+    io.partDone(part);
     array.registry.ios.put(part);
     slot.partEnded();
   }
 
-  /** All counted parts of a request are done: decides what their failures mean, and fails members for them. */
+  requestRepair(slot: number, offset: number, numBlocks: number): void {
+    this.#array.requestRepair(slot, offset, numBlocks);
+  }
+
+  /** The parts of a request are done: decides what their failures mean, and fails members for them. */
   judge(io: RaidIo): Status {
     const array = this.#array;
-    if (io.failedSlots.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
-    if ((io.type === IoType.Read && !io.writesBack) || array.module.redundancy === 'none') {
+    if (io.type === IoType.Read && io.failed.length === 0) return io.stepStatus;
+    if (io.failed.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
+    if (array.module.redundancy === 'none') {
       this.#noteLostFlush(io);
-      return io.partStatus;
+      return io.writeStatus;
     }
-    const losers = new Set(io.failedSlots.filter((slot) => array.slotAt(slot).isInSync));
+    const losers = new Set(io.failed.filter((slot) => array.slotAt(slot).isInSync));
     const canLose = array.canRunWith((slot) => slot.isInSync && !losers.has(slot.index));
-    const reason = `${statusName(io.partStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
-    for (const slot of new Set(io.failedSlots)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
+    const reason = `${statusName(io.writeStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
+    for (const slot of new Set(io.failed)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
     // Of copies all that failed go but the last of each block, so that no two readers see different data.
     const areCopies = array.module.redundancy === 'copies';
     if (canLose || areCopies) for (const slot of losers) array.failMember(slot, reason);
@@ -168,7 +171,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     const hasDiverged = areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
     if (hasDiverged && target?.isRebuilding === true) array.failMember(target.index, 'it differs from the last copy');
     this.#noteLostFlush(io);
-    return io.partsDone > 0 && canLose ? Status.Ok : io.partStatus;
+    return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;
   }
 
   /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
@@ -207,8 +210,15 @@ export class RequestPath implements BdevDriver, RequestSink {
       if (this.#gate.delays(io)) return;
       journal.entered(io);
     }
-    if (io.type === IoType.Write) level.submitRwRequest(io);
-    else level.submitNullPayloadRequest?.(io);
+    io.start(level);
+  }
+
+  /** Hands the level a request of core's own, which needs no bits in the region map. `io.owner` is told. */
+  submitOwn(io: RaidIo): void {
+    const { level } = this.#array;
+    io.sink = this;
+    if (level === null) this.finish(io, Status.NoDevice);
+    else io.start(level);
   }
 
   /** For the gate: tells whoever asked. */
@@ -225,14 +235,6 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   #partEnded(parent: BdevIo): void {
     if (--parent.driverTag === 0) parent.complete(parent.status);
-  }
-
-  /** Sends a request of core's own to the level: reconstruct blocks of a slot's member. */
-  reconstruct(io: RaidIo): void {
-    const { level } = this.#array;
-    io.sink = this;
-    if (level?.submitReconstructRequest === undefined) this.finish(io, Status.NotSupported);
-    else level.submitReconstructRequest(io);
   }
 
   #start(parent: BdevIo, from: number, to: number): void {
@@ -288,7 +290,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       return;
     }
     if (bitmap === null || bitmap.count(RegionState.Unwritten) === 0) {
-      level.submitRwRequest(io);
+      io.start(level);
       return;
     }
     const end = io.offsetBlocks + io.numBlocks;
@@ -299,7 +301,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       this.#startPart(parent, extentEnd, end - extentEnd);
     }
     if (!isUnwritten(this.#array, io.offsetBlocks)) {
-      level.submitRwRequest(io);
+      io.start(level);
       return;
     }
     memory.zero(io.addr, io.numBlocks * blockSize);
@@ -312,12 +314,13 @@ export class RequestPath implements BdevDriver, RequestSink {
       this.onLevelDone(io, Status.IoError);
       return;
     }
-    io.partsLeft = 1;
+    io.enter();
     for (const slot of this.#array.slots) {
       if (slot.descriptor === null || !this.isMemberFor(io, slot.index)) continue;
       io.submitPart(slot.index, IoType.Flush, 0, slot.dataSize, -1);
     }
-    if (--io.partsLeft === 0) this.onLevelDone(io, Status.Ok);
+    io.end();
+    io.leave();
   }
 
   /**
@@ -326,9 +329,9 @@ export class RequestPath implements BdevDriver, RequestSink {
    */
   #noteLostFlush(io: RaidIo): void {
     if (io.type !== IoType.Flush && (io.flags & IoFlag.ForceUnitAccess) === 0) return;
-    for (const index of io.failedSlots) {
+    for (const index of io.failed) {
       const slot = this.#array.slotAt(index);
-      if (slot.isInSync) this.#array.noteLostFlush(slot, io.partStatus);
+      if (slot.isInSync) this.#array.noteLostFlush(slot, io.writeStatus);
     }
   }
 

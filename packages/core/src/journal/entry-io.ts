@@ -39,12 +39,11 @@ export async function withBuffer<T>(
 export function levelIo(array: JournalHost, type: IoType, entry: FoundEntry, addr: number): Promise<Status> {
   return new Promise((resolve) => {
     const io = array.ios.get();
-    io.sink = array.io;
     io.type = type;
     io.offsetBlocks = entry.offsetBlocks;
     io.numBlocks = entry.numBlocks;
     io.addr = addr;
     io.owner = { onRaidIoDone: (done: RaidIo) => resolve(done.status) };
-    array.level?.submitRwRequest(io);
+    array.io.submitOwn(io);
   });
 }

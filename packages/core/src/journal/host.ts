@@ -11,5 +11,10 @@ export interface JournalHost extends MappedHost {
   readonly areWritesHeld: boolean;
   /** The members that the array has now are as many as its level needs. */
   readonly hasEnough: boolean;
-  readonly io: RequestSink & { resume(io: RaidIo): void; finish(io: RaidIo, status: Status): void };
+  readonly io: RequestSink & {
+    /** Hands the level a request of core's own. `io.owner` is told. */
+    submitOwn(io: RaidIo): void;
+    resume(io: RaidIo): void;
+    finish(io: RaidIo, status: Status): void;
+  };
 }

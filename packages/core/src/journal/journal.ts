@@ -320,7 +320,7 @@ export class Journal {
   }
 
   #tell(io: RaidIo, status: Status): void {
-    this.#array.level?.onJournaled?.(io, status);
+    io.journalDone(this.#array.level, status);
   }
 
   #markWritten(io: RaidIo): void {

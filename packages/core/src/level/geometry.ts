@@ -1,5 +1,7 @@
 import { RaidError } from '../errors.js';
-import type { RaidGeometry, RaidLevel, RaidModule } from './module.js';
+import type { RaidGeometry } from './context.js';
+import type { RaidLevel } from './level.js';
+import type { RaidModule } from './module.js';
 
 /** The array whose level is checked. */
 export interface LevelSubject {
@@ -19,10 +21,10 @@ export function checkLevel(array: LevelSubject, level: RaidLevel): void {
   const { manifest, redundancy } = array.module;
   const isRedundant = redundancy !== 'none';
   const methods = [
-    ['submitRwRequest', true],
-    ['submitNullPayloadRequest', manifest.nullPayload],
-    ['resize', manifest.resize],
-    ['submitReconstructRequest', isRedundant],
+    ['submitRw', true],
+    ['submitNullPayload', manifest.nullPayload],
+    ['resize', true],
+    ['submitProcessRequest', isRedundant],
     ['redundantSlots', isRedundant && level.copyGroups === undefined],
     ['onJournaled', redundancy === 'parity' && array.module.journal],
   ] as const;
@@ -31,7 +33,6 @@ export function checkLevel(array: LevelSubject, level: RaidLevel): void {
     refuse(array, isDeclared ? `it has no ${name}, and should have` : `it has ${name}, and its module does not say so`);
   }
   checkCopyGroups(array, level);
-  checkGeometry(array, level.geometry);
 }
 
 function checkCopyGroups(array: LevelSubject, { copyGroups }: RaidLevel): void {

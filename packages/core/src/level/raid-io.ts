@@ -1,7 +1,12 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
-import type { BdevIo, IoOwner } from '@raidkit/bdev';
+import type { BdevIo, IoOwner, RangeLocks } from '@raidkit/bdev';
+import type { RaidLevel } from './level.js';
+import type { AnyWriteRequest, LockMode, NullPayloadRequest, ProcessRequest, RwRequest } from './requests.js';
 
 const noSlots: readonly number[] = [];
+
+/** What the level calls the kinds of requests, by the type of the volume's I/O. */
+const kinds: readonly string[] = ['read', 'write', 'unmap', 'flush', 'write zeroes'];
 
 /** Who asked core for an I/O of its own, and is told when it is done. */
 export interface RaidIoOwner {
@@ -13,6 +18,7 @@ export interface RequestSink {
   isMemberFor(io: RaidIo, slot: number): boolean;
   submitPart(io: RaidIo, slot: number, type: IoType, offset: number, numBlocks: number, addr: number): void;
   onPartDone(io: RaidIo, part: BdevIo): void;
+  requestRepair(slot: number, offset: number, numBlocks: number): void;
   journal(io: RaidIo): void;
   judge(io: RaidIo): Status;
   onLevelDone(io: RaidIo, status: Status): void;
@@ -24,9 +30,11 @@ export interface JournalEntryHandle {
   markWritten(): void;
 }
 
+type Continuation = (io: RaidIo) => void;
+
 /**
- * One request to a level. Pooled, and of one shape. The level sends parts to members and ends the request with
- * {@link complete}, or lets {@link partDone} do it.
+ * One request to a level, of any kind. Pooled, and of one shape, so that the data path sees one class; a level sees the
+ * interface of the request's kind (`requests.ts`). Whoever calls the level holds the request open meanwhile ({@link leave}).
  */
 export class RaidIo implements IoOwner {
   // The request.
@@ -35,41 +43,43 @@ export class RaidIo implements IoOwner {
   offsetBlocks = 0;
   numBlocks = 0;
   addr = -1;
-  /** For a reconstruct request: the slot whose contents are wanted. */
+  /** For a reconstruct request: the slot whose contents are wanted. -1 for others. */
   slot = -1;
 
-  // The level's scratch: as it left them; set what you use.
+  // The level's scratch.
   phase = 0;
   a = 0;
   b = 0;
   c = 0;
   levelContext: object | null = null;
-  /** For a queue of the level's. */
   next: RaidIo | null = null;
-  /** For the level's own range locks; granted later, it calls `onLocked`. */
-  readonly lock: RangeLock;
-  /** Set before `locks.acquire(io.lock)`: what to do when the lock is granted later. */
-  onLocked: ((io: RaidIo) => void) | null = null;
 
-  /**
-   * Of a write: the slot whose member is recorded as absent, so that redundancy alone stands for its blocks; -1 if none is.
-   * Before a write changes members' blocks from which such blocks are worked out, they must be handed to {@link journal}, as
-   * they will be: a crash can leave a part of the write done.
-   */
   journalSlot = -1;
-
   /** Of an unmap: what the level says of it with {@link trimmed}. */
   trimmedOffset = 0;
   trimmedBlocks = 0;
 
-  /** Parts in flight. */
-  partsLeft = 0;
-  /** Parts that succeeded, of those that {@link countPart} counted. */
+  /** Parts that succeeded and count for the request: all of a read's, the writing ones of others. */
   partsDone = 0;
-  /** Slots of parts that failed, as {@link countPart} counted them. */
-  readonly failedSlots: number[] = [];
-  /** The first bad status of a part. */
-  partStatus: Status = Status.Ok;
+  readonly unreadable: number[] = [];
+  readStatus: Status = Status.Ok;
+  readonly failed: number[] = [];
+  writeStatus: Status = Status.Ok;
+  stepStatus: Status = Status.Ok;
+  /** A read that writes what it has read to other members, to stable media; it is judged as a write. */
+  writesBack = false;
+
+  /** Parts in flight, calls of the level that have not returned, and what it waits for. The request goes on at 0. */
+  #open = 0;
+  #then: Continuation | null = null;
+  #onReleased: Continuation | null = null;
+  #onLocked: Continuation | null = null;
+  #locks: RangeLocks | null = null;
+  readonly #lock: RangeLock;
+  /** The next part is the first one of a step. */
+  #isStepOver = true;
+  #isEnding = false;
+  #failure: Status = Status.Ok;
 
   // Core's own.
   sink: RequestSink | null = null;
@@ -90,19 +100,98 @@ export class RaidIo implements IoOwner {
   begunAt = 0;
   /** Of a resync: slots that must not be read, because they are what is to be worked out. */
   excluded: readonly number[] = noSlots;
-  /** A read that writes what it has read to other members, to stable media; it is judged as a write. */
-  writesBack = false;
   status: Status = Status.Ok;
 
   constructor() {
-    this.lock = new RangeLock(() => {
-      const { onLocked } = this;
-      this.onLocked = null;
-      onLocked?.(this);
+    this.#lock = new RangeLock(() => {
+      const then = this.#onLocked;
+      this.#onLocked = null;
+      then?.(this);
+      this.leave();
     });
   }
 
-  /** Whether the slot has a member that this request reads from or writes to. */
+  get kind(): string | undefined {
+    return this.slot >= 0 ? 'reconstruct' : kinds[this.type];
+  }
+
+  // For core.
+
+  /** Hands the request to the level. */
+  start(level: RaidLevel): void {
+    this.enter();
+    // The one place where a request becomes what its kind says.
+    if (this.slot >= 0) level.submitProcessRequest?.(this as unknown as ProcessRequest);
+    else if (this.type === IoType.Read || this.type === IoType.Write) level.submitRw(this as unknown as RwRequest);
+    else level.submitNullPayload?.(this as unknown as NullPayloadRequest);
+    this.leave();
+  }
+
+  /** Keeps the request open until {@link leave}. */
+  enter(): void {
+    this.#open++;
+  }
+
+  /** A call of the level has returned, or something that the request waited for is over: it goes on if it was the last. */
+  leave(): void {
+    while (--this.#open === 0) {
+      // Nothing can have gone wrong in a step without parts.
+      if (this.#isStepOver) this.stepStatus = Status.Ok;
+      this.#isStepOver = true;
+      const then = this.#then;
+      if (then === null) {
+        this.#finish();
+        return;
+      }
+      this.#then = null;
+      this.#open = 1;
+      then(this);
+    }
+  }
+
+  submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
+    const sink = this.#openSink();
+    if (this.#isStepOver) {
+      this.#isStepOver = false;
+      this.stepStatus = Status.Ok;
+    }
+    this.#open++;
+    sink.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+  }
+
+  /** Counts a part that is done; with the last one the request goes on. */
+  partDone(part: BdevIo): void {
+    const { status } = part;
+    const isRead = part.type === IoType.Read;
+    if (status === Status.Ok) {
+      if (!isRead || this.type === IoType.Read) this.partsDone++;
+    } else {
+      if (this.stepStatus === Status.Ok || status === Status.TimedOut) this.stepStatus = status;
+      if (isRead) {
+        if (this.readStatus === Status.Ok) this.readStatus = status;
+        this.unreadable.push(part.tag);
+      } else {
+        if (this.writeStatus === Status.Ok || this.writeStatus === Status.NoSpace) this.writeStatus = status;
+        this.failed.push(part.tag);
+      }
+    }
+    this.leave();
+  }
+
+  /** The end of {@link journal}. */
+  journalDone(level: RaidLevel | null, status: Status): void {
+    if (level?.onJournaled === undefined) this.fail(Status.NoDevice);
+    else level.onJournaled(this as unknown as AnyWriteRequest, status);
+    this.leave();
+  }
+
+  /** For the bdev layer. */
+  onIoDone(part: BdevIo): void {
+    this.#openSink().onPartDone(this, part);
+  }
+
+  // What levels see, by the interface of the request's kind.
+
   hasMember(slot: number): boolean {
     return (
       this.slot !== slot &&
@@ -111,86 +200,156 @@ export class RaidIo implements IoOwner {
     );
   }
 
-  /**
-   * Sends a part to the slot's member: `offsetBlocks` within its data area, data at `addr` (-1 for none). The request's
-   * flags go with a write. A member that is gone answers ENODEV.
-   */
-  submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
-    this.partsLeft++;
-    this.#sink().submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+  readPart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void {
+    this.submitPart(slot, IoType.Read, offsetBlocks, numBlocks, addr);
   }
 
-  /**
-   * Of an unmap: if it ends well, these blocks of the array read as zeros, with redundancy that agrees. Core takes regions in
-   * which that is so of all blocks for unwritten: nothing to resynchronise there, nothing to rebuild. A level that says
-   * nothing may have left anything as it was.
-   */
+  writePart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void {
+    if (this.type === IoType.Read && !this.writesBack) throw new Error('a read writes back only after writeBack()');
+    this.submitPart(slot, IoType.Write, offsetBlocks, numBlocks, addr);
+  }
+
+  zeroPart(slot: number, offsetBlocks: number, numBlocks: number): void {
+    if (this.type === IoType.Read) throw new Error('a read writes no zeros');
+    this.submitPart(slot, IoType.WriteZeroes, offsetBlocks, numBlocks, -1);
+  }
+
+  unmapPart(slot: number, offsetBlocks: number, numBlocks: number): void {
+    if (this.type !== IoType.Unmap) throw new Error('only an unmap unmaps');
+    this.submitPart(slot, IoType.Unmap, offsetBlocks, numBlocks, -1);
+  }
+
+  andThen(then: Continuation): void {
+    this.#openSink();
+    if (this.#isEnding) throw new Error('a RAID I/O goes on after end() or fail()');
+    this.#then = then;
+  }
+
+  lock(locks: RangeLocks, start: number, end: number, mode: LockMode, then: Continuation): void {
+    this.#openSink();
+    if (this.#locks !== null) throw new Error('a RAID I/O has a lock already');
+    const lock = this.#lock;
+    lock.start = start;
+    lock.end = end;
+    lock.isShared = mode === 'shared';
+    this.#locks = locks;
+    if (locks.acquire(lock)) {
+      then(this);
+      return;
+    }
+    this.#onLocked = then;
+    this.#open++;
+  }
+
+  hold(then: Continuation): void {
+    this.#openSink();
+    if (this.#onReleased !== null) throw new Error('a RAID I/O is held already');
+    this.#onReleased = then;
+    this.#open++;
+  }
+
+  release(): void {
+    const then = this.#onReleased;
+    if (then === null) throw new Error('a RAID I/O was released that is not held');
+    this.#onReleased = null;
+    then(this);
+    this.leave();
+  }
+
+  forgetUnreadable(): void {
+    if (this.unreadable.length > 0) this.unreadable.length = 0;
+    this.readStatus = Status.Ok;
+  }
+
+  end(): void {
+    this.#openSink();
+    this.#then = null;
+    this.#isEnding = true;
+  }
+
+  fail(status: Status): void {
+    this.end();
+    if (this.#failure === Status.Ok) this.#failure = status;
+  }
+
+  takeOutFailed(): void {
+    this.#openSink().judge(this);
+  }
+
+  journal(offsetBlocks: number, numBlocks: number, addr: number): void {
+    const sink = this.#openSink();
+    this.journalOffset = offsetBlocks;
+    this.journalBlocks = numBlocks;
+    this.journalAddr = addr;
+    this.#open++;
+    sink.journal(this);
+  }
+
   trimmed(offsetBlocks: number, numBlocks: number): void {
     this.trimmedOffset = offsetBlocks;
     this.trimmedBlocks = numBlocks;
   }
 
-  /**
-   * Writes down, on stable media, that these blocks of the array hold the data at `addr` (-1: zeros); the level is told by
-   * `onJournaled`. They lie in one stripe, are `RaidView.mostJournalBlocks` at most, and must all be of {@link journalSlot}.
-   * What the request had journaled before must be on its members by now. No blocks: nothing is written down, and the level is
-   * told once it is on record where redundancy is in doubt; to be asked before a write goes on there without an entry.
-   */
-  journal(offsetBlocks: number, numBlocks: number, addr: number): void {
-    this.journalOffset = offsetBlocks;
-    this.journalBlocks = numBlocks;
-    this.journalAddr = addr;
-    this.#sink().journal(this);
+  requestRepair(slot: number, offsetBlocks: number, numBlocks: number): void {
+    this.#openSink().requestRepair(slot, offsetBlocks, numBlocks);
   }
 
-  /**
-   * Counts a part that is done, and at the last one ends the request with {@link settle}. What most levels do with all parts
-   * of a write.
-   */
-  partDone(part: BdevIo): void {
-    if (this.countPart(part)) this.settle();
+  writeBack(): void {
+    if (this.kind !== 'read') throw new Error('only a read writes back');
+    this.writesBack = true;
   }
 
-  /** Counts a part that is done; true if it was the last one in flight. */
-  countPart(part: BdevIo): boolean {
-    this.partsLeft--;
-    if (part.status === Status.Ok) {
-      this.partsDone++;
-    } else {
-      // ENOSPC only if every failure is one: then nothing but this request is lost.
-      if (this.partStatus === Status.Ok || this.partStatus === Status.NoSpace) this.partStatus = part.status;
-      this.failedSlots.push(part.tag);
-    }
-    return this.partsLeft === 0;
+  /** Judges, unlocks, tells; in this order: who has the lock next must not meet a member that has missed this request. */
+  #finish(): void {
+    const sink = this.#openSink(0);
+    // What nobody has taken a part of, and the level has not answered, is not done.
+    const isUnanswered =
+      !this.#isEnding &&
+      this.partsDone === 0 &&
+      this.failed.length === 0 &&
+      (this.type !== IoType.Read || this.stepStatus === Status.Ok);
+    let status: Status = isUnanswered ? Status.NoDevice : this.#failure;
+    if (status === Status.Ok) status = sink.judge(this);
+    else if (this.failed.length > 0) sink.judge(this);
+    const locks = this.#locks;
+    this.#locks = null;
+    if (locks !== null) locks.release(this.#lock);
+    sink.onLevelDone(this, status);
   }
 
-  /** Ends the request as the counted parts say: {@link judge} and {@link complete}. */
-  settle(): void {
-    this.complete(this.judge());
-  }
-
-  /**
-   * What the counted parts come to. A write, unmap or write zeroes that missed members is good if the array can do without
-   * them: they are failed at once, and the request, completed with this, is acknowledged when the survivors' metadata says so.
-   * To be called before a range lock is released: who has it next must not meet a member that has missed this write.
-   */
-  judge(): Status {
-    return this.#sink().judge(this);
-  }
-
-  /** Ends the request; it belongs to core again. Exactly once, and with no part in flight. */
-  complete(status: Status): void {
-    this.#sink().onLevelDone(this, status);
-  }
-
-  /** For the bdev layer. */
-  onIoDone(part: BdevIo): void {
-    this.#sink().onPartDone(this, part);
-  }
-
-  #sink(): RequestSink {
-    if (this.sink === null) throw new Error('a RAID I/O was used after its end');
+  /** The request is out, and the level or core is working on it. */
+  #openSink(least = 1): RequestSink {
+    if (this.sink === null || this.#open < least) throw new Error('a RAID I/O was used after its end');
     return this.sink;
+  }
+
+  /** As it was made, but for the level's scratch. */
+  reset(): void {
+    this.flags = 0;
+    this.addr = -1;
+    this.slot = -1;
+    this.phase = 0;
+    this.levelContext = null;
+    this.next = null;
+    this.partsDone = 0;
+    if (this.unreadable.length > 0) this.unreadable.length = 0;
+    this.readStatus = Status.Ok;
+    if (this.failed.length > 0) this.failed.length = 0;
+    this.writeStatus = Status.Ok;
+    this.stepStatus = Status.Ok;
+    this.#isStepOver = true;
+    this.#isEnding = false;
+    this.#failure = Status.Ok;
+    this.sink = null;
+    this.parent = null;
+    this.owner = null;
+    this.targetSlot = -1;
+    this.isMarked = false;
+    this.trimmedBlocks = 0;
+    this.journalSlot = -1;
+    this.journaled = null;
+    this.writesBack = false;
+    this.excluded = noSlots;
   }
 }
 
@@ -207,26 +366,7 @@ export class RaidIoPool {
   }
 
   put(io: RaidIo): void {
-    io.flags = 0;
-    io.addr = -1;
-    io.slot = -1;
-    io.phase = 0;
-    io.levelContext = null;
-    io.next = null;
-    io.partsLeft = 0;
-    io.partsDone = 0;
-    if (io.failedSlots.length > 0) io.failedSlots.length = 0;
-    io.partStatus = Status.Ok;
-    io.sink = null;
-    io.parent = null;
-    io.owner = null;
-    io.targetSlot = -1;
-    io.isMarked = false;
-    io.trimmedBlocks = 0;
-    io.journalSlot = -1;
-    io.journaled = null;
-    io.writesBack = false;
-    io.excluded = noSlots;
+    io.reset();
     this.#free.push(io);
   }
 

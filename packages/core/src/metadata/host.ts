@@ -1,5 +1,7 @@
 import type { ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
-import type { RaidLevel, RaidModule } from '../level/module.js';
+import type { RaidGeometry } from '../level/context.js';
+import type { RaidLevel } from '../level/level.js';
+import type { RaidModule } from '../level/module.js';
 import type { MembersHost } from '../members/host.js';
 
 /** Whose contents a superblock update says are journaled, -1 for nobody's, and in which epoch (its sequence number; or 0). */
@@ -30,6 +32,8 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly module: RaidModule;
   /** Null until the level has been started. */
   readonly level: RaidLevel | null;
+  /** What core goes by; null until the level has been started. */
+  readonly currentGeometry: RaidGeometry | null;
   /** 0 where the level has no strips. */
   readonly stripSizeBlocks: number;
   readonly numBlocks: number;

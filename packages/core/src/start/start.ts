@@ -9,12 +9,13 @@ import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
 import { flushMember, onEveryMember } from '../members/member-io.js';
 import { rewriteInPlace } from '../members/rewrite.js';
-import { checkLevel } from '../level/geometry.js';
+import { checkGeometry, checkLevel } from '../level/geometry.js';
 import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
 import { kickStale } from './kick-stale.js';
 import { newUuid } from '../format/uuid.js';
+import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
 
 /** How an array is started. */
@@ -38,16 +39,23 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray, options: S
 async function start(ctx: RaidContext, array: RaidArray, options: StartOptions): Promise<void> {
   const { lifecycle, recordedBlocks } = array;
   array.isReadOnly = options.readOnly ?? false;
+  let started: RaidLevel | null = null;
   try {
     const recorded = await kickStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
     if (recordedBlocks === null) requireRoomForOptions(array);
-    const level = array.module.start(array);
-    array.level = level;
-    array.keptGeometry = null;
+    const level: RaidLevel = array.module.start(array);
+    started = level;
     checkLevel(array, level);
-    const { numBlocks, memberBlocks } = level.geometry;
+    const geometry = level.resize(
+      array.slots.map(({ index }) => array.memberCapacity(index)),
+      null,
+    );
+    checkGeometry(array, geometry);
+    array.level = level;
+    array.currentGeometry = geometry;
+    const { numBlocks, memberBlocks } = geometry;
     if (numBlocks < 1)
       throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
     if (recordedBlocks !== null && recordedBlocks !== numBlocks) {
@@ -109,10 +117,11 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const why = array.mustKeepAll ? whyNotWithout(array, error) : error;
     array.mustKeepAll = false;
     array.isRecordable = false;
-    await array.level?.stop?.();
+    await started?.stop?.();
     array.journal?.close();
     array.journal = null;
     array.level = null;
+    array.currentGeometry = null;
     array.bdev = null;
     array.bitmap = null;
     array.isReadOnly = false;
@@ -215,7 +224,7 @@ async function recordMembers(array: RaidArray): Promise<void> {
 }
 
 function volumeOptions(array: RaidArray): BdevOptions {
-  const geometry = array.geometry();
+  const { geometry } = array;
   return {
     name: array.name,
     uuid: array.uuid,

@@ -14,7 +14,8 @@ export async function grow(array: SyncHost): Promise<void> {
   const { level, bdev } = array;
   // The new member's size counts too, when it is one.
   if (array.slots.some(({ replacement }) => replacement !== null)) return;
-  if (!isOnline(array) || array.isReadOnly || bdev === null || level?.resize === undefined) return;
+  if (!isOnline(array) || array.isReadOnly || bdev === null || level === null) return;
+  if (!array.module.manifest.resize) return;
   // A device that is still being looked at is no member: it may be somebody else's.
   const capacities = array.slots.map((slot) => (isMember(slot) ? slot.capacity : slot.dataSize));
   for (const [index, slot] of array.slots.entries()) {
@@ -50,18 +51,17 @@ export async function grow(array: SyncHost): Promise<void> {
   // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
   if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null))
     return grow(array);
-  const kept = array.geometry();
-  // After a growth that failed the level has this size already.
-  const geometry = level.resize(capacities) ?? level.geometry;
+  const kept = array.geometry;
+  const geometry = level.resize(capacities, kept);
   if (geometry.numBlocks <= oldBlocks) return;
   try {
     checkGeometry(array, geometry);
-    array.keptGeometry = null;
+    array.currentGeometry = geometry;
     array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();
   } catch (error) {
     // Whichever size members have on record, the volume has not been told of the new one.
-    array.keptGeometry = kept;
+    array.currentGeometry = kept;
     for (const [index, slot] of array.slots.entries())
       if (slot.dataSize === geometry.memberBlocks[index]) slot.dataSize = oldSizes[index] ?? slot.dataSize;
     throw error;

@@ -1,5 +1,5 @@
 import type { IoHost } from '../io/host.js';
-import type { RaidGeometry } from '../level/module.js';
+import type { RaidGeometry } from '../level/context.js';
 import type { Slot } from '../members/slot.js';
 
 /** An array with work to be done in the background. */
@@ -8,8 +8,8 @@ export interface SyncHost extends IoHost {
   waitsFor: string | null;
   /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
   availableBlocks(slot: number): number;
-  /** What counts although the level has grown already: the growth could not be recorded. Null nearly always. */
-  keptGeometry: RaidGeometry | null;
+  /** Owned by whoever starts the array, or has it grow. */
+  currentGeometry: RaidGeometry | null;
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
   /** Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. */
   markBad(slot: number, memberOffset: number, numBlocks: number): void;

@@ -15,7 +15,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-01',
     title: 'with any one member removed everything is read and written as before',
-    clause: 'RaidIo.hasMember',
+    clause: 'LevelRequest.hasMember',
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -30,7 +30,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-02',
     title: 'a member that cannot read is read around, and nobody notices',
-    clause: 'RaidLevel.onPartDone',
+    clause: 'LevelRequest.andThen',
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -46,7 +46,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-03',
     title: 'unreadable blocks are rewritten from redundancy',
-    clause: 'RaidView.requestRepair',
+    clause: 'ReadRequest.requestRepair',
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -71,7 +71,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-04',
     title: 'a member that fails a write in mid-I/O is out, and nobody notices',
-    clause: 'RaidIo.settle',
+    clause: 'LevelRequest.end',
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -105,7 +105,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-06',
     title: 'one failure more than the level survives is answered with errors, never with wrong data',
-    clause: 'RaidIo.settle',
+    clause: 'LevelRequest.end',
     applies: always,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {

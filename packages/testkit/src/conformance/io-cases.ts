@@ -13,7 +13,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'RW-01',
     title: 'every block of the volume has a place of its own',
-    clause: 'RaidLevel.submitRwRequest',
+    clause: 'PlainLevel.submitRw',
     applies: always,
     run: (options) =>
       inWorld(
@@ -32,7 +32,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'RW-02',
     title: 'requests of any size and place read what was written',
-    clause: 'RaidLevel.submitRwRequest',
+    clause: 'PlainLevel.submitRw',
     applies: always,
     run: async (options) => {
       for (const blockSize of [512, 4096]) {
@@ -48,7 +48,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'RW-03',
     title: 'requests side by side, overlapping, leave one order of writes behind, on every member',
-    clause: 'RaidLevel.submitRwRequest',
+    clause: 'PlainLevel.submitRw',
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -88,7 +88,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'RW-05',
     title: 'what was flushed, and what had forced unit access, survives the loss of every cache',
-    clause: 'RaidLevel.submitRwRequest',
+    clause: 'PlainLevel.submitRw',
     applies: always,
     run: async (options) => {
       for (const mode of [CutMode.LoseAll, CutMode.Random, CutMode.Prefix]) {
@@ -111,7 +111,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'RW-06',
     title: 'an acknowledged write is on every member that is not known to be out',
-    clause: 'RaidIo.complete',
+    clause: 'LevelRequest.end',
     applies: ifRedundant,
     run: async (options) => {
       const { numSlots } = new Rig(options);
@@ -139,7 +139,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'NULL-01',
     title: 'write zeroes and unmap, of any range, beside writes: zeros, or for unmap what was there, and never anything else',
-    clause: 'RaidLevel.submitNullPayloadRequest',
+    clause: 'PlainLevel.submitNullPayload',
     applies: ({ manifest }) => manifest.nullPayload,
     run: (options) =>
       inWorld(new Rig(options, { stripSizeKb: 8 }), async (rig) => {
@@ -156,7 +156,7 @@ export const ioCases: readonly ConformanceCase[] = [
   {
     id: 'NULL-02',
     title: 'what was unmapped, and read, stays what it was read as when its regions have become idle',
-    clause: 'RaidIo.trimmed',
+    clause: 'UnmapRequest.trimmed',
     applies: (module) => module.manifest.nullPayload && ifRedundant(module),
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {

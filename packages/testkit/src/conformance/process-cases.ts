@@ -46,7 +46,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-01',
     title: 'a new member in any slot is filled with what it must hold',
-    clause: 'RaidLevel.submitReconstructRequest',
+    clause: 'RedundantLevel.submitProcessRequest',
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -57,7 +57,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-02',
     title: 'so it is with users at work',
-    clause: 'RaidIo.hasMember',
+    clause: 'LevelRequest.hasMember',
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -70,7 +70,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-03',
     title: 'a target that is taken out leaves the array as it was',
-    clause: 'RaidLevel.submitReconstructRequest',
+    clause: 'RedundantLevel.submitProcessRequest',
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -88,7 +88,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-04',
     title: 'a target that fails leaves the array as it was',
-    clause: 'RaidIo.settle',
+    clause: 'LevelRequest.end',
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -102,7 +102,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-05',
     title: 'a power cut in the middle of a rebuild loses nothing',
-    clause: 'RaidLevel.submitReconstructRequest',
+    clause: 'RedundantLevel.submitProcessRequest',
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, slot, spare) => {
@@ -126,7 +126,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'PROC-06',
     title: 'users who write at the edges of what is being rebuilt lose nothing',
-    clause: 'RaidLevel.submitReconstructRequest',
+    clause: 'RedundantLevel.submitProcessRequest',
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -139,7 +139,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'SIZE-01',
     title: 'when every member grows, the volume grows, and keeps its contents',
-    clause: 'RaidLevel.resize',
+    clause: 'PlainLevel.resize',
     applies: ({ manifest }) => manifest.resize,
     run: (options) =>
       inWorld(new Rig(options, { dataKib: 512 }), async (rig) => {
@@ -165,7 +165,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'STOP-01',
     title: 'a stop under load answers everything and gives the members back',
-    clause: 'RaidLevel.stop',
+    clause: 'PlainLevel.stop',
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -182,7 +182,7 @@ export const processCases: readonly ConformanceCase[] = [
   {
     id: 'LEAK-01',
     title: 'creating and deleting leaves nothing behind',
-    clause: 'RaidLevel.stop',
+    clause: 'PlainLevel.stop',
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {

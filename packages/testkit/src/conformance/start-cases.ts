@@ -43,7 +43,7 @@ export const startCases: readonly ConformanceCase[] = [
         }),
         async (rig) => {
           await rig.create();
-          const { memberBlocks, numBlocks } = rig.array.geometry();
+          const { memberBlocks, numBlocks } = rig.array.geometry;
           assert.equal(memberBlocks.length, rig.numSlots);
           memberBlocks.forEach((blocks, slot) => {
             assert(blocks >= 0 && blocks <= rig.array.memberCapacity(slot), `slot ${slot} uses ${blocks} blocks`);
@@ -79,13 +79,11 @@ export const startCases: readonly ConformanceCase[] = [
         const { manifest, redundancy } = options.module;
         const { level } = rig.array;
         assert(level !== null);
-        if (manifest.nullPayload)
-          assert.equal(typeof level.submitNullPayloadRequest, 'function', 'nullPayload: submitNullPayloadRequest');
-        if (manifest.resize) assert.equal(typeof level.resize, 'function', 'resize: resize');
+        if (manifest.nullPayload) assert.equal(typeof level.submitNullPayload, 'function', 'nullPayload: submitNullPayload');
         if (redundancy === 'none') return;
-        assert.equal(typeof level.submitReconstructRequest, 'function', 'redundant: submitReconstructRequest');
+        assert.equal(typeof level.submitProcessRequest, 'function', 'redundant: submitProcessRequest');
         assert(level.copyGroups !== undefined || level.redundantSlots !== undefined, 'redundant: copyGroups or redundantSlots');
-        assert(level.geometry.stripe !== undefined, 'redundant: geometry.stripe');
+        assert(rig.array.geometry.stripe !== undefined, 'redundant: geometry.stripe');
       }),
   },
   {

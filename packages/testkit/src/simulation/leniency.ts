@@ -81,7 +81,7 @@ export class Leniency {
   /** A member is lost, or counted out, where redundancy is in doubt, or listed as bad: what it held there cannot be told. */
   forgiveUnprotected(): void {
     const array = this.#run.array();
-    if (array?.level?.geometry.stripe === undefined) return;
+    if (array?.currentGeometry?.stripe === undefined) return;
     const { badBlocks, bitmap } = array;
     const { arrayBlocks, memberBlocks } = array.stripe();
     for (const { index } of badBlocks.size > 0 ? array.slots : []) {
@@ -105,7 +105,7 @@ export class Leniency {
    */
   forgiveJournaled(): void {
     const array = this.#run.array();
-    if (array?.level?.geometry.stripe === undefined || array.bitmap === null) return;
+    if (array?.currentGeometry?.stripe === undefined || array.bitmap === null) return;
     if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
     const { arrayBlocks, memberBlocks } = array.stripe();
     const { regionBlocks, states } = array.bitmap;
@@ -139,7 +139,7 @@ export class Leniency {
 
   #add(from: number, to: number): void {
     const array = this.#run.array();
-    const arrayBlocks = array?.level?.geometry.stripe?.arrayBlocks ?? 1;
+    const arrayBlocks = array?.currentGeometry?.stripe?.arrayBlocks ?? 1;
     const range = { start: Math.floor(from / arrayBlocks) * arrayBlocks, end: Math.ceil(to / arrayBlocks) * arrayBlocks };
     if (!this.#ranges.some(({ start, end }) => start <= range.start && range.end <= end)) this.#ranges.push(range);
   }

@@ -83,7 +83,7 @@ async function decide(run: SimRun): Promise<void> {
     for (const { start, end } of ranges) {
       const last = Math.min(end, volume.numBlocks);
       // Whole stripes, as far as one request goes: a part of one would have to be read first.
-      const stripe = run.array()?.level?.geometry.stripe?.arrayBlocks ?? 1;
+      const stripe = run.array()?.currentGeometry?.stripe?.arrayBlocks ?? 1;
       const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
       for (let at = start; at < last; at += step)
         await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));

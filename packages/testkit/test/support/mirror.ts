@@ -1,16 +1,23 @@
-import { IoType, RangeLocks, Status, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
-import type { BdevIo, RaidGeometry, RaidIo, RaidLevel, RaidModule, RaidView } from '@raidkit/core';
+import { RangeLocks, Status, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
+import type {
+  AnyWriteRequest,
+  CopiesModule,
+  NullPayloadRequest,
+  ProcessRequest,
+  ReadRequest,
+  RedundantContext,
+  RedundantGeometry,
+  RwRequest,
+} from '@raidkit/core';
 
 /** What a mirror can get wrong. */
 export type MirrorBug =
   | 'none'
   | 'skips a member'
-  | 'acknowledges early'
   | 'takes a failed read for data'
   | 'gives up at the first read error'
   | 'writes without locks'
   | 'forgets the target of a rebuild'
-  | 'swallows write errors'
   | 'unmaps one copy only'
   | 'says that it has unmapped'
   | 'rebuilds from the wrong place'
@@ -20,130 +27,117 @@ export type MirrorBug =
   | 'loses an answer';
 
 /** A stranger's level: copies, written from the interface's documentation, with a bug of one's choice. */
-class Mirror implements RaidLevel {
-  geometry: RaidGeometry;
+class Mirror {
   readonly copyGroups: readonly (readonly number[])[];
-  readonly #raid: RaidView;
+  readonly #context: RedundantContext;
   readonly #bug: MirrorBug;
   readonly #locks = new RangeLocks();
+  readonly #onRead = (request: ReadRequest | ProcessRequest): void => this.#readDone(request);
+  readonly #onLocked = (request: AnyWriteRequest): void => this.#writeAll(request);
   #turn = 0;
-  #shift = 0;
 
-  constructor(raid: RaidView, bug: MirrorBug) {
-    this.#raid = raid;
+  constructor(context: RedundantContext, bug: MirrorBug) {
+    this.#context = context;
     this.#bug = bug;
-    this.copyGroups = [Array.from({ length: raid.numSlots }, (_, slot) => slot)];
-    this.geometry = this.#measure(Array.from({ length: raid.numSlots }, (_, slot) => raid.memberCapacity(slot)));
+    this.copyGroups = [Array.from({ length: context.numSlots }, (_, slot) => slot)];
   }
 
-  submitRwRequest(io: RaidIo): void {
-    if (io.type === IoType.Read) this.#read(io);
-    else this.submitNullPayloadRequest(io);
-  }
-
-  submitNullPayloadRequest(io: RaidIo): void {
-    if (this.#bug === 'loses an answer' && io.type === IoType.WriteZeroes) return;
-    if (this.#bug === 'says that it has unmapped' && io.type === IoType.Unmap) {
-      io.trimmed(io.offsetBlocks, io.numBlocks);
-      io.complete(Status.Ok);
-      return;
-    }
-    if (this.#bug === 'writes without locks') {
-      this.#writeAll(io);
-      return;
-    }
-    io.lock.start = io.offsetBlocks;
-    io.lock.end = io.offsetBlocks + io.numBlocks;
-    io.onLocked = (granted) => this.#writeAll(granted);
-    if (this.#locks.acquire(io.lock)) this.#writeAll(io);
-  }
-
-  submitReconstructRequest(io: RaidIo): void {
-    this.#read(io);
-  }
-
-  onPartDone(io: RaidIo, part: BdevIo): void {
-    if (io.type === IoType.Read) {
-      this.#onRead(io, part);
-      return;
-    }
-    if (this.#bug === 'swallows write errors') part.status = Status.Ok;
-    if (this.#bug === 'acknowledges early' && io.c === 1) {
-      io.partsLeft--;
-      return;
-    }
-    if (io.partsLeft === 1 && io.lock.isHeld) this.#locks.release(io.lock);
-    io.partDone(part);
-  }
-
-  resize(memberCapacities: readonly number[]): RaidGeometry | null {
-    const geometry = this.#measure(memberCapacities);
-    if (geometry.numBlocks <= this.geometry.numBlocks) return null;
-    if (this.#bug === 'shifts data when it grows') this.#shift = 1;
-    this.geometry = geometry;
-    return geometry;
-  }
-
-  #read(io: RaidIo): void {
-    const mustAgree = this.#bug !== 'reads past suspicion' && this.#raid.isInconsistent(io.offsetBlocks, io.numBlocks);
-    const candidates = Array.from({ length: this.#raid.numSlots }, (_, slot) => slot).filter(
-      (slot) => io.hasMember(slot) && !io.failedSlots.includes(slot),
-    );
-    const slot = mustAgree ? candidates[0] : candidates[this.#turn++ % Math.max(1, candidates.length)];
-    if (slot === undefined) {
-      io.complete(Status.IoError);
-      return;
-    }
-    const isOwn = io.slot < 0;
-    const wrong = this.#bug === 'rebuilds from the wrong place' && !isOwn && io.offsetBlocks > 0 ? -1 : 0;
-    const shift = io.offsetBlocks + io.numBlocks < this.geometry.numBlocks ? this.#shift : 0;
-    io.submitPart(slot, IoType.Read, io.offsetBlocks + wrong + shift, io.numBlocks, io.addr);
-  }
-
-  #onRead(io: RaidIo, part: BdevIo): void {
-    io.partsLeft--;
-    if (part.status !== Status.Ok && this.#bug !== 'takes a failed read for data') {
-      if (this.#bug === 'gives up at the first read error') {
-        io.complete(part.status);
-        return;
-      }
-      io.failedSlots.push(part.tag);
-      this.#read(io);
-      return;
-    }
-    if (io.slot < 0 && this.#bug !== 'never repairs') {
-      for (const slot of io.failedSlots) this.#raid.requestRepair(slot, io.offsetBlocks, io.numBlocks);
-    }
-    io.complete(Status.Ok);
-  }
-
-  #writeAll(io: RaidIo): void {
-    const type = io.type === IoType.Unmap ? IoType.WriteZeroes : io.type;
-    io.c = 0;
-    for (let slot = 0; slot < this.#raid.numSlots; slot++) {
-      const isMember = this.#bug === 'forgets the target of a rebuild' ? this.#raid.isMemberInSync(slot) : io.hasMember(slot);
-      if (!isMember) continue;
-      if (this.#bug === 'skips a member' && slot === 1 && io.offsetBlocks % 7 === 3 && io.partsLeft > 0) continue;
-      if (this.#bug === 'unmaps one copy only' && io.type !== IoType.Write && io.partsLeft > 0) continue;
-      io.submitPart(slot, type, io.offsetBlocks, io.numBlocks, io.addr);
-    }
-    if (this.#bug === 'acknowledges early' && io.partsLeft > 0) {
-      if (io.lock.isHeld) this.#locks.release(io.lock);
-      io.complete(Status.Ok);
-      return;
-    }
-    if (io.partsLeft > 0) return;
-    if (io.lock.isHeld) this.#locks.release(io.lock);
-    io.complete(Status.NoDevice);
-  }
-
-  #measure(capacities: readonly number[]): RaidGeometry {
+  resize(capacities: readonly number[]): RedundantGeometry {
     const numBlocks = Math.min(...capacities);
     return { numBlocks, memberBlocks: capacities.map(() => numBlocks), stripe: { arrayBlocks: 1, memberBlocks: 1 } };
   }
+
+  submitRw(request: RwRequest): void {
+    if (request.kind === 'read') this.#read(request);
+    else this.#write(request);
+  }
+
+  submitNullPayload(request: NullPayloadRequest): void {
+    if (this.#bug === 'loses an answer' && request.kind === 'write zeroes') {
+      request.hold(() => undefined);
+    } else if (this.#bug === 'says that it has unmapped' && request.kind === 'unmap') {
+      request.trimmed(request.offsetBlocks, request.numBlocks);
+      request.end();
+    } else {
+      this.#write(request);
+    }
+  }
+
+  submitProcessRequest(request: ProcessRequest): void {
+    this.#read(request);
+  }
+
+  #write(request: AnyWriteRequest): void {
+    const { offsetBlocks, numBlocks } = request;
+    if (this.#bug === 'writes without locks') this.#writeAll(request);
+    else request.lock(this.#locks, offsetBlocks, offsetBlocks + numBlocks, 'exclusive', this.#onLocked);
+  }
+
+  #read(request: ReadRequest | ProcessRequest): void {
+    const { offsetBlocks, numBlocks, addr, unreadable } = request;
+    const mustAgree = this.#bug !== 'reads past suspicion' && this.#context.isInconsistent(offsetBlocks, numBlocks);
+    const candidates = Array.from({ length: this.#context.numSlots }, (_, slot) => slot).filter(
+      (slot) => request.hasMember(slot) && !unreadable.includes(slot),
+    );
+    const slot = mustAgree ? candidates[0] : candidates[this.#turn++ % Math.max(1, candidates.length)];
+    if (slot === undefined) {
+      request.fail(Status.IoError);
+      return;
+    }
+    const isOwn = request.kind === 'read';
+    const wrong = this.#bug === 'rebuilds from the wrong place' && !isOwn && offsetBlocks > 0 ? -1 : 0;
+    request.andThen(this.#onRead);
+    request.readPart(slot, offsetBlocks + wrong + this.#shift(offsetBlocks + numBlocks), numBlocks, addr);
+  }
+
+  /** After a growth: the members' first sizes are all that a level sees of what there was before. */
+  #shift(end: number): number {
+    const { numBlocks } = this.#context.geometry;
+    this.#firstBlocks ??= numBlocks;
+    return this.#bug === 'shifts data when it grows' && numBlocks > this.#firstBlocks && end < numBlocks ? 1 : 0;
+  }
+
+  #firstBlocks: number | null = null;
+
+  #readDone(request: ReadRequest | ProcessRequest): void {
+    const { offsetBlocks, numBlocks, unreadable } = request;
+    if (request.stepStatus !== Status.Ok && this.#bug !== 'takes a failed read for data') {
+      if (this.#bug === 'gives up at the first read error') request.fail(request.stepStatus);
+      else this.#read(request);
+      return;
+    }
+    if (request.stepStatus !== Status.Ok) {
+      // As if this had gone well: a part of no use, which does.
+      const other = Array.from({ length: this.#context.numSlots }, (_, slot) => slot).find(
+        (slot) => !unreadable.includes(slot),
+      );
+      request.andThen((done) => done.end());
+      request.readPart(other ?? 0, (offsetBlocks + 1) % this.#context.geometry.numBlocks, 1, request.addr);
+      return;
+    }
+    if (request.kind === 'read' && this.#bug !== 'never repairs') {
+      for (const slot of unreadable) request.requestRepair(slot, offsetBlocks, numBlocks);
+    }
+    request.end();
+  }
+
+  #writeAll(request: AnyWriteRequest): void {
+    const { offsetBlocks, numBlocks } = request;
+    let parts = 0;
+    for (let slot = 0; slot < this.#context.numSlots; slot++) {
+      const isMember =
+        this.#bug === 'forgets the target of a rebuild' ? this.#context.isMemberInSync(slot) : request.hasMember(slot);
+      if (!isMember) continue;
+      if (this.#bug === 'skips a member' && slot === 1 && offsetBlocks % 7 === 3 && parts > 0) continue;
+      if (this.#bug === 'unmaps one copy only' && request.kind !== 'write' && parts > 0) continue;
+      parts++;
+      if (request.kind === 'write') request.writePart(slot, offsetBlocks, numBlocks, request.addr);
+      else request.zeroPart(slot, offsetBlocks, numBlocks);
+    }
+  }
 }
 
-export function mirror(bug: MirrorBug): RaidModule {
+export function mirror(bug: MirrorBug): CopiesModule {
   return {
     level: 'mirror',
     aliases: [],
@@ -153,6 +147,6 @@ export function mirror(bug: MirrorBug): RaidModule {
     redundancy: 'copies',
     maxMissing: (numSlots) => numSlots - 1,
     baseBdevsMin: 2,
-    start: (raid) => new Mirror(raid, bug),
+    start: (context) => new Mirror(context, bug),
   };
 }

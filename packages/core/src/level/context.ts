@@ -1,0 +1,70 @@
+import type { Logger } from '@raidkit/bdev';
+import type { BufferMemory } from '@raidkit/parity';
+
+/** Sizes of an array, all in blocks. Computed by the level's `resize`; core keeps them. */
+export interface RaidGeometry {
+  readonly numBlocks: number;
+  /** Blocks of each slot's data area that the level uses; one entry a slot, missing members too. */
+  readonly memberBlocks: readonly number[];
+  /** 0 for none. */
+  readonly optimalIoBoundary?: number;
+  /** The level never wants a read to cross `optimalIoBoundary`, nor a write unless `splitOnWriteUnit`. */
+  readonly splitOnBoundary?: boolean;
+  /** 1 for none. */
+  readonly writeUnitSize?: number;
+  readonly splitOnWriteUnit?: boolean;
+  /**
+   * How the array's blocks and a member's correspond, for levels with redundancy: array blocks `[k·arrayBlocks,
+   * (k+1)·arrayBlocks)` depend on, and only on, blocks `[k·memberBlocks, (k+1)·memberBlocks)` of every member.
+   */
+  readonly stripe?: { readonly arrayBlocks: number; readonly memberBlocks: number };
+}
+
+/** The geometry of a level with redundancy. */
+export type RedundantGeometry = RaidGeometry & Required<Pick<RaidGeometry, 'stripe'>>;
+
+/** What a level sees of its array. */
+export interface LevelContext {
+  readonly name: string;
+  /** Bytes. */
+  readonly blockSize: number;
+  /** Blocks; 0 where the level has no strips. */
+  readonly stripSizeBlocks: number;
+  readonly numSlots: number;
+  /** Nothing must be written to members. */
+  readonly isReadOnly: boolean;
+  /** Level-specific options of the array, as given at creation, as JSON has them; members keep them. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** What the level's `resize` has returned, once core goes by it; not yet there during `start`. A new object after a growth. */
+  readonly geometry: RaidGeometry;
+  readonly memory: BufferMemory;
+  readonly log: Logger;
+  /** Blocks of reads in flight on the slot's member, for read balancing. */
+  outstandingReadBlocks(slot: number): number;
+  /** The slot's member is there and holds the array's data. */
+  isMemberInSync(slot: number): boolean;
+}
+
+/** What a level with redundancy sees of its array. Ranges are blocks of every member's data area. */
+export interface RedundantContext extends LevelContext {
+  /**
+   * Redundancy is known to agree with the data in these blocks of every member's data area, so that it may be updated by
+   * the difference. False after creation over unknown contents or a crash, until a resync got there.
+   */
+  isRangeInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
+  /**
+   * Redundancy may disagree in these blocks: after an unclean stop until a resync got there, or where it is distrusted. Of
+   * copies that may differ all reads must take the same one (the lowest slot that can be read); what would have to be worked
+   * out from parity that may be wrong is answered with EIO.
+   */
+  isInconsistent(memberOffsetBlocks: number, numBlocks: number): boolean;
+  /** A write failed on so many members that redundancy may disagree in these blocks, and none could be left out for it. */
+  markInconsistent(memberOffsetBlocks: number, numBlocks: number): void;
+  /**
+   * Redundancy has been written anew in these blocks, all of it from data. `isWhole`: so has all data there, on every member;
+   * otherwise it is made from data that was read, of which a device may have failed to keep what it shows.
+   */
+  markInSync(memberOffsetBlocks: number, numBlocks: number, isWhole: boolean): void;
+  /** Most blocks of one `journal` of a request; 0 for an array without a journal. */
+  readonly mostJournalBlocks: number;
+}
