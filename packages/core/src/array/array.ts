@@ -58,6 +58,8 @@ export interface RaidArrayHost {
   emit(event: RaidEvent): void;
   /** A member is leaving for a reason of the array's own: bring it to its end. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
+  /** The level has thrown: the array goes offline. */
+  onLevelThrew(array: RaidArray, reason: string): void;
   /** Redundancy has come to be in doubt somewhere: a resync is due as soon as it can be done. */
   onInconsistent(array: RaidArray): void;
 }
@@ -467,6 +469,12 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
       else this.consistency.doubtUnstable();
     }
     if (this.state === 'online') this.#host.onInconsistent(this);
+  }
+
+  onLevelThrew(error: unknown): void {
+    const why = error instanceof Error ? error.message : String(error);
+    this.log.error({ ...this.logFields(), err: error }, `level ${this.module.level} has thrown`);
+    this.#host.onLevelThrew(this, `its level ${this.module.level} has thrown: ${why}`);
   }
 
   emit(event: RaidEvent): void {

@@ -5,6 +5,8 @@ import type { IoTimeouts } from '../members/io-timeouts.js';
 
 /** An array that serves requests. */
 export interface IoHost extends JournalHost {
+  /** The level has thrown: the array cannot go on with it. */
+  onLevelThrew(error: unknown): void;
   /** Has blocks of the slot's member rewritten from redundancy. */
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void;
   readonly journal: Journal | null;

@@ -180,6 +180,17 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.#acknowledge(io, status);
   }
 
+  onLevelThrew(io: RaidIo, error: unknown): void {
+    const array = this.#array;
+    const isUsers = io.parent !== null && io.type !== IoType.Flush;
+    if (isUsers && (io.type !== IoType.Read || io.writesBack) && array.currentGeometry?.stripe !== undefined) {
+      // What it has left undone of a write makes redundancy wrong, also at the next start.
+      const { from, to } = array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
+      array.consistency.markInconsistent(from, to - from);
+    }
+    array.onLevelThrew(error);
+  }
+
   #acknowledge(io: RaidIo, status: Status): void {
     const { journal } = this.#array;
     if (status === Status.Ok && journal?.mustSaveDoubt === true && this.#isForStableMedia(io)) {

@@ -22,6 +22,8 @@ export interface RequestSink {
   journal(io: RaidIo): void;
   judge(io: RaidIo): Status;
   onLevelDone(io: RaidIo, status: Status): void;
+  /** The level has thrown; the request ends, with EIO, when what is in flight of it is done. */
+  onLevelThrew(io: RaidIo, error: unknown): void;
 }
 
 /** A request's entry in the journal. */
@@ -106,7 +108,7 @@ export class RaidIo implements IoOwner {
     this.#lock = new RangeLock(() => {
       const then = this.#onLocked;
       this.#onLocked = null;
-      then?.(this);
+      if (then !== null) this.#call(then);
       this.leave();
     });
   }
@@ -120,10 +122,14 @@ export class RaidIo implements IoOwner {
   /** Hands the request to the level. */
   start(level: RaidLevel): void {
     this.enter();
-    // The one place where a request becomes what its kind says.
-    if (this.slot >= 0) level.submitProcessRequest?.(this as unknown as ProcessRequest);
-    else if (this.type === IoType.Read || this.type === IoType.Write) level.submitRw(this as unknown as RwRequest);
-    else level.submitNullPayload?.(this as unknown as NullPayloadRequest);
+    try {
+      // The one place where a request becomes what its kind says.
+      if (this.slot >= 0) level.submitProcessRequest?.(this as unknown as ProcessRequest);
+      else if (this.type === IoType.Read || this.type === IoType.Write) level.submitRw(this as unknown as RwRequest);
+      else level.submitNullPayload?.(this as unknown as NullPayloadRequest);
+    } catch (error) {
+      this.#onThrown(error);
+    }
     this.leave();
   }
 
@@ -145,7 +151,7 @@ export class RaidIo implements IoOwner {
       }
       this.#then = null;
       this.#open = 1;
-      then(this);
+      this.#call(then);
     }
   }
 
@@ -180,8 +186,12 @@ export class RaidIo implements IoOwner {
 
   /** The end of {@link journal}. */
   journalDone(level: RaidLevel | null, status: Status): void {
-    if (level?.onJournaled === undefined) this.fail(Status.NoDevice);
-    else level.onJournaled(this as unknown as AnyWriteRequest, status);
+    try {
+      if (level?.onJournaled === undefined) this.fail(Status.NoDevice);
+      else level.onJournaled(this as unknown as AnyWriteRequest, status);
+    } catch (error) {
+      this.#onThrown(error);
+    }
     this.leave();
   }
 
@@ -252,7 +262,7 @@ export class RaidIo implements IoOwner {
     const then = this.#onReleased;
     if (then === null) throw new Error('a RAID I/O was released that is not held');
     this.#onReleased = null;
-    then(this);
+    this.#call(then);
     this.leave();
   }
 
@@ -297,6 +307,22 @@ export class RaidIo implements IoOwner {
   writeBack(): void {
     if (this.kind !== 'read') throw new Error('only a read writes back');
     this.writesBack = true;
+  }
+
+  #call(then: Continuation): void {
+    try {
+      then(this);
+    } catch (error) {
+      this.#onThrown(error);
+    }
+  }
+
+  /** The level has thrown: what it has left undone, nobody knows. */
+  #onThrown(error: unknown): void {
+    this.#then = null;
+    this.#isEnding = true;
+    this.#failure = Status.IoError;
+    this.sink?.onLevelThrew(this, error);
   }
 
   /** Judges, unlocks, tells; in this order: who has the lock next must not meet a member that has missed this request. */

@@ -19,7 +19,7 @@ import { addMember } from '../membership/add.js';
 import type { RaidState } from '../lifecycle.js';
 import { checkLevelOptions } from '../level/options.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
-import { bringOnline } from '../start/start.js';
+import { bringOnline, takeOffline } from '../start/start.js';
 import type { StartOptions } from '../start/start.js';
 import type { ProcessOptions, SyncOptions } from '../sync/task.js';
 import { RaidIoPool } from '../level/raid-io.js';
@@ -103,6 +103,12 @@ export class RaidArrays {
         for (const listener of [...this.#listeners]) listener(event);
       },
       onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
+      onLevelThrew: (array, reason) => {
+        if (array.state !== 'online') return;
+        takeOffline(ctx, array, reason).catch((error: unknown) => {
+          array.log.error({ ...array.logFields(), err: error }, 'the array could not be taken offline in order');
+        });
+      },
       onInconsistent: (array) => resyncLater(ctx, array),
     };
     this.#ctx = ctx;
