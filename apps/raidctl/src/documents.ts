@@ -284,6 +284,39 @@ export const scheduleDocument = z.strictObject({
   ),
 });
 
+export const latencyDocument = z.strictObject({
+  version,
+  command: z.literal('latency'),
+  devices: z.array(
+    z.strictObject({
+      name: text,
+      operations: z.array(
+        z.strictObject({
+          type: text,
+          count,
+          errors: count,
+          mean_us: z.number().nullable().describe('null: there was none'),
+          p50_us: z.number().nullable(),
+          p90_us: z.number().nullable(),
+          p99_us: z.number().nullable(),
+          p999_us: z.number().nullable(),
+          most_us: z.number().nullable(),
+          buckets: z
+            .array(z.tuple([z.number(), count]))
+            .describe('upper edges in microseconds and counts; percentiles are upper edges too'),
+        }),
+      ),
+    }),
+  ),
+});
+
+export const configCheckDocument = z.strictObject({
+  version,
+  command: z.literal('config check'),
+  calls: count.describe('that raidkitd would carry out'),
+  problems: z.array(text),
+});
+
 export const selftestDocument = z.strictObject({
   version,
   command: z.literal('selftest'),
@@ -326,6 +359,8 @@ export const document = z.discriminatedUnion('command', [
   configDocument,
   eventsDocument,
   scheduleDocument,
+  latencyDocument,
+  configCheckDocument,
   selftestDocument,
   errorDocument,
 ]);

@@ -80,6 +80,21 @@ class DelayDriver implements BdevDriver, IoOwner {
     return { method: 'bdev_delay_create', params: this.#values() };
   }
 
+  /** An average does not come to be above its p99, nor the other way round: the one that is not named goes with it. */
+  setLatencies(given: Partial<DelayLatencies>): void {
+    const now = { ...this.#latencies, ...given };
+    checkTimes(this.#name, now);
+    for (const [avg, p99] of [
+      ['avgReadUs', 'p99ReadUs'],
+      ['avgWriteUs', 'p99WriteUs'],
+    ] as const) {
+      if (now[p99] >= now[avg]) continue;
+      if (given[p99] === undefined) now[p99] = now[avg];
+      else now[avg] = now[p99];
+    }
+    Object.assign(this.#latencies, now);
+  }
+
   #delayUs(type: IoType): number {
     const { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs } = this.#latencies;
     if (type === IoType.Read) return ++this.#reads % p99Every === 0 ? p99ReadUs : avgReadUs;
@@ -117,10 +132,23 @@ export async function createDelayBdev(registry: BdevRegistry, options: DelayOpti
   return bdev;
 }
 
-function checkLatencies({ name, avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs }: DelayOptions): void {
+/** Sets some of a delay bdev's times, from its next completion on. Throws a `BdevError`: ENODEV if it is none, EINVAL. */
+export function setDelay(bdev: Bdev, latencies: Partial<DelayLatencies>): void {
+  if (!(bdev.driver instanceof DelayDriver))
+    throw new BdevError('ERR_BDEV_NOT_FOUND', Status.NoDevice, `bdev ${bdev.name} is no delay bdev`);
+  bdev.driver.setLatencies(latencies);
+}
+
+function checkLatencies(options: DelayOptions): void {
+  const { name, avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs } = options;
+  checkTimes(name, options);
+  if (p99ReadUs >= avgReadUs && p99WriteUs >= avgWriteUs) return;
+  throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `delay bdev ${name}: a p99 is not below its average`);
+}
+
+function checkTimes(name: string, { avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs }: DelayLatencies): void {
   // A timer of 2^31 ms and more would fire at once.
-  const areTimes = [avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs].every((us) => us >= 0 && us < 2 ** 31 * 1000);
-  if (areTimes && p99ReadUs >= avgReadUs && p99WriteUs >= avgWriteUs) return;
-  const message = `delay bdev ${name}: latencies are microseconds from 0 to 2^31 ms, and a p99 is not below its average`;
+  if ([avgReadUs, p99ReadUs, avgWriteUs, p99WriteUs].every((us) => us >= 0 && us < 2 ** 31 * 1000)) return;
+  const message = `delay bdev ${name}: latencies are microseconds from 0 to 2^31 ms`;
   throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
 }

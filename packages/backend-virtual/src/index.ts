@@ -1,4 +1,4 @@
-export { createDelayBdev } from './delay.js';
+export { createDelayBdev, setDelay } from './delay.js';
 export type { DelayLatencies, DelayOptions } from './delay.js';
 export { createErrorBdev, injectError, pendingCount, releasePending } from './error.js';
 export type { ErrorOptions, InjectErrorType, InjectIoType, InjectOptions } from './error.js';

@@ -11,6 +11,7 @@ import {
   exportSchema,
   iostatSchema,
   kernelDiskSchema,
+  latencySchema,
   moduleSchema,
   processSchema,
   raidBdevSchema,
@@ -46,6 +47,7 @@ interface OpenDevice {
 
 /** The methods that this package knows, with their parameters and answers; all of them are in docs/rpc.md. */
 export const methods = {
+  rpc_get_methods: method<{ current?: boolean; include_aliases?: boolean }>()(z.array(z.string())),
   spdk_get_version: method<undefined>()(versionSchema),
   framework_get_config: method<Named>()(z.array(configCallSchema)),
   framework_wait_init: method<undefined>()(z.boolean()),
@@ -54,6 +56,7 @@ export const methods = {
   bdev_get_iostat: method<Partial<Named>>()(iostatSchema),
   bdev_wait_for_examine: method<undefined>()(z.boolean()),
   bdev_aio_create: method<OpenDevice>()(z.string()),
+  bdev_aio_rescan: method<Named>()(z.boolean()),
   bdev_aio_delete: method<Named>()(z.boolean()),
 
   bdev_raid_create: method<{
@@ -103,6 +106,8 @@ export const methods = {
     }
   >()(processSchema),
   raidkit_replace: method<Named & { member: string; bdev_name: string }>()(z.boolean()),
+  raidkit_fail: method<Named & { member: string }>()(z.boolean()),
+  raidkit_get_latency: method<Partial<Named>>()(z.array(latencySchema)),
   raidkit_add_spare: method<{ bdev_name: string; name?: string }>()(z.boolean()),
   raidkit_remove_spare: method<{ bdev_name: string }>()(z.boolean()),
   raidkit_get_spares: method<undefined>()(z.array(spareSchema)),

@@ -235,6 +235,21 @@ export const scheduleSchema = z.looseObject({
   ),
 });
 
+/** How long I/O of a device has taken. */
+export const latencySchema = z.looseObject({
+  name: z.string(),
+  operations: z.array(
+    z.looseObject({
+      type: z.string(),
+      count,
+      total_us: z.number(),
+      errors: count,
+      /** Upper edges in microseconds, rising, and how many lie below each and above the one before. */
+      buckets: z.array(z.tuple([z.number(), count])),
+    }),
+  ),
+});
+
 /** Whom the daemon tells of events. */
 export const eventSinkSchema = z.looseObject({
   name: z.string(),
@@ -264,5 +279,6 @@ export type Examination = z.infer<typeof examinationSchema>;
 export type ConfigCall = z.infer<typeof configCallSchema>;
 export type Configuration = z.infer<typeof configurationSchema>;
 export type RaidkitEvent = z.infer<typeof eventSchema>;
+export type Latency = z.infer<typeof latencySchema>;
 export type EventSink = z.infer<typeof eventSinkSchema>;
 export type KernelDisk = z.infer<typeof kernelDiskSchema>;

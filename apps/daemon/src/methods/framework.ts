@@ -2,7 +2,7 @@ import type { JsonObject } from '@raidkit/bdev';
 import type { RaidArrays } from '@raidkit/core';
 import { z } from 'zod';
 import type { Service } from '../service.js';
-import { describeRateLimits } from '../bdev-info.js';
+import { describeRateLimits, tickRate } from '../bdev-info.js';
 import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, errnoRefusal } from '../rpc/errors.js';
@@ -55,6 +55,11 @@ export function frameworkMethods(service: Service): RpcMethod[] {
         if (params.name !== 'bdev') throw new RpcError(-22, `Subsystem '${params.name}' not found`);
         return Promise.resolve(bdevConfig(service));
       },
+    }),
+    method({
+      name: 'thread_get_stats',
+      params: null,
+      run: () => Promise.resolve(threadStats(service)),
     }),
     method({
       name: 'spdk_kill_instance',
@@ -116,6 +121,27 @@ export function bdevConfig({ arrays, examining, exports, reactor, registry }: Se
   return calls;
 }
 
+/** As SPDK shows its threads: each reactor is one, and time is in microseconds. */
+function threadStats({ reactor, registry }: Service): JsonObject {
+  const { active, idle } = performance.eventLoopUtilization();
+  return {
+    tick_rate: tickRate,
+    threads: [
+      {
+        name: reactor.index === 0 ? 'app_thread' : `reactor_${reactor.index}`,
+        id: reactor.index + 1,
+        cpumask: '1',
+        busy: Math.round(active * 1000),
+        idle: Math.round(idle * 1000),
+        in_interrupt: false,
+        active_pollers_count: 0,
+        timed_pollers_count: registry.list().length,
+        paused_pollers_count: 0,
+      },
+    ],
+  };
+}
+
 /** SPDK's options, and those of ours that are not what they are by default: SPDK would refuse them. */
 function raidOptions({ assemblyOptions, memberOptions, processOptions }: RaidArrays): JsonObject {
   const ours = [
@@ -123,6 +149,7 @@ function raidOptions({ assemblyOptions, memberOptions, processOptions }: RaidArr
     ['process_latency_target_ms', processOptions.latencyTargetMs, 0],
     ['io_timeout_ms', memberOptions.ioTimeoutMs, 30_000],
     ['grace_sec', memberOptions.graceMs / 1000, 60],
+    ['absent_wait_ms', assemblyOptions.absentWaitMs, 1000],
     ['degraded_start_sec', assemblyOptions.degradedStartMs / 1000, 30],
   ] as const;
   return {

@@ -58,6 +58,14 @@ export function logMethods(log: LeveledLog): RpcMethod[] {
       badParams: internalFailed,
       run: ({ flag }) => setFlag(flag, false),
     }),
+    method({
+      name: 'log_enable_timestamps',
+      states: both,
+      params: z.strictObject({ enabled: z.boolean() }),
+      badParams: internalFailed,
+      // Each line is JSON, and says when it was written; there is nothing to gain without.
+      run: () => Promise.resolve(true),
+    }),
     method({ name: 'log_get_print_level', states: both, params: null, run: () => Promise.resolve(printLevel) }),
     method({
       name: 'log_set_print_level',

@@ -131,6 +131,8 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         io_timeout_ms: u32.max(3_600_000).optional(),
         // Ours: how long a member that vanished may take before a spare takes its place.
         grace_sec: u32.max(3600).optional(),
+        // Ours: how long an array that could start without them waits for members that the last superblock counts.
+        absent_wait_ms: u32.max(60_000).optional(),
         // Ours: how long an array waits for members that do not come; 0 for ever.
         degraded_start_sec: u32.max(86_400).optional(),
       }),
@@ -143,6 +145,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         const { processOptions } = arrays;
         processOptions.windowSizeKb = params.process_window_size_kb ?? processOptions.windowSizeKb;
         if (params.grace_sec !== undefined) arrays.setMemberOptions({ graceMs: params.grace_sec * 1000 });
+        if (params.absent_wait_ms !== undefined) arrays.assemblyOptions.absentWaitMs = params.absent_wait_ms;
         if (params.degraded_start_sec !== undefined) arrays.assemblyOptions.degradedStartMs = params.degraded_start_sec * 1000;
         if (params.io_timeout_ms !== undefined) arrays.setMemberOptions({ ioTimeoutMs: params.io_timeout_ms });
         processOptions.minBandwidthMbSec = params.process_min_bandwidth_mb_sec ?? processOptions.minBandwidthMbSec;

@@ -1,6 +1,6 @@
 import type { JsonObject } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
-import type { RaidArray } from '@raidkit/core';
+import type { RaidArray, RaidArrays, RaidEventListener } from '@raidkit/core';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
@@ -179,6 +179,19 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       },
     }),
     method({
+      name: 'raidkit_fail',
+      params: z.strictObject({ name, member: name }),
+      badParams,
+      async run(params) {
+        const array = find(params.name);
+        const slot = array.slots.find((other) => other.name === params.member && other.isConfigured);
+        if (slot === undefined) throw new RpcError(-19, `array ${array.name} has no member ${params.member}`);
+        if (array.state !== 'online') throw new RpcError(-22, `array ${array.name} is ${array.state}`);
+        await failMember(arrays, array, slot.index);
+        return true;
+      },
+    }),
+    method({
       name: 'raidkit_add_spare',
       params: z.strictObject({ bdev_name: name, name: name.optional() }),
       badParams,
@@ -222,6 +235,25 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       },
     }),
   ];
+}
+
+/** Resolves when the member is out, as the others' superblocks have it. */
+async function failMember(arrays: RaidArrays, array: RaidArray, slot: number): Promise<void> {
+  let listener: RaidEventListener = () => undefined;
+  const isOut = new Promise<void>((resolve) => {
+    listener = (event) => {
+      const isIt = event.type === 'memberFailed' && event.array === array.name && event.slot === slot;
+      if (isIt || (event.type === 'arrayRemoved' && event.array === array.name)) resolve();
+    };
+    arrays.on(listener);
+  });
+  try {
+    if (!array.failMember(slot, 'it was failed on request'))
+      throw new RpcError(-16, `array ${array.name} cannot do without ${String(array.slots[slot]?.name)}`);
+    await isOut;
+  } finally {
+    arrays.off(listener);
+  }
 }
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */

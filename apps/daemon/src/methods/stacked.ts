@@ -1,10 +1,25 @@
-import { createDelayBdev, createErrorBdev, createPassthruBdev, injectError } from '@raidkit/backend-virtual';
+import {
+  createDelayBdev,
+  createErrorBdev,
+  createPassthruBdev,
+  injectError,
+  releasePending,
+  setDelay,
+} from '@raidkit/backend-virtual';
 import { z } from 'zod';
 import type { Service } from '../service.js';
 import { internalFailed, invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { deleteMethod, findOf } from './find.js';
 import { name, u32, u64, uuid } from './schemas.js';
+
+/** What SPDK calls a delay, and what we do. */
+const delays = {
+  avg_read: 'avgReadUs',
+  p99_read: 'p99ReadUs',
+  avg_write: 'avgWriteUs',
+  p99_write: 'p99WriteUs',
+} as const;
 
 /** SPDK's methods for devices that stand on another one. */
 export function stackedMethods(service: Service): RpcMethod[] {
@@ -51,6 +66,20 @@ export function stackedMethods(service: Service): RpcMethod[] {
     }),
     deleteMethod(service, 'bdev_delay_delete', 'delay'),
     method({
+      name: 'bdev_delay_update_latency',
+      params: z.strictObject({
+        delay_bdev_name: name,
+        latency_type: z.enum(['avg_read', 'p99_read', 'avg_write', 'p99_write']),
+        latency_us: u64,
+      }),
+      badParams: internalFailed,
+      run(params) {
+        const bdev = findOf(service, params.delay_bdev_name, 'delay');
+        setDelay(bdev, { [delays[params.latency_type]]: params.latency_us });
+        return Promise.resolve(true);
+      },
+    }),
+    method({
       name: 'bdev_error_create',
       params: z.strictObject({ base_name: name, uuid: uuid.optional() }),
       badParams: invalidParams,
@@ -84,6 +113,15 @@ export function stackedMethods(service: Service): RpcMethod[] {
           ...(params.corrupt_offset === undefined ? {} : { corruptOffset: params.corrupt_offset }),
           ...(params.corrupt_value === undefined ? {} : { corruptValue: params.corrupt_value }),
         });
+        return Promise.resolve(true);
+      },
+    }),
+    method({
+      name: 'bdev_error_resume_pending',
+      params: z.strictObject({ name }),
+      badParams: invalidParams,
+      run(params) {
+        releasePending(findOf(service, params.name, 'Error Injection Disk'));
         return Promise.resolve(true);
       },
     }),

@@ -34,6 +34,10 @@ export function mergeAnswers(how: Merge, answers: readonly PromiseSettledResult<
         ),
       };
     }
+    case 'threads': {
+      const stats = values as { threads: Named[] }[];
+      return { ...stats[0], threads: stats.flatMap(({ threads }) => threads) };
+    }
     case 'config':
       return mergeConfig(values as ConfigCall[][], directory);
   }

@@ -14,7 +14,7 @@ export type Route =
   | { readonly to: 'router'; readonly how: Special };
 
 /** How answers are put together. */
-export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'config' | 'nothing';
+export type Merge = 'bdevs' | 'arrays' | 'exports' | 'lists' | 'disks' | 'iostat' | 'threads' | 'config' | 'nothing';
 
 /** What the router does itself. */
 export type Special =
@@ -51,6 +51,9 @@ export const routes: Readonly<Record<string, Route>> = {
   log_set_print_level: all,
   log_get_level: first,
   log_set_level: all,
+  log_enable_timestamps: all,
+
+  thread_get_stats: { to: 'each', merge: 'threads' },
 
   bdev_get_bdevs: router('getBdevs'),
   bdev_get_iostat: router('iostat'),
@@ -78,9 +81,11 @@ export const routes: Readonly<Record<string, Route>> = {
   bdev_passthru_delete: bdev(),
   bdev_delay_create: bdev('base_bdev_name'),
   bdev_delay_delete: bdev(),
+  bdev_delay_update_latency: bdev('delay_bdev_name'),
   bdev_error_create: bdev('base_name'),
   bdev_error_delete: bdev(),
   bdev_error_inject_error: bdev(),
+  bdev_error_resume_pending: bdev(),
 
   bdev_raid_create: router('createArray'),
   bdev_raid_delete: array(),
@@ -108,6 +113,7 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_trust_parity: array(),
   raidkit_start_process: array(),
   raidkit_control_process: array(),
+  raidkit_fail: array(),
   raidkit_replace: router('replaceMember'),
   raidkit_add_spare: router('addSpare'),
   raidkit_remove_spare: bdev('bdev_name'),

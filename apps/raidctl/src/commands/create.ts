@@ -17,6 +17,7 @@ interface CreateOptions extends ChangeOptions, ParsedOpenOptions {
   stripSize?: number;
   uuid?: string;
   superblock: boolean;
+  assumeClean?: boolean;
   option: Record<string, unknown>;
 }
 
@@ -39,6 +40,7 @@ export function addCreate(program: Command, run: Run): void {
     .option('--uuid <uuid>', 'of the array (a random one)')
     .option('--no-superblock', 'write nothing of the array to its members: it does not come back by itself')
     .option('-o, --option <name=value>', 'an option of the level, its value as JSON or a word; repeatable', collectOption, {})
+    .option('--assume-clean', 'not supported: says why')
     .option('-f, --force', 'overwrite what others keep on the devices');
   addChangeOptions(addOpenOptions(command))
     .addHelpText(
@@ -62,6 +64,12 @@ async function create(
   args: readonly string[],
   options: CreateOptions,
 ): Promise<void> {
+  if (options.assumeClean === true)
+    throw new Failure(
+      ExitCode.Refused,
+      'a new array reads zeros until it is written, whatever its devices hold, and needs no resync: there is nothing to assume',
+      { hint: 'without --assume-clean it is usable at once; with --no-superblock it keeps what the devices hold' },
+    );
   const client = await session.client();
   const [snapshot, modules] = await Promise.all([takeSnapshot(client), client.call('raidkit_get_modules')]);
   const module = modules.find((other) => other.level === level || other.aliases.includes(level));

@@ -9,7 +9,9 @@ import { addDoctor } from './doctor.js';
 import { addEvents } from './events.js';
 import { addExamine } from './examine.js';
 import { addExports } from './exports.js';
+import { addGrow } from './grow.js';
 import { addIostat } from './iostat.js';
+import { addLatency } from './latency.js';
 import { addList } from './list.js';
 import { addMembers } from './members.js';
 import { addModules } from './modules.js';
@@ -30,9 +32,11 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addProcesses,
   addSchedule,
   addArrays,
+  addGrow,
   addWait,
   addExports,
   addIostat,
+  addLatency,
   addEvents,
   addDoctor,
   addSelftest,

@@ -49,6 +49,38 @@ export function addMembers(program: Command, run: Run): void {
       run((session) => remove(session, array, device, options)),
     );
 
+  addChangeOptions(
+    program
+      .command('fail')
+      .description('treat a member as failed: a spare takes its place at once')
+      .argument('<array>', 'name or uuid')
+      .argument('<device>', 'path or name of a member'),
+  )
+    .addHelpText('after', examples(['raidctl fail vol sdx', 'a disk that is about to die; it stays open']))
+    .action((array: string, device: string, options: ChangeOptions) => run((session) => fail(session, array, device, options)));
+
+  addChangeOptions(
+    program
+      .command('offline')
+      .description('take a member out for a while: no spare takes its place, and it is only given what it missed afterwards')
+      .argument('<array>', 'name or uuid')
+      .argument('<device>', 'path or name of a member'),
+  )
+    .addHelpText('after', examples(['raidctl offline vol sdx', 'raidctl online vol sdx brings it back']))
+    .action((array: string, device: string, options: ChangeOptions) =>
+      run((session) => remove(session, array, device, { ...options, keepOpen: true })),
+    );
+
+  addJoinOptions(
+    program
+      .command('online')
+      .description('bring a member back that was taken offline')
+      .argument('<array>', 'name or uuid')
+      .argument('<device>', 'path or name of the device'),
+  )
+    .addHelpText('after', examples(['raidctl online vol sdx --wait', 'until it has what it missed']))
+    .action((array: string, device: string, options: JoinOptions) => run((session) => add(session, array, device, options)));
+
   addJoinOptions(
     program
       .command('replace')
@@ -135,6 +167,16 @@ function unlessMember(array: RaidArrayInfo, device: Device, step: Step): Step {
       return step.run(session);
     },
   };
+}
+
+async function fail(session: Session, arrayName: string, argument: string, options: ChangeOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const array = findArray(snapshot.arrays, arrayName);
+  const device = memberOf(session, snapshot, array, argument);
+  const params = { name: array.name, member: device.name };
+  const step = callStep(`treat ${device.name} of array ${array.name} as failed`, 'raidkit_fail', params);
+  const warnings = [`array ${array.name} goes on without ${device.name}`];
+  await carryOut(session, { steps: [step], warnings }, options, () => `${device.name} of array ${array.name} has failed\n`);
 }
 
 async function remove(session: Session, arrayName: string, argument: string, options: RemoveOptions): Promise<void> {

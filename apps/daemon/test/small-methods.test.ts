@@ -1,0 +1,77 @@
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { startTestDaemon } from './support/daemon.js';
+import type { TestDaemon } from './support/daemon.js';
+
+let test: TestDaemon;
+
+beforeEach(async () => {
+  test = await startTestDaemon();
+});
+
+afterEach(async () => {
+  await test.end();
+});
+
+function call(method: string, params?: unknown): Promise<unknown> {
+  return test.client.call(method, params);
+}
+
+async function delays(): Promise<object | undefined> {
+  const [bdev] = (await call('bdev_get_bdevs', { name: 'slow' })) as { driver_specific: { delay: object } }[];
+  return bdev?.driver_specific.delay;
+}
+
+it('changes the times of a delay bdev, and keeps an average below its p99', async () => {
+  await call('bdev_malloc_create', { name: 'm', num_blocks: 1024, block_size: 512 });
+  const times = { avg_read_latency: 10, p99_read_latency: 20, avg_write_latency: 10, p99_write_latency: 20 };
+  await call('bdev_delay_create', { base_bdev_name: 'm', name: 'slow', ...times });
+  const update = (latency_type: string, latency_us: number): Promise<unknown> =>
+    call('bdev_delay_update_latency', { delay_bdev_name: 'slow', latency_type, latency_us });
+  await update('avg_read', 15);
+  expect(await delays()).toMatchObject({ ...times, avg_read_latency: 15 });
+  await update('avg_write', 50);
+  expect(await delays()).toMatchObject({ avg_write_latency: 50, p99_write_latency: 50 });
+  await update('p99_write', 5);
+  expect(await delays()).toMatchObject({ avg_write_latency: 5, p99_write_latency: 5 });
+  await expect(update('avg_read', 2 ** 45)).rejects.toThrow(/0 to 2\^31 ms/);
+  await expect(update('middle', 1)).rejects.toThrow();
+  await expect(
+    call('bdev_delay_update_latency', { delay_bdev_name: 'm', latency_type: 'avg_read', latency_us: 1 }),
+  ).rejects.toThrow('No such device');
+});
+
+it('lets go of what an error bdev holds', async () => {
+  await call('bdev_malloc_create', { name: 'm', num_blocks: 65_536, block_size: 512 });
+  await call('bdev_malloc_create', { name: 'n', num_blocks: 65_536, block_size: 512 });
+  await call('bdev_error_create', { base_name: 'm' });
+  await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['EE_m', 'n'] });
+  await call('bdev_error_inject_error', { name: 'EE_m', io_type: 'read', error_type: 'pending', num: 1 });
+  await call('raidkit_start_process', { name: 'vol', type: 'check' });
+  const isRunning = async (): Promise<boolean> => {
+    const [array] = (await call('raidkit_get_arrays')) as { ext: { process: object | null } }[];
+    return array?.ext.process !== null;
+  };
+  const holds = async (): Promise<boolean> => {
+    const { bdevs } = (await call('bdev_get_iostat', { name: 'EE_m' })) as { bdevs: { queue_depth: number }[] };
+    return (bdevs[0]?.queue_depth ?? 0) > 0;
+  };
+  await expect.poll(holds).toBe(true);
+  expect(await isRunning()).toBe(true);
+  await call('bdev_error_resume_pending', { name: 'EE_m' });
+  await expect.poll(isRunning, { timeout: 10_000 }).toBe(false);
+});
+
+it('answers what scripts of SPDK ask besides', async () => {
+  expect(await call('log_enable_timestamps', { enabled: false })).toBe(true);
+  const stats = (await call('thread_get_stats')) as { tick_rate: number; threads: { name: string; busy: number }[] };
+  expect(stats.threads[0]?.name).toBe('app_thread');
+  expect(stats.threads[0]?.busy).toBeGreaterThan(0);
+  expect(stats.tick_rate).toBe(1_000_000);
+});
+
+it('takes and saves how long members that are counted out are waited for', async () => {
+  expect(await call('bdev_raid_set_options', { absent_wait_ms: 0 })).toBe(true);
+  const config = (await call('framework_get_config', { name: 'bdev' })) as { method: string; params: object }[];
+  expect(config.find(({ method }) => method === 'bdev_raid_set_options')?.params).toMatchObject({ absent_wait_ms: 0 });
+  await expect(call('bdev_raid_set_options', { absent_wait_ms: 60_001 })).rejects.toThrow();
+});
