@@ -144,6 +144,18 @@ export class VolumeModel {
     for (const sector of this.#unsettled) for (const { write } of this.#list(sector)) write.isAcked = false;
   }
 
+  /** A device has dropped what no flush has covered, and the array cannot do without it: older values may be there again. */
+  dropped(): void {
+    for (const sector of this.#unsettled) {
+      for (const candidate of this.#list(sector)) {
+        if (candidate.isGone) continue;
+        candidate.deadAt = Infinity;
+        // A later flush says nothing about which of them it is.
+        candidate.write.isAcked = false;
+      }
+    }
+  }
+
   /** The volume is a new one: it holds zeros, and nothing is in flight. */
   forget(): void {
     this.#sectors.clear();

@@ -63,6 +63,8 @@ export class SimDisk {
   dataSector = 0;
   /** It has lied: these sectors do not hold what they should. */
   onLie: ((firstSector: number, numSectors: number) => void) | null = null;
+  /** It drops its cache at some of the flushes that fail, and calls this: it shows what was there before. Null: it never does. */
+  onDrop: (() => void) | null = null;
   /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
   onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
   /** When it last answered an error. */
@@ -216,7 +218,7 @@ export class SimDisk {
       if (fate !== Fate.Lose && !this.#lies(flight)) this.#apply(flight, false);
       if (io.type === IoType.Flush) this.#flushed(flight.cachedUpTo);
     } else if (io.type === IoType.Flush) {
-      for (const entry of this.#cached) if (this.#random.chance(0.5)) entry.isDoomed = true;
+      this.#failFlush();
     } else if (this.#random.chance(0.5)) {
       this.#apply(flight, true);
     }
@@ -322,6 +324,18 @@ export class SimDisk {
       if (this.latent.size > 0) for (let i = 0; i < run; i++) this.latent.delete(sector + i);
       sector += run - 1;
     }
+  }
+
+  /** What it was to keep is shown until the power fails, or not even that long. */
+  #failFlush(): void {
+    // What is being read is what was there when it was asked for.
+    const isRead = [...this.#flights].some(({ io }) => io.type === IoType.Read);
+    if (this.onDrop !== null && !isRead && this.#random.chance(0.5)) {
+      this.loseCache(CutMode.LoseAll);
+      this.onDrop();
+      return;
+    }
+    for (const entry of this.#cached) if (this.#random.chance(0.5)) entry.isDoomed = true;
   }
 
   #flushed(upTo: number): void {

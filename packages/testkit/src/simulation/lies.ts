@@ -61,6 +61,11 @@ export async function checkAndRepair(run: SimRun, source: number): Promise<boole
       await run.inTime(`a ${type}`, array.processEnded);
     }
     const [record] = array.history;
+    if (record?.type === type && record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
+      // It was in doubt when a member was lost, or taken out: a check says so each time, and must.
+      run.coverage.mark('a check met bad blocks');
+      return problem !== null;
+    }
     if (record?.type !== type || record.error !== null)
       throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
     if ((problem === null) !== (record.mismatchBlocks === 0)) {

@@ -80,7 +80,8 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     if (how === 'power') disk.powerCut(disk.isPresent ? mode : CutMode.Random);
     else disk.processDied();
   }
-  if (how === 'power') run.model.powerCut();
+  const wasLost = [...run.haveDropped].some((disk) => !run.standing.recordedOut.has(disk));
+  if (how === 'power' || (how === 'kill' && wasLost)) run.model.powerCut();
   else if (how === 'kill') run.model.killed();
   run.memory.reset();
   await run.world.sleep(downMs);

@@ -69,6 +69,8 @@ export class SimRun {
   readonly disks: SimDisk[];
   readonly standing: Standing;
   readonly leniency: Leniency;
+  /** Disks that have dropped their caches, as members, since the process began. */
+  readonly haveDropped = new Set<SimDisk>();
   /** Old images of disks. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
   /** The process; null while there is none. */
@@ -130,7 +132,7 @@ export class SimRun {
       const uuid = `00000000-0000-4000-8000-${String(index + 1).padStart(12, '0')}`;
       const name = `d${index}`;
       const random = new Random(plan.seed, 10 + index);
-      return new SimDisk(this.world, random, {
+      const disk = new SimDisk(this.world, random, {
         name,
         uuid,
         blockSize,
@@ -140,6 +142,8 @@ export class SimRun {
         hasForceUnitAccess,
         fill,
       });
+      disk.onDrop = () => this.#onDrop(disk);
+      return disk;
     });
   }
 
@@ -157,6 +161,23 @@ export class SimRun {
     else if (end !== 'done') this.violation ??= `G9: nothing happens any more (${end}); waiting: ${[...this.open].join(', ')}`;
     this.stack?.die();
     for (const volume of this.#volumes) volume.die();
+  }
+
+  /**
+   * The disk has dropped what it should have flushed. If the array can do without it, it is failed, and the others have
+   * everything; unless the process dies before they say so.
+   */
+  #onDrop(disk: SimDisk): void {
+    const array = this.array();
+    const slot = array?.slots.find(({ name }) => name === disk.name);
+    if (array === undefined || slot?.isConfigured !== true) return;
+    this.mark('cache dropped at a flush');
+    this.world.trace(`== ${disk.name} drops its cache`);
+    if (slot.isRebuilding || slot.isRemoving) return;
+    this.haveDropped.add(disk);
+    if (this.isRedundant && array.state === 'online' && array.numInSync > this.least) return;
+    this.model.dropped();
+    this.leniency.forgiveJournaled();
   }
 
   broken(error: unknown): void {
@@ -205,6 +226,7 @@ export class SimRun {
   /** A new process. */
   boot(): Stack {
     this.#bootedAt = this.world.now;
+    this.haveDropped.clear();
     const stack = new Stack(
       this.world,
       this.memory,
