@@ -81,6 +81,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const examining = new ExaminePolicy();
   const arrays = new RaidArrays({
     mayExamine: (bdev) => examining.mayExamine(bdev),
+    holdsData: (bdev) => examining.holdsData(bdev),
     registry,
     modules,
     store: spdkSuperblockStore,
@@ -133,7 +134,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     ...raidkitMethods(service),
   ];
   dispatcher.register([...frameworkMethods(service), ...logMethods(log), ...devices.map(whenExported), ...nbdMethods(service)]);
-  if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore));
+  if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore, examining));
   // What was a member of the array may be on its own now.
   arrays.on((event) => {
     if (event.type === 'arrayRemoved') exports.reconsider();

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -91,4 +91,32 @@ it('with bdev_auto_examine off devices are examined by hand alone', async () => 
   expect(await arrays(test)).toEqual(['x online']);
   await test.client.call('bdev_set_options', { bdev_auto_examine: true });
   await expect(test.client.call('bdev_examine', { name: 'd0' })).rejects.toThrow();
+});
+
+it('a client of an array without superblocks, whose data begins with one, does not keep the array down', async () => {
+  await makeMirror();
+  const file = readFileSync(path('d0'));
+  for (const index of [0, 1]) {
+    writeFileSync(path(`p${index}`), '');
+    truncateSync(path(`p${index}`), 8 << 20);
+  }
+  const create = {
+    method: 'bdev_raid_create',
+    params: { name: 'plain', raid_level: 'concat', strip_size_kb: 64, base_bdevs: ['d0', 'p1'] },
+  };
+  // What the volume begins with is what its first member begins with; the superblock names that very device.
+  expect(file.subarray(0, 8).toString()).toBe('SPDKRAID');
+  const test = await start([open('d0'), open('p1'), create]);
+  expect(await arrays(test)).toEqual(['plain online']);
+  expect(((await test.client.call('raidkit_nbd_get_exports')) as { name: string }[]).map(({ name }) => name)).toEqual([
+    'plain',
+  ]);
+  await stop();
+  // By hand it is still refused: nobody has said that it is data.
+  const other = await start([open('p0')]);
+  await other.client.call('bdev_aio_create', { ...open('d0').params });
+  await other.client.call('raidkit_stop', { name: 'x' });
+  await expect(other.client.call('bdev_raid_create', { ...create.params, base_bdevs: ['d0', 'p0'] })).rejects.toThrow(
+    /carries the superblock of array x/,
+  );
 });

@@ -1,4 +1,4 @@
-import { firstIncarnation } from '@raidkit/core';
+import { firstIncarnation, isUuid } from '@raidkit/core';
 import type { ExtensionHeader, ExtensionSlot, MapLife, RegionPage } from '@raidkit/core';
 import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
@@ -32,8 +32,10 @@ const headerMagic = 'RAIDKIT1';
 const pageMagic = 'RKRG';
 const headerFixed = 128;
 const slotBytes = 32;
-/** What follows the slots, and the level's options follow: incarnation (8), length of the options (4), zero (4). */
+/** What follows the slots: incarnation (8), length of the level's options (4), length of what follows these (4); and the options. */
 const tailBytes = 16;
+/** What follows the options: lineage (8), whether the outer array is known (1), zero (7), its uuid (16). Older headers end before. */
+const originBytes = 32;
 /** On disk as their place in this list, from 1; 0 for none. */
 const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace'] as const;
 const pageFixed = 64;
@@ -65,7 +67,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   const view = new DataView(bytes.buffer);
   const options = encoder.encode(header.levelOptions);
   const tailAt = headerFixed + slotBytes * header.slots.length;
-  const length = tailAt + tailBytes + options.length;
+  const originAt = tailAt + tailBytes + options.length;
+  const length = originAt + originBytes;
   encoder.encodeInto(headerMagic, bytes);
   view.setUint32(12, length, true);
   writeU64(view, 16, header.generation);
@@ -97,7 +100,13 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   });
   writeIncarnation(bytes, tailAt, header.incarnation);
   view.setUint32(tailAt + 8, options.length, true);
+  view.setUint32(tailAt + 12, originBytes, true);
   bytes.set(options, tailAt + tailBytes);
+  writeIncarnation(bytes, originAt, header.lineage);
+  if (header.outerUuid !== null) {
+    view.setUint8(originAt + 8, 1);
+    writeUuid(bytes, originAt + 16, header.outerUuid);
+  }
   view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
   return bytes;
 }
@@ -152,7 +161,7 @@ interface Fault {
 
 /** The first field that no header may have, or null. For reading and for writing, so that what is written can be read. */
 function findHeaderFault(header: ExtensionHeader): Fault | null {
-  const { incarnation, levelOptions, process, slots } = header;
+  const { incarnation, levelOptions, lineage, outerUuid, process, slots } = header;
   const counted = [
     'generation',
     'seqNumber',
@@ -172,9 +181,11 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
     slotFault('journalSlot', header.journalSlot) ??
     slotFault('previousJournalSlot', header.previousJournalSlot) ??
     (process === null ? null : integerFault('process.elapsedSec', process.elapsedSec, 0xffff_ffff)) ??
-    (/^[0-9a-f]{16}$/.test(incarnation)
+    incarnationFault('incarnation', incarnation) ??
+    incarnationFault('lineage', lineage) ??
+    (outerUuid === null || isUuid(outerUuid)
       ? null
-      : { field: 'incarnation', message: `incarnation is ${incarnation}, and must be 16 hexadecimal digits` }) ??
+      : { field: 'outerUuid', message: `outerUuid is ${outerUuid}, and must be a uuid` }) ??
     optionsFault(levelOptions) ??
     findSlotFault(slots)
   );
@@ -198,6 +209,10 @@ function slotFault(field: string, value: number): Fault | null {
   return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from -1 to 254` };
 }
 
+function incarnationFault(field: string, value: string): Fault | null {
+  return /^[0-9a-f]{16}$/.test(value) ? null : { field, message: `${field} is ${value}, and must be 16 hexadecimal digits` };
+}
+
 function optionsFault(levelOptions: string): Fault | null {
   const field = 'levelOptions';
   const { mostOptionsBytes } = extensionLayout;
@@ -211,15 +226,28 @@ function integerFault(field: string, value: number, most: number): Fault | null 
   return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from 0 to ${most}` };
 }
 
-/** What follows the slots; headers from before there was anything have nothing there. Null for what nobody wrote. */
-function readTail(bytes: Uint8Array): { incarnation: string; levelOptions: string } | null {
-  if (bytes.length === 0) return { incarnation: firstIncarnation, levelOptions: '{}' };
+/** What follows the slots; older headers have less there, or nothing. Null for what nobody wrote. */
+function readTail(bytes: Uint8Array): Pick<ExtensionHeader, 'incarnation' | 'levelOptions' | 'lineage' | 'outerUuid'> | null {
+  if (bytes.length === 0)
+    return { incarnation: firstIncarnation, levelOptions: '{}', lineage: firstIncarnation, outerUuid: null };
   if (bytes.length < tailBytes) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const optionsBytes = view.getUint32(8, true);
-  if (optionsBytes > extensionLayout.mostOptionsBytes || optionsBytes !== bytes.length - tailBytes) return null;
+  const moreBytes = view.getUint32(12, true);
+  if (moreBytes !== 0 && moreBytes !== originBytes) return null;
+  if (optionsBytes > extensionLayout.mostOptionsBytes || tailBytes + optionsBytes + moreBytes !== bytes.length) return null;
+  const originAt = tailBytes + optionsBytes;
   try {
-    return { incarnation: readIncarnation(bytes, 0), levelOptions: textDecoder.decode(bytes.subarray(tailBytes)) };
+    const incarnation = readIncarnation(bytes, 0);
+    const levelOptions = textDecoder.decode(bytes.subarray(tailBytes, originAt));
+    if (moreBytes === 0) return { incarnation, levelOptions, lineage: incarnation, outerUuid: null };
+    const isSaid = view.getUint8(originAt + 8) === 1;
+    return {
+      incarnation,
+      levelOptions,
+      lineage: readIncarnation(bytes, originAt),
+      outerUuid: isSaid ? readUuid(bytes, originAt + 16) : null,
+    };
   } catch {
     return null;
   }

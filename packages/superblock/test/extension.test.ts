@@ -14,6 +14,8 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     arrayUuid: life.uuid,
     memberUuid: '5d190000-0000-4000-8000-000000000001',
     incarnation: life.incarnation,
+    lineage: 'fedcba9876543210',
+    outerUuid: '5d190000-0000-4000-8000-0000000000ee',
     seqNumber: 3 * 65_536,
     previousSeqNumber: 2 * 65_536,
     completedSeqNumber: 2 * 65_536,
@@ -63,9 +65,30 @@ describe('headers', () => {
     expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({
       ...written,
       incarnation: firstIncarnation,
+      lineage: firstIncarnation,
+      outerUuid: null,
       levelOptions: '{}',
     });
   });
+
+  it('from before there were lineages and nested arrays have their incarnation as lineage, and say nothing of an outer array', () => {
+    const written = header();
+    const bytes = encodeHeader(written);
+    const view = new DataView(bytes.buffer);
+    const length = view.getUint32(12, true) - 32;
+    bytes.fill(0, length);
+    view.setUint32(12, length, true);
+    view.setUint32(128 + 32 * 3 + 12, 0, true);
+    expect(parseHeader(withGoodChecksum(bytes, length))).toEqual({ ...written, lineage: written.incarnation, outerUuid: null });
+  });
+
+  it.each([null, '00000000-0000-0000-0000-000000000000'])(
+    'of a volume whose outer array is %s are read as they were written',
+    (outerUuid) => {
+      const written = header({ outerUuid });
+      expect(parseHeader(encodeHeader(written))).toEqual(written);
+    },
+  );
 
   it('whose options are no JSON object, or are longer than there is room for, are none', () => {
     for (const levelOptions of ['', '[]', 'null', '7', '{', 'x'.repeat(extensionLayout.mostOptionsBytes + 1)]) {
@@ -76,6 +99,7 @@ describe('headers', () => {
       const view = new DataView(plain.buffer);
       view.setUint32(12, length, true);
       view.setUint32(tailAt + 8, options.length, true);
+      view.setUint32(tailAt + 12, 0, true);
       plain.set(options, tailAt + 16);
       expect(parseHeader(withGoodChecksum(plain, length)), levelOptions.slice(0, 20)).toBeNull();
     }
@@ -90,6 +114,8 @@ describe('headers', () => {
       [{ regionBlocks: -1 }, /regionBlocks/],
       [{ process: { type: 'check', elapsedSec: 2 ** 32 } }, /elapsedSec/],
       [{ incarnation: '0123' }, /incarnation/],
+      [{ lineage: '0123' }, /lineage is 0123/],
+      [{ outerUuid: 'x' }, /outerUuid is x, and must be a uuid/],
       [{ levelOptions: 'x' }, /levelOptions is no JSON object/],
       [{ levelOptions: JSON.stringify({ a: 'ü'.repeat(2000) }) }, /levelOptions has 4008 bytes; it may have 3500/],
       [{ slots: [{ ...slot, repairedBlocks: 2 ** 48 }] }, /slots\[0\]\.repairedBlocks/],

@@ -8,6 +8,7 @@ export function keyOf({ method, params = {} }: ConfigCall): string {
   if (method === 'raidkit_nbd_export') return `export ${String(params.name ?? params.bdev_name)}`;
   if (method === 'bdev_set_qos_limit') return `qos ${text('name')}`;
   if (method === 'nbd_start_disk') return `kernel ${String(params.nbd_device ?? params.bdev_name)}`;
+  if (method === 'bdev_examine') return `examine ${text('name')}`;
   if (/^bdev_.*_create$/.test(method)) return `bdev ${text('name')}`;
   return `call ${method}`;
 }
@@ -34,13 +35,14 @@ export function baseOf({ method, params = {} }: ConfigCall): string | null {
     raidkit_nbd_export: params.bdev_name,
     bdev_set_qos_limit: params.name,
     nbd_start_disk: params.bdev_name,
+    bdev_examine: params.name,
   }[method];
   return typeof base === 'string' ? base : null;
 }
 
 /** Whether the configuration may be another one after the call. */
 export function changesConfiguration(method: string): boolean {
-  return !/_(get|wait|examine)_|^(log|notify|rpc|spdk|trace|thread)_|^bdev_(examine|enable_histogram|reset_iostat)$|^raidkit_examine$/.test(
+  return !/_(get|wait)_|^(log|notify|rpc|spdk|trace|thread)_|^bdev_(enable_histogram|reset_iostat)$|^raidkit_examine$/.test(
     `${method}_`,
   );
 }

@@ -286,11 +286,20 @@ export class Configuration implements Caller {
     return answer;
   }
 
-  /** What clients write to is theirs: a superblock on a device that they have must not make a member of it. */
+  /**
+   * What clients write to is theirs: a superblock on a device that they have must not make a member of it. That goes for members of
+   * arrays without superblocks, too, whose first block is the volume's.
+   */
   async #keepFromExamining(calls: readonly PlacedCall[]): Promise<void> {
     const exported = calls.filter(({ method, params }) => method === 'raidkit_nbd_export' && params?.read_only !== true);
-    const names = exported.map(({ params }) => params?.bdev_name).filter((name) => typeof name === 'string');
-    if (names.length > 0) await this.#inner.call('raidkit_set_unexamined', { names });
+    const plain = calls.filter(({ method, params }) => method === 'bdev_raid_create' && params?.superblock !== true);
+    const names = [
+      ...exported.map(({ params }) => params?.bdev_name),
+      ...plain.flatMap(({ params }) => params?.base_bdevs),
+    ].filter((name) => typeof name === 'string');
+    const examined = calls.filter(({ method }) => method === 'bdev_examine');
+    const members = examined.map(({ params }) => params?.name).filter((name) => typeof name === 'string');
+    if (names.length + members.length > 0) await this.#inner.call('raidkit_set_unexamined', { names, members });
   }
 
   async #replay(calls: readonly PlacedCall[], state: RpcState): Promise<void> {
@@ -316,7 +325,7 @@ export class Configuration implements Caller {
     const rank = ({ method }: ConfigCall): number => {
       if (method === 'bdev_wait_for_examine') return 3;
       if (method === 'raidkit_nbd_export' || method === 'bdev_set_qos_limit') return 2;
-      return method === 'raidkit_add_spare' ? 1 : 0;
+      return method === 'raidkit_add_spare' || method === 'bdev_examine' ? 1 : 0;
     };
     const there = new Set(live.map(keyOf));
     const missing = this.#pending
@@ -351,6 +360,8 @@ export class Configuration implements Caller {
     for (const key of this.#found) now.delete(key);
     for (const [key, call] of this.#known) {
       if (this.#found.has(key)) continue;
+      // The volume is there, and a member no more: what is on it is its clients'.
+      if (call.method === 'bdev_examine' && now.has(`bdev ${String(baseOf(call))}`)) continue;
       if (!now.has(key) && (await this.#isThere(key))) now.set(key, call);
       else if (!now.has(key)) this.#missed(key, call);
       if (this.#hasEnded()) return;

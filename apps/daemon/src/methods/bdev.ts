@@ -90,17 +90,26 @@ export function bdevMethods(service: Service): RpcMethod[] {
       async run(params) {
         const bdev = find(params.name);
         // A device that was examined when it appeared is not examined again, as in SPDK.
-        if (service.examining.mayExamine(bdev))
+        const { arrays, examining, exports } = service;
+        const isVolume = arrays.ofVolume(bdev) !== undefined;
+        if (examining.mayExamine(bdev) && !isVolume)
           throw errnoRefusal(22, 'every bdev is examined when it appears (bdev_auto_examine is on)');
-        await service.arrays.examine(bdev);
+        await exports.yieldVolumes([bdev.name]);
+        try {
+          await arrays.examine(bdev);
+        } finally {
+          examining.undeclare(bdev);
+          exports.reconsider();
+        }
         return true;
       },
     }),
     method({
       name: 'raidkit_set_unexamined',
-      params: z.strictObject({ names: z.array(name) }),
+      params: z.strictObject({ names: z.array(name), members: z.array(name).optional() }),
       run(params) {
         service.examining.unexamined = params.names;
+        for (const member of params.members ?? []) service.examining.declare(member);
         return Promise.resolve(true);
       },
     }),

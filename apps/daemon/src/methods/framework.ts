@@ -1,4 +1,5 @@
 import type { JsonObject } from '@raidkit/bdev';
+import { nullUuid } from '@raidkit/core';
 import type { RaidArrays } from '@raidkit/core';
 import { z } from 'zod';
 import type { Service } from '../service.js';
@@ -106,6 +107,12 @@ export function bdevConfig({ arrays, examining, exports, reactor, registry }: Se
   for (const array of arrays.list()) {
     const call = array.bdev === null ? array.io.configCall() : null;
     if (call !== null) calls.push({ method: call.method, params: call.params });
+  }
+  // Volumes whose own array has no place to say that they are members.
+  for (const { bdev, extension, outerUuid } of arrays.list()) {
+    const isMember = outerUuid !== null && outerUuid !== nullUuid;
+    if (isMember && bdev !== null && extension === undefined)
+      calls.push({ method: 'bdev_examine', params: { name: bdev.name } });
   }
   for (const { bdev, array } of arrays.listSpares()) {
     calls.push({ method: 'raidkit_add_spare', params: { bdev_name: bdev, ...(array === null ? {} : { name: array }) } });

@@ -59,19 +59,19 @@ interface ConfigCall {
   params?: { name?: string };
 }
 
-/** Options, which are the same everywhere, then devices, arrays, spares, limits and exports, then the wait for all of them. */
+/** Options, which are the same everywhere, then devices, arrays, spares and volumes that are members, limits and exports, then the wait for all of them. */
 function mergeConfig(configs: readonly ConfigCall[][], directory: Directory): ConfigCall[] {
   const isOption = ({ method }: ConfigCall): boolean => method === 'bdev_set_options' || method === 'bdev_raid_set_options';
-  const isSpare = ({ method }: ConfigCall): boolean => method === 'raidkit_add_spare';
+  const isAddition = ({ method }: ConfigCall): boolean => method === 'raidkit_add_spare' || method === 'bdev_examine';
   const isLast = ({ method }: ConfigCall): boolean => method === 'raidkit_nbd_export' || method === 'bdev_set_qos_limit';
   const isWait = ({ method }: ConfigCall): boolean => method === 'bdev_wait_for_examine';
   const all = configs.flat();
   const first = configs[0] ?? [];
-  const made = all.filter((call) => !isOption(call) && !isSpare(call) && !isLast(call) && !isWait(call));
+  const made = all.filter((call) => !isOption(call) && !isAddition(call) && !isLast(call) && !isWait(call));
   return [
     ...first.filter(isOption),
     ...directory.sort('bdev', made, ({ params }) => params?.name ?? ''),
-    ...all.filter(isSpare),
+    ...all.filter(isAddition),
     ...all.filter(isLast),
     ...first.filter(isWait),
   ];

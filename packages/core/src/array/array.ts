@@ -47,6 +47,8 @@ export interface RaidArrayOptions {
   levelOptions: Readonly<Record<string, unknown>>;
   /** What members carry already does not matter. */
   isForced?: boolean;
+  /** Default: nobody has said. */
+  outerUuid?: string;
 }
 
 /** What an array tells those who composed it. */
@@ -96,6 +98,10 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   bdev: Bdev | null = null;
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
   waitsFor: string | null = null;
+  /**
+   * The array of which this one's volume is a member, as its headers say it: its uuid. The null uuid: of none. Null: nobody has said.
+   */
+  outerUuid: string | null;
   /** Started to be looked at: nothing is written to its members, not even metadata. */
   isReadOnly = false;
   readonly isForced: boolean;
@@ -156,6 +162,7 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
     this.options = options.levelOptions;
     this.store = options.store;
     this.isForced = options.isForced ?? false;
+    this.outerUuid = options.outerUuid ?? null;
     this.slots = options.slotNames.map((name, index) => new Slot(index, name));
     this.numOperational = this.slots.length;
     this.minOperational = minOperational(options.module, this.slots.length);

@@ -8,6 +8,7 @@ import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from '../st
 import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.js';
 import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
+import { arrayOfVolume, isClientsVolume, recordOuter } from '../membership/nesting.js';
 import { bringOnline } from '../start/start.js';
 import type { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
@@ -32,7 +33,7 @@ export async function examine(
 ): Promise<void> {
   const { retryMs = startRetryMs, isByHand = false } = options;
   if (!isFree(ctx, bdev)) return;
-  if (!isByHand && !ctx.mayExamine(bdev)) {
+  if (!isByHand && (!ctx.mayExamine(bdev) || isClientsVolume(ctx, bdev))) {
     await takeAwaited(ctx, bdev);
     return;
   }
@@ -41,7 +42,7 @@ export async function examine(
     return;
   }
   try {
-    await examineNow(ctx, bdev);
+    await examineNow(ctx, bdev, isByHand);
   } catch (error) {
     if (!mayPass(error)) throw error;
     ctx.registry.runtime.log.warn(
@@ -52,12 +53,12 @@ export async function examine(
   }
 }
 
-async function examineNow(ctx: RaidContext, bdev: Bdev): Promise<void> {
+async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Promise<void> {
   const { found, headers } = await readRecords(ctx, bdev);
   // Whoever claimed it while it was being read has it.
   if (!isFree(ctx, bdev)) return;
   if (found.kind === 'found') {
-    await examineFound(ctx, bdev, found.record, headers);
+    await examineFound(ctx, bdev, found.record, headers, isByHand);
     return;
   }
   if (found.kind === 'unusable') {
@@ -131,6 +132,7 @@ async function examineFound(
   bdev: Bdev,
   record: ArrayRecord,
   headers: readonly ExtensionHeader[],
+  isByHand: boolean,
 ): Promise<void> {
   const log = (message: string): void => {
     ctx.registry.runtime.log.warn({ bdev: bdev.name, array: record.name, uuid: record.uuid }, message);
@@ -143,6 +145,17 @@ async function examineFound(
   if (!record.slots.some(({ uuid }) => uuid === bdev.uuid)) {
     log('its superblock does not name the device among the members: ignored');
     return;
+  }
+  const inner = arrayOfVolume(ctx, bdev);
+  if (inner !== undefined && inner.outerUuid !== record.uuid) {
+    if (!isByHand) {
+      log(
+        `it is a volume, on record as a member of array ${String(inner.outerUuid)}, and its superblock is another array's: ignored`,
+      );
+      return;
+    }
+    await recordOuter(ctx, bdev, record.uuid);
+    if (!isFree(ctx, bdev)) return;
   }
   let array = findByUuid(ctx, record.uuid);
   if (array !== undefined && isReplaceable(array, record)) {

@@ -46,6 +46,13 @@ export interface ExtensionHeader {
   memberUuid: string;
   /** The life of the map that this goes with: see {@link MapLife}. */
   incarnation: string;
+  /** The array's first incarnation that is known: it never changes, and says which headers are of one array's doing. */
+  lineage: string;
+  /**
+   * The array of which this array's volume is a member: its uuid. The null uuid: of none. Null: nobody has said yet, because the
+   * array comes from SPDK, or from before it was recorded.
+   */
+  outerUuid: string | null;
   /** The superblock that goes with this, and the one before it: with another one, somebody else ran the array since. */
   seqNumber: number;
   previousSeqNumber: number;

@@ -51,14 +51,10 @@ export function requireRoomForOptions(array: OptionsKeeper): void {
 }
 
 /**
- * An array that is put together has the options of the newest header on its members, also if somebody else ran it since:
- * whoever did that knows nothing of them. Throws if the level, as it is now, refuses them.
+ * The options of an array that is put together, as this header has them. Throws if the level, as it is now, refuses them.
  */
-export function recordedOptions(module: RaidModule, headers: readonly ExtensionHeader[]): LevelOptions | null {
-  let newest: ExtensionHeader | null = null;
-  for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
-  if (newest === null) return null;
-  const options = parseOptions(newest.levelOptions) ?? {};
+export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionHeader): LevelOptions {
+  const options = parseOptions(levelOptions) ?? {};
   module.checkOptions?.(options);
   return options;
 }

@@ -5,6 +5,7 @@ import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { isAsItLeft, refuseFormerMember, requireCreation } from '../start/identity.js';
 import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMember, setDataArea } from './join.js';
+import { declareMember, undeclareMember } from './nesting.js';
 import { bringOnline } from '../start/start.js';
 import { startRebuild } from '../sync/start-process.js';
 import type { Slot } from '../members/slot.js';
@@ -33,11 +34,13 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} has no empty slot: ${bdev.name} cannot be added`);
   }
   openMember(ctx, array, slot, bdev);
+  let outerBefore: string | null | undefined;
   try {
     checkBlockSize(array, bdev);
     const found = await refuseForeignMember(ctx, array, slot, array.uuid);
     const lastSeen = found?.seqNumber ?? null;
     const isKnown = lastSeen !== null && array.state === 'online' && (await array.lifecycle.whileBusy(isAsItLeft(array, slot)));
+    outerBefore = await declareMember(ctx, array, bdev);
     // The array may have started, or gone offline, and somebody else may have been quicker.
     checkCanAdd(array, bdev);
     refuseFormerMember(array, bdev, found);
@@ -58,6 +61,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     }
   } catch (error) {
     slot.closeMember();
+    if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
     throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
   }
   ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });

@@ -5,6 +5,7 @@ import type { RaidContext } from '../array/context.js';
 import { regionsToReserve } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import { onMemberRemoved, onMemberStuck } from './remove.js';
+import { declareMember, undeclareMember } from './nesting.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
 import type { ArrayRecord } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
@@ -83,14 +84,18 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
  */
 export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   openMember(ctx, array, slot, bdev);
+  let outerBefore: string | null | undefined;
   try {
     checkBlockSize(array, bdev);
     await refuseForeignMember(ctx, array, slot, null);
+    array.lifecycle.mustGoOn();
+    outerBefore = await declareMember(ctx, array, bdev);
     array.lifecycle.mustGoOn();
     setDataArea(array, slot, bdev);
   } catch (error) {
     slot.closeMember();
     if (array.slots.every((other) => other.descriptor === null)) array.blockSize = 0;
+    if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
     throw error;
   }
 }
@@ -131,8 +136,9 @@ export async function refuseForeignMember(
   own: string | null,
 ): Promise<ArrayRecord | null> {
   if (slot.descriptor === null) return null;
+  const isData = array.store === null && ctx.holdsData(slot.descriptor.bdev);
   const refused = refuseForeign(ctx, slot.descriptor, `array ${array.name}`, own, {
-    all: array.isForced && array.state === 'configuring',
+    all: (array.isForced && array.state === 'configuring') || isData,
     signatures: array.store === null,
   });
   // The array must not end, and close the device, while it is being read.

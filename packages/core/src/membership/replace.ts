@@ -4,6 +4,7 @@ import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { refuseFormerMember } from '../start/identity.js';
 import { newProcess, run } from '../sync/start-process.js';
+import { declareMember, undeclareMember } from './nesting.js';
 import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './add.js';
 import type { RaidProcess } from '../sync/process.js';
@@ -35,14 +36,17 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
         stop(event.type === 'remove' ? 'the new device was removed' : 'the new device does not answer');
     },
   });
+  let outerBefore: string | null | undefined;
   try {
     descriptor.claim(`raid array ${array.name}`);
     refuseFormerMember(array, bdev, await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid));
     await array.extension?.clear(descriptor, array.bitmap?.states.length ?? 0);
+    outerBefore = await declareMember(ctx, array, bdev);
     // Somebody else may have been quicker.
     checkCanReplace(array, slot, bdev);
   } catch (error) {
     descriptor.close();
+    if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
     throw error;
   }
   const dataOffset = chooseDataOffset(array, slot, bdev);

@@ -38,6 +38,8 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly stripSizeBlocks: number;
   readonly numBlocks: number;
   readonly options: Readonly<Record<string, unknown>>;
+  /** See {@link ExtensionHeader}. */
+  readonly outerUuid: string | null;
   /** What its members carry besides superblocks; undefined for nothing. */
   readonly extension: ExtensionStore | undefined;
   readonly isReadOnly: boolean;

@@ -33,6 +33,8 @@ export class SuperblockWriter {
   completedSeqNumber = 0;
   /** Of the region map and the journal, as headers say it. */
   incarnation = firstIncarnation;
+  /** See `ExtensionHeader`; null until it is known, or the first header is made. */
+  #lineage: string | null = null;
   /** A process that a stop or crash cut short, as headers say it. */
   #interrupted: ExtensionHeader['process'] = null;
   #generation = 0;
@@ -65,6 +67,15 @@ export class SuperblockWriter {
     if (interrupted?.type !== type) return 0;
     this.#interrupted = null;
     return interrupted.elapsedSec;
+  }
+
+  /** Of the headers that are found, or written. */
+  get lineage(): string {
+    return this.#lineage ?? this.incarnation;
+  }
+
+  set lineage(lineage: string) {
+    this.#lineage = lineage;
   }
 
   /** Somebody has written a header of this generation: the next one is a later one, whatever this one is worth. */
@@ -255,12 +266,15 @@ export class SuperblockWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { options, process, bitmap, slots, uuid } = this.#array;
+    const { options, outerUuid, process, bitmap, slots, uuid } = this.#array;
+    this.#lineage ??= this.incarnation;
     return {
       generation: this.#generation,
       arrayUuid: uuid,
       memberUuid: slot.uuid,
       incarnation: this.incarnation,
+      lineage: this.#lineage,
+      outerUuid,
       seqNumber: round.seqNumber,
       previousSeqNumber: before.seqNumber,
       completedSeqNumber: this.completedSeqNumber,

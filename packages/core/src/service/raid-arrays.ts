@@ -16,6 +16,7 @@ import { checkCanRepair, checkCanSync, checkFrom, resyncLater, startSync } from 
 import { joinNew } from '../membership/join.js';
 import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
+import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 import type { RaidState } from '../lifecycle.js';
 import { checkLevelOptions } from '../level/options.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
@@ -53,6 +54,11 @@ export interface RaidArraysOptions {
    * created with it by name, and to one to which it is added. Default: each is.
    */
   mayExamine?: (bdev: Bdev) => boolean;
+  /**
+   * Whether what is on a device is known to be clients' data, whatever it looks like; asked each time. An array without superblocks
+   * takes it then, also if it begins with one. Default: it is not known.
+   */
+  holdsData?: (bdev: Bdev) => boolean;
   /** Default: arrays of this registry have only each other to agree with. */
   census?: ArrayNames;
 }
@@ -98,6 +104,7 @@ export class RaidArrays {
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
       mayExamine: options.mayExamine ?? (() => true),
+      holdsData: options.holdsData ?? (() => false),
       examineLater: (bdev) => examineLater(ctx, bdev),
       emit: (event) => {
         for (const listener of [...this.#listeners]) listener(event);
@@ -179,6 +186,7 @@ export class RaidArrays {
         store,
         levelOptions: checkLevelOptions(options.name, module, store, options.options ?? {}),
         isForced: options.force ?? false,
+        outerUuid: nullUuid,
       },
       this.#ctx,
     );
@@ -370,6 +378,7 @@ export class RaidArrays {
       try {
         descriptor.claim('wiping');
         await store.clear(descriptor);
+        await recordOuter(this.#ctx, descriptor.bdev, nullUuid);
       } finally {
         descriptor.close();
       }
@@ -399,9 +408,25 @@ export class RaidArrays {
     return newestFirst.find(({ bdev }) => (bdev?.claimedBy ?? null) === null) ?? newestFirst[0];
   }
 
-  /** Has a device examined, as if it had just appeared, whatever {@link RaidArraysOptions.mayExamine} says. */
+  /**
+   * Has a device examined, as if it had just appeared, whatever {@link RaidArraysOptions.mayExamine} says. A volume that carries an
+   * array's superblock is that array's member from now on: a person has said so.
+   */
   examine(bdev: Bdev): Promise<void> {
     return this.registry.whileExamining(examine(this.#ctx, bdev, { isByHand: true }));
+  }
+
+  /** The array whose volume the device is; undefined for any other device. */
+  ofVolume(bdev: Bdev): RaidArray | undefined {
+    return arrayOfVolume(this.#ctx, bdev);
+  }
+
+  /**
+   * A volume of which nobody has said whether it is a member of another array is none. Resolves when that is on record; rejects if it
+   * cannot be.
+   */
+  async declareNoMember(bdev: Bdev): Promise<void> {
+    await recordOuter(this.#ctx, bdev, nullUuid);
   }
 
   #find(name: string): RaidArray {
@@ -419,12 +444,18 @@ export class RaidArrays {
           descriptor.claim(`deleting raid array ${name}`);
           const found = await store.read(descriptor);
           if (found.kind !== 'found' || found.record.uuid === uuid) await store.clear(descriptor);
+          await this.#undeclare(bdev, uuid);
         } finally {
           descriptor.close();
         }
       }),
     );
     for (const result of results) if (result.status === 'rejected') throw asRaidError(result.reason);
+  }
+
+  /** A device that was given to this array is no member of it, nor of any. */
+  async #undeclare(bdev: Bdev, outerUuid: string): Promise<void> {
+    if (arrayOfVolume(this.#ctx, bdev)?.outerUuid === outerUuid) await recordOuter(this.#ctx, bdev, nullUuid);
   }
 
   /** Devices that appeared while the others were being looked at. */
@@ -441,14 +472,16 @@ export class RaidArrays {
     await closeArray(this.#ctx, array, 'its creation failed').catch((error: unknown) => {
       array.log.error({ ...array.logFields(), err: error }, 'a failed creation did not end cleanly');
     });
-    if (array.store === null || array.metadata.seqNumber === 0) return;
+    if (array.store === null) return;
+    const members = wanted
+      .flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])))
+      .filter(({ state }) => state === 'registered');
     // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
-    const members = wanted.flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])));
-    await this.#clear(
-      array,
-      array.store,
-      members.filter(({ state }) => state === 'registered'),
-    ).catch((error: unknown) => {
+    const cleared =
+      array.metadata.seqNumber === 0
+        ? Promise.all(members.map((bdev) => this.#undeclare(bdev, array.uuid)))
+        : this.#clear(array, array.store, members);
+    await cleared.catch((error: unknown) => {
       array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
     });
   }

@@ -11,7 +11,7 @@ import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
  * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an old
  * image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced. Only
  * where our extension says what all had; what cannot be read proves nothing, and takes nobody out. Gives the newest header that
- * goes with the superblock; null for none. The level's options come from the headers too.
+ * goes with the superblock; null for none. What else is on record of the array comes from the headers too.
  */
 export async function kickStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
   const { extension, metadata } = array;
@@ -33,7 +33,12 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
       settled,
     );
   }
-  array.options = recordedOptions(array.module, [...found.values()].flat()) ?? array.options;
+  const latest = newestOf([...found.values()].flat());
+  if (latest !== null) {
+    array.options = recordedOptions(array.module, latest);
+    array.outerUuid = latest.outerUuid;
+    metadata.lineage = latest.lineage;
+  }
   if (newest === null) return null;
   for (const slot of array.slots) {
     if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
@@ -42,6 +47,13 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   }
   const haveAll = array.slots.every((slot) => !slot.isInSync || slot.foundSeqNumber === metadata.seqNumber);
   metadata.completedSeqNumber = haveAll ? metadata.seqNumber : newest.completedSeqNumber;
+  return newest;
+}
+
+/** Also if somebody else ran the array since: whoever did that knows nothing of what else is on record there. */
+function newestOf(headers: readonly ExtensionHeader[]): ExtensionHeader | null {
+  let newest: ExtensionHeader | null = null;
+  for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
   return newest;
 }
 
