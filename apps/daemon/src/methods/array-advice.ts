@@ -33,7 +33,7 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
     case 'degraded':
       return { health, reason: reason ?? `the array runs without ${names}`, action: replaceAction(absent) };
     case 'configuring':
-      return configuring(array, absent, names);
+      return configuring(array, absent, names, reason);
     case 'offline':
       return {
         health,
@@ -53,7 +53,7 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
 
 const isDiscovered = (slot: Slot): boolean => slot.isConfigured && !slot.isRemoving;
 
-function configuring(array: RaidArray, absent: readonly Slot[], names: string): Advice {
+function configuring(array: RaidArray, absent: readonly Slot[], names: string, trouble: string | null): Advice {
   const health = 'configuring';
   if (array.isStarting) return { health, reason: 'it is being started', action: null };
   if (absent.length === 0)
@@ -62,7 +62,8 @@ function configuring(array: RaidArray, absent: readonly Slot[], names: string): 
   const reason = enough
     ? `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, with which it could start`
     : `it waits for ${names}; ${array.numDiscovered} members of ${array.numSlots} are there, and it cannot start: ${array.whyNotWith(isDiscovered)}`;
-  return { health, reason, action: startAction(array, absent) };
+  const whole = trouble === null ? reason : `${reason}; ${trouble}`;
+  return { health, reason: whole, action: startAction(array, absent) };
 }
 
 function startAction(array: RaidArray, absent: readonly Slot[]): string {

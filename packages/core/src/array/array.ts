@@ -139,6 +139,15 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
    * number of what they say.
    */
   readonly splitBrain: { slot: number; seqNumber: number }[] = [];
+  /** Of the devices that it is put together from: see `ExtensionHeader`. */
+  readonly lineages = new Set<string>();
+  /**
+   * Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know. `isRival`: it has headers
+   * of ours, of another lineage.
+   */
+  readonly strangers = new Map<string, { message: string; isRival: boolean }>();
+  /** A person has said that it is to be put together from the device that it was made from. */
+  isVouchedFor = false;
   /** Uuids of members that hold an older state than all of them had once. */
   readonly nonFresh = new Set<string>();
   /** Uuids of recorded members, in or out, whose superblocks have been looked at. */

@@ -12,22 +12,29 @@ export type Health =
   | 'failed';
 
 /**
- * The array's health, the worst first, and the reason where it has failed or has blocks that cannot be read; null where nothing
- * is known to be wrong.
+ * The array's health, the worst first, and the reason where it has failed, has blocks that cannot be read, or has been claimed by
+ * a device that its members do not know; null where nothing is known to be wrong.
  */
 export function healthOf(array: RaidArray): { health: Health; reason: string | null } {
   const { state, startError } = array;
-  if (state !== 'online') return { health: startError === null ? state : 'failed', reason: startError };
+  if (state !== 'online')
+    return { health: startError === null ? state : 'failed', reason: startError ?? describeStrangers(array) };
   const unstable = array.slots.filter((slot) => slot.isInSync && slot.hasLostFlush);
   if (unstable.length > 0) {
     const names = unstable.map((slot) => `slot ${slot.index} (${String(slot.name)})`).join(', ');
     const reason = `a flush failed on ${names}, and the array cannot do without it: what was written before may be lost; flushes fail until the array is stopped`;
     return { health: 'failed', reason };
   }
-  const reason = startError ?? describeBadBlocks(array);
+  const reason = startError ?? describeBadBlocks(array) ?? describeStrangers(array);
   if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason };
   if (array.numInSync < array.numSlots) return { health: 'degraded', reason };
   return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason };
+}
+
+/** Devices that are there, and strangers to the array's members; with what a person can do about it. */
+export function describeStrangers({ registry, strangers }: RaidArray): string | null {
+  const there = [...strangers].filter(([uuid]) => registry.get(uuid)?.state === 'registered');
+  return there.length === 0 ? null : there.map(([, { message }]) => message).join('; ');
 }
 
 /** Which members lack blocks that nobody could work out; null if none does. */

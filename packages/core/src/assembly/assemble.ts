@@ -4,7 +4,7 @@ import { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from '../errors.js';
-import { awaitedSlots, mayHaveGoneOn, mistakenFor, requireCreation } from '../start/identity.js';
+import { awaitedSlots, isStranger, lineagesOf, mayHaveGoneOn, mistakenFor, requireCreation } from '../start/identity.js';
 import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.js';
 import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
@@ -157,8 +157,15 @@ async function examineFound(
     await recordOuter(ctx, bdev, record.uuid);
     if (!isFree(ctx, bdev)) return;
   }
+  const lineages = lineagesOf(bdev, record, headers);
   let array = findByUuid(ctx, record.uuid);
-  if (array !== undefined && isReplaceable(array, record)) {
+  if (array !== undefined && !isByHand && isStranger(array, lineages) && mayNotDecide(array, record, lineages)) {
+    keepOut(array, bdev, record, lineages, log);
+    return;
+  }
+  const isBetterKnown =
+    array !== undefined && mistakenFor(bdev, record, headers) === null && isOfStrangers(array, record, lineages);
+  if (array !== undefined && (isReplaceable(array, record) || isBetterKnown)) {
     await endArray(ctx, array, 'it is being assembled anew');
     if (!isFree(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
@@ -166,11 +173,46 @@ async function examineFound(
   if (array === undefined) {
     array = makeFromRecord(ctx, record, log);
     if (array === undefined) return;
+    array.isVouchedFor = isByHand;
     await joinRecorded(ctx, array, bdev, record, headers, log);
     await examineOthers(ctx, array, bdev);
     return;
   }
   await joinRecorded(ctx, array, bdev, record, headers, log);
+}
+
+/**
+ * A device that the array's members do not know: whether what it says would change anything for them. It would be taken over if
+ * the device's superblock is newer; if it has headers of ours, of another lineage, each has what the other lacks. A member that
+ * SPDK added has neither, and is filled like any other.
+ */
+function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
+  return record.seqNumber > array.metadata.seqNumber || lineages.size > 0;
+}
+
+/** What the device says is not believed, and it is neither read nor written, until a person says that it belongs to the array. */
+function keepOut(
+  array: RaidArray,
+  bdev: Bdev,
+  record: ArrayRecord,
+  lineages: ReadonlySet<string>,
+  log: (message: string) => void,
+): void {
+  const isRival = lineages.size > 0;
+  const what =
+    record.seqNumber > array.metadata.seqNumber
+      ? 'says that it knows a newer state of the array'
+      : 'says that it is a member of the array';
+  const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: it carries ${isRival ? 'headers of another array with this uuid' : 'none of the headers that they have'}. Take it away, or, to give up what the others have where it differs, add it with bdev_raid_add_base_bdev`;
+  if (array.strangers.get(bdev.uuid)?.message !== message) log(`${message}: ignored`);
+  array.strangers.set(bdev.uuid, { message, isRival });
+}
+
+/** The array waits, made from devices without headers of ours, and this one has some, and knows an older state: theirs is not believed. */
+function isOfStrangers(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
+  if (array.state !== 'configuring' || array.isStarting || array.isDeleting || array.isVouchedFor || !array.isAssembled)
+    return false;
+  return array.lineages.size === 0 && lineages.size > 0 && record.seqNumber < array.metadata.seqNumber;
 }
 
 /** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
@@ -311,6 +353,7 @@ async function joinRecorded(
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
+  for (const lineage of lineagesOf(bdev, record, headers)) array.lineages.add(lineage);
   const isSeenAgain = array.seen.has(bdev.uuid);
   array.seen.add(bdev.uuid);
   if (slot.uuid !== bdev.uuid) {

@@ -119,6 +119,7 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
+  array.strangers.delete(bdev.uuid);
   slot.foundSeqNumber = 0;
   dropDuplicateUuid(array.slots, slot);
   slot.isConfigured = true;

@@ -2,7 +2,7 @@ import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { Slot } from '../members/slot.js';
-import { nullUuid } from '../format/store.js';
+import { nullUuid, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
 
 /**
@@ -67,6 +67,29 @@ export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly E
     if (isOfThisRecord || isOthers) return memberUuid;
   }
   return null;
+}
+
+/**
+ * Lineages of which the device proves to be, by headers of its own: those that name it, and, if we wrote its superblock, go with
+ * that. None for a member that only SPDK, or nobody, wrote headers to.
+ */
+export function lineagesOf(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): ReadonlySet<string> {
+  const isOurs = record.seqNumber % seqStep === 0;
+  const own = headers.filter(
+    ({ memberUuid, previousSeqNumber, seqNumber }) =>
+      memberUuid === bdev.uuid && (!isOurs || seqNumber === record.seqNumber || previousSeqNumber === record.seqNumber),
+  );
+  return new Set(own.map(({ lineage }) => lineage));
+}
+
+/**
+ * Whether the members that the array knows would not know a device that proves to be of these lineages: its superblock says that
+ * it is one of theirs, and what we wrote on them does not bear that out.
+ */
+export function isStranger(array: RaidArray, lineages: ReadonlySet<string>): boolean {
+  const known = new Set(array.lineages);
+  if (array.state !== 'configuring' && array.extension !== undefined) known.add(array.metadata.lineage);
+  return known.size > 0 && ![...lineages].some((lineage) => known.has(lineage));
 }
 
 /**

@@ -13,6 +13,7 @@ import { checkGeometry, checkLevel } from '../level/geometry.js';
 import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
+import { describeStrangers } from '../array/health.js';
 import { kickStale } from './kick-stale.js';
 import { newUuid } from '../format/uuid.js';
 import type { RaidLevel } from '../level/level.js';
@@ -74,6 +75,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     refuseHalves(array, options.force ?? false);
+    refuseRivals(array, options.force ?? false);
     if (
       array.extension !== undefined &&
       array.bitmap !== null &&
@@ -143,6 +145,16 @@ function refuseHalves(array: RaidArray, force: boolean): void {
   const other = array.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
   if (other === undefined) return;
   const message = `array ${array.name}: slot ${other.slot} and the members that are to be started were used without each other, and each has what the other lacks. Start with force to give up what slot ${other.slot} alone has, or take the others away to start from it`;
+  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
+  array.log.warn(array.logFields(), `started by force: ${message}`);
+}
+
+/** Devices of two arrays that have one uuid: which of them it is, a person must say. */
+function refuseRivals(array: RaidArray, force: boolean): void {
+  const rivals = [...array.strangers.values()].some(({ isRival }) => isRival);
+  const described = rivals && !array.isVouchedFor ? describeStrangers(array) : null;
+  if (described === null) return;
+  const message = `array ${array.name}: ${described}; or start with force, without it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
 }

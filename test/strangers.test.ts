@@ -1,0 +1,121 @@
+import { healthOf, seqStep } from '@raidkit/core';
+import type { ArrayRecord } from '@raidkit/core';
+import { spdkSuperblockStore } from '@raidkit/superblock';
+import { expect, it } from 'vitest';
+import { blocks, build } from './support/array-on-disks.js';
+import { putTogether } from './support/put-together.js';
+import { plugIn } from './support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
+import type { Rig } from './support/rig.js';
+
+// A disk that somebody made up: it has the array's uuid, a member's uuid, and a higher sequence number than the members.
+
+const MiB = 1 << 20;
+
+/** The disks of a raid1 of two after a clean stop, with 1 in their first blocks, and what is on record. */
+async function madeMirror(): Promise<{ images: [Uint8Array, Uint8Array]; record: ArrayRecord }> {
+  const { rig, disks, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 1));
+  volume.descriptor.close();
+  const record = arrayOf(rig, 'a').metadata.snapshot();
+  await rig.arrays.stop();
+  return { images: [disks[0]!.bytes, disks[1]!.bytes], record };
+}
+
+/** These bytes with a superblock that says that m1 alone is current, and knows better than all members. */
+async function forge(record: ArrayRecord, bytes: Uint8Array): Promise<Uint8Array> {
+  const rig = newRig({ mayExamine: () => false });
+  const { bdev, disk } = await plugIn(rig.registry, { name: 'forged', uuid: memberUuid(1), bytes: bytes.slice() });
+  const slots = record.slots.map((slot, index): ArrayRecord['slots'][number] =>
+    index === 0 ? { ...slot, state: 'failed' } : slot,
+  );
+  const descriptor = rig.registry.open(bdev, { writable: true });
+  await spdkSuperblockStore.write(descriptor, { ...record, slots, seqNumber: record.seqNumber + 100 * seqStep });
+  descriptor.close();
+  return disk.bytes;
+}
+
+function junk(): Uint8Array {
+  return new Uint8Array(3 * MiB).fill(0xee);
+}
+
+function reasonOf(rig: Rig): string {
+  return healthOf(arrayOf(rig, 'a')).reason ?? '';
+}
+
+const patient = { assembly: { absentWaitMs: 2000 } };
+
+for (const [what, first] of [
+  ['a disk of junk', junk],
+  ['an old image of a member', null],
+] as const) {
+  it.each([[[0, 1]], [[1, 0]]])(`${what} with a higher sequence number does not become the array: %j`, async (order) => {
+    const { images, record } = await madeMirror();
+    const forged = await forge(record, first?.() ?? images[1]);
+    const { rig, disks } = await putTogether([images[0], forged], { order, ...patient });
+    expect(arrayOf(rig, 'a').state).toBe('configuring');
+    expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', null]);
+    expect(reasonOf(rig)).toMatch(/m1 .* knows a newer state .* do not know it.* Take it away, or, .* bdev_raid_add_base_bdev/);
+    expect(Buffer.compare(disks[0]!.bytes, images[0])).toBe(0);
+    expect(Buffer.compare(disks[1]!.bytes, forged)).toBe(0);
+    // The members go on without it.
+    await rig.arrays.startDegraded('a');
+    expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 1));
+    expect(Buffer.compare(disks[1]!.bytes, forged)).toBe(0);
+  });
+}
+
+it('a member is not filled anew by an array that was started from a disk that it does not know', async () => {
+  const { images, record } = await madeMirror();
+  const { rig, disks } = await putTogether([null, await forge(record, junk())]);
+  await until(() => arrayOf(rig, 'a').state === 'online', 'the disk alone is what it says');
+  const { disk } = await plugIn(rig.registry, { name: 'm0', uuid: memberUuid(0), bytes: images[0].slice() });
+  await rig.registry.waitForExamine();
+  expect(arrayOf(rig, 'a').numInSync).toBe(1);
+  expect(Buffer.compare(disk.bytes, images[0])).toBe(0);
+  expect(reasonOf(rig)).toMatch(/m0 .* headers of another array with this uuid/);
+  // It is a person who gives it up.
+  await rig.arrays.addBaseBdev('a', 'm0');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'it is filled');
+  expect(disk.bytes[MiB]).toBe(disks[1]!.bytes[MiB]);
+  expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'optimal', reason: null });
+});
+
+it('a person may say that it is the disk that counts', async () => {
+  const { images, record } = await madeMirror();
+  const { rig } = await putTogether([images[0], await forge(record, junk())], patient);
+  await rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => arrayOf(rig, 'a').state === 'online', 'it is started from m1');
+  expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 0xee));
+  // What the other one has is given up.
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'm0 is filled');
+});
+
+it.each([[[0, 1]], [[1, 0]]])('of two arrays with one uuid neither is started by itself: %j', async (order) => {
+  const halves: Uint8Array[] = [];
+  for (const fill of [1, 2]) {
+    const rig = newRig();
+    const disks = [];
+    for (const index of [0, 1])
+      disks.push(
+        (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk,
+      );
+    const uuid = '5d190000-0000-4000-8000-0000000000aa';
+    await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true, uuid });
+    const volume = openVolume(rig, 'a');
+    await volume.write(0, blocks(8, fill));
+    volume.descriptor.close();
+    // So that each counts only itself in.
+    await rig.arrays.removeBaseBdev(fill === 1 ? 'm1' : 'm0');
+    await rig.arrays.stop();
+    halves.push(disks[fill - 1]!.bytes);
+  }
+  const { rig } = await putTogether([halves[0]!, halves[1]!], { order, assembly: { absentWaitMs: 500 } });
+  const array = arrayOf(rig, 'a');
+  await until(() => array.startError !== null, 'it has been tried');
+  expect(array.startError).toMatch(/headers of another array with this uuid/);
+  await expect(rig.arrays.startDegraded('a')).rejects.toThrow(/start with force/);
+  await rig.arrays.startDegraded('a', { force: true });
+  const [first] = order;
+  expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, (first ?? 0) + 1));
+});
