@@ -1,9 +1,10 @@
 import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
-import { NbdError, NbdServer, nbdUri } from '@raidkit/nbd';
-import type { NbdListener } from '@raidkit/nbd';
+import { NbdError, NbdServer, listenerName, nbdUri } from '@raidkit/nbd';
+import type { ClientRule, NbdListener } from '@raidkit/nbd';
 import { isLoopback } from './loopback.js';
 import { OwnNames } from './shared-names.js';
 import type { NameTable } from './shared-names.js';
+import type { SharedExport } from './shared-state.js';
 
 /** Where NBD clients are served: a Unix socket's path, or a TCP address. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
@@ -11,7 +12,7 @@ export type NbdAddress = { unix: string } | { host: string; port: number };
 /** Who else wants to know of exports. */
 export interface ExportWatch {
   readonly names: NameTable;
-  exported(name: string, description: string): void;
+  exported(one: SharedExport): void;
   unexported(name: string): void;
 }
 
@@ -83,8 +84,15 @@ export class Exports {
     return this.#addresses.map((address) => nbdUri(address, name, this.isTlsRequired));
   }
 
-  add(options: { bdevName: string; name?: string; readOnly?: boolean; description?: string }): string {
-    const { bdevName, name = bdevName, readOnly, description } = options;
+  add(options: {
+    bdevName: string;
+    name?: string;
+    readOnly?: boolean;
+    description?: string;
+    clients?: readonly ClientRule[];
+  }): string {
+    const { bdevName, name = bdevName, readOnly, description, clients } = options;
+    this.#checkListeners(clients ?? []);
     if (!this.#watch.names.take(`export ${name}`)) {
       throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `there is an NBD export ${name} already`);
     }
@@ -94,14 +102,24 @@ export class Exports {
         bdev: bdevName,
         ...(readOnly === undefined ? {} : { readOnly }),
         ...(description === undefined ? {} : { description }),
+        ...(clients === undefined ? {} : { clients }),
       });
     } catch (error) {
       this.#watch.names.release(`export ${name}`);
       throw error;
     }
     this.#known.add(name);
-    this.#watch.exported(name, description ?? '');
+    this.#watch.exported({ name, description: description ?? '', clients: clients ?? null });
     return name;
+  }
+
+  /** A listener that there is not lets nobody in: that is a mistake. */
+  #checkListeners(clients: readonly ClientRule[]): void {
+    const there = this.#addresses.map(listenerName);
+    const wrong = clients.findIndex(({ listener }) => listener !== undefined && !there.includes(listener));
+    if (wrong < 0) return;
+    const message = `clients.${wrong}.listener is ${String(clients[wrong]?.listener)}, and NBD is served at ${there.join(', ') || 'no address'}`;
+    throw new NbdError('ERR_NBD_INVALID', 22, message);
   }
 
   async remove(name: string): Promise<void> {
@@ -115,10 +133,11 @@ export class Exports {
     return this.#server
       .exports()
       .filter(({ name }) => !this.#automatic.has(name))
-      .map(({ name, bdev, readOnly, description }) => {
+      .map(({ name, bdev, readOnly, description, clients }) => {
         const extra = {
           ...(readOnly ? { read_only: true } : {}),
           ...(description === '' ? {} : { description }),
+          ...(clients === null ? {} : { clients: clients.map(describeRule) }),
         };
         return { method: 'raidkit_nbd_export', params: { bdev_name: bdev, name, ...extra } };
       });
@@ -129,6 +148,7 @@ export class Exports {
       name: info.name,
       bdev_name: info.bdev,
       read_only: info.readOnly,
+      clients: info.clients?.map(describeRule) ?? null,
       description: info.description,
       size_bytes: info.sizeBytes,
       connections: info.connections,
@@ -225,6 +245,16 @@ function warnOfPlainText(log: Logger, { host, port }: { host: string; port: numb
   const whom = isLoopback(host) ? 'every user of this machine' : 'whoever can reach it';
   const message = `NBD is served over TCP without requiring TLS: ${whom} can use every export; --tls require asks clients for a key or a certificate`;
   log.warn({ host, port }, message);
+}
+
+/** As RPC has it. */
+function describeRule({ listener, tlsUser, certificate, readOnly }: ClientRule): JsonObject {
+  return {
+    ...(listener === undefined ? {} : { listener }),
+    ...(tlsUser === undefined ? {} : { tls_user: tlsUser }),
+    ...(certificate === undefined ? {} : { certificate }),
+    ...(readOnly === true ? { read_only: true } : {}),
+  };
 }
 
 function isVolume(bdev: Bdev): boolean {

@@ -1,6 +1,7 @@
 import type { BdevRegistry } from '@raidkit/bdev';
 import { nullUuid } from '@raidkit/core';
 import type { ArrayNames, RaidArrays } from '@raidkit/core';
+import type { ClientRule } from '@raidkit/nbd';
 import { SharedNames } from './shared-names.js';
 import type { NameTable } from './shared-names.js';
 import { namesOf } from './shared-registry.js';
@@ -9,12 +10,14 @@ import { namesOf } from './shared-registry.js';
 export interface SharedExport {
   name: string;
   description: string;
+  /** Null for everybody. */
+  clients: readonly ClientRule[] | null;
 }
 
 /** What a service tells the router of: who comes and who goes, in the order in which it happens, and before the answer of the call that did it. */
 export type Change =
   | { of: 'bdev' | 'array'; is: 'there'; name: string; names: readonly string[] }
-  | { of: 'export'; is: 'there'; name: string; description: string }
+  | ({ of: 'export'; is: 'there' } & SharedExport)
   | { of: 'bdev' | 'array' | 'export'; is: 'gone'; name: string }
   /** Names and uuids of devices that arrays here wait for. All of them. */
   | { of: 'awaited'; names: readonly string[] };
@@ -70,8 +73,8 @@ export class SharedState implements ArrayNames {
     });
   }
 
-  exported(name: string, description: string): void {
-    this.#tell({ of: 'export', is: 'there', name, description });
+  exported(one: SharedExport): void {
+    this.#tell({ of: 'export', is: 'there', ...one });
   }
 
   unexported(name: string): void {

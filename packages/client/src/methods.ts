@@ -8,6 +8,7 @@ import {
   eventSchema,
   eventSinkSchema,
   examinationSchema,
+  clientRuleSchema,
   exportSchema,
   iostatSchema,
   kernelDiskSchema,
@@ -113,9 +114,13 @@ export const methods = {
   raidkit_get_spares: method<undefined>()(z.array(spareSchema)),
   raidkit_wipe: method<{ bdev_name: string }>()(z.boolean()),
   raidkit_stop: method<Named>()(z.boolean()),
-  raidkit_nbd_export: method<{ bdev_name: string; name?: string; read_only?: boolean; description?: string }>()(
-    z.looseObject({ name: z.string(), uris: z.array(z.string()) }),
-  ),
+  raidkit_nbd_export: method<{
+    bdev_name: string;
+    name?: string;
+    read_only?: boolean;
+    description?: string;
+    clients?: z.infer<typeof clientRuleSchema>[];
+  }>()(z.looseObject({ name: z.string(), uris: z.array(z.string()) })),
   raidkit_nbd_unexport: method<Named>()(z.boolean()),
   raidkit_nbd_get_exports: method<undefined>()(z.array(exportSchema)),
 } as const;

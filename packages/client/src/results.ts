@@ -137,10 +137,20 @@ export const iostatSchema = z.looseObject({
   bdevs: z.array(bdevStatsSchema),
 });
 
+/** Clients that may use an export. */
+export const clientRuleSchema = z.looseObject({
+  listener: z.string().optional(),
+  tls_user: z.string().optional(),
+  certificate: z.string().optional(),
+  read_only: z.boolean().optional(),
+});
+
 export const exportSchema = z.looseObject({
   name: z.string(),
   bdev_name: z.string(),
   read_only: z.boolean(),
+  /** Null for everybody. */
+  clients: z.array(clientRuleSchema).nullable().default(null),
   description: z.string(),
   size_bytes: count,
   connections: count,

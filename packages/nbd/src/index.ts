@@ -2,6 +2,8 @@ export type { Elsewhere, NegotiatingConnection } from './server/handoff.js';
 export { NbdError } from './errors.js';
 export type { NbdErrorCode } from './errors.js';
 export type { AllocationMap, NbdExportStats } from './server/export.js';
+export { listenerName } from './server/rights.js';
+export type { ClientRule } from './server/rights.js';
 export { LogLimit } from './server/log-limit.js';
 export { NbdConnection } from './server/connection.js';
 export { ExtentFlag } from './wire/constants.js';

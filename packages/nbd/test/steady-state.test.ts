@@ -95,7 +95,7 @@ it.each<Style>(['simple', 'structured', 'extended'])('requests with %s replies a
   const server = new NbdServer({ registry, maxConnections: 4 });
   server.addExport({ name: 'disk', bdev });
   const sink = new Sink(registry.runtime.memory.u8);
-  sink.connection = server.connect(sink, 'test')!;
+  sink.connection = server.connect(sink, 'test', 'unix:/test')!;
   const option = { simple: 99, structured: opt.structuredReply, extended: opt.extendedHeaders }[style];
   sink.drain();
   for (const bytes of [Buffer.from([0, 0, 0, 3]), optionBytes(option), optionBytes(opt.go, goData('disk'))]) {

@@ -9,6 +9,8 @@ export interface WireOptions {
   memory: Uint8Array;
   /** Where the client is, as transports say it. Default: at a Unix socket. */
   peer?: string;
+  /** By which it came in. */
+  listener?: string;
 }
 
 /** A transport without sockets: a queue of bytes in each direction. */
@@ -141,7 +143,7 @@ export class Wire implements Transport {
 /** A connection to the server, without a socket. */
 export function connectWire(server: NbdServer, options: WireOptions): Wire {
   const wire = new Wire(options);
-  const connection = server.connect(wire, options.peer ?? 'unix');
+  const connection = server.connect(wire, options.peer ?? 'unix', options.listener ?? 'unix:/test');
   if (connection === null) throw new Error('turned away');
   wire.connection = connection;
   wire.onOutput();

@@ -1,6 +1,7 @@
 import type { JsonObject } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import type { RaidArray, RaidArrays, RaidEventListener } from '@raidkit/core';
+import type { ClientRule } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
@@ -13,6 +14,14 @@ import { adviceFor } from './array-advice.js';
 import { name, u32, u64 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
+
+/** Who may use an export. */
+const clientRule = z.strictObject({
+  listener: z.string().max(4096).optional(),
+  tls_user: z.string().max(4096).optional(),
+  certificate: z.string().max(4096).optional(),
+  read_only: z.boolean().optional(),
+});
 
 /** Our own methods: what SPDK has no word for. */
 export function raidkitMethods(service: Service): RpcMethod[] {
@@ -36,6 +45,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         name: name.optional(),
         read_only: z.boolean().optional(),
         description: z.string().max(4096).optional(),
+        clients: z.array(clientRule).max(1000).optional(),
       }),
       badParams,
       run(params) {
@@ -44,6 +54,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
           ...(params.name === undefined ? {} : { name: params.name }),
           ...(params.read_only === undefined ? {} : { readOnly: params.read_only }),
           ...(params.description === undefined ? {} : { description: params.description }),
+          ...(params.clients === undefined ? {} : { clients: params.clients.map(toRule) }),
         });
         return Promise.resolve({ name: exported, uris: exports.uris(exported) });
       },
@@ -254,6 +265,15 @@ async function failMember(arrays: RaidArrays, array: RaidArray, slot: number): P
   } finally {
     arrays.off(listener);
   }
+}
+
+function toRule({ listener, tls_user: tlsUser, certificate, read_only: readOnly }: z.infer<typeof clientRule>): ClientRule {
+  return {
+    ...(listener === undefined ? {} : { listener }),
+    ...(tlsUser === undefined ? {} : { tlsUser }),
+    ...(certificate === undefined ? {} : { certificate }),
+    ...(readOnly === undefined ? {} : { readOnly }),
+  };
 }
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */

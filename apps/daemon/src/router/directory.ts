@@ -7,7 +7,8 @@ interface Entry {
   reactor: number;
   name: string;
   names: readonly string[];
-  description: string;
+  /** Of an export: what is shared of it. */
+  shared: SharedExport | null;
   /** Grows with every entry: lists of several reactors are put in this order. */
   order: number;
 }
@@ -31,9 +32,13 @@ export class Directory {
     }
     const { of: kind, name } = change;
     if (change.is === 'gone') this.#remove(reactor, kind, name);
-    else if (change.of === 'export') this.#add(kind, { reactor, name, names: [name], description: change.description });
-    else this.#add(kind, { reactor, name, names: change.names, description: '' });
+    else if (change.of === 'export') this.#addExport(reactor, change);
+    else this.#add(kind, { reactor, name, names: change.names, shared: null });
     for (const waiter of [...this.#waiters]) waiter();
+  }
+
+  #addExport(reactor: number, { name, description, clients }: SharedExport): void {
+    this.#add('export', { reactor, name, names: [name], shared: { name, description, clients } });
   }
 
   /** The reactor that has something of this name, alias or uuid; undefined if none has. */
@@ -76,7 +81,7 @@ export class Directory {
   exportsBeside(reactor: number): SharedExport[] {
     return [...this.#entries.export.values()]
       .filter((entry) => entry.reactor !== reactor)
-      .map(({ name, description }) => ({ name, description }));
+      .flatMap(({ shared }) => shared ?? []);
   }
 
   /** Resolves when there is a device of this name, or the time is over. */

@@ -7,6 +7,8 @@ import {
   optionMagicHi,
   optionMagicLo,
 } from '../wire/constants.js';
+import type { ClientIdentity } from '../server/rights.js';
+import { maxIdentityBytes, nobody, parseIdentity } from '../tls/identity.js';
 import { Negotiated, ReplyStyle } from './negotiated.js';
 import { optionBytes, parseInfoRequest, parseMetaContextRequest } from '../wire/option-data.js';
 import { exportNameReply, greeting, infoReplies, metaContextReply, optionReply, serverReply } from '../wire/option-replies.js';
@@ -27,12 +29,12 @@ export type TlsMode = 'off' | 'allow' | 'require';
 
 /** What the handshake asks of the server. */
 export interface HandshakeHost<E extends HandshakeExport> {
-  /** By name; the empty name is the default export, if there is one. */
-  find(name: string): E | null;
-  /** Whether another server has an export that is not here. */
-  isElsewhere(name: string): boolean;
-  /** Of all servers. */
-  list(): readonly ListedExport[];
+  /** By name, if the client may use it; the empty name is the default export, if there is one. */
+  find(name: string, client: ClientIdentity): E | null;
+  /** Whether another server has an export that is not here, and that the client may use. */
+  isElsewhere(name: string, client: ClientIdentity): boolean;
+  /** Of all servers, those that the client may use. */
+  list(client: ClientIdentity): readonly ListedExport[];
   readonly tls: TlsMode;
   /** Options that one client may send. */
   readonly maxOptions: number;
@@ -42,6 +44,7 @@ export interface HandshakeHost<E extends HandshakeExport> {
 export interface HandshakeProgress {
   readonly clientFlags: number;
   readonly isTls: boolean;
+  readonly client: ClientIdentity;
   readonly replyStyle: ReplyStyle;
   readonly allocationExport: string | null;
   /** Options so far. One that two servers have looked at counts twice, so that a client cannot go to and fro for ever. */
@@ -62,7 +65,7 @@ export type HandshakeResult<E> =
   /** Close at once. */
   | { type: 'drop'; reason: string };
 
-type State = 'clientFlags' | 'optionHeader' | 'optionData' | 'discard';
+type State = 'clientFlags' | 'identityLength' | 'identity' | 'optionHeader' | 'optionData' | 'discard';
 
 const goOn = { type: 'continue' } as const;
 
@@ -80,14 +83,21 @@ export class Handshake<E extends HandshakeExport> {
   #state: State = 'clientFlags';
   #clientFlags = 0;
   #isTls = false;
+  #client: ClientIdentity;
   #option = 0;
   #discardLeft = 0;
   #options = 0;
 
   /** `say` is called during {@link feed} and, with the greeting, right away; not so if a handshake with some `progress` goes on here. */
-  constructor(host: HandshakeHost<E>, say: (bytes: Buffer) => void, progress: HandshakeProgress | null = null) {
+  constructor(
+    host: HandshakeHost<E>,
+    listener: string,
+    say: (bytes: Buffer) => void,
+    progress: HandshakeProgress | null = null,
+  ) {
     this.#host = host;
     this.#say = say;
+    this.#client = progress?.client ?? { listener, ...nobody };
     if (progress === null) {
       say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
       return;
@@ -103,7 +113,8 @@ export class Handshake<E extends HandshakeExport> {
   /** Between two options, for another server to go on with. */
   get progress(): HandshakeProgress {
     const { replyStyle, allocationExport } = this.negotiated;
-    return { clientFlags: this.#clientFlags, isTls: this.#isTls, replyStyle, allocationExport, options: this.#options };
+    const common = { client: this.#client, replyStyle, allocationExport, options: this.#options };
+    return { clientFlags: this.#clientFlags, isTls: this.#isTls, ...common };
   }
 
   /** Takes {@link wantedBytes} bytes. `data` is not kept. */
@@ -111,6 +122,12 @@ export class Handshake<E extends HandshakeExport> {
     switch (this.#state) {
       case 'clientFlags':
         return this.#onClientFlags(data);
+      case 'identityLength':
+        this.#state = 'identity';
+        this.wantedBytes = Math.min(data.readUInt32BE(0), maxIdentityBytes);
+        return goOn;
+      case 'identity':
+        return this.#identity(data);
       case 'optionHeader':
         return this.#optionHeader(data);
       case 'optionData':
@@ -174,9 +191,20 @@ export class Handshake<E extends HandshakeExport> {
     else this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
   }
 
-  /** TLS has begun: what comes from now on came through it. */
+  /** TLS has begun: what comes from now on came through it, behind what whoever does it says of the client. */
   tlsStarted(): void {
+    this.#state = 'identityLength';
+    this.wantedBytes = 4;
+  }
+
+  #identity(data: Buffer): HandshakeResult<E> {
+    try {
+      this.#client = { listener: this.#client.listener, ...parseIdentity(data) };
+    } catch {
+      return { type: 'drop', reason: 'TLS has begun, and it is not said with whom' };
+    }
     this.#expectOption();
+    return goOn;
   }
 
   #handle(data: Buffer): HandshakeResult<E> {
@@ -219,10 +247,10 @@ export class Handshake<E extends HandshakeExport> {
 
   #exportName(data: Buffer): HandshakeResult<E> {
     const name = data.toString('utf8');
-    const found = this.#host.find(name);
+    const found = this.#host.find(name, this.#client);
     if (found === null) {
       // The option has no reply for errors.
-      return this.#host.isElsewhere(name) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
+      return this.#host.isElsewhere(name, this.#client) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
     }
     this.#say(
       exportNameReply(
@@ -253,7 +281,7 @@ export class Handshake<E extends HandshakeExport> {
   }
 
   #list(): void {
-    const replies = this.#host.list().map((found) => serverReply(this.#option, found));
+    const replies = this.#host.list(this.#client).map((found) => serverReply(this.#option, found));
     this.#say(Buffer.concat([...replies, optionReply(this.#option, OptionReply.Ack)]));
   }
 
@@ -263,7 +291,7 @@ export class Handshake<E extends HandshakeExport> {
       this.#reply(OptionReply.ErrInvalid, 'malformed request');
       return goOn;
     }
-    const found = this.#host.find(request.name);
+    const found = this.#host.find(request.name, this.#client);
     if (found === null) return this.#notHere(request.name, data);
     const infos = infoReplies(this.#option, found, found.transmissionFlags(this.#isChunked), request.infos);
     this.#say(Buffer.concat([...infos, optionReply(this.#option, OptionReply.Ack)]));
@@ -277,7 +305,7 @@ export class Handshake<E extends HandshakeExport> {
   }
 
   #notHere(name: string, data: Buffer): HandshakeResult<E> {
-    if (this.#host.isElsewhere(name)) return this.#leave(name, data);
+    if (this.#host.isElsewhere(name, this.#client)) return this.#leave(name, data);
     this.#reply(OptionReply.ErrUnknown, 'no such export');
     return goOn;
   }
@@ -309,7 +337,7 @@ export class Handshake<E extends HandshakeExport> {
       this.#reply(OptionReply.ErrInvalid, 'structured replies come first');
       return goOn;
     }
-    const found = this.#host.find(request.name);
+    const found = this.#host.find(request.name, this.#client);
     if (found === null) return this.#notHere(request.name, data);
     const { queries } = request;
     const isWildcard = !isSet && (queries.length === 0 || queries.includes('base:'));

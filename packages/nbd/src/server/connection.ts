@@ -87,6 +87,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
     transport: Transport,
     addr: number,
     peer: string,
+    listener: string,
     origin: ClientOrigin,
     progress: HandshakeProgress | null = null,
   ) {
@@ -107,7 +108,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
       ringBytes(host.limits),
       host.limits.maxRequests + 2,
     );
-    this.#handshake = new Handshake(host, (bytes) => this.#say(bytes), progress);
+    this.#handshake = new Handshake(host, listener, (bytes) => this.#say(bytes), progress);
     this.#sayMore();
   }
 

@@ -4,6 +4,8 @@ import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import { NbdError } from '../errors.js';
 import { Command, ExtentFlag, TransmissionFlag } from '../wire/constants.js';
 import type { HandshakeExport } from '../handshake/handshake.js';
+import { checkRules } from './rights.js';
+import type { ClientRule } from './rights.js';
 import { maximumBytes } from '../wire/option-replies.js';
 import { NbdRequest } from '../commands/request.js';
 import type { Target } from '../commands/request.js';
@@ -58,12 +60,26 @@ export interface NbdExportStats {
   errors: number;
 }
 
+/** What an export is made from, besides its device. */
+export interface ExportOptions {
+  name: string;
+  description: string;
+  isDefault: boolean;
+  clients: readonly ClientRule[] | null;
+  allocation: AllocationMap | null;
+  share: QuotaShare;
+}
+
 /** A bdev under a name for clients. Made by `NbdServer.addExport`. */
 export class NbdExport implements HandshakeExport, Target, Rules {
   readonly name: string;
   readonly description: string;
   readonly isDefault: boolean;
   readonly isReadOnly: boolean;
+  /** Null for everybody. */
+  readonly clients: readonly ClientRule[] | null;
+  /** The same, for those who may only read; null if everybody may do the same. */
+  readers: NbdExport | null = null;
   readonly bdev: Bdev;
   readonly descriptor: BdevDescriptor;
   readonly ios: IoPool;
@@ -95,7 +111,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     registry: BdevRegistry,
     bdev: Bdev,
     isReadOnly: boolean,
-    options: { name: string; description: string; isDefault: boolean; allocation: AllocationMap | null; share: QuotaShare },
+    options: ExportOptions,
     onEvent: (event: BdevEvent) => void,
   ) {
     checkText('name', options.name, maxNameBytes);
@@ -103,6 +119,8 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.name = options.name;
     this.description = options.description;
     this.isDefault = options.isDefault;
+    this.clients = options.clients;
+    if (this.clients !== null) checkRules(this.clients);
     this.share = options.share;
     this.allocation = options.allocation ?? allocationOf(bdev);
     this.isReadOnly = isReadOnly;

@@ -1,4 +1,5 @@
 import type { Handoff } from './connection.js';
+import type { ClientRule } from './rights.js';
 import type { ListedExport } from '../wire/option-replies.js';
 
 /** A client between two options of its handshake, on its way from one server to another. Plain data: it may go to another thread. */
@@ -11,8 +12,8 @@ export interface NegotiatingConnection extends Handoff {
 export interface Elsewhere {
   /** Whether one of them has the export; the empty name is their default export. Only asked for what is not here. */
   has(exportName: string): boolean;
-  /** What they export. */
-  exports(): readonly ListedExport[];
+  /** What they export, and who may use it; null for everybody. */
+  exports(): readonly (ListedExport & { readonly clients: readonly ClientRule[] | null })[];
   /**
    * Takes a client that asks for one of their exports: its descriptor belongs to the taker from now on, who gives it to
    * {@link import('../transport/ring-server.js').RingNbdServer.adopt} of the right server, or closes it. Called inside the

@@ -1,6 +1,7 @@
 import type { Bdev, BdevRegistry } from '@raidkit/bdev';
 import type { Elsewhere } from './handoff.js';
 import type { AllocationMap, NbdExportStats } from './export.js';
+import type { ClientRule } from './rights.js';
 import type { TlsMode } from '../handshake/handshake.js';
 import type { TlsCredentials } from '../tls/credentials.js';
 import type { NbdAddress } from '../transport/listen.js';
@@ -50,6 +51,8 @@ export interface AddExportOptions {
   bdev: Bdev | string;
   /** Default: true if the bdev is read-only or claimed by somebody. */
   readOnly?: boolean;
+  /** Who may use it; others do not learn that it is there. Default: everybody who comes in. */
+  clients?: readonly ClientRule[];
   /** For people, at most 1,024 bytes. */
   description?: string;
   /** Also what clients get that ask for the empty name. Default false. */
@@ -65,6 +68,8 @@ export interface NbdExportInfo {
   description: string;
   isDefault: boolean;
   readOnly: boolean;
+  /** Null for everybody. */
+  clients: readonly ClientRule[] | null;
   sizeBytes: number;
   connections: number;
   stats: NbdExportStats;

@@ -1,5 +1,5 @@
 import { Status } from '@raidkit/bdev';
-import type { BdevRegistry, TimerHandle } from '@raidkit/bdev';
+import type { BdevEvent, BdevRegistry, TimerHandle } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { SizeClassPool } from '@raidkit/parity';
 import type { Socket } from 'node:net';
@@ -11,7 +11,9 @@ import { Admission } from './admission.js';
 import type { ClientOrigin } from './admission.js';
 import { LogLimit } from './log-limit.js';
 import { StallWatch } from './stall-watch.js';
-import type { ExportUser } from './export.js';
+import type { ExportUser, NbdExportStats } from './export.js';
+import { accessOf, listenerName } from './rights.js';
+import type { ClientIdentity } from './rights.js';
 import { NbdConnection, connectionBytes } from './connection.js';
 import { leastStagingBytes } from '../transmission/host.js';
 import type { ConnectionHost, Handoff } from './connection.js';
@@ -118,9 +120,9 @@ export class NbdServer {
       log: this.#fewMessages,
       tls,
       maxOptions: options.maxOptions ?? 1024,
-      find: (name) => this.#find(name),
-      isElsewhere: (name) => elsewhere?.has(name) ?? false,
-      list: () => this.#list(),
+      find: (name, client) => this.#find(name, client),
+      isElsewhere: (name, client) => this.#isElsewhere(name, client),
+      list: (client) => this.#list(client),
       onTransmission: (connection, target) => this.#onTransmission(connection, target),
       onLeft: (connection, departure) => this.#onLeft(connection, departure),
       onGone: (connection) => this.#onGone(connection),
@@ -154,7 +156,7 @@ export class NbdServer {
    */
   addExport(options: AddExportOptions): NbdExportInfo {
     this.checkOpen();
-    const { name, description = '', isDefault = false, allocation = null } = options;
+    const { name, description = '', isDefault = false, clients = null, allocation = null } = options;
     if (this.#exports.has(name)) throw new NbdError('ERR_NBD_EXPORT_EXISTS', 17, `there is an NBD export ${name} already`);
     const other = [...this.#exports.values()].find((one) => one.isDefault);
     if (isDefault && other !== undefined) {
@@ -172,21 +174,14 @@ export class NbdServer {
       );
     }
     const isReadOnly = options.readOnly ?? (bdev.isReadOnly || bdev.claimedBy !== null);
-    const added: NbdExport = new NbdExport(
-      this.#registry,
-      bdev,
-      isReadOnly,
-      {
-        name,
-        description,
-        isDefault,
-        allocation,
-        share: new QuotaShare(Math.floor(this.#host.budget.commonBytes * exportPart)),
-      },
-      (event) => {
-        if (event.type === 'remove') void this.#remove(added);
-      },
-    );
+    const share = new QuotaShare(Math.floor(this.#host.budget.commonBytes * exportPart));
+    const details = { name, description, isDefault, clients, allocation, share };
+    const onEvent = (event: BdevEvent): void => {
+      if (event.type === 'remove') void this.#remove(added);
+    };
+    const added: NbdExport = new NbdExport(this.#registry, bdev, isReadOnly, details, onEvent);
+    if (!isReadOnly && clients?.some(({ readOnly }) => readOnly === true) === true)
+      added.readers = new NbdExport(this.#registry, bdev, true, details, onEvent);
     this.#exports.set(name, added);
     return exportInfo(added);
   }
@@ -207,11 +202,13 @@ export class NbdServer {
   async listen(address: NbdAddress): Promise<NbdListener> {
     this.checkOpen();
     const { log } = this.#registry.runtime;
+    let name = listenerName(address);
     const listening = await listen(
       address,
-      (socket) => this.#onSocket(socket),
+      (socket) => this.#onSocket(socket, name),
       (error) => log.error({ address, err: error }, 'an NBD listener failed'),
     );
+    name = listenerName(listening.address);
     return this.addListener(listening);
   }
 
@@ -233,10 +230,15 @@ export class NbdServer {
   }
 
   /**
-   * For transports: a client has come. Null if there is no room for it; then the transport closes the socket. The connection
+   * For transports: a client has come, by the listener of this name (`listenerName`). Null if there is no room for it; then the transport closes the socket. The connection
    * has the greeting to send, unless the client comes from another server.
    */
-  connect(transport: Transport, peer: string, from: NegotiatingConnection | null = null): NbdConnection | null {
+  connect(
+    transport: Transport,
+    peer: string,
+    listener: string,
+    from: NegotiatingConnection | null = null,
+  ): NbdConnection | null {
     if (this.#closing !== null) return null;
     const { runtime } = this.#registry;
     const origin = this.#admission.originOf(peer);
@@ -248,7 +250,7 @@ export class NbdServer {
       this.#fewMessages.log('warn', { peer }, `NBD client turned away: ${reason}`);
       return null;
     }
-    const connection = new NbdConnection(this.#host, transport, addr, peer, origin, from?.progress);
+    const connection = new NbdConnection(this.#host, transport, addr, peer, listener, origin, from?.progress);
     this.#connections.add(connection);
     this.#admission.beginHandshake(origin);
     const timeoutMs = Math.min(from?.handshakeLeftMs ?? Infinity, this.#handshakeTimeoutMs);
@@ -317,24 +319,34 @@ export class NbdServer {
     if (this.isClosing) throw new NbdError('ERR_NBD_CLOSED', 108, 'the NBD server is closed');
   }
 
-  #find(name: string): NbdExport | null {
-    const found = this.#exports.get(name);
-    if (found !== undefined || name !== '') return found ?? null;
-    for (const one of this.#exports.values()) if (one.isDefault) return one;
-    return null;
+  #find(name: string, client: ClientIdentity): NbdExport | null {
+    let found = this.#exports.get(name);
+    if (name === '') found ??= [...this.#exports.values()].find((one) => one.isDefault);
+    if (found === undefined) return null;
+    const access = accessOf(found.clients, client);
+    if (access === 'none') return null;
+    return access === 'read' ? (found.readers ?? found) : found;
   }
 
-  #list(): readonly ListedExport[] {
-    const others = this.#elsewhere?.exports() ?? [];
-    return [...this.#exports.values(), ...others.filter(({ name }) => !this.#exports.has(name))];
+  #isElsewhere(name: string, client: ClientIdentity): boolean {
+    if (this.#elsewhere?.has(name) !== true) return false;
+    const listed = this.#elsewhere.exports().find((one) => one.name === name);
+    // Of what is not listed, the default export, the rights are looked at there.
+    return listed === undefined || accessOf(listed.clients, client) !== 'none';
+  }
+
+  #list(client: ClientIdentity): readonly ListedExport[] {
+    const others = (this.#elsewhere?.exports() ?? []).filter(({ name }) => !this.#exports.has(name));
+    return [...this.#exports.values(), ...others].filter(({ clients }) => accessOf(clients, client) !== 'none');
   }
 
   #remove(found: NbdExport): Promise<void> {
     const under = this.#leaving.get(found);
     if (under !== undefined) return under;
     if (this.#exports.get(found.name) === found) this.#exports.delete(found.name);
-    this.#endConnections([...found.connections]);
-    const leaving = found.close().then(() => void this.#leaving.delete(found));
+    const both = found.readers === null ? [found] : [found, found.readers];
+    this.#endConnections(both.flatMap(({ connections }) => [...connections]));
+    const leaving = Promise.all(both.map((one) => one.close())).then(() => void this.#leaving.delete(found));
     this.#leaving.set(found, leaving);
     return leaving;
   }
@@ -349,10 +361,10 @@ export class NbdServer {
     }, this.#closeTimeoutMs);
   }
 
-  #onSocket(socket: Socket): void {
+  #onSocket(socket: Socket, listener: string): void {
     const transport = new SocketTransport(socket, this.#registry.runtime.memory, this.#tlsAcceptor);
     const peer = socket.remoteAddress === undefined ? 'unix' : `${socket.remoteAddress} port ${socket.remotePort ?? 0}`;
-    const connection = this.connect(transport, peer);
+    const connection = this.connect(transport, peer, listener);
     if (connection === null) socket.destroy();
     else transport.start(connection);
   }
@@ -409,9 +421,21 @@ function exportInfo(one: NbdExport): NbdExportInfo {
     description: one.description,
     isDefault: one.isDefault,
     readOnly: one.isReadOnly,
+    clients: one.clients,
     sizeBytes: one.sizeBytes,
-    connections: one.connections.size,
-    stats: { ...one.stats },
+    connections: one.connections.size + (one.readers?.connections.size ?? 0),
+    stats: one.readers === null ? { ...one.stats } : sum(one.stats, one.readers.stats),
+  };
+}
+
+function sum(a: NbdExportStats, b: NbdExportStats): NbdExportStats {
+  return {
+    readRequests: a.readRequests + b.readRequests,
+    writeRequests: a.writeRequests + b.writeRequests,
+    otherRequests: a.otherRequests + b.otherRequests,
+    readBytes: a.readBytes + b.readBytes,
+    writtenBytes: a.writtenBytes + b.writtenBytes,
+    errors: a.errors + b.errors,
   };
 }
 

@@ -1,9 +1,10 @@
-import { X509Certificate, createPrivateKey } from 'node:crypto';
+import { X509Certificate, constants, createPrivateKey } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import type { TlsOptions } from 'node:tls';
+import type { TLSSocket, TlsOptions } from 'node:tls';
 import { NbdError } from '../errors.js';
+import { noteOffer } from './identity.js';
 import type { TlsMode } from '../handshake/handshake.js';
 
 /** What a server proves itself with, and what it asks of clients. Plain data: it may go to another thread. */
@@ -67,8 +68,17 @@ export function tlsServerOptions({ certificate, clientCa, keys }: TlsCredentials
     ...(certificate === null ? {} : { cert: certificate.chain, key: certificate.key }),
     ...(clientCa === null ? {} : { ca: clientCa.certificates, requestCert: true, rejectUnauthorized: true }),
     ...(typeof clientCa?.revoked === 'string' ? { crl: clientCa.revoked } : {}),
-    ...(keys === null ? {} : { pskCallback: (_socket, user) => keys.get(user) ?? null, dhparam: 'auto' }),
+    // Who resumes a session is not asked who it is.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    ...(keys === null ? {} : { pskCallback: (socket, user) => keyOf(keys, socket, user), dhparam: 'auto' }),
   };
+}
+
+function keyOf(keys: ReadonlyMap<string, Uint8Array>, socket: TLSSocket, user: string): Uint8Array | null {
+  const key = keys.get(user);
+  if (key === undefined) return null;
+  noteOffer(socket, user);
+  return key;
 }
 
 function readCertificate(folder: string): { chain: string; key: string } {

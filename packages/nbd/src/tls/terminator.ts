@@ -4,6 +4,7 @@ import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Sys } from '@raidkit/sys';
 import type { TlsCredentials } from './credentials.js';
 import { TlsAcceptor } from './acceptor.js';
+import { identityMessage, identityOf } from './identity.js';
 
 /** A client that begins TLS, on its way to whoever does it. Plain data: it may go to another thread. */
 export interface TlsHandover {
@@ -20,7 +21,7 @@ const probeMs = 1000;
 
 /**
  * Does TLS for servers that cannot do it themselves: stands between a client and a server, and moves what it has decrypted, and
- * encrypted, through sockets of Node's. Each side is read only as fast as the other one takes it. The server has the say: it
+ * encrypted, through sockets of Node's. The server is told first who the client has proved to be. Each side is read only as fast as the other one takes it. The server has the say: it
  * limits how many there are and how long their handshakes take, by closing its end.
  */
 export class TlsTerminator {
@@ -58,6 +59,7 @@ export class TlsTerminator {
     raw.once('close', () => plain.destroy());
     const onSecure = (tls: TLSSocket): void => {
       plain.removeListener('end', giveUp).removeListener('close', giveUp);
+      plain.write(identityMessage(identityOf(tls)));
       connect(tls, plain);
       this.#watch(tls, plain, plainFd);
     };

@@ -1,6 +1,7 @@
 import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
 import type { Elsewhere, NegotiatingConnection } from '../server/handoff.js';
+import { listenerName } from '../server/rights.js';
 import { NbdServer } from '../server/server.js';
 import type { NbdListener, NbdServerOptions } from '../server/server-options.js';
 import { NbdError } from '../errors.js';
@@ -47,12 +48,14 @@ export class RingNbdServer extends NbdServer {
   override async listen(address: NbdAddress): Promise<NbdListener> {
     this.checkOpen();
     const { log } = this.#host.runtime;
+    let name = listenerName(address);
     const listening = await listenOnRing(
       this.#host,
       address,
-      (transport, peer) => this.#onClient(transport, peer),
+      (transport, peer) => this.#begin(transport, this.connect(transport, peer, name)),
       (error) => log.error({ address, err: error }, 'an NBD listener failed'),
     );
+    name = listenerName(listening.address);
     return this.addListener(listening);
   }
 
@@ -61,23 +64,19 @@ export class RingNbdServer extends NbdServer {
    * socket is closed: it is this server's in any case.
    */
   adopt(connection: NegotiatingConnection): void {
-    const { fd, peer, unread } = connection;
+    const { fd, peer, progress, unread } = connection;
     if (this.isClosing) {
       this.#host.sys.close(fd);
       return;
     }
     const transport = new RingTransport(this.#host, fd);
-    this.#begin(transport, this.connect(transport, peer, connection), unread);
+    this.#begin(transport, this.connect(transport, peer, progress.client.listener, connection), unread);
   }
 
   override async close(): Promise<void> {
     const isFirst = !this.isClosing;
     await super.close();
     if (isFirst) this.#host.runtime.memory.freeRegion(this.#host.scratchAddr);
-  }
-
-  #onClient(transport: RingTransport, peer: string): void {
-    this.#begin(transport, this.connect(transport, peer));
   }
 
   #begin(transport: RingTransport, connection: NbdConnection | null, early?: Uint8Array): void {

@@ -4,6 +4,7 @@ import type { BufferMemory } from '@raidkit/parity';
 import type { NbdConnection } from '../server/connection.js';
 import type { Transport } from './transport.js';
 import type { TlsAcceptor } from '../tls/acceptor.js';
+import { identityMessage, identityOf } from '../tls/identity.js';
 
 /** Most that is handed to the socket at a time. */
 const mostRanges = 64;
@@ -84,6 +85,9 @@ export class SocketTransport implements Transport {
       this.#giveUpTls = null;
       this.#socket = socket;
       if (this.#isClosing) socket.destroy();
+      this.#chunk = identityMessage(identityOf(socket));
+      this.#chunkAt = 0;
+      this.#deliver();
       this.#listen(socket);
     };
     const onFailed = (reason: string): void => {

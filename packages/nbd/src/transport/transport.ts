@@ -19,7 +19,8 @@ export interface Transport {
    */
   release(): { fd: number; undelivered: Uint8Array };
   /**
-   * From now on bytes come and go through TLS, whose handshake begins. Nothing is being sent, nor received. False if that cannot
+   * From now on bytes come and go through TLS, whose handshake begins; the first that come say who the client has proved to be
+   * (`identityMessage`). Nothing is being sent, nor received. False if that cannot
    * be, or bytes have come in the clear that were not delivered.
    */
   startTls(): boolean;
