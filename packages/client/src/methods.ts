@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type {
+  clientRuleSchema} from './results.js';
 import {
   arraySchema,
   bdevSchema,
@@ -8,7 +10,6 @@ import {
   eventSchema,
   eventSinkSchema,
   examinationSchema,
-  clientRuleSchema,
   exportSchema,
   iostatSchema,
   kernelDiskSchema,
