@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import type {
-  clientRuleSchema} from './results.js';
+import type { clientRuleSchema } from './results.js';
 import {
   arraySchema,
   bdevSchema,
