@@ -1,6 +1,6 @@
 import { close, constants, fstat, fstatSync, open } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { realpath, stat } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { BdevError, Status } from '@raidkit/bdev';
 import type { Logger } from '@raidkit/bdev';
@@ -14,6 +14,9 @@ import { BlockDeviceInfo, deviceNumber, isPresent } from './sysfs.js';
 const openFile = promisify(open);
 const closeFile = promisify(close);
 const statFile = promisify(fstat);
+
+/** O_PATH: a descriptor that stands for what is there. Nothing is opened, so that neither a pipe nor a driver is waited for. */
+const openPath = 0o10_000_000;
 
 /** How a file or device is to be opened. */
 export interface DeviceFileOptions {
@@ -52,42 +55,46 @@ export class DeviceFile {
 
   /**
    * Opens it for us alone: on a block device with O_EXCL, which fails while it is mounted, part of another device or open in
-   * this way elsewhere; on a file with flock(2), shared for reading. Rejects with a `BdevError` that says what to do.
+   * this way elsewhere; on a file with flock(2), shared for reading. What is opened is what was looked at, not what may have taken
+   * its path meanwhile. Rejects with a `BdevError` that says what to do.
    */
   static async open(options: DeviceFileOptions): Promise<DeviceFile> {
     const { path, readOnly } = options;
     let realPath;
-    let stats;
+    let pathFd;
     try {
       realPath = await realpath(path);
-      stats = await stat(realPath);
+      // The path is resolved, so a symbolic link now would be somebody's trick.
+      pathFd = await openFile(realPath, openPath | constants.O_NOFOLLOW);
     } catch (error) {
       throw openError(path, errnoOf(error), readOnly, error);
     }
-    if (!stats.isBlockDevice() && !stats.isFile()) {
-      throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${path} is neither a block device nor a regular file`);
-    }
-    const claim = new ProcessClaim(path, stats, options.name);
     try {
-      return await DeviceFile.#openClaimed(options, realPath, stats, claim);
-    } catch (error) {
-      claim.release();
-      throw error;
+      const stats = await statFile(pathFd);
+      if (!stats.isBlockDevice() && !stats.isFile()) {
+        throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${path} is neither a block device nor a regular file`);
+      }
+      const claim = new ProcessClaim(path, stats, options.name);
+      try {
+        return await DeviceFile.#openClaimed(options, realPath, pathFd, stats, claim);
+      } catch (error) {
+        claim.release();
+        throw error;
+      }
+    } finally {
+      await closeFile(pathFd);
     }
   }
 
   static async #openClaimed(
     options: DeviceFileOptions,
     realPath: string,
-    expected: Stats,
+    pathFd: number,
+    stats: Stats,
     claim: ProcessClaim,
   ): Promise<DeviceFile> {
-    const fd = await openDescriptor(options, realPath, expected);
+    const fd = await openDescriptor(options, realPath, pathFd, stats);
     try {
-      const stats = await statFile(fd);
-      if (stats.ino !== expected.ino || stats.dev !== expected.dev || stats.rdev !== expected.rdev) {
-        throw new BdevError('ERR_BDEV_IO', Status.Busy, `${options.path} was replaced while it was being opened; try again`);
-      }
       const file = new DeviceFile(fd, options, realPath, stats, claim);
       if (file.isBlockDevice) file.#refuseReadOnlyDevice(options.readOnly);
       else file.#lock(options);
@@ -176,17 +183,18 @@ export class DeviceFile {
   }
 }
 
+/** Opens what `pathFd` stands for, whatever has its path by now. */
 async function openDescriptor(
   { path, readOnly, isDirect }: DeviceFileOptions,
   realPath: string,
+  pathFd: number,
   stats: Stats,
 ): Promise<number> {
-  // The path is resolved, so a symbolic link now would be somebody's trick.
-  let flags = (readOnly ? constants.O_RDONLY : constants.O_RDWR) | constants.O_NOFOLLOW;
+  let flags = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   if (stats.isBlockDevice()) flags |= constants.O_EXCL;
   if (isDirect) flags |= constants.O_DIRECT;
   try {
-    return await openFile(realPath, flags);
+    return await openFile(`/proc/self/fd/${pathFd}`, flags);
   } catch (error) {
     const errno = errnoOf(error);
     if (errno !== Status.Busy) throw openError(path, errno, readOnly, error);

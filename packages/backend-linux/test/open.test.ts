@@ -56,6 +56,43 @@ describe('opening', () => {
     await bench.open({ path: bench.path('a') });
   });
 
+  it('is not held up by a pipe that takes the file’s place meanwhile, nor opens another file instead', async () => {
+    await using bench = new Bench();
+    const path = bench.file('a', MiB);
+    run('mkfifo', bench.path('pipe'));
+    bench.file('other', 2 * MiB);
+    let isOver = false;
+    // In each turn of the event loop another one of the three is at the path.
+    const others = ['pipe', 'other'];
+    const swap = (): void => {
+      if (isOver) return;
+      const other = bench.path(others.reverse()[0]!);
+      for (const [from, to] of [
+        [path, bench.path('aside')],
+        [other, path],
+        [bench.path('aside'), other],
+      ] as const)
+        fs.renameSync(from, to);
+      setImmediate(swap);
+    };
+    setImmediate(swap);
+    const ends = new Set<string>();
+    for (let count = 0; count < 200; count++) {
+      const end = await bench.open({ path, readOnly: true }).catch((error: unknown) => error as Error);
+      if (end instanceof Error) {
+        ends.add(/neither a block device nor a regular file|no such file/.exec(end.message)?.[0] ?? end.message);
+      } else {
+        expect([MiB, 2 * MiB]).toContain(end.numBlocks * end.blockSize);
+        await bench.registry.unregister(end);
+        ends.add('opened');
+      }
+    }
+    isOver = true;
+    // There may have been nothing there for a moment.
+    ends.delete('no such file');
+    expect([...ends].sort()).toEqual(['neither a block device nor a regular file', 'opened']);
+  });
+
   it('fails without a trace if the name is taken', async () => {
     await using bench = new Bench();
     await bench.open({ path: bench.file('a', MiB) });
