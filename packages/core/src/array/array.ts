@@ -142,10 +142,9 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   /** Of the devices that it is put together from: see `ExtensionHeader`. */
   readonly lineages = new Set<string>();
   /**
-   * Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know. `isRival`: it has headers
-   * of ours, of another lineage.
+   * Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know; with what to tell people.
    */
-  readonly strangers = new Map<string, { message: string; isRival: boolean }>();
+  readonly strangers = new Map<string, string>();
   /** A person has said that it is to be put together from the device that it was made from. */
   isVouchedFor = false;
   /** Uuids of members that hold an older state than all of them had once. */

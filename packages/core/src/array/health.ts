@@ -34,7 +34,7 @@ export function healthOf(array: RaidArray): { health: Health; reason: string | n
 /** Devices that are there, and strangers to the array's members; with what a person can do about it. */
 export function describeStrangers({ registry, strangers }: RaidArray): string | null {
   const there = [...strangers].filter(([uuid]) => registry.get(uuid)?.state === 'registered');
-  return there.length === 0 ? null : there.map(([, { message }]) => message).join('; ');
+  return there.length === 0 ? null : there.map(([, message]) => message).join('; ');
 }
 
 /** Which members lack blocks that nobody could work out; null if none does. */

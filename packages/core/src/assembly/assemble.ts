@@ -183,11 +183,22 @@ async function examineFound(
 
 /**
  * A device that the array's members do not know: whether what it says would change anything for them. It would be taken over if
- * the device's superblock is newer; if it has headers of ours, of another lineage, each has what the other lacks. A member that
- * SPDK added has neither, and is filled like any other.
+ * the device's superblock is newer and says something else; if it has headers of ours, of another lineage, each has what the other
+ * lacks. A member that SPDK added has neither, and is filled like any other.
  */
 function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
-  return record.seqNumber > array.metadata.seqNumber || lineages.size > 0;
+  return lineages.size > 0 || (record.seqNumber > array.metadata.seqNumber && !agrees(array, record));
+}
+
+/** The superblock says of the members what the array does that waits for them: that of a round which some of them missed. */
+function agrees(array: RaidArray, record: ArrayRecord): boolean {
+  if (record.numBlocks !== array.recordedBlocks) return false;
+  return record.slots.every(({ uuid, dataOffsetBlocks, dataSizeBlocks, state }, index) => {
+    const slot = array.slots[index];
+    if (slot === undefined || uuid !== slot.recordedUuid) return false;
+    const isIn = uuid !== nullUuid && slot.uuid === uuid;
+    return (state === 'configured') === isIn && dataOffsetBlocks === slot.dataOffset && dataSizeBlocks === slot.dataSize;
+  });
 }
 
 /** What the device says is not believed, and it is neither read nor written, until a person says that it belongs to the array. */
@@ -198,21 +209,21 @@ function keepOut(
   lineages: ReadonlySet<string>,
   log: (message: string) => void,
 ): void {
-  const isRival = lineages.size > 0;
   const what =
     record.seqNumber > array.metadata.seqNumber
       ? 'says that it knows a newer state of the array'
       : 'says that it is a member of the array';
-  const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: it carries ${isRival ? 'headers of another array with this uuid' : 'none of the headers that they have'}. Take it away, or, to give up what the others have where it differs, add it with bdev_raid_add_base_bdev`;
-  if (array.strangers.get(bdev.uuid)?.message !== message) log(`${message}: ignored`);
-  array.strangers.set(bdev.uuid, { message, isRival });
+  const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: it carries ${lineages.size > 0 ? 'headers of another array with this uuid' : 'none of the headers that they have'}. Take it away, or, to give up what the others have where it differs, add it with bdev_raid_add_base_bdev`;
+  if (array.strangers.get(bdev.uuid) !== message) log(`${message}: ignored`);
+  array.strangers.set(bdev.uuid, message);
 }
 
 /** The array waits, made from devices without headers of ours, and this one has some, and knows an older state: theirs is not believed. */
 function isOfStrangers(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
   if (array.state !== 'configuring' || array.isStarting || array.isDeleting || array.isVouchedFor || !array.isAssembled)
     return false;
-  return array.lineages.size === 0 && lineages.size > 0 && record.seqNumber < array.metadata.seqNumber;
+  const isOlder = record.seqNumber < array.metadata.seqNumber && !agrees(array, record);
+  return array.lineages.size === 0 && lineages.size > 0 && isOlder;
 }
 
 /** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */

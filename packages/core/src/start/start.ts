@@ -75,7 +75,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     refuseHalves(array, options.force ?? false);
-    refuseRivals(array, options.force ?? false);
+    refuseStrangers(array, options.force ?? false);
     if (
       array.extension !== undefined &&
       array.bitmap !== null &&
@@ -149,10 +149,9 @@ function refuseHalves(array: RaidArray, force: boolean): void {
   array.log.warn(array.logFields(), `started by force: ${message}`);
 }
 
-/** Devices of two arrays that have one uuid: which of them it is, a person must say. */
-function refuseRivals(array: RaidArray, force: boolean): void {
-  const rivals = [...array.strangers.values()].some(({ isRival }) => isRival);
-  const described = rivals && !array.isVouchedFor ? describeStrangers(array) : null;
+/** A device says that it knows better than the members that are there, and they do not know it: a person must say who is right. */
+function refuseStrangers(array: RaidArray, force: boolean): void {
+  const described = array.isVouchedFor ? null : describeStrangers(array);
   if (described === null) return;
   const message = `array ${array.name}: ${described}; or start with force, without it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);

@@ -89,8 +89,8 @@ async function steps(
     const isSettled = found.some((one) => one.isSettled === true);
     const current = found.filter(({ isBehind, isCurrent }) => isCurrent && !(isSettled && isBehind === true)).length;
     const isNeeded = current >= minOperational(parts.module, history.slots.length);
-    if (isNeeded && !history.isApart && !isUnproven(parts.module, history.slots.length, found))
-      throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
+    const mayRefuse = history.isApart || isUnproven(parts.module, history.slots.length, found) || isUnknown(found);
+    if (isNeeded && !mayRefuse) throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
   }
   checkUntouched(bench, array, all);
   await stack.arrays.stop();
@@ -109,6 +109,15 @@ function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[
   if (!isParity || current.length === numSlots) return false;
   return (
     current.some(({ isBlind }) => isBlind) && current.every(({ isBehind, isBlind }) => isBlind === true || isBehind === true)
+  );
+}
+
+/** All that know the newest state have lost their headers, and one that has its own says something else: a person must say who is right. */
+function isUnknown(found: readonly Found[]): boolean {
+  const current = found.filter(({ isCurrent }) => isCurrent);
+  return (
+    current.every(({ isBlind }) => isBlind === true) &&
+    found.some(({ epoch, isBlind, isCurrent }) => epoch !== null && isBlind !== true && !isCurrent)
   );
 }
 
