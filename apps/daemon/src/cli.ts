@@ -26,6 +26,8 @@ type TlsMode = 'off' | 'allow' | 'require';
 /** What the command line said. */
 export interface CliOptions {
   rpc: RpcAddress[];
+  /** Paths of control sockets for reading only. */
+  readOnlyRpc: string[];
   nbd: NbdAddress[];
   configPath: string | undefined;
   /** Where what is set up by calls is kept; undefined for nowhere. */
@@ -62,6 +64,7 @@ export interface CliOptions {
 
 interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions {
   rpcSocket: RpcAddress[];
+  rpcReadonly: string[];
   config?: string;
   state?: string;
   scan?: string[];
@@ -104,6 +107,12 @@ export function makeCommand(version: string): Command {
       '-r, --rpc-socket <address>',
       'control socket: a path, or HOST:PORT for TCP (no authentication); repeatable',
       collect(parseRpc),
+      [],
+    )
+    .option(
+      '--rpc-readonly <path>',
+      'control socket that answers only what changes nothing; chgrp and chmod it for others; repeatable',
+      collect(String),
       [],
     )
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
@@ -217,6 +226,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
   const options = command.opts<ParsedOptions & { json?: string }>();
   return {
     rpc: options.rpcSocket.length > 0 ? options.rpcSocket : [{ path: defaultRpcPath() }],
+    readOnlyRpc: options.rpcReadonly,
     nbd: options.nbd,
     configPath: options.config ?? options.json,
     statePath: statePath(options),

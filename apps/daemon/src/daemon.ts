@@ -1,7 +1,7 @@
 import type { BdevRegistry } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { NbdServer } from '@raidkit/nbd';
-import type { NbdServerOptions } from '@raidkit/nbd';
+import type { NbdServerOptions, TlsCredentials } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import { composeService } from './compose.js';
 import { Configuration } from './configuration/configuration.js';
@@ -18,6 +18,7 @@ import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
+import { ReadOnlyCaller } from './rpc/read-only.js';
 import { CheckSchedule, scheduleMethods } from './schedule/check-schedule.js';
 import type { ScheduleOptions, ScheduledArray } from './schedule/check-schedule.js';
 import type { RpcAddress, RpcListener } from './rpc/listen.js';
@@ -40,6 +41,8 @@ export type NbdTls = NonNullable<NbdServerOptions['tls']>;
 /** What a daemon is started with. */
 export interface DaemonOptions extends ServiceOptions {
   rpc: readonly RpcAddress[];
+  /** Unix sockets at which only what changes nothing is answered. Default: none. */
+  readOnlyRpc?: readonly string[];
   /** A configuration file in SPDK's form, replayed at start. */
   configPath?: string;
   /** Where what is set up by calls is kept, for the next start. Default: nowhere. */
@@ -81,6 +84,8 @@ export interface RunningDaemon {
   stop(): Promise<void>;
   /** Looks for devices that have come, and tries again what has failed, without waiting for the next poll. */
   reload(): void;
+  /** NBD clients that begin TLS from now on are given these; those that are there go on. */
+  renewTls(credentials: TlsCredentials): void;
 }
 
 /** A daemon in this thread. */
@@ -92,19 +97,38 @@ export interface Daemon extends RunningDaemon {
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { log, memoryBytes, nbdLimits, tls } = options;
   const withTls = tls === undefined ? {} : { tls };
-  const newServer = (registry: BdevRegistry): NbdServer => new NbdServer({ registry, ...nbdLimits, ...withTls });
+  const servers: NbdServer[] = [];
+  const newServer = (registry: BdevRegistry): NbdServer => {
+    const server = new NbdServer({ registry, ...nbdLimits, ...withTls });
+    servers.push(server);
+    return server;
+  };
+  const renewTls = (credentials: TlsCredentials): void => {
+    for (const server of servers) server.renewTls(credentials);
+  };
   const events = new EventLog(log);
   const runtime = nodeRuntime({ memoryBytes, log });
   const composed = await composeService(options, { runtime, log, newServer, onEvent: (report) => void events.add(report) });
   const { service } = composed;
-  const running = await serveControl(options, service.dispatcher, composed, events);
+  const running = await serveControl(options, service.dispatcher, { ...composed, renewTls }, events);
   return { service, ...running };
 }
 
 /** What is served, and the settings of how. */
 type ControlOptions = Pick<
   DaemonOptions,
-  'rpc' | 'configPath' | 'statePath' | 'scan' | 'sinks' | 'http' | 'schedule' | 'abort' | 'isStrict' | 'waitForRpc' | 'log'
+  | 'rpc'
+  | 'readOnlyRpc'
+  | 'configPath'
+  | 'statePath'
+  | 'scan'
+  | 'sinks'
+  | 'http'
+  | 'schedule'
+  | 'abort'
+  | 'isStrict'
+  | 'waitForRpc'
+  | 'log'
 > & {
   reactors?: number;
 };
@@ -116,10 +140,21 @@ type ControlOptions = Pick<
 export async function serveControl(
   options: ControlOptions,
   inner: Caller,
-  service: { stopRequested: Promise<void>; stop(): Promise<void> },
+  service: Pick<RunningDaemon, 'stopRequested' | 'stop' | 'renewTls'>,
   events: EventLog,
 ): Promise<RunningDaemon> {
-  const { rpc, configPath, statePath, scan, abort, isStrict = false, waitForRpc = false, reactors = 1, log } = options;
+  const {
+    rpc,
+    readOnlyRpc = [],
+    configPath,
+    statePath,
+    scan,
+    abort,
+    isStrict = false,
+    waitForRpc = false,
+    reactors = 1,
+    log,
+  } = options;
   const sinks = new EventSinks(options.sinks ?? {}, log);
   events.onEvent((event) => sinks.add(event));
   const listeners: RpcListener[] = [];
@@ -159,6 +194,8 @@ export async function serveControl(
     }
     caller = new OwnCalls(own, [...eventMethods(events, sinks), ...scheduleMethods(schedule)], log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
+    const reader = new ReadOnlyCaller(caller);
+    for (const path of readOnlyRpc) listeners.push(await listenRpc({ path }, reader, log));
     const checks = (): ScheduledArray[] => schedule?.list() ?? [];
     const sources = { caller, events, sinks, checks, isReady: () => isUp && !isEnding };
     for (const address of options.http ?? []) http.push(await listenHttp(address, sources, log));
@@ -182,6 +219,7 @@ export async function serveControl(
     stopRequested: service.stopRequested,
     stop,
     reload: () => own.reload(),
+    renewTls: (credentials) => service.renewTls(credentials),
   };
 }
 

@@ -42,6 +42,7 @@ async function main(): Promise<void> {
   for (const address of rpc) if ('path' in address) await freeUnixPath(address.path);
   const { daemon, engine } = await start({
     rpc,
+    readOnlyRpc: options.readOnlyRpc,
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
     ...(options.statePath === undefined ? {} : { statePath: options.statePath }),
@@ -102,7 +103,7 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
 
 /**
  * The first signal stops in good order, also while the daemon is starting; the second one ends at once. SIGHUP has the daemon look
- * for devices that have come.
+ * for devices that have come, and read certificates and keys again.
  */
 function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; serve(daemon: RunningDaemon): void } {
   const starting = new AbortController();
@@ -124,6 +125,7 @@ function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; ser
   process.on('SIGHUP', () => {
     log.info({}, 'SIGHUP: looking for devices that have come');
     running?.reload();
+    if (running !== null) renewTls(running);
   });
   return {
     abort: starting.signal,
@@ -133,6 +135,17 @@ function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; ser
       void daemon.stopRequested.then(() => setImmediate(() => stop('spdk_kill_instance')));
     },
   };
+}
+
+/** What cannot be read, or does not belong together, leaves the credentials as they are. */
+function renewTls(daemon: RunningDaemon): void {
+  if (options.tls === undefined) return;
+  try {
+    daemon.renewTls(readTlsCredentials(options.tls.files));
+    log.info({}, 'NBD clients that begin TLS from now on meet the certificates and keys that are in the files now');
+  } catch (error) {
+    log.error({ err: error }, 'the certificates and keys for NBD clients stay as they were');
+  }
 }
 
 /** A signal came before the daemon was up. */

@@ -1,3 +1,4 @@
+import type { TlsCredentials } from '@raidkit/nbd';
 import { serveControl } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
 import { EventLog } from './events/event-log.js';
@@ -81,6 +82,9 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
     const stopped = await Promise.allSettled(threads.map((thread) => thread.stop()));
     for (const one of stopped) if (one.status === 'rejected') throw one.reason;
   };
+  const renewTls = (credentials: TlsCredentials): void => {
+    for (const thread of threads) thread.renewTls(credentials);
+  };
   const composed = await Promise.allSettled(threads.map((thread) => thread.composed));
   const failed = composed.find((one) => one.status === 'rejected');
   const unavailable = composed.map((one) => (one.status === 'fulfilled' ? one.value : '')).find((reason) => reason !== '');
@@ -96,7 +100,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   await Promise.all(threads.slice(1).map((thread) => thread.ask({ ask: 'listening', addresses })));
   const router = new Router(threads, directory, notifications, log);
   const stopRequested = Promise.race(threads.map((thread) => thread.stopRequested));
-  const running = await serveControl(options, news.before(router), { stopRequested, stop }, told);
+  const running = await serveControl(options, news.before(router), { stopRequested, stop, renewTls }, told);
   return withStuck(running, threads);
 }
 

@@ -1,4 +1,4 @@
-import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
+import type { NbdListener, NegotiatingConnection, TlsCredentials } from '@raidkit/nbd';
 import type { ServiceOptions } from './compose.js';
 import type { NbdLimits, NbdTls } from './daemon.js';
 import type { EventReport } from './events/event.js';
@@ -45,6 +45,8 @@ export type ToReactor =
   | { type: 'client'; connection: NegotiatingConnection }
   /** All exports of the other reactors. */
   | { type: 'exports'; exports: readonly SharedExport[] }
+  /** For NBD clients that begin TLS from now on. */
+  | { type: 'renewTls'; credentials: TlsCredentials }
   | { type: 'stop' };
 
 /** From a reactor's thread to the main thread. */

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { NbdListener, NegotiatingConnection } from '@raidkit/nbd';
+import type { NbdListener, NegotiatingConnection, TlsCredentials } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { EventReport } from './events/event.js';
 import type { Change, SharedExport } from './shared-state.js';
@@ -85,6 +85,10 @@ export class ReactorThread implements Port {
 
   tellExports(exports: readonly SharedExport[]): void {
     this.#send({ type: 'exports', exports });
+  }
+
+  renewTls(credentials: TlsCredentials): void {
+    this.#send({ type: 'renewTls', credentials });
   }
 
   giveClient(connection: NegotiatingConnection): void {

@@ -128,6 +128,9 @@ async function run(): Promise<void> {
       case 'client':
         server?.adopt(message.connection);
         return;
+      case 'renewTls':
+        tlsThread?.renew(message.credentials);
+        return;
       case 'stop':
         stop(composed, reactor).catch(failed);
     }

@@ -8,6 +8,8 @@ export interface TlsData {
 /** From a reactor's thread to the one that does TLS for it. */
 export type ToTls =
   | { type: 'client'; client: TlsHandover }
+  /** For clients that come from now on. */
+  | { type: 'renew'; credentials: TlsCredentials }
   /** No other client comes. The thread ends when those that are there have gone. */
   | { type: 'close' };
 

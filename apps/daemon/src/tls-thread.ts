@@ -10,7 +10,7 @@ import type { FromTls, TlsData, ToTls } from './tls-messages.js';
  * starts another.
  */
 export class TlsThread {
-  readonly #credentials: TlsCredentials;
+  #credentials: TlsCredentials;
   readonly #log: Logger;
   readonly #fewMessages: LogLimit;
   #worker: Worker | null = null;
@@ -19,6 +19,12 @@ export class TlsThread {
     this.#credentials = credentials;
     this.#log = log;
     this.#fewMessages = new LogLimit(log, performance);
+  }
+
+  /** For clients that come from now on. */
+  renew(credentials: TlsCredentials): void {
+    this.#credentials = credentials;
+    if (this.#worker !== null) send(this.#worker, { type: 'renew', credentials });
   }
 
   take(client: TlsHandover): void {

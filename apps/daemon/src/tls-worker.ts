@@ -11,5 +11,6 @@ const terminator = new TlsTerminator(credentials, (peer, reason) => {
 
 parentPort?.on('message', (message: ToTls) => {
   if (message.type === 'client') terminator.take(message.client);
+  else if (message.type === 'renew') terminator.renew(message.credentials);
   else void terminator.close().then(() => parentPort?.close());
 });

@@ -163,9 +163,10 @@ async function examineFound(
     keepOut(array, bdev, record, lineages, log);
     return;
   }
-  const isBetterKnown =
-    array !== undefined && mistakenFor(bdev, record, headers) === null && isOfStrangers(array, record, lineages);
-  if (array !== undefined && (isReplaceable(array, record) || isBetterKnown)) {
+  const isMistaken = mistakenFor(bdev, record, headers) !== null;
+  const mustMakeAnew = (old: RaidArray): boolean =>
+    isReplaceable(old, record) || (!isMistaken && isOfStrangers(old, record, lineages));
+  if (array !== undefined && mustMakeAnew(array)) {
     await endArray(ctx, array, 'it is being assembled anew');
     if (!isFree(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);

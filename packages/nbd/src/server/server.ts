@@ -24,6 +24,7 @@ import type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions, Se
 import { listen, nbdUri } from '../transport/listen.js';
 import type { Listening, NbdAddress } from '../transport/listen.js';
 import { tlsMode } from '../tls/credentials.js';
+import type { TlsCredentials } from '../tls/credentials.js';
 import { SocketTransport } from '../transport/socket-transport.js';
 import { TlsAcceptor } from '../tls/acceptor.js';
 
@@ -127,6 +128,14 @@ export class NbdServer {
       onLeft: (connection, departure) => this.#onLeft(connection, departure),
       onGone: (connection) => this.#onGone(connection),
     };
+  }
+
+  /**
+   * Clients that begin TLS from now on are given these credentials; those that are there go on. No effect on a server whose TLS is
+   * done elsewhere, or that has none.
+   */
+  renewTls(credentials: TlsCredentials): void {
+    this.#tlsAcceptor?.renew(credentials);
   }
 
   /** Whether clients without TLS are refused. */

@@ -12,12 +12,18 @@ import type { TlsCredentials } from './credentials.js';
  * instead is safe at any time.
  */
 export class TlsAcceptor {
-  readonly #credentials: TlsCredentials;
+  #credentials: TlsCredentials;
   /** Each does one handshake at a time, so that it is clear whose it is. They take a few milliseconds to make. */
-  readonly #idle: Server[] = [];
+  #idle: Server[] = [];
 
   constructor(credentials: TlsCredentials) {
     this.#credentials = credentials;
+  }
+
+  /** Handshakes that begin from now on are done with these. */
+  renew(credentials: TlsCredentials): void {
+    this.#credentials = credentials;
+    this.#idle = [];
   }
 
   /**
@@ -26,10 +32,12 @@ export class TlsAcceptor {
    * gives up.
    */
   accept(raw: Socket, onSecure: (socket: TLSSocket) => void, onFailed: (reason: string) => void): () => void {
-    const server = this.#idle.pop() ?? createServer(tlsServerOptions(this.#credentials));
+    const idle = this.#idle;
+    const server = idle.pop() ?? createServer(tlsServerOptions(this.#credentials));
     server.once('secureConnection', (socket) => {
       server.removeAllListeners('tlsClientError');
-      this.#idle.push(server);
+      // One with credentials that have been renewed meanwhile goes where nobody looks.
+      idle.push(server);
       socket.allowHalfOpen = true;
       onSecure(socket);
     });

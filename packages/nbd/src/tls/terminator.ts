@@ -46,6 +46,11 @@ export class TlsTerminator {
     this.#sys = sys;
   }
 
+  /** Clients that begin TLS from now on are given these. */
+  renew(credentials: TlsCredentials): void {
+    this.#acceptor.renew(credentials);
+  }
+
   /** Both descriptors belong to the terminator from now on. */
   take({ fd, plainFd, peer }: TlsHandover): void {
     const raw = new Socket({ fd, readable: true, writable: true });

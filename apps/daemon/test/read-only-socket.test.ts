@@ -1,0 +1,58 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { defaultLevelPackages, startDaemon } from '../src/index.js';
+import type { Daemon } from '../src/index.js';
+import { readOnlyMethods } from '../src/rpc/read-only.js';
+import { RpcClient } from './support/rpc-client.js';
+
+let folder: string;
+let daemon: Daemon;
+let writer: RpcClient;
+let reader: RpcClient;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'raidkit-reader-'));
+  daemon = await startDaemon({
+    rpc: [{ path: join(folder, 'rpc.sock') }],
+    readOnlyRpc: [join(folder, 'read.sock')],
+    nbd: [],
+    levels: defaultLevelPackages,
+    conditions: ['@raidkit/source'],
+    memoryBytes: 64 << 20,
+    log: pino({ level: 'silent' }),
+  });
+  writer = await RpcClient.connect(join(folder, 'rpc.sock'));
+  reader = await RpcClient.connect(join(folder, 'read.sock'));
+});
+
+afterEach(async () => {
+  writer.close();
+  reader.close();
+  await daemon.stop();
+  rmSync(folder, { recursive: true });
+});
+
+it('a control socket for reading answers what changes nothing, and refuses all else', async () => {
+  const methods = (await writer.call('rpc_get_methods')) as string[];
+  expect(((await reader.call('rpc_get_methods')) as string[]).sort()).toEqual([...readOnlyMethods].sort());
+  await writer.call('bdev_null_create', { name: 'n', num_blocks: 4096, block_size: 512 });
+  for (const method of methods.filter((name) => !readOnlyMethods.has(name))) {
+    await expect(reader.call(method, { name: 'n' }), method).rejects.toThrow(/for reading only/);
+  }
+  expect(await reader.call('bdev_get_bdevs')).toMatchObject([{ name: 'n' }]);
+  expect(await reader.call('raidkit_nbd_get_exports')).toEqual([]);
+  await reader.call('bdev_get_iostat');
+  await expect(reader.call('bdev_get_iostat', { reset_mode: 'all' })).rejects.toThrow(/for reading only/);
+  await expect(reader.call('no_such_method')).rejects.toThrow(/not found/);
+});
+
+/** Where events are told may be a secret: the address of a webhook has one in it. */
+const withSecrets = ['raidkit_get_event_sinks'];
+
+it('every method that only asks is answered there', async () => {
+  const asks = ((await writer.call('rpc_get_methods')) as string[]).filter((name) => /_(get|wait)_/.test(name));
+  expect(asks.filter((name) => !readOnlyMethods.has(name))).toEqual(withSecrets);
+});
