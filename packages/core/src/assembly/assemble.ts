@@ -196,7 +196,7 @@ function agrees(array: RaidArray, record: ArrayRecord): boolean {
   if (record.numBlocks !== array.recordedBlocks) return false;
   return record.slots.every(({ uuid, dataOffsetBlocks, dataSizeBlocks, state }, index) => {
     const slot = array.slots[index];
-    if (slot === undefined || uuid !== slot.recordedUuid) return false;
+    if (slot?.recordedUuid !== uuid) return false;
     const isIn = uuid !== nullUuid && slot.uuid === uuid;
     return (state === 'configured') === isIn && dataOffsetBlocks === slot.dataOffset && dataSizeBlocks === slot.dataSize;
   });
