@@ -153,9 +153,9 @@ function refuseHalves(array: RaidArray, force: boolean): void {
 function refuseStrangers(array: RaidArray, force: boolean): void {
   const described = array.isVouchedFor ? null : describeStrangers(array);
   if (described === null) return;
-  const message = `array ${array.name}: ${described}; or start with force, without it`;
-  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
-  array.log.warn(array.logFields(), `started by force: ${message}`);
+  const refusal = `array ${array.name}: ${described}; or start with force, without it`;
+  if (!force) throw new RaidError('ERR_RAID_METADATA', 16, refusal);
+  array.log.warn(array.logFields(), `started by force: ${refusal}`);
 }
 
 /**
