@@ -121,3 +121,27 @@ it.each([[[0, 1]], [[1, 0]]])('of two arrays with one uuid neither is started by
   const [first] = order;
   expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, (first ?? 0) + 1));
 });
+
+it.each([[[0, 1, 2]], [[0, 2, 1]], [[1, 0, 2]], [[1, 2, 0]], [[2, 0, 1]], [[2, 1, 0]]])(
+  'a member without headers that knows the newest, one that agrees, and an old one come to rest: %j',
+  async (order) => {
+    const { rig, disks, volume } = await build('raid1', 3);
+    await volume.write(0, blocks(8, 1));
+    await volume.flush();
+    const old = disks[0]!.bytes.slice();
+    await rig.arrays.removeBaseBdev('m0');
+    await volume.write(0, blocks(8, 2));
+    volume.descriptor.close();
+    await rig.arrays.stop();
+    const behind = disks[1]!.bytes.slice();
+    const { rig: again, disks: after } = await putTogether([null, behind, disks[2]!.bytes]);
+    await until(() => arrayOf(again, 'a').state === 'online', 'both are up once more');
+    await again.arrays.stop();
+    const blind = after[2]!.bytes.slice();
+    blind.fill(0, 64 << 10, 256 << 10);
+    const { rig: last } = await putTogether([old, behind, blind], { order, assembly: { absentWaitMs: 100 } });
+    await until(() => last.arrays.get('a')?.state === 'online', 'it is up');
+    await last.registry.waitForExamine();
+    expect(await openVolume(last, 'a').read(0, 8)).toEqual(blocks(8, 2));
+  },
+);

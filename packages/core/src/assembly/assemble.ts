@@ -166,7 +166,10 @@ async function examineFound(
   const isMistaken = mistakenFor(bdev, record, headers) !== null;
   const mustMakeAnew = (old: RaidArray): boolean =>
     isReplaceable(old, record) || (!isMistaken && isOfStrangers(old, record, lineages));
+  // A device without headers that says what known members say does not make them strangers.
+  let known: string[] = [];
   if (array !== undefined && mustMakeAnew(array)) {
+    if (agrees(array, record)) known = [...array.lineages];
     await endArray(ctx, array, 'it is being assembled anew');
     if (!isFree(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
@@ -175,6 +178,7 @@ async function examineFound(
     array = makeFromRecord(ctx, record, log);
     if (array === undefined) return;
     array.isVouchedFor = isByHand;
+    for (const lineage of known) array.lineages.add(lineage);
     await joinRecorded(ctx, array, bdev, record, headers, log);
     await examineOthers(ctx, array, bdev);
     return;
