@@ -58,7 +58,7 @@ describe('and broken rules of assembly are noticed', () => {
       reads((record) => ({ ...record, seqNumber: Math.max(0, 2 ** 40 - record.seqNumber) })),
       /holds/,
       // Most of these arrays refuse to start, and try again until the case gives up: that takes long.
-      12,
+      29,
     ));
   it('every member with a superblock is trusted', () =>
     isCaught(
