@@ -1,6 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
 import { describe, expect, it } from 'vitest';
+import { RegionState } from '../packages/core/src/bitmap/region-state.js';
 import { blocks } from './support/array-on-disks.js';
 import { arrayOf, newRig, openVolume, until } from './support/rig.js';
 import type { Rig } from './support/rig.js';
@@ -10,6 +11,8 @@ import type { OnFailedFlush } from './support/volatile-disk.js';
 const MiB = 1 << 20;
 /** Blocks of a strip. */
 const strip = 32;
+/** First block of a member's data area. */
+const dataAt = 2048;
 /** Stripe 0 of three: chunk 0 is on m0, chunk 1 on m1, parity on m2. */
 const chunk = [0, strip] as const;
 
@@ -41,7 +44,7 @@ async function build(level: 'raid1' | 'raid5f', members = 3): Promise<Process> {
 /** The disks as they are, or as a power cut leaves them, without some, in another process. */
 async function restart(
   from: { readonly disks: Process['disks'] },
-  how: { cutPower?: boolean; without?: readonly number[] } = {},
+  how: { cutPower?: boolean; without?: readonly number[]; fault?: VolatileDisk['fault'] } = {},
 ): Promise<Process> {
   const rig = newRig({ memoryBytes: 16 << 20 });
   const disks = new Map<number, VolatileDisk>();
@@ -49,6 +52,7 @@ async function restart(
     if (how.without?.includes(index) === true) continue;
     const copy = disk.copyFor(rig.registry);
     if (how.cutPower === true) copy.cutPower();
+    if (how.fault !== undefined) copy.fault = how.fault;
     disks.set(index, copy);
     await plugInDisk(rig.registry, index, copy);
   }
@@ -86,19 +90,24 @@ async function agreed({ rig }: Process): Promise<void> {
   await until(() => array.process === null && array.bitmap?.resyncsDue === 0, 'everything agrees');
 }
 
+/** The disks as they are when a flush of member 0 has failed: the process dies before it is told. */
+async function dieAtFlush({ rig, disks, volume }: Process, mode: OnFailedFlush): Promise<Pick<Process, 'disks'>> {
+  const copies: Process['disks'] = new Map();
+  failFlushes(disks.get(0)!, mode, () => {
+    for (const [index, disk] of disks) copies.set(index, disk.copyFor(rig.registry));
+  });
+  await volume.flush().catch(() => undefined);
+  expect(copies.size).toBe(disks.size);
+  return { disks: copies };
+}
+
 const modes = ['shows it', 'drops it'] as const;
 
 describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => {
   it.each(['raid1', 'raid5f'] as const)('costs a %s nothing if the process dies before it is told', async (level) => {
     const before = await build(level);
-    let died: Pick<Process, 'disks'> | null = null;
     await before.volume.write(chunk[0], blocks(strip, 2));
-    failFlushes(before.disks.get(0)!, mode, () => {
-      died = { disks: new Map([...before.disks].map(([index, disk]) => [index, disk.copyFor(before.rig.registry)])) };
-    });
-    await before.volume.flush();
-    expect(died).not.toBeNull();
-    const next = await restart(died!);
+    const next = await restart(await dieAtFlush(before, mode));
     await agreed(next);
     await stop(next);
     const seen = new Set<number>();
@@ -164,6 +173,77 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
     },
   );
 
+  it('may take along parts of a write of a whole stripe that was under way', async () => {
+    const before = await build('raid5f');
+    await before.rig.arrays.removeBaseBdev('m1');
+    const [m0, m2] = [before.disks.get(0)!, before.disks.get(2)!];
+    m2.fault = ({ type, offsetBlocks }) => (type === IoType.Write && offsetBlocks === dataAt ? null : Status.Ok);
+    const written = before.volume.write(0, blocks(2 * strip, 2));
+    await until(() => m2.held.length > 0, 'the data is there, and the parity is held back');
+    failFlushes(m0, mode);
+    await expect(before.volume.flush()).rejects.toThrow(/EIO/);
+    m2.fault = () => Status.Ok;
+    for (const io of m2.held.splice(0)) m2.finish(io, Status.Ok);
+    await written;
+    await before.rig.arrays.addBaseBdev('a', 'm1');
+    await until(() => arrayOf(before.rig, 'a').numInSync === 3, 'm1 is filled');
+    before.rig.arrays.startSync('a', 'resync');
+    await agreed(before);
+    await stop(before);
+    const seen = new Set<string>();
+    for (const lost of [0, 1, 2]) {
+      const after = await restart(before, { cutPower: true, without: [lost] });
+      seen.add(String([await first(after.volume, chunk[0]), await first(after.volume, chunk[1])]));
+    }
+    expect(seen.size).toBe(1);
+  });
+
+  it('keeps the zeros of a first write', async () => {
+    const before = await build('raid1', 2);
+    await before.rig.arrays.removeBaseBdev('m1');
+    const m0 = before.disks.get(0)!;
+    // The second region was never written.
+    for (const bytes of [m0.bytes, m0.stable]) bytes.fill(0xee, 2 * MiB);
+    m0.onFailedFlush = mode;
+    m0.fault = ({ type }) => (type === IoType.Flush ? null : Status.Ok);
+    const written = before.volume.write(2048 + 100, blocks(1, 5));
+    await until(() => m0.held.length > 0, 'zeros are being flushed');
+    const flushed = before.volume.flush();
+    await until(() => m0.held.length > 1, 'a user flushes');
+    m0.fault = () => Status.Ok;
+    const [zeros, users] = m0.held.splice(0);
+    m0.finish(users!, Status.IoError);
+    m0.finish(zeros!, Status.Ok);
+    await expect(flushed).rejects.toThrow(/EIO/);
+    await written;
+    expect(await first(before.volume, 2048 + 512)).toBe(0);
+    const after = await restart(before, { cutPower: true });
+    expect(await first(after.volume, 2048 + 512)).toBe(0);
+  });
+
+  it.each([
+    { zeros: 'zeros take no room', types: [IoType.Write] },
+    { zeros: 'zeros take room', types: [IoType.Write, IoType.WriteZeroes] },
+  ])('is written anew beside blocks that have no room ($zeros): no member is failed for those', async ({ types }) => {
+    const before = await build('raid1', 2);
+    // Data ends in the middle of what is written anew at a time.
+    await before.volume.write(1480, blocks(strip, 2));
+    const [hole, end] = [dataAt + 1480 + strip, dataAt + 2048];
+    const next = await restart(await dieAtFlush(before, mode), {
+      fault: ({ type, offsetBlocks, numBlocks }) =>
+        (types as number[]).includes(type) && offsetBlocks < end && offsetBlocks + numBlocks > hole
+          ? Status.NoSpace
+          : Status.Ok,
+    });
+    const array = arrayOf(next.rig, 'a');
+    await until(() => array.process === null && array.consistency.isSettled, 'the resync ends');
+    expect(array.numInSync).toBe(2);
+    await stop(next);
+    const seen = new Set<number>();
+    for (const lost of [0, 1]) seen.add(await first((await restart(next, { cutPower: true, without: [lost] })).volume, 1480));
+    expect(seen.size).toBe(1);
+  });
+
   it('leaves the entries that stand for it where they are', async () => {
     const before = await build('raid5f');
     await before.rig.arrays.removeBaseBdev('m1');
@@ -177,6 +257,14 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
       for (const at of [chunk[1], 7 * strip]) expect(await first(next.volume, at)).toBe(1);
     }
   });
+});
+
+it.concurrent('a region that has been written anew does not stay dirty, also where a member is missing', async () => {
+  const before = await build('raid5f');
+  await before.rig.arrays.removeBaseBdev('m1');
+  await before.volume.write(chunk[0], blocks(strip, 2));
+  const { rig } = await restart(await dieAtFlush(before, 'shows it'));
+  await until(() => arrayOf(rig, 'a').bitmap!.count(RegionState.Dirty) === 0, 'regions are recorded as missed');
 });
 
 it.concurrent(

@@ -30,6 +30,23 @@ export const failedFlushes = [
     suites: ['test/failed-flush.test.ts'],
   },
   {
+    id: 'whole-stripe-over-a-lost-flush',
+    file: 'core/src/array/array.ts',
+    line: 'if (isWhole && this.lostFlushes === 0) consistency.markStable(memberOffset, numBlocks);',
+    becomes: 'if (isWhole) consistency.markStable(memberOffset, numBlocks);',
+    loses: 'a flush fails while a whole stripe is being written, and takes along what one member had taken of it already',
+    levels: ['raid5f'],
+    suites: ['test/failed-flush.test.ts'],
+  },
+  {
+    id: 'zeros-over-a-lost-flush',
+    file: 'core/src/bitmap/write-intent-bitmap.ts',
+    line: '} while (this.#array.lostFlushes !== lostFlushes);',
+    becomes: '} while (false);',
+    loses: 'a flush fails while a region is given its zeros, and what the disk held before reads as data',
+    suites: ['test/failed-flush.test.ts'],
+  },
+  {
     id: 'lost-flush-frees-entries',
     file: 'core/src/journal/journal.ts',
     line: 'return areGood && !array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);',

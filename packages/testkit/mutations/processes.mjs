@@ -84,9 +84,9 @@ export const processes = [
   {
     id: 'check-writes-nothing-back',
     file: 'core/src/sync/resync.ts',
-    line: "await memberIo(array, slot, IoType.Write, at, count, wanted);\n    } catch (error) {\n      if (!array.failMember(slot.index, 'it could not be made to agree'))",
+    line: 'await memberIo(array, slot, IoType.Write, at, count, wanted);\n    } catch (error) {\n      if (statusOf(error) !== Status.NoSpace)',
     becomes:
-      "await memberIo(array, slot, IoType.Read, at, count, wanted);\n    } catch (error) {\n      if (!array.failMember(slot.index, 'it could not be made to agree'))",
+      'await memberIo(array, slot, IoType.Read, at, count, wanted);\n    } catch (error) {\n      if (statusOf(error) !== Status.NoSpace)',
     loses: 'parity that disagrees stays as it is, and is trusted',
   },
   {

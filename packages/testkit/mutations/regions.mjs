@@ -75,15 +75,15 @@ export const regions = [
   {
     id: 'bits-before-departure',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'await this.#array.leaveRecorded();\n      for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);',
-    becomes: 'for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);',
+    line: 'await this.#array.leaveRecorded();\n        // What another flush has lost meanwhile',
+    becomes: '// What another flush has lost meanwhile',
     loses: 'a member that failed while a region was given its zeros is found after a crash as one that holds them',
   },
   {
     id: 'write-before-departure',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'await this.#array.leaveRecorded();\n      for (const region of regions) this.set(region, RegionState.Dirty);',
-    becomes: 'for (const region of regions) this.set(region, RegionState.Dirty);',
+    line: 'await this.#array.leaveRecorded();\n      } while (',
+    becomes: '} while (',
     loses: 'a write begins though a member that has no bit for it still counts as current: after a crash it says clean',
   },
   {

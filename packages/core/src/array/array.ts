@@ -386,7 +386,8 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
 
   markInSync(memberOffset: number, numBlocks: number, isWhole: boolean): void {
     const { consistency } = this;
-    if (isWhole) consistency.markStable(memberOffset, numBlocks);
+    // A flush that was lost in this run may have been while the write was under way, and have taken parts of it along.
+    if (isWhole && this.lostFlushes === 0) consistency.markStable(memberOffset, numBlocks);
     // Made from what the next power cut may take back it is none for long; a resync makes it good. Where a member is missing none
     // can, and what is written must be readable.
     else if (this.numInSync === this.numSlots && consistency.isUnstable(memberOffset, numBlocks)) return;

@@ -8,7 +8,7 @@ const mostRanges = 65_536;
 export interface ConsistencyListener {
   /** Redundancy has come to be in doubt somewhere. */
   onInconsistent(): void;
-  /** It is not in doubt any more somewhere; perhaps nowhere. */
+  /** It is not in doubt any more somewhere, perhaps nowhere, or what may not have been on stable media is. */
   onInSync(): void;
 }
 
@@ -119,7 +119,12 @@ export class Consistency {
 
   /** These blocks were written anew on every member: the next flush keeps them, or fails. */
   markStable(start: number, count: number): void {
-    if (this.#unstable.length > 0) cutRanges(this.#unstable, start, start + count, () => true);
+    const range = this.#unstable[firstEndingAfter(this.#unstable, start)];
+    if (range === undefined || range.start >= start + count) return;
+    const isSplit = range.start < start && range.end > start + count;
+    if (isSplit && this.#unstable.length >= mostRanges) return;
+    cutRanges(this.#unstable, start, start + count, () => true);
+    this.#listener.onInSync();
   }
 
   /** From now on members stand for one another that did not before: redundancy must not depend on what may not be stable. */
@@ -174,7 +179,9 @@ export class Consistency {
 
   /** As {@link resynced}, of members that were written anew and flushed, and not compared: a member is missing. */
   rewritten(end: number, token: number): void {
-    if (hasOlderBelow(this.#unstable, end, token)) cutRanges(this.#unstable, 0, end, ({ stamp }) => stamp < token);
+    if (!hasOlderBelow(this.#unstable, end, token)) return;
+    cutRanges(this.#unstable, 0, end, ({ stamp }) => stamp < token);
+    this.#listener.onInSync();
   }
 
   /**

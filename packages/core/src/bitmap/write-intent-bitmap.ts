@@ -249,12 +249,19 @@ export class WriteIntentBitmap extends RegionStates {
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
     for (const region of fresh) this.#zeroing.add(region);
     try {
-      if (fresh.length > 0) await this.#zero(fresh);
-      // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
-      await this.#array.leaveRecorded();
-      for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
-      await this.#pages.writeOf(regions);
-      await this.#array.leaveRecorded();
+      let lostFlushes: number;
+      do {
+        ({ lostFlushes } = this.#array);
+        this.#pages.said.clear();
+        if (fresh.length > 0) await this.#zero(fresh);
+        // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
+        await this.#array.leaveRecorded();
+        // What another flush has lost meanwhile, that of this round has not kept: once more, zeros before bits.
+        if (this.#array.lostFlushes !== lostFlushes) continue;
+        for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
+        await this.#pages.writeOf(regions);
+        await this.#array.leaveRecorded();
+      } while (this.#array.lostFlushes !== lostFlushes);
       for (const region of regions) this.set(region, RegionState.Dirty);
     } finally {
       this.#pages.said.clear();

@@ -52,8 +52,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
         { ...array.logFields(), block: start, blocks: end - start, err: error },
         'stripes of the journal could not be written again',
       );
-      // A block for which there is no room has none that it could lose.
-      if (statusOf(error) !== Status.NoSpace) failed.push({ from: start, to: end });
+      failed.push({ from: start, to: end });
     }
   }
   for (const slot of array.slots) if (slot.isInSync) await flushMember(array, slot, 'a flush for the journal failed');

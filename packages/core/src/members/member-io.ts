@@ -36,8 +36,9 @@ export function memberIo(
         const { status } = done;
         ios.put(done);
         slot.partEnded();
-        if (type === IoType.Write) slot.replacement?.mark(offset, count);
-        if (type === IoType.Write && status === Status.Ok) array.noteWritten(slot.index, offset, count);
+        const isWrite = type === IoType.Write || type === IoType.WriteZeroes;
+        if (isWrite) slot.replacement?.mark(offset, count);
+        if (isWrite && status === Status.Ok) array.noteWritten(slot.index, offset, count);
         if (status === Status.Ok) resolve();
         else reject(BdevError.fromStatus(status, what));
       },

@@ -1,5 +1,6 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
+import { statusOf } from '../errors.js';
 import { memberIo } from './member-io.js';
 import type { Slot } from './slot.js';
 
@@ -15,8 +16,9 @@ export function isUnreadable(error: unknown): boolean {
 
 /**
  * Reads blocks `[offset, +count)` of the slot's data area and writes them as they are: a flush that succeeds after that keeps
- * them, whatever became of flushes before. Blocks that cannot be read are passed over. Nobody else may write there meanwhile.
- * Rejects with a `BdevError` if they cannot be written, or the member is gone.
+ * them, whatever became of flushes before. Blocks that cannot be read are passed over, and those for which the member has no
+ * room: they have none that it could lose. Zeros are not made to take any. Nobody else may write there meanwhile. Rejects with
+ * a `BdevError` if they cannot be written, or the member is gone.
  */
 export async function rewriteInPlace(array: MembersHost, slot: Slot, offset: number, count: number): Promise<void> {
   const { blockSize, name, registry } = array;
@@ -44,5 +46,23 @@ async function rewritePiece(array: MembersHost, slot: Slot, at: number, count: n
     await rewritePiece(array, slot, at + half, count - half, addr);
     return;
   }
-  await memberIo(array, slot, IoType.Write, at, count, addr);
+  await writePiece(array, slot, at, count, addr);
+}
+
+async function writePiece(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
+  const { blockSize, registry } = array;
+  const bytes = count * blockSize;
+  const { memory } = registry.runtime;
+  const isZero = memory.u8[addr] === 0 && memory.equal(addr, addr + 1, bytes - 1);
+  try {
+    if (isZero) await memberIo(array, slot, IoType.WriteZeroes, at, count, -1);
+    else await memberIo(array, slot, IoType.Write, at, count, addr);
+  } catch (error) {
+    if (statusOf(error) !== Status.NoSpace) throw error;
+    if (count === 1) return;
+    // Others beside it may have room.
+    const half = count >> 1;
+    await writePiece(array, slot, at, half, addr);
+    await writePiece(array, slot, at + half, count - half, addr + half * blockSize);
+  }
 }

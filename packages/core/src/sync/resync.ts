@@ -1,7 +1,8 @@
-import { IoType } from '@raidkit/bdev';
+import { IoType, Status } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
 import { makeCopiesAgree } from './majority-repair.js';
+import { statusOf } from '../errors.js';
 import { reconstructInto } from '../io/reconstruct.js';
 import { flushMember, memberIo } from '../members/member-io.js';
 import { canCompare, mostListed } from './task.js';
@@ -131,6 +132,8 @@ export class ResyncTask implements ProcessStep {
       try {
         await rewriteInPlace(array, slot, at, count);
       } catch (error) {
+        // For lack of memory nothing was asked of the member.
+        if (statusOf(error) === Status.NoMemory) throw error;
         if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be written again')) throw error;
       }
     }
@@ -234,6 +237,7 @@ export class ResyncTask implements ProcessStep {
     }
     if (array.memory.equal(wanted, found, count * array.blockSize)) return Outcome.Compared;
     if (!slot.isInSync) return Outcome.Failed;
+    const known = notes.length;
     this.#findDifferences(slot, at, count, { wanted, found, notes });
     if (!this.#mustWrite) return Outcome.Compared;
     if (!this.#isResync && array.level?.copyGroups !== undefined) {
@@ -247,11 +251,24 @@ export class ResyncTask implements ProcessStep {
     }
     this.#report(slot, at, count);
     try {
-      await memberIo(array, slot, IoType.Write, at, count, wanted);
+      await this.#write(slot, at, count, wanted, notes.slice(known));
     } catch (error) {
       if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }
     return Outcome.Compared;
+  }
+
+  /** Blocks in which the slot differs, and those between them. */
+  async #write(slot: Slot, at: number, count: number, wanted: number, differing: Work['notes']): Promise<void> {
+    const array = this.#array;
+    try {
+      await memberIo(array, slot, IoType.Write, at, count, wanted);
+    } catch (error) {
+      if (statusOf(error) !== Status.NoSpace) throw error;
+      // Those that agree need no room.
+      for (const [, from, blocks] of differing)
+        await memberIo(array, slot, IoType.Write, from, blocks, wanted + (from - at) * array.blockSize);
+    }
   }
 
   /** A repair of copies: by majority, or as the named one. */
