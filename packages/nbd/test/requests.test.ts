@@ -482,6 +482,7 @@ describe('statistics', () => {
         description: '',
         isDefault: true,
         readOnly: false,
+        clients: null,
         sizeBytes: 1_048_576,
         connections: 1,
         stats: { readRequests: 2, writeRequests: 1, otherRequests: 1, readBytes: 1000, writtenBytes: 3000, errors: 1 },
