@@ -1,10 +1,11 @@
 import { healthOf, seqStep } from '@raidkit/core';
 import type { ArrayRecord } from '@raidkit/core';
-import { spdkSuperblockStore } from '@raidkit/superblock';
+import { encodeSuperblock, spdkSuperblockStore } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
-import { blocks, build } from './support/array-on-disks.js';
-import { putTogether } from './support/put-together.js';
+import { blocks, build, superblockOf } from './support/array-on-disks.js';
+import { putTogether, withoutExtension } from './support/put-together.js';
 import { plugIn } from './support/ram-disk.js';
+import type { RamDisk } from './support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from './support/rig.js';
 import type { Rig } from './support/rig.js';
 
@@ -143,5 +144,104 @@ it.each([[[0, 1, 2]], [[0, 2, 1]], [[1, 0, 2]], [[1, 2, 0]], [[2, 0, 1]], [[2, 1
     await until(() => last.arrays.get('a')?.state === 'online', 'it is up');
     await last.registry.waitForExamine();
     expect(await openVolume(last, 'a').read(0, 8)).toEqual(blocks(8, 2));
+  },
+);
+
+const shared = '5d190000-0000-4000-8000-0000000000aa';
+
+/** A raid1 with the uuid that all of these have, over these disks, with this byte in its first blocks; and its disks after a stop. */
+async function mirrorOver(
+  indices: readonly number[],
+  options: { fill: number; rounds?: number; without?: readonly number[] },
+): Promise<RamDisk[]> {
+  const { fill, rounds = 0, without = [] } = options;
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (const index of indices)
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk,
+    );
+  const baseBdevs = indices.map((index) => `m${index}`);
+  await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs, superblock: true, uuid: shared });
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(8, fill));
+  volume.descriptor.close();
+  for (const index of without) await rig.arrays.removeBaseBdev(`m${index}`);
+  for (let round = 0; round < rounds; round++) await arrayOf(rig, 'a').metadata.update();
+  await rig.arrays.stop();
+  return disks;
+}
+
+for (const [what, indices, rounds, without] of [
+  ['an older one', [5, 6], 0, []],
+  ['a newer one', [5, 6], 9, []],
+  ['a newer one that counts one of them out', [5, 0], 9, [0]],
+] as const) {
+  it.each([[[0, 1, 5]], [[0, 5, 1]], [[5, 0, 1]]])(
+    `a disk that is no member, of ${what}, neither stops a complete array nor becomes it: %j`,
+    async (order) => {
+      const [m0, m1] = await mirrorOver([0, 1], { fill: 1, rounds: 4 });
+      const [m5] = await mirrorOver(indices, { fill: 9, rounds, without });
+      const images = [m0!.bytes, m1!.bytes, null, null, null, m5!.bytes];
+      const { rig, disks } = await putTogether(images, { order, assembly: { absentWaitMs: 100 } });
+      await until(() => arrayOf(rig, 'a').state === 'online', 'it is started');
+      expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', 'm1']);
+      expect(healthOf(arrayOf(rig, 'a'))).toEqual({ health: 'optimal', reason: null });
+      expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 1));
+      expect(Buffer.compare(disks[5]!.bytes, m5!.bytes)).toBe(0);
+    },
+  );
+}
+
+it.each([[[0, 1, 2]], [[2, 0, 1]]])(
+  'a member of another lineage that counts out those that know one another does not become the array: %j',
+  async (order) => {
+    const [m0, m1] = await mirrorOver([0, 1, 2], { fill: 1 });
+    const [m2] = await mirrorOver([2, 0, 1], { fill: 9, rounds: 9, without: [0, 1] });
+    const images = [m0!.bytes, m1!.bytes, m2!.bytes];
+    const { rig, disks } = await putTogether(images, { order, assembly: { absentWaitMs: 100 } });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(arrayOf(rig, 'a').state).toBe('configuring');
+    for (const [index, disk] of disks.entries()) expect(Buffer.compare(disk!.bytes, images[index]!)).toBe(0);
+  },
+);
+
+/** A raid1 of three without m2, with 2 in its first blocks, after SPDK ran it; m2 still has 1 there, and its headers. */
+async function ranBySpdkWithoutM2(): Promise<[Uint8Array, Uint8Array, Uint8Array]> {
+  const { rig, disks, volume } = await build('raid1', 3);
+  await volume.write(0, blocks(8, 1));
+  await rig.arrays.removeBaseBdev('m2');
+  const m2 = disks[2]!.bytes.slice();
+  await volume.write(0, blocks(8, 2));
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const [m0, m1] = disks.map((disk) => {
+    const bytes = disk.bytes.slice();
+    const superblock = superblockOf(disk);
+    bytes.set(encodeSuperblock({ ...superblock, seqNumber: superblock.seqNumber + 1 }));
+    return bytes;
+  });
+  return [m0!, m1!, m2];
+}
+
+it.each([[[0, 1, 2]], [[2, 0, 1]], [[0, 2, 1]]])(
+  'members that agree and have lost their headers are not given up for a stale one that has its own: %j',
+  async (order) => {
+    const [m0, m1, m2] = await ranBySpdkWithoutM2();
+    const assembly = { absentWaitMs: 100 };
+    let images = [withoutExtension(m0), withoutExtension(m1), m2];
+    // At the next boot it meets headers of another lineage.
+    for (let boot = 0; boot < 2; boot++) {
+      const { rig, disks } = await putTogether(images, { order, assembly });
+      await until(() => arrayOf(rig, 'a').state === 'online', 'it is started');
+      expect(arrayOf(rig, 'a').slots.map(({ isInSync, name }) => isInSync && name)).toEqual(['m0', 'm1', false]);
+      const volume = openVolume(rig, 'a');
+      expect(await volume.read(0, 8)).toEqual(blocks(8, 2));
+      volume.descriptor.close();
+      expect(Buffer.compare(disks[2]!.bytes, m2)).toBe(0);
+      expect(reasonOf(rig)).toMatch(/m2 .* do not know it/);
+      await rig.arrays.stop();
+      images = disks.map((disk) => disk!.bytes);
+    }
   },
 );

@@ -22,6 +22,7 @@ import { ProcessQueue } from '../sync/process-queue.js';
 import type { QueueHost } from '../sync/start-process.js';
 import type { ProcessRecord } from '../sync/task.js';
 import { describeArray, describeConfig } from './info.js';
+import type { Stranger } from './stranger.js';
 import type { DescribedArray } from './info.js';
 import type { MemberOptions } from '../members/host.js';
 import type { RaidIoPool } from '../level/raid-io.js';
@@ -142,9 +143,11 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   /** Of the devices that it is put together from: see `ExtensionHeader`. */
   readonly lineages = new Set<string>();
   /**
-   * Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know; with what to tell people.
+   * Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know.
    */
-  readonly strangers = new Map<string, string>();
+  readonly strangers = new Map<string, Stranger>();
+  /** It was made from a device with which most of those that are there agree, instead of another one. */
+  isOfMost = false;
   /** A person has said that it is to be put together from the device that it was made from. */
   isVouchedFor = false;
   /** Uuids of members that hold an older state than all of them had once. */

@@ -1,4 +1,5 @@
 import type { RaidArray } from './array.js';
+import type { Stranger } from './stranger.js';
 
 /** How an array is, for people and monitors. */
 export type Health =
@@ -31,10 +32,21 @@ export function healthOf(array: RaidArray): { health: Health; reason: string | n
   return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason };
 }
 
-/** Devices that are there, and strangers to the array's members; with what a person can do about it. */
-export function describeStrangers({ registry, strangers }: RaidArray): string | null {
-  const there = [...strangers].filter(([uuid]) => registry.get(uuid)?.state === 'registered');
-  return there.length === 0 ? null : there.map(([, message]) => message).join('; ');
+/** Strangers to the array's members that are there, by uuid. */
+export function strangersThere({ registry, strangers }: RaidArray): ReadonlyMap<string, Stranger> {
+  return new Map([...strangers].filter(([uuid]) => registry.get(uuid)?.state === 'registered'));
+}
+
+/** Those of them that have a slot of the array's: what they say of it may matter. */
+export function rivalsOf(array: RaidArray): readonly Stranger[] {
+  const hasSlot = (uuid: string): boolean => array.slots.some(({ recordedUuid }) => recordedUuid === uuid);
+  return [...strangersThere(array)].filter(([uuid]) => hasSlot(uuid)).map(([, stranger]) => stranger);
+}
+
+/** The rivals, with what a person can do about them; null if there are none. */
+export function describeStrangers(array: RaidArray): string | null {
+  const rivals = rivalsOf(array);
+  return rivals.length === 0 ? null : rivals.map(({ message }) => message).join('; ');
 }
 
 /** Which members lack blocks that nobody could work out; null if none does. */

@@ -10,6 +10,7 @@ import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
 import { arrayOfVolume, isClientsVolume, recordOuter } from '../membership/nesting.js';
 import { bringOnline } from '../start/start.js';
+import { agrees, isBorneOut, isOfStrangers, isOutvoted, keepOut, mayNotDecide } from '../start/strangers.js';
 import type { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ReadResult } from '../format/store.js';
@@ -158,18 +159,26 @@ async function examineFound(
     if (!isFree(ctx, bdev)) return;
   }
   const lineages = lineagesOf(bdev, record, headers);
-  let array = findByUuid(ctx, record.uuid);
-  if (array !== undefined && !isByHand && isStranger(array, lineages) && mayNotDecide(array, record, lineages)) {
-    keepOut(array, bdev, record, lineages, log);
-    return;
-  }
   const isMistaken = mistakenFor(bdev, record, headers) !== null;
+  const stranger = { record, lineages, isUsable: !isMistaken && isLargeEnough(bdev, record) };
+  let array = findByUuid(ctx, record.uuid);
+  let isOfMost = false;
+  if (array !== undefined && !isByHand) {
+    const isUnknown = isStranger(array, lineages) && mayNotDecide(array, record, lineages);
+    const mayStay = array.isOfMost || !stranger.isUsable || isBorneOut(array, [record]);
+    const isLeftBehind = !isMistaken && mayStay && isOfStrangers(array, record, lineages);
+    if (isUnknown || isLeftBehind) {
+      keepOut(array, bdev, stranger, log);
+      isOfMost = isUnknown && isOutvoted(array, stranger);
+      if (!isOfMost) return;
+    }
+  }
   const mustMakeAnew = (old: RaidArray): boolean =>
-    isReplaceable(old, record) || (!isMistaken && isOfStrangers(old, record, lineages));
+    isOfMost || isReplaceable(old, record) || (!isMistaken && isOfStrangers(old, record, lineages));
   // A device without headers that says what known members say does not make them strangers.
   let known: string[] = [];
   if (array !== undefined && mustMakeAnew(array)) {
-    if (agrees(array, record)) known = [...array.lineages];
+    if (!isOfMost && agrees(array, record)) known = [...array.lineages];
     await endArray(ctx, array, 'it is being assembled anew');
     if (!isFree(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
@@ -179,6 +188,7 @@ async function examineFound(
     if (array === undefined) return;
     array.isVouchedFor = isByHand;
     for (const lineage of known) array.lineages.add(lineage);
+    array.isOfMost = isOfMost;
     await joinRecorded(ctx, array, bdev, record, headers, log);
     await examineOthers(ctx, array, bdev);
     return;
@@ -186,49 +196,10 @@ async function examineFound(
   await joinRecorded(ctx, array, bdev, record, headers, log);
 }
 
-/**
- * A device that the array's members do not know: whether what it says would change anything for them. It would be taken over if
- * the device's superblock is newer and says something else; if it has headers of ours, of another lineage, each has what the other
- * lacks. A member that SPDK added has neither, and is filled like any other.
- */
-function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
-  return lineages.size > 0 || (record.seqNumber > array.metadata.seqNumber && !agrees(array, record));
-}
-
-/** The superblock says of the members what the array does that waits for them: that of a round which some of them missed. */
-function agrees(array: RaidArray, record: ArrayRecord): boolean {
-  if (record.numBlocks !== array.recordedBlocks) return false;
-  return record.slots.every(({ uuid, dataOffsetBlocks, dataSizeBlocks, state }, index) => {
-    const slot = array.slots[index];
-    if (slot?.recordedUuid !== uuid) return false;
-    const isIn = uuid !== nullUuid && slot.uuid === uuid;
-    return (state === 'configured') === isIn && dataOffsetBlocks === slot.dataOffset && dataSizeBlocks === slot.dataSize;
-  });
-}
-
-/** What the device says is not believed, and it is neither read nor written, until a person says that it belongs to the array. */
-function keepOut(
-  array: RaidArray,
-  bdev: Bdev,
-  record: ArrayRecord,
-  lineages: ReadonlySet<string>,
-  log: (message: string) => void,
-): void {
-  const what =
-    record.seqNumber > array.metadata.seqNumber
-      ? 'says that it knows a newer state of the array'
-      : 'says that it is a member of the array';
-  const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: it carries ${lineages.size > 0 ? 'headers of another array with this uuid' : 'none of the headers that they have'}. Take it away, or, to give up what the others have where it differs, add it with bdev_raid_add_base_bdev`;
-  if (array.strangers.get(bdev.uuid) !== message) log(`${message}: ignored`);
-  array.strangers.set(bdev.uuid, message);
-}
-
-/** The array waits, made from devices without headers of ours, and this one has some, and knows an older state: theirs is not believed. */
-function isOfStrangers(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
-  if (array.state !== 'configuring' || array.isStarting || array.isDeleting || array.isVouchedFor || !array.isAssembled)
-    return false;
-  const isOlder = record.seqNumber < array.metadata.seqNumber && !agrees(array, record);
-  return array.lineages.size === 0 && lineages.size > 0 && isOlder;
+/** The device has room for what its superblock says of it. */
+function isLargeEnough(bdev: Bdev, record: ArrayRecord): boolean {
+  const entry = record.slots.find(({ uuid }) => uuid === bdev.uuid);
+  return entry !== undefined && bdev.numBlocks >= entry.dataOffsetBlocks + entry.dataSizeBlocks;
 }
 
 /** The array is not up, and this superblock knows better what it is; or it is offline, and a member has come back. */
@@ -325,9 +296,10 @@ export async function addAwaited(ctx: RaidContext, array: RaidArray, bdev: Bdev)
   requireCreation(now ?? array, bdev);
 }
 
-/** Looks for the members that are there already, so that the array comes up with the first of them. */
+/** Looks for the members that are there already, those that are current first, so that the array comes up with the first of them. */
 async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Promise<void> {
-  for (const slot of array.slots) {
+  const isIn = ({ recordedUuid, uuid }: Slot): boolean => uuid === recordedUuid;
+  for (const slot of [...array.slots.filter(isIn), ...array.slots.filter((one) => !isIn(one))]) {
     const other = slot.recordedUuid === nullUuid ? undefined : ctx.registry.get(slot.recordedUuid);
     if (other !== undefined && other !== seen && other.claimedBy === null) await examine(ctx, other);
   }

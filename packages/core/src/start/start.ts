@@ -13,8 +13,9 @@ import { checkGeometry, checkLevel } from '../level/geometry.js';
 import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
-import { describeStrangers } from '../array/health.js';
+import { describeStrangers, rivalsOf } from '../array/health.js';
 import { kickStale } from './kick-stale.js';
+import { isBorneOut } from './strangers.js';
 import { newUuid } from '../format/uuid.js';
 import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
@@ -149,9 +150,13 @@ function refuseHalves(array: RaidArray, force: boolean): void {
   array.log.warn(array.logFields(), `started by force: ${message}`);
 }
 
-/** A device says that it knows better than the members that are there, and they do not know it: a person must say who is right. */
+/**
+ * A device in a slot of the array's says that it knows better than the members that are there, and they do not know it: a person
+ * must say who is right, unless it is those who were left behind.
+ */
 function refuseStrangers(array: RaidArray, force: boolean): void {
-  const described = array.isVouchedFor ? null : describeStrangers(array);
+  const records = rivalsOf(array).map(({ record }) => record);
+  const described = array.isVouchedFor || isBorneOut(array, records) ? null : describeStrangers(array);
   if (described === null) return;
   const refusal = `array ${array.name}: ${described}; or start with force, without it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, refusal);
