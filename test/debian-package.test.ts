@@ -76,8 +76,16 @@ describe('the unit', () => {
     const trace = join(folder, 'calls');
     const script = join(root, 'apps/daemon/bin/raidkitd.js');
     // The demonstration makes files, an array and an export; then it is told to stop.
-    const daemon = `timeout --signal=TERM 6 ${process.execPath} ${script} --demo ${folder}/demo --memory 64`;
-    outputOf('strace', '-f', '-qq', '-o', trace, 'sh', '-c', daemon);
+    const untilItIsUp = `
+      "$@" 2> ${folder}/log & pid=$!
+      for i in $(seq 600); do
+        if grep -q 'raidkitd is up' ${folder}/log; then break; fi
+        sleep 0.1
+      done
+      kill -TERM $pid
+      wait $pid`;
+    const daemon = [process.execPath, script, '--engine', 'auto', '--demo', `${folder}/demo`, '--memory', '64'];
+    outputOf('strace', '-f', '-qq', '-o', trace, 'sh', '-c', untilItIsUp, 'sh', ...daemon);
     const used = new Set([...readFileSync(trace, 'utf8').matchAll(/^\d+ +([a-z_0-9]+)\(/gm)].map(([, name]) => name ?? ''));
     for (const name of ['bind', 'io_uring_enter']) expect(used).toContain(name);
     const filters = [...readFileSync(unit, 'utf8').matchAll(/^SystemCallFilter=(.*)$/gm)].map(([, names]) => names ?? '');
