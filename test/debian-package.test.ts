@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hasCommands } from '../apps/daemon/test/support/process.js';
 
 // What a machine gets: the manual pages, the unit, the package. Needs what was built, and root.
 
@@ -32,7 +33,7 @@ function build(version: string): string {
   return execFileSync(process.execPath, [script, folder, version], { encoding: 'utf8' }).trim();
 }
 
-describe('manual pages', () => {
+describe.runIf(hasCommands('mandoc'))('manual pages', () => {
   beforeAll(() => {
     execFileSync(process.execPath, [join(root, 'scripts/manual-pages.mjs'), join(folder, 'man')]);
   });
@@ -61,7 +62,7 @@ describe('manual pages', () => {
   });
 });
 
-describe('the unit', () => {
+describe.runIf(hasCommands('systemd-analyze', 'strace'))('the unit', () => {
   it('is understood by systemd, which has nothing to say but that the program is not installed here', () => {
     const complaints = outputOf('systemd-analyze', 'verify', unit).split('\n');
     expect(complaints.filter((line) => line !== '' && !/is not executable|Command 'man /.test(line))).toEqual([]);
@@ -111,7 +112,9 @@ function expand(names: readonly string[]): Set<string> {
   return calls;
 }
 
-describe('the Debian package', () => {
+const canInstall = hasCommands('dpkg-deb', 'lintian', 'mandoc', 'unshare', 'qemu-io') && process.getuid?.() === 0;
+
+describe.runIf(canInstall)('the Debian package', () => {
   it(
     'is installed, serves, is upgraded under a client, removed and purged, and lintian has little to say',
     { timeout: 300_000 },
