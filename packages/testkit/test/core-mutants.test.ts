@@ -114,6 +114,6 @@ describe('rules of the core, broken one at a time, are found', () => {
       ...spdkSuperblockStore,
       write: (descriptor, record) => later(spdkSuperblockStore.write(descriptor, record)),
     };
-    return isFoundIn('remove a member', raid1, store);
+    return isFoundIn('remove a member', raid1, store, 1);
   }, 300_000);
 });
