@@ -57,6 +57,24 @@ async function forced(): Promise<{ rig: Rig; disks: (RamDisk | null)[]; volume: 
   return { ...again, volume: openVolume(again.rig, 'a') };
 }
 
+it('what is in doubt is no news to whoever marks it again, until a resync has begun', () => {
+  let news = 0;
+  const consistency: Consistency = new Consistency({
+    onInconsistent: () => {
+      if (++news < 5) consistency.markInconsistent(0, 10);
+    },
+    onInSync: () => undefined,
+  });
+  consistency.markInconsistent(0, 10);
+  expect([news, consistency.additions]).toEqual([1, 1]);
+  consistency.markInconsistent(2, 3);
+  expect(news).toBe(1);
+  const token = consistency.beginResync();
+  consistency.load(2, 3);
+  consistency.resynced(10, token);
+  expect(consistency.list(4)).toEqual([{ start: 2, count: 3 }]);
+});
+
 describe('ranges in doubt', () => {
   it('are those that were marked and not made good since, whatever the order', () => {
     const size = 64;

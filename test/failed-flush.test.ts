@@ -259,6 +259,27 @@ describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => 
   });
 });
 
+it.concurrent('a member that takes nothing any more, and cannot be spared, is not written to without end', async () => {
+  const { disks, rig, volume } = await build('raid5f');
+  await rig.arrays.removeBaseBdev('m1');
+  await volume.write(chunk[0], blocks(strip, 2));
+  let tries = 0;
+  disks.get(0)!.fault = ({ type }) => {
+    if (type === IoType.Read) return Status.Ok;
+    tries++;
+    return Status.IoError;
+  };
+  await expect(volume.flush()).rejects.toThrow(/EIO/);
+  // The next try is some seconds later.
+  let before = -1;
+  let quietLooks = 0;
+  await until(() => {
+    quietLooks = tries === before ? quietLooks + 1 : 0;
+    before = tries;
+    return quietLooks === 50;
+  }, 'it is left alone');
+});
+
 it.concurrent('a region that has been written anew does not stay dirty, also where a member is missing', async () => {
   const before = await build('raid5f');
   await before.rig.arrays.removeBaseBdev('m1');

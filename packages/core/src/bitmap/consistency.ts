@@ -95,21 +95,22 @@ export class Consistency {
 
   /** A write failed on more members than can be lost, or was cut short by a crash: redundancy may be wrong here. */
   markInconsistent(start: number, count: number): void {
-    this.load(start, count);
-    this.#listener.onInconsistent();
+    // Who hears of it may write, and fail, and mark the same again: that is no news, or there would be no end of it.
+    if (this.load(start, count)) this.#listener.onInconsistent();
   }
 
-  /** As {@link markInconsistent}, for what was found at the start: nobody needs to be told. */
-  load(start: number, count: number): void {
-    if (count <= 0) return;
+  /** As {@link markInconsistent}, for what was found at the start: nobody needs to be told. False if nothing has changed. */
+  load(start: number, count: number): boolean {
+    if (count <= 0 || this.#isMarked(this.#ranges, start, start + count)) return false;
     this.additions++;
     this.changes++;
     this.#add(this.#ranges, start, start + count);
+    return true;
   }
 
   /** A flush of what was written here has failed, or may have. */
   markUnstable(start: number, count: number): void {
-    if (count > 0) this.#add(this.#unstable, start, start + count);
+    if (count > 0 && !this.#isMarked(this.#unstable, start, start + count)) this.#add(this.#unstable, start, start + count);
   }
 
   /** What may not be on stable media, in ranges. */
@@ -130,8 +131,9 @@ export class Consistency {
   /** From now on members stand for one another that did not before: redundancy must not depend on what may not be stable. */
   doubtUnstable(): void {
     if (this.#unstable.length === 0) return;
-    for (const { start, end } of this.#unstable) this.load(start, end - start);
-    this.#listener.onInconsistent();
+    let isNews = false;
+    for (const { start, end } of this.#unstable) isNews = this.load(start, end - start) || isNews;
+    if (isNews) this.#listener.onInconsistent();
   }
 
   /** Redundancy has been written anew in these blocks, all of it from data; or none is there to be wrong. */
@@ -194,6 +196,12 @@ export class Consistency {
     this.changes++;
     for (const ranges of [this.#ranges, this.#unstable]) cutRanges(ranges, 0, end, ({ stamp }) => stamp < token);
     this.#listener.onInSync();
+  }
+
+  /** All of it was marked since the last resync began. */
+  #isMarked(ranges: readonly Range[], start: number, end: number): boolean {
+    const range = ranges[firstEndingAfter(ranges, start)];
+    return range !== undefined && range.start <= start && range.end >= end && range.stamp === this.#resyncs;
   }
 
   #add(ranges: Range[], start: number, end: number): void {

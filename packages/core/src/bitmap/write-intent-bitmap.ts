@@ -1,7 +1,7 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { BitmapHost } from './host.js';
-import { statusOf } from '../errors.js';
+import { RaidError, statusOf } from '../errors.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { RaidIo } from '../level/raid-io.js';
 import { BitmapPages } from './bitmap-pages.js';
@@ -15,6 +15,8 @@ const idleMs = 5000;
 const mostCleared = 65_536;
 /** A round of setting bits gives zeros to so many bytes of each member at most, unless one write alone needs more. */
 const mostZeroedBytes = 16 * 1024 * 1024;
+/** A round of setting bits that lost flushes have overtaken is done again, so often in all; then its writes fail. */
+const mostRounds = 5;
 /** Largest single write of zeros, in bytes: a member has the time for one I/O once for each so many. */
 const zeroPieceBytes = 64 * 1024 * 1024;
 
@@ -250,7 +252,12 @@ export class WriteIntentBitmap extends RegionStates {
     for (const region of fresh) this.#zeroing.add(region);
     try {
       let lostFlushes: number;
+      let rounds = 0;
       do {
+        if (rounds++ === mostRounds) {
+          const message = `array ${this.#array.name}: its members lose one flush after another, so that nothing can be recorded`;
+          throw new RaidError('ERR_RAID_METADATA', Status.IoError, message);
+        }
         ({ lostFlushes } = this.#array);
         this.#pages.said.clear();
         if (fresh.length > 0) await this.#zero(fresh);
