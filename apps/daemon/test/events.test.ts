@@ -22,6 +22,12 @@ interface Event_ {
   message: string;
 }
 
+interface SinkState {
+  name: string;
+  told: number;
+  dropped: number;
+}
+
 function call(method: string, params?: unknown): Promise<unknown> {
   return test.daemon!.client.call(method, params);
 }
@@ -102,43 +108,47 @@ it('tells a program, a webhook and a mail address of a member that fails and of 
   await call('bdev_malloc_create', { name: 'c', num_blocks: 16_384, block_size: 512 });
   await call('raidkit_add_spare', { bdev_name: 'c' });
   await failFirst();
-  await until('the spare is active', async () => (await namesOf()).includes('ArrayOptimal'));
+  const all = ['NewArray', 'RebuildStarted', 'Fail', 'MoveSpare', 'RebuildFinished', 'SpareActive', 'ArrayOptimal'];
+  await until('the spare is active', async () => {
+    const names = await namesOf();
+    return all.every((name) => names.includes(name));
+  });
 
   const events = await eventsOf();
   expect(events.map(({ id }) => id)).toEqual(events.map((_, index) => index + 1));
   const names = events.map(({ event }) => event);
-  for (const name of ['NewArray', 'RebuildStarted', 'Fail', 'MoveSpare', 'RebuildFinished', 'SpareActive', 'ArrayOptimal'])
-    expect(names).toContain(name);
   const failed = events.find(({ event }) => event === 'Fail');
   expect(failed).toMatchObject({ severity: 'critical', array: 'vol', device: 'EE_a' });
   expect(failed?.message).toContain('the array is degraded');
   expect(test.daemon?.stderr).toMatch(/"level":50[^\n]*"event":"Fail"[^\n]*the array is degraded/);
 
-  await until('all have been told', async () => {
-    const sinks = (await call('raidkit_get_event_sinks')) as { told: number; waiting: number }[];
-    return sinks.every(({ waiting }) => waiting === 0);
-  });
-  expect(await call('raidkit_get_event_sinks')).toMatchObject([
-    { name: 'program', told: events.length, dropped: 0, last_error: null },
-    { name: 'webhook', told: events.length, dropped: 0 },
-    { name: 'mail', dropped: 0 },
+  // Others may follow these at any time: of each sink, what it was told first is what counts.
+  const mailed = events.filter(({ severity }) => severity !== 'info');
+  const wanted: Record<string, number> = { program: events.length, webhook: events.length, mail: mailed.length };
+  const sinks = async (): Promise<SinkState[]> => (await call('raidkit_get_event_sinks')) as SinkState[];
+  await until('all have been told', async () => (await sinks()).every(({ name, told }) => told >= wanted[name]!));
+  expect((await sinks()).map(({ dropped, name }) => [name, dropped])).toEqual([
+    ['program', 0],
+    ['webhook', 0],
+    ['mail', 0],
   ]);
-  const lines = readFileSync(told, 'utf8').trim().split('\n');
-  expect(lines).toHaveLength(events.length);
+  const lines = readFileSync(told, 'utf8').split('\n').slice(0, events.length);
+  expect(lines.map((line) => line.split(':')[1])).toEqual(names);
   expect(lines).toContain('3:Fail:vol:EE_a:critical');
   expect(lines).toContain('2:NewArray:vol::info');
   // The first one was refused, and came again.
-  expect(posts).toHaveLength(events.length + 1);
   expect(posts[1]?.body).toBe(posts[0]?.body);
   for (const { body, signature } of posts) {
     const hmac = createHmac('sha256', 'a key of more than sixteen bytes').update(body).digest('hex');
     expect(signature).toBe(`sha256=${hmac}`);
   }
-  expect(posts.slice(1).map(({ body }) => (JSON.parse(body) as Event_).event)).toEqual(names);
+  expect(posts.slice(1, events.length + 1).map(({ body }) => (JSON.parse(body) as Event_).event)).toEqual(names);
   const mails = readdirSync(test.folder)
     .filter((name) => name.startsWith('mail.'))
     .map((name) => readFileSync(join(test.folder, name), 'utf8'));
-  expect(mails.length).toBe(events.filter(({ severity }) => severity !== 'info').length);
+  for (const { event, severity } of mailed)
+    expect(mails.filter((mail) => mail.includes(`event:    ${event} (${severity})`)).length).toBeGreaterThan(0);
+  expect(mails.join('\n')).not.toContain('(info)');
   expect(mails.find((mail) => /^Subject: raidkit: Fail on array vol/m.test(mail))).toMatch(/^To: root@example.org$/m);
 });
 
