@@ -202,7 +202,7 @@ describe('memory', () => {
     await expectServed(victim, 4096);
     // What comes after the first replies have not been fetched gets no memory any more.
     const [first] = lazies;
-    await until(() => first!.connection.outbox.bufferedBytes > 0, 'replies wait');
+    await until(() => first!.connection.sendQueue.bufferedBytes > 0, 'replies wait');
     const held = first!.connection.heldBytes;
     for (let i = 0; i < 250; i++) first!.push(requestBytes('structured', cmd.read, 0, 1n, 0, 64 * KiB));
     await expectServed(victim, 4096);

@@ -54,9 +54,9 @@ class Sink implements Transport {
   }
 
   drain(): void {
-    const { outbox } = this.connection;
-    for (let count = outbox.beginSend(64, MiB); count > 0; count = outbox.beginSend(64, MiB)) {
-      for (let i = 0; i < count; i++) this.answeredBytes += outbox.rangeBytes(i);
+    const { sendQueue } = this.connection;
+    for (let count = sendQueue.beginSend(64, MiB); count > 0; count = sendQueue.beginSend(64, MiB)) {
+      for (let i = 0; i < count; i++) this.answeredBytes += sendQueue.rangeBytes(i);
       this.connection.sent();
     }
   }

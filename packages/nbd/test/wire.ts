@@ -106,13 +106,13 @@ export class Wire implements Transport {
   }
 
   #flush(): void {
-    const { outbox } = this.connection;
+    const { sendQueue } = this.connection;
     while (!this.#isClosed && this.isReading) {
-      const count = outbox.beginSend(4, 64 * 1024);
+      const count = sendQueue.beginSend(4, 64 * 1024);
       if (count === 0) return;
       const parts = Array.from({ length: count }, (_, i) => {
-        const addr = outbox.rangeAddr(i);
-        return Buffer.from(this.#options.memory.slice(addr, addr + outbox.rangeBytes(i)));
+        const addr = sendQueue.rangeAddr(i);
+        return Buffer.from(this.#options.memory.slice(addr, addr + sendQueue.rangeBytes(i)));
       });
       const bytes = Buffer.concat(parts);
       this.output.push(bytes);

@@ -8,9 +8,9 @@ const suites = [
 ];
 export const nbd = [
   {
-    id: 'nbd-ragged-writes-share',
+    id: 'nbd-unaligned-writes-share',
     file: 'nbd/src/commands/write.ts',
-    line: 'lock.isShared = !ragged;',
+    line: 'lock.isShared = !unaligned;',
     becomes: 'lock.isShared = true;',
     loses: 'of two writes to parts of one block the one that read first takes the other one back',
     suites,
@@ -107,7 +107,7 @@ export const nbd = [
   {
     id: 'nbd-timed-out-edge-reused',
     file: 'nbd/src/commands/write.ts',
-    line: 'moveBuffer(request, request.skewBytes + request.lengthBytes, readEdges);',
+    line: 'moveBuffer(request, request.headPaddingBytes + request.lengthBytes, readEdges);',
     becomes: 'readEdges(request);',
     loses: 'a member that was given up fills the buffer whose edges another one has just read',
     suites,

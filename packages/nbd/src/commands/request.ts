@@ -91,7 +91,7 @@ export class NbdRequest {
   }
 
   /** Bytes in the first block that are before the request. */
-  get skewBytes(): number {
+  get headPaddingBytes(): number {
     return this.offset - this.firstBlock * (this.target?.blockSize ?? 1);
   }
 

@@ -5,29 +5,29 @@ import type { NbdRequest } from './request.js';
 import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /**
- * Writes whose payload lies in the request's buffer, at `addr + skewBytes`. One that begins or ends inside a block is a
+ * Writes whose payload lies in the request's buffer, at `addr + headPaddingBytes`. One that begins or ends inside a block is a
  * read-modify-write: the blocks at its edges are read into the room behind the data ({@link writeBufferBytes}), what the
  * payload does not cover is copied to its place, and everything is written at once, all that under an exclusive lock.
  */
 
 /** Bytes of buffer that a write of the blocks needs. */
-export function writeBufferBytes(numBlocks: number, blockSize: number, isRagged: boolean): number {
-  return (numBlocks + (isRagged ? 2 : 0)) * blockSize;
+export function writeBufferBytes(numBlocks: number, blockSize: number, isUnaligned: boolean): number {
+  return (numBlocks + (isUnaligned ? 2 : 0)) * blockSize;
 }
 
 /** Whether the byte range begins or ends inside a block. */
-export function isRagged(offset: number, end: number, blockSize: number): boolean {
+export function isUnaligned(offset: number, end: number, blockSize: number): boolean {
   return offset % blockSize !== 0 || end % blockSize !== 0;
 }
 
 export function startWrite(request: NbdRequest): void {
   const { blockSize, locks } = targetOf(request);
   const { lock } = request;
-  const ragged = isRagged(request.offset, request.end, blockSize);
+  const unaligned = isUnaligned(request.offset, request.end, blockSize);
   lock.start = request.firstBlock;
   lock.end = request.firstBlock + request.numBlocks;
-  lock.isShared = !ragged;
-  request.onLocked = ragged ? readEdges : writeAll;
+  lock.isShared = !unaligned;
+  request.onLocked = unaligned ? readEdges : writeAll;
   if (locks.acquire(lock)) request.onLocked(request);
 }
 
@@ -58,7 +58,7 @@ const edgeReader: IoOwner = {
     const request = taken(io);
     if (--request.ioLeft > 0) return;
     if (mustRetry(request)) {
-      moveBuffer(request, request.skewBytes + request.lengthBytes, readEdges);
+      moveBuffer(request, request.headPaddingBytes + request.lengthBytes, readEdges);
       return;
     }
     if (request.errno !== 0) {

@@ -16,7 +16,7 @@ import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './subm
 /** Most bytes of one I/O: a bound on how long it takes, and so on what waits for it. A multiple of every block size. */
 export const stepBytes = 64 * 1024 * 1024;
 
-export function startErase(request: NbdRequest): void {
+export function startZeroTrim(request: NbdRequest): void {
   request.cursor = request.offset;
   nextStep(request);
 }

@@ -56,11 +56,11 @@ export type HandshakeResult<E> =
   | { type: 'continue' }
   /** From here on the client sends requests to this export. */
   | { type: 'transmission'; export: E }
-  /** Another server is to go on, once what has been said is sent, from this option on: nothing has been answered to it. */
+  /** Another server is to go on, once the replies so far are sent, from this option on: nothing has been answered to it. */
   | { type: 'leave'; exportName: string; option: Buffer }
-  /** TLS begins once what has been said is sent. Nothing that has come in the clear may be taken for what follows. */
+  /** TLS begins once the replies so far are sent. Nothing that has come in the clear may be taken for what follows. */
   | { type: 'startTls' }
-  /** Close once what has been said is sent. */
+  /** Close once the replies so far are sent. */
   | { type: 'finish' }
   /** Close at once. */
   | { type: 'drop'; reason: string };
@@ -201,7 +201,7 @@ export class Handshake<E extends HandshakeExport> {
     try {
       this.#client = { listener: this.#client.listener, ...parseIdentity(data) };
     } catch {
-      return { type: 'drop', reason: 'TLS has begun, and it is not said with whom' };
+      return { type: 'drop', reason: 'TLS has begun, and the client is not named' };
     }
     this.#expectOption();
     return goOn;
@@ -272,7 +272,7 @@ export class Handshake<E extends HandshakeExport> {
       return goOn;
     }
     if (!this.#isEmpty(data)) return goOn;
-    // Whatever was agreed on before may have been said by somebody in between.
+    // Whatever was agreed on before may have been sent by somebody in between.
     this.negotiated.reset();
     this.#isTls = true;
     this.#reply(OptionReply.Ack);

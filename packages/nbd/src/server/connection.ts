@@ -50,7 +50,7 @@ function ringBytes({ maxRequests }: ConnectionLimits): number {
  * the transport stops reading. That is the back-pressure: no memory, no reading.
  */
 export class NbdConnection implements RequestConnection, ExportUser {
-  readonly outbox: SendQueue;
+  readonly sendQueue: SendQueue;
   /** For people: where the client is. */
   readonly peer: string;
   /** The connection's memory, to be given back when it is gone. */
@@ -65,13 +65,13 @@ export class NbdConnection implements RequestConnection, ExportUser {
   readonly #transport: Transport;
   #handshake: Handshake<NbdExport> | null;
   #transmission: Transmission | null = null;
-  /** What the handshake has to say and the outbox has not taken yet. */
-  #unsaid: Buffer = Buffer.alloc(0);
+  /** Handshake output that did not fit into the send queue yet. */
+  #handshakeOutput: Buffer = Buffer.alloc(0);
   /** Bytes in the staging area that have not been looked at: from `head` to `tail`. */
   #head = 0;
   #tail = 0;
-  /** What is to be done as soon as everything said so far is sent. Until then nothing is wanted, so nothing is being received. */
-  #onceSaid: (HandshakeResult<NbdExport> & { type: 'leave' | 'startTls' }) | null = null;
+  /** What is to be done as soon as the send queue is empty. Until then nothing is received. */
+  #afterFlush: (HandshakeResult<NbdExport> & { type: 'leave' | 'startTls' }) | null = null;
   /** The client sends nothing more. */
   #isEnded = false;
   #isDraining = false;
@@ -81,7 +81,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
   #isHeld = false;
   #isClosed = false;
 
-  /** `addr` has {@link connectionBytes}. The greeting is in the outbox at once, unless a handshake with some `progress` goes on here. */
+  /** `addr` has {@link connectionBytes}. The greeting is in the send queue at once, unless a handshake with some `progress` goes on here. */
   constructor(
     host: ConnectionHost,
     transport: Transport,
@@ -99,9 +99,9 @@ export class NbdConnection implements RequestConnection, ExportUser {
     this.progressAt = host.runtime.now();
     const owner = {
       onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
-        this.#transmission?.allowance.release(bufferAddr, heldBytes, slots),
+        this.#transmission?.quota.release(bufferAddr, heldBytes, slots),
     };
-    this.outbox = new SendQueue(
+    this.sendQueue = new SendQueue(
       host.memory,
       owner,
       addr + host.limits.stagingBytes,
@@ -109,7 +109,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
       host.limits.maxRequests + 2,
     );
     this.#handshake = new Handshake(host, listener, (bytes) => this.#say(bytes), progress);
-    this.#sayMore();
+    this.#flushHandshake();
   }
 
   /** The export in use; null before the end of the handshake. */
@@ -119,17 +119,17 @@ export class NbdConnection implements RequestConnection, ExportUser {
 
   /** Requests, and pieces of large ones, that have not been answered in full. */
   get slots(): number {
-    return this.#transmission?.allowance.slots ?? 0;
+    return this.#transmission?.quota.slots ?? 0;
   }
 
   /** Bytes of buffers that its requests hold. */
   get heldBytes(): number {
-    return this.#transmission?.allowance.heldBytes ?? 0;
+    return this.#transmission?.quota.heldBytes ?? 0;
   }
 
   /** Whether the next step is the peer's: to take replies, or to send the rest of a request. */
   get isWaitingForPeer(): boolean {
-    return !this.outbox.isEmpty || (this.#transmission?.isInPayload ?? false);
+    return !this.sendQueue.isEmpty || (this.#transmission?.isInPayload ?? false);
   }
 
   /** Nothing more is taken in. */
@@ -151,7 +151,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
   get wantedBytes(): number {
     if (this.#isDraining || this.#isClosed) return 0;
     // The client must hear the end of the handshake before any reply.
-    if (this.#unsaid.length > 0) return 0;
+    if (this.#handshakeOutput.length > 0) return 0;
     const have = this.#tail - this.#head;
     if (this.#transmission !== null) return Math.max(0, this.#transmission.wantedBytes - have);
     return Math.max(0, (this.#handshake?.wantedBytes ?? 0) - have);
@@ -191,12 +191,12 @@ export class NbdConnection implements RequestConnection, ExportUser {
     this.#drainIfEnded();
   }
 
-  /** The ranges of `outbox.beginSend` are with the client. */
+  /** The ranges of `sendQueue.beginSend` are with the client. */
   sent(): void {
     this.progressAt = this.#host.runtime.now();
-    this.movedBytes += this.outbox.sendingBytes;
-    this.outbox.endSend();
-    this.#sayMore();
+    this.movedBytes += this.sendQueue.sendingBytes;
+    this.sendQueue.endSend();
+    this.#flushHandshake();
     this.resume();
     this.#finishIfDone();
   }
@@ -225,14 +225,14 @@ export class NbdConnection implements RequestConnection, ExportUser {
     this.#transport.onAbort();
   }
 
-  /** From the transport: the socket is closed, and nothing of the outbox is being read. */
+  /** From the transport: the socket is closed, and nothing of the send queue is being read. */
   closed(): void {
     if (this.#isClosed) return;
     this.#isDraining = true;
     this.#isFinished = true;
     this.#isClosed = true;
-    this.outbox.clear();
-    this.#unsaid = Buffer.alloc(0);
+    this.sendQueue.clear();
+    this.#handshakeOutput = Buffer.alloc(0);
     this.#handshake = null;
     this.#transmission?.close();
     if (this.slots === 0) this.#host.onGone(this);
@@ -245,9 +245,9 @@ export class NbdConnection implements RequestConnection, ExportUser {
     if (this.wantedBytes > 0) this.#transport.onInput();
   }
 
-  /** For the transmission: there may be something in the outbox. */
+  /** For the transmission: there may be something in the send queue. */
   onReply(): void {
-    if (!this.outbox.isEmpty && !this.outbox.isSending) this.#transport.onOutput();
+    if (!this.sendQueue.isEmpty && !this.sendQueue.isSending) this.#transport.onOutput();
   }
 
   /** For the transmission: a request has been carried out. */
@@ -278,7 +278,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
     }
     this.#isHeld = this.wantedBytes === 0;
     this.#drainIfEnded();
-    if (this.#onceSaid !== null) this.#goOnIfSaid();
+    if (this.#afterFlush !== null) this.#continueAfterFlush();
   }
 
   /** More is wanted and will never come. */
@@ -288,14 +288,14 @@ export class NbdConnection implements RequestConnection, ExportUser {
 
   /** False if nothing more can be done with what has been received. */
   #step(): boolean {
-    if (this.#unsaid.length > 0) return false;
+    if (this.#handshakeOutput.length > 0) return false;
     if (this.#transmission !== null) {
       const taken = this.#transmission.step(this.addr + this.#head, this.#tail - this.#head);
       if (taken < 0 || this.#isDraining) return false;
       this.#head += taken;
       return true;
     }
-    if (this.#isDraining || this.#handshake === null || this.#onceSaid !== null) return false;
+    if (this.#isDraining || this.#handshake === null || this.#afterFlush !== null) return false;
     const { wantedBytes } = this.#handshake;
     if (this.#tail - this.#head < wantedBytes) return false;
     const start = this.addr + this.#head;
@@ -305,7 +305,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
   }
 
   #onHandshake(handshake: Handshake<NbdExport>, result: HandshakeResult<NbdExport>): void {
-    this.#sayMore();
+    this.#flushHandshake();
     switch (result.type) {
       case 'continue':
         return;
@@ -319,10 +319,10 @@ export class NbdConnection implements RequestConnection, ExportUser {
           this.abort('it sent something in the clear behind STARTTLS');
           return;
         }
-        this.#onceSaid = result;
+        this.#afterFlush = result;
         return;
       case 'leave':
-        this.#onceSaid = result;
+        this.#afterFlush = result;
         return;
       case 'finish':
         this.drain();
@@ -333,11 +333,12 @@ export class NbdConnection implements RequestConnection, ExportUser {
     }
   }
 
-  #goOnIfSaid(): void {
-    const todo = this.#onceSaid;
+  #continueAfterFlush(): void {
+    const todo = this.#afterFlush;
     const handshake = this.#handshake;
-    if (todo === null || handshake === null || this.#isDraining || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
-    this.#onceSaid = null;
+    if (todo === null || handshake === null || this.#isDraining || !this.sendQueue.isEmpty || this.#handshakeOutput.length > 0)
+      return;
+    this.#afterFlush = null;
     if (todo.type === 'leave') {
       this.#leave(handshake, todo.exportName, todo.option);
     } else if (this.#transport.startTls()) {
@@ -359,18 +360,19 @@ export class NbdConnection implements RequestConnection, ExportUser {
   }
 
   #say(bytes: Buffer): void {
-    this.#unsaid = Buffer.concat([this.#unsaid, bytes]);
+    this.#handshakeOutput = Buffer.concat([this.#handshakeOutput, bytes]);
   }
 
-  #sayMore(): void {
-    const said = this.outbox.pushBytes(this.#unsaid, handshakeReplyBytes);
-    if (said === 0) return;
-    this.#unsaid = this.#unsaid.subarray(said);
+  #flushHandshake(): void {
+    const queued = this.sendQueue.pushBytes(this.#handshakeOutput, handshakeReplyBytes);
+    if (queued === 0) return;
+    this.#handshakeOutput = this.#handshakeOutput.subarray(queued);
     this.onReply();
   }
 
   #finishIfDone(): void {
-    if (!this.#isDraining || this.#isFinished || this.slots > 0 || !this.outbox.isEmpty || this.#unsaid.length > 0) return;
+    if (!this.#isDraining || this.#isFinished || this.slots > 0 || !this.sendQueue.isEmpty || this.#handshakeOutput.length > 0)
+      return;
     this.#isFinished = true;
     this.#transport.onFinish();
   }

@@ -14,7 +14,7 @@ const Wait = {
 } as const;
 
 /** Where an {@link ConnectionQuota} draws from. */
-export interface AllowanceSource {
+export interface QuotaSource {
   readonly runtime: Runtime;
   readonly buffers: SizeClassPool;
   readonly budget: ServerQuota;
@@ -32,14 +32,14 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
   bytesWanted = 0;
   readonly shares: readonly QuotaShare[];
 
-  readonly #source: AllowanceSource;
+  readonly #source: QuotaSource;
   readonly #onMore: () => void;
   #wait: number = Wait.None;
   /** A buffer that the pool's queue gave, not used yet. */
   #reservedAddr = -1;
 
   /** `onMore` is called when what was refused last should be asked for again. */
-  constructor(source: AllowanceSource, shares: readonly QuotaShare[], onMore: () => void) {
+  constructor(source: QuotaSource, shares: readonly QuotaShare[], onMore: () => void) {
     this.#source = source;
     this.shares = shares;
     this.#onMore = onMore;

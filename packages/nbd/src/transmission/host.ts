@@ -33,7 +33,7 @@ export interface TransmissionHost {
 
 /** The connection whose requests are carried out. */
 export interface RequestConnection {
-  readonly outbox: SendQueue;
+  readonly sendQueue: SendQueue;
   /** Where its client is: which shares of the server's memory it draws on. */
   readonly origin: { readonly isLocal: boolean; readonly shares: readonly QuotaShare[] };
   /** A reply has been put into the send queue. */

@@ -7,39 +7,39 @@ import { ReplyStyle } from '../handshake/negotiated.js';
 import { ReplyWriter } from '../wire/reply-writer.js';
 import type { NbdRequest, NbdRequestPool, RequestOwner } from '../commands/request.js';
 
-/** What becomes of requests that are done: puts the replies into the outbox, or nothing if the client is gone. */
+/** What becomes of requests that are done: puts the replies into the send queue, or nothing if the client is gone. */
 export class ReplyDispatcher implements RequestOwner {
   readonly writer: ReplyWriter;
-  readonly lump: UnfragmentedRead;
+  readonly unfragmentedRead: UnfragmentedRead;
   readonly #connection: RequestConnection;
   readonly #target: NbdExport;
-  readonly #allowance: ConnectionQuota;
+  readonly #quota: ConnectionQuota;
   readonly #requests: NbdRequestPool;
   readonly #style: ReplyStyle;
-  readonly #onLumpSent: () => void;
+  readonly #onUnfragmentedSent: () => void;
   #isClosed = false;
   #isCalledOff = false;
 
-  /** `onLumpSent` is called when the lump that blocks the way out is in the outbox as a whole. */
+  /** `onUnfragmentedSent` is called when the unfragmented read that blocks the send queue is in it as a whole. */
   constructor(
     host: TransmissionHost,
     connection: RequestConnection,
     target: NbdExport,
-    allowance: ConnectionQuota,
+    quota: ConnectionQuota,
     style: ReplyStyle,
-    onLumpSent: () => void,
+    onUnfragmentedSent: () => void,
   ) {
     this.#connection = connection;
     this.#target = target;
-    this.#allowance = allowance;
+    this.#quota = quota;
     this.#requests = host.requests;
     this.#style = style;
-    this.#onLumpSent = onLumpSent;
-    this.writer = new ReplyWriter(host.memory, connection.outbox, style);
-    this.lump = new UnfragmentedRead(host.memory, this.writer, style, {
+    this.#onUnfragmentedSent = onUnfragmentedSent;
+    this.writer = new ReplyWriter(host.memory, connection.sendQueue, style);
+    this.unfragmentedRead = new UnfragmentedRead(host.memory, this.writer, style, {
       drop: (piece) => this.release(piece),
       recycle: (piece) => this.#requests.put(piece),
-      onLumpEnd: (request) => this.#onLumpEnd(request),
+      onUnfragmentedEnd: (request) => this.#onUnfragmentedEnd(request),
       abort: () => connection.abort('a read failed after part of its data had been sent'),
     });
   }
@@ -47,7 +47,7 @@ export class ReplyDispatcher implements RequestOwner {
   /** The client is gone: nobody is told anything any more. */
   close(): void {
     this.#isClosed = true;
-    this.lump.clear();
+    this.unfragmentedRead.clear();
   }
 
   /** The server has no time for what takes long: it is left undone, and its client hears nothing but the end of the connection. */
@@ -89,7 +89,7 @@ export class ReplyDispatcher implements RequestOwner {
     this.answered(request);
   }
 
-  /** The reply is in the outbox, and with it the slot and the buffer. */
+  /** The reply is in the send queue, and with it the slot and the buffer. */
   answered(request: NbdRequest): void {
     this.#target.count(request);
     this.#requests.put(request);
@@ -103,7 +103,7 @@ export class ReplyDispatcher implements RequestOwner {
 
   #onPieceRead(piece: NbdRequest, group: NbdRequest): void {
     if (group.isOrdered && !this.#isClosed) {
-      this.lump.onPieceRead(piece, group);
+      this.unfragmentedRead.onPieceRead(piece, group);
       return;
     }
     const isLast = --group.piecesLeft === 0;
@@ -125,15 +125,15 @@ export class ReplyDispatcher implements RequestOwner {
     if (isLast) this.answered(group);
   }
 
-  #onLumpEnd(request: NbdRequest): void {
-    this.#onLumpSent();
+  #onUnfragmentedEnd(request: NbdRequest): void {
+    this.#onUnfragmentedSent();
     if (this.#isClosed || (request.isReady && this.#style === ReplyStyle.Simple)) {
       // Its data was the reply.
       this.#target.count(request);
       this.release(request);
       return;
     }
-    if (request.isReady) this.writer.endOfLump(request);
+    if (request.isReady) this.writer.endOfUnfragmented(request);
     else this.writer.errorAt(request);
     this.answered(request);
   }
@@ -141,13 +141,13 @@ export class ReplyDispatcher implements RequestOwner {
   /** Gives back what a request holds, and the request. */
   release(request: NbdRequest): void {
     this.#freeBuffer(request);
-    this.#allowance.release(-1, 0, 1);
+    this.#quota.release(-1, 0, 1);
     this.#requests.put(request);
   }
 
   #freeBuffer(request: NbdRequest): void {
     if (request.addr < 0) return;
-    this.#allowance.release(request.addr, request.heldBytes, 0);
+    this.#quota.release(request.addr, request.heldBytes, 0);
     request.addr = -1;
     request.heldBytes = 0;
   }

@@ -1,4 +1,4 @@
-import { isRagged, writeBufferBytes } from '../commands/write.js';
+import { isUnaligned, writeBufferBytes } from '../commands/write.js';
 
 /** How requests are cut where they do not fit in one buffer. Offsets in bytes. */
 
@@ -9,7 +9,7 @@ export function spanBytes(offset: number, end: number, blockSize: number): numbe
 
 /** Buffer that a write of the range needs, with the room for reading its edges. */
 export function writeSpanBytes(offset: number, end: number, blockSize: number): number {
-  return writeBufferBytes(spanBytes(offset, end, blockSize) / blockSize, blockSize, isRagged(offset, end, blockSize));
+  return writeBufferBytes(spanBytes(offset, end, blockSize) / blockSize, blockSize, isUnaligned(offset, end, blockSize));
 }
 
 /**

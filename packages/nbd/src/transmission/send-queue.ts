@@ -1,7 +1,7 @@
 import type { BufferMemory } from '@raidkit/parity';
 
 /** Told what a connection gets back when something has been sent (or will never be). */
-export interface OutboxOwner {
+export interface SendQueueOwner {
   /** `bufferAddr` is -1 if there was no buffer. `slots` requests are over. */
   onSent(bufferAddr: number, heldBytes: number, slots: number): void;
 }
@@ -14,7 +14,7 @@ export interface OutboxOwner {
  */
 export class SendQueue {
   readonly #memory: BufferMemory;
-  readonly #owner: OutboxOwner;
+  readonly #owner: SendQueueOwner;
   readonly #ringAddr: number;
   readonly #ringBytes: number;
   /** Offset of the oldest byte in the ring, and of the next one to write. Equal means empty. */
@@ -33,7 +33,7 @@ export class SendQueue {
   #sending = 0;
 
   /** `ringBytes` must suffice for all small replies that can wait at a time; `maxRanges` likewise. */
-  constructor(memory: BufferMemory, owner: OutboxOwner, ringAddr: number, ringBytes: number, maxRanges: number) {
+  constructor(memory: BufferMemory, owner: SendQueueOwner, ringAddr: number, ringBytes: number, maxRanges: number) {
     this.#memory = memory;
     this.#owner = owner;
     this.#ringAddr = ringAddr;

@@ -11,7 +11,7 @@ import {
   requestBytes,
   requestMagic,
 } from '../wire/constants.js';
-import { startErase } from '../commands/zero-trim.js';
+import { startZeroTrim } from '../commands/zero-trim.js';
 import { startFlush } from '../commands/flush.js';
 import type { Negotiated } from '../handshake/negotiated.js';
 import { ReplyStyle } from '../handshake/negotiated.js';
@@ -19,7 +19,7 @@ import { pieceEnd, spanBytes, writeSpanBytes } from './request-split.js';
 import { startRead } from '../commands/read.js';
 import type { NbdRequest } from '../commands/request.js';
 import { maxTransferBytes, requestErrno } from './validate.js';
-import { isRagged, startWrite } from '../commands/write.js';
+import { isUnaligned, startWrite } from '../commands/write.js';
 
 /** Bytes of a payload that nobody wants which are taken in at a time. */
 const discardBytes = 4096;
@@ -37,7 +37,7 @@ const Phase = {
   /** Payload of a request that has failed. */
   Discard: 3,
   /** A read is being sent in pieces that nothing may come between. */
-  Lump: 4,
+  Unfragmented: 4,
   Stopped: 5,
 } as const;
 
@@ -48,7 +48,7 @@ const Phase = {
 export class Transmission {
   readonly target: NbdExport;
   /** Requests that have not been answered in full, and the buffers that they hold. */
-  readonly allowance: ConnectionQuota;
+  readonly quota: ConnectionQuota;
   /** Where the rest of a payload goes; -1 if none is being received. */
   payloadAddr = -1;
   /** The last request was a large write: the next one probably is too. */
@@ -58,7 +58,7 @@ export class Transmission {
   readonly #connection: RequestConnection;
   readonly #negotiated: Negotiated;
   readonly #headerBytes: number;
-  readonly #answers: ReplyDispatcher;
+  readonly #replies: ReplyDispatcher;
   #phase: number = Phase.Header;
   #isStopped = false;
   /** The request whose header came last and that is not under way as a whole. */
@@ -72,16 +72,12 @@ export class Transmission {
     this.#host = host;
     this.#connection = connection;
     this.target = target;
-    this.allowance = new ConnectionQuota(
-      host,
-      connection.origin.isLocal ? [] : [...connection.origin.shares, target.share],
-      () => connection.resume(),
+    this.quota = new ConnectionQuota(host, connection.origin.isLocal ? [] : [...connection.origin.shares, target.share], () =>
+      connection.resume(),
     );
     this.#negotiated = negotiated;
     this.#headerBytes = negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
-    this.#answers = new ReplyDispatcher(host, connection, target, this.allowance, negotiated.replyStyle, () =>
-      this.#launched(),
-    );
+    this.#replies = new ReplyDispatcher(host, connection, target, this.quota, negotiated.replyStyle, () => this.#launched());
   }
 
   get isInPayload(): boolean {
@@ -90,7 +86,7 @@ export class Transmission {
 
   /** Bytes that the next step needs; 0 while there is none to take. */
   get wantedBytes(): number {
-    if (this.allowance.isShort) return 0;
+    if (this.quota.isShort) return 0;
     switch (this.#phase) {
       case Phase.Header:
         return this.#headerBytes;
@@ -105,7 +101,7 @@ export class Transmission {
 
   /** Does the next step with what has been received. Returns how many bytes that took; -1 if nothing could be done. */
   step(addr: number, availableBytes: number): number {
-    if (!this.allowance.mayRetry()) return -1;
+    if (!this.quota.mayRetry()) return -1;
     switch (this.#phase) {
       case Phase.Header:
         return availableBytes >= this.#headerBytes ? this.#header(addr) : -1;
@@ -131,21 +127,21 @@ export class Transmission {
   stop(): void {
     this.#isStopped = true;
     if (this.#phase === Phase.Admit && this.#current?.command !== Command.Write) return;
-    if (this.#phase !== Phase.Lump) this.#forget();
+    if (this.#phase !== Phase.Unfragmented) this.#forget();
   }
 
   /** What takes long is not carried on with: it is left undone where it has come to, and not answered. */
   callOff(): void {
-    this.#answers.callOff();
+    this.#replies.callOff();
     this.target.cancelUnwanted();
   }
 
   /** The client is gone. What is under way is carried out, and nobody is told. */
   close(): void {
     this.#isStopped = true;
-    this.#answers.close();
+    this.#replies.close();
     this.target.cancelUnwanted();
-    if (this.#phase === Phase.Lump) this.#current = null;
+    if (this.#phase === Phase.Unfragmented) this.#current = null;
     this.#forget();
   }
 
@@ -156,9 +152,9 @@ export class Transmission {
       this.#connection.abort('a request without its magic number');
       return -1;
     }
-    if (!this.allowance.takeSlot()) return -1;
+    if (!this.quota.takeSlot()) return -1;
     const request = this.#host.requests.get();
-    request.owner = this.#answers;
+    request.owner = this.#replies;
     request.target = this.target;
     request.flags = view.getUint16(addr + 4);
     request.command = view.getUint16(addr + 6);
@@ -176,7 +172,7 @@ export class Transmission {
   #onRequest(request: NbdRequest, isExtended: boolean): void {
     const { command, lengthBytes } = request;
     if (command === Command.Disc) {
-      this.#answers.release(request);
+      this.#replies.release(request);
       this.#connection.drain();
       return;
     }
@@ -186,7 +182,7 @@ export class Transmission {
     // none, and its data follows all the same; its own server accepts that, so clients have come to rely on it.
     const hasPayload = isWrite || (isExtended && (request.flags & CommandFlag.PayloadLen) !== 0);
     if (hasPayload && isExtended && lengthBytes > maxTransferBytes) {
-      this.#answers.release(request);
+      this.#replies.release(request);
       this.#connection.abort(`a payload of ${lengthBytes} bytes`);
       return;
     }
@@ -199,7 +195,7 @@ export class Transmission {
       this.#discardLeft = lengthBytes;
       this.#phase = Phase.Discard;
     } else {
-      this.#answers.reply(request);
+      this.#replies.reply(request);
       this.#connection.onReply();
     }
   }
@@ -212,18 +208,21 @@ export class Transmission {
       case Command.Write:
         return this.#admitWrite(request);
       case Command.WriteZeroes:
-        if (isRagged(request.offset, request.end, this.target.blockSize) && !this.#takeBuffer(request, this.target.blockSize))
+        if (
+          isUnaligned(request.offset, request.end, this.target.blockSize) &&
+          !this.#takeBuffer(request, this.target.blockSize)
+        )
           return false;
         this.#launched();
-        startErase(request);
+        startZeroTrim(request);
         return true;
       case Command.BlockStatus:
         return this.#admitBlockStatus(request);
       default:
         this.#launched();
-        if (request.command === Command.Trim) startErase(request);
+        if (request.command === Command.Trim) startZeroTrim(request);
         else if (request.command === Command.Flush && this.target.bdev.supports(IoType.Flush)) startFlush(request);
-        else this.#answers.onRequestDone(request);
+        else this.#replies.onRequestDone(request);
         return true;
     }
   }
@@ -243,22 +242,22 @@ export class Transmission {
       request.cursor = request.offset;
       request.piecesLeft = 1;
     }
-    // One lump of data blocks the way out. It starts when nothing else is in flight, so that what completes meanwhile never
-    // holds the memory that the lump needs to go on.
-    if (request.isOrdered && request.cursor === request.offset && !this.allowance.isAlone()) return false;
-    while (request.cursor < request.end && !this.#answers.lump.hasFailedEarly(request)) {
+    // An unfragmented read blocks the send queue. It starts when nothing else is in flight, so that what completes meanwhile never
+    // holds the memory that it needs to go on.
+    if (request.isOrdered && request.cursor === request.offset && !this.quota.isAlone()) return false;
+    while (request.cursor < request.end && !this.#replies.unfragmentedRead.hasFailedEarly(request)) {
       const end = pieceEnd(request.cursor, request.end, pieceBytes, 0, blockSize, unitBytes);
       const piece = this.#takePiece(request, end, spanBytes(request.cursor, end, blockSize));
       if (piece === null) return false;
-      if (request.isOrdered) this.#answers.lump.add(piece);
+      if (request.isOrdered) this.#replies.unfragmentedRead.add(piece);
       startRead(piece);
     }
-    this.allowance.dropReserved();
+    this.quota.dropReserved();
     this.#launched();
     if (request.isOrdered) {
       this.#current = request;
-      this.#phase = Phase.Lump;
-      this.#answers.lump.allAdded(request);
+      this.#phase = Phase.Unfragmented;
+      this.#replies.unfragmentedRead.allAdded(request);
       // All of it may be over already, with an error: nothing else would send that.
       this.#connection.onReply();
     } else {
@@ -280,7 +279,7 @@ export class Transmission {
       request.cursor = request.offset;
       request.piecesLeft = 1;
     }
-    const spareBytes = isRagged(request.cursor, request.end, blockSize) ? 2 * blockSize : 0;
+    const spareBytes = isUnaligned(request.cursor, request.end, blockSize) ? 2 * blockSize : 0;
     const end = pieceEnd(request.cursor, request.end, pieceBytes, spareBytes, blockSize, unitBytes);
     const piece = this.#takePiece(request, end, writeSpanBytes(request.cursor, end, blockSize));
     if (piece === null) return false;
@@ -292,27 +291,27 @@ export class Transmission {
     const { allocation } = this.target;
     if (allocation === null) {
       this.#launched();
-      this.#answers.writer.oneExtent(request);
-      this.#answers.answered(request);
+      this.#replies.writer.oneExtent(request);
+      this.#replies.answered(request);
       this.#connection.onReply();
       return true;
     }
     if (!this.#takeBuffer(request, extentListBytes)) return false;
     this.#launched();
-    const most = (request.flags & CommandFlag.ReqOne) !== 0 ? 1 : this.#answers.writer.extentsIn(extentListBytes);
+    const most = (request.flags & CommandFlag.ReqOne) !== 0 ? 1 : this.#replies.writer.extentsIn(extentListBytes);
     let count = 0;
     let left = request.lengthBytes;
     allocation(request.offset, request.lengthBytes, (lengthBytes, flags) => {
       if (count === most || left === 0) return false;
       const bytes = Math.min(lengthBytes, left);
-      if (bytes > 0) this.#answers.writer.putExtent(request, count++, bytes, flags);
+      if (bytes > 0) this.#replies.writer.putExtent(request, count++, bytes, flags);
       left -= bytes;
       return count < most && left > 0;
     });
     // A map that has nothing to say: as far as anybody knows, allocated.
-    if (count === 0) this.#answers.writer.putExtent(request, count++, request.lengthBytes, 0);
-    this.#answers.writer.extents(request, count);
-    this.#answers.answered(request);
+    if (count === 0) this.#replies.writer.putExtent(request, count++, request.lengthBytes, 0);
+    this.#replies.writer.extents(request, count);
+    this.#replies.answered(request);
     this.#connection.onReply();
     return true;
   }
@@ -320,7 +319,7 @@ export class Transmission {
   /** Starts to receive a payload into the request's buffer. */
   #fill(request: NbdRequest): void {
     this.#filling = request;
-    this.payloadAddr = request.addr + request.skewBytes;
+    this.payloadAddr = request.addr + request.headPaddingBytes;
     this.#payloadLeft = request.lengthBytes;
     this.#phase = Phase.Payload;
   }
@@ -358,7 +357,7 @@ export class Transmission {
     const request = this.#current;
     if (this.#discardLeft === 0 && request !== null) {
       this.#launched();
-      if (request.piecesLeft === 0 || --request.piecesLeft === 0) this.#answers.reply(request);
+      if (request.piecesLeft === 0 || --request.piecesLeft === 0) this.#replies.reply(request);
       this.#connection.onReply();
     }
     return bytes;
@@ -372,9 +371,9 @@ export class Transmission {
 
   /** A piece of `group`, from its cursor to `end`, with a slot and a buffer; null if there is none for the moment. */
   #takePiece(group: NbdRequest, end: number, bufferBytes: number): NbdRequest | null {
-    if (!this.allowance.takeSlot()) return null;
+    if (!this.quota.takeSlot()) return null;
     const piece = this.#host.requests.get();
-    piece.owner = this.#answers;
+    piece.owner = this.#replies;
     piece.target = this.target;
     piece.command = group.command;
     piece.flags = group.flags;
@@ -384,7 +383,7 @@ export class Transmission {
     piece.lengthBytes = end - group.cursor;
     piece.group = group;
     if (!this.#takeBuffer(piece, bufferBytes)) {
-      this.#answers.release(piece);
+      this.#replies.release(piece);
       return null;
     }
     group.cursor = end;
@@ -395,11 +394,11 @@ export class Transmission {
   /** Gives the request a buffer, and the numbers of the blocks that belong into it. False if that must wait. */
   #takeBuffer(request: NbdRequest, bytes: number): boolean {
     // A client that does not take what it has asked for gets no memory for more.
-    if (request.command !== Command.Write && this.#connection.outbox.bufferedBytes > this.#host.limits.maxUnsentBytes) {
-      this.allowance.waitForOwn();
+    if (request.command !== Command.Write && this.#connection.sendQueue.bufferedBytes > this.#host.limits.maxUnsentBytes) {
+      this.quota.waitForOwn();
       return false;
     }
-    const addr = this.allowance.takeBuffer(bytes);
+    const addr = this.quota.takeBuffer(bytes);
     if (addr < 0) return false;
     request.addr = addr;
     request.heldBytes = this.#host.buffers.slotBytesOf(addr);
@@ -409,7 +408,7 @@ export class Transmission {
 
   /** Lets go of what has not been received, or not been admitted, in full. */
   #forget(): void {
-    this.allowance.endWait();
+    this.quota.endWait();
     const filling = this.#filling;
     const current = this.#current;
     this.#filling = null;
@@ -418,10 +417,10 @@ export class Transmission {
     this.#phase = Phase.Stopped;
     if (filling !== null) {
       if (filling.group !== null) filling.group.piecesLeft--;
-      this.#answers.release(filling);
+      this.#replies.release(filling);
     }
     if (current === null || current === filling) return;
     current.isAbandoned = true;
-    if (current.piecesLeft === 0 || --current.piecesLeft === 0) this.#answers.release(current);
+    if (current.piecesLeft === 0 || --current.piecesLeft === 0) this.#replies.release(current);
   }
 }

@@ -3,20 +3,20 @@ import { ReplyStyle } from '../handshake/negotiated.js';
 import type { ReplyWriter } from '../wire/reply-writer.js';
 import type { NbdRequest } from '../commands/request.js';
 
-/** What a lump's pieces and its request come back to. */
-export interface LumpOwner {
+/** Takes back the pieces and the request of an unfragmented read. */
+export interface UnfragmentedReadOwner {
   /** The piece will not be sent: gives back its buffer and its slot. */
   drop(piece: NbdRequest): void;
-  /** The piece's buffer and slot are in the outbox: gives back the object. */
+  /** The piece's buffer and slot are in the send queue: gives back the object. */
   recycle(piece: NbdRequest): void;
   /** All pieces are dealt with. `request.isReady` says whether data has been sent; if not, `request.errno` is the answer. */
-  onLumpEnd(request: NbdRequest): void;
+  onUnfragmentedEnd(request: NbdRequest): void;
   /** The client has been promised bytes that cannot be had. */
   abort(): void;
 }
 
 /**
- * A read whose data must go out in one lump, although it takes several buffers: a simple reply, or a chunk that must not be
+ * A read whose data must go out in one chunk, although it takes several buffers: a simple reply, or a chunk that must not be
  * fragmented. Pieces are read in any order and sent in theirs. An error in the first is the reply; after that a simple reply
  * has no way to say it, and a chunk is filled up with zeros and followed by an error.
  */
@@ -24,11 +24,11 @@ export class UnfragmentedRead {
   readonly #memory: BufferMemory;
   readonly #writer: ReplyWriter;
   readonly #style: ReplyStyle;
-  readonly #owner: LumpOwner;
+  readonly #owner: UnfragmentedReadOwner;
   #head: NbdRequest | null = null;
   #tail: NbdRequest | null = null;
 
-  constructor(memory: BufferMemory, writer: ReplyWriter, style: ReplyStyle, owner: LumpOwner) {
+  constructor(memory: BufferMemory, writer: ReplyWriter, style: ReplyStyle, owner: UnfragmentedReadOwner) {
     this.#memory = memory;
     this.#writer = writer;
     this.#style = style;
@@ -49,7 +49,7 @@ export class UnfragmentedRead {
 
   /** No further piece will be added. */
   allAdded(request: NbdRequest): void {
-    if (--request.piecesLeft === 0) this.#owner.onLumpEnd(request);
+    if (--request.piecesLeft === 0) this.#owner.onUnfragmentedEnd(request);
   }
 
   onPieceRead(piece: NbdRequest, request: NbdRequest): void {
@@ -59,7 +59,7 @@ export class UnfragmentedRead {
       this.#head = next.next;
       if (this.#head === null) this.#tail = null;
       this.#send(next, request);
-      if (--request.piecesLeft === 0) this.#owner.onLumpEnd(request);
+      if (--request.piecesLeft === 0) this.#owner.onUnfragmentedEnd(request);
     }
   }
 
@@ -72,7 +72,7 @@ export class UnfragmentedRead {
       const { next, group } = piece;
       if (piece.isReady) {
         this.#owner.drop(piece);
-        if (group !== null && --group.piecesLeft === 0) this.#owner.onLumpEnd(group);
+        if (group !== null && --group.piecesLeft === 0) this.#owner.onUnfragmentedEnd(group);
       }
       piece = next;
     }
@@ -89,7 +89,7 @@ export class UnfragmentedRead {
         return;
       }
       request.isReady = true;
-      this.#writer.firstOfLump(piece, request);
+      this.#writer.firstOfUnfragmented(piece, request);
     } else {
       if (piece.errno !== 0) {
         if (this.#style === ReplyStyle.Simple) {
@@ -97,10 +97,10 @@ export class UnfragmentedRead {
           this.#owner.abort();
           return;
         }
-        const start = piece.addr + piece.skewBytes;
+        const start = piece.addr + piece.headPaddingBytes;
         this.#memory.u8.fill(0, start, start + piece.lengthBytes);
       }
-      this.#writer.nextOfLump(piece);
+      this.#writer.nextOfUnfragmented(piece);
     }
     this.#owner.recycle(piece);
   }

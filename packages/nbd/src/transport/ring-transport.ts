@@ -154,11 +154,11 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     }
     const connection = this.#connection;
     if (connection === null || this.#ranges > 0) return;
-    const { outbox } = connection;
-    this.#ranges = outbox.beginSend(mostRanges, mostBytes);
+    const { sendQueue: sendQueue } = connection;
+    this.#ranges = sendQueue.beginSend(mostRanges, mostBytes);
     if (this.#ranges === 0) return;
     this.#sentBytes = this.#sendBytes = 0;
-    for (let i = 0; i < this.#ranges; i++) this.#sendBytes += outbox.rangeBytes(i);
+    for (let i = 0; i < this.#ranges; i++) this.#sendBytes += sendQueue.rangeBytes(i);
     this.#send(connection);
   }
 
@@ -223,21 +223,21 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   /** Hands over what has not been sent of the ranges. */
   #send(connection: NbdConnection): void {
     const { ring, memoryAddr } = this.#host;
-    const { outbox } = connection;
+    const { sendQueue: sendQueue } = connection;
     if (this.#ranges === 1) {
-      const addr = memoryAddr + outbox.rangeAddr(0) + this.#sentBytes;
+      const addr = memoryAddr + sendQueue.rangeAddr(0) + this.#sentBytes;
       ring.prepare(RingOp.SEND, this.#fd, 0, addr, this.#sendBytes - this.#sentBytes, sendFlags, this.#owner, sendTag);
       return;
     }
     let skip = this.#sentBytes;
     let count = 0;
     for (let i = 0; i < this.#ranges; i++) {
-      const bytes = outbox.rangeBytes(i);
+      const bytes = sendQueue.rangeBytes(i);
       if (skip >= bytes) {
         skip -= bytes;
         continue;
       }
-      this.#setRange(count++, memoryAddr + outbox.rangeAddr(i) + skip, bytes - skip);
+      this.#setRange(count++, memoryAddr + sendQueue.rangeAddr(i) + skip, bytes - skip);
       skip = 0;
     }
     this.#message[6] = count;
@@ -265,7 +265,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
       return;
     }
     connection.sent();
-    if (!connection.outbox.isEmpty) this.onOutput();
+    if (!connection.sendQueue.isEmpty) this.onOutput();
   }
 
   #setRange(index: number, addr: number, bytes: number): void {

@@ -161,13 +161,13 @@ export class SocketTransport implements Transport {
     this.#isScheduled = false;
     const socket = this.#socket;
     if (this.#connection === null || !socket.writable) return;
-    const { outbox } = this.#connection;
-    const count = outbox.isSending ? 0 : outbox.beginSend(mostRanges, mostBytes);
+    const { sendQueue: sendQueue } = this.#connection;
+    const count = sendQueue.isSending ? 0 : sendQueue.beginSend(mostRanges, mostBytes);
     if (count === 0) return;
     socket.cork();
     for (let i = 0; i < count; i++) {
-      const addr = outbox.rangeAddr(i);
-      const range = this.#memory.node.subarray(addr, addr + outbox.rangeBytes(i));
+      const addr = sendQueue.rangeAddr(i);
+      const range = this.#memory.node.subarray(addr, addr + sendQueue.rangeBytes(i));
       if (i < count - 1) socket.write(range);
       else socket.write(range, this.#onWritten);
     }
@@ -178,6 +178,6 @@ export class SocketTransport implements Transport {
     // After an error the socket closes, and that frees what was being sent.
     if (error || this.#connection === null || this.#socket.destroyed) return;
     this.#connection.sent();
-    if (!this.#connection.outbox.isEmpty) this.#flush();
+    if (!this.#connection.sendQueue.isEmpty) this.#flush();
   };
 }

@@ -1,15 +1,15 @@
 /**
  * What a connection needs of whoever moves its bytes. The other direction is the connection's own methods: `inputAddr`,
- * `wantedBytes`, `roomBytes`, `received`, `receivedEnd` for bytes that come in; `outbox.beginSend` and `sent` for bytes that
+ * `wantedBytes`, `roomBytes`, `received`, `receivedEnd` for bytes that come in; `sendQueue.beginSend` and `sent` for bytes that
  * go out; `closed` at the very end. All calls are in the thread of the runtime; calls from here may come from inside calls
  * of the connection's methods.
  */
 export interface Transport {
-  /** There is something in the outbox. To be sent once this turn's work is done, so that replies go out together. */
+  /** There is something in the send queue. To be sent once this turn's work is done, so that replies go out together. */
   onOutput(): void;
   /** `wantedBytes` was 0 and is not any more: bytes may be received again. */
   onInput(): void;
-  /** Everything that is to be said has been sent: close, and call the connection's `closed`. */
+  /** Everything in the send queue has been sent: close, and call the connection's `closed`. */
   onFinish(): void;
   /** Close at once, whatever waits, and call the connection's `closed`. */
   onAbort(): void;

@@ -20,17 +20,17 @@ const extendedHeaderBytes = 32;
 /** Offset of the data, at the start of an `OffsetData` chunk's payload. */
 const dataOffsetBytes = 8;
 
-/** Writes the replies of one connection into its outbox, in the style that was negotiated. */
+/** Writes the replies of one connection into its send queue, in the style that was negotiated. */
 export class ReplyWriter {
   readonly #view: DataView;
-  readonly #outbox: SendQueue;
+  readonly #sendQueue: SendQueue;
   readonly #style: ReplyStyle;
   /** Of a chunk. */
   readonly #headerBytes: number;
 
-  constructor(memory: BufferMemory, outbox: SendQueue, style: ReplyStyle) {
+  constructor(memory: BufferMemory, sendQueue: SendQueue, style: ReplyStyle) {
     this.#view = memory.view;
-    this.#outbox = outbox;
+    this.#sendQueue = sendQueue;
     this.#style = style;
     this.#headerBytes = style === ReplyStyle.Extended ? extendedHeaderBytes : structuredHeaderBytes;
   }
@@ -58,7 +58,7 @@ export class ReplyWriter {
     this.#errorChunk(piece, ChunkType.ErrorOffset, slots > 1 ? chunkDone : 0, slots);
   }
 
-  /** All that was read, in one reply. The buffer goes to the outbox. */
+  /** All that was read, in one reply. The buffer goes to the send queue. */
   data(request: NbdRequest): void {
     if (this.#style === ReplyStyle.Simple) this.#simpleData(request, request);
     else this.#dataChunk(request, request.lengthBytes, chunkDone, 1);
@@ -69,19 +69,19 @@ export class ReplyWriter {
     this.#dataChunk(piece, piece.lengthBytes, slots > 1 ? chunkDone : 0, slots);
   }
 
-  /** The first of the pieces that are sent one behind the other as one lump of data. */
-  firstOfLump(piece: NbdRequest, request: NbdRequest): void {
+  /** The first of the pieces that are sent one behind the other as one chunk of data. */
+  firstOfUnfragmented(piece: NbdRequest, request: NbdRequest): void {
     if (this.#style === ReplyStyle.Simple) this.#simpleData(piece, request);
     else this.#dataChunk(piece, request.lengthBytes, 0, 1);
   }
 
-  nextOfLump(piece: NbdRequest): void {
-    const { addr, skewBytes, lengthBytes, heldBytes } = piece;
-    this.#outbox.pushBuffer(addr + skewBytes, lengthBytes, addr, heldBytes, 1);
+  nextOfUnfragmented(piece: NbdRequest): void {
+    const { addr, headPaddingBytes: headPaddingBytes, lengthBytes, heldBytes } = piece;
+    this.#sendQueue.pushBuffer(addr + headPaddingBytes, lengthBytes, addr, heldBytes, 1);
   }
 
-  /** Ends a lump that was sent as a chunk. */
-  endOfLump(request: NbdRequest): void {
+  /** Ends an unfragmented read that was sent as a chunk. */
+  endOfUnfragmented(request: NbdRequest): void {
     if (request.errno === 0) this.#emptyChunk(request);
     else this.#errorChunk(request, ChunkType.ErrorOffset, chunkDone);
   }
@@ -90,7 +90,7 @@ export class ReplyWriter {
   oneExtent(request: NbdRequest): void {
     const isWide = this.#style === ReplyStyle.Extended;
     const bytes = this.#headerBytes + (isWide ? 24 : 12);
-    const addr = this.#outbox.smallAddr(bytes);
+    const addr = this.#sendQueue.smallAddr(bytes);
     const at = this.#chunkHeader(
       addr,
       request,
@@ -100,7 +100,7 @@ export class ReplyWriter {
     );
     this.#extentHead(at, 1);
     this.#extent(at + (isWide ? 8 : 4), request.lengthBytes, 0);
-    this.#outbox.pushSmall(addr, bytes, 1);
+    this.#sendQueue.pushSmall(addr, bytes, 1);
   }
 
   /** How many extents a buffer of `bufferBytes` holds. */
@@ -113,7 +113,7 @@ export class ReplyWriter {
     this.#extent(request.addr + index * (this.#style === ReplyStyle.Extended ? 16 : 8), lengthBytes, flags);
   }
 
-  /** The extents that were put. The buffer goes to the outbox. */
+  /** The extents that were put. The buffer goes to the send queue. */
   extents(request: NbdRequest, count: number): void {
     const isWide = this.#style === ReplyStyle.Extended;
     const headBytes = isWide ? 8 : 4;
@@ -122,19 +122,19 @@ export class ReplyWriter {
     const type = isWide ? ChunkType.BlockStatusExt : ChunkType.BlockStatus;
     const at = this.#chunkHeader(addr, request, chunkDone, type, headBytes + listBytes);
     this.#extentHead(at, count);
-    this.#outbox.pushBuffer(addr, this.#headerBytes + headBytes + listBytes, request.addr, request.heldBytes, 1);
+    this.#sendQueue.pushBuffer(addr, this.#headerBytes + headBytes + listBytes, request.addr, request.heldBytes, 1);
   }
 
   #simple(request: NbdRequest, errno: number): void {
-    const addr = this.#outbox.smallAddr(simpleHeaderBytes);
+    const addr = this.#sendQueue.smallAddr(simpleHeaderBytes);
     this.#simpleHeader(addr, request, errno);
-    this.#outbox.pushSmall(addr, simpleHeaderBytes, 1);
+    this.#sendQueue.pushSmall(addr, simpleHeaderBytes, 1);
   }
 
   #simpleData(piece: NbdRequest, request: NbdRequest): void {
-    const addr = piece.addr + piece.skewBytes - simpleHeaderBytes;
+    const addr = piece.addr + piece.headPaddingBytes - simpleHeaderBytes;
     this.#simpleHeader(addr, request, 0);
-    this.#outbox.pushBuffer(addr, simpleHeaderBytes + piece.lengthBytes, piece.addr, piece.heldBytes, 1);
+    this.#sendQueue.pushBuffer(addr, simpleHeaderBytes + piece.lengthBytes, piece.addr, piece.heldBytes, 1);
   }
 
   #simpleHeader(addr: number, request: NbdRequest, errno: number): void {
@@ -146,29 +146,29 @@ export class ReplyWriter {
   }
 
   #emptyChunk(request: NbdRequest): void {
-    const addr = this.#outbox.smallAddr(this.#headerBytes);
+    const addr = this.#sendQueue.smallAddr(this.#headerBytes);
     this.#chunkHeader(addr, request, chunkDone, ChunkType.None, 0);
-    this.#outbox.pushSmall(addr, this.#headerBytes, 1);
+    this.#sendQueue.pushSmall(addr, this.#headerBytes, 1);
   }
 
   #errorChunk(request: NbdRequest, type: number, flags: number, slots = 1): void {
     const payloadBytes = type === ChunkType.ErrorOffset ? 14 : 6;
     const bytes = this.#headerBytes + payloadBytes;
-    const addr = this.#outbox.smallAddr(bytes);
+    const addr = this.#sendQueue.smallAddr(bytes);
     const at = this.#chunkHeader(addr, request, flags, type, payloadBytes);
     this.#view.setUint32(at, request.errno);
     this.#view.setUint16(at + 4, 0); // no message
     if (type === ChunkType.ErrorOffset) this.#setUint64(at + 6, request.errorOffset);
-    this.#outbox.pushSmall(addr, bytes, slots);
+    this.#sendQueue.pushSmall(addr, bytes, slots);
   }
 
   /** `dataBytes` is the chunk's, which may be more than the piece's: the rest follows. */
   #dataChunk(piece: NbdRequest, dataBytes: number, flags: number, slots: number): void {
     const headBytes = this.#headerBytes + dataOffsetBytes;
-    const addr = piece.addr + piece.skewBytes - headBytes;
+    const addr = piece.addr + piece.headPaddingBytes - headBytes;
     const at = this.#chunkHeader(addr, piece, flags, ChunkType.OffsetData, dataOffsetBytes + dataBytes);
     this.#setUint64(at, piece.offset);
-    this.#outbox.pushBuffer(addr, headBytes + piece.lengthBytes, piece.addr, piece.heldBytes, slots);
+    this.#sendQueue.pushBuffer(addr, headBytes + piece.lengthBytes, piece.addr, piece.heldBytes, slots);
   }
 
   /** Returns the address behind the header. */
