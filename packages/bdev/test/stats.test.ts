@@ -37,7 +37,7 @@ describe('statistics', () => {
         fc.double({ min: 0.01, max: 1, noNaN: true }),
         (times, q) => {
           const histogram = new LatencyHistogram();
-          for (const ms of times) histogram.record(ms);
+          for (const ms of times) histogram.record({ submittedAt: 0 }, ms);
           const exactUs = [...times].sort((a, b) => a - b)[Math.ceil(q * times.length) - 1]! * 1000;
           const got = histogram.quantileUs(q);
           expect(got).toBeGreaterThanOrEqual(exactUs * 0.999);

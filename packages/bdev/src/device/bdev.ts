@@ -434,12 +434,11 @@ export class Bdev implements IoTarget {
     io.prev = null;
     io.next = null;
     this.#tracked--;
-    const failed = io.status !== Status.Ok;
     const hasRange = io.type !== IoType.Flush && io.type !== IoType.Reset;
     const lengthBytes = hasRange ? io.numBlocks * this.blockSize : 0;
     const now = this.registry.runtime.now();
     if (io.status !== Status.TimedOut) this.#lastAnswerAt = now;
-    this.stats.finished(now, io.type, lengthBytes, io.submittedAt, failed);
+    this.stats.finished(io, lengthBytes, now);
     if (this.#quiesced.isActive && !io.isAbandoned) this.#quiesced.release(io);
     if (this.#tracked === 0 && this.#onIdle !== null) {
       const onIdle = this.#onIdle;
