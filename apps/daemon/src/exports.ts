@@ -33,7 +33,7 @@ export class Exports {
   readonly #heldBack = new Set<Bdev>();
   /** Names of exports that volumes have by themselves. */
   readonly #automatic = new Set<string>();
-  /** Names of exports that are read-only because somebody wanted that, and not because the device is. */
+  /** Volumes of which it is being decided whether they are exported. */
   readonly #deciding = new Set<Promise<void>>();
   #memberOf: MemberFinder | null = null;
   #addresses: readonly NbdListener['address'][] = [];
@@ -200,6 +200,7 @@ export class Exports {
     try {
       owner = await memberOf(bdev);
     } catch (error) {
+      if (bdev.state !== 'registered') return;
       this.#log.warn(
         { array: bdev.name, err: error },
         'it cannot be told whether the volume is a member of an array: it is exported when it can',

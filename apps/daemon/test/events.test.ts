@@ -83,7 +83,7 @@ async function webhook(...codes: number[]): Promise<{ url: string; posts: { body
   });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`, posts };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/services/secret?token=secret`, posts };
 }
 
 afterEach(() => {
@@ -184,6 +184,9 @@ describe('whoever is told and does not listen', () => {
     });
     expect(daemon.stderr).toContain('ended with code 3: no pager');
     expect(daemon.stderr).toContain('the answer was 404');
+    // Whoever has the whole address of a webhook can write there.
+    expect(daemon.stderr).not.toContain('secret');
+    expect(JSON.stringify(await call('raidkit_get_event_sinks'))).not.toContain('secret');
   });
 });
 

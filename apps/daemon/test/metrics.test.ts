@@ -169,6 +169,21 @@ it('is healthy while it waits to be set up, and ready when it is up', async () =
   expect(await test.daemon!.exited).toBe(0);
 });
 
+it('is healthy while a device is waited for', async () => {
+  await start('--nbd', `unix:${test.nbdPath}`);
+  await call('bdev_malloc_create', { name: 'a', num_blocks: 16_384, block_size: 512 });
+  await call('bdev_error_create', { base_name: 'a' });
+  await call('bdev_error_inject_error', { name: 'EE_a', io_type: 'read', error_type: 'pending', num: 100 });
+  // It is answered when it is known whether the volume carries a superblock: when what reads it has given up.
+  const params = { name: 'vol', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['EE_a'] };
+  call('bdev_raid_create', params).catch(() => undefined);
+  const isThere = async (): Promise<boolean> =>
+    JSON.stringify(await call('framework_get_config', { name: 'bdev' })).includes('bdev_raid_create');
+  await until('the volume is there', isThere);
+  expect(await get('/healthz')).toMatchObject({ status: 200 });
+  expect((await scrape()).get('raidkit_stuck')).toBe(0);
+});
+
 it('is not shown to other machines unless somebody wants that', async () => {
   const { code, stderr } = await run(process.execPath, [bin, '--http', '0.0.0.0:0']);
   expect(code).toBe(1);

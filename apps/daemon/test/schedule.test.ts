@@ -91,6 +91,25 @@ it('lets go of an array that needs its disks for something else', async () => {
   await until('it is complete all the same', async () => (await scheduled())?.completed_at !== null);
 });
 
+it('lets a check rest that somebody has ended', async () => {
+  // 8.64 s.
+  const args = ['--check-every', '0.0001', '--check-limit', '4'];
+  const checks = {
+    version: 1,
+    arrays: { [uuid]: { due_from: 0, completed_at: null, mismatch_blocks: 0, next_block: null, mismatches_so_far: 0 } },
+  };
+  writeFileSync(join(test.folder, 'state-checks.json'), JSON.stringify(checks));
+  await start(configure(), ...args);
+  await until('it is being checked', async () => ((await scheduled())?.unfinished_percent ?? 0) > 0);
+  await expect(call('raidkit_control_process', { name: 'vol', type: 'rebuild', action: 'cancel' })).rejects.toThrow(
+    /no rebuild/,
+  );
+  const before = Date.now();
+  await call('raidkit_control_process', { name: 'vol', type: 'check', action: 'cancel' });
+  await until('the schedule has noticed', async () => (await scheduled())?.is_running === false);
+  expect(Date.parse((await scheduled())?.due_at ?? '')).toBeGreaterThanOrEqual(before + 8640);
+});
+
 it('begins nothing outside the hours that are given, and nothing at all unless it is asked to', async () => {
   const config = configure();
   const hour = (new Date().getHours() + 2) % 24;

@@ -75,3 +75,12 @@ it('takes and saves how long members that are counted out are waited for', async
   expect(config.find(({ method }) => method === 'bdev_raid_set_options')?.params).toMatchObject({ absent_wait_ms: 0 });
   await expect(call('bdev_raid_set_options', { absent_wait_ms: 60_001 })).rejects.toThrow();
 });
+
+it('fails a member that is about to leave for another reason', async () => {
+  for (const name of ['a', 'b']) await call('bdev_malloc_create', { name, num_blocks: 65_536, block_size: 512 });
+  await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'], superblock: true });
+  const removed = call('bdev_raid_remove_base_bdev', { name: 'b' });
+  // It comes while the other one is being carried out.
+  expect(await call('raidkit_fail', { name: 'vol', member: 'b' })).toBe(true);
+  expect(await removed).toBe(true);
+});

@@ -101,6 +101,8 @@ export const methods = {
   >()(z.boolean()),
   raidkit_control_process: method<
     Named & {
+      /** Of the process that is meant. */
+      type?: string;
       action?: 'pause' | 'resume' | 'cancel';
       max_bandwidth_mb_sec?: number | null;
       min_bandwidth_mb_sec?: number | null;

@@ -23,6 +23,9 @@ const clientRule = z.strictObject({
   read_only: z.boolean().optional(),
 });
 
+/** What runs in the background of an array. */
+const processType = z.enum(['rebuild', 'replace', 'resync', 'check', 'repair']);
+
 /** Our own methods: what SPDK has no word for. */
 export function raidkitMethods(service: Service): RpcMethod[] {
   const { arrays, exports, modules, registry } = service;
@@ -164,6 +167,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       name: 'raidkit_control_process',
       params: z.strictObject({
         name,
+        type: processType.optional(),
         action: z.enum(['pause', 'resume', 'cancel']).optional(),
         max_bandwidth_mb_sec: u32.nullable().optional(),
         min_bandwidth_mb_sec: u32.nullable().optional(),
@@ -172,6 +176,9 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       run(params) {
         const { process } = find(params.name);
         if (process === null) throw new RpcError(-2, `array ${params.name} has no process`);
+        // What whoever calls has seen may have ended since, and another one begun.
+        if (params.type !== undefined && params.type !== process.type)
+          throw new RpcError(-2, `array ${params.name} has no ${params.type}: its ${process.type} runs`);
         if (params.max_bandwidth_mb_sec !== undefined) process.maxBandwidthMbSec = params.max_bandwidth_mb_sec;
         if (params.min_bandwidth_mb_sec !== undefined) process.minBandwidthMbSec = params.min_bandwidth_mb_sec;
         if (params.action === 'pause') process.pause();
@@ -253,8 +260,13 @@ async function failMember(arrays: RaidArrays, array: RaidArray, slot: number): P
   let listener: RaidEventListener = () => undefined;
   const isOut = new Promise<void>((resolve) => {
     listener = (event) => {
-      const isIt = event.type === 'memberFailed' && event.array === array.name && event.slot === slot;
-      if (isIt || (event.type === 'arrayRemoved' && event.array === array.name)) resolve();
+      const hasLeft = event.type === 'memberFailed' || event.type === 'memberRemoved';
+      // One that was about to leave for another reason does that.
+      if (
+        (hasLeft && event.array === array.name && event.slot === slot) ||
+        (event.type === 'arrayRemoved' && event.array === array.name)
+      )
+        resolve();
     };
     arrays.on(listener);
   });

@@ -1,10 +1,11 @@
 import { createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ListenOptions } from 'node:net';
 import { freeUnixPath } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { EventLog } from '../events/event-log.js';
 import type { EventSinks } from '../events/sinks/sinks.js';
+import { portOf, startListening } from '../listening.js';
 import type { Caller } from '../rpc/dispatcher.js';
 import type { ScheduledArray } from '../schedule/check-schedule.js';
 import { formatMetrics } from './metrics.js';
@@ -32,6 +33,8 @@ export interface HttpListener {
 
 const mostConnections = 64;
 const requestMs = 10_000;
+/** A connection on which nothing moves for so long is ended, in milliseconds: longer than an answer takes to make. */
+const idleMs = 20_000;
 const metricsType = 'text/plain; version=0.0.4; charset=utf-8';
 
 interface Page {
@@ -51,13 +54,9 @@ export async function listenHttp(address: HttpAddress, sources: HttpSources, log
     });
   });
   server.maxConnections = mostConnections;
+  server.timeout = idleMs;
   const where: ListenOptions = 'unix' in address ? { path: address.unix } : address;
-  const umask = process.umask(0o177);
-  try {
-    await listening(server, where);
-  } finally {
-    process.umask(umask);
-  }
+  await startListening(server, where);
   server.on('error', (error) => log.warn({ err: error }, 'the HTTP server failed'));
   return {
     address: 'unix' in address ? address.unix : `${address.host}:${portOf(server)}`,
@@ -103,8 +102,9 @@ class Pages {
   async #metrics(): Promise<Page> {
     const { caller, checks, events, isReady, sinks } = this.#sources;
     let isStuck = false;
-    const snapshot = await takeSnapshot(caller).catch(() => {
-      isStuck = true;
+    const snapshot = await takeSnapshot(caller).catch(async () => {
+      // It may be one device that is waited for.
+      isStuck = !(await askHealth(caller)).isHealthy;
       return null;
     });
     const state = { isReady: isReady(), isStuck, eventCounts: events.counts, sinks: sinks.states(), checks: checks() };
@@ -133,19 +133,4 @@ async function serve(request: IncomingMessage, response: ServerResponse, pages: 
   const bytes = Buffer.from(body);
   response.writeHead(status, { 'content-type': type, 'content-length': bytes.length, 'cache-control': 'no-store' });
   response.end(method === 'HEAD' ? undefined : bytes);
-}
-
-function portOf(server: Server): number {
-  const bound = server.address();
-  return typeof bound === 'object' && bound !== null ? bound.port : 0;
-}
-
-function listening(server: Server, where: ListenOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(where, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
 }

@@ -3,7 +3,8 @@ import type { ScheduledArray } from '../schedule/check-schedule.js';
 import { packageVersion } from '../version.js';
 import { Exposition } from './exposition.js';
 import type { Labels } from './exposition.js';
-import type { ArrayState, DeviceLatency, MemberState, ProcessState, Snapshot } from './snapshot.js';
+import type { ArrayState, MemberState, ProcessState } from '../array-state.js';
+import type { DeviceLatency, Snapshot } from './snapshot.js';
 
 const healths = ['optimal', 'degraded', 'rebuilding', 'resyncing', 'configuring', 'offline', 'failed'] as const;
 const memberStates = ['current', 'suspect', 'rebuilding', 'missing', 'failed'] as const;

@@ -1,51 +1,8 @@
 import { RpcCode, RpcError } from '../rpc/errors.js';
+import type { ArrayState } from '../array-state.js';
 import type { Caller } from '../rpc/dispatcher.js';
 
 /* What metrics are made of: answers of the daemon's methods, as far as they are used. */
-
-export interface ProcessState {
-  type: string;
-  paused: boolean;
-  bytes_done: number;
-  bytes_total: number;
-  bytes_per_sec: number;
-  eta_sec: number | null;
-  mismatch_blocks: number;
-}
-
-export interface ProcessRecordState {
-  type: string;
-  started_at: number;
-  seconds: number;
-  mismatch_blocks: number;
-  error: string | null;
-}
-
-export interface MemberState {
-  slot: number;
-  name: string | null;
-  state: string;
-  read_errors: number;
-  write_errors: number;
-  repaired_blocks: number;
-  bad_blocks: number;
-}
-
-export interface ArrayState {
-  name: string;
-  uuid: string;
-  raid_level: string;
-  state: string;
-  ext: {
-    health: string;
-    block_size: number;
-    num_blocks: number;
-    process: ProcessState | null;
-    history: ProcessRecordState[];
-    regions: { region_size: number; total: number; unwritten: number; dirty: number; missed: number; suspect: number } | null;
-    members: MemberState[];
-  };
-}
 
 export interface DeviceStats {
   name: string;
@@ -96,10 +53,10 @@ export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
   }
 }
 
-/** Whether the data path answers. */
+/** Whether the data path answers. What is asked of every reactor waits for no device. */
 export async function askHealth(caller: Caller): Promise<Health> {
   try {
-    await inTime(caller.call('raidkit_get_spares', undefined));
+    await inTime(caller.call('thread_get_stats', undefined));
     return { isHealthy: true };
   } catch (error) {
     if (isStarting(error)) return { isHealthy: true };

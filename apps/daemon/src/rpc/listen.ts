@@ -1,7 +1,8 @@
 import { createServer } from 'node:net';
-import type { ListenOptions, Server, Socket } from 'node:net';
+import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
 import { freeUnixPath } from '@raidkit/nbd';
+import { portOf, startListening } from '../listening.js';
 import { isLoopback } from '../loopback.js';
 import { serveConnection } from './connection.js';
 import type { Caller } from './dispatcher.js';
@@ -42,12 +43,7 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
     serveConnection(socket, caller, log);
   });
   const where: ListenOptions = { ...address, backlog: 512 };
-  const umask = process.umask(0o177);
-  try {
-    await listening(server, where);
-  } finally {
-    process.umask(umask);
-  }
+  await startListening(server, where);
   return {
     address: 'path' in address ? address.path : `${address.host}:${portOf(server)}`,
     async close() {
@@ -56,19 +52,4 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
       await closed;
     },
   };
-}
-
-function portOf(server: Server): number {
-  const bound = server.address();
-  return typeof bound === 'object' && bound !== null ? bound.port : 0;
-}
-
-function listening(server: Server, where: ListenOptions): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(where, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
 }

@@ -3,6 +3,9 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import { replaceFile } from '../replace-file.js';
 
+/** Arrays that are remembered; of more, those whose last check is oldest are forgotten. One without superblocks is another one each time. */
+const mostRecords = 1000;
+
 const count = z.number().int().min(0);
 
 /** What the schedule knows of the checks of one array. */
@@ -17,6 +20,8 @@ const recordSchema = z.strictObject({
   next_block: count.nullable(),
   /** Blocks that have disagreed in it so far. */
   mismatches_so_far: count,
+  /** It is not begun, nor gone on with, before: it failed, or somebody ended it. Milliseconds since 1970; null for any time. */
+  not_before: z.number().nullable().default(null),
 });
 
 export type CheckRecord = z.infer<typeof recordSchema>;
@@ -44,6 +49,10 @@ export class CheckRecords {
 
   set(uuid: string, record: CheckRecord): void {
     this.#records.set(uuid, record);
+    if (this.#records.size <= mostRecords) return;
+    const others = [...this.#records].filter(([other]) => other !== uuid);
+    const [oldest] = others.reduce((a, b) => (b[1].due_from < a[1].due_from ? b : a));
+    this.#records.delete(oldest);
   }
 
   /** Resolves when it is on stable media, or could not be written, which is logged. One at a time. */

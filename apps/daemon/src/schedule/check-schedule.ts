@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { ArrayState } from '../array-state.js';
 import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { Caller, RpcMethod } from '../rpc/dispatcher.js';
 import { toRpcError } from '../rpc/errors.js';
@@ -23,27 +24,6 @@ const shortestLookMs = 50;
 const dayMs = 24 * 3600 * 1000;
 /** After so long, a check that was begun and is neither there nor on record is none. Milliseconds. */
 const forgottenMs = 60_000;
-
-interface ArrayState {
-  name: string;
-  uuid: string;
-  raid_level: string;
-  state: string;
-  ext: {
-    health: string;
-    num_blocks: number;
-    waits_for: string | null;
-    process: { type: string; progress: { blocks: number }; mismatch_blocks: number } | null;
-    history: {
-      type: string;
-      started_at: number;
-      seconds: number;
-      blocks: number;
-      mismatch_blocks: number;
-      error: string | null;
-    }[];
-  };
-}
 
 /** A check that the schedule has begun. */
 interface Running {
@@ -107,7 +87,7 @@ export class CheckSchedule {
       if (record === undefined) return [];
       const { completed_at: completedAt, due_from: dueFrom, mismatch_blocks: mismatchBlocks, next_block: next } = record;
       const done = next === null || array.ext.num_blocks === 0 ? null : next / array.ext.num_blocks;
-      const dueAt = dueFrom + this.#everyMs;
+      const dueAt = Math.max(dueFrom + this.#everyMs, record.not_before ?? 0);
       const isRunning = this.#running?.uuid === array.uuid;
       return [{ name: array.name, uuid: array.uuid, completedAt, mismatchBlocks, dueAt, done, isRunning }];
     });
@@ -150,7 +130,7 @@ export class CheckSchedule {
     return new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
   }
 
-  /** A new array is due after one period; a check or repair that somebody asked for, and that got to its end, counts. */
+  /** A new array is due after one period; a check that somebody asked for, and that got to its end, counts. */
   #note({ ext, uuid }: ArrayState, now: number): void {
     const record = this.#records.get(uuid);
     if (record === undefined) {
@@ -160,6 +140,7 @@ export class CheckSchedule {
         mismatch_blocks: 0,
         next_block: null,
         mismatches_so_far: 0,
+        not_before: null,
       });
       return;
     }
@@ -189,7 +170,13 @@ export class CheckSchedule {
         running.uuid,
         isWhole
           ? completed(Date.now(), mismatches)
-          : { ...record, next_block: Math.min(ended.blocks, numBlocks - 1), mismatches_so_far: mismatches },
+          : {
+              ...record,
+              next_block: Math.min(ended.blocks, numBlocks - 1),
+              mismatches_so_far: mismatches,
+              // Whoever ended it, or whatever made it fail, is not met again with the next look.
+              not_before: running.isCalledOff ? null : this.#later(Date.now()),
+            },
       );
       this.#log.info(
         { array: array.name, mismatchBlocks: mismatches, error: ended.error },
@@ -211,7 +198,13 @@ export class CheckSchedule {
     const isInTheWay = array.ext.health !== 'optimal';
     if (running.isCalledOff || (isWithin(this.#options.window, new Date()) && !isInTheWay)) return;
     running.isCalledOff = true;
-    await this.#caller.call('raidkit_control_process', { name: array.name, action: 'cancel' });
+    // Of that kind alone: the check may have ended meanwhile, and a rebuild begun.
+    await this.#caller.call('raidkit_control_process', { name: array.name, type: 'check', action: 'cancel' });
+  }
+
+  /** When what could not be done is tried again: in a day, or a period if that is less. */
+  #later(now: number): number {
+    return now + Math.min(dayMs, this.#everyMs);
   }
 
   /** Begins, or goes on with, the check that has been due for longest. One at a time: arrays may share disks. */
@@ -220,7 +213,8 @@ export class CheckSchedule {
       .filter(({ ext }) => ext.health === 'optimal' && ext.process === null && ext.waits_for === null)
       .flatMap((array) => {
         const record = this.#records.get(array.uuid);
-        const isDue = record !== undefined && (record.next_block !== null || now >= record.due_from + this.#everyMs);
+        if (record === undefined || now < (record.not_before ?? 0)) return [];
+        const isDue = record.next_block !== null || now >= record.due_from + this.#everyMs;
         return isDue ? [{ array, record }] : [];
       })
       .sort((a, b) => a.record.due_from - b.record.due_from);
@@ -238,12 +232,11 @@ export class CheckSchedule {
         { array: array.name, err: error },
         `the scheduled check could not begin: ${toRpcError(error).data.reason}`,
       );
-      // In a day, not with the next look.
-      this.#records.set(array.uuid, { ...record, due_from: now - this.#everyMs + Math.min(dayMs, this.#everyMs) });
+      this.#records.set(array.uuid, { ...record, not_before: this.#later(now) });
       return;
     }
     this.#running = { uuid: array.uuid, since: now, before, isCalledOff: false };
-    this.#records.set(array.uuid, { ...record, next_block: from, mismatches_so_far: before });
+    this.#records.set(array.uuid, { ...record, next_block: from, mismatches_so_far: before, not_before: null });
     this.#log.info({ array: array.name, from }, from === 0 ? 'the scheduled check begins' : 'the scheduled check goes on');
     // A small array is through before the next look.
     this.#arrays = (await this.#caller.call('raidkit_get_arrays', undefined)) as ArrayState[];
@@ -268,6 +261,7 @@ function completed(at: number, mismatchBlocks: number): CheckRecord {
     mismatch_blocks: mismatchBlocks,
     next_block: null,
     mismatches_so_far: 0,
+    not_before: null,
   };
 }
 

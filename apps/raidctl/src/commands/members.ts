@@ -37,34 +37,26 @@ export function addMembers(program: Command, run: Run): void {
     .action((array: string, device: string, options: JoinOptions) => run((session) => add(session, array, device, options)));
 
   addChangeOptions(
-    program
-      .command('remove')
-      .description('take a device out of an array, and close it')
-      .argument('<array>', 'name or uuid')
-      .argument('<device>', 'path or name of a member')
-      .option('--keep-open', 'leave the device open in the daemon'),
+    memberCommand(program, 'remove', 'take a device out of an array, and close it').option(
+      '--keep-open',
+      'leave the device open in the daemon',
+    ),
   )
     .addHelpText('after', examples(['raidctl remove vol sdx', 'no spare takes its place; it can be pulled out then']))
     .action((array: string, device: string, options: RemoveOptions) =>
       run((session) => remove(session, array, device, options)),
     );
 
-  addChangeOptions(
-    program
-      .command('fail')
-      .description('treat a member as failed: a spare takes its place at once')
-      .argument('<array>', 'name or uuid')
-      .argument('<device>', 'path or name of a member'),
-  )
+  addChangeOptions(memberCommand(program, 'fail', 'treat a member as failed: a spare takes its place at once'))
     .addHelpText('after', examples(['raidctl fail vol sdx', 'a disk that is about to die; it stays open']))
     .action((array: string, device: string, options: ChangeOptions) => run((session) => fail(session, array, device, options)));
 
   addChangeOptions(
-    program
-      .command('offline')
-      .description('take a member out for a while: no spare takes its place, and it is only given what it missed afterwards')
-      .argument('<array>', 'name or uuid')
-      .argument('<device>', 'path or name of a member'),
+    memberCommand(
+      program,
+      'offline',
+      'take a member out for a while: no spare takes its place, and it is only given what it missed afterwards',
+    ),
   )
     .addHelpText('after', examples(['raidctl offline vol sdx', 'raidctl online vol sdx brings it back']))
     .action((array: string, device: string, options: ChangeOptions) =>
@@ -121,6 +113,15 @@ export function addMembers(program: Command, run: Run): void {
     .command('list', { isDefault: true })
     .description('show the devices that stand by')
     .action(() => run((session) => listSpares(session)));
+}
+
+/** A command about a member of an array. */
+function memberCommand(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .argument('<array>', 'name or uuid')
+    .argument('<device>', 'path or name of a member');
 }
 
 function addJoinOptions(command: Command): Command {

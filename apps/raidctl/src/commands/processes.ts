@@ -177,7 +177,12 @@ async function control(
     });
   }
   const subject = `the ${process.type} of array ${array.name}`;
-  const step = callStep(`${does} ${subject}`, 'raidkit_control_process', { name: array.name, ...what });
+  const step = callStep(`${does} ${subject}`, 'raidkit_control_process', {
+    name: array.name,
+    // Whoever was asked meant this one.
+    type: process.type,
+    ...what,
+  });
   const warnings = what.action === 'cancel' ? [`${subject} is given up at ${process.progress.percent} %`] : [];
   await carryOut(session, { steps: [step], warnings }, options, () => `${subject}: ${does} done\n`);
 }

@@ -19,7 +19,8 @@ export interface WebhookOptions {
 export function webhookSink({ key, limitMs = 10_000, url }: WebhookOptions): Sink {
   return {
     name: 'webhook',
-    where: `${url.origin}${url.pathname}`,
+    // Of many servers the path is the secret.
+    where: url.origin,
     tries: 10,
     wants: () => true,
     tell(event, signal) {

@@ -1,0 +1,50 @@
+/* What `raidkit_get_arrays` answers, as far as the daemon itself uses it. */
+
+export interface ProcessState {
+  type: string;
+  paused: boolean;
+  progress: { blocks: number };
+  bytes_done: number;
+  bytes_total: number;
+  bytes_per_sec: number;
+  eta_sec: number | null;
+  mismatch_blocks: number;
+}
+
+export interface ProcessRecordState {
+  type: string;
+  started_at: number;
+  seconds: number;
+  /** How far it has got in the array. */
+  blocks: number;
+  mismatch_blocks: number;
+  error: string | null;
+}
+
+export interface MemberState {
+  slot: number;
+  name: string | null;
+  state: string;
+  read_errors: number;
+  write_errors: number;
+  repaired_blocks: number;
+  bad_blocks: number;
+}
+
+export interface ArrayState {
+  name: string;
+  uuid: string;
+  raid_level: string;
+  state: string;
+  ext: {
+    health: string;
+    block_size: number;
+    num_blocks: number;
+    /** What its background work waits for; null for nothing. */
+    waits_for: string | null;
+    process: ProcessState | null;
+    history: ProcessRecordState[];
+    regions: { region_size: number; total: number; unwritten: number; dirty: number; missed: number; suspect: number } | null;
+    members: MemberState[];
+  };
+}
