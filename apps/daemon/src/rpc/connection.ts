@@ -28,7 +28,6 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
   let inFlight = 0;
   /** The client sent what is not JSON: it gets the answers to what it sent before, and no more. */
   let isBroken = false;
-  socket.setEncoding('utf8');
 
   const send = (answer: object): void => {
     if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
@@ -76,7 +75,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
     if (answers.length > 0) send(answers);
   };
 
-  socket.on('data', (piece: string) => {
+  socket.on('data', (piece: Buffer) => {
     for (const item of stream.push(piece)) {
       if (!item.ok) {
         log.warn({}, `an RPC client sent what is not JSON: ${item.message}; its connection is closed`);

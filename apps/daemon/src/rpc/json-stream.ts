@@ -9,11 +9,14 @@ export type StreamItem =
 
 /**
  * Cuts a stream of JSON values, with or without white space between them, in pieces of any size, into values. Bounded: a
- * value of more than `maxBytes` ends the stream.
+ * value of more than `maxBytes` ends the stream. Each byte is looked at once, whatever the pieces are.
  */
 export class JsonStream {
   readonly #maxBytes: number;
-  #pending = '';
+  readonly #end = new ValueEnd();
+  /** The value that has begun, as far as it came with earlier pieces. */
+  #begun = Buffer.alloc(0);
+  #begunBytes = 0;
   #isBroken = false;
 
   constructor(maxBytes: number) {
@@ -21,32 +24,93 @@ export class JsonStream {
   }
 
   /** The values that are complete with this piece, in order. After an item that is not ok, nothing more comes. */
-  push(piece: string): StreamItem[] {
-    if (this.#isBroken) return [];
-    this.#pending += piece;
+  push(piece: Buffer): StreamItem[] {
     const items: StreamItem[] = [];
-    let start = 0;
-    for (;;) {
-      while (start < this.#pending.length && isSpace(this.#pending.charCodeAt(start))) start++;
-      if (start === this.#pending.length) break;
-      const end = endOfValue(this.#pending, start);
-      if (end === 'incomplete') break;
-      const item = end === 'too deep' ? broken(`nested deeper than ${maxDepth}`) : parse(this.#pending.slice(start, end));
-      items.push(item);
-      if (!item.ok) {
-        this.#isBroken = true;
-        this.#pending = '';
-        return items;
+    for (let at = 0; at < piece.length && !this.#isBroken;) {
+      if (this.#begunBytes === 0) {
+        if (isSpace(piece.readUInt8(at))) {
+          at++;
+          continue;
+        }
+        this.#end.begin(piece.readUInt8(at));
       }
-      start = end as number;
-    }
-    this.#pending = this.#pending.slice(start);
-    if (this.#pending.length > this.#maxBytes) {
-      this.#isBroken = true;
-      this.#pending = '';
-      items.push(broken(`a request is longer than ${this.#maxBytes} bytes`));
+      const end = this.#end.find(piece, at);
+      const part = piece.subarray(at, end < 0 ? piece.length : end);
+      at += part.length;
+      this.#keep(part);
+      if (this.#begunBytes > this.#maxBytes) items.push(broken(`a request is longer than ${this.#maxBytes} bytes`));
+      else if (end === tooDeep) items.push(broken(`nested deeper than ${maxDepth}`));
+      else if (end !== goesOn) items.push(parse(this.#begun.subarray(0, this.#begunBytes)));
+      else continue;
+      this.#begun = Buffer.alloc(0);
+      this.#begunBytes = 0;
+      this.#isBroken = items.at(-1)?.ok === false;
     }
     return items;
+  }
+
+  /** In one buffer that doubles: pieces of a byte would cost a hundred each. */
+  #keep(part: Buffer): void {
+    const bytes = this.#begunBytes + part.length;
+    if (bytes > this.#begun.length) {
+      const larger = Buffer.allocUnsafe(2 * bytes);
+      this.#begun.copy(larger, 0, 0, this.#begunBytes);
+      this.#begun = larger;
+    }
+    part.copy(this.#begun, this.#begunBytes);
+    this.#begunBytes = bytes;
+  }
+}
+
+/** {@link ValueEnd.find}: the value goes on in the next piece. */
+const goesOn = -1;
+const tooDeep = -2;
+
+/** Finds where a JSON value ends. Only brackets, strings and the ends of words are looked at: `JSON.parse` judges the rest. */
+class ValueEnd {
+  #isWord = false;
+  #isInString = false;
+  #isEscaped = false;
+  #depth = 0;
+  #letters = '';
+
+  /** A value begins with this byte. */
+  begin(first: number): void {
+    this.#isWord = !isWordEnd(first);
+    this.#isInString = false;
+    this.#isEscaped = false;
+    this.#depth = 0;
+    this.#letters = '';
+  }
+
+  /** The place behind the value, whose bytes from `start` on are looked at; or {@link goesOn}, or {@link tooDeep}. */
+  find(piece: Buffer, start: number): number {
+    return this.#isWord ? this.#endOfWord(piece, start) : this.#endOfOther(piece, start);
+  }
+
+  /** A word or number ends before the next space, bracket or quote. At the end of a piece it ends if it is whole. */
+  #endOfWord(piece: Buffer, start: number): number {
+    let at = start;
+    while (at < piece.length && !isWordEnd(piece.readUInt8(at))) at++;
+    if (at < piece.length) return at;
+    this.#letters += piece.toString('latin1', start, at);
+    return /^(?:true|false|null|-?\d+)$/.test(this.#letters) || this.#letters.length > maxWordBytes ? at : goesOn;
+  }
+
+  #endOfOther(piece: Buffer, start: number): number {
+    for (let at = start; at < piece.length; at++) {
+      const code = piece.readUInt8(at);
+      if (this.#isEscaped) this.#isEscaped = false;
+      else if (this.#isInString) {
+        if (code === backslash) this.#isEscaped = true;
+        else if (code === quote) this.#isInString = false;
+      } else if (code === quote) this.#isInString = true;
+      else if (code === openBrace || code === openBracket) this.#depth++;
+      else if (code === closeBrace || code === closeBracket) this.#depth--;
+      if (this.#depth > maxDepth) return tooDeep;
+      if (this.#depth <= 0 && !this.#isInString) return at + 1;
+    }
+    return goesOn;
   }
 }
 
@@ -54,55 +118,25 @@ function broken(message: string): StreamItem {
   return { ok: false, message };
 }
 
+/** Longest word or number that is waited for; JSON has none. */
+const maxWordBytes = 64;
+const [quote, backslash, openBracket, closeBracket, openBrace, closeBrace] = [0x22, 0x5c, 0x5b, 0x5d, 0x7b, 0x7d];
+
 function isSpace(code: number): boolean {
   return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
 }
 
-const quote = 0x22;
-const backslash = 0x5c;
-
-function endOfString(text: string, start: number): number {
-  for (let at = start + 1; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code === backslash) at++;
-    else if (code === quote) return at + 1;
-  }
-  return -1;
+function isWordEnd(code: number): boolean {
+  return isSpace(code) || '"[]{},:'.includes(String.fromCharCode(code));
 }
 
-/** Where the value that starts here ends. Only brackets and strings are looked at: `JSON.parse` judges the rest. */
-function endOfValue(text: string, start: number): number | 'incomplete' | 'too deep' {
-  const first = text[start];
-  if (first !== '{' && first !== '[') {
-    if (first === '"') {
-      const end = endOfString(text, start);
-      return end < 0 ? 'incomplete' : end;
-    }
-    // A bare number or word ends at the next space or bracket; at the end of the input it may go on.
-    let at = start;
-    while (at < text.length && !/[\s{}[\]",:]/.test(text[at] ?? '')) at++;
-    if (at === start) return start + 1;
-    return at < text.length || /^(?:true|false|null|-?\d+)$/.test(text.slice(start)) ? at : 'incomplete';
-  }
-  let depth = 0;
-  for (let at = start; at < text.length; at++) {
-    const code = text[at];
-    if (code === '"') {
-      const end = endOfString(text, at);
-      if (end < 0) return 'incomplete';
-      at = end - 1;
-    } else if (code === '{' || code === '[') {
-      if (++depth > maxDepth) return 'too deep';
-    } else if (code === '}' || code === ']') {
-      if (--depth === 0) return at + 1;
-    }
-  }
-  return 'incomplete';
-}
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function parse(text: string): StreamItem {
+function parse(bytes: Buffer): StreamItem {
+  let text: string;
   let value: unknown;
   try {
+    text = utf8.decode(bytes);
     value = JSON.parse(text);
   } catch (error) {
     return broken(error instanceof Error ? error.message : String(error));
@@ -132,4 +166,11 @@ function findDuplicateKey(text: string): string | null {
     }
   }
   return null;
+}
+
+/** The place behind a string of valid JSON text that starts here. */
+function endOfString(text: string, start: number): number {
+  let at = start + 1;
+  while (text.charCodeAt(at) !== quote) at += text.charCodeAt(at) === backslash ? 2 : 1;
+  return at + 1;
 }

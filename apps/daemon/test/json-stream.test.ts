@@ -1,0 +1,103 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { JsonStream } from '../src/rpc/json-stream.js';
+import type { StreamItem } from '../src/rpc/json-stream.js';
+
+/** What comes of these bytes, in pieces of these sizes over and over. */
+function itemsOf(bytes: Buffer, sizes: readonly number[], maxBytes = 1000): StreamItem[] {
+  const stream = new JsonStream(maxBytes);
+  const items: StreamItem[] = [];
+  for (let at = 0, turn = 0; at < bytes.length; turn++) {
+    const size = sizes[turn % sizes.length] ?? 1;
+    items.push(...stream.push(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  return items;
+}
+
+const values = fc.array(fc.jsonValue({ maxDepth: 4, noUnicodeString: false }), { maxLength: 6 });
+const spaces = fc.constantFrom('', ' ', '\n', '\r\n\t ');
+const sizes = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 5 });
+
+it('gives the same values whatever pieces they come in', () => {
+  fc.assert(
+    fc.property(values, spaces, sizes, (list, between, cuts) => {
+      // Objects: a bare number may go on with the next byte.
+      const bytes = Buffer.from(list.map((value) => JSON.stringify({ value })).join(between));
+      const items = itemsOf(bytes, cuts, 10_000);
+      expect(items.map((item) => (item.ok ? JSON.stringify(item.value) : item.message))).toEqual(
+        list.map((value) => JSON.stringify({ value })),
+      );
+    }),
+  );
+});
+
+it('says the same of what is no JSON whatever pieces it comes in', () => {
+  const pieces = fc.constantFrom(
+    '{',
+    '}',
+    '[',
+    ']',
+    '"',
+    '\\',
+    ',',
+    ':',
+    'a',
+    '1',
+    'null',
+    ' ',
+    '{"a":1}',
+    '[[[[',
+    '\u00e9',
+    '\u{1f600}',
+  );
+  fc.assert(
+    fc.property(fc.array(pieces, { maxLength: 20 }), sizes, (parts, cuts) => {
+      // A space behind each word: where one ends is then the same for all.
+      const bytes = Buffer.from(parts.map((part) => (/\w$/.test(part) ? `${part} ` : part)).join(''));
+      const whole = itemsOf(bytes, [bytes.length]);
+      expect(itemsOf(bytes, cuts)).toEqual(whole);
+      expect(whole.slice(0, -1).every(({ ok }) => ok)).toBe(true);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+it('answers a whole word that nothing follows, and waits for the rest of one that is not', () => {
+  const stream = new JsonStream(1000);
+  expect(stream.push(Buffer.from('12'))).toEqual([{ ok: true, value: 12, duplicateKey: null }]);
+  expect(stream.push(Buffer.from(' tr'))).toEqual([]);
+  expect(stream.push(Buffer.from('ue'))).toEqual([{ ok: true, value: true, duplicateKey: null }]);
+  expect(stream.push(Buffer.from('x'.repeat(65)))).toMatchObject([{ ok: false }]);
+});
+
+it.each([
+  ['a value', 1001, '"', 'x'.repeat(998), '"'],
+  ['characters of two bytes', 1002, '"', 'é'.repeat(499), '" '],
+  ['a value that never ends', 1001, '"', 'x'.repeat(2000), ''],
+])('limits bytes, not characters: %s', (_, __, head, middle, tail) => {
+  const fits = Buffer.from(`${head}${middle.slice(0, middle.length - 1)}${tail}`);
+  const over = Buffer.from(`${head}${middle}xxx${tail}`);
+  if (tail !== '') expect(itemsOf(fits, [7])).toMatchObject([{ ok: true }]);
+  for (const size of [1, 7, 5000]) {
+    expect(itemsOf(over, [size])).toEqual([{ ok: false, message: 'a request is longer than 1000 bytes' }]);
+  }
+});
+
+it('takes no bytes that are not UTF-8', () => {
+  expect(itemsOf(Buffer.from([0x22, 0xc3, 0x22]), [1])).toMatchObject([{ ok: false }]);
+});
+
+it('looks at each byte once, in pieces of one byte as in one', () => {
+  // A proxy for time: bytes that are read from the pieces.
+  let looks = 0;
+  const counted = (bytes: Buffer): Buffer => {
+    const read = bytes.readUInt8.bind(bytes);
+    bytes.readUInt8 = (at) => (looks++, read(at));
+    return bytes;
+  };
+  const bytes = Buffer.from(`{"a":"${'x'.repeat(900)}"}`);
+  const stream = new JsonStream(1000);
+  for (let at = 0; at < bytes.length; at++) stream.push(counted(bytes.subarray(at, at + 1)));
+  expect(looks).toBeLessThan(4 * bytes.length);
+});
