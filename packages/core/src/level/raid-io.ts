@@ -5,8 +5,10 @@ import type { AnyWriteRequest, LockMode, NullPayloadRequest, ProcessRequest, RwR
 
 const noSlots: readonly number[] = [];
 
-/** What the level calls the kinds of requests, by the type of the volume's I/O. */
-const kinds: readonly string[] = ['read', 'write', 'unmap', 'flush', 'write zeroes'];
+/** What levels know a request as. */
+type RequestKind = (RwRequest | NullPayloadRequest | ProcessRequest)['kind'];
+
+const usedAfterEnd = 'a RAID I/O was used after its end';
 
 /** Who asked core for an I/O of its own, and is told when it is done. */
 export interface RaidIoOwner {
@@ -47,6 +49,9 @@ export class RaidIo implements IoOwner {
   addr = -1;
   /** For a reconstruct request: the slot whose contents are wanted. -1 for others. */
   slot = -1;
+
+  /** Set when the level is handed the request: the fields above say it, and levels ask often. */
+  kind: RequestKind = 'read';
 
   // The level's scratch.
   phase = 0;
@@ -113,20 +118,23 @@ export class RaidIo implements IoOwner {
     });
   }
 
-  get kind(): string | undefined {
-    return this.slot >= 0 ? 'reconstruct' : kinds[this.type];
-  }
-
   // For core.
 
   /** Hands the request to the level. */
   start(level: RaidLevel): void {
-    this.enter();
+    this.#open++;
     try {
       // The one place where a request becomes what its kind says.
-      if (this.slot >= 0) level.submitProcessRequest?.(this as unknown as ProcessRequest);
-      else if (this.type === IoType.Read || this.type === IoType.Write) level.submitRw(this as unknown as RwRequest);
-      else level.submitNullPayload?.(this as unknown as NullPayloadRequest);
+      if (this.slot >= 0) {
+        this.kind = 'reconstruct';
+        level.submitProcessRequest?.(this as unknown as ProcessRequest);
+      } else if (this.type === IoType.Read || this.type === IoType.Write) {
+        this.kind = this.type === IoType.Read ? 'read' : 'write';
+        level.submitRw(this as unknown as RwRequest);
+      } else {
+        this.kind = this.type === IoType.Unmap ? 'unmap' : 'write zeroes';
+        level.submitNullPayload?.(this as unknown as NullPayloadRequest);
+      }
     } catch (error) {
       this.#onThrown(error);
     }
@@ -140,7 +148,11 @@ export class RaidIo implements IoOwner {
 
   /** A call of the level has returned, or something that the request waited for is over: it goes on if it was the last. */
   leave(): void {
-    while (--this.#open === 0) {
+    if (--this.#open === 0) this.#goOn();
+  }
+
+  #goOn(): void {
+    do {
       // Nothing can have gone wrong in a step without parts.
       if (this.#isStepOver) this.stepStatus = Status.Ok;
       this.#isStepOver = true;
@@ -152,7 +164,7 @@ export class RaidIo implements IoOwner {
       this.#then = null;
       this.#open = 1;
       this.#call(then);
-    }
+    } while (--this.#open === 0);
   }
 
   submitPart(slot: number, type: IoType, offsetBlocks: number, numBlocks: number, addr: number): void {
@@ -327,7 +339,8 @@ export class RaidIo implements IoOwner {
 
   /** Judges, unlocks, tells; in this order: who has the lock next must not meet a member that has missed this request. */
   #finish(): void {
-    const sink = this.#openSink(0);
+    const { sink } = this;
+    if (sink === null) throw new Error(usedAfterEnd);
     // What nobody has taken a part of, and the level has not answered, is not done.
     const isUnanswered =
       !this.#isEnding &&
@@ -344,9 +357,10 @@ export class RaidIo implements IoOwner {
   }
 
   /** The request is out, and the level or core is working on it. */
-  #openSink(least = 1): RequestSink {
-    if (this.sink === null || this.#open < least) throw new Error('a RAID I/O was used after its end');
-    return this.sink;
+  #openSink(): RequestSink {
+    const { sink } = this;
+    if (sink === null || this.#open === 0) throw new Error(usedAfterEnd);
+    return sink;
   }
 
   /** As it was made, but for the level's scratch. */
