@@ -144,7 +144,7 @@ describe('a start by force', () => {
   it('has a journal for all that is not in doubt: the next start needs no force, and has what was flushed', async () => {
     const { rig, disks, volume } = await forced();
     const array = arrayOf(rig, 'a');
-    expect(array.journal!.slot).toBe(1);
+    expect(array.journal!.slots).toEqual([1]);
     await volume.write(0, blocks(64, 7));
     await volume.flush();
     // Where it is in doubt, what is there of other members can be written too.
@@ -236,12 +236,12 @@ describe('a write that fails on more members than can be lost', () => {
     await volume.write(0, blocks(64, 1));
     const array = arrayOf(rig, 'a');
     await rig.arrays.removeBaseBdev('m1');
-    await until(() => array.journal!.slot === 1, 'journaled');
+    await until(() => array.journal!.slots[0] === 1, 'journaled');
     failDataWrites(disks[0]!);
     await expect(volume.write(0, blocks(1, 2))).rejects.toThrow();
     repair(disks[0]!);
     expect(await seen(volume, [32])).toEqual(['EIO']);
-    expect(array.journal!.slot).toBe(1);
+    expect(array.journal!.slots).toEqual([1]);
     await until(() => array.journal!.doubt.isCurrent, 'the doubt is on record');
     const again = await start(disks.map(({ bytes }, index) => (index === 1 ? null : bytes.slice())));
     expect(arrayOf(again.rig, 'a').state).toBe('online');
@@ -250,7 +250,7 @@ describe('a write that fails on more members than can be lost', () => {
     await array.processEnded;
     await rig.arrays.removeBaseBdev('m2');
     await volume.write(0, blocks(1, 4));
-    expect(array.journal!.slot).toBe(2);
+    expect(array.journal!.slots).toEqual([2]);
     expect(await seen(volume, [0, 1, 32])).toEqual([4, 3, 3]);
   });
 });
@@ -261,7 +261,7 @@ describe('parity that is trusted on request', () => {
     await volume.write(0, blocks(4096, 1));
     const array = arrayOf(rig, 'a');
     await rig.arrays.removeBaseBdev('m1');
-    await until(() => array.journal!.slot === 1, 'journaled');
+    await until(() => array.journal!.slots[0] === 1, 'journaled');
     failDataWrites(disks[0]!);
     await expect(volume.write(0, blocks(1, 2))).rejects.toThrow();
     repair(disks[0]!);

@@ -111,7 +111,7 @@ describe('after a crash without a member, and somebody else who merely opened th
     // A whole stripe makes it good.
     await volume.write(0, blocks(64, 7));
     expect(await seen(volume, [0, 32])).toEqual([7, 7]);
-    await until(() => arrayOf(rig, 'a').journal!.slot === 1, 'journaled again');
+    await until(() => arrayOf(rig, 'a').journal!.slots[0] === 1, 'journaled again');
     const again = await start(imagesOf(disks));
     expect(await seen(openVolume(again.rig, 'a'), [0, 32, 64, 96])).toEqual([7, 7, 5, 5]);
   });

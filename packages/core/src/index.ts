@@ -27,6 +27,7 @@ export type { CopiesLevel, JournaledLevel, ParityLevel, PlainLevel, RaidLevel, R
 export type {
   AnyWriteRequest,
   ChangingRequest,
+  JournalRange,
   LevelRequest,
   LockMode,
   NullPayloadRequest,

@@ -95,7 +95,7 @@ export class RefusedWrite {
       if (slot !== op.absent && slot !== this.#map.paritySlot(op.stripe)) this.#sources[count++] = this.#sliceOf(op, slot);
     }
     this.#raid.memory.kernels.xor(op.addr, this.#sources, count, (op.c1 - op.c0) * this.#raid.blockSize);
-    io.journal(journaledOffset(this.#map, op), op.c1 - op.c0, op.addr);
+    io.journal(op.entryOf(journaledOffset(this.#map, op), op.c1 - op.c0, op.addr));
   }
 
   /** Data as it was, from the slices into which it was read. */

@@ -1,4 +1,4 @@
-import type { LevelRequest } from '@raidkit/core';
+import type { JournalRange, LevelRequest } from '@raidkit/core';
 
 /** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
 export const ParityMode = {
@@ -47,4 +47,15 @@ export class StripeOp {
   doneTo = 0;
   /** Column of the current stripe up to which the request is done. */
   column = 0;
+
+  readonly #entry = { offsetBlocks: 0, numBlocks: 0, addr: -1 };
+  readonly #entries: readonly JournalRange[] = [this.#entry];
+
+  /** A list with one journal entry; it is the operation's own, and changed by the next call. */
+  entryOf(offsetBlocks: number, numBlocks: number, addr: number): readonly JournalRange[] {
+    this.#entry.offsetBlocks = offsetBlocks;
+    this.#entry.numBlocks = numBlocks;
+    this.#entry.addr = addr;
+    return this.#entries;
+  }
 }

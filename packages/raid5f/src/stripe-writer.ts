@@ -1,5 +1,5 @@
 import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, RangeLocks, RedundantContext } from '@raidkit/core';
+import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext } from '@raidkit/core';
 import { Phase } from './phase.js';
 import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
 import { RefusedWrite } from './refused-write.js';
@@ -13,6 +13,7 @@ import type { StripeOp } from './stripe-op.js';
 const mostSources = 255;
 /** More slots are without a member than parity can stand for. */
 const tooMany = -2;
+const noRanges: readonly JournalRange[] = [];
 
 /**
  * Writes data with its parity. A request is cut into rectangles, each a run of chunks over a run of columns that the request
@@ -67,7 +68,7 @@ export class StripeWriter {
       return;
     }
     const isAligned = op.doneTo % stripeBlocks === 0;
-    if (io.kind !== 'write' && isAligned && end - op.doneTo >= stripeBlocks && io.journalSlot < 0) {
+    if (io.kind !== 'write' && isAligned && end - op.doneTo >= stripeBlocks && io.journalSlots.length === 0) {
       if (io.kind === 'unmap') io.trimmed(op.doneTo, end - op.doneTo - (end % stripeBlocks));
       this.#zeroStripes(io, op, op.doneTo / stripeBlocks, Math.floor(end / stripeBlocks));
       return;
@@ -116,7 +117,7 @@ export class StripeWriter {
   /** Columns that fit in the buffers: a slice a member where some are read, all of it for the parity where none is. */
   #mostColumns(io: AnyWriteRequest, chunks: number): number {
     const { sliceBlocks } = this.#buffers;
-    if (io.journalSlot >= 0) return Math.min(sliceBlocks, this.#raid.mostJournalBlocks);
+    if (io.journalSlots.length > 0) return Math.min(sliceBlocks, this.#raid.mostJournalBlocks);
     if (io.kind !== 'write') return Math.min(sliceBlocks, Math.floor(this.#raid.memory.zeroBytes / this.#raid.blockSize));
     return chunks === this.#map.dataChunks ? sliceBlocks * this.#map.members : sliceBlocks;
   }
@@ -133,7 +134,8 @@ export class StripeWriter {
     const parity = this.#map.paritySlot(op.stripe);
     op.missing = missing;
     // The parity of an absent member is worked out from data, whenever that is.
-    op.journaled = io.journalSlot === parity ? -1 : io.journalSlot;
+    const [absent = -1] = io.journalSlots;
+    op.journaled = absent === parity ? -1 : absent;
     if (missing === parity) op.mode = ParityMode.None;
     else if (written === dataChunks) op.mode = ParityMode.Full;
     else if (missing >= 0) op.mode = isWritten ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
@@ -209,7 +211,7 @@ export class StripeWriter {
     }
     if (op.mode !== ParityMode.None) this.#computeParity(io, op);
     if (op.journaled >= 0) this.#journal(io, op);
-    else if (op.isUnjournaled) io.journal(io.offsetBlocks, 0, -1);
+    else if (op.isUnjournaled) io.journal(noRanges);
     else this.#write(io, op);
   };
 
@@ -218,11 +220,8 @@ export class StripeWriter {
     const chunk = op.journaled < this.#map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
     const isWritten = holdsWritten(this.#map, op, op.journaled);
     const newAddr = io.kind === 'write' ? newDataAddr(this.#map, io, op, chunk, this.#raid.blockSize) : -1;
-    io.journal(
-      journaledOffset(this.#map, op),
-      op.c1 - op.c0,
-      isWritten ? newAddr : readAddr(this.#map, op, this.#buffers.sliceBytes, op.journaled),
-    );
+    const addr = isWritten ? newAddr : readAddr(this.#map, op, this.#buffers.sliceBytes, op.journaled);
+    io.journal(op.entryOf(journaledOffset(this.#map, op), op.c1 - op.c0, addr));
   }
 
   onJournaled(io: AnyWriteRequest, status: Status): void {

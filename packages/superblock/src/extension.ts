@@ -86,8 +86,9 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(120, header.process.elapsedSec, true);
     view.setUint8(124, processTypes.indexOf(header.process.type) + 1);
   }
-  view.setUint8(125, header.journalSlot + 1);
-  view.setUint8(126, header.previousJournalSlot + 1);
+  // Who knows of one slot only finds others without members too, and does not believe the journal.
+  view.setUint8(125, (header.journalSlots[0] ?? -1) + 1);
+  view.setUint8(126, (header.previousJournalSlots[0] ?? -1) + 1);
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
@@ -96,6 +97,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(at + 16, Math.min(slot.writeErrors, 0xffff_ffff), true);
     view.setUint32(at + 20, Math.floor(slot.pagesTaken / 2 ** 32), true);
     writeU64(view, at + 24, slot.repairedBlocks);
+    view.setUint8(at + 30, journalFlags(header, index));
     view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
   writeIncarnation(bytes, tailAt, header.incarnation);
@@ -143,15 +145,30 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     regionBlocks: readU64(view, 72),
     numRegions: readU64(view, 80),
     journalEpoch: readU64(view, 96),
-    journalSlot: view.getUint8(125) - 1,
+    journalSlots: readJournalSlots(view, numSlots, 125, JournalFlag.Current),
     previousJournalEpoch: readU64(view, 104),
-    previousJournalSlot: view.getUint8(126) - 1,
+    previousJournalSlots: readJournalSlots(view, numSlots, 126, JournalFlag.Previous),
     completedSeqNumber: readU64(view, 112),
     process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
     slots,
     ...tail,
   };
   return findHeaderFault(header) === null ? header : null;
+}
+
+/** Of a slot beside others for which a journal stands as well; one alone is in the fixed part of the header. */
+const JournalFlag = { Current: 1, Previous: 2 } as const;
+
+function journalFlags({ journalSlots, previousJournalSlots }: ExtensionHeader, slot: number): number {
+  const isFlagged = (slots: readonly number[]): boolean => slots.length > 1 && slots.includes(slot);
+  return (isFlagged(journalSlots) ? JournalFlag.Current : 0) | (isFlagged(previousJournalSlots) ? JournalFlag.Previous : 0);
+}
+
+function readJournalSlots(view: DataView, numSlots: number, at: number, flag: number): number[] {
+  const all = Array.from({ length: numSlots }, (_, index) => index);
+  const flagged = all.filter((index) => (view.getUint8(headerFixed + index * slotBytes + 30) & flag) !== 0);
+  const first = view.getUint8(at) - 1;
+  return flagged.length > 0 || first < 0 ? flagged : [first];
 }
 
 interface Fault {
@@ -178,8 +195,8 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
     integerFault('regionBlocks', header.regionBlocks, mostCounted) ??
     integerFault('numRegions', header.numRegions, mostRegions) ??
     integerFault('slots.length', slots.length, 255) ??
-    slotFault('journalSlot', header.journalSlot) ??
-    slotFault('previousJournalSlot', header.previousJournalSlot) ??
+    journalSlotsFault('journalSlots', header.journalSlots, slots.length) ??
+    journalSlotsFault('previousJournalSlots', header.previousJournalSlots, slots.length) ??
     (process === null ? null : integerFault('process.elapsedSec', process.elapsedSec, 0xffff_ffff)) ??
     incarnationFault('incarnation', incarnation) ??
     incarnationFault('lineage', lineage) ??
@@ -204,9 +221,13 @@ function findSlotFault(slots: readonly ExtensionSlot[]): Fault | null {
 }
 
 /** A slot, or -1 for none. */
-function slotFault(field: string, value: number): Fault | null {
-  const isGood = Number.isInteger(value) && value >= -1 && value < 255;
-  return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from -1 to 254` };
+function journalSlotsFault(field: string, listed: readonly number[], numSlots: number): Fault | null {
+  const most = listed.length > 1 ? numSlots - 1 : 254;
+  const isGood = listed.every(
+    (slot, index) => Number.isInteger(slot) && slot >= 0 && slot <= most && slot > (listed[index - 1] ?? -1),
+  );
+  const message = `${field} is [${listed.join(', ')}]; it must have slots from 0 to ${most}, in ascending order`;
+  return isGood ? null : { field, message };
 }
 
 function incarnationFault(field: string, value: string): Fault | null {

@@ -22,9 +22,9 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     regionBlocks: 2048,
     numRegions: 20,
     journalEpoch: 5,
-    journalSlot: 2,
+    journalSlots: [2],
     previousJournalEpoch: 4,
-    previousJournalSlot: 254,
+    previousJournalSlots: [254],
     process: { type: 'resync', elapsedSec: 12 },
     levelOptions: '{"full_stripe_only":true}',
     slots: Array.from({ length: numSlots }, (_, index) => ({
@@ -51,8 +51,11 @@ describe('headers', () => {
     const longest = JSON.stringify({ a: 'x'.repeat(extensionLayout.mostOptionsBytes - 8) });
     expect(longest.length).toBe(extensionLayout.mostOptionsBytes);
     for (const levelOptions of ['{}', '{"name":"größe"}', longest]) {
-      const written = header({ levelOptions, journalSlot: numSlots - 1, previousJournalSlot: -1 }, numSlots);
+      const written = header({ levelOptions, journalSlots: [numSlots - 1], previousJournalSlots: [] }, numSlots);
       expect(parseHeader(encodeHeader(written))).toEqual(written);
+      const all = Array.from({ length: numSlots }, (_, index) => index);
+      const several = { ...written, journalSlots: all.slice(0, -1), previousJournalSlots: all };
+      expect(parseHeader(encodeHeader(several))).toEqual(several);
     }
   });
 

@@ -3,8 +3,8 @@ export const journal = [
   {
     id: 'nobody-is-journaled',
     file: 'core/src/journal/journal.ts',
-    line: 'io.journalSlot = this.slot;',
-    becomes: 'io.journalSlot = -1;',
+    line: 'io.journalSlots = this.#plan.slots;',
+    becomes: 'io.journalSlots = [];',
     loses: 'a crash in a degraded write leaves the absent member’s block nonsense, and the array trusts it',
   },
   {
@@ -17,8 +17,8 @@ export const journal = [
   {
     id: 'failed-entry-counts',
     file: 'core/src/journal/journal.ts',
-    line: 'if (io !== null) this.#tell(io, status);',
-    becomes: 'if (io !== null) this.#tell(io, Status.Ok);',
+    line: 'if (--io.journalWrites === 0) this.#tell(io, io.journalStatus);',
+    becomes: 'if (--io.journalWrites === 0) this.#tell(io, Status.Ok);',
     loses: 'a write goes on without its entry',
   },
   {
@@ -73,8 +73,8 @@ export const journal = [
   {
     id: 'written-places-count-as-free',
     file: 'core/src/journal/journal.ts',
-    line: 'if (place.state !== PlaceState.Free) {',
-    becomes: 'if (place.state === PlaceState.Busy) {',
+    line: '?.state !== PlaceState.Free) return false;',
+    becomes: '?.state === PlaceState.Busy) return false;',
     loses: 'an entry is overwritten while its write is still in caches',
   },
   {

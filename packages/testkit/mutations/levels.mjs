@@ -93,7 +93,7 @@ export const levels = [
   {
     id: 'raid5f-refused-entry-stays-the-newest',
     file: 'raid5f/src/refused-write.ts',
-    line: 'io.journal(journaledOffset(this.#map, op), op.c1 - op.c0, op.addr);',
+    line: 'io.journal(op.entryOf(journaledOffset(this.#map, op), op.c1 - op.c0, op.addr));',
     becomes: 'this.#onEnd(io, true);',
     loses: 'what was read after a write was refused is something else after the next start',
     levels: ['raid5f'],
@@ -152,7 +152,7 @@ export const levels = [
   {
     id: 'raid5f-zeroes-without-journal',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'end - op.doneTo >= stripeBlocks && io.journalSlot < 0) {',
+    line: 'end - op.doneTo >= stripeBlocks && io.journalSlots.length === 0) {',
     becomes: 'end - op.doneTo >= stripeBlocks) {',
     loses: 'a crash in a degraded write zeroes leaves the absent member’s blocks nonsense',
   },
@@ -173,7 +173,7 @@ export const levels = [
   {
     id: 'raid5f-writes-before-its-entry',
     file: 'raid5f/src/stripe-writer.ts',
-    line: 'if (op.journaled >= 0) this.#journal(io, op);\n    else if (op.isUnjournaled) io.journal(io.offsetBlocks, 0, -1);\n    else this.#write(io, op);',
+    line: 'if (op.journaled >= 0) this.#journal(io, op);\n    else if (op.isUnjournaled) io.journal(noRanges);\n    else this.#write(io, op);',
     becomes: 'this.#write(io, op);',
     loses: 'a crash in a degraded write leaves the absent member’s block nonsense',
   },

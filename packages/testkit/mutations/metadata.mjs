@@ -39,7 +39,7 @@ export const metadata = [
   {
     id: 'journal-of-any-slot',
     file: 'core/src/metadata/journal-plan.ts',
-    line: 'return slots.every(({ index, isInSync }) => isInSync === (index !== slot));',
+    line: 'return absent.length > 0 && absent.every(({ index }) => journal.slots.includes(index));',
     becomes: 'return true;',
     loses:
       'after a crash in the round that ends a rebuild, without another member than the one that was filled, parity that was being written is believed',
@@ -48,7 +48,7 @@ export const metadata = [
   {
     id: 'journal-ends-with-the-first-header',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'const meanwhile = plan.slot < 0 ? (array.journal?.inForce ?? plan) : plan;',
+    line: 'const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? plan) : plan;',
     becomes: 'const meanwhile = plan;',
     loses: 'a crash in the round that ends a rebuild, without the member that was filled, costs what was being written',
     levels: ['raid5f'],

@@ -484,7 +484,7 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
     bitmap.noteLostFlush();
     // Of copies each stands for itself. What an absent member holds would be worked out from what is lost.
     if (this.module.redundancy === 'parity' && this.numInSync < this.numSlots) {
-      if (journal !== null && journal.slot >= 0) journal.onLostFlush();
+      if (journal?.isInForce === true) journal.onLostFlush();
       else this.consistency.doubtUnstable();
     }
     if (this.state === 'online') this.#host.onInconsistent(this);

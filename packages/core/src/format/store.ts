@@ -62,14 +62,14 @@ export interface ExtensionHeader {
   regionBlocks: number;
   numRegions: number;
   /**
-   * Entries of the journal count if they are of this epoch, and this slot is the only one without a member: with the superblock
-   * that goes with this, and with the one before. Epoch 0: there is no journal. Slot -1: whichever is without a member, in
-   * headers from before it was recorded.
+   * Entries of the journal count if they are of this epoch, and no other slots than these, in ascending order, are without
+   * members: with the superblock that goes with this, and with the one before. Epoch 0: there is no journal. No slots beside an
+   * epoch: whichever is without a member, in headers from before it was recorded.
    */
   journalEpoch: number;
-  journalSlot: number;
+  journalSlots: readonly number[];
   previousJournalEpoch: number;
-  previousJournalSlot: number;
+  previousJournalSlots: readonly number[];
   /** The background work that is under way, and for how long already, restarts included; null for none. */
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace'; elapsedSec: number } | null;
   /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */

@@ -1,8 +1,6 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { RaidIo, RaidIoPool } from '../level/raid-io.js';
 
-const noSlots: readonly number[] = [];
-
 /** An array that can be asked what a member must hold. */
 export interface Reconstructible {
   readonly name: string;
@@ -12,7 +10,7 @@ export interface Reconstructible {
 
 /**
  * Fills the buffer at `addr` with what the slot's member must hold in blocks `[offset, +count)` of its data area. The
- * stripes must be quiesced, or not yet in use. `excluded`: slots that must not be read.
+ * stripes must be quiesced, or not yet in use. `excluded`: other slots that must not be read.
  */
 export function reconstructInto(
   array: Reconstructible,
@@ -20,20 +18,34 @@ export function reconstructInto(
   offset: number,
   count: number,
   addr: number,
-  excluded: readonly number[] = noSlots,
+  excluded: readonly number[] = [],
+): Promise<void> {
+  return reconstructAll(array, [slot], offset, count, [addr], excluded);
+}
+
+/** As {@link reconstructInto}, of several slots at once, in ascending order: of a level with parity, as many as may be missing. */
+export function reconstructAll(
+  array: Reconstructible,
+  slots: readonly number[],
+  offset: number,
+  count: number,
+  addrs: readonly number[],
+  excluded: readonly number[] = [],
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const io = array.ios.get();
     io.type = IoType.Read;
-    io.slot = slot;
+    io.slots = slots;
+    io.addrs = addrs;
+    io.slot = slots[0] ?? -1;
+    io.addr = addrs[0] ?? -1;
     io.offsetBlocks = offset;
     io.numBlocks = count;
-    io.addr = addr;
-    io.excluded = excluded;
+    io.excluded = [...slots, ...excluded];
     io.owner = {
       onRaidIoDone: (done: RaidIo) => {
         if (done.status === Status.Ok) resolve();
-        else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slot}: reconstructing blocks`));
+        else reject(BdevError.fromStatus(done.status, `array ${array.name} slot ${slots.join(', ')}: reconstructing blocks`));
       },
     };
     array.io.submitOwn(io);

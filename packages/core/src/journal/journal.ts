@@ -6,12 +6,17 @@ import { DoubtRecord } from './doubt-record.js';
 import { statusOf } from '../errors.js';
 import { flushMember } from '../members/member-io.js';
 import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
+import type { JournalRange } from '../level/requests.js';
+import { noJournal } from '../metadata/host.js';
 import type { JournalPlan } from '../metadata/host.js';
+import { isSamePlan } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import type { ExtensionStore, JournalStore } from '../format/store.js';
 
 /** Entries that are being written at a time. */
 const entriesInFlight = 16;
+/** Members that may be absent: a write has an entry for each. */
+const mostAbsent = 8;
 
 const PlaceState = {
   Free: 0,
@@ -54,22 +59,24 @@ interface Ring {
 }
 
 /**
- * Closes the write hole of an array that lacks its one spare-able member. What that member would hold is worked out from the
- * others, and a crash between their writes would leave it nonsense; so it is written down first, to stable media, and at the
- * next start the level writes it once more. An entry is overwritten only after a flush of all members that began when the
- * write was on them. All entries for one stripe go to the same ring, and the oldest is overwritten first, so that the last
- * one for a block that is found is the last one there was.
+ * Closes the write hole of an array that lacks members. What they would hold is worked out from the others, and a crash between
+ * these others' writes would leave it nonsense; so it is written down first, to stable media, and at the next start the level
+ * writes it once more. An entry is overwritten only after a flush of all members that began when the write was on them. All
+ * entries for one stripe go to the same ring, and the oldest is overwritten first, so that the last one for a block that is
+ * found is the last one there was.
+ *
+ * The entries of one write, one for each absent member at most, need not be there all or none: the write begins when they all
+ * are, and while it has not, what those that are missing would say is what the others still give.
  */
 export class Journal {
-  /** Slot whose contents are journaled; -1 while every member is recorded as current. */
-  slot = -1;
   /** Most blocks of an entry. */
   readonly mostBlocks: number;
   /** Where redundancy is in doubt all the same. */
   readonly doubt: DoubtRecord;
   readonly #array: JournalHost;
   readonly #store: JournalStore;
-  #epoch = 0;
+  /** In force since a round that said so was on stable media. */
+  #plan: JournalPlan = noJournal;
   #lastId = 0;
   #rings: Ring[] = [];
   #pool: BufferPool | null = null;
@@ -93,7 +100,7 @@ export class Journal {
 
   entered(io: RaidIo): void {
     io.isAtLevel = true;
-    io.journalSlot = this.slot;
+    io.journalSlots = this.#plan.slots;
     this.#writesAtLevel++;
     this.#writesBegun++;
   }
@@ -108,10 +115,11 @@ export class Journal {
     for (const waiter of waiters) waiter();
   }
 
-  /** Takes the entry that the request describes; one of no blocks waits until what is in doubt is on record. */
+  /** Takes the entries that the request describes; without any it waits until what is in doubt is on record. */
   append(io: RaidIo): void {
     this.#markWritten(io);
-    if (io.journalBlocks === 0) {
+    this.#check(io.journalRanges);
+    if (io.journalRanges.length === 0) {
       this.doubt.save().then(
         () => this.#tell(io, Status.Ok),
         () => this.#tell(io, Status.IoError),
@@ -133,10 +141,13 @@ export class Journal {
       // Whether the entry is there or not: what it says is as good as what it was before.
       place.state = PlaceState.Free;
       if (!this.#array.failMember(slot.index, 'its journal could not be written')) this.#array.noteLostFlush(slot, status);
-    } else if (io !== null) {
-      io.journaled = place;
+    } else {
+      io?.journaled.push(place);
     }
-    if (io !== null) this.#tell(io, status);
+    if (io !== null) {
+      if (io.journalStatus === Status.Ok) io.journalStatus = status;
+      if (--io.journalWrites === 0) this.#tell(io, io.journalStatus);
+    }
     this.#pump();
   }
 
@@ -147,8 +158,8 @@ export class Journal {
    * without journal, and are not on stable media. {@link settle} then, until this says no.
    */
   get mustSettle(): boolean {
-    const slot = this.#absentSlot();
-    if (slot < 0 || slot === this.slot || !this.#mayBegin()) return false;
+    const absent = this.#absentSlots();
+    if (absent.length === 0 || this.#isFor(absent) || !this.#mayBegin(absent)) return false;
     return this.#settledAt !== this.#writesBegun || !this.doubt.isCurrent;
   }
 
@@ -161,28 +172,36 @@ export class Journal {
     await this.doubt.save();
   }
 
-  /** In force since a round that said so was on stable media; null while every member is recorded as current. */
+  /** A member is recorded as absent, and what it would hold is journaled. */
+  get isInForce(): boolean {
+    return this.#plan.epoch !== 0;
+  }
+
+  /** Slots whose contents are journaled; none while every member is recorded as current. */
+  get slots(): readonly number[] {
+    return this.#plan.slots;
+  }
+
   get inForce(): JournalPlan | null {
-    return this.slot < 0 ? null : { slot: this.slot, epoch: this.#epoch };
+    return this.isInForce ? this.#plan : null;
   }
 
   /** What the round with this sequence number is to say; told at the same time as the members' states. */
   plan(seqNumber: number): JournalPlan {
-    const slot = this.#absentSlot();
-    const isBegun = slot === this.slot;
-    if (slot < 0 || !(isBegun || this.#mayBegin()) || !this.#hasBuffers()) return { slot: -1, epoch: 0 };
-    return { slot, epoch: isBegun ? this.#epoch : seqNumber };
+    const absent = this.#absentSlots();
+    const isBegun = this.#isFor(absent);
+    if (absent.length === 0 || !(isBegun || this.#mayBegin(absent)) || !this.#hasBuffers()) return noJournal;
+    return isBegun ? this.#plan : { slots: absent, epoch: seqNumber };
   }
 
   /** The round that says so is on stable media; of all members that it counts in, if it says that nobody is journaled. */
-  adopt({ slot, epoch }: JournalPlan): void {
-    if (slot === this.slot && epoch === this.#epoch) {
+  adopt(plan: JournalPlan): void {
+    if (isSamePlan(plan, this.#plan)) {
       this.onInconsistent();
       return;
     }
-    this.slot = slot;
-    this.#epoch = epoch;
-    const keepers = slot < 0 ? [] : this.#array.slots.filter((other) => other.isInSync);
+    this.#plan = plan;
+    const keepers = plan.epoch === 0 ? [] : this.#array.slots.filter((other) => other.isInSync);
     this.#rings = keepers.map((keeper) => ({
       places: Array.from({ length: this.#store.places }, (_, index) => new JournalSlot(this, keeper, index)),
       next: 0,
@@ -193,7 +212,7 @@ export class Journal {
 
   /** Redundancy has come to be in doubt somewhere, or a member that has no list of it has come: entries there may be lost. */
   onInconsistent(): void {
-    if (this.slot >= 0 && !this.doubt.covers) this.doubt.save().catch(() => undefined);
+    if (this.isInForce && !this.doubt.covers) this.doubt.save().catch(() => undefined);
   }
 
   /**
@@ -213,12 +232,12 @@ export class Journal {
    * does, the entries that stand for it keep their places.
    */
   get mustSaveDoubt(): boolean {
-    return this.slot >= 0 && !this.doubt.hasNoMore;
+    return this.isInForce && !this.doubt.hasNoMore;
   }
 
   /** The array is being stopped, and no write is in flight. */
   async stop(): Promise<void> {
-    if (this.slot >= 0) await this.doubt.save().catch(() => undefined);
+    if (this.isInForce) await this.doubt.save().catch(() => undefined);
   }
 
   /** No write is under way, and none will come. */
@@ -231,14 +250,35 @@ export class Journal {
    * Only while no write is begun: one that is under way without an entry would not be covered. And only over what has been
    * flushed.
    */
-  #mayBegin(): boolean {
+  #mayBegin(absent: readonly number[]): boolean {
+    if (absent.length > mostAbsent) return false;
     return this.#array.areWritesHeld && !this.#array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
 
-  /** The only slot that has no current member; -1 if there is none, or more than one. */
-  #absentSlot(): number {
-    const absent = this.#array.slots.filter((slot) => !slot.isInSync);
-    return absent.length === 1 ? (absent[0]?.index ?? -1) : -1;
+  /** Slots that have no current member. */
+  #absentSlots(): number[] {
+    return this.#array.slots.filter((slot) => !slot.isInSync).map(({ index }) => index);
+  }
+
+  /**
+   * It stands for these slots' blocks, perhaps for more: of those that have members again it goes on until all have, so that no
+   * write need be held for that.
+   */
+  #isFor(absent: readonly number[]): boolean {
+    return this.isInForce && absent.every((slot) => this.#plan.slots.includes(slot));
+  }
+
+  /** What the level has made up would be met at the next start, or never be written. */
+  #check(ranges: readonly JournalRange[]): void {
+    const { arrayBlocks } = this.#array.stripe();
+    const stripeOf = (block: number): number => Math.floor(block / arrayBlocks);
+    const stripe = stripeOf(ranges[0]?.offsetBlocks ?? 0);
+    if (ranges.length > this.#plan.slots.length && this.isInForce) throw new Error('more journal entries than absent members');
+    for (const { offsetBlocks, numBlocks } of ranges) {
+      if (numBlocks < 1 || numBlocks > this.mostBlocks) throw new Error(`a journal entry of ${numBlocks} blocks`);
+      if (stripeOf(offsetBlocks) !== stripe || stripeOf(offsetBlocks + numBlocks - 1) !== stripe)
+        throw new Error('journal entries of a request lie in several stripes');
+    }
   }
 
   #hasBuffers(): boolean {
@@ -264,44 +304,59 @@ export class Journal {
         this.#array.registry.runtime.soon(() => this.#tell(known, Status.Ok));
         continue;
       }
-      const place = ring.places[ring.next];
-      if (place === undefined) return;
-      if (place.state !== PlaceState.Free) {
+      // All of its entries, or none yet: those who have some places, and wait for more, would wait for one another.
+      const { journalRanges } = io;
+      if (!this.#areFree(ring, journalRanges.length)) {
         if (!this.#isFlushing) void this.#reclaim();
         return;
       }
-      const addr = this.#pool?.get() ?? -1;
-      if (addr < 0) return;
+      if (this.#pool === null || this.#pool.available < journalRanges.length) return;
       this.#waiting.shift();
-      ring.next = (ring.next + 1) % ring.places.length;
-      this.#write(io, place, addr);
+      io.journalWrites = journalRanges.length;
+      io.journalStatus = Status.Ok;
+      for (const range of journalRanges) this.#write(io, range, this.#nextPlace(ring), this.#pool.get());
     }
   }
 
+  #areFree(ring: Ring, count: number): boolean {
+    for (let i = 0; i < count; i++) {
+      if (ring.places[(ring.next + i) % ring.places.length]?.state !== PlaceState.Free) return false;
+    }
+    return true;
+  }
+
+  #nextPlace(ring: Ring): JournalSlot {
+    const place = ring.places[ring.next];
+    if (place === undefined) throw new Error('a journal has no places');
+    ring.next = (ring.next + 1) % ring.places.length;
+    return place;
+  }
+
   #ringOf(io: RaidIo): Ring | undefined {
-    const stripe = Math.floor(io.journalOffset / this.#array.stripe().arrayBlocks);
+    const stripe = Math.floor((io.journalRanges[0]?.offsetBlocks ?? 0) / this.#array.stripe().arrayBlocks);
     return this.#rings[stripe % this.#rings.length];
   }
 
-  #write(io: RaidIo, place: JournalSlot, addr: number): void {
+  #write(io: RaidIo, range: JournalRange, place: JournalSlot, addr: number): void {
+    const { offsetBlocks, numBlocks } = range;
     const { blockSize, memory, registry } = this.#array;
     const { headerBytes, placeBytes, startBytes } = this.#store;
-    const isZero = io.journalAddr < 0;
-    const dataBytes = isZero ? 0 : io.journalBlocks * blockSize;
-    if (!isZero) memory.u8.copyWithin(addr + headerBytes, io.journalAddr, io.journalAddr + dataBytes);
+    const isZero = range.addr < 0;
+    const dataBytes = isZero ? 0 : numBlocks * blockSize;
+    if (!isZero) memory.u8.copyWithin(addr + headerBytes, range.addr, range.addr + dataBytes);
     this.#store.seal(memory.u8.subarray(addr, addr + headerBytes + dataBytes), this.#array, place.index, blockSize, {
-      epoch: this.#epoch,
+      epoch: this.#plan.epoch,
       id: ++this.#lastId,
-      offsetBlocks: io.journalOffset,
-      numBlocks: io.journalBlocks,
+      offsetBlocks,
+      numBlocks,
       isZero,
     });
     place.state = PlaceState.Busy;
     place.io = io;
     // They lie in one strip of the absent member, and depend on the same blocks of the other members' strips.
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
-    place.offset = Math.floor(io.journalOffset / arrayBlocks) * memberBlocks + (io.journalOffset % memberBlocks);
-    place.numBlocks = io.journalBlocks;
+    place.offset = Math.floor(offsetBlocks / arrayBlocks) * memberBlocks + (offsetBlocks % memberBlocks);
+    place.numBlocks = numBlocks;
     const part = registry.ios.get();
     part.type = IoType.Write;
     part.flags = IoFlag.ForceUnitAccess;
@@ -324,8 +379,8 @@ export class Journal {
   }
 
   #markWritten(io: RaidIo): void {
-    io.journaled?.markWritten();
-    io.journaled = null;
+    for (const entry of io.journaled) entry.markWritten();
+    if (io.journaled.length > 0) io.journaled.length = 0;
   }
 
   /** Frees the places of writes that a flush of all members covers. */

@@ -1,9 +1,10 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner, RangeLocks } from '@raidkit/bdev';
 import type { RaidLevel } from './level.js';
-import type { AnyWriteRequest, LockMode, NullPayloadRequest, ProcessRequest, RwRequest } from './requests.js';
+import type { AnyWriteRequest, JournalRange, LockMode, NullPayloadRequest, ProcessRequest, RwRequest } from './requests.js';
 
 const noSlots: readonly number[] = [];
+const noRanges: readonly JournalRange[] = [];
 
 /** What levels know a request as. */
 type RequestKind = (RwRequest | NullPayloadRequest | ProcessRequest)['kind'];
@@ -47,7 +48,10 @@ export class RaidIo implements IoOwner {
   offsetBlocks = 0;
   numBlocks = 0;
   addr = -1;
-  /** For a reconstruct request: the slot whose contents are wanted. -1 for others. */
+  /** For a reconstruct request: the slots whose contents are wanted, and where; the first is also in `slot` and `addr`. */
+  slots: readonly number[] = noSlots;
+  addrs: readonly number[] = noSlots;
+  /** -1 for others. */
   slot = -1;
 
   /** Set when the level is handed the request: the fields above say it, and levels ask often. */
@@ -61,7 +65,7 @@ export class RaidIo implements IoOwner {
   levelContext: object | null = null;
   next: RaidIo | null = null;
 
-  journalSlot = -1;
+  journalSlots: readonly number[] = noSlots;
   /** Of an unmap: what the level says of it with {@link trimmed}. */
   trimmedOffset = 0;
   trimmedBlocks = 0;
@@ -94,18 +98,19 @@ export class RaidIo implements IoOwner {
   owner: RaidIoOwner | null = null;
   /** Slot of the member that a rebuild is filling and has filled where this request lies: it counts as a member. -1: none. */
   targetSlot = -1;
-  /** Its latest entry in the journal, and the blocks of the array that wait to become one. */
-  journaled: JournalEntryHandle | null = null;
-  journalOffset = 0;
-  journalBlocks = 0;
-  journalAddr = -1;
+  /** Its latest entries in the journal, and the blocks of the array that wait to become some. */
+  readonly journaled: JournalEntryHandle[] = [];
+  journalRanges: readonly JournalRange[] = noRanges;
+  /** Entries that are being written, and how that went so far. */
+  journalWrites = 0;
+  journalStatus: Status = Status.Ok;
   /** Counted by the journal as a write that the level works on. */
   isAtLevel = false;
   /** Counted in the region map. */
   isMarked = false;
   /** Of an unmap: when it began, as the map counts. */
   begunAt = 0;
-  /** Of a resync: slots that must not be read, because they are what is to be worked out. */
+  /** Of a reconstruct request: slots that must not be read, because they are what is to be worked out. */
   excluded: readonly number[] = noSlots;
   status: Status = Status.Ok;
 
@@ -215,11 +220,7 @@ export class RaidIo implements IoOwner {
   // What levels see, by the interface of the request's kind.
 
   hasMember(slot: number): boolean {
-    return (
-      this.slot !== slot &&
-      this.sink?.isMemberFor(this, slot) === true &&
-      (this.excluded === noSlots || !this.excluded.includes(slot))
-    );
+    return this.sink?.isMemberFor(this, slot) === true && (this.excluded === noSlots || !this.excluded.includes(slot));
   }
 
   readPart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void {
@@ -298,11 +299,9 @@ export class RaidIo implements IoOwner {
     this.#openSink().judge(this);
   }
 
-  journal(offsetBlocks: number, numBlocks: number, addr: number): void {
+  journal(ranges: readonly JournalRange[]): void {
     const sink = this.#openSink();
-    this.journalOffset = offsetBlocks;
-    this.journalBlocks = numBlocks;
-    this.journalAddr = addr;
+    this.journalRanges = ranges;
     this.#open++;
     sink.journal(this);
   }
@@ -368,6 +367,8 @@ export class RaidIo implements IoOwner {
     this.flags = 0;
     this.addr = -1;
     this.slot = -1;
+    this.slots = noSlots;
+    this.addrs = noSlots;
     this.phase = 0;
     this.levelContext = null;
     this.next = null;
@@ -386,8 +387,9 @@ export class RaidIo implements IoOwner {
     this.targetSlot = -1;
     this.isMarked = false;
     this.trimmedBlocks = 0;
-    this.journalSlot = -1;
-    this.journaled = null;
+    this.journalSlots = noSlots;
+    this.journalRanges = noRanges;
+    if (this.journaled.length > 0) this.journaled.length = 0;
     this.writesBack = false;
     this.excluded = noSlots;
   }

@@ -62,6 +62,15 @@ export interface LevelRequest {
   fail(status: Status): void;
 }
 
+/** Blocks of the array, to be written down. */
+export interface JournalRange {
+  readonly offsetBlocks: number;
+  /** 1 to `LevelContext.mostJournalBlocks`. */
+  readonly numBlocks: number;
+  /** Of the data that they will hold; -1 for zeros. */
+  readonly addr: number;
+}
+
 /** What users' requests have in common. */
 export interface UserRequest extends LevelRequest {
   /**
@@ -74,11 +83,12 @@ export interface UserRequest extends LevelRequest {
 /** What requests that change members have in common. */
 export interface ChangingRequest extends UserRequest {
   /**
-   * The slot whose member is recorded as absent, so that redundancy alone stands for its blocks; -1 if none is. Before a write
-   * changes members' blocks from which such blocks are worked out, they must be handed to {@link journal}, as they will be: a
-   * crash can leave a part of the write done.
+   * The slots, in ascending order, whose members are recorded as absent, so that redundancy alone stands for their blocks. One
+   * that has come back meanwhile may be among them. Before a write changes members' blocks from which such blocks are worked
+   * out, they must be handed to {@link journal}, as they will be: a crash can leave a part of the write done. At most as many
+   * as may be missing.
    */
-  readonly journalSlot: number;
+  readonly journalSlots: readonly number[];
   /** As {@link readPart}; the data is at `addr`. It goes to stable media if the request asks for that. */
   writePart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void;
   /** Writes zeros, without a buffer; the device may deallocate the blocks. */
@@ -93,13 +103,13 @@ export interface ChangingRequest extends UserRequest {
    */
   takeOutFailed(): void;
   /**
-   * Writes down, on stable media, that these blocks of the array hold the data at `addr` (-1: zeros); `onJournaled` of the level
-   * is called then. They lie in one stripe, are `LevelContext.mostJournalBlocks` at most, and must all be of
-   * {@link journalSlot}. What the request had journaled before must be on its members by now. No blocks: nothing is written
-   * down, and the level is told once it is on record where redundancy is in doubt; to be asked before a write goes on there
-   * without an entry.
+   * Writes down, on stable media, what these blocks of the array will hold; `onJournaled` of the level is called when all of it
+   * is there. They lie in one stripe: for each of {@link journalSlots} one range at most, of that slot's blocks. The ranges, and
+   * their data, stay as they are until then. What the request had journaled before must be on its members by now. No ranges:
+   * nothing is written down, and the level is told once it is on record where redundancy is in doubt; to be asked before a write
+   * goes on there without an entry.
    */
-  journal(offsetBlocks: number, numBlocks: number, addr: number): void;
+  journal(ranges: readonly JournalRange[]): void;
 }
 
 /**
@@ -147,12 +157,17 @@ export interface UnmapRequest extends ChangingRequest {
 }
 
 /**
- * A step of a background process: fill the buffer at `addr` with what the member of `slot` must hold in blocks
- * `[offsetBlocks, +numBlocks)` of its data area, from the other members alone. The range may span stripes; they are quiesced:
- * no write is under way there.
+ * A step of a background process: fill the buffer at `addrs[i]` with what the member of `slots[i]` must hold in blocks
+ * `[offsetBlocks, +numBlocks)` of its data area, from members of other slots alone: {@link LevelRequest.hasMember} is false for
+ * all of `slots`. Several slots are asked for at once of levels with parity, as many as may be missing at most. The range may
+ * span stripes; they are quiesced: no write is under way there.
  */
 export interface ReconstructRequest extends LevelRequest {
   readonly kind: 'reconstruct';
+  /** 1 or more, in ascending order. */
+  readonly slots: readonly number[];
+  readonly addrs: readonly number[];
+  /** The first of them: the only one for levels with copies, and for those that lose one member at most. */
   readonly slot: number;
   readonly addr: number;
 }

@@ -4,11 +4,16 @@ import type { RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
 import type { MembersHost } from '../members/host.js';
 
-/** Whose contents a superblock update says are journaled, -1 for nobody's, and in which epoch (its sequence number; or 0). */
+/**
+ * Whose contents a superblock update says are journaled, in ascending order, and in which epoch (its sequence number; 0 if nobody's
+ * are). No slots beside an epoch: whoever has no member, in headers from before they were recorded.
+ */
 export interface JournalPlan {
-  slot: number;
-  epoch: number;
+  readonly slots: readonly number[];
+  readonly epoch: number;
 }
+
+export const noJournal: JournalPlan = { slots: [], epoch: 0 };
 
 /** The journal, for a superblock update. */
 export interface JournalRounds {

@@ -8,15 +8,21 @@ import type { JournalPlan } from './host.js';
  */
 export function journalInForce(header: ExtensionHeader, seqNumber: number): JournalPlan {
   return header.seqNumber === seqNumber
-    ? { slot: header.journalSlot, epoch: header.journalEpoch }
-    : { slot: header.previousJournalSlot, epoch: header.previousJournalEpoch };
+    ? { slots: header.journalSlots, epoch: header.journalEpoch }
+    : { slots: header.previousJournalSlots, epoch: header.previousJournalEpoch };
 }
 
 /**
- * The journal stands for what these slots lack: only its own is without a member. Headers from before the slot was recorded
- * are taken at their word.
+ * The journal stands for what these slots lack: some of its own are without members, and no others. Headers from before its slot
+ * was recorded are taken at their word.
  */
-export function coversAbsence(slots: readonly Slot[], { slot, epoch }: JournalPlan): boolean {
-  if (epoch === 0 || slot < 0) return epoch !== 0;
-  return slots.every(({ index, isInSync }) => isInSync === (index !== slot));
+export function coversAbsence(slots: readonly Slot[], journal: JournalPlan): boolean {
+  if (journal.epoch === 0 || journal.slots.length === 0) return journal.epoch !== 0;
+  const absent = slots.filter(({ isInSync }) => !isInSync);
+  return absent.length > 0 && absent.every(({ index }) => journal.slots.includes(index));
+}
+
+export function isSamePlan(one: JournalPlan, other: JournalPlan): boolean {
+  const areSameSlots = one.slots.length === other.slots.length && one.slots.every((slot, i) => slot === other.slots[i]);
+  return one.epoch === other.epoch && areSameSlots;
 }

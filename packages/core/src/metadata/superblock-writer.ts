@@ -1,5 +1,6 @@
 import { BlockClient, IoType } from '@raidkit/bdev';
 import type { Status } from '@raidkit/bdev';
+import { noJournal } from './host.js';
 import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
 import { coversAbsence, journalInForce } from './journal-plan.js';
@@ -38,7 +39,7 @@ export class SuperblockWriter {
   /** A process that a stop or crash cut short, as headers say it. */
   #interrupted: ExtensionHeader['process'] = null;
   #generation = 0;
-  #plan: JournalPlan = { slot: -1, epoch: 0 };
+  #plan: JournalPlan = noJournal;
   /** The round before the newest; null before the first one. */
   #before: Round | null = null;
   #round: Promise<void> | null = null;
@@ -205,11 +206,11 @@ export class SuperblockWriter {
     this.#check({ ...this.snapshot(), seqNumber: next });
     for (const slot of array.slots) if (slot.isConfigured && !slot.isRemoving) slot.lastSeqNumber = next;
     const record = { ...this.snapshot(), seqNumber: next };
-    const plan = array.journal?.plan(next) ?? { slot: -1, epoch: 0 };
+    const plan = array.journal?.plan(next) ?? noJournal;
     const before = { seqNumber: previous, plan: this.#plan };
     // A round that ends the journal ends it when all members have this superblock: until then every write has its entry, and a
     // member that is lost meanwhile is made up for by them.
-    const meanwhile = plan.slot < 0 ? (array.journal?.inForce ?? plan) : plan;
+    const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? plan) : plan;
     if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);
     this.seqNumber = next;
     this.#plan = meanwhile;
@@ -281,9 +282,9 @@ export class SuperblockWriter {
       regionBlocks: bitmap?.regionBlocks ?? 0,
       numRegions: bitmap?.states.length ?? 0,
       journalEpoch: round.plan.epoch,
-      journalSlot: round.plan.slot,
+      journalSlots: round.plan.slots,
       previousJournalEpoch: before.plan.epoch,
-      previousJournalSlot: before.plan.slot,
+      previousJournalSlots: before.plan.slots,
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       levelOptions: JSON.stringify(options),
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
