@@ -193,6 +193,25 @@ for (const [what, indices, rounds, without] of [
   );
 }
 
+it('members that are found while a disk that is none of them is being started replace it all the same', async () => {
+  const disks = await mirrorOver([0, 1], { fill: 1, rounds: 4 });
+  const [m5] = await mirrorOver([5, 0], { fill: 9, rounds: 9, without: [0] });
+  const rig = newRig();
+  const { disk } = await plugIn(rig.registry, {
+    name: 'm5',
+    uuid: memberUuid(5),
+    bytes: m5!.bytes,
+    fault: () => (rig.arrays.get('a')?.isStarting === true && rig.registry.get('m1') === undefined ? null : 0),
+  });
+  await until(() => disk.held.length > 0, 'it is being started');
+  for (const [index, { bytes }] of disks.entries())
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  expect(arrayOf(rig, 'a').isStarting).toBe(true);
+  for (const io of disk.held.splice(0)) disk.finish(io, 0);
+  await until(() => rig.arrays.get('a')?.state === 'online', 'it is started');
+  expect(arrayOf(rig, 'a').slots.map(({ name }) => name)).toEqual(['m0', 'm1']);
+});
+
 it.each([[[0, 1, 2]], [[2, 0, 1]]])(
   'a member of another lineage that counts out those that know one another does not become the array: %j',
   async (order) => {
@@ -223,6 +242,36 @@ async function ranBySpdkWithoutM2(): Promise<[Uint8Array, Uint8Array, Uint8Array
   });
   return [m0!, m1!, m2];
 }
+
+it('a start that is killed while it replaces what was recorded before SPDK ran leaves members that know each other', async () => {
+  const [m0, m1, m2] = await ranBySpdkWithoutM2();
+  const rig = newRig({ mayExamine: ({ name }) => name === 'm0' || name === 'm1' });
+  const moments: [Uint8Array, Uint8Array][] = [];
+  const disks: RamDisk[] = [];
+  const inFront = 2048;
+  for (const [index, bytes] of [m0, m1].entries()) {
+    const { disk } = await plugIn(rig.registry, {
+      name: `m${index}`,
+      uuid: memberUuid(index),
+      bytes: bytes.slice(),
+      fault: (io) => {
+        const [one, other] = disks;
+        if (one !== undefined && other !== undefined && io.type !== 0 && io.offsetBlocks < inFront)
+          moments.push([one.bytes.slice(), other.bytes.slice()]);
+        return 0;
+      },
+    });
+    disks.push(disk);
+  }
+  await until(() => arrayOf(rig, 'a').state === 'online', 'it is started');
+  expect(moments.length).toBeGreaterThan(10);
+  for (const [one, other] of moments.filter((_, index) => index % 3 === 0)) {
+    const { rig: next } = await putTogether([one, other, m2], { order: [2, 0, 1], assembly: { absentWaitMs: 0 } });
+    // The stale one is known, and is filled from those that went on.
+    await until(() => arrayOf(next, 'a').numInSync === 3, 'all are current');
+    expect(await openVolume(next, 'a').read(0, 8)).toEqual(blocks(8, 2));
+  }
+});
 
 it.each([[[0, 1, 2]], [[2, 0, 1]], [[0, 2, 1]]])(
   'members that agree and have lost their headers are not given up for a stale one that has its own: %j',

@@ -41,8 +41,10 @@ describe('whatever disks are found, in any order, the array holds the right data
 });
 
 describe('and broken rules of assembly are noticed', () => {
-  const isCaught = async (broken: SuperblockStore, message: RegExp, every = 3): Promise<void> => {
-    const { failures } = await runAssembly({ module: raid1, store: broken, numSlots: 2, spoilers, every });
+  // Torn images are many, and with most of these rules they only keep the array from starting, until the case gives up.
+  const isCaught = async (broken: SuperblockStore, message: RegExp): Promise<void> => {
+    const options = { module: raid1, store: broken, numSlots: 2, spoilers, hasTornImages: false, every: 2 };
+    const { failures } = await runAssembly(options);
     expect(failures.map((failure) => failure.message).join('\n')).toMatch(message);
   };
   const reads = (change: (record: ArrayRecord) => ArrayRecord): SuperblockStore => ({
@@ -57,8 +59,6 @@ describe('and broken rules of assembly are noticed', () => {
     isCaught(
       reads((record) => ({ ...record, seqNumber: Math.max(0, 2 ** 40 - record.seqNumber) })),
       /holds/,
-      // Most of these arrays refuse to start, and try again until the case gives up: that takes long.
-      29,
     ));
   it('every member with a superblock is trusted', () =>
     isCaught(

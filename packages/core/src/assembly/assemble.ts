@@ -170,6 +170,8 @@ async function examineFound(
     if (isUnknown || isLeftBehind) {
       keepOut(array, bdev, stranger, log);
       isOfMost = isUnknown && isOutvoted(array, stranger);
+      // It may be of those that replace the array, if this start fails.
+      if (array.isStarting) array.deferredMembers.add(bdev.uuid);
       if (!isOfMost) return;
     }
   }

@@ -22,8 +22,8 @@ export interface EarlierRecord {
   incarnation: string;
   regionBlocks: number;
   journalEpoch: number;
-  /** Region states as they were, from region `start` on; every region is in one. */
-  runs: { start: number; states: Uint8Array }[];
+  /** Region states as they were, from region `start` on; every region is in one. One run a page. */
+  runs: { start: number; states: Uint8Array; generation: number }[];
   /** What was in doubt beside the journal. */
   doubt: DoubtList | null;
 }
@@ -65,6 +65,8 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     unknown.doubt(0, numRegions);
     array.metadata.beginIncarnation();
     const earlier = await readEarlier(array, extension, blocks, stripe.memberBlocks);
+    // Until a header of the new life is there, the earlier record counts: pages go to their other places.
+    earlier?.runs.forEach(({ generation }, index) => unknown.continueFrom(index, generation));
     // A flush that failed before somebody else came is not made good by his.
     for (const { start, states } of earlier?.runs ?? []) {
       states.forEach((state, i) => {
@@ -125,8 +127,12 @@ async function readEarlier(
     const start = index * extension.regionsPerPage;
     const count = Math.min(extension.regionsPerPage, header.numRegions - start);
     // Of a page that is damaged nothing is known.
-    return { start, states: pages.get(index)?.states ?? new Uint8Array(count).fill(RegionState.Dirty) };
+    const page = pages.get(index);
+    const states = page?.states ?? new Uint8Array(count).fill(RegionState.Dirty);
+    return { start, states, generation: page?.generation ?? 0 };
   });
+  // With bad blocks the header that goes with their newest list is to be the one that stays.
+  if (array.badBlocks.size === 0) array.metadata.spareHeader(header.generation);
   return { incarnation, regionBlocks, journalEpoch, runs, doubt };
 }
 

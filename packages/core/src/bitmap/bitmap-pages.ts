@@ -56,6 +56,10 @@ export class BitmapPages {
     }
   }
 
+  continueFrom(index: number, generation: number): void {
+    if (index < this.count) this.#generations[index] = generation;
+  }
+
   writeAll(): Promise<void> {
     return this.#write(Array.from({ length: this.count }, (_, index) => index));
   }

@@ -150,6 +150,11 @@ export class WriteIntentBitmap extends RegionStates {
     this.#pages.adopt(page);
   }
 
+  /** Members have this page, of an earlier life: the next one of its index goes to the other place. */
+  continueFrom(index: number, generation: number): void {
+    this.#pages.continueFrom(index, generation);
+  }
+
   /** Writes every page to every member, as at creation and assembly. */
   writeAll(): Promise<void> {
     return this.#pages.writeAll();

@@ -84,6 +84,11 @@ export class SuperblockWriter {
     this.#generation = Math.max(this.#generation, generation);
   }
 
+  /** The next header goes to the other place than one of this generation has. */
+  spareHeader(generation: number): void {
+    if ((this.#generation + 1 - generation) % 2 === 0) this.#generation++;
+  }
+
   /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
   beginIncarnation(): void {
     this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');

@@ -19,6 +19,7 @@ import { isBorneOut } from './strangers.js';
 import { newUuid } from '../format/uuid.js';
 import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
+import type { DoubtList } from '../format/store.js';
 
 /** How an array is started. */
 export interface StartOptions {
@@ -84,16 +85,15 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       array.module.journal
     ) {
       array.journal = new Journal(array, array.extension);
-      array.journal.doubt.adopt(origin?.is === 'recorded' ? origin.doubt : null);
+      array.journal.doubt.adopt(doubtOf(origin));
     }
     array.mustKeepAll = options.force !== true && array.module.redundancy === 'parity' && !array.consistency.isAllInSync;
     array.isRecordable = true;
     await refuseUnsafeStart(array, origin, options.force ?? false);
     lifecycle.mustGoOn();
     if (!array.isReadOnly) {
-      // What members have of an earlier life counts for nothing, now or at any later start. But a list of bad blocks does: a
-      // crash must not lose it before it has been written for the new life.
-      if (recordedBlocks === null || (origin?.is === 'unknown' && array.badBlocks.size === 0)) await clearExtension(array);
+      if (recordedBlocks === null) await clearExtension(array);
+      else if (origin?.is === 'unknown') await clearWhereNothingIs(array);
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       await recordMembers(array);
@@ -135,6 +135,12 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
 }
 
 const isInSync = (slot: Slot): boolean => slot.isInSync;
+
+/** The newest list of doubt on the members, of this life or of the one before. */
+function doubtOf(origin: RegionOrigin | null): DoubtList | null {
+  if (origin?.is === 'recorded') return origin.doubt;
+  return origin?.is === 'unknown' ? (origin.earlier?.doubt ?? null) : null;
+}
 
 function requireEnough(array: RaidArray): void {
   if (array.canRunWith(isInSync)) return;
@@ -217,6 +223,20 @@ async function clearExtension(array: RaidArray): Promise<void> {
   const { bitmap, extension } = array;
   if (extension === undefined) return;
   await onEveryMember(array, (client) => extension.clear(client.descriptor, bitmap?.states.length ?? 0));
+}
+
+/**
+ * What members have of an earlier life counts until a header of the new one is there: a crash must leave members that know each
+ * other, and what judges who ran the array meanwhile. Then it counts no more, so it is left to be written over, place by place.
+ * Members without any of it get the whole of the area that records need.
+ */
+async function clearWhereNothingIs(array: RaidArray): Promise<void> {
+  const { bitmap, extension } = array;
+  if (extension === undefined) return;
+  await onEveryMember(array, async ({ descriptor }) => {
+    const headers = await extension.readHeaders(descriptor, array.uuid).catch(() => null);
+    if (headers?.length === 0) await extension.clear(descriptor, bitmap?.states.length ?? 0);
+  });
 }
 
 /** The start failed: what left meanwhile is waited for as before. */

@@ -18,7 +18,7 @@ const fullUpTo = 3;
 const ordersOfMany = 6;
 
 /** Every case of a history: subsets, orders of arrival, and what each disk carries. */
-export function* assemblyCases(history: History): Generator<AssemblyCase> {
+export function* assemblyCases(history: History, hasTornImages: boolean): Generator<AssemblyCase> {
   const { slots } = history;
   const choices = slots.map((images) => [...[...images.keys()].filter((id) => !isFine(id)), 'absent']);
   let count = 0;
@@ -33,7 +33,7 @@ export function* assemblyCases(history: History): Generator<AssemblyCase> {
     }
     count++;
   }
-  yield* tornCases(history);
+  if (hasTornImages) yield* tornCases(history);
   yield* twins(history);
 }
 

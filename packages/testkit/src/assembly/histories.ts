@@ -106,12 +106,12 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
         ['behind', { media: before, epoch: 2, isCurrent: true, isBehind: true }],
         ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
       ]);
-      const sectors = at(order, slot);
+      const { sectors, cuts } = at(order, slot);
       // The superblock is in the first sector, and its second copy in one more. What is written after them says that all
       // members have theirs.
       const written = sectors.indexOf(0) + 1;
       images.set('written', { media: mixed(before, at(started, slot), sectors.slice(0, written)), epoch: 2, isCurrent: true });
-      for (let count = 1; count < sectors.length; count++) {
+      for (const count of cuts) {
         if (count === written) continue;
         const after = mixed(before, at(started, slot), sectors.slice(0, count));
         images.set(`torn ${count}`, {
@@ -232,20 +232,36 @@ function snapshot(bench: Bench): Media[] {
   return bench.disks.map(({ media }) => media.clone());
 }
 
+/** Writes of more sectors than this clear an area: torn in the middle they are as torn anywhere else. */
+const mostTornSectors = 64;
+
+/** What a start writes to one disk. */
+interface WriteOrder {
+  /** In the order in which they are written. */
+  sectors: number[];
+  /** Numbers of them after which a crash is tried. */
+  cuts: number[];
+}
+
 /** Sectors in front of the data in the order in which they are written, for each disk. */
-function watchWrites(bench: Bench): () => number[][] {
-  const lists = bench.disks.map((disk) => {
-    const sectors: number[] = [];
+function watchWrites(bench: Bench): () => WriteOrder[] {
+  const orders = bench.disks.map((disk) => {
+    const order: WriteOrder = { sectors: [], cuts: [] };
     const perBlock = disk.blockSize / sectorBytes;
     disk.onSubmit = (io) => {
       if (io.type !== IoType.Write) return;
-      for (let i = 0; i < io.numBlocks * perBlock; i++) sectors.push(io.offsetBlocks * perBlock + i);
+      const count = io.numBlocks * perBlock;
+      for (let i = 0; i < count; i++) {
+        const isCut = count <= mostTornSectors || i === 0 || i === count >> 1;
+        if (isCut && order.sectors.length > 0) order.cuts.push(order.sectors.length);
+        order.sectors.push(io.offsetBlocks * perBlock + i);
+      }
     };
-    return sectors;
+    return order;
   });
   return () => {
     for (const disk of bench.disks) disk.onSubmit = null;
-    return lists;
+    return orders;
   };
 }
 

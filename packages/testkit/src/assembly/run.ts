@@ -18,6 +18,8 @@ export interface AssemblyOptions {
    * nothing but superblocks cannot tell. Default false.
    */
   hasOldImages?: boolean;
+  /** Disks whose last start was cut short at each of its writes. Default true. */
+  hasTornImages?: boolean;
   /** Only every so many-th case. Default 1: all. */
   every?: number;
   /** The first case to be run. Default 0. */
@@ -48,12 +50,12 @@ const memoryBytes = 64 * 1024 * 1024;
  * program may have left on it. Every case must end in the right data or in a refusal; with enough current members, in the data.
  */
 export async function runAssembly(options: AssemblyOptions): Promise<AssemblyResult> {
-  const { module, store, numSlots, spoilers = [], hasOldImages = false, every = 1, from = 0 } = options;
+  const { module, store, numSlots, spoilers = [], hasOldImages = false, hasTornImages = true, every = 1, from = 0 } = options;
   const parts = { module, store, memory: new SimMemory({ bytes: memoryBytes }) };
   const result: AssemblyResult = { cases: 0, rightData: 0, refused: 0, failures: [] };
   let index = -1;
   for (const history of await makeHistories(parts, numSlots, spoilers, hasOldImages)) {
-    for (const one of assemblyCases(history)) {
+    for (const one of assemblyCases(history, hasTornImages)) {
       index++;
       if (index < from || (index - from) % every !== 0) continue;
       result.cases++;
