@@ -156,6 +156,21 @@ export class Exports {
     }));
   }
 
+  /** Who uses exports. */
+  clients(): JsonObject[] {
+    return this.#server.clients().map((client) => ({
+      export: client.exportName,
+      peer: client.peer,
+      listener: client.listener,
+      tls_user: client.tlsUser,
+      certificate: client.certificate,
+      read_only: client.readOnly,
+      seconds: client.seconds,
+      requests: client.requests,
+      bytes: client.bytes,
+    }));
+  }
+
   /**
    * From now on every volume is exported under its name while it is online, unless it is a member of something: a writable
    * export would keep it from its array, and let clients write to it behind the array's back.

@@ -201,6 +201,24 @@ export const exportsDocument = z.strictObject({
   ),
 });
 
+export const clientsDocument = z.strictObject({
+  version,
+  command: z.literal('clients'),
+  clients: z.array(
+    z.strictObject({
+      export: text,
+      peer: text,
+      listener: text.describe('by which it came in: unix:PATH or tcp:HOST:PORT'),
+      tls_user: text.nullable(),
+      certificate: text.nullable(),
+      read_only: z.boolean(),
+      seconds: z.number().describe('since it came'),
+      requests: count.describe('in flight'),
+      bytes: count.describe('of buffers that these hold'),
+    }),
+  ),
+});
+
 export const sparesDocument = z.strictObject({
   version,
   command: z.literal('spares'),
@@ -351,6 +369,7 @@ export const document = z.discriminatedUnion('command', [
   devicesDocument,
   iostatDocument,
   exportsDocument,
+  clientsDocument,
   sparesDocument,
   waitDocument,
   doctorDocument,

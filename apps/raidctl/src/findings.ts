@@ -2,6 +2,7 @@ import type { RaidArrayInfo, RaidMember } from '@raidkit/client';
 import type { Finding } from './documents.js';
 import { formatBytes, plural } from './format.js';
 import type { Snapshot } from './snapshot-type.js';
+import { pathOf } from './snapshot-type.js';
 
 /** The array's health in a sentence; the daemon's reason is part of it. */
 export function statusOf(array: RaidArrayInfo): string {
@@ -47,7 +48,7 @@ export function findingsOf(snapshot: Snapshot, array: RaidArrayInfo): Finding[] 
 }
 
 /** What is wrong beside the arrays. */
-export function otherFindings({ arrays, bdevs, configuration, spares, exports }: Snapshot): Finding[] {
+export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot): Finding[] {
   const findings: Finding[] = [];
   const notice = (what: string, action: string | null, commands: string[] = []): void => {
     findings.push({ severity: 'notice', array: null, what, action, commands });
@@ -78,12 +79,6 @@ export function otherFindings({ arrays, bdevs, configuration, spares, exports }:
       `see to ${configuration.state_file ?? 'the state file'}`,
     );
   }
-  const isServing = arrays.some(({ state }) => state === 'online');
-  if (isServing && exports.length === 0) {
-    notice('no volume is exported: no client can use one', 'export one, and start raidkitd with --nbd', [
-      'raidctl export VOLUME',
-    ]);
-  }
   return findings;
 }
 
@@ -92,7 +87,8 @@ function neededBytes({ ext, base_bdevs_list: slots }: RaidArrayInfo): number {
   return Math.max(...slots.map(({ data_offset: offset, data_size: size }) => (offset + size) * ext.block_size));
 }
 
-function healthFindings({ spares }: Snapshot, array: RaidArrayInfo): Finding[] {
+function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
+  const { spares } = snapshot;
   const { ext, name } = array;
   const what = statusOf(array);
   const finding = (severity: Finding['severity'], action: string | null, ...commands: string[]): Finding[] => [
@@ -118,25 +114,49 @@ function healthFindings({ spares }: Snapshot, array: RaidArrayInfo): Finding[] {
     case 'configuring':
       return finding(
         'failed',
-        'open the devices that are absent, or start the array without them',
-        'raidctl open DEVICES',
-        `raidctl assemble ${name}`,
+        ext.can_start
+          ? 'open the devices that are absent, or start the array without them'
+          : 'open the devices that are absent',
+        `raidctl open ${absentPaths(snapshot, array)}`,
+        ...(ext.can_start ? [`raidctl assemble ${name}`] : []),
       );
     case 'offline':
-      return finding(
-        'failed',
-        'bring the device back; with superblocks the array comes up again by itself',
-        'raidctl open DEVICE',
-      );
+      return finding('failed', superblockAction(array), `raidctl open ${absentPaths(snapshot, array)}`);
     case 'failed':
-      return finding(
-        'failed',
-        'read the reason, and see to the devices',
-        array.state === 'online' ? `raidctl stop ${name}` : `raidctl assemble ${name}`,
-      );
+      if (array.state === 'online')
+        return finding(
+          'failed',
+          'save what can still be read, see to the device, then stop the array and start it again',
+          `raidctl stop ${name}`,
+          `raidctl open ${memberPaths(snapshot, array)}`,
+        );
+      return finding('failed', 'read the reason, see to the devices, and start the array', `raidctl assemble ${name}`);
     default:
       return [];
   }
+}
+
+function superblockAction({ superblock }: RaidArrayInfo): string {
+  return superblock
+    ? 'bring the device back; with superblocks the array comes up again by itself'
+    : 'bring the device back, and create the array again just as it was';
+}
+
+/** Paths of what an array lacks, as far as anybody knows them, for a command. */
+function absentPaths({ configuration }: Snapshot, { ext, uuid }: RaidArrayInfo): string {
+  const absent = ext.members.filter(({ name }) => name === null).map(({ last_member: last }) => last?.name);
+  const pending = configuration.pending.flatMap(({ method, params }) => {
+    const isIt = /^bdev_(aio|uring)_create$/.test(method) && absent.includes(String(params?.name));
+    return isIt && typeof params?.filename === 'string' ? [params.filename] : [];
+  });
+  const found = (configuration.found ?? []).filter((one) => one.uuid === uuid && one.bdev_name === null);
+  const paths = new Set([...pending, ...found.map(({ path }) => path)]);
+  return paths.size === 0 ? 'DEVICES' : [...paths].join(' ');
+}
+
+function memberPaths({ bdevs }: Snapshot, { ext }: RaidArrayInfo): string {
+  const paths = ext.members.flatMap(({ name }) => pathOf(bdevs.find((bdev) => bdev.name === name)) ?? []);
+  return paths.length === 0 ? 'DEVICES' : paths.join(' ');
 }
 
 function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {

@@ -28,13 +28,18 @@ export class Session {
 
   /** The connection, made when it is first asked for. */
   client(): Promise<RaidkitClient> {
-    this.#client ??= RaidkitClient.connect(parseAddress(this.#options.socket), { timeoutMs: this.#options.timeout * 1000 });
+    this.#client ??= RaidkitClient.connect(this.address, { timeoutMs: this.#options.timeout * 1000 });
     return this.#client;
+  }
+
+  /** Where the daemon is looked for. */
+  get address(): DaemonAddress {
+    return parseAddress(this.#options.socket);
   }
 
   /** The daemon is on another machine: paths are those of that one. */
   get isRemote(): boolean {
-    const address = parseAddress(this.#options.socket);
+    const { address } = this;
     return 'host' in address && !/^(localhost|127\..*|::1)$/.test(address.host);
   }
 

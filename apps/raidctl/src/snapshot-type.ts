@@ -8,3 +8,10 @@ export interface Snapshot {
   exports: NbdExport[];
   configuration: Configuration;
 }
+
+/** Path of the file or block device that a bdev is over; null for one of another kind. */
+export function pathOf(bdev: BdevInfo | undefined): string | null {
+  const aio = bdev?.driver_specific.aio;
+  if (typeof aio !== 'object' || aio === null || !('filename' in aio)) return null;
+  return typeof aio.filename === 'string' ? aio.filename : null;
+}

@@ -1,11 +1,13 @@
-import type { BdevInfo, RaidArrayInfo, RaidkitClient, RaidProcessRecord } from '@raidkit/client';
+import type { RaidArrayInfo, RaidkitClient, RaidProcessRecord } from '@raidkit/client';
 import type { ArrayDocument, ProcessDocument, RecordDocument, SlotDocument } from './documents.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
 import type { Snapshot } from './snapshot-type.js';
+import { pathOf } from './snapshot-type.js';
 import { actionOf, findingsOf, statusOf } from './findings.js';
 
 export type { Snapshot } from './snapshot-type.js';
+export { pathOf } from './snapshot-type.js';
 
 /** What there is without a daemon. */
 export const nothing: Snapshot = {
@@ -13,7 +15,7 @@ export const nothing: Snapshot = {
   bdevs: [],
   spares: [],
   exports: [],
-  configuration: { state_file: null, state_error: null, pending: [] },
+  configuration: { state_file: null, state_error: null, pending: [], found: null },
 };
 
 export async function takeSnapshot(client: RaidkitClient): Promise<Snapshot> {
@@ -38,13 +40,6 @@ export function findArray(arrays: readonly RaidArrayInfo[], name: string): RaidA
   if (found !== undefined) return found;
   const known = arrays.length === 0 ? 'there is none' : `there are: ${arrays.map((array) => array.name).join(', ')}`;
   throw new Failure(ExitCode.NotFound, `there is no array ${name}`, { hint: known });
-}
-
-/** Path of the file or block device that a bdev is over; null for one of another kind. */
-export function pathOf(bdev: BdevInfo | undefined): string | null {
-  const aio = bdev?.driver_specific.aio;
-  if (typeof aio !== 'object' || aio === null || !('filename' in aio)) return null;
-  return typeof aio.filename === 'string' ? aio.filename : null;
 }
 
 /** How many slots have a current member. */

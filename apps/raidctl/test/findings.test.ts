@@ -91,7 +91,7 @@ it.each([
   [
     'a flush that failed',
     mirror({ health: 'failed', reason: 'a flush failed on slot 0 (d0)' }),
-    'read the reason, and see to the devices: raidctl stop vol',
+    'save what can still be read, see to the device, then stop the array and start it again: raidctl stop vol',
   ],
   ['nothing', mirror({}), null],
 ])('says what to do about %s', (_name, array, action) => {

@@ -14,6 +14,7 @@ import {
   kernelDiskSchema,
   latencySchema,
   moduleSchema,
+  nbdClientSchema,
   processSchema,
   raidBdevSchema,
   scheduleSchema,
@@ -55,6 +56,7 @@ export const methods = {
 
   bdev_get_bdevs: method<Partial<Named> & { timeout?: number }>()(z.array(bdevSchema)),
   bdev_get_iostat: method<Partial<Named>>()(iostatSchema),
+  bdev_examine: method<Named>()(z.boolean()),
   bdev_wait_for_examine: method<undefined>()(z.boolean()),
   bdev_aio_create: method<OpenDevice>()(z.string()),
   bdev_aio_rescan: method<Named>()(z.boolean()),
@@ -82,6 +84,8 @@ export const methods = {
 
   raidkit_get_arrays: method<Partial<Named>>()(z.array(arraySchema)),
   raidkit_get_configuration: method<undefined>()(configurationSchema),
+  raidkit_rescan: method<undefined>()(configurationSchema),
+  raidkit_start_found: method<Named>()(z.boolean()),
   raidkit_get_events: method<{ since?: number; max?: number; wait_ms?: number }>()(eventPageSchema),
   raidkit_get_schedule: method<undefined>()(scheduleSchema),
   raidkit_get_event_sinks: method<undefined>()(z.array(eventSinkSchema)),
@@ -124,6 +128,7 @@ export const methods = {
     clients?: z.infer<typeof clientRuleSchema>[];
   }>()(z.looseObject({ name: z.string(), uris: z.array(z.string()) })),
   raidkit_nbd_unexport: method<Named>()(z.boolean()),
+  raidkit_nbd_get_clients: method<undefined>()(z.array(nbdClientSchema)),
   raidkit_nbd_get_exports: method<undefined>()(z.array(exportSchema)),
 } as const;
 

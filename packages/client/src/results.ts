@@ -97,6 +97,10 @@ export const arraySchema = raidBdevSchema.extend({
     block_size: count,
     num_blocks: count,
     min_operational: count,
+    /** It waits for members, and can be started without them. */
+    can_start: z.boolean().default(false),
+    /** Devices that claim to be of the array, and that its members do not know. */
+    rivals: z.array(z.string()).default([]),
     can_lose: count,
     process: processSchema.nullable(),
     waits_for: z.string().nullable(),
@@ -105,6 +109,21 @@ export const arraySchema = raidBdevSchema.extend({
     uris: z.array(z.string()),
     members: z.array(memberSchema),
   }),
+});
+
+/** A client that uses an NBD export. */
+export const nbdClientSchema = z.looseObject({
+  export: z.string(),
+  peer: z.string(),
+  /** `unix:PATH` or `tcp:HOST:PORT`. */
+  listener: z.string(),
+  tls_user: z.string().nullable(),
+  certificate: z.string().nullable(),
+  read_only: z.boolean(),
+  /** Since it came. */
+  seconds: z.number(),
+  requests: count,
+  bytes: count,
 });
 
 /** A block device. */
@@ -204,6 +223,22 @@ export const configurationSchema = z.looseObject({
       is_tried_again: z.boolean(),
     }),
   ),
+  /** Devices with superblocks that `--scan` has found; null without it. */
+  found: z
+    .array(
+      z.looseObject({
+        path: z.string(),
+        array: z.string().nullable(),
+        uuid: z.string().nullable(),
+        bdev_name: z.string().nullable(),
+        /** Why it is not open; null if it is. */
+        reason: z.string().nullable(),
+        /** The same, for programs: policy, twin, no member or failed. */
+        why: z.string().nullable().default(null),
+      }),
+    )
+    .nullable()
+    .default(null),
 });
 
 /** Something that happened. */
@@ -283,6 +318,7 @@ export type BdevInfo = z.infer<typeof bdevSchema>;
 export type BdevStats = z.infer<typeof bdevStatsSchema>;
 export type IoStat = z.infer<typeof iostatSchema>;
 export type NbdExport = z.infer<typeof exportSchema>;
+export type NbdClient = z.infer<typeof nbdClientSchema>;
 export type LevelModule = z.infer<typeof moduleSchema>;
 export type Spare = z.infer<typeof spareSchema>;
 export type Examination = z.infer<typeof examinationSchema>;

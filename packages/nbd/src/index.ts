@@ -10,7 +10,7 @@ export { ExtentFlag } from './wire/constants.js';
 export type { ListedExport } from './wire/option-replies.js';
 export type { Transport } from './transport/transport.js';
 export { NbdServer } from './server/server.js';
-export type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions } from './server/server-options.js';
+export type { AddExportOptions, NbdClientInfo, NbdExportInfo, NbdListener, NbdServerOptions } from './server/server-options.js';
 export { readTlsCredentials } from './tls/credentials.js';
 export type { TlsCredentials, TlsFiles } from './tls/credentials.js';
 export { freeUnixPath, nbdUri } from './transport/listen.js';

@@ -169,6 +169,11 @@ it('clients are told apart by the listener that they come in by', async () => {
   await expectNotThere(two, 'one');
   expect(await mayWrite(one, 'one')).toBe(true);
   expect(await mayWrite(two, 'two')).toBe(false);
+  const nobody = { tlsUser: null, certificate: null, requests: 0, bytes: 0 };
+  expect(rig.server.clients()).toMatchObject([
+    { exportName: 'one', listener: listenerName(first), readOnly: false, ...nobody },
+    { exportName: 'two', listener: listenerName(second), readOnly: true, ...nobody },
+  ]);
 });
 
 it('a key that a client names and does not have is none, though its certificate is good', async () => {

@@ -64,7 +64,8 @@ export class Configuration implements Caller {
   /** A look that has not begun yet. */
   #nextLook: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
-  #isTicking = false;
+  /** The tick that is under way. */
+  #ticking: Promise<void> | null = null;
   /** Wanted while a tick was under way: the next one comes after so many milliseconds at most. */
   #wantedMs = Infinity;
   #retryMs = firstRetryMs;
@@ -142,6 +143,14 @@ export class Configuration implements Caller {
   #ownMethods(): RpcMethod[] {
     return [
       method({ name: 'raidkit_get_configuration', params: null, run: () => Promise.resolve(this.#describe()) }),
+      method({
+        name: 'raidkit_rescan',
+        params: null,
+        run: async () => {
+          await this.#tickNow();
+          return this.#describe();
+        },
+      }),
       method({
         name: 'raidkit_start_found',
         params: z.strictObject({ name: z.string() }),
@@ -441,31 +450,37 @@ export class Configuration implements Caller {
     if (this.#isEnded || !this.#isUp) return;
     if (delayMs === firstRetryMs) this.#retryMs = firstRetryMs;
     // One at a time: a call that two of them try may come into being after it has been deleted.
-    if (this.#isTicking) {
+    if (this.#ticking !== null) {
       this.#wantedMs = Math.min(this.#wantedMs, delayMs);
       return;
     }
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      void this.#tick();
+      void this.#tickNow();
     }, delayMs);
     this.#timer.unref();
   }
 
+  /** Resolves when everything has been looked at and tried that there was when it was called. */
+  async #tickNow(): Promise<void> {
+    while (this.#ticking !== null) await this.#ticking;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#ticking = this.#tick().finally(() => {
+      this.#ticking = null;
+      this.#schedule(Math.min(this.#wantedMs, this.#pending.isEmpty ? pollMs : this.#retryMs));
+    });
+    await this.#ticking;
+  }
+
   async #tick(): Promise<void> {
-    this.#isTicking = true;
     this.#wantedMs = Infinity;
-    try {
-      await this.refresh();
-      await this.#scanner?.scan();
-      const haveSome = await this.#pending.tryAll();
-      if (haveSome) await this.refresh();
-      this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
-    } finally {
-      this.#isTicking = false;
-    }
-    this.#schedule(Math.min(this.#wantedMs, this.#pending.isEmpty ? pollMs : this.#retryMs));
+    await this.refresh();
+    await this.#scanner?.scan();
+    const haveSome = await this.#pending.tryAll();
+    if (haveSome) await this.refresh();
+    this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
   }
 
   #describe(): object {
@@ -480,7 +495,7 @@ export class Configuration implements Caller {
 }
 
 /** What is in the configuration and is not there, and what was found. */
-export const ownMethods: readonly string[] = ['raidkit_get_configuration', 'raidkit_start_found'];
+export const ownMethods: readonly string[] = ['raidkit_get_configuration', 'raidkit_rescan', 'raidkit_start_found'];
 
 const configCalls = z.array(z.object({ method: z.string(), params: z.record(z.string(), z.unknown()).optional() }));
 

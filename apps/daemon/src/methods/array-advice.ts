@@ -51,6 +51,19 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
   }
 }
 
+/** Whether the array waits for members, and can do without those that are absent. */
+export function canStartDegraded(array: RaidArray): boolean {
+  return array.state === 'configuring' && !array.isStarting && array.canRunWith(isDiscovered);
+}
+
+/** Devices that claim to be of the array, and that its members do not know. */
+export function rivalNames({ registry, strangers }: RaidArray): string[] {
+  return [...strangers.keys()].flatMap((uuid) => {
+    const bdev = registry.get(uuid);
+    return bdev?.state === 'registered' ? [bdev.name] : [];
+  });
+}
+
 const isDiscovered = (slot: Slot): boolean => slot.isConfigured && !slot.isRemoving;
 
 function configuring(array: RaidArray, absent: readonly Slot[], names: string, trouble: string | null): Advice {

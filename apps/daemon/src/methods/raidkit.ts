@@ -10,7 +10,7 @@ import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
-import { adviceFor } from './array-advice.js';
+import { adviceFor, canStartDegraded, rivalNames } from './array-advice.js';
 import { name, u32, u64 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
@@ -72,6 +72,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       },
     }),
     method({ name: 'raidkit_nbd_get_exports', params: null, run: () => Promise.resolve(exports.list()) }),
+    method({ name: 'raidkit_nbd_get_clients', params: null, run: () => Promise.resolve(exports.clients()) }),
     method({
       name: 'raidkit_get_modules',
       params: null,
@@ -301,6 +302,8 @@ function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray,
       block_size: array.blockSize,
       num_blocks: array.numBlocks,
       min_operational: array.minOperational,
+      can_start: canStartDegraded(array),
+      rivals: rivalNames(array),
       can_lose: Math.max(0, array.canLose),
       process: array.process?.describeFully() ?? null,
       waits_for: array.waitsFor,

@@ -104,6 +104,7 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_nbd_export: bdev('bdev_name'),
   raidkit_nbd_unexport: { to: 'owner', of: 'export', by: 'name' },
   raidkit_nbd_get_exports: { to: 'each', merge: 'exports' },
+  raidkit_nbd_get_clients: { to: 'each', merge: 'lists' },
   raidkit_get_modules: first,
   raidkit_get_arrays: { to: 'each', merge: 'arrays', unless: 'name' },
   raidkit_get_latency: { to: 'each', merge: 'bdevs', unless: 'name' },

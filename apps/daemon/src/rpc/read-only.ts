@@ -27,6 +27,7 @@ export const readOnlyMethods: ReadonlySet<string> = new Set([
   'raidkit_get_modules',
   'raidkit_get_schedule',
   'raidkit_get_spares',
+  'raidkit_nbd_get_clients',
   'raidkit_nbd_get_exports',
   'thread_get_stats',
 ]);

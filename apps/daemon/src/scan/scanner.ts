@@ -32,7 +32,11 @@ interface Seen {
   bdev: string | null;
   /** Why it was not opened. */
   reason: string | null;
+  why: WhyNot | null;
 }
+
+/** For programs: the policy does not say so, another device says that it is the same member, it is none, or it failed. */
+type WhyNot = 'policy' | 'twin' | 'no member' | 'failed';
 
 type Member = Seen & { readonly probed: Probed & { kind: 'member' } };
 
@@ -92,13 +96,14 @@ export class Scanner {
   describe(): object[] {
     return [...this.#seen.values()]
       .filter(({ probed }) => probed.kind !== 'none')
-      .map(({ path, probed, bdev, reason }) => ({
+      .map(({ path, probed, bdev, reason, why }) => ({
         path,
         array: 'array' in probed ? probed.array : null,
         uuid: 'uuid' in probed ? probed.uuid : null,
         member_uuid: probed.kind === 'member' ? probed.memberUuid : null,
         bdev_name: bdev,
         reason,
+        why,
       }));
   }
 
@@ -111,14 +116,22 @@ export class Scanner {
       if (before?.identity === identity) seen.set(realPath, before);
       else if (!open.has(realPath)) seen.set(realPath, await this.#look(path, identity));
       // Somebody has opened it, and closes it: until it has been away, that is to stay so.
-      else seen.set(realPath, { identity, path, probed: { kind: 'none' }, bdev: open.get(realPath) ?? null, reason: null });
+      else
+        seen.set(realPath, {
+          identity,
+          path,
+          probed: { kind: 'none' },
+          bdev: open.get(realPath) ?? null,
+          reason: null,
+          why: null,
+        });
     }
     this.#seen = seen;
     for (const one of this.#members()) {
       if (one.bdev !== null) continue;
-      const reason = this.#whyNot(one);
-      if (reason === null) await this.#openMember(one);
-      else this.#leave(one, reason);
+      const refusal = this.#whyNot(one);
+      if (refusal === null) await this.#openMember(one);
+      else this.#leave(one, ...refusal);
     }
   }
 
@@ -127,14 +140,14 @@ export class Scanner {
   }
 
   /** Null: it may be opened. */
-  #whyNot({ path, probed }: Member): string | null {
+  #whyNot({ path, probed }: Member): [WhyNot, string] | null {
     const { policy } = this.#options;
     const isWanted = this.#wanted.has(probed.array) || this.#wanted.has(probed.uuid);
     const isListed = policy === 'all' || (policy !== 'none' && (policy.includes(probed.array) || policy.includes(probed.uuid)));
-    if (!isWanted && !isListed) return 'the array is not one that starts by itself: raidkit_start_found starts it';
+    if (!isWanted && !isListed) return ['policy', 'the array is not one that starts by itself: raidkit_start_found starts it'];
     const twin = this.#members().find((other) => other.path !== path && other.probed.memberUuid === probed.memberUuid);
     // One of them is a copy, and may be an old one.
-    if (twin !== undefined) return `${twin.path} says that it is the same member: take one of them away`;
+    if (twin !== undefined) return ['twin', `${twin.path} says that it is the same member: take one of them away`];
     return null;
   }
 
@@ -145,29 +158,31 @@ export class Scanner {
       await this.#open({ name, filename: path, block_size: probed.blockSize, uuid: probed.memberUuid });
       one.bdev = name;
       one.reason = null;
+      one.why = null;
       this.#log.info({ path, bdev: name, array: probed.array }, 'a member of an array was found, and is open');
     } catch (error) {
-      this.#leave(one, toRpcError(error).data.reason);
+      this.#leave(one, 'failed', toRpcError(error).data.reason);
     }
   }
 
-  #leave(one: Seen, reason: string): void {
+  #leave(one: Seen, why: WhyNot, reason: string): void {
     if (one.reason !== reason)
       this.#log.warn({ path: one.path }, `a device with a superblock was found, and is not opened: ${reason}`);
     one.reason = reason;
+    one.why = why;
   }
 
   async #look(path: string, identity: string): Promise<Seen> {
     try {
       const probed = await probeDevice(path, this.#registry);
-      const seen: Seen = { identity, path, probed, bdev: null, reason: null };
-      if (probed.kind === 'no member') this.#leave(seen, probed.reason);
+      const seen: Seen = { identity, path, probed, bdev: null, reason: null, why: null };
+      if (probed.kind === 'no member') this.#leave(seen, 'no member', probed.reason);
       return seen;
     } catch (error) {
       const { reason } = toRpcError(error).data;
       this.#log.debug({ path }, `a device could not be looked at: ${reason}`);
       // Tried again with the next scan: whoever has it may let it go.
-      return { identity: '', path, probed: { kind: 'unreadable', reason }, bdev: null, reason };
+      return { identity: '', path, probed: { kind: 'unreadable', reason }, bdev: null, reason, why: 'failed' };
     }
   }
 

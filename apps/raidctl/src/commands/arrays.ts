@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
 import { closeSteps } from '../devices.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure } from '../failure.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions, Step } from '../plan.js';
 import type { Run } from '../action.js';
@@ -17,7 +19,9 @@ export function addArrays(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('assemble')
-      .description('start an array that waits for members, without those that are absent')
+      .description(
+        'start an array that waits for members, without those that are absent; or one that was found and does not start by itself',
+      )
       .argument('<array>', 'name or uuid')
       .option('-f, --force', 'even if it was not stopped cleanly and has no journal, or was used in halves')
       .option('--read-only', 'for a look: nothing at all is written to the members'),
@@ -55,7 +59,17 @@ export function addArrays(program: Command, run: Run): void {
 
 async function assemble(session: Session, arrayName: string, options: AssembleOptions): Promise<void> {
   const client = await session.client();
-  const { arrays } = await takeSnapshot(client);
+  const { arrays, configuration } = await takeSnapshot(client);
+  const isFound = (configuration.found ?? []).some(({ array, uuid }) => array === arrayName || uuid === arrayName);
+  if (isFound && !arrays.some(({ name, uuid }) => name === arrayName || uuid === arrayName)) {
+    if (options.force === true || options.readOnly === true)
+      throw new Failure(ExitCode.Refused, `the members of array ${arrayName} are not open yet`, {
+        hint: `raidctl open DEVICES comes first, then raidctl assemble ${arrayName} with these options`,
+      });
+    const open = callStep(`open the members of array ${arrayName} that were found`, 'raidkit_start_found', { name: arrayName });
+    await carryOut(session, { steps: [open], warnings: [] }, options, () => `the members of array ${arrayName} are open\n`);
+    return;
+  }
   const array = findArray(arrays, arrayName);
   const absent = array.ext.members.filter(({ state }) => state !== 'current').length;
   const warnings: string[] = [];

@@ -1,32 +1,77 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
+import { checkupFindings, takeCheckup } from '../checkup.js';
 import type { Finding } from '../documents.js';
 import { ExitCode } from '../exit-code.js';
-import { findingsOf, otherFindings } from '../findings.js';
+import { toFailure } from '../failure.js';
 import type { Run } from '../action.js';
 import type { Session } from '../session.js';
-import { takeSnapshot } from '../snapshot.js';
 import type { Terminal } from '../terminal.js';
-
-const order = ['failed', 'degraded', 'notice'] as const;
+import { examples } from './options.js';
 
 export function addDoctor(program: Command, run: Run): void {
   program
     .command('doctor')
     .description('go through everything that is wrong, and say what to do and how; changes nothing')
+    .addHelpText(
+      'after',
+      `${examples(['raidctl doctor', 'exit code 0: nothing worse than a notice'])}
+Exit codes: 0 nothing, or notices only; 5 an array has less redundancy than it should have; 1 an array has
+failed, is offline, or waits for members; 6 the daemon cannot be reached.`,
+    )
     .action(() => run((session) => doctor(session)));
 }
 
 async function doctor(session: Session): Promise<ExitCode> {
-  const snapshot = await takeSnapshot(await session.client());
-  const all = [...snapshot.arrays.flatMap((array) => findingsOf(snapshot, array)), ...otherFindings(snapshot)];
-  const findings = order.flatMap((severity) => all.filter((finding) => finding.severity === severity));
+  let findings: Finding[];
+  try {
+    findings = checkupFindings(await takeCheckup(await session.client()), Date.now());
+  } catch (error) {
+    const failure = toFailure(error);
+    if (failure.exitCode !== ExitCode.Unreachable) throw error;
+    say(session, [unreachable(session, failure.message)]);
+    return ExitCode.Unreachable;
+  }
+  say(session, findings);
+  if (findings.some(({ severity }) => severity === 'failed')) return ExitCode.Failed;
+  return findings.some(({ severity }) => severity === 'degraded') ? ExitCode.Degraded : ExitCode.Ok;
+}
+
+function say(session: Session, findings: Finding[]): void {
   const text =
     findings.length === 0
       ? 'nothing is known to be wrong\n'
       : findings.map((finding, index) => render(session.terminal, finding, index + 1)).join('\n');
   session.print({ version: 1, command: 'doctor', findings }, text);
-  if (findings.some(({ severity }) => severity === 'failed')) return ExitCode.Failed;
-  return findings.some(({ severity }) => severity === 'degraded') ? ExitCode.Degraded : ExitCode.Ok;
+}
+
+/** What can be told of a daemon that says nothing. */
+function unreachable({ address }: Session, what: string): Finding {
+  const finding = (action: string, ...commands: string[]): Finding => ({
+    severity: 'failed',
+    array: null,
+    what,
+    action,
+    commands,
+  });
+  if ('host' in address) return finding('see that it runs there, with -r HOST:PORT, and that the network lets you through');
+  if (!existsSync(address.path))
+    return finding(
+      'nobody has made that socket: start raidkitd, or say where its socket is',
+      'systemctl start raidkitd',
+      'raidctl --socket PATH doctor',
+    );
+  if (what.includes('permission denied') || what.includes('EACCES'))
+    return finding(
+      'the socket is there, and not for you: be its owner, or of its group',
+      `ls -l ${address.path}`,
+      'sudo raidctl doctor',
+    );
+  return finding(
+    'the socket is there, and nobody answers: the daemon has ended, or is stuck; its log says why',
+    'systemctl status raidkitd',
+    'journalctl -u raidkitd -n 50',
+  );
 }
 
 function render({ colors }: Terminal, { action, array, commands, severity, what }: Finding, number: number): string {

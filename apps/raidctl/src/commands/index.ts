@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Run } from '../action.js';
 import { addArrays } from './arrays.js';
+import { addClients } from './clients.js';
 import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
 import { addCreate } from './create.js';
@@ -16,6 +17,7 @@ import { addList } from './list.js';
 import { addMembers } from './members.js';
 import { addModules } from './modules.js';
 import { addProcesses } from './processes.js';
+import { addRescan } from './rescan.js';
 import { addSchedule } from './schedule.js';
 import { addSelftest } from './selftest.js';
 import { addStatus } from './status.js';
@@ -28,6 +30,7 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addCreate,
   addDevices,
   addExamine,
+  addRescan,
   addMembers,
   addProcesses,
   addSchedule,
@@ -35,6 +38,7 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addGrow,
   addWait,
   addExports,
+  addClients,
   addIostat,
   addLatency,
   addEvents,

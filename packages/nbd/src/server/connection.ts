@@ -1,6 +1,7 @@
 import type { ClientOrigin } from './admission.js';
 import type { ExportUser, NbdExport } from './export.js';
 import type { LogLimit } from './log-limit.js';
+import type { ClientIdentity } from './rights.js';
 import { Handshake } from '../handshake/handshake.js';
 import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
 import { SendQueue } from '../transmission/send-queue.js';
@@ -61,6 +62,11 @@ export class NbdConnection implements RequestConnection, ExportUser {
   /** Bytes that the peer has taken or given so far. */
   movedBytes = 0;
 
+  /** Who the client is; null before the end of the handshake. */
+  client: ClientIdentity | null = null;
+  /** When it came, on the runtime's clock. */
+  readonly since: number;
+
   readonly #host: ConnectionHost;
   readonly #transport: Transport;
   #handshake: Handshake<NbdExport> | null;
@@ -96,7 +102,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
     this.addr = addr;
     this.peer = peer;
     this.origin = origin;
-    this.progressAt = host.runtime.now();
+    this.since = this.progressAt = host.runtime.now();
     const owner = {
       onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
         this.#transmission?.quota.release(bufferAddr, heldBytes, slots),
@@ -311,6 +317,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
         return;
       case 'transmission':
         this.#handshake = null;
+        this.client = handshake.progress.client;
         this.#transmission = new Transmission(this.#host, this, result.export, handshake.negotiated);
         this.#host.onTransmission(this, result.export);
         return;

@@ -75,6 +75,25 @@ export interface NbdExportInfo {
   stats: NbdExportStats;
 }
 
+/** A client that uses an export, as it is shown. */
+export interface NbdClientInfo {
+  exportName: string;
+  /** For people: where it is. */
+  peer: string;
+  /** By which it came in: `unix:PATH` or `tcp:HOST:PORT`. */
+  listener: string;
+  /** The user whose key it has proved to have; null for none. */
+  tlsUser: string | null;
+  /** The subject of the certificate that it has proved to have; null for none. */
+  certificate: string | null;
+  readOnly: boolean;
+  /** Seconds since it came. */
+  seconds: number;
+  /** Requests, and pieces of large ones, that are in flight, and bytes of buffers that they hold. */
+  requests: number;
+  bytes: number;
+}
+
 /** A socket that clients can come in by. */
 export interface NbdListener {
   readonly address: NbdAddress;

@@ -20,7 +20,14 @@ import type { ConnectionHost, Handoff } from './connection.js';
 import type { ListedExport } from '../wire/option-replies.js';
 import { NbdRequestPool } from '../commands/request.js';
 import type { Transport } from '../transport/transport.js';
-import type { AddExportOptions, NbdExportInfo, NbdListener, NbdServerOptions, ServerVariant } from './server-options.js';
+import type {
+  AddExportOptions,
+  NbdClientInfo,
+  NbdExportInfo,
+  NbdListener,
+  NbdServerOptions,
+  ServerVariant,
+} from './server-options.js';
 import { listen, nbdUri } from '../transport/listen.js';
 import type { Listening, NbdAddress } from '../transport/listen.js';
 import { tlsMode } from '../tls/credentials.js';
@@ -205,6 +212,16 @@ export class NbdServer {
   /** In the order in which they were added. */
   exports(): NbdExportInfo[] {
     return [...this.#exports.values()].map(exportInfo);
+  }
+
+  /** Those that use exports, in the order in which they came. */
+  clients(): NbdClientInfo[] {
+    const now = this.#registry.runtime.now();
+    return [...this.#connections].flatMap(({ client, heldBytes: bytes, peer, since, slots: requests, target }) => {
+      if (client === null || target === null) return [];
+      const { name: exportName, isReadOnly: readOnly } = target;
+      return { exportName, peer, ...client, readOnly, seconds: (now - since) / 1000, requests, bytes };
+    });
   }
 
   /** Lets clients in. A Unix socket is for the owner alone; one that a dead server left behind is replaced. */

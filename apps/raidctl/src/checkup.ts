@@ -1,0 +1,208 @@
+import { ClientError } from '@raidkit/client';
+import type { EventSink, KernelDisk, RaidkitClient, ResultOf } from '@raidkit/client';
+import { occupantOf } from './devices.js';
+import type { Finding } from './documents.js';
+import { findingsOf, otherFindings } from './findings.js';
+import { formatSeconds } from './format.js';
+import { pathOf, takeSnapshot } from './snapshot.js';
+import type { Snapshot } from './snapshot.js';
+
+/** Devices that nobody uses and that are looked at for superblocks; more than these are not. */
+const mostLookedAt = 64;
+/** Seconds by which a scheduled check may be late: it may wait for the hours in which checks run. */
+const checkLateSec = 2 * 86_400;
+/** Seconds by which clocks may differ. */
+const clockSec = 3600;
+
+/** EPERM. */
+const notPermitted = -1;
+
+/** A device that is open, that nobody uses, and that carries a superblock. */
+interface Carrier {
+  device: string;
+  arrayUuid: string;
+  what: string;
+}
+
+/** All that is looked at for what may be wrong. */
+export interface Checkup {
+  snapshot: Snapshot;
+  schedule: ResultOf<'raidkit_get_schedule'>;
+  sinks: readonly EventSink[];
+  disks: readonly KernelDisk[];
+  carriers: readonly Carrier[];
+}
+
+/** Asks the daemon for everything, and changes nothing. */
+export async function takeCheckup(client: RaidkitClient): Promise<Checkup> {
+  const [snapshot, schedule, sinks, disks] = await Promise.all([
+    takeSnapshot(client),
+    client.call('raidkit_get_schedule'),
+    client.call('raidkit_get_event_sinks').catch((error: unknown) => {
+      // A control socket for reading only does not tell.
+      if (ClientError.is(error) && error.rpc?.code === notPermitted) return [];
+      throw error;
+    }),
+    client.call('nbd_get_disks', {}),
+  ]);
+  const carriers: Carrier[] = [];
+  for (const name of freeDevices(snapshot).slice(0, mostLookedAt)) {
+    // One that has gone meanwhile, or cannot be read, is not what is looked for here.
+    const occupant = await occupantOf(client, { argument: name, name, toOpen: null, bdev: null }).catch(() => null);
+    if (occupant?.arrayUuid !== undefined) carriers.push({ device: name, arrayUuid: occupant.arrayUuid, what: occupant.what });
+  }
+  return { snapshot, schedule, sinks, disks, carriers };
+}
+
+/** Everything that a person should know, the worst first. `now`: milliseconds since 1970. */
+export function checkupFindings(checkup: Checkup, now: number): Finding[] {
+  const { snapshot } = checkup;
+  const all = [
+    ...snapshot.arrays.flatMap((array) => findingsOf(snapshot, array)),
+    ...foundFindings(checkup),
+    ...carrierFindings(checkup),
+    ...otherFindings(snapshot),
+    ...exportFindings(checkup),
+    ...scheduleFindings(checkup, now),
+    ...sinkFindings(checkup),
+  ];
+  return (['failed', 'degraded', 'notice'] as const).flatMap((severity) => all.filter((one) => one.severity === severity));
+}
+
+function freeDevices({ arrays, bdevs, exports, spares }: Snapshot): string[] {
+  const used = new Set([
+    ...arrays.flatMap(({ ext, name }) => [name, ...ext.members.map((member) => member.name)]),
+    ...spares.map(({ bdev_name: name }) => name),
+    ...exports.map(({ bdev_name: name }) => name),
+  ]);
+  return bdevs.filter((bdev) => !bdev.claimed && !used.has(bdev.name) && pathOf(bdev) !== null).map(({ name }) => name);
+}
+
+/** Devices that a scan has found and that are not open. */
+function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Finding[] {
+  const found = (configuration.found ?? []).filter((one) => one.bdev_name === null && one.uuid !== null);
+  return found.map(({ array, path, reason, uuid, why }) => {
+    const isThere = arrays.some((one) => one.uuid === uuid);
+    const what = `${path} carries the superblock of array ${String(array)} and is not open: ${reason ?? 'it was found just now'}`;
+    const about = { array: isThere ? array : null, what };
+    const look = `raidctl examine ${path}`;
+    if (why === 'policy' && !isThere)
+      return {
+        ...about,
+        severity: 'notice',
+        action: 'start the array, if it is to run here',
+        commands: [`raidctl assemble ${String(array)}`],
+      };
+    if (why === 'twin') return { ...about, severity: 'degraded', action: 'take the copy away', commands: [look] };
+    if (why === 'no member')
+      return {
+        ...about,
+        severity: 'notice',
+        action: 'see what it is; if nobody needs it, clear it',
+        commands: [look, `raidctl wipe ${path}`],
+      };
+    return { ...about, severity: 'notice', action: 'see to what the reason says', commands: [look, 'raidctl rescan'] };
+  });
+}
+
+/** Devices that are open, and whose array does not use them. */
+function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[] {
+  return carriers.map(({ arrayUuid, device, what }) => {
+    const array = arrays.find(({ uuid }) => uuid === arrayUuid);
+    const said = `${device} carries ${what}, and is no member of an array that is here`;
+    if (array === undefined)
+      return {
+        severity: 'notice',
+        array: null,
+        what: said,
+        action: 'open the other devices of that array; or close the device, or clear it if nobody needs what is on it',
+        commands: ['raidctl open DEVICES', `raidctl close ${device}`, `raidctl wipe ${device}`],
+      };
+    const isRival = array.ext.rivals.includes(device);
+    const hasRoom =
+      array.state === 'online' && array.ext.members.some(({ state }) => state === 'missing' || state === 'failed');
+    return {
+      severity: isRival ? 'degraded' : 'notice',
+      array: array.name,
+      what: isRival
+        ? `${device} claims to be of array ${array.name}, and its members do not know it: one of them was used without the others, or is a copy`
+        : `${device} carries the superblock of array ${array.name}, and is no member of it`,
+      action: hasRoom
+        ? 'see what it is; as a member it is filled anew, and what it alone has is given up'
+        : 'see what it is, and close it; clear it if nobody needs what is on it',
+      commands: [
+        `raidctl examine ${device}`,
+        ...(hasRoom ? [`raidctl add ${array.name} ${device}`] : [`raidctl close ${device}`]),
+      ],
+    };
+  });
+}
+
+/** Volumes that no client can use. */
+function exportFindings({ disks, snapshot: { arrays, bdevs, exports } }: Checkup): Finding[] {
+  const serving = arrays.filter(
+    ({ name, state }) => state === 'online' && bdevs.some((bdev) => bdev.name === name && !bdev.claimed),
+  );
+  const isUsed = (name: string): boolean => disks.some(({ bdev_name: volume }) => volume === name);
+  const hidden = serving.filter(({ name }) => !isUsed(name) && !exports.some(({ bdev_name: volume }) => volume === name));
+  const findings: Finding[] = hidden.map(({ name }) => ({
+    severity: 'notice',
+    array: name,
+    what: `the volume ${name} is not exported: no client can use it`,
+    action: 'export it',
+    commands: [`raidctl export ${name}`],
+  }));
+  if (exports.length > 0 && exports.every(({ uris }) => uris.length === 0))
+    findings.push({
+      severity: 'notice',
+      array: null,
+      what: 'raidkitd serves NBD nowhere: no client can use what is exported',
+      action: 'start it with --nbd unix:PATH, or tcp:HOST:PORT with TLS',
+      commands: [],
+    });
+  return findings;
+}
+
+/** Checks that have not come, and clocks with which they never may. */
+function scheduleFindings({ schedule, snapshot }: Checkup, now: number): Finding[] {
+  const findings: Finding[] = [];
+  for (const { due_at: dueAt, is_running: isRunning, name } of schedule.arrays) {
+    const lateSec = (now - Date.parse(dueAt)) / 1000;
+    const history = snapshot.arrays.find((array) => array.name === name)?.ext.history ?? [];
+    // What the schedule has not noticed yet.
+    const isDone = history.some((one) => one.type === 'check' && one.error === null && one.started_at > Date.parse(dueAt));
+    if (isRunning || isDone || lateSec < checkLateSec) continue;
+    const hours = typeof schedule.window === 'string' ? `; checks run at ${schedule.window}` : '';
+    findings.push({
+      severity: 'notice',
+      array: name,
+      what: `the scheduled check is late by ${formatSeconds(lateSec)}${hours}`,
+      action: 'begin it by hand',
+      commands: [`raidctl check ${name}`],
+    });
+  }
+  const ended = snapshot.arrays.flatMap(({ ext, name }) => ext.history.map((record) => ({ at: record.started_at, name })));
+  const checked = schedule.arrays.flatMap(({ completed_at: at, name }) => (at === null ? [] : [{ at: Date.parse(at), name }]));
+  const ahead = [...ended, ...checked].find(({ at }) => at > now + clockSec * 1000);
+  if (ahead !== undefined)
+    findings.push({
+      severity: 'notice',
+      array: ahead.name,
+      what: `something is recorded of array ${ahead.name} for ${new Date(ahead.at).toISOString()}, which is yet to come: a clock is or was wrong`,
+      action: 'set the clock; until that time is over checks are not due',
+      commands: [`raidctl history ${ahead.name}`, 'raidctl schedule'],
+    });
+  return findings;
+}
+
+function sinkFindings({ sinks }: Checkup): Finding[] {
+  return sinks
+    .filter(({ last_error: error }) => error !== null)
+    .map(({ last_error: error, name, where }) => ({
+      severity: 'notice',
+      array: null,
+      what: `events do not reach the ${name} (${where}): ${String(error)}`,
+      action: 'see to whoever is told, and try it',
+      commands: ['raidctl selftest'],
+    }));
+}
