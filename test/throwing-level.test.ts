@@ -10,11 +10,15 @@ import type { Rig } from './support/rig.js';
 
 const MiB = 1 << 20;
 const badBlock = 100;
-const places = ['at once', 'after a part', 'with a lock', 'when it is let go'] as const;
+const heldBlock = 200;
+const places = ['at once', 'after a part', 'with a lock', 'when it is let go', 'while it is held'] as const;
 type Place = (typeof places)[number];
 
-/** Mirrors, of which a write to one block goes to the first member only, and then throws. `null`: without that. */
-function fragile(place: Place | null): CopiesModule {
+/**
+ * Mirrors, of which a write to one block goes to the first member only, and then throws. `null`: without that. `held`: writes to
+ * another block are put there, and wait.
+ */
+function fragile(place: Place | null, held: AnyWriteRequest[] = []): CopiesModule {
   const locks = new RangeLocks();
   const throwUp = (): never => {
     throw new Error('a slip of the author’s');
@@ -24,6 +28,10 @@ function fragile(place: Place | null): CopiesModule {
     if (place === 'at once') throwUp();
     if (place === 'after a part') request.andThen(throwUp);
     if (place === 'with a lock') request.lock(locks, 0, 1, 'exclusive', throwUp);
+    if (place === 'while it is held') {
+      request.hold(() => undefined);
+      throwUp();
+    }
     if (place !== 'when it is let go') return;
     request.hold(throwUp);
     setImmediate(() => request.release());
@@ -40,7 +48,10 @@ function fragile(place: Place | null): CopiesModule {
         resize: (capacities, current) => level.resize(capacities, current),
         submitRw(request) {
           if (place !== null && request.kind === 'write' && request.offsetBlocks === badBlock) spoil(request);
-          else level.submitRw(request);
+          else if (place !== null && request.kind === 'write' && request.offsetBlocks === heldBlock) {
+            request.hold(() => level.submitRw(request));
+            held.push(request);
+          } else level.submitRw(request);
         },
         submitNullPayload: (request) => level.submitNullPayload?.(request),
         submitProcessRequest: (request) => level.submitProcessRequest(request),
@@ -92,4 +103,34 @@ it.each(places)('a level that throws (%s) takes its own array down, and nothing 
   await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
   const [first, second] = copies.map(({ bytes }) => bytes.subarray(MiB, MiB + 512 * 512));
   expect(Buffer.from(first!).equals(second!)).toBe(true);
+});
+
+it('what a level that throws has put aside ends, and is not begun when it is let go too late', async () => {
+  const rig = newRig();
+  const held: AnyWriteRequest[] = [];
+  rig.arrays.modules.register(fragile('at once', held));
+  const disks = await plugInAll(
+    rig,
+    Array.from({ length: 4 }, () => new Uint8Array(2 * MiB)),
+  );
+  await rig.arrays.create({ name: 'a', level: 'fragile', baseBdevs: ['m0', 'm1'], superblock: true });
+  await rig.arrays.create({ name: 'b', level: 'raid1', baseBdevs: ['m2', 'm3'], superblock: true });
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(512, 1));
+  const putAside = [volume.write(heldBlock, blocks(1, 2)), volume.write(heldBlock, blocks(1, 3))];
+  await until(() => held.length === 2, 'two writes are held');
+  // Somebody else's continuation puts one more aside when it has thrown already.
+  const refused = Promise.allSettled([volume.write(badBlock, blocks(1, 4)), volume.write(heldBlock, blocks(1, 5))]);
+  for (const write of putAside) await expect(write).rejects.toThrow();
+  for (const { status } of await refused) expect(status).toBe('rejected');
+  volume.descriptor.close();
+  await until(() => arrayOf(rig, 'a').lifecycle.phase === 'offline', 'it is offline');
+  const before = disks.map(({ bytes }) => bytes.slice());
+  const other = openVolume(rig, 'b');
+  const read = other.read(0, 8);
+  for (const request of held) request.release();
+  await read;
+  other.descriptor.close();
+  expect(disks.every(({ bytes }, index) => Buffer.from(bytes).equals(before[index]!))).toBe(true);
+  await rig.arrays.delete('a');
 });

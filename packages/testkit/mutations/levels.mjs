@@ -3,9 +3,9 @@ export const levels = [
   {
     id: 'raid1-lock-released-before-judge',
     file: 'core/src/level/raid-io.ts',
-    line: 'const sink = this.#openSink(0);',
+    line: 'const isUnanswered =',
     becomes:
-      'const sink = this.#openSink(0); const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock);',
+      'const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock); const isUnanswered =',
     loses: 'the next writer of a block still meets a member that has missed this one',
     levels: ['raid1'],
   },
@@ -136,9 +136,9 @@ export const levels = [
   {
     id: 'raid5f-lock-released-before-judge',
     file: 'core/src/level/raid-io.ts',
-    line: 'const sink = this.#openSink(0);',
+    line: 'const isUnanswered =',
     becomes:
-      'const sink = this.#openSink(0); const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock);',
+      'const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock); const isUnanswered =',
     loses: 'the next writer of a stripe still meets a member that has missed this one',
     levels: ['raid5f'],
   },

@@ -3,6 +3,7 @@ import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
 import type { CommitBarrier } from '../metadata/commit-barrier.js';
 import type { IoHost } from './host.js';
 import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
+import type { RaidLevel } from '../level/level.js';
 import type { RaidIo, RequestSink } from '../level/raid-io.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
@@ -16,6 +17,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   readonly hasForceUnitAccess = true;
   readonly #array: IoHost;
   readonly #gate: CommitBarrier;
+  /** The instance of the level that has thrown; it is told of nothing new. */
+  #brokenLevel: RaidLevel | null = null;
 
   constructor(array: IoHost, gate: CommitBarrier) {
     this.#array = array;
@@ -188,7 +191,13 @@ export class RequestPath implements BdevDriver, RequestSink {
       const { from, to } = array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
       array.consistency.markInconsistent(from, to - from);
     }
+    this.#brokenLevel = array.level;
     array.onLevelThrew(error);
+    array.ios.forgetHeld(this);
+  }
+
+  get hasLevelThrown(): boolean {
+    return this.#brokenLevel !== null && this.#brokenLevel === this.#array.level;
   }
 
   #acknowledge(io: RaidIo, status: Status): void {

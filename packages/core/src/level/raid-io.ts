@@ -27,6 +27,8 @@ export interface RequestSink {
   onLevelDone(io: RaidIo, status: Status): void;
   /** The level has thrown; the request ends, with EIO, when what is in flight of it is done. */
   onLevelThrew(io: RaidIo, error: unknown): void;
+  /** The level has thrown before: what it puts aside nobody lets go. */
+  readonly hasLevelThrown: boolean;
 }
 
 /** A request's entry in the journal. */
@@ -91,6 +93,8 @@ export class RaidIo implements IoOwner {
   #isStepOver = true;
   #isEnding = false;
   #failure: Status = Status.Ok;
+  /** A level that has thrown may still have it, and let it go one day: it is not used again. */
+  isForgotten = false;
 
   // Core's own.
   sink: RequestSink | null = null;
@@ -269,9 +273,20 @@ export class RaidIo implements IoOwner {
     if (this.#onReleased !== null) throw new Error('a RAID I/O is held already');
     this.#onReleased = then;
     this.#open++;
+    if (this.sink?.hasLevelThrown === true) this.forget();
+  }
+
+  /** The level that holds it has thrown: it ends, with EIO, when what is in flight of it is done. */
+  forget(): void {
+    if (this.#onReleased === null) return;
+    this.#onReleased = null;
+    this.isForgotten = true;
+    this.#endBroken();
+    this.leave();
   }
 
   release(): void {
+    if (this.isForgotten) return;
     const then = this.#onReleased;
     if (then === null) throw new Error('a RAID I/O was released that is not held');
     this.#onReleased = null;
@@ -330,10 +345,15 @@ export class RaidIo implements IoOwner {
 
   /** The level has thrown: what it has left undone, nobody knows. */
   #onThrown(error: unknown): void {
+    this.#endBroken();
+    this.sink?.onLevelThrew(this, error);
+  }
+
+  #endBroken(): void {
     this.#then = null;
+    this.#onLocked = null;
     this.#isEnding = true;
     this.#failure = Status.IoError;
-    this.sink?.onLevelThrew(this, error);
   }
 
   /** Judges, unlocks, tells; in this order: who has the lock next must not meet a member that has missed this request. */
@@ -397,22 +417,29 @@ export class RaidIo implements IoOwner {
 
 /** Idle RAID I/O objects. */
 export class RaidIoPool {
+  readonly #all: RaidIo[] = [];
   readonly #free: RaidIo[] = [];
-  made = 0;
 
   get(): RaidIo {
     const io = this.#free.pop();
     if (io !== undefined) return io;
-    this.made++;
-    return new RaidIo();
+    const made = new RaidIo();
+    this.#all.push(made);
+    return made;
   }
 
   put(io: RaidIo): void {
     io.reset();
-    this.#free.push(io);
+    if (io.isForgotten) this.#all.splice(this.#all.indexOf(io), 1);
+    else this.#free.push(io);
+  }
+
+  /** Ends the requests of an array whose level has thrown that it has put aside. */
+  forgetHeld(sink: RequestSink): void {
+    for (const io of [...this.#all]) if (io.sink === sink) io.forget();
   }
 
   get outstanding(): number {
-    return this.made - this.#free.length;
+    return this.#all.length - this.#free.length;
   }
 }

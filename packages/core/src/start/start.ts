@@ -311,8 +311,11 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   await flushMembers(array);
   // What a failed flush has dropped is missing at the next start: the member must be on record as out.
   await array.leaveRecorded().catch(() => undefined);
-  await array.level?.stop?.();
-  array.journal?.close();
+  try {
+    await array.level?.stop?.();
+  } finally {
+    array.journal?.close();
+  }
 }
 
 /** Makes what members have acknowledged survive a power cut. One that cannot is failed, if the array can do without it. */
