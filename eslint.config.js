@@ -16,6 +16,7 @@ const floors = {
   reactor: ['bdev', 'parity', 'sys'],
   raid0: ['core'],
   raid1: ['core'],
+  raid10: ['core'],
   raid5f: ['core', 'parity'],
   concat: ['core'],
   superblock: ['core', 'bdev'],
@@ -52,7 +53,7 @@ const folders = {
 };
 
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
-const deterministic = ['bdev', 'core', 'raid0', 'raid1', 'raid5f', 'concat', 'superblock', 'signatures', 'testkit'];
+const deterministic = ['bdev', 'core', 'raid0', 'raid1', 'raid10', 'raid5f', 'concat', 'superblock', 'signatures', 'testkit'];
 
 /** What files of a package, or an application, must not import. `folder`: where it is. */
 function foreignImports(name, folder = `packages/${name}`) {

@@ -1,6 +1,7 @@
 import { IoType, RaidModuleRegistry, Status, canLoseAny, canRun, raidApiVersion } from '@raidkit/core';
 import type {
   CopiesModule,
+  CopySet,
   ParityModule,
   ProcessRequest,
   ReconstructRequest,
@@ -25,6 +26,7 @@ const memberBlocks = 2048;
  * and what is side by side on two members has nothing to do with each other.
  */
 class Swapped {
+  readonly copySets: readonly CopySet[];
   readonly #context: RedundantContext;
   readonly #readMore = (request: ReconstructRequest): void => {
     if (request.stepStatus !== Status.Ok) request.fail(request.stepStatus);
@@ -34,6 +36,11 @@ class Swapped {
 
   constructor(context: RedundantContext) {
     this.#context = context;
+    const slots = Array.from({ length: context.numSlots }, (_, slot) => slot);
+    this.copySets = [0, 1].map((block) => ({
+      numBlocks: 1,
+      places: slots.map((slot) => ({ slot, offsetBlocks: this.#swap(slot, block) })),
+    }));
   }
 
   resize(capacities: readonly number[]): RedundantGeometry {
@@ -46,10 +53,6 @@ class Swapped {
       splitOnWriteUnit: true,
       stripe: { arrayBlocks: 2, memberBlocks: 2 },
     };
-  }
-
-  redundantSlots(): readonly number[] {
-    return Array.from({ length: this.#context.numSlots - 1 }, (_, index) => index + 1);
   }
 
   submitRw(request: RwRequest): void {
@@ -124,12 +127,23 @@ it('copies that lie at other blocks are not outvoted by what lies beside them', 
   rig.arrays.startSync('a', 'check');
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ error: null, mismatchBlocks: 1 });
-  expect(() => rig.arrays.startSync('a', 'repair')).toThrow(/nobody can tell which is right: name the member that is wrong/);
-  expect(() => rig.arrays.startSync('a', 'repair', { source: 1 })).toThrow(/the member that is wrong is named/);
-  rig.arrays.startSync('a', 'repair', { wrong: 2 });
+  rig.arrays.startSync('a', 'repair');
   await array.processEnded;
-  expect(array.history[0]).toMatchObject({ type: 'repair', error: null });
+  expect(array.history[0]).toMatchObject({ type: 'repair', error: null, repairedBlocks: 1 });
   expect(disks.map(held)).toEqual([right, right, right, right]);
+});
+
+it('of two copies that lie at other blocks the one that is right is named, or the member that is wrong', async () => {
+  const { rig, disks } = await swappedArray(2);
+  const array = arrayOf(rig, 'a');
+  for (const named of [{ wrong: 1 }, { source: 0 }]) {
+    disks[1]!.bytes.fill(99, MiB + 4 * 512, MiB + 5 * 512);
+    expect(() => rig.arrays.startSync('a', 'repair')).toThrow(/of two copies that differ nobody can tell which is right/);
+    rig.arrays.startSync('a', 'repair', named);
+    await array.processEnded;
+    expect(array.history[0]).toMatchObject({ type: 'repair', error: null, repairedBlocks: 1 });
+    expect(disks.map(held)).toEqual([right, right]);
+  }
 });
 
 it('a copy that cannot be read is given anew from where the other ones are', async () => {

@@ -1,6 +1,6 @@
 import { Status } from '@raidkit/bdev';
 import { RaidModuleRegistry, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
-import type { ProcessRequest, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RwRequest } from '@raidkit/core';
+import type { CopySet, ProcessRequest, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RwRequest } from '@raidkit/core';
 import { describe, expect, it } from 'vitest';
 import { plugIn } from './support/ram-disk.js';
 import type { RamDisk } from './support/ram-disk.js';
@@ -22,7 +22,7 @@ function moduleOf(declared: Declared, level: Partial<RaidLevel>, geometry: Parti
   const methods = {
     submitRw: (request: RwRequest) => request.readPart(0, request.offsetBlocks, request.numBlocks, request.addr),
     ...(redundant
-      ? { submitProcessRequest: (request: ProcessRequest) => request.fail(Status.NotSupported), redundantSlots: () => [1] }
+      ? { submitProcessRequest: (request: ProcessRequest) => request.fail(Status.NotSupported), copyGroups: [[0, 1]] }
       : {}),
   };
   const sound = {
@@ -40,6 +40,15 @@ function moduleOf(declared: Declared, level: Partial<RaidLevel>, geometry: Parti
     ...(redundant ? ({ redundancy: 'copies', maxMissing: 1 } as const) : ({ redundancy: 'none' } as const)),
     start: () => ({ resize: () => ({ ...sound, ...geometry }), ...methods, ...level }),
   } as RaidModule;
+}
+
+function setsOf(...places: readonly (readonly [slot: number, offsetBlocks: number])[]): CopySet[] {
+  return [{ numBlocks: 1, places: places.map(([slot, offsetBlocks]) => ({ slot, offsetBlocks })) }];
+}
+
+/** A level of copies that lie there, in stripes of one block. */
+function spread(...places: readonly (readonly [slot: number, offsetBlocks: number])[]): Partial<RaidLevel> {
+  return { copyGroups: undefined, copySets: setsOf(...places) } as unknown as Partial<RaidLevel>;
 }
 
 async function create(module: RaidModule): Promise<{ rig: Rig; disks: RamDisk[] }> {
@@ -90,14 +99,16 @@ describe('an array is not started by a level that', () => {
     ['writes zeroes, and does not say so', plain, { submitNullPayload: () => undefined }],
     ['has no size', plain, { resize: undefined } as unknown as Partial<RaidLevel>],
     ['reconstructs nothing', mirror, { submitProcessRequest: undefined } as unknown as Partial<RaidLevel>],
-    ['does not say what a resync is to work out', mirror, { redundantSlots: undefined } as unknown as Partial<RaidLevel>],
-    [
-      'copies to a slot that it has not',
-      mirror,
-      { redundantSlots: undefined, copyGroups: [[0, 2]] } as unknown as Partial<RaidLevel>,
-    ],
-    ['copies no slot 1', mirror, { redundantSlots: undefined, copyGroups: [[0]] } as unknown as Partial<RaidLevel>],
-    ['copies slot 1 twice', mirror, { redundantSlots: undefined, copyGroups: [[0, 1], [1]] } as unknown as Partial<RaidLevel>],
+    ['does not say where copies are', mirror, { copyGroups: undefined } as unknown as Partial<RaidLevel>],
+    ['says twice where copies are', mirror, { copySets: setsOf([0, 0], [1, 0]) }],
+    ['works out blocks of copies', mirror, { redundantSlots: () => [1] }],
+    ['copies to a slot that it has not', mirror, { copyGroups: [[0, 2]] }],
+    ['copies no slot 1', mirror, { copyGroups: [[0]] }],
+    ['copies slot 1 twice', mirror, { copyGroups: [[0, 1], [1]] }],
+    ['spreads copies to a slot that it has not', mirror, spread([0, 0], [2, 0])],
+    ['spreads copies past a stripe', mirror, spread([0, 0], [1, 1])],
+    ['spreads copies over a part of a stripe', mirror, spread([0, 0])],
+    ['spreads copies over one slot', mirror, spread([0, 0], [0, 0])],
     ['has groups of copies, and no redundancy', plain, { copyGroups: [[0, 1]] }],
     ['is told of journal entries, and does not say so', plain, { onJournaled: () => undefined }],
   ])('%s', async (_what, manifest, level) => {

@@ -7,6 +7,7 @@ import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import type { AssemblyOptions, RaidArray, RaidArraysOptions, RaidEvent, RegionLimits } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
+import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 
@@ -28,7 +29,7 @@ export function newRig(options: RigOptions = {}): Rig {
   const { memoryBytes = 64 << 20, log, assembly, regions = {}, mayExamine = () => true } = options;
   const registry = new BdevRegistry(nodeRuntime(log === undefined ? { memoryBytes } : { memoryBytes, log }));
   const modules = new RaidModuleRegistry();
-  for (const module of [raid0, raid1, raid5f, concat]) modules.register(module);
+  for (const module of [raid0, raid1, raid10, raid5f, concat]) modules.register(module);
   const arrays = new RaidArrays({
     registry,
     modules,

@@ -6,7 +6,13 @@ import type { RaidModule } from '@raidkit/core';
 import { moduleResolve } from 'import-meta-resolve';
 
 /** The levels that a daemon has when nothing else is said, by package. */
-export const defaultLevelPackages = ['@raidkit/raid0', '@raidkit/raid1', '@raidkit/raid5f', '@raidkit/concat'] as const;
+export const defaultLevelPackages = [
+  '@raidkit/raid0',
+  '@raidkit/raid1',
+  '@raidkit/raid10',
+  '@raidkit/raid5f',
+  '@raidkit/concat',
+] as const;
 
 /**
  * Loads level modules by package name: from the daemon's own dependencies if it has the package, else from the folder that

@@ -332,6 +332,7 @@ itWrites('exports a volume, shows what is exported, and what is read and written
   expect((await test.json('modules', 'modules')).modules.map(({ level }) => level)).toEqual([
     'raid0',
     'raid1',
+    'raid10',
     'raid5f',
     'concat',
   ]);
@@ -390,7 +391,7 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
   });
   expect(await test.run('create', 'raid9', 'vol', './a')).toMatchObject({
     code: 3,
-    stderr: containing('there are: raid0, raid1, raid5f, concat'),
+    stderr: containing('there are: raid0, raid1, raid10, raid5f, concat'),
   });
   expect(await test.run('create', 'raid1', 'vol', 'a', 'b')).toMatchObject({
     code: 3,

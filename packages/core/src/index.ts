@@ -22,8 +22,16 @@ export type {
   RaidModule,
   UnjournaledModule,
 } from './level/module.js';
-export type { LevelContext, RaidGeometry, RedundantContext, RedundantGeometry } from './level/context.js';
-export type { CopiesLevel, JournaledLevel, ParityLevel, PlainLevel, RaidLevel, RedundantLevel } from './level/level.js';
+export type { LevelContext, LevelOptions, RaidGeometry, RedundantContext, RedundantGeometry } from './level/context.js';
+export type {
+  CopiesLevel,
+  CopySet,
+  JournaledLevel,
+  ParityLevel,
+  PlainLevel,
+  RaidLevel,
+  RedundantLevel,
+} from './level/level.js';
 export type {
   AnyWriteRequest,
   ChangingRequest,

@@ -63,8 +63,8 @@ export const levels = [
   {
     id: 'raid1-one-derived-copy',
     file: 'core/src/sync/resync.ts',
-    line: 'return this.#groups().flatMap((group) => group.slice(1));',
-    becomes: 'return this.#groups().flatMap((group) => group.slice(1, 2));',
+    line: 'return sets.flatMap((set) => current(set).slice(1));',
+    becomes: 'return sets.flatMap((set) => current(set).slice(1, 2));',
     loses: 'of three copies only two are made to agree',
   },
   {

@@ -100,8 +100,8 @@ export const processes = [
   {
     id: 'repair-into-the-wrong-copy',
     file: 'core/src/sync/majority-repair.ts',
-    line: 'await writeCopy(array, slot, offset + from, right.subarray(from * blockSize, (from + length) * blockSize));',
-    becomes: 'await writeCopy(array, slot, offset + from, right.subarray(0, length * blockSize));',
+    line: 'await writeCopy(array, slot, at + from, right.subarray(from * blockSize, (from + length) * blockSize));',
+    becomes: 'await writeCopy(array, slot, at + from, right.subarray(0, length * blockSize));',
     loses: 'a repair writes one block’s data over another',
     levels: ['raid1'],
   },

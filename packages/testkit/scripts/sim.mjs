@@ -7,12 +7,17 @@ import { parseArgs } from 'node:util';
 import { concat } from '@raidkit/concat';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
+import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { Coverage, runAssembly, runFaultLoop, runOnce, scenarios, shrink, simulate, sweep } from '@raidkit/testkit';
+import { Coverage, drawPlan, runAssembly, runFaultLoop, runOnce, scenarios, shrink, simulate, sweep } from '@raidkit/testkit';
 import { spoilers } from './spoilers.mjs';
 
-const modules = { raid0, raid1, raid5f, concat };
+const modules = { raid0, raid1, raid10, raid5f, concat };
+/** Options of levels that have some: each simulation has one of them, other runs those of `--options`. */
+const variants = {
+  raid10: [{}, { copies: 3 }, { layout: 'offset' }, { copies: 3, layout: 'offset' }],
+};
 const { values } = parseArgs({
   options: {
     level: { type: 'string', default: 'all' },
@@ -39,10 +44,13 @@ const { values } = parseArgs({
     unflushed: { type: 'boolean', default: false },
     then: { type: 'string', default: '' },
     target: { type: 'boolean', default: false },
+    /** With --faults and --assembly: options of the level, as JSON. */
+    options: { type: 'string', default: '{}' },
     /** Violations after which a level is given up. */
     failures: { type: 'string', default: '20' },
   },
 });
+const levelOptions = JSON.parse(values.options);
 const levels = values.level === 'all' ? Object.keys(modules) : values.level.split(',');
 for (const level of levels) {
   if (modules[level] === undefined) throw new Error(`there is no level ${level}; there are ${Object.keys(modules).join(', ')}`);
@@ -62,7 +70,7 @@ async function showFault(level) {
   const scenario = scenarios.find(({ id }) => id === values.scenario);
   if (scenario === undefined)
     throw new Error(`there is no scenario "${values.scenario}"; there are "${scenarios.map(({ id }) => id).join('", "')}"`);
-  const parts = { module: modules[level], store };
+  const parts = { module: modules[level], store, levelOptions };
   const { run } = await runOnce(parts, scenario, {
     at: Number(values.at),
     kind: values.kind,
@@ -94,6 +102,7 @@ async function loop(level) {
   const { coverage, failures, runs, scenarios } = await runFaultLoop({
     module: modules[level],
     store,
+    levelOptions,
     scenario: values.scenario,
     pairs: values.pairs,
     every: Number(values.every),
@@ -109,12 +118,13 @@ async function loop(level) {
 
 async function assemble(level) {
   const module = modules[level];
-  for (let numSlots = module.baseBdevsMin; numSlots <= 4; numSlots++) {
+  for (let numSlots = Math.max(module.baseBdevsMin, levelOptions.copies ?? 2); numSlots <= 4; numSlots++) {
     const startedAt = performance.now();
     const { cases, failures, refused, rightData } = await runAssembly({
       module,
       store,
       numSlots,
+      levelOptions,
       spoilers,
       hasOldImages: module.redundancy !== 'none',
     });
@@ -130,7 +140,8 @@ async function assemble(level) {
 
 async function showOne(level, seed) {
   const module = modules[level];
-  let result = await simulate({ seed, module, store });
+  const plan = drawPlan(seed, module, { levelOptions: variants[level] });
+  let result = await simulate({ seed, module, store, plan });
   if (values.shrink && result.violation !== null) result = await shrink({ seed, module, store }, result);
   console.log(result.trace.join('\n'));
   console.log(JSON.stringify(result.plan.shape));
@@ -151,7 +162,13 @@ async function go(level) {
   let failures = 0;
   for (let from = Number(values.from); from < until && failures < Number(values.failures); from += 500) {
     current = `seeds from ${from} level ${level}`;
-    const part = await sweep({ module, store, from, count: Math.min(500, until - from) });
+    const part = await sweep({
+      module,
+      store,
+      from,
+      count: Math.min(500, until - from),
+      plan: { levelOptions: variants[level] },
+    });
     seeds += part.seeds;
     steps += part.steps;
     failures += part.failures.length;

@@ -1,5 +1,5 @@
 import type { IoType } from '@raidkit/bdev';
-import type { RegionLimits } from '@raidkit/core';
+import type { LevelOptions, RegionLimits } from '@raidkit/core';
 import type { CutMode, Latency } from './disk-faults.js';
 
 /** What an operator does with background processes. */
@@ -83,6 +83,8 @@ export interface SimShape {
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
   windowSizeKb: number;
+  /** Of the level. Default: none. */
+  levelOptions?: LevelOptions;
   /** What is out of the ordinary. */
   kind?: ShapeKind;
   /** Default: as for real arrays. */

@@ -2,6 +2,7 @@ import type { RaidModule } from '@raidkit/core';
 import { shapeKinds } from './plan-items.js';
 import type { SimShape } from './plan-items.js';
 import { Random } from './random.js';
+import { acceptedSlots } from './slots.js';
 
 /**
  * A quarter of the seeds have an array that is out of the ordinary: so many slots that a superblock is more than a sector;
@@ -12,14 +13,15 @@ export function drawShapeKind(seed: number, module: RaidModule, shape: SimShape)
   const random = new Random(seed, 7);
   if (!random.chance(0.25)) return shape;
   const kind = random.pick(shapeKinds);
+  const accepted = (numSlots: number): number => acceptedSlots(module, numSlots, shape.levelOptions);
   switch (kind) {
     case 'wide':
-      return { ...widen(shape, random.int(5, 9)), kind };
+      return { ...widen(shape, accepted(random.int(5, 9))), kind };
     case 'very wide':
       // More than one block of 4096 bytes.
       return random.chance(0.97)
-        ? { ...widen(shape, random.int(9, 14)), kind }
-        : { ...widen({ ...inBlocksOf(shape, 4096), isOverBudget: false }, 62), kind };
+        ? { ...widen(shape, accepted(random.int(9, 14))), kind }
+        : { ...widen({ ...inBlocksOf(shape, 4096), isOverBudget: false }, accepted(62)), kind };
     case 'no superblock':
       return { ...shape, kind, isOverBudget: false };
     case 'slow background work':

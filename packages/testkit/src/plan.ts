@@ -1,5 +1,5 @@
 import { IoType } from '@raidkit/bdev';
-import type { RaidModule } from '@raidkit/core';
+import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
@@ -17,6 +17,9 @@ const latencies: readonly Latency[] = [
   { leastMs: 1, meanMs: 8 },
 ];
 
+/** Of strips, in a stripe of a level with options. */
+const mostRows = 4;
+
 /** What a simulation may have besides users and faults; all of it by default. Without one of them the rest is the same. */
 export interface PlanOptions {
   hasExtras?: boolean;
@@ -24,18 +27,26 @@ export interface PlanOptions {
   hasRests?: boolean;
   hasForeign?: boolean;
   hasShapes?: boolean;
+  /** Options of the level, one of which each array has. Default: none. */
+  levelOptions?: readonly LevelOptions[];
 }
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasExtras = true, hasForeign = true, hasRests = true, hasShapes = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
-  const usual = drawShape(random, module);
+  const given = options.levelOptions ?? [];
+  // From a stream of its own.
+  const levelOptions = given.length === 0 ? {} : new Random(seed, 11).pick(given);
+  const drawn = { ...drawShape(random, module, levelOptions), levelOptions };
+  const usual = given.length === 0 ? drawn : withRoom(drawn);
   const shape = hasShapes ? drawRegions(seed, drawShapeKind(seed, module, usual)) : usual;
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;
-  const foreign = hasForeign && shape.kind !== 'no superblock' ? drawForeign(seed, module, totalMs) : [];
+  // Nobody else knows a level's options.
+  const mayBeForeign = hasForeign && shape.kind !== 'no superblock' && module.optionsDefineLayout !== true;
+  const foreign = mayBeForeign ? drawForeign(seed, module, totalMs) : [];
   // To somebody who keeps no map, what was unmapped may hold anything.
   const mayUnmap = foreign.length === 0;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
@@ -47,9 +58,9 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   return { seed, shape, items: items.filter(isUsual) };
 }
 
-function drawShape(random: Random, module: RaidModule): SimShape {
+function drawShape(random: Random, module: RaidModule, levelOptions: LevelOptions): SimShape {
   const drawn = random.int(module.baseBdevsMin, Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
-  const numSlots = acceptedSlots(module, drawn);
+  const numSlots = acceptedSlots(module, drawn, levelOptions);
   const blockSize = random.chance(0.8) ? 512 : 4096;
   const numDisks = numSlots + (random.chance(0.4) ? 1 : 0);
   const reserved = (1 << 20) / blockSize;
@@ -74,6 +85,12 @@ function drawShape(random: Random, module: RaidModule): SimShape {
     windowSizeKb: random.pick([16, 64, 256, 1024]),
     isOverBudget: random.chance(0.15),
   };
+}
+
+/** A stripe of a level that has options may be several rows of strips. */
+function withRoom(shape: SimShape): SimShape {
+  const least = ((1024 + mostRows * shape.stripSizeKb) * 1024) / shape.blockSize;
+  return { ...shape, memberBlocks: shape.memberBlocks.map((blocks) => Math.max(blocks, least)) };
 }
 
 function drawIo(random: Random, shape: SimShape, numOps: number, totalMs: number): PlanItem[] {

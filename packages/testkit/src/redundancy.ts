@@ -1,5 +1,5 @@
 import { RegionState, maxMissing } from '@raidkit/core';
-import type { RaidArray } from '@raidkit/core';
+import type { CopySet, RaidArray } from '@raidkit/core';
 import type { SimDisk } from './sim-disk.js';
 
 /** Blocks of copies that are compared at a time, in one region. */
@@ -17,12 +17,12 @@ function isAnyBad({ badBlocks, slots }: RaidArray, memberOffset: number, count: 
 }
 
 /** Whether {@link checkRedundancy} knows the level's rule. */
-export function canCheckRedundancy({ level, module, numSlots }: RaidArray): boolean {
-  return level?.copyGroups !== undefined || (module.redundancy === 'parity' && maxMissing(module, numSlots) === 1);
+export function canCheckRedundancy({ module, numSlots, options }: RaidArray): boolean {
+  return module.redundancy === 'copies' || (module.redundancy === 'parity' && maxMissing(module, numSlots, options) === 1);
 }
 
 /**
- * Compares what the members hold: those of a group of copies must be equal; of parity with one to lose, the exclusive or of all
+ * Compares what the members hold: copies must be equal; of parity with one to lose, the exclusive or of all
  * must be zero. What was never written holds anything, and so do blocks that are listed as bad. Null if all is well, or if it
  * cannot be told ({@link canCheckRedundancy}).
  */
@@ -31,6 +31,8 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   const groups = array.level?.copyGroups;
   const isMirror = groups !== undefined;
   if (stripe === undefined || !canCheckRedundancy(array)) return null;
+  const sets = array.level?.copySets;
+  if (sets !== undefined) return checkCopySets(array, disks, sets, stripe);
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
   // Those of a group one after the other, the one that the others must equal first.
   const ordered = (groups ?? [members.map((_, index) => index)]).flatMap((group) =>
@@ -62,6 +64,36 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
     }
     if (!isMirror && sum.some((word) => word !== 0))
       return `member blocks ${start} to ${start + count - 1}: the exclusive or of the members is not zero`;
+  }
+  return null;
+}
+
+/** Copies at other blocks of each member, stripe by stripe. */
+function checkCopySets(
+  array: RaidArray,
+  disks: readonly SimDisk[],
+  sets: readonly CopySet[],
+  { arrayBlocks, memberBlocks }: { readonly arrayBlocks: number; readonly memberBlocks: number },
+): string | null {
+  const { bitmap, blockSize, slots } = array;
+  const members = slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
+  const end = (array.numBlocks / arrayBlocks) * memberBlocks;
+  for (let start = 0; start < end; start += memberBlocks) {
+    if (bitmap?.isAll(RegionState.Unwritten, start, memberBlocks) === true || isAnyBad(array, start, memberBlocks)) continue;
+    for (const { numBlocks, places } of sets) {
+      const bytes = new Uint8Array(numBlocks * blockSize);
+      const one = new Int32Array(bytes.buffer);
+      let first: Int32Array | null = null;
+      for (const place of places) {
+        const { slot, disk } = members[place.slot] ?? {};
+        if (slot === undefined || disk === undefined) return `slot ${place.slot} has no member`;
+        const from = start + place.offsetBlocks;
+        disk.media.read(bytes, 0, (slot.dataOffset + from) * blockSize, bytes.length);
+        if (first !== null && !isEqual(first, one))
+          return `blocks ${from} to ${from + numBlocks - 1} of ${disk.name} differ from their copy on slot ${places[0]?.slot ?? -1}`;
+        first ??= one.slice();
+      }
+    }
   }
   return null;
 }

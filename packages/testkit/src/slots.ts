@@ -1,19 +1,19 @@
 import { canRun } from '@raidkit/core';
-import type { RaidModule } from '@raidkit/core';
+import type { LevelOptions, RaidModule } from '@raidkit/core';
 
 /** The first number of slots, from `least` on, of which the module takes arrays. Throws if there is none. */
-export function acceptedSlots(module: RaidModule, least: number): number {
+export function acceptedSlots(module: RaidModule, least: number, options: LevelOptions = {}): number {
   for (let numSlots = Math.max(least, module.baseBdevsMin); numSlots <= 255; numSlots++)
-    if (module.acceptsSlots?.(numSlots) !== false) return numSlots;
+    if (module.acceptsSlots?.(numSlots, options) !== false) return numSlots;
   throw new Error(`level ${module.level} takes no array of ${least} members or more`);
 }
 
 /** Slots that an array can be without together, as many as there are: in cyclic order from `first` on. */
-export function losable(module: RaidModule, numSlots: number, first: number): number[] {
+export function losable(module: RaidModule, numSlots: number, first: number, options: LevelOptions = {}): number[] {
   const missing: number[] = [];
   for (let step = 0; step < numSlots; step++) {
     const more = [...missing, (first + step) % numSlots].sort((a, b) => a - b);
-    if (canRun(module, numSlots, more)) missing.splice(0, missing.length, ...more);
+    if (canRun(module, numSlots, more, options)) missing.splice(0, missing.length, ...more);
   }
   return missing;
 }

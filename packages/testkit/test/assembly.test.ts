@@ -2,6 +2,7 @@ import type { ArrayRecord, RaidModule, SuperblockStore } from '@raidkit/core';
 import { concat } from '@raidkit/concat';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
+import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { runAssembly } from '@raidkit/testkit';
@@ -18,6 +19,7 @@ const shapes: [RaidModule, number, number][] = [
   [raid1, 2, 1],
   [raid1, 3, 29],
   [raid1, 4, 47],
+  [raid10, 3, 97],
   [raid5f, 3, 29],
   [raid5f, 4, 47],
 ];

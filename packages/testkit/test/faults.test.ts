@@ -1,6 +1,8 @@
 import { concat } from '@raidkit/concat';
+import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
+import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { runFaultLoop, runOnce, scenarios } from '@raidkit/testkit';
@@ -9,20 +11,23 @@ import { expect, it } from 'vitest';
 import { mirror } from './support/mirror.js';
 
 /** Every so many-th operation; `npm run sim -- --faults` goes through all, and with `--pairs` through those of two faults. */
-for (const [module, every] of [
+const sampled: [RaidModule, number, LevelOptions?][] = [
   [raid0, 31],
   [concat, 37],
   [raid1, 83],
+  [raid10, 997, { layout: 'offset' }],
   [raid5f, 191],
-] as const) {
+];
+
+for (const [module, every, levelOptions = {}] of sampled) {
   it(`whatever goes wrong at one operation of ${module.level}, nothing is lost or invented`, async () => {
-    const { failures, runs, scenarios } = await runFaultLoop({ module, store, every });
+    const { failures, runs, scenarios } = await runFaultLoop({ module, store, every, levelOptions });
     expect(failures.map(describe)).toEqual([]);
     expect(runs).toBeGreaterThan(2 * scenarios);
   });
 
   it(`nor whatever goes wrong at ${module.level} after a first fault`, async () => {
-    const { coverage, failures } = await runFaultLoop({ module, store, every: 2 * every, pairs: true });
+    const { coverage, failures } = await runFaultLoop({ module, store, every: 2 * every, pairs: true, levelOptions });
     expect(failures.map(describe)).toEqual([]);
     expect(coverage.entries().filter(([name]) => name.includes(' after a fault /')).length).toBeGreaterThan(0);
   });

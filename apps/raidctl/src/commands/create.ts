@@ -30,7 +30,7 @@ export function addCreate(program: Command, run: Run): void {
   const command = program
     .command('create')
     .description('make an array over devices, which are opened if they are not yet')
-    .argument('<level>', 'raid0, raid1, raid5f, concat, or what else raidctl modules shows')
+    .argument('<level>', 'raid0, raid1, raid10, raid5f, concat, or what else raidctl modules shows')
     .argument('<name>', 'of the new array: 1 to 63 bytes')
     .argument(
       '<devices...>',
@@ -47,6 +47,7 @@ export function addCreate(program: Command, run: Run): void {
       'after',
       examples(
         ['raidctl create raid1 vol /dev/sdx /dev/sdy', 'a mirror'],
+        ['raidctl create raid10 vol /dev/sd[w-z] -o copies=2', 'striped mirrors'],
         ['raidctl create raid5f vol /dev/sd[x-z]', 'parity over three disks'],
         ['raidctl create raid1 vol /dev/sdx missing', 'half a mirror; the other half: raidctl add vol /dev/sdy'],
         ['raidctl create -n raid1 vol ./a.img ./b.img', 'only say what would be done'],

@@ -37,7 +37,7 @@ export function addProcesses(program: Command, run: Run): void {
       .description('as check, and make copies and parity agree with the data')
       .argument('<array>', 'name or uuid')
       .option('--source <device>', 'of copies: the member that is right; without it the majority is')
-      .option('--wrong <device>', 'by parity: the member that is wrong where it disagrees; without it parity is')
+      .option('--wrong <device>', 'the member that is wrong where they disagree; without it parity is, or the minority')
       .option('--wait', 'until it has ended; exit code 5 if something is left'),
   )
     .addHelpText(

@@ -13,7 +13,7 @@ import { Lifecycle } from '../lifecycle.js';
 import type { RaidState } from '../lifecycle.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
 import { canLoseAny, canRun, minOperational, whyNot } from '../level/redundancy.js';
-import type { RaidGeometry, RedundantContext } from '../level/context.js';
+import type { LevelOptions, RaidGeometry, RedundantContext } from '../level/context.js';
 import type { RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
 import { grow } from '../sync/grow.js';
@@ -45,7 +45,7 @@ export interface RaidArrayOptions {
   slotNames: readonly (string | null)[];
   /** Null: an array without superblocks. */
   store: SuperblockStore | null;
-  levelOptions: Readonly<Record<string, unknown>>;
+  levelOptions: LevelOptions;
   /** What members carry already does not matter. */
   isForced?: boolean;
   /** Default: nobody has said. */
@@ -77,15 +77,15 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   readonly module: RaidModule;
   readonly stripSizeKb: number;
   /** As given at creation; of an array that is put together, known once it is being started. */
-  options: Readonly<Record<string, unknown>>;
+  options: LevelOptions;
+  /** Generation of the header that {@link options} are from; 0 for none. */
+  optionsGeneration = 0;
   readonly slots: Slot[];
   readonly metadata: SuperblockWriter;
   /** Stands behind the volume's bdev. */
   readonly io: RequestPath;
   readonly answers: IoTimeouts;
   readonly store: SuperblockStore | null;
-  /** Fewest members with which the array can be online, if they are the right ones; for people. Others ask {@link canRunWith}. */
-  readonly minOperational: number;
   /** Where the array is in its life. */
   readonly lifecycle: Lifecycle;
   /** 0 until the first member is there. */
@@ -176,7 +176,6 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
     this.outerUuid = options.outerUuid ?? null;
     this.slots = options.slotNames.map((name, index) => new Slot(index, name));
     this.numOperational = this.slots.length;
-    this.minOperational = minOperational(options.module, this.slots.length);
     this.#host = host;
     this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
     this.lifecycle = new Lifecycle(options.name);
@@ -301,23 +300,29 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
     return this.state === 'online' || this.canRunWith((slot) => slot.isInSync);
   }
 
+  /** Fewest members with which the array can be online, if they are the right ones; for people. Others ask {@link canRunWith}. */
+  get minOperational(): number {
+    return minOperational(this.module, this.slots.length, this.options);
+  }
+
   /** How many more members the array can lose, whichever they are; -1 if it lacks data already. */
   get canLose(): number {
     return canLoseAny(
       this.module,
       this.slots.length,
       this.#missing((slot) => slot.isInSync),
+      this.options,
     );
   }
 
   /** All data is there with the members of those slots for which this holds. */
   canRunWith(isThere: (slot: Slot) => boolean): boolean {
-    return canRun(this.module, this.slots.length, this.#missing(isThere));
+    return canRun(this.module, this.slots.length, this.#missing(isThere), this.options);
   }
 
   /** For people: why the array cannot be online with the members of those slots. */
   whyNotWith(isThere: (slot: Slot) => boolean): string {
-    return whyNot(this.module, this.slots.length, this.#missing(isThere));
+    return whyNot(this.module, this.slots.length, this.#missing(isThere), this.options);
   }
 
   #missing(isThere: (slot: Slot) => boolean): number[] {

@@ -4,6 +4,7 @@ import { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from '../errors.js';
+import { adoptOptions } from '../start/adopt-options.js';
 import { awaitedSlots, isStranger, lineagesOf, mayHaveGoneOn, mistakenFor, requireCreation } from '../start/identity.js';
 import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.js';
 import { endArray } from '../membership/remove.js';
@@ -186,7 +187,7 @@ async function examineFound(
     array = findByUuid(ctx, record.uuid);
   }
   if (array === undefined) {
-    array = makeFromRecord(ctx, record, log);
+    array = makeFromRecord(ctx, record, headers, log);
     if (array === undefined) return;
     array.isVouchedFor = isByHand;
     for (const lineage of known) array.lineages.add(lineage);
@@ -217,7 +218,12 @@ function findByUuid(ctx: RaidContext, uuid: string): RaidArray | undefined {
   return undefined;
 }
 
-function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: string) => void): RaidArray | undefined {
+function makeFromRecord(
+  ctx: RaidContext,
+  record: ArrayRecord,
+  headers: readonly ExtensionHeader[],
+  log: (message: string) => void,
+): RaidArray | undefined {
   const module = ctx.modules.byCode(record.level);
   if (module === undefined) {
     log(`its superblock is of level code ${record.level}, for which no module is loaded: ignored`);
@@ -261,6 +267,7 @@ function makeFromRecord(ctx: RaidContext, record: ArrayRecord, log: (message: st
     if (recorded.state === 'configured') slot.uuid = recorded.uuid;
     else slot.absence = recorded.state;
   }
+  tryOptions(array, headers, log);
   const isRecordedIn = ({ index }: Slot): boolean => record.slots[index]?.state === 'configured';
   if (!array.canRunWith(isRecordedIn)) {
     array.startError = `by its superblock too few members are current: ${array.whyNotWith(isRecordedIn)}`;
@@ -307,6 +314,16 @@ async function examineOthers(ctx: RaidContext, array: RaidArray, seen: Bdev): Pr
   }
 }
 
+/** What the level refuses is told, and met again when the array is to be started. */
+function tryOptions(array: RaidArray, headers: readonly ExtensionHeader[], log: (message: string) => void): void {
+  try {
+    adoptOptions(array, headers);
+  } catch (error) {
+    array.startError = error instanceof Error ? error.message : String(error);
+    log(`the array cannot be started: ${array.startError}`);
+  }
+}
+
 async function joinRecorded(
   ctx: RaidContext,
   array: RaidArray,
@@ -344,6 +361,7 @@ async function joinRecorded(
     return;
   }
   for (const lineage of lineagesOf(bdev, record, headers)) array.lineages.add(lineage);
+  tryOptions(array, headers, log);
   const isSeenAgain = array.seen.has(bdev.uuid);
   array.seen.add(bdev.uuid);
   if (slot.uuid !== bdev.uuid) {

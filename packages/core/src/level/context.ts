@@ -1,6 +1,9 @@
 import type { Logger } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 
+/** Options of a level, as its arrays keep them: as JSON has them. */
+export type LevelOptions = Readonly<Record<string, unknown>>;
+
 /** Sizes of an array, all in blocks. Computed by the level's `resize`; core keeps them. */
 export interface RaidGeometry {
   readonly numBlocks: number;
@@ -34,7 +37,7 @@ export interface LevelContext {
   /** Nothing must be written to members. */
   readonly isReadOnly: boolean;
   /** Level-specific options of the array, as given at creation, as JSON has them; members keep them. */
-  readonly options: Readonly<Record<string, unknown>>;
+  readonly options: LevelOptions;
   /** What the level's `resize` has returned, once core goes by it; not yet there during `start`. A new object after a growth. */
   readonly geometry: RaidGeometry;
   readonly memory: BufferMemory;
@@ -54,7 +57,7 @@ export interface RedundantContext extends LevelContext {
   isRangeInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
   /**
    * Redundancy may disagree in these blocks: after an unclean stop until a resync got there, or where it is distrusted. Of
-   * copies that may differ all reads must take the same one (the lowest slot that can be read); what would have to be worked
+   * copies that may differ all reads must take the same one (the first of its group or set that can be read); what would have to be worked
    * out from parity that may be wrong is answered with EIO.
    */
   isInconsistent(memberOffsetBlocks: number, numBlocks: number): boolean;

@@ -25,23 +25,53 @@ export function checkLevel(array: LevelSubject, level: RaidLevel): void {
     ['submitNullPayload', manifest.nullPayload],
     ['resize', true],
     ['submitProcessRequest', isRedundant],
-    ['redundantSlots', isRedundant && level.copyGroups === undefined],
+    ['redundantSlots', redundancy === 'parity'],
     ['onJournaled', redundancy === 'parity' && array.module.journal],
   ] as const;
   for (const [name, isDeclared] of methods) {
     if ((typeof level[name] === 'function') === isDeclared) continue;
     refuse(array, isDeclared ? `it has no ${name}, and should have` : `it has ${name}, and its module does not say so`);
   }
-  checkCopyGroups(array, level);
+  checkCopies(array, level);
 }
 
-function checkCopyGroups(array: LevelSubject, { copyGroups }: RaidLevel): void {
+function checkCopies(array: LevelSubject, { copyGroups, copySets }: RaidLevel): void {
+  const given = [copyGroups, copySets].filter((copies) => copies !== undefined).length;
+  if (array.module.redundancy !== 'copies') {
+    if (given > 0) refuse(array, 'copyGroups and copySets are for levels with redundancy copies');
+    return;
+  }
+  if (given !== 1) refuse(array, `it must have one of copyGroups and copySets, and has ${given === 0 ? 'none' : 'both'}`);
   if (copyGroups === undefined) return;
-  if (array.module.redundancy !== 'copies') refuse(array, 'copyGroups are for levels with redundancy copies');
   const slots = copyGroups.flat();
   const isWhole = new Set(slots).size === slots.length && slots.length === array.numSlots;
   if (!isWhole || slots.some((slot) => !Number.isInteger(slot) || slot < 0 || slot >= array.numSlots))
     refuse(array, `copyGroups must have each of the slots 0 to ${array.numSlots - 1} once`);
+}
+
+/** Throws `ERR_RAID_MODULE` unless the sets hold each block of a stripe of each slot's member once. */
+export function checkCopySets(array: LevelSubject, { copySets }: RaidLevel, { stripe }: RaidGeometry): void {
+  if (copySets === undefined || stripe === undefined) return;
+  const { memberBlocks } = stripe;
+  const bySlot = Array.from({ length: array.numSlots }, (): [from: number, to: number][] => []);
+  for (const { numBlocks, places } of copySets) {
+    if (!Number.isSafeInteger(numBlocks) || numBlocks < 1) refuse(array, `a set of copySets has ${numBlocks} blocks`);
+    const slots = places.map(({ slot }) => slot);
+    if (new Set(slots).size < slots.length) refuse(array, `a set of copySets has a slot twice: ${slots.join(', ')}`);
+    for (const { offsetBlocks, slot } of places) {
+      const ranges = bySlot[slot];
+      if (ranges === undefined) return refuse(array, `copySets has the slot ${slot}, of ${array.numSlots}`);
+      ranges.push([offsetBlocks, offsetBlocks + numBlocks]);
+    }
+  }
+  for (const [slot, ranges] of bySlot.entries()) {
+    let end = 0;
+    for (const [from, to] of ranges.sort(([a], [b]) => a - b)) {
+      if (from === end) end = to;
+    }
+    if (end !== memberBlocks || ranges.reduce((sum, [from, to]) => sum + to - from, 0) !== memberBlocks)
+      refuse(array, `copySets must have each of the ${memberBlocks} blocks of a stripe on slot ${slot} once`);
+  }
 }
 
 /** Throws `ERR_RAID_MODULE` if the geometry contradicts itself, or needs more than the members have. */

@@ -26,13 +26,13 @@ export interface RedundantLevel extends PlainLevel {
 /** Which slots' blocks are worked out from others'. */
 interface WithRedundantSlots {
   /**
-   * The slots whose blocks in this stripe are worked out from those of the other members that are there (parity; further
-   * copies). A resync rewrites these, a check compares them.
+   * The slots whose blocks in this stripe are worked out from those of the other members that are there. A resync rewrites
+   * these, a check compares them.
    */
   redundantSlots(stripe: number): readonly number[];
 }
 
-/** Where copies are. */
+/** Where copies are that lie at the same blocks of members. */
 interface WithCopyGroups {
   /**
    * Groups of slots whose members hold the same at the same blocks, in every stripe; each slot once. Of copies that differ the
@@ -41,8 +41,25 @@ interface WithCopyGroups {
   readonly copyGroups: readonly (readonly number[])[];
 }
 
-/** Copies at the same blocks of a group's members, or, with `redundantSlots`, elsewhere. */
-export type CopiesLevel = RedundantLevel & (WithCopyGroups | WithRedundantSlots);
+/** Blocks of a stripe that hold the same, each on another slot's member. */
+export interface CopySet {
+  /** Blocks in a row, at each place. */
+  readonly numBlocks: number;
+  /** Where they begin, in blocks from the stripe's first one on the member. The first one that can be read is believed. */
+  readonly places: readonly { readonly slot: number; readonly offsetBlocks: number }[];
+}
+
+/** Where copies are that lie at other blocks of each member. */
+interface WithCopySets {
+  /**
+   * What holds the same within a stripe, in every stripe alike: each block of each slot in one set. Of copies that differ the
+   * majority of a set is believed.
+   */
+  readonly copySets: readonly CopySet[];
+}
+
+/** Copies at the same blocks of a group's members, or elsewhere. */
+export type CopiesLevel = RedundantLevel & (WithCopyGroups | WithCopySets);
 
 export type ParityLevel = RedundantLevel & WithRedundantSlots;
 
@@ -54,5 +71,9 @@ export interface JournaledLevel extends ParityLevel {
 /** Whichever of them it is, as core asks. */
 export type RaidLevel = PlainLevel &
   Partial<
-    WithCopyGroups & WithRedundantSlots & Pick<RedundantLevel, 'submitProcessRequest'> & Pick<JournaledLevel, 'onJournaled'>
+    WithCopyGroups &
+      WithCopySets &
+      WithRedundantSlots &
+      Pick<RedundantLevel, 'submitProcessRequest'> &
+      Pick<JournaledLevel, 'onJournaled'>
   >;

@@ -1,4 +1,4 @@
-import type { LevelContext, RedundantContext } from './context.js';
+import type { LevelContext, LevelOptions, RedundantContext } from './context.js';
 import type { CopiesLevel, JournaledLevel, ParityLevel, PlainLevel } from './level.js';
 
 /** The version of this interface. A module built for another major is refused at registration. */
@@ -29,24 +29,32 @@ interface ModuleBase {
   readonly manifest: RaidManifest;
   /** Fewest slots of an array; 1 to 255. */
   readonly baseBdevsMin: number;
-  /** Whether an array may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
-  acceptsSlots?(numSlots: number): boolean;
+  /** Whether an array with these options may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
+  acceptsSlots?(numSlots: number, options: LevelOptions): boolean;
   /**
    * Throws (a `RaidError` if it can) for options that no array of the level may have, before one is created with them, and
    * before one is started with what its members say. Absent: any will do.
    */
-  checkOptions?(options: Readonly<Record<string, unknown>>): void;
+  checkOptions?(options: LevelOptions): void;
+  /**
+   * Where data lies depends on the options: an array is not started while no member says what they are, which another program
+   * may have overwritten. Absent: it does not.
+   */
+  readonly optionsDefineLayout?: boolean;
 }
 
-/** Which members an array of a redundant level can be without. */
+/**
+ * Which members an array of a redundant level can be without. `options` are the array's; none while they are not known, because
+ * no member that has them could be read yet. Asked for every number of slots that {@link ModuleBase.acceptsSlots} takes.
+ */
 interface Losses {
   /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`. */
-  readonly maxMissing: number | ((numSlots: number) => number);
+  readonly maxMissing: number | ((numSlots: number, options: LevelOptions) => number);
   /**
    * Whether all data is there without these slots' members: 1 to {@link maxMissing} of them, in ascending order. Who is without
    * these can be without fewer of them. Absent: any may be missing.
    */
-  canRun?(numSlots: number, missing: readonly number[]): boolean;
+  canRun?(numSlots: number, missing: readonly number[], options: LevelOptions): boolean;
 }
 
 /** A level that needs every member. */

@@ -1,9 +1,7 @@
 import { RaidError } from '../errors.js';
+import type { LevelOptions } from './context.js';
 import type { RaidModule } from './module.js';
 import type { ExtensionHeader, ExtensionStore, SuperblockStore } from '../format/store.js';
-
-/** Options of a level, as its arrays keep them. */
-export type LevelOptions = Readonly<Record<string, unknown>>;
 
 /**
  * The options of a new array as they come back at its next start, from members or from a saved configuration: as JSON has

@@ -70,6 +70,8 @@ function checkModule(module: RaidModule): void {
   if (typeof module.start !== 'function') throw refusal(module, 'start must be a function');
   for (const field of ['checkOptions', 'acceptsSlots'] as const)
     if (!['function', 'undefined'].includes(typeof module[field])) throw refusal(module, `${field} must be a function`);
+  if (!['boolean', 'undefined'].includes(typeof module.optionsDefineLayout))
+    throw refusal(module, 'optionsDefineLayout must be true or false');
   checkManifest(module);
   checkLosses(module);
 }
@@ -102,7 +104,7 @@ function checkLosses(module: RaidModule): void {
     throw refusal(module, 'maxMissing must be a number or a function');
   if (!['function', 'undefined'].includes(typeof canRun)) throw refusal(module, 'canRun must be a function');
   for (let numSlots = module.baseBdevsMin; numSlots <= mostSlots; numSlots++) {
-    if (module.acceptsSlots?.(numSlots) === false) continue;
+    if (module.acceptsSlots?.(numSlots, {}) === false) continue;
     const limit = maxMissing(module, numSlots);
     if (!Number.isInteger(limit) || limit < 1 || limit >= numSlots)
       throw refusal(module, `maxMissing must be 1 to ${numSlots - 1} for ${numSlots} slots, not ${String(limit)}`);

@@ -1,9 +1,12 @@
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
+import type { LevelOptions } from '../level/context.js';
+import { checkLevelOptions } from '../level/options.js';
 import { canRun, minOperational, whyNot } from '../level/redundancy.js';
 import { mostSlots } from '../level/registry.js';
 import type { RaidModule } from '../level/module.js';
 import { nullUuid } from '../format/store.js';
+import type { SuperblockStore } from '../format/store.js';
 import { isUuid } from '../format/uuid.js';
 
 /** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
@@ -29,8 +32,16 @@ export interface CreateArrayOptions {
   options?: Readonly<Record<string, unknown>>;
 }
 
-/** Refuses what cannot be an array, naming what is wrong; gives the level's module. */
-export function checkCreateOptions({ arrays, modules, registry }: RaidContext, options: CreateArrayOptions): RaidModule {
+/** What a new array is made of: its level, its options as they will be on record, and where that is; null without superblocks. */
+export interface CheckedOptions {
+  readonly module: RaidModule;
+  readonly levelOptions: LevelOptions;
+  readonly store: SuperblockStore | null;
+}
+
+/** Refuses what cannot be an array, naming what is wrong. */
+export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions): CheckedOptions {
+  const { arrays, modules, registry } = ctx;
   const { name, level, baseBdevs, stripSizeKb = 0, uuid } = options;
   const refuse = (message: string, errno = 22): never => {
     throw new RaidError(errno === 17 ? 'ERR_RAID_EXISTS' : 'ERR_RAID_INVALID', errno, `array ${name}: ${message}`);
@@ -57,16 +68,21 @@ export function checkCreateOptions({ arrays, modules, registry }: RaidContext, o
   if (baseBdevs.length < module.baseBdevsMin || baseBdevs.length > mostSlots) {
     refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${baseBdevs.length}`);
   }
-  if (module.acceptsSlots?.(baseBdevs.length) === false)
-    refuse(`level ${module.level} does not take ${baseBdevs.length} members`);
+  const store = options.superblock === true ? ctx.store : null;
+  if (options.superblock === true && store === null) refuse('there is no superblock store');
+  const levelOptions = checkLevelOptions(name, module, store, options.options ?? {});
+  if (module.acceptsSlots?.(baseBdevs.length, levelOptions) === false) {
+    const how = Object.keys(levelOptions).length === 0 ? '' : ` with the options ${JSON.stringify(levelOptions)}`;
+    refuse(`level ${module.level} does not take ${baseBdevs.length} members${how}`);
+  }
   const empty = [...baseBdevs.keys()].filter((slot) => baseBdevs[slot] === null);
   const named = baseBdevs.length - empty.length;
-  const needed = minOperational(module, baseBdevs.length);
+  const needed = minOperational(module, baseBdevs.length, levelOptions);
   if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
-  if (!canRun(module, baseBdevs.length, empty)) refuse(whyNot(module, baseBdevs.length, empty));
+  if (!canRun(module, baseBdevs.length, empty, levelOptions)) refuse(whyNot(module, baseBdevs.length, empty, levelOptions));
   if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
   if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
-  return module;
+  return { module, levelOptions, store };
 }
 
 function isPowerOfTwo(value: number): boolean {

@@ -18,7 +18,6 @@ import { closeArray, endArray, endFailedMember, removeMember } from '../membersh
 import { addMember } from '../membership/add.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 import type { RaidState } from '../lifecycle.js';
-import { checkLevelOptions } from '../level/options.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
 import { bringOnline, takeOffline } from '../start/start.js';
 import type { StartOptions } from '../start/start.js';
@@ -169,11 +168,7 @@ export class RaidArrays {
   async create(options: CreateArrayOptions): Promise<RaidArray> {
     if (this.#ctx.retries.isStopped)
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
-    const module = checkCreateOptions(this.#ctx, options);
-    const store = options.superblock === true ? this.#ctx.store : null;
-    if (options.superblock === true && store === null) {
-      throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: there is no superblock store`);
-    }
+    const { module, levelOptions, store } = checkCreateOptions(this.#ctx, options);
     const given = options.uuid?.toLowerCase() ?? nullUuid;
     const uuid = given !== nullUuid || store === null ? given : newUuid(this.registry.runtime);
     const array = new RaidArray(
@@ -184,7 +179,7 @@ export class RaidArrays {
         stripSizeKb: options.stripSizeKb ?? 0,
         slotNames: options.baseBdevs,
         store,
-        levelOptions: checkLevelOptions(options.name, module, store, options.options ?? {}),
+        levelOptions,
         isForced: options.force ?? false,
         outerUuid: nullUuid,
       },

@@ -1,6 +1,7 @@
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import { pagesTakenBy } from './identity.js';
+import { newestHeader } from './adopt-options.js';
 import { recordedOptions } from '../level/options.js';
 import { newestTrusted } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
@@ -33,12 +34,14 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
       settled,
     );
   }
-  const latest = newestOf([...found.values()].flat());
+  const latest = newestHeader([...found.values()].flat());
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.outerUuid = latest.outerUuid;
     metadata.lineage = latest.lineage;
   }
+  if (array.optionsGeneration === 0 && latest === null && array.module.optionsDefineLayout === true)
+    refuseWithoutOptions(array);
   if (newest === null) return null;
   for (const slot of array.slots) {
     if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
@@ -50,11 +53,10 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   return newest;
 }
 
-/** Also if somebody else ran the array since: whoever did that knows nothing of what else is on record there. */
-function newestOf(headers: readonly ExtensionHeader[]): ExtensionHeader | null {
-  let newest: ExtensionHeader | null = null;
-  for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
-  return newest;
+/** What is behind a superblock may have been overwritten, on all members: then nobody knows where data lies. */
+function refuseWithoutOptions(array: RaidArray): never {
+  const message = `array ${array.name}: no member that can be read says which options of level ${array.module.level} it has, and data lies where they say: bring one that does`;
+  throw new RaidError('ERR_RAID_METADATA', 22, message);
 }
 
 /** Whether the member, with these headers, certainly lacks what it, like all others, had once. */

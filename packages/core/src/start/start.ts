@@ -9,7 +9,7 @@ import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
 import { flushMember, onEveryMember } from '../members/member-io.js';
 import { rewriteInPlace } from '../members/rewrite.js';
-import { checkGeometry, checkLevel } from '../level/geometry.js';
+import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
 import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
@@ -56,6 +56,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       null,
     );
     checkGeometry(array, geometry);
+    checkCopySets(array, level, geometry);
     array.level = level;
     array.currentGeometry = geometry;
     const { numBlocks, memberBlocks } = geometry;

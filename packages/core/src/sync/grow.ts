@@ -1,6 +1,6 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { SyncHost } from './host.js';
-import { checkGeometry } from '../level/geometry.js';
+import { checkCopySets, checkGeometry } from '../level/geometry.js';
 import type { Slot } from '../members/slot.js';
 
 /** Zeros are written to a grown member in pieces of this many bytes, so that others get their turn. */
@@ -56,6 +56,7 @@ export async function grow(array: SyncHost): Promise<void> {
   if (geometry.numBlocks <= oldBlocks) return;
   try {
     checkGeometry(array, geometry);
+    checkCopySets(array, level, geometry);
     array.currentGeometry = geometry;
     array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();

@@ -1,48 +1,53 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { SyncHost } from './host.js';
+import type { Place } from './places.js';
+import type { SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
 
 /** What became of blocks in which copies differed. */
 export interface MajorityResult {
   /** Blocks that a copy was given anew, by slot: `[slot, offset, count]` in blocks of the members' data areas. */
   rewritten: [slot: number, offset: number, count: number][];
-  /** Runs of blocks in which no content has the majority: they are as they were. `[offset, count]`. */
+  /** Runs of blocks in which no content has the majority: they are as they were. `[offset, count]`, as the first place counts. */
   undecided: [offset: number, count: number][];
 }
 
 /**
- * Makes the copies of a group agree, block by block, in a range that is quiesced: the content that more than half of the readable copies
- * hold counts, or, if a slot is named, what its copy holds. Where that decides nothing, nothing is changed. Rejects if a copy
- * cannot be written and the array cannot do without it.
+ * Makes copies agree, block by block, in places that are quiesced: the content that more than half of the readable copies hold
+ * counts, or, if a slot is named that has one of them, what its copy holds; one that is wrong does not count. Where that decides nothing, nothing is changed.
+ * Rejects if a copy cannot be written and the array cannot do without it.
  */
 export async function makeCopiesAgree(
   array: SyncHost,
-  group: readonly Slot[],
-  offset: number,
+  places: readonly Place[],
   count: number,
-  source: number | null,
+  { source = -1, wrong = -1 }: Pick<SyncOptions, 'source' | 'wrong'>,
 ): Promise<MajorityResult> {
   const { blockSize } = array;
-  const copies = await readCopies(array, group, offset, count);
+  const offset = places[0]?.at ?? 0;
+  const copies = await readCopies(array, places, count);
   if (count > 1 && copies.some(({ data }) => data === null)) {
     // What a copy cannot read is found block by block: only that is given it anew without being compared.
     const half = count >> 1;
-    const first = await makeCopiesAgree(array, group, offset, half, source);
-    const second = await makeCopiesAgree(array, group, offset + half, count - half, source);
+    const first = await makeCopiesAgree(array, places, half, { source, wrong });
+    const rest = places.map(({ at, slot }) => ({ slot, at: at + half }));
+    const second = await makeCopiesAgree(array, rest, count - half, { source, wrong });
     return { rewritten: [...first.rewritten, ...second.rewritten], undecided: [...first.undecided, ...second.undecided] };
   }
   const result: MajorityResult = { rewritten: [], undecided: [] };
+  const heard = copies.filter(({ slot }) => slot.index !== wrong);
+  const named = places.some(({ slot }) => slot.index === source) ? source : null;
   const right = new Uint8Array(count * blockSize);
   const isDecided = new Array<boolean>(count).fill(false);
   for (let block = 0; block < count; block++) {
     const range = [block * blockSize, (block + 1) * blockSize] as const;
-    const truth = decide(copies, range, source);
+    const truth = decide(heard, range, named);
     if (truth === null) continue;
     right.set(truth, range[0]);
     isDecided[block] = true;
   }
   result.undecided = runs(count, (block) => isDecided[block] !== true).map(([from, length]) => [offset + from, length]);
-  for (const { slot, data } of copies) {
+  for (const { at, data, slot } of copies) {
     const isWrong = (block: number): boolean => {
       if (isDecided[block] !== true) return false;
       if (data === null) return true;
@@ -54,31 +59,30 @@ export async function makeCopiesAgree(
       );
     };
     for (const [from, length] of runs(count, isWrong)) {
-      await writeCopy(array, slot, offset + from, right.subarray(from * blockSize, (from + length) * blockSize));
-      result.rewritten.push([slot.index, offset + from, length]);
+      await writeCopy(array, slot, at + from, right.subarray(from * blockSize, (from + length) * blockSize));
+      result.rewritten.push([slot.index, at + from, length]);
     }
   }
   return result;
 }
 
-interface Copy {
-  slot: Slot;
+interface Copy extends Place {
   /** Null if it cannot be read. */
   data: Uint8Array | null;
 }
 
-function readCopies(array: SyncHost, group: readonly Slot[], offset: number, count: number): Promise<Copy[]> {
+function readCopies(array: SyncHost, places: readonly Place[], count: number): Promise<Copy[]> {
   return Promise.all(
-    group
-      .filter((slot) => slot.isInSync)
-      .map(async (slot): Promise<Copy> => {
-        if (slot.descriptor === null || array.badBlocks.has(slot.index, offset, count)) return { slot, data: null };
+    places
+      .filter(({ slot }) => slot.isInSync)
+      .map(async ({ at, slot }): Promise<Copy> => {
+        if (slot.descriptor === null || array.badBlocks.has(slot.index, at, count)) return { slot, at, data: null };
         slot.partsInFlight++;
         try {
-          return { slot, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + offset, count) };
+          return { slot, at, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + at, count) };
         } catch {
           if (count === 1) slot.errors.read++;
-          return { slot, data: null };
+          return { slot, at, data: null };
         } finally {
           slot.partEnded();
         }

@@ -6,6 +6,7 @@ import { memberIo } from '../members/member-io.js';
 import type { ProcessStep, RunningProcess } from './task.js';
 import { quiesced } from '../io/quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
+import { sourcesOf } from './places.js';
 import { findUnreadable, salvage } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
@@ -104,7 +105,7 @@ export class RebuildTask implements ProcessStep {
       onLost: async (offset) => {
         this.#process.throwIfStopped();
         if (this.#isSecondTry) return;
-        await findUnreadable(array, offset, addr);
+        await findUnreadable(array, sourcesOf(array, index, offset), addr);
         if (++this.#unreadableBlocks * array.blockSize > mostUnreadableBytes) {
           throw new Error(`more than ${mostUnreadableBytes} bytes of the other members cannot be read`);
         }

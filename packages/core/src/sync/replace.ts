@@ -11,6 +11,7 @@ import { quiesced } from '../io/quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Replacement } from '../members/replacement.js';
 import { isUnreadable } from '../members/rewrite.js';
+import { sourcesOf } from './places.js';
 import { findUnreadable, salvage } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
@@ -196,7 +197,7 @@ export class ReplaceTask implements ProcessStep {
       },
       onLost: async (offset) => {
         this.#process.throwIfStopped();
-        await findUnreadable(array, offset, addr);
+        await findUnreadable(array, sourcesOf(array, this.#slot.index, offset), addr);
         this.#bad.add(offset, offset + 1);
       },
     });

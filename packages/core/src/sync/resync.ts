@@ -5,6 +5,8 @@ import { makeCopiesAgree } from './majority-repair.js';
 import { statusOf } from '../errors.js';
 import { reconstructInto } from '../io/reconstruct.js';
 import { flushMember, memberIo } from '../members/member-io.js';
+import { partOf, piecesOf } from './places.js';
+import type { Piece, Place } from './places.js';
 import { canCompare, mostListed } from './task.js';
 import type { ProcessStep, RunningProcess, SyncOptions } from './task.js';
 import { RegionState } from '../bitmap/region-state.js';
@@ -90,11 +92,13 @@ export class ResyncTask implements ProcessStep {
         throw new Error('a member left: there is nothing to compare any more');
       }
       // Which slots are worked out depends on the stripe, unless the same ones hold copies everywhere.
-      const limit = this.#array.level?.copyGroups !== undefined ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
-      const atMost = Math.min(most, limit - at);
+      const { copyGroups, copySets } = this.#array.level ?? {};
+      const limit = copyGroups !== undefined ? to : (Math.floor(at / memberBlocks) + 1) * memberBlocks;
+      const atMost = copySets !== undefined ? limit - at : Math.min(most, limit - at);
       const count = this.#array.bitmap?.withinRegion(at, atMost) ?? atMost;
       if (!this.#isUnwritten(at, count)) {
-        if (!this.#isRewriteOnly) await this.#syncReadable(at, count);
+        const pieces = this.#isRewriteOnly ? [] : piecesOf(this.#array, at, count, most);
+        for (const piece of pieces) await this.#syncReadable(piece);
         if (this.#isResync && this.#array.consistency.isUnstable(at, count)) await this.#rewrite(at, count);
       }
       at += count;
@@ -103,19 +107,20 @@ export class ResyncTask implements ProcessStep {
   }
 
   /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to single blocks. */
-  async #syncReadable(at: number, count: number): Promise<void> {
+  async #syncReadable(piece: Piece): Promise<void> {
+    const { count } = piece;
     for (let tries = 0; ; tries++) {
       this.#process.throwIfStopped();
       const { membership } = this.#array;
-      const outcome = await this.#sync(at, count);
+      const outcome = await this.#sync(piece);
       if (outcome === Outcome.Compared) return;
       if (outcome === Outcome.Unreadable && count > 1) {
         const half = count >> 1;
-        await this.#syncReadable(at, half);
-        await this.#syncReadable(at + half, count - half);
+        await this.#syncReadable(partOf(piece, 0, half));
+        await this.#syncReadable(partOf(piece, half, count - half));
         return;
       }
-      if (outcome === Outcome.Unreadable && (await this.#settleUnreadable(at))) return;
+      if (outcome === Outcome.Unreadable && (await this.#settleUnreadable(piece))) return;
       // A member that left may have been what the others were compared with: once more, with those that are there.
       if (this.#array.membership !== membership) continue;
       if (outcome === Outcome.Unreadable && tries < mostTries) continue;
@@ -160,9 +165,8 @@ export class ResyncTask implements ProcessStep {
     return this.#array.bitmap?.isAll(RegionState.Unwritten, at, count) ?? false;
   }
 
-  /** Blocks `[at, +count)` of every member. */
-  async #sync(at: number, count: number): Promise<Outcome> {
-    const derived = this.#derivedAt(at);
+  async #sync(piece: Piece): Promise<Outcome> {
+    const derived = this.#derivedIn(piece);
     const wanted = this.#pool.get();
     const found = this.#pool.get();
     const notes: Work['notes'] = [];
@@ -170,10 +174,10 @@ export class ResyncTask implements ProcessStep {
       if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
       let outcome: Outcome = Outcome.Compared;
       const settled: Slot[] = [];
-      for (const slot of this.#comparedAt(derived)) {
-        if (settled.includes(slot)) continue;
-        outcome = await this.#syncSlot(slot, derived, at, count, { wanted, found, notes });
-        if (outcome === Outcome.Settled) settled.push(...this.#groupOf(slot));
+      for (const place of derived) {
+        if (settled.includes(place.slot)) continue;
+        outcome = await this.#syncPlace(place, derived, piece, { wanted, found, notes });
+        if (outcome === Outcome.Settled) settled.push(...copiesOf(piece, place).map(({ slot }) => slot));
         else if (outcome !== Outcome.Compared) break;
       }
       // What is compared once more is found once more, unless it has been made to agree.
@@ -186,43 +190,19 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
-  /** Current members whose blocks there are worked out from the others'. */
-  #derivedAt(at: number): Slot[] {
+  /** Places of current members whose blocks are worked out from the others'. */
+  #derivedIn({ at, sets }: Piece): Place[] {
+    if (sets.length > 0) return sets.flatMap((set) => current(set).slice(1));
     const { level, slots } = this.#array;
-    if (level?.copyGroups !== undefined) return this.#groups().flatMap((group) => group.slice(1));
     const indexes = level?.redundantSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
-    return slots.filter((slot) => slot.isInSync && indexes.includes(slot.index));
+    return slots.filter((slot) => slot.isInSync && indexes.includes(slot.index)).map((slot) => ({ slot, at }));
   }
 
-  /** Which of them a process looks at. Where copies lie elsewhere, one that is said to be wrong is held against them. */
-  #comparedAt(derived: readonly Slot[]): readonly Slot[] {
-    const { level, module } = this.#array;
-    const { wrong = null } = this.#options;
-    if (this.#isResync || wrong === null || module.redundancy !== 'copies' || level?.copyGroups !== undefined) return derived;
-    return [this.#array.slotAt(wrong)];
-  }
-
-  /** Current members that hold the same at the same blocks, by group; none where the level has no such groups. */
-  #groups(): Slot[][] {
-    const { level, slots } = this.#array;
-    const groups = level?.copyGroups ?? [];
-    return groups.map((group) => slots.filter((slot) => slot.isInSync && group.includes(slot.index)));
-  }
-
-  #groupOf(slot: Slot): Slot[] {
-    return this.#groups().find((group) => group.includes(slot)) ?? [];
-  }
-
-  async #syncSlot(
-    slot: Slot,
-    derived: readonly Slot[],
-    at: number,
-    count: number,
-    { wanted, found, notes }: Work,
-  ): Promise<Outcome> {
+  async #syncPlace(place: Place, derived: readonly Place[], piece: Piece, { wanted, found, notes }: Work): Promise<Outcome> {
     const array = this.#array;
-    const isDerived = derived.includes(slot);
-    const excluded = isDerived ? derived.filter((other) => other !== slot).map(({ index }) => index) : [];
+    const { at, slot } = place;
+    const { count } = piece;
+    const excluded = derived.flatMap((other) => (other.slot === slot ? [] : [other.slot.index]));
     const [source, read] = await Promise.allSettled([
       reconstructInto(array, slot.index, at, count, wanted, excluded),
       memberIo(array, slot, IoType.Read, at, count, found),
@@ -240,8 +220,8 @@ export class ResyncTask implements ProcessStep {
     const known = notes.length;
     this.#findDifferences(slot, at, count, { wanted, found, notes });
     if (!this.#mustWrite) return Outcome.Compared;
-    if (!this.#isResync && array.level?.copyGroups !== undefined) {
-      await this.#settleCopies(this.#groupOf(slot), at, count);
+    if (!this.#isResync && piece.sets.length > 0) {
+      await this.#settleCopies(copiesOf(piece, place), count);
       return Outcome.Settled;
     }
     const { wrong = null } = this.#options;
@@ -272,9 +252,9 @@ export class ResyncTask implements ProcessStep {
   }
 
   /** A repair of copies: by majority, or as the named one. */
-  async #settleCopies(group: readonly Slot[], at: number, count: number): Promise<void> {
+  async #settleCopies(places: readonly Place[], count: number): Promise<void> {
     const array = this.#array;
-    const { rewritten, undecided } = await makeCopiesAgree(array, group, at, count, this.#options.source ?? null);
+    const { rewritten, undecided } = await makeCopiesAgree(array, places, count, this.#options);
     for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
     for (const [offset, length] of undecided) {
       this.#process.undecidedBlocks += length;
@@ -315,52 +295,54 @@ export class ResyncTask implements ProcessStep {
    * A block that some member cannot read: it is given it anew from redundancy, as by any read. False if all of them can read it
    * now. What redundancy does not know either is lost; a resync makes sure that nobody believes what is derived from it.
    */
-  async #settleUnreadable(at: number): Promise<boolean> {
+  async #settleUnreadable({ at, sets }: Piece): Promise<boolean> {
     const array = this.#array;
     const addr = this.#pool.get();
     if (addr < 0) throw new Error('a process ran out of buffers');
     try {
-      const unreadable = await findUnreadable(array, at, addr);
+      const places = sets.length > 0 ? sets.flat() : array.slots.map((slot) => ({ slot, at }));
+      const unreadable = await findUnreadable(array, places, addr);
       if (unreadable.length === 0) return false;
-      if (array.level?.copyGroups === undefined) await this.#settleUnreadableStripe(at, unreadable);
-      for (const group of this.#groups()) await this.#settleUnreadableCopies(group, at, unreadable, addr);
+      if (sets.length === 0) await this.#settleUnreadableStripe(at, unreadable);
+      for (const set of sets) await this.#settleUnreadableCopies(current(set), unreadable, addr);
       return true;
     } finally {
       this.#pool.put(addr);
     }
   }
 
-  async #settleUnreadableCopies(group: readonly Slot[], at: number, all: readonly Slot[], addr: number): Promise<void> {
+  async #settleUnreadableCopies(copies: readonly Place[], all: readonly Slot[], addr: number): Promise<void> {
     const array = this.#array;
-    const unreadable = all.filter((slot) => group.includes(slot));
+    const unreadable = copies.filter(({ slot }) => all.includes(slot));
     if (unreadable.length === 0) return;
-    const readable = group.filter((slot) => slot.isInSync && !unreadable.includes(slot));
+    const readable = copies.filter(({ slot }) => slot.isInSync && !all.includes(slot));
     const [source] = readable;
-    for (const slot of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
+    for (const { at, slot } of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
     if (source === undefined) return;
-    if (!this.#isResync && !(await this.#doAgree(readable, at, addr))) {
+    if (!this.#isResync && !(await this.#doAgree(readable, addr))) {
       // Which of them the unreadable one is to be given, a vote decides, or a person.
-      for (const slot of readable.slice(1)) this.#note(slot, at, 1);
-      if (this.#mustWrite) await this.#settleCopies(group, at, 1);
+      for (const { at, slot } of readable.slice(1)) this.#note(slot, at, 1);
+      if (this.#mustWrite) await this.#settleCopies(copies, 1);
       return;
     }
-    await memberIo(array, source, IoType.Read, at, 1, addr);
-    for (const slot of this.#isResync ? group : unreadable) {
-      if (slot === source || !slot.isInSync) continue;
+    await memberIo(array, source.slot, IoType.Read, source.at, 1, addr);
+    for (const place of this.#isResync ? copies : unreadable) {
+      const { at, slot } = place;
+      if (place === source || !slot.isInSync) continue;
       try {
         await memberIo(array, slot, IoType.Write, at, 1, addr);
-        if (unreadable.includes(slot)) this.#noteRewritten(slot, at);
+        if (unreadable.includes(place)) this.#noteRewritten(slot, at);
       } catch (error) {
         if (!array.failMember(slot.index, 'unreadable blocks could not be rewritten')) throw error;
       }
     }
   }
 
-  async #doAgree(copies: readonly Slot[], at: number, one: number): Promise<boolean> {
+  async #doAgree(copies: readonly Place[], one: number): Promise<boolean> {
     const other = this.#pool.get();
     try {
       if (other < 0) throw new Error('a process ran out of buffers');
-      for (const [index, slot] of copies.entries()) {
+      for (const [index, { at, slot }] of copies.entries()) {
         await memberIo(this.#array, slot, IoType.Read, at, 1, index === 0 ? one : other);
         if (index > 0 && !this.#array.memory.equal(one, other, this.#array.blockSize)) return false;
       }
@@ -390,10 +372,10 @@ export class ResyncTask implements ProcessStep {
       this.#process.noteUnreadable(slot.index, at, 1, !isKnown);
       isLost ||= !isKnown;
     }
-    // Of copies the other one cannot be read either, and is as lost.
-    if (!isLost || !this.#isResync || array.module.redundancy !== 'parity') return;
+    if (!isLost || !this.#isResync) return;
     // What is derived from the lost block is anything: nobody must work out others from it.
-    for (const slot of this.#derivedAt(at)) if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);
+    for (const { slot } of this.#derivedIn({ at, count: 1, sets: [] }))
+      if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);
   }
 
   #noteRewritten(slot: Slot, at: number): void {
@@ -423,4 +405,14 @@ export class ResyncTask implements ProcessStep {
       return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
     return Promise.resolve();
   }
+}
+
+/** Those of the places that current members have. */
+function current(places: readonly Place[]): Place[] {
+  return places.filter(({ slot }) => slot.isInSync);
+}
+
+/** Places of current members that hold the same as this one. */
+function copiesOf({ sets }: Piece, place: Place): Place[] {
+  return current(sets.find((set) => set.includes(place)) ?? []);
 }

@@ -2,6 +2,7 @@ import { IoType } from '@raidkit/bdev';
 import type { SyncHost } from './host.js';
 import { memberIo } from '../members/member-io.js';
 import { isUnreadable } from '../members/rewrite.js';
+import type { Place } from './places.js';
 import type { Slot } from '../members/slot.js';
 
 /** How blocks get to where they are wanted, one piece at a time. */
@@ -41,12 +42,12 @@ export async function salvage(array: SyncHost, at: number, count: number, how: S
 }
 
 /**
- * Current members that cannot read the block; each is counted as a read error, and told. The buffer at `addr` is used, and the
- * block must be quiesced.
+ * Current members that cannot read the block at their place; each is counted as a read error, and told. The buffer at `addr` is
+ * used, and the blocks must be quiesced.
  */
-export async function findUnreadable(array: SyncHost, at: number, addr: number): Promise<Slot[]> {
+export async function findUnreadable(array: SyncHost, places: readonly Place[], addr: number): Promise<Slot[]> {
   const unreadable: Slot[] = [];
-  for (const slot of array.slots) {
+  for (const { at, slot } of places) {
     if (!slot.isInSync) continue;
     try {
       await memberIo(array, slot, IoType.Read, at, 1, addr);

@@ -5,6 +5,7 @@ import type { SyncHost } from './host.js';
 import { RaidProcess } from './process.js';
 import type { ProcessLimits } from './process.js';
 import type { ProcessQueue } from './process-queue.js';
+import { slotsOfCopies } from './places.js';
 import { canCompare } from './task.js';
 import type { ProcessTask, ProcessType, SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
@@ -106,22 +107,17 @@ export function checkCanSync(array: QueueHost): void {
 
 /** Refuses a repair that would have to guess. */
 export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions): void {
-  const { copyGroups } = array.level ?? {};
+  const copies = slotsOfCopies(array.level ?? {});
   const named = source ?? wrong;
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name}: ${message}`);
   };
   if (named !== undefined && array.slots[named]?.isInSync !== true) refuse(`slot ${named} has no member that could be named`);
-  if (copyGroups !== undefined && wrong !== undefined)
-    refuse('of copies, the one that is right is named (source), not one that is wrong');
-  if (copyGroups === undefined && source !== undefined)
-    refuse(
-      'where there is parity, or copies lie at other blocks, the member that is wrong is named (wrong), not one that is right',
-    );
-  const hasFew = copyGroups?.some((group) => group.filter((slot) => array.slots[slot]?.isInSync === true).length < 3) ?? false;
-  if (hasFew && source === undefined) refuse('of two copies that differ nobody can tell which is right: name it (source)');
-  if (array.module.redundancy === 'copies' && copyGroups === undefined && wrong === undefined)
-    refuse('copies lie at other blocks, and nobody can tell which is right: name the member that is wrong (wrong)');
+  if (copies.length === 0 && source !== undefined)
+    refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
+  const hasFew = copies.some((slots) => slots.filter((slot) => array.slots[slot]?.isInSync === true).length < 3);
+  if (hasFew && named === undefined)
+    refuse('of two copies that differ nobody can tell which is right: name it (source), or the member that is wrong (wrong)');
 }
 
 /** Only a check may leave a part out: what others make agree must agree everywhere. */

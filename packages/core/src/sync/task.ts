@@ -50,9 +50,9 @@ export interface ProcessStep {
 
 /** What a person knows that redundancy does not say; for repairs. */
 export interface SyncOptions {
-  /** Of copies: the slot whose copy is right. Without it the majority is. */
+  /** Of copies: the slot whose copy is right, where it has one. Without it the majority is. */
   source?: number;
-  /** By parity: the slot whose blocks are wrong where parity disagrees. Without it parity is. */
+  /** The slot whose blocks are wrong where redundancy disagrees. Without it parity is, or the minority of copies. */
   wrong?: number;
   /** Of a check: the block of the array from which on it looks; before that another one has. Default 0. */
   from?: number;

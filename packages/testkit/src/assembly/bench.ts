@@ -1,5 +1,5 @@
 import { BlockClient } from '@raidkit/bdev';
-import type { RaidArray, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { LevelOptions, RaidArray, RaidModule, SuperblockStore } from '@raidkit/core';
 import { Random } from '../random.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
@@ -11,6 +11,7 @@ import { World } from '../world.js';
 export interface BenchParts {
   module: RaidModule;
   store: SuperblockStore;
+  levelOptions: LevelOptions;
   memory: SimMemory;
 }
 
@@ -70,10 +71,11 @@ export class Bench {
 
   async create(): Promise<void> {
     await this.plugIn(this.disks);
-    const { level, manifest } = this.#parts.module;
+    const { levelOptions: options, module } = this.#parts;
+    const { level, manifest } = module;
     const strip = manifest.stripSize === 'required' ? { stripSizeKb } : {};
     const baseBdevs = this.disks.map(({ name }) => name);
-    await this.stack.arrays.create({ name: this.arrayName, level, baseBdevs, superblock: true, ...strip });
+    await this.stack.arrays.create({ name: this.arrayName, level, baseBdevs, superblock: true, options, ...strip });
   }
 
   async plugIn(disks: readonly SimDisk[]): Promise<void> {

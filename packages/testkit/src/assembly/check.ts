@@ -1,5 +1,5 @@
 import { BdevError, BlockClient, IoType } from '@raidkit/bdev';
-import { RaidError, minOperational } from '@raidkit/core';
+import { RaidError, canRun } from '@raidkit/core';
 import type { RaidArray, RaidModule } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
 import { noTag, readTag, sectorBytes } from '../sector.js';
@@ -87,10 +87,13 @@ async function steps(
     checkMembers(bench, array, found);
   } else {
     const isSettled = found.some((one) => one.isSettled === true);
-    const current = found.filter(({ isBehind, isCurrent }) => isCurrent && !(isSettled && isBehind === true)).length;
-    const isNeeded = current >= minOperational(parts.module, history.slots.length);
-    const mayRefuse = history.isApart || isUnproven(parts.module, history.slots.length, found) || isUnknown(found);
-    if (isNeeded && !mayRefuse) throw new Error(`the array does not start although ${current} members are current: ${refusal}`);
+    const current = found.filter(({ isBehind, isCurrent }) => isCurrent && !(isSettled && isBehind === true));
+    const missing = [...history.slots.keys()].filter((index) => !current.some(({ slot }) => slot === index));
+    const isNeeded = canRun(parts.module, history.slots.length, missing, parts.levelOptions);
+    const mayRefuse =
+      history.isApart || isUnproven(parts.module, history.slots.length, found) || isUnknown(parts.module, found);
+    if (isNeeded && !mayRefuse)
+      throw new Error(`the array does not start although ${current.length} members are current: ${refusal}`);
   }
   checkUntouched(bench, array, all);
   await stack.arrays.stop();
@@ -112,12 +115,15 @@ function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[
   );
 }
 
-/** All that know the newest state have lost their headers, and one that has its own says something else: a person must say who is right. */
-function isUnknown(found: readonly Found[]): boolean {
+/**
+ * All that know the newest state have lost their headers, and one that has its own says something else: a person must say who is
+ * right. Or the headers would have said where data lies.
+ */
+function isUnknown({ optionsDefineLayout = false }: RaidModule, found: readonly Found[]): boolean {
   const current = found.filter(({ isCurrent }) => isCurrent);
   return (
     current.every(({ isBlind }) => isBlind === true) &&
-    found.some(({ epoch, isBlind, isCurrent }) => epoch !== null && isBlind !== true && !isCurrent)
+    (optionsDefineLayout || found.some(({ epoch, isBlind, isCurrent }) => epoch !== null && isBlind !== true && !isCurrent))
   );
 }
 

@@ -53,7 +53,7 @@ export async function makeHistories(
 ): Promise<History[]> {
   const foreign = await foreignImages(parts, numSlots);
   const histories = [await together(parts, numSlots)];
-  const least = minOperational(parts.module, numSlots);
+  const least = minOperational(parts.module, numSlots, parts.levelOptions);
   if (least < numSlots) {
     for (const out of [0, numSlots - 1])
       histories.push(await oneOut(parts, numSlots, out), await halfRebuilt(parts, numSlots, out));

@@ -1,4 +1,4 @@
-import type { RaidModule, SuperblockStore } from '@raidkit/core';
+import type { LevelOptions, RaidModule, SuperblockStore } from '@raidkit/core';
 import { SimMemory } from '../sim-memory.js';
 import { assemblyCases } from './cases.js';
 import type { AssemblyCase } from './cases.js';
@@ -11,6 +11,8 @@ export interface AssemblyOptions {
   module: RaidModule;
   store: SuperblockStore;
   numSlots: number;
+  /** Options of the level. Default: none. */
+  levelOptions?: LevelOptions;
   /** Ways to spoil what is in front of the data which take knowledge of the format. */
   spoilers?: readonly Spoiler[];
   /**
@@ -50,8 +52,9 @@ const memoryBytes = 64 * 1024 * 1024;
  * program may have left on it. Every case must end in the right data or in a refusal; with enough current members, in the data.
  */
 export async function runAssembly(options: AssemblyOptions): Promise<AssemblyResult> {
-  const { module, store, numSlots, spoilers = [], hasOldImages = false, hasTornImages = true, every = 1, from = 0 } = options;
-  const parts = { module, store, memory: new SimMemory({ bytes: memoryBytes }) };
+  const { module, store, numSlots, levelOptions = {}, spoilers = [], every = 1, from = 0 } = options;
+  const { hasOldImages = false, hasTornImages = true } = options;
+  const parts = { module, store, levelOptions, memory: new SimMemory({ bytes: memoryBytes }) };
   const result: AssemblyResult = { cases: 0, rightData: 0, refused: 0, failures: [] };
   let index = -1;
   for (const history of await makeHistories(parts, numSlots, spoilers, hasOldImages)) {

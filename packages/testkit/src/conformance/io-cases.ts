@@ -19,7 +19,7 @@ export const ioCases: readonly ConformanceCase[] = [
       inWorld(
         new Rig(options, {
           dataKib: [64, 96, 80, 64],
-          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1),
+          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1, options.levelOptions),
         }),
         async (rig) => {
           await rig.create();

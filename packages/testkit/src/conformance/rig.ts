@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { IoType, Status, statusName } from '@raidkit/bdev';
 import { maxMissing } from '@raidkit/core';
-import type { RaidArray, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { LevelOptions, RaidArray, RaidModule, SuperblockStore } from '@raidkit/core';
 import { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
@@ -19,6 +19,8 @@ import { World } from '../world.js';
 export interface ConformanceOptions {
   module: RaidModule;
   store: SuperblockStore;
+  /** Options of the level that every array has. Default: none. */
+  levelOptions?: LevelOptions;
   /** Default 1. */
   seed?: number;
 }
@@ -42,6 +44,7 @@ const patienceMs = 10 * 60_000;
 /** An array on simulated disks, its users' model, and the means to do it harm. Every case has one of its own. */
 export class Rig {
   readonly module: RaidModule;
+  readonly levelOptions: LevelOptions;
   readonly world: World;
   readonly random: Random;
   readonly disks: SimDisk[];
@@ -54,13 +57,14 @@ export class Rig {
   readonly #options: RigOptions;
   #wrong: string | null = null;
 
-  constructor({ module, store, seed = 1 }: ConformanceOptions, options: RigOptions = {}) {
+  constructor({ levelOptions = {}, module, store, seed = 1 }: ConformanceOptions, options: RigOptions = {}) {
     this.module = module;
+    this.levelOptions = levelOptions;
     this.#store = store;
     this.#options = options;
     this.world = new World(seed);
     this.random = new Random(seed, 2);
-    this.numSlots = options.numSlots ?? acceptedSlots(module, 2);
+    this.numSlots = options.numSlots ?? acceptedSlots(module, 2, levelOptions);
     const { blockSize = 512, dataKib = 1200, numSpares = 0 } = options;
     this.disks = Array.from({ length: this.numSlots + numSpares }, (_, index) => {
       const kib = typeof dataKib === 'number' ? dataKib : (dataKib[index] ?? 1200);
@@ -86,12 +90,12 @@ export class Rig {
 
   /** How many members the array may lose, if they are the right ones. */
   get spareMembers(): number {
-    return maxMissing(this.module, this.numSlots);
+    return maxMissing(this.module, this.numSlots, this.levelOptions);
   }
 
   /** Slots that it may lose together, as many as there are, from this one on. */
   losable(first: number): number[] {
-    return losable(this.module, this.numSlots, first);
+    return losable(this.module, this.numSlots, first, this.levelOptions);
   }
 
   disk(index: number): SimDisk {
@@ -114,6 +118,7 @@ export class Rig {
       level: this.module.level,
       baseBdevs: this.disks.slice(0, this.numSlots).map(({ name }) => name),
       superblock: true,
+      options: this.levelOptions,
       ...(this.module.manifest.stripSize === 'required' ? { stripSizeKb } : {}),
     });
     this.open();

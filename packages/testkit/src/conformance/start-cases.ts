@@ -12,7 +12,7 @@ export const startCases: readonly ConformanceCase[] = [
     clause: 'RaidModule.start',
     applies: always,
     run: (options) =>
-      inWorld(new Rig(options, { numSlots: acceptedSlots(options.module, 1) }), async (rig) => {
+      inWorld(new Rig(options, { numSlots: acceptedSlots(options.module, 1, options.levelOptions) }), async (rig) => {
         await rig.create();
         const { numBlocks } = rig.client;
         const room = rig.array.slots.reduce((sum, slot) => sum + slot.capacity, 0);
@@ -38,7 +38,7 @@ export const startCases: readonly ConformanceCase[] = [
     run: (options) =>
       inWorld(
         new Rig(options, {
-          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1),
+          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1, options.levelOptions),
           dataKib: [1200, 1100, 1300, 1250],
         }),
         async (rig) => {
@@ -82,7 +82,8 @@ export const startCases: readonly ConformanceCase[] = [
         if (manifest.nullPayload) assert.equal(typeof level.submitNullPayload, 'function', 'nullPayload: submitNullPayload');
         if (redundancy === 'none') return;
         assert.equal(typeof level.submitProcessRequest, 'function', 'redundant: submitProcessRequest');
-        assert(level.copyGroups !== undefined || level.redundantSlots !== undefined, 'redundant: copyGroups or redundantSlots');
+        const ways = [level.copyGroups, level.copySets, level.redundantSlots].filter((way) => way !== undefined);
+        assert.equal(ways.length, 1, 'redundant: one of copyGroups, copySets and redundantSlots');
         assert(rig.array.geometry.stripe !== undefined, 'redundant: geometry.stripe');
       }),
   },

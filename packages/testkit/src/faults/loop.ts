@@ -1,3 +1,5 @@
+import { canRun } from '@raidkit/core';
+import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { Coverage } from '../coverage.js';
 import { acceptedSlots } from '../slots.js';
 import type { SimPlan } from '../plan-items.js';
@@ -52,6 +54,8 @@ export interface FaultLoopResult {
 }
 
 const dataKib = 1100;
+/** Slots beyond those that a scenario asks for, with which it is tried. */
+const mostMoreSlots = 4;
 
 /**
  * A fault at each device operation of each scenario, one at a time, and, after a crash, another crash in its recovery; or, with
@@ -66,6 +70,7 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
   const course = { isOver: false };
   for (const scenario of scenarios) {
     if (!scenario.applies(module) || !scenario.id.includes(wanted)) continue;
+    if (numSlotsOf(module, scenario, options.levelOptions) === null) continue;
     result.scenarios++;
     // In a sample one of them is enough.
     const both = every === 1 ? [true, false] : [random.chance(0.5)];
@@ -263,9 +268,20 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   checkLeaks(run);
 }
 
-function planOf({ module, store }: RunParts, scenario: Scenario, seed: number): SimPlan {
-  const least = acceptedSlots(module, 2);
-  const numSlots = acceptedSlots(module, scenario.numSlots?.(least) ?? least);
+/** Slots of the scenario's array; null if no array of the level can go through it. */
+function numSlotsOf(module: RaidModule, { numSlots, together = [] }: Scenario, options: LevelOptions = {}): number | null {
+  const usual = acceptedSlots(module, 2, options);
+  const least = acceptedSlots(module, numSlots?.(usual) ?? usual, options);
+  for (let more = 0; more <= mostMoreSlots; more++) {
+    const count = acceptedSlots(module, least + more, options);
+    if (canRun(module, count, together, options)) return count;
+  }
+  return null;
+}
+
+function planOf({ levelOptions = {}, module, store }: RunParts, scenario: Scenario, seed: number): SimPlan {
+  const numSlots = numSlotsOf(module, scenario, levelOptions);
+  if (numSlots === null) throw new Error(`no array of level ${module.level} can go through "${scenario.id}"`);
   const numDisks = numSlots + 1;
   const blockSize = 512;
   return {
@@ -282,6 +298,7 @@ function planOf({ module, store }: RunParts, scenario: Scenario, seed: number): 
       hasForceUnitAccess: true,
       windowSizeKb: 256,
       isOverBudget: false,
+      levelOptions,
       ...scenario.shape,
     },
   };

@@ -225,6 +225,7 @@ export const moments: readonly Scenario[] = [
     id: 'two of three members leave under load',
     applies: mirror,
     numSlots: () => 3,
+    together: [0, 1],
     without: ['lost'],
     async steps(s) {
       await s.together(

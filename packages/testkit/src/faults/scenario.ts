@@ -8,6 +8,8 @@ export interface Scenario {
   readonly id: string;
   /** Members; default: the fewest of which the level can lose one, or two. */
   readonly numSlots?: (least: number) => number;
+  /** Slots whose members are out together: of an array of as many slots more as it takes to do without these, or of none. */
+  readonly together?: readonly number[];
   /** What of the array, or of its background work, is otherwise than usual. */
   readonly shape?: Partial<SimShape>;
   readonly applies: (module: RaidModule) => boolean;

@@ -405,6 +405,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'two of three members leave and come back',
     numSlots: () => 3,
+    together: [0, 2],
     applies: mirror,
     // A liar that is alone is copied to the others, and has the majority then.
     without: ['lost'],
@@ -422,6 +423,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'a member leaves, and another while the first is rebuilt',
     numSlots: () => 3,
+    together: [0, 1],
     applies: mirror,
     async steps(s) {
       await s.remove(0);

@@ -133,7 +133,7 @@ export class Script {
 
   async start(type: 'check' | 'repair'): Promise<void> {
     await this.#control(`starting a ${type}`, (stack) => {
-      stack.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(this.run, 0) : {});
+      stack.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(this.run) : {});
       return Promise.resolve();
     });
     await this.idle();

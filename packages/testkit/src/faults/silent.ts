@@ -15,7 +15,7 @@ export async function repairSilently(run: SimRun, { lost }: Trip): Promise<void>
   const array = run.array();
   const liar = array?.slots.find(({ name }) => name === lost?.disk.name);
   if (array === undefined || liar === undefined || run.isTolerant) return;
-  const hasDiffered = await checkAndRepair(run, liar.index === 0 ? 1 : 0);
+  const hasDiffered = await checkAndRepair(run, liar.index);
   // Copies still differed, so one of them had it all along; parity may have been made from what was wrong.
   if (hasDiffered && array.module.redundancy === 'copies') run.model.believe();
   await run.readAll('after a repair');

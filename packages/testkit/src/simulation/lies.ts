@@ -1,3 +1,4 @@
+import type { SyncOptions } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
 import { canCheckRedundancy, checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
@@ -45,20 +46,19 @@ export function doubt(run: SimRun, disk: SimDisk, firstSector: number, numSector
 
 /**
  * A check must find where members disagree, and change nothing; a repair must make them agree. Gives whether they disagreed.
- * `source` is the slot that is right, for the case that there are two copies.
+ * `liar` is the slot that is wrong, if that is known, for the case that there are two copies.
  */
-export async function checkAndRepair(run: SimRun, source: number): Promise<boolean> {
+export async function checkAndRepair(run: SimRun, liar: number | null): Promise<boolean> {
   const array = run.array();
   if (array === undefined || run.volume === null || !canCheckRedundancy(array)) return false;
   const problem = checkRedundancy(array, run.disks);
   for (const type of ['check', 'repair'] as const) {
-    run.stack?.arrays.startSync(arrayName, type, type === 'repair' ? repairOptions(run, source) : {});
-    await run.inTime(`a ${type}`, array.processEnded);
-    if (array.history[0]?.undecidedBlocks !== 0) {
-      // As many copies say one thing as another: then, too, it must be said who is right.
-      run.coverage.mark('no copy has the majority');
-      run.stack?.arrays.startSync(arrayName, type, { source });
+    for (const options of type === 'repair' ? repairs(run, liar) : [{}]) {
+      run.stack?.arrays.startSync(arrayName, type, options);
       await run.inTime(`a ${type}`, array.processEnded);
+      if (array.history[0]?.undecidedBlocks === 0) break;
+      // As many copies say one thing as another: then it must be said who is right.
+      run.coverage.mark('no copy has the majority');
     }
     const [record] = array.history;
     if (record?.type === type && record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
@@ -81,9 +81,21 @@ export async function checkAndRepair(run: SimRun, source: number): Promise<boole
 }
 
 /** Who is right is said where two copies leave it open. */
-export function repairOptions(run: SimRun, source: number): { source?: number } {
+export function repairOptions(run: SimRun): SyncOptions {
+  return hasPairs(run) ? { source: 0 } : {};
+}
+
+/** What a person says, one after the other, until all copies agree: each slot has copies of some blocks only. */
+function repairs(run: SimRun, liar: number | null): SyncOptions[] {
+  const { module, slots = [] } = run.array() ?? {};
+  const first = hasPairs(run) ? [] : [{}];
+  if (module?.redundancy !== 'copies') return first;
+  return [...first, ...(liar === null ? [] : [{ wrong: liar }]), ...slots.map(({ index }) => ({ source: index }))];
+}
+
+function hasPairs(run: SimRun): boolean {
   const array = run.array();
-  const groups = array?.level?.copyGroups ?? [];
-  const isPair = groups.some((group) => group.filter((slot) => array?.slots[slot]?.isInSync === true).length === 2);
-  return isPair ? { source } : {};
+  const { copyGroups = [], copySets = [] } = array?.level ?? {};
+  const copies = [...copyGroups, ...copySets.map(({ places }) => places.map(({ slot }) => slot))];
+  return copies.some((slots) => slots.filter((slot) => array?.slots[slot]?.isInSync === true).length === 2);
 }

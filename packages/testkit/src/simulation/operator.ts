@@ -41,9 +41,7 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
     case 'repair':
       void run.call(
         `starting a ${action}`,
-        Promise.resolve().then(() =>
-          stack.arrays.startSync(arrayName, action, action === 'repair' ? repairOptions(run, 0) : {}),
-        ),
+        Promise.resolve().then(() => stack.arrays.startSync(arrayName, action, action === 'repair' ? repairOptions(run) : {})),
       );
       break;
     case 'pause':

@@ -127,7 +127,7 @@ async function noneOpen(run: SimRun): Promise<void> {
 export async function lookAtRest(run: SimRun): Promise<void> {
   await run.readAll('at rest');
   await run.readAll('at rest, again');
-  if (run.hasLied && !run.isTolerant) await checkAndRepair(run, 0);
+  if (run.hasLied && !run.isTolerant) await checkAndRepair(run, null);
   await checkRest(run);
   if (!run.isTolerant) await probeAll(run);
 }

@@ -1,6 +1,6 @@
 import { IoType, Status, statusName } from '@raidkit/bdev';
 import { RaidError, RegionState, canRun, minOperational } from '@raidkit/core';
-import type { CreateArrayOptions, RaidArray, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { CreateArrayOptions, LevelOptions, RaidArray, RaidEvent, RaidModule, SuperblockStore } from '@raidkit/core';
 import { Coverage } from '../coverage.js';
 import { VolumeModel } from '../model.js';
 import type { Violation } from '../model.js';
@@ -37,6 +37,8 @@ export const defaultCapabilities: Capabilities = { resync: true, timeouts: true,
 export interface RunParts {
   module: RaidModule;
   store: SuperblockStore;
+  /** Options of the level, for arrays whose shape is not drawn. Default: none. */
+  levelOptions?: LevelOptions;
   /** Default: {@link defaultCapabilities}. */
   capabilities?: Partial<Capabilities>;
 }
@@ -203,12 +205,13 @@ export class SimRun {
       this.module,
       slots.length,
       missing.map(({ index }) => index),
+      this.plan.shape.levelOptions,
     );
   }
 
   /** Fewest members with which all data is there. */
   get least(): number {
-    return minOperational(this.module, this.plan.shape.numSlots);
+    return minOperational(this.module, this.plan.shape.numSlots, this.plan.shape.levelOptions);
   }
 
   disk(index: number): SimDisk {
@@ -249,10 +252,17 @@ export class SimRun {
 
   /** What the array is made of. */
   creation(): CreateArrayOptions {
-    const { numSlots, stripSizeKb } = this.plan.shape;
+    const { levelOptions = {}, numSlots, stripSizeKb } = this.plan.shape;
     const baseBdevs = this.disks.slice(0, numSlots).map(({ name }) => name);
     const strip = stripSizeKb > 0 ? { stripSizeKb } : {};
-    return { name: arrayName, level: this.module.level, baseBdevs, superblock: this.hasSuperblock, ...strip };
+    return {
+      name: arrayName,
+      level: this.module.level,
+      baseBdevs,
+      superblock: this.hasSuperblock,
+      options: levelOptions,
+      ...strip,
+    };
   }
 
   /** The process is dead: nothing that it was asked for will be answered. */

@@ -1,0 +1,1 @@
+export { raid10 } from './raid10.js';

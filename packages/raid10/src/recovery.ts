@@ -1,0 +1,75 @@
+import { Status } from '@raidkit/core';
+import type { ProcessRequest, RedundantContext } from '@raidkit/core';
+import type { CopyMap } from './copy-map.js';
+
+/**
+ * Reads what a member must hold from the other copies, piece by piece: as far as these lie in a row. First a copy of each piece
+ * at once; if one cannot be read, one piece after another, from whichever copy can be.
+ */
+export class Recovery {
+  readonly #context: RedundantContext;
+  readonly #map: CopyMap;
+
+  constructor(context: RedundantContext, map: CopyMap) {
+    this.#context = context;
+    this.#map = map;
+  }
+
+  run(request: ProcessRequest): void {
+    request.andThen(this.#onAll);
+    for (let done = 0; done < request.numBlocks; done += this.#pieceAt(request, done)) {
+      if (this.#readPiece(request, done)) continue;
+      request.fail(Status.NoDevice);
+      return;
+    }
+  }
+
+  readonly #onAll = (request: ProcessRequest): void => {
+    if (request.stepStatus === Status.Ok) request.end();
+    else if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
+    else this.#begin(request, 0);
+  };
+
+  /** Goes on at the piece that begins so many blocks behind the request's first one. */
+  #begin(request: ProcessRequest, done: number): void {
+    request.forgetUnreadable();
+    request.a = done;
+    if (done === request.numBlocks) request.end();
+    else this.#readOne(request);
+  }
+
+  #readOne(request: ProcessRequest): void {
+    request.andThen(this.#onOne);
+    if (!this.#readPiece(request, request.a))
+      request.fail(request.readStatus === Status.Ok ? Status.NoDevice : request.readStatus);
+  }
+
+  readonly #onOne = (request: ProcessRequest): void => {
+    // A device that was given up may still fill the buffer: nothing else may be read into it.
+    if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
+    else if (request.stepStatus === Status.Ok) this.#begin(request, request.a + this.#pieceAt(request, request.a));
+    else this.#readOne(request);
+  };
+
+  /** Blocks of the piece that begins there. */
+  #pieceAt({ numBlocks, offsetBlocks }: ProcessRequest, done: number): number {
+    const { isAligned, strip } = this.#map;
+    return isAligned ? numBlocks - done : Math.min(numBlocks - done, strip - ((offsetBlocks + done) % strip));
+  }
+
+  /** Reads the first copy of the piece that is there and has not failed. False if there is none. */
+  #readPiece(request: ProcessRequest, done: number): boolean {
+    const map = this.#map;
+    const at = request.offsetBlocks + done;
+    const strip = map.stripOn(request.slot, at);
+    const base = at - map.offset(strip, map.copyOn(request.slot, strip));
+    for (let copy = 0; copy < map.numCopies; copy++) {
+      const slot = map.slot(strip, copy);
+      if (!request.hasMember(slot) || request.unreadable.includes(slot)) continue;
+      const addr = request.addr + done * this.#context.blockSize;
+      request.readPart(slot, base + map.offset(strip, copy), this.#pieceAt(request, done), addr);
+      return true;
+    }
+    return false;
+  }
+}
