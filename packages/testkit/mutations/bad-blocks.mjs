@@ -54,7 +54,7 @@ export const badBlocks = [
     id: 'derived-from-what-is-lost',
     file: 'core/src/sync/resync.ts',
     line: 'if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);',
-    becomes: '',
+    becomes: ';',
     loses: 'parity of an unreadable block that a crash left behind is trusted, and gives another member’s block wrong',
     suites,
     levels: ['raid5f'],
