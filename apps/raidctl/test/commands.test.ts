@@ -167,6 +167,21 @@ it('makes an array with an empty slot, and keeps a former member out until it is
   expect((await test.json('list', 'list')).arrays).toMatchObject([{ name: 'half', members: 2 }]);
 });
 
+it('makes striped mirrors with options, and says what can be lost of them', async () => {
+  disks('a', 'b', 'c', 'd', 'e', 'f');
+  await test.ok('create raid10 vol ./a ./b ./c ./d -o copies=2 -o layout=near');
+  await test.ok('remove vol a --yes');
+  await test.ok('remove vol c --yes');
+  expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', level: 'raid10', members: 2, slots: 4 }]);
+  // The other copy of what b has is gone.
+  expect(await test.run('remove', 'vol', 'b')).toMatchObject({ code: 4, stderr: containing('offline') });
+  await test.ok('add vol ./a --wait', 5);
+  await test.ok('add vol ./c --wait');
+  expect(await test.run('create', '10', 'other', './e', './f', '-o', 'layout=far')).toMatchObject({
+    stderr: containing('layout must be near or offset'),
+  });
+});
+
 it('gives a member that was away its place back', async () => {
   disks('a', 'b');
   await test.ok('create raid1 vol ./a ./b');
