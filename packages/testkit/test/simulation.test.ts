@@ -45,7 +45,8 @@ describe('no seed breaks a rule', () => {
       expect(failures.map(({ seed, violation }) => `seed ${seed} level ${level}: ${violation ?? ''}`)).toEqual([]);
       expect(coverage.count('event arrayOnline')).toBeGreaterThan(count);
       // Fewer seeds do not come to all of them; they are drawn as for the other levels.
-      for (const mark of count < 150 ? [] : marksOf(modules[level]!)) expect(coverage.count(mark), `how often: ${mark}`).toBeGreaterThan(0);
+      for (const mark of count < 150 ? [] : marksOf(modules[level]!))
+        expect(coverage.count(mark), `how often: ${mark}`).toBeGreaterThan(0);
     }, 300_000);
 
     it(`${level}, seeds 0 to ${countOfAll - 1} with rests, foreign runs and odd shapes`, async () => {
