@@ -7,6 +7,7 @@ import { hasCommands } from '../../daemon/test/support/process.js';
 import { document } from '../src/documents.js';
 import { makeProgram } from '../src/run.js';
 import { bench, environment, onTerminal, shellCommand } from './support/raidctl.js';
+import { makeAlike, replayConsole } from './support/transcript.js';
 
 /*
  * The documents about raidctl say what it does. With RAIDCTL_WRITE_DOCS=1 they are made to.
@@ -27,19 +28,12 @@ it.skipIf(!hasCommands('script')).each([
   writeFileSync(join(bin, 'raidctl'), `#!/bin/sh\nexec ${shellCommand('"$@"')}\n`);
   chmodSync(join(bin, 'raidctl'), 0o755);
   const env = environment(test.socket, { NO_COLOR: '1', PATH: `${bin}:${process.env.PATH ?? ''}` });
-  const alike = makeAlike();
+  const alike = makeAlike(test.folder);
   const text = readFileSync(file, 'utf8');
-  let shown = text;
-  for (const [block, body = ''] of text.matchAll(/```console\n([\s\S]*?)```/g)) {
-    let now = '';
-    for (const entry of body.split(/^(?=\$ )/m)) {
-      const [line = ''] = entry.split('\n');
-      const answer = /\[y\/N\] (\w+)/.exec(entry)?.[1] ?? '';
-      const { stdout } = await onTerminal(line.slice(2), test.folder, env, answer);
-      now += `${line}\n${alike(stdout)}`;
-    }
-    shown = shown.replace(block, () => `\`\`\`console\n${now}\`\`\``);
-  }
+  const shown = await replayConsole(text, async (line, entry) => {
+    const answer = /\[y\/N\] (\w+)/.exec(entry)?.[1] ?? '';
+    return alike((await onTerminal(line, test.folder, env, answer)).stdout);
+  });
   if (isWriting) writeFileSync(file, shown);
   else expect(shown).toBe(text);
 });
@@ -64,22 +58,3 @@ it('docs/raidctl.schema.json describes the documents of --json', () => {
   if (isWriting) writeFileSync(schemaFile, schema);
   else expect(readFileSync(schemaFile, 'utf8')).toBe(schema);
 });
-
-/** Takes out of an output what differs from run to run, and what only a terminal needs. */
-function makeAlike(): (text: string) => string {
-  const uuids = new Map<string, string>();
-  const uuidOf = (uuid: string): string => {
-    const known = uuids.get(uuid) ?? `00000000-0000-4000-8000-${String(uuids.size + 1).padStart(12, '0')}`;
-    uuids.set(uuid, known);
-    return known;
-  };
-  return (text) =>
-    text
-      // eslint-disable-next-line no-control-regex -- escape sequences of terminals begin with one
-      .replaceAll(/\u001b\[[0-9;?]*[A-Za-z]/g, '')
-      .replaceAll('\r', '')
-      .replaceAll(test.folder, '/disks')
-      .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, uuidOf)
-      .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z, \d+ s:/g, '2026-01-31T12:00:00.000Z, 1 s:')
-      .replaceAll(/sequence {2}\d+/g, 'sequence  65536');
-}

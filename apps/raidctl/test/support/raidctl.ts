@@ -88,7 +88,8 @@ async function clear(client: RpcClient): Promise<void> {
   for (const { name } of bdevs) await client.call('bdev_aio_delete', { name });
 }
 
-async function runHere(args: readonly string[]): Promise<Output> {
+/** Runs raidctl, without a terminal, in this process. */
+export async function runHere(args: readonly string[]): Promise<Output> {
   const output = { stdout: '', stderr: '' };
   const into = (stream: 'stdout' | 'stderr'): NodeJS.WriteStream =>
     new Writable({
