@@ -6,7 +6,19 @@ const onTwoReactors = ['rpc', 'transcript', 'clients', 'crash'].map((name) => `a
 /** What says the same there: the levels without redundancy, and what does not depend on where a volume is. */
 const leftOut = '.{0,2}(raid0|concat)|.*(demonstration|second signal|qemu)';
 /** What of the daemon does not depend on how its I/O reaches the kernel. */
-const ofAnyEngine = ['comes-up', 'configuration', 'events', 'metrics', 'refusals', 'scan', 'schedule', 'small-methods'];
+const ofAnyEngine = [
+  'comes-up',
+  'configuration',
+  'dashboard',
+  'events',
+  'http-api',
+  'metrics',
+  'open-rpc',
+  'refusals',
+  'scan',
+  'schedule',
+  'small-methods',
+];
 const notOfEngine = ofAnyEngine.flatMap((name) => ['--exclude', `apps/daemon/test/${name}.test.ts`]);
 const steps = [
   ['npm', ['run', '--silent', 'typecheck']],

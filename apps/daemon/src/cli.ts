@@ -3,15 +3,16 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { TlsFiles } from '@raidkit/nbd';
+import { addHttpOptions, httpOptions } from './dashboard/http-options.js';
+import type { HttpOptions, ParsedHttpOptions } from './dashboard/http-options.js';
 import { addEventOptions, eventOptions } from './events/event-options.js';
 import type { ParsedEventOptions } from './events/event-options.js';
 import type { SinkOptions } from './events/sinks/sinks.js';
 import type { NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
-import { isLoopback } from './loopback.js';
+import { parseAddress, parsePort } from './listen-address.js';
 import { defaultLevelPackages } from './level-modules.js';
 import type { RpcAddress } from './rpc/listen.js';
-import type { HttpAddress } from './monitor/http-server.js';
 import type { ScheduleOptions } from './schedule/check-schedule.js';
 import { addScheduleOptions, scheduleOptions } from './schedule/schedule-options.js';
 import type { ParsedScheduleOptions } from './schedule/schedule-options.js';
@@ -24,7 +25,7 @@ export type EngineChoice = 'auto' | 'uring' | 'portable';
 type TlsMode = 'off' | 'allow' | 'require';
 
 /** What the command line said. */
-export interface CliOptions {
+export interface CliOptions extends HttpOptions {
   rpc: RpcAddress[];
   /** Paths of control sockets for reading only. */
   readOnlyRpc: string[];
@@ -50,8 +51,6 @@ export interface CliOptions {
   nbdLimits: NbdLimits;
   /** TLS for NBD clients; undefined for none. */
   tls: { isRequired: boolean; files: TlsFiles } | undefined;
-  /** Where metrics and health are served. */
-  http: HttpAddress[];
   sinks: SinkOptions;
   /** When arrays are checked; undefined: when somebody asks for it. */
   schedule: ScheduleOptions | undefined;
@@ -62,7 +61,7 @@ export interface CliOptions {
   demo: string | undefined;
 }
 
-interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions {
+interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, ParsedHttpOptions {
   rpcSocket: RpcAddress[];
   rpcReadonly: string[];
   config?: string;
@@ -73,8 +72,6 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions {
   strict: boolean;
   waitForRpc: boolean;
   nbd: NbdAddress[];
-  http: HttpAddress[];
-  httpPublic: boolean;
   autoExport: boolean;
   level: string[];
   levelFolder?: string;
@@ -133,14 +130,7 @@ export function makeCommand(version: string): Command {
     )
     .option('--strict', 'end the start when a call of the configuration fails, instead of keeping it and trying again', false)
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
-    .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseNbd), [])
-    .option(
-      '--http <address>',
-      'serve /metrics, /healthz and /readyz at unix:PATH or [tcp:]HOST:PORT; repeatable',
-      collect(parseHttp),
-      [],
-    )
-    .option('--http-public', 'allow --http on addresses that other machines can reach: whoever can, can read', false)
+    .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseAddress), [])
     .option('--no-auto-export', 'do not export volumes by themselves as they come online')
     .option('--level <package>', 'load a RAID level from this package too; repeatable', collect(String), [])
     .option(
@@ -214,6 +204,7 @@ export function makeCommand(version: string): Command {
       'after',
       '\nWithout -r the control socket is raidkitd.sock in $XDG_RUNTIME_DIR, or in /run for root.\nWithout --state what is set up is kept in state.json in $STATE_DIRECTORY; without that and -r in /var/lib/raidkit for root, or raidkit in $XDG_STATE_HOME; else nowhere.',
     );
+  addHttpOptions(command);
   addEventOptions(command);
   addScheduleOptions(command);
   return command;
@@ -244,7 +235,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     giveUpAfterSeconds: options.stuckExit,
     nbdLimits: nbdLimits(options),
     tls: tlsOptions(command, options),
-    http: httpAddresses(command, options),
+    ...httpOptions(command, options),
     schedule: scheduleOptions(command, options),
     ...eventOptions(command, options),
     logLevel: options.logLevel,
@@ -326,32 +317,6 @@ function parseRpc(text: string): RpcAddress {
   const tcp = /^(\[[0-9a-fA-F:]+\]|[^/:]+):(\d+)$/.exec(text);
   if (tcp === null) return { path: text };
   return { host: (tcp[1] ?? '').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
-}
-
-function parseNbd(text: string): NbdAddress {
-  if (text.startsWith('unix:') && text.length > 5) return { unix: text.slice(5) };
-  const tcp = /^tcp:(?:(\[[0-9a-fA-F:]+\]|[^:]+):)?(\d+)$/.exec(text);
-  if (tcp === null) throw new InvalidArgumentError('must be unix:PATH or tcp:HOST:PORT.');
-  return { host: (tcp[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
-}
-
-function parseHttp(text: string): HttpAddress {
-  return parseNbd(text.startsWith('unix:') || text.startsWith('tcp:') ? text : `tcp:${text}`);
-}
-
-function httpAddresses(command: Command, { http, httpPublic }: ParsedOptions): HttpAddress[] {
-  const reachable = http.find((address) => 'host' in address && !isLoopback(address.host));
-  if (reachable !== undefined && 'host' in reachable && !httpPublic)
-    command.error(
-      `error: --http ${reachable.host}:${reachable.port} can be reached from other machines, without authentication: name a loopback address, or add --http-public`,
-    );
-  return http;
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port > 65_535) throw new InvalidArgumentError('a port is a number from 0 to 65535.');
-  return port;
 }
 
 function parseSpin(text: string): number {

@@ -7,6 +7,8 @@ import { composeService } from './compose.js';
 import { Configuration } from './configuration/configuration.js';
 import { readConfig } from './configuration/config-file.js';
 import { StateFile } from './configuration/state-file.js';
+import { DashboardSite } from './dashboard/site.js';
+import type { HttpToken } from './dashboard/token.js';
 import { EventLog } from './events/event-log.js';
 import { eventMethods } from './events/event-methods.js';
 import { EventSinks } from './events/sinks/sinks.js';
@@ -53,8 +55,12 @@ export interface DaemonOptions extends ServiceOptions {
   sinks?: SinkOptions;
   /** When arrays are checked. Default: when somebody asks for it. */
   schedule?: ScheduleOptions;
-  /** Where metrics and health are served over HTTP. Default: nowhere. */
+  /** Where the dashboard, metrics and health are served over HTTP. Default: nowhere. */
   http?: readonly HttpAddress[];
+  /** What whoever changes something over HTTP has to know. Default: nobody can. */
+  httpToken?: HttpToken;
+  /** Names under which browsers may know the daemon, besides addresses and `localhost`. */
+  httpNames?: readonly string[];
   /** Ends the start, with an error: nothing is left open. */
   abort?: AbortSignal;
   /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
@@ -124,6 +130,8 @@ type ControlOptions = Pick<
   | 'scan'
   | 'sinks'
   | 'http'
+  | 'httpToken'
+  | 'httpNames'
   | 'schedule'
   | 'abort'
   | 'isStrict'
@@ -160,6 +168,7 @@ export async function serveControl(
   const listeners: RpcListener[] = [];
   const http: HttpListener[] = [];
   let schedule: CheckSchedule | null = null;
+  let site: DashboardSite | null = null;
   let isUp = false;
   let isEnding = false;
   let configuration: Configuration | null = null;
@@ -170,6 +179,7 @@ export async function serveControl(
     events.end();
     isEnding = true;
     schedule?.end();
+    site?.end();
     await Promise.all(http.map((listener) => listener.close()));
     await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
@@ -197,8 +207,12 @@ export async function serveControl(
     const reader = new ReadOnlyCaller(caller);
     for (const path of readOnlyRpc) listeners.push(await listenRpc({ path }, reader, log));
     const checks = (): ScheduledArray[] => schedule?.list() ?? [];
-    const sources = { caller, events, sinks, checks, isReady: () => isUp && !isEnding };
+    const isReady = (): boolean => isUp && !isEnding;
+    const names = new Set((options.httpNames ?? []).map((name) => name.toLowerCase()));
+    site = new DashboardSite({ caller, events, isReady, token: options.httpToken ?? null, names, log });
+    const sources = { caller, events, sinks, checks, isReady, site };
     for (const address of options.http ?? []) http.push(await listenHttp(address, sources, log));
+    if (http.length > 0) site.begin();
     abort?.throwIfAborted();
     own.call('framework_wait_init', undefined).then(
       () => {

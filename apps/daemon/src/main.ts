@@ -55,6 +55,8 @@ async function main(): Promise<void> {
     ...(options.levelFolder === undefined ? {} : { levelFolder: options.levelFolder }),
     sinks: options.sinks,
     http: options.http,
+    httpNames: options.httpNames,
+    ...(options.httpToken === undefined ? {} : { httpToken: options.httpToken }),
     ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
     remindMs: options.remindMs,
     memoryBytes: options.memoryBytes,

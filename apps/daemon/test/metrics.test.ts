@@ -158,7 +158,7 @@ it('is healthy while it waits to be set up, and ready when it is up', async () =
   await call('framework_wait_init');
   expect(await get('/readyz')).toMatchObject({ status: 200, type: 'application/json' });
   expect((await scrape()).get('raidkit_ready')).toBe(1);
-  expect(await get('/')).toMatchObject({ status: 404 });
+  expect(await get('/nothing')).toMatchObject({ status: 404 });
   expect(await get('/metrics', 'POST')).toMatchObject({ status: 405 });
   expect(await get('/metrics', 'HEAD')).toMatchObject({ status: 200, body: '' });
   // A client that says nothing does not keep it from ending.

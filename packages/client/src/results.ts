@@ -305,6 +305,13 @@ export const eventSinkSchema = z.looseObject({
   last_error: z.string().nullable(),
 });
 
+/** The methods of the daemon, as OpenRPC has them. */
+export const openRpcSchema = z.looseObject({
+  openrpc: z.string(),
+  info: z.looseObject({ title: z.string(), version: z.string() }),
+  methods: z.array(z.looseObject({ name: z.string(), params: z.array(z.looseObject({ name: z.string() })) })),
+});
+
 export const versionSchema = z.looseObject({ version: z.string() });
 
 export const kernelDiskSchema = z.looseObject({ nbd_device: z.string(), bdev_name: z.string() });
@@ -324,6 +331,7 @@ export type Spare = z.infer<typeof spareSchema>;
 export type Examination = z.infer<typeof examinationSchema>;
 export type ConfigCall = z.infer<typeof configCallSchema>;
 export type Configuration = z.infer<typeof configurationSchema>;
+export type Schedule = z.infer<typeof scheduleSchema>;
 export type RaidkitEvent = z.infer<typeof eventSchema>;
 export type Latency = z.infer<typeof latencySchema>;
 export type EventSink = z.infer<typeof eventSinkSchema>;

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ListenOptions } from 'node:net';
 import { freeUnixPath } from '@raidkit/nbd';
 import type { Logger } from 'pino';
+import type { DashboardSite } from '../dashboard/site.js';
 import type { EventLog } from '../events/event-log.js';
 import type { EventSinks } from '../events/sinks/sinks.js';
 import { portOf, startListening } from '../listening.js';
@@ -22,6 +23,7 @@ export interface HttpSources {
   checks: () => readonly ScheduledArray[];
   /** The daemon has come up, and is not ending. */
   isReady: () => boolean;
+  site: DashboardSite;
 }
 
 /** A server that listens. */
@@ -43,12 +45,15 @@ interface Page {
   body: string;
 }
 
-/** Serves `/metrics`, `/healthz` and `/readyz`. Rejects if the address cannot be had. */
+/** Serves the dashboard, `/metrics`, `/healthz` and `/readyz`. Rejects if the address cannot be had. */
 export async function listenHttp(address: HttpAddress, sources: HttpSources, log: Logger): Promise<HttpListener> {
   if ('unix' in address) await freeUnixPath(address.unix);
   const pages = new Pages(sources);
   const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs }, (request, response) => {
-    serve(request, response, pages).catch((error: unknown) => {
+    const served = sources.site.has(pathOf(request))
+      ? sources.site.serve(request, response, 'unix' in address)
+      : serve(request, response, pages);
+    served.catch((error: unknown) => {
       log.warn({ err: error, path: request.url }, 'a page could not be served');
       response.destroy();
     });
@@ -95,7 +100,7 @@ class Pages {
       case '/readyz':
         return this.#health(true);
       default:
-        return Promise.resolve({ status: 404, type: 'text/plain', body: 'there are /metrics, /healthz and /readyz\n' });
+        return Promise.resolve({ status: 404, type: 'text/plain', body: 'there are /, /metrics, /healthz and /readyz\n' });
     }
   }
 
@@ -121,16 +126,19 @@ class Pages {
 }
 
 async function serve(request: IncomingMessage, response: ServerResponse, pages: Pages): Promise<void> {
-  const { method, url = '/' } = request;
+  const { method } = request;
   // What comes with the question is of no interest.
   request.resume();
   if (method !== 'GET' && method !== 'HEAD') {
     response.writeHead(405, { allow: 'GET, HEAD' }).end();
     return;
   }
-  const [path = '/'] = url.split('?');
-  const { body, status, type } = await pages.get(path);
+  const { body, status, type } = await pages.get(pathOf(request));
   const bytes = Buffer.from(body);
   response.writeHead(status, { 'content-type': type, 'content-length': bytes.length, 'cache-control': 'no-store' });
   response.end(method === 'HEAD' ? undefined : bytes);
+}
+
+function pathOf({ url = '/' }: IncomingMessage): string {
+  return url.split('?')[0] ?? '/';
 }

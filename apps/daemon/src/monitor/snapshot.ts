@@ -64,11 +64,13 @@ export async function askHealth(caller: Caller): Promise<Health> {
   }
 }
 
-function isStarting(error: unknown): boolean {
+/** Whether the daemon refused because it has not come up yet. */
+export function isStarting(error: unknown): boolean {
   return error instanceof RpcError && error.code === RpcCode.InvalidState;
 }
 
-async function inTime<T>(work: Promise<T>): Promise<T> {
+/** As `work`, but rejects when the data path takes too long. */
+export async function inTime<T>(work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`the data path has not answered in ${patienceMs / 1000} s`)), patienceMs);

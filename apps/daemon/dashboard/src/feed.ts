@@ -1,0 +1,137 @@
+import type { LoadPage, LoadSample, RaidkitEvent, StatusPage, StatusSnapshot } from '@raidkit/client';
+
+/** Between two looks, in milliseconds. */
+const pollMs = 2000;
+const answerMs = 10_000;
+const mostSamples = 300;
+const mostEvents = 200;
+
+/** What the page knows. */
+export interface View {
+  /** Null until the first answer. */
+  status: StatusPage | null;
+  /** The newest that there was; it stays while the daemon does not answer. */
+  snapshot: StatusSnapshot | null;
+  /** The oldest first. */
+  samples: readonly LoadSample[];
+  /** The newest first. */
+  events: readonly RaidkitEvent[];
+  /** Why nothing new comes; null if it does. */
+  trouble: string | null;
+  /** When the snapshot was made; milliseconds since 1970. */
+  at: number;
+}
+
+/** An answer to a call, as the daemon gives it. */
+type CallAnswer = { result: unknown } | { error: { message: string; data?: { reason?: string } } };
+
+interface EventPage {
+  instance: string;
+  last_id: number;
+  events: RaidkitEvent[];
+}
+
+/** Asks the daemon again and again, as long as somebody looks. */
+export class Feed {
+  view: View = { status: null, snapshot: null, samples: [], events: [], trouble: null, at: 0 };
+  /** Told of every new view. */
+  onView: (view: View) => void = () => undefined;
+  #token: string | null = null;
+  #timer: number | undefined;
+  #isAsking = false;
+  #instance = '';
+  #lastSample = 0;
+  #lastEvent = 0;
+
+  begin(): void {
+    document.addEventListener('visibilitychange', () => this.look());
+    this.look();
+  }
+
+  /** Looks now, unless nobody sees it or a look is under way. */
+  look(): void {
+    window.clearTimeout(this.#timer);
+    if (document.hidden || this.#isAsking) return;
+    this.#isAsking = true;
+    void this.#lookNow().finally(() => {
+      this.#isAsking = false;
+      this.#timer = window.setTimeout(() => this.look(), pollMs);
+    });
+  }
+
+  /** Keeps the token as long as the page is open, if it is right. Resolves with why not, or null. */
+  async unlock(token: string): Promise<string | null> {
+    try {
+      const answer = await ask('api/actions', { headers: { authorization: `Bearer ${token}` } });
+      if (!answer.ok) return (await answer.text()).trim();
+      this.#token = token;
+      return null;
+    } catch {
+      return 'the daemon does not answer';
+    }
+  }
+
+  lock(): void {
+    this.#token = null;
+  }
+
+  /** Has the daemon carry out a call. Resolves with why it did not, or null. */
+  async call(method: string, params: object): Promise<string | null> {
+    const headers = { authorization: `Bearer ${this.#token ?? ''}`, 'content-type': 'application/json' };
+    try {
+      const answer = await ask('api/call', { method: 'POST', headers, body: JSON.stringify({ method, params }) });
+      if (!(answer.headers.get('content-type') ?? '').startsWith('application/json')) return (await answer.text()).trim();
+      const outcome = (await answer.json()) as CallAnswer;
+      this.look();
+      return 'error' in outcome ? (outcome.error.data?.reason ?? outcome.error.message) : null;
+    } catch {
+      return 'the daemon does not answer; whether it was done is not known';
+    }
+  }
+
+  async #lookNow(): Promise<void> {
+    try {
+      const [status, load, events] = await Promise.all([
+        read<StatusPage>('api/status'),
+        read<LoadPage>(`api/history?since=${this.#lastSample}`),
+        read<EventPage>(`api/events?since=${this.#lastEvent}`),
+      ]);
+      if (this.#instance !== '' && this.#instance !== load.instance) {
+        // Another daemon: its ids begin anew.
+        this.#instance = '';
+        this.#lastSample = this.#lastEvent = 0;
+        this.#set({ samples: [], events: [] });
+        await this.#lookNow();
+        return;
+      }
+      this.#instance = load.instance;
+      this.#lastSample = load.last_id;
+      this.#lastEvent = events.last_id;
+      const { snapshot } = status;
+      this.#set({
+        status,
+        samples: [...this.view.samples, ...load.samples].slice(-mostSamples),
+        events: [...events.events.reverse(), ...this.view.events].slice(0, mostEvents),
+        trouble: status.daemon.stuck,
+        ...(snapshot === null ? {} : { snapshot, at: Date.parse(status.time) }),
+      });
+    } catch {
+      this.#set({ trouble: 'the daemon does not answer' });
+    }
+  }
+
+  #set(change: Partial<View>): void {
+    this.view = { ...this.view, ...change };
+    this.onView(this.view);
+  }
+}
+
+function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  return fetch(path, { ...init, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(answerMs) });
+}
+
+async function read<T>(path: string): Promise<T> {
+  const answer = await ask(path);
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return (await answer.json()) as T;
+}

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import type { Caller } from '../rpc/dispatcher.js';
+import { RpcError, toRpcError } from '../rpc/errors.js';
+
+/**
+ * What may be called over HTTP by whoever has the token: what can be taken back, and what makes redundancy agree again. Nothing
+ * that ends an array, takes a member out, or writes to a device that is nobody's.
+ */
+export const httpActions = [
+  'raidkit_start_process',
+  'raidkit_control_process',
+  'raidkit_add_spare',
+  'raidkit_remove_spare',
+  'raidkit_send_test_event',
+] as const;
+
+const requestSchema = z.strictObject({
+  method: z.enum(httpActions),
+  params: z.record(z.string(), z.json()).optional(),
+});
+
+/** The answer to an action. */
+export interface ActionAnswer {
+  /** Of HTTP. */
+  status: number;
+  body: { result: unknown } | { error: { code: number; message: string; data: object } };
+}
+
+/** Carries out what a request's body asks for, if it is on the list. */
+export async function act(caller: Caller, body: string): Promise<ActionAnswer> {
+  const request = requestSchema.safeParse(parse(body));
+  if (!request.success) {
+    const allowed = `{"method", "params"} with one of the methods ${httpActions.join(', ')}`;
+    const error = new RpcError(-32_600, 'Invalid request', { reason: `the body must be ${allowed}`, allowed });
+    return { status: 400, body: refusal(error) };
+  }
+  const { method, params } = request.data;
+  try {
+    return { status: 200, body: { result: await caller.call(method, params) } };
+  } catch (error) {
+    return { status: 409, body: refusal(toRpcError(error)) };
+  }
+}
+
+function refusal({ code, data, message }: RpcError): { error: { code: number; message: string; data: object } } {
+  return { error: { code, message, data } };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,29 @@
+import { isIP } from 'node:net';
+
+/**
+ * Whether a browser that sends this `Host` was told the address, and not a name that somebody else made to point here (DNS
+ * rebinding): an address in figures, `localhost`, or a name that the daemon was told on its command line.
+ *
+ * @param host the header, with a port or without; undefined if there is none
+ * @param names lower case
+ */
+export function isOwnHost(host: string | undefined, names: ReadonlySet<string>): boolean {
+  if (host === undefined) return false;
+  const url = URL.canParse(`http://${host}`) ? new URL(`http://${host}`) : null;
+  // A path, a user or the like is no host.
+  if (url?.href !== `http://${url?.host ?? ''}/`) return false;
+  const name = url.hostname.toLowerCase().replace(/^\[|\]$/g, '');
+  return isIP(name) !== 0 || name === 'localhost' || name.endsWith('.localhost') || names.has(name);
+}
+
+/**
+ * Whether a request that changes something comes from a page of this server, or from no page at all. Browsers say where from;
+ * other programs do not.
+ */
+export function isOwnOrigin(headers: NodeJS.Dict<string | string[]>): boolean {
+  const { host, origin, 'sec-fetch-site': site } = headers;
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return false;
+  if (origin === undefined) return true;
+  if (typeof origin !== 'string' || typeof host !== 'string' || !URL.canParse(origin)) return false;
+  return new URL(origin).host === host.toLowerCase();
+}

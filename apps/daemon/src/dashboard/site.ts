@@ -1,0 +1,195 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { EventLog } from '../events/event-log.js';
+import { readPageFile } from '../page-files.js';
+import type { Caller } from '../rpc/dispatcher.js';
+import { act, httpActions } from './actions.js';
+import { isOwnHost, isOwnOrigin } from './host-check.js';
+import { LoadHistory } from './load-history.js';
+import { makeStatus } from './status.js';
+import type { HttpToken } from './token.js';
+
+/** What the page is made from. */
+export interface SiteSources {
+  caller: Caller;
+  events: EventLog;
+  /** The daemon has come up, and is not ending. */
+  isReady: () => boolean;
+  /** What whoever changes something has to know; null: nobody can. */
+  token: HttpToken | null;
+  /** Names under which browsers may know the daemon, besides addresses and `localhost`; lower case. */
+  names: ReadonlySet<string>;
+  log: Logger;
+}
+
+/** Longest body of a request, in bytes. */
+const mostBodyBytes = 64 * 1024;
+/** Events of one answer. */
+const mostEvents = 1024;
+/** However many look, the daemon is asked at most so often, in milliseconds. */
+const statusMs = 500;
+
+const json = 'application/json; charset=utf-8';
+const text = 'text/plain; charset=utf-8';
+
+/** What browsers are told with every answer: nothing is loaded from elsewhere, run inline, framed, or guessed at. */
+const safeHeaders = {
+  'content-security-policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+  'cross-origin-opener-policy': 'same-origin',
+  'cache-control': 'no-store',
+};
+
+interface Answer {
+  status: number;
+  type: string;
+  body: string | Buffer;
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** The dashboard: a page, and the JSON that it shows. */
+export class DashboardSite {
+  readonly #sources: SiteSources;
+  readonly #history: LoadHistory;
+  /** The newest status, or one that is coming, and when it was asked for. */
+  #status: { readonly at: number; readonly body: Promise<string> } | null = null;
+
+  constructor(sources: SiteSources) {
+    this.#sources = sources;
+    this.#history = new LoadHistory(sources.caller, sources.log);
+  }
+
+  /** Begins to keep what arrays do. */
+  begin(): void {
+    this.#history.begin();
+  }
+
+  end(): void {
+    this.#history.end();
+  }
+
+  /** Whether {@link serve} has something at this path. */
+  has(path: string): boolean {
+    return path === '/' || path.startsWith('/api/') || /^\/(app|icon)\.[a-z]+$/.test(path);
+  }
+
+  /** `isLocal`: it came in at a Unix socket, where no browser comes by itself. */
+  async serve(request: IncomingMessage, response: ServerResponse, isLocal: boolean): Promise<void> {
+    const answer = await this.#answer(request, isLocal);
+    const bytes = Buffer.from(answer.body);
+    // The rest of a body that nobody wants is not waited for.
+    const rest = request.complete ? {} : { connection: 'close' };
+    response.writeHead(answer.status, {
+      ...safeHeaders,
+      'content-type': answer.type,
+      'content-length': bytes.length,
+      ...answer.headers,
+      ...rest,
+    });
+    response.end(request.method === 'HEAD' ? undefined : bytes);
+  }
+
+  async #answer(request: IncomingMessage, isLocal: boolean): Promise<Answer> {
+    const { names } = this.#sources;
+    const { headers, method = 'GET', url = '/' } = request;
+    const [path = '/', query = ''] = url.split('?');
+    if (!isLocal && !isOwnHost(headers.host, names)) {
+      return plain(421, 'this daemon is not known by that name: use its address, or start it with --http-name NAME');
+    }
+    if (path === '/api/call') return method === 'POST' ? this.#call(request) : notAllowed('POST');
+    if (method !== 'GET' && method !== 'HEAD') return notAllowed('GET, HEAD');
+    switch (path) {
+      case '/api/status':
+        return { status: 200, type: json, body: await this.#readStatus() };
+      case '/api/history':
+        return withSince(query, (since) => this.#history.page(since));
+      case '/api/events':
+        return withSince(query, (since) => this.#events(since));
+      case '/api/actions':
+        return this.#whyNot(request) ?? answerJson(200, { methods: httpActions });
+    }
+    const file = await readPageFile(path);
+    return file === null ? plain(404, 'there is no such page') : { status: 200, ...file };
+  }
+
+  /** Several who ask at the same time, or shortly one after another, are given the same answer. */
+  #readStatus(): Promise<string> {
+    const now = performance.now();
+    if (this.#status === null || now - this.#status.at > statusMs) this.#status = { at: now, body: this.#makeStatus() };
+    return this.#status.body;
+  }
+
+  async #makeStatus(): Promise<string> {
+    const { caller, isReady, token } = this.#sources;
+    return JSON.stringify(await makeStatus(caller, { isReady: isReady(), actions: token === null ? [] : httpActions }));
+  }
+
+  #events(since: number): object {
+    const { instance, lastId, events } = this.#sources.events.page(since, mostEvents);
+    return { instance, last_id: lastId, events };
+  }
+
+  async #call(request: IncomingMessage): Promise<Answer> {
+    const whyNot = this.#whyNot(request);
+    if (whyNot !== null) return whyNot;
+    if (!/^application\/json *(;|$)/i.test(request.headers['content-type'] ?? ''))
+      return plain(415, 'the content type must be application/json');
+    const body = await readBody(request);
+    if (body === null) return plain(413, `a request has at most ${mostBodyBytes} bytes`);
+    const { status, body: answer } = await act(this.#sources.caller, body);
+    const outcome = 'error' in answer ? answer.error.message : 'done';
+    this.#sources.log.info(
+      { from: request.socket.remoteAddress, call: body.slice(0, 500), status },
+      `a call over HTTP: ${outcome}`,
+    );
+    // What has changed is seen at once.
+    this.#status = null;
+    return answerJson(status, answer);
+  }
+
+  /** Null if whoever asks may change something. */
+  #whyNot({ headers, socket }: IncomingMessage): Answer | null {
+    const { log, token } = this.#sources;
+    if (token === null) return plain(403, 'this daemon is for reading only over HTTP: --http-token-file allows more');
+    if (!isOwnOrigin(headers)) return plain(403, 'the request comes from a page of another server');
+    if (token.isIn(headers.authorization)) return null;
+    if (headers.authorization !== undefined) log.warn({ from: socket.remoteAddress }, 'a wrong token was given over HTTP');
+    return { ...plain(401, 'the token is not right'), headers: { 'www-authenticate': 'Bearer' } };
+  }
+}
+
+/** Null if it is too long. */
+async function readBody(request: IncomingMessage): Promise<string | null> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  // The answer to one that is too long still goes to whoever sent it.
+  for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    bytes += piece.length;
+    if (bytes > mostBodyBytes) return null;
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+function withSince(query: string, page: (since: number) => object): Answer {
+  const given = new URLSearchParams(query).get('since') ?? '0';
+  const since = Number(given);
+  if (!/^\d+$/.test(given) || !Number.isSafeInteger(since)) return plain(400, 'since must be the id of the last entry, or 0');
+  return answerJson(200, page(since));
+}
+
+function answerJson(status: number, value: object): Answer {
+  return { status, type: json, body: `${JSON.stringify(value)}\n` };
+}
+
+function plain(status: number, message: string): Answer {
+  return { status, type: text, body: `${message}\n` };
+}
+
+function notAllowed(allow: string): Answer {
+  return { ...plain(405, `this answers ${allow}`), headers: { allow } };
+}

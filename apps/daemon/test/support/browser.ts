@@ -1,0 +1,78 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll } from 'vitest';
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** It looks for nothing on the network, by itself. */
+const quiet = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** How a page is looked at. */
+export interface Look {
+  width: number;
+  height: number;
+  isDark?: boolean;
+}
+
+/** A page, and what went wrong on it so far. */
+export interface WatchedPage {
+  page: Page;
+  /** Complaints: of the content security policy, errors of scripts, requests to elsewhere. */
+  complaints: string[];
+}
+
+/** Chromium for the tests of the file that calls this. */
+export function oneBrowser(): { open(url: string, look: Look): Promise<WatchedPage> } {
+  let browser: Browser | null = null;
+  let home = '';
+  beforeAll(async () => {
+    home = mkdtempSync(join(tmpdir(), 'raidkit-chromium-'));
+    const env = { PATH: process.env.PATH ?? '', HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home };
+    browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: quiet, env });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    rmSync(home, { recursive: true, force: true });
+  });
+  return {
+    async open(url, { height, isDark = false, width }) {
+      if (browser === null) throw new Error('the browser runs only in tests');
+      const page = await browser.newPage({ viewport: { width, height }, colorScheme: isDark ? 'dark' : 'light' });
+      const complaints: string[] = [];
+      page.on('pageerror', (error) => complaints.push(`error: ${error.message}`));
+      page.on('console', (message) => {
+        if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+      });
+      page.on('request', (request) => {
+        if (!request.url().startsWith(url)) complaints.push(`request to ${request.url()}`);
+      });
+      await page.goto(url);
+      return { page, complaints };
+    },
+  };
+}
+
+/** What axe finds against WCAG 2.2 AA and its own best practices; empty for nothing. */
+export async function accessibilityProblems(page: Page): Promise<string[]> {
+  // Not as a script of the page, which its policy would refuse.
+  await page.evaluate(axeSource);
+  return page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
+    };
+    const { violations } = await axe.run();
+    return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`));
+  });
+}
