@@ -15,6 +15,7 @@ import {
   latencySchema,
   moduleSchema,
   nbdClientSchema,
+  openRpcSchema,
   processSchema,
   raidBdevSchema,
   scheduleSchema,
@@ -49,6 +50,7 @@ interface OpenDevice {
 
 /** The methods that this package knows, with their parameters and answers; all of them are in docs/rpc.md. */
 export const methods = {
+  'rpc.discover': method<undefined>()(openRpcSchema),
   rpc_get_methods: method<{ current?: boolean; include_aliases?: boolean }>()(z.array(z.string())),
   spdk_get_version: method<undefined>()(versionSchema),
   framework_get_config: method<Named>()(z.array(configCallSchema)),

@@ -4,6 +4,8 @@ import { deferred } from '../deferred.js';
 import type { Caller, RpcMethod, RpcState } from '../rpc/dispatcher.js';
 import { Dispatcher, method, noParams } from '../rpc/dispatcher.js';
 import { RpcError, errnoRefusal } from '../rpc/errors.js';
+import { withMethods } from '../rpc/open-rpc.js';
+import type { OpenRpcDocument } from '../rpc/open-rpc.js';
 import { Scanner } from '../scan/scanner.js';
 import type { OpenFound, ScanOptions } from '../scan/scanner.js';
 import { baseOf, changesConfiguration, keyOf, removedKeyOf } from './call-keys.js';
@@ -124,6 +126,10 @@ export class Configuration implements Caller {
       case 'rpc_get_methods': {
         const names = (await this.#inner.call(name, params, hasDuplicateKey)) as string[];
         return [...names, ...ownMethods];
+      }
+      case 'rpc.discover': {
+        const document = (await this.#inner.call(name, params, hasDuplicateKey)) as OpenRpcDocument;
+        return withMethods(document, this.#own.list());
       }
       default:
     }

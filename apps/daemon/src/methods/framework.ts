@@ -7,6 +7,7 @@ import { describeRateLimits, tickRate } from '../bdev-info.js';
 import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, errnoRefusal } from '../rpc/errors.js';
+import { openRpcDocument } from '../rpc/open-rpc.js';
 import { packageVersion } from '../version.js';
 import { name } from './schemas.js';
 
@@ -22,6 +23,13 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       badParams: invalidParams,
       run: ({ current = false, include_aliases: includeAliases = false }) =>
         Promise.resolve(service.dispatcher.names({ current, includeAliases })),
+    }),
+    method({
+      name: 'rpc.discover',
+      states: both,
+      params: z.strictObject({}),
+      badParams: invalidParams,
+      run: () => Promise.resolve(openRpcDocument(service.dispatcher.list())),
     }),
     method({ name: 'spdk_get_version', states: both, params: null, run: () => Promise.resolve(version()) }),
     method({

@@ -62,6 +62,11 @@ export class Dispatcher implements Caller {
     }
   }
 
+  /** The methods, each once. */
+  list(): RpcMethod[] {
+    return [...new Set(this.#methods.values())];
+  }
+
   /** Names of the methods: all, or those that can be called now. */
   names(options: { current: boolean; includeAliases: boolean }): string[] {
     return [...this.#methods]

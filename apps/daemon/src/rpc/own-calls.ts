@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
 import { Dispatcher } from './dispatcher.js';
 import type { Caller, RpcMethod } from './dispatcher.js';
+import { withMethods } from './open-rpc.js';
+import type { OpenRpcDocument } from './open-rpc.js';
 
 /** Answers some methods itself, whatever becomes of the data path, and hands all others on. */
 export class OwnCalls implements Caller {
@@ -19,6 +21,7 @@ export class OwnCalls implements Caller {
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
     if (this.#names.has(name)) return this.#own.call(name, params, hasDuplicateKey);
     const answer = await this.#inner.call(name, params, hasDuplicateKey);
+    if (name === 'rpc.discover') return withMethods(answer as OpenRpcDocument, this.#own.list());
     return name === 'rpc_get_methods' ? [...(answer as string[]), ...this.#names] : answer;
   }
 }

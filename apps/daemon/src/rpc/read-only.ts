@@ -1,8 +1,10 @@
 import type { Caller } from './dispatcher.js';
 import { RpcError } from './errors.js';
+import type { OpenRpcDocument } from './open-rpc.js';
 
 /** Methods that change nothing, whatever their parameters are. A new method is not among them unless it is put here. */
 export const readOnlyMethods: ReadonlySet<string> = new Set([
+  'rpc.discover',
   'rpc_get_methods',
   'spdk_get_version',
   'framework_get_config',
@@ -49,6 +51,10 @@ export class ReadOnlyCaller implements Caller {
     if (known.includes(name) && !readOnlyMethods.has(name)) throw refusal(`${name} may change something`);
     if (name === 'bdev_get_iostat' && resets(params)) throw refusal('bdev_get_iostat with a reset_mode changes what it shows');
     const answer = await this.#inner.call(name, params, hasDuplicateKey);
+    if (name === 'rpc.discover') {
+      const document = answer as OpenRpcDocument;
+      return { ...document, methods: document.methods.filter((method) => readOnlyMethods.has(method.name)) };
+    }
     return name === 'rpc_get_methods' ? (answer as string[]).filter((one) => readOnlyMethods.has(one)) : answer;
   }
 }
