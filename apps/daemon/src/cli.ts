@@ -8,7 +8,7 @@ import type { HttpOptions, ParsedHttpOptions } from './dashboard/http-options.js
 import { addEventOptions, eventOptions } from './events/event-options.js';
 import type { ParsedEventOptions } from './events/event-options.js';
 import type { SinkOptions } from './events/sinks/sinks.js';
-import type { NbdLimits } from './daemon.js';
+import type { AllowOptions, NbdLimits } from './daemon.js';
 import type { NbdAddress } from './exports.js';
 import { parseAddress, parsePort } from './listen-address.js';
 import { defaultLevelPackages } from './level-modules.js';
@@ -35,6 +35,8 @@ export interface CliOptions extends HttpOptions {
   statePath: string | undefined;
   /** Devices among which members are looked for, and which arrays start; undefined for none. */
   scan: ScanOptions | undefined;
+  /** What may be opened and run. */
+  allow: AllowOptions;
   isStrict: boolean;
   waitForRpc: boolean;
   autoExport: boolean;
@@ -69,6 +71,8 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, Parse
   scan?: string[];
   autoStart?: 'all' | 'none';
   startArray: string[];
+  allowDevice: string[];
+  allowArray: string[];
   strict: boolean;
   waitForRpc: boolean;
   nbd: NbdAddress[];
@@ -128,6 +132,8 @@ export function makeCommand(version: string): Command {
       collect(String),
       [],
     )
+    .option('--allow-device <glob>', 'open no device or file but those that match; repeatable', collect(String), [])
+    .option('--allow-array <uuid>', 'run no array but those of these uuids; repeatable', collect(parseUuid), [])
     .option('--strict', 'end the start when a call of the configuration fails, instead of keeping it and trying again', false)
     .option('--wait-for-rpc', 'wait for framework_start_init before making devices', false)
     .option('--nbd <address>', 'serve NBD at unix:PATH or tcp:HOST:PORT; repeatable', collect(parseAddress), [])
@@ -222,6 +228,10 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     configPath: options.config ?? options.json,
     statePath: statePath(options),
     scan: scanOptions(command, options),
+    allow: {
+      devices: options.allowDevice.length === 0 ? null : options.allowDevice,
+      arrays: options.allowArray.length === 0 ? null : options.allowArray,
+    },
     isStrict: options.strict,
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,
@@ -317,6 +327,12 @@ function parseRpc(text: string): RpcAddress {
   const tcp = /^(\[[0-9a-fA-F:]+\]|[^/:]+):(\d+)$/.exec(text);
   if (tcp === null) return { path: text };
   return { host: (tcp[1] ?? '').replace(/^\[|\]$/g, ''), port: parsePort(tcp[2] ?? '') };
+}
+
+function parseUuid(text: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
+    throw new InvalidArgumentError('must be a uuid, as raidctl examine shows it.');
+  return text.toLowerCase();
 }
 
 function parseSpin(text: string): number {

@@ -5,6 +5,7 @@ import type { NbdServer } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
+import { AllowedArrays } from './allow-list.js';
 import { deferred } from './deferred.js';
 import { ArrayWatch } from './events/array-watch.js';
 import type { EventReport } from './events/event.js';
@@ -79,8 +80,10 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const registry = place === undefined ? new BdevRegistry(runtime) : new SharedRegistry(runtime, place.share.names);
   place?.share.watch(registry);
   const examining = new ExaminePolicy();
+  const allowedArrays = new AllowedArrays();
   const arrays = new RaidArrays({
     mayExamine: (bdev) => examining.mayExamine(bdev),
+    mayAssemble: (uuid) => allowedArrays.allows(uuid),
     holdsData: (bdev) => examining.holdsData(bdev),
     registry,
     modules,
@@ -101,6 +104,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     exports,
     dispatcher,
     examining,
+    allowedArrays,
     log,
     reactor: { index: place?.index ?? 0, count: place?.count ?? 1 },
     names: place?.share.names ?? new OwnNames(),

@@ -3,6 +3,7 @@ import { nodeRuntime } from '@raidkit/bdev/node';
 import { NbdServer } from '@raidkit/nbd';
 import type { NbdServerOptions, TlsCredentials } from '@raidkit/nbd';
 import type { Logger } from 'pino';
+import { AllowedCalls } from './allow-list.js';
 import { composeService } from './compose.js';
 import { Configuration } from './configuration/configuration.js';
 import { readConfig } from './configuration/config-file.js';
@@ -37,6 +38,12 @@ export type NbdLimits = Pick<
   | 'maxBytes'
 >;
 
+/** Patterns of devices that may be opened, and uuids of arrays that may run; each null for all. */
+export interface AllowOptions {
+  devices: readonly string[] | null;
+  arrays: readonly string[] | null;
+}
+
 /** TLS for NBD clients. */
 export type NbdTls = NonNullable<NbdServerOptions['tls']>;
 
@@ -61,6 +68,8 @@ export interface DaemonOptions extends ServiceOptions {
   httpToken?: HttpToken;
   /** Names under which browsers may know the daemon, besides addresses and `localhost`. */
   httpNames?: readonly string[];
+  /** What may be opened and run, besides what the configuration says of that. Default: everything. */
+  allow?: AllowOptions;
   /** Ends the start, with an error: nothing is left open. */
   abort?: AbortSignal;
   /** A call of the configuration that fails ends the start. Default false: it is kept, and tried again. */
@@ -134,6 +143,7 @@ type ControlOptions = Pick<
   | 'httpNames'
   | 'schedule'
   | 'abort'
+  | 'allow'
   | 'isStrict'
   | 'waitForRpc'
   | 'log'
@@ -189,7 +199,8 @@ export async function serveControl(
   try {
     const calls = configPath === undefined ? [] : readConfig(configPath);
     const state = statePath === undefined ? null : new StateFile(statePath);
-    own = configuration = new Configuration(inner, {
+    const allowed = new AllowedCalls(inner);
+    own = configuration = new Configuration(allowed, {
       calls,
       state,
       isStrict,
@@ -202,6 +213,7 @@ export async function serveControl(
       const path = statePath === undefined ? null : `${statePath.replace(/\.json$/, '')}-checks.json`;
       schedule = new CheckSchedule(own, options.schedule, path, log);
     }
+    await narrow(allowed, options.allow);
     caller = new OwnCalls(own, [...eventMethods(events, sinks), ...scheduleMethods(schedule)], log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
     const reader = new ReadOnlyCaller(caller);
@@ -235,6 +247,11 @@ export async function serveControl(
     reload: () => own.reload(),
     renewTls: (credentials) => service.renewTls(credentials),
   };
+}
+
+async function narrow(caller: Caller, { arrays = null, devices = null }: Partial<AllowOptions> = {}): Promise<void> {
+  if (arrays === null && devices === null) return;
+  await caller.call('raidkit_allow', { ...(devices === null ? {} : { devices }), ...(arrays === null ? {} : { arrays }) });
 }
 
 /** Resolves and rejects as `work` does, or rejects when the signal comes first. */

@@ -48,6 +48,7 @@ async function main(): Promise<void> {
     ...(options.statePath === undefined ? {} : { statePath: options.statePath }),
     ...(options.scan === undefined ? {} : { scan: options.scan }),
     abort: signals.abort,
+    allow: options.allow,
     isStrict: options.isStrict,
     waitForRpc: options.waitForRpc,
     autoExport: options.autoExport,

@@ -1,5 +1,6 @@
 import type { BdevRegistry, Logger } from '@raidkit/bdev';
 import type { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
+import type { AllowedArrays } from './allow-list.js';
 import type { ExaminePolicy } from './examine-policy.js';
 import type { Exports } from './exports.js';
 import type { Dispatcher } from './rpc/dispatcher.js';
@@ -17,6 +18,8 @@ export interface Service {
   readonly reactor: { readonly index: number; readonly count: number };
   /** Which devices are looked at for superblocks. */
   readonly examining: ExaminePolicy;
+  /** Arrays that may run here. */
+  readonly allowedArrays: AllowedArrays;
   /** Names that each exist once in the daemon. */
   readonly names: NameTable;
   /** Ends the startup state. Throws if it has ended. */

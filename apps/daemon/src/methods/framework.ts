@@ -3,6 +3,7 @@ import { nullUuid } from '@raidkit/core';
 import type { RaidArrays } from '@raidkit/core';
 import { z } from 'zod';
 import type { Service } from '../service.js';
+import { allowParams } from '../allow-list.js';
 import { describeRateLimits, tickRate } from '../bdev-info.js';
 import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
@@ -38,6 +39,17 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       params: null,
       run() {
         service.startInit();
+        return Promise.resolve(true);
+      },
+    }),
+    method({
+      name: 'raidkit_allow',
+      // Nothing that is there already has to be taken away.
+      states: ['startup'],
+      params: allowParams,
+      badParams: invalidParams,
+      run({ arrays }) {
+        if (arrays !== undefined) service.allowedArrays.narrow(arrays);
         return Promise.resolve(true);
       },
     }),

@@ -42,6 +42,7 @@ export const routes: Readonly<Record<string, Route>> = {
   spdk_kill_instance: first,
   framework_start_init: all,
   framework_wait_init: first,
+  raidkit_allow: all,
   framework_get_subsystems: first,
   framework_get_config: { to: 'each', merge: 'config' },
 

@@ -54,6 +54,8 @@ export interface RaidContext extends RaidArrayHost {
   readonly retries: Retries;
   /** Whether a device that nobody has named is looked at for a superblock. */
   mayExamine(bdev: Bdev): boolean;
+  /** Whether the array of this uuid may be put together from what devices carry. */
+  mayAssemble(uuid: string): boolean;
   /** Whether what is on the device is known to be clients' data, whatever it looks like. */
   holdsData(bdev: Bdev): boolean;
   /** Has the device examined after a while; again and again until it can be. */

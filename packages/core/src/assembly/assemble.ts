@@ -60,6 +60,13 @@ async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Prom
   // Whoever claimed it while it was being read has it.
   if (!isFree(ctx, bdev)) return;
   if (found.kind === 'found') {
+    const { name, uuid } = found.record;
+    if (!ctx.mayAssemble(uuid)) {
+      const message = `the device carries the superblock of array ${name} (${uuid}), which is not one of those that may run here`;
+      if (isByHand) throw new RaidError('ERR_RAID_MEMBER', 1, `${bdev.name}: ${message}`);
+      ctx.registry.runtime.log.warn({ bdev: bdev.name, array: name, uuid }, `${message}: it is left alone`);
+      return;
+    }
     await examineFound(ctx, bdev, found.record, headers, isByHand);
     return;
   }

@@ -53,6 +53,8 @@ export interface RaidArraysOptions {
    * created with it by name, and to one to which it is added. Default: each is.
    */
   mayExamine?: (bdev: Bdev) => boolean;
+  /** Whether the array of this uuid may be put together from what devices carry; asked each time. Default: each may. */
+  mayAssemble?: (uuid: string) => boolean;
   /**
    * Whether what is on a device is known to be clients' data, whatever it looks like; asked each time. An array without superblocks
    * takes it then, also if it begins with one. Default: it is not known.
@@ -103,6 +105,7 @@ export class RaidArrays {
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
       mayExamine: options.mayExamine ?? (() => true),
+      mayAssemble: options.mayAssemble ?? (() => true),
       holdsData: options.holdsData ?? (() => false),
       examineLater: (bdev) => examineLater(ctx, bdev),
       emit: (event) => {

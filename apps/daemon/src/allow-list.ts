@@ -1,0 +1,95 @@
+import { realpath } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import picomatch from 'picomatch';
+import { z } from 'zod';
+import { RpcError } from './rpc/errors.js';
+import type { Caller } from './rpc/dispatcher.js';
+
+/** Patterns of paths; longer ones, and more of them, are refused. */
+const patterns = z.array(z.string().min(1).max(4096)).min(1).max(1000);
+const uuids = z.array(z.guid()).min(1).max(10_000);
+
+/** What `raidkit_allow` takes: each list that is given narrows what was allowed before. */
+export const allowParams = z.strictObject({ devices: patterns.optional(), arrays: uuids.optional() });
+
+/** EPERM. */
+const notPermitted = -1;
+
+/** Arrays that may run here, by uuid: those that are on each of the lists; all, as long as there is none. */
+export class AllowedArrays {
+  readonly #lists: ReadonlySet<string>[] = [];
+
+  narrow(list: readonly string[]): void {
+    this.#lists.push(new Set(list.map((uuid) => uuid.toLowerCase())));
+  }
+
+  allows(uuid: string): boolean {
+    return this.#lists.every((list) => list.has(uuid.toLowerCase()));
+  }
+
+  /** Null: all. */
+  get uuids(): string[] | null {
+    const [first, ...others] = this.#lists;
+    if (first === undefined) return null;
+    return [...first].filter((uuid) => others.every((list) => list.has(uuid)));
+  }
+}
+
+/**
+ * Passes calls on, but for those that open a device, or make an array, that is not allowed: of whomever they come, clients, the
+ * configuration, or the scan.
+ */
+export class AllowedCalls implements Caller {
+  readonly #inner: Caller;
+  readonly #arrays = new AllowedArrays();
+  readonly #devices: { readonly patterns: readonly string[]; readonly matches: (path: string) => boolean }[] = [];
+
+  constructor(inner: Caller) {
+    this.#inner = inner;
+  }
+
+  async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
+    if (name === 'bdev_aio_create' || name === 'bdev_uring_create') await this.#checkDevice(params);
+    if (name === 'bdev_raid_create') this.#checkArray(params);
+    const answer = await this.#inner.call(name, params, hasDuplicateKey);
+    if (name === 'raidkit_allow') this.#narrow(allowParams.parse(params));
+    return answer;
+  }
+
+  #narrow({ arrays, devices }: z.infer<typeof allowParams>): void {
+    if (arrays !== undefined) this.#arrays.narrow(arrays);
+    if (devices === undefined) return;
+    const absolute = devices.map((pattern) => resolve(pattern));
+    this.#devices.push({ patterns: absolute, matches: picomatch(absolute, { dot: true }) });
+  }
+
+  /** The path itself, or where it leads to. Whoever may make links in an allowed folder decides what they lead to. */
+  async #checkDevice(params: unknown): Promise<void> {
+    const filename = textOf(params, 'filename');
+    if (this.#devices.length === 0 || filename === null) return;
+    const path = resolve(filename);
+    const real = await realpath(path).catch(() => path);
+    for (const { matches, patterns: list } of this.#devices) {
+      if (matches(path) || matches(real)) continue;
+      const reason = `filename: ${path} is not among the devices that may be opened here (--allow-device, raidkit_allow): ${list.join(', ')}`;
+      throw new RpcError(notPermitted, 'Operation not permitted', { reason, field: 'filename', allowed: list.join(', ') });
+    }
+  }
+
+  #checkArray(params: unknown): void {
+    const { uuids: list } = this.#arrays;
+    if (list === null) return;
+    const uuid = textOf(params, 'uuid');
+    if (uuid !== null && this.#arrays.allows(uuid)) return;
+    const what = uuid === null ? 'an array without a uuid of its own' : `array ${uuid}`;
+    const allowed = list.length === 0 ? 'none' : list.join(', ');
+    const reason = `uuid: ${what} is not among those that may run here (--allow-array, raidkit_allow): ${allowed}`;
+    throw new RpcError(notPermitted, 'Operation not permitted', { reason, field: 'uuid', allowed });
+  }
+}
+
+function textOf(params: unknown, field: string): string | null {
+  if (typeof params !== 'object' || params === null || !(field in params)) return null;
+  const value = (params as Record<string, unknown>)[field];
+  return typeof value === 'string' ? value : null;
+}
