@@ -57,8 +57,8 @@ export const failedFlushes = [
   {
     id: 'worked-out-from-what-was-lost',
     file: 'core/src/array/array.ts',
-    line: 'if (journal !== null && journal.slot >= 0) journal.onLostFlush();',
-    becomes: 'if (journal !== null && journal.slot >= 0) slot.hasLostFlush = true;',
+    line: 'if (journal?.isInForce === true) journal.onLostFlush();',
+    becomes: 'if (journal?.isInForce === true) slot.hasLostFlush = true;',
     loses: 'an absent member’s blocks are worked out from what another one has dropped',
     levels: ['raid5f'],
   },

@@ -1,5 +1,6 @@
 import type { JsonObject, QuiesceRange } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
+import { maxMissing } from '../level/redundancy.js';
 import type { SyncHost } from './host.js';
 import type { ResyncExclusion } from './resync-exclusion.js';
 import { RebuildTask } from './rebuild.js';
@@ -28,7 +29,7 @@ const restFactor = { least: 1 / 8, most: 16 };
 const rateSpanMs = 1000;
 /** How often the time that a process has taken is put on record, in milliseconds. */
 const saveMs = 30_000;
-/** Buffers that one window may hold at a time. */
+/** Buffers that one window may hold at a time, at least; a level that loses more members has one for each. */
 const buffersPerWindow = 2;
 
 /** What the processes of all arrays share. */
@@ -118,7 +119,8 @@ export class RaidProcess implements RunningProcess {
     this.maxBandwidthMbSec = task.maxBandwidthMbSec ?? null;
     const memberBytes = (this.windowBlocks / arrayBlocks) * memberBlocks * array.blockSize;
     const slotBytes = Math.min(pieceBytes, memberBytes);
-    this.#pool = new BufferPool(array.memory, { slotBytes, count: windowsInFlight * buffersPerWindow });
+    const count = windowsInFlight * Math.max(buffersPerWindow, reconstructedAtOnce(array));
+    this.#pool = new BufferPool(array.memory, { slotBytes, count });
     this.#step = makeStep(array, this, this.#pool, task);
   }
 
@@ -393,4 +395,9 @@ function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { rep
   const replacement = replace?.replacement ?? null;
   if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);
   return new ResyncTask(array, process, pool, sync);
+}
+
+/** Slots that a level is asked for in one request at most: of parity what is read for one of them does for all. */
+function reconstructedAtOnce({ module, numSlots }: SyncHost): number {
+  return module.redundancy === 'parity' ? maxMissing(module, numSlots) : 1;
 }

@@ -3,7 +3,7 @@ import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
 import { makeCopiesAgree } from './majority-repair.js';
 import { statusOf } from '../errors.js';
-import { reconstructInto } from '../io/reconstruct.js';
+import { reconstructAll, reconstructInto } from '../io/reconstruct.js';
 import { flushMember, memberIo } from '../members/member-io.js';
 import { partOf, piecesOf } from './places.js';
 import type { Piece, Place } from './places.js';
@@ -166,6 +166,8 @@ export class ResyncTask implements ProcessStep {
   }
 
   async #sync(piece: Piece): Promise<Outcome> {
+    const unproven = this.#workedOutIn(piece);
+    if (unproven.length > 0) return this.#prove(unproven, piece);
     const derived = this.#derivedIn(piece);
     const wanted = this.#pool.get();
     const found = this.#pool.get();
@@ -198,11 +200,50 @@ export class ResyncTask implements ProcessStep {
     return slots.filter((slot) => slot.isInSync && indexes.includes(slot.index)).map((slot) => ({ slot, at }));
   }
 
+  /**
+   * Slots of absent members whose blocks there are data, and would be worked out from parity in doubt. Nothing that is left
+   * says what parity should be, but where there is more of it than is needed, it may agree about them.
+   */
+  #workedOutIn({ at, count, sets }: Piece): number[] {
+    const { consistency, level, slots } = this.#array;
+    if (!this.#isResync || sets.length > 0 || !consistency.isInconsistent(at, count)) return [];
+    const redundant = level?.redundantSlots?.(Math.floor(at / this.#array.stripe().memberBlocks)) ?? [];
+    const absent = slots.filter((slot) => !slot.isInSync).map(({ index }) => index);
+    return absent.some((index) => !redundant.includes(index)) ? absent : [];
+  }
+
+  /** A level gives of what is in doubt only what redundancy proves: then that agrees with what it is made from. */
+  async #prove(absent: readonly number[], { at, count }: Piece): Promise<Outcome> {
+    const addrs = absent.map(() => this.#pool.get());
+    try {
+      if (addrs.includes(-1)) throw new Error('a process ran out of buffers');
+      await reconstructAll(this.#array, absent, at, count, addrs);
+      return Outcome.Compared;
+    } catch (error) {
+      if (isUnreadable(error)) return Outcome.Unreadable;
+      this.#array.log.error({ ...this.#array.logFields(), block: at, blocks: count, err: error }, 'blocks cannot be compared');
+      return Outcome.Failed;
+    } finally {
+      for (const addr of addrs) if (addr >= 0) this.#pool.put(addr);
+    }
+  }
+
+  /**
+   * Slots of other derived blocks, which are not read: each is worked out from what it is derived from alone. Of parity, while
+   * members are absent, only those that are not needed to work out what these hold.
+   */
+  #excludedFor(slot: Slot, derived: readonly Place[], { sets }: Piece): number[] {
+    const others = derived.flatMap((other) => (other.slot === slot ? [] : [other.slot.index]));
+    const isKnown = (): boolean => this.#array.canRunWith((one) => one.isInSync && one !== slot && !others.includes(one.index));
+    while (sets.length === 0 && others.length > 0 && !isKnown()) others.pop();
+    return others;
+  }
+
   async #syncPlace(place: Place, derived: readonly Place[], piece: Piece, { wanted, found, notes }: Work): Promise<Outcome> {
     const array = this.#array;
     const { at, slot } = place;
     const { count } = piece;
-    const excluded = derived.flatMap((other) => (other.slot === slot ? [] : [other.slot.index]));
+    const excluded = this.#excludedFor(slot, derived, piece);
     const [source, read] = await Promise.allSettled([
       reconstructInto(array, slot.index, at, count, wanted, excluded),
       memberIo(array, slot, IoType.Read, at, count, found),
@@ -225,6 +266,9 @@ export class ResyncTask implements ProcessStep {
       return Outcome.Settled;
     }
     const { wrong = null } = this.#options;
+    // It was worked out from other parity, which may be what is wrong.
+    const isUndecided = wrong === null && derived.some((other) => other.slot !== slot && !excluded.includes(other.slot.index));
+    if (isUndecided) return this.#leaveUndecided(slot, notes.slice(known));
     if (!this.#isResync && wrong !== null && wrong !== slot.index) {
       await this.#rewriteWrong(array.slotAt(wrong), at, count, wanted);
       return Outcome.Compared;
@@ -236,6 +280,17 @@ export class ResyncTask implements ProcessStep {
       if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }
     return Outcome.Compared;
+  }
+
+  #leaveUndecided(slot: Slot, differing: Work['notes']): Outcome {
+    for (const [, offset, length] of differing) {
+      this.#process.undecidedBlocks += length;
+      this.#array.log.error(
+        { ...this.#array.logFields(slot), block: offset, blocks: length },
+        'parity disagrees with other parity, and a member that would decide it is absent: left as it is',
+      );
+    }
+    return this.#isResync ? Outcome.Failed : Outcome.Compared;
   }
 
   /** Blocks in which the slot differs, and those between them. */
@@ -400,7 +455,10 @@ export class ResyncTask implements ProcessStep {
   finish(): Promise<void> {
     const { lostBlocks, undecidedBlocks } = this.#process;
     if (this.#failed > 0) return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
-    if (undecidedBlocks > 0) return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and no copy has the majority`));
+    if (undecidedBlocks > 0) {
+      const why = this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to tell which';
+      return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and ${why}`));
+    }
     if (lostBlocks > 0 && !this.#isResync)
       return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
     return Promise.resolve();
