@@ -5,7 +5,7 @@ const all = ['packages/*/test/**/*.test.ts', 'apps/*/test/**/*.test.ts', 'test/*
 /** In simulated time and on simulated disks: several files may run at once. */
 const simulated = [
   'packages/{bdev,core,superblock,testkit,concat,raid*}/test/**/*.test.ts',
-  'test/!(debian-package|packages|power-cuts-on-files).test.ts',
+  'test/!(debian-package|examples|packages|power-cuts-on-files).test.ts',
 ];
 
 export default defineConfig({

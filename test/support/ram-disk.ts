@@ -74,12 +74,19 @@ export class RamDisk implements BdevDriver {
 /** Registers a disk with these contents. Resolves when it has been examined. */
 export async function plugIn(
   registry: BdevRegistry,
-  options: { name: string; uuid: string; bytes: Uint8Array; blockSize?: number; fault?: RamDisk['fault'] },
+  options: {
+    name: string;
+    uuid: string;
+    bytes: Uint8Array;
+    blockSize?: number;
+    fault?: RamDisk['fault'];
+    isReadOnly?: boolean;
+  },
 ): Promise<{ bdev: Bdev; disk: RamDisk }> {
-  const { name, uuid, bytes, blockSize = 512, fault } = options;
+  const { name, uuid, bytes, blockSize = 512, fault, isReadOnly = false } = options;
   const disk = new RamDisk(registry, bytes, blockSize);
   if (fault !== undefined) disk.fault = fault;
-  const bdev = new Bdev({ name, uuid, blockSize, numBlocks: bytes.length / blockSize, driver: disk });
+  const bdev = new Bdev({ name, uuid, blockSize, numBlocks: bytes.length / blockSize, driver: disk, isReadOnly });
   await registry.register(bdev);
   return { bdev, disk };
 }

@@ -1,6 +1,6 @@
 import { BdevRegistry, BlockClient } from '@raidkit/bdev';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { RaidArray, SuperblockStore } from '@raidkit/core';
+import type { AssemblyOptions, RaidArray, SuperblockStore } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore } from '@raidkit/superblock';
@@ -46,13 +46,16 @@ export class SparseMachine {
   }
 
   /** A new process, which looks at all disks, or at these. */
-  async boot(options: { store?: SuperblockStore; disks?: readonly number[] } = {}): Promise<void> {
+  async boot(
+    options: { store?: SuperblockStore; disks?: readonly number[]; assembly?: Partial<AssemblyOptions> } = {},
+  ): Promise<void> {
     this.#life = { isDead: false };
     memory.reset();
     this.registry = new BdevRegistry(this.world.runtime(this.#life, memory));
     const modules = new RaidModuleRegistry();
     for (const module of [raid1, raid5f]) modules.register(module);
-    this.arrays = new RaidArrays({ registry: this.registry, modules, store: options.store ?? spdkSuperblockStore });
+    const { store = spdkSuperblockStore, assembly = {} } = options;
+    this.arrays = new RaidArrays({ registry: this.registry, modules, store, assembly });
     for (const index of options.disks ?? this.disks.keys()) await this.plugIn(index);
     await this.until(this.registry.waitForExamine());
   }

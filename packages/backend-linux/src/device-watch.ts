@@ -88,7 +88,7 @@ export class DeviceWatch {
     const { runtime } = this.#registry;
     // All devices at the same time, so that an idle processor is woken once for all of them.
     const delayMs = this.#pollMs - (runtime.now() % this.#pollMs);
-    this.#timer = runtime.setTimer(() => {
+    this.#timer = runtime.setWatchTimer(() => {
       void this.check().then(() => this.#schedule());
     }, delayMs);
   }

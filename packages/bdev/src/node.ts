@@ -18,7 +18,8 @@ export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
   return {
     now: () => performance.now(),
     wallClock: () => Date.now(),
-    setTimer: (fn, ms) => setTimeout(fn, ms).unref(),
+    setTimer: (fn, ms) => setTimeout(fn, ms),
+    setWatchTimer: (fn, ms) => setTimeout(fn, ms).unref(),
     clearTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
     soon: (fn) => void setImmediate(fn),
     randomBytes: (count) => randomBytes(count),

@@ -36,6 +36,10 @@ export class ManualWorld implements Runtime {
     return timer;
   }
 
+  setWatchTimer(fn: () => void, ms: number): Timer {
+    return this.setTimer(fn, ms);
+  }
+
   clearTimer(timer: object): void {
     this.#timers = this.#timers.filter((other) => other !== timer);
   }

@@ -116,10 +116,13 @@ export class Reactor implements RingOwner {
     this.#alarms = new Alarms(ring, sys);
     this.#spin = new Spin((options.spinMicroseconds ?? 100) / 1000, this.#runQueueWait);
     this.#beat = options.beat ?? new Int32Array(1);
+    // The reactor is alive until it is stopped, whatever timers there are.
+    const setTimer: Runtime['setTimer'] = (fn, ms) => this.#timers.add(fn, clock.now() + ms);
     this.runtime = {
       now: () => this.#now ?? clock.now(),
       wallClock: () => Date.now(),
-      setTimer: (fn, ms) => this.#timers.add(fn, clock.now() + ms),
+      setTimer,
+      setWatchTimer: setTimer,
       clearTimer: (timer) => this.#timers.cancel(timer as Timer),
       soon: (fn) => {
         this.#soon[this.#soonCount++] = fn;

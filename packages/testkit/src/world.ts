@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers';
-import type { Logger, Runtime, TimerHandle } from '@raidkit/bdev';
+import type { Logger, Runtime } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { Random } from './random.js';
 
@@ -149,10 +149,12 @@ export class World {
 
   /** The runtime of a process that lives in this world. Its uuids and timers follow from the seed too. */
   runtime(life: Life, memory: BufferMemory): Runtime {
+    const setTimer: Runtime['setTimer'] = (fn, ms) => this.after(ms, fn, life);
     return {
       now: () => this.#now,
       wallClock: () => 1_700_000_000_000 + this.#now,
-      setTimer: (fn, ms): TimerHandle => this.after(ms, fn, life),
+      setTimer,
+      setWatchTimer: setTimer,
       clearTimer: (timer) => this.cancel(timer),
       soon: (fn) => void this.after(turnMs, fn, life),
       randomBytes: (count) => this.random.bytes(count),

@@ -451,7 +451,7 @@ export class Bdev implements IoTarget {
     const { runtime } = this.registry;
     if (this.#deadlineTimer !== null) runtime.clearTimer(this.#deadlineTimer);
     this.#deadlineTimerAt = at;
-    this.#deadlineTimer = runtime.setTimer(this.#checkDeadlines, Math.max(at - now, 1));
+    this.#deadlineTimer = runtime.setWatchTimer(this.#checkDeadlines, Math.max(at - now, 1));
   }
 
   readonly #checkDeadlines = (): void => {

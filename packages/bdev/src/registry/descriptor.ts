@@ -66,8 +66,8 @@ export class BdevDescriptor implements OpenHandle {
   }
 
   /**
-   * Takes the exclusive right to write, for `owner` (a name for messages). Refused with EPERM while somebody else has it,
-   * or has the device open for writing.
+   * Takes the exclusive right to write, for `owner` (a name for messages); through a descriptor that may only read, that
+   * nobody writes. Refused with EPERM while somebody else has it, or has the device open for writing.
    */
   claim(owner: string): void {
     const { bdev } = this;
@@ -78,9 +78,6 @@ export class BdevDescriptor implements OpenHandle {
       if (other !== this && other.writable) {
         throw new BdevError('ERR_BDEV_CLAIMED', Status.NotPermitted, `bdev ${bdev.name} is open for writing elsewhere`);
       }
-    }
-    if (!this.writable) {
-      throw new BdevError('ERR_BDEV_READ_ONLY', Status.NotPermitted, `bdev ${bdev.name} is open read-only`);
     }
     this.#claim = owner;
     bdev.claimedBy = owner;

@@ -20,8 +20,10 @@ export interface Runtime {
   now(): number;
   /** Wall-clock time in milliseconds since 1970, for what is shown to people or stored; never for measuring. */
   wallClock(): number;
-  /** Calls `fn` once, after `ms` milliseconds at the earliest. A pending timer keeps nobody's process alive. */
+  /** Calls `fn` once, after `ms` milliseconds at the earliest. Something waits for it: the process lives until then. */
   setTimer(fn: () => void, ms: number): TimerHandle;
+  /** The same, for who looks at something from time to time: a pending one keeps no process alive. */
+  setWatchTimer(fn: () => void, ms: number): TimerHandle;
   /** No effect on a timer that has fired. */
   clearTimer(timer: TimerHandle): void;
   /** Calls `fn` in a later turn of the event loop, in the order of the calls; never inside `soon` itself. */

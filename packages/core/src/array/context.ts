@@ -7,8 +7,13 @@ import type { RaidIoPool } from '../level/raid-io.js';
 import type { Retries } from './retries.js';
 import type { SuperblockStore } from '../format/store.js';
 
-/** How long arrays that are assembled from superblocks wait. */
+/** Whether and when arrays that are assembled from superblocks start by themselves. */
 export interface AssemblyOptions {
+  /**
+   * `auto`, the default: by themselves. `manual`: when `startDegraded` says so. `readOnly`: by themselves, for reading: their
+   * members are opened for reading alone, may be read-only devices, and nothing is written to them.
+   */
+  start: 'auto' | 'manual' | 'readOnly';
   /**
    * Milliseconds that a device which the superblock counts out is waited for before the others, all there, are started: it
    * may know better. Default 1000; 0 for not at all.
@@ -20,6 +25,11 @@ export interface AssemblyOptions {
    * Default 0: never, as in SPDK.
    */
   degradedStartMs: number;
+}
+
+/** The array's members are opened for reading alone. */
+export function isOnlyRead(ctx: RaidContext, array: RaidArray): boolean {
+  return array.isAssembled && ctx.assemblyOptions.start === 'readOnly';
 }
 
 /** Says what somebody else keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */

@@ -1,6 +1,6 @@
 import type { Runtime, TimerHandle } from '@raidkit/bdev';
 
-/** Work that is tried again after a while. Nobody waits for it, so what goes wrong is logged. None is left after {@link stop}. */
+/** Work that is done, or tried again, after a while. Nobody waits for it, so what goes wrong is logged. None is left after {@link stop}. */
 export class Retries {
   readonly #runtime: Runtime;
   readonly #timers = new Set<TimerHandle>();
@@ -14,13 +14,17 @@ export class Retries {
     return this.#isStopped;
   }
 
-  later(afterMs: number, work: () => Promise<void>): void {
+  later(afterMs: number, work: () => Promise<void> | void): void {
     if (this.#isStopped) return;
     const timer = this.#runtime.setTimer(() => {
       this.#timers.delete(timer);
-      work().catch((error: unknown) => this.#runtime.log.error({ err: error }, 'a second try at assembling failed'));
+      this.#do(work).catch((error: unknown) => this.#runtime.log.error({ err: error }, 'what was put off failed'));
     }, afterMs);
     this.#timers.add(timer);
+  }
+
+  async #do(work: () => Promise<void> | void): Promise<void> {
+    await work();
   }
 
   stop(): void {

@@ -408,11 +408,12 @@ async function joinRecorded(
 async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array) || ctx.retries.isStopped) return;
   const { runtime } = ctx.registry;
-  const { absentWaitMs, degradedStartMs } = ctx.assemblyOptions;
+  const { absentWaitMs, degradedStartMs, start } = ctx.assemblyOptions;
   const isComplete = array.numDiscovered >= array.numOperational;
   const waitMs = isComplete ? absentWaitMs : degradedStartMs;
   const isAnyUnseen = array.slots.some(({ recordedUuid }) => recordedUuid !== nullUuid && !array.seen.has(recordedUuid));
   array.endStartWait?.();
+  if (start === 'manual') return;
   if (isComplete && (!isAnyUnseen || waitMs === 0)) {
     await startIfComplete(ctx, array);
     return;

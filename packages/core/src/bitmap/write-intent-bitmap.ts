@@ -308,7 +308,7 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   #armTimer(): void {
-    if (this.#timer !== null || this.#isStopped) return;
+    if (this.#timer !== null || this.#isStopped || this.#array.isReadOnly) return;
     const mustStay = this.#array.consistency.countUnsettled(this.regionBlocks);
     if (this.count(RegionState.Dirty) <= mustStay && !this.#canClearMissed()) return;
     this.#timer = this.#array.registry.runtime.setTimer(this.#onTimer, idleMs);

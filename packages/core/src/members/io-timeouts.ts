@@ -27,7 +27,7 @@ export class IoTimeouts {
     const { memberOptions, registry } = this.#array;
     if (this.isArmed || memberOptions.ioTimeoutMs === 0) return;
     this.isArmed = true;
-    this.#timer = registry.runtime.setTimer(this.#look, memberOptions.ioTimeoutMs * suspectShare);
+    this.#timer = registry.runtime.setWatchTimer(this.#look, memberOptions.ioTimeoutMs * suspectShare);
   }
 
   stop(): void {

@@ -1,6 +1,7 @@
 import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
+import { isOnlyRead } from '../array/context.js';
 import type { RaidContext } from '../array/context.js';
 import { regionsToReserve } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
@@ -17,7 +18,7 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
     throw new RaidError('ERR_RAID_BUSY', 16, message);
   }
   const descriptor: BdevDescriptor = ctx.registry.open(bdev, {
-    writable: true,
+    writable: !isOnlyRead(ctx, array),
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
     onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {

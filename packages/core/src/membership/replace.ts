@@ -105,7 +105,7 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
 function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): void {
   if (isDeviceBad || slot.isInSync || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null) return;
   if (slot.descriptor !== null) {
-    ctx.registry.runtime.setTimer(() => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad), lookAgainMs);
+    ctx.retries.later(lookAgainMs, () => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad));
     return;
   }
   addMember(ctx, array, bdev, slot).catch((error: unknown) => {

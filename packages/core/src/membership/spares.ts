@@ -90,7 +90,7 @@ export class Spares {
   #consider(array: RaidArray, slot: Slot, afterMs: number): void {
     if (this.#spares.size === 0 || !isOpen(array, slot)) return;
     if (afterMs > 0 && slot.absence !== 'failed') {
-      this.#ctx.registry.runtime.setTimer(() => this.#consider(array, slot, 0), afterMs);
+      this.#ctx.retries.later(afterMs, () => this.#consider(array, slot, 0));
       return;
     }
     // The event is told in the middle of things: the slot may be let go in this turn only.

@@ -89,7 +89,7 @@ export class RaidArrays {
     this.registry = options.registry;
     this.modules = options.modules;
     this.memberOptions = { ioTimeoutMs: 30_000, graceMs: 60_000, ...options.members };
-    this.assemblyOptions = { absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly };
+    this.assemblyOptions = { start: 'auto', absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly };
     const ctx: RaidContext = {
       registry: options.registry,
       modules: options.modules,

@@ -1,6 +1,7 @@
 import { Bdev, BlockClient } from '@raidkit/bdev';
 import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
+import { isOnlyRead } from '../array/context.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { judgeForeignRun } from '../journal/foreign-run.js';
@@ -41,7 +42,7 @@ export async function bringOnline(ctx: RaidContext, array: RaidArray, options: S
 
 async function start(ctx: RaidContext, array: RaidArray, options: StartOptions): Promise<void> {
   const { lifecycle, recordedBlocks } = array;
-  array.isReadOnly = options.readOnly ?? false;
+  array.isReadOnly = isOnlyRead(ctx, array) || (options.readOnly ?? false);
   let started: RaidLevel | null = null;
   try {
     const recorded = await kickStale(array, options.force ?? false);

@@ -57,7 +57,7 @@ export class ProcessQueue {
 
   /** Does something after a while, unless something is to be done already. */
   later(runtime: Runtime, afterMs: number, work: () => void): void {
-    this.#timer ??= runtime.setTimer(() => {
+    this.#timer ??= runtime.setWatchTimer(() => {
       this.#timer = null;
       work();
     }, afterMs);

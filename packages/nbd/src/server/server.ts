@@ -280,7 +280,7 @@ export class NbdServer {
     this.#connections.add(connection);
     this.#admission.beginHandshake(origin);
     const timeoutMs = Math.min(from?.handshakeLeftMs ?? Infinity, this.#handshakeTimeoutMs);
-    const timer = runtime.setTimer(() => connection.abort('the handshake took too long'), timeoutMs);
+    const timer = runtime.setWatchTimer(() => connection.abort('the handshake took too long'), timeoutMs);
     const begunAt = runtime.now();
     this.#handshakes.set(connection, { timer, dueAt: begunAt + timeoutMs, begunAt });
     this.#sweepLater();
@@ -382,7 +382,7 @@ export class NbdServer {
     if (connections.length === 0) return;
     const { runtime } = this.#registry;
     for (const connection of connections) connection.callOff();
-    runtime.setTimer(() => {
+    runtime.setWatchTimer(() => {
       for (const connection of connections) connection.abort('it did not fetch its last replies');
     }, this.#closeTimeoutMs);
   }
@@ -421,7 +421,7 @@ export class NbdServer {
   /** Looks after connections a few times per timeout, as long as there are any. */
   #sweepLater(): void {
     const shortest = Math.min(this.#stallTimeoutMs, this.#idleTimeoutMs || Infinity);
-    this.#sweepTimer ??= this.#registry.runtime.setTimer(this.#sweep, shortest / sweepsPerTimeout);
+    this.#sweepTimer ??= this.#registry.runtime.setWatchTimer(this.#sweep, shortest / sweepsPerTimeout);
   }
 
   readonly #sweep = (): void => {
