@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
@@ -19,10 +19,21 @@ const schemaFile = new URL('../../../docs/raidctl.schema.json', import.meta.url)
 const isWriting = process.env.RAIDCTL_WRITE_DOCS === '1';
 const test = bench();
 
-it.skipIf(!hasCommands('script')).each([
-  ['docs/raidctl.md', page],
-  ['README.md', readme],
-])('%s shows what a terminal shows', async (_name, file) => {
+const guides = ['disk-died', 'disk-came-back', 'replace-and-grow', 'move-disks', 'lost-superblocks', 'migrate-from-spdk'];
+
+it
+  .skipIf(!hasCommands('script', 'nbdcopy'))
+  .each([
+    ['docs/raidctl.md', page],
+    ['README.md', readme],
+    ...guides.map((name): [string, URL] => [
+      `docs/guides/${name}.md`,
+      new URL(`../../../docs/guides/${name}.md`, import.meta.url),
+    ]),
+  ])('%s shows what a terminal shows', async (_name, file) => {
+  for (const left of readdirSync(test.folder)) {
+    if (!left.endsWith('.sock')) rmSync(join(test.folder, left), { recursive: true });
+  }
   const bin = join(test.folder, 'bin');
   mkdirSync(bin, { recursive: true });
   writeFileSync(join(bin, 'raidctl'), `#!/bin/sh\nexec ${shellCommand('"$@"')}\n`);
