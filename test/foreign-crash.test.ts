@@ -10,6 +10,8 @@ import type { Rig } from './support/rig.js';
 
 /** First block of a member's data area. */
 const dataAt = 2048;
+/** First block of a stripe in the second region, with its data on m0 and m1. */
+const second = 66 * 64;
 
 type Images = (Uint8Array | null)[];
 
@@ -90,25 +92,33 @@ async function whole(level: string, members: number): Promise<Images> {
 }
 
 /**
- * A raid5f of three without m1 that was killed in a write to its first block, on m0 and not in the parity on m2: block 32, the
- * absent member's, is in doubt.
+ * A raid5f of three without m1 that was killed in a write to a stripe of its second region, on m0 and not in the parity on
+ * m2: the block of the absent member in that column is in doubt. Only the newest page says that the region was being written.
  */
 async function inDoubt(): Promise<Images> {
   const { rig, disks, volume } = await build('raid5f', 3);
   await volume.write(0, blocks(256, 1));
   await rig.arrays.removeBaseBdev('m1');
-  await volume.write(64, blocks(64, 5));
+  await volume.write(second, blocks(64, 1));
+  await volume.write(second + 64, blocks(64, 5));
   disks[2]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataAt ? null : Status.Ok);
-  void volume.write(0, blocks(1, 2)).catch(() => undefined);
-  await until(() => disks[2]!.held.length > 0, 'the parity is held back');
-  await until(() => disks[0]!.bytes[dataAt * 512] === 2, 'the data is there');
+  disks[0]!.fault = disks[2]!.fault;
+  void volume.write(second, blocks(1, 2)).catch(() => undefined);
+  await until(() => disks[0]!.held.length + disks[2]!.held.length === 2, 'data and parity are held back');
+  const [io] = disks[0]!.held;
+  disks[0]!.finish(io!, Status.Ok);
   return ranBySpdk([disks[0]!, null, disks[2]!]);
 }
 
 for (const [what, make, offsets, right] of [
   ['a mirror of two', () => whole('raid1', 2), [0, 31, 64], [5, 5, 1]],
   ['a raid5f', () => whole('raid5f', 3), [0, 63, 64], [5, 5, 1]],
-  ['a raid5f without a member, in doubt', inDoubt, [0, 32, 64, 96, 128], [2, 'EIO', 5, 5, 1]],
+  [
+    'a raid5f without a member, in doubt',
+    inDoubt,
+    [0, 32, second, second + 32, second + 64, second + 96],
+    [1, 1, 2, 'EIO', 5, 5],
+  ],
 ] as const) {
   it(`${what} that SPDK ran starts by itself after a crash, and another one, anywhere in its next start`, async () => {
     const images = await make();

@@ -6,8 +6,9 @@ export const levels = [
     line: 'const isUnanswered =',
     becomes:
       'const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock); const isUnanswered =',
-    loses: 'the next writer of a block still meets a member that has missed this one',
+    loses: 'a read that waited for a block reads a member that has missed the write before it, and gives that to the others',
     levels: ['raid1'],
+    suites: ['test/lock-order.test.ts'],
   },
   {
     id: 'raid1-any-copy-of-suspects',
@@ -141,6 +142,7 @@ export const levels = [
       'const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock); const isUnanswered =',
     loses: 'the next writer of a stripe still meets a member that has missed this one',
     levels: ['raid5f'],
+    equivalent: 'what a write of raid5f has missed is judged by the level itself, before it ends: `StripeWriter.#onWritten`',
   },
   {
     id: 'raid5f-no-doubt-after-giving-up',

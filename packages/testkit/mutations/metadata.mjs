@@ -100,6 +100,22 @@ export const metadata = [
       'a member that has left by then is in no array that could start without it; `kickStale` compares with what it has, which is the round before',
   },
   {
+    id: 'earlier-pages-written-over',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'earlier?.runs.forEach(({ generation }, index) => unknown.continueFrom(index, generation));',
+    becomes: '',
+    loses: 'a crash in the start after a foreign run loses what was in doubt before it: parity that lies is believed',
+    suites: ['test/foreign-crash.test.ts'],
+  },
+  {
+    id: 'found-while-starting-forgotten',
+    file: 'core/src/assembly/assemble.ts',
+    line: 'if (array.isStarting) array.deferredMembers.add(bdev.uuid);',
+    becomes: '',
+    loses: 'members that were found while a disk that is none of them was being started never come up',
+    suites: ['test/strangers.test.ts'],
+  },
+  {
     id: 'foreign-run-unseen',
     file: 'core/src/bitmap/bitmap-load.ts',
     line: 'return header.seqNumber === seqNumber || header.previousSeqNumber === seqNumber;',

@@ -43,6 +43,7 @@ export const regions = [
     line: 'this.#pages.unrecorded.add(region);',
     becomes: '',
     loses: 'a clearing failed half way: some member says clean, memory says dirty, and the next write sets no bit',
+    suites: ['test/region-groups.test.ts'],
   },
   {
     id: 'unrecorded-bits-count',
@@ -50,6 +51,7 @@ export const regions = [
     line: 'return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);',
     becomes: 'return false;',
     loses: 'as cut-short-clearing-forgotten: a write goes on although some member says clean',
+    suites: ['test/region-groups.test.ts'],
   },
   {
     id: 'missed-becomes-clean',
@@ -248,6 +250,7 @@ export const regions = [
     line: '&& this.#isUnwritten(region - 1)) {',
     becomes: ') {',
     loses: 'what lies before an unmapped run of its group reads as zeros though it was written',
+    suites: ['test/region-groups.test.ts'],
   },
   {
     id: 'groups-are-alike',
@@ -255,6 +258,7 @@ export const regions = [
     line: 'if (isGroup && this.#unwrittenIn[this.groupOf(region)] === alike) region += this.groupRegions;',
     becomes: 'if (isGroup) region += this.groupRegions;',
     loses: 'a read that begins in an unwritten region reads zeros from a group that was written to',
+    suites: ['test/region-groups.test.ts'],
   },
   {
     id: 'group-is-idle-as-its-first-region',

@@ -1,6 +1,7 @@
 // Mutation testing of our own: one line of the sources at a time is made wrong, and something must notice.
 //   npm run mutate -- --check              every line of the table is there, exactly once
 //   npm run mutate -- --sample 10 --seed 7 ten of them, as CI does; the seed chooses which
+//   npm run mutate -- --seconds 60         of those that have suites of their own as many as there is time for
 //   npm run mutate -- --all --nightly      all, with the nightly's budget; --report writes the table of results
 //   npm run mutate -- --only flush-before-departure,no-bit-before-a-write
 import { execFileSync } from 'node:child_process';
@@ -23,6 +24,8 @@ const { values } = parseArgs({
     all: { type: 'boolean', default: false },
     /** So many, chosen by the seed. */
     sample: { type: 'string' },
+    /** As many as can be tried in so many seconds, of those that a quick suite of their own is to find; one that survives is an error. */
+    seconds: { type: 'string' },
     /** Which of them, and which seeds and operations; default: 0, or for a sample the number of commits, so that CI goes through all. */
     seed: { type: 'string' },
     /** Those with these ids, or of files whose name contains this. */
@@ -36,15 +39,20 @@ const { values } = parseArgs({
   },
 });
 
+/** Of suites that take longer nothing is known. Milliseconds. */
+const mostQuickMs = 20_000;
+
 const resultsFile = join(import.meta.dirname, '..', 'mutations', 'results.json');
 const results = JSON.parse(await readFile(resultsFile, 'utf8').catch(() => '{}'));
-const seed = Number(values.seed ?? (values.sample === undefined ? 0 : commits()));
+const seed = Number(values.seed ?? (values.sample === undefined && values.seconds === undefined ? 0 : commits()));
 
 await checkTable();
 if (values.check) {
   console.log(
     `${mutations.length} mutations, each line is there once; ${mutations.filter(({ equivalent }) => equivalent !== undefined).length} are equivalents`,
   );
+} else if (values.seconds !== undefined) {
+  await runFor(Number(values.seconds) * 1000);
 } else {
   const chosen = choose();
   if (chosen.length === 0) throw new Error('nothing was chosen: --all, --sample N or --only ID,…');
@@ -84,6 +92,31 @@ function choose() {
     { length: Math.min(count, killable.length) },
     (_, i) => killable[((seed * count + i) * step) % killable.length],
   );
+}
+
+/** With each seed, which is the number of commits, it begins elsewhere. */
+async function runFor(mostMs) {
+  const quick = mutations.filter(
+    ({ equivalent, suites }) => equivalent === undefined && suites?.every((suite) => suite.startsWith('test/')) === true,
+  );
+  const began = performance.now();
+  const left = () => mostMs - (performance.now() - began);
+  const step = 37;
+  let tried = 0;
+  for (let i = 0; i < quick.length && left() > 0; i++) {
+    const mutation = quick[((seed + i) * step) % quick.length];
+    const folder = await mkdtemp(join(tmpdir(), 'raidkit-mutate-'));
+    try {
+      const failing = await failingTests(mutation.suites, folder, mutation, Math.min(left(), mostQuickMs));
+      if (failing === null) continue;
+      tried++;
+      console.log(`${failing.length > 0 ? 'caught  ' : 'SURVIVED'} ${mutation.id}: ${failing[0] ?? mutation.loses}`);
+      if (failing.length === 0) process.exitCode = 1;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+  console.log(`${tried} of ${quick.length} mutations with suites of their own were tried`);
 }
 
 async function runAll(chosen) {

@@ -8,8 +8,11 @@ import { mutated, pathOf, root } from './sources.mjs';
 /** Longest that suites may take; a mutation that makes them wait for ever is found by that. */
 const longestMs = 15 * 60_000;
 
-/** Names of the tests that fail, with the mutation or, for null, without one. */
-export async function failingTests(suites, folder, mutation) {
+/**
+ * Names of the tests that fail, with the mutation or, for null, without one. Within `mostMs` milliseconds: the
+ * first of them, or null if that was not enough to know.
+ */
+export async function failingTests(suites, folder, mutation, mostMs = Infinity) {
   const about = { path: '', contentsIn: join(folder, 'mutated.ts') };
   if (mutation !== null) {
     about.path = pathOf(mutation);
@@ -28,6 +31,7 @@ export async function failingTests(suites, folder, mutation) {
     report,
     '--maxWorkers',
     '1',
+    ...(mostMs < longestMs ? ['--bail', '1'] : []),
   ];
   const child = spawn(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), ...args, ...suites], {
     cwd: root,
@@ -35,13 +39,13 @@ export async function failingTests(suites, folder, mutation) {
     stdio: 'ignore',
   });
   const ended = await new Promise((resolve) => {
-    const timer = setTimeout(() => child.kill('SIGKILL'), longestMs);
+    const timer = setTimeout(() => child.kill('SIGKILL'), Math.min(longestMs, Math.max(1, mostMs)));
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       resolve({ code, signal });
     });
   });
-  if (ended.signal !== null) return ['the suites take for ever'];
+  if (ended.signal !== null) return mostMs < longestMs ? null : ['the suites take for ever'];
   const { testResults } = JSON.parse(await readFile(report, 'utf8'));
   return testResults.flatMap(({ name, message, status, assertionResults }) => {
     const failed = assertionResults.filter((one) => one.status === 'failed').map(({ fullName }) => fullName);
