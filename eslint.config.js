@@ -18,6 +18,7 @@ const floors = {
   raid1: ['core'],
   raid10: ['core'],
   raid5f: ['core', 'parity'],
+  raid6: ['core', 'parity'],
   concat: ['core'],
   superblock: ['core', 'bdev'],
   signatures: ['bdev'],
@@ -53,7 +54,19 @@ const folders = {
 };
 
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
-const deterministic = ['bdev', 'core', 'raid0', 'raid1', 'raid10', 'raid5f', 'concat', 'superblock', 'signatures', 'testkit'];
+const deterministic = [
+  'bdev',
+  'core',
+  'raid0',
+  'raid1',
+  'raid10',
+  'raid5f',
+  'raid6',
+  'concat',
+  'superblock',
+  'signatures',
+  'testkit',
+];
 
 /** What files of a package, or an application, must not import. `folder`: where it is. */
 function foreignImports(name, folder = `packages/${name}`) {

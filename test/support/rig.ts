@@ -9,6 +9,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 
 /** Everything that a program which embeds arrays composes, over memory. */
@@ -29,7 +30,7 @@ export function newRig(options: RigOptions = {}): Rig {
   const { memoryBytes = 64 << 20, log, assembly, regions = {}, mayExamine = () => true } = options;
   const registry = new BdevRegistry(nodeRuntime(log === undefined ? { memoryBytes } : { memoryBytes, log }));
   const modules = new RaidModuleRegistry();
-  for (const module of [raid0, raid1, raid10, raid5f, concat]) modules.register(module);
+  for (const module of [raid0, raid1, raid10, raid5f, raid6, concat]) modules.register(module);
   const arrays = new RaidArrays({
     registry,
     modules,

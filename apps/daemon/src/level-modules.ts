@@ -11,6 +11,7 @@ export const defaultLevelPackages = [
   '@raidkit/raid1',
   '@raidkit/raid10',
   '@raidkit/raid5f',
+  '@raidkit/raid6',
   '@raidkit/concat',
 ] as const;
 

@@ -349,6 +349,7 @@ itWrites('exports a volume, shows what is exported, and what is read and written
     'raid1',
     'raid10',
     'raid5f',
+    'raid6',
     'concat',
   ]);
 });
@@ -406,7 +407,7 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
   });
   expect(await test.run('create', 'raid9', 'vol', './a')).toMatchObject({
     code: 3,
-    stderr: containing('there are: raid0, raid1, raid10, raid5f, concat'),
+    stderr: containing('there are: raid0, raid1, raid10, raid5f, raid6, concat'),
   });
   expect(await test.run('create', 'raid1', 'vol', 'a', 'b')).toMatchObject({
     code: 3,

@@ -9,11 +9,12 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { Coverage, drawPlan, runAssembly, runFaultLoop, runOnce, scenarios, shrink, simulate, sweep } from '@raidkit/testkit';
 import { spoilers } from './spoilers.mjs';
 
-const modules = { raid0, raid1, raid10, raid5f, concat };
+const modules = { raid0, raid1, raid10, raid5f, raid6, concat };
 /** Options of levels that have some: each simulation has one of them, other runs those of `--options`. */
 const variants = {
   raid10: [{}, { copies: 3 }, { layout: 'offset' }, { copies: 3, layout: 'offset' }],

@@ -4,6 +4,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { runFaultLoop, runOnce, scenarios } from '@raidkit/testkit';
 import type { FaultRun } from '@raidkit/testkit';
@@ -17,6 +18,7 @@ const sampled: [RaidModule, number, LevelOptions?][] = [
   [raid1, 83],
   [raid10, 997, { layout: 'offset' }],
   [raid5f, 191],
+  [raid6, 1999],
 ];
 
 for (const [module, every, levelOptions = {}] of sampled) {

@@ -4,6 +4,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { SimMemory, drawPlan, shrink, simulate, sweep } from '@raidkit/testkit';
 import type { Capabilities } from '@raidkit/testkit';
@@ -11,7 +12,7 @@ import { describe, expect, it } from 'vitest';
 import regressions from './regressions.json' with { type: 'json' };
 import { mirror } from './support/mirror.js';
 
-const modules: Record<string, RaidModule> = { raid0, raid1, raid10, raid5f, concat };
+const modules: Record<string, RaidModule> = { raid0, raid1, raid10, raid5f, raid6, concat };
 /** Options that arrays have, by level. */
 const levelOptions: Record<string, LevelOptions[]> = {
   raid10: [{}, { copies: 3 }, { layout: 'offset' }, { copies: 3, layout: 'offset' }],
@@ -23,6 +24,7 @@ const seedsPerLevel: [string, number, number][] = [
   ['raid1', 400, 60],
   ['raid10', 60, 20],
   ['raid5f', 250, 40],
+  ['raid6', 30, 15],
 ];
 const plain = { hasRests: false, hasForeign: false, hasShapes: false };
 

@@ -30,7 +30,7 @@ export function addCreate(program: Command, run: Run): void {
   const command = program
     .command('create')
     .description('make an array over devices, which are opened if they are not yet')
-    .argument('<level>', 'raid0, raid1, raid10, raid5f, concat, or what else raidctl modules shows')
+    .argument('<level>', 'raid0, raid1, raid10, raid5f, raid6, concat, or what else raidctl modules shows')
     .argument('<name>', 'of the new array: 1 to 63 bytes')
     .argument(
       '<devices...>',

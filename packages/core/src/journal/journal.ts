@@ -334,7 +334,14 @@ export class Journal {
 
   #ringOf(io: RaidIo): Ring | undefined {
     const stripe = Math.floor((io.journalRanges[0]?.offsetBlocks ?? 0) / this.#array.stripe().arrayBlocks);
-    return this.#rings[stripe % this.#rings.length];
+    const { length } = this.#rings;
+    // The member of its own ring may have left since: the others stand for the stripe as well, as entries count by their ids.
+    for (let step = 0; step < length; step++) {
+      const ring = this.#rings[(stripe + step) % length];
+      const slot = ring?.places[0]?.slot;
+      if (slot?.isRemoving === false && slot.descriptor !== null) return ring;
+    }
+    return this.#rings[stripe % length];
   }
 
   #write(io: RaidIo, range: JournalRange, place: JournalSlot, addr: number): void {

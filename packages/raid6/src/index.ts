@@ -1,0 +1,1 @@
+export { raid6 } from './raid6.js';

@@ -1,0 +1,111 @@
+import { RangeLocks, Status, raidApiVersion } from '@raidkit/core';
+import type {
+  AnyWriteRequest,
+  JournaledLevel,
+  JournaledModule,
+  NullPayloadRequest,
+  ProcessRequest,
+  ReadRequest,
+  RedundantContext,
+  RedundantGeometry,
+  RwRequest,
+} from '@raidkit/core';
+import { Reconstruction } from './reconstruction.js';
+import { StripeBuffers } from './stripe-buffers.js';
+import { StripeMap } from './stripe-map.js';
+import { StripeWriter } from './stripe-writer.js';
+
+/** Two rotating parities. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
+class Raid6 implements JournaledLevel {
+  readonly #map: StripeMap;
+  /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
+  readonly #columns = new RangeLocks();
+  readonly #buffers: StripeBuffers;
+  readonly #reconstruction: Reconstruction;
+  readonly #writer: StripeWriter;
+
+  constructor(context: RedundantContext) {
+    this.#map = new StripeMap(context.stripSizeBlocks, context.numSlots);
+    this.#buffers = new StripeBuffers(context);
+    this.#reconstruction = new Reconstruction(context, this.#map, this.#columns, this.#buffers);
+    this.#writer = new StripeWriter(context, this.#map, this.#columns, this.#buffers);
+  }
+
+  resize(capacities: readonly number[]): RedundantGeometry {
+    const { strip, stripeBlocks } = this.#map;
+    const stripes = Math.floor(Math.min(...capacities) / strip);
+    return {
+      numBlocks: stripes * stripeBlocks,
+      memberBlocks: capacities.map(() => stripes * strip),
+      optimalIoBoundary: strip,
+      splitOnBoundary: true,
+      writeUnitSize: stripeBlocks,
+      splitOnWriteUnit: true,
+      stripe: { arrayBlocks: stripeBlocks, memberBlocks: strip },
+    };
+  }
+
+  submitRw(request: RwRequest): void {
+    if (request.kind === 'read') this.#read(request);
+    else this.#writer.start(request);
+  }
+
+  submitNullPayload(request: NullPayloadRequest): void {
+    this.#writer.start(request);
+  }
+
+  submitProcessRequest(request: ProcessRequest): void {
+    this.#reconstruction.process(request);
+  }
+
+  onJournaled(request: AnyWriteRequest, status: Status): void {
+    this.#writer.onJournaled(request, status);
+  }
+
+  redundantSlots(stripe: number): readonly number[] {
+    return [this.#map.pSlot(stripe), this.#map.qSlot(stripe)];
+  }
+
+  stop(): void {
+    this.#buffers.close();
+  }
+
+  /** A read lies within one chunk. */
+  #read(request: ReadRequest): void {
+    const map = this.#map;
+    const stripe = map.stripeOf(request.offsetBlocks);
+    const inStripe = request.offsetBlocks - stripe * map.stripeBlocks;
+    const chunk = Math.floor(inStripe / map.strip);
+    const slot = map.slotOf(stripe, chunk);
+    const memberOffset = stripe * map.strip + inStripe - chunk * map.strip;
+    if (!request.hasMember(slot)) {
+      this.#reconstruction.read(request, slot, memberOffset);
+      return;
+    }
+    request.a = slot;
+    request.b = memberOffset;
+    request.andThen(this.#onRead);
+    request.readPart(slot, memberOffset, request.numBlocks, request.addr);
+  }
+
+  readonly #onRead = (request: ReadRequest): void => {
+    if (request.stepStatus === Status.Ok) request.end();
+    // The device may still fill the buffer: nothing else may be read into it.
+    else if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
+    else this.#reconstruction.read(request, request.a, request.b);
+  };
+}
+
+/** The raid6 level: P and Q over GF(2^8), rotating as raid5f's parity does. */
+export const raid6: JournaledModule = {
+  level: 'raid6',
+  aliases: ['6'],
+  code: 0x1006,
+  apiVersion: raidApiVersion,
+  manifest: { stripSize: 'required', nullPayload: true, resize: true },
+  redundancy: 'parity',
+  maxMissing: 2,
+  journal: true,
+  baseBdevsMin: 4,
+  start: (context) => new Raid6(context),
+};

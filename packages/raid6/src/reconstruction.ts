@@ -1,0 +1,131 @@
+import { Status } from '@raidkit/core';
+import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext } from '@raidkit/core';
+import type { StripeBuffers } from './stripe-buffers.js';
+import type { StripeMap } from './stripe-map.js';
+import { mostLost, opOf } from './stripe-op.js';
+import type { StripeOp } from './stripe-op.js';
+import { Stripe } from './stripe.js';
+
+/** What is answered by what members of one or two slots hold. */
+type ChunkRead = ReadRequest | ProcessRequest;
+
+/**
+ * Works out what members hold from the others, of which one more may be unreadable, as long as two are unknown at most. The
+ * blocks must belong together, so no write may be under way in these columns: they are locked (shared), or quiesced by core.
+ */
+export class Reconstruction {
+  readonly #raid: RedundantContext;
+  readonly #map: StripeMap;
+  readonly #columns: RangeLocks;
+  readonly #buffers: StripeBuffers;
+  readonly #stripe: Stripe;
+
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+    this.#raid = raid;
+    this.#map = map;
+    this.#columns = columns;
+    this.#buffers = buffers;
+    this.#stripe = new Stripe(raid, map, buffers);
+  }
+
+  /** A user's read of blocks of a slot's member, from its block `offset` on. */
+  read(io: ReadRequest, slot: number, offset: number): void {
+    io.a = slot;
+    io.b = offset;
+    io.lock(this.#columns, offset, offset + io.numBlocks, 'shared', this.#begin);
+  }
+
+  /** The range is quiesced, so there is nothing to lock out. */
+  process(io: ProcessRequest): void {
+    io.b = io.offsetBlocks;
+    this.#begin(io);
+  }
+
+  readonly #begin = (io: ChunkRead): void => {
+    const op = this.#buffers.take(io, this.#begin);
+    if (op === null) return;
+    op.c1 = 0;
+    this.#next(io, op);
+  };
+
+  /** The next columns: of one stripe, as many as fit in a slice. */
+  #next(io: ChunkRead, op: StripeOp): void {
+    op.c0 = op.c1;
+    if (op.c0 === io.numBlocks) {
+      this.#end(io, Status.Ok);
+      return;
+    }
+    const { strip } = this.#map;
+    op.stripe = Math.floor((io.b + op.c0) / strip);
+    const stripeEnd = (op.stripe + 1) * strip - io.b;
+    op.c1 = Math.min(io.numBlocks, stripeEnd, op.c0 + this.#buffers.sliceBlocks);
+    op.unreadable.length = 0;
+    this.#read(io, op);
+  }
+
+  #read(io: ChunkRead, op: StripeOp): void {
+    const { members } = this.#map;
+    op.lost.length = 0;
+    for (let slot = 0; slot < members; slot++)
+      if (this.#isWanted(io, slot) || !io.hasMember(slot) || op.unreadable.includes(slot)) op.lost.push(slot);
+    op.mustVerify = this.#isDoubtful(io, op);
+    if (op.lost.length > mostLost || (op.mustVerify && !this.#stripe.canVerify(op))) {
+      this.#end(io, Status.IoError);
+      return;
+    }
+    io.forgetUnreadable();
+    io.andThen(this.#onRead);
+    for (let slot = 0; slot < members; slot++)
+      if (!this.#stripe.isSpared(op, slot)) io.readPart(slot, io.b + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, slot));
+  }
+
+  readonly #onRead = (io: ChunkRead): void => {
+    const op = opOf(io);
+    if (io.stepStatus === Status.TimedOut) {
+      this.#end(io, Status.TimedOut);
+      return;
+    }
+    if (io.unreadable.length > 0) {
+      for (const slot of io.unreadable) if (!op.unreadable.includes(slot)) op.unreadable.push(slot);
+      this.#read(io, op);
+      return;
+    }
+    this.#stripe.recover(op);
+    if (op.mustVerify && !this.#stripe.verify(op)) {
+      this.#end(io, Status.IoError);
+      return;
+    }
+    const { blockSize, memory } = this.#raid;
+    const done = op.c0 * blockSize;
+    const bytes = (op.c1 - op.c0) * blockSize;
+    if (io.kind === 'read') memory.copy(io.addr + done, this.#stripe.sliceOf(op, io.a), bytes);
+    else
+      for (const [index, slot] of io.slots.entries())
+        memory.copy((io.addrs[index] ?? 0) + done, this.#stripe.sliceOf(op, slot), bytes);
+    this.#repair(io, op);
+    this.#next(io, op);
+  };
+
+  #isWanted(io: ChunkRead, slot: number): boolean {
+    return io.kind === 'read' ? slot === io.a : io.slots.includes(slot);
+  }
+
+  /** Parity comes from data alone, whatever the old parity is. Data comes from parity in doubt only if both parities say the same. */
+  #isDoubtful(io: ChunkRead, op: StripeOp): boolean {
+    if (op.lost.every((slot) => this.#map.placeOf(op.stripe, slot) >= this.#map.dataChunks)) return false;
+    return this.#raid.isInconsistent(io.b + op.c0, op.c1 - op.c0);
+  }
+
+  /** Members that could not read what redundancy knew are given it again. */
+  #repair(io: ChunkRead, op: StripeOp): void {
+    if (io.kind !== 'read') return;
+    for (const slot of op.unreadable) if (io.hasMember(slot)) io.requestRepair(slot, io.b + op.c0, op.c1 - op.c0);
+    if (io.hasMember(io.a) && !op.unreadable.includes(io.a)) io.requestRepair(io.a, io.b + op.c0, op.c1 - op.c0);
+  }
+
+  #end(io: ChunkRead, status: Status): void {
+    this.#buffers.give(io);
+    if (status === Status.Ok) io.end();
+    else io.fail(status);
+  }
+}

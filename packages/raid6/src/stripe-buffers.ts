@@ -1,0 +1,151 @@
+import { RaidError } from '@raidkit/core';
+import type { LevelRequest, RedundantContext } from '@raidkit/core';
+import { BufferPool } from '@raidkit/parity';
+import { StripeOp } from './stripe-op.js';
+
+/** Memory for one array's stripe buffers, in bytes, where one operation's are not larger. */
+const budgetBytes = 16 * 1024 * 1024;
+/** Most that one operation holds, in bytes, where a slice a member does not need more. */
+const opBytes = 1024 * 1024;
+const fewestOps = 4;
+const mostOps = 64;
+/** As often there is memory for as many operations once more, while devices that were given up hold what there was. */
+const mostReserves = 3;
+
+/**
+ * The operations that can be at work on stripes at a time, each with a slice of memory for every member. An array has its
+ * own, from its start: no request waits for memory that another layer holds.
+ */
+export class StripeBuffers {
+  /** Blocks of a slice: the columns that are worked on at a time when members have to be read. */
+  readonly sliceBlocks: number;
+  readonly sliceBytes: number;
+  readonly #raid: RedundantContext;
+  readonly #pools: BufferPool[] = [];
+  readonly #free: StripeOp[] = [];
+  /** Requests that wait, linked by their `next`. */
+  #first: LevelRequest | null = null;
+  #last: LevelRequest | null = null;
+
+  constructor(raid: RedundantContext) {
+    this.#raid = raid;
+    const { blockSize, numSlots } = raid;
+    const stripBytes = raid.stripSizeBlocks * blockSize;
+    const mostBytes = Math.min(stripBytes, raid.memory.zeroBytes);
+    let sliceBytes = Math.max(blockSize, 4096);
+    while (sliceBytes * 2 * numSlots <= opBytes && sliceBytes * 2 <= mostBytes) sliceBytes *= 2;
+    this.sliceBytes = Math.min(sliceBytes, stripBytes);
+    this.sliceBlocks = this.sliceBytes / blockSize;
+    const slotBytes = this.sliceBytes * numSlots;
+    const count = Math.min(mostOps, Math.max(fewestOps, Math.floor(budgetBytes / slotBytes)));
+    try {
+      this.#addPool(slotBytes, count);
+    } catch (error) {
+      const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${slotBytes} bytes`;
+      throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
+    }
+    for (let made = 0; made < count; made++) this.#free.push(new StripeOp());
+  }
+
+  /** An operation for the request, or null: `then` is called when there is one (ask again). */
+  take<T extends LevelRequest>(io: T, then: (io: T) => void): StripeOp | null {
+    const addr = this.#get();
+    if (addr < 0) {
+      io.hold(then);
+      this.#queue(io);
+      return null;
+    }
+    // Nearly always there are as many as buffers; not when one waits in `renew`.
+    const op = this.#free.pop() ?? new StripeOp();
+    op.addr = addr;
+    op.begin();
+    io.levelContext = op;
+    return op;
+  }
+
+  /**
+   * Another buffer for an operation whose own a device that was given up may still use; what is in it does not come along.
+   * False if there is none: `then` is called when there is one (ask again).
+   */
+  renew<T extends LevelRequest>(io: T, op: StripeOp, then: (io: T) => void): boolean {
+    if (op.addr >= 0) this.#put(op.addr);
+    op.addr = this.#get();
+    op.isTaken = op.addr < 0;
+    if (op.isTaken) {
+      io.hold(then);
+      this.#queue(io);
+    }
+    return !op.isTaken;
+  }
+
+  /** The request is through with its operation, if it has one. */
+  give(io: LevelRequest): void {
+    const op = io.levelContext;
+    io.levelContext = null;
+    if (!(op instanceof StripeOp)) return;
+    this.#free.push(op);
+    if (op.addr >= 0) this.#put(op.addr);
+  }
+
+  #get(): number {
+    let held = 0;
+    for (const pool of this.#pools) {
+      const addr = pool.get();
+      if (addr >= 0) return addr;
+      held += pool.held;
+    }
+    const [first] = this.#pools;
+    if (held === 0 || first === undefined || this.#pools.length > mostReserves) return -1;
+    // A device that never answers must not keep the others waiting.
+    try {
+      return this.#addPool(first.slotBytes, first.count).get();
+    } catch {
+      return -1;
+    }
+  }
+
+  /** What a device that was given up may still fill or read is held back by the pool: whoever waits must look elsewhere. */
+  #put(addr: number): void {
+    for (const pool of this.#pools) {
+      if (!pool.contains(addr)) continue;
+      const { held } = pool;
+      pool.put(addr);
+      if (pool.held > held) this.#wake();
+      return;
+    }
+  }
+
+  /** Throws if there is no memory for it. */
+  #addPool(slotBytes: number, count: number): BufferPool {
+    const pool = new BufferPool(this.#raid.memory, { slotBytes, count, onFree: () => this.#wake() });
+    this.#pools.push(pool);
+    return pool;
+  }
+
+  #queue(io: LevelRequest): void {
+    io.next = null;
+    if (this.#last === null) this.#first = io;
+    else this.#last.next = io;
+    this.#last = io;
+  }
+
+  /** Has the first that waits ask again, and others as long as there is something for them. */
+  #wake(): void {
+    do {
+      const io = this.#first;
+      if (io === null) return;
+      this.#first = io.next;
+      if (this.#first === null) this.#last = null;
+      io.release();
+    } while (this.#hasFree());
+  }
+
+  #hasFree(): boolean {
+    for (const pool of this.#pools) if (pool.available > 0) return true;
+    return false;
+  }
+
+  close(): void {
+    for (const pool of this.#pools) pool.close();
+  }
+}

@@ -1,0 +1,72 @@
+import type { RedundantContext } from '@raidkit/core';
+import { gfPower, recoverPq } from '@raidkit/parity';
+import type { StripeBuffers } from './stripe-buffers.js';
+import type { StripeMap } from './stripe-map.js';
+import { mostLost } from './stripe-op.js';
+import type { StripeOp } from './stripe-op.js';
+
+/** Arithmetic on an operation's slices, of which slot k has the k-th. */
+export class Stripe {
+  /** Addresses by place: data, P, Q. */
+  readonly addrs: Uint32Array;
+  readonly #raid: RedundantContext;
+  readonly #map: StripeMap;
+  readonly #buffers: StripeBuffers;
+
+  constructor(raid: RedundantContext, map: StripeMap, buffers: StripeBuffers) {
+    this.#raid = raid;
+    this.#map = map;
+    this.#buffers = buffers;
+    this.addrs = new Uint32Array(map.members);
+  }
+
+  sliceOf(op: StripeOp, slot: number): number {
+    return op.addr + slot * this.#buffers.sliceBytes;
+  }
+
+  /** Whether what is lost can be worked out without the slot. */
+  isSpared(op: StripeOp, slot: number): boolean {
+    const { dataChunks } = this.#map;
+    const place = this.#map.placeOf(op.stripe, slot);
+    if (op.lost.includes(slot)) return true;
+    if (place < dataChunks || op.lost.length >= mostLost || op.mustVerify) return false;
+    const [only = -1] = op.lost;
+    // One chunk of data is worked out from P; parity alone from data.
+    return only < 0 || this.#map.placeOf(op.stripe, only) >= dataChunks || place > dataChunks;
+  }
+
+  /** Fills the slices of the lost slots from the others. */
+  recover(op: StripeOp): void {
+    const { blockSize, memory } = this.#raid;
+    this.gather(op);
+    const [one = -1, two = -1] = op.lost;
+    if (one < 0) return;
+    const a = this.#map.placeOf(op.stripe, one);
+    const b = two < 0 ? -1 : this.#map.placeOf(op.stripe, two);
+    const first = b < 0 ? a : Math.min(a, b);
+    const second = b < 0 ? -1 : Math.max(a, b);
+    recoverPq(memory, this.addrs, this.#map.dataChunks, first, second, (op.c1 - op.c0) * blockSize);
+  }
+
+  /** One chunk is lost, and both parities say what it holds; to be asked before {@link verify}. */
+  canVerify({ lost, stripe }: StripeOp): boolean {
+    const [only = -1] = lost;
+    return lost.length === 1 && this.#map.placeOf(stripe, only) < this.#map.dataChunks;
+  }
+
+  /** After {@link recover}, by P: whether Q says the same. Nothing is left of Q in its slice. */
+  verify(op: StripeOp): boolean {
+    const { blockSize, memory } = this.#raid;
+    const { dataChunks } = this.#map;
+    const bytes = (op.c1 - op.c0) * blockSize;
+    const q = this.addrs[dataChunks + 1] ?? 0;
+    for (let chunk = 0; chunk < dataChunks; chunk++) memory.kernels.gfMulInto(q, this.addrs[chunk] ?? 0, gfPower(chunk), bytes);
+    return memory.isZero(q, bytes);
+  }
+
+  /** Addresses of the slices, by place. */
+  gather(op: StripeOp): void {
+    for (let slot = 0; slot < this.#map.members; slot++)
+      this.addrs[this.#map.placeOf(op.stripe, slot)] = this.sliceOf(op, slot);
+  }
+}
