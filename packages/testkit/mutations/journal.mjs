@@ -80,8 +80,8 @@ export const journal = [
   {
     id: 'entries-of-a-stripe-spread',
     file: 'core/src/journal/journal.ts',
-    line: 'return this.#rings[stripe % this.#rings.length];',
-    becomes: 'return this.#rings[this.#lastId % this.#rings.length];',
+    line: 'const ring = this.#rings[(stripe + step) % length];',
+    becomes: 'const ring = this.#rings[(this.#lastId + step) % length];',
     loses: 'of two entries for a block the newer is overwritten and the older is replayed',
   },
   {
