@@ -14,6 +14,7 @@ import { EventLog } from './events/event-log.js';
 import { eventMethods } from './events/event-methods.js';
 import { EventSinks } from './events/sinks/sinks.js';
 import type { SinkOptions } from './events/sinks/sinks.js';
+import { LastingCounts } from './lasting/lasting-counts.js';
 import { listenHttp } from './monitor/http-server.js';
 import type { HttpAddress, HttpListener } from './monitor/http-server.js';
 import type { ScanOptions } from './scan/scanner.js';
@@ -182,6 +183,7 @@ export async function serveControl(
   let isUp = false;
   let isEnding = false;
   let configuration: Configuration | null = null;
+  let counts: LastingCounts | null = null;
   const stop = async (): Promise<void> => {
     configuration?.end();
     // Nobody waits for whoever is told of events.
@@ -191,6 +193,7 @@ export async function serveControl(
     schedule?.end();
     site?.end();
     await Promise.all(http.map((listener) => listener.close()));
+    await counts?.end();
     await service.stop();
     await Promise.all(listeners.map((listener) => listener.close()));
   };
@@ -210,11 +213,12 @@ export async function serveControl(
       log,
     });
     if (options.schedule !== undefined) {
-      const path = statePath === undefined ? null : `${statePath.replace(/\.json$/, '')}-checks.json`;
-      schedule = new CheckSchedule(own, options.schedule, path, log);
+      schedule = new CheckSchedule(own, options.schedule, besideState(statePath, 'checks'), log);
     }
     await narrow(allowed, options.allow);
-    caller = new OwnCalls(own, [...eventMethods(events, sinks), ...scheduleMethods(schedule)], log);
+    const lasting = (counts = new LastingCounts(own, besideState(statePath, 'counts'), log));
+    const methods = [...eventMethods(events, sinks), ...scheduleMethods(schedule), ...lasting.methods()];
+    caller = new OwnCalls(lasting, methods, log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
     const reader = new ReadOnlyCaller(caller);
     for (const path of readOnlyRpc) listeners.push(await listenRpc({ path }, reader, log));
@@ -229,7 +233,9 @@ export async function serveControl(
     own.call('framework_wait_init', undefined).then(
       () => {
         isUp = true;
-        if (!isEnding) schedule?.begin();
+        if (isEnding) return;
+        schedule?.begin();
+        lasting.begin();
       },
       (error: unknown) => log.debug({ err: error }, 'it is not told when the daemon is up'),
     );
@@ -247,6 +253,11 @@ export async function serveControl(
     reload: () => own.reload(),
     renewTls: (credentials) => service.renewTls(credentials),
   };
+}
+
+/** A file of its own beside the state file; null without one. */
+function besideState(statePath: string | undefined, what: string): string | null {
+  return statePath === undefined ? null : `${statePath.replace(/\.json$/, '')}-${what}.json`;
 }
 
 async function narrow(caller: Caller, { arrays = null, devices = null }: Partial<AllowOptions> = {}): Promise<void> {

@@ -115,6 +115,7 @@ export const methods = {
     }
   >()(processSchema),
   raidkit_replace: method<Named & { member: string; bdev_name: string }>()(z.boolean()),
+  raidkit_clear_errors: method<Named>()(z.boolean()),
   raidkit_fail: method<Named & { member: string }>()(z.boolean()),
   raidkit_get_latency: method<Partial<Named>>()(z.array(latencySchema)),
   raidkit_add_spare: method<{ bdev_name: string; name?: string }>()(z.boolean()),

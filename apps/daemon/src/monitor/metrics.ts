@@ -149,12 +149,12 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   );
   out.counter(
     'raidkit_member_read_errors_total',
-    'Reads of the member that failed, since the array was assembled.',
+    'Reads of the member that failed; with a state file, also before a restart.',
     each((member) => member.read_errors),
   );
   out.counter(
     'raidkit_member_write_errors_total',
-    'Writes of the member that failed, since the array was assembled.',
+    'Writes of the member that failed; with a state file, also before a restart.',
     each((member) => member.write_errors),
   );
   out.counter(

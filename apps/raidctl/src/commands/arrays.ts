@@ -43,6 +43,12 @@ export function addArrays(program: Command, run: Run): void {
   ).action((array: string, options: ChangeOptions) => run((session) => trust(session, array, options)));
   addChangeOptions(
     program
+      .command('clear')
+      .description('count the errors of the members of an array from nothing again')
+      .argument('<array>', 'name or uuid'),
+  ).action((array: string, options: ChangeOptions) => run((session) => clear(session, array, options)));
+  addChangeOptions(
+    program
       .command('stop')
       .description('end an array, keep its superblocks, and close its devices: raidctl open brings it back')
       .argument('<array>', 'name or uuid')
@@ -94,6 +100,13 @@ async function trust(session: Session, arrayName: string, options: ChangeOptions
   const step = callStep(`trust the parity of array ${name}`, 'raidkit_trust_parity', { name });
   const warnings = ['blocks that cannot be proved are answered with what parity says, which may be wrong'];
   await carryOut(session, { steps: [step], warnings }, options, () => `the parity of array ${name} is trusted\n`);
+}
+
+async function clear(session: Session, arrayName: string, options: ChangeOptions): Promise<void> {
+  const { arrays } = await takeSnapshot(await session.client());
+  const { name } = findArray(arrays, arrayName);
+  const step = callStep(`count errors of array ${name} from nothing`, 'raidkit_clear_errors', { name });
+  await carryOut(session, { steps: [step], warnings: [] }, options, () => `errors of array ${name} are counted from nothing\n`);
 }
 
 async function stop(session: Session, arrayName: string, options: EndOptions): Promise<void> {
