@@ -1,4 +1,4 @@
-const suites = ['test/unreadable.test.ts'];
+const suites = ['packages/core/test/unreadable.test.ts'];
 
 /** What nobody could say when a member was filled. */
 export const badBlocks = [
@@ -82,7 +82,7 @@ export const badBlocks = [
     line: 'failed.push({ slot, status: statusOf(error) });',
     becomes: 'if (slot.isInSync) failed.push({ slot, status: statusOf(error) });',
     loses: 'a target whose failed flush has dropped data becomes a member',
-    suites: ['test/rebuild-faults.test.ts'],
+    suites: ['packages/core/test/rebuild-faults.test.ts'],
   },
   {
     id: 'growth-unseen-at-the-end',
@@ -90,7 +90,7 @@ export const badBlocks = [
     line: '} while (this.offsetBlocks < this.#array.numBlocks);',
     becomes: '} while (this.windowBlocks < 0);',
     loses: 'an array that grows during the last flush of a rebuild has a member without the new part',
-    suites: ['test/growth.test.ts'],
+    suites: ['packages/core/test/growth.test.ts'],
   },
   {
     id: 'growth-onto-a-device-that-is-looked-at',
@@ -98,7 +98,7 @@ export const badBlocks = [
     line: 'return slot.isConfigured && !slot.isRemoving;',
     becomes: 'return slot.descriptor !== null && !slot.isRemoving;',
     loses: 'zeros are written to somebody else’s device',
-    suites: ['test/growth.test.ts'],
+    suites: ['packages/core/test/growth.test.ts'],
   },
   {
     id: 'raid5f-ends-without-parity',
@@ -106,6 +106,6 @@ export const badBlocks = [
     line: 'if (io.failed.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
     becomes: 'if (op.mode === ParityMode.None || io.failed.some((slot) => io.hasMember(slot))) {\n      // Data and parity',
     loses: 'a write that has lost the parity’s member ends before all of its data is written, and is acknowledged',
-    suites: ['test/parity-writes.test.ts'],
+    suites: ['packages/core/test/parity-writes.test.ts'],
   },
 ];

@@ -27,7 +27,7 @@ export const failedFlushes = [
     line: 'for (const region of this.#clearing.keys()) consistency.markUnstable(region * this.regionBlocks, this.regionBlocks);',
     becomes: '',
     loses: 'a flush fails while regions are being made clean, and the flush for that succeeds without having kept anything',
-    suites: ['test/failed-flush.test.ts'],
+    suites: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'whole-stripe-over-a-lost-flush',
@@ -36,7 +36,7 @@ export const failedFlushes = [
     becomes: 'if (isWhole) consistency.markStable(memberOffset, numBlocks);',
     loses: 'a flush fails while a whole stripe is being written, and takes along what one member had taken of it already',
     levels: ['raid5f'],
-    suites: ['test/failed-flush.test.ts'],
+    suites: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'zeros-over-a-lost-flush',
@@ -44,7 +44,7 @@ export const failedFlushes = [
     line: '} while (this.#array.lostFlushes !== lostFlushes);',
     becomes: '} while (false);',
     loses: 'a flush fails while a region is given its zeros, and what the disk held before reads as data',
-    suites: ['test/failed-flush.test.ts'],
+    suites: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'lost-flush-frees-entries',
@@ -77,7 +77,7 @@ export const failedFlushes = [
     becomes: '',
     loses: 'a member is lost at once after a rebuild from one that shows more than it has kept',
     levels: ['raid5f'],
-    suites: ['test/failed-flush.test.ts'],
+    suites: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'struck-off-after-a-lost-flush',
@@ -85,7 +85,7 @@ export const failedFlushes = [
     line: 'const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false);',
     becomes: 'const { list, onRecorded } = flushed;',
     loses: 'a bad block leaves the list although the write that made it good is not kept: it reads as what was there before',
-    suites: ['test/failed-flush.test.ts'],
+    suites: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'doubt-marked-again-is-news',
@@ -93,6 +93,6 @@ export const failedFlushes = [
     line: 'if (count <= 0 || this.#isMarked(this.#ranges, start, start + count)) return false;',
     becomes: 'if (count <= 0) return false;',
     loses: 'nothing, but a member that takes nothing any more is written to without end',
-    suites: ['test/failed-flush.test.ts', 'test/consistency.test.ts'],
+    suites: ['packages/core/test/failed-flush.test.ts', 'packages/core/test/consistency.test.ts'],
   },
 ];

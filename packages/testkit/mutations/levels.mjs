@@ -8,7 +8,7 @@ export const levels = [
       'const early = this.#locks; this.#locks = null; if (early !== null) early.release(this.#lock); const isUnanswered =',
     loses: 'a read that waited for a block reads a member that has missed the write before it, and gives that to the others',
     levels: ['raid1'],
-    suites: ['test/lock-order.test.ts'],
+    suites: ['packages/core/test/lock-order.test.ts'],
   },
   {
     id: 'raid1-any-copy-of-suspects',

@@ -105,7 +105,7 @@ export const metadata = [
     line: 'earlier?.runs.forEach(({ generation }, index) => unknown.continueFrom(index, generation));',
     becomes: '',
     loses: 'a crash in the start after a foreign run loses what was in doubt before it: parity that lies is believed',
-    suites: ['test/foreign-crash.test.ts'],
+    suites: ['packages/core/test/foreign-crash.test.ts'],
   },
   {
     id: 'found-while-starting-forgotten',
@@ -113,7 +113,7 @@ export const metadata = [
     line: 'if (array.isStarting) array.deferredMembers.add(bdev.uuid);',
     becomes: '',
     loses: 'members that were found while a disk that is none of them was being started never come up',
-    suites: ['test/strangers.test.ts'],
+    suites: ['packages/core/test/strangers.test.ts'],
   },
   {
     id: 'foreign-run-unseen',
@@ -170,7 +170,7 @@ export const metadata = [
     line: 'isFirst: ({ foundSeqNumber }) => foundSeqNumber === 0,',
     becomes: 'isFirst: () => true,',
     loses: 'a crash leaves members that name the device that replaces one of them, and that device without a superblock',
-    suites: ['test/replace.test.ts'],
+    suites: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'named-without-superblock',
@@ -178,7 +178,7 @@ export const metadata = [
     line: 'const isCalledOff = others.length > 0 && !mayFollow();',
     becomes: 'const isCalledOff = false;',
     loses: 'a device error and a crash leave an array that waits for a device which has no superblock',
-    suites: ['test/replace.test.ts'],
+    suites: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'places-changed-during-an-update',
@@ -186,6 +186,6 @@ export const metadata = [
     line: 'while (!metadata.isIdle()) await metadata.whenIdle();\n    if (!this.#isIn()',
     becomes: 'if (!this.#isIn()',
     loses: 'an update writes what it says of a member to its successor, and a crash then leaves neither',
-    suites: ['test/replace.test.ts'],
+    suites: ['packages/core/test/replace.test.ts'],
   },
 ];

@@ -254,6 +254,6 @@ export const processes = [
     line: 'return array.lifecycle.whileBusy(beginReplacement(ctx, array, slot, bdev));',
     becomes: 'return beginReplacement(ctx, array, slot, bdev);',
     loses: 'an array is deleted, and still has the device open that was to replace a member',
-    suites: ['test/lifecycle.test.ts'],
+    suites: ['packages/core/test/lifecycle.test.ts'],
   },
 ];

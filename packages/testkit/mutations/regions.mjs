@@ -43,7 +43,7 @@ export const regions = [
     line: 'this.#pages.unrecorded.add(region);',
     becomes: '',
     loses: 'a clearing failed half way: some member says clean, memory says dirty, and the next write sets no bit',
-    suites: ['test/region-groups.test.ts'],
+    suites: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'unrecorded-bits-count',
@@ -51,7 +51,7 @@ export const regions = [
     line: 'return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);',
     becomes: 'return false;',
     loses: 'as cut-short-clearing-forgotten: a write goes on although some member says clean',
-    suites: ['test/region-groups.test.ts'],
+    suites: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'missed-becomes-clean',
@@ -250,7 +250,7 @@ export const regions = [
     line: '&& this.#isUnwritten(region - 1)) {',
     becomes: ') {',
     loses: 'what lies before an unmapped run of its group reads as zeros though it was written',
-    suites: ['test/region-groups.test.ts'],
+    suites: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'groups-are-alike',
@@ -258,7 +258,7 @@ export const regions = [
     line: 'if (isGroup && this.#unwrittenIn[this.groupOf(region)] === alike) region += this.groupRegions;',
     becomes: 'if (isGroup) region += this.groupRegions;',
     loses: 'a read that begins in an unwritten region reads zeros from a group that was written to',
-    suites: ['test/region-groups.test.ts'],
+    suites: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'group-is-idle-as-its-first-region',
@@ -273,7 +273,7 @@ export const regions = [
     line: 'if (this.states[region] !== RegionState.Unwritten && this.#lacksBit(region)) regions.add(region);',
     becomes: 'if (this.#lacksBit(region)) regions.add(region);',
     loses: 'the first write to a large member waits for hundreds of MiB of zeros',
-    suites: ['test/huge-members.test.ts'],
+    suites: ['packages/core/test/huge-members.test.ts'],
   },
   {
     id: 'large-map-over-the-data',
@@ -281,7 +281,7 @@ export const regions = [
     line: 'return numPages <= firstPages ? morePagesAt : Math.ceil(pageAt(numPages) / morePagesAt) * morePagesAt;',
     becomes: 'return morePagesAt;',
     loses: 'pages of a large map are written over data',
-    suites: ['test/huge-members.test.ts'],
+    suites: ['packages/core/test/huge-members.test.ts'],
   },
   {
     id: 'data-offset-without-room-for-the-map',
@@ -289,6 +289,6 @@ export const regions = [
     line: 'return this.slots.every(({ dataOffset, isConfigured }) => !isConfigured || dataOffset * blockSize >= bytes);',
     becomes: 'return bytes > 0;',
     loses: 'the map of a large array that somebody else made is written over its data',
-    suites: ['test/huge-members.test.ts'],
+    suites: ['packages/core/test/huge-members.test.ts'],
   },
 ];

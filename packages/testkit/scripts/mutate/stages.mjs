@@ -57,7 +57,7 @@ export function suitesOf({ file, suites }) {
   const [name] = file.split('/');
   if (name === 'superblock') return ['packages/superblock/test', 'test/golden.test.ts'];
   if (name === 'bdev') return ['packages/bdev/test'];
-  return ['test'];
+  return ['packages/core/test', 'test/levels.test.ts', 'test/golden.test.ts'];
 }
 
 /** Found by its own suites alone. */

@@ -1,0 +1,360 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import { describe, expect, it } from 'vitest';
+import { RegionState } from '../src/bitmap/region-state.js';
+import { blocks } from '../../../test/support/array-on-disks.js';
+import { arrayOf, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+import { VolatileDisk, plugInDisk } from '../../../test/support/volatile-disk.js';
+import type { OnFailedFlush } from '../../../test/support/volatile-disk.js';
+
+const MiB = 1 << 20;
+/** Blocks of a strip. */
+const strip = 32;
+/** First block of a member's data area. */
+const dataAt = 2048;
+/** Stripe 0 of three: chunk 0 is on m0, chunk 1 on m1, parity on m2. */
+const chunk = [0, strip] as const;
+
+interface Process {
+  rig: Rig;
+  disks: Map<number, VolatileDisk>;
+  volume: BlockClient;
+}
+
+/** Three members that hold 1 everywhere, on stable media. */
+async function build(level: 'raid1' | 'raid5f', members = 3): Promise<Process> {
+  const rig = newRig({ memoryBytes: 16 << 20 });
+  const disks = new Map<number, VolatileDisk>();
+  for (let index = 0; index < members; index++) {
+    const disk = new VolatileDisk(rig.registry, new Uint8Array(3 * MiB));
+    disks.set(index, disk);
+    await plugInDisk(rig.registry, index, disk);
+  }
+  const baseBdevs = [...disks.keys()].map((index) => `m${index}`);
+  await rig.arrays.create({ name: 'a', level, baseBdevs, superblock: true, ...(level === 'raid1' ? {} : { stripSizeKb: 16 }) });
+  const volume = openVolume(rig, 'a');
+  for (let at = 0; at < 16 * 2 * strip; at += 2 * strip) await volume.write(at, blocks(2 * strip, 1));
+  await volume.flush();
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  return restart({ disks });
+}
+
+/** The disks as they are, or as a power cut leaves them, without some, in another process. */
+async function restart(
+  from: { readonly disks: Process['disks'] },
+  how: { cutPower?: boolean; without?: readonly number[]; fault?: VolatileDisk['fault'] } = {},
+): Promise<Process> {
+  const rig = newRig({ memoryBytes: 16 << 20 });
+  const disks = new Map<number, VolatileDisk>();
+  for (const [index, disk] of from.disks) {
+    if (how.without?.includes(index) === true) continue;
+    const copy = disk.copyFor(rig.registry);
+    if (how.cutPower === true) copy.cutPower();
+    if (how.fault !== undefined) copy.fault = how.fault;
+    disks.set(index, copy);
+    await plugInDisk(rig.registry, index, copy);
+  }
+  await rig.registry.waitForExamine();
+  if (arrayOf(rig, 'a').state !== 'online') await rig.arrays.startDegraded('a');
+  return { rig, disks, volume: openVolume(rig, 'a') };
+}
+
+async function stop({ rig, volume }: Process): Promise<void> {
+  volume.descriptor.close();
+  await rig.arrays.stop();
+}
+
+/** Members' flushes fail from now on; `onFailure` is called with the first one. */
+function failFlushes(disk: VolatileDisk, how: OnFailedFlush, onFailure: () => void = () => undefined): void {
+  let hasFailed = false;
+  disk.onFailedFlush = how;
+  disk.fault = ({ type }) => {
+    if (type !== IoType.Flush || hasFailed) return Status.Ok;
+    hasFailed = true;
+    return Status.IoError;
+  };
+  disk.onFailure = onFailure;
+}
+
+async function first(volume: BlockClient, offset: number): Promise<number> {
+  const bytes = await volume.read(offset, strip);
+  expect(new Set(bytes).size).toBe(1);
+  return bytes[0]!;
+}
+
+/** Everything agrees, and every region is clean. */
+async function agreed({ rig }: Process): Promise<void> {
+  const array = arrayOf(rig, 'a');
+  await until(() => array.process === null && array.bitmap?.resyncsDue === 0, 'everything agrees');
+}
+
+/** The disks as they are when a flush of member 0 has failed: the process dies before it is told. */
+async function dieAtFlush({ rig, disks, volume }: Process, mode: OnFailedFlush): Promise<Pick<Process, 'disks'>> {
+  const copies: Process['disks'] = new Map();
+  failFlushes(disks.get(0)!, mode, () => {
+    for (const [index, disk] of disks) copies.set(index, disk.copyFor(rig.registry));
+  });
+  await volume.flush().catch(() => undefined);
+  expect(copies.size).toBe(disks.size);
+  return { disks: copies };
+}
+
+const modes = ['shows it', 'drops it'] as const;
+
+describe.concurrent.each(modes)('a disk that fails to flush, and %s', (mode) => {
+  it.each(['raid1', 'raid5f'] as const)('costs a %s nothing if the process dies before it is told', async (level) => {
+    const before = await build(level);
+    await before.volume.write(chunk[0], blocks(strip, 2));
+    const next = await restart(await dieAtFlush(before, mode));
+    await agreed(next);
+    await stop(next);
+    const seen = new Set<number>();
+    for (const lost of [0, 1, 2]) {
+      const after = await restart(next, { cutPower: true, without: [lost] });
+      expect(await first(after.volume, chunk[1])).toBe(1);
+      seen.add(await first(after.volume, chunk[0]));
+    }
+    expect(seen.size).toBe(1);
+  });
+
+  it('invents nothing on a raid5f that lacks a member, in this run or a later one', async () => {
+    const before = await build('raid5f');
+    await before.rig.arrays.removeBaseBdev('m1');
+    await before.volume.write(chunk[0], blocks(strip, 2));
+    failFlushes(before.disks.get(0)!, mode);
+    await expect(before.volume.flush()).rejects.toThrow(/EIO/);
+    await expect(before.volume.read(chunk[1], 1)).rejects.toThrow(/EIO/);
+    expect(await first(before.volume, 2 * strip)).toBe(1);
+    expect(await first(before.volume, 3 * strip)).toBe(1);
+    const killed = await restart(before);
+    expect(await first(killed.volume, chunk[1])).toBe(1);
+    await stop(before);
+    const next = await restart(before);
+    expect(await first(next.volume, chunk[1])).toBe(1);
+    await stop(next);
+    for (const { disks } of [killed, next]) {
+      const after = await restart({ disks }, { cutPower: true });
+      expect(await first(after.volume, chunk[1])).toBe(1);
+    }
+  });
+
+  it.each([
+    { level: 'raid1', members: 2, at: 0 },
+    // Its parity would be on m1: nothing of it is journaled.
+    { level: 'raid5f', members: 3, at: 2 * strip },
+  ] as const)(
+    'is not believed by a rebuild of a $level, nor by those who rely on its target',
+    async ({ level, members, at }) => {
+      const before = await build(level, members);
+      await before.rig.arrays.removeBaseBdev('m1');
+      await before.volume.write(at, blocks(strip, 2));
+      failFlushes(before.disks.get(0)!, mode);
+      await expect(before.volume.flush()).rejects.toThrow(/EIO/);
+      const killed = await restart(before);
+      for (const process of [before, killed]) {
+        await process.rig.arrays.addBaseBdev('a', 'm1');
+        await until(() => arrayOf(process.rig, 'a').numInSync === members, 'm1 is filled');
+        // It begins by itself, but later.
+        process.rig.arrays.startSync('a', 'resync');
+        await agreed(process);
+        await stop(process);
+        const seen = new Set<number>();
+        for (let lost = 0; lost < members; lost++) {
+          const after = await restart(process, { cutPower: true, without: [lost] });
+          for (let other = 0; other < 32 * strip; other += strip) {
+            if (other !== at) expect(await first(after.volume, other), `without ${lost}, block ${other}`).toBe(1);
+          }
+          seen.add(await first(after.volume, at));
+        }
+        expect(seen.size).toBe(1);
+      }
+    },
+  );
+
+  it('may take along parts of a write of a whole stripe that was under way', async () => {
+    const before = await build('raid5f');
+    await before.rig.arrays.removeBaseBdev('m1');
+    const [m0, m2] = [before.disks.get(0)!, before.disks.get(2)!];
+    m2.fault = ({ type, offsetBlocks }) => (type === IoType.Write && offsetBlocks === dataAt ? null : Status.Ok);
+    const written = before.volume.write(0, blocks(2 * strip, 2));
+    await until(() => m2.held.length > 0, 'the data is there, and the parity is held back');
+    failFlushes(m0, mode);
+    await expect(before.volume.flush()).rejects.toThrow(/EIO/);
+    m2.fault = () => Status.Ok;
+    for (const io of m2.held.splice(0)) m2.finish(io, Status.Ok);
+    await written;
+    await before.rig.arrays.addBaseBdev('a', 'm1');
+    await until(() => arrayOf(before.rig, 'a').numInSync === 3, 'm1 is filled');
+    before.rig.arrays.startSync('a', 'resync');
+    await agreed(before);
+    await stop(before);
+    const seen = new Set<string>();
+    for (const lost of [0, 1, 2]) {
+      const after = await restart(before, { cutPower: true, without: [lost] });
+      seen.add(String([await first(after.volume, chunk[0]), await first(after.volume, chunk[1])]));
+    }
+    expect(seen.size).toBe(1);
+  });
+
+  it('keeps the zeros of a first write', async () => {
+    const before = await build('raid1', 2);
+    await before.rig.arrays.removeBaseBdev('m1');
+    const m0 = before.disks.get(0)!;
+    // The second region was never written.
+    for (const bytes of [m0.bytes, m0.stable]) bytes.fill(0xee, 2 * MiB);
+    m0.onFailedFlush = mode;
+    m0.fault = ({ type }) => (type === IoType.Flush ? null : Status.Ok);
+    const written = before.volume.write(2048 + 100, blocks(1, 5));
+    await until(() => m0.held.length > 0, 'zeros are being flushed');
+    const flushed = before.volume.flush();
+    await until(() => m0.held.length > 1, 'a user flushes');
+    m0.fault = () => Status.Ok;
+    const [zeros, users] = m0.held.splice(0);
+    m0.finish(users!, Status.IoError);
+    m0.finish(zeros!, Status.Ok);
+    await expect(flushed).rejects.toThrow(/EIO/);
+    await written;
+    expect(await first(before.volume, 2048 + 512)).toBe(0);
+    const after = await restart(before, { cutPower: true });
+    expect(await first(after.volume, 2048 + 512)).toBe(0);
+  });
+
+  it.each([
+    { zeros: 'zeros take no room', types: [IoType.Write] },
+    { zeros: 'zeros take room', types: [IoType.Write, IoType.WriteZeroes] },
+  ])('is written anew beside blocks that have no room ($zeros): no member is failed for those', async ({ types }) => {
+    const before = await build('raid1', 2);
+    // Data ends in the middle of what is written anew at a time.
+    await before.volume.write(1480, blocks(strip, 2));
+    const [hole, end] = [dataAt + 1480 + strip, dataAt + 2048];
+    const next = await restart(await dieAtFlush(before, mode), {
+      fault: ({ type, offsetBlocks, numBlocks }) =>
+        (types as number[]).includes(type) && offsetBlocks < end && offsetBlocks + numBlocks > hole
+          ? Status.NoSpace
+          : Status.Ok,
+    });
+    const array = arrayOf(next.rig, 'a');
+    await until(() => array.process === null && array.consistency.isSettled, 'the resync ends');
+    expect(array.numInSync).toBe(2);
+    await stop(next);
+    const seen = new Set<number>();
+    for (const lost of [0, 1]) seen.add(await first((await restart(next, { cutPower: true, without: [lost] })).volume, 1480));
+    expect(seen.size).toBe(1);
+  });
+
+  it('leaves the entries that stand for it where they are', async () => {
+    const before = await build('raid5f');
+    await before.rig.arrays.removeBaseBdev('m1');
+    await before.volume.write(chunk[0], blocks(strip, 2));
+    failFlushes(before.disks.get(0)!, mode);
+    await expect(before.volume.flush()).rejects.toThrow(/EIO/);
+    // Stripe 3 is as stripe 0: its entries go to the same places as those of others.
+    for (let round = 0; round < 40; round++) await before.volume.write(6 * strip, blocks(strip, 3)).catch(() => undefined);
+    for (const cutPower of [false, true]) {
+      const next = await restart(before, { cutPower });
+      for (const at of [chunk[1], 7 * strip]) expect(await first(next.volume, at)).toBe(1);
+    }
+  });
+});
+
+it.concurrent('a member that takes nothing any more, and cannot be spared, is not written to without end', async () => {
+  const { disks, rig, volume } = await build('raid5f');
+  await rig.arrays.removeBaseBdev('m1');
+  await volume.write(chunk[0], blocks(strip, 2));
+  let tries = 0;
+  disks.get(0)!.fault = ({ type }) => {
+    if (type === IoType.Read) return Status.Ok;
+    tries++;
+    return Status.IoError;
+  };
+  await expect(volume.flush()).rejects.toThrow(/EIO/);
+  // The next try is some seconds later.
+  let before = -1;
+  let quietLooks = 0;
+  await until(() => {
+    quietLooks = tries === before ? quietLooks + 1 : 0;
+    before = tries;
+    return quietLooks === 50;
+  }, 'it is left alone');
+});
+
+it.concurrent('a region that has been written anew does not stay dirty, also where a member is missing', async () => {
+  const before = await build('raid5f');
+  await before.rig.arrays.removeBaseBdev('m1');
+  await before.volume.write(chunk[0], blocks(strip, 2));
+  const { rig } = await restart(await dieAtFlush(before, 'shows it'));
+  await until(() => arrayOf(rig, 'a').bitmap!.count(RegionState.Dirty) === 0, 'regions are recorded as missed');
+});
+
+it.concurrent(
+  'a flush that fails while regions are being made clean leaves them dirty, whatever the flush for that says',
+  async () => {
+    const before = await build('raid1', 2);
+    await before.rig.arrays.removeBaseBdev('m1');
+    await before.volume.write(0, blocks(strip, 2));
+    const m0 = before.disks.get(0)!;
+    m0.fault = ({ type }) => (type === IoType.Flush ? null : Status.Ok);
+    await until(() => m0.held.length > 0, 'regions are being made clean');
+    const flushed = before.volume.flush();
+    await until(() => m0.held.length > 1, 'a user flushes');
+    m0.fault = () => Status.Ok;
+    const [cleaning, users] = m0.held.splice(0);
+    m0.finish(users!, Status.IoError);
+    m0.finish(cleaning!, Status.Ok);
+    await expect(flushed).rejects.toThrow(/EIO/);
+    const killed = await restart(before);
+    await killed.rig.arrays.addBaseBdev('a', 'm1');
+    await until(() => arrayOf(killed.rig, 'a').numInSync === 2, 'm1 is filled');
+    await agreed(killed);
+    await stop(killed);
+    const seen = new Set<number>();
+    for (const lost of [0, 1]) seen.add(await first((await restart(killed, { cutPower: true, without: [lost] })).volume, 0));
+    expect(seen.size).toBe(1);
+  },
+);
+
+it.concurrent('a block that was bad is so again if what has been written there was not kept', async () => {
+  const before = await build('raid1', 2);
+  await before.rig.arrays.removeBaseBdev('m1');
+  await before.volume.write(100, blocks(1, 1));
+  const [m0, m1] = [before.disks.get(0)!, before.disks.get(1)!];
+  for (const bytes of [m1.bytes, m1.stable]) bytes.fill(0xee, MiB);
+  const bad = MiB / 512 + 5;
+  m0.fault = ({ type, offsetBlocks, numBlocks }) =>
+    type === IoType.Read && offsetBlocks <= bad && bad < offsetBlocks + numBlocks ? Status.IoError : Status.Ok;
+  await before.rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => arrayOf(before.rig, 'a').numInSync === 2 && arrayOf(before.rig, 'a').process === null, 'm1 is filled');
+  expect(arrayOf(before.rig, 'a').badBlocks.has(1, 5, 1)).toBe(true);
+  await before.rig.arrays.removeBaseBdev('m0');
+  // The flush before the list that would not have it any more.
+  failFlushes(m1, 'shows it');
+  await expect(before.volume.write(5, blocks(1, 3))).rejects.toThrow(/EIO/);
+  await before.volume.write(9, blocks(1, 3));
+  const next = await restart({ disks: new Map([[1, before.disks.get(1)!]]) }, { cutPower: true });
+  await expect(next.volume.read(5, 1)).rejects.toThrow(/EIO/);
+});
+
+it.concurrent.each(['a round of metadata', 'a resync', 'a replacement'])(
+  'a flush of the only copy that fails in %s is not forgotten',
+  async (what) => {
+    const before = await build('raid1', 2);
+    const { arrays, registry } = before.rig;
+    await arrays.removeBaseBdev('m1');
+    await before.volume.write(0, blocks(strip, 2));
+    if (what === 'a replacement') await plugInDisk(registry, 9, new VolatileDisk(registry, new Uint8Array(3 * MiB)));
+    failFlushes(before.disks.get(0)!, 'shows it');
+    if (what === 'a round of metadata')
+      await arrayOf(before.rig, 'a')
+        .metadata.update()
+        .catch(() => undefined);
+    else if (what === 'a replacement') await arrays.replaceBaseBdev('a', 'm0', 'm9').catch(() => undefined);
+    else {
+      arrayOf(before.rig, 'a').consistency.markInconsistent(0, strip);
+      arrays.startSync('a', 'resync');
+    }
+    await arrayOf(before.rig, 'a').processEnded;
+    if (arrayOf(before.rig, 'a').slots[0]!.name === 'm0') await expect(before.volume.flush()).rejects.toThrow(/EIO/);
+  },
+);

@@ -1,0 +1,245 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import { describe, expect, it } from 'vitest';
+import { blocks, build } from '../../../test/support/array-on-disks.js';
+import { BlockModel, taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+const MiB = 1 << 20;
+const blockSize = 512;
+/** Blocks of a strip, and of the stripes that the tests write to. */
+const strip = 32;
+
+interface Degraded {
+  rig: Rig;
+  /** Of the members that are left. */
+  disks: Map<number, RamDisk>;
+  volume: BlockClient;
+  model: BlockModel;
+}
+
+/** A raid5f whose first stripes are written, and which lost a member while it was up. */
+async function degraded(members: number, lost: number): Promise<Degraded> {
+  const rig = newRig({ memoryBytes: 24 * MiB });
+  const disks = new Map<number, RamDisk>();
+  for (let index = 0; index < members; index++) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(2 * MiB) });
+    disks.set(index, disk);
+  }
+  const baseBdevs = Array.from({ length: members }, (_, index) => `m${index}`);
+  await rig.arrays.create({ name: 'a', level: 'raid5f', baseBdevs, superblock: true, stripSizeKb: (strip * blockSize) / 1024 });
+  const volume = openVolume(rig, 'a');
+  const numBlocks = strip * (members - 1) * members;
+  const model = new BlockModel(numBlocks);
+  await volume.write(0, taggedBlocks(0, numBlocks, 1, blockSize));
+  model.submitted(0, numBlocks, 1);
+  model.batchDone([{ offset: 0, count: numBlocks, tag: 1, mayKeep: false }]);
+  await rig.arrays.removeBaseBdev(`m${lost}`);
+  disks.delete(lost);
+  return { rig, disks, volume, model };
+}
+
+/** Starts anew with copies of the images, and compares everything with the model. */
+async function restart(
+  { disks, model }: Degraded,
+  options: { broken?: (disk: RamDisk, index: number) => void } = {},
+): Promise<Rig> {
+  const again = newRig({ memoryBytes: 24 * MiB });
+  for (const [index, { bytes }] of disks) {
+    const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+    options.broken?.(disk, index);
+  }
+  await again.registry.waitForExamine();
+  const volume = openVolume(again, 'a');
+  const tags = tagsOf(await volume.read(0, model.numBlocks), 0, blockSize, 'after the crash');
+  tags.forEach((tag, block) => model.settle(block, tag, 'after the crash'));
+  volume.descriptor.close();
+  return again;
+}
+
+const changes: ReadonlySet<number> = new Set([IoType.Write, IoType.WriteZeroes, IoType.Unmap]);
+
+/** Holds back what is written to the data area of these members. */
+function hold({ disks }: Degraded, isHeld: (index: number) => boolean): void {
+  for (const [index, disk] of disks) {
+    disk.fault = (io) => (changes.has(io.type) && io.offsetBlocks >= 2048 && isHeld(index) ? null : Status.Ok);
+  }
+}
+
+/** Many turns: whatever can happen has happened. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+const writes = [
+  { what: 'one block', offset: 5, count: 1 },
+  { what: 'a part of one strip', offset: strip + 3, count: 20 },
+  { what: 'a part of several strips', offset: 10, count: 2 * strip },
+  { what: 'the end of a stripe', offset: 3 * strip - 4, count: 4 },
+] as const;
+
+describe.each([0, 1, 2, 3])('a raid5f of four without member %i', (lost) => {
+  it.each(writes)('a crash in the middle of writing $what costs nothing else', async ({ offset, count }) => {
+    for (const stripe of [lost, (lost + 1) % 4]) {
+      for (let mask = 0; mask < 8; mask++) {
+        const setup = await degraded(4, lost);
+        const left = [...setup.disks.keys()];
+        hold(setup, (index) => (mask & (1 << left.indexOf(index))) !== 0);
+        const start = stripe * 3 * strip + offset;
+        setup.model.submitted(start, count, 2);
+        void setup.volume.write(start, taggedBlocks(start, count, 2, blockSize)).catch(() => undefined);
+        await turns();
+        const again = await restart(setup);
+        expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(0);
+      }
+    }
+  });
+});
+
+describe('the journal', () => {
+  it('covers zeros and what a rebuild has filled already, until the rebuild is on record', async () => {
+    for (const type of ['zeroes', 'data'] as const) {
+      const setup = await degraded(3, 1);
+      // The target takes everything but the end of its rebuild.
+      const { disk: target } = await plugIn(setup.rig.registry, {
+        name: 'm9',
+        uuid: memberUuid(9),
+        bytes: new Uint8Array(2 * MiB),
+      });
+      target.fault = (io) =>
+        io.type === IoType.Flush && target.log.some((entry) => entry.startsWith('write 2048+')) ? null : Status.Ok;
+      await setup.rig.arrays.addBaseBdev('a', 'm9');
+      await until(() => target.held.length > 0, 'all is copied, and the target is being flushed');
+      hold(setup, (index) => index === 0);
+      const count = strip + 7;
+      setup.model.submitted(3, count, type === 'data' ? 2 : 0);
+      const written =
+        type === 'data' ? setup.volume.write(3, taggedBlocks(3, count, 2, blockSize)) : setup.volume.writeZeroes(3, count);
+      written.catch(() => undefined);
+      await until(() => setup.disks.get(0)!.held.length > 0, 'a part of the write is held back');
+      await turns();
+      await restart(setup);
+    }
+  });
+
+  it('is read again after many writes, the last of which counts', async () => {
+    const setup = await degraded(3, 0);
+    // More than the rings hold, to a few places.
+    for (let tag = 2; tag < 120; tag++) {
+      const offset = (tag * 7) % 180;
+      setup.model.submitted(offset, 3, tag);
+      await setup.volume.write(offset, taggedBlocks(offset, 3, tag, blockSize));
+      setup.model.batchDone([{ offset, count: 3, tag, mayKeep: false }]);
+    }
+    const again = await restart(setup);
+    // And once more, from what that has left.
+    expect(arrayOf(again, 'a').numInSync).toBe(2);
+  });
+
+  it('leaves out what cannot be written again: EIO there, never a guess', async () => {
+    const setup = await degraded(3, 1);
+    hold(setup, (index) => index === 0);
+    // Stripe 0 has its parity on slot 2: the entry is for the absent slot 1, and needs slot 0 to be written again.
+    void setup.volume.write(0, taggedBlocks(0, 1, 2, blockSize)).catch(() => undefined);
+    await turns();
+    const again = newRig({ memoryBytes: 24 * MiB });
+    for (const [index, { bytes }] of setup.disks) {
+      const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+      if (index === 0) disk.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === 2048 ? Status.IoError : Status.Ok);
+    }
+    await again.registry.waitForExamine();
+    const volume = openVolume(again, 'a');
+    await expect(volume.read(strip, 1)).rejects.toThrow(/EIO|error/i);
+    expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(1);
+  });
+
+  it('of an earlier time without a member does not count in a later one', async () => {
+    const setup = await degraded(3, 1);
+    setup.model.submitted(40, 4, 2);
+    await setup.volume.write(40, taggedBlocks(40, 4, 2, blockSize));
+    setup.model.batchDone([{ offset: 40, count: 4, tag: 2, mayKeep: false }]);
+    const { disk } = await plugIn(setup.rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(2 * MiB) });
+    await setup.rig.arrays.addBaseBdev('a', 'm9');
+    await arrayOf(setup.rig, 'a').processEnded;
+    setup.disks.set(9, disk);
+    // With all members: not journaled.
+    setup.model.submitted(40, 4, 3);
+    await setup.volume.write(40, taggedBlocks(40, 4, 3, blockSize));
+    setup.model.batchDone([{ offset: 40, count: 4, tag: 3, mayKeep: false }]);
+    await setup.rig.arrays.removeBaseBdev('m9');
+    setup.disks.delete(9);
+    await restart(setup);
+  });
+
+  it('begins only where no write is under way, and holds nobody up', async () => {
+    const { rig, disks, volume } = await build('raid5f', 3);
+    await volume.write(0, blocks(64, 1));
+    disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+    const written = volume.write(0, blocks(4, 3));
+    await until(() => disks[0]!.held.length > 0, 'a write is under way');
+    const removed = rig.arrays.removeBaseBdev('m1');
+    await turns();
+    expect(arrayOf(rig, 'a').journal!.slots).toEqual([]);
+    disks[0]!.fault = () => Status.Ok;
+    for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+    await Promise.all([written, removed]);
+    expect(arrayOf(rig, 'a').journal!.slots).toEqual([1]);
+  });
+
+  it('covers what is in doubt no more than parity that a person trusts: not before the writes there have ended', async () => {
+    const setup = await degraded(3, 1);
+    hold(setup, (index) => index === 0);
+    void setup.volume.write(0, taggedBlocks(0, 40, 2, blockSize)).catch(() => undefined);
+    await turns();
+    // Its journal cannot be read: started by force.
+    const again = newRig({ memoryBytes: 24 * MiB });
+    const disks: RamDisk[] = [];
+    for (const [index, { bytes }] of setup.disks) {
+      const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+      disk.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === 1024 ? Status.IoError : Status.Ok);
+      disks.push(disk);
+    }
+    await until(() => again.arrays.get('a')?.startError !== null, 'it is refused');
+    await again.arrays.startDegraded('a', { force: true });
+    const array = arrayOf(again, 'a');
+    const volume = openVolume(again, 'a');
+    disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+    const written = volume.write(0, taggedBlocks(0, 4, 3, blockSize));
+    await until(() => disks[0]!.held.length > 0, 'a write is under way');
+    again.arrays.trustRedundancy('a');
+    await turns();
+    expect(array.consistency.isAllInSync).toBe(false);
+    disks[0]!.fault = () => Status.Ok;
+    for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+    await written;
+    await until(() => array.consistency.isAllInSync, 'it is trusted');
+  });
+
+  it('stands for all but the stripe in which a write failed on two members', async () => {
+    const setup = await degraded(3, 1);
+    const { rig, disks, volume } = setup;
+    const disk = disks.get(0)!;
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+    await expect(volume.write(0, taggedBlocks(0, 1, 2, blockSize))).rejects.toThrow();
+    disk.fault = () => Status.Ok;
+    await until(() => arrayOf(rig, 'a').journal!.doubt.isCurrent, 'the doubt is on record');
+    // More entries in the same ring than it has places: the one of the failed write is gone.
+    for (let tag = 3; tag < 40; tag++) {
+      const offset = 128 + tag;
+      setup.model.submitted(offset, 1, tag);
+      await volume.write(offset, taggedBlocks(offset, 1, tag, blockSize));
+      setup.model.batchDone([{ offset, count: 1, tag, mayKeep: false }]);
+    }
+    const again = newRig({ memoryBytes: 24 * MiB });
+    for (const [index, { bytes }] of disks)
+      await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+    await again.registry.waitForExamine();
+    const there = openVolume(again, 'a');
+    await expect(there.read(strip, 1)).rejects.toThrow(/EIO/);
+    const rest = tagsOf(await there.read(64, setup.model.numBlocks - 64), 64, blockSize, 'after the crash');
+    rest.forEach((tag, i) => setup.model.settle(64 + i, tag, 'after the crash'));
+  });
+});

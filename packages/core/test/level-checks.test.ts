@@ -1,0 +1,182 @@
+import { Status } from '@raidkit/bdev';
+import { RaidModuleRegistry, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
+import type { CopySet, ProcessRequest, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RwRequest } from '@raidkit/core';
+import { describe, expect, it } from 'vitest';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+/** Blocks of each of the two members. */
+const memberBlocks = 2048;
+
+interface Declared extends RaidManifest {
+  redundant?: boolean;
+}
+
+const plain: Declared = { stripSize: 'none', nullPayload: false, resize: false };
+const mirror: Declared = { ...plain, redundant: true };
+
+function moduleOf(declared: Declared, level: Partial<RaidLevel>, geometry: Partial<RaidGeometry> = {}): RaidModule {
+  const { redundant = false, ...manifest } = declared;
+  const methods = {
+    submitRw: (request: RwRequest) => request.readPart(0, request.offsetBlocks, request.numBlocks, request.addr),
+    ...(redundant
+      ? { submitProcessRequest: (request: ProcessRequest) => request.fail(Status.NotSupported), copyGroups: [[0, 1]] }
+      : {}),
+  };
+  const sound = {
+    numBlocks: memberBlocks,
+    memberBlocks: [memberBlocks, memberBlocks],
+    ...(redundant ? { stripe: { arrayBlocks: 1, memberBlocks: 1 } } : {}),
+  };
+  return {
+    level: 'strange',
+    aliases: [],
+    code: thirdPartyCodes.first,
+    apiVersion: raidApiVersion,
+    manifest,
+    baseBdevsMin: 2,
+    ...(redundant ? ({ redundancy: 'copies', maxMissing: 1 } as const) : ({ redundancy: 'none' } as const)),
+    start: () => ({ resize: () => ({ ...sound, ...geometry }), ...methods, ...level }),
+  } as RaidModule;
+}
+
+function setsOf(...places: readonly (readonly [slot: number, offsetBlocks: number])[]): CopySet[] {
+  return [{ numBlocks: 1, places: places.map(([slot, offsetBlocks]) => ({ slot, offsetBlocks })) }];
+}
+
+/** A level of copies that lie there, in stripes of one block. */
+function spread(...places: readonly (readonly [slot: number, offsetBlocks: number])[]): Partial<RaidLevel> {
+  return { copyGroups: undefined, copySets: setsOf(...places) } as unknown as Partial<RaidLevel>;
+}
+
+async function create(module: RaidModule): Promise<{ rig: Rig; disks: RamDisk[] }> {
+  const rig = newRig();
+  rig.arrays.modules.register(module);
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < 2; index++) {
+    const bytes = new Uint8Array(memberBlocks * 512);
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+  }
+  await rig.arrays.create({ name: 'a', level: 'strange', baseBdevs: ['m0', 'm1'] });
+  return { rig, disks };
+}
+
+describe('an array is not started by a level whose geometry', () => {
+  it.each<[string, Declared, Partial<RaidGeometry>]>([
+    ['has no number of blocks', plain, { numBlocks: NaN }],
+    ['has half blocks', plain, { numBlocks: 10.5 }],
+    ['has more blocks than bytes can be counted', plain, { numBlocks: 2 ** 52 }],
+    ['leaves a slot out', plain, { memberBlocks: [memberBlocks] }],
+    ['uses more of a member than there is', plain, { memberBlocks: [memberBlocks, memberBlocks + 1] }],
+    ['uses less than nothing', plain, { memberBlocks: [memberBlocks, -1] }],
+    ['is split at boundaries of 0 blocks', plain, { splitOnBoundary: true }],
+    ['has a boundary below 0', plain, { optimalIoBoundary: -8 }],
+    ['has write units of 0 blocks', plain, { writeUnitSize: 0 }],
+    ['has stripes without redundancy', plain, { stripe: { arrayBlocks: 1, memberBlocks: 1 } }],
+    ['has stripes of 0 blocks of a member', mirror, { stripe: { arrayBlocks: 1, memberBlocks: 0 } }],
+    ['has stripes of 0 blocks', mirror, { stripe: { arrayBlocks: 0, memberBlocks: 1 } }],
+    ['has stripes of no number', mirror, { stripe: { arrayBlocks: 1, memberBlocks: NaN } }],
+    ['ends within a stripe', mirror, { stripe: { arrayBlocks: 3, memberBlocks: 3 } }],
+    ['has stripes past the end of a member', mirror, { stripe: { arrayBlocks: 1, memberBlocks: 2 } }],
+    ['has members shorter than its stripes', mirror, { memberBlocks: [memberBlocks, memberBlocks - 1] }],
+  ])('%s', async (_what, manifest, geometry) => {
+    await expect(create(moduleOf(manifest, {}, geometry))).rejects.toMatchObject({ code: 'ERR_RAID_MODULE' });
+  });
+
+  it('lacks the stripes of redundancy', async () => {
+    const geometry = { numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks] };
+    await expect(create(moduleOf(mirror, { resize: () => geometry }))).rejects.toThrow(/stripe must be there with redundancy/);
+  });
+});
+
+describe('an array is not started by a level that', () => {
+  const none = { submitRw: undefined } as unknown as Partial<RaidLevel>;
+  it.each<[string, Declared, Partial<RaidLevel>]>([
+    ['reads and writes nothing', plain, none],
+    ['cannot write zeroes, and says so', { ...plain, nullPayload: true }, {}],
+    ['writes zeroes, and does not say so', plain, { submitNullPayload: () => undefined }],
+    ['has no size', plain, { resize: undefined } as unknown as Partial<RaidLevel>],
+    ['reconstructs nothing', mirror, { submitProcessRequest: undefined } as unknown as Partial<RaidLevel>],
+    ['does not say where copies are', mirror, { copyGroups: undefined } as unknown as Partial<RaidLevel>],
+    ['says twice where copies are', mirror, { copySets: setsOf([0, 0], [1, 0]) }],
+    ['works out blocks of copies', mirror, { redundantSlots: () => [1] }],
+    ['copies to a slot that it has not', mirror, { copyGroups: [[0, 2]] }],
+    ['copies no slot 1', mirror, { copyGroups: [[0]] }],
+    ['copies slot 1 twice', mirror, { copyGroups: [[0, 1], [1]] }],
+    ['spreads copies to a slot that it has not', mirror, spread([0, 0], [2, 0])],
+    ['spreads copies past a stripe', mirror, spread([0, 0], [1, 1])],
+    ['spreads copies over a part of a stripe', mirror, spread([0, 0])],
+    ['spreads copies over one slot', mirror, spread([0, 0], [0, 0])],
+    ['has groups of copies, and no redundancy', plain, { copyGroups: [[0, 1]] }],
+    ['is told of journal entries, and does not say so', plain, { onJournaled: () => undefined }],
+  ])('%s', async (_what, manifest, level) => {
+    await expect(create(moduleOf(manifest, level))).rejects.toMatchObject({ code: 'ERR_RAID_MODULE' });
+  });
+});
+
+it('an array does not grow to a geometry that its members do not have', async () => {
+  const warnings: string[] = [];
+  const nothing = (): void => undefined;
+  const log = {
+    debug: nothing,
+    info: nothing,
+    warn: nothing,
+    error: (fields: object) => void warnings.push(String((fields as { err?: unknown }).err)),
+  };
+  const rig = newRig({ log });
+  const grown = { numBlocks: 3 * memberBlocks, memberBlocks: [3 * memberBlocks, 3 * memberBlocks] };
+  rig.arrays.modules.register(
+    moduleOf(
+      { ...plain, resize: true },
+      {
+        resize: (_capacities, current) =>
+          current === null ? { ...grown, numBlocks: memberBlocks, memberBlocks: [memberBlocks, memberBlocks] } : grown,
+      },
+    ),
+  );
+  for (let index = 0; index < 2; index++) {
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(memberBlocks * 512) });
+  }
+  await rig.arrays.create({ name: 'a', level: 'strange', baseBdevs: ['m0', 'm1'] });
+  for (const name of ['m0', 'm1']) rig.registry.get(name)?.resize(2 * memberBlocks);
+  await until(() => warnings.some((warning) => warning.includes('of 4096 that there are')), 'it is refused');
+  expect(openVolume(rig, 'a').numBlocks).toBe(memberBlocks);
+  expect(arrayOf(rig, 'a').slots[0]?.dataSize).toBe(memberBlocks);
+});
+
+describe('a module is not registered that', () => {
+  const copies = { redundancy: 'copies', maxMissing: 1 };
+  const parity = { redundancy: 'parity', maxMissing: 1, journal: false };
+  it.each<[string, object, RegExp]>([
+    ['does not say whether there are strips', { manifest: { ...plain, stripSize: undefined } }, /manifest\.stripSize/],
+    ['says "yes"', { manifest: { ...plain, nullPayload: 'yes' } }, /manifest\.nullPayload/],
+    ['says 1', { manifest: { ...plain, resize: 1 } }, /manifest\.resize/],
+    ['has no manifest', { manifest: undefined }, /manifest\.stripSize/],
+    ['does not say whether there is redundancy', { redundancy: undefined }, /redundancy must be none, copies or parity/],
+    ['says that it is redundant', { redundancy: true }, /redundancy must be none, copies or parity/],
+    ['journals without redundancy', { journal: true }, /journal must be/],
+    ['journals on copies', { ...copies, journal: true }, /journal must be/],
+    ['does not say whether parity is journaled', { ...parity, journal: undefined }, /journal must be/],
+    ['may miss members without redundancy', { maxMissing: 1 }, /maxMissing is for levels with redundancy/],
+    ['chooses members without redundancy', { canRun: () => true }, /canRun is for levels with redundancy/],
+    ['does not say how many may be missing', { ...copies, maxMissing: undefined }, /maxMissing must be a number or a function/],
+    ['lets no number be missing', { ...copies, maxMissing: NaN }, /maxMissing must be 1 to 1 for 2 slots, not NaN/],
+    ['lets half a member be missing', { ...copies, maxMissing: 0.5 }, /maxMissing must be 1 to 1 for 2 slots/],
+    ['lets none be missing', { ...copies, maxMissing: 0 }, /maxMissing must be 1 to 1 for 2 slots/],
+    ['needs no member', { ...copies, maxMissing: 2 }, /maxMissing must be 1 to 1 for 2 slots/],
+    ['needs no member of seven', { ...copies, maxMissing: (slots: number) => (slots === 7 ? 7 : 1) }, /for 7 slots, not 7/],
+    ['has a rule that is none', { ...copies, canRun: [[0, 1]] }, /canRun must be a function/],
+    ['has sizes that are no rule', { acceptsSlots: 4 }, /acceptsSlots must be a function/],
+  ])('%s', (_what, changes, message) => {
+    const module = { ...moduleOf(plain, {}), ...changes };
+    let error: unknown = null;
+    try {
+      new RaidModuleRegistry().register(module);
+    } catch (reason) {
+      error = reason;
+    }
+    expect(error).toMatchObject({ code: 'ERR_RAID_MODULE', message: expect.stringMatching(message) as unknown });
+  });
+});

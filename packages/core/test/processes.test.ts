@@ -1,0 +1,168 @@
+import { IoType, Status } from '@raidkit/bdev';
+import { expect, it } from 'vitest';
+import { blocks, build } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+const MiB = 1 << 20;
+
+async function mirrors(rig: Rig, physical: (member: number) => string[]): Promise<RamDisk[]> {
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < 4; index++) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+    disk.physical = physical(index);
+    disks.push(disk);
+  }
+  for (const [index, name] of ['a', 'b'].entries()) {
+    await rig.arrays.create({ name, level: 'raid1', baseBdevs: [`m${index * 2}`, `m${index * 2 + 1}`], superblock: true });
+    const volume = openVolume(rig, name);
+    await volume.write(0, new Uint8Array(2048 * 512).fill(1));
+    volume.descriptor.close();
+  }
+  return disks;
+}
+
+const finished = (rig: Rig): string[] =>
+  rig.events.filter(({ type }) => type.startsWith('process')).map(({ type, array }) => `${type} ${array}`);
+
+it('arrays on one disk take turns; others do not wait', async () => {
+  const shared = newRig();
+  await mirrors(shared, (member) => (member === 1 || member === 2 ? ['disk'] : [`disk ${member}`]));
+  for (const name of ['a', 'b']) shared.arrays.startSync(name, 'check');
+  await Promise.all(['a', 'b'].map((name) => arrayOf(shared, name).processEnded));
+  expect(finished(shared)).toEqual(['processStarted a', 'processFinished a', 'processStarted b', 'processFinished b']);
+  expect(arrayOf(shared, 'b').waitsFor).toBeNull();
+  const apart = newRig();
+  await mirrors(apart, (member) => [`disk ${member}`]);
+  for (const name of ['a', 'b']) apart.arrays.startSync(name, 'check');
+  await Promise.all(['a', 'b'].map((name) => arrayOf(apart, name).processEnded));
+  expect(finished(apart).slice(0, 2)).toEqual(['processStarted a', 'processStarted b']);
+});
+
+it('an array that waits for its turn can be stopped, and a target that waits can leave', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => ['disk']);
+  // The first one does not get on.
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  await until(() => disks[0]!.held.length > 0, 'the first one is at work');
+  await rig.arrays.removeBaseBdev('m3');
+  await rig.arrays.addBaseBdev('b', 'm3');
+  await until(() => arrayOf(rig, 'b').waitsFor === 'a', 'the second one waits');
+  await rig.arrays.removeBaseBdev('m3');
+  expect(arrayOf(rig, 'b').slots[1]!.descriptor).toBeNull();
+  await rig.arrays.addBaseBdev('b', 'm3');
+  await rig.arrays.delete('b');
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await arrayOf(rig, 'a').processEnded;
+  expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null });
+});
+
+it('a process that is paused holds no blocks back, and lets others have its turn', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => ['disk']);
+  rig.arrays.processOptions.windowSizeKb = 64;
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  const array = arrayOf(rig, 'a');
+  await until(() => disks[0]!.held.length > 1, 'two windows are at work');
+  array.process!.pause();
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await until(() => array.process!.offsetBlocks > 0, 'a window is done');
+  const volume = openVolume(rig, 'a');
+  for (let window = 0; window < 8; window++) await volume.write(window * 128, new Uint8Array(512).fill(2));
+  rig.arrays.startSync('b', 'check');
+  await until(() => finished(rig).includes('processFinished b'), 'the other one is done');
+  // It has to wait for its turn now, and can be stopped there.
+  disks[2]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  rig.arrays.startSync('b', 'check');
+  await until(() => disks[2]!.held.length > 0, 'the other one is at work again');
+  array.process!.resume();
+  await until(() => array.waitsFor === 'b', 'it waits');
+  array.process!.stop(new Error('enough'));
+  await array.processEnded;
+  expect(array.history[0]).toMatchObject({ type: 'check', error: 'enough' });
+  disks[2]!.fault = () => Status.Ok;
+  for (const io of disks[2]!.held.splice(0)) disks[2]!.finish(io, Status.Ok);
+  await arrayOf(rig, 'b').processEnded;
+  volume.descriptor.close();
+});
+
+it('a process that ends on an error holds no blocks back', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => []);
+  const again = newRig();
+  const { disk } = await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: disks[0]!.bytes.slice() });
+  await again.registry.waitForExamine();
+  // The resync's flush fails, and the array cannot do without the member.
+  again.arrays.on(({ type }) => {
+    if (type === 'processStarted') disk.fault = (io) => (io.type === IoType.Flush ? Status.IoError : Status.Ok);
+  });
+  await again.arrays.startDegraded('a');
+  const array = arrayOf(again, 'a');
+  await until(() => array.history.length > 0, 'the resync has ended');
+  expect(array.history[0]!.error).toMatch(/EIO/);
+  const volume = openVolume(again, 'a');
+  expect((await volume.read(0, volume.numBlocks))[0]).toBe(1);
+  volume.descriptor.close();
+});
+
+it('the time that a rebuild has taken goes on over a restart', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, () => []);
+  await rig.arrays.removeBaseBdev('m1');
+  disks[1]!.bytes.fill(0);
+  disks[1]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  await rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => disks[1]!.held.length > 0, 'the rebuild is at work');
+  const { process, metadata } = arrayOf(rig, 'a');
+  Object.defineProperty(process!, 'elapsedSec', { value: 4711 });
+  await metadata.saveHeaders();
+  const again = newRig();
+  for (const index of [0, 1])
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disks[index]!.bytes.slice() });
+  await again.registry.waitForExamine();
+  await until(() => arrayOf(again, 'a').numInSync === 2, 'the rebuild is done');
+  await arrayOf(again, 'a').processEnded;
+  const rebuild = arrayOf(again, 'a').history.find(({ type }) => type === 'rebuild');
+  expect(rebuild!.seconds).toBeGreaterThanOrEqual(4711);
+});
+
+it('a resync does not vouch for what went wrong behind it', async () => {
+  const { disks: before, volume } = await build('raid5f', 3, { mebibytes: 4 });
+  // In the first region and in the last one.
+  await volume.write(0, blocks(64, 1));
+  await volume.write(volume.numBlocks - 64, blocks(64, 1));
+  // A crash: both are to be resynchronised.
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (const [index, { bytes }] of before.entries()) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+    const isLast = (block: number): boolean => block >= 2048 + 3 * 2048;
+    disk.fault = (io) => (io.type === IoType.Read && isLast(io.offsetBlocks) ? null : Status.Ok);
+    disks.push(disk);
+  }
+  await rig.registry.waitForExamine();
+  const array = arrayOf(rig, 'a');
+  await until(
+    () => disks.some(({ held }) => held.length > 0) && array.process!.offsetBlocks > 3 * 2 * 2048 - 4096,
+    'the first region is done',
+  );
+  // A write there fails on two members.
+  const users = openVolume(rig, 'a');
+  for (const disk of disks.slice(0, 2))
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? Status.IoError : Status.Ok);
+  await expect(users.write(0, blocks(64, 2))).rejects.toThrow(/EIO/);
+  for (const disk of disks) {
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  }
+  await until(() => array.history.length > 0, 'the resync has ended');
+  expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
+  expect(array.bitmap!.resyncsDue).toBe(1);
+  users.descriptor.close();
+});

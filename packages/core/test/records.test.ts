@@ -1,0 +1,114 @@
+import { IoType, Status } from '@raidkit/bdev';
+import { encodeSuperblock, parseSuperblock } from '@raidkit/superblock';
+import { expect, it } from 'vitest';
+import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume } from '../../../test/support/rig.js';
+
+const MiB = 1 << 20;
+
+it('an array whose superblock its own parser would refuse is not created, and nothing is written', async () => {
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  // Behind its superblock the second one has less than a strip.
+  for (const [index, bytes] of [8 * MiB, MiB + 512 * 1024, 8 * MiB].entries()) {
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(bytes) })).disk);
+  }
+  const options = { name: 'a', level: 'concat', stripSizeKb: 1024, baseBdevs: ['m0', 'm1', 'm2'], superblock: true };
+  await expect(rig.arrays.create(options)).rejects.toThrow(
+    /cannot be recorded on its members: members\[1\]\.dataSizeBlocks is 0; it must be from 1/,
+  );
+  for (const disk of disks) expect(disk.bytes.every((byte) => byte === 0)).toBe(true);
+  expect(rig.arrays.list().length).toBe(0);
+  // Without superblocks nothing has to be read again.
+  await rig.arrays.create({ ...options, superblock: false });
+});
+
+it('a name that no superblock may have is refused, and not failed members', async () => {
+  const rig = newRig();
+  for (let index = 0; index < 2; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+  const create = rig.arrays.create({ name: 'a\u0085b', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
+  await expect(create).rejects.toThrow(/control characters/);
+});
+
+it('an array whose sequence number cannot grow is refused, and its members are not failed', async () => {
+  const { rig, disks, volume } = await build('raid1', 2);
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const again = newRig();
+  const last = Number.MAX_SAFE_INTEGER - 1;
+  const images = disks.map((disk) => {
+    const bytes = disk.bytes.slice();
+    bytes.set(encodeSuperblock({ ...superblockOf(disk), seqNumber: last }));
+    return bytes;
+  });
+  for (const [index, bytes] of images.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  await again.registry.waitForExamine();
+  const array = arrayOf(again, 'a');
+  expect(array.state).toBe('configuring');
+  expect(array.startError).toMatch(/cannot be recorded on its members: seqNumber is 9007199254740992/);
+  for (const bytes of images)
+    expect(parseSuperblock(bytes.subarray(0, 1024))).toMatchObject({ ok: true, superblock: { seqNumber: last } });
+  await again.arrays.startDegraded('a', { readOnly: true });
+  expect(arrayOf(again, 'a').numInSync).toBe(2);
+});
+
+it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that never take a flush count as write-through', async (level) => {
+  const rig = newRig();
+  for (let index = 0; index < 3; index++) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+    disk.fault = ({ type }) => (type === IoType.Flush ? Status.Invalid : Status.Ok);
+  }
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip });
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(64, 7));
+  await volume.flush();
+  await volume.write(0, blocks(64, 8), { fua: true });
+  await volume.flush();
+  expect(arrayOf(rig, 'a').numInSync).toBe(3);
+  expect(await volume.read(0, 64)).toEqual(blocks(64, 8));
+});
+
+it('a member that has taken flushes is failed for one that it refuses', async () => {
+  const { rig, disks, volume } = await build('raid1', 3);
+  await volume.write(0, blocks(64, 7));
+  disks[2]!.fault = ({ type }) => (type === IoType.Flush ? Status.Invalid : Status.Ok);
+  await volume.flush();
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+});
+
+it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush count as write-through', async (level) => {
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < 3; index++) {
+    const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+    // The last one has a cache.
+    disk.hasFlush = index === 2;
+    disks.push(disk);
+  }
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip });
+  const volume = openVolume(rig, 'a');
+  expect(arrayOf(rig, 'a').numInSync).toBe(3);
+  const flushes = () => disks[2]!.log.filter((call) => call === 'flush').length;
+  await volume.write(0, blocks(64, 7));
+  const before = flushes();
+  await volume.flush();
+  expect(flushes()).toBe(before + 1);
+  await volume.write(0, blocks(64, 8), { fua: true });
+  expect(flushes()).toBe(before + (level === 'raid0' || level === 'concat' ? 1 : 2));
+  expect(disks.slice(0, 2).some((disk) => disk.log.includes('flush'))).toBe(false);
+  expect(arrayOf(rig, 'a').numInSync).toBe(3);
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const again = newRig();
+  for (const [index, { bytes }] of disks.entries())
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  await again.registry.waitForExamine();
+  expect(arrayOf(again, 'a').numInSync).toBe(3);
+  expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 8));
+});

@@ -1,0 +1,99 @@
+import { findSignature } from '@raidkit/signatures';
+import { BdevRegistry } from '@raidkit/bdev';
+import { nodeRuntime } from '@raidkit/bdev/node';
+import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
+import { raid1 } from '@raidkit/raid1';
+import { spdkSuperblockStore } from '@raidkit/superblock';
+import { expect, it } from 'vitest';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+
+const MiB = 1 << 20;
+
+it.each(['raid1', 'raid5f'])('%s: a slot may be left empty at creation, and be filled later', async (level) => {
+  const rig = newRig();
+  for (let index = 0; index < 3; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', null, 'm2'], superblock: true, ...strip });
+  const volume = openVolume(rig, 'a');
+  const data = new Uint8Array(128 * 512).fill(7);
+  await volume.write(0, data);
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+  await rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => arrayOf(rig, 'a').numInSync === 3, 'it is filled');
+  await rig.arrays.removeBaseBdev('m0');
+  expect(await volume.read(0, 128)).toEqual(data);
+});
+
+it('too many empty slots are refused, and those of an array without superblocks', async () => {
+  const rig = newRig();
+  await plugIn(rig.registry, { name: 'm0', uuid: memberUuid(0), bytes: new Uint8Array(3 * MiB) });
+  const make = (level: string, baseBdevs: (string | null)[], superblock: boolean) => {
+    return rig.arrays.create({ name: 'a', level, baseBdevs, superblock, ...(level === 'raid1' ? {} : { stripSizeKb: 16 }) });
+  };
+  await expect(make('raid5f', ['m0', null, null], true)).rejects.toThrow(/1 of 3 members are given, and 2 are needed/);
+  await expect(make('raid0', ['m0', null], true)).rejects.toThrow(/2 are needed/);
+  await expect(make('raid1', ['m0', null], false)).rejects.toThrow(/only an array with superblocks/);
+});
+
+it('an array that is started read-only leaves not a byte on its members', async () => {
+  for (const level of ['raid1', 'raid5f']) {
+    const rig = newRig();
+    const images: Uint8Array[] = [];
+    for (let index = 0; index < 3; index++) {
+      images.push(new Uint8Array(3 * MiB));
+      await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: images[index]! });
+    }
+    const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+    await rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...strip });
+    const data = new Uint8Array(64 * 512).fill(7);
+    await openVolume(rig, 'a').write(0, data);
+    // Crashed, and slot 1 does not come back.
+    const again = newRig();
+    const left = [images[0]!.slice(), images[2]!.slice()];
+    await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: left[0]! });
+    await plugIn(again.registry, { name: 'm2', uuid: memberUuid(2), bytes: left[1]! });
+    await again.registry.waitForExamine();
+    await again.arrays.startDegraded('a', { readOnly: true });
+    const bdev = again.registry.get('a')!;
+    expect(bdev.isReadOnly).toBe(true);
+    expect(() => again.registry.open('a', { writable: true })).toThrow(/read-only/);
+    const { BlockClient } = await import('@raidkit/bdev');
+    const reader = new BlockClient(again.registry.open('a'));
+    if (level === 'raid1') expect(await reader.read(0, 64)).toEqual(data);
+    else await expect(reader.read(32, 1)).rejects.toThrow();
+    expect(() => again.arrays.startSync('a', 'check')).toThrow(/read-only/);
+    reader.descriptor.close();
+    await again.arrays.stop();
+    expect(Buffer.compare(left[0]!, images[0]!)).toBe(0);
+    expect(Buffer.compare(left[1]!, images[2]!)).toBe(0);
+  }
+});
+
+it('devices that carry somebody’s data are refused, unless forced; a wiped one is taken', async () => {
+  const registry = new BdevRegistry(nodeRuntime({ memoryBytes: 64 << 20 }));
+  const modules = new RaidModuleRegistry();
+  modules.register(raid1);
+  const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore, findSignature });
+  const xfs = new Uint8Array(3 * MiB);
+  xfs.set(Buffer.from('XFSB'));
+  await plugIn(registry, { name: 'm0', uuid: memberUuid(0), bytes: new Uint8Array(3 * MiB) });
+  await plugIn(registry, { name: 'm1', uuid: memberUuid(1), bytes: xfs });
+  const options = { name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true };
+  const before = xfs.slice();
+  await expect(arrays.create(options)).rejects.toThrow(/m1 carries an XFS file system/);
+  await expect(arrays.addSpare('m1')).rejects.toThrow(/m1 carries an XFS file system/);
+  expect(Buffer.compare(xfs, before)).toBe(0);
+  // Without superblocks nothing is overwritten by the creation itself.
+  await arrays.create({ ...options, superblock: false });
+  await arrays.delete('a');
+  expect(Buffer.compare(xfs, before)).toBe(0);
+  await arrays.create({ ...options, force: true });
+  await arrays.delete('a');
+  await expect(arrays.create({ ...options, name: 'b' })).rejects.toThrow(/carries the superblock of array a/);
+  await arrays.wipe('m0');
+  await arrays.wipe('m1');
+  await arrays.create({ ...options, name: 'b' });
+  await expect(arrays.wipe('m0')).rejects.toThrow(/claimed/);
+});

@@ -1,0 +1,283 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
+import { RegionState } from '@raidkit/core';
+import { expect, it } from 'vitest';
+import { taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+const MiB = 1 << 20;
+const blockSize = 512;
+
+async function build(
+  level: string,
+  members: number,
+  ioTimeoutMs: number,
+  memoryBytes = 64 * MiB,
+): Promise<{ rig: Rig; disks: RamDisk[] }> {
+  const rig = newRig({ memoryBytes });
+  rig.arrays.setMemberOptions({ ioTimeoutMs });
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < members; index++) {
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) })).disk,
+    );
+  }
+  const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
+  await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
+  return { rig, disks };
+}
+
+it.each([
+  ['raid1', 2],
+  ['raid5f', 3],
+] as const)('%s goes on without a member that does not answer; what it does late harms nobody', async (level, members) => {
+  const { rig, disks } = await build(level, members, 60);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 256, 1, blockSize));
+  const [stuck] = disks;
+  stuck!.fault = (io) => (io.offsetBlocks >= 2048 && io.type !== IoType.Flush ? null : Status.Ok);
+  const reads = Array.from({ length: 8 }, (_, i) => volume.read(i * 32, 32));
+  const writes = Array.from({ length: 4 }, (_, i) => volume.write(i * 50, taggedBlocks(i * 50, 20, 2, blockSize)));
+  for (const [i, data] of (await Promise.all(reads)).entries()) tagsOf(data, i * 32, blockSize, 'a read meanwhile');
+  await Promise.all(writes);
+  expect(rig.events.map(({ type }) => type)).toEqual(expect.arrayContaining(['memberSuspect', 'memberFailed']));
+  expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
+  await expect(rig.arrays.addBaseBdev('a', 'm0')).rejects.toThrow(/has not answered \d+ I\/Os/);
+  // It answers at last, with junk for readers, while others use the buffers that they have now.
+  const busy = Array.from({ length: 8 }, (_, i) => volume.read(i * 32, 32));
+  stuck!.bytes.fill(0xee, MiB);
+  for (const io of stuck!.held.splice(0)) stuck!.finish(io, Status.Ok);
+  for (const [i, data] of (await Promise.all(busy)).entries()) tagsOf(data, i * 32, blockSize, 'a read at the same time');
+  const tags = tagsOf(await volume.read(0, 256), 0, blockSize, 'afterwards');
+  tags.forEach((tag, block) => expect(tag).toBe(block % 50 < 20 && block < 200 ? 2 : 1));
+  // Now it may be used again, and is filled anew.
+  stuck!.fault = () => Status.Ok;
+  await until(() => arrayOf(rig, 'a').slots[0]!.descriptor === null, 'it is let go');
+  await rig.arrays.addBaseBdev('a', 'm0');
+  await until(() => arrayOf(rig, 'a').numInSync === members, 'it is filled');
+});
+
+/** Has the disk answer nothing, and gives what makes it answer again, what it holds first. */
+function hang(disk: RamDisk, isHeld: (io: BdevIo) => boolean = () => true): () => void {
+  disk.fault = (io) => (isHeld(io) ? null : Status.Ok);
+  return () => {
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  };
+}
+
+it.each([
+  ['raid1', 2],
+  ['raid5f', 3],
+] as const)(
+  '%s goes on when a member hangs at the first write to a region that is clean, and the device can be deleted',
+  async (level, members) => {
+    const { rig, disks } = await build(level, members, 60);
+    const first = openVolume(rig, 'a');
+    await first.write(0, taggedBlocks(0, 64, 1, blockSize));
+    first.descriptor.close();
+    // A clean stop and start leaves no region dirty.
+    await rig.arrays.delete('a');
+    for (const [index] of disks.entries()) await rig.arrays.examine(rig.registry.get(`m${index}`)!);
+    await until(() => arrayOf(rig, 'a').state === 'online', 'it is up again');
+    expect(arrayOf(rig, 'a').bitmap?.count(RegionState.Clean)).toBe(1);
+    const volume = openVolume(rig, 'a');
+    hang(disks[0]!);
+    await volume.write(8, taggedBlocks(8, 8, 2, blockSize));
+    await volume.flush();
+    expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
+    // The next write and the deletion meet nothing that waits for it either.
+    await volume.write(1024, taggedBlocks(1024, 8, 3, blockSize));
+    await rig.registry.unregister(rig.registry.get('m0')!);
+    expect(tagsOf(await volume.read(0, 24), 0, blockSize, 'afterwards')).toEqual([
+      ...Array<number>(8).fill(1),
+      ...Array<number>(8).fill(2),
+      ...Array<number>(8).fill(1),
+    ]);
+  },
+);
+
+it.each([
+  ['raid1', 2],
+  ['raid5f', 3],
+] as const)('%s goes on when a member hangs at a flush alone', async (level, members) => {
+  const { rig, disks } = await build(level, members, 60);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 64, 1, blockSize));
+  hang(disks[0]!, ({ type }) => type === IoType.Flush);
+  await volume.flush();
+  expect(arrayOf(rig, 'a').numInSync).toBe(members - 1);
+});
+
+it('a mirror goes on when the superblock of a member cannot be written, for it hangs', async () => {
+  const { rig, disks } = await build('raid1', 3, 60);
+  hang(disks[0]!, ({ type, offsetBlocks }) => type === IoType.Write && offsetBlocks === 0);
+  await rig.arrays.removeBaseBdev('m2');
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 64, 1, blockSize));
+  expect(arrayOf(rig, 'a').slots.map((slot) => slot.isInSync)).toEqual([false, true, false]);
+});
+
+it('an entry of the journal that hangs is waited for: the array cannot do without its member', async () => {
+  const { rig, disks } = await build('raid5f', 3, 60);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 512, 1, blockSize));
+  await rig.arrays.removeBaseBdev('m2');
+  const release = hang(
+    disks[0]!,
+    ({ type, offsetBlocks }) => type === IoType.Write && offsetBlocks >= 1024 && offsetBlocks < 2048,
+  );
+  const starts = Array.from({ length: 8 }, (_, stripe) => stripe * 64);
+  const written = Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 64, 2, blockSize))));
+  await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'an entry hangs');
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  expect(arrayOf(rig, 'a').state).toBe('online');
+  release();
+  await written;
+  expect(tagsOf(await volume.read(0, 512), 0, blockSize, 'afterwards')).toEqual(Array(512).fill(2));
+});
+
+it.each([
+  ['raid1', 2],
+  ['raid1', 3],
+  ['raid5f', 3],
+  ['raid0', 2],
+  ['concat', 2],
+] as const)('%s of %i waits when no member answers any more, and loses none of them', async (level, members) => {
+  const { rig, disks } = await build(level, members, 40);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 256, 1, blockSize));
+  const release = disks.map((disk) => hang(disk));
+  const work = [
+    volume.write(0, taggedBlocks(0, 128, 2, blockSize)),
+    volume.flush(),
+    volume.write(128, taggedBlocks(128, 128, 2, blockSize)),
+  ];
+  await until(() => arrayOf(rig, 'a').slots.every(({ isUnresponsive }) => isUnresponsive), 'all are suspect');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', members]);
+  for (const answer of release) answer();
+  await Promise.all(work);
+  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', members]);
+  expect(tagsOf(await volume.read(0, 256), 0, blockSize, 'afterwards')).toEqual(Array(256).fill(2));
+});
+
+it('a member that becomes the last one while it is asked is waited for', async () => {
+  const { rig, disks } = await build('raid1', 2, 80);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 8, 1, blockSize));
+  const release = hang(disks[0]!, (io) => io.type === IoType.Write && io.offsetBlocks >= 2048);
+  const written = volume.write(0, taggedBlocks(0, 8, 2, blockSize));
+  await until(() => disks[0]!.held.length > 0, 'it is asked');
+  disks[1]!.fault = () => Status.IoError;
+  await volume.flush();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect([arrayOf(rig, 'a').state, arrayOf(rig, 'a').numInSync]).toEqual(['online', 1]);
+  release();
+  await written;
+  expect(tagsOf(await volume.read(0, 8), 0, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+});
+
+it('an array whose last member hangs can be deleted', async () => {
+  const { rig, disks } = await build('raid0', 2, 40);
+  const volume = openVolume(rig, 'a');
+  hang(disks[0]!);
+  const written = volume.write(0, taggedBlocks(0, 8, 1, blockSize));
+  const failed = expect(written).rejects.toThrow();
+  await until(() => disks[0]!.held.length > 0, 'it is asked');
+  const deleted = rig.arrays.delete('a');
+  await failed;
+  volume.descriptor.close();
+  await deleted;
+  expect(rig.arrays.list()).toEqual([]);
+});
+
+it('an array that cannot do without the member waits for it', async () => {
+  const { rig, disks } = await build('raid1', 2, 40);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 8, 1, blockSize));
+  await rig.arrays.removeBaseBdev('m1');
+  disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  const written = volume.write(0, taggedBlocks(0, 8, 2, blockSize));
+  await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'it is suspect');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(arrayOf(rig, 'a').state).toBe('online');
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await written;
+  expect(tagsOf(await volume.read(0, 8), 0, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+});
+
+it('a check reads nothing into what a member that was given up may still fill', async () => {
+  const { rig, disks } = await build('raid1', 2, 60);
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 64, 1, blockSize));
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  let reads = 0;
+  disks[1]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 && ++reads > 1 ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  await until(() => arrayOf(rig, 'a').numInSync === 1, 'it is given up');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  disks[1]!.fault = () => Status.Ok;
+  for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.Ok);
+  // In the same instant comes the late answer, and it is junk.
+  disks[0]!.bytes.fill(0xee, MiB);
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await until(() => arrayOf(rig, 'a').history.length > 0, 'the check has ended');
+  expect(arrayOf(rig, 'a').history[0]?.mismatchBlocks).toBe(0);
+});
+
+/** raid5f of three with strips of 32 blocks, whose first member takes no write. */
+async function buildStuck(): Promise<{ rig: Rig; stuck: RamDisk }> {
+  const { rig, disks } = await build('raid5f', 3, 100, 256 * MiB);
+  const [stuck] = disks;
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, taggedBlocks(0, 4096, 7, blockSize));
+  volume.descriptor.close();
+  stuck!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  return { rig, stuck: stuck! };
+}
+
+it('what a member has been given to write is not changed before it lets go of it', async () => {
+  const { rig, stuck } = await buildStuck();
+  const volume = openVolume(rig, 'a');
+  // Each begins in a stripe whose parity it has, and ends in the next one.
+  const writes = Array.from({ length: 20 }, (_, i) => volume.writeZeroes((i * 3 + 2) * 64 + 40, 40));
+  await until(() => stuck.held.length === 20, 'it is asked');
+  const dataOf = ({ addr, numBlocks }: (typeof stuck.held)[number]): Uint8Array =>
+    rig.registry.runtime.memory.u8.slice(addr, addr + numBlocks * blockSize);
+  const given = stuck.held.map((io) => ({ io, data: dataOf(io) }));
+  await Promise.all(writes);
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+  for (const { io, data } of given) expect(Buffer.compare(dataOf(io), data)).toBe(0);
+  for (const io of stuck.held.splice(0)) stuck.finish(io, Status.Ok);
+});
+
+it('raid5f goes on although a member that does not answer has the buffers of as many writes as there may be', async () => {
+  const { rig, stuck } = await buildStuck();
+  const volume = openVolume(rig, 'a');
+  // In stripes whose parity it has.
+  const starts = Array.from({ length: 160 }, (_, i) => (Math.floor(i / 4) * 3 + 2) * 64 + (i % 4) * 8);
+  for (let round = 1; round <= 2; round++) {
+    await Promise.all(starts.map((start) => volume.write(start, taggedBlocks(start, 8, round, blockSize))));
+    expect(stuck.held.length).toBeGreaterThanOrEqual(64);
+  }
+  for (const start of starts)
+    expect(tagsOf(await volume.read(start, 8), start, blockSize, 'meanwhile')).toEqual(Array(8).fill(2));
+  for (const io of stuck.held.splice(0)) stuck.finish(io, Status.Ok);
+  for (const start of starts)
+    expect(tagsOf(await volume.read(start, 8), start, blockSize, 'afterwards')).toEqual(Array(8).fill(2));
+});
+
+it('an array records who is out although its users have all common buffers', async () => {
+  const { rig, disks } = await build('raid5f', 3, 60);
+  const volume = openVolume(rig, 'a');
+  disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  // More than there are buffers for.
+  await Promise.all(Array.from({ length: 400 }, (_, i) => volume.write(i * 9, taggedBlocks(i * 9, 9, 1, blockSize))));
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  expect(tagsOf(await volume.read(0, 3600), 0, blockSize, 'afterwards')).toEqual(Array(3600).fill(1));
+});

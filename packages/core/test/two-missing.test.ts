@@ -1,0 +1,158 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import { expect, it } from 'vitest';
+import { BlockModel, taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+import { twoParities } from '../../../test/support/two-parities.js';
+
+const MiB = 1 << 20;
+const blockSize = 512;
+const dataStart = 2048;
+const numBlocks = 16;
+/** Two with data, one of each, two with parity. */
+const pairs = [
+  [0, 1],
+  [0, 2],
+  [1, 3],
+  [2, 3],
+] as const;
+
+interface Setup {
+  rig: Rig;
+  /** Of the members that are left, by slot. */
+  disks: Map<number, RamDisk>;
+  volume: BlockClient;
+  model: BlockModel;
+}
+
+/** An array whose first blocks are written, and which has lost these members while it was up. */
+async function without(...lost: readonly number[]): Promise<Setup> {
+  const rig = newRig({ memoryBytes: 16 * MiB });
+  rig.arrays.modules.register(twoParities);
+  const disks = new Map<number, RamDisk>();
+  for (let index = 0; index < 4; index++) {
+    const bytes = new Uint8Array((dataStart + 64) * blockSize);
+    disks.set(index, (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+  }
+  await rig.arrays.create({ name: 'a', level: 'two-parities', baseBdevs: ['m0', 'm1', 'm2', 'm3'], superblock: true });
+  const volume = openVolume(rig, 'a');
+  const model = new BlockModel(numBlocks);
+  await volume.write(0, taggedBlocks(0, numBlocks, 1, blockSize));
+  model.submitted(0, numBlocks, 1);
+  model.batchDone([{ offset: 0, count: numBlocks, tag: 1, mayKeep: false }]);
+  for (const slot of lost) {
+    await rig.arrays.removeBaseBdev(`m${slot}`);
+    disks.delete(slot);
+  }
+  return { rig, disks, volume, model };
+}
+
+/** Many turns: whatever can happen has happened. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A write whose parts stay on their way on some of the members; then the power goes. */
+async function cutShort({ disks, model, volume }: Setup, offset: number, count: number, held: number): Promise<void> {
+  const left = [...disks.keys()];
+  for (const [index, disk] of disks) {
+    const isHeld = (held & (1 << left.indexOf(index))) !== 0;
+    disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= dataStart && isHeld ? null : Status.Ok);
+  }
+  model.submitted(offset, count, 2);
+  void volume.write(offset, taggedBlocks(offset, count, 2, blockSize)).catch(() => undefined);
+  await turns();
+}
+
+/** Starts anew with copies of the images. */
+async function restart({ disks }: Setup, change: (bytes: Uint8Array, slot: number) => void = () => undefined): Promise<Rig> {
+  const again = newRig({ memoryBytes: 16 * MiB });
+  again.arrays.modules.register(twoParities);
+  for (const [index, disk] of disks) {
+    const bytes = disk.bytes.slice();
+    change(bytes, index);
+    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  }
+  await again.registry.waitForExamine();
+  return again;
+}
+
+async function settle(rig: Rig, model: BlockModel): Promise<void> {
+  const volume = openVolume(rig, 'a');
+  const tags = tagsOf(await volume.read(0, model.numBlocks), 0, blockSize, 'after the crash');
+  tags.forEach((tag, block) => model.settle(block, tag, 'after the crash'));
+  volume.descriptor.close();
+}
+
+/** Which blocks are being written, and on which of the members that are left (as bits) that is not done yet. */
+const cuts = [
+  { offset: 5, count: 1, held: 0b01 },
+  { offset: 6, count: 4, held: 0b10 },
+  { offset: 4, count: 1, held: 0b11 },
+];
+
+it.each(pairs)('without members %i and %i a crash in the middle of a write costs nothing else', async (one, other) => {
+  for (const { offset, count, held } of cuts) {
+    const setup = await without(one, other);
+    expect(arrayOf(setup.rig, 'a').journal!.slots).toEqual([one, other]);
+    await cutShort(setup, offset, count, held);
+    const again = await restart(setup);
+    await settle(again, setup.model);
+    expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(0);
+  }
+});
+
+it.each([0, 1, 2, 3])('without member %i what parity that is left proves is trusted after a crash', async (lost) => {
+  for (const held of [0b011, 0b101, 0b110, 0b100]) {
+    const setup = await without(lost);
+    await cutShort(setup, 5, 1, held);
+    const again = await restart(setup);
+    await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+    await settle(again, setup.model);
+  }
+});
+
+it('without a member what parity contradicts stays in doubt after a crash, and is not made up', async () => {
+  const setup = await without(0);
+  await cutShort(setup, 5, 1, 0b111);
+  // Somebody has written where nobody was writing.
+  const again = await restart(setup, (bytes, slot) => {
+    if (slot === 3) bytes.fill(7, (dataStart + 6) * blockSize, (dataStart + 7) * blockSize);
+  });
+  const array = arrayOf(again, 'a');
+  await until(() => array.history.length > 0, 'a resync has ended');
+  expect(array.history[0]).toMatchObject({ type: 'resync', error: expect.stringContaining('could not be compared') as string });
+  const volume = openVolume(again, 'a');
+  await expect(volume.read(12, 1)).rejects.toThrow();
+  expect(tagsOf(await volume.read(13, 1), 13, blockSize, 'of a member')).toEqual([1]);
+  // The others are proven all the same, as reads of them are.
+  expect(tagsOf(await volume.read(10, 2), 10, blockSize, 'proven')).toEqual([1, 1]);
+  volume.descriptor.close();
+});
+
+it('a journal goes on for a member that has come back, and ends when all have', async () => {
+  const setup = await without(0, 1);
+  const { rig, disks, model } = setup;
+  const addBack = async (slot: number): Promise<void> => {
+    const bytes = new Uint8Array((dataStart + 64) * blockSize);
+    const { disk } = await plugIn(rig.registry, { name: `n${slot}`, uuid: memberUuid(slot + 10), bytes });
+    await rig.arrays.addBaseBdev('a', `n${slot}`);
+    await arrayOf(rig, 'a').processEnded;
+    disks.set(slot, disk);
+  };
+  await addBack(1);
+  expect(arrayOf(rig, 'a').journal!.slots).toEqual([0, 1]);
+  await cutShort(setup, 4, 2, 0b011);
+  const again = await restart({ ...setup, disks: new Map([...disks].map(([slot, disk]) => [slot === 1 ? 11 : slot, disk])) });
+  await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await settle(again, model);
+  for (const disk of disks.values()) {
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  }
+  await addBack(0);
+  expect(arrayOf(rig, 'a').journal!.slots).toEqual([]);
+});
