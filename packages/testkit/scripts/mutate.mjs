@@ -97,7 +97,8 @@ function choose() {
 /** With each seed, which is the number of commits, it begins elsewhere. */
 async function runFor(mostMs) {
   const quick = mutations.filter(
-    ({ equivalent, suites }) => equivalent === undefined && suites?.every((suite) => suite.startsWith('packages/core/test/')) === true,
+    ({ equivalent, suites }) =>
+      equivalent === undefined && suites?.every((suite) => suite.startsWith('packages/core/test/')) === true,
   );
   const began = performance.now();
   const left = () => mostMs - (performance.now() - began);
