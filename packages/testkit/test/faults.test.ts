@@ -16,9 +16,9 @@ const sampled: [RaidModule, number, LevelOptions?][] = [
   [raid0, 31],
   [concat, 37],
   [raid1, 83],
-  [raid10, 997, { layout: 'offset' }],
+  [raid10, 499, { layout: 'offset' }],
   [raid5f, 191],
-  [raid6, 1999],
+  [raid6, 997],
 ];
 
 for (const [module, every, levelOptions = {}] of sampled) {
