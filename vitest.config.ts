@@ -1,13 +1,26 @@
 import { defineConfig } from 'vitest/config';
 
 const conditions = ['@raidkit/source', 'node', 'import', 'default'];
-const all = ['packages/*/test/**/*.test.ts', 'apps/*/test/**/*.test.ts', 'test/**/*.test.ts', 'benchmarks/test/**/*.test.ts'];
-/** In simulated time and on simulated disks: several files may run at once. */
+/** Of the daemon, what does not depend on how its I/O reaches the kernel. */
+const beside =
+  'allow-list,comes-up,configuration,dashboard,events,exposure,http-api,json-stream,lasting-counts,metrics,open-rpc,read-only-socket,refusals,renew-tls,scan,schedule,small-methods';
+/** In simulated time and on simulated disks. */
 const simulated = [
   'packages/{bdev,core,superblock,testkit,concat,raid*}/test/**/*.test.ts',
   'test/!(debian-package|examples|packages|power-cuts-on-files).test.ts',
 ];
+const reactors = ['apps/daemon/test/reactors.test.ts'];
+const engine = [
+  'packages/{backend-linux,nbd}/test/**/*.test.ts',
+  `apps/daemon/test/!(reactors|${beside.replaceAll(',', '|')}).test.ts`,
+  'test/power-cuts-on-files.test.ts',
+];
+const all = ['packages/*/test/**/*.test.ts', 'apps/*/test/**/*.test.ts', 'test/**/*.test.ts', 'benchmarks/test/**/*.test.ts'];
 
+const patient = { testTimeout: 180_000, hookTimeout: 180_000 };
+const usual = { testTimeout: 60_000, hookTimeout: 60_000 };
+
+/** `simulated`: several files may run at once. `reactors`, `engine`: what depends on the I/O engine. `others`: the rest. */
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },
@@ -15,9 +28,10 @@ export default defineConfig({
     pool: 'forks',
     reporters: ['default', './scripts/count-reporter.ts'],
     projects: [
-      { extends: true, test: { name: 'simulated', include: simulated, testTimeout: 180_000, hookTimeout: 180_000 } },
-      // Sockets, files, processes and real clocks: one file at a time (`maxWorkers` is one where there are two cores).
-      { extends: true, test: { name: 'real', include: all, exclude: simulated, testTimeout: 60_000, hookTimeout: 60_000 } },
+      { extends: true, test: { name: 'simulated', include: simulated, ...patient } },
+      { extends: true, test: { name: 'reactors', include: reactors, ...usual } },
+      { extends: true, test: { name: 'engine', include: engine, ...usual } },
+      { extends: true, test: { name: 'others', include: all, exclude: [...simulated, ...reactors, ...engine], ...usual } },
     ],
   },
 });
