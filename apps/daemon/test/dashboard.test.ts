@@ -188,8 +188,8 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
   });
 
   it('lets whoever knows the token act, by keyboard alone', async () => {
-    for (const name of ['a', 'b']) await call('bdev_malloc_create', { name, num_blocks: 16_384, block_size: 512 });
-    await call('bdev_malloc_create', { name: 'standby', num_blocks: 16_384, block_size: 512 });
+    // A minute for the check at its limit: it must not end before it is cancelled.
+    for (const name of ['a', 'b', 'standby']) await call('bdev_malloc_create', { name, num_blocks: 131_072, block_size: 512 });
     await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'] });
     await call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 1 });
     const { complaints, page } = await browser.open(url, desktop);
