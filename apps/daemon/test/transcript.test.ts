@@ -19,6 +19,7 @@ const exchanges = lines.split('\n').map((line) => JSON.parse(line) as Exchange);
 
 /** Index in the transcript → why the answer is another one. The same list, in words, is in docs/rpc.md. */
 const differences: Readonly<Record<number, string>> = {
+  6: 'raid6 is a level here: it is refused for having two members',
   83: 'a waiting slot keeps its name when an unsuitable device of that name appears',
   86: 'and so takes the suitable one that appears next: the array is online',
   88: 'being online, it goes offline when a member leaves',
