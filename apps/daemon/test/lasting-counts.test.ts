@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BlockClient } from '@raidkit/bdev';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
@@ -12,21 +13,30 @@ import { makeFile } from './support/files.js';
 let folder: string;
 let daemon: Daemon | null = null;
 
+const uuid = (digit: number): string => `${digit}1111111-2222-4333-8444-555555555555`;
+const plain = { name: 'vol', uuid: uuid(3), raid_level: 'raid1', base_bdevs: ['EE_a', 'b'] };
+
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'raidkit-lasting-'));
-  for (const name of ['a', 'b']) makeFile(join(folder, name), 1 << 20);
-  const uuid = (digit: number): string => `${digit}1111111-2222-4333-8444-555555555555`;
-  const call = (method: string, params: object): object => ({ method, params });
-  // Without superblocks there is no map of what was written: a check goes everywhere.
+});
+
+/** What there is at each start. */
+function configure(mebibytes: number, ...more: object[]): void {
+  const names = ['a', 'b', 'c'];
+  for (const name of names) makeFile(join(folder, name), mebibytes << 20);
   const config = [
-    ...['a', 'b'].map((name, index) =>
-      call('bdev_aio_create', { name, filename: join(folder, name), block_size: 512, uuid: uuid(index) }),
+    ...names.map((name, index) =>
+      setUp('bdev_aio_create', { name, filename: join(folder, name), block_size: 512, uuid: uuid(index + 5) }),
     ),
-    call('bdev_error_create', { base_name: 'a', uuid: uuid(2) }),
-    call('bdev_raid_create', { name: 'vol', uuid: uuid(3), raid_level: 'raid1', base_bdevs: ['EE_a', 'b'] }),
+    setUp('bdev_error_create', { base_name: 'a', uuid: uuid(2) }),
+    ...more,
   ];
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }));
-});
+}
+
+function setUp(method: string, params: object): object {
+  return { method, params };
+}
 
 afterEach(async () => {
   await daemon?.stop();
@@ -67,8 +77,8 @@ async function arrays(): Promise<ArrayAnswer[]> {
   return (await call('raidkit_get_arrays')) as ArrayAnswer[];
 }
 
-async function errors(): Promise<[number, number] | undefined> {
-  const member = (await arrays())[0]?.ext.members.find(({ name }) => name === 'EE_a');
+async function errors(name = 'EE_a'): Promise<[number, number] | undefined> {
+  const member = (await arrays())[0]?.ext.members.find((one) => one.name === name);
   return member === undefined ? undefined : [member.read_errors, member.repaired_blocks];
 }
 
@@ -82,7 +92,19 @@ async function check(failures: number): Promise<void> {
     .toBeGreaterThan(before);
 }
 
+/** Has the first member fail a read of the volume. */
+async function failOneRead(): Promise<void> {
+  const client = new BlockClient(daemon!.service.registry.open('vol', { writable: true }));
+  await client.write(0, Buffer.alloc(4096, 1));
+  await call('bdev_error_inject_error', { name: 'EE_a', io_type: 'read', error_type: 'failure', num: 1 });
+  // Readers take turns with the members.
+  for (let one = 0; one < 4; one++) await client.read(0, 8);
+  client.descriptor.close();
+}
+
 it('errors, repairs and what a check found are there after a restart, go on, and can be cleared', async () => {
+  // Without superblocks there is no map of what was written: a check goes everywhere.
+  configure(1, setUp('bdev_raid_create', plain));
   await restart();
   await check(100_000);
   const first = await errors();
@@ -102,4 +124,29 @@ it('errors, repairs and what a check found are there after a restart, go on, and
   await restart();
   expect(await errors()).toEqual([0, 0]);
   await expect(call('raidkit_clear_errors', { name: 'nix' })).rejects.toThrow('No such device');
+});
+
+it('errors that superblocks keep, too, are counted once, and not as those of a device that comes later', async () => {
+  configure(16);
+  await restart();
+  await call('bdev_raid_create', { ...plain, superblock: true });
+  await failOneRead();
+  const first = await errors();
+  expect(first?.[0]).toBe(1);
+
+  await restart();
+  expect(await errors()).toEqual(first);
+  await restart();
+  expect(await errors()).toEqual(first);
+  await call('raidkit_clear_errors', { name: 'vol' });
+  expect(await errors()).toEqual([0, 0]);
+  await restart();
+  expect(await errors()).toEqual([0, 0]);
+
+  await failOneRead();
+  expect(await errors()).toEqual(first);
+  await restart();
+  await call('raidkit_replace', { name: 'vol', member: 'EE_a', bdev_name: 'c' });
+  await expect.poll(async () => (await arrays())[0]?.ext.members[0]?.name, { timeout: 20_000 }).toBe('c');
+  expect(await errors('c')).toEqual([0, 0]);
 });

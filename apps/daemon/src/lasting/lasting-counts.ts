@@ -25,28 +25,41 @@ const nullUuid = /^[0-]*$/;
 interface ArrayAnswer {
   name: string;
   uuid: string;
+  state: string;
+  superblock: boolean;
   base_bdevs_list: { uuid: string }[];
   ext: {
     history: HistoryRecord[];
-    members: { slot: number; read_errors: number; write_errors: number; repaired_blocks: number }[];
+    members: MemberAnswer[];
   };
 }
 
+interface MemberAnswer {
+  slot: number;
+  last_member: { uuid: string } | null;
+  read_errors: number;
+  write_errors: number;
+  repaired_blocks: number;
+}
+
 /**
- * Has errors of members, and what background work found, outlast the array's being put together: it keeps them in a file, and adds
- * them to what `raidkit_get_arrays` answers. They belong to the array's and the member's uuid.
+ * Has errors of members, and what background work found, outlast the array's being put together: it keeps them in a file, and
+ * has `raidkit_get_arrays` answer with them. They belong to the array's and the member's uuid. An array counts by slot, whoever is
+ * in it, and begins with what its superblocks say, as of some time or other, or without any with nothing: of what it counts, that
+ * is added which is more than at the last look.
  */
 export class LastingCounts implements Caller {
   readonly #inner: Caller;
   readonly #path: string | null;
   readonly #log: Logger;
-  /** What there was before what the array counts itself. In the order in which arrays were here last. */
-  readonly #before: Map<string, LastingArray>;
-  /** What arrays counted themselves when they were looked at last, by the uuids of array and member. */
-  readonly #counted = new Map<string, Counts>();
+  /** As of the last look. In the order in which arrays were here last. */
+  readonly #known: Map<string, LastingArray>;
+  /** Arrays that were here at the last look, and up. */
+  readonly #here = new Set<string>();
   #saved = '';
   #isInTrouble = false;
-  #look: Promise<void> = Promise.resolve();
+  /** Resolves when nothing is being noted. */
+  #turn: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | null = null;
 
   /** `path`: null for nowhere. */
@@ -54,7 +67,7 @@ export class LastingCounts implements Caller {
     this.#inner = inner;
     this.#path = path;
     this.#log = log;
-    this.#before = path === null ? new Map<string, LastingArray>() : readLasting(path, log);
+    this.#known = path === null ? new Map<string, LastingArray>() : readLasting(path, log);
   }
 
   /** To be called when the daemon is up. */
@@ -81,12 +94,18 @@ export class LastingCounts implements Caller {
     return name === 'raidkit_get_arrays' ? (answer as ArrayAnswer[]).map((array) => this.#withEarlier(array)) : answer;
   }
 
-  /** Notes what arrays count, and saves it. One at a time; failures are logged. */
+  /** Notes what arrays count, and saves it. Failures are logged. */
   look(): Promise<void> {
-    this.#look = this.#look
-      .then(() => this.#lookNow())
-      .catch((error: unknown) => this.#log.debug({ err: error }, 'errors and history could not be noted'));
-    return this.#look;
+    return this.#inTurn(() => this.#lookNow()).catch((error: unknown) =>
+      this.#log.debug({ err: error }, 'errors and history could not be noted'),
+    );
+  }
+
+  /** One after another: an answer that was asked for earlier must not be noted after a later one. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
   }
 
   methods(): RpcMethod[] {
@@ -96,12 +115,7 @@ export class LastingCounts implements Caller {
         params: z.strictObject({ name: z.string() }),
         badParams: invalidParams,
         run: async ({ name }) => {
-          await this.look();
-          const array = (await this.#arrays()).find((one) => one.name === name || one.uuid === name);
-          if (array === undefined) throw errnoRefusal(19, `there is no array ${name}`);
-          const before = this.#beforeOf(array.uuid);
-          for (const [uuid, now] of membersOf(array)) before.members[uuid] = minus(none, now);
-          await this.look();
+          await this.#inTurn(() => this.#clear(name));
           return true;
         },
       }),
@@ -114,50 +128,60 @@ export class LastingCounts implements Caller {
 
   async #lookNow(): Promise<void> {
     const arrays = await this.#arrays();
-    this.#foldStopped(new Set(arrays.map(({ uuid }) => uuid)));
+    const uuids = new Set(arrays.map(({ uuid }) => uuid));
+    for (const uuid of this.#here) if (!uuids.has(uuid)) this.#here.delete(uuid);
     for (const array of arrays) {
-      const before = this.#beforeOf(array.uuid);
-      for (const [uuid, now] of membersOf(array)) {
-        const key = `${array.uuid} ${uuid}`;
-        const last = this.#counted.get(key);
-        // It has been put together anew, and counts from nothing.
-        if (last !== undefined && isLess(now, last)) before.members[uuid] = plus(before.members[uuid] ?? none, last);
-        this.#counted.set(key, now);
+      const known = this.#knownOf(array.uuid);
+      if (hasCounted(array)) {
+        for (const { member, slot, now } of slotsOf(array)) {
+          if (member !== null) known.members[member] = this.#total(array, slot, member, now);
+          known.slots[slot] = now;
+        }
+        this.#here.add(array.uuid);
       }
-      before.history = merged(array.ext.history, before.history);
-      forgetFormer(before, array);
-      this.#before.delete(array.uuid);
-      this.#before.set(array.uuid, before);
+      known.history = merged(array.ext.history, known.history);
+      forgetFormer(known, array);
+      this.#known.delete(array.uuid);
+      this.#known.set(array.uuid, known);
     }
-    for (const uuid of [...this.#before.keys()].slice(0, Math.max(0, this.#before.size - mostArrays)))
-      this.#before.delete(uuid);
+    for (const uuid of [...this.#known.keys()].slice(0, Math.max(0, this.#known.size - mostArrays))) this.#known.delete(uuid);
     await this.#save();
   }
 
-  /** Arrays that are not here count from nothing when they are again. */
-  #foldStopped(here: ReadonlySet<string>): void {
-    for (const [key, counts] of this.#counted) {
-      const [array = '', member = ''] = key.split(' ');
-      if (here.has(array)) continue;
-      const { members } = this.#beforeOf(array);
-      members[member] = plus(members[member] ?? none, counts);
-      this.#counted.delete(key);
+  async #clear(name: string): Promise<void> {
+    await this.#lookNow();
+    const array = (await this.#arrays()).find((one) => one.name === name || one.uuid === name);
+    if (array === undefined) throw errnoRefusal(19, `there is no array ${name}`);
+    const known = this.#knownOf(array.uuid);
+    for (const { member, slot, now } of slotsOf(array)) {
+      if (member !== null) known.members[member] = none;
+      if (hasCounted(array)) known.slots[slot] = now;
     }
+    await this.#save();
   }
 
-  #beforeOf(uuid: string): LastingArray {
-    const known = this.#before.get(uuid) ?? { members: {}, history: [] };
-    this.#before.set(uuid, known);
+  #knownOf(uuid: string): LastingArray {
+    const known = this.#known.get(uuid) ?? { members: {}, slots: [], history: [] };
+    this.#known.set(uuid, known);
     return known;
+  }
+
+  /** What a member has had in all, now that its slot has counted so much. */
+  #total(array: ArrayAnswer, slot: number, member: string, now: Counts): Counts {
+    const known = this.#known.get(array.uuid);
+    const before = known?.members[member];
+    if (!hasCounted(array)) return before ?? now;
+    // Without superblocks an array that was not here counts from nothing.
+    const isNew = !array.superblock && !this.#here.has(array.uuid);
+    const last = isNew ? none : (known?.slots[slot] ?? none);
+    // It has been put together anew since: from superblocks that are older than the last look, or from nothing.
+    const base = !isLess(now, last) ? last : array.superblock ? now : none;
+    return plus(before ?? none, minus(now, base));
   }
 
   async #save(): Promise<void> {
     if (this.#path === null) return;
-    const all = [...this.#before].map(([uuid, { history, members }]): [string, LastingArray] => {
-      const sums = Object.keys({ ...members }).map((member): [string, Counts] => [member, this.#sum(uuid, member)]);
-      return [uuid, { members: Object.fromEntries(sums), history }];
-    });
-    const text = formatLasting(new Map(all));
+    const text = formatLasting(this.#known);
     if (text === this.#saved) return;
     try {
       await replaceFile(this.#path, text);
@@ -169,37 +193,35 @@ export class LastingCounts implements Caller {
     }
   }
 
-  #sum(array: string, member: string): Counts {
-    return plus(this.#before.get(array)?.members[member] ?? none, this.#counted.get(`${array} ${member}`) ?? none);
-  }
-
   #withEarlier(array: ArrayAnswer): ArrayAnswer {
-    const before = this.#before.get(array.uuid);
-    if (before === undefined) return array;
+    const known = this.#known.get(array.uuid);
+    if (known === undefined) return array;
+    const owners = new Map(slotsOf(array).map(({ member, slot }) => [slot, member]));
     const members = array.ext.members.map((member) => {
-      const uuid = array.base_bdevs_list[member.slot]?.uuid ?? '';
-      const now = countsOf(member);
-      const last = this.#counted.get(`${array.uuid} ${uuid}`) ?? none;
-      const earlier = before.members[uuid] ?? none;
-      const all = plus(earlier, isLess(now, last) ? plus(last, now) : now);
+      const owner = owners.get(member.slot) ?? null;
+      if (owner === null) return member;
+      const all = this.#total(array, member.slot, owner, countsOf(member));
       return { ...member, read_errors: all.read, write_errors: all.write, repaired_blocks: all.repaired };
     });
-    return { ...array, ext: { ...array.ext, members, history: merged(array.ext.history, before.history) } };
+    return { ...array, ext: { ...array.ext, members, history: merged(array.ext.history, known.history) } };
   }
 }
 
-function membersOf({ base_bdevs_list: slots, ext }: ArrayAnswer): [string, Counts][] {
-  return ext.members.flatMap((member): [string, Counts][] => {
-    const uuid = slots[member.slot]?.uuid ?? '';
-    return nullUuid.test(uuid) ? [] : [[uuid, countsOf(member)]];
+/** While it waits for members it has not read what their superblocks say. */
+function hasCounted({ state }: ArrayAnswer): boolean {
+  return state !== 'configuring';
+}
+
+/** The slots with what they have counted, and the uuid of whose errors these are: of the member, or the last one; null for nobody's. */
+function slotsOf({ base_bdevs_list: slots, ext }: ArrayAnswer): { slot: number; member: string | null; now: Counts }[] {
+  return ext.members.map((member) => {
+    const { last_member: last, slot } = member;
+    const owner = [slots[slot]?.uuid, last?.uuid].find((uuid) => uuid !== undefined && !nullUuid.test(uuid));
+    return { slot, member: owner ?? null, now: countsOf(member) };
   });
 }
 
-function countsOf({
-  read_errors: read,
-  repaired_blocks: repaired,
-  write_errors: write,
-}: ArrayAnswer['ext']['members'][number]): Counts {
+function countsOf({ read_errors: read, repaired_blocks: repaired, write_errors: write }: MemberAnswer): Counts {
   return { read, write, repaired };
 }
 
@@ -210,12 +232,11 @@ function merged(now: readonly HistoryRecord[], before: readonly HistoryRecord[])
 }
 
 /** Devices that are no members any more are remembered, as long as there are not too many. */
-function forgetFormer(before: LastingArray, array: ArrayAnswer): void {
-  const current = new Set(membersOf(array).map(([uuid]) => uuid));
-  for (const uuid of current) before.members[uuid] ??= none;
-  const former = Object.keys(before.members).filter((uuid) => !current.has(uuid));
-  const kept = Object.entries(before.members).filter(([uuid]) => !former.slice(0, -mostFormer).includes(uuid));
-  before.members = Object.fromEntries(kept);
+function forgetFormer(known: LastingArray, array: ArrayAnswer): void {
+  const current = new Set(slotsOf(array).map(({ member }) => member));
+  const former = Object.keys(known.members).filter((uuid) => !current.has(uuid));
+  const forgotten = new Set(former.slice(0, -mostFormer));
+  known.members = Object.fromEntries(Object.entries(known.members).filter(([uuid]) => !forgotten.has(uuid)));
 }
 
 function plus(a: Counts, b: Counts): Counts {

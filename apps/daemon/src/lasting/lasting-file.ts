@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 
-/** Errors of a member, and blocks of it that were rewritten. Less than nothing: since they were cleared. */
-const countsSchema = z.strictObject({ read: z.int(), write: z.int(), repaired: z.int() });
+const count = z.int().min(0);
+/** Errors of a member, and blocks of it that were rewritten. */
+const countsSchema = z.strictObject({ read: count, write: count, repaired: count });
 
 /** Background work that has ended, as `raidkit_get_arrays` has it. */
 const recordSchema = z.looseObject({ type: z.string(), started_at: z.number() });
@@ -11,6 +12,8 @@ const recordSchema = z.looseObject({ type: z.string(), started_at: z.number() })
 const arraySchema = z.strictObject({
   /** By the members' uuids. */
   members: z.record(z.string(), countsSchema),
+  /** What the slots, in their order, had counted by themselves when it was written. */
+  slots: z.array(countsSchema),
   /** The last first. */
   history: z.array(recordSchema),
 });
