@@ -1,10 +1,12 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventPageSchema, httpResources, loadPageSchema, statusPageSchema } from '@raidkit/client';
 import { pino } from 'pino';
+import type { Logger } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { isOwnHost } from '../src/dashboard/host-check.js';
@@ -31,14 +33,15 @@ interface Answer {
 }
 
 interface Asked {
+  agent?: Agent;
   method?: string;
   headers?: Record<string, string>;
   body?: string;
 }
 
-function ask(path: string, { body, headers = {}, method = 'GET' }: Asked = {}): Promise<Answer> {
+function ask(path: string, { agent, body, headers = {}, method = 'GET' }: Asked = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const asked = request({ host: '127.0.0.1', port, path, method, headers, agent: false }, (response) => {
+    const asked = request({ host: '127.0.0.1', port, path, method, headers, agent: agent ?? false }, (response) => {
       let text = '';
       response.on('data', (piece: Buffer) => (text += piece.toString()));
       response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
@@ -58,7 +61,7 @@ function call(method: string, params?: object): Promise<unknown> {
   return daemon!.caller.call(method, params);
 }
 
-async function start(hasToken: boolean, names: string[] = []): Promise<void> {
+async function start(hasToken: boolean, names: string[] = [], log: Logger = pino({ level: 'silent' })): Promise<void> {
   daemon = await startDaemon({
     rpc: [],
     nbd: [],
@@ -68,7 +71,7 @@ async function start(hasToken: boolean, names: string[] = []): Promise<void> {
     levels: defaultLevelPackages,
     conditions: ['@raidkit/source'],
     memoryBytes: 64 << 20,
-    log: pino({ level: 'silent' }),
+    log,
   });
   port = Number(daemon.httpAddresses[0]!.split(':').at(-1));
   for (const name of ['a', 'b', 'c']) await call('bdev_malloc_create', { name, num_blocks: 4096, block_size: 512 });
@@ -138,6 +141,23 @@ it('asks the daemon once for many who look at the same time', async () => {
   expect(new Set(answers.map(({ body }) => body)).size).toBe(1);
 });
 
+it('makes one answer at a time for a connection, so that they do not pile up for whoever reads none', async () => {
+  await start(false);
+  const socket = connect(port, '127.0.0.1');
+  let text = '';
+  socket.on('data', (piece: Buffer) => (text += piece.toString()));
+  socket.on('error', () => undefined);
+  const closed = new Promise((resolve) => socket.on('close', resolve));
+  socket.write('GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n'.repeat(1000));
+  await closed;
+  expect(text.split('HTTP/1.1 ').length - 1).toBeLessThanOrEqual(1);
+
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  for (let one = 0; one < 20; one++)
+    for (const path of ['/api/status', '/app.js', '/metrics']) expect((await ask(path, { agent })).status).toBe(200);
+  agent.destroy();
+});
+
 describe('changes', () => {
   it('are for those who have the token, and of a few kinds', async () => {
     await start(true);
@@ -161,6 +181,16 @@ describe('changes', () => {
     expect(JSON.parse(refused.body)).toMatchObject({ error: { data: { reason: expect.any(String) as string } } });
     // What was done is seen at once.
     expect(statusPageSchema.parse(JSON.parse((await ask('/api/status')).body)).snapshot?.spares).toHaveLength(1);
+  });
+
+  it('that somebody tries with wrong tokens are logged in bounds', async () => {
+    const lines: string[] = [];
+    await start(true, [], pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }));
+    for (let one = 0; one < 100; one++) await ask('/api/actions', { headers: { authorization: 'Bearer a-wrong-one' } });
+    const said = lines.filter((line) => line.includes('wrong token'));
+    expect(said.length).toBeGreaterThan(0);
+    expect(said.length).toBeLessThan(50);
+    expect(said.join('')).not.toContain('a-wrong-one');
   });
 
   it('are for nobody without --http-token-file', async () => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { LogLimit } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { EventLog } from '../events/event-log.js';
 import { readPageFile } from '../page-files.js';
@@ -55,12 +56,15 @@ interface Answer {
 export class DashboardSite {
   readonly #sources: SiteSources;
   readonly #history: LoadHistory;
+  /** Of what anybody can cause. */
+  readonly #strangers: LogLimit;
   /** The newest status, or one that is coming, and when it was asked for. */
   #status: { readonly at: number; readonly body: Promise<string> } | null = null;
 
   constructor(sources: SiteSources) {
     this.#sources = sources;
     this.#history = new LoadHistory(sources.caller, sources.log);
+    this.#strangers = new LogLimit(sources.log, performance);
   }
 
   /** Begins to keep what arrays do. */
@@ -153,11 +157,12 @@ export class DashboardSite {
 
   /** Null if whoever asks may change something. */
   #whyNot({ headers, socket }: IncomingMessage): Answer | null {
-    const { log, token } = this.#sources;
+    const { token } = this.#sources;
     if (token === null) return plain(403, 'this daemon is for reading only over HTTP: --http-token-file allows more');
     if (!isOwnOrigin(headers)) return plain(403, 'the request comes from a page of another server');
     if (token.isIn(headers.authorization)) return null;
-    if (headers.authorization !== undefined) log.warn({ from: socket.remoteAddress }, 'a wrong token was given over HTTP');
+    if (headers.authorization !== undefined)
+      this.#strangers.log('warn', { from: socket.remoteAddress }, 'a wrong token was given over HTTP');
     return { ...plain(401, 'the token is not right'), headers: { 'www-authenticate': 'Bearer' } };
   }
 }

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ListenOptions } from 'node:net';
+import type { ListenOptions, Socket } from 'node:net';
 import { freeUnixPath } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { DashboardSite } from '../dashboard/site.js';
@@ -49,7 +49,16 @@ interface Page {
 export async function listenHttp(address: HttpAddress, sources: HttpSources, log: Logger): Promise<HttpListener> {
   if ('unix' in address) await freeUnixPath(address.unix);
   const pages = new Pages(sources);
+  const answering = new WeakSet<Socket>();
   const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs }, (request, response) => {
+    const { socket } = request;
+    // A request has 30 bytes, and an answer up to megabytes: those of thousands that come at once would wait for whoever reads none.
+    if (answering.has(socket)) {
+      socket.destroy();
+      return;
+    }
+    answering.add(socket);
+    response.once('finish', () => answering.delete(socket));
     const served = sources.site.has(pathOf(request))
       ? sources.site.serve(request, response, 'unix' in address)
       : serve(request, response, pages);
