@@ -12,6 +12,9 @@ const uuids = z.array(z.guid()).min(1).max(10_000);
 /** What `raidkit_allow` takes: each list that is given narrows what was allowed before. */
 export const allowParams = z.strictObject({ devices: patterns.optional(), arrays: uuids.optional() });
 
+/** The kernel's own, of its NBD client: attaching a volume to one opens nothing that holds data. */
+const kernelNbd = /^\/dev\/nbd\d+$/;
+
 /** EPERM. */
 const notPermitted = -1;
 
@@ -49,10 +52,12 @@ export class AllowedCalls implements Caller {
   }
 
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
-    if (name === 'bdev_aio_create' || name === 'bdev_uring_create') await this.#checkDevice(params);
+    if (name === 'bdev_aio_create' || name === 'bdev_uring_create') await this.#checkDevice(params, 'filename');
+    if (name === 'nbd_start_disk' && !kernelNbd.test(textOf(params, 'nbd_device') ?? ''))
+      await this.#checkDevice(params, 'nbd_device');
     if (name === 'bdev_raid_create') this.#checkArray(params);
     const answer = await this.#inner.call(name, params, hasDuplicateKey);
-    if (name === 'raidkit_allow') this.#narrow(allowParams.parse(params));
+    if (name === 'raidkit_allow') this.#narrow(allowParams.parse(params ?? {}));
     return answer;
   }
 
@@ -63,17 +68,27 @@ export class AllowedCalls implements Caller {
     this.#devices.push({ patterns: absolute, matches: picomatch(absolute, { dot: true }) });
   }
 
-  /** The path itself, or where it leads to. Whoever may make links in an allowed folder decides what they lead to. */
-  async #checkDevice(params: unknown): Promise<void> {
-    const filename = textOf(params, 'filename');
-    if (this.#devices.length === 0 || filename === null) return;
-    const path = resolve(filename);
-    const real = await realpath(path).catch(() => path);
-    for (const { matches, patterns: list } of this.#devices) {
-      if (matches(path) || matches(real)) continue;
-      const reason = `filename: ${path} is not among the devices that may be opened here (--allow-device, raidkit_allow): ${list.join(', ')}`;
-      throw new RpcError(notPermitted, 'Operation not permitted', { reason, field: 'filename', allowed: list.join(', ') });
-    }
+  /**
+   * The patterns that a path must match and does not; null if it may be opened. It is the path itself, or where it leads to, that
+   * matches. Whoever may make links in an allowed folder decides what they lead to.
+   */
+  async patternsAgainst(path: string): Promise<readonly string[] | null> {
+    if (this.#devices.length === 0) return null;
+    const real = await realpath(path).catch(() => null);
+    // Behind a link `..` leads to another place than the text says: then only that place counts.
+    const named = path.split('/').includes('..') ? null : resolve(path);
+    const isMatch = ({ matches }: { matches: (path: string) => boolean }): boolean =>
+      (named !== null && matches(named)) || (real !== null && matches(real));
+    return this.#devices.find((list) => !isMatch(list))?.patterns ?? null;
+  }
+
+  async #checkDevice(params: unknown, field: string): Promise<void> {
+    const path = textOf(params, field);
+    const patterns = path === null ? null : await this.patternsAgainst(path);
+    if (path === null || patterns === null) return;
+    const allowed = patterns.join(', ');
+    const reason = `${field}: ${path} is not among the devices that may be opened here (--allow-device, raidkit_allow): ${allowed}`;
+    throw new RpcError(notPermitted, 'Operation not permitted', { reason, field, allowed });
   }
 
   #checkArray(params: unknown): void {

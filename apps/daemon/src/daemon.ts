@@ -210,6 +210,7 @@ export async function serveControl(
       waitForRpc,
       reactors,
       scan: scan ?? null,
+      mayOpen: async (path) => (await allowed.patternsAgainst(path)) === null,
       log,
     });
     if (options.schedule !== undefined) {

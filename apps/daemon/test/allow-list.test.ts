@@ -80,6 +80,37 @@ it('no device is opened but those that match, by whatever path', async () => {
   await expect(call('bdev_uring_create', { name: 'z', filename: join(folder, 'other') })).rejects.toMatchObject({ code: -1 });
 });
 
+it('what stands behind a link and .. is where the kernel finds it, not where the text leads to', async () => {
+  await start({ allow: { devices: [join(folder, 'disks/*')], arrays: null } });
+  // To the text it is disks/a; to the kernel the file beside the folder that the link leads to.
+  mkdirSync(join(folder, 'x/disks'), { recursive: true });
+  mkdirSync(join(folder, 'x/deep'));
+  makeFile(join(folder, 'x/disks/a'), 16 << 20);
+  symlinkSync(join(folder, 'x/deep'), join(folder, 'link'));
+  const filename = `${folder}/link/../disks/a`;
+  const params = { name: 'z', filename, block_size: 512 };
+  await expect(call('bdev_aio_create', params)).rejects.toMatchObject({ code: -1, data: { field: 'filename' } });
+  expect(await call('bdev_get_bdevs')).toEqual([]);
+  expect(await call('bdev_aio_create', { ...params, filename: `${folder}/x/../disks/a` })).toBe('z');
+  const disk = { bdev_name: 'z', nbd_device: join(folder, 'other') };
+  await expect(call('nbd_start_disk', disk)).rejects.toMatchObject({ code: -1, data: { field: 'nbd_device' } });
+});
+
+it('a scan does not even look at other devices', async () => {
+  await start({});
+  for (const name of ['a', 'b', 'c', 'd']) await open(`disks/${name}`, name);
+  await create({ name: 'mine', uuid: mine, base_bdevs: ['a', 'b'] });
+  await create({ name: 'theirs', uuid: theirs, base_bdevs: ['c', 'd'] });
+
+  await start({
+    allow: { devices: [join(folder, 'disks/[ab]')], arrays: null },
+    scan: { patterns: [join(folder, 'disks/*')], policy: 'all' },
+  });
+  expect(await arrayNames()).toEqual(['mine']);
+  const { found } = (await call('raidkit_get_configuration')) as { found: { path: string }[] };
+  expect(found.map(({ path }) => path)).toEqual(['a', 'b'].map((name) => join(folder, 'disks', name)));
+});
+
 it('no array runs but those that are listed, whoever brings its disks, and none is made', async () => {
   await start({});
   for (const name of ['a', 'b', 'c', 'd']) await open(`disks/${name}`, name);
@@ -107,7 +138,11 @@ it('no array runs but those that are listed, whoever brings its disks, and none 
 
 it('a configuration narrows what is allowed, at start alone; one that cannot say what ends the start', async () => {
   const allow = (params: object): object => ({ method: 'raidkit_allow', params });
-  const config = configure(allow({ devices: [join(folder, 'disks/*')] }), allow({ devices: [join(folder, '**/a')] }));
+  const config = configure(
+    { method: 'raidkit_allow' },
+    allow({ devices: [join(folder, 'disks/*')] }),
+    allow({ devices: [join(folder, '**/a')] }),
+  );
   await start({ configPath: config });
   await open('disks/a');
   await expect(open('disks/b', 'y')).rejects.toMatchObject({ code: -1 });

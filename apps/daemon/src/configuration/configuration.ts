@@ -32,6 +32,8 @@ export interface ConfigurationOptions {
   reactors: number;
   /** Devices among which members of arrays are looked for; null for none. */
   scan: ScanOptions | null;
+  /** Whether a device may be looked at, and opened. Default: all may. */
+  mayOpen?: (path: string) => Promise<boolean>;
   log: Logger;
 }
 
@@ -78,7 +80,8 @@ export class Configuration implements Caller {
     this.#log = options.log;
     this.#pending = new PendingCalls(inner, options.log);
     const open: OpenFound = (params) => this.#callFound({ method: 'bdev_aio_create', params });
-    this.#scanner = options.scan === null ? null : new Scanner(options.scan, inner, open, options.log);
+    const mayOpen = options.mayOpen ?? (() => Promise.resolve(true));
+    this.#scanner = options.scan === null ? null : new Scanner(options.scan, inner, { open, mayOpen }, options.log);
     this.#own = new Dispatcher(options.log);
     this.#own.state = 'runtime';
     this.#own.register(this.#ownMethods());

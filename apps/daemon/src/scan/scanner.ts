@@ -40,6 +40,13 @@ type WhyNot = 'policy' | 'twin' | 'no member' | 'failed';
 
 type Member = Seen & { readonly probed: Probed & { kind: 'member' } };
 
+/** What a scanner does with devices. */
+export interface FoundDevices {
+  open: OpenFound;
+  /** Whether the device may be looked at, and opened. */
+  mayOpen: (path: string) => Promise<boolean>;
+}
+
 /** Opens a device that was found. */
 export type OpenFound = (params: { name: string; filename: string; block_size: number; uuid: string }) => Promise<unknown>;
 
@@ -50,7 +57,7 @@ export type OpenFound = (params: { name: string; filename: string; block_size: n
 export class Scanner {
   readonly #options: ScanOptions;
   readonly #caller: Caller;
-  readonly #open: OpenFound;
+  readonly #devices: FoundDevices;
   /** Devices that are being looked at. */
   readonly #registry: BdevRegistry;
   readonly #log: Logger;
@@ -60,10 +67,10 @@ export class Scanner {
   readonly #wanted = new Set<string>();
   #running: Promise<void> = Promise.resolve();
 
-  constructor(options: ScanOptions, caller: Caller, open: OpenFound, log: Logger) {
+  constructor(options: ScanOptions, caller: Caller, devices: FoundDevices, log: Logger) {
     this.#options = options;
     this.#caller = caller;
-    this.#open = open;
+    this.#devices = devices;
     this.#registry = new BdevRegistry(nodeRuntime({ memoryBytes: probeMemoryBytes, log }));
     this.#log = log;
   }
@@ -155,7 +162,7 @@ export class Scanner {
     const { path, probed } = one;
     try {
       const name = await this.#freeName(basename(path));
-      await this.#open({ name, filename: path, block_size: probed.blockSize, uuid: probed.memberUuid });
+      await this.#devices.open({ name, filename: path, block_size: probed.blockSize, uuid: probed.memberUuid });
       one.bdev = name;
       one.reason = null;
       one.why = null;
@@ -174,6 +181,13 @@ export class Scanner {
 
   async #look(path: string, identity: string): Promise<Seen> {
     try {
+      if (!(await this.#devices.mayOpen(path))) {
+        this.#log.info(
+          { path },
+          'a device matches --scan, and is not looked at: it is not among those that may be opened here',
+        );
+        return { identity, path, probed: { kind: 'none' }, bdev: null, reason: null, why: null };
+      }
       const probed = await probeDevice(path, this.#registry);
       const seen: Seen = { identity, path, probed, bdev: null, reason: null, why: null };
       if (probed.kind === 'no member') this.#leave(seen, 'no member', probed.reason);
