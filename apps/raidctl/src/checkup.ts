@@ -1,5 +1,6 @@
 import { ClientError } from '@raidkit/client';
 import type { EventSink, KernelDisk, RaidkitClient, ResultOf } from '@raidkit/client';
+import { commandLine } from './command-line.js';
 import { occupantOf } from './devices.js';
 import type { Finding } from './documents.js';
 import { findingsOf, otherFindings } from './findings.js';
@@ -85,13 +86,13 @@ function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Findin
     const isThere = arrays.some((one) => one.uuid === uuid);
     const what = `${path} carries the superblock of array ${String(array)} and is not open: ${reason ?? 'it was found just now'}`;
     const about = { array: isThere ? array : null, what };
-    const look = `raidctl examine ${path}`;
+    const look = commandLine('raidctl examine', path);
     if (why === 'policy' && !isThere)
       return {
         ...about,
         severity: 'notice',
         action: 'start the array, if it is to run here',
-        commands: [`raidctl assemble ${String(array)}`],
+        commands: [commandLine('raidctl assemble', String(array))],
       };
     if (why === 'twin') return { ...about, severity: 'degraded', action: 'take the copy away', commands: [look] };
     if (why === 'no member')
@@ -99,7 +100,7 @@ function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Findin
         ...about,
         severity: 'notice',
         action: 'see what it is; if nobody needs it, clear it',
-        commands: [look, `raidctl wipe ${path}`],
+        commands: [look, commandLine('raidctl wipe', path)],
       };
     return { ...about, severity: 'notice', action: 'see to what the reason says', commands: [look, 'raidctl rescan'] };
   });
@@ -116,7 +117,7 @@ function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[]
         array: null,
         what: said,
         action: 'open the other devices of that array; or close the device, or clear it if nobody needs what is on it',
-        commands: ['raidctl open DEVICES', `raidctl close ${device}`, `raidctl wipe ${device}`],
+        commands: ['raidctl open DEVICES', commandLine('raidctl close', device), commandLine('raidctl wipe', device)],
       };
     const isRival = array.ext.rivals.includes(device);
     const hasRoom =
@@ -131,8 +132,8 @@ function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[]
         ? 'see what it is; as a member it is filled anew, and what it alone has is given up'
         : 'see what it is, and close it; clear it if nobody needs what is on it',
       commands: [
-        `raidctl examine ${device}`,
-        ...(hasRoom ? [`raidctl add ${array.name} ${device}`] : [`raidctl close ${device}`]),
+        commandLine('raidctl examine', device),
+        ...(hasRoom ? [commandLine('raidctl add', array.name, device)] : [commandLine('raidctl close', device)]),
       ],
     };
   });
@@ -150,7 +151,7 @@ function exportFindings({ disks, snapshot: { arrays, bdevs, exports } }: Checkup
     array: name,
     what: `the volume ${name} is not exported: no client can use it`,
     action: 'export it',
-    commands: [`raidctl export ${name}`],
+    commands: [commandLine('raidctl export', name)],
   }));
   if (exports.length > 0 && exports.every(({ uris }) => uris.length === 0))
     findings.push({
@@ -178,7 +179,7 @@ function scheduleFindings({ schedule, snapshot }: Checkup, now: number): Finding
       array: name,
       what: `the scheduled check is late by ${formatSeconds(lateSec)}${hours}`,
       action: 'begin it by hand',
-      commands: [`raidctl check ${name}`],
+      commands: [commandLine('raidctl check', name)],
     });
   }
   const ended = snapshot.arrays.flatMap(({ ext, name }) => ext.history.map((record) => ({ at: record.started_at, name })));
@@ -190,7 +191,7 @@ function scheduleFindings({ schedule, snapshot }: Checkup, now: number): Finding
       array: ahead.name,
       what: `something is recorded of array ${ahead.name} for ${new Date(ahead.at).toISOString()}, which is yet to come: a clock is or was wrong`,
       action: 'set the clock; until that time is over checks are not due',
-      commands: [`raidctl history ${ahead.name}`, 'raidctl schedule'],
+      commands: [commandLine('raidctl history', ahead.name), 'raidctl schedule'],
     });
   return findings;
 }

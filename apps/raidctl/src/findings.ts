@@ -1,4 +1,5 @@
 import type { RaidArrayInfo, RaidMember } from '@raidkit/client';
+import { commandLine } from './command-line.js';
 import type { Finding } from './documents.js';
 import { formatBytes, plural } from './format.js';
 import type { Snapshot } from './snapshot-type.js';
@@ -63,7 +64,7 @@ export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot
       notice(
         `the spare ${device} (${formatBytes(bytes)}) is too small, or has the wrong block size, for the arrays that it is for`,
         'use a larger device',
-        [`raidctl spare remove ${device}`],
+        [commandLine('raidctl spare remove', device)],
       );
   }
   for (const { method, params, reason, is_tried_again: isTriedAgain } of configuration.pending) {
@@ -71,7 +72,7 @@ export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot
     const what = `${method}${typeof name === 'string' ? ` of ${name}` : ''} is part of the configuration and failed: ${reason}`;
     const isDevice = method === 'bdev_aio_create' || method === 'bdev_uring_create';
     const again = isTriedAgain ? 'bring it back, and it is taken by itself' : 'it is not tried again';
-    notice(what, again, isDevice ? [`raidctl close ${String(name)}`] : []);
+    notice(what, again, isDevice ? [commandLine('raidctl close', String(name))] : []);
   }
   if (configuration.state_error !== null) {
     notice(
@@ -97,7 +98,7 @@ function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
   switch (ext.health) {
     case 'degraded': {
       const spare = spares.find((other) => other.name === null || other.name === name);
-      const mend = [`raidctl add ${name} DEVICE`];
+      const mend = [commandLine('raidctl add', name, 'DEVICE')];
       if (spare === undefined) return finding('degraded', 'bring the absent device back, or add a new one', ...mend);
       return finding(
         'degraded',
@@ -109,7 +110,7 @@ function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
       return finding(
         'degraded',
         ext.process?.paused === true ? 'let the rebuild go on' : 'wait for it',
-        ext.process?.paused === true ? `raidctl rebuild resume ${name}` : `raidctl wait ${name}`,
+        commandLine(ext.process?.paused === true ? 'raidctl rebuild resume' : 'raidctl wait', name),
       );
     case 'configuring':
       return finding(
@@ -117,20 +118,24 @@ function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {
         ext.can_start
           ? 'open the devices that are absent, or start the array without them'
           : 'open the devices that are absent',
-        `raidctl open ${absentPaths(snapshot, array)}`,
-        ...(ext.can_start ? [`raidctl assemble ${name}`] : []),
+        commandLine('raidctl open', ...absentPaths(snapshot, array)),
+        ...(ext.can_start ? [commandLine('raidctl assemble', name)] : []),
       );
     case 'offline':
-      return finding('failed', superblockAction(array), `raidctl open ${absentPaths(snapshot, array)}`);
+      return finding('failed', superblockAction(array), commandLine('raidctl open', ...absentPaths(snapshot, array)));
     case 'failed':
       if (array.state === 'online')
         return finding(
           'failed',
           'save what can still be read, see to the device, then stop the array and start it again',
-          `raidctl stop ${name}`,
-          `raidctl open ${memberPaths(snapshot, array)}`,
+          commandLine('raidctl stop', name),
+          commandLine('raidctl open', ...memberPaths(snapshot, array)),
         );
-      return finding('failed', 'read the reason, see to the devices, and start the array', `raidctl assemble ${name}`);
+      return finding(
+        'failed',
+        'read the reason, see to the devices, and start the array',
+        commandLine('raidctl assemble', name),
+      );
     default:
       return [];
   }
@@ -143,7 +148,7 @@ function superblockAction({ superblock }: RaidArrayInfo): string {
 }
 
 /** Paths of what an array lacks, as far as anybody knows them, for a command. */
-function absentPaths({ configuration }: Snapshot, { ext, uuid }: RaidArrayInfo): string {
+function absentPaths({ configuration }: Snapshot, { ext, uuid }: RaidArrayInfo): string[] {
   const absent = ext.members.filter(({ name }) => name === null).map(({ last_member: last }) => last?.name);
   const pending = configuration.pending.flatMap(({ method, params }) => {
     const isIt = /^bdev_(aio|uring)_create$/.test(method) && absent.includes(String(params?.name));
@@ -151,12 +156,12 @@ function absentPaths({ configuration }: Snapshot, { ext, uuid }: RaidArrayInfo):
   });
   const found = (configuration.found ?? []).filter((one) => one.uuid === uuid && one.bdev_name === null);
   const paths = new Set([...pending, ...found.map(({ path }) => path)]);
-  return paths.size === 0 ? 'DEVICES' : [...paths].join(' ');
+  return paths.size === 0 ? ['DEVICES'] : [...paths];
 }
 
-function memberPaths({ bdevs }: Snapshot, { ext }: RaidArrayInfo): string {
+function memberPaths({ bdevs }: Snapshot, { ext }: RaidArrayInfo): string[] {
   const paths = ext.members.flatMap(({ name }) => pathOf(bdevs.find((bdev) => bdev.name === name)) ?? []);
-  return paths.length === 0 ? 'DEVICES' : paths.join(' ');
+  return paths.length === 0 ? ['DEVICES'] : paths;
 }
 
 function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
@@ -173,7 +178,7 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
   };
   for (const member of ext.members) {
     const { bad_blocks: bad, read_errors: reads, write_errors: writes, repaired_blocks: repaired } = member;
-    const replace = `raidctl replace ${name} ${member.name ?? 'DEVICE'} NEWDEVICE`;
+    const replace = commandLine('raidctl replace', name, member.name ?? 'DEVICE', 'NEWDEVICE');
     if (member.state === 'suspect')
       about(member, 'notice', 'the device is late with an answer', 'look at the device, or replace it', replace);
     if (bad > 0) {
@@ -182,7 +187,7 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
         'degraded',
         `${plural(bad, 'block')} could not be filled: they are answered from redundancy, or with an error, until they are written`,
         'write them anew, or put the data back from a backup',
-        `raidctl history ${name}`,
+        commandLine('raidctl history', name),
       );
     }
     if (member.state !== 'current' || reads + writes === 0) continue;
@@ -214,7 +219,7 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
       array: name,
       what,
       action,
-      commands: [`raidctl repair ${name}${sync.type === 'check' ? '' : ' --source DEVICE'}`],
+      commands: [commandLine(sync.type === 'check' ? 'raidctl repair' : 'raidctl repair --source DEVICE', name)],
     });
   }
   const [last] = history;
@@ -222,7 +227,9 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
     const what = `the last ${last.type}${last.target === null ? '' : ` of ${last.target}`} did not succeed: ${last.error}`;
     const action = last.type === 'check' || last.type === 'repair' ? 'begin it anew' : 'see to what it says';
     const commands =
-      last.type === 'check' || last.type === 'repair' ? [`raidctl ${last.type} ${name}`] : [`raidctl history ${name}`];
+      last.type === 'check' || last.type === 'repair'
+        ? [commandLine(`raidctl ${last.type}`, name)]
+        : [commandLine('raidctl history', name)];
     findings.push({ severity: 'notice', array: name, what, action, commands });
   }
   return findings;

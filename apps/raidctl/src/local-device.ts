@@ -4,6 +4,7 @@ import type { BdevDescriptor } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
+import { commandLine } from './command-line.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
 
@@ -43,7 +44,7 @@ export function wipeLocally(path: string): Promise<void> {
     const signature = await findSignature(descriptor);
     if (signature === null) return;
     const message = `${path} still carries ${signature}, at a place that no array uses`;
-    throw new Failure(ExitCode.Refused, message, { hint: `if nobody needs it: wipefs --all ${path}` });
+    throw new Failure(ExitCode.Refused, message, { hint: `if nobody needs it: ${commandLine('wipefs --all', path)}` });
   });
 }
 

@@ -3,6 +3,7 @@ import { ExitCode } from './exit-code.js';
 import { toFailure } from './failure.js';
 import { Session } from './session.js';
 import type { CommonOptions } from './session.js';
+import { visible } from './terminal.js';
 import type { Streams } from './terminal.js';
 import { commands } from './commands/index.js';
 import type { Run } from './action.js';
@@ -68,7 +69,7 @@ function report({ stderr }: Pick<Streams, 'stderr'>, session: Session, error: un
   if (session.isJson) {
     session.print({ version: 1, command: 'error', error: { exit_code: exitCode, message, hint, rpc_code: rpcCode } }, '');
   } else {
-    stderr.write(`raidctl: ${message}\n${hint === null ? '' : `  ${hint}\n`}`);
+    stderr.write(visible(`raidctl: ${message}\n${hint === null ? '' : `  ${hint}\n`}`));
   }
   return exitCode;
 }

@@ -24,6 +24,17 @@ const ascii: Symbols = { branch: '|- ', last: '`- ', line: '|  ', full: '#', emp
 /** Escape sequence of a terminal: to the upper left corner, and clear. */
 const clearScreen = '\u001b[H\u001b[2J';
 
+/** Controls, and what turns the direction of writing, but for ends of lines and the weights and colours of `colors`. */
+// eslint-disable-next-line no-control-regex -- control characters are what is looked for
+const unseen = /\u001b\[(?:1|22|3\d|39)m|[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Text with names in it that are somebody else's: what a terminal would obey is shown, as JSON has it. */
+export function visible(text: string): string {
+  return text.replace(unseen, (found) =>
+    found === '\n' || found.length > 1 ? found : `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** Node leaves `isTTY` undefined where there is no terminal, and a default parameter takes that for no answer. */
 function isTerminal({ isTTY }: { readonly isTTY?: boolean }): boolean {
   return isTTY === true;
@@ -56,12 +67,12 @@ export class Terminal {
   }
 
   write(text: string): void {
-    this.#out.write(text);
+    this.#out.write(visible(text));
   }
 
   /** Writes in the place of what is on the screen. */
   rewrite(text: string): void {
-    this.#out.write(this.isTerminal ? `${clearScreen}${text}` : text);
+    this.#out.write(this.isTerminal ? `${clearScreen}${visible(text)}` : visible(text));
   }
 
   /** Whether the answer is yes; anything but `y` or `yes` is a no, as is the end of the input. */

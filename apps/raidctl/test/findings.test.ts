@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { arraySchema } from '@raidkit/client';
 import type { RaidArrayInfo } from '@raidkit/client';
 import { expect, it } from 'vitest';
@@ -5,6 +6,7 @@ import { ExitCode, exitCodeOf, worst } from '../src/exit-code.js';
 import { actionOf, findingsOf, statusOf } from '../src/findings.js';
 import { formatBytes, formatCount, formatSeconds } from '../src/format.js';
 import { nothing } from '../src/snapshot.js';
+import { visible } from '../src/terminal.js';
 
 /* States that take a broken disk to come by: what is said of them. */
 
@@ -86,7 +88,7 @@ it.each([
   [
     'copies of which nobody knows the right one',
     mirror({ history: [{ ...record, type: 'repair', undecided_blocks: 4 }] }),
-    'say which member is right, or which is wrong: raidctl repair vol --source DEVICE',
+    'say which member is right, or which is wrong: raidctl repair --source DEVICE vol',
   ],
   [
     'a flush that failed',
@@ -109,6 +111,39 @@ it('says the worst first, and how much more can be lost', () => {
   expect(findingsOf(nothing, array).map(({ severity }) => severity)).toEqual(['degraded', 'notice']);
   const spare = { ...nothing, spares: [{ bdev_name: 's', name: null }] };
   expect(actionOf(spare, array)).toMatch(/^the spare s takes the place/);
+});
+
+it.each([
+  'a b',
+  "it's",
+  '~',
+  '*',
+  '',
+  '-x',
+  '--yes',
+  'x;echo',
+  'x$(echo 1)`echo 2`',
+  'back\\slash',
+  'line\nbreak',
+  "\u001b[2J\u009b\u202e it's \\",
+])('proposes commands in which %j is one word, and no option', (name) => {
+  const array = { ...mirror({}, [{}, { state: 'suspect', name }]), name };
+  const [{ commands } = { commands: [] }] = findingsOf(nothing, array);
+  const [command = ''] = commands;
+  expect(command).not.toMatch(/[\p{Cc}\u202e]/u);
+  const words = execFileSync('bash', ['-c', `raidctl() { printf '%s\\0' "$@"; }; ${command}`])
+    .toString()
+    .split('\0');
+  const end = name.startsWith('-') ? ['--'] : [];
+  expect(words).toEqual(['replace', ...end, name, name, 'NEWDEVICE', '']);
+});
+
+it('shows what a terminal would obey, and leaves colours and documents as they are', () => {
+  expect(visible('a\u001b[2Jb\u009b\u202e\r\n')).toBe('a\\u001b[2Jb\\u009b\\u202e\\u000d\n');
+  const coloured = '\u001b[33m\u001b[1mDEGRADED\u001b[22m\u001b[39m däta ├─\n';
+  expect(visible(coloured)).toBe(coloured);
+  const document = { name: '\u001b\u007f\u009b\u202e\\' };
+  expect(JSON.parse(visible(JSON.stringify(document)))).toEqual(document);
 });
 
 it('has an exit code for each health, and for several the worst', () => {

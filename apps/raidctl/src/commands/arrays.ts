@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
+import { commandLine } from '../command-line.js';
 import { closeSteps } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
@@ -70,7 +71,7 @@ async function assemble(session: Session, arrayName: string, options: AssembleOp
   if (isFound && !arrays.some(({ name, uuid }) => name === arrayName || uuid === arrayName)) {
     if (options.force === true || options.readOnly === true)
       throw new Failure(ExitCode.Refused, `the members of array ${arrayName} are not open yet`, {
-        hint: `raidctl open DEVICES comes first, then raidctl assemble ${arrayName} with these options`,
+        hint: `raidctl open DEVICES comes first, then ${commandLine('raidctl assemble', arrayName)} with these options`,
       });
     const open = callStep(`open the members of array ${arrayName} that were found`, 'raidkit_start_found', { name: arrayName });
     await carryOut(session, { steps: [open], warnings: [] }, options, () => `the members of array ${arrayName} are open\n`);

@@ -6,11 +6,14 @@ import type { Session } from '../session.js';
 const shells = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof shells)[number];
 
-/** Each asks raidctl itself what can come next, so they never fall behind it. */
+/** Each asks raidctl itself what can come next, so they never fall behind it. Names are quoted; zsh and fish do that themselves. */
 const scripts: Readonly<Record<Shell, string>> = {
   bash: `_raidctl() {
-  local IFS=$'\\n'
-  COMPREPLY=($(raidctl complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  local word
+  COMPREPLY=()
+  while IFS= read -r word; do
+    COMPREPLY+=("$(printf %q "$word")")
+  done < <(raidctl complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
 complete -o default -F _raidctl raidctl
 `,

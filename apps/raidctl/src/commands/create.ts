@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import type { RaidkitClient } from '@raidkit/client';
+import { commandLine } from '../command-line.js';
 import { DeviceFinder, occupantOf, openSteps, requireFree, wipeStep } from '../devices.js';
 import type { Device } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
@@ -79,7 +80,7 @@ async function create(
     throw new Failure(ExitCode.NotFound, `there is no level ${level}`, { hint: `there are: ${known}` });
   }
   if (snapshot.arrays.some((array) => array.name === name)) {
-    throw new Failure(ExitCode.Refused, `there is an array ${name} already`, { hint: `raidctl status ${name}` });
+    throw new Failure(ExitCode.Refused, `there is an array ${name} already`, { hint: commandLine('raidctl status', name) });
   }
   const finder = new DeviceFinder(snapshot, session);
   const devices = args.map((argument) => (argument === missing ? null : finder.find(argument)));

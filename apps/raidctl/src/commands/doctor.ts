@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { checkupFindings, takeCheckup } from '../checkup.js';
+import { commandLine } from '../command-line.js';
 import type { Finding } from '../documents.js';
 import { ExitCode } from '../exit-code.js';
 import { toFailure } from '../failure.js';
@@ -64,7 +65,7 @@ function unreachable({ address }: Session, what: string): Finding {
   if (what.includes('permission denied') || what.includes('EACCES'))
     return finding(
       'the socket is there, and not for you: be its owner, or of its group',
-      `ls -l ${address.path}`,
+      commandLine('ls -l', address.path),
       'sudo raidctl doctor',
     );
   return finding(

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
+import { commandLine } from '../command-line.js';
 import { DeviceFinder } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
@@ -152,7 +153,7 @@ function memberName(session: Session, snapshot: Snapshot, array: RaidArrayInfo, 
   const { name } = new DeviceFinder(snapshot, session).find(argument);
   if (array.ext.members.some((member) => member.name === name)) return name;
   throw new Failure(ExitCode.NotFound, `${argument} is no member of array ${array.name}`, {
-    hint: `raidctl status ${array.name}`,
+    hint: commandLine('raidctl status', array.name),
   });
 }
 
@@ -173,7 +174,7 @@ async function control(
   }
   if (process === null) {
     throw new Failure(ExitCode.NotFound, `array ${array.name} has no background work`, {
-      hint: `raidctl history ${array.name} shows what has ended`,
+      hint: `${commandLine('raidctl history', array.name)} shows what has ended`,
     });
   }
   const subject = `the ${process.type} of array ${array.name}`;

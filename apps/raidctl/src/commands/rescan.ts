@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { commandLine } from '../command-line.js';
 import { DeviceFinder } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
 import { Failure } from '../failure.js';
@@ -64,7 +65,7 @@ async function examine(session: Session, names: readonly string[], options: Chan
   for (const { argument, bdev } of devices) {
     if (bdev === null)
       throw new Failure(ExitCode.NotFound, `${argument} is not open`, {
-        hint: `raidctl open ${argument} does that, and has it looked at`,
+        hint: `${commandLine('raidctl open', argument)} does that, and has it looked at`,
       });
   }
   const volumes = devices.filter(({ name }) => snapshot.arrays.some((array) => array.name === name));

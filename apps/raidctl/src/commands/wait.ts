@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
+import { commandLine } from '../command-line.js';
 import { ExitCode, exitCodeOf, worst } from '../exit-code.js';
 import { Failure } from '../failure.js';
 import type { Run } from '../action.js';
@@ -80,7 +81,7 @@ export async function lookUntil(
     if (waitedFor === undefined) return arrays;
     if (performance.now() + pauseMs > until) {
       const message = `array ${waitedFor.name} is still ${waitedFor.ext.health} after ${limitSec} s`;
-      throw new Failure(ExitCode.Refused, message, { hint: `raidctl status ${waitedFor.name}` });
+      throw new Failure(ExitCode.Refused, message, { hint: commandLine('raidctl status', waitedFor.name) });
     }
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
