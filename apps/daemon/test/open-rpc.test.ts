@@ -55,6 +55,11 @@ it('is a document as OpenRPC wants it', () => {
   expect(validate({ ...document, methods: [wrong] })).toBe(false);
 });
 
+it('is made once', async () => {
+  const again = (await daemon.caller.call('rpc.discover', undefined)) as OpenRpcDocument;
+  expect(again.methods.every((method, index) => method === document.methods[index])).toBe(true);
+});
+
 it('has every method, and every parameter with the schema that it is checked with', async () => {
   const names = (await daemon.caller.call('rpc_get_methods', undefined)) as string[];
   expect(document.methods.map(({ name }) => name).sort()).toEqual([...names].sort());

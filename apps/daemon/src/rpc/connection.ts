@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
 import { z } from 'zod';
 import type { Caller } from './dispatcher.js';
-import { RpcCode, RpcError, toRpcError } from './errors.js';
+import { RpcCode, RpcError, errnoRefusal, toRpcError } from './errors.js';
 import { JsonStream } from './json-stream.js';
 import type { StreamItem } from './json-stream.js';
 
@@ -12,6 +12,8 @@ const maxRequestBytes = 1024 * 1024;
 const maxInFlight = 1024;
 /** Answers that a client has not read yet, in bytes, at which it is not read from any more (SPDK: 32 MiB). */
 const maxUnreadBytes = 32 * 1024 * 1024;
+
+const batchIsFull = `the answers to the batch have more than ${maxUnreadBytes / 1024 / 1024} MiB: it was not carried out; send fewer calls at once`;
 
 type Id = string | number | null;
 
@@ -29,8 +31,8 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
   /** The client sent what is not JSON: it gets the answers to what it sent before, and no more. */
   let isBroken = false;
 
-  const send = (answer: object): void => {
-    if (socket.writable) socket.write(`${JSON.stringify(answer)}\n`);
+  const send = (text: string): void => {
+    if (socket.writable) socket.write(`${text}\n`);
   };
   const resumeIfRoom = (): void => {
     if (inFlight < maxInFlight && socket.writableLength < maxUnreadBytes) socket.resume();
@@ -43,15 +45,16 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
     if (inFlight === 0) socket.destroySoon();
   };
 
-  /** Null: there is nothing to answer. */
-  const answer = async (value: unknown, hasDuplicateKey: boolean): Promise<object | null> => {
+  /** JSON; null: there is nothing to answer. `isFull`: it is not carried out. */
+  const answer = async (value: unknown, hasDuplicateKey: boolean, isFull = false): Promise<string | null> => {
     const request = requestSchema.safeParse(value);
     if (!request.success) return failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request'));
     const { method, params, id = null } = request.data;
     try {
+      if (isFull) throw errnoRefusal(12, batchIsFull);
       const result = await caller.call(method, params, hasDuplicateKey);
       // A notification that succeeded is not answered.
-      return id === null ? null : { jsonrpc: '2.0', id, result };
+      return id === null ? null : JSON.stringify({ jsonrpc: '2.0', id, result });
     } catch (error) {
       const { code, data } = toRpcError(error);
       log.info({ method, code, field: data.field }, `a call is refused: ${data.reason}`);
@@ -67,12 +70,16 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
       return;
     }
     // One after another: later calls of a batch stand on earlier ones.
-    const answers: object[] = [];
+    const answers: string[] = [];
+    let length = 0;
     for (const request of value as unknown[]) {
-      const one = await answer(request, hasDuplicateKey);
-      if (one !== null) answers.push(one);
+      // A request has 30 bytes, and its answer may have a million.
+      const one = await answer(request, hasDuplicateKey, length > maxUnreadBytes);
+      if (one === null) continue;
+      answers.push(one);
+      length += one.length;
     }
-    if (answers.length > 0) send(answers);
+    if (answers.length > 0) send(`[${answers.join(',')}]`);
   };
 
   socket.on('data', (piece: Buffer) => {
@@ -96,7 +103,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
   socket.on('error', (error) => log.debug({ err: error }, 'an RPC connection failed'));
 }
 
-function failure(id: Id, error: unknown): object {
+function failure(id: Id, error: unknown): string {
   const { code, message, data } = toRpcError(error);
-  return { jsonrpc: '2.0', id, error: { code, message, data } };
+  return JSON.stringify({ jsonrpc: '2.0', id, error: { code, message, data } });
 }

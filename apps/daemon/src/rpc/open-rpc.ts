@@ -47,7 +47,18 @@ export function withMethods(document: OpenRpcDocument, methods: readonly RpcMeth
   return { ...document, methods: [...document.methods, ...methods.map(describe)] };
 }
 
-function describe({ alias, name, params, states = ['runtime'] }: RpcMethod): MethodObject {
+/** Schemas take long to make, and it may be the data path's thread that makes them: once. */
+const described = new WeakMap<RpcMethod, MethodObject>();
+
+function describe(method: RpcMethod): MethodObject {
+  const before = described.get(method);
+  if (before !== undefined) return before;
+  const made = makeObject(method);
+  described.set(method, made);
+  return made;
+}
+
+function makeObject({ alias, name, params, states = ['runtime'] }: RpcMethod): MethodObject {
   return {
     name,
     paramStructure: 'by-name',
