@@ -168,6 +168,11 @@ describe('changes', () => {
     expect((await act('raidkit_add_spare', spare, { ...withToken, 'content-type': 'text/plain' })).status).toBe(415);
     expect((await act('bdev_raid_delete', { name: 'vol' })).status).toBe(400);
     expect((await act('raidkit_wipe', spare)).status).toBe(400);
+    for (const field of ['source', 'wrong']) {
+      const repair = await act('raidkit_start_process', { name: 'vol', type: 'repair', [field]: 'b' });
+      expect(repair.status).toBe(400);
+      expect(JSON.parse(repair.body)).toMatchObject({ error: { data: { field } } });
+    }
     expect((await ask('/api/call', { method: 'POST', headers: withToken, body: '{' })).status).toBe(400);
     expect((await ask('/api/call', { method: 'POST', headers: withToken, body: ' '.repeat(70_000) })).status).toBe(413);
     expect((await ask('/api/call', { headers: withToken })).status).toBe(405);

@@ -32,7 +32,8 @@ function plansFor({ ext, name, state }: RaidArrayInfo): Plan[] {
   const control = (label: string, action: string, question: string | null = null): Plan => ({
     label,
     method: 'raidkit_control_process',
-    params: { name, action },
+    // What is seen may have ended since, and another one begun.
+    params: { name, action, type: process?.type },
     question,
   });
   if (process !== null) {

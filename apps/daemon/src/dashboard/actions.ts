@@ -4,7 +4,8 @@ import { RpcError, toRpcError } from '../rpc/errors.js';
 
 /**
  * What may be called over HTTP by whoever has the token: what can be taken back, and what makes redundancy agree again. Nothing
- * that ends an array, takes a member out, or writes to a device that is nobody's.
+ * that ends an array, takes a member out, or says which copy is given up; nor what writes to a device that is nobody's, but as a
+ * spare, which core lets no device be that carries what it knows.
  */
 export const httpActions = [
   'raidkit_start_process',
@@ -18,6 +19,9 @@ const requestSchema = z.strictObject({
   method: z.enum(httpActions),
   params: z.record(z.string(), z.json()).optional(),
 });
+
+/** Parameters that say whose data is given up where members disagree. */
+const decisive = ['source', 'wrong'] as const;
 
 /** The answer to an action. */
 export interface ActionAnswer {
@@ -35,6 +39,11 @@ export async function act(caller: Caller, body: string): Promise<ActionAnswer> {
     return { status: 400, body: refusal(error) };
   }
   const { method, params } = request.data;
+  const field = decisive.find((name) => params !== undefined && Object.hasOwn(params, name));
+  if (field !== undefined) {
+    const reason = `${field} says whose data is given up where members disagree: that is for raidctl, and not for HTTP`;
+    return { status: 400, body: refusal(new RpcError(-32_602, 'Invalid parameters', { reason, field })) };
+  }
   try {
     return { status: 200, body: { result: await caller.call(method, params) } };
   } catch (error) {
