@@ -129,8 +129,8 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   /** The array's size as its superblock has it; null for a new array. Blocks. */
   recordedBlocks: number | null = null;
   /**
-   * The level has been started and the map is loaded: from then on a record of the array is true. Before that, a member that
-   * leaves is recorded as out at the end of the start.
+   * The level has been started, and the map is loaded, or, if it is a new one, on the members: from then on a record of the array
+   * is true. Before that, a member that leaves is recorded as out at the end of the start.
    */
   isRecordable = false;
   /** Uuids of members that appeared while the array was being started without them. */

@@ -48,7 +48,7 @@ export interface MetadataHost extends MembersHost, MapLife {
   /** What its members carry besides superblocks; undefined for nothing. */
   readonly extension: ExtensionStore | undefined;
   readonly isReadOnly: boolean;
-  /** What would be recorded is true: the level has been started, and the bitmap is loaded. */
+  /** What would be recorded is true: the level has been started, and the bitmap is loaded, or, if it is a new one, on the members. */
   readonly isRecordable: boolean;
   readonly process: ProcessHeader | null;
   readonly journal: JournalRounds | null;

@@ -90,7 +90,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       array.journal.doubt.adopt(doubtOf(origin));
     }
     array.mustKeepAll = options.force !== true && array.module.redundancy === 'parity' && !array.consistency.isAllInSync;
-    array.isRecordable = true;
+    // A record that comes before the pages that go with it would call what was never written unknown: it would not read as zeros.
+    array.isRecordable = origin?.is === 'recorded';
     await refuseUnsafeStart(array, origin, options.force ?? false);
     lifecycle.mustGoOn();
     if (!array.isReadOnly) {
@@ -98,6 +99,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else if (origin?.is === 'unknown') await clearWhereNothingIs(array);
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
+      array.isRecordable = true;
       await recordMembers(array);
     }
     lifecycle.mustGoOn();
