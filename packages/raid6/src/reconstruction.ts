@@ -60,6 +60,8 @@ export class Reconstruction {
     const stripeEnd = (op.stripe + 1) * strip - io.b;
     op.c1 = Math.min(io.numBlocks, stripeEnd, op.c0 + this.#buffers.sliceBlocks);
     op.unreadable.length = 0;
+    // It was asked for all of them, and could not read some.
+    if (io.kind === 'read' && io.hasMember(io.a)) op.unreadable.push(io.a);
     this.#read(io, op);
   }
 
@@ -70,13 +72,25 @@ export class Reconstruction {
       if (this.#isWanted(io, slot) || !io.hasMember(slot) || op.unreadable.includes(slot)) op.lost.push(slot);
     op.mustVerify = this.#isDoubtful(io, op);
     if (op.lost.length > mostLost || (op.mustVerify && !this.#stripe.canVerify(op))) {
-      this.#end(io, Status.IoError);
+      this.#onUnknown(io, op);
       return;
     }
     io.forgetUnreadable();
     io.andThen(this.#onRead);
     for (let slot = 0; slot < members; slot++)
       if (!this.#stripe.isSpared(op, slot)) io.readPart(slot, io.b + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, slot));
+  }
+
+  /** What cannot be read are different columns, perhaps, of different members: each half has a way then. */
+  #onUnknown(io: ChunkRead, op: StripeOp): void {
+    const half = Math.floor((op.c1 - op.c0) / 2);
+    if (op.unreadable.length === 0 || half === 0) {
+      this.#end(io, Status.IoError);
+      return;
+    }
+    op.c1 = op.c0 + half;
+    op.unreadable.length = 0;
+    this.#read(io, op);
   }
 
   readonly #onRead = (io: ChunkRead): void => {
@@ -92,7 +106,7 @@ export class Reconstruction {
     }
     this.#stripe.recover(op);
     if (op.mustVerify && !this.#stripe.verify(op)) {
-      this.#end(io, Status.IoError);
+      this.#onUnknown(io, op);
       return;
     }
     const { blockSize, memory } = this.#raid;
@@ -106,8 +120,9 @@ export class Reconstruction {
     this.#next(io, op);
   };
 
+  /** What a process wants is not read, even if it could be. */
   #isWanted(io: ChunkRead, slot: number): boolean {
-    return io.kind === 'read' ? slot === io.a : io.slots.includes(slot);
+    return io.kind !== 'read' && io.slots.includes(slot);
   }
 
   /** Parity comes from data alone, whatever the old parity is. Data comes from parity in doubt only if both parities say the same. */
@@ -120,7 +135,6 @@ export class Reconstruction {
   #repair(io: ChunkRead, op: StripeOp): void {
     if (io.kind !== 'read') return;
     for (const slot of op.unreadable) if (io.hasMember(slot)) io.requestRepair(slot, io.b + op.c0, op.c1 - op.c0);
-    if (io.hasMember(io.a) && !op.unreadable.includes(io.a)) io.requestRepair(io.a, io.b + op.c0, op.c1 - op.c0);
   }
 
   #end(io: ChunkRead, status: Status): void {

@@ -170,6 +170,24 @@ it('blocks that one member cannot read are known without another one, and given 
   expectOnMembers(disks, data);
 });
 
+it('a read in which two members cannot read different blocks is answered without a third one', async () => {
+  const { rig, disks } = await made(5);
+  const data = new Uint8Array(3 * dataBytes);
+  await scribble(rig, data, 11);
+  await fullPicture(rig, data);
+  await rig.arrays.removeBaseBdev('m0');
+  // Of stripe 1, whose data is on slots 0 to 2, P on slot 3, and Q on slot 4.
+  for (const [slot, column] of [
+    [1, 1],
+    [2, 5],
+  ] as const) {
+    const block = MiB / 512 + strip + column;
+    disks[slot]!.fault = ({ numBlocks, offsetBlocks, type }) =>
+      type === IoType.Read && block >= offsetBlocks && block < offsetBlocks + numBlocks ? Status.IoError : Status.Ok;
+  }
+  await expectContents(rig, data);
+});
+
 it('a block of an absent member that P and Q say otherwise after a crash is an error, and all others are read', async () => {
   const { rig, disks } = await made(4);
   const data = new Uint8Array(2 * dataBytes);
