@@ -387,12 +387,67 @@ export class StripeWriter {
     io.takeOutFailed();
     if (io.failed.some((slot) => io.hasMember(slot))) {
       // Data and parities do not belong together any more, and the member that missed it could not be left out.
-      if (op.mode !== ParityMode.None) this.#raid.markInconsistent(start, count);
-      this.#end(io);
+      if (this.#isAmendable(io, op)) this.#readRefused(io, op);
+      else this.#leaveInDoubt(io, op);
       return;
     }
     // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
     this.#goOn(io);
+  };
+
+  #leaveInDoubt(io: AnyWriteRequest, op: StripeOp): void {
+    const start = op.stripe * this.#map.strip + op.c0;
+    if (op.mode !== ParityMode.None) this.#raid.markInconsistent(start, op.c1 - op.c0);
+    this.#end(io);
+  }
+
+  /** Members had no room for their data: what they hold instead can be read. With a parity refused too, it would have no place. */
+  #isAmendable(io: AnyWriteRequest, op: StripeOp): boolean {
+    const isParityRefused = [this.#map.pSlot(op.stripe), this.#map.qSlot(op.stripe)].some((slot) => this.#isRefused(io, slot));
+    return io.phase === Phase.Rectangle && io.writeStatus === Status.NoSpace && op.mode !== ParityMode.None && !isParityRefused;
+  }
+
+  /** Parities in doubt would lose what absent members hold beside the write: they are made those of what is really there. */
+  #readRefused(io: AnyWriteRequest, op: StripeOp): void {
+    io.andThen(this.#onRefusedRead);
+    for (let slot = 0; slot < this.#map.members; slot++)
+      if (this.#isRefused(io, slot))
+        io.readPart(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, slot));
+  }
+
+  #isRefused(io: AnyWriteRequest, slot: number): boolean {
+    return io.failed.includes(slot) && io.hasMember(slot);
+  }
+
+  readonly #onRefusedRead = (io: AnyWriteRequest): void => {
+    const op = opOf(io);
+    if (io.stepStatus !== Status.Ok) {
+      this.#leaveInDoubt(io, op);
+      return;
+    }
+    const { blockSize, memory } = this.#raid;
+    const { kernels } = memory;
+    const bytes = (op.c1 - op.c0) * blockSize;
+    const parities = [this.#map.pSlot(op.stripe), this.#map.qSlot(op.stripe)] as const;
+    const [p, q] = [this.#stripe.sliceOf(op, parities[0]), this.#stripe.sliceOf(op, parities[1])];
+    for (let slot = 0; slot < this.#map.members; slot++) {
+      if (!this.#isRefused(io, slot)) continue;
+      // The parities have what was to be written: the difference turns them into those of what is held.
+      const chunk = this.#map.placeOf(op.stripe, slot);
+      const held = this.#stripe.sliceOf(op, slot);
+      if (io.kind === 'write') kernels.xorInto(held, this.#newDataAddr(io, op, chunk), bytes);
+      kernels.xorInto(p, held, bytes);
+      kernels.gfMulInto(q, held, gfPower(chunk), bytes);
+    }
+    io.andThen(this.#onAmended);
+    for (const slot of parities)
+      if (io.hasMember(slot))
+        io.writePart(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, slot));
+  };
+
+  readonly #onAmended = (io: AnyWriteRequest): void => {
+    if (io.stepStatus === Status.Ok) this.#end(io);
+    else this.#leaveInDoubt(io, opOf(io));
   };
 
   /** After a rectangle that a member has missed. */

@@ -188,6 +188,32 @@ it('a read in which two members cannot read different blocks is answered without
   await expectContents(rig, data);
 });
 
+it('a write that a third member has no room for loses nothing of two absent ones beside it', async () => {
+  const { rig, disks } = await made(5);
+  const data = new Uint8Array(3 * dataBytes);
+  await scribble(rig, data, 12);
+  await fullPicture(rig, data);
+  await rig.arrays.removeBaseBdev('m0');
+  await rig.arrays.removeBaseBdev('m1');
+  // Stripe 1 has its data on slots 0 to 2. Of a write to slot 2 the first block is taken.
+  disks[2]!.fault = (io) => {
+    if (io.type !== IoType.Write || io.offsetBlocks < MiB / 512) return Status.Ok;
+    const at = io.offsetBlocks * 512;
+    disks[2]!.bytes.set(rig.registry.runtime.memory.u8.subarray(io.addr, io.addr + 512), at);
+    return Status.NoSpace;
+  };
+  const volume = openVolume(rig, 'a');
+  const offset = 5 * strip + 2;
+  await expect(volume.write(offset, blocks(3, 0x33))).rejects.toThrow(/ENOSPC/);
+  volume.descriptor.close();
+  data.fill(0x33, offset * 512, (offset + 1) * 512);
+  await expectContents(rig, data);
+  disks[2]!.fault = () => Status.Ok;
+  await add(rig, 0, 1);
+  await expectContents(rig, data);
+  expectOnMembers(disks, data);
+});
+
 it('a block of an absent member that P and Q say otherwise after a crash is an error, and all others are read', async () => {
   const { rig, disks } = await made(4);
   const data = new Uint8Array(2 * dataBytes);
