@@ -1,5 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { LevelOptions } from '@raidkit/core';
+import { spdkSuperblockStore } from '@raidkit/superblock';
 import { describe, expect, it } from 'vitest';
 import { blocks } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
@@ -204,6 +205,29 @@ it('is not started when no member says the options', async () => {
   await plugInAll(more, [images[0]!, images[1]!, disks[2]!.bytes.slice()]);
   await until(() => more.arrays.get('a')?.state === 'online', 'it comes up');
   await expectContents(more, 1);
+});
+
+it('is not started while a member says other options than the others', async () => {
+  const { disks } = await filled(4, { layout: 'near' }, 6);
+  const images = disks.map(({ bytes }) => bytes.slice());
+  // The header on m3 says another layout, in which the array has the same size, and is the newest.
+  const bench = newRig({ mayExamine: () => false });
+  await plugInAll(bench, images);
+  const headers = spdkSuperblockStore.extension!;
+  const descriptor = bench.registry.open('m3', { writable: true });
+  const { record } = (await spdkSuperblockStore.read(descriptor)) as { record: { uuid: string } };
+  const [header] = (await headers.readHeaders(descriptor, record.uuid)).sort((a, b) => b.generation - a.generation);
+  const generation = header!.generation + 1;
+  await headers.writeHeader(descriptor, { ...header!, generation, levelOptions: '{"layout":"offset"}' });
+  descriptor.close();
+  const again = newRig();
+  await plugInAll(again, images);
+  expect(arrayOf(again, 'a').startError).toMatch(/different options .* m3 of slot 3 says {"layout":"offset"}/);
+  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/Take away the member that is wrong/);
+  // Without it, nothing is in doubt.
+  await again.registry.unregister(again.registry.get('m3')!);
+  await again.arrays.startDegraded('a');
+  await expectContents(again, 6);
 });
 
 it('takes no fewer members than copies', async () => {

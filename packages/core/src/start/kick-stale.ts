@@ -40,8 +40,10 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
     array.outerUuid = latest.outerUuid;
     metadata.lineage = latest.lineage;
   }
-  if (array.optionsGeneration === 0 && latest === null && array.module.optionsDefineLayout === true)
-    refuseWithoutOptions(array);
+  if (array.module.optionsDefineLayout === true) {
+    if (array.optionsGeneration === 0 && latest === null) refuseWithoutOptions(array);
+    refuseOtherOptions(array, found, force);
+  }
   if (newest === null) return null;
   for (const slot of array.slots) {
     if (!slot.isInSync || !(await isOlder(array, extension, slot, found.get(slot) ?? [], newest, settled))) continue;
@@ -57,6 +59,24 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
 function refuseWithoutOptions(array: RaidArray): never {
   const message = `array ${array.name}: no member that can be read says which options of level ${array.module.level} it has, and data lies where they say: bring one that does`;
   throw new RaidError('ERR_RAID_METADATA', 22, message);
+}
+
+/** Options never change: a header that has others is not this array's, whatever it says, and by it data would be read, and written, elsewhere. */
+function refuseOtherOptions(array: RaidArray, found: ReadonlyMap<Slot, readonly ExtensionHeader[]>, force: boolean): void {
+  const known = [...found].flatMap(([slot, headers]) => headers.map(({ levelOptions }) => ({ slot, levelOptions })));
+  const [first] = known;
+  const other = known.find(({ levelOptions }) => levelOptions !== first?.levelOptions);
+  if (first === undefined || other === undefined) return;
+  const says = ({ slot, levelOptions }: typeof first): string =>
+    `${String(slot.name)} of slot ${slot.index} says ${levelOptions}`;
+  const message = `array ${array.name}: members have different options of level ${array.module.level} on record (${says(first)}, ${says(other)}), and data lies where they say`;
+  if (!force)
+    throw new RaidError(
+      'ERR_RAID_METADATA',
+      22,
+      `${message}. Take away the member that is wrong, or start with force to go by the newest record`,
+    );
+  array.log.error(array.logFields(), `started by force: ${message}`);
 }
 
 /** Whether the member, with these headers, certainly lacks what it, like all others, had once. */
