@@ -7,6 +7,8 @@ const magic = 'RKJL';
 const headerBytes = 4096;
 const placeBytes = 32 * 1024;
 const { journalAt, journalBytes } = extensionLayout;
+/** Entries that one write may have: one a slot. */
+const mostTogether = 255;
 /** In the header's flags. */
 const zeroFlag = 1;
 
@@ -39,6 +41,8 @@ export const journalStore: JournalStore = {
     writeU64(view, 64, entry.numBlocks);
     view.setUint32(72, blockSize, true);
     writeIncarnation(bytes, 80, life.incarnation);
+    view.setUint32(88, entry.numTogether, true);
+    view.setUint32(92, entry.indexTogether, true);
     view.setUint32(8, crc32c(bytes), true);
   },
 
@@ -69,6 +73,9 @@ export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, bloc
     offsetBlocks: readU64(view, 56),
     numBlocks: readU64(view, 64),
     isZero: (view.getUint32(52, true) & zeroFlag) !== 0,
+    // Older ones do not say it, and are alone.
+    numTogether: Math.max(1, view.getUint32(88, true)),
+    indexTogether: view.getUint32(92, true),
   };
   if (findEntryFault(entry, length, place, blockSize) !== null) return null;
   const copy = bytes.slice(0, length);
@@ -79,11 +86,15 @@ export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, bloc
 
 /** What no entry of so many bytes may say, or null. For reading and for writing, so that what is written can be read. */
 function findEntryFault(entry: JournalEntry, lengthBytes: number, place: number, blockSize: number): string | null {
-  const { epoch, id, isZero, numBlocks, offsetBlocks } = entry;
+  const { epoch, id, indexTogether, isZero, numBlocks, numTogether, offsetBlocks } = entry;
   if (!(place >= 0 && place < journalBytes / placeBytes)) return `there is no place ${place} in the journal`;
   if (!isCounted(epoch) || !isCounted(id)) return `epoch ${epoch} or number ${id} of a journal entry is out of range`;
   if (!(offsetBlocks >= 0 && numBlocks >= 1 && Number.isSafeInteger(offsetBlocks + numBlocks))) {
     return `a journal entry of ${numBlocks} blocks at block ${offsetBlocks} is out of range`;
+  }
+  const isOneOf = numTogether <= mostTogether && indexTogether >= 0 && indexTogether < Math.min(numTogether, id);
+  if (!isOneOf) {
+    return `entry ${indexTogether} of ${numTogether} of a write, with number ${id}, is out of range`;
   }
   const dataBytes = isZero ? 0 : numBlocks * blockSize;
   if (lengthBytes !== headerBytes + dataBytes || lengthBytes > placeBytes) {

@@ -182,7 +182,7 @@ describe('pages', () => {
 });
 
 describe('journal entries', () => {
-  const entry = { epoch: 3 * 65_536, id: 12, offsetBlocks: 100, numBlocks: 4, isZero: false };
+  const entry = { epoch: 3 * 65_536, id: 12, offsetBlocks: 100, numBlocks: 4, isZero: false, numTogether: 2, indexTogether: 1 };
   const sealed = () => {
     const bytes = new Uint8Array(journalStore.headerBytes + 4 * 512).fill(0x5a);
     journalStore.seal(bytes, life, 3, 512, entry);
@@ -205,6 +205,14 @@ describe('journal entries', () => {
     expect(seal({ id: 0 })).toThrow(/out of range/);
     expect(seal({ epoch: 2 ** 53 })).toThrow(/out of range/);
     expect(seal({}, 16)).toThrow(/no place 16/);
+    expect(seal({ indexTogether: 2 })).toThrow(/entry 2 of 2/);
+  });
+
+  it('from before a write could have several are alone', () => {
+    const bytes = sealed();
+    bytes.fill(0, 88, 96);
+    withGoodChecksum(bytes, bytes.length);
+    expect(parseEntry(bytes, 3, life, 512)).toMatchObject({ ...entry, numTogether: 1, indexTogether: 0 });
   });
 
   it('of another life of the map do not count', () => {

@@ -92,6 +92,13 @@ export const journal = [
     loses: 'an older entry is replayed over a newer one',
   },
   {
+    id: 'entries-one-by-one',
+    file: 'core/src/journal/entry-io.ts',
+    line: 'return entries.filter((entry) => isWhole(entry, ids));',
+    becomes: 'return entries;',
+    loses: 'a crash in the replay of one of two entries of a write leaves the other absent block nonsense',
+  },
+  {
     id: 'replay-not-flushed',
     file: 'core/src/journal/journal-replay.ts',
     line: "for (const slot of array.slots) if (slot.isInSync) await flushMember(array, slot, 'a flush for the journal failed');",

@@ -148,6 +148,12 @@ export interface JournalEntry {
   numBlocks: number;
   /** The blocks hold zeros; there is no data. */
   isZero: boolean;
+  /**
+   * Entries that its write has, one for each absent member at most, and which of them this is, from 0. Their ids follow one
+   * another.
+   */
+  numTogether: number;
+  indexTogether: number;
 }
 
 /** An entry as it was found, with its data; empty for zeros. */

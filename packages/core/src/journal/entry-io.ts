@@ -4,7 +4,11 @@ import type { FoundEntry, MapLife } from '../format/store.js';
 import type { RaidIo } from '../level/raid-io.js';
 import type { JournalHost } from './host.js';
 
-/** The entries of this life and epoch that the members in sync have, in no order. Null if one of them cannot be read. */
+/**
+ * The entries of this life and epoch that the members in sync have, in no order. Null if one of them cannot be read. Those of a
+ * write of which not all are there say nothing: either it had not begun, or it was flushed before the place of another one was
+ * used again. Written again by itself, such an entry would change what others are worked out from, for which no entry stands.
+ */
 export async function readEntries(array: JournalHost, life: MapLife, epoch: number): Promise<FoundEntry[] | null> {
   const journal = array.extension?.journal;
   const entries: FoundEntry[] = [];
@@ -17,7 +21,13 @@ export async function readEntries(array: JournalHost, life: MapLife, epoch: numb
       return null;
     }
   }
-  return entries;
+  const ids = new Set(entries.map(({ id }) => id));
+  return entries.filter((entry) => isWhole(entry, ids));
+}
+
+function isWhole({ id, indexTogether, numTogether }: FoundEntry, ids: ReadonlySet<number>): boolean {
+  for (let index = 0; index < numTogether; index++) if (!ids.has(id - indexTogether + index)) return false;
+  return true;
 }
 
 /** Works with a buffer for the entry's blocks. Rejects with ENOMEM if there is none, or as `work` does. */

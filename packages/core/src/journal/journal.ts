@@ -65,8 +65,9 @@ interface Ring {
  * entries for one stripe go to the same ring, and the oldest is overwritten first, so that the last one for a block that is
  * found is the last one there was.
  *
- * The entries of one write, one for each absent member at most, need not be there all or none: the write begins when they all
- * are, and while it has not, what those that are missing would say is what the others still give.
+ * The entries of one write, one for each absent member at most, count all or none: the write begins when they all are there.
+ * Some of them alone would do no harm by what they say, but by being written again: a crash in the middle of that leaves what
+ * the other absent members hold nonsense, and nobody's word for it.
  */
 export class Journal {
   /** Most blocks of an entry. */
@@ -314,7 +315,8 @@ export class Journal {
       this.#waiting.shift();
       io.journalWrites = journalRanges.length;
       io.journalStatus = Status.Ok;
-      for (const range of journalRanges) this.#write(io, range, this.#nextPlace(ring), this.#pool.get());
+      for (let index = 0; index < journalRanges.length; index++)
+        this.#write(io, index, this.#nextPlace(ring), this.#pool.get());
     }
   }
 
@@ -344,7 +346,10 @@ export class Journal {
     return this.#rings[stripe % length];
   }
 
-  #write(io: RaidIo, range: JournalRange, place: JournalSlot, addr: number): void {
+  /** Writes the entry of one of the request's ranges. */
+  #write(io: RaidIo, index: number, place: JournalSlot, addr: number): void {
+    const range = io.journalRanges[index];
+    if (range === undefined) throw new RangeError(`a request has no range ${index} to journal`);
     const { offsetBlocks, numBlocks } = range;
     const { blockSize, memory, registry } = this.#array;
     const { headerBytes, placeBytes, startBytes } = this.#store;
@@ -357,6 +362,8 @@ export class Journal {
       offsetBlocks,
       numBlocks,
       isZero,
+      numTogether: io.journalRanges.length,
+      indexTogether: index,
     });
     place.state = PlaceState.Busy;
     place.io = io;
