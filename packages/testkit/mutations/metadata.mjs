@@ -188,4 +188,11 @@ export const metadata = [
     loses: 'an update writes what it says of a member to its successor, and a crash then leaves neither',
     suites: ['packages/core/test/replace.test.ts'],
   },
+  {
+    id: 'newest-of-one-member-spared',
+    file: 'core/src/format/newest-copy.ts',
+    line: 'return (most + 1 - kept) % 2 === 0 ? most + 1 : most;',
+    becomes: 'return most;',
+    loses: 'two crashes, and the loss of the member that was ahead, leave a page that is older than what all had',
+  },
 ];

@@ -5,6 +5,7 @@ import { RegionState } from './region-state.js';
 import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
+import { NewestCopy } from '../format/newest-copy.js';
 import { seqStep } from '../format/store.js';
 import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
 
@@ -117,7 +118,7 @@ async function readEarlier(
 ): Promise<EarlierRecord | null> {
   const seqNumber = Math.floor(array.metadata.seqNumber / seqStep) * seqStep;
   if (seqNumber === array.metadata.seqNumber || seqNumber === 0) return null;
-  const { header, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
+  const { header, leastGeneration, pages, doubt } = await readRecorded(array, extension, seqNumber, true);
   if (header === null || !isMapOf(array, header, blocks, stripeBlocks)) return null;
   const { incarnation, regionBlocks } = header;
   const journal = journalInForce(header, seqNumber);
@@ -132,13 +133,14 @@ async function readEarlier(
     return { start, states, generation: page?.generation ?? 0 };
   });
   // With bad blocks the header that goes with their newest list is to be the one that stays.
-  if (array.badBlocks.size === 0) array.metadata.spareHeader(header.generation);
+  if (array.badBlocks.size === 0) array.metadata.spareHeader(leastGeneration);
   return { incarnation, regionBlocks, journalEpoch, runs, doubt };
 }
 
 /**
  * The newest header that goes with this sequence number, and the newest copy of each page and of the list of doubt of its
- * life, on the members that the array starts with.
+ * life, on the members that the array starts with; pages and list with the generations from which the next ones are counted on.
+ * `leastGeneration`: of the newest header that all of them have.
  */
 async function readRecorded(
   array: MappedHost,
@@ -147,6 +149,7 @@ async function readRecorded(
   force: boolean,
 ): Promise<{
   header: ExtensionHeader | null;
+  leastGeneration: number;
   pages: Map<number, RegionPage>;
   newest: ExtensionHeader | null;
   doubt: DoubtList | null;
@@ -158,7 +161,7 @@ async function readRecorded(
     array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s extension cannot be read');
     if (error instanceof Error) failures.push(error);
   };
-  const keepers: { slot: Slot; descriptor: BdevDescriptor; incarnation: string }[] = [];
+  const keepers: { slot: Slot; descriptor: BdevDescriptor; trusted: ExtensionHeader }[] = [];
   for (const slot of array.slots) {
     const { descriptor } = slot;
     if (descriptor === null || !slot.isInSync) continue;
@@ -167,27 +170,31 @@ async function readRecorded(
       for (const found of headers) if (newest === null || found.generation > newest.generation) newest = found;
       const trusted = newestTrusted(headers, seqNumber);
       if (trusted === null) continue;
-      keepers.push({ slot, descriptor, incarnation: trusted.incarnation });
+      keepers.push({ slot, descriptor, trusted });
       if (header === null || trusted.generation > header.generation) header = trusted;
     } catch (error) {
       onFailure(slot, error);
     }
   }
-  const pages = new Map<number, RegionPage>();
-  let doubt: DoubtList | null = null;
+  const pages = new Map<number, NewestCopy<RegionPage>>();
+  const doubt = new NewestCopy<DoubtList>();
+  const known = new NewestCopy<ExtensionHeader>();
   let numRead = 0;
-  for (const { slot, descriptor, incarnation } of keepers) {
+  for (const { slot, descriptor, trusted } of keepers) {
+    const { incarnation } = trusted;
     if (header?.incarnation !== incarnation) continue;
+    known.add(trusted);
     try {
       const life = { uuid: array.uuid, incarnation };
       const found = await extension.readPages(descriptor, life, header.numRegions);
       const list =
         array.module.redundancy === 'parity' && array.module.journal ? await extension.readDoubt(descriptor, life) : null;
       numRead++;
-      if (list !== null && (doubt === null || list.generation > doubt.generation)) doubt = list;
-      for (const page of found) {
-        const known = pages.get(page.index);
-        if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
+      doubt.add(list);
+      for (const page of newestPages(found)) {
+        const copies = pages.get(page.index) ?? new NewestCopy<RegionPage>();
+        pages.set(page.index, copies);
+        copies.add(page);
       }
     } catch (error) {
       onFailure(slot, error);
@@ -196,32 +203,49 @@ async function readRecorded(
   // What could not be read may be the one record of what was never written: without it, that would read as anything.
   const [failure] = failures;
   if (numRead === 0 && failure !== undefined && !force) throw failure;
-  return { header: numRead === 0 ? null : header, pages, newest: header ?? newest, doubt };
+  const newestOf = new Map<number, RegionPage>();
+  for (const [index, { toGoOnFrom }] of pages) if (toGoOnFrom !== null) newestOf.set(index, toGoOnFrom);
+  return {
+    header: numRead === 0 ? null : header,
+    leastGeneration: known.least,
+    pages: newestOf,
+    newest: header ?? newest,
+    doubt: doubt.toGoOnFrom,
+  };
 }
 
-/** The newest list of bad blocks. Rejects if none of the members can be read, unless forced. */
+/** The newer of each page's copies on one member. */
+function newestPages(found: readonly RegionPage[]): Iterable<RegionPage> {
+  const pages = new Map<number, RegionPage>();
+  for (const page of found) {
+    const known = pages.get(page.index);
+    if (known === undefined || page.generation > known.generation) pages.set(page.index, page);
+  }
+  return pages.values();
+}
+
+/** The newest list of bad blocks, with the generation from which the next one is counted on. Rejects if none of the members can be read, unless forced. */
 async function readBadBlocks(
   array: MappedHost,
   extension: ExtensionStore,
   incarnation: string,
   force: boolean,
 ): Promise<BadBlockList | null> {
-  let newest: BadBlockList | null = null;
+  const newest = new NewestCopy<BadBlockList>();
   let isRead = false;
   let failure: Error | null = null;
   for (const slot of array.slots) {
     if (slot.descriptor === null || !slot.isInSync) continue;
     try {
-      const list = await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation });
+      newest.add(await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation }));
       isRead = true;
-      if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
     } catch (error) {
       array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s list of bad blocks cannot be read');
       if (error instanceof Error) failure = error;
     }
   }
   if (!isRead && failure !== null && !force) throw failure;
-  return newest;
+  return newest.toGoOnFrom;
 }
 
 /**

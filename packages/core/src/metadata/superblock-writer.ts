@@ -5,6 +5,7 @@ import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
 import { coversAbsence, journalInForce } from './journal-plan.js';
 import type { Slot } from '../members/slot.js';
+import { goOnFrom } from '../format/newest-copy.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
 
@@ -86,7 +87,7 @@ export class SuperblockWriter {
 
   /** The next header goes to the other place than one of this generation has. */
   spareHeader(generation: number): void {
-    if ((this.#generation + 1 - generation) % 2 === 0) this.#generation++;
+    this.#generation = goOnFrom(this.#generation, generation);
   }
 
   /** From now on a new life of the map: pages and journal entries that members have from before do not count. */

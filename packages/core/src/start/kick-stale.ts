@@ -5,6 +5,7 @@ import { newestHeader } from './adopt-options.js';
 import { recordedOptions } from '../level/options.js';
 import { newestTrusted } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
+import { NewestCopy } from '../format/newest-copy.js';
 import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
 
 /**
@@ -50,6 +51,12 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
     if (array.module.redundancy !== 'none') setAside(array, slot);
     else refuseOlder(array, slot, force);
   }
+  const known = new NewestCopy<ExtensionHeader>();
+  for (const [slot, headers] of found) {
+    const own = slot.isInSync ? newestTrusted(headers, metadata.seqNumber) : null;
+    if (own?.incarnation === newest.incarnation) known.add(own);
+  }
+  metadata.spareHeader(known.least);
   const haveAll = array.slots.every((slot) => !slot.isInSync || slot.foundSeqNumber === metadata.seqNumber);
   metadata.completedSeqNumber = haveAll ? metadata.seqNumber : newest.completedSeqNumber;
   return newest;

@@ -1,0 +1,82 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
+import { expect, it } from 'vitest';
+import { blocks, build } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+/** Where a member has headers, and pages of the map. Blocks. */
+const headersAt = [128, 256] as const;
+const pagesAt = [256, 512] as const;
+const regionBlocks = 2048;
+
+type Place = readonly [from: number, to: number];
+
+function isWriteTo([from, to]: Place, { offsetBlocks, type }: BdevIo): boolean {
+  return type === IoType.Write && offsetBlocks >= from && offsetBlocks < to;
+}
+
+/** Starts a mirror, until the first write of each member to these places is torn by the power's failing. */
+async function torn(images: readonly Uint8Array[], place: Place): Promise<Uint8Array[]> {
+  const rig = newRig();
+  const copies = images.map((bytes) => bytes.slice());
+  let count = 0;
+  for (const [index, bytes] of copies.entries()) {
+    const tear = (io: BdevIo): number | null => {
+      if (!isWriteTo(place, io)) return Status.Ok;
+      count++;
+      // Neither what was there nor what is written: maps of this size fit in one sector.
+      bytes.fill(0xee, io.offsetBlocks * 512, (io.offsetBlocks + 1) * 512);
+      return null;
+    };
+    void plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, fault: tear });
+  }
+  await until(() => count === images.length, 'the power fails');
+  return copies;
+}
+
+/** The mirror, started from m1 alone. */
+async function startedFrom(bytes: Uint8Array): Promise<Rig> {
+  const rig = newRig();
+  await plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: bytes.slice() });
+  await rig.arrays.startDegraded('a');
+  return rig;
+}
+
+it('a page of the map that one member has alone, and two crashes, cost no page that all have', async () => {
+  const { disks, volume } = await build('raid1', 2, { mebibytes: 8 });
+  await volume.write(0, blocks(8, 1));
+  await volume.write(regionBlocks, blocks(8, 7));
+  await volume.flush();
+  disks[1]!.fault = (io) => (isWriteTo(pagesAt, io) ? null : Status.Ok);
+  void volume.write(2 * regionBlocks, blocks(8, 9)).catch(() => undefined);
+  await until(() => disks[1]!.held.length === 1, 'the page is on the way to m1');
+  const [, image] = await torn(
+    disks.map(({ bytes }) => bytes),
+    pagesAt,
+  );
+  const rig = await startedFrom(image!);
+  expect(await openVolume(rig, 'a').read(regionBlocks, 8)).toEqual(blocks(8, 7));
+});
+
+it('a header that one member has alone, and two crashes, cost no header that all have', async () => {
+  const { rig: first, disks, volume } = await build('raid1', 2, { mebibytes: 8 });
+  await volume.write(0, blocks(8, 1));
+  volume.descriptor.close();
+  await first.arrays.stop();
+  // A start writes a header with its round, and another one when all have its superblock.
+  const second = newRig();
+  const images = disks.map(({ bytes }) => bytes.slice());
+  let headers = 0;
+  for (const [index, bytes] of images.entries()) {
+    const hold = (io: BdevIo): number | null => (index === 1 && isWriteTo(headersAt, io) && ++headers === 2 ? null : Status.Ok);
+    void plugIn(second.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, fault: hold });
+  }
+  await until(() => headers === 2, 'the second header is on the way to m1');
+  const [, image] = await torn(images, headersAt);
+  const rig = await startedFrom(image!);
+  const before = arrayOf(second, 'a').incarnation;
+  // What was never written is still known.
+  expect(arrayOf(rig, 'a').incarnation).toBe(before);
+});
