@@ -11,12 +11,14 @@ import type { Rig } from '../../../test/support/rig.js';
 const MiB = 1 << 20;
 const badBlock = 100;
 const heldBlock = 200;
+/** In another region. */
+const halfDoneBlock = 2048 + 200;
 const places = ['at once', 'after a part', 'with a lock', 'when it is let go', 'while it is held'] as const;
 type Place = (typeof places)[number];
 
 /**
  * Mirrors, of which a write to one block goes to the first member only, and then throws. `null`: without that. `held`: writes to
- * another block are put there, and wait.
+ * another block are put there, and wait; to a third one when one member has taken them.
  */
 function fragile(place: Place | null, held: AnyWriteRequest[] = []): CopiesModule {
   const locks = new RangeLocks();
@@ -48,7 +50,8 @@ function fragile(place: Place | null, held: AnyWriteRequest[] = []): CopiesModul
         resize: (capacities, current) => level.resize(capacities, current),
         submitRw(request) {
           if (place !== null && request.kind === 'write' && request.offsetBlocks === badBlock) spoil(request);
-          else if (place !== null && request.kind === 'write' && request.offsetBlocks === heldBlock) {
+          else if (place !== null && request.kind === 'write' && [heldBlock, halfDoneBlock].includes(request.offsetBlocks)) {
+            if (request.offsetBlocks === halfDoneBlock) request.writePart(0, halfDoneBlock, 1, request.addr);
             request.hold(() => level.submitRw(request));
             held.push(request);
           } else level.submitRw(request);
@@ -133,4 +136,31 @@ it('what a level that throws has put aside ends, and is not begun when it is let
   other.descriptor.close();
   expect(disks.every(({ bytes }, index) => Buffer.from(bytes).equals(before[index]!))).toBe(true);
   await rig.arrays.delete('a');
+});
+
+it('what it has put aside half done is in doubt at the next start', async () => {
+  const rig = newRig();
+  const held: AnyWriteRequest[] = [];
+  rig.arrays.modules.register(fragile('at once', held));
+  const images = Array.from({ length: 2 }, () => new Uint8Array(4 * MiB));
+  const disks = await plugInAll(rig, images);
+  await rig.arrays.create({ name: 'a', level: 'fragile', baseBdevs: ['m0', 'm1'], superblock: true });
+  const volume = openVolume(rig, 'a');
+  await volume.write(halfDoneBlock - 8, blocks(8, 1));
+  const putAside = Promise.allSettled([volume.write(halfDoneBlock, blocks(1, 2))]);
+  await until(() => held.length === 1, 'a write is held');
+  await expect(volume.write(badBlock, blocks(1, 3))).rejects.toThrow();
+  expect(await putAside).toMatchObject([{ status: 'rejected' }]);
+  volume.descriptor.close();
+  await until(() => arrayOf(rig, 'a').lifecycle.phase === 'offline', 'it is offline');
+  const again = newRig();
+  again.arrays.modules.register(fragile(null));
+  const copies = await plugInAll(
+    again,
+    disks.map(({ bytes }) => bytes.slice()),
+  );
+  await until(() => again.arrays.get('a')?.state === 'online', 'it is online');
+  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  const [first, second] = copies.map(({ bytes }) => bytes.subarray(2 * MiB, 3 * MiB));
+  expect(Buffer.from(first!).equals(second!)).toBe(true);
 });

@@ -185,15 +185,20 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   onLevelThrew(io: RaidIo, error: unknown): void {
     const array = this.#array;
+    this.onLeftUndone(io);
+    this.#brokenLevel = array.level;
+    array.onLevelThrew(error);
+    array.ios.forgetHeld(this);
+  }
+
+  onLeftUndone(io: RaidIo): void {
+    const array = this.#array;
     const isUsers = io.parent !== null && io.type !== IoType.Flush;
     if (isUsers && (io.type !== IoType.Read || io.writesBack) && array.currentGeometry?.stripe !== undefined) {
       // What it has left undone of a write makes redundancy wrong, also at the next start.
       const { from, to } = array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
       array.consistency.markInconsistent(from, to - from);
     }
-    this.#brokenLevel = array.level;
-    array.onLevelThrew(error);
-    array.ios.forgetHeld(this);
   }
 
   get hasLevelThrown(): boolean {

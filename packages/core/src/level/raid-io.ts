@@ -27,6 +27,8 @@ export interface RequestSink {
   onLevelDone(io: RaidIo, status: Status): void;
   /** The level has thrown; the request ends, with EIO, when what is in flight of it is done. */
   onLevelThrew(io: RaidIo, error: unknown): void;
+  /** The level has thrown, and the request that it has put aside ends with a part of it done. */
+  onLeftUndone(io: RaidIo): void;
   /** The level has thrown before: what it puts aside nobody lets go. */
   readonly hasLevelThrown: boolean;
 }
@@ -281,6 +283,7 @@ export class RaidIo implements IoOwner {
     if (this.#onReleased === null) return;
     this.#onReleased = null;
     this.isForgotten = true;
+    if (this.partsDone > 0 || this.failed.length > 0 || this.#open > 1) this.sink?.onLeftUndone(this);
     this.#endBroken();
     this.leave();
   }
