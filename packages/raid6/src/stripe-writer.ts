@@ -1,11 +1,13 @@
 import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, RangeLocks, RedundantContext } from '@raidkit/core';
+import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext } from '@raidkit/core';
 import { gfPower } from '@raidkit/parity';
 import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
 import { ParityMode, mostLost, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 import { Stripe } from './stripe.js';
+
+const noRanges: readonly JournalRange[] = [];
 
 /** The parts of a rectangle or of whole stripes are on their way, in `phase` of the request. */
 const Phase = { Rectangle: 1, ZeroStripes: 2 } as const;
@@ -306,25 +308,29 @@ export class StripeWriter {
     return op.stripe * this.#map.stripeBlocks + chunk * this.#map.strip + op.c0;
   }
 
-  /** What absent members' blocks will be, first of all. */
+  /** What absent members' blocks will be, first of all; where some are in doubt, when that is on record. */
   #journal(io: AnyWriteRequest, op: StripeOp): void {
     op.clearRanges();
-    if (!op.isUnjournaled) {
-      for (const slot of io.journalSlots) {
-        const chunk = this.#map.placeOf(op.stripe, slot);
-        if (chunk >= this.#map.dataChunks) continue;
-        const isWritten = this.#isWritten(op, chunk);
-        const newAddr = io.kind === 'write' ? this.#newDataAddr(io, op, chunk) : -1;
-        op.addRange(this.#arrayBlock(op, chunk), op.c1 - op.c0, isWritten ? newAddr : this.#stripe.sliceOf(op, slot));
-      }
+    for (const slot of io.journalSlots) {
+      const chunk = this.#map.placeOf(op.stripe, slot);
+      if (chunk >= this.#map.dataChunks) continue;
+      const isWritten = this.#isWritten(op, chunk);
+      // Of a member that has come back an older entry would be written over what it is given now.
+      if (op.isUnjournaled && !isWritten) continue;
+      const newAddr = io.kind === 'write' ? this.#newDataAddr(io, op, chunk) : -1;
+      op.addRange(this.#arrayBlock(op, chunk), op.c1 - op.c0, isWritten ? newAddr : this.#stripe.sliceOf(op, slot));
     }
-    if (op.ranges.length > 0 || op.isUnjournaled) io.journal(op.ranges);
+    if (op.isUnjournaled) io.journal(noRanges);
+    else if (op.ranges.length > 0) io.journal(op.ranges);
     else this.#write(io, op);
   }
 
   onJournaled(io: AnyWriteRequest, status: Status): void {
     const op = opOf(io);
-    if (status === Status.Ok) this.#write(io, op);
+    if (status === Status.Ok && op.isUnjournaled && op.ranges.length > 0) {
+      op.isUnjournaled = false;
+      io.journal(op.ranges);
+    } else if (status === Status.Ok) this.#write(io, op);
     // The member that was to keep the entry is out: others can keep it.
     else if (this.#countMissing(io) > op.numMissing) this.#chooseMode(io, op);
     else this.#fail(io, status);
