@@ -106,3 +106,17 @@ it('refuses what is somebody’s, too small for anybody, or unknown', async () =
   await rig.registry.unregister(small.bdev);
   expect(rig.arrays.listSpares()).toEqual([]);
 });
+
+it('a spare is kept beside an array that is only read and lacks a member', async () => {
+  const { rig, disks, volume } = await build(['m0', 'm1']);
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const again = newRig();
+  await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: disks[0]!.bytes.slice() });
+  await again.arrays.startDegraded('a', { readOnly: true });
+  await plugIn(again.registry, { name: 'spare', uuid: memberUuid(2), bytes: new Uint8Array(3 * MiB) });
+  await again.arrays.addSpare('spare');
+  for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(again.arrays.listSpares().map(({ bdev }) => bdev)).toEqual(['spare']);
+  expect(again.registry.get('spare')!.claimedBy).toBe('spare');
+});

@@ -131,7 +131,8 @@ export class Spares {
 
 /** The slot has lost its member to a fault, and another one may come. */
 function isOpen(array: RaidArray, slot: Slot): boolean {
-  const isReady = array.state === 'online' && !array.isDeleting && array.module.redundancy !== 'none';
+  const isUp = array.state === 'online' && !array.isReadOnly;
+  const isReady = isUp && !array.isDeleting && array.module.redundancy !== 'none';
   const isBusy = array.slots.some(({ isRebuilding }) => isRebuilding);
   return isReady && !isBusy && slot.descriptor === null && !slot.isRemovedByHand;
 }
