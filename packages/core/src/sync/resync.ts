@@ -270,8 +270,9 @@ export class ResyncTask implements ProcessStep {
     const isUndecided = wrong === null && derived.some((other) => other.slot !== slot && !excluded.includes(other.slot.index));
     if (isUndecided) return this.#leaveUndecided(slot, notes.slice(known));
     if (!this.#isResync && wrong !== null && wrong !== slot.index) {
-      await this.#rewriteWrong(array.slotAt(wrong), at, count, wanted);
-      return Outcome.Compared;
+      const parity = derived.map((other) => other.slot);
+      const undecided = await this.#rewriteWrong(array.slotAt(wrong), notes.slice(known), parity, { wanted, found });
+      return this.#leaveUndecided(slot, undecided);
     }
     this.#report(slot, at, count);
     try {
@@ -287,7 +288,7 @@ export class ResyncTask implements ProcessStep {
       this.#process.undecidedBlocks += length;
       this.#array.log.error(
         { ...this.#array.logFields(slot), block: offset, blocks: length },
-        'parity disagrees with other parity, and a member that would decide it is absent: left as it is',
+        'parity disagrees with other parity, and nothing decides which of it is right: left as it is',
       );
     }
     return this.#isResync ? Outcome.Failed : Outcome.Compared;
@@ -320,11 +321,38 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
-  /** A repair by parity in which a person says whose data is wrong. */
-  async #rewriteWrong(wrong: Slot, at: number, count: number, addr: number): Promise<void> {
-    await reconstructInto(this.#array, wrong.index, at, count, addr);
-    this.#report(wrong, at, count);
-    await memberIo(this.#array, wrong, IoType.Write, at, count, addr);
+  /**
+   * A repair by parity in which a person says whose data is wrong. Where there is more parity than is needed, all of it must say
+   * the same, or what is wrong there is something else. Gives the blocks that are left as they are.
+   */
+  async #rewriteWrong(
+    wrong: Slot,
+    differing: Work['notes'],
+    parity: readonly Slot[],
+    { wanted, found }: Pick<Work, 'wanted' | 'found'>,
+  ): Promise<Work['notes']> {
+    const array = this.#array;
+    // It is made from data, and says nothing of what other parity should be.
+    if (parity.includes(wrong)) return differing;
+    const spare = parity.filter((slot) => array.canRunWith((one) => one.isInSync && one !== wrong && one !== slot));
+    const undecided: Work['notes'] = [];
+    for (const [slot, from, blocks] of differing) {
+      for (let at = from; at < from + blocks; at++) {
+        await reconstructInto(array, wrong.index, at, 1, wanted);
+        let doAgree = true;
+        for (const { index } of spare) {
+          await reconstructInto(array, wrong.index, at, 1, found, [index]);
+          doAgree &&= array.memory.equal(wanted, found, array.blockSize);
+        }
+        if (!doAgree) {
+          undecided.push([slot, at, 1]);
+          continue;
+        }
+        this.#report(wrong, at, 1);
+        await memberIo(array, wrong, IoType.Write, at, 1, wanted);
+      }
+    }
+    return undecided;
   }
 
   /** What a repair changes, it says. */
