@@ -4,9 +4,10 @@ const conditions = ['@raidkit/source', 'node', 'import', 'default'];
 /** Of the daemon, what does not depend on how its I/O reaches the kernel. */
 const beside =
   'allow-list,comes-up,configuration,dashboard,events,exposure,http-api,json-stream,lasting-counts,metrics,open-rpc,read-only-socket,refusals,renew-tls,scan,schedule,small-methods';
-/** In simulated time and on simulated disks. */
+/** On simulated disks. (Time limits of some ten milliseconds want a processor of their own.) */
 const simulated = [
-  'packages/{bdev,core,superblock,testkit,concat,raid*}/test/**/*.test.ts',
+  'packages/{bdev,superblock,testkit,concat,raid*}/test/**/*.test.ts',
+  'packages/core/test/!(stuck-member).test.ts',
   'test/!(debian-package|examples|packages|power-cuts-on-files).test.ts',
 ];
 const reactors = ['apps/daemon/test/reactors.test.ts'];

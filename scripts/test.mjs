@@ -18,8 +18,8 @@ const steps = [
     ['vitest', 'run', '--project', 'engine', ...onTwoReactors, '-t', `^(?!${leftOut})`],
     { RAIDKIT_ENGINE: 'uring', RAIDKIT_REACTORS: '2' },
   ],
-  // What is simulated, three files at a time: some of it waits.
-  ['npx', ['vitest', 'run', '--project', 'simulated', '--maxWorkers', '3']],
+  // What is simulated, two files at a time.
+  ['npx', ['vitest', 'run', '--project', 'simulated', '--maxWorkers', '2']],
   // Everything else on the portable engine, which has no reactors.
   ['npx', ['vitest', 'run', '--project', 'engine', '--project', 'others'], { RAIDKIT_ENGINE: 'portable' }],
   // The table of mutations fits the sources; trying them takes longer (`npm run mutate -- --sample 10`).

@@ -205,6 +205,7 @@ it('an array that cannot do without the member waits for it', async () => {
   await until(() => rig.events.some(({ type }) => type === 'memberSuspect'), 'it is suspect');
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect(arrayOf(rig, 'a').state).toBe('online');
+  disks[0]!.fault = () => Status.Ok;
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   await written;
   expect(tagsOf(await volume.read(0, 8), 0, blockSize, 'afterwards')).toEqual(Array(8).fill(2));

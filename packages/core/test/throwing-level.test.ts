@@ -164,3 +164,37 @@ it('what it has put aside half done is in doubt at the next start', async () => 
   const [first, second] = copies.map(({ bytes }) => bytes.subarray(2 * MiB, 3 * MiB));
   expect(Buffer.from(first!).equals(second!)).toBe(true);
 });
+
+it('a level that throws in its start and again when it is stopped says the first, and holds nothing', async () => {
+  const rig = newRig();
+  const level: CopiesModule = {
+    ...raid1,
+    level: 'never-starts',
+    aliases: [],
+    code: 0x1241,
+    start(context) {
+      const mirror = raid1.start(context);
+      return {
+        ...mirror,
+        copyGroups: [[0, 1]],
+        resize: () => {
+          throw new Error('the first slip');
+        },
+        submitRw: (request) => mirror.submitRw(request),
+        submitNullPayload: (request) => mirror.submitNullPayload?.(request),
+        submitProcessRequest: (request) => mirror.submitProcessRequest(request),
+        stop: () => {
+          throw new Error('the second slip');
+        },
+      };
+    },
+  };
+  rig.arrays.modules.register(level);
+  await plugInAll(rig, [new Uint8Array(3 * MiB), new Uint8Array(3 * MiB)]);
+  const create = { name: 'a', baseBdevs: ['m0', 'm1'], superblock: true };
+  await expect(rig.arrays.create({ ...create, level: 'never-starts' })).rejects.toThrow(/the first slip/);
+  expect(rig.arrays.list()).toEqual([]);
+  await rig.arrays.create({ ...create, level: 'raid1' });
+  expect(arrayOf(rig, 'a').state).toBe('online');
+  await rig.arrays.stop();
+});

@@ -124,7 +124,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const why = array.mustKeepAll ? whyNotWithout(array, error) : error;
     array.mustKeepAll = false;
     array.isRecordable = false;
-    await started?.stop?.();
+    // What is to be told is why the start failed, and all that was taken for it is given back.
+    await stopLevel(array, started);
     array.journal?.close();
     array.journal = null;
     array.level = null;
@@ -135,6 +136,14 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     awaitAgain(array);
     for (const slot of array.slots) slot.isUnsteady ||= slot.hasLostFlush;
     throw why;
+  }
+}
+
+async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<void> {
+  try {
+    await level?.stop?.();
+  } catch (error) {
+    array.log.error({ ...array.logFields(), err: error }, 'the level has thrown when it was stopped');
   }
 }
 
