@@ -1,6 +1,8 @@
 import { RangeLocks } from '@raidkit/core';
-import type { AnyWriteRequest, CopiesModule } from '@raidkit/core';
+import type { Status } from '@raidkit/bdev';
+import type { AnyWriteRequest, CopiesModule, ParityModule } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
+import { raid5f } from '@raidkit/raid5f';
 import { expect, it } from 'vitest';
 import { blocks } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
@@ -13,7 +15,14 @@ const badBlock = 100;
 const heldBlock = 200;
 /** In another region. */
 const halfDoneBlock = 2048 + 200;
-const places = ['at once', 'after a part', 'with a lock', 'when it is let go', 'while it is held'] as const;
+const places = [
+  'at once',
+  'after a part',
+  'with a lock',
+  'when it is let go',
+  'while it is held',
+  'at a slot that is not there',
+] as const;
 type Place = (typeof places)[number];
 
 /**
@@ -28,6 +37,8 @@ function fragile(place: Place | null, held: AnyWriteRequest[] = []): CopiesModul
   const spoil = (request: AnyWriteRequest): void => {
     if (request.kind === 'write') request.writePart(0, request.offsetBlocks, request.numBlocks, request.addr);
     if (place === 'at once') throwUp();
+    if (place === 'at a slot that is not there' && request.kind === 'write')
+      request.writePart(9, request.offsetBlocks, request.numBlocks, request.addr);
     if (place === 'after a part') request.andThen(throwUp);
     if (place === 'with a lock') request.lock(locks, 0, 1, 'exclusive', throwUp);
     if (place === 'while it is held') {
@@ -88,7 +99,7 @@ it.each(places)('a level that throws (%s) takes its own array down, and nothing 
     expect.objectContaining({
       type: 'arrayOffline',
       array: 'a',
-      reason: 'its level fragile has thrown: a slip of the author’s',
+      reason: expect.stringMatching(/^its level fragile has thrown: (a slip of the author’s|.*slot 9)/) as string,
     }),
   );
   const other = openVolume(rig, 'b');
@@ -197,4 +208,44 @@ it('a level that throws in its start and again when it is stopped says the first
   await rig.arrays.create({ ...create, level: 'raid1' });
   expect(arrayOf(rig, 'a').state).toBe('online');
   await rig.arrays.stop();
+});
+
+it('a level that journals what it must not has its request ended, and can be stopped', async () => {
+  const rig = newRig();
+  const level: ParityModule = {
+    ...raid5f,
+    level: 'journals-nothing',
+    aliases: [],
+    code: 0x1242,
+    start(context) {
+      const parity = raid5f.start(context);
+      return {
+        resize: (capacities, current) => parity.resize(capacities, current),
+        submitRw(request) {
+          if (request.kind === 'write' && request.journalSlots.length > 0)
+            request.journal([{ offsetBlocks: request.offsetBlocks, numBlocks: 0, addr: request.addr }]);
+          else parity.submitRw(request);
+        },
+        submitNullPayload: (request) => parity.submitNullPayload?.(request),
+        submitProcessRequest: (request) => parity.submitProcessRequest(request),
+        redundantSlots: (stripe) => parity.redundantSlots(stripe),
+        onJournaled: (request: AnyWriteRequest, status: Status) => parity.onJournaled?.(request, status),
+        stop: () => parity.stop?.(),
+      };
+    },
+  };
+  rig.arrays.modules.register(level);
+  await plugInAll(
+    rig,
+    [0, 1, 2].map(() => new Uint8Array(3 * MiB)),
+  );
+  const baseBdevs = ['m0', 'm1', 'm2'];
+  await rig.arrays.create({ name: 'a', level: 'journals-nothing', baseBdevs, stripSizeKb: 16, superblock: true });
+  const volume = openVolume(rig, 'a');
+  await rig.arrays.removeBaseBdev('m0');
+  await expect(volume.write(0, blocks(8, 1))).rejects.toThrow(/EIO/);
+  await until(() => arrayOf(rig, 'a').state === 'offline', 'the array is offline');
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  expect(rig.arrays.iosOutstanding).toBe(0);
 });

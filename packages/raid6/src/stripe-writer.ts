@@ -410,7 +410,9 @@ export class StripeWriter {
   /** Members had no room for their data: what they hold instead can be read. With a parity refused too, it would have no place. */
   #isAmendable(io: AnyWriteRequest, op: StripeOp): boolean {
     const isParityRefused = [this.#map.pSlot(op.stripe), this.#map.qSlot(op.stripe)].some((slot) => this.#isRefused(io, slot));
-    return io.phase === Phase.Rectangle && io.writeStatus === Status.NoSpace && op.mode !== ParityMode.None && !isParityRefused;
+    // What a device that was given up may still read must not be changed.
+    const canUse = !op.isTaken && !isParityRefused && op.mode !== ParityMode.None;
+    return canUse && io.phase === Phase.Rectangle && io.writeStatus === Status.NoSpace;
   }
 
   /** Parities in doubt would lose what absent members hold beside the write: they are made those of what is really there. */

@@ -184,8 +184,9 @@ export class RaidIo implements IoOwner {
       this.#isStepOver = false;
       this.stepStatus = Status.Ok;
     }
-    this.#open++;
+    // Counted when it has been taken: what is refused is not waited for. None ends before this has returned.
     sink.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
+    this.#open++;
   }
 
   /** Counts a part that is done; with the last one the request goes on. */
@@ -320,8 +321,9 @@ export class RaidIo implements IoOwner {
   journal(ranges: readonly JournalRange[]): void {
     const sink = this.#openSink();
     this.journalRanges = ranges;
-    this.#open++;
+    // As with parts.
     sink.journal(this);
+    this.#open++;
   }
 
   trimmed(offsetBlocks: number, numBlocks: number): void {

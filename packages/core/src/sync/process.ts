@@ -398,6 +398,6 @@ function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { rep
 }
 
 /** Slots that a level is asked for in one request at most: of parity what is read for one of them does for all. */
-function reconstructedAtOnce({ module, numSlots }: SyncHost): number {
-  return module.redundancy === 'parity' ? maxMissing(module, numSlots) : 1;
+function reconstructedAtOnce({ module, numSlots, options }: SyncHost): number {
+  return module.redundancy === 'parity' ? maxMissing(module, numSlots, options) : 1;
 }

@@ -128,9 +128,10 @@ export class RebuildTask implements ProcessStep {
   #isUnknown(at: number): boolean {
     const array = this.#array;
     const stripe = Math.floor(at / array.stripe().memberBlocks);
+    if (!array.isInconsistent(at, 1) || array.level?.redundantSlots?.(stripe).includes(this.#target.index) === true)
+      return false;
     // With redundancy left the level is asked: it knows what both parities say.
-    if (array.canLose > 0) return false;
-    return array.isInconsistent(at, 1) && array.level?.redundantSlots?.(stripe).includes(this.#target.index) !== true;
+    return array.canLose <= 0;
   }
 
   /** What could not be read a while ago perhaps can be now. */
