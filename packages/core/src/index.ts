@@ -48,6 +48,8 @@ export type {
   WriteRequest,
   WriteZeroesRequest,
 } from './level/requests.js';
+export { StripeBuffers } from './level/stripe-buffers.js';
+export type { StripeOperation } from './level/stripe-buffers.js';
 export type { ProcessOptions, SyncOptions } from './sync/task.js';
 export type { Slot, SlotAbsence, SlotErrors } from './members/slot.js';
 export type { StartOptions } from './start/start.js';

@@ -1,8 +1,8 @@
 import { Status } from '@raidkit/core';
-import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext } from '@raidkit/core';
-import { opOf } from './stripe-buffers.js';
-import type { StripeBuffers } from './stripe-buffers.js';
+import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext, StripeBuffers } from '@raidkit/core';
 import type { StripeMap } from './stripe-map.js';
+import { opOf } from './stripe-op.js';
+import type { StripeOp } from './stripe-op.js';
 
 /** What is answered by what one member holds. */
 type ChunkRead = ReadRequest | ProcessRequest;
@@ -15,10 +15,10 @@ export class Reconstruction {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
   readonly #sources: Uint32Array;
 
-  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers<StripeOp>) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;

@@ -1,11 +1,9 @@
 import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, RedundantContext } from '@raidkit/core';
+import type { AnyWriteRequest, RedundantContext, StripeBuffers } from '@raidkit/core';
 import { Phase } from './phase.js';
 import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
-import { opOf } from './stripe-buffers.js';
-import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
-import { ParityMode } from './stripe-op.js';
+import { ParityMode, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
 /**
@@ -17,7 +15,7 @@ import type { StripeOp } from './stripe-op.js';
 export class RefusedWrite {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
   readonly #sources: Uint32Array;
   /** Told at the end: whether data and parity agree as they did before. */
   readonly #onEnd: (io: AnyWriteRequest, isAsBefore: boolean) => void;
@@ -25,7 +23,7 @@ export class RefusedWrite {
   constructor(
     raid: RedundantContext,
     map: StripeMap,
-    buffers: StripeBuffers,
+    buffers: StripeBuffers<StripeOp>,
     onEnd: (io: AnyWriteRequest, isAsBefore: boolean) => void,
   ) {
     this.#raid = raid;

@@ -1,4 +1,4 @@
-import type { JournalRange, LevelRequest } from '@raidkit/core';
+import type { JournalRange, LevelRequest, StripeOperation } from '@raidkit/core';
 
 /** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
 export const ParityMode = {
@@ -16,10 +16,8 @@ export const ParityMode = {
 export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 
 /** A request at work on stripes, with its buffers. Pooled: as many as there are buffers. */
-export class StripeOp {
-  /** Address of its buffers, one slice a member. */
+export class StripeOp implements StripeOperation {
   addr = -1;
-  io: LevelRequest | null = null;
 
   // The rectangle that is being worked on: columns [c0, c1) of a strip, chunks [first, last].
   stripe = 0;
@@ -36,7 +34,6 @@ export class StripeOp {
   isUnjournaled = false;
   /** Slot that is read for the journal alone; -1 for none. */
   extra = -1;
-  /** A device that was given up may still fill the buffer. */
   isTaken = false;
   /** The other way to make the parity has failed to read. */
   isSecondTry = false;
@@ -58,4 +55,10 @@ export class StripeOp {
     this.#entry.addr = addr;
     return this.#entries;
   }
+}
+
+/** The request's operation; it must have one. */
+export function opOf(io: LevelRequest): StripeOp {
+  if (io.levelContext instanceof StripeOp) return io.levelContext;
+  throw new Error('a stripe request has no buffers');
 }

@@ -1,12 +1,10 @@
 import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext } from '@raidkit/core';
+import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext, StripeBuffers } from '@raidkit/core';
 import { Phase } from './phase.js';
 import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
 import { RefusedWrite } from './refused-write.js';
-import { opOf } from './stripe-buffers.js';
-import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
-import { ParityMode } from './stripe-op.js';
+import { ParityMode, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
 /** Most sources of one call of the kernel. */
@@ -24,11 +22,11 @@ export class StripeWriter {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
   readonly #sources: Uint32Array;
   readonly #refused: RefusedWrite;
 
-  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers<StripeOp>) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;

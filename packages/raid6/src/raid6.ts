@@ -1,4 +1,4 @@
-import { RangeLocks, Status, raidApiVersion } from '@raidkit/core';
+import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core';
 import type {
   AnyWriteRequest,
   JournaledLevel,
@@ -11,8 +11,8 @@ import type {
   RwRequest,
 } from '@raidkit/core';
 import { Reconstruction } from './reconstruction.js';
-import { StripeBuffers } from './stripe-buffers.js';
 import { StripeMap } from './stripe-map.js';
+import { StripeOp } from './stripe-op.js';
 import { StripeWriter } from './stripe-writer.js';
 
 /** Two rotating parities. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
@@ -20,13 +20,13 @@ class Raid6 implements JournaledLevel {
   readonly #map: StripeMap;
   /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
   readonly #columns = new RangeLocks();
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
   readonly #reconstruction: Reconstruction;
   readonly #writer: StripeWriter;
 
   constructor(context: RedundantContext) {
     this.#map = new StripeMap(context.stripSizeBlocks, context.numSlots);
-    this.#buffers = new StripeBuffers(context);
+    this.#buffers = new StripeBuffers(context, StripeOp);
     this.#reconstruction = new Reconstruction(context, this.#map, this.#columns, this.#buffers);
     this.#writer = new StripeWriter(context, this.#map, this.#columns, this.#buffers);
   }

@@ -1,6 +1,5 @@
 import { Status } from '@raidkit/core';
-import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext } from '@raidkit/core';
-import type { StripeBuffers } from './stripe-buffers.js';
+import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext, StripeBuffers } from '@raidkit/core';
 import type { StripeMap } from './stripe-map.js';
 import { mostLost, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
@@ -17,10 +16,10 @@ export class Reconstruction {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
   readonly #stripe: Stripe;
 
-  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers<StripeOp>) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;

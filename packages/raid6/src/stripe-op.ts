@@ -1,4 +1,4 @@
-import type { JournalRange, LevelRequest } from '@raidkit/core';
+import type { JournalRange, LevelRequest, StripeOperation } from '@raidkit/core';
 
 /** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
 export const ParityMode = {
@@ -19,8 +19,7 @@ export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 export const mostLost = 2;
 
 /** A request at work on stripes, with its buffers: a slice for each slot. Pooled: as many as there are buffers. */
-export class StripeOp {
-  /** Address of its buffers; -1 for none. */
+export class StripeOp implements StripeOperation {
   addr = -1;
 
   // The rectangle that is being worked on: columns [c0, c1) of a strip, chunks [first, last].
@@ -44,7 +43,6 @@ export class StripeOp {
   hasLostOther = false;
   /** What an absent member holds is in doubt, and so not journaled: the doubt must be on record before the write goes on. */
   isUnjournaled = false;
-  /** A device that was given up may still use the buffer. */
   isTaken = false;
 
   /** Array block up to which the request is done. */
@@ -55,11 +53,6 @@ export class StripeOp {
   /** Entries for the journal; the objects are the operation's own. */
   readonly ranges: JournalRange[] = [];
   readonly #entries = Array.from({ length: mostLost }, () => ({ offsetBlocks: 0, numBlocks: 0, addr: -1 }));
-
-  begin(): void {
-    this.isTaken = false;
-    this.unreadable.length = 0;
-  }
 
   clearRanges(): void {
     this.ranges.length = 0;

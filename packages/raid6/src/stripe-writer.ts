@@ -1,7 +1,6 @@
 import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext } from '@raidkit/core';
+import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext, StripeBuffers } from '@raidkit/core';
 import { gfPower } from '@raidkit/parity';
-import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
 import { ParityMode, mostLost, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
@@ -21,10 +20,10 @@ export class StripeWriter {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #columns: RangeLocks;
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
   readonly #stripe: Stripe;
 
-  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers<StripeOp>) {
     this.#raid = raid;
     this.#map = map;
     this.#columns = columns;

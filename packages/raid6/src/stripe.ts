@@ -1,6 +1,5 @@
-import type { RedundantContext } from '@raidkit/core';
+import type { RedundantContext, StripeBuffers } from '@raidkit/core';
 import { gfPower, recoverPq } from '@raidkit/parity';
-import type { StripeBuffers } from './stripe-buffers.js';
 import type { StripeMap } from './stripe-map.js';
 import { mostLost } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
@@ -11,9 +10,9 @@ export class Stripe {
   readonly addrs: Uint32Array;
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
-  readonly #buffers: StripeBuffers;
+  readonly #buffers: StripeBuffers<StripeOp>;
 
-  constructor(raid: RedundantContext, map: StripeMap, buffers: StripeBuffers) {
+  constructor(raid: RedundantContext, map: StripeMap, buffers: StripeBuffers<StripeOp>) {
     this.#raid = raid;
     this.#map = map;
     this.#buffers = buffers;

@@ -1,7 +1,7 @@
-import { RaidError } from '@raidkit/core';
-import type { LevelRequest, RedundantContext } from '@raidkit/core';
 import { BufferPool } from '@raidkit/parity';
-import { StripeOp } from './stripe-op.js';
+import { RaidError } from '../errors.js';
+import type { RedundantContext } from './context.js';
+import type { LevelRequest } from './requests.js';
 
 /** Memory for one array's stripe buffers, in bytes, where one operation's are not larger. */
 const budgetBytes = 16 * 1024 * 1024;
@@ -12,27 +12,39 @@ const mostOps = 64;
 /** As often there is memory for as many operations once more, while devices that were given up hold what there was. */
 const mostReserves = 3;
 
+/** What a level keeps of a request that is at work on stripes; its `levelContext`. */
+export interface StripeOperation {
+  /** Address of its buffers, a slice for each slot; -1 for none. */
+  addr: number;
+  /** A device that was given up may still use them. */
+  isTaken: boolean;
+}
+
 /**
- * The operations that can be at work on stripes at a time, each with a slice of memory for every member. An array has its
- * own, from its start: no request waits for memory that another layer holds.
+ * The operations of a level with parity that can be at work on stripes at a time, each with a slice of memory for every member.
+ * An array has its own, from its start to its stop ({@link close}): no request waits for memory that another layer holds.
  */
-export class StripeBuffers {
+export class StripeBuffers<Operation extends StripeOperation> {
   /** Blocks of a slice: the columns that are worked on at a time when members have to be read. */
   readonly sliceBlocks: number;
   readonly sliceBytes: number;
   readonly #raid: RedundantContext;
   readonly #pools: BufferPool[] = [];
-  readonly #free: StripeOp[] = [];
+  readonly #free: Operation[] = [];
+  readonly #Operation: new () => Operation;
   /** Requests that wait, linked by their `next`. */
   #first: LevelRequest | null = null;
   #last: LevelRequest | null = null;
 
-  constructor(raid: RedundantContext) {
+  /** Throws `ERR_RAID_MEMORY` if there is no memory for them. */
+  constructor(raid: RedundantContext, operation: new () => Operation) {
     this.#raid = raid;
+    this.#Operation = operation;
     const { blockSize, numSlots } = raid;
     const stripBytes = raid.stripSizeBlocks * blockSize;
+    const mostBytes = Math.min(stripBytes, raid.memory.zeroBytes);
     let sliceBytes = Math.max(blockSize, 4096);
-    while (sliceBytes * 2 * numSlots <= opBytes && sliceBytes * 2 <= stripBytes) sliceBytes *= 2;
+    while (sliceBytes * 2 * numSlots <= opBytes && sliceBytes * 2 <= mostBytes) sliceBytes *= 2;
     this.sliceBytes = Math.min(sliceBytes, stripBytes);
     this.sliceBlocks = this.sliceBytes / blockSize;
     const slotBytes = this.sliceBytes * numSlots;
@@ -43,11 +55,11 @@ export class StripeBuffers {
       const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${slotBytes} bytes`;
       throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
     }
-    for (let made = 0; made < count; made++) this.#free.push(new StripeOp());
+    for (let made = 0; made < count; made++) this.#free.push(new operation());
   }
 
   /** An operation for the request, or null: `then` is called when there is one (ask again). */
-  take<T extends LevelRequest>(io: T, then: (io: T) => void): StripeOp | null {
+  take<T extends LevelRequest>(io: T, then: (io: T) => void): Operation | null {
     const addr = this.#get();
     if (addr < 0) {
       io.hold(then);
@@ -55,10 +67,8 @@ export class StripeBuffers {
       return null;
     }
     // Nearly always there are as many as buffers; not when one waits in `renew`.
-    const op = this.#free.pop() ?? new StripeOp();
-    op.io = io;
+    const op = this.#free.pop() ?? new this.#Operation();
     op.addr = addr;
-    op.isSecondTry = false;
     op.isTaken = false;
     io.levelContext = op;
     return op;
@@ -68,7 +78,7 @@ export class StripeBuffers {
    * Another buffer for an operation whose own a device that was given up may still use; what is in it does not come along.
    * False if there is none: `then` is called when there is one (ask again).
    */
-  renew<T extends LevelRequest>(io: T, op: StripeOp, then: (io: T) => void): boolean {
+  renew<T extends LevelRequest>(io: T, op: Operation, then: (io: T) => void): boolean {
     if (op.addr >= 0) this.#put(op.addr);
     op.addr = this.#get();
     op.isTaken = op.addr < 0;
@@ -83,8 +93,7 @@ export class StripeBuffers {
   give(io: LevelRequest): void {
     const op = io.levelContext;
     io.levelContext = null;
-    if (!(op instanceof StripeOp)) return;
-    op.io = null;
+    if (!(op instanceof this.#Operation)) return;
     this.#free.push(op);
     if (op.addr >= 0) this.#put(op.addr);
   }
@@ -150,10 +159,4 @@ export class StripeBuffers {
   close(): void {
     for (const pool of this.#pools) pool.close();
   }
-}
-
-/** The request's operation; it must have one. */
-export function opOf(io: LevelRequest): StripeOp {
-  if (io.levelContext instanceof StripeOp) return io.levelContext;
-  throw new Error('a stripe request has no buffers');
 }
