@@ -69,10 +69,14 @@ it('a volume is served over NBD until the program is interrupted', async () => {
   const child = spawn(process.execPath, [join(examples, 'serve-over-nbd.mjs'), join(folder, 'nbd.sock')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const [uri] = (await once(child.stdout, 'data')) as [Buffer];
-  const { stdout } = await promisify(execFile)('nbdinfo', ['--size', uri.toString().trim()]);
-  expect(Number(stdout)).toBe(64 << 20);
-  child.kill('SIGINT');
-  const [code] = (await once(child, 'exit')) as [number];
-  expect(code).toBe(0);
+  try {
+    const [uri] = (await once(child.stdout, 'data')) as [Buffer];
+    const { stdout } = await promisify(execFile)('nbdinfo', ['--size', uri.toString().trim()]);
+    expect(Number(stdout)).toBe(64 << 20);
+    child.kill('SIGINT');
+    const [code] = (await once(child, 'exit')) as [number];
+    expect(code).toBe(0);
+  } finally {
+    child.kill('SIGKILL');
+  }
 });

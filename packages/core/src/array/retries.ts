@@ -18,13 +18,17 @@ export class Retries {
     if (this.#isStopped) return;
     const timer = this.#runtime.setTimer(() => {
       this.#timers.delete(timer);
-      this.#do(work).catch((error: unknown) => this.#runtime.log.error({ err: error }, 'what was put off failed'));
+      void this.#do(work);
     }, afterMs);
     this.#timers.add(timer);
   }
 
   async #do(work: () => Promise<void> | void): Promise<void> {
-    await work();
+    try {
+      await work();
+    } catch (error) {
+      this.#runtime.log.error({ err: error }, 'what was put off failed');
+    }
   }
 
   stop(): void {
