@@ -229,7 +229,7 @@ it('a level that journals what it must not has its request ended, and can be sto
         submitNullPayload: (request) => parity.submitNullPayload?.(request),
         submitProcessRequest: (request) => parity.submitProcessRequest(request),
         redundantSlots: (stripe) => parity.redundantSlots(stripe),
-        onJournaled: (request: AnyWriteRequest, status: Status) => parity.onJournaled?.(request, status),
+        onJournaled: (request: AnyWriteRequest, status: Status) => parity.onJournaled(request, status),
         stop: () => parity.stop?.(),
       };
     },
