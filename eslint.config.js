@@ -112,7 +112,7 @@ const folderRules = Object.entries(folders).flatMap(([name, layers]) =>
 );
 
 export default tseslint.config(
-  { ignores: ['**/dist/**', '**/node_modules/**', '**/.turbo/**', 'coverage/**', '**/fixtures/**'] },
+  { ignores: ['site/**', '**/dist/**', '**/node_modules/**', '**/.turbo/**', 'coverage/**', '**/fixtures/**'] },
   eslint.configs.recommended,
   {
     files: ['**/*.ts', '**/*.tsx'],

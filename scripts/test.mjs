@@ -10,6 +10,8 @@ const steps = [
   ['npm', ['run', '--silent', 'lint']],
   ['npm', ['run', '--silent', 'build']],
   ['npm', ['run', '--silent', 'check:packages']],
+  // A link in a document, or in a comment, that leads nowhere.
+  ['npm', ['run', '--silent', 'docs:site']],
   // What depends on the engine, on io_uring where the machine has it.
   ['npx', ['vitest', 'run', '--project', 'reactors', '--project', 'engine'], { RAIDKIT_ENGINE: 'uring' }],
   // The same daemon with its volumes on two reactors.

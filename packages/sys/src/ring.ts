@@ -288,7 +288,7 @@ export class Ring {
     return count;
   }
 
-  /** Has `flush` called at the next {@link flush}, once for each call of this. */
+  /** Has `flush` called at the next {@link Ring.flush}, once for each call of this. */
   flushLater(flush: RingFlush): void {
     this.#flushes.add(flush);
   }

@@ -87,7 +87,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
   #isHeld = false;
   #isClosed = false;
 
-  /** `addr` has {@link connectionBytes}. The greeting is in the send queue at once, unless a handshake with some `progress` goes on here. */
+  /** `addr` has `connectionBytes`. The greeting is in the send queue at once, unless a handshake with some `progress` goes on here. */
   constructor(
     host: ConnectionHost,
     transport: Transport,

@@ -16,7 +16,7 @@ export interface Elsewhere {
   exports(): readonly (ListedExport & { readonly clients: readonly ClientRule[] | null })[];
   /**
    * Takes a client that asks for one of their exports: its descriptor belongs to the taker from now on, who gives it to
-   * {@link import('../transport/ring-server.js').RingNbdServer.adopt} of the right server, or closes it. Called inside the
+   * `RingNbdServer.adopt` of the right server, or closes it. Called inside the
    * server's own work.
    */
   take(connection: NegotiatingConnection): void;

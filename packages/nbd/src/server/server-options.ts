@@ -6,7 +6,7 @@ import type { TlsMode } from '../handshake/handshake.js';
 import type { TlsCredentials } from '../tls/credentials.js';
 import type { NbdAddress } from '../transport/listen.js';
 
-/** Options of an {@link import('./server.js').NbdServer}. All but the registry have defaults. */
+/** Options of an `NbdServer`. All but the registry have defaults. */
 export interface NbdServerOptions {
   registry: BdevRegistry;
   /** Clients at a time; who comes later is turned away. Default 256. */

@@ -17,7 +17,7 @@ const EMFILE_AND_KIN = new Set([12, 23, 24, 105]);
 /** Called for each client that comes in; `peer` is for people. */
 export type OnRingClient = (transport: RingTransport, peer: string) => void;
 
-/** As {@link import('./listen.js').listen}, but clients are accepted by the ring, and their bytes moved by it. */
+/** As `listen`, but clients are accepted by the ring, and their bytes moved by it. */
 export async function listenOnRing(
   host: RingTransportHost,
   address: NbdAddress,

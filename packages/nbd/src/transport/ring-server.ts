@@ -22,7 +22,7 @@ export interface RingNbdServerOptions extends Omit<NbdServerOptions, 'tls'> {
   /** Servers of other threads, for clients that ask for their exports. Default: there are none. */
   elsewhere?: Elsewhere;
   /**
-   * As for {@link NbdServer}, but done by a {@link import('../tls/terminator.js').TlsTerminator} that `take` leads to: not in this
+   * As for {@link NbdServer}, but done by a `TlsTerminator` that `take` leads to: not in this
    * thread, which sleeps in the ring. `take` is called inside the server's own work, and both descriptors belong to the taker.
    */
   tls?: { isRequired: boolean; take(client: TlsHandover): void };

@@ -34,7 +34,7 @@ export function optionReply(option: number, type: number, data: Uint8Array | str
   return Buffer.concat([header, payload]);
 }
 
-/** What {@link serverReply} says about an export. */
+/** What `serverReply` says about an export. */
 export interface ListedExport {
   readonly name: string;
   readonly description: string;
