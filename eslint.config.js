@@ -29,6 +29,8 @@ const floors = {
 const apps = {
   raidctl: ['client', 'bdev', 'backend-linux', 'superblock', 'signatures'],
 };
+/** Levels, of ours and as a stranger would write them. */
+const levels = ['raid0', 'raid1', 'raid10', 'raid5f', 'raid6', 'concat'];
 const packages = [...Object.keys(floors), ...Object.keys(apps), 'daemon'];
 
 /**
@@ -54,19 +56,7 @@ const folders = {
 };
 
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
-const deterministic = [
-  'bdev',
-  'core',
-  'raid0',
-  'raid1',
-  'raid10',
-  'raid5f',
-  'raid6',
-  'concat',
-  'superblock',
-  'signatures',
-  'testkit',
-];
+const deterministic = ['bdev', 'core', ...levels, 'superblock', 'signatures', 'testkit'];
 
 /** What files of a package, or an application, must not import. `folder`: where it is. */
 function foreignImports(name, folder = `packages/${name}`) {
@@ -79,6 +69,9 @@ function foreignImports(name, folder = `packages/${name}`) {
       message: `${folder} may import only: ${allowed.join(', ') || 'nothing of ours'} (docs/architecture.md).`,
     },
     { group: ['**/packages/*', '../../../*'], message: 'Import another package by its name.' },
+    ...(levels.includes(name)
+      ? [{ regex: '^@raidkit/core$', message: 'A level imports @raidkit/core/level: what is not there it needs not.' }]
+      : []),
   ];
 }
 

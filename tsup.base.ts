@@ -9,6 +9,10 @@ export function packageBuild(entries: string[]): Options {
     platform: 'node',
     removeNodeProtocol: false,
     sourcemap: true,
+    // The sources are in the package.
+    esbuildOptions(options) {
+      options.sourcesContent = false;
+    },
     clean: true,
     // tsup injects `baseUrl`, which TypeScript 6 rejects unless told that it is deprecated.
     dts: { compilerOptions: { ignoreDeprecations: '6.0', customConditions: [] } },

@@ -3,13 +3,14 @@
 import { createMallocBdev } from '@raidkit/backend-virtual';
 import { BdevRegistry, BlockClient } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
-import { RaidArrays, RaidModuleRegistry, raidApiVersion } from '@raidkit/core';
+import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
+import { raidApiVersion } from '@raidkit/core/level';
 
 const stripBlocks = 8;
 
-/** @implements {import('@raidkit/core').PlainLevel} */
+/** @implements {import('@raidkit/core/level').PlainLevel} */
 class Dealt {
-  /** @param {import('@raidkit/core').LevelContext} context */
+  /** @param {import('@raidkit/core/level').LevelContext} context */
   constructor(context) {
     this.context = context;
   }
@@ -26,7 +27,7 @@ class Dealt {
     };
   }
 
-  /** @param {import('@raidkit/core').RwRequest} request */
+  /** @param {import('@raidkit/core/level').RwRequest} request */
   submitRw(request) {
     const { offsetBlocks, numBlocks, addr } = request;
     const strip = Math.floor(offsetBlocks / stripBlocks);
@@ -37,7 +38,7 @@ class Dealt {
   }
 }
 
-/** @type {import('@raidkit/core').PlainModule} */
+/** @type {import('@raidkit/core/level').PlainModule} */
 const dealt = {
   level: 'acme-dealt',
   aliases: [],

@@ -1,5 +1,5 @@
-import { raidApiVersion } from '@raidkit/core';
-import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core';
+import { raidApiVersion } from '@raidkit/core/level';
+import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core/level';
 
 /** One member after another, each cut to whole strips. */
 class Concat implements PlainLevel {

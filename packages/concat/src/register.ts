@@ -1,4 +1,4 @@
-import { globalRegistry } from '@raidkit/core';
+import { globalRegistry } from '@raidkit/core/level';
 import { concat } from './concat.js';
 
 globalRegistry().register(concat);

@@ -15,11 +15,14 @@ export const raidErrorCodes = [
   'ERR_RAID_METADATA',
   'ERR_RAID_MEMORY',
 ] as const;
+/** One of {@link raidErrorCodes}. */
 export type RaidErrorCode = (typeof raidErrorCodes)[number];
 
 /** A refusal or failure of a control request. `errno` is the positive Linux number that RPC answers with. */
 export class RaidError extends Error {
+  /** What kind of refusal or failure it is. */
   readonly code: RaidErrorCode;
+  /** A positive Linux errno. */
   readonly errno: number;
 
   constructor(code: RaidErrorCode, errno: number, message: string, options?: ErrorOptions) {

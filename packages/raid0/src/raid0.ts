@@ -1,5 +1,5 @@
-import { raidApiVersion } from '@raidkit/core';
-import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core';
+import { raidApiVersion } from '@raidkit/core/level';
+import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core/level';
 
 /**
  * Striping without redundancy. Array block b lies in strip k = ⌊b / S⌋, on member k mod n, at its block ⌊k / n⌋·S + b mod S

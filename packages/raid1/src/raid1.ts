@@ -1,4 +1,4 @@
-import { RangeLocks, Status, raidApiVersion } from '@raidkit/core';
+import { RangeLocks, Status, raidApiVersion } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   CopiesLevel,
@@ -10,7 +10,7 @@ import type {
   RedundantContext,
   RedundantGeometry,
   RwRequest,
-} from '@raidkit/core';
+} from '@raidkit/core/level';
 
 /** What is answered by reading one copy. */
 type CopyRead = ReadRequest | ProcessRequest;

@@ -1,4 +1,4 @@
-import { globalRegistry } from '@raidkit/core';
+import { globalRegistry } from '@raidkit/core/level';
 import { raid1 } from './raid1.js';
 
 globalRegistry().register(raid1);

@@ -1,4 +1,4 @@
-import type { CopySet } from '@raidkit/core';
+import type { CopySet } from '@raidkit/core/level';
 
 /** How copies are laid out: one after another, or each rotated by one slot in a row of its own. */
 export type Layout = 'near' | 'offset';

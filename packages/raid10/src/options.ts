@@ -1,5 +1,5 @@
-import { RaidError } from '@raidkit/core';
-import type { LevelOptions } from '@raidkit/core';
+import { RaidError } from '@raidkit/core/level';
+import type { LevelOptions } from '@raidkit/core/level';
 import { slotOf, stripeOf } from './copy-map.js';
 import type { Layout, Shape } from './copy-map.js';
 

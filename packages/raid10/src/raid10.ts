@@ -1,4 +1,4 @@
-import { RangeLocks, Status, raidApiVersion } from '@raidkit/core';
+import { RangeLocks, Status, raidApiVersion } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   CopiesModule,
@@ -11,7 +11,7 @@ import type {
   RedundantGeometry,
   RwRequest,
   WriteRequest,
-} from '@raidkit/core';
+} from '@raidkit/core/level';
 import { CopyMap } from './copy-map.js';
 import { canRun, checkOptions, maxMissing, shapeOf } from './options.js';
 import { Recovery } from './recovery.js';

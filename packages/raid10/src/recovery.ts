@@ -1,5 +1,5 @@
-import { Status } from '@raidkit/core';
-import type { ProcessRequest, RedundantContext } from '@raidkit/core';
+import { Status } from '@raidkit/core/level';
+import type { ProcessRequest, RedundantContext } from '@raidkit/core/level';
 import type { CopyMap } from './copy-map.js';
 
 /**

@@ -1,4 +1,4 @@
-import type { WriteRequest } from '@raidkit/core';
+import type { WriteRequest } from '@raidkit/core/level';
 import type { StripeMap } from './stripe-map.js';
 import { ParityMode } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';

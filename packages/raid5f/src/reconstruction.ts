@@ -1,5 +1,5 @@
-import { Status } from '@raidkit/core';
-import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext, StripeBuffers } from '@raidkit/core';
+import { Status } from '@raidkit/core/level';
+import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext, StripeBuffers } from '@raidkit/core/level';
 import type { StripeMap } from './stripe-map.js';
 import { opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';

@@ -1,5 +1,5 @@
-import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext, StripeBuffers } from '@raidkit/core';
+import { Status } from '@raidkit/core/level';
+import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext, StripeBuffers } from '@raidkit/core/level';
 import { Phase } from './phase.js';
 import { extraRead, holdsWritten, isPreRead, journaledOffset, newDataAddr, readAddr } from './pre-read.js';
 import { RefusedWrite } from './refused-write.js';

@@ -1,4 +1,4 @@
-import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core';
+import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   JournaledLevel,
@@ -9,7 +9,7 @@ import type {
   RedundantContext,
   RedundantGeometry,
   RwRequest,
-} from '@raidkit/core';
+} from '@raidkit/core/level';
 import { Reconstruction } from './reconstruction.js';
 import { StripeMap } from './stripe-map.js';
 import { StripeOp } from './stripe-op.js';

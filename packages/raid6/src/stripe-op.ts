@@ -1,4 +1,4 @@
-import type { JournalRange, LevelRequest, StripeOperation } from '@raidkit/core';
+import type { JournalRange, LevelRequest, StripeOperation } from '@raidkit/core/level';
 
 /** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
 export const ParityMode = {

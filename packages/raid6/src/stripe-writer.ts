@@ -1,5 +1,5 @@
-import { Status } from '@raidkit/core';
-import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext, StripeBuffers } from '@raidkit/core';
+import { Status } from '@raidkit/core/level';
+import type { AnyWriteRequest, JournalRange, RangeLocks, RedundantContext, StripeBuffers } from '@raidkit/core/level';
 import { gfPower } from '@raidkit/parity';
 import type { StripeMap } from './stripe-map.js';
 import { ParityMode, mostLost, opOf } from './stripe-op.js';

@@ -1,4 +1,4 @@
-import type { RedundantContext, StripeBuffers } from '@raidkit/core';
+import type { RedundantContext, StripeBuffers } from '@raidkit/core/level';
 import { gfPower, recoverPq } from '@raidkit/parity';
 import type { StripeMap } from './stripe-map.js';
 import { mostLost } from './stripe-op.js';

@@ -6,21 +6,31 @@ export type LevelOptions = Readonly<Record<string, unknown>>;
 
 /** Sizes of an array, all in blocks. Computed by the level's `resize`; core keeps them. */
 export interface RaidGeometry {
+  /** Blocks of the array: of the volume that users see. */
   readonly numBlocks: number;
   /** Blocks of each slot's data area that the level uses; one entry a slot, missing members too. */
   readonly memberBlocks: readonly number[];
-  /** 0 for none. */
+  /** Blocks of the array at whose multiples requests are best cut; 0, the default, for none. */
   readonly optimalIoBoundary?: number;
-  /** The level never wants a read to cross `optimalIoBoundary`, nor a write unless `splitOnWriteUnit`. */
+  /** The level never wants a read to cross `optimalIoBoundary`, nor a write unless `splitOnWriteUnit`. Default false. */
   readonly splitOnBoundary?: boolean;
-  /** 1 for none. */
+  /** Blocks of the array that are best written together, a stripe; 1, the default, for none. */
   readonly writeUnitSize?: number;
+  /** The level never wants a write to cross a multiple of `writeUnitSize`. Default false. */
   readonly splitOnWriteUnit?: boolean;
   /**
    * How the array's blocks and a member's correspond, for levels with redundancy: array blocks `[k·arrayBlocks,
    * (k+1)·arrayBlocks)` depend on, and only on, blocks `[k·memberBlocks, (k+1)·memberBlocks)` of every member.
    */
-  readonly stripe?: { readonly arrayBlocks: number; readonly memberBlocks: number };
+  readonly stripe?: StripeShape;
+}
+
+/** The smallest part of an array that depends on the same blocks of all members. Whole stripes: `numBlocks` is a multiple. */
+export interface StripeShape {
+  /** Blocks of the array, 1 or more. */
+  readonly arrayBlocks: number;
+  /** Blocks of every member's data area, 1 or more. */
+  readonly memberBlocks: number;
 }
 
 /** The geometry of a level with redundancy. */
@@ -28,11 +38,13 @@ export type RedundantGeometry = RaidGeometry & Required<Pick<RaidGeometry, 'stri
 
 /** What a level sees of its array. */
 export interface LevelContext {
+  /** Of the array, for messages. */
   readonly name: string;
-  /** Bytes. */
+  /** Bytes of a block, of the array and of its members: 512 or 4096. */
   readonly blockSize: number;
   /** Blocks; 0 where the level has no strips. */
   readonly stripSizeBlocks: number;
+  /** Members that the array has when it is complete; slots are 0 to `numSlots - 1`. */
   readonly numSlots: number;
   /** Nothing must be written to members. */
   readonly isReadOnly: boolean;
@@ -40,7 +52,9 @@ export interface LevelContext {
   readonly options: LevelOptions;
   /** What the level's `resize` has returned, once core goes by it; not yet there during `start`. A new object after a growth. */
   readonly geometry: RaidGeometry;
+  /** Where all buffers are: what an `addr` is an address in. Take what is needed at `start`, give it back in `stop`. */
   readonly memory: BufferMemory;
+  /** Of the array. For what an operator must know, not for each request. */
   readonly log: Logger;
   /** Blocks of reads in flight on the slot's member, for read balancing. */
   outstandingReadBlocks(slot: number): number;

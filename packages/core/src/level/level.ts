@@ -10,8 +10,9 @@ export interface PlainLevel {
    * at the start; with it the array must not shrink, nor data move.
    */
   resize(capacities: readonly number[], current: RaidGeometry | null): RaidGeometry;
+  /** A read or a write of array blocks. Its parts are sent before this returns, or from what the request calls later. */
   submitRw(request: RwRequest): void;
-  /** Present if the manifest says `nullPayload`. */
+  /** An unmap, or zeros to be written, of array blocks of any range. Present if, and only if, the manifest says `nullPayload`. */
   submitNullPayload?(request: NullPayloadRequest): void;
   /** No request is in flight, and none will come. */
   stop?(): void | Promise<void>;
@@ -19,21 +20,23 @@ export interface PlainLevel {
 
 /** A level that survives the loss of members. */
 export interface RedundantLevel extends PlainLevel {
+  /** As {@link PlainLevel.resize}, with the stripe. */
   resize(capacities: readonly number[], current: RaidGeometry | null): RedundantGeometry;
+  /** Fills buffers with what slots' members must hold, from the members of other slots alone. */
   submitProcessRequest(request: ProcessRequest): void;
 }
 
 /** Which slots' blocks are worked out from others'. */
-interface WithRedundantSlots {
+export interface WithRedundantSlots {
   /**
    * The slots whose blocks in this stripe are worked out from those of the other members that are there. A resync rewrites
-   * these, a check compares them.
+   * these, a check compares them. `stripe`: from 0 on, as the geometry counts them.
    */
   redundantSlots(stripe: number): readonly number[];
 }
 
 /** Where copies are that lie at the same blocks of members. */
-interface WithCopyGroups {
+export interface WithCopyGroups {
   /**
    * Groups of slots whose members hold the same at the same blocks, in every stripe; each slot once. Of copies that differ the
    * majority of a group is believed.
@@ -41,16 +44,24 @@ interface WithCopyGroups {
   readonly copyGroups: readonly (readonly number[])[];
 }
 
+/** Where one of several copies is. */
+export interface CopyPlace {
+  /** 0 to `numSlots - 1`. */
+  readonly slot: number;
+  /** Blocks of the member, from the stripe's first one on. */
+  readonly offsetBlocks: number;
+}
+
 /** Blocks of a stripe that hold the same, each on another slot's member. */
 export interface CopySet {
   /** Blocks in a row, at each place. */
   readonly numBlocks: number;
   /** Where they begin, in blocks from the stripe's first one on the member. The first one that can be read is believed. */
-  readonly places: readonly { readonly slot: number; readonly offsetBlocks: number }[];
+  readonly places: readonly CopyPlace[];
 }
 
 /** Where copies are that lie at other blocks of each member. */
-interface WithCopySets {
+export interface WithCopySets {
   /**
    * What holds the same within a stripe, in every stripe alike: each block of each slot in one set. Of copies that differ the
    * majority of a set is believed.
@@ -61,8 +72,10 @@ interface WithCopySets {
 /** Copies at the same blocks of a group's members, or elsewhere. */
 export type CopiesLevel = RedundantLevel & (WithCopyGroups | WithCopySets);
 
+/** Parity: which slots' blocks come from others'. */
 export type ParityLevel = RedundantLevel & WithRedundantSlots;
 
+/** Parity with a journal. */
 export interface JournaledLevel extends ParityLevel {
   /** The end of the request's `journal`. On any other status than Ok the write must not go on. */
   onJournaled(request: AnyWriteRequest, status: Status): void;

@@ -17,7 +17,8 @@ export interface RaidManifest {
   resize: boolean;
 }
 
-interface ModuleBase {
+/** What all modules say of themselves. */
+export interface ModuleBase {
   /** Unique id, lower case, `raid1`. */
   readonly level: string;
   /** Other names that users may write, `1`. */
@@ -26,6 +27,7 @@ interface ModuleBase {
   readonly code: number;
   /** {@link raidApiVersion} of the interface that the module was written against. */
   readonly apiVersion: number;
+  /** What the level can do. */
   readonly manifest: RaidManifest;
   /** Fewest slots of an array; 1 to 255. */
   readonly baseBdevsMin: number;
@@ -47,7 +49,7 @@ interface ModuleBase {
  * Which members an array of a redundant level can be without. `options` are the array's; none while they are not known, because
  * no member that has them could be read yet. Asked for every number of slots that {@link ModuleBase.acceptsSlots} takes.
  */
-interface Losses {
+export interface Losses {
   /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`. */
   readonly maxMissing: number | ((numSlots: number, options: LevelOptions) => number);
   /**
@@ -59,6 +61,7 @@ interface Losses {
 
 /** A level that needs every member. */
 export interface PlainModule extends ModuleBase {
+  /** Every member is needed. */
   readonly redundancy: 'none';
   /**
    * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
@@ -69,6 +72,7 @@ export interface PlainModule extends ModuleBase {
 
 /** A level that keeps each block more than once: on all members, in groups of them, or at other blocks. */
 export interface CopiesModule extends ModuleBase, Losses {
+  /** Each block is there more than once. */
   readonly redundancy: 'copies';
   /**
    * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
@@ -83,11 +87,15 @@ export interface CopiesModule extends ModuleBase, Losses {
  */
 export type ParityModule = UnjournaledModule | JournaledModule;
 
-interface ParityBase extends ModuleBase, Losses {
+/** What modules with parity have in common. */
+export interface ParityBase extends ModuleBase, Losses {
+  /** Blocks are worked out from others, and after a crash may be worked out wrongly. */
   readonly redundancy: 'parity';
 }
 
+/** Parity without a journal: after a crash without a member a person must say that what parity says is to be believed. */
 export interface UnjournaledModule extends ParityBase {
+  /** The level keeps none. */
   readonly journal: false;
   /**
    * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
@@ -96,8 +104,9 @@ export interface UnjournaledModule extends ParityBase {
   start(context: RedundantContext): ParityLevel;
 }
 
-/** With a journal, to which the level keeps. A crash of an array without exactly one member costs nothing then. */
+/** Parity with a journal, to which the level keeps. A crash of an array that lacks members costs nothing then. */
 export interface JournaledModule extends ParityBase {
+  /** The level hands to `request.journal` what absent members would hold. */
   readonly journal: true;
   /**
    * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to

@@ -38,10 +38,12 @@ export class RaidModuleRegistry {
     return this.#byName.get(name);
   }
 
+  /** By the number that superblocks have. */
   byCode(code: number): RaidModule | undefined {
     return this.#byCode.get(code);
   }
 
+  /** In the order of registration. */
   list(): RaidModule[] {
     return [...this.#byCode.values()];
   }

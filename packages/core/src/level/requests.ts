@@ -12,16 +12,22 @@ export type LockMode = 'shared' | 'exclusive';
  * Pooled: not to be kept beyond its end. Functions given to it should be made once an array and not once a request.
  */
 export interface LevelRequest {
+  /** The first block: of the array; of a reconstruct request, of the members' data areas. */
   readonly offsetBlocks: number;
-  /** 1 or more. */
+  /** Blocks, 1 or more. */
   readonly numBlocks: number;
 
-  // For the level, which finds them as it or another request left them: numbers, an object (null at first), the next in a queue.
+  /** The level's own, for where it is with the request. 0 at first. */
   phase: number;
+  /** A number of the level's own; at first whatever another request left there. */
   a: number;
+  /** As {@link a}. */
   b: number;
+  /** As {@link a}. */
   c: number;
+  /** An object of the level's own; null at first. */
   levelContext: object | null;
+  /** For a queue of the level's own: the request behind this one; null at first. */
   next: LevelRequest | null;
 
   /** Whether the slot has a member that this request reads from or writes to. Ask again in each call: members leave. */
@@ -42,6 +48,7 @@ export interface LevelRequest {
   lock(locks: RangeLocks, start: number, end: number, mode: LockMode, then: (request: this) => void): void;
   /** The request waits for something of the level's own: {@link release} calls `then`, and nothing else goes on before. */
   hold(then: (request: this) => void): void;
+  /** What it was held for is there. Throws if it is not held. */
   release(): void;
 
   /** What went wrong in the step that is over, ETIMEDOUT before others: Ok, or the status of a part. */
@@ -50,6 +57,7 @@ export interface LevelRequest {
   readonly unreadable: readonly number[];
   /** Why the first of them could not; Ok if there are none. */
   readonly readStatus: Status;
+  /** {@link unreadable} is empty from now on, and {@link readStatus} Ok: before other blocks are read. */
   forgetUnreadable(): void;
 
   /**
@@ -64,10 +72,11 @@ export interface LevelRequest {
 
 /** Blocks of the array, to be written down. */
 export interface JournalRange {
+  /** The first block, of the array. */
   readonly offsetBlocks: number;
-  /** 1 to `LevelContext.mostJournalBlocks`. */
+  /** Blocks, 1 to `LevelContext.mostJournalBlocks`. */
   readonly numBlocks: number;
-  /** Of the data that they will hold; -1 for zeros. */
+  /** Byte address of the data that they will hold; -1 for zeros. */
   readonly addr: number;
 }
 
@@ -117,26 +126,32 @@ export interface ChangingRequest extends UserRequest {
  * the offset of a running process: `hasMember` holds for all of it.
  */
 export interface ReadRequest extends UserRequest {
+  /** Says which request it is. */
   readonly kind: 'read';
+  /** Byte address of the buffer that is filled, `numBlocks` blocks long. */
   readonly addr: number;
   /**
    * What is read is what all copies hold from now on: they are written with {@link writePart}, to stable media, and the request
    * is judged as a write.
    */
   writeBack(): void;
+  /** {@link writeBack} was called. */
   readonly writesBack: boolean;
-  /** Only after {@link writeBack}. */
+  /** As {@link ChangingRequest.writePart}, to stable media. Only after {@link writeBack}; throws before. */
   writePart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void;
 }
 
 /** A write of array blocks, of the data at `addr`; within the same bounds as a {@link ReadRequest}. */
 export interface WriteRequest extends ChangingRequest {
+  /** Says which request it is. */
   readonly kind: 'write';
+  /** Byte address of the data, `numBlocks` blocks long. It must not be changed. */
   readonly addr: number;
 }
 
 /** Zeros for array blocks of any range. Redundancy must agree with the data afterwards. */
 export interface WriteZeroesRequest extends ChangingRequest {
+  /** Says which request it is. */
   readonly kind: 'write zeroes';
 }
 
@@ -145,6 +160,7 @@ export interface WriteZeroesRequest extends ChangingRequest {
  * then on. Redundancy must agree with the data afterwards, so with redundancy members are given zeros.
  */
 export interface UnmapRequest extends ChangingRequest {
+  /** Says which request it is. */
   readonly kind: 'unmap';
   /** Only without redundancy: what becomes of the member's blocks, the device decides. */
   unmapPart(slot: number, offsetBlocks: number, numBlocks: number): void;
@@ -163,15 +179,19 @@ export interface UnmapRequest extends ChangingRequest {
  * span stripes; they are quiesced: no write is under way there.
  */
 export interface ReconstructRequest extends LevelRequest {
+  /** Says which request it is. */
   readonly kind: 'reconstruct';
-  /** 1 or more, in ascending order. */
+  /** Slots whose members' contents are wanted: 1 or more, in ascending order. */
   readonly slots: readonly number[];
+  /** Byte address of a buffer for each of {@link slots}, `numBlocks` blocks long. */
   readonly addrs: readonly number[];
   /** The first of them: the only one for levels with copies, and for those that lose one member at most. */
   readonly slot: number;
+  /** Its buffer: the first of {@link addrs}. */
   readonly addr: number;
 }
 
+/** What `submitRw` is given. */
 export type RwRequest = ReadRequest | WriteRequest;
 /** Requests without data of their own. */
 export type NullPayloadRequest = WriteZeroesRequest | UnmapRequest;

@@ -27,6 +27,7 @@ export interface StripeOperation {
 export class StripeBuffers<Operation extends StripeOperation> {
   /** Blocks of a slice: the columns that are worked on at a time when members have to be read. */
   readonly sliceBlocks: number;
+  /** The same in bytes: slot `s` has its slice at `operation.addr + s * sliceBytes`. */
   readonly sliceBytes: number;
   readonly #raid: RedundantContext;
   readonly #pools: BufferPool[] = [];
@@ -156,6 +157,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     return false;
   }
 
+  /** Gives the memory back. For the level's `stop`. */
   close(): void {
     for (const pool of this.#pools) pool.close();
   }

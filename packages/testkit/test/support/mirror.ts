@@ -1,4 +1,4 @@
-import { RangeLocks, Status, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
+import { RangeLocks, Status, raidApiVersion, thirdPartyCodes } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   CopiesModule,
@@ -8,7 +8,7 @@ import type {
   RedundantContext,
   RedundantGeometry,
   RwRequest,
-} from '@raidkit/core';
+} from '@raidkit/core/level';
 
 /** What a mirror can get wrong. */
 export type MirrorBug =
