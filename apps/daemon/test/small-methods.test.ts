@@ -1,6 +1,9 @@
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { connectSocket } from '../../../packages/nbd/test/socket-client.js';
 import { startTestDaemon } from './support/daemon.js';
 import type { TestDaemon } from './support/daemon.js';
+import { makeFile, noise } from './support/files.js';
 
 let test: TestDaemon;
 
@@ -83,4 +86,34 @@ it('fails a member that is about to leave for another reason', async () => {
   // It comes while the other one is being carried out.
   expect(await call('raidkit_fail', { name: 'vol', member: 'b' })).toBe(true);
   expect(await removed).toBe(true);
+});
+
+it.each([8192, 65_536])('opens files in blocks of %d bytes, makes arrays of them, and serves those', async (blockSize) => {
+  for (const name of ['a', 'b']) {
+    makeFile(join(test.folder, name), 4 << 20);
+    await call('bdev_aio_create', { name, filename: join(test.folder, name), block_size: blockSize });
+  }
+  await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'], superblock: true });
+  const [info] = (await call('bdev_get_bdevs', { name: 'vol' })) as { block_size: number }[];
+  expect(info?.block_size).toBe(blockSize);
+  const { client, socket } = await connectSocket({ unix: test.nbdPath });
+  await client.open('vol');
+  const bytes = noise(256 << 10);
+  expect((await client.pwrite(0, bytes)).errno).toBe(0);
+  // Parts of blocks are read, changed and written.
+  expect((await client.pwrite(5000, bytes.subarray(0, 70_000))).errno).toBe(0);
+  bytes.copyWithin(5000, 0, 70_000);
+  expect(Buffer.compare((await client.pread(0, bytes.length)).data, bytes)).toBe(0);
+  socket.destroy();
+});
+
+it.each([131_072, 12_288, 256])('says which block sizes there are, instead of %d', async (blockSize) => {
+  makeFile(join(test.folder, 'a'), 1 << 20);
+  const { error } = await test.client.ask('bdev_aio_create', {
+    name: 'a',
+    filename: join(test.folder, 'a'),
+    block_size: blockSize,
+  });
+  expect(error).toMatchObject({ code: -22 });
+  expect(error?.data?.reason).toContain(`the block size must be a power of two from 512 to 65536, not ${blockSize}`);
 });

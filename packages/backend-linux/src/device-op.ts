@@ -1,5 +1,6 @@
 import { IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
+import { wholeUnits } from './engine.js';
 import type { EngineOp, IoEngine } from './engine.js';
 import { Errno } from './errors.js';
 
@@ -109,14 +110,13 @@ export class DeviceOp implements EngineOp {
     else engine.write(fd, addr, this.#stepBytes, offsetBytes, this);
   }
 
-  /** A short count is followed by the rest, from the last whole block on; less than a block is the end of the device. */
+  /** A short count is followed by the rest, from the last whole unit on; less than one is the end of the device. */
   #afterTransfer(result: number): void {
     if (result < 0) {
       this.#end(result === -Errno.EAGAIN ? Status.NoMemory : -result);
       return;
     }
-    const { blockSize } = this.#host;
-    const movedBytes = result - (result % blockSize);
+    const movedBytes = wholeUnits(result, this.#host.blockSize);
     if (movedBytes === 0 || result > this.#stepBytes) {
       this.#end(Status.IoError);
       return;

@@ -34,3 +34,11 @@ export interface IoEngine {
   /** BLKDISCARD: a block device may forget the range. */
   discard(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void;
 }
+
+/** Blocks of devices and file systems have no more bytes: the kernel may stop within one of ours that has. */
+const mostUnitBytes = 4096;
+
+/** Of so many bytes that were moved, those in whole units, which are blocks of ours or smaller: I/O can go on behind them. */
+export function wholeUnits(bytes: number, blockSize: number): number {
+  return bytes - (bytes % Math.min(blockSize, mostUnitBytes));
+}

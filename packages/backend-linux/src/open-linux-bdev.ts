@@ -15,7 +15,7 @@ export interface LinuxBdevOptions {
   /** Of a block device or regular file; symbolic links are followed. */
   path: string;
   /**
-   * Bytes; a power of two, 512 to 4096, and no smaller than a device's own logical block size. Default: that, and 512 for
+   * Bytes; a power of two, 512 to 65,536, and no smaller than a device's own logical block size. Default: that, and 512 for
    * a file.
    */
   blockSize?: number;

@@ -2,10 +2,14 @@ import { BdevError, Status, statusName } from '@raidkit/bdev';
 import type { Runtime } from '@raidkit/bdev';
 import { loadSys } from '@raidkit/sys';
 import { DeviceFile } from './device-file.js';
+import { wholeUnits } from './engine.js';
 import type { IoEngine } from './engine.js';
 
 /** Whether to go past the page cache: where possible, or fail, or not at all. */
 export type DirectIo = 'auto' | 'require' | 'never';
+
+/** Largest block that a bdev has, in bytes. */
+const mostBlockBytes = 65_536;
 
 /** What is wanted of a file. */
 export interface UsableFileOptions {
@@ -80,8 +84,8 @@ async function chooseBlockSize(file: DeviceFile, wanted: number | undefined): Pr
   const refuse = (what: string): never => {
     throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${file.path}: ${what}`);
   };
-  if (wanted !== undefined && ![512, 1024, 2048, 4096].includes(wanted)) {
-    refuse(`the block size must be 512, 1024, 2048 or 4096, not ${wanted}`);
+  if (wanted !== undefined && !(wanted >= 512 && wanted <= mostBlockBytes && (wanted & (wanted - 1)) === 0)) {
+    refuse(`the block size must be a power of two from 512 to ${mostBlockBytes}, not ${wanted}`);
   }
   const smallest = file.isBlockDevice ? await file.logicalBlockSize() : 512;
   if (wanted !== undefined && wanted < smallest) {
@@ -98,7 +102,7 @@ async function probe(runtime: Runtime, engine: IoEngine, file: DeviceFile, block
   try {
     const result = await new Promise<number>((resolve) => engine.read(file.fd, addr, blockSize, 0, { onEngineDone: resolve }));
     if (result < 0) return -result;
-    return result === blockSize ? Status.Ok : Status.IoError;
+    return wholeUnits(result, blockSize) > 0 ? Status.Ok : Status.IoError;
   } finally {
     memory.freeRegion(addr);
   }

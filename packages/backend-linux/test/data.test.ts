@@ -42,7 +42,7 @@ async function against(client: BlockClient, steps: Op[], model: Uint8Array, unma
 }
 
 const shapes = fc.record({
-  blockSize: fc.constantFrom(512, 4096),
+  blockSize: fc.constantFrom(512, 4096, 16_384),
   fallocate: fc.boolean(),
   directIo: fc.constantFrom('auto' as const, 'never' as const),
   shortBytes: fc.constantFrom(Infinity, 5000, 4096, 70_000),

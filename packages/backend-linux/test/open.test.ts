@@ -44,7 +44,13 @@ describe('opening', () => {
       [{ path: '/dev/null' }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /neither/],
       [{ path: bench.file('empty', 0) }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /too small: 0 bytes/],
       [{ path: bench.file('small', 4095), blockSize: 4096 }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /too small: 4095 bytes/],
-      [{ path: bench.file('a', MiB), blockSize: 8192 }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /block size must be/],
+      [
+        { path: bench.file('a', MiB), blockSize: 131_072 },
+        { code: 'ERR_BDEV_INVALID', errno: 22 },
+        /from 512 to 65536, not 131072/,
+      ],
+      [{ path: bench.file('a', MiB), blockSize: 12_288 }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /must be a power of two/],
+      [{ path: bench.file('a', MiB), blockSize: 256 }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /from 512 to 65536, not 256/],
       [{ path: bench.file('a', MiB), blockSize: 520 }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /block size must be/],
       [{ path: bench.file('a', MiB), uuid: 'x' }, { code: 'ERR_BDEV_INVALID', errno: 22 }, /"x" is not a uuid/],
     ] as const;

@@ -10,7 +10,7 @@ export function addChangeOptions(command: Command): Command {
 /** For commands that open devices. */
 export function addOpenOptions(command: Command): Command {
   return command
-    .option('--block-size <bytes>', 'block size of devices that are opened: 512, 1024, 2048 or 4096', parseWhole(512, 4096))
+    .option('--block-size <bytes>', 'block size of devices that are opened: a power of two from 512 to 65536', parseBlockSize)
     .option('--no-unmap', 'what is unmapped keeps its place on devices that are opened');
 }
 
@@ -24,6 +24,13 @@ export function parseWhole(least: number, most: number): (text: string) => numbe
     if (Number.isInteger(value) && value >= least && value <= most) return value;
     throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
   };
+}
+
+/** A block size, for commander. */
+function parseBlockSize(text: string): number {
+  const bytes = Number(text);
+  if (Number.isInteger(bytes) && bytes >= 512 && bytes <= 65_536 && (bytes & (bytes - 1)) === 0) return bytes;
+  throw new InvalidArgumentError('It must be a power of two from 512 to 65536.');
 }
 
 /** Text behind a command's help: what one would type, and what for. */

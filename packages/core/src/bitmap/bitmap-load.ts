@@ -47,7 +47,11 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   if (extension === undefined || stripe === undefined || array.module.redundancy === 'none') return null;
   const blocks = Math.max(...memberBlocks);
   const { blockSize } = array;
-  if (!extension.fits(blockSize, 0)) return null;
+  if (!extension.fits(blockSize, 0)) {
+    // Nothing says what was written where: neither that new members agree, nor what was under way at the last stop.
+    array.consistency.load(0, blocks);
+    return null;
+  }
   const regionBlocks = chooseRegionBlocks(
     array.regionLimits,
     { memberBlocks: blocks, stripeBlocks: stripe.memberBlocks, blockSize },

@@ -187,10 +187,10 @@ function refuseStrangers(array: RaidArray, force: boolean): void {
  * nothing that was ever written.
  */
 async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, force: boolean): Promise<void> {
-  const { bitmap } = array;
-  if (bitmap === null || array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
+  if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
   if (array.consistency.isAllInSync) return;
   if (origin?.is === 'unknown' && (await judgeForeignRun(array, origin.earlier))) return;
+  if (origin === null && array.recordedBlocks !== null && (await judgeForeignRun(array, null))) return;
   if (array.isReadOnly) {
     array.log.warn(
       array.logFields(),
@@ -199,13 +199,19 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
     return;
   }
   if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
-  const suspect = bitmap.resyncsDue;
-  const bytes = suspect * bitmap.regionBlocks * array.blockSize;
   const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
-  const message = `array ${array.name} was not stopped cleanly, and slot ${missing.join(', ')} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
+  const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
   array.log.warn(array.logFields(), `started by force: ${message}`);
   await rewriteUnstable(array);
+}
+
+function whyUnsafe({ bitmap, blockSize }: RaidArray, missing: string): string {
+  if (bitmap === null)
+    return `has blocks of ${blockSize} bytes, for which there is no record of what is being written, and ${missing} is missing: the missing member's data cannot be told from parity that may be wrong`;
+  const suspect = bitmap.resyncsDue;
+  const bytes = suspect * bitmap.regionBlocks * blockSize;
+  return `was not stopped cleanly, and ${missing} is missing: in ${suspect} regions (${bytes} bytes of each member) the missing member's data cannot be told from what was being written`;
 }
 
 /**
