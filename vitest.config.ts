@@ -8,7 +8,7 @@ const beside =
 const simulated = [
   'packages/{bdev,superblock,testkit,concat,raid*}/test/**/*.test.ts',
   'packages/core/test/!(stuck-member).test.ts',
-  'test/!(debian-package|examples|packages|power-cuts-on-files).test.ts',
+  'test/!(container-image|debian-package|examples|packages|power-cuts-on-files).test.ts',
 ];
 const reactors = ['apps/daemon/test/reactors.test.ts'];
 const engine = [

@@ -3,23 +3,12 @@
 // It takes what is in node_modules, so that nothing is downloaded, and what it holds is what was tested.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { copyPrograms, joinLicences, programs } from './programs.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const [folder, givenVersion] = process.argv.slice(2);
@@ -43,90 +32,24 @@ const write = (path, text, mode = 0o644) => {
   writeFileSync(place(path), text);
   chmodSync(join(tree, path), mode);
 };
-/** What packages hold beside their programs, by name, below their folder. */
-const ofNoUse =
-  /\.([cm]?ts|map|md|markdown|html?|sh|ya?ml|ico|cc|hh)$|\/(\.[^/]*|docs?|tests?|fixtures|vendor|musl_[^/]*|cnoke\.cjs|trampolines\.cjs|bin|bin\.js|bench(mark)?s?(\.js)?|examples?(\.js)?|CNAME|test\.js|eslint\.config\.[cm]?js|licen[cs]e[^/]*)$/i;
 /** The texts of the packages that come along, by where they are. */
-const licences = new Map();
+let licences;
 const compressed = (text) => gzipSync(text, { level: 9 });
 
 try {
-  addPrograms();
+  licences = copyPrograms(join(tree, 'usr/lib/raidkit'), cpu);
+  for (const name of ['raidkitd', 'raidctl']) symlinkSync(`../lib/raidkit/${programs[name]}`, place(`usr/bin/${name}`));
   addManualPages();
   addSystemFiles();
   addDocuments();
   addControl();
-  normaliseModes(tree);
+  for (const path of [tree, ...foldersBelow(tree)]) chmodSync(path, 0o755);
   mkdirSync(folder, { recursive: true });
   const target = join(folder, `raidkit_${version}_${architecture}.deb`);
   execFileSync('dpkg-deb', ['--root-owner-group', '--build', tree, target], { stdio: ['ignore', 'ignore', 'inherit'] });
   console.log(target);
 } finally {
   rmSync(tree, { recursive: true });
-}
-
-/** Both programs and all that they import, as npm would install them without what is for development. */
-function addPrograms() {
-  const seen = new Map();
-  for (const name of ['@raidkit/daemon', '@raidkit/raidctl']) collect(name, root, seen);
-  for (const [source, at] of seen) {
-    const { files } = readJson(join(source, 'package.json'));
-    const target = join('usr/lib/raidkit', at);
-    // Of our own packages what npm would publish, without sources and their maps; of others all but what is of no use here.
-    if (/^node_modules\/@raidkit\/[^/]+$/.test(at)) {
-      for (const file of ['package.json', ...files.filter((one) => one !== 'src')])
-        cpSync(join(source, file), place(join(target, file)), { recursive: true, filter: (path) => !path.endsWith('.map') });
-    } else {
-      copy(source, target);
-    }
-  }
-  for (const [name, of] of [
-    ['raidkitd', 'daemon'],
-    ['raidctl', 'raidctl'],
-  ]) {
-    chmodSync(join(tree, `usr/lib/raidkit/node_modules/@raidkit/${of}/bin/${name}.js`), 0o755);
-    symlinkSync(`../lib/raidkit/node_modules/@raidkit/${of}/bin/${name}.js`, place(`usr/bin/${name}`));
-  }
-}
-
-/** Adds a package and what it depends on: where it is now, and where it goes. */
-function collect(name, from, seen) {
-  let at = from;
-  while (!existsSync(join(at, 'node_modules', name))) {
-    if (at === root) return; // An optional one that is not for this machine.
-    at = dirname(at);
-  }
-  const found = join(at, 'node_modules', name);
-  // Nested copies stay nested; workspaces are at the top.
-  const isOwn = name.startsWith('@raidkit/');
-  const source = isOwn ? execFileSync('readlink', ['-f', found], { encoding: 'utf8' }).trim() : found;
-  const target = isOwn ? join('node_modules', name) : placeOf(found, seen);
-  if (seen.has(source)) return;
-  const {
-    dependencies = {},
-    optionalDependencies = {},
-    peerDependencies = {},
-    os,
-    cpu: processors,
-  } = readJson(join(source, 'package.json'));
-  if ((os !== undefined && !os.includes('linux')) || (processors !== undefined && !processors.includes(cpu))) return;
-  seen.set(source, target);
-  for (const dependency of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies }))
-    collect(dependency, source, seen);
-}
-
-/** The path in the tree of a package that is at `found`; one in a workspace's own node_modules belongs below that workspace. */
-function placeOf(found, seen) {
-  for (const [source, target] of seen)
-    if (found.startsWith(join(source, 'node_modules') + sep)) return join(target, relative(source, found));
-  return relative(root, found);
-}
-
-function copy(source, target) {
-  cpSync(source, place(target), { recursive: true, filter: (path) => !ofNoUse.test(path.slice(source.length)) });
-  for (const file of existsSync(join(source, 'package.json')) ? readdirSync(source) : []) {
-    if (/^licen[cs]e/i.test(file)) licences.set(target, readFileSync(join(source, file), 'utf8').trim());
-  }
 }
 
 function addManualPages() {
@@ -155,8 +78,7 @@ function addDocuments() {
       `raidkit (${version}) unstable; urgency=medium\n\n  * See the changelogs of the npm packages.\n\n -- raidkit <raidkit@localhost>  ${stamp}\n`,
     ),
   );
-  const texts = [...licences].map(([at, text]) => `${at.replace('usr/lib/raidkit/', '')}\n\n${text}\n`);
-  write('usr/share/doc/raidkit/licences.gz', compressed(texts.join('\n----\n\n')));
+  write('usr/share/doc/raidkit/licences.gz', compressed(joinLicences(licences)));
   write('usr/share/doc/raidkit/copyright', readFileSync(join(root, 'packaging/debian/copyright')));
 }
 
@@ -183,25 +105,14 @@ function addControl() {
   write('DEBIAN/md5sums', sums.join(''));
 }
 
+function foldersBelow(path) {
+  const entries = readdirSync(path, { withFileTypes: true, recursive: true });
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+}
+
 function* filesBelow(path) {
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     if (entry.isDirectory()) yield* filesBelow(join(path, entry.name));
     else if (entry.isFile()) yield join(path, entry.name);
   }
-}
-
-/** Packages of npm come with all sorts of modes. */
-function normaliseModes(path) {
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    const whole = join(path, entry.name);
-    if (entry.isSymbolicLink()) continue;
-    if (entry.isDirectory()) {
-      chmodSync(whole, 0o755);
-      normaliseModes(whole);
-    } else {
-      const isProgram = path.endsWith('DEBIAN') ? (statSync(whole).mode & 0o100) !== 0 : /bin\/raid(kitd|ctl)\.js$/.test(whole);
-      chmodSync(whole, isProgram ? 0o755 : 0o644);
-    }
-  }
-  chmodSync(path, 0o755);
 }
