@@ -194,6 +194,20 @@ export class VolumeModel {
     this.#doubted.push({ firstSector, endSector: firstSector + numSectors });
   }
 
+  /** As {@link doubtValues}, if a write to any of them may not be on stable media. */
+  doubtUnsettled(firstSector: number, endSector: number): void {
+    for (let sector = firstSector; sector < endSector; sector++) {
+      if (!this.#unsettled.has(sector)) continue;
+      this.doubtValues(firstSector, endSector - firstSector);
+      return;
+    }
+  }
+
+  /** Whether nobody can say of one of these sectors what it holds. */
+  isDoubted(firstSector: number, numSectors: number): boolean {
+    return this.#doubted.some((range) => range.firstSector < firstSector + numSectors && firstSector < range.endSector);
+  }
+
   /** What was in doubt is certain again. */
   believe(): void {
     this.#doubted.length = 0;

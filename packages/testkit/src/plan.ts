@@ -50,7 +50,10 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   // To somebody who keeps no map, what was unmapped may hold anything.
   const mayUnmap = foreign.length === 0;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
-  if (hasExtras) items.push(...drawExtras(seed, module, shape, totalMs));
+  const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
+  // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.
+  const mayGrow = shape.kind !== 'no superblock' || module.redundancy !== 'none';
+  items.push(...extras.filter(({ kind }) => mayGrow || kind !== 'grow'));
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
   items.sort((a, b) => a.at - b.at);

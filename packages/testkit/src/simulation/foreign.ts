@@ -5,6 +5,7 @@ import type { SuperblockStore } from '@raidkit/core';
 import { Fate } from '../disk-faults.js';
 import type { PlanItem } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
+import { sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';
 import { calm } from './rest.js';
@@ -26,7 +27,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   calm(run);
   run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
-  if (before !== 'stop') run.leniency.forgiveJournaled();
+  const torn = before === 'stop' ? [] : run.leniency.forgiveJournaled();
   await end(run, { how: before, mode, downMs: 10 });
   for (const disk of run.disks) {
     disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);
@@ -48,6 +49,11 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
     volume = open(run, stack);
     await use(run, volume, writes);
     isWhole = array.numInSync === array.numSlots && array.process === null;
+    // He has filled the absent member from stripes that the crash tore, without what the journal says of them.
+    if (array.numInSync === array.numSlots) {
+      const perBlock = array.blockSize / sectorBytes;
+      for (const { start, end: last } of torn) run.model.doubtUnsettled(start * perBlock, last * perBlock);
+    }
   }
   // A crash of an array that lacks a member costs data there: that is not ours to answer for.
   const last = how !== 'stop' && isWhole ? how : 'stop';

@@ -101,20 +101,24 @@ export class Leniency {
 
   /**
    * An array that lacks a member crashes, and somebody else will run it who does not know the journal: where he leaves other data
-   * than an entry has, nothing tells any more which of both is right.
+   * than an entry has, nothing tells any more which of both is right. Gives these stripes, as blocks of the volume.
    */
-  forgiveJournaled(): void {
+  forgiveJournaled(): Range[] {
     const array = this.#run.array();
-    if (array?.currentGeometry?.stripe === undefined || array.bitmap === null) return;
-    if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return;
+    if (array?.currentGeometry?.stripe === undefined || array.bitmap === null) return [];
+    if (array.module.redundancy !== 'parity' || array.numInSync === array.numSlots) return [];
     const { arrayBlocks, memberBlocks } = array.stripe();
     const { regionBlocks, states } = array.bitmap;
     const stripes = new Set<number>();
     for (const sector of this.#run.model.touched) stripes.add(Math.floor(sector / this.#perBlock / arrayBlocks));
+    const journaled: Range[] = [];
     for (const stripe of stripes) {
       const region = Math.floor((stripe * memberBlocks) / regionBlocks);
-      if (states[region] === RegionState.Dirty) this.#add(stripe * arrayBlocks, (stripe + 1) * arrayBlocks);
+      if (states[region] !== RegionState.Dirty) continue;
+      journaled.push({ start: stripe * arrayBlocks, end: (stripe + 1) * arrayBlocks });
+      this.#add(stripe * arrayBlocks, (stripe + 1) * arrayBlocks);
     }
+    return journaled;
   }
 
   /** What was forgiven so far: whole stripes, as blocks of the volume. */

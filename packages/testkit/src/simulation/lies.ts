@@ -1,4 +1,4 @@
-import type { SyncOptions } from '@raidkit/core';
+import type { RaidArray, SyncOptions } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
 import { canCheckRedundancy, checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
@@ -78,6 +78,55 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
   }
   run.coverage.mark(problem === null ? 'a lie did no harm' : 'a lie was found and repaired');
   return problem !== null;
+}
+
+/**
+ * As {@link checkAndRepair}, of a level whose redundancy only it can work out: what it says is checked against whether a disk
+ * has lied. Where several have, in one stripe, it may be that nobody can tell which: then it stays in doubt.
+ */
+export async function checkByLevel(run: SimRun): Promise<void> {
+  const array = run.array();
+  if (array === undefined || run.volume === null || !run.isParity || canCheckRedundancy(array)) return;
+  run.coverage.mark('redundancy checked by the level');
+  const found = await process(run, array, 'check', {});
+  if (found === null) return;
+  if (found.mismatchBlocks === 0) {
+    run.isUndecided = false;
+    return;
+  }
+  if (!run.hasLied) throw new ViolationError(`G7: the check found ${found.mismatchBlocks} blocks that disagree`);
+  let isDecided = false;
+  for (const { index } of array.slots) {
+    const repaired = await process(run, array, 'repair', { wrong: index });
+    isDecided = repaired?.undecidedBlocks === 0;
+    if (isDecided) break;
+  }
+  run.isUndecided = !isDecided;
+  run.coverage.mark(isDecided ? 'a lie was found and repaired' : 'a lie was found, and nobody can tell who is right');
+  if (!isDecided) return;
+  const left = await process(run, array, 'check', {});
+  if (left !== null && left.mismatchBlocks > 0)
+    throw new ViolationError(`G7: ${left.mismatchBlocks} blocks disagree after a repair that decided all`);
+}
+
+/** Runs it to its end. Null if blocks are bad, and had a reason to be. */
+async function process(
+  run: SimRun,
+  array: RaidArray,
+  type: 'check' | 'repair',
+  options: SyncOptions,
+): Promise<{ mismatchBlocks: number; undecidedBlocks: number } | null> {
+  run.stack?.arrays.startSync(arrayName, type, options);
+  await run.inTime(`a ${type}`, array.processEnded);
+  const [record] = array.history;
+  if (record?.type !== type) throw new ViolationError(`G9: the ${type} is not recorded`);
+  if (record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
+    run.coverage.mark('a check met bad blocks');
+    return null;
+  }
+  if (record.error !== null && record.undecidedBlocks === 0)
+    throw new ViolationError(`G9: the ${type} failed: ${record.error}`);
+  return record;
 }
 
 /** Who is right is said where two copies leave it open. */

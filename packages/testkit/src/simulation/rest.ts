@@ -2,7 +2,7 @@ import { IoType } from '@raidkit/bdev';
 import type { RaidArray } from '@raidkit/core';
 import { checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
-import { checkAndRepair } from './lies.js';
+import { checkAndRepair, checkByLevel } from './lies.js';
 import { probeAll } from './probes.js';
 import { arrayName, patienceMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
@@ -129,6 +129,7 @@ export async function lookAtRest(run: SimRun): Promise<void> {
   await run.readAll('at rest, again');
   if (run.hasLied && !run.isTolerant) await checkAndRepair(run, null);
   await checkRest(run);
+  if (!run.isTolerant) await checkByLevel(run);
   if (!run.isTolerant) await probeAll(run);
 }
 

@@ -6,7 +6,7 @@ import { VolumeModel } from '../model.js';
 import type { Violation } from '../model.js';
 import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
-import { hasBadBlock } from '../redundancy.js';
+import { canCheckRedundancy, hasBadBlock } from '../redundancy.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
 import { readTag, sectorBytes } from '../sector.js';
@@ -83,6 +83,8 @@ export class SimRun {
   isTolerant = false;
   /** A disk has lied: members may disagree. */
   hasLied = false;
+  /** Redundancy disagrees somewhere because disks have lied, and nobody can tell which: after a crash it is not believed there. */
+  isUndecided = false;
   /** Nothing goes wrong any more. */
   isCalm = false;
   isStopping = false;
@@ -358,7 +360,7 @@ export class SimRun {
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
-    if (type !== IoType.Flush && this.#mayBeBad(offset, numBlocks)) return;
+    if (type !== IoType.Flush && (this.#mayBeBad(offset, numBlocks) || this.#mayBeUndecided(offset, numBlocks))) return;
     // Without a map parity is never trusted, so what a write reads beforehand has no second source.
     if (isWrite && this.array()?.bitmap === null && this.disks.some(({ lastErrorAt }) => lastErrorAt >= askedAt)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
@@ -379,6 +381,14 @@ export class SimRun {
   #mayBeBad(offset: number, numBlocks: number): boolean {
     const array = this.array();
     return this.leniency.hasForgiven && array !== undefined && hasBadBlock(array, offset, numBlocks);
+  }
+
+  /** Disks have lied in these stripes, and of several parities that disagree after a crash none is believed. */
+  #mayBeUndecided(offset: number, numBlocks: number): boolean {
+    const array = this.array();
+    if (!this.hasLied || !this.isParity || array === undefined || canCheckRedundancy(array)) return false;
+    const perBlock = array.blockSize / sectorBytes;
+    return this.model.isDoubted(offset * perBlock, numBlocks * perBlock);
   }
 
   #watchUnwritten(): void {

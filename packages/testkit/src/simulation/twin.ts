@@ -4,6 +4,7 @@ import type { RaidArray } from '@raidkit/core';
 import type { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
 import { hasBadBlock } from '../redundancy.js';
+import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import { Stack } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';
@@ -150,7 +151,7 @@ export class Twin {
     for (const { offset, count } of this.#run.toRead(volume, true)) {
       const status = await volume.submit(IoType.Read, offset, count);
       if (status === Status.Ok || mayFail) continue;
-      if (this.#mayBeBad(offset, count)) continue;
+      if (this.#mayBeBad(offset, count) || this.#isUndecided(offset, count)) continue;
       throw new ViolationError(`G8: read ${offset}+${count} was answered ${statusName(status)}`);
     }
   }
@@ -161,6 +162,12 @@ export class Twin {
     return this.#run.leniency.hasForgiven && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
+  /** What several disks have lied about in one stripe may be refused, though not made up. */
+  #isUndecided(offset: number, numBlocks: number): boolean {
+    const perBlock = (this.volume?.blockSize ?? sectorBytes) / sectorBytes;
+    return this.#run.isUndecided && this.model.isDoubted(offset * perBlock, numBlocks * perBlock);
+  }
+
   /** Users write here and there; flushed, if `isFlushed`. */
   async writeSome(count: number, isFlushed: boolean): Promise<void> {
     const { volume } = this;
@@ -168,7 +175,7 @@ export class Twin {
     for (let left = count; left > 0; left--) {
       const numBlocks = this.random.int(1, Math.min(16, volume.numBlocks));
       const offset = this.random.int(0, volume.numBlocks - numBlocks);
-      const mayFail = this.#mayBeBad(offset, numBlocks);
+      const mayFail = this.#mayBeBad(offset, numBlocks) || this.#isUndecided(offset, numBlocks);
       const status = await volume.submit(IoType.Write, offset, numBlocks);
       if (status !== Status.Ok && !mayFail) throw new ViolationError(`G8: a write was answered ${statusName(status)}`);
     }
