@@ -87,6 +87,10 @@ export interface SimShape {
   levelOptions?: LevelOptions;
   /** What is out of the ordinary. */
   kind?: ShapeKind;
+  /** What each disk cannot do. Default: it can do everything. */
+  lacking?: readonly (readonly IoType[])[];
+  /** Of the map's pages. Default: as many as there is room for. */
+  regionsPerPage?: number;
   /** Default: as for real arrays. */
   regions?: Partial<RegionLimits>;
   /** Of background work; MiB of the volume a second. Default: no limit. */

@@ -1,6 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
+import { drawDevices } from './plan-devices.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawRests } from './plan-rests.js';
@@ -27,20 +28,23 @@ export interface PlanOptions {
   hasRests?: boolean;
   hasForeign?: boolean;
   hasShapes?: boolean;
+  hasDevices?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
-  const { hasExtras = true, hasForeign = true, hasRests = true, hasShapes = true, hasTrims = true } = options;
+  const { hasDevices = true, hasExtras = true, hasForeign = true } = options;
+  const { hasRests = true, hasShapes = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
   // From a stream of its own.
   const levelOptions = given.length === 0 ? {} : new Random(seed, 11).pick(given);
   const drawn = { ...drawShape(random, module, levelOptions), levelOptions };
   const usual = given.length === 0 ? drawn : withRoom(drawn);
-  const shape = hasShapes ? drawRegions(seed, drawShapeKind(seed, module, usual)) : usual;
+  const shaped = hasShapes ? drawRegions(seed, drawShapeKind(seed, module, usual)) : usual;
+  const shape = hasDevices ? drawDevices(seed, module, shaped) : shaped;
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;

@@ -21,6 +21,8 @@ export interface SimDiskOptions {
   /** Writes are acknowledged from a volatile cache. */
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
+  /** What it cannot do. One that cannot flush has no write cache. Default: it can do everything. */
+  lacking?: readonly IoType[];
   /** The byte that everything never written reads as. */
   fill: number;
 }
@@ -86,7 +88,8 @@ export class SimDisk {
     this.blockSize = options.blockSize;
     this.numBlocks = options.numBlocks;
     this.media = new Media(options.numBlocks * options.blockSize, options.fill);
-    this.#options = options;
+    const { lacking = [] } = options;
+    this.#options = { ...options, lacking, hasWriteCache: options.hasWriteCache && !lacking.includes(IoType.Flush) };
     this.#world = world;
     this.#random = random;
   }
@@ -102,7 +105,7 @@ export class SimDisk {
 
   /** The device as a process sees it. A process has one at a time. */
   plugIn(memory: BufferMemory, life: Life): Bdev {
-    const driver = new SimDiskDriver(this, memory, life, this.#options.hasForceUnitAccess);
+    const driver = new SimDiskDriver(this, memory, life, this.#options);
     return new Bdev({ name: this.name, uuid: this.uuid, blockSize: this.blockSize, numBlocks: this.numBlocks, driver });
   }
 
@@ -357,17 +360,19 @@ class SimDiskDriver implements BdevDriver {
   readonly #disk: SimDisk;
   readonly #memory: BufferMemory;
   readonly #words: Int32Array;
+  readonly #lacking: readonly IoType[];
 
-  constructor(disk: SimDisk, memory: BufferMemory, life: Life, hasForceUnitAccess: boolean) {
+  constructor(disk: SimDisk, memory: BufferMemory, life: Life, { hasForceUnitAccess, lacking = [] }: SimDiskOptions) {
     this.#disk = disk;
     this.#memory = memory;
     this.#words = new Int32Array(memory.buffer);
     this.life = life;
     this.hasForceUnitAccess = hasForceUnitAccess;
+    this.#lacking = lacking;
   }
 
-  supports(): boolean {
-    return true;
+  supports(type: IoType): boolean {
+    return !this.#lacking.includes(type);
   }
 
   submit(io: BdevIo): void {

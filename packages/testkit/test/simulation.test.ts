@@ -26,7 +26,7 @@ const seedsPerLevel: [string, number, number][] = [
   ['raid5f', 250, 40],
   ['raid6', 30, 15],
 ];
-const plain = { hasRests: false, hasForeign: false, hasShapes: false };
+const plain = { hasDevices: false, hasRests: false, hasForeign: false, hasShapes: false };
 
 /** What raid5f may answer with an error after a double failure the model does not know block by block. */
 function capabilitiesFor(level: string): Partial<Capabilities> {
@@ -77,7 +77,14 @@ describe('no seed breaks a rule', () => {
           [true, true, false],
           [true, true, true],
         ] as const) {
-          const options = { hasExtras, hasTrims, hasForeign: hasMore, hasRests: hasMore, hasShapes: hasMore };
+          const options = {
+            hasDevices: hasMore,
+            hasExtras,
+            hasTrims,
+            hasForeign: hasMore,
+            hasRests: hasMore,
+            hasShapes: hasMore,
+          };
           const { violation } = await simulate({
             seed,
             module,

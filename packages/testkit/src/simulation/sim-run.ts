@@ -9,6 +9,7 @@ import { Random } from '../random.js';
 import { canCheckRedundancy, hasBadBlock } from '../redundancy.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
+import { pagedStore } from '../paged-store.js';
 import { readTag, sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
@@ -108,6 +109,7 @@ export class SimRun {
   areUsersHeld = false;
   /** Virtual time that went by while they were held: everything that was planned for later is later by so much. */
   heldMs = 0;
+  #slots: readonly (string | undefined)[] = [];
   #whenUp: (() => void)[] = [];
   /** When the process began, and when the array last came up. */
   #bootedAt = 0;
@@ -117,11 +119,14 @@ export class SimRun {
 
   constructor({ module, store, capabilities }: RunParts, plan: SimPlan, memory: SimMemory) {
     this.module = module;
-    this.store = store;
+    const { lacking, regionsPerPage } = plan.shape;
+    this.store = regionsPerPage === undefined ? store : pagedStore(store, regionsPerPage);
     this.can = { ...defaultCapabilities, ...capabilities };
     this.plan = plan;
     if (plan.shape.kind !== undefined) this.coverage.mark(`shape: ${plan.shape.kind}`);
     if (plan.shape.regions !== undefined) this.coverage.mark('shape: groups of regions');
+    if (regionsPerPage !== undefined) this.coverage.mark('shape: several pages');
+    if (lacking !== undefined) this.coverage.mark('shape: plain devices');
     this.memory = memory;
     this.world = new World(plan.seed);
     this.random = new Random(plan.seed, 2);
@@ -144,6 +149,7 @@ export class SimRun {
         latency,
         hasWriteCache,
         hasForceUnitAccess,
+        lacking: lacking?.[index] ?? [],
         fill,
       });
       disk.onDrop = () => this.#onDrop(disk);
@@ -199,16 +205,16 @@ export class SimRun {
 
   /** Whether all data is there with these members. */
   canRunWith(members: readonly SimDisk[]): boolean {
-    const slots = this.array()?.slots ?? [];
+    const slots = this.#membersBySlot();
     const hasRule = this.module.redundancy !== 'none' && this.module.canRun !== undefined;
     if (!hasRule || slots.length === 0) return members.length >= this.least;
-    const missing = slots.filter(({ name, lastMember }) => !members.some((disk) => disk.name === (name ?? lastMember?.name)));
-    return canRun(
-      this.module,
-      slots.length,
-      missing.map(({ index }) => index),
-      this.plan.shape.levelOptions,
-    );
+    const missing = [...slots.keys()].filter((index) => !members.some(({ name }) => name === slots[index]));
+    return canRun(this.module, slots.length, missing, this.plan.shape.levelOptions);
+  }
+
+  /** Who is in each slot, or was last; as it was when the process before died, until the array is known again. */
+  #membersBySlot(): readonly (string | undefined)[] {
+    return this.array()?.slots.map(({ name, lastMember }) => name ?? lastMember?.name) ?? this.#slots;
   }
 
   /** Fewest members with which all data is there. */
@@ -269,6 +275,7 @@ export class SimRun {
 
   /** The process is dead: nothing that it was asked for will be answered. */
   bury(): void {
+    this.#slots = this.#membersBySlot();
     this.stack?.die();
     this.stack = null;
     for (const volume of this.#volumes.splice(0)) volume.die();

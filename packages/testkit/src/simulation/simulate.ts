@@ -105,6 +105,7 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
     let volume = await run.upForUsers();
     // The process may have died between the two turns.
     while (volume !== run.volume) volume = await run.upForUsers();
+    if (!volume.descriptor.bdev.supports(item.type)) continue;
     const most = item.type === IoType.Unmap ? volume.numBlocks : Math.min(volume.mostBlocks, volume.numBlocks);
     const numBlocks = Math.min(item.numBlocks, most);
     const offset = Math.min(Math.floor(item.zone * volume.numBlocks) + item.delta, volume.numBlocks - numBlocks);

@@ -1,0 +1,18 @@
+import type { ExtensionStore, SuperblockStore } from '@raidkit/core';
+
+/** Pages that lie in front of all data, whatever its offset. */
+const mostPages = 16;
+
+/** A store whose pages hold so few regions that small arrays have several of them. */
+export function pagedStore(store: SuperblockStore, regionsPerPage: number): SuperblockStore {
+  const { extension } = store;
+  if (extension === undefined) return store;
+  const inWholePages = (numRegions: number): number => Math.ceil(numRegions / regionsPerPage) * extension.regionsPerPage;
+  const paged: ExtensionStore = {
+    ...extension,
+    regionsPerPage,
+    fits: (blockSize, numRegions) => numRegions <= mostPages * regionsPerPage && extension.fits(blockSize, numRegions),
+    readPages: (descriptor, life, numRegions) => extension.readPages(descriptor, life, inWholePages(numRegions)),
+  };
+  return { ...store, extension: paged };
+}
