@@ -38,14 +38,52 @@ export class AllowedArrays {
   }
 }
 
+/** Devices and files that may be opened: those that match each of the lists; all, as long as there is none. */
+export class AllowedDevices {
+  readonly #lists: { readonly patterns: readonly string[]; readonly matches: (path: string) => boolean }[] = [];
+
+  narrow(patterns: readonly string[]): void {
+    const absolute = patterns.map((pattern) => resolve(pattern));
+    this.#lists.push({ patterns: absolute, matches: picomatch(absolute, { dot: true }) });
+  }
+
+  /** Whether all may be opened. */
+  get areAll(): boolean {
+    return this.#lists.length === 0;
+  }
+
+  /**
+   * The patterns that a path must match and does not; null if it may be opened. It is the path itself, or where it leads to, that
+   * matches. Whoever may make links in an allowed folder decides what they lead to.
+   *
+   * @param realPath where it leads to; null if that cannot be told
+   */
+  patternsAgainst(path: string, realPath: string | null): readonly string[] | null {
+    // Behind a link `..` leads to another place than the text says: then only that place counts.
+    const named = path.split('/').includes('..') ? null : resolve(path);
+    const isMatch = ({ matches }: { matches: (path: string) => boolean }): boolean =>
+      (named !== null && matches(named)) || (realPath !== null && matches(realPath));
+    return this.#lists.find((list) => !isMatch(list))?.patterns ?? null;
+  }
+
+  /** Throws the `RpcError` of a call that is not to open the path that this parameter has. */
+  check(field: string, path: string, realPath: string | null): void {
+    const patterns = this.patternsAgainst(path, realPath);
+    if (patterns === null) return;
+    const allowed = patterns.join(', ');
+    const reason = `${field}: ${path} is not among the devices that may be opened here (--allow-device, raidkit_allow): ${allowed}`;
+    throw new RpcError(notPermitted, 'Operation not permitted', { reason, field, allowed });
+  }
+}
+
 /**
  * Passes calls on, but for those that open a device, or make an array, that is not allowed: of whomever they come, clients, the
- * configuration, or the scan.
+ * configuration, or the scan. Whoever opens a device asks again what it is that has been opened.
  */
 export class AllowedCalls implements Caller {
   readonly #inner: Caller;
   readonly #arrays = new AllowedArrays();
-  readonly #devices: { readonly patterns: readonly string[]; readonly matches: (path: string) => boolean }[] = [];
+  readonly #devices = new AllowedDevices();
 
   constructor(inner: Caller) {
     this.#inner = inner;
@@ -63,32 +101,17 @@ export class AllowedCalls implements Caller {
 
   #narrow({ arrays, devices }: z.infer<typeof allowParams>): void {
     if (arrays !== undefined) this.#arrays.narrow(arrays);
-    if (devices === undefined) return;
-    const absolute = devices.map((pattern) => resolve(pattern));
-    this.#devices.push({ patterns: absolute, matches: picomatch(absolute, { dot: true }) });
+    if (devices !== undefined) this.#devices.narrow(devices);
   }
 
-  /**
-   * The patterns that a path must match and does not; null if it may be opened. It is the path itself, or where it leads to, that
-   * matches. Whoever may make links in an allowed folder decides what they lead to.
-   */
-  async patternsAgainst(path: string): Promise<readonly string[] | null> {
-    if (this.#devices.length === 0) return null;
-    const real = await realpath(path).catch(() => null);
-    // Behind a link `..` leads to another place than the text says: then only that place counts.
-    const named = path.split('/').includes('..') ? null : resolve(path);
-    const isMatch = ({ matches }: { matches: (path: string) => boolean }): boolean =>
-      (named !== null && matches(named)) || (real !== null && matches(real));
-    return this.#devices.find((list) => !isMatch(list))?.patterns ?? null;
+  /** Whether a path may be looked at, and opened. */
+  async mayOpen(path: string): Promise<boolean> {
+    return this.#devices.areAll || this.#devices.patternsAgainst(path, await leadsTo(path)) === null;
   }
 
   async #checkDevice(params: unknown, field: string): Promise<void> {
     const path = textOf(params, field);
-    const patterns = path === null ? null : await this.patternsAgainst(path);
-    if (path === null || patterns === null) return;
-    const allowed = patterns.join(', ');
-    const reason = `${field}: ${path} is not among the devices that may be opened here (--allow-device, raidkit_allow): ${allowed}`;
-    throw new RpcError(notPermitted, 'Operation not permitted', { reason, field, allowed });
+    if (path !== null && !this.#devices.areAll) this.#devices.check(field, path, await leadsTo(path));
   }
 
   #checkArray(params: unknown): void {
@@ -101,6 +124,10 @@ export class AllowedCalls implements Caller {
     const reason = `uuid: ${what} is not among those that may run here (--allow-array, raidkit_allow): ${allowed}`;
     throw new RpcError(notPermitted, 'Operation not permitted', { reason, field: 'uuid', allowed });
   }
+}
+
+function leadsTo(path: string): Promise<string | null> {
+  return realpath(path).catch(() => null);
 }
 
 function textOf(params: unknown, field: string): string | null {

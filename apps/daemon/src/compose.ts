@@ -5,7 +5,7 @@ import type { NbdServer } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import type { Logger } from 'pino';
-import { AllowedArrays } from './allow-list.js';
+import { AllowedArrays, AllowedDevices } from './allow-list.js';
 import { deferred } from './deferred.js';
 import { ArrayWatch } from './events/array-watch.js';
 import type { EventReport } from './events/event.js';
@@ -105,6 +105,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     dispatcher,
     examining,
     allowedArrays,
+    allowedDevices: new AllowedDevices(),
     log,
     reactor: { index: place?.index ?? 0, count: place?.count ?? 1 },
     names: place?.share.names ?? new OwnNames(),

@@ -210,7 +210,7 @@ export async function serveControl(
       waitForRpc,
       reactors,
       scan: scan ?? null,
-      mayOpen: async (path) => (await allowed.patternsAgainst(path)) === null,
+      mayOpen: (path) => allowed.mayOpen(path),
       log,
     });
     if (options.schedule !== undefined) {

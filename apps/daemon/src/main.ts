@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { parseCommandLine } from './cli.js';
 import { startDaemon } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
+import { readHttpToken } from './dashboard/token.js';
 import { demoAddresses, demoPlaces, demoText, makeMemberFiles, startDemo } from './demo.js';
 import { startReactorDaemon } from './reactor-host.js';
 import { ServiceManager, takeServiceManager } from './service-manager.js';
@@ -106,7 +107,7 @@ async function start(daemonOptions: DaemonOptions): Promise<{ daemon: RunningDae
 
 /**
  * The first signal stops in good order, also while the daemon is starting; the second one ends at once. SIGHUP has the daemon look
- * for devices that have come, and read certificates and keys again.
+ * for devices that have come, and read certificates, keys and the token of HTTP again.
  */
 function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; serve(daemon: RunningDaemon): void } {
   const starting = new AbortController();
@@ -129,6 +130,7 @@ function watchSignals(manager: ServiceManager | null): { abort: AbortSignal; ser
     log.info({}, 'SIGHUP: looking for devices that have come');
     running?.reload();
     if (running !== null) renewTls(running);
+    renewToken();
   });
   return {
     abort: starting.signal,
@@ -148,6 +150,18 @@ function renewTls(daemon: RunningDaemon): void {
     log.info({}, 'NBD clients that begin TLS from now on meet the certificates and keys that are in the files now');
   } catch (error) {
     log.error({ err: error }, 'the certificates and keys for NBD clients stay as they were');
+  }
+}
+
+/** The same, for the token of HTTP. */
+function renewToken(): void {
+  const { httpToken, httpTokenFile } = options;
+  if (httpToken === undefined || httpTokenFile === undefined) return;
+  try {
+    httpToken.renew(readHttpToken(httpTokenFile));
+    log.info({}, 'over HTTP the token counts from now on that is in the file now');
+  } catch (error) {
+    log.error({ err: error }, 'the token for HTTP stays as it was');
   }
 }
 

@@ -1,6 +1,6 @@
 import type { BdevRegistry, Logger } from '@raidkit/bdev';
 import type { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { AllowedArrays } from './allow-list.js';
+import type { AllowedArrays, AllowedDevices } from './allow-list.js';
 import type { ExaminePolicy } from './examine-policy.js';
 import type { Exports } from './exports.js';
 import type { Dispatcher } from './rpc/dispatcher.js';
@@ -20,6 +20,8 @@ export interface Service {
   readonly examining: ExaminePolicy;
   /** Arrays that may run here. */
   readonly allowedArrays: AllowedArrays;
+  /** Devices and files that may be opened here. */
+  readonly allowedDevices: AllowedDevices;
   /** Names that each exist once in the daemon. */
   readonly names: NameTable;
   /** Ends the startup state. Throws if it has ended. */

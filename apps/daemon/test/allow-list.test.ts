@@ -96,6 +96,16 @@ it('what stands behind a link and .. is where the kernel finds it, not where the
   await expect(call('nbd_start_disk', disk)).rejects.toMatchObject({ code: -1, data: { field: 'nbd_device' } });
 });
 
+it('what a path leads to is judged again when it is opened, by what has been opened', async () => {
+  await start({ allow: { devices: [join(folder, 'disks/*')], arrays: null } });
+  symlinkSync(join(folder, 'other'), join(folder, 'link'));
+  // As if the link had led to disks/b when the call came in.
+  const { dispatcher } = daemon!.service;
+  const opening = dispatcher.call('bdev_aio_create', { name: 'z', filename: join(folder, 'link'), block_size: 512 });
+  await expect(opening).rejects.toMatchObject({ code: -1, data: { field: 'filename', allowed: join(folder, 'disks/*') } });
+  expect(await call('bdev_get_bdevs')).toEqual([]);
+});
+
 it('a scan does not even look at other devices', async () => {
   await start({});
   for (const name of ['a', 'b', 'c', 'd']) await open(`disks/${name}`, name);
@@ -148,6 +158,8 @@ it('a configuration narrows what is allowed, at start alone; one that cannot say
   await expect(open('disks/b', 'y')).rejects.toMatchObject({ code: -1 });
   await expect(call('raidkit_allow', { devices: ['/**'] })).rejects.toThrow(/before framework is initialized/);
   await expect(start({ configPath: configure(allow({ device: ['/dev/sdx'] })) })).rejects.toThrow(/no parameter device/);
+  const misspelt = { method: 'raidkit_alow', params: { devices: ['/dev/sdx'] } };
+  await expect(start({ configPath: configure(misspelt) })).rejects.toThrow(/call 1, raidkit_alow: .*no method raidkit_alow/);
 });
 
 it('the command line takes uuids only', async () => {

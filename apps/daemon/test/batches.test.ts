@@ -1,49 +1,141 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { Caller } from '../src/rpc/dispatcher.js';
 import { listenRpc } from '../src/rpc/listen.js';
+import type { RpcListener } from '../src/rpc/listen.js';
+
+// Many calls at once, of one client.
+
+interface Answer {
+  id: number | null;
+  result?: unknown;
+  error?: { code: number; data: { reason: string } };
+}
+
+let folder: string;
+let listener: RpcListener;
+let socket: Socket;
+/** Lines of the log. */
+let lines: { msg: string; leftOut?: number }[];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'raidkit-batch-'));
+  lines = [];
+});
+
+afterEach(async () => {
+  socket.destroy();
+  await listener.close();
+  rmSync(folder, { recursive: true });
+});
+
+async function begin(call: Caller['call']): Promise<void> {
+  const path = join(folder, 'rpc.sock');
+  const log = pino({ level: 'info' }, { write: (line: string) => lines.push(JSON.parse(line) as { msg: string }) });
+  listener = await listenRpc({ path }, { call }, log);
+  socket = connect(path);
+}
+
+/** Resolves with the next lines that come. */
+function answers(count: number): Promise<unknown[]> {
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    let ends = 0;
+    socket.on('data', (piece: Buffer) => {
+      pieces.push(piece);
+      for (let at = piece.indexOf(0x0a); at >= 0; at = piece.indexOf(0x0a, at + 1)) ends++;
+      if (ends < count) return;
+      const texts = Buffer.concat(pieces).toString().trimEnd().split('\n');
+      resolve(texts.map((text) => JSON.parse(text) as unknown));
+    });
+    socket.on('error', reject);
+    socket.on('close', () => reject(new Error('the connection was closed')));
+  });
+}
+
+const request = (id: number): object => ({ jsonrpc: '2.0', method: 'any', id });
 
 it('a batch whose answers are too long together is carried out in part, and the rest refused', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'raidkit-batch-'));
-  const path = join(folder, 'rpc.sock');
   const long = 'x'.repeat(1 << 20);
   let calls = 0;
-  const caller = {
-    call: () => {
-      calls++;
-      return Promise.resolve(long);
-    },
-  };
-  const listener = await listenRpc({ path }, caller, pino({ level: 'silent' }));
-  const socket = connect(path);
-  try {
-    const pieces: Buffer[] = [];
-    const answered = new Promise<void>((resolve, reject) => {
-      socket.on('data', (piece: Buffer) => {
-        pieces.push(piece);
-        if (piece.at(-1) === 0x0a) resolve();
-      });
-      socket.on('error', reject);
-      socket.on('close', () => reject(new Error('the connection was closed')));
-    });
-    // All of them would be longer than a text can be.
-    const batch = Array.from({ length: 600 }, (_, id) => ({ jsonrpc: '2.0', method: 'any', id }));
-    socket.write(JSON.stringify(batch));
-    await answered;
-    const answers = JSON.parse(Buffer.concat(pieces).toString()) as { id: number; error?: { code: number } }[];
-    expect(answers.map(({ id }) => id)).toEqual(batch.map(({ id }) => id));
-    expect(answers.filter(({ error }) => error === undefined)).toHaveLength(calls);
-    expect(calls).toBeLessThan(40);
-    expect(answers.at(-1)?.error).toMatchObject({
-      code: -12,
-      data: { reason: expect.stringMatching(/send fewer calls at once/) as string },
-    });
-  } finally {
-    socket.destroy();
-    await listener.close();
-    rmSync(folder, { recursive: true });
-  }
+  await begin(() => {
+    calls++;
+    return Promise.resolve(long);
+  });
+  const coming = answers(1);
+  // All of them would be longer than a text can be.
+  const batch = Array.from({ length: 600 }, (_, id) => request(id));
+  socket.write(JSON.stringify(batch));
+  const [answer] = (await coming) as Answer[][];
+  expect(answer!.map(({ id }) => id)).toEqual(batch.map((_, id) => id));
+  expect(answer!.filter(({ error }) => error === undefined)).toHaveLength(calls);
+  expect(calls).toBeLessThan(40);
+  expect(answer!.at(-1)?.error).toMatchObject({
+    code: -12,
+    data: { reason: expect.stringMatching(/send fewer calls at once/) as string },
+  });
+});
+
+it('what the answers to batches hold is bounded for all batches of a client together', async () => {
+  const long = 'x'.repeat(4 << 20);
+  let longOnes = 0;
+  let release: (result: unknown) => void = () => undefined;
+  const released = new Promise((resolve) => (release = resolve));
+  await begin((name) => {
+    if (name === 'long') longOnes++;
+    return name === 'last' ? released : Promise.resolve(long);
+  });
+  // No batch is complete before the last call of it.
+  const batch = JSON.stringify([...[1, 2, 3, 4].map((id) => ({ method: 'long', id })), { method: 'last' }]);
+  socket.write(batch.repeat(10));
+  await expect.poll(() => longOnes).toBeGreaterThan(7);
+  for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+  // Of 40. The first one of each had begun when there was room.
+  expect(longOnes).toBeLessThan(22);
+  release(true);
+});
+
+it('a batch of more calls than are answered at once is refused as a whole', async () => {
+  let calls = 0;
+  await begin(() => Promise.resolve(++calls));
+  const coming = answers(1);
+  // Of what is no call, too: each would be answered.
+  socket.write(JSON.stringify(Array.from({ length: 5000 }, () => 1)));
+  expect(await coming).toMatchObject([
+    { id: null, error: { code: -32600, data: { reason: 'a batch has at most 4096 calls: none of these was carried out' } } },
+  ]);
+  expect(calls).toBe(0);
+});
+
+it('of calls that come in one piece, so many are under way at a time, and all are answered', async () => {
+  const count = 2000;
+  let underWay = 0;
+  let most = 0;
+  await begin(async () => {
+    most = Math.max(most, ++underWay);
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    underWay--;
+    return true;
+  });
+  const coming = answers(count);
+  socket.write(Array.from({ length: count }, (_, id) => `{"method":"m","id":${id}}`).join(''));
+  const ids = ((await coming) as Answer[]).map(({ id }) => Number(id));
+  expect(ids.sort((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, id) => id));
+  expect(most).toBeLessThanOrEqual(128);
+});
+
+it('thousands of calls that are refused, and long names, are a few short lines in the log', async () => {
+  await begin((name) => Promise.reject(new Error(`there is no method ${name}`)));
+  const coming = answers(2000);
+  const long = JSON.stringify({ method: 'x'.repeat(900_000), id: 0 });
+  socket.write(long + JSON.stringify({ method: 'm', id: 1 }).repeat(1999));
+  await coming;
+  expect(lines.length).toBeGreaterThanOrEqual(20);
+  expect(lines.length).toBeLessThan(40);
+  expect(JSON.stringify(lines).length).toBeLessThan(20_000);
 });

@@ -97,7 +97,7 @@ it('tells a program, a webhook and a mail address of a member that fails and of 
   const { posts, url } = await webhook(503, 204);
   const told = join(test.folder, 'told');
   const key = join(test.folder, 'key');
-  writeFileSync(key, 'a key of more than sixteen bytes\n');
+  writeFileSync(key, 'a key of more than sixteen bytes\n', { mode: 0o600 });
   await test.start([
     ...base,
     ...['--event-program', script('hook', `echo "$#:$1:$2:$3:$RAIDKIT_SEVERITY" >> '${told}'`)],
@@ -252,6 +252,7 @@ it.each([
   [['--event-webhook', 'ftp://host/'], 'must be an http: or https: URL'],
   [['--event-program', 'hook'], 'must be an absolute path'],
   [['--event-webhook', 'http://host/', '--event-webhook-key', '/nowhere'], 'cannot be read'],
+  [['--event-webhook', 'http://host/', '--event-webhook-key', '/etc/passwd'], 'everybody can read /etc/passwd'],
 ])('refuses %s', async (args, why) => {
   const { code, stderr } = await run(process.execPath, [join(import.meta.dirname, '../bin/raidkitd.js'), ...args]);
   expect(code).toBe(1);

@@ -72,6 +72,22 @@ describe('addresses', () => {
   });
 });
 
+it('a device that the kernel could not be attached to is not exported either', async () => {
+  const test = await startTestDaemon();
+  try {
+    await test.client.call('bdev_malloc_create', { name: 'm', num_blocks: 1024, block_size: 512 });
+    // No device of the kernel's NBD client; or there is no nbd-client to say so.
+    const params = { bdev_name: 'm', nbd_device: '/dev/null' };
+    expect((await test.client.ask('nbd_start_disk', params)).error).toMatchObject({
+      message: expect.stringMatching(/^nbd-client/) as string,
+    });
+    expect(await test.client.call('raidkit_nbd_get_exports')).toEqual([]);
+    expect(await test.client.call('bdev_malloc_delete', { name: 'm' })).toBe(true);
+  } finally {
+    await test.end();
+  }
+});
+
 it('a name that no client could ask for is refused, whatever it is to name', async () => {
   const test = await startTestDaemon();
   try {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
@@ -254,6 +255,9 @@ describe('the command line', () => {
     chmodSync(file, 0o644);
     const open = await attempt('--http', '127.0.0.1:0', '--http-token-file', file);
     expect(open).toMatchObject({ code: 1, stderr: expect.stringContaining('chmod o-rwx') as string });
+    execFileSync('mkfifo', ['-m', '600', join(folder, 'pipe')]);
+    const pipe = await attempt('--http', '127.0.0.1:0', '--http-token-file', join(folder, 'pipe'));
+    expect(pipe).toMatchObject({ code: 1, stderr: expect.stringContaining('is no file of at most') as string });
     writeFileSync(file, 'short\n');
     chmodSync(file, 0o600);
     const short = await attempt('--http', '127.0.0.1:0', '--http-token-file', file);

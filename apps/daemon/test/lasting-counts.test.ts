@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
+import { readLasting } from '../src/lasting/lasting-file.js';
 import { makeFile } from './support/files.js';
 
 // What was counted before a restart is counted after it.
@@ -15,6 +16,13 @@ let daemon: Daemon | null = null;
 
 const uuid = (digit: number): string => `${digit}1111111-2222-4333-8444-555555555555`;
 const plain = { name: 'vol', uuid: uuid(3), raid_level: 'raid1', base_bdevs: ['EE_a', 'b'] };
+
+const none = { read: 0, write: 0, repaired: 0 };
+const figures = ['seconds', 'blocks', 'mismatch', 'repaired', 'undecided', 'unreadable', 'lost'];
+const record = {
+  ...Object.fromEntries(figures.map((name, index) => [index < 2 ? name : `${name}_blocks`, 0])),
+  ...{ type: 'check', target: null, started_at: 1, unreadable: [], error: null },
+};
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'raidkit-lasting-'));
@@ -149,4 +157,25 @@ it('errors that superblocks keep, too, are counted once, and not as those of a d
   await call('raidkit_replace', { name: 'vol', member: 'EE_a', bdev_name: 'c' });
   await expect.poll(async () => (await arrays())[0]?.ext.members[0]?.name, { timeout: 20_000 }).toBe('c');
   expect(await errors('c')).toEqual([0, 0]);
+});
+
+it.each([
+  ['counts that are no counts', (array) => (array.slots = [{ read: -1, write: 0, repaired: 0 }])],
+  ['more slots than an array has', (array) => (array.slots = Array.from({ length: 256 }, () => none))],
+  ['a member that is none', (array) => (array.members = { x: none })],
+  ['a record without its figures', (array) => (array.history = [{ type: 'check', started_at: 1 }])],
+  ['a record of no time that there is', (array) => (array.history = [{ ...record, started_at: 1e300 }])],
+  ['more records than are kept', (array) => (array.history = Array.from({ length: 21 }, () => record))],
+] as [string, (array: Record<string, unknown>) => void][])('a file with %s is not believed', (_, spoil) => {
+  const path = join(folder, 'counts.json');
+  const array = { members: { [uuid(2)]: none }, slots: [none], history: [record] };
+  const read = (): [number, number] => {
+    let warnings = 0;
+    const log = pino({ level: 'warn' }, { write: () => (warnings += 1) });
+    writeFileSync(path, JSON.stringify({ version: 1, arrays: { [uuid(3)]: array } }));
+    return [readLasting(path, log).size, warnings];
+  };
+  expect(read()).toEqual([1, 0]);
+  spoil(array);
+  expect(read()).toEqual([0, 1]);
 });

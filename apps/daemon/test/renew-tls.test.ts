@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
@@ -72,4 +73,38 @@ describe.each(['portable', 'uring'])('on the engine %s', (engine) => {
     const third = await secured(after);
     for (const tls of [first, second, third]) tls.destroy();
   });
+});
+
+it('SIGHUP brings a new token for HTTP; one that is none leaves the old one', async () => {
+  const token = join(test.folder, 'token');
+  const socketPath = join(test.folder, 'http.sock');
+  const write = (text: string): void => writeFileSync(token, `${text}\n`, { mode: 0o600 });
+  const statusWith = (given: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      const headers = { authorization: `Bearer ${given}` };
+      const asked = request({ socketPath, path: '/api/actions', headers, agent: false }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      asked.on('error', reject);
+      asked.end();
+    });
+  write(before);
+  const { child } = await test.start([
+    '--engine',
+    'portable',
+    '--memory',
+    '64',
+    '--http',
+    `unix:${socketPath}`,
+    '--http-token-file',
+    token,
+  ]);
+  expect(await statusWith(before)).toBe(200);
+  write('short');
+  child.kill('SIGHUP');
+  write(after);
+  child.kill('SIGHUP');
+  await until('the new token counts', async () => (await statusWith(after)) === 200);
+  expect(await statusWith(before)).toBe(401);
 });

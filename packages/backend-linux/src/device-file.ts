@@ -1,6 +1,6 @@
 import { close, constants, fstat, fstatSync, open } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { realpath } from 'node:fs/promises';
+import { readlink, realpath } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { BdevError, Status } from '@raidkit/bdev';
 import type { Logger } from '@raidkit/bdev';
@@ -26,6 +26,8 @@ export interface DeviceFileOptions {
   readOnly: boolean;
   /** With O_DIRECT. Some file systems refuse that here, others at the first read; both with EINVAL. */
   isDirect: boolean;
+  /** Throws if what is at this path, free of links, is not to be opened. */
+  check?: (realPath: string) => void;
   sys: Sys | null;
   log: Logger;
 }
@@ -74,6 +76,9 @@ export class DeviceFile {
       if (!stats.isBlockDevice() && !stats.isFile()) {
         throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `${path} is neither a block device nor a regular file`);
       }
+      // Where the descriptor leads to: between the two steps above, folders of the path may have become links.
+      realPath = await readlink(`/proc/self/fd/${pathFd}`);
+      options.check?.(realPath);
       const claim = new ProcessClaim(path, stats, options.name);
       try {
         return await DeviceFile.#openClaimed(options, realPath, pathFd, stats, claim);

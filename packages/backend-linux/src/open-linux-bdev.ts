@@ -29,6 +29,11 @@ export interface LinuxBdevOptions {
   engine?: IoEngine;
   /** Default `auto`. */
   directIo?: DirectIo;
+  /**
+   * Called with the path, free of links, of what is about to be opened, and nothing else is then, whatever takes that path meanwhile.
+   * What it throws is what the opening rejects with. Default: everything may be opened.
+   */
+  check?: (realPath: string) => void;
   /** Milliseconds between two looks at the device's size and presence; 0 for none. Default 5000. */
   pollMs?: number;
 }

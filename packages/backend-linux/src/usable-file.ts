@@ -18,6 +18,8 @@ export interface UsableFileOptions {
   blockSize?: number;
   readOnly?: boolean;
   directIo?: DirectIo;
+  /** Throws if what is at this path, free of links, is not to be opened. */
+  check?: (realPath: string) => void;
 }
 
 /** An open file that I/O has been tried on. */
@@ -49,8 +51,9 @@ async function tryToOpen(
   options: UsableFileOptions,
   isDirect: boolean,
 ): Promise<UsableFile> {
-  const { name, path, readOnly = false } = options;
-  const file = await DeviceFile.open({ name, path, readOnly, isDirect, sys: loadSys(), log: runtime.log });
+  const { name, path, readOnly = false, check } = options;
+  const how = { name, path, readOnly, isDirect, ...(check === undefined ? {} : { check }) };
+  const file = await DeviceFile.open({ ...how, sys: loadSys(), log: runtime.log });
   engine.opened?.(file.fd, isDirect);
   file.onClosing = () => engine.closing?.(file.fd);
   try {

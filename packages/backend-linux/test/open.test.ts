@@ -63,6 +63,37 @@ describe('opening', () => {
     await bench.open({ path: bench.path('a') });
   });
 
+  it('opens what was checked, whatever has its path by then, and nothing that is refused', async () => {
+    await using bench = new Bench();
+    const path = bench.path('link');
+    fs.symlinkSync(bench.file('a', MiB), path);
+    const other = bench.file('b', 2 * MiB);
+    const checked: string[] = [];
+    const bdev = await bench.open({
+      path,
+      check: (realPath) => {
+        checked.push(realPath);
+        fs.rmSync(path);
+        fs.symlinkSync(other, path);
+        fs.renameSync(realPath, bench.path('aside'));
+        fs.linkSync(other, realPath);
+      },
+    });
+    expect(checked).toEqual([bench.path('a')]);
+    expect(bdev.numBlocks * bdev.blockSize).toBe(MiB);
+    const refusal = new Error('not this one');
+    const refused = bench.open({
+      name: 'd1',
+      path,
+      check: () => {
+        throw refusal;
+      },
+    });
+    await expect(refused).rejects.toBe(refusal);
+    // Nothing of it is still open or claimed.
+    await bench.open({ name: 'd1', path });
+  });
+
   it('is not held up by a pipe that takes the file’s place meanwhile, nor opens another file instead', async () => {
     await using bench = new Bench();
     const path = bench.file('a', MiB);

@@ -194,3 +194,19 @@ it('rules that say nothing, and none at all, are refused', async () => {
   expect(add([])).toThrow(/1 to 1000 rules/);
   expect(add([{ tlsUser: 'alice' }, { readOnly: true }])).toThrow(/rule 1 .* names no listener, TLS user or certificate/);
 });
+
+it('an export that cannot be made for readers lets go of the device', () => {
+  rig = newRig();
+  const { bdev } = addDevice(rig.registry, { name: 'm1' });
+  const { registry } = rig;
+  const open = registry.open.bind(registry);
+  registry.open = (which, options) => {
+    if (options?.writable !== true) throw new Error('no more descriptors');
+    return open(which, options);
+  };
+  const clients = [{ listener: 'unix:/test', readOnly: true }, { listener: 'unix:/other' }];
+  expect(() => rig.server.addExport({ name: 'one', bdev, clients })).toThrow('no more descriptors');
+  registry.open = open;
+  expect(bdev.descriptors.size).toBe(0);
+  expect(rig.server.addExport({ name: 'one', bdev, clients })).toMatchObject({ name: 'one' });
+});

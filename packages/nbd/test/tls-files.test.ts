@@ -86,6 +86,12 @@ describe('files of certificates and keys', () => {
     }
   });
 
+  it('a pipe, which is not waited for', () => {
+    const keys = join(folder, 'pipe-of-keys');
+    execFileSync('mkfifo', ['-m', '600', keys]);
+    expect(errorOf({ keys })).toBe(`${keys} is no file of at most 16777216 bytes`);
+  });
+
   it('keys of users', () => {
     const keys = join(folder, 'bad-keys');
     for (const [content, message] of [

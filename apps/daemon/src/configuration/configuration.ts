@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { deferred } from '../deferred.js';
 import type { Caller, RpcMethod, RpcState } from '../rpc/dispatcher.js';
 import { Dispatcher, method, noParams } from '../rpc/dispatcher.js';
-import { RpcError, errnoRefusal } from '../rpc/errors.js';
+import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
 import { withMethods } from '../rpc/open-rpc.js';
 import type { OpenRpcDocument } from '../rpc/open-rpc.js';
 import { Scanner } from '../scan/scanner.js';
@@ -11,7 +11,7 @@ import type { OpenFound, ScanOptions } from '../scan/scanner.js';
 import { baseOf, changesConfiguration, keyOf, removedKeyOf } from './call-keys.js';
 import type { ConfigCall, PlacedCall } from './config-file.js';
 import { PendingCalls } from './pending-calls.js';
-import { replay } from './replay.js';
+import { isOurs, replay } from './replay.js';
 import type { StateFile } from './state-file.js';
 
 /** Wait between two looks at what has changed by itself, and the longest between two tries of calls that failed. Milliseconds. */
@@ -333,8 +333,10 @@ export class Configuration implements Caller {
     };
     for (const { call, error } of await replay(calls, target, this.#log)) {
       const where = `subsystem ${call.subsystem}, call ${call.place}, ${call.method}`;
-      // Without what it forbids there would be more than anybody wanted.
-      if (this.#options.isStrict || call.method === 'raidkit_allow')
+      // Without what it forbids there would be more than anybody wanted; and a method of ours that there is not may be that one,
+      // spelt wrong. (A saved state may be from a newer daemon.)
+      const isMisspelt = error.code === RpcCode.MethodNotFound && isOurs(call.method) && this.#options.calls.includes(call);
+      if (this.#options.isStrict || isMisspelt || call.method === 'raidkit_allow')
         throw new Error(`${where}: ${error.message} (code ${error.code}): ${error.data.reason}`, { cause: error });
       this.#pending.add(call, error);
     }

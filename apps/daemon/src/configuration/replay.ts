@@ -53,6 +53,8 @@ async function tryEach(calls: readonly PlacedCall[], target: ReplayTarget): Prom
 function dueCalls(calls: readonly PlacedCall[], { state, current, known }: ReplayTarget, log: Logger): PlacedCall[] {
   return calls.filter(({ subsystem, method }) => {
     if (!known.has(method)) {
+      // Refused before anything is opened: it is for this daemon, wherever it stands.
+      if (isOurs(method)) return state === 'startup';
       if (subsystem === 'bdev' && !harmless.has(method)) return state === 'runtime';
       if (state === 'startup')
         log.info({ call: `${subsystem}: ${method}` }, 'a call of the configuration is not for this daemon');
@@ -60,6 +62,11 @@ function dueCalls(calls: readonly PlacedCall[], { state, current, known }: Repla
     }
     return current.has(method) && !(state === 'runtime' && wasDueAtStartup(method));
   });
+}
+
+/** Whether a method is of ours by its name, and not one of SPDK's. */
+export function isOurs(method: string): boolean {
+  return method.startsWith('raidkit_');
 }
 
 /** What was saved with more reactors comes to those that there are. */

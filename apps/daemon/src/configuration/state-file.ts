@@ -1,7 +1,11 @@
-import { readFileSync, renameSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import { replaceFile } from '../replace-file.js';
+import { readSmallFile } from '../small-file.js';
 import { formatConfig, parseConfig } from './config-file.js';
 import type { ConfigCall, PlacedCall } from './config-file.js';
+
+/** Largest file that is read, in bytes. */
+const mostBytes = 64 * 1024 * 1024;
 
 /** What is found where the state file is to be. */
 export type StateRead =
@@ -29,7 +33,7 @@ export class StateFile {
   read({ keepsDamaged = false }: { keepsDamaged?: boolean } = {}): StateRead {
     let text: string;
     try {
-      text = readFileSync(this.path, 'utf8');
+      text = readSmallFile(this.path, mostBytes);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { kind: 'none' };
       throw new Error(`the state file ${this.path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {

@@ -4,8 +4,7 @@ import type { Command } from 'commander';
 import { parseAddress } from '../listen-address.js';
 import { isLoopback } from '../loopback.js';
 import type { HttpAddress } from '../monitor/http-server.js';
-import { readHttpToken } from './token.js';
-import type { HttpToken } from './token.js';
+import { HttpToken, readHttpToken } from './token.js';
 
 /** What {@link addHttpOptions} has parsed. */
 export interface ParsedHttpOptions {
@@ -20,6 +19,8 @@ export interface HttpOptions {
   http: HttpAddress[];
   /** What whoever changes something over HTTP has to know; undefined: nobody can. */
   httpToken: HttpToken | undefined;
+  /** The file that it is in. */
+  httpTokenFile: string | undefined;
   /** Names under which browsers may know the daemon. */
   httpNames: string[];
 }
@@ -56,12 +57,13 @@ export function httpOptions(command: Command, options: ParsedHttpOptions): HttpO
     command.error(
       `error: --http ${reachable.host}:${reachable.port} can be reached from other machines, without authentication: name a loopback address, or add --http-public`,
     );
-  return { http, httpNames, httpToken: tokenFile === undefined ? undefined : readToken(command, tokenFile) };
+  const httpToken = tokenFile === undefined ? undefined : readToken(command, tokenFile);
+  return { http, httpNames, httpToken, httpTokenFile: tokenFile };
 }
 
 function readToken(command: Command, path: string): HttpToken {
   try {
-    return readHttpToken(path);
+    return new HttpToken(readHttpToken(path));
   } catch (error) {
     return command.error(`error: --http-token-file: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -1,18 +1,21 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { readSecretFile } from '../small-file.js';
 
 /** Least characters of a token. */
 const leastLength = 16;
 /** Longest file, in bytes. */
 const mostBytes = 4096;
-/** Others may read the file. */
-const othersRead = 0o004;
 
 /** What whoever changes something over HTTP has to know. It is kept as a digest, so that it is in no message and no dump. */
 export class HttpToken {
-  readonly #digest: Buffer;
+  #digest: Buffer;
 
   constructor(token: string) {
+    this.#digest = digest(token);
+  }
+
+  /** From now on it is this one, and no other. */
+  renew(token: string): void {
     this.#digest = digest(token);
   }
 
@@ -23,20 +26,12 @@ export class HttpToken {
   }
 }
 
-/** Reads the token that a file holds on one line. Throws if everybody can read it, or it is too short to be one. */
-export function readHttpToken(path: string): HttpToken {
-  const file = openSync(path, 'r');
-  try {
-    const stats = fstatSync(file);
-    if (!stats.isFile() || stats.size > mostBytes) throw new Error(`${path} is no file of at most ${mostBytes} bytes`);
-    if ((stats.mode & othersRead) !== 0) throw new Error(`everybody can read ${path}, which has a secret: chmod o-rwx ${path}`);
-    const token = readFileSync(file, 'utf8').trim();
-    if (!/^[\x21-\x7e]+$/.test(token) || token.length < leastLength)
-      throw new Error(`${path} must have one line of ${leastLength} or more visible ASCII characters (openssl rand -hex 32)`);
-    return new HttpToken(token);
-  } finally {
-    closeSync(file);
-  }
+/** The token that a file holds on one line. Throws if everybody can read it, or it is too short to be one. */
+export function readHttpToken(path: string): string {
+  const token = readSecretFile(path, mostBytes).trim();
+  if (!/^[\x21-\x7e]+$/.test(token) || token.length < leastLength)
+    throw new Error(`${path} must have one line of ${leastLength} or more visible ASCII characters (openssl rand -hex 32)`);
+  return token;
 }
 
 function digest(text: string): Buffer {

@@ -1,11 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
+import { readSecretFile } from '../small-file.js';
 import type { SinkOptions } from './sinks/sinks.js';
 
 /** Least bytes of a key that bodies are signed with. */
 const leastKeyBytes = 16;
+/** Longest file of a key, in bytes. */
+const mostKeyBytes = 4096;
 
 /** What {@link addEventOptions} has parsed. */
 export interface ParsedEventOptions {
@@ -59,7 +61,7 @@ export function eventOptions(command: Command, options: ParsedEventOptions): { s
 function readKey(command: Command, path: string): Buffer {
   let key: Buffer;
   try {
-    key = Buffer.from(readFileSync(path, 'utf8').trim());
+    key = Buffer.from(readSecretFile(path, mostKeyBytes).trim());
   } catch (error) {
     return command.error(
       `error: --event-webhook-key ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,

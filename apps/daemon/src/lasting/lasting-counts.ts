@@ -4,7 +4,7 @@ import { replaceFile } from '../replace-file.js';
 import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { Caller, RpcMethod } from '../rpc/dispatcher.js';
 import { errnoRefusal } from '../rpc/errors.js';
-import { formatLasting, readLasting } from './lasting-file.js';
+import { formatLasting, mostRecords, readLasting } from './lasting-file.js';
 import type { Counts, HistoryRecord, LastingArray } from './lasting-file.js';
 
 /** Time between two looks, in milliseconds: so much is lost in a crash. */
@@ -13,8 +13,6 @@ const lookMs = 10_000;
 const lastLookMs = 2000;
 /** Arrays that are remembered; of more, those that have not been here for longest are forgotten. */
 const mostArrays = 1000;
-/** Background work that has ended, of one array. */
-const mostRecords = 20;
 /** Former members of an array that are remembered. */
 const mostFormer = 32;
 

@@ -1,24 +1,52 @@
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { readSmallFile } from '../small-file.js';
+
+/** Background work that has ended, of one array. */
+export const mostRecords = 20;
+/** Ranges that could not be read, of one record. */
+const mostRanges = 1000;
+
+/** Largest file that is read, in bytes: a thousand arrays have about 10 MiB. */
+const mostBytes = 64 * 1024 * 1024;
 
 const count = z.int().min(0);
 /** Errors of a member, and blocks of it that were rewritten. */
 const countsSchema = z.strictObject({ read: count, write: count, repaired: count });
 
+const text = z.string().max(4096);
+/** Milliseconds since 1970. */
+const time = z.number().min(0).max(8.64e15);
+const uuid = z.guid();
+
 /** Background work that has ended, as `raidkit_get_arrays` has it. */
-const recordSchema = z.looseObject({ type: z.string(), started_at: z.number() });
+const recordSchema = z.object({
+  type: text,
+  target: text.nullable(),
+  started_at: time,
+  seconds: z.number().min(0),
+  blocks: count,
+  mismatch_blocks: count,
+  repaired_blocks: count,
+  undecided_blocks: count,
+  unreadable_blocks: count,
+  lost_blocks: count,
+  unreadable: z
+    .array(z.object({ slot: count, member_offset_blocks: count, num_blocks: count, is_lost: z.boolean() }))
+    .max(mostRanges),
+  error: text.nullable(),
+});
 
 const arraySchema = z.strictObject({
   /** By the members' uuids. */
-  members: z.record(z.string(), countsSchema),
+  members: z.record(uuid, countsSchema),
   /** What the slots, in their order, had counted by themselves when it was written. */
-  slots: z.array(countsSchema),
+  slots: z.array(countsSchema).max(255),
   /** The last first. */
-  history: z.array(recordSchema),
+  history: z.array(recordSchema).max(mostRecords),
 });
 
-const fileSchema = z.strictObject({ version: z.literal(1), arrays: z.record(z.string(), arraySchema) });
+const fileSchema = z.strictObject({ version: z.literal(1), arrays: z.record(uuid, arraySchema) });
 
 export type Counts = z.infer<typeof countsSchema>;
 export type HistoryRecord = z.infer<typeof recordSchema>;
@@ -27,7 +55,7 @@ export type LastingArray = z.infer<typeof arraySchema>;
 /** What earlier runs have left, by the arrays' uuids. A file that cannot be used costs old figures, and no more: it is said, and written over. */
 export function readLasting(path: string, log: Logger): Map<string, LastingArray> {
   try {
-    return new Map(Object.entries(fileSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).arrays));
+    return new Map(Object.entries(fileSchema.parse(JSON.parse(readSmallFile(path, mostBytes))).arrays));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
       log.warn({ path, err: error }, 'errors and history of earlier runs cannot be read: they are counted from now on');

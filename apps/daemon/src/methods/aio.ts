@@ -31,6 +31,7 @@ export function aioMethods(service: Service): RpcMethod[] {
         const bdev = await openLinuxBdev(service.registry, {
           name: params.name,
           path: params.filename,
+          check: (realPath) => service.allowedDevices.check('filename', params.filename, realPath),
           ...(blockSize === undefined || blockSize === 0 ? {} : { blockSize }),
           ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
           ...(params.readonly === undefined ? {} : { readOnly: params.readonly }),

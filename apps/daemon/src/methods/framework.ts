@@ -48,8 +48,9 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       states: ['startup'],
       params: allowParams,
       badParams: invalidParams,
-      run({ arrays }) {
+      run({ arrays, devices }) {
         if (arrays !== undefined) service.allowedArrays.narrow(arrays);
+        if (devices !== undefined) service.allowedDevices.narrow(devices);
         return Promise.resolve(true);
       },
     }),

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import type { Exports } from '../exports.js';
 import type { Service } from '../service.js';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
@@ -41,9 +42,7 @@ export function nbdMethods(service: Service): RpcMethod[] {
             );
           if (service.exports.isTlsRequired)
             throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
-          const isExported = service.exports.list().some((entry) => entry.name === bdevName);
-          if (!isExported) service.exports.add({ bdevName });
-          await runClient(['-unix', path, '-N', bdevName, device]);
+          await attach(service.exports, { bdevName, path, device });
         } catch (error) {
           service.names.release(`kernel ${device}`);
           throw error;
@@ -76,6 +75,22 @@ export function nbdMethods(service: Service): RpcMethod[] {
       },
     }),
   ];
+}
+
+/** Has the kernel connect to the export of the device, which is made if there is none, and taken back if that fails. */
+async function attach(
+  exports: Exports,
+  { bdevName, path, device }: { bdevName: string; path: string; device: string },
+): Promise<void> {
+  const isExported = exports.list().some((entry) => entry.name === bdevName);
+  if (!isExported) exports.add({ bdevName });
+  try {
+    await runClient(['-unix', path, '-N', bdevName, device]);
+  } catch (error) {
+    const isThere = exports.list().some((entry) => entry.name === bdevName);
+    if (!isExported && isThere) await exports.remove(bdevName);
+    throw error;
+  }
 }
 
 function freeDevice(attached: ReadonlyMap<string, string>): string {

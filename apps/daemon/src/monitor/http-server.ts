@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ListenOptions, Socket } from 'node:net';
-import { freeUnixPath } from '@raidkit/nbd';
+import { LogLimit, freeUnixPath } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { DashboardSite } from '../dashboard/site.js';
 import type { EventLog } from '../events/event-log.js';
@@ -23,7 +23,7 @@ export interface HttpSources {
   checks: () => readonly ScheduledArray[];
   /** The daemon has come up, and is not ending. */
   isReady: () => boolean;
-  site: DashboardSite;
+  site: Pick<DashboardSite, 'has' | 'serve'>;
 }
 
 /** A server that listens. */
@@ -37,6 +37,10 @@ const mostConnections = 64;
 const requestMs = 10_000;
 /** A connection on which nothing moves for so long is ended, in milliseconds: longer than an answer takes to make. */
 const idleMs = 20_000;
+/** An answer that is not taken within so long is given up, and the connection with it: a reader that takes a byte now and then. */
+const answerMs = 30_000;
+/** How often it is looked whether requests take too long, in milliseconds. */
+const checkMs = 1000;
 const metricsType = 'text/plain; version=0.0.4; charset=utf-8';
 
 interface Page {
@@ -45,29 +49,55 @@ interface Page {
   body: string;
 }
 
+/** Settings of {@link listenHttp} that tests make shorter. */
+export interface HttpTimes {
+  /** How long a client may take to send a request, and to take an answer. Milliseconds. */
+  requestMs: number;
+  answerMs: number;
+}
+
 /** Serves the dashboard, `/metrics`, `/healthz` and `/readyz`. Rejects if the address cannot be had. */
-export async function listenHttp(address: HttpAddress, sources: HttpSources, log: Logger): Promise<HttpListener> {
+export async function listenHttp(
+  address: HttpAddress,
+  sources: HttpSources,
+  log: Logger,
+  times: HttpTimes = { requestMs, answerMs },
+): Promise<HttpListener> {
   if ('unix' in address) await freeUnixPath(address.unix);
   const pages = new Pages(sources);
+  const fewMessages = new LogLimit(log, performance);
+  /** Connections in the order in which they were used last. */
+  const used = new Set<Socket>();
   const answering = new WeakSet<Socket>();
-  const server = createServer({ requestTimeout: requestMs, headersTimeout: requestMs }, (request, response) => {
+  const limits = { requestTimeout: times.requestMs, headersTimeout: times.requestMs, connectionsCheckingInterval: checkMs };
+  const server = createServer(limits, (request, response) => {
     const { socket } = request;
+    used.delete(socket);
+    used.add(socket);
     // A request has 30 bytes, and an answer up to megabytes: those of thousands that come at once would wait for whoever reads none.
     if (answering.has(socket)) {
       socket.destroy();
       return;
     }
     answering.add(socket);
+    const timer = setTimeout(() => socket.destroy(), times.answerMs);
     response.once('finish', () => answering.delete(socket));
+    response.once('close', () => clearTimeout(timer));
     const served = sources.site.has(pathOf(request))
       ? sources.site.serve(request, response, 'unix' in address)
       : serve(request, response, pages);
     served.catch((error: unknown) => {
-      log.warn({ err: error, path: request.url }, 'a page could not be served');
+      fewMessages.log('warn', { err: error, path: pathOf(request).slice(0, 200) }, 'a page could not be served');
       response.destroy();
     });
   });
-  server.maxConnections = mostConnections;
+  server.on('connection', (socket) => {
+    // Whoever has asked for nothing for longest makes way; those that are being answered have a time limit.
+    if (used.size >= mostConnections) ([...used].find((one) => !answering.has(one)) ?? socket).destroy();
+    if (socket.destroyed) return;
+    used.add(socket);
+    socket.once('close', () => used.delete(socket));
+  });
   server.timeout = idleMs;
   const where: ListenOptions = 'unix' in address ? { path: address.unix } : address;
   await startListening(server, where);

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
+import type { LogLimit } from '@raidkit/nbd';
 import { z } from 'zod';
 import type { Caller } from './dispatcher.js';
 import { RpcCode, RpcError, errnoRefusal, toRpcError } from './errors.js';
@@ -8,12 +9,18 @@ import type { StreamItem } from './json-stream.js';
 
 /** Longest request, in bytes (SPDK: 256 KiB). */
 const maxRequestBytes = 1024 * 1024;
-/** Calls of one client that are being worked on; it is not read from while there are more. */
-const maxInFlight = 1024;
-/** Answers that a client has not read yet, in bytes, at which it is not read from any more (SPDK: 32 MiB). */
+/** Calls of one client, or batches, that are being worked on at a time: the next one begins when one of them has ended. */
+const maxInFlight = 128;
+/** Answers that a client has not read yet, in bytes, at which nothing more is begun for it (SPDK: 32 MiB). */
 const maxUnreadBytes = 32 * 1024 * 1024;
 
-const batchIsFull = `the answers to the batch have more than ${maxUnreadBytes / 1024 / 1024} MiB: it was not carried out; send fewer calls at once`;
+/** Of what a client sent, in one line of the log. */
+const mostLoggedCharacters = 500;
+
+/** Most calls of a batch. */
+const mostInBatch = 4096;
+
+const batchIsFull = `the answers to batches have more than ${maxUnreadBytes / 1024 / 1024} MiB: it was not carried out; send fewer calls at once`;
 
 type Id = string | number | null;
 
@@ -24,23 +31,22 @@ const requestSchema = z.strictObject({
   id: z.union([z.string(), z.number(), z.null()]).optional(),
 });
 
-/** Serves one client until either side closes. Answers come as calls end, each with its id, one line each. */
-export function serveConnection(socket: Socket, caller: Caller, log: Logger): void {
+/**
+ * Serves one client until either side closes. Answers come as calls end, each with its id, one line each.
+ *
+ * @param fewMessages for what clients cause; of all clients of a listener
+ */
+export function serveConnection(socket: Socket, caller: Caller, log: Logger, fewMessages: LogLimit): void {
   const stream = new JsonStream(maxRequestBytes);
   let inFlight = 0;
+  /** Characters of answers to batches that are not complete. */
+  let batchedLength = 0;
   /** The client sent what is not JSON: it gets the answers to what it sent before, and no more. */
   let isBroken = false;
 
   const send = (text: string): void => {
     if (socket.writable) socket.write(`${text}\n`);
   };
-  const resumeIfRoom = (): void => {
-    if (inFlight < maxInFlight && socket.writableLength < maxUnreadBytes) socket.resume();
-  };
-  const pauseIfFull = (): void => {
-    if (inFlight >= maxInFlight || socket.writableLength >= maxUnreadBytes) socket.pause();
-  };
-
   const endIfIdle = (): void => {
     if (inFlight === 0) socket.destroySoon();
   };
@@ -57,7 +63,7 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
       return id === null ? null : JSON.stringify({ jsonrpc: '2.0', id, result });
     } catch (error) {
       const { code, data } = toRpcError(error);
-      log.info({ method, code, field: data.field }, `a call is refused: ${data.reason}`);
+      fewMessages.log('info', { method: brief(method), code, field: data.field }, `a call is refused: ${brief(data.reason)}`);
       return failure(id, error);
     }
   };
@@ -69,38 +75,60 @@ export function serveConnection(socket: Socket, caller: Caller, log: Logger): vo
       if (one !== null) send(one);
       return;
     }
+    if (value.length > mostInBatch) {
+      const reason = `a batch has at most ${mostInBatch} calls: none of these was carried out`;
+      send(failure(null, new RpcError(RpcCode.InvalidRequest, 'Invalid request', { reason })));
+      return;
+    }
     // One after another: later calls of a batch stand on earlier ones.
     const answers: string[] = [];
     let length = 0;
     for (const request of value as unknown[]) {
       // A request has 30 bytes, and its answer may have a million.
-      const one = await answer(request, hasDuplicateKey, length > maxUnreadBytes);
+      const one = await answer(request, hasDuplicateKey, batchedLength > maxUnreadBytes);
       if (one === null) continue;
       answers.push(one);
       length += one.length;
+      batchedLength += one.length;
     }
+    batchedLength -= length;
     if (answers.length > 0) send(`[${answers.join(',')}]`);
   };
 
-  socket.on('data', (piece: Buffer) => {
-    for (const item of stream.push(piece)) {
-      if (!item.ok) {
-        log.warn({}, `an RPC client sent what is not JSON: ${item.message}; its connection is closed`);
-        isBroken = true;
-        endIfIdle();
+  /** Begins what has come, as far as there is room for it; the rest waits, and the socket with it. */
+  const work = (): void => {
+    while (!isBroken && inFlight < maxInFlight && socket.writableLength < maxUnreadBytes) {
+      const item = stream.next();
+      if (item === null) {
+        socket.resume();
         return;
+      }
+      if (!item.ok) {
+        fewMessages.log('warn', {}, `an RPC client sent what is not JSON: ${brief(item.message)}; its connection is closed`);
+        isBroken = true;
+        break;
       }
       inFlight++;
       void handle(item).finally(() => {
         inFlight--;
-        if (isBroken) endIfIdle();
-        else resumeIfRoom();
+        work();
       });
     }
-    pauseIfFull();
+    if (isBroken) endIfIdle();
+    else socket.pause();
+  };
+
+  socket.on('data', (piece: Buffer) => {
+    stream.push(piece);
+    work();
   });
-  socket.on('drain', resumeIfRoom);
+  socket.on('drain', work);
   socket.on('error', (error) => log.debug({ err: error }, 'an RPC connection failed'));
+}
+
+/** For the log: a name, or what quotes it, may have a million characters. */
+function brief(text: string): string {
+  return text.length > mostLoggedCharacters ? `${text.slice(0, mostLoggedCharacters)}…` : text;
 }
 
 function failure(id: Id, error: unknown): string {

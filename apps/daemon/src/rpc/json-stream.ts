@@ -9,7 +9,8 @@ export type StreamItem =
 
 /**
  * Cuts a stream of JSON values, with or without white space between them, in pieces of any size, into values. Bounded: a
- * value of more than `maxBytes` ends the stream. Each byte is looked at once, whatever the pieces are.
+ * value of more than `maxBytes` ends the stream, and values are made one by one, as they are asked for. Each byte is looked at
+ * once, whatever the pieces are.
  */
 export class JsonStream {
   readonly #maxBytes: number;
@@ -18,14 +19,21 @@ export class JsonStream {
   #begun = Buffer.alloc(0);
   #begunBytes = 0;
   #isBroken = false;
+  /** What came last, as far as it has not been looked at. */
+  #piece: Buffer = Buffer.alloc(0);
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** The values that are complete with this piece, in order. After an item that is not ok, nothing more comes. */
-  push(piece: Buffer): StreamItem[] {
-    const items: StreamItem[] = [];
+  /** More bytes, of which no copy is made. To be called when {@link next} has given all values of the piece before. */
+  push(piece: Buffer): void {
+    this.#piece = this.#piece.length === 0 ? piece : Buffer.concat([this.#piece, piece]);
+  }
+
+  /** The next value that is complete; null if none is. After one that is not ok nothing more comes. */
+  next(): StreamItem | null {
+    const piece = this.#piece;
     for (let at = 0; at < piece.length && !this.#isBroken;) {
       if (this.#begunBytes === 0) {
         if (isSpace(piece.readUInt8(at))) {
@@ -38,15 +46,23 @@ export class JsonStream {
       const part = piece.subarray(at, end < 0 ? piece.length : end);
       at += part.length;
       this.#keep(part);
-      if (this.#begunBytes > this.#maxBytes) items.push(broken(`a request is longer than ${this.#maxBytes} bytes`));
-      else if (end === tooDeep) items.push(broken(`nested deeper than ${maxDepth}`));
-      else if (end !== goesOn) items.push(parse(this.#begun.subarray(0, this.#begunBytes)));
-      else continue;
+      const item = this.#judge(end);
+      if (item === null) continue;
+      this.#piece = piece.subarray(at);
       this.#begun = Buffer.alloc(0);
       this.#begunBytes = 0;
-      this.#isBroken = items.at(-1)?.ok === false;
+      this.#isBroken = !item.ok;
+      return item;
     }
-    return items;
+    this.#piece = Buffer.alloc(0);
+    return null;
+  }
+
+  /** What has begun, which ends at `end`: null if it goes on. */
+  #judge(end: number): StreamItem | null {
+    if (this.#begunBytes > this.#maxBytes) return broken(`a request is longer than ${this.#maxBytes} bytes`);
+    if (end === tooDeep) return broken(`nested deeper than ${maxDepth}`);
+    return end === goesOn ? null : parse(this.#begun.subarray(0, this.#begunBytes));
   }
 
   /** In one buffer that doubles: pieces of a byte would cost a hundred each. */

@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import type { ListenOptions, Socket } from 'node:net';
 import type { Logger } from '@raidkit/bdev';
-import { freeUnixPath } from '@raidkit/nbd';
+import { LogLimit, freeUnixPath } from '@raidkit/nbd';
 import { portOf, startListening } from '../listening.js';
 import { isLoopback } from '../loopback.js';
 import { serveConnection } from './connection.js';
@@ -32,15 +32,16 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
     log.warn({ ...address }, `the control socket is on TCP, without authentication: ${whom} can do everything`);
   }
   const sockets = new Set<Socket>();
+  const fewMessages = new LogLimit(log, performance);
   const server = createServer((socket) => {
     if (sockets.size >= maxClients) {
-      log.warn({}, `an RPC client was turned away: there are ${maxClients} already`);
+      fewMessages.log('warn', {}, `an RPC client was turned away: there are ${maxClients} already`);
       socket.destroy();
       return;
     }
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    serveConnection(socket, caller, log);
+    serveConnection(socket, caller, log, fewMessages);
   });
   const where: ListenOptions = { ...address, backlog: 512 };
   await startListening(server, where);

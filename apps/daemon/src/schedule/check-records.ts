@@ -1,19 +1,24 @@
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { replaceFile } from '../replace-file.js';
+import { readSmallFile } from '../small-file.js';
 
 /** Arrays that are remembered; of more, those whose last check is oldest are forgotten. One without superblocks is another one each time. */
 const mostRecords = 1000;
 
-const count = z.number().int().min(0);
+/** Largest file that is read, in bytes. */
+const mostBytes = 4 * 1024 * 1024;
+
+const count = z.int().min(0);
+/** Milliseconds since 1970. */
+const time = z.number().min(0).max(8.64e15);
 
 /** What the schedule knows of the checks of one array. */
 const recordSchema = z.strictObject({
   /** When the last check was complete, or, before the first, when the array was first seen. Milliseconds since 1970. */
-  due_from: z.number(),
+  due_from: time,
   /** When the last check was complete; null for none yet. */
-  completed_at: z.number().nullable(),
+  completed_at: time.nullable(),
   /** Blocks that disagreed in it. */
   mismatch_blocks: count,
   /** Where the check that is not complete goes on; null for none. */
@@ -21,12 +26,12 @@ const recordSchema = z.strictObject({
   /** Blocks that have disagreed in it so far. */
   mismatches_so_far: count,
   /** It is not begun, nor gone on with, before: it failed, or somebody ended it. Milliseconds since 1970; null for any time. */
-  not_before: z.number().nullable().default(null),
+  not_before: time.nullable().default(null),
 });
 
 export type CheckRecord = z.infer<typeof recordSchema>;
 
-const fileSchema = z.strictObject({ version: z.literal(1), arrays: z.record(z.string(), recordSchema) });
+const fileSchema = z.strictObject({ version: z.literal(1), arrays: z.record(z.guid(), recordSchema) });
 
 /** The records of all arrays, by uuid, kept in a file. */
 export class CheckRecords {
@@ -74,7 +79,7 @@ export class CheckRecords {
 /** A file that cannot be used costs a check that comes too late, and no more: it is said, and written over. */
 function read(path: string, log: Logger): Record<string, CheckRecord> {
   try {
-    return fileSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).arrays;
+    return fileSchema.parse(JSON.parse(readSmallFile(path, mostBytes))).arrays;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
       log.warn({ path, err: error }, 'what was known of earlier checks cannot be read: they are counted from now on');

@@ -196,8 +196,14 @@ export class NbdServer {
       if (event.type === 'remove') void this.#remove(added);
     };
     const added: NbdExport = new NbdExport(this.#registry, bdev, isReadOnly, details, onEvent);
-    if (!isReadOnly && clients?.some(({ readOnly }) => readOnly === true) === true)
-      added.readers = new NbdExport(this.#registry, bdev, true, details, onEvent);
+    if (!isReadOnly && clients?.some(({ readOnly }) => readOnly === true) === true) {
+      try {
+        added.readers = new NbdExport(this.#registry, bdev, true, details, onEvent);
+      } catch (error) {
+        added.descriptor.close();
+        throw error;
+      }
+    }
     this.#exports.set(name, added);
     return exportInfo(added);
   }

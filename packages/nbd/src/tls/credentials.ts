@@ -1,5 +1,6 @@
 import { X509Certificate, constants, createPrivateKey } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants as files, existsSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { TLSSocket, TlsOptions } from 'node:tls';
@@ -31,6 +32,8 @@ const oldestVersion = 'TLSv1.2';
 /** Shortest key of a user: whoever has listened to a handshake can try keys at leisure. */
 const fewestKeyBytes = 16;
 const othersRead = 0o004;
+/** Largest file that is read, in bytes. */
+const mostFileBytes = 16 * 1024 * 1024;
 /** All have forward secrecy and authenticated encryption. With TLS 1.3 a client's key only goes with SHA-256: that comes first. */
 const newSuites = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384';
 const certificateSuites = 'ECDHE+AESGCM:ECDHE+CHACHA20';
@@ -120,28 +123,27 @@ function readKeys(path: string): Map<string, Uint8Array> {
   return keys;
 }
 
-/** As {@link readText}, of a file that not everybody may read. It is looked at through the descriptor that is read from. */
+/** As {@link readText}, of a file that not everybody may read. */
 function readSecret(path: string): string {
+  return readText(path, ({ mode }) => {
+    if ((mode & othersRead) !== 0) throw invalid(`everybody can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+  });
+}
+
+/** It is looked at through the descriptor that is read from; a pipe is not waited for. */
+function readText(path: string, check: (stats: Stats) => void = () => undefined): string {
   let fd;
   try {
-    fd = openSync(path, 'r');
+    fd = openSync(path, files.O_RDONLY | files.O_NONBLOCK);
     const stats = fstatSync(fd);
-    if (stats.isFile() && (stats.mode & othersRead) !== 0)
-      throw invalid(`everybody can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+    if (!stats.isFile() || stats.size > mostFileBytes) throw invalid(`${path} is no file of at most ${mostFileBytes} bytes`);
+    check(stats);
     return readFileSync(fd, 'utf8');
   } catch (cause) {
     if (NbdError.is(cause)) throw cause;
     throw invalid(`${path} cannot be read: ${(cause as NodeJS.ErrnoException).code ?? textOf(cause)}`, cause);
   } finally {
     if (fd !== undefined) closeSync(fd);
-  }
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw invalid(`${path} cannot be read: ${(cause as NodeJS.ErrnoException).code ?? textOf(cause)}`, cause);
   }
 }
 
