@@ -4,6 +4,7 @@ import { CutMode } from '../disk-faults.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
 import type { SimDisk } from '../sim-disk.js';
+import { attackOne } from './attacks.js';
 import type { SimRun } from './sim-run.js';
 import { Twin } from './twin.js';
 import { ViolationError, describeArray } from './violation.js';
@@ -58,6 +59,8 @@ export async function probeAll(run: SimRun): Promise<void> {
       run.isRedundant ? withRedundancy(run, twin, probe) : withoutRedundancy(twin, probe),
     );
   }
+  await attackOne(run);
+  if (random.chance(0.5)) run.takeImages();
 }
 
 /** At rest regions become clean: what is lost then costs nothing, not even where parity cannot be trusted after a crash. */

@@ -76,6 +76,8 @@ export class SimRun {
   readonly haveDropped = new Set<SimDisk>();
   /** Old images of disks. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
+  /** What all disks held at an earlier time: when the array was made, or at a rest. */
+  images = new Map<SimDisk, SimDisk['media']>();
   /** The process; null while there is none. */
   stack: Stack | null = null;
   /** The volume while it is there. */
@@ -458,6 +460,11 @@ export class SimRun {
     } finally {
       this.world.cancel(timer);
     }
+  }
+
+  /** Keeps what all disks hold now, for later. */
+  takeImages(): void {
+    this.images = new Map(this.disks.map((disk) => [disk, disk.media.clone()]));
   }
 
   /** Counts that something happened in the state in which the array is. */

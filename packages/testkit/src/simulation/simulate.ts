@@ -96,6 +96,7 @@ async function create(run: SimRun): Promise<void> {
   const stack = run.boot();
   await Promise.all(run.disks.map((disk) => stack.plugIn(disk)));
   await stack.arrays.create(run.creation());
+  run.takeImages();
 }
 
 async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: number): Promise<void> {

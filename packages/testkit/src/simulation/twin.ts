@@ -7,6 +7,7 @@ import { hasBadBlock } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import { Stack } from '../stack.js';
+import type { StackOptions } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';
 import { World } from '../world.js';
 import { arrayName, patienceMs } from './sim-run.js';
@@ -87,7 +88,7 @@ export class Twin {
   }
 
   /** A new process; the one before, if any, is dead. */
-  boot(): Stack {
+  boot(assembly: StackOptions['assembly'] = {}): Stack {
     const { memory, module, plan, store } = this.#run;
     memory.aside.reset();
     this.stack = new Stack(
@@ -96,7 +97,7 @@ export class Twin {
       module,
       store,
       (event) => this.world.trace(`-- ${Object.values(event).join(' ')}`),
-      this.#run.stackOptions,
+      { ...this.#run.stackOptions, assembly: { ...this.#run.stackOptions.assembly, ...assembly } },
     );
     const { maxBandwidthMbSec = 0, windowSizeKb } = plan.shape;
     Object.assign(this.stack.arrays.processOptions, { maxBandwidthMbSec, windowSizeKb });
@@ -120,8 +121,8 @@ export class Twin {
   }
 
   /** A new process finds the disks that are there, and starts what it can; degraded, if that is needed. */
-  async assemble(): Promise<TwinStart> {
-    const stack = this.boot();
+  async assemble(assembly: StackOptions['assembly'] = {}): Promise<TwinStart> {
+    const stack = this.boot(assembly);
     for (const disk of this.random.shuffle(this.disks.filter(({ isPresent }) => isPresent))) await stack.plugIn(disk);
     await stack.registry.waitForExamine();
     await this.world.sleep(1);
