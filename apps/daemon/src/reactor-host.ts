@@ -1,4 +1,5 @@
 import type { TlsCredentials } from '@raidkit/nbd';
+import type { Logger } from 'pino';
 import { serveControl } from './daemon.js';
 import type { DaemonOptions, RunningDaemon } from './daemon.js';
 import { EventLog } from './events/event-log.js';
@@ -48,10 +49,13 @@ export async function startReactorDaemon(
 async function startOne(options: ReactorDaemonOptions, onLost: (error: Error) => void): Promise<ReactorDaemon | string> {
   const events = new EventLog(options.log);
   const onEvent = (report: EventReport): void => void events.add(report);
-  const thread = startThread(options, null, { onLost, onGivenUp: options.onGivenUp, onEvent });
+  const news = new DeviceNewsRelay(options.log);
+  const onDevices = (): void => news.spread();
+  const thread = startThread(options, null, { onLost, onGivenUp: options.onGivenUp, onEvent, onDevices });
   const unavailable = await thread.composed;
   if (unavailable !== '') return unavailable;
   const running = await serveControl(options, thread, thread, events);
+  news.begin([thread], running);
   return withStuck(running, [thread]);
 }
 
@@ -63,6 +67,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   const notifications = new Notifications();
   const names = newSharedNames();
   const threads: ReactorThread[] = [];
+  const devices = new DeviceNewsRelay(log);
   const news = new ExportNews(threads, directory);
   for (let index = 0; index < options.reactors; index++) {
     const events: ReactorThreadEvents = {
@@ -74,6 +79,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
         if (change.of === 'bdev') notifications.add(change.is === 'there' ? 'bdev_register' : 'bdev_unregister', change.name);
         if (change.of === 'export') news.spread(index);
       },
+      onDevices: () => devices.spread(),
       onClient: (connection) => threads[directory.find('export', connection.exportName) ?? index]?.giveClient(connection),
     };
     threads.push(startThread(options, { index, count: options.reactors, names }, events));
@@ -101,7 +107,33 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   const router = new Router(threads, directory, notifications, log);
   const stopRequested = Promise.race(threads.map((thread) => thread.stopRequested));
   const running = await serveControl(options, news.before(router), { stopRequested, stop, renewTls }, told);
+  devices.begin(threads, running);
   return withStuck(running, threads);
+}
+
+/** Has open devices looked at by those who have them, and then looks for others, when the kernel says that it is time for that. */
+class DeviceNewsRelay {
+  readonly #log: Logger;
+  #threads: readonly ReactorThread[] = [];
+  #running: Pick<RunningDaemon, 'reload'> | null = null;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Until then the daemon is on its way up, and looks by itself. */
+  begin(threads: readonly ReactorThread[], running: Pick<RunningDaemon, 'reload'>): void {
+    this.#threads = threads;
+    this.#running = running;
+  }
+
+  spread(): void {
+    if (this.#running === null) return;
+    const running = this.#running;
+    this.#log.debug({}, 'block devices have come, gone or changed: looking');
+    // Who is stuck does not keep the others.
+    void Promise.allSettled(this.#threads.map((thread) => thread.ask({ ask: 'lookAtDevices' }))).then(() => running.reload());
+  }
 }
 
 function withStuck(running: RunningDaemon, threads: readonly ReactorThread[]): ReactorDaemon {

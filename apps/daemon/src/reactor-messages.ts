@@ -31,6 +31,8 @@ export type Question =
   | { ask: 'check'; method: string; params: unknown }
   /** NBD clients come in at these addresses of the first reactor. */
   | { ask: 'listening'; addresses: readonly NbdListener['address'][] }
+  /** Block devices have come, gone or changed: look at those that are open. */
+  | { ask: 'lookAtDevices' }
   /** Nothing: what was sent before has arrived. */
   | { ask: 'nothing' };
 
@@ -62,6 +64,8 @@ export type FromReactor =
   | { type: 'event'; report: EventReport }
   /** An NBD client asks for an export of another reactor. */
   | { type: 'client'; connection: NegotiatingConnection }
+  /** Block devices have come, gone or changed. */
+  | { type: 'devices' }
   | { type: 'logLevel'; level: string }
   /** Something of the way up or down failed. */
   | { type: 'failed'; message: string }

@@ -17,6 +17,8 @@ export interface ReactorThreadEvents {
   onEvent(report: EventReport): void;
   onChange?(change: Change): void;
   onClient?(connection: NegotiatingConnection): void;
+  /** Block devices have come, gone or changed. */
+  onDevices(): void;
 }
 
 /** When a thread counts as stuck, and is given up. */
@@ -141,6 +143,9 @@ export class ReactorThread implements Port {
         return;
       case 'client':
         this.#events.onClient?.(message.connection);
+        return;
+      case 'devices':
+        this.#events.onDevices();
         return;
       case 'logLevel':
         this.#log.level = message.level;

@@ -1,6 +1,7 @@
 // A reactor's thread: a whole service around one io_uring. Started by reactor-thread.ts.
 import { parentPort, workerData } from 'node:worker_threads';
-import { RingEngine, shareClaims, useEngine } from '@raidkit/backend-linux';
+import { RingEngine, shareClaims, useEngine, watchDevices } from '@raidkit/backend-linux';
+import type { DeviceNews } from '@raidkit/backend-linux';
 import type { BdevRegistry } from '@raidkit/bdev';
 import { RingNbdServer } from '@raidkit/nbd';
 import type { Elsewhere, TlsHandover } from '@raidkit/nbd';
@@ -50,7 +51,8 @@ const tlsThread = data.tls === null ? null : new TlsThread(data.tls.credentials,
 const tls =
   data.tls === null ? {} : { tls: { isRequired: data.tls.isRequired, take: (client: TlsHandover) => tlsThread?.take(client) } };
 
-async function stop(composed: ComposedPlane, reactor: Reactor): Promise<void> {
+async function stop(composed: ComposedPlane, reactor: Reactor, news: DeviceNews | null): Promise<void> {
+  await news?.stop();
   await composed.stop();
   await tlsThread?.close();
   await reactor.stop();
@@ -74,6 +76,15 @@ const elsewhere: Elsewhere = {
   exports: () => [...otherExports.values()],
   take: (connection) => tell({ type: 'client', connection }),
 };
+
+/** One of several reactors hears of devices for all. */
+function listen({ ring, runtime }: Reactor): DeviceNews | null {
+  if ((data.share?.index ?? 0) > 0) return null;
+  const news = watchDevices(runtime, ring, () => tell({ type: 'devices' }));
+  if (typeof news !== 'string') return news;
+  log.info({ reason: news }, 'the kernel does not say here which devices come and go: they are looked for now and then');
+  return null;
+}
 
 async function run(): Promise<void> {
   const { reactor, reason } = await openReactor({
@@ -109,6 +120,7 @@ async function run(): Promise<void> {
   const { service } = composed;
   const tellAwaited = (): void => place?.share.tellAwaited(service.arrays);
   void composed.stopRequested.then(() => tell({ type: 'stopRequested' }));
+  const news = listen(reactor);
   const failed = (error: unknown): void => tell({ type: 'failed', message: textOf(error) });
   parentPort?.on('message', (message: ToReactor) => {
     switch (message.type) {
@@ -132,7 +144,7 @@ async function run(): Promise<void> {
         tlsThread?.renew(message.credentials);
         return;
       case 'stop':
-        stop(composed, reactor).catch(failed);
+        stop(composed, reactor, news).catch(failed);
     }
   });
   if (place !== null) service.registry.addListener({ onRegistered: tellAwaited, onUnregistered: tellAwaited });

@@ -1,4 +1,4 @@
-import { identityOf } from '@raidkit/backend-linux';
+import { identityOf, rescanAll } from '@raidkit/backend-linux';
 import type { Bdev } from '@raidkit/bdev';
 import type { Service } from './service.js';
 import type { MovedDevice } from './shared-state.js';
@@ -21,6 +21,9 @@ export async function answerQuestion(service: Service, question: Question): Prom
       return true;
     case 'listening':
       exports.addresses = question.addresses;
+      return true;
+    case 'lookAtDevices':
+      await rescanAll(service.registry);
       return true;
     case 'nothing':
       return true;

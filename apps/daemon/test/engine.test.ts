@@ -1,7 +1,8 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { until } from './support/devices.js';
+import { hasLoopDevices, until } from './support/devices.js';
+import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { run } from './support/process.js';
 import type { DaemonProcess } from './support/process.js';
@@ -99,4 +100,28 @@ describe('the engine', () => {
     const unlucky = await tryWith('--engine', 'uring', '--reactors', '3', '--nbd', `unix:${join(test.folder, 'file')}`);
     expect([unlucky.code, unlucky.stderr.includes('exists and is not a socket')]).toEqual([1, true]);
   });
+
+  it.skipIf(!hasLoopDevices()).each(['1', '2'])(
+    '%s reactors: looks for disks when the kernel says that block devices have changed',
+    async (reactors) => {
+      const args = ['--engine', 'uring', '--reactors', reactors, '--log-level', 'debug'];
+      const daemon = await start(...args, '--scan', join(test.folder, 'disks', '*'));
+      const { client } = daemon;
+      mkdirSync(join(test.folder, 'disks'));
+      for (const name of ['a', 'b']) {
+        makeFile(join(test.folder, name), 4 << 20);
+        await client.call('bdev_aio_create', { name, filename: join(test.folder, name), block_size: 512 });
+      }
+      await client.call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'], superblock: true });
+      await client.call('raidkit_stop', { name: 'vol' });
+      for (const name of ['a', 'b']) await client.call('bdev_aio_delete', { name });
+      for (const name of ['a', 'b']) renameSync(join(test.folder, name), join(test.folder, 'disks', name));
+      const [device] = readdirSync('/sys/block').filter((name) => name.startsWith('loop'));
+      writeFileSync(`/sys/block/${String(device)}/uevent`, 'change');
+      await until('it is told', () => daemon.stderr.includes('block devices have come, gone or changed: looking'));
+      const health = async (): Promise<unknown> =>
+        ((await client.call('raidkit_get_arrays')) as { ext: { health: string } }[])[0]?.ext.health;
+      await until('the array is up', async () => (await health()) === 'optimal');
+    },
+  );
 });

@@ -8,6 +8,13 @@ const datagramType = 2;
 const closeOnExec = 0o2000000;
 const EPIPE = 32;
 
+/** Of netlink(7): linux/netlink.h, and the groups that libudev uses. */
+const netlinkFamily = 16;
+const deviceEventsProtocol = 15;
+const netlinkAddressBytes = 12;
+const kernelGroup = 1;
+const udevGroup = 2;
+
 /** Where a socket is: the path of a Unix socket, or an IP address and port. */
 export type SocketAddress = { path: string } | { family: 'IPv4' | 'IPv6'; address: string; port: number };
 
@@ -15,7 +22,7 @@ export type SocketAddress = { path: string } | { family: 'IPv4' | 'IPv6'; addres
 export const socketAddressBytes = 128;
 
 /**
- * Stream sockets, for those who do not let Node move the bytes. Every call answers with its result or a negative errno.
+ * Sockets, for those who do not let Node move the bytes. Every call answers with its result or a negative errno.
  */
 export class Sockets {
   readonly #ffi: Ffi;
@@ -38,6 +45,23 @@ export class Sockets {
   pair(): [number, number] | number {
     const result = this.#ffi.syscall(this.#numbers.socketpair, SocketFamily.UNIX, streamType | closeOnExec, 0, this.#addr);
     return result < 0 ? result : [this.#bytes.readInt32LE(0), this.#bytes.readInt32LE(4)];
+  }
+
+  /**
+   * A socket (netlink(7), NETLINK_KOBJECT_UEVENT) that hears of every device that comes, goes or changes, from the kernel and,
+   * when it has made its links, from udev; one message for each receive. A negative errno if there is none here.
+   */
+  deviceEvents(): number {
+    const fd = this.#ffi.syscall(this.#numbers.socket, netlinkFamily, datagramType | closeOnExec, deviceEventsProtocol);
+    if (fd < 0) return fd;
+    // struct sockaddr_nl: family, zero, a port that the kernel chooses, groups.
+    this.#bytes.fill(0, 0, netlinkAddressBytes);
+    this.#bytes.writeUInt16LE(netlinkFamily, 0);
+    this.#bytes.writeUInt32LE(kernelGroup | udevGroup, 8);
+    const bound = this.#ffi.syscall(this.#numbers.bind, fd, this.#addr, netlinkAddressBytes);
+    if (bound >= 0) return fd;
+    this.#ffi.syscall(this.#numbers.close, fd);
+    return bound;
   }
 
   /** bind(2). */

@@ -1,0 +1,113 @@
+import type { BdevRegistry, Runtime, TimerHandle } from '@raidkit/bdev';
+import { RingOp, loadSys, whyNoSys } from '@raidkit/sys';
+import type { Ring, RingOwner, Sys } from '@raidkit/sys';
+import { LinuxDriver } from './linux-driver.js';
+
+/** Room for one message of the kernel's, in bytes: it writes at most 2 KiB of variables, and udev little more. */
+const mostBytes = 16 * 1024;
+/** Many messages come for one disk: least time from one word of them to the next, in milliseconds. */
+const restMs = 200;
+const ENOBUFS = 105;
+/** Tags of operations. */
+const receiving = 0;
+const cancelling = 1;
+
+/**
+ * Hears from the kernel, and from udev when it has made its links, that block devices have come, gone or changed. What a message
+ * says of a device is not believed, nor even looked at: it is the time to look, and no more. Messages may be lost, so whoever
+ * looks also does so from time to time.
+ */
+export class DeviceNews implements RingOwner {
+  readonly #ring: Ring;
+  readonly #runtime: Runtime;
+  readonly #sys: Sys;
+  readonly #fd: number;
+  readonly #onNews: () => void;
+  readonly #owner: number;
+  readonly #bytes = Buffer.from(new ArrayBuffer(mostBytes));
+  readonly #addr: number;
+  #inFlight = 0;
+  /** It has been told lately. */
+  #rest: TimerHandle | null = null;
+  #isDue = false;
+  #isStopping = false;
+  #onStopped: () => void = () => undefined;
+
+  /** @param fd a socket that gives one message at a time; closed by {@link stop}. */
+  constructor(runtime: Runtime, ring: Ring, fd: number, onNews: () => void) {
+    const sys = loadSys();
+    if (sys === null) throw new Error(whyNoSys());
+    this.#sys = sys;
+    this.#runtime = runtime;
+    this.#ring = ring;
+    this.#fd = fd;
+    this.#onNews = onNews;
+    this.#addr = sys.addressOf(this.#bytes);
+    this.#owner = ring.addOwner(this, true);
+    this.#receive();
+  }
+
+  /** Hears nothing from now on. Resolves when the ring and the socket are not used any more. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    if (this.#rest !== null) this.#runtime.clearTimer(this.#rest);
+    if (this.#inFlight > 0) {
+      this.#inFlight++;
+      this.#ring.cancel(this.#owner, receiving, this.#owner, cancelling);
+      await new Promise<void>((resolve) => {
+        this.#onStopped = resolve;
+      });
+    }
+    this.#ring.removeOwner(this.#owner);
+    this.#sys.close(this.#fd);
+  }
+
+  onCompletion(tag: number, result: number): void {
+    this.#inFlight--;
+    if (this.#isStopping) {
+      if (this.#inFlight === 0) this.#onStopped();
+      return;
+    }
+    if (tag !== receiving) return;
+    // More came than the socket has room for: some of it may have been about block devices.
+    const isNews = result === -ENOBUFS || (result > 0 && this.#bytes.subarray(0, result).includes('\0SUBSYSTEM=block\0'));
+    if (isNews) this.#tell();
+    if (result > 0 || result === -ENOBUFS) this.#receive();
+    else
+      this.#runtime.log.warn(
+        { errno: -result },
+        'the kernel says no more which devices come and go: they are looked for now and then',
+      );
+  }
+
+  #tell(): void {
+    if (this.#rest !== null) {
+      this.#isDue = true;
+      return;
+    }
+    this.#rest = this.#runtime.setTimer(() => {
+      this.#rest = null;
+      if (!this.#isDue) return;
+      this.#isDue = false;
+      this.#tell();
+    }, restMs);
+    this.#onNews();
+  }
+
+  #receive(): void {
+    this.#inFlight++;
+    this.#ring.prepare(RingOp.RECV, this.#fd, 0, this.#addr, mostBytes, 0, this.#owner, receiving);
+  }
+}
+
+/** Calls `onNews` when block devices have come, gone or changed; or says why that cannot be heard, for a log line. */
+export function watchDevices(runtime: Runtime, ring: Ring, onNews: () => void): DeviceNews | string {
+  const fd = loadSys()?.sockets.deviceEvents() ?? -38;
+  return fd < 0 ? `netlink(7): errno ${-fd}` : new DeviceNews(runtime, ring, fd, onNews);
+}
+
+/** Has the size and presence of every file and device of the registry looked at now. Resolves when what was found has been told. */
+export async function rescanAll(registry: BdevRegistry): Promise<void> {
+  await Promise.all(registry.list().flatMap(({ driver }) => (driver instanceof LinuxDriver ? [driver.rescan()] : [])));
+}
