@@ -4,7 +4,8 @@ import type { Bdev, Logger } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { concat } from '@raidkit/concat';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
-import type { AssemblyOptions, RaidArray, RaidArraysOptions, RaidEvent, RegionLimits } from '@raidkit/core';
+import { RaidArray } from '../../packages/core/src/array/array.js';
+import type { AssemblyOptions, RaidArraysOptions, RaidEvent, RegionLimits } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
@@ -61,9 +62,10 @@ export async function readAll(client: BlockClient): Promise<Uint8Array> {
   return client.read(0, client.numBlocks);
 }
 
+/** With what only core sees of it. */
 export function arrayOf(rig: Rig, name: string): RaidArray {
   const array = rig.arrays.get(name);
-  if (array === undefined) throw new Error(`there is no array ${name}`);
+  if (!(array instanceof RaidArray)) throw new Error(`there is no array ${name}`);
   return array;
 }
 

@@ -86,7 +86,7 @@ export class SharedState implements ArrayNames {
     const names = arrays
       .list('configuring')
       .filter(({ isAssembled }) => !isAssembled)
-      .flatMap(({ slots }) => slots.filter(({ descriptor }) => descriptor === null))
+      .flatMap(({ slots }) => slots.filter(({ hasDevice }) => !hasDevice))
       .flatMap(({ awaitedName, uuid }) => (awaitedName === null ? [] : [awaitedName]).concat(uuid === nullUuid ? [] : [uuid]));
     const text = names.join('\n');
     if (text === this.#awaited) return;

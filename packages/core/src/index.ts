@@ -1,4 +1,7 @@
-export { RaidArray } from './array/array.js';
+export type { ArrayView as RaidArray } from './array/array-view.js';
+export type { BitmapView } from './bitmap/bitmap-view.js';
+export type { ProcessView } from './sync/process-view.js';
+export type { BadBlocksView, SlotAbsence, SlotErrors, SlotView as Slot } from './members/slot-view.js';
 export type { MemberOptions } from './members/host.js';
 export type { ArrayPhase, RaidState } from './lifecycle.js';
 export { RaidArrays } from './service/raid-arrays.js';
@@ -50,8 +53,7 @@ export type {
 } from './level/requests.js';
 export { StripeBuffers } from './level/stripe-buffers.js';
 export type { StripeOperation } from './level/stripe-buffers.js';
-export type { ProcessOptions, SyncOptions } from './sync/task.js';
-export type { Slot, SlotAbsence, SlotErrors } from './members/slot.js';
+export type { Mismatch, OwnLimits, ProcessOptions, ProcessRecord, ProcessType, SyncOptions } from './sync/task.js';
 export type { StartOptions } from './start/start.js';
 export type { Spare } from './membership/spares.js';
 export { firstIncarnation, nullUuid, seqStep } from './format/store.js';

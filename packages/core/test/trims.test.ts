@@ -1,9 +1,9 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
-import type { RaidArray } from '@raidkit/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { RaidArray } from '../src/array/array.js';
 // Not through the front door: which of two requests was first the levels of this repository settle by themselves.
 import { Discards } from '../src/bitmap/discards.js';
 import type { RaidIo } from '../src/level/raid-io.js';

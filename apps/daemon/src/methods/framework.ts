@@ -126,14 +126,13 @@ export function bdevConfig({ arrays, examining, exports, reactor, registry }: Se
   }
   // Arrays that wait for members have no bdev yet.
   for (const array of arrays.list()) {
-    const call = array.bdev === null ? array.io.configCall() : null;
+    const call = array.bdev === null ? array.describeConfig() : null;
     if (call !== null) calls.push({ method: call.method, params: call.params });
   }
   // Volumes whose own array has no place to say that they are members.
-  for (const { bdev, extension, outerUuid } of arrays.list()) {
+  for (const { bdev, hasHeaders, outerUuid } of arrays.list()) {
     const isMember = outerUuid !== null && outerUuid !== nullUuid;
-    if (isMember && bdev !== null && extension === undefined)
-      calls.push({ method: 'bdev_examine', params: { name: bdev.name } });
+    if (isMember && bdev !== null && !hasHeaders) calls.push({ method: 'bdev_examine', params: { name: bdev.name } });
   }
   for (const { bdev, array } of arrays.listSpares()) {
     calls.push({ method: 'raidkit_add_spare', params: { bdev_name: bdev, ...(array === null ? {} : { name: array }) } });

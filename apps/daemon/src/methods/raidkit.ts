@@ -1,6 +1,6 @@
 import type { JsonObject } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
-import type { RaidArray, RaidArrays, RaidEventListener } from '@raidkit/core';
+import type { RaidArray } from '@raidkit/core';
 import type { ClientRule } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
@@ -180,11 +180,14 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         // What whoever calls has seen may have ended since, and another one begun.
         if (params.type !== undefined && params.type !== process.type)
           throw new RpcError(-2, `array ${params.name} has no ${params.type}: its ${process.type} runs`);
-        if (params.max_bandwidth_mb_sec !== undefined) process.maxBandwidthMbSec = params.max_bandwidth_mb_sec;
-        if (params.min_bandwidth_mb_sec !== undefined) process.minBandwidthMbSec = params.min_bandwidth_mb_sec;
-        if (params.action === 'pause') process.pause();
-        else if (params.action === 'resume') process.resume();
-        else if (params.action === 'cancel') process.stop(new Error(cancelledReason));
+        const { max_bandwidth_mb_sec: most, min_bandwidth_mb_sec: least } = params;
+        arrays.limitProcess(params.name, {
+          ...(most === undefined ? {} : { maxBandwidthMbSec: most }),
+          ...(least === undefined ? {} : { minBandwidthMbSec: least }),
+        });
+        if (params.action === 'pause') arrays.pauseProcess(params.name);
+        else if (params.action === 'resume') arrays.resumeProcess(params.name);
+        else if (params.action === 'cancel') arrays.cancelProcess(params.name, cancelledReason);
         return Promise.resolve(process.describeFully());
       },
     }),
@@ -206,7 +209,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         const slot = array.slots.find((other) => other.name === params.member && other.isConfigured);
         if (slot === undefined) throw new RpcError(-19, `array ${array.name} has no member ${params.member}`);
         if (array.state !== 'online') throw new RpcError(-22, `array ${array.name} is ${array.state}`);
-        await failMember(arrays, array, slot.index);
+        await arrays.failMember(array.name, slot.index, 'it was failed on request');
         return true;
       },
     }),
@@ -254,30 +257,6 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       },
     }),
   ];
-}
-
-/** Resolves when the member is out, as the others' superblocks have it. */
-async function failMember(arrays: RaidArrays, array: RaidArray, slot: number): Promise<void> {
-  let listener: RaidEventListener = () => undefined;
-  const isOut = new Promise<void>((resolve) => {
-    listener = (event) => {
-      const hasLeft = event.type === 'memberFailed' || event.type === 'memberRemoved';
-      // One that was about to leave for another reason does that.
-      if (
-        (hasLeft && event.array === array.name && event.slot === slot) ||
-        (event.type === 'arrayRemoved' && event.array === array.name)
-      )
-        resolve();
-    };
-    arrays.on(listener);
-  });
-  try {
-    if (!array.failMember(slot, 'it was failed on request'))
-      throw new RpcError(-16, `array ${array.name} cannot do without ${String(array.slots[slot]?.name)}`);
-    await isOut;
-  } finally {
-    arrays.off(listener);
-  }
 }
 
 function toRule({ listener, tls_user: tlsUser, certificate, read_only: readOnly }: z.infer<typeof clientRule>): ClientRule {

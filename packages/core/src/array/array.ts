@@ -22,13 +22,14 @@ import { ProcessQueue } from '../sync/process-queue.js';
 import type { QueueHost } from '../sync/start-process.js';
 import type { ProcessRecord } from '../sync/task.js';
 import { describeArray, describeConfig } from './info.js';
+import type { ArrayView } from './array-view.js';
 import type { Stranger } from './stranger.js';
-import type { DescribedArray } from './info.js';
 import type { MemberOptions } from '../members/host.js';
 import type { RaidIoPool } from '../level/raid-io.js';
 import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
 import { ReadRepair } from '../io/read-repair.js';
 import { Slot } from '../members/slot.js';
+import type { SlotView } from '../members/slot-view.js';
 import { nullUuid } from '../format/store.js';
 import type { ExtensionStore, SuperblockStore } from '../format/store.js';
 
@@ -68,7 +69,7 @@ export interface RaidArrayHost {
 }
 
 /** One array: its slots and its state. What I/O does is in `RequestPath`; who may join and leave is decided in `RaidArrays`. */
-export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
+export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
   name: string;
   /** The name in its superblocks. */
@@ -270,6 +271,14 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   get extension(): ExtensionStore | undefined {
     const { extension } = this.store ?? {};
     return extension?.fits(this.blockSize, 0) === true ? extension : undefined;
+  }
+
+  get hasSuperblock(): boolean {
+    return this.store !== null;
+  }
+
+  get hasHeaders(): boolean {
+    return this.extension !== undefined;
   }
 
   /** Whether a map of so many regions fits in front of the data of all members that are there. */
@@ -474,7 +483,7 @@ export class RaidArray implements RedundantContext, DescribedArray, QueueHost {
   }
 
   /** The array can go on if the slots' members leave. */
-  canDoWithout(...slots: readonly Slot[]): boolean {
+  canDoWithout(...slots: readonly SlotView[]): boolean {
     const current = slots.filter(({ isRebuilding }) => !isRebuilding);
     if (current.length === 0) return true;
     return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));

@@ -1,5 +1,4 @@
-import type { RaidArray } from './array.js';
-import type { Stranger } from './stranger.js';
+import type { ArrayView } from './array-view.js';
 
 /** How an array is, for people and monitors. */
 export type Health =
@@ -16,7 +15,7 @@ export type Health =
  * The array's health, the worst first, and the reason where it has failed, has blocks that cannot be read, or has been claimed by
  * a device that its members do not know; null where nothing is known to be wrong.
  */
-export function healthOf(array: RaidArray): { health: Health; reason: string | null } {
+export function healthOf(array: ArrayView): { health: Health; reason: string | null } {
   const { state, startError } = array;
   if (state !== 'online')
     return { health: startError === null ? state : 'failed', reason: startError ?? describeStrangers(array) };
@@ -32,25 +31,29 @@ export function healthOf(array: RaidArray): { health: Health; reason: string | n
   return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason };
 }
 
+interface WithStrangers<S> extends Pick<ArrayView, 'registry' | 'slots'> {
+  readonly strangers: ReadonlyMap<string, S>;
+}
+
 /** Strangers to the array's members that are there, by uuid. */
-export function strangersThere({ registry, strangers }: RaidArray): ReadonlyMap<string, Stranger> {
+export function strangersThere<S>({ registry, strangers }: WithStrangers<S>): ReadonlyMap<string, S> {
   return new Map([...strangers].filter(([uuid]) => registry.get(uuid)?.state === 'registered'));
 }
 
 /** Those of them that have a slot of the array's: what they say of it may matter. */
-export function rivalsOf(array: RaidArray): readonly Stranger[] {
+export function rivalsOf<S>(array: WithStrangers<S>): readonly S[] {
   const hasSlot = (uuid: string): boolean => array.slots.some(({ recordedUuid }) => recordedUuid === uuid);
   return [...strangersThere(array)].filter(([uuid]) => hasSlot(uuid)).map(([, stranger]) => stranger);
 }
 
 /** The rivals, with what a person can do about them; null if there are none. */
-export function describeStrangers(array: RaidArray): string | null {
+export function describeStrangers(array: ArrayView): string | null {
   const rivals = rivalsOf(array);
   return rivals.length === 0 ? null : rivals.map(({ message }) => message).join('; ');
 }
 
 /** Which members lack blocks that nobody could work out; null if none does. */
-function describeBadBlocks({ badBlocks, slots }: RaidArray): string | null {
+function describeBadBlocks({ badBlocks, slots }: ArrayView): string | null {
   const listed = slots
     .filter(({ index, isConfigured }) => isConfigured && badBlocks.countOf(index) > 0)
     .map(({ index, name }) => {

@@ -1,19 +1,8 @@
 import type { JsonObject } from '@raidkit/bdev';
-import type { SyncHost } from '../sync/host.js';
-import type { RaidProcess } from '../sync/process.js';
-import type { Slot } from '../members/slot.js';
+import type { SlotView } from '../members/slot-view.js';
+import type { ArrayView } from './array-view.js';
 
-/** An array as clients see it. */
-export interface DescribedArray extends SyncHost {
-  readonly stripSizeKb: number;
-  /** Members that are there, targets of a rebuild included. */
-  readonly numDiscovered: number;
-  /** Members with which the array is complete enough to start; while online, members that it has. */
-  readonly numOperational: number;
-  readonly process: RaidProcess | null;
-}
-
-function describeSlot(slot: Slot): JsonObject {
+function describeSlot(slot: SlotView): JsonObject {
   return {
     name: slot.name,
     uuid: slot.uuid,
@@ -25,7 +14,7 @@ function describeSlot(slot: Slot): JsonObject {
 }
 
 /** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
-function describeRebuild({ process, slots }: DescribedArray): JsonObject {
+function describeRebuild({ process, slots }: ArrayView): JsonObject {
   if (process?.type === 'rebuild') return { process: process.describe() };
   const target = slots.find(({ isRebuilding, isRemoving }) => isRebuilding && !isRemoving);
   if (target === undefined) return {};
@@ -33,14 +22,14 @@ function describeRebuild({ process, slots }: DescribedArray): JsonObject {
 }
 
 /** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */
-export function describeArray(array: DescribedArray): JsonObject {
+export function describeArray(array: ArrayView): JsonObject {
   return {
     name: array.name,
     uuid: array.uuid,
     strip_size_kb: array.stripSizeKb,
     state: array.state,
     raid_level: array.module.level,
-    superblock: array.store !== null,
+    superblock: array.hasSuperblock,
     num_base_bdevs: array.numSlots,
     num_base_bdevs_discovered: array.numDiscovered,
     num_base_bdevs_operational: array.numOperational,
@@ -54,7 +43,7 @@ export function describeArray(array: DescribedArray): JsonObject {
  * has: of an array with redundancy, a member that has left, or is being filled, does not hold what the others hold, and without
  * superblocks nothing but this name says so. An array without redundancy has not been written to since it lost one.
  */
-function savedName(array: DescribedArray, slot: DescribedArray['slots'][number]): string {
+function savedName(array: ArrayView, slot: SlotView): string {
   const placeholder = `removed_base_bdev_${slot.index}`;
   const canGoOnWithout = array.module.redundancy !== 'none';
   if (canGoOnWithout && (slot.isRebuilding || slot.isRemoved)) return placeholder;
@@ -62,8 +51,8 @@ function savedName(array: DescribedArray, slot: DescribedArray['slots'][number])
 }
 
 /** The call that would make the array again; null for one that its superblocks bring back. */
-export function describeConfig(array: DescribedArray): { method: string; params: JsonObject } | null {
-  if (array.store !== null) return null;
+export function describeConfig(array: ArrayView): { method: string; params: JsonObject } | null {
+  if (array.hasSuperblock) return null;
   const strip = array.stripSizeKb === 0 ? {} : { strip_size_kb: array.stripSizeKb };
   const params = {
     name: array.name,

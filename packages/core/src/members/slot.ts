@@ -1,20 +1,10 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { Replacement } from './replacement.js';
+import type { SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
 
-/** Why a slot has no current member. */
-export type SlotAbsence = 'missing' | 'failed';
-
-/** Errors of a slot's member, counted since the array was assembled. */
-export interface SlotErrors {
-  read: number;
-  write: number;
-  /** Blocks that could not be read and were rewritten from redundancy. */
-  repaired: number;
-}
-
 /** A member's place in an array. */
-export class Slot {
+export class Slot implements SlotView {
   readonly index: number;
   /** The member bdev's name; null for an empty slot. */
   name: string | null;
@@ -69,6 +59,10 @@ export class Slot {
     this.index = index;
     this.name = name;
     this.awaitedName = name;
+  }
+
+  get hasDevice(): boolean {
+    return this.descriptor !== null;
   }
 
   /** The member is part of the array's current state: it may be read anywhere. */

@@ -1,7 +1,8 @@
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { takeOffline } from '../start/start.js';
-import type { Slot, SlotAbsence } from '../members/slot.js';
+import type { Slot } from '../members/slot.js';
+import type { SlotAbsence } from '../members/slot-view.js';
 
 /** The device of a slot is going away (hot remove). */
 export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot): void {

@@ -1,6 +1,7 @@
 import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
+import type { ArrayView } from '../array/array-view.js';
 import type { MemberOptions } from '../members/host.js';
 import { defaultRegionLimits } from '../bitmap/region-size.js';
 import type { RegionLimits } from '../bitmap/region-size.js';
@@ -21,7 +22,8 @@ import type { RaidState } from '../lifecycle.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
 import { bringOnline, takeOffline } from '../start/start.js';
 import type { StartOptions } from '../start/start.js';
-import type { ProcessOptions, SyncOptions } from '../sync/task.js';
+import type { RaidProcess } from '../sync/process.js';
+import type { OwnLimits, ProcessOptions, SyncOptions } from '../sync/task.js';
 import { RaidIoPool } from '../level/raid-io.js';
 import { replaceMember } from '../membership/replace.js';
 import { Retries } from '../array/retries.js';
@@ -145,17 +147,17 @@ export class RaidArrays {
     this.#listeners.delete(listener);
   }
 
-  get(name: string): RaidArray | undefined {
+  get(name: string): ArrayView | undefined {
     return this.#ctx.arrays.get(name);
   }
 
   /** In the order of creation. */
-  list(state?: RaidState): RaidArray[] {
+  list(state?: RaidState): ArrayView[] {
     const all = [...this.#ctx.arrays.values()];
     return state === undefined ? all : all.filter((array) => array.state === state);
   }
 
-  describe(array: RaidArray): JsonObject {
+  describe(array: ArrayView): JsonObject {
     return describeArray(array);
   }
 
@@ -168,7 +170,7 @@ export class RaidArrays {
    * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
    * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
    */
-  async create(options: CreateArrayOptions): Promise<RaidArray> {
+  async create(options: CreateArrayOptions): Promise<ArrayView> {
     if (this.#ctx.retries.isStopped)
       throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
     const { module, levelOptions, store } = checkCreateOptions(this.#ctx, options);
@@ -345,6 +347,61 @@ export class RaidArrays {
     startSync(this.#ctx, array, type, options);
   }
 
+  /** The array's process begins no new window until it is resumed. Throws if none runs. */
+  pauseProcess(name: string): void {
+    this.#processOf(name).pause();
+  }
+
+  /** Throws if the array has no process. */
+  resumeProcess(name: string): void {
+    this.#processOf(name).resume();
+  }
+
+  /**
+   * Ends the array's process once what is in flight is done; {@link ArrayView.processEnded} resolves then, and the history has `reason`.
+   * Throws if none runs.
+   */
+  cancelProcess(name: string, reason: string): void {
+    this.#processOf(name).stop(new Error(reason));
+  }
+
+  /** Gives the array's process limits of its own; null: the shared ones again. Throws if none runs. */
+  limitProcess(name: string, limits: Partial<OwnLimits>): void {
+    Object.assign(this.#processOf(name), limits);
+  }
+
+  #processOf(name: string): RaidProcess {
+    const { process } = this.#find(name);
+    if (process === null) throw new RaidError('ERR_RAID_NOT_FOUND', 2, `array ${name} has no process`);
+    return process;
+  }
+
+  /**
+   * Takes a slot's member out as if it had failed. Resolves when it is out, as the others' superblocks have it, or the array is gone.
+   * Refused if the array cannot do without it.
+   */
+  async failMember(name: string, slot: number, reason: string): Promise<void> {
+    const array = this.#find(name);
+    let listener: RaidEventListener = () => undefined;
+    const isOut = new Promise<void>((resolve) => {
+      listener = (event) => {
+        // One that was about to leave for another reason does that.
+        const hasLeft = event.type === 'memberFailed' || event.type === 'memberRemoved';
+        if (event.type !== 'arrayRemoved' && !(hasLeft && event.slot === slot)) return;
+        if (event.array === name) resolve();
+      };
+      this.on(listener);
+    });
+    try {
+      const member = array.slotAt(slot).name;
+      if (!array.failMember(slot, reason))
+        throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} cannot do without ${String(member)}`);
+      await isOut;
+    } finally {
+      this.off(listener);
+    }
+  }
+
   /**
    * Makes a device that is nobody's stand by for a member that fails, of the array of this name, or of any. Refused if it
    * carries an array's superblock or a file system. Spares are kept in memory only: whoever composes adds them again.
@@ -402,7 +459,7 @@ export class RaidArrays {
 
   /** The newest array that is no member of another one. */
   #nextToEnd(): RaidArray | undefined {
-    const newestFirst = this.list().reverse();
+    const newestFirst = [...this.#ctx.arrays.values()].reverse();
     return newestFirst.find(({ bdev }) => (bdev?.claimedBy ?? null) === null) ?? newestFirst[0];
   }
 
@@ -415,7 +472,7 @@ export class RaidArrays {
   }
 
   /** The array whose volume the device is; undefined for any other device. */
-  ofVolume(bdev: Bdev): RaidArray | undefined {
+  ofVolume(bdev: Bdev): ArrayView | undefined {
     return arrayOfVolume(this.#ctx, bdev);
   }
 

@@ -4,6 +4,7 @@ import { maxMissing } from '../level/redundancy.js';
 import type { SyncHost } from './host.js';
 import type { ResyncExclusion } from './resync-exclusion.js';
 import { RebuildTask } from './rebuild.js';
+import type { ProcessView } from './process-view.js';
 import { ReplaceTask } from './replace.js';
 import type { Slot } from '../members/slot.js';
 import { ResyncTask } from './resync.js';
@@ -51,7 +52,7 @@ interface Window {
  * Background work on an array, window by window from its start, with user I/O flowing outside the windows. A rebuild's
  * target gets every write below {@link offsetBlocks}, and none above.
  */
-export class RaidProcess implements RunningProcess {
+export class RaidProcess implements ProcessView, RunningProcess {
   readonly type: ProcessType;
   /** The member that is being filled; null for other processes. */
   readonly target: Slot | null;
@@ -124,6 +125,11 @@ export class RaidProcess implements RunningProcess {
     this.#step = makeStep(array, this, this.#pool, task);
   }
 
+  get percent(): number {
+    const { numBlocks } = this.#array;
+    return numBlocks === 0 ? 0 : Math.floor((this.offsetBlocks / numBlocks) * 100);
+  }
+
   /** Whole seconds, those before a restart included. */
   get elapsedSec(): number {
     return Math.round(this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000);
@@ -186,9 +192,8 @@ export class RaidProcess implements RunningProcess {
 
   /** As `bdev_raid_get_bdevs` shows it. */
   describe(): JsonObject {
-    const { numBlocks } = this.#array;
-    const percent = numBlocks === 0 ? 0 : Math.floor((this.offsetBlocks / numBlocks) * 100);
-    return { type: this.type, target: this.target?.name ?? null, progress: { blocks: this.offsetBlocks, percent } };
+    const { offsetBlocks: blocks, percent } = this;
+    return { type: this.type, target: this.target?.name ?? null, progress: { blocks, percent } };
   }
 
   /** With rate and estimate. */

@@ -21,6 +21,12 @@ export interface ProcessOptions {
   latencyTargetMs: number;
 }
 
+/** Limits of one process, instead of the shared ones; null: the shared one. MiB of array space a second; 0 for none. */
+export interface OwnLimits {
+  maxBandwidthMbSec: number | null;
+  minBandwidthMbSec: number | null;
+}
+
 /** What a process does. */
 export type ProcessType =
   /** Fills a new member. */

@@ -166,7 +166,9 @@ function checkMembers(bench: Bench, array: RaidArray, found: readonly Found[]): 
 function checkUntouched(bench: Bench, array: RaidArray | undefined, found: readonly Found[]): void {
   for (const { disk, epoch, image, isRefused, writes } of found) {
     const isMember =
-      array?.slots.some(({ name, descriptor }) => name === disk.name && descriptor?.bdev === bench.stack.bdevOf(disk)) ?? false;
+      array?.slots.some(
+        ({ name, hasDevice, uuid }) => name === disk.name && hasDevice && uuid === bench.stack.bdevOf(disk)?.uuid,
+      ) ?? false;
     const isForeignArrays = image === 'foreign' && bench.stack.bdevOf(disk)?.claimedBy !== null;
     if (writes > 0 && (isRefused || (epoch === null && !isForeignArrays) || (!isMember && image.endsWith('half')))) {
       throw new Error(`${disk.name} (${image}) was written to`);

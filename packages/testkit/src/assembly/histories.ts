@@ -168,7 +168,7 @@ async function halfRebuilt(parts: BenchParts, numSlots: number, out: number): Pr
     await bench.stop();
     const old = snapshot(bench);
     await bench.assemble(bench.disks.filter((_, slot) => slot !== out));
-    bench.array.process?.pause();
+    if (bench.array.process !== null) bench.stack.arrays.pauseProcess(bench.arrayName);
     await bench.plugIn([bench.disks[out]].filter((disk) => disk !== undefined));
     // One window only, so that it is certain to be interrupted.
     bench.stack.arrays.processOptions.maxBandwidthMbSec = 0.001;

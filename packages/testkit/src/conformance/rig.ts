@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { IoType, Status, statusName } from '@raidkit/bdev';
 import { maxMissing } from '@raidkit/core';
-import type { LevelOptions, RaidArray, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { LevelOptions, RaidArray, RaidGeometry, RaidModule, SuperblockStore } from '@raidkit/core';
 import { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
@@ -86,6 +86,13 @@ export class Rig {
     const array = this.stack.arrays.get(arrayName);
     if (array === undefined) throw new Error('there is no array');
     return array;
+  }
+
+  /** The array's, which has been started. */
+  get geometry(): RaidGeometry {
+    const { currentGeometry } = this.array;
+    if (currentGeometry === null) throw new Error('the level has not been started');
+    return currentGeometry;
   }
 
   /** How many members the array may lose, if they are the right ones. */

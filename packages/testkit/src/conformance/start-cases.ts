@@ -43,10 +43,10 @@ export const startCases: readonly ConformanceCase[] = [
         }),
         async (rig) => {
           await rig.create();
-          const { memberBlocks, numBlocks } = rig.array.geometry;
+          const { memberBlocks, numBlocks } = rig.geometry;
           assert.equal(memberBlocks.length, rig.numSlots);
           memberBlocks.forEach((blocks, slot) => {
-            assert(blocks >= 0 && blocks <= rig.array.memberCapacity(slot), `slot ${slot} uses ${blocks} blocks`);
+            assert(blocks >= 0 && blocks <= (rig.array.slots[slot]?.dataSize ?? 0), `slot ${slot} uses ${blocks} blocks`);
           });
           assert.equal(numBlocks, rig.client.numBlocks);
         },
@@ -84,7 +84,7 @@ export const startCases: readonly ConformanceCase[] = [
         assert.equal(typeof level.submitProcessRequest, 'function', 'redundant: submitProcessRequest');
         const ways = [level.copyGroups, level.copySets, level.redundantSlots].filter((way) => way !== undefined);
         assert.equal(ways.length, 1, 'redundant: one of copyGroups, copySets and redundantSlots');
-        assert(rig.array.geometry.stripe !== undefined, 'redundant: geometry.stripe');
+        assert(rig.geometry.stripe !== undefined, 'redundant: geometry.stripe');
       }),
   },
   {

@@ -45,15 +45,18 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
       );
       break;
     case 'pause':
-      process?.pause();
+      if (process === null) break;
+      stack.arrays.pauseProcess(arrayName);
       // Nobody forgets it for ever.
-      run.world.after(20_000, () => process?.resume());
+      run.world.after(20_000, () => {
+        if (stack.arrays.get(arrayName)?.process === process) stack.arrays.resumeProcess(arrayName);
+      });
       break;
     case 'resume':
-      process?.resume();
+      if (process !== null) stack.arrays.resumeProcess(arrayName);
       break;
     case 'cancel':
-      process?.stop(new Error('it was cancelled on request'));
+      if (process !== null) stack.arrays.cancelProcess(arrayName, 'it was cancelled on request');
       break;
     case 'slow':
       stack.arrays.processOptions.maxBandwidthMbSec = 0.2;

@@ -135,7 +135,7 @@ export function addMember(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   const bdev = run.stack?.bdevOf(disk);
   if (run.stack === null || array?.state !== 'online' || bdev?.claimedBy !== null) return;
-  if (array.process !== null || array.slots.every(({ descriptor }) => descriptor !== null)) return;
+  if (array.process !== null || array.slots.every(({ hasDevice }) => hasDevice)) return;
   run.mark('add');
   run.world.trace(`== add ${disk.name}`);
   void run.call(`adding ${disk.name}`, run.stack.arrays.addBaseBdev(arrayName, disk.name));

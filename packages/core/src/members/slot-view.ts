@@ -1,0 +1,63 @@
+import type { BlockRange } from '../format/block-ranges.js';
+
+/** Why a slot has no current member. */
+export type SlotAbsence = 'missing' | 'failed';
+
+/** Errors of a slot's member, counted since the array was assembled. */
+export interface SlotErrors {
+  read: number;
+  write: number;
+  /** Blocks that could not be read and were rewritten from redundancy. */
+  repaired: number;
+}
+
+/** A member's place in an array, to be looked at. Blocks are the array's. */
+export interface SlotView {
+  readonly index: number;
+  /** The member bdev's name; null for an empty slot. */
+  readonly name: string | null;
+  /** The member bdev's uuid, or that of the member that is waited for; the null uuid for an empty slot. */
+  readonly uuid: string;
+  /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
+  readonly recordedUuid: string;
+  /** A device of this name is taken while the array is being put together; null for none. */
+  readonly awaitedName: string | null;
+  /** The name and uuid that the last member had; null if there was none. */
+  readonly lastMember: { readonly name: string; readonly uuid: string } | null;
+  /** The member's device is open: nobody else may write to it. */
+  readonly hasDevice: boolean;
+  /** The member is there, with its sizes known. */
+  readonly isConfigured: boolean;
+  /** The member holds the array's data: it may be read anywhere. */
+  readonly isInSync: boolean;
+  /** The member is being filled. */
+  readonly isRebuilding: boolean;
+  /** The member is on its way out, and gets no I/O. */
+  readonly isRemoving: boolean;
+  /** The last member was taken out while the array was up. */
+  readonly isRemoved: boolean;
+  /** The member is late with an answer. */
+  readonly isUnresponsive: boolean;
+  /** A flush failed, and the array could not do without the member: what was written before may be lost. */
+  readonly hasLostFlush: boolean;
+  /** Why there is no current member. */
+  readonly absence: SlotAbsence;
+  /** Where the member's data begins, from its start. */
+  readonly dataOffset: number;
+  /** What the array uses of the member from there. */
+  readonly dataSize: number;
+  /** From the data offset to the end of the member. */
+  readonly capacity: number;
+  readonly errors: Readonly<SlotErrors>;
+}
+
+/** Blocks of members' data areas that nobody could work out when the member was filled. */
+export interface BadBlocksView {
+  /** Ranges on the list. */
+  readonly size: number;
+  /** Whether any of these blocks of the slot's data area is bad. */
+  has(slot: number, offset: number, numBlocks: number): boolean;
+  rangesOf(slot: number): readonly BlockRange[];
+  /** Bad blocks of the slot. */
+  countOf(slot: number): number;
+}
