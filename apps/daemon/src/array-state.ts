@@ -15,6 +15,8 @@ export interface ProcessRecordState {
   type: string;
   started_at: number;
   seconds: number;
+  /** Where it began. */
+  from_block: number;
   /** How far it has got in the array. */
   blocks: number;
   mismatch_blocks: number;

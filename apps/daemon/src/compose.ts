@@ -11,6 +11,7 @@ import { ArrayWatch } from './events/array-watch.js';
 import type { EventReport } from './events/event.js';
 import { ExaminePolicy } from './examine-policy.js';
 import { Exports } from './exports.js';
+import { KernelAttachments } from './kernel-attachments.js';
 import type { NbdAddress } from './exports.js';
 import { loadLevels } from './level-modules.js';
 import { aioMethods } from './methods/aio.js';
@@ -26,7 +27,8 @@ import { qosMethods } from './methods/qos.js';
 import { raidMethods } from './methods/raid.js';
 import { raidkitMethods } from './methods/raidkit.js';
 import { stackedMethods } from './methods/stacked.js';
-import type { Service } from './service.js';
+import { reactorMethods } from './methods/reactors.js';
+import type { Load, Service } from './service.js';
 import type { SharedState } from './shared-state.js';
 import { Dispatcher } from './rpc/dispatcher.js';
 import type { RpcMethod } from './rpc/dispatcher.js';
@@ -58,6 +60,8 @@ export interface ServiceThread {
   newServer?: (registry: BdevRegistry) => NbdServer;
   /** Its place among several. Default: it is the only one. */
   place?: { index: number; count: number; share: SharedState };
+  /** How busy the thread is. Default: what Node says of its event loop. */
+  load?: () => Load;
   /** Told of what happens to arrays. Default: nobody is. */
   onEvent?: (report: EventReport) => void;
 }
@@ -72,6 +76,11 @@ export interface ComposedPlane {
 }
 
 const dayMs = 24 * 3600 * 1000;
+
+function loadOfEventLoop(): Load {
+  const { active, idle } = performance.eventLoopUtilization();
+  return { awakeMs: active, asleepMs: idle };
+}
 
 /** Composes everything and serves NBD. Rejects, with nothing left open, if any of it cannot be had. */
 export async function composeService(options: ServiceOptions, thread: ServiceThread): Promise<ComposedPlane> {
@@ -94,6 +103,8 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   });
   const dispatcher = new Dispatcher(log);
   const exports = new Exports(registry, log, newServer?.(registry), place?.share);
+  const names = place?.share.names ?? new OwnNames();
+  const attachments = new KernelAttachments(registry, exports, names, log);
   const init = deferred();
   const stopRequested = deferred();
 
@@ -108,7 +119,9 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     allowedDevices: new AllowedDevices(),
     log,
     reactor: { index: place?.index ?? 0, count: place?.count ?? 1 },
-    names: place?.share.names ?? new OwnNames(),
+    names,
+    attachments,
+    load: thread.load ?? loadOfEventLoop,
     startInit() {
       if (dispatcher.state === 'runtime') throw new RpcError(RpcCode.InvalidState, 'the framework is initialized already');
       dispatcher.state = 'runtime';
@@ -138,7 +151,13 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     ...stackedMethods(service),
     ...raidkitMethods(service),
   ];
-  dispatcher.register([...frameworkMethods(service), ...logMethods(log), ...devices.map(whenExported), ...nbdMethods(service)]);
+  dispatcher.register([
+    ...frameworkMethods(service),
+    ...logMethods(log),
+    ...devices.map(whenExported),
+    ...nbdMethods(service),
+    ...reactorMethods(service),
+  ]);
   if (options.autoExport !== false) exports.exportVolumes(memberFinder(registry, arrays, spdkSuperblockStore, examining));
   // What was a member of the array may be on its own now.
   arrays.on((event) => {
@@ -152,6 +171,8 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     watch?.end();
     // Nobody waits any more for what a limit holds back.
     for (const bdev of registry.list()) bdev.rateLimits = noRateLimits;
+    // The kernel lets go of what it has before its server does.
+    await attachments.end();
     await exports.close();
     await arrays.stop();
     for (const bdev of registry.list().reverse()) {

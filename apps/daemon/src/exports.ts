@@ -156,6 +156,11 @@ export class Exports {
     }));
   }
 
+  /** What clients have had in all, and how many there are. */
+  traffic(): ReturnType<NbdServer['traffic']> {
+    return this.#server.traffic();
+  }
+
   /** Who uses exports. */
   clients(): JsonObject[] {
     return this.#server.clients().map((client) => ({

@@ -110,6 +110,7 @@ async function run(): Promise<void> {
       runtime,
       log,
       newServer,
+      load: () => reactor.load,
       onEvent: (report) => tell({ type: 'event', report }),
       ...(place === null ? {} : { place }),
     });

@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Exposition } from '../src/monitor/exposition.js';
+import { connectSocket } from '../../../packages/nbd/test/socket-client.js';
 import { until } from './support/devices.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { run } from './support/process.js';
@@ -129,6 +130,34 @@ it('shows a member that is missing, its errors, and how far the rebuild of anoth
   expect(rebuilding.get(writes.count)).toBe(
     rebuilding.get('raidkit_device_latency_seconds_bucket{device="c",role="member",operation="write",le="+Inf"}'),
   );
+});
+
+it('shows what each reactor has to do', async () => {
+  await start('--nbd', `unix:${test.nbdPath}`, '--reactors', '2');
+  for (const reactor of [0, 1]) {
+    const name = `m${reactor}`;
+    await call('bdev_malloc_create', { name, num_blocks: 64, block_size: 512, reactor });
+    await call('raidkit_nbd_export', { bdev_name: name });
+  }
+  const { client, socket } = await connectSocket({ unix: test.nbdPath });
+  await client.open('m1');
+  await client.pwrite(0, Buffer.alloc(4096, 1));
+  for (let i = 0; i < 3; i++) await client.pread(0, 1024);
+  const shown = await scrape();
+  const of = (metric: string, labels = ''): number[] =>
+    [0, 1].map((reactor) => shown.get(`raidkit_reactor_${metric}{reactor="${reactor}"${labels}}`) ?? NaN);
+  expect(of('requests_total', ',type="read"')).toEqual([0, 3]);
+  expect(of('requests_total', ',type="write"')).toEqual([0, 1]);
+  expect([of('read_bytes_total'), of('written_bytes_total')]).toEqual([
+    [0, 3072],
+    [0, 4096],
+  ]);
+  expect(of('connections')).toEqual([0, 1]);
+  for (const seconds of [...of('awake_seconds_total'), ...of('asleep_seconds_total')]) expect(seconds).toBeGreaterThan(0);
+  // What has been served is not forgotten with the export.
+  socket.destroy();
+  await call('raidkit_nbd_unexport', { name: 'm1' });
+  expect((await scrape()).get('raidkit_reactor_read_bytes_total{reactor="1"}')).toBe(3072);
 });
 
 it('has every metric that the alerts and the dashboard use', async () => {

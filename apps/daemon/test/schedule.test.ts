@@ -1,6 +1,8 @@
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { describe, expect, it, vi } from 'vitest';
+import { CheckSchedule } from '../src/schedule/check-schedule.js';
 import { formatWindow, isWithin, parseWindow } from '../src/schedule/check-window.js';
 import { until } from './support/devices.js';
 import { makeFile } from './support/files.js';
@@ -132,6 +134,35 @@ it('refuses to begin elsewhere than an array has blocks, and to repair a part', 
   await test.start(['--memory', '64', '-c', configure()]);
   await expect(call('raidkit_start_process', { name: 'vol', type: 'check', from_block: 1e9 })).rejects.toThrow(/0 to 32767/);
   await expect(call('raidkit_start_process', { name: 'vol', type: 'resync', from_block: 1 })).rejects.toThrow(/only a check/);
+});
+
+it('does not take a check that began behind the first block for a whole one', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+  const history: object[] = [];
+  const array = { name: 'vol', uuid, raid_level: 'raid1', state: 'online' };
+  const ext = { health: 'optimal', num_blocks: 1000, process: null, waits_for: null, history };
+  const caller = {
+    call: (name: string) =>
+      Promise.resolve(name === 'raidkit_get_modules' ? [{ level: 'raid1', redundant: true }] : [{ ...array, ext }]),
+  };
+  const schedule = new CheckSchedule(
+    caller,
+    { everyDays: 30, window: null, limitMbSec: null },
+    null,
+    pino({ level: 'silent' }),
+  );
+  schedule.begin();
+  const check = async (from: number): Promise<number | null | undefined> => {
+    await vi.advanceTimersByTimeAsync(60_000);
+    const record = { type: 'check', started_at: Date.now(), seconds: 1, blocks: 1000, mismatch_blocks: 0, error: null };
+    history.unshift({ ...record, from_block: from });
+    await vi.advanceTimersByTimeAsync(60_000);
+    return schedule.list()[0]?.completedAt;
+  };
+  expect(await check(500)).toBeNull();
+  expect(await check(0)).toBeGreaterThan(0);
+  schedule.end();
+  vi.useRealTimers();
 });
 
 describe('hours of the day', () => {

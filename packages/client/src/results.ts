@@ -56,6 +56,8 @@ export const processRecordSchema = z.looseObject({
   /** Milliseconds since 1970. */
   started_at: z.number(),
   seconds: z.number(),
+  /** Where it began in the array, and how far it has got. */
+  from_block: count.default(0),
   blocks: count,
   mismatch_blocks: count,
   repaired_blocks: count,

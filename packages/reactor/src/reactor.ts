@@ -105,6 +105,9 @@ export class Reactor implements RingOwner {
   #heartbeats = 0;
   /** When the alarm for that was set. */
   #lingersSince = 0;
+  /** Milliseconds in which the thread slept, and in which it did not, since the start. */
+  #asleepMs = 0;
+  #startedAt = 0;
   #stopHook: (() => void) | null = null;
   #onStopped: (() => void) | null = null;
   #stopped: Promise<void> | null = null;
@@ -135,6 +138,7 @@ export class Reactor implements RingOwner {
 
   /** Takes the thread over: from now on it sleeps in the ring, and is alive until {@link stop}. */
   start(): void {
+    this.#startedAt = clock.now();
     this.#runQueueWait.open();
     this.#stopHook = promiseHooks.onSettled(() => {
       this.#hasSettled = true;
@@ -149,6 +153,11 @@ export class Reactor implements RingOwner {
       this.#onStopped = resolve;
     });
     return this.#stopped;
+  }
+
+  /** How long the thread has slept in the ring since the start, and how long not, in milliseconds. Looking for more counts as awake. */
+  get load(): { readonly awakeMs: number; readonly asleepMs: number } {
+    return { awakeMs: Math.max(0, clock.now() - this.#startedAt - this.#asleepMs), asleepMs: this.#asleepMs };
   }
 
   onCompletion(): void {
@@ -208,7 +217,9 @@ export class Reactor implements RingOwner {
       if (this.#isLingeringOver(didWork)) return;
       if (!this.#setAlarms(now)) return;
       ring.flushPostponed();
+      const sleepsAt = clock.now();
       ring.enter(1);
+      this.#asleepMs += clock.now() - sleepsAt;
     }
   }
 

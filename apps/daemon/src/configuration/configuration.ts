@@ -344,7 +344,8 @@ export class Configuration implements Caller {
 
   #withPending(live: readonly ConfigCall[]): ConfigCall[] {
     const rank = ({ method }: ConfigCall): number => {
-      if (method === 'bdev_wait_for_examine') return 3;
+      if (method === 'bdev_wait_for_examine') return 4;
+      if (method === 'nbd_start_disk') return 3;
       if (method === 'raidkit_nbd_export' || method === 'bdev_set_qos_limit') return 2;
       return method === 'raidkit_add_spare' || method === 'bdev_examine' ? 1 : 0;
     };

@@ -25,6 +25,7 @@ const recordSchema = z.object({
   target: text.nullable(),
   started_at: time,
   seconds: z.number().min(0),
+  from_block: count.default(0),
   blocks: count,
   mismatch_blocks: count,
   repaired_blocks: count,

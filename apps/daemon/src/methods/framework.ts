@@ -101,7 +101,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
  * The calls that would make today's devices again, in an order in which they work. Arrays with superblocks are not among
  * them: they come back from their members.
  */
-export function bdevConfig({ arrays, examining, exports, reactor, registry }: Service): JsonObject[] {
+export function bdevConfig({ arrays, attachments, examining, exports, reactor, registry }: Service): JsonObject[] {
   const calls: JsonObject[] = [
     {
       method: 'bdev_set_options',
@@ -144,13 +144,15 @@ export function bdevConfig({ arrays, examining, exports, reactor, registry }: Se
     }
   }
   calls.push(...exports.configCalls());
+  for (const { bdevName, device } of attachments.list())
+    calls.push({ method: 'nbd_start_disk', params: { bdev_name: bdevName, nbd_device: device } });
   calls.push({ method: 'bdev_wait_for_examine' });
   return calls;
 }
 
 /** As SPDK shows its threads: each reactor is one, and time is in microseconds. */
-function threadStats({ reactor, registry }: Service): JsonObject {
-  const { active, idle } = performance.eventLoopUtilization();
+function threadStats({ load, reactor, registry }: Service): JsonObject {
+  const { awakeMs, asleepMs } = load();
   return {
     tick_rate: tickRate,
     threads: [
@@ -158,8 +160,8 @@ function threadStats({ reactor, registry }: Service): JsonObject {
         name: reactor.index === 0 ? 'app_thread' : `reactor_${reactor.index}`,
         id: reactor.index + 1,
         cpumask: '1',
-        busy: Math.round(active * 1000),
-        idle: Math.round(idle * 1000),
+        busy: Math.round(awakeMs * 1000),
+        idle: Math.round(asleepMs * 1000),
         in_interrupt: false,
         active_pollers_count: 0,
         timed_pollers_count: registry.list().length,

@@ -4,7 +4,7 @@ import { packageVersion } from '../version.js';
 import { Exposition } from './exposition.js';
 import type { Labels } from './exposition.js';
 import type { ArrayState, MemberState, ProcessState } from '../array-state.js';
-import type { DeviceLatency, Snapshot } from './snapshot.js';
+import type { DeviceLatency, ReactorState, Snapshot } from './snapshot.js';
 
 const healths = ['optimal', 'degraded', 'rebuilding', 'resyncing', 'configuring', 'offline', 'failed'] as const;
 const memberStates = ['current', 'suspect', 'rebuilding', 'missing', 'failed'] as const;
@@ -36,6 +36,7 @@ export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): s
   checkMetrics(out, snapshot.arrays);
   scheduleMetrics(out, state.checks);
   deviceMetrics(out, snapshot);
+  reactorMetrics(out, snapshot.reactors);
   const { configuration, exports, spares } = snapshot;
   out.gauge(
     'raidkit_nbd_clients',
@@ -310,6 +311,50 @@ function deviceMetrics(out: Exposition, { arrays, iostat, latency }: Snapshot): 
     'How long I/O that succeeded has taken.',
     latencyEdgesUs.map((us) => us / 1_000_000),
     operations.map(({ labels, operation }) => [labels, inSeconds(operation)] as const),
+  );
+}
+
+function reactorMetrics(out: Exposition, reactors: readonly ReactorState[]): void {
+  const each = (value: (reactor: ReactorState) => number): (readonly [Labels, number])[] =>
+    reactors.map((one) => [{ reactor: one.reactor }, value(one)] as const);
+  out.counter(
+    'raidkit_reactor_awake_seconds_total',
+    'Time in which the thread of the data path was awake: at work, or looking for more.',
+    each((one) => one.awake_sec),
+  );
+  out.counter(
+    'raidkit_reactor_asleep_seconds_total',
+    'Time in which it slept.',
+    each((one) => one.asleep_sec),
+  );
+  out.counter(
+    'raidkit_reactor_requests_total',
+    'Requests of NBD clients that it has answered.',
+    reactors.flatMap((one) => [
+      [{ reactor: one.reactor, type: 'read' }, one.read_requests] as const,
+      [{ reactor: one.reactor, type: 'write' }, one.write_requests] as const,
+      [{ reactor: one.reactor, type: 'other' }, one.other_requests] as const,
+    ]),
+  );
+  out.counter(
+    'raidkit_reactor_read_bytes_total',
+    'Bytes that NBD clients have read of it.',
+    each((one) => one.bytes_read),
+  );
+  out.counter(
+    'raidkit_reactor_written_bytes_total',
+    'Bytes that NBD clients have written to it.',
+    each((one) => one.bytes_written),
+  );
+  out.gauge(
+    'raidkit_reactor_connections',
+    'Connections of NBD clients to it, those that are choosing their export among them.',
+    each((one) => one.connections),
+  );
+  out.gauge(
+    'raidkit_reactor_queue_depth',
+    'I/O in flight there, on volumes and on members.',
+    each((one) => one.queue_depth),
   );
 }
 

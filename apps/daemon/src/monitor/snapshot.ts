@@ -19,10 +19,24 @@ export interface DeviceLatency {
   operations: { type: string; count: number; total_us: number; errors: number; buckets: [number, number][] }[];
 }
 
+export interface ReactorState {
+  reactor: number;
+  awake_sec: number;
+  asleep_sec: number;
+  connections: number;
+  read_requests: number;
+  write_requests: number;
+  other_requests: number;
+  bytes_read: number;
+  bytes_written: number;
+  queue_depth: number;
+}
+
 export interface Snapshot {
   arrays: ArrayState[];
   iostat: { tick_rate: number; bdevs: DeviceStats[] };
   latency: DeviceLatency[];
+  reactors: ReactorState[];
   exports: { name: string; bdev_name: string; connections: number }[];
   spares: unknown[];
   configuration: { state_error: string | null; pending: unknown[] };
@@ -38,15 +52,16 @@ const patienceMs = 5000;
 export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
   const ask = (method: string): Promise<unknown> => inTime(caller.call(method, undefined));
   try {
-    const [arrays, iostat, latency, exports, spares, configuration] = await Promise.all([
+    const [arrays, iostat, latency, reactors, exports, spares, configuration] = await Promise.all([
       ask('raidkit_get_arrays'),
       ask('bdev_get_iostat'),
       ask('raidkit_get_latency'),
+      ask('raidkit_get_reactors'),
       ask('raidkit_nbd_get_exports'),
       ask('raidkit_get_spares'),
       ask('raidkit_get_configuration'),
     ]);
-    return { arrays, iostat, latency, exports, spares, configuration } as Snapshot;
+    return { arrays, iostat, latency, reactors, exports, spares, configuration } as Snapshot;
   } catch (error) {
     if (isStarting(error)) return null;
     throw error;

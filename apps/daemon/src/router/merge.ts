@@ -59,20 +59,24 @@ interface ConfigCall {
   params?: { name?: string };
 }
 
-/** Options, which are the same everywhere, then devices, arrays, spares and volumes that are members, limits and exports, then the wait for all of them. */
+/** Options, which are the same everywhere, then devices, arrays, spares and volumes that are members, limits, exports and what the kernel has, then the wait for all of them. */
 function mergeConfig(configs: readonly ConfigCall[][], directory: Directory): ConfigCall[] {
   const isOption = ({ method }: ConfigCall): boolean => method === 'bdev_set_options' || method === 'bdev_raid_set_options';
   const isAddition = ({ method }: ConfigCall): boolean => method === 'raidkit_add_spare' || method === 'bdev_examine';
   const isLast = ({ method }: ConfigCall): boolean => method === 'raidkit_nbd_export' || method === 'bdev_set_qos_limit';
+  const isAttachment = ({ method }: ConfigCall): boolean => method === 'nbd_start_disk';
   const isWait = ({ method }: ConfigCall): boolean => method === 'bdev_wait_for_examine';
   const all = configs.flat();
   const first = configs[0] ?? [];
-  const made = all.filter((call) => !isOption(call) && !isAddition(call) && !isLast(call) && !isWait(call));
+  const made = all.filter(
+    (call) => !isOption(call) && !isAddition(call) && !isLast(call) && !isAttachment(call) && !isWait(call),
+  );
   return [
     ...first.filter(isOption),
     ...directory.sort('bdev', made, ({ params }) => params?.name ?? ''),
     ...all.filter(isAddition),
     ...all.filter(isLast),
+    ...all.filter(isAttachment),
     ...first.filter(isWait),
   ];
 }

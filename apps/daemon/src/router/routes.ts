@@ -55,6 +55,7 @@ export const routes: Readonly<Record<string, Route>> = {
   log_set_level: all,
   log_enable_timestamps: all,
 
+  raidkit_get_reactors: { to: 'each', merge: 'lists' },
   thread_get_stats: { to: 'each', merge: 'threads' },
 
   bdev_get_bdevs: router('getBdevs'),

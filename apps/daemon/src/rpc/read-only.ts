@@ -32,6 +32,7 @@ export const readOnlyMethods: ReadonlySet<string> = new Set([
   'raidkit_nbd_get_clients',
   'raidkit_nbd_get_exports',
   'thread_get_stats',
+  'raidkit_get_reactors',
 ]);
 
 /** EPERM. */

@@ -146,7 +146,8 @@ export class CheckSchedule {
     }
     if (this.#running?.uuid === uuid) return;
     const whole = ext.history.find(
-      ({ blocks, error, type }) => type === 'check' && error === null && blocks === ext.num_blocks,
+      ({ blocks, error, from_block: from, type }) =>
+        type === 'check' && error === null && from === 0 && blocks === ext.num_blocks,
     );
     if (whole === undefined || whole.started_at < record.due_from) return;
     this.#records.set(uuid, completed(whole.started_at + whole.seconds * 1000, whole.mismatch_blocks));

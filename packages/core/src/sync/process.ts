@@ -238,6 +238,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       target,
       startedAt,
       seconds,
+      fromBlock: this.#firstBlock,
       blocks,
       mismatchBlocks,
       repairedBlocks,

@@ -109,6 +109,8 @@ export interface ProcessRecord {
   target: string | null;
   startedAt: number;
   seconds: number;
+  /** Where it began, and how far it has got, in blocks of the array. */
+  fromBlock: number;
   blocks: number;
   mismatchBlocks: number;
   /** Blocks that a repair rewrote, and blocks that it could not decide on. */

@@ -68,6 +68,8 @@ export class NbdServer {
     NbdConnection,
     { readonly timer: TimerHandle; readonly dueAt: number; readonly begunAt: number }
   >();
+  /** What exports that are gone have served. */
+  #formerStats: NbdExportStats = { ...noStats };
   readonly #admission: Admission;
   readonly #maxHandshakes: number;
   readonly #stalls: StallWatch;
@@ -218,6 +220,13 @@ export class NbdServer {
   /** In the order in which they were added. */
   exports(): NbdExportInfo[] {
     return [...this.#exports.values()].map(exportInfo);
+  }
+
+  /** What has been served since the server was made, under whatever names, and how many connections there are. */
+  traffic(): NbdExportStats & { connections: number } {
+    const there = [...this.#exports.values(), ...this.#leaving.keys()];
+    const all = there.flatMap(({ readers, stats }) => (readers === null ? [stats] : [stats, readers.stats]));
+    return { ...all.reduce(sum, this.#formerStats), connections: this.#connections.size };
   }
 
   /** Those that use exports, in the order in which they came. */
@@ -378,7 +387,10 @@ export class NbdServer {
     if (this.#exports.get(found.name) === found) this.#exports.delete(found.name);
     const both = found.readers === null ? [found] : [found, found.readers];
     this.#endConnections(both.flatMap(({ connections }) => [...connections]));
-    const leaving = Promise.all(both.map((one) => one.close())).then(() => void this.#leaving.delete(found));
+    const leaving = Promise.all(both.map((one) => one.close())).then(() => {
+      this.#leaving.delete(found);
+      for (const { stats } of both) this.#formerStats = sum(this.#formerStats, stats);
+    });
     this.#leaving.set(found, leaving);
     return leaving;
   }
@@ -459,6 +471,15 @@ function exportInfo(one: NbdExport): NbdExportInfo {
     stats: one.readers === null ? { ...one.stats } : sum(one.stats, one.readers.stats),
   };
 }
+
+const noStats: Readonly<NbdExportStats> = {
+  readRequests: 0,
+  writeRequests: 0,
+  otherRequests: 0,
+  readBytes: 0,
+  writtenBytes: 0,
+  errors: 0,
+};
 
 function sum(a: NbdExportStats, b: NbdExportStats): NbdExportStats {
   return {
