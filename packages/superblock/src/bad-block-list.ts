@@ -1,6 +1,18 @@
 import type { BadBlockList, BadRange, MapLife } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
-import { hasGoodChecksum, readIncarnation, readU64, readUuid, writeIncarnation, writeU64, writeUuid } from './extension.js';
+import { SuperblockFieldError } from './codec.js';
+import type { Fault } from './extension.js';
+import {
+  countFault,
+  hasGoodChecksum,
+  rangeFault,
+  readIncarnation,
+  readU64,
+  readUuid,
+  writeIncarnation,
+  writeU64,
+  writeUuid,
+} from './extension.js';
 
 /** The list of bad blocks; little-endian. docs/on-disk-format.md has the table. */
 export const badBlocksLayout = {
@@ -15,16 +27,20 @@ export const badBlocksLayout = {
 const magic = 'RKBB';
 const fixedBytes = 64;
 const entryBytes = 16;
+/** Slots of an array, and blocks of a range, which has six bytes for their number. */
+const mostSlots = 255;
+const mostBlocks = 2 ** 48 - 1;
 /** Most ranges of a list. */
 export const mostBadRanges = (badBlocksLayout.bytes - fixedBytes) / entryBytes;
 
 const decoder = new TextDecoder('latin1');
 const encoder = new TextEncoder();
 
-/** The list's bytes: as many units as it needs. Throws a RangeError for more than {@link mostBadRanges}. */
-export function encodeBadBlocks(life: MapLife, { generation, ranges }: BadBlockList): Uint8Array {
-  if (ranges.length > mostBadRanges)
-    throw new RangeError(`${ranges.length} ranges of bad blocks do not fit: ${mostBadRanges} do`);
+/** The list's bytes: as many units as it needs. Throws a SuperblockFieldError for a list that {@link parseBadBlocks} would not accept. */
+export function encodeBadBlocks(life: MapLife, list: BadBlockList): Uint8Array {
+  const fault = findListFault(list);
+  if (fault !== null) throw new SuperblockFieldError(fault);
+  const { generation, ranges } = list;
   const length = fixedBytes + ranges.length * entryBytes;
   const { unitBytes } = badBlocksLayout;
   const bytes = new Uint8Array(Math.ceil(length / unitBytes) * unitBytes);
@@ -69,5 +85,20 @@ export function parseBadBlocks(bytes: Uint8Array, life: MapLife): BadBlockList |
       numBlocks: view.getUint32(at + 8, true) + view.getUint16(at + 12, true) * 2 ** 32,
     };
   });
-  return { generation: readU64(view, 16), ranges };
+  const list = { generation: readU64(view, 16), ranges };
+  return findListFault(list) === null ? list : null;
+}
+
+/** For reading and for writing, so that what is written can be read. */
+function findListFault({ generation, ranges }: BadBlockList): Fault | null {
+  const fault = countFault('generation', generation) ?? countFault('ranges.length', ranges.length, mostBadRanges);
+  if (fault !== null) return fault;
+  for (const [index, { slot, offsetBlocks, numBlocks }] of ranges.entries()) {
+    const wrong =
+      countFault(`ranges[${index}].slot`, slot, mostSlots - 1) ??
+      countFault(`ranges[${index}].numBlocks`, numBlocks, mostBlocks) ??
+      rangeFault(`ranges[${index}]`, offsetBlocks, numBlocks);
+    if (wrong !== null) return wrong;
+  }
+  return null;
 }

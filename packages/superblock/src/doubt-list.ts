@@ -1,6 +1,17 @@
 import type { DoubtList, MapLife } from '@raidkit/core';
 import { crc32c } from './crc32c.js';
-import { readIncarnation, readU64, readUuid, writeIncarnation, writeU64, writeUuid } from './extension.js';
+import { SuperblockFieldError } from './codec.js';
+import type { Fault } from './extension.js';
+import {
+  countFault,
+  rangeFault,
+  readIncarnation,
+  readU64,
+  readUuid,
+  writeIncarnation,
+  writeU64,
+  writeUuid,
+} from './extension.js';
 
 const magic = 'RKIC';
 const fixedBytes = 64;
@@ -13,8 +24,10 @@ export const mostDoubtRanges = (doubtBytes - fixedBytes) / rangeBytes;
 const decoder = new TextDecoder('latin1');
 const encoder = new TextEncoder();
 
-/** The list's bytes: {@link doubtBytes} of them. */
+/** The list's bytes: {@link doubtBytes} of them. Throws a SuperblockFieldError for a list that {@link parseDoubtList} would not accept. */
 export function encodeDoubtList(life: MapLife, list: DoubtList): Uint8Array {
+  const fault = findListFault(list);
+  if (fault !== null) throw new SuperblockFieldError(fault);
   const bytes = new Uint8Array(doubtBytes);
   const view = new DataView(bytes.buffer);
   encoder.encodeInto(magic, bytes);
@@ -44,5 +57,17 @@ export function parseDoubtList(bytes: Uint8Array, life: MapLife): DoubtList | nu
     start: readU64(view, fixedBytes + index * rangeBytes),
     count: readU64(view, fixedBytes + index * rangeBytes + 8),
   }));
-  return { generation: readU64(view, 16), ranges };
+  const list = { generation: readU64(view, 16), ranges };
+  return findListFault(list) === null ? list : null;
+}
+
+/** For reading and for writing, so that what is written can be read. */
+function findListFault({ generation, ranges }: DoubtList): Fault | null {
+  const fault = countFault('generation', generation) ?? countFault('ranges.length', ranges.length, mostDoubtRanges);
+  if (fault !== null) return fault;
+  for (const [index, { start, count }] of ranges.entries()) {
+    const wrong = rangeFault(`ranges[${index}]`, start, count);
+    if (wrong !== null) return wrong;
+  }
+  return null;
 }

@@ -171,7 +171,8 @@ function readJournalSlots(view: DataView, numSlots: number, at: number, flag: nu
   return flagged.length > 0 || first < 0 ? flagged : [first];
 }
 
-interface Fault {
+/** A field that cannot be, and why. */
+export interface Fault {
   field: string;
   message: string;
 }
@@ -240,6 +241,17 @@ function optionsFault(levelOptions: string): Fault | null {
   const { length } = encoder.encode(levelOptions);
   if (length > mostOptionsBytes) return { field, message: `${field} has ${length} bytes; it may have ${mostOptionsBytes}` };
   return isJsonObject(levelOptions) ? null : { field, message: `${field} is no JSON object` };
+}
+
+/** For numbers that say how often, or from where on: null if it is one that the next of its kind still follows. */
+export function countFault(field: string, value: number, most = mostCounted): Fault | null {
+  return integerFault(field, value, most);
+}
+
+/** What no range of blocks may be, or null: it has one block at least, and its end is a number that is exact. */
+export function rangeFault(field: string, start: number, count: number): Fault | null {
+  if (start >= 0 && count >= 1 && Number.isSafeInteger(start) && Number.isSafeInteger(start + count)) return null;
+  return { field, message: `${field} has ${count} blocks from ${start} on; it must have one at least, and end before 2^53` };
 }
 
 function integerFault(field: string, value: number, most: number): Fault | null {

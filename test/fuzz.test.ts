@@ -1,0 +1,50 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
+import { afterAll, expect, it } from 'vitest';
+import { fuzz } from './fuzz/fuzz.js';
+import { jsonTargets } from './fuzz/targets/json.js';
+import { memberTargets } from './fuzz/targets/members.js';
+import { nbdTargets } from './fuzz/targets/nbd.js';
+
+// Every parser of what others have written, with inputs that nobody has thought of. `npm run fuzz` has more of it.
+
+const corpusFile = new URL('./fixtures/fuzz-corpus.json', import.meta.url);
+/** By target; deflated, in base64. */
+const corpus = JSON.parse(readFileSync(corpusFile, 'utf8')) as Record<string, string[]>;
+/** For each target. */
+const seconds = Number(process.env.RAIDKIT_FUZZ_SECONDS ?? 1);
+const seed = Number(process.env.RAIDKIT_FUZZ_SEED ?? commits());
+const savesCorpus = process.env.RAIDKIT_FUZZ_SAVE === '1';
+/** Of one target, in the file. */
+const mostSaved = 60;
+const mostSavedBytes = 2048;
+
+const targets = [...memberTargets, ...nbdTargets, ...jsonTargets];
+
+/** With each commit other inputs, and the same for all who look at it. */
+function commits(): number {
+  try {
+    return Number(
+      execFileSync('git', ['rev-list', '--count', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8', stdio: 'pipe' }),
+    );
+  } catch {
+    return 1;
+  }
+}
+
+it.each(targets.map((target) => [target.name, target] as const))('%s', async (_, target) => {
+  const earlier = corpus[target.name] ?? [];
+  const budget = { seconds, seed, corpus: earlier.map((text) => new Uint8Array(inflateRawSync(Buffer.from(text, 'base64')))) };
+  const { blocks, inputs, kept } = await fuzz(target, budget);
+  console.log(
+    `${target.name}: ${inputs} inputs, seed ${seed}, ${blocks} characters of the sources have run, ${kept.length} inputs are new`,
+  );
+  expect(inputs).toBeGreaterThan(target.seeds.length);
+  const small = kept.map((bytes) => deflateRawSync(bytes)).filter(({ length }) => length <= mostSavedBytes);
+  corpus[target.name] = [...earlier, ...small.map((bytes) => bytes.toString('base64'))].slice(0, mostSaved);
+});
+
+afterAll(() => {
+  if (savesCorpus) writeFileSync(corpusFile, `${JSON.stringify(corpus, null, 1)}\n`);
+});
