@@ -8,6 +8,9 @@ export interface Latency {
 export const CutMode = { KeepAll: 0, LoseAll: 1, Prefix: 2, Random: 3 } as const;
 export type CutMode = (typeof CutMode)[keyof typeof CutMode];
 
+/** Sectors for which a thin device finds room at once. */
+export const thinSectors = 8;
+
 /** What is wrong with a device. Changed by whoever runs the simulation, at any time. */
 export class DiskFaults {
   /** Reads, writes and flushes fail this often. */
@@ -20,6 +23,8 @@ export class DiskFaults {
   writeErrors = 0;
   /** Every write fails with ENOSPC. */
   isFull = false;
+  /** Room for so many units of {@link thinSectors} that hold nothing yet; more fail with ENOSPC. */
+  thinUnits = Infinity;
   /** Every write fails with EPERM. */
   isReadOnly = false;
   /** So many writes of data are answered, and not done. */
@@ -46,6 +51,7 @@ export class DiskFaults {
       this.flushErrors > 0 ||
       this.writeErrors > 0 ||
       this.isFull ||
+      this.thinUnits < Infinity ||
       this.isReadOnly
     );
   }

@@ -26,7 +26,7 @@ export const faultKinds = [
   'stuck',
   'busy',
 ] as const;
-export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung';
+export type FaultKind = (typeof faultKinds)[number] | 'readOnly' | 'hung' | 'thin';
 
 /** How a process ends. */
 export type Ending = 'power' | 'kill' | 'stop';
@@ -53,6 +53,8 @@ export type PlanItem =
   | { kind: 'replace'; at: number; disk: number }
   | { kind: 'process'; at: number; action: ProcessAction }
   | { kind: 'grow'; at: number; numBlocks: number }
+  /** Others have all common buffers, but so many, for a while. */
+  | { kind: 'hoard'; at: number; ms: number; free: number }
   /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
   | { kind: 'rest'; at: number }
   /** The process ends, somebody else runs the array by SPDK's rules, with so many writes, and ends too. */

@@ -2,6 +2,7 @@ import { IoType } from '@raidkit/bdev';
 import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import { drawDevices } from './plan-devices.js';
+import { drawShortages } from './plan-shortages.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawRests } from './plan-rests.js';
@@ -29,6 +30,7 @@ export interface PlanOptions {
   hasForeign?: boolean;
   hasShapes?: boolean;
   hasDevices?: boolean;
+  hasShortages?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
@@ -36,7 +38,7 @@ export interface PlanOptions {
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true } = options;
-  const { hasRests = true, hasShapes = true, hasTrims = true } = options;
+  const { hasRests = true, hasShapes = true, hasShortages = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
   // From a stream of its own.
@@ -59,6 +61,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const mayGrow = shape.kind !== 'no superblock' || module.redundancy !== 'none';
   items.push(...extras.filter(({ kind }) => mayGrow || kind !== 'grow'));
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
+  if (hasShortages) items.push(...drawShortages(seed, shape, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
   items.sort((a, b) => a.at - b.at);
   const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;

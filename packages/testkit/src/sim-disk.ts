@@ -1,7 +1,7 @@
 import { Bdev, IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
-import { CutMode, DiskFaults, Fate } from './disk-faults.js';
+import { CutMode, DiskFaults, Fate, thinSectors } from './disk-faults.js';
 import type { Latency } from './disk-faults.js';
 import { Media } from './media.js';
 import type { Preimage } from './media.js';
@@ -79,6 +79,8 @@ export class SimDisk {
   readonly #world: World;
   readonly #random: Random;
   #cached: Cached[] = [];
+  /** Units that have been written to, and so have room if the device is thin. */
+  readonly #mapped = new Set<number>();
   #order = 0;
   readonly #flights = new Set<Flight>();
 
@@ -100,6 +102,7 @@ export class SimDisk {
     copy.media.restore(this.media);
     copy.#cached = this.#cached.map((entry) => ({ ...entry }));
     copy.#order = this.#order;
+    for (const unit of this.#mapped) copy.#mapped.add(unit);
     return copy;
   }
 
@@ -222,7 +225,8 @@ export class SimDisk {
       if (io.type === IoType.Flush) this.#flushed(flight.cachedUpTo);
     } else if (io.type === IoType.Flush) {
       this.#failFlush();
-    } else if (this.#random.chance(0.5)) {
+    } else if (this.#random.chance(0.5) && !(status === Status.NoSpace && !this.faults.isFull)) {
+      // A thin device takes nothing of a write for which it has no room.
       this.#apply(flight, true);
     }
     io.complete(status);
@@ -285,7 +289,7 @@ export class SimDisk {
         }
         return this.#random.chance(faults.flushErrorRate) ? Status.IoError : Status.Ok;
       default:
-        if (faults.isFull) return Status.NoSpace;
+        if (faults.isFull || this.#hasNoRoom(io)) return Status.NoSpace;
         if (faults.isReadOnly) return Status.NotPermitted;
         if (faults.writeErrors > 0) {
           faults.writeErrors--;
@@ -293,6 +297,23 @@ export class SimDisk {
         }
         return this.#random.chance(faults.writeErrorRate) ? Status.IoError : Status.Ok;
     }
+  }
+
+  /** A thin device finds no more room for what it has never held. Zeros take none. */
+  #hasNoRoom(io: BdevIo): boolean {
+    if (io.type !== IoType.Write || this.faults.thinUnits === Infinity) return false;
+    let more = 0;
+    for (const unit of this.#unitsOf(io)) if (!this.#mapped.has(unit)) more++;
+    if (more > this.faults.thinUnits) return true;
+    this.faults.thinUnits -= more;
+    return false;
+  }
+
+  #unitsOf(io: BdevIo): number[] {
+    const perBlock = this.blockSize / sectorBytes;
+    const first = Math.floor((io.offsetBlocks * perBlock) / thinSectors);
+    const end = Math.ceil(((io.offsetBlocks + io.numBlocks) * perBlock) / thinSectors);
+    return Array.from({ length: end - first }, (_, index) => first + index);
   }
 
   #hasLatent(io: BdevIo): boolean {
@@ -310,6 +331,7 @@ export class SimDisk {
     if (driver.checksum(io) !== flight.checksum) {
       this.#world.fail(new Error(`${this.name}: the data of a write was changed while the device had it`));
     }
+    if (io.type === IoType.Write) for (const unit of this.#unitsOf(io)) this.#mapped.add(unit);
     const perBlock = this.blockSize / sectorBytes;
     const first = io.offsetBlocks * perBlock;
     const count = io.numBlocks * perBlock;

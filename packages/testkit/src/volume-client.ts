@@ -1,13 +1,16 @@
 import { IoFlag, IoType, Status } from '@raidkit/bdev';
 import type { BdevDescriptor, BdevIo, BdevRegistry } from '@raidkit/bdev';
+import type { Hoard } from './hoard.js';
 import type { VolumeModel, Violation, WriteRecord } from './model.js';
 import { fillSectors, sectorBytes } from './sector.js';
 import type { World } from './world.js';
 
-/** How a request ended: a status, or, for one that the process took with it, {@link died}. */
+/** How a request ended: a status, or {@link died} or {@link notAsked}. */
 export type Outcome = Status;
 /** The process died before the request was answered. */
 export const died = -1;
+/** There was no buffer for it. */
+export const notAsked = -2;
 
 /**
  * A user of a volume: sends requests, writes what says where it belongs, and checks whatever it reads against the model.
@@ -20,6 +23,8 @@ export class VolumeClient {
   readonly #words: Int32Array;
   readonly #mayHold: () => boolean;
   readonly #onViolation: (violation: Violation, what: string) => void;
+  /** Whoever has the buffers while they have run out. */
+  hoardOf: () => Hoard | null = () => null;
   readonly #pending = new Set<(outcome: Outcome) => void>();
   #isClosing = false;
 
@@ -63,9 +68,8 @@ export class VolumeClient {
     const first = offsetBlocks * perBlock;
     const count = numBlocks * perBlock;
     const hasData = type === IoType.Read || type === IoType.Write;
-    let addr = hasData ? this.#registry.buffers.get(numBlocks * this.blockSize) : -1;
-    // No memory: as if it had not been asked for.
-    if (hasData && addr < 0) return Status.NoMemory;
+    let addr = hasData ? this.#getBuffer(numBlocks * this.blockSize) : -1;
+    if (hasData && addr < 0) return notAsked;
     let write: WriteRecord | null = null;
     let startedAt = 0;
     if (type === IoType.Read) {
@@ -84,11 +88,11 @@ export class VolumeClient {
     // Whatever did not answer has been failed by now. A read's buffer is still the device's: another one is taken.
     const mayTryAgain = status === Status.TimedOut && !this.#isClosing;
     if (mayTryAgain && type === IoType.Read) {
-      this.#registry.buffers.put(addr);
-      addr = this.#registry.buffers.get(numBlocks * this.blockSize);
+      this.#putBuffer(addr);
+      addr = this.#getBuffer(numBlocks * this.blockSize);
       if (addr < 0) {
         this.#model.readEnded();
-        return Status.NoMemory;
+        return notAsked;
       }
     }
     if (mayTryAgain) status = await this.#send(type, offsetBlocks, length, addr, flags);
@@ -105,8 +109,19 @@ export class VolumeClient {
     } else if (status === Status.Ok) {
       this.#model.flushed(startedAt);
     }
-    if (addr >= 0) this.#registry.buffers.put(addr);
+    if (addr >= 0) this.#putBuffer(addr);
     return status;
+  }
+
+  #getBuffer(bytes: number): number {
+    const addr = this.#registry.buffers.get(bytes);
+    return addr >= 0 ? addr : (this.hoardOf()?.take(bytes) ?? -1);
+  }
+
+  #putBuffer(addr: number): void {
+    const hoard = this.hoardOf();
+    if (hoard === null) this.#registry.buffers.put(addr);
+    else hoard.put(addr);
   }
 
   /** The device goes away: closes once everything is answered. */

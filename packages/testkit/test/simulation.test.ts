@@ -26,7 +26,7 @@ const seedsPerLevel: [string, number, number][] = [
   ['raid5f', 250, 40],
   ['raid6', 30, 15],
 ];
-const plain = { hasDevices: false, hasRests: false, hasForeign: false, hasShapes: false };
+const plain = { hasDevices: false, hasShortages: false, hasRests: false, hasForeign: false, hasShapes: false };
 
 /** What raid5f may answer with an error after a double failure the model does not know block by block. */
 function capabilitiesFor(level: string): Partial<Capabilities> {
@@ -79,6 +79,7 @@ describe('no seed breaks a rule', () => {
         ] as const) {
           const options = {
             hasDevices: hasMore,
+            hasShortages: hasMore,
             hasExtras,
             hasTrims,
             hasForeign: hasMore,

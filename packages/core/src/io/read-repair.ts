@@ -1,8 +1,9 @@
-import { BlockClient, BdevError, Status } from '@raidkit/bdev';
+import { BlockClient } from '@raidkit/bdev';
 import type { IoHost } from './host.js';
 import { reconstructInto } from './reconstruct.js';
 import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
+import { withOwnBuffer } from '../members/own-buffer.js';
 import type { Slot } from '../members/slot.js';
 
 /** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
@@ -114,19 +115,14 @@ function hasLeft(slot: Slot): boolean {
 
 /** What the slot's member must hold in these blocks of its data area. The stripes must be quiesced. */
 async function readReconstructed(array: IoHost, slot: number, offset: number, count: number): Promise<Uint8Array> {
-  const { buffers } = array.registry;
-  const most = Math.max(1, Math.floor(Math.min(buffers.maxBytes, 65_536) / array.blockSize));
+  const most = Math.max(1, Math.floor(65_536 / array.blockSize));
   const data = new Uint8Array(count * array.blockSize);
   for (let done = 0; done < count; done += most) {
     const now = Math.min(most, count - done);
-    const addr = buffers.get(now * array.blockSize);
-    if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${array.name}: no buffer for a repair`);
-    try {
+    await withOwnBuffer(array, now * array.blockSize, async (addr) => {
       await reconstructInto(array, slot, offset + done, now, addr);
       data.set(array.memory.u8.subarray(addr, addr + now * array.blockSize), done * array.blockSize);
-    } finally {
-      buffers.put(addr);
-    }
+    });
   }
   return data;
 }

@@ -1,7 +1,7 @@
-import { BdevError, Status } from '@raidkit/bdev';
-import type { IoType } from '@raidkit/bdev';
+import type { IoType, Status } from '@raidkit/bdev';
 import type { FoundEntry, MapLife } from '../format/store.js';
 import type { RaidIo } from '../level/raid-io.js';
+import { withOwnBuffer } from '../members/own-buffer.js';
 import type { JournalHost } from './host.js';
 
 /**
@@ -30,19 +30,9 @@ function isWhole({ id, indexTogether, numTogether }: FoundEntry, ids: ReadonlySe
   return true;
 }
 
-/** Works with a buffer for the entry's blocks. Rejects with ENOMEM if there is none, or as `work` does. */
-export async function withBuffer<T>(
-  { blockSize, name, registry: { buffers } }: JournalHost,
-  { numBlocks }: FoundEntry,
-  work: (addr: number) => Promise<T>,
-): Promise<T> {
-  const addr = buffers.get(numBlocks * blockSize);
-  if (addr < 0) throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${name}: no buffer for the journal`);
-  try {
-    return await work(addr);
-  } finally {
-    buffers.put(addr);
-  }
+/** Works with a buffer for the entry's blocks. Rejects as {@link withOwnBuffer} does. */
+export function withBuffer<T>(array: JournalHost, { numBlocks }: FoundEntry, work: (addr: number) => Promise<T>): Promise<T> {
+  return withOwnBuffer(array, numBlocks * array.blockSize, work);
 }
 
 /** Reads or writes the entry's blocks through the level. Gives how that ended. */

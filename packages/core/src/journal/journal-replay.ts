@@ -1,7 +1,7 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import { levelIo, readEntries, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
-import { statusOf } from '../errors.js';
+import { RaidError, statusOf } from '../errors.js';
 import { compareEntry } from './compare-entry.js';
 import { BlockRanges } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
@@ -34,6 +34,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
     try {
       await writeAgain(array, entry);
     } catch (error) {
+      if (isLackOfMemory(error)) throw error;
       array.log.error(
         { ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error },
         'an entry of the journal could not be written again',
@@ -48,6 +49,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
     try {
       for (const slot of array.slots) if (slot.isInSync) await rewriteInPlace(array, slot, start, end - start);
     } catch (error) {
+      if (isLackOfMemory(error)) throw error;
       array.log.error(
         { ...array.logFields(), block: start, blocks: end - start, err: error },
         'stripes of the journal could not be written again',
@@ -59,6 +61,11 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
   return true;
+}
+
+/** The start fails for it, and is tried again: nothing may be taken for lost because of it. */
+function isLackOfMemory(error: unknown): boolean {
+  return RaidError.is(error) && error.code === 'ERR_RAID_MEMORY';
 }
 
 /** The stripes of the entries, each once, as blocks of the members' data areas. */

@@ -2,6 +2,7 @@ import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
 import { statusOf } from '../errors.js';
 import { memberIo } from './member-io.js';
+import { withOwnBuffer } from './own-buffer.js';
 import type { Slot } from './slot.js';
 
 /** Bytes that are read and written at a time at most. */
@@ -18,21 +19,15 @@ export function isUnreadable(error: unknown): boolean {
  * Reads blocks `[offset, +count)` of the slot's data area and writes them as they are: a flush that succeeds after that keeps
  * them, whatever became of flushes before. Blocks that cannot be read are passed over, and those for which the member has no
  * room: they have none that it could lose. Zeros are not made to take any. Nobody else may write there meanwhile. Rejects with
- * a `BdevError` if they cannot be written, or the member is gone.
+ * a `BdevError` if they cannot be written, or the member is gone; with `ERR_RAID_MEMORY` if nothing was asked of the member.
  */
 export async function rewriteInPlace(array: MembersHost, slot: Slot, offset: number, count: number): Promise<void> {
-  const { blockSize, name, registry } = array;
-  const { buffers } = registry;
-  const most = Math.max(1, Math.floor(Math.min(buffers.maxBytes, pieceBytes) / blockSize));
-  const addr = buffers.get(Math.min(most, count) * blockSize);
-  if (addr < 0)
-    throw new BdevError('ERR_BDEV_IO', Status.NoMemory, `array ${name}: no buffer for blocks that are written again`);
-  try {
+  const { blockSize } = array;
+  const most = Math.max(1, Math.floor(pieceBytes / blockSize));
+  await withOwnBuffer(array, Math.min(most, count) * blockSize, async (addr) => {
     const end = Math.min(offset + count, slot.dataSize);
     for (let at = offset; at < end; at += most) await rewritePiece(array, slot, at, Math.min(most, end - at), addr);
-  } finally {
-    buffers.put(addr);
-  }
+  });
 }
 
 async function rewritePiece(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
@@ -51,8 +46,8 @@ async function rewritePiece(array: MembersHost, slot: Slot, at: number, count: n
 
 async function writePiece(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
   const { blockSize, registry } = array;
-  const bytes = count * blockSize;
   const { memory } = registry.runtime;
+  const bytes = count * blockSize;
   const isZero = memory.u8[addr] === 0 && memory.equal(addr, addr + 1, bytes - 1);
   try {
     if (isZero) await memberIo(array, slot, IoType.WriteZeroes, at, count, -1);

@@ -1,4 +1,4 @@
-import { IoType, Status } from '@raidkit/bdev';
+import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
 import { makeCopiesAgree } from './majority-repair.js';
@@ -137,8 +137,8 @@ export class ResyncTask implements ProcessStep {
       try {
         await rewriteInPlace(array, slot, at, count);
       } catch (error) {
-        // For lack of memory nothing was asked of the member.
-        if (statusOf(error) === Status.NoMemory) throw error;
+        // What is no error of its own, as a lack of memory, says nothing of the member.
+        if (!BdevError.is(error)) throw error;
         if (!array.failMember(slot.index, 'blocks that may not be on stable media could not be written again')) throw error;
       }
     }

@@ -92,6 +92,9 @@ async function oldImage(run: SimRun, twin: Twin, member: SimDisk): Promise<void>
   const image = run.snapshots.get(member) ?? run.images.get(member);
   if (!run.isRedundant || image === undefined) return;
   run.coverage.mark('probe: an old image');
+  // A former member that is still about may be all that the image needs: together they are the array as it was, and start as such.
+  for (const disk of run.disks)
+    if (run.array()?.slots.every(({ name }) => name !== disk.name) === true) twin.diskOf(disk).blank(0);
   twin.diskOf(member).media.restore(image);
   twin.world.trace(`== ${member.name} is an old image`);
   await startsRight(run, twin);

@@ -6,7 +6,7 @@ import { checkAndRepair, checkByLevel } from './lies.js';
 import { probeAll } from './probes.js';
 import { arrayName, patienceMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
-import { addMember, whenBack } from './trouble.js';
+import { addMember, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeArray } from './violation.js';
 
 /** Faults stop, and an operator looks after what they have left. */
@@ -19,6 +19,7 @@ export async function heal(run: SimRun): Promise<void> {
 /** Faults stop. */
 export function calm(run: SimRun): void {
   run.world.trace('== faults stop');
+  endHoard(run);
   for (const disk of run.disks) {
     disk.faults.clear();
     disk.latent.clear();

@@ -7,13 +7,14 @@ import type { Violation } from '../model.js';
 import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
 import { canCheckRedundancy, hasBadBlock } from '../redundancy.js';
+import type { Hoard } from '../hoard.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
 import { pagedStore } from '../paged-store.js';
 import { readTag, sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
-import { VolumeClient, died } from '../volume-client.js';
+import { VolumeClient, died, notAsked } from '../volume-client.js';
 import { World } from '../world.js';
 import { Leniency } from './leniency.js';
 import { Standing } from './standing.js';
@@ -76,6 +77,8 @@ export class SimRun {
   readonly haveDropped = new Set<SimDisk>();
   /** Old images of disks. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
+  /** Who has nearly all buffers; null if there are enough. */
+  hoard: Hoard | null = null;
   /** What all disks held at an earlier time: when the array was made, or at a rest. */
   images = new Map<SimDisk, SimDisk['media']>();
   /** The process; null while there is none. */
@@ -280,6 +283,7 @@ export class SimRun {
     this.#slots = this.#membersBySlot();
     this.stack?.die();
     this.stack = null;
+    this.hoard = null;
     for (const volume of this.#volumes.splice(0)) volume.die();
     this.volume = null;
     this.open.clear();
@@ -345,6 +349,7 @@ export class SimRun {
     });
     const onViolation = (violation: Violation, what: string): void => this.wrongRead(violation, what);
     const volume = new VolumeClient(this.world, stack.registry, descriptor, this.model, () => this.#mayHold(), onViolation);
+    volume.hoardOf = () => (this.stack === stack ? this.hoard : null);
     this.volume = volume;
     this.#volumes.push(volume);
     const waiting = this.#whenUp;
@@ -365,7 +370,7 @@ export class SimRun {
     const status = await volume.submit(type, offset, numBlocks, flags);
     this.open.delete(what);
     if (isWrite) this.leniency.noteWrite(offset, numBlocks);
-    if (status === Status.Ok || status === died || status === Status.NoMemory) return;
+    if (status === Status.Ok || status === died || status === notAsked) return;
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;

@@ -11,7 +11,7 @@ import { calm, checkLeaks, heal, lookAtRest, rest, settle } from './rest.js';
 import { remake, restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
-import { addMember, giveFault, removeMember, vanish } from './trouble.js';
+import { addMember, giveFault, hoard, removeMember, vanish } from './trouble.js';
 
 /** What to simulate. */
 export interface SimOptions extends RunParts {
@@ -157,6 +157,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'process':
       controlProcess(run, item.action);
+      break;
+    case 'hoard':
+      hoard(run, item);
       break;
     case 'grow':
       grow(run, item.numBlocks);

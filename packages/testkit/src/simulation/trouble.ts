@@ -1,5 +1,6 @@
 import type { PlanItem } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
+import { Hoard } from '../hoard.js';
 import type { SimDisk } from '../sim-disk.js';
 import { sectorBytes } from '../sector.js';
 import { arrayName } from './sim-run.js';
@@ -37,6 +38,9 @@ export function giveFault(run: SimRun, { disk: index, fault, ms, amount }: PlanI
     case 'full':
       faults.isFull = true;
       break;
+    case 'thin':
+      faults.thinUnits = Math.ceil(amount * amount * 64);
+      break;
     case 'slow':
       faults.slowness = 1 + amount * 100;
       break;
@@ -71,6 +75,25 @@ function makeLatent(run: SimRun, disk: SimDisk, count: number): void {
     const sector = Math.min(slot.dataSize * perBlock - 1, Math.max(0, near + run.random.int(-4, 4)));
     disk.latent.add(slot.dataOffset * perBlock + sector);
   }
+}
+
+/** Others have nearly all buffers for a while. */
+export function hoard(run: SimRun, { ms, free }: PlanItem & { kind: 'hoard' }): void {
+  const { stack } = run;
+  if (stack === null || run.isCalm || run.areUsersHeld || run.hoard !== null) return;
+  run.mark('buffers run out');
+  run.world.trace(`== others have all buffers but ${free} for ${ms.toFixed(1)} ms`);
+  const taken = new Hoard(stack.registry, free);
+  run.hoard = taken;
+  run.world.after(ms, () => {
+    if (run.hoard === taken) endHoard(run);
+  });
+}
+
+/** There are buffers again. */
+export function endHoard(run: SimRun): void {
+  run.hoard?.end();
+  run.hoard = null;
 }
 
 /** A disk is pulled out, and comes back after a while. */

@@ -1,0 +1,119 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import { describe, expect, it } from 'vitest';
+import { blocks } from '../../../test/support/array-on-disks.js';
+import { arrayOf, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+import { VolatileDisk, plugInDisk } from '../../../test/support/volatile-disk.js';
+
+const MiB = 1 << 20;
+/** Blocks of a strip. */
+const strip = 32;
+/** First block of the journal, and of the data area, of a member. */
+const journalAt = 1024;
+const dataAt = 2048;
+
+interface Process {
+  rig: Rig;
+  disks: Map<number, VolatileDisk>;
+  volume: BlockClient;
+}
+
+async function build(level: 'raid1' | 'raid5f'): Promise<Process> {
+  const rig = newRig({ memoryBytes: 16 << 20 });
+  const disks = new Map<number, VolatileDisk>();
+  for (let index = 0; index < 3; index++) {
+    const disk = new VolatileDisk(rig.registry, new Uint8Array(3 * MiB));
+    disks.set(index, disk);
+    await plugInDisk(rig.registry, index, disk);
+  }
+  const baseBdevs = [...disks.keys()].map((index) => `m${index}`);
+  await rig.arrays.create({ name: 'a', level, baseBdevs, superblock: true, ...(level === 'raid1' ? {} : { stripSizeKb: 16 }) });
+  const volume = openVolume(rig, 'a');
+  for (let at = 0; at < 16 * 2 * strip; at += 2 * strip) await volume.write(at, blocks(2 * strip, 1));
+  await volume.flush();
+  return { rig, disks, volume };
+}
+
+/** Another process finds the disks as they are now: the one before is killed. */
+function found(from: Process, without: readonly number[] = []): Pick<Process, 'rig' | 'disks'> {
+  const rig = newRig({ memoryBytes: 16 << 20 });
+  const disks = new Map<number, VolatileDisk>();
+  for (const [index, disk] of from.disks) if (!without.includes(index)) disks.set(index, disk.copyFor(rig.registry));
+  return { rig, disks };
+}
+
+async function plugAllIn({ rig, disks }: Pick<Process, 'rig' | 'disks'>): Promise<void> {
+  for (const [index, disk] of disks) await plugInDisk(rig.registry, index, disk);
+  await rig.registry.waitForExamine();
+}
+
+/** Users have all common buffers. Call the result to give them back. */
+function takeAll({ registry: { buffers } }: Rig): () => void {
+  const taken: number[] = [];
+  for (let addr = buffers.get(1); addr >= 0; addr = buffers.get(1)) taken.push(addr);
+  return () => {
+    for (const addr of taken) buffers.put(addr);
+  };
+}
+
+describe.concurrent('while users have all buffers', () => {
+  it.each(['raid1', 'raid5f'] as const)('a %s is resynchronised, and loses no member', async (level) => {
+    const before = await build(level);
+    await before.volume.write(0, blocks(strip, 2));
+    const next = found(before);
+    let giveBack = (): void => undefined;
+    next.rig.arrays.on(({ type }) => {
+      if (type === 'arrayOnline') giveBack = takeAll(next.rig);
+    });
+    await plugAllIn(next);
+    const array = arrayOf(next.rig, 'a');
+    await until(() => array.process === null && array.bitmap?.resyncsDue === 0, 'everything agrees');
+    expect(next.rig.events.filter(({ type }) => type === 'memberFailed')).toEqual([]);
+    expect(array.numInSync).toBe(3);
+    giveBack();
+    expect(new Set(await openVolume(next.rig, 'a').read(0, strip))).toEqual(new Set([2]));
+  });
+
+  it('the journal of an array without a member is written again', async () => {
+    const whole = await build('raid5f');
+    await whole.rig.arrays.removeBaseBdev('m0');
+    // Stripe 0: its first strip is on m0, and only the others stand for it.
+    await whole.volume.write(strip, blocks(strip, 2));
+    const next = found(whole, [0]);
+    let giveBack: (() => void) | null = null;
+    for (const disk of next.disks.values()) {
+      disk.fault = ({ type, offsetBlocks }) => {
+        if (type === IoType.Read && offsetBlocks >= journalAt && offsetBlocks < dataAt) giveBack ??= takeAll(next.rig);
+        return Status.Ok;
+      };
+    }
+    await plugAllIn(next);
+    await until(() => arrayOf(next.rig, 'a').state === 'online', 'the array is up');
+    expect(giveBack).not.toBeNull();
+    giveBack!();
+    const volume = openVolume(next.rig, 'a');
+    expect(new Set(await volume.read(0, strip))).toEqual(new Set([1]));
+    expect(new Set(await volume.read(strip, strip))).toEqual(new Set([2]));
+  });
+
+  it('what a member cannot read is given it anew', async () => {
+    const { rig, disks, volume } = await build('raid5f');
+    const [disk] = disks.values();
+    let isBad = true;
+    disk!.fault = ({ type, offsetBlocks, numBlocks }) => {
+      const isThere = offsetBlocks <= dataAt && dataAt < offsetBlocks + numBlocks;
+      if (!isThere || !isBad) return Status.Ok;
+      if (type === IoType.Write) isBad = false;
+      return type === IoType.Read ? Status.IoError : Status.Ok;
+    };
+    let giveBack = (): void => undefined;
+    // Its own buffer the read has by then.
+    const read = volume.read(0, 1);
+    queueMicrotask(() => (giveBack = takeAll(rig)));
+    expect(new Set(await read)).toEqual(new Set([1]));
+    const array = arrayOf(rig, 'a');
+    await until(() => array.slots[0]?.errors.repaired === 1, 'the block is rewritten');
+    giveBack();
+  });
+});

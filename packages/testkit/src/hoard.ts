@@ -1,0 +1,38 @@
+import type { BdevRegistry } from '@raidkit/bdev';
+
+/** Others in the process who have all common buffers but a few. Users who know them get theirs from them. */
+export class Hoard {
+  readonly #registry: BdevRegistry;
+  readonly #addrs: number[] = [];
+  #isOver = false;
+
+  constructor(registry: BdevRegistry, free: number) {
+    this.#registry = registry;
+    for (let addr = registry.buffers.get(1); addr >= 0; addr = registry.buffers.get(1)) this.#addrs.push(addr);
+    for (let left = free; left > 0; left--) this.#giveBack();
+  }
+
+  /** A buffer of this many bytes; -1 if there is none. */
+  take(bytes: number): number {
+    const { buffers } = this.#registry;
+    const index = this.#addrs.findIndex((addr) => buffers.slotBytesOf(addr) >= bytes);
+    return index < 0 ? -1 : (this.#addrs.splice(index, 1)[0] ?? -1);
+  }
+
+  /** Whoever had it needs it no more. */
+  put(addr: number): void {
+    if (this.#isOver) this.#registry.buffers.put(addr);
+    else this.#addrs.push(addr);
+  }
+
+  /** The shortage is over. */
+  end(): void {
+    this.#isOver = true;
+    while (this.#addrs.length > 0) this.#giveBack();
+  }
+
+  #giveBack(): void {
+    const addr = this.#addrs.pop();
+    if (addr !== undefined) this.#registry.buffers.put(addr);
+  }
+}
