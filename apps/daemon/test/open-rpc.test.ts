@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import metaSchema from '@open-rpc/meta-schema';
 import { methods as clientMethods, openRpcSchema } from '@raidkit/client';
 import { Ajv } from 'ajv';
+import { compile } from 'json-schema-to-typescript';
+import type { JSONSchema } from 'json-schema-to-typescript';
 import { pino } from 'pino';
+import { format, resolveConfig } from 'prettier';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
@@ -12,9 +15,13 @@ import type { OpenRpcDocument } from '../src/rpc/open-rpc.js';
 import { readOnlyMethods } from '../src/rpc/read-only.js';
 import { RpcClient } from './support/rpc-client.js';
 
-/* What rpc.discover says, and the reference that is made from it. With RAIDKIT_WRITE_DOCS=1 that is written anew. */
+/*
+ * What rpc.discover says, and what is made from it: the reference, and the types of the client package. With RAIDKIT_WRITE_DOCS=1
+ * these are written anew.
+ */
 
 const reference = new URL('../../../docs/rpc-methods.md', import.meta.url);
+const clientParams = new URL('../../../packages/client/src/params.ts', import.meta.url);
 const explanations = new URL('../../../docs/rpc.md', import.meta.url);
 
 let folder: string;
@@ -49,6 +56,8 @@ it('is a document as OpenRPC wants it', () => {
   const validate = ajv.compile(metaSchema);
   expect(validate(document) ? [] : validate.errors).toEqual([]);
   openRpcSchema.parse(document);
+  // The schema of schemas does not follow references: there are none that could lead nowhere.
+  expect(JSON.stringify(document)).not.toContain('"$ref"');
   // It does look at schemas.
   const [method] = document.methods;
   const wrong = { ...method, result: { name: 'result', schema: { type: 'nonsense' } } };
@@ -106,6 +115,14 @@ it('docs/rpc-methods.md is what it says', () => {
   expect(readFileSync(reference, 'utf8')).toBe(page);
 });
 
+it('is what the types of parameters in the client package are made from', async () => {
+  const types = await makeParams(document);
+  if (process.env.RAIDKIT_WRITE_DOCS === '1') writeFileSync(clientParams, types);
+  expect(readFileSync(clientParams, 'utf8')).toBe(types);
+  const known = new Set(document.methods.map(({ name }) => name));
+  expect(Object.keys(clientMethods).filter((name) => !known.has(name))).toEqual([]);
+});
+
 it('docs/rpc.md explains every method, and every parameter of our own', () => {
   const text = readFileSync(explanations, 'utf8');
   /** Of names that a row has in short, after one in full. */
@@ -119,6 +136,32 @@ it('docs/rpc.md explains every method, and every parameter of our own', () => {
   });
   expect(missing).toEqual([]);
 });
+
+const paramsBanner = `/* Made from what rpc.discover answers (apps/daemon/test/open-rpc.test.ts). */
+/* eslint-disable @typescript-eslint/consistent-indexed-object-style -- as they are made */
+
+/** What methods take, by the method's name; those that are not here take nothing. */`;
+
+/** The types of all parameters, as a source file. */
+async function makeParams({ methods }: OpenRpcDocument): Promise<string> {
+  const properties: Record<string, JSONSchema> = {};
+  for (const { name, params } of methods.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (params.length === 0) continue;
+    properties[name] = {
+      type: 'object',
+      properties: Object.fromEntries(params.map((param) => [param.name, param.schema])),
+      required: params.filter(({ required }) => required).map((param) => param.name),
+    } as JSONSchema;
+  }
+  const schema: JSONSchema = { type: 'object', properties, required: Object.keys(properties) };
+  const text = await compile(schema, 'MethodParams', {
+    additionalProperties: false,
+    bannerComment: paramsBanner,
+    format: false,
+    ignoreMinAndMaxItems: true,
+  });
+  return format(text, { ...(await resolveConfig(clientParams)), parser: 'typescript' });
+}
 
 /** Every method with its parameters, for people. */
 function makeReference({ methods }: OpenRpcDocument): string {

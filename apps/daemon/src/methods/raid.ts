@@ -4,7 +4,7 @@ import type { Service } from '../service.js';
 import { internalFailed, method, refused } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, codeOf } from '../rpc/errors.js';
-import { name, u32, uuid } from './schemas.js';
+import { json, name, u32, uuid } from './schemas.js';
 
 /** SPDK's raid methods. */
 export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] {
@@ -29,7 +29,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         // Ours: refuse writes to raid5f that are not whole stripes, as SPDK does.
         full_stripe_only: z.boolean().optional(),
         // Ours: options of the level, by name.
-        level_options: z.record(z.string(), z.json()).optional(),
+        level_options: z.record(z.string(), json).optional(),
         // Ours: over devices that carry a file system, or another array's superblock.
         force: z.boolean().optional(),
       }),

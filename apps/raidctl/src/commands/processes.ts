@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { RaidArrayInfo } from '@raidkit/client';
+import type { ParamsOf, RaidArrayInfo } from '@raidkit/client';
 import { commandLine } from '../command-line.js';
 import { DeviceFinder } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
@@ -180,8 +180,8 @@ async function control(
   const subject = `the ${process.type} of array ${array.name}`;
   const step = callStep(`${does} ${subject}`, 'raidkit_control_process', {
     name: array.name,
-    // Whoever was asked meant this one.
-    type: process.type,
+    // Whoever was asked meant this one: it goes back as the daemon has called it.
+    type: process.type as NonNullable<ParamsOf<'raidkit_control_process'>['type']>,
     ...what,
   });
   const warnings = what.action === 'cancel' ? [`${subject} is given up at ${process.progress.percent} %`] : [];
