@@ -1,4 +1,4 @@
-// Makes the pictures of the dashboard in docs/images anew: node apps/daemon/scripts/screenshots.mjs   (after `npm run build`)
+// Makes the pictures of the dashboard and of raidctl in docs/images anew: node apps/daemon/scripts/screenshots.mjs   (after `npm run build`)
 // Needs Chromium, and pngquant to make them small: apt install chromium pngquant
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -14,7 +14,7 @@ const run = (command, args, env = {}) => {
 run('npx', ['vitest', 'run', 'apps/daemon/test/dashboard.test.ts', '-t', 'shows what is wrong'], {
   RAIDKIT_SCREENSHOTS: folder,
 });
-const pictures = readdirSync(folder).filter((file) => file.startsWith('dashboard-'));
+const pictures = readdirSync(folder).filter((file) => /^(dashboard|raidctl)-/.test(file));
 run('pngquant', [
   '--force',
   '--strip',

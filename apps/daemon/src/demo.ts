@@ -75,11 +75,15 @@ raidkitd has ${did} the raid5f volume "${volume}" over ${members} files in ${pla
 
 Try, in another terminal:
 
+  export RAIDKIT_SOCKET=${places.rpc}
+  npx @raidkit/raidctl status
+  npx @raidkit/raidctl remove demo member1
+  npx @raidkit/raidctl doctor
+
+With NBD clients (apt install libnbd-bin, say):
+
   nbdinfo "${unix}"
   nbdcopy /etc/services "${unix}" && nbdcopy "${unix}" - | head -n 5
-  npx raidctl --socket ${places.rpc} status
-  npx raidctl --socket ${places.rpc} remove demo member1
-  npx raidctl --socket ${places.rpc} doctor
 
 Ctrl-C stops it; the next start brings the volume back.
 `;

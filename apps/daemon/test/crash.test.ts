@@ -188,6 +188,7 @@ it('starts as the demonstration, and brings it back with its data', async () => 
   let running = (daemon = await spawnDaemon(rpc, ['--demo', demo]));
   while (!running.stdout.includes('Ctrl-C')) await sleep(10);
   expect(running.stdout).toContain('has made the raid5f volume "demo"');
+  expect(running.stdout).toContain(`export RAIDKIT_SOCKET=${rpc}\n  npx @raidkit/raidctl status\n`);
   const demoUri = `nbd+unix:///demo?socket=${join(demo, 'nbd.sock')}`;
   const isClientThere = hasCommands('nbdcopy');
   const source = join(folder, 'source');

@@ -7,21 +7,24 @@ import { pino } from 'pino';
 import type { Page } from 'playwright-core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { HttpToken } from '../src/dashboard/token.js';
+import { runHere } from '../../raidctl/test/support/raidctl.js';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
-import { accessibilityProblems, oneBrowser } from './support/browser.js';
+import { accessibilityProblems, oneBrowser, terminalPicture } from './support/browser.js';
 import type { Look } from './support/browser.js';
 import { makeFile } from './support/files.js';
 import { hasCommands } from './support/process.js';
 
 /*
- * The dashboard in a real browser. With RAIDKIT_SCREENSHOTS=FOLDER the pictures of it that the documents show are made, after
- * some minutes of load (apps/daemon/scripts/screenshots.mjs).
+ * The dashboard in a real browser, and what raidctl shows of the same arrays. With RAIDKIT_SCREENSHOTS=FOLDER the pictures that the
+ * documents show are made, after a minute of load (apps/daemon/scripts/screenshots.mjs).
  */
 
 const pictures = process.env.RAIDKIT_SCREENSHOTS;
 /** Seconds of load before the first picture. */
 const loadSeconds = pictures === undefined ? 0 : 60;
+/** MiB that are there to rebuild, and at which rate: it takes a minute, and must not end before it has been looked at. */
+const [filled, rebuildRate] = pictures === undefined ? [64, 1] : [240, 4];
 /** Of a picture in the documents, in bytes. */
 const mostPictureBytes = 100 * 1024;
 const shownPictures = new URL('../../../docs/images/', import.meta.url);
@@ -83,7 +86,7 @@ beforeEach(async () => {
   workIsOver = new AbortController();
   folder = mkdtempSync(join(tmpdir(), 'raidkitd-'));
   daemon = await startDaemon({
-    rpc: [],
+    rpc: [{ path: join(folder, 'rpc.sock') }],
     nbd: [{ unix: join(folder, 'nbd.sock') }],
     http: [{ host: '127.0.0.1', port: 0 }],
     httpToken: new HttpToken(token),
@@ -104,16 +107,23 @@ afterEach(async () => {
 describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
   const browser = oneBrowser();
 
-  /** The pictures of a state; nothing is wider than the screen. */
-  async function take(name: string, pages: Readonly<Record<string, Page>>): Promise<void> {
+  function keep(name: string, picture: Buffer): void {
+    if (pictures === undefined) return;
+    mkdirSync(pictures, { recursive: true });
+    writeFileSync(join(pictures, `${name}.png`), picture);
+  }
+
+  /** The pictures of a state; nothing is wider than the screen. Returns what `raidctl status` shows of it. */
+  async function take(name: string, pages: Readonly<Record<string, Page>>): Promise<string> {
     for (const [kind, page] of Object.entries(pages)) {
       const width = await page.evaluate<number>('document.documentElement.scrollWidth - window.innerWidth');
       expect({ name, kind, width }).toEqual({ name, kind, width: 0 });
-      const picture = await page.screenshot(kind === 'desktop' ? {} : { fullPage: false });
-      if (pictures === undefined) continue;
-      mkdirSync(pictures, { recursive: true });
-      writeFileSync(join(pictures, `dashboard-${name}-${kind}.png`), picture);
+      keep(`dashboard-${name}-${kind}`, await page.screenshot());
     }
+    const args = ['-s', join(folder, 'rpc.sock'), 'status', 'backup'];
+    const { stdout } = await runHere(args, { TERM: 'xterm-256color', LANG: 'C.UTF-8' });
+    keep(`raidctl-${name}`, await browser.use((page) => terminalPicture(page, `$ raidctl status backup\n${stdout}`)));
+    return stdout;
   }
 
   it('shows what is wrong and what to do, to everybody, at any width', { timeout: 600_000 }, async () => {
@@ -127,7 +137,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
       superblock: true,
     });
     await call('bdev_raid_create', { name: 'system', raid_level: 'raid1', base_bdevs: ['nvme0', 'nvme1'], superblock: true });
-    await fill('backup', 64);
+    await fill('backup', filled);
     if (loadSeconds > 0) workers = [work('backup', 12), work('system', 3)];
     await sleep(loadSeconds * 1000);
 
@@ -142,28 +152,29 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     await shows('2 arrays, all optimal');
     expect(await article.innerText()).toContain('3 of 3 members in sync');
     expect(await article.getByRole('img', { name: /^Throughput over the last/ }).count()).toBe(1);
-    await take('healthy', pages);
+    expect(await take('healthy', pages)).toMatch(/state: .*optimal/);
     expect(await accessibilityProblems(wide.page)).toEqual([]);
 
     await call('raidkit_fail', { name: 'backup', member: 'sdb' });
     await shows('2 arrays: 1 degraded');
+    // The device is let go a moment later.
+    await shows('was sdb');
     const degraded = await article.innerText();
     expect(degraded).toContain('data is served, and the loss of one more takes the array offline');
     expect(degraded).toContain('What to do: Bring the absent device back, or add a new one.');
     expect(degraded).toContain('raidctl add backup DEVICE');
-    expect(degraded).toContain('was sdb');
     const happened = wide.page.getByRole('region', { name: 'Events' });
     expect(await happened.innerText()).toContain('sdb');
-    await take('degraded', pages);
+    expect(await take('degraded', pages)).toMatch(/state: .*DEGRADED[^]*FAILED/);
 
-    await call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 4 });
+    await call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: rebuildRate });
     await call('bdev_raid_add_base_bdev', { raid_bdev: 'backup', base_bdev: 'sde' });
     await shows('2 arrays: 1 rebuilding');
-    await article.getByText(/MiB\/s, at most .* left/).waitFor();
+    await article.getByText(/iB\/s, at most .* left/).waitFor();
     const bar = article.getByRole('progressbar', { name: 'Rebuild of sde' });
     expect(Number(await bar.getAttribute('value'))).toBeGreaterThan(0);
     if (pictures !== undefined) await sleep(12_000);
-    await take('rebuilding', pages);
+    expect(await take('rebuilding', pages)).toMatch(/state: .*REBUILDING[^]*rebuild of sde \[/);
     // It does not end before the next member is lost.
     await call('raidkit_control_process', { name: 'backup', action: 'pause' });
     expect(await accessibilityProblems(narrow.page)).toEqual([]);
@@ -174,13 +185,13 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     const offline = await article.innerText();
     expect(offline).toContain('Offline');
     expect(offline).toContain('raidctl open DEVICE');
-    await take('failed', pages);
+    expect(await take('failed', pages)).toMatch(/state: .*OFFLINE/);
     expect(await accessibilityProblems(wide.page)).toEqual([]);
 
     // Those that are made now are made small afterwards.
     for (const state of pictures === undefined ? ['healthy', 'degraded', 'rebuilding', 'failed'] : []) {
-      for (const kind of ['desktop', 'phone']) {
-        const picture = readFileSync(new URL(`dashboard-${state}-${kind}.png`, shownPictures));
+      for (const name of [`dashboard-${state}-desktop`, `dashboard-${state}-phone`, `raidctl-${state}`]) {
+        const picture = readFileSync(new URL(`${name}.png`, shownPictures));
         expect(picture.length).toBeLessThan(mostPictureBytes);
       }
     }

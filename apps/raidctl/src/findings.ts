@@ -225,7 +225,7 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
   const [last] = history;
   if (last !== undefined && last.error !== null && process === null) {
     const what = `the last ${last.type}${last.target === null ? '' : ` of ${last.target}`} did not succeed: ${last.error}`;
-    const action = last.type === 'check' || last.type === 'repair' ? 'begin it anew' : 'see to what it says';
+    const action = last.type === 'check' || last.type === 'repair' ? 'begin it anew' : 'read why it ended, and see to that';
     const commands =
       last.type === 'check' || last.type === 'repair'
         ? [commandLine(`raidctl ${last.type}`, name)]

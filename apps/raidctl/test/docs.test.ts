@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
 import type { Command } from 'commander';
+import { makeCommand } from '../../daemon/src/cli.js';
 import { hasCommands } from '../../daemon/test/support/process.js';
 import { document } from '../src/documents.js';
 import { makeProgram } from '../src/run.js';
@@ -17,12 +18,27 @@ const page = new URL('../../../docs/raidctl.md', import.meta.url);
 const readme = new URL('../../../README.md', import.meta.url);
 const schemaFile = new URL('../../../docs/raidctl.schema.json', import.meta.url);
 const isWriting = process.env.RAIDCTL_WRITE_DOCS === '1';
-const test = bench();
+const test = bench((folder) => {
+  writeFileSync(join(folder, 'http-token'), 'a-token-of-the-tests\n', { mode: 0o600 });
+  return ['--http', `unix:${join(folder, 'http.sock')}`, '--http-token-file', join(folder, 'http-token')];
+});
+/** What the daemon has in its folder; everything else is gone when a document begins. */
+const isDaemons = (file: string): boolean => file.endsWith('.sock') || file === 'http-token';
 
-const guides = ['disk-died', 'disk-came-back', 'replace-and-grow', 'move-disks', 'lost-superblocks', 'migrate-from-spdk'];
+const guides = [
+  'disk-died',
+  'two-failures',
+  'disk-came-back',
+  'replace-and-grow',
+  'move-disks',
+  'lost-superblocks',
+  'migrate-from-spdk',
+  'monitor',
+  'dashboard',
+];
 
 it
-  .skipIf(!hasCommands('script', 'nbdcopy'))
+  .skipIf(!hasCommands('script', 'nbdcopy', 'curl', 'jq'))
   .each([
     ['docs/raidctl.md', page],
     ['README.md', readme],
@@ -32,7 +48,7 @@ it
     ]),
   ])('%s shows what a terminal shows', async (_name, file) => {
   for (const left of readdirSync(test.folder)) {
-    if (!left.endsWith('.sock')) rmSync(join(test.folder, left), { recursive: true });
+    if (!isDaemons(left)) rmSync(join(test.folder, left), { recursive: true });
   }
   const bin = join(test.folder, 'bin');
   mkdirSync(bin, { recursive: true });
@@ -47,6 +63,46 @@ it
   });
   if (isWriting) writeFileSync(file, shown);
   else expect(shown).toBe(text);
+});
+
+/** Commands in the guides that no test types as they are: where what they do is tested, or what they would need. */
+const elsewhere: readonly (readonly [RegExp, string])[] = [
+  [/^npm ci && npx turbo run build$/, '.ci/run'],
+  [/^node packaging\/build-deb\.mjs |^sudo apt install \.\/out\/raidkit_/, 'test/debian-package.test.ts'],
+  [/^docker /, 'test/container-image.test.ts, without a container engine'],
+  [/^raidctl selftest$/, 'first-hour.test.ts'],
+  [/^(ls -l|sudo (raidctl|mkfs\.ext4|mount|umount|systemctl)) /, 'disks, the nbd module and systemd of a machine of their own'],
+  [/^nbdinfo 'nbds:/, 'apps/daemon/test/tls.test.ts'],
+  [/^(install -m 600|openssl rand|ssh -L|dd if=)/, 'nothing of ours'],
+];
+
+it('every command of the guides is typed by a test, or its place is known', () => {
+  const folder = new URL('../../../docs/guides/', import.meta.url);
+  const typed = new Set([...guides, 'first-hour'].map((name) => `${name}.md`));
+  const unknown: string[] = [];
+  for (const file of readdirSync(folder)) {
+    const text = readFileSync(new URL(file, folder), 'utf8');
+    if (text.includes('```console')) expect(typed).toContain(file);
+    const blocks = text.replaceAll(/^```[^]*?^```$/gm, '').matchAll(/^\n(?: {4}\S.*\n)(?: {4}.*\n)*/gm);
+    for (const line of [...blocks].flatMap(([block]) => block.replaceAll(/\\\n */g, '').split('\n'))) {
+      const command = line.trim();
+      if (command === '' || /^(\[\w+\]|\w+=.*)$/.test(command)) continue; // A file's content.
+      const [program, ...options] = command.split(' ');
+      // The daemon has these options.
+      if (program === 'raidkitd') makeCommand('0').exitOverride().parse(options, { from: 'user' });
+      else if (!elsewhere.some(([pattern]) => pattern.test(command))) unknown.push(`${file}: ${command}`);
+    }
+  }
+  expect(unknown).toEqual([]);
+});
+
+it('documents give npx the names of packages that are ours', () => {
+  const root = new URL('../../../', import.meta.url);
+  const pages = ['README.md', 'apps/daemon/README.md', 'apps/raidctl/README.md', 'packages/client/README.md'];
+  for (const entry of readdirSync(new URL('docs', root), { recursive: true, encoding: 'utf8' }))
+    if (entry.endsWith('.md')) pages.push(`docs/${entry}`);
+  const offers = pages.filter((file) => /^ {4}npx raid(kitd|ctl)\b/m.test(readFileSync(new URL(file, root), 'utf8')));
+  expect(offers).toEqual([]);
 });
 
 it('docs/raidctl.md lists every command', () => {

@@ -6,7 +6,8 @@ import { chromium } from 'playwright-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll } from 'vitest';
 
-const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const { resolve } = createRequire(import.meta.url);
+const axeSource = readFileSync(resolve('axe-core/axe.min.js'), 'utf8');
 
 /** It looks for nothing on the network, by itself. */
 const quiet = [
@@ -34,7 +35,11 @@ export interface WatchedPage {
 }
 
 /** Chromium for the tests of the file that calls this. */
-export function oneBrowser(): { open(url: string, look: Look): Promise<WatchedPage> } {
+export function oneBrowser(): {
+  open(url: string, look: Look): Promise<WatchedPage>;
+  /** Gives a page with nothing on it to whoever wants one for a while. */
+  use<T>(what: (page: Page) => Promise<T>): Promise<T>;
+} {
   let browser: Browser | null = null;
   let home = '';
   beforeAll(async () => {
@@ -61,6 +66,15 @@ export function oneBrowser(): { open(url: string, look: Look): Promise<WatchedPa
       await page.goto(url);
       return { page, complaints };
     },
+    async use(what) {
+      if (browser === null) throw new Error('the browser runs only in tests');
+      const page = await browser.newPage();
+      try {
+        return await what(page);
+      } finally {
+        await page.close();
+      }
+    },
   };
 }
 
@@ -75,4 +89,39 @@ export async function accessibilityProblems(page: Page): Promise<string[]> {
     const { violations } = await axe.run();
     return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`));
   });
+}
+
+/** Columns of the terminal in pictures. */
+const terminalColumns = 124;
+
+/** A picture of a terminal that shows `text`, with the colours and box-drawing characters that it has. */
+export async function terminalPicture(page: Page, text: string): Promise<Buffer> {
+  await page.setViewportSize({ width: 1200, height: 900 });
+  await page.setContent('<body style="background: #15191f"><div style="display: inline-block; padding: 16px"></div>');
+  await page.addStyleTag({ path: resolve('@xterm/xterm/css/xterm.css') });
+  await page.addScriptTag({ path: resolve('@xterm/xterm') });
+  const show = async ({ columns, text }: { columns: number; text: string }): Promise<void> => {
+    const { document, Terminal } = globalThis as unknown as {
+      document: { querySelector(selector: string): object };
+      Terminal: new (options: object) => { open(at: object): void; write(text: string, done: () => void): void };
+    };
+    const rows = text.split('\n').reduce((sum, line) => sum + Math.ceil(Math.max(1, line.length) / columns), 0);
+    const theme = {
+      background: '#15191f',
+      foreground: '#e6e9ee',
+      cursor: '#15191f',
+      red: '#ff8f87',
+      brightRed: '#ff8f87',
+      green: '#6fd39a',
+      brightGreen: '#6fd39a',
+      yellow: '#f0b95b',
+      brightYellow: '#f0b95b',
+    };
+    const font = { fontFamily: 'DejaVu Sans Mono, monospace', fontSize: 14, fontWeightBold: 'bold' };
+    const terminal = new Terminal({ cols: columns, rows, convertEol: true, cursorInactiveStyle: 'none', theme, ...font });
+    terminal.open(document.querySelector('div'));
+    await new Promise<void>((written) => terminal.write(text, written));
+  };
+  await page.evaluate(show, { columns: terminalColumns, text: text.trimEnd() });
+  return page.locator('div').first().screenshot();
 }

@@ -29,8 +29,11 @@ export interface Bench {
   json<C extends Document['command']>(command: C, args: string, code?: number): Promise<Extract<Document, { command: C }>>;
 }
 
-/** Starts the daemon before the tests of the file that calls this; after each test no array and no device is left. */
-export function bench(): Bench {
+/**
+ * Starts the daemon before the tests of the file that calls this; after each test no array and no device is left. `prepare` may put
+ * something into its folder before, and returns further options for it.
+ */
+export function bench(prepare: (folder: string) => string[] = () => []): Bench {
   const places = { folder: '', socket: '' };
   const before = process.cwd();
   let daemon: DaemonProcess | null = null;
@@ -61,6 +64,7 @@ export function bench(): Bench {
     places.folder = mkdtempSync(join(tmpdir(), 'raidctl-'));
     places.socket = join(places.folder, 'rpc.sock');
     const args = ['-r', places.socket, '--nbd', `unix:${join(places.folder, 'nbd.sock')}`, '--memory', '128'];
+    args.push(...prepare(places.folder));
     daemon = await spawnDaemon(places.socket, args, places.folder);
     process.chdir(places.folder);
   });
@@ -88,19 +92,22 @@ async function clear(client: RpcClient): Promise<void> {
   for (const { name } of bdevs) await client.call('bdev_aio_delete', { name });
 }
 
-/** Runs raidctl, without a terminal, in this process. */
-export async function runHere(args: readonly string[]): Promise<Output> {
+/** Runs raidctl in this process: on a terminal of which `terminal` is the environment, or without one. */
+export async function runHere(args: readonly string[], terminal?: NodeJS.ProcessEnv): Promise<Output> {
   const output = { stdout: '', stderr: '' };
   const into = (stream: 'stdout' | 'stderr'): NodeJS.WriteStream =>
-    new Writable({
-      write(piece: Buffer, _encoding, done) {
-        output[stream] += piece.toString();
-        done();
-      },
-    }) as unknown as NodeJS.WriteStream;
+    Object.assign(
+      new Writable({
+        write(piece: Buffer, _encoding, done) {
+          output[stream] += piece.toString();
+          done();
+        },
+      }),
+      { isTTY: terminal !== undefined },
+    ) as unknown as NodeJS.WriteStream;
   const { stdin } = process;
   const argv = [process.execPath, 'raidctl', ...args];
-  const code = await main({ argv, stdin, stdout: into('stdout'), stderr: into('stderr'), env: {} });
+  const code = await main({ argv, stdin, stdout: into('stdout'), stderr: into('stderr'), env: terminal ?? {} });
   return { code, ...output };
 }
 
