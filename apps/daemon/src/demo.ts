@@ -77,8 +77,9 @@ Try, in another terminal:
 
   export RAIDKIT_SOCKET=${places.rpc}
   npx @raidkit/raidctl status
-  npx @raidkit/raidctl remove demo member1
+  npx @raidkit/raidctl offline demo member1
   npx @raidkit/raidctl doctor
+  npx @raidkit/raidctl online demo member1 --wait
 
 With NBD clients (apt install libnbd-bin, say):
 
