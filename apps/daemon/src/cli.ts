@@ -58,6 +58,8 @@ export interface CliOptions extends HttpOptions {
   schedule: ScheduleOptions | undefined;
   /** Milliseconds between two words of an array that is still degraded; 0 for one. */
   remindMs: number;
+  /** Milliseconds between two looks at the health of disks; 0 for never. */
+  diskHealthMs: number;
   logLevel: string;
   /** Folder of the demonstration; undefined if it was not asked for. */
   demo: string | undefined;
@@ -95,6 +97,7 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, Parse
   tlsCertificates?: string;
   tlsVerifyPeer: boolean;
   tlsPsk?: string;
+  diskHealth: number;
   logLevel: string;
   demo?: string;
 }
@@ -198,6 +201,12 @@ export function makeCommand(version: string): Command {
       parseCount(0, 86_400),
       60,
     )
+    .option(
+      '--disk-health <minutes>',
+      'how often smartctl, where it is installed, is asked how the disks are; 0 for never',
+      parseCount(0, 10_080),
+      30,
+    )
     .addOption(
       new Option('--log-level <level>', 'least level to log')
         .choices(['silent', 'error', 'warn', 'info', 'debug'])
@@ -248,6 +257,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     ...httpOptions(command, options),
     schedule: scheduleOptions(command, options),
     ...eventOptions(command, options),
+    diskHealthMs: options.diskHealth * 60_000,
     logLevel: options.logLevel,
     demo: options.demo,
   };

@@ -10,6 +10,7 @@ import { readConfig } from './configuration/config-file.js';
 import { StateFile } from './configuration/state-file.js';
 import { DashboardSite } from './dashboard/site.js';
 import type { HttpToken } from './dashboard/token.js';
+import { DiskHealth } from './disk-health/disk-health.js';
 import { EventLog } from './events/event-log.js';
 import { eventMethods } from './events/event-methods.js';
 import { EventSinks } from './events/sinks/sinks.js';
@@ -63,6 +64,8 @@ export interface DaemonOptions extends ServiceOptions {
   sinks?: SinkOptions;
   /** When arrays are checked. Default: when somebody asks for it. */
   schedule?: ScheduleOptions;
+  /** How often disks are asked how they are (smartctl), in milliseconds; 0, the default, for never. */
+  diskHealthMs?: number;
   /** Where the dashboard, metrics and health are served over HTTP. Default: nowhere. */
   http?: readonly HttpAddress[];
   /** What whoever changes something over HTTP has to know. Default: nobody can. */
@@ -143,6 +146,7 @@ type ControlOptions = Pick<
   | 'httpToken'
   | 'httpNames'
   | 'schedule'
+  | 'diskHealthMs'
   | 'abort'
   | 'allow'
   | 'isStrict'
@@ -184,6 +188,7 @@ export async function serveControl(
   let isEnding = false;
   let configuration: Configuration | null = null;
   let counts: LastingCounts | null = null;
+  let health: DiskHealth | null = null;
   const stop = async (): Promise<void> => {
     configuration?.end();
     // Nobody waits for whoever is told of events.
@@ -191,6 +196,7 @@ export async function serveControl(
     events.end();
     isEnding = true;
     schedule?.end();
+    health?.end();
     site?.end();
     await Promise.all(http.map((listener) => listener.close()));
     await counts?.end();
@@ -218,7 +224,8 @@ export async function serveControl(
     }
     await narrow(allowed, options.allow);
     const lasting = (counts = new LastingCounts(own, besideState(statePath, 'counts'), log));
-    const methods = [...eventMethods(events, sinks), ...scheduleMethods(schedule), ...lasting.methods()];
+    const disks = (health = new DiskHealth(own, options.diskHealthMs ?? 0, (report) => void events.add(report), log));
+    const methods = [...eventMethods(events, sinks), ...scheduleMethods(schedule), ...lasting.methods(), ...disks.methods()];
     caller = new OwnCalls(lasting, methods, log);
     for (const address of rpc) listeners.push(await listenRpc(address, caller, log));
     const reader = new ReadOnlyCaller(caller);
@@ -237,6 +244,7 @@ export async function serveControl(
         if (isEnding) return;
         schedule?.begin();
         lasting.begin();
+        disks.begin();
       },
       (error: unknown) => log.debug({ err: error }, 'it is not told when the daemon is up'),
     );

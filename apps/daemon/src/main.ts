@@ -61,6 +61,7 @@ async function main(): Promise<void> {
     ...(options.httpToken === undefined ? {} : { httpToken: options.httpToken }),
     ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
     remindMs: options.remindMs,
+    diskHealthMs: options.diskHealthMs,
     memoryBytes: options.memoryBytes,
     nbdLimits: options.nbdLimits,
     ...(tls === undefined ? {} : { tls: { isRequired: tls.isRequired, credentials: readTlsCredentials(tls.files) } }),

@@ -9,6 +9,10 @@ const version = z.literal(1);
 const count = z.number().int().min(0);
 const text = z.string();
 
+const diskHealth = text
+  .nullable()
+  .describe('good, bad or unknown, as the disk says of itself; null for what is no disk, and where smartctl is not asked');
+
 /** A place in an array, and the device in it. */
 export const slotDocument = z.strictObject({
   slot: count,
@@ -21,6 +25,7 @@ export const slotDocument = z.strictObject({
   write_errors: count,
   repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
   bad_blocks: count.describe('blocks that the member does not hold, since nobody could say what belonged there'),
+  disk_health: diskHealth,
   last_device: text.nullable().describe('name of the device that was in the slot before it became empty'),
 });
 
@@ -164,6 +169,7 @@ export const devicesDocument = z.strictObject({
       size_bytes: count,
       block_size: count,
       used_by: text.nullable(),
+      disk_health: diskHealth,
     }),
   ),
 });

@@ -43,6 +43,7 @@ export function findingsOf(snapshot: Snapshot, array: RaidArrayInfo): Finding[] 
   return [
     ...healthFindings(snapshot, array),
     ...memberFindings(array),
+    ...diskFindings(snapshot, array),
     ...processFindings(array),
     ...layoutFindings(snapshot, array),
   ];
@@ -86,6 +87,21 @@ export function otherFindings({ arrays, bdevs, configuration, spares }: Snapshot
 /** Least size of a member, in bytes. */
 function neededBytes({ ext, base_bdevs_list: slots }: RaidArrayInfo): number {
   return Math.max(...slots.map(({ data_offset: offset, data_size: size }) => (offset + size) * ext.block_size));
+}
+
+/** Members whose disks say that they are failing: they serve, and are better replaced while they do. */
+function diskFindings({ diskHealth }: Snapshot, { ext, name: array }: RaidArrayInfo): Finding[] {
+  return ext.members.flatMap(({ name, slot }) => {
+    const disk = diskHealth?.disks.find((one) => one.bdev_name === name && one.verdict === 'bad');
+    if (disk === undefined || name === null) return [];
+    return {
+      severity: 'notice' as const,
+      array,
+      what: `the disk of slot ${slot}, ${name} (${disk.path}), is failing: ${String(disk.reason)}`,
+      action: 'replace it while it still serves',
+      commands: [commandLine('raidctl replace', array, name, 'NEW')],
+    };
+  });
 }
 
 function healthFindings(snapshot: Snapshot, array: RaidArrayInfo): Finding[] {

@@ -1,4 +1,4 @@
-import type { BdevInfo, Configuration, NbdExport, RaidArrayInfo, Spare } from '@raidkit/client';
+import type { BdevInfo, Configuration, DiskHealth, NbdExport, RaidArrayInfo, Spare } from '@raidkit/client';
 
 /** What the daemon had when it was asked. Its parts were asked for together, but are not of one moment. */
 export interface Snapshot {
@@ -7,6 +7,8 @@ export interface Snapshot {
   spares: Spare[];
   exports: NbdExport[];
   configuration: Configuration;
+  /** Absent: it was not asked for. */
+  diskHealth?: DiskHealth;
 }
 
 /** Path of the file or block device that a bdev is over; null for one of another kind. */

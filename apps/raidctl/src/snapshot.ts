@@ -19,14 +19,15 @@ export const nothing: Snapshot = {
 };
 
 export async function takeSnapshot(client: RaidkitClient): Promise<Snapshot> {
-  const [arrays, bdevs, spares, exports, configuration] = await Promise.all([
+  const [arrays, bdevs, spares, exports, configuration, diskHealth] = await Promise.all([
     client.call('raidkit_get_arrays', {}),
     client.call('bdev_get_bdevs', {}),
     client.call('raidkit_get_spares'),
     client.call('raidkit_nbd_get_exports'),
     client.call('raidkit_get_configuration'),
+    client.call('raidkit_get_disk_health', {}),
   ]);
-  return { arrays, bdevs, spares, exports, configuration };
+  return { arrays, bdevs, spares, exports, configuration, diskHealth };
 }
 
 /** The arrays of these names or uuids, in this order; all of them for no names. */
@@ -78,6 +79,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
         write_errors: member.write_errors,
         repaired_blocks: member.repaired_blocks,
         bad_blocks: member.bad_blocks,
+        disk_health: snapshot.diskHealth?.disks.find((disk) => disk.bdev_name === member.name)?.verdict ?? null,
         last_device: member.last_member?.name ?? null,
       };
     }),

@@ -167,3 +167,17 @@ it('writes sizes, numbers and times as people do', () => {
   expect([0, 0.5, 12, 1500, 2_500_000].map(formatCount)).toEqual(['0', '0.5', '12', '1.5k', '2.5M']);
   expect([0, 59, 60, 3725, 90_000].map(formatSeconds)).toEqual(['0 s', '59 s', '1 min', '1 h 2 min', '1 d 1 h']);
 });
+
+it('has a disk replaced that says that it is failing, while it serves', () => {
+  const disk = { bdev_name: 'd1', path: '/dev/sdx', verdict: 'bad', reason: 'it takes no writes any more' };
+  const snapshot = { ...nothing, diskHealth: { is_on: true, reason: null, disks: [disk] } };
+  const array = mirror({}, [{ name: 'd0' }, { name: 'd1' }]);
+  expect(findingsOf(snapshot, array)).toMatchObject([
+    {
+      severity: 'notice',
+      what: 'the disk of slot 1, d1 (/dev/sdx), is failing: it takes no writes any more',
+      commands: ['raidctl replace vol d1 NEW'],
+    },
+  ]);
+  expect(actionOf(snapshot, array)).toBe('replace it while it still serves: raidctl replace vol d1 NEW');
+});

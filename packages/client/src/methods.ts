@@ -19,6 +19,7 @@ import {
   processSchema,
   raidBdevSchema,
   scheduleSchema,
+  diskHealthSchema,
   spareSchema,
   versionSchema,
 } from './results.js';
@@ -59,6 +60,7 @@ export const methods = {
   raidkit_get_event_sinks: { result: z.array(eventSinkSchema) },
   raidkit_send_test_event: { result: eventSchema },
   raidkit_get_modules: { result: z.array(moduleSchema) },
+  raidkit_get_disk_health: { result: diskHealthSchema },
   raidkit_examine: { result: examinationSchema },
   raidkit_assemble: { result: raidBdevSchema },
   raidkit_trust_parity: { result: z.boolean() },

@@ -189,6 +189,22 @@ export const moduleSchema = z.looseObject({
   resize: z.boolean(),
 });
 
+/** What disks say of themselves. */
+export const diskHealthSchema = z.looseObject({
+  is_on: z.boolean(),
+  /** Why nothing is known of any disk; null if something is. */
+  reason: z.string().nullable(),
+  disks: z.array(
+    z.looseObject({
+      bdev_name: z.string(),
+      path: z.string(),
+      /** `good`, `bad` or `unknown`. */
+      verdict: z.string(),
+      reason: z.string().nullable(),
+    }),
+  ),
+});
+
 export const spareSchema = z.looseObject({ bdev_name: z.string(), name: z.string().nullable() });
 
 /** What superblock a device carries. */
@@ -329,6 +345,7 @@ export type IoStat = z.infer<typeof iostatSchema>;
 export type NbdExport = z.infer<typeof exportSchema>;
 export type NbdClient = z.infer<typeof nbdClientSchema>;
 export type LevelModule = z.infer<typeof moduleSchema>;
+export type DiskHealth = z.infer<typeof diskHealthSchema>;
 export type Spare = z.infer<typeof spareSchema>;
 export type Examination = z.infer<typeof examinationSchema>;
 export type ConfigCall = z.infer<typeof configCallSchema>;

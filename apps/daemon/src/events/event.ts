@@ -26,6 +26,7 @@ export type EventName =
   | 'DeviceAnswers'
   | 'DeviceErrors'
   | 'MismatchesFound'
+  | 'DiskFailing'
   | 'DaemonStuck';
 
 /** Something that happened, as whoever notices it says it. */

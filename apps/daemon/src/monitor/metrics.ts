@@ -4,7 +4,7 @@ import { packageVersion } from '../version.js';
 import { Exposition } from './exposition.js';
 import type { Labels } from './exposition.js';
 import type { ArrayState, MemberState, ProcessState } from '../array-state.js';
-import type { DeviceLatency, ReactorState, Snapshot } from './snapshot.js';
+import type { DeviceLatency, DiskHealthState, ReactorState, Snapshot } from './snapshot.js';
 
 const healths = ['optimal', 'degraded', 'rebuilding', 'resyncing', 'configuring', 'offline', 'failed'] as const;
 const memberStates = ['current', 'suspect', 'rebuilding', 'missing', 'failed'] as const;
@@ -37,6 +37,7 @@ export function formatMetrics(snapshot: Snapshot | null, state: MonitorState): s
   scheduleMetrics(out, state.checks);
   deviceMetrics(out, snapshot);
   reactorMetrics(out, snapshot.reactors);
+  diskMetrics(out, snapshot.disks);
   const { configuration, exports, spares } = snapshot;
   out.gauge(
     'raidkit_nbd_clients',
@@ -355,6 +356,43 @@ function reactorMetrics(out: Exposition, reactors: readonly ReactorState[]): voi
     'raidkit_reactor_queue_depth',
     'I/O in flight there, on volumes and on members.',
     each((one) => one.queue_depth),
+  );
+}
+
+function diskMetrics(out: Exposition, { disks, reason }: DiskHealthState): void {
+  type Disk = DiskHealthState['disks'][number];
+  const each = (value: (disk: Disk) => number | null): (readonly [Labels, number])[] =>
+    disks.flatMap((disk) => {
+      const number = value(disk);
+      return number === null ? [] : [[{ device: disk.bdev_name }, number] as const];
+    });
+  out.gauge('raidkit_disk_health_known', 'Whether smartctl answers, and there are disks to ask about.', [
+    [{}, reason === null ? 1 : 0],
+  ]);
+  out.gauge(
+    'raidkit_disk_failing',
+    'Whether the disk says (SMART, NVMe) that it is failing; nothing of one that does not say.',
+    each(({ verdict }) => (verdict === 'unknown' ? null : verdict === 'bad' ? 1 : 0)),
+  );
+  out.gauge(
+    'raidkit_disk_temperature_celsius',
+    'Its temperature.',
+    each((disk) => disk.temperature_celsius),
+  );
+  out.gauge(
+    'raidkit_disk_power_on_hours',
+    'Hours for which it has been on.',
+    each((disk) => disk.power_on_hours),
+  );
+  out.gauge(
+    'raidkit_disk_used_ratio',
+    'How much of its life is used up by its maker’s reckoning (NVMe); may be above 1.',
+    each((disk) => (disk.percentage_used === null ? null : disk.percentage_used / 100)),
+  );
+  out.gauge(
+    'raidkit_disk_media_errors',
+    'Errors that it could not correct (NVMe), or sectors that it has replaced, or waits to (ATA).',
+    each((disk) => disk.media_errors),
   );
 }
 

@@ -32,11 +32,25 @@ export interface ReactorState {
   queue_depth: number;
 }
 
+export interface DiskHealthState {
+  /** Why nothing is known of any disk; null if something is. */
+  reason: string | null;
+  disks: {
+    bdev_name: string;
+    verdict: string;
+    temperature_celsius: number | null;
+    power_on_hours: number | null;
+    percentage_used: number | null;
+    media_errors: number | null;
+  }[];
+}
+
 export interface Snapshot {
   arrays: ArrayState[];
   iostat: { tick_rate: number; bdevs: DeviceStats[] };
   latency: DeviceLatency[];
   reactors: ReactorState[];
+  disks: DiskHealthState;
   exports: { name: string; bdev_name: string; connections: number }[];
   spares: unknown[];
   configuration: { state_error: string | null; pending: unknown[] };
@@ -52,16 +66,17 @@ const patienceMs = 5000;
 export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
   const ask = (method: string): Promise<unknown> => inTime(caller.call(method, undefined));
   try {
-    const [arrays, iostat, latency, reactors, exports, spares, configuration] = await Promise.all([
+    const [arrays, iostat, latency, reactors, disks, exports, spares, configuration] = await Promise.all([
       ask('raidkit_get_arrays'),
       ask('bdev_get_iostat'),
       ask('raidkit_get_latency'),
       ask('raidkit_get_reactors'),
+      ask('raidkit_get_disk_health'),
       ask('raidkit_nbd_get_exports'),
       ask('raidkit_get_spares'),
       ask('raidkit_get_configuration'),
     ]);
-    return { arrays, iostat, latency, reactors, exports, spares, configuration } as Snapshot;
+    return { arrays, iostat, latency, reactors, disks, exports, spares, configuration } as Snapshot;
   } catch (error) {
     if (isStarting(error)) return null;
     throw error;

@@ -33,6 +33,7 @@ export const readOnlyMethods: ReadonlySet<string> = new Set([
   'raidkit_nbd_get_exports',
   'thread_get_stats',
   'raidkit_get_reactors',
+  'raidkit_get_disk_health',
 ]);
 
 /** EPERM. */

@@ -116,6 +116,7 @@ async function list(session: Session): Promise<void> {
     size_bytes: bdev.num_blocks * bdev.block_size,
     block_size: bdev.block_size,
     used_by: userOf(snapshot, bdev),
+    disk_health: snapshot.diskHealth?.disks.find((disk) => disk.bdev_name === bdev.name)?.verdict ?? null,
   }));
   const rows = devices.map((device) => [
     device.name,
@@ -127,8 +128,18 @@ async function list(session: Session): Promise<void> {
   ]);
   session.print(
     { version: 1, command: 'devices', devices },
-    rows.length === 0 ? 'no device is open\n' : renderTable(session.terminal, columns, rows),
+    rows.length === 0 ? 'no device is open\n' : `${renderTable(session.terminal, columns, rows)}${healthOfDisks(snapshot)}`,
   );
+}
+
+/** A line for each disk that says how it is, or why none does; nothing where only files are open. */
+function healthOfDisks({ bdevs, diskHealth }: Snapshot): string {
+  if (diskHealth === undefined || !bdevs.some((bdev) => pathOf(bdev)?.startsWith('/dev/') === true)) return '';
+  if (diskHealth.reason !== null) return `\nhealth of disks: not known, ${diskHealth.reason}\n`;
+  const lines = diskHealth.disks.map(
+    ({ bdev_name: name, reason, verdict }) => `  ${name}: ${verdict}${reason === null ? '' : `, ${reason}`}\n`,
+  );
+  return `\nhealth of disks:\n${lines.join('')}`;
 }
 
 async function wipe(session: Session, argument: string, options: ChangeOptions): Promise<void> {

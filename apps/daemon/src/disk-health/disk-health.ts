@@ -1,0 +1,180 @@
+import { execFile } from 'node:child_process';
+import { stat } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import type { EventReport } from '../events/event.js';
+import { invalidParams, method } from '../rpc/dispatcher.js';
+import type { Caller, RpcMethod } from '../rpc/dispatcher.js';
+import { readSmartReport, unknownReport } from './smart-report.js';
+import type { DiskReport } from './smart-report.js';
+
+/** How long smartctl may take for one disk, in milliseconds. */
+const limitMs = 15_000;
+/** Most that it may print, in bytes. */
+const mostOutput = 4 * 1024 * 1024;
+/** Wait before the first look, in milliseconds: arrays come up first. */
+const firstLookMs = 2000;
+
+/** A disk under a bdev. */
+interface Disk {
+  readonly name: string;
+  readonly path: string;
+}
+
+/** What is known of it. */
+export interface DiskState extends Disk, DiskReport {
+  /** Milliseconds since 1970. */
+  readonly lookedAt: number;
+}
+
+/**
+ * Asks smartctl(8), where it is installed, from time to time how the disks are that are open here, and tells of those that have
+ * come to be bad. It asks for one disk after another, in processes of their own with a limit of time, and never for files. Disks
+ * that sleep are left asleep.
+ */
+export class DiskHealth {
+  readonly #caller: Caller;
+  readonly #everyMs: number;
+  readonly #onEvent: (report: EventReport) => void;
+  readonly #log: Logger;
+  readonly #abort = new AbortController();
+  #disks: readonly DiskState[] = [];
+  /** Why nothing is known; null if smartctl answers. */
+  #trouble: string | null;
+  #looking: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+
+  /** `everyMs`: milliseconds from one look to the next; 0 for none. */
+  constructor(caller: Caller, everyMs: number, onEvent: (report: EventReport) => void, log: Logger) {
+    this.#caller = caller;
+    this.#everyMs = everyMs;
+    this.#onEvent = onEvent;
+    this.#log = log;
+    this.#trouble = everyMs === 0 ? 'it is turned off (raidkitd --disk-health 0)' : 'it has not been looked at yet';
+  }
+
+  /** To be called when the daemon is up. */
+  begin(): void {
+    if (this.#everyMs > 0) this.#lookIn(firstLookMs);
+  }
+
+  end(): void {
+    this.#abort.abort();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  methods(): RpcMethod[] {
+    return [
+      method({
+        name: 'raidkit_get_disk_health',
+        params: z.strictObject({ look: z.boolean().optional() }),
+        badParams: invalidParams,
+        run: async ({ look = false }) => {
+          if (look && this.#everyMs > 0) await this.look();
+          return this.#describe();
+        },
+      }),
+    ];
+  }
+
+  /** Resolves when every disk has been asked; one look at a time. Failures are logged. */
+  look(): Promise<void> {
+    this.#looking ??= this.#lookNow()
+      .catch((error: unknown) => this.#log.debug({ err: error }, 'the health of disks could not be looked at'))
+      .finally(() => {
+        this.#looking = null;
+      });
+    return this.#looking;
+  }
+
+  #lookIn(ms: number): void {
+    this.#timer = setTimeout(() => void this.look().then(() => this.#abort.signal.aborted || this.#lookIn(this.#everyMs)), ms);
+    this.#timer.unref();
+  }
+
+  async #lookNow(): Promise<void> {
+    const before = new Map(this.#disks.map((disk) => [disk.name, disk]));
+    const found: DiskState[] = [];
+    let trouble: string | null = null;
+    for (const disk of await this.#open()) {
+      if (this.#abort.signal.aborted) return;
+      const said = await this.#ask(disk.path);
+      if (said === null) {
+        trouble = 'smartctl is not installed (it is part of smartmontools)';
+        break;
+      }
+      const state = { ...disk, ...said, lookedAt: Date.now() };
+      // One that sleeps, or does not answer this once, is as it was.
+      const known = before.get(disk.name);
+      found.push(state.verdict === 'unknown' && known?.path === disk.path && known.verdict !== 'unknown' ? known : state);
+      if (state.verdict === 'bad' && known?.verdict !== 'bad') await this.#tell(state);
+    }
+    if (this.#abort.signal.aborted) return;
+    if (trouble !== null && trouble !== this.#trouble) this.#log.info({}, `the health of disks is not known: ${trouble}`);
+    this.#trouble = trouble ?? (found.length === 0 ? 'no block device is open' : null);
+    this.#disks = found;
+  }
+
+  /** Block devices that are open as bdevs. */
+  async #open(): Promise<Disk[]> {
+    const bdevs = (await this.#caller.call('bdev_get_bdevs', undefined)) as {
+      name: string;
+      driver_specific?: { aio?: { filename: string } };
+    }[];
+    const disks: Disk[] = [];
+    for (const { name, driver_specific: specific } of bdevs) {
+      const path = specific?.aio?.filename;
+      if (path === undefined) continue;
+      const isDisk = await stat(path).then(
+        (stats) => stats.isBlockDevice(),
+        () => false,
+      );
+      if (isDisk) disks.push({ name, path });
+    }
+    return disks;
+  }
+
+  /** Null if there is no smartctl. Its exit code is made of what it has found, and is no failure. */
+  #ask(path: string): Promise<DiskReport | null> {
+    const args = ['--json', '--all', '--nocheck=standby', path];
+    const options = { timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: mostOutput, signal: this.#abort.signal } as const;
+    return new Promise((resolve) => {
+      execFile('smartctl', args, options, (error, stdout) => {
+        if (error?.code === 'ENOENT') resolve(null);
+        else if (error?.killed === true) resolve(unknownReport(`smartctl did not end within ${limitMs / 1000} s`));
+        else resolve(readSmartReport(stdout));
+      });
+    });
+  }
+
+  async #tell({ model, name, path, reason, serial }: DiskState): Promise<void> {
+    const arrays = (await this.#caller.call('raidkit_get_arrays', undefined)) as {
+      name: string;
+      ext: { members: { name: string | null }[] };
+    }[];
+    const array = arrays.find(({ ext }) => ext.members.some((member) => member.name === name))?.name ?? null;
+    const which = [path, model, serial].filter((part) => part !== null).join(', ');
+    const message = `the disk ${name} (${which}) is failing: ${String(reason)}; replace it while it still serves`;
+    this.#onEvent({ event: 'DiskFailing', severity: 'warning', array, device: name, message });
+  }
+
+  #describe(): object {
+    return {
+      is_on: this.#everyMs > 0,
+      reason: this.#trouble,
+      disks: this.#disks.map((disk) => ({
+        bdev_name: disk.name,
+        path: disk.path,
+        verdict: disk.verdict,
+        reason: disk.reason,
+        model: disk.model,
+        serial: disk.serial,
+        temperature_celsius: disk.temperatureCelsius,
+        power_on_hours: disk.powerOnHours,
+        percentage_used: disk.percentageUsed,
+        media_errors: disk.mediaErrors,
+        looked_at: new Date(disk.lookedAt).toISOString(),
+      })),
+    };
+  }
+}
