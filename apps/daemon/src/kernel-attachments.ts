@@ -69,17 +69,28 @@ export class KernelAttachments {
         throw new RpcError(-22, 'there is no NBD Unix socket to connect the kernel to: start raidkitd with --nbd unix:PATH');
       if (this.#exports.isTlsRequired)
         throw new RpcError(-22, 'the kernel is attached without TLS, which --tls require refuses');
-      const isExported = this.#exports.list().some((entry) => entry.name === bdevName);
-      if (!isExported) this.#exports.add({ bdevName });
-      await runClient(['-unix', path, '-N', bdevName, device], limitMs);
-      // The device may have gone meanwhile.
-      if (this.#registry.get(bdevName) === undefined) throw errnoRefusal(19, `bdev ${bdevName} went away`);
+      await this.#connect(bdevName, path, device);
     } catch (error) {
       this.#names.release(`kernel ${device}`);
       throw error;
     }
     this.#attached.set(device, bdevName);
     return device;
+  }
+
+  /** Has the kernel connect to the export of the device, which is made if there is none, and taken back if that fails. */
+  async #connect(bdevName: string, path: string, device: string): Promise<void> {
+    const hasExport = (): boolean => this.#exports.list().some((entry) => entry.name === bdevName);
+    const wasExported = hasExport();
+    if (!wasExported) this.#exports.add({ bdevName });
+    try {
+      await runClient(['-unix', path, '-N', bdevName, device], limitMs);
+      // The device may have gone meanwhile.
+      if (this.#registry.get(bdevName) === undefined) throw errnoRefusal(19, `bdev ${bdevName} went away`);
+    } catch (error) {
+      if (!wasExported && hasExport()) await this.#exports.remove(bdevName);
+      throw error;
+    }
   }
 
   /** Throws ENODEV if it is not attached. */
