@@ -13,6 +13,8 @@ export interface OpenOptions {
   /** Bytes. */
   blockSize?: number;
   readOnly?: boolean;
+  /** By which the array knows it. */
+  uuid?: string;
   /** False: what is unmapped keeps its place on the device. Default true. */
   unmap?: boolean;
 }
@@ -93,13 +95,14 @@ export class DeviceFinder {
 }
 
 /** The step that opens a device; none if it is open already. */
-export function openSteps({ name, toOpen }: Device, { blockSize, readOnly = false, unmap = true }: OpenOptions): Step[] {
+export function openSteps({ name, toOpen }: Device, { blockSize, readOnly = false, unmap = true, uuid }: OpenOptions): Step[] {
   if (toOpen === null) return [];
   const params = {
     name,
     filename: toOpen.path,
     ...(readOnly ? { readonly: true } : { fallocate: unmap }),
     ...(blockSize === undefined ? {} : { block_size: blockSize }),
+    ...(uuid === undefined ? {} : { uuid }),
   };
   const undo: Step['undo'] = async (session) => (await session.client()).call('bdev_aio_delete', { name });
   return [callStep(`open ${toOpen.path} as ${name}`, 'bdev_aio_create', params, undo)];

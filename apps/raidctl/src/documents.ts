@@ -21,6 +21,7 @@ export const slotDocument = z.strictObject({
   /** Of the file or block device; null if there is none, or the device is of another kind. */
   path: text.nullable(),
   state: text.describe('current, suspect, rebuilding, missing or failed'),
+  data_offset_bytes: count.describe('where the array’s data begins on the device; 0 for an empty slot'),
   read_errors: count,
   write_errors: count,
   repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
@@ -151,7 +152,7 @@ export const examineDocument = z.strictObject({
           strip_size_kb: count,
           sequence_number: count,
           slot: count.nullable().describe('the place of this device; null if that is not known'),
-          slots: z.array(z.strictObject({ uuid: text, state: text })),
+          slots: z.array(z.strictObject({ uuid: text, state: text, data_offset_bytes: count })),
         })
         .nullable(),
     }),

@@ -3,7 +3,7 @@ import { BdevError, BdevRegistry } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { findSignature } from '@raidkit/signatures';
-import { spdkSuperblockStore } from '@raidkit/superblock';
+import { namedMember, spdkSuperblockStore } from '@raidkit/superblock';
 import { commandLine } from './command-line.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
@@ -32,6 +32,32 @@ export function examineLocally(path: string): Promise<LocalExamination> {
     const signature = found.kind === 'found' ? null : await findSignature(descriptor);
     return { found, signature, uuid: descriptor.bdev.uuid };
   });
+}
+
+/** Of which array, and as which member, a device was written. */
+export interface MemberRecord {
+  array: string;
+  slot: number;
+  uuid: string;
+  blockSize: number;
+}
+
+/**
+ * Which member of an array the device or file is by what we wrote on it, wherever it is by now and whatever it is called; null if
+ * that does not say it, or cannot be read from here.
+ */
+export async function recordedMember(path: string): Promise<MemberRecord | null> {
+  const look = async (descriptor: BdevDescriptor): Promise<MemberRecord | null> => {
+    const found = await spdkSuperblockStore.read(descriptor);
+    if (found.kind !== 'found') return null;
+    const { blockSize, name: array, slots } = found.record;
+    if (spdkSuperblockStore.extension?.fits(blockSize, 0) !== true) return null;
+    const uuid = await namedMember(descriptor, found.record);
+    if (uuid === undefined || uuid === null) return null;
+    return { array, slot: slots.findIndex((slot) => slot.uuid === uuid), uuid, blockSize };
+  };
+  // Whatever is in the way, opening it will tell.
+  return withDevice(path, true, look).catch(() => null);
 }
 
 /**

@@ -75,6 +75,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
         device: member.name,
         path: pathOf(bdev),
         state: member.state,
+        data_offset_bytes: (array.base_bdevs_list[member.slot]?.data_offset ?? 0) * ext.block_size,
         read_errors: member.read_errors,
         write_errors: member.write_errors,
         repaired_blocks: member.repaired_blocks,

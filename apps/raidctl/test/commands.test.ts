@@ -1,4 +1,14 @@
-import { closeSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { makeFile } from '../../daemon/test/support/files.js';
@@ -194,6 +204,28 @@ it('gives a member that was away its place back', async () => {
     code: 4,
     stderr: containing('in use by array vol, slot 1'),
   });
+});
+
+it('knows members by what is on them when their files have moved, and takes no copy for a member', async () => {
+  disks('a', 'b');
+  await test.ok('create raid1 vol ./a ./b --block-size 4096');
+  await test.ok('stop vol --yes');
+  mkdirSync(join(test.folder, 'moved'), { recursive: true });
+  for (const name of ['a', 'b']) renameSync(join(test.folder, name), join(test.folder, 'moved', `new-${name}`));
+  copyFileSync(join(test.folder, 'moved', 'new-b'), join(test.folder, 'copy'));
+  const both = ['open', './moved/new-b', './copy'];
+  const twice = { code: 4, stderr: containing('both say that they are slot 1 of array vol') };
+  expect(await test.run(...both)).toMatchObject(twice);
+  expect((await test.json('devices', 'devices')).devices).toEqual([]);
+  const opened = await test.ok('open ./moved/new-b ./moved/new-a');
+  expect(opened).toContain('./moved/new-b is open as new-b: array vol, slot 1');
+  expect(opened).toContain('./moved/new-a is open as new-a: array vol, slot 0');
+  expect((await test.json('status', 'status')).arrays).toMatchObject([
+    { health: 'optimal', block_size: 4096, slots: [{ data_offset_bytes: MiB }, { data_offset_bytes: MiB }] },
+  ]);
+  expect(await test.run('open', './copy')).toMatchObject(twice);
+  const [examined] = (await test.json('examine', 'examine ./copy')).devices;
+  expect(examined?.array?.slots.map((slot) => slot.data_offset_bytes)).toEqual([MiB, MiB]);
 });
 
 it('examines and wipes without the daemon', async () => {

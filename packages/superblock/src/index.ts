@@ -3,3 +3,4 @@ export type { ParseResult, Superblock, SuperblockMember } from './codec.js';
 export { crc32c } from './crc32c.js';
 export { MAX_SUPERBLOCK_BYTES, MIN_DATA_OFFSET_BYTES } from './layout.js';
 export { spdkSuperblockStore } from './store.js';
+export { namedMember } from './named-member.js';

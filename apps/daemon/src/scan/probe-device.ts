@@ -2,7 +2,7 @@ import { openLinuxBdev } from '@raidkit/backend-linux';
 import type { Bdev, BdevRegistry } from '@raidkit/bdev';
 import { nullUuid } from '@raidkit/core';
 import type { ArrayRecord } from '@raidkit/core';
-import { spdkSuperblockStore } from '@raidkit/superblock';
+import { namedMember, spdkSuperblockStore } from '@raidkit/superblock';
 import { peekSuperblock } from '../router/peek.js';
 
 /** What a device carries, as far as an array's superblock goes. */
@@ -44,22 +44,25 @@ async function look(registry: BdevRegistry, bdev: Bdev): Promise<Probed> {
     const found = await spdkSuperblockStore.read(descriptor);
     if (found.kind !== 'found') return { kind: 'none' };
     const { record } = found;
-    const headers = (await spdkSuperblockStore.extension?.readHeaders(descriptor, record.uuid)) ?? [];
-    const named = [...headers].sort((a, b) => b.generation - a.generation).map(({ memberUuid }) => memberUuid);
-    return judge(record, named, bdev.uuid);
+    // Larger blocks have no room for our headers.
+    const hasHeaders = spdkSuperblockStore.extension?.fits(bdev.blockSize, 0) === true;
+    return judge(record, hasHeaders ? await namedMember(descriptor, record) : undefined, bdev.uuid);
   } finally {
     descriptor.close();
   }
 }
 
-/** `named`: what our headers say the device is, the newest first. Without any, SPDK wrote the superblock, and the device's own uuid counts. */
-function judge({ name: array, uuid, slots, blockSize }: ArrayRecord, named: readonly string[], ownUuid: string): Probed {
-  const members = new Set(slots.map((slot) => slot.uuid).filter((member) => member !== nullUuid));
-  const candidates = named.length > 0 ? named : [ownUuid];
-  const memberUuid = candidates.find((candidate) => members.has(candidate));
-  if (memberUuid !== undefined) return { kind: 'member', array, uuid, memberUuid, blockSize };
+/** `named`: who the device is by our headers; undefined without any: SPDK wrote the superblock, and the device's own uuid counts. */
+function judge(
+  { name: array, uuid, slots, blockSize }: ArrayRecord,
+  named: string | null | undefined,
+  ownUuid: string,
+): Probed {
+  const isOwn = ownUuid !== nullUuid && slots.some((slot) => slot.uuid === ownUuid);
+  const memberUuid = named === undefined && isOwn ? ownUuid : named;
+  if (memberUuid !== undefined && memberUuid !== null) return { kind: 'member', array, uuid, memberUuid, blockSize };
   const reason =
-    named.length > 0
+    named === null
       ? 'its place in the array has been taken by another device'
       : 'its superblock does not say which member it is: open it with bdev_aio_create and the uuid that it had';
   return { kind: 'no member', array, uuid, reason };

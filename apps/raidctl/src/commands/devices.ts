@@ -7,6 +7,7 @@ import { formatBytes } from '../format.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions, Step } from '../plan.js';
 import type { Run } from '../action.js';
+import type { MemberRecord } from '../local-device.js';
 import type { Session } from '../session.js';
 import { nothing, pathOf, takeSnapshot } from '../snapshot.js';
 import type { Snapshot } from '../snapshot.js';
@@ -64,12 +65,18 @@ async function open(
   options: ChangeOptions & ParsedOpenOptions & { readOnly?: boolean },
 ): Promise<void> {
   const client = await session.client();
-  const finder = new DeviceFinder(await takeSnapshot(client), session);
+  const before = await takeSnapshot(client);
+  const finder = new DeviceFinder(before, session);
   for (const path of paths) {
     if (!isPath(path)) throw new Failure(ExitCode.Usage, `${path} is no path: say ./${path} for a file in this folder`);
   }
   const devices = paths.map((path) => finder.find(path));
-  const steps = devices.flatMap((device) => openSteps(device, options));
+  const members = await membersAmong(devices);
+  refuseCopies(before, members);
+  const steps = devices.flatMap((device) => {
+    const member = members.get(device);
+    return openSteps(device, member === undefined ? options : { blockSize: member.blockSize, uuid: member.uuid, ...options });
+  });
   await carryOut(session, { steps, warnings: [] }, options, async () => {
     const snapshot = await takeSnapshot(client);
     const lines = devices.map(({ argument, name }) => {
@@ -79,6 +86,31 @@ async function open(
     });
     return lines.join('');
   });
+}
+
+/** Those of the devices to be opened that say which member of an array they are, under whatever name they have by now. */
+async function membersAmong(devices: readonly Device[]): Promise<Map<Device, MemberRecord>> {
+  const { recordedMember } = await import('../local-device.js');
+  const members = new Map<Device, MemberRecord>();
+  for (const device of devices) {
+    const member = device.toOpen === null ? null : await recordedMember(device.toOpen.path);
+    if (member !== null) members.set(device, member);
+  }
+  return members;
+}
+
+/** Of two devices that say that they are the same member one is a copy, and may be an old one: a person must say which. */
+function refuseCopies({ bdevs }: Snapshot, members: ReadonlyMap<Device, MemberRecord>): void {
+  const seen = new Map<string, string>();
+  for (const [{ argument }, { array, slot, uuid }] of members) {
+    const open = bdevs.find((bdev) => bdev.uuid === uuid);
+    const other = open === undefined ? seen.get(uuid) : (pathOf(open) ?? open.name);
+    if (other !== undefined)
+      throw new Failure(ExitCode.Refused, `${argument} and ${other} both say that they are slot ${slot} of array ${array}`, {
+        hint: 'one of them is a copy, and may be an old one: open the other one alone, or clear the copy with raidctl wipe',
+      });
+    seen.set(uuid, argument);
+  }
 }
 
 async function close(session: Session, names: readonly string[], options: ChangeOptions): Promise<void> {

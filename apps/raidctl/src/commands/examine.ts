@@ -67,7 +67,11 @@ async function examineOpen(client: RaidkitClient, { argument, bdev, name }: Devi
           strip_size_kb: (examination.strip_size_blocks * blockSize) / 1024,
           sequence_number: examination.seq_number,
           slot: slotOf(examination.slots, bdev?.uuid),
-          slots: examination.slots.map(({ uuid, state }) => ({ uuid, state })),
+          slots: examination.slots.map(({ uuid, state, data_offset_blocks: offset }) => ({
+            uuid,
+            state,
+            data_offset_bytes: offset * blockSize,
+          })),
         },
       };
     }
@@ -93,7 +97,11 @@ async function examineClosed({ argument, toOpen }: Device, levels: ReadonlyMap<n
       strip_size_kb: (record.stripSizeBlocks * record.blockSize) / 1024,
       sequence_number: record.seqNumber,
       slot: slotOf(record.slots, uuid),
-      slots: record.slots.map((slot) => ({ uuid: slot.uuid, state: slot.state })),
+      slots: record.slots.map(({ dataOffsetBlocks, state, uuid: slotUuid }) => ({
+        uuid: slotUuid,
+        state,
+        data_offset_bytes: dataOffsetBlocks * record.blockSize,
+      })),
     },
   };
 }
