@@ -286,6 +286,9 @@ export interface MethodParams {
   raidkit_get_arrays: {
     name?: string;
   };
+  raidkit_get_disk_health: {
+    look?: boolean;
+  };
   raidkit_get_events: {
     since?: number;
     max?: number;
