@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 const conditions = ['@raidkit/source', 'node', 'import', 'default'];
 /** Of the daemon, what does not depend on how its I/O reaches the kernel. */
 const beside =
-  'allow-list,batches,comes-up,configuration,dashboard,events,exposure,http-api,http-places,json-stream,lasting-counts,metrics,open-rpc,read-only-socket,refusals,renew-tls,scan,schedule,small-methods';
+  'allow-list,batches,comes-up,configuration,dashboard,events,exposure,http-api,http-places,json-stream,lasting-counts,level-claims,metrics,open-rpc,read-only-socket,refusals,renew-tls,scan,schedule,small-methods';
 /** On simulated disks. (Time limits of some ten milliseconds want a processor of their own.) */
 const simulated = [
   'packages/{bdev,superblock,testkit,concat,raid*}/test/**/*.test.ts',

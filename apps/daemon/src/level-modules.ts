@@ -4,6 +4,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { RaidModuleRegistry } from '@raidkit/core';
 import type { RaidModule } from '@raidkit/core';
 import { moduleResolve } from 'import-meta-resolve';
+import { noteClaim } from './level-claims.js';
 
 /** The levels that a daemon has when nothing else is said, by package. */
 export const defaultLevelPackages = [
@@ -28,20 +29,29 @@ export async function loadLevels(
 ): Promise<RaidModuleRegistry> {
   const registry = new RaidModuleRegistry();
   for (const name of new Set(packages)) {
-    const exported = await importPackage(name, folder, new Set([...conditions, 'node', 'import']));
+    const { exported, file } = await importPackage(name, folder, new Set([...conditions, 'node', 'import']));
     const modules = Object.values(exported).filter(isModule);
     if (modules.length === 0) throw new Error(`the package ${name} exports no RAID level`);
-    for (const module of modules) registry.register(module);
+    for (const module of modules) {
+      registry.register(module);
+      noteClaim(module, file);
+    }
   }
   return registry;
 }
 
-async function importPackage(name: string, folder: string | undefined, conditions: Set<string>): Promise<object> {
+/** What a package exports, and from which file. */
+interface Imported {
+  exported: object;
+  file: string;
+}
+
+async function importPackage(name: string, folder: string | undefined, conditions: Set<string>): Promise<Imported> {
   if (!/^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(name)) {
     throw new Error(`${name} is not a package name: levels are loaded by the name of an installed package`);
   }
   const own = resolvePackage(name, new URL(import.meta.url), conditions);
-  if (own !== null) return (await import(own.href)) as object;
+  if (own !== null) return importFrom(own);
   if (folder === undefined) {
     throw new Error(`the package ${name} does not come with raidkitd: say with --level-folder where it is installed`);
   }
@@ -51,7 +61,11 @@ async function importPackage(name: string, folder: string | undefined, condition
   const found = existsSync(place) ? resolvePackage(name, pathToFileURL(join(folder, 'package.json')), conditions) : null;
   if (found === null) throw new Error(`the package ${name} is not installed in ${folder}: run npm install ${name} there`);
   for (const path of [folder, modules, realpathSync(place), fileURLToPath(found)]) refuseForeignCode(name, path);
-  return (await import(found.href)) as object;
+  return importFrom(found);
+}
+
+async function importFrom(url: URL): Promise<Imported> {
+  return { exported: (await import(url.href)) as object, file: fileURLToPath(url) };
 }
 
 function resolvePackage(name: string, base: URL, conditions: Set<string>): URL | null {

@@ -264,6 +264,22 @@ export const modulesDocument = z.strictObject({
       is_redundant: z.boolean(),
       can_unmap: z.boolean(),
       can_grow: z.boolean(),
+      /** What the level's package says of itself; nobody has checked it. */
+      conformance: z
+        .looseObject({
+          kit_version: text,
+          level_version: text,
+          cases: count,
+          cases_failed: count,
+          seeds: count,
+          seeds_failed: count,
+          fault_runs: count,
+          fault_violations: count,
+          bugs_planted: count,
+          bugs_missed: count,
+        })
+        .nullable(),
+      conformance_error: text.nullable(),
     }),
   ),
 });

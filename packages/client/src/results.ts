@@ -178,6 +178,19 @@ export const exportSchema = z.looseObject({
   uris: z.array(z.string()),
 });
 
+const claimSchema = z.looseObject({
+  kit_version: z.string(),
+  level_version: z.string(),
+  cases: count,
+  cases_failed: count,
+  seeds: count,
+  seeds_failed: count,
+  fault_runs: count,
+  fault_violations: count,
+  bugs_planted: count,
+  bugs_missed: count,
+});
+
 export const moduleSchema = z.looseObject({
   level: z.string(),
   aliases: z.array(z.string()),
@@ -187,6 +200,10 @@ export const moduleSchema = z.looseObject({
   redundant: z.boolean(),
   unmap: z.boolean(),
   resize: z.boolean(),
+  /** What the level's package says that it has been tried with, and nobody else has checked; null if it says nothing. */
+  conformance: claimSchema.nullable().default(null),
+  /** Why the report in the level's package says nothing. */
+  conformance_error: z.string().nullable().default(null),
 });
 
 /** What disks say of themselves. */

@@ -54,7 +54,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const mayBeForeign = hasForeign && shape.kind !== 'no superblock' && module.optionsDefineLayout !== true;
   const foreign = mayBeForeign ? drawForeign(seed, module, totalMs) : [];
   // To somebody who keeps no map, what was unmapped may hold anything.
-  const mayUnmap = foreign.length === 0;
+  const mayUnmap = foreign.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
   // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.

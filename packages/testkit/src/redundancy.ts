@@ -1,5 +1,5 @@
 import { RegionState, maxMissing } from '@raidkit/core';
-import type { CopySet, RaidArray } from '@raidkit/core';
+import type { CopySet, LevelOptions, RaidArray, RaidModule } from '@raidkit/core';
 import type { SimDisk } from './sim-disk.js';
 
 /** Blocks of copies that are compared at a time, in one region. */
@@ -16,8 +16,31 @@ function isAnyBad({ badBlocks, slots }: RaidArray, memberOffset: number, count: 
   return badBlocks.size > 0 && slots.some(({ index }) => badBlocks.has(index, memberOffset, count));
 }
 
+/** What the members of a stripe hold, all there, for a level's own judge. */
+export interface StripeView {
+  /** From 0 on. */
+  readonly stripe: number;
+  /** By slot: the stripe's blocks on its member. */
+  readonly members: readonly Uint8Array[];
+  /** Of the array. */
+  readonly options: LevelOptions;
+  /** Bytes. */
+  readonly blockSize: number;
+}
+
+/** What is wrong with the stripe's redundancy, in words; null: it agrees. */
+export type RedundancyRule = (view: StripeView) => string | null;
+
+const rules = new WeakMap<RaidModule, RedundancyRule>();
+
+/** From now on redundancy of the module's arrays is judged by this rule. */
+export function useRule(module: RaidModule, rule: RedundancyRule): void {
+  rules.set(module, rule);
+}
+
 /** Whether {@link checkRedundancy} knows the level's rule. */
 export function canCheckRedundancy({ module, numSlots, options }: RaidArray): boolean {
+  if (rules.has(module)) return true;
   return module.redundancy === 'copies' || (module.redundancy === 'parity' && maxMissing(module, numSlots, options) === 1);
 }
 
@@ -31,6 +54,8 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   const groups = array.level?.copyGroups;
   const isMirror = groups !== undefined;
   if (stripe === undefined || !canCheckRedundancy(array)) return null;
+  const rule = rules.get(array.module);
+  if (rule !== undefined) return checkByRule(array, disks, rule, stripe);
   const sets = array.level?.copySets;
   if (sets !== undefined) return checkCopySets(array, disks, sets, stripe);
   const members = array.slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
@@ -64,6 +89,30 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
     }
     if (!isMirror && sum.some((word) => word !== 0))
       return `member blocks ${start} to ${start + count - 1}: the exclusive or of the members is not zero`;
+  }
+  return null;
+}
+
+/** By the level's own rule, stripe by stripe. */
+function checkByRule(
+  array: RaidArray,
+  disks: readonly SimDisk[],
+  rule: RedundancyRule,
+  { arrayBlocks, memberBlocks }: { readonly arrayBlocks: number; readonly memberBlocks: number },
+): string | null {
+  const { bitmap, blockSize, options, slots } = array;
+  const members = slots.map((slot) => ({ slot, disk: disks.find(({ name }) => name === slot.name) }));
+  const bytes = members.map(() => new Uint8Array(memberBlocks * blockSize));
+  for (let stripe = 0; stripe < array.numBlocks / arrayBlocks; stripe++) {
+    const start = stripe * memberBlocks;
+    if (bitmap?.isAll(RegionState.Unwritten, start, memberBlocks) === true || isAnyBad(array, start, memberBlocks)) continue;
+    for (const [index, { disk, slot }] of members.entries()) {
+      const into = bytes[index];
+      if (disk === undefined || into === undefined) return `slot ${slot.index} has no member`;
+      disk.media.read(into, 0, (slot.dataOffset + start) * blockSize, into.length);
+    }
+    const problem = rule({ stripe, members: bytes, options, blockSize });
+    if (problem !== null) return `stripe ${stripe}: ${problem}`;
   }
   return null;
 }

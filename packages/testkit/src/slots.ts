@@ -17,3 +17,13 @@ export function losable(module: RaidModule, numSlots: number, first: number, opt
   }
   return missing;
 }
+
+/** As {@link losable}, with a slot that must not be among them. */
+export function losableBeside(module: RaidModule, numSlots: number, kept: number, options: LevelOptions = {}): number[] {
+  const missing: number[] = [];
+  for (let step = 1; step < numSlots; step++) {
+    const more = [...missing, (kept + step) % numSlots].sort((a, b) => a - b);
+    if (canRun(module, numSlots, more, options)) missing.splice(0, missing.length, ...more);
+  }
+  return missing;
+}

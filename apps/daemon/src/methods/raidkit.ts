@@ -5,6 +5,7 @@ import type { ClientRule } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
+import { claimOf } from '../level-claims.js';
 import { cancelledReason } from '../cancelled.js';
 import type { Service } from '../service.js';
 import { method } from '../rpc/dispatcher.js';
@@ -78,15 +79,17 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       params: null,
       run: () =>
         Promise.resolve(
-          modules.list().map(({ level, aliases, code, baseBdevsMin, manifest, redundancy }) => ({
-            level,
-            aliases,
-            code,
-            base_bdevs_min: baseBdevsMin,
-            strip_size: manifest.stripSize,
-            redundant: redundancy !== 'none',
-            unmap: manifest.nullPayload,
-            resize: manifest.resize,
+          modules.list().map((module) => ({
+            level: module.level,
+            aliases: module.aliases,
+            code: module.code,
+            base_bdevs_min: module.baseBdevsMin,
+            strip_size: module.manifest.stripSize,
+            redundant: module.redundancy !== 'none',
+            unmap: module.manifest.nullPayload,
+            resize: module.manifest.resize,
+            conformance: claimOf(module).claim,
+            conformance_error: claimOf(module).error,
           })),
         ),
     }),

@@ -11,7 +11,37 @@ const columns = [
   { heading: 'REDUNDANT' },
   { heading: 'UNMAP' },
   { heading: 'GROWS' },
+  { heading: 'CLAIMS' },
 ] as const;
+
+/** Of a module: what its package says of it. */
+interface Claimed {
+  conformance: {
+    cases: number;
+    cases_failed: number;
+    seeds: number;
+    seeds_failed: number;
+    fault_runs: number;
+    fault_violations: number;
+    kit_version: string;
+  } | null;
+  conformance_error: string | null;
+}
+
+/** What a level's package says that it has been tried with. */
+function claimIn({ conformance, conformance_error: error }: Claimed): string {
+  if (error !== null) return `unusable: ${error}`;
+  if (conformance === null) return 'none';
+  const { cases, cases_failed: casesFailed, fault_runs: runs, fault_violations: violations, kit_version: kit } = conformance;
+  const { seeds, seeds_failed: seedsFailed } = conformance;
+  const parts = [
+    [cases, casesFailed, 'cases'],
+    [seeds, seedsFailed, 'seeds'],
+    [runs, violations, 'fault runs'],
+  ] as const;
+  const told = parts.filter(([all]) => all > 0).map(([all, failed, what]) => `${all - failed}/${all} ${what}`);
+  return `${told.join(', ') || 'nothing'} (kit ${kit})`;
+}
 
 export function addModules(program: Command, run: Run): void {
   program
@@ -21,7 +51,8 @@ export function addModules(program: Command, run: Run): void {
 }
 
 async function modules(session: Session): Promise<void> {
-  const levels = (await (await session.client()).call('raidkit_get_modules')).map((module) => ({
+  const found = await (await session.client()).call('raidkit_get_modules');
+  const levels = found.map((module) => ({
     level: module.level,
     aliases: module.aliases,
     code: module.code,
@@ -30,6 +61,8 @@ async function modules(session: Session): Promise<void> {
     is_redundant: module.redundant,
     can_unmap: module.unmap,
     can_grow: module.resize,
+    conformance: module.conformance,
+    conformance_error: module.conformance_error,
   }));
   const yes = (value: boolean): string => (value ? 'yes' : 'no');
   const rows = levels.map((level) => [
@@ -40,6 +73,10 @@ async function modules(session: Session): Promise<void> {
     yes(level.is_redundant),
     yes(level.can_unmap),
     yes(level.can_grow),
+    claimIn(level),
   ]);
-  session.print({ version: 1, command: 'modules', modules: levels }, renderTable(session.terminal, columns, rows));
+  const table = renderTable(session.terminal, columns, rows);
+  const isClaimed = levels.some(({ conformance }) => conformance !== null);
+  const note = 'CLAIMS is what the packages say of themselves, from raidkit-conformance.json. Nobody here has checked it.';
+  session.print({ version: 1, command: 'modules', modules: levels }, isClaimed ? `${table}\n${note}` : table);
 }

@@ -16,6 +16,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-01',
     title: 'with any one member removed everything is read and written as before',
     clause: 'LevelRequest.hasMember',
+    obligations: ['L02', 'L09', 'L18'],
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -31,6 +32,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-02',
     title: 'a member that cannot read is read around, and nobody notices',
     clause: 'LevelRequest.andThen',
+    obligations: ['L11'],
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -47,6 +49,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-03',
     title: 'unreadable blocks are rewritten from redundancy',
     clause: 'ReadRequest.requestRepair',
+    obligations: ['L13', 'L17'],
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -65,13 +68,14 @@ export const degradedCases: readonly ConformanceCase[] = [
           disk.latent.size === 0 || (isDerived && options.module.redundancy === 'parity'),
           'the blocks are still unreadable',
         );
-        rig.checkRedundancy();
+        await rig.checkRedundancy();
       }),
   },
   {
     id: 'DEG-04',
     title: 'a member that fails a write in mid-I/O is out, and nobody notices',
     clause: 'LevelRequest.end',
+    obligations: ['L07', 'L10'],
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -89,6 +93,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-05',
     title: 'a member that is pulled out in mid-I/O is missed by nobody',
     clause: 'RaidIo.submitPart',
+    obligations: ['L07', 'L09'],
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {
@@ -106,6 +111,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-06',
     title: 'one failure more than the level survives is answered with errors, never with wrong data',
     clause: 'LevelRequest.end',
+    obligations: ['L10', 'L11'],
     applies: always,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { CutMode } from '../disk-faults.js';
 import { acceptedSlots } from '../slots.js';
-import { always, ifRedundant } from './case.js';
+import { always, ifCopies, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld } from './rig.js';
 
 const fua = 1;
-const allTypes = [IoType.Write, IoType.Write, IoType.Read, IoType.WriteZeroes, IoType.Unmap];
 
 /** Reads and writes of an array that has all its members. */
 export const ioCases: readonly ConformanceCase[] = [
@@ -14,6 +13,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'RW-01',
     title: 'every block of the volume has a place of its own',
     clause: 'PlainLevel.submitRw',
+    obligations: ['L06', 'L07'],
     applies: always,
     run: (options) =>
       inWorld(
@@ -25,7 +25,7 @@ export const ioCases: readonly ConformanceCase[] = [
           await rig.create();
           for (let block = 0; block < rig.client.numBlocks; block++) await rig.ok(IoType.Write, block, 1);
           await rig.readAll();
-          rig.checkRedundancy();
+          await rig.checkRedundancy();
         },
       ),
   },
@@ -33,6 +33,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'RW-02',
     title: 'requests of any size and place read what was written',
     clause: 'PlainLevel.submitRw',
+    obligations: ['L06', 'L07'],
     applies: always,
     run: async (options) => {
       for (const blockSize of [512, 4096]) {
@@ -40,7 +41,7 @@ export const ioCases: readonly ConformanceCase[] = [
           await rig.create();
           await rig.load(150);
           await rig.readAll();
-          rig.checkRedundancy();
+          await rig.checkRedundancy();
         });
       }
     },
@@ -49,13 +50,14 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'RW-03',
     title: 'requests side by side, overlapping, leave one order of writes behind, on every member',
     clause: 'PlainLevel.submitRw',
+    obligations: ['L08'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
         await rig.create();
         await rig.loads(6, 60);
         await rig.readAll();
-        rig.checkRedundancy();
+        await rig.checkRedundancy();
         await rig.readAll();
       }),
   },
@@ -63,6 +65,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'RW-04',
     title: 'the first and the last blocks, alone and with their neighbours',
     clause: 'RaidGeometry.numBlocks',
+    obligations: ['L04', 'L06'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -82,13 +85,14 @@ export const ioCases: readonly ConformanceCase[] = [
           await rig.ok(IoType.Read, offset, count);
         }
         assert.equal(await rig.client.submit(IoType.Read, numBlocks, 1), Status.Invalid, 'a read past the end');
-        rig.checkRedundancy();
+        await rig.checkRedundancy();
       }),
   },
   {
     id: 'RW-05',
     title: 'what was flushed, and what had forced unit access, survives the loss of every cache',
     clause: 'PlainLevel.submitRw',
+    obligations: ['L14', 'L17', 'L07'],
     applies: always,
     run: async (options) => {
       for (const mode of [CutMode.LoseAll, CutMode.Random, CutMode.Prefix]) {
@@ -103,7 +107,7 @@ export const ioCases: readonly ConformanceCase[] = [
           await rig.readAll();
           await rig.resynced();
           await rig.readAll();
-          rig.checkRedundancy();
+          await rig.checkRedundancy();
         });
       }
     },
@@ -112,6 +116,7 @@ export const ioCases: readonly ConformanceCase[] = [
     id: 'RW-06',
     title: 'an acknowledged write is on every member that is not known to be out',
     clause: 'LevelRequest.end',
+    obligations: ['L07'],
     applies: ifRedundant,
     run: async (options) => {
       const { numSlots } = new Rig(options);
@@ -137,47 +142,83 @@ export const ioCases: readonly ConformanceCase[] = [
     },
   },
   {
-    id: 'NULL-01',
-    title: 'write zeroes and unmap, of any range, beside writes: zeros, or for unmap what was there, and never anything else',
-    clause: 'PlainLevel.submitNullPayload',
-    applies: ({ manifest }) => manifest.nullPayload,
+    id: 'RW-07',
+    title: 'after a crash in the middle of writes, and a resync, no loss of members changes what is read',
+    clause: 'ParityLevel.redundantSlots',
+    obligations: ['L17', 'L18', 'L14'],
+    applies: ifRedundant,
+    run: async (options) => {
+      const { numSlots } = new Rig(options);
+      for (let first = 0; first < numSlots; first++) {
+        await inWorld(new Rig(options, { stripSizeKb: 4 }), async (rig) => {
+          await rig.create();
+          await rig.loads(3, 30);
+          await rig.flush();
+          const work = rig.crashing(4, 30);
+          await rig.world.sleep(rig.random.int(2, 6));
+          rig.powerCut(CutMode.Random);
+          await work;
+          await rig.assemble();
+          await rig.resynced();
+          await rig.checkRedundancy();
+          await rig.readAll();
+          await rig.stop();
+          await rig.assemble(rig.losable(first));
+          await rig.readAll();
+        });
+      }
+    },
+  },
+  {
+    id: 'RW-08',
+    title: 'writes at the same time that have one block in common leave one of them there, on every member',
+    clause: 'LevelRequest.lock',
+    obligations: ['L08'],
+    applies: ifRedundant,
     run: (options) =>
-      inWorld(new Rig(options, { stripSizeKb: 8 }), async (rig) => {
+      inWorld(new Rig(options, { stripSizeKb: 16 }), async (rig) => {
         await rig.create();
-        await rig.ok(IoType.Write, 0, 600);
-        await rig.ok(IoType.WriteZeroes, 5, 400);
-        await rig.ok(IoType.Unmap, 3, 500);
-        await rig.loads(4, 50, allTypes);
-        await rig.readAll();
-        rig.checkRedundancy();
+        const { numBlocks } = rig.client;
+        const writes: Promise<void>[] = [];
+        for (let at = 0; at + 16 < Math.min(numBlocks, 960); at += 16) {
+          writes.push(rig.ok(IoType.Write, at, 8), rig.ok(IoType.Write, at + 7, 5));
+        }
+        await Promise.all(writes);
+        await rig.checkRedundancy();
         await rig.readAll();
       }),
   },
   {
-    id: 'NULL-02',
-    title: 'what was unmapped, and read, stays what it was read as when its regions have become idle',
-    clause: 'UnmapRequest.trimmed',
-    applies: (module) => module.manifest.nullPayload && ifRedundant(module),
-    run: (options) =>
-      inWorld(new Rig(options), async (rig) => {
-        await rig.create();
-        await rig.loads(2, 20);
-        await rig.ok(IoType.Unmap, 0, rig.client.numBlocks);
-        await rig.readAll();
-        await rig.idle();
-        await rig.readAll();
-        await rig.loads(2, 20, allTypes);
-        await rig.readAll();
-        rig.checkRedundancy();
-        await rig.remove(0);
-        await rig.ok(IoType.Unmap, 0, rig.client.numBlocks);
-        await rig.readAll();
-        await rig.idle();
-        await rig.rebuild(0);
-        await rig.readAll();
-        await rig.loads(2, 20);
-        await rig.readAll();
-        rig.checkRedundancy();
-      }),
+    id: 'RW-09',
+    title: 'what was read after a crash stays, also when the member it came from is lost before a resync',
+    clause: 'ReadRequest.writeBack',
+    obligations: ['L14'],
+    applies: ifCopies,
+    run: async (options) => {
+      const { numSlots } = new Rig(options);
+      for (let slot = 0; slot < numSlots; slot++) {
+        await inWorld(new Rig(options, { isSlowBackground: true }), async (rig) => {
+          await rig.create();
+          // All over the volume: the first of it has been made to agree before anybody can look.
+          const step = Math.floor(rig.client.numBlocks / 24);
+          const places = Array.from({ length: 24 }, (_, index) => index * step);
+          for (const at of places) await rig.ok(IoType.Write, at, Math.min(8, step));
+          await rig.flush();
+          const work = Promise.all(places.map((at) => rig.client.submit(IoType.Write, at, Math.min(8, step))));
+          await rig.world.sleep(0.4);
+          rig.powerCut(CutMode.Random);
+          await work;
+          await rig.assemble();
+          const readSome = async (): Promise<void> => {
+            for (const at of places) {
+              if (rig.volume !== null) rig.truth(await rig.io(IoType.Read, at, Math.min(8, step)));
+            }
+          };
+          await readSome();
+          await rig.remove(slot);
+          await readSome();
+        });
+      }
+    },
   },
 ];

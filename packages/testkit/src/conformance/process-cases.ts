@@ -22,11 +22,14 @@ async function eachVacancy(
   }
 }
 
-/** Reads everything with each other member taken away in turn: what was rebuilt is read. */
+/** Reads everything without as many other members as may be missing: what was rebuilt is read, and worked with. */
 async function readWithoutOthers(rig: Rig, member: number): Promise<void> {
-  rig.checkRedundancy();
-  const other = rig.disks.findIndex((_, index) => index !== member && rig.isCurrent(index));
-  await rig.remove(other);
+  await rig.checkRedundancy();
+  const slot = rig.array.slots.findIndex(({ name }) => name === rig.disk(member).name);
+  for (const other of rig.losableBeside(slot)) {
+    const index = rig.disks.findIndex(({ name }) => name === rig.array.slots[other]?.name);
+    if (index >= 0) await rig.remove(index);
+  }
   await rig.readAll();
 }
 
@@ -47,6 +50,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-01',
     title: 'a new member in any slot is filled with what it must hold',
     clause: 'RedundantLevel.submitProcessRequest',
+    obligations: ['L18', 'L17'],
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -58,6 +62,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-02',
     title: 'so it is with users at work',
     clause: 'LevelRequest.hasMember',
+    obligations: ['L09', 'L18', 'L07'],
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -71,6 +76,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-03',
     title: 'a target that is taken out leaves the array as it was',
     clause: 'RedundantLevel.submitProcessRequest',
+    obligations: ['L18', 'L09'],
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -89,6 +95,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-04',
     title: 'a target that fails leaves the array as it was',
     clause: 'LevelRequest.end',
+    obligations: ['L09', 'L10'],
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -103,6 +110,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-05',
     title: 'a power cut in the middle of a rebuild loses nothing',
     clause: 'RedundantLevel.submitProcessRequest',
+    obligations: ['L18', 'L19'],
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, slot, spare) => {
@@ -127,6 +135,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'PROC-06',
     title: 'users who write at the edges of what is being rebuilt lose nothing',
     clause: 'RedundantLevel.submitProcessRequest',
+    obligations: ['L09', 'L18', 'L08'],
     applies: ifRedundant,
     run: (options) =>
       eachVacancy(options, async (rig, _slot, spare) => {
@@ -140,6 +149,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'SIZE-01',
     title: 'when every member grows, the volume grows, and keeps its contents',
     clause: 'PlainLevel.resize',
+    obligations: ['L05', 'L04'],
     applies: ({ manifest }) => manifest.resize,
     run: (options) =>
       inWorld(new Rig(options, { dataKib: 512 }), async (rig) => {
@@ -155,7 +165,7 @@ export const processCases: readonly ConformanceCase[] = [
         await rig.readAll();
         await rig.loads(3, 60);
         await rig.readAll();
-        rig.checkRedundancy();
+        await rig.checkRedundancy();
         await rig.stop();
         await rig.assemble();
         assert(rig.client.numBlocks > before, 'the new size does not last');
@@ -166,6 +176,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'STOP-01',
     title: 'a stop under load answers everything and gives the members back',
     clause: 'PlainLevel.stop',
+    obligations: ['L10', 'L22'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -183,6 +194,7 @@ export const processCases: readonly ConformanceCase[] = [
     id: 'LEAK-01',
     title: 'creating and deleting leaves nothing behind',
     clause: 'PlainLevel.stop',
+    obligations: ['L22'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -196,6 +208,7 @@ export const processCases: readonly ConformanceCase[] = [
             level: options.module.level,
             baseBdevs: rig.disks.map(({ name }) => name),
             superblock: true,
+            options: rig.levelOptions,
             ...(options.module.manifest.stripSize === 'required' ? { stripSizeKb: 4 } : {}),
           });
           await rig.stack.arrays.delete(arrayName, { clearSuperblock: true });

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { IoType, Status, statusName } from '@raidkit/bdev';
 import { maxMissing } from '@raidkit/core';
-import type { LevelOptions, RaidArray, RaidGeometry, RaidModule, SuperblockStore } from '@raidkit/core';
+import type { LevelOptions, RaidArray, RaidEvent, RaidGeometry, RaidModule, SuperblockStore } from '@raidkit/core';
+import { ClauseError } from './clauses.js';
 import { VolumeModel } from '../model.js';
 import { Random } from '../random.js';
-import { checkRedundancy } from '../redundancy.js';
-import { acceptedSlots, losable } from '../slots.js';
+import { LevelWatch } from '../level-tap/watch.js';
+import { canCheckRedundancy, checkRedundancy, useRule } from '../redundancy.js';
+import type { RedundancyRule } from '../redundancy.js';
+import { acceptedSlots, losable, losableBeside } from '../slots.js';
 import { SimDisk } from '../sim-disk.js';
 import type { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
@@ -21,13 +24,20 @@ export interface ConformanceOptions {
   store: SuperblockStore;
   /** Options of the level that every array has. Default: none. */
   levelOptions?: LevelOptions;
+  /**
+   * What must hold of a stripe's members for redundancy to agree, where the kit does not know it: it knows copies, and takes single
+   * parity for the exclusive or. Of other parity core's check is asked without it, which asks the level itself.
+   */
+  checkRedundancy?: RedundancyRule;
   /** Default 1. */
   seed?: number;
+  /** Requests at random that a case makes at most, to find the fewest that still fail. Default: as many as it wants. */
+  mostRequests?: number;
 }
 
 /** How a case sets up its array. */
 export interface RigOptions {
-  /** Default: the fewest that the level takes, and at least 2. */
+  /** Default: the fewest that the level takes, and at least 2; where it depends on which are missing, two more. */
   numSlots?: number;
   numSpares?: number;
   /** KiB of data a member has room for; one for each member, or the same for all. Default 1200. */
@@ -35,11 +45,17 @@ export interface RigOptions {
   blockSize?: number;
   stripSizeKb?: number;
   windowSizeKb?: number;
+  /** The map's regions are as small as they can be. */
+  hasSmallRegions?: boolean;
+  /** Background work takes longer than anything that a case does meanwhile. */
+  isSlowBackground?: boolean;
 }
 
 export const arrayName = 'conformance';
 const memoryBytes = 64 * 1024 * 1024;
 const patienceMs = 10 * 60_000;
+const smallRegionBytes = 64 * 1024;
+const slowMbSec = 0.05;
 
 /** An array on simulated disks, its users' model, and the means to do it harm. Every case has one of its own. */
 export class Rig {
@@ -54,17 +70,26 @@ export class Rig {
   stack: Stack;
   volume: VolumeClient | null = null;
   readonly #store: SuperblockStore;
+  readonly #seed: number;
   readonly #options: RigOptions;
-  #wrong: string | null = null;
+  readonly #watch: LevelWatch;
+  #wrong: Error | null = null;
+  #requestsLeft: number;
+  #lastRequest = 'none';
 
-  constructor({ levelOptions = {}, module, store, seed = 1 }: ConformanceOptions, options: RigOptions = {}) {
-    this.module = module;
+  constructor(given: ConformanceOptions, options: RigOptions = {}) {
+    const { levelOptions = {}, module, mostRequests = Infinity, store, seed = 1 } = given;
+    this.#watch = new LevelWatch((error) => (this.#wrong ??= error));
+    this.module = this.#watch.watched(module);
+    if (given.checkRedundancy !== undefined) useRule(this.module, given.checkRedundancy);
+    this.#requestsLeft = mostRequests;
     this.levelOptions = levelOptions;
     this.#store = store;
+    this.#seed = seed;
     this.#options = options;
     this.world = new World(seed);
     this.random = new Random(seed, 2);
-    this.numSlots = options.numSlots ?? acceptedSlots(module, 2, levelOptions);
+    this.numSlots = options.numSlots ?? usualSlots(module, levelOptions);
     const { blockSize = 512, dataKib = 1200, numSpares = 0 } = options;
     this.disks = Array.from({ length: this.numSlots + numSpares }, (_, index) => {
       const kib = typeof dataKib === 'number' ? dataKib : (dataKib[index] ?? 1200);
@@ -105,6 +130,27 @@ export class Rig {
     return losable(this.module, this.numSlots, first, this.levelOptions);
   }
 
+  /** Slots that it may lose together, as many as there are, but for this one. */
+  losableBeside(kept: number): number[] {
+    return losableBeside(this.module, this.numSlots, kept, this.levelOptions);
+  }
+
+  /** What the array, and who worked on it last, were at, for people. */
+  describe(): string {
+    const array = this.stack.arrays.get(arrayName);
+    const slots = array?.slots.map(
+      ({ isInSync, isRebuilding, name }) => `${String(name)}${isInSync ? '' : isRebuilding ? ' (being filled)' : ' (out)'}`,
+    );
+    const state = array === undefined ? 'there is none' : `${array.state}, slots ${(slots ?? []).join(', ')}`;
+    const process = array?.process == null ? '' : `, a ${array.process.type} at block ${array.process.offsetBlocks}`;
+    const parts = this.#watch.parts.map((part) => `    ${part}`);
+    return [
+      `  array: ${state}${process}, of level ${this.module.level}, ${this.numSlots} slots, seed ${this.#seed}`,
+      `  last request: ${this.#lastRequest}`,
+      ...(parts.length === 0 ? [] : ['  last parts:', ...parts]),
+    ].join('\n');
+  }
+
   disk(index: number): SimDisk {
     const disk = this.disks[index];
     assert(disk !== undefined, `there is no disk ${index}`);
@@ -133,7 +179,10 @@ export class Rig {
 
   /** Sends a request; what was read is checked. */
   async io(type: IoType, offset: number, count: number, flags = 0): Promise<Outcome> {
+    const what = `${nameOf(type)} of ${count} blocks at ${offset}${flags === 0 ? '' : ', with forced unit access'}`;
+    this.#lastRequest = `${what}, not answered`;
     const outcome = await this.client.submit(type, offset, count, flags);
+    this.#lastRequest = `${what}, answered ${statusName(outcome)}`;
     this.check();
     return outcome;
   }
@@ -141,11 +190,19 @@ export class Rig {
   /** Sends a request that must succeed. */
   async ok(type: IoType, offset: number, count: number, flags = 0): Promise<void> {
     const outcome = await this.io(type, offset, count, flags);
-    assert.equal(
-      statusName(outcome),
-      'OK',
-      `${['read', 'write', 'unmap', 'flush', 'write zeroes'][type] ?? 'I/O'} of ${count} blocks at ${offset}`,
-    );
+    const what = `${nameOf(type)} of ${count} blocks at ${offset}`;
+    assert(outcome === Status.Ok, `a ${what} was answered ${statusName(outcome)}, with ${this.#membersInWords()}`);
+  }
+
+  /** The outcome is one of those that are right where more is broken than redundancy covers. */
+  truth(outcome: Outcome, more: readonly Outcome[] = []): void {
+    const isTruth = [Status.Ok, Status.IoError, Status.NoDevice, died, ...more].includes(outcome);
+    assert(isTruth, `a request was answered ${statusName(outcome)}, with ${this.#membersInWords()}`);
+  }
+
+  #membersInWords(): string {
+    const array = this.stack.arrays.get(arrayName);
+    return array === undefined ? 'no array' : `${array.numInSync} of ${array.numSlots} members`;
   }
 
   flush(): Promise<void> {
@@ -161,7 +218,8 @@ export class Rig {
 
   /** So many random requests, one after another; no error is right. */
   async load(ops: number, types: readonly IoType[] = [IoType.Write, IoType.Write, IoType.Read]): Promise<void> {
-    for (let left = ops; left > 0; left--) {
+    for (let left = ops; left > 0 && this.#requestsLeft > 0; left--) {
+      this.#requestsLeft--;
       const { numBlocks } = this.client;
       const count = this.random.int(1, Math.min(24, numBlocks));
       const zone = this.random.pick([0, 0.3, 0.5, 0.99]);
@@ -178,17 +236,42 @@ export class Rig {
     return all;
   }
 
-  /** What redundancy holds must agree with the data. */
-  checkRedundancy(): void {
-    const problem = checkRedundancy(this.array, this.disks);
-    assert.equal(problem, null, problem ?? '');
+  /** Writes side by side, until the process dies: what becomes of them is not asked. */
+  crashing(clients: number, ops: number): Promise<unknown> {
+    const work = async (): Promise<void> => {
+      for (let left = ops; left > 0 && this.volume !== null; left--) {
+        const count = this.random.int(1, Math.min(24, this.client.numBlocks));
+        await this.client.submit(IoType.Write, this.random.int(0, this.client.numBlocks - count), count);
+      }
+    };
+    return Promise.all(Array.from({ length: clients }, work));
+  }
+
+  /** What redundancy holds must agree with the data: by the rule, or, if the kit knows none, as core's check finds it. */
+  async checkRedundancy(): Promise<void> {
+    if (this.module.redundancy === 'none') return;
+    if (canCheckRedundancy(this.array)) {
+      const problem = checkRedundancy(this.array, this.disks);
+      assert(problem === null, problem ?? '');
+      return;
+    }
+    if (this.array.process !== null || this.array.numInSync < this.numSlots) return;
+    this.stack.arrays.startSync(arrayName, 'check', {});
+    await this.array.processEnded;
+    const [record] = this.array.history;
+    const isDone = record?.type === 'check' && record.error === null;
+    assert(isDone, `a check of redundancy ended with: ${record?.error ?? 'nothing that is recorded'}`);
+    assert(record.mismatchBlocks === 0, `a check found ${record.mismatchBlocks} blocks that are not what redundancy says`);
   }
 
   /** Waits for something that must happen. */
   async until(what: string, condition: () => boolean): Promise<void> {
     const deadline = this.world.now + patienceMs;
     while (!condition()) {
-      assert(this.world.now < deadline, `it did not come to pass: ${what}`);
+      assert(
+        this.world.now < deadline,
+        `it did not come to pass in ${patienceMs / 60_000} minutes: ${what}; the array is ${this.array.state}, with ${this.#membersInWords()}`,
+      );
       await this.world.sleep(5);
     }
   }
@@ -265,21 +348,37 @@ export class Rig {
       () => true,
       ({ sector, found, allowed }, what) => {
         const held = found < 0 ? 'what nobody wrote' : `write ${found}`;
-        this.#wrong ??= `${what}: sector ${sector} (of ${sectorBytes} bytes) holds ${held}; right are ${allowed.join(', ')}`;
+        this.#wrong ??= new Error(
+          `${what}: sector ${sector} (of ${sectorBytes} bytes) holds ${held}; right are ${allowed.map((tag) => `write ${tag}`).join(', ')}`,
+        );
       },
     );
     this.volume = volume;
   }
 
+  /** What was wrong so far; null: nothing. */
+  get wrong(): Error | null {
+    return this.#wrong;
+  }
+
   /** Fails if any read so far returned what it must not. */
   check(): void {
-    assert.equal(this.#wrong, null, this.#wrong ?? '');
+    if (this.#wrong !== null) throw this.#wrong;
   }
 
   #newStack(): Stack {
-    const stack = new Stack(this.world, this.memory, this.module, this.#store, () => undefined);
+    const regions = { leastBytes: smallRegionBytes, zeroBytes: smallRegionBytes, mostGroups: 4 };
+    const options = this.#options.hasSmallRegions === true ? { regions } : {};
+    const stack = new Stack(this.world, this.memory, this.module, this.#store, (event) => this.#onEvent(event), options);
+    if (this.#options.isSlowBackground === true) stack.arrays.processOptions.maxBandwidthMbSec = slowMbSec;
     stack.arrays.processOptions.windowSizeKb = this.#options.windowSizeKb ?? 64;
     return stack;
+  }
+
+  /** A level that throws takes its array offline: whatever else is seen then comes from that. */
+  #onEvent(event: RaidEvent): void {
+    if (event.type !== 'arrayOffline' || !event.reason.includes('has thrown')) return;
+    this.#wrong ??= new ClauseError('L24', `the array is offline: ${event.reason}`);
   }
 
   #die(): void {
@@ -292,9 +391,20 @@ export class Rig {
   }
 }
 
+/** With fewer, a level that knows groups of members might have one, in which nothing tells it from one without. */
+function usualSlots(module: RaidModule, options: LevelOptions): number {
+  const fewest = acceptedSlots(module, 2, options);
+  const hasGroups = module.redundancy !== 'none' && module.canRun !== undefined;
+  return hasGroups ? acceptedSlots(module, fewest + 2, options) : fewest;
+}
+
 export { IoType, Status, died };
 
-/** Runs a case's steps in virtual time. Rejects with whatever went wrong, or that nothing goes on any more. */
+function nameOf(type: IoType): string {
+  return ['read', 'write', 'unmap', 'flush', 'write zeroes'][type] ?? 'request';
+}
+
+/** Runs a case's steps in virtual time. Rejects with whatever went wrong, or that nothing goes on any more, and where. */
 export async function inWorld(rig: Rig, steps: (rig: Rig) => Promise<void>): Promise<void> {
   let end: { error: Error | null } | null = null;
   steps(rig).then(
@@ -306,10 +416,18 @@ export async function inWorld(rig: Rig, steps: (rig: Rig) => Promise<void>): Pro
     },
   );
   const how = await rig.world.run(() => end !== null, { maxMs: 24 * 3600_000, maxSteps: 5_000_000 });
+  const where = rig.describe();
   rig.stack.die();
-  if (how === 'failed' && rig.world.failure !== null) throw rig.world.failure;
   const found = end as { error: Error | null } | null;
-  if (found === null) throw new Error(`nothing goes on any more (${how}): a request or a call was never answered`);
-  if (found.error !== null) throw found.error;
-  rig.check();
+  const failed = (): Error | null => {
+    if (how === 'failed' && rig.world.failure !== null) return rig.world.failure;
+    if (found === null)
+      return new ClauseError('L10', `nothing goes on any more (${how}): a request or a call was never answered`);
+    return found.error;
+  };
+  // What was seen while a case went on says more than what came of it.
+  const error = rig.wrong ?? failed();
+  if (error === null) return;
+  error.message = `${error.message}\n${where}`;
+  throw error;
 }

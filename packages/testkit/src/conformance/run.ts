@@ -1,12 +1,33 @@
 import type { RaidModule } from '@raidkit/core';
 import type { ConformanceCase } from './case.js';
+import { ClauseError, cite } from './clauses.js';
+import type { ClauseId } from './clauses.js';
 import { degradedCases } from './degraded-cases.js';
+import { doubtCases } from './doubt-cases.js';
 import { ioCases } from './io-cases.js';
+import { nullCases } from './null-cases.js';
 import { processCases } from './process-cases.js';
 import type { ConformanceOptions } from './rig.js';
 import { startCases } from './start-cases.js';
 
-const all = [...startCases, ...ioCases, ...degradedCases, ...processCases];
+const all = [...startCases, ...ioCases, ...nullCases, ...degradedCases, ...doubtCases, ...processCases];
+
+/** Why a level does not get through a case: the first line says what was seen, the others where, and what to read. */
+export class ConformanceError extends Error {
+  readonly caseId: string;
+  /** Clauses of the guide, the likeliest first. */
+  readonly clauses: readonly ClauseId[];
+
+  constructor({ clause, id, obligations, title }: ConformanceCase, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const broken = cause instanceof ClauseError ? [cause.clause] : obligations;
+    const lines = broken.map((number) => `  ${cite(number)}`);
+    super(`${id}: ${reason}\n${id} says: ${title} (${clause}). The guide has it in:\n${lines.join('\n')}`, { cause });
+    this.name = 'ConformanceError';
+    this.caseId = id;
+    this.clauses = broken;
+  }
+}
 
 /** How one case went. */
 export interface ConformanceResult {
@@ -18,7 +39,15 @@ export interface ConformanceResult {
 
 /** The cases for a module, as what it declares selects them; there is no other way to leave one out. */
 export function conformanceCases(module: RaidModule): ConformanceCase[] {
-  return all.filter((one) => one.applies(module));
+  return all.filter((one) => one.applies(module)).map((one) => ({ ...one, run: (options) => runCase(one, options) }));
+}
+
+async function runCase(one: ConformanceCase, options: ConformanceOptions): Promise<void> {
+  try {
+    await one.run(options);
+  } catch (cause) {
+    throw new ConformanceError(one, cause);
+  }
 }
 
 /** Runs every case for the module, one after another. Resolves in every case. */

@@ -10,6 +10,7 @@ export const startCases: readonly ConformanceCase[] = [
     id: 'START-01',
     title: 'an array of the fewest members comes up, and is no larger than they are',
     clause: 'RaidModule.start',
+    obligations: ['L01', 'L04'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options, { numSlots: acceptedSlots(options.module, 1, options.levelOptions) }), async (rig) => {
@@ -24,6 +25,7 @@ export const startCases: readonly ConformanceCase[] = [
     id: 'START-02',
     title: 'fewer members than the fewest are refused',
     clause: 'RaidModule.baseBdevsMin',
+    obligations: ['L01'],
     applies: ({ baseBdevsMin }) => baseBdevsMin > 1,
     run: (options) =>
       inWorld(new Rig(options, { numSlots: options.module.baseBdevsMin - 1 }), async (rig) => {
@@ -34,6 +36,7 @@ export const startCases: readonly ConformanceCase[] = [
     id: 'START-03',
     title: 'the geometry has an entry for each slot, inside its member',
     clause: 'RaidGeometry.memberBlocks',
+    obligations: ['L04'],
     applies: always,
     run: (options) =>
       inWorld(
@@ -56,6 +59,7 @@ export const startCases: readonly ConformanceCase[] = [
     id: 'START-04',
     title: 'an array that is stopped and assembled again has the same size and contents',
     clause: 'RaidModule.start',
+    obligations: ['L04', 'L06', 'L07'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -72,6 +76,7 @@ export const startCases: readonly ConformanceCase[] = [
     id: 'START-05',
     title: 'the level has the methods that its module claims',
     clause: 'RaidModule',
+    obligations: ['L03', 'L17'],
     applies: always,
     run: (options) =>
       inWorld(new Rig(options), async (rig) => {
@@ -91,6 +96,7 @@ export const startCases: readonly ConformanceCase[] = [
     id: 'START-06',
     title: 'an array starts without as many members as it may lose, and not without one more',
     clause: 'RaidModule.maxMissing',
+    obligations: ['L02', 'L18'],
     applies: ifRedundant,
     run: async (options) => {
       const { numSlots } = new Rig(options);

@@ -102,7 +102,8 @@ class Mirror {
   #readDone(request: ReadRequest | ProcessRequest): void {
     const { offsetBlocks, numBlocks, unreadable } = request;
     if (request.stepStatus !== Status.Ok && this.#bug !== 'takes a failed read for data') {
-      if (this.#bug === 'gives up at the first read error') request.fail(request.stepStatus);
+      if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
+      else if (this.#bug === 'gives up at the first read error') request.fail(request.stepStatus);
       else this.#read(request);
       return;
     }

@@ -1,0 +1,93 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { RaidModule } from '@raidkit/core';
+import { z } from 'zod';
+
+/** What `raidkit-testkit` writes beside the package.json of a level's package. */
+const fileName = 'raidkit-conformance.json';
+const mostBytes = 256 * 1024;
+
+const count = z.int().min(0);
+const text = z.string().max(256);
+const names = z.array(text).max(10_000);
+
+const reportSchema = z.object({
+  format: z.literal(1),
+  level: text,
+  version: text,
+  kit: text,
+  conformance: z.object({ cases: count, failed: names }).optional(),
+  simulation: z.object({ from: count, seeds: count, failed: z.array(count).max(1_000_000) }).optional(),
+  faults: z.object({ every: count, runs: count, violations: count }).optional(),
+  mutants: z.object({ planted: count, missed: names }).optional(),
+});
+
+/** What the package of a level says that it has been tried with. Its author says so: nobody here has tried it. */
+export interface LevelClaim {
+  kit_version: string;
+  level_version: string;
+  cases: number;
+  cases_failed: number;
+  seeds: number;
+  seeds_failed: number;
+  fault_runs: number;
+  fault_violations: number;
+  bugs_planted: number;
+  bugs_missed: number;
+}
+
+/** A claim, or why what is there is none. Neither: the package has no report. */
+export interface FoundClaim {
+  claim: LevelClaim | null;
+  error: string | null;
+}
+
+const none: FoundClaim = { claim: null, error: null };
+const claims = new WeakMap<RaidModule, FoundClaim>();
+
+/** What the module's package says of it. */
+export function claimOf(module: RaidModule): FoundClaim {
+  return claims.get(module) ?? none;
+}
+
+/** Looks for a report in the package to which the file belongs that the module was loaded from. Never throws. */
+export function noteClaim(module: RaidModule, file: string): void {
+  try {
+    claims.set(module, readClaim(module, file));
+  } catch (error) {
+    claims.set(module, { claim: null, error: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+function readClaim(module: RaidModule, file: string): FoundClaim {
+  let folder = dirname(file);
+  while (!existsSync(join(folder, 'package.json'))) {
+    if (folder === dirname(folder)) return none;
+    folder = dirname(folder);
+  }
+  const path = join(folder, fileName);
+  if (!existsSync(path)) return none;
+  const refused = (why: string): FoundClaim => ({ claim: null, error: `${path}: ${why}` });
+  if (statSync(path).size > mostBytes) return refused(`it has more than ${mostBytes} bytes`);
+  const parsed = reportSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+  if (!parsed.success) return refused(z.prettifyError(parsed.error).replaceAll('\n', ' '));
+  const { conformance, faults, kit, level, mutants, simulation, version } = parsed.data;
+  if (level !== module.level) return refused(`it is of level ${level}`);
+  const own = (JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { version?: unknown }).version;
+  if (version !== own) return refused(`it is of version ${version}, and the package is ${String(own)}`);
+  return {
+    claim: {
+      kit_version: kit,
+      level_version: version,
+      cases: conformance?.cases ?? 0,
+      cases_failed: conformance?.failed.length ?? 0,
+      seeds: simulation?.seeds ?? 0,
+      seeds_failed: simulation?.failed.length ?? 0,
+      fault_runs: faults?.runs ?? 0,
+      fault_violations: faults?.violations ?? 0,
+      bugs_planted: mutants?.planted ?? 0,
+      bugs_missed: mutants?.missed.length ?? 0,
+    },
+    error: null,
+  };
+}
