@@ -34,6 +34,7 @@ class Mirror {
   readonly #locks = new RangeLocks();
   readonly #onRead = (request: ReadRequest | ProcessRequest): void => this.#readDone(request);
   readonly #onLocked = (request: AnyWriteRequest): void => this.#writeAll(request);
+  readonly #onReadLocked = (request: ReadRequest): void => this.#read(request);
   #turn = 0;
 
   constructor(context: RedundantContext, bug: MirrorBug) {
@@ -48,8 +49,15 @@ class Mirror {
   }
 
   submitRw(request: RwRequest): void {
-    if (request.kind === 'read') this.#read(request);
-    else this.#write(request);
+    const { offsetBlocks, numBlocks } = request;
+    if (request.kind !== 'read') {
+      this.#write(request);
+    } else if (this.#bug !== 'reads past suspicion' && this.#context.isInconsistent(offsetBlocks, numBlocks)) {
+      request.writeBack();
+      request.lock(this.#locks, offsetBlocks, offsetBlocks + numBlocks, 'exclusive', this.#onReadLocked);
+    } else {
+      this.#read(request);
+    }
   }
 
   submitNullPayload(request: NullPayloadRequest): void {
@@ -86,6 +94,7 @@ class Mirror {
     }
     const isOwn = request.kind === 'read';
     const wrong = this.#bug === 'rebuilds from the wrong place' && !isOwn && offsetBlocks > 0 ? -1 : 0;
+    request.a = slot;
     request.andThen(this.#onRead);
     request.readPart(slot, offsetBlocks + wrong + this.#shift(offsetBlocks + numBlocks), numBlocks, addr);
   }
@@ -114,6 +123,12 @@ class Mirror {
       );
       request.andThen((done) => done.end());
       request.readPart(other ?? 0, (offsetBlocks + 1) % this.#context.geometry.numBlocks, 1, request.addr);
+      return;
+    }
+    if (request.kind === 'read' && request.writesBack) {
+      request.end();
+      for (let slot = 0; slot < this.#context.numSlots; slot++)
+        if (slot !== request.a && request.hasMember(slot)) request.writePart(slot, offsetBlocks, numBlocks, request.addr);
       return;
     }
     if (request.kind === 'read' && this.#bug !== 'never repairs') {
