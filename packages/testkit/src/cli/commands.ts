@@ -142,11 +142,10 @@ export async function faults(
 
 /** The failing run at the first operation at which the same fault breaks a rule. */
 async function earliest(parts: Parameters<typeof runOnce>[0], failing: FaultRun): Promise<FaultRun> {
-  const { scenario: id, violation: _violation, trace: _trace, ...fault } = failing;
-  const scenario = scenarios.find((one) => one.id === id);
+  const scenario = scenarios.find(({ id }) => id === failing.scenario);
   if (scenario === undefined) return failing;
   for (let at = 1; at < failing.at; at++) {
-    const { isPointless, run } = await runOnce(parts, scenario, { ...fault, at });
+    const { isPointless, run } = await runOnce(parts, scenario, { ...failing, at });
     if (!isPointless && run.violation !== null) return run;
   }
   return failing;

@@ -9,7 +9,7 @@ const givenUpMs = 40_000;
 
 /** One member fails a write; everybody who reads then sees the same. */
 async function writeAndFail(rig: Rig, slot: number, at: number): Promise<void> {
-  if (rig.volume === null) return;
+  if (!rig.isUp) return;
   rig.disk(slot).faults.writeErrors = 1;
   rig.truth(await rig.io(IoType.Write, at, 8));
   rig.disk(slot).faults.clear();

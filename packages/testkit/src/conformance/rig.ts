@@ -142,7 +142,8 @@ export class Rig {
       ({ isInSync, isRebuilding, name }) => `${String(name)}${isInSync ? '' : isRebuilding ? ' (being filled)' : ' (out)'}`,
     );
     const state = array === undefined ? 'there is none' : `${array.state}, slots ${(slots ?? []).join(', ')}`;
-    const process = array?.process == null ? '' : `, a ${array.process.type} at block ${array.process.offsetBlocks}`;
+    const running = array?.process ?? null;
+    const process = running === null ? '' : `, a ${running.type} at block ${running.offsetBlocks}`;
     const parts = this.#watch.parts.map((part) => `    ${part}`);
     return [
       `  array: ${state}${process}, of level ${this.module.level}, ${this.numSlots} slots, seed ${this.#seed}`,
@@ -155,6 +156,11 @@ export class Rig {
     const disk = this.disks[index];
     assert(disk !== undefined, `there is no disk ${index}`);
     return disk;
+  }
+
+  /** The volume is there. */
+  get isUp(): boolean {
+    return this.volume !== null;
   }
 
   get client(): VolumeClient {

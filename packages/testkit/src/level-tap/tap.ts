@@ -77,7 +77,7 @@ export function tapped<M extends RaidModule>(module: M, makeTap: (context: Redun
       if (isOutermost) starting = null;
     }
   };
-  return withChanged<RaidModule>(module, { start } as Partial<RaidModule>) as M;
+  return withChanged<RaidModule>(module, { start }) as M;
 }
 
 function withTap(level: RaidLevel, tap: Tap, start: object): RaidLevel {
