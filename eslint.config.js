@@ -105,7 +105,17 @@ const folderRules = Object.entries(folders).flatMap(([name, layers]) =>
 );
 
 export default tseslint.config(
-  { ignores: ['site/**', '**/dist/**', '**/node_modules/**', '**/.turbo/**', 'coverage/**', '**/fixtures/**'] },
+  {
+    ignores: [
+      'site/**',
+      '**/dist/**',
+      '**/node_modules/**',
+      '**/.turbo/**',
+      'coverage/**',
+      '**/fixtures/**',
+      'packages/create-level/template/**',
+    ],
+  },
   eslint.configs.recommended,
   {
     files: ['**/*.ts', '**/*.tsx'],

@@ -161,3 +161,42 @@ it('raidctl works outside the workspace, with a daemon and without', async () =>
   expect(await daemon.exited).toBe(0);
   expect(await raidctl('examine', './e.img')).toContain('member of array packed');
 });
+
+it('from an empty folder a level is made, gets through the kit, and serves an array in the daemon', async () => {
+  const bin = join(project, 'node_modules/@raidkit/create-level/bin/create-level.js');
+  const began = performance.now();
+  for (const flavour of ['copies', 'parity', 'plain']) {
+    const { stdout } = await execute(process.execPath, [bin, `acme-${flavour}`, '--flavour', flavour], { cwd: project });
+    expect(stdout).toContain(`the level acme-${flavour} (${flavour})`);
+    const cwd = join(project, `acme-${flavour}`);
+    // What `npm run build`, `npm run conformance` and the like run, without npm.
+    await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')], { cwd });
+  }
+  const cwd = join(project, 'acme-copies');
+  const kit = join(project, 'node_modules/@raidkit/testkit/bin/raidkit-testkit.js');
+  const conformance = await execute(process.execPath, [kit, 'conformance', '.'], { cwd });
+  expect(conformance.stdout).toMatch(/acme-copies: (\d+) of \1 cases/);
+  const only = ['mutants', '.', '--seeds', '0', '--only', 'no-lock,volume-too-big'];
+  expect((await execute(process.execPath, [kit, ...only], { cwd })).stdout).toContain('2 of 2 planted bugs were found');
+  const report = JSON.parse(readFileSync(join(cwd, 'raidkit-conformance.json'), 'utf8')) as object;
+  expect(report).toMatchObject({ level: 'acme-copies', conformance: { failed: [] }, mutants: { missed: [] } });
+  const parity = join(project, 'acme-parity');
+  const sim = await execute(process.execPath, [kit, 'sim', '.', '--seeds', '3', '--no-report'], { cwd: parity });
+  expect(sim.stdout).toContain('3 of 3 seeds break no rule');
+  const tried = await execute(process.execPath, ['scripts/try.mjs', '--once'], { cwd });
+  expect(tried.stdout).toContain('array volume of level acme-copies is online: 2 members');
+  console.log(`create-level to an array in the daemon: ${((performance.now() - began) / 1000).toFixed(1)} s`);
+}, 120_000);
+
+it('the commands of the kit say what is wrong with what they are given', async () => {
+  const kit = join(project, 'node_modules/@raidkit/testkit/bin/raidkit-testkit.js');
+  const refused: [string[], RegExp][] = [
+    [['sim', '@acme/nowhere'], /the package @acme\/nowhere cannot be loaded from/],
+    [['sim', './nothing.js'], /there is no file or folder/],
+    [['sim', 'uuid'], /uuid exports no RAID level/],
+    [['sim', '@raidkit/raid1', '--seeds', 'many'], /whole number/],
+    [['mutants', '@raidkit/raid1', '--only', 'none-such'], /there is no such bug; there are skips-a-member/],
+  ];
+  for (const [args, why] of refused)
+    await expect(execute(process.execPath, [kit, ...args], { cwd: project }), args.join(' ')).rejects.toThrow(why);
+});

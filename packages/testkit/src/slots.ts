@@ -27,3 +27,8 @@ export function losableBeside(module: RaidModule, numSlots: number, kept: number
   }
   return missing;
 }
+
+/** Parity without a journal: what absent members hold is not known after a crash, and such an array is not started by itself. */
+export function hasNoJournal(module: RaidModule): boolean {
+  return module.redundancy === 'parity' && !module.journal;
+}

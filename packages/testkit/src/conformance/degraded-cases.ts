@@ -111,7 +111,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-06',
     title: 'one failure more than the level survives is answered with errors, never with wrong data',
     clause: 'LevelRequest.end',
-    obligations: ['L10', 'L11'],
+    obligations: ['L10', 'L11', 'L15', 'L16'],
     applies: always,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {

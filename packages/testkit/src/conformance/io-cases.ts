@@ -6,6 +6,8 @@ import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld } from './rig.js';
 
 const fua = 1;
+/** More than a level keeps memory for. */
+const manyRequests = 280;
 
 /** Reads and writes of an array that has all its members. */
 export const ioCases: readonly ConformanceCase[] = [
@@ -220,5 +222,20 @@ export const ioCases: readonly ConformanceCase[] = [
         });
       }
     },
+  },
+  {
+    id: 'RW-10',
+    title: 'more requests at once than there is memory for all end',
+    clause: 'LevelRequest.hold',
+    obligations: ['L23', 'L10'],
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options), async (rig) => {
+        await rig.create();
+        const places = Math.floor(rig.client.numBlocks / 8);
+        const count = Math.min(places, manyRequests);
+        await Promise.all(Array.from({ length: count }, (_, index) => rig.ok(IoType.Write, index * 8, 7)));
+        await Promise.all(Array.from({ length: count }, (_, index) => rig.ok(IoType.Read, index * 8, 8)));
+      }),
   },
 ];

@@ -164,7 +164,8 @@ export const plantedBugs: readonly PlantedBug[] = [
     id: 'may-lose-one-more',
     title: 'it says that one member more may be missing',
     clause: 'L02',
-    applies: isRedundant,
+    // Where all but one may be missing there is no more to say.
+    applies: (module) => isParity(module) || (module.redundancy === 'copies' && module.canRun !== undefined),
     module: (module) => ({
       maxMissing: (numSlots: number, options) => Math.min(numSlots - 1, maxMissing(module, numSlots, options) + 1),
       canRun: () => true,
@@ -318,12 +319,18 @@ export const plantedBugs: readonly PlantedBug[] = [
   }),
   bug({
     id: 'trimmed-too-wide',
-    title: 'eight blocks at either side of an unmap are said to be zeros, too',
+    title: 'what lies at either side of an unmap, a stripe or eight blocks, is said to be zeros, too',
     clause: 'L21',
     applies: hasNull,
-    tap: inRequest((_, own) => ({
-      trimmed: (offset, count) => own.trimmed(Math.max(0, offset - 8), count + Math.min(8, offset) + 8),
-    })),
+    tap: (context) => ({
+      request: (_, own) => ({
+        trimmed: (offset, count) => {
+          const more = Math.max(8, context.geometry.stripe?.arrayBlocks ?? 1);
+          const from = Math.max(0, offset - more);
+          own.trimmed(from, Math.min(offset + count + more, context.geometry.numBlocks) - from);
+        },
+      }),
+    }),
   }),
   bug({
     id: 'zeroes-one-member',

@@ -3,6 +3,7 @@ import { RegionState } from '@raidkit/core';
 import { CutMode } from '../disk-faults.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
+import { hasNoJournal } from '../slots.js';
 import type { SimDisk } from '../sim-disk.js';
 import { attackOne } from './attacks.js';
 import type { SimRun } from './sim-run.js';
@@ -81,7 +82,7 @@ async function withRedundancy(run: SimRun, twin: Twin, probe: Probe): Promise<vo
   for (const disk of probe.lost) twin.diskOf(disk).isPresent = false;
   await mustStart(twin);
   await twin.readAll();
-  if (probe.isUsedAgain) await useAgain(twin, probe);
+  if (probe.isUsedAgain && !(await useAgain(run, twin, probe))) return;
   if (probe.fate === 'stay away' || probe.lost.length === 0) return;
   for (const lost of probe.lost) {
     const disk = twin.diskOf(lost);
@@ -116,8 +117,8 @@ async function withoutRedundancy(twin: Twin, { cut, lost }: Probe): Promise<void
   await twin.readAll();
 }
 
-/** Users write, and then the power fails again, or everything stops as it should. */
-async function useAgain(twin: Twin, { cut, lost }: Probe): Promise<void> {
+/** Users write, and then the power fails again, or everything stops as it should. False: the array does not start, and is right. */
+async function useAgain(run: SimRun, twin: Twin, { cut, lost }: Probe): Promise<boolean> {
   await twin.writeSome(twin.random.int(1, 6), true);
   const how = twin.random.pick(['stop', 'crash']);
   twin.world.trace(`== ${how}`);
@@ -125,10 +126,15 @@ async function useAgain(twin: Twin, { cut, lost }: Probe): Promise<void> {
   else twin.bury();
   if (how === 'crash') crash(twin, cut);
   // The regions of these writes are dirty: a member that is lost besides would be one too many.
-  await mustStart(twin);
+  if ((await twin.assemble()) === 'refused') {
+    // It was not stopped as it should be, lacks a member, and nothing says what that one holds.
+    if (how === 'crash' && lost.length > 0 && hasNoJournal(run.module)) return false;
+    throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
+  }
   twin.world.trace(`== ${lost.length} lost, started again`);
   await twin.readAll();
   await twin.readAll();
+  return true;
 }
 
 function crash(twin: Twin, cut: CutMode): void {

@@ -8,6 +8,7 @@ import { arrayName, patienceMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { addMember, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeArray } from './violation.js';
+import { hasNoJournal } from '../slots.js';
 
 /** Faults stop, and an operator looks after what they have left. */
 export async function heal(run: SimRun): Promise<void> {
@@ -42,6 +43,13 @@ export async function lookAfter(run: SimRun): Promise<void> {
 
 /** Everything must come to rest, with redundancy complete. False if it cannot, and need not. */
 export async function settle(run: SimRun): Promise<boolean> {
+  const { stack: booted } = run;
+  if (run.volume === null && booted !== null && run.array()?.state === 'configuring' && hasNoJournal(run.module)) {
+    // What it lacks nobody knows: a person says that it is to go on with what there is.
+    run.coverage.mark('parity without a journal: started by force');
+    await run.call('a forced start', booted.arrays.startDegraded(arrayName, { force: true }));
+    run.leniency.forgiveUnprotected();
+  }
   await run.inTime('the array coming up', run.up());
   const startedAt = run.world.now;
   const { stack } = run;

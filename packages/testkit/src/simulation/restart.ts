@@ -8,6 +8,7 @@ import { arrayName, daemonWaitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { comeBack, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
+import { hasNoJournal } from '../slots.js';
 
 /** How a process ends, and what of its disks' caches is left if the power fails. */
 export type Ending = Pick<PlanItem & { kind: 'restart' }, 'how' | 'mode' | 'downMs'>;
@@ -201,7 +202,8 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
     run.coverage.mark('refused, and started when all was there');
     return;
   }
-  if (!run.leniency.hasForgiven && !run.isTolerant)
+  // Without a journal a crash of an array that lacks a member leaves its data in doubt: then a person must say so.
+  if (!run.leniency.hasForgiven && !run.isTolerant && !hasNoJournal(run.module))
     throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
   run.coverage.mark('started by force');
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));

@@ -1,0 +1,4 @@
+import { globalRegistry } from '@raidkit/core/level';
+import { level } from './level.js';
+
+globalRegistry().register(level);

@@ -1,0 +1,124 @@
+import { RangeLocks, Status, raidApiVersion } from '@raidkit/core/level';
+import type {
+  AnyWriteRequest,
+  CopiesLevel,
+  CopiesModule,
+  NullPayloadRequest,
+  ProcessRequest,
+  ReadRequest,
+  RedundantContext,
+  RedundantGeometry,
+  RwRequest,
+} from '@raidkit/core/level';
+
+/** Every member holds the same: array block b is block b of each. */
+class Copies {
+  /** All slots hold the same (L17). */
+  readonly copyGroups: readonly (readonly number[])[];
+  readonly #context: RedundantContext;
+  /** Blocks of the array that are being changed (L08). */
+  readonly #writes = new RangeLocks();
+
+  constructor(context: RedundantContext) {
+    this.#context = context;
+    this.copyGroups = [Array.from({ length: context.numSlots }, (_, slot) => slot)];
+  }
+
+  resize(capacities: readonly number[]): RedundantGeometry {
+    const numBlocks = Math.min(...capacities);
+    return { numBlocks, memberBlocks: capacities.map(() => numBlocks), stripe: { arrayBlocks: 1, memberBlocks: 1 } };
+  }
+
+  submitRw(request: RwRequest): void {
+    if (request.kind === 'write') {
+      request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
+    } else if (!this.#context.isReadOnly && this.#context.isInconsistent(request.offsetBlocks, request.numBlocks)) {
+      // What is read is what all copies hold from now on, or it might read otherwise next time (L14).
+      request.writeBack();
+      request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#readNext);
+    } else {
+      this.#readNext(request);
+    }
+  }
+
+  /** Unmapping is writing zeros, so that all copies read the same (L20). */
+  submitNullPayload(request: NullPayloadRequest): void {
+    if (request.kind === 'unmap') request.trimmed(request.offsetBlocks, request.numBlocks);
+    request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
+  }
+
+  submitProcessRequest(request: ProcessRequest): void {
+    this.#readNext(request);
+  }
+
+  /** Reads the first copy that is there and has not failed this request (L09, L11): the one with the least to do, or the first. */
+  readonly #readNext = (request: ReadRequest | ProcessRequest): void => {
+    const { offsetBlocks, numBlocks, unreadable } = request;
+    const mustAgree = this.#context.isInconsistent(offsetBlocks, numBlocks);
+    let best = -1;
+    let least = Infinity;
+    for (let slot = 0; slot < this.#context.numSlots; slot++) {
+      if (!request.hasMember(slot) || unreadable.includes(slot)) continue;
+      const load = mustAgree ? slot : this.#context.outstandingReadBlocks(slot);
+      if (load >= least) continue;
+      best = slot;
+      least = load;
+    }
+    if (best < 0) {
+      request.fail(request.readStatus === Status.Ok ? Status.NoDevice : request.readStatus);
+      return;
+    }
+    request.a = best;
+    request.andThen(this.#onRead);
+    request.readPart(best, offsetBlocks, numBlocks, request.addr);
+  };
+
+  readonly #onRead = (request: ReadRequest | ProcessRequest): void => {
+    const { offsetBlocks, numBlocks } = request;
+    if (request.stepStatus === Status.TimedOut) {
+      // The device may still fill the buffer (L12).
+      request.fail(request.stepStatus);
+      return;
+    }
+    if (request.stepStatus !== Status.Ok) {
+      this.#readNext(request);
+      return;
+    }
+    request.end();
+    if (request.kind !== 'read') return;
+    if (request.writesBack) {
+      for (let slot = 0; slot < this.#context.numSlots; slot++)
+        if (slot !== request.a && request.hasMember(slot)) request.writePart(slot, offsetBlocks, numBlocks, request.addr);
+      return;
+    }
+    for (const slot of request.unreadable) request.requestRepair(slot, offsetBlocks, numBlocks);
+  };
+
+  /** To every member that is there (L07). Who fails is taken out at the end, as all others have it (so there is no L15 here). */
+  readonly #writeAll = (request: AnyWriteRequest): void => {
+    const { offsetBlocks, numBlocks } = request;
+    for (let slot = 0; slot < this.#context.numSlots; slot++) {
+      if (!request.hasMember(slot)) continue;
+      if (request.kind === 'write') request.writePart(slot, offsetBlocks, numBlocks, request.addr);
+      else request.zeroPart(slot, offsetBlocks, numBlocks);
+    }
+  };
+}
+
+function endOf({ numBlocks, offsetBlocks }: { readonly numBlocks: number; readonly offsetBlocks: number }): number {
+  return offsetBlocks + numBlocks;
+}
+
+/** __TITLE__: a copy on every member. */
+export const level: CopiesModule = {
+  level: '__LEVEL__',
+  aliases: [],
+  // On members' superblocks: it says this level for ever.
+  code: __CODE__,
+  apiVersion: raidApiVersion,
+  manifest: { stripSize: 'none', nullPayload: true, resize: true },
+  redundancy: 'copies',
+  maxMissing: (numSlots) => numSlots - 1,
+  baseBdevsMin: 2,
+  start: (context): CopiesLevel => new Copies(context),
+};

@@ -1,0 +1,40 @@
+import { execFileSync } from 'node:child_process';
+import type { RaidModule } from '@raidkit/core';
+import { raid1 } from '@raidkit/raid1';
+import { raid10 } from '@raidkit/raid10';
+import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
+import { spdkSuperblockStore as store } from '@raidkit/superblock';
+import { clauses, findPlanted, plantedBugs } from '@raidkit/testkit';
+import type { PlantedBug } from '@raidkit/testkit';
+import { expect, it } from 'vitest';
+
+/* Mistakes planted in our levels; scripts/planted.mjs plants all of them in all, and simulates as well. */
+
+/** Levels of which the cases alone find each of these. */
+const levels: readonly RaidModule[] = [raid1, raid10, raid5f, raid6];
+/** What these levels do not get wrong, because they never do it, or what only their simulations find. */
+const notByCases = ['no-mark-inconsistent', 'never-journals', 'waiters-never-woken', 'in-sync-without-ground'];
+const pairs = levels.flatMap((module) =>
+  plantedBugs.filter((bug) => bug.applies(module) && !notByCases.includes(bug.id)).map((bug) => ({ bug, module })),
+);
+
+/** Others with each commit: consecutive numbers come to all of them. */
+function sample(count: number): { bug: PlantedBug; module: RaidModule }[] {
+  const commits = Number(execFileSync('git', ['rev-list', '--count', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }));
+  const step = 37;
+  return Array.from({ length: count }, (_, i) => pairs[((commits * count + i) * step) % pairs.length]!);
+}
+
+for (const { bug, module } of sample(3))
+  it(`${module.level}, ${bug.id}: found by a case that names the clause`, async () => {
+    const found = await findPlanted(bug, { module, store, seeds: 0 });
+    expect(found).toMatchObject({ namesClause: true, clause: bug.clause });
+  });
+
+it('each bug breaks a clause, and each clause that can be broken has a bug', () => {
+  const broken = new Set(plantedBugs.map(({ clause }) => clause));
+  expect(new Set(plantedBugs.map(({ id }) => id)).size).toBe(plantedBugs.length);
+  // Which slots a level takes, what methods it has, and where blocks are, the cases for it see at once.
+  expect(Object.keys(clauses).filter((clause) => !broken.has(clause as keyof typeof clauses))).toEqual(['L01', 'L03', 'L06']);
+});
