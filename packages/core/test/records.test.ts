@@ -13,16 +13,46 @@ it('an array whose superblock its own parser would refuse is not created, and no
   const disks: RamDisk[] = [];
   // Behind its superblock the second one has less than a strip.
   for (const [index, bytes] of [8 * MiB, MiB + 512 * 1024, 8 * MiB].entries()) {
-    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(bytes) })).disk);
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(bytes).fill(0xdb) }))
+        .disk,
+    );
   }
   const options = { name: 'a', level: 'concat', stripSizeKb: 1024, baseBdevs: ['m0', 'm1', 'm2'], superblock: true };
   await expect(rig.arrays.create(options)).rejects.toThrow(
     /cannot be recorded on its members: members\[1\]\.dataSizeBlocks is 0; it must be from 1/,
   );
-  for (const disk of disks) expect(disk.bytes.every((byte) => byte === 0)).toBe(true);
+  for (const disk of disks) expect(disk.bytes.every((byte) => byte === 0xdb)).toBe(true);
   expect(rig.arrays.list().length).toBe(0);
   // Without superblocks nothing has to be read again.
   await rig.arrays.create({ ...options, superblock: false });
+});
+
+it.each(['raid0', 'raid1'])('%s: what no header could be read of is not forgotten', async (level) => {
+  const { rig, disks, volume } = await build(level, 2);
+  const { lineage } = arrayOf(rig, 'a').metadata;
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const again = newRig();
+  let isBad = true;
+  const headersAt = (64 * 1024) / 512;
+  const headersEnd = (112 * 1024) / 512;
+  for (const [index, { bytes }] of disks.entries()) {
+    await plugIn(again.registry, {
+      name: `m${index}`,
+      uuid: memberUuid(index),
+      bytes: bytes.slice(),
+      fault: ({ type, offsetBlocks }) =>
+        isBad && type === IoType.Read && offsetBlocks >= headersAt && offsetBlocks < headersEnd ? Status.IoError : Status.Ok,
+    });
+  }
+  await again.registry.waitForExamine();
+  const array = arrayOf(again, 'a');
+  expect(array.state).toBe('configuring');
+  expect(array.startError).toMatch(/EIO/);
+  isBad = false;
+  await again.arrays.startDegraded('a');
+  expect(arrayOf(again, 'a').metadata.lineage).toBe(lineage);
 });
 
 it('a name that no superblock may have is refused, and not failed members', async () => {
@@ -111,4 +141,23 @@ it.each(['raid0', 'raid1', 'raid5f', 'concat'])('%s: members that have no flush 
   await again.registry.waitForExamine();
   expect(arrayOf(again, 'a').numInSync).toBe(3);
   expect(await openVolume(again, 'a').read(0, 64)).toEqual(blocks(64, 8));
+});
+
+it('the errors of a member are not those of the device that takes its place', async () => {
+  const { rig, disks, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 1));
+  let isBad = true;
+  disks[0]!.fault = ({ type, offsetBlocks }) => {
+    if (!isBad || type !== IoType.Read || offsetBlocks < MiB / 512) return Status.Ok;
+    isBad = false;
+    return Status.IoError;
+  };
+  const [slot] = arrayOf(rig, 'a').slots;
+  // Reads are spread over the members.
+  while (slot!.errors.read === 0) await volume.read(0, 8);
+  await rig.arrays.removeBaseBdev('m0');
+  expect(slot!.errors.read).toBe(1);
+  await plugIn(rig.registry, { name: 'm2', uuid: memberUuid(2), bytes: new Uint8Array(3 * MiB) });
+  await rig.arrays.addBaseBdev('a', 'm2');
+  expect(slot!.errors).toEqual({ read: 0, write: 0, repaired: 0 });
 });

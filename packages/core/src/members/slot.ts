@@ -99,6 +99,13 @@ export class Slot implements SlotView {
     this.isConfigured = false;
   }
 
+  /** Another device is the member now. */
+  forgetErrors(): void {
+    this.errors.read = 0;
+    this.errors.write = 0;
+    this.errors.repaired = 0;
+  }
+
   /** The member is gone for good; its sizes stay for a successor. */
   empty(absence: SlotAbsence): void {
     if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };

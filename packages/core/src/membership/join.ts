@@ -116,6 +116,8 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
 /** The device is the slot's member from now on. Throws ENODEV if it went away while it was being looked at. */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
+  // What is counted is the device's, which may come back; another one has done nothing yet.
+  if (slot.recordedUuid !== bdev.uuid) slot.forgetErrors();
   slot.name = bdev.name;
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;

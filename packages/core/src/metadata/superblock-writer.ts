@@ -156,9 +156,10 @@ export class SuperblockWriter {
     };
   }
 
-  /** Throws if the array, as it is now, could not be read again from its members. */
+  /** Throws if the array, as it is now, could not be read again from its members once the next round had written it. */
   check(): void {
-    if (this.isEnabled) this.#check(this.snapshot());
+    if (this.#store === null || this.#array.isReadOnly) return;
+    this.#check({ ...this.snapshot(), seqNumber: nextSeqNumber(this.#store, this.seqNumber) });
   }
 
   #check(record: ArrayRecord): void {
@@ -208,7 +209,7 @@ export class SuperblockWriter {
     const { extension } = array;
     // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
     const previous = this.seqNumber;
-    const next = store.extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
+    const next = nextSeqNumber(store, previous);
     this.#check({ ...this.snapshot(), seqNumber: next });
     for (const slot of array.slots) if (slot.isConfigured && !slot.isRemoving) slot.lastSeqNumber = next;
     const record = { ...this.snapshot(), seqNumber: next };
@@ -375,4 +376,8 @@ function slotRecord(slot: Slot): SlotRecord {
 
 async function flush({ descriptor }: Slot): Promise<void> {
   if (descriptor?.bdev.supports(IoType.Flush) === true) await new BlockClient(descriptor).flush();
+}
+
+function nextSeqNumber(store: SuperblockStore, previous: number): number {
+  return store.extension === undefined ? previous + 1 : (Math.floor(previous / seqStep) + 1) * seqStep;
 }

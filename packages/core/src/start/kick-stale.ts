@@ -22,10 +22,14 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   // Said when all members had this superblock: a header of a round that was cut short comes too early to judge others by.
   let settled: ExtensionHeader | null = null;
   const found = new Map<Slot, readonly ExtensionHeader[]>();
+  const failures: Error[] = [];
   for (const slot of array.slots) {
     if (!slot.isInSync || slot.descriptor === null) continue;
-    // What cannot be read is met again, and told, when the region map is loaded.
-    const headers = await extension.readHeaders(slot.descriptor, array.uuid).catch((): ExtensionHeader[] => []);
+    const headers = await extension.readHeaders(slot.descriptor, array.uuid).catch((error: unknown): ExtensionHeader[] => {
+      array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s headers cannot be read');
+      if (error instanceof Error) failures.push(error);
+      return [];
+    });
     found.set(slot, headers);
     for (const { generation } of headers) metadata.noteGeneration(generation);
     newest = newestTrusted(headers, metadata.seqNumber, newest);
@@ -36,6 +40,9 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
     );
   }
   const latest = newestHeader([...found.values()].flat());
+  // What it is started with is written anew: what nobody could read would be forgotten for good.
+  const [failure] = failures;
+  if (latest === null && failure !== undefined && !force) throw failure;
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.outerUuid = latest.outerUuid;

@@ -112,7 +112,7 @@ export class ReplaceTask implements ProcessStep {
       throw error;
     }
     slot.lastMember = { name: before.name ?? '', uuid: before.uuid };
-    for (const kind of ['read', 'write', 'repaired'] as const) slot.errors[kind] = 0;
+    slot.forgetErrors();
     slot.replacement = null;
     this.#array.badBlocks.replace(slot.index, this.#bad.list());
     // If that fails, too many blocks count as bad until the next round.
