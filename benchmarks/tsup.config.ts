@@ -1,7 +1,7 @@
 import { defineConfig } from 'tsup';
 import { packageBuild } from '../tsup.base.js';
 
-const benches = ['nbd', 'levels', 'engine', 'parity', 'overhead', 'control', 'scale', 'reactors'];
-const programs = ['light-client', 'engine-driver', 'allocations'];
+const benches = ['nbd', 'levels', 'engine', 'parity', 'overhead', 'control', 'scale', 'reactors', 'attack'];
+const programs = ['light-client', 'engine-driver', 'allocations', 'attack-victim'];
 
 export default defineConfig({ ...packageBuild([...benches, ...programs].map((name) => `src/${name}.ts`)), dts: false });

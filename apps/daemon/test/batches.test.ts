@@ -9,7 +9,7 @@ import type { Caller } from '../src/rpc/dispatcher.js';
 import { listenRpc } from '../src/rpc/listen.js';
 import type { RpcListener } from '../src/rpc/listen.js';
 
-// Many calls at once, of one client.
+// Many calls at once, and odd ones, of one client.
 
 interface Answer {
   id: number | null;
@@ -138,4 +138,39 @@ it('thousands of calls that are refused, and long names, are a few short lines i
   expect(lines.length).toBeGreaterThanOrEqual(20);
   expect(lines.length).toBeLessThan(40);
   expect(JSON.stringify(lines).length).toBeLessThan(20_000);
+});
+
+it('what is odd in a request stays what it is, and changes nothing else', async () => {
+  const calls: unknown[] = [];
+  await begin((name, params, hasDuplicateKey) => {
+    calls.push([
+      name,
+      params,
+      hasDuplicateKey,
+      ({} as { polluted?: unknown }).polluted,
+      (params as { polluted?: unknown }).polluted,
+    ]);
+    return Promise.resolve(true);
+  });
+  const coming = answers(5);
+  socket.write('{"method":"a","params":{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}},"id":1}');
+  socket.write('{"method":"b","params":{"x":1,"\\u0078":2},"id":2}');
+  socket.write('{"method":"c","params":{"x":1e999},"id":3}');
+  socket.write('{"method":"e","id":1e999}');
+  socket.write('{"method":"d","__proto__":{"params":{}},"id":4}');
+  socket.write('\ufeff{}');
+  // No JSON begins with a byte order mark: the connection ends, and what came before has been answered.
+  const ended = new Promise((resolve) => socket.once('close', resolve));
+  const codes = ((await coming) as Answer[]).map(({ error, id }) => [id, error?.code]);
+  await ended;
+  expect(codes).toHaveLength(5);
+  expect(codes.filter(([id]) => id !== null)).toHaveLength(3);
+  expect(codes.filter(([id, code]) => id === null && code === -32600)).toHaveLength(2);
+  expect(calls.map((call) => (call as unknown[])[0])).toEqual(['a', 'b', 'c']);
+  expect(calls).toMatchObject([
+    ['a', {}, false, undefined, undefined],
+    ['b', { x: 2 }, true, undefined, undefined],
+    ['c', { x: Infinity }, false, undefined, undefined],
+  ]);
+  expect(lines.map(({ msg }) => msg).join('\n')).toMatch(/what is not JSON/);
 });
