@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { groupId } from './socket-group.js';
 import type { TlsFiles } from '@raidkit/nbd';
 import { addHttpOptions, httpOptions } from './dashboard/http-options.js';
 import type { HttpOptions, ParsedHttpOptions } from './dashboard/http-options.js';
@@ -29,6 +30,7 @@ export interface CliOptions extends HttpOptions {
   rpc: RpcAddress[];
   /** Paths of control sockets for reading only. */
   readOnlyRpc: string[];
+  socketGroup: number | undefined;
   nbd: NbdAddress[];
   configPath: string | undefined;
   /** Where what is set up by calls is kept; undefined for nowhere. */
@@ -68,6 +70,7 @@ export interface CliOptions extends HttpOptions {
 interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, ParsedHttpOptions {
   rpcSocket: RpcAddress[];
   rpcReadonly: string[];
+  socketGroup?: number;
   config?: string;
   state?: string;
   scan?: string[];
@@ -118,6 +121,11 @@ export function makeCommand(version: string): Command {
       'control socket that answers only what changes nothing; chgrp and chmod it for others; repeatable',
       collect(String),
       [],
+    )
+    .option(
+      '--socket-group <group>',
+      'whose members (a name or number) may use the Unix sockets, of control, NBD and HTTP; you alone without it',
+      parseGroup,
     )
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
     .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
@@ -233,6 +241,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
   return {
     rpc: options.rpcSocket.length > 0 ? options.rpcSocket : [{ path: defaultRpcPath() }],
     readOnlyRpc: options.rpcReadonly,
+    socketGroup: options.socketGroup,
     nbd: options.nbd,
     configPath: options.config ?? options.json,
     statePath: statePath(options),
@@ -343,6 +352,14 @@ function parseUuid(text: string): string {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
     throw new InvalidArgumentError('must be a uuid, as raidctl examine shows it.');
   return text.toLowerCase();
+}
+
+function parseGroup(text: string): number {
+  try {
+    return groupId(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)}.`);
+  }
 }
 
 function parseSpin(text: string): number {

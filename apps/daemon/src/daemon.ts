@@ -23,6 +23,7 @@ import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
+import { openToGroup } from './socket-group.js';
 import { ReadOnlyCaller } from './rpc/read-only.js';
 import { CheckSchedule, scheduleMethods } from './schedule/check-schedule.js';
 import type { ScheduleOptions, ScheduledArray } from './schedule/check-schedule.js';
@@ -54,6 +55,8 @@ export interface DaemonOptions extends ServiceOptions {
   rpc: readonly RpcAddress[];
   /** Unix sockets at which only what changes nothing is answered. Default: none. */
   readOnlyRpc?: readonly string[];
+  /** A group, by id, whose members may connect to the Unix sockets. Default: only this process's own user. */
+  socketGroup?: number;
   /** A configuration file in SPDK's form, replayed at start. */
   configPath?: string;
   /** Where what is set up by calls is kept, for the next start. Default: nowhere. */
@@ -138,6 +141,8 @@ type ControlOptions = Pick<
   DaemonOptions,
   | 'rpc'
   | 'readOnlyRpc'
+  | 'nbd'
+  | 'socketGroup'
   | 'configPath'
   | 'statePath'
   | 'scan'
@@ -236,6 +241,7 @@ export async function serveControl(
     site = new DashboardSite({ caller, events, isReady, token: options.httpToken ?? null, names, log });
     const sources = { caller, events, sinks, checks, isReady, site };
     for (const address of options.http ?? []) http.push(await listenHttp(address, sources, log));
+    if (options.socketGroup !== undefined) for (const path of unixPaths(options)) openToGroup(path, options.socketGroup);
     if (http.length > 0) site.begin();
     abort?.throwIfAborted();
     own.call('framework_wait_init', undefined).then(
@@ -280,4 +286,13 @@ async function untilAborted(work: Promise<void>, abort: AbortSignal | undefined)
     abort?.addEventListener('abort', () => reject(abort.reason as Error), { once: true });
   });
   await Promise.race([work, aborted]);
+}
+
+/** Where a daemon with these options listens in the file system. */
+function unixPaths({ http = [], nbd, readOnlyRpc = [], rpc }: ControlOptions): string[] {
+  return [
+    ...rpc.flatMap((address) => ('path' in address ? [address.path] : [])),
+    ...readOnlyRpc,
+    ...[...http, ...nbd].flatMap((address) => ('unix' in address ? [address.unix] : [])),
+  ];
 }

@@ -44,6 +44,7 @@ async function main(): Promise<void> {
   const { daemon, engine } = await start({
     rpc,
     readOnlyRpc: options.readOnlyRpc,
+    ...(options.socketGroup === undefined ? {} : { socketGroup: options.socketGroup }),
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
     ...(options.statePath === undefined ? {} : { statePath: options.statePath }),

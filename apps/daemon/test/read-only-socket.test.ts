@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
 import { readOnlyMethods } from '../src/rpc/read-only.js';
+import { groupId } from '../src/socket-group.js';
 import { RpcClient } from './support/rpc-client.js';
 
 let folder: string;
@@ -55,4 +56,34 @@ const withSecrets = ['raidkit_get_event_sinks'];
 it('every method that only asks is answered there', async () => {
   const asks = ((await writer.call('rpc_get_methods')) as string[]).filter((name) => /_(get|wait)_/.test(name));
   expect(asks.filter((name) => !readOnlyMethods.has(name))).toEqual(withSecrets);
+});
+
+it('a group that is named may use every socket, and nobody else may', async () => {
+  const group = process.getgid?.() ?? 0;
+  const paths = ['control', 'read', 'nbd', 'http'].map((name) => join(folder, `shared-${name}.sock`));
+  const [control = '', read = '', nbd = '', http = ''] = paths;
+  const shared = await startDaemon({
+    rpc: [{ path: control }],
+    readOnlyRpc: [read],
+    nbd: [{ unix: nbd }],
+    http: [{ unix: http }],
+    socketGroup: group,
+    levels: defaultLevelPackages,
+    conditions: ['@raidkit/source'],
+    memoryBytes: 64 << 20,
+    log: pino({ level: 'silent' }),
+  });
+  try {
+    for (const path of paths) expect(statSync(path), path).toMatchObject({ mode: 0o140660, gid: group });
+  } finally {
+    await shared.stop();
+  }
+  expect(statSync(join(folder, 'rpc.sock')).mode).toBe(0o140600);
+});
+
+it('a group is known by name and by number', () => {
+  expect(groupId('root')).toBe(0);
+  expect(groupId('4294967294')).toBe(4294967294);
+  expect(() => groupId('4294967295')).toThrow(/there is no group 4294967295/);
+  expect(() => groupId('no-such-group')).toThrow(/there is no group no-such-group/);
 });

@@ -1,0 +1,31 @@
+import { chmodSync, chownSync } from 'node:fs';
+import { readSmallFile } from './small-file.js';
+
+const groupsFile = '/etc/group';
+const mostBytes = 16 << 20;
+/** Largest id of a group on Linux; 2³² − 1 stands for none. */
+const mostId = 2 ** 32 - 2;
+
+/** The id of a group: that of its name in /etc/group, or the number itself. Throws for a name that is not there. */
+export function groupId(group: string): number {
+  if (/^\d{1,10}$/.test(group) && Number(group) <= mostId) return Number(group);
+  for (const line of readSmallFile(groupsFile, mostBytes).split('\n')) {
+    const [name, , id] = line.split(':');
+    if (name === group && id !== undefined && /^\d{1,10}$/.test(id)) return Number(id);
+  }
+  throw new Error(`there is no group ${group} in ${groupsFile}`);
+}
+
+/**
+ * The group's members may connect to a Unix socket that listens, besides its owner. Nobody else can have put anything else in its
+ * place: sockets are made only in folders that others cannot write to. Throws if the process may not give it to the group.
+ */
+export function openToGroup(path: string, id: number): void {
+  try {
+    // Before the mode: no other group is to have it for a moment.
+    chownSync(path, -1, id);
+    chmodSync(path, 0o660);
+  } catch (cause) {
+    throw new Error(`${path} cannot be given to group ${id} (--socket-group): run the daemon as a member of it`, { cause });
+  }
+}
