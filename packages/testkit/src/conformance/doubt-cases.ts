@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { statusName } from '@raidkit/bdev';
+import { CutMode } from '../disk-faults.js';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld } from './rig.js';
@@ -95,5 +96,32 @@ export const doubtCases: readonly ConformanceCase[] = [
         for (const disk of rig.disks) disk.faults.clear();
         await rig.readAll();
       }),
+  },
+  {
+    id: 'DEG-10',
+    title: 'with a journal, a crash in the middle of writes of an array that lacks members costs nothing',
+    clause: 'ChangingRequest.journal',
+    obligations: ['L19', 'L18'],
+    applies: (module) => module.redundancy === 'parity' && module.journal,
+    run: async (options) => {
+      const { numSlots } = new Rig(options);
+      for (let first = 0; first < numSlots; first++) {
+        await inWorld(new Rig(options), async (rig) => {
+          await rig.create();
+          await rig.loads(2, 30);
+          await rig.flush();
+          const absent = rig.losable(first);
+          for (const slot of absent) await rig.remove(slot);
+          for (let round = 0; round < 3; round++) {
+            const work = rig.crashing(4, 30);
+            await rig.world.sleep(rig.random.int(2, 8));
+            rig.powerCut(CutMode.Random);
+            await work;
+            await rig.assemble(absent);
+            await rig.readAll();
+          }
+        });
+      }
+    },
   },
 ];

@@ -20,7 +20,10 @@ export class ConformanceError extends Error {
 
   constructor({ clause, id, obligations, title }: ConformanceCase, cause: unknown) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const broken = cause instanceof ClauseError ? [cause.clause] : obligations;
+    const own = cause instanceof ClauseError ? cause.clause : null;
+    // What was seen to be broken comes first; where a case is made for that, it may be for one of the others that it is.
+    const more = own === null || obligations.includes(own) ? obligations.filter((number) => number !== own) : [];
+    const broken = own === null ? more : [own, ...more];
     const lines = broken.map((number) => `  ${cite(number)}`);
     super(`${id}: ${reason}\n${id} says: ${title} (${clause}). The guide has it in:\n${lines.join('\n')}`, { cause });
     this.name = 'ConformanceError';
