@@ -43,7 +43,7 @@ export const ENTRY_RESERVED_OFFSET = 41;
 export const MAX_MEMBERS = 255;
 export const MAX_SUPERBLOCK_BYTES = HEADER_BYTES + MAX_MEMBERS * ENTRY_BYTES;
 
-/** Byte offset of a second copy, which only we read and write; on devices whose blocks are larger there is none. */
+/** Byte offset of a second copy, which only we read and write; on devices whose blocks are larger it is the second block. */
 export const SECOND_COPY_OFFSET = 32 * 1024;
 
 /** A member's data never starts before this. */

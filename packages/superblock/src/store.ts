@@ -63,7 +63,7 @@ export const spdkSuperblockStore: SuperblockStore = {
 
   async clear(descriptor: BdevDescriptor): Promise<void> {
     const { blockSize } = descriptor.bdev;
-    const [last = 0] = copiesAt(blockSize).slice(-1);
+    const [, last] = copiesAt(blockSize);
     // All at once: a part of the first copy with a whole second one is the superblock as it was, and not cleared yet.
     await writeAndFlush(descriptor, 0, new Uint8Array(last + Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));
     if (extensionStore.fits(blockSize, 1)) await extensionStore.clear(descriptor, 0);
@@ -71,8 +71,8 @@ export const spdkSuperblockStore: SuperblockStore = {
 };
 
 /** Byte offsets of the copies, in the order in which they are written. */
-function copiesAt(blockSize: number): readonly number[] {
-  return SECOND_COPY_OFFSET % blockSize === 0 ? [0, SECOND_COPY_OFFSET] : [0];
+function copiesAt(blockSize: number): readonly [number, number] {
+  return [0, Math.max(SECOND_COPY_OFFSET, blockSize)];
 }
 
 interface Copy {
@@ -104,7 +104,6 @@ async function readCopy(descriptor: BdevDescriptor, offsetBytes: number): Promis
 async function readSecondIfTorn(descriptor: BdevDescriptor, first: Copy): Promise<ParseResult | null> {
   if (first.parsed.ok || first.parsed.reason !== 'damaged') return null;
   const [, at] = copiesAt(descriptor.bdev.blockSize);
-  if (at === undefined) return null;
   const { parsed } = await readCopy(descriptor, at);
   if (!parsed.ok) return null;
   const { uuid, seqNumber } = readFirstSector(first.bytes);
