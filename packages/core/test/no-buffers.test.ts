@@ -57,6 +57,36 @@ function takeAll({ registry: { buffers } }: Rig): () => void {
   };
 }
 
+/** Others have all memory. Call the result to give it back. */
+function takeMemory({ registry: { runtime } }: Rig): () => void {
+  const taken: number[] = [];
+  for (let bytes = 1 << 20; bytes >= 4096; bytes /= 2)
+    for (let addr = runtime.memory.allocRegion(bytes); addr >= 0; addr = runtime.memory.allocRegion(bytes)) taken.push(addr);
+  return () => {
+    for (const addr of taken) runtime.memory.freeRegion(addr);
+  };
+}
+
+it('a resync for which there was no memory is tried again', async () => {
+  const before = await build('raid5f');
+  await before.volume.write(0, blocks(strip, 2));
+  const next = found(before);
+  const { runtime } = next.rig.registry;
+  const setWatchTimer = runtime.setWatchTimer.bind(runtime);
+  runtime.setWatchTimer = (work) => setWatchTimer(work, 1);
+  let giveBack = (): void => undefined;
+  next.rig.arrays.on(({ type }) => {
+    if (type === 'arrayOnline') giveBack = takeMemory(next.rig);
+  });
+  await plugAllIn(next);
+  const array = arrayOf(next.rig, 'a');
+  await array.processEnded;
+  expect(array.bitmap?.resyncsDue).toBeGreaterThan(0);
+  giveBack();
+  await until(() => array.bitmap?.resyncsDue === 0, 'everything agrees');
+  expect(array.numInSync).toBe(3);
+});
+
 describe.concurrent('while users have all buffers', () => {
   it.each(['raid1', 'raid5f'] as const)('a %s is resynchronised, and loses no member', async (level) => {
     const before = await build(level);

@@ -84,7 +84,7 @@ export function startSync(
     try {
       await run(ctx, array, newProcess(ctx, array, type, options), () => Promise.resolve());
     } catch {
-      // It has been logged and told; a resync that failed is tried again at the next start.
+      // It has been logged and told; a resync that is still due is tried again.
     } finally {
       ctx.resyncExclusion.release(array);
     }
@@ -144,6 +144,7 @@ export function newProcess(ctx: SyncContext, array: QueueHost, type: ProcessType
     return new RaidProcess(ctx, array, type, null, task);
   } catch (error) {
     array.log.error({ ...array.logFields(), process: type, err: error }, 'a process cannot be started');
+    resyncLater(ctx, array);
     throw error;
   }
 }
