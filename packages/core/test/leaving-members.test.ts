@@ -230,3 +230,23 @@ it('a write is not acknowledged by an array that lacks members, whatever its lev
   volume.descriptor.close();
   await left;
 });
+
+it('a slot without a member cannot be failed, and whoever asks is told', async () => {
+  const { rig } = await build('raid1', 3);
+  await rig.arrays.failMember('a', 2, 'it was failed on request');
+  expect(arrayOf(rig, 'a').slots.map(({ isInSync }) => isInSync)).toEqual([true, true, false]);
+  await expect(rig.arrays.failMember('a', 2, 'it was failed on request')).rejects.toThrow('array a: slot 2 has no member');
+  await expect(rig.arrays.failMember('a', 3, 'it was failed on request')).rejects.toThrow('array a: slot 3 has no member');
+  await rig.arrays.create({ name: 'b', level: 'raid1', baseBdevs: ['x', 'y'], superblock: true });
+  await expect(rig.arrays.failMember('b', 0, 'it was failed on request')).rejects.toThrow('array b: slot 0 has no member');
+});
+
+it('whoever fails a member that is leaving hears that it is out, though that cannot be recorded', async () => {
+  const { rig, disks } = await build('raid1', 3);
+  for (const disk of disks) disk.fault = ({ type }) => (type === IoType.Write ? Status.IoError : Status.Ok);
+  const removal = rig.arrays.removeBaseBdev('m2');
+  const failure = rig.arrays.failMember('a', 2, 'it was failed on request');
+  await expect(removal).rejects.toThrow('could not be written');
+  await failure;
+  expect(rig.events).toContainEqual(expect.objectContaining({ type: 'memberRemoved', slot: 2, member: 'm2' }));
+});

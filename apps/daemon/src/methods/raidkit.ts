@@ -211,7 +211,6 @@ export function raidkitMethods(service: Service): RpcMethod[] {
         const array = find(params.name);
         const slot = array.slots.find((other) => other.name === params.member && other.isConfigured);
         if (slot === undefined) throw new RpcError(-19, `array ${array.name} has no member ${params.member}`);
-        if (array.state !== 'online') throw new RpcError(-22, `array ${array.name} is ${array.state}`);
         await arrays.failMember(array.name, slot.index, 'it was failed on request');
         return true;
       },

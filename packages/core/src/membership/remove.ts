@@ -37,8 +37,12 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   if (array.state !== 'offline' && array.canDoWithout(slot)) {
     array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
     array.beginLeave(slot, 'missing');
-    await finishLeave(ctx, array, slot, 'missing');
-    ctx.emit({ type: 'memberRemoved', ...about });
+    try {
+      await finishLeave(ctx, array, slot, 'missing');
+    } finally {
+      // It is out, whether or not that could be recorded.
+      ctx.emit({ type: 'memberRemoved', ...about });
+    }
     return;
   }
   array.membership++;

@@ -378,10 +378,14 @@ export class RaidArrays {
 
   /**
    * Takes a slot's member out as if it had failed. Resolves when it is out, as the others' superblocks have it, or the array is gone.
-   * Refused if the array cannot do without it.
+   * Refused if the slot has no member, the array is not up, or it cannot do without the member.
    */
   async failMember(name: string, slot: number, reason: string): Promise<void> {
     const array = this.#find(name);
+    const member = array.slots[slot];
+    if (member?.isConfigured !== true)
+      throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name}: slot ${slot} has no member`);
+    if (array.state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
     let listener: RaidEventListener = () => undefined;
     const isOut = new Promise<void>((resolve) => {
       listener = (event) => {
@@ -393,9 +397,8 @@ export class RaidArrays {
       this.on(listener);
     });
     try {
-      const member = array.slotAt(slot).name;
       if (!array.failMember(slot, reason))
-        throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} cannot do without ${String(member)}`);
+        throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} cannot do without ${String(member.name)}`);
       await isOut;
     } finally {
       this.off(listener);
