@@ -16,6 +16,7 @@ export class Stack {
   readonly arrays: RaidArrays;
   readonly #bdevs = new Map<SimDisk, Bdev>();
   readonly #memory: BufferMemory;
+  readonly #freeBytes: number;
 
   constructor(
     world: World,
@@ -27,6 +28,7 @@ export class Stack {
   ) {
     this.#memory = memory;
     this.registry = new BdevRegistry(world.runtime(this.life, memory));
+    this.#freeBytes = memory.freeBytes;
     const modules = new RaidModuleRegistry();
     modules.register(module);
     this.arrays = new RaidArrays({ registry: this.registry, modules, store, ...options });
@@ -53,6 +55,11 @@ export class Stack {
     if (bdev === undefined) return;
     this.#bdevs.delete(disk);
     await this.registry.unregister(bdev);
+  }
+
+  /** Memory that arrays have taken, and not given back. */
+  get takenBytes(): number {
+    return this.#freeBytes - this.#memory.freeBytes;
   }
 
   die(): void {

@@ -1,5 +1,6 @@
-import { Bdev, RangeLocks } from '@raidkit/bdev';
+import { Bdev, IoType, RangeLocks } from '@raidkit/bdev';
 import type { RaidModule, SuperblockStore } from '@raidkit/core';
+import { BufferPool } from '@raidkit/parity';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore } from '@raidkit/superblock';
@@ -11,6 +12,7 @@ import { RebuildTask } from '../../core/src/sync/rebuild.js';
 import { WriteIntentBitmap } from '../../core/src/bitmap/write-intent-bitmap.js';
 import { ResyncTask } from '../../core/src/sync/resync.js';
 import { Discards } from '../../core/src/bitmap/discards.js';
+import { RequestPath } from '../../core/src/io/request-path.js';
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -38,6 +40,16 @@ describe('rules of the core, broken one at a time, are found', () => {
     vi.spyOn(CommitBarrier.prototype, 'holds').mockReturnValue(false);
     return isFoundIn('a member is pulled out under load and put back', raid1, spdkSuperblockStore, 1);
   }, 300_000);
+
+  it('volumes take no unmap', () => {
+    vi.spyOn(RequestPath.prototype, 'supports').mockImplementation((type) => type !== IoType.Unmap);
+    return isFoundWithin(10, raid1);
+  });
+
+  it('memory is not given back', () => {
+    vi.spyOn(BufferPool.prototype, 'close').mockImplementation(() => undefined);
+    return isFoundWithin(10, raid1);
+  });
 
   it('no write is recorded before it is done', () => {
     vi.spyOn(WriteIntentBitmap.prototype, 'begin').mockReturnValue(true);

@@ -7,7 +7,7 @@ import { probeAll } from './probes.js';
 import { arrayName, patienceMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { addMember, endHoard, whenBack } from './trouble.js';
-import { ViolationError, describeArray } from './violation.js';
+import { ViolationError, describeArray, describeError } from './violation.js';
 import { hasNoJournal } from '../slots.js';
 
 /** Faults stop, and an operator looks after what they have left. */
@@ -164,5 +164,11 @@ export function checkLeaks(run: SimRun): void {
     if (disk.inFlight > 0) throw new ViolationError(`G11: ${disk.inFlight} I/Os are in flight on ${disk.name} at the end`);
     const claimedBy = stack.bdevOf(disk)?.claimedBy ?? null;
     if (claimedBy !== null) throw new ViolationError(`G11: ${disk.name} is still claimed by ${claimedBy}`);
+  }
+  try {
+    stack.registry.buffers.close();
+    stack.registry.reserve.close();
+  } catch (error) {
+    throw new ViolationError(`G11: ${describeError(error)}`);
   }
 }

@@ -108,6 +108,10 @@ export async function stop(run: SimRun): Promise<void> {
   run.isStopping = false;
   if (stack.arrays.iosOutstanding !== 0)
     throw new ViolationError(`G11: ${stack.arrays.iosOutstanding} RAID I/O objects are out after a stop`);
+  // A device that was given up may still use what it was given.
+  const isUsed = run.disks.some(({ inFlight }) => inFlight > 0);
+  if (!isUsed && stack.takenBytes !== 0)
+    throw new ViolationError(`G11: ${stack.takenBytes} bytes of memory are not given back after a stop`);
 }
 
 /** A new process finds the disks, one of them perhaps only later, in any order. */

@@ -12,6 +12,7 @@ import { remake, restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
 import { addMember, giveFault, hoard, removeMember, vanish } from './trouble.js';
+import { ViolationError } from './violation.js';
 
 /** What to simulate. */
 export interface SimOptions extends RunParts {
@@ -106,7 +107,11 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
     let volume = await run.upForUsers();
     // The process may have died between the two turns.
     while (volume !== run.volume) volume = await run.upForUsers();
-    if (!volume.descriptor.bdev.supports(item.type)) continue;
+    if (!volume.descriptor.bdev.supports(item.type)) {
+      // What all of its members can do, or somebody makes up for, the array can do too.
+      if (run.plan.shape.lacking?.some((types) => types.includes(item.type)) === true) continue;
+      throw new ViolationError(`G8: the volume does not take I/O of type ${item.type}`);
+    }
     const most = item.type === IoType.Unmap ? volume.numBlocks : Math.min(volume.mostBlocks, volume.numBlocks);
     const numBlocks = Math.min(item.numBlocks, most);
     const offset = Math.min(Math.floor(item.zone * volume.numBlocks) + item.delta, volume.numBlocks - numBlocks);
