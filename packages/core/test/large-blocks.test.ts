@@ -99,7 +99,7 @@ it('parity over blocks of 64 KiB is not believed without a member, unless a pers
   volume.descriptor.close();
   await rig.arrays.stop();
   const { rig: again } = await withDisks([null, disks[1]!.bytes, disks[2]!.bytes]);
-  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/has blocks of 65536 bytes.*start with force/);
+  await expect(again.arrays.startDegraded('a')).rejects.toThrow(/^array a has blocks of 65536 bytes.*start with force/);
   await again.arrays.startDegraded('a', { force: true });
   const there = openVolume(again, 'a');
   await expect(there.read(0, 4)).rejects.toThrow();
@@ -116,7 +116,7 @@ it('parity over blocks of 64 KiB is not begun without a member: what it lacks no
     baseBdevs: ['m0', 'm1', null],
     superblock: true,
   });
-  await expect(creation).rejects.toThrow(/has blocks of 65536 bytes/);
+  await expect(creation).rejects.toThrow(/^array a has blocks of 65536 bytes/);
 });
 
 it.each([{ fresh: 0 }, { fresh: 1 }])(

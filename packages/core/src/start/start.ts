@@ -201,7 +201,11 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   if (origin?.is === 'recorded' && (await replayJournal(array, origin.doubt))) return;
   const missing = array.slots.filter((slot) => !slot.isInSync).map((slot) => slot.index);
   const message = `array ${array.name} ${whyUnsafe(array, `slot ${missing.join(', ')}`)}. Bring the member back, or start with force: its blocks there answer EIO then, until they are written or parity is trusted by hand`;
-  if (!force) throw new RaidError('ERR_RAID_METADATA', 5, message);
+  if (!force) {
+    // No member is to be let go: that is not why it is refused.
+    array.mustKeepAll = false;
+    throw new RaidError('ERR_RAID_METADATA', 5, message);
+  }
   array.log.warn(array.logFields(), `started by force: ${message}`);
   await rewriteUnstable(array);
 }
