@@ -11,6 +11,7 @@ const mostEvents = 1024;
 /** Names of the methods that are answered beside the data path. */
 export const monitorMethods: readonly string[] = [
   'raidkit_clear_errors',
+  'raidkit_get_disk_health',
   'raidkit_get_events',
   'raidkit_get_event_sinks',
   'raidkit_get_schedule',
