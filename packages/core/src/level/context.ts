@@ -40,7 +40,7 @@ export type RedundantGeometry = RaidGeometry & Required<Pick<RaidGeometry, 'stri
 export interface LevelContext {
   /** Of the array, for messages. */
   readonly name: string;
-  /** Bytes of a block, of the array and of its members: 512 or 4096. */
+  /** Bytes of a block, of the array and of its members: a power of two, 512 to 65,536. */
   readonly blockSize: number;
   /** Blocks; 0 where the level has no strips. */
   readonly stripSizeBlocks: number;
