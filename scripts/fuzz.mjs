@@ -1,5 +1,5 @@
 // `npm run fuzz`: every parser of what others have written, for longer than the tests take.
-//   npm run fuzz -- --seconds 600 --seed 7           so long for each parser; the seed chooses the inputs
+//   npm run fuzz -- --seconds 600 --seed 7           so long for each parser; the seed chooses the inputs, and is printed
 //   npm run fuzz -- --target 'NBD requests'          one of them
 //   npm run fuzz -- --save                           keeps inputs that reach something new in the tests' corpus
 import { spawnSync } from 'node:child_process';
@@ -22,7 +22,7 @@ for (const name of ['seconds', 'seed']) {
 const env = {
   ...process.env,
   RAIDKIT_FUZZ_SECONDS: values.seconds,
-  ...(values.seed === undefined ? {} : { RAIDKIT_FUZZ_SEED: values.seed }),
+  RAIDKIT_FUZZ_SEED: values.seed ?? String(1 + (Date.now() % 999_999_999)),
   ...(values.save ? { RAIDKIT_FUZZ_SAVE: '1' } : {}),
 };
 // What is left over after the last input may take a while to go.

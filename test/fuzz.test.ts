@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { afterAll, expect, it } from 'vitest';
@@ -14,7 +13,9 @@ const corpusFile = new URL('./fixtures/fuzz-corpus.json', import.meta.url);
 const corpus = JSON.parse(readFileSync(corpusFile, 'utf8')) as Record<string, string[]>;
 /** For each target. */
 const seconds = Number(process.env.RAIDKIT_FUZZ_SECONDS ?? 1);
-const seed = Number(process.env.RAIDKIT_FUZZ_SEED ?? commits());
+/** Without a seed of its own a run tries the same inputs as any other, or, where it is slower, the first of them. */
+const seed = Number(process.env.RAIDKIT_FUZZ_SEED ?? 1);
+const mostInputs = process.env.RAIDKIT_FUZZ_SEED === undefined ? 1024 : Infinity;
 const savesCorpus = process.env.RAIDKIT_FUZZ_SAVE === '1';
 /** Of one target, in the file. */
 const mostSaved = 60;
@@ -22,20 +23,14 @@ const mostSavedBytes = 2048;
 
 const targets = [...memberTargets, ...nbdTargets, ...jsonTargets];
 
-/** With each commit other inputs, and the same for all who look at it. */
-function commits(): number {
-  try {
-    return Number(
-      execFileSync('git', ['rev-list', '--count', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8', stdio: 'pipe' }),
-    );
-  } catch {
-    return 1;
-  }
-}
-
 it.each(targets.map((target) => [target.name, target] as const))('%s', async (_, target) => {
   const earlier = corpus[target.name] ?? [];
-  const budget = { seconds, seed, corpus: earlier.map((text) => new Uint8Array(inflateRawSync(Buffer.from(text, 'base64')))) };
+  const budget = {
+    seconds,
+    mostInputs,
+    seed,
+    corpus: earlier.map((text) => new Uint8Array(inflateRawSync(Buffer.from(text, 'base64')))),
+  };
   const { blocks, inputs, kept } = await fuzz(target, budget);
   console.log(
     `${target.name}: ${inputs} inputs, seed ${seed}, ${blocks} characters of the sources have run, ${kept.length} inputs are new`,

@@ -25,6 +25,8 @@ export interface Target {
 /** How much is tried. */
 export interface Budget {
   seconds: number;
+  /** No more are tried, those that are looked at again included. */
+  mostInputs: number;
   seed: number;
   /** Inputs of earlier runs. */
   corpus: readonly Uint8Array[];
@@ -49,7 +51,7 @@ const hangSeconds = 20;
 const mostGrowthKib = 512 * 1024;
 
 /** Fuzzes the target; rejects with the first input for which something does not hold. */
-export async function fuzz(target: Target, { corpus: earlier, seconds, seed }: Budget): Promise<Outcome> {
+export async function fuzz(target: Target, { corpus: earlier, mostInputs, seconds, seed }: Budget): Promise<Outcome> {
   const random = seeded(seed);
   const corpus = [...target.seeds, ...earlier];
   const watch = new HangWatch(target.name, hangSeconds);
@@ -100,7 +102,7 @@ export async function fuzz(target: Target, { corpus: earlier, seconds, seed }: B
     coverage.hasNew(true);
     const { maxRSS } = resourceUsage();
     const end = performance.now() + seconds * 1000;
-    while (performance.now() < end) {
+    while (performance.now() < end && inputs < mostInputs) {
       const batch = Array.from({ length: batchInputs }, () => {
         // What was found last is looked at more than the rest.
         const place = random() < 0.5 ? random() : 1 - random() ** 3;
