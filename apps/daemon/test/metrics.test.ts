@@ -133,7 +133,7 @@ it('shows a member that is missing, its errors, and how far the rebuild of anoth
 });
 
 it('shows what each reactor has to do', async () => {
-  await start('--nbd', `unix:${test.nbdPath}`, '--reactors', '2');
+  await start('--nbd', `unix:${test.nbdPath}`, '--engine', 'uring', '--reactors', '2');
   for (const reactor of [0, 1]) {
     const name = `m${reactor}`;
     await call('bdev_malloc_create', { name, num_blocks: 64, block_size: 512, reactor });
