@@ -69,6 +69,10 @@ it
 const elsewhere: readonly (readonly [RegExp, string])[] = [
   [/^npm ci && npx turbo run build$/, '.ci/run'],
   [/^node packaging\/build-deb\.mjs |^sudo apt install \.\/out\/raidkit_/, 'test/debian-package.test.ts'],
+  [
+    /^(npm create @raidkit\/level|cd acme-stripe|npm run try|npx raidkit-testkit) /,
+    'test/packages.test.ts, from an empty folder',
+  ],
   [/^docker /, 'test/container-image.test.ts, without a container engine'],
   [/^raidctl selftest$/, 'first-hour.test.ts'],
   [/^(ls -l|sudo (raidctl|mkfs\.ext4|mount|umount|systemctl)) /, 'disks, the nbd module and systemd of a machine of their own'],
