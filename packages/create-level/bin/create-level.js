@@ -67,7 +67,8 @@ const words = {
 
 const template = new URL('../template/', import.meta.url);
 for (const part of ['common', values.flavour]) cpSync(new URL(part, template), folder, { recursive: true });
-// Names that npm keeps for itself in packages.
+// Names that mean something to npm in packages.
+renameSync(join(folder, 'manifest.json'), join(folder, 'package.json'));
 renameSync(join(folder, 'gitignore'), join(folder, '.gitignore'));
 renameSync(join(folder, 'github'), join(folder, '.github'));
 for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {

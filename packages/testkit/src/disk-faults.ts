@@ -23,7 +23,7 @@ export class DiskFaults {
   writeErrors = 0;
   /** Every write fails with ENOSPC. */
   isFull = false;
-  /** Room for so many units of {@link thinSectors} that hold nothing yet; more fail with ENOSPC. */
+  /** Room for so many units of 8 sectors that hold nothing yet; more fail with ENOSPC. */
   thinUnits = Infinity;
   /** Every write fails with EPERM. */
   isReadOnly = false;
