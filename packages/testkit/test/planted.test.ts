@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import type { RaidModule } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
@@ -19,11 +18,12 @@ const pairs = levels.flatMap((module) =>
   plantedBugs.filter((bug) => bug.applies(module) && !notByCases.includes(bug.id)).map((bug) => ({ bug, module })),
 );
 
-/** Others with each commit: consecutive numbers come to all of them. */
+/** Which of them: consecutive numbers come to all. The same in each run of the tests, which must not fail for what nobody has touched. */
+const turn = Number(process.env.RAIDKIT_PLANTED_TURN ?? 363);
+
 function sample(count: number): { bug: PlantedBug; module: RaidModule }[] {
-  const commits = Number(execFileSync('git', ['rev-list', '--count', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8' }));
   const step = 37;
-  return Array.from({ length: count }, (_, i) => pairs[((commits * count + i) * step) % pairs.length]!);
+  return Array.from({ length: count }, (_, i) => pairs[((turn * count + i) * step) % pairs.length]!);
 }
 
 for (const { bug, module } of sample(3))
