@@ -4,7 +4,7 @@ import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
 import { loadSys } from '@raidkit/sys';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { can } from './kit.js';
+import { can, eventually } from './kit.js';
 
 const sys = loadSys()!;
 let reactor: Reactor;
@@ -17,15 +17,6 @@ beforeEach(async () => {
 });
 
 afterEach(() => reactor.stop());
-
-/** Waits by the reactor's clock: of Node's own timers a reactor that has nothing else to do may be told late. */
-async function eventually(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 2000; i++) {
-    if (holds()) return;
-    await new Promise<void>((resolve) => void reactor.runtime.setTimer(resolve, 5));
-  }
-  throw new Error('it never came to hold');
-}
 
 /** As the kernel writes them: what happened, then variables, each with a NUL at its end. */
 function message(...variables: string[]): Buffer {

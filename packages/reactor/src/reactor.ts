@@ -214,9 +214,13 @@ export class Reactor implements RingOwner {
         ring.enter(0);
         continue;
       }
-      if (this.#isLingeringOver(didWork)) return;
-      if (!this.#setAlarms(now)) return;
+      const mustTurn = this.#isLingeringOver(didWork) || !this.#setAlarms(now);
       ring.flushPostponed();
+      if (mustTurn) {
+        // It may be so again at each turn. What was prepared has to go, and what has ended shows only after an enter.
+        ring.enter(0);
+        return;
+      }
       const sleepsAt = clock.now();
       ring.enter(1);
       this.#asleepMs += clock.now() - sleepsAt;

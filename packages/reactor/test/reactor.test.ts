@@ -71,6 +71,26 @@ describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) =>
     expect(enters).toBeLessThanOrEqual(spinMicroseconds === 0 ? 0 : 1);
   });
 
+  it('goes on with operations while the event loop is never out of work', async () => {
+    const reactor = await started({ spinMicroseconds });
+    const file = openSync('/dev/zero', 'r');
+    let isOver = false;
+    const again = (): void => {
+      if (!isOver) setImmediate(again);
+    };
+    again();
+    try {
+      for (let i = 0; i < 5; i++) {
+        // Until nothing has been done for a while.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        expect(await read(reactor, file, 0)).toBe(512);
+      }
+    } finally {
+      isOver = true;
+      closeSync(file);
+    }
+  });
+
   it('fires timers in the order of their times, and cancelled ones not', async () => {
     const { runtime } = await started({ spinMicroseconds });
     const fired: number[] = [];
