@@ -5,6 +5,8 @@ export class SimMemory extends BufferMemory {
   readonly #regions = new Set<number>();
   readonly #pins: number[] = [];
   readonly #bytes: number;
+  /** Where what was ever given out ends, and begins. */
+  #usedTo = 0;
   #aside: SimMemory | null = null;
 
   constructor(options: { bytes: number }) {
@@ -20,7 +22,9 @@ export class SimMemory extends BufferMemory {
 
   override allocRegion(bytes: number): number {
     const addr = super.allocRegion(bytes);
-    if (addr >= 0) this.#regions.add(addr);
+    if (addr < 0) return addr;
+    this.#regions.add(addr);
+    this.#usedTo = Math.max(this.#usedTo, addr + bytes);
     return addr;
   }
 
@@ -45,5 +49,12 @@ export class SimMemory extends BufferMemory {
     for (const addr of this.#pins.splice(0)) super.unpin(addr);
     for (const addr of this.#regions) super.freeRegion(addr);
     this.#regions.clear();
+  }
+
+  /** As new: what a process finds in it says nothing of those before it. Nothing is given out. */
+  wipe(): void {
+    const from = this.zeroAddr + this.zeroBytes;
+    if (this.#usedTo > from) this.zero(from, this.#usedTo - from);
+    this.#usedTo = 0;
   }
 }

@@ -12,10 +12,18 @@ import { expect, it } from 'vitest';
 
 /** Levels of which the cases alone find each of these. */
 const levels: readonly RaidModule[] = [raid1, raid10, raid5f, raid6];
-/** What these levels do not get wrong, because they never do it, or what only their simulations find. */
-const notByCases = ['no-mark-inconsistent', 'waiters-never-woken', 'in-sync-without-ground'];
+/** What the cases do not find: all other pairs they do. */
+const notByCases = [
+  // These levels leave it to core to say that members differ.
+  'raid1 no-mark-inconsistent',
+  'raid10 no-mark-inconsistent',
+  // Takes a crash, and then a loss of members, between two writes to one stripe. Simulations come to it.
+  'raid5f in-sync-without-ground',
+];
 const pairs = levels.flatMap((module) =>
-  plantedBugs.filter((bug) => bug.applies(module) && !notByCases.includes(bug.id)).map((bug) => ({ bug, module })),
+  plantedBugs
+    .filter((bug) => bug.applies(module) && !notByCases.includes(`${module.level} ${bug.id}`))
+    .map((bug) => ({ bug, module })),
 );
 
 /** Which of them: consecutive numbers come to all. The same in each run of the tests, which must not fail for what nobody has touched. */

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
-import { IoType, Rig, Status, inWorld } from './rig.js';
+import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 import type { ConformanceOptions } from './rig.js';
 
 /** A rig for each slot. */
 async function eachSlot(options: ConformanceOptions, steps: (rig: Rig, slot: number) => Promise<void>): Promise<void> {
-  const { numSlots } = new Rig(options);
+  const numSlots = usualSlots(options);
   for (let slot = 0; slot < numSlots; slot++) await inWorld(new Rig(options), (rig) => steps(rig, slot));
 }
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { statusName } from '@raidkit/bdev';
 import { CutMode } from '../disk-faults.js';
+import { losable } from '../slots.js';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
-import { IoType, Rig, Status, inWorld } from './rig.js';
+import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 
 /** How long a device may be asked before it is given up, and longer. */
 const givenUpMs = 40_000;
@@ -32,8 +33,10 @@ export const doubtCases: readonly ConformanceCase[] = [
     obligations: ['L15', 'L14'],
     applies: ifRedundant,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
-      const all = Array.from({ length: numSlots }, (_, first) => new Rig(options).losable(first));
+      const numSlots = usualSlots(options);
+      const all = Array.from({ length: numSlots }, (_, first) =>
+        losable(options.module, numSlots, first, options.levelOptions),
+      );
       // Without one, where a member that fails may not be able to go although there is another copy; and without all that may go.
       const sets = new Set([
         ...all.map(([one]) => String(one)),
@@ -60,7 +63,7 @@ export const doubtCases: readonly ConformanceCase[] = [
     obligations: ['L12', 'L10'],
     applies: ifRedundant,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
+      const numSlots = usualSlots(options);
       for (let slot = 0; slot < numSlots; slot++) {
         await inWorld(new Rig(options), async (rig) => {
           await rig.create();
@@ -104,7 +107,7 @@ export const doubtCases: readonly ConformanceCase[] = [
     obligations: ['L19', 'L18'],
     applies: (module) => module.redundancy === 'parity' && module.journal,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
+      const numSlots = usualSlots(options);
       for (let first = 0; first < numSlots; first++) {
         await inWorld(new Rig(options), async (rig) => {
           await rig.create();

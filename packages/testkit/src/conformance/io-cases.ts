@@ -3,7 +3,7 @@ import { CutMode } from '../disk-faults.js';
 import { acceptedSlots } from '../slots.js';
 import { always, ifCopies, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
-import { IoType, Rig, Status, inWorld } from './rig.js';
+import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 
 const fua = 1;
 /** More than a level keeps memory for. */
@@ -121,7 +121,7 @@ export const ioCases: readonly ConformanceCase[] = [
     obligations: ['L07'],
     applies: ifRedundant,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
+      const numSlots = usualSlots(options);
       for (let absent = 0; absent < numSlots; absent++) {
         await inWorld(new Rig(options), async (rig) => {
           await rig.create();
@@ -150,7 +150,7 @@ export const ioCases: readonly ConformanceCase[] = [
     obligations: ['L17', 'L18', 'L14'],
     applies: ifRedundant,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
+      const numSlots = usualSlots(options);
       for (let first = 0; first < numSlots; first++) {
         await inWorld(new Rig(options, { stripSizeKb: 4 }), async (rig) => {
           await rig.create();
@@ -197,7 +197,7 @@ export const ioCases: readonly ConformanceCase[] = [
     obligations: ['L14'],
     applies: ifCopies,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
+      const numSlots = usualSlots(options);
       for (let slot = 0; slot < numSlots; slot++) {
         await inWorld(new Rig(options, { isSlowBackground: true }), async (rig) => {
           await rig.create();

@@ -3,7 +3,7 @@ import { IoType } from '@raidkit/bdev';
 import { CutMode } from '../disk-faults.js';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
-import { Rig, arrayName, inWorld } from './rig.js';
+import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
 import type { ConformanceOptions } from './rig.js';
 
 /** A rig with a spare for each slot; the array has data, and the slot is empty. */
@@ -11,7 +11,7 @@ async function eachVacancy(
   options: ConformanceOptions,
   steps: (rig: Rig, slot: number, spare: number) => Promise<void>,
 ): Promise<void> {
-  const { numSlots } = new Rig(options);
+  const numSlots = usualSlots(options);
   for (let slot = 0; slot < numSlots; slot++) {
     await inWorld(new Rig(options, { numSpares: 1 }), async (rig) => {
       await rig.create();

@@ -53,6 +53,8 @@ export interface RigOptions {
 
 export const arrayName = 'conformance';
 const memoryBytes = 64 * 1024 * 1024;
+/** Of rigs that are done: making a memory anew, and touching it for the first time, takes as long as many a case. */
+const idleMemories: SimMemory[] = [];
 const patienceMs = 10 * 60_000;
 const smallRegionBytes = 64 * 1024;
 const slowMbSec = 0.05;
@@ -66,7 +68,7 @@ export class Rig {
   readonly disks: SimDisk[];
   readonly numSlots: number;
   readonly model = new VolumeModel();
-  readonly memory = new SimMemory({ bytes: memoryBytes });
+  readonly memory = idleMemories.pop() ?? new SimMemory({ bytes: memoryBytes });
   stack: Stack;
   volume: VolumeClient | null = null;
   readonly #store: SuperblockStore;
@@ -89,7 +91,7 @@ export class Rig {
     this.#options = options;
     this.world = new World(seed);
     this.random = new Random(seed, 2);
-    this.numSlots = options.numSlots ?? usualSlots(module, levelOptions);
+    this.numSlots = options.numSlots ?? usualSlots(given);
     const { blockSize = 512, dataKib = 1200, numSpares = 0 } = options;
     this.disks = Array.from({ length: this.numSlots + numSpares }, (_, index) => {
       const kib = typeof dataKib === 'number' ? dataKib : (dataKib[index] ?? 1200);
@@ -362,6 +364,13 @@ export class Rig {
     this.volume = volume;
   }
 
+  /** Its case is over, and nothing of it goes on. */
+  end(): void {
+    this.#die();
+    this.memory.wipe();
+    idleMemories.push(this.memory);
+  }
+
   /** What was wrong so far; null: nothing. */
   get wrong(): Error | null {
     return this.#wrong;
@@ -397,11 +406,11 @@ export class Rig {
   }
 }
 
-/** With fewer, a level that knows groups of members might have one, in which nothing tells it from one without. */
-function usualSlots(module: RaidModule, options: LevelOptions): number {
-  const fewest = acceptedSlots(module, 2, options);
+/** How many members a case's array has. With fewer, a level that knows groups of members might have one, in which nothing tells it from one without. */
+export function usualSlots({ module, levelOptions = {} }: ConformanceOptions): number {
+  const fewest = acceptedSlots(module, 2, levelOptions);
   const hasGroups = module.redundancy !== 'none' && module.canRun !== undefined;
-  return hasGroups ? acceptedSlots(module, fewest + 2, options) : fewest;
+  return hasGroups ? acceptedSlots(module, fewest + 2, levelOptions) : fewest;
 }
 
 export { IoType, Status, died };
@@ -433,7 +442,10 @@ export async function inWorld(rig: Rig, steps: (rig: Rig) => Promise<void>): Pro
   };
   // What was seen while a case went on says more than what came of it.
   const error = rig.wrong ?? failed();
-  if (error === null) return;
+  if (error === null) {
+    rig.end();
+    return;
+  }
   error.message = `${error.message}\n${where}`;
   throw error;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { acceptedSlots } from '../slots.js';
-import { Rig, arrayName, inWorld } from './rig.js';
+import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
 
 /** Coming up, sizes, and what the manifest claims. */
 export const startCases: readonly ConformanceCase[] = [
@@ -99,7 +99,7 @@ export const startCases: readonly ConformanceCase[] = [
     obligations: ['L02', 'L18'],
     applies: ifRedundant,
     run: async (options) => {
-      const { numSlots } = new Rig(options);
+      const numSlots = usualSlots(options);
       for (let first = 0; first < numSlots; first++) {
         await inWorld(new Rig(options), async (rig) => {
           await rig.create();

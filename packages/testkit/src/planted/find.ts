@@ -54,6 +54,14 @@ export async function findPlanted(bug: PlantedBug, options: FindOptions): Promis
     message: message.split('\n')[0] ?? '',
     isIdle: false,
   });
+  const nothing = (): Finding => ({
+    bug: bug.id,
+    clause: bug.clause,
+    foundBy: null,
+    namesClause: false,
+    message: '',
+    isIdle,
+  });
   for (const { id, run } of cases) {
     try {
       await run({ ...rest, module: broken, ...(levelOptions === undefined ? {} : { levelOptions }) });
@@ -64,6 +72,7 @@ export async function findPlanted(bug: PlantedBug, options: FindOptions): Promis
       first ??= finding;
     }
   }
+  if (seeds === 0) return first ?? nothing();
   const memory = new SimMemory({ bytes: memoryBytes });
   for (let seed = from; seed < from + seeds; seed++) {
     const plan = drawPlan(seed, module, { levelOptions: [levelOptions ?? {}] });
@@ -75,5 +84,5 @@ export async function findPlanted(bug: PlantedBug, options: FindOptions): Promis
     first ??= finding;
     break;
   }
-  return first ?? { bug: bug.id, clause: bug.clause, foundBy: null, namesClause: false, message: '', isIdle };
+  return first ?? nothing();
 }
