@@ -32,7 +32,7 @@ it('a module’s declarations and its level go together', () => {
 
 it('a request has what its kind has', () => {
   expectTypeOf<Extract<keyof ReadRequest | keyof WriteRequest, 'trimmed'>>().toBeNever();
-  expectTypeOf<Extract<keyof ReadRequest, 'journal' | 'zeroPart' | 'failed'>>().toBeNever();
+  expectTypeOf<Extract<keyof ReadRequest, 'journal' | 'zeroPart'>>().toBeNever();
   expectTypeOf<Extract<keyof WriteRequest, 'writesBack'>>().toBeNever();
   expectTypeOf<Extract<keyof ReconstructRequest, 'writePart' | 'requestRepair'>>().toBeNever();
   expectTypeOf<Extract<keyof UnmapRequest, 'addr'>>().toBeNever();

@@ -17,6 +17,7 @@ import { StripeWriter } from './stripe-writer.js';
 
 /** Two rotating parities. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
 class Raid6 implements JournaledLevel {
+  readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
   readonly #columns = new RangeLocks();
@@ -25,6 +26,7 @@ class Raid6 implements JournaledLevel {
   readonly #writer: StripeWriter;
 
   constructor(context: RedundantContext) {
+    this.#raid = context;
     this.#map = new StripeMap(context.stripSizeBlocks, context.numSlots);
     this.#buffers = new StripeBuffers(context, StripeOp);
     this.#reconstruction = new Reconstruction(context, this.#map, this.#columns, this.#buffers);
@@ -80,6 +82,10 @@ class Raid6 implements JournaledLevel {
     const memberOffset = stripe * map.strip + inStripe - chunk * map.strip;
     if (!request.hasMember(slot)) {
       this.#reconstruction.read(request, slot, memberOffset);
+      return;
+    }
+    if (!this.#raid.isReadOnly && this.#raid.isInconsistent(memberOffset, request.numBlocks)) {
+      this.#reconstruction.readInDoubt(request, slot, memberOffset);
       return;
     }
     request.a = slot;

@@ -1,6 +1,7 @@
 import { Status } from '@raidkit/core/level';
 import type { ProcessRequest, RangeLocks, ReadRequest, RedundantContext, StripeBuffers } from '@raidkit/core/level';
 import type { StripeMap } from './stripe-map.js';
+import { Settlement } from './settlement.js';
 import { mostLost, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 import { Stripe } from './stripe.js';
@@ -10,7 +11,7 @@ type ChunkRead = ReadRequest | ProcessRequest;
 
 /**
  * Works out what members hold from the others, of which one more may be unreadable, as long as two are unknown at most. The
- * blocks must belong together, so no write may be under way in these columns: they are locked (shared), or quiesced by core.
+ * blocks must belong together, so no write may be under way in these columns: they are locked, or quiesced by core.
  */
 export class Reconstruction {
   readonly #raid: RedundantContext;
@@ -18,6 +19,7 @@ export class Reconstruction {
   readonly #columns: RangeLocks;
   readonly #buffers: StripeBuffers<StripeOp>;
   readonly #stripe: Stripe;
+  readonly #settlement: Settlement;
 
   constructor(raid: RedundantContext, map: StripeMap, columns: RangeLocks, buffers: StripeBuffers<StripeOp>) {
     this.#raid = raid;
@@ -25,6 +27,11 @@ export class Reconstruction {
     this.#columns = columns;
     this.#buffers = buffers;
     this.#stripe = new Stripe(raid, map, buffers);
+    this.#settlement = new Settlement(raid, map, this.#stripe, {
+      onSettled: (io, op) => this.#onSettled(io, op),
+      onTimedOut: (io) => this.#end(io, Status.TimedOut),
+      onUnreadable: (io, op) => this.#read(io, op),
+    });
   }
 
   /** A user's read of blocks of a slot's member, from its block `offset` on. */
@@ -32,6 +39,13 @@ export class Reconstruction {
     io.a = slot;
     io.b = offset;
     io.lock(this.#columns, offset, offset + io.numBlocks, 'shared', this.#begin);
+  }
+
+  /** As {@link read}, of a slot with a member, where redundancy is in doubt. */
+  readInDoubt(io: ReadRequest, slot: number, offset: number): void {
+    io.a = slot;
+    io.b = offset;
+    io.lock(this.#columns, offset, offset + io.numBlocks, 'exclusive', this.#beginInDoubt);
   }
 
   /** The range is quiesced, so there is nothing to lock out. */
@@ -44,6 +58,15 @@ export class Reconstruction {
     const op = this.#buffers.take(io, this.#begin);
     if (op === null) return;
     op.c1 = 0;
+    op.isReadInDoubt = false;
+    this.#next(io, op);
+  };
+
+  readonly #beginInDoubt = (io: ReadRequest): void => {
+    const op = this.#buffers.take(io, this.#beginInDoubt);
+    if (op === null) return;
+    op.c1 = 0;
+    op.isReadInDoubt = true;
     this.#next(io, op);
   };
 
@@ -59,6 +82,10 @@ export class Reconstruction {
     const stripeEnd = (op.stripe + 1) * strip - io.b;
     op.c1 = Math.min(io.numBlocks, stripeEnd, op.c0 + this.#buffers.sliceBlocks);
     op.unreadable.length = 0;
+    if (io.kind === 'read' && op.isReadInDoubt && io.hasMember(io.a)) {
+      this.#settlement.run(io, op);
+      return;
+    }
     // It was asked for all of them, and could not read some.
     if (io.kind === 'read' && io.hasMember(io.a)) op.unreadable.push(io.a);
     this.#read(io, op);
@@ -117,6 +144,17 @@ export class Reconstruction {
         memory.copy((io.addrs[index] ?? 0) + done, this.#stripe.sliceOf(op, slot), bytes);
     this.#repair(io, op);
     this.#next(io, op);
+  };
+
+  #onSettled(io: ReadRequest, op: StripeOp): void {
+    if (io.stepStatus === Status.TimedOut) op.isTaken = true;
+    this.#goOn(io);
+  }
+
+  /** After parities that a member has missed, and may still read. */
+  readonly #goOn = (io: ReadRequest): void => {
+    const op = opOf(io);
+    if (!op.isTaken || this.#buffers.renew(io, op, this.#goOn)) this.#next(io, op);
   };
 
   /** What a process wants is not read, even if it could be. */

@@ -39,6 +39,10 @@ export class StripeOp implements StripeOperation {
   mustVerify = false;
   /** They do not. */
   isTorn = false;
+  /** What a member holds is read where redundancy is in doubt. */
+  isReadInDoubt = false;
+  /** It was read with all the rest of its columns, of which the parities can be made. */
+  canSettle = false;
   /** A chunk that is not written is on a slot without a member. */
   hasLostOther = false;
   /** What an absent member holds is in doubt, and so not journaled: the doubt must be on record before the write goes on. */

@@ -63,6 +63,27 @@ export class Stripe {
     return memory.isZero(q, bytes);
   }
 
+  /** Whether both parities are those of the data. Nothing is left of them in their slices. */
+  agrees(op: StripeOp): boolean {
+    const { blockSize, memory } = this.#raid;
+    const { kernels } = memory;
+    const { dataChunks } = this.#map;
+    const bytes = (op.c1 - op.c0) * blockSize;
+    this.gather(op);
+    const p = this.addrs[dataChunks] ?? 0;
+    for (let chunk = 0; chunk < dataChunks; chunk++) kernels.xorInto(p, this.addrs[chunk] ?? 0, bytes);
+    return memory.isZero(p, bytes) && this.verify(op);
+  }
+
+  /** Fills the slices of both parities from the data. */
+  makeParities(op: StripeOp): void {
+    const { blockSize, memory } = this.#raid;
+    const { dataChunks } = this.#map;
+    this.gather(op);
+    const [p, q] = [this.addrs[dataChunks] ?? 0, this.addrs[dataChunks + 1] ?? 0];
+    memory.kernels.pq(p, q, this.addrs, dataChunks, (op.c1 - op.c0) * blockSize);
+  }
+
   /** Addresses of the slices, by place. */
   gather(op: StripeOp): void {
     for (let slot = 0; slot < this.#map.members; slot++)

@@ -118,6 +118,10 @@ export class RequestPath implements BdevDriver, RequestSink {
     journal.append(io);
   }
 
+  onWriteBack(io: RaidIo): void {
+    this.#array.journal?.entered(io);
+  }
+
   onPartDone(io: RaidIo, part: BdevIo): void {
     const array = this.#array;
     const slot = array.slotAt(part.tag);

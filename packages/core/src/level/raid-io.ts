@@ -23,6 +23,8 @@ export interface RequestSink {
   onPartDone(io: RaidIo, part: BdevIo): void;
   requestRepair(slot: number, offset: number, numBlocks: number): void;
   journal(io: RaidIo): void;
+  /** A read has become one that writes. */
+  onWriteBack(io: RaidIo): void;
   judge(io: RaidIo): Status;
   onLevelDone(io: RaidIo, status: Status): void;
   /** The level has thrown; the request ends, with EIO, when what is in flight of it is done. */
@@ -337,7 +339,9 @@ export class RaidIo implements IoOwner {
 
   writeBack(): void {
     if (this.kind !== 'read') throw new Error('only a read writes back');
+    if (this.writesBack) return;
     this.writesBack = true;
+    this.#openSink().onWriteBack(this);
   }
 
   #call(then: Continuation): void {

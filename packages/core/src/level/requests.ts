@@ -131,12 +131,16 @@ export interface ReadRequest extends UserRequest {
   /** Byte address of the buffer that is filled, `numBlocks` blocks long. */
   readonly addr: number;
   /**
-   * What is read is what all copies hold from now on: they are written with {@link writePart}, to stable media, and the request
-   * is judged as a write.
+   * What is read is what redundancy says from now on: copies, or parity, are written with {@link writePart}, to stable media, and
+   * the request is judged as a write. To be called when members have just been looked for: a departure waits for it to end.
    */
   writeBack(): void;
   /** {@link writeBack} was called. */
   readonly writesBack: boolean;
+  /** As {@link ChangingRequest.journalSlots}, once {@link writeBack} was called: if there are any, parity is left as it is. */
+  readonly journalSlots: readonly number[];
+  /** As {@link ChangingRequest.failed}, of what was written back. */
+  readonly failed: readonly number[];
   /** As {@link ChangingRequest.writePart}, to stable media. Only after {@link writeBack}; throws before. */
   writePart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void;
 }

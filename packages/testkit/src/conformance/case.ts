@@ -21,7 +21,5 @@ export interface ConformanceCase {
 export const always = (): boolean => true;
 /** For cases of levels that survive the loss of members. */
 export const ifRedundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
-/** For cases of levels that keep each block more than once. */
-export const ifCopies = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
 /** For levels that are given unmap and write zeroes, too. */
 export const ifNullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { CutMode } from '../disk-faults.js';
 import { acceptedSlots } from '../slots.js';
-import { always, ifCopies, ifRedundant } from './case.js';
+import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 
@@ -195,7 +195,7 @@ export const ioCases: readonly ConformanceCase[] = [
     title: 'what was read after a crash stays, also when the member it came from is lost before a resync',
     clause: 'ReadRequest.writeBack',
     obligations: ['L14'],
-    applies: ifCopies,
+    applies: ifRedundant,
     run: async (options) => {
       const numSlots = usualSlots(options);
       for (let slot = 0; slot < numSlots; slot++) {
