@@ -1,11 +1,13 @@
 import { BdevRegistry } from '@raidkit/bdev';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
+import { RingOp } from '@raidkit/sys';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { RingNbdServer } from '../src/index.js';
 import { cmd, requestBytes } from './client.js';
 import { KiB, MiB, addDevice, assertNoLeak, expectBytes, pattern, until } from './kit.js';
@@ -119,4 +121,20 @@ it('writes of all sizes, in one go and one behind the other, get where they belo
   const { errno, data } = await client.pread(0, 8 * MiB);
   expect(errno).toBe(0);
   expectBytes(data, expected.subarray(0, data.length));
+});
+
+it('clients that have hung up before they are accepted are closed, and nothing else is done for them', async () => {
+  const { bdev } = addDevice(registry);
+  server.addExport({ name: 'disk', bdev, isDefault: true });
+  const { address } = await server.listen({ unix: join(folder, 's') });
+  const prepare = vi.spyOn(reactor.ring, 'prepare');
+  // The server is of this thread: it accepts none of them before this loop is over.
+  for (let i = 0; i < 600; i++) connect(join(folder, 's')).destroy();
+  const { client, socket } = await connectSocket(address);
+  sockets.push(socket);
+  await client.open();
+  const ops = prepare.mock.calls.map(([op]) => op);
+  expect(ops.filter((op) => op === RingOp.ACCEPT).length).toBeGreaterThan(600);
+  // The greeting, what the client answers, and what is answered to that: all of the one client that is there.
+  expect(ops.filter((op) => op === RingOp.SEND || op === RingOp.RECV).length).toBeLessThan(20);
 });

@@ -1,6 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -171,6 +171,17 @@ describe('exports', () => {
 });
 
 describe('listening', () => {
+  it('lets a client in behind hundreds that came at once and hung up', async () => {
+    const rig = rigWith();
+    const path = join(folder, 's');
+    const { address } = await rig.server.listen({ unix: path });
+    // The server is of this thread: it accepts none of them before this loop is over.
+    for (let i = 0; i < 600; i++) connect(path).destroy();
+    const { client } = await socketed(address);
+    await client.open();
+    expect((await client.pread(0, 512)).errno).toBe(0);
+  });
+
   it('on a Unix socket, for the owner alone, whatever the umask', async () => {
     const rig = rigWith();
     const path = join(folder, 'a b?.sock');

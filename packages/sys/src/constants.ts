@@ -117,7 +117,7 @@ export const SocketOption = {
 } as const;
 
 /** Flags of send(2) and recv(2). */
-export const MessageFlag = { DONT_WAIT: 0x40, WAIT_ALL: 0x100, NO_SIGNAL: 0x4000 } as const;
+export const MessageFlag = { PEEK: 0x02, DONT_WAIT: 0x40, WAIT_ALL: 0x100, NO_SIGNAL: 0x4000 } as const;
 
 /** Operations of io_uring_enter(2), "Submission queue entry", that are used here. */
 export const RingOp = {

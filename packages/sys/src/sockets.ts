@@ -7,6 +7,7 @@ const streamType = 1;
 const datagramType = 2;
 const closeOnExec = 0o2000000;
 const EPIPE = 32;
+const ECONNRESET = 104;
 
 /** Of netlink(7): linux/netlink.h, and the groups that libudev uses. */
 const netlinkFamily = 16;
@@ -95,6 +96,12 @@ export class Sockets {
   /** recv(2) to an address, with `MessageFlag`s. */
   receive(fd: number, addr: number, lengthBytes: number, flags: number): number {
     return this.#ffi.syscall(this.#numbers.recvfrom, fd, addr, lengthBytes, flags);
+  }
+
+  /** Whether all that the other end has sent has been received, and nothing more will come. Waits for nothing, and takes nothing away. */
+  hasEnded(fd: number): boolean {
+    const result = this.receive(fd, this.#addr, 1, MessageFlag.PEEK | MessageFlag.DONT_WAIT);
+    return result === 0 || result === -ECONNRESET;
   }
 
   /**

@@ -16,8 +16,11 @@ export interface Listening {
   close(): void;
 }
 
-/** Connections that wait to be accepted. libnbd takes a full queue for an error. */
-export const backlog = 511;
+/**
+ * Connections that wait to be accepted; more than the system allows (net.core.somaxconn, 4096 if nobody has changed it) are that
+ * many. Where the queue of a Unix socket is full, clients that do not block, as libnbd, fail with EAGAIN.
+ */
+export const backlog = 4096;
 /** Longest path of a Unix socket on Linux, without the NUL (unix(7)). */
 const maxPathBytes = 107;
 export const keepAliveMs = 60_000;

@@ -105,15 +105,25 @@ class RingListening implements Listening, RingOwner {
       return;
     }
     if (result >= 0) {
-      const peer = this.#peerText();
-      this.#prepareSocket(result);
-      this.#onClient(new RingTransport(this.#host, result), peer);
+      this.#begin(result);
     } else if (EMFILE_AND_KIN.has(-result)) {
       this.#onError(Object.assign(new Error(`a client cannot be accepted: errno ${-result}`), { errno: result }));
       this.#host.runtime.setTimer(() => this.#accept(), retryMs);
       return;
     }
     this.#accept();
+  }
+
+  #begin(fd: number): void {
+    const { sys } = this.#host;
+    // Whoever connects and hangs up is cheap to be rid of here, and not later: clients that are served wait for the same thread.
+    if (sys.sockets.hasEnded(fd)) {
+      sys.close(fd);
+      return;
+    }
+    const peer = this.#peerText();
+    this.#prepareSocket(fd);
+    this.#onClient(new RingTransport(this.#host, fd), peer);
   }
 
   #accept(): void {
