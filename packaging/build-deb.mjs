@@ -67,6 +67,9 @@ function addSystemFiles() {
   const from = (file) => readFileSync(join(root, 'packaging', file));
   write('usr/lib/systemd/system/raidkitd.service', from('systemd/raidkitd.service'));
   write('usr/lib/sysusers.d/raidkit.conf', from('systemd/raidkit.sysusers.conf'));
+  write('usr/lib/tmpfiles.d/raidkit.conf', from('systemd/raidkit.tmpfiles.conf'));
+  write('usr/lib/udev/rules.d/61-raidkit.rules', from('udev/61-raidkit.rules'));
+  write('usr/lib/udev/raidkit-probe', from('udev/raidkit-probe'), 0o755);
   write('etc/default/raidkitd', from('debian/default'));
 }
 

@@ -13,7 +13,7 @@ mount -t tmpfs none "$work"
 mkdir "$work"/{upper,work,root}
 mount -t overlay none -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
 root=$work/root
-for folder in dev proc; do mount --rbind "/$folder" "$root/$folder"; done
+for folder in dev proc sys; do mount --rbind "/$folder" "$root/$folder"; done
 mount -t tmpfs none "$root/run"
 mount -t tmpfs none "$root/tmp"
 mkdir "$root/tmp/debs"
@@ -36,8 +36,9 @@ set -a
 set +a
 command=$(sed -n 's/^ExecStart=//p' "$unit")
 command=${command//\$RAIDKITD_OPTIONS/$RAIDKITD_OPTIONS}
-in_root install -d -o raidkit -g raidkit -m 0755 /run/raidkit
-in_root install -d -o raidkit -g raidkit -m 0700 /var/lib/raidkit
+for folder in run:755 var/lib:700; do
+  in_root test "$(in_root stat -c %U:%G:%a "/${folder%:*}/raidkit")" = "raidkit:raidkit:${folder#*:}"
+done
 start() {
   # shellcheck disable=SC2086 # the command's words
   chroot "$root" setpriv --reuid raidkit --regid raidkit --init-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
@@ -61,6 +62,22 @@ for disk in a b c; do
   truncate -s 16M "$root/var/lib/raidkit/$disk"
 done
 in_root raidctl create raid5f vol /var/lib/raidkit/{a,b,c} --yes >/dev/null
+# What udev is told of a member, and of a device that is none: images take the places of devices, which udev makes links to.
+device=$(find "$root/sys/block" -mindepth 1 -printf '%f\n' | grep -E '^(loop|vd|sd|nvme)' | head -n 1)
+mount -t tmpfs none "$root/dev"
+mknod -m 0666 "$root/dev/null" c 1 3
+in_root truncate -s 1M /dev/blank
+for image in /var/lib/raidkit/a:spdk_raid_member /dev/blank:; do
+  in_root cp "${image%:*}" "/dev/$device"
+  in_root udevadm test --action=change "/sys/block/$device" >"$work/udev.log" 2>&1
+  if [ "$(sed -n 's/^ID_FS_TYPE=//p' "$work/udev.log")" != "${image#*:}" ] || grep '61-raidkit.rules:[0-9]* [^I]' "$work/udev.log"; then
+    cat "$work/udev.log"
+    exit 1
+  fi
+done
+umount "$root/dev"
+say 'udev knows members'
+
 # A client that stays connected through the upgrade.
 mkfifo "$work/fifo"
 in_root qemu-io -f raw 'nbd+unix:///vol?socket=/run/raidkit/nbd.sock' <"$work/fifo" >"$work/client.log" 2>&1 &

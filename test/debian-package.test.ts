@@ -112,7 +112,7 @@ function expand(names: readonly string[]): Set<string> {
   return calls;
 }
 
-const canInstall = hasCommands('dpkg-deb', 'lintian', 'mandoc', 'unshare', 'qemu-io') && process.getuid?.() === 0;
+const canInstall = hasCommands('dpkg-deb', 'lintian', 'mandoc', 'unshare', 'qemu-io', 'udevadm') && process.getuid?.() === 0;
 
 describe.runIf(canInstall)('the Debian package', () => {
   it(
