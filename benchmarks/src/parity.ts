@@ -1,5 +1,5 @@
-// npm run bench:parity: the parity kernels against a copy of the same source bytes.
-import { BufferMemory } from '@raidkit/parity';
+// npm run bench:parity: the parity kernels, and the sums of blocks, against a copy of the same source bytes.
+import { BLOCK_SUM_KEY_BYTES, BufferMemory, makeBlockSumKey } from '@raidkit/parity';
 import type { ParityKernels } from '@raidkit/parity';
 import { MiB } from './lib/files.js';
 import { readOptions } from './lib/options.js';
@@ -47,13 +47,38 @@ const contenders: Kernel[] = [
   ),
 ];
 
+const key = memory.allocRegion(BLOCK_SUM_KEY_BYTES);
+makeBlockSumKey(new Uint8Array(32), memory.u8.subarray(key, key + BLOCK_SUM_KEY_BYTES));
+// Nothing is written behind here but the right sums, in front of the sources, those of each size at a place of their own.
+const blocks = memory.allocRegion(4 * MiB);
+const sumSizes = [4096, 65_536, MiB];
+const sumsOf = (bytes: number): number => blocks + bytes / 512;
+for (const bytes of sumSizes) memory.kernels.blockSums(sumsOf(bytes), blocks + 2 * bytes, bytes / 4096, key, 0, 0);
+const checks: Kernel[] = [
+  kernel('memcpy', memory, blocks, (_kernels, sources, bytes) => {
+    for (const source of sources) memory.copy(addr, source, bytes);
+  }),
+  kernel('block sums', memory, blocks, (kernels, sources, bytes) => {
+    for (const source of sources) kernels.blockSums(addr, source, bytes / 4096, key, 0, 0);
+  }),
+  kernel('verification', memory, blocks, (kernels, sources, bytes) => {
+    for (const source of sources) {
+      const isRight = kernels.wrongBlock(sumsOf(bytes), source, bytes / 4096, key, 0, 0) === bytes / 4096;
+      if (!isRight) throw new Error('a block has another sum than before');
+    }
+  }),
+  kernel('CRC-32C', memory, blocks, (kernels, sources, bytes) => {
+    for (const source of sources) kernels.crc32c(source, bytes);
+  }),
+];
+
 const shapes = [4096, 65_536, MiB].flatMap((bytes) => [3, 5, 8].map((count) => ({ bytes, count })));
-const cases = shapes
-  .map(({ bytes, count }): Case<Kernel> => ({
-    id: `${bytes / 1024}k-${count}`,
-    title: `${count} sources of ${bytes / 1024} KiB`,
+function caseOf(id: string, title: string, bytes: number, count: number, those: Kernel[]): Case<Kernel> {
+  return {
+    id,
+    title,
     unit: 'MiB/s',
-    contenders,
+    contenders: those,
     measure({ run, start }) {
       const sources = Int32Array.from({ length: count }, (_, i) => start + (i + 2) * bytes);
       const startedAt = performance.now();
@@ -65,17 +90,26 @@ const cases = shapes
       const seconds = (performance.now() - startedAt) / 1000;
       return Promise.resolve({ value: (passes * bytes * count) / MiB / seconds });
     },
-  }))
-  .filter(({ id }) => options.isWanted(id));
+  };
+}
 
-const goals = cases.map(({ id }): Goal => ({
-  caseId: id,
-  metric: 'value',
-  contender: 'XOR',
-  against: 'memcpy',
-  bound: 'at least',
-  limit: 0.6,
-}));
+const parityCases = shapes.map(({ bytes, count }) =>
+  caseOf(`${bytes / 1024}k-${count}`, `${count} sources of ${bytes / 1024} KiB`, bytes, count, contenders),
+);
+const sumCases = sumSizes.map((bytes) =>
+  caseOf(`sums-${bytes / 1024}k`, `Sums of blocks, ${bytes / 1024} KiB at a time`, bytes, 1, checks),
+);
+const cases = [...parityCases, ...sumCases].filter(({ id }) => options.isWanted(id));
+
+function goal(caseId: string, contender: string, limit: number): Goal {
+  return { caseId, metric: 'value', contender, against: 'memcpy', bound: 'at least', limit };
+}
+
+const goals = [
+  ...parityCases.map(({ id }) => goal(id, 'XOR', 0.6)),
+  goal('sums-4k', 'block sums', 0.35),
+  goal('sums-4k', 'verification', 0.35),
+].filter(({ caseId }) => options.isWanted(caseId));
 await runRounds(cases, 1);
 const results = await runRounds(cases, options.rounds);
 report('parity', 'Parity kernels', options, results, goals, ['MiB of source bytes a second. memcpy copies each source once.']);

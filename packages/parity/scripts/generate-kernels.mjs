@@ -1,6 +1,6 @@
 // Prints src/kernels-wasm-binary.ts: node scripts/generate-kernels.mjs > src/kernels-wasm-binary.ts
 // Every kernel has a loop over whole blocks of vectors and a loop over the bytes that are left.
-import { assemble, block, br_if, func, i32, i8x16, loop, ret, v128, when } from './wasm-assembler.mjs';
+import { assemble, block, br_if, func, i32, i32x4, i64, i64x2, i8x16, loop, ret, v128, when } from './wasm-assembler.mjs';
 
 const range = (count) => Array.from({ length: count }, (_, index) => index);
 const sourceNames = (count) => range(count).map((index) => `s${index}`);
@@ -168,6 +168,91 @@ function crc32c() {
   );
 }
 
+/**
+ * Sums of blocks of 4 KiB. A block is pairs of vectors; of each pair the key is added to both, lane by lane, and the lanes x and
+ * y of the two are multiplied: the sum over all of (x + 2^32) (y + 2^32), modulo 2^64. That is, over x y, and 2^32 (x + y) (`l0`,
+ * `l1`). `tail` takes the sum of a block from local `h`.
+ */
+function blockSums(name, result, tail, last) {
+  const accumulators = ['p0', 'p1', 'p2', 'p3'];
+  const linear = ['l0', 'l1'];
+  const vectors = [...accumulators, ...linear, 'x', 'y'].map((local) => [local, 'v128']);
+  const locals = { ...Object.fromEntries(vectors), h: 'i64', number: 'i64', i: 'i32', k: 'i32', end: 'i32' };
+  return func(name, ['sums', 'a', 'count', 'key', 'low', 'high'], { result, locals }, (f) => {
+    const advance = (pointer, by) => f.set(pointer, i32.add(f.get(pointer), i32.const(by)));
+    const accumulate = (type, local, value) => f.set(local, type.add(f.get(local), value));
+    const pair = (index) => {
+      const [offset, low, high] = [index * 32, accumulators[index * 2], accumulators[index * 2 + 1]];
+      return [
+        f.set('x', i32x4.add(v128.load(offset, f.get('a')), v128.load(offset, f.get('k')))),
+        f.set('y', i32x4.add(v128.load(offset + 16, f.get('a')), v128.load(offset + 16, f.get('k')))),
+        accumulate(i64x2, low, i64x2.extmul_low_i32x4_u(f.get('x'), f.get('y'))),
+        accumulate(i64x2, high, i64x2.extmul_high_i32x4_u(f.get('x'), f.get('y'))),
+        accumulate(i32x4, linear[index], i32x4.add(f.get('x'), f.get('y'))),
+      ].flat();
+    };
+    // The block's number, as one more pair of words, with the key's last two.
+    const shifted = (word, keyOffset) =>
+      i64.or(i64.extend_i32_u(i32.add(word, i32.load(keyOffset, f.get('key')))), i64.shl(i64.const(1), i64.const(32)));
+    const sum = () => {
+      const lanes = accumulators.reduce((total, local) => (total ? i64x2.add(total, f.get(local)) : f.get(local)), null);
+      const words = i32x4.add(f.get('l0'), f.get('l1'));
+      return [
+        f.set('x', lanes),
+        f.set('y', words),
+        f.set(
+          'h',
+          i64.add(
+            i64.add(i64x2.extract_lane(0, f.get('x')), i64x2.extract_lane(1, f.get('x'))),
+            i64.add(
+              i64.shl(
+                i64.extend_i32_u(
+                  range(4)
+                    .map((n) => i32x4.extract_lane(n, f.get('y')))
+                    .reduce((a, b) => i32.add(a, b)),
+                ),
+                i64.const(32),
+              ),
+              i64.mul(
+                shifted(i32.wrap_i64(f.get('number')), BLOCK_BYTES),
+                shifted(i32.wrap_i64(i64.shr_u(f.get('number'), i64.const(32))), BLOCK_BYTES + 4),
+              ),
+            ),
+          ),
+        ),
+        // 0 is no sum.
+        f.set('h', i64.or(f.get('h'), i64.extend_i32_u(i64.eqz(f.get('h'))))),
+      ].flat();
+    };
+    return [
+      f.set('number', i64.or(i64.shl(i64.extend_i32_u(f.get('high')), i64.const(32)), i64.extend_i32_u(f.get('low')))),
+      block(
+        br_if(0, i32.ge_u(f.get('i'), f.get('count'))),
+        loop(
+          ...[...accumulators, ...linear].map((local) => f.set(local, v128.const(0))),
+          f.set('k', f.get('key')),
+          f.set('end', i32.add(f.get('a'), i32.const(BLOCK_BYTES))),
+          loop(
+            ...range(2).map((index) => pair(index)),
+            advance('a', 64),
+            advance('k', 64),
+            br_if(0, i32.ne(f.get('a'), f.get('end'))),
+          ),
+          sum(),
+          tail(f),
+          f.set('number', i64.add(f.get('number'), i64.const(1))),
+          advance('sums', 8),
+          advance('i', 1),
+          br_if(0, i32.lt_u(f.get('i'), f.get('count'))),
+        ),
+      ),
+      last(f),
+    ].flat();
+  });
+}
+
+const BLOCK_BYTES = 4096;
+
 const binary = assemble([
   ...[2, 3, 4, 5, 6, 7, 8].map((count) => xor(count)),
   ...[1, 2, 3, 4, 5, 6, 7, 8].map((count) => pq(`pq${count}`, count, false)),
@@ -186,6 +271,18 @@ const binary = assemble([
     (f) => i32.ne(i32.load8_u(0, f.get('a')), i32.load8_u(0, f.get('b'))),
   ),
   crc32c(),
+  blockSums(
+    'blockSums',
+    null,
+    (f) => i64.store(0, f.get('sums'), f.get('h')),
+    () => [],
+  ),
+  blockSums(
+    'wrongBlock',
+    'i32',
+    (f) => when(i64.ne(f.get('h'), i64.load(0, f.get('sums'))), ret(f.get('i'))),
+    (f) => f.get('count'),
+  ),
 ]);
 
 const lines = Buffer.from(binary)

@@ -22,7 +22,7 @@ const text = (string) => [...uleb(string.length), ...Buffer.from(string, 'ascii'
 const list = (items) => [...uleb(items.length), ...items.flat()];
 const section = (id, bytes) => [id, ...uleb(bytes.length), ...bytes];
 
-const TYPES = { i32: 0x7f, v128: 0x7b };
+const TYPES = { i32: 0x7f, i64: 0x7e, v128: 0x7b };
 
 // An instruction without immediates that takes its operands from the stack.
 const plain =
@@ -48,6 +48,22 @@ export const i32 = {
   shl: plain(0x74),
   shr_u: plain(0x76),
   mul: plain(0x6c),
+  wrap_i64: plain(0xa7),
+};
+
+/** Constants are 32-bit numbers; larger ones are made by shifting. */
+export const i64 = {
+  const: (value) => [0x42, ...sleb(value)],
+  load: memory(0x29),
+  store: memory(0x37),
+  eqz: plain(0x50),
+  ne: plain(0x52),
+  add: plain(0x7c),
+  mul: plain(0x7e),
+  or: plain(0x84),
+  shl: plain(0x86),
+  shr_u: plain(0x88),
+  extend_i32_u: plain(0xad),
 };
 
 export const v128 = {
@@ -59,6 +75,19 @@ export const v128 = {
   or: simd(0x50),
   xor: simd(0x51),
   any_true: simd(0x53),
+};
+
+// Of a vector one lane, numbered from the lowest.
+const lane = (opcode) => (number, operand) => [...operand, 0xfd, ...uleb(opcode), number];
+
+export const i32x4 = { add: simd(0xae), extract_lane: lane(0x1b) };
+
+export const i64x2 = {
+  add: simd(0xce),
+  /** Products of 64 bits of the two lower, or the two upper, 32-bit lanes. */
+  extmul_low_i32x4_u: simd(0xde),
+  extmul_high_i32x4_u: simd(0xdf),
+  extract_lane: lane(0x1d),
 };
 
 export const i8x16 = { swizzle: simd(0x0e), lt_s: simd(0x25), shr_u: simd(0x6d), add: simd(0x6e) };

@@ -4,6 +4,7 @@ export { BufferMemoryError } from './error.js';
 export type { BufferMemoryErrorCode } from './error.js';
 export { BufferPool } from './pool.js';
 export type { BufferPoolOptions } from './pool.js';
+export { BLOCK_SUM_KEY_BYTES, makeBlockSumKey } from './block-sums.js';
 export { gfInverse, gfMultiply, gfPower } from './galois.js';
 export { recoverPq } from './recover.js';
 export type { PqRanges } from './recover.js';

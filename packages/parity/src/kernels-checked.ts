@@ -1,3 +1,4 @@
+import { BLOCK_SUM_KEY_BYTES, SUMMED_BYTES, SUM_BYTES } from './block-sums.js';
 import type { AddressList, KernelImplementation, ParityKernels } from './kernel-types.js';
 
 /**
@@ -59,6 +60,28 @@ export class CheckedKernels implements ParityKernels {
     return this.#kernels.crc32c(this.#inside(addr, lengthBytes), lengthBytes, initial);
   }
 
+  blockSums(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): void {
+    checkNumbers(count, firstBlock, tag);
+    const target = this.#inside(sums, count * SUM_BYTES);
+    const source = this.#inside(addr, count * SUMMED_BYTES);
+    const keyAddr = this.#inside(key, BLOCK_SUM_KEY_BYTES);
+    refuseOverlap(target, source, count * SUM_BYTES, count * SUMMED_BYTES);
+    refuseOverlap(target, keyAddr, count * SUM_BYTES, BLOCK_SUM_KEY_BYTES);
+    this.#kernels.blockSums(target, source, count, keyAddr, firstBlock, tag);
+  }
+
+  wrongBlock(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): number {
+    checkNumbers(count, firstBlock, tag);
+    return this.#kernels.wrongBlock(
+      this.#inside(sums, count * SUM_BYTES),
+      this.#inside(addr, count * SUMMED_BYTES),
+      count,
+      this.#inside(key, BLOCK_SUM_KEY_BYTES),
+      firstBlock,
+      tag,
+    );
+  }
+
   #checkSources(dst: number, sources: AddressList, count: number, lengthBytes: number, mayStartWithDst: boolean): void {
     if (!(Number.isInteger(count) && count >= 1 && count <= 255 && count <= sources.length)) {
       throw new RangeError(`count must be an integer from 1 to 255 and at most the ${sources.length} sources, not ${count}`);
@@ -80,8 +103,17 @@ export class CheckedKernels implements ParityKernels {
   }
 }
 
-function refuseOverlap(dst: number, src: number, lengthBytes: number): void {
-  if (src < dst + lengthBytes && dst < src + lengthBytes) {
-    throw new RangeError(`the result at ${dst} overlaps the source at ${src} over ${lengthBytes} bytes`);
+function checkNumbers(count: number, firstBlock: number, tag: number): void {
+  if (!(Number.isSafeInteger(count) && count >= 0)) throw new RangeError(`count must be an integer from 0 on, not ${count}`);
+  if (!(Number.isSafeInteger(firstBlock) && firstBlock >= 0 && Number.isSafeInteger(firstBlock + count))) {
+    throw new RangeError(`block numbers must be integers from 0 to 2^53 - 1, not ${count} from ${firstBlock} on`);
+  }
+  if (!(Number.isInteger(tag) && tag >= 0 && tag <= 255))
+    throw new RangeError(`tag must be an integer from 0 to 255, not ${tag}`);
+}
+
+function refuseOverlap(dst: number, src: number, dstBytes: number, srcBytes = dstBytes): void {
+  if (src < dst + dstBytes && dst < src + srcBytes) {
+    throw new RangeError(`the result at ${dst} overlaps the source at ${src}: ${dstBytes} bytes and ${srcBytes} bytes`);
   }
 }

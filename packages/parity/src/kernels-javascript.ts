@@ -1,3 +1,4 @@
+import { SUMMED_BYTES, SUM_BYTES, upperHalf } from './block-sums.js';
 import { crc32cTables } from './crc32c-table.js';
 import { gfMultiply } from './galois.js';
 import type { AddressList, ParityKernels } from './kernel-types.js';
@@ -10,6 +11,10 @@ export class JavaScriptKernels implements ParityKernels {
   readonly implementation = 'javascript';
   readonly #u8: Uint8Array;
   readonly #i32: Int32Array;
+  readonly #view: DataView;
+  /** The sum of a block that was worked out last: its lower and its upper half. */
+  #sumLow = 0;
+  #sumHigh = 0;
   readonly #crcTable = crc32cTables(1);
   /** coefficient * x for every x, for the coefficient that was used last. */
   readonly #products = new Uint8Array(256);
@@ -18,6 +23,7 @@ export class JavaScriptKernels implements ParityKernels {
   constructor(buffer: ArrayBuffer) {
     this.#u8 = new Uint8Array(buffer);
     this.#i32 = new Int32Array(buffer);
+    this.#view = new DataView(buffer);
   }
 
   xor(dst: number, sources: AddressList, count: number, lengthBytes: number): void {
@@ -78,6 +84,55 @@ export class JavaScriptKernels implements ParityKernels {
     let crc = initial;
     for (let i = 0; i < lengthBytes; i++) crc = (this.#crcTable[(crc ^ byte(u8, addr + i)) & 255] ?? 0) ^ (crc >>> 8);
     return crc >>> 0;
+  }
+
+  blockSums(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): void {
+    for (let i = 0; i < count; i++) {
+      this.#sumBlock(addr + i * SUMMED_BYTES, key, firstBlock + i, tag);
+      this.#view.setUint32(sums + i * SUM_BYTES, this.#sumLow, true);
+      this.#view.setUint32(sums + i * SUM_BYTES + 4, this.#sumHigh, true);
+    }
+  }
+
+  wrongBlock(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): number {
+    const view = this.#view;
+    for (let i = 0; i < count; i++) {
+      this.#sumBlock(addr + i * SUMMED_BYTES, key, firstBlock + i, tag);
+      const at = sums + i * SUM_BYTES;
+      if (view.getUint32(at, true) !== this.#sumLow || view.getUint32(at + 4, true) !== this.#sumHigh) return i;
+    }
+    return count;
+  }
+
+  #sumBlock(addr: number, key: number, block: number, tag: number): void {
+    const view = this.#view;
+    this.#sumLow = 0;
+    this.#sumHigh = 0;
+    for (let at = 0; at < SUMMED_BYTES; at += 32) {
+      for (let word = at; word < at + 16; word += 4) {
+        this.#addProduct(
+          view.getUint32(addr + word, true) + view.getUint32(key + word, true),
+          view.getUint32(addr + word + 16, true) + view.getUint32(key + word + 16, true),
+        );
+      }
+    }
+    this.#addProduct(
+      (block % 2 ** 32) + view.getUint32(key + SUMMED_BYTES, true),
+      upperHalf(block, tag) + view.getUint32(key + SUMMED_BYTES + 4, true),
+    );
+    if (this.#sumLow === 0 && this.#sumHigh === 0) this.#sumLow = 1;
+  }
+
+  /** Adds (x + 2^32) (y + 2^32), of the lower 32 bits of the two numbers, to the sum of 64 bits. */
+  #addProduct(a: number, b: number): void {
+    const x = a >>> 0;
+    const y = b >>> 0;
+    // Numbers are exact below 2^53: a product of 32 and 16 bits, with carries, is.
+    const lower = x * (y & 0xffff);
+    const upper = x * (y >>> 16) + Math.floor(lower / 65_536);
+    const low = this.#sumLow + (upper % 65_536) * 65_536 + (lower % 65_536);
+    this.#sumLow = low >>> 0;
+    this.#sumHigh = (this.#sumHigh + Math.floor(upper / 65_536) + x + y + (low >= 2 ** 32 ? 1 : 0)) >>> 0;
   }
 
   #copy(dst: number, src: number, lengthBytes: number): void {

@@ -1,3 +1,4 @@
+import { upperHalf } from './block-sums.js';
 import { crc32cTables } from './crc32c-table.js';
 import { gfMultiply } from './galois.js';
 import type { AddressList, ParityKernels } from './kernel-types.js';
@@ -35,6 +36,9 @@ interface Exports {
   isZero: (a: number, length: number) => number;
   equal: (a: number, b: number, length: number) => number;
   crc32c: (a: number, length: number, tables: number, crc: number) => number;
+  /** The two halves of the first block's number come last. */
+  blockSums: (sums: number, a: number, count: number, key: number, low: number, high: number) => void;
+  wrongBlock: (sums: number, a: number, count: number, key: number, low: number, high: number) => number;
 }
 
 type XorKernel = (d: number, ...sourcesAndLength: number[]) => void;
@@ -135,6 +139,14 @@ export class WasmKernels implements ParityKernels {
 
   crc32c(addr: number, lengthBytes: number, initial = 0): number {
     return this.#exports.crc32c(addr, lengthBytes, this.#crcAddr, initial) >>> 0;
+  }
+
+  blockSums(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): void {
+    this.#exports.blockSums(sums, addr, count, key, firstBlock % 2 ** 32, upperHalf(firstBlock, tag));
+  }
+
+  wrongBlock(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): number {
+    return this.#exports.wrongBlock(sums, addr, count, key, firstBlock % 2 ** 32, upperHalf(firstBlock, tag));
   }
 
   #xorUpTo8(dst: number, s: AddressList, count: number, lengthBytes: number): void {
