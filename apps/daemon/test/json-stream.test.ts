@@ -1,4 +1,6 @@
 import fc from 'fast-check';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
 import { JsonStream } from '../src/rpc/json-stream.js';
 import type { StreamItem } from '../src/rpc/json-stream.js';
@@ -109,4 +111,19 @@ it('looks at each byte once, in pieces of one byte as in one', () => {
   for (let at = 0; at < bytes.length; at++) pushed(stream, counted(bytes.subarray(at, at + 1)));
   expect(looks).toBeGreaterThanOrEqual(bytes.length);
   expect(looks).toBeLessThan(4 * bytes.length);
+});
+
+it('keeps nothing of what comes behind what is no JSON', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const stream = new JsonStream(1024);
+  stream.push(Buffer.from('{"a":1}]'));
+  expect(stream.next()).toMatchObject({ ok: true });
+  expect(stream.next()).toMatchObject({ ok: false });
+  collect();
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 64; i++) stream.push(Buffer.alloc(1 << 20));
+  collect();
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 << 20);
+  expect(stream.next()).toBeNull();
 });

@@ -26,8 +26,13 @@ export class JsonStream {
     this.#maxBytes = maxBytes;
   }
 
-  /** More bytes, of which no copy is made. To be called when {@link next} has given all values of the piece before. */
+  /**
+   * More bytes, of which no copy is made. To be called when {@link next} has given all values of the piece before. After an item that
+   * is not ok they are thrown away.
+   */
   push(piece: Buffer): void {
+    // Nobody asks for more, and the client may go on sending while earlier calls are worked on.
+    if (this.#isBroken) return;
     this.#piece = this.#piece.length === 0 ? piece : Buffer.concat([this.#piece, piece]);
   }
 
@@ -52,6 +57,7 @@ export class JsonStream {
       this.#begun = Buffer.alloc(0);
       this.#begunBytes = 0;
       this.#isBroken = !item.ok;
+      if (this.#isBroken) this.#piece = Buffer.alloc(0);
       return item;
     }
     this.#piece = Buffer.alloc(0);
