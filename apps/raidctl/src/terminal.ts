@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import pc from 'picocolors';
+import wrapAnsi from 'wrap-ansi';
 
 /** What raidctl needs of its process. */
 export interface Streams {
@@ -35,6 +36,11 @@ export function visible(text: string): string {
   );
 }
 
+/** Stands for a space at which no line is ended: a character that nobody has given a meaning. */
+const heldSpace = '\ue000';
+/** Columns of a terminal that does not say how many it has. */
+const usualColumns = 80;
+
 /** Node leaves `isTTY` undefined where there is no terminal, and a default parameter takes that for no answer. */
 function isTerminal({ isTTY }: { readonly isTTY?: boolean }): boolean {
   return isTTY === true;
@@ -46,6 +52,8 @@ export class Terminal {
   readonly isTerminal: boolean;
   readonly colors: ReturnType<typeof pc.createColors>;
   readonly symbols: Symbols;
+  /** Columns; infinite where nobody sees it as it is written, and a line may be searched for. */
+  readonly #width: number;
   readonly #out: NodeJS.WriteStream;
   readonly #in: NodeJS.ReadStream;
 
@@ -53,6 +61,7 @@ export class Terminal {
     this.#out = stdout;
     this.#in = stdin;
     this.isTerminal = isTerminal(stdout);
+    this.#width = this.isTerminal ? stdout.columns || usualColumns : Infinity;
     const isCapable = this.isTerminal && env.TERM !== undefined && env.TERM !== 'dumb';
     // As https://no-color.org has it: set to anything but nothing.
     this.colors = pc.createColors(isCapable && (env.NO_COLOR ?? '') === '');
@@ -64,6 +73,21 @@ export class Terminal {
   /** Whether there is somebody who can answer a question. */
   get canAsk(): boolean {
     return this.isTerminal && isTerminal(this.#in);
+  }
+
+  /**
+   * Text as lines that fit the terminal, all but the first behind `indent` spaces; the first begins in that column too. Lines end
+   * between words alone: one that is too long, as a path may be, has a line to itself. What `whole` has is one word.
+   */
+  fold(text: string, indent: number, whole: readonly string[] = []): string {
+    if (this.#width === Infinity) return text;
+    const isHeld = !text.includes(heldSpace);
+    let held = text;
+    if (isHeld) {
+      for (const word of whole) if (word.includes(' ')) held = held.replaceAll(word, word.replaceAll(' ', heldSpace));
+    }
+    const folded = wrapAnsi(held, Math.max(1, this.#width - indent)).replaceAll('\n', `\n${' '.repeat(indent)}`);
+    return isHeld ? folded.replaceAll(heldSpace, ' ') : folded;
   }
 
   write(text: string): void {

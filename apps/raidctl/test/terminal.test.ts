@@ -12,6 +12,8 @@ const onPty = it.skipIf(!hasCommands('script'));
 const escape = '\u001b[';
 const test = bench();
 
+const matching = (pattern: RegExp): unknown => expect.stringMatching(pattern);
+
 function see(args: string, extra: Record<string, string> = {}, answer = ''): Promise<Output> {
   return onTerminal(shellCommand(args), test.folder, environment(test.socket, extra), answer);
 }
@@ -40,6 +42,29 @@ onPty('has colours and box-drawing characters only on a terminal that has them',
   // Without a terminal: neither.
   const piped = await onTerminal(`${shellCommand('list')} | cat`, test.folder, environment(test.socket));
   expect(piped.stdout).not.toContain(escape);
+});
+
+onPty('folds sentences at the width of the terminal, between words alone, and nothing that is piped', async () => {
+  for (const name of ['my own disk', 'b']) makeFile(join(test.folder, name), 16 << 20);
+  expect(await test.run('create', 'raid1', 'a name of five words', './my own disk', './b')).toMatchObject({ code: 0 });
+  expect(await test.run('remove', 'a name of five words', './my own disk', '--yes')).toMatchObject({ code: 0 });
+  for (const command of ['status', 'doctor']) {
+    const { stdout: piped } = await onTerminal(`${shellCommand(command)} | cat`, test.folder, environment(test.socket));
+    for (const columns of [30, 44, 61]) {
+      const terminal = `stty cols ${columns}; ${shellCommand(command)}`;
+      const { stdout: folded } = await onTerminal(terminal, test.folder, environment(test.socket, { NO_COLOR: '1' }));
+      const sentence = /^ *(?:status:|1\.) [^]*?(?=\n(?: *layout:| {5}raidctl ))/m;
+      const [lines = ''] = sentence.exec(folded.replaceAll('\r', '')) ?? [];
+      const [whole = ''] = sentence.exec(piped.replaceAll('\r', '')) ?? [];
+      expect(lines.replaceAll(/\s+/g, ' ')).toBe(whole.replaceAll(/\s+/g, ' '));
+      expect(lines).toContain('a name of five words');
+      const tooLong = lines.split('\n').filter((line) => line.length > columns);
+      expect(tooLong.map((line) => line.trim().replace('a name of five words', 'name').replace('my own disk', 'disk'))).toEqual(
+        tooLong.map(() => matching(/^\S+$/)),
+      );
+      expect(lines.split('\n').length).toBeGreaterThan(whole.split('\n').length);
+    }
+  }
 });
 
 onPty('asks before something is lost, and does it only for a yes', async () => {

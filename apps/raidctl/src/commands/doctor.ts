@@ -75,11 +75,15 @@ function unreachable({ address }: Session, what: string): Finding {
   );
 }
 
-function render({ colors }: Terminal, { action, array, commands, severity, what }: Finding, number: number): string {
+function render(terminal: Terminal, { action, array, commands, severity, what }: Finding, number: number): string {
+  const { colors } = terminal;
   const paint = severity === 'failed' ? colors.red : severity === 'degraded' ? colors.yellow : colors.cyan;
+  const whole = array === null ? [] : [array];
+  const mark = `${number}. `;
+  const title = `${paint(severity)}${array === null ? '' : ` ${colors.bold(array)}`}: ${what}`;
   const lines = [
-    `${number}. ${paint(severity)}${array === null ? '' : ` ${colors.bold(array)}`}: ${what}`,
-    ...(action === null ? [] : [`   ${action}`]),
+    `${mark}${terminal.fold(title, mark.length, whole)}`,
+    ...(action === null ? [] : [`   ${terminal.fold(action, 3, whole)}`]),
     ...commands.map((command) => `     ${command}`),
   ];
   return lines.map((line) => `${line}\n`).join('');

@@ -72,7 +72,7 @@ async function lookAt(
   if (chosen.length === 0) parts.push('there are no arrays\n');
   if (spares.length > 0)
     parts.push(spares.map(({ device, array }) => `spare: ${device}, for ${array ?? 'any array'}\n`).join(''));
-  if (names.length === 0) parts.push(...otherFindings(snapshot).map(({ what }) => `note: ${what}\n`));
+  if (names.length === 0) parts.push(...otherFindings(snapshot).map(({ what }) => `note: ${terminal.fold(what, 6)}\n`));
   return {
     document: { version: 1, command: 'status', arrays: chosen, spares },
     text: parts.join('\n'),
