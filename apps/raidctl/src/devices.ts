@@ -38,9 +38,14 @@ export interface Occupant {
   readonly isSuperblock: boolean;
 }
 
-/** Names of devices that the daemon knows are not taken for paths, and the other way round: a path has a `/`. */
+/** Whether an argument can be a path: it has a `/`. Names of arrays may have one, too. */
 export function isPath(argument: string): boolean {
   return argument.includes('/');
+}
+
+/** Whether it is a path whatever the daemon has: the name of an array on a disk that somebody brought may be that of another disk. */
+function isSurelyPath(argument: string): boolean {
+  return /^\.{0,2}\//.test(argument);
 }
 
 /** Finds the devices that were named: paths of files and block devices, or names that the daemon has. */
@@ -60,9 +65,14 @@ export class DeviceFinder {
 
   find(argument: string): Device {
     const { bdevs } = this.#snapshot;
+    const named = bdevs.find(({ name, aliases }) => name === argument || aliases.includes(argument));
+    if (named !== undefined && !isSurelyPath(argument)) {
+      if (!isPath(argument) || this.#isRemote || !existsSync(argument))
+        return { argument, name: named.name, toOpen: null, bdev: named };
+      const hint = `say ./${argument} for the file, ${named.uuid} for the device`;
+      throw new Failure(ExitCode.Usage, `${argument} is a device of the daemon, and a file`, { hint });
+    }
     if (!isPath(argument)) {
-      const bdev = bdevs.find(({ name, aliases }) => name === argument || aliases.includes(argument));
-      if (bdev !== undefined) return { argument, name: bdev.name, toOpen: null, bdev };
       const hint = `a path has a "/" in it, so for a file in this folder say ./${argument}; raidctl devices lists what is open`;
       throw new Failure(ExitCode.NotFound, `the daemon has no device ${argument}`, { hint });
     }
@@ -73,7 +83,10 @@ export class DeviceFinder {
       const hint = 'run raidctl there: here it would look at a device of this machine';
       throw new Failure(ExitCode.Refused, `${argument} is not open in the daemon, which is on another machine`, { hint });
     }
-    if (!existsSync(path)) throw new Failure(ExitCode.NotFound, `there is no file or device ${argument}`);
+    if (!existsSync(path)) {
+      const hint = named === undefined ? {} : { hint: `the daemon has a device of this name: say ${named.uuid}` };
+      throw new Failure(ExitCode.NotFound, `there is no file or device ${argument}`, hint);
+    }
     const real = realpathSync(path);
     const open = bdevs.find((bdev) => {
       const other = pathOf(bdev);

@@ -1,3 +1,4 @@
+import { claimSchema } from '@raidkit/client';
 import { z } from 'zod';
 
 /*
@@ -265,20 +266,7 @@ export const modulesDocument = z.strictObject({
       can_unmap: z.boolean(),
       can_grow: z.boolean(),
       /** What the level's package says of itself; nobody has checked it. */
-      conformance: z
-        .looseObject({
-          kit_version: text,
-          level_version: text,
-          cases: count,
-          cases_failed: count,
-          seeds: count,
-          seeds_failed: count,
-          fault_runs: count,
-          fault_violations: count,
-          bugs_planted: count,
-          bugs_missed: count,
-        })
-        .nullable(),
+      conformance: claimSchema.nullable(),
       conformance_error: text.nullable(),
     }),
   ),

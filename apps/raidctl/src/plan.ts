@@ -20,8 +20,8 @@ export interface Plan {
   readonly steps: readonly Step[];
   /** What is lost or put at risk: somebody must agree to it, on the terminal or with `--yes`. */
   readonly warnings: readonly string[];
-  /** What others keep on devices and would be overwritten: agreed to on the terminal or with `--force`. */
-  readonly overwrites?: readonly string[];
+  /** What others keep on devices and would be overwritten, or what ends for those who use it: `--yes` is not enough, `--force` is. */
+  readonly graver?: readonly string[];
 }
 
 /** Options of every command that changes something. */
@@ -57,16 +57,16 @@ export async function carryOut(
   options: ChangeOptions,
   said: () => Promise<string> | string,
 ): Promise<boolean> {
-  const { steps, warnings, overwrites = [] } = plan;
+  const { steps, warnings, graver = [] } = plan;
   if (options.dryRun === true) {
     const lines = [
-      ...[...overwrites, ...warnings].map((text) => `warning: ${text}\n`),
+      ...[...graver, ...warnings].map((text) => `warning: ${text}\n`),
       ...steps.map(({ does }) => `would ${does}\n`),
     ];
     session.print(describe(plan, true, null), lines.join(''));
     return false;
   }
-  await agree(session, overwrites, options.force === true, '--force');
+  await agree(session, graver, options.force === true, '--force');
   await agree(session, warnings, options.yes === true, '--yes');
   const results: unknown[] = [];
   for (const [index, step] of steps.entries()) {
@@ -101,12 +101,12 @@ async function takeBack(session: Session, done: readonly Step[], failed: Step, e
   return new Failure(exitCode, `could not ${failed.does}: ${message}${rest}`, { hint, rpcCode, cause: error });
 }
 
-function describe({ steps, warnings, overwrites = [] }: Plan, isDryRun: boolean, results: readonly unknown[] | null): Document {
+function describe({ steps, warnings, graver = [] }: Plan, isDryRun: boolean, results: readonly unknown[] | null): Document {
   return {
     version: 1,
     command: 'change',
     dry_run: isDryRun,
-    warnings: [...overwrites, ...warnings],
+    warnings: [...graver, ...warnings],
     steps: steps.map(({ does, method, params }, index) => ({
       does,
       method,

@@ -6,6 +6,7 @@ import {
   readFileSync,
   readdirSync,
   renameSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -183,8 +184,10 @@ it('makes striped mirrors with options, and says what can be lost of them', asyn
   await test.ok('remove vol a --yes');
   await test.ok('remove vol c --yes');
   expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', level: 'raid10', members: 2, slots: 4 }]);
-  // The other copy of what b has is gone.
-  expect(await test.run('remove', 'vol', 'b')).toMatchObject({ code: 4, stderr: containing('offline') });
+  // The other copy of what b has is gone: to agree to whatever comes is not to agree to that.
+  for (const command of ['remove', 'offline'])
+    expect(await test.run(command, 'vol', 'b', '--yes')).toMatchObject({ code: 4, stderr: containing('it goes offline') });
+  expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', members: 2 }]);
   await test.ok('add vol ./a --wait', 5);
   await test.ok('add vol ./c --wait');
   expect(await test.run('create', '10', 'other', './e', './f', '-o', 'layout=far')).toMatchObject({
@@ -351,10 +354,41 @@ it('shows an array that is a member below the slot that it is in', async () => {
     used_by: 'array vol, slot 0',
   });
   // An array without redundancy that loses a member is offline, and says what to do.
-  await test.ok('remove vol right --yes');
+  await test.ok('remove vol right --force');
   const [vol] = (await test.json('status', 'status vol', 1)).arrays;
   expect(vol).toMatchObject({ health: 'offline', size_bytes: 0 });
   expect(vol!.action).toContain('bring the device back');
+});
+
+it('takes an array with a slash in its name for what it is, and files for files', async () => {
+  disks('a', 'b', 'c', 'd');
+  await test.ok('create raid1 rack/1 ./a ./b');
+  await test.ok('create raid1 ./c ./c ./d');
+  const [left] = (await test.json('status', 'status rack/1')).arrays;
+  expect(left).toMatchObject({ name: 'rack/1', uris: [containing('nbd+unix:///rack%2F1?socket=')] });
+  if (hasCommands('nbdsh')) await runOk('nbdsh', ['-u', left!.uris[0]!, '-c', 'assert h.get_size() > 0']);
+  expect((await test.json('examine', 'examine ./a')).devices).toMatchObject([{ array: { name: 'rack/1', slot: 0 } }]);
+  await test.ok('stop rack/1 --yes');
+  await test.ok('open ./b ./a');
+  await test.ok('wait rack/1');
+
+  expect((await test.json('examine', 'examine rack/1')).devices).toMatchObject([{ opened_by_daemon: true }]);
+  // A path is a path, whatever the disks that somebody brought call their arrays.
+  expect((await test.json('examine', 'examine ./c')).devices).toMatchObject([{ array: { name: './c', slot: 0 } }]);
+  mkdirSync(join(test.folder, 'rack'));
+  makeFile(join(test.folder, 'rack', '1'), MiB);
+  expect(await test.run('examine', 'rack/1')).toMatchObject({
+    code: 2,
+    stderr: containing(`./rack/1 for the file, ${left!.uuid}`),
+  });
+  rmSync(join(test.folder, 'rack'), { recursive: true });
+  await test.ok(`create raid0 vol rack/1 ${(await test.json('status', 'status ./c')).arrays[0]!.uuid}`);
+  expect((await test.json('devices', 'devices')).devices.find(({ name }) => name === 'rack/1')).toMatchObject({
+    used_by: 'array vol, slot 0',
+  });
+  await test.ok('remove vol rack/1 --force');
+  // There is nothing left that would end.
+  await test.ok('remove vol ./a --yes', 3);
 });
 
 itWrites('exports a volume, shows what is exported, and what is read and written', async () => {

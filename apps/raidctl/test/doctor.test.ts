@@ -82,7 +82,7 @@ it('of a member that failed says how it, or another device, comes back, and that
 it('of an array that is offline, or waits, says what to open and whether it can start without that', async () => {
   disks('a', 'b', 'c', 'd', 'e');
   await test.ok('create raid0 vol ./a ./b');
-  await test.ok('remove vol b --yes');
+  await test.ok('remove vol b --force');
   expect(await doctor(1)).toMatchObject([
     { severity: 'failed', array: 'vol', action: matching(/comes up again by itself/), commands: ['raidctl open DEVICES'] },
   ]);

@@ -178,7 +178,8 @@ export const exportSchema = z.looseObject({
   uris: z.array(z.string()),
 });
 
-const claimSchema = z.looseObject({
+/** What a level's package says that it has been tried with. */
+export const claimSchema = z.looseObject({
   kit_version: z.string(),
   level_version: z.string(),
   cases: count,

@@ -63,7 +63,7 @@ const BLOCK_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 const STRIP_SIZES = [0, ...Array.from({ length: 32 }, (_, n) => 2 ** n)];
 const NO_UUID = '\0'.repeat(16);
 const uuidBytes = (bytes: Uint8Array, offset: number) => String.fromCharCode(...bytes.subarray(offset, offset + 16));
-const isAllowed = (character: string) => character !== '/' && character >= ' ' && !(character >= '\x7f' && character <= '\x9f');
+const isAllowed = (character: string) => character >= ' ' && !(character >= '\x7f' && character <= '\x9f');
 
 /** Whether `bytes` start with a superblock that may be believed. */
 export function isAcceptable(bytes: Uint8Array): boolean {

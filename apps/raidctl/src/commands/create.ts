@@ -115,7 +115,7 @@ async function create(
       params,
     ),
   ];
-  await carryOut(session, { steps, warnings, overwrites }, options, async () => {
+  await carryOut(session, { steps, warnings, graver: overwrites }, options, async () => {
     const [array] = await client.call('raidkit_get_arrays', { name });
     const lines = [`array ${name} is ${array?.state ?? 'gone'}\n`, ...(array?.ext.uris ?? []).map((uri) => `  ${uri}\n`)];
     return lines.join('');

@@ -186,6 +186,6 @@ async function wipe(session: Session, argument: string, options: ChangeOptions):
   const occupant = await occupantOf(client, device);
   const loses = `${argument} loses ${occupant?.what ?? 'what is at its beginning'}`;
   const isForeign = occupant?.isSuperblock === false;
-  const plan = { steps: [wipeStep(device)], warnings: isForeign ? [] : [loses], overwrites: isForeign ? [loses] : [] };
+  const plan = { steps: [wipeStep(device)], warnings: isForeign ? [] : [loses], graver: isForeign ? [loses] : [] };
   await carryOut(session, plan, options, () => `${argument} is wiped\n`);
 }

@@ -116,12 +116,16 @@ function describe({ array, device, reason, signature, superblock }: Examined): s
     const what = superblock === 'unusable' ? `a superblock that cannot be used: ${String(reason)}` : 'no superblock';
     return `${device}: ${what}${signature === null ? '' : `; it carries ${signature}`}\n`;
   }
+  // Of a device that says not which slot is its own: where it begins on all of them.
+  const own = array.slot === null ? array.slots : [array.slots[array.slot]];
+  const [offset, another] = new Set(own.map((slot) => slot?.data_offset_bytes));
   const lines = [
     `${device}: member of array ${array.name}`,
     `  uuid      ${array.uuid}`,
     `  level     ${array.level ?? `code ${array.level_code}`}`,
     `  size      ${formatBytes(array.size_bytes)}${array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`}`,
     `  sequence  ${array.sequence_number}`,
+    ...(offset === undefined || another !== undefined ? [] : [`  data      from ${formatBytes(offset)} on`]),
     ...array.slots.map(
       ({ state, uuid }, index) => `  slot ${index}    ${uuid}  ${state}${index === array.slot ? '  (this device)' : ''}`,
     ),

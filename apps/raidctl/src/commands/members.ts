@@ -18,6 +18,7 @@ type JoinOptions = ChangeOptions & ParsedOpenOptions & { wait?: boolean };
 type RemoveOptions = ChangeOptions & { keepOpen?: boolean };
 
 const forceHelp = 'overwrite what others keep on the device';
+const offlineHelp = 'also if the array cannot do without it, and goes offline';
 
 export function addMembers(program: Command, run: Run): void {
   addJoinOptions(
@@ -37,10 +38,9 @@ export function addMembers(program: Command, run: Run): void {
     .action((array: string, device: string, options: JoinOptions) => run((session) => add(session, array, device, options)));
 
   addChangeOptions(
-    memberCommand(program, 'remove', 'take a device out of an array, and close it').option(
-      '--keep-open',
-      'leave the device open in the daemon',
-    ),
+    memberCommand(program, 'remove', 'take a device out of an array, and close it')
+      .option('--keep-open', 'leave the device open in the daemon')
+      .option('-f, --force', offlineHelp),
   )
     .addHelpText('after', examples(['raidctl remove vol sdx', 'no spare takes its place; it can be pulled out then']))
     .action((array: string, device: string, options: RemoveOptions) =>
@@ -56,7 +56,7 @@ export function addMembers(program: Command, run: Run): void {
       program,
       'offline',
       'take a member out for a while: no spare takes its place, and it is only given what it missed afterwards',
-    ),
+    ).option('-f, --force', offlineHelp),
   )
     .addHelpText('after', examples(['raidctl offline vol sdx', 'raidctl online vol sdx brings it back']))
     .action((array: string, device: string, options: ChangeOptions) =>
@@ -154,8 +154,8 @@ async function add(session: Session, arrayName: string, argument: string, option
 function joinPlan(device: Device, occupant: Occupant | null, join: Step, options: OpenOptions): Plan {
   const open = openSteps(device, options);
   if (occupant === null) return { steps: [...open, join], warnings: [] };
-  const overwrites = [`${device.argument} carries ${occupant.what}: what is on it will be lost`];
-  return { steps: [wipeStep(device), ...open, join], warnings: [], overwrites };
+  const graver = [`${device.argument} carries ${occupant.what}: what is on it will be lost`];
+  return { steps: [wipeStep(device), ...open, join], warnings: [], graver };
 }
 
 /** The step, but for a device that has become a member by itself meanwhile. */
@@ -185,15 +185,17 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   const array = findArray(snapshot.arrays, arrayName);
   const device = memberOf(session, snapshot, array, argument);
   const left = countCurrent(array) - 1;
-  const canLeave = array.ext.members.some(({ name, can_leave: can }) => name === device.name && can);
-  const risk = !canLeave
-    ? `the array cannot do without ${device.name}: it goes offline, and its volume is gone until the device is back`
-    : `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`;
+  // One that is not online has nothing to lose by it.
+  const goesOn = array.state !== 'online' || array.ext.members.some(({ name, can_leave: can }) => name === device.name && can);
+  const risk = goesOn
+    ? `without ${device.name} array ${array.name} has ${left} of ${array.num_base_bdevs} members`
+    : `array ${array.name} cannot do without ${device.name}: it goes offline, and its volume is gone until the device is back`;
   const steps = [
     callStep(`take ${device.name} out of array ${array.name}`, 'bdev_raid_remove_base_bdev', { name: device.name }),
     ...(options.keepOpen === true ? [] : closeSteps(device.bdev ?? undefined)),
   ];
-  await carryOut(session, { steps, warnings: [risk] }, options, () => `${device.name} is out of array ${array.name}\n`);
+  const plan = goesOn ? { steps, warnings: [risk] } : { steps, warnings: [], graver: [risk] };
+  await carryOut(session, plan, options, () => `${device.name} is out of array ${array.name}\n`);
 }
 
 function memberOf(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {

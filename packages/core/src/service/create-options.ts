@@ -14,7 +14,7 @@ const maxNameBytes = 63;
 
 /** A new array. */
 export interface CreateArrayOptions {
-  /** 1 to 63 bytes, without control characters and `/`; unique among arrays and bdevs. */
+  /** 1 to 63 bytes, without control characters; unique among arrays and bdevs. */
   name: string;
   /** A registered level's id or alias. */
   level: string;
@@ -48,8 +48,7 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   };
   const nameBytes = Buffer.byteLength(name);
   if (nameBytes < 1 || nameBytes > maxNameBytes) refuse(`the name must be 1 to ${maxNameBytes} bytes long`);
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[\u0000-\u001f\u007f/]/.test(name)) refuse('the name must not contain control characters or "/"');
+  if (/\p{Cc}/u.test(name)) refuse('the name must not contain control characters');
   const module = modules.byName(level);
   if (module === undefined) return refuse(`there is no RAID level ${level}`);
   if (arrays.has(name)) refuse('there is an array of this name', 17);

@@ -242,7 +242,7 @@ export class RaidArrays {
 
   /**
    * Puts a device into an empty slot, and rebuilds it if the array is online. Resolves when the rebuild has begun. An array
-   * that waits for members takes only those. Refused, too, if the device was a member once and its place has been taken.
+   * that waits for members takes only those. Refused, too, if the device was a member once and is none any more.
    */
   async addBaseBdev(arrayName: string, bdevName: string): Promise<void> {
     const array = this.#find(arrayName);

@@ -34,7 +34,7 @@ export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRec
     )
   )
     return;
-  const message = `array ${array.name}: ${bdev.name} was a member once, and its place has been taken; wipe it, and it is a device like any other`;
+  const message = `array ${array.name}: ${bdev.name} was a member once and is none any more: what is on it is an old copy; wipe it, and it is a device like any other`;
   throw new RaidError('ERR_RAID_SUPERBLOCK_FOUND', 17, message);
 }
 
