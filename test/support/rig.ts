@@ -5,7 +5,7 @@ import { nodeRuntime } from '@raidkit/bdev/node';
 import { concat } from '@raidkit/concat';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import { RaidArray } from '../../packages/core/src/array/array.js';
-import type { AssemblyOptions, RaidArraysOptions, RaidEvent, RegionLimits } from '@raidkit/core';
+import type { AssemblyOptions, RaidArraysOptions, RaidEvent, RegionLimits, SuperblockStore } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
@@ -25,17 +25,18 @@ type RigOptions = {
   log?: Logger;
   assembly?: Partial<AssemblyOptions>;
   regions?: Partial<RegionLimits>;
+  store?: SuperblockStore;
 } & Pick<RaidArraysOptions, 'mayExamine'>;
 
 export function newRig(options: RigOptions = {}): Rig {
-  const { memoryBytes = 64 << 20, log, assembly, regions = {}, mayExamine = () => true } = options;
+  const { memoryBytes = 64 << 20, log, assembly, regions = {}, store = spdkSuperblockStore, mayExamine = () => true } = options;
   const registry = new BdevRegistry(nodeRuntime(log === undefined ? { memoryBytes } : { memoryBytes, log }));
   const modules = new RaidModuleRegistry();
   for (const module of [raid0, raid1, raid10, raid5f, raid6, concat]) modules.register(module);
   const arrays = new RaidArrays({
     registry,
     modules,
-    store: spdkSuperblockStore,
+    store,
     assembly: { absentWaitMs: 20, ...assembly },
     regions,
     mayExamine,

@@ -93,7 +93,12 @@ it.each([8192, 65_536])('opens files in blocks of %d bytes, makes arrays of them
     makeFile(join(test.folder, name), 4 << 20);
     await call('bdev_aio_create', { name, filename: join(test.folder, name), block_size: blockSize });
   }
-  await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'], superblock: true });
+  const array = { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'] };
+  const { error } = await test.client.ask('bdev_raid_create', { ...array, superblock: true });
+  expect(error?.data?.reason).toMatch(
+    new RegExp(`a has ${blockSize}-byte blocks, and with superblocks they have 4096 bytes at most`),
+  );
+  await call('bdev_raid_create', array);
   const [info] = (await call('bdev_get_bdevs', { name: 'vol' })) as { block_size: number }[];
   expect(info?.block_size).toBe(blockSize);
   const { client, socket } = await connectSocket({ unix: test.nbdPath });

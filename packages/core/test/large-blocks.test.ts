@@ -1,3 +1,5 @@
+import type { SuperblockStore } from '@raidkit/core';
+import { spdkSuperblockStore } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
@@ -8,9 +10,20 @@ const MiB = 1 << 20;
 /** The largest block: one holds all of the superblock. */
 const blockSize = 65_536;
 
+/** Superblocks alone, as others write them. */
+const spdkStore = { ...spdkSuperblockStore, extension: undefined };
+/** As it was up to raidkit 0.1: arrays were created that have no room for the records. */
+const earlierStore = {
+  ...spdkSuperblockStore,
+  ...(spdkSuperblockStore.extension && { extension: { ...spdkSuperblockStore.extension, mostBlockBytes: blockSize } }),
+};
+
 /** A process that finds these disks, `m0`, `m1` …; those that are left out are null. */
-async function withDisks(images: readonly (Uint8Array | null)[]): Promise<{ rig: Rig; disks: RamDisk[] }> {
-  const rig = newRig();
+async function withDisks(
+  images: readonly (Uint8Array | null)[],
+  store: SuperblockStore = spdkSuperblockStore,
+): Promise<{ rig: Rig; disks: RamDisk[] }> {
+  const rig = newRig({ store });
   const disks: RamDisk[] = [];
   for (const [index, bytes] of images.entries()) {
     if (bytes === null) continue;
@@ -45,9 +58,36 @@ function idle(rig: Rig): Promise<void> {
 }
 
 it.each(levels)(
-  '%s over blocks of 64 KiB: what was written is there after a restart, and redundancy agrees',
+  '%s with superblocks is not created over blocks of 64 KiB, and its devices stay as they are',
   async (level, members) => {
     const { rig, disks } = await withDisks(used(members));
+    await expect(create(rig, level, members)).rejects.toMatchObject({
+      code: 'ERR_RAID_INVALID',
+      message: expect.stringMatching(
+        /m0 has 65536-byte blocks.*4096 bytes at most \(block_size\).*without superblocks$/,
+      ) as string,
+    });
+    used(members).forEach((bytes, index) => expect(Buffer.compare(disks[index]?.bytes ?? bytes.subarray(0, 0), bytes)).toBe(0));
+    expect(rig.arrays.get('a')).toBeUndefined();
+  },
+);
+
+it('an array that waits for its other members is refused the first one whose blocks are too large', async () => {
+  const { rig, disks } = await withDisks(used(1));
+  await expect(create(rig, 'raid1', 2)).rejects.toMatchObject({ code: 'ERR_RAID_INVALID' });
+  expect(Buffer.compare(disks[0]?.bytes ?? new Uint8Array(), used(1)[0] ?? new Uint8Array())).toBe(0);
+  expect(rig.arrays.get('a')).toBeUndefined();
+});
+
+const makers = [
+  ['raidkit up to 0.1', earlierStore],
+  ['others', spdkStore],
+] as const;
+
+it.each(makers.flatMap(([maker, store]) => levels.map(([level, members]) => ({ level, members, maker, store }))))(
+  '$level over blocks of 64 KiB, made by $maker: what was written is there after a restart, and redundancy agrees',
+  async ({ level, members, store }) => {
+    const { rig, disks } = await withDisks(used(members), store);
     await create(rig, level, members);
     const volume = openVolume(rig, 'a');
     const bytes = new Uint8Array(volume.numBlocks * blockSize);
@@ -75,7 +115,7 @@ it.each([
 ] as const)(
   '%s over blocks of 64 KiB is made to agree after a crash, as nothing says where it was written',
   async (level, members) => {
-    const { rig, disks } = await withDisks(used(members));
+    const { rig, disks } = await withDisks(used(members), earlierStore);
     await create(rig, level, members);
     await idle(rig);
     // A write that reached one member alone.
@@ -91,7 +131,7 @@ it.each([
 );
 
 it('parity over blocks of 64 KiB is not believed without a member, unless a person says so', async () => {
-  const { rig, disks } = await withDisks(used(3));
+  const { rig, disks } = await withDisks(used(3), earlierStore);
   await create(rig, 'raid5f', 3);
   await idle(rig);
   const volume = openVolume(rig, 'a');
@@ -108,7 +148,7 @@ it('parity over blocks of 64 KiB is not believed without a member, unless a pers
 });
 
 it('parity over blocks of 64 KiB is not begun without a member: what it lacks nobody could tell', async () => {
-  const { rig } = await withDisks(used(3));
+  const { rig } = await withDisks(used(3), earlierStore);
   const creation = rig.arrays.create({
     name: 'a',
     level: 'raid5f',
@@ -122,7 +162,7 @@ it('parity over blocks of 64 KiB is not begun without a member: what it lacks no
 it.each([{ fresh: 0 }, { fresh: 1 }])(
   'superblocks over blocks of 64 KiB that a power cut has torn on all members, sector $fresh new, count as they were before',
   async ({ fresh }) => {
-    const { rig, disks } = await withDisks(used(5));
+    const { rig, disks } = await withDisks(used(5), earlierStore);
     await create(rig, 'raid1', 5);
     await idle(rig);
     const volume = openVolume(rig, 'a');
@@ -141,3 +181,25 @@ it.each([{ fresh: 0 }, { fresh: 1 }])(
     expect((await openVolume(again, 'a').read(0, 1)).every((byte) => byte === 9)).toBe(true);
   },
 );
+
+it('an array over blocks of 64 KiB that exists takes a member back, and another one in its place', async () => {
+  const { rig: before, disks } = await withDisks(used(2), earlierStore);
+  await create(before, 'raid1', 2);
+  await idle(before);
+  await before.arrays.stop();
+  const { rig, disks: found } = await withDisks([...disks.map(({ bytes }) => bytes), used(3)[2] ?? null]);
+  const volume = openVolume(rig, 'a');
+  await rig.arrays.removeBaseBdev('m1');
+  await volume.write(0, new Uint8Array(MiB).fill(7));
+  await rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => arrayOf(rig, 'a').numInSync === 2, 'm1 is filled');
+  await rig.arrays.replaceBaseBdev('a', 'm0', 'm2');
+  await until(() => arrayOf(rig, 'a').slots[0]?.name === 'm2', 'm2 has taken the place of m0');
+  await idle(rig);
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const [, m1, m2] = found;
+  const { rig: again } = await withDisks([null, m1?.bytes ?? null, m2?.bytes ?? null]);
+  expect(arrayOf(again, 'a').numInSync).toBe(2);
+  expect(new Set(await openVolume(again, 'a').read(0, MiB / blockSize))).toEqual(new Set([7]));
+});

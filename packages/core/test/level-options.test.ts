@@ -13,10 +13,10 @@ import type { Rig } from '../../../test/support/rig.js';
 
 const MiB = 1 << 20;
 
-async function plugInAll(rig: Rig, images: readonly Uint8Array[], blockSize = 512): Promise<RamDisk[]> {
+async function plugInAll(rig: Rig, images: readonly Uint8Array[]): Promise<RamDisk[]> {
   const disks: RamDisk[] = [];
   for (const [index, bytes] of images.entries()) {
-    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, blockSize })).disk);
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
   }
   await rig.registry.waitForExamine();
   return disks;
@@ -112,15 +112,6 @@ it('options that the level refuses, or that would not come back, are refused at 
   await expect(createStrange({ text: 'x'.repeat(3500) })).rejects.toThrow(/3511 bytes as JSON, and there is room for 3500/);
   // Nothing is kept on members without superblocks.
   await createStrange({ text: 'x'.repeat(3500) }, false);
-});
-
-it('options are refused where members have no room for them', async () => {
-  const rig = rigWith(strange([]));
-  await plugInAll(rig, empty(2), 8192);
-  const create = (options: Record<string, unknown>) =>
-    rig.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true, options });
-  await expect(create({ copies: 2 })).rejects.toThrow(/no room for the level's options on members with blocks of 8192 bytes/);
-  await create({});
 });
 
 it('an array whose options its level refuses by now is not started', async () => {

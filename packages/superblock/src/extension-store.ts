@@ -18,6 +18,7 @@ const pieceBytes = 1024 * 1024;
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
   mostOptionsBytes,
+  mostBlockBytes: pageBytes,
   mostBadRanges,
   mostDoubtRanges,
   journal: journalStore,

@@ -182,6 +182,8 @@ export interface ExtensionStore {
   readonly regionsPerPage: number;
   /** Room for the level's options in a header. Bytes. */
   readonly mostOptionsBytes: number;
+  /** Largest block of a device that has room for all of this. Bytes. */
+  readonly mostBlockBytes: number;
   /** Room for ranges of bad blocks, of all slots together. */
   readonly mostBadRanges: number;
   /** Whether there can be a map of this many regions, at this block size. */
@@ -220,7 +222,7 @@ export interface SuperblockStore {
   /** Bytes at the start of a member that are never data; with a large map there are more: {@link ExtensionStore.reservedBytes}. */
   readonly reservedBytes: number;
   /** What we keep there besides; absent: nothing. */
-  readonly extension?: ExtensionStore;
+  readonly extension?: ExtensionStore | undefined;
   /** Rejects only if the device cannot be read. */
   read(descriptor: BdevDescriptor): Promise<ReadResult>;
   /** Throws a `RangeError`, which names field and limit, for a record that {@link read} would not accept on every current member. */

@@ -1,7 +1,10 @@
 import { RaidError } from '../errors.js';
 import type { LevelOptions } from './context.js';
 import type { RaidModule } from './module.js';
-import type { ExtensionHeader, ExtensionStore, SuperblockStore } from '../format/store.js';
+import type { ExtensionHeader, SuperblockStore } from '../format/store.js';
+
+/** Of `{}`: superblocks alone keep no options. */
+const noOptionsBytes = 2;
 
 /**
  * The options of a new array as they come back at its next start, from members or from a saved configuration: as JSON has
@@ -25,27 +28,11 @@ export function checkLevelOptions(
   const options = parseOptions(text) ?? refuse('the level’s options must be a JSON object');
   const lost = Object.keys(given).find((key) => !(key in options));
   if (lost !== undefined) refuse(`option ${lost} cannot be kept as JSON`);
-  const most = store?.extension?.mostOptionsBytes ?? Infinity;
+  const most = store === null ? Infinity : (store.extension?.mostOptionsBytes ?? noOptionsBytes);
   if (Buffer.byteLength(text) > most)
     refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and there is room for ${most}`);
   module.checkOptions?.(options);
   return options;
-}
-
-/** An array whose members are to keep its level's options. */
-export interface OptionsKeeper {
-  readonly name: string;
-  readonly blockSize: number;
-  readonly options: LevelOptions;
-  readonly store: SuperblockStore | null;
-  readonly extension: ExtensionStore | undefined;
-}
-
-/** A new array with options needs a place for them. Throws if its members have none, for the size of their blocks. */
-export function requireRoomForOptions(array: OptionsKeeper): void {
-  if (array.store === null || array.extension !== undefined || Object.keys(array.options).length === 0) return;
-  const message = `array ${array.name}: there is no room for the level's options on members with blocks of ${array.blockSize} bytes`;
-  throw new RaidError('ERR_RAID_INVALID', 22, message);
 }
 
 /**

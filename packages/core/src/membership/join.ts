@@ -50,12 +50,24 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
       const message = `array ${array.name}: a strip of ${array.stripSizeKb} KiB is smaller than the ${bdev.blockSize}-byte blocks of ${bdev.name}`;
       throw new RaidError('ERR_RAID_INVALID', 22, message);
     }
+    if (!array.isAssembled) requireRoomForRecords(array, bdev);
     array.blockSize = bdev.blockSize;
     return;
   }
   if (bdev.blockSize === array.blockSize) return;
   const message = `array ${array.name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and the other members have ${array.blockSize}`;
   throw new RaidError('ERR_RAID_MEMBER', 22, message);
+}
+
+/**
+ * A new array with superblocks keeps all its records. By superblocks alone nobody could tell that devices have changed places or
+ * that an old image was put back, and what they hold would be given as the array's.
+ */
+function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
+  const most = store?.extension?.mostBlockBytes ?? Infinity;
+  if (bdev.blockSize <= most) return;
+  const message = `array ${name}: ${bdev.name} has ${bdev.blockSize}-byte blocks, and with superblocks they have ${most} bytes at most (block_size): on larger ones there is no room for the records that tell members apart. Open the devices with smaller blocks, or create the array without superblocks`;
+  throw new RaidError('ERR_RAID_INVALID', 22, message);
 }
 
 /**

@@ -11,7 +11,6 @@ import { Journal } from '../journal/journal.js';
 import { flushMember, onEveryMember } from '../members/member-io.js';
 import { rewriteInPlace } from '../members/rewrite.js';
 import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
-import { requireRoomForOptions } from '../level/options.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
 import type { RegionOrigin } from '../bitmap/bitmap-load.js';
 import { describeStrangers, rivalsOf } from '../array/health.js';
@@ -48,7 +47,6 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const recorded = await kickStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
-    if (recordedBlocks === null) requireRoomForOptions(array);
     const level: RaidLevel = array.module.start(array);
     started = level;
     checkLevel(array, level);
