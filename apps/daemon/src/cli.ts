@@ -2,7 +2,8 @@ import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { groupId } from './socket-group.js';
+import { groupId } from './socket-access.js';
+import type { SocketMode } from './socket-access.js';
 import type { TlsFiles } from '@raidkit/nbd';
 import { addHttpOptions, httpOptions } from './dashboard/http-options.js';
 import type { HttpOptions, ParsedHttpOptions } from './dashboard/http-options.js';
@@ -31,6 +32,7 @@ export interface CliOptions extends HttpOptions {
   /** Paths of control sockets for reading only. */
   readOnlyRpc: string[];
   socketGroup: number | undefined;
+  socketMode: SocketMode | undefined;
   nbd: NbdAddress[];
   configPath: string | undefined;
   /** Where what is set up by calls is kept; undefined for nowhere. */
@@ -71,6 +73,7 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, Parse
   rpcSocket: RpcAddress[];
   rpcReadonly: string[];
   socketGroup?: number;
+  socketMode?: SocketMode;
   config?: string;
   state?: string;
   scan?: string[];
@@ -112,7 +115,7 @@ export function makeCommand(version: string): Command {
     .version(version)
     .option(
       '-r, --rpc-socket <address>',
-      'control socket: a path, or HOST:PORT for TCP (no authentication); repeatable',
+      'control socket: a path, or HOST:PORT for TCP (no authentication, so loopback alone); repeatable',
       collect(parseRpc),
       [],
     )
@@ -126,6 +129,11 @@ export function makeCommand(version: string): Command {
       '--socket-group <group>',
       'whose members (a name or number) may use the Unix sockets, of control, NBD and HTTP; you alone without it',
       parseGroup,
+    )
+    .option(
+      '--socket-mode <mode>',
+      'of the Unix sockets: 600 for you alone, 660 for the group too, 666 for every user of this machine (660 with --socket-group, else 600)',
+      parseMode,
     )
     .option('-c, --config <file>', 'replay the calls of this JSON file (SPDK’s form) at start')
     .addOption(new Option('--json <file>', 'the same as --config').hideHelp())
@@ -242,6 +250,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     rpc: options.rpcSocket.length > 0 ? options.rpcSocket : [{ path: defaultRpcPath() }],
     readOnlyRpc: options.rpcReadonly,
     socketGroup: options.socketGroup,
+    socketMode: socketMode(command, options),
     nbd: options.nbd,
     configPath: options.config ?? options.json,
     statePath: statePath(options),
@@ -306,6 +315,12 @@ function statePath({ state, rpcSocket, demo }: ParsedOptions): string | undefine
   return join(stateHome ?? join(homedir(), '.local', 'state'), 'raidkit', 'state.json');
 }
 
+function socketMode(command: Command, { socketGroup, socketMode: mode }: ParsedOptions): SocketMode | undefined {
+  if (mode === 0o600 && socketGroup !== undefined)
+    command.error('error: --socket-mode 600 keeps the group of --socket-group out');
+  return mode;
+}
+
 function nbdLimits(options: ParsedOptions): NbdLimits {
   const { clients, clientsPerAddress, clientIdle, clientRequests, clientMemory, nbdMemory } = options;
   return {
@@ -360,6 +375,12 @@ function parseGroup(text: string): number {
   } catch (error) {
     throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)}.`);
   }
+}
+
+function parseMode(text: string): SocketMode {
+  const mode = /^0?6[06]{2}$/.test(text) ? parseInt(text, 8) : 0;
+  if (mode !== 0o600 && mode !== 0o660 && mode !== 0o666) throw new InvalidArgumentError('must be 600, 660 or 666.');
+  return mode;
 }
 
 function parseSpin(text: string): number {

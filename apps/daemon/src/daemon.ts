@@ -23,7 +23,8 @@ import type { ServiceOptions } from './compose.js';
 import type { Service } from './service.js';
 import type { Caller } from './rpc/dispatcher.js';
 import { listenRpc } from './rpc/listen.js';
-import { openToGroup } from './socket-group.js';
+import { openSocket } from './socket-access.js';
+import type { SocketMode } from './socket-access.js';
 import { ReadOnlyCaller } from './rpc/read-only.js';
 import { CheckSchedule, scheduleMethods } from './schedule/check-schedule.js';
 import type { ScheduleOptions, ScheduledArray } from './schedule/check-schedule.js';
@@ -57,6 +58,8 @@ export interface DaemonOptions extends ServiceOptions {
   readOnlyRpc?: readonly string[];
   /** A group, by id, whose members may connect to the Unix sockets. Default: only this process's own user. */
   socketGroup?: number;
+  /** Who may connect to the Unix sockets. Default: 0o660 with a group, 0o600 without. */
+  socketMode?: SocketMode;
   /** A configuration file in SPDK's form, replayed at start. */
   configPath?: string;
   /** Where what is set up by calls is kept, for the next start. Default: nowhere. */
@@ -143,6 +146,7 @@ type ControlOptions = Pick<
   | 'readOnlyRpc'
   | 'nbd'
   | 'socketGroup'
+  | 'socketMode'
   | 'configPath'
   | 'statePath'
   | 'scan'
@@ -241,7 +245,7 @@ export async function serveControl(
     site = new DashboardSite({ caller, events, isReady, token: options.httpToken ?? null, names, log });
     const sources = { caller, events, sinks, checks, isReady, site };
     for (const address of options.http ?? []) http.push(await listenHttp(address, sources, log));
-    if (options.socketGroup !== undefined) for (const path of unixPaths(options)) openToGroup(path, options.socketGroup);
+    openSockets(options);
     if (http.length > 0) site.begin();
     abort?.throwIfAborted();
     own.call('framework_wait_init', undefined).then(
@@ -286,6 +290,19 @@ async function untilAborted(work: Promise<void>, abort: AbortSignal | undefined)
     abort?.addEventListener('abort', () => reject(abort.reason as Error), { once: true });
   });
   await Promise.race([work, aborted]);
+}
+
+/** Lets those connect to the Unix sockets, all of which listen, that the options name. */
+function openSockets(options: ControlOptions): void {
+  const { log, socketGroup: group, socketMode: mode = group === undefined ? 0o600 : 0o660 } = options;
+  if (mode === 0o600) return;
+  const paths = unixPaths(options);
+  for (const path of paths) openSocket(path, mode, group);
+  if (mode === 0o666)
+    log.warn(
+      { paths },
+      'the Unix sockets are for everybody: every user of this machine can do everything, and use every export',
+    );
 }
 
 /** Where a daemon with these options listens in the file system. */

@@ -45,6 +45,7 @@ async function main(): Promise<void> {
     rpc,
     readOnlyRpc: options.readOnlyRpc,
     ...(options.socketGroup === undefined ? {} : { socketGroup: options.socketGroup }),
+    ...(options.socketMode === undefined ? {} : { socketMode: options.socketMode }),
     nbd,
     ...(options.configPath === undefined ? {} : { configPath: options.configPath }),
     ...(options.statePath === undefined ? {} : { statePath: options.statePath }),

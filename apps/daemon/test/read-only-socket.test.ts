@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
 import { readOnlyMethods } from '../src/rpc/read-only.js';
-import { groupId } from '../src/socket-group.js';
+import { groupId } from '../src/socket-access.js';
 import { RpcClient } from './support/rpc-client.js';
 
 let folder: string;
@@ -58,8 +58,12 @@ it('every method that only asks is answered there', async () => {
   expect(asks.filter((name) => !readOnlyMethods.has(name))).toEqual(withSecrets);
 });
 
-it('a group that is named may use every socket, and nobody else may', async () => {
-  const group = process.getgid?.() ?? 0;
+it.each([
+  ['a group that is named may use every socket, and nobody else may', { socketGroup: process.getgid?.() ?? 0 }, 0o660, 0],
+  ['with --socket-mode 666 everybody may, with a warning', { socketMode: 0o666 as const }, 0o666, 1],
+])('%s', async (_what, access, mode, warnings) => {
+  let warned = 0;
+  const write = (line: string): void => void (warned += Number(line.includes('the Unix sockets are for everybody')));
   const paths = ['control', 'read', 'nbd', 'http'].map((name) => join(folder, `shared-${name}.sock`));
   const [control = '', read = '', nbd = '', http = ''] = paths;
   const shared = await startDaemon({
@@ -67,14 +71,16 @@ it('a group that is named may use every socket, and nobody else may', async () =
     readOnlyRpc: [read],
     nbd: [{ unix: nbd }],
     http: [{ unix: http }],
-    socketGroup: group,
+    ...access,
     levels: defaultLevelPackages,
     conditions: ['@raidkit/source'],
     memoryBytes: 64 << 20,
-    log: pino({ level: 'silent' }),
+    log: pino({ level: 'warn' }, { write }),
   });
   try {
-    for (const path of paths) expect(statSync(path), path).toMatchObject({ mode: 0o140660, gid: group });
+    const gid = process.getgid?.() ?? 0;
+    for (const path of paths) expect(statSync(path), path).toMatchObject({ mode: 0o140000 | mode, gid });
+    expect(warned).toBe(warnings);
   } finally {
     await shared.stop();
   }

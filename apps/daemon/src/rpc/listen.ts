@@ -21,15 +21,22 @@ export interface RpcListener {
 export type RpcAddress = { path: string } | { host: string; port: number };
 
 /**
- * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600). A socket that a dead daemon left is
+ * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600); TCP is for loopback addresses, all else is refused. A socket that a dead daemon left is
  * replaced; one that answers, or whose queue is full, is not: an `NbdError` with EADDRINUSE.
  */
 export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger): Promise<RpcListener> {
   if ('path' in address) {
     await freeUnixPath(address.path);
   } else {
-    const whom = isLoopback(address.host) ? 'every user of this machine' : 'whoever can reach it';
-    log.warn({ ...address }, `the control socket is on TCP, without authentication: ${whom} can do everything`);
+    if (!isLoopback(address.host)) {
+      throw new Error(
+        `the control socket has no authentication, and whoever reaches ${address.host} could do everything: name a loopback address, and come to it from elsewhere through ssh -L`,
+      );
+    }
+    log.warn(
+      { ...address },
+      'the control socket is on TCP, without authentication: every user of this machine can do everything',
+    );
   }
   const sockets = new Set<Socket>();
   const fewMessages = new LogLimit(log, performance);

@@ -55,7 +55,7 @@ function unreachable({ address }: Session, what: string): Finding {
     action,
     commands,
   });
-  if ('host' in address) return finding('see that it runs there, with -r HOST:PORT, and that the network lets you through');
+  if ('host' in address) return finding('see that it runs there, with -r 127.0.0.1:PORT, and that ssh -L leads to that port');
   if (!existsSync(address.path))
     return finding(
       'nobody has made that socket: start raidkitd, or say where its socket is',

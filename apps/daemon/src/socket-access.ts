@@ -16,16 +16,20 @@ export function groupId(group: string): number {
   throw new Error(`there is no group ${group} in ${groupsFile}`);
 }
 
+/** Who may connect to a Unix socket: its owner (600), the group too (660), or every user of the machine (666). */
+export type SocketMode = 0o600 | 0o660 | 0o666;
+
 /**
- * The group's members may connect to a Unix socket that listens, besides its owner. Nobody else can have put anything else in its
- * place: sockets are made only in folders that others cannot write to. Throws if the process may not give it to the group.
+ * Lets others than its owner connect to a Unix socket that listens; without a group it keeps the one that it has. Nobody else can
+ * have put anything else in its place: sockets are made only in folders that others cannot write to. Throws if the process may not
+ * give it to the group.
  */
-export function openToGroup(path: string, id: number): void {
+export function openSocket(path: string, mode: SocketMode, group?: number): void {
   try {
     // Before the mode: no other group is to have it for a moment.
-    chownSync(path, -1, id);
-    chmodSync(path, 0o660);
+    if (group !== undefined) chownSync(path, -1, group);
   } catch (cause) {
-    throw new Error(`${path} cannot be given to group ${id} (--socket-group): run the daemon as a member of it`, { cause });
+    throw new Error(`${path} cannot be given to group ${group} (--socket-group): run the daemon as a member of it`, { cause });
   }
+  chmodSync(path, mode);
 }
