@@ -126,23 +126,148 @@ describe('methods', () => {
   });
 });
 
+/**
+ * What SPDK answers to parameters that cannot be decoded, method by method, as its programs answered probes and its sources say.
+ * Each has parameters that fit, so that nothing else can be what is refused.
+ */
+const decoded: readonly [method: string, fits: Record<string, unknown> | null, code: number, message: string][] = [
+  ['bdev_raid_create', { name: 'r', raid_level: 'raid1', base_bdevs: ['x', 'y'] }, -32700, 'spdk_json_decode_object failed'],
+  ['bdev_raid_delete', { name: 'r' }, -32700, 'spdk_json_decode_object failed'],
+  ['bdev_raid_get_bdevs', { category: 'all' }, -32700, 'spdk_json_decode_object failed'],
+  ['bdev_raid_add_base_bdev', { raid_bdev: 'r', base_bdev: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_raid_remove_base_bdev', { name: 'x' }, -32700, 'spdk_json_decode_object failed'],
+  ['bdev_get_bdevs', { name: 'a' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_get_iostat', { name: 'a' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_reset_iostat', { name: 'a' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_enable_histogram', { name: 'a', enable: false }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_get_histogram', { name: 'a' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_set_qos_limit', { name: 'a', rw_ios_per_sec: 0 }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_examine', { name: 'a' }, -32602, 'spdk_json_decode_object failed'],
+  ['bdev_set_options', { bdev_io_pool_size: 65_535 }, -32602, 'Invalid parameters'],
+  ['bdev_malloc_create', { num_blocks: 64, block_size: 512 }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_malloc_delete', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_null_create', { name: 'x', num_blocks: 64, block_size: 512 }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_null_delete', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_null_resize', { name: 'x', new_size: 1 }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_aio_create', { name: 'x', filename: '/x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_aio_rescan', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_aio_delete', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_uring_create', { name: 'x', filename: '/x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_uring_rescan', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_uring_delete', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_passthru_create', { name: 'x', base_bdev_name: 'y' }, -32603, 'spdk_json_decode_object failed'],
+  ['bdev_passthru_delete', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  [
+    'bdev_delay_create',
+    {
+      name: 'x',
+      base_bdev_name: 'y',
+      avg_read_latency: 1,
+      p99_read_latency: 1,
+      avg_write_latency: 1,
+      p99_write_latency: 1,
+    },
+    -32603,
+    'spdk_json_decode_object failed',
+  ],
+  ['bdev_delay_delete', { name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  [
+    'bdev_delay_update_latency',
+    { delay_bdev_name: 'x', latency_type: 'avg_read', latency_us: 1 },
+    -32603,
+    'spdk_json_decode_object failed',
+  ],
+  ['bdev_error_create', { base_name: 'x' }, -32602, 'Invalid parameters'],
+  ['bdev_error_delete', { name: 'x' }, -32602, 'Invalid parameters'],
+  ['bdev_error_inject_error', { name: 'x', io_type: 'read', error_type: 'failure' }, -32602, 'Invalid parameters'],
+  ['bdev_error_resume_pending', { name: 'x' }, -32602, 'Invalid parameters'],
+  ['nbd_start_disk', { bdev_name: 'x' }, -32603, 'spdk_json_decode_object failed'],
+  ['nbd_stop_disk', { nbd_device: '/dev/x' }, -32603, 'spdk_json_decode_object failed'],
+  ['nbd_get_disks', { nbd_device: '/dev/x' }, -32603, 'spdk_json_decode_object failed'],
+  ['notify_get_notifications', { id: 0 }, -32602, 'Invalid parameters'],
+  ['log_set_flag', { flag: 'all' }, -32603, 'spdk_json_decode_object failed'],
+  ['log_clear_flag', { flag: 'all' }, -32603, 'spdk_json_decode_object failed'],
+  ['log_set_print_level', { level: 'INFO' }, -32603, 'spdk_json_decode_object failed'],
+  ['log_set_level', { level: 'INFO' }, -32603, 'spdk_json_decode_object failed'],
+  ['log_enable_timestamps', { enabled: true }, -32602, 'spdk_json_decode_object failed'],
+  ['rpc_get_methods', { current: true }, -32602, 'Invalid parameters'],
+  ['framework_get_config', { name: 'bdev' }, -32602, 'Invalid parameters'],
+  ['spdk_kill_instance', { sig_name: 'SIGTERM' }, -32602, 'Invalid parameters'],
+  // These take none, not even an empty object.
+  ...[
+    'bdev_wait_for_examine',
+    'framework_get_subsystems',
+    'framework_wait_init',
+    'log_get_flags',
+    'log_get_level',
+    'log_get_print_level',
+    'notify_get_types',
+    'spdk_get_version',
+    'thread_get_stats',
+  ].map((method): [string, null, number, string] => [method, null, -32602, `${method} requires no parameters`]),
+];
+
+/** Every kind of parameters that cannot be decoded, made of some that fit. */
+function badKinds(fits: Record<string, unknown> | null, required: ReadonlySet<string>): [kind: string, params: unknown][] {
+  if (fits === null) return [{}, { nonsense: 1 }, [], [1]].map((params) => [`parameters ${JSON.stringify(params)}`, params]);
+  const wrong = (value: unknown): unknown => (typeof value === 'string' ? 1 : 'x');
+  return [
+    ['an unknown parameter', { ...fits, nonsense: 1 }],
+    ['a list', Object.values(fits)],
+    ...Object.keys(fits).flatMap((key): [string, unknown][] => {
+      const { [key]: value, ...others } = fits;
+      return [
+        [`${key} of another type`, { ...fits, [key]: wrong(value) }],
+        [`an object for ${key}`, { ...fits, [key]: {} }],
+        [`null for ${key}`, { ...fits, [key]: null }],
+        ...(typeof value === 'number'
+          ? [-1, 1.5, 2 ** 65].map((number): [string, unknown] => [`${number} for ${key}`, { ...fits, [key]: number }])
+          : []),
+        ...(required.has(key) ? [[`no ${key}`, others] as [string, unknown]] : []),
+      ];
+    }),
+  ];
+}
+
 describe('codes', () => {
+  it('of parameters that cannot be decoded are SPDK’s, whatever is wrong with them, and nothing has been done', async () => {
+    const { methods } = (await call('rpc.discover')) as {
+      methods: { name: string; params: { name: string; required?: boolean }[] }[];
+    };
+    const before = await call('bdev_get_bdevs');
+    const different: string[] = [];
+    let count = 0;
+    for (const [method, fits, code, message] of decoded) {
+      const known = methods.find(({ name }) => name === method)?.params ?? [];
+      const required = new Set(known.filter((param) => param.required === true).map(({ name }) => name));
+      for (const [kind, params] of badKinds(fits, required)) {
+        count++;
+        const { error } = await test.client.ask(method, params);
+        if (error?.code !== code || !error.message.startsWith(message))
+          different.push(`${method}, ${kind}: ${String(error?.code)} ${error?.message ?? 'taken'}`);
+      }
+    }
+    expect(different).toEqual([]);
+    expect(count).toBeGreaterThan(229);
+    expect(await call('bdev_get_bdevs')).toEqual(before);
+  });
+
+  it('every method of SPDK’s that is here is among them', async () => {
+    const tried = new Set(decoded.map(([method]) => method));
+    const elsewhere = ['bdev_raid_set_options', 'framework_start_init', 'rpc.discover'];
+    const all = (await call('rpc_get_methods')) as string[];
+    expect(all.filter((name) => !name.startsWith('raidkit_') && !tried.has(name) && !elsewhere.includes(name))).toEqual([]);
+  });
+
   it.each([
-    ['bdev_get_bdevs', { name: 1 }, -32603],
-    ['bdev_get_iostat', { nonsense: 1 }, -32603],
-    ['bdev_reset_iostat', { mode: 'some' }, -32603],
-    ['bdev_enable_histogram', { name: 'a' }, -32603],
-    ['log_set_print_level', {}, -32603],
-    ['log_set_flag', {}, -32603],
-    ['bdev_error_create', {}, -32602],
-    ['bdev_error_delete', {}, -32602],
-    ['bdev_error_inject_error', { name: 'a' }, -32602],
-    ['bdev_examine', {}, -32602],
-    ['rpc_get_methods', { nonsense: 1 }, -32602],
-    ['framework_get_config', {}, -32602],
     ['log_set_flag', { flag: 'no such' }, -32602],
     ['log_set_print_level', { level: 'LOUD' }, -32602],
-  ])('%s with %j is answered %i', async (method, params, code) => {
+    ['spdk_kill_instance', { sig_name: 'SIGNONE' }, -32602],
+    ['framework_get_config', { name: 'no such' }, -32602],
+    ['bdev_enable_histogram', { name: 'a', enable: true, opc: 'no such' }, -32603],
+    ['bdev_get_iostat', { name: 'a', names: ['a'] }, -22],
+    ['bdev_get_iostat', { per_channel: true }, -22],
+  ])('%s with %j, which can be decoded and means nothing, is answered %i', async (method, params, code) => {
     expect((await test.client.ask(method, params)).error?.code).toBe(code);
   });
 

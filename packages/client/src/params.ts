@@ -355,6 +355,6 @@ export interface MethodParams {
     include_aliases?: boolean;
   };
   spdk_kill_instance: {
-    sig_name: string;
+    sig_name: '2' | '3' | '9' | '15' | 'SIGINT' | 'SIGTERM' | 'INT' | 'TERM' | 'SIGKILL' | 'KILL' | 'SIGQUIT' | 'QUIT';
   };
 }

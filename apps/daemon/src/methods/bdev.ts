@@ -2,7 +2,7 @@ import type { Bdev, JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
 import { describeBdev, describeStats, tickRate } from '../bdev-info.js';
 import type { Service } from '../service.js';
-import { internalFailed, invalidParams, method, parseFailed } from '../rpc/dispatcher.js';
+import { internalFailed, invalidDecoded, invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { errnoRefusal } from '../rpc/errors.js';
 import { name, u32, u64 } from './schemas.js';
@@ -50,6 +50,8 @@ export function bdevMethods(service: Service): RpcMethod[] {
       }),
       badParams: internalFailed,
       run(params) {
+        if (params.name !== undefined && params.names !== undefined)
+          throw errnoRefusal(22, 'name and names are two ways to say one thing: give one of them');
         const bdevs = wanted(params);
         const isPerChannel = params.per_channel === true;
         if (isPerChannel && bdevs.length !== 1) {
@@ -86,7 +88,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
     method({
       name: 'bdev_examine',
       params: z.strictObject({ name }),
-      badParams: invalidParams,
+      badParams: invalidDecoded,
       async run(params) {
         const bdev = find(params.name);
         // A device that was examined when it appeared is not examined again, as in SPDK.
@@ -123,7 +125,7 @@ export function bdevMethods(service: Service): RpcMethod[] {
         iobuf_small_cache_size: u32.optional(),
         iobuf_large_cache_size: u32.optional(),
       }),
-      badParams: parseFailed,
+      badParams: invalidParams,
       run(params) {
         // Pools grow by themselves here, so the sizes are accepted without effect.
         service.examining.isAutomatic = params.bdev_auto_examine ?? service.examining.isAutomatic;

@@ -7,12 +7,14 @@ import { allowParams } from '../allow-list.js';
 import { describeRateLimits, tickRate } from '../bdev-info.js';
 import { invalidParams, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { RpcError, errnoRefusal } from '../rpc/errors.js';
+import { RpcCode, RpcError } from '../rpc/errors.js';
 import { openRpcDocument } from '../rpc/open-rpc.js';
 import { packageVersion } from '../version.js';
 import { name } from './schemas.js';
 
 const both = ['startup', 'runtime'] as const;
+/** Signals that end the daemon: all of them in order. */
+const signalNames = ['SIGINT', 'SIGTERM', 'INT', 'TERM', '2', '15', 'SIGKILL', 'KILL', '9', 'SIGQUIT', 'QUIT', '3'] as const;
 
 /** SPDK's methods of the framework and of the application itself. */
 export function frameworkMethods(service: Service): RpcMethod[] {
@@ -74,7 +76,7 @@ export function frameworkMethods(service: Service): RpcMethod[] {
       params: z.strictObject({ name, with_batches: z.boolean().optional() }),
       badParams: invalidParams,
       run(params) {
-        if (params.name !== 'bdev') throw new RpcError(-22, `Subsystem '${params.name}' not found`);
+        if (params.name !== 'bdev') throw new RpcError(RpcCode.InvalidParams, `Subsystem '${params.name}' not found`);
         return Promise.resolve(bdevConfig(service));
       },
     }),
@@ -86,10 +88,9 @@ export function frameworkMethods(service: Service): RpcMethod[] {
     method({
       name: 'spdk_kill_instance',
       states: both,
-      params: z.strictObject({ sig_name: z.string() }),
-      run(params) {
-        const known = ['SIGINT', 'SIGTERM', 'INT', 'TERM', '2', '15', 'SIGKILL', 'KILL', '9', 'SIGQUIT', 'QUIT', '3'];
-        if (!known.includes(params.sig_name)) throw errnoRefusal(22, `sig_name must be one of ${known.join(', ')}`);
+      params: z.strictObject({ sig_name: z.enum(signalNames) }),
+      badParams: invalidParams,
+      run() {
         service.requestStop();
         return Promise.resolve(true);
       },

@@ -3,7 +3,7 @@ import type { Bdev, JsonObject } from '@raidkit/bdev';
 import { z } from 'zod';
 import { internalFailed, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
-import { errnoRefusal } from '../rpc/errors.js';
+import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
 import type { Service } from '../service.js';
 import { name, u32, u64 } from './schemas.js';
 
@@ -43,12 +43,13 @@ export function histogramMethods({ registry }: Service): RpcMethod[] {
       badParams: internalFailed,
       run(params) {
         const bdev = find(params.name);
+        const types = typesOf(params.opc);
         if (!params.enable) {
           enabled.delete(bdev);
           return Promise.resolve(true);
         }
         const baseline = bdev.stats.histograms.map(({ counts }) => counts.slice());
-        enabled.set(bdev, { types: typesOf(params.opc), granularity: params.granularity ?? defaultGranularity, baseline });
+        enabled.set(bdev, { types, granularity: params.granularity ?? defaultGranularity, baseline });
         return Promise.resolve(true);
       },
     }),
@@ -71,7 +72,11 @@ export function histogramMethods({ registry }: Service): RpcMethod[] {
 function typesOf(opc: string | undefined): number[] {
   if (opc === undefined || opc === 'all') return ioTypeNames.map((_, index) => index);
   const index = ioTypeNames.findIndex((type) => type === opc);
-  if (index < 0) throw errnoRefusal(22, `opc must be all or one of ${ioTypeNames.join(', ')}`);
+  if (index < 0)
+    throw new RpcError(RpcCode.Internal, 'Invalid Io type', {
+      reason: `opc must be all or one of ${ioTypeNames.join(', ')}`,
+      field: 'opc',
+    });
   return [index];
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { internalFailed, method } from '../rpc/dispatcher.js';
+import { internalFailed, invalidDecoded, method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError } from '../rpc/errors.js';
 
@@ -62,7 +62,7 @@ export function logMethods(log: LeveledLog): RpcMethod[] {
       name: 'log_enable_timestamps',
       states: both,
       params: z.strictObject({ enabled: z.boolean() }),
-      badParams: internalFailed,
+      badParams: invalidDecoded,
       // Each line is JSON, and says when it was written; there is nothing to gain without.
       run: () => Promise.resolve(true),
     }),

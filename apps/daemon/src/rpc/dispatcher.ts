@@ -32,6 +32,8 @@ export const noParams = { code: RpcCode.InvalidParams, message: 'Invalid paramet
 export const parseFailed = { code: RpcCode.Parse, message: decodeFailed } as const;
 /** What others do. */
 export const invalidParams = noParams;
+/** The same code, with the other words. */
+export const invalidDecoded = { code: RpcCode.InvalidParams, message: decodeFailed } as const;
 /** And others. */
 export const internalFailed = { code: RpcCode.Internal, message: decodeFailed } as const;
 
