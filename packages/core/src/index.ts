@@ -1,7 +1,7 @@
 export type { ArrayView as RaidArray } from './array/array-view.js';
 export type { BitmapView } from './bitmap/bitmap-view.js';
 export type { ProcessView } from './sync/process-view.js';
-export type { BadBlocksView, SlotAbsence, SlotErrors, SlotView as Slot } from './members/slot-view.js';
+export type { BadBlocksView, MemberRole, SlotAbsence, SlotErrors, SlotView as Slot } from './members/slot-view.js';
 export type { MemberOptions } from './members/host.js';
 export type { ArrayPhase, RaidState } from './lifecycle.js';
 export { RaidArrays } from './service/raid-arrays.js';

@@ -95,7 +95,7 @@ export const badBlocks = [
   {
     id: 'growth-onto-a-device-that-is-looked-at',
     file: 'core/src/sync/grow.ts',
-    line: 'return slot.isConfigured && !slot.isRemoving;',
+    line: 'return slot.isOperational;',
     becomes: 'return slot.descriptor !== null && !slot.isRemoving;',
     loses: 'zeros are written to somebody else’s device',
     suites: ['packages/core/test/growth.test.ts'],

@@ -72,7 +72,7 @@ export const ioPath = [
   {
     id: 'failed-flush-judged-late',
     file: 'core/src/io/request-path.ts',
-    line: 'if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {',
+    line: 'if (part.type === IoType.Flush && slot.isOperational) {',
     becomes: 'if (false) {',
     loses:
       'two flushes overlap, the first fails on a member, the second succeeds there without having kept anything, and is acknowledged',

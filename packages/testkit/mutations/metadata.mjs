@@ -19,7 +19,7 @@ export const metadata = [
     id: 'target-recorded-as-current',
     file: 'core/src/metadata/superblock-writer.ts',
     line: "state: slot.isInSync ? 'configured' : slot.absence,",
-    becomes: "state: slot.isConfigured && !slot.isRemoving ? 'configured' : slot.absence,",
+    becomes: "state: slot.isOperational ? 'configured' : slot.absence,",
     loses: 'a crash in a rebuild leaves a half filled member that counts as current',
   },
   {

@@ -64,7 +64,7 @@ export function rivalNames({ registry, strangers }: RaidArray): string[] {
   });
 }
 
-const isDiscovered = (slot: Slot): boolean => slot.isConfigured && !slot.isRemoving;
+const isDiscovered = (slot: Slot): boolean => slot.isOperational;
 
 function configuring(array: RaidArray, absent: readonly Slot[], names: string, trouble: string | null): Advice {
   const health = 'configuring';

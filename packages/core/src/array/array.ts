@@ -291,7 +291,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /** Members that are there, targets of a rebuild included. */
   get numDiscovered(): number {
-    return this.slots.filter((slot) => slot.isConfigured && !slot.isRemoving).length;
+    return this.slots.filter(({ isOperational }) => isOperational).length;
   }
 
   /** Members that hold the array's data. */
@@ -473,7 +473,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    */
   failMember(slotIndex: number, reason: string): boolean {
     const slot = this.slotAt(slotIndex);
-    if (!slot.isConfigured || slot.isRemoving) return true;
+    if (!slot.isOperational) return true;
     if (!this.canDoWithout(slot)) return false;
     const fields = this.logFields(slot);
     this.beginLeave(slot, 'failed');
@@ -517,7 +517,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
     this.membership++;
-    slot.isRemoving = true;
+    slot.leave();
     slot.absence = absence;
     if (!slot.isRebuilding) this.#gate.close();
     this.numOperational--;
@@ -525,14 +525,13 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   beginFilling(slot: Slot): void {
     this.membership++;
-    slot.isRebuilding = true;
-    slot.isConfigured = true;
+    slot.beginRebuild();
     slot.absence = 'missing';
     this.numOperational++;
   }
 
   endFilling(slot: Slot): void {
-    slot.isRemoving = true;
+    slot.leave();
     this.numOperational--;
   }
 

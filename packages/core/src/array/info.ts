@@ -6,7 +6,7 @@ function describeSlot(slot: SlotView): JsonObject {
   return {
     name: slot.name,
     uuid: slot.uuid,
-    is_configured: slot.isConfigured && !slot.isRemoving,
+    is_configured: slot.isOperational,
     // The next member may have another one; SPDK shows 0 until it is there.
     data_offset: slot.isRemoved ? 0 : slot.dataOffset,
     data_size: slot.dataSize,
@@ -16,7 +16,7 @@ function describeSlot(slot: SlotView): JsonObject {
 /** SPDK knows no other process than a rebuild. One that is queued has done nothing yet. */
 function describeRebuild({ process, slots }: ArrayView): JsonObject {
   if (process?.type === 'rebuild') return { process: process.describe() };
-  const target = slots.find(({ isRebuilding, isRemoving }) => isRebuilding && !isRemoving);
+  const target = slots.find(({ role }) => role === 'rebuilding');
   if (target === undefined) return {};
   return { process: { type: 'rebuild', target: target.name, progress: { blocks: 0, percent: 0 } } };
 }

@@ -17,7 +17,7 @@ import { nullUuid } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ReadResult } from '../format/store.js';
 
 /** The slot's device is there, and is a member or being made one. */
-const isDiscovered = (slot: Slot): boolean => slot.isConfigured && !slot.isRemoving;
+const isDiscovered = (slot: Slot): boolean => slot.isOperational;
 
 /** Wait before a start or an examination that failed is tried again, in milliseconds. */
 const startRetryMs = 5000;
@@ -397,6 +397,7 @@ async function joinRecorded(
   openMember(ctx, array, slot, bdev);
   checkBlockSize(array, bdev);
   attach(array, slot, bdev);
+  slot.join();
   slot.foundSeqNumber = record.seqNumber;
   await startWhenAllAreSeen(ctx, array);
 }

@@ -79,9 +79,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   isMemberFor(io: RaidIo, slotIndex: number): boolean {
     const slot = this.#array.slotAt(slotIndex);
-    return (
-      slot.isConfigured && !slot.isRemoving && (!slot.isRebuilding || io.targetSlot === slotIndex || io.type === IoType.Flush)
-    );
+    return slot.isOperational && (!slot.isRebuilding || io.targetSlot === slotIndex || io.type === IoType.Flush);
   }
 
   submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
@@ -143,7 +141,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       if (part.type === IoType.Read && slot.isRebuilding && !isBad)
         array.failMember(slot.index, `${statusName(part.status)} on read while it was being filled`);
       // At once: another flush that is under way on the member may succeed without having kept anything.
-      if (part.type === IoType.Flush && slot.isConfigured && !slot.isRemoving) {
+      if (part.type === IoType.Flush && slot.isOperational) {
         const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) array.noteLostFlush(slot, part.status);
       }

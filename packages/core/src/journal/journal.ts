@@ -424,7 +424,7 @@ export class Journal {
   async #flushMembers(): Promise<boolean> {
     const array = this.#array;
     const flushed = array.slots.map(async (slot) => {
-      if (!slot.isConfigured || slot.isRemoving || slot.descriptor === null) return true;
+      if (!slot.isOperational || slot.descriptor === null) return true;
       return flushMember(array, slot, 'a flush for the journal failed').then(
         () => true,
         () => false,

@@ -76,7 +76,7 @@ export async function onEveryMember(
   const full: { slot: Slot; error: unknown }[] = [];
   const results = await Promise.allSettled(
     array.slots.map(async (slot) => {
-      if (slot.descriptor === null || !slot.isConfigured || slot.isRemoving) return;
+      if (slot.descriptor === null || !slot.isOperational) return;
       slot.partsInFlight++;
       try {
         await work(new BlockClient(slot.descriptor), slot);

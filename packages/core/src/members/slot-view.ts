@@ -3,6 +3,13 @@ import type { BlockRange } from '../format/block-ranges.js';
 /** Why a slot has no current member. */
 export type SlotAbsence = 'missing' | 'failed';
 
+/**
+ * What the slot's member is to the array. `empty`: there is none. `opening`: its device is open, and being looked at. `inSync`: it
+ * holds the array's data, and may be read anywhere. `rebuilding`: it is being filled, and holds the data below the offset of its
+ * rebuild. `leaving`: it gets no more I/O, and leaves when what is in flight has ended.
+ */
+export type MemberRole = 'empty' | 'opening' | 'inSync' | 'rebuilding' | 'leaving';
+
 /** Errors of a slot's member, counted since the array was assembled. */
 export interface SlotErrors {
   read: number;
@@ -24,13 +31,16 @@ export interface SlotView {
   readonly awaitedName: string | null;
   /** The name and uuid that the last member had; null if there was none. */
   readonly lastMember: { readonly name: string; readonly uuid: string } | null;
+  readonly role: MemberRole;
   /** The member's device is open: nobody else may write to it. */
   readonly hasDevice: boolean;
-  /** The member is there, with its sizes known. */
+  /** The member is there, with its sizes known; also while it leaves. */
   readonly isConfigured: boolean;
+  /** The member is in sync or rebuilding: I/O goes to it. */
+  readonly isOperational: boolean;
   /** The member holds the array's data: it may be read anywhere. */
   readonly isInSync: boolean;
-  /** The member is being filled. */
+  /** The member is being filled, or was when it began to leave. */
   readonly isRebuilding: boolean;
   /** The member is on its way out, and gets no I/O. */
   readonly isRemoving: boolean;

@@ -1,7 +1,16 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { Replacement } from './replacement.js';
-import type { SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
+import type { MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
+
+/** A device as the member of a slot. `dataOffset`: the first block of its data; see {@link Slot.foundSeqNumber}. */
+export interface MemberDevice {
+  readonly name: string | null;
+  readonly uuid: string;
+  readonly descriptor: BdevDescriptor;
+  readonly dataOffset: number;
+  readonly foundSeqNumber: number;
+}
 
 /** A member's place in an array. */
 export class Slot implements SlotView {
@@ -14,18 +23,10 @@ export class Slot implements SlotView {
   awaitedName: string | null;
   /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
   recordedUuid: string = nullUuid;
-  /** Open and claimed while a member is there. */
-  descriptor: BdevDescriptor | null = null;
   dataOffset = 0;
   dataSize = 0;
-  /** The member is there, with its sizes known; I/O may go to it. */
-  isConfigured = false;
-  /** Being filled by the running rebuild: current only below the process offset. */
-  isRebuilding = false;
   /** The device that is to take its member's place, while that is copied; null for none. */
   replacement: Replacement | null = null;
-  /** Out of the array, or on its way: no new I/O. The descriptor lives on until the last part is done. */
-  isRemoving = false;
   /** The member is late with an answer. */
   isUnresponsive = false;
   /** What the superblock says of an empty slot. */
@@ -53,6 +54,10 @@ export class Slot implements SlotView {
   /** I/O of the array in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;
+  #role: MemberRole = 'empty';
+  /** What the member was when it began to leave. */
+  #roleBefore: MemberRole = 'empty';
+  #descriptor: BdevDescriptor | null = null;
   #drainWaiters: (() => void)[] = [];
 
   constructor(index: number, name: string | null) {
@@ -61,13 +66,38 @@ export class Slot implements SlotView {
     this.awaitedName = name;
   }
 
-  get hasDevice(): boolean {
-    return this.descriptor !== null;
+  get role(): MemberRole {
+    return this.#role;
   }
 
-  /** The member is part of the array's current state: it may be read anywhere. */
+  /** Open and claimed while a member is there; one that leaves has it until its last I/O is done. */
+  get descriptor(): BdevDescriptor | null {
+    return this.#descriptor;
+  }
+
+  get hasDevice(): boolean {
+    return this.#descriptor !== null;
+  }
+
   get isInSync(): boolean {
-    return this.isConfigured && !this.isRebuilding && !this.isRemoving;
+    return this.#role === 'inSync';
+  }
+
+  get isOperational(): boolean {
+    return this.#role === 'inSync' || this.#role === 'rebuilding';
+  }
+
+  get isRemoving(): boolean {
+    return this.#role === 'leaving';
+  }
+
+  get isConfigured(): boolean {
+    const role = this.isRemoving ? this.#roleBefore : this.#role;
+    return role === 'inSync' || role === 'rebuilding';
+  }
+
+  get isRebuilding(): boolean {
+    return this.#role === 'rebuilding' || (this.isRemoving && this.#roleBefore === 'rebuilding');
   }
 
   /** Blocks from the data offset to the end of the member. */
@@ -92,11 +122,55 @@ export class Slot implements SlotView {
     for (const waiter of waiters) waiter();
   }
 
+  /** The device is open and claimed, and is to be looked at. */
+  open(descriptor: BdevDescriptor): void {
+    this.#become('opening', 'empty');
+    this.#descriptor = descriptor;
+  }
+
+  /** The device is the member, and holds the array's data, or is filled with it at the start. */
+  join(): void {
+    this.#become('inSync', 'opening');
+  }
+
+  beginRebuild(): void {
+    this.#become('rebuilding', 'opening');
+  }
+
+  endRebuild(): void {
+    this.#become('inSync', 'rebuilding');
+  }
+
+  /** No new I/O goes to the member. */
+  leave(): void {
+    const before = this.#role;
+    this.#become('leaving', 'inSync', 'rebuilding');
+    this.#roleBefore = before;
+  }
+
+  /** The member does not leave now. */
+  stay(): void {
+    this.#become(this.#roleBefore, 'leaving');
+  }
+
+  /** Another device, open and claimed, is the member at once. The caller closes the one before. */
+  exchange({ descriptor, name, uuid, dataOffset, foundSeqNumber }: MemberDevice): void {
+    this.#descriptor = descriptor;
+    this.name = name;
+    this.uuid = uuid;
+    this.dataOffset = dataOffset;
+    this.foundSeqNumber = foundSeqNumber;
+    this.awaitedName = name;
+    this.recordedUuid = uuid;
+    this.hasLostFlush = false;
+    this.isUnsteady = false;
+  }
+
   /** Gives the device back, as if it had never been looked at. Nothing may be in flight. */
   closeMember(): void {
-    this.descriptor?.close();
-    this.descriptor = null;
-    this.isConfigured = false;
+    this.#descriptor?.close();
+    this.#descriptor = null;
+    this.#role = 'empty';
   }
 
   /** Another device is the member now. */
@@ -113,11 +187,13 @@ export class Slot implements SlotView {
     this.name = null;
     this.uuid = nullUuid;
     this.absence = absence;
-    this.isConfigured = false;
-    this.isRebuilding = false;
-    this.isRemoving = false;
     this.isUnresponsive = false;
-    this.descriptor?.close();
-    this.descriptor = null;
+    this.closeMember();
+  }
+
+  /** Throws for a step that no member takes: whoever asked did not look at what had happened meanwhile. */
+  #become(role: MemberRole, ...from: readonly MemberRole[]): void {
+    if (!from.includes(this.#role)) throw new Error(`slot ${this.index}: a member that is ${this.#role} cannot become ${role}`);
+    this.#role = role;
   }
 }

@@ -28,11 +28,11 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
   });
   try {
     descriptor.claim(`raid array ${array.name}`);
+    slot.open(descriptor);
   } catch (error) {
     descriptor.close();
     throw error;
   }
-  slot.descriptor = descriptor;
 }
 
 /** Something happened to the slot's member. */
@@ -123,9 +123,10 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.dataOffset = dataOffset;
   slot.dataSize = bdev.numBlocks - dataOffset;
   attach(array, slot, bdev);
+  slot.join();
 }
 
-/** The device is the slot's member from now on. Throws ENODEV if it went away while it was being looked at. */
+/** The device is the slot's from now on; its role is the caller's to say. Throws ENODEV if it went away while it was being looked at. */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
   // What is counted is the device's, which may come back; another one has done nothing yet.
@@ -137,7 +138,6 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   array.strangers.delete(bdev.uuid);
   slot.foundSeqNumber = 0;
   dropDuplicateUuid(array.slots, slot);
-  slot.isConfigured = true;
   slot.isRemoved = false;
   slot.isRemovedByHand = false;
   slot.hasLostFlush = false;

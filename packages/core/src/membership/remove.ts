@@ -49,15 +49,17 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   const why = `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`;
   if (array.lifecycle.phase === 'starting') {
     // Nothing has been written to it that the others lack: the array waits for it again.
-    slot.isRemoving = true;
+    slot.leave();
     await takeOffline(ctx, array, why);
     await slot.whenDrained();
-    slot.isRemoving = false;
+    // The array may have been given up meanwhile, and its members with it.
+    if (slot.role !== 'leaving') return;
+    slot.stay();
     await removeMember(ctx, array, slot, reason);
     return;
   }
   array.numOperational--;
-  slot.isRemoving = true;
+  slot.leave();
   await takeOffline(ctx, array, why);
   await slot.whenDrained();
   slot.empty('missing');

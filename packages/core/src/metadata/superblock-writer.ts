@@ -211,7 +211,7 @@ export class SuperblockWriter {
     const previous = this.seqNumber;
     const next = nextSeqNumber(store, previous);
     this.#check({ ...this.snapshot(), seqNumber: next });
-    for (const slot of array.slots) if (slot.isConfigured && !slot.isRemoving) slot.lastSeqNumber = next;
+    for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = next;
     const record = { ...this.snapshot(), seqNumber: next };
     const plan = array.journal?.plan(next) ?? noJournal;
     const before = { seqNumber: previous, plan: this.#plan };
@@ -313,7 +313,7 @@ export class SuperblockWriter {
   ): Promise<void> {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
-    const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isConfigured && !slot.isRemoving);
+    const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isOperational);
     const failed: { slot: Slot; status: Status }[] = [];
     let written = 0;
     let lastError: unknown;

@@ -343,7 +343,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
 async function flushMembers(array: RaidArray): Promise<void> {
   await Promise.all(
     array.slots.map(async (slot) => {
-      if (slot.descriptor === null || !slot.isConfigured || slot.isRemoving) return;
+      if (slot.descriptor === null || !slot.isOperational) return;
       slot.partsInFlight++;
       try {
         await new BlockClient(slot.descriptor).flush();

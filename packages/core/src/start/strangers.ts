@@ -68,7 +68,7 @@ export function isOfStrangers(array: RaidArray, record: ArrayRecord, lineages: R
  * none of which is newer or counts one of them out: those have been left behind.
  */
 export function isBorneOut(array: RaidArray, others: readonly ArrayRecord[]): boolean {
-  const members = array.slots.filter(({ isConfigured, isRemoving }) => isConfigured && !isRemoving);
+  const members = array.slots.filter(({ isOperational }) => isOperational);
   if (members.length < 2 || members.length <= others.length || awaitedSlots(array).length > 0) return false;
   const isIn = new Set(members.map(({ recordedUuid }) => recordedUuid));
   return others.every(

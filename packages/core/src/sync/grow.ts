@@ -106,5 +106,5 @@ function isOnline(array: SyncHost): boolean {
 
 /** The slot's device is a member, or being made one: it may be written to. */
 function isMember(slot: Slot): boolean {
-  return slot.isConfigured && !slot.isRemoving;
+  return slot.isOperational;
 }

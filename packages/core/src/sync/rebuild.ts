@@ -62,7 +62,7 @@ export class RebuildTask implements ProcessStep {
   complete(): void {
     const array = this.#array;
     if (this.#target.isRemoving) throw new Error(`the target ${String(this.#target.name)} left`);
-    this.#target.isRebuilding = false;
+    this.#target.endRebuild();
     array.membershipChanged();
     // It was filled from what may not be on stable media of the others: they do not stand for one another there.
     array.consistency.doubtUnstable();

@@ -13,7 +13,7 @@ import type { Replacement } from '../members/replacement.js';
 import { isUnreadable } from '../members/rewrite.js';
 import { sourcesOf } from './places.js';
 import { findUnreadable, salvage } from './salvage.js';
-import type { Slot } from '../members/slot.js';
+import type { MemberDevice, Slot } from '../members/slot.js';
 
 /** With so few changed chunks left, the volume stands still for the rest. */
 const fewChunks = 4;
@@ -139,13 +139,9 @@ export class ReplaceTask implements ProcessStep {
     return this.#slot.isInSync;
   }
 
-  #take(member: Pick<Slot, 'name' | 'uuid' | 'descriptor' | 'dataOffset' | 'foundSeqNumber'>): void {
-    Object.assign(this.#slot, member);
-    this.#slot.awaitedName = member.name;
-    this.#slot.recordedUuid = member.uuid;
+  #take(member: MemberDevice): void {
+    this.#slot.exchange(member);
     dropDuplicateUuid(this.#array.slots, this.#slot);
-    this.#slot.hasLostFlush = false;
-    this.#slot.isUnsteady = false;
     this.#array.membershipChanged();
   }
 

@@ -176,7 +176,7 @@ export async function run(
 
 /** The target of a rebuild that did not get to its end: its slot is empty again. */
 async function dropTarget(array: QueueHost, slot: Slot): Promise<void> {
-  if (!slot.isRemoving) array.endFilling(slot);
+  if (slot.role === 'rebuilding') array.endFilling(slot);
   await slot.whenDrained();
   slot.empty(slot.absence);
 }
