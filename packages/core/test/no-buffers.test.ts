@@ -67,24 +67,77 @@ function takeMemory({ registry: { runtime } }: Rig): () => void {
   };
 }
 
+/** Memory is asked for again at once. */
+function hurry({ registry: { runtime } }: Rig): void {
+  const setTimer = runtime.setTimer.bind(runtime);
+  runtime.setTimer = (work, ms) => setTimer(work, ms === 5000 ? 2 : ms);
+}
+
 it('a resync for which there was no memory is tried again', async () => {
   const before = await build('raid5f');
   await before.volume.write(0, blocks(strip, 2));
   const next = found(before);
-  const { runtime } = next.rig.registry;
-  const setWatchTimer = runtime.setWatchTimer.bind(runtime);
-  runtime.setWatchTimer = (work) => setWatchTimer(work, 1);
+  hurry(next.rig);
   let giveBack = (): void => undefined;
   next.rig.arrays.on(({ type }) => {
     if (type === 'arrayOnline') giveBack = takeMemory(next.rig);
   });
   await plugAllIn(next);
   const array = arrayOf(next.rig, 'a');
-  await array.processEnded;
+  await new Promise((resolve) => setTimeout(resolve, 20));
   expect(array.bitmap?.resyncsDue).toBeGreaterThan(0);
   giveBack();
   await until(() => array.bitmap?.resyncsDue === 0, 'everything agrees');
   expect(array.numInSync).toBe(3);
+});
+
+describe.each(['raid1', 'raid5f'] as const)('while others have all memory, a %s', (level) => {
+  it('keeps the member that is to be filled, and fills it when there is some', async () => {
+    const { rig, disks, volume } = await build(level);
+    hurry(rig);
+    await rig.arrays.removeBaseBdev('m0');
+    await volume.write(0, blocks(strip, 2));
+    const giveBack = takeMemory(rig);
+    const { memory } = rig.registry.runtime;
+    const refused: number[] = [];
+    const allocRegion = memory.allocRegion.bind(memory);
+    memory.allocRegion = (bytes) => {
+      const addr = allocRegion(bytes);
+      if (addr < 0) refused.push(bytes);
+      return addr;
+    };
+    await rig.arrays.addBaseBdev('a', 'm0');
+    await until(() => refused.length > 2, 'memory has been asked for in vain');
+    expect(arrayOf(rig, 'a').slots[0]).toMatchObject({ name: 'm0', isRebuilding: true, isRemoving: false });
+    giveBack();
+    await until(() => arrayOf(rig, 'a').numInSync === 3, 'm0 is filled');
+    expect(disks.get(0)?.bytes.subarray(dataAt * 512, dataAt * 512 + 512)).toEqual(blocks(1, 2));
+  });
+
+  it('lets the member go at once that is taken away meanwhile, and stops at once', async () => {
+    const { rig, volume } = await build(level);
+    await rig.arrays.removeBaseBdev('m0');
+    const giveBack = takeMemory(rig);
+    await rig.arrays.addBaseBdev('a', 'm0');
+    await rig.arrays.removeBaseBdev('m0');
+    expect(rig.registry.get('m0')?.claimedBy).toBeNull();
+    await rig.arrays.addBaseBdev('a', 'm0');
+    volume.descriptor.close();
+    await rig.arrays.stop();
+    giveBack();
+    expect(rig.registry.get('m0')?.claimedBy).toBeNull();
+  });
+
+  it('replaces a member when there is some', async () => {
+    const { rig } = await build(level);
+    hurry(rig);
+    await plugInDisk(rig.registry, 3, new VolatileDisk(rig.registry, new Uint8Array(3 * MiB)));
+    const giveBack = takeMemory(rig);
+    await rig.arrays.replaceBaseBdev('a', 'm0', 'm3');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    giveBack();
+    await until(() => arrayOf(rig, 'a').slots[0]?.name === 'm3', 'm3 has taken the place of m0');
+  });
 });
 
 describe.concurrent('while users have all buffers', () => {

@@ -1,15 +1,25 @@
 import type { BdevRegistry } from '@raidkit/bdev';
 
-/** Others in the process who have all common buffers but a few. Users who know them get theirs from them. */
+/** Largest and smallest piece of memory that is taken. Bytes. */
+const pieces = { most: 4 << 20, least: 64 << 10 };
+
+/**
+ * Others in the process who have all common buffers but a few; if none is left, they have all memory too. Users who know them get
+ * theirs from them.
+ */
 export class Hoard {
   readonly #registry: BdevRegistry;
   readonly #addrs: number[] = [];
+  readonly #regions: number[] = [];
   #isOver = false;
 
   constructor(registry: BdevRegistry, free: number) {
     this.#registry = registry;
     for (let addr = registry.buffers.get(1); addr >= 0; addr = registry.buffers.get(1)) this.#addrs.push(addr);
     for (let left = free; left > 0; left--) this.#giveBack();
+    const { memory } = registry.runtime;
+    for (let bytes = pieces.most; free === 0 && bytes >= pieces.least; bytes /= 2)
+      for (let addr = memory.allocRegion(bytes); addr >= 0; addr = memory.allocRegion(bytes)) this.#regions.push(addr);
   }
 
   /** A buffer of this many bytes; -1 if there is none. */
@@ -29,6 +39,7 @@ export class Hoard {
   end(): void {
     this.#isOver = true;
     while (this.#addrs.length > 0) this.#giveBack();
+    for (const addr of this.#regions.splice(0)) this.#registry.runtime.memory.freeRegion(addr);
   }
 
   #giveBack(): void {

@@ -3,11 +3,11 @@ import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { refuseFormerMember } from '../start/identity.js';
-import { newProcess, run } from '../sync/start-process.js';
+import { begin, run } from '../sync/start-process.js';
 import { declareMember, undeclareMember } from './nesting.js';
 import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './add.js';
-import type { RaidProcess } from '../sync/process.js';
+import { RaidProcess } from '../sync/process.js';
 import { Replacement } from '../members/replacement.js';
 import type { Slot } from '../members/slot.js';
 
@@ -64,8 +64,8 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     const isOver = (): boolean => array.state !== 'online' || !slot.isInSync || stopReason !== null;
     let isDone = false;
     try {
-      if (!(await ctx.resyncExclusion.take(array, isOver))) return;
-      process = newProcess(ctx, array, 'replace', { replace: slot });
+      process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'replace', null, { replace: slot }));
+      if (process === null) return;
       await run(ctx, array, process, () => Promise.resolve());
       isDone = true;
       const about = { array: array.name, slot: slot.index };
@@ -75,7 +75,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     } catch {
       // It has been logged and told.
     } finally {
-      ctx.resyncExclusion.release(array);
+      if (process !== null) ctx.resyncExclusion.release(array);
       slot.replacement = null;
       if (slot.descriptor !== descriptor) descriptor.close();
       array.growIfPossible();

@@ -12,6 +12,8 @@ export class ProcessQueue {
   #current: RaidProcess | null = null;
   #ended: Promise<void> = Promise.resolve();
   #timer: TimerHandle | null = null;
+  /** A resync waits for its turn, or for memory: another one would do the same once more. */
+  isResyncAwaited = false;
 
   /** @param onFailure told of work that rejects */
   constructor(onFailure: (error: unknown) => void) {

@@ -111,7 +111,6 @@ export class RaidProcess implements ProcessView, RunningProcess {
     this.#options = processOptions;
     this.#exclusion = resyncExclusion;
     this.startedAt = array.registry.runtime.wallClock();
-    this.#earlierSec = array.metadata.resumeProcess(type);
     const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
     this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
@@ -122,6 +121,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     const slotBytes = Math.min(pieceBytes, memberBytes);
     const count = windowsInFlight * Math.max(buffersPerWindow, reconstructedAtOnce(array));
     this.#pool = new BufferPool(array.memory, { slotBytes, count });
+    this.#earlierSec = array.metadata.resumeProcess(type);
     this.#step = makeStep(array, this, this.#pool, task);
   }
 
@@ -157,6 +157,11 @@ export class RaidProcess implements ProcessView, RunningProcess {
     } finally {
       this.#pool.close();
     }
+  }
+
+  /** Gives its memory back, if it was not run after all. */
+  close(): void {
+    this.#pool.close();
   }
 
   /** Makes {@link run} reject with `reason` once what is in flight is done. */

@@ -1,3 +1,5 @@
+import type { Runtime } from '@raidkit/bdev';
+
 /** An array with background work. */
 export interface Contender {
   readonly name: string;
@@ -34,6 +36,17 @@ export class ResyncExclusion {
   release(array: Contender): void {
     this.#working.delete(array);
     this.wake();
+  }
+
+  /** Resolves after so many milliseconds, or as soon as `isOver`, which is asked as by {@link take}. */
+  async rest(runtime: Runtime, ms: number, isOver: () => boolean): Promise<void> {
+    const wait = { isDue: false };
+    const timer = runtime.setTimer(() => {
+      wait.isDue = true;
+      this.wake();
+    }, ms);
+    while (!wait.isDue && !isOver()) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    runtime.clearTimer(timer);
   }
 
   wake(): void {

@@ -1,4 +1,5 @@
 import type { BdevRegistry } from '@raidkit/bdev';
+import { BufferMemoryError } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
 import type { SyncHost } from './host.js';
@@ -7,11 +8,12 @@ import type { ProcessLimits } from './process.js';
 import type { ProcessQueue } from './process-queue.js';
 import { slotsOfCopies } from './places.js';
 import { canCompare } from './task.js';
-import type { ProcessTask, ProcessType, SyncOptions } from './task.js';
+import type { ProcessType, SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
 
-/** Wait before a resync that is due is tried again, in milliseconds. */
+/** Wait before a resync that is due is tried again, and before memory is asked for again. Milliseconds. */
 const resyncRetryMs = 5000;
+const memoryRetryMs = 5000;
 
 /** What starts the processes of all arrays. */
 export interface SyncContext extends ProcessLimits {
@@ -31,12 +33,15 @@ export interface QueueHost extends SyncHost {
 export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isPartial: boolean): void {
   array.beginFilling(slot);
   array.processes.enqueue(async () => {
-    if (!(await ctx.resyncExclusion.take(array, () => slot.isRemoving || array.state !== 'online'))) {
-      await dropTarget(array, slot);
-      return;
-    }
+    const isOver = (): boolean => slot.isRemoving || array.state !== 'online';
+    let process: RaidProcess | null = null;
     let failure: string | null = null;
     try {
+      process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'rebuild', slot));
+      if (process === null) {
+        await dropTarget(array, slot);
+        return;
+      }
       // What it kept of an earlier life may look newer than what it is given now.
       if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor, array.bitmap?.states.length ?? 0);
       // The map that the member keeps must be no better than the array's before it can count as current.
@@ -44,7 +49,7 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
       else await array.bitmap?.missAll();
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
-      await run(ctx, array, new RaidProcess(ctx, array, 'rebuild', slot), () => array.metadata.update());
+      await run(ctx, array, process, () => array.metadata.update());
       array.bitmap?.arm();
       // It may be the one that was too small, or absent when the others grew.
       array.growIfPossible();
@@ -54,10 +59,35 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
       failure = error instanceof Error ? error.message : String(error);
       array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be filled: it is let go');
     } finally {
-      ctx.resyncExclusion.release(array);
+      process?.close();
+      if (process !== null) ctx.resyncExclusion.release(array);
     }
     if (failure !== null && slot.isRebuilding) await dropTarget(array, slot);
   });
+}
+
+/**
+ * Resolves with the process when it is the array's turn and there is memory for its buffers; {@link ResyncExclusion.release}
+ * follows. With null as soon as it is not wanted any more. Others may have the memory for as long as they like, which is nobody's
+ * fault, so it is waited for; in the meantime others have their turn.
+ */
+export async function begin(
+  ctx: SyncContext,
+  array: QueueHost,
+  isOver: () => boolean,
+  make: () => RaidProcess,
+): Promise<RaidProcess | null> {
+  for (let isFirst = true; await ctx.resyncExclusion.take(array, isOver); isFirst = false) {
+    try {
+      return make();
+    } catch (error) {
+      ctx.resyncExclusion.release(array);
+      if (!(error instanceof BufferMemoryError)) throw error;
+      if (isFirst) array.log.warn({ ...array.logFields(), err: error }, 'a process waits for memory');
+    }
+    await ctx.resyncExclusion.rest(ctx.registry.runtime, memoryRetryMs, isOver);
+  }
+  return null;
 }
 
 /** An array that lacks too many members has nothing to compare, but what is there may have to be written anew. */
@@ -79,14 +109,23 @@ export function startSync(
   type: Exclude<ProcessType, 'rebuild' | 'replace'>,
   options: SyncOptions = {},
 ): void {
-  array.processes.enqueue(async () => {
-    if (!(await ctx.resyncExclusion.take(array, () => array.state !== 'online'))) return;
+  const { processes } = array;
+  const isResync = type === 'resync';
+  if (isResync && processes.isResyncAwaited) return;
+  processes.isResyncAwaited ||= isResync;
+  processes.enqueue(async () => {
+    let process: RaidProcess | null = null;
     try {
-      await run(ctx, array, newProcess(ctx, array, type, options), () => Promise.resolve());
+      const isOver = (): boolean => array.state !== 'online';
+      const begun = begin(ctx, array, isOver, () => new RaidProcess(ctx, array, type, null, options));
+      process = await begun.finally(() => {
+        if (isResync) processes.isResyncAwaited = false;
+      });
+      if (process !== null) await run(ctx, array, process, () => Promise.resolve());
     } catch {
       // It has been logged and told; a resync that is still due is tried again.
     } finally {
-      ctx.resyncExclusion.release(array);
+      if (process !== null) ctx.resyncExclusion.release(array);
     }
   });
 }
@@ -136,17 +175,6 @@ export function resyncLater(ctx: SyncContext, array: QueueHost): void {
   array.processes.later(ctx.registry.runtime, resyncRetryMs, () => {
     if (array.state === 'online') startResyncIfDue(ctx, array);
   });
-}
-
-/** A process without a target; what it cannot get (memory) is logged, as whoever asked for it is not told any more. */
-export function newProcess(ctx: SyncContext, array: QueueHost, type: ProcessType, task: ProcessTask): RaidProcess {
-  try {
-    return new RaidProcess(ctx, array, type, null, task);
-  } catch (error) {
-    array.log.error({ ...array.logFields(), process: type, err: error }, 'a process cannot be started');
-    resyncLater(ctx, array);
-    throw error;
-  }
 }
 
 /** Runs a process with everything around it; rejects as it does. */
