@@ -1,7 +1,7 @@
 import { IoType, noRateLimits } from '@raidkit/bdev';
 import { LogLimit } from '../src/index.js';
 import { afterEach, describe, expect, it } from 'vitest';
-import { cmd, requestBytes } from './client.js';
+import { cmd, opt, optionBytes, requestBytes } from './client.js';
 import { KiB, MiB, addDevice, assertNoLeak, newRig, until } from './kit.js';
 import type { Rig, RigOptions } from './kit.js';
 import { connectWire } from './wire.js';
@@ -244,6 +244,28 @@ describe('memory', () => {
     }
     await expectServed(await open(), 512 * KiB);
   });
+});
+
+it('thousands of options are answered a few at a time, those of one client after those of another, and reads come in between', async () => {
+  begin();
+  const victim = await open();
+  const flags = Buffer.of(0, 0, 0, 3);
+  const lists = Buffer.concat(Array.from({ length: 1000 }, () => optionBytes(opt.list)));
+  const attackers = Array.from({ length: 8 }, () => connect());
+  const answered = (wire: Wire): number => wire.output.reduce((sum, { length }) => sum + length, 0);
+  const all = (): number => attackers.reduce((sum, wire) => sum + answered(wire), 0);
+  for (const wire of attackers) wire.push(Buffer.concat([flags, lists]));
+  expect((await victim.client.pread(0, 512)).errno).toBe(0);
+  // A list of one export has 48 bytes of answers; all together are 384,000.
+  const atOnce = all();
+  expect(atOnce).toBeLessThan(10_000);
+  // Who comes now is not behind all that.
+  expect((await (await open()).client.pread(0, 512)).errno).toBe(0);
+  expect(all()).toBeGreaterThan(atOnce);
+  expect(all()).toBeLessThan(200_000);
+  const shares = attackers.map(answered);
+  expect(Math.max(...shares) - Math.min(...shares)).toBeLessThan(5000);
+  await until(() => attackers.every((wire) => answered(wire) >= 48_000), 'everything is answered');
 });
 
 it('the log gets a few lines of what thousands of bad clients do', () => {

@@ -4,6 +4,7 @@ import type { LogLimit } from './log-limit.js';
 import type { ClientIdentity } from './rights.js';
 import { Handshake } from '../handshake/handshake.js';
 import type { HandshakeHost, HandshakeProgress, HandshakeResult } from '../handshake/handshake.js';
+import type { HandshakeTaker, HandshakeTurns } from '../handshake/handshake-turns.js';
 import { SendQueue } from '../transmission/send-queue.js';
 import { maxSmallReplyBytes } from '../wire/reply-writer.js';
 import type { ConnectionLimits, RequestConnection, TransmissionHost } from '../transmission/host.js';
@@ -28,6 +29,7 @@ export interface Handoff {
 /** What connections share. */
 export interface ConnectionHost extends HandshakeHost<NbdExport>, TransmissionHost {
   readonly log: LogLimit;
+  readonly handshakeTurns: HandshakeTurns;
   /** The handshake is over. */
   onTransmission(connection: NbdConnection, target: NbdExport): void;
   /** The client goes on with another server. The connection is over, and its memory is free. */
@@ -50,7 +52,7 @@ function ringBytes({ maxRequests }: ConnectionLimits): number {
  * wanted, and where, is in `inputAddr`, `wantedBytes` and `roomBytes`; when nothing can be taken in, `wantedBytes` is 0 and
  * the transport stops reading. That is the back-pressure: no memory, no reading.
  */
-export class NbdConnection implements RequestConnection, ExportUser {
+export class NbdConnection implements RequestConnection, ExportUser, HandshakeTaker {
   readonly sendQueue: SendQueue;
   /** For people: where the client is. */
   readonly peer: string;
@@ -78,6 +80,8 @@ export class NbdConnection implements RequestConnection, ExportUser {
   #tail = 0;
   /** What is to be done as soon as the send queue is empty. Until then nothing is received. */
   #afterFlush: (HandshakeResult<NbdExport> & { type: 'leave' | 'startTls' }) | null = null;
+  /** A step of the handshake waits for its turn; or it is that. */
+  #turn: 'none' | 'awaited' | 'come' = 'none';
   /** The client sends nothing more. */
   #isEnded = false;
   #isDraining = false;
@@ -157,7 +161,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
   get wantedBytes(): number {
     if (this.#isDraining || this.#isClosed) return 0;
     // The client must hear the end of the handshake before any reply.
-    if (this.#handshakeOutput.length > 0) return 0;
+    if (this.#handshakeOutput.length > 0 || this.#turn === 'awaited') return 0;
     const have = this.#tail - this.#head;
     if (this.#transmission !== null) return Math.max(0, this.#transmission.wantedBytes - have);
     return Math.max(0, (this.#handshake?.wantedBytes ?? 0) - have);
@@ -251,6 +255,12 @@ export class NbdConnection implements RequestConnection, ExportUser {
     if (this.wantedBytes > 0) this.#transport.onInput();
   }
 
+  /** The step of the handshake that waited for it may be done. */
+  onTurn(): void {
+    this.#turn = 'come';
+    this.resume();
+  }
+
   /** For the transmission: there may be something in the send queue. */
   onReply(): void {
     if (!this.sendQueue.isEmpty && !this.sendQueue.isSending) this.#transport.onOutput();
@@ -303,10 +313,20 @@ export class NbdConnection implements RequestConnection, ExportUser {
     }
     if (this.#isDraining || this.#handshake === null || this.#afterFlush !== null) return false;
     const { wantedBytes } = this.#handshake;
-    if (this.#tail - this.#head < wantedBytes) return false;
+    if (this.#tail - this.#head < wantedBytes || !this.#hasTurn()) return false;
     const start = this.addr + this.#head;
     this.#head += wantedBytes;
     this.#onHandshake(this.#handshake, this.#handshake.feed(this.#host.memory.node.subarray(start, start + wantedBytes)));
+    return true;
+  }
+
+  #hasTurn(): boolean {
+    if (this.#turn === 'none') {
+      if (this.#host.handshakeTurns.begin(this)) return true;
+      this.#turn = 'awaited';
+    }
+    if (this.#turn === 'awaited') return false;
+    this.#turn = 'none';
     return true;
   }
 
@@ -367,6 +387,7 @@ export class NbdConnection implements RequestConnection, ExportUser {
   }
 
   #say(bytes: Buffer): void {
+    this.#host.handshakeTurns.end(bytes.length);
     this.#handshakeOutput = Buffer.concat([this.#handshakeOutput, bytes]);
   }
 

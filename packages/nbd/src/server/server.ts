@@ -3,6 +3,7 @@ import type { BdevEvent, BdevRegistry, TimerHandle } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { SizeClassPool } from '@raidkit/parity';
 import type { Socket } from 'node:net';
+import { HandshakeTurns } from '../handshake/handshake-turns.js';
 import type { Elsewhere, NegotiatingConnection } from './handoff.js';
 import { NbdError } from '../errors.js';
 import { NbdExport } from './export.js';
@@ -128,6 +129,7 @@ export class NbdServer {
       limits,
       pieceBytes: Math.min(largestPieceBytes, buffers.maxBytes),
       log: this.#fewMessages,
+      handshakeTurns: new HandshakeTurns(runtime),
       tls,
       maxOptions: options.maxOptions ?? 1024,
       find: (name, client) => this.#find(name, client),
