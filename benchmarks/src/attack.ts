@@ -22,6 +22,8 @@ interface Server {
   name: string;
   pid: number;
   path: string;
+  /** Of its socket for HTTP; null if it has none. */
+  httpPath: string | null;
   /** Of the victim, and of the attackers: the same where a server has one. */
   victimExport: string;
   attackedExport: string;
@@ -38,7 +40,9 @@ const ownFolder = (): string => mkdtempSync(join(options.folder, 'server-'));
 
 const starters: (() => Promise<Server>)[] = [
   async () => {
-    const own = await startRaidkit({ folder: ownFolder(), name: 'own', engine: 'uring', memoryMib: 256 });
+    const folder = ownFolder();
+    const httpPath = join(folder, 'http.sock');
+    const own = await startRaidkit({ folder, name: 'own', engine: 'uring', memoryMib: 256, httpPath });
     for (const name of ['victim', 'attacked']) {
       await addMember(own.rpc, `member-of-${name}`, name === 'victim' ? victimFile : attackedFile, false);
       // Without a superblock: the files are used again and again.
@@ -50,6 +54,7 @@ const starters: (() => Promise<Server>)[] = [
       name: 'raidkitd',
       pid: own.pid,
       path: own.nbdPath,
+      httpPath,
       victimExport: 'victim',
       attackedExport: 'attacked',
       end: () => own.end(),
@@ -67,7 +72,7 @@ const starters: (() => Promise<Server>)[] = [
 
 function one(peer: NbdServerUnderTest): Omit<Server, 'name'> {
   const [pid = 0] = peer.pids;
-  return { pid, path: peer.socketPath ?? '', victimExport: '', attackedExport: '', end: () => peer.end() };
+  return { pid, path: peer.socketPath ?? '', httpPath: null, victimExport: '', attackedExport: '', end: () => peer.end() };
 }
 
 /** What attackers do until they are told to stop. */
@@ -96,15 +101,36 @@ class Attackers {
     return found.filter((client) => client !== null);
   }
 
-  async connect(): Promise<RawClient | null> {
+  async connect(path = this.#server.path): Promise<RawClient | null> {
     try {
-      const client = await RawClient.connect(this.#server.path);
+      const client = await RawClient.connect(path);
       this.connections++;
       this.clients.push(client);
       return client;
     } catch {
       return null;
     }
+  }
+
+  /** So many at a time send `bytes` to the HTTP server, again and again; one that is sent away comes back. */
+  async flood(count: number, bytes: Buffer): Promise<void> {
+    const { httpPath } = this.#server;
+    if (httpPath === null) return;
+    const one = async (): Promise<void> => {
+      while (!this.isOver) {
+        const client = await this.connect(httpPath);
+        if (client !== null) {
+          client.isCareless = true;
+          while (!this.isOver && !client.socket.destroyed) {
+            if (client.socket.writableLength < MiB) this.send(client, bytes);
+            await turn(2);
+          }
+          this.clients.splice(this.clients.indexOf(client), 1);
+        } else await turn(20);
+      }
+    };
+    for (let place = 0; place < count; place++) void one();
+    await turn();
   }
 
   send(client: RawClient, bytes: Buffer): void {
@@ -210,6 +236,15 @@ const attacks: Record<string, (attackers: Attackers) => Promise<void>> = {
       })();
     return Promise.resolve();
   },
+
+  'HTTP: 32 clients that send headers without end': (attackers) =>
+    attackers.flood(32, Buffer.from(`GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ${'a'.repeat(256 * 1024)}`)),
+
+  'HTTP: 32 clients that send thousands of headers': (attackers) =>
+    attackers.flood(32, Buffer.from(`GET /metrics HTTP/1.1\r\nHost: localhost\r\n${'a: b\r\n'.repeat(2000)}\r\n`)),
+
+  'HTTP: 32 clients that ask for the metrics, over and over': (attackers) =>
+    attackers.flood(32, Buffer.from('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n')),
 };
 
 interface Seen {
@@ -272,6 +307,10 @@ for (const attack of Object.keys(attacks).filter((name) => options.isWanted(name
   for (const start of starters) {
     // Nothing of the attack before is left in it.
     const server = await start();
+    if (attack.startsWith('HTTP') && server.httpPath === null) {
+      await server.end();
+      continue;
+    }
     const row = await measure(server, attack);
     rows.push(row);
     console.log(`${attack}: ${server.name}: ${victimText(row)}`);

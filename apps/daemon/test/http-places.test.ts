@@ -14,8 +14,9 @@ import type { HttpListener } from '../src/monitor/http-server.js';
 // Connections of HTTP: there are 64, and nobody keeps one by being slow.
 
 const log = pino({ level: 'silent' });
+const MiB = 1 << 20;
 /** More than the kernel keeps for a socket. */
-const page = Buffer.alloc(16 << 20, 'x');
+const page = Buffer.alloc(16 * MiB, 'x');
 let folder: string;
 let path: string;
 let listener: HttpListener;
@@ -86,4 +87,19 @@ it('whoever has not asked for anything makes way for those who come', async () =
   expect(await isAnswered()).toBe(true);
   expect(await isAnswered()).toBe(true);
   await expect.poll(() => silent.filter(({ destroyed }) => destroyed).length).toBe(2);
+});
+
+it.each([
+  ['one header without end', `GET / HTTP/1.1\r\nHost: x\r\nX-A: ${'a'.repeat(MiB)}`],
+  ['headers without number', `GET / HTTP/1.1\r\nHost: x\r\n${'a: b\r\n'.repeat(MiB / 6)}`],
+  ['a path without end', `GET /${'a'.repeat(MiB)}`],
+])('%s, from 60 clients: they are sent away, and nobody waits for that', async (_what, flood) => {
+  await begin(60_000, 60_000);
+  const flooding = await Promise.all(Array.from({ length: 60 }, () => open(flood)));
+  expect(await isAnswered()).toBe(true);
+  for (const socket of flooding) socket.resume();
+  await expect
+    .poll(() => flooding.every(({ destroyed, readableEnded }) => destroyed || readableEnded), { timeout: 10_000 })
+    .toBe(true);
+  expect(await isAnswered()).toBe(true);
 });

@@ -17,6 +17,8 @@ export interface RaidkitOptions {
   memoryMib?: number;
   tcpPort?: number;
   configPath?: string;
+  /** A Unix socket for HTTP. */
+  httpPath?: string;
 }
 
 /** A raidkitd in a process of its own. */
@@ -37,6 +39,7 @@ export async function startRaidkit({
   memoryMib = 512,
   tcpPort,
   configPath,
+  httpPath,
 }: RaidkitOptions): Promise<Raidkit> {
   const rpcPath = join(folder, `${name}.rpc`);
   const nbdPath = join(folder, `${name}.nbd`);
@@ -57,6 +60,7 @@ export async function startRaidkit({
   if (reactors !== undefined) args.push('--reactors', String(reactors));
   if (tcpPort !== undefined) args.push('--nbd', `tcp:127.0.0.1:${tcpPort}`);
   if (configPath !== undefined) args.push('-c', configPath);
+  if (httpPath !== undefined) args.push('--http', `unix:${httpPath}`);
   let rpc: Rpc | undefined;
   const service = await serve(process.execPath, args, async () => {
     if (!existsSync(rpcPath)) return false;
