@@ -41,6 +41,7 @@ export const processDocument = z.strictObject({
   bytes_total: count,
   bytes_per_sec: z.number(),
   at_most_sec: z.number().nullable().describe('seconds that are left if nothing is passed over; null while that is not known'),
+  at_least_sec: z.number().nullable().describe('the same if all is passed over that needs no work as things stand'),
   elapsed_sec: z.number(),
   mismatch_blocks: count,
   unreadable_blocks: count,

@@ -104,6 +104,7 @@ function describeProcess({ ext: { process } }: RaidArrayInfo): ProcessDocument |
     bytes_per_sec: process.bytes_per_sec,
     // One that is paused does not come nearer to its end.
     at_most_sec: process.paused ? null : process.eta_sec,
+    at_least_sec: process.paused ? null : (process.eta_least_sec ?? null),
     elapsed_sec: process.elapsed_sec,
     mismatch_blocks: process.mismatch_blocks,
     unreadable_blocks: process.unreadable_blocks,

@@ -59,10 +59,11 @@ export function renderProcess({ symbols }: Terminal, process: ProcessDocument): 
 }
 
 /** What has not been written need not be filled and is passed over, so the time is never more than that. */
-function paceOf({ is_paused: isPaused, bytes_per_sec: rate, at_most_sec: left }: ProcessDocument): string {
+function paceOf({ at_least_sec: least, at_most_sec: left, bytes_per_sec: rate, is_paused: isPaused }: ProcessDocument): string {
   if (isPaused) return 'paused';
   if (left === null) return 'no estimate yet';
-  return `${formatBytes(rate)}/s, at most ${formatSeconds(left)} left`;
+  const [from, to] = [formatSeconds(least ?? left), formatSeconds(left)];
+  return `${formatBytes(rate)}/s, ${from === to ? `at most ${to}` : `${from} to ${to}`} left`;
 }
 
 function renderCheck(record: NonNullable<ArrayDocument['last_check']>): string {

@@ -38,9 +38,12 @@ export const processSchema = z.looseObject({
   paused: z.boolean(),
   bytes_done: count,
   bytes_total: count,
-  /** Mean since it was started, what it passed over left out. */
+  /** Of late, what it passed over left out. */
   bytes_per_sec: z.number(),
+  /** If nothing is passed over; null while it is paused, or not known. */
   eta_sec: z.number().nullable(),
+  /** If all is passed over that needs no work as things stand. Absent in daemons of before. */
+  eta_least_sec: z.number().nullable().optional(),
   elapsed_sec: z.number(),
   mismatch_blocks: count,
   repaired_blocks: count,

@@ -287,3 +287,29 @@ describe('parity that is trusted on request', () => {
     await rig.arrays.stop();
   });
 });
+
+it.each(['raid1', 'raid5f'])(
+  '%s: bytes that their owner changes while they are being written are on all members as they were given',
+  async (level) => {
+    const { disks, volume, rig } = await build(level, 3);
+    const held = disks.map((disk) => disk.held);
+    const isData = (type: IoType, offsetBlocks: number): boolean => type === IoType.Write && offsetBlocks >= dataAt;
+    // The first member has what the others get only later.
+    for (const disk of disks.slice(1)) disk.fault = (io) => (isData(io.type, io.offsetBlocks) ? null : Status.Ok);
+    const bytes = blocks(1, 1);
+    const written = volume.write(0, bytes);
+    bytes.fill(2);
+    await until(() => held.flat().length > 0, 'one member has it, another one has not');
+    bytes.fill(3);
+    disks.forEach((disk) => {
+      disk.fault = () => Status.Ok;
+      for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    });
+    await written;
+    expect(await volume.read(0, 1)).toEqual(blocks(1, 1));
+    rig.arrays.startSync('a', 'check');
+    await arrayOf(rig, 'a').processEnded;
+    expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', mismatchBlocks: 0, error: null });
+    volume.descriptor.close();
+  },
+);

@@ -92,6 +92,39 @@ it('a process that is paused holds no blocks back, and lets others have its turn
   volume.descriptor.close();
 });
 
+it('works on several windows while nobody else does, on one while users are at work, and gives no estimate while it is paused', async () => {
+  const rig = newRig();
+  const disks = await mirrors(rig, (member) => [`disk ${member}`]);
+  rig.arrays.processOptions.windowSizeKb = 64;
+  const isOfProcess = (offsetBlocks: number): boolean => offsetBlocks >= 2048 + 128;
+  disks[0]!.fault = (io) => (io.type === IoType.Read && isOfProcess(io.offsetBlocks) ? null : Status.Ok);
+  rig.arrays.startSync('a', 'check');
+  const array = arrayOf(rig, 'a');
+  await until(() => disks[0]!.held.length === 4, 'four windows are at work');
+  expect(array.process!.describeFully()).toMatchObject({ paused: false, bytes_total: array.numBlocks * 512 });
+  array.process!.pause();
+  expect(array.process!.describeFully()).toMatchObject({ paused: true, eta_sec: null, eta_least_sec: null });
+  // A user's write that lasts; the process is to go on beside it.
+  const volume = openVolume(rig, 'a');
+  disks[1]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 2048 ? null : Status.Ok);
+  const written = volume.write(0, new Uint8Array(512).fill(3));
+  await until(() => disks[1]!.held.length === 1, 'a user is at work');
+  array.process!.resume();
+  let most = 0;
+  while (array.process !== null) {
+    const held = disks[0]!.held.splice(0);
+    // The four that had begun before the user came.
+    if (array.process.offsetBlocks >= 5 * 128) most = Math.max(most, held.length);
+    for (const io of held) disks[0]!.finish(io, Status.Ok);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  expect(most).toBe(1);
+  disks[1]!.fault = () => Status.Ok;
+  for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.Ok);
+  await written;
+  volume.descriptor.close();
+});
+
 it('a process that ends on an error holds no blocks back', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, () => []);

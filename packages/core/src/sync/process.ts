@@ -3,6 +3,7 @@ import { BufferPool } from '@raidkit/parity';
 import { maxMissing } from '../level/redundancy.js';
 import type { SyncHost } from './host.js';
 import type { ResyncExclusion } from './resync-exclusion.js';
+import { ProcessPace } from './pace.js';
 import { RebuildTask } from './rebuild.js';
 import type { ProcessView } from './process-view.js';
 import { ReplaceTask } from './replace.js';
@@ -30,6 +31,8 @@ const restFactor = { least: 1 / 8, most: 16 };
 const rateSpanMs = 1000;
 /** How often the time that a process has taken is put on record, in milliseconds. */
 const saveMs = 30_000;
+/** Windows ahead that are looked at for what they would take; more of them than that stand for each other. */
+const mostLookedAt = 256;
 /** Buffers that one window may hold at a time, at least; a level that loses more members has one for each. */
 const buffersPerWindow = 2;
 
@@ -93,6 +96,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   /** Where it begins. */
   readonly #firstBlock: number;
   #startedAtMs = 0;
+  #pace: ProcessPace | null = null;
   #workedBlocks = 0;
 
   /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
@@ -147,6 +151,8 @@ export class RaidProcess implements ProcessView, RunningProcess {
     this.#startedAtMs = this.#array.registry.runtime.now();
     this.#noted.at = this.#startedAtMs;
     this.#savedAtMs = this.#startedAtMs;
+    this.#pace = new ProcessPace(this.#startedAtMs);
+    if (this.isPaused) this.#pace.pause(this.#startedAtMs);
     try {
       do {
         await this.#allWindows();
@@ -175,9 +181,11 @@ export class RaidProcess implements ProcessView, RunningProcess {
   /** No new window is begun until {@link resume}. */
   pause(): void {
     this.isPaused = true;
+    this.#pace?.pause(this.#array.registry.runtime.now());
   }
 
   resume(): void {
+    if (this.isPaused) this.#pace?.resume(this.#array.registry.runtime.now());
     this.isPaused = false;
     const onResume = this.#onResume;
     this.#onResume = null;
@@ -204,16 +212,18 @@ export class RaidProcess implements ProcessView, RunningProcess {
   /** With rate and estimate. */
   describeFully(): JsonObject {
     const { blockSize, numBlocks, registry } = this.#array;
-    const seconds = (registry.runtime.now() - this.#startedAtMs) / 1000;
-    const rate = seconds > 0 ? (this.#workedBlocks * blockSize) / seconds : 0;
+    const rate = (this.#pace?.rate(registry.runtime.now()) ?? 0) * 1000 * blockSize;
     const left = (numBlocks - this.offsetBlocks) * blockSize;
+    // One that is paused does not come nearer to its end.
+    const secondsFor = (bytes: number): number | null => (rate > 0 && !this.isPaused ? Math.round(bytes / rate) : null);
     return {
       ...this.describe(),
       paused: this.isPaused,
       bytes_done: this.offsetBlocks * blockSize,
       bytes_total: numBlocks * blockSize,
       bytes_per_sec: Math.round(rate),
-      eta_sec: rate > 0 ? Math.round(left / rate) : null,
+      eta_sec: secondsFor(left),
+      eta_least_sec: secondsFor(left * this.#partNeeded()),
       elapsed_sec: this.elapsedSec,
       mismatch_blocks: this.mismatchBlocks,
       repaired_blocks: this.repairedBlocks,
@@ -222,6 +232,19 @@ export class RaidProcess implements ProcessView, RunningProcess {
       lost_blocks: this.lostBlocks,
       mismatches: this.mismatches.map((place) => ({ ...place })),
     };
+  }
+
+  /** Of what is ahead, the part that would not be passed over as things stand. */
+  #partNeeded(): number {
+    const { numBlocks } = this.#array;
+    const windows = Math.ceil((numBlocks - this.offsetBlocks) / this.windowBlocks);
+    const count = Math.min(windows, mostLookedAt);
+    let needed = 0;
+    for (let index = 0; index < count; index++) {
+      const start = this.offsetBlocks + Math.floor((index * windows) / count) * this.windowBlocks;
+      if (this.#step.isNeeded(start, Math.min(start + this.windowBlocks, numBlocks))) needed++;
+    }
+    return count === 0 ? 0 : needed / count;
   }
 
   record(error: string | null): ProcessRecord {
@@ -311,6 +334,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     await this.#step.run(window.start, window.end);
     window.workMs = this.#array.registry.runtime.now() - startedAt;
     this.#workedBlocks += window.end - window.start;
+    this.#pace?.worked(window.end - window.start, this.#array.registry.runtime.now());
     this.#charge(window.end - window.start);
   }
 
