@@ -121,7 +121,8 @@ class Attackers {
         const client = await this.connect(httpPath);
         if (client !== null) {
           client.isCareless = true;
-          while (!this.isOver && !client.socket.destroyed) {
+          // Whoever ends the attack ends the connections.
+          while (!client.socket.destroyed) {
             if (client.socket.writableLength < MiB) this.send(client, bytes);
             await turn(2);
           }
