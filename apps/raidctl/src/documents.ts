@@ -1,4 +1,4 @@
-import { claimSchema } from '@raidkit/client';
+import { claimSchema, levelOptionSchema } from '@raidkit/client';
 import { z } from 'zod';
 
 /*
@@ -266,6 +266,8 @@ export const modulesDocument = z.strictObject({
       is_redundant: z.boolean(),
       can_unmap: z.boolean(),
       can_grow: z.boolean(),
+      /** By name; given with `create --option`. */
+      options: z.record(z.string(), levelOptionSchema),
       /** What the level's package says of itself; nobody has checked it. */
       conformance: claimSchema.nullable(),
       conformance_error: text.nullable(),

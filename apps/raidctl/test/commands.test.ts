@@ -418,6 +418,9 @@ itWrites('exports a volume, shows what is exported, and what is read and written
     'raid6',
     'concat',
   ]);
+  const text = await test.ok('modules');
+  expect(text).toMatch(/^raid10 +copies +2 to 255 +2 +how often each block is there/m);
+  expect(text).toMatch(/^raid5f +full_stripe_only +true, false +false +refuse writes/m);
 });
 
 it('keeps the configuration as a file that the daemon takes', async () => {

@@ -195,6 +195,18 @@ export const claimSchema = z.looseObject({
   bugs_missed: count,
 });
 
+/** An option of a level, in the words of JSON Schema; `any`: whatever JSON has. */
+export const levelOptionSchema = z.looseObject({
+  type: z.enum(['boolean', 'integer', 'string', 'any']),
+  /** What it does. */
+  description: z.string(),
+  minimum: z.number().optional(),
+  maximum: z.number().optional(),
+  enum: z.array(z.string()).optional(),
+  /** What holds where it is not given. */
+  default: z.union([z.boolean(), z.number(), z.string()]).optional(),
+});
+
 export const moduleSchema = z.looseObject({
   level: z.string(),
   aliases: z.array(z.string()),
@@ -204,6 +216,7 @@ export const moduleSchema = z.looseObject({
   redundant: z.boolean(),
   unmap: z.boolean(),
   resize: z.boolean(),
+  options: z.record(z.string(), levelOptionSchema).default({}),
   /** What the level's package says that it has been tried with, and nobody else has checked; null if it says nothing. */
   conformance: claimSchema.nullable().default(null),
   /** Why the report in the level's package says nothing. */

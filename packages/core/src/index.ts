@@ -14,6 +14,7 @@ export type { RaidEvent, RaidEventListener } from './events.js';
 export { healthOf } from './array/health.js';
 export type { Health } from './array/health.js';
 export { RaidModuleRegistry, globalRegistry } from './level/registry.js';
+export { checkOptions } from './level/options.js';
 export { canLoseAny, canRun, maxMissing, minOperational } from './level/redundancy.js';
 export { raidApiVersion, thirdPartyCodes } from './level/module.js';
 export type {
@@ -24,6 +25,7 @@ export type {
   RaidManifest,
   RaidModule,
   UnjournaledModule,
+  OptionSchema,
 } from './level/module.js';
 export type { LevelContext, LevelOptions, RaidGeometry, RedundantContext, RedundantGeometry } from './level/context.js';
 export type {

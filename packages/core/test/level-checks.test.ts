@@ -180,3 +180,20 @@ describe('a module is not registered that', () => {
     expect(error).toMatchObject({ code: 'ERR_RAID_MODULE', message: expect.stringMatching(message) as unknown });
   });
 });
+
+it.each<[unknown, RegExp]>([
+  ['copies', /options must be an object/],
+  [{ Copies: { type: 'any', description: 'x' } }, /options\.Copies: its name must be/],
+  [{ copies: { type: 'any' } }, /options\.copies: description must say/],
+  [{ copies: { type: 'number', description: 'x' } }, /type must be boolean, integer, string or any/],
+  [{ copies: { type: 'integer', minimum: 2, default: 2, description: 'x' } }, /minimum and maximum must be integers/],
+  [
+    { copies: { type: 'integer', minimum: 2, maximum: 3, default: 4, description: 'x' } },
+    /default must be an integer from 2 to 3/,
+  ],
+  [{ order: { type: 'string', enum: 'up', default: 'up', description: 'x' } }, /enum must be a list of strings/],
+  [{ fast: { type: 'boolean', description: 'x' } }, /default must be true or false/],
+])('a module that says of its options %o is refused', (options, message) => {
+  const module = { ...moduleOf(plain, {}), options } as unknown as RaidModule;
+  expect(() => new RaidModuleRegistry().register(module)).toThrow(message);
+});

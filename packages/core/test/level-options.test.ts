@@ -54,13 +54,17 @@ it('full_stripe_only still holds at the next start, and after SPDK ran the array
   }
 });
 
+const described = (...names: string[]): NonNullable<PlainModule['options']> =>
+  Object.fromEntries(names.map((name) => [name, { type: 'any', description: 'for the test' } as const]));
+
 /** A stranger's level, which remembers the options that its arrays are started with. */
-function strange(seen: unknown[], checks: Pick<PlainModule, 'checkOptions'> = {}): PlainModule {
+function strange(seen: unknown[], checks: Pick<PlainModule, 'checkOptions' | 'options'> = {}): PlainModule {
   return {
     ...raid0,
     level: 'strange',
     aliases: [],
     code: 0x1234,
+    options: described('layout', 'copies', 'weights', 'nested', 'count', 'hook', 'text'),
     ...checks,
     start(raid) {
       seen.push(raid.options);
@@ -100,7 +104,9 @@ it('options that the level refuses, or that would not come back, are refused at 
   await plugInAll(rig, empty(3));
   const create = (options: Record<string, unknown>, superblock = true) =>
     rig.arrays.create({ ...striped, superblock, options });
-  await expect(create({ full_stripe_only: 'yes' })).rejects.toThrow(/full_stripe_only must be true or false/);
+  await expect(create({ full_stripe_only: 'yes' })).rejects.toThrow(
+    /option full_stripe_only must be true or false, not "yes": refuse writes/,
+  );
   await expect(create({ fullStripeOnly: true })).rejects.toThrow(/raid5f has no option fullStripeOnly/);
   expect(rig.arrays.list().length).toBe(0);
   const other = rigWith(strange([]));
@@ -112,6 +118,50 @@ it('options that the level refuses, or that would not come back, are refused at 
   await expect(createStrange({ text: 'x'.repeat(3500) })).rejects.toThrow(/3511 bytes as JSON, and there is room for 3500/);
   // Nothing is kept on members without superblocks.
   await createStrange({ text: 'x'.repeat(3500) }, false);
+});
+
+it('options are held against what the level says of them', async () => {
+  const description = 'for the test';
+  const rig = rigWith(
+    strange([], {
+      options: {
+        fast: { type: 'boolean', default: false, description },
+        width: { type: 'integer', minimum: 2, maximum: 4, default: 2, description },
+        order: { type: 'string', enum: ['up', 'down'], default: 'up', description },
+      },
+    }),
+  );
+  await plugInAll(rig, empty(2));
+  const create = (options: Record<string, unknown>) =>
+    rig.arrays.create({ name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true, options });
+  for (const [options, message] of [
+    [{ fast: 'yes' }, 'option fast must be true or false, not "yes": for the test'],
+    [{ width: 5 }, 'option width must be an integer from 2 to 4, not 5'],
+    [{ width: 2.5 }, 'option width must be an integer from 2 to 4, not 2.5'],
+    [{ order: 'sideways' }, 'option order must be up or down, not "sideways"'],
+    [{ toString: 1 }, 'level strange has no option toString: it has fast, width, order'],
+  ] as const)
+    await expect(create(options), message).rejects.toThrow(message);
+  expect(rig.arrays.list()).toEqual([]);
+  await create({ fast: true, width: 4, order: 'down' });
+  expect(arrayOf(rig, 'a').options).toEqual({ fast: true, width: 4, order: 'down' });
+});
+
+it('an array with an option that its level has no more is not started', async () => {
+  const rig = rigWith(strange([]));
+  const disks = await plugInAll(rig, empty(2));
+  const array = { name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true };
+  await rig.arrays.create({ ...array, options: { copies: 2 } });
+  await rig.arrays.stop();
+  const again = rigWith(strange([], { options: described('layout') }));
+  await plugInAll(
+    again,
+    disks.map((disk) => disk.bytes),
+  ).catch(() => undefined);
+  expect(arrayOf(again, 'a')).toMatchObject({
+    state: 'configuring',
+    startError: expect.stringMatching(/no option copies/) as string,
+  });
 });
 
 it('an array whose options its level refuses by now is not started', async () => {

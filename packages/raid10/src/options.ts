@@ -1,28 +1,23 @@
-import { RaidError } from '@raidkit/core/level';
-import type { LevelOptions } from '@raidkit/core/level';
+import type { LevelOptions, ModuleBase } from '@raidkit/core/level';
 import { slotOf, stripeOf } from './copy-map.js';
 import type { Layout, Shape } from './copy-map.js';
 
-const layouts: readonly string[] = ['near', 'offset'] satisfies Layout[];
-
-/** Most slots of an array. */
-const mostSlots = 255;
-
-/** Throws for options that no array may have. */
-export function checkOptions(options: LevelOptions): void {
-  const { copies = 2, layout = 'near', ...others } = options;
-  const refuse = (message: string): never => {
-    throw new RaidError('ERR_RAID_INVALID', 22, message);
-  };
-  const [other] = Object.keys(others);
-  if (other !== undefined) refuse(`level raid10 has no option ${other}: it has copies and layout`);
-  if (!Number.isInteger(copies) || Number(copies) < 2 || Number(copies) > mostSlots)
-    refuse(`copies must be 2 to the number of members, not ${JSON.stringify(copies)}`);
-  if (layout === 'far')
-    refuse('layout must be near or offset: far puts copies so far apart that no part of the array could be rebuilt by itself');
-  if (typeof layout !== 'string' || !layouts.includes(layout))
-    refuse(`layout must be near or offset, not ${JSON.stringify(layout)}`);
-}
+export const options = {
+  copies: {
+    type: 'integer',
+    minimum: 2,
+    maximum: 255,
+    default: 2,
+    description: 'how often each block is there; no more often than there are members',
+  },
+  layout: {
+    type: 'string',
+    enum: ['near', 'offset'] satisfies Layout[],
+    default: 'near',
+    description:
+      'where the copies are: near each other, or each in the next strip (far would put them so far apart that no part of the array could be rebuilt by itself)',
+  },
+} as const satisfies ModuleBase['options'];
 
 /** What checked options say of an array with so many slots. */
 export function shapeOf(numSlots: number, { copies, layout }: LevelOptions): Shape {

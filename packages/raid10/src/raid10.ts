@@ -13,7 +13,7 @@ import type {
   WriteRequest,
 } from '@raidkit/core/level';
 import { CopyMap } from './copy-map.js';
-import { canRun, checkOptions, maxMissing, shapeOf } from './options.js';
+import { canRun, maxMissing, options, shapeOf } from './options.js';
 import { Recovery } from './recovery.js';
 
 /** Striped copies. Reads go where the fewest blocks are being read; writes go to all copies. */
@@ -218,8 +218,8 @@ export const raid10: CopiesModule = {
   maxMissing,
   canRun,
   baseBdevsMin: 2,
-  acceptsSlots: (numSlots, options) => numSlots >= shapeOf(numSlots, options).numCopies,
-  checkOptions,
+  acceptsSlots: (numSlots, given) => numSlots >= shapeOf(numSlots, given).numCopies,
+  options,
   optionsDefineLayout: true,
   start(context) {
     const map = new CopyMap(context.stripSizeBlocks, shapeOf(context.numSlots, context.options));

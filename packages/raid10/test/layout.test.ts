@@ -1,4 +1,4 @@
-import { canLoseAny, canRun, maxMissing } from '@raidkit/core';
+import { canLoseAny, canRun, checkOptions, maxMissing } from '@raidkit/core';
 import type { LevelOptions } from '@raidkit/core';
 import { raid10 } from '@raidkit/raid10';
 import { expect, it } from 'vitest';
@@ -37,11 +37,11 @@ it('an array is offline when all copies of something are gone, and only then', (
 });
 
 it.each<[LevelOptions, RegExp]>([
-  [{ copies: 1 }, /copies must be 2 to the number of members, not 1/],
-  [{ copies: '2' }, /copies must be 2 to the number of members, not "2"/],
-  [{ layout: 'far' }, /layout must be near or offset: far puts copies so far apart/],
+  [{ copies: 1 }, /copies must be an integer from 2 to 255, not 1: how often each block is there/],
+  [{ copies: '2' }, /copies must be an integer from 2 to 255, not "2"/],
+  [{ layout: 'far' }, /layout must be near or offset, not "far": .*so far apart/],
   [{ layout: 'n2' }, /layout must be near or offset, not "n2"/],
-  [{ near: 2 }, /level raid10 has no option near: it has copies and layout/],
+  [{ near: 2 }, /level raid10 has no option near: it has copies, layout/],
 ])('refuses the options %o', (options, message) => {
-  expect(() => raid10.checkOptions?.(options)).toThrow(message);
+  expect(() => checkOptions(raid10, options)).toThrow(message);
 });

@@ -1,4 +1,4 @@
-import { RaidError, RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core/level';
+import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   JournaledLevel,
@@ -100,14 +100,7 @@ class Raid5f implements JournaledLevel {
   };
 }
 
-function checkOptions(options: Readonly<Record<string, unknown>>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (name !== 'full_stripe_only') throw new RaidError('ERR_RAID_INVALID', 22, `level raid5f has no option ${name}`);
-    if (typeof value !== 'boolean') throw new RaidError('ERR_RAID_INVALID', 22, 'full_stripe_only must be true or false');
-  }
-}
-
-/** The raid5f level, with SPDK's layout: arrays interchange. Option `full_stripe_only`: refuse other writes, as SPDK does. */
+/** The raid5f level, with SPDK's layout: arrays interchange. */
 export const raid5f: JournaledModule = {
   level: 'raid5f',
   aliases: ['5f'],
@@ -118,6 +111,12 @@ export const raid5f: JournaledModule = {
   maxMissing: 1,
   journal: true,
   baseBdevsMin: 3,
-  checkOptions,
+  options: {
+    full_stripe_only: {
+      type: 'boolean',
+      default: false,
+      description: 'refuse writes that are not whole stripes, as SPDK does',
+    },
+  },
   start: (context) => new Raid5f(context),
 };

@@ -182,8 +182,8 @@ export const ioPath = [
   {
     id: 'membership-stays',
     file: 'core/src/array/array.ts',
-    line: 'this.membership++;\n    slot.isRemoving = true;',
-    becomes: 'slot.isRemoving = true;',
+    line: 'this.membership++;\n    slot.leave();',
+    becomes: 'slot.leave();',
     loses: 'whoever waited does not see that a member left: what one member has not got counts as held by all',
   },
   {

@@ -88,6 +88,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
             redundant: module.redundancy !== 'none',
             unmap: module.manifest.nullPayload,
             resize: module.manifest.resize,
+            options: module.options ?? {},
             conformance: claimOf(module).claim,
             conformance_error: claimOf(module).error,
           })),

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { LevelModule } from '@raidkit/client';
 import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { renderTable } from '../table.js';
@@ -13,6 +14,26 @@ const columns = [
   { heading: 'GROWS' },
   { heading: 'CLAIMS' },
 ] as const;
+
+const optionColumns = [
+  { heading: 'LEVEL' },
+  { heading: 'OPTION' },
+  { heading: 'VALUES' },
+  { heading: 'DEFAULT' },
+  { heading: 'MEANING' },
+] as const;
+
+type Option = LevelModule['options'][string];
+
+function valuesOf({ enum: words, maximum, minimum, type }: Option): string {
+  if (words !== undefined) return words.join(', ');
+  if (minimum !== undefined && maximum !== undefined) return `${minimum} to ${maximum}`;
+  return { boolean: 'true, false', any: 'JSON' }[type as string] ?? type;
+}
+
+function usualOf({ default: usual }: Option): string {
+  return usual === undefined ? '' : String(usual);
+}
 
 /** Of a module: what its package says of it. */
 interface Claimed {
@@ -61,6 +82,7 @@ async function modules(session: Session): Promise<void> {
     is_redundant: module.redundant,
     can_unmap: module.unmap,
     can_grow: module.resize,
+    options: module.options,
     conformance: module.conformance,
     conformance_error: module.conformance_error,
   }));
@@ -75,8 +97,18 @@ async function modules(session: Session): Promise<void> {
     yes(level.can_grow),
     claimIn(level),
   ]);
-  const table = renderTable(session.terminal, columns, rows);
+  const options = levels.flatMap((level) =>
+    Object.entries(level.options).map(([name, option]) => [
+      level.level,
+      name,
+      valuesOf(option),
+      usualOf(option),
+      option.description,
+    ]),
+  );
+  const texts = [renderTable(session.terminal, columns, rows)];
+  if (options.length > 0) texts.push(renderTable(session.terminal, optionColumns, options));
   const isClaimed = levels.some(({ conformance }) => conformance !== null);
   const note = 'CLAIMS is what the packages say of themselves, from raidkit-conformance.json. Nobody here has checked it.';
-  session.print({ version: 1, command: 'modules', modules: levels }, isClaimed ? `${table}\n${note}` : table);
+  session.print({ version: 1, command: 'modules', modules: levels }, [...texts, ...(isClaimed ? [note] : [])].join('\n'));
 }

@@ -11,6 +11,7 @@ export type {
   JournaledModule,
   Losses,
   ModuleBase,
+  OptionSchema,
   ParityBase,
   ParityModule,
   PlainModule,

@@ -17,6 +17,24 @@ export interface RaidManifest {
   resize: boolean;
 }
 
+/**
+ * What an option of a level may be, in the words of JSON Schema; `default`: what holds where it is not given, which the level sees
+ * to. `any`: whatever JSON has, which {@link ModuleBase.checkOptions} must look at. `description`: for people, what it does.
+ */
+export type OptionSchema =
+  | { readonly type: 'boolean'; readonly default: boolean; readonly description: string }
+  | {
+      readonly type: 'integer';
+      /** The smallest that may be given. */
+      readonly minimum: number;
+      /** The largest that may be given. */
+      readonly maximum: number;
+      readonly default: number;
+      readonly description: string;
+    }
+  | { readonly type: 'string'; readonly enum: readonly string[]; readonly default: string; readonly description: string }
+  | { readonly type: 'any'; readonly description: string };
+
 /** What all modules say of themselves. */
 export interface ModuleBase {
   /** Unique id, lower case, `raid1`. */
@@ -33,9 +51,11 @@ export interface ModuleBase {
   readonly baseBdevsMin: number;
   /** Whether an array with these options may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
   acceptsSlots?(numSlots: number, options: LevelOptions): boolean;
+  /** The options that an array of the level may have, by name: a to z, 0 to 9 and _, a letter first. Others are refused. Absent: none. */
+  readonly options?: Readonly<Record<string, OptionSchema>>;
   /**
-   * Throws (a `RaidError` if it can) for options that no array of the level may have, before one is created with them, and
-   * before one is started with what its members say. Absent: any will do.
+   * Throws (a `RaidError` if it can) for options that no array of the level may have although {@link options} allows each of them,
+   * before one is created with them, and before one is started with what its members say. Absent: there are none.
    */
   checkOptions?(options: LevelOptions): void;
   /**

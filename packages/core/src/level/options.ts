@@ -1,6 +1,6 @@
 import { RaidError } from '../errors.js';
 import type { LevelOptions } from './context.js';
-import type { RaidModule } from './module.js';
+import type { OptionSchema, RaidModule } from './module.js';
 import type { ExtensionHeader, SuperblockStore } from '../format/store.js';
 
 /** Of `{}`: superblocks alone keep no options. */
@@ -31,7 +31,7 @@ export function checkLevelOptions(
   const most = store === null ? Infinity : (store.extension?.mostOptionsBytes ?? noOptionsBytes);
   if (Buffer.byteLength(text) > most)
     refuse(`the level's options have ${Buffer.byteLength(text)} bytes as JSON, and there is room for ${most}`);
-  module.checkOptions?.(options);
+  checkOptions(module, options);
   return options;
 }
 
@@ -40,8 +40,67 @@ export function checkLevelOptions(
  */
 export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionHeader): LevelOptions {
   const options = parseOptions(levelOptions) ?? {};
-  module.checkOptions?.(options);
+  checkOptions(module, options);
   return options;
+}
+
+/** Throws, naming option and limit, for options that an array of the level cannot have. */
+export function checkOptions(module: RaidModule, options: LevelOptions): void {
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, message);
+  };
+  const schemas = module.options ?? {};
+  for (const [name, value] of Object.entries(options)) {
+    const schema = Object.hasOwn(schemas, name) ? schemas[name] : undefined;
+    if (schema === undefined) {
+      const known = Object.keys(schemas).join(', ') || 'none';
+      refuse(`level ${module.level} has no option ${name}: it has ${known}`);
+    } else if (!fits(schema, value)) {
+      refuse(`option ${name} must be ${limitsOf(schema)}, not ${JSON.stringify(value)}: ${schema.description}`);
+    }
+  }
+  module.checkOptions?.(options);
+}
+
+function fits(schema: OptionSchema, value: unknown): boolean {
+  switch (schema.type) {
+    case 'boolean':
+      return typeof value === 'boolean';
+    case 'integer':
+      return Number.isSafeInteger(value) && Number(value) >= schema.minimum && Number(value) <= schema.maximum;
+    case 'string':
+      return typeof value === 'string' && schema.enum.includes(value);
+    case 'any':
+      return true;
+  }
+}
+
+function limitsOf(schema: OptionSchema): string {
+  switch (schema.type) {
+    case 'boolean':
+      return 'true or false';
+    case 'integer':
+      return `an integer from ${schema.minimum} to ${schema.maximum}`;
+    case 'string':
+      return schema.enum.join(' or ');
+    case 'any':
+      return 'what JSON has';
+  }
+}
+
+/** What is wrong with what a module says of an option; null for nothing. Modules may be written in JavaScript. */
+export function faultOfSchema(name: string, schema: unknown): string | null {
+  if (!/^[a-z][a-z0-9_]{0,31}$/.test(name)) return 'its name must be 1 to 32 characters of a-z, 0-9 and _, a letter first';
+  if (typeof schema !== 'object' || schema === null) return 'it must be an object';
+  const { type, description, minimum, maximum, enum: values, default: usual } = schema as Record<string, unknown>;
+  if (typeof description !== 'string' || description === '') return 'description must say what it does';
+  if (type === 'any') return null;
+  if (type !== 'boolean' && type !== 'integer' && type !== 'string') return 'type must be boolean, integer, string or any';
+  if (type === 'integer' && !(Number.isSafeInteger(minimum) && Number.isSafeInteger(maximum)))
+    return 'minimum and maximum must be integers';
+  if (type === 'string' && !(Array.isArray(values) && values.length > 0 && values.every((value) => typeof value === 'string')))
+    return 'enum must be a list of strings';
+  return fits(schema as OptionSchema, usual) ? null : `default must be ${limitsOf(schema as OptionSchema)}`;
 }
 
 function parseOptions(text: string): LevelOptions | null {

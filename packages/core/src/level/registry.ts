@@ -1,5 +1,6 @@
 import { RaidError } from '../errors.js';
 import { raidApiVersion, thirdPartyCodes } from './module.js';
+import { faultOfSchema } from './options.js';
 import { maxMissing } from './redundancy.js';
 import type { RaidModule } from './module.js';
 
@@ -74,8 +75,20 @@ function checkModule(module: RaidModule): void {
     if (!['function', 'undefined'].includes(typeof module[field])) throw refusal(module, `${field} must be a function`);
   if (!['boolean', 'undefined'].includes(typeof module.optionsDefineLayout))
     throw refusal(module, 'optionsDefineLayout must be true or false');
+  checkOptionSchemas(module);
   checkManifest(module);
   checkLosses(module);
+}
+
+function checkOptionSchemas(module: RaidModule): void {
+  const { options }: { options?: unknown } = module;
+  if (options === undefined) return;
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw refusal(module, 'options must be an object');
+  for (const [name, schema] of Object.entries(options)) {
+    const fault = faultOfSchema(name, schema);
+    if (fault !== null) throw refusal(module, `options.${name}: ${fault}`);
+  }
 }
 
 /** Modules may be written in JavaScript: what is missing must not count as false, nor a typing error as true. */
