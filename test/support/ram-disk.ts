@@ -81,12 +81,13 @@ export async function plugIn(
     blockSize?: number;
     fault?: RamDisk['fault'];
     isReadOnly?: boolean;
+    serial?: string;
   },
 ): Promise<{ bdev: Bdev; disk: RamDisk }> {
-  const { name, uuid, bytes, blockSize = 512, fault, isReadOnly = false } = options;
+  const { name, uuid, bytes, blockSize = 512, fault, isReadOnly = false, serial = null } = options;
   const disk = new RamDisk(registry, bytes, blockSize);
   if (fault !== undefined) disk.fault = fault;
-  const bdev = new Bdev({ name, uuid, blockSize, numBlocks: bytes.length / blockSize, driver: disk, isReadOnly });
+  const bdev = new Bdev({ name, uuid, blockSize, numBlocks: bytes.length / blockSize, driver: disk, isReadOnly, serial });
   await registry.register(bdev);
   return { bdev, disk };
 }

@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
+import { LastingCounts } from '../src/lasting/lasting-counts.js';
 import { readLasting } from '../src/lasting/lasting-file.js';
 import { makeFile } from './support/files.js';
 
@@ -178,4 +179,37 @@ it.each([
   expect(read()).toEqual([1, 0]);
   spoil(array);
   expect(read()).toEqual([0, 1]);
+});
+
+it('which device an empty slot had is known after a restart', async () => {
+  const arrays = (members: object[], uuids: string[]): object[] => [
+    {
+      name: 'vol',
+      uuid: uuid(3),
+      state: 'online',
+      superblock: true,
+      base_bdevs_list: uuids.map((one) => ({ uuid: one })),
+      ext: {
+        history: [],
+        members: members.map((member, slot) => ({ slot, read_errors: 0, write_errors: 0, repaired_blocks: 0, ...member })),
+      },
+    },
+  ];
+  const nobody = uuid(0).replaceAll(/[1-9]/g, '0');
+  const a = { name: 'a', serial: 'WD-1', last_member: null };
+  const both = arrays([a, { name: 'b', serial: 'WD-2', last_member: null }], [uuid(5), uuid(6)]);
+  const path = join(folder, 'counts.json');
+  const log = pino({ level: 'silent' });
+  const before = new LastingCounts({ call: () => Promise.resolve(both) }, path, log);
+  await before.look();
+  const one = arrays([a, { name: null, serial: null, last_member: null }], [uuid(5), nobody]);
+  const after = new LastingCounts({ call: () => Promise.resolve(one) }, path, log);
+  const known = { name: 'b', uuid: uuid(6), serial: 'WD-2' };
+  expect(await after.call('raidkit_get_arrays', undefined)).toMatchObject([
+    { ext: { members: [{ last_member: null }, { last_member: known }] } },
+  ]);
+  // Nor does it go when that is noted, and the daemon starts once more.
+  await after.look();
+  const again = new LastingCounts({ call: () => Promise.resolve(one) }, path, log);
+  expect(await again.call('raidkit_get_arrays', undefined)).toMatchObject([{ ext: { members: [{}, { last_member: known }] } }]);
 });

@@ -28,7 +28,9 @@ export const slotDocument = z.strictObject({
   repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
   bad_blocks: count.describe('blocks that the member does not hold, since nobody could say what belonged there'),
   disk_health: diskHealth,
+  serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),
   last_device: text.nullable().describe('name of the device that was in the slot before it became empty'),
+  last_serial: text.nullable().describe('the same number of its disk'),
 });
 
 /** Background work that runs on an array. */
@@ -141,6 +143,7 @@ export const examineDocument = z.strictObject({
     z.strictObject({
       device: text.describe('as it was named'),
       opened_by_daemon: z.boolean(),
+      serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),
       superblock: z.enum(['none', 'unusable', 'found']),
       reason: text.nullable().describe('why a superblock cannot be used'),
       signature: text.nullable().describe('what else keeps its data there, as far as that is known'),

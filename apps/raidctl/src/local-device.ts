@@ -20,6 +20,8 @@ export interface LocalExamination {
   signature: string | null;
   /** By which superblocks know it. */
   uuid: string;
+  /** Of the disk; null if that is not known. */
+  serial: string | null;
 }
 
 /**
@@ -30,7 +32,7 @@ export function examineLocally(path: string): Promise<LocalExamination> {
   return withDevice(path, true, async (descriptor) => {
     const found = await spdkSuperblockStore.read(descriptor);
     const signature = found.kind === 'found' ? null : await findSignature(descriptor);
-    return { found, signature, uuid: descriptor.bdev.uuid };
+    return { found, signature, uuid: descriptor.bdev.uuid, serial: descriptor.bdev.serial };
   });
 }
 

@@ -81,7 +81,9 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
         repaired_blocks: member.repaired_blocks,
         bad_blocks: member.bad_blocks,
         disk_health: snapshot.diskHealth?.disks.find((disk) => disk.bdev_name === member.name)?.verdict ?? null,
+        serial: member.serial ?? null,
         last_device: member.last_member?.name ?? null,
+        last_serial: member.last_member?.serial ?? null,
       };
     }),
     process: describeProcess(array),

@@ -108,7 +108,9 @@ function treeRows(
 
 function slotRow(terminal: Terminal, slot: SlotDocument, branch: string, inner: ArrayDocument | undefined): string[] {
   const name = slot.device ?? (slot.last_device === null ? '-' : `(${slot.last_device})`);
-  const place = inner === undefined ? (slot.path ?? '') : `array ${inner.name}: ${showHealth(terminal, inner.health)}`;
+  const serial = slot.device === null ? slot.last_serial : slot.serial;
+  const parts = [slot.path, serial === null ? null : `serial ${serial}`].filter((part) => part !== null);
+  const place = inner === undefined ? parts.join(', ') : `array ${inner.name}: ${showHealth(terminal, inner.health)}`;
   const notes = slot.bad_blocks > 0 ? terminal.colors.red(` ${plural(slot.bad_blocks, 'bad block')}`) : '';
   const counts = [slot.read_errors, slot.write_errors, slot.repaired_blocks].map((count) => showCount(terminal, count));
   return [`${branch}slot ${slot.slot}  ${name}`, showMemberState(terminal, slot.state), ...counts, `${place}${notes}`.trim()];

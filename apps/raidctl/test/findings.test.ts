@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process';
+import { Writable } from 'node:stream';
 import { arraySchema } from '@raidkit/client';
 import type { RaidArrayInfo } from '@raidkit/client';
 import { expect, it } from 'vitest';
 import { ExitCode, exitCodeOf, worst } from '../src/exit-code.js';
 import { actionOf, findingsOf, statusOf } from '../src/findings.js';
 import { formatBytes, formatCount, formatSeconds } from '../src/format.js';
-import { nothing } from '../src/snapshot.js';
-import { visible } from '../src/terminal.js';
+import { describeArray, nothing } from '../src/snapshot.js';
+import { renderArray } from '../src/status-view.js';
+import { Terminal, visible } from '../src/terminal.js';
 
 /* States that take a broken disk to come by: what is said of them. */
 
@@ -180,4 +182,21 @@ it('has a disk replaced that says that it is failing, while it serves', () => {
     },
   ]);
   expect(actionOf(snapshot, array)).toBe('replace it while it still serves: raidctl replace vol d1 NEW');
+});
+
+it('shows the serial numbers of disks, of the one that is gone too', () => {
+  const members = [
+    { name: 'sda', serial: 'WD-1' },
+    { name: null, state: 'missing', last_member: { name: 'sdb', uuid: 'x', serial: 'WD-2' } },
+  ];
+  const array = describeArray(nothing, mirror({ health: 'degraded' }, members));
+  expect(array.slots).toMatchObject([
+    { serial: 'WD-1', last_serial: null },
+    { serial: null, last_device: 'sdb', last_serial: 'WD-2' },
+  ]);
+  const stdout = Object.assign(new Writable(), { isTTY: false }) as unknown as NodeJS.WriteStream;
+  const streams = { stdin: process.stdin, stdout, stderr: process.stderr, env: {} };
+  const text = renderArray(new Terminal(streams), array, [array]);
+  expect(text).toMatch(/slot 0 {2}sda .* serial WD-1\n/);
+  expect(text).toMatch(/slot 1 {2}\(sdb\) .* serial WD-2\n/);
 });

@@ -71,7 +71,8 @@ export async function openLinuxBdev(registry: BdevRegistry, options: LinuxBdevOp
       physicalDevice: await physicalDevice(file),
     });
     const uuid = givenUuid ?? uuidOf(await identify(file, name, registry.runtime.log));
-    const bdev = new Bdev({ name, uuid, blockSize, numBlocks, isReadOnly: readOnly, driver });
+    const serial = file.isBlockDevice ? ((await (await file.info())?.serial()) ?? null) : null;
+    const bdev = new Bdev({ name, uuid, blockSize, numBlocks, isReadOnly: readOnly, serial, driver });
     const examined = registry.register(bdev);
     driver.attach(bdev);
     await examined;

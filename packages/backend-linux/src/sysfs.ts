@@ -50,6 +50,24 @@ export class BlockDeviceInfo {
     return text(join(this.diskFolder, path));
   }
 
+  /**
+   * The serial number of the whole disk, as it is printed on it; null if the kernel does not say it. SCSI and SATA disks have it in a
+   * page of vital product data: four bytes, of which the second is the page's number and the last two its length, and the text.
+   */
+  async serial(): Promise<string | null> {
+    for (const path of ['serial', 'device/serial']) {
+      const found = await this.diskAttribute(path);
+      if (found !== '') return found;
+    }
+    const page = await readFile(join(this.diskFolder, 'device/vpd_pg80')).catch(() => null);
+    if (page === null || page.length < 4 || page[1] !== 0x80) return null;
+    const printed = page
+      .toString('latin1', 4, 4 + page.readUInt16BE(2))
+      .replace(/[^ -~]/g, '')
+      .trim();
+    return printed === '' ? null : printed;
+  }
+
   /** Names of other disks whose files at `path` begin with the same line. */
   async disksWithSame(path: string): Promise<string[]> {
     const value = await this.diskAttribute(path);

@@ -57,6 +57,26 @@ describe('what the kernel shows', () => {
     expect(await blockDeviceIdentity('/dev/sda1', await BlockDeviceInfo.find(sda1, sys))).toBe(expected);
   });
 
+  it('names the serial number that is printed on the disk, of partitions too', async () => {
+    const page = (text: string): Buffer => Buffer.concat([Buffer.of(0, 0x80, 0, text.length), Buffer.from(text)]);
+    for (const [files, bytes, serial] of [
+      [{ serial: ' vdisk7' }, null, 'vdisk7'],
+      [{ 'device/serial': 'S3Z9NB0K' }, null, 'S3Z9NB0K'],
+      // Ten bytes of text: the length is the end of a line.
+      [{ 'device/model': 'x' }, page('  WD-12345'), 'WD-12345'],
+      [{ 'device/model': 'x' }, page('a\u001b[2Jb'), 'a[2Jb'],
+      [{ 'device/model': 'x' }, page('    '), null],
+      [{ 'device/model': 'x' }, Buffer.of(0, 0x83, 0, 0), null],
+      [{ 'device/model': 'x' }, Buffer.of(0), null],
+      [{}, null, null],
+    ] as [Record<string, string>, Buffer | null, string | null][]) {
+      await using bench = new Bench();
+      const sys = fakeSys(bench, files);
+      if (bytes !== null) fs.writeFileSync(join(sys, 'devices/sda/device/vpd_pg80'), bytes);
+      for (const number of [sda, sda1]) expect(await (await BlockDeviceInfo.find(number, sys))!.serial()).toBe(serial);
+    }
+  });
+
   it.each([
     // A placeholder is no identity, whichever of the two is opened first.
     [{ serial: '0123456789' }, { serial: '0123456789' }, 'path:/dev/sda', 'path:/dev/sdb', 'sdb'],

@@ -75,7 +75,9 @@ export const memberSchema = z.looseObject({
   slot: count,
   name: z.string().nullable(),
   state: z.string(),
-  last_member: z.looseObject({ name: z.string(), uuid: z.string() }).nullable(),
+  /** Of the disk; null if that is not known. Absent in daemons of before. */
+  serial: z.string().nullable().optional(),
+  last_member: z.looseObject({ name: z.string(), uuid: z.string(), serial: z.string().nullable().optional() }).nullable(),
   read_errors: count,
   write_errors: count,
   repaired_blocks: count,

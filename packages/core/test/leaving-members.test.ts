@@ -250,3 +250,20 @@ it('whoever fails a member that is leaving hears that it is out, though that can
   await failure;
   expect(rig.events).toContainEqual(expect.objectContaining({ type: 'memberRemoved', slot: 2, member: 'm2' }));
 });
+
+it('a slot knows what disk it had: name, uuid and serial number, also of one that was replaced', async () => {
+  const rig = newRig();
+  for (const [index, serial] of ['WD-1', 'WD-2', 'WD-3'].entries())
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 << 20), serial });
+  await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
+  const array = arrayOf(rig, 'a');
+  expect(array.slots.map(({ lastMember, serial }) => ({ lastMember, serial }))).toEqual([
+    { lastMember: null, serial: 'WD-1' },
+    { lastMember: null, serial: 'WD-2' },
+  ]);
+  await rig.arrays.replaceBaseBdev('a', 'm0', 'm2');
+  await array.processEnded;
+  expect(array.slots[0]).toMatchObject({ serial: 'WD-3', lastMember: { name: 'm0', uuid: memberUuid(0), serial: 'WD-1' } });
+  await rig.arrays.removeBaseBdev('m1');
+  expect(array.slots[1]).toMatchObject({ serial: null, lastMember: { name: 'm1', uuid: memberUuid(1), serial: 'WD-2' } });
+});

@@ -19,6 +19,8 @@ const mostFormer = 32;
 const none: Counts = { read: 0, write: 0, repaired: 0 };
 const nullUuid = /^[0-]*$/;
 
+type LastDevice = NonNullable<LastingArray['devices'][number]>;
+
 /** What is read and written of an array in the answer of `raidkit_get_arrays`. */
 interface ArrayAnswer {
   name: string;
@@ -34,7 +36,9 @@ interface ArrayAnswer {
 
 interface MemberAnswer {
   slot: number;
-  last_member: { uuid: string } | null;
+  name: string | null;
+  serial: string | null;
+  last_member: LastDevice | null;
   read_errors: number;
   write_errors: number;
   repaired_blocks: number;
@@ -137,6 +141,7 @@ export class LastingCounts implements Caller {
         }
         this.#here.add(array.uuid);
       }
+      noteDevices(known, array);
       known.history = merged(array.ext.history, known.history);
       forgetFormer(known, array);
       this.#known.delete(array.uuid);
@@ -159,7 +164,7 @@ export class LastingCounts implements Caller {
   }
 
   #knownOf(uuid: string): LastingArray {
-    const known = this.#known.get(uuid) ?? { members: {}, slots: [], history: [] };
+    const known = this.#known.get(uuid) ?? { members: {}, slots: [], devices: [], history: [] };
     this.#known.set(uuid, known);
     return known;
   }
@@ -197,9 +202,11 @@ export class LastingCounts implements Caller {
     const owners = new Map(slotsOf(array).map(({ member, slot }) => [slot, member]));
     const members = array.ext.members.map((member) => {
       const owner = owners.get(member.slot) ?? null;
-      if (owner === null) return member;
+      // After a restart the array itself does not know what a slot had that is empty.
+      const last = member.name === null ? (member.last_member ?? known.devices[member.slot] ?? null) : member.last_member;
+      if (owner === null) return { ...member, last_member: last };
       const all = this.#total(array, member.slot, owner, countsOf(member));
-      return { ...member, read_errors: all.read, write_errors: all.write, repaired_blocks: all.repaired };
+      return { ...member, last_member: last, read_errors: all.read, write_errors: all.write, repaired_blocks: all.repaired };
     });
     return { ...array, ext: { ...array.ext, members, history: merged(array.ext.history, known.history) } };
   }
@@ -216,6 +223,16 @@ function slotsOf({ base_bdevs_list: slots, ext }: ArrayAnswer): { slot: number; 
     const { last_member: last, slot } = member;
     const owner = [slots[slot]?.uuid, last?.uuid].find((uuid) => uuid !== undefined && !nullUuid.test(uuid));
     return { slot, member: owner ?? null, now: countsOf(member) };
+  });
+}
+
+/** Remembers which devices the slots have, or had last. */
+function noteDevices(known: LastingArray, { base_bdevs_list: slots, ext }: ArrayAnswer): void {
+  known.devices = ext.members.map(({ last_member: last, name, serial, slot }) => {
+    const uuid = slots[slot]?.uuid ?? '';
+    if (name !== null && !nullUuid.test(uuid)) return { name, uuid, serial };
+    if (last !== null && !nullUuid.test(last.uuid)) return { name: last.name, uuid: last.uuid, serial: last.serial };
+    return known.devices[slot] ?? null;
   });
 }
 

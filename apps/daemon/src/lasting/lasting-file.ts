@@ -43,6 +43,11 @@ const arraySchema = z.strictObject({
   members: z.record(uuid, countsSchema),
   /** What the slots, in their order, had counted by themselves when it was written. */
   slots: z.array(countsSchema).max(255),
+  /** The members that the slots, in their order, had last; null for one that is not known. Absent in older files. */
+  devices: z
+    .array(z.strictObject({ name: text, uuid, serial: text.nullable() }).nullable())
+    .max(255)
+    .default([]),
   /** The last first. */
   history: z.array(recordSchema).max(mostRecords),
 });

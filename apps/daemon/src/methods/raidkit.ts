@@ -295,6 +295,7 @@ function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray,
       members: array.slots.map((slot) => ({
         slot: slot.index,
         name: slot.name,
+        serial: slot.serial,
         state: memberState(slot),
         last_member: slot.lastMember === null ? null : { ...slot.lastMember },
         read_errors: slot.errors.read,

@@ -7,6 +7,7 @@ import { formatBytes } from '../format.js';
 import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { nothing, takeSnapshot } from '../snapshot.js';
+import type { Snapshot } from '../snapshot.js';
 import { examples } from './options.js';
 
 type Examined = Extract<Document, { command: 'examine' }>['devices'][number];
@@ -39,15 +40,17 @@ async function examine(session: Session, args: readonly string[]): Promise<void>
   for (const argument of args) {
     const device = finder.find(argument);
     devices.push(
-      device.toOpen === null && client !== null ? await examineOpen(client, device) : await examineClosed(device, levels),
+      device.toOpen === null && client !== null
+        ? await examineOpen(client, device, serialOf(snapshot, device))
+        : await examineClosed(device, levels),
     );
   }
   session.print({ version: 1, command: 'examine', devices }, devices.map(describe).join('\n'));
 }
 
-async function examineOpen(client: RaidkitClient, { argument, bdev, name }: Device): Promise<Examined> {
+async function examineOpen(client: RaidkitClient, { argument, bdev, name }: Device, serial: string | null): Promise<Examined> {
   const examination: Examination = await client.call('raidkit_examine', { bdev_name: name });
-  const base = { device: argument, opened_by_daemon: true, signature: null, reason: null, array: null };
+  const base = { device: argument, opened_by_daemon: true, serial, signature: null, reason: null, array: null };
   switch (examination.superblock) {
     case 'none':
       return { ...base, superblock: 'none', signature: examination.signature ?? null };
@@ -80,8 +83,8 @@ async function examineOpen(client: RaidkitClient, { argument, bdev, name }: Devi
 
 async function examineClosed({ argument, toOpen }: Device, levels: ReadonlyMap<number, string>): Promise<Examined> {
   const { examineLocally } = await import('../local-device.js');
-  const { found, signature, uuid } = await examineLocally(toOpen?.path ?? argument);
-  const base = { device: argument, opened_by_daemon: false, signature, reason: null, array: null };
+  const { found, serial, signature, uuid } = await examineLocally(toOpen?.path ?? argument);
+  const base = { device: argument, opened_by_daemon: false, serial, signature, reason: null, array: null };
   if (found.kind === 'none') return { ...base, superblock: 'none' };
   if (found.kind === 'unusable') return { ...base, superblock: 'unusable', reason: found.message };
   const { record } = found;
@@ -106,21 +109,28 @@ async function examineClosed({ argument, toOpen }: Device, levels: ReadonlyMap<n
   };
 }
 
+/** Of a device that is open: as far as an array tells of its members. */
+function serialOf({ arrays }: Snapshot, { name }: Device): string | null {
+  const members = arrays.flatMap(({ ext }) => ext.members);
+  return members.find((member) => member.name === name)?.serial ?? null;
+}
+
 function slotOf(slots: readonly { uuid: string }[], uuid: string | undefined): number | null {
   const index = slots.findIndex((slot) => slot.uuid === uuid);
   return index < 0 ? null : index;
 }
 
-function describe({ array, device, reason, signature, superblock }: Examined): string {
+function describe({ array, device, reason, serial, signature, superblock }: Examined): string {
   if (array === null) {
     const what = superblock === 'unusable' ? `a superblock that cannot be used: ${String(reason)}` : 'no superblock';
-    return `${device}: ${what}${signature === null ? '' : `; it carries ${signature}`}\n`;
+    return `${device}${serial === null ? '' : `, serial ${serial}`}: ${what}${signature === null ? '' : `; it carries ${signature}`}\n`;
   }
   // Of a device that says not which slot is its own: where it begins on all of them.
   const own = array.slot === null ? array.slots : [array.slots[array.slot]];
   const [offset, another] = new Set(own.map((slot) => slot?.data_offset_bytes));
   const lines = [
     `${device}: member of array ${array.name}`,
+    ...(serial === null ? [] : [`  serial    ${serial}`]),
     `  uuid      ${array.uuid}`,
     `  level     ${array.level ?? `code ${array.level_code}`}`,
     `  size      ${formatBytes(array.size_bytes)}${array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`}`,

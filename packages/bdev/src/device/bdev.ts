@@ -55,6 +55,8 @@ export interface BdevOptions {
   /** Writes never cross a multiple of `writeUnitSize`: the layer splits them. */
   splitOnWriteUnit?: boolean;
   isReadOnly?: boolean;
+  /** Of the disk, for people: what is printed on it. Default null, if that is not known. */
+  serial?: string | null;
   driver: BdevDriver;
 }
 
@@ -72,6 +74,8 @@ export class Bdev implements IoTarget {
   readonly aliases: readonly string[];
   readonly blockSize: number;
   readonly isReadOnly: boolean;
+  /** Of the disk, for people; null if that is not known. */
+  readonly serial: string | null;
   readonly driver: BdevDriver;
   readonly stats = new BdevStats();
   numBlocks: number;
@@ -120,6 +124,7 @@ export class Bdev implements IoTarget {
     this.writeUnitSize = options.writeUnitSize ?? 1;
     this.splitOnWriteUnit = options.splitOnWriteUnit ?? false;
     this.isReadOnly = options.isReadOnly ?? false;
+    this.serial = options.serial ?? null;
     this.driver = options.driver;
   }
 

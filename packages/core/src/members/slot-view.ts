@@ -18,6 +18,14 @@ export interface SlotErrors {
   repaired: number;
 }
 
+/** What a member was that a slot had. */
+export interface LastMember {
+  readonly name: string;
+  readonly uuid: string;
+  /** Of the disk; null if that is not known. */
+  readonly serial: string | null;
+}
+
 /** A member's place in an array, to be looked at. Blocks are the array's. */
 export interface SlotView {
   readonly index: number;
@@ -29,8 +37,10 @@ export interface SlotView {
   readonly recordedUuid: string;
   /** A device of this name is taken while the array is being put together; null for none. */
   readonly awaitedName: string | null;
-  /** The name and uuid that the last member had; null if there was none. */
-  readonly lastMember: { readonly name: string; readonly uuid: string } | null;
+  /** The serial number of the member's disk; null for an empty slot, and if that is not known. */
+  readonly serial: string | null;
+  /** What the last member was; null if there was none. */
+  readonly lastMember: LastMember | null;
   readonly role: MemberRole;
   /** The member's device is open: nobody else may write to it. */
   readonly hasDevice: boolean;

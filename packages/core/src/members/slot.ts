@@ -1,6 +1,6 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { Replacement } from './replacement.js';
-import type { MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
+import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
 
 /** A device as the member of a slot. `dataOffset`: the first block of its data; see {@link Slot.foundSeqNumber}. */
@@ -41,8 +41,8 @@ export class Slot implements SlotView {
   isRemovedByHand = false;
   /** Its member was taken out while the array was up. */
   isRemoved = false;
-  /** The name and uuid that the last member had, for people. */
-  lastMember: { name: string; uuid: string } | null = null;
+  /** What the last member was, for people. */
+  lastMember: LastMember | null = null;
   readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
   /** A flush failed, and the array could not do without the member: what was written before may be lost. */
   hasLostFlush = false;
@@ -73,6 +73,10 @@ export class Slot implements SlotView {
   /** Open and claimed while a member is there; one that leaves has it until its last I/O is done. */
   get descriptor(): BdevDescriptor | null {
     return this.#descriptor;
+  }
+
+  get serial(): string | null {
+    return this.descriptor?.bdev.serial ?? null;
   }
 
   get hasDevice(): boolean {
@@ -182,7 +186,7 @@ export class Slot implements SlotView {
 
   /** The member is gone for good; its sizes stay for a successor. */
   empty(absence: SlotAbsence): void {
-    if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid };
+    if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid, serial: this.serial };
     this.isRemoved = true;
     this.name = null;
     this.uuid = nullUuid;

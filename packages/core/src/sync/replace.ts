@@ -111,7 +111,7 @@ export class ReplaceTask implements ProcessStep {
       }
       throw error;
     }
-    slot.lastMember = { name: before.name ?? '', uuid: before.uuid };
+    slot.lastMember = { name: before.name ?? '', uuid: before.uuid, serial: before.descriptor.bdev.serial };
     slot.forgetErrors();
     slot.replacement = null;
     this.#array.badBlocks.replace(slot.index, this.#bad.list());
