@@ -199,3 +199,29 @@ it('a resync does not vouch for what went wrong behind it', async () => {
   expect(array.bitmap!.resyncsDue).toBe(1);
   users.descriptor.close();
 });
+
+it('limits of a process, and where a check begins, are refused unless they are whole numbers in range', async () => {
+  const { rig, disks, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 1));
+  disks[0]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks >= 2048 ? null : Status.Ok);
+  for (const from of [-1, 1.5, NaN, 1 << 30]) {
+    expect(() => rig.arrays.startSync('a', 'check', { from })).toThrow(/array a: a check begins at block 0 to/);
+  }
+  expect(() => rig.arrays.startSync('a', 'check', { maxBandwidthMbSec: -1 })).toThrow(/maxBandwidthMbSec is -1; it must be/);
+  rig.arrays.startSync('a', 'check');
+  await until(() => disks[0]!.held.length > 0, 'the check is at work');
+  const limit = (limits: object) => () => rig.arrays.limitProcess('a', limits);
+  for (const bad of [-1, 0.5, NaN, Infinity, 2 ** 32, '7']) {
+    for (const field of ['maxBandwidthMbSec', 'minBandwidthMbSec'])
+      expect(limit({ [field]: bad })).toThrow(
+        `array a: ${field} is ${String(bad)}; it must be a whole number from 0 (no limit) to 4294967295`,
+      );
+  }
+  expect(limit({ offsetBlocks: 7 })).toThrow('a process has no limit offsetBlocks');
+  limit({ maxBandwidthMbSec: 2 ** 32 - 1, minBandwidthMbSec: 0 })();
+  limit({ minBandwidthMbSec: null })();
+  expect(arrayOf(rig, 'a').process).toMatchObject({ maxBandwidthMbSec: 2 ** 32 - 1, minBandwidthMbSec: null });
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await arrayOf(rig, 'a').processEnded;
+});

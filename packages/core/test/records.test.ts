@@ -3,8 +3,10 @@ import { encodeSuperblock, parseSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
+import type { BdevIo } from '@raidkit/bdev';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
 
 const MiB = 1 << 20;
 
@@ -53,6 +55,70 @@ it.each(['raid0', 'raid1'])('%s: what no header could be read of is not forgotte
   isBad = false;
   await again.arrays.startDegraded('a');
   expect(arrayOf(again, 'a').metadata.lineage).toBe(lineage);
+});
+
+/** Blocks of the two places of headers, and of the first pages of the map. */
+const headerPlaces = [
+  [128, 192],
+  [192, 256],
+] as const;
+
+const isIn = ([from, to]: readonly [number, number], { offsetBlocks }: BdevIo): boolean =>
+  offsetBlocks >= from && offsetBlocks < to;
+
+/** A mirror that was killed. It has this many regions that were written; each was a write of the map. */
+async function killedMirror(regions: number): Promise<Uint8Array[]> {
+  const { disks, volume } = await build('raid1', 2, { mebibytes: 8 });
+  for (let region = 0; region < regions; region++) await volume.write(region * 2048, blocks(8, 7), { fua: true });
+  return disks.map(({ bytes }) => bytes.slice());
+}
+
+async function plugAllIn(rig: Rig, images: readonly Uint8Array[], fault: RamDisk['fault']): Promise<RamDisk[]> {
+  const disks: RamDisk[] = [];
+  for (const [index, bytes] of images.entries())
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, fault })).disk);
+  await rig.registry.waitForExamine();
+  return disks;
+}
+
+it.each([2, 3])(
+  'a start by force past headers that cannot be read, and not be written, costs none of %d regions',
+  async (regions) => {
+    const images = await killedMirror(regions);
+    const rig = newRig();
+    const disks = await plugAllIn(rig, images, (io) =>
+      headerPlaces.some((place) => isIn(place, io)) ? Status.IoError : Status.Ok,
+    );
+    await expect(rig.arrays.startDegraded('a', { force: true })).rejects.toThrow();
+    const again = newRig();
+    await plugAllIn(
+      again,
+      disks.map(({ bytes }) => bytes.slice()),
+      () => Status.Ok,
+    );
+    for (let region = 0; region < regions; region++)
+      expect(await openVolume(again, 'a').read(region * 2048, 8)).toEqual(blocks(8, 7));
+  },
+);
+
+it('a header that cannot be read beside one that is torn is not taken for none, and stays', async () => {
+  const images = await killedMirror(3);
+  for (const bytes of images) {
+    // SPDK ran it: one more in the number; of the older header nothing is left.
+    const parsed = parseSuperblock(bytes.subarray(0, 4096));
+    if (!parsed.ok) throw new Error(parsed.message);
+    bytes.set(encodeSuperblock({ ...parsed.superblock, seqNumber: parsed.superblock.seqNumber + 1 }), 0);
+  }
+  const generationAt = ([from]: readonly [number, number]): bigint =>
+    new DataView(images[0]?.buffer ?? new ArrayBuffer(0)).getBigUint64(from * 512 + 16, true);
+  const [newer, older] =
+    generationAt(headerPlaces[0]) > generationAt(headerPlaces[1]) ? headerPlaces : [headerPlaces[1], headerPlaces[0]];
+  for (const bytes of images) bytes.fill(0xee, older[0] * 512, (older[0] + 1) * 512);
+  const before = images.map((bytes) => bytes.slice(newer[0] * 512, newer[1] * 512));
+  const rig = newRig();
+  const disks = await plugAllIn(rig, images, (io) => (io.type === IoType.Read && isIn(newer, io) ? Status.IoError : Status.Ok));
+  expect(arrayOf(rig, 'a').state).toBe('configuring');
+  expect(disks.map(({ bytes }) => bytes.slice(newer[0] * 512, newer[1] * 512))).toEqual(before);
 });
 
 it('a name that no superblock may have is refused, and not failed members', async () => {

@@ -1,6 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import { encodeSuperblock, parseSuperblock } from '@raidkit/superblock';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
@@ -161,4 +161,54 @@ it('another array of the same name and members does not come back from second co
     }),
   );
   expect(rig.arrays.list().map(({ name }) => name)).toEqual(['anew']);
+});
+
+describe.each([
+  { level: 'raid0', members: 2 },
+  { level: 'raid1', members: 2 },
+  { level: 'raid5f', members: 3 },
+])('a $level, one of whose members cannot read block 0 any more,', ({ level, members }) => {
+  /** Another process finds its disks; block 0 of m0 is unreadable until it is written. */
+  async function found(data: number): Promise<{ rig: Rig; disks: RamDisk[] }> {
+    const { rig: before, disks: used, volume } = await build(level, members);
+    await volume.write(0, blocks(64, data));
+    volume.descriptor.close();
+    await before.arrays.stop();
+    const rig = newRig();
+    const disks: RamDisk[] = [];
+    let isBad = true;
+    for (const [index, { bytes }] of used.entries()) {
+      const fault: RamDisk['fault'] = ({ offsetBlocks, type }) => {
+        if (index !== 0 || offsetBlocks > 0) return Status.Ok;
+        if (type === IoType.Write) isBad = false;
+        return isBad && type === IoType.Read ? Status.IoError : Status.Ok;
+      };
+      disks.push(
+        (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice(), fault })).disk,
+      );
+    }
+    await rig.registry.waitForExamine();
+    return { rig, disks };
+  }
+
+  it('waits for it, and takes it by its second superblock when a person says so', async () => {
+    const { rig, disks } = await found(7);
+    expect(arrayOf(rig, 'a').state).toBe('configuring');
+    expect(rig.registry.get('m0')?.claimedBy).toBeNull();
+    await rig.arrays.addBaseBdev('a', 'm0');
+    await until(() => arrayOf(rig, 'a').state === 'online', 'the array is complete');
+    expect(arrayOf(rig, 'a').numInSync).toBe(members);
+    expect(rig.events.filter(({ type }) => type === 'processStarted')).toEqual([]);
+    expect(await openVolume(rig, 'a').read(0, 64)).toEqual(blocks(64, 7));
+    expect(superblockOf(disks[0]!).seqNumber).toBe(superblockOf(disks[1]!).seqNumber);
+  });
+
+  it('does not take what has no second superblock for a blank device', async () => {
+    const { rig, disks } = await found(7);
+    disks[0]!.bytes.fill(0xdb, secondAt, secondAt + 4096);
+    const before = disks[0]!.bytes.slice();
+    await expect(rig.arrays.addBaseBdev('a', 'm0')).rejects.toThrow();
+    expect(Buffer.compare(disks[0]!.bytes, before)).toBe(0);
+    expect(arrayOf(rig, 'a').state).toBe('configuring');
+  });
 });

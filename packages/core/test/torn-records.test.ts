@@ -1,6 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { blocks, build } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
@@ -79,4 +79,45 @@ it('a header that one member has alone, and two crashes, cost no header that all
   const before = arrayOf(second, 'a').incarnation;
   // What was never written is still known.
   expect(arrayOf(rig, 'a').incarnation).toBe(before);
+});
+
+/** Places of superblocks, both copies. Blocks. */
+const superblocksAt = [0, 128] as const;
+
+describe.each(['raid1', 'raid5f'] as const)('a %s of which rounds fail on all members, one after the other,', (level) => {
+  /** Writes to these places fail, and leave there what `leaves` says, while three rounds are tried. */
+  async function afterFailedRounds(place: Place, leaves: (io: BdevIo, bytes: Uint8Array) => void) {
+    const { rig, disks, volume } = await build(level, 3, { mebibytes: 8 });
+    await volume.write(0, blocks(8, 1));
+    await volume.write(regionBlocks * 2, blocks(8, 7));
+    await volume.flush();
+    disks.forEach((disk) => {
+      disk.fault = (io) => {
+        if (!isWriteTo(place, io)) return Status.Ok;
+        leaves(io, disk.bytes);
+        return Status.IoError;
+      };
+    });
+    const { metadata, incarnation } = arrayOf(rig, 'a');
+    for (let round = 0; round < 3; round++)
+      await expect(metadata.update()).rejects.toThrow(/could not be written to any member/);
+    const again = newRig();
+    for (const [index, disk] of disks.entries())
+      await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
+    await again.registry.waitForExamine();
+    expect(arrayOf(again, 'a').incarnation).toBe(incarnation);
+    expect(await openVolume(again, 'a').read(regionBlocks * 2, 8)).toEqual(blocks(8, 7));
+  }
+
+  const tear = ({ offsetBlocks }: BdevIo, bytes: Uint8Array): void => {
+    bytes.fill(0xee, offsetBlocks * 512, (offsetBlocks + 1) * 512);
+  };
+
+  it('keeps the header that all have when headers are torn', async () => {
+    await afterFailedRounds(headersAt, tear);
+  });
+
+  it('keeps a header that goes with superblocks which were not written', async () => {
+    await afterFailedRounds(superblocksAt, () => undefined);
+  });
 });

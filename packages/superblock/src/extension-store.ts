@@ -38,8 +38,8 @@ export const extensionStore: ExtensionStore = {
       const found = bytes === undefined ? null : parseHeader(bytes);
       if (found?.arrayUuid === arrayUuid) headers.push(found);
     }
-    // A bad sector in one place is what the other place is for.
-    if (failures.length === headerAt.length) throw failures[0];
+    // A bad sector in one place is what the other place is for; but that nothing is there only both can say.
+    if (headers.length === 0 && failures.length > 0) throw failures[0];
     return headers;
   },
 

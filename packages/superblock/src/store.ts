@@ -32,14 +32,17 @@ const stateOf = {
  * Superblocks as SPDK has them, at the start of each member, and a second copy that SPDK does not know. Each is written in
  * place and flushed, the second one when the first is on stable media: one of them is whole at any time. The first one counts
  * whenever it is whole, and whatever else is there (zeros, somebody else's data) counts too; the second one counts only if
- * the first is one of our own writes, torn.
+ * the first is one of our own writes, torn, or if it cannot be read and a person says that the device is a member.
  */
 export const spdkSuperblockStore: SuperblockStore = {
   reservedBytes: MIN_DATA_OFFSET_BYTES,
   extension: extensionStore,
 
-  async read(descriptor: BdevDescriptor): Promise<ReadResult> {
-    const first = await readCopy(descriptor, 0);
+  async read(descriptor: BdevDescriptor, { isVouchedFor = false } = {}): Promise<ReadResult> {
+    const first = await readCopy(descriptor, 0).catch((error: unknown) => {
+      if (!isVouchedFor) throw error;
+      return readSecondInstead(descriptor, error);
+    });
     const parsed = (await readSecondIfTorn(descriptor, first)) ?? first.parsed;
     if (!parsed.ok) return parsed.reason === 'none' ? { kind: 'none' } : { kind: 'unusable', message: parsed.message };
     const { superblock } = parsed;
@@ -94,6 +97,14 @@ async function readCopy(descriptor: BdevDescriptor, offsetBytes: number): Promis
     parsed = parseSuperblock(bytes);
   }
   return { bytes, parsed };
+}
+
+/** The second copy where the first cannot be read. Rejects with what went wrong there if it is none: nobody is to take that for nothing. */
+async function readSecondInstead(descriptor: BdevDescriptor, error: unknown): Promise<Copy> {
+  const [, at] = copiesAt(descriptor.bdev.blockSize);
+  const second = await readCopy(descriptor, at);
+  if (!second.parsed.ok) throw error;
+  return second;
 }
 
 /**

@@ -56,7 +56,7 @@ export async function examine(
 }
 
 async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Promise<void> {
-  const { found, headers } = await readRecords(ctx, bdev);
+  const { found, headers } = await readRecords(ctx, bdev, isByHand);
   // Whoever claimed it while it was being read has it.
   if (!isFree(ctx, bdev)) return;
   if (found.kind === 'found') {
@@ -92,12 +92,16 @@ function isOpen({ lifecycle }: RaidArray): boolean {
 }
 
 /** The superblock, and our headers behind it; of headers that cannot be read nothing is known. */
-async function readRecords(ctx: RaidContext, bdev: Bdev): Promise<{ found: ReadResult; headers: ExtensionHeader[] }> {
+async function readRecords(
+  ctx: RaidContext,
+  bdev: Bdev,
+  isVouchedFor: boolean,
+): Promise<{ found: ReadResult; headers: ExtensionHeader[] }> {
   const { store } = ctx;
   if (store === null) return { found: { kind: 'none' }, headers: [] };
   const descriptor = ctx.registry.open(bdev, { ioTimeoutMs: ctx.memberOptions.ioTimeoutMs });
   try {
-    const found = await store.read(descriptor);
+    const found = await store.read(descriptor, { isVouchedFor });
     if (found.kind !== 'found' || store.extension?.fits(bdev.blockSize, 0) !== true) return { found, headers: [] };
     const headers = await store.extension
       .readHeaders(descriptor, found.record.uuid)

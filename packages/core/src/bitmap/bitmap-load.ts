@@ -6,7 +6,7 @@ import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
-import { seqStep } from '../format/store.js';
+import { goesWith, seqStep } from '../format/store.js';
 import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
 
 /** Where an array's region map comes from. */
@@ -280,8 +280,6 @@ export function newestTrusted(
   return newest;
 }
 
-/** The header was written with this superblock, or is ahead of it by the one write that a crash cut short. */
 function isTrusted(header: ExtensionHeader, seqNumber: number): boolean {
-  if (seqNumber % seqStep !== 0) return false;
-  return header.seqNumber === seqNumber || header.previousSeqNumber === seqNumber;
+  return seqNumber % seqStep === 0 && goesWith(header, seqNumber);
 }

@@ -53,7 +53,10 @@ export interface ExtensionHeader {
    * array comes from SPDK, or from before it was recorded.
    */
   outerUuid: string | null;
-  /** The superblock that goes with this, and the one before it: with another one, somebody else ran the array since. */
+  /**
+   * The superblock that goes with this, and the last one before it that all members had: with one of ours between them it goes too,
+   * and with another one, somebody else ran the array since.
+   */
   seqNumber: number;
   previousSeqNumber: number;
   /** The last superblock that every member had which it counts in: one with an older superblock was away since. */
@@ -190,7 +193,7 @@ export interface ExtensionStore {
   fits(blockSize: number, numRegions: number): boolean;
   /** What lies in front of a member's data, with room for a map of this many regions: whole MiB, in bytes. */
   reservedBytes(numRegions: number): number;
-  /** The undamaged headers of the array, of its two places. Rejects if neither can be read. */
+  /** The undamaged headers of the array, of its two places. Rejects if there is none in those that can be read, and one cannot. */
   readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
   /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
   readPages(descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<RegionPage[]>;
@@ -223,14 +226,26 @@ export interface SuperblockStore {
   readonly reservedBytes: number;
   /** What we keep there besides; absent: nothing. */
   readonly extension?: ExtensionStore | undefined;
-  /** Rejects only if the device cannot be read. */
-  read(descriptor: BdevDescriptor): Promise<ReadResult>;
+  /**
+   * Rejects only if the device cannot be read. `isVouchedFor`: a person says that it is a member. Only then a further copy counts
+   * where the first cannot be read: whoever else ran the array, or has the device by now, knows nothing of it.
+   */
+  read(descriptor: BdevDescriptor, options?: { isVouchedFor?: boolean }): Promise<ReadResult>;
   /** Throws a `RangeError`, which names field and limit, for a record that {@link read} would not accept on every current member. */
   check(record: ArrayRecord): void;
   /** Resolves when the record is on stable media of this member. */
   write(descriptor: BdevDescriptor, record: ArrayRecord): Promise<void>;
   /** Resolves when no superblock is left on stable media. */
   clear(descriptor: BdevDescriptor): Promise<void>;
+}
+
+/**
+ * The header was written with the superblock of this number, or is ahead of it by writes that a crash cut short, or that failed on
+ * every member.
+ */
+export function goesWith({ previousSeqNumber, seqNumber }: ExtensionHeader, superblock: number): boolean {
+  if (superblock === previousSeqNumber || superblock === seqNumber) return true;
+  return superblock % seqStep === 0 && previousSeqNumber < superblock && superblock < seqNumber;
 }
 
 /** The uuid of nothing. */

@@ -40,8 +40,12 @@ export class SuperblockWriter {
   /** A process that a stop or crash cut short, as headers say it. */
   #interrupted: ExtensionHeader['process'] = null;
   #generation = 0;
+  /** Generation of the newest header that all members have, as far as is known; null if that has not been asked yet. */
+  #kept: number | null = null;
   #plan: JournalPlan = noJournal;
-  /** The round before the newest; null before the first one. */
+  /** The last round whose superblock all members have; null before the first one. */
+  #settled: Round | null = null;
+  /** What headers of the newest round say came before it; null before the first one. */
   #before: Round | null = null;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
@@ -87,7 +91,7 @@ export class SuperblockWriter {
 
   /** The next header goes to the other place than one of this generation has. */
   spareHeader(generation: number): void {
-    this.#generation = goOnFrom(this.#generation, generation);
+    this.#kept = generation;
   }
 
   /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
@@ -214,7 +218,8 @@ export class SuperblockWriter {
     for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = next;
     const record = { ...this.snapshot(), seqNumber: next };
     const plan = array.journal?.plan(next) ?? noJournal;
-    const before = { seqNumber: previous, plan: this.#plan };
+    // Rounds may fail on all members one after the other, and each may have reached some: headers go with all that are possible.
+    const before = (this.#settled ??= { seqNumber: previous, plan: this.#plan });
     // A round that ends the journal ends it when all members have this superblock: until then every write has its entry, and a
     // member that is lost meanwhile is made up for by them.
     const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? plan) : plan;
@@ -233,12 +238,14 @@ export class SuperblockWriter {
       mayFollow: () =>
         record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).foundSeqNumber > 0),
     });
+    this.#settled = { seqNumber: next, plan: meanwhile };
     // A member that vanished meanwhile, and that the array cannot do without, has it not.
     const hasIt = (slot: Slot): boolean =>
       record.slots[slot.index]?.state !== 'configured' || (slot.isInSync && isStillIn(record, slot));
     if (array.slots.every(hasIt)) {
       this.completedSeqNumber = record.seqNumber;
       this.#plan = plan;
+      this.#settled = { seqNumber: next, plan };
       // Once more: now all members have it, and one that is found with an older superblock was away.
       if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
     }
@@ -263,7 +270,9 @@ export class SuperblockWriter {
   }
 
   async #writeHeaders(extension: ExtensionStore, round: Round, before: Round): Promise<void> {
-    this.#generation++;
+    // One that could not be written may be torn on every member: the next goes to the same place, and not to that of the last one.
+    this.#kept ??= this.#generation;
+    this.#generation = goOnFrom(this.#generation, this.#kept) + 1;
     this.#refusing(() => {
       for (const slot of this.#array.slots) if (slot.isConfigured) extension.check(this.#header(slot, round, before));
     });
@@ -271,6 +280,7 @@ export class SuperblockWriter {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return extension.writeHeader(slot.descriptor, this.#header(slot, round, before));
     });
+    this.#kept = this.#generation;
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {

@@ -13,7 +13,7 @@ import { ResyncExclusion } from '../sync/resync-exclusion.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
 import { describeArray } from '../array/info.js';
-import { checkCanRepair, checkCanSync, checkFrom, resyncLater, startSync } from '../sync/start-process.js';
+import { checkCanRepair, checkCanSync, checkFrom, checkLimits, resyncLater, startSync } from '../sync/start-process.js';
 import { joinNew } from '../membership/join.js';
 import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
@@ -344,6 +344,7 @@ export class RaidArrays {
     checkCanSync(array);
     if (type === 'repair') checkCanRepair(array, options);
     checkFrom(array, type, options);
+    if (options.maxBandwidthMbSec !== undefined) checkLimits(name, { maxBandwidthMbSec: options.maxBandwidthMbSec });
     startSync(this.#ctx, array, type, options);
   }
 
@@ -365,9 +366,15 @@ export class RaidArrays {
     this.#processOf(name).stop(new Error(reason));
   }
 
-  /** Gives the array's process limits of its own; null: the shared ones again. Throws if none runs. */
+  /**
+   * Gives the array's process limits of its own; null: the shared ones again. What is left out stays. Throws if none runs, or a limit
+   * is not a whole number from 0 to 2³² − 1.
+   */
   limitProcess(name: string, limits: Partial<OwnLimits>): void {
-    Object.assign(this.#processOf(name), limits);
+    const process = this.#processOf(name);
+    checkLimits(name, limits);
+    if (limits.maxBandwidthMbSec !== undefined) process.maxBandwidthMbSec = limits.maxBandwidthMbSec;
+    if (limits.minBandwidthMbSec !== undefined) process.minBandwidthMbSec = limits.minBandwidthMbSec;
   }
 
   #processOf(name: string): RaidProcess {

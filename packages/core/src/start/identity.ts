@@ -2,7 +2,7 @@ import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { Slot } from '../members/slot.js';
-import { nullUuid, seqStep } from '../format/store.js';
+import { goesWith, nullUuid, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
 
 /**
@@ -60,9 +60,10 @@ export function mayHaveGoneOn(array: RaidArray): boolean {
  * counts if it goes with the superblock, or names another current member: SPDK runs arrays without keeping ours up.
  */
 export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): string | null {
-  for (const { memberUuid, seqNumber, previousSeqNumber } of headers) {
+  for (const header of headers) {
+    const { memberUuid } = header;
     if (memberUuid === bdev.uuid) continue;
-    const isOfThisRecord = seqNumber === record.seqNumber || previousSeqNumber === record.seqNumber;
+    const isOfThisRecord = goesWith(header, record.seqNumber);
     const isOthers = record.slots.some(({ state, uuid }) => uuid === memberUuid && state === 'configured');
     if (isOfThisRecord || isOthers) return memberUuid;
   }
@@ -75,10 +76,7 @@ export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly E
  */
 export function lineagesOf(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): ReadonlySet<string> {
   const isOurs = record.seqNumber % seqStep === 0;
-  const own = headers.filter(
-    ({ memberUuid, previousSeqNumber, seqNumber }) =>
-      memberUuid === bdev.uuid && (!isOurs || seqNumber === record.seqNumber || previousSeqNumber === record.seqNumber),
-  );
+  const own = headers.filter((header) => header.memberUuid === bdev.uuid && (!isOurs || goesWith(header, record.seqNumber)));
   return new Set(own.map(({ lineage }) => lineage));
 }
 

@@ -94,7 +94,10 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     lifecycle.mustGoOn();
     if (!array.isReadOnly) {
       if (recordedBlocks === null) await clearExtension(array);
-      else if (origin?.is === 'unknown') await clearWhereNothingIs(array);
+      else if (origin?.is === 'unknown') {
+        if (options.force === true && origin.earlier === null) await clearExtension(array);
+        else await clearWhereNothingIs(array);
+      }
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       array.isRecordable = true;
@@ -240,6 +243,10 @@ function whyNotWithout(array: RaidArray, error: unknown): unknown {
   return new RaidError('ERR_RAID_METADATA', error.errno, message, { cause: error });
 }
 
+/**
+ * What is on the members must not count. Of a start by force past a record that could not be read: it may be read again tomorrow, and
+ * beside its header would then be pages of which the newest have been written over.
+ */
 async function clearExtension(array: RaidArray): Promise<void> {
   const { bitmap, extension } = array;
   if (extension === undefined) return;

@@ -8,12 +8,14 @@ import type { ProcessLimits } from './process.js';
 import type { ProcessQueue } from './process-queue.js';
 import { slotsOfCopies } from './places.js';
 import { canCompare } from './task.js';
-import type { ProcessType, SyncOptions } from './task.js';
+import type { OwnLimits, ProcessType, SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
 
 /** Wait before a resync that is due is tried again, and before memory is asked for again. Milliseconds. */
 const resyncRetryMs = 5000;
 const memoryRetryMs = 5000;
+/** Highest rate that a process can be limited to. MiB a second. */
+const mostMbSec = 0xffff_ffff;
 
 /** What starts the processes of all arrays. */
 export interface SyncContext extends ProcessLimits {
@@ -166,7 +168,21 @@ export function checkFrom({ name, numBlocks }: QueueHost, type: ProcessType, { f
     type === 'check'
       ? `a check begins at block 0 to ${numBlocks - 1}, not ${from}`
       : `a ${type} goes over the whole array: only a check begins elsewhere than at block 0`;
-  if (type !== 'check' || from >= numBlocks) throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+  if (type !== 'check' || !(Number.isInteger(from) && from >= 0 && from < numBlocks))
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+}
+
+/** Refuses limits of a process that are none. Throws a RaidError, which names the field and what it may be. */
+export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
+  for (const [field, value] of Object.entries(limits) as [string, number | null | undefined][]) {
+    const isKnown = field === 'maxBandwidthMbSec' || field === 'minBandwidthMbSec';
+    const isInRange = value === null || value === undefined || (Number.isInteger(value) && value >= 0 && value <= mostMbSec);
+    if (isKnown && isInRange) continue;
+    const what = isKnown
+      ? `${field} is ${String(value)}; it must be a whole number from 0 (no limit) to ${mostMbSec}, in MiB a second, or null for the shared one`
+      : `a process has no limit ${field}: there are maxBandwidthMbSec and minBandwidthMbSec`;
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${what}`);
+  }
 }
 
 /** A resync that could not be done, or has become possible, is done later. */
