@@ -55,6 +55,43 @@ const folders = {
   ],
 };
 
+/** Which layer of core assigns which fields of an array. What several of them change, they change by its methods. */
+const arrayFields = {
+  sync: ['waitsFor'],
+  start: [
+    'bdev',
+    'bitmap',
+    'isReadOnly',
+    'isRecordable',
+    'journal',
+    'level',
+    'mustKeepAll',
+    'options',
+    'optionsGeneration',
+    'outerUuid',
+    'uuid',
+  ],
+  assembly: ['endStartWait', 'isAssembled', 'isOfMost', 'isVouchedFor', 'name', 'recordedBlocks'],
+};
+
+const fieldRules = folders.core.map((layer) => {
+  const own = arrayFields[layer] ?? [];
+  const target = `MemberExpression[property.type="Identifier"]${own.length === 0 ? '' : `[property.name!=/^(${own.join('|')})$/]`}`;
+  const isArray = ':matches([object.name="array"], [object.property.name="array"])';
+  return {
+    files: [`packages/core/src/${layer}/**/*.ts`],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        ...['AssignmentExpression > .left', 'UpdateExpression > .argument'].map((place) => ({
+          selector: `${place}:matches(${target}${isArray})`,
+          message: `An array's fields have one owner each (arrayFields in eslint.config.js): ${layer}/ does not own this one.`,
+        })),
+      ],
+    },
+  };
+});
+
 /** What may not be touched where the simulator must be able to hand in the world: time, chance and the process. */
 const deterministic = ['bdev', 'core', ...levels, 'superblock', 'signatures', 'testkit'];
 
@@ -147,6 +184,7 @@ export default tseslint.config(
   },
   ...layerRules,
   ...folderRules,
+  ...fieldRules,
   {
     // The command brings the store with it: an author needs no other package.
     files: ['packages/testkit/src/cli/**/*.ts'],

@@ -182,7 +182,7 @@ export const ioPath = [
   {
     id: 'membership-stays',
     file: 'core/src/array/array.ts',
-    line: 'this.membership++;\n    slot.leave();',
+    line: 'this.#membership++;\n    slot.leave();',
     becomes: 'slot.leave();',
     loses: 'whoever waited does not see that a member left: what one member has not got counts as held by all',
   },

@@ -89,13 +89,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   readonly store: SuperblockStore | null;
   /** Where the array is in its life. */
   readonly lifecycle: Lifecycle;
-  /** 0 until the first member is there. */
-  blockSize = 0;
-  /** Members with which the array is complete enough to start; while online, members that it has. */
-  numOperational: number;
   level: RaidLevel | null = null;
-  /** What the level's `resize` has returned, once it counts; null while the level is not started. */
-  currentGeometry: RaidGeometry | null = null;
   /** The volume's bdev while online. */
   bdev: Bdev | null = null;
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
@@ -109,16 +103,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   readonly isForced: boolean;
   /** Made from superblocks, so its members are known by uuid, not by name. */
   isAssembled = false;
-  /** Grows whenever a member leaves, joins, or becomes current. */
-  membership = 0;
   /**
    * The array is being started with redundancy in doubt: what a member holds could not be told without it, so none is let go.
    */
   mustKeepAll = false;
-  /** Grows with every flush that fails on a member which the array cannot do without. */
-  lostFlushes = 0;
-  /** Why the array cannot start, for people; null if nothing is known to be wrong. */
-  startError: string | null = null;
   /** Where redundancy may disagree with the data. */
   readonly consistency: Consistency;
   /** Blocks of members that do not hold what they should. */
@@ -159,6 +147,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   endStartWait: (() => void) | null = null;
   readonly processes: ProcessQueue;
 
+  #blockSize = 0;
+  #numOperational: number;
+  #geometry: RaidGeometry | null = null;
+  #membership = 0;
+  #lostFlushes = 0;
+  #startError: string | null = null;
   /** Growth under way; one follows another. */
   #resizing: Promise<void> = Promise.resolve();
   readonly #host: RaidArrayHost;
@@ -176,7 +170,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.isForced = options.isForced ?? false;
     this.outerUuid = options.outerUuid ?? null;
     this.slots = options.slotNames.map((name, index) => new Slot(index, name));
-    this.numOperational = this.slots.length;
+    this.#numOperational = this.slots.length;
     this.#host = host;
     this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
     this.lifecycle = new Lifecycle(options.name);
@@ -221,6 +215,64 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   get state(): RaidState {
     return this.lifecycle.state;
+  }
+
+  /** 0 until the first member is there. */
+  get blockSize(): number {
+    return this.#blockSize;
+  }
+
+  /** Members with which the array is complete enough to start; while online, members that it has. */
+  get numOperational(): number {
+    return this.#numOperational;
+  }
+
+  /** What the level's `resize` has returned, once it counts; null while the level is not started. */
+  get currentGeometry(): RaidGeometry | null {
+    return this.#geometry;
+  }
+
+  /** Grows whenever a member leaves, joins, or becomes current. */
+  get membership(): number {
+    return this.#membership;
+  }
+
+  /** Grows with every flush that fails on a member which the array cannot do without. */
+  get lostFlushes(): number {
+    return this.#lostFlushes;
+  }
+
+  /** Why the array cannot start, for people; null if nothing is known to be wrong. */
+  get startError(): string | null {
+    return this.#startError;
+  }
+
+  /** The first member, or the superblock, says how large blocks are. Bytes. */
+  setBlockSize(bytes: number): void {
+    this.#blockSize = bytes;
+  }
+
+  /** A device was given back: without any, the next one says how large blocks are. */
+  forgetBlockSizeIfEmpty(): void {
+    if (this.slots.every(({ hasDevice }) => !hasDevice)) this.#blockSize = 0;
+  }
+
+  setGeometry(geometry: RaidGeometry | null): void {
+    this.#geometry = geometry;
+  }
+
+  noteStartError(reason: string | null): void {
+    this.#startError = reason;
+  }
+
+  /** So many members are recorded to be in, or are to make a new array. */
+  expectMembers(count: number): void {
+    this.#numOperational = count;
+  }
+
+  /** A member is out of the array, and was counted in. */
+  expectOneLess(): void {
+    this.#numOperational--;
   }
 
   /** Being created, or brought online: the volume is not there yet. */
@@ -492,7 +544,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   noteLostFlush(slot: Slot, status: Status): void {
     if (status === Status.NoSpace) return;
     slot.hasLostFlush = true;
-    this.lostFlushes++;
+    this.#lostFlushes++;
     const { bitmap, journal } = this;
     if (bitmap === null) return;
     bitmap.noteLostFlush();
@@ -516,27 +568,27 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /** From now on the slot's member gets no I/O, and no write is acknowledged until {@link leaveRecorded}. */
   beginLeave(slot: Slot, absence: 'missing' | 'failed'): void {
-    this.membership++;
+    this.#membership++;
     slot.leave();
     slot.absence = absence;
     if (!slot.isRebuilding) this.#gate.close();
-    this.numOperational--;
+    this.#numOperational--;
   }
 
   beginFilling(slot: Slot): void {
-    this.membership++;
+    this.#membership++;
     slot.beginRebuild();
     slot.absence = 'missing';
-    this.numOperational++;
+    this.#numOperational++;
   }
 
   endFilling(slot: Slot): void {
     slot.leave();
-    this.numOperational--;
+    this.#numOperational--;
   }
 
   membershipChanged(): void {
-    this.membership++;
+    this.#membership++;
   }
 
   /** No write is begun now: the array is not up, or a departure is being recorded. */

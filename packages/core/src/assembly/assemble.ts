@@ -129,7 +129,7 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
     try {
       await joinNew(ctx, array, slot, bdev);
     } catch (error) {
-      array.startError = error instanceof Error ? error.message : String(error);
+      array.noteStartError(error instanceof Error ? error.message : String(error));
       array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.startError}`);
       if (mayPass(error)) throw error;
       return;
@@ -265,10 +265,10 @@ function makeFromRecord(
     ctx,
   );
   array.isAssembled = true;
-  array.blockSize = record.blockSize;
+  array.setBlockSize(record.blockSize);
   array.recordedBlocks = record.numBlocks;
   array.metadata.seqNumber = record.seqNumber;
-  array.numOperational = record.slots.filter(({ state }) => state === 'configured').length;
+  array.expectMembers(record.slots.filter(({ state }) => state === 'configured').length);
   for (const slot of array.slots) {
     const recorded = record.slots[slot.index];
     if (recorded === undefined) continue;
@@ -281,7 +281,7 @@ function makeFromRecord(
   tryOptions(array, headers, log);
   const isRecordedIn = ({ index }: Slot): boolean => record.slots[index]?.state === 'configured';
   if (!array.canRunWith(isRecordedIn)) {
-    array.startError = `by its superblock too few members are current: ${array.whyNotWith(isRecordedIn)}`;
+    array.noteStartError(`by its superblock too few members are current: ${array.whyNotWith(isRecordedIn)}`);
     log(`the array cannot be started: ${array.startError}`);
   }
   ctx.arrays.set(array.name, array);
@@ -330,7 +330,7 @@ function tryOptions(array: RaidArray, headers: readonly ExtensionHeader[], log: 
   try {
     adoptOptions(array, headers);
   } catch (error) {
-    array.startError = error instanceof Error ? error.message : String(error);
+    array.noteStartError(error instanceof Error ? error.message : String(error));
     log(`the array cannot be started: ${array.startError}`);
   }
 }
@@ -358,7 +358,7 @@ async function joinRecorded(
   if (truly !== null) {
     const message = `${bdev.name} has the uuid ${bdev.uuid}, of slot ${slot.index}, and is member ${truly} by what we wrote on it: devices have changed places, or a uuid was given to the wrong one`;
     log(`${message}: ignored`);
-    if (array.state === 'configuring') array.startError = message;
+    if (array.state === 'configuring') array.noteStartError(message);
     return;
   }
   if (array.state === 'online') {
@@ -450,7 +450,7 @@ async function startWithout(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (!isOpen(array)) return;
   const danger = dangerOfStarting(ctx, array);
   if (danger !== null) {
-    array.startError = danger;
+    array.noteStartError(danger);
     array.log.error(array.logFields(), `the array is not started by itself: ${danger}`);
     return;
   }
@@ -534,7 +534,7 @@ async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
     const trouble = error instanceof Error ? error.message : String(error);
     if (trouble !== array.startError && !array.isDeleting)
       array.log.error(array.logFields(), `the array cannot be started: ${trouble}`);
-    array.startError = trouble;
+    array.noteStartError(trouble);
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));
   }

@@ -51,7 +51,7 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
       throw new RaidError('ERR_RAID_INVALID', 22, message);
     }
     if (!array.isAssembled) requireRoomForRecords(array, bdev);
-    array.blockSize = bdev.blockSize;
+    array.setBlockSize(bdev.blockSize);
     return;
   }
   if (bdev.blockSize === array.blockSize) return;
@@ -107,7 +107,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
     setDataArea(array, slot, bdev);
   } catch (error) {
     slot.closeMember();
-    if (array.slots.every((other) => other.descriptor === null)) array.blockSize = 0;
+    array.forgetBlockSizeIfEmpty();
     if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
     throw error;
   }

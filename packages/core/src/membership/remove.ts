@@ -45,7 +45,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     }
     return;
   }
-  array.membership++;
+  array.membershipChanged();
   const why = `slot ${slot.index} lost ${member}, and the array cannot do without it: ${reason}`;
   if (array.lifecycle.phase === 'starting') {
     // Nothing has been written to it that the others lack: the array waits for it again.
@@ -58,7 +58,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     await removeMember(ctx, array, slot, reason);
     return;
   }
-  array.numOperational--;
+  array.expectOneLess();
   slot.leave();
   await takeOffline(ctx, array, why);
   await slot.whenDrained();
@@ -161,5 +161,5 @@ function releaseWaiting(array: RaidArray, slot: Slot): void {
   slot.closeMember();
   slot.name = null;
   slot.awaitedName = null;
-  if (isCreated && array.slots.every(({ descriptor }) => descriptor === null)) array.blockSize = 0;
+  if (isCreated) array.forgetBlockSizeIfEmpty();
 }

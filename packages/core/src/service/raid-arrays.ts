@@ -192,7 +192,7 @@ export class RaidArrays {
     );
     const refusal = this.#ctx.arrayNames.enter(array.name, uuid);
     if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
-    array.numOperational = options.baseBdevs.filter((member) => member !== null).length;
+    array.expectMembers(options.baseBdevs.filter((member) => member !== null).length);
     this.#ctx.arrays.set(array.name, array);
     await array.lifecycle
       .create(

@@ -130,7 +130,7 @@ function setAside(array: RaidArray, slot: Slot): void {
   slot.isRemoved = true;
   array.nonFresh.add(bdev.uuid);
   // The array is complete without it, also if this start fails and another one follows.
-  array.numOperational--;
+  array.expectOneLess();
   array.deferredMembers.add(bdev.uuid);
 }
 

@@ -57,7 +57,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     checkGeometry(array, geometry);
     checkCopySets(array, level, geometry);
     array.level = level;
-    array.currentGeometry = geometry;
+    array.setGeometry(geometry);
     const { numBlocks, memberBlocks } = geometry;
     if (numBlocks < 1)
       throw new RaidError('ERR_RAID_MEMBER', 22, `array ${array.name}: the members are too small for one stripe`);
@@ -110,7 +110,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const examined = ctx.registry.register(bdev);
     array.mustKeepAll = false;
     lifecycle.isUp();
-    array.startError = null;
+    array.noteStartError(null);
     // What a start has found to be dirty and good is made clean by and by.
     array.bitmap?.arm();
     ctx.emit({ type: 'arrayOnline', array: array.name, degraded: array.numInSync < array.numSlots });
@@ -130,7 +130,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.journal?.close();
     array.journal = null;
     array.level = null;
-    array.currentGeometry = null;
+    array.setGeometry(null);
     array.bdev = null;
     array.bitmap = null;
     array.isReadOnly = false;
@@ -277,7 +277,7 @@ function awaitAgain(array: RaidArray): void {
 async function recordMembers(array: RaidArray): Promise<void> {
   for (;;) {
     const members = array.numInSync;
-    array.numOperational = members;
+    array.expectMembers(members);
     await array.metadata.update();
     array.lifecycle.mustGoOn();
     if (array.numInSync === members) return;

@@ -57,12 +57,12 @@ export async function grow(array: SyncHost): Promise<void> {
   try {
     checkGeometry(array, geometry);
     checkCopySets(array, level, geometry);
-    array.currentGeometry = geometry;
+    array.setGeometry(geometry);
     array.slots.forEach((slot, index) => (slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize));
     await array.metadata.update();
   } catch (error) {
     // Whichever size members have on record, the volume has not been told of the new one.
-    array.currentGeometry = kept;
+    array.setGeometry(kept);
     for (const [index, slot] of array.slots.entries())
       if (slot.dataSize === geometry.memberBlocks[index]) slot.dataSize = oldSizes[index] ?? slot.dataSize;
     throw error;

@@ -9,7 +9,9 @@ export interface SyncHost extends IoHost {
   /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
   availableBlocks(slot: number): number;
   /** Owned by whoever starts the array, or has it grow. */
-  currentGeometry: RaidGeometry | null;
+  readonly currentGeometry: RaidGeometry | null;
+  /** What the level has returned for members that have grown counts from now on. */
+  setGeometry(geometry: RaidGeometry | null): void;
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
   /** Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. */
   markBad(slot: number, memberOffset: number, numBlocks: number): void;
