@@ -1,6 +1,7 @@
 // Simulates seeds until there are no more: npm run sim -- --level raid1 --seeds 20000 --from 0
 // Puts arrays together from whatever may be found: npm run sim -- --assembly
 // Lets each device operation of each scenario fail: npm run sim -- --faults [--every 10] [--scenario rebuild]
+// Runs machines with an array of each level, one process after another, as the daemon does: npm run sim -- --machines --seeds 100
 // One of these runs, with its trace: npm run sim -- --faults --level raid1 --scenario rebuild --kind torn --at 17 [--second 4]
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
@@ -11,7 +12,19 @@ import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
 import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
-import { Coverage, drawPlan, runAssembly, runFaultLoop, runOnce, scenarios, shrink, simulate, sweep } from '@raidkit/testkit';
+import {
+  Coverage,
+  SimMemory,
+  drawPlan,
+  runAssembly,
+  runFaultLoop,
+  runMachine,
+  runOnce,
+  scenarios,
+  shrink,
+  simulate,
+  sweep,
+} from '@raidkit/testkit';
 import { spoilers } from './spoilers.mjs';
 
 const modules = { raid0, raid1, raid10, raid5f, raid6, concat };
@@ -32,6 +45,8 @@ const { values } = parseArgs({
     assembly: { type: 'boolean', default: false },
     /** A fault at each device operation, instead of seeds. */
     faults: { type: 'boolean', default: false },
+    /** Machines with several arrays, instead of one array a seed. */
+    machines: { type: 'boolean', default: false },
     /** With --faults: a fault and what may follow it, instead of one fault. */
     pairs: { type: 'boolean', default: false },
     /** With --faults: only every so many-th operation, and only scenarios with this in their name. */
@@ -63,9 +78,30 @@ process.on('unhandledRejection', (error) => {
   process.exitCode = 1;
 });
 
-if (values.seed !== undefined) await showOne(levels[0], Number(values.seed));
+if (values.machines) await machines();
+else if (values.seed !== undefined) await showOne(levels[0], Number(values.seed));
 else if (values.kind !== undefined) await showFault(levels[0]);
 else for (const level of levels) await (values.assembly ? assemble(level) : values.faults ? loop(level) : go(level));
+
+async function machines() {
+  const parts = { modules: levels.map((level) => modules[level]), store, memory: new SimMemory({ bytes: 32 << 20 }) };
+  const from = Number(values.seed ?? values.from);
+  const count = values.seed === undefined ? Number(values.seeds) : 1;
+  const coverage = new Coverage();
+  let failures = 0;
+  for (let seed = from; seed < from + count && failures < Number(values.failures); seed++) {
+    current = `machine ${seed}`;
+    const result = await runMachine(seed, parts);
+    coverage.add(result.coverage);
+    if (values.seed !== undefined) console.log(result.trace.join('\n'));
+    if (result.violation === null) continue;
+    failures++;
+    console.log(`machine ${seed}: ${result.violation}`);
+  }
+  console.log(`${count} machines, ${failures} violations`);
+  printCoverage(coverage);
+  if (failures > 0) process.exitCode = 1;
+}
 
 async function showFault(level) {
   const scenario = scenarios.find(({ id }) => id === values.scenario);

@@ -16,6 +16,8 @@ export type { Scenario } from './faults/scenario.js';
 export type { Fault, FaultLoopOptions, FaultLoopResult, FaultOutcome, FaultRun } from './faults/loop.js';
 export { tripKinds } from './faults/trip.js';
 export type { Follow, TripKind, TripPlan } from './faults/trip.js';
+export { runMachine } from './machine/machine.js';
+export type { MachineParts, MachineResult } from './machine/machine.js';
 export { VolumeModel } from './model.js';
 export type { Violation, WriteRecord } from './model.js';
 export { plantedBugs } from './planted/bugs.js';

@@ -106,10 +106,10 @@ export class SimDisk {
     return copy;
   }
 
-  /** The device as a process sees it. A process has one at a time. */
-  plugIn(memory: BufferMemory, life: Life): Bdev {
+  /** The device as a process sees it, under this name and uuid. A process has one at a time. */
+  plugIn(memory: BufferMemory, life: Life, { name, uuid }: Pick<SimDisk, 'name' | 'uuid'> = this): Bdev {
     const driver = new SimDiskDriver(this, memory, life, this.#options);
-    return new Bdev({ name: this.name, uuid: this.uuid, blockSize: this.blockSize, numBlocks: this.numBlocks, driver });
+    return new Bdev({ name, uuid, blockSize: this.blockSize, numBlocks: this.numBlocks, driver });
   }
 
   /** The device is larger now; the bdev has to be told, too. */

@@ -21,7 +21,7 @@ export class Stack {
   constructor(
     world: World,
     memory: BufferMemory,
-    module: RaidModule,
+    modules: RaidModule | readonly RaidModule[],
     store: SuperblockStore,
     onEvent: (event: RaidEvent) => void,
     options: StackOptions = {},
@@ -29,9 +29,9 @@ export class Stack {
     this.#memory = memory;
     this.registry = new BdevRegistry(world.runtime(this.life, memory));
     this.#freeBytes = memory.freeBytes;
-    const modules = new RaidModuleRegistry();
-    modules.register(module);
-    this.arrays = new RaidArrays({ registry: this.registry, modules, store, ...options });
+    const known = new RaidModuleRegistry();
+    for (const module of [modules].flat()) known.register(module);
+    this.arrays = new RaidArrays({ registry: this.registry, modules: known, store, ...options });
     this.arrays.on((event) => {
       if (!this.life.isDead) onEvent(event);
     });
@@ -42,9 +42,9 @@ export class Stack {
     return this.#bdevs.get(disk);
   }
 
-  /** Resolves when the disk has been examined. */
-  plugIn(disk: SimDisk): Promise<void> {
-    const bdev = disk.plugIn(this.#memory, this.life);
+  /** Resolves when the disk has been examined. `path`: another one, whose name and uuid it has by configuration. */
+  plugIn(disk: SimDisk, path: Pick<SimDisk, 'name' | 'uuid'> = disk): Promise<void> {
+    const bdev = disk.plugIn(this.#memory, this.life, path);
     this.#bdevs.set(disk, bdev);
     return this.registry.register(bdev);
   }

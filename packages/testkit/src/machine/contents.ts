@@ -1,0 +1,58 @@
+import type { BlockClient } from '@raidkit/bdev';
+import type { Random } from '../random.js';
+
+/** Blocks that are written together. */
+const cellBlocks = 8;
+
+/** What a volume may hold, cell by cell: one byte over and over, of those that were written since the last flush. */
+export class Contents {
+  readonly #cells: number;
+  readonly #allowed: number[][];
+  #next = 1;
+
+  /** A new volume reads as anything, unless its level promises zeros; it is written before it is read. */
+  constructor(numBlocks: number) {
+    this.#cells = Math.floor(numBlocks / cellBlocks);
+    this.#allowed = Array.from({ length: this.#cells }, () => []);
+  }
+
+  /** Writes one cell. `isAwaited`: nothing else is under way, so that this is what it holds now. */
+  async write(client: BlockClient, random: Random, isAwaited: boolean): Promise<void> {
+    const cell = random.int(0, this.#cells - 1);
+    const value = this.#next;
+    this.#next = (this.#next % 250) + 1;
+    const { blockSize } = client.descriptor.bdev;
+    // Of a cell that was never written nothing is known before it has been.
+    if (this.#allowed[cell]?.length === 0 && !isAwaited) return;
+    this.#allowed[cell]?.push(value);
+    await client.write(cell * cellBlocks, new Uint8Array(cellBlocks * blockSize).fill(value));
+  }
+
+  /** What was written last is what counts. */
+  flushed(): void {
+    for (const [cell, values] of this.#allowed.entries()) this.#allowed[cell] = values.slice(-1);
+  }
+
+  /** Throws if a cell holds what it may not. What it holds is what it held from now on. */
+  async check(client: BlockClient, name: string): Promise<void> {
+    const { blockSize } = client.descriptor.bdev;
+    for (const [cell, values] of this.#allowed.entries()) {
+      if (values.length === 0) continue;
+      const bytes = await client.read(cell * cellBlocks, cellBlocks);
+      for (let at = 0; at < bytes.length; at += blockSize) {
+        const [value] = bytes.subarray(at, at + 1);
+        const isWhole = bytes.subarray(at, at + blockSize).every((byte) => byte === value);
+        if (value === undefined || !isWhole || !values.includes(value))
+          throw new Error(
+            `${name}: block ${cell * cellBlocks + at / blockSize} holds ${String(value)}, allowed are ${values.join(', ')}`,
+          );
+      }
+      if (values.length === 1) continue;
+      // A crash left some of each: written anew, so that one value counts.
+      const value = values[values.length - 1] ?? 0;
+      await client.write(cell * cellBlocks, new Uint8Array(cellBlocks * blockSize).fill(value));
+      await client.flush();
+      this.#allowed[cell] = [value];
+    }
+  }
+}
