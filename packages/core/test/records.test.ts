@@ -1,4 +1,4 @@
-import { IoType, Status } from '@raidkit/bdev';
+import { BlockClient, IoType, Status } from '@raidkit/bdev';
 import { encodeSuperblock, parseSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
@@ -100,6 +100,28 @@ it.each([2, 3])(
       expect(await openVolume(again, 'a').read(region * 2048, 8)).toEqual(blocks(8, 7));
   },
 );
+
+it('a start by force that can neither read nor write the map forgets nothing that headers and lists say beside it', async () => {
+  const before = await build('raid10', 4);
+  await before.volume.write(0, blocks(64, 7), { fua: true });
+  // A level that has its data where its options say cannot be started without them.
+  const { badBlocks, metadata } = arrayOf(before.rig, 'a');
+  badBlocks.add(1, 900, 2);
+  await metadata.update();
+  const rig = newRig();
+  const images = before.disks.map(({ bytes }) => bytes.slice());
+  const disks = await plugAllIn(rig, images, (io) => (isIn([256, 512], io) ? Status.IoError : Status.Ok));
+  await expect(rig.arrays.startDegraded('a', { force: true })).rejects.toThrow();
+  const again = newRig({ assembly: { start: 'manual' } });
+  await plugAllIn(
+    again,
+    disks.map(({ bytes }) => bytes.slice()),
+    () => Status.Ok,
+  );
+  await again.arrays.startDegraded('a', { readOnly: true });
+  expect(await new BlockClient(again.registry.open('a')).read(0, 64)).toEqual(blocks(64, 7));
+  expect(arrayOf(again, 'a').badBlocks.list()).toEqual([{ slot: 1, offsetBlocks: 900, numBlocks: 2 }]);
+});
 
 it('a header that cannot be read beside one that is torn is not taken for none, and stays', async () => {
   const images = await killedMirror(3);

@@ -145,6 +145,20 @@ export class SuperblockWriter {
     await saved;
   }
 
+  /**
+   * From now on none of the headers on the members goes with their superblocks, so that nothing else counts that is kept beside them:
+   * for a new life of the map, whose pages and journal are not there yet. What only headers say of the array they go on saying, at any
+   * time, and the list of bad blocks goes on with the new life.
+   */
+  async giveUpRecord(): Promise<void> {
+    const { extension } = this.#array;
+    if (extension === undefined) return;
+    await this.#writeBadBlocks(extension);
+    const none = { seqNumber: 0, plan: noJournal };
+    // One place after the other: if the power fails in between, one of them is whole.
+    for (let place = 0; place < 2; place++) await this.#writeHeaders(extension, none, none);
+  }
+
   /** The record as it would be written now. */
   snapshot(): ArrayRecord {
     const array = this.#array;

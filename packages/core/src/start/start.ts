@@ -95,8 +95,9 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     if (!array.isReadOnly) {
       if (recordedBlocks === null) await clearExtension(array);
       else if (origin?.is === 'unknown') {
-        if (options.force === true && origin.earlier === null) await clearExtension(array);
-        else await clearWhereNothingIs(array);
+        await clearWhereNothingIs(array);
+        // What could not be read may be read again tomorrow, and beside its header would be pages of which the newest are written over.
+        if (options.force === true && origin.earlier === null) await array.metadata.giveUpRecord();
       }
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
@@ -243,10 +244,6 @@ function whyNotWithout(array: RaidArray, error: unknown): unknown {
   return new RaidError('ERR_RAID_METADATA', error.errno, message, { cause: error });
 }
 
-/**
- * What is on the members must not count. Of a start by force past a record that could not be read: it may be read again tomorrow, and
- * beside its header would then be pages of which the newest have been written over.
- */
 async function clearExtension(array: RaidArray): Promise<void> {
   const { bitmap, extension } = array;
   if (extension === undefined) return;
