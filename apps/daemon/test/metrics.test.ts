@@ -71,11 +71,49 @@ function parse(text: string): Map<string, Family> {
   return families;
 }
 
+/** Units that Prometheus has a base unit for, and how names abbreviate units. */
+const otherUnits =
+  /(^|_)(ms|sec|secs|us|ns|min|minutes|hours|days|milliseconds|microseconds|nanoseconds|kb|mb|gb|kib|mib|gib|kilobytes|megabytes|bits|blocks_bytes|percent|fahrenheit|kelvin)(_|$)/;
+const baseUnits = ['seconds', 'bytes', 'celsius', 'ratio', 'volts', 'amperes', 'joules', 'grams', 'meters'];
+
+/**
+ * What `promtool check metrics` says of a family, beside what {@link parse} throws at (HELP before TYPE and once, counters and they
+ * alone end in `_total`, no series twice, labels escaped): its linter's rules, since no package for Node keeps them.
+ */
+function complaints(name: string, { help, samples, type }: Family): string[] {
+  const found: string[] = [];
+  if (help.trim() === '') found.push('no help');
+  if (type !== 'histogram' && /_(bucket|count|sum)$/.test(name)) found.push('ends as a part of a histogram');
+  if (/(^|_)(counter|gauge|histogram|summary|metric)(_|$)/.test(name)) found.push('has its type in its name');
+  if (otherUnits.test(name)) found.push('is in no base unit, or abbreviates it');
+  const words = name.replace(/_total$/, '').split('_');
+  // Bytes a second are a rate of the unit: it stands before `per`.
+  const unit = words.findIndex((word) => baseUnits.includes(word));
+  if (unit >= 0 && unit !== words.length - 1 && words[unit + 1] !== 'per') found.push('has its unit in the middle');
+  if (type !== 'histogram' && [...samples.keys()].some((key) => /[{,](le|quantile)=/.test(key)))
+    found.push('has a label of histograms');
+  const edges = new Map<string, [number, number][]>();
+  for (const [key, count] of samples) {
+    const edge = /^(.*[{,])le="([^"]*)"\}$/.exec(key);
+    if (edge === null || type !== 'histogram') continue;
+    const [, series = '', le = ''] = edge;
+    edges.set(series, [...(edges.get(series) ?? []), [le === '+Inf' ? Infinity : Number(le), count]]);
+  }
+  for (const list of edges.values()) {
+    if (list.at(-1)?.[0] !== Infinity) found.push('has no bucket for all');
+    if (list.some(([le, count], index) => index > 0 && (le <= list[index - 1]![0] || count < list[index - 1]![1])))
+      found.push('has buckets that are not in order, or do not count what is below');
+  }
+  return found;
+}
+
 async function scrape(): Promise<Map<string, number>> {
   const { body, status, type } = await get('/metrics');
   expect(status).toBe(200);
   expect(type).toContain('text/plain; version=0.0.4');
-  return new Map([...parse(body).values()].flatMap(({ samples }) => [...samples]));
+  const families = parse(body);
+  for (const [name, family] of families) expect(complaints(name, family), name).toEqual([]);
+  return new Map([...families.values()].flatMap(({ samples }) => [...samples]));
 }
 
 async function start(...args: string[]): Promise<void> {
@@ -220,6 +258,38 @@ it('is not shown to other machines unless somebody wants that', async () => {
 });
 
 describe('the format', () => {
+  it.each([
+    ['a_bytes', 'gauge', ' ', {}, 'no help'],
+    ['a_count', 'gauge', 'Help.', {}, 'part of a histogram'],
+    ['a_gauge', 'gauge', 'Help.', {}, 'its type'],
+    ['a_ms', 'gauge', 'Help.', {}, 'base unit'],
+    ['a_read_kib_total', 'counter', 'Help.', {}, 'base unit'],
+    ['a_seconds_spent', 'gauge', 'Help.', {}, 'in the middle'],
+    ['a_b', 'gauge', 'Help.', { 'a_b{le="1"}': 1 }, 'label of histograms'],
+    ['a_seconds', 'histogram', 'Help.', { 'a_seconds_bucket{le="1"}': 1 }, 'bucket for all'],
+    ['a_seconds', 'histogram', 'Help.', { 'a_seconds_bucket{le="1"}': 2, 'a_seconds_bucket{le="+Inf"}': 1 }, 'not in order'],
+  ])('of %s (%s, help %j) is told from one that promtool would take', (name, type, help, samples, complaint) => {
+    const family = { type, help, samples: new Map(Object.entries<number>(samples)) };
+    expect(complaints(name, family)).toEqual([expect.stringContaining(complaint)]);
+  });
+
+  it.each([
+    '# HELP a Help.\n# TYPE a gauge\n# HELP a Help.\n# TYPE a gauge\na 1\n',
+    '# TYPE a gauge\na 1\n',
+    '# HELP a Help.\na 1\n',
+    '# HELP a Help.\n# TYPE a counter\na 1\n',
+    '# HELP a_total Help.\n# TYPE a_total gauge\na_total 1\n',
+    '# HELP a Help.\n# TYPE a gauge\na 1\na 2\n',
+    '# HELP a Help.\n# TYPE a gauge\na{b="c"} 1\na{b="c"} 1\n',
+    '# HELP a Help.\n# TYPE a gauge\nb 1\n',
+    '# HELP a Help.\n# TYPE a gauge\na{b="\\x"} 1\n',
+    '# HELP a Help.\n# TYPE a gauge\na{b="""} 1\n',
+    '# HELP a Help.\n# TYPE a gauge\na one\n',
+    '# HELP aB Help.\n# TYPE aB gauge\naB 1\n',
+  ])('%j is not taken', (text) => {
+    expect(() => parse(text)).toThrow();
+  });
+
   it('counts what lies below each edge', () => {
     const out = new Exposition();
     const counted = {

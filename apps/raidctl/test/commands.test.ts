@@ -353,6 +353,12 @@ it('shows an array that is a member below the slot that it is in', async () => {
   expect((await test.json('devices', 'devices')).devices.find(({ name }) => name === 'left')).toMatchObject({
     used_by: 'array vol, slot 0',
   });
+  for (const command of ['stop', 'destroy'])
+    expect(await test.run(command, 'left', '--yes')).toMatchObject({
+      code: 4,
+      stderr: containing('member in slot 0 of array vol'),
+    });
+  expect((await test.json('list', 'list vol')).arrays).toMatchObject([{ health: 'optimal' }]);
   // An array without redundancy that loses a member is offline, and says what to do.
   await test.ok('remove vol right --force');
   const [vol] = (await test.json('status', 'status vol', 1)).arrays;

@@ -380,9 +380,9 @@ function diskMetrics(out: Exposition, { disks, reason }: DiskHealthState): void 
     each((disk) => disk.temperature_celsius),
   );
   out.gauge(
-    'raidkit_disk_power_on_hours',
-    'Hours for which it has been on.',
-    each((disk) => disk.power_on_hours),
+    'raidkit_disk_power_on_seconds',
+    'For how long it has been on.',
+    each((disk) => (disk.power_on_hours === null ? null : disk.power_on_hours * 3600)),
   );
   out.gauge(
     'raidkit_disk_used_ratio',

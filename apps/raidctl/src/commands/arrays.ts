@@ -53,14 +53,16 @@ export function addArrays(program: Command, run: Run): void {
       .command('stop')
       .description('end an array, keep its superblocks, and close its devices: raidctl open brings it back')
       .argument('<array>', 'name or uuid')
-      .option('--keep-open', 'leave the devices open in the daemon'),
+      .option('--keep-open', 'leave the devices open in the daemon')
+      .option('-f, --force', 'also if another array of which it is a member goes offline'),
   ).action((array: string, options: EndOptions) => run((session) => stop(session, array, options)));
   addChangeOptions(
     program
       .command('destroy')
       .description('end an array for good: its superblocks are cleared, and its data cannot be reached any more')
       .argument('<array>', 'name or uuid')
-      .option('--keep-open', 'leave the devices open in the daemon'),
+      .option('--keep-open', 'leave the devices open in the daemon')
+      .option('-f, --force', 'also if another array of which it is a member goes offline'),
   ).action((array: string, options: EndOptions) => run((session) => destroy(session, array, options)));
 }
 
@@ -120,7 +122,9 @@ async function stop(session: Session, arrayName: string, options: EndOptions): P
     callStep(`stop array ${array.name}`, 'raidkit_stop', { name: array.name }),
     ...closing(snapshot, array, options),
   ];
-  await carryOut(session, { steps, warnings }, options, () => `array ${array.name} has been stopped\n`);
+  const losses = lossesOfOthers(snapshot, array);
+  const plan = { steps, warnings: [...warnings, ...losses.warnings], graver: losses.graver };
+  await carryOut(session, plan, options, () => `array ${array.name} has been stopped\n`);
 }
 
 async function destroy(session: Session, arrayName: string, options: EndOptions): Promise<void> {
@@ -135,7 +139,22 @@ async function destroy(session: Session, arrayName: string, options: EndOptions)
     callStep(`end array ${array.name}${array.superblock ? ', and clear its superblocks' : ''}`, 'bdev_raid_delete', params),
     ...closing(snapshot, array, options),
   ];
-  await carryOut(session, { steps, warnings }, options, () => `array ${array.name} has been destroyed\n`);
+  const losses = lossesOfOthers(snapshot, array);
+  const plan = { steps, warnings: [...warnings, ...losses.warnings], graver: losses.graver };
+  await carryOut(session, plan, options, () => `array ${array.name} has been destroyed\n`);
+}
+
+/** What arrays lose of which this one is a member. */
+function lossesOfOthers({ arrays }: Snapshot, { name }: RaidArrayInfo): { warnings: string[]; graver: string[] } {
+  const losses: { warnings: string[]; graver: string[] } = { warnings: [], graver: [] };
+  for (const outer of arrays) {
+    const member = outer.ext.members.find((one) => one.name === name);
+    if (member === undefined || outer.state !== 'online') continue;
+    const what = `array ${name} is the member in slot ${member.slot} of array ${outer.name}`;
+    if (member.can_leave) losses.warnings.push(`${what}, which goes on without it`);
+    else losses.graver.push(`${what}, which cannot do without it and goes offline`);
+  }
+  return losses;
 }
 
 function clientWarnings({ exports }: Snapshot, { name }: RaidArrayInfo): string[] {
