@@ -8,6 +8,7 @@ import { until } from './support/devices.js';
 import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
 import { hasCommands, run } from './support/process.js';
+import { RpcClient } from './support/rpc-client.js';
 
 const test = oneDaemon();
 const portable = ['--engine', 'portable', '--memory', '64'];
@@ -25,6 +26,9 @@ describe('signals', () => {
     const exited = new Promise((resolve) => child.on('close', resolve));
     try {
       await until('it answers', () => canConnect(join(test.folder, 'rpc.sock')));
+      const client = await RpcClient.connect(join(test.folder, 'rpc.sock'));
+      expect(await client.call('raidkit_get_configuration')).toMatchObject({ is_starting: true });
+      client.close();
       child.kill('SIGTERM');
       expect(await exited).toBe(0);
       expect(said).toContain('SIGTERM: stopping');
@@ -38,6 +42,7 @@ describe('signals', () => {
     child.kill('SIGHUP');
     await until('it has heard', () => test.daemon!.stderr.includes('SIGHUP'));
     expect(await client.call('bdev_get_bdevs')).toEqual([]);
+    expect(await client.call('raidkit_get_configuration')).toMatchObject({ is_starting: false });
     child.kill('SIGTERM');
     expect(await exited).toBe(0);
   });

@@ -499,6 +499,7 @@ export class Configuration implements Caller {
   #describe(): object {
     const { state } = this.#options;
     return {
+      is_starting: !this.#isUp,
       state_file: state?.path ?? null,
       state_error: this.#saveTrouble,
       pending: this.#pending.describe(),
