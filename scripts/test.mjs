@@ -26,6 +26,8 @@ const steps = [
   ['npx', ['vitest', 'run', '--project', 'engine', '--project', 'others'], { RAIDKIT_ENGINE: 'portable' }],
   // The table of mutations fits the sources; trying them takes longer (`npm run mutate -- --sample 10`).
   ['npm', ['run', '--silent', 'mutate', '--', '--check']],
+  // What of a request is JavaScript, beside what was recorded last: printed for whoever looks, and never a reason to fail.
+  ['node', ['benchmarks/dist/javascript.js', '--rounds', '1', '--results', '']],
 ];
 for (const [command, args, extra = {}] of steps) {
   console.log(`\n> ${[command, ...args, ...Object.values(extra)].join(' ')}`);
