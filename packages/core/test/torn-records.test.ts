@@ -84,6 +84,42 @@ it('a header that one member has alone, and two crashes, cost no header that all
 /** Places of superblocks, both copies. Blocks. */
 const superblocksAt = [0, 128] as const;
 
+/** Starts a mirror, until the power fails while these members' superblocks are on the way. */
+async function withoutSuperblocks(images: readonly Uint8Array[], members: readonly number[]): Promise<Uint8Array[]> {
+  const rig = newRig();
+  const copies = images.map((bytes) => bytes.slice());
+  let count = 0;
+  for (const [index, bytes] of copies.entries()) {
+    const hold = (io: BdevIo): number | null => {
+      if (!members.includes(index) || !isWriteTo(superblocksAt, io)) return Status.Ok;
+      count++;
+      return null;
+    };
+    void plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, fault: hold });
+  }
+  await until(() => count === members.length, 'superblocks are on the way');
+  const isNew = (index: number): boolean =>
+    Buffer.compare(copies[index]!.subarray(0, 512), images[index]!.subarray(0, 512)) !== 0;
+  await until(() => images.every((_, index) => members.includes(index) || isNew(index)), 'the others have theirs');
+  return copies.map((bytes) => bytes.slice());
+}
+
+it('a superblock that one member has alone, and crashes of starts, cost no header that goes with what the others have', async () => {
+  const { rig: first, disks, volume } = await build('raid1', 2, { mebibytes: 8 });
+  await volume.write(0, blocks(8, 7));
+  const { incarnation } = arrayOf(first, 'a');
+  volume.descriptor.close();
+  await first.arrays.stop();
+  let images = await withoutSuperblocks(
+    disks.map(({ bytes }) => bytes),
+    [1],
+  );
+  for (let crash = 0; crash < 2; crash++) images = await withoutSuperblocks(images, [0, 1]);
+  const rig = await startedFrom(images[1]!);
+  expect(arrayOf(rig, 'a').incarnation).toBe(incarnation);
+  expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 7));
+});
+
 describe.each(['raid1', 'raid5f'] as const)('a %s of which rounds fail on all members, one after the other,', (level) => {
   /** Writes to these places fail, and leave there what `leaves` says, while three rounds are tried. */
   async function afterFailedRounds(place: Place, leaves: (io: BdevIo, bytes: Uint8Array) => void) {

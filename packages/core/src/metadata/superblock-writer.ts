@@ -65,6 +65,10 @@ export class SuperblockWriter {
     this.#interrupted = header.process;
     this.#generation = Math.max(this.#generation, header.generation);
     this.#plan = journalInForce(header, this.seqNumber);
+    // A crash may have kept the newest superblock from some: until all have a newer one, headers go with theirs too.
+    const oldest = Math.min(...this.#array.slots.filter((slot) => slot.isInSync).map((slot) => slot.foundSeqNumber));
+    const settled = Math.max(header.previousSeqNumber, Math.min(oldest, this.seqNumber));
+    this.#settled = { seqNumber: settled, plan: this.#plan };
   }
 
   /** A process of this type begins. Returns for how many seconds it had run when a stop or crash cut it short. */
