@@ -143,6 +143,21 @@ it('a header that cannot be read beside one that is torn is not taken for none, 
   expect(disks.map(({ bytes }) => bytes.slice(newer[0] * 512, newer[1] * 512))).toEqual(before);
 });
 
+it('what only SPDK has run starts, where headers of ours would be and cannot be read', async () => {
+  const { disks, volume } = await build('raid1', 2);
+  await volume.write(0, blocks(8, 7), { fua: true });
+  const images = disks.map((disk) => {
+    const bytes = disk.bytes.slice();
+    bytes.fill(0, headerPlaces[0][0] * 512, MiB);
+    bytes.set(encodeSuperblock({ ...superblockOf(disk), seqNumber: 7 }));
+    return bytes;
+  });
+  const rig = newRig();
+  await plugAllIn(rig, images, (io) => (io.type === IoType.Read && isIn(headerPlaces[1], io) ? Status.IoError : Status.Ok));
+  expect(arrayOf(rig, 'a').startError).toBeNull();
+  expect(await openVolume(rig, 'a').read(0, 8)).toEqual(blocks(8, 7));
+});
+
 it('a name that no superblock may have is refused, and not failed members', async () => {
   const rig = newRig();
   for (let index = 0; index < 2; index++)

@@ -6,7 +6,7 @@ import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
-import { goesWith, seqStep } from '../format/store.js';
+import { goesWith, seqStep, wasRunByUs } from '../format/store.js';
 import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
 
 /** Where an array's region map comes from. */
@@ -206,7 +206,7 @@ async function readRecorded(
   }
   // What could not be read may be the one record of what was never written: without it, that would read as anything.
   const [failure] = failures;
-  if (numRead === 0 && failure !== undefined && !force) throw failure;
+  if (numRead === 0 && failure !== undefined && !force && wasRunByUs(seqNumber)) throw failure;
   const newestOf = new Map<number, RegionPage>();
   for (const [index, { toGoOnFrom }] of pages) if (toGoOnFrom !== null) newestOf.set(index, toGoOnFrom);
   return {

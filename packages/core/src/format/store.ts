@@ -31,6 +31,9 @@ export interface ArrayRecord {
  */
 export const seqStep = 65_536;
 
+/** Whether a store with an extension can have written this superblock, or an earlier one: if not, there is nothing else of ours. */
+export const wasRunByUs = (seqNumber: number): boolean => seqNumber >= seqStep;
+
 /** What a device has where a superblock would be. */
 export type ReadResult =
   | { kind: 'none' }

@@ -3,7 +3,7 @@ import { readEntries } from './entry-io.js';
 import type { JournalHost } from './host.js';
 import type { EarlierRecord } from '../bitmap/bitmap-load.js';
 import { RegionState } from '../bitmap/region-state.js';
-import { seqStep } from '../format/store.js';
+import { wasRunByUs } from '../format/store.js';
 import type { FoundEntry } from '../format/store.js';
 
 /**
@@ -14,7 +14,7 @@ import type { FoundEntry } from '../format/store.js';
  */
 export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord | null): Promise<boolean> {
   const { consistency, metadata } = array;
-  if (metadata.seqNumber < seqStep) {
+  if (!wasRunByUs(metadata.seqNumber)) {
     array.log.warn(
       array.logFields(),
       'the array starts degraded, and nothing says whether its parity is right: it was never run by us',

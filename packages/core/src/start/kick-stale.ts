@@ -6,6 +6,7 @@ import { recordedOptions } from '../level/options.js';
 import { newestTrusted } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
+import { wasRunByUs } from '../format/store.js';
 import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
 
 /**
@@ -42,7 +43,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   const latest = newestHeader([...found.values()].flat());
   // What it is started with is written anew: what nobody could read would be forgotten for good.
   const [failure] = failures;
-  if (latest === null && failure !== undefined && !force) throw failure;
+  if (latest === null && failure !== undefined && !force && wasRunByUs(metadata.seqNumber)) throw failure;
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.outerUuid = latest.outerUuid;
