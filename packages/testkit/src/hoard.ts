@@ -1,7 +1,7 @@
 import type { BdevRegistry } from '@raidkit/bdev';
 
-/** Largest and smallest piece of memory that is taken. Bytes. */
-const pieces = { most: 4 << 20, least: 64 << 10 };
+/** Largest and smallest piece of memory that is taken, and what is left for the journal of an array that loses a member. Bytes. */
+const pieces = { most: 4 << 20, least: 64 << 10, left: 1 << 20 };
 
 /**
  * Others in the process who have all common buffers but a few; if none is left, they have all memory too. Users who know them get
@@ -18,8 +18,10 @@ export class Hoard {
     for (let addr = registry.buffers.get(1); addr >= 0; addr = registry.buffers.get(1)) this.#addrs.push(addr);
     for (let left = free; left > 0; left--) this.#giveBack();
     const { memory } = registry.runtime;
+    const left = memory.allocRegion(pieces.left);
     for (let bytes = pieces.most; free === 0 && bytes >= pieces.least; bytes /= 2)
       for (let addr = memory.allocRegion(bytes); addr >= 0; addr = memory.allocRegion(bytes)) this.#regions.push(addr);
+    if (left >= 0) memory.freeRegion(left);
   }
 
   /** A buffer of this many bytes; -1 if there is none. */

@@ -6,7 +6,7 @@ import type { Stack } from '../stack.js';
 import { calm, lookAfter } from './rest.js';
 import { arrayName, daemonWaitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
-import { comeBack, whenBack } from './trouble.js';
+import { comeBack, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
 import { hasNoJournal } from '../slots.js';
 
@@ -106,6 +106,8 @@ export async function stop(run: SimRun): Promise<void> {
   while ((run.volume?.pending ?? 0) > 0) await run.world.sleep(1);
   run.volume = null;
   run.isStopping = false;
+  // What others have is not the arrays'.
+  endHoard(run);
   if (stack.arrays.iosOutstanding !== 0)
     throw new ViolationError(`G11: ${stack.arrays.iosOutstanding} RAID I/O objects are out after a stop`);
   // A device that was given up may still use what it was given.
