@@ -169,7 +169,7 @@ export const metadata = [
   {
     id: 'unreadable-map-is-no-map',
     file: 'core/src/bitmap/bitmap-load.ts',
-    line: 'if (numRead === 0 && failure !== undefined && !force) throw failure;',
+    line: 'if (numRead === 0 && failure !== undefined && !force && wasRunByUs(seqNumber)) throw failure;',
     becomes: '',
     loses: 'a read error at a start costs the map: what was never written reads as anything',
   },
