@@ -187,3 +187,17 @@ it('an array whose options its level refuses by now is not started', async () =>
   expect(arrayOf(again, 'a').state).toBe('configuring');
   expect(arrayOf(again, 'a').startError).toMatch(/copies went out of use/);
 });
+
+it('an array starts whose options its level took without a word, before levels said which they have', async () => {
+  const rig = rigWith({ ...raid0, options: described('copies') });
+  const disks = await plugInAll(rig, empty(2));
+  const array = { name: 'a', level: 'raid0', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true };
+  await rig.arrays.create({ ...array, options: { copies: 2 } });
+  await rig.arrays.stop();
+  const again = newRig();
+  await plugInAll(
+    again,
+    disks.map((disk) => disk.bytes),
+  );
+  expect(arrayOf(again, 'a')).toMatchObject({ state: 'online', options: { copies: 2 } });
+});

@@ -40,7 +40,8 @@ export function checkLevelOptions(
  */
 export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionHeader): LevelOptions {
   const options = parseOptions(levelOptions) ?? {};
-  checkOptions(module, options);
+  // Of a level that says nothing of options arrays were created with any, before there was a way to say it.
+  if (module.options !== undefined || module.checkOptions !== undefined) checkOptions(module, options);
   return options;
 }
 
