@@ -243,3 +243,48 @@ describe('the journal', () => {
     rest.forEach((tag, i) => setup.model.settle(64 + i, tag, 'after the crash'));
   });
 });
+
+it('of a raid6 is found again after a start that could not write it again, nor the superblocks to all members', async () => {
+  const rig = newRig({ memoryBytes: 24 * MiB });
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < 4; index++)
+    disks.push(
+      (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(2 * MiB) })).disk,
+    );
+  await rig.arrays.create({
+    name: 'a',
+    level: 'raid6',
+    baseBdevs: disks.map((_, index) => `m${index}`),
+    superblock: true,
+    stripSizeKb: (strip * blockSize) / 1024,
+  });
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(8 * strip, 1), { fua: true });
+  await rig.arrays.removeBaseBdev('m0');
+  await volume.write(0, blocks(2 * strip, 2), { fua: true });
+  /** Another process finds the disks without m0; `fault` is what m1 answers. */
+  const start = async (images: readonly Uint8Array[], fault: RamDisk['fault']): Promise<{ rig: Rig; disks: RamDisk[] }> => {
+    const next = newRig({ memoryBytes: 24 * MiB });
+    const found: RamDisk[] = [];
+    for (const [i, bytes] of images.entries()) {
+      const options = { name: `m${i + 1}`, uuid: memberUuid(i + 1), bytes: bytes.slice(), ...(i === 0 && { fault }) };
+      found.push((await plugIn(next.registry, options)).disk);
+    }
+    await next.registry.waitForExamine();
+    return { rig: next, disks: found };
+  };
+  const failing = await start(
+    disks.slice(1).map(({ bytes }) => bytes),
+    ({ offsetBlocks, type }) => (changes.has(type) && (offsetBlocks < 64 || offsetBlocks >= 2048) ? Status.IoError : Status.Ok),
+  );
+  expect(arrayOf(failing.rig, 'a').state).toBe('configuring');
+  // Once more: what a member lost that it was to keep has no new journal.
+  await expect(failing.rig.arrays.startDegraded('a')).rejects.toThrow(/was not stopped cleanly/);
+  const again = await start(
+    failing.disks.map(({ bytes }) => bytes),
+    () => Status.Ok,
+  );
+  expect(arrayOf(again.rig, 'a').state).toBe('online');
+  const bytes = await openVolume(again.rig, 'a').read(0, 8 * strip);
+  expect(Buffer.compare(bytes, Buffer.concat([blocks(2 * strip, 2), blocks(6 * strip, 1)]))).toBe(0);
+});

@@ -146,6 +146,14 @@ export const metadata = [
     suites: ['packages/core/test/torn-records.test.ts'],
   },
   {
+    id: 'found-journal-ends-early',
+    file: 'core/src/metadata/superblock-writer.ts',
+    line: 'const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? found ?? plan) : plan;',
+    becomes: 'const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? plan) : plan;',
+    loses: 'a start that fails ends the journal: what only its entries knew of an absent member is in doubt',
+    suites: ['packages/core/test/journal.test.ts'],
+  },
+  {
     id: 'oldest-page-wins',
     file: 'core/src/bitmap/bitmap-load.ts',
     line: 'if (known === undefined || page.generation > known.generation) pages.set(page.index, page);',

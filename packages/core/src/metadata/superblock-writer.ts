@@ -43,6 +43,8 @@ export class SuperblockWriter {
   /** Generation of the newest header that all members have, as far as is known; null if that has not been asked yet. */
   #kept: number | null = null;
   #plan: JournalPlan = noJournal;
+  /** The journal is the one that was found: this process has not yet told all members of another, or of none. */
+  #isJournalFound = false;
   /** The last round whose superblock all members have; null before the first one. */
   #settled: Round | null = null;
   /** What headers of the newest round say came before it; null before the first one. */
@@ -69,6 +71,7 @@ export class SuperblockWriter {
     const oldest = Math.min(...this.#array.slots.filter((slot) => slot.isInSync).map((slot) => slot.foundSeqNumber));
     const settled = Math.max(header.previousSeqNumber, Math.min(oldest, this.seqNumber));
     this.#settled = { seqNumber: settled, plan: this.#plan };
+    this.#isJournalFound = true;
   }
 
   /** A process of this type begins. Returns for how many seconds it had run when a stop or crash cut it short. */
@@ -240,7 +243,9 @@ export class SuperblockWriter {
     const before = (this.#settled ??= { seqNumber: previous, plan: this.#plan });
     // A round that ends the journal ends it when all members have this superblock: until then every write has its entry, and a
     // member that is lost meanwhile is made up for by them.
-    const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? plan) : plan;
+    // So does a start: if it fails, the next one has to find what it has found.
+    const found = this.#isJournalFound && coversAbsence(array.slots, this.#plan) ? this.#plan : null;
+    const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? found ?? plan) : plan;
     if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);
     this.seqNumber = next;
     this.#plan = meanwhile;
@@ -267,6 +272,7 @@ export class SuperblockWriter {
       // Once more: now all members have it, and one that is found with an older superblock was away.
       if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
     }
+    this.#isJournalFound = false;
     array.journal?.adopt(this.#plan);
   }
 
