@@ -48,7 +48,7 @@ export const metadata = [
   {
     id: 'journal-ends-with-the-first-header',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? plan) : plan;',
+    line: 'const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? found ?? plan) : plan;',
     becomes: 'const meanwhile = plan;',
     loses: 'a crash in the round that ends a rebuild, without the member that was filled, costs what was being written',
     levels: ['raid5f'],

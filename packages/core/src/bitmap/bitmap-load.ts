@@ -248,7 +248,13 @@ async function readBadBlocks(
       if (error instanceof Error) failure = error;
     }
   }
-  if (!isRead && failure !== null && !force) throw failure;
+  if (!isRead && failure !== null) {
+    if (!force) throw failure;
+    array.log.error(
+      array.logFields(),
+      'started by force without the list of bad blocks: those on it read as what members hold',
+    );
+  }
   return newest.toGoOnFrom;
 }
 
