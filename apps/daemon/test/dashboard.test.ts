@@ -207,6 +207,12 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     const press = async (...keys: string[]): Promise<void> => {
       for (const key of keys) await page.keyboard.press(key);
     };
+    /** Says yes to what the button with the focus asks, when it has asked. */
+    const agree = async (): Promise<void> => {
+      await press('Enter');
+      await page.getByRole('dialog').waitFor();
+      await press('Tab', 'Enter');
+    };
     await page.getByRole('heading', { name: 'vol' }).waitFor();
     expect(await page.getByRole('button', { name: 'Start check' }).count()).toBe(0);
 
@@ -231,12 +237,12 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     await page.getByRole('dialog').waitFor({ state: 'detached' });
     expect(await page.getByRole('progressbar').count()).toBe(1);
     await cancel.focus();
-    await press('Enter', 'Tab', 'Enter');
+    await agree();
     await check.waitFor();
 
     expect(await accessibilityProblems(page)).toEqual([]);
     await page.getByRole('button', { name: 'Add spare…' }).focus();
-    await press('Enter', 'Tab', 'Enter');
+    await agree();
     await page.getByRole('button', { name: 'Remove standby' }).waitFor();
     expect(await call('raidkit_get_spares')).toEqual([{ bdev_name: 'standby', name: null }]);
     // The refusal of the wrong token is the one complaint.

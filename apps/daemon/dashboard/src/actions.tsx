@@ -1,5 +1,5 @@
 import type { RaidArrayInfo, StatusSnapshot } from '@raidkit/client';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 /** Has a call carried out; resolves with why it was not, or null. */
 export type Act = (method: string, params: object) => Promise<string | null>;
@@ -108,7 +108,8 @@ interface QuestionProps {
 
 function Question({ onNo, onYes, text, yes }: QuestionProps) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  // At once: a key that is pressed next is for the question.
+  useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog ref={dialog} aria-label={yes} onClose={onNo}>
       <p>{text}</p>

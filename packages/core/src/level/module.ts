@@ -54,7 +54,7 @@ export interface ModuleBase {
   /** The options that an array of the level may have, by name: a to z, 0 to 9 and _, a letter first. Others are refused. Absent: none. */
   readonly options?: Readonly<Record<string, OptionSchema>>;
   /**
-   * Throws (a `RaidError` if it can) for options that no array of the level may have although {@link options} allows each of them,
+   * Throws (a `RaidError` if it can) for options that no array of the level may have although {@link ModuleBase.options} allows each of them,
    * before one is created with them, and before one is started with what its members say. Absent: there are none.
    */
   checkOptions?(options: LevelOptions): void;
