@@ -41,7 +41,9 @@ export function renderArray(terminal: Terminal, array: ArrayDocument, all: reado
   for (const uri of array.uris) facts.push(['export', uri]);
   const width = Math.max(...facts.map(([name]) => name.length));
   const words = array.slots.flatMap(({ device, last_device: last, path }) => [device, last, path]);
-  const whole = [array.name, ...words.filter((word) => word !== null)];
+  // A command is copied from one line.
+  const commands = array.action?.match(/\braidctl .*?(?=$|[,;]| or )/g) ?? [];
+  const whole = [...commands, array.name, ...words.filter((word) => word !== null)];
   const fold = (name: string, value: string): string => (name === 'export' ? value : terminal.fold(value, width + 2, whole));
   const head = facts.map(([name, value]) => `${name.padStart(width)}: ${fold(name, value)}\n`).join('');
   const rows = treeRows(terminal, array, all, '', new Set());
