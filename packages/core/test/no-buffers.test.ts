@@ -128,6 +128,44 @@ describe.each(['raid1', 'raid5f'] as const)('while others have all memory, a %s'
     expect(rig.registry.get('m0')?.claimedBy).toBeNull();
   });
 
+  it('lets a member go, and fills another one, before a check that has waited for longer', async () => {
+    const { rig } = await build(level);
+    hurry(rig);
+    const types: string[] = [];
+    rig.arrays.on((event) => {
+      if (event.type === 'processStarted') types.push(event.process);
+    });
+    const giveBack = takeMemory(rig);
+    if (level === 'raid1') await rig.arrays.removeBaseBdev('m0');
+    rig.arrays.startSync('a', 'check');
+    if (level === 'raid5f') await rig.arrays.removeBaseBdev('m0');
+    await rig.arrays.addBaseBdev('a', 'm0');
+    // Neither waits for the check, nor touches what comes into its place.
+    await rig.arrays.removeBaseBdev('m0');
+    await rig.arrays.addBaseBdev('a', 'm0');
+    await rig.registry.waitForExamine();
+    giveBack();
+    await until(() => arrayOf(rig, 'a').numInSync === 3, 'm0 is filled');
+    await until(() => types.includes('check'), 'the check has begun');
+    expect(types).toEqual(['rebuild', 'check']);
+  });
+
+  it('leaves the device alone that has come into the place of one that was to be filled', async () => {
+    const { rig } = await build(level);
+    hurry(rig);
+    await rig.arrays.removeBaseBdev('m0');
+    const giveBack = takeMemory(rig);
+    await rig.arrays.addBaseBdev('a', 'm0');
+    if (level === 'raid1') rig.arrays.startSync('a', 'check');
+    const removal = rig.arrays.removeBaseBdev('m0');
+    await until(() => arrayOf(rig, 'a').slots[0]?.role === 'empty', 'm0 is out');
+    await rig.arrays.addBaseBdev('a', 'm0');
+    giveBack();
+    await removal;
+    await until(() => arrayOf(rig, 'a').numInSync === 3, 'm0 is filled');
+    expect(arrayOf(rig, 'a').slots[0]).toMatchObject({ role: 'inSync', name: 'm0' });
+  });
+
   it('replaces a member when there is some', async () => {
     const { rig } = await build(level);
     hurry(rig);

@@ -12,6 +12,13 @@ export interface MemberDevice {
   readonly foundSeqNumber: number;
 }
 
+/** The work that fills a slot's member. */
+export interface Filling {
+  /** I/O of its own may be on the member: from then on the work itself lets the member go. */
+  hasBegun: boolean;
+  readonly ended: Promise<void>;
+}
+
 /** A member's place in an array. */
 export class Slot implements SlotView {
   readonly index: number;
@@ -27,6 +34,8 @@ export class Slot implements SlotView {
   dataSize = 0;
   /** The device that is to take its member's place, while that is copied; null for none. */
   replacement: Replacement | null = null;
+  /** Of the member that is rebuilding; null if none ever was. */
+  filling: Filling | null = null;
   /** The member is late with an answer. */
   isUnresponsive = false;
   /** What the superblock says of an empty slot. */
@@ -132,7 +141,7 @@ export class Slot implements SlotView {
     this.#descriptor = descriptor;
   }
 
-  /** The device is the member, and holds the array's data, or is filled with it at the start. */
+  /** The device is the member, and holds the array's data. */
   join(): void {
     this.#become('inSync', 'opening');
   }

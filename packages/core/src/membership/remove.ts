@@ -1,3 +1,4 @@
+import type { BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { takeOffline } from '../start/start.js';
@@ -131,23 +132,27 @@ export function forget(ctx: RaidContext, array: RaidArray): void {
 }
 
 async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absence: SlotAbsence): Promise<void> {
+  const { descriptor, filling } = slot;
+  // What waits for its turn with this member need not.
+  ctx.resyncExclusion.wake();
   if (slot.isRebuilding) {
     if (array.process?.target === slot) array.process.stop(new Error(`the target ${String(slot.name)} left`));
-    ctx.resyncExclusion.wake();
-    await array.processEnded;
-    if (slot.descriptor !== null) await release(slot, absence);
+    // What has not begun has nothing on the member, and what it waits for may take long.
+    if (filling?.hasBegun === true) await filling.ended;
+    await release(slot, descriptor, absence);
     return;
   }
   try {
     await array.leaveRecorded();
   } finally {
-    await release(slot, absence);
+    await release(slot, descriptor, absence);
   }
 }
 
-async function release(slot: Slot, absence: SlotAbsence): Promise<void> {
+/** Empties the slot, if this is still its device. */
+async function release(slot: Slot, descriptor: BdevDescriptor | null, absence: SlotAbsence): Promise<void> {
   await slot.whenDrained();
-  slot.empty(absence);
+  if (slot.descriptor === descriptor) slot.empty(absence);
 }
 
 /** The array is being put together: nothing of it is in use yet, and nothing has been recorded. */

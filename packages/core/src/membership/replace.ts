@@ -60,7 +60,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     process?.stop(stopReason);
     ctx.resyncExclusion.wake();
   };
-  array.processes.enqueue(async () => {
+  const work = async (): Promise<void> => {
     const isOver = (): boolean => array.state !== 'online' || !slot.isInSync || stopReason !== null;
     let isDone = false;
     try {
@@ -81,7 +81,9 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       array.growIfPossible();
     }
     if (!isDone) goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
-  });
+  };
+  void array.processes.enqueue(work, true);
+  ctx.resyncExclusion.wake();
 }
 
 function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {

@@ -14,6 +14,8 @@ export class ProcessQueue {
   #timer: TimerHandle | null = null;
   /** A resync waits for its turn, or for memory: another one would do the same once more. */
   isResyncAwaited = false;
+  /** Work that restores redundancy, or replaces a member, and has not begun. */
+  #pressing = 0;
 
   /** @param onFailure told of work that rejects */
   constructor(onFailure: (error: unknown) => void) {
@@ -35,9 +37,24 @@ export class ProcessQueue {
     return this.#ended;
   }
 
-  /** Does the work when what has been enqueued before has ended. */
-  enqueue(work: () => Promise<void>): void {
-    this.#ended = this.#ended.then(work).catch(this.#onFailure);
+  /** Something presses that has been enqueued and not begun. */
+  get isPressing(): boolean {
+    return this.#pressing > 0;
+  }
+
+  /**
+   * Does the work when what has been enqueued before has ended; resolves when it has ended, well or not. What does not press gives
+   * its place up, if it only waits, while something {@link isPressing}.
+   */
+  enqueue(work: () => Promise<void>, presses: boolean): Promise<void> {
+    if (presses) this.#pressing++;
+    this.#ended = this.#ended
+      .then(() => {
+        if (presses) this.#pressing--;
+        return work();
+      })
+      .catch(this.#onFailure);
+    return this.#ended;
   }
 
   /** Runs a process, and `onDone` when everything is done; rejects as they do. */

@@ -1,4 +1,4 @@
-import type { BdevRegistry } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
 import { BufferMemoryError } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
@@ -34,14 +34,21 @@ export interface QueueHost extends SyncHost {
  */
 export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isPartial: boolean): void {
   array.beginFilling(slot);
-  array.processes.enqueue(async () => {
-    const isOver = (): boolean => slot.isRemoving || array.state !== 'online';
+  const { descriptor } = slot;
+  // A member that left before this began is gone, and another one may be in its place.
+  const isOver = (): boolean => slot.descriptor !== descriptor || slot.isRemoving || array.state !== 'online';
+  const make = (): RaidProcess => {
+    const made = new RaidProcess(ctx, array, 'rebuild', slot);
+    filling.hasBegun = true;
+    return made;
+  };
+  const work = async (): Promise<void> => {
     let process: RaidProcess | null = null;
     let failure: string | null = null;
     try {
-      process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'rebuild', slot));
+      process = await begin(ctx, array, isOver, make);
       if (process === null) {
-        await dropTarget(array, slot);
+        await dropTarget(array, slot, descriptor);
         return;
       }
       // What it kept of an earlier life may look newer than what it is given now.
@@ -64,8 +71,11 @@ export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isP
       process?.close();
       if (process !== null) ctx.resyncExclusion.release(array);
     }
-    if (failure !== null && slot.isRebuilding) await dropTarget(array, slot);
-  });
+    if (failure !== null && slot.isRebuilding) await dropTarget(array, slot, descriptor);
+  };
+  const filling = { hasBegun: false, ended: array.processes.enqueue(work, true) };
+  slot.filling = filling;
+  ctx.resyncExclusion.wake();
 }
 
 /**
@@ -104,7 +114,10 @@ export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
   startSync(ctx, array, 'resync');
 }
 
-/** Starts a resync, check or repair when the process that is running has ended. */
+/**
+ * Starts a resync, check or repair when the process that is running has ended. A check or repair that waits for its turn, or for
+ * memory, lets those go first that restore redundancy.
+ */
 export function startSync(
   ctx: SyncContext,
   array: QueueHost,
@@ -115,21 +128,25 @@ export function startSync(
   const isResync = type === 'resync';
   if (isResync && processes.isResyncAwaited) return;
   processes.isResyncAwaited ||= isResync;
-  processes.enqueue(async () => {
+  const work = async (): Promise<void> => {
     let process: RaidProcess | null = null;
+    const isOffline = (): boolean => array.state !== 'online';
+    const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing);
     try {
-      const isOver = (): boolean => array.state !== 'online';
       const begun = begin(ctx, array, isOver, () => new RaidProcess(ctx, array, type, null, options));
       process = await begun.finally(() => {
         if (isResync) processes.isResyncAwaited = false;
       });
       if (process !== null) await run(ctx, array, process, () => Promise.resolve());
+      else if (!isOffline()) startSync(ctx, array, type, options);
     } catch {
       // It has been logged and told; a resync that is still due is tried again.
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
     }
-  });
+  };
+  void processes.enqueue(work, isResync);
+  ctx.resyncExclusion.wake();
 }
 
 /** Refuses what a level without redundancy, or an array that is not up, cannot do. */
@@ -218,9 +235,10 @@ export async function run(
   }
 }
 
-/** The target of a rebuild that did not get to its end: its slot is empty again. */
-async function dropTarget(array: QueueHost, slot: Slot): Promise<void> {
+/** The target of a rebuild that did not get to its end: its slot is empty again, unless another device is there by now. */
+async function dropTarget(array: QueueHost, slot: Slot, descriptor: BdevDescriptor | null): Promise<void> {
+  if (slot.descriptor !== descriptor) return;
   if (slot.role === 'rebuilding') array.endFilling(slot);
   await slot.whenDrained();
-  slot.empty(slot.absence);
+  if (slot.descriptor === descriptor) slot.empty(slot.absence);
 }
