@@ -104,6 +104,10 @@ export class SuperblockWriter {
   /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
   beginIncarnation(): void {
     this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');
+    // Nor does the journal that an earlier start has found: one without entries would say that all was in order.
+    this.#plan = noJournal;
+    this.#isJournalFound = false;
+    if (this.#settled !== null) this.#settled = { seqNumber: this.#settled.seqNumber, plan: noJournal };
   }
 
   /** Epoch of the journal that goes with the newest superblock, and with the members that are there; 0 for none. */
@@ -271,6 +275,9 @@ export class SuperblockWriter {
       this.#settled = { seqNumber: next, plan };
       // Once more: now all members have it, and one that is found with an older superblock was away.
       if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
+    } else if (meanwhile === found) {
+      // Nothing is added to it: what it says would count as newer, by its ids. The next round ends it, or begins another one.
+      return;
     }
     this.#isJournalFound = false;
     array.journal?.adopt(this.#plan);
