@@ -176,6 +176,19 @@ describe.each(['raid1', 'raid5f'] as const)('while others have all memory, a %s'
     giveBack();
     await until(() => arrayOf(rig, 'a').slots[0]?.name === 'm3', 'm3 has taken the place of m0');
   });
+
+  it('fills the new device from the others if the member fails that it was to replace', async () => {
+    const { rig, disks } = await build(level);
+    hurry(rig);
+    await plugInDisk(rig.registry, 3, new VolatileDisk(rig.registry, new Uint8Array(3 * MiB)));
+    const giveBack = takeMemory(rig);
+    await rig.arrays.replaceBaseBdev('a', 'm0', 'm3');
+    disks.get(0)!.fault = () => Status.IoError;
+    await openVolume(rig, 'a').write(0, blocks(2 * strip, 2));
+    giveBack();
+    await until(() => arrayOf(rig, 'a').numInSync === 3, 'the array is complete again');
+    expect(arrayOf(rig, 'a').slots[0]?.name).toBe('m3');
+  });
 });
 
 describe.concurrent('while users have all buffers', () => {

@@ -65,13 +65,14 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     let isDone = false;
     try {
       process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'replace', null, { replace: slot }));
-      if (process === null) return;
-      await run(ctx, array, process, () => Promise.resolve());
-      isDone = true;
-      const about = { array: array.name, slot: slot.index };
-      const reason = `${bdev.name} has taken its place`;
-      ctx.emit({ type: 'memberRemoved', ...about, member: replaced, reason, isRequested: true });
-      ctx.emit({ type: 'memberAdded', ...about, member: bdev.name });
+      if (process !== null) {
+        await run(ctx, array, process, () => Promise.resolve());
+        isDone = true;
+        const about = { array: array.name, slot: slot.index };
+        const reason = `${bdev.name} has taken its place`;
+        ctx.emit({ type: 'memberRemoved', ...about, member: replaced, reason, isRequested: true });
+        ctx.emit({ type: 'memberAdded', ...about, member: bdev.name });
+      }
     } catch {
       // It has been logged and told.
     } finally {
