@@ -397,3 +397,19 @@ it('two members do not change places while an update is under way', async () => 
   const again = await afterCrash(image, ['m2']);
   expect(await openVolume(again, 'a').read(0, 64)).toEqual(new Uint8Array(64 * 512).fill(8));
 });
+
+it('a member that lost a flush has lost it still when its replacement could not take its place', async () => {
+  const { disks, rig, volume } = await build('raid1', 2);
+  await rig.arrays.removeBaseBdev('m1');
+  const [slot] = arrayOf(rig, 'a').slots;
+  disks.get('m0')!.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
+  await expect(volume.flush()).rejects.toThrow();
+  expect(slot!.hasLostFlush).toBe(true);
+  disks.get('m0')!.fault = () => Status.Ok;
+  // Its superblock.
+  disks.get('new')!.fault = ({ offsetBlocks, type }) =>
+    type === IoType.Write && offsetBlocks === 0 ? Status.IoError : Status.Ok;
+  await rig.arrays.replaceBaseBdev('a', 'm0', 'new');
+  await until(() => arrayOf(rig, 'a').history.some(({ type }) => type === 'replace'), 'the replacement has ended');
+  expect(slot).toMatchObject({ name: 'm0', hasLostFlush: true });
+});

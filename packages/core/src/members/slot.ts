@@ -3,13 +3,15 @@ import type { Replacement } from './replacement.js';
 import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
 
-/** A device as the member of a slot. `dataOffset`: the first block of its data; see {@link Slot.foundSeqNumber}. */
+/** A device as the member of a slot, with what the {@link Slot} says of it alone. `dataOffset`: the first block of its data. */
 export interface MemberDevice {
   readonly name: string | null;
   readonly uuid: string;
   readonly descriptor: BdevDescriptor;
   readonly dataOffset: number;
   readonly foundSeqNumber: number;
+  readonly hasLostFlush: boolean;
+  readonly isUnsteady: boolean;
 }
 
 /** The work that fills a slot's member. */
@@ -167,7 +169,7 @@ export class Slot implements SlotView {
   }
 
   /** Another device, open and claimed, is the member at once. The caller closes the one before. */
-  exchange({ descriptor, name, uuid, dataOffset, foundSeqNumber }: MemberDevice): void {
+  exchange({ descriptor, name, uuid, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady }: MemberDevice): void {
     this.#descriptor = descriptor;
     this.name = name;
     this.uuid = uuid;
@@ -175,8 +177,8 @@ export class Slot implements SlotView {
     this.foundSeqNumber = foundSeqNumber;
     this.awaitedName = name;
     this.recordedUuid = uuid;
-    this.hasLostFlush = false;
-    this.isUnsteady = false;
+    this.hasLostFlush = hasLostFlush;
+    this.isUnsteady = isUnsteady;
   }
 
   /** Gives the device back, as if it had never been looked at. Nothing may be in flight. */

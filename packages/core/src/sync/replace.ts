@@ -83,8 +83,8 @@ export class ReplaceTask implements ProcessStep {
     while (!metadata.isIdle()) await metadata.whenIdle();
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
     const { bdev } = this.#replacement.descriptor;
-    const { name, uuid, descriptor, dataOffset, foundSeqNumber } = slot;
-    const before = { name, uuid, descriptor, dataOffset, foundSeqNumber };
+    const { name, uuid, descriptor, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady } = slot;
+    const before = { name, uuid, descriptor, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady };
     const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
     this.#take({
       name: bdev.name,
@@ -92,6 +92,8 @@ export class ReplaceTask implements ProcessStep {
       descriptor: this.#replacement.descriptor,
       dataOffset: this.#replacement.dataOffset,
       foundSeqNumber: 0,
+      hasLostFlush: false,
+      isUnsteady: false,
     });
     try {
       // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
