@@ -52,7 +52,7 @@ it('an array that waits for its turn can be stopped, and a target that waits can
   await rig.arrays.addBaseBdev('b', 'm3');
   await until(() => arrayOf(rig, 'b').waitsFor === 'a', 'the second one waits');
   await rig.arrays.removeBaseBdev('m3');
-  expect(arrayOf(rig, 'b').slots[1]!.descriptor).toBeNull();
+  expect(arrayOf(rig, 'b')).toMatchObject({ waitsFor: null, slots: [{}, { descriptor: null }] });
   await rig.arrays.addBaseBdev('b', 'm3');
   await rig.arrays.delete('b');
   disks[0]!.fault = () => Status.Ok;

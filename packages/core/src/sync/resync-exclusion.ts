@@ -22,9 +22,8 @@ export class ResyncExclusion {
    */
   async take(array: Contender, isOver: () => boolean): Promise<boolean> {
     const devices = new Set(array.io.physicalDevices());
-    for (let other = this.#inTheWay(devices); other !== null; other = this.#inTheWay(devices)) {
-      if (isOver()) return false;
-      array.waitsFor ??= other.name;
+    for (let other = this.#inTheWay(devices); other !== null && !isOver(); other = this.#inTheWay(devices)) {
+      array.waitsFor = other.name;
       await new Promise<void>((resolve) => this.#waiters.push(resolve));
     }
     array.waitsFor = null;
