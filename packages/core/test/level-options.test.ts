@@ -201,3 +201,23 @@ it('an array starts whose options its level took without a word, before levels s
   );
   expect(arrayOf(again, 'a')).toMatchObject({ state: 'online', options: { copies: 2 } });
 });
+
+it('an array starts whose options its level looks at itself, and says nothing of', async () => {
+  const rig = rigWith(strange([]));
+  const disks = await plugInAll(rig, empty(2));
+  const array = { name: 'a', level: 'strange', stripSizeKb: 16, baseBdevs: ['m0', 'm1'], superblock: true };
+  await rig.arrays.create({ ...array, options: { copies: 2 } });
+  await rig.arrays.stop();
+  const checked: unknown[] = [];
+  const current = strange([], { checkOptions: (options) => void checked.push(options) });
+  // As modules were before there was a way to say it.
+  const again = rigWith(
+    Object.fromEntries(Object.entries(current).filter(([key]) => key !== 'options')) as unknown as RaidModule,
+  );
+  await plugInAll(
+    again,
+    disks.map((disk) => disk.bytes),
+  );
+  expect(arrayOf(again, 'a')).toMatchObject({ state: 'online', startError: null, options: { copies: 2 } });
+  expect(checked).toContainEqual({ copies: 2 });
+});

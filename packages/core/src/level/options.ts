@@ -40,8 +40,9 @@ export function checkLevelOptions(
  */
 export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionHeader): LevelOptions {
   const options = parseOptions(levelOptions) ?? {};
-  // Of a level that says nothing of options arrays were created with any, before there was a way to say it.
-  if (module.options !== undefined || module.checkOptions !== undefined) checkOptions(module, options);
+  // Of a level that says nothing of options arrays were created with any that it did not refuse itself, before there was a way to say it.
+  if (module.options === undefined) module.checkOptions?.(options);
+  else checkOptions(module, options);
   return options;
 }
 
