@@ -84,6 +84,13 @@ export class Exports {
     return this.#addresses.map((address) => nbdUri(address, name, this.isTlsRequired));
   }
 
+  /** The same of every volume that is exported, under whatever names; by the volume's own name. */
+  urisByVolume(): Map<string, string[]> {
+    const found = new Map<string, string[]>();
+    for (const { bdev, name } of this.#server.exports()) found.set(bdev, [...(found.get(bdev) ?? []), ...this.uris(name)]);
+    return found;
+  }
+
   add(options: {
     bdevName: string;
     name?: string;

@@ -45,6 +45,30 @@ async function statesOf({ client }: TestDaemon): Promise<Record<string, string>>
   return Object.fromEntries(list.map(({ name, state }) => [name, state]));
 }
 
+it('an array has the URIs of its exports, under whatever names, and none where it has no export', async () => {
+  const test = await startTestDaemon();
+  try {
+    const call = test.client.call.bind(test.client);
+    const uris = async (name: string): Promise<string[]> => {
+      const [array] = (await call('raidkit_get_arrays', { name })) as [{ ext: { uris: string[] } }];
+      return array.ext.uris.map((uri) => uri.replace(/\?.*/, ''));
+    };
+    for (const name of ['a', 'b', 'c', 'd']) await call('bdev_malloc_create', { name, num_blocks: 8192, block_size: 512 });
+    await call('bdev_raid_create', { name: 'x', raid_level: 'raid1', base_bdevs: ['a', 'b'] });
+    await call('bdev_raid_create', { name: 'y', raid_level: 'raid1', base_bdevs: ['c', 'd'] });
+    await call('raidkit_nbd_export', { bdev_name: 'x', name: 'other' });
+    expect(await uris('x')).toEqual(['nbd+unix:///x', 'nbd+unix:///other']);
+    await call('raidkit_nbd_unexport', { name: 'x' });
+    expect(await uris('x')).toEqual(['nbd+unix:///other']);
+    await call('raidkit_nbd_unexport', { name: 'other' });
+    expect(await uris('x')).toEqual([]);
+    await call('bdev_raid_create', { name: 'vol', raid_level: 'raid0', strip_size_kb: 64, base_bdevs: ['x', 'y'] });
+    expect([await uris('vol'), await uris('y')]).toEqual([['nbd+unix:///vol'], []]);
+  } finally {
+    await test.end();
+  }
+});
+
 it('a stripe over mirrors comes back when the daemon does, and only the stripe is exported', async () => {
   const first = await startTestDaemon();
   await addDisks(first);

@@ -109,6 +109,13 @@ it('documents give npx the names of packages that are ours', () => {
   expect(offers).toEqual([]);
 });
 
+it('README.md lists every option of the daemon', () => {
+  const text = readFileSync(readme, 'utf8');
+  const options = makeCommand('0').createHelp().visibleOptions(makeCommand('0'));
+  const missing = options.filter(({ long }) => !new RegExp(`\`(-\\w, )?${long}[\` ]`).test(text)).map(({ long }) => long);
+  expect(missing).toEqual(['--version', '--help']);
+});
+
 it('docs/raidctl.md lists every command', () => {
   const text = readFileSync(page, 'utf8');
   const names = (command: Command, before: string): string[] =>

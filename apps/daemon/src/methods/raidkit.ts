@@ -98,9 +98,11 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       name: 'raidkit_get_arrays',
       params: z.strictObject({ name: name.optional() }),
       badParams,
-      run(params) {
+      async run(params) {
+        await exports.settled();
         const wanted = params.name === undefined ? arrays.list() : [find(params.name)];
-        return Promise.resolve(wanted.map((array) => describeHealth(service, array, offline.get(array) ?? null)));
+        const uris = exports.urisByVolume();
+        return wanted.map((array) => describeHealth(service, array, offline.get(array) ?? null, uris.get(array.name) ?? []));
       },
     }),
     method({
@@ -272,7 +274,12 @@ function toRule({ listener, tls_user: tlsUser, certificate, read_only: readOnly 
 }
 
 /** An array for people and monitors: SPDK's object, and what it leaves unsaid. */
-function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray, wentOffline: string | null): JsonObject {
+function describeHealth(
+  { arrays, reactor }: Service,
+  array: RaidArray,
+  wentOffline: string | null,
+  uris: readonly string[],
+): JsonObject {
   const { health, reason, action } = adviceFor(array, wentOffline);
   return {
     ...arrays.describe(array),
@@ -291,7 +298,7 @@ function describeHealth({ arrays, exports, reactor }: Service, array: RaidArray,
       waits_for: array.waitsFor,
       history: array.history.map((record) => toSnakeCase(record)),
       regions: describeRegions(array),
-      uris: array.state === 'online' ? exports.uris(array.name) : [],
+      uris: array.state === 'online' ? [...uris] : [],
       members: array.slots.map((slot) => ({
         slot: slot.index,
         name: slot.name,
