@@ -78,3 +78,13 @@ export async function until(condition: () => boolean, what: string): Promise<voi
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
+
+/** Others have all memory. Call the result to give it back. */
+export function takeMemory({ registry: { runtime } }: Rig): () => void {
+  const taken: number[] = [];
+  for (let bytes = 1 << 20; bytes >= 4096; bytes /= 2)
+    for (let addr = runtime.memory.allocRegion(bytes); addr >= 0; addr = runtime.memory.allocRegion(bytes)) taken.push(addr);
+  return () => {
+    for (const addr of taken) runtime.memory.freeRegion(addr);
+  };
+}

@@ -2,7 +2,7 @@ import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
 import { describe, expect, it } from 'vitest';
 import { blocks } from '../../../test/support/array-on-disks.js';
-import { arrayOf, newRig, openVolume, until } from '../../../test/support/rig.js';
+import { arrayOf, newRig, openVolume, takeMemory, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 import { VolatileDisk, plugInDisk } from '../../../test/support/volatile-disk.js';
 
@@ -54,16 +54,6 @@ function takeAll({ registry: { buffers } }: Rig): () => void {
   for (let addr = buffers.get(1); addr >= 0; addr = buffers.get(1)) taken.push(addr);
   return () => {
     for (const addr of taken) buffers.put(addr);
-  };
-}
-
-/** Others have all memory. Call the result to give it back. */
-function takeMemory({ registry: { runtime } }: Rig): () => void {
-  const taken: number[] = [];
-  for (let bytes = 1 << 20; bytes >= 4096; bytes /= 2)
-    for (let addr = runtime.memory.allocRegion(bytes); addr >= 0; addr = runtime.memory.allocRegion(bytes)) taken.push(addr);
-  return () => {
-    for (const addr of taken) runtime.memory.freeRegion(addr);
   };
 }
 

@@ -94,8 +94,7 @@ export class Reconstruction {
   #read(io: ChunkRead, op: StripeOp): void {
     const { members } = this.#map;
     op.lost.length = 0;
-    for (let slot = 0; slot < members; slot++)
-      if (this.#isWanted(io, slot) || !io.hasMember(slot) || op.unreadable.includes(slot)) op.lost.push(slot);
+    for (let slot = 0; slot < members; slot++) if (!io.hasMember(slot) || op.unreadable.includes(slot)) op.lost.push(slot);
     op.mustVerify = this.#isDoubtful(io, op);
     if (op.lost.length > mostLost || (op.mustVerify && !this.#stripe.canVerify(op))) {
       this.#onUnknown(io, op);
@@ -156,11 +155,6 @@ export class Reconstruction {
     const op = opOf(io);
     if (!op.isTaken || this.#buffers.renew(io, op, this.#goOn)) this.#next(io, op);
   };
-
-  /** What a process wants is not read, even if it could be. */
-  #isWanted(io: ChunkRead, slot: number): boolean {
-    return io.kind !== 'read' && io.slots.includes(slot);
-  }
 
   /** Parity comes from data alone, whatever the old parity is. Data comes from parity in doubt only if both parities say the same. */
   #isDoubtful(io: ChunkRead, op: StripeOp): boolean {

@@ -9,6 +9,7 @@ import { metadata } from './metadata.mjs';
 import { nbd } from './nbd.mjs';
 import { onDisk } from './on-disk.mjs';
 import { processes } from './processes.mjs';
+import { raid6 } from './raid6.mjs';
 import { regions } from './regions.mjs';
 
 /**
@@ -19,6 +20,7 @@ import { regions } from './regions.mjs';
 export const mutations = [
   ...ioPath,
   ...failedFlushes,
+  ...raid6,
   ...regions,
   ...metadata,
   ...journal,
