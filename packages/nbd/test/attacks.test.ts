@@ -1,6 +1,7 @@
 import { IoType, noRateLimits } from '@raidkit/bdev';
 import { LogLimit } from '../src/index.js';
-import { afterEach, describe, expect, it } from 'vitest';
+import { NbdConnection } from '../src/server/connection.js';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { cmd, opt, optionBytes, requestBytes } from './client.js';
 import { KiB, MiB, addDevice, assertNoLeak, newRig, until } from './kit.js';
 import type { Rig, RigOptions } from './kit.js';
@@ -266,6 +267,21 @@ it('thousands of options are answered a few at a time, those of one client after
   const shares = attackers.map(answered);
   expect(Math.max(...shares) - Math.min(...shares)).toBeLessThan(5000);
   await until(() => attackers.every((wire) => answered(wire) >= 48_000), 'everything is answered');
+});
+
+it('clients that hang up while their options wait for their turn have none, and take none from others', async () => {
+  begin();
+  const onTurn = vi.spyOn(NbdConnection.prototype, 'onTurn');
+  const flags = Buffer.of(0, 0, 0, 3);
+  const attackers = Array.from({ length: 100 }, () => connect());
+  for (const wire of attackers) wire.push(Buffer.concat([flags, optionBytes(opt.list), optionBytes(opt.list)]));
+  const last = attackers.pop()!;
+  for (const wire of attackers) wire.hangUp();
+  await until(() => onTurn.mock.calls.length > 0, 'it is the turn of the one that is left');
+  expect(onTurn.mock.contexts[0]).toBe(last.connection);
+  await until(() => last.output.length > 2, 'it is answered');
+  expect(new Set(onTurn.mock.contexts)).toEqual(new Set([last.connection]));
+  onTurn.mockRestore();
 });
 
 it('the log gets a few lines of what thousands of bad clients do', () => {

@@ -21,8 +21,11 @@ export class HandshakeTurns {
   readonly #runtime: Runtime;
   #left = mostSteps;
   #since = -Infinity;
-  readonly #waiting: HandshakeTaker[] = [];
+  /** In the order in which they came. */
+  readonly #waiting = new Set<HandshakeTaker>();
   #isTelling = false;
+  /** The timer is set. */
+  #isDue = false;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -31,7 +34,7 @@ export class HandshakeTurns {
   /** True: the step may be done now. False: `onTurn` will be called later, when it is its turn. */
   begin(taker: HandshakeTaker): boolean {
     const now = this.#runtime.now();
-    const isFree = this.#waiting.length === 0 && !this.#isTelling;
+    const isFree = this.#waiting.size === 0 && !this.#isTelling;
     if (isFree && now - this.#since >= turnMs) {
       this.#since = now;
       this.#left = mostSteps;
@@ -44,29 +47,44 @@ export class HandshakeTurns {
     return false;
   }
 
+  /** Whoever hangs up waits no longer, and takes no turn from others. */
+  leave(taker: HandshakeTaker): void {
+    this.#waiting.delete(taker);
+  }
+
   /** The step had an answer of so many bytes. */
   end(bytes: number): void {
     this.#left -= Math.floor(bytes / bytesOfStep);
   }
 
   #wait(taker: HandshakeTaker): void {
-    this.#waiting.push(taker);
-    if (this.#waiting.length === 1 && !this.#isTelling) this.#runtime.setTimer(this.#nextTurn, turnMs);
+    this.#waiting.add(taker);
+    this.#tellLater();
+  }
+
+  #tellLater(): void {
+    if (this.#isDue || this.#isTelling || this.#waiting.size === 0) return;
+    this.#isDue = true;
+    this.#runtime.setTimer(this.#nextTurn, turnMs);
   }
 
   readonly #nextTurn = (): void => {
+    this.#isDue = false;
     this.#since = this.#runtime.now();
     this.#left = mostSteps;
     this.#isTelling = true;
     try {
       // Who asks again meanwhile is behind all that wait.
-      for (let count = this.#waiting.length; count > 0 && this.#left > 0; count--) {
+      for (let count = this.#waiting.size; count > 0 && this.#left > 0; count--) {
+        const [next] = this.#waiting;
+        if (next === undefined) break;
+        this.#waiting.delete(next);
         this.#left--;
-        this.#waiting.shift()?.onTurn();
+        next.onTurn();
       }
     } finally {
       this.#isTelling = false;
-      if (this.#waiting.length > 0) this.#runtime.setTimer(this.#nextTurn, turnMs);
+      this.#tellLater();
     }
   };
 }

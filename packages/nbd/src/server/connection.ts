@@ -241,6 +241,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.#isDraining = true;
     this.#isFinished = true;
     this.#isClosed = true;
+    this.#host.handshakeTurns.leave(this);
     this.sendQueue.clear();
     this.#handshakeOutput = Buffer.alloc(0);
     this.#handshake = null;
