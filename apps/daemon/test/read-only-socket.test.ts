@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { parseCommandLine } from '../src/cli.js';
 import { defaultLevelPackages, startDaemon } from '../src/index.js';
 import type { Daemon } from '../src/index.js';
 import { readOnlyMethods } from '../src/rpc/read-only.js';
 import { groupId } from '../src/socket-access.js';
+import { spawnDaemon } from './support/process.js';
 import { RpcClient } from './support/rpc-client.js';
 
 let folder: string;
@@ -58,8 +60,13 @@ it('every method that only asks is answered there', async () => {
   expect(asks.filter((name) => !readOnlyMethods.has(name))).toEqual(withSecrets);
 });
 
+const ownGroup = process.getgid?.() ?? 0;
+/** A group that sockets do not have by themselves, where there is one that they can be given to. */
+const another = process.getuid?.() === 0 ? 12_345 : (process.getgroups?.().find((id) => id !== ownGroup) ?? ownGroup);
+
 it.each([
-  ['a group that is named may use every socket, and nobody else may', { socketGroup: process.getgid?.() ?? 0 }, 0o660, 0],
+  ['a group that is named may use every socket, and nobody else may', { socketGroup: another }, 0o660, 0],
+  ['with --socket-mode 660 the group may that they have', { socketMode: 0o660 as const }, 0o660, 0],
   ['with --socket-mode 666 everybody may, with a warning', { socketMode: 0o666 as const }, 0o666, 1],
 ])('%s', async (_what, access, mode, warnings) => {
   let warned = 0;
@@ -78,13 +85,46 @@ it.each([
     log: pino({ level: 'warn' }, { write }),
   });
   try {
-    const gid = process.getgid?.() ?? 0;
+    const gid = 'socketGroup' in access ? access.socketGroup : ownGroup;
     for (const path of paths) expect(statSync(path), path).toMatchObject({ mode: 0o140000 | mode, gid });
     expect(warned).toBe(warnings);
   } finally {
     await shared.stop();
   }
   expect(statSync(join(folder, 'rpc.sock')).mode).toBe(0o140600);
+});
+
+it('the command line says who may use the sockets', async () => {
+  const path = join(folder, 'own.sock');
+  const { child, client, exited, stderr } = await spawnDaemon(path, [
+    ...['-r', path, '--state', 'none', '--engine', 'portable', '--memory', '64'],
+    ...['--socket-mode', '0666'],
+  ]);
+  try {
+    expect(statSync(path).mode, stderr).toBe(0o140666);
+  } finally {
+    client.close();
+    child.kill();
+    await exited;
+  }
+});
+
+it.each([
+  ['644', [], /must be 600, 660 or 666/],
+  ['1666', [], /must be 600, 660 or 666/],
+  ['rw', [], /must be 600, 660 or 666/],
+  ['600', ['--socket-group', '0'], /keeps the group of --socket-group out/],
+])('--socket-mode %s %j is refused', (mode, others, reason) => {
+  const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  vi.spyOn(process, 'exit').mockImplementation((code) => {
+    throw new Error(`exit ${String(code)}`);
+  });
+  try {
+    expect(() => parseCommandLine(['node', 'raidkitd', '--socket-mode', mode, ...others], '0')).toThrow('exit 1');
+    expect(said.mock.calls.join('')).toMatch(reason);
+  } finally {
+    vi.restoreAllMocks();
+  }
 });
 
 it('a group is known by name and by number', () => {

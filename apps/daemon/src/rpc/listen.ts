@@ -21,8 +21,8 @@ export interface RpcListener {
 export type RpcAddress = { path: string } | { host: string; port: number };
 
 /**
- * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600); TCP is for loopback addresses, all else is refused. A socket that a dead daemon left is
- * replaced; one that answers, or whose queue is full, is not: an `NbdError` with EADDRINUSE.
+ * Serves what `caller` answers. A Unix socket is for its owner alone (mode 0600); one that a dead daemon left is replaced, and one
+ * that answers, or whose queue is full, is not: an `NbdError` with EADDRINUSE. TCP is for loopback addresses: throws for others.
  */
 export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger): Promise<RpcListener> {
   if ('path' in address) {
