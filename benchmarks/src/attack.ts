@@ -15,7 +15,7 @@ import { Command, RawClient, listOptions, noHole, request } from './lib/raw-clie
 const volumeBytes = 64 * MiB;
 const options = readOptions('attack', { rounds: 1, seconds: 8 });
 requireCommands('nbdkit', 'qemu-nbd');
-const victimProgram = fileURLToPath(new URL('attack-victim.js', import.meta.url));
+const victimProgram = fileURLToPath(new URL('quiet-client.js', import.meta.url));
 
 /** A server, and what the two use of it. */
 interface Server {

@@ -1,9 +1,10 @@
 // npm run bench:nbd: one volume over NBD, raidkit against nbdkit's file plugin and qemu-nbd, with fio, nbdcopy and our light client.
-import { requireCommands, run } from './lib/commands.js';
+import { requireCommands } from './lib/commands.js';
 import { MiB, makeHotFile } from './lib/files.js';
 import { fioNbd } from './lib/fio.js';
 import type { FioJob } from './lib/fio.js';
 import { runLight } from './lib/light.js';
+import { copyRepeatedly } from './lib/nbdcopy.js';
 import { readOptions } from './lib/options.js';
 import { startNbdkit, startOwn, startQemu } from './lib/peers.js';
 import type { NbdServerUnderTest } from './lib/peers.js';
@@ -77,26 +78,20 @@ function light(id: string, title: string, direction: 'read' | 'write'): Plan {
   };
 }
 
-/** As often as it goes in the time, one after the other. */
-async function nbdcopy({ uri }: NbdServerUnderTest): Promise<Measured> {
-  const requestBytes = 256 * 1024;
-  const startedAt = performance.now();
-  let copies = 0;
-  do {
-    await run('nbdcopy', ['--connections=1', '--requests=64', `--request-size=${requestBytes}`, uri, 'null:']);
-    copies++;
-  } while (performance.now() - startedAt < seconds * 1000);
-  const taken = (performance.now() - startedAt) / 1000;
-  return { value: (copies * volumeBytes) / MiB / taken, ops: (copies * volumeBytes) / requestBytes };
-}
-
 const plans: Plan[] = [
   fio('judged-read-4k-qd32', 'fio 4k random read, QD32', 'unix', all, 'randread', 4096, 32),
   fio('judged-read-4k-qd1', 'fio 4k random read, QD1', 'unix', all, 'randread', 4096, 1),
   light('judged-light-read-4k-qd32', 'light client 4k random read, QD32', 'read'),
   fio('judged-read-128k-qd8', 'fio 128k sequential read, QD8', 'unix', three, 'read', 128 * 1024, 8),
   fio('judged-read-1m-qd4', 'fio 1M sequential read, QD4', 'unix', three, 'read', MiB, 4),
-  { id: 'judged-nbdcopy', title: 'nbdcopy, one connection', group: 'unix', servers: three, unit: 'MiB/s', measure: nbdcopy },
+  {
+    id: 'judged-nbdcopy',
+    title: 'nbdcopy, one connection',
+    group: 'unix',
+    servers: three,
+    unit: 'MiB/s',
+    measure: ({ uri }) => copyRepeatedly(uri, 'null:', { bytes: volumeBytes, seconds }),
+  },
   fio('judged-tcp-read-4k-qd32', 'TCP loopback: fio 4k random read, QD32', 'tcp', three, 'randread', 4096, 32),
   fio('judged-tcp-read-128k-qd8', 'TCP loopback: fio 128k sequential read, QD8', 'tcp', three, 'read', 128 * 1024, 8),
   fio('write-4k-qd1', 'fio 4k random write, QD1', 'unix', three, 'randwrite', 4096, 1),

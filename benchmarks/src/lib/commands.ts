@@ -11,6 +11,7 @@ const debianPackages: Readonly<Record<string, string>> = {
   'qemu-nbd': 'qemu-utils',
   nbdcopy: 'libnbd-bin',
   losetup: 'mount',
+  openssl: 'openssl',
   dd: 'coreutils',
 };
 

@@ -14,20 +14,36 @@ export interface NbdServerUnderTest extends Contender {
   end(): Promise<void>;
 }
 
-/** Where the server listens: a Unix socket in a folder, or a port of the loopback. */
-export type Place = { folder: string } | { folder: string; port: number };
+/** Where the server listens: a Unix socket in a folder, or a port of the loopback. With `certificates`, a folder of them, over TLS only. */
+export type Place = { folder: string; certificates?: string } | { folder: string; port: number; certificates?: string };
 
 export async function startNbdkit(file: string, place: Place): Promise<NbdServerUnderTest> {
   const path = join(place.folder, 'nbdkit.nbd');
   const where = 'port' in place ? ['-p', String(place.port), '-i', '127.0.0.1'] : ['-U', path];
-  return server('nbdkit', 'nbdkit', ['-f', ...where, 'file', file], place, path);
+  const tls = place.certificates === undefined ? [] : ['--tls=require', `--tls-certificates=${place.certificates}`];
+  return server('nbdkit', 'nbdkit', ['-f', ...where, ...tls, 'file', file], place, path);
 }
 
 /** @param direct past the page cache */
 export async function startQemu(file: string, place: Place, direct = false): Promise<NbdServerUnderTest> {
   const path = join(place.folder, `qemu${direct ? '-direct' : ''}.nbd`);
   const where = 'port' in place ? ['-p', String(place.port), '-b', '127.0.0.1'] : ['-k', path];
-  const args = [...where, '-t', '-e', '16', '-f', 'raw', '--aio=io_uring', `--cache=${direct ? 'none' : 'writeback'}`, file];
+  const tls =
+    place.certificates === undefined
+      ? []
+      : ['--object', `tls-creds-x509,id=tls,endpoint=server,dir=${place.certificates},verify-peer=off`, '--tls-creds', 'tls'];
+  const args = [
+    ...where,
+    ...tls,
+    '-t',
+    '-e',
+    '16',
+    '-f',
+    'raw',
+    '--aio=io_uring',
+    `--cache=${direct ? 'none' : 'writeback'}`,
+    file,
+  ];
   return server('qemu-nbd', 'qemu-nbd', args, place, path);
 }
 
@@ -40,8 +56,15 @@ async function server(
 ): Promise<NbdServerUnderTest> {
   const isUp = 'port' in place ? () => canConnect(place.port) : () => Promise.resolve(existsSync(path));
   const service: Service = await serve(command, args, isUp);
-  const uri = 'port' in place ? `nbd://127.0.0.1:${place.port}/` : `nbd+unix:///?socket=${path}`;
+  const uri = uriOf(place, path, '');
   return { name, pids: [service.pid], uri, socketPath: 'port' in place ? null : path, end: () => service.end() };
+}
+
+function uriOf(place: Place, path: string, exportName: string): string {
+  const scheme = place.certificates === undefined ? 'nbd' : 'nbds';
+  return 'port' in place
+    ? `${scheme}://127.0.0.1:${place.port}/${exportName}`
+    : `${scheme}+unix:///${exportName}?socket=${path}`;
 }
 
 function canConnect(port: number): Promise<boolean> {
@@ -75,10 +98,11 @@ export async function startOwn(
     engine,
     ...(spinMicroseconds === undefined ? {} : { spinMicroseconds }),
     ...('port' in place ? { tcpPort: place.port } : {}),
+    ...(place.certificates === undefined ? {} : { certificates: place.certificates }),
   });
   await addMember(raidkit.rpc, 'member', file, direct);
   await addVolume(raidkit.rpc, 'volume', 'raid0', ['member']);
   raidkit.rpc.close();
-  const uri = 'port' in place ? `nbd://127.0.0.1:${place.port}/volume` : raidkit.uri('volume');
+  const uri = uriOf(place, raidkit.nbdPath, 'volume');
   return { name, pids: [raidkit.pid], uri, socketPath: 'port' in place ? null : raidkit.nbdPath, end: () => raidkit.end() };
 }

@@ -19,6 +19,8 @@ export interface RaidkitOptions {
   configPath?: string;
   /** A Unix socket for HTTP. */
   httpPath?: string;
+  /** Of a server; NBD is over TLS only then. */
+  certificates?: string;
 }
 
 /** A raidkitd in a process of its own. */
@@ -40,6 +42,7 @@ export async function startRaidkit({
   tcpPort,
   configPath,
   httpPath,
+  certificates,
 }: RaidkitOptions): Promise<Raidkit> {
   const rpcPath = join(folder, `${name}.rpc`);
   const nbdPath = join(folder, `${name}.nbd`);
@@ -61,6 +64,7 @@ export async function startRaidkit({
   if (tcpPort !== undefined) args.push('--nbd', `tcp:127.0.0.1:${tcpPort}`);
   if (configPath !== undefined) args.push('-c', configPath);
   if (httpPath !== undefined) args.push('--http', `unix:${httpPath}`);
+  if (certificates !== undefined) args.push('--tls', 'require', '--tls-certificates', certificates);
   let rpc: Rpc | undefined;
   const service = await serve(process.execPath, args, async () => {
     if (!existsSync(rpcPath)) return false;

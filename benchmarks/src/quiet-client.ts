@@ -1,5 +1,5 @@
 // A client that minds its own business, one read of 4 KiB after the other. A program:
-//   attack-victim.js SOCKET EXPORT EXPORT_BYTES SECONDS
+//   quiet-client.js SOCKET EXPORT EXPORT_BYTES SECONDS
 // Prints one line of JSON. What has not been answered by the end counts with what it has waited so far.
 import { Command, RawClient, request } from './lib/raw-client.js';
 import { quantile } from './lib/statistics.js';
