@@ -1,5 +1,13 @@
 import { raidApiVersion } from '@raidkit/core/level';
-import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core/level';
+import type {
+  LevelContext,
+  NullPayloadRequest,
+  PlainLevel,
+  PlainModule,
+  RaidGeometry,
+  ReadRoute,
+  RwRequest,
+} from '@raidkit/core/level';
 
 /** One member after another, each cut to whole strips. */
 class Concat implements PlainLevel {
@@ -26,6 +34,21 @@ class Concat implements PlainLevel {
 
   submitRw(request: RwRequest): void {
     this.#submit(request);
+  }
+
+  routeRead(offsetBlocks: number, numBlocks: number, route: ReadRoute): boolean {
+    const { memberBlocks } = this.#context.geometry;
+    let start = 0;
+    for (let slot = 0; slot < memberBlocks.length; slot++) {
+      const end = start + (memberBlocks[slot] ?? 0);
+      if (offsetBlocks < end) {
+        route.slot = slot;
+        route.offsetBlocks = offsetBlocks - start;
+        return offsetBlocks + numBlocks <= end;
+      }
+      start = end;
+    }
+    return false;
   }
 
   submitNullPayload(request: NullPayloadRequest): void {

@@ -1,5 +1,13 @@
 import { raidApiVersion } from '@raidkit/core/level';
-import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeometry, RwRequest } from '@raidkit/core/level';
+import type {
+  LevelContext,
+  NullPayloadRequest,
+  PlainLevel,
+  PlainModule,
+  RaidGeometry,
+  ReadRoute,
+  RwRequest,
+} from '@raidkit/core/level';
 
 /**
  * Striping without redundancy. Array block b lies in strip k = ⌊b / S⌋, on member k mod n, at its block ⌊k / n⌋·S + b mod S
@@ -8,6 +16,8 @@ import type { LevelContext, NullPayloadRequest, PlainLevel, PlainModule, RaidGeo
 class Raid0 implements PlainLevel {
   readonly #strip: number;
   readonly #members: number;
+  /** Of the request that is being submitted. */
+  readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
 
   constructor(context: LevelContext) {
     this.#strip = context.stripSizeBlocks;
@@ -28,16 +38,24 @@ class Raid0 implements PlainLevel {
   /** Within one strip, but for an array of one member. */
   submitRw(request: RwRequest): void {
     const { offsetBlocks, numBlocks, addr } = request;
-    let slot = 0;
-    let memberOffset = offsetBlocks;
-    if (this.#members > 1) {
-      const strip = Math.floor(offsetBlocks / this.#strip);
-      const row = Math.floor(strip / this.#members);
-      slot = strip - row * this.#members;
-      memberOffset = row * this.#strip + offsetBlocks - strip * this.#strip;
+    const place = this.#place;
+    this.routeRead(offsetBlocks, numBlocks, place);
+    if (request.kind === 'read') request.readPart(place.slot, place.offsetBlocks, numBlocks, addr);
+    else request.writePart(place.slot, place.offsetBlocks, numBlocks, addr);
+  }
+
+  routeRead(offsetBlocks: number, _numBlocks: number, route: ReadRoute): boolean {
+    const members = this.#members;
+    if (members === 1) {
+      route.slot = 0;
+      route.offsetBlocks = offsetBlocks;
+      return true;
     }
-    if (request.kind === 'read') request.readPart(slot, memberOffset, numBlocks, addr);
-    else request.writePart(slot, memberOffset, numBlocks, addr);
+    const strip = Math.floor(offsetBlocks / this.#strip);
+    const row = Math.floor(strip / members);
+    route.slot = strip - row * members;
+    route.offsetBlocks = row * this.#strip + offsetBlocks - strip * this.#strip;
+    return true;
   }
 
   /** One part for each member in the range: its share of consecutive strips is consecutive on it. */

@@ -7,6 +7,7 @@ import type {
   NullPayloadRequest,
   ProcessRequest,
   ReadRequest,
+  ReadRoute,
   RedundantContext,
   RedundantGeometry,
   RwRequest,
@@ -46,6 +47,22 @@ class Raid1 {
     } else {
       this.#readNext(request);
     }
+  }
+
+  routeRead(offsetBlocks: number, _numBlocks: number, route: ReadRoute): boolean {
+    const { numSlots } = this.#context;
+    let best = -1;
+    let least = Infinity;
+    for (let slot = 0; slot < numSlots; slot++) {
+      if (!this.#context.isMemberInSync(slot)) continue;
+      const load = this.#context.outstandingReadBlocks(slot);
+      if (load >= least) continue;
+      best = slot;
+      least = load;
+    }
+    route.slot = best;
+    route.offsetBlocks = offsetBlocks;
+    return best >= 0;
   }
 
   /** Unmapping is writing zeroes that may deallocate, so that all members read the same. */

@@ -7,6 +7,7 @@ import type {
   NullPayloadRequest,
   ProcessRequest,
   ReadRequest,
+  ReadRoute,
   RedundantContext,
   RedundantGeometry,
   RwRequest,
@@ -56,6 +57,25 @@ class Raid10 {
     } else {
       this.#readNext(request);
     }
+  }
+
+  routeRead(offsetBlocks: number, _numBlocks: number, route: ReadRoute): boolean {
+    const map = this.#map;
+    const strip = map.stripAt(offsetBlocks);
+    let best = -1;
+    let least = Infinity;
+    for (let copy = 0; copy < map.numCopies; copy++) {
+      const slot = map.slot(strip, copy);
+      if (!this.#context.isMemberInSync(slot)) continue;
+      const load = this.#context.outstandingReadBlocks(slot);
+      if (load >= least) continue;
+      best = copy;
+      least = load;
+    }
+    if (best < 0) return false;
+    route.slot = map.slot(strip, best);
+    route.offsetBlocks = map.baseOf(offsetBlocks) + map.offset(strip, best);
+    return true;
   }
 
   /** Unmapping is writing zeroes that may deallocate, so that all copies read the same. */

@@ -6,6 +6,7 @@ import type {
   NullPayloadRequest,
   ProcessRequest,
   ReadRequest,
+  ReadRoute,
   RedundantContext,
   RedundantGeometry,
   RwRequest,
@@ -17,7 +18,10 @@ import { StripeWriter } from './stripe-writer.js';
 
 /** Rotating parity. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
 class Raid5f implements JournaledLevel {
+  readonly #context: RedundantContext;
   readonly #map: StripeMap;
+  /** Of the read that is being submitted. */
+  readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
   readonly #isFullStripeOnly: boolean;
   /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
   readonly #columns = new RangeLocks();
@@ -26,6 +30,7 @@ class Raid5f implements JournaledLevel {
   readonly #writer: StripeWriter;
 
   constructor(context: RedundantContext) {
+    this.#context = context;
     this.#map = new StripeMap(context.stripSizeBlocks, context.numSlots);
     this.#isFullStripeOnly = context.options.full_stripe_only === true;
     this.#buffers = new StripeBuffers(context, StripeOp);
@@ -74,20 +79,31 @@ class Raid5f implements JournaledLevel {
     this.#buffers.close();
   }
 
+  routeRead(offsetBlocks: number, _numBlocks: number, route: ReadRoute): boolean {
+    this.#locate(offsetBlocks, route);
+    return this.#context.isMemberInSync(route.slot);
+  }
+
+  /** Where a block of the array is. */
+  #locate(offsetBlocks: number, place: ReadRoute): void {
+    const map = this.#map;
+    const stripe = map.stripeOf(offsetBlocks);
+    const inStripe = offsetBlocks - stripe * map.stripeBlocks;
+    const chunk = Math.floor(inStripe / map.strip);
+    place.slot = map.dataSlot(stripe, chunk);
+    place.offsetBlocks = stripe * map.strip + inStripe - chunk * map.strip;
+  }
+
   /** A read lies within one chunk. */
   #read(request: ReadRequest): void {
-    const map = this.#map;
-    const stripe = map.stripeOf(request.offsetBlocks);
-    const inStripe = request.offsetBlocks - stripe * map.stripeBlocks;
-    const chunk = Math.floor(inStripe / map.strip);
-    const slot = map.dataSlot(stripe, chunk);
-    const memberOffset = stripe * map.strip + inStripe - chunk * map.strip;
-    if (!request.hasMember(slot)) {
+    this.#locate(request.offsetBlocks, this.#place);
+    const { slot, offsetBlocks: memberOffset } = this.#place;
+    request.a = slot;
+    request.b = memberOffset;
+    if (!request.hasMember(slot) || request.unreadable.includes(slot)) {
       this.#reconstruction.run(request, slot, memberOffset, true);
       return;
     }
-    request.a = slot;
-    request.b = memberOffset;
     request.andThen(this.#onRead);
     request.readPart(slot, memberOffset, request.numBlocks, request.addr);
   }

@@ -6,6 +6,7 @@ import type {
   NullPayloadRequest,
   ProcessRequest,
   ReadRequest,
+  ReadRoute,
   RedundantContext,
   RedundantGeometry,
   RwRequest,
@@ -19,6 +20,8 @@ import { StripeWriter } from './stripe-writer.js';
 class Raid6 implements JournaledLevel {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
+  /** Of the read that is being submitted. */
+  readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
   /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
   readonly #columns = new RangeLocks();
   readonly #buffers: StripeBuffers<StripeOp>;
@@ -72,15 +75,26 @@ class Raid6 implements JournaledLevel {
     this.#buffers.close();
   }
 
+  routeRead(offsetBlocks: number, _numBlocks: number, route: ReadRoute): boolean {
+    this.#locate(offsetBlocks, route);
+    return this.#raid.isMemberInSync(route.slot);
+  }
+
+  /** Where a block of the array is. */
+  #locate(offsetBlocks: number, place: ReadRoute): void {
+    const map = this.#map;
+    const stripe = map.stripeOf(offsetBlocks);
+    const inStripe = offsetBlocks - stripe * map.stripeBlocks;
+    const chunk = Math.floor(inStripe / map.strip);
+    place.slot = map.slotOf(stripe, chunk);
+    place.offsetBlocks = stripe * map.strip + inStripe - chunk * map.strip;
+  }
+
   /** A read lies within one chunk. */
   #read(request: ReadRequest): void {
-    const map = this.#map;
-    const stripe = map.stripeOf(request.offsetBlocks);
-    const inStripe = request.offsetBlocks - stripe * map.stripeBlocks;
-    const chunk = Math.floor(inStripe / map.strip);
-    const slot = map.slotOf(stripe, chunk);
-    const memberOffset = stripe * map.strip + inStripe - chunk * map.strip;
-    if (!request.hasMember(slot)) {
+    this.#locate(request.offsetBlocks, this.#place);
+    const { slot, offsetBlocks: memberOffset } = this.#place;
+    if (!request.hasMember(slot) || request.unreadable.includes(slot)) {
       this.#reconstruction.read(request, slot, memberOffset);
       return;
     }

@@ -21,6 +21,8 @@ const fileSlots = 4096;
 const REGISTERED_RING = 16;
 /** `IOSQE_FIXED_FILE`, where an entry's first word has its flags. */
 const fixedFile = 1 << 8;
+/** `IORING_RECVSEND_POLL_FIRST` (5.19), where an entry's first word has its priority. */
+const pollFirst = 1 << 16;
 const probeOps = 256;
 /** `BLOCK_URING_CMD_DISCARD` of linux/blkdev.h (6.12). */
 const blockDiscardCommand = 0x1200;
@@ -81,6 +83,8 @@ export class Ring {
   /** Somebody had been put off when the present batch began. */
   #isPostponedDue = false;
   readonly #supported: Uint8Array;
+  /** {@link pollFirst}, or 0 if the kernel does not know it. */
+  readonly #pollFirst: number;
   // struct io_uring_getevents_arg at 0, struct __kernel_timespec at 32.
   readonly #wait = new Uint32Array(new ArrayBuffer(48));
   readonly #waitAddr: number;
@@ -107,6 +111,8 @@ export class Ring {
     this.#wait[4] = this.#waitAddr + 32;
     this.#wait[5] = (this.#waitAddr + 32) / 4_294_967_296;
     this.#supported = this.#probe();
+    // Both came with the same kernel.
+    this.#pollFirst = this.supports(RingOp.URING_CMD) ? pollFirst : 0;
     this.#isRegistered = new Uint8Array(this.#makeFileTable() ? fileSlots : 0);
     this.#enterFd = layout.fd;
     this.#enterFlags = GETEVENTS;
@@ -163,6 +169,17 @@ export class Ring {
     s[i + 8] = tag;
     s[i + 9] = owner;
     s[i + 10] = s[i + 11] = s[i + 12] = s[i + 13] = s[i + 14] = s[i + 15] = 0;
+  }
+
+  /**
+   * Prepares a receive from a socket. `isEmpty`: the caller has reason to believe that nothing is there yet. The kernel then waits
+   * for something without looking first, which costs it less; what is there all the same is received as soon.
+   */
+  receive(fd: number, addr: number, length: number, isEmpty: boolean, owner: number, tag: number): void {
+    this.prepare(RingOp.RECV, fd, 0, addr, length, 0, owner, tag);
+    if (!isEmpty) return;
+    const i = ((this.#tail - 1) & this.#sqMask) << 4;
+    this.#sqes[i] = (this.#sqes[i] ?? 0) | this.#pollFirst;
   }
 
   /**

@@ -223,6 +223,26 @@ describe.each(setupFlagSets.map((_, firstFlagSet) => ({ firstFlagSet })))(
       expect(bench.ring.inFlight).toBe(0);
     });
 
+    it.each([false, true])('receives what is there, and what comes, believed to be empty: %s', (isEmpty) => {
+      const bench = new Bench({ firstFlagSet });
+      const [left, right] = pair();
+      const data = buffer(100, 7);
+      const into = buffer(100);
+      const receive = (tag: number) => bench.ring.receive(right, into.addr, 100, isEmpty, bench.owner, tag);
+      const send = () => bench.run(RingOp.SEND, left, { addr: data.addr, length: 60, opFlags: MessageFlag.NO_SIGNAL });
+      expect(send()).toBe(60);
+      receive(1);
+      expect(bench.wait(1)).toBe(60);
+      receive(2);
+      bench.ring.enter(0);
+      expect(bench.ring.drain()).toBe(0);
+      expect(send()).toBe(60);
+      expect(bench.wait(2)).toBe(60);
+      expect(sys.sockets.shutdown(left, ShutdownHow.BOTH)).toBe(0);
+      receive(3);
+      expect(bench.wait(3)).toBe(0);
+    });
+
     it('sends what lies in several places in one go', () => {
       const bench = new Bench({ firstFlagSet });
       const [left, right] = pair();

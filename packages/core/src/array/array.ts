@@ -59,6 +59,7 @@ export interface RaidArrayHost {
   readonly ios: RaidIoPool;
   readonly memberOptions: MemberOptions;
   readonly regionLimits: RegionLimits;
+  readonly routesReads: boolean;
   emit(event: RaidEvent): void;
   /** A member is leaving for a reason of the array's own: bring it to its end. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
@@ -108,6 +109,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    */
   mustKeepAll = false;
   /** Where redundancy may disagree with the data. */
+  readonly routesReads: boolean;
   readonly consistency: Consistency;
   /** Blocks of members that do not hold what they should. */
   readonly badBlocks = new BadBlocks();
@@ -176,6 +178,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.lifecycle = new Lifecycle(options.name);
     this.metadata = new SuperblockWriter(this, options.store);
     this.#gate = new CommitBarrier(this);
+    this.routesReads = host.routesReads;
     this.io = new RequestPath(this, this.#gate);
     this.answers = new IoTimeouts(this);
     this.#repair = new ReadRepair(this);

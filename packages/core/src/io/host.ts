@@ -14,6 +14,8 @@ export interface IoHost extends JournalHost {
     physicalDevices(): readonly string[];
   };
   readonly answers: IoTimeouts;
+  /** Whether reads that lie wholly on one member may go there without a request of the level's. */
+  readonly routesReads: boolean;
   /** The volume's bdev while online. */
   readonly bdev: Bdev | null;
   /** As `bdev_get_bdevs` shows the array under `raid`. */

@@ -5,6 +5,7 @@ import type { IoHost } from './host.js';
 import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
 import type { RaidLevel } from '../level/level.js';
 import type { RaidIo, RequestSink } from '../level/raid-io.js';
+import { RoutedReads } from './routed-reads.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
 
@@ -17,12 +18,14 @@ export class RequestPath implements BdevDriver, RequestSink {
   readonly hasForceUnitAccess = true;
   readonly #array: IoHost;
   readonly #gate: CommitBarrier;
+  readonly #routed: RoutedReads;
   /** The instance of the level that has thrown; it is told of nothing new. */
   #brokenLevel: RaidLevel | null = null;
 
   constructor(array: IoHost, gate: CommitBarrier) {
     this.#array = array;
     this.#gate = gate;
+    this.#routed = new RoutedReads(array, this);
   }
 
   // The bdev driver.
@@ -43,6 +46,11 @@ export class RequestPath implements BdevDriver, RequestSink {
       parent.complete(Status.Ok);
       return;
     }
+    if (parent.type !== IoType.Read || !this.#routed.submit(parent)) this.submitUnrouted(parent, -1, Status.Ok);
+  }
+
+  /** The way of all requests but reads that {@link RoutedReads} answers; of those too whose member `failedSlot` has not. */
+  submitUnrouted(parent: BdevIo, failedSlot: number, error: Status): void {
     if (this.#array.state === 'offline') {
       parent.complete(Status.NoDevice);
       return;
@@ -51,12 +59,12 @@ export class RequestPath implements BdevDriver, RequestSink {
     const end = parent.offsetBlocks + parent.numBlocks;
     if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
       parent.driverTag = 2;
-      this.#start(parent, boundary, end);
-      this.#start(parent, parent.offsetBlocks, boundary);
+      this.#start(parent, boundary, end, failedSlot, error);
+      this.#start(parent, parent.offsetBlocks, boundary, failedSlot, error);
       return;
     }
     parent.driverTag = 1;
-    this.#start(parent, parent.offsetBlocks, end);
+    this.#start(parent, parent.offsetBlocks, end, failedSlot, error);
   }
 
   physicalDevices(): readonly string[] {
@@ -135,7 +143,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       const isBad =
         part.type === IoType.Read && array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
       // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
-      if (!isBad && (part.type !== IoType.Read || io.slot < 0)) this.#countError(slot, part);
+      if (!isBad && (part.type !== IoType.Read || io.slot < 0)) this.countError(slot, part);
       // A device that cannot read what it has just been given is none; and what it holds the others know. A block that is known
       // to be bad it was not given.
       if (part.type === IoType.Read && slot.isRebuilding && !isBad)
@@ -186,8 +194,13 @@ export class RequestPath implements BdevDriver, RequestSink {
   }
 
   onLevelThrew(io: RaidIo, error: unknown): void {
-    const array = this.#array;
     this.onLeftUndone(io);
+    this.onRouteThrew(error);
+  }
+
+  /** The level has thrown, though not at a request. */
+  onRouteThrew(error: unknown): void {
+    const array = this.#array;
     this.#brokenLevel = array.level;
     array.onLevelThrew(error);
     array.ios.forgetHeld(this);
@@ -264,10 +277,10 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (--parent.driverTag === 0) parent.complete(parent.status);
   }
 
-  #start(parent: BdevIo, from: number, to: number): void {
+  #start(parent: BdevIo, from: number, to: number, failedSlot: number, error: Status): void {
     if (parent.type === IoType.Unmap && (this.#array.bitmap?.count(RegionState.Unwritten) ?? 0) > 0)
       this.#unmapWritten(parent, from, to);
-    else this.#startPart(parent, from, to - from);
+    else this.#startPart(parent, from, to - from, failedSlot, error);
   }
 
   /** What is unwritten needs no unmapping: that would be its first write. */
@@ -277,14 +290,14 @@ export class RequestPath implements BdevDriver, RequestSink {
       const end = endOfExtent(this.#array, at, to);
       if (!isUnwritten(this.#array, at)) {
         parent.driverTag++;
-        this.#startPart(parent, at, end - at);
+        this.#startPart(parent, at, end - at, -1, Status.Ok);
       }
       at = end;
     }
     this.#partEnded(parent);
   }
 
-  #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number): void {
+  #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number, failedSlot: number, error: Status): void {
     const array = this.#array;
     const io = array.ios.get();
     io.sink = this;
@@ -295,6 +308,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     io.numBlocks = numBlocks;
     io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * array.blockSize;
     io.targetSlot = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target?.index ?? -1) : -1;
+    if (failedSlot >= 0) io.wasUnreadable(failedSlot, error);
     if (io.type === IoType.Flush) this.#flush(io);
     else if (io.type === IoType.Read) this.#read(io, parent);
     else this.#write(io);
@@ -325,7 +339,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (extentEnd < end) {
       parent.driverTag++;
       io.numBlocks = extentEnd - io.offsetBlocks;
-      this.#startPart(parent, extentEnd, end - extentEnd);
+      this.#startPart(parent, extentEnd, end - extentEnd, -1, Status.Ok);
     }
     if (!isUnwritten(this.#array, io.offsetBlocks)) {
       io.start(level);
@@ -382,7 +396,8 @@ export class RequestPath implements BdevDriver, RequestSink {
     return true;
   }
 
-  #countError(slot: Slot, part: BdevIo): void {
+  /** A part has failed: counts it, and says so. */
+  countError(slot: Slot, part: BdevIo): void {
     if (part.status === Status.NoDevice && slot.isRemoving) return;
     if (part.type === IoType.Read) slot.errors.read++;
     else slot.errors.write++;

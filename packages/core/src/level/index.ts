@@ -27,6 +27,7 @@ export type {
   JournaledLevel,
   ParityLevel,
   PlainLevel,
+  ReadRoute,
   RedundantLevel,
   WithCopyGroups,
   WithCopySets,

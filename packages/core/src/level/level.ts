@@ -2,6 +2,14 @@ import type { Status } from '@raidkit/bdev';
 import type { RaidGeometry, RedundantGeometry } from './context.js';
 import type { AnyWriteRequest, NullPayloadRequest, ProcessRequest, RwRequest } from './requests.js';
 
+/** Where a read lies that one part of one member answers. Filled in by the level; it is core's, and used again and again. */
+export interface ReadRoute {
+  /** 0 to `numSlots - 1`. */
+  slot: number;
+  /** Blocks of the member's data area. */
+  offsetBlocks: number;
+}
+
 /** One array's instance of a level. All calls come from the array's reactor, one at a time. */
 export interface PlainLevel {
   /**
@@ -12,6 +20,13 @@ export interface PlainLevel {
   resize(capacities: readonly number[], current: RaidGeometry | null): RaidGeometry;
   /** A read or a write of array blocks. Its parts are sent before this returns, or from what the request calls later. */
   submitRw(request: RwRequest): void;
+  /**
+   * Where a read lies, if `submitRw` would answer it with one `readPart` of all its blocks: says so in `route`, and returns true.
+   * Asked only while redundancy is in sync everywhere and no member is listed with bad blocks; the slot's member must be in sync
+   * (`isMemberInSync`). Changes nothing, and is to be quick: it spares the read a request of its own. Whatever fails is asked of
+   * `submitRw` then. Absent: all reads go there.
+   */
+  routeRead?(offsetBlocks: number, numBlocks: number, route: ReadRoute): boolean;
   /** An unmap, or zeros to be written, of array blocks of any range. Present if, and only if, the manifest says `nullPayload`. */
   submitNullPayload?(request: NullPayloadRequest): void;
   /** No request is in flight, and none will come. */

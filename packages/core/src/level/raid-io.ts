@@ -154,6 +154,12 @@ export class RaidIo implements IoOwner {
     this.leave();
   }
 
+  /** Before the start: the slot's member has been asked for it already, and has answered with an error. */
+  wasUnreadable(slot: number, error: Status): void {
+    this.unreadable.push(slot);
+    this.readStatus = error;
+  }
+
   /** Keeps the request open until {@link leave}. */
   enter(): void {
     this.#open++;

@@ -62,6 +62,8 @@ export interface RaidArraysOptions {
    * takes it then, also if it begins with one. Default: it is not known.
    */
   holdsData?: (bdev: Bdev) => boolean;
+  /** Whether reads that lie wholly on one member may go there without a request of the level's; for comparison. Default: true. */
+  routesReads?: boolean;
   /** Default: arrays of this registry have only each other to agree with. */
   census?: ArrayNames;
 }
@@ -104,6 +106,7 @@ export class RaidArrays {
       resyncExclusion: new ResyncExclusion(),
       memberOptions: this.memberOptions,
       regionLimits: { ...defaultRegionLimits, ...options.regions },
+      routesReads: options.routesReads ?? true,
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
       mayExamine: options.mayExamine ?? (() => true),

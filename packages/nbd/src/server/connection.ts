@@ -108,8 +108,8 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.origin = origin;
     this.since = this.progressAt = host.runtime.now();
     const owner = {
-      onSent: (bufferAddr: number, heldBytes: number, slots: number) =>
-        this.#transmission?.quota.release(bufferAddr, heldBytes, slots),
+      onBufferFree: (bufferAddr: number) => host.buffers.put(bufferAddr),
+      onSent: (heldBytes: number, slots: number) => this.#transmission?.quota.release(-1, heldBytes, slots),
     };
     this.sendQueue = new SendQueue(
       host.memory,

@@ -2,8 +2,10 @@ import type { BufferMemory } from '@raidkit/parity';
 
 /** Told what a connection gets back when something has been sent (or will never be). */
 export interface SendQueueOwner {
-  /** `bufferAddr` is -1 if there was no buffer. `slots` requests are over. */
-  onSent(bufferAddr: number, heldBytes: number, slots: number): void;
+  /** A buffer is free, which {@link onSent} will count. */
+  onBufferFree(bufferAddr: number): void;
+  /** Once for each send: its buffers count as `heldBytes`, and `slots` requests are over. */
+  onSent(heldBytes: number, slots: number): void;
 }
 
 /**
@@ -23,6 +25,8 @@ export class SendQueue {
 
   // The ranges, a ring of parallel arrays.
   readonly #capacity: number;
+  /** The arrays' length, a power of two, less one. */
+  readonly #mask: number;
   readonly #addr: Float64Array;
   readonly #bytes: Float64Array;
   readonly #buffer: Float64Array;
@@ -39,11 +43,13 @@ export class SendQueue {
     this.#ringAddr = ringAddr;
     this.#ringBytes = ringBytes;
     this.#capacity = maxRanges;
-    this.#addr = new Float64Array(maxRanges);
-    this.#bytes = new Float64Array(maxRanges);
-    this.#buffer = new Float64Array(maxRanges);
-    this.#held = new Float64Array(maxRanges);
-    this.#slots = new Uint32Array(maxRanges);
+    const length = 2 ** Math.ceil(Math.log2(maxRanges));
+    this.#mask = length - 1;
+    this.#addr = new Float64Array(length);
+    this.#bytes = new Float64Array(length);
+    this.#buffer = new Float64Array(length);
+    this.#held = new Float64Array(length);
+    this.#slots = new Uint32Array(length);
   }
 
   /** Bytes of the send that is under way. */
@@ -79,7 +85,7 @@ export class SendQueue {
 
   /** Queues the reply that has been written at `addr`, the result of {@link smallAddr}. It ends `slots` requests. */
   pushSmall(addr: number, bytes: number, slots: number): void {
-    const last = (this.#first + this.#count - 1) % this.#capacity;
+    const last = (this.#first + this.#count - 1) & this.#mask;
     const isOpen = this.#count > this.#sending && this.#buffer[last] === -1;
     this.#ringTail = addr - this.#ringAddr + bytes;
     if (isOpen && (this.#addr[last] ?? 0) + (this.#bytes[last] ?? 0) === addr) {
@@ -122,29 +128,27 @@ export class SendQueue {
 
   /** Address of the `index`-th oldest range. */
   rangeAddr(index: number): number {
-    return this.#addr[(this.#first + index) % this.#capacity] ?? 0;
+    return this.#addr[(this.#first + index) & this.#mask] ?? 0;
   }
 
   rangeBytes(index: number): number {
-    return this.#bytes[(this.#first + index) % this.#capacity] ?? 0;
+    return this.#bytes[(this.#first + index) & this.#mask] ?? 0;
   }
 
   /** The send that was begun is over: all of its ranges are with the peer. */
   endSend(): void {
-    const sent = this.#sending;
-    this.#sending = 0;
-    for (let i = 0; i < sent; i++) this.#shift();
+    this.#shift();
   }
 
   /** The peer is gone, and nothing reads from the ranges any more. */
   clear(): void {
-    this.#sending = 0;
-    while (this.#count > 0) this.#shift();
+    this.#sending = this.#count;
+    this.#shift();
   }
 
   #push(addr: number, bytes: number, bufferAddr: number, heldBytes: number, slots: number): void {
     if (this.#count === this.#capacity) throw new Error('too many replies of an NBD connection wait');
-    const index = (this.#first + this.#count++) % this.#capacity;
+    const index = (this.#first + this.#count++) & this.#mask;
     this.#addr[index] = addr;
     this.#bytes[index] = bytes;
     this.#buffer[index] = bufferAddr;
@@ -153,15 +157,25 @@ export class SendQueue {
     this.#slots[index] = slots;
   }
 
+  /** Takes off what was being sent. It keeps its places until all its buffers are free: whoever gets one may reply at once. */
   #shift(): void {
-    const index = this.#first;
-    const bufferAddr = this.#buffer[index] ?? -1;
-    this.#first = (index + 1) % this.#capacity;
-    this.#count--;
-    this.bufferedBytes -= this.#held[index] ?? 0;
-    if (bufferAddr === -1) this.#ringHead = (this.#addr[index] ?? 0) + (this.#bytes[index] ?? 0) - this.#ringAddr;
+    const ranges = this.#sending;
+    let heldBytes = 0;
+    let slots = 0;
+    for (let i = 0; i < ranges; i++) {
+      const index = (this.#first + i) & this.#mask;
+      const bufferAddr = this.#buffer[index] ?? -1;
+      heldBytes += this.#held[index] ?? 0;
+      slots += this.#slots[index] ?? 0;
+      if (bufferAddr !== -1) this.#owner.onBufferFree(bufferAddr);
+      else this.#ringHead = (this.#addr[index] ?? 0) + (this.#bytes[index] ?? 0) - this.#ringAddr;
+    }
+    this.#first = (this.#first + ranges) & this.#mask;
+    this.#count -= ranges;
+    this.#sending = 0;
+    this.bufferedBytes -= heldBytes;
     // Sends lag behind by at most the ring, so an empty queue is the moment to start over at its beginning.
     if (this.#count === 0) this.#ringHead = this.#ringTail = 0;
-    this.#owner.onSent(bufferAddr, this.#held[index] ?? 0, this.#slots[index] ?? 0);
+    this.#owner.onSent(heldBytes, slots);
   }
 }

@@ -57,6 +57,9 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
   /** Received by another server, and not delivered yet. */
   #early: Uint8Array | null = null;
   #isReceiving = false;
+  #askedBytes = 0;
+  /** The last receive got less than it asked for: nothing was left in the socket. */
+  #isEmptied = false;
   readonly #receiveLater: RingFlush = {
     onFlush: () => {
       if (!this.#isClosed) this.#receive();
@@ -181,7 +184,8 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
       this.#pinnedAddr = inputAddr;
       runtime.memory.pin(inputAddr);
     }
-    ring.prepare(RingOp.RECV, this.#fd, 0, memoryAddr + inputAddr, roomBytes, 0, this.#owner, recvTag);
+    this.#askedBytes = roomBytes;
+    ring.receive(this.#fd, memoryAddr + inputAddr, roomBytes, this.#isEmptied, this.#owner, recvTag);
   }
 
   #deliverEarly(connection: NbdConnection): void {
@@ -196,6 +200,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
 
   #onReceived(result: number): void {
     this.#isReceiving = false;
+    this.#isEmptied = result >= 0 && result < this.#askedBytes;
     if (this.#pinnedAddr >= 0) {
       this.#host.runtime.memory.unpin(this.#pinnedAddr);
       this.#pinnedAddr = -1;

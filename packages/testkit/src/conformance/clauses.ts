@@ -27,6 +27,7 @@ export const clauses = {
   L22: 'Give back in stop what start took.',
   L23: 'Wait when memory is used up, and go on when there is some.',
   L24: 'Throw nowhere but in start.',
+  L25: 'Let routeRead, if there is one, name a slot in sync and the blocks there that submitRw reads.',
 } as const;
 
 /** The number of a clause, `L07`. */

@@ -238,4 +238,32 @@ export const ioCases: readonly ConformanceCase[] = [
         await Promise.all(Array.from({ length: count }, (_, index) => rig.ok(IoType.Read, index * 8, 8)));
       }),
   },
+  {
+    id: 'RW-11',
+    title: 'reads whose place routeRead says read what was written, also without a member and past what cannot be read',
+    clause: 'PlainLevel.routeRead',
+    obligations: ['L25'],
+    applies: always,
+    run: (options) =>
+      inWorld(new Rig(options, { dataKib: 200, isRouted: true }), async (rig) => {
+        await rig.create();
+        // What was never written is not asked for.
+        const { numBlocks } = rig.client;
+        for (let at = 0; at < numBlocks; at += 64) await rig.ok(IoType.Write, at, Math.min(64, numBlocks - at));
+        await rig.resynced();
+        await rig.readAll();
+        for (let at = 0; at < numBlocks; at += 3) await rig.ok(IoType.Read, at, Math.min(1 + (at % 17), numBlocks - at));
+        if (options.module.redundancy === 'none') return;
+        const lost = rig.losable(1);
+        const { faults } = rig.disk(lost[0] ?? 0);
+        faults.readErrorRate = 0.5;
+        await rig.readAll();
+        faults.clear();
+        // The one that could not read may be out for it.
+        for (const slot of lost) if (rig.array.slots[slot]?.isInSync === true) await rig.remove(slot);
+        await rig.readAll();
+        await rig.loads(3, 30);
+        await rig.readAll();
+      }),
+  },
 ];

@@ -49,6 +49,8 @@ export interface RigOptions {
   hasSmallRegions?: boolean;
   /** Background work takes longer than anything that a case does meanwhile. */
   isSlowBackground?: boolean;
+  /** Reads may go past the level (`routeRead`), which is not looked at while it works then. */
+  isRouted?: boolean;
 }
 
 export const arrayName = 'conformance';
@@ -82,7 +84,7 @@ export class Rig {
   constructor(given: ConformanceOptions, options: RigOptions = {}) {
     const { levelOptions = {}, module, mostRequests = Infinity, store, seed = 1 } = given;
     this.#watch = new LevelWatch((error) => (this.#wrong ??= error));
-    this.module = this.#watch.watched(module);
+    this.module = options.isRouted === true ? module : this.#watch.watched(module);
     if (given.checkRedundancy !== undefined) useRule(this.module, given.checkRedundancy);
     this.#requestsLeft = mostRequests;
     this.levelOptions = levelOptions;

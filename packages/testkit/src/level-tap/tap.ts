@@ -95,6 +95,8 @@ function withTap(level: RaidLevel, tap: Tap, start: object): RaidLevel {
     tap.onRequest?.(one);
   };
   const changes: Partial<RaidLevel> = {
+    // A tap sees all reads: none goes past the level.
+    routeRead: () => false,
     submitRw(request) {
       watch(request);
       level.submitRw(request);
