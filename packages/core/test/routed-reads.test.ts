@@ -151,3 +151,60 @@ describe.each([raid1, raid5f, raid6])('$level', ({ level }) => {
     expect(errors?.read).toBe(1);
   });
 });
+
+describe('a mirror', () => {
+  async function mirror(): Promise<{ rig: Rig; disks: RamDisk[] }> {
+    const rig = newRig();
+    const disks = await withDisks(rig, 2);
+    await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
+    return { rig, disks };
+  }
+
+  it('whose copies may differ reads one of them, and has the other hold the same', async () => {
+    const { disks, rig } = await mirror();
+    const client = openVolume(rig, 'a');
+    await client.write(0, new Uint8Array(4 * KiB).fill(1));
+    const array = arrayOf(rig, 'a');
+    // As a start finds it after a crash, before a resync has its turn.
+    array.consistency.load(0, 8);
+    const { dataOffset } = array.slots[1] ?? { dataOffset: 0 };
+    disks[1]?.bytes.fill(2, dataOffset * 512, (dataOffset + 8) * 512);
+    const all = new Set<number>();
+    for (let turn = 0; turn < 4; turn++) {
+      const reads = Array.from({ length: 4 }, () => client.read(0, 8));
+      for (const bytes of await Promise.all(reads)) for (const byte of bytes) all.add(byte);
+    }
+    expect([...all]).toEqual([1]);
+    expect(disks[1]?.bytes.slice(dataOffset * 512, (dataOffset + 8) * 512)).toEqual(new Uint8Array(4 * KiB).fill(1));
+  });
+
+  it('answers a read that timed out so: the device may still fill its buffer', async () => {
+    const { disks, rig } = await mirror();
+    const client = openVolume(rig, 'a');
+    await client.write(0, new Uint8Array(4 * KiB).fill(1));
+    await client.flush();
+    rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+    let hung: RamDisk | undefined;
+    for (const disk of disks)
+      disk.fault = (io) => {
+        if (io.type === IoType.Read) hung ??= disk;
+        return hung === disk ? null : Status.Ok;
+      };
+    const { buffers, ios } = rig.registry;
+    const io = ios.get();
+    io.type = IoType.Read;
+    io.offsetBlocks = 0;
+    io.numBlocks = 8;
+    io.addr = buffers.get(4 * KiB);
+    const status = await new Promise((resolve) => {
+      io.owner = { onIoDone: (done) => resolve(done.status) };
+      client.descriptor.submit(io);
+    });
+    expect(status).toBe(Status.TimedOut);
+    buffers.put(io.addr);
+    ios.put(io);
+    // The member is out for it.
+    expect(await client.read(0, 8)).toEqual(new Uint8Array(4 * KiB).fill(1));
+    for (const io of hung?.held.splice(0) ?? []) hung?.finish(io, Status.Ok);
+  });
+});

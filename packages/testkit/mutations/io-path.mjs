@@ -222,6 +222,7 @@ export const ioPath = [
     becomes: 'if (process !== null || badBlocks.size > 0) return false;',
     loses: 'of copies that differ after a crash two reads see different ones',
     levels: ['raid1'],
+    suites: ['packages/core/test/routed-reads.test.ts'],
   },
   {
     id: 'routed-to-bad-blocks',
@@ -257,5 +258,6 @@ export const ioPath = [
     line: "if (status === Status.Ok || status === Status.TimedOut || this.#array.module.redundancy === 'none') parent.complete(status);",
     becomes: "if (status === Status.Ok || this.#array.module.redundancy === 'none') parent.complete(status);",
     loses: 'a device that was given up writes over what another one has read meanwhile',
+    suites: ['packages/core/test/routed-reads.test.ts'],
   },
 ];
