@@ -36,7 +36,8 @@ export const slotDocument = z.strictObject({
 /** Background work that runs on an array. */
 export const processDocument = z.strictObject({
   type: text.describe('rebuild, resync, check, repair or replace'),
-  target: text.nullable().describe('the device that is being filled'),
+  target: text.nullable().describe('the device that is being filled; the first, where several are'),
+  targets: z.array(text).describe('the devices that are being filled, in one pass'),
   is_paused: z.boolean(),
   percent: z.number(),
   bytes_done: count,
@@ -54,9 +55,11 @@ export const processDocument = z.strictObject({
 export const recordDocument = z.strictObject({
   type: text,
   target: text.nullable(),
+  targets: z.array(text).describe('the devices that were filled, in one pass'),
   started_at: text.describe('ISO 8601'),
   seconds: z.number(),
   mismatch_blocks: count,
+  wrong_slots: z.array(count).describe('slots that redundancy says were wrong, by the first few places where blocks disagreed'),
   repaired_blocks: count,
   undecided_blocks: count,
   unreadable_blocks: count,

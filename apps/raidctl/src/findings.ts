@@ -2,6 +2,7 @@ import type { RaidArrayInfo, RaidMember } from '@raidkit/client';
 import { commandLine } from './command-line.js';
 import type { Finding } from './documents.js';
 import { formatBytes, plural } from './format.js';
+import { ofTargets, whoIsWrong } from './work.js';
 import type { Snapshot } from './snapshot-type.js';
 import { pathOf } from './snapshot-type.js';
 
@@ -227,7 +228,7 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
   if (sync !== undefined && open > 0) {
     const what =
       sync.type === 'check'
-        ? `the last check found ${plural(open, 'block')} where redundancy disagrees with the data`
+        ? `the last check found ${plural(open, 'block')} where redundancy disagrees with the data${whoIsWrong(sync)}`
         : `the last repair left ${plural(open, 'block')} alone, since nobody could say which copy is right`;
     const action = sync.type === 'check' ? 'make them agree' : 'say which member is right, or which is wrong';
     findings.push({
@@ -240,7 +241,7 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
   }
   const [last] = history;
   if (last !== undefined && last.error !== null && process === null) {
-    const what = `the last ${last.type}${last.target === null ? '' : ` of ${last.target}`} did not succeed: ${last.error}`;
+    const what = `the last ${last.type}${ofTargets(last)} did not succeed: ${last.error}`;
     const action = last.type === 'check' || last.type === 'repair' ? 'begin it anew' : 'read why it ended, and see to that';
     const commands =
       last.type === 'check' || last.type === 'repair'

@@ -5,6 +5,7 @@ import { Failure } from './failure.js';
 import type { Snapshot } from './snapshot-type.js';
 import { pathOf } from './snapshot-type.js';
 import { actionOf, findingsOf, statusOf } from './findings.js';
+import { targetsOf, wrongSlots } from './work.js';
 
 export type { Snapshot } from './snapshot-type.js';
 export { pathOf } from './snapshot-type.js';
@@ -99,6 +100,7 @@ function describeProcess({ ext: { process } }: RaidArrayInfo): ProcessDocument |
   return {
     type: process.type,
     target: process.target,
+    targets: targetsOf(process),
     is_paused: process.paused,
     percent: process.progress.percent,
     bytes_done: process.bytes_done,
@@ -118,9 +120,11 @@ export function describeRecord(record: RaidProcessRecord): RecordDocument {
   return {
     type: record.type,
     target: record.target,
+    targets: targetsOf(record),
     started_at: new Date(record.started_at).toISOString(),
     seconds: record.seconds,
     mismatch_blocks: record.mismatch_blocks,
+    wrong_slots: wrongSlots(record),
     repaired_blocks: record.repaired_blocks,
     undecided_blocks: record.undecided_blocks,
     unreadable_blocks: record.unreadable_blocks,

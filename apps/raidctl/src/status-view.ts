@@ -3,6 +3,7 @@ import { exitCodeOf } from './exit-code.js';
 import { formatBytes, formatSeconds, plural } from './format.js';
 import { renderTable } from './table.js';
 import type { Terminal } from './terminal.js';
+import { ofTargets } from './work.js';
 
 /** Characters of a progress bar. */
 const barWidth = 24;
@@ -54,7 +55,7 @@ export function renderProcess({ symbols }: Terminal, process: ProcessDocument): 
   const { bytes_done: done, bytes_total: total } = process;
   const full = total === 0 ? 0 : Math.min(barWidth, Math.floor((done / total) * barWidth));
   const bar = symbols.full.repeat(full) + symbols.empty.repeat(barWidth - full);
-  const target = process.target === null ? '' : ` of ${process.target}`;
+  const target = ofTargets(process);
   const amount = `${formatBytes(done)} of ${formatBytes(total)}`;
   const mismatches = process.mismatch_blocks > 0 ? `, ${plural(process.mismatch_blocks, 'block')} disagree` : '';
   return `${process.type}${target} [${bar}] ${process.percent} %, ${amount}, ${paceOf(process)}${mismatches}`;

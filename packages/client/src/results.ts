@@ -34,6 +34,8 @@ export const raidBdevSchema = z.looseObject({
 export const processSchema = z.looseObject({
   type: z.string(),
   target: z.string().nullable(),
+  /** The devices that are filled, in one pass; `target` is the first. Absent in daemons of before. */
+  targets: z.array(z.string()).optional(),
   progress: z.looseObject({ blocks: count, percent: z.number() }),
   paused: z.boolean(),
   bytes_done: count,
@@ -56,6 +58,8 @@ export const processSchema = z.looseObject({
 export const processRecordSchema = z.looseObject({
   type: z.string(),
   target: z.string().nullable(),
+  /** Those that were filled; `target` is the first. Absent in daemons of before. */
+  targets: z.array(z.string()).optional(),
   /** Milliseconds since 1970. */
   started_at: z.number(),
   seconds: z.number(),
@@ -63,6 +67,13 @@ export const processRecordSchema = z.looseObject({
   from_block: count.default(0),
   blocks: count,
   mismatch_blocks: count,
+  /**
+   * The first few places where blocks disagreed, in blocks of the array, each with the slot whose blocks are not what the others
+   * say; located: redundancy says that these are what is wrong. Absent in daemons of before.
+   */
+  mismatches: z
+    .array(z.looseObject({ offset_blocks: count, num_blocks: count, slot: count, is_located: z.boolean() }))
+    .optional(),
   repaired_blocks: count,
   undecided_blocks: count,
   unreadable_blocks: count,

@@ -13,7 +13,16 @@ export type RaidEvent =
   | { type: 'memberSuspect'; array: string; slot: number; member: string }
   | { type: 'memberAnswers'; array: string; slot: number; member: string }
   | { type: 'spareActivated'; array: string; slot: number; member: string }
-  | { type: 'processStarted'; array: string; process: string; target: string | null }
-  | { type: 'processFinished'; array: string; process: string; target: string | null; error: string | null };
+  /** `targets`: the members that are filled, together; `target` is the first of them, and null where there are none. */
+  | { type: 'processStarted'; array: string; process: string; target: string | null; targets: readonly string[] }
+  /** `targets`: those that it filled, or, with an error, was filling. One that left meanwhile was told of then. */
+  | {
+      type: 'processFinished';
+      array: string;
+      process: string;
+      target: string | null;
+      targets: readonly string[];
+      error: string | null;
+    };
 
 export type RaidEventListener = (event: RaidEvent) => void;

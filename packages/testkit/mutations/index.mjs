@@ -11,6 +11,7 @@ import { onDisk } from './on-disk.mjs';
 import { processes } from './processes.mjs';
 import { raid6 } from './raid6.mjs';
 import { regions } from './regions.mjs';
+import { severalTargets } from './several-targets.mjs';
 
 /**
  * Mutations of the sources, each of which loses or invents data. `file` is below packages/; `line` occurs in it exactly once,
@@ -25,6 +26,7 @@ export const mutations = [
   ...metadata,
   ...journal,
   ...processes,
+  ...severalTargets,
   ...badBlocks,
   ...levels,
   ...onDisk,

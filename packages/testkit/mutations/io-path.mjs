@@ -36,7 +36,7 @@ export const ioPath = [
   {
     id: 'diverged-target-stays',
     file: 'core/src/io/request-path.ts',
-    line: 'if (hasDiverged && target?.isRebuilding === true)',
+    line: 'if (hasDiverged && isRebuilding && io.filler?.isFilling(index) === true)',
     becomes: 'if (false)',
     loses: 'a copy that is being filled keeps a write that the last copy has not taken, and becomes its equal',
     levels: ['raid1'],
@@ -101,8 +101,8 @@ export const ioPath = [
   {
     id: 'never-to-the-target',
     file: 'core/src/io/request-path.ts',
-    line: 'io.targetSlot = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target?.index ?? -1) : -1;',
-    becomes: 'io.targetSlot = -1;',
+    line: 'io.filler = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? array.process : null;',
+    becomes: 'io.filler = null;',
     loses: 'writes behind a rebuild do not get to its target',
   },
   {

@@ -2,14 +2,14 @@
 export const processes = [
   {
     id: 'old-map-of-a-target-stays',
-    file: 'core/src/sync/start-process.ts',
-    line: 'if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor, array.bitmap?.states.length ?? 0);',
-    becomes: '',
+    file: 'core/src/sync/start-rebuild.ts',
+    line: 'await this.#array.extension?.clear(descriptor, this.#array.bitmap?.states.length ?? 0);',
+    becomes: 'await Promise.resolve();',
     loses: 'pages that a disk kept from an earlier life look newer than those it is given',
   },
   {
     id: 'full-rebuild-is-partial',
-    file: 'core/src/sync/start-process.ts',
+    file: 'core/src/sync/start-rebuild.ts',
     line: 'else await array.bitmap?.missAll();',
     becomes: 'else await array.bitmap?.writeAll();',
     loses: 'a rebuild onto a new disk passes over what was clean',
@@ -54,8 +54,8 @@ export const processes = [
   {
     id: 'rebuild-not-flushed',
     file: 'core/src/sync/rebuild.ts',
-    line: 'await memberIo(this.#array, this.#target, IoType.Flush, 0, this.#target.dataSize, -1);',
-    becomes: '',
+    line: 'memberIo(this.#array, target, IoType.Flush, 0, target.dataSize, -1)',
+    becomes: 'Promise.resolve(void target)',
     loses: 'a rebuilt member counts while what it holds is in its cache',
     equivalent: 'the round of metadata that says so flushes the member before the others are told, headers first',
   },
@@ -243,7 +243,7 @@ export const processes = [
   {
     id: 'bad-blocks-of-a-rebuild-forgotten',
     file: 'core/src/sync/rebuild.ts',
-    line: 'if (!this.#isSecondTry) array.markBad(this.#target.index, at, count);',
+    line: 'else if (!this.#isSecondTry) this.#markBad(target, at, count);',
     becomes: '',
     loses: 'blocks that a rebuild could not work out are read from a member that never got them',
     levels: ['raid5f'],

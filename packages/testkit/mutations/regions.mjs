@@ -70,7 +70,7 @@ export const regions = [
   {
     id: 'rebuild-counts-as-complete',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'return isFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;',
+    line: 'return areFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;',
     becomes: 'return isFilling && process !== null ? Infinity : 0;',
     loses: 'regions ahead of a rebuild are made clean, and the rebuild passes over them',
   },

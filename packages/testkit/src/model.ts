@@ -12,6 +12,8 @@ export interface WriteRecord {
   isAcked: boolean;
   /** Acknowledged, it may have done nothing: an unmap. */
   readonly isOptional: boolean;
+  /** A device dropped its cache while this was under way: what it had taken of it by then is not there any more. */
+  mayBeDropped: boolean;
 }
 
 /** A value that a sector may have. */
@@ -54,6 +56,7 @@ export class VolumeModel {
     doneAt: 0,
     isAcked: true,
     isOptional: false,
+    mayBeDropped: false,
   };
 
   /** Sectors that something was ever written to. */
@@ -86,6 +89,7 @@ export class VolumeModel {
       doneAt: Infinity,
       isAcked: false,
       isOptional,
+      mayBeDropped: false,
     };
     this.#inFlight.add(write);
     for (let sector = firstSector; sector < firstSector + numSectors; sector++) {
@@ -104,9 +108,11 @@ export class VolumeModel {
   /** It was acknowledged. `isDurable`: it had forced unit access. */
   acked(write: WriteRecord, isDurable: boolean): void {
     write.doneAt = this.now();
-    write.isAcked = true;
+    // As if it had been acknowledged just before: flushes that come later fail.
+    const isDropped = write.mayBeDropped && !isDurable;
+    write.isAcked = !isDropped;
     this.#inFlight.delete(write);
-    if (write.isOptional) return;
+    if (write.isOptional || isDropped) return;
     for (let sector = write.firstSector; sector < write.firstSector + write.numSectors; sector++) {
       for (const candidate of this.#list(sector)) {
         if (candidate.write === write) {
@@ -146,6 +152,7 @@ export class VolumeModel {
 
   /** A device has dropped what no flush has covered, and the array cannot do without it: older values may be there again. */
   dropped(): void {
+    for (const write of this.#inFlight) write.mayBeDropped = true;
     for (const sector of this.#unsettled) {
       for (const candidate of this.#list(sector)) {
         if (candidate.isGone) continue;

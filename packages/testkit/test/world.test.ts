@@ -187,6 +187,16 @@ describe('VolumeModel', () => {
     expect(holds(model, 2)).toBe(false);
   });
 
+  it('does not count on a write that was under way when a device dropped its cache', () => {
+    const model = new VolumeModel();
+    model.acked(model.issue(9, 1, model.newTag()), false);
+    const held = model.issue(9, 1, model.newTag());
+    model.dropped();
+    model.acked(held, false);
+    model.flushed(model.now());
+    expect(holds(model, 1)).toBe(true);
+  });
+
   it('does not take a flush for one of writes that were acknowledged after it began', () => {
     const model = new VolumeModel();
     const startedAt = model.now();

@@ -96,7 +96,8 @@ export class ArrayWatch {
         return;
       case 'processStarted':
         if (array !== undefined) this.#toldOf(array).progress = 0;
-        this.#say('RebuildStarted', 'info', event.array, event.target, `${workOf(event)} has begun`);
+        for (const target of targetsOf(event))
+          this.#say('RebuildStarted', 'info', event.array, target, `${workOf({ ...event, target })} has begun`);
         return;
       case 'processFinished':
         this.#finished(event, array);
@@ -145,22 +146,19 @@ export class ArrayWatch {
   }
 
   #finished(event: RaidEvent & { type: 'processFinished' }, array: RaidArray | undefined): void {
-    const { error, process, target } = event;
+    const { error, process } = event;
     const record = array?.history.find(({ type }) => type === process);
     const mismatches = record?.mismatchBlocks ?? 0;
     const found = process === 'check' || process === 'repair' ? `; ${mismatches} blocks disagreed` : '';
     const end = error === null ? `has ended${found}` : `did not get to its end: ${error}`;
     const isFilling = process === 'rebuild' || process === 'replace';
     const severity = error === null || error === cancelledReason ? 'info' : 'warning';
-    this.#say('RebuildFinished', severity, event.array, target, `${workOf(event)} ${end}`);
-    if (isFilling && error === null)
-      this.#say(
-        'SpareActive',
-        'info',
-        event.array,
-        target,
-        `${target ?? 'a device'} is an active member of array ${event.array}`,
-      );
+    for (const target of targetsOf(event)) {
+      this.#say('RebuildFinished', severity, event.array, target, `${workOf({ ...event, target })} ${end}`);
+      if (!isFilling || error !== null) continue;
+      const message = `${target ?? 'a device'} is an active member of array ${event.array}`;
+      this.#say('SpareActive', 'info', event.array, target, message);
+    }
     if (mismatches > 0 && process === 'check') {
       const message = `the check of array ${event.array} found ${mismatches} blocks where redundancy disagrees with the data`;
       this.#say('MismatchesFound', 'warning', event.array, null, message);
@@ -211,9 +209,10 @@ export class ArrayWatch {
     const percent = Math.floor(((process.offsetBlocks / numBlocks) * 100) / progressStep) * progressStep;
     if (percent <= told.progress || percent >= 100) return;
     told.progress = percent;
-    const target = process.target?.name ?? null;
-    const about = { array: name, process: process.type, target };
-    this.#say(`Rebuild${percent}`, 'info', name, target, `${workOf(about)} has got to ${percent} %`);
+    for (const target of targetsOf({ targets: process.targets.map((slot) => slot.name ?? '') })) {
+      const about = { array: name, process: process.type, target };
+      this.#say(`Rebuild${percent}`, 'info', name, target, `${workOf(about)} has got to ${percent} %`);
+    }
   }
 
   #errors(array: RaidArray, told: Told): void {
@@ -254,6 +253,11 @@ export class ArrayWatch {
 
 function placeOf({ array, member, slot }: { array: string; member: string; slot: number }): string {
   return `${member} (slot ${slot} of array ${array})`;
+}
+
+/** Each member that work fills is told of by itself, so that each has its end; work of another kind is told of once. */
+function targetsOf({ targets }: { targets: readonly string[] }): readonly (string | null)[] {
+  return targets.length === 0 ? [null] : targets;
 }
 
 function workOf({ array, process, target }: { array: string; process: string; target: string | null }): string {

@@ -23,11 +23,18 @@ const uuid = z.guid();
 const recordSchema = z.object({
   type: text,
   target: text.nullable(),
+  /** Absent in older files. */
+  targets: z.array(text).max(255).default([]),
   started_at: time,
   seconds: z.number().min(0),
   from_block: count.default(0),
   blocks: count,
   mismatch_blocks: count,
+  /** Absent in older files. */
+  mismatches: z
+    .array(z.object({ slot: count, offset_blocks: count, num_blocks: count, is_located: z.boolean() }))
+    .max(mostRanges)
+    .default([]),
   repaired_blocks: count,
   undecided_blocks: count,
   unreadable_blocks: count,

@@ -10,6 +10,7 @@ import type { ChangeOptions } from '../plan.js';
 import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { describeRecord, findArray, takeSnapshot } from '../snapshot.js';
+import { ofTargets, whoIsWrong } from '../work.js';
 import type { Snapshot } from '../snapshot.js';
 import { addChangeOptions, examples, parseWhole } from './options.js';
 import { lookUntil } from './wait.js';
@@ -195,15 +196,14 @@ async function history(session: Session, arrayName: string): Promise<void> {
   const lines = array.ext.history.map((record, index) => {
     const { started_at: startedAt } = processes[index] ?? { started_at: '' };
     const counts = [
-      record.mismatch_blocks > 0 ? `${plural(record.mismatch_blocks, 'block')} disagreed` : '',
+      record.mismatch_blocks > 0 ? `${plural(record.mismatch_blocks, 'block')} disagreed${whoIsWrong(record)}` : '',
       record.repaired_blocks > 0 ? `${record.repaired_blocks} rewritten` : '',
       record.undecided_blocks > 0 ? `${record.undecided_blocks} left alone` : '',
       record.unreadable_blocks > 0 ? `${record.unreadable_blocks} could not be read` : '',
       record.lost_blocks > 0 ? `${record.lost_blocks} lost` : '',
       record.error ?? '',
     ].filter((text) => text !== '');
-    const target = record.target === null ? '' : ` of ${record.target}`;
-    return `${startedAt}  ${record.type}${target}  ${record.seconds.toFixed(1)} s  ${counts.length === 0 ? 'in order' : counts.join(', ')}\n`;
+    return `${startedAt}  ${record.type}${ofTargets(record)}  ${record.seconds.toFixed(1)} s  ${counts.length === 0 ? 'in order' : counts.join(', ')}\n`;
   });
   session.print(
     { version: 1, command: 'history', array: array.name, processes },

@@ -1,6 +1,6 @@
 import type { Status } from '@raidkit/bdev';
 import type { RaidGeometry } from '../level/context.js';
-import type { RaidIo } from '../level/raid-io.js';
+import type { Filler, RaidIo } from '../level/raid-io.js';
 import type { MetadataHost, ProcessHeader } from '../metadata/host.js';
 import type { SuperblockWriter } from '../metadata/superblock-writer.js';
 import type { Slot } from '../members/slot.js';
@@ -8,9 +8,9 @@ import type { Consistency } from './consistency.js';
 import type { RegionLimits } from './region-size.js';
 
 /** A process that may be filling a member. */
-export interface FillingProcess extends ProcessHeader {
-  /** The member that is being filled; null for other processes. */
-  readonly target: Slot | null;
+export interface FillingProcess extends ProcessHeader, Filler {
+  /** Slots whose members are being filled, in ascending order; none for other processes. */
+  readonly targets: readonly Slot[];
   /** Array blocks, from the start, that are done. */
   readonly offsetBlocks: number;
 }

@@ -400,8 +400,8 @@ export class WriteIntentBitmap extends RegionStates {
   #completeBelow(): number {
     const { slots, process } = this.#array;
     if (slots.every((slot) => slot.isInSync)) return Infinity;
-    const isFilling = slots.every((slot) => slot.isInSync || slot === process?.target);
-    return isFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
+    const areFilling = slots.every((slot) => slot.isInSync || process?.targets.includes(slot) === true);
+    return areFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;
   }
 
   /** A region that costs more to give zeros to than a first write should is given them once, and then no more. */

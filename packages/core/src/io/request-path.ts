@@ -87,7 +87,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   isMemberFor(io: RaidIo, slotIndex: number): boolean {
     const slot = this.#array.slotAt(slotIndex);
-    return slot.isOperational && (!slot.isRebuilding || io.targetSlot === slotIndex || io.type === IoType.Flush);
+    return slot.isOperational && (!slot.isRebuilding || io.type === IoType.Flush || io.filler?.isFilling(slotIndex) === true);
   }
 
   submitPart(io: RaidIo, slotIndex: number, type: IoType, offset: number, numBlocks: number, addr: number): void {
@@ -180,9 +180,10 @@ export class RequestPath implements BdevDriver, RequestSink {
     const areCopies = array.module.redundancy === 'copies';
     if (canLose || areCopies) for (const slot of losers) array.failMember(slot, reason);
     // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
-    const target = io.targetSlot < 0 ? null : array.slotAt(io.targetSlot);
     const hasDiverged = areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
-    if (hasDiverged && target?.isRebuilding === true) array.failMember(target.index, 'it differs from the last copy');
+    for (const { index, isRebuilding } of array.slots)
+      if (hasDiverged && isRebuilding && io.filler?.isFilling(index) === true)
+        array.failMember(index, 'it differs from the last copy');
     this.#noteLostFlush(io);
     return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;
   }
@@ -307,7 +308,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     io.offsetBlocks = offsetBlocks;
     io.numBlocks = numBlocks;
     io.addr = parent.addr < 0 ? -1 : parent.addr + (offsetBlocks - parent.offsetBlocks) * array.blockSize;
-    io.targetSlot = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? (array.process?.target?.index ?? -1) : -1;
+    io.filler = offsetBlocks + numBlocks <= this.#rebuiltBlocks() ? array.process : null;
     if (failedSlot >= 0) io.wasUnreadable(failedSlot, error);
     if (io.type === IoType.Flush) this.#flush(io);
     else if (io.type === IoType.Read) this.#read(io, parent);
@@ -385,10 +386,10 @@ export class RequestPath implements BdevDriver, RequestSink {
     return this.#isForStableMedia(io) && this.#array.slots.some((slot) => slot.hasLostFlush && slot.isInSync);
   }
 
-  /** Array blocks, from the start, that a rebuild's target holds; 0 without one. */
+  /** Array blocks, from the start, that a rebuild's targets hold; 0 without one. */
   #rebuiltBlocks(): number {
     const { process } = this.#array;
-    return process?.target === undefined || process.target === null ? 0 : process.offsetBlocks;
+    return process === null || process.targets.length === 0 ? 0 : process.offsetBlocks;
   }
 
   #allSupport(type: IoType): boolean {

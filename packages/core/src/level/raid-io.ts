@@ -35,6 +35,12 @@ export interface RequestSink {
   readonly hasLevelThrown: boolean;
 }
 
+/** What fills members, and has filled them where a request lies. */
+export interface Filler {
+  /** Asked of a slot whose member is being filled: whether it is by this, so that the member holds what lies there. */
+  isFilling(slot: number): boolean;
+}
+
 /** A request's entry in the journal. */
 export interface JournalEntryHandle {
   /** The blocks for which the entry stands are on the members, perhaps in their caches. */
@@ -104,8 +110,8 @@ export class RaidIo implements IoOwner {
   sink: RequestSink | null = null;
   parent: BdevIo | null = null;
   owner: RaidIoOwner | null = null;
-  /** Slot of the member that a rebuild is filling and has filled where this request lies: it counts as a member. -1: none. */
-  targetSlot = -1;
+  /** The rebuild that has filled its targets where this request lies, so that they count as members for it; null: none has. */
+  filler: Filler | null = null;
   /** Its latest entries in the journal, and the blocks of the array that wait to become some. */
   readonly journaled: JournalEntryHandle[] = [];
   journalRanges: readonly JournalRange[] = noRanges;
@@ -419,7 +425,7 @@ export class RaidIo implements IoOwner {
     this.sink = null;
     this.parent = null;
     this.owner = null;
-    this.targetSlot = -1;
+    this.filler = null;
     this.isMarked = false;
     this.trimmedBlocks = 0;
     this.journalSlots = noSlots;

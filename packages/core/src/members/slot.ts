@@ -16,9 +16,8 @@ export interface MemberDevice {
 
 /** The work that fills a slot's member. */
 export interface Filling {
-  /** I/O of its own may be on the member: from then on the work itself lets the member go. */
-  hasBegun: boolean;
-  readonly ended: Promise<void>;
+  /** The member leaves: resolves when the work has let go of it, and none of its own I/O will go there any more. */
+  leave(reason: string): Promise<void>;
 }
 
 /** A member's place in an array. */

@@ -7,21 +7,25 @@ import { isAsItLeft, refuseFormerMember, requireCreation } from '../start/identi
 import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMember, setDataArea } from './join.js';
 import { declareMember, undeclareMember } from './nesting.js';
 import { bringOnline } from '../start/start.js';
-import { startRebuild } from '../sync/start-process.js';
+import { canTakeAlong, startRebuild } from '../sync/start-rebuild.js';
 import type { Slot } from '../members/slot.js';
 
-/** Refuses a device that would have to wait, or for which there is no use in the state in which the array is. */
+/** Refuses a device for which there is no use in the state in which the array is, or that would have to wait. */
 function checkCanAdd(array: RaidArray, bdev: Bdev): void {
-  if (array.slots.some(({ isRebuilding }) => isRebuilding)) {
-    const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
-    throw new RaidError('ERR_RAID_BUSY', 1, message);
-  }
+  if (!canTakeAlong(array, true)) checkCanFill(array, bdev, false);
   if (array.state === 'offline' || array.isStarting || array.isDeleting || array.isReadOnly) {
     const state = array.isReadOnly ? 'read-only' : array.state;
     const message = `array ${array.name} is ${array.isStarting ? 'starting' : state}: ${bdev.name} cannot be added`;
     throw new RaidError('ERR_RAID_INVALID', 22, message);
   }
   if (array.state === 'configuring') requireCreation(array, bdev);
+}
+
+/** Refuses a device that would have to wait. `isPartial`: it lacks only what was written while it was out. */
+function checkCanFill(array: RaidArray, bdev: Bdev, isPartial: boolean): void {
+  if (canTakeAlong(array, isPartial)) return;
+  const message = `array ${array.name}: a rebuild is running; add ${bdev.name} when it has ended`;
+  throw new RaidError('ERR_RAID_BUSY', 1, message);
 }
 
 /** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array is being created, else being rebuilt. */
@@ -54,6 +58,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       }
       // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
       const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
+      checkCanFill(array, bdev, isPartial);
       if (!isPartial) slot.pagesTaken = 0;
       slot.dataOffset = dataOffset;
       attach(array, slot, bdev);

@@ -136,9 +136,7 @@ async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absen
   // What waits for its turn with this member need not.
   ctx.resyncExclusion.wake();
   if (slot.isRebuilding) {
-    if (array.process?.target === slot) array.process.stop(new Error(`the target ${String(slot.name)} left`));
-    // What has not begun has nothing on the member, and what it waits for may take long.
-    if (filling?.hasBegun === true) await filling.ended;
+    await filling?.leave(`the target ${String(slot.name)} left`);
     await release(slot, descriptor, absence);
     return;
   }

@@ -64,7 +64,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     const isOver = (): boolean => array.state !== 'online' || !slot.isInSync || stopReason !== null;
     let isDone = false;
     try {
-      process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'replace', null, { replace: slot }));
+      process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'replace', [], { replace: slot }));
       if (process !== null) {
         await run(ctx, array, process, () => Promise.resolve());
         isDone = true;

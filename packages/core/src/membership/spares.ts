@@ -5,6 +5,7 @@ import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
 import { chooseDataOffset, refuseForeign } from './join.js';
 import { addMember } from './add.js';
+import { canTakeAlong } from '../sync/start-rebuild.js';
 import type { Slot } from '../members/slot.js';
 
 /** A device that stands by for a member that fails. */
@@ -111,6 +112,8 @@ export class Spares {
         await addMember(this.#ctx, array, bdev, slot);
       } catch (error) {
         array.log.error({ ...array.logFields(slot), spare: bdev.name, err: error }, 'a spare cannot take the member’s place');
+        // Another one was quicker, and this one is at fault in nothing.
+        if (!isOpen(array, slot) && RaidError.is(error) && error.code === 'ERR_RAID_BUSY') await this.add(bdev, spare.array);
         continue;
       }
       array.log.warn({ ...array.logFields(slot), spare: bdev.name }, 'a spare takes the member’s place');
@@ -133,6 +136,5 @@ export class Spares {
 function isOpen(array: RaidArray, slot: Slot): boolean {
   const isUp = array.state === 'online' && !array.isReadOnly;
   const isReady = isUp && !array.isDeleting && array.module.redundancy !== 'none';
-  const isBusy = array.slots.some(({ isRebuilding }) => isRebuilding);
-  return isReady && !isBusy && slot.descriptor === null && !slot.isRemovedByHand;
+  return isReady && canTakeAlong(array, false) && slot.descriptor === null && !slot.isRemovedByHand;
 }

@@ -1,9 +1,17 @@
 import type { Runtime, TimerHandle } from '@raidkit/bdev';
+import type { Slot } from '../members/slot.js';
 import type { RaidProcess } from './process.js';
 import type { ProcessRecord } from './task.js';
 
 /** Ended processes that are remembered. */
 const historyLength = 10;
+
+/** A rebuild that further members may still be part of. */
+export interface Gathering {
+  /** Whether a member could be filled along, which lacks only what was written while it was out, or everything. */
+  takes(isPartial: boolean): boolean;
+  add(slot: Slot): void;
+}
 
 /** The background processes of one array: one at a time, in the order in which they were asked for. */
 export class ProcessQueue {
@@ -14,6 +22,8 @@ export class ProcessQueue {
   #timer: TimerHandle | null = null;
   /** A resync waits for its turn, or for memory: another one would do the same once more. */
   isResyncAwaited = false;
+  /** The last rebuild; null if there was none. */
+  gathering: Gathering | null = null;
   /** Work that restores redundancy, or replaces a member, and has not begun. */
   #pressing = 0;
 

@@ -5,7 +5,9 @@ import type { Mismatch, ProcessType } from './task.js';
 /** Background work on an array, to be looked at. {@link RaidArrays.pauseProcess} and its like change what it does. */
 export interface ProcessView {
   readonly type: ProcessType;
-  /** The member that is being filled; null for other processes. */
+  /** The members that are being filled, in one pass, in the order of their slots; none for other processes. */
+  readonly targets: readonly SlotView[];
+  /** The first of {@link targets}; null for other processes. */
   readonly target: SlotView | null;
   /** Array blocks, from the start, that are done. */
   readonly offsetBlocks: number;

@@ -53,12 +53,10 @@ interface Window {
 
 /**
  * Background work on an array, window by window from its start, with user I/O flowing outside the windows. A rebuild's
- * target gets every write below {@link offsetBlocks}, and none above.
+ * targets get every write below {@link offsetBlocks}, and none above.
  */
 export class RaidProcess implements ProcessView, RunningProcess {
   readonly type: ProcessType;
-  /** The member that is being filled; null for other processes. */
-  readonly target: Slot | null;
   /** Array blocks, from the start, that are done. */
   offsetBlocks = 0;
   /** Blocks at which redundancy disagreed, and the first few places. */
@@ -82,6 +80,10 @@ export class RaidProcess implements ProcessView, RunningProcess {
   readonly #exclusion: ResyncExclusion;
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
+  #targets: readonly Slot[] = [];
+  /** Of its targets, also when they are members no more. */
+  #targetNames: readonly string[] = [];
+  #hasEnded = false;
   #stopReason: Error | null = null;
   #onResume: (() => void) | null = null;
   #allowedAt = 0;
@@ -99,19 +101,22 @@ export class RaidProcess implements ProcessView, RunningProcess {
   #pace: ProcessPace | null = null;
   #workedBlocks = 0;
 
-  /** To be run when it is the array's turn, at once. Throws if the array is not online, or there is no memory for its buffers. */
+  /**
+   * To be run when it is the array's turn, at once; `targets` are what a rebuild fills. Throws if the array is not online, or there
+   * is no memory for its buffers.
+   */
   constructor(
     { processOptions, resyncExclusion }: ProcessLimits,
     array: SyncHost,
     type: ProcessType,
-    target: Slot | null,
+    targets: readonly Slot[],
     task: ProcessTask = {},
   ) {
     this.#array = array;
     // Whoever takes an array offline stops the process that is running: none may begin after that.
     this.throwIfStopped();
     this.type = type;
-    this.target = target;
+    this.#setTargets(targets);
     this.#options = processOptions;
     this.#exclusion = resyncExclusion;
     this.startedAt = array.registry.runtime.wallClock();
@@ -127,6 +132,54 @@ export class RaidProcess implements ProcessView, RunningProcess {
     this.#pool = new BufferPool(array.memory, { slotBytes, count });
     this.#earlierSec = array.metadata.resumeProcess(type);
     this.#step = makeStep(array, this, this.#pool, task);
+  }
+
+  get targets(): readonly Slot[] {
+    return this.#targets;
+  }
+
+  get target(): Slot | null {
+    return this.#targets[0] ?? null;
+  }
+
+  /** Names of the targets, as they are or were last. */
+  get targetNames(): readonly string[] {
+    return this.#targetNames;
+  }
+
+  isFilling(slot: number): boolean {
+    if (this.#hasEnded) return false;
+    for (const { index } of this.#targets) if (index === slot) return true;
+    return false;
+  }
+
+  /** Another member is filled along with the others. Before {@link run} only: it gets all windows. */
+  addTarget(slot: Slot): void {
+    this.#setTargets([...this.#targets, slot]);
+  }
+
+  /** A target leaves, and the others are filled without it; false, and the process stops, if it is the last one. */
+  dropTarget(slot: Slot, reason: Error): boolean {
+    const others = this.#targets.filter((other) => other !== slot);
+    if (others.length === 0) {
+      this.stop(reason);
+      return false;
+    }
+    this.#setTargets(others);
+    return true;
+  }
+
+  failTarget(slot: Slot, error: unknown): void {
+    if (!this.isFilling(slot.index)) return;
+    if (this.#targets.length === 1) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    // It leaves as any member does, and is taken off the list with that.
+    this.#array.failMember(slot.index, `it could not be filled: ${why}`);
+  }
+
+  #setTargets(targets: readonly Slot[]): void {
+    this.#targets = [...targets].sort((a, b) => a.index - b.index);
+    this.#targetNames = this.#targets.map(({ name }) => name ?? '');
   }
 
   get percent(): number {
@@ -161,12 +214,13 @@ export class RaidProcess implements ProcessView, RunningProcess {
       } while (this.offsetBlocks < this.#array.numBlocks);
       this.#step.complete?.();
     } finally {
-      this.#pool.close();
+      this.close();
     }
   }
 
   /** Gives its memory back, if it was not run after all. */
   close(): void {
+    this.#hasEnded = true;
     this.#pool.close();
   }
 
@@ -192,7 +246,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     onResume?.();
   }
 
-  /** Counts and lists blocks that a member could not read; lost ones too if it is the target that does not have them. */
+  /** Counts and lists blocks that a member could not read; lost ones too if it is a target that does not have them. */
   noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void {
     this.unreadableBlocks += numBlocks;
     if (isLost) this.lostBlocks += numBlocks;
@@ -206,7 +260,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   /** As `bdev_raid_get_bdevs` shows it. */
   describe(): JsonObject {
     const { offsetBlocks: blocks, percent } = this;
-    return { type: this.type, target: this.target?.name ?? null, progress: { blocks, percent } };
+    return { type: this.type, target: this.#targetNames[0] ?? null, progress: { blocks, percent } };
   }
 
   /** With rate and estimate. */
@@ -218,6 +272,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     const secondsFor = (bytes: number): number | null => (rate > 0 && !this.isPaused ? Math.round(bytes / rate) : null);
     return {
       ...this.describe(),
+      targets: [...this.#targetNames],
       paused: this.isPaused,
       bytes_done: this.offsetBlocks * blockSize,
       bytes_total: numBlocks * blockSize,
@@ -251,6 +306,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     const seconds = this.#earlierSec + (this.#array.registry.runtime.now() - this.#startedAtMs) / 1000;
     const {
       mismatchBlocks,
+      mismatches,
       offsetBlocks: blocks,
       repairedBlocks,
       startedAt,
@@ -260,15 +316,16 @@ export class RaidProcess implements ProcessView, RunningProcess {
       lostBlocks,
       unreadable,
     } = this;
-    const target = this.target?.name ?? null;
     return {
       type,
-      target,
+      targets: this.#targetNames,
+      target: this.#targetNames[0] ?? null,
       startedAt,
       seconds,
       fromBlock: this.#firstBlock,
       blocks,
       mismatchBlocks,
+      mismatches,
       repairedBlocks,
       undecidedBlocks,
       unreadableBlocks,
@@ -426,7 +483,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
 }
 
 function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
-  if (process.target !== null) return new RebuildTask(array, process, process.target, pool);
+  if (process.type === 'rebuild') return new RebuildTask(array, process, pool);
   const replacement = replace?.replacement ?? null;
   if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);
   return new ResyncTask(array, process, pool, sync);

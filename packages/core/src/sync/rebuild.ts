@@ -1,7 +1,7 @@
 import { IoType } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
-import { reconstructInto } from '../io/reconstruct.js';
+import { reconstructAll } from '../io/reconstruct.js';
 import { memberIo } from '../members/member-io.js';
 import type { ProcessStep, RunningProcess } from './task.js';
 import { quiesced } from '../io/quiesce.js';
@@ -14,22 +14,21 @@ import type { Slot } from '../members/slot.js';
 const mostUnreadableBytes = 64 * 1024 * 1024;
 
 /**
- * Gives a member what it must hold, worked out from the others. Passed over: what was never written, and what the member
- * has not missed. Blocks that cannot be worked out, because a source cannot be read or parity is in doubt, are tried again at
- * the end; those that are still unknown then are bad on the target, and the rebuild is complete without them.
+ * Gives members what they must hold, worked out from the others; of parity, what is read serves for all of them. Passed over:
+ * what was never written, and what the members have not missed. Blocks that cannot be worked out, because a source cannot be
+ * read or parity is in doubt, are tried again at the end; those that are still unknown then are bad on the target, and the
+ * rebuild is complete without them. A target may leave or fail at any moment, and nothing is done with it from then on.
  */
 export class RebuildTask implements ProcessStep {
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
-  readonly #target: Slot;
   readonly #pool: BufferPool;
   #unreadableBlocks = 0;
   #isSecondTry = false;
 
-  constructor(array: SyncHost, process: RunningProcess, target: Slot, pool: BufferPool) {
+  constructor(array: SyncHost, process: RunningProcess, pool: BufferPool) {
     this.#array = array;
     this.#process = process;
-    this.#target = target;
     this.#pool = pool;
   }
 
@@ -42,7 +41,7 @@ export class RebuildTask implements ProcessStep {
 
   async run(start: number, end: number): Promise<void> {
     const { from, to } = this.#array.memberRange(start, end);
-    await this.#fill(from, to);
+    await this.#fill(from, to, this.#process.targets);
     // Not later: what is behind the offset may be made clean, and an interrupted rebuild goes on without it.
     await this.#recordBad();
   }
@@ -54,24 +53,27 @@ export class RebuildTask implements ProcessStep {
 
   async finish(): Promise<void> {
     const { badBlocks } = this.#array;
-    if (badBlocks.rangesOf(this.#target.index).length > 0) await this.#tryAgain();
-    await memberIo(this.#array, this.#target, IoType.Flush, 0, this.#target.dataSize, -1);
+    for (const target of this.#process.targets) if (badBlocks.rangesOf(target.index).length > 0) await this.#tryAgain(target);
+    await this.#onEach(this.#process.targets, (target) => memberIo(this.#array, target, IoType.Flush, 0, target.dataSize, -1));
   }
 
-  /** From here on the target is a member like the others, and every write goes to it. */
+  /** From here on the targets are members like the others, and every write goes to them. */
   complete(): void {
     const array = this.#array;
-    if (this.#target.isRemoving) throw new Error(`the target ${String(this.#target.name)} left`);
-    this.#target.endRebuild();
+    const targets = this.#process.targets.filter(({ isRemoving }) => !isRemoving);
+    const [leaving] = this.#process.targets;
+    if (targets.length === 0) throw new Error(`the target ${String(leaving?.name)} left`);
+    for (const target of targets) target.endRebuild();
     array.membershipChanged();
-    // It was filled from what may not be on stable media of the others: they do not stand for one another there.
+    // They were filled from what may not be on stable media of the others: they do not stand for one another there.
     array.consistency.doubtUnstable();
-    const { index } = this.#target;
-    for (const { start, end } of array.badBlocks.rangesOf(index)) this.#process.noteUnreadable(index, start, end - start, true);
+    for (const { index } of targets)
+      for (const { start, end } of array.badBlocks.rangesOf(index))
+        this.#process.noteUnreadable(index, start, end - start, true);
   }
 
-  /** Blocks `[from, to)` of the target's data area; they are quiesced. */
-  async #fill(from: number, to: number): Promise<void> {
+  /** Blocks `[from, to)` of the targets' data areas; they are quiesced. */
+  async #fill(from: number, to: number, targets: readonly Slot[]): Promise<void> {
     const array = this.#array;
     const { bitmap } = array;
     const most = this.#pool.slotBytes / array.blockSize;
@@ -79,39 +81,78 @@ export class RebuildTask implements ProcessStep {
       const atMost = Math.min(most, to - at);
       count = bitmap?.withinRegion(at, atMost) ?? atMost;
       if (bitmap?.has(RegionState.Unwritten, at, count) === true) continue;
+      let known = targets;
       if (array.module.redundancy === 'parity' && array.isInconsistent(at, count)) {
         count = this.#sameTrust(at, count);
-        if (this.#isUnknown(at)) {
-          if (!this.#isSecondTry) array.markBad(this.#target.index, at, count);
-          continue;
+        known = [];
+        for (const target of targets) {
+          if (!this.#isUnknown(target, at)) known = [...known, target];
+          else if (!this.#isSecondTry) this.#markBad(target, at, count);
         }
       }
-      const addr = this.#pool.get();
-      if (addr < 0) throw new Error('a rebuild ran out of buffers');
-      try {
-        await this.#copy(at, count, addr);
-      } finally {
-        this.#pool.put(addr);
-      }
+      // What is read for one copy says nothing of copies that lie elsewhere.
+      const together = array.module.redundancy === 'parity' ? [known] : known.map((target) => [target]);
+      for (const group of together) if (group.length > 0) await this.#copy(at, count, group);
     }
   }
 
-  #copy(at: number, count: number, addr: number): Promise<void> {
+  async #copy(at: number, count: number, targets: readonly Slot[]): Promise<void> {
+    const addrs = targets.map(() => this.#pool.get());
+    try {
+      if (addrs.includes(-1)) throw new Error('a rebuild ran out of buffers');
+      await this.#salvage(at, count, targets, addrs);
+    } finally {
+      for (const addr of addrs) if (addr >= 0) this.#pool.put(addr);
+    }
+  }
+
+  #salvage(at: number, count: number, targets: readonly Slot[], addrs: readonly number[]): Promise<void> {
     const array = this.#array;
-    const { index } = this.#target;
+    const indexes = targets.map(({ index }) => index);
     return salvage(array, at, count, {
-      read: (offset, blocks) => reconstructInto(array, index, offset, blocks, addr),
-      write: (offset, blocks) => memberIo(array, this.#target, IoType.Write, offset, blocks, addr),
+      read: (offset, blocks) => reconstructAll(array, indexes, offset, blocks, addrs),
+      write: (offset, blocks) =>
+        this.#onEach(targets, (target, i) => memberIo(array, target, IoType.Write, offset, blocks, addrs[i] ?? -1)),
       onLost: async (offset) => {
-        this.#process.throwIfStopped();
-        if (this.#isSecondTry) return;
-        await findUnreadable(array, sourcesOf(array, index, offset), addr);
-        if (++this.#unreadableBlocks * array.blockSize > mostUnreadableBytes) {
-          throw new Error(`more than ${mostUnreadableBytes} bytes of the other members cannot be read`);
-        }
-        array.markBad(index, offset, 1);
+        const [first, ...others] = targets;
+        if (first === undefined) return;
+        if (others.length === 0) await this.#onLost(first, offset, addrs[0] ?? -1);
+        // What is not known of all of them may be of some.
+        else for (const [i, target] of targets.entries()) await this.#salvage(offset, 1, [target], [addrs[i] ?? -1]);
       },
     });
+  }
+
+  async #onLost(target: Slot, offset: number, addr: number): Promise<void> {
+    const array = this.#array;
+    this.#process.throwIfStopped();
+    if (this.#isSecondTry) return;
+    await findUnreadable(array, sourcesOf(array, target.index, offset), addr);
+    if (++this.#unreadableBlocks * array.blockSize > mostUnreadableBytes) {
+      throw new Error(`more than ${mostUnreadableBytes} bytes of the other members cannot be read`);
+    }
+    this.#markBad(target, offset, 1);
+  }
+
+  /** Not of a device that has come into the slot of one that left. */
+  #markBad(target: Slot, at: number, count: number): void {
+    if (this.#process.isFilling(target.index)) this.#array.markBad(target.index, at, count);
+  }
+
+  /** Does something with all targets at once, but with those that have left. One with which it fails leaves. */
+  async #onEach(targets: readonly Slot[], work: (target: Slot, index: number) => Promise<void>): Promise<void> {
+    const results = await Promise.allSettled(
+      targets.map(async (target, index) => {
+        if (!this.#process.isFilling(target.index)) return;
+        try {
+          await work(target, index);
+        } catch (error) {
+          this.#process.failTarget(target, error);
+        }
+      }),
+    );
+    // Not before all are through with their buffers.
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
   /** Blocks from `at` on, in one stripe, of which redundancy is in doubt, or of which it is not, as at `at`. */
@@ -125,22 +166,22 @@ export class RebuildTask implements ProcessStep {
   }
 
   /** The target's block would have to be worked out from parity that may be wrong. */
-  #isUnknown(at: number): boolean {
+  #isUnknown({ index }: Slot, at: number): boolean {
     const array = this.#array;
     const stripe = Math.floor(at / array.stripe().memberBlocks);
-    if (!array.isInconsistent(at, 1) || array.level?.redundantSlots?.(stripe).includes(this.#target.index) === true)
-      return false;
+    if (!array.isInconsistent(at, 1) || array.level?.redundantSlots?.(stripe).includes(index) === true) return false;
     // With redundancy left the level is asked: it knows what both parities say.
     return array.canLose <= 0;
   }
 
   /** What could not be read a while ago perhaps can be now. */
-  async #tryAgain(): Promise<void> {
+  async #tryAgain(target: Slot): Promise<void> {
     const array = this.#array;
     const { arrayBlocks, memberBlocks } = array.stripe();
     this.#isSecondTry = true;
-    for (const { start, end } of [...array.badBlocks.rangesOf(this.#target.index)]) {
+    for (const { start, end } of [...array.badBlocks.rangesOf(target.index)]) {
       this.#process.throwIfStopped();
+      if (!this.#process.isFilling(target.index)) break;
       const { bdev } = array;
       if (bdev === null) throw new Error(`array ${array.name} is not online`);
       const from = Math.floor(start / memberBlocks) * arrayBlocks;
@@ -148,7 +189,7 @@ export class RebuildTask implements ProcessStep {
       const range = await quiesced(bdev, from, to - from);
       try {
         await array.bitmap?.whenZeroed(start, end - start);
-        await this.#fill(start, end);
+        await this.#fill(start, end, [target]);
       } finally {
         bdev.unquiesce(range);
       }
@@ -158,6 +199,7 @@ export class RebuildTask implements ProcessStep {
 
   async #recordBad(): Promise<void> {
     const { badBlocks, metadata } = this.#array;
-    if (badBlocks.rangesOf(this.#target.index).length > 0 && !badBlocks.isRecorded) await metadata.update();
+    const isAnyBad = this.#process.targets.some(({ index }) => badBlocks.rangesOf(index).length > 0);
+    if (isAnyBad && !badBlocks.isRecorded) await metadata.update();
   }
 }

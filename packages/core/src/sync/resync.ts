@@ -1,6 +1,8 @@
 import { BdevError, IoType, Status } from '@raidkit/bdev';
 import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
+import { apart, locateWrong, without } from './locate-wrong.js';
+import type { Difference } from './locate-wrong.js';
 import { makeCopiesAgree } from './majority-repair.js';
 import { statusOf } from '../errors.js';
 import { reconstructAll, reconstructInto } from '../io/reconstruct.js';
@@ -37,7 +39,9 @@ type Outcome = (typeof Outcome)[keyof typeof Outcome];
 interface Work {
   wanted: number;
   found: number;
-  notes: [slot: Slot, at: number, count: number][];
+  notes: Difference[];
+  /** What differs is made to agree. */
+  mustWrite: boolean;
 }
 
 /**
@@ -171,16 +175,25 @@ export class ResyncTask implements ProcessStep {
     const derived = this.#derivedIn(piece);
     const wanted = this.#pool.get();
     const found = this.#pool.get();
-    const notes: Work['notes'] = [];
+    let notes: Work['notes'] = [];
     try {
       if (wanted < 0 || found < 0) throw new Error('a process ran out of buffers');
-      let outcome: Outcome = Outcome.Compared;
-      const settled: Slot[] = [];
-      for (const place of derived) {
-        if (settled.includes(place.slot)) continue;
-        outcome = await this.#syncPlace(place, derived, piece, { wanted, found, notes });
-        if (outcome === Outcome.Settled) settled.push(...copiesOf(piece, place).map(({ slot }) => slot));
-        else if (outcome !== Outcome.Compared) break;
+      const mayLocate = this.#mayLocate(derived, piece);
+      const { membership } = this.#array;
+      let outcome = await this.#syncPlaces(derived, piece, { wanted, found, notes, mustWrite: this.#mustWrite && !mayLocate });
+      if (mayLocate && outcome === Outcome.Compared && notes.length > 0) {
+        const located = await this.#locate(notes, { wanted, found }, membership);
+        if (!Array.isArray(located)) return located;
+        const left: Work['notes'] = [];
+        // Of the others parity is taken for wrong: by the time it is written, what was located agrees.
+        if (this.#mustWrite) outcome = await this.#syncPlaces(derived, piece, { wanted, found, notes: left, mustWrite: true });
+        else left.push(...without(notes, located));
+        const { alone, together } = apart(this.#array, left);
+        for (const [slot, from, blocks] of [...located, ...alone]) this.#note(slot, from, blocks, true);
+        notes = together;
+      } else if (mayLocate && this.#mustWrite) {
+        // Nothing has been made to agree: it is found once more.
+        notes = [];
       }
       // What is compared once more is found once more, unless it has been made to agree.
       if (outcome !== Outcome.Unreadable || this.#mustWrite)
@@ -189,6 +202,66 @@ export class ResyncTask implements ProcessStep {
     } finally {
       if (wanted >= 0) this.#pool.put(wanted);
       if (found >= 0) this.#pool.put(found);
+    }
+  }
+
+  async #syncPlaces(derived: readonly Place[], piece: Piece, work: Work): Promise<Outcome> {
+    let outcome: Outcome = Outcome.Compared;
+    const settled: Slot[] = [];
+    for (const place of derived) {
+      if (settled.includes(place.slot)) continue;
+      outcome = await this.#syncPlace(place, derived, piece, work);
+      if (outcome === Outcome.Settled) settled.push(...copiesOf(piece, place).map(({ slot }) => slot));
+      else if (outcome !== Outcome.Compared) break;
+    }
+    return outcome;
+  }
+
+  /**
+   * Whether two parities or more may say whose blocks are wrong: where all members are there and nothing is in doubt. After a
+   * crash parity and data differ for another reason, and what is located may be what was written last.
+   */
+  #mayLocate(derived: readonly Place[], { at, count, sets }: Piece): boolean {
+    const { consistency, numInSync, slots } = this.#array;
+    if (this.#isResync || sets.length > 0 || derived.length < 2 || numInSync < slots.length) return false;
+    return this.#options.wrong === undefined && !consistency.isInconsistent(at, count) && !consistency.isUnstable(at, count);
+  }
+
+  /** What data is wrong, by all parities; a repair has rewritten it. Another outcome: it is to be compared once more. */
+  async #locate(
+    notes: Work['notes'],
+    buffers: Pick<Work, 'wanted' | 'found'>,
+    membership: number,
+  ): Promise<Work['notes'] | Outcome> {
+    const array = this.#array;
+    try {
+      const located = await locateWrong(array, notes, buffers);
+      for (const [slot, at, count] of located) {
+        await reconstructInto(array, slot.index, at, count, buffers.wanted);
+        // What was worked out of all members says nothing once one of them has left.
+        if (array.membership !== membership) return Outcome.Failed;
+        if (this.#mustWrite) await this.#rewriteLocated(slot, at, count, buffers.wanted);
+        else if (this.#process.mismatches.length < mostListed)
+          array.log.warn(
+            { ...array.logFields(slot), block: at, blocks: count },
+            'the blocks are not what all parity says: the member is wrong, and a repair rewrites them',
+          );
+      }
+      return located;
+    } catch (error) {
+      if (!BdevError.is(error)) throw error;
+      if (isUnreadable(error)) return Outcome.Unreadable;
+      array.log.error({ ...array.logFields(), err: error }, 'blocks cannot be compared');
+      return Outcome.Failed;
+    }
+  }
+
+  async #rewriteLocated(slot: Slot, at: number, count: number, addr: number): Promise<void> {
+    this.#report(slot, at, count);
+    try {
+      await memberIo(this.#array, slot, IoType.Write, at, count, addr);
+    } catch (error) {
+      if (!this.#array.failMember(slot.index, 'it could not be made to agree')) throw error;
     }
   }
 
@@ -239,7 +312,12 @@ export class ResyncTask implements ProcessStep {
     return others;
   }
 
-  async #syncPlace(place: Place, derived: readonly Place[], piece: Piece, { wanted, found, notes }: Work): Promise<Outcome> {
+  async #syncPlace(
+    place: Place,
+    derived: readonly Place[],
+    piece: Piece,
+    { wanted, found, notes, mustWrite }: Work,
+  ): Promise<Outcome> {
     const array = this.#array;
     const { at, slot } = place;
     const { count } = piece;
@@ -260,7 +338,7 @@ export class ResyncTask implements ProcessStep {
     if (!slot.isInSync) return Outcome.Failed;
     const known = notes.length;
     this.#findDifferences(slot, at, count, { wanted, found, notes });
-    if (!this.#mustWrite) return Outcome.Compared;
+    if (!mustWrite) return Outcome.Compared;
     if (!this.#isResync && piece.sets.length > 0) {
       await this.#settleCopies(copiesOf(piece, place), count);
       return Outcome.Settled;
@@ -362,7 +440,7 @@ export class ResyncTask implements ProcessStep {
     this.#array.log.warn({ ...this.#array.logFields(slot), block: at, blocks: count }, 'blocks that disagreed are rewritten');
   }
 
-  #findDifferences(slot: Slot, at: number, count: number, { wanted, found, notes }: Work): void {
+  #findDifferences(slot: Slot, at: number, count: number, { wanted, found, notes }: Omit<Work, 'mustWrite'>): void {
     const { blockSize, memory } = this.#array;
     let from = -1;
     for (let block = 0; block <= count; block++) {
@@ -470,26 +548,29 @@ export class ResyncTask implements ProcessStep {
     );
   }
 
-  #note(slot: Slot, at: number, count: number): void {
+  #note(slot: Slot, at: number, count: number, isLocated = false): void {
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
     const process = this.#process;
     process.mismatchBlocks += count;
     if (process.mismatches.length >= mostListed) return;
     const first = Math.floor(at / memberBlocks) * arrayBlocks;
     const last = Math.ceil((at + count) / memberBlocks) * arrayBlocks;
-    process.mismatches.push({ offsetBlocks: first, numBlocks: last - first, slot: slot.index });
+    process.mismatches.push({ offsetBlocks: first, numBlocks: last - first, slot: slot.index, isLocated });
   }
 
-  finish(): Promise<void> {
-    const { lostBlocks, undecidedBlocks } = this.#process;
-    if (this.#failed > 0) return Promise.reject(new Error(`${this.#failed} ranges could not be compared`));
+  async finish(): Promise<void> {
+    const { lostBlocks, repairedBlocks, undecidedBlocks } = this.#process;
+    // A power cut must not bring back what was wrong: its regions are clean, and nobody would look there.
+    if (repairedBlocks > 0)
+      for (const slot of this.#array.slots)
+        if (slot.isInSync) await flushMember(this.#array, slot, 'a flush of what was repaired failed');
+    if (this.#failed > 0) throw new Error(`${this.#failed} ranges could not be compared`);
     if (undecidedBlocks > 0) {
       const why = this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to tell which';
-      return Promise.reject(new Error(`${undecidedBlocks} blocks differ, and ${why}`));
+      throw new Error(`${undecidedBlocks} blocks differ, and ${why}`);
     }
     if (lostBlocks > 0 && !this.#isResync)
-      return Promise.reject(new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`));
-    return Promise.resolve();
+      throw new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`);
   }
 }
 

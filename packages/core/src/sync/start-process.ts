@@ -1,4 +1,4 @@
-import type { BdevDescriptor, BdevRegistry } from '@raidkit/bdev';
+import type { BdevRegistry } from '@raidkit/bdev';
 import { BufferMemoryError } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
@@ -9,7 +9,6 @@ import type { ProcessQueue } from './process-queue.js';
 import { slotsOfCopies } from './places.js';
 import { canCompare } from './task.js';
 import type { OwnLimits, ProcessType, SyncOptions } from './task.js';
-import type { Slot } from '../members/slot.js';
 
 /** Wait before a resync that is due is tried again, and before memory is asked for again. Milliseconds. */
 const resyncRetryMs = 5000;
@@ -26,56 +25,6 @@ export interface SyncContext extends ProcessLimits {
 /** An array whose processes are queued. */
 export interface QueueHost extends SyncHost {
   readonly processes: ProcessQueue;
-}
-
-/**
- * Starts to fill the slot's member, which is open and has its sizes, when the process that is running has ended. A member
- * that is known to lack only what was written while it was out is given only that.
- */
-export function startRebuild(ctx: SyncContext, array: QueueHost, slot: Slot, isPartial: boolean): void {
-  array.beginFilling(slot);
-  const { descriptor } = slot;
-  // A member that left before this began is gone, and another one may be in its place.
-  const isOver = (): boolean => slot.descriptor !== descriptor || slot.isRemoving || array.state !== 'online';
-  const make = (): RaidProcess => {
-    const made = new RaidProcess(ctx, array, 'rebuild', slot);
-    filling.hasBegun = true;
-    return made;
-  };
-  const work = async (): Promise<void> => {
-    let process: RaidProcess | null = null;
-    let failure: string | null = null;
-    try {
-      process = await begin(ctx, array, isOver, make);
-      if (process === null) {
-        await dropTarget(array, slot, descriptor);
-        return;
-      }
-      // What it kept of an earlier life may look newer than what it is given now.
-      if (slot.descriptor !== null) await array.extension?.clear(slot.descriptor, array.bitmap?.states.length ?? 0);
-      // The map that the member keeps must be no better than the array's before it can count as current.
-      if (isPartial) await array.bitmap?.writeAll();
-      else await array.bitmap?.missAll();
-      // From here on the member carries the array's record, and can be told apart from an older copy of itself.
-      await array.metadata.update();
-      await run(ctx, array, process, () => array.metadata.update());
-      array.bitmap?.arm();
-      // It may be the one that was too small, or absent when the others grew.
-      array.growIfPossible();
-      if (array.numInSync < array.numSlots) return;
-      ctx.emit({ type: 'arrayOnline', array: array.name, degraded: false });
-    } catch (error) {
-      failure = error instanceof Error ? error.message : String(error);
-      array.log.error({ ...array.logFields(slot), err: error }, 'the member could not be filled: it is let go');
-    } finally {
-      process?.close();
-      if (process !== null) ctx.resyncExclusion.release(array);
-    }
-    if (failure !== null && slot.isRebuilding) await dropTarget(array, slot, descriptor);
-  };
-  const filling = { hasBegun: false, ended: array.processes.enqueue(work, true) };
-  slot.filling = filling;
-  ctx.resyncExclusion.wake();
 }
 
 /**
@@ -133,7 +82,7 @@ export function startSync(
     const isOffline = (): boolean => array.state !== 'online';
     const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing);
     try {
-      const begun = begin(ctx, array, isOver, () => new RaidProcess(ctx, array, type, null, options));
+      const begun = begin(ctx, array, isOver, () => new RaidProcess(ctx, array, type, [], options));
       process = await begun.finally(() => {
         if (isResync) processes.isResyncAwaited = false;
       });
@@ -217,9 +166,13 @@ export async function run(
   process: RaidProcess,
   onDone: () => Promise<void>,
 ): Promise<void> {
-  const about = { array: array.name, process: process.type, target: process.target?.name ?? null };
-  ctx.emit({ type: 'processStarted', ...about });
-  array.log.info({ ...array.logFields(), process: process.type, target: about.target }, 'a process starts');
+  const about = { array: array.name, process: process.type };
+  const targets = (): { target: string | null; targets: readonly string[] } => ({
+    target: process.targetNames[0] ?? null,
+    targets: process.targetNames,
+  });
+  ctx.emit({ type: 'processStarted', ...about, ...targets() });
+  array.log.info({ ...array.logFields(), process: process.type, ...targets() }, 'a process starts');
   let failure: string | null = null;
   try {
     await array.processes.run(process, onDone);
@@ -230,15 +183,7 @@ export async function run(
     const fields = { ...array.logFields(), process: process.type, mismatchBlocks: process.mismatchBlocks };
     if (failure === null) array.log.info(fields, 'the process is complete');
     else array.log.error(fields, `the process ended early: ${failure}`);
-    ctx.emit({ type: 'processFinished', ...about, error: failure });
+    ctx.emit({ type: 'processFinished', ...about, ...targets(), error: failure });
     resyncLater(ctx, array);
   }
-}
-
-/** The target of a rebuild that did not get to its end: its slot is empty again, unless another device is there by now. */
-async function dropTarget(array: QueueHost, slot: Slot, descriptor: BdevDescriptor | null): Promise<void> {
-  if (slot.descriptor !== descriptor) return;
-  if (slot.role === 'rebuilding') array.endFilling(slot);
-  await slot.whenDrained();
-  if (slot.descriptor === descriptor) slot.empty(slot.absence);
 }

@@ -76,7 +76,10 @@ export interface ProcessTask extends SyncOptions {
 export interface Mismatch {
   offsetBlocks: number;
   numBlocks: number;
+  /** Whose blocks are not what the others say: parity's or a copy's, or, if it is located, whose are wrong. */
   slot: number;
+  /** Redundancy says that this slot's blocks are what is wrong. */
+  isLocated: boolean;
 }
 
 /** Blocks of a slot's data area that could not be read, or worked out for it. */
@@ -97,15 +100,24 @@ export interface RunningProcess {
   mismatchBlocks: number;
   lostBlocks: number;
   readonly mismatches: Mismatch[];
+  /** Slots whose members are being filled, in ascending order. One that leaves is taken out at once, unless it is the last. */
+  readonly targets: readonly Slot[];
+  /** Whether the slot's member is one of them, and still gets what it lacks from this process. */
+  isFilling(slot: number): boolean;
+  /** A target cannot be filled: the others are without it. Throws the error if there are none. */
+  failTarget(slot: Slot, error: unknown): void;
   /** Throws why the process must not go on: it was stopped, or the array is not online any more. */
   throwIfStopped(): void;
-  /** Counts and lists blocks that a member could not read; lost ones too if it is the target that does not have them. */
+  /** Counts and lists blocks that a member could not read; lost ones too if it is a target that does not have them. */
   noteUnreadable(slot: number, memberOffsetBlocks: number, numBlocks: number, isLost: boolean): void;
 }
 
 /** A process that ended. */
 export interface ProcessRecord {
   type: ProcessType;
+  /** The members that it filled, or was filling; none of other processes. */
+  targets: readonly string[];
+  /** The first of them. */
   target: string | null;
   startedAt: number;
   seconds: number;
@@ -113,6 +125,8 @@ export interface ProcessRecord {
   fromBlock: number;
   blocks: number;
   mismatchBlocks: number;
+  /** The first few places of these. */
+  mismatches: readonly Mismatch[];
   /** Blocks that a repair rewrote, and blocks that it could not decide on. */
   repairedBlocks: number;
   undecidedBlocks: number;

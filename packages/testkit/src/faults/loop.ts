@@ -282,7 +282,7 @@ function numSlotsOf(module: RaidModule, { numSlots, together = [] }: Scenario, o
 function planOf({ levelOptions = {}, module, store }: RunParts, scenario: Scenario, seed: number): SimPlan {
   const numSlots = numSlotsOf(module, scenario, levelOptions);
   if (numSlots === null) throw new Error(`no array of level ${module.level} can go through "${scenario.id}"`);
-  const numDisks = numSlots + 1;
+  const numDisks = numSlots + (scenario.numSpares ?? 1);
   const blockSize = 512;
   return {
     seed,

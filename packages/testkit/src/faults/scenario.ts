@@ -10,6 +10,8 @@ export interface Scenario {
   readonly numSlots?: (least: number) => number;
   /** Slots whose members are out together: of an array of as many slots more as it takes to do without these, or of none. */
   readonly together?: readonly number[];
+  /** Disks beside the members. Default 1. */
+  readonly numSpares?: number;
   /** What of the array, or of its background work, is otherwise than usual. */
   readonly shape?: Partial<SimShape>;
   readonly applies: (module: RaidModule) => boolean;

@@ -434,5 +434,56 @@ export const scenarios: readonly Scenario[] = [
       await s.idle();
     },
   },
+  {
+    id: 'two members are filled in one pass',
+    together: [0, 2],
+    applies: redundant,
+    // Where no redundancy is left, a lie has its way.
+    without: ['lost'],
+    async before(s) {
+      await usedArray(s);
+      await s.remove(0);
+      await s.write(0.012, 40);
+      await s.remove(2);
+      await s.write(0.013, 40);
+      await s.flush();
+    },
+    async steps(s) {
+      await s.together(
+        () => s.add(0),
+        () => s.add(2),
+        () => s.write(0.0101, 9),
+      );
+      await s.together(
+        () => s.write(0.9, 30),
+        () => s.read(0.01, 60),
+        () => s.complete(),
+      );
+    },
+  },
+  {
+    id: 'two spares take the places of two members that fail together',
+    together: [0, 2],
+    numSpares: 2,
+    applies: redundant,
+    without: ['lost'],
+    // A window at a time, so that users get to both sides of it.
+    shape: { windowSizeKb: 64 },
+    async steps(s) {
+      const { length } = s.run.disks;
+      await s.spare(length - 1);
+      await s.spare(length - 2);
+      await s.together(
+        () => s.fail(0),
+        () => s.fail(2),
+        () => s.write(0.0101, 9),
+      );
+      await s.together(
+        () => s.write(0.5, 30),
+        () => s.complete(),
+      );
+      await s.write(0.9, 30);
+    },
+  },
   ...moments,
 ];

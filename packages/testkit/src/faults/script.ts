@@ -124,6 +124,21 @@ export class Script {
     await this.#control(`adding ${name}`, (stack) => stack.arrays.addBaseBdev(arrayName, name));
   }
 
+  /** A member counts as failed from now on. */
+  async fail(index: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    const slot = this.run.array()?.slots.find((other) => other.name === name);
+    if (slot === undefined) return;
+    if (this.trip?.hasFired === true) this.run.isTolerant = true;
+    await this.#control(`failing ${name}`, (stack) => stack.arrays.failMember(arrayName, slot.index, 'somebody says so'));
+  }
+
+  /** A disk stands by. */
+  async spare(index: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    await this.#control(`making ${name} a spare`, (stack) => stack.arrays.addSpare(name));
+  }
+
   /** One disk takes another's place. */
   async replace(index: number, by: number): Promise<void> {
     const { name } = this.run.disk(index);
@@ -220,6 +235,14 @@ export class Script {
   rebuilt(index: number): Promise<void> {
     const disk = this.run.disk(index);
     return this.until(`${disk.name} is rebuilt`, () => this.#isCurrent(disk) && this.run.array()?.process === null);
+  }
+
+  /** All slots have current members, and nothing is going on. */
+  complete(): Promise<void> {
+    return this.until('all members are in', () => {
+      const array = this.run.array();
+      return array !== undefined && array.numInSync === array.numSlots && array.process === null;
+    });
   }
 
   /** A process is under way, and has come that far, as a fraction of the volume. */

@@ -4,6 +4,7 @@ import { checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
 import { checkAndRepair, checkByLevel } from './lies.js';
 import { probeAll } from './probes.js';
+import { corruptOne } from './wrong-member.js';
 import { arrayName, patienceMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { addMember, endHoard, whenBack } from './trouble.js';
@@ -61,8 +62,11 @@ export async function settle(run: SimRun): Promise<boolean> {
       if (!run.isRedundant || isSettled(run, array)) return true;
       const free = run.disks.filter((disk) => stack?.bdevOf(disk)?.claimedBy === null);
       // One may be too small for what the array has become: then it is the next one's turn.
-      const next = free[tries++ % Math.max(1, free.length)];
-      if (next !== undefined) addMember(run, next);
+      const first = tries++ % Math.max(1, free.length);
+      // Where several are missing, as many at once: they may be filled in one pass.
+      for (const disk of [...free.slice(first), ...free.slice(0, first)].slice(0, Math.max(1, numEmpty(array))))
+        addMember(run, disk);
+      if ((array.process?.targets.length ?? 0) > 1) run.coverage.mark('two members filled in one pass');
     }
     const waitedMs = run.world.now - startedAt;
     if (!isDecided && run.leniency.hasForgiven && waitedMs > 60_000) {
@@ -107,6 +111,10 @@ async function decide(run: SimRun): Promise<void> {
   );
 }
 
+function numEmpty({ slots }: RaidArray): number {
+  return slots.filter(({ hasDevice }) => !hasDevice).length;
+}
+
 function isSettled(run: SimRun, array: RaidArray): boolean {
   if (array.process !== null || array.numInSync < array.numSlots) return false;
   return !run.can.resync || (array.bitmap?.resyncsDue ?? 0) === 0;
@@ -139,6 +147,7 @@ export async function lookAtRest(run: SimRun): Promise<void> {
   if (run.hasLied && !run.isTolerant) await checkAndRepair(run, null);
   await checkRest(run);
   if (!run.isTolerant) await checkByLevel(run);
+  if (!run.isTolerant) await corruptOne(run);
   if (!run.isTolerant) await probeAll(run);
 }
 
