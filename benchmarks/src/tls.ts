@@ -103,7 +103,7 @@ const goals = ['read', 'write'].flatMap((direction) =>
     contender: 'raidkit',
     against,
     bound: 'at least',
-    limit: 1 / 1.2,
+    limit: 0.83,
   })),
 );
 report('tls', 'One volume over NBD, in the clear and over TLS', options, results, goals, [

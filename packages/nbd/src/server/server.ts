@@ -7,6 +7,7 @@ import { HandshakeTurns } from '../handshake/handshake-turns.js';
 import type { Elsewhere, NegotiatingConnection } from './handoff.js';
 import { NbdError } from '../errors.js';
 import { NbdExport } from './export.js';
+import { Turns } from '../transmission/turns.js';
 import { QuotaShare, ServerQuota } from '../transmission/server-quota.js';
 import { Admission } from './admission.js';
 import type { ClientOrigin } from './admission.js';
@@ -126,6 +127,7 @@ export class NbdServer {
       buffers,
       requests: new NbdRequestPool(),
       budget: quota,
+      turns: new Turns(runtime),
       limits,
       pieceBytes: Math.min(largestPieceBytes, buffers.maxBytes),
       log: this.#fewMessages,

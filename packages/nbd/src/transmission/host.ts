@@ -3,6 +3,7 @@ import type { BufferMemory, SizeClassPool } from '@raidkit/parity';
 import type { NbdRequestPool } from '../commands/request.js';
 import type { SendQueue } from './send-queue.js';
 import type { QuotaShare, ServerQuota } from './server-quota.js';
+import type { Turns } from './turns.js';
 
 /** As much as one option's data. */
 export const leastStagingBytes = 4096;
@@ -26,6 +27,7 @@ export interface TransmissionHost {
   readonly buffers: SizeClassPool;
   readonly requests: NbdRequestPool;
   readonly budget: ServerQuota;
+  readonly turns: Turns;
   readonly limits: ConnectionLimits;
   /** Largest buffer that a piece of a request takes, if it can be helped. */
   readonly pieceBytes: number;

@@ -18,6 +18,7 @@ import { ReplyStyle } from '../handshake/negotiated.js';
 import { pieceEnd, spanBytes, writeSpanBytes } from './request-split.js';
 import { startRead } from '../commands/read.js';
 import type { NbdRequest } from '../commands/request.js';
+import { ConnectionTurn } from './turns.js';
 import { maxTransferBytes, requestErrno } from './validate.js';
 import { isUnaligned, startWrite } from '../commands/write.js';
 
@@ -54,6 +55,7 @@ export class Transmission {
   /** The last request was a large write: the next one probably is too. */
   expectsLargeWrite = false;
 
+  readonly #turn: ConnectionTurn;
   readonly #host: TransmissionHost;
   readonly #connection: RequestConnection;
   readonly #negotiated: Negotiated;
@@ -75,6 +77,7 @@ export class Transmission {
     this.quota = new ConnectionQuota(host, connection.origin.isLocal ? [] : [...connection.origin.shares, target.share], () =>
       connection.resume(),
     );
+    this.#turn = new ConnectionTurn(host.turns, () => connection.resume());
     this.#negotiated = negotiated;
     this.#headerBytes = negotiated.replyStyle === ReplyStyle.Extended ? extendedRequestBytes : requestBytes;
     this.#replies = new ReplyDispatcher(host, connection, target, this.quota, negotiated.replyStyle, () => this.#launched());
@@ -89,7 +92,7 @@ export class Transmission {
     if (this.quota.isShort) return 0;
     switch (this.#phase) {
       case Phase.Header:
-        return this.#headerBytes;
+        return this.#turn.isOver ? 0 : this.#headerBytes;
       case Phase.Payload:
         return this.#payloadLeft;
       case Phase.Discard:
@@ -104,7 +107,7 @@ export class Transmission {
     if (!this.quota.mayRetry()) return -1;
     switch (this.#phase) {
       case Phase.Header:
-        return availableBytes >= this.#headerBytes ? this.#header(addr) : -1;
+        return availableBytes >= this.#headerBytes && this.#turn.mayBegin() ? this.#header(addr) : -1;
       case Phase.Admit:
         return this.#current !== null && this.#admit(this.#current) ? 0 : -1;
       case Phase.Payload:
@@ -165,6 +168,7 @@ export class Transmission {
     request.offset = request.offsetHi * 2 ** 32 + request.offsetLo;
     request.lengthBytes = view.getUint32(addr + 24);
     if (isExtended) request.lengthBytes = request.lengthBytes * 2 ** 32 + view.getUint32(addr + 28);
+    this.#turn.begun(request.lengthBytes);
     this.#onRequest(request, isExtended);
     return this.#headerBytes;
   }
