@@ -24,6 +24,7 @@ const subjects: readonly Subject[] = [
   { name: 'raid0', subject: 'raid0', pids: [] },
   { name: 'raid1 of 2', subject: 'raid1', pids: [] },
   { name: 'raid5f of 3', subject: 'raid5f', pids: [] },
+  { name: 'raid6 of 4', subject: 'raid6', pids: [] },
 ];
 const cases: Case<Subject>[] = ['read', 'write']
   .map((direction) => ({
@@ -71,6 +72,6 @@ function rowsOf(result: CaseResult, before: CaseResult | undefined): string[] {
     .slice(1)
     .map(
       ({ name }) =>
-        `| ${result.title} | ${name} | ${multiple(result, name)} | ${before === undefined ? 'nothing' : multiple(before, name)} |`,
+        `| ${result.title} | ${name} | ${multiple(result, name)} | ${before?.contenders.some((one) => one.name === name) === true ? multiple(before, name) : 'nothing'} |`,
     );
 }

@@ -70,13 +70,16 @@ const levels = [
   { label: 'raid0', level: 'raid0', count: 4 },
   { label: 'raid1', level: 'raid1', count: 2 },
   { label: 'raid5f', level: 'raid5f', count: 4 },
+  { label: 'raid6', level: 'raid6', count: 5 },
 ] as const;
 for (const kind of kinds) {
   await make(kind, 'one member', null, 1);
   for (const { label, level, count } of levels) await make(kind, label, level, count);
   await make(kind, 'raid1 degraded', 'raid1', 2);
   await make(kind, 'raid5f degraded', 'raid5f', 4);
-  for (const name of ['raid1', 'raid5f']) await rpc.call('bdev_raid_remove_base_bdev', { name: `${kind}-${name}-degraded-1` });
+  await make(kind, 'raid6 without two', 'raid6', 5);
+  for (const name of ['raid1-degraded-1', 'raid5f-degraded-1', 'raid6-without-two-1', 'raid6-without-two-3'])
+    await rpc.call('bdev_raid_remove_base_bdev', { name: `${kind}-${name}` });
 }
 // Everything is written once, so that nothing is known to be zero, and no first write is paid for later.
 for (const { uri } of volumes.values()) {
@@ -101,46 +104,45 @@ function fio(
   };
 }
 
-const healthy = ['one member', 'concat', 'raid0', 'raid1', 'raid5f'];
+const healthy = ['one member', 'concat', 'raid0', 'raid1', 'raid5f', 'raid6'];
+const degraded = ['one member', 'raid1 degraded', 'raid5f degraded', 'raid6 without two'];
 const stripeBytes = 3 * stripKb * 1024;
 const cases = kinds
   .flatMap((kind) => [
     fio(kind, 'read-4k-qd32', '4k random read, QD32', healthy, { rw: 'randread', blockBytes: 4096, depth: 32 }),
-    fio(kind, 'write-4k-qd32', '4k random write, QD32 (raid5f: partial stripes)', healthy, {
+    fio(kind, 'write-4k-qd32', '4k random write, QD32 (raid5f, raid6: partial stripes)', healthy, {
       rw: 'randwrite',
       blockBytes: 4096,
       depth: 32,
     }),
     fio(kind, 'read-1m-qd4', '1M sequential read, QD4', healthy, { rw: 'read', blockBytes: MiB, depth: 4 }),
     fio(kind, 'write-1m-qd4', '1M sequential write, QD4', healthy, { rw: 'write', blockBytes: MiB, depth: 4 }),
-    fio(kind, 'write-stripe', 'sequential writes of whole stripes of 192k, QD8', ['one member', 'raid0', 'raid5f'], {
+    fio(kind, 'write-stripe', 'sequential writes of whole stripes of 192k, QD8', ['one member', 'raid0', 'raid5f', 'raid6'], {
       rw: 'write',
       blockBytes: stripeBytes,
       depth: 8,
     }),
-    fio(kind, 'degraded-read-4k-qd32', 'degraded: 4k random read, QD32', ['one member', 'raid1 degraded', 'raid5f degraded'], {
+    fio(kind, 'degraded-read-4k-qd32', 'degraded: 4k random read, QD32', degraded, {
       rw: 'randread',
       blockBytes: 4096,
       depth: 32,
     }),
-    fio(
-      kind,
-      'degraded-read-1m-qd4',
-      'degraded: 1M sequential read, QD4',
-      ['one member', 'raid1 degraded', 'raid5f degraded'],
-      { rw: 'read', blockBytes: MiB, depth: 4 },
-    ),
+    fio(kind, 'degraded-read-1m-qd4', 'degraded: 1M sequential read, QD4', degraded, {
+      rw: 'read',
+      blockBytes: MiB,
+      depth: 4,
+    }),
   ])
   .filter(({ id }) => options.isWanted(id));
 const results = await runRounds<Volume>(cases, options.rounds);
 
 /** Reads and writes of members for each write of a client. */
-async function memberIosPerWrite(kind: Kind): Promise<string> {
-  const [raid5f] = volume(kind, 'raid5f');
-  if (raid5f === undefined) return '';
+async function memberIosPerWrite(kind: Kind, level: 'raid5f' | 'raid6'): Promise<string> {
+  const [array] = volume(kind, level);
+  if (array === undefined) return '';
   const count = async (): Promise<{ reads: number; writes: number }> => {
     const { bdevs } = (await rpc.call('bdev_get_iostat')) as Iostat;
-    const own = bdevs.filter(({ name }) => name.startsWith(`${kind}-raid5f-`) && !name.includes('degraded'));
+    const own = bdevs.filter(({ name }) => new RegExp(`^${kind}-${level}-\\d+$`).test(name));
     return {
       reads: own.reduce((sum, one) => sum + one.num_read_ops, 0),
       writes: own.reduce((sum, one) => sum + one.num_write_ops, 0),
@@ -148,12 +150,16 @@ async function memberIosPerWrite(kind: Kind): Promise<string> {
   };
   const before = await count();
   const { ops = 1 } = await fioNbd(
-    raid5f.uri,
+    array.uri,
     { rw: 'randwrite', blockBytes: 4096, depth: 32, seconds: 1, sizeBytes: usedBytes },
     'IOPS',
   );
   const after = await count();
-  return `raid5f of 4 ${kind}, 4k random writes: ${((after.reads - before.reads) / ops).toFixed(3)} reads and ${((after.writes - before.writes) / ops).toFixed(3)} writes of members per write (read-modify-write needs 2 and 2, reconstruct-write 2 and 2; the rest is the log's).`;
+  const least = {
+    raid5f: 'read-modify-write needs 2 and 2, reconstruct-write 2 and 2',
+    raid6: 'the least is 2 reads and 3 writes',
+  };
+  return `${level} over ${kind}, 4k random writes: ${((after.reads - before.reads) / ops).toFixed(3)} reads and ${((after.writes - before.writes) / ops).toFixed(3)} writes of members per write (${least[level]}; the rest is the log's).`;
 }
 
 interface ArrayHealth {
@@ -231,12 +237,14 @@ async function processCase(kind: Kind): Promise<Case<Job>> {
       },
       await rebuild('raid1', 2),
       await rebuild('raid5f', 4),
-      ...['raid1', 'raid5f'].map((level) => {
+      await rebuild('raid6', 5),
+      ...['raid1', 'raid5f', 'raid6'].map((level) => {
         const array = `direct-${kind}-${level}`;
         return processOf(`${level} check`, () => rpc.call('raidkit_start_process', { name: array, type: 'check' }), array);
       }),
       await resyncJob(kind, 'raid1', 2),
       await resyncJob(kind, 'raid5f', 4),
+      await resyncJob(kind, 'raid6', 5),
     ],
     measure: (job) => job.measure(),
   };
@@ -320,7 +328,8 @@ for (const kind of kinds) {
     await rpc.call('bdev_raid_set_options', { process_max_bandwidth_mb_sec: 0 });
     results.push(...(await runRounds<Job>([await processCase(kind)], options.rounds)));
   }
-  if (options.isWanted(`${kind}-member-ios`)) notes.push(await memberIosPerWrite(kind));
+  if (options.isWanted(`${kind}-member-ios`))
+    notes.push(await memberIosPerWrite(kind, 'raid5f'), await memberIosPerWrite(kind, 'raid6'));
 }
 await raidkit.end();
 
@@ -328,10 +337,13 @@ const goals = kinds.flatMap((kind): Goal[] => [
   ...[
     'raid1 rebuild',
     'raid5f rebuild',
+    'raid6 rebuild',
     'raid1 resync after a crash',
     'raid5f resync after a crash',
+    'raid6 resync after a crash',
     'raid1 check',
     'raid5f check',
+    'raid6 check',
   ].map((contender): Goal => ({
     caseId: `${kind}-processes`,
     metric: 'value',
@@ -358,7 +370,7 @@ const extra = results.flatMap((result) => {
 });
 notes.push(['| | | µs more server CPU per I/O than one member |', '|---|---|---|', ...extra].join('\n'));
 report('levels', 'Levels', options, results, goals, [
-  `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, the others four; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
+  `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, raid6 five, the others four; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
   ...notes,
 ]);
 // Ends the daemons of the crashes too.

@@ -28,6 +28,7 @@ const concat = await device('concat of 4', world.array('concat', 4));
 const raid0 = await device('raid0 of 4', world.array('raid0', 4));
 const raid1 = await device('raid1 of 2', world.array('raid1', 2));
 const raid5f = await device('raid5f of 5', world.array('raid5f', 5));
+const raid6 = await device('raid6 of 6', world.array('raid6', 6));
 
 function ofType(id: string, title: string, type: IoType, numBlocks: number, contenders: Device[]): Case<Device> {
   return {
@@ -42,9 +43,9 @@ function ofType(id: string, title: string, type: IoType, numBlocks: number, cont
 }
 
 const cases = [
-  ofType('read-4k', '4k random read', IoType.Read, 1, [alone, concat, raid0, raid1, raid5f]),
-  ofType('write-4k', '4k random write', IoType.Write, 1, [alone, concat, raid0, raid1, raid5f]),
-  ofType('write-stripe', 'write of a whole stripe of 256k', IoType.Write, stripeBlocks, [alone, raid5f]),
+  ofType('read-4k', '4k random read', IoType.Read, 1, [alone, concat, raid0, raid1, raid5f, raid6]),
+  ofType('write-4k', '4k random write', IoType.Write, 1, [alone, concat, raid0, raid1, raid5f, raid6]),
+  ofType('write-stripe', 'write of a whole stripe of 256k', IoType.Write, stripeBlocks, [alone, raid5f, raid6]),
 ].filter(({ id }) => options.isWanted(id));
 
 await runRounds(cases, 2);
@@ -62,7 +63,7 @@ report(
   results,
   [],
   [
-    `32 I/Os in flight, one thread, ${iosPerRound} I/Os (of 4k) a round over devices that forget what is written and fill what is read with zeros. A mirror's write is two writes, a raid5f write of 4k two reads and two writes at least, with their parity.`,
+    `32 I/Os in flight, one thread, ${iosPerRound} I/Os (of 4k) a round over devices that forget what is written and fill what is read with zeros. A mirror's write is two writes, a raid5f write of 4k two reads and two writes at least, with their parity, one of raid6 three of each.`,
     ['| | | ns more per I/O than one device |', '|---|---|---|', ...extra].join('\n'),
   ],
 );

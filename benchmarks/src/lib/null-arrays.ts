@@ -8,6 +8,7 @@ import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { MiB } from './files.js';
 
@@ -37,7 +38,7 @@ export class NullArrays {
     };
     this.registry = new BdevRegistry(runtime);
     const modules = new RaidModuleRegistry();
-    for (const module of [raid0, raid1, raid5f, concat]) modules.register(module);
+    for (const module of [raid0, raid1, raid5f, raid6, concat]) modules.register(module);
     this.#arrays = new RaidArrays({ registry: this.registry, modules, store: spdkSuperblockStore });
   }
 
