@@ -34,13 +34,13 @@ export class PortableEngine implements IoEngine {
   readonly name = 'portable';
   readonly maxInFlightPerDevice: number;
   readonly canDeallocate: boolean;
-  readonly #buffer: Buffer;
+  readonly #buffer: Uint8Array;
   readonly #sys: Sys | null;
   readonly #idle: Call[] = [];
 
   /** @param sys `null` to do without system calls of our own. */
   constructor({ memory }: Runtime, sys: Sys | null = loadSys()) {
-    this.#buffer = memory.node;
+    this.#buffer = memory.u8;
     this.#sys = sys;
     this.canDeallocate = sys !== null;
     this.maxInFlightPerDevice = Math.max(1, Math.floor(threadPoolSize() / 2));

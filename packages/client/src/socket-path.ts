@@ -8,12 +8,12 @@ const serviceSocket = '/run/raidkit/raidkitd.sock';
  * Where a daemon listens that was not told where: `$XDG_RUNTIME_DIR/raidkitd.sock`, `/run/raidkitd.sock` for root, else in
  * `/tmp` with the user's number. If nothing is there, the system's service, if that is there.
  */
-export function defaultSocketPath(env: NodeJS.ProcessEnv = process.env): string {
+export function defaultSocketPath(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const own = ownSocketPath(env);
   return !existsSync(own) && existsSync(serviceSocket) ? serviceSocket : own;
 }
 
-function ownSocketPath({ XDG_RUNTIME_DIR: runtimeDir }: NodeJS.ProcessEnv): string {
+function ownSocketPath({ XDG_RUNTIME_DIR: runtimeDir }: Readonly<Record<string, string | undefined>>): string {
   const uid = process.geteuid?.() ?? 0;
   // sudo -E hands on another user's.
   const isOwn = runtimeDir !== undefined && statSync(runtimeDir, { throwIfNoEntry: false })?.uid === uid;

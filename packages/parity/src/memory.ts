@@ -37,8 +37,6 @@ export class BufferMemory {
   readonly memory: WasmMemory;
   readonly buffer: ArrayBuffer;
   readonly u8: Uint8Array<ArrayBuffer>;
-  /** The whole memory as a Buffer, for `fs.read(fd, node, addr, length, position)`. */
-  readonly node: Buffer<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
   /** A page-aligned range of `zeroBytes` zeros, a source for writes and parity. Nobody may write to it. */
   readonly zeroAddr: number = ZERO_ADDR;
@@ -67,7 +65,6 @@ export class BufferMemory {
     this.buffer = this.memory.buffer;
     this.bytes = this.buffer.byteLength;
     this.u8 = new Uint8Array(this.buffer);
-    this.node = Buffer.from(this.buffer);
     this.view = new DataView(this.buffer);
     this.zeroBytes = Math.min(MAX_ZERO_BYTES, Math.floor(this.bytes / 8 / PAGE_BYTES) * PAGE_BYTES);
     this.#kernelChoice = options.kernels;

@@ -116,7 +116,7 @@ describe.each([0, 100])('a reactor that spins for %i µs', (spinMicroseconds) =>
     const fd = openSync('/proc/self/exe', 'r');
     const addr = reactor.runtime.memory.allocRegion(4096);
     for (let i = 0; i < 200; i++) expect(await read(reactor, fd, addr)).toBe(512);
-    expect(reactor.runtime.memory.node.subarray(addr + 1, addr + 4).toString()).toBe('ELF');
+    expect(Buffer.from(reactor.runtime.memory.buffer, addr + 1, 3).toString()).toBe('ELF');
     sys.close(fd);
   });
 

@@ -158,7 +158,8 @@ function writeSocketAddress(bytes: Buffer, address: SocketAddress): number {
 }
 
 /** Reads a struct sockaddr, as the kernel wrote it. */
-export function readSocketAddress(bytes: Buffer): SocketAddress {
+export function readSocketAddress(address: Uint8Array): SocketAddress {
+  const bytes = Buffer.from(address.buffer, address.byteOffset, address.length);
   const family = bytes.readUInt16LE(0);
   if (family === SocketFamily.UNIX) {
     const end = bytes.indexOf(0, 2);

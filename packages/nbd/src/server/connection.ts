@@ -317,7 +317,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     if (this.#tail - this.#head < wantedBytes || !this.#hasTurn()) return false;
     const start = this.addr + this.#head;
     this.#head += wantedBytes;
-    this.#onHandshake(this.#handshake, this.#handshake.feed(this.#host.memory.node.subarray(start, start + wantedBytes)));
+    this.#onHandshake(this.#handshake, this.#handshake.feed(Buffer.from(this.#host.memory.buffer, start, wantedBytes)));
     return true;
   }
 
@@ -377,7 +377,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
   }
 
   #leave(handshake: Handshake<NbdExport>, exportName: string, option: Buffer): void {
-    const staged = this.#host.memory.node.subarray(this.addr + this.#head, this.addr + this.#tail);
+    const staged = Buffer.from(this.#host.memory.buffer, this.addr + this.#head, this.#tail - this.#head);
     const { fd, undelivered } = this.#transport.release();
     const unread = Buffer.concat([option, staged, undelivered]);
     this.#isDraining = true;

@@ -167,7 +167,7 @@ export class SocketTransport implements Transport {
     socket.cork();
     for (let i = 0; i < count; i++) {
       const addr = sendQueue.rangeAddr(i);
-      const range = this.#memory.node.subarray(addr, addr + sendQueue.rangeBytes(i));
+      const range = Buffer.from(this.#memory.buffer, addr, sendQueue.rangeBytes(i));
       if (i < count - 1) socket.write(range);
       else socket.write(range, this.#onWritten);
     }
