@@ -182,6 +182,35 @@ export interface JournalStore {
   read(descriptor: BdevDescriptor, life: MapLife, epoch: number): Promise<FoundEntry[]>;
 }
 
+/** One member, in one life of an array's map. */
+export interface MemberLife extends MapLife {
+  readonly memberUuid: string;
+}
+
+/** The memory in which pages of sums are made: a `BufferMemory`. */
+export interface ChecksumPageMemory {
+  readonly u8: Uint8Array;
+  readonly view: DataView;
+}
+
+/** What makes pages of sums those of one member, and tells whether they are. Allocates nothing. */
+export interface ChecksumPageCodec {
+  /** Makes the page at `addr` the one of this number; its sums stay as they are. */
+  seal(memory: ChecksumPageMemory, addr: number, page: number): void;
+  /** Which records of the page at `addr` are whole, of this number, this member and this life: a bit each, the first one lowest. */
+  goodRecords(memory: ChecksumPageMemory, addr: number, page: number): number;
+}
+
+/** How sums of a member's blocks lie in pages, in memory as on disk. A page is records, each with a check of its own. */
+export interface ChecksumPages {
+  readonly pageBytes: number;
+  readonly recordsPerPage: number;
+  readonly sumsPerRecord: number;
+  /** Where in its page the sum of the page's block with this index lies, from 0. Bytes. Those of a record lie side by side. */
+  sumAt(index: number): number;
+  codecFor(life: MemberLife): ChecksumPageCodec;
+}
+
 /** Reads and writes what we keep on members besides the superblock. */
 export interface ExtensionStore {
   readonly journal: JournalStore;
