@@ -1,0 +1,24 @@
+import type { ChecksumPages } from '../format/store.js';
+
+/** What one sum is of, in bytes, whatever the device's blocks are. */
+export const summedBytes = 4096;
+
+/** How the room behind a member's data offset is divided; all in units of {@link summedBytes}. */
+export interface RoomForSums {
+  /** For data. */
+  readonly data: number;
+  /** For pages of sums, behind the data. */
+  readonly pages: number;
+}
+
+/** Pages that have room for the sums of so much data. */
+export function pagesFor(data: number, format: ChecksumPages): number {
+  return Math.ceil(data / (format.recordsPerPage * format.sumsPerRecord));
+}
+
+/** Leaves as much for data as there can be sums for. `room`: in units of {@link summedBytes}, as is the result. */
+export function divideRoom(room: number, format: ChecksumPages): RoomForSums {
+  const perPage = format.recordsPerPage * format.sumsPerRecord;
+  const pages = Math.ceil(room / (perPage + 1));
+  return { data: Math.max(0, room - pages), pages };
+}

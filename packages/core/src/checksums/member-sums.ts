@@ -1,0 +1,265 @@
+import { IoType, RangeLocks } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo , Status } from '@raidkit/bdev';
+import type { BufferMemory } from '@raidkit/parity';
+import { summedBytes } from './area.js';
+import { CheckedIo } from './checked-io.js';
+import type { PageCache, PageFrame, PageOwner, PageWaiter } from './page-cache.js';
+import type { ChecksumPageCodec, ChecksumPages } from '../format/store.js';
+
+/** What is known of blocks before their sums have been looked at. Blocks are of {@link summedBytes}, from the data offset on. */
+export interface SumsKnowledge {
+  /**
+   * Sums that the device has of this block are of what it should hold. Not so where it was never written, where writes may have
+   * been under way before a crash, and where this member has missed some.
+   */
+  counts(block: number): boolean;
+  /** The first block behind this one, `limit` at most, of which the other is true. */
+  endOfRun(block: number, limit: number): number;
+}
+
+/** Who is told of what is found. */
+export interface SumsListener {
+  /** A block's data, or its sum, is not what was written there. */
+  onDamage(block: number): void;
+  /** A page of sums could not be written; if the array can do without the member, it should. */
+  onPageNotWritten(status: Status): void;
+}
+
+/** What makes the sums of one device. */
+export interface MemberSumsOptions {
+  readonly descriptor: BdevDescriptor;
+  /** Where its data begins, in blocks of the device; whole {@link summedBytes}, as the sizes are. */
+  readonly dataOffset: number;
+  /** Of the data area, and where the pages begin, in blocks of the device from its start. */
+  readonly dataSize: number;
+  readonly areaOffset: number;
+  /** The slot: a part of each block's number. */
+  readonly slot: number;
+  /** Address of the array's key for block sums, in the registry's memory. */
+  readonly keyAddr: number;
+  readonly cache: PageCache;
+  readonly format: ChecksumPages;
+  readonly codec: ChecksumPageCodec;
+  readonly knowledge: SumsKnowledge;
+  readonly listener: SumsListener;
+  /** Nothing may be written to the device. */
+  readonly isReadOnly?: boolean;
+}
+
+/**
+ * The sums of one device's data area, and the only way to its data: what is read is what was written there, or an error as if
+ * the device could not read it. On blocks of 4096 bytes.
+ */
+export class MemberSums implements PageOwner {
+  readonly locks = new RangeLocks();
+  readonly slot: number;
+  readonly #options: MemberSumsOptions;
+  readonly #memory: BufferMemory;
+  readonly #perPage: number;
+  /** A bit for each page that has been read since the start: what does not count there says so by itself. */
+  readonly #adopted: Uint8Array;
+  readonly #idle: CheckedIo[] = [];
+  #inFlight = 0;
+  #onIdle: (() => void)[] = [];
+
+  constructor(options: MemberSumsOptions) {
+    const { blockSize, registry } = options.descriptor.bdev;
+    if (blockSize !== summedBytes) throw new RangeError(`sums are of blocks of ${summedBytes} bytes, and not of ${blockSize}`);
+    this.slot = options.slot;
+    this.#options = options;
+    this.#memory = registry.runtime.memory;
+    this.#perPage = options.format.recordsPerPage * options.format.sumsPerRecord;
+    this.#adopted = new Uint8Array(Math.ceil(options.dataSize / this.#perPage / 8));
+    options.cache.add(this);
+  }
+
+  /** As `BdevDescriptor.submit`. Blocks in front of the data, and I/O without blocks, go through as they are. */
+  submit(io: BdevIo): void {
+    const { dataOffset, descriptor } = this.#options;
+    const isChecked = io.type !== IoType.Flush && io.type !== IoType.Reset && io.offsetBlocks >= dataOffset;
+    // Refused, or ended, by the device itself.
+    if (!isChecked || !descriptor.isOpen) {
+      descriptor.submit(io);
+      return;
+    }
+    const first = io.offsetBlocks - dataOffset;
+    if (io.numBlocks < 1 || first + io.numBlocks > this.#options.dataSize)
+      throw new RangeError(`${io.numBlocks} blocks from ${first} on are not inside the data area of ${this.#options.dataSize}`);
+    this.#inFlight++;
+    const checked = this.#idle.pop() ?? new CheckedIo(this);
+    checked.start(io, first);
+  }
+
+  /**
+   * Resolves when the sums of these blocks, as they are now, are on the device, if only in its cache. Rejects with a
+   * `PageNotWritten`.
+   */
+  writeOut(first: number, end: number): Promise<void> {
+    return this.#options.cache.writeOut(this, Math.floor(first / this.#perPage), Math.ceil(end / this.#perPage));
+  }
+
+  /** Resolves when none of its I/O is under way. */
+  async whenIdle(): Promise<void> {
+    while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+
+  /** Forgets all pages; see {@link writeOut}. Nothing may be under way. */
+  close(): void {
+    this.#options.cache.remove(this);
+  }
+
+  // For CheckedIo.
+
+  /** Hands it to the device; false if that is closed. */
+  submitToDevice(io: BdevIo): boolean {
+    const { descriptor } = this.#options;
+    if (!descriptor.isOpen) return false;
+    descriptor.submit(io);
+    return true;
+  }
+
+  ended(checked: CheckedIo): void {
+    this.#idle.push(checked);
+    this.#leave();
+  }
+
+  prefetch(block: number): void {
+    this.#options.cache.prefetch(this, Math.floor(block / this.#perPage));
+  }
+
+  /** The page of the block's sum, now or later; see {@link PageCache.get}. */
+  pageOf(block: number, waiter: PageWaiter): PageFrame | null {
+    return this.#options.cache.get(this, Math.floor(block / this.#perPage), waiter);
+  }
+
+  endOfPage(block: number): number {
+    return (Math.floor(block / this.#perPage) + 1) * this.#perPage;
+  }
+
+  /** The first of blocks `[block, end)`, all of this page, that does not match; `end` if none is. Their data lies at `addr`. */
+  findWrong(frame: PageFrame, block: number, end: number, addr: number): number {
+    const { kernels, view } = this.#memory;
+    const { keyAddr } = this.#options;
+    let at = block;
+    while (at < end) {
+      const stop = Math.min(end, this.#endOfRecord(at));
+      const sums = this.#sumAddr(frame, at);
+      at += kernels.wrongBlock(sums, addr + (at - block) * summedBytes, stop - at, keyAddr, at, this.slot);
+      if (at === stop) continue;
+      const found = this.#sumAddr(frame, at);
+      // 0 is no sum: the block has none, and is not looked at.
+      if (view.getUint32(found, true) !== 0 || view.getUint32(found + 4, true) !== 0) return at;
+      at++;
+    }
+    return end;
+  }
+
+  /** The device has been given blocks `[block, end)`, all of this page; their data lies at `addr`. */
+  set(frame: PageFrame, block: number, end: number, addr: number): void {
+    const { kernels } = this.#memory;
+    for (let at = block, stop; at < end; at = stop) {
+      stop = Math.min(end, this.#endOfRecord(at));
+      const data = addr + (at - block) * summedBytes;
+      kernels.blockSums(this.#sumAddr(frame, at), data, stop - at, this.#options.keyAddr, at, this.slot);
+    }
+    frame.isDirty = true;
+  }
+
+  /** The device has been given zeros. */
+  setZero(frame: PageFrame, block: number, end: number): void {
+    const { zeroAddr, zeroBytes } = this.#memory;
+    const most = Math.floor(zeroBytes / summedBytes);
+    for (let at = block; at < end; at += most) this.set(frame, at, Math.min(end, at + most), zeroAddr);
+  }
+
+  /** Nobody knows what the device has there. */
+  setNone(frame: PageFrame, block: number, end: number): void {
+    this.#fill(frame.addr, block, end, 0);
+    frame.isDirty = true;
+  }
+
+  onDamage(block: number): void {
+    this.#options.listener.onDamage(block);
+  }
+
+  // For the cache.
+
+  submitPage(io: BdevIo, page: number): void {
+    const { areaOffset, descriptor, format } = this.#options;
+    const { blockSize } = descriptor.bdev;
+    io.numBlocks = format.pageBytes / blockSize;
+    io.offsetBlocks = areaOffset + page * io.numBlocks;
+    this.#inFlight++;
+    descriptor.submit(io);
+  }
+
+  onPageIoDone(): void {
+    this.#leave();
+  }
+
+  onPageNotWritten(_page: number, status: Status): void {
+    this.#options.listener.onPageNotWritten(status);
+  }
+
+  seal(addr: number, page: number): void {
+    this.#options.codec.seal(this.#memory, addr, page);
+  }
+
+  adopt(page: number, addr: number, isRead: boolean): boolean {
+    const { codec, dataSize, isReadOnly = false, knowledge } = this.#options;
+    const good = isRead ? codec.goodRecords(this.#memory, addr, page) : 0;
+    // Where nothing is written, nothing that counts comes to be there either.
+    const isFirst = isReadOnly || !this.#markAdopted(page);
+    const limit = Math.min((page + 1) * this.#perPage, dataSize);
+    let hasChanged = false;
+    for (let at = page * this.#perPage, end; at < limit; at = end) {
+      end = knowledge.endOfRun(at, limit);
+      const counts = knowledge.counts(at);
+      for (let from = at, stop; from < end; from = stop) {
+        stop = Math.min(end, this.#endOfRecord(from));
+        const record = Math.floor((from % this.#perPage) / this.#options.format.sumsPerRecord);
+        const isGood = (good & (1 << record)) !== 0;
+        // No block has a sum of all ones: what must have one, and has lost it, does not match. On the device it stays damaged.
+        if (!isGood) this.#fill(addr, from, stop, counts ? 0xff : 0);
+        else if (!counts && isFirst) this.#fill(addr, from, stop, 0);
+        // What does not count must not do so when the page is read once more, nor be missing when it is to count.
+        if (!counts && (isFirst || !isGood)) hasChanged = true;
+      }
+    }
+    return hasChanged && !isReadOnly;
+  }
+
+  /** True if it was marked before. */
+  #markAdopted(page: number): boolean {
+    const index = page >> 3;
+    const bit = 1 << (page & 7);
+    const before = this.#adopted[index] ?? 0;
+    this.#adopted[index] = before | bit;
+    return (before & bit) !== 0;
+  }
+
+  /** Gives the sums of blocks `[block, end)`, all of one page, which lies at `addr`, one byte over and over. */
+  #fill(addr: number, block: number, end: number, byte: number): void {
+    for (let at = block, stop; at < end; at = stop) {
+      stop = Math.min(end, this.#endOfRecord(at));
+      const start = addr + this.#options.format.sumAt(at % this.#perPage);
+      this.#memory.u8.fill(byte, start, start + (stop - at) * 8);
+    }
+  }
+
+  #endOfRecord(block: number): number {
+    const { sumsPerRecord } = this.#options.format;
+    return (Math.floor(block / sumsPerRecord) + 1) * sumsPerRecord;
+  }
+
+  #sumAddr(frame: PageFrame, block: number): number {
+    return frame.addr + this.#options.format.sumAt(block % this.#perPage);
+  }
+
+  #leave(): void {
+    if (--this.#inFlight > 0 || this.#onIdle.length === 0) return;
+    const waiting = this.#onIdle;
+    this.#onIdle = [];
+    for (const resolve of waiting) resolve();
+  }
+}

@@ -1,0 +1,468 @@
+import { BdevRegistry, IoType, Status } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo } from '@raidkit/bdev';
+import { BLOCK_SUM_KEY_BYTES, BufferMemory, makeBlockSumKey } from '@raidkit/parity';
+import { checksumPages } from '../../superblock/src/checksum-page.js';
+import { CutMode, Random, SimDisk, World } from '@raidkit/testkit';
+import type { Life } from '@raidkit/testkit';
+import { describe, expect, it } from 'vitest';
+import { divideRoom, pagesFor } from '../src/checksums/area.js';
+import { MemberSums } from '../src/checksums/member-sums.js';
+import { PageCache } from '../src/checksums/page-cache.js';
+
+const blockBytes = 4096;
+const perBlock = blockBytes / 512;
+const dataOffset = 256;
+/** Three pages and a bit. */
+const dataBlocks = 1500;
+/** So that records and pages lie across the ends of regions. */
+const regionBlocks = 100;
+const numRegions = dataBlocks / regionBlocks;
+const areaOffset = dataOffset + dataBlocks;
+const perPage = checksumPages.recordsPerPage * checksumPages.sumsPerRecord;
+const member = {
+  uuid: '5d190000-0000-4000-8000-0000000000ff',
+  memberUuid: '5d190000-0000-4000-8000-000000000001',
+  incarnation: '0123456789abcdef',
+};
+
+/** As the region map has it on stable media, and `doubtful`: dirty since before the start. */
+type State = 'unwritten' | 'clean' | 'dirty' | 'doubtful';
+
+interface Written {
+  version: number;
+  isDone: boolean;
+}
+
+/** All versions of a block that are known at a time, and those that it may hold then. */
+interface Possible {
+  known: Written[];
+  may: Written[];
+}
+
+/** What a block may hold: from its last write on of which that is certain. Version 0 is zeros. */
+class Block {
+  versions: Written[] = [{ version: 0, isDone: true }];
+  /** Where those begin that a crash may leave. */
+  durable = 0;
+  /** A lie has met the block, its sum, or both before a crash: it may be unreadable, or anything. */
+  isHit = false;
+  isSumHit = false;
+  /** Its sum may be an older one: the page, or another one that was to come here, was written elsewhere, or nowhere. */
+  isSumStale = false;
+  isAnything = false;
+
+  get lastDone(): number {
+    return this.versions.findLastIndex(({ isDone }) => isDone);
+  }
+
+  /** Nothing that was before the last write that is done can come back. */
+  settle(version: number): void {
+    this.versions = [{ version, isDone: true }, ...this.versions.filter(({ isDone }) => !isDone)];
+    this.durable = 0;
+  }
+}
+
+/** One run of a process over the device. */
+interface Run {
+  life: Life;
+  registry: BdevRegistry;
+  memory: BufferMemory;
+  descriptor: BdevDescriptor;
+  cache: PageCache;
+  sums: MemberSums;
+  buffers: number[];
+  damaged: number[];
+  notWritten: number;
+}
+
+class Bench {
+  readonly world: World;
+  readonly random: Random;
+  readonly disk: SimDisk;
+  readonly blocks = Array.from({ length: dataBlocks }, () => new Block());
+  readonly states: State[] = Array.from({ length: numRegions }, () => 'unwritten');
+  /** Users' I/O in flight, and what waits for that to end and lets none begin. */
+  readonly inFlight = new Array<number>(numRegions).fill(0);
+  readonly isHeld = new Array<boolean>(numRegions).fill(false);
+  readonly cachePages: number;
+  version = 0;
+  unreadable = 0;
+  reads = 0;
+  isCorrupting = false;
+  run!: Run;
+
+  constructor(seed: number, cachePages: number) {
+    this.world = new World(seed);
+    this.random = new Random(seed, 7);
+    this.cachePages = cachePages;
+    this.disk = new SimDisk(this.world, new Random(seed, 8), {
+      name: 'm0',
+      uuid: member.memberUuid,
+      blockSize: blockBytes,
+      numBlocks: areaOffset + pagesFor(dataBlocks, checksumPages),
+      latency: { leastMs: 0.05, meanMs: 0.2 },
+      hasWriteCache: true,
+      hasForceUnitAccess: true,
+      fill: 0xa5,
+    });
+    this.disk.dataSector = dataOffset * perBlock;
+    this.disk.onLie = (first, count) => this.#hit(Math.floor(first / perBlock), Math.ceil((first + count) / perBlock));
+  }
+
+  regionOf(block: number): number {
+    return Math.floor(block / regionBlocks);
+  }
+
+  async start(): Promise<void> {
+    const life: Life = { isDead: false };
+    const memory = new BufferMemory({ bytes: 2 << 20 });
+    const registry = new BdevRegistry(this.world.runtime(life, memory));
+    await this.#until(registry.register(this.disk.plugIn(memory, life)));
+    const descriptor = registry.open('m0', { writable: true });
+    const keyAddr = memory.allocRegion(BLOCK_SUM_KEY_BYTES);
+    makeBlockSumKey(Buffer.alloc(32, 3), memory.u8.subarray(keyAddr, keyAddr + BLOCK_SUM_KEY_BYTES));
+    const cache = new PageCache(registry, this.cachePages, checksumPages.pageBytes);
+    const counts = (block: number): boolean => ['clean', 'dirty'].includes(this.states[this.regionOf(block)]!);
+    const run: Omit<Run, 'sums'> = { life, registry, memory, descriptor, cache, buffers: [], damaged: [], notWritten: 0 };
+    const sums = new MemberSums({
+      descriptor,
+      dataOffset,
+      dataSize: dataBlocks,
+      areaOffset,
+      slot: 0,
+      keyAddr,
+      cache,
+      format: checksumPages,
+      codec: checksumPages.codecFor(member),
+      knowledge: {
+        counts,
+        endOfRun: (block, limit) => {
+          let end = block + 1;
+          while (end < limit && counts(end) === counts(block)) end++;
+          return end;
+        },
+      },
+      listener: {
+        onDamage: (block) => run.damaged.push(block),
+        onPageNotWritten: () => run.notWritten++,
+      },
+    });
+    for (let i = 0; i < 8; i++) run.buffers.push(memory.allocRegion(40 * blockBytes));
+    this.run = { ...run, sums };
+  }
+
+  /** The power fails under the process. */
+  async crash(): Promise<void> {
+    this.run.life.isDead = true;
+    this.disk.powerCut(this.random.pick([CutMode.Random, CutMode.Prefix, CutMode.LoseAll, CutMode.KeepAll]));
+    this.disk.faults.clear();
+    for (const [index, block] of this.blocks.entries()) {
+      const state = this.states[this.regionOf(index)]!;
+      // What was to be told apart from what a crash has left.
+      if (block.isHit && state !== 'clean') block.isAnything = true;
+      // A block of several sectors may be of several versions.
+      if (block.versions.length > block.durable + 1) block.isAnything = true;
+      block.versions = block.versions.slice(block.durable).map(({ version }) => ({ version, isDone: true }));
+      block.durable = 0;
+    }
+    this.states.forEach((state, region) => {
+      if (state === 'dirty') this.states[region] = 'doubtful';
+    });
+    this.inFlight.fill(0);
+    this.isHeld.fill(false);
+    await this.start();
+    // What is doubtful may be any of what was written: whoever reads it first decides.
+  }
+
+  async stop(): Promise<void> {
+    const { cache, registry, sums, descriptor } = this.run;
+    await this.#until(sums.whenIdle());
+    sums.close();
+    cache.close();
+    descriptor.close();
+    expect(registry.ios.outstanding).toBe(0);
+  }
+
+  io(type: IoType, block: number, count: number, addr = -1): Promise<Status> {
+    const { registry, sums } = this.run;
+    return new Promise((resolve) => {
+      const io = registry.ios.get();
+      io.type = type;
+      io.offsetBlocks = dataOffset + block;
+      io.numBlocks = count;
+      io.addr = addr;
+      io.owner = {
+        onIoDone: (done: BdevIo) => {
+          const { status } = done;
+          registry.ios.put(done);
+          resolve(status);
+        },
+      };
+      sums.submit(io);
+    });
+  }
+
+  /** Who sleeps dies with his process. */
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.world.after(ms, resolve, this.run.life));
+  }
+
+  /** Region after region, as the region map does it before a first write. */
+  async #setBits(block: number, count: number): Promise<void> {
+    for (let region = this.regionOf(block); region <= this.regionOf(block + count - 1); region++) {
+      while (this.isHeld[region]) await this.#sleep(0.1);
+      if (this.states[region] === 'unwritten') {
+        this.isHeld[region] = true;
+        await this.io(IoType.WriteZeroes, region * regionBlocks, regionBlocks);
+        await this.io(IoType.Flush, 0, dataBlocks);
+        for (const one of this.blocks.slice(region * regionBlocks, (region + 1) * regionBlocks)) one.settle(0);
+        this.isHeld[region] = false;
+      }
+      if (this.states[region] !== 'doubtful') this.states[region] = 'dirty';
+      this.inFlight[region]!++;
+    }
+  }
+
+  async write(block: number, count: number, type: IoType = IoType.Write): Promise<void> {
+    await this.#setBits(block, count);
+    const { buffers, memory } = this.run;
+    const addr = buffers.pop();
+    if (addr !== undefined) {
+      const versions: Written[] = [];
+      for (let i = 0; i < count; i++) {
+        const version = type === IoType.Write ? ++this.version : 0;
+        if (type === IoType.Write) fill(memory, addr + i * blockBytes, block + i, version);
+        const written = { version, isDone: false };
+        versions.push(written);
+        this.blocks[block + i]!.versions.push(written);
+      }
+      const status = await this.io(type, block, count, type === IoType.Write ? addr : -1);
+      expect(status).toBe(Status.Ok);
+      for (const [i, written] of versions.entries()) {
+        written.isDone = true;
+        const one = this.blocks[block + i]!;
+        one.isAnything &&= one.isHit && this.states[this.regionOf(block + i)] === 'doubtful';
+      }
+      buffers.push(addr);
+    }
+    for (let region = this.regionOf(block); region <= this.regionOf(block + count - 1); region++) this.inFlight[region]!--;
+  }
+
+  async read(block: number, count: number): Promise<void> {
+    if (this.states[this.regionOf(block)] === 'unwritten' || this.states[this.regionOf(block + count - 1)] === 'unwritten')
+      return;
+    const { buffers, memory } = this.run;
+    const addr = buffers.pop();
+    if (addr === undefined) return;
+    const before = this.blocks.slice(block, block + count).map((one, i) => this.#possible(one, block + i));
+    const status = await this.io(IoType.Read, block, count, addr);
+    this.reads++;
+    if (status === Status.Ok) {
+      for (let i = 0; i < count; i++) this.#judge(memory, addr + i * blockBytes, block + i, before[i]!);
+    } else {
+      expect(status).toBe(Status.IoError);
+      this.unreadable++;
+      const mayFail = this.blocks.slice(block, block + count).some(({ isHit, isSumHit }) => isHit || isSumHit);
+      if (!mayFail) throw new Error(`blocks ${block} to ${block + count - 1} are right, and cannot be read`);
+    }
+    buffers.push(addr);
+  }
+
+  #possible(one: Block, block: number): Possible {
+    const isDoubtful = this.states[this.regionOf(block)] === 'doubtful';
+    return { known: [...one.versions], may: one.versions.slice(isDoubtful ? 0 : one.lastDone) };
+  }
+
+  /** `before`: what the block could hold when the read began. */
+  #judge(memory: BufferMemory, addr: number, block: number, before: Possible): void {
+    const one = this.blocks[block]!;
+    // A device that loses a write and that of its sum too says what it said before; no sum on the same device can tell.
+    if (one.isAnything || (one.isHit && one.isSumStale)) return;
+    const found = versionAt(memory, addr, block);
+    const may = [...before.may, ...one.versions.filter((written) => !before.known.includes(written))];
+    if (may.some(({ version }) => version === found)) return;
+    throw new Error(`block ${block} reads as version ${found}, and may be ${may.map(({ version }) => version).join(', ')}`);
+  }
+
+  /** Everything that is written and done is on stable media from now on, if no lie has met it. */
+  async flush(): Promise<void> {
+    const done = this.blocks.map((one) => one.versions[one.lastDone]!);
+    const status = await this.io(IoType.Flush, 0, dataBlocks);
+    expect(status).toBe(Status.Ok);
+    this.blocks.forEach((one, index) => {
+      one.durable = Math.max(one.durable, one.versions.indexOf(done[index]!));
+    });
+  }
+
+  /** A region that was in doubt is written anew, and one that is idle becomes clean. */
+  async settle(region: number): Promise<void> {
+    if (this.isHeld[region] || !['dirty', 'doubtful'].includes(this.states[region]!)) return;
+    this.isHeld[region] = true;
+    while (this.inFlight[region]! > 0) await this.#sleep(0.1);
+    if (this.states[region] === 'doubtful') await this.#rewrite(region);
+    await this.flush();
+    await this.run.sums.writeOut(region * regionBlocks, (region + 1) * regionBlocks);
+    await this.flush();
+    this.states[region] = 'clean';
+    this.isHeld[region] = false;
+  }
+
+  async #rewrite(region: number): Promise<void> {
+    const { buffers, memory } = this.run;
+    let addr = buffers.pop();
+    while (addr === undefined) {
+      await this.#sleep(0.1);
+      addr = buffers.pop();
+    }
+    for (let block = region * regionBlocks; block < (region + 1) * regionBlocks; block++) {
+      const one = this.blocks[block]!;
+      let found: number;
+      if ((await this.io(IoType.Read, block, 1, addr)) === Status.Ok) {
+        this.#judge(memory, addr, block, this.#possible(one, block));
+        found = versionAt(memory, addr, block);
+      } else {
+        // Redundancy would know.
+        if (!one.isHit && !one.isSumHit) throw new Error(`block ${block} is right, and cannot be read`);
+        found = ++this.version;
+        fill(memory, addr, block, found);
+        one.isAnything = false;
+      }
+      const written = { version: found, isDone: false };
+      one.versions.push(written);
+      expect(await this.io(IoType.Write, block, 1, addr)).toBe(Status.Ok);
+      written.isDone = true;
+    }
+    buffers.push(addr);
+  }
+
+  /** Lets `work` go on until it is done, or for so long in virtual time. */
+  async #until(work: Promise<unknown>, maxMs = 1e6): Promise<void> {
+    let isDone = false;
+    void work.then(
+      () => (isDone = true),
+      (error: unknown) => this.world.fail(error instanceof Error ? error : new Error(String(error))),
+    );
+    const end = await this.world.run(() => isDone, { maxMs, maxSteps: 2e6 });
+    if (this.world.failure !== null) throw this.world.failure;
+    if (maxMs === 1e6) expect(end).toBe('done');
+  }
+
+  async users(operations: number, maxMs = 1e6): Promise<void> {
+    let left = operations;
+    const user = async (): Promise<void> => {
+      while (left-- > 0) {
+        const count = this.random.int(1, 30);
+        // Near one another, so that they meet.
+        const block = Math.min(dataBlocks - count, this.random.int(0, 4) * 300 + this.random.int(0, 120));
+        const what = this.random.unit();
+        if (what < 0.45) await this.write(block, count);
+        else if (what < 0.5) await this.write(block, count, IoType.WriteZeroes);
+        else if (what < 0.9) await this.read(block, count);
+        else if (what < 0.94) await this.flush();
+        else await this.settle(this.random.int(0, numRegions - 1));
+        if (this.random.chance(0.1)) await this.#sleep(this.random.exponential(2));
+      }
+    };
+    await this.#until(Promise.all(Array.from({ length: 6 }, user)), maxMs);
+  }
+
+  async all(work: () => Promise<void>): Promise<void> {
+    await this.#until(work());
+  }
+
+  /** A bit of the data or of the sums turns over. */
+  corrupt(): void {
+    const { numBlocks } = this.disk;
+    const block = this.random.chance(0.3)
+      ? this.random.int(areaOffset, numBlocks - 1)
+      : this.random.int(dataOffset, areaOffset - 1);
+    this.isCorrupting = true;
+    this.disk.corrupt(block * perBlock + this.random.int(0, perBlock - 1), this.random.int(0, 4095));
+    this.isCorrupting = false;
+  }
+
+  #hit(first: number, end: number): void {
+    for (let block = first; block < end; block++) {
+      if (block >= areaOffset) {
+        const from = (block - areaOffset) * perPage;
+        for (const one of this.blocks.slice(from, from + perPage)) {
+          one.isSumHit = true;
+          one.isSumStale ||= !this.isCorrupting;
+        }
+      } else if (block >= dataOffset) {
+        const one = this.blocks[block - dataOffset]!;
+        one.isHit = true;
+        if (this.states[this.regionOf(block - dataOffset)] === 'doubtful') one.isAnything = true;
+      }
+    }
+  }
+}
+
+function fill({ view }: BufferMemory, addr: number, block: number, version: number): void {
+  view.setUint32(addr, version, true);
+  for (let at = 4, x = block * 7919 + version; at < blockBytes; at += 4) {
+    x = (Math.imul(x, 1664525) + 1013904223) | 0;
+    view.setUint32(addr + at, x, true);
+  }
+}
+
+/** -1 for what nobody has written. */
+function versionAt({ u8, view }: BufferMemory, addr: number, block: number): number {
+  const version = view.getUint32(addr, true);
+  if (version === 0) return u8.subarray(addr, addr + blockBytes).every((byte) => byte === 0) ? 0 : -1;
+  for (let at = 4, x = block * 7919 + version; at < blockBytes; at += 4) {
+    x = (Math.imul(x, 1664525) + 1013904223) | 0;
+    if (view.getInt32(addr + at, true) !== x) return -1;
+  }
+  return version;
+}
+
+describe('the room for sums', () => {
+  it('is as much as the data needs, and no more', () => {
+    for (let room = 0; room < 3000; room++) {
+      const { data, pages } = divideRoom(room, checksumPages);
+      expect(data + pages).toBeLessThanOrEqual(Math.max(room, 1));
+      expect(pagesFor(data, checksumPages)).toBeLessThanOrEqual(pages);
+      expect(data + 1 + pagesFor(data + 1, checksumPages)).toBeGreaterThan(room);
+    }
+  });
+});
+
+describe('sums of a member', () => {
+  it.each([1, 2, 3, 8])('of an honest device never cost a read, with crashes, in %i pages of memory', async (pages) => {
+    for (let seed = 1; seed <= 4; seed++) {
+      const bench = new Bench(seed, pages);
+      await bench.start();
+      for (let life = 0; life < 4; life++) {
+        await bench.users(150, bench.random.chance(0.7) ? bench.random.exponential(60) : 1e6);
+        await bench.crash();
+      }
+      await bench.users(100);
+      await bench.stop();
+      expect(bench.reads).toBeGreaterThan(50);
+      expect(bench.unreadable).toBe(0);
+    }
+  });
+
+  it('of a device that lies: what is read is right, or it is an error', async () => {
+    let unreadable = 0;
+    for (let seed = 100; seed < 120; seed++) {
+      const bench = new Bench(seed, 1 + (seed % 4));
+      await bench.start();
+      for (let life = 0; life < 4; life++) {
+        await bench.users(60);
+        for (let lies = bench.random.int(0, 4); lies > 0; lies--) {
+          bench.corrupt();
+        }
+        if (bench.random.chance(0.5)) bench.disk.faults.lostWrites = 1;
+        else bench.disk.faults.misdirectedWrites = 1;
+        await bench.users(100, bench.random.chance(0.7) ? bench.random.exponential(80) : 1e6);
+        await bench.crash();
+      }
+      await bench.users(100);
+      await bench.stop();
+      unreadable += bench.unreadable;
+    }
+    expect(unreadable).toBeGreaterThan(20);
+  });
+});
