@@ -148,7 +148,7 @@ class Bench {
       },
     });
     for (let i = 0; i < 8; i++) run.buffers.push(memory.allocRegion(40 * blockBytes));
-    this.run = { ...run, sums };
+    this.run = Object.assign(run, { sums });
   }
 
   /** The power fails under the process. */
@@ -464,5 +464,199 @@ describe('sums of a member', () => {
       unreadable += bench.unreadable;
     }
     expect(unreadable).toBeGreaterThan(20);
+  });
+});
+
+/** A run in which all regions that are named are clean, and every block of them has been written. */
+async function written(regions: readonly number[], cachePages = 2): Promise<Bench> {
+  const bench = new Bench(1, cachePages);
+  await bench.start();
+  for (const region of regions) {
+    await bench.all(async () => {
+      for (let at = 0; at < regionBlocks; at += 20) await bench.write(region * regionBlocks + at, 20);
+      await bench.settle(region);
+    });
+  }
+  return bench;
+}
+
+/** One read; its status. */
+async function readStatus(bench: Bench, block: number, count = 1): Promise<Status> {
+  let status: Status = -1;
+  await bench.all(async () => {
+    status = await bench.io(IoType.Read, block, count, bench.run.buffers[0]!);
+  });
+  return status;
+}
+
+/** One write of the block's next version, past the region map; its status. */
+async function writeStatus(bench: Bench, block: number, type: IoType = IoType.Write): Promise<Status> {
+  const addr = bench.run.buffers[0]!;
+  fill(bench.run.memory, addr, block, ++bench.version);
+  let status: Status = -1;
+  await bench.all(async () => {
+    status = await bench.io(type, block, 1, type === IoType.Write ? addr : -1);
+  });
+  return status;
+}
+
+/** All of the page's bytes on the device are this one from now on. */
+function overwritePage(bench: Bench, page: number, byte: number): void {
+  bench.disk.media.write((areaOffset + page) * blockBytes, new Uint8Array(blockBytes).fill(byte), 0, blockBytes);
+}
+
+function flipBit(bench: Bench, block: number): void {
+  bench.disk.corrupt((dataOffset + block) * perBlock + 3, 77);
+}
+
+describe('a block', () => {
+  it('that has been damaged is the only one that cannot be read, until it is written', async () => {
+    const bench = await written([0]);
+    flipBit(bench, 42);
+    expect(await readStatus(bench, 42)).toBe(Status.IoError);
+    expect(await readStatus(bench, 20, 30)).toBe(Status.IoError);
+    expect(bench.run.damaged).toEqual([42, 42]);
+    expect(await readStatus(bench, 41)).toBe(Status.Ok);
+    expect(await readStatus(bench, 43, 20)).toBe(Status.Ok);
+    expect(await writeStatus(bench, 42)).toBe(Status.Ok);
+    expect(await readStatus(bench, 0, 40)).toBe(Status.Ok);
+    expect(await readStatus(bench, 42)).toBe(Status.Ok);
+  });
+
+  it('with the right data of another place, or of another time, cannot be read', async () => {
+    const bench = await written([0]);
+    const bytes = new Uint8Array(blockBytes);
+    const at = (block: number) => (dataOffset + block) * blockBytes;
+    bench.disk.media.read(bytes, 0, at(7), blockBytes);
+    bench.disk.media.write(at(8), bytes, 0, blockBytes);
+    expect(await readStatus(bench, 8)).toBe(Status.IoError);
+    expect(await writeStatus(bench, 7)).toBe(Status.Ok);
+    bench.disk.media.write(at(7), bytes, 0, blockBytes);
+    expect(await readStatus(bench, 7)).toBe(Status.IoError);
+  });
+
+  it.each([0, 0xa5])('is not believed without a sum where the region is clean: a page of bytes %i', async (byte) => {
+    const bench = await written([0, 4, 5, 6]);
+    await bench.crash();
+    overwritePage(bench, 0, byte);
+    flipBit(bench, 42);
+    expect(await readStatus(bench, 42)).toBe(Status.IoError);
+    // Nor are those that are right; a write makes one good, and what is good stays so.
+    expect(await readStatus(bench, 43)).toBe(Status.IoError);
+    expect(await writeStatus(bench, 43)).toBe(Status.Ok);
+    expect(await readStatus(bench, 43)).toBe(Status.Ok);
+    // Another page, and its regions, are as they were; region 4 has blocks of both.
+    expect(await readStatus(bench, 480, 20)).toBe(Status.Ok);
+    expect(await readStatus(bench, 479)).toBe(Status.IoError);
+  });
+
+  it('of a region in doubt is verified once it has been written, also when its page has been out of memory', async () => {
+    const bench = await written([0, 10], 1);
+    bench.states[0] = 'dirty';
+    await bench.crash();
+    expect(bench.states[0]).toBe('doubtful');
+    flipBit(bench, 42);
+    flipBit(bench, 43);
+    // As it may be after a crash; nobody can tell.
+    expect(await readStatus(bench, 42)).toBe(Status.Ok);
+    expect(await writeStatus(bench, 43)).toBe(Status.Ok);
+    // The one page in memory is another one now.
+    expect(await readStatus(bench, 1000)).toBe(Status.Ok);
+    flipBit(bench, 43);
+    expect(await readStatus(bench, 42)).toBe(Status.Ok);
+    expect(await readStatus(bench, 43)).toBe(Status.IoError);
+  });
+
+  it('that was unmapped has no sum, and one that was given zeros has theirs', async () => {
+    const bench = await written([0]);
+    expect(await writeStatus(bench, 5, IoType.Unmap)).toBe(Status.Ok);
+    bench.disk.media.write((dataOffset + 5) * blockBytes, new Uint8Array(blockBytes).fill(9), 0, blockBytes);
+    expect(await readStatus(bench, 5)).toBe(Status.Ok);
+    expect(await writeStatus(bench, 6, IoType.WriteZeroes)).toBe(Status.Ok);
+    expect(await readStatus(bench, 6)).toBe(Status.Ok);
+    flipBit(bench, 6);
+    expect(await readStatus(bench, 6)).toBe(Status.IoError);
+  });
+
+  it('whose write has failed is not verified before the next one', async () => {
+    const bench = await written([0]);
+    bench.disk.faults.writeErrors = 1;
+    expect(await writeStatus(bench, 5)).toBe(Status.IoError);
+    expect(await readStatus(bench, 5)).toBe(Status.Ok);
+    expect(await writeStatus(bench, 5)).toBe(Status.Ok);
+    flipBit(bench, 5);
+    expect(await readStatus(bench, 5)).toBe(Status.IoError);
+  });
+});
+
+describe('pages of sums', () => {
+  it.each(['alone', 'while an older write of them is slow', 'while another page is quicker'])(
+    'are on the device when they have been written out, %s',
+    async (how) => {
+      const bench = await written([0, 1, 10]);
+      const { disk, run } = bench;
+      bench.states[0] = 'dirty';
+      bench.states[10] = 'dirty';
+      expect(await writeStatus(bench, 3)).toBe(Status.Ok);
+      expect(await writeStatus(bench, 1000)).toBe(Status.Ok);
+      await bench.all(async () => {
+        const work: Promise<void>[] = [];
+        disk.faults.slowness = 50;
+        if (how.includes('older')) work.push(run.sums.writeOut(0, 1));
+        disk.faults.slowness = 1;
+        fill(run.memory, run.buffers[1]!, 4, ++bench.version);
+        await bench.io(IoType.Write, 4, 1, run.buffers[1]!);
+        disk.faults.slowness = 50;
+        const wanted = run.sums.writeOut(0, regionBlocks);
+        disk.faults.slowness = 1;
+        if (how.includes('quicker')) work.push(run.sums.writeOut(1000, 1001));
+        await wanted;
+        await bench.io(IoType.Flush, 0, dataBlocks);
+        await Promise.all(work);
+      });
+      bench.states[0] = 'clean';
+      run.life.isDead = true;
+      disk.powerCut(CutMode.LoseAll);
+      await bench.start();
+      expect(await readStatus(bench, 0, 40)).toBe(Status.Ok);
+      flipBit(bench, 3);
+      expect(await readStatus(bench, 3)).toBe(Status.IoError);
+    },
+  );
+
+  it('that cannot be read are none, and that costs blocks of clean regions and no others', async () => {
+    const bench = await written([0, 6], 1);
+    bench.states[0] = 'dirty';
+    await bench.crash();
+    for (let sector = 0; sector < perBlock; sector++) bench.disk.latent.add(areaOffset * perBlock + sector);
+    expect(await readStatus(bench, 3)).toBe(Status.Ok);
+    expect(await writeStatus(bench, 3)).toBe(Status.Ok);
+    expect(await readStatus(bench, 3)).toBe(Status.Ok);
+    // Written over, it can be read again.
+    expect(await readStatus(bench, 650)).toBe(Status.Ok);
+    flipBit(bench, 3);
+    expect(await readStatus(bench, 3)).toBe(Status.IoError);
+  });
+
+  it('that cannot be written are told of, hold nobody up for ever, and are written when they can be', async () => {
+    const bench = await written([0, 6, 12], 1);
+    bench.states[0] = 'dirty';
+    expect(await writeStatus(bench, 3)).toBe(Status.Ok);
+    bench.disk.faults.writeErrors = Infinity;
+    await bench.all(async () => {
+      await expect(bench.run.sums.writeOut(0, regionBlocks)).rejects.toThrow('page 0 of the sums could not be written');
+    });
+    expect(bench.run.notWritten).toBe(1);
+    expect(await readStatus(bench, 3)).toBe(Status.Ok);
+    bench.disk.faults.writeErrors = 0;
+    await bench.all(() => bench.run.sums.writeOut(0, regionBlocks));
+    expect(await readStatus(bench, 650)).toBe(Status.Ok);
+    expect(await readStatus(bench, 3)).toBe(Status.Ok);
+    expect(await writeStatus(bench, 3)).toBe(Status.Ok);
+    bench.disk.faults.writeErrors = Infinity;
+    // For lack of room the page is given up; what it said is lost, and never taken for anything else.
+    expect(await readStatus(bench, 1250)).toBe(Status.Ok);
+    expect(await readStatus(bench, 4)).toBe(Status.Ok);
+    expect(await readStatus(bench, 3)).toBe(Status.IoError);
   });
 });

@@ -1,5 +1,5 @@
 import { IoType, RangeLocks } from '@raidkit/bdev';
-import type { BdevDescriptor, BdevIo , Status } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo, Status } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { summedBytes } from './area.js';
 import { CheckedIo } from './checked-io.js';
