@@ -1,6 +1,7 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
 import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import { summedBytes } from './area.js';
+import type { EdgeWaiter } from './edge-buffers.js';
 import type { MemberSums } from './member-sums.js';
 import type { PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 
@@ -10,19 +11,47 @@ const nobody: IoOwner = {
   },
 };
 
-/** One I/O on its way to a device's data and back, with the sums of its blocks. Pooled; it stands in for the I/O's owner. */
-export class CheckedIo implements IoOwner, PageWaiter {
+/** What is being waited for. */
+const Phase = {
+  /** A write: the blocks of which it has only a part, and their sums. */
+  Edges: 0,
+  /** The device. */
+  Data: 1,
+  /** The pages with the sums. */
+  Sums: 2,
+} as const;
+type Phase = (typeof Phase)[keyof typeof Phase];
+
+/**
+ * One I/O on its way to a device's data and back, with the sums of its blocks. Pooled; it stands in for the I/O's owner. Blocks
+ * of sums of which the I/O has only a part (on devices with smaller blocks) are its edges: they are read as a whole.
+ */
+export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   nextWaiter: PageWaiter | null = null;
   wantedOf: PageOwner | null = null;
   wantedPage = -1;
+  nextEdgeWaiter: EdgeWaiter | null = null;
   readonly #sums: MemberSums;
   readonly #lock: RangeLock;
   #io: BdevIo | null = null;
   #owner: IoOwner = nobody;
-  /** Blocks from the data offset on: the first one, the one whose sum is next, and the end. */
+  #phase: Phase = Phase.Data;
+  /** Blocks of sums from the data offset on: the first one, the one whose sum is next, and the end. */
   #first = 0;
   #at = 0;
   #end = 0;
+  /** Bytes of the first block in front of the I/O's own, and of the last one behind them. */
+  #before = 0;
+  #behind = 0;
+  /** Buffers for the edges; -1 for none. */
+  #headAddr = -1;
+  #tailAddr = -1;
+  /** The edge is not what it should be, or cannot be read: it has no right sum before all of it is written. */
+  #isHeadLost = false;
+  #isTailLost = false;
+  /** I/Os of this that the device has. */
+  #partsLeft = 0;
+  #partStatus: Status = Status.Ok;
   /** The data was read while nobody could write: what does not match now is damage. */
   #isAlone = false;
   #isDamaged = false;
@@ -32,29 +61,65 @@ export class CheckedIo implements IoOwner, PageWaiter {
     this.#lock = new RangeLock(() => this.#onLocked());
   }
 
-  start(io: BdevIo, first: number): void {
+  /** `offset`: where the I/O begins in the data area, in bytes. */
+  start(io: BdevIo, offset: number, lengthBytes: number): void {
     this.#io = io;
     this.#owner = io.owner;
     io.owner = this;
-    this.#first = first;
-    this.#at = first;
-    this.#end = first + io.numBlocks;
+    this.#first = Math.floor(offset / summedBytes);
+    this.#end = Math.ceil((offset + lengthBytes) / summedBytes);
+    this.#before = offset - this.#first * summedBytes;
+    this.#behind = this.#end * summedBytes - offset - lengthBytes;
     this.#isAlone = false;
     this.#isDamaged = false;
-    this.#sums.prefetch(first);
-    if (io.type === IoType.Read) this.#submit(io);
+    this.#isHeadLost = false;
+    this.#isTailLost = false;
+    this.#sums.prefetch(this.#first);
+    if (io.type === IoType.Read) this.#begin();
     else this.#acquire(false);
   }
 
-  onIoDone(io: BdevIo): void {
-    const hasFailed = io.status !== Status.Ok;
-    if (hasFailed && io.type === IoType.Read) this.#finish(io);
-    else this.#goOn(io);
+  onIoDone(part: BdevIo): void {
+    const { status } = part;
+    if (part !== this.#io) {
+      if (status !== Status.Ok && this.#phase === Phase.Edges) this.#lose(part.addr === this.#headAddr);
+      this.#sums.putPart(part);
+    }
+    if (status !== Status.Ok && this.#partStatus === Status.Ok) this.#partStatus = status;
+    if (--this.#partsLeft > 0) return;
+    const io = this.#request();
+    if (this.#phase === Phase.Edges) {
+      this.#at = this.#first;
+      this.#checkEdges(io);
+      return;
+    }
+    io.status = this.#partStatus;
+    if (io.type === IoType.Read && io.status !== Status.Ok) this.#finish(io);
+    else this.#beginSums(io);
   }
 
   onPage(frame: PageFrame): void {
     const io = this.#request();
-    if (this.#usePage(io, frame)) this.#goOn(io);
+    if (this.#phase === Phase.Edges) {
+      this.#checkEdge(frame);
+      this.#checkEdges(io);
+    } else if (this.#usePage(io, frame)) {
+      this.#goOn(io);
+    }
+  }
+
+  onEdges(first: number, second: number): void {
+    this.#headAddr = first;
+    this.#tailAddr = second;
+    this.#begin();
+  }
+
+  get #hasHead(): boolean {
+    return this.#before > 0 || (this.#behind > 0 && this.#end - this.#first === 1);
+  }
+
+  get #hasTail(): boolean {
+    return this.#behind > 0 && this.#end - this.#first > 1;
   }
 
   #acquire(isShared: boolean): void {
@@ -66,16 +131,93 @@ export class CheckedIo implements IoOwner, PageWaiter {
   }
 
   #onLocked(): void {
-    const io = this.#request();
     this.#isAlone = true;
-    this.#submit(io);
+    this.#begin();
   }
 
-  #submit(io: BdevIo): void {
-    if (this.#sums.submitToDevice(io)) return;
-    // The device went while this waited; never in the turn of the first call.
+  #begin(): void {
+    const io = this.#request();
+    this.#partStatus = Status.Ok;
+    const needsEdges = (this.#hasHead || this.#hasTail) && io.type !== IoType.Unmap;
+    if (needsEdges && this.#headAddr < 0) {
+      this.#sums.getEdges(this);
+      return;
+    }
+    if (!this.#sums.isOpen) {
+      this.#endLater(io);
+      return;
+    }
+    const isRead = io.type === IoType.Read;
+    this.#phase = needsEdges && !isRead ? Phase.Edges : Phase.Data;
+    // What an edge has alone needs no other read.
+    const isWhole = !(isRead && this.#hasHead && this.#end - this.#first === 1);
+    const withData = this.#phase === Phase.Data && isWhole;
+    this.#partsLeft = (withData ? 1 : 0) + (needsEdges ? (this.#hasHead ? 1 : 0) + (this.#hasTail ? 1 : 0) : 0);
+    if (needsEdges && this.#hasHead) this.#sums.readBlock(this, this.#first, this.#headAddr);
+    if (needsEdges && this.#hasTail) this.#sums.readBlock(this, this.#end - 1, this.#tailAddr);
+    if (withData) this.#sums.submitToDevice(io);
+  }
+
+  /** The device went while this waited; whoever asked is told in a later turn, as ever. */
+  #endLater(io: BdevIo): void {
     io.status = Status.NoDevice;
-    this.#finish(io);
+    this.#sums.soon(() => this.#finish(io));
+  }
+
+  /** Both edges of a write are looked at, then it goes to the device. */
+  #checkEdges(io: BdevIo): void {
+    while (this.#at < this.#end) {
+      const isEdge = (this.#at === this.#first && this.#hasHead) || (this.#at === this.#end - 1 && this.#hasTail);
+      if (isEdge) {
+        const frame = this.#sums.pageOf(this.#at, this);
+        if (frame === null) return;
+        this.#checkEdge(frame);
+      } else {
+        this.#at = this.#hasTail ? this.#end - 1 : this.#end;
+      }
+    }
+    this.#merge(io);
+    this.#phase = Phase.Data;
+    this.#partStatus = Status.Ok;
+    this.#partsLeft = 1;
+    if (this.#sums.isOpen) this.#sums.submitToDevice(io);
+    else this.#endLater(io);
+  }
+
+  #checkEdge(frame: PageFrame): void {
+    const at = this.#at++;
+    const isHead = at === this.#first && this.#hasHead;
+    if (isHead ? this.#isHeadLost : this.#isTailLost) return;
+    if (this.#sums.findWrong(frame, at, at + 1, isHead ? this.#headAddr : this.#tailAddr) > at) return;
+    this.#sums.onDamage(at);
+    this.#lose(isHead);
+  }
+
+  #lose(isHead: boolean): void {
+    if (isHead) this.#isHeadLost = true;
+    else this.#isTailLost = true;
+  }
+
+  /** What will be written of the edges, in their buffers beside what is there already. */
+  #merge(io: BdevIo): void {
+    if (this.#hasHead) {
+      const bytes = Math.min(summedBytes - this.#before, this.#lengthBytes);
+      this.#sums.put(this.#headAddr + this.#before, io.type === IoType.Write ? io.addr : -1, bytes);
+    }
+    if (this.#hasTail) {
+      const bytes = summedBytes - this.#behind;
+      this.#sums.put(this.#tailAddr, io.type === IoType.Write ? io.addr + this.#lengthBytes - bytes : -1, bytes);
+    }
+  }
+
+  get #lengthBytes(): number {
+    return (this.#end - this.#first) * summedBytes - this.#before - this.#behind;
+  }
+
+  #beginSums(io: BdevIo): void {
+    this.#phase = Phase.Sums;
+    this.#at = this.#first;
+    this.#goOn(io);
   }
 
   /** Page after page, as they come. */
@@ -85,33 +227,56 @@ export class CheckedIo implements IoOwner, PageWaiter {
       if (frame === null || !this.#usePage(io, frame)) return;
     }
     if (this.#isDamaged) io.status = Status.IoError;
+    else if (io.type === IoType.Read) this.#copyEdges(io);
     this.#finish(io);
+  }
+
+  /** What has been verified is what is given. */
+  #copyEdges(io: BdevIo): void {
+    if (this.#hasHead) {
+      this.#sums.put(io.addr, this.#headAddr + this.#before, Math.min(summedBytes - this.#before, this.#lengthBytes));
+    }
+    if (this.#hasTail) {
+      const bytes = summedBytes - this.#behind;
+      this.#sums.put(io.addr + this.#lengthBytes - bytes, this.#tailAddr, bytes);
+    }
   }
 
   /** Does what is to be done with the sums that are in this page. False: the I/O begins anew. */
   #usePage(io: BdevIo, frame: PageFrame): boolean {
-    const sums = this.#sums;
-    const end = Math.min(this.#end, sums.endOfPage(this.#at));
-    if (io.type === IoType.Read) {
-      if (!this.#verify(io, frame, end)) return false;
-    } else if (io.status !== Status.Ok || io.type === IoType.Unmap) {
-      sums.setNone(frame, this.#at, end);
-    } else if (io.type === IoType.WriteZeroes) {
-      sums.setZero(frame, this.#at, end);
-    } else {
-      sums.set(frame, this.#at, end, this.#addrOf(io, this.#at));
+    const limit = Math.min(this.#end, this.#sums.endOfPage(this.#at));
+    while (this.#at < limit) {
+      const end = Math.min(limit, this.#endOfRun(this.#at));
+      if (io.type !== IoType.Read) this.#set(io, frame, end);
+      else if (!this.#verify(frame, end)) return false;
+      this.#at = end;
     }
-    this.#at = end;
     return true;
   }
 
+  /** Blocks up to there lie in one piece in memory. */
+  #endOfRun(block: number): number {
+    if (block === this.#first && this.#hasHead) return block + 1;
+    return this.#hasTail && block < this.#end - 1 ? this.#end - 1 : this.#end;
+  }
+
+  #set(io: BdevIo, frame: PageFrame, end: number): void {
+    const sums = this.#sums;
+    const isHead = this.#at === this.#first && this.#hasHead;
+    const isTail = this.#at === this.#end - 1 && this.#hasTail;
+    if ((isHead && this.#isHeadLost) || (isTail && this.#isTailLost)) sums.setLost(frame, this.#at, end);
+    else if (io.status !== Status.Ok || io.type === IoType.Unmap) sums.setNone(frame, this.#at, end);
+    else if (io.type === IoType.WriteZeroes && !isHead && !isTail) sums.setZero(frame, this.#at, end);
+    else sums.set(frame, this.#at, end, this.#addrOf(io, this.#at));
+  }
+
   /** False: a write may have been under way; it is read once more, alone. */
-  #verify(io: BdevIo, frame: PageFrame, end: number): boolean {
+  #verify(frame: PageFrame, end: number): boolean {
+    const io = this.#request();
     for (let at = this.#at; ; at++) {
       at = this.#sums.findWrong(frame, at, end, this.#addrOf(io, at));
       if (at === end) return true;
       if (!this.#isAlone) {
-        this.#at = this.#first;
         this.#acquire(true);
         return false;
       }
@@ -121,16 +286,22 @@ export class CheckedIo implements IoOwner, PageWaiter {
   }
 
   #addrOf(io: BdevIo, block: number): number {
-    return io.addr + (block - this.#first) * summedBytes;
+    if (block === this.#first && this.#hasHead) return this.#headAddr;
+    if (block === this.#end - 1 && this.#hasTail) return this.#tailAddr;
+    return io.addr - this.#before + (block - this.#first) * summedBytes;
   }
 
   #finish(io: BdevIo): void {
     const owner = this.#owner;
+    const sums = this.#sums;
     io.owner = owner;
     this.#io = null;
     this.#owner = nobody;
-    if (this.#lock.isHeld) this.#sums.locks.release(this.#lock);
-    this.#sums.ended(this);
+    if (this.#headAddr >= 0) sums.putEdges(this.#headAddr, this.#tailAddr);
+    this.#headAddr = -1;
+    this.#tailAddr = -1;
+    if (this.#lock.isHeld) sums.locks.release(this.#lock);
+    sums.ended(this);
     owner.onIoDone(io);
   }
 

@@ -1,8 +1,9 @@
 import { IoType, RangeLocks } from '@raidkit/bdev';
-import type { BdevDescriptor, BdevIo, Status } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo, IoOwner, Status } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { summedBytes } from './area.js';
 import { CheckedIo } from './checked-io.js';
+import type { EdgeBuffers, EdgeWaiter } from './edge-buffers.js';
 import type { PageCache, PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 import type { ChecksumPageCodec, ChecksumPages } from '../format/store.js';
 
@@ -28,7 +29,7 @@ export interface SumsListener {
 /** What makes the sums of one device. */
 export interface MemberSumsOptions {
   readonly descriptor: BdevDescriptor;
-  /** Where its data begins, in blocks of the device; whole {@link summedBytes}, as the sizes are. */
+  /** Where its data begins, in blocks of the device; whole {@link summedBytes}, as the other places and sizes are. */
   readonly dataOffset: number;
   /** Of the data area, and where the pages begin, in blocks of the device from its start. */
   readonly dataSize: number;
@@ -38,6 +39,8 @@ export interface MemberSumsOptions {
   /** Address of the array's key for block sums, in the registry's memory. */
   readonly keyAddr: number;
   readonly cache: PageCache;
+  /** For devices with blocks of less than {@link summedBytes}. */
+  readonly edges: EdgeBuffers;
   readonly format: ChecksumPages;
   readonly codec: ChecksumPageCodec;
   readonly knowledge: SumsKnowledge;
@@ -48,13 +51,16 @@ export interface MemberSumsOptions {
 
 /**
  * The sums of one device's data area, and the only way to its data: what is read is what was written there, or an error as if
- * the device could not read it. On blocks of 4096 bytes.
+ * the device could not read it.
  */
 export class MemberSums implements PageOwner {
   readonly locks = new RangeLocks();
   readonly slot: number;
   readonly #options: MemberSumsOptions;
   readonly #memory: BufferMemory;
+  readonly #blockSize: number;
+  /** Blocks that have sums. */
+  readonly #numSummed: number;
   readonly #perPage: number;
   /** A bit for each page that has been read since the start: what does not count there says so by itself. */
   readonly #adopted: Uint8Array;
@@ -64,12 +70,20 @@ export class MemberSums implements PageOwner {
 
   constructor(options: MemberSumsOptions) {
     const { blockSize, registry } = options.descriptor.bdev;
-    if (blockSize !== summedBytes) throw new RangeError(`sums are of blocks of ${summedBytes} bytes, and not of ${blockSize}`);
+    if (summedBytes % blockSize !== 0)
+      throw new RangeError(
+        `the device has blocks of ${blockSize} bytes; sums are of ${summedBytes}, and a block must not be larger`,
+      );
+    const { areaOffset, dataOffset, dataSize } = options;
+    const isWhole = [areaOffset, dataOffset, dataSize].every((blocks) => (blocks * blockSize) % summedBytes === 0);
+    if (!isWhole) throw new RangeError(`the data area and the sums must begin and end at whole ${summedBytes} bytes`);
+    this.#blockSize = blockSize;
+    this.#numSummed = (dataSize * blockSize) / summedBytes;
     this.slot = options.slot;
     this.#options = options;
     this.#memory = registry.runtime.memory;
     this.#perPage = options.format.recordsPerPage * options.format.sumsPerRecord;
-    this.#adopted = new Uint8Array(Math.ceil(options.dataSize / this.#perPage / 8));
+    this.#adopted = new Uint8Array(Math.ceil(this.#numSummed / this.#perPage / 8));
     options.cache.add(this);
   }
 
@@ -87,7 +101,7 @@ export class MemberSums implements PageOwner {
       throw new RangeError(`${io.numBlocks} blocks from ${first} on are not inside the data area of ${this.#options.dataSize}`);
     this.#inFlight++;
     const checked = this.#idle.pop() ?? new CheckedIo(this);
-    checked.start(io, first);
+    checked.start(io, first * this.#blockSize, io.numBlocks * this.#blockSize);
   }
 
   /**
@@ -110,12 +124,47 @@ export class MemberSums implements PageOwner {
 
   // For CheckedIo.
 
-  /** Hands it to the device; false if that is closed. */
-  submitToDevice(io: BdevIo): boolean {
-    const { descriptor } = this.#options;
-    if (!descriptor.isOpen) return false;
+  get isOpen(): boolean {
+    return this.#options.descriptor.isOpen;
+  }
+
+  /** The device must be open. */
+  submitToDevice(io: BdevIo): void {
+    this.#options.descriptor.submit(io);
+  }
+
+  /** Reads one block as it is, for an owner who gives the I/O back with {@link putPart}. The device must be open. */
+  readBlock(owner: IoOwner, block: number, addr: number): void {
+    const { dataOffset, descriptor } = this.#options;
+    const io = descriptor.bdev.registry.ios.get();
+    io.type = IoType.Read;
+    io.numBlocks = summedBytes / this.#blockSize;
+    io.offsetBlocks = dataOffset + block * io.numBlocks;
+    io.addr = addr;
+    io.owner = owner;
     descriptor.submit(io);
-    return true;
+  }
+
+  putPart(io: BdevIo): void {
+    this.#options.descriptor.bdev.registry.ios.put(io);
+  }
+
+  getEdges(waiter: EdgeWaiter): void {
+    this.#options.edges.get(waiter);
+  }
+
+  putEdges(first: number, second: number): void {
+    this.#options.edges.put(first, second);
+  }
+
+  /** Copies bytes within the memory; zeros for -1. */
+  put(dst: number, src: number, bytes: number): void {
+    if (src < 0) this.#memory.zero(dst, bytes);
+    else this.#memory.copy(dst, src, bytes);
+  }
+
+  soon(fn: () => void): void {
+    this.#options.descriptor.bdev.registry.runtime.soon(fn);
   }
 
   ended(checked: CheckedIo): void {
@@ -178,6 +227,12 @@ export class MemberSums implements PageOwner {
     frame.isDirty = true;
   }
 
+  /** What the device has there is not what it should have. */
+  setLost(frame: PageFrame, block: number, end: number): void {
+    this.#fill(frame.addr, block, end, 0xff);
+    frame.isDirty = true;
+  }
+
   onDamage(block: number): void {
     this.#options.listener.onDamage(block);
   }
@@ -206,11 +261,11 @@ export class MemberSums implements PageOwner {
   }
 
   adopt(page: number, addr: number, isRead: boolean): boolean {
-    const { codec, dataSize, isReadOnly = false, knowledge } = this.#options;
+    const { codec, isReadOnly = false, knowledge } = this.#options;
     const good = isRead ? codec.goodRecords(this.#memory, addr, page) : 0;
     // Where nothing is written, nothing that counts comes to be there either.
     const isFirst = isReadOnly || !this.#markAdopted(page);
-    const limit = Math.min((page + 1) * this.#perPage, dataSize);
+    const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
     let hasChanged = false;
     for (let at = page * this.#perPage, end; at < limit; at = end) {
       end = knowledge.endOfRun(at, limit);
