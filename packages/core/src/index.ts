@@ -80,6 +80,7 @@ export type {
   ReadResult,
   RegionPage,
   SlotRecord,
+  SumsHeader,
   SuperblockStore,
 } from './format/store.js';
 export { isUuid, newUuid } from './format/uuid.js';

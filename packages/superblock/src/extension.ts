@@ -1,5 +1,5 @@
 import { firstIncarnation, isUuid } from '@raidkit/core';
-import type { ExtensionHeader, ExtensionSlot, MapLife, RegionPage } from '@raidkit/core';
+import type { ExtensionHeader, ExtensionSlot, MapLife, RegionPage, SumsHeader } from '@raidkit/core';
 import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
 
@@ -11,7 +11,7 @@ export const extensionLayout = {
   /** Byte offsets of the header's two copies. */
   headerAt: [64 * 1024, 96 * 1024],
   /** Room for a header, in bytes. */
-  headerBytes: 12 * 1024,
+  headerBytes: 16 * 1024,
   /** Byte offset of the first pages; each has two places, one after the other. */
   pagesAt: 128 * 1024,
   pageBytes: 4096,
@@ -36,6 +36,10 @@ const slotBytes = 32;
 const tailBytes = 16;
 /** What follows the options: lineage (8), whether the outer array is known (1), zero (7), its uuid (16). Older headers end before. */
 const originBytes = 32;
+/** What follows that in an array with sums: salt (32), blocks that have been summed (8), zero (24), and each slot's errors (4). */
+const sumsBytes = 64;
+const sumsSlotBytes = 4;
+const saltBytes = 32;
 /** On disk as their place in this list, from 1; 0 for none. */
 const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace'] as const;
 const pageFixed = 64;
@@ -68,7 +72,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   const options = encoder.encode(header.levelOptions);
   const tailAt = headerFixed + slotBytes * header.slots.length;
   const originAt = tailAt + tailBytes + options.length;
-  const length = originAt + originBytes;
+  const sumsAt = originAt + originBytes;
+  const length = sumsAt + sumsLength(header);
   encoder.encodeInto(headerMagic, bytes);
   view.setUint32(12, length, true);
   writeU64(view, 16, header.generation);
@@ -102,13 +107,14 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   });
   writeIncarnation(bytes, tailAt, header.incarnation);
   view.setUint32(tailAt + 8, options.length, true);
-  view.setUint32(tailAt + 12, originBytes, true);
+  view.setUint32(tailAt + 12, length - originAt, true);
   bytes.set(options, tailAt + tailBytes);
   writeIncarnation(bytes, originAt, header.lineage);
   if (header.outerUuid !== null) {
     view.setUint8(originAt + 8, 1);
     writeUuid(bytes, originAt + 16, header.outerUuid);
   }
+  if (header.sums !== null) writeSums(bytes, sumsAt, header.sums);
   view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
   return bytes;
 }
@@ -121,7 +127,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   const numSlots = view.getUint32(88, true);
   if (numSlots > 255 || length < headerFixed + slotBytes * numSlots || length > bytes.length) return null;
   if (!hasGoodChecksum(bytes.subarray(0, length))) return null;
-  const tail = readTail(bytes.subarray(headerFixed + slotBytes * numSlots, length));
+  const tail = readTail(bytes.subarray(headerFixed + slotBytes * numSlots, length), numSlots);
   if (tail === null) return null;
   const type = processTypes[view.getUint8(124) - 1];
   const slots = Array.from({ length: numSlots }, (_, index): ExtensionSlot => {
@@ -179,7 +185,7 @@ export interface Fault {
 
 /** The first field that no header may have, or null. For reading and for writing, so that what is written can be read. */
 function findHeaderFault(header: ExtensionHeader): Fault | null {
-  const { incarnation, levelOptions, lineage, outerUuid, process, slots } = header;
+  const { incarnation, levelOptions, lineage, outerUuid, process, slots, sums } = header;
   const counted = [
     'generation',
     'seqNumber',
@@ -205,6 +211,7 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
       ? null
       : { field: 'outerUuid', message: `outerUuid is ${outerUuid}, and must be a uuid` }) ??
     optionsFault(levelOptions) ??
+    sumsFault(sums, slots.length) ??
     findSlotFault(slots)
   );
 }
@@ -260,30 +267,69 @@ function integerFault(field: string, value: number, most: number): Fault | null 
 }
 
 /** What follows the slots; older headers have less there, or nothing. Null for what nobody wrote. */
-function readTail(bytes: Uint8Array): Pick<ExtensionHeader, 'incarnation' | 'levelOptions' | 'lineage' | 'outerUuid'> | null {
+function readTail(
+  bytes: Uint8Array,
+  numSlots: number,
+): Pick<ExtensionHeader, 'incarnation' | 'levelOptions' | 'lineage' | 'outerUuid' | 'sums'> | null {
   if (bytes.length === 0)
-    return { incarnation: firstIncarnation, levelOptions: '{}', lineage: firstIncarnation, outerUuid: null };
+    return { incarnation: firstIncarnation, levelOptions: '{}', lineage: firstIncarnation, outerUuid: null, sums: null };
   if (bytes.length < tailBytes) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const optionsBytes = view.getUint32(8, true);
   const moreBytes = view.getUint32(12, true);
-  if (moreBytes !== 0 && moreBytes !== originBytes) return null;
+  const withSums = originBytes + sumsBytes + sumsSlotBytes * numSlots;
+  if (moreBytes !== 0 && moreBytes !== originBytes && moreBytes !== withSums) return null;
   if (optionsBytes > extensionLayout.mostOptionsBytes || tailBytes + optionsBytes + moreBytes !== bytes.length) return null;
   const originAt = tailBytes + optionsBytes;
   try {
     const incarnation = readIncarnation(bytes, 0);
     const levelOptions = textDecoder.decode(bytes.subarray(tailBytes, originAt));
-    if (moreBytes === 0) return { incarnation, levelOptions, lineage: incarnation, outerUuid: null };
+    if (moreBytes === 0) return { incarnation, levelOptions, lineage: incarnation, outerUuid: null, sums: null };
     const isSaid = view.getUint8(originAt + 8) === 1;
     return {
       incarnation,
       levelOptions,
       lineage: readIncarnation(bytes, originAt),
       outerUuid: isSaid ? readUuid(bytes, originAt + 16) : null,
+      sums: moreBytes === withSums ? readSums(bytes.subarray(originAt + originBytes), numSlots) : null,
     };
   } catch {
     return null;
   }
+}
+
+function sumsLength({ sums, slots }: ExtensionHeader): number {
+  return sums === null ? 0 : sumsBytes + sumsSlotBytes * slots.length;
+}
+
+function writeSums(bytes: Uint8Array, at: number, { errors, salt, summedBlocks }: SumsHeader): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  bytes.set(Buffer.from(salt, 'hex'), at);
+  writeU64(view, at + saltBytes, summedBlocks);
+  errors.forEach((count, slot) => view.setUint32(at + sumsBytes + sumsSlotBytes * slot, Math.min(count, 0xffff_ffff), true));
+}
+
+function readSums(bytes: Uint8Array, numSlots: number): SumsHeader {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return {
+    salt: Buffer.from(bytes.subarray(0, saltBytes)).toString('hex'),
+    summedBlocks: readU64(view, saltBytes),
+    errors: Array.from({ length: numSlots }, (_, slot) => view.getUint32(sumsBytes + sumsSlotBytes * slot, true)),
+  };
+}
+
+function sumsFault(sums: SumsHeader | null, numSlots: number): Fault | null {
+  if (sums === null) return null;
+  const { errors, salt, summedBlocks } = sums;
+  if (!/^[0-9a-f]{64}$/.test(salt))
+    return { field: 'sums.salt', message: `sums.salt is ${salt}, and must be 64 hexadecimal digits` };
+  if (errors.length !== numSlots)
+    return { field: 'sums.errors', message: `sums.errors has ${errors.length} numbers for ${numSlots} slots` };
+  const wrong = errors.findIndex((count) => integerFault('', count, mostCounted) !== null);
+  return (
+    integerFault('sums.summedBlocks', summedBlocks, mostCounted) ??
+    (wrong < 0 ? null : integerFault(`sums.errors[${wrong}]`, errors[wrong] ?? 0, mostCounted))
+  );
 }
 
 function isJsonObject(text: string): boolean {

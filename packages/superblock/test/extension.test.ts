@@ -26,6 +26,7 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     previousJournalEpoch: 4,
     previousJournalSlots: [254],
     process: { type: 'resync', elapsedSec: 12 },
+    sums: null,
     levelOptions: '{"full_stripe_only":true}',
     slots: Array.from({ length: numSlots }, (_, index) => ({
       lastSeqNumber: 65_536 * index,
@@ -56,7 +57,33 @@ describe('headers', () => {
       const all = Array.from({ length: numSlots }, (_, index) => index);
       const several = { ...written, journalSlots: all.slice(0, -1), previousJournalSlots: all };
       expect(parseHeader(encodeHeader(several))).toEqual(several);
+      const errors = Array.from({ length: numSlots }, (_, index) => 0xffff_ffff - index);
+      const withSums = { ...several, sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, errors } };
+      const bytes = encodeHeader(withSums);
+      expect(bytes.length).toBe(extensionLayout.headerBytes);
+      expect(parseHeader(bytes)).toEqual(withSums);
     }
+  });
+
+  it('of sums that cannot be are none, and are not written', () => {
+    const sums = { salt: '0123456789abcdef'.repeat(4), summedBlocks: 5, errors: [0, 1, 2] };
+    const wrong: [Partial<typeof sums>, RegExp][] = [
+      [{ salt: '01' }, /sums.salt is 01, .* 64 hexadecimal digits/],
+      [{ summedBlocks: 2 ** 53 }, /sums.summedBlocks is 9007199254740992/],
+      [{ errors: [0, 1] }, /sums.errors has 2 numbers for 3 slots/],
+      [{ errors: [0, -1, 2] }, /sums.errors\[1\] is -1/],
+    ];
+    for (const [changes, message] of wrong)
+      expect(() => encodeHeader(header({ sums: { ...sums, ...changes } }))).toThrow(message);
+    const bytes = encodeHeader(header({ sums }));
+    const view = new DataView(bytes.buffer);
+    const length = view.getUint32(12, true);
+    expect(parseHeader(bytes)?.sums).toEqual(sums);
+    // Of one slot less than it should be.
+    const tailAt = 128 + 32 * 3;
+    view.setUint32(tailAt + 12, view.getUint32(tailAt + 12, true) - 4, true);
+    view.setUint32(12, length - 4, true);
+    expect(parseHeader(withGoodChecksum(bytes, length - 4))).toBeNull();
   });
 
   it('from before there were incarnations and options have the first one, and none', () => {

@@ -78,9 +78,21 @@ export interface ExtensionHeader {
   previousJournalSlots: readonly number[];
   /** The background work that is under way, and for how long already, restarts included; null for none. */
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace'; elapsedSec: number } | null;
+  /** Of an array with sums of its blocks; null for others. */
+  sums: SumsHeader | null;
   /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */
   levelOptions: string;
   slots: ExtensionSlot[];
+}
+
+/** What the header keeps of an array's sums. */
+export interface SumsHeader {
+  /** 64 hexadecimal digits, drawn by chance: the key for the sums is made from it. */
+  salt: string;
+  /** Blocks of 4 KiB of each data area, from its start on, that have been summed: what is behind them has no sums that count. */
+  summedBlocks: number;
+  /** Of each slot's member, how many blocks did not match. */
+  errors: readonly number[];
 }
 
 /**

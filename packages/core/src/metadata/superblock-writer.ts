@@ -334,6 +334,7 @@ export class SuperblockWriter {
       previousJournalEpoch: before.plan.epoch,
       previousJournalSlots: before.plan.slots,
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
+      sums: null,
       levelOptions: JSON.stringify(options),
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
         lastSeqNumber,
