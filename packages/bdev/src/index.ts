@@ -1,7 +1,7 @@
 export { Bdev, flushPatience } from './device/bdev.js';
 export type { BdevOptions, BdevState } from './device/bdev.js';
 export { BlockClient } from './client/block-client.js';
-export type { CallOptions, WriteOptions } from './client/block-client.js';
+export type { CallOptions, IoPath, WriteOptions } from './client/block-client.js';
 export { BdevDescriptor } from './registry/descriptor.js';
 export type { OpenOptions } from './registry/descriptor.js';
 export type { BdevEvent, OpenHandle } from './device/bdev.js';

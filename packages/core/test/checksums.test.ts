@@ -37,6 +37,7 @@ interface Written {
 interface Possible {
   known: Written[];
   may: Written[];
+  isAnything: boolean;
 }
 
 /** What a block may hold: from its last write on of which that is certain. Version 0 is zeros. */
@@ -305,14 +306,14 @@ class Bench {
 
   #possible(one: Block, block: number): Possible {
     const isDoubtful = this.states[this.regionOf(block)] === 'doubtful';
-    return { known: [...one.versions], may: one.versions.slice(isDoubtful ? 0 : one.lastDone) };
+    return { known: [...one.versions], may: one.versions.slice(isDoubtful ? 0 : one.lastDone), isAnything: one.isAnything };
   }
 
   /** `before`: what the block could hold when the read began. */
   #judge(memory: BufferMemory, addr: number, block: number, before: Possible): void {
     const one = this.blocks[block]!;
     // A device that loses a write and that of its sum too says what it said before; no sum on the same device can tell.
-    if (one.isAnything || (one.isHit && one.isSumStale)) return;
+    if (before.isAnything || one.isAnything || (one.isHit && one.isSumStale)) return;
     const found = versionAt(memory, addr, block, this.blockSize);
     const may = [...before.may, ...one.versions.filter((written) => !before.known.includes(written))];
     if (may.some(({ version }) => version === found)) return;

@@ -17,6 +17,12 @@ class TimedOutBelow extends BdevError {
   }
 }
 
+/** What takes I/O for a device: its descriptor, or somebody in front of it who does something with it. */
+export interface IoPath {
+  /** As `BdevDescriptor.submit`. */
+  submit(io: BdevIo): void;
+}
+
 /** Options of every call. */
 export interface CallOptions {
   /** Ends the wait with the signal's reason. What has been submitted may still reach the device. */
@@ -35,10 +41,13 @@ export interface WriteOptions extends CallOptions {
  */
 export class BlockClient {
   readonly descriptor: BdevDescriptor;
+  readonly #path: IoPath;
   readonly #registry: IoHost;
 
-  constructor(descriptor: BdevDescriptor) {
+  /** `path`: where I/O goes on its way to the device. Default: straight there. */
+  constructor(descriptor: BdevDescriptor, path: IoPath = descriptor) {
     this.descriptor = descriptor;
+    this.#path = path;
     this.#registry = descriptor.bdev.registry;
   }
 
@@ -194,7 +203,7 @@ export class BlockClient {
       io.numBlocks = numBlocks;
       io.addr = addr;
       io.owner = owner;
-      this.descriptor.submit(io);
+      this.#path.submit(io);
     });
   }
 }

@@ -1,4 +1,4 @@
-import { IoType, Status } from '@raidkit/bdev';
+import { BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { TimerHandle } from '@raidkit/bdev';
 import type { BitmapHost } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
@@ -296,10 +296,11 @@ export class WriteIntentBitmap extends RegionStates {
   async #zero(regions: readonly number[]): Promise<void> {
     await onEveryMember(this.#array, async (client, slot) => {
       const { dataOffset, dataSize } = slot;
+      const data = new BlockClient(client.descriptor, slot.data ?? client.descriptor);
       for (const [first, end] of runsOf(regions, zeroPieceBytes / (this.regionBlocks * this.#array.blockSize))) {
         const start = first * this.regionBlocks;
         const count = Math.min(end * this.regionBlocks, dataSize) - start;
-        await client.writeZeroes(dataOffset + start, count);
+        await data.writeZeroes(dataOffset + start, count);
         slot.replacement?.mark(start, count);
       }
       await client.flush();

@@ -88,8 +88,8 @@ export class ReadRepair {
  */
 export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: number, count: number): Promise<void> {
   const data = await readReconstructed(array, slot.index, offset, count);
-  if (hasLeft(slot) || slot.descriptor === null) return;
-  const client = new BlockClient(slot.descriptor);
+  if (hasLeft(slot) || slot.descriptor === null || slot.data === null) return;
+  const client = new BlockClient(slot.descriptor, slot.data);
   slot.partsInFlight++;
   try {
     await client.write(slot.dataOffset + offset, data);

@@ -103,7 +103,8 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;
     slot.partsInFlight++;
     if (type === IoType.Read) slot.readBlocksInFlight += numBlocks;
-    if (slot.descriptor === null || !this.isMemberFor(io, slotIndex)) {
+    const { data } = slot;
+    if (data === null || !this.isMemberFor(io, slotIndex)) {
       part.status = Status.NoDevice;
       registry.runtime.soon(() => io.onIoDone(part));
       return;
@@ -115,7 +116,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     }
     if (!answers.isArmed) answers.arm();
     if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
-    slot.descriptor.submit(part);
+    data.submit(part);
   }
 
   journal(io: RaidIo): void {

@@ -18,7 +18,8 @@ export function memberIo(
   const { ios } = array.registry;
   return new Promise((resolve, reject) => {
     const what = `array ${array.name} slot ${slot.index} (${String(slot.name)})`;
-    if (slot.descriptor === null || slot.isRemoving) {
+    const { data } = slot;
+    if (data === null || slot.isRemoving) {
       reject(BdevError.fromStatus(Status.NoDevice, what));
       return;
     }
@@ -44,7 +45,7 @@ export function memberIo(
       },
     };
     slot.partsInFlight++;
-    slot.descriptor.submit(io);
+    data.submit(io);
   });
 }
 

@@ -1,4 +1,4 @@
-import type { BdevDescriptor } from '@raidkit/bdev';
+import type { BdevDescriptor, IoPath } from '@raidkit/bdev';
 
 /** A chunk of a member that is copied as a whole, in bytes at least. */
 const chunkBytes = 1024 * 1024;
@@ -6,6 +6,8 @@ const chunkBytes = 1024 * 1024;
 /** A device that is to take a member's place, and what of the member has changed since it was copied there. */
 export class Replacement {
   readonly descriptor: BdevDescriptor;
+  /** As `Slot.sums`. */
+  sums: IoPath | null = null;
   /** First block of data on the device. */
   readonly dataOffset: number;
   /** Whole stripes. Blocks of a member's data area. */
@@ -18,6 +20,11 @@ export class Replacement {
     this.dataOffset = dataOffset;
     this.chunkBlocks = Math.ceil(chunkBytes / descriptor.bdev.blockSize / stripeBlocks) * stripeBlocks;
     this.#changed = new Uint8Array(Math.ceil(dataSize / this.chunkBlocks));
+  }
+
+  /** As `Slot.data`. */
+  get data(): IoPath {
+    return this.sums ?? this.descriptor;
   }
 
   /** Chunks that have to be copied again. */

@@ -1,4 +1,4 @@
-import type { BdevDescriptor } from '@raidkit/bdev';
+import type { BdevDescriptor, IoPath } from '@raidkit/bdev';
 import type { Replacement } from './replacement.js';
 import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
@@ -8,6 +8,8 @@ export interface MemberDevice {
   readonly name: string | null;
   readonly uuid: string;
   readonly descriptor: BdevDescriptor;
+  /** See {@link Slot.sums}. */
+  readonly sums: IoPath | null;
   readonly dataOffset: number;
   readonly foundSeqNumber: number;
   readonly hasLostFlush: boolean;
@@ -31,6 +33,8 @@ export class Slot implements SlotView {
   awaitedName: string | null;
   /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
   recordedUuid: string = nullUuid;
+  /** Verifies what is read of the member's data, and stands in front of its device for that; null for nobody. */
+  sums: IoPath | null = null;
   dataOffset = 0;
   dataSize = 0;
   /** The device that is to take its member's place, while that is copied; null for none. */
@@ -83,6 +87,14 @@ export class Slot implements SlotView {
   /** Open and claimed while a member is there; one that leaves has it until its last I/O is done. */
   get descriptor(): BdevDescriptor | null {
     return this.#descriptor;
+  }
+
+  /**
+   * The only way for I/O on the member's data, and for flushes: blocks from the data offset on. Null while no member is there. What
+   * lies in front of the data goes to the descriptor.
+   */
+  get data(): IoPath | null {
+    return this.sums ?? this.#descriptor;
   }
 
   get serial(): string | null {
@@ -168,8 +180,9 @@ export class Slot implements SlotView {
   }
 
   /** Another device, open and claimed, is the member at once. The caller closes the one before. */
-  exchange({ descriptor, name, uuid, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady }: MemberDevice): void {
+  exchange({ descriptor, name, sums, uuid, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady }: MemberDevice): void {
     this.#descriptor = descriptor;
+    this.sums = sums;
     this.name = name;
     this.uuid = uuid;
     this.dataOffset = dataOffset;
@@ -184,6 +197,7 @@ export class Slot implements SlotView {
   closeMember(): void {
     this.#descriptor?.close();
     this.#descriptor = null;
+    this.sums = null;
     this.#role = 'empty';
   }
 

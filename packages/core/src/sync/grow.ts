@@ -91,8 +91,8 @@ async function zeroMember(array: SyncHost, slot: Slot, start: number, end: numbe
   slot.partsInFlight++;
   try {
     for (let at = start; at < end; at += step) {
-      if (slot.descriptor === null || !isMember(slot)) return;
-      await new BlockClient(slot.descriptor).writeZeroes(slot.dataOffset + at, Math.min(step, end - at));
+      if (slot.descriptor === null || slot.data === null || !isMember(slot)) return;
+      await new BlockClient(slot.descriptor, slot.data).writeZeroes(slot.dataOffset + at, Math.min(step, end - at));
     }
   } finally {
     slot.partEnded();

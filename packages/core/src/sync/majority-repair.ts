@@ -76,10 +76,11 @@ function readCopies(array: SyncHost, places: readonly Place[], count: number): P
     places
       .filter(({ slot }) => slot.isInSync)
       .map(async ({ at, slot }): Promise<Copy> => {
-        if (slot.descriptor === null || array.badBlocks.has(slot.index, at, count)) return { slot, at, data: null };
+        if (slot.descriptor === null || slot.data === null || array.badBlocks.has(slot.index, at, count))
+          return { slot, at, data: null };
         slot.partsInFlight++;
         try {
-          return { slot, at, data: await new BlockClient(slot.descriptor).read(slot.dataOffset + at, count) };
+          return { slot, at, data: await new BlockClient(slot.descriptor, slot.data).read(slot.dataOffset + at, count) };
         } catch {
           if (count === 1) slot.errors.read++;
           return { slot, at, data: null };
@@ -104,10 +105,10 @@ function decide(copies: readonly Copy[], [start, end]: readonly [number, number]
 }
 
 async function writeCopy(array: SyncHost, slot: Slot, offset: number, data: Uint8Array): Promise<void> {
-  if (slot.descriptor === null || !slot.isInSync) return;
+  if (slot.descriptor === null || slot.data === null || !slot.isInSync) return;
   slot.partsInFlight++;
   try {
-    await new BlockClient(slot.descriptor).write(slot.dataOffset + offset, data);
+    await new BlockClient(slot.descriptor, slot.data).write(slot.dataOffset + offset, data);
     array.noteWritten(slot.index, offset, data.length / array.blockSize);
   } catch (error) {
     if (!array.failMember(slot.index, 'it could not be made to agree')) throw error;

@@ -83,13 +83,14 @@ export class ReplaceTask implements ProcessStep {
     while (!metadata.isIdle()) await metadata.whenIdle();
     if (!this.#isIn() || slot.descriptor === null) throw new Error('the member that was to be replaced has left');
     const { bdev } = this.#replacement.descriptor;
-    const { name, uuid, descriptor, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady } = slot;
-    const before = { name, uuid, descriptor, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady };
+    const { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady } = slot;
+    const before = { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady };
     const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
     this.#take({
       name: bdev.name,
       uuid: bdev.uuid,
       descriptor: this.#replacement.descriptor,
+      sums: this.#replacement.sums,
       dataOffset: this.#replacement.dataOffset,
       foundSeqNumber: 0,
       hasLostFlush: false,
@@ -212,7 +213,7 @@ export class ReplaceTask implements ProcessStep {
   }
 
   #newIo(type: IoType, offset: number, count: number, addr: number): Promise<void> {
-    const { descriptor, dataOffset } = this.#replacement;
+    const { data, descriptor, dataOffset } = this.#replacement;
     const { ios } = this.#array.registry;
     return new Promise((resolve, reject) => {
       if (!descriptor.isOpen) {
@@ -238,7 +239,7 @@ export class ReplaceTask implements ProcessStep {
             );
         },
       };
-      descriptor.submit(io);
+      data.submit(io);
     });
   }
 }
