@@ -42,6 +42,7 @@ const folders = {
     'format',
     'level',
     'members',
+    'checksums',
     'metadata',
     'bitmap',
     'journal',
@@ -185,6 +186,25 @@ export default tseslint.config(
   ...layerRules,
   ...folderRules,
   ...fieldRules,
+  {
+    // What is read of a member's data is verified on that one way; places of the journal lie in front of the data.
+    files: ['packages/core/src/**/*.ts'],
+    ignores: ['packages/core/src/checksums/**', 'packages/core/src/journal/journal.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        ...['object.property.name', 'object.name'].map((name) => ({
+          selector: `CallExpression[callee.property.name="submit"][callee.${name}="descriptor"]`,
+          message: 'I/O on a member’s data goes to `Slot.data`.',
+        })),
+        {
+          selector:
+            'CallExpression[callee.property.name=/^(read|write|writeZeroes|unmap)$/][callee.object.type="NewExpression"][callee.object.arguments.length=1]',
+          message: 'I/O on a member’s data goes to `Slot.data`: give it to the client as its path.',
+        },
+      ],
+    },
+  },
   {
     // The command brings the store with it: an author needs no other package.
     files: ['packages/testkit/src/cli/**/*.ts'],

@@ -1,8 +1,7 @@
 import { IoType, RangeLock, Status } from '@raidkit/bdev';
-import type { BdevIo, IoOwner } from '@raidkit/bdev';
+import type { BdevIo, IoOwner, RangeLocks } from '@raidkit/bdev';
 import { summedBytes } from './area.js';
 import type { EdgeWaiter } from './edge-buffers.js';
-import type { MemberSums } from './member-sums.js';
 import type { PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 
 const nobody: IoOwner = {
@@ -10,6 +9,42 @@ const nobody: IoOwner = {
     throw new Error('an I/O ended that nobody has begun');
   },
 };
+
+/** The sums of the device: blocks are of {@link summedBytes}, from the data offset on. */
+export interface CheckedIoHost {
+  /** Of blocks: writes have theirs alone. */
+  readonly locks: RangeLocks;
+  readonly isOpen: boolean;
+  /** The device must be open. */
+  submitToDevice(io: BdevIo): void;
+  /** Reads one block as it is, for an owner who gives the I/O back with `putPart`. The device must be open. */
+  readBlock(owner: IoOwner, block: number, addr: number): void;
+  putPart(io: BdevIo): void;
+  getEdges(waiter: EdgeWaiter): void;
+  putEdges(first: number, second: number): void;
+  /** Copies bytes within the memory; zeros for -1. */
+  put(dst: number, src: number, bytes: number): void;
+  soon(fn: () => void): void;
+  /** The block's page will be wanted. */
+  prefetch(block: number): void;
+  /** The page of the block's sum, now or later; see `PageCache.get`. */
+  pageOf(block: number, waiter: PageWaiter): PageFrame | null;
+  /** The first block that has its sum in another page than this one. */
+  endOfPage(block: number): number;
+  /** The first of blocks `[block, end)`, all of this page, that does not match; `end` if none is. Their data lies at `addr`. */
+  findWrong(frame: PageFrame, block: number, end: number, addr: number): number;
+  /** The device has been given blocks `[block, end)`, all of this page; their data lies at `addr`. */
+  set(frame: PageFrame, block: number, end: number, addr: number): void;
+  /** The device has been given zeros. */
+  setZero(frame: PageFrame, block: number, end: number): void;
+  /** Nobody knows what the device has there. */
+  setNone(frame: PageFrame, block: number, end: number): void;
+  /** What the device has there is not what it should have. */
+  setLost(frame: PageFrame, block: number, end: number): void;
+  onDamage(block: number): void;
+  /** The I/O's owner is about to be told. */
+  ended(checked: CheckedIo): void;
+}
 
 /** What is being waited for. */
 const Phase = {
@@ -31,7 +66,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   wantedOf: PageOwner | null = null;
   wantedPage = -1;
   nextEdgeWaiter: EdgeWaiter | null = null;
-  readonly #sums: MemberSums;
+  readonly #sums: CheckedIoHost;
   readonly #lock: RangeLock;
   #io: BdevIo | null = null;
   #owner: IoOwner = nobody;
@@ -56,7 +91,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   #isAlone = false;
   #isDamaged = false;
 
-  constructor(sums: MemberSums) {
+  constructor(sums: CheckedIoHost) {
     this.#sums = sums;
     this.#lock = new RangeLock(() => this.#onLocked());
   }

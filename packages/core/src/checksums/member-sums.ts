@@ -3,6 +3,7 @@ import type { BdevDescriptor, BdevIo, IoOwner, Status } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { summedBytes } from './area.js';
 import { CheckedIo } from './checked-io.js';
+import type { CheckedIoHost } from './checked-io.js';
 import type { EdgeBuffers, EdgeWaiter } from './edge-buffers.js';
 import type { PageCache, PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 import type { ChecksumPageCodec, ChecksumPages } from '../format/store.js';
@@ -53,7 +54,7 @@ export interface MemberSumsOptions {
  * The sums of one device's data area, and the only way to its data: what is read is what was written there, or an error as if
  * the device could not read it.
  */
-export class MemberSums implements PageOwner {
+export class MemberSums implements PageOwner, CheckedIoHost {
   readonly locks = new RangeLocks();
   readonly slot: number;
   readonly #options: MemberSumsOptions;
@@ -128,12 +129,10 @@ export class MemberSums implements PageOwner {
     return this.#options.descriptor.isOpen;
   }
 
-  /** The device must be open. */
   submitToDevice(io: BdevIo): void {
     this.#options.descriptor.submit(io);
   }
 
-  /** Reads one block as it is, for an owner who gives the I/O back with {@link putPart}. The device must be open. */
   readBlock(owner: IoOwner, block: number, addr: number): void {
     const { dataOffset, descriptor } = this.#options;
     const io = descriptor.bdev.registry.ios.get();
@@ -157,7 +156,6 @@ export class MemberSums implements PageOwner {
     this.#options.edges.put(first, second);
   }
 
-  /** Copies bytes within the memory; zeros for -1. */
   put(dst: number, src: number, bytes: number): void {
     if (src < 0) this.#memory.zero(dst, bytes);
     else this.#memory.copy(dst, src, bytes);
@@ -176,7 +174,6 @@ export class MemberSums implements PageOwner {
     this.#options.cache.prefetch(this, Math.floor(block / this.#perPage));
   }
 
-  /** The page of the block's sum, now or later; see {@link PageCache.get}. */
   pageOf(block: number, waiter: PageWaiter): PageFrame | null {
     return this.#options.cache.get(this, Math.floor(block / this.#perPage), waiter);
   }
@@ -185,7 +182,6 @@ export class MemberSums implements PageOwner {
     return (Math.floor(block / this.#perPage) + 1) * this.#perPage;
   }
 
-  /** The first of blocks `[block, end)`, all of this page, that does not match; `end` if none is. Their data lies at `addr`. */
   findWrong(frame: PageFrame, block: number, end: number, addr: number): number {
     const { kernels, view } = this.#memory;
     const { keyAddr } = this.#options;
@@ -203,7 +199,6 @@ export class MemberSums implements PageOwner {
     return end;
   }
 
-  /** The device has been given blocks `[block, end)`, all of this page; their data lies at `addr`. */
   set(frame: PageFrame, block: number, end: number, addr: number): void {
     const { kernels } = this.#memory;
     for (let at = block, stop; at < end; at = stop) {
@@ -214,20 +209,17 @@ export class MemberSums implements PageOwner {
     frame.isDirty = true;
   }
 
-  /** The device has been given zeros. */
   setZero(frame: PageFrame, block: number, end: number): void {
     const { zeroAddr, zeroBytes } = this.#memory;
     const most = Math.floor(zeroBytes / summedBytes);
     for (let at = block; at < end; at += most) this.set(frame, at, Math.min(end, at + most), zeroAddr);
   }
 
-  /** Nobody knows what the device has there. */
   setNone(frame: PageFrame, block: number, end: number): void {
     this.#fill(frame.addr, block, end, 0);
     frame.isDirty = true;
   }
 
-  /** What the device has there is not what it should have. */
   setLost(frame: PageFrame, block: number, end: number): void {
     this.#fill(frame.addr, block, end, 0xff);
     frame.isDirty = true;
