@@ -17,7 +17,7 @@ export interface Built {
 export async function build(
   level: string,
   members: number,
-  options: { mebibytes?: number; stripSizeKb?: number } = {},
+  options: { mebibytes?: number; stripSizeKb?: number; integrity?: boolean } = {},
 ): Promise<Built> {
   const rig = newRig();
   const disks: RamDisk[] = [];
@@ -26,7 +26,9 @@ export async function build(
     disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
   }
   const strip = level === 'raid1' ? {} : { stripSizeKb: options.stripSizeKb ?? 16 };
-  await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
+  const { integrity = false } = options;
+  const baseBdevs = disks.map((_, index) => `m${index}`);
+  await rig.arrays.create({ name: 'a', level, baseBdevs, superblock: true, integrity, ...strip });
   return { rig, disks, volume: openVolume(rig, 'a') };
 }
 

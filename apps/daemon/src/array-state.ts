@@ -30,6 +30,7 @@ export interface MemberState {
   read_errors: number;
   write_errors: number;
   repaired_blocks: number;
+  checksum_errors: number;
   bad_blocks: number;
 }
 

@@ -191,7 +191,14 @@ it('which device an empty slot had is known after a restart', async () => {
       base_bdevs_list: uuids.map((one) => ({ uuid: one })),
       ext: {
         history: [],
-        members: members.map((member, slot) => ({ slot, read_errors: 0, write_errors: 0, repaired_blocks: 0, ...member })),
+        members: members.map((member, slot) => ({
+          slot,
+          read_errors: 0,
+          write_errors: 0,
+          repaired_blocks: 0,
+          checksum_errors: 0,
+          ...member,
+        })),
       },
     },
   ];

@@ -26,6 +26,7 @@ export const slotDocument = z.strictObject({
   read_errors: count,
   write_errors: count,
   repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
+  checksum_errors: count.describe('times that a block was not what its checksum says'),
   bad_blocks: count.describe('blocks that the member does not hold, since nobody could say what belonged there'),
   disk_health: diskHealth,
   serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),
@@ -87,6 +88,7 @@ export const arrayDocument = z.strictObject({
   block_size: count,
   strip_size_kb: count,
   has_superblock: z.boolean(),
+  has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
   reactor: count,
   members: count.describe('slots that have a current member'),
   slots: z.array(slotDocument),
@@ -159,6 +161,7 @@ export const examineDocument = z.strictObject({
           size_bytes: count,
           strip_size_kb: count,
           sequence_number: count,
+          has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
           slot: count.nullable().describe('the place of this device; null if that is not known'),
           slots: z.array(z.strictObject({ uuid: text, state: text, data_offset_bytes: count })),
         })

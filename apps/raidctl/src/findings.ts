@@ -194,7 +194,13 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
     findings.push({ severity, array: name, what: `slot ${member.slot} (${device}): ${what}`, action, commands });
   };
   for (const member of ext.members) {
-    const { bad_blocks: bad, read_errors: reads, write_errors: writes, repaired_blocks: repaired } = member;
+    const {
+      bad_blocks: bad,
+      checksum_errors: lies,
+      read_errors: reads,
+      write_errors: writes,
+      repaired_blocks: repaired,
+    } = member;
     const replace = commandLine('raidctl replace', name, member.name ?? 'DEVICE', 'NEWDEVICE');
     if (member.state === 'suspect')
       about(member, 'notice', 'the device is late with an answer', 'look at the device, or replace it', replace);
@@ -207,8 +213,12 @@ function memberFindings({ ext, name, superblock }: RaidArrayInfo): Finding[] {
         commandLine('raidctl history', name),
       );
     }
-    if (member.state !== 'current' || reads + writes === 0) continue;
-    const counts = [reads > 0 ? plural(reads, 'read error') : '', writes > 0 ? plural(writes, 'write error') : ''];
+    if (member.state !== 'current' || reads + writes + lies === 0) continue;
+    const counts = [
+      lies > 0 ? plural(lies, 'checksum error') : '',
+      reads > 0 ? plural(reads, 'read error') : '',
+      writes > 0 ? plural(writes, 'write error') : '',
+    ];
     const healed = repaired > 0 ? `; ${plural(repaired, 'block')} rewritten from redundancy` : '';
     about(
       member,

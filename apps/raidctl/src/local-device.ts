@@ -3,7 +3,7 @@ import { BdevError, BdevRegistry } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { findSignature } from '@raidkit/signatures';
-import { namedMember, spdkSuperblockStore } from '@raidkit/superblock';
+import { keepsChecksums, namedMember, spdkSuperblockStore } from '@raidkit/superblock';
 import { commandLine } from './command-line.js';
 import { ExitCode } from './exit-code.js';
 import { Failure } from './failure.js';
@@ -16,6 +16,8 @@ type Found = Awaited<ReturnType<typeof spdkSuperblockStore.read>>;
 /** What a device carries. */
 export interface LocalExamination {
   found: Found;
+  /** The array keeps checksums of its members' blocks. */
+  hasIntegrity: boolean;
   /** What else keeps its data there; null for nothing that is known. */
   signature: string | null;
   /** By which superblocks know it. */
@@ -32,7 +34,8 @@ export function examineLocally(path: string): Promise<LocalExamination> {
   return withDevice(path, true, async (descriptor) => {
     const found = await spdkSuperblockStore.read(descriptor);
     const signature = found.kind === 'found' ? null : await findSignature(descriptor);
-    return { found, signature, uuid: descriptor.bdev.uuid, serial: descriptor.bdev.serial };
+    const hasIntegrity = found.kind === 'found' && (await keepsChecksums(descriptor, found.record));
+    return { found, hasIntegrity, signature, uuid: descriptor.bdev.uuid, serial: descriptor.bdev.serial };
   });
 }
 

@@ -67,6 +67,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
     block_size: ext.block_size,
     strip_size_kb: array.strip_size_kb,
     has_superblock: array.superblock,
+    has_integrity: array.integrity,
     reactor: ext.reactor,
     members: countCurrent(array),
     slots: ext.members.map((member): SlotDocument => {
@@ -80,6 +81,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
         read_errors: member.read_errors,
         write_errors: member.write_errors,
         repaired_blocks: member.repaired_blocks,
+        checksum_errors: member.checksum_errors,
         bad_blocks: member.bad_blocks,
         disk_health: snapshot.diskHealth?.disks.find((disk) => disk.bdev_name === member.name)?.verdict ?? null,
         serial: member.serial ?? null,

@@ -83,7 +83,7 @@ function renderCheck(record: NonNullable<ArrayDocument['last_check']>): string {
 function layoutOf(array: ArrayDocument): string {
   const strip = array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`;
   const size = array.size_bytes === 0 ? '' : `, ${formatBytes(array.size_bytes)}`;
-  return `${array.level}, ${plural(array.slots.length, 'slot')}${strip}${size}${array.has_superblock ? '' : ', without superblocks'}`;
+  return `${array.level}, ${plural(array.slots.length, 'slot')}${strip}${size}${array.has_integrity ? ', with checksums' : ''}${array.has_superblock ? '' : ', without superblocks'}`;
 }
 
 /** The array, its slots with their devices, and below a slot whose device is an array, that array's. */
@@ -114,7 +114,11 @@ function slotRow(terminal: Terminal, slot: SlotDocument, branch: string, inner: 
   const serial = slot.device === null ? slot.last_serial : slot.serial;
   const parts = [slot.path, serial === null ? null : `serial ${serial}`].filter((part) => part !== null);
   const place = inner === undefined ? parts.join(', ') : `array ${inner.name}: ${showHealth(terminal, inner.health)}`;
-  const notes = slot.bad_blocks > 0 ? terminal.colors.red(` ${plural(slot.bad_blocks, 'bad block')}`) : '';
+  const troubles = [
+    ...(slot.bad_blocks > 0 ? [plural(slot.bad_blocks, 'bad block')] : []),
+    ...(slot.checksum_errors > 0 ? [plural(slot.checksum_errors, 'checksum error')] : []),
+  ];
+  const notes = troubles.length > 0 ? terminal.colors.red(` ${troubles.join(', ')}`) : '';
   const counts = [slot.read_errors, slot.write_errors, slot.repaired_blocks].map((count) => showCount(terminal, count));
   return [`${branch}slot ${slot.slot}  ${name}`, showMemberState(terminal, slot.state), ...counts, `${place}${notes}`.trim()];
 }

@@ -279,6 +279,26 @@ itWrites('finds with a check what disagrees, and repairs it as it is told', asyn
   expect((await test.json('doctor', 'doctor')).findings).toEqual([]);
 });
 
+itWrites('has a disk that lies found out, and healed, in an array with checksums', async () => {
+  disks('a', 'b');
+  await test.ok('create --integrity raid1 vol ./a ./b');
+  expect((await test.json('examine', 'examine ./b')).devices).toMatchObject([{ array: { has_integrity: true } }]);
+  await write(0, Buffer.alloc(64 * 1024, 7));
+  await test.ok('stop vol --yes');
+  overwrite('b', (await dataOffset('a')) + 4096, Buffer.alloc(512, 1));
+  expect((await test.json('examine', 'examine ./b')).devices).toMatchObject([{ array: { has_integrity: true } }]);
+  await test.ok('open ./a ./b');
+  await test.ok('check vol --wait');
+  expect((await test.json('status', 'status')).arrays).toMatchObject([
+    { health: 'optimal', has_integrity: true, last_check: { mismatch_blocks: 0 }, slots: [{ checksum_errors: 0 }, {}] },
+  ]);
+  const status = await test.ok('status vol');
+  expect(status).toMatch(/with checksums/);
+  expect(status).toMatch(/b +in sync .* [1-9]\d* checksum errors?/);
+  await test.ok('stop vol --yes');
+  expect(readFileSync(join(test.folder, 'b'))[(await dataOffset('a')) + 4096]).toBe(7);
+});
+
 /** Writes through the volume, as an NBD client, and flushes. */
 async function write(offset: number, bytes: Buffer): Promise<void> {
   const file = join(test.folder, 'data');

@@ -151,6 +151,7 @@ export interface MethodParams {
     strip_size_kb?: number;
     uuid?: string;
     superblock?: boolean;
+    integrity?: boolean;
     full_stripe_only?: boolean;
     level_options?: {
       [k: string]: unknown;

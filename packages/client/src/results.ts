@@ -24,6 +24,8 @@ export const raidBdevSchema = z.looseObject({
   state: z.string(),
   raid_level: z.string(),
   superblock: z.boolean(),
+  /** Its members' blocks have checksums; absent if they have none. */
+  integrity: z.boolean().default(false),
   num_base_bdevs: count,
   num_base_bdevs_discovered: count,
   num_base_bdevs_operational: count,
@@ -92,6 +94,8 @@ export const memberSchema = z.looseObject({
   read_errors: count,
   write_errors: count,
   repaired_blocks: count,
+  /** Absent in daemons of before. */
+  checksum_errors: count.default(0),
   bad_blocks: count,
   can_leave: z.boolean(),
 });
@@ -261,6 +265,8 @@ export const examinationSchema = z.discriminatedUnion('superblock', [
   z.looseObject({
     superblock: z.literal('found'),
     raid_level: z.string().nullable(),
+    /** Absent in daemons of before. */
+    integrity: z.boolean().default(false),
     uuid: z.string(),
     name: z.string(),
     level: count,

@@ -12,6 +12,8 @@ export type RaidEvent =
   | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string; wasFilled: boolean }
   | { type: 'memberSuspect'; array: string; slot: number; member: string }
   | { type: 'memberAnswers'; array: string; slot: number; member: string }
+  /** Blocks of the member's device are not what their checksums say. */
+  | { type: 'checksumError'; array: string; slot: number; member: string; block: number; blocks: number }
   | { type: 'spareActivated'; array: string; slot: number; member: string }
   /** `targets`: the members that are filled, together; `target` is the first of them, and null where there are none. */
   | { type: 'processStarted'; array: string; process: string; target: string | null; targets: readonly string[] }

@@ -262,5 +262,5 @@ it('the errors of a member are not those of the device that takes its place', as
   expect(slot!.errors.read).toBe(1);
   await plugIn(rig.registry, { name: 'm2', uuid: memberUuid(2), bytes: new Uint8Array(3 * MiB) });
   await rig.arrays.addBaseBdev('a', 'm2');
-  expect(slot!.errors).toEqual({ read: 0, write: 0, repaired: 0 });
+  expect(slot!.errors).toEqual({ read: 0, write: 0, repaired: 0, checksum: 0 });
 });

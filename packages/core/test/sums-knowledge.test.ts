@@ -13,6 +13,7 @@ function known(states: number[], unstable: number[] = [], summedBlocks = Infinit
     consistency: {
       isUnstable: (start, count) => unstable.some((block) => block * perSum < start + count && start < (block + 1) * perSum),
     },
+    isForeign: false,
     summedBlocks,
   };
 }

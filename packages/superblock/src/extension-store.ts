@@ -2,6 +2,7 @@ import { BlockClient } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { BadBlockList, ExtensionHeader, ExtensionStore, RegionPage } from '@raidkit/core';
 import { badBlocksLayout, badBlocksLength, encodeBadBlocks, mostBadRanges, parseBadBlocks } from './bad-block-list.js';
+import { checksumPages } from './checksum-page.js';
 import { doubtBytes, encodeDoubtList, mostDoubtRanges, parseDoubtList } from './doubt-list.js';
 import { journalStore } from './journal-store.js';
 import { encodeHeader, encodePage, extensionLayout, pageAt, parseHeader, parsePage, regionsPerPage } from './extension.js';
@@ -22,6 +23,7 @@ export const extensionStore: ExtensionStore = {
   mostBadRanges,
   mostDoubtRanges,
   journal: journalStore,
+  checksums: checksumPages,
 
   fits: (blockSize, numRegions) => blockSize <= pageBytes && numRegions <= mostPages * regionsPerPage,
 

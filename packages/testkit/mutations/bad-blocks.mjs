@@ -53,7 +53,7 @@ export const badBlocks = [
   {
     id: 'derived-from-what-is-lost',
     file: 'core/src/sync/resync.ts',
-    line: 'if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);',
+    line: 'if (!array.badBlocks.has(slot.index, at, count)) array.markBad(slot.index, at, count);',
     becomes: ';',
     loses: 'parity of an unreadable block that a crash left behind is trusted, and gives another member’s block wrong',
     suites,
@@ -62,7 +62,7 @@ export const badBlocks = [
   {
     id: 'majority-of-one',
     file: 'core/src/sync/resync.ts',
-    line: 'if (!this.#isResync && !(await this.#doAgree(readable, addr))) {',
+    line: 'if (!this.#isResync && !(await this.#doAgree(readable, count, addr))) {',
     becomes: 'if (addr < 0) {',
     loses: 'of two copies that differ one is given to the third, which could not be read, and then has the majority',
     suites,

@@ -10,7 +10,7 @@ export const failedFlushes = [
   {
     id: 'resync-believes-what-it-reads',
     file: 'core/src/sync/resync.ts',
-    line: 'if (this.#isResync && this.#array.consistency.isUnstable(at, count)) await this.#rewrite(at, count);',
+    line: 'if (this.#mustRewrite(at, count)) await this.#rewrite(at, count);',
     becomes: '',
     loses: 'a resync calls clean what a member only shows, and has not kept',
   },

@@ -1,5 +1,6 @@
 import { badBlocks } from './bad-blocks.mjs';
 import { bdev } from './bdev.mjs';
+import { checksums } from './checksums.mjs';
 import { failedFlushes } from './failed-flushes.mjs';
 import { ioPath } from './io-path.mjs';
 import { journal } from './journal.mjs';
@@ -28,6 +29,7 @@ export const mutations = [
   ...processes,
   ...severalTargets,
   ...badBlocks,
+  ...checksums,
   ...levels,
   ...onDisk,
   ...bdev,

@@ -17,8 +17,8 @@ export const regions = [
   {
     id: 'clean-without-flush',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'await onEveryMember(this.#array, (client) => client.flush());',
-    becomes: '',
+    line: 'await client.flush();\n      });\n      // One that',
+    becomes: '});\n      // One that',
     loses:
       'a region is on record as clean before what was written there is on stable media: a power cut leaves copies different',
   },

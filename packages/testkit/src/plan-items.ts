@@ -95,6 +95,8 @@ export interface SimShape {
   regionsPerPage?: number;
   /** Default: as for real arrays. */
   regions?: Partial<RegionLimits>;
+  /** The array has checksums, of which so many pages are in memory at a time. */
+  integrity?: { cachePages: number };
   /** Of background work; MiB of the volume a second. Default: no limit. */
   maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */

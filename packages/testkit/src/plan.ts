@@ -5,6 +5,7 @@ import { drawDevices } from './plan-devices.js';
 import { drawShortages } from './plan-shortages.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
+import { drawIntegrity, drawLies } from './plan-integrity.js';
 import { drawRests } from './plan-rests.js';
 import { drawRegions, drawShapeKind } from './plan-shapes.js';
 import { faultKinds } from './plan-items.js';
@@ -31,13 +32,14 @@ export interface PlanOptions {
   hasShapes?: boolean;
   hasDevices?: boolean;
   hasShortages?: boolean;
+  hasIntegrity?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
 
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
-  const { hasDevices = true, hasExtras = true, hasForeign = true } = options;
+  const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
   const { hasRests = true, hasShapes = true, hasShortages = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
@@ -46,7 +48,8 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const drawn = { ...drawShape(random, module, levelOptions), levelOptions };
   const usual = given.length === 0 ? drawn : withRoom(drawn);
   const shaped = hasShapes ? drawRegions(seed, drawShapeKind(seed, module, usual)) : usual;
-  const shape = hasDevices ? drawDevices(seed, module, shaped) : shaped;
+  const made = hasDevices ? drawDevices(seed, module, shaped) : shaped;
+  const shape = hasIntegrity ? drawIntegrity(seed, module, made) : made;
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;
@@ -54,12 +57,17 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const mayBeForeign = hasForeign && shape.kind !== 'no superblock' && module.optionsDefineLayout !== true;
   const foreign = mayBeForeign ? drawForeign(seed, module, totalMs) : [];
   // To somebody who keeps no map, what was unmapped may hold anything.
-  const mayUnmap = foreign.length === 0 && module.manifest.nullPayload;
+  // Nor does anything say what a disk should have there.
+  const lies = foreign.length === 0 ? drawLies(seed, shape, totalMs) : [];
+  const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
+  items.push(...lies);
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
   // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.
   const mayGrow = shape.kind !== 'no superblock' || module.redundancy !== 'none';
-  items.push(...extras.filter(({ kind }) => mayGrow || kind !== 'grow'));
+  // Under checksums disks lie as they like, or not at all.
+  const mayLie = shape.integrity === undefined;
+  items.push(...extras.filter(({ kind }) => (mayGrow || kind !== 'grow') && (mayLie || kind !== 'lie')));
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
   if (hasShortages) items.push(...drawShortages(seed, shape, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));

@@ -63,6 +63,8 @@ export class SimDisk {
   isPresent = true;
   /** Where its users' data begins: it lies about nothing else. */
   dataSector = 0;
+  /** Where it ends. */
+  dataEndSector = Infinity;
   /** It has lied: these sectors do not hold what they should. */
   onLie: ((firstSector: number, numSectors: number) => void) | null = null;
   /** It drops its cache at some of the flushes that fail, and calls this: it shows what was there before. Null: it never does. */
@@ -248,7 +250,7 @@ export class SimDisk {
     if (io.type !== IoType.Write || (faults.lostWrites === 0 && faults.misdirectedWrites === 0)) return false;
     const perBlock = this.blockSize / sectorBytes;
     const first = io.offsetBlocks * perBlock;
-    if (first < this.dataSector) return false;
+    if (first < this.dataSector || first >= this.dataEndSector) return false;
     const count = io.numBlocks * perBlock;
     this.onLie?.(first, count);
     if (faults.lostWrites > 0) {

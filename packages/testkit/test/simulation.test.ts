@@ -85,6 +85,7 @@ describe('no seed breaks a rule', () => {
             hasForeign: hasMore,
             hasRests: hasMore,
             hasShapes: hasMore,
+            hasIntegrity: hasMore,
           };
           const { violation } = await simulate({
             seed,

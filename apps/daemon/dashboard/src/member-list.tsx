@@ -28,6 +28,7 @@ function MemberRow({ member, snapshot }: { member: RaidMember; snapshot: StatusS
     ...(member.read_errors > 0 ? [plural(member.read_errors, 'read error')] : []),
     ...(member.write_errors > 0 ? [plural(member.write_errors, 'write error')] : []),
     ...(member.repaired_blocks > 0 ? [`${plural(member.repaired_blocks, 'block')} repaired`] : []),
+    ...(member.checksum_errors > 0 ? [plural(member.checksum_errors, 'checksum error')] : []),
     ...(member.bad_blocks > 0 ? [plural(member.bad_blocks, 'bad block')] : []),
   ];
   return (

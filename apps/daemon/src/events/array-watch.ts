@@ -99,6 +99,9 @@ export class ArrayWatch {
         for (const target of targetsOf(event))
           this.#say('RebuildStarted', 'info', event.array, target, `${workOf({ ...event, target })} has begun`);
         return;
+      case 'checksumError':
+        // One event for all of a second: see `#errors`.
+        return;
       case 'processFinished':
         this.#finished(event, array);
     }
@@ -217,12 +220,13 @@ export class ArrayWatch {
 
   #errors(array: RaidArray, told: Told): void {
     for (const { errors, index, name } of array.slots) {
-      const all = errors.read + errors.write;
+      const all = errorsIn(errors);
       const before = told.errors[index] ?? 0;
       told.errors[index] = all;
       if (all <= before || name === null) continue;
       const place = placeOf({ array: array.name, slot: index, member: name });
-      const counts = `${errors.read} read and ${errors.write} write errors so far, ${errors.repaired} blocks rewritten from redundancy`;
+      const lies = errors.checksum > 0 ? `, ${errors.checksum} blocks that are not what their checksums say` : '';
+      const counts = `${errors.read} read and ${errors.write} write errors so far${lies}, ${errors.repaired} blocks rewritten from redundancy`;
       this.#say('DeviceErrors', 'warning', array.name, name, `${place} has errors: ${counts}`);
     }
   }
@@ -239,7 +243,7 @@ export class ArrayWatch {
         waitsSince: null,
         progress: 0,
         // What it comes with happened before.
-        errors: array.slots.map(({ errors }) => errors.read + errors.write),
+        errors: array.slots.map(({ errors }) => errorsIn(errors)),
       };
       this.#told.set(array, told);
     }
@@ -249,6 +253,10 @@ export class ArrayWatch {
   #say(event: EventName, severity: Severity, array: string, device: string | null, message: string): void {
     this.#tell({ event, severity, array, device, message });
   }
+}
+
+function errorsIn({ checksum, read, write }: RaidArray['slots'][number]['errors']): number {
+  return read + write + checksum;
 }
 
 function placeOf({ array, member, slot }: { array: string; member: string; slot: number }): string {

@@ -16,7 +16,7 @@ const mostArrays = 1000;
 /** Former members of an array that are remembered. */
 const mostFormer = 32;
 
-const none: Counts = { read: 0, write: 0, repaired: 0 };
+const none: Counts = { read: 0, write: 0, repaired: 0, checksum: 0 };
 const nullUuid = /^[0-]*$/;
 
 type LastDevice = NonNullable<LastingArray['devices'][number]>;
@@ -42,6 +42,7 @@ interface MemberAnswer {
   read_errors: number;
   write_errors: number;
   repaired_blocks: number;
+  checksum_errors: number;
 }
 
 /**
@@ -206,7 +207,7 @@ export class LastingCounts implements Caller {
       const last = member.name === null ? (member.last_member ?? known.devices[member.slot] ?? null) : member.last_member;
       if (owner === null) return { ...member, last_member: last };
       const all = this.#total(array, member.slot, owner, countsOf(member));
-      return { ...member, last_member: last, read_errors: all.read, write_errors: all.write, repaired_blocks: all.repaired };
+      return { ...member, last_member: last, ...errorsOf(all) };
     });
     return { ...array, ext: { ...array.ext, members, history: merged(array.ext.history, known.history) } };
   }
@@ -236,8 +237,19 @@ function noteDevices(known: LastingArray, { base_bdevs_list: slots, ext }: Array
   });
 }
 
-function countsOf({ read_errors: read, repaired_blocks: repaired, write_errors: write }: MemberAnswer): Counts {
-  return { read, write, repaired };
+type MemberErrors = Pick<MemberAnswer, 'checksum_errors' | 'read_errors' | 'repaired_blocks' | 'write_errors'>;
+
+function countsOf({
+  checksum_errors: checksum,
+  read_errors: read,
+  repaired_blocks: repaired,
+  write_errors: write,
+}: MemberErrors): Counts {
+  return { read, write, repaired, checksum };
+}
+
+function errorsOf({ checksum, read, repaired, write }: Counts): MemberErrors {
+  return { read_errors: read, write_errors: write, repaired_blocks: repaired, checksum_errors: checksum };
 }
 
 /** What the array knows itself, the last first, and what is older. */
@@ -255,13 +267,23 @@ function forgetFormer(known: LastingArray, array: ArrayAnswer): void {
 }
 
 function plus(a: Counts, b: Counts): Counts {
-  return { read: a.read + b.read, write: a.write + b.write, repaired: a.repaired + b.repaired };
+  return {
+    read: a.read + b.read,
+    write: a.write + b.write,
+    repaired: a.repaired + b.repaired,
+    checksum: a.checksum + b.checksum,
+  };
 }
 
 function minus(a: Counts, b: Counts): Counts {
-  return { read: a.read - b.read, write: a.write - b.write, repaired: a.repaired - b.repaired };
+  return {
+    read: a.read - b.read,
+    write: a.write - b.write,
+    repaired: a.repaired - b.repaired,
+    checksum: a.checksum - b.checksum,
+  };
 }
 
 function isLess(a: Counts, b: Counts): boolean {
-  return a.read < b.read || a.write < b.write || a.repaired < b.repaired;
+  return a.read < b.read || a.write < b.write || a.repaired < b.repaired || a.checksum < b.checksum;
 }

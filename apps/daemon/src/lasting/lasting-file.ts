@@ -11,8 +11,8 @@ const mostRanges = 1000;
 const mostBytes = 64 * 1024 * 1024;
 
 const count = z.int().min(0);
-/** Errors of a member, and blocks of it that were rewritten. */
-const countsSchema = z.strictObject({ read: count, write: count, repaired: count });
+/** Errors of a member, and blocks of it that were rewritten. Older files have no errors of checksums. */
+const countsSchema = z.strictObject({ read: count, write: count, repaired: count, checksum: count.default(0) });
 
 const text = z.string().max(4096);
 /** Milliseconds since 1970. */

@@ -26,6 +26,8 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         strip_size_kb: u32.optional(),
         uuid: uuid.optional(),
         superblock: z.boolean().optional(),
+        // Ours: keep checksums of the members' blocks.
+        integrity: z.boolean().optional(),
         // Ours: refuse writes to raid5f that are not whole stripes, as SPDK does.
         full_stripe_only: z.boolean().optional(),
         // Ours: options of the level, by name.
@@ -48,6 +50,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
             stripSizeKb: params.strip_size_kb ?? 0,
             ...(params.uuid === undefined ? {} : { uuid: params.uuid }),
             superblock: params.superblock ?? false,
+            integrity: params.integrity ?? false,
             force: params.force ?? false,
             options: {
               ...params.level_options,

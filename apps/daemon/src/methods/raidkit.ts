@@ -3,7 +3,7 @@ import { RegionState } from '@raidkit/core';
 import type { RaidArray } from '@raidkit/core';
 import type { ClientRule } from '@raidkit/nbd';
 import { findSignature } from '@raidkit/signatures';
-import { spdkSuperblockStore } from '@raidkit/superblock';
+import { keepsChecksums, spdkSuperblockStore } from '@raidkit/superblock';
 import { z } from 'zod';
 import { claimOf } from '../level-claims.js';
 import { cancelledReason } from '../cancelled.js';
@@ -118,7 +118,8 @@ export function raidkitMethods(service: Service): RpcMethod[] {
           if (found.kind === 'none') return { superblock: 'none', signature: await findSignature(descriptor) };
           if (found.kind === 'unusable') return { superblock: 'unusable', reason: found.message };
           const level = modules.byCode(found.record.level)?.level ?? null;
-          return { superblock: 'found', raid_level: level, ...toSnakeCase(found.record) };
+          const integrity = await keepsChecksums(descriptor, found.record);
+          return { superblock: 'found', raid_level: level, integrity, ...toSnakeCase(found.record) };
         } finally {
           descriptor.close();
         }
@@ -308,6 +309,7 @@ function describeHealth(
         read_errors: slot.errors.read,
         write_errors: slot.errors.write,
         repaired_blocks: slot.errors.repaired,
+        checksum_errors: slot.errors.checksum,
         can_leave: array.canDoWithout(slot),
         bad_blocks: slot.isConfigured ? array.badBlocks.countOf(slot.index) : 0,
       })),

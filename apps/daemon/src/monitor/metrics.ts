@@ -164,6 +164,11 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
     'Blocks that the member could not read and that were rewritten from redundancy.',
     each((member) => member.repaired_blocks),
   );
+  out.counter(
+    'raidkit_member_checksum_errors_total',
+    'Times that a block of the member was not what its checksum says; with a state file, also before a restart.',
+    each((member) => member.checksum_errors),
+  );
   out.gauge(
     'raidkit_member_bad_blocks',
     'Blocks that the member does not hold, since nobody could say what belonged there.',

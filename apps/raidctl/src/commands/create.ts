@@ -18,6 +18,7 @@ interface CreateOptions extends ChangeOptions, ParsedOpenOptions {
   stripSize?: number;
   uuid?: string;
   superblock: boolean;
+  integrity?: boolean;
   assumeClean?: boolean;
   option: Record<string, unknown>;
 }
@@ -40,6 +41,7 @@ export function addCreate(program: Command, run: Run): void {
     .option('--strip-size <KiB>', `consecutive data on one member, a power of two (${defaultStripKb})`, parseWhole(1, 1 << 20))
     .option('--uuid <uuid>', 'of the array (a random one)')
     .option('--no-superblock', 'write nothing of the array to its members: it does not come back by itself')
+    .option('--integrity', 'keep checksums of what members hold: a disk that lies is found, and answered for from redundancy')
     .option('-o, --option <name=value>', 'an option of the level, its value as JSON or a word; repeatable', collectOption, {})
     .option('--assume-clean', 'not supported: says why')
     .option('-f, --force', 'overwrite what others keep on the devices');
@@ -98,6 +100,7 @@ async function create(
     raid_level: module.level,
     base_bdevs: devices.map((device) => device?.name ?? null),
     superblock: options.superblock,
+    ...(options.integrity === true ? { integrity: true } : {}),
     ...(module.strip_size === 'none' && options.stripSize === undefined
       ? {}
       : { strip_size_kb: options.stripSize ?? defaultStripKb }),

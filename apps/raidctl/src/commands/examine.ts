@@ -69,6 +69,7 @@ async function examineOpen(client: RaidkitClient, { argument, bdev, name }: Devi
           size_bytes: examination.num_blocks * blockSize,
           strip_size_kb: (examination.strip_size_blocks * blockSize) / 1024,
           sequence_number: examination.seq_number,
+          has_integrity: examination.integrity,
           slot: slotOf(examination.slots, bdev?.uuid),
           slots: examination.slots.map(({ uuid, state, data_offset_blocks: offset }) => ({
             uuid,
@@ -83,7 +84,7 @@ async function examineOpen(client: RaidkitClient, { argument, bdev, name }: Devi
 
 async function examineClosed({ argument, toOpen }: Device, levels: ReadonlyMap<number, string>): Promise<Examined> {
   const { examineLocally } = await import('../local-device.js');
-  const { found, serial, signature, uuid } = await examineLocally(toOpen?.path ?? argument);
+  const { found, hasIntegrity, serial, signature, uuid } = await examineLocally(toOpen?.path ?? argument);
   const base = { device: argument, opened_by_daemon: false, serial, signature, reason: null, array: null };
   if (found.kind === 'none') return { ...base, superblock: 'none' };
   if (found.kind === 'unusable') return { ...base, superblock: 'unusable', reason: found.message };
@@ -99,6 +100,7 @@ async function examineClosed({ argument, toOpen }: Device, levels: ReadonlyMap<n
       size_bytes: record.numBlocks * record.blockSize,
       strip_size_kb: (record.stripSizeBlocks * record.blockSize) / 1024,
       sequence_number: record.seqNumber,
+      has_integrity: hasIntegrity,
       slot: slotOf(record.slots, uuid),
       slots: record.slots.map(({ dataOffsetBlocks, state, uuid: slotUuid }) => ({
         uuid: slotUuid,
@@ -135,6 +137,7 @@ function describe({ array, device, reason, serial, signature, superblock }: Exam
     `  level     ${array.level ?? `code ${array.level_code}`}`,
     `  size      ${formatBytes(array.size_bytes)}${array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`}`,
     `  sequence  ${array.sequence_number}`,
+    ...(array.has_integrity ? ['  checksums kept'] : []),
     ...(offset === undefined || another !== undefined ? [] : [`  data      from ${formatBytes(offset)} on`]),
     ...array.slots.map(
       ({ state, uuid }, index) => `  slot ${index}    ${uuid}  ${state}${index === array.slot ? '  (this device)' : ''}`,

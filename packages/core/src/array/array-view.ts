@@ -33,6 +33,8 @@ export interface ArrayView {
   /** Made from superblocks, so its members are known by uuid, not by name. */
   readonly isAssembled: boolean;
   readonly hasSuperblock: boolean;
+  /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
+  readonly hasIntegrity: boolean;
   /** Its members carry a header, and what goes with it, behind the superblock. */
   readonly hasHeaders: boolean;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */

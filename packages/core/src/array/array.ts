@@ -4,6 +4,7 @@ import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
 import { BadBlocks } from '../members/bad-blocks.js';
 import { Consistency } from '../bitmap/consistency.js';
+import { blocksForData, blocksForPages, summedBytes } from '../checksums/area.js';
 import type { RegionLimits } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
@@ -21,6 +22,7 @@ import type { RaidProcess } from '../sync/process.js';
 import { ProcessQueue } from '../sync/process-queue.js';
 import type { QueueHost } from '../sync/start-process.js';
 import type { ProcessRecord } from '../sync/task.js';
+import type { ArraySums } from './array-sums.js';
 import { describeArray, describeConfig } from './info.js';
 import type { ArrayView } from './array-view.js';
 import type { Stranger } from './stranger.js';
@@ -47,6 +49,8 @@ export interface RaidArrayOptions {
   /** Null: an array without superblocks. */
   store: SuperblockStore | null;
   levelOptions: LevelOptions;
+  /** Its members' blocks are to have checksums. Default false. */
+  hasIntegrity?: boolean;
   /** What members carry already does not matter. */
   isForced?: boolean;
   /** Default: nobody has said. */
@@ -102,6 +106,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Started to be looked at: nothing is written to its members, not even metadata. */
   isReadOnly = false;
   readonly isForced: boolean;
+  /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
+  hasIntegrity: boolean;
+  /** While it is up, or being started, with integrity; null for others. */
+  sums: ArraySums | null = null;
   /** Made from superblocks, so its members are known by uuid, not by name. */
   isAssembled = false;
   /**
@@ -170,6 +178,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.options = options.levelOptions;
     this.store = options.store;
     this.isForced = options.isForced ?? false;
+    this.hasIntegrity = options.hasIntegrity ?? false;
     this.outerUuid = options.outerUuid ?? null;
     this.slots = options.slotNames.map((name, index) => new Slot(index, name));
     this.#numOperational = this.slots.length;
@@ -416,7 +425,38 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   availableBlocks(slot: number): number {
     const { descriptor, capacity } = this.slotAt(slot);
-    return descriptor === null ? this.memberCapacity(slot) : capacity;
+    if (descriptor === null) return this.memberCapacity(slot);
+    // Of one that is on record somebody else may have let data grow to the end of its members.
+    return this.recordedBlocks === null ? this.roomForData(capacity) : capacity;
+  }
+
+  /** How many of so many blocks behind the data offset are left for data. */
+  roomForData(blocks: number): number {
+    const { blockSize, extension, hasIntegrity } = this;
+    return hasIntegrity && extension !== undefined ? blocksForData(blocks, blockSize, extension.checksums) : blocks;
+  }
+
+  /** How many blocks a member needs behind so many of data. */
+  blocksBehind(dataBlocks: number): number {
+    const { blockSize, extension, hasIntegrity } = this;
+    return hasIntegrity && extension !== undefined ? blocksForPages(dataBlocks, blockSize, extension.checksums) : 0;
+  }
+
+  /** Blocks of members that are only ever right or wrong together. */
+  get blocksTogether(): number {
+    return this.hasIntegrity ? summedBytes / this.blockSize : 1;
+  }
+
+  /** The sums of all members are closed, and what they had is given back: the start has failed. */
+  async closeSums(): Promise<void> {
+    const { sums } = this;
+    if (sums === null) return;
+    for (const slot of this.slots) {
+      await slot.sums?.close();
+      slot.sums = null;
+    }
+    sums.close();
+    this.sums = null;
   }
 
   // What the level sees.
@@ -519,7 +559,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {
     if (this.isReadOnly) return;
-    this.#repair.request(slot, memberOffsetBlocks, numBlocks);
+    const { blocksTogether } = this;
+    const first = Math.floor(memberOffsetBlocks / blocksTogether) * blocksTogether;
+    const end = Math.ceil((memberOffsetBlocks + numBlocks) / blocksTogether) * blocksTogether;
+    this.#repair.request(slot, first, end - first);
   }
 
   /**

@@ -5,6 +5,7 @@ import type { RaidModuleRegistry } from '../level/registry.js';
 import type { ProcessOptions } from '../sync/task.js';
 import type { RaidIoPool } from '../level/raid-io.js';
 import type { Retries } from './retries.js';
+import type { SumsMemory } from '../checksums/sums-memory.js';
 import type { SuperblockStore } from '../format/store.js';
 
 /** Whether and when arrays that are assembled from superblocks start by themselves. */
@@ -54,6 +55,7 @@ export interface RaidContext extends RaidArrayHost {
   /** What somebody else keeps on a device, for people; null if nothing is known to be there. */
   readonly findSignature?: SignatureFinder;
   readonly ios: RaidIoPool;
+  readonly sumsMemory: SumsMemory;
   /** Every array that is in there has entered the census. */
   readonly arrays: Map<string, RaidArray>;
   readonly arrayNames: ArrayNames;

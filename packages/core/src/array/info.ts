@@ -30,6 +30,7 @@ export function describeArray(array: ArrayView): JsonObject {
     state: array.state,
     raid_level: array.module.level,
     superblock: array.hasSuperblock,
+    ...(array.hasIntegrity ? { integrity: true } : {}),
     num_base_bdevs: array.numSlots,
     num_base_bdevs_discovered: array.numDiscovered,
     num_base_bdevs_operational: array.numOperational,

@@ -7,7 +7,7 @@ import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
 import { goesWith, seqStep, wasRunByUs } from '../format/store.js';
-import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage } from '../format/store.js';
+import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage, SumsHeader } from '../format/store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
@@ -33,6 +33,8 @@ export interface EarlierRecord {
 export interface LoadedBitmap {
   bitmap: WriteIntentBitmap;
   origin: RegionOrigin;
+  /** What is on record of the array's sums; null for none. */
+  sums: SumsHeader | null;
 }
 
 /**
@@ -60,7 +62,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   const numRegions = Math.ceil(blocks / regionBlocks);
   if (array.recordedBlocks === null) {
     array.metadata.beginIncarnation();
-    return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' } };
+    return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' }, sums: null };
   }
   const { header, pages, newest, doubt } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
@@ -79,7 +81,8 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
         if (state === RegionState.Dirty) array.consistency.markUnstable(at, earlier?.regionBlocks ?? 0);
       });
     }
-    return { bitmap: unknown, origin: { is: 'unknown', earlier } };
+    // Of their life none counts, and the resync makes all of them anew.
+    return { bitmap: unknown, origin: { is: 'unknown', earlier }, sums: newest?.sums ?? null };
   }
   // The map's own region size, which a growth of the array does not change.
   const regions = new WriteIntentBitmap(array, extension, Math.ceil(blocks / header.regionBlocks), header.regionBlocks);
@@ -95,7 +98,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     regions.distrust(first, end);
   }
   adoptRecord(array, header);
-  return { bitmap: regions, origin: { is: 'recorded', doubt } };
+  return { bitmap: regions, origin: { is: 'recorded', doubt }, sums: header.sums };
 }
 
 /** Goes on from what a header says of the array, apart from its map. */
@@ -110,6 +113,7 @@ export function adoptRecord(array: MappedHost, header: ExtensionHeader): void {
     slot.errors.read = kept.readErrors;
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
+    slot.errors.checksum = header.sums?.errors[slot.index] ?? 0;
   }
 }
 

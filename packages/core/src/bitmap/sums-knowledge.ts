@@ -10,6 +10,8 @@ export interface KnownRegions {
   readonly blockSize: number;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'>;
   readonly consistency: Pick<Consistency, 'isUnstable'>;
+  /** Somebody else ran the array before this start: what was not written or compared since has no sums that count. */
+  readonly isForeign: boolean;
   /** Blocks of sums from the start of each data area on that have been summed. */
   readonly summedBlocks: number;
 }
@@ -20,7 +22,7 @@ export interface KnownRegions {
  */
 export function knowledgeOf(array: KnownRegions, slot: { readonly isInSync: boolean }): SumsKnowledge {
   const counts = (block: number): boolean => {
-    const { blockSize, bitmap, consistency, summedBlocks } = array;
+    const { blockSize, bitmap, consistency, isForeign, summedBlocks } = array;
     if (block >= summedBlocks) return false;
     const perSum = summedBytes / blockSize;
     switch (bitmap.states[Math.floor((block * perSum) / bitmap.regionBlocks)]) {
@@ -30,7 +32,7 @@ export function knowledgeOf(array: KnownRegions, slot: { readonly isInSync: bool
         return slot.isInSync;
       case RegionState.Dirty:
         // A member that is being filled has there what it had when it left, or anything.
-        return slot.isInSync && !consistency.isUnstable(block * perSum, perSum);
+        return !isForeign && slot.isInSync && !consistency.isUnstable(block * perSum, perSum);
       default:
         return false;
     }

@@ -6,6 +6,7 @@ import { onEveryMember } from '../members/member-io.js';
 import type { RaidIo } from '../level/raid-io.js';
 import { BitmapPages } from './bitmap-pages.js';
 import { RegionState, RegionStates, copyInto } from './region-state.js';
+import type { BlockRange } from '../format/block-ranges.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
 import { Discards } from './discards.js';
 
@@ -371,7 +372,11 @@ export class WriteIntentBitmap extends RegionStates {
       this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.OutOfSync);
     }
     try {
-      await onEveryMember(this.#array, (client) => client.flush());
+      await onEveryMember(this.#array, async (client, slot) => {
+        // They count as soon as a page says that the region is not dirty any more.
+        await slot.sums?.writeOut(rangesOf(before.keys(), this.regionBlocks));
+        await client.flush();
+      });
       // One that failed before this may lack what regions hold: it must be on record as out before a page calls them clean.
       await this.#array.leaveRecorded();
       if (this.#array.membership !== members) throw new Error('a member left or came meanwhile');
@@ -428,6 +433,10 @@ export class WriteIntentBitmap extends RegionStates {
     if (state === RegionState.Unwritten || state === RegionState.Clean || state === RegionState.OutOfSync) return true;
     return this.#pages.unrecorded.size > 0 && this.#pages.unrecorded.has(region);
   }
+}
+
+function* rangesOf(regions: Iterable<number>, regionBlocks: number): Iterable<BlockRange> {
+  for (const region of regions) yield { start: region * regionBlocks, end: (region + 1) * regionBlocks };
 }
 
 /** Sorted runs `[first, end)` of neighbours among these regions, so many in a run at most, and one at least. */

@@ -22,3 +22,15 @@ export function divideRoom(room: number, format: ChecksumPages): RoomForSums {
   const pages = Math.ceil(room / (perPage + 1));
   return { data: Math.max(0, room - pages), pages };
 }
+
+/** Blocks of the device that pages take behind a data area of so many. */
+export function blocksForPages(dataBlocks: number, blockSize: number, format: ChecksumPages): number {
+  const perSum = summedBytes / blockSize;
+  return pagesFor(dataBlocks / perSum, format) * perSum;
+}
+
+/** How many of the blocks behind the data offset are left for data, if sums of them are to be kept. */
+export function blocksForData(blocks: number, blockSize: number, format: ChecksumPages): number {
+  const perSum = summedBytes / blockSize;
+  return divideRoom(Math.floor(blocks / perSum), format).data * perSum;
+}

@@ -312,6 +312,8 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       at = this.#sums.findWrong(frame, at, end, this.#addrOf(io, at));
       if (at === end) return true;
       if (!this.#isAlone) {
+        // Whoever has the lock may be waiting for buffers.
+        this.#putEdges();
         this.#acquire(true);
         return false;
       }
@@ -332,12 +334,16 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     io.owner = owner;
     this.#io = null;
     this.#owner = nobody;
-    if (this.#headAddr >= 0) sums.putEdges(this.#headAddr, this.#tailAddr);
-    this.#headAddr = -1;
-    this.#tailAddr = -1;
+    this.#putEdges();
     if (this.#lock.isHeld) sums.locks.release(this.#lock);
     sums.ended(this);
     owner.onIoDone(io);
+  }
+
+  #putEdges(): void {
+    if (this.#headAddr >= 0) this.#sums.putEdges(this.#headAddr, this.#tailAddr);
+    this.#headAddr = -1;
+    this.#tailAddr = -1;
   }
 
   #request(): BdevIo {

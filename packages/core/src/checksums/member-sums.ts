@@ -1,12 +1,15 @@
-import { IoType, RangeLocks } from '@raidkit/bdev';
-import type { BdevDescriptor, BdevIo, IoOwner, Status } from '@raidkit/bdev';
+import { BdevError, IoType, RangeLocks, Status } from '@raidkit/bdev';
+import type { BdevDescriptor, BdevIo, IoOwner } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import { summedBytes } from './area.js';
 import { CheckedIo } from './checked-io.js';
 import type { CheckedIoHost } from './checked-io.js';
 import type { EdgeBuffers, EdgeWaiter } from './edge-buffers.js';
+import { PageNotWritten } from './page-cache.js';
 import type { PageCache, PageFrame, PageOwner, PageWaiter } from './page-cache.js';
+import type { BlockRange } from '../format/block-ranges.js';
 import type { ChecksumPageCodec, ChecksumPages } from '../format/store.js';
+import type { SummedPath } from '../members/summed-path.js';
 
 /** What is known of blocks before their sums have been looked at. Blocks are of {@link summedBytes}, from the data offset on. */
 export interface SumsKnowledge {
@@ -46,6 +49,8 @@ export interface MemberSumsOptions {
   readonly codec: ChecksumPageCodec;
   readonly knowledge: SumsKnowledge;
   readonly listener: SumsListener;
+  /** What the device has of regions that are about to count is to be looked at before. Default false. */
+  readonly mustWash?: boolean;
   /** Nothing may be written to the device. */
   readonly isReadOnly?: boolean;
 }
@@ -54,7 +59,7 @@ export interface MemberSumsOptions {
  * The sums of one device's data area, and the only way to its data: what is read is what was written there, or an error as if
  * the device could not read it.
  */
-export class MemberSums implements PageOwner, CheckedIoHost {
+export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly locks = new RangeLocks();
   readonly slot: number;
   readonly #options: MemberSumsOptions;
@@ -68,6 +73,7 @@ export class MemberSums implements PageOwner, CheckedIoHost {
   readonly #idle: CheckedIo[] = [];
   #inFlight = 0;
   #onIdle: (() => void)[] = [];
+  #isClosed = false;
 
   constructor(options: MemberSumsOptions) {
     const { blockSize, registry } = options.descriptor.bdev;
@@ -91,6 +97,12 @@ export class MemberSums implements PageOwner, CheckedIoHost {
   /** As `BdevDescriptor.submit`. Blocks in front of the data, and I/O without blocks, go through as they are. */
   submit(io: BdevIo): void {
     const { dataOffset, descriptor } = this.#options;
+    if (this.#isClosed) {
+      // Whoever had it closed has let go of the device; nobody reads it past the sums.
+      io.status = Status.NoDevice;
+      this.soon(() => io.owner.onIoDone(io));
+      return;
+    }
     const isChecked = io.type !== IoType.Flush && io.type !== IoType.Reset && io.offsetBlocks >= dataOffset;
     // Refused, or ended, by the device itself.
     if (!isChecked || !descriptor.isOpen) {
@@ -105,21 +117,46 @@ export class MemberSums implements PageOwner, CheckedIoHost {
     checked.start(io, first * this.#blockSize, io.numBlocks * this.#blockSize);
   }
 
-  /**
-   * Resolves when the sums of these blocks, as they are now, are on the device, if only in its cache. Rejects with a
-   * `PageNotWritten`.
-   */
-  writeOut(first: number, end: number): Promise<void> {
-    return this.#options.cache.writeOut(this, Math.floor(first / this.#perPage), Math.ceil(end / this.#perPage));
+  async writeOut(ranges: Iterable<BlockRange>): Promise<void> {
+    const wanted = new Set<number>();
+    const perPage = (this.#perPage * summedBytes) / this.#blockSize;
+    for (const { start, end } of ranges) {
+      for (let page = Math.floor(start / perPage); page * perPage < end; page++) wanted.add(page);
+    }
+    if (this.#options.mustWash === true) for (const page of wanted) await this.#wash(page);
+    await this.#writePages((page) => wanted.has(page));
   }
 
-  /** Resolves when none of its I/O is under way. */
-  async whenIdle(): Promise<void> {
+  writeAll(): Promise<void> {
+    return this.#writePages(() => true);
+  }
+
+  /** Resolves when the page says by itself what does not count. */
+  async #wash(page: number): Promise<void> {
+    if (page * this.#perPage >= this.#numSummed || this.#isAdopted(page)) return;
+    this.#inFlight++;
+    await new Promise<void>((resolve) => {
+      const waiter: PageWaiter = { onPage: () => resolve(), nextWaiter: null, wantedOf: null, wantedPage: -1 };
+      if (this.#options.cache.get(this, page, waiter) !== null) resolve();
+    });
+    this.#leave();
+  }
+
+  async #writePages(isWanted: (page: number) => boolean): Promise<void> {
+    const { cache, descriptor } = this.#options;
+    try {
+      await cache.writeOut(this, isWanted);
+    } catch (error) {
+      if (!(error instanceof PageNotWritten)) throw error;
+      throw BdevError.fromStatus(error.status, `${descriptor.bdev.name}: ${error.message}`);
+    }
+  }
+
+  async close(): Promise<void> {
+    // From the last look on to the end nothing begins: it is one turn.
     while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
-  }
-
-  /** Forgets all pages; see {@link writeOut}. Nothing may be under way. */
-  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#options.cache.remove(this);
   }
 
@@ -276,13 +313,15 @@ export class MemberSums implements PageOwner, CheckedIoHost {
     return hasChanged && !isReadOnly;
   }
 
+  #isAdopted(page: number): boolean {
+    return ((this.#adopted[page >> 3] ?? 0) & (1 << (page & 7))) !== 0;
+  }
+
   /** True if it was marked before. */
   #markAdopted(page: number): boolean {
-    const index = page >> 3;
-    const bit = 1 << (page & 7);
-    const before = this.#adopted[index] ?? 0;
-    this.#adopted[index] = before | bit;
-    return (before & bit) !== 0;
+    const wasAdopted = this.#isAdopted(page);
+    this.#adopted[page >> 3] = (this.#adopted[page >> 3] ?? 0) | (1 << (page & 7));
+    return wasAdopted;
   }
 
   /** Gives the sums of blocks `[block, end)`, all of one page, which lies at `addr`, one byte over and over. */

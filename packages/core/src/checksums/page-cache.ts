@@ -116,7 +116,12 @@ export class PageCache {
     this.#registry = registry;
     this.#pageBytes = pageBytes;
     this.#pool = new BufferPool(memory, { slotBytes: pageBytes, count: numPages });
-    this.#writePool = new BufferPool(memory, { slotBytes: pageBytes, count: Math.min(numPages, mostWrites) });
+    try {
+      this.#writePool = new BufferPool(memory, { slotBytes: pageBytes, count: Math.min(numPages, mostWrites) });
+    } catch (error) {
+      this.#pool.close();
+      throw error;
+    }
     this.#frames = Array.from({ length: numPages }, () => new PageFrame(this, this.#pool.get()));
   }
 
@@ -170,18 +175,25 @@ export class PageCache {
   }
 
   /**
-   * Resolves when what pages `[first, end)` of the owner say now has been written to the device, if only to its cache. Rejects
-   * with a `PageNotWritten` if one of them could not be, when all have been tried.
+   * Resolves when what these of the owner's pages say now has been written to the device, if only to its cache. Rejects with a
+   * {@link PageNotWritten} if one of them could not be, when all have been tried.
    */
-  async writeOut(owner: PageOwner, first: number, end: number): Promise<void> {
-    const pages = this.#pages.get(owner);
-    if (pages === undefined) return;
-    const isFew = end - first <= pages.size;
-    const numbers = isFew
-      ? Array.from({ length: end - first }, (_, index) => first + index)
-      : [...pages.keys()].filter((page) => page >= first && page < end);
-    const results = await Promise.allSettled(numbers.map((page) => this.#writePage(owner, page)));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  async writeOut(owner: PageOwner, isWanted: (page: number) => boolean): Promise<void> {
+    const wanted: number[] = [];
+    for (const [page, frame] of this.#pages.get(owner) ?? []) {
+      if ((frame.isDirty || frame.isWriting) && isWanted(page)) wanted.push(page);
+    }
+    const left = wanted.values();
+    const failures: PageNotWritten[] = [];
+    const writeSome = async (): Promise<void> => {
+      for (const page of left) {
+        const failure = await this.#writePage(owner, page);
+        if (failure !== null) failures.push(failure);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(mostWrites, wanted.length) }, writeSome));
+    const [failure] = failures;
+    if (failure !== undefined) throw failure;
   }
 
   /** For frames: an I/O of theirs has ended. */
@@ -342,18 +354,18 @@ export class PageCache {
     for (const resolve of waiting) resolve();
   }
 
-  async #writePage(owner: PageOwner, page: number): Promise<void> {
+  /** Null when it is written. */
+  async #writePage(owner: PageOwner, page: number): Promise<PageNotWritten | null> {
     let begun: PageFrame | null = null;
     let writesBefore = 0;
     for (;;) {
       if (begun !== null && begun.writes > writesBefore) {
         // Of its first write since then: another one would have to begin in the turn in which that ended.
-        if (begun.lastWriteStatus !== Status.Ok) throw new PageNotWritten(page, begun.lastWriteStatus);
-        return;
+        return begun.lastWriteStatus === Status.Ok ? null : new PageNotWritten(page, begun.lastWriteStatus);
       }
       if (begun === null) {
         const frame = this.#find(owner, page);
-        if (frame?.state !== FrameState.Ready || !(frame.isDirty || frame.isWriting)) return;
+        if (frame?.state !== FrameState.Ready || !(frame.isDirty || frame.isWriting)) return null;
         // A write that is under way may be of less than the page says now.
         const isOwn = !frame.isWriting && this.#beginWrite(frame);
         if (isOwn) {
@@ -361,7 +373,7 @@ export class PageCache {
           writesBefore = frame.writes;
         } else if (this.#writesInFlight === 0) {
           // All memory to write from is held by devices that were given up.
-          throw new PageNotWritten(page, Status.NoMemory);
+          return new PageNotWritten(page, Status.NoMemory);
         }
       }
       await new Promise<void>((resolve) => this.#onWrite.push(resolve));

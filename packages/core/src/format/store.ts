@@ -226,6 +226,7 @@ export interface ChecksumPages {
 /** Reads and writes what we keep on members besides the superblock. */
 export interface ExtensionStore {
   readonly journal: JournalStore;
+  readonly checksums: ChecksumPages;
   readonly regionsPerPage: number;
   /** Room for the level's options in a header. Bytes. */
   readonly mostOptionsBytes: number;

@@ -39,7 +39,8 @@ export class RoutedReads implements IoOwner {
     if (process !== null || badBlocks.size > 0 || !consistency.isAllInSync) return false;
     if (bitmap !== null && bitmap.count(RegionState.Unwritten) > 0 && !this.#isWritten(parent)) return false;
     const slot = this.#slotFor(level, parent);
-    if (slot === null || !slot.isInSync || slot.descriptor === null) return false;
+    const path = slot?.data ?? null;
+    if (slot === null || !slot.isInSync || path === null) return false;
     const route = this.#route;
     const { answers, registry } = this.#array;
     const part = registry.ios.get();
@@ -53,7 +54,7 @@ export class RoutedReads implements IoOwner {
     slot.partsInFlight++;
     slot.readBlocksInFlight += part.numBlocks;
     if (!answers.isArmed) answers.arm();
-    slot.descriptor.submit(part);
+    path.submit(part);
     return true;
   }
 

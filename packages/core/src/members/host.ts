@@ -24,6 +24,8 @@ export interface MembersHost {
   readonly blockSize: number;
   /** Members that hold the array's data. */
   readonly numInSync: number;
+  /** Blocks of members that are only ever right or wrong together: those that have one checksum; else 1. */
+  readonly blocksTogether: number;
   /** Grows whenever a member leaves, joins, or gets in sync. */
   readonly membership: number;
   readonly memberOptions: MemberOptions;

@@ -1,4 +1,5 @@
 import type { BdevDescriptor, IoPath } from '@raidkit/bdev';
+import type { SummedPath } from './summed-path.js';
 
 /** A chunk of a member that is copied as a whole, in bytes at least. */
 const chunkBytes = 1024 * 1024;
@@ -7,7 +8,7 @@ const chunkBytes = 1024 * 1024;
 export class Replacement {
   readonly descriptor: BdevDescriptor;
   /** As `Slot.sums`. */
-  sums: IoPath | null = null;
+  sums: SummedPath | null = null;
   /** First block of data on the device. */
   readonly dataOffset: number;
   /** Whole stripes. Blocks of a member's data area. */

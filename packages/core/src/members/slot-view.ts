@@ -10,12 +10,14 @@ export type SlotAbsence = 'missing' | 'failed';
  */
 export type MemberRole = 'empty' | 'opening' | 'inSync' | 'rebuilding' | 'leaving';
 
-/** Errors of a slot's member, counted since the array was assembled. */
+/** Errors of a slot's member. */
 export interface SlotErrors {
   read: number;
   write: number;
   /** Blocks that could not be read and were rewritten from redundancy. */
   repaired: number;
+  /** Times that a block was not what its checksum says; of an array without integrity always 0. */
+  checksum: number;
 }
 
 /** What a member was that a slot had. */

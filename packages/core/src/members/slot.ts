@@ -1,4 +1,5 @@
 import type { BdevDescriptor, IoPath } from '@raidkit/bdev';
+import type { SummedPath } from './summed-path.js';
 import type { Replacement } from './replacement.js';
 import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
@@ -9,7 +10,7 @@ export interface MemberDevice {
   readonly uuid: string;
   readonly descriptor: BdevDescriptor;
   /** See {@link Slot.sums}. */
-  readonly sums: IoPath | null;
+  readonly sums: SummedPath | null;
   readonly dataOffset: number;
   readonly foundSeqNumber: number;
   readonly hasLostFlush: boolean;
@@ -34,7 +35,7 @@ export class Slot implements SlotView {
   /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
   recordedUuid: string = nullUuid;
   /** Verifies what is read of the member's data, and stands in front of its device for that; null for nobody. */
-  sums: IoPath | null = null;
+  sums: SummedPath | null = null;
   dataOffset = 0;
   dataSize = 0;
   /** The device that is to take its member's place, while that is copied; null for none. */
@@ -57,7 +58,7 @@ export class Slot implements SlotView {
   isRemoved = false;
   /** What the last member was, for people. */
   lastMember: LastMember | null = null;
-  readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0 };
+  readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0, checksum: 0 };
   /** A flush failed, and the array could not do without the member: what was written before may be lost. */
   hasLostFlush = false;
   /**
@@ -139,6 +140,12 @@ export class Slot implements SlotView {
     });
   }
 
+  /** Resolves when nothing of the array's, sums included, is in flight on the member any more: its device can be given back. */
+  async whenFree(): Promise<void> {
+    await this.whenDrained();
+    await this.sums?.close();
+  }
+
   /** One of the array's I/O on the member is done. */
   partEnded(): void {
     this.partsInFlight--;
@@ -206,6 +213,7 @@ export class Slot implements SlotView {
     this.errors.read = 0;
     this.errors.write = 0;
     this.errors.repaired = 0;
+    this.errors.checksum = 0;
   }
 
   /** The member is gone for good; its sizes stay for a successor. */

@@ -52,8 +52,9 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       setDataArea(array, slot, bdev);
     } else {
       const dataOffset = chooseDataOffset(array, slot, bdev);
-      if (bdev.numBlocks < dataOffset + slot.dataSize) {
-        const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${dataOffset + slot.dataSize} are needed`;
+      const needed = dataOffset + slot.dataSize + array.blocksBehind(slot.dataSize);
+      if (bdev.numBlocks < needed) {
+        const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
         throw new RaidError('ERR_RAID_MEMBER', 22, message);
       }
       // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
@@ -62,9 +63,11 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       if (!isPartial) slot.pagesTaken = 0;
       slot.dataOffset = dataOffset;
       attach(array, slot, bdev);
+      array.sums?.open(slot, isPartial);
       startRebuild(ctx, array, slot, isPartial);
     }
   } catch (error) {
+    await slot.sums?.close();
     slot.closeMember();
     if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
     throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;

@@ -77,7 +77,10 @@ function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
 export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): number {
   const { bitmap, extension, level, module, regionLimits, slots, store } = array;
   if (store === null) return 0;
-  const boundary = Math.max(1, bdev.optimalIoBoundary);
+  const likes = Math.max(1, bdev.optimalIoBoundary);
+  // Blocks that have one checksum begin at whole ones.
+  let boundary = likes;
+  while (boundary % array.blocksTogether !== 0) boundary += likes;
   const behind = (numRegions: number): number => {
     const bytes = Math.max(store.reservedBytes, extension?.reservedBytes(numRegions) ?? 0);
     return Math.ceil(Math.ceil(bytes / bdev.blockSize) / boundary) * boundary;
@@ -87,7 +90,8 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
   const least = behind(bitmap?.states.length ?? 0);
   const others = slots.filter(({ isConfigured }) => isConfigured).map(({ dataOffset }) => dataOffset);
   const usual = slot.dataOffset > 0 ? slot.dataOffset : Math.min(...others);
-  const isGood = usual >= least && usual % boundary === 0 && usual + slot.dataSize <= bdev.numBlocks;
+  const isGood =
+    usual >= least && usual % boundary === 0 && usual + slot.dataSize + array.blocksBehind(slot.dataSize) <= bdev.numBlocks;
   return isGood ? usual : least;
 }
 
@@ -116,12 +120,13 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
 /** Sets the slot's sizes from its device, and makes it configured. */
 export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   const dataOffset = chooseDataOffset(array, slot, bdev);
-  if (bdev.numBlocks <= dataOffset) {
+  const dataSize = array.roomForData(bdev.numBlocks - dataOffset);
+  if (dataSize <= 0) {
     const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
     throw new RaidError('ERR_RAID_MEMBER', 22, message);
   }
   slot.dataOffset = dataOffset;
-  slot.dataSize = bdev.numBlocks - dataOffset;
+  slot.dataSize = dataSize;
   attach(array, slot, bdev);
   slot.join();
 }

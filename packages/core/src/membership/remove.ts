@@ -62,7 +62,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   array.expectOneLess();
   slot.leave();
   await takeOffline(ctx, array, why);
-  await slot.whenDrained();
+  await slot.whenFree();
   slot.empty('missing');
   ctx.emit({ type: 'memberRemoved', ...about });
   if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
@@ -115,7 +115,7 @@ export async function closeArray(ctx: RaidContext, array: RaidArray, reason: str
     await takeOffline(ctx, array, reason);
   } finally {
     for (const slot of array.slots) {
-      await slot.whenDrained();
+      await slot.whenFree();
       slot.closeMember();
     }
     forget(ctx, array);
@@ -125,6 +125,7 @@ export async function closeArray(ctx: RaidContext, array: RaidArray, reason: str
 /** Takes the array off the list; nothing of it is open any more. */
 export function forget(ctx: RaidContext, array: RaidArray): void {
   array.endStartWait?.();
+  array.sums?.close();
   if (ctx.arrays.get(array.name) !== array) return;
   ctx.arrays.delete(array.name);
   ctx.arrayNames.leave(array.name, array.uuid);
@@ -149,7 +150,7 @@ async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absen
 
 /** Empties the slot, if this is still its device. */
 async function release(slot: Slot, descriptor: BdevDescriptor | null, absence: SlotAbsence): Promise<void> {
-  await slot.whenDrained();
+  await slot.whenFree();
   if (slot.descriptor === descriptor) slot.empty(absence);
 }
 

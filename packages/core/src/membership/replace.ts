@@ -51,6 +51,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
   }
   const dataOffset = chooseDataOffset(array, slot, bdev);
   const replacement = new Replacement(descriptor, dataOffset, slot.dataSize, array.stripe().memberBlocks);
+  array.sums?.openFor(slot, replacement);
   slot.replacement = replacement;
   const replaced = slot.name ?? '';
   let stopReason: Error | null = null;
@@ -78,7 +79,10 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
       slot.replacement = null;
-      if (slot.descriptor !== descriptor) descriptor.close();
+      if (slot.descriptor !== descriptor) {
+        await replacement.sums?.close();
+        descriptor.close();
+      }
       array.growIfPossible();
     }
     if (!isDone) goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
@@ -100,7 +104,7 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.blockSize !== array.blockSize)
     refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
   if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
-  const needed = chooseDataOffset(array, slot, bdev) + slot.dataSize;
+  const needed = chooseDataOffset(array, slot, bdev) + slot.dataSize + array.blocksBehind(slot.dataSize);
   if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
 }
 

@@ -1,4 +1,4 @@
-import type { ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
+import type { ExtensionHeader, ExtensionStore, MapLife, SumsHeader } from '../format/store.js';
 import type { RaidGeometry } from '../level/context.js';
 import type { RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
@@ -52,5 +52,7 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly isRecordable: boolean;
   readonly process: ProcessHeader | null;
   readonly journal: JournalRounds | null;
+  /** Of an array with sums of its blocks; null for others. */
+  readonly sums: { header(): SumsHeader } | null;
   readonly bitmap: { readonly regionBlocks: number; readonly states: { readonly length: number } } | null;
 }

@@ -315,7 +315,7 @@ export class SuperblockWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { options, outerUuid, process, bitmap, slots, uuid } = this.#array;
+    const { options, outerUuid, process, bitmap, slots, sums, uuid } = this.#array;
     this.#lineage ??= this.incarnation;
     return {
       generation: this.#generation,
@@ -334,7 +334,7 @@ export class SuperblockWriter {
       previousJournalEpoch: before.plan.epoch,
       previousJournalSlots: before.plan.slots,
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
-      sums: null,
+      sums: sums === null ? null : sums.header(),
       levelOptions: JSON.stringify(options),
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
         lastSeqNumber,

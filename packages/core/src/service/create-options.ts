@@ -1,4 +1,5 @@
 import type { RaidContext } from '../array/context.js';
+import { summedBytes } from '../checksums/area.js';
 import { RaidError } from '../errors.js';
 import type { LevelOptions } from '../level/context.js';
 import { checkLevelOptions } from '../level/options.js';
@@ -9,6 +10,8 @@ import { nullUuid } from '../format/store.js';
 import type { SuperblockStore } from '../format/store.js';
 import { isUuid } from '../format/uuid.js';
 
+/** What one checksum is of. KiB. */
+const summedKb = summedBytes / 1024;
 /** Longest array name in bytes of UTF-8: the superblock has 64 with the terminator. */
 const maxNameBytes = 63;
 
@@ -28,6 +31,11 @@ export interface CreateArrayOptions {
   superblock?: boolean;
   /** Devices may carry another array's superblock or a file system: that is overwritten. Default false: refused. */
   force?: boolean;
+  /**
+   * Keep checksums of the members' blocks, and answer from redundancy what does not match. Default false. Takes 0.21 % of each
+   * member; needs superblocks, a level with redundancy, and strips of 4 KiB at least.
+   */
+  integrity?: boolean;
   /** For the level: what JSON can say, at most 3,500 bytes of it with superblocks, where they are kept. */
   options?: Readonly<Record<string, unknown>>;
 }
@@ -69,6 +77,14 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   }
   const store = options.superblock === true ? ctx.store : null;
   if (options.superblock === true && store === null) refuse('there is no superblock store');
+  if (options.integrity === true) {
+    const needs = (what: string): never => refuse(`integrity needs ${what}; leave integrity out, or change that`, 22);
+    if (store === null) needs('superblocks (superblock): checksums count by what they record');
+    if (store?.extension === undefined) needs('a superblock store that keeps records');
+    if (module.redundancy === 'none')
+      needs(`a level with redundancy: ${module.level} keeps no record of what is being written, by which checksums count`);
+    if (stripSizeKb !== 0 && stripSizeKb < summedKb) needs(`strips (strip_size_kb) of ${summedKb} KiB at least`);
+  }
   const levelOptions = checkLevelOptions(name, module, store, options.options ?? {});
   if (module.acceptsSlots?.(baseBdevs.length, levelOptions) === false) {
     const how = Object.keys(levelOptions).length === 0 ? '' : ` with the options ${JSON.stringify(levelOptions)}`;

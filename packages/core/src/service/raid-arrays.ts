@@ -3,6 +3,7 @@ import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
 import type { ArrayView } from '../array/array-view.js';
 import type { MemberOptions } from '../members/host.js';
+import { SumsMemory, defaultCacheBytes } from '../checksums/sums-memory.js';
 import { defaultRegionLimits } from '../bitmap/region-size.js';
 import type { RegionLimits } from '../bitmap/region-size.js';
 import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from '../assembly/assemble.js';
@@ -47,6 +48,11 @@ export interface RaidArraysOptions {
   members?: Partial<MemberOptions>;
   /** How arrays are divided into regions from now on; for tests. */
   regions?: Partial<RegionLimits>;
+  /**
+   * Bytes of buffer memory for checksums, taken while there is an array with integrity: at most a quarter of the memory, and less
+   * where there is less in one piece. Default 64 MiB, which is for 30 GiB of data that is in use.
+   */
+  checksumCacheBytes?: number;
   /** Absent: devices are not looked at for what others keep there. */
   findSignature?: SignatureFinder;
   assembly?: Partial<AssemblyOptions>;
@@ -100,6 +106,7 @@ export class RaidArrays {
       store: options.store ?? null,
       ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
       ios: new RaidIoPool(),
+      sumsMemory: new SumsMemory(options.registry, options.checksumCacheBytes ?? defaultCacheBytes),
       arrays: new Map(),
       arrayNames: options.census ?? noCensus,
       processOptions: this.processOptions,
@@ -189,6 +196,7 @@ export class RaidArrays {
         store,
         levelOptions,
         isForced: options.force ?? false,
+        hasIntegrity: options.integrity ?? false,
         outerUuid: nullUuid,
       },
       this.#ctx,

@@ -17,5 +17,6 @@ export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader
   const newest = newestHeader(headers);
   if (newest === null || newest.generation < array.optionsGeneration) return;
   array.options = recordedOptions(array.module, newest);
+  array.hasIntegrity = newest.sums !== null;
   array.optionsGeneration = newest.generation;
 }

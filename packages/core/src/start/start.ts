@@ -2,6 +2,7 @@ import { Bdev, BlockClient } from '@raidkit/bdev';
 import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { isOnlyRead } from '../array/context.js';
+import { ArraySums } from '../array/array-sums.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { judgeForeignRun } from '../journal/foreign-run.js';
@@ -19,7 +20,7 @@ import { isBorneOut } from './strangers.js';
 import { newUuid } from '../format/uuid.js';
 import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
-import type { DoubtList } from '../format/store.js';
+import type { DoubtList, SumsHeader } from '../format/store.js';
 
 /** How an array is started. */
 export interface StartOptions {
@@ -76,6 +77,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       if (recorded === null) array.metadata.beginIncarnation();
       else adoptRecord(array, recorded);
     }
+    openSums(ctx, array, loaded?.sums ?? null, origin?.is === 'unknown');
     refuseHalves(array, options.force ?? false);
     refuseStrangers(array, options.force ?? false);
     if (
@@ -128,6 +130,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.isRecordable = false;
     // What is to be told is why the start failed, and all that was taken for it is given back.
     await stopLevel(array, started);
+    await array.closeSums();
     array.journal?.close();
     array.journal = null;
     array.level = null;
@@ -147,6 +150,35 @@ async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<voi
   } catch (error) {
     array.log.error({ ...array.logFields(), err: error }, 'the level has thrown when it was stopped');
   }
+}
+
+/** `found`: what is on record of them; null for none. */
+function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, isForeign: boolean): void {
+  const { blockSize, blocksTogether, bitmap, extension, name, recordedBlocks, registry, slots } = array;
+  if (recordedBlocks !== null) array.hasIntegrity = found !== null;
+  if (!array.hasIntegrity || extension === undefined || bitmap === null) return;
+  const isWhole = [bitmap.regionBlocks, ...slots.flatMap(({ dataOffset, dataSize }) => [dataOffset, dataSize])].every(
+    (blocks) => blocks % blocksTogether === 0,
+  );
+  const cramped = slots.find(({ descriptor, dataOffset, dataSize }) => {
+    return descriptor !== null && descriptor.bdev.numBlocks < dataOffset + dataSize + array.blocksBehind(dataSize);
+  });
+  if (!isWhole && recordedBlocks === null) {
+    const message = `array ${name}: with integrity level ${array.module.level} must use whole ${blocksTogether * blockSize} bytes of each member; leave integrity out`;
+    throw new RaidError('ERR_RAID_INVALID', 22, message);
+  }
+  if (!isWhole || cramped !== undefined) {
+    array.hasIntegrity = false;
+    array.log.error(
+      array.logFields(cramped),
+      'somebody else let the array grow to where its checksums were: it goes on without them',
+    );
+    return;
+  }
+  const summedBlocks = Math.max(...slots.map(({ dataSize }) => dataSize)) / blocksTogether;
+  const made = found ?? { salt: Buffer.from(registry.runtime.randomBytes(32)).toString('hex'), summedBlocks };
+  array.sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
+  for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
 }
 
 const isInSync = (slot: Slot): boolean => slot.isInSync;

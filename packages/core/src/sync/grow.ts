@@ -27,6 +27,15 @@ export async function grow(array: SyncHost): Promise<void> {
       return;
     }
   }
+  if (array.hasIntegrity) {
+    const largest = Math.max(...array.slots.map(({ dataSize }) => dataSize));
+    if (Math.min(...capacities.map((blocks) => array.roomForData(blocks))) >= largest + array.stripe().memberBlocks)
+      array.log.error(
+        array.logFields(),
+        'the members have grown, and an array with checksums cannot: it keeps its size; create another one, and copy',
+      );
+    return;
+  }
   const { membership } = array;
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
   const oldBlocks = array.numBlocks;

@@ -8,6 +8,10 @@ export interface SyncHost extends IoHost {
   waitsFor: string | null;
   /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
   availableBlocks(slot: number): number;
+  /** How many of so many blocks behind the data offset are left for data. */
+  roomForData(blocks: number): number;
+  /** Its members' blocks have checksums. */
+  readonly hasIntegrity: boolean;
   /** Owned by whoever starts the array, or has it grow. */
   readonly currentGeometry: RaidGeometry | null;
   /** What the level has returned for members that have grown counts from now on. */

@@ -1,5 +1,6 @@
 import { BlockClient } from '@raidkit/bdev';
 import type { SyncHost } from './host.js';
+import { halfOf } from './salvage.js';
 import type { Place } from './places.js';
 import type { SyncOptions } from './task.js';
 import type { Slot } from '../members/slot.js';
@@ -26,9 +27,9 @@ export async function makeCopiesAgree(
   const { blockSize } = array;
   const offset = places[0]?.at ?? 0;
   const copies = await readCopies(array, places, count);
-  if (count > 1 && copies.some(({ data }) => data === null)) {
+  if (count > array.blocksTogether && copies.some(({ data }) => data === null)) {
     // What a copy cannot read is found block by block: only that is given it anew without being compared.
-    const half = count >> 1;
+    const half = halfOf(array, count);
     const first = await makeCopiesAgree(array, places, half, { source, wrong });
     const rest = places.map(({ at, slot }) => ({ slot, at: at + half }));
     const second = await makeCopiesAgree(array, rest, count - half, { source, wrong });
@@ -82,7 +83,7 @@ function readCopies(array: SyncHost, places: readonly Place[], count: number): P
         try {
           return { slot, at, data: await new BlockClient(slot.descriptor, slot.data).read(slot.dataOffset + at, count) };
         } catch {
-          if (count === 1) slot.errors.read++;
+          if (count <= array.blocksTogether) slot.errors.read++;
           return { slot, at, data: null };
         } finally {
           slot.partEnded();

@@ -122,7 +122,8 @@ export class RaidProcess implements ProcessView, RunningProcess {
     this.startedAt = array.registry.runtime.wallClock();
     const { arrayBlocks, memberBlocks } = array.stripe();
     const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
-    this.windowBlocks = Math.max(1, Math.floor(wanted / arrayBlocks)) * arrayBlocks;
+    const together = Math.ceil(array.blocksTogether / memberBlocks);
+    this.windowBlocks = Math.max(together, Math.floor(wanted / arrayBlocks / together) * together) * arrayBlocks;
     this.#firstBlock = Math.floor((task.from ?? 0) / this.windowBlocks) * this.windowBlocks;
     this.offsetBlocks = this.#firstBlock;
     this.maxBandwidthMbSec = task.maxBandwidthMbSec ?? null;

@@ -54,7 +54,11 @@ export class RebuildTask implements ProcessStep {
   async finish(): Promise<void> {
     const { badBlocks } = this.#array;
     for (const target of this.#process.targets) if (badBlocks.rangesOf(target.index).length > 0) await this.#tryAgain(target);
-    await this.#onEach(this.#process.targets, (target) => memberIo(this.#array, target, IoType.Flush, 0, target.dataSize, -1));
+    await this.#onEach(this.#process.targets, async (target) => {
+      // Whoever says that it is current says so of its checksums too.
+      await target.sums?.writeAll();
+      await memberIo(this.#array, target, IoType.Flush, 0, target.dataSize, -1);
+    });
   }
 
   /** From here on the targets are members like the others, and every write goes to them. */
@@ -113,25 +117,26 @@ export class RebuildTask implements ProcessStep {
       read: (offset, blocks) => reconstructAll(array, indexes, offset, blocks, addrs),
       write: (offset, blocks) =>
         this.#onEach(targets, (target, i) => memberIo(array, target, IoType.Write, offset, blocks, addrs[i] ?? -1)),
-      onLost: async (offset) => {
+      onLost: async (offset, blocks) => {
         const [first, ...others] = targets;
         if (first === undefined) return;
-        if (others.length === 0) await this.#onLost(first, offset, addrs[0] ?? -1);
+        if (others.length === 0) await this.#onLost(first, offset, blocks, addrs[0] ?? -1);
         // What is not known of all of them may be of some.
-        else for (const [i, target] of targets.entries()) await this.#salvage(offset, 1, [target], [addrs[i] ?? -1]);
+        else for (const [i, target] of targets.entries()) await this.#salvage(offset, blocks, [target], [addrs[i] ?? -1]);
       },
     });
   }
 
-  async #onLost(target: Slot, offset: number, addr: number): Promise<void> {
+  async #onLost(target: Slot, offset: number, blocks: number, addr: number): Promise<void> {
     const array = this.#array;
     this.#process.throwIfStopped();
     if (this.#isSecondTry) return;
-    await findUnreadable(array, sourcesOf(array, target.index, offset), addr);
-    if (++this.#unreadableBlocks * array.blockSize > mostUnreadableBytes) {
+    await findUnreadable(array, sourcesOf(array, target.index, offset), blocks, addr);
+    this.#unreadableBlocks += blocks;
+    if (this.#unreadableBlocks * array.blockSize > mostUnreadableBytes) {
       throw new Error(`more than ${mostUnreadableBytes} bytes of the other members cannot be read`);
     }
-    this.#markBad(target, offset, 1);
+    this.#markBad(target, offset, blocks);
   }
 
   /** Not of a device that has come into the slot of one that left. */

@@ -58,12 +58,15 @@ export class ReplaceTask implements ProcessStep {
         await this.#copyNextChanged();
       }
     }
+    // Most of it while users are at work.
+    await this.#writeSums();
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
     const range = await quiesced(bdev, 0, bdev.numBlocks);
     try {
       await this.#array.repairsIdle();
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
+      await this.#writeSums();
       await this.#newIo(IoType.Flush, 0, this.#slot.dataSize, -1);
       // What the journal stands for is on stable media after this: the new member's is empty.
       const { membership } = this.#array;
@@ -73,6 +76,11 @@ export class ReplaceTask implements ProcessStep {
     } finally {
       bdev.unquiesce(range);
     }
+  }
+
+  /** Whoever says that the new device is current says so of its checksums too. */
+  async #writeSums(): Promise<void> {
+    await this.#replacement.sums?.writeAll();
   }
 
   /** No write is under way, and none is acknowledged before metadata names the new member: a crash finds either as good. */
@@ -110,6 +118,7 @@ export class ReplaceTask implements ProcessStep {
         this.#array.badBlocks.replace(slot.index, badBefore);
         await this.#array.recordAgain();
       } else {
+        await before.sums?.close();
         before.descriptor.close();
       }
       throw error;
@@ -122,6 +131,7 @@ export class ReplaceTask implements ProcessStep {
     if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update().catch(() => undefined);
     for (const { start, end } of this.#bad.list()) this.#process.noteUnreadable(slot.index, start, end - start, true);
     await slot.whenDrained();
+    await before.sums?.close();
     await this.#clearOld(before.descriptor);
     before.descriptor.close();
   }
@@ -194,10 +204,10 @@ export class ReplaceTask implements ProcessStep {
         await this.#newIo(IoType.Write, offset, blocks, addr);
         this.#bad.remove(offset, offset + blocks);
       },
-      onLost: async (offset) => {
+      onLost: async (offset, blocks) => {
         this.#process.throwIfStopped();
-        await findUnreadable(array, sourcesOf(array, this.#slot.index, offset), addr);
-        this.#bad.add(offset, offset + 1);
+        await findUnreadable(array, sourcesOf(array, this.#slot.index, offset), blocks, addr);
+        this.#bad.add(offset, offset + blocks);
       },
     });
   }

@@ -14,7 +14,7 @@ import type { ProcessStep, RunningProcess, SyncOptions } from './task.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { rewriteUnreadable } from '../io/read-repair.js';
 import { isUnreadable, rewriteInPlace } from '../members/rewrite.js';
-import { findUnreadable } from './salvage.js';
+import { findUnreadable, halfOf } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
 /** How often regions are marked as agreeing, in milliseconds: members are flushed for it, which costs more than a window does. */
@@ -103,14 +103,14 @@ export class ResyncTask implements ProcessStep {
       if (!this.#isUnwritten(at, count)) {
         const pieces = this.#isRewriteOnly ? [] : piecesOf(this.#array, at, count, most);
         for (const piece of pieces) await this.#syncReadable(piece);
-        if (this.#isResync && this.#array.consistency.isUnstable(at, count)) await this.#rewrite(at, count);
+        if (this.#mustRewrite(at, count)) await this.#rewrite(at, count);
       }
       at += count;
     }
     if (this.#isResync && !this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
   }
 
-  /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to single blocks. */
+  /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to blocks that are right or wrong together. */
   async #syncReadable(piece: Piece): Promise<void> {
     const { count } = piece;
     for (let tries = 0; ; tries++) {
@@ -118,8 +118,8 @@ export class ResyncTask implements ProcessStep {
       const { membership } = this.#array;
       const outcome = await this.#sync(piece);
       if (outcome === Outcome.Compared) return;
-      if (outcome === Outcome.Unreadable && count > 1) {
-        const half = count >> 1;
+      if (outcome === Outcome.Unreadable && count > this.#array.blocksTogether) {
+        const half = halfOf(this.#array, count);
         await this.#syncReadable(partOf(piece, 0, half));
         await this.#syncReadable(partOf(piece, half, count - half));
         return;
@@ -131,6 +131,12 @@ export class ResyncTask implements ProcessStep {
       this.#failed++;
       return;
     }
+  }
+
+  /** What may not be on stable media; and what has no checksums that count, so that it gets some. */
+  #mustRewrite(at: number, count: number): boolean {
+    const { consistency, hasIntegrity } = this.#array;
+    return this.#isResync && (hasIntegrity || consistency.isUnstable(at, count));
   }
 
   /** Not what was worked out alone: any member's blocks may be those that were not kept. */
@@ -453,59 +459,59 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * A block that some member cannot read: it is given it anew from redundancy, as by any read. False if all of them can read it
+   * Blocks, right or wrong together, that some member cannot read: it is given them anew from redundancy, as by any read. False if all of them can read it
    * now. What redundancy does not know either is lost; a resync makes sure that nobody believes what is derived from it.
    */
-  async #settleUnreadable({ at, sets }: Piece): Promise<boolean> {
+  async #settleUnreadable({ at, count, sets }: Piece): Promise<boolean> {
     const array = this.#array;
     const addr = this.#pool.get();
     if (addr < 0) throw new Error('a process ran out of buffers');
     try {
       const places = sets.length > 0 ? sets.flat() : array.slots.map((slot) => ({ slot, at }));
-      const unreadable = await findUnreadable(array, places, addr);
+      const unreadable = await findUnreadable(array, places, count, addr);
       if (unreadable.length === 0) return false;
-      if (sets.length === 0) await this.#settleUnreadableStripe(at, unreadable);
-      for (const set of sets) await this.#settleUnreadableCopies(current(set), unreadable, addr);
+      if (sets.length === 0) await this.#settleUnreadableStripe(at, count, unreadable);
+      for (const set of sets) await this.#settleUnreadableCopies(current(set), count, unreadable, addr);
       return true;
     } finally {
       this.#pool.put(addr);
     }
   }
 
-  async #settleUnreadableCopies(copies: readonly Place[], all: readonly Slot[], addr: number): Promise<void> {
+  async #settleUnreadableCopies(copies: readonly Place[], count: number, all: readonly Slot[], addr: number): Promise<void> {
     const array = this.#array;
     const unreadable = copies.filter(({ slot }) => all.includes(slot));
     if (unreadable.length === 0) return;
     const readable = copies.filter(({ slot }) => slot.isInSync && !all.includes(slot));
     const [source] = readable;
-    for (const { at, slot } of unreadable) this.#process.noteUnreadable(slot.index, at, 1, source === undefined);
+    for (const { at, slot } of unreadable) this.#process.noteUnreadable(slot.index, at, count, source === undefined);
     if (source === undefined) return;
-    if (!this.#isResync && !(await this.#doAgree(readable, addr))) {
+    if (!this.#isResync && !(await this.#doAgree(readable, count, addr))) {
       // Which of them the unreadable one is to be given, a vote decides, or a person.
-      for (const { at, slot } of readable.slice(1)) this.#note(slot, at, 1);
-      if (this.#mustWrite) await this.#settleCopies(copies, 1);
+      for (const { at, slot } of readable.slice(1)) this.#note(slot, at, count);
+      if (this.#mustWrite) await this.#settleCopies(copies, count);
       return;
     }
-    await memberIo(array, source.slot, IoType.Read, source.at, 1, addr);
+    await memberIo(array, source.slot, IoType.Read, source.at, count, addr);
     for (const place of this.#isResync ? copies : unreadable) {
       const { at, slot } = place;
       if (place === source || !slot.isInSync) continue;
       try {
-        await memberIo(array, slot, IoType.Write, at, 1, addr);
-        if (unreadable.includes(place)) this.#noteRewritten(slot, at);
+        await memberIo(array, slot, IoType.Write, at, count, addr);
+        if (unreadable.includes(place)) this.#noteRewritten(slot, at, count);
       } catch (error) {
         if (!array.failMember(slot.index, 'unreadable blocks could not be rewritten')) throw error;
       }
     }
   }
 
-  async #doAgree(copies: readonly Place[], one: number): Promise<boolean> {
+  async #doAgree(copies: readonly Place[], count: number, one: number): Promise<boolean> {
     const other = this.#pool.get();
     try {
       if (other < 0) throw new Error('a process ran out of buffers');
       for (const [index, { at, slot }] of copies.entries()) {
-        await memberIo(this.#array, slot, IoType.Read, at, 1, index === 0 ? one : other);
-        if (index > 0 && !this.#array.memory.equal(one, other, this.#array.blockSize)) return false;
+        await memberIo(this.#array, slot, IoType.Read, at, count, index === 0 ? one : other);
+        if (index > 0 && !this.#array.memory.equal(one, other, count * this.#array.blockSize)) return false;
       }
       return true;
     } finally {
@@ -513,37 +519,37 @@ export class ResyncTask implements ProcessStep {
     }
   }
 
-  async #settleUnreadableStripe(at: number, unreadable: readonly Slot[]): Promise<void> {
+  async #settleUnreadableStripe(at: number, count: number, unreadable: readonly Slot[]): Promise<void> {
     const array = this.#array;
     let isLost = false;
     for (const slot of unreadable) {
       let isKnown = true;
       try {
-        await rewriteUnreadable(array, slot, at, 1);
-        this.#process.repairedBlocks += this.#isResync ? 0 : 1;
+        await rewriteUnreadable(array, slot, at, count);
+        this.#process.repairedBlocks += this.#isResync ? 0 : count;
       } catch (error) {
         if (!isUnreadable(error)) throw error;
         isKnown = !slot.isInSync;
         if (!isKnown)
           array.log.error(
-            { ...array.logFields(slot), block: at, blocks: 1, err: error },
+            { ...array.logFields(slot), block: at, blocks: count, err: error },
             'the block cannot be read, and the others do not know it',
           );
       }
-      this.#process.noteUnreadable(slot.index, at, 1, !isKnown);
+      this.#process.noteUnreadable(slot.index, at, count, !isKnown);
       isLost ||= !isKnown;
     }
     if (!isLost || !this.#isResync) return;
     // What is derived from the lost block is anything: nobody must work out others from it.
-    for (const { slot } of this.#derivedIn({ at, count: 1, sets: [] }))
-      if (!array.badBlocks.has(slot.index, at, 1)) array.markBad(slot.index, at, 1);
+    for (const { slot } of this.#derivedIn({ at, count, sets: [] }))
+      if (!array.badBlocks.has(slot.index, at, count)) array.markBad(slot.index, at, count);
   }
 
-  #noteRewritten(slot: Slot, at: number): void {
-    slot.errors.repaired++;
-    if (!this.#isResync) this.#process.repairedBlocks++;
+  #noteRewritten(slot: Slot, at: number, count: number): void {
+    slot.errors.repaired += count;
+    if (!this.#isResync) this.#process.repairedBlocks += count;
     this.#array.log.info(
-      { ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: 1 },
+      { ...this.#array.logFields(slot), block: slot.dataOffset + at, blocks: count },
       'unreadable blocks were rewritten from redundancy',
     );
   }

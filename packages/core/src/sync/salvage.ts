@@ -11,12 +11,12 @@ export interface Salvage {
   read(at: number, count: number): Promise<void>;
   /** What was read goes where it is wanted. An error of this ends it all. */
   write(at: number, count: number): Promise<void>;
-  /** The block could not be read at the second try either. */
-  onLost(at: number): Promise<void>;
+  /** The block, or those that have one checksum, could not be read at the second try either. */
+  onLost(at: number, count: number): Promise<void>;
 }
 
 /**
- * Reads blocks `[at, +count)` and writes them. Where that fails for the reading, in halves, down to single blocks: those that
+ * Reads blocks `[at, +count)` and writes them. Where that fails for the reading, in halves, down to blocks that can be read only together: those that
  * cannot be read are told, and passed over.
  */
 export async function salvage(array: SyncHost, at: number, count: number, how: Salvage): Promise<void> {
@@ -29,36 +29,41 @@ export async function salvage(array: SyncHost, at: number, count: number, how: S
     if (array.membership !== membership) {
       // Others are there to be asked now, or one that has left was asked.
       await salvage(array, at, count, how);
-    } else if (count > 1) {
-      const half = count >> 1;
+    } else if (count > array.blocksTogether) {
+      const half = halfOf(array, count);
       await salvage(array, at, half, how);
       await salvage(array, at + half, count - half, how);
     } else {
-      await how.onLost(at);
+      await how.onLost(at, count);
     }
     return;
   }
   await how.write(at, count);
 }
 
+/** About half of more blocks than can be read only together; whole ones of those. */
+export function halfOf({ blocksTogether }: SyncHost, count: number): number {
+  return Math.max(1, Math.floor(count / 2 / blocksTogether)) * blocksTogether;
+}
+
 /**
- * Current members that cannot read the block at their place; each is counted as a read error, and told. The buffer at `addr` is
+ * Current members that cannot read the blocks at their place; each is counted as a read error, and told. The buffer at `addr` is
  * used, and the blocks must be quiesced.
  */
-export async function findUnreadable(array: SyncHost, places: readonly Place[], addr: number): Promise<Slot[]> {
+export async function findUnreadable(array: SyncHost, places: readonly Place[], count: number, addr: number): Promise<Slot[]> {
   const unreadable: Slot[] = [];
   for (const { at, slot } of places) {
     if (!slot.isInSync) continue;
     try {
-      await memberIo(array, slot, IoType.Read, at, 1, addr);
+      await memberIo(array, slot, IoType.Read, at, count, addr);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       unreadable.push(slot);
       // What is on the list was counted when it was found.
-      if (array.badBlocks.has(slot.index, at, 1)) continue;
+      if (array.badBlocks.has(slot.index, at, count)) continue;
       slot.errors.read++;
       array.log.warn(
-        { ...array.logFields(slot), block: slot.dataOffset + at, blocks: 1, err: error },
+        { ...array.logFields(slot), block: slot.dataOffset + at, blocks: count, err: error },
         'the member cannot read the block',
       );
     }

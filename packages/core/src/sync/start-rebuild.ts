@@ -159,7 +159,7 @@ class Rebuild implements Gathering {
     await prepared;
     if (slot.descriptor !== descriptor || !slot.isRebuilding) return;
     if (slot.role === 'rebuilding') this.#array.endFilling(slot);
-    await slot.whenDrained();
+    await slot.whenFree();
     if (slot.descriptor === descriptor) slot.empty(slot.absence);
   }
 }

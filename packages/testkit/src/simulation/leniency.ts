@@ -121,6 +121,11 @@ export class Leniency {
     return journaled;
   }
 
+  /** Errors are right in these blocks of the volume from now on. */
+  forgive(start: number, end: number): void {
+    this.#add(start, end);
+  }
+
   /** What was forgiven so far: whole stripes, as blocks of the volume. */
   get ranges(): readonly Range[] {
     return this.#ranges;

@@ -9,6 +9,10 @@ import { ViolationError } from './violation.js';
 
 /** A disk lies, if the others hold everything. What depends on it is nobody's fault from then on. */
 export function lie(run: SimRun, { disk: index, how, place }: PlanItem & { kind: 'lie' }): void {
+  if (run.plan.shape.integrity !== undefined) {
+    run.sumLies.lie({ kind: 'lie', at: 0, disk: index, how, place });
+    return;
+  }
   const disk = run.disk(index);
   const array = run.array();
   if (!run.isRedundant || array?.state !== 'online' || !run.standing.mayLose(disk)) return;

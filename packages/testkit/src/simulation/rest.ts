@@ -144,6 +144,7 @@ async function noneOpen(run: SimRun): Promise<void> {
 export async function lookAtRest(run: SimRun): Promise<void> {
   await run.readAll('at rest');
   await run.readAll('at rest, again');
+  await run.sumLies.settle();
   if (run.hasLied && !run.isTolerant) await checkAndRepair(run, null);
   await checkRest(run);
   if (!run.isTolerant) await checkByLevel(run);

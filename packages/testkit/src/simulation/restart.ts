@@ -73,7 +73,9 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   // A member that is failing now may be out by the end of a stop.
   for (const disk of good) if (how === 'stop' && run.standing.hasTrouble(disk)) good.delete(disk);
   run.world.trace(`== ${how} (mode ${mode})`);
+  const array = run.array();
   if (how === 'stop') await stop(run);
+  run.sumLies.ended(array, how === 'stop');
   const hadProcess = run.array()?.process ?? null;
   if (hadProcess !== null) run.coverage.mark(`${how} while ${hadProcess.type}`);
   run.bury();

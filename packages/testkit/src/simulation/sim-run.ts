@@ -18,6 +18,7 @@ import { VolumeClient, died, notAsked } from '../volume-client.js';
 import { World } from '../world.js';
 import { Leniency } from './leniency.js';
 import { Standing } from './standing.js';
+import { SumLies } from './sum-lies.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
 /** What the code under test is able to do: checks that need more are left out. */
@@ -73,6 +74,7 @@ export class SimRun {
   readonly disks: SimDisk[];
   readonly standing: Standing;
   readonly leniency: Leniency;
+  readonly sumLies: SumLies;
   /** Disks that have dropped their caches, as members, since the process began. */
   readonly haveDropped = new Set<SimDisk>();
   /** Old images of disks. */
@@ -137,6 +139,8 @@ export class SimRun {
     this.random = new Random(plan.seed, 2);
     this.standing = new Standing(this);
     this.leniency = new Leniency(this);
+    this.sumLies = new SumLies(this);
+    if (plan.shape.integrity !== undefined) this.coverage.mark('shape: checksums');
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
     // Without a map, or to somebody who does not read it, what was never written holds whatever it held.
     const isZero = !this.hasMap || plan.items.some(({ kind }) => kind === 'foreign');
@@ -259,15 +263,16 @@ export class SimRun {
 
   /** What whoever composes decides. */
   get stackOptions(): StackOptions {
-    const { kind, regions = {} } = this.plan.shape;
+    const { integrity, kind, regions = {} } = this.plan.shape;
+    const sums = integrity === undefined ? {} : { checksumCacheBytes: integrity.cachePages * 4096 };
     // A quarter of the seeds shows that the two ways of a read come to the same.
     const routesReads = this.plan.seed % 4 !== 0;
-    return { regions, routesReads, ...(kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {}) };
+    return { regions, ...sums, routesReads, ...(kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {}) };
   }
 
   /** What the array is made of. */
   creation(): CreateArrayOptions {
-    const { levelOptions = {}, numSlots, stripSizeKb } = this.plan.shape;
+    const { integrity, levelOptions = {}, numSlots, stripSizeKb } = this.plan.shape;
     const baseBdevs = this.disks.slice(0, numSlots).map(({ name }) => name);
     const strip = stripSizeKb > 0 ? { stripSizeKb } : {};
     return {
@@ -275,6 +280,7 @@ export class SimRun {
       level: this.module.level,
       baseBdevs,
       superblock: this.hasSuperblock,
+      integrity: integrity !== undefined,
       options: levelOptions,
       ...strip,
     };
@@ -368,10 +374,10 @@ export class SimRun {
     this.#watchUnwritten();
     const askedAt = this.world.now;
     const isWrite = type !== IoType.Read && type !== IoType.Flush;
-    if (isWrite) this.leniency.noteWrite(offset, numBlocks);
+    if (isWrite) this.#noteWrite(offset, numBlocks);
     const status = await volume.submit(type, offset, numBlocks, flags);
     this.open.delete(what);
-    if (isWrite) this.leniency.noteWrite(offset, numBlocks);
+    if (isWrite) this.#noteWrite(offset, numBlocks);
     if (status === Status.Ok || status === died || status === notAsked) return;
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
@@ -391,6 +397,11 @@ export class SimRun {
     throw new ViolationError(
       `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`,
     );
+  }
+
+  #noteWrite(offset: number, numBlocks: number): void {
+    this.leniency.noteWrite(offset, numBlocks);
+    this.sumLies.noteWrite(offset, numBlocks);
   }
 
   /** The array has come to list bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */

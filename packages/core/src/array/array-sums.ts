@@ -1,0 +1,169 @@
+import type { BdevDescriptor } from '@raidkit/bdev';
+import { Status } from '@raidkit/bdev';
+import { BLOCK_SUM_KEY_BYTES, makeBlockSumKey } from '@raidkit/parity';
+import type { Consistency } from '../bitmap/consistency.js';
+import type { RegionStates } from '../bitmap/region-state.js';
+import { knowledgeOf } from '../bitmap/sums-knowledge.js';
+import { summedBytes } from '../checksums/area.js';
+import { MemberSums } from '../checksums/member-sums.js';
+import type { SumsKnowledge, SumsListener } from '../checksums/member-sums.js';
+import type { SharedSums, SumsMemory } from '../checksums/sums-memory.js';
+import { RaidError } from '../errors.js';
+import type { ChecksumPages, MapLife, SumsHeader } from '../format/store.js';
+import type { MembersHost } from '../members/host.js';
+import type { Replacement } from '../members/replacement.js';
+import type { Slot } from '../members/slot.js';
+
+/** An array whose members' blocks have sums. */
+export interface SummedHost extends MembersHost, MapLife {
+  readonly isReadOnly: boolean;
+  readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'> | null;
+  readonly consistency: Pick<Consistency, 'isUnstable'>;
+}
+
+/** A device whose blocks get sums, as a member of a slot or about to be one. */
+interface SummedDevice {
+  readonly descriptor: BdevDescriptor;
+  readonly dataOffset: number;
+}
+
+/** An array's sums: what they are made with, and those of each member. From the array's start to its end. */
+export class ArraySums {
+  readonly #array: SummedHost;
+  readonly #format: ChecksumPages;
+  readonly #memory: SumsMemory;
+  readonly #shared: SharedSums;
+  readonly #keyAddr: number;
+  readonly #salt: string;
+  readonly #summedBlocks: number;
+  readonly #isForeign: boolean;
+  #isClosed = false;
+
+  /** `isForeign`: somebody else ran the array since it was stopped. Throws `ERR_RAID_MEMORY` if there is none for it. */
+  constructor(
+    array: SummedHost,
+    format: ChecksumPages,
+    memory: SumsMemory,
+    { isForeign, salt, summedBlocks }: Pick<SumsHeader, 'salt' | 'summedBlocks'> & { isForeign: boolean },
+  ) {
+    this.#array = array;
+    this.#format = format;
+    this.#memory = memory;
+    this.#salt = salt;
+    this.#summedBlocks = summedBlocks;
+    this.#isForeign = isForeign;
+    this.#shared = memory.take(format);
+    const buffers = array.registry.runtime.memory;
+    this.#keyAddr = buffers.allocRegion(BLOCK_SUM_KEY_BYTES);
+    if (this.#keyAddr < 0) {
+      memory.release();
+      throw new RaidError('ERR_RAID_MEMORY', 12, `array ${array.name}: there is no memory for the key of its checksums`);
+    }
+    const key = buffers.u8.subarray(this.#keyAddr, this.#keyAddr + BLOCK_SUM_KEY_BYTES);
+    makeBlockSumKey(Buffer.from(salt, 'hex'), key);
+  }
+
+  /** For the header of each member. */
+  header(): SumsHeader {
+    const errors = this.#array.slots.map((slot) => slot.errors.checksum);
+    return { salt: this.#salt, summedBlocks: this.#summedBlocks, errors };
+  }
+
+  /**
+   * From now on the slot's device, which is open and has its sizes, is verified. `isKnown`: it holds what the map says of a member
+   * of its slot; else none of the sums that it has counts.
+   */
+  open(slot: Slot, isKnown: boolean): void {
+    if (slot.descriptor !== null) slot.sums = this.#make(slot, slot as Slot & { descriptor: BdevDescriptor }, isKnown);
+  }
+
+  /** As {@link open}, of a device that is to take the place of the slot's member. */
+  openFor(slot: Slot, replacement: Replacement): void {
+    replacement.sums = this.#make(slot, replacement, false);
+  }
+
+  /** Gives back what it has; every member's sums are closed. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#array.registry.runtime.memory.freeRegion(this.#keyAddr);
+    this.#memory.release();
+  }
+
+  #make(slot: Slot, { dataOffset, descriptor }: SummedDevice, isKnown: boolean): MemberSums {
+    const array = this.#array;
+    const { incarnation, uuid } = array;
+    const member = { uuid, incarnation, memberUuid: descriptor.bdev.uuid };
+    const isMember = (): boolean => slot.sums === sums;
+    const sums: MemberSums = new MemberSums({
+      descriptor,
+      dataOffset,
+      dataSize: slot.dataSize,
+      areaOffset: dataOffset + slot.dataSize,
+      slot: slot.index,
+      keyAddr: this.#keyAddr,
+      ...this.#shared,
+      format: this.#format,
+      codec: this.#format.codecFor(member),
+      knowledge: this.#knowledgeOf(() => isMember() && slot.isInSync, isKnown),
+      listener: this.#listenerOf(slot, descriptor, dataOffset, isMember),
+      mustWash: this.#isForeign && isKnown,
+      isReadOnly: array.isReadOnly,
+    });
+    return sums;
+  }
+
+  #knowledgeOf(isInSync: () => boolean, isKnown: boolean): SumsKnowledge {
+    const { bitmap, blockSize, consistency } = this.#array;
+    if (bitmap === null) throw new Error('an array without a map has no sums');
+    const regions = { blockSize, bitmap, consistency, isForeign: this.#isForeign, summedBlocks: this.#summedBlocks };
+    const asMapped = knowledgeOf(regions, {
+      get isInSync() {
+        return isInSync();
+      },
+    });
+    if (isKnown) return asMapped;
+    return {
+      counts: (block) => isInSync() && asMapped.counts(block),
+      endOfRun: (block, limit) => (isInSync() ? asMapped.endOfRun(block, limit) : limit),
+    };
+  }
+
+  /** What is found in one turn is told together. */
+  #listenerOf(slot: Slot, { bdev }: BdevDescriptor, dataOffset: number, isMember: () => boolean): SumsListener {
+    const array = this.#array;
+    const perSum = summedBytes / array.blockSize;
+    let first = -1;
+    let end = -1;
+    const tell = (): void => {
+      const place = { block: dataOffset + first * perSum, blocks: (end - first) * perSum };
+      first = -1;
+      const member = slot.name ?? slot.lastMember?.name ?? bdev.name;
+      array.log.error(
+        { ...array.logFields(slot), ...place },
+        'blocks are not what their checksums say: they are answered as unreadable',
+      );
+      array.emit({ type: 'checksumError', array: array.name, slot: slot.index, member, ...place });
+    };
+    return {
+      onDamage(block) {
+        // One that goes away, or is none of the array's yet, is not to blame.
+        if (!isMember() || bdev.state !== 'registered') return;
+        slot.errors.checksum++;
+        if (first >= 0 && block !== end) tell();
+        if (first < 0) {
+          first = block;
+          array.registry.runtime.soon(() => {
+            if (first >= 0) tell();
+          });
+        }
+        end = block + 1;
+      },
+      onPageNotWritten(status) {
+        // It has lost nothing for a lack of space: the page stays in memory.
+        if (isMember() && status !== Status.NoSpace)
+          array.failMember(slot.index, 'a page of its checksums could not be written');
+      },
+    };
+  }
+}

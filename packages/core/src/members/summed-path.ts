@@ -1,0 +1,15 @@
+import type { IoPath } from '@raidkit/bdev';
+import type { BlockRange } from '../format/block-ranges.js';
+
+/** The way to a device's data on which what is read is verified. */
+export interface SummedPath extends IoPath {
+  /**
+   * Resolves when the sums of these blocks of the data area, as they are now, are on the device, if only in its cache. Rejects with
+   * a `BdevError`.
+   */
+  writeOut(ranges: Iterable<BlockRange>): Promise<void>;
+  /** As {@link writeOut}, of all that is in memory. */
+  writeAll(): Promise<void>;
+  /** Resolves when none of its own I/O is under way, nor will be; what is submitted from then on ends as without a device. */
+  close(): Promise<void>;
+}

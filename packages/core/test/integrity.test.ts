@@ -1,0 +1,232 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import { RegionState } from '@raidkit/core';
+import { encodeSuperblock } from '@raidkit/superblock';
+import { describe, expect, it } from 'vitest';
+import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+const MiB = 1 << 20;
+/** First block of a member's data area, and blocks that have one checksum. */
+const dataAt = 2048;
+const together = 8;
+
+/** What a disk has is found by its bytes: no two writes of a test have the same one. */
+function blockOf({ bytes }: RamDisk, fill: number): number {
+  for (let at = dataAt * 512; at < bytes.length; at += 512) {
+    if (bytes.subarray(at, at + 512).every((byte) => byte === fill)) return at / 512;
+  }
+  return -1;
+}
+
+/** A bit of the block turns over, and the disk says nothing of it. */
+function rot(disk: RamDisk, block: number): void {
+  disk.bytes[block * 512 + 77]! ^= 4;
+}
+
+const errorsOf = (rig: Rig): number[] => arrayOf(rig, 'a').slots.map(({ errors }) => errors.checksum);
+
+/** Starts the array from copies of the disks, as they are: after `stop` as after a crash. */
+async function startFrom(images: readonly Uint8Array[]): Promise<{ rig: Rig; disks: RamDisk[]; volume: BlockClient }> {
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (const [index, bytes] of images.entries())
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() })).disk);
+  await rig.registry.waitForExamine();
+  await until(() => rig.arrays.get('a')?.state === 'online', 'online');
+  return { rig, disks, volume: openVolume(rig, 'a') };
+}
+
+async function stop(rig: Rig, volume: BlockClient): Promise<void> {
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  expect(rig.registry.ios.outstanding).toBe(0);
+}
+
+async function sync(rig: Rig, type: 'check' | 'resync'): Promise<ReturnType<typeof arrayOf>['history'][number]> {
+  if (type === 'check') rig.arrays.startSync('a', type);
+  await arrayOf(rig, 'a').processEnded;
+  return arrayOf(rig, 'a').history[0]!;
+}
+
+describe.each([
+  ['raid1', 2],
+  ['raid5f', 3],
+  ['raid6', 4],
+] as const)('%s of %i with integrity', (level, members) => {
+  it('answers from redundancy what a disk has changed, and heals it', async () => {
+    const { rig, disks, volume } = await build(level, members, { integrity: true });
+    const count = 256;
+    const data = blocks(count, 0);
+    for (let block = 0; block < count; block++) data.fill(1 + (block % 250), block * 512, (block + 1) * 512);
+    await volume.write(0, data);
+    const [disk] = disks as [RamDisk];
+    const rotten = [dataAt + 20, ...[60, 111].map((fill) => blockOf(disk, fill)).filter((block) => block > dataAt + 32)];
+    for (const block of rotten) rot(disk, block);
+    const before = disk.bytes.slice();
+    for (let round = 0; round < 4; round++) expect(Buffer.from(await volume.read(0, count)).equals(data)).toBe(true);
+    // A check finds what nobody has read.
+    const record = await sync(rig, 'check');
+    expect(record).toMatchObject({ error: null, mismatchBlocks: 0, lostBlocks: 0 });
+    await until(() => rotten.every((block) => disk.bytes[block * 512 + 77] !== before[block * 512 + 77]), 'healed');
+    const errors = errorsOf(rig);
+    expect(errors[0]).toBeGreaterThanOrEqual(rotten.length);
+    expect(errors.slice(1).every((other) => other === 0)).toBe(true);
+    expect(rig.events).toContainEqual(expect.objectContaining({ type: 'checksumError', slot: 0, member: 'm0' }));
+    expect(await sync(rig, 'check')).toMatchObject({ error: null, unreadableBlocks: 0 });
+    await stop(rig, volume);
+    const again = await startFrom(disks.map(({ bytes }) => bytes));
+    expect(errorsOf(again.rig)).toEqual(errors);
+    expect(Buffer.from(await again.volume.read(0, count)).equals(data)).toBe(true);
+    await stop(again.rig, again.volume);
+  });
+
+  it('believes nothing of its checksums where a crash came into writes', async () => {
+    const built = await build(level, members, { integrity: true });
+    await built.volume.write(0, blocks(192, 1));
+    await stop(built.rig, built.volume);
+    const second = await startFrom(built.disks.map(({ bytes }) => bytes));
+    await second.volume.write(0, blocks(192, 2));
+    // The power fails: nothing more is written.
+    const images = second.disks.map(({ bytes }) => bytes.slice());
+    const third = await startFrom(images);
+    expect(new Set(await third.volume.read(0, 192))).toEqual(new Set([2]));
+    await sync(third.rig, 'resync');
+    expect(errorsOf(third.rig)).toEqual(Array.from({ length: members }, () => 0));
+    // From the resync on there are some again.
+    const found = blockOf(third.disks[0]!, 2);
+    rot(third.disks[0]!, found);
+    expect(await sync(third.rig, 'check')).toMatchObject({ error: null, mismatchBlocks: 0 });
+    expect(third.disks[0]!.bytes[found * 512 + 77]).toBe(2);
+    await stop(second.rig, second.volume);
+    await stop(third.rig, third.volume);
+  });
+
+  it('keeps the checksums of a member that was filled, and of one that took another’s place', async () => {
+    const built = await build(level, members, { integrity: true });
+    await built.volume.write(0, blocks(320, 1));
+    await stop(built.rig, built.volume);
+    // Nothing is dirty any more.
+    const { rig, disks, volume } = await startFrom(built.disks.map(({ bytes }) => bytes));
+    await rig.arrays.removeBaseBdev('m0');
+    const spare = async (index: number): Promise<RamDisk> => {
+      const bytes = new Uint8Array(3 * MiB).fill(0xee);
+      return (await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk;
+    };
+    const filled = await spare(10);
+    await rig.arrays.addBaseBdev('a', 'm10');
+    await until(() => arrayOf(rig, 'a').slots[0]!.isInSync && arrayOf(rig, 'a').process === null, 'filled');
+    const taken = await spare(11);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'm11');
+    await until(() => arrayOf(rig, 'a').slots[1]!.name === 'm11' && arrayOf(rig, 'a').process === null, 'replaced');
+    // The power fails at once.
+    const now = [filled, taken, ...disks.slice(2)];
+    const uuids = [10, 11, ...disks.slice(2).map((_, index) => index + 2)];
+    const other = newRig();
+    for (const [index, { bytes }] of now.entries())
+      await plugIn(other.registry, { name: `m${uuids[index]!}`, uuid: memberUuid(uuids[index]!), bytes: bytes.slice() });
+    await other.registry.waitForExamine();
+    await until(() => other.arrays.get('a')?.state === 'online', 'online');
+    const after = openVolume(other, 'a');
+    await sync(other, 'resync');
+    expect(await sync(other, 'check')).toMatchObject({ error: null, unreadableBlocks: 0 });
+    expect(errorsOf(other)).toEqual(Array.from({ length: members }, () => 0));
+    expect(new Set(await after.read(0, 320))).toEqual(new Set([1]));
+    await stop(other, after);
+    await stop(rig, volume);
+  });
+
+  it('has none of before when somebody else ran the array, and makes them anew', async () => {
+    const { rig, disks, volume } = await build(level, members, { integrity: true });
+    await volume.write(0, blocks(192, 1));
+    await stop(rig, volume);
+    const images = disks.map((disk) => {
+      const superblock = superblockOf(disk);
+      const bytes = disk.bytes.slice();
+      bytes.set(encodeSuperblock({ ...superblock, seqNumber: superblock.seqNumber + 1 }));
+      return bytes;
+    });
+    // What he has written, in the same way on all copies; parity of equal bytes is whatever it was.
+    if (level === 'raid1') for (const bytes of images) bytes.fill(9, dataAt * 512, (dataAt + 8) * 512);
+    const again = await startFrom(images);
+    expect((await again.volume.read(0, 1))[0]).toBe(level === 'raid1' ? 9 : 1);
+    await sync(again.rig, 'resync');
+    expect(errorsOf(again.rig)).toEqual(Array.from({ length: members }, () => 0));
+    const found = blockOf(again.disks[0]!, 1);
+    rot(again.disks[0]!, found);
+    expect(await sync(again.rig, 'check')).toMatchObject({ error: null, mismatchBlocks: 0 });
+    expect(again.disks[0]!.bytes[found * 512 + 77]).toBe(1);
+    expect(errorsOf(again.rig)[0]).toBeGreaterThan(0);
+    await stop(again.rig, again.volume);
+  });
+});
+
+it('answers EIO for what all copies have changed, and for nothing beside it, until it is written', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  await volume.write(0, blocks(64, 5));
+  for (const disk of disks) rot(disk, dataAt + 20);
+  const seen: (number | string)[] = [];
+  for (let block = 0; block < 64; block += 4)
+    seen.push(
+      await volume.read(block, 4).then(
+        ([byte]) => byte!,
+        () => 'EIO',
+      ),
+    );
+  expect(seen).toEqual(Array.from({ length: 16 }, (_, at) => (at === 4 || at === 5 ? 'EIO' : 5)));
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+  await volume.write(16, blocks(together, 6));
+  expect((await volume.read(20, 1))[0]).toBe(6);
+  await stop(rig, volume);
+});
+
+it('finds writes that were lost, or went to another place', async () => {
+  const { rig, disks, volume } = await build('raid5f', 3, { integrity: true });
+  await volume.write(0, blocks(128, 1));
+  let lies = 0;
+  disks[0]!.fault = (io) => {
+    if (io.type !== IoType.Write || io.offsetBlocks < dataAt || io.offsetBlocks >= dataAt + 4000 || lies > 0) return Status.Ok;
+    lies++;
+    io.offsetBlocks += 64;
+    return Status.Ok;
+  };
+  await volume.write(0, blocks(128, 2));
+  expect(lies).toBe(1);
+  for (let round = 0; round < 3; round++) expect(new Set(await volume.read(0, 128))).toEqual(new Set([2]));
+  expect(await sync(rig, 'check')).toMatchObject({ error: null, lostBlocks: 0 });
+  expect(errorsOf(rig)).toEqual([expect.any(Number), 0, 0]);
+  expect(errorsOf(rig)[0]).toBeGreaterThan(0);
+  await stop(rig, volume);
+});
+
+it('reserves room for checksums, and keeps its size when members grow', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  expect(array.describe()).toMatchObject({ integrity: true });
+  // Of 2 MiB behind the data offset, 512 blocks of 4 KiB: two pages for 510 of them.
+  expect(volume.numBlocks).toBe(510 * together);
+  for (const [index, disk] of disks.entries()) rig.registry.get(`m${index}`)!.resize(disk.grow(4 * MiB));
+  await array.resizing;
+  expect(volume.descriptor.bdev.numBlocks).toBe(510 * together);
+  await rig.arrays.removeBaseBdev('m1');
+  const bytes = new Uint8Array((dataAt + 510 * together) * 512);
+  await plugIn(rig.registry, { name: 'small', uuid: memberUuid(7), bytes });
+  await expect(rig.arrays.addBaseBdev('a', 'small')).rejects.toThrow(`${dataAt + 512 * together} are needed`);
+  expect(array.bitmap?.count(RegionState.Dirty)).toBe(0);
+  await stop(rig, volume);
+});
+
+it.each([
+  ['raid0', { superblock: true, stripSizeKb: 16 }, /a level with redundancy/],
+  ['raid1', { superblock: false }, /superblocks/],
+  ['raid5f', { superblock: true, stripSizeKb: 2 }, /strips \(strip_size_kb\) of 4 KiB/],
+])('refuses integrity: %s with %o', async (level, options, message) => {
+  const rig = newRig();
+  for (let index = 0; index < 3; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+  const creation = rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], integrity: true, ...options });
+  await expect(creation).rejects.toThrow(message);
+});

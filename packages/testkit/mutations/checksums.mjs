@@ -1,0 +1,60 @@
+const suites = ['packages/core/test/integrity.test.ts'];
+
+export const checksums = [
+  {
+    id: 'sums-not-verified',
+    file: 'core/src/checksums/checked-io.ts',
+    line: 'else if (!this.#verify(frame, end)) return false;',
+    becomes: '',
+    loses: 'what a disk returns is believed',
+    suites,
+  },
+  {
+    id: 'sum-not-made-on-write',
+    file: 'core/src/checksums/checked-io.ts',
+    line: 'if (io.type !== IoType.Read) this.#set(io, frame, end);',
+    becomes: 'if (io.type !== IoType.Read) this.#at = end;',
+    loses: 'what was written does not match the checksum of what was there before',
+    suites,
+  },
+  {
+    id: 'sums-not-written-before-clean',
+    file: 'core/src/bitmap/write-intent-bitmap.ts',
+    line: 'await slot.sums?.writeOut(rangesOf(before.keys(), this.regionBlocks));',
+    becomes: '',
+    loses: 'after a crash checksums that count are those of what was there before',
+    suites,
+  },
+  {
+    id: 'sums-of-target-not-written',
+    file: 'core/src/sync/rebuild.ts',
+    line: 'await target.sums?.writeAll();',
+    becomes: '',
+    loses: 'a member that has been filled is current with checksums that it had before',
+    suites,
+  },
+  {
+    id: 'sums-of-replacement-not-written',
+    file: 'core/src/sync/replace.ts',
+    line: 'await this.#replacement.sums?.writeAll();',
+    becomes: '',
+    loses: 'a device that has taken a member’s place is current without its checksums',
+    suites,
+  },
+  {
+    id: 'sums-believed-after-foreign-run',
+    file: 'core/src/start/start.ts',
+    line: "openSums(ctx, array, loaded?.sums ?? null, origin?.is === 'unknown');",
+    becomes: 'openSums(ctx, array, loaded?.sums ?? null, false);',
+    loses: 'what somebody else wrote is answered as unreadable',
+    suites,
+  },
+  {
+    id: 'sums-believed-in-dirty-regions',
+    file: 'core/src/bitmap/sums-knowledge.ts',
+    line: 'return !isForeign && slot.isInSync && !consistency.isUnstable(block * perSum, perSum);',
+    becomes: 'return !isForeign && slot.isInSync;',
+    loses: 'what was flushed before a crash is answered as unreadable, as its checksums were in memory alone',
+    suites,
+  },
+];

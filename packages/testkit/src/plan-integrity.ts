@@ -1,0 +1,35 @@
+import type { RaidModule } from '@raidkit/core';
+import { lieKinds } from './plan-items.js';
+import type { PlanItem, SimShape } from './plan-items.js';
+import { Random } from './random.js';
+
+/** What a checksum is of, and how much data one page of them is for. Bytes. */
+const summedBytes = 4096;
+const pageIsFor = 480 * summedBytes;
+
+/** A fifth of the seeds have an array with checksums, and little memory for them. From a stream of its own. */
+export function drawIntegrity(seed: number, module: RaidModule, shape: SimShape): SimShape {
+  const random = new Random(seed, 13);
+  const isPossible = module.redundancy !== 'none' && shape.kind !== 'no superblock';
+  if (!random.chance(0.2) || !isPossible) return shape;
+  const perSum = summedBytes / shape.blockSize;
+  return {
+    ...shape,
+    integrity: { cachePages: random.pick([2, 3, 8, 64]) },
+    // Room for the pages, and for what is left over of a block.
+    memberBlocks: shape.memberBlocks.map((blocks) => blocks + (Math.ceil((blocks * shape.blockSize) / pageIsFor) + 1) * perSum),
+  };
+}
+
+/** In two thirds of these any disk lies, at any time, also where others fail or lie too. From a stream of its own. */
+export function drawLies(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
+  const random = new Random(seed, 14);
+  if (shape.integrity === undefined || random.chance(0.33)) return [];
+  return Array.from({ length: random.int(1, 8) }, () => ({
+    kind: 'lie',
+    at: random.unit() * totalMs,
+    disk: random.int(0, shape.numDisks - 1),
+    how: random.pick(lieKinds),
+    place: random.unit(),
+  }));
+}

@@ -1,0 +1,208 @@
+import { IoType } from '@raidkit/bdev';
+import { RegionState } from '@raidkit/core';
+import type { RaidArray } from '@raidkit/core';
+import type { PlanItem } from '../plan-items.js';
+import { sectorBytes } from '../sector.js';
+import type { SimDisk } from '../sim-disk.js';
+import type { Coverage } from '../coverage.js';
+import type { VolumeModel } from '../model.js';
+import type { SimPlan } from '../plan-items.js';
+import type { Stack } from '../stack.js';
+import type { VolumeClient } from '../volume-client.js';
+import type { World } from '../world.js';
+import { ViolationError } from './violation.js';
+
+/** The run of which it is kept. */
+export interface LyingRun {
+  readonly world: World;
+  readonly plan: SimPlan;
+  readonly model: VolumeModel;
+  readonly coverage: Coverage;
+  readonly leniency: { forgive(start: number, end: number): void };
+  readonly isTolerant: boolean;
+  readonly stack: Stack | null;
+  readonly disks: readonly SimDisk[];
+  readonly wasUnclean: boolean;
+  array(): RaidArray | undefined;
+  disk(index: number): SimDisk;
+  mark(what: string): void;
+  up(): Promise<VolumeClient>;
+  io(volume: VolumeClient, type: IoType, offset: number, numBlocks: number): Promise<void>;
+  inTime<T>(what: string, promise: Promise<T>): Promise<T>;
+}
+
+/** What one checksum is of, and how many of them have a page. */
+const summedBytes = 4096;
+const sumsPerPage = 480;
+/** So long after its last write a region is clean on stable media for certain, where memory says so. Milliseconds. */
+const surelyCleanMs = 30_000;
+
+/** A place at which a disk has lied. */
+interface Lie {
+  /** Blocks of every member's data area, and of the volume. */
+  from: number;
+  to: number;
+  start: number;
+  end: number;
+}
+
+/**
+ * What disks have lied about under checksums. No wrong byte may be read there, but errors are right for as long as not all of it
+ * is healed: any disk lies, also where others fail or lie too. What checksums cannot know is given up when it happens: what is
+ * lied about in a region that was being written when the array crashed, or that has not been made to agree since.
+ */
+export class SumLies {
+  readonly #run: LyingRun;
+  readonly #lies: Lie[] = [];
+  /** When users last wrote to a region. */
+  readonly #writtenAt = new Map<number, number>();
+
+  constructor(run: LyingRun) {
+    this.#run = run;
+  }
+
+  /** A disk begins to lie. */
+  lie({ disk: index, how, place }: PlanItem & { kind: 'lie' }): void {
+    const run = this.#run;
+    const disk = run.disk(index);
+    const array = run.array();
+    const slot = array?.slots.find(({ name, isInSync }) => name === disk.name && isInSync);
+    if (array?.state !== 'online' || slot === undefined) return;
+    const perBlock = array.blockSize / sectorBytes;
+    disk.onLie = (first, count) => this.#lied(disk, first, count);
+    disk.dataSector = slot.dataOffset * perBlock;
+    disk.dataEndSector = (slot.dataOffset + slot.dataSize) * perBlock;
+    run.mark(`lie under checksums: ${how}`);
+    run.world.trace(`== ${disk.name}: ${how}`);
+    if (how === 'lost') {
+      disk.faults.lostWrites++;
+    } else if (how === 'misdirected') {
+      disk.faults.misdirectedWrites++;
+    } else {
+      const touched = [...run.model.touched];
+      const sector = touched[Math.floor(place * touched.length)];
+      const limit = slot.dataSize * perBlock;
+      if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
+    }
+  }
+
+  /** Users write to these blocks of the volume, or have written. */
+  noteWrite(offset: number, count: number): void {
+    const array = this.#run.array();
+    const bitmap = array?.bitmap ?? null;
+    if (this.#run.plan.shape.integrity === undefined || array === undefined || bitmap === null) return;
+    const { from, to } = array.memberRange(offset, offset + count);
+    const { regionBlocks } = bitmap;
+    for (let region = Math.floor(from / regionBlocks); region * regionBlocks < to; region++)
+      this.#writtenAt.set(region, this.#run.world.now);
+  }
+
+  /** The process ends, or is dead: what it had in memory of checksums is gone. `states`: of regions, as they were last. */
+  ended(array: RaidArray | undefined, isClean: boolean): void {
+    const bitmap = array?.bitmap ?? null;
+    if (array === undefined || bitmap === null) return;
+    const isSure = (region: number): boolean => {
+      if (bitmap.states[region] === RegionState.Dirty) return false;
+      return isClean || this.#run.world.now - (this.#writtenAt.get(region) ?? -Infinity) > surelyCleanMs;
+    };
+    for (const lie of this.#lies) {
+      const first = Math.floor(lie.from / bitmap.regionBlocks);
+      const last = Math.floor((lie.to - 1) / bitmap.regionBlocks);
+      let areAll = true;
+      for (let region = first; region <= last; region++) areAll &&= isSure(region);
+      if (!areAll) this.#giveUp(lie, array);
+    }
+  }
+
+  /** At rest: a check finds all that disks have lied about, and heals it; what is beyond redundancy users write anew. */
+  async settle(): Promise<void> {
+    const run = this.#run;
+    if (this.#lies.length === 0 || run.isTolerant) return;
+    if (!(await this.#check())) {
+      run.coverage.mark('lies beyond redundancy: written anew');
+      await this.#writeAnew();
+      if (!(await this.#check())) {
+        const [record] = run.array()?.history ?? [];
+        throw new ViolationError(
+          `G7: a check finds ${record?.lostBlocks ?? 0} blocks that are lost, ${countListed(run.array())} of them listed, ${record?.mismatchBlocks ?? 0} that disagree, and ${record?.error ?? 'no error'} after all that disks have lied about was written anew`,
+        );
+      }
+    }
+    run.coverage.mark('lies under checksums are healed');
+    this.#lies.length = 0;
+  }
+
+  /** False: disagreement is found, or blocks are lost that are not on the list of those that nobody could work out. */
+  async #check(): Promise<boolean> {
+    const run = this.#run;
+    const array = run.array();
+    if (array === undefined) return false;
+    run.stack?.arrays.startSync(array.name, 'check');
+    await run.inTime('a check', array.processEnded);
+    const [record] = array.history;
+    if (record?.type !== 'check' || record.mismatchBlocks > 0) return false;
+    if (record.lostBlocks === 0) return record.error === null;
+    // Where a part of what has one checksum has been written since, all of it is still lost to a check.
+    return record.lostBlocks <= (countListed(array) * summedBytes) / array.blockSize;
+  }
+
+  async #writeAnew(): Promise<void> {
+    const run = this.#run;
+    const volume = await run.up();
+    const stripe = run.array()?.currentGeometry?.stripe?.arrayBlocks ?? 1;
+    const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
+    for (const { start, end } of this.#lies) {
+      const last = Math.min(end, volume.numBlocks);
+      for (let at = start; at < last; at += step)
+        await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));
+    }
+  }
+
+  #lied(disk: SimDisk, firstSector: number, numSectors: number): void {
+    const run = this.#run;
+    const array = run.array();
+    if (array === undefined || array.level === null || array.bitmap === null) return;
+    const perSum = summedBytes / sectorBytes;
+    let first = Math.floor((firstSector - disk.dataSector) / perSum);
+    let end = Math.ceil((firstSector + numSectors - disk.dataSector) / perSum);
+    const numSums = (disk.dataEndSector - disk.dataSector) / perSum;
+    if (end > numSums) {
+      // Checksums were overwritten: those of whole pages.
+      const firstPage = Math.max(0, first - numSums);
+      const endPage = end - numSums;
+      this.#note(array, firstPage * sumsPerPage, Math.min(numSums, endPage * sumsPerPage), disk);
+      end = numSums;
+    }
+    first = Math.min(first, numSums);
+    if (first < end) this.#note(array, first, end, disk);
+  }
+
+  /** Of blocks of checksums. */
+  #note(array: RaidArray, first: number, end: number, disk: SimDisk): void {
+    if (first >= end) return;
+    const perSum = summedBytes / array.blockSize;
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const from = first * perSum;
+    const to = end * perSum;
+    const start = Math.floor(from / memberBlocks) * arrayBlocks;
+    const lie = { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks };
+    this.#run.world.trace(`== ${disk.name} has lied: blocks ${lie.start} to ${lie.end - 1}`);
+    this.#run.leniency.forgive(lie.start, lie.end);
+    this.#lies.push(lie);
+    // A crash, or a flush that failed, may have left it without a checksum until it is written.
+    const mayLack = this.#run.wasUnclean || this.#run.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= 0);
+    const isDirty = array.bitmap?.has(RegionState.Dirty, from, to - from) === true;
+    if (array.state !== 'online' || (mayLack && isDirty)) this.#giveUp(lie, array);
+  }
+
+  #giveUp({ end, start }: Lie, array: RaidArray): void {
+    const perBlock = array.blockSize / sectorBytes;
+    this.#run.coverage.mark('a lie that checksums cannot know');
+    this.#run.model.doubtValues(start * perBlock, (end - start) * perBlock);
+  }
+}
+
+/** Blocks of members that nobody could work out. */
+function countListed(array: RaidArray | undefined): number {
+  return array?.slots.reduce((sum, { index }) => sum + array.badBlocks.countOf(index), 0) ?? 0;
+}
