@@ -133,6 +133,7 @@ it('where redundancy is in doubt a repair takes parity for wrong, and not what w
   arrayOf(rig, 'a').consistency.markInconsistent(21 * strip, strip);
   rig.arrays.resumeProcess('a');
   await settled(rig);
+  expect(arrayOf(rig, 'a').history.find(({ type }) => type === 'repair')).toMatchObject({ error: null });
   await expectContents(rig, data);
   expectOnMembers(disks, data);
   await rig.arrays.stop();

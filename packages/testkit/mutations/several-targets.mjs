@@ -64,7 +64,8 @@ export const severalTargets = [
     file: 'core/src/sync/resync.ts',
     line: 'return this.#options.wrong === undefined && !consistency.isInconsistent(at, count) &&',
     becomes: 'return this.#options.wrong === undefined &&',
-    loses: 'after a crash what was written last, and read, is taken back by a repair',
+    loses:
+      'a repair asks where one is wrong of what a crash has left otherwise: at best it ends in errors, and parity stays wrong',
     suites: located,
   },
   {
