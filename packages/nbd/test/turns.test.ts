@@ -1,5 +1,11 @@
+import { BdevRegistry, IoType, Status } from '@raidkit/bdev';
+import { nodeRuntime } from '@raidkit/bdev/node';
 import { describe, expect, it } from 'vitest';
+import { NbdServer } from '../src/index.js';
 import { ConnectionTurn, Turns } from '../src/transmission/turns.js';
+import { cmd, requestBytes } from './client.js';
+import { KiB, MiB, addDevice, assertNoLeak, pattern, turns as realTurns } from './kit.js';
+import { connectWire } from './wire.js';
 
 /** A thread whose turns the test takes. */
 class Thread {
@@ -80,5 +86,39 @@ describe('turns', () => {
     first.left = 1000;
     first.work();
     expect(first.begun).toBe(1001);
+  });
+});
+
+describe('a connection that was put off', () => {
+  it('begins nothing more when it has been dropped meanwhile', async () => {
+    let at = 100;
+    const runtime = { ...nodeRuntime({ memoryBytes: 64 * MiB }), now: () => at };
+    const registry = new BdevRegistry(runtime);
+    const { bdev, driver } = addDevice(registry);
+    const server = new NbdServer({ registry, maxConnections: 8 });
+    server.addExport({ name: 'disk', bdev, isDefault: true });
+    const memory = runtime.memory.u8;
+    const other = connectWire(server, { memory });
+    await other.client.open('disk', 'simple');
+    const wire = connectWire(server, { memory, isGreedy: true, closesLate: true });
+    await wire.client.open('disk', 'simple');
+    driver.isHolding = true;
+    // Both are busy, so that the second one's share is half a turn: the write behind its flushes is put off.
+    const reply = other.client.pread(0, 512);
+    const flushes = Array.from({ length: 32 }, (_, index) => requestBytes('simple', cmd.flush, 0, BigInt(index), 0, 0));
+    wire.push(Buffer.concat([...flushes, requestBytes('simple', cmd.write, 0, 99n, 0, 2 * KiB), pattern(2 * KiB, 1)]));
+    expect(driver.held).toHaveLength(33);
+    wire.connection.abort('it is in the way');
+    expect(wire.isAborted).toBe(true);
+    at++;
+    await realTurns();
+    for (const io of driver.held.splice(0)) io.complete(Status.Ok);
+    await realTurns();
+    expect(driver.calls.filter(({ type }) => type === IoType.Write)).toEqual([]);
+    driver.letGo();
+    wire.hangUp();
+    expect((await reply).errno).toBe(0);
+    await server.close();
+    assertNoLeak({ registry, server });
   });
 });

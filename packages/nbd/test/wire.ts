@@ -11,6 +11,8 @@ export interface WireOptions {
   peer?: string;
   /** By which it came in. */
   listener?: string;
+  /** Aborted, it is closed by {@link Wire.hangUp} only: as a ring's is, once what it has in flight has ended. */
+  closesLate?: boolean;
 }
 
 /** A transport without sockets: a queue of bytes in each direction. */
@@ -87,7 +89,8 @@ export class Wire implements Transport {
 
   onAbort(): void {
     this.isAborted = true;
-    this.#close();
+    if (this.#options.closesLate === true) this.isReading = false;
+    else this.#close();
   }
 
   release(): never {

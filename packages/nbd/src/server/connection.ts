@@ -305,7 +305,8 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
 
   /** False if nothing more can be done with what has been received. */
   #step(): boolean {
-    if (this.#handshakeOutput.length > 0) return false;
+    // What is in flight of one that was dropped goes on to end, and each end would take what is staged for the next request.
+    if (this.#isFinished || this.#handshakeOutput.length > 0) return false;
     if (this.#transmission !== null) {
       const taken = this.#transmission.step(this.addr + this.#head, this.#tail - this.#head);
       if (taken < 0 || this.#isDraining) return false;
