@@ -118,10 +118,10 @@ export class SumLies {
   async settle(): Promise<void> {
     const run = this.#run;
     if (this.#lies.length === 0 || run.isTolerant) return;
-    if (!(await this.#check())) {
+    if (!(await this.#check(false))) {
       run.coverage.mark('lies beyond redundancy: written anew');
       await this.#writeAnew();
-      if (!(await this.#check())) {
+      if (!(await this.#check(true))) {
         const [record] = run.array()?.history ?? [];
         throw new ViolationError(
           `G7: a check finds ${record?.lostBlocks ?? 0} blocks that are lost, ${countListed(run.array())} of them listed, ${record?.mismatchBlocks ?? 0} that disagree, and ${record?.error ?? 'no error'} after all that disks have lied about was written anew`,
@@ -132,8 +132,8 @@ export class SumLies {
     this.#lies.length = 0;
   }
 
-  /** False: disagreement is found, or blocks are lost that are not on the list of those that nobody could work out. */
-  async #check(): Promise<boolean> {
+  /** False: disagreement is found, or blocks are lost; if `mayBeListed`, such that are not on the list of those that nobody could work out. */
+  async #check(mayBeListed: boolean): Promise<boolean> {
     const run = this.#run;
     const array = run.array();
     if (array === undefined) return false;
@@ -141,7 +141,7 @@ export class SumLies {
     await run.inTime('a check', array.processEnded);
     const [record] = array.history;
     if (record?.type !== 'check' || record.mismatchBlocks > 0) return false;
-    if (record.lostBlocks === 0) return record.error === null;
+    if (record.lostBlocks === 0 || !mayBeListed) return record.lostBlocks === 0 && record.error === null;
     // Where a part of what has one checksum has been written since, all of it is still lost to a check.
     return record.lostBlocks <= (countListed(array) * summedBytes) / array.blockSize;
   }
