@@ -16,6 +16,15 @@ export const metadata = [
     loses: 'a member to which the record could not be written stays, and says of others what is no longer so',
   },
   {
+    id: 'waiting-target-lacks-little',
+    file: 'core/src/metadata/superblock-writer.ts',
+    line: 'return isInSync || filling?.isOnMap === true;',
+    becomes: 'return true;',
+    loses: 'a device that waits to be filled counts after a crash as a member that lacks what was written since, and nothing else',
+    levels: ['raid1'],
+    suites: ['packages/core/test/waiting-target.test.ts'],
+  },
+  {
     id: 'target-recorded-as-current',
     file: 'core/src/metadata/superblock-writer.ts',
     line: "state: slot.isInSync ? 'configured' : slot.absence,",

@@ -19,6 +19,8 @@ export interface MemberDevice {
 
 /** The work that fills a slot's member. */
 export interface Filling {
+  /** What the member lacks is on the map, and all that is on it. Before that, nothing that it carries says what it lacks. */
+  isOnMap: boolean;
   /** The member leaves: resolves when the work has let go of it, and none of its own I/O will go there any more. */
   leave(reason: string): Promise<void>;
 }

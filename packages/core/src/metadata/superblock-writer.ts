@@ -240,7 +240,8 @@ export class SuperblockWriter {
     const previous = this.seqNumber;
     const next = nextSeqNumber(store, previous);
     this.#check({ ...this.snapshot(), seqNumber: next });
-    for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = next;
+    // One that waits to be filled gets this superblock too, and could not be told from a member that left with it.
+    for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = isKnownByIt(slot) ? next : 0;
     const record = { ...this.snapshot(), seqNumber: next };
     const plan = array.journal?.plan(next) ?? noJournal;
     // Rounds may fail on all members one after the other, and each may have reached some: headers go with all that are possible.
@@ -405,6 +406,11 @@ export class SuperblockWriter {
 /** The slot's member is the one that the record has there. */
 function isStillIn({ slots }: ArrayRecord, slot: Slot): boolean {
   return slots[slot.index]?.uuid === slot.recordedUuid;
+}
+
+/** Of the member that is found with the superblock that is written now it is known what it lacks. */
+function isKnownByIt({ filling, isInSync }: Slot): boolean {
+  return isInSync || filling?.isOnMap === true;
 }
 
 function slotRecord(slot: Slot): SlotRecord {

@@ -66,7 +66,7 @@ class Rebuild implements Gathering {
     const entry: Entry = { slot, descriptor: slot.descriptor, prepared: null };
     this.#entries.push(entry);
     this.#process?.addTarget(slot);
-    slot.filling = { leave: (reason) => this.#leave(entry, reason) };
+    slot.filling = { isOnMap: this.#isPartial, leave: (reason) => this.#leave(entry, reason) };
   }
 
   async work(): Promise<void> {
@@ -131,6 +131,8 @@ class Rebuild implements Gathering {
       // The map that the member keeps must be no better than the array's before it can count as current.
       if (this.#isPartial) await array.bitmap?.writeAll();
       else await array.bitmap?.missAll();
+      for (const { filling } of entries.filter((entry) => this.#isThere(entry)).map(({ slot }) => slot))
+        if (filling !== null) filling.isOnMap = true;
       // From here on the member carries the array's record, and can be told apart from an older copy of itself.
       await array.metadata.update();
     }
