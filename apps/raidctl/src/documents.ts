@@ -22,6 +22,7 @@ export const slotDocument = z.strictObject({
   /** Of the file or block device; null if there is none, or the device is of another kind. */
   path: text.nullable(),
   state: text.describe('current, suspect, rebuilding, missing or failed'),
+  reads: text.describe('normal; prefer: read before all others; write-mostly: read when no other one can answer'),
   data_offset_bytes: count.describe('where the array’s data begins on the device; 0 for an empty slot'),
   read_errors: count,
   write_errors: count,
@@ -89,6 +90,7 @@ export const arrayDocument = z.strictObject({
   strip_size_kb: count,
   has_superblock: z.boolean(),
   has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
+  read_policy: text.describe('which of several copies a read takes: least-outstanding or round-robin'),
   reactor: count,
   members: count.describe('slots that have a current member'),
   slots: z.array(slotDocument),

@@ -68,6 +68,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
     strip_size_kb: array.strip_size_kb,
     has_superblock: array.superblock,
     has_integrity: array.integrity,
+    read_policy: ext.read_policy,
     reactor: ext.reactor,
     members: countCurrent(array),
     slots: ext.members.map((member): SlotDocument => {
@@ -77,6 +78,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
         device: member.name,
         path: pathOf(bdev),
         state: member.state,
+        reads: member.reads,
         data_offset_bytes: (array.base_bdevs_list[member.slot]?.data_offset ?? 0) * ext.block_size,
         read_errors: member.read_errors,
         write_errors: member.write_errors,

@@ -17,6 +17,10 @@ const columns = [
   { heading: 'DEVICE' },
 ] as const;
 
+/** What need not be said. */
+const usualPolicy = 'least-outstanding';
+const readNotes: Readonly<Record<string, string>> = { prefer: 'preferred', 'write-mostly': 'write-mostly' };
+
 const memberStates: Readonly<Record<string, string>> = { current: 'in sync', suspect: 'slow' };
 
 /** A health as it is shown: what needs somebody is in capitals, and coloured where there are colours. */
@@ -36,6 +40,7 @@ export function renderArray(terminal: Terminal, array: ArrayDocument, all: reado
   ];
   if (array.action !== null) facts.push(['action', array.action]);
   facts.push(['layout', layoutOf(array)]);
+  if (array.read_policy !== usualPolicy) facts.push(['reads', array.read_policy]);
   if (array.process !== null) facts.push(['process', renderProcess(terminal, array.process)]);
   if (array.waits_for !== null) facts.push(['process', `waits for that of array ${array.waits_for}, on the same disks`]);
   if (array.last_check !== null) facts.push(['checked', renderCheck(array.last_check)]);
@@ -112,7 +117,9 @@ function treeRows(
 function slotRow(terminal: Terminal, slot: SlotDocument, branch: string, inner: ArrayDocument | undefined): string[] {
   const name = slot.device ?? (slot.last_device === null ? '-' : `(${slot.last_device})`);
   const serial = slot.device === null ? slot.last_serial : slot.serial;
-  const parts = [slot.path, serial === null ? null : `serial ${serial}`].filter((part) => part !== null);
+  const parts = [slot.path, serial === null ? null : `serial ${serial}`, readNotes[slot.reads] ?? null].filter(
+    (part) => part !== null,
+  );
   const place = inner === undefined ? parts.join(', ') : `array ${inner.name}: ${showHealth(terminal, inner.health)}`;
   const troubles = [
     ...(slot.bad_blocks > 0 ? [plural(slot.bad_blocks, 'bad block')] : []),

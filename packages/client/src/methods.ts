@@ -69,6 +69,7 @@ export const methods = {
   raidkit_replace: { result: z.boolean() },
   raidkit_clear_errors: { result: z.boolean() },
   raidkit_fail: { result: z.boolean() },
+  raidkit_set_read_policy: { result: z.boolean() },
   raidkit_get_latency: { result: z.array(latencySchema) },
   raidkit_add_spare: { result: z.boolean() },
   raidkit_remove_spare: { result: z.boolean() },

@@ -327,6 +327,22 @@ export interface MethodParams {
   raidkit_send_test_event: {
     message?: string;
   };
+  raidkit_set_read_policy: {
+    name: string;
+    policy?: 'least-outstanding' | 'round-robin';
+    /**
+     * @maxItems 255
+     */
+    prefer?: string[];
+    /**
+     * @maxItems 255
+     */
+    write_mostly?: string[];
+    /**
+     * @maxItems 255
+     */
+    normal?: string[];
+  };
   raidkit_set_unexamined: {
     names: string[];
     members?: string[];

@@ -88,6 +88,8 @@ export const memberSchema = z.looseObject({
   slot: count,
   name: z.string().nullable(),
   state: z.string(),
+  /** `normal`, `prefer` or `write-mostly`: what reads want of the member. */
+  reads: z.string().default('normal'),
   /** Of the disk; null if that is not known. Absent in daemons of before. */
   serial: z.string().nullable().optional(),
   last_member: z.looseObject({ name: z.string(), uuid: z.string(), serial: z.string().nullable().optional() }).nullable(),
@@ -126,6 +128,8 @@ export const arraySchema = raidBdevSchema.extend({
     can_lose: count,
     process: processSchema.nullable(),
     waits_for: z.string().nullable(),
+    /** `least-outstanding` or `round-robin`: which of several copies a read takes. */
+    read_policy: z.string().default('least-outstanding'),
     history: z.array(processRecordSchema),
     regions: regionsSchema.nullable(),
     uris: z.array(z.string()),

@@ -7,6 +7,7 @@ export type { ArrayPhase, RaidState } from './lifecycle.js';
 export { RaidArrays } from './service/raid-arrays.js';
 export type { RaidArraysOptions } from './service/raid-arrays.js';
 export type { CreateArrayOptions } from './service/create-options.js';
+export type { ReadOptions } from './service/read-options.js';
 export type { ArrayNames, AssemblyOptions, SignatureFinder } from './array/context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';
@@ -84,5 +85,7 @@ export type {
   SuperblockStore,
 } from './format/store.js';
 export { isUuid, newUuid } from './format/uuid.js';
+export { readPolicies, readPreferences } from './format/read-policy.js';
+export type { ReadPolicy, ReadPreference } from './format/read-policy.js';
 // What level modules work with, so that they need to depend on core alone.
 export { IoFlag, IoType, RangeLock, RangeLocks, Status } from '@raidkit/bdev';

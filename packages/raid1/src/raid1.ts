@@ -16,7 +16,7 @@ import type {
 /** What is answered by reading one copy. */
 type CopyRead = ReadRequest | ProcessRequest;
 
-/** N copies. Reads go where the fewest blocks are being read; writes go everywhere. */
+/** N copies. Reads go where they cost least; writes go everywhere. */
 class Raid1 {
   readonly copyGroups: readonly (readonly number[])[];
   readonly #context: RedundantContext;
@@ -55,10 +55,10 @@ class Raid1 {
     let least = Infinity;
     for (let slot = 0; slot < numSlots; slot++) {
       if (!this.#context.isMemberInSync(slot)) continue;
-      const load = this.#context.outstandingReadBlocks(slot);
-      if (load >= least) continue;
+      const cost = this.#context.readCost(slot);
+      if (cost >= least) continue;
       best = slot;
-      least = load;
+      least = cost;
     }
     route.slot = best;
     route.offsetBlocks = offsetBlocks;
@@ -89,10 +89,10 @@ class Raid1 {
     let least = Infinity;
     for (let slot = 0; slot < numSlots; slot++) {
       if (!request.hasMember(slot) || (unreadable.length > 0 && unreadable.includes(slot))) continue;
-      const load = this.#context.outstandingReadBlocks(slot);
-      if (load < least) {
+      const cost = this.#context.readCost(slot);
+      if (cost < least) {
         best = slot;
-        least = load;
+        least = cost;
       }
       // All readers of blocks whose copies may differ take the first copy that can be read.
       if (mustAgree) break;

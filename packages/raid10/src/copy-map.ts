@@ -1,4 +1,4 @@
-import type { CopySet } from '@raidkit/core/level';
+import type { CopySet, RedundantContext } from '@raidkit/core/level';
 
 /** How copies are laid out: one after another, or each rotated by one slot in a row of its own. */
 export type Layout = 'near' | 'offset';
@@ -101,6 +101,12 @@ export class CopyMap {
     let copy = 0;
     while (this.slot(strip, copy) !== slot) copy++;
     return copy;
+  }
+
+  /** Whether copies may differ of what lies in these blocks of a member: where copies lie in others, of their whole stripe. */
+  inDoubt(context: RedundantContext, block: number, numBlocks: number): boolean {
+    if (this.isAligned) return context.isInconsistent(block, numBlocks);
+    return context.isInconsistent(Math.floor(block / this.memberBlocks) * this.memberBlocks, this.memberBlocks);
   }
 
   /** Slots that hold the same everywhere, if the map {@link isAligned}. */

@@ -17,7 +17,7 @@ import { CopyMap } from './copy-map.js';
 import { canRun, maxMissing, options, shapeOf } from './options.js';
 import { Recovery } from './recovery.js';
 
-/** Striped copies. Reads go where the fewest blocks are being read; writes go to all copies. */
+/** Striped copies. Reads go where they cost least; writes go to all copies. */
 class Raid10 {
   readonly #context: RedundantContext;
   readonly #map: CopyMap;
@@ -67,10 +67,10 @@ class Raid10 {
     for (let copy = 0; copy < map.numCopies; copy++) {
       const slot = map.slot(strip, copy);
       if (!this.#context.isMemberInSync(slot)) continue;
-      const load = this.#context.outstandingReadBlocks(slot);
-      if (load >= least) continue;
+      const cost = this.#context.readCost(slot);
+      if (cost >= least) continue;
       best = copy;
-      least = load;
+      least = cost;
     }
     if (best < 0) return false;
     route.slot = map.slot(strip, best);
@@ -90,9 +90,7 @@ class Raid10 {
 
   /** Whether copies may hold different data where the request lies: in its columns, or, where copies lie in others, in its stripe. */
   #mayDiffer(request: ReadRequest): boolean {
-    const { isAligned, memberBlocks } = this.#map;
-    if (isAligned) return this.#context.isInconsistent(request.b, request.numBlocks);
-    return this.#context.isInconsistent(Math.floor(request.b / memberBlocks) * memberBlocks, memberBlocks);
+    return this.#map.inDoubt(this.#context, request.b, request.numBlocks);
   }
 
   /** Reads the best copy that has not failed this request yet. */
@@ -105,10 +103,10 @@ class Raid10 {
     for (let copy = 0; copy < map.numCopies; copy++) {
       const slot = map.slot(strip, copy);
       if (!request.hasMember(slot) || (unreadable.length > 0 && unreadable.includes(slot))) continue;
-      const load = this.#context.outstandingReadBlocks(slot);
-      if (load < least) {
+      const cost = this.#context.readCost(slot);
+      if (cost < least) {
         best = copy;
-        least = load;
+        least = cost;
       }
       // All readers of blocks whose copies may differ take the first copy that can be read.
       if (mustAgree) break;

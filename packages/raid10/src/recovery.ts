@@ -57,19 +57,28 @@ export class Recovery {
     return isAligned ? numBlocks - done : Math.min(numBlocks - done, strip - ((offsetBlocks + done) % strip));
   }
 
-  /** Reads the first copy of the piece that is there and has not failed. False if there is none. */
+  /** Reads the best copy of the piece that is there and has not failed. False if there is none. */
   #readPiece(request: ProcessRequest, done: number): boolean {
     const map = this.#map;
     const at = request.offsetBlocks + done;
     const strip = map.stripOn(request.slot, at);
     const base = at - map.offset(strip, map.copyOn(request.slot, strip));
-    for (let copy = 0; copy < map.numCopies; copy++) {
+    const numBlocks = this.#pieceAt(request, done);
+    // Of copies that may differ the first one, as users read it.
+    const mustAgree = map.inDoubt(this.#context, at, numBlocks);
+    let best = -1;
+    let least = Infinity;
+    for (let copy = 0; copy < map.numCopies && !(mustAgree && best >= 0); copy++) {
       const slot = map.slot(strip, copy);
       if (!request.hasMember(slot) || request.unreadable.includes(slot)) continue;
-      const addr = request.addr + done * this.#context.blockSize;
-      request.readPart(slot, base + map.offset(strip, copy), this.#pieceAt(request, done), addr);
-      return true;
+      const cost = this.#context.readCost(slot);
+      if (cost >= least) continue;
+      best = copy;
+      least = cost;
     }
-    return false;
+    if (best < 0) return false;
+    const addr = request.addr + done * this.#context.blockSize;
+    request.readPart(map.slot(strip, best), base + map.offset(strip, best), numBlocks, addr);
+    return true;
   }
 }

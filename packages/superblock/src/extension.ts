@@ -1,5 +1,5 @@
-import { firstIncarnation, isUuid } from '@raidkit/core';
-import type { ExtensionHeader, ExtensionSlot, MapLife, RegionPage, SumsHeader } from '@raidkit/core';
+import { firstIncarnation, isUuid, readPolicies } from '@raidkit/core';
+import type { ExtensionHeader, ExtensionSlot, MapLife, ReadPreference, RegionPage, SumsHeader } from '@raidkit/core';
 import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
 
@@ -94,6 +94,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   // Who knows of one slot only finds others without members too, and does not believe the journal.
   view.setUint8(125, (header.journalSlots[0] ?? -1) + 1);
   view.setUint8(126, (header.previousJournalSlots[0] ?? -1) + 1);
+  view.setUint8(127, readPolicies.indexOf(header.readPolicy));
   header.slots.forEach((slot, index) => {
     const at = headerFixed + index * slotBytes;
     writeU64(view, at, slot.lastSeqNumber);
@@ -102,7 +103,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(at + 16, Math.min(slot.writeErrors, 0xffff_ffff), true);
     view.setUint32(at + 20, Math.floor(slot.pagesTaken / 2 ** 32), true);
     writeU64(view, at + 24, slot.repairedBlocks);
-    view.setUint8(at + 30, journalFlags(header, index));
+    view.setUint8(at + 30, journalFlags(header, index) | readFlags[slot.readPreference]);
     view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
   writeIncarnation(bytes, tailAt, header.incarnation);
@@ -135,6 +136,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     return {
       lastSeqNumber: readU64(view, at),
       isRemovedByHand: view.getUint8(at + 31) === 1,
+      readPreference: preferenceOf(view.getUint8(at + 30)),
       // Both counts were twice as long once, and never so high.
       pagesTaken: view.getUint32(at + 12, true) + view.getUint32(at + 20, true) * 2 ** 32,
       readErrors: view.getUint32(at + 8, true),
@@ -156,6 +158,8 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     previousJournalSlots: readJournalSlots(view, numSlots, 126, JournalFlag.Previous),
     completedSeqNumber: readU64(view, 112),
     process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
+    // One that is not known yet is no reason to believe nothing.
+    readPolicy: readPolicies[view.getUint8(127)] ?? readPolicies[0],
     slots,
     ...tail,
   };
@@ -164,6 +168,14 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
 
 /** Of a slot beside others for which a journal stands as well; one alone is in the fixed part of the header. */
 const JournalFlag = { Current: 1, Previous: 2 } as const;
+
+/** What reads want of a slot's member, beside the flags of the journal. */
+const readFlags: Readonly<Record<ReadPreference, number>> = { normal: 0, 'write-mostly': 4, prefer: 8 };
+
+function preferenceOf(flags: number): ReadPreference {
+  if ((flags & readFlags['write-mostly']) !== 0) return 'write-mostly';
+  return (flags & readFlags.prefer) !== 0 ? 'prefer' : 'normal';
+}
 
 function journalFlags({ journalSlots, previousJournalSlots }: ExtensionHeader, slot: number): number {
   const isFlagged = (slots: readonly number[]): boolean => slots.length > 1 && slots.includes(slot);

@@ -1,5 +1,5 @@
 import type { ExtensionHeader, MapLife, RegionPage } from '@raidkit/core';
-import { firstIncarnation } from '@raidkit/core';
+import { firstIncarnation, readPreferences } from '@raidkit/core';
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '../src/crc32c.js';
 import { encodeHeader, encodePage, extensionLayout, parseHeader, parsePage, regionsPerPage } from '../src/extension.js';
@@ -28,10 +28,12 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     process: { type: 'resync', elapsedSec: 12 },
     sums: null,
     levelOptions: '{"full_stripe_only":true}',
+    readPolicy: 'round-robin',
     slots: Array.from({ length: numSlots }, (_, index) => ({
       lastSeqNumber: 65_536 * index,
       pagesTaken: 2 ** 45 + index,
       isRemovedByHand: index === 1,
+      readPreference: readPreferences[index % 3] ?? 'normal',
       readErrors: index,
       writeErrors: 2 * index,
       repairedBlocks: 2 ** 40 + index,

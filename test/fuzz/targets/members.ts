@@ -98,10 +98,12 @@ const fullHeader: ExtensionHeader = {
   previousJournalSlots: [1],
   process: { type: 'resync', elapsedSec: 12 },
   levelOptions: '{"copies":2}',
+  readPolicy: 'round-robin',
   slots: Array.from({ length: 3 }, (_, index) => ({
     lastSeqNumber: 65_536 * index,
     pagesTaken: 2 ** 45 + index,
     isRemovedByHand: index === 1,
+    readPreference: index === 2 ? 'write-mostly' : 'normal',
     readErrors: index,
     writeErrors: 2 * index,
     repairedBlocks: 2 ** 40 + index,

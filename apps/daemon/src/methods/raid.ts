@@ -4,6 +4,7 @@ import type { Service } from '../service.js';
 import { internalFailed, method, refused } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcError, codeOf } from '../rpc/errors.js';
+import { hasReadOptions, memberNames, readPolicy, toReadOptions } from './read-policy.js';
 import { json, name, u32, uuid } from './schemas.js';
 
 /** SPDK's raid methods. */
@@ -32,6 +33,10 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         full_stripe_only: z.boolean().optional(),
         // Ours: options of the level, by name.
         level_options: z.record(z.string(), json).optional(),
+        // Ours: which copies are read.
+        read_policy: readPolicy.optional(),
+        prefer: memberNames.optional(),
+        write_mostly: memberNames.optional(),
         // Ours: over devices that carry a file system, or another array's superblock.
         force: z.boolean().optional(),
       }),
@@ -56,6 +61,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
               ...params.level_options,
               ...(params.full_stripe_only === undefined ? {} : { full_stripe_only: params.full_stripe_only }),
             },
+            ...(hasReadOptions(params) ? { reads: toReadOptions(params.read_policy, params) } : {}),
           });
         } catch (error) {
           throw refused(`Failed to create RAID bdev ${params.name}`, error);

@@ -12,6 +12,7 @@ import { method } from '../rpc/dispatcher.js';
 import type { RpcMethod } from '../rpc/dispatcher.js';
 import { RpcCode, RpcError, errnoRefusal } from '../rpc/errors.js';
 import { adviceFor, canStartDegraded, rivalNames } from './array-advice.js';
+import { memberNames, readPolicy, toReadOptions } from './read-policy.js';
 import { name, u32, u64 } from './schemas.js';
 
 const badParams = { code: RpcCode.InvalidParams, message: 'Invalid parameters' } as const;
@@ -208,6 +209,21 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       },
     }),
     method({
+      name: 'raidkit_set_read_policy',
+      params: z.strictObject({
+        name,
+        policy: readPolicy.optional(),
+        prefer: memberNames.optional(),
+        write_mostly: memberNames.optional(),
+        normal: memberNames.optional(),
+      }),
+      badParams,
+      async run(params) {
+        await arrays.setReads(find(params.name).name, toReadOptions(params.policy, params));
+        return true;
+      },
+    }),
+    method({
       name: 'raidkit_fail',
       params: z.strictObject({ name, member: name }),
       badParams,
@@ -297,6 +313,7 @@ function describeHealth(
       can_lose: Math.max(0, array.canLose),
       process: array.process?.describeFully() ?? null,
       waits_for: array.waitsFor,
+      read_policy: array.readPolicy,
       history: array.history.map((record) => toSnakeCase(record)),
       regions: describeRegions(array),
       uris: array.state === 'online' ? [...uris] : [],
@@ -305,6 +322,7 @@ function describeHealth(
         name: slot.name,
         serial: slot.serial,
         state: memberState(slot),
+        reads: slot.readPreference,
         last_member: slot.lastMember === null ? null : { ...slot.lastMember },
         read_errors: slot.errors.read,
         write_errors: slot.errors.write,

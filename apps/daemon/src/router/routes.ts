@@ -118,6 +118,7 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_start_process: array(),
   raidkit_control_process: array(),
   raidkit_fail: array(),
+  raidkit_set_read_policy: array(),
   raidkit_replace: router('replaceMember'),
   raidkit_add_spare: router('addSpare'),
   raidkit_remove_spare: bdev('bdev_name'),

@@ -11,8 +11,10 @@ import type { ChangeOptions, Step } from '../plan.js';
 import type { Run } from '../action.js';
 import type { Session } from '../session.js';
 import { takeSnapshot } from '../snapshot.js';
-import { addChangeOptions, addOpenOptions, examples, parseWhole } from './options.js';
+import { addChangeOptions, addOpenOptions, collectName, examples, parseWhole } from './options.js';
 import type { ParsedOpenOptions } from './options.js';
+import { policyOption } from './reads.js';
+import type { ReadPolicy } from './reads.js';
 
 interface CreateOptions extends ChangeOptions, ParsedOpenOptions {
   stripSize?: number;
@@ -21,6 +23,9 @@ interface CreateOptions extends ChangeOptions, ParsedOpenOptions {
   integrity?: boolean;
   assumeClean?: boolean;
   option: Record<string, unknown>;
+  readPolicy?: ReadPolicy;
+  prefer?: string[];
+  writeMostly?: string[];
 }
 
 /** What stands for a slot that stays empty for now. */
@@ -43,6 +48,9 @@ export function addCreate(program: Command, run: Run): void {
     .option('--no-superblock', 'write nothing of the array to its members: it does not come back by itself')
     .option('--integrity', 'keep checksums of what members hold: a disk that lies is found, and answered for from redundancy')
     .option('-o, --option <name=value>', 'an option of the level, its value as JSON or a word; repeatable', collectOption, {})
+    .addOption(policyOption('--read-policy'))
+    .option('--prefer <device>', 'of copies: read from this member before all others; repeatable', collectName)
+    .option('--write-mostly <device>', 'of copies: read from this member when no other one can answer; repeatable', collectName)
     .option('--assume-clean', 'not supported: says why')
     .option('-f, --force', 'overwrite what others keep on the devices');
   addChangeOptions(addOpenOptions(command))
@@ -53,6 +61,7 @@ export function addCreate(program: Command, run: Run): void {
         ['raidctl create raid10 vol /dev/sd[w-z] -o copies=2', 'striped mirrors'],
         ['raidctl create raid5f vol /dev/sd[x-z]', 'parity over three disks'],
         ['raidctl create raid1 vol /dev/sdx missing', 'half a mirror; the other half: raidctl add vol /dev/sdy'],
+        ['raidctl create raid1 vol /dev/sdx /dev/nbd0 --write-mostly /dev/nbd0', 'one half far away: it is only written'],
         ['raidctl create -n raid1 vol ./a.img ./b.img', 'only say what would be done'],
       ),
     )
@@ -106,6 +115,9 @@ async function create(
       : { strip_size_kb: options.stripSize ?? defaultStripKb }),
     ...(options.uuid === undefined ? {} : { uuid: options.uuid }),
     ...(Object.keys(options.option).length === 0 ? {} : { level_options: options.option }),
+    ...(options.readPolicy === undefined ? {} : { read_policy: options.readPolicy }),
+    ...readsOf(given, 'prefer', options.prefer),
+    ...readsOf(given, 'write_mostly', options.writeMostly),
     // Only where somebody has agreed to what is lost.
     ...(overwrites.length === 0 ? {} : { force: true }),
   };
@@ -123,6 +135,21 @@ async function create(
     const lines = [`array ${name} is ${array?.state ?? 'gone'}\n`, ...(array?.ext.uris ?? []).map((uri) => `  ${uri}\n`)];
     return lines.join('');
   });
+}
+
+/** The members that reads want something of, by the names that they have in the daemon. */
+function readsOf(
+  given: readonly Device[],
+  key: 'prefer' | 'write_mostly',
+  wanted: readonly string[] = [],
+): Record<string, string[]> {
+  if (wanted.length === 0) return {};
+  const names = wanted.map((argument) => {
+    const device = given.find((one) => one.argument === argument || one.name === argument);
+    if (device === undefined) throw new Failure(ExitCode.Usage, `${argument} is none of the devices of the new array`);
+    return device.name;
+  });
+  return { [key]: names };
 }
 
 function requireDifferent(devices: readonly Device[]): void {

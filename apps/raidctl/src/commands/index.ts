@@ -17,6 +17,7 @@ import { addList } from './list.js';
 import { addMembers } from './members.js';
 import { addModules } from './modules.js';
 import { addProcesses } from './processes.js';
+import { addReads } from './reads.js';
 import { addRescan } from './rescan.js';
 import { addSchedule } from './schedule.js';
 import { addSelftest } from './selftest.js';
@@ -32,6 +33,7 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addExamine,
   addRescan,
   addMembers,
+  addReads,
   addProcesses,
   addSchedule,
   addArrays,

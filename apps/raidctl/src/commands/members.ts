@@ -198,7 +198,7 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   await carryOut(session, plan, options, () => `${device.name} is out of array ${array.name}\n`);
 }
 
-function memberOf(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {
+export function memberOf(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {
   const device = new DeviceFinder(snapshot, session).find(argument);
   if (array.ext.members.some(({ name }) => name === device.name)) return device;
   const names = array.ext.members.flatMap(({ name }) => name ?? []);

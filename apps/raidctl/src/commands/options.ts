@@ -17,6 +17,11 @@ export function addOpenOptions(command: Command): Command {
 /** What {@link addOpenOptions} has parsed. */
 export type ParsedOpenOptions = Pick<OpenOptions, 'blockSize' | 'unmap'>;
 
+/** For options that can be given several times. */
+export function collectName(text: string, before: string[] = []): string[] {
+  return [...before, text];
+}
+
 /** A parser of whole numbers in a range, for commander. */
 export function parseWhole(least: number, most: number): (text: string) => number {
   return (text) => {

@@ -3,6 +3,7 @@ import type { BitmapView } from '../bitmap/bitmap-view.js';
 import type { LevelOptions, RaidGeometry } from '../level/context.js';
 import type { RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
+import type { ReadPolicy } from '../format/read-policy.js';
 import type { RaidState } from '../lifecycle.js';
 import type { BadBlocksView, SlotView } from '../members/slot-view.js';
 import type { ProcessView } from '../sync/process-view.js';
@@ -24,6 +25,8 @@ export interface ArrayView {
   readonly module: RaidModule;
   /** As given at creation, with the level's defaults. */
   readonly options: LevelOptions;
+  /** Which copies are read, where a level has a choice of them. */
+  readonly readPolicy: ReadPolicy;
   readonly stripSizeKb: number;
   readonly state: RaidState;
   /** Being created, or brought online: the volume is not there yet. */

@@ -31,7 +31,10 @@ import type { RaidIoPool } from '../level/raid-io.js';
 import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
 import { ReadRepair } from '../io/read-repair.js';
 import { Slot } from '../members/slot.js';
+import { readCost } from '../members/read-cost.js';
 import type { SlotView } from '../members/slot-view.js';
+import { defaultReadPolicy } from '../format/read-policy.js';
+import type { ReadPolicy } from '../format/read-policy.js';
 import { nullUuid } from '../format/store.js';
 import type { ExtensionStore, SuperblockStore } from '../format/store.js';
 
@@ -158,6 +161,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   readonly processes: ProcessQueue;
 
   #blockSize = 0;
+  #readPolicy: ReadPolicy = defaultReadPolicy;
   #numOperational: number;
   #geometry: RaidGeometry | null = null;
   #membership = 0;
@@ -257,6 +261,15 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */
   get startError(): string | null {
     return this.#startError;
+  }
+
+  /** Of an array that is put together, known once it is being started. */
+  get readPolicy(): ReadPolicy {
+    return this.#readPolicy;
+  }
+
+  setReadPolicy(policy: ReadPolicy): void {
+    this.#readPolicy = policy;
   }
 
   /** The first member, or the superblock, says how large blocks are. Bytes. */
@@ -467,9 +480,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return Math.min(...this.slots.map((other) => other.dataSize).filter((size) => size > 0));
   }
 
-  outstandingReadBlocks(slot: number): number {
-    const { isUnresponsive, readBlocksInFlight } = this.slotAt(slot);
-    return isUnresponsive ? Number.MAX_SAFE_INTEGER : readBlocksInFlight;
+  readCost(slot: number): number {
+    return readCost(this.slotAt(slot), this.#readPolicy);
   }
 
   get mostJournalBlocks(): number {

@@ -1,4 +1,6 @@
 import type { JsonObject } from '@raidkit/bdev';
+import { defaultReadPolicy } from '../format/read-policy.js';
+import type { ReadPreference } from '../format/read-policy.js';
 import type { SlotView } from '../members/slot-view.js';
 import type { ArrayView } from './array-view.js';
 
@@ -51,6 +53,18 @@ function savedName(array: ArrayView, slot: SlotView): string {
   return slot.name ?? slot.awaitedName ?? placeholder;
 }
 
+/** Which copies are read, where that is not as usual. A slot without a member has nothing to be read. */
+function describeReads(array: ArrayView): JsonObject {
+  const namesOf = (wanted: ReadPreference): string[] =>
+    array.slots.filter(({ readPreference }) => readPreference === wanted).map((slot) => savedName(array, slot));
+  const [prefer, writeMostly] = [namesOf('prefer'), namesOf('write-mostly')];
+  return {
+    ...(array.readPolicy === defaultReadPolicy ? {} : { read_policy: array.readPolicy }),
+    ...(prefer.length === 0 ? {} : { prefer }),
+    ...(writeMostly.length === 0 ? {} : { write_mostly: writeMostly }),
+  };
+}
+
 /** The call that would make the array again; null for one that its superblocks bring back. */
 export function describeConfig(array: ArrayView): { method: string; params: JsonObject } | null {
   if (array.hasSuperblock) return null;
@@ -62,6 +76,7 @@ export function describeConfig(array: ArrayView): { method: string; params: Json
     raid_level: array.module.level,
     base_bdevs: array.slots.map((slot) => savedName(array, slot)),
     ...(Object.keys(array.options).length === 0 ? {} : { level_options: array.options as JsonObject }),
+    ...describeReads(array),
   };
   return { method: 'bdev_raid_create', params };
 }

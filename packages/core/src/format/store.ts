@@ -1,4 +1,5 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
+import type { ReadPolicy, ReadPreference } from './read-policy.js';
 
 /** What is recorded of one slot. */
 export interface SlotRecord {
@@ -82,6 +83,8 @@ export interface ExtensionHeader {
   sums: SumsHeader | null;
   /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */
   levelOptions: string;
+  /** Which copies are read; the default in headers from before there was another one. */
+  readPolicy: ReadPolicy;
   slots: ExtensionSlot[];
 }
 
@@ -120,6 +123,8 @@ export interface ExtensionSlot {
   pagesTaken: number;
   /** The member was taken out on request. */
   isRemovedByHand: boolean;
+  /** `normal` in headers from before it was recorded. */
+  readPreference: ReadPreference;
   readErrors: number;
   writeErrors: number;
   repairedBlocks: number;

@@ -21,6 +21,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   readonly #routed: RoutedReads;
   /** The instance of the level that has thrown; it is told of nothing new. */
   #brokenLevel: RaidLevel | null = null;
+  /** Reads of members so far. */
+  #readTurns = 0;
 
   constructor(array: IoHost, gate: CommitBarrier) {
     this.#array = array;
@@ -102,7 +104,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     part.tag = slotIndex;
     if (type === IoType.Write || type === IoType.WriteZeroes) part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;
     slot.partsInFlight++;
-    if (type === IoType.Read) slot.readBlocksInFlight += numBlocks;
+    if (type === IoType.Read) this.beginRead(slot, numBlocks);
     const { data } = slot;
     if (data === null || !this.isMemberFor(io, slotIndex)) {
       part.status = Status.NoDevice;
@@ -117,6 +119,12 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (!answers.isArmed) answers.arm();
     if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
     data.submit(part);
+  }
+
+  /** So many blocks are about to be read from the slot's member: what the next read costs depends on it. */
+  beginRead(slot: Slot, numBlocks: number): void {
+    slot.readBlocksInFlight += numBlocks;
+    slot.readTurn = ++this.#readTurns;
   }
 
   journal(io: RaidIo): void {

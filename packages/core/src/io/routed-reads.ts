@@ -14,6 +14,7 @@ interface OrdinaryPath {
   /** `failedSlot`: its member has been asked, and has answered with an error; -1 if none has been. */
   submitUnrouted(parent: BdevIo, failedSlot: number, error: Status): void;
   countError(slot: Slot, part: BdevIo): void;
+  beginRead(slot: Slot, numBlocks: number): void;
 }
 
 /**
@@ -52,7 +53,7 @@ export class RoutedReads implements IoOwner {
     part.tag = route.slot;
     part.context = parent;
     slot.partsInFlight++;
-    slot.readBlocksInFlight += part.numBlocks;
+    this.#path.beginRead(slot, part.numBlocks);
     if (!answers.isArmed) answers.arm();
     path.submit(part);
     return true;

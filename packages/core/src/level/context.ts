@@ -56,8 +56,11 @@ export interface LevelContext {
   readonly memory: BufferMemory;
   /** Of the array. For what an operator must know, not for each request. */
   readonly log: Logger;
-  /** Blocks of reads in flight on the slot's member, for read balancing. */
-  outstandingReadBlocks(slot: number): number;
+  /**
+   * What a read from the slot's member costs now, by what the array's operator wants of its members and how busy they are: of
+   * several copies the cheapest is to be read. Any finite number; it says nothing by itself.
+   */
+  readCost(slot: number): number;
   /** The slot's member is there and holds the array's data. */
   isMemberInSync(slot: number): boolean;
 }

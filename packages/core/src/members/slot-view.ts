@@ -1,4 +1,5 @@
 import type { BlockRange } from '../format/block-ranges.js';
+import type { ReadPreference } from '../format/read-policy.js';
 
 /** Why a slot has no current member. */
 export type SlotAbsence = 'missing' | 'failed';
@@ -70,6 +71,8 @@ export interface SlotView {
   readonly dataSize: number;
   /** From the data offset to the end of the member. */
   readonly capacity: number;
+  /** What reads want of the member, where a level has a choice of copies. */
+  readonly readPreference: ReadPreference;
   readonly errors: Readonly<SlotErrors>;
 }
 

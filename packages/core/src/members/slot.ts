@@ -3,6 +3,7 @@ import type { SummedPath } from './summed-path.js';
 import type { Replacement } from './replacement.js';
 import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
 import { nullUuid } from '../format/store.js';
+import type { ReadPreference } from '../format/read-policy.js';
 
 /** A device as the member of a slot, with what the {@link Slot} says of it alone. `dataOffset`: the first block of its data. */
 export interface MemberDevice {
@@ -71,6 +72,10 @@ export class Slot implements SlotView {
   /** I/O of the array in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;
+  /** When the member was last read, as the array counts its reads; 0 for never. */
+  readTurn = 0;
+  /** What reads want of the member. It is the member's: another device begins with `normal`. */
+  readPreference: ReadPreference = 'normal';
   #role: MemberRole = 'empty';
   /** What the member was when it began to leave. */
   #roleBefore: MemberRole = 'empty';
@@ -200,6 +205,7 @@ export class Slot implements SlotView {
     this.recordedUuid = uuid;
     this.hasLostFlush = hasLostFlush;
     this.isUnsteady = isUnsteady;
+    this.readPreference = 'normal';
   }
 
   /** Gives the device back, as if it had never been looked at. Nothing may be in flight. */

@@ -8,6 +8,7 @@ import { RaidError } from '../errors.js';
 import { onMemberRemoved, onMemberStuck } from './remove.js';
 import { declareMember, undeclareMember } from './nesting.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
+import { nullUuid } from '../format/store.js';
 import type { ArrayRecord } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 
@@ -134,8 +135,9 @@ export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
 /** The device is the slot's from now on; its role is the caller's to say. Throws ENODEV if it went away while it was being looked at. */
 export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.state !== 'registered') throw new RaidError('ERR_RAID_MEMBER', 19, `${bdev.name} went away`);
-  // What is counted is the device's, which may come back; another one has done nothing yet.
+  // What is counted, and wanted, is the device's, which may come back; another one has done nothing yet.
   if (slot.recordedUuid !== bdev.uuid) slot.forgetErrors();
+  if (slot.recordedUuid !== bdev.uuid && slot.recordedUuid !== nullUuid) slot.readPreference = 'normal';
   slot.name = bdev.name;
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;

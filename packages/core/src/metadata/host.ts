@@ -1,4 +1,5 @@
 import type { ExtensionHeader, ExtensionStore, MapLife, SumsHeader } from '../format/store.js';
+import type { ReadPolicy } from '../format/read-policy.js';
 import type { RaidGeometry } from '../level/context.js';
 import type { RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
@@ -43,6 +44,7 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly stripSizeBlocks: number;
   readonly numBlocks: number;
   readonly options: Readonly<Record<string, unknown>>;
+  readonly readPolicy: ReadPolicy;
   /** See {@link ExtensionHeader}. */
   readonly outerUuid: string | null;
   /** What its members carry besides superblocks; undefined for nothing. */

@@ -316,7 +316,7 @@ export class SuperblockWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { options, outerUuid, process, bitmap, slots, sums, uuid } = this.#array;
+    const { options, outerUuid, process, bitmap, readPolicy, slots, sums, uuid } = this.#array;
     this.#lineage ??= this.incarnation;
     return {
       generation: this.#generation,
@@ -337,10 +337,12 @@ export class SuperblockWriter {
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       sums: sums === null ? null : sums.header(),
       levelOptions: JSON.stringify(options),
-      slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, errors }) => ({
+      readPolicy,
+      slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({
         lastSeqNumber,
         pagesTaken,
         isRemovedByHand,
+        readPreference,
         readErrors: errors.read,
         writeErrors: errors.write,
         repairedBlocks: errors.repaired,

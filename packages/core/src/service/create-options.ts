@@ -9,6 +9,8 @@ import type { RaidModule } from '../level/module.js';
 import { nullUuid } from '../format/store.js';
 import type { SuperblockStore } from '../format/store.js';
 import { isUuid } from '../format/uuid.js';
+import { checkReads } from './read-options.js';
+import type { ReadOptions } from './read-options.js';
 
 /** What one checksum is of. KiB. */
 const summedKb = summedBytes / 1024;
@@ -38,6 +40,8 @@ export interface CreateArrayOptions {
   integrity?: boolean;
   /** For the level: what JSON can say, at most 3,500 bytes of it with superblocks, where they are kept. */
   options?: Readonly<Record<string, unknown>>;
+  /** Which copies are read. Default: as usual. */
+  reads?: ReadOptions;
 }
 
 /** What a new array is made of: its level, its options as they will be on record, and where that is; null without superblocks. */
@@ -96,6 +100,11 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   if (named < needed) refuse(`${named} of ${baseBdevs.length} members are given, and ${needed} are needed`);
   if (!canRun(module, baseBdevs.length, empty, levelOptions)) refuse(whyNot(module, baseBdevs.length, empty, levelOptions));
   if (named < baseBdevs.length && options.superblock !== true) refuse('only an array with superblocks can leave slots empty');
+  if (options.reads !== undefined) {
+    checkReads(name, module, options.reads);
+    const stranger = Object.keys(options.reads.members ?? {}).find((member) => !baseBdevs.includes(member));
+    if (stranger !== undefined) refuse(`reads cannot prefer or spare ${stranger}: it is none of the members`);
+  }
   if (baseBdevs.includes('')) refuse('the base bdev name cannot be empty');
   return { module, levelOptions, store };
 }

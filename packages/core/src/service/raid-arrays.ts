@@ -10,6 +10,8 @@ import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete }
 import type { ArrayNames, AssemblyOptions, RaidContext, SignatureFinder } from '../array/context.js';
 import { checkCreateOptions } from './create-options.js';
 import type { CreateArrayOptions } from './create-options.js';
+import { setReads } from './read-options.js';
+import type { ReadOptions } from './read-options.js';
 import { ResyncExclusion } from '../sync/resync-exclusion.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
@@ -203,6 +205,8 @@ export class RaidArrays {
     );
     const refusal = this.#ctx.arrayNames.enter(array.name, uuid);
     if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
+    if (options.reads?.policy !== undefined) array.setReadPolicy(options.reads.policy);
+    for (const slot of array.slots) slot.readPreference = options.reads?.members?.[slot.name ?? ''] ?? slot.readPreference;
     array.expectMembers(options.baseBdevs.filter((member) => member !== null).length);
     this.#ctx.arrays.set(array.name, array);
     await array.lifecycle
@@ -357,6 +361,16 @@ export class RaidArrays {
     checkFrom(array, type, options);
     if (options.maxBandwidthMbSec !== undefined) checkLimits(name, { maxBandwidthMbSec: options.maxBandwidthMbSec });
     startSync(this.#ctx, array, type, options);
+  }
+
+  /**
+   * Changes which copies of an array that is up are read. Resolves when that is on record on its members; rejects, with nothing
+   * changed, if it cannot be recorded. Refused where a level has no copies.
+   */
+  async setReads(name: string, options: ReadOptions): Promise<void> {
+    await setReads(this.#find(name), options).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
   }
 
   /** The array's process begins no new window until it is resumed. Throws if none runs. */

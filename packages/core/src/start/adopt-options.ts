@@ -20,3 +20,12 @@ export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader
   array.hasIntegrity = newest.sums !== null;
   array.optionsGeneration = newest.generation;
 }
+
+/**
+ * Which copies are read, as the newest header has it, and the newest one of the array's slots: also if somebody else ran the array
+ * since, who knows nothing of it.
+ */
+export function adoptReadPolicy(array: RaidArray, latest: ExtensionHeader, bySlot: ExtensionHeader | null): void {
+  array.setReadPolicy(latest.readPolicy);
+  for (const slot of array.slots) slot.readPreference = bySlot?.slots[slot.index]?.readPreference ?? 'normal';
+}

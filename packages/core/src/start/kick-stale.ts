@@ -1,7 +1,7 @@
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import { pagesTakenBy } from './identity.js';
-import { newestHeader } from './adopt-options.js';
+import { adoptReadPolicy, newestHeader } from './adopt-options.js';
 import { recordedOptions } from '../level/options.js';
 import { newestTrusted } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
@@ -47,6 +47,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.outerUuid = latest.outerUuid;
+    adoptReadPolicy(array, latest, newestHeader([...found.values()].flat()));
     metadata.lineage = latest.lineage;
   }
   if (array.module.optionsDefineLayout === true) {

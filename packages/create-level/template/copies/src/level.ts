@@ -59,7 +59,7 @@ class Copies {
     let least = Infinity;
     for (let slot = 0; slot < this.#context.numSlots; slot++) {
       if (!request.hasMember(slot) || unreadable.includes(slot)) continue;
-      const load = mustAgree ? slot : this.#context.outstandingReadBlocks(slot);
+      const load = mustAgree ? slot : this.#context.readCost(slot);
       if (load >= least) continue;
       best = slot;
       least = load;

@@ -1,0 +1,45 @@
+import { readPolicies } from '@raidkit/core';
+import type { ReadOptions, ReadPolicy, ReadPreference } from '@raidkit/core';
+import { z } from 'zod';
+import { RpcError } from '../rpc/errors.js';
+import { name } from './schemas.js';
+
+export const readPolicy = z.enum(readPolicies);
+
+/** Names of members of an array. */
+export const memberNames = z.array(name).max(255);
+
+/** Members by what reads want of them. */
+interface Wanted {
+  readonly prefer?: readonly string[] | undefined;
+  readonly write_mostly?: readonly string[] | undefined;
+  readonly normal?: readonly string[] | undefined;
+}
+
+export function hasReadOptions({
+  prefer,
+  read_policy: policy,
+  write_mostly: mostly,
+}: Wanted & { read_policy?: unknown }): boolean {
+  return policy !== undefined || prefer !== undefined || mostly !== undefined;
+}
+
+/** Refuses a member that is named twice: nobody could tell what is wanted of it. */
+export function toReadOptions(policy: ReadPolicy | undefined, { normal, prefer, write_mostly: mostly }: Wanted): ReadOptions {
+  const members: Record<string, ReadPreference> = {};
+  for (const [field, names, preference] of [
+    ['prefer', prefer, 'prefer'],
+    ['write_mostly', mostly, 'write-mostly'],
+    ['normal', normal, 'normal'],
+  ] as const) {
+    for (const [index, member] of (names ?? []).entries()) {
+      if (Object.hasOwn(members, member))
+        throw new RpcError(-22, 'Invalid argument', {
+          reason: `${member} is named twice: a member is preferred, write-mostly or normal`,
+          field: `${field}.${index}`,
+        });
+      members[member] = preference;
+    }
+  }
+  return { members, ...(policy === undefined ? {} : { policy }) };
+}

@@ -1,0 +1,62 @@
+import type { RaidArray } from '../array/array.js';
+import { RaidError } from '../errors.js';
+import { readPolicies, readPreferences } from '../format/read-policy.js';
+import type { ReadPolicy, ReadPreference } from '../format/read-policy.js';
+import type { RaidModule } from '../level/module.js';
+import type { Slot } from '../members/slot.js';
+
+/** Which of several copies are read. What is left out stays as it is. */
+export interface ReadOptions {
+  readonly policy?: ReadPolicy;
+  /** By names of members. */
+  readonly members?: Readonly<Record<string, ReadPreference>>;
+}
+
+/** Refuses what is no policy, and levels that have nothing to choose. */
+export function checkReads(name: string, module: RaidModule, { members = {}, policy }: ReadOptions): void {
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+  };
+  if (module.redundancy !== 'copies')
+    refuse(`level ${module.level} has each block on one member: there is no choice of what is read`);
+  if (policy !== undefined && !readPolicies.includes(policy))
+    refuse(`the read policy must be ${readPolicies.join(' or ')}, not ${policy}`);
+  for (const [member, wanted] of Object.entries(members))
+    if (!readPreferences.includes(wanted))
+      refuse(`reads of ${member} can be ${readPreferences.join(', ')}, and not ${wanted}`);
+}
+
+/**
+ * Changes which copies of an array that is up are read, and resolves when that is on record on its members. Rejects, with nothing
+ * changed, if it cannot be recorded.
+ */
+export async function setReads(array: RaidArray, options: ReadOptions): Promise<void> {
+  const { name } = array;
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+  };
+  checkReads(name, array.module, options);
+  if (array.state !== 'online') refuse(`it is ${array.state}: which copies are read is changed while it is online`);
+  if (array.isReadOnly) refuse('it is read-only, and nothing can be recorded on its members');
+  if (array.hasSuperblock && !array.hasHeaders)
+    refuse(`its members have blocks of ${array.blockSize} bytes, where there is no room to record it`);
+  const wanted = Object.entries(options.members ?? {}).map(([member, preference]): [Slot, ReadPreference] => {
+    const slot = array.slots.find((one) => one.name === member && one.descriptor !== null);
+    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name} has no member ${member}`);
+    return [slot, preference];
+  });
+  const policyBefore = array.readPolicy;
+  const before = wanted.map(([slot]) => slot.readPreference);
+  array.setReadPolicy(options.policy ?? policyBefore);
+  for (const [slot, preference] of wanted) slot.readPreference = preference;
+  try {
+    await array.lifecycle.whileBusy(array.metadata.update());
+  } catch (error) {
+    // Unless somebody has changed it again meanwhile.
+    if (array.readPolicy === options.policy) array.setReadPolicy(policyBefore);
+    for (const [index, [slot, preference]] of wanted.entries())
+      if (slot.readPreference === preference) slot.readPreference = before[index] ?? 'normal';
+    throw error;
+  }
+  array.log.info({ ...array.logFields(), policy: array.readPolicy }, 'which copies are read has been changed');
+}
