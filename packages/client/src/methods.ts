@@ -44,6 +44,7 @@ export const methods = {
   bdev_raid_delete: { result: z.boolean() },
   bdev_raid_get_bdevs: { result: z.array(raidBdevSchema) },
   bdev_raid_add_base_bdev: { result: z.boolean() },
+  bdev_raid_grow_base_bdev: { result: z.boolean() },
   bdev_raid_remove_base_bdev: { result: z.boolean() },
   bdev_raid_set_options: { result: z.boolean() },
 
@@ -69,6 +70,7 @@ export const methods = {
   raidkit_replace: { result: z.boolean() },
   raidkit_clear_errors: { result: z.boolean() },
   raidkit_fail: { result: z.boolean() },
+  raidkit_remove_slot: { result: z.boolean() },
   raidkit_set_read_policy: { result: z.boolean() },
   raidkit_get_latency: { result: z.array(latencySchema) },
   raidkit_add_spare: { result: z.boolean() },

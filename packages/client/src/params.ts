@@ -156,6 +156,16 @@ export interface MethodParams {
     level_options?: {
       [k: string]: unknown;
     };
+    single?: boolean;
+    read_policy?: 'least-outstanding' | 'round-robin';
+    /**
+     * @maxItems 255
+     */
+    prefer?: string[];
+    /**
+     * @maxItems 255
+     */
+    write_mostly?: string[];
     force?: boolean;
   };
   bdev_raid_delete: {
@@ -164,6 +174,10 @@ export interface MethodParams {
   };
   bdev_raid_get_bdevs: {
     category: 'all' | 'online' | 'configuring' | 'offline';
+  };
+  bdev_raid_grow_base_bdev: {
+    raid_name: string;
+    base_name: string;
   };
   bdev_raid_remove_base_bdev: {
     name: string;
@@ -315,6 +329,11 @@ export interface MethodParams {
   };
   raidkit_nbd_unexport: {
     name: string;
+  };
+  raidkit_remove_slot: {
+    name: string;
+    member?: string;
+    slot?: number;
   };
   raidkit_remove_spare: {
     bdev_name: string;

@@ -237,6 +237,8 @@ export const moduleSchema = z.looseObject({
   redundant: z.boolean(),
   unmap: z.boolean(),
   resize: z.boolean(),
+  /** What a slot holds that is added to an array while it is up: `copy` or `space`; null if there can be none. */
+  added_slot: z.enum(['copy', 'space']).nullable().default(null),
   options: z.record(z.string(), levelOptionSchema).default({}),
   /** What the level's package says that it has been tried with, and nobody else has checked; null if it says nothing. */
   conformance: claimSchema.nullable().default(null),

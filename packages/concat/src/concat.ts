@@ -17,7 +17,7 @@ class Concat implements PlainLevel {
     this.#context = context;
   }
 
-  /** Only the last member may grow: growth of another would move the data behind it. */
+  /** Only the last member may grow, or another one follow it: growth of another would move the data behind it. */
   resize(capacities: readonly number[], current: RaidGeometry | null): RaidGeometry {
     const strip = this.#context.stripSizeBlocks;
     const last = capacities.length - 1;
@@ -88,5 +88,6 @@ export const concat: PlainModule = {
   manifest: { stripSize: 'required', nullPayload: true, resize: true },
   redundancy: 'none',
   baseBdevsMin: 1,
+  addedSlot: 'space',
   start: (context) => new Concat(context),
 };

@@ -18,14 +18,20 @@ type CopyRead = ReadRequest | ProcessRequest;
 
 /** N copies. Reads go where they cost least; writes go everywhere. */
 class Raid1 {
-  readonly copyGroups: readonly (readonly number[])[];
+  #copyGroups: readonly (readonly number[])[] = [];
   readonly #context: RedundantContext;
   /** Overlapping writes go one after another: in parallel, two members could end with different winners. */
   readonly #writes = new RangeLocks();
 
   constructor(context: RedundantContext) {
     this.#context = context;
-    this.copyGroups = [Array.from({ length: context.numSlots }, (_, slot) => slot)];
+  }
+
+  /** All slots, of which there may be more or fewer than before. */
+  get copyGroups(): readonly (readonly number[])[] {
+    const { numSlots } = this.#context;
+    if (this.#copyGroups[0]?.length !== numSlots) this.#copyGroups = [Array.from({ length: numSlots }, (_, slot) => slot)];
+    return this.#copyGroups;
   }
 
   resize(capacities: readonly number[]): RedundantGeometry {
@@ -149,6 +155,7 @@ export const raid1: CopiesModule = {
   manifest: { stripSize: 'none', nullPayload: true, resize: true },
   redundancy: 'copies',
   maxMissing: (numSlots) => numSlots - 1,
-  baseBdevsMin: 2,
+  baseBdevsMin: 1,
+  addedSlot: 'copy',
   start: (context): CopiesLevel => new Raid1(context),
 };

@@ -13,6 +13,7 @@ import { processes } from './processes.mjs';
 import { raid6 } from './raid6.mjs';
 import { regions } from './regions.mjs';
 import { severalTargets } from './several-targets.mjs';
+import { slots } from './slots.mjs';
 
 /**
  * Mutations of the sources, each of which loses or invents data. `file` is below packages/; `line` occurs in it exactly once,
@@ -31,6 +32,7 @@ export const mutations = [
   ...badBlocks,
   ...checksums,
   ...levels,
+  ...slots,
   ...onDisk,
   ...bdev,
   ...linux,

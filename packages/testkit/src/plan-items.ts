@@ -51,6 +51,10 @@ export type PlanItem =
   | { kind: 'spare'; at: number; disk: number }
   /** The disk is a member, and another one takes its place while it still serves. */
   | { kind: 'replace'; at: number; disk: number }
+  /** A disk that is nobody's becomes one more copy, in an empty slot or in a new one. */
+  | { kind: 'copy'; at: number; disk: number }
+  /** A member goes for good, with its slot. */
+  | { kind: 'shrink'; at: number; disk: number }
   | { kind: 'process'; at: number; action: ProcessAction }
   | { kind: 'grow'; at: number; numBlocks: number }
   /** Others have all common buffers, but so many, for a while. */

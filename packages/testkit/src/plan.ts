@@ -7,11 +7,12 @@ import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawIntegrity, drawLies } from './plan-integrity.js';
 import { drawRests } from './plan-rests.js';
+import { drawSlots } from './plan-slots.js';
 import { drawRegions, drawShapeKind } from './plan-shapes.js';
 import { faultKinds } from './plan-items.js';
 import type { PlanItem, SimPlan, SimShape } from './plan-items.js';
 import { Random } from './random.js';
-import { acceptedSlots } from './slots.js';
+import { acceptedSlots, leastSlots } from './slots.js';
 import type { Latency, CutMode } from './disk-faults.js';
 
 const latencies: readonly Latency[] = [
@@ -33,6 +34,7 @@ export interface PlanOptions {
   hasDevices?: boolean;
   hasShortages?: boolean;
   hasIntegrity?: boolean;
+  hasSlots?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
@@ -40,7 +42,7 @@ export interface PlanOptions {
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
-  const { hasRests = true, hasShapes = true, hasShortages = true, hasTrims = true } = options;
+  const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
   // From a stream of its own.
@@ -71,13 +73,15 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
   if (hasShortages) items.push(...drawShortages(seed, shape, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
+  const slots = hasSlots ? drawSlots(seed, module, shape, totalMs) : { shape, items: [] };
+  items.push(...slots.items);
   items.sort((a, b) => a.at - b.at);
   const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;
-  return { seed, shape, items: items.filter(isUsual) };
+  return { seed, shape: slots.shape, items: items.filter(isUsual) };
 }
 
 function drawShape(random: Random, module: RaidModule, levelOptions: LevelOptions): SimShape {
-  const drawn = random.int(module.baseBdevsMin, Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
+  const drawn = random.int(leastSlots(module), Math.max(2, module.baseBdevsMin) + (random.chance(0.3) ? 2 : 1));
   const numSlots = acceptedSlots(module, drawn, levelOptions);
   const blockSize = random.chance(0.8) ? 512 : 4096;
   const numDisks = numSlots + (random.chance(0.4) ? 1 : 0);

@@ -1,6 +1,11 @@
 import { canRun } from '@raidkit/core';
 import type { LevelOptions, RaidModule } from '@raidkit/core';
 
+/** Fewest slots of an array that is of any use: a copy alone has nothing that could be compared, or lost. */
+export function leastSlots({ baseBdevsMin, redundancy }: RaidModule): number {
+  return redundancy === 'none' ? baseBdevsMin : Math.max(2, baseBdevsMin);
+}
+
 /** The first number of slots, from `least` on, of which the module takes arrays. Throws if there is none. */
 export function acceptedSlots(module: RaidModule, least: number, options: LevelOptions = {}): number {
   for (let numSlots = Math.max(least, module.baseBdevsMin); numSlots <= 255; numSlots++)

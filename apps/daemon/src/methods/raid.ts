@@ -33,6 +33,8 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         full_stripe_only: z.boolean().optional(),
         // Ours: options of the level, by name.
         level_options: z.record(z.string(), json).optional(),
+        // Ours: a mirror of one is meant.
+        single: z.boolean().optional(),
         // Ours: which copies are read.
         read_policy: readPolicy.optional(),
         prefer: memberNames.optional(),
@@ -48,6 +50,8 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
         }
         await exports.yieldVolumes(params.base_bdevs);
         try {
+          if (params.base_bdevs.length === 1 && params.single !== true)
+            requireNoCopies(params.name, modules, params.raid_level);
           await arrays.create({
             name: params.name,
             level: params.raid_level,
@@ -65,6 +69,24 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
           });
         } catch (error) {
           throw refused(`Failed to create RAID bdev ${params.name}`, error);
+        } finally {
+          exports.reconsider();
+        }
+        return true;
+      },
+    }),
+    method({
+      name: 'bdev_raid_grow_base_bdev',
+      params: z.strictObject({ raid_name: name, base_name: name }),
+      badParams: internalFailed,
+      async run(params) {
+        const { raid_name: array, base_name: member } = params;
+        if (arrays.get(array) === undefined) throw new RpcError(-19, `raid bdev ${array} is not found in config`);
+        await exports.yieldVolumes([member]);
+        try {
+          await arrays.growBaseBdev(array, member);
+        } catch (error) {
+          throw refused(`Failed to grow RAID bdev ${array} by base bdev ${member}`, error);
         } finally {
           exports.reconsider();
         }
@@ -164,4 +186,12 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
       },
     }),
   ];
+}
+
+/** Refuses copies of which there is one, as SPDK does: whoever means that says so. */
+function requireNoCopies(arrayName: string, modules: Service['modules'], level: string): void {
+  const module = modules.byName(level);
+  if (module === undefined || module.redundancy === 'none') return;
+  const message = `array ${arrayName}: a ${module.level} of one member has nothing to lose it to; with "single" it is made, to get a copy later`;
+  throw new RaidError('ERR_RAID_INVALID', 22, message);
 }

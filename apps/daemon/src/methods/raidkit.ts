@@ -89,6 +89,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
             redundant: module.redundancy !== 'none',
             unmap: module.manifest.nullPayload,
             resize: module.manifest.resize,
+            added_slot: module.addedSlot ?? null,
             options: module.options ?? {},
             conformance: claimOf(module).claim,
             conformance_error: claimOf(module).error,
@@ -220,6 +221,27 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       badParams,
       async run(params) {
         await arrays.setReads(find(params.name).name, toReadOptions(params.policy, params));
+        return true;
+      },
+    }),
+    method({
+      name: 'raidkit_remove_slot',
+      params: z.strictObject({ name, member: name.optional(), slot: u32.max(254).optional() }),
+      badParams,
+      async run(params) {
+        const array = find(params.name);
+        if ((params.member === undefined) === (params.slot === undefined))
+          throw errnoRefusal(22, 'say which slot is to go: by its member, or by its number, and not by both');
+        const slot = array.slots.find((one) =>
+          params.slot === undefined ? one.name === params.member : one.index === params.slot,
+        );
+        if (slot === undefined)
+          throw new RpcError(
+            -19,
+            `array ${array.name} has no ${params.member === undefined ? `slot ${params.slot}` : `member ${params.member}`}`,
+          );
+        await arrays.removeSlot(array.name, slot.index);
+        exports.reconsider();
         return true;
       },
     }),

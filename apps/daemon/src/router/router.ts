@@ -47,6 +47,7 @@ export class Router implements Caller {
       openDevice: (call) => this.#openDevice(call),
       createArray: (call) => this.#gathering.createArray(call),
       addMember: (call) => this.#gathering.join(call, 'raid_bdev', 'base_bdev'),
+      growArray: (call) => this.#gathering.join(call, 'raid_name', 'base_name'),
       replaceMember: (call) => this.#gathering.join(call, 'name', 'bdev_name'),
       addSpare: (call) => this.#gathering.join(call, 'name', 'bdev_name'),
     };

@@ -23,6 +23,7 @@ export type Special =
   | 'openDevice'
   | 'createArray'
   | 'addMember'
+  | 'growArray'
   | 'replaceMember'
   | 'addSpare'
   | 'iostat'
@@ -94,6 +95,7 @@ export const routes: Readonly<Record<string, Route>> = {
   bdev_raid_delete: array(),
   bdev_raid_get_bdevs: { to: 'each', merge: 'arrays' },
   bdev_raid_add_base_bdev: router('addMember'),
+  bdev_raid_grow_base_bdev: router('growArray'),
   bdev_raid_remove_base_bdev: bdev(),
   bdev_raid_set_options: all,
 
@@ -118,6 +120,7 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_start_process: array(),
   raidkit_control_process: array(),
   raidkit_fail: array(),
+  raidkit_remove_slot: array(),
   raidkit_set_read_policy: array(),
   raidkit_replace: router('replaceMember'),
   raidkit_add_spare: router('addSpare'),

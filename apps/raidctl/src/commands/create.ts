@@ -104,12 +104,15 @@ async function create(
     : [
         'without superblocks the array is gone after a restart unless a configuration makes it again, and a crash leaves its members unequal',
       ];
+  const isSingle = devices.length === 1 && module.redundant;
+  if (isSingle) warnings.push('one copy is no redundancy; raidctl add --mirror adds another one');
   const params = {
     name,
     raid_level: module.level,
     base_bdevs: devices.map((device) => device?.name ?? null),
     superblock: options.superblock,
     ...(options.integrity === true ? { integrity: true } : {}),
+    ...(isSingle ? { single: true } : {}),
     ...(module.strip_size === 'none' && options.stripSize === undefined
       ? {}
       : { strip_size_kb: options.stripSize ?? defaultStripKb }),

@@ -15,7 +15,9 @@ import type { ParsedOpenOptions } from './options.js';
 import { waitUntil } from './wait.js';
 
 type JoinOptions = ChangeOptions & ParsedOpenOptions & { wait?: boolean };
+type AddOptions = JoinOptions & { mirror?: boolean; append?: boolean };
 type RemoveOptions = ChangeOptions & { keepOpen?: boolean };
+type TakeOutOptions = RemoveOptions & { mirror?: boolean };
 
 const forceHelp = 'overwrite what others keep on the device';
 const offlineHelp = 'also if the array cannot do without it, and goes offline';
@@ -26,25 +28,39 @@ export function addMembers(program: Command, run: Run): void {
       .command('add')
       .description('put a device into an empty slot of an array; it is rebuilt while the volume is in use')
       .argument('<array>', 'name or uuid')
-      .argument('<device>', 'path, or name of an open device'),
+      .argument('<device>', 'path, or name of an open device')
+      .option('--mirror', 'one more copy: into a new slot of a raid1, if none is empty')
+      .option('--append', 'more space: behind the last member of a concat'),
   )
     .addHelpText(
       'after',
       examples(
         ['raidctl add vol /dev/sdz', 'a new disk, or one that was a member'],
         ['raidctl add vol /dev/sdz --wait', 'and wait until it is in sync'],
+        ['raidctl add vol /dev/sdz --mirror', 'a further copy; raidctl remove vol sdz --mirror ends it'],
+        ['raidctl add tape /dev/sdz --append', 'the volume is larger at once'],
       ),
     )
-    .action((array: string, device: string, options: JoinOptions) => run((session) => add(session, array, device, options)));
+    .action((array: string, device: string, options: AddOptions) => run((session) => add(session, array, device, options)));
 
   addChangeOptions(
     memberCommand(program, 'remove', 'take a device out of an array, and close it')
       .option('--keep-open', 'leave the device open in the daemon')
+      .option('--mirror', 'for good: its slot goes too, of a raid1; "slot N" for one without a member')
       .option('-f, --force', offlineHelp),
   )
-    .addHelpText('after', examples(['raidctl remove vol sdx', 'no spare takes its place; it can be pulled out then']))
-    .action((array: string, device: string, options: RemoveOptions) =>
-      run((session) => remove(session, array, device, options)),
+    .addHelpText(
+      'after',
+      examples(
+        ['raidctl remove vol sdx', 'no spare takes its place; it can be pulled out then'],
+        ['raidctl remove vol sdx --mirror', 'one copy less from now on, and nothing missing'],
+        ['raidctl remove vol "slot 2" --mirror', 'the copy that has never been there'],
+      ),
+    )
+    .action((array: string, device: string, options: TakeOutOptions) =>
+      run((session) =>
+        options.mirror === true ? removeSlot(session, array, device, options) : remove(session, array, device, options),
+      ),
     );
 
   addChangeOptions(memberCommand(program, 'fail', 'treat a member as failed: a spare takes its place at once'))
@@ -130,17 +146,14 @@ function addJoinOptions(command: Command): Command {
     .option('--wait', 'until the device is in sync');
 }
 
-async function add(session: Session, arrayName: string, argument: string, options: JoinOptions): Promise<ExitCode | undefined> {
+async function add(session: Session, arrayName: string, argument: string, options: AddOptions): Promise<ExitCode | undefined> {
   const client = await session.client();
   const snapshot = await takeSnapshot(client);
   const array = findArray(snapshot.arrays, arrayName);
   const device = new DeviceFinder(snapshot, session).find(argument);
   requireFree(snapshot, device);
   const occupant = await occupantOf(client, device);
-  const join = callStep(`add ${device.name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
-    raid_bdev: array.name,
-    base_bdev: device.name,
-  });
+  const join = await joinStep(session, array, device, options);
   // A device that was a member goes back to its place as soon as it is opened, unless its array waits for a person.
   const plan =
     occupant?.arrayUuid === array.uuid
@@ -148,6 +161,37 @@ async function add(session: Session, arrayName: string, argument: string, option
       : joinPlan(device, occupant, join, options);
   const isDone = await carryOut(session, plan, options, () => `${device.name} is being added to array ${array.name}\n`);
   return isDone && options.wait === true ? waitUntil(session, [array.name], { isPartOfMore: true }) : undefined;
+}
+
+/** The call that takes the device in: into an empty slot, or into a new one of a level that can have one. */
+async function joinStep(
+  session: Session,
+  array: RaidArrayInfo,
+  { name }: Device,
+  { append, mirror }: AddOptions,
+): Promise<Step> {
+  if (append !== true && mirror !== true)
+    return callStep(`add ${name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
+      raid_bdev: array.name,
+      base_bdev: name,
+    });
+  if (append === true && mirror === true) throw new Failure(ExitCode.Usage, '--mirror and --append exclude each other');
+  const modules = await (await session.client()).call('raidkit_get_modules');
+  const added = modules.find(({ level }) => level === array.raid_level)?.added_slot ?? null;
+  if (added !== (append === true ? 'space' : 'copy'))
+    throw new Failure(
+      ExitCode.Refused,
+      `array ${array.name} is a ${array.raid_level}, which ${append === true ? 'cannot be appended to' : 'cannot have one more copy'}`,
+      {
+        hint:
+          added === null
+            ? 'where its data lies depends on how many members it has'
+            : `--${added === 'copy' ? 'mirror' : 'append'}`,
+      },
+    );
+  const what =
+    append === true ? `append ${name} to array ${array.name}` : `add ${name} to array ${array.name} as one more copy`;
+  return callStep(what, 'bdev_raid_grow_base_bdev', { raid_name: array.name, base_name: name });
 }
 
 /** The plan of whatever takes a device for an array: it has to be open, and to carry nothing. */
@@ -196,6 +240,27 @@ async function remove(session: Session, arrayName: string, argument: string, opt
   ];
   const plan = goesOn ? { steps, warnings: [risk] } : { steps, warnings: [], graver: [risk] };
   await carryOut(session, plan, options, () => `${device.name} is out of array ${array.name}\n`);
+}
+
+/** Takes a member out for good, with its slot; or a slot that has none. */
+async function removeSlot(session: Session, arrayName: string, argument: string, options: RemoveOptions): Promise<void> {
+  const snapshot = await takeSnapshot(await session.client());
+  const array = findArray(snapshot.arrays, arrayName);
+  const [, digits] = /^slot (\d+)$/.exec(argument) ?? [];
+  const device = digits === undefined ? memberOf(session, snapshot, array, argument) : null;
+  const which = device === null ? { slot: Number(digits) } : { member: device.name };
+  const copies = `${array.num_base_bdevs - 1} ${array.num_base_bdevs === 2 ? 'copy' : 'copies'}`;
+  const steps = [
+    callStep(`take ${device?.name ?? argument} out of array ${array.name} for good`, 'raidkit_remove_slot', {
+      name: array.name,
+      ...which,
+    }),
+    ...(options.keepOpen === true || device === null ? [] : closeSteps(device.bdev ?? undefined)),
+  ];
+  const warnings = [
+    `array ${array.name} has ${copies} from now on${device === null ? '' : `, and ${device.name} is no member of it any more`}`,
+  ];
+  await carryOut(session, { steps, warnings }, options, () => `array ${array.name} has ${copies}\n`);
 }
 
 export function memberOf(session: Session, snapshot: Snapshot, array: RaidArrayInfo, argument: string): Device {

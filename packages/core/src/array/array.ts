@@ -222,11 +222,16 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /** Grows if all members have room for that; begins by itself, and one growth follows another. */
   growIfPossible(): void {
-    this.#resizing = this.#resizing
-      .then(() => grow(this))
-      .catch((error: unknown) => {
-        this.log.error({ ...this.logFields(), err: error }, 'the array could not be resized');
-      });
+    this.afterGrowth(() => grow(this)).catch((error: unknown) => {
+      this.log.error({ ...this.logFields(), err: error }, 'the array could not be resized');
+    });
+  }
+
+  /** Does something while the array does not grow; what it asks for then begins afterwards. Rejects as `work` does. */
+  afterGrowth(work: () => Promise<void>): Promise<void> {
+    const done = this.#resizing.then(work);
+    this.#resizing = done.catch(() => undefined);
+    return done;
   }
 
   get state(): RaidState {
@@ -280,6 +285,16 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** A device was given back: without any, the next one says how large blocks are. */
   forgetBlockSizeIfEmpty(): void {
     if (this.slots.every(({ hasDevice }) => !hasDevice)) this.#blockSize = 0;
+  }
+
+  /**
+   * From now on the array has these slots, in this order: a slot has been added, or an empty one taken away. What is in flight may
+   * have no part on a slot that has another number then.
+   */
+  setSlots(slots: readonly Slot[]): void {
+    this.#membership++;
+    this.slots.splice(0, this.slots.length, ...slots);
+    for (const [index, slot] of this.slots.entries()) slot.renumber(index);
   }
 
   setGeometry(geometry: RaidGeometry | null): void {
@@ -673,6 +688,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Waits for repairs that are under way; none starts after this. */
   stopRepairs(): Promise<void> {
     return this.#repair.stop();
+  }
+
+  get isRepairing(): boolean {
+    return this.#repair.isBusy;
   }
 
   /** Resolves when no repair is under way. */

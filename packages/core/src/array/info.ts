@@ -74,6 +74,8 @@ export function describeConfig(array: ArrayView): { method: string; params: Json
     uuid: array.uuid,
     ...strip,
     raid_level: array.module.level,
+    // Without this word a mirror of one is taken for a mistake, as by SPDK.
+    ...(array.numSlots === 1 && array.module.redundancy !== 'none' ? { single: true } : {}),
     base_bdevs: array.slots.map((slot) => savedName(array, slot)),
     ...(Object.keys(array.options).length === 0 ? {} : { level_options: array.options as JsonObject }),
     ...describeReads(array),

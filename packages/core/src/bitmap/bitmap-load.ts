@@ -105,7 +105,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
 export function adoptRecord(array: MappedHost, header: ExtensionHeader): void {
   array.metadata.adoptHeader(header);
   for (const slot of array.slots) {
-    const kept = header.slots[slot.index];
+    const kept = hasItsSlots(array, header) ? header.slots[slot.index] : undefined;
     if (kept === undefined) continue;
     slot.lastSeqNumber = kept.lastSeqNumber;
     slot.pagesTaken = kept.pagesTaken;
@@ -115,6 +115,14 @@ export function adoptRecord(array: MappedHost, header: ExtensionHeader): void {
     slot.errors.repaired = kept.repairedBlocks;
     slot.errors.checksum = header.sums?.errors[slot.index] ?? 0;
   }
+}
+
+/**
+ * What the header says of slots is of the array's. One of another number of slots is of a round that was to change it and was cut
+ * short: behind a slot that was to go, it speaks of others.
+ */
+export function hasItsSlots({ numSlots }: Pick<MappedHost, 'numSlots'>, header: ExtensionHeader): boolean {
+  return header.slots.length === numSlots;
 }
 
 /** Our last record before somebody else counted the sequence number on from it. */

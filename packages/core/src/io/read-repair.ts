@@ -38,6 +38,11 @@ export class ReadRepair {
     });
   }
 
+  /** One is under way, or waits. */
+  get isBusy(): boolean {
+    return this.#work !== null;
+  }
+
   /** Resolves when none is under way; what was asked for and not begun is forgotten: the next read asks again. */
   async idle(): Promise<void> {
     this.#queue.length = 0;

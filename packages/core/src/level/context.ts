@@ -44,7 +44,7 @@ export interface LevelContext {
   readonly blockSize: number;
   /** Blocks; 0 where the level has no strips. */
   readonly stripSizeBlocks: number;
-  /** Members that the array has when it is complete; slots are 0 to `numSlots - 1`. */
+  /** Members that the array has when it is complete; slots are 0 to `numSlots - 1`. It changes where the module has an `addedSlot`. */
   readonly numSlots: number;
   /** Nothing must be written to members. */
   readonly isReadOnly: boolean;

@@ -49,6 +49,13 @@ export interface ModuleBase {
   readonly manifest: RaidManifest;
   /** Fewest slots of an array; 1 to 255. */
   readonly baseBdevsMin: number;
+  /**
+   * What a slot holds that is added to an array while it is up. `copy`: what all others hold, and its member is filled with that;
+   * slots may be taken away as well. `space`: blocks of the array behind those that there were. The context's `numSlots` is another
+   * number from then on, `copyGroups` say so, and `resize` is called with so many capacities; no data moves. Absent: the number
+   * never changes, because it says where data lies.
+   */
+  readonly addedSlot?: 'copy' | 'space';
   /** Whether an array with these options may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
   acceptsSlots?(numSlots: number, options: LevelOptions): boolean;
   /** The options that an array of the level may have, by name: a to z, 0 to 9 and _, a letter first. Others are refused. Absent: none. */
@@ -70,7 +77,7 @@ export interface ModuleBase {
  * no member that has them could be read yet. Asked for every number of slots that {@link ModuleBase.acceptsSlots} takes.
  */
 export interface Losses {
-  /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`. */
+  /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`; 0 of one slot. */
   readonly maxMissing: number | ((numSlots: number, options: LevelOptions) => number);
   /**
    * Whether all data is there without these slots' members: 1 to {@link maxMissing} of them, in ascending order. Who is without

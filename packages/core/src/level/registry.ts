@@ -75,9 +75,17 @@ function checkModule(module: RaidModule): void {
     if (!['function', 'undefined'].includes(typeof module[field])) throw refusal(module, `${field} must be a function`);
   if (!['boolean', 'undefined'].includes(typeof module.optionsDefineLayout))
     throw refusal(module, 'optionsDefineLayout must be true or false');
+  checkAddedSlot(module);
   checkOptionSchemas(module);
   checkManifest(module);
   checkLosses(module);
+}
+
+function checkAddedSlot(module: RaidModule): void {
+  const { addedSlot }: { addedSlot?: unknown } = module;
+  const fitting = { none: 'space', copies: 'copy', parity: undefined }[module.redundancy];
+  if (addedSlot !== undefined && addedSlot !== fitting)
+    throw refusal(module, 'addedSlot may be copy with redundancy copies, space without redundancy, and absent');
 }
 
 function checkOptionSchemas(module: RaidModule): void {
@@ -121,8 +129,9 @@ function checkLosses(module: RaidModule): void {
   for (let numSlots = module.baseBdevsMin; numSlots <= mostSlots; numSlots++) {
     if (module.acceptsSlots?.(numSlots, {}) === false) continue;
     const limit = maxMissing(module, numSlots);
-    if (!Number.isInteger(limit) || limit < 1 || limit >= numSlots)
-      throw refusal(module, `maxMissing must be 1 to ${numSlots - 1} for ${numSlots} slots, not ${String(limit)}`);
+    const least = numSlots === 1 ? 0 : 1;
+    if (!Number.isInteger(limit) || limit < least || limit >= numSlots)
+      throw refusal(module, `maxMissing must be ${least} to ${numSlots - 1} for ${numSlots} slots, not ${String(limit)}`);
   }
 }
 

@@ -64,6 +64,14 @@ export class BadBlocks {
     this.#changed();
   }
 
+  /** The slot is no more; those behind it have come one nearer. */
+  removeSlot(slot: number): void {
+    const moved = [...this.#slots].filter(([index]) => index !== slot);
+    if (moved.length === this.#slots.size && moved.every(([index]) => index < slot)) return;
+    this.#slots = new Map(moved.map(([index, ranges]) => [index > slot ? index - 1 : index, ranges]));
+    this.#changed();
+  }
+
   list(): BadRange[] {
     return [...this.#slots].flatMap(([slot, ranges]) =>
       ranges.list().map(({ start, end }) => ({ slot, offsetBlocks: start, numBlocks: end - start })),

@@ -28,7 +28,7 @@ export interface Filling {
 
 /** A member's place in an array. */
 export class Slot implements SlotView {
-  readonly index: number;
+  index: number;
   /** The member bdev's name; null for an empty slot. */
   name: string | null;
   /** The member bdev's uuid, or that of the member that is waited for; the null uuid for an empty slot. */
@@ -69,6 +69,8 @@ export class Slot implements SlotView {
    * flushes fail until then.
    */
   isUnsteady = false;
+  /** Its member is not on record yet, nor has the volume its blocks: the array can do without it. */
+  isBeingAppended = false;
   /** I/O of the array in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;
@@ -86,6 +88,11 @@ export class Slot implements SlotView {
     this.index = index;
     this.name = name;
     this.awaitedName = name;
+  }
+
+  /** There are more or fewer slots before it than there were. Nothing of the array's may be in flight. */
+  renumber(index: number): void {
+    this.index = index;
   }
 
   get role(): MemberRole {

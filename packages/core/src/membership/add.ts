@@ -8,6 +8,7 @@ import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMemb
 import { declareMember, undeclareMember } from './nesting.js';
 import { bringOnline } from '../start/start.js';
 import { canTakeAlong, startRebuild } from '../sync/start-rebuild.js';
+import { appendCopy, checkCanChangeSlots, newSlot } from './slots.js';
 import type { Slot } from '../members/slot.js';
 
 /** Refuses a device for which there is no use in the state in which the array is, or that would have to wait. */
@@ -28,7 +29,20 @@ function checkCanFill(array: RaidArray, bdev: Bdev, isPartial: boolean): void {
   throw new RaidError('ERR_RAID_BUSY', 1, message);
 }
 
-/** Puts a device into an empty slot, if `wanted` is given into that one. Resolves when it is a member: current if the array is being created, else being rebuilt. */
+/**
+ * Puts a device into an empty slot, and if there is none into a new one, where the level can have one more. Resolves when it is
+ * being filled.
+ */
+export async function addCopy(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
+  const hasRoom = array.slots.some(({ hasDevice }) => !hasDevice);
+  if (!hasRoom) checkCanChangeSlots(array, 'copy', array.numSlots + 1);
+  await addMember(ctx, array, bdev, hasRoom ? undefined : newSlot(array));
+}
+
+/**
+ * Puts a device into an empty slot, if `wanted` is given into that one, which may be new. Resolves when it is a member: current if
+ * the array is being created, else being rebuilt.
+ */
 export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, wanted?: Slot): Promise<void> {
   checkCanAdd(array, bdev);
   const empty = array.slots.filter(({ descriptor }) => descriptor === null);
@@ -51,6 +65,8 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     if (array.state === 'configuring') {
       setDataArea(array, slot, bdev);
     } else {
+      const isNew = array.slots[slot.index] !== slot;
+      if (isNew) slot.dataSize = array.memberCapacity(0);
       const dataOffset = chooseDataOffset(array, slot, bdev);
       const needed = dataOffset + slot.dataSize + array.blocksBehind(slot.dataSize);
       if (bdev.numBlocks < needed) {
@@ -63,6 +79,8 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       if (!isPartial) slot.pagesTaken = 0;
       slot.dataOffset = dataOffset;
       attach(array, slot, bdev);
+      // From here on nothing stands in its way.
+      if (isNew) appendCopy(array, slot);
       array.sums?.open(slot, isPartial);
       startRebuild(ctx, array, slot, isPartial);
     }

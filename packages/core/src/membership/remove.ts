@@ -26,7 +26,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   const member = slot.name ?? '';
   const about = { array: array.name, slot: slot.index, member, reason, isRequested: slot.isRemovedByHand };
   // Whoever is about to make it a member finds that it is gone.
-  if (!slot.isConfigured) return;
+  if (!slot.isConfigured || slot.isBeingAppended) return;
   if (isWaiting(array)) {
     releaseWaiting(array, slot);
     return;

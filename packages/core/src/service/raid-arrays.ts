@@ -19,7 +19,9 @@ import { describeArray } from '../array/info.js';
 import { checkCanRepair, checkCanSync, checkFrom, checkLimits, resyncLater, startSync } from '../sync/start-process.js';
 import { joinNew } from '../membership/join.js';
 import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
-import { addMember } from '../membership/add.js';
+import { addCopy, addMember } from '../membership/add.js';
+import { removeSlot } from '../membership/slots.js';
+import { appendSpace } from '../membership/append.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 import type { RaidState } from '../lifecycle.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
@@ -273,6 +275,34 @@ export class RaidArrays {
     } catch (error) {
       throw asRaidError(error);
     }
+  }
+
+  /**
+   * Puts a device into an empty slot, or, if there is none, into a new one, where the level can have one more while the array is up:
+   * a copy (raid1), which is filled, or space behind what there is (concat). Resolves when the rebuild has begun, or the space is
+   * there. Refused where the number of slots says where data lies.
+   */
+  async growBaseBdev(arrayName: string, bdevName: string): Promise<void> {
+    const array = this.#find(arrayName);
+    const bdev = this.registry.get(bdevName);
+    if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName}: there is no bdev ${bdevName}`);
+    const add = array.module.addedSlot === 'space' ? appendSpace : addCopy;
+    await add(this.#ctx, array, bdev).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+  }
+
+  /**
+   * Takes a slot away, with its member if it has one: that is out for good, and its superblock is cleared. Resolves when the others'
+   * superblocks have one slot less. Refused if the level has no copies to spare, or the array cannot do without the member.
+   */
+  async removeSlot(arrayName: string, index: number): Promise<void> {
+    const array = this.#find(arrayName);
+    const slot = array.slots[index];
+    if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no slot ${index}`);
+    await removeSlot(this.#ctx, array, slot).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
   }
 
   /**

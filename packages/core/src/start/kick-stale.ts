@@ -3,7 +3,7 @@ import { RaidError } from '../errors.js';
 import { pagesTakenBy } from './identity.js';
 import { adoptReadPolicy, newestHeader } from './adopt-options.js';
 import { recordedOptions } from '../level/options.js';
-import { newestTrusted } from '../bitmap/bitmap-load.js';
+import { hasItsSlots, newestTrusted } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
 import { wasRunByUs } from '../format/store.js';
@@ -47,7 +47,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.outerUuid = latest.outerUuid;
-    adoptReadPolicy(array, latest, newestHeader([...found.values()].flat()));
+    adoptReadPolicy(array, latest, newestHeader([...found.values()].flat().filter((header) => hasItsSlots(array, header))));
     metadata.lineage = latest.lineage;
   }
   if (array.module.optionsDefineLayout === true) {

@@ -26,6 +26,8 @@ export class ProcessQueue {
   gathering: Gathering | null = null;
   /** Work that restores redundancy, or replaces a member, and has not begun. */
   #pressing = 0;
+  /** Work that has not ended. */
+  #unfinished = 0;
 
   /** @param onFailure told of work that rejects */
   constructor(onFailure: (error: unknown) => void) {
@@ -47,6 +49,11 @@ export class ProcessQueue {
     return this.#ended;
   }
 
+  /** Nothing runs, and nothing waits for its turn. */
+  get isIdle(): boolean {
+    return this.#unfinished === 0;
+  }
+
   /** Something presses that has been enqueued and not begun. */
   get isPressing(): boolean {
     return this.#pressing > 0;
@@ -58,12 +65,16 @@ export class ProcessQueue {
    */
   enqueue(work: () => Promise<void>, presses: boolean): Promise<void> {
     if (presses) this.#pressing++;
+    this.#unfinished++;
     this.#ended = this.#ended
       .then(() => {
         if (presses) this.#pressing--;
         return work();
       })
-      .catch(this.#onFailure);
+      .catch(this.#onFailure)
+      .finally(() => {
+        this.#unfinished--;
+      });
     return this.#ended;
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { CutMode } from '../disk-faults.js';
-import { acceptedSlots } from '../slots.js';
+import { acceptedSlots, leastSlots } from '../slots.js';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
@@ -21,7 +21,7 @@ export const ioCases: readonly ConformanceCase[] = [
       inWorld(
         new Rig(options, {
           dataKib: [64, 96, 80, 64],
-          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1, options.levelOptions),
+          numSlots: acceptedSlots(options.module, leastSlots(options.module) + 1, options.levelOptions),
         }),
         async (rig) => {
           await rig.create();

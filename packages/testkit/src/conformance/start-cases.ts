@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
-import { acceptedSlots } from '../slots.js';
+import { acceptedSlots, leastSlots } from '../slots.js';
 import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
 
 /** Coming up, sizes, and what the manifest claims. */
@@ -41,7 +41,7 @@ export const startCases: readonly ConformanceCase[] = [
     run: (options) =>
       inWorld(
         new Rig(options, {
-          numSlots: acceptedSlots(options.module, options.module.baseBdevsMin + 1, options.levelOptions),
+          numSlots: acceptedSlots(options.module, leastSlots(options.module) + 1, options.levelOptions),
           dataKib: [1200, 1100, 1300, 1250],
         }),
         async (rig) => {

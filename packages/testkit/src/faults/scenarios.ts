@@ -9,6 +9,9 @@ const mirror = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
 const nullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;
 const resizable = ({ manifest }: RaidModule): boolean => manifest.resize;
 
+const hasCopies = ({ addedSlot }: RaidModule): boolean => addedSlot === 'copy';
+const hasSpace = ({ addedSlot }: RaidModule): boolean => addedSlot === 'space';
+
 const nothing = (): Promise<void> => Promise.resolve();
 
 async function usedArray(script: Script): Promise<void> {
@@ -322,6 +325,79 @@ export const scenarios: readonly Scenario[] = [
       await s.add(1);
       await s.grow(512);
       await s.idle();
+    },
+  },
+  {
+    id: 'a copy is added',
+    applies: hasCopies,
+    async steps(s) {
+      const added = s.run.disks.length - 1;
+      await s.addSlot(added);
+      await s.rebuilt(added);
+      await s.write(0.0101, 8);
+    },
+  },
+  {
+    id: 'a copy is added under load, and one goes',
+    applies: hasCopies,
+    // A lie has its way once the member that knew better is out.
+    without: ['lost'],
+    async steps(s) {
+      const added = s.run.disks.length - 1;
+      await s.addSlot(added);
+      await s.together(
+        () => s.fill(),
+        () => s.read(0.01, 100),
+        () => s.rebuilt(added),
+      );
+      await s.together(
+        () => s.fill(),
+        () => s.removeSlot(0),
+        () => s.read(0.01, 100),
+      );
+      await s.flush();
+    },
+  },
+  {
+    id: 'a slot goes while another is empty',
+    applies: hasCopies,
+    numSlots: () => 4,
+    without: ['lost'],
+    before: degradedArray,
+    async steps(s) {
+      await s.together(
+        () => s.write(0.3, 9),
+        () => s.removeSlot(0),
+      );
+      await s.add(1);
+      await s.rebuilt(1);
+    },
+  },
+  {
+    id: 'a mirror of one gets a copy',
+    applies: hasCopies,
+    async before(s) {
+      await usedArray(s);
+      await s.removeSlot(0);
+    },
+    async steps(s) {
+      await s.addSlot(0);
+      await s.together(
+        () => s.rebuilt(0),
+        () => s.fill(),
+      );
+    },
+  },
+  {
+    id: 'space is appended',
+    applies: hasSpace,
+    async steps(s) {
+      await s.together(
+        () => s.fill(),
+        () => s.addSlot(s.run.disks.length - 1),
+      );
+      await s.write(0.98, 30);
+      await s.flush();
     },
   },
   {

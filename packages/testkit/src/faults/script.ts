@@ -139,6 +139,22 @@ export class Script {
     await this.#control(`making ${name} a spare`, (stack) => stack.arrays.addSpare(name));
   }
 
+  /** One more member, in a new slot: a copy, or space behind what there is. */
+  async addSlot(index: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    await this.#control(`growing by ${name}`, (stack) => stack.arrays.growBaseBdev(arrayName, name));
+  }
+
+  /** The disk's slot goes, and the disk is no member any more. */
+  async removeSlot(index: number): Promise<void> {
+    const { name } = this.run.disk(index);
+    if (this.trip?.hasFired === true) this.run.isTolerant = true;
+    const slot = this.run.array()?.slots.find((one) => one.name === name);
+    // What has happened to it meanwhile has taken it out.
+    if (slot === undefined) return;
+    await this.#control(`taking the slot of ${name} away`, (stack) => stack.arrays.removeSlot(arrayName, slot.index));
+  }
+
   /** One disk takes another's place. */
   async replace(index: number, by: number): Promise<void> {
     const { name } = this.run.disk(index);

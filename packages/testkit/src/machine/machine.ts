@@ -5,6 +5,7 @@ import { Coverage } from '../coverage.js';
 import { CutMode } from '../disk-faults.js';
 import { Random } from '../random.js';
 import { SimDisk } from '../sim-disk.js';
+import { leastSlots } from '../slots.js';
 import type { SimMemory } from '../sim-memory.js';
 import { Stack } from '../stack.js';
 import { World } from '../world.js';
@@ -116,7 +117,7 @@ class Machine {
     if (this.#spare !== null) await stack.plugIn(this.#spare);
     for (const module of this.#parts.modules) {
       const name = `a${this.#arrays.length}`;
-      const members = Array.from({ length: module.baseBdevsMin }, () => this.#newDisk());
+      const members = Array.from({ length: leastSlots(module) }, () => this.#newDisk());
       for (const disk of members) await stack.plugIn(disk);
       const strip = module.manifest.stripSize === 'required' ? { stripSizeKb: 4 } : {};
       const baseBdevs = members.map((disk) => disk.name);

@@ -23,6 +23,30 @@ export function replace(run: SimRun, member: SimDisk): void {
   void run.call(`replacing ${member.name}`, stack.arrays.replaceBaseBdev(arrayName, member.name, other.name));
 }
 
+/** A disk that is nobody's becomes one more copy. */
+export function addCopy(run: SimRun, disk: SimDisk): void {
+  const array = run.array();
+  const { stack } = run;
+  if (stack === null || array?.state !== 'online') return;
+  if (stack.bdevOf(disk)?.claimedBy !== null) return;
+  run.mark('copy');
+  run.world.trace(`== ${disk.name} becomes one more copy`);
+  void run.call(`adding ${disk.name} as a copy`, stack.arrays.growBaseBdev(arrayName, disk.name));
+}
+
+/** A member goes for good, if the data survives it; or an empty slot, if the disk is none. */
+export function takeSlot(run: SimRun, disk: SimDisk): void {
+  const array = run.array();
+  const { stack } = run;
+  if (stack === null || array?.state !== 'online') return;
+  const slot = array.slots.find(({ name }) => name === disk.name) ?? array.slots.find(({ hasDevice }) => !hasDevice);
+  if (slot === undefined || (slot.isInSync && !run.standing.mayLose(disk))) return;
+  run.mark('shrink');
+  if (slot.name === disk.name) run.standing.good.delete(disk);
+  run.world.trace(`== slot ${slot.index} (${String(slot.name)}) goes`);
+  void run.call(`taking slot ${slot.index} away`, stack.arrays.removeSlot(arrayName, slot.index));
+}
+
 /** Spares that are left stand by no more. */
 export function dismissSpares(run: SimRun): void {
   for (const { bdev } of run.stack?.arrays.listSpares() ?? []) run.stack?.arrays.removeSpare(bdev);

@@ -36,13 +36,15 @@ interface Probe {
 export async function probeAll(run: SimRun): Promise<void> {
   if (!run.hasSuperblock) return;
   await whenClean(run);
-  const { numSlots } = run.plan.shape;
+  const { numSlots } = run;
   const members = run.disks.filter((disk) => run.array()?.slots.some(({ name }) => name === disk.name) === true);
   const random = new Random(run.plan.seed, 20 + (run.numProbes++ % 1000));
   // All members have been flushed for that; what users may count on grows only if they ask.
   if (random.chance(0.8)) await run.io(await run.up(), IoType.Flush, 0, 1);
   const most = numSlots - run.least;
-  for (const member of [null, ...random.shuffle(members).slice(0, most > 0 ? mostLosses : 1)]) {
+  // Without redundancy it must not start without one; a copy that is alone cannot be lost.
+  const losses = most > 0 ? mostLosses : run.isRedundant ? 0 : 1;
+  for (const member of [null, ...random.shuffle(members).slice(0, losses)]) {
     const others = random.shuffle(members.filter((other) => other !== member));
     const drawn = most > 1 && random.chance(0.5) ? others.slice(0, random.int(0, most - 1)) : [];
     const left = members.filter((other) => other !== member && !drawn.includes(other));

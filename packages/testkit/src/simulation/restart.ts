@@ -91,7 +91,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   if (how !== 'stop') {
     run.wasUnclean = true;
     // A crash and a member that is not there, or does not work: parity cannot say what the member's data is.
-    const isWhole = good.size === run.plan.shape.numSlots && ![...good].some((disk) => run.standing.hasTrouble(disk));
+    const isWhole = good.size === run.numSlots && ![...good].some((disk) => run.standing.hasTrouble(disk));
     if (run.isParity && !isWhole && !run.can.narrow) run.isTolerant = true;
   }
   // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.

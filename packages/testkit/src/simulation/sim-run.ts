@@ -226,9 +226,14 @@ export class SimRun {
     return this.array()?.slots.map(({ name, lastMember }) => name ?? lastMember?.name) ?? this.#slots;
   }
 
+  /** Slots of the array; as it was when the process before died, until the array is known again. */
+  get numSlots(): number {
+    return this.array()?.numSlots ?? (this.#slots.length > 0 ? this.#slots.length : this.plan.shape.numSlots);
+  }
+
   /** Fewest members with which all data is there. */
   get least(): number {
-    return minOperational(this.module, this.plan.shape.numSlots, this.plan.shape.levelOptions);
+    return minOperational(this.module, this.numSlots, this.plan.shape.levelOptions);
   }
 
   disk(index: number): SimDisk {
@@ -395,7 +400,7 @@ export class SimRun {
     if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt))
       return;
     throw new ViolationError(
-      `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.plan.shape.numSlots}`,
+      `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.numSlots}`,
     );
   }
 

@@ -4,7 +4,7 @@ import { drawPlan } from '../plan.js';
 import type { PlanItem, SimPlan } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
-import { addSpare, controlProcess, dismissSpares, grow, replace } from './operator.js';
+import { addCopy, addSpare, controlProcess, dismissSpares, grow, replace, takeSlot } from './operator.js';
 import { foreignRun } from './foreign.js';
 import { lie } from './lies.js';
 import { calm, checkLeaks, heal, lookAtRest, rest, settle } from './rest.js';
@@ -159,6 +159,12 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'replace':
       replace(run, run.disk(item.disk));
+      break;
+    case 'copy':
+      addCopy(run, run.disk(item.disk));
+      break;
+    case 'shrink':
+      takeSlot(run, run.disk(item.disk));
       break;
     case 'process':
       controlProcess(run, item.action);

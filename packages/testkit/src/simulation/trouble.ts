@@ -1,3 +1,4 @@
+import { RaidError } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import { Hoard } from '../hoard.js';
@@ -161,5 +162,13 @@ export function addMember(run: SimRun, disk: SimDisk): void {
   if (array.process !== null || array.slots.every(({ hasDevice }) => hasDevice)) return;
   run.mark('add');
   run.world.trace(`== add ${disk.name}`);
-  void run.call(`adding ${disk.name}`, run.stack.arrays.addBaseBdev(arrayName, disk.name));
+  const { arrays } = run.stack;
+  const added = arrays.addBaseBdev(arrayName, disk.name).catch(async (error: unknown) => {
+    // Of a member that is none any more, because its slot has gone, somebody must say so.
+    if (!RaidError.is(error) || error.code !== 'ERR_RAID_SUPERBLOCK_FOUND' || run.standing.good.has(disk)) throw error;
+    run.coverage.mark('a former member is wiped');
+    await arrays.wipe(disk.name);
+    throw error;
+  });
+  void run.call(`adding ${disk.name}`, added);
 }

@@ -1,0 +1,209 @@
+import type { Bdev } from '@raidkit/bdev';
+import type { RaidArray } from '../array/array.js';
+import type { RaidContext } from '../array/context.js';
+import { RaidError } from '../errors.js';
+import { quiesced } from '../io/quiesce.js';
+import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
+import type { RaidGeometry } from '../level/context.js';
+import { mostSlots } from '../level/registry.js';
+import { Slot } from '../members/slot.js';
+import { nullUuid } from '../format/store.js';
+import { recordOuter } from './nesting.js';
+import { removeMember } from './remove.js';
+
+/**
+ * The number of an array's slots, while it is up (docs/decisions/slots-come-and-go.md). A round of superblocks says the new number;
+ * what nobody knows of, if it was cut short, is an empty slot.
+ */
+
+/** How often it is looked whether nothing is under way, in milliseconds. */
+const lookAgainMs = 10;
+
+/** Refuses a level whose data lies where the number of slots says, and a number that it does not take. */
+export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', numSlots: number): void {
+  const { module, name, options } = array;
+  const refuse = (message: string): never => {
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: ${message}`);
+  };
+  if (module.addedSlot !== kind) {
+    const why =
+      module.addedSlot === 'space' && numSlots < array.numSlots
+        ? 'each member has data that no other one has'
+        : 'where its data lies depends on how many there are';
+    refuse(`level ${module.level} cannot have ${numSlots} slots instead of ${array.numSlots}: ${why}`);
+  }
+  if (array.state !== 'online' || array.isDeleting || array.isReadOnly)
+    refuse(`it is ${array.isReadOnly ? 'read-only' : array.state}: slots come and go while it is online`);
+  if (array.hasIntegrity) refuse('the checksums of its members go by their slots: it keeps those that it was created with');
+  if (numSlots < module.baseBdevsMin || numSlots > mostSlots || module.acceptsSlots?.(numSlots, options) === false)
+    refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${numSlots}`);
+}
+
+/** A slot that the array does not have yet. It gets its sizes, and its place, when its device is known to be good. */
+export function newSlot(array: RaidArray): Slot {
+  return new Slot(array.numSlots, null);
+}
+
+/** The slot, which has a device, is the array's last one from now on: it holds nothing yet. In one turn with what fills it. */
+export function appendCopy(array: RaidArray, slot: Slot): void {
+  checkCanChangeSlots(array, 'copy', array.numSlots + 1);
+  changeSlots(array, [...array.slots, slot]);
+}
+
+/**
+ * Takes a slot away, with its member if it has one: that is out for good, and its superblock is cleared. Resolves when the others'
+ * superblocks have one slot less. Refused if the array cannot do without the member.
+ */
+export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot): Promise<void> {
+  checkCanRemove(array, slot);
+  const bdev = slot.descriptor?.bdev ?? null;
+  const { uuid } = array;
+  const wasByHand = slot.isRemovedByHand;
+  // No spare takes the place.
+  slot.isRemovedByHand = true;
+  try {
+    if (bdev !== null) await removeMember(ctx, array, slot, 'its slot is taken away on request');
+    await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));
+  } catch (error) {
+    if (bdev === null) slot.isRemovedByHand = wasByHand;
+    throw error;
+  }
+  array.log.info({ ...array.logFields(), slots: array.numSlots }, 'a slot has been taken away');
+  // It may have been the one that was too small.
+  array.growIfPossible();
+  // Not before: until then it is a member that may come back. Whoever has it meanwhile, or had taken it before, keeps it.
+  if (bdev !== null) await clearFormer(ctx, array, bdev, uuid);
+}
+
+function checkCanRemove(array: RaidArray, slot: Slot): void {
+  const refuse = (message: string, errno = 22): never => {
+    throw new RaidError(errno === 16 ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
+  };
+  checkCanChangeSlots(array, 'copy', array.numSlots - 1);
+  if (array.slots[slot.index] !== slot) refuse('the slot is gone already');
+  if (slot.role === 'opening') refuse(`slot ${slot.index} is about to get a member`, 16);
+  if (slot.replacement !== null || array.slots.some((other) => other !== slot && other.replacement !== null))
+    refuse('a member is being replaced: take the slot away when that has ended', 16);
+  const { process } = array;
+  if (process !== null && !(process.targets.length === 1 && process.target === slot))
+    refuse(`a ${process.type} is running: take the slot away when it has ended, or cancel it`, 16);
+  if (slot.isConfigured && !array.canDoWithout(slot))
+    refuse(`it cannot do without ${String(slot.name)} of slot ${slot.index}`, 16);
+  // Their list has them by slot, and a round that is cut short would leave it with other numbers than the superblock.
+  const marked = array.slots.find(({ index }) => index > slot.index && array.badBlocks.countOf(index) > 0);
+  if (marked !== undefined)
+    refuse(
+      `slot ${marked.index} has bad blocks: take slot ${slot.index} away when they have been written, or replace its member`,
+    );
+}
+
+/** The slot is empty, and goes. */
+async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
+  checkCanRemove(array, slot);
+  if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
+  if (array.badBlocks.countOf(slot.index) > 0) {
+    // Their list is written before the superblock: should that be cut short, whoever comes back is filled with everything.
+    slot.lastSeqNumber = 0;
+    slot.pagesTaken = 0;
+    await array.metadata.update();
+  }
+  await whenStill(array, () => {
+    checkCanRemove(array, slot);
+    if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
+    const { index } = slot;
+    changeSlots(
+      array,
+      array.slots.filter((other) => other !== slot),
+    );
+    array.badBlocks.removeSlot(index);
+  });
+  await array.metadata.update();
+}
+
+/**
+ * Does something in a turn in which nothing of the array's is under way, so that nobody remembers the number of a slot. Refused if
+ * background work begins meanwhile.
+ */
+export async function whenStill(array: RaidArray, then: () => void): Promise<void> {
+  const { runtime } = array.registry;
+  for (;;) {
+    const { bdev, process } = array;
+    if (bdev === null || array.state !== 'online' || array.isDeleting) throw goneOffline(array);
+    // One that fills the member which has just left is about to end.
+    if (process !== null && (process.targets.length === 0 || process.targets.some(({ role }) => role === 'rebuilding')))
+      throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: a ${process.type} has begun meanwhile`);
+    const range = await quiesced(bdev, 0, bdev.numBlocks);
+    try {
+      await array.metadata.whenIdle();
+      await array.repairsIdle();
+      for (const slot of array.slots) await slot.whenDrained();
+      const isAtRest = array.processes.isIdle && array.metadata.isIdle() && !array.isRepairing;
+      if (isAtRest && array.slots.every(({ partsInFlight }) => partsInFlight === 0)) {
+        then();
+        return;
+      }
+    } finally {
+      bdev.unquiesce(range);
+    }
+    await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
+  }
+}
+
+function goneOffline({ name, state, isDeleting }: RaidArray): RaidError {
+  return new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${isDeleting ? 'being stopped or deleted' : state}`);
+}
+
+/** The array has these slots from now on, each with what it holds. Throws, with nothing changed, if its level refuses them. */
+export function changeSlots(array: RaidArray, slots: readonly Slot[]): void {
+  const { level, geometry: kept } = array;
+  if (level === null) throw goneOffline(array);
+  const before = [...array.slots];
+  array.setSlots(slots);
+  try {
+    const geometry = level.resize(
+      slots.map(({ dataSize }) => dataSize),
+      kept,
+    );
+    checkLevel(array, level);
+    checkGeometry(array, geometry);
+    checkCopySets(array, level, geometry);
+    checkMovesNothing(array, kept, geometry);
+    array.setGeometry(geometry);
+    for (const [index, slot] of slots.entries()) slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize;
+  } catch (error) {
+    array.setSlots(before);
+    throw error;
+  }
+}
+
+/** Copies are as large as they were; what follows others leaves these as they are. */
+function checkMovesNothing({ module, name }: RaidArray, kept: RaidGeometry, geometry: RaidGeometry): void {
+  const isCopy = module.redundancy !== 'none';
+  const isSame = kept.memberBlocks.every((blocks, slot) => (geometry.memberBlocks[slot] ?? blocks) === blocks);
+  if (isSame && (isCopy ? geometry.numBlocks === kept.numBlocks : geometry.numBlocks > kept.numBlocks)) return;
+  const sizes = `${kept.numBlocks} blocks become ${geometry.numBlocks}`;
+  const message = `array ${name}: level ${module.level} cannot have ${geometry.memberBlocks.length} slots: data would move (${sizes})`;
+  throw new RaidError(isCopy ? 'ERR_RAID_MODULE' : 'ERR_RAID_MEMBER', 22, message);
+}
+
+/** What is left on a device that was a member would say so for ever. Best effort: it is known as none at any later start. */
+async function clearFormer(ctx: RaidContext, array: RaidArray, bdev: Bdev, uuid: string): Promise<void> {
+  const { store } = array;
+  if (store === null || bdev.state !== 'registered' || bdev.claimedBy !== null) return;
+  try {
+    const descriptor = ctx.registry.open(bdev, { writable: true, ioTimeoutMs: ctx.memberOptions.ioTimeoutMs });
+    try {
+      descriptor.claim(`raid array ${array.name}`);
+      const found = await store.read(descriptor, { isVouchedFor: true });
+      if (found.kind === 'found' && found.record.uuid === uuid) await store.clear(descriptor);
+      await recordOuter(ctx, bdev, nullUuid);
+    } finally {
+      descriptor.close();
+    }
+  } catch (error) {
+    array.log.warn(
+      { ...array.logFields(), bdev: bdev.name, err: error },
+      'the superblock of a former member could not be cleared: it is refused until it is wiped',
+    );
+  }
+}

@@ -1,0 +1,278 @@
+import { IoType, Status } from '@raidkit/bdev';
+import type { BlockClient } from '@raidkit/bdev';
+import type { CreateArrayOptions } from '@raidkit/core';
+import { parseSuperblock } from '@raidkit/superblock';
+import { expect, it } from 'vitest';
+import { blocks, superblockOf } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume as open, readAll, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+/* The number of an array's slots, while it is up: copies that come and go, and space behind the last member. */
+
+const MiB = 1 << 20;
+
+interface Built {
+  rig: Rig;
+  /** Members and one disk more, `m0` and on. */
+  disks: RamDisk[];
+  volume: BlockClient;
+}
+
+async function plug(rig: Rig, index: number, bytes: Uint8Array): Promise<RamDisk> {
+  const { disk } = await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+  return disk;
+}
+
+async function build(members: number, options: Partial<CreateArrayOptions> = {}, more = 1): Promise<Built> {
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (let index = 0; index < members + more; index++) disks.push(await plug(rig, index, new Uint8Array(3 * MiB)));
+  const baseBdevs = disks.slice(0, members).map((_, index) => `m${index}`);
+  await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs, superblock: true, ...options });
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(64, 1));
+  return { rig, disks, volume };
+}
+
+const opened = new Map<Rig, BlockClient[]>();
+
+function openVolume(rig: Rig, name: string): BlockClient {
+  const volume = open(rig, name);
+  opened.set(rig, [...(opened.get(rig) ?? []), volume]);
+  return volume;
+}
+
+async function stop(rig: Rig): Promise<void> {
+  for (const { descriptor } of opened.get(rig) ?? []) descriptor.close();
+  await rig.arrays.stop();
+}
+
+const namesOf = (rig: Rig): (string | null)[] => arrayOf(rig, 'a').slots.map(({ name }) => name);
+const slotsOn = (disk: RamDisk): number => superblockOf(disk).members.length;
+const isBlank = (disk: RamDisk): boolean => !parseSuperblock(disk.bytes.subarray(0, 16_896)).ok;
+
+/** Everything of these disks, in a new process. */
+async function again(
+  disks: readonly RamDisk[],
+  which = disks.map((_, index) => index),
+): Promise<{ rig: Rig; disks: RamDisk[] }> {
+  const rig = newRig();
+  const copies: RamDisk[] = [];
+  for (const index of which) copies.push(await plug(rig, index, disks[index]!.bytes.slice()));
+  await rig.registry.waitForExamine();
+  return { rig, disks: copies };
+}
+
+async function isFilled(rig: Rig): Promise<void> {
+  const array = arrayOf(rig, 'a');
+  await until(() => array.numInSync === array.numSlots && array.process === null, 'all copies are there');
+  await array.processEnded;
+}
+
+it('a mirror gets a copy while it is written to, and the next start knows it', async () => {
+  const { rig, disks, volume } = await build(2);
+  const size = volume.numBlocks;
+  await rig.arrays.growBaseBdev('a', 'm2');
+  expect(arrayOf(rig, 'a')).toMatchObject({ numSlots: 3, numInSync: 2 });
+  for (let at = 0; at < 640; at += 64) await volume.write(at, blocks(64, 2));
+  await isFilled(rig);
+  expect(rig.registry.get('a')!.numBlocks).toBe(size);
+  expect(disks.map(slotsOn)).toEqual([3, 3, 3]);
+  await stop(rig);
+  // The new copy alone has everything.
+  const { rig: next } = await again(disks, [2]);
+  await next.arrays.startDegraded('a');
+  expect(await openVolume(next, 'a').read(0, 640)).toEqual(blocks(640, 2));
+  await stop(next);
+});
+
+it('an empty slot is filled before there is a new one', async () => {
+  const { rig } = await build(2);
+  await rig.arrays.removeBaseBdev('m1');
+  await rig.arrays.growBaseBdev('a', 'm2');
+  expect(namesOf(rig)).toEqual(['m0', 'm2']);
+  await isFilled(rig);
+});
+
+it.each([0, 1, 2])('slot %i of a mirror goes, with its member, and those behind it come nearer', async (index) => {
+  const { rig, disks, volume } = await build(3, {}, 0);
+  await rig.arrays.setReads('a', { members: { m2: 'write-mostly' } });
+  const writing = (async () => {
+    for (let at = 0; at < 640; at += 64) await volume.write(at, blocks(64, 3));
+  })();
+  await rig.arrays.removeSlot('a', index);
+  await writing;
+  const left = ['m0', 'm1', 'm2'].filter((name) => name !== `m${index}`);
+  expect(namesOf(rig)).toEqual(left);
+  expect(arrayOf(rig, 'a')).toMatchObject({ numSlots: 2, numInSync: 2, canLose: 1, numOperational: 2 });
+  expect(arrayOf(rig, 'a').slots.map((slot) => slot.readPreference)).toEqual(
+    left.map((name) => (name === 'm2' ? 'write-mostly' : 'normal')),
+  );
+  expect(isBlank(disks[index]!)).toBe(true);
+  expect(rig.registry.get(`m${index}`)!.claimedBy).toBeNull();
+  for (const [other, disk] of disks.entries()) if (other !== index) expect(slotsOn(disk)).toBe(2);
+  await volume.write(0, blocks(8, 4));
+  await volume.flush();
+  await stop(rig);
+  const { rig: next } = await again(disks);
+  expect(namesOf(next)).toEqual(left);
+  expect(await openVolume(next, 'a').read(0, 8)).toEqual(blocks(8, 4));
+  await stop(next);
+});
+
+it('a slot goes that has no member', async () => {
+  const { rig } = await build(3, {}, 0);
+  await rig.arrays.removeBaseBdev('m1');
+  await rig.arrays.removeSlot('a', 1);
+  expect(namesOf(rig)).toEqual(['m0', 'm2']);
+  expect(arrayOf(rig, 'a').numInSync).toBe(2);
+});
+
+it('a mirror of one is made, and gets copies, and is one again', async () => {
+  const { rig, disks, volume } = await build(1, {}, 2);
+  await volume.write(64, blocks(64, 5));
+  await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/takes 1 to 255 members, not 0/);
+  await rig.arrays.growBaseBdev('a', 'm1');
+  await isFilled(rig);
+  await rig.arrays.removeSlot('a', 0);
+  expect(namesOf(rig)).toEqual(['m1']);
+  await volume.write(128, blocks(64, 6));
+  await stop(rig);
+  const { rig: next } = await again(disks);
+  expect(arrayOf(next, 'a')).toMatchObject({ state: 'online', numSlots: 1, canLose: 0 });
+  const data = await openVolume(next, 'a').read(64, 128);
+  expect(data.subarray(0, 64 * 512)).toEqual(blocks(64, 5));
+  expect(data.subarray(64 * 512)).toEqual(blocks(64, 6));
+  await stop(next);
+});
+
+it('a former member that was away is none at any later start, and refused until it is wiped', async () => {
+  const { rig, disks, volume } = await build(3, {}, 0);
+  const before = disks[1]!.bytes.slice();
+  await rig.arrays.removeSlot('a', 1);
+  await volume.write(0, blocks(64, 7));
+  await stop(rig);
+  // As if its superblock could not have been cleared.
+  disks[1]!.bytes = before;
+  for (const order of [
+    [1, 0, 2],
+    [0, 2, 1],
+  ]) {
+    const { rig: next } = await again(disks, order);
+    await until(() => next.arrays.get('a')?.state === 'online', 'the others are up');
+    expect(namesOf(next)).toEqual(['m0', 'm2']);
+    await expect(next.arrays.growBaseBdev('a', 'm1')).rejects.toMatchObject({ code: 'ERR_RAID_SUPERBLOCK_FOUND' });
+    expect(namesOf(next)).toEqual(['m0', 'm2']);
+    await next.arrays.wipe('m1');
+    await next.arrays.growBaseBdev('a', 'm1');
+    await isFilled(next);
+    expect(await openVolume(next, 'a').read(0, 64)).toEqual(blocks(64, 7));
+    await stop(next);
+  }
+  // Alone it is not started by itself.
+  const { rig: alone } = await again(disks, [1]);
+  expect(alone.arrays.get('a')?.state).toBe('configuring');
+  await stop(alone);
+});
+
+it('a slot goes when nothing of the array’s is in flight any more that names slots', async () => {
+  const { rig, disks, volume } = await build(3, {}, 0);
+  disks[2]!.fault = (io) => (io.type === IoType.Flush ? null : Status.Ok);
+  const flushed = volume.flush();
+  await until(() => disks[2]!.held.length > 0, 'a flush is under way on the last member');
+  let isGone = false;
+  disks[2]!.fault = () => Status.Ok;
+  const gone = rig.arrays.removeSlot('a', 0).then(() => {
+    isGone = true;
+  });
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(isGone).toBe(false);
+  for (const io of disks[2]!.held.splice(0)) disks[2]!.finish(io, Status.IoError);
+  await flushed;
+  await gone;
+  // The flush has failed on the last member, and on no other one.
+  await until(() => namesOf(rig).includes(null), 'the member that failed is out');
+  expect(namesOf(rig)).toEqual(['m1', null]);
+  expect(arrayOf(rig, 'a').slots.map(({ partsInFlight }) => partsInFlight)).toEqual([0, 0]);
+});
+
+it('refuses what would move data, what an array cannot do without, and what would confuse its list of bad blocks', async () => {
+  const striped = { stripSizeKb: 16 };
+  for (const [level, members] of [
+    ['raid0', 2],
+    ['raid5f', 3],
+    ['raid10', 4],
+    ['raid6', 4],
+  ] as const) {
+    const { rig } = await build(members, { level, ...striped });
+    await expect(rig.arrays.growBaseBdev('a', `m${members}`)).rejects.toThrow(
+      /where its data lies depends on how many there are/,
+    );
+    await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/where its data lies depends/);
+    expect(rig.registry.get(`m${members}`)!.claimedBy).toBeNull();
+  }
+  const { rig: tape } = await build(2, { level: 'concat', ...striped });
+  await expect(tape.arrays.removeSlot('a', 1)).rejects.toThrow(/each member has data that no other one has/);
+
+  const { rig, disks } = await build(2);
+  await rig.arrays.removeBaseBdev('m0');
+  await expect(rig.arrays.removeSlot('a', 1)).rejects.toThrow(/cannot do without m1 of slot 1/);
+  expect(arrayOf(rig, 'a').state).toBe('online');
+  await rig.arrays.addBaseBdev('a', 'm0');
+  await isFilled(rig);
+  arrayOf(rig, 'a').markBad(1, 8, 1);
+  await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/slot 1 has bad blocks/);
+  await rig.arrays.removeSlot('a', 1);
+  expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+  // A device that is too small, or is somebody’s.
+  await plug(rig, 7, new Uint8Array(2 * MiB));
+  await expect(rig.arrays.growBaseBdev('a', 'm7')).rejects.toThrow(/m7 has 4096 blocks/);
+  await expect(rig.arrays.growBaseBdev('a', 'm0')).rejects.toThrow(/claimed/);
+  expect(arrayOf(rig, 'a').numSlots).toBe(1);
+  expect(slotsOn(disks[0]!)).toBe(1);
+});
+
+it('space is appended to a concat, and is there at the next start', async () => {
+  const { rig, disks, volume } = await build(2, { level: 'concat', stripSizeKb: 16 });
+  const size = volume.numBlocks;
+  await volume.write(size - 32, blocks(32, 8));
+  const whole = await readAll(volume);
+  await rig.arrays.growBaseBdev('a', 'm2');
+  const larger = rig.registry.get('a')!.numBlocks;
+  expect(larger).toBe((size / 2) * 3);
+  await volume.write(size - 16, blocks(32, 9));
+  await volume.write(larger - 8, blocks(8, 10));
+  await stop(rig);
+  const { rig: next } = await again(disks);
+  const kept = openVolume(next, 'a');
+  expect(kept.numBlocks).toBe(larger);
+  expect(Buffer.from(whole.subarray(0, (size - 16) * 512)).equals(await kept.read(0, size - 16))).toBe(true);
+  expect(await kept.read(size - 16, 32)).toEqual(blocks(32, 9));
+  expect(await kept.read(larger - 8, 8)).toEqual(blocks(8, 10));
+  await stop(next);
+  // And not without it.
+  const { rig: less } = await again(disks, [0, 1]);
+  expect(less.arrays.get('a')?.state).toBe('configuring');
+  await stop(less);
+});
+
+it.each(['m2', 'm0'])('what cannot be recorded on %s is not appended, and the array goes on as it was', async (failing) => {
+  const { rig, disks, volume } = await build(2, { level: 'concat', stripSizeKb: 16 });
+  const size = volume.numBlocks;
+  const disk = disks[Number(failing.slice(1))]!;
+  // The superblock, and not what lies behind it.
+  let failures = 1;
+  disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 && failures-- > 0 ? Status.IoError : Status.Ok);
+  await expect(rig.arrays.growBaseBdev('a', 'm2')).rejects.toThrow(/superblock/);
+  expect(arrayOf(rig, 'a')).toMatchObject({ state: 'online', numSlots: 2, numBlocks: size, numOperational: 2 });
+  expect(rig.registry.get('m2')!.claimedBy).toBeNull();
+  expect(disks.slice(0, 2).map(slotsOn)).toEqual([2, 2]);
+  expect(isBlank(disks[2]!)).toBe(true);
+  await volume.write(size - 8, blocks(8, 11));
+  await stop(rig);
+  const { rig: next } = await again(disks, [0, 1]);
+  expect(await openVolume(next, 'a').read(size - 8, 8)).toEqual(blocks(8, 11));
+  await stop(next);
+});

@@ -1,0 +1,42 @@
+import type { RaidModule } from '@raidkit/core';
+import type { PlanItem, SimShape } from './plan-items.js';
+import { Random } from './random.js';
+
+/** A shape with what happens to its slots. */
+export interface WithSlots {
+  shape: SimShape;
+  items: PlanItem[];
+}
+
+/**
+ * Of a level whose slots come and go, a quarter of the seeds have that happen, with one or two disks more. From a stream of its own.
+ */
+export function drawSlots(seed: number, module: RaidModule, shape: SimShape, totalMs: number): WithSlots {
+  const random = new Random(seed, 15);
+  if (module.addedSlot !== 'copy' || !random.chance(0.25)) return { shape, items: [] };
+  const more = random.int(1, 2);
+  const last = shape.numDisks - 1;
+  const repeated = <T>(list: readonly T[]): T[] => list.concat(Array<T[]>(more).fill(list.slice(last)).flat());
+  const { lacking } = shape;
+  const larger: SimShape = {
+    ...shape,
+    numDisks: shape.numDisks + more,
+    memberBlocks: repeated(shape.memberBlocks),
+    latencies: repeated(shape.latencies),
+    ...(lacking === undefined ? {} : { lacking: repeated(lacking) }),
+  };
+  const disk = (): number => random.int(0, larger.numDisks - 1);
+  const items = Array.from({ length: random.int(1, 6) }, (): PlanItem => ({
+    kind: random.chance(0.5) ? 'copy' : 'shrink',
+    at: random.unit() * totalMs,
+    disk: disk(),
+  }));
+  // A crash in the middle of it.
+  if (random.chance(0.5)) {
+    const [first] = items;
+    const at = (first?.at ?? 0) + random.exponential(random.pick([1, 20]));
+    const how = random.chance(0.7) ? 'power' : 'kill';
+    items.push({ kind: 'restart', at, how, mode: random.pick([0, 1, 2, 3] as const), downMs: 10, absent: -1 });
+  }
+  return { shape: larger, items };
+}
