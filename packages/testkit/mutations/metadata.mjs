@@ -20,7 +20,8 @@ export const metadata = [
     file: 'core/src/metadata/superblock-writer.ts',
     line: 'return isInSync || filling?.isOnMap === true;',
     becomes: 'return true;',
-    loses: 'a device that waits to be filled counts after a crash as a member that lacks what was written since, and nothing else',
+    loses:
+      'a device that waits to be filled counts after a crash as a member that lacks what was written since, and nothing else',
     levels: ['raid1'],
     suites: ['packages/core/test/waiting-target.test.ts'],
   },

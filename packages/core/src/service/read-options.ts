@@ -22,8 +22,7 @@ export function checkReads(name: string, module: RaidModule, { members = {}, pol
   if (policy !== undefined && !readPolicies.includes(policy))
     refuse(`the read policy must be ${readPolicies.join(' or ')}, not ${policy}`);
   for (const [member, wanted] of Object.entries(members))
-    if (!readPreferences.includes(wanted))
-      refuse(`reads of ${member} can be ${readPreferences.join(', ')}, and not ${wanted}`);
+    if (!readPreferences.includes(wanted)) refuse(`reads of ${member} can be ${readPreferences.join(', ')}, and not ${wanted}`);
 }
 
 /**
