@@ -1,6 +1,8 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
-import { RegionState } from '@raidkit/core';
+import { RegionState, thirdPartyCodes } from '@raidkit/core';
+import type { CopiesModule } from '@raidkit/core/level';
+import { raid1 } from '@raidkit/raid1';
 import { encodeSuperblock } from '@raidkit/superblock';
 import { describe, expect, it } from 'vitest';
 import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
@@ -199,6 +201,65 @@ it('finds writes that were lost, or went to another place', async () => {
   expect(await sync(rig, 'check')).toMatchObject({ error: null, lostBlocks: 0 });
   expect(errorsOf(rig)).toEqual([expect.any(Number), 0, 0]);
   expect(errorsOf(rig)[0]).toBeGreaterThan(0);
+  await stop(rig, volume);
+});
+
+it('answers that a read has timed out if a part of it has, whatever becomes of the others', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  await volume.write(0, blocks(32, 1));
+  await volume.flush();
+  rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+  let hung: RamDisk | null = null;
+  for (const disk of disks)
+    disk.fault = (io) => {
+      if (io.type !== IoType.Read || io.offsetBlocks < dataAt || io.offsetBlocks > dataAt + together) return Status.Ok;
+      hung ??= disk;
+      if (hung !== disk) return Status.Ok;
+      // The blocks around the read's ends cannot be read; what it asks for itself is not answered.
+      return io.offsetBlocks === dataAt + 1 ? null : Status.IoError;
+    };
+  // Had another member been read instead, the device might write over that yet.
+  const { buffers, ios } = rig.registry;
+  const io = Object.assign(ios.get(), { type: IoType.Read, offsetBlocks: 1, numBlocks: together, addr: buffers.get(4096) });
+  const status = await new Promise((resolve) => {
+    io.owner = { onIoDone: (done) => resolve(done.status) };
+    volume.descriptor.submit(io);
+  });
+  expect(status).toBe(Status.TimedOut);
+  buffers.put(io.addr);
+  ios.put(io);
+  for (const disk of disks) for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  expect(new Set(await volume.read(1, together))).toEqual(new Set([1]));
+  await stop(rig, volume);
+});
+
+it('reads nothing outside the data of a member, whatever a level says', async () => {
+  let isLying = false;
+  const lying: CopiesModule = {
+    ...raid1,
+    level: 'lying',
+    aliases: [],
+    code: thirdPartyCodes.first,
+    start: (context) =>
+      Object.assign(raid1.start(context), {
+        routeRead(offsetBlocks: number, _numBlocks: number, route: { slot: number; offsetBlocks: number }): boolean {
+          route.slot = 0;
+          route.offsetBlocks = isLying ? context.geometry.numBlocks - 1 : offsetBlocks;
+          return true;
+        },
+      }),
+  };
+  const rig = newRig();
+  rig.arrays.modules.register(lying);
+  for (let index = 0; index < 2; index++)
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: new Uint8Array(3 * MiB) });
+  await rig.arrays.create({ name: 'a', level: 'lying', baseBdevs: ['m0', 'm1'], superblock: true, integrity: true });
+  await arrayOf(rig, 'a').processEnded;
+  const volume = openVolume(rig, 'a');
+  await volume.write(0, blocks(16, 1));
+  isLying = true;
+  expect(new Set(await volume.read(0, 16))).toEqual(new Set([1]));
+  isLying = false;
   await stop(rig, volume);
 });
 

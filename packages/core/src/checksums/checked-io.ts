@@ -120,7 +120,8 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       if (status !== Status.Ok && this.#phase === Phase.Edges) this.#lose(part.addr === this.#headAddr);
       this.#sums.putPart(part);
     }
-    if (status !== Status.Ok && this.#partStatus === Status.Ok) this.#partStatus = status;
+    // The device may still fill the buffer of what it was given up on, so whoever asked must hear of that before all else.
+    if (status === Status.TimedOut || this.#partStatus === Status.Ok) this.#partStatus = status;
     if (--this.#partsLeft > 0) return;
     const io = this.#request();
     if (this.#phase === Phase.Edges) {

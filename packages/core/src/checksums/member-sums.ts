@@ -97,10 +97,9 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   /** As `BdevDescriptor.submit`. Blocks in front of the data, and I/O without blocks, go through as they are. */
   submit(io: BdevIo): void {
     const { dataOffset, descriptor } = this.#options;
+    // Whoever had it closed has let go of the device; nobody reads it past the sums.
     if (this.#isClosed) {
-      // Whoever had it closed has let go of the device; nobody reads it past the sums.
-      io.status = Status.NoDevice;
-      this.soon(() => io.owner.onIoDone(io));
+      this.#refuse(io, Status.NoDevice);
       return;
     }
     const isChecked = io.type !== IoType.Flush && io.type !== IoType.Reset && io.offsetBlocks >= dataOffset;
@@ -110,8 +109,12 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       return;
     }
     const first = io.offsetBlocks - dataOffset;
-    if (io.numBlocks < 1 || first + io.numBlocks > this.#options.dataSize)
-      throw new RangeError(`${io.numBlocks} blocks from ${first} on are not inside the data area of ${this.#options.dataSize}`);
+    const isWhole = Number.isSafeInteger(first) && Number.isSafeInteger(io.numBlocks);
+    // As a device refuses what is not on it: a level may be wrong about its members.
+    if (!isWhole || io.numBlocks < 1 || first + io.numBlocks > this.#options.dataSize) {
+      this.#refuse(io, Status.Invalid);
+      return;
+    }
     this.#inFlight++;
     const checked = this.#idle.pop() ?? new CheckedIo(this);
     checked.start(io, first * this.#blockSize, io.numBlocks * this.#blockSize);
@@ -311,6 +314,12 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       }
     }
     return hasChanged && !isReadOnly;
+  }
+
+  /** In a later turn, as ever. */
+  #refuse(io: BdevIo, status: Status): void {
+    io.status = status;
+    this.soon(() => io.owner.onIoDone(io));
   }
 
   #isAdopted(page: number): boolean {
