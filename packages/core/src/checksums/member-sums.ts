@@ -49,7 +49,10 @@ export interface MemberSumsOptions {
   readonly codec: ChecksumPageCodec;
   readonly knowledge: SumsKnowledge;
   readonly listener: SumsListener;
-  /** What the device has of regions that are about to count is to be looked at before. Default false. */
+  /**
+   * Somebody else may have run the array: what the device has of regions that are about to count is to be looked at before, and
+   * a record that is damaged, misplaced or foreign when its page is first read says nothing. Default false.
+   */
   readonly mustWash?: boolean;
   /** Nothing may be written to the device. */
   readonly isReadOnly?: boolean;
@@ -293,19 +296,22 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   adopt(page: number, addr: number, isRead: boolean): boolean {
-    const { codec, isReadOnly = false, knowledge } = this.#options;
+    const { codec, isReadOnly = false, knowledge, mustWash = false } = this.#options;
     const good = isRead ? codec.goodRecords(this.#memory, addr, page) : 0;
     // Where nothing is written, nothing that counts comes to be there either.
     const isFirst = isReadOnly || !this.#markAdopted(page);
+    // Whatever has become of its regions meanwhile: nothing of this life has been there to be damaged.
+    const isOfOthers = mustWash && isFirst;
     const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
     let hasChanged = false;
     for (let at = page * this.#perPage, end; at < limit; at = end) {
       end = knowledge.endOfRun(at, limit);
-      const counts = knowledge.counts(at);
+      const isCounted = knowledge.counts(at);
       for (let from = at, stop; from < end; from = stop) {
         stop = Math.min(end, this.#endOfRecord(from));
         const record = Math.floor((from % this.#perPage) / this.#options.format.sumsPerRecord);
         const isGood = (good & (1 << record)) !== 0;
+        const counts = isCounted && (isGood || !isOfOthers);
         // No block has a sum of all ones: what must have one, and has lost it, does not match. On the device it stays damaged.
         if (!isGood) this.#fill(addr, from, stop, counts ? 0xff : 0);
         else if (!counts && isFirst) this.#fill(addr, from, stop, 0);

@@ -3,6 +3,7 @@ import type { IoHost } from './host.js';
 import { reconstructInto } from './reconstruct.js';
 import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
+import { writeSums } from '../members/member-io.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
 import type { Slot } from '../members/slot.js';
 
@@ -100,6 +101,7 @@ export async function rewriteUnreadable(array: IoHost, slot: Slot, offset: numbe
     await client.write(slot.dataOffset + offset, data);
     const again = await client.read(slot.dataOffset + offset, count);
     if (!Buffer.from(again).equals(data)) throw new Error('the rewritten blocks read back differently');
+    await writeSums(array, slot, [{ start: offset, end: offset + count }]);
     array.noteWritten(slot.index, offset, count);
     slot.errors.repaired += count;
     const fields = { ...array.logFields(slot), block: slot.dataOffset + offset, blocks: count };

@@ -1,5 +1,6 @@
 import { BdevError, BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
+import type { BlockRange } from '../format/block-ranges.js';
 import type { MembersHost } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
 import type { Slot } from './slot.js';
@@ -60,6 +61,19 @@ export async function flushMember(array: MembersHost, slot: Slot, why: string): 
     if (array.failMember(slot.index, why)) return;
     array.noteLostFlush(slot, statusOf(error));
     throw error;
+  }
+}
+
+/**
+ * Writes what has changed of the member's sums, of these blocks or of all, as after blocks of clean regions were healed: nothing
+ * else would, and what has been healed would not match at the next start. A page that cannot be written is told of by the sums
+ * themselves.
+ */
+export async function writeSums(array: MembersHost, slot: Slot, ranges?: readonly BlockRange[]): Promise<void> {
+  try {
+    await (ranges === undefined ? slot.sums?.writeAll() : slot.sums?.writeOut(ranges));
+  } catch (error) {
+    array.log.warn({ ...array.logFields(slot), err: error }, 'checksums could not be written');
   }
 }
 

@@ -9,7 +9,7 @@ import { judgeForeignRun } from '../journal/foreign-run.js';
 import { startResyncIfDue } from '../sync/start-process.js';
 import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
-import { flushMember, onEveryMember } from '../members/member-io.js';
+import { flushMember, onEveryMember, writeSums } from '../members/member-io.js';
 import { rewriteInPlace } from '../members/rewrite.js';
 import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
 import { adoptRecord, loadBitmap } from '../bitmap/bitmap-load.js';
@@ -382,6 +382,7 @@ async function flushMembers(array: RaidArray): Promise<void> {
       if (slot.descriptor === null || !slot.isOperational) return;
       slot.partsInFlight++;
       try {
+        await writeSums(array, slot);
         await new BlockClient(slot.descriptor).flush();
       } catch (error) {
         array.log.warn({ ...array.logFields(slot), err: error }, 'the last flush of a member failed');

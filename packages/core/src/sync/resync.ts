@@ -6,7 +6,7 @@ import type { Difference } from './locate-wrong.js';
 import { makeCopiesAgree } from './majority-repair.js';
 import { statusOf } from '../errors.js';
 import { reconstructAll, reconstructInto } from '../io/reconstruct.js';
-import { flushMember, memberIo } from '../members/member-io.js';
+import { flushMember, memberIo, writeSums } from '../members/member-io.js';
 import { partOf, piecesOf } from './places.js';
 import type { Piece, Place } from './places.js';
 import { canCompare, mostListed } from './task.js';
@@ -567,9 +567,11 @@ export class ResyncTask implements ProcessStep {
   async finish(): Promise<void> {
     const { lostBlocks, repairedBlocks, undecidedBlocks } = this.#process;
     // A power cut must not bring back what was wrong: its regions are clean, and nobody would look there.
-    if (repairedBlocks > 0)
+    if (repairedBlocks > 0) {
+      for (const slot of this.#array.slots) if (slot.isInSync) await writeSums(this.#array, slot);
       for (const slot of this.#array.slots)
         if (slot.isInSync) await flushMember(this.#array, slot, 'a flush of what was repaired failed');
+    }
     if (this.#failed > 0) throw new Error(`${this.#failed} ranges could not be compared`);
     if (undecidedBlocks > 0) {
       const why = this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to tell which';

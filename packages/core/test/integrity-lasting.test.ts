@@ -1,0 +1,74 @@
+import type { BlockClient } from '@raidkit/bdev';
+import { encodeSuperblock } from '@raidkit/superblock';
+import { expect, it } from 'vitest';
+import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
+import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
+
+const dataAt = 2048;
+/** Where the pages of sums begin: behind the data, of which there are 510 blocks of 4 KiB. */
+const pagesAt = (dataAt + 510 * 8) * 512;
+
+async function startFrom(
+  images: ReadonlyMap<number, Uint8Array>,
+): Promise<{ rig: Rig; disks: RamDisk[]; volume: BlockClient }> {
+  const rig = newRig();
+  const disks: RamDisk[] = [];
+  for (const [index, bytes] of images)
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() })).disk);
+  await rig.registry.waitForExamine();
+  if (arrayOf(rig, 'a').state !== 'online' && images.size < arrayOf(rig, 'a').numSlots) await rig.arrays.startDegraded('a', {});
+  await until(() => arrayOf(rig, 'a').state === 'online', 'online');
+  return { rig, disks, volume: openVolume(rig, 'a') };
+}
+
+async function stop(rig: Rig, volume: BlockClient): Promise<void> {
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  expect(rig.registry.ios.outstanding).toBe(0);
+}
+
+const imagesOf = (disks: readonly RamDisk[]): Map<number, Uint8Array> => new Map(disks.map(({ bytes }, i) => [i, bytes]));
+
+it('keeps what a degraded array holds readable when somebody else ran it before, however often it starts', async () => {
+  const built = await build('raid5f', 3, { integrity: true });
+  await built.volume.write(0, blocks(192, 1));
+  await stop(built.rig, built.volume);
+  const images = new Map<number, Uint8Array>();
+  for (const [index, disk] of built.disks.slice(0, 2).entries()) {
+    const superblock = superblockOf(disk);
+    const bytes = disk.bytes.slice();
+    bytes.set(encodeSuperblock({ ...superblock, seqNumber: superblock.seqNumber + 1 }));
+    images.set(index, bytes);
+  }
+  // Nothing is read before all of it has been made clean.
+  const first = await startFrom(images);
+  await stop(first.rig, first.volume);
+  const second = await startFrom(imagesOf(first.disks));
+  expect(new Set(await second.volume.read(0, 192))).toEqual(new Set([1]));
+  expect(arrayOf(second.rig, 'a').slots.map(({ errors }) => errors.checksum)).toEqual([0, 0, 0]);
+  await stop(second.rig, second.volume);
+});
+
+it('keeps a checksum that was made anew, when the array stops in order and the other copy has left', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(64, 5));
+  await stop(built.rig, built.volume);
+  const images = imagesOf(built.disks);
+  // The first record of the first page is damaged: nothing says what its blocks should be.
+  images.get(0)!.fill(0xee, pagesAt, pagesAt + 512);
+  const { rig, disks, volume } = await startFrom(images);
+  rig.arrays.startSync('a', 'check');
+  await arrayOf(rig, 'a').processEnded;
+  rig.arrays.startSync('a', 'check');
+  await arrayOf(rig, 'a').processEnded;
+  expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null, unreadableBlocks: 0 });
+  expect(arrayOf(rig, 'a').slots[0]!.errors.checksum).toBeGreaterThan(0);
+  await rig.arrays.removeBaseBdev('m1');
+  await stop(rig, volume);
+  const alone = await startFrom(new Map([[0, disks[0]!.bytes]]));
+  expect(new Set(await alone.volume.read(0, 64))).toEqual(new Set([5]));
+  await stop(alone.rig, alone.volume);
+});
