@@ -17,9 +17,10 @@ export interface Built {
 export async function build(
   level: string,
   members: number,
-  options: { mebibytes?: number; stripSizeKb?: number; integrity?: boolean } = {},
+  options: { mebibytes?: number; stripSizeKb?: number; integrity?: boolean; checksumCacheBytes?: number } = {},
 ): Promise<Built> {
-  const rig = newRig();
+  const { checksumCacheBytes } = options;
+  const rig = newRig(checksumCacheBytes === undefined ? {} : { checksumCacheBytes });
   const disks: RamDisk[] = [];
   for (let index = 0; index < members; index++) {
     const bytes = new Uint8Array((1 + (options.mebibytes ?? 2)) * MiB);

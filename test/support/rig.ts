@@ -21,6 +21,7 @@ export interface Rig {
 }
 
 type RigOptions = {
+  checksumCacheBytes?: number;
   memoryBytes?: number;
   log?: Logger;
   assembly?: Partial<AssemblyOptions>;
@@ -29,7 +30,15 @@ type RigOptions = {
 } & Pick<RaidArraysOptions, 'mayExamine'>;
 
 export function newRig(options: RigOptions = {}): Rig {
-  const { memoryBytes = 64 << 20, log, assembly, regions = {}, store = spdkSuperblockStore, mayExamine = () => true } = options;
+  const {
+    checksumCacheBytes,
+    memoryBytes = 64 << 20,
+    log,
+    assembly,
+    regions = {},
+    store = spdkSuperblockStore,
+    mayExamine = () => true,
+  } = options;
   const registry = new BdevRegistry(nodeRuntime(log === undefined ? { memoryBytes } : { memoryBytes, log }));
   const modules = new RaidModuleRegistry();
   for (const module of [raid0, raid1, raid10, raid5f, raid6, concat]) modules.register(module);
@@ -40,6 +49,7 @@ export function newRig(options: RigOptions = {}): Rig {
     assembly: { absentWaitMs: 20, ...assembly },
     regions,
     mayExamine,
+    ...(checksumCacheBytes === undefined ? {} : { checksumCacheBytes }),
   });
   const events: RaidEvent[] = [];
   arrays.on((event) => events.push(event));

@@ -1,3 +1,4 @@
+import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
 import { encodeSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
@@ -71,4 +72,34 @@ it('keeps a checksum that was made anew, when the array stops in order and the o
   const alone = await startFrom(new Map([[0, disks[0]!.bytes]]));
   expect(new Set(await alone.volume.read(0, 64))).toEqual(new Set([5]));
   await stop(alone.rig, alone.volume);
+});
+
+it('does not hold against data what a failed flush has left of older checksums', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true, mebibytes: 12, checksumCacheBytes: 8192 });
+  const [disk] = disks as [RamDisk];
+  const end = (dataAt + volume.numBlocks) * 512;
+  await rig.arrays.removeBaseBdev('m1');
+  // There is room for two pages: their sums go to the device when others are wanted.
+  const elsewhere = async (fill: number): Promise<void> => {
+    for (const at of [8000, 12_000, 16_000, 20_000]) await volume.write(at, blocks(8, fill));
+  };
+  await volume.write(0, blocks(64, 1));
+  await elsewhere(8);
+  await volume.flush();
+  const kept = disk.bytes.slice(end);
+  await volume.write(0, blocks(64, 2));
+  await volume.flush();
+  await elsewhere(9);
+  expect(Buffer.from(kept).equals(disk.bytes.subarray(end))).toBe(false);
+  disk.fault = (io) => {
+    if (io.type !== IoType.Flush) return Status.Ok;
+    disk.bytes.set(kept, end);
+    return Status.IoError;
+  };
+  await expect(volume.flush()).rejects.toThrow('EIO');
+  disk.fault = () => Status.Ok;
+  await elsewhere(9);
+  expect(new Set(await volume.read(0, 64))).toEqual(new Set([2]));
+  expect(arrayOf(rig, 'a').slots[0]!.errors.checksum).toBe(0);
+  await stop(rig, volume);
 });

@@ -621,6 +621,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const { bitmap, journal } = this;
     if (bitmap === null) return;
     bitmap.noteLostFlush();
+    slot.sums?.onLostFlush();
     // Of copies each stands for itself. What an absent member holds would be worked out from what is lost.
     if (this.module.redundancy === 'parity' && this.numInSync < this.numSlots) {
       if (journal?.isInForce === true) journal.onLostFlush();

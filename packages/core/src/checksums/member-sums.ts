@@ -137,6 +137,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return this.#writePages(() => true);
   }
 
+  onLostFlush(): void {
+    this.#adopted.fill(0);
+    for (const page of this.#options.cache.markDirty(this)) this.#markAdopted(page);
+  }
+
   /** Resolves when the page says by itself what does not count. */
   async #wash(page: number): Promise<void> {
     if (page * this.#perPage >= this.#numSummed || this.#isAdopted(page)) return;

@@ -137,6 +137,17 @@ export class PageCache {
     this.#serve();
   }
 
+  /** The device may not have what was written of the owner's pages: those that are in memory, which it gives, are written again. */
+  markDirty(owner: PageOwner): number[] {
+    const marked: number[] = [];
+    for (const [page, frame] of this.#pages.get(owner) ?? []) {
+      if (frame.state !== FrameState.Ready) continue;
+      frame.isDirty = true;
+      marked.push(page);
+    }
+    return marked;
+  }
+
   /** To be called when no owner is left. */
   close(): void {
     for (const { addr } of this.#frames) this.#pool.put(addr);

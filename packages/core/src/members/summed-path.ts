@@ -10,6 +10,8 @@ export interface SummedPath extends IoPath {
   writeOut(ranges: Iterable<BlockRange>): Promise<void>;
   /** As {@link writeOut}, of all that is in memory. */
   writeAll(): Promise<void>;
+  /** The device may have dropped what was written since its last flush, pages of sums too; what is not in memory is not believed. */
+  onLostFlush(): void;
   /** Resolves when none of its own I/O is under way, nor will be; what is submitted from then on ends as without a device. */
   close(): Promise<void>;
 }
