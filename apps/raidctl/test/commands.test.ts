@@ -517,10 +517,10 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
     stderr: containing('named twice'),
   });
   // The daemon's own refusal, and its code.
-  expect((await test.json('error', 'create raid1 vol ./a', 4)).error).toMatchObject({
+  expect((await test.json('error', 'create raid5f vol ./a', 4)).error).toMatchObject({
     exit_code: 4,
     rpc_code: -22,
-    message: containing('could not create the raid1 array vol'),
+    message: containing('could not create the raid5f array vol'),
   });
   expect(await test.run('unknown')).toMatchObject({ code: 2, stderr: containing("unknown command 'unknown'") });
   expect(await test.run('create', 'raid1')).toMatchObject({ code: 2 });

@@ -104,7 +104,7 @@ async function create(
     : [
         'without superblocks the array is gone after a restart unless a configuration makes it again, and a crash leaves its members unequal',
       ];
-  const isSingle = devices.length === 1 && module.redundant;
+  const isSingle = devices.length === 1 && module.redundant && module.base_bdevs_min === 1;
   if (isSingle) warnings.push('one copy is no redundancy; raidctl add --mirror adds another one');
   const params = {
     name,
