@@ -187,7 +187,9 @@ export class Twin {
 
   /** Resolves when every slot has a current member and nothing runs. */
   async settle(): Promise<RaidArray> {
-    const until = this.world.now + patienceMs;
+    // Background work that is held back takes its time.
+    const isSlow = (this.#run.plan.shape.maxBandwidthMbSec ?? 0) > 0;
+    const until = this.world.now + (isSlow ? 10 : 1) * patienceMs;
     for (;;) {
       const { array } = this;
       if (
