@@ -92,6 +92,20 @@ export const plantedBugs: readonly PlantedBug[] = [
 
   // Reads.
   bug({
+    id: 'routes-one-block-off',
+    title: 'routeRead names the block beside',
+    clause: 'L25',
+    tap: () => ({
+      level: () => ({
+        routeRead(offsetBlocks, _, route) {
+          route.slot = 0;
+          route.offsetBlocks = offsetBlocks > 0 ? offsetBlocks - 1 : 1;
+          return true;
+        },
+      }),
+    }),
+  }),
+  bug({
     id: 'ignores-has-member',
     title: 'every slot is taken to have a member',
     clause: 'L09',

@@ -135,20 +135,21 @@ async function process(
 
 /** Who is right is said where two copies leave it open. */
 export function repairOptions(run: SimRun): SyncOptions {
-  return hasPairs(run) ? { source: 0 } : {};
+  return hasFewCopies(run) ? { source: 0 } : {};
 }
 
 /** What a person says, one after the other, until all copies agree: each slot has copies of some blocks only. */
 function repairs(run: SimRun, liar: number | null): SyncOptions[] {
   const { module, slots = [] } = run.array() ?? {};
-  const first = hasPairs(run) ? [] : [{}];
+  const first = hasFewCopies(run) ? [] : [{}];
   if (module?.redundancy !== 'copies') return first;
   return [...first, ...(liar === null ? [] : [{ wrong: liar }]), ...slots.map(({ index }) => ({ source: index }))];
 }
 
-function hasPairs(run: SimRun): boolean {
+/** Too few for a majority: a pair, or one that is alone. */
+function hasFewCopies(run: SimRun): boolean {
   const array = run.array();
   const { copyGroups = [], copySets = [] } = array?.level ?? {};
   const copies = [...copyGroups, ...copySets.map(({ places }) => places.map(({ slot }) => slot))];
-  return copies.some((slots) => slots.filter((slot) => array?.slots[slot]?.isInSync === true).length === 2);
+  return copies.some((slots) => slots.filter((slot) => array?.slots[slot]?.isInSync === true).length < 3);
 }
