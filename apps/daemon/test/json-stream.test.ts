@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { JsonStream } from '../src/rpc/json-stream.js';
 import type { StreamItem } from '../src/rpc/json-stream.js';
 
@@ -113,7 +113,7 @@ it('looks at each byte once, in pieces of one byte as in one', () => {
   expect(looks).toBeLessThan(4 * bytes.length);
 });
 
-it('keeps nothing of what comes behind what is no JSON', () => {
+it('keeps nothing of what comes behind what is no JSON', async () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const stream = new JsonStream(1024);
@@ -123,7 +123,10 @@ it('keeps nothing of what comes behind what is no JSON', () => {
   collect();
   const before = process.memoryUsage().arrayBuffers;
   for (let i = 0; i < 64; i++) stream.push(Buffer.alloc(1 << 20));
-  collect();
-  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 << 20);
+  // V8 counts what it frees beside the program as free at the next collection.
+  await vi.waitFor(() => {
+    collect();
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 << 20);
+  }, 10_000);
   expect(stream.next()).toBeNull();
 });
