@@ -16,7 +16,7 @@ export interface PlainLevel {
    * The geometry of the array whose slots have so many blocks in their data areas (of a missing member what is recorded of it, or
    * the least of the others). Changes nothing: core goes by what it returns, or refuses it. `current`: what core goes by, null
    * at the start; with it the array must not shrink, nor data move. There are more capacities than before when a slot has been
-   * added ({@link ModuleBase.addedSlot}), and fewer when one was taken away.
+   * added (`addedSlot` of the module), and fewer when one was taken away.
    */
   resize(capacities: readonly number[], current: RaidGeometry | null): RaidGeometry;
   /** A read or a write of array blocks. Its parts are sent before this returns, or from what the request calls later. */
