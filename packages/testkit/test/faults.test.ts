@@ -64,3 +64,12 @@ it('a member that goes away while the array starts leaves no superblock without 
     expect(run.violation, `gone at ${at}`).toBeNull();
   }
 });
+
+it('a kill in a round leaves no member that is being filled as the only one that knows of it', async () => {
+  const scenario = scenarios.find(({ id }) => id === 'a member leaves, and another while the first is rebuilt');
+  // The round that records that another member leaves is among these operations.
+  for (let at = 28; at <= 40; at++) {
+    const { run } = await runOnce({ module: raid1, store }, scenario!, { at, kind: 'kill', secondAt: 0 });
+    expect(run.violation).toBeNull();
+  }
+});

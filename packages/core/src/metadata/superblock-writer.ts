@@ -11,10 +11,13 @@ import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, Superblo
 
 /** In which order members are written to. */
 interface WriteOrder {
-  isFirst: (slot: Slot) => boolean;
-  /** Asked when the first ones are done: whether the others are written to. */
+  /** Those of the same rank at once, the lowest first. */
+  rankOf: (slot: Slot) => Rank;
+  /** Asked when those of the lowest rank are done: whether the others are written to. */
   mayFollow: () => boolean;
 }
+
+type Rank = 0 | 1 | 2;
 
 /** What a header says of a round: its own, and the one before. */
 interface Round {
@@ -24,7 +27,7 @@ interface Round {
 
 /**
  * Writes an array's record to its members, one round at a time. A round writes one snapshot, with one sequence number, to
- * every current member in parallel, but to new ones before the others, each flushed; where there is an extension its header goes first, flushed too. Rounds
+ * every current member in parallel, but to new ones before the others and to those that are being filled after them, each flushed; where there is an extension its header goes first, flushed too. Rounds
  * that are asked for while one is under way are one round together.
  */
 export class SuperblockWriter {
@@ -260,9 +263,10 @@ export class SuperblockWriter {
       await store.write(slot.descriptor, record);
       if (isStillIn(record, slot)) slot.foundSeqNumber = record.seqNumber;
     };
-    // A member that has none yet first: a crash must not leave others that name it, and itself with nothing to be known by.
+    // A member that has none yet first: a crash must not leave others that name it, and itself with nothing to be known by. One
+    // that is being filled last: it cannot stand in for those that hold the data, so they must not know less than it does.
     await this.#onWriters('superblock', writeTo, {
-      isFirst: ({ foundSeqNumber }) => foundSeqNumber === 0,
+      rankOf: ({ foundSeqNumber, index }) => (record.slots[index]?.state !== 'configured' ? 2 : foundSeqNumber === 0 ? 0 : 1),
       mayFollow: () =>
         record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).foundSeqNumber > 0),
     });
@@ -350,11 +354,11 @@ export class SuperblockWriter {
     };
   }
 
-  /** Those of whom `isFirst` is true are written first, all at once, and the others when that is done, if they still may be. */
+  /** Rank by rank; those of one rank all at once, when those before are done and if they still may be. */
   async #onWriters(
     what: string,
     write: (slot: Slot) => Promise<void>,
-    { isFirst, mayFollow }: WriteOrder = { isFirst: () => true, mayFollow: () => true },
+    { rankOf, mayFollow }: WriteOrder = { rankOf: () => 0, mayFollow: () => true },
   ): Promise<void> {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
@@ -376,12 +380,15 @@ export class SuperblockWriter {
     };
     // All from here on: nobody else may get into the slot of one whose turn comes later.
     for (const slot of writers) slot.partsInFlight++;
-    const first = writers.filter(isFirst);
+    const ofRank = (rank: Rank): Slot[] => writers.filter((slot) => rankOf(slot) === rank);
+    const [first, then, last] = [ofRank(0), ofRank(1), ofRank(2)];
     await Promise.all(first.map(writeTo));
-    const others = writers.filter((slot) => !first.includes(slot));
-    const isCalledOff = others.length > 0 && !mayFollow();
-    if (isCalledOff) for (const slot of others) slot.partEnded();
-    else await Promise.all(others.map(writeTo));
+    const isCalledOff = first.length < writers.length && !mayFollow();
+    if (isCalledOff) for (const slot of then) slot.partEnded();
+    else await Promise.all(then.map(writeTo));
+    // What none of those has that hold the data, nobody is to know.
+    if (isCalledOff || (first.length + then.length > 0 && written === 0)) for (const slot of last) slot.partEnded();
+    else await Promise.all(last.map(writeTo));
     if (written === 0 && !isCalledOff) {
       // It may have been the flush that failed, and with it what users had written before.
       for (const { slot, status } of failed) if (slot.isInSync) array.noteLostFlush(slot, status);
