@@ -68,6 +68,14 @@ it('keeps a checksum that was made anew, when the array stops in order and the o
   expect(arrayOf(rig, 'a').history[0]).toMatchObject({ type: 'check', error: null, unreadableBlocks: 0 });
   expect(arrayOf(rig, 'a').slots[0]!.errors.checksum).toBeGreaterThan(0);
   await rig.arrays.removeBaseBdev('m1');
+  // A flush that fails drops the page: the stop is the last to write it.
+  disks[0]!.fault = (io) => {
+    if (io.type !== IoType.Flush) return Status.Ok;
+    disks[0]!.bytes.fill(0xee, pagesAt, pagesAt + 512);
+    return Status.IoError;
+  };
+  await expect(volume.flush()).rejects.toThrow('EIO');
+  disks[0]!.fault = () => Status.Ok;
   await stop(rig, volume);
   const alone = await startFrom(new Map([[0, disks[0]!.bytes]]));
   expect(new Set(await alone.volume.read(0, 64))).toEqual(new Set([5]));
