@@ -314,6 +314,62 @@ async function dataOffset(device: string): Promise<number> {
   return found.record.slots[0]!.dataOffsetBlocks * found.record.blockSize;
 }
 
+it('adds copies to a mirror and takes them away, down to one, and keeps which of them are read', async () => {
+  disks('a', 'b', 'c');
+  const arrays = async (): Promise<unknown> => (await test.json('status', 'status')).arrays;
+  await test.ok('create raid1 vol ./a ./b --read-policy round-robin --write-mostly ./b');
+  await test.ok('add vol ./c --mirror --wait');
+  expect(await arrays()).toMatchObject([
+    {
+      health: 'optimal',
+      read_policy: 'round-robin',
+      slots: [{ reads: 'normal' }, { reads: 'write-mostly' }, { device: 'c', state: 'current', reads: 'normal' }],
+    },
+  ]);
+  expect(await test.run('reads', 'vol')).toMatchObject({ code: 2, stderr: containing('--write-mostly') });
+  expect(await test.run('reads', 'vol', '--prefer', 'vol')).toMatchObject({ code: 3, stderr: containing('a, b, c') });
+  await test.ok('reads vol --policy least-outstanding --prefer c --normal b');
+  // The members keep it.
+  await test.ok('stop vol --yes');
+  await test.ok('open ./a ./b ./c');
+  expect(await arrays()).toMatchObject([
+    { read_policy: 'least-outstanding', slots: [{ reads: 'normal' }, { reads: 'normal' }, { device: 'c', reads: 'prefer' }] },
+  ]);
+
+  expect(await test.run('remove', 'vol', 'b', '--mirror')).toMatchObject({ code: 4, stderr: matching(/2 copies[^]*--yes/) });
+  await test.ok('remove vol b --mirror --yes');
+  // Named by its slot, a member is told of and closed all the same.
+  const bySlot = ['remove', 'vol', 'slot 0', '--mirror'];
+  expect(await test.run(...bySlot)).toMatchObject({ code: 4, stderr: containing('a is no member of it any more') });
+  expect(await test.run(...bySlot, '--yes')).toMatchObject({ code: 0, stdout: 'array vol has 1 copy\n' });
+  expect((await test.json('devices', 'devices')).devices.map(({ name }) => name)).toEqual(['c', 'vol']);
+  expect((await test.json('examine', 'examine ./a ./b')).devices).toMatchObject([
+    { superblock: 'none' },
+    { superblock: 'none' },
+  ]);
+  expect(await arrays()).toMatchObject([{ health: 'optimal', slots: [{ slot: 0, device: 'c', reads: 'prefer' }] }]);
+  expect(await test.run('remove', 'vol', 'c', '--mirror', '--yes')).toMatchObject({
+    code: 4,
+    stderr: containing('raidctl destroy vol'),
+  });
+});
+
+it('appends space to a concat, and says what an array cannot have', async () => {
+  disks('a', 'b', 'c');
+  await test.ok('create concat vol ./a');
+  const [before] = (await test.json('status', 'status')).arrays;
+  expect(await test.run('add', 'vol', './b', '--mirror')).toMatchObject({ code: 4, stderr: containing('--append') });
+  await test.ok('add vol ./b --append');
+  expect((await test.json('status', 'status')).arrays).toMatchObject([
+    { health: 'optimal', size_bytes: 2 * before!.size_bytes, slots: [{ device: 'a' }, { device: 'b' }] },
+  ]);
+  expect(await test.run('add', 'vol', './c', '--append', '--mirror')).toMatchObject({ code: 2, stderr: containing('exclude') });
+  expect(await test.run('remove', 'vol', 'b', '--mirror', '--yes')).toMatchObject({
+    code: 4,
+    stderr: containing('data that no other one has'),
+  });
+});
+
 it('replaces a member, keeps spares, and has one take the place of what fails', async () => {
   disks('a', 'b', 'c', 's');
   await test.ok('create raid1 vol ./a ./b');

@@ -186,7 +186,7 @@ async function joinStep(
         hint:
           added === null
             ? 'where its data lies depends on how many members it has'
-            : `--${added === 'copy' ? 'mirror' : 'append'}`,
+            : `it can have ${added === 'copy' ? 'one more copy: --mirror' : 'more space: --append'}`,
       },
     );
   const what =
@@ -247,8 +247,15 @@ async function removeSlot(session: Session, arrayName: string, argument: string,
   const snapshot = await takeSnapshot(await session.client());
   const array = findArray(snapshot.arrays, arrayName);
   const [, digits] = /^slot (\d+)$/.exec(argument) ?? [];
-  const device = digits === undefined ? memberOf(session, snapshot, array, argument) : null;
+  const slot = digits === undefined ? null : Number(digits);
+  // What is done to a member is said, and done, however its slot is named.
+  const member = slot === null ? argument : (array.ext.members.find((one) => one.slot === slot)?.name ?? null);
+  const device = member === null ? null : memberOf(session, snapshot, array, member);
   const which = device === null ? { slot: Number(digits) } : { member: device.name };
+  if (array.num_base_bdevs === 1)
+    throw new Failure(ExitCode.Refused, `array ${array.name} has one slot, and keeps it`, {
+      hint: `raidctl destroy ${array.name} ends the array`,
+    });
   const copies = `${array.num_base_bdevs - 1} ${array.num_base_bdevs === 2 ? 'copy' : 'copies'}`;
   const steps = [
     callStep(`take ${device?.name ?? argument} out of array ${array.name} for good`, 'raidkit_remove_slot', {

@@ -142,7 +142,8 @@ async function outcome(session: Session, uuid: string, type: 'check' | 'repair',
   if (record === undefined) throw new Failure(ExitCode.Failed, `the array went offline before the ${type} had ended`);
   const left = type === 'check' ? record.mismatch_blocks : record.undecided_blocks;
   if (!session.isJson) {
-    const found = left === 0 ? 'nothing is left that disagrees' : `${plural(left, 'block')} disagree`;
+    const found =
+      left === 0 ? 'nothing is left that disagrees' : `${plural(left, 'block')} ${left === 1 ? 'disagrees' : 'disagree'}`;
     const error = record.error === null ? '' : ` with an error (${record.error})`;
     session.terminal.write(`the ${type} has ended${error}: ${found}\n`);
   }
