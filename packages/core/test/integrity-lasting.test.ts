@@ -111,3 +111,19 @@ it('does not hold against data what a failed flush has left of older checksums',
   expect(arrayOf(rig, 'a').slots[0]!.errors.checksum).toBe(0);
   await stop(rig, volume);
 });
+
+it('fails no member because another one holds all memory from which checksums are written', async () => {
+  const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
+  const [disk] = disks as [RamDisk];
+  // As many pages as are written at a time, and one more.
+  for (let page = 0; page < 33; page++) await volume.write(page * 480 * 8, blocks(8, 1));
+  const end = dataAt + volume.numBlocks;
+  rig.arrays.setMemberOptions({ ioTimeoutMs: 30 });
+  disk.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= end ? null : Status.Ok);
+  // The stop writes them, and makes their regions clean.
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  expect(disk.held.length).toBe(32);
+  expect(rig.events.filter(({ type }) => type === 'memberFailed')).toEqual([expect.objectContaining({ slot: 0 })]);
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+});

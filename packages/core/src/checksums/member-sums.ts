@@ -7,6 +7,7 @@ import type { CheckedIoHost } from './checked-io.js';
 import type { EdgeBuffers, EdgeWaiter } from './edge-buffers.js';
 import { PageNotWritten } from './page-cache.js';
 import type { PageCache, PageFrame, PageOwner, PageWaiter } from './page-cache.js';
+import { RaidError } from '../errors.js';
 import type { BlockRange } from '../format/block-ranges.js';
 import type { ChecksumPageCodec, ChecksumPages } from '../format/store.js';
 import type { SummedPath } from '../members/summed-path.js';
@@ -159,7 +160,9 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       await cache.writeOut(this, isWanted);
     } catch (error) {
       if (!(error instanceof PageNotWritten)) throw error;
-      throw BdevError.fromStatus(error.status, `${descriptor.bdev.name}: ${error.message}`);
+      const message = `${descriptor.bdev.name}: ${error.message}`;
+      if (error.status !== null) throw BdevError.fromStatus(error.status, message);
+      throw new RaidError('ERR_RAID_MEMORY', 12, `${message}: devices that have not answered have all memory for that`);
     }
   }
 

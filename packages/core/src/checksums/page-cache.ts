@@ -203,7 +203,7 @@ export class PageCache {
       }
     };
     await Promise.all(Array.from({ length: Math.min(mostWrites, wanted.length) }, writeSome));
-    const [failure] = failures;
+    const failure = failures.find(({ status }) => status !== null) ?? failures[0];
     if (failure !== undefined) throw failure;
   }
 
@@ -384,7 +384,7 @@ export class PageCache {
           writesBefore = frame.writes;
         } else if (this.#writesInFlight === 0) {
           // All memory to write from is held by devices that were given up.
-          return new PageNotWritten(page, Status.NoMemory);
+          return new PageNotWritten(page, null);
         }
       }
       await new Promise<void>((resolve) => this.#onWrite.push(resolve));
@@ -394,9 +394,10 @@ export class PageCache {
 
 /** A page of sums is not on the device. */
 export class PageNotWritten extends Error {
-  readonly status: Status;
+  /** What the device has said; null: it was not asked, for a lack of memory. */
+  readonly status: Status | null;
 
-  constructor(page: number, status: Status) {
+  constructor(page: number, status: Status | null) {
     super(`page ${page} of the sums could not be written`);
     this.status = status;
   }

@@ -80,7 +80,8 @@ export async function writeSums(array: MembersHost, slot: Slot, ranges?: readonl
 /**
  * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
  * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
- * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them.
+ * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them. For a lack
+ * of memory none is ever: that is not the member's, and may pass.
  * When it resolves, it is done on as many members that are current then as the level needs.
  */
 export async function onEveryMember(
@@ -99,6 +100,8 @@ export async function onEveryMember(
       } catch (error) {
         if (statusOf(error) === Status.NoSpace) {
           full.push({ slot, error });
+        } else if (RaidError.is(error) && error.code === 'ERR_RAID_MEMORY') {
+          throw error;
         } else if (!array.failMember(slot.index, mapFailure)) {
           array.noteLostFlush(slot, statusOf(error));
           throw notWritten(array, slot, error);

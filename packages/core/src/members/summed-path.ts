@@ -5,7 +5,7 @@ import type { BlockRange } from '../format/block-ranges.js';
 export interface SummedPath extends IoPath {
   /**
    * Resolves when the sums of these blocks of the data area, as they are now, are on the device, if only in its cache. Rejects with
-   * a `BdevError`.
+   * a `BdevError`; with `ERR_RAID_MEMORY` if the device was not asked.
    */
   writeOut(ranges: Iterable<BlockRange>): Promise<void>;
   /** As {@link writeOut}, of all that is in memory. */
