@@ -179,23 +179,86 @@ it('a former member that was away is none at any later start, and refused until 
 
 it('a slot goes when nothing of the array’s is in flight any more that names slots', async () => {
   const { rig, disks, volume } = await build(3, {}, 0);
-  disks[2]!.fault = (io) => (io.type === IoType.Flush ? null : Status.Ok);
-  const flushed = volume.flush();
+  const flushOnly = (status: number | null) => (io: { type: IoType }) => (io.type === IoType.Flush ? status : Status.Ok);
+  disks[2]!.fault = flushOnly(null);
+  const first = volume.flush();
   await until(() => disks[2]!.held.length > 0, 'a flush is under way on the last member');
-  let isGone = false;
   disks[2]!.fault = () => Status.Ok;
-  const gone = rig.arrays.removeSlot('a', 0).then(() => {
-    isGone = true;
-  });
-  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
-  expect(isGone).toBe(false);
-  for (const io of disks[2]!.held.splice(0)) disks[2]!.finish(io, Status.IoError);
-  await flushed;
+  const gone = rig.arrays.removeSlot('a', 0);
+  await until(() => namesOf(rig)[0] === null, 'the member is out');
+  // One more, on a member that was looked at already.
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  disks[1]!.fault = flushOnly(null);
+  const second = volume.flush();
+  await until(() => disks[1]!.held.length > 0, 'a flush is under way on the member before');
+  for (const io of disks[2]!.held.splice(0)) disks[2]!.finish(io, Status.Ok);
+  await first;
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(namesOf(rig)).toEqual([null, 'm1', 'm2']);
+  disks[1]!.fault = () => Status.Ok;
+  for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.IoError);
+  await second;
   await gone;
-  // The flush has failed on the last member, and on no other one.
+  // It has failed on that member, and on no other one.
   await until(() => namesOf(rig).includes(null), 'the member that failed is out');
-  expect(namesOf(rig)).toEqual(['m1', null]);
+  expect(namesOf(rig)).toEqual([null, 'm2']);
   expect(arrayOf(rig, 'a').slots.map(({ partsInFlight }) => partsInFlight)).toEqual([0, 0]);
+});
+
+it('no slot goes while background work waits for that of another array', async () => {
+  const { rig, disks } = await build(3, {}, 0);
+  const other = await Promise.all([4, 5].map((index) => plug(rig, index, new Uint8Array(3 * MiB))));
+  await rig.arrays.create({ name: 'b', level: 'raid1', baseBdevs: ['m4', 'm5'], superblock: true });
+  await openVolume(rig, 'b').write(0, blocks(64, 1));
+  for (const disk of [disks[2]!, other[0]!]) disk.physical = ['sdx'];
+  other[0]!.fault = (io) => (io.type === IoType.Read ? null : Status.Ok);
+  rig.arrays.startSync('b', 'check');
+  await until(() => other[0]!.held.length > 0, 'a check runs');
+  rig.arrays.startSync('a', 'check');
+  await until(() => arrayOf(rig, 'a').waitsFor === 'b', 'another one waits for it');
+  await expect(rig.arrays.removeSlot('a', 1)).rejects.toThrow(/waits for that of array b/);
+  expect(namesOf(rig)).toEqual(['m0', 'm1', 'm2']);
+  other[0]!.fault = () => Status.Ok;
+  for (const io of other[0]!.held.splice(0)) other[0]!.finish(io, Status.Ok);
+  await stop(rig);
+});
+
+it('an array grows when the slot of the member goes that was too small', async () => {
+  const { rig, disks, volume } = await build(3, {}, 0);
+  const size = volume.numBlocks;
+  for (const index of [0, 2]) rig.registry.get(`m${index}`)!.resize(disks[index]!.grow(MiB));
+  await arrayOf(rig, 'a').resizing;
+  expect(rig.registry.get('a')!.numBlocks).toBe(size);
+  await rig.arrays.removeSlot('a', 1);
+  await until(() => rig.registry.get('a')!.numBlocks > size, 'it has grown');
+  // What was on the devices there is nobody's.
+  expect(await volume.read(size, 64)).toEqual(blocks(64, 0));
+  await volume.write(size - 8, blocks(16, 12));
+  await stop(rig);
+  const { rig: next } = await again(disks, [0, 2]);
+  expect(await openVolume(next, 'a').read(size - 8, 16)).toEqual(blocks(16, 12));
+  await stop(next);
+});
+
+it('a member that was used apart is left as it is, also behind a slot that has gone meanwhile', async () => {
+  const { rig, disks } = await build(3, {}, 0);
+  await stop(rig);
+  const {
+    rig: apart,
+    disks: [alone],
+  } = await again(disks, [2]);
+  await apart.arrays.startDegraded('a');
+  await openVolume(apart, 'a').write(0, blocks(8, 9));
+  await stop(apart);
+  const { rig: next } = await again(disks, [0, 1]);
+  await next.arrays.startDegraded('a');
+  await next.arrays.removeSlot('a', 0);
+  for (let round = 0; round < 3; round++) await arrayOf(next, 'a').metadata.update();
+  const back = await plug(next, 2, alone!.bytes.slice());
+  await next.registry.waitForExamine();
+  expect(namesOf(next)).toEqual(['m1', null]);
+  expect(back.bytes[MiB]).toBe(9);
+  await stop(next);
 });
 
 it('refuses what would move data, what an array cannot do without, and what would confuse its list of bad blocks', async () => {

@@ -14,7 +14,7 @@ import { bringOnline } from '../start/start.js';
 import { agrees, isBorneOut, isOfStrangers, isOutvoted, keepOut, mayNotDecide } from '../start/strangers.js';
 import type { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
-import type { ArrayRecord, ExtensionHeader, ReadResult } from '../format/store.js';
+import type { ArrayRecord, ExtensionHeader, ReadResult, SlotRecord } from '../format/store.js';
 
 /** The slot's device is there, and is a member or being made one. */
 const isDiscovered = (slot: Slot): boolean => slot.isOperational;
@@ -483,11 +483,14 @@ function wasUsedApart(array: RaidArray, bdev: Bdev, record: ArrayRecord): boolea
 
 /** The superblock of the slot's device counts it in, and one of the array's members out. */
 function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
-  const countsItselfIn = record.slots[own.index]?.state === 'configured';
-  const countsUsOut = record.slots.some((entry, index) => {
-    const slot = array.slots[index];
-    const isIn = slot !== undefined && slot.uuid === slot.recordedUuid && slot.uuid !== nullUuid && !slot.isRemoved;
-    return isIn && entry.uuid === slot.recordedUuid && entry.state !== 'configured';
+  // By uuid: its slots may have other numbers than the array's, if some of these have come or gone.
+  const stateOf = ({ recordedUuid }: Slot): SlotRecord['state'] | null =>
+    record.slots.find(({ uuid }) => uuid === recordedUuid)?.state ?? null;
+  const countsItselfIn = stateOf(own) === 'configured';
+  const countsUsOut = array.slots.some((slot) => {
+    const isIn = slot.uuid === slot.recordedUuid && slot.uuid !== nullUuid && !slot.isRemoved;
+    const state = isIn ? stateOf(slot) : null;
+    return state !== null && state !== 'configured';
   });
   return countsItselfIn && countsUsOut;
 }

@@ -24,7 +24,11 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
  */
 export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): Promise<void> {
   const member = slot.name ?? '';
-  const about = { array: array.name, slot: slot.index, member, reason, isRequested: slot.isRemovedByHand };
+  const isRequested = slot.isRemovedByHand;
+  // The slot as it is numbered by then.
+  const tell = (): void => {
+    ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member, reason, isRequested });
+  };
   // Whoever is about to make it a member finds that it is gone.
   if (!slot.isConfigured || slot.isBeingAppended) return;
   if (isWaiting(array)) {
@@ -42,7 +46,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
       await finishLeave(ctx, array, slot, 'missing');
     } finally {
       // It is out, whether or not that could be recorded.
-      ctx.emit({ type: 'memberRemoved', ...about });
+      tell();
     }
     return;
   }
@@ -64,7 +68,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
   await takeOffline(ctx, array, why);
   await slot.whenFree();
   slot.empty('missing');
-  ctx.emit({ type: 'memberRemoved', ...about });
+  tell();
   if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
 }
 

@@ -87,6 +87,8 @@ function checkCanRemove(array: RaidArray, slot: Slot): void {
   const { process } = array;
   if (process !== null && !(process.targets.length === 1 && process.target === slot))
     refuse(`a ${process.type} is running: take the slot away when it has ended, or cancel it`, 16);
+  if (array.waitsFor !== null && !slot.isRebuilding)
+    refuse(`its background work waits for that of array ${array.waitsFor}: take the slot away when it has ended`, 16);
   if (slot.isConfigured && !array.canDoWithout(slot))
     refuse(`it cannot do without ${String(slot.name)} of slot ${slot.index}`, 16);
   // Their list has them by slot, and a round that is cut short would leave it with other numbers than the superblock.
@@ -132,20 +134,31 @@ export async function whenStill(array: RaidArray, then: () => void): Promise<voi
     // One that fills the member which has just left is about to end.
     if (process !== null && (process.targets.length === 0 || process.targets.some(({ role }) => role === 'rebuilding')))
       throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: a ${process.type} has begun meanwhile`);
-    const range = await quiesced(bdev, 0, bdev.numBlocks);
-    try {
-      await array.metadata.whenIdle();
-      await array.repairsIdle();
-      for (const slot of array.slots) await slot.whenDrained();
-      const isAtRest = array.processes.isIdle && array.metadata.isIdle() && !array.isRepairing;
-      if (isAtRest && array.slots.every(({ partsInFlight }) => partsInFlight === 0)) {
-        then();
-        return;
-      }
-    } finally {
-      bdev.unquiesce(range);
-    }
+    if (array.waitsFor !== null)
+      throw new RaidError(
+        'ERR_RAID_BUSY',
+        16,
+        `array ${array.name}: background work waits for that of array ${array.waitsFor}`,
+      );
+    // Users are not made to wait for what is not to be had yet.
+    if (array.processes.isIdle && (await doIfStill(array, bdev, then))) return;
     await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
+  }
+}
+
+/** False if something of the array's is under way: nothing has been done then. */
+async function doIfStill(array: RaidArray, bdev: Bdev, then: () => void): Promise<boolean> {
+  const range = await quiesced(bdev, 0, bdev.numBlocks);
+  try {
+    await array.metadata.whenIdle();
+    await array.repairsIdle();
+    for (const slot of array.slots) await slot.whenDrained();
+    const isAtRest = array.processes.isIdle && array.metadata.isIdle() && !array.isRepairing;
+    if (!isAtRest || array.slots.some(({ partsInFlight }) => partsInFlight > 0)) return false;
+    then();
+    return true;
+  } finally {
+    bdev.unquiesce(range);
   }
 }
 

@@ -449,11 +449,13 @@ export class RaidArrays {
       throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name}: slot ${slot} has no member`);
     if (array.state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
     let listener: RaidEventListener = () => undefined;
+    // By its name: slots before its own may go meanwhile.
+    const { name: device } = member;
     const isOut = new Promise<void>((resolve) => {
       listener = (event) => {
         // One that was about to leave for another reason does that.
         const hasLeft = event.type === 'memberFailed' || event.type === 'memberRemoved';
-        if (event.type !== 'arrayRemoved' && !(hasLeft && event.slot === slot)) return;
+        if (event.type !== 'arrayRemoved' && !(hasLeft && event.member === device)) return;
         if (event.array === name) resolve();
       };
       this.on(listener);
