@@ -14,6 +14,7 @@ const benches = [
   'javascript',
   'fairness',
   'tls',
+  'integrity',
 ];
 const programs = ['light-client', 'engine-driver', 'allocations', 'quiet-client', 'javascript-worker'];
 

@@ -9,6 +9,7 @@ import { fioNbd } from './lib/fio.js';
 import type { FioJob } from './lib/fio.js';
 import { LoopDevices } from './lib/loops.js';
 import { readOptions } from './lib/options.js';
+import { timeDd, timeProcess } from './lib/processes.js';
 import { addMember, addVolume, startRaidkit } from './lib/raidkit.js';
 import { pairedRatios, report } from './lib/report.js';
 import type { Goal } from './lib/report.js';
@@ -60,7 +61,7 @@ async function make(kind: Kind, label: string, level: string | null, count: numb
   if (level === null) {
     await rpc.call('raidkit_nbd_export', { bdev_name: bases[0], name });
   } else {
-    await addVolume(rpc, name, level, bases, stripKb);
+    await addVolume(rpc, name, level, bases, { stripSizeKb: stripKb });
   }
   volumes.set(`${kind}-${label}`, { name: label, pids: [pid], uri: raidkit.uri(name) });
 }
@@ -162,28 +163,6 @@ async function memberIosPerWrite(kind: Kind, level: 'raid5f' | 'raid6'): Promise
   return `${level} over ${kind}, 4k random writes: ${((after.reads - before.reads) / ops).toFixed(3)} reads and ${((after.writes - before.writes) / ops).toFixed(3)} writes of members per write (${least[level]}; the rest is the log's).`;
 }
 
-interface ArrayHealth {
-  ext: { health: string; process: object | null; history: object[] };
-}
-
-async function healthOf(name: string): Promise<ArrayHealth['ext']> {
-  const [array] = (await rpc.call('raidkit_get_arrays', { name })) as ArrayHealth[];
-  if (array === undefined) throw new Error(`there is no array ${name}`);
-  return array.ext;
-}
-
-/** Starts a process of the array's and waits for its end. */
-async function runProcess(name: string, start: () => Promise<unknown>): Promise<void> {
-  const { history } = await healthOf(name);
-  const before = history.length === 0 ? '' : JSON.stringify(history);
-  await start();
-  for (;;) {
-    const now = await healthOf(name);
-    if (now.process === null && now.history.length > 0 && JSON.stringify(now.history) !== before) return;
-    await sleep(2);
-  }
-}
-
 interface Job extends Contender {
   measure: () => Promise<Measured>;
 }
@@ -193,11 +172,7 @@ function processOf(name: string, start: () => Promise<unknown>, array: string): 
   return {
     name,
     pids: [pid],
-    async measure() {
-      const startedAt = performance.now();
-      await runProcess(array, start);
-      return { value: usedBytesOfMember / MiB / ((performance.now() - startedAt) / 1000), ops: usedBytesOfMember / MiB };
-    },
+    measure: () => timeProcess(rpc, array, usedBytesOfMember, start),
   };
 }
 
@@ -220,20 +195,7 @@ async function processCase(kind: Kind): Promise<Case<Job>> {
       {
         name: 'dd O_DIRECT 1 MiB',
         pids: [],
-        async measure() {
-          const startedAt = performance.now();
-          await run('dd', [
-            `if=${from}`,
-            `of=${to}`,
-            'bs=1M',
-            `count=${Math.floor(usedBytesOfMember / MiB)}`,
-            'iflag=direct',
-            'oflag=direct',
-            'conv=notrunc',
-            'status=none',
-          ]);
-          return { value: usedBytesOfMember / MiB / ((performance.now() - startedAt) / 1000) };
-        },
+        measure: () => timeDd(from, to, Math.floor(usedBytesOfMember / MiB)),
       },
       await rebuild('raid1', 2),
       await rebuild('raid5f', 4),
@@ -262,7 +224,7 @@ async function rebuildJob(kind: Kind, level: string, count: number): Promise<Job
     names.push(name);
     paths.set(name, path);
   }
-  await addVolume(rpc, array, level, names, stripKb);
+  await addVolume(rpc, array, level, names, { stripSizeKb: stripKb });
   await fioNbd(raidkit.uri(array), { rw: 'write', blockBytes: MiB, depth: 4, seconds: 1, sizeBytes: usedBytes }, 'MiB/s');
   const last = names[count - 1] ?? '';
   return {
@@ -298,7 +260,7 @@ async function resyncJob(kind: Kind, level: string, count: number): Promise<Job>
   writeFileSync(configPath, JSON.stringify({ subsystems: [{ subsystem: 'bdev', config }] }));
   const start = (): ReturnType<typeof startRaidkit> => startRaidkit({ folder, name: array, engine: 'uring', configPath });
   let daemon = await start();
-  await addVolume(daemon.rpc, array, level, names, stripKb);
+  await addVolume(daemon.rpc, array, level, names, { stripSizeKb: stripKb });
   return {
     name: `${level} resync after a crash`,
     pids: [],

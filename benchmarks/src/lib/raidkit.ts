@@ -94,8 +94,9 @@ export async function addVolume(
   name: string,
   level: string,
   members: readonly string[],
-  stripSizeKb = 64,
+  { stripSizeKb = 64, integrity = false } = {},
 ): Promise<void> {
+  const checked = integrity ? { integrity } : {};
   const strip = level === 'raid1' ? {} : { strip_size_kb: stripSizeKb };
-  await rpc.call('bdev_raid_create', { name, raid_level: level, base_bdevs: members, superblock: true, ...strip });
+  await rpc.call('bdev_raid_create', { name, raid_level: level, base_bdevs: members, superblock: true, ...strip, ...checked });
 }
