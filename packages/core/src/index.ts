@@ -65,6 +65,7 @@ export type { RegionLimits } from './bitmap/region-size.js';
 export type {
   ArrayRecord,
   BadBlockList,
+  BadBlocksHeader,
   BadRange,
   ChecksumPageCodec,
   ChecksumPageMemory,
@@ -73,6 +74,7 @@ export type {
   ExtensionHeader,
   ExtensionSlot,
   ExtensionStore,
+  FoundBadBlocks,
   FoundEntry,
   JournalEntry,
   JournalStore,

@@ -61,14 +61,19 @@ export const extensionStore: ExtensionStore = {
 
   async readBadBlocks(descriptor, life) {
     let newest: BadBlockList | null = null;
+    let failure: Error | null = null;
     for (const at of badBlocksLayout.at) {
-      // Nearly always there is none, or a short one.
-      let bytes = await readAt(descriptor, at, badBlocksLayout.unitBytes);
-      if (badBlocksLength(bytes) > bytes.length) bytes = await readAt(descriptor, at, badBlocksLayout.bytes);
-      const list = parseBadBlocks(bytes, life);
-      if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
+      try {
+        // Nearly always there is none, or a short one.
+        let bytes = await readAt(descriptor, at, badBlocksLayout.unitBytes);
+        if (badBlocksLength(bytes) > bytes.length) bytes = await readAt(descriptor, at, badBlocksLayout.bytes);
+        const list = parseBadBlocks(bytes, life);
+        if (list !== null && (newest === null || list.generation > newest.generation)) newest = list;
+      } catch (error) {
+        failure = error instanceof Error ? error : new Error(String(error));
+      }
     }
-    return newest;
+    return { list: newest, error: failure };
   },
 
   async readDoubt(descriptor, life) {

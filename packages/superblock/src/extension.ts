@@ -1,5 +1,13 @@
 import { firstIncarnation, isUuid, readPolicies } from '@raidkit/core';
-import type { ExtensionHeader, ExtensionSlot, MapLife, ReadPreference, RegionPage, SumsHeader } from '@raidkit/core';
+import type {
+  BadBlocksHeader,
+  ExtensionHeader,
+  ExtensionSlot,
+  MapLife,
+  ReadPreference,
+  RegionPage,
+  SumsHeader,
+} from '@raidkit/core';
 import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
 
@@ -84,6 +92,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   writeU64(view, 72, header.regionBlocks);
   writeU64(view, 80, header.numRegions);
   view.setUint32(88, header.slots.length, true);
+  // 0 in older headers. Generations beyond what there is room for are only ever less than they were.
+  if (header.badBlocks !== null) view.setUint32(92, Math.min(header.badBlocks.generation, mostListGeneration) + 1, true);
   writeU64(view, 96, header.journalEpoch);
   writeU64(view, 104, header.previousJournalEpoch);
   writeU64(view, 112, header.completedSeqNumber);
@@ -103,7 +113,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(at + 16, Math.min(slot.writeErrors, 0xffff_ffff), true);
     view.setUint32(at + 20, Math.floor(slot.pagesTaken / 2 ** 32), true);
     writeU64(view, at + 24, slot.repairedBlocks);
-    view.setUint8(at + 30, journalFlags(header, index) | readFlags[slot.readPreference]);
+    const badFlag = header.badBlocks?.slots.includes(index) === true ? badBlocksFlag : 0;
+    view.setUint8(at + 30, journalFlags(header, index) | readFlags[slot.readPreference] | badFlag);
     view.setUint8(at + 31, slot.isRemovedByHand ? 1 : 0);
   });
   writeIncarnation(bytes, tailAt, header.incarnation);
@@ -157,6 +168,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     previousJournalEpoch: readU64(view, 104),
     previousJournalSlots: readJournalSlots(view, numSlots, 126, JournalFlag.Previous),
     completedSeqNumber: readU64(view, 112),
+    badBlocks: readBadBlocksHeader(view, numSlots),
     process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
     // One that is not known yet is no reason to believe nothing.
     readPolicy: readPolicies[view.getUint8(127)] ?? readPolicies[0],
@@ -171,6 +183,19 @@ const JournalFlag = { Current: 1, Previous: 2 } as const;
 
 /** What reads want of a slot's member, beside the flags of the journal. */
 const readFlags: Readonly<Record<ReadPreference, number>> = { normal: 0, 'write-mostly': 4, prefer: 8 };
+
+/** Of a slot of which the list has bad blocks. */
+const badBlocksFlag = 16;
+/** Highest generation of a list of bad blocks that a header can name. */
+const mostListGeneration = 0xffff_fffe;
+
+function readBadBlocksHeader(view: DataView, numSlots: number): BadBlocksHeader | null {
+  const said = view.getUint32(92, true);
+  if (said === 0) return null;
+  const all = Array.from({ length: numSlots }, (_, index) => index);
+  const slots = all.filter((index) => (view.getUint8(headerFixed + index * slotBytes + 30) & badBlocksFlag) !== 0);
+  return { generation: said - 1, slots };
+}
 
 function preferenceOf(flags: number): ReadPreference {
   if ((flags & readFlags['write-mostly']) !== 0) return 'write-mostly';
@@ -197,7 +222,7 @@ export interface Fault {
 
 /** The first field that no header may have, or null. For reading and for writing, so that what is written can be read. */
 function findHeaderFault(header: ExtensionHeader): Fault | null {
-  const { incarnation, levelOptions, lineage, outerUuid, process, slots, sums } = header;
+  const { badBlocks, incarnation, levelOptions, lineage, outerUuid, process, slots, sums } = header;
   const counted = [
     'generation',
     'seqNumber',
@@ -216,6 +241,7 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
     integerFault('slots.length', slots.length, 255) ??
     journalSlotsFault('journalSlots', header.journalSlots, slots.length) ??
     journalSlotsFault('previousJournalSlots', header.previousJournalSlots, slots.length) ??
+    (badBlocks === null ? null : badBlocksFault(badBlocks, slots.length)) ??
     (process === null ? null : integerFault('process.elapsedSec', process.elapsedSec, 0xffff_ffff)) ??
     incarnationFault('incarnation', incarnation) ??
     incarnationFault('lineage', lineage) ??
@@ -248,6 +274,14 @@ function journalSlotsFault(field: string, listed: readonly number[], numSlots: n
   );
   const message = `${field} is [${listed.join(', ')}]; it must have slots from 0 to ${most}, in ascending order`;
   return isGood ? null : { field, message };
+}
+
+function badBlocksFault({ generation, slots }: BadBlocksHeader, numSlots: number): Fault | null {
+  const fault = integerFault('badBlocks.generation', generation, mostCounted);
+  if (fault !== null) return fault;
+  const isGood = slots.every((slot, index) => Number.isInteger(slot) && slot < numSlots && slot > (slots[index - 1] ?? -1));
+  const message = `badBlocks.slots is [${slots.join(', ')}]; it must have slots from 0 to ${numSlots - 1}, in ascending order`;
+  return isGood ? null : { field: 'badBlocks.slots', message };
 }
 
 function incarnationFault(field: string, value: string): Fault | null {

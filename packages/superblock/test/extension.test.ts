@@ -26,6 +26,7 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     previousJournalEpoch: 4,
     previousJournalSlots: [254],
     process: { type: 'resync', elapsedSec: 12 },
+    badBlocks: { generation: 9, slots: [0] },
     sums: null,
     levelOptions: '{"full_stripe_only":true}',
     readPolicy: 'round-robin',
@@ -57,10 +58,11 @@ describe('headers', () => {
       const written = header({ levelOptions, journalSlots: [numSlots - 1], previousJournalSlots: [] }, numSlots);
       expect(parseHeader(encodeHeader(written))).toEqual(written);
       const all = Array.from({ length: numSlots }, (_, index) => index);
-      const several = { ...written, journalSlots: all.slice(0, -1), previousJournalSlots: all };
+      const several = { ...written, journalSlots: all.slice(0, -1), previousJournalSlots: all, badBlocks: null };
       expect(parseHeader(encodeHeader(several))).toEqual(several);
       const errors = Array.from({ length: numSlots }, (_, index) => 0xffff_ffff - index);
-      const withSums = { ...several, sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, errors } };
+      const badBlocks = { generation: 2 ** 32 - 2, slots: all };
+      const withSums = { ...several, badBlocks, sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, errors } };
       const bytes = encodeHeader(withSums);
       expect(bytes.length).toBe(extensionLayout.headerBytes);
       expect(parseHeader(bytes)).toEqual(withSums);

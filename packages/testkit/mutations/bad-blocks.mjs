@@ -1,4 +1,5 @@
 const suites = ['packages/core/test/unreadable.test.ts'];
+const listSuites = ['packages/core/test/bad-block-list.test.ts'];
 
 /** What nobody could say when a member was filled. */
 export const badBlocks = [
@@ -45,10 +46,42 @@ export const badBlocks = [
   {
     id: 'bad-blocks-forgotten-at-a-start',
     file: 'core/src/bitmap/bitmap-load.ts',
-    line: 'array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));',
-    becomes: 'void newest;',
+    line: 'await loadBadBlocks(array, extension, newest, failure, force);',
+    becomes: 'void newest; void failure; void loadBadBlocks;',
     loses: 'bad blocks read as data after a restart',
     suites,
+  },
+  {
+    id: 'unread-list-is-empty',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'for (const slot of slots) badBlocks.add(slot, 0, array.slots[slot]?.dataSize ?? 0);',
+    becomes: '',
+    loses: 'after a start by force past a list of bad blocks that cannot be read, bad blocks read as data',
+    suites: listSuites,
+  },
+  {
+    id: 'older-list-is-enough',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'return said.slots.length === 0 || (newest?.generation ?? 0) >= said.generation;',
+    becomes: 'return numFound > 0 || said.slots.length === 0 || newest !== null;',
+    loses: 'bad blocks are data where the newest list of bad blocks is damaged',
+    suites: listSuites,
+  },
+  {
+    id: 'bad-and-written',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (!array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks)) part.status = Status.NoSpace;',
+    becomes: 'array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);',
+    loses: 'a write is acknowledged that cannot be read again, as no list of bad blocks has room for what is left',
+    suites: listSuites,
+  },
+  {
+    id: 'lists-without-end',
+    file: 'core/src/array/array.ts',
+    line: 'if (isFull && badBlocks.wouldSplit(slot, memberOffset, numBlocks)) return false;',
+    becomes: 'void isFull;',
+    loses: 'a list of bad blocks that is too long cannot be written to any member: all of them fail, or every flush',
+    suites: listSuites,
   },
   {
     id: 'derived-from-what-is-lost',

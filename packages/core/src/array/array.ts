@@ -558,11 +558,17 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /**
    * The slot's member holds these blocks now, if only in its cache. If they were bad, no write is acknowledged before it is on
-   * record that they are not: a crash would make them bad again. A target's are recorded when it becomes a member.
+   * record that they are not: a crash would make them bad again. A target's are recorded when it becomes a member. False: there is
+   * no room for a list of what is left, and they are bad as before.
    */
-  noteWritten(slot: number, memberOffset: number, numBlocks: number): void {
-    if (this.badBlocks.size === 0 || !this.badBlocks.remove(slot, memberOffset, numBlocks)) return;
+  noteWritten(slot: number, memberOffset: number, numBlocks: number): boolean {
+    const { badBlocks, extension } = this;
+    if (badBlocks.size === 0) return true;
+    const isFull = badBlocks.size >= (extension?.mostBadRanges ?? 0);
+    if (isFull && badBlocks.wouldSplit(slot, memberOffset, numBlocks)) return false;
+    if (!badBlocks.remove(slot, memberOffset, numBlocks)) return true;
     if (this.state === 'online' && this.slotAt(slot).isInSync) this.recordAgain().catch(() => undefined);
+    return true;
   }
 
   /**

@@ -6,8 +6,17 @@ import { WriteIntentBitmap } from './write-intent-bitmap.js';
 import { coversAbsence, journalInForce } from '../metadata/journal-plan.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
+import { RaidError } from '../errors.js';
 import { goesWith, seqStep, wasRunByUs } from '../format/store.js';
-import type { BadBlockList, DoubtList, ExtensionHeader, ExtensionStore, RegionPage, SumsHeader } from '../format/store.js';
+import type {
+  BadBlockList,
+  BadBlocksHeader,
+  DoubtList,
+  ExtensionHeader,
+  ExtensionStore,
+  RegionPage,
+  SumsHeader,
+} from '../format/store.js';
 
 /** Where an array's region map comes from. */
 export type RegionOrigin =
@@ -64,9 +73,9 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     array.metadata.beginIncarnation();
     return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' }, sums: null };
   }
-  const { header, pages, newest, doubt } = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  const { header, pages, newest, doubt, failure } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
-  array.badBlocks.load(newest === null ? null : await readBadBlocks(array, extension, newest.incarnation, force));
+  await loadBadBlocks(array, extension, newest, failure, force);
   if (header === null || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
     const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
@@ -156,7 +165,7 @@ async function readEarlier(
 /**
  * The newest header that goes with this sequence number, and the newest copy of each page and of the list of doubt of its
  * life, on the members that the array starts with; pages and list with the generations from which the next ones are counted on.
- * `leastGeneration`: of the newest header that all of them have.
+ * `leastGeneration`: of the newest header that all of them have. `failure`: why some of it could not be read; null if all could.
  */
 async function readRecorded(
   array: MappedHost,
@@ -169,6 +178,7 @@ async function readRecorded(
   pages: Map<number, RegionPage>;
   newest: ExtensionHeader | null;
   doubt: DoubtList | null;
+  failure: Error | null;
 }> {
   let header: ExtensionHeader | null = null;
   let newest: ExtensionHeader | null = null;
@@ -227,6 +237,7 @@ async function readRecorded(
     pages: newestOf,
     newest: header ?? newest,
     doubt: doubt.toGoOnFrom,
+    failure: failure ?? null,
   };
 }
 
@@ -240,34 +251,82 @@ function newestPages(found: readonly RegionPage[]): Iterable<RegionPage> {
   return pages.values();
 }
 
-/** The newest list of bad blocks, with the generation from which the next one is counted on. Rejects if none of the members can be read, unless forced. */
-async function readBadBlocks(
+/**
+ * Goes on from the list of bad blocks that the members have. Where the newest header says of bad blocks for which no list is there
+ * that can be read, they are not taken for good ones: it rejects, or, forced, lists all blocks of those members. `headerError`: why
+ * a header could not be read.
+ */
+async function loadBadBlocks(
   array: MappedHost,
   extension: ExtensionStore,
-  incarnation: string,
+  header: ExtensionHeader | null,
+  headerError: Error | null,
   force: boolean,
-): Promise<BadBlockList | null> {
-  const newest = new NewestCopy<BadBlockList>();
-  let isRead = false;
-  let failure: Error | null = null;
-  for (const slot of array.slots) {
-    if (slot.descriptor === null || !slot.isInSync) continue;
-    try {
-      newest.add(await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation }));
-      isRead = true;
-    } catch (error) {
-      array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s list of bad blocks cannot be read');
-      if (error instanceof Error) failure = error;
-    }
-  }
-  if (!isRead && failure !== null) {
-    if (!force) throw failure;
-    array.log.error(
-      array.logFields(),
-      'started by force without the list of bad blocks: those on it read as what members hold',
+): Promise<void> {
+  const { badBlocks } = array;
+  const { newest, numFound, error } =
+    header === null ? nothingFound(headerError) : await findBadBlocks(array, extension, header);
+  // Where nobody of ours ever ran it there is none.
+  if (header === null && array.metadata.seqNumber < seqStep) return;
+  const said = header !== null && hasItsSlots(array, header) ? header.badBlocks : null;
+  badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
+  if (isListKnown(said, newest.newest, numFound, error)) return;
+  const slots = said?.slots ?? array.slots.map(({ index }) => index);
+  const what = `array ${array.name}: the list of bad blocks ${error === null ? 'is gone' : 'cannot be read'}, and nothing else says which blocks of slot ${slots.join(', ')} hold what they should`;
+  if (!force) {
+    throw new RaidError(
+      'ERR_RAID_METADATA',
+      5,
+      `${what}. Start with force: all of them answer EIO then until they are written`,
+      {
+        cause: error,
+      },
     );
   }
-  return newest.toGoOnFrom;
+  array.log.error(array.logFields(), `started by force: ${what}: all of them are bad until they are written`);
+  for (const slot of slots) badBlocks.add(slot, 0, array.slots[slot]?.dataSize ?? 0);
+}
+
+/** `numFound`: members of which all could be read. `error`: why one could not. */
+interface FoundLists {
+  newest: NewestCopy<BadBlockList>;
+  numFound: number;
+  error: Error | null;
+}
+
+function nothingFound(error: Error | null): FoundLists {
+  return { newest: new NewestCopy<BadBlockList>(), numFound: 0, error };
+}
+
+async function findBadBlocks(
+  array: MappedHost,
+  extension: ExtensionStore,
+  { incarnation }: ExtensionHeader,
+): Promise<FoundLists> {
+  const found = nothingFound(null);
+  for (const slot of array.slots) {
+    if (slot.descriptor === null || !slot.isInSync) continue;
+    const { list, error } = await extension.readBadBlocks(slot.descriptor, { uuid: array.uuid, incarnation });
+    found.newest.add(list);
+    if (error === null) found.numFound++;
+    else array.log.warn({ ...array.logFields(slot), err: error }, 'the member’s list of bad blocks cannot be read');
+    found.error ??= error;
+  }
+  return found;
+}
+
+/**
+ * The list that was found has all blocks that are bad. A header follows the list that goes with it, and nobody relies on a list
+ * before; in an older header there is nothing of it, and then one member is enough that can be read.
+ */
+function isListKnown(
+  said: BadBlocksHeader | null,
+  newest: BadBlockList | null,
+  numFound: number,
+  error: Error | null,
+): boolean {
+  if (said === null) return numFound > 0 || error === null;
+  return said.slots.length === 0 || (newest?.generation ?? 0) >= said.generation;
 }
 
 /**

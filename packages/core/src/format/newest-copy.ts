@@ -26,6 +26,11 @@ export class NewestCopy<T extends { readonly generation: number }> {
     return this.#newest === null ? 0 : this.#least;
   }
 
+  /** The newest, as it was found; null if no member has any. */
+  get newest(): T | null {
+    return this.#newest;
+  }
+
   /** The newest, with the generation from which the next one is counted on; null if no member has any. */
   get toGoOnFrom(): T | null {
     if (this.#newest === null) return null;

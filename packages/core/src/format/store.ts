@@ -79,6 +79,8 @@ export interface ExtensionHeader {
   previousJournalSlots: readonly number[];
   /** The background work that is under way, and for how long already, restarts included; null for none. */
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace'; elapsedSec: number } | null;
+  /** The list of bad blocks that goes with this; null for a header from before it said so. */
+  badBlocks: BadBlocksHeader | null;
   /** Of an array with sums of its blocks; null for others. */
   sums: SumsHeader | null;
   /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */
@@ -151,6 +153,22 @@ export interface BadBlockList {
   /** Grows with every write; the highest counts. */
   generation: number;
   ranges: BadRange[];
+}
+
+/** What the header says of the list of bad blocks, so that one that cannot be read is not taken for an empty one. */
+export interface BadBlocksHeader {
+  /** Of the list that every member had when the header was written; 0: there was none. */
+  generation: number;
+  /** The slots of which that list has bad blocks, in ascending order. */
+  slots: readonly number[];
+}
+
+/** The newest list of bad blocks that was found on one member. */
+export interface FoundBadBlocks {
+  /** Null for none. */
+  list: BadBlockList | null;
+  /** Why one of its places could not be read: a newer list may be there. Null if both could. */
+  error: Error | null;
 }
 
 /** Where redundancy is in doubt beside a journal, which stands for all the rest. */
@@ -247,8 +265,8 @@ export interface ExtensionStore {
   readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
   /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
   readPages(descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<RegionPage[]>;
-  /** The newest undamaged list of this life of the array; null if there is none. Rejects if the member cannot be read. */
-  readBadBlocks(descriptor: BdevDescriptor, life: MapLife): Promise<BadBlockList | null>;
+  /** The newest undamaged list of this life of the array, in those of its two places that can be read. */
+  readBadBlocks(descriptor: BdevDescriptor, life: MapLife): Promise<FoundBadBlocks>;
   /** Resolves when it is on stable media. The other copy stays as it is. Rejects a list that is too long. */
   writeBadBlocks(descriptor: BdevDescriptor, life: MapLife, list: BadBlockList): Promise<void>;
   /** Ranges that a {@link DoubtList} may have. */

@@ -144,11 +144,12 @@ export class RequestPath implements BdevDriver, RequestSink {
     // Once more: it may have been copied while this was under way.
     else if (slot.replacement !== null && part.type !== IoType.Flush)
       slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
-    if (part.status === Status.Ok) {
-      if (array.badBlocks.size > 0 && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
-        array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
-      }
-    } else {
+    const hasBad = array.badBlocks.size > 0;
+    if (hasBad && part.status === Status.Ok && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
+      // What stays on the list could not be read again.
+      if (!array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks)) part.status = Status.NoSpace;
+    }
+    if (part.status !== Status.Ok) {
       const isBad =
         part.type === IoType.Read && array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
       // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.

@@ -1,6 +1,6 @@
-import { BlockRanges } from '../format/block-ranges.js';
+import { BlockRanges, firstEndingAfter } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
-import type { BadBlockList, BadRange } from '../format/store.js';
+import type { BadBlockList, BadBlocksHeader, BadRange } from '../format/store.js';
 
 /**
  * Blocks of members' data areas that do not hold what they should, because nobody could say what that is when the member was
@@ -16,6 +16,8 @@ export class BadBlocks {
   /** The list on the members. */
   #recorded: readonly BadRange[] = [];
   #generation = 0;
+  /** Of the list on the members. */
+  #recordedGeneration = 0;
 
   /** Ranges on the list. */
   get size(): number {
@@ -55,6 +57,14 @@ export class BadBlocks {
     return true;
   }
 
+  /** Whether {@link remove} would make two ranges of one. */
+  wouldSplit(slot: number, offset: number, numBlocks: number): boolean {
+    const ranges = this.#slots.get(slot);
+    if (ranges === undefined) return false;
+    const range = ranges.list()[firstEndingAfter(ranges.list(), offset)];
+    return range !== undefined && range.start < offset && range.end > offset + numBlocks;
+  }
+
   /** The slot has another member, of which these blocks are bad. */
   replace(slot: number, ranges: readonly BlockRange[]): void {
     if (ranges.length === 0 && this.rangesOf(slot).length === 0) return;
@@ -78,10 +88,20 @@ export class BadBlocks {
     );
   }
 
-  /** What the members have on record; null if nothing. */
-  load(found: BadBlockList | null): void {
+  /** What headers say of the list on the members. */
+  get header(): BadBlocksHeader {
+    const slots = [...new Set(this.#recorded.map(({ slot }) => slot))].sort((a, b) => a - b);
+    return { generation: this.#recordedGeneration, slots };
+  }
+
+  /**
+   * What the members have on record; null if nothing. `generation`: of the newest list on them; the one of `found` is that from
+   * which the next is counted on.
+   */
+  load(found: BadBlockList | null, generation = 0): void {
     this.#slots = new Map();
     this.#generation = found?.generation ?? 0;
+    this.#recordedGeneration = generation;
     for (const { slot, offsetBlocks, numBlocks } of found?.ranges ?? []) this.add(slot, offsetBlocks, numBlocks);
     this.#size = found?.ranges.length ?? 0;
     this.#recordedVersion = this.#version;
@@ -95,11 +115,13 @@ export class BadBlocks {
   snapshot(isStable: boolean): { list: BadBlockList; onRecorded: () => void } {
     const version = this.#version;
     const ranges = isStable ? this.list() : this.#withRecorded();
+    const generation = ++this.#generation;
     return {
-      list: { generation: ++this.#generation, ranges },
+      list: { generation, ranges },
       onRecorded: () => {
         this.#recordedVersion = version;
         this.#recorded = ranges;
+        this.#recordedGeneration = generation;
       },
     };
   }

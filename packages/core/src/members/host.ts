@@ -52,5 +52,5 @@ export interface MembersHost {
    */
   noteLostFlush(slot: Slot, status: Status): void;
   /** The slot's member holds these blocks of its data area now, if only in its cache. */
-  noteWritten(slot: number, memberOffset: number, numBlocks: number): void;
+  noteWritten(slot: number, memberOffset: number, numBlocks: number): boolean;
 }

@@ -320,7 +320,7 @@ export class SuperblockWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { options, outerUuid, process, bitmap, readPolicy, slots, sums, uuid } = this.#array;
+    const { badBlocks, options, outerUuid, process, bitmap, readPolicy, slots, sums, uuid } = this.#array;
     this.#lineage ??= this.incarnation;
     return {
       generation: this.#generation,
@@ -339,6 +339,7 @@ export class SuperblockWriter {
       previousJournalEpoch: before.plan.epoch,
       previousJournalSlots: before.plan.slots,
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
+      badBlocks: badBlocks.header,
       sums: sums === null ? null : sums.header(),
       levelOptions: JSON.stringify(options),
       readPolicy,

@@ -8,7 +8,14 @@ import type { SimRun } from './sim-run.js';
 import { Twin } from './twin.js';
 import { ViolationError } from './violation.js';
 
-const kinds = ['damaged metadata', 'an old image', 'changed places', 'a blank member', 'a read-only start'] as const;
+const kinds = [
+  'damaged metadata',
+  'an old image',
+  'changed places',
+  'a blank member',
+  'a read-only start',
+  'unreadable lists',
+] as const;
 
 /** What lies where on a member, in front of the data, and where it ends. KiB. */
 const areas: readonly [string, number, number][] = [
@@ -51,6 +58,9 @@ export async function attackOne(run: SimRun): Promise<void> {
         break;
       case 'a read-only start':
         await readOnly(run, twin, random.chance(0.5) ? member : null);
+        break;
+      case 'unreadable lists':
+        await unreadableLists(run, twin);
     }
   });
 }
@@ -161,13 +171,39 @@ async function readOnly(run: SimRun, twin: Twin, lost: SimDisk | null): Promise<
   await startsRight(run, twin, true);
 }
 
+/**
+ * No member can read its list of bad blocks. Where there are none that costs nothing; where there are, a start by force gives no wrong
+ * data, and what is written then is there, also at the next start.
+ */
+async function unreadableLists(run: SimRun, twin: Twin): Promise<void> {
+  const { badBlocks } = run.array() ?? {};
+  if (!run.isRedundant || badBlocks === undefined) return;
+  run.coverage.mark('probe: unreadable lists of bad blocks');
+  for (const disk of twin.disks) for (let sector = 512; sector < 768; sector++) disk.latent.add(sector);
+  if ((await twin.assemble()) === 'online') {
+    await twin.readAll();
+    return;
+  }
+  if (badBlocks.size === 0) throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
+  run.coverage.mark('probe: unreadable lists of bad blocks: started by force');
+  if ((await twin.start({ force: true })) === 'refused')
+    throw new ViolationError(`G8: the array does not start by force: ${twin.refusal}`);
+  await twin.readAll(true);
+  await twin.writeSome(twin.random.int(1, 6), true);
+  twin.bury();
+  for (const disk of twin.disks) disk.powerCut(CutMode.LoseAll);
+  twin.model.powerCut();
+  for (const disk of twin.disks) disk.latent.clear();
+  await startsRight(run, twin, true, true);
+}
+
 /** With redundancy it must start, and without it may refuse to; what is read is right. */
-async function startsRight(run: SimRun, twin: Twin, mustStart = run.isRedundant): Promise<void> {
+async function startsRight(run: SimRun, twin: Twin, mustStart = run.isRedundant, mayFail = false): Promise<void> {
   if ((await twin.assemble()) === 'refused') {
     if (mustStart) throw new ViolationError(`G8: the array does not start: ${twin.refusal}`);
     return;
   }
-  await twin.readAll();
+  await twin.readAll(mayFail);
 }
 
 /** If it is being filled it becomes current, and then the members agree. */
