@@ -91,6 +91,9 @@ export const arrayDocument = z.strictObject({
   has_superblock: z.boolean(),
   has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
   read_policy: text.describe('which of several copies a read takes: least-outstanding or round-robin'),
+  level_facts: z
+    .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))
+    .describe('what the level says of the array'),
   reactor: count,
   members: count.describe('slots that have a current member'),
   slots: z.array(slotDocument),

@@ -69,6 +69,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
     has_superblock: array.superblock,
     has_integrity: array.integrity,
     read_policy: ext.read_policy,
+    level_facts: ext.level,
     reactor: ext.reactor,
     members: countCurrent(array),
     slots: ext.members.map((member): SlotDocument => {

@@ -40,6 +40,8 @@ export function renderArray(terminal: Terminal, array: ArrayDocument, all: reado
   ];
   if (array.action !== null) facts.push(['action', array.action]);
   facts.push(['layout', layoutOf(array)]);
+  const ofLevel = factsOf(array);
+  if (ofLevel !== '') facts.push([array.level, ofLevel]);
   if (array.read_policy !== usualPolicy) facts.push(['reads', array.read_policy]);
   if (array.process !== null) facts.push(['process', renderProcess(terminal, array.process)]);
   if (array.waits_for !== null) facts.push(['process', `waits for that of array ${array.waits_for}, on the same disks`]);
@@ -89,6 +91,13 @@ function layoutOf(array: ArrayDocument): string {
   const strip = array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`;
   const size = array.size_bytes === 0 ? '' : `, ${formatBytes(array.size_bytes)}`;
   return `${array.level}, ${plural(array.slots.length, 'slot')}${strip}${size}${array.has_integrity ? ', with checksums' : ''}${array.has_superblock ? '' : ', without superblocks'}`;
+}
+
+/** What the level says of the array, as a list. */
+function factsOf({ level_facts: facts }: ArrayDocument): string {
+  return Object.entries(facts)
+    .map(([name, value]) => `${name.replaceAll('_', ' ')} ${typeof value === 'boolean' ? (value ? 'yes' : 'no') : value}`)
+    .join(', ');
 }
 
 /** The array, its slots with their devices, and below a slot whose device is an array, that array's. */

@@ -181,6 +181,7 @@ it('makes an array with an empty slot, and keeps a former member out until it is
 it('makes striped mirrors with options, and says what can be lost of them', async () => {
   disks('a', 'b', 'c', 'd', 'e', 'f');
   await test.ok('create raid10 vol ./a ./b ./c ./d -o copies=2 -o layout=near');
+  expect(await test.ok('status vol')).toMatch(/raid10: layout near, copies 2\n/);
   await test.ok('remove vol a --yes');
   await test.ok('remove vol c --yes');
   expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', level: 'raid10', members: 2, slots: 4 }]);

@@ -28,11 +28,19 @@ export type {
   UnjournaledModule,
   OptionSchema,
 } from './level/module.js';
-export type { LevelContext, LevelOptions, RaidGeometry, RedundantContext, RedundantGeometry } from './level/context.js';
+export type {
+  ArrayShape,
+  LevelContext,
+  LevelOptions,
+  RaidGeometry,
+  RedundantContext,
+  RedundantGeometry,
+} from './level/context.js';
 export type {
   CopiesLevel,
   CopySet,
   JournaledLevel,
+  LevelDescription,
   ParityLevel,
   PlainLevel,
   RaidLevel,
@@ -54,7 +62,7 @@ export type {
   WriteRequest,
   WriteZeroesRequest,
 } from './level/requests.js';
-export { StripeBuffers } from './level/stripe-buffers.js';
+export { StripeBuffers, stripeBufferBytes } from './level/stripe-buffers.js';
 export type { StripeOperation } from './level/stripe-buffers.js';
 export type { Mismatch, OwnLimits, ProcessOptions, ProcessRecord, ProcessType, SyncOptions } from './sync/task.js';
 export type { StartOptions } from './start/start.js';

@@ -1,6 +1,15 @@
 import { Status } from '@raidkit/bdev';
 import { RaidModuleRegistry, raidApiVersion, thirdPartyCodes } from '@raidkit/core';
-import type { CopySet, ProcessRequest, RaidGeometry, RaidLevel, RaidManifest, RaidModule, RwRequest } from '@raidkit/core';
+import type {
+  CopySet,
+  LevelDescription,
+  ProcessRequest,
+  RaidGeometry,
+  RaidLevel,
+  RaidManifest,
+  RaidModule,
+  RwRequest,
+} from '@raidkit/core';
 import { describe, expect, it } from 'vitest';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
@@ -196,4 +205,40 @@ it.each<[unknown, RegExp]>([
 ])('a module that says of its options %o is refused', (options, message) => {
   const module = { ...moduleOf(plain, {}), options } as unknown as RaidModule;
   expect(() => new RaidModuleRegistry().register(module)).toThrow(message);
+});
+
+describe('what a level states of itself', () => {
+  it('is how much memory it needs: where there is not as much, nothing is written', async () => {
+    const module = { ...moduleOf(plain, {}), memoryBytes: () => 2 ** 40 } as RaidModule;
+    await expect(create(module)).rejects.toMatchObject({
+      code: 'ERR_RAID_MEMORY',
+      message: expect.stringMatching(/2 slots level strange needs 1099511627776 bytes .* \d+ of \d+ are free/) as string,
+    });
+    await expect(create({ ...module, memoryBytes: () => NaN })).rejects.toMatchObject({ code: 'ERR_RAID_MODULE' });
+    const { rig } = await create({ ...module, memoryBytes: ({ numSlots }) => numSlots });
+    expect(arrayOf(rig, 'a').state).toBe('online');
+  });
+
+  it('is shown if people can read it, and an array whose level throws when it is asked stays online', async () => {
+    const facts = {
+      layout: 'near',
+      copies: 2,
+      is_even: true,
+      Odd: 1,
+      nothing: null,
+      endless: Infinity,
+      long: 'x'.repeat(1000),
+    };
+    const { rig } = await create(moduleOf(plain, { describe: () => facts as unknown as LevelDescription }));
+    expect(arrayOf(rig, 'a').describeLevel()).toEqual({ layout: 'near', copies: 2, is_even: true });
+    const throwing = await create(
+      moduleOf(plain, {
+        describe() {
+          throw new Error('no');
+        },
+      }),
+    );
+    expect(arrayOf(throwing.rig, 'a').describeLevel()).toEqual({});
+    expect(arrayOf(throwing.rig, 'a').state).toBe('online');
+  });
 });

@@ -42,6 +42,15 @@ export class BufferPool {
   #held = 0;
   #isClosed = false;
 
+  /** Bytes of memory that a pool of so many slots takes, in one piece. */
+  static bytesFor({
+    slotBytes,
+    count,
+    headerBytes = 0,
+  }: Pick<BufferPoolOptions, 'slotBytes' | 'count' | 'headerBytes'>): number {
+    return roundUpToPage(headerBytes) + count * roundUpToPage(headerBytes + slotBytes);
+  }
+
   /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY when the memory has no room. */
   constructor(memory: BufferMemory, options: BufferPoolOptions) {
     const { slotBytes, count, headerBytes = 0, onFree } = options;
@@ -50,7 +59,7 @@ export class BufferPool {
     requireInteger('headerBytes', headerBytes, 0);
     const leadBytes = roundUpToPage(headerBytes);
     this.#strideBytes = roundUpToPage(headerBytes + slotBytes);
-    const wantedBytes = leadBytes + count * this.#strideBytes;
+    const wantedBytes = BufferPool.bytesFor(options);
     const freeBytes = memory.freeBytes;
     this.#regionAddr = memory.allocRegion(wantedBytes);
     if (this.#regionAddr < 0) {

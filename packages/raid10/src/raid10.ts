@@ -3,6 +3,7 @@ import type {
   AnyWriteRequest,
   CopiesModule,
   CopySet,
+  LevelDescription,
   LevelRequest,
   NullPayloadRequest,
   ProcessRequest,
@@ -14,6 +15,7 @@ import type {
   WriteRequest,
 } from '@raidkit/core/level';
 import { CopyMap } from './copy-map.js';
+import type { Shape } from './copy-map.js';
 import { canRun, maxMissing, options, shapeOf } from './options.js';
 import { Recovery } from './recovery.js';
 
@@ -24,8 +26,10 @@ class Raid10 {
   readonly #recovery: Recovery;
   /** Overlapping writes go one after another: in parallel, two members could end with different winners. Blocks of the array. */
   readonly #writes = new RangeLocks();
+  readonly #shape: Shape;
 
   constructor(context: RedundantContext, map: CopyMap) {
+    this.#shape = shapeOf(context.numSlots, context.options);
     this.#context = context;
     this.#map = map;
     this.#recovery = new Recovery(context, map);
@@ -41,6 +45,10 @@ class Raid10 {
       splitOnBoundary: true,
       stripe: { arrayBlocks, memberBlocks },
     };
+  }
+
+  describe(): LevelDescription {
+    return { layout: this.#shape.layout, copies: this.#shape.numCopies };
   }
 
   /** Within one strip. */

@@ -1,8 +1,9 @@
-import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core/level';
+import { RangeLocks, Status, StripeBuffers, raidApiVersion, stripeBufferBytes } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   JournaledLevel,
   JournaledModule,
+  LevelDescription,
   NullPayloadRequest,
   ProcessRequest,
   ReadRequest,
@@ -75,6 +76,10 @@ class Raid5f implements JournaledLevel {
     return [this.#map.paritySlot(stripe)];
   }
 
+  describe(): LevelDescription {
+    return { layout: 'left-asymmetric', ...this.#buffers.describe() };
+  }
+
   stop(): void {
     this.#buffers.close();
   }
@@ -134,5 +139,6 @@ export const raid5f: JournaledModule = {
       description: 'refuse writes that are not whole stripes, as SPDK does',
     },
   },
+  memoryBytes: stripeBufferBytes,
   start: (context) => new Raid5f(context),
 };

@@ -1,8 +1,9 @@
-import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core/level';
+import { RangeLocks, Status, StripeBuffers, raidApiVersion, stripeBufferBytes } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   JournaledLevel,
   JournaledModule,
+  LevelDescription,
   NullPayloadRequest,
   ProcessRequest,
   ReadRequest,
@@ -71,6 +72,10 @@ class Raid6 implements JournaledLevel {
     return [this.#map.pSlot(stripe), this.#map.qSlot(stripe)];
   }
 
+  describe(): LevelDescription {
+    return { layout: 'left-asymmetric', ...this.#buffers.describe() };
+  }
+
   stop(): void {
     this.#buffers.close();
   }
@@ -127,5 +132,6 @@ export const raid6: JournaledModule = {
   maxMissing: 2,
   journal: true,
   baseBdevsMin: 4,
+  memoryBytes: stripeBufferBytes,
   start: (context) => new Raid6(context),
 };

@@ -336,6 +336,7 @@ function describeHealth(
       process: array.process?.describeFully() ?? null,
       waits_for: array.waitsFor,
       read_policy: array.readPolicy,
+      level: { ...array.describeLevel() },
       history: array.history.map((record) => toSnakeCase(record)),
       regions: describeRegions(array),
       uris: array.state === 'online' ? [...uris] : [],

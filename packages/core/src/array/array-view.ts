@@ -1,7 +1,7 @@
 import type { Bdev, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import type { BitmapView } from '../bitmap/bitmap-view.js';
 import type { LevelOptions, RaidGeometry } from '../level/context.js';
-import type { RaidLevel } from '../level/level.js';
+import type { LevelDescription, RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
 import type { ReadPolicy } from '../format/read-policy.js';
 import type { RaidState } from '../lifecycle.js';
@@ -92,6 +92,8 @@ export interface ArrayView {
   stripe(): { readonly arrayBlocks: number; readonly memberBlocks: number };
   /** The blocks of every member's data area on which these blocks of the array depend. */
   memberRange(start: number, end: number): { readonly from: number; readonly to: number };
+  /** What the level says of the array, for people: at most 32 facts. Empty while it is not started. */
+  describeLevel(): LevelDescription;
   /** As `bdev_get_bdevs` shows it under `raid`. */
   describe(): JsonObject;
   /** The call that would make the array again; null for one that its superblocks bring back. */

@@ -15,7 +15,7 @@ import type { RaidState } from '../lifecycle.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
 import { canLoseAny, canRun, minOperational, whyNot } from '../level/redundancy.js';
 import type { LevelOptions, RaidGeometry, RedundantContext } from '../level/context.js';
-import type { RaidLevel } from '../level/level.js';
+import type { LevelDescription, RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
 import { grow } from '../sync/grow.js';
 import type { RaidProcess } from '../sync/process.js';
@@ -23,7 +23,7 @@ import { ProcessQueue } from '../sync/process-queue.js';
 import type { QueueHost } from '../sync/start-process.js';
 import type { ProcessRecord } from '../sync/task.js';
 import type { ArraySums } from './array-sums.js';
-import { describeArray, describeConfig } from './info.js';
+import { describeArray, describeConfig, describeLevel } from './info.js';
 import type { ArrayView } from './array-view.js';
 import type { Stranger } from './stranger.js';
 import type { MemberOptions } from '../members/host.js';
@@ -440,6 +440,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   get numBlocks(): number {
     return this.currentGeometry?.numBlocks ?? 0;
+  }
+
+  describeLevel(): LevelDescription {
+    return describeLevel(this);
   }
 
   /** As `bdev_get_bdevs` shows it under `raid`. */

@@ -1,6 +1,7 @@
 import type { JsonObject } from '@raidkit/bdev';
 import { defaultReadPolicy } from '../format/read-policy.js';
 import type { ReadPreference } from '../format/read-policy.js';
+import type { LevelDescription } from '../level/level.js';
 import type { SlotView } from '../members/slot-view.js';
 import type { ArrayView } from './array-view.js';
 
@@ -21,6 +22,30 @@ function describeRebuild({ process, slots }: ArrayView): JsonObject {
   const target = slots.find(({ role }) => role === 'rebuilding');
   if (target === undefined) return {};
   return { process: { type: 'rebuild', target: target.name, progress: { blocks: 0, percent: 0 } } };
+}
+
+/** Most facts of a level's, and characters of a text among them, that are shown. */
+const mostFacts = 32;
+const mostCharacters = 256;
+
+/** What the level says of the array. Only what people can read is passed on; a level that throws when it is asked says nothing. */
+export function describeLevel({ level }: Pick<ArrayView, 'level'>): LevelDescription {
+  let facts: unknown;
+  try {
+    facts = level?.describe?.();
+  } catch {
+    return {};
+  }
+  if (typeof facts !== 'object' || facts === null) return {};
+  const shown = Object.entries(facts as Record<string, unknown>).filter(
+    (fact): fact is [string, boolean | number | string] => /^[a-z][a-z0-9_]{0,63}$/.test(fact[0]) && isShown(fact[1]),
+  );
+  return Object.fromEntries(shown.slice(0, mostFacts));
+}
+
+function isShown(value: unknown): boolean {
+  if (typeof value === 'string') return value.length <= mostCharacters;
+  return typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value));
 }
 
 /** An array as `bdev_raid_get_bdevs` shows it: SPDK's fields in SPDK's order. */

@@ -36,6 +36,11 @@ export interface StripeShape {
 /** The geometry of a level with redundancy. */
 export type RedundantGeometry = RaidGeometry & Required<Pick<RaidGeometry, 'stripe'>>;
 
+/** What is known of an array before it is started. */
+export type ArrayShape = Pick<LevelContext, 'blockSize' | 'numSlots' | 'options' | 'stripSizeBlocks'> & {
+  readonly memory: Pick<BufferMemory, 'zeroBytes'>;
+};
+
 /** What a level sees of its array. */
 export interface LevelContext {
   /** Of the array, for messages. */

@@ -19,12 +19,21 @@ export type {
   RaidModule,
   UnjournaledModule,
 } from './module.js';
-export type { LevelContext, LevelOptions, RaidGeometry, RedundantContext, RedundantGeometry, StripeShape } from './context.js';
+export type {
+  ArrayShape,
+  LevelContext,
+  LevelOptions,
+  RaidGeometry,
+  RedundantContext,
+  RedundantGeometry,
+  StripeShape,
+} from './context.js';
 export type {
   CopiesLevel,
   CopyPlace,
   CopySet,
   JournaledLevel,
+  LevelDescription,
   ParityLevel,
   PlainLevel,
   ReadRoute,
@@ -49,7 +58,7 @@ export type {
   WriteRequest,
   WriteZeroesRequest,
 } from './requests.js';
-export { StripeBuffers } from './stripe-buffers.js';
+export { StripeBuffers, stripeBufferBytes } from './stripe-buffers.js';
 export type { StripeOperation } from './stripe-buffers.js';
 export { RaidModuleRegistry, globalRegistry } from './registry.js';
 export { RaidError } from '../errors.js';

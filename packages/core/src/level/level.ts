@@ -10,6 +10,9 @@ export interface ReadRoute {
   offsetBlocks: number;
 }
 
+/** Facts of a level about one array, for people, by short names in snake case: `{ layout: 'near', copies: 2 }`. */
+export type LevelDescription = Readonly<Record<string, boolean | number | string>>;
+
 /** One array's instance of a level. All calls come from the array's reactor, one at a time. */
 export interface PlainLevel {
   /**
@@ -30,6 +33,8 @@ export interface PlainLevel {
   routeRead?(offsetBlocks: number, numBlocks: number, route: ReadRoute): boolean;
   /** An unmap, or zeros to be written, of array blocks of any range. Present if, and only if, the manifest says `nullPayload`. */
   submitNullPayload?(request: NullPayloadRequest): void;
+  /** What there is to say of the array, as it is now, besides what core shows of all. Changes nothing. Absent: nothing. */
+  describe?(): LevelDescription;
   /** No request is in flight, and none will come. */
   stop?(): void | Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { LevelContext, LevelOptions, RedundantContext } from './context.js';
+import type { ArrayShape, LevelContext, LevelOptions, RedundantContext } from './context.js';
 import type { CopiesLevel, JournaledLevel, ParityLevel, PlainLevel } from './level.js';
 
 /** The version of this interface. A module built for another major is refused at registration. */
@@ -65,6 +65,11 @@ export interface ModuleBase {
    * before one is created with them, and before one is started with what its members say. Absent: there are none.
    */
   checkOptions?(options: LevelOptions): void;
+  /**
+   * Bytes of the context's memory that `start` takes at most for such an array, and holds until `stop`: core refuses to create or
+   * start one for which there is no room, and says how much is missing. Absent: none.
+   */
+  memoryBytes?(shape: ArrayShape): number;
   /**
    * Where data lies depends on the options: an array is not started while no member says what they are, which another program
    * may have overwritten. Absent: it does not.

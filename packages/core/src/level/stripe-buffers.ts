@@ -1,6 +1,6 @@
 import { BufferPool } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
-import type { RedundantContext } from './context.js';
+import type { ArrayShape, RedundantContext } from './context.js';
 import type { LevelRequest } from './requests.js';
 
 /** Memory for one array's stripe buffers, in bytes, where one operation's are not larger. */
@@ -18,6 +18,28 @@ export interface StripeOperation {
   addr: number;
   /** A device that was given up may still use them. */
   isTaken: boolean;
+}
+
+/** A slice, and all slices of an operation, in bytes; and how many operations. */
+function sizesOf({ blockSize, memory, numSlots, stripSizeBlocks }: ArrayShape): {
+  sliceBytes: number;
+  operationBytes: number;
+  count: number;
+} {
+  const stripBytes = stripSizeBlocks * blockSize;
+  const mostBytes = Math.min(stripBytes, memory.zeroBytes);
+  let sliceBytes = Math.max(blockSize, 4096);
+  while (sliceBytes * 2 * numSlots <= opBytes && sliceBytes * 2 <= mostBytes) sliceBytes *= 2;
+  sliceBytes = Math.min(sliceBytes, stripBytes);
+  const operationBytes = sliceBytes * numSlots;
+  const count = Math.min(mostOps, Math.max(fewestOps, Math.floor(budgetBytes / operationBytes)));
+  return { sliceBytes, operationBytes, count };
+}
+
+/** Bytes that {@link StripeBuffers} takes of an array's memory: what the `memoryBytes` of a module with parity returns. */
+export function stripeBufferBytes(shape: ArrayShape): number {
+  const { count, operationBytes } = sizesOf(shape);
+  return BufferPool.bytesFor({ slotBytes: operationBytes, count });
 }
 
 /**
@@ -41,19 +63,13 @@ export class StripeBuffers<Operation extends StripeOperation> {
   constructor(raid: RedundantContext, operation: new () => Operation) {
     this.#raid = raid;
     this.#Operation = operation;
-    const { blockSize, numSlots } = raid;
-    const stripBytes = raid.stripSizeBlocks * blockSize;
-    const mostBytes = Math.min(stripBytes, raid.memory.zeroBytes);
-    let sliceBytes = Math.max(blockSize, 4096);
-    while (sliceBytes * 2 * numSlots <= opBytes && sliceBytes * 2 <= mostBytes) sliceBytes *= 2;
-    this.sliceBytes = Math.min(sliceBytes, stripBytes);
-    this.sliceBlocks = this.sliceBytes / blockSize;
-    const slotBytes = this.sliceBytes * numSlots;
-    const count = Math.min(mostOps, Math.max(fewestOps, Math.floor(budgetBytes / slotBytes)));
+    const { count, operationBytes, sliceBytes } = sizesOf(raid);
+    this.sliceBytes = sliceBytes;
+    this.sliceBlocks = sliceBytes / raid.blockSize;
     try {
-      this.#addPool(slotBytes, count);
+      this.#addPool(operationBytes, count);
     } catch (error) {
-      const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${slotBytes} bytes`;
+      const message = `array ${raid.name}: there is no memory for ${count} stripe buffers of ${operationBytes} bytes`;
       throw new RaidError('ERR_RAID_MEMORY', 12, message, { cause: error });
     }
     for (let made = 0; made < count; made++) this.#free.push(new operation());
@@ -155,6 +171,15 @@ export class StripeBuffers<Operation extends StripeOperation> {
   #hasFree(): boolean {
     for (const pool of this.#pools) if (pool.available > 0) return true;
     return false;
+  }
+
+  /** For the level's `describe`. */
+  describe(): { readonly stripe_operations: number; readonly stripe_operations_in_use: number } {
+    const [first] = this.#pools;
+    const most = first?.count ?? 0;
+    let free = 0;
+    for (const pool of this.#pools) free += pool.available;
+    return { stripe_operations: most, stripe_operations_in_use: Math.max(0, most * this.#pools.length - free) };
   }
 
   /** Gives the memory back. For the level's `stop`. */

@@ -48,6 +48,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const recorded = await kickStale(array, options.force ?? false);
     lifecycle.mustGoOn();
     requireEnough(array);
+    requireMemory(array);
     const level: RaidLevel = array.module.start(array);
     started = level;
     checkLevel(array, level);
@@ -142,6 +143,18 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     for (const slot of array.slots) slot.isUnsteady ||= slot.hasLostFlush;
     throw why;
   }
+}
+
+/** What the level says that it will take, before anything is done for it. */
+function requireMemory(array: RaidArray): void {
+  const { memory, module, name, numSlots } = array;
+  const needed = module.memoryBytes?.(array) ?? 0;
+  const { bytes, freeBytes } = memory;
+  if (!Number.isSafeInteger(needed) || needed < 0)
+    throw new RaidError('ERR_RAID_MODULE', 22, `array ${name}: memoryBytes of level ${module.level} returned ${needed}`);
+  if (needed <= freeBytes) return;
+  const message = `array ${name}: with ${numSlots} slots level ${module.level} needs ${needed} bytes of buffer memory, and ${freeBytes} of ${bytes} are free; stop another array, or start with more memory`;
+  throw new RaidError('ERR_RAID_MEMORY', 12, message);
 }
 
 async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<void> {

@@ -28,6 +28,7 @@ export const clauses = {
   L23: 'Wait when memory is used up, and go on when there is some.',
   L24: 'Throw nowhere but in start.',
   L25: 'Let routeRead, if there is one, name a slot in sync and the blocks there that submitRw reads.',
+  L26: 'State in memoryBytes what start takes of the memory, and take no more.',
 } as const;
 
 /** The number of a clause, `L07`. */

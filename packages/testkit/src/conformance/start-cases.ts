@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import type { RaidLevel, RaidModule, RedundantContext } from '@raidkit/core';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
+import { withChanged } from '../level-tap/tap.js';
 import { acceptedSlots, leastSlots } from '../slots.js';
 import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
 
@@ -125,6 +127,35 @@ export const startCases: readonly ConformanceCase[] = [
           );
           assert.equal(rig.stack.arrays.get(arrayName)?.numInSync, numSlots - absent.length);
         });
+      }
+    },
+  },
+  {
+    id: 'START-07',
+    title: 'the level takes no more memory at its start than its module states',
+    clause: 'RaidModule.memoryBytes',
+    obligations: ['L26'],
+    applies: always,
+    async run(options) {
+      const { module } = options;
+      const numSlots = usualSlots(options);
+      for (const slots of [numSlots, acceptedSlots(module, numSlots + 3, options.levelOptions)]) {
+        let isAsked = false;
+        const start = (context: RedundantContext): RaidLevel => {
+          const before = context.memory.freeBytes;
+          const level: RaidLevel = module.start(context);
+          const stated = module.memoryBytes?.(context) ?? 0;
+          const taken = before - context.memory.freeBytes;
+          assert(taken <= stated, `with ${slots} slots start took ${taken} bytes, and memoryBytes says ${stated}`);
+          isAsked = true;
+          return level;
+        };
+        const measured = withChanged<RaidModule>(module, { start });
+        await inWorld(new Rig({ ...options, module: measured }, { numSlots: slots }), async (rig) => {
+          await rig.create();
+          await rig.load(10);
+        });
+        assert(isAsked);
       }
     },
   },

@@ -466,6 +466,13 @@ export const plantedBugs: readonly PlantedBug[] = [
     },
   }),
   bug({
+    id: 'states-too-little',
+    title: 'the module states less memory than start takes',
+    clause: 'L26',
+    applies: (module) => module.memoryBytes !== undefined,
+    module: (module) => ({ memoryBytes: (shape) => Math.max(0, (module.memoryBytes?.(shape) ?? 0) - 1) }),
+  }),
+  bug({
     id: 'stop-does-nothing',
     title: 'stop is not done',
     clause: 'L22',

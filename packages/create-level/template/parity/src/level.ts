@@ -1,4 +1,4 @@
-import { RangeLocks, Status, StripeBuffers, raidApiVersion } from '@raidkit/core/level';
+import { RangeLocks, Status, StripeBuffers, raidApiVersion, stripeBufferBytes } from '@raidkit/core/level';
 import type {
   ParityLevel,
   ProcessRequest,
@@ -269,5 +269,6 @@ export const level: UnjournaledModule = {
   // With one, a crash of an array that lacks a member would cost nothing (L19); without, a person must say so to start it.
   journal: false,
   baseBdevsMin: 3,
+  memoryBytes: stripeBufferBytes,
   start: (context) => new Parity(context),
 };
