@@ -112,6 +112,33 @@ it('does not hold against data what a failed flush has left of older checksums',
   await stop(rig, volume);
 });
 
+it('does not take for good what was damaged, because a failed flush has taken its checksum', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true, mebibytes: 12, checksumCacheBytes: 8192 });
+  const [disk] = disks as [RamDisk];
+  const end = dataAt + volume.numBlocks;
+  await rig.arrays.removeBaseBdev('m1');
+  await volume.write(0, blocks(64, 1));
+  // There is room for two pages: the first one goes to the device.
+  for (const at of [8000, 12_000, 16_000, 20_000]) await volume.write(at, blocks(8, 8));
+  disk.bytes[dataAt * 512]! ^= 4;
+  let reads = 0;
+  disk.fault = (io) => {
+    if (io.type === IoType.Flush) return Status.IoError;
+    if (io.type === IoType.Read && io.offsetBlocks === dataAt) reads++;
+    // The page is wanted again for another look at what does not match.
+    return io.type === IoType.Read && io.offsetBlocks === end && reads > 1 ? null : Status.Ok;
+  };
+  const answer = volume.read(0, 8).catch((error: unknown) => error);
+  await until(() => disk.held.length === 1, 'another look');
+  await expect(volume.flush()).rejects.toThrow('EIO');
+  disk.fault = () => Status.Ok;
+  disk.finish(disk.held[0]!, Status.Ok);
+  expect(String(await answer)).toContain('EIO');
+  await expect(volume.read(0, 8)).rejects.toThrow('EIO');
+  expect(new Set(await volume.read(8, 56))).toEqual(new Set([1]));
+  await stop(rig, volume);
+});
+
 it('fails no member because another one holds all memory from which checksums are written', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
   const [disk] = disks as [RamDisk];

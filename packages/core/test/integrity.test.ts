@@ -185,6 +185,121 @@ it('answers EIO for what all copies have changed, and for nothing beside it, unt
   await stop(rig, volume);
 });
 
+describe.each([
+  ['raid1', 2],
+  ['raid10', 4],
+  ['raid5f', 3],
+  ['raid6', 4],
+] as const)('%s of %i, of which nobody has a block any more', (level, members) => {
+  const isLost = (volume: BlockClient): Promise<boolean> =>
+    volume.read(0, together).then(
+      ([byte]) => {
+        expect(byte).toBe('it was read');
+        return false;
+      },
+      () => true,
+    );
+
+  /** A block is changed on every member while the array is stopped. */
+  async function lose(): Promise<{ rig: Rig; disks: RamDisk[]; volume: BlockClient }> {
+    const built = await build(level, members, { integrity: true });
+    await built.volume.write(0, blocks(512, 5));
+    await stop(built.rig, built.volume);
+    for (const disk of built.disks) rot(disk, dataAt + 4);
+    return startFrom(built.disks.map(({ bytes }) => bytes));
+  }
+
+  it.each([
+    ['a read has', async (_rig: Rig, volume: BlockClient) => expect(await isLost(volume)).toBe(true)],
+    ['a check has', async (rig: Rig) => expect((await sync(rig, 'check')).lostBlocks).toBeGreaterThan(0)],
+  ] as const)('answers EIO until it is written, whenever the power fails, once %s found it', async (_who, find) => {
+    const found = await lose();
+    await find(found.rig, found.volume);
+    // Nobody looks at it once more before its region is being written.
+    const { rig, disks, volume } = await startFrom(found.disks.map(({ bytes }) => bytes));
+    await volume.write(256, blocks(64, 6));
+    const second = await startFrom(disks.map(({ bytes }) => bytes));
+    expect(await isLost(second.volume)).toBe(true);
+    await sync(second.rig, 'resync');
+    expect(await isLost(second.volume)).toBe(true);
+    expect(new Set(await second.volume.read(256, 64))).toEqual(new Set([6]));
+    await second.volume.write(0, blocks(256, 7));
+    await second.volume.flush();
+    const third = await startFrom(second.disks.map(({ bytes }) => bytes));
+    await sync(third.rig, 'resync');
+    expect(new Set(await third.volume.read(0, 256))).toEqual(new Set([7]));
+    expect(await sync(third.rig, 'check')).toMatchObject({ error: null, unreadableBlocks: 0 });
+    for (const one of [found, { rig, volume }, second, third]) await stop(one.rig, one.volume);
+  });
+
+  it('answers EIO also where its region was being written when it was found, and the power fails with the answer', async () => {
+    const built = await build(level, members, { integrity: true });
+    await built.volume.write(0, blocks(512, 5));
+    for (const disk of built.disks) rot(disk, dataAt + 4);
+    expect(await isLost(built.volume)).toBe(true);
+    const second = await startFrom(built.disks.map(({ bytes }) => bytes));
+    expect(await isLost(second.volume)).toBe(true);
+    for (const one of [built, second]) await stop(one.rig, one.volume);
+  });
+});
+
+it('has on record what one copy has lost before its region is written, as long as it is not healed', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(512, 5));
+  await stop(built.rig, built.volume);
+  rot(built.disks[0]!, dataAt + 4);
+  const { rig, disks, volume } = await startFrom(built.disks.map(({ bytes }) => bytes));
+  const [disk, other] = disks as [RamDisk, RamDisk];
+  // The user gets an answer; what heals the block waits for its own.
+  let reads = 0;
+  other.fault = (io) => {
+    const isHealing = io.type === IoType.Read && io.offsetBlocks === dataAt && errorsOf(rig)[0]! > 0 && reads++ > 0;
+    return isHealing ? null : Status.Ok;
+  };
+  while (errorsOf(rig)[0] === 0) expect(new Set(await volume.read(0, together))).toEqual(new Set([5]));
+  await until(() => other.held.length === 1, 'being healed');
+  expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+  await volume.write(256, blocks(64, 6));
+  const alone = newRig();
+  await plugIn(alone.registry, { name: 'm0', uuid: memberUuid(0), bytes: disk.bytes.slice() });
+  await alone.registry.waitForExamine();
+  await alone.arrays.startDegraded('a', {});
+  await until(() => arrayOf(alone, 'a').state === 'online', 'online');
+  const after = openVolume(alone, 'a');
+  await expect(after.read(0, together)).rejects.toThrow('EIO');
+  expect(new Set(await after.read(256, 64))).toEqual(new Set([6]));
+  other.fault = () => Status.Ok;
+  other.finish(other.held[0]!, Status.Ok);
+  await until(() => arrayOf(rig, 'a').badBlocks.size === 0, 'healed');
+  await stop(rig, volume);
+  await stop(alone, after);
+});
+
+it('loses nothing for good that the only copy can read a while later', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(512, 5));
+  await built.rig.arrays.removeBaseBdev('m1');
+  await stop(built.rig, built.volume);
+  const { rig, disks, volume } = await startFrom([built.disks[0]!.bytes]);
+  const [disk] = disks as [RamDisk];
+  // Twice, and not again.
+  let left = 2;
+  disk.fault = (io) => {
+    const lies = io.type === IoType.Read && io.offsetBlocks === dataAt && left > 0;
+    if (!lies) return Status.Ok;
+    left--;
+    rot(disk, dataAt + 4);
+    disk.finish(io, Status.Ok);
+    rot(disk, dataAt + 4);
+    return null;
+  };
+  await expect(volume.read(0, together)).rejects.toThrow('EIO');
+  expect(new Set(await volume.read(0, together))).toEqual(new Set([5]));
+  expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+  disk.held.length = 0;
+  await stop(rig, volume);
+});
+
 it('finds writes that were lost, or went to another place', async () => {
   const { rig, disks, volume } = await build('raid5f', 3, { integrity: true });
   await volume.write(0, blocks(128, 1));

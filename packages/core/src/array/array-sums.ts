@@ -150,6 +150,7 @@ export class ArraySums {
         // One that goes away, or is none of the array's yet, is not to blame.
         if (!isMember() || bdev.state !== 'registered') return;
         slot.errors.checksum++;
+        if (slot.isInSync) array.badBlocks.noteDamage(slot.index, block * perSum, perSum);
         if (first >= 0 && block !== end) tell();
         if (first < 0) {
           first = block;

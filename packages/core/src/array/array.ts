@@ -12,6 +12,7 @@ import { RequestPath } from '../io/request-path.js';
 import type { Journal } from '../journal/journal.js';
 import { Lifecycle } from '../lifecycle.js';
 import type { RaidState } from '../lifecycle.js';
+import { listDamage } from '../metadata/damage.js';
 import { SuperblockWriter } from '../metadata/superblock-writer.js';
 import { canLoseAny, canRun, minOperational, whyNot } from '../level/redundancy.js';
 import type { LevelOptions, RaidGeometry, RedundantContext } from '../level/context.js';
@@ -567,7 +568,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    */
   noteWritten(slot: number, memberOffset: number, numBlocks: number): boolean {
     const { badBlocks, extension } = this;
-    if (badBlocks.size === 0) return true;
+    if (badBlocks.isEmpty) return true;
     const isFull = badBlocks.size >= (extension?.mostBadRanges ?? 0);
     if (isFull && badBlocks.wouldSplit(slot, memberOffset, numBlocks)) return false;
     if (!badBlocks.remove(slot, memberOffset, numBlocks)) return true;
@@ -592,6 +593,16 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     }
     this.log.error(fields, 'nobody knows what the blocks should hold: they are bad until they are written');
     badBlocks.add(slot, memberOffset, numBlocks);
+  }
+
+  /**
+   * What is known to be damaged of these blocks of members is on the list, on stable media, when this resolves. Rejects if it cannot
+   * be recorded.
+   */
+  async recordDamage(memberOffset: number, numBlocks: number): Promise<void> {
+    if (this.badBlocks.isSettled || this.state !== 'online') return;
+    await listDamage(this, memberOffset, numBlocks);
+    if (!this.badBlocks.isRecorded) await this.metadata.update();
   }
 
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void {

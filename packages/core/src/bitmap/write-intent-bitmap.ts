@@ -271,6 +271,8 @@ export class WriteIntentBitmap extends RegionStates {
         await this.#array.leaveRecorded();
         // What another flush has lost meanwhile, that of this round has not kept: once more, zeros before bits.
         if (this.#array.lostFlushes !== lostFlushes) continue;
+        // Checksums of dirty regions say nothing after a crash: what they alone say is to be on record before.
+        for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);
         for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
         await this.#pages.writeOf(regions);
         await this.#array.leaveRecorded();

@@ -143,13 +143,47 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     for (const page of this.#options.cache.markDirty(this)) this.#markAdopted(page);
   }
 
+  async haveSums(start: number, end: number): Promise<boolean> {
+    if (this.#isClosed) return false;
+    const { view } = this.#memory;
+    const perSum = summedBytes / this.#blockSize;
+    const last = Math.ceil(end / perSum);
+    let haveAll = true;
+    for (let at = Math.floor(start / perSum), stop; at < last; at = stop) {
+      stop = Math.min(last, this.endOfPage(at));
+      const [from, to] = [at, stop];
+      await this.#onPage(Math.floor(at / this.#perPage), (frame) => {
+        for (let block = from; block < to; block++) {
+          const addr = this.#sumAddr(frame, block);
+          haveAll &&= view.getUint32(addr, true) !== 0 || view.getUint32(addr + 4, true) !== 0;
+        }
+      });
+    }
+    return haveAll;
+  }
+
+  forgetPages(start: number, end: number): void {
+    const perPage = (this.#perPage * summedBytes) / this.#blockSize;
+    for (let page = Math.floor(start / perPage); page * perPage < end; page++) this.#options.cache.forget(this, page);
+  }
+
   /** Resolves when the page says by itself what does not count. */
   async #wash(page: number): Promise<void> {
     if (page * this.#perPage >= this.#numSummed || this.#isAdopted(page)) return;
+    await this.#onPage(page, () => undefined);
+  }
+
+  /** Looks at a page, in the turn in which it is there. */
+  async #onPage(page: number, look: (frame: PageFrame) => void): Promise<void> {
     this.#inFlight++;
     await new Promise<void>((resolve) => {
-      const waiter: PageWaiter = { onPage: () => resolve(), nextWaiter: null, wantedOf: null, wantedPage: -1 };
-      if (this.#options.cache.get(this, page, waiter) !== null) resolve();
+      const onPage = (frame: PageFrame): void => {
+        look(frame);
+        resolve();
+      };
+      const waiter: PageWaiter = { onPage, nextWaiter: null, wantedOf: null, wantedPage: -1 };
+      const frame = this.#options.cache.get(this, page, waiter);
+      if (frame !== null) onPage(frame);
     });
     this.#leave();
   }

@@ -178,6 +178,14 @@ export class PageCache {
     return null;
   }
 
+  /** The page is read again when it is wanted next, unless it says more than the device has. */
+  forget(owner: PageOwner, page: number): void {
+    const frame = this.#find(owner, page);
+    if (frame?.state !== FrameState.Ready || frame.isDirty || frame.isWriting || frame.isTelling) return;
+    this.#free(frame);
+    this.#serve();
+  }
+
   /** Has the page read if it is not there, and there is room: it will be wanted. */
   prefetch(owner: PageOwner, page: number): void {
     if (this.#wishes.first !== null || this.#find(owner, page) !== undefined) return;

@@ -4,6 +4,7 @@ import { reconstructInto } from './reconstruct.js';
 import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { writeSums } from '../members/member-io.js';
+import { isUnreadable } from '../members/rewrite.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
 import type { Slot } from '../members/slot.js';
 
@@ -63,7 +64,22 @@ export class ReadRepair {
       } catch (error) {
         const slot = this.#array.slots[wish.slot];
         this.#array.log.warn({ ...this.#array.logFields(slot), err: error }, 'unreadable blocks could not be rewritten');
+        if (isUnreadable(error)) await this.#recordLost(wish);
       }
+    }
+  }
+
+  /** Redundancy does not know them: that must not depend on checksums any more. */
+  async #recordLost({ offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
+    const array = this.#array;
+    const stripe = array.currentGeometry?.stripe;
+    if (stripe === undefined) return;
+    const from = Math.floor(offsetBlocks / stripe.memberBlocks) * stripe.memberBlocks;
+    const to = Math.ceil((offsetBlocks + numBlocks) / stripe.memberBlocks) * stripe.memberBlocks;
+    try {
+      await array.recordDamage(from, to - from);
+    } catch (error) {
+      array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
     }
   }
 

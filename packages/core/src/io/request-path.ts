@@ -144,7 +144,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     // Once more: it may have been copied while this was under way.
     else if (slot.replacement !== null && part.type !== IoType.Flush)
       slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
-    const hasBad = array.badBlocks.size > 0;
+    const hasBad = !array.badBlocks.isEmpty;
     if (hasBad && part.status === Status.Ok && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
       // What stays on the list could not be read again.
       if (!array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks)) part.status = Status.NoSpace;
@@ -232,7 +232,11 @@ export class RequestPath implements BdevDriver, RequestSink {
   }
 
   #acknowledge(io: RaidIo, status: Status): void {
-    const { journal } = this.#array;
+    const { badBlocks, journal } = this.#array;
+    if (status !== Status.Ok && io.parent !== null && io.type !== IoType.Flush && !badBlocks.isSettled) {
+      this.#finishLost(io, status);
+      return;
+    }
     if (status === Status.Ok && journal?.mustSaveDoubt === true && this.#isForStableMedia(io)) {
       // What was in doubt, and has been written since, must be readable after the next start.
       journal.doubt.save().then(
@@ -246,6 +250,16 @@ export class RequestPath implements BdevDriver, RequestSink {
     // A member may have left since the level looked who is there: passed over, it has not got what would be acknowledged.
     else if (!this.#array.hasEnough) this.finish(io, Status.NoDevice);
     else if (!this.#gate.holds(io)) this.finish(io, Status.Ok);
+  }
+
+  /** What is answered as lost stays lost until it is written: the answer waits until that does not depend on checksums any more. */
+  #finishLost(io: RaidIo, status: Status): void {
+    const { from, to } = this.#array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
+    const finish = (): void => this.finish(io, status);
+    this.#array.recordDamage(from, to - from).then(finish, (error: unknown) => {
+      this.#array.log.error({ ...this.#array.logFields(), err: error }, 'damaged blocks could not be recorded');
+      finish();
+    });
   }
 
   /** Hands a write of any kind to the level; its bits in the region map are set. */

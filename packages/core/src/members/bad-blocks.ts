@@ -2,13 +2,19 @@ import { BlockRanges, firstEndingAfter } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
 import type { BadBlockList, BadBlocksHeader, BadRange } from '../format/store.js';
 
+/** Most ranges of {@link BadBlocks.noteDamage} that are remembered; what is found beyond that is found again by the next read. */
+const mostDamaged = 4096;
+
 /**
  * Blocks of members' data areas that do not hold what they should, because nobody could say what that is when the member was
- * filled. A read of one ends as if the device could not read it; a write makes it good. Kept on the members, and nearly always
- * empty.
+ * filled, or when they were found to be damaged. A read of one ends as if the device could not read it; a write makes it good.
+ * Kept on the members, and nearly always empty.
  */
 export class BadBlocks {
   #slots = new Map<number, BlockRanges>();
+  /** Not on the list: blocks that their checksums say are damaged, and that have been given nothing since. */
+  #damaged = new Map<number, BlockRanges>();
+  #damagedSize = 0;
   #size = 0;
   /** Grows with every change. */
   #version = 0;
@@ -22,6 +28,16 @@ export class BadBlocks {
   /** Ranges on the list. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Nothing is on the list, and nothing is known to be damaged. */
+  get isEmpty(): boolean {
+    return this.#size === 0 && this.#damagedSize === 0;
+  }
+
+  /** Nothing is known to be damaged that is not on the list, and the list on the members is this one. */
+  get isSettled(): boolean {
+    return this.#damagedSize === 0 && this.isRecorded;
   }
 
   /** The list on the members is this one. */
@@ -44,14 +60,40 @@ export class BadBlocks {
   }
 
   add(slot: number, offset: number, numBlocks: number): void {
+    this.forgetDamage(slot, offset, numBlocks);
     const ranges = this.#slots.get(slot) ?? new BlockRanges();
     this.#slots.set(slot, ranges);
     ranges.add(offset, offset + numBlocks);
     this.#changed();
   }
 
-  /** The slot's member has been given these blocks. False if none of them was bad. */
+  /**
+   * Checksums say that the slot's member does not hold what it should in these blocks. They say so only for as long as they
+   * count: before they cease to, what is still damaged goes on the list.
+   */
+  noteDamage(slot: number, offset: number, numBlocks: number): void {
+    if (this.#damagedSize >= mostDamaged || this.has(slot, offset, numBlocks)) return;
+    const ranges = this.#damaged.get(slot) ?? new BlockRanges();
+    this.#damaged.set(slot, ranges);
+    ranges.add(offset, offset + numBlocks);
+    this.#countDamaged();
+  }
+
+  /** What is known to be damaged of these blocks of the slot, and is not on the list. */
+  damagedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
+    const found = this.#damaged.get(slot)?.list() ?? [];
+    return found
+      .filter(({ start, end }) => start < offset + numBlocks && offset < end)
+      .map(({ start, end }) => ({ start: Math.max(start, offset), end: Math.min(end, offset + numBlocks) }));
+  }
+
+  forgetDamage(slot: number, offset: number, numBlocks: number): void {
+    if (this.#damaged.get(slot)?.remove(offset, offset + numBlocks) === true) this.#countDamaged();
+  }
+
+  /** The slot's member has been given these blocks. False if none of them was on the list. */
   remove(slot: number, offset: number, numBlocks: number): boolean {
+    this.forgetDamage(slot, offset, numBlocks);
     if (this.#slots.get(slot)?.remove(offset, offset + numBlocks) !== true) return false;
     this.#changed();
     return true;
@@ -67,6 +109,8 @@ export class BadBlocks {
 
   /** The slot has another member, of which these blocks are bad. */
   replace(slot: number, ranges: readonly BlockRange[]): void {
+    this.#damaged.delete(slot);
+    this.#countDamaged();
     if (ranges.length === 0 && this.rangesOf(slot).length === 0) return;
     const set = new BlockRanges();
     for (const { start, end } of ranges) set.add(start, end);
@@ -76,9 +120,10 @@ export class BadBlocks {
 
   /** The slot is no more; those behind it have come one nearer. */
   removeSlot(slot: number): void {
-    const moved = [...this.#slots].filter(([index]) => index !== slot);
-    if (moved.length === this.#slots.size && moved.every(([index]) => index < slot)) return;
-    this.#slots = new Map(moved.map(([index, ranges]) => [index > slot ? index - 1 : index, ranges]));
+    this.#damaged = without(this.#damaged, slot);
+    this.#countDamaged();
+    if ([...this.#slots.keys()].every((index) => index < slot)) return;
+    this.#slots = without(this.#slots, slot);
     this.#changed();
   }
 
@@ -100,6 +145,8 @@ export class BadBlocks {
    */
   load(found: BadBlockList | null, generation = 0): void {
     this.#slots = new Map();
+    this.#damaged = new Map();
+    this.#countDamaged();
     this.#generation = found?.generation ?? 0;
     this.#recordedGeneration = generation;
     for (const { slot, offsetBlocks, numBlocks } of found?.ranges ?? []) this.add(slot, offsetBlocks, numBlocks);
@@ -138,4 +185,16 @@ export class BadBlocks {
     for (const ranges of this.#slots.values()) size += ranges.size;
     this.#size = size;
   }
+
+  #countDamaged(): void {
+    let size = 0;
+    for (const ranges of this.#damaged.values()) size += ranges.size;
+    this.#damagedSize = size;
+  }
+}
+
+/** What is known of each slot, where this one is no more. */
+function without(slots: ReadonlyMap<number, BlockRanges>, slot: number): Map<number, BlockRanges> {
+  const left = [...slots].filter(([index]) => index !== slot);
+  return new Map(left.map(([index, ranges]) => [index > slot ? index - 1 : index, ranges]));
 }

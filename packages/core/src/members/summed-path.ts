@@ -10,6 +10,10 @@ export interface SummedPath extends IoPath {
   writeOut(ranges: Iterable<BlockRange>): Promise<void>;
   /** As {@link writeOut}, of all that is in memory. */
   writeAll(): Promise<void>;
+  /** Whether each of these blocks of the data area has a sum, so that what is read of it is verified. */
+  haveSums(start: number, end: number): Promise<boolean>;
+  /** Sums of these blocks are read from the device again when they are wanted next, but for those that it does not have yet. */
+  forgetPages(start: number, end: number): void;
   /** The device may have dropped what was written since its last flush, pages of sums too; what is not in memory is not believed. */
   onLostFlush(): void;
   /** Resolves when none of its own I/O is under way, nor will be; what is submitted from then on ends as without a device. */

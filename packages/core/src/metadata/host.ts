@@ -56,5 +56,7 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly journal: JournalRounds | null;
   /** Of an array with sums of its blocks; null for others. */
   readonly sums: { header(): SumsHeader } | null;
+  /** What is known to be damaged of these blocks of members is on the list of bad blocks, on stable media, when this resolves. */
+  recordDamage(memberOffset: number, numBlocks: number): Promise<void>;
   readonly bitmap: { readonly regionBlocks: number; readonly states: { readonly length: number } } | null;
 }

@@ -7,7 +7,7 @@ import type { ProcessStep, RunningProcess } from './task.js';
 import { quiesced } from '../io/quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { sourcesOf } from './places.js';
-import { findUnreadable, salvage } from './salvage.js';
+import { listLost, salvage } from './salvage.js';
 import type { Slot } from '../members/slot.js';
 
 /** Unreadable bytes of sources with which a rebuild still goes on: beyond that they fail, and are better copied by hand. */
@@ -131,7 +131,7 @@ export class RebuildTask implements ProcessStep {
     const array = this.#array;
     this.#process.throwIfStopped();
     if (this.#isSecondTry) return;
-    await findUnreadable(array, sourcesOf(array, target.index, offset), blocks, addr);
+    await listLost(array, sourcesOf(array, target.index, offset), blocks, addr);
     this.#unreadableBlocks += blocks;
     if (this.#unreadableBlocks * array.blockSize > mostUnreadableBytes) {
       throw new Error(`more than ${mostUnreadableBytes} bytes of the other members cannot be read`);
@@ -204,7 +204,6 @@ export class RebuildTask implements ProcessStep {
 
   async #recordBad(): Promise<void> {
     const { badBlocks, metadata } = this.#array;
-    const isAnyBad = this.#process.targets.some(({ index }) => badBlocks.rangesOf(index).length > 0);
-    if (isAnyBad && !badBlocks.isRecorded) await metadata.update();
+    if (!badBlocks.isRecorded) await metadata.update();
   }
 }

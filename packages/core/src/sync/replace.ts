@@ -12,7 +12,7 @@ import { RegionState } from '../bitmap/region-state.js';
 import type { Replacement } from '../members/replacement.js';
 import { isUnreadable } from '../members/rewrite.js';
 import { sourcesOf } from './places.js';
-import { findUnreadable, salvage } from './salvage.js';
+import { listLost, salvage } from './salvage.js';
 import type { MemberDevice, Slot } from '../members/slot.js';
 
 /** With so few changed chunks left, the volume stands still for the rest. */
@@ -49,6 +49,7 @@ export class ReplaceTask implements ProcessStep {
   async run(start: number, end: number): Promise<void> {
     const { from, to } = this.#array.memberRange(start, end);
     await this.#copy(from, to);
+    if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
   }
 
   async finish(): Promise<void> {
@@ -206,7 +207,7 @@ export class ReplaceTask implements ProcessStep {
       },
       onLost: async (offset, blocks) => {
         this.#process.throwIfStopped();
-        await findUnreadable(array, sourcesOf(array, this.#slot.index, offset), blocks, addr);
+        await listLost(array, sourcesOf(array, this.#slot.index, offset), blocks, addr);
         this.#bad.add(offset, offset + blocks);
       },
     });

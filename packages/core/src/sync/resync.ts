@@ -6,6 +6,7 @@ import type { Difference } from './locate-wrong.js';
 import { makeCopiesAgree } from './majority-repair.js';
 import { statusOf } from '../errors.js';
 import { reconstructAll, reconstructInto } from '../io/reconstruct.js';
+import { listDamage } from '../metadata/damage.js';
 import { flushMember, memberIo, writeSums } from '../members/member-io.js';
 import { partOf, piecesOf } from './places.js';
 import type { Piece, Place } from './places.js';
@@ -107,7 +108,7 @@ export class ResyncTask implements ProcessStep {
       }
       at += count;
     }
-    if (this.#isResync && !this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
+    if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update();
   }
 
   /** As {@link #sync}, until it has been done; what cannot be read is found in halves, down to blocks that are right or wrong together. */
@@ -472,6 +473,7 @@ export class ResyncTask implements ProcessStep {
       if (unreadable.length === 0) return false;
       if (sets.length === 0) await this.#settleUnreadableStripe(at, count, unreadable);
       for (const set of sets) await this.#settleUnreadableCopies(current(set), count, unreadable, addr);
+      for (const place of places) await listDamage(array, place.at, count);
       return true;
     } finally {
       this.#pool.put(addr);

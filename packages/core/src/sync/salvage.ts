@@ -1,5 +1,6 @@
 import { IoType } from '@raidkit/bdev';
 import type { SyncHost } from './host.js';
+import { listDamage } from '../metadata/damage.js';
 import { memberIo } from '../members/member-io.js';
 import { isUnreadable } from '../members/rewrite.js';
 import type { Place } from './places.js';
@@ -44,6 +45,12 @@ export async function salvage(array: SyncHost, at: number, count: number, how: S
 /** About half of more blocks than can be read only together; whole ones of those. */
 export function halfOf({ blocksTogether }: SyncHost, count: number): number {
   return Math.max(1, Math.floor(count / 2 / blocksTogether)) * blocksTogether;
+}
+
+/** As {@link findUnreadable}, of blocks that are lost: what checksums alone say is put on the list. A round of metadata is to follow. */
+export async function listLost(array: SyncHost, places: readonly Place[], count: number, addr: number): Promise<void> {
+  await findUnreadable(array, places, count, addr);
+  for (const { at } of places) await listDamage(array, at, count);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { IoType } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
-import type { RaidArray } from '@raidkit/core';
+import type { ProcessRecord, RaidArray } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
@@ -25,9 +25,9 @@ export interface LyingRun {
   readonly wasUnclean: boolean;
   array(): RaidArray | undefined;
   disk(index: number): SimDisk;
-  mark(what: string): void;
   up(): Promise<VolumeClient>;
   io(volume: VolumeClient, type: IoType, offset: number, numBlocks: number): Promise<void>;
+  mark(what: string): void;
   inTime<T>(what: string, promise: Promise<T>): Promise<T>;
 }
 
@@ -44,6 +44,8 @@ interface Lie {
   to: number;
   start: number;
   end: number;
+  /** Checksums cannot know of it. */
+  isGivenUp: boolean;
 }
 
 /**
@@ -114,36 +116,39 @@ export class SumLies {
     }
   }
 
-  /** At rest: a check finds all that disks have lied about, and heals it; what is beyond redundancy users write anew. */
+  /**
+   * At rest: a check finds all that disks have lied about, and heals it. What is beyond redundancy stays as it is: from now on it
+   * is lost, whatever comes, until users happen to write it. Where checksums could not know of a lie members may differ.
+   */
   async settle(): Promise<void> {
     const run = this.#run;
     if (this.#lies.length === 0 || run.isTolerant) return;
-    if (!(await this.#check(false))) {
-      run.coverage.mark('lies beyond redundancy: written anew');
+    let record = await this.#check();
+    if (record !== undefined && record.mismatchBlocks > 0 && this.#lies.some(({ isGivenUp }) => isGivenUp)) {
+      run.coverage.mark('lies that checksums cannot know: written anew');
       await this.#writeAnew();
-      if (!(await this.#check(true))) {
-        const [record] = run.array()?.history ?? [];
-        throw new ViolationError(
-          `G7: a check finds ${record?.lostBlocks ?? 0} blocks that are lost, ${countListed(run.array())} of them listed, ${record?.mismatchBlocks ?? 0} that disagree, and ${record?.error ?? 'no error'} after all that disks have lied about was written anew`,
-        );
-      }
+      record = await this.#check();
     }
-    run.coverage.mark('lies under checksums are healed');
+    const array = run.array();
+    const listed = countListed(array);
+    // Where a part of what has one checksum has been written since, all of it is still lost to a check.
+    const mostLost = (listed * summedBytes) / (array?.blockSize ?? summedBytes);
+    if (record === undefined || record.mismatchBlocks > 0 || record.lostBlocks > mostLost) {
+      throw new ViolationError(
+        `G7: a check finds ${record?.lostBlocks ?? 0} blocks that are lost, ${listed} of them listed, ${record?.mismatchBlocks ?? 0} that disagree, and ${record?.error ?? 'no error'} where disks have lied under checksums`,
+      );
+    }
+    run.coverage.mark(record.lostBlocks > 0 ? 'lies beyond redundancy: lost from now on' : 'lies under checksums are healed');
     this.#lies.length = 0;
   }
 
-  /** False: disagreement is found, or blocks are lost; if `mayBeListed`, such that are not on the list of those that nobody could work out. */
-  async #check(mayBeListed: boolean): Promise<boolean> {
+  async #check(): Promise<ProcessRecord | undefined> {
     const run = this.#run;
     const array = run.array();
-    if (array === undefined) return false;
+    if (array === undefined) return undefined;
     run.stack?.arrays.startSync(array.name, 'check');
     await run.inTime('a check', array.processEnded);
-    const [record] = array.history;
-    if (record?.type !== 'check' || record.mismatchBlocks > 0) return false;
-    if (record.lostBlocks === 0 || !mayBeListed) return record.lostBlocks === 0 && record.error === null;
-    // Where a part of what has one checksum has been written since, all of it is still lost to a check.
-    return record.lostBlocks <= (countListed(array) * summedBytes) / array.blockSize;
+    return array.history.find(({ type }, index) => index === 0 && type === 'check');
   }
 
   async #writeAnew(): Promise<void> {
@@ -151,7 +156,7 @@ export class SumLies {
     const volume = await run.up();
     const stripe = run.array()?.currentGeometry?.stripe?.arrayBlocks ?? 1;
     const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
-    for (const { start, end } of this.#lies) {
+    for (const { start, end } of this.#lies.filter(({ isGivenUp }) => isGivenUp)) {
       const last = Math.min(end, volume.numBlocks);
       for (let at = start; at < last; at += step)
         await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));
@@ -185,7 +190,7 @@ export class SumLies {
     const from = first * perSum;
     const to = end * perSum;
     const start = Math.floor(from / memberBlocks) * arrayBlocks;
-    const lie = { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks };
+    const lie = { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, isGivenUp: false };
     this.#run.world.trace(`== ${disk.name} has lied: blocks ${lie.start} to ${lie.end - 1}`);
     this.#run.leniency.forgive(lie.start, lie.end);
     this.#lies.push(lie);
@@ -195,7 +200,9 @@ export class SumLies {
     if (array.state !== 'online' || (mayLack && isDirty)) this.#giveUp(lie, array);
   }
 
-  #giveUp({ end, start }: Lie, array: RaidArray): void {
+  #giveUp(lie: Lie, array: RaidArray): void {
+    const { end, start } = lie;
+    lie.isGivenUp = true;
     const perBlock = array.blockSize / sectorBytes;
     this.#run.coverage.mark('a lie that checksums cannot know');
     this.#run.model.doubtValues(start * perBlock, (end - start) * perBlock);

@@ -1,0 +1,60 @@
+import { IoType } from '@raidkit/bdev';
+import type { MembersHost } from '../members/host.js';
+import { memberIo } from '../members/member-io.js';
+import { withOwnBuffer } from '../members/own-buffer.js';
+import { isUnreadable } from '../members/rewrite.js';
+import type { Slot } from '../members/slot.js';
+
+/** An array with checksums, which say of a block that it is damaged, and a list, which goes on saying it when they do not. */
+export interface DamageHost extends MembersHost {
+  readonly isReadOnly: boolean;
+  /** Throws if there is no room, or no place, for that. */
+  markBad(slot: number, memberOffset: number, numBlocks: number): void;
+}
+
+/**
+ * Puts blocks `[from, +count)` of members' data areas that are known to be damaged on the list of bad blocks: what checksums say
+ * is forgotten by a crash in a region that is being written. Each is read once more before, and its checksum
+ * too: one that matches now is good.
+ * A round of metadata is to follow. What finds no room stays as it is: unreadable for as long as its checksum counts.
+ */
+export async function listDamage(array: DamageHost, from: number, count: number): Promise<void> {
+  if (array.isReadOnly) return;
+  for (const slot of [...array.slots]) {
+    const damaged = array.badBlocks.damagedIn(slot.index, from, count);
+    if (damaged.length === 0) continue;
+    try {
+      for (const { start, end } of damaged) await listRange(array, slot, start, end);
+    } catch (error) {
+      array.log.error({ ...array.logFields(slot), err: error }, 'damaged blocks are not on the list of bad blocks');
+    }
+  }
+}
+
+async function listRange(array: DamageHost, slot: Slot, start: number, end: number): Promise<void> {
+  const step = array.blocksTogether;
+  slot.sums?.forgetPages(start, end);
+  await withOwnBuffer(array, step * array.blockSize, async (addr) => {
+    for (let at = start; at < end; at += step) {
+      const count = Math.min(step, end - at);
+      const isGood = await canRead(array, slot, at, count, addr);
+      // Whoever has written them meanwhile has made them good, and another member in the slot has others.
+      if (isGood === null || !slot.isInSync) continue;
+      for (const part of array.badBlocks.damagedIn(slot.index, at, count)) {
+        if (isGood) array.badBlocks.forgetDamage(slot.index, part.start, part.end - part.start);
+        else array.markBad(slot.index, part.start, part.end - part.start);
+      }
+    }
+  });
+}
+
+/** Null: that cannot be told. */
+async function canRead(array: DamageHost, slot: Slot, at: number, count: number, addr: number): Promise<boolean | null> {
+  try {
+    await memberIo(array, slot, IoType.Read, at, count, addr);
+    // What has no checksum is read as it is.
+    return (await slot.sums?.haveSums(at, at + count)) === true;
+  } catch (error) {
+    return isUnreadable(error) ? false : null;
+  }
+}
