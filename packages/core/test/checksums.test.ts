@@ -183,6 +183,7 @@ class Bench {
       },
       listener: {
         onDamage: (block) => run.damaged.push(block),
+        onLost: () => undefined,
         onPageNotWritten: () => run.notWritten++,
       },
     });
@@ -695,6 +696,17 @@ describe('on blocks of 512 bytes', () => {
 });
 
 describe('pages of sums', () => {
+  it('are read when a device that was given up lets go of all room for them, though nothing else goes on', async () => {
+    const bench = await written([0, 12], 1, 512);
+    expect(await readStatus(bench, 12 * bench.regionBlocks, 8)).toBe(Status.Ok);
+    bench.run.descriptor.ioTimeoutMs = 100;
+    bench.disk.faults.stuckUntil = bench.world.now + 5000;
+    // The page and the edge are given up; what becomes of the write is said when the page is there.
+    expect(await writeStatus(bench, 5)).not.toBe(-1);
+    await bench.all(async () => bench.world.sleep(10_000));
+    expect(await readStatus(bench, 12 * bench.regionBlocks, 8)).toBe(Status.Ok);
+  });
+
   it.each(['alone', 'while an older write of them is slow', 'while another page is quicker'])(
     'are on the device when they have been written out, %s',
     async (how) => {

@@ -300,6 +300,18 @@ it('loses nothing for good that the only copy can read a while later', async () 
   await stop(rig, volume);
 });
 
+it('gives a copy again what was lost beside a write of less than a block, before the other one is gone', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  await volume.write(0, blocks(64, 5));
+  disks[1]!.fault = (io) => (io.type === IoType.Read && io.offsetBlocks === dataAt ? Status.IoError : Status.Ok);
+  await volume.write(2, blocks(1, 6));
+  disks[1]!.fault = () => Status.Ok;
+  await until(() => arrayOf(rig, 'a').slots[1]!.errors.repaired === together, 'healed');
+  await rig.arrays.removeBaseBdev('m0');
+  expect([...(await volume.read(0, 4)).filter((_, at) => at % 512 === 0)]).toEqual([5, 5, 6, 5]);
+  await stop(rig, volume);
+});
+
 it('finds writes that were lost, or went to another place', async () => {
   const { rig, disks, volume } = await build('raid5f', 3, { integrity: true });
   await volume.write(0, blocks(128, 1));

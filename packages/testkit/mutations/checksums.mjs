@@ -146,4 +146,20 @@ export const checksums = [
     loses: 'a damaged block whose checksum a failed flush has taken is read as it is',
     suites: lasting,
   },
+  {
+    id: 'lost-edge-not-healed',
+    file: 'core/src/array/array-sums.ts',
+    line: 'array.requestRepair(slot.index, at, count);',
+    becomes: '',
+    loses: 'what a member could not read beside a small write it does not have when the others are gone',
+    suites,
+  },
+  {
+    id: 'page-room-comes-back-unheard',
+    file: 'core/src/checksums/page-cache.ts',
+    line: 'if (this.#wishes.first !== null) this.#registry.runtime.soon(() => this.#serve());',
+    becomes: '',
+    loses: 'a write waits for ever once a device that was given up had all room for pages',
+    suites: ['packages/core/test/checksums.test.ts'],
+  },
 ];

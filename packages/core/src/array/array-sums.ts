@@ -19,6 +19,8 @@ export interface SummedHost extends MembersHost, MapLife {
   readonly isReadOnly: boolean;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'> | null;
   readonly consistency: Pick<Consistency, 'isUnstable'>;
+  /** Has blocks of the slot's member rewritten from redundancy. */
+  requestRepair(slot: number, memberOffset: number, numBlocks: number): void;
 }
 
 /** A device whose blocks get sums, as a member of a slot or about to be one. */
@@ -159,6 +161,17 @@ export class ArraySums {
           });
         }
         end = block + 1;
+      },
+      onLost(block) {
+        if (!isMember() || bdev.state !== 'registered') return;
+        const [at, count] = [block * perSum, perSum];
+        if (slot.isInSync) {
+          // Nobody may read it before the others are gone that know it.
+          array.badBlocks.noteDamage(slot.index, at, count);
+          array.requestRepair(slot.index, at, count);
+        } else if (slot.isRebuilding && !array.badBlocks.has(slot.index, at, count)) {
+          array.failMember(slot.index, 'what it has been given could not be read while it was being filled');
+        }
       },
       onPageNotWritten(status) {
         // It has lost nothing for a lack of space: the page stays in memory.

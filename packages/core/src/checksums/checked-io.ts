@@ -42,6 +42,8 @@ export interface CheckedIoHost {
   /** What the device has there is not what it should have. */
   setLost(frame: PageFrame, block: number, end: number): void;
   onDamage(block: number): void;
+  /** A part of the block has been written, and the rest of it is lost. */
+  onLost(block: number): void;
   /** The I/O's owner is about to be told. */
   ended(checked: CheckedIo): void;
 }
@@ -300,8 +302,10 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     const sums = this.#sums;
     const isHead = this.#at === this.#first && this.#hasHead;
     const isTail = this.#at === this.#end - 1 && this.#hasTail;
-    if ((isHead && this.#isHeadLost) || (isTail && this.#isTailLost)) sums.setLost(frame, this.#at, end);
-    else if (io.status !== Status.Ok || io.type === IoType.Unmap) sums.setNone(frame, this.#at, end);
+    if ((isHead && this.#isHeadLost) || (isTail && this.#isTailLost)) {
+      sums.setLost(frame, this.#at, end);
+      sums.onLost(this.#at);
+    } else if (io.status !== Status.Ok || io.type === IoType.Unmap) sums.setNone(frame, this.#at, end);
     else if (io.type === IoType.WriteZeroes && !isHead && !isTail) sums.setZero(frame, this.#at, end);
     else sums.set(frame, this.#at, end, this.#addrOf(io, this.#at));
   }

@@ -27,6 +27,8 @@ export interface SumsKnowledge {
 export interface SumsListener {
   /** A block's data, or its sum, is not what was written there. */
   onDamage(block: number): void;
+  /** A part of the block has been written, and the rest of it could not be read: it does not match until all of it is written. */
+  onLost(block: number): void;
   /** A page of sums could not be written; if the array can do without the member, it should. */
   onPageNotWritten(status: Status): void;
 }
@@ -312,6 +314,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   onDamage(block: number): void {
     this.#options.listener.onDamage(block);
+  }
+
+  onLost(block: number): void {
+    this.#options.listener.onLost(block);
   }
 
   // For the cache.

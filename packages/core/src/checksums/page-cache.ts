@@ -115,7 +115,7 @@ export class PageCache {
     const { memory } = registry.runtime;
     this.#registry = registry;
     this.#pageBytes = pageBytes;
-    this.#pool = new BufferPool(memory, { slotBytes: pageBytes, count: numPages });
+    this.#pool = new BufferPool(memory, { slotBytes: pageBytes, count: numPages, onFree: () => this.#onMemory() });
     try {
       this.#writePool = new BufferPool(memory, { slotBytes: pageBytes, count: Math.min(numPages, mostWrites) });
     } catch (error) {
@@ -321,6 +321,11 @@ export class PageCache {
     }
     // What the device has says less than this did: some blocks will not match. But nobody may wait for ever.
     return stuck !== null && this.#iosInFlight === 0 ? this.#free(stuck) : null;
+  }
+
+  /** A device may have let go of memory while nothing else goes on that those who wait for room would hear of. */
+  #onMemory(): void {
+    if (this.#wishes.first !== null) this.#registry.runtime.soon(() => this.#serve());
   }
 
   /** Memory that a device had is back: a frame more. */
