@@ -46,12 +46,12 @@ async function degraded(members: number, lost: number): Promise<Degraded> {
 /** Starts anew with copies of the images, and compares everything with the model. */
 async function restart(
   { disks, model }: Degraded,
-  options: { broken?: (disk: RamDisk, index: number) => void } = {},
+  options: { broken?: (disk: RamDisk, index: number, rig: Rig) => void } = {},
 ): Promise<Rig> {
   const again = newRig({ memoryBytes: 24 * MiB });
   for (const [index, { bytes }] of disks) {
     const { disk } = await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
-    options.broken?.(disk, index);
+    options.broken?.(disk, index, again);
   }
   await again.registry.waitForExamine();
   const volume = openVolume(again, 'a');
@@ -123,6 +123,31 @@ describe('the journal', () => {
       await until(() => setup.disks.get(0)!.held.length > 0, 'a part of the write is held back');
       await turns();
       await restart(setup);
+    }
+  });
+
+  it.each(['read', 'write'] as const)('loses nothing to a single %s that fails while it is written again', async (type) => {
+    const setup = await degraded(3, 1);
+    hold(setup, (index) => index === 0);
+    setup.model.submitted(3, strip + 7, 2);
+    void setup.volume.write(3, taggedBlocks(3, strip + 7, 2, blockSize)).catch(() => undefined);
+    await turns();
+    let hasFailed = true;
+    for (let nth = 0; hasFailed; nth++) {
+      let left = nth;
+      hasFailed = false;
+      await restart(setup, {
+        broken: (disk, _index, rig) => {
+          disk.fault = (io) => {
+            if (rig.arrays.get('a')?.state === 'online') return Status.Ok;
+            const isMeant = io.type === (type === 'read' ? IoType.Read : IoType.Write) && io.offsetBlocks >= 2048;
+            if (hasFailed || !isMeant || left-- > 0) return Status.Ok;
+            hasFailed = true;
+            return Status.IoError;
+          };
+        },
+      });
+      if (nth > 200) break;
     }
   });
 

@@ -142,7 +142,26 @@ export class Reconstruction {
       for (const [index, slot] of io.slots.entries())
         memory.copy((io.addrs[index] ?? 0) + done, this.#stripe.sliceOf(op, slot), bytes);
     this.#repair(io, op);
-    this.#next(io, op);
+    if (io.kind === 'read' && op.mustVerify && op.isReadInDoubt && io.hasMember(io.a)) this.#giveBack(io, op);
+    else this.#next(io, op);
+  };
+
+  /**
+   * What both parities say of a block in doubt that its member could not read: it may say something else when it is asked again, so
+   * it is given this before the read is answered.
+   */
+  #giveBack(io: ReadRequest, op: StripeOp): void {
+    io.writeBack();
+    if (io.journalSlots.length > 0) {
+      this.#next(io, op);
+      return;
+    }
+    io.andThen(this.#onGivenBack);
+    io.writePart(io.a, io.b + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, io.a));
+  }
+
+  readonly #onGivenBack = (io: ReadRequest): void => {
+    this.#onSettled(io, opOf(io));
   };
 
   #onSettled(io: ReadRequest, op: StripeOp): void {

@@ -18,7 +18,8 @@ export interface SettlementEvents {
 /**
  * A user's read of what a member holds where redundancy is in doubt. Both parities may say what was there before: they agree,
  * and the next read would be given that if the member were lost. So before the read is answered they are made those of the
- * data. With a member missing they cannot be, and need not be: in doubt two unknown members are not worked out.
+ * data. With a member missing they cannot be, and need not be: in doubt two unknown members are not worked out. With one chunk of
+ * data that cannot be read they cannot be either, and it may be read again: they are made to contradict each other.
  */
 export class Settlement {
   readonly #raid: RedundantContext;
@@ -55,8 +56,13 @@ export class Settlement {
     }
     const { blockSize, memory } = this.#raid;
     memory.copy(io.addr + op.c0 * blockSize, this.#stripe.sliceOf(op, io.a), (op.c1 - op.c0) * blockSize);
-    const mustSettle = this.#isKnown(io, op) && this.#isComplete(io);
-    if (!mustSettle || (io.unreadable.length === 0 && this.#stripe.agrees(op))) {
+    const canSettle = op.canSettle && this.#isComplete(io);
+    const lostData = this.#slotOfUnreadData(io, op);
+    if (canSettle && lostData >= 0 && io.unreadable.length === 1) {
+      this.#contradict(io, op, lostData);
+      return;
+    }
+    if (!canSettle || lostData >= 0 || (io.unreadable.length === 0 && this.#stripe.agrees(op))) {
       this.#events.onSettled(io, op);
       return;
     }
@@ -78,9 +84,33 @@ export class Settlement {
     this.#events.onSettled(io, op);
   };
 
-  /** All data is there to make parities of. Beside a chunk that cannot be read they give nothing of another one. */
-  #isKnown(io: ReadRequest, op: StripeOp): boolean {
-    return op.canSettle && io.unreadable.every((slot) => this.#map.placeOf(op.stripe, slot) >= this.#map.dataChunks);
+  /**
+   * Parities cannot be made: this one chunk of data cannot be read. When it can be read again they might agree, upon what was there
+   * before. Where they say different things of it, which they then cannot both be right about, they are made not to.
+   */
+  #contradict(io: ReadRequest, op: StripeOp, slot: number): void {
+    if (!this.#stripe.contradict(op, slot)) {
+      this.#events.onSettled(io, op);
+      return;
+    }
+    io.writeBack();
+    if (io.journalSlots.length > 0) {
+      this.#events.onSettled(io, op);
+      return;
+    }
+    io.andThen(this.#onContradicted);
+    const p = this.#map.pSlot(op.stripe);
+    io.writePart(p, io.b + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, p));
+  }
+
+  readonly #onContradicted = (io: ReadRequest): void => {
+    this.#events.onSettled(io, opOf(io));
+  };
+
+  /** The first slot of those that cannot be read that has data; -1 for none. */
+  #slotOfUnreadData(io: ReadRequest, op: StripeOp): number {
+    for (const slot of io.unreadable) if (this.#map.placeOf(op.stripe, slot) < this.#map.dataChunks) return slot;
+    return -1;
   }
 
   #isComplete(io: ReadRequest): boolean {

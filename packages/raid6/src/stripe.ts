@@ -75,6 +75,27 @@ export class Stripe {
     return memory.isZero(p, bytes) && this.verify(op);
   }
 
+  /**
+   * Where the parities say different things of the slot's chunk of data, which was not read, changes P so that they agree on no
+   * other chunk either, whatever that one turns out to be. False if there is no such block. Nothing is left of Q in its slice.
+   */
+  contradict(op: StripeOp, slot: number): boolean {
+    const { blockSize, memory } = this.#raid;
+    const { dataChunks } = this.#map;
+    op.lost.length = 0;
+    op.lost.push(slot);
+    this.recover(op);
+    if (this.verify(op)) return false;
+    const p = this.addrs[dataChunks] ?? 0;
+    const q = this.addrs[dataChunks + 1] ?? 0;
+    const bytes = (op.c1 - op.c0) * blockSize;
+    for (let at = 0; at < bytes; at += blockSize) {
+      if (memory.isZero(q + at, blockSize)) continue;
+      for (let i = 0; i < blockSize; i++) memory.u8[p + at + i] = (memory.u8[p + at + i] ?? 0) ^ scrambled(i);
+    }
+    return true;
+  }
+
   /** Fills the slices of both parities from the data. */
   makeParities(op: StripeOp): void {
     const { blockSize, memory } = this.#raid;
@@ -89,4 +110,9 @@ export class Stripe {
     for (let slot = 0; slot < this.#map.members; slot++)
       this.addrs[this.#map.placeOf(op.stripe, slot)] = this.sliceOf(op, slot);
   }
+}
+
+/** A byte for each place in a block, like no data: what two parities say differs by it nowhere, or not in all of a block. */
+function scrambled(index: number): number {
+  return (Math.imul(index + 1, 0x9e37_79b1) >>> 24) | 1;
 }

@@ -65,7 +65,7 @@ export const failedFlushes = [
   {
     id: 'replay-believes-what-it-reads',
     file: 'core/src/journal/journal-replay.ts',
-    line: 'if (slot.isInSync) await rewriteInPlace(array, slot, start, end - start);',
+    line: 'if (slot.isInSync) await tryTwice(() => rewriteInPlace(array, slot, start, end - start));',
     becomes: '',
     loses: 'the journal is done with, and a power cut takes back what it was compared with',
     levels: ['raid5f'],

@@ -122,4 +122,12 @@ export const journal = [
     loses: 'a torn entry is replayed: half of it is what the place held before',
     levels: ['raid5f'],
   },
+  {
+    id: 'replayed-only-once',
+    file: 'core/src/journal/journal-replay.ts',
+    line: 'if (isLackOfMemory(error) || statusOf(error) === Status.NoSpace) throw error;\n    await work();',
+    becomes: 'throw error;',
+    loses: 'one error of one moment in a start costs the absent member’s blocks, which the journal has',
+    suites: ['packages/core/test/journal.test.ts'],
+  },
 ];

@@ -84,6 +84,20 @@ export const raid6 = [
     loses: 'what was read after a crash reads otherwise when its member is lost before the resync',
   },
   {
+    id: 'raid6-contradicts-nothing',
+    file: 'raid6/src/settlement.ts',
+    line: 'if (canSettle && lostData >= 0 && io.unreadable.length === 1) {',
+    becomes: 'if (false) {',
+    loses: 'what was read after a crash, beside a chunk that could not be read then, reads otherwise when its member is lost',
+  },
+  {
+    id: 'raid6-gives-nothing-back',
+    file: 'raid6/src/reconstruction.ts',
+    line: "if (io.kind === 'read' && op.mustVerify && op.isReadInDoubt && io.hasMember(io.a)) this.#giveBack(io, op);",
+    becomes: 'if (false) this.#giveBack(io as never, op);',
+    loses: 'what both parities gave after a crash reads otherwise when its member can read it again',
+  },
+  {
     id: 'raid6-amended-with-the-wrong-power',
     file: 'raid6/src/stripe-writer.ts',
     line: 'kernels.xorInto(p, held, bytes);\n      kernels.gfMulInto(q, held, gfPower(chunk), bytes);',

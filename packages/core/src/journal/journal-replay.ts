@@ -32,7 +32,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
     if (match === 'same' && !hasAny(entry, written)) continue;
     for (let i = 0; i < entry.numBlocks; i++) written.add(entry.offsetBlocks + i);
     try {
-      await writeAgain(array, entry);
+      await tryTwice(() => writeAgain(array, entry));
     } catch (error) {
       if (isLackOfMemory(error)) throw error;
       array.log.error(
@@ -47,7 +47,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   }
   for (const { start, end } of stripesOf(array, entries)) {
     try {
-      for (const slot of array.slots) if (slot.isInSync) await rewriteInPlace(array, slot, start, end - start);
+      for (const slot of array.slots) if (slot.isInSync) await tryTwice(() => rewriteInPlace(array, slot, start, end - start));
     } catch (error) {
       if (isLackOfMemory(error)) throw error;
       array.log.error(
@@ -61,6 +61,16 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
   for (const { from, to } of failed) consistency.load(from, to - from);
   array.log.info({ ...array.logFields(), entries: entries.length, failed: failed.length }, 'the journal was written again');
   return true;
+}
+
+/** Once more where it failed: an error of one moment would cost the absent member's blocks until they are written. */
+async function tryTwice(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (isLackOfMemory(error) || statusOf(error) === Status.NoSpace) throw error;
+    await work();
+  }
 }
 
 /** The start fails for it, and is tried again: nothing may be taken for lost because of it. */
