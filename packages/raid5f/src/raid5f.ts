@@ -50,6 +50,8 @@ class Raid5f implements JournaledLevel {
       writeUnitSize: stripeBlocks,
       splitOnWriteUnit: true,
       stripe: { arrayBlocks: stripeBlocks, memberBlocks: strip },
+      // What is refused must not hang on what else is under way.
+      gathersWrites: !this.#isFullStripeOnly,
     };
   }
 

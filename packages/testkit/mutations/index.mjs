@@ -2,6 +2,7 @@ import { badBlocks } from './bad-blocks.mjs';
 import { bdev } from './bdev.mjs';
 import { checksums } from './checksums.mjs';
 import { failedFlushes } from './failed-flushes.mjs';
+import { gatheredWrites } from './gathered-writes.mjs';
 import { ioPath } from './io-path.mjs';
 import { journal } from './journal.mjs';
 import { levels } from './levels.mjs';
@@ -22,6 +23,7 @@ import { slots } from './slots.mjs';
  */
 export const mutations = [
   ...ioPath,
+  ...gatheredWrites,
   ...failedFlushes,
   ...raid6,
   ...regions,

@@ -43,6 +43,8 @@ export type PlanItem =
       zone: number;
       delta: number;
       numBlocks: number;
+      /** So many of them, sent at once, each behind the one before. Default: 1. */
+      inRow?: number;
     }
   | { kind: 'fault'; at: number; disk: number; fault: FaultKind; ms: number; amount: number }
   | { kind: 'vanish'; at: number; disk: number; ms: number; returns: 'same' | 'cut' | 'old' }

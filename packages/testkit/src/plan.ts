@@ -3,6 +3,7 @@ import type { LevelOptions, RaidModule } from '@raidkit/core';
 import { drawExtras } from './plan-extras.js';
 import { drawDevices } from './plan-devices.js';
 import { drawShortages } from './plan-shortages.js';
+import { drawStreams } from './plan-streams.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawIntegrity, drawLies } from './plan-integrity.js';
@@ -28,6 +29,7 @@ const mostRows = 4;
 export interface PlanOptions {
   hasExtras?: boolean;
   hasTrims?: boolean;
+  hasStreams?: boolean;
   hasRests?: boolean;
   hasForeign?: boolean;
   hasShapes?: boolean;
@@ -42,7 +44,8 @@ export interface PlanOptions {
 /** Draws a simulation for the level. Each seed has its own subset of operations and faults, and its own rates. */
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
-  const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true, hasTrims = true } = options;
+  const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true } = options;
+  const { hasStreams = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
   // From a stream of its own.
@@ -71,6 +74,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const mayLie = shape.integrity === undefined;
   items.push(...extras.filter(({ kind }) => (mayGrow || kind !== 'grow') && (mayLie || kind !== 'lie')));
   if (hasTrims && mayUnmap) items.push(...drawTrims(seed, module, totalMs));
+  if (hasStreams) items.push(...drawStreams(seed, module, shape, totalMs));
   if (hasShortages) items.push(...drawShortages(seed, shape, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
   const slots = hasSlots ? drawSlots(seed, module, shape, totalMs) : { shape, items: [] };

@@ -7,7 +7,10 @@ import type { SimDisk } from './sim-disk.js';
 import type { Life, World } from './world.js';
 
 /** What the composer decides. Default: as core has it. */
-export type StackOptions = Pick<RaidArraysOptions, 'assembly' | 'checksumCacheBytes' | 'members' | 'regions' | 'routesReads'>;
+export type StackOptions = Pick<
+  RaidArraysOptions,
+  'assembly' | 'checksumCacheBytes' | 'members' | 'regions' | 'routesReads' | 'gathersWrites'
+>;
 
 /** One simulated process: everything that a program composes to run arrays. */
 export class Stack {

@@ -86,6 +86,7 @@ describe('no seed breaks a rule', () => {
             hasRests: hasMore,
             hasShapes: hasMore,
             hasIntegrity: hasMore,
+            hasStreams: hasMore,
           };
           const { violation } = await simulate({
             seed,
@@ -111,8 +112,10 @@ function marksOf(module: RaidModule): string[] {
     'fault latent / optimal',
   ];
   if (module.redundancy === 'none') return always;
+  const ofParity = ['writes are gathered / optimal'];
   return [
     ...always,
+    ...(module.redundancy === 'parity' ? ofParity : []),
     'redundancy checked',
     'degraded start',
     'event memberFailed',

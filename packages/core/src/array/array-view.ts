@@ -3,6 +3,7 @@ import type { BitmapView } from '../bitmap/bitmap-view.js';
 import type { LevelOptions, RaidGeometry } from '../level/context.js';
 import type { LevelDescription, RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
+import type { GatheredWrites } from '../level/gathered-writes.js';
 import type { ReadPolicy } from '../format/read-policy.js';
 import type { RaidState } from '../lifecycle.js';
 import type { BadBlocksView, SlotView } from '../members/slot-view.js';
@@ -77,6 +78,7 @@ export interface ArrayView {
   /** Null for an array that keeps none. */
   readonly bitmap: BitmapView | null;
   readonly badBlocks: BadBlocksView;
+  readonly gatheredWrites: Readonly<GatheredWrites>;
   readonly registry: BdevRegistry;
   /** Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know. */
   readonly strangers: ReadonlyMap<string, { readonly message: string }>;

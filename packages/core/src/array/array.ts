@@ -28,6 +28,7 @@ import { describeArray, describeConfig, describeLevel } from './info.js';
 import type { ArrayView } from './array-view.js';
 import type { Stranger } from './stranger.js';
 import type { MemberOptions } from '../members/host.js';
+import type { GatheredWrites } from '../level/gathered-writes.js';
 import type { RaidIoPool } from '../level/raid-io.js';
 import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
 import { ReadRepair } from '../io/read-repair.js';
@@ -68,6 +69,7 @@ export interface RaidArrayHost {
   readonly memberOptions: MemberOptions;
   readonly regionLimits: RegionLimits;
   readonly routesReads: boolean;
+  readonly gathersWrites: boolean;
   emit(event: RaidEvent): void;
   /** A member is leaving for a reason of the array's own: bring it to its end. */
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
@@ -122,6 +124,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   mustKeepAll = false;
   /** Where redundancy may disagree with the data. */
   readonly routesReads: boolean;
+  readonly gathersWrites: boolean;
   readonly consistency: Consistency;
   /** Blocks of members that do not hold what they should. */
   readonly badBlocks = new BadBlocks();
@@ -193,6 +196,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.metadata = new SuperblockWriter(this, options.store);
     this.#gate = new CommitBarrier(this);
     this.routesReads = host.routesReads;
+    this.gathersWrites = host.gathersWrites;
     this.io = new RequestPath(this, this.#gate);
     this.answers = new IoTimeouts(this);
     this.#repair = new ReadRepair(this);
@@ -233,6 +237,10 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const done = this.#resizing.then(work);
     this.#resizing = done.catch(() => undefined);
     return done;
+  }
+
+  get gatheredWrites(): Readonly<GatheredWrites> {
+    return this.io.gatheredWrites;
   }
 
   get state(): RaidState {

@@ -16,6 +16,8 @@ export interface IoHost extends JournalHost {
   readonly answers: IoTimeouts;
   /** Whether reads that lie wholly on one member may go there without a request of the level's. */
   readonly routesReads: boolean;
+  /** Whether writes that follow one another may come to a level with parity as one. */
+  readonly gathersWrites: boolean;
   /** The volume's bdev while online. */
   readonly bdev: Bdev | null;
   /** As `bdev_get_bdevs` shows the array under `raid`. */

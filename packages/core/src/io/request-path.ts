@@ -3,9 +3,11 @@ import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
 import type { CommitBarrier } from '../metadata/commit-barrier.js';
 import type { IoHost } from './host.js';
 import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
+import type { GatheredWrites } from '../level/gathered-writes.js';
 import type { RaidLevel } from '../level/level.js';
-import type { RaidIo, RequestSink } from '../level/raid-io.js';
+import type { RaidIo, RaidIoOwner, RequestSink } from '../level/raid-io.js';
 import { RoutedReads } from './routed-reads.js';
+import { WriteGather } from './write-gather.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
 
@@ -19,6 +21,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   readonly #array: IoHost;
   readonly #gate: CommitBarrier;
   readonly #routed: RoutedReads;
+  readonly #gather: WriteGather;
   /** The instance of the level that has thrown; it is told of nothing new. */
   #brokenLevel: RaidLevel | null = null;
   /** Reads of members so far. */
@@ -28,6 +31,11 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.#array = array;
     this.#gate = gate;
     this.#routed = new RoutedReads(array, this);
+    this.#gather = new WriteGather(array, this);
+  }
+
+  get gatheredWrites(): Readonly<GatheredWrites> {
+    return this.#gather.counts;
   }
 
   // The bdev driver.
@@ -48,7 +56,31 @@ export class RequestPath implements BdevDriver, RequestSink {
       parent.complete(Status.Ok);
       return;
     }
-    if (parent.type !== IoType.Read || !this.#routed.submit(parent)) this.submitUnrouted(parent, -1, Status.Ok);
+    const isTaken = parent.type === IoType.Read ? this.#routed.submit(parent) : this.#gathers(parent);
+    if (!isTaken) this.submitUnrouted(parent, -1, Status.Ok);
+  }
+
+  #gathers(parent: BdevIo): boolean {
+    if (parent.type === IoType.Write) return this.#gather.submit(parent);
+    if (parent.type !== IoType.Flush) this.#gather.letGo(parent.offsetBlocks, parent.numBlocks);
+    return false;
+  }
+
+  /** For the gather: begins one write, no part of which lies where a rebuild has been. `owner` is told of its end, then whoever asked. */
+  startWrite(parent: BdevIo, owner: RaidIoOwner): void {
+    parent.driverTag = 1;
+    const { addr, flags, numBlocks, offsetBlocks } = parent;
+    this.#writeFor(parent, owner, flags, offsetBlocks, numBlocks, addr);
+  }
+
+  /** For the gather: begins one write for several. */
+  startGathered(flags: number, offsetBlocks: number, numBlocks: number, addr: number, owner: RaidIoOwner): void {
+    this.#writeFor(null, owner, flags, offsetBlocks, numBlocks, addr);
+  }
+
+  /** No request is under way, and none will come. */
+  close(): void {
+    this.#gather.close();
   }
 
   /** The way of all requests but reads that {@link RoutedReads} answers; of those too whose member `failedSlot` has not. */
@@ -57,6 +89,15 @@ export class RequestPath implements BdevDriver, RequestSink {
       parent.complete(Status.NoDevice);
       return;
     }
+    this.#submitParts(parent, failedSlot, error);
+  }
+
+  /** The way of a write that came while the array was online, and was held back here: it is made also while the array stops. */
+  submitHeld(parent: BdevIo): void {
+    this.#submitParts(parent, -1, Status.Ok);
+  }
+
+  #submitParts(parent: BdevIo, failedSlot: number, error: Status): void {
     const boundary = this.#rebuiltBlocks();
     const end = parent.offsetBlocks + parent.numBlocks;
     if (parent.type !== IoType.Flush && boundary > parent.offsetBlocks && boundary < end) {
@@ -219,8 +260,12 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   onLeftUndone(io: RaidIo): void {
     const array = this.#array;
-    const isUsers = io.parent !== null && io.type !== IoType.Flush;
-    if (isUsers && (io.type !== IoType.Read || io.writesBack) && array.currentGeometry?.stripe !== undefined) {
+    if (
+      io.isUsers &&
+      io.type !== IoType.Flush &&
+      (io.type !== IoType.Read || io.writesBack) &&
+      array.currentGeometry?.stripe !== undefined
+    ) {
       // What it has left undone of a write makes redundancy wrong, also at the next start.
       const { from, to } = array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
       array.consistency.markInconsistent(from, to - from);
@@ -326,6 +371,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     const array = this.#array;
     const io = array.ios.get();
     io.sink = this;
+    io.isUsers = true;
     io.parent = parent;
     io.type = parent.type;
     io.flags = parent.flags;
@@ -337,6 +383,27 @@ export class RequestPath implements BdevDriver, RequestSink {
     if (io.type === IoType.Flush) this.#flush(io);
     else if (io.type === IoType.Read) this.#read(io, parent);
     else this.#write(io);
+  }
+
+  #writeFor(
+    parent: BdevIo | null,
+    owner: RaidIoOwner,
+    flags: number,
+    offsetBlocks: number,
+    numBlocks: number,
+    addr: number,
+  ): void {
+    const io = this.#array.ios.get();
+    io.sink = this;
+    io.isUsers = true;
+    io.parent = parent;
+    io.owner = owner;
+    io.type = IoType.Write;
+    io.flags = flags;
+    io.offsetBlocks = offsetBlocks;
+    io.numBlocks = numBlocks;
+    io.addr = addr;
+    this.#write(io);
   }
 
   #write(io: RaidIo): void {

@@ -19,6 +19,11 @@ export interface RaidGeometry {
   /** The level never wants a write to cross a multiple of `writeUnitSize`. Default false. */
   readonly splitOnWriteUnit?: boolean;
   /**
+   * Of a level with parity: false if writes must come to it as users make them. Default true: some that follow one another, in
+   * one stripe, come as one, within the bounds that the geometry asks for.
+   */
+  readonly gathersWrites?: boolean;
+  /**
    * How the array's blocks and a member's correspond, for levels with redundancy: array blocks `[k·arrayBlocks,
    * (k+1)·arrayBlocks)` depend on, and only on, blocks `[k·memberBlocks, (k+1)·memberBlocks)` of every member.
    */

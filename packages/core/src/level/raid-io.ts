@@ -108,6 +108,9 @@ export class RaidIo implements IoOwner {
 
   // Core's own.
   sink: RequestSink | null = null;
+  /** A user's, not core's own. */
+  isUsers = false;
+  /** Who asked for it; null for core's own, and for one that stands for several users' writes. */
   parent: BdevIo | null = null;
   owner: RaidIoOwner | null = null;
   /** The rebuild that has filled its targets where this request lies, so that they count as members for it; null: none has. */
@@ -423,6 +426,7 @@ export class RaidIo implements IoOwner {
     this.#isEnding = false;
     this.#failure = Status.Ok;
     this.sink = null;
+    this.isUsers = false;
     this.parent = null;
     this.owner = null;
     this.filler = null;

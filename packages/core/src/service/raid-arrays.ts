@@ -74,6 +74,8 @@ export interface RaidArraysOptions {
   holdsData?: (bdev: Bdev) => boolean;
   /** Whether reads that lie wholly on one member may go there without a request of the level's; for comparison. Default: true. */
   routesReads?: boolean;
+  /** Whether writes that follow one another may come to a level with parity as one; for comparison. Default: true. */
+  gathersWrites?: boolean;
   /** Default: arrays of this registry have only each other to agree with. */
   census?: ArrayNames;
 }
@@ -118,6 +120,7 @@ export class RaidArrays {
       memberOptions: this.memberOptions,
       regionLimits: { ...defaultRegionLimits, ...options.regions },
       routesReads: options.routesReads ?? true,
+      gathersWrites: options.gathersWrites ?? true,
       assemblyOptions: this.assemblyOptions,
       retries: new Retries(options.registry.runtime),
       mayExamine: options.mayExamine ?? (() => true),

@@ -385,6 +385,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
     await array.level?.stop?.();
   } finally {
     array.journal?.close();
+    array.io.close();
   }
 }
 

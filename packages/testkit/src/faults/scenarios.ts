@@ -6,6 +6,7 @@ import type { Script } from './script.js';
 const always = (): boolean => true;
 const redundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
 const mirror = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
+const parity = ({ redundancy }: RaidModule): boolean => redundancy === 'parity';
 const nullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;
 const resizable = ({ manifest }: RaidModule): boolean => manifest.resize;
 
@@ -75,6 +76,16 @@ export const scenarios: readonly Scenario[] = [
       );
       await s.flush();
     },
+  },
+  {
+    id: 'writes that are gathered',
+    applies: parity,
+    steps: (s) =>
+      s.together(
+        () => s.inRow(0.01, 4, 12),
+        () => s.fua(0.011, 9),
+        () => s.inRow(0.5, 3, 4),
+      ),
   },
   {
     id: 'flush',

@@ -63,6 +63,15 @@ export class Script {
     return this.#io(IoType.Write, at, numBlocks, flags);
   }
 
+  /** So many writes at once, each behind the one before. */
+  inRow(at: number, numBlocks: number, count: number): Promise<void> {
+    const total = this.run.volume?.numBlocks ?? 0;
+    const first = Math.floor(at * total);
+    // From the middle of a block, so that the fraction says which.
+    const writes = Array.from({ length: count }, (_, index) => (first + index * numBlocks + 0.5) / total);
+    return this.together(...writes.map((place) => () => this.write(place, numBlocks)));
+  }
+
   fua(at: number, numBlocks: number): Promise<void> {
     return this.#io(IoType.Write, at, numBlocks, IoFlag.ForceUnitAccess);
   }

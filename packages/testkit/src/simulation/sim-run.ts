@@ -272,7 +272,14 @@ export class SimRun {
     const sums = integrity === undefined ? {} : { checksumCacheBytes: integrity.cachePages * 4096 };
     // A quarter of the seeds shows that the two ways of a read come to the same.
     const routesReads = this.plan.seed % 4 !== 0;
-    return { regions, ...sums, routesReads, ...(kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {}) };
+    const gathersWrites = this.plan.seed % 5 !== 0;
+    return {
+      regions,
+      ...sums,
+      routesReads,
+      gathersWrites,
+      ...(kind === 'daemon' ? { assembly: { degradedStartMs: daemonWaitMs } } : {}),
+    };
   }
 
   /** What the array is made of. */

@@ -11,6 +11,7 @@ import { calm, checkLeaks, heal, lookAtRest, rest, settle } from './rest.js';
 import { remake, restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
+import type { VolumeClient } from '../volume-client.js';
 import { addMember, giveFault, hoard, removeMember, vanish } from './trouble.js';
 import { ViolationError } from './violation.js';
 
@@ -115,8 +116,29 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
     const most = item.type === IoType.Unmap ? volume.numBlocks : Math.min(volume.mostBlocks, volume.numBlocks);
     const numBlocks = Math.min(item.numBlocks, most);
     const offset = Math.min(Math.floor(item.zone * volume.numBlocks) + item.delta, volume.numBlocks - numBlocks);
-    await run.io(volume, item.type, offset, numBlocks, item.flags);
+    if (item.inRow === undefined) await run.io(volume, item.type, offset, numBlocks, item.flags);
+    else await writeInRow(run, volume, offset, numBlocks, item.inRow, item.flags);
   }
+}
+
+/** So many writes at once, each behind the one before, as far as the volume goes. */
+async function writeInRow(
+  run: SimRun,
+  volume: VolumeClient,
+  offset: number,
+  numBlocks: number,
+  inRow: number,
+  flags: number,
+): Promise<void> {
+  const array = run.array();
+  const before = { ...array?.gatheredWrites };
+  const writes: Promise<void>[] = [];
+  for (let at = offset; writes.length < inRow && at + numBlocks <= volume.numBlocks; at += numBlocks)
+    writes.push(run.io(volume, IoType.Write, at, numBlocks, flags));
+  await Promise.all(writes);
+  const { failed = 0, operations = 0 } = array?.gatheredWrites ?? {};
+  if (operations > (before.operations ?? 0)) run.mark('writes are gathered');
+  if (failed > (before.failed ?? 0)) run.coverage.mark('gathered writes are taken apart');
 }
 
 /** Resolves when it is the item's turn, and nobody holds everything up. */
