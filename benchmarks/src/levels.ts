@@ -31,7 +31,7 @@ interface Volume extends Contender {
   readonly uri: string;
 }
 interface Iostat {
-  bdevs: { name: string; num_read_ops: number; num_write_ops: number }[];
+  bdevs: { name: string; num_read_ops: number; num_write_ops: number; bytes_read: number; bytes_written: number }[];
 }
 
 const raidkit = await startRaidkit({ folder, name: 'raidkit', engine: 'uring', memoryMib: 512 });
@@ -72,6 +72,9 @@ const levels = [
   { label: 'raid1', level: 'raid1', count: 2 },
   { label: 'raid5f', level: 'raid5f', count: 4 },
   { label: 'raid6', level: 'raid6', count: 5 },
+  // Four members' data in a stripe.
+  { label: 'raid5f of 5', level: 'raid5f', count: 5 },
+  { label: 'raid6 of 6', level: 'raid6', count: 6 },
 ] as const;
 for (const kind of kinds) {
   await make(kind, 'one member', null, 1);
@@ -108,6 +111,9 @@ function fio(
 const healthy = ['one member', 'concat', 'raid0', 'raid1', 'raid5f', 'raid6'];
 const degraded = ['one member', 'raid1 degraded', 'raid5f degraded', 'raid6 without two'];
 const stripeBytes = 3 * stripKb * 1024;
+const sequential = ['one member', 'raid5f of 5', 'raid6 of 6'];
+/** The last is whole stripes. */
+const sequentialKb = [4, 16, 64, 128, 256];
 const cases = kinds
   .flatMap((kind) => [
     fio(kind, 'read-4k-qd32', '4k random read, QD32', healthy, { rw: 'randread', blockBytes: 4096, depth: 32 }),
@@ -123,6 +129,13 @@ const cases = kinds
       blockBytes: stripeBytes,
       depth: 8,
     }),
+    ...sequentialKb.map((kb) =>
+      fio(kind, `write-sequential-${kb}k-qd32`, `${kb}k sequential write, QD32`, sequential, {
+        rw: 'write',
+        blockBytes: kb * 1024,
+        depth: 32,
+      }),
+    ),
     fio(kind, 'degraded-read-4k-qd32', 'degraded: 4k random read, QD32', degraded, {
       rw: 'randread',
       blockBytes: 4096,
@@ -161,6 +174,36 @@ async function memberIosPerWrite(kind: Kind, level: 'raid5f' | 'raid6'): Promise
     raid6: 'the least is 2 reads and 3 writes',
   };
   return `${level} over ${kind}, 4k random writes: ${((after.reads - before.reads) / ops).toFixed(3)} reads and ${((after.writes - before.writes) / ops).toFixed(3)} writes of members per write (${least[level]}; the rest is the log's).`;
+}
+
+/** Bytes that members read and write for each byte of a client's sequential writes. */
+async function memberBytesPerByte(kind: Kind, label: string, depth: number): Promise<string> {
+  const [array] = volume(kind, label);
+  if (array === undefined) return '';
+  const prefix = `${kind}-${label}-`.replaceAll(' ', '-');
+  const count = async (): Promise<{ read: number; written: number }> => {
+    const { bdevs } = (await rpc.call('bdev_get_iostat')) as Iostat;
+    const own = bdevs.filter(({ name }) => name.startsWith(prefix));
+    return {
+      read: own.reduce((sum, one) => sum + one.bytes_read, 0),
+      written: own.reduce((sum, one) => sum + one.bytes_written, 0),
+    };
+  };
+  const found: string[] = [];
+  for (const kb of sequentialKb) {
+    const before = await count();
+    const { ops = 1 } = await fioNbd(
+      array.uri,
+      { rw: 'write', blockBytes: kb * 1024, depth, seconds: 1, sizeBytes: usedBytes },
+      'IOPS',
+    );
+    const after = await count();
+    const bytes = ops * kb * 1024;
+    found.push(
+      `${kb}k ${((after.read - before.read) / bytes).toFixed(2)} + ${((after.written - before.written) / bytes).toFixed(2)}`,
+    );
+  }
+  return `${label} over ${kind}, sequential writes at QD${depth}: bytes that members read and write for each byte: ${found.join(', ')}.`;
 }
 
 interface Job extends Contender {
@@ -292,6 +335,9 @@ for (const kind of kinds) {
   }
   if (options.isWanted(`${kind}-member-ios`))
     notes.push(await memberIosPerWrite(kind, 'raid5f'), await memberIosPerWrite(kind, 'raid6'));
+  if (options.isWanted(`${kind}-member-bytes`))
+    for (const label of ['raid5f of 5', 'raid6 of 6'])
+      for (const depth of [8, 32]) notes.push(await memberBytesPerByte(kind, label, depth));
 }
 await raidkit.end();
 
@@ -332,7 +378,7 @@ const extra = results.flatMap((result) => {
 });
 notes.push(['| | | µs more server CPU per I/O than one member |', '|---|---|---|', ...extra].join('\n'));
 report('levels', 'Levels', options, results, goals, [
-  `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, raid6 five, the others four; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
+  `Members of ${memberBytes / MiB} MiB: files in the page cache, or loop devices over memory past it. raid1 has two members, raid6 five, the others four where nothing else is said; strips of ${stripKb} KiB. Everything through the daemon over NBD. For the processes all members are past the page cache, as dd's files are.`,
   ...notes,
 ]);
 // Ends the daemons of the crashes too.

@@ -64,7 +64,7 @@ export const gatheredWrites = [
     file,
     line: 'return (offsetBlocks + numBlocks) % this.#unit === 0 || numBlocks >= this.#mostBlocks;',
     becomes: 'return numBlocks >= 2 * this.#mostBlocks;',
-    loses: 'a level is handed a write of several stripes, and makes the parity of the first one for all of it',
+    loses: 'a level that has asked for writes within a stripe is handed one across two',
     suites,
   },
   {
