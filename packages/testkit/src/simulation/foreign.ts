@@ -28,6 +28,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
   const torn = before === 'stop' ? [] : run.leniency.forgiveJournaled();
+  const numBlocks = run.array()?.numBlocks ?? 0;
   await end(run, { how: before, mode, downMs: 10 });
   for (const disk of run.disks) {
     disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);
@@ -74,7 +75,18 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   run.memory.reset();
   if (last !== 'stop') run.wasUnclean = true;
   await assemble(run, -1);
+  doubtGrown(run, numBlocks);
   if (!run.isRefused) await run.readAll('after a foreign run');
+}
+
+/** He lets the array grow to where its checksums were, and says of the new blocks nothing: they hold what was there. */
+function doubtGrown(run: SimRun, numBlocks: number): void {
+  const array = run.array();
+  if (array === undefined || run.plan.shape.integrity === undefined || numBlocks === 0) return;
+  if (array.numBlocks <= numBlocks) return;
+  const perBlock = array.blockSize / sectorBytes;
+  run.coverage.mark('a foreign run takes the room of checksums');
+  run.model.doubtValues(numBlocks * perBlock, (array.numBlocks - numBlocks) * perBlock);
 }
 
 function spdkRules(store: SuperblockStore): SuperblockStore {
