@@ -234,6 +234,18 @@ it('tells how far a rebuild is, and that a member was taken out', async () => {
   expect(['Rebuild20', 'Rebuild40', 'Rebuild60', 'Rebuild80']).toEqual(expect.arrayContaining(progress));
 });
 
+it('calls no array degraded whose slot goes with its member', async () => {
+  await test.start(base);
+  for (const name of ['a', 'b', 'c']) await call('bdev_malloc_create', { name, num_blocks: 16_384, block_size: 512 });
+  await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b', 'c'], superblock: true });
+  await call('raidkit_remove_slot', { name: 'vol', member: 'b' });
+  const events = await eventsOf();
+  expect(events.find(({ event }) => event === 'DeviceRemoved')).toMatchObject({
+    device: 'b',
+    message: 'b (slot 1 of array vol) has been removed: its slot is taken away on request',
+  });
+});
+
 it('answers a call that waits for events when there is one, when the time is over, and when the daemon ends', async () => {
   const daemon = await test.start(base);
   const waiting = eventsOf({ wait_ms: 60_000 });

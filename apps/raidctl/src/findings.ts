@@ -12,7 +12,7 @@ export function statusOf(array: RaidArrayInfo): string {
   const { reason } = ext;
   switch (ext.health) {
     case 'optimal':
-      return `${plural(slots, 'member')}, all in sync${reason === null ? '' : `; ${reason}`}`;
+      return `${slots === 1 ? '1 member, in sync, and no redundancy' : `${plural(slots, 'member')}, all in sync`}${reason === null ? '' : `; ${reason}`}`;
     case 'degraded': {
       const absent = ext.members.filter(({ state }) => state === 'missing' || state === 'failed').length;
       const left = ext.can_lose;

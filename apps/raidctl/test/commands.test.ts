@@ -316,10 +316,11 @@ async function dataOffset(device: string): Promise<number> {
 }
 
 it('adds copies to a mirror and takes them away, down to one, and keeps which of them are read', async () => {
-  disks('a', 'b', 'c');
+  disks('a', 'b', 'c', 'd');
   const arrays = async (): Promise<unknown> => (await test.json('status', 'status')).arrays;
   await test.ok('create raid1 vol ./a ./b --read-policy round-robin --write-mostly ./b');
   await test.ok('add vol ./c --mirror --wait');
+  expect(await test.run('add', 'vol', './d')).toMatchObject({ code: 4, stderr: containing('add --mirror') });
   expect(await arrays()).toMatchObject([
     {
       health: 'optimal',

@@ -200,3 +200,7 @@ it('shows the serial numbers of disks, of the one that is gone too', () => {
   expect(text).toMatch(/slot 0 {2}sda .* serial WD-1\n/);
   expect(text).toMatch(/slot 1 {2}\(sdb\) .* serial WD-2\n/);
 });
+
+it('says of a mirror with one slot that it has no redundancy', () => {
+  expect(statusOf({ ...mirror({}, [{}]), num_base_bdevs: 1 })).toBe('1 member, in sync, and no redundancy');
+});

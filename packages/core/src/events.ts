@@ -6,8 +6,16 @@ export type RaidEvent =
   | { type: 'arrayRemoved'; array: string }
   | { type: 'arrayResized'; array: string; numBlocks: number }
   | { type: 'memberAdded'; array: string; slot: number; member: string }
-  /** `isRequested`: somebody wanted that; else the device went away. */
-  | { type: 'memberRemoved'; array: string; slot: number; member: string; reason: string; isRequested: boolean }
+  /** `isRequested`: somebody wanted that; else the device went away. `goesWithSlot`: its slot is taken away too, and is not missing then. */
+  | {
+      type: 'memberRemoved';
+      array: string;
+      slot: number;
+      member: string;
+      reason: string;
+      isRequested: boolean;
+      goesWithSlot?: true;
+    }
   /** `wasFilled`: it was being filled, and was not in sync yet. */
   | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string; wasFilled: boolean }
   | { type: 'memberSuspect'; array: string; slot: number; member: string }

@@ -137,9 +137,14 @@ export class ArrayWatch {
   }
 
   /** A member has left; the array, if it is still up, is degraded by that. */
-  #lost(name: EventName, severity: Severity, about: { array: string; member: string }, message: string): void {
+  #lost(
+    name: EventName,
+    severity: Severity,
+    about: { array: string; member: string; goesWithSlot?: boolean },
+    message: string,
+  ): void {
     const array = this.#arrays.get(about.array);
-    const isDegraded = array?.state === 'online' && array.numInSync < array.numSlots;
+    const isDegraded = about.goesWithSlot !== true && array?.state === 'online' && array.numInSync < array.numSlots;
     if (array !== undefined && isDegraded) {
       const told = this.#toldOf(array);
       told.isTroubled = true;
@@ -152,7 +157,7 @@ export class ArrayWatch {
     const { error, process } = event;
     const record = array?.history.find(({ type }) => type === process);
     const mismatches = record?.mismatchBlocks ?? 0;
-    const found = process === 'check' || process === 'repair' ? `; ${mismatches} blocks disagreed` : '';
+    const found = process === 'check' || process === 'repair' ? `; ${blocks(mismatches)} disagreed` : '';
     const end = error === null ? `has ended${found}` : `did not get to its end: ${error}`;
     const isFilling = process === 'rebuild' || process === 'replace';
     const severity = error === null || error === cancelledReason ? 'info' : 'warning';
@@ -163,7 +168,7 @@ export class ArrayWatch {
       this.#say('SpareActive', 'info', event.array, target, message);
     }
     if (mismatches > 0 && process === 'check') {
-      const message = `the check of array ${event.array} found ${mismatches} blocks where redundancy disagrees with the data`;
+      const message = `the check of array ${event.array} found ${blocks(mismatches)} where redundancy disagrees with the data`;
       this.#say('MismatchesFound', 'warning', event.array, null, message);
     }
     if (array !== undefined) this.#mended(array);
@@ -253,6 +258,10 @@ export class ArrayWatch {
   #say(event: EventName, severity: Severity, array: string, device: string | null, message: string): void {
     this.#tell({ event, severity, array, device, message });
   }
+}
+
+function blocks(count: number): string {
+  return count === 1 ? '1 block' : `${count} blocks`;
 }
 
 function errorsIn({ checksum, read, write }: RaidArray['slots'][number]['errors']): number {

@@ -21,13 +21,28 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
 /**
  * Takes a member out. Resolves when no I/O goes to it and the survivors' metadata says so. An array that cannot do without
  * it goes offline and keeps its superblocks as they are: together with this member they are still the newest state.
+ * `goesWithSlot`: for those who are told.
  */
-export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slot, reason: string): Promise<void> {
+export async function removeMember(
+  ctx: RaidContext,
+  array: RaidArray,
+  slot: Slot,
+  reason: string,
+  goesWithSlot = false,
+): Promise<void> {
   const member = slot.name ?? '';
   const isRequested = slot.isRemovedByHand;
   // The slot as it is numbered by then.
   const tell = (): void => {
-    ctx.emit({ type: 'memberRemoved', array: array.name, slot: slot.index, member, reason, isRequested });
+    ctx.emit({
+      type: 'memberRemoved',
+      array: array.name,
+      slot: slot.index,
+      member,
+      reason,
+      isRequested,
+      ...(goesWithSlot ? { goesWithSlot } : {}),
+    });
   };
   // Whoever is about to make it a member finds that it is gone.
   if (!slot.isConfigured || slot.isBeingAppended) return;
@@ -60,7 +75,7 @@ export async function removeMember(ctx: RaidContext, array: RaidArray, slot: Slo
     // The array may have been given up meanwhile, and its members with it.
     if (slot.role !== 'leaving') return;
     slot.stay();
-    await removeMember(ctx, array, slot, reason);
+    await removeMember(ctx, array, slot, reason, goesWithSlot);
     return;
   }
   array.expectOneLess();

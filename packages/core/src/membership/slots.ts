@@ -62,7 +62,7 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   // No spare takes the place.
   slot.isRemovedByHand = true;
   try {
-    if (bdev !== null) await removeMember(ctx, array, slot, 'its slot is taken away on request');
+    if (bdev !== null) await removeMember(ctx, array, slot, 'its slot is taken away on request', true);
     await array.lifecycle.whileBusy(array.afterGrowth(() => dropSlot(array, slot)));
   } catch (error) {
     if (bdev === null) slot.isRemovedByHand = wasByHand;
