@@ -182,6 +182,39 @@ describe('of gathered writes', () => {
     expect(await seen(4, 5)).toEqual([2, 2, 2, 2, 1]);
   });
 
+  it('those that have failed are not made again over what was written after them', async () => {
+    const { disks, volume } = await filled('raid5f');
+    for (const slot of [0, 1])
+      disks[slot]!.fault = ({ numBlocks, offsetBlocks, type }) =>
+        type === IoType.Read && offsetBlocks <= dataOffset + 3 && dataOffset + 3 < offsetBlocks + numBlocks
+          ? Status.IoError
+          : Status.Ok;
+    const early = Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2)));
+    const late = volume.write(5, blocks(1, 9));
+    const ends = await Promise.allSettled([...early, late]);
+    expect(counts()).toMatchObject({ operations: 1, failed: 1 });
+    expect(ends.map(({ status }) => status === 'fulfilled')).toEqual([true, true, true, false, true, false, true, true, true]);
+    for (const disk of disks) disk.fault = () => Status.Ok;
+    expect(await seen(4, 5)).toEqual([2, 9, 2, 2, 1]);
+  });
+
+  it('none is handed to a level that has thrown at them', async () => {
+    const { rig, volume } = await filled('raid5f');
+    const level = arrayOf(rig, 'a').level!;
+    const submitRw = level.submitRw.bind(level);
+    const handed: number[] = [];
+    let hasThrown = false;
+    level.submitRw = (request) => {
+      if (hasThrown) handed.push(request.offsetBlocks);
+      hasThrown ||= request.numBlocks > 1;
+      if (hasThrown) throw new Error('a slip of the author’s');
+      submitRw(request);
+    };
+    const ends = await Promise.allSettled(Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2))));
+    expect(ends.map(({ status }) => status === 'fulfilled')).toEqual(Array.from({ length: 8 }, (_, index) => index < 2));
+    expect(handed).toEqual([]);
+  });
+
   it('one that was given up while it waited is not made', async () => {
     const { disks, rig, volume } = await filled('raid5f');
     const hasty = openVolume(rig, 'a');

@@ -22,9 +22,25 @@ export const gatheredWrites = [
   {
     id: 'gathered-and-overtaken',
     file,
-    line: 'if (overlaps && stream !== null) this.#start(stream, run);',
-    becomes: '',
+    line: 'if (overlaps(run, offsetBlocks, end) && stream !== null) {',
+    becomes: 'if (overlaps(run, offsetBlocks, end) && stream === null) {',
     loses: 'a write that waits to be made with others is made over a later one to the same blocks',
+    suites,
+  },
+  {
+    id: 'made-again-over-newer-data',
+    file,
+    line: 'else if (io.driverTag === overtaken) io.complete(status);',
+    becomes: '',
+    loses: 'a write that has failed with others is made again over a later one to the same blocks',
+    suites,
+  },
+  {
+    id: 'made-again-by-a-level-that-threw',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (level === null || this.hasLevelThrown || !this.#array.hasEnough) {',
+    becomes: 'if (level === null || !this.#array.hasEnough) {',
+    loses: 'a level that has thrown, and whose state nobody knows, is handed writes to make again',
     suites,
   },
   {

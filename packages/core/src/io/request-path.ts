@@ -311,7 +311,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   resume(io: RaidIo): void {
     const { level, journal } = this.#array;
     // Asked again, as it may have waited for its region's bit, or for a departure to be recorded.
-    if (level === null || !this.#array.hasEnough) {
+    if (level === null || this.hasLevelThrown || !this.#array.hasEnough) {
       this.finish(io, Status.NoDevice);
       return;
     }

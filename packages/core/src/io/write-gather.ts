@@ -12,6 +12,8 @@ const mostBytes = 1024 * 1024;
 const mostGathered = 8;
 /** A stream with less than this part of a stripe in flight is one of few, small writes. */
 const fewShare = 8;
+/** `driverTag` of a write in a run: something else has been begun for blocks of it since the run was. */
+const overtaken = 1;
 /** Streams are found by where they go on; so many lists of them. */
 const lists = 64;
 
@@ -84,6 +86,8 @@ export class WriteGather {
   readonly #idleStreams: Stream[] = [];
   readonly #idleRuns: Run[] = [];
   #firstWaiting: Run | null = null;
+  /** Begun: with the level, or failed and not taken apart yet. */
+  readonly #atWork: Run[] = [];
   #pool: BufferPool | null = null;
   // What the array was like when it was last looked at.
   #membership = -1;
@@ -117,8 +121,13 @@ export class WriteGather {
     stream.to = offsetBlocks + numBlocks;
     this.#add(stream);
     if (stream.waiting !== null && !this.#fits(stream.waiting, parent)) this.#start(stream, stream.waiting);
-    const run = this.#append(stream, parent);
-    if (this.#isComplete(run) || this.#canStart(stream, run)) this.#start(stream, run);
+    // Whoever asked for what has just been started may have been told at once, and have gone on behind this one.
+    if (stream.waiting !== null && stream.waiting.offsetBlocks + stream.waiting.numBlocks !== offsetBlocks)
+      this.#startAlone(stream, parent);
+    else {
+      const run = this.#append(stream, parent);
+      if (this.#isComplete(run) || this.#canStart(stream, run)) this.#start(stream, run);
+    }
     this.#leave(stream);
     return true;
   }
@@ -127,12 +136,19 @@ export class WriteGather {
   letGo(offsetBlocks: number, numBlocks: number): void {
     // What waits is told of that when what it waits for is over.
     if (this.#array.state !== 'online') return;
+    const end = offsetBlocks + numBlocks;
     let run = this.#firstWaiting;
     while (run !== null) {
       const { next, stream } = run;
-      const overlaps = run.offsetBlocks < offsetBlocks + numBlocks && offsetBlocks < run.offsetBlocks + run.numBlocks;
-      if (overlaps && stream !== null) this.#start(stream, run);
-      run = next;
+      if (overlaps(run, offsetBlocks, end) && stream !== null) {
+        this.#start(stream, run);
+        // Whoever is told at once may have changed the list.
+        run = this.#firstWaiting;
+      } else run = next;
+    }
+    for (const one of this.#atWork) {
+      if (!overlaps(one, offsetBlocks, end)) continue;
+      for (let io = one.first; io !== null; io = nextOf(io)) if (overlaps(io, offsetBlocks, end)) io.driverTag = overtaken;
     }
   }
 
@@ -159,7 +175,7 @@ export class WriteGather {
     // What has failed is perhaps not each of them. In a later turn: this may be the call that brought one of them.
     else {
       this.counts.failed++;
-      this.#array.registry.runtime.soon(() => this.#takeApart(run));
+      this.#array.registry.runtime.soon(() => this.#takeApart(run, status));
     }
     if (stream !== null) this.onWritten(stream, numBlocks);
   }
@@ -247,6 +263,7 @@ export class WriteGather {
 
   #append(stream: Stream, parent: BdevIo): Run {
     parent.driverContext = null;
+    parent.driverTag = 0;
     let run = stream.waiting;
     if (run === null) {
       run = this.#idleRuns.pop() ?? new Run(this);
@@ -282,6 +299,7 @@ export class WriteGather {
     run.prev = null;
     run.next = null;
     const { first } = run;
+    this.#atWork.push(run);
     // Asked again: it has waited.
     if (first === null || !this.#mayGather() || isAnyUnwanted(run)) this.#takeApart(run);
     else if (first === run.last) {
@@ -328,21 +346,27 @@ export class WriteGather {
     }
   }
 
-  /** Each write goes on its own. */
-  #takeApart(run: Run): void {
-    let io = run.first;
-    this.#put(run);
-    while (io !== null) {
-      const next = nextOf(io);
+  /** Each write goes on its own. `status` is how they have failed together, if they have. */
+  #takeApart(run: Run, status: Status = Status.IoError): void {
+    // Whoever is told at once may go on with something that overlaps those that are left.
+    for (let io = run.first; io !== null; io = run.first) {
+      run.first = nextOf(io);
       io.driverContext = null;
       // Whoever asked has been told that it timed out, and may have written something else since.
       if (isUnwanted(io)) io.complete(Status.Cancelled);
+      // Made now, it would lie over what was begun after it and may have been acknowledged.
+      else if (io.driverTag === overtaken) io.complete(status);
       else this.#path.submitHeld(io);
-      io = next;
     }
+    this.#put(run);
   }
 
   #put(run: Run): void {
+    const at = this.#atWork.indexOf(run);
+    if (at >= 0) {
+      const last = this.#atWork.pop();
+      if (last !== undefined && last !== run) this.#atWork[at] = last;
+    }
     run.stream = null;
     run.first = null;
     run.last = null;
@@ -355,8 +379,14 @@ function nextOf(io: BdevIo): BdevIo | null {
   return io.driverContext as BdevIo | null;
 }
 
-function isUnwanted({ isAbandoned, parent }: BdevIo): boolean {
-  return isAbandoned || parent?.isAbandoned === true;
+/** Whoever asked has been told that it timed out; of a part of a part, whoever asked for all of it. */
+function isUnwanted(io: BdevIo): boolean {
+  for (let one: BdevIo | null = io; one !== null; one = one.parent) if (one.isAbandoned) return true;
+  return false;
+}
+
+function overlaps({ numBlocks, offsetBlocks }: Run | BdevIo, from: number, end: number): boolean {
+  return offsetBlocks < end && from < offsetBlocks + numBlocks;
 }
 
 function isAnyUnwanted(run: Run): boolean {
