@@ -109,7 +109,7 @@ export const checksums = [
   {
     id: 'lost-is-told-before-it-is-listed',
     file: 'core/src/io/request-path.ts',
-    line: 'if (status !== Status.Ok && io.parent !== null && io.type !== IoType.Flush && !badBlocks.isSettled) {',
+    line: 'if (status !== Status.Ok && io.isUsers && io.type !== IoType.Flush && !badBlocks.isSettled) {',
     becomes: 'if (io.numBlocks < 0) {',
     loses: 'what was answered EIO is read as it is after a crash that comes with the answer',
     suites,

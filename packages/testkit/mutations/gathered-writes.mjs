@@ -44,6 +44,14 @@ export const gatheredWrites = [
     suites,
   },
   {
+    id: 'gathered-and-lost-is-told-before-it-is-listed',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (status !== Status.Ok && io.isUsers && io.type !== IoType.Flush && !badBlocks.isSettled) {',
+    becomes: 'if (status !== Status.Ok && io.parent !== null && io.type !== IoType.Flush && !badBlocks.isSettled) {',
+    loses: 'a write that has failed with others, and is not made again, is answered before what is lost is on record',
+    suites,
+  },
+  {
     id: 'gathered-though-given-up',
     file,
     line: 'if (first === null || !this.#mayGather() || isAnyUnwanted(run)) this.#takeApart(run);',

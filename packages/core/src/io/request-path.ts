@@ -278,7 +278,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   #acknowledge(io: RaidIo, status: Status): void {
     const { badBlocks, journal } = this.#array;
-    if (status !== Status.Ok && io.parent !== null && io.type !== IoType.Flush && !badBlocks.isSettled) {
+    if (status !== Status.Ok && io.isUsers && io.type !== IoType.Flush && !badBlocks.isSettled) {
       this.#finishLost(io, status);
       return;
     }
