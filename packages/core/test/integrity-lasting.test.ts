@@ -139,6 +139,40 @@ it('does not take for good what was damaged, because a failed flush has taken it
   await stop(rig, volume);
 });
 
+it.each([1, 2])(
+  'loses nothing because the page with the checksums of the only copy could not be read %i times',
+  async (times) => {
+    const built = await build('raid1', 2, { integrity: true });
+    await built.volume.write(0, blocks(64, 5));
+    await built.rig.arrays.removeBaseBdev('m1');
+    await stop(built.rig, built.volume);
+    // Regions that have never been written have sums in the page too, so that it is written once it was read.
+    const { rig, disks, volume } = await startFrom(new Map([[0, built.disks[0]!.bytes]]));
+    const [disk] = disks as [RamDisk];
+    let left = times;
+    disk.fault = (io) =>
+      io.type === IoType.Read && io.offsetBlocks === pagesAt / 512 && left-- > 0 ? Status.IoError : Status.Ok;
+    expect(new Set(await volume.read(0, 64))).toEqual(new Set([5]));
+    expect(left).toBeLessThan(0);
+    expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
+    await stop(rig, volume);
+  },
+);
+
+it('lists no block that has another checksum than those that are damaged', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await volume.write(0, blocks(64, 5));
+  await rig.arrays.removeBaseBdev('m1');
+  disks[0]!.bytes[(dataAt + 4) * 512]! ^= 4;
+  // As when what has two checksums could not be read, and a part of the first has been written.
+  array.badBlocks.noteDamage(0, 1, 15);
+  await array.recordDamage(0, 64);
+  expect(array.badBlocks.list()).toEqual([{ slot: 0, offsetBlocks: 1, numBlocks: 7 }]);
+  expect(new Set(await volume.read(8, 56))).toEqual(new Set([5]));
+  await stop(rig, volume);
+});
+
 it('fails no member because another one holds all memory from which checksums are written', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
   const [disk] = disks as [RamDisk];

@@ -162,4 +162,20 @@ export const checksums = [
     loses: 'a write waits for ever once a device that was given up had all room for pages',
     suites: ['packages/core/test/checksums.test.ts'],
   },
+  {
+    id: 'page-of-sums-read-once',
+    file: 'core/src/checksums/page-cache.ts',
+    line: 'const mayReadAgain = frame.reads < mostReads && !finalErrors.includes(status);',
+    becomes: 'const mayReadAgain = false;',
+    loses: 'one read error of a page makes what the only copy has of it bad for good',
+    suites: lasting,
+  },
+  {
+    id: 'listed-beyond-a-checksum',
+    file: 'core/src/metadata/damage.ts',
+    line: 'next = Math.min(end, (Math.floor(at / step) + 1) * step);',
+    becomes: 'next = Math.min(end, at + step);',
+    loses: 'good blocks behind damaged ones are bad for good',
+    suites: lasting,
+  },
 ];

@@ -343,9 +343,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     this.#options.codec.seal(this.#memory, addr, page);
   }
 
-  adopt(page: number, addr: number, isRead: boolean): boolean {
+  adopt(page: number, addr: number, isRead: boolean, mayReadAgain: boolean): boolean | null {
     const { codec, isReadOnly = false, knowledge, mustWash = false } = this.#options;
     const good = isRead ? codec.goodRecords(this.#memory, addr, page) : 0;
+    if (mayReadAgain && this.#lacksCounted(page, good)) return null;
     // Where nothing is written, nothing that counts comes to be there either.
     const isFirst = isReadOnly || !this.#markAdopted(page);
     // Whatever has become of its regions meanwhile: nothing of this life has been there to be damaged.
@@ -368,6 +369,20 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       }
     }
     return hasChanged && !isReadOnly;
+  }
+
+  /** Some of the page's records, but for the `good` ones, have sums that count. */
+  #lacksCounted(page: number, good: number): boolean {
+    const { format, isReadOnly = false, knowledge, mustWash = false } = this.#options;
+    if (mustWash && (isReadOnly || !this.#isAdopted(page))) return false;
+    const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
+    for (let at = page * this.#perPage; at < limit; at = knowledge.endOfRun(at, limit)) {
+      if (!knowledge.counts(at)) continue;
+      for (let from = at, end = knowledge.endOfRun(at, limit); from < end; from = this.#endOfRecord(from)) {
+        if ((good & (1 << Math.floor((from % this.#perPage) / format.sumsPerRecord))) === 0) return true;
+      }
+    }
+    return false;
   }
 
   /** In a later turn, as ever. */

@@ -5,14 +5,22 @@ import { BufferPool } from '@raidkit/parity';
 /** Pages that are being written at a time at most. */
 const mostWrites = 32;
 
+/** As often as data is read before it is listed as bad. */
+const mostReads = 3;
+/** Reads that end so are not tried again: there is nobody to ask, or who asked has waited for as long as he may. */
+const finalErrors: readonly Status[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.Cancelled];
+
 /** Whose pages the cache holds: the sums of one device. */
 export interface PageOwner {
   /** Begins an I/O on the page of this number, whose place on the device the owner knows. */
   submitPage(io: BdevIo, page: number): void;
   /** An I/O on a page has ended, and all that follows from it is done. */
   onPageIoDone(): void;
-  /** The memory at `addr` is the page as it was read, or could not be: makes of it what counts. True if that has changed it. */
-  adopt(page: number, addr: number, isRead: boolean): boolean;
+  /**
+   * The memory at `addr` is the page as it was read, or could not be: makes of it what counts. True if that has changed it. Null,
+   * and nothing is done, if it lacks something that counts, and `mayReadAgain`.
+   */
+  adopt(page: number, addr: number, isRead: boolean, mayReadAgain: boolean): boolean | null;
   /** Makes the bytes at `addr` those of the page of this number. */
   seal(addr: number, page: number): void;
   /** The page could not be written. It stays in memory as long as there is room for all others without it. */
@@ -48,6 +56,8 @@ export class PageFrame implements IoOwner {
   isTelling = false;
   /** It could not be written; nobody has tried again. */
   isStuck = false;
+  /** How often it was read since it is wanted. */
+  reads = 0;
   /** Writes that have come to their end, and how the last one did. */
   writes = 0;
   lastWriteStatus: Status = Status.Ok;
@@ -235,6 +245,7 @@ export class PageCache {
     frame.page = page;
     frame.state = FrameState.Loading;
     frame.isUsed = true;
+    frame.reads = 1;
     this.#pages.get(owner)?.set(page, frame);
     this.#submit(frame, owner, IoType.Read, frame.addr);
   }
@@ -255,7 +266,15 @@ export class PageCache {
       this.#moveWaiters(frame, owner);
       return;
     }
-    if (owner.adopt(frame.page, frame.addr, status === Status.Ok)) frame.isDirty = true;
+    const mayReadAgain = frame.reads < mostReads && !finalErrors.includes(status);
+    const hasChanged = owner.adopt(frame.page, frame.addr, status === Status.Ok, mayReadAgain);
+    if (hasChanged === null) {
+      // What is lost now would be written to the device with the next change of the page, and be lost for good.
+      frame.reads++;
+      this.#submit(frame, owner, IoType.Read, frame.addr);
+      return;
+    }
+    if (hasChanged) frame.isDirty = true;
     frame.state = FrameState.Ready;
     frame.isTelling = true;
     for (let waiter = frame.waiters.shift(); waiter !== null; waiter = frame.waiters.shift()) waiter.onPage(frame);

@@ -35,8 +35,10 @@ async function listRange(array: DamageHost, slot: Slot, start: number, end: numb
   const step = array.blocksTogether;
   slot.sums?.forgetPages(start, end);
   await withOwnBuffer(array, step * array.blockSize, async (addr) => {
-    for (let at = start; at < end; at += step) {
-      const count = Math.min(step, end - at);
+    for (let at = start, next; at < end; at = next) {
+      // Not beyond what has one checksum: what lies behind it may be good.
+      next = Math.min(end, (Math.floor(at / step) + 1) * step);
+      const count = next - at;
       const isGood = await canRead(array, slot, at, count, addr);
       // Whoever has written them meanwhile has made them good, and another member in the slot has others.
       if (isGood === null || !slot.isInSync) continue;
