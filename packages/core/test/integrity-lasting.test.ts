@@ -1,5 +1,6 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
+import { RegionState } from '@raidkit/core';
 import { encodeSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
@@ -51,6 +52,27 @@ it('keeps what a degraded array holds readable when somebody else ran it before,
   expect(new Set(await second.volume.read(0, 192))).toEqual(new Set([1]));
   expect(arrayOf(second.rig, 'a').slots.map(({ errors }) => errors.checksum)).toEqual([0, 0, 0]);
   await stop(second.rig, second.volume);
+});
+
+it('has the checksums of a region on its members before they count', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  await volume.write(0, blocks(64, 6));
+  const { bitmap } = arrayOf(rig, 'a');
+  let written = 0;
+  for (const disk of disks)
+    disk.fault = ({ offsetBlocks, type }) => {
+      if (type === IoType.Write && offsetBlocks < dataAt && bitmap!.count(RegionState.Dirty) === 0) written++;
+      return Status.Ok;
+    };
+  await until(() => written >= disks.length, 'the region is on record as clean');
+  // The power fails: nothing is stopped in order.
+  const after = await startFrom(imagesOf(disks));
+  expect(arrayOf(after.rig, 'a').process).toBeNull();
+  expect(arrayOf(after.rig, 'a').history).toEqual([]);
+  expect(new Set(await after.volume.read(0, 64))).toEqual(new Set([6]));
+  expect(arrayOf(after.rig, 'a').slots.map(({ errors }) => errors.checksum)).toEqual([0, 0]);
+  await stop(after.rig, after.volume);
+  await stop(rig, volume);
 });
 
 it('keeps a checksum that was made anew, when the array stops in order and the other copy has left', async () => {

@@ -24,7 +24,7 @@ export const checksums = [
     line: 'await slot.sums?.writeOut(rangesOf(before.keys(), this.regionBlocks));',
     becomes: '',
     loses: 'after a crash checksums that count are those of what was there before',
-    suites,
+    suites: lasting,
   },
   {
     id: 'sums-of-target-not-written',
