@@ -174,12 +174,8 @@ export class StripeBuffers<Operation extends StripeOperation> {
   }
 
   /** For the level's `describe`. */
-  describe(): { readonly stripe_operations: number; readonly stripe_operations_in_use: number } {
-    const [first] = this.#pools;
-    const most = first?.count ?? 0;
-    let free = 0;
-    for (const pool of this.#pools) free += pool.available;
-    return { stripe_operations: most, stripe_operations_in_use: Math.max(0, most * this.#pools.length - free) };
+  describe(): { readonly stripe_operations: number } {
+    return { stripe_operations: this.#pools[0]?.count ?? 0 };
   }
 
   /** Gives the memory back. For the level's `stop`. */
