@@ -1,5 +1,5 @@
 export type { ArrayView as RaidArray } from './array/array-view.js';
-export type { GatheredWrites } from './level/gathered-writes.js';
+export type { GatheredWrites } from './io/write-gather.js';
 export type { BitmapView } from './bitmap/bitmap-view.js';
 export type { ProcessView } from './sync/process-view.js';
 export type { BadBlocksView, MemberRole, SlotAbsence, SlotErrors, SlotView as Slot } from './members/slot-view.js';

@@ -4,6 +4,7 @@ import { blocks, build } from '../../../test/support/array-on-disks.js';
 import type { Built } from '../../../test/support/array-on-disks.js';
 import { arrayOf, memberUuid, newRig, openVolume, takeMemory, until } from '../../../test/support/rig.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
 
 /** Members have their data behind this block. */
 const dataOffset = 2048;
@@ -164,17 +165,42 @@ describe.each(['raid5f', 'raid6'])('%s: writes that follow one another', (level)
     await gone;
     expect(disks.some(({ bytes }) => bytes[(dataOffset + 7) * 512] === 2)).toBe(true);
   });
+
+  it('keep a stopping array, and what it has of memory, also when whoever asked has given them up', async () => {
+    const { disks, rig, volume } = await filled(level);
+    volume.descriptor.ioTimeoutMs = 20;
+    for (const disk of disks)
+      disk.fault = (io) => (io.offsetBlocks >= dataOffset && io.type !== IoType.Flush ? null : Status.Ok);
+    const ends = await Promise.allSettled(Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2))));
+    expect(ends.every(({ status }) => status === 'rejected')).toBe(true);
+    volume.descriptor.close();
+    let isGone = false;
+    const gone = rig.arrays.delete('a', { clearSuperblock: false }).then(() => (isGone = true));
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    expect(isGone).toBe(false);
+    for (const disk of disks) {
+      disk.fault = () => Status.Ok;
+      for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    }
+    await gone;
+    expect(rig.registry.ios.outstanding).toBe(0);
+    expect(rig.registry.runtime.memory.freeBytes).toBe(newRig().registry.runtime.memory.freeBytes);
+  });
 });
+
+/** Parity cannot be told for one column, whichever way: what is written there, and what is not, cannot be read. */
+function failReadsOfBlock3(disks: readonly RamDisk[]): void {
+  for (const disk of disks.slice(0, 2))
+    disk.fault = ({ numBlocks, offsetBlocks, type }) =>
+      type === IoType.Read && offsetBlocks <= dataOffset + 3 && dataOffset + 3 < offsetBlocks + numBlocks
+        ? Status.IoError
+        : Status.Ok;
+}
 
 describe('of gathered writes', () => {
   it('only those fail whose own blocks cannot be written', async () => {
     const { disks, volume } = await filled('raid5f');
-    // Parity cannot be told for one column, whichever way: what is written there, and what is not, cannot be read.
-    for (const slot of [0, 1])
-      disks[slot]!.fault = ({ numBlocks, offsetBlocks, type }) =>
-        type === IoType.Read && offsetBlocks <= dataOffset + 3 && dataOffset + 3 < offsetBlocks + numBlocks
-          ? Status.IoError
-          : Status.Ok;
+    failReadsOfBlock3(disks);
     const ends = await Promise.allSettled(Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2))));
     expect(ends.map(({ status }) => status === 'fulfilled')).toEqual([true, true, true, false, true, true, true, true]);
     expect(counts()).toMatchObject({ operations: 1, failed: 1 });
@@ -184,11 +210,7 @@ describe('of gathered writes', () => {
 
   it('those that have failed are not made again over what was written after them', async () => {
     const { disks, volume } = await filled('raid5f');
-    for (const slot of [0, 1])
-      disks[slot]!.fault = ({ numBlocks, offsetBlocks, type }) =>
-        type === IoType.Read && offsetBlocks <= dataOffset + 3 && dataOffset + 3 < offsetBlocks + numBlocks
-          ? Status.IoError
-          : Status.Ok;
+    failReadsOfBlock3(disks);
     const early = Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2)));
     const late = volume.write(5, blocks(1, 9));
     const ends = await Promise.allSettled([...early, late]);

@@ -99,4 +99,12 @@ export const gatheredWrites = [
     loses: 'an array that refuses parts of stripes takes them when there are enough at a time',
     suites,
   },
+  {
+    id: 'stops-while-the-level-is-at-work',
+    file: 'core/src/start/start.ts',
+    line: 'await array.io.whenIdle();',
+    becomes: '',
+    loses: 'an array that stops while users have given up what it is at work on cannot give its buffers back',
+    suites,
+  },
 ];

@@ -3,7 +3,7 @@ import type { BitmapView } from '../bitmap/bitmap-view.js';
 import type { LevelOptions, RaidGeometry } from '../level/context.js';
 import type { LevelDescription, RaidLevel } from '../level/level.js';
 import type { RaidModule } from '../level/module.js';
-import type { GatheredWrites } from '../level/gathered-writes.js';
+import type { GatheredWrites } from '../io/write-gather.js';
 import type { ReadPolicy } from '../format/read-policy.js';
 import type { RaidState } from '../lifecycle.js';
 import type { BadBlocksView, SlotView } from '../members/slot-view.js';

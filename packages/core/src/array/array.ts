@@ -28,7 +28,7 @@ import { describeArray, describeConfig, describeLevel } from './info.js';
 import type { ArrayView } from './array-view.js';
 import type { Stranger } from './stranger.js';
 import type { MemberOptions } from '../members/host.js';
-import type { GatheredWrites } from '../level/gathered-writes.js';
+import type { GatheredWrites } from '../io/write-gather.js';
 import type { RaidIoPool } from '../level/raid-io.js';
 import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
 import { ReadRepair } from '../io/read-repair.js';
@@ -122,9 +122,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * The array is being started with redundancy in doubt: what a member holds could not be told without it, so none is let go.
    */
   mustKeepAll = false;
-  /** Where redundancy may disagree with the data. */
   readonly routesReads: boolean;
   readonly gathersWrites: boolean;
+  /** Where redundancy may disagree with the data. */
   readonly consistency: Consistency;
   /** Blocks of members that do not hold what they should. */
   readonly badBlocks = new BadBlocks();

@@ -3,11 +3,11 @@ import type { BdevDriver, BdevIo, JsonObject } from '@raidkit/bdev';
 import type { CommitBarrier } from '../metadata/commit-barrier.js';
 import type { IoHost } from './host.js';
 import { endOfExtent, isUnwritten, listExtents } from '../bitmap/extents.js';
-import type { GatheredWrites } from '../level/gathered-writes.js';
 import type { RaidLevel } from '../level/level.js';
 import type { RaidIo, RaidIoOwner, RequestSink } from '../level/raid-io.js';
 import { RoutedReads } from './routed-reads.js';
 import { WriteGather } from './write-gather.js';
+import type { GatheredWrites } from './write-gather.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
 
@@ -26,6 +26,9 @@ export class RequestPath implements BdevDriver, RequestSink {
   #brokenLevel: RaidLevel | null = null;
   /** Reads of members so far. */
   #readTurns = 0;
+  /** Requests of users' that the level, or what comes before and behind it, still has. */
+  #begun = 0;
+  #idleWaiters: (() => void)[] = [];
 
   constructor(array: IoHost, gate: CommitBarrier) {
     this.#array = array;
@@ -76,6 +79,11 @@ export class RequestPath implements BdevDriver, RequestSink {
   /** For the gather: begins one write for several. */
   startGathered(flags: number, offsetBlocks: number, numBlocks: number, addr: number, owner: RaidIoOwner): void {
     this.#writeFor(null, owner, flags, offsetBlocks, numBlocks, addr);
+  }
+
+  /** Resolves when no request is under way, those too that whoever asked has given up. */
+  async whenIdle(): Promise<void> {
+    while (this.#begun > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
   /** No request is under way, and none will come. */
@@ -333,14 +341,22 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   /** For the gate: tells whoever asked. */
   finish(io: RaidIo, status: Status): void {
-    const { parent, owner } = io;
+    const { isUsers, parent, owner } = io;
     io.status = status;
     if (io.isMarked) this.#array.bitmap?.end(io);
     owner?.onRaidIoDone(io);
     this.#array.ios.put(io);
+    if (isUsers) this.#ended();
     if (parent === null) return;
     if (parent.status === Status.Ok) parent.status = status;
     this.#partEnded(parent);
+  }
+
+  #ended(): void {
+    if (--this.#begun > 0 || this.#idleWaiters.length === 0) return;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const waiter of waiters) waiter();
   }
 
   #partEnded(parent: BdevIo): void {
@@ -369,9 +385,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   #startPart(parent: BdevIo, offsetBlocks: number, numBlocks: number, failedSlot: number, error: Status): void {
     const array = this.#array;
-    const io = array.ios.get();
-    io.sink = this;
-    io.isUsers = true;
+    const io = this.#begin();
     io.parent = parent;
     io.type = parent.type;
     io.flags = parent.flags;
@@ -385,6 +399,14 @@ export class RequestPath implements BdevDriver, RequestSink {
     else this.#write(io);
   }
 
+  #begin(): RaidIo {
+    const io = this.#array.ios.get();
+    io.sink = this;
+    io.isUsers = true;
+    this.#begun++;
+    return io;
+  }
+
   #writeFor(
     parent: BdevIo | null,
     owner: RaidIoOwner,
@@ -393,9 +415,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     numBlocks: number,
     addr: number,
   ): void {
-    const io = this.#array.ios.get();
-    io.sink = this;
-    io.isUsers = true;
+    const io = this.#begin();
     io.parent = parent;
     io.owner = owner;
     io.type = IoType.Write;

@@ -2,7 +2,6 @@ import { Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { RaidGeometry } from '../level/context.js';
-import type { GatheredWrites } from '../level/gathered-writes.js';
 import type { RaidIo, RaidIoOwner } from '../level/raid-io.js';
 import type { IoHost } from './host.js';
 
@@ -16,6 +15,16 @@ const fewShare = 8;
 const overtaken = 1;
 /** Streams are found by where they go on; so many lists of them. */
 const lists = 64;
+
+/** Writes of users that came to the level together with others; counted since the array was made known. */
+export interface GatheredWrites {
+  /** Writes of users. */
+  requests: number;
+  /** What the level was handed for them. */
+  operations: number;
+  /** Of these, the ones that failed, so that their writes were made one by one. */
+  failed: number;
+}
 
 /** What takes writes to the level. */
 interface WritePath {

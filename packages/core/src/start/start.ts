@@ -369,6 +369,8 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   const { bdev } = array;
   if (bdev !== null) await ctx.registry.unregister(bdev);
   array.bdev = null;
+  // What users have given up the level may still be at work on, with its buffers.
+  await array.io.whenIdle();
   await array.journal?.stop();
   if (!array.isReadOnly)
     await array.bitmap?.stop().catch((error: unknown) => {
