@@ -266,10 +266,10 @@ async function loadBadBlocks(
   const { badBlocks } = array;
   const { newest, numFound, error } =
     header === null ? nothingFound(headerError) : await findBadBlocks(array, extension, header);
+  badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
   // Where nobody of ours ever ran it there is none.
   if (header === null && array.metadata.seqNumber < seqStep) return;
   const said = header !== null && hasItsSlots(array, header) ? header.badBlocks : null;
-  badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
   if (isListKnown(said, newest.newest, numFound, error)) return;
   const slots = said?.slots ?? array.slots.map(({ index }) => index);
   const what = `array ${array.name}: the list of bad blocks ${error === null ? 'is gone' : 'cannot be read'}, and nothing else says which blocks of slot ${slots.join(', ')} hold what they should`;

@@ -267,12 +267,12 @@ export class WriteIntentBitmap extends RegionStates {
         ({ lostFlushes } = this.#array);
         this.#pages.said.clear();
         if (fresh.length > 0) await this.#zero(fresh);
+        // Checksums of dirty regions say nothing after a crash: what they alone say is to be on record before.
+        for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);
         // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
         await this.#array.leaveRecorded();
         // What another flush has lost meanwhile, that of this round has not kept: once more, zeros before bits.
         if (this.#array.lostFlushes !== lostFlushes) continue;
-        // Checksums of dirty regions say nothing after a crash: what they alone say is to be on record before.
-        for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);
         for (const region of regions) this.#pages.said.set(region, RegionState.Dirty);
         await this.#pages.writeOf(regions);
         await this.#array.leaveRecorded();

@@ -1,4 +1,5 @@
 import { IoType } from '@raidkit/bdev';
+import { RaidError } from '../errors.js';
 import type { MembersHost } from '../members/host.js';
 import { memberIo } from '../members/member-io.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
@@ -14,9 +15,9 @@ export interface DamageHost extends MembersHost {
 
 /**
  * Puts blocks `[from, +count)` of members' data areas that are known to be damaged on the list of bad blocks: what checksums say
- * is forgotten by a crash in a region that is being written. Each is read once more before, and its checksum
- * too: one that matches now is good.
- * A round of metadata is to follow. What finds no room stays as it is: unreadable for as long as its checksum counts.
+ * is forgotten by a crash in a region that is being written. Each is read once more before, and its checksum too: one that matches
+ * now is good. A round of metadata is to follow. What finds no room on the list stays as it is: unreadable for as long as its
+ * checksum counts. Rejects with `ERR_RAID_MEMORY` if there is no memory to look again, which may pass.
  */
 export async function listDamage(array: DamageHost, from: number, count: number): Promise<void> {
   if (array.isReadOnly) return;
@@ -26,6 +27,8 @@ export async function listDamage(array: DamageHost, from: number, count: number)
     try {
       for (const { start, end } of damaged) await listRange(array, slot, start, end);
     } catch (error) {
+      // That may pass, and whoever wants the region marked can be refused till then.
+      if (RaidError.is(error) && error.code === 'ERR_RAID_MEMORY') throw error;
       array.log.error({ ...array.logFields(slot), err: error }, 'damaged blocks are not on the list of bad blocks');
     }
   }
