@@ -33,6 +33,20 @@ export async function build(
   return { rig, disks, volume: openVolume(rig, 'a') };
 }
 
+/** The first byte of each block, or `EIO`. */
+export async function bytesOf(volume: BlockClient, offset: number, count: number): Promise<(number | string)[]> {
+  const seen: (number | string)[] = [];
+  for (let block = offset; block < offset + count; block++) {
+    seen.push(
+      await volume.read(block, 1).then(
+        ([byte]) => byte!,
+        (error: unknown) => /E[A-Z]+/.exec(String(error))![0],
+      ),
+    );
+  }
+  return seen;
+}
+
 /** So many blocks of one byte. */
 export function blocks(count: number, fill: number): Uint8Array {
   return new Uint8Array(count * 512).fill(fill);

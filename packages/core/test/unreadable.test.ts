@@ -1,8 +1,8 @@
 import { IoType, Status } from '@raidkit/bdev';
-import type { BdevIo, BlockClient } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import { expect, it } from 'vitest';
-import { blocks, build } from '../../../test/support/array-on-disks.js';
+import { blocks, build, bytesOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
@@ -25,20 +25,6 @@ function makeUnreadable(disk: RamDisk, bad: Iterable<number>): void {
 
 function touches({ offsetBlocks, numBlocks }: BdevIo, block: number): boolean {
   return offsetBlocks <= dataOffset + block && dataOffset + block < offsetBlocks + numBlocks;
-}
-
-/** The first byte of each block, or `EIO`. */
-async function bytesOf(volume: BlockClient, offset: number, count: number): Promise<(number | string)[]> {
-  const seen: (number | string)[] = [];
-  for (let block = offset; block < offset + count; block++) {
-    seen.push(
-      await volume.read(block, 1).then(
-        ([byte]) => byte!,
-        (error: unknown) => /E[A-Z]+/.exec(String(error))![0],
-      ),
-    );
-  }
-  return seen;
 }
 
 async function startFrom(

@@ -61,5 +61,5 @@ function describeBadBlocks({ badBlocks, slots }: ArrayView): string | null {
       return `${badBlocks.countOf(index)} of slot ${index} (${String(name)}), the first at block ${first?.start ?? 0} of its data`;
     });
   if (listed.length === 0) return null;
-  return `bad blocks: ${listed.join('; ')}. What belongs there could not be worked out when the member was filled, or the list that says of which blocks could not be read: reads that need them answer EIO until they are written`;
+  return `bad blocks: ${listed.join('; ')}. Nobody can say what belongs there: reads that need them answer EIO until they are written`;
 }
