@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { RaidArrayInfo } from '@raidkit/client';
+import { commandLine } from '../command-line.js';
 import { DeviceFinder, closeSteps, occupantOf, openSteps, requireFree, wipeStep } from '../devices.js';
 import type { Device, Occupant, OpenOptions } from '../devices.js';
 import { ExitCode } from '../exit-code.js';
@@ -167,17 +168,22 @@ async function add(session: Session, arrayName: string, argument: string, option
 async function joinStep(
   session: Session,
   array: RaidArrayInfo,
-  { name }: Device,
+  { argument, name }: Device,
   { append, mirror }: AddOptions,
 ): Promise<Step> {
-  if (append !== true && mirror !== true)
+  if (append === true && mirror === true) throw new Failure(ExitCode.Usage, '--mirror and --append exclude each other');
+  const modules = await (await session.client()).call('raidkit_get_modules');
+  const added = modules.find(({ level }) => level === array.raid_level)?.added_slot ?? null;
+  if (append !== true && mirror !== true) {
+    if (added === 'copy' && array.ext.members.every((member) => member.name !== null))
+      throw new Failure(ExitCode.Refused, `array ${array.name} has no empty slot for ${name}`, {
+        hint: `one more copy gets a slot of its own: ${commandLine('raidctl add', array.name, argument)} --mirror`,
+      });
     return callStep(`add ${name} to array ${array.name}`, 'bdev_raid_add_base_bdev', {
       raid_bdev: array.name,
       base_bdev: name,
     });
-  if (append === true && mirror === true) throw new Failure(ExitCode.Usage, '--mirror and --append exclude each other');
-  const modules = await (await session.client()).call('raidkit_get_modules');
-  const added = modules.find(({ level }) => level === array.raid_level)?.added_slot ?? null;
+  }
   if (added !== (append === true ? 'space' : 'copy'))
     throw new Failure(
       ExitCode.Refused,

@@ -49,10 +49,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
   // A former member goes back to its place.
   const slot = wanted ?? empty.find(({ recordedUuid }) => recordedUuid === bdev.uuid) ?? empty[0];
   if (slot === undefined) {
-    const more =
-      array.module.addedSlot === 'copy' ? '; as one more copy it needs a slot of its own (raidctl add --mirror)' : '';
-    const message = `array ${array.name} has no empty slot: ${bdev.name} cannot be added${more}`;
-    throw new RaidError('ERR_RAID_INVALID', 22, message);
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${array.name} has no empty slot: ${bdev.name} cannot be added`);
   }
   openMember(ctx, array, slot, bdev);
   let outerBefore: string | null | undefined;
