@@ -54,6 +54,8 @@ export const ioPath = [
     line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
     becomes: 'return io.partsDone > 0 ? Status.Ok : io.writeStatus;',
     loses: 'a write that failed on more members than can be lost is acknowledged',
+    levels: ['raid5f'],
+    scenario: 'writes across the place where a rebuild is',
   },
   {
     id: 'acknowledged-by-nobody',

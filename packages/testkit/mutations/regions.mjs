@@ -13,6 +13,7 @@ export const regions = [
     line: 'const canBeDone = this.#inFlight[group] === 0 && isIdle(group);',
     becomes: 'const canBeDone = isIdle(group);',
     loses: 'a region becomes clean under a slow write: a crash leaves its copies different, and nobody looks',
+    scenario: 'a slow write, while its region is made clean',
   },
   {
     id: 'clean-without-flush',
@@ -21,6 +22,7 @@ export const regions = [
     becomes: '});\n      // One that',
     loses:
       'a region is on record as clean before what was written there is on stable media: a power cut leaves copies different',
+    scenario: 'regions become clean, and are written again',
   },
   {
     id: 'others-say-clean-too-early',
@@ -28,6 +30,7 @@ export const regions = [
     line: 'this.#pages.said.set(region, state);',
     becomes: '',
     loses: 'a page that is written for another region says clean before the members were flushed',
+    scenario: 'a region is made clean while the array grows',
   },
   {
     id: 'cleared-though-a-member-left',

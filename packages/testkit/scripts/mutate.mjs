@@ -135,7 +135,7 @@ async function runAll(chosen) {
   const work = async () => {
     for (let mutation = left.shift(); mutation !== undefined; mutation = left.shift()) {
       const startedAt = performance.now();
-      const stages = hintedFirst(stagesFor(levelsOf(mutation), budget, seed), results[mutation.id]);
+      const stages = hintedFirst(stagesFor(levelsOf(mutation), budget, seed, mutation.scenario), results[mutation.id]);
       let found;
       try {
         [found] = await look(mutation, stages, known, options);

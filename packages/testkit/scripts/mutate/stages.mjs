@@ -5,18 +5,21 @@
 const budgets = {
   quick: {
     seeds: 60,
+    scenarioEvery: 9,
     faultsEvery: { raid1: 2003, raid5f: 4001, raid0: 503, concat: 503 },
     pairsEvery: { raid1: 503, raid5f: 1009, raid0: 251, concat: 251 },
     assemblyEvery: 211,
   },
   ci: {
     seeds: 300,
+    scenarioEvery: 2,
     faultsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 },
     pairsEvery: { raid1: 211, raid5f: 503, raid0: 101, concat: 101 },
     assemblyEvery: 29,
   },
   nightly: {
     seeds: 3000,
+    scenarioEvery: 1,
     faultsEvery: { raid1: 29, raid5f: 53, raid0: 13, concat: 13 },
     pairsEvery: { raid1: 13, raid5f: 29, raid0: 13, concat: 13 },
     assemblyEvery: 3,
@@ -33,12 +36,17 @@ export function levelsOf({ file, levels }) {
 /** Fewest members that a level is assembled from here. */
 const numSlots = { raid0: 2, concat: 2, raid1: 2, raid5f: 3 };
 
-/** The stages for these levels. `seed` chooses seeds and operations; with another number others are tried. */
-export function stagesFor(levels, budget, seed) {
-  const { seeds, faultsEvery, pairsEvery, assemblyEvery } = budgets[budget];
+/**
+ * The stages for these levels. `seed` chooses seeds and operations; with another number others are tried. `scenario`: of the fault
+ * loop, which was made for what is looked for; it goes first.
+ */
+export function stagesFor(levels, budget, seed, scenario) {
+  const { seeds, scenarioEvery, faultsEvery, pairsEvery, assemblyEvery } = budgets[budget];
   const each = (kind, more) => levels.map((level) => ({ name: `${kind} ${level}`, kind, level, ...more(level) }));
   const short = Math.ceil(seeds / 4);
+  const ofScenario = { every: scenarioEvery, seed, scenario };
   return [
+    ...(scenario === undefined ? [] : [...each('faults', () => ofScenario), ...each('pairs', () => ofScenario)]),
     ...each('simulation', () => ({ from: 1 + seed * 1000, seeds: short })).map((stage) => ({
       ...stage,
       name: `short ${stage.name}`,
