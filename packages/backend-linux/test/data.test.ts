@@ -129,6 +129,20 @@ describe('giving space back', () => {
     expectBytes(await client.read(0, 2048), data);
   });
 
+  it('goes on until all of a range is done that is longer than one piece', async () => {
+    await using bench = new Bench();
+    // Of 256 MiB at most; nothing is written between the ends.
+    const path = bench.file('data', 513 * MiB);
+    const client = bench.client(await bench.open({ path, fallocate: true }));
+    const { numBlocks } = client;
+    const last = numBlocks - 8;
+    for (const work of [() => client.writeZeroes(0, numBlocks), () => client.unmap(0, numBlocks)]) {
+      for (const at of [0, last]) await client.write(at, pattern(4096, 1));
+      await work();
+      for (const at of [0, last]) expectBytes(await client.read(at, 8), new Uint8Array(4096));
+    }
+  });
+
   it('is not offered unless asked for', async () => {
     await using bench = new Bench();
     const bdev = await bench.open({ path: bench.file('data', MiB) });
