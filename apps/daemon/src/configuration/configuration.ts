@@ -194,6 +194,9 @@ export class Configuration implements Caller {
     if (!this.#isUp || !changesConfiguration(method)) return this.#inner.call(method, params, hasDuplicateKey);
     const removed = this.#removedBy(call);
     if (removed.length === 0) {
+      // A try that is under way may be about to make the same: this call is told that it is there, and not that something is in use.
+      // No turn is lost otherwise: calls that come together are carried out in their order.
+      if (this.#pending.isTrying(keyOf(call))) await this.#pending.settled([keyOf(call)]);
       const answer = await this.#inner.call(method, params, hasDuplicateKey);
       // Whatever waits for what was made need not wait long.
       this.#schedule(firstRetryMs);
@@ -224,9 +227,9 @@ export class Configuration implements Caller {
       this.#forget(removed);
       return answer;
     } catch (error) {
-      // It is not there: it is not waited for any more.
-      if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit' || !this.#pending.has(key))
-        throw error;
+      // It is not there, which may not have been noticed yet: it is not waited for any more.
+      const isWanted = this.#pending.has(key) || this.#known.has(key);
+      if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit' || !isWanted) throw error;
       this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
       this.#forget(removed);
       return true;

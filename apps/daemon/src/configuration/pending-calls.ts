@@ -75,6 +75,10 @@ export class PendingCalls {
     return this.#held.has(key);
   }
 
+  isTrying(key: string): boolean {
+    return this.#trying?.key === key;
+  }
+
   /** Resolves when none of these is being tried. */
   async settled(keys: readonly string[]): Promise<void> {
     while (this.#trying !== null && keys.includes(this.#trying.key)) await this.#trying.ended;
