@@ -228,7 +228,7 @@ export class Configuration implements Caller {
       return answer;
     } catch (error) {
       // It is not there, which may not have been noticed yet: it is not waited for any more.
-      const isWanted = this.#pending.has(key) || this.#known.has(key);
+      const isWanted = this.#pending.has(key) || comesBack(this.#known.get(key));
       if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit' || !isWanted) throw error;
       this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
       this.#forget(removed);
@@ -409,8 +409,7 @@ export class Configuration implements Caller {
   /** Something is not there any more, and nobody has deleted it. */
   #missed(key: string, call: ConfigCall): void {
     if (this.#pending.isHeld(key)) return;
-    if (call.method === 'bdev_raid_create') {
-      // Its members went one after another, perhaps, and who of them is current nobody has written down.
+    if (!comesBack(call)) {
       this.#log.warn({ call }, 'an array without superblocks has ended with its last member: it is not made again by itself');
       return;
     }
@@ -509,6 +508,14 @@ export class Configuration implements Caller {
       found: this.#scanner?.describe() ?? null,
     };
   }
+}
+
+/**
+ * Whether what has gone by itself is made again. An array without superblocks is not: its members went one after another, perhaps,
+ * and who of them is current nobody has written down.
+ */
+function comesBack(call: ConfigCall | undefined): boolean {
+  return call !== undefined && call.method !== 'bdev_raid_create';
 }
 
 /** What is in the configuration and is not there, and what was found. */
