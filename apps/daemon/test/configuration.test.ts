@@ -38,6 +38,8 @@ beforeEach(async () => {
         case 'bdev_aio_delete':
           if (!made.delete(device)) throw refusal(-19);
           return true;
+        case 'bdev_raid_delete':
+          throw refusal(-19);
         case 'framework_get_config':
           return [...made].map((one) => ({ method: 'bdev_aio_create', params: { name: one } }));
         case 'rpc_get_methods':
@@ -106,4 +108,14 @@ it('deletes what has gone by itself a moment ago, and does not make it again', a
   expect(waiting.size).toBe(0);
   expect(await pending()).toEqual([]);
   await expect(configuration.call('bdev_aio_delete', { name: 'x' })).rejects.toMatchObject({ code: -19 });
+});
+
+it('keeps a device that a call for another kind of device would not delete', async () => {
+  waiting.get('x')?.();
+  await until('it is part of what there is', () => made.has('x'));
+  await configuration.refresh();
+  await expect(configuration.call('bdev_raid_delete', { name: 'x' })).rejects.toMatchObject({ code: -19 });
+  made.delete('x');
+  await configuration.refresh();
+  await until('it is made again', () => waiting.has('x'));
 });

@@ -227,9 +227,10 @@ export class Configuration implements Caller {
       this.#forget(removed);
       return answer;
     } catch (error) {
-      // It is not there, which may not have been noticed yet: it is not waited for any more.
-      const isWanted = this.#pending.has(key) || comesBack(this.#known.get(key));
-      if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit' || !isWanted) throw error;
+      if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit') throw error;
+      // Perhaps it is not there, which may not have been noticed yet; or it is there, and of another kind.
+      const isGone = this.#pending.has(key) || (comesBack(this.#known.get(key)) && !(await this.#isThere(key)));
+      if (!isGone) throw error;
       this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
       this.#forget(removed);
       return true;
