@@ -59,7 +59,7 @@ it('checks an array when it is due, and goes on where it was after a restart', a
   // One block in the part that is checked before the restart, one behind it.
   overwrite('b', MiB);
   overwrite('b', 15 * MiB);
-  await start(config, '--check-limit', '4');
+  await start(config, '--check-limit', '2');
   await until('a part is checked', async () => ((await scheduled())?.unfinished_percent ?? 0) >= 20);
   expect(await scheduled()).toMatchObject({ name: 'vol', completed_at: null, is_running: true });
   test.daemon!.client.close();
