@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 const conditions = ['@raidkit/source', 'node', 'import', 'default'];
 /** Of the daemon, what does not depend on how its I/O reaches the kernel, and what says itself which engine it wants. */
 const beside =
-  'allow-list,batches,comes-up,configuration,dashboard,engine,events,exposure,http-api,http-places,interrupted-calls,json-stream,kernel-attachments,lasting-counts,level-claims,metrics,open-rpc,read-only-socket,refusals,renew-tls,scan,schedule,signals,small-methods,tls,watchdog';
+  'allow-list,batches,comes-up,configuration,dashboard,engine,events,exposure,http-api,http-places,interrupted-calls,json-stream,kernel-attachments,lasting-counts,level-claims,lying-disks,metrics,open-rpc,read-only-socket,refusals,renew-tls,scan,schedule,signals,small-methods,tls,watchdog';
 /** On simulated disks. (Time limits of some ten milliseconds want a processor of their own.) */
 const simulated = [
   'packages/{bdev,superblock,testkit,concat,raid*}/test/**/*.test.ts',

@@ -11,7 +11,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
   },
 });
-const tests = ['torture', 'interrupted-calls', 'faulty-devices', 'power-cuts'].map(
+const tests = ['torture', 'interrupted-calls', 'faulty-devices', 'power-cuts', 'lying-disks'].map(
   (name) => `apps/daemon/test/${name}.test.ts`,
 );
 const { status } = spawnSync('npx', ['vitest', 'run', ...tests, ...(values.only === '' ? [] : ['-t', values.only])], {

@@ -15,11 +15,13 @@ export interface ArrayState {
   state: string;
   num_base_bdevs_discovered: number;
   num_base_bdevs_operational: number;
-  base_bdevs_list: { name: string | null; is_configured: boolean }[];
+  base_bdevs_list: { name: string | null; is_configured: boolean; data_offset: number; data_size: number }[];
   ext: {
     process: { type: string } | null;
     health: string;
     history: { type: string; mismatch_blocks: number; error: string | null }[];
+    members: { slot: number; checksum_errors: number; read_errors: number; bad_blocks: number }[];
+    regions: { dirty: number } | null;
   };
 }
 
@@ -27,6 +29,8 @@ export interface ArrayState {
 export interface ArrayShape {
   level: string;
   stripSizeKb: number;
+  /** With checksums. Default false. */
+  integrity?: boolean;
 }
 
 /** A daemon in a process of its own with one array, `vol`, on files or devices, and users who remember what was acknowledged. */
@@ -81,8 +85,15 @@ export class ArrayProcess {
     await this.call('bdev_wait_for_examine');
   }
 
-  async create({ level, stripSizeKb }: ArrayShape, numSlots: number): Promise<void> {
-    const base = { name: 'vol', raid_level: level, base_bdevs: range(numSlots).map((slot) => `m${slot}`), superblock: true };
+  async create({ level, stripSizeKb, integrity = false }: ArrayShape, numSlots: number): Promise<void> {
+    const members = range(numSlots).map((slot) => `m${slot}`);
+    const base = {
+      name: 'vol',
+      raid_level: level,
+      base_bdevs: members,
+      superblock: true,
+      ...(integrity ? { integrity } : {}),
+    };
     await this.call('bdev_raid_create', stripSizeKb === 0 ? base : { ...base, strip_size_kb: stripSizeKb });
   }
 

@@ -14,6 +14,9 @@ export class CachedDisk {
   readonly #loop: NbdLoop;
   readonly #lies: boolean;
   #server: ChildProcess | null = null;
+  /** Lines that the server was told, and has carried out. */
+  #told = 0;
+  #done = 0;
 
   /** `folder` belongs to it. With `lies` it says that it has flushed, and has not. */
   constructor(folder: string, bytes: number, lies = false) {
@@ -32,14 +35,25 @@ export class CachedDisk {
 
   /** `seed` decides what the next power cut leaves. */
   async start(seed: number): Promise<void> {
+    this.#told = this.#done = 0;
     rmSync(this.#socket, { force: true });
     this.#server = spawn(
       '/usr/bin/python3',
       [program, this.#socket, this.#file, String(seed), ...(this.#lies ? ['--lies'] : [])],
-      { stdio: 'inherit' },
+      { stdio: ['pipe', 'pipe', 'inherit'] },
     );
+    this.#server.stdout?.on('data', (piece: Buffer) => {
+      this.#done += piece.toString().split('done').length - 1;
+    });
     await until('the disk is there', () => existsSync(this.#socket));
     await this.#loop.attach(this.#socket);
+  }
+
+  /** One of the lines that fault_disk.py says it obeys. */
+  async tell(line: string): Promise<void> {
+    this.#server?.stdin?.write(`${line}\n`);
+    const told = ++this.#told;
+    await until(`the disk obeys: ${line}`, () => this.#done >= told);
   }
 
   /** The power fails. */

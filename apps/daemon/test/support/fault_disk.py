@@ -4,6 +4,11 @@
 
 Writes stay in memory until a flush, or FUA, puts them into FILE. SIGUSR1 is the power cut: of what is in the cache, each sector
 by itself is kept or lost, by the seed, and the program ends. With --lies flushes do nothing, which users must notice.
+It is told on its input, line by line, what to do to the bytes from FROM to TO, and answers each line with "done":
+  flip COUNT FROM TO       turns over one bit in each of so many sectors, which need not be different ones
+  lose SHARE FROM TO       from now on this share of the writes that lie wholly there is acknowledged and forgotten
+  misdirect SHARE FROM TO  from now on this share of them goes somewhere else there
+  honest                   no write is lost or misdirected from now on
 Speaks as much of the protocol as libnbd needs: github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md.
 """
 import os, random, signal, socket, struct, sys, threading
@@ -22,6 +27,9 @@ disk = os.open(backing, os.O_RDWR)
 size = os.fstat(disk).st_size
 cache = {}
 lock = threading.Lock()
+dice = random.Random(int(seed))
+# What becomes of writes: share, from, to, by what happens.
+whims = {}
 
 
 def cut(*_):
@@ -41,7 +49,18 @@ def write_back(sectors):
             os.pwrite(disk, data, sector * SECTOR)
 
 
+def destination(offset, length):
+    """Where a write of so many bytes goes; None for nowhere."""
+    for what, (share, begin, end) in whims.items():
+        if offset >= begin and offset + length <= end and dice.random() < share:
+            return None if what == "lose" else dice.randrange(begin, end - length + 1, SECTOR)
+    return offset
+
+
 def put(offset, data, flags):
+    offset = destination(offset, len(data))
+    if offset is None:
+        return
     first = offset // SECTOR
     sectors = range(first, first + len(data) // SECTOR)
     for sector in sectors:
@@ -59,6 +78,30 @@ def get(offset, length):
             at = (sector - first) * SECTOR
             data[at:at + SECTOR] = cache[sector]
     return bytes(data)
+
+
+def flip(count, begin, end):
+    for _ in range(count):
+        at = dice.randrange(begin, end, SECTOR)
+        data = bytearray(get(at, SECTOR))
+        data[dice.randrange(SECTOR)] ^= 1 << dice.randrange(8)
+        if at // SECTOR in cache:
+            cache[at // SECTOR] = bytes(data)
+        else:
+            os.pwrite(disk, data, at)
+
+
+def obey():
+    for line in sys.stdin:
+        what, *numbers = line.split()
+        with lock:
+            if what == "flip":
+                flip(*map(int, numbers))
+            elif what == "honest":
+                whims.clear()
+            else:
+                whims[what] = (float(numbers[0]), int(numbers[1]), int(numbers[2]))
+        print("done", flush=True)
 
 
 def receive(peer, count):
@@ -123,6 +166,7 @@ def serve(peer):
 
 
 signal.signal(signal.SIGUSR1, cut)
+threading.Thread(target=obey, daemon=True).start()
 server = socket.socket(socket.AF_UNIX)
 server.bind(path)
 server.listen(16)
