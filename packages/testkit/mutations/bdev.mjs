@@ -6,6 +6,7 @@ export const bdev = [
     line: 'const overlaps = one.start < lock.end && lock.start < one.end;',
     becomes: 'const overlaps = one.start < lock.end && lock.start < one.end - 1;',
     loses: 'two writes that share one block are under way at a time',
+    tests: ['packages/bdev/test/range-locks.test.ts'],
   },
   {
     id: 'locks-of-the-tree-meet-one-block-late',
@@ -21,6 +22,7 @@ export const bdev = [
     line: 'for (let place = first; place <= last; place++) this.#counts',
     becomes: 'for (let place = first; place < Math.max(last, first + 1); place++) this.#counts',
     loses: 'a lock is not seen at its end',
+    tests: ['packages/bdev/test/range-locks.test.ts'],
   },
   {
     id: 'wide-locks-not-seen',
@@ -28,6 +30,7 @@ export const bdev = [
     line: 'if (this.#wide > 0) return false;',
     becomes: '',
     loses: 'a lock over many blocks is not seen',
+    tests: ['packages/bdev/test/range-locks.test.ts'],
   },
   {
     id: 'shared-locks-share-with-all',
@@ -35,6 +38,7 @@ export const bdev = [
     line: 'return lock.isShared ? blocker : this.#shared.latestBefore(lock, arrival, blocker);',
     becomes: 'return blocker;',
     loses: 'a read-modify-write and a write are under way at a time',
+    tests: ['packages/bdev/test/range-locks.test.ts'],
   },
   {
     id: 'quiesce-one-block-short',
@@ -43,6 +47,7 @@ export const bdev = [
     becomes:
       'return io.offsetBlocks < this.offsetBlocks + this.numBlocks - 1 && this.offsetBlocks < io.offsetBlocks + io.numBlocks;',
     loses: 'a process copies a block that a user is writing',
+    tests: ['packages/bdev/test/quiesce.test.ts'],
   },
   {
     id: 'quiesce-does-not-wait',
@@ -50,6 +55,7 @@ export const bdev = [
     line: 'if (range.overlaps(io)) range.pending++;',
     becomes: '',
     loses: 'a process copies blocks that a user is writing',
+    tests: ['packages/bdev/test/quiesce.test.ts'],
   },
   {
     id: 'quiesce-holds-nothing',
@@ -57,6 +63,7 @@ export const bdev = [
     line: 'if (this.#quiesced.isActive && this.#quiesced.hold(io)) {',
     becomes: 'if (false) {',
     loses: 'a process copies blocks that a user is writing',
+    tests: ['packages/bdev/test/quiesce.test.ts'],
   },
   {
     id: 'forced-write-not-flushed',
@@ -64,6 +71,7 @@ export const bdev = [
     line: 'if (isOver || !bdev.driver.supports(IoType.Flush)) {',
     becomes: 'if (true) {',
     loses: 'a forced write is acknowledged while it is in a cache',
+    tests: ['packages/bdev/test/requests.test.ts'],
   },
   {
     id: 'flush-before-the-forced-write',
@@ -71,6 +79,7 @@ export const bdev = [
     line: 'if (isWrite && (io.flags & IoFlag.ForceUnitAccess) !== 0 && !bdev.driver.hasForceUnitAccess) {',
     becomes: 'if (false) {',
     loses: 'a forced write is acknowledged while it is in a cache',
+    tests: ['packages/bdev/test/requests.test.ts'],
   },
   {
     id: 'second-split-part-from-the-start',
@@ -78,6 +87,7 @@ export const bdev = [
     line: 'const addr = io.addr + io.partsMade * bdev.blockSize;',
     becomes: 'const addr = io.addr;',
     loses: 'a write across a boundary puts its beginning there twice',
+    tests: ['packages/bdev/test/requests.test.ts'],
   },
   {
     id: 'split-forgets-an-error',
@@ -85,6 +95,7 @@ export const bdev = [
     line: 'if (parent.status === Status.Ok) parent.status = part.status;',
     becomes: 'parent.status = part.status;',
     loses: 'the error of one part of a request is covered up by the success of another',
+    tests: ['packages/bdev/test/requests.test.ts'],
   },
   {
     id: 'given-up-and-kept',
@@ -92,6 +103,7 @@ export const bdev = [
     line: 'if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);',
     becomes: '',
     loses: 'a device that was given up writes from, or fills, a buffer that has another user by then',
+    tests: ['packages/bdev/test/deadlines.test.ts'],
   },
   {
     id: 'resize-unseen',
@@ -99,5 +111,6 @@ export const bdev = [
     line: 'offsetBlocks + numBlocks <= this.numBlocks;',
     becomes: 'offsetBlocks <= this.numBlocks;',
     loses: 'I/O past the end of a device: a file grows, a member’s write lands behind its data',
+    tests: ['packages/bdev/test/requests.test.ts'],
   },
 ];

@@ -20,6 +20,8 @@ export const failedFlushes = [
     line: 'bitmap.noteLostFlush();',
     becomes: '',
     loses: 'a region becomes clean of which the last copy has failed to keep what was written',
+    tests: ['packages/core/test/failed-flush.test.ts'],
+    scenario: 'flushes of what a device may have dropped',
   },
   {
     id: 'cleared-over-a-lost-flush',
@@ -53,6 +55,7 @@ export const failedFlushes = [
     becomes: 'return areGood;',
     loses: 'the entry is overwritten that is all that is left of what a member has dropped',
     levels: ['raid5f'],
+    tests: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'worked-out-from-what-was-lost',
@@ -61,14 +64,16 @@ export const failedFlushes = [
     becomes: 'if (journal?.isInForce === true) slot.hasLostFlush = true;',
     loses: 'an absent member’s blocks are worked out from what another one has dropped',
     levels: ['raid5f'],
+    tests: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'replay-believes-what-it-reads',
     file: 'core/src/journal/journal-replay.ts',
     line: 'if (slot.isInSync) await tryTwice(() => rewriteInPlace(array, slot, start, end - start));',
-    becomes: '',
+    becomes: ';',
     loses: 'the journal is done with, and a power cut takes back what it was compared with',
     levels: ['raid5f'],
+    tests: ['packages/core/test/failed-flush.test.ts'],
   },
   {
     id: 'target-filled-from-what-is-not-kept',

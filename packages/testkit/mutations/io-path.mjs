@@ -16,6 +16,7 @@ export const ioPath = [
     loses:
       'a read that settles a block is answered while a member that missed it still counts: the next read may say otherwise',
     levels: ['raid1'],
+    scenario: 'copies differ, and the first of them is pulled out',
   },
   {
     id: 'clean-part-hides-lost-flush',
@@ -24,6 +25,8 @@ export const ioPath = [
     becomes: 'return Status.Ok;',
     loses:
       'a forced write, or a flush that another one overtook, is acknowledged on a member that has lost what it was to keep',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/full-device.test.ts'],
+    scenario: 'flushes of what a device may have dropped',
   },
   {
     id: 'mirror-keeps-all-that-failed',
@@ -32,6 +35,7 @@ export const ioPath = [
     becomes: 'if (canLose) for (const slot of losers)',
     loses: 'when every copy fails a write, all stay, with different data: two reads differ',
     levels: ['raid1'],
+    tests: ['packages/core/test/full-device.test.ts'],
   },
   {
     id: 'diverged-target-stays',
@@ -40,6 +44,8 @@ export const ioPath = [
     becomes: 'if (false)',
     loses: 'a copy that is being filled keeps a write that the last copy has not taken, and becomes its equal',
     levels: ['raid1'],
+    tests: ['packages/core/test/full-device.test.ts'],
+    scenario: 'rebuild under load',
   },
   {
     id: 'target-that-missed-a-write-stays',
@@ -47,6 +53,8 @@ export const ioPath = [
     line: 'for (const slot of new Set(io.failed)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);',
     becomes: '',
     loses: 'a member that is being filled, and missed a write behind the rebuild, becomes current with a hole',
+    tests: ['packages/core/test/rebuild-faults.test.ts'],
+    scenario: 'rebuild under load',
   },
   {
     id: 'acknowledged-beyond-redundancy',
@@ -63,6 +71,8 @@ export const ioPath = [
     line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
     becomes: 'return canLose ? Status.Ok : io.writeStatus;',
     loses: 'a write of which no part succeeded is acknowledged, because its members left meanwhile',
+    tests: ['packages/core/test/leaving-members.test.ts'],
+    scenario: 'two of three members leave under load',
   },
   {
     id: 'lost-flush-forgotten-at-once',
@@ -70,6 +80,7 @@ export const ioPath = [
     line: 'if (!canGo) array.noteLostFlush(slot, part.status);',
     becomes: '',
     loses: 'a flush that overlaps a failed one on the last member succeeds without having kept anything',
+    scenario: 'flushes of what a device may have dropped',
   },
   {
     id: 'failed-flush-judged-late',
@@ -78,6 +89,7 @@ export const ioPath = [
     becomes: 'if (false) {',
     loses:
       'two flushes overlap, the first fails on a member, the second succeeds there without having kept anything, and is acknowledged',
+    scenario: 'flushes of what a device may have dropped',
   },
   {
     id: 'lost-flush-not-noted',
@@ -85,6 +97,8 @@ export const ioPath = [
     line: 'slot.hasLostFlush = true;',
     becomes: '',
     loses: 'after a forced write that failed on a member the array cannot do without, the next flush succeeds',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/full-device.test.ts'],
+    scenario: 'flushes of what a device may have dropped',
   },
   {
     id: 'forced-write-after-lost-flush',
@@ -92,6 +106,8 @@ export const ioPath = [
     line: 'return io.type === IoType.Flush || (io.flags & IoFlag.ForceUnitAccess) !== 0;',
     becomes: 'return io.type === IoType.Flush;',
     loses: 'a forced write is acknowledged as stable by a member that has dropped flushed data',
+    tests: ['packages/core/test/full-device.test.ts', 'packages/core/test/failed-flush.test.ts'],
+    scenario: 'flushes of what a device may have dropped',
   },
   {
     id: 'changes-not-copied-again',
@@ -99,6 +115,7 @@ export const ioPath = [
     line: 'if (this.#changed[chunk] !== 0) continue;',
     becomes: 'continue;',
     loses: 'what users write while a member is copied does not get to its successor',
+    tests: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'never-to-the-target',
@@ -120,6 +137,7 @@ export const ioPath = [
     line: 'if (parent.status === Status.Ok) parent.status = status;',
     becomes: 'parent.status = status;',
     loses: 'the error of one part of a request is covered up by the success of the next',
+    scenario: 'writes across the place where a rebuild is',
   },
   {
     id: 'not-delayed-for-the-journal',
@@ -129,6 +147,8 @@ export const ioPath = [
     loses:
       'a write begins while a departure is being recorded, without a journal entry, and a crash leaves the absent member’s block nonsense',
     levels: ['raid5f'],
+    tests: ['packages/core/test/leaving-members.test.ts'],
+    scenario: 'remove a member under load',
   },
   {
     id: 'unwritten-is-read',
@@ -143,6 +163,7 @@ export const ioPath = [
     line: 'return Math.min(region * regionBlocks, to);',
     becomes: 'return to;',
     loses: 'a read that begins where nothing was written answers zeros for data behind it',
+    tests: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'open-for-an-older-departure',
@@ -159,6 +180,7 @@ export const ioPath = [
     becomes: '',
     loses: 'a second member leaves while the first departure is recorded, and writes are acknowledged before it is on record',
     levels: ['raid1'],
+    scenario: 'two of three members leave and come back',
   },
   {
     id: 'acknowledged-though-nobody-knows',
@@ -166,6 +188,8 @@ export const ioPath = [
     line: 'this.#release(Status.IoError, error);',
     becomes: 'this.#release(Status.Ok, null);',
     loses: 'writes are acknowledged although no member could be told who is out',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/leaving-members.test.ts'],
+    scenario: 'two of three members leave under load',
   },
   {
     id: 'nothing-is-held',
@@ -173,6 +197,8 @@ export const ioPath = [
     line: 'if (!this.#isClosed) return false;\n    this.#held.push(io);',
     becomes: 'return false;\n    this.#held.push(io);',
     loses: 'writes are acknowledged while a member that missed them still counts',
+    tests: ['packages/core/test/arrays.test.ts'],
+    scenario: 'a member is pulled out under load and put back',
   },
   {
     id: 'departure-closes-nothing',
@@ -187,6 +213,8 @@ export const ioPath = [
     line: 'this.#membership++;\n    slot.leave();',
     becomes: 'slot.leave();',
     loses: 'whoever waited does not see that a member left: what one member has not got counts as held by all',
+    tests: ['packages/core/test/clean-regions.test.ts'],
+    scenario: 'a region is made clean while a member leaves',
   },
   {
     id: 'everybody-can-go',
@@ -194,6 +222,7 @@ export const ioPath = [
     line: 'return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));',
     becomes: 'return true;',
     loses: 'the last copy is failed, and recorded as out, for one error',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'doubtful-ranges-trusted',
@@ -208,6 +237,8 @@ export const ioPath = [
     line: 'return consistency.isInconsistent(start, this.regionBlocks) || consistency.isUnstable(start, this.regionBlocks);',
     becomes: 'return false;',
     loses: 'a region whose parity is wrong is made clean: after a start it is believed',
+    tests: ['packages/core/test/consistency.test.ts'],
+    scenario: 'redundancy is in doubt',
   },
   {
     id: 'doubt-spoils-no-journal',
@@ -216,6 +247,7 @@ export const ioPath = [
     becomes: '',
     loses: 'a degraded array whose parity is wrong somewhere starts after a crash as if its journal covered it',
     levels: ['raid5f'],
+    tests: ['packages/core/test/consistency.test.ts', 'packages/core/test/journal.test.ts'],
   },
   {
     id: 'routed-past-doubt',
@@ -232,6 +264,7 @@ export const ioPath = [
     line: 'if (process !== null || badBlocks.size > 0 || !consistency.isAllInSync) return false;',
     becomes: 'if (process !== null || !consistency.isAllInSync) return false;',
     loses: 'a block that is known to be lost is answered with whatever the member has there',
+    tests: ['packages/core/test/unreadable.test.ts'],
   },
   {
     id: 'routed-to-unwritten',
@@ -239,6 +272,7 @@ export const ioPath = [
     line: 'if (bitmap !== null && bitmap.count(RegionState.Unwritten) > 0 && !this.#isWritten(parent)) return false;',
     becomes: '',
     loses: 'what was never written is read as what the disk held before',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'routed-across-the-written',
@@ -246,6 +280,7 @@ export const ioPath = [
     line: 'return !isUnwritten(this.#array, offsetBlocks) && endOfExtent(this.#array, offsetBlocks, end) === end;',
     becomes: 'return !isUnwritten(this.#array, offsetBlocks);',
     loses: 'behind the end of what was written a read finds what the disk held before',
+    tests: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'routed-error-not-read-elsewhere',
@@ -253,6 +288,7 @@ export const ioPath = [
     line: "if (status === Status.Ok || status === Status.TimedOut || this.#array.module.redundancy === 'none') parent.complete(status);",
     becomes: 'if (true) parent.complete(status);',
     loses: 'a block that another member has is answered with an error',
+    tests: ['packages/core/test/routed-reads.test.ts'],
   },
   {
     id: 'routed-to-a-lost-buffer',

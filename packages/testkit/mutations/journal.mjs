@@ -6,6 +6,7 @@ export const journal = [
     line: 'io.journalSlots = this.#plan.slots;',
     becomes: 'io.journalSlots = [];',
     loses: 'a crash in a degraded write leaves the absent member’s block nonsense, and the array trusts it',
+    tests: ['packages/core/test/journal.test.ts'],
   },
   {
     id: 'entries-not-forced',
@@ -13,6 +14,8 @@ export const journal = [
     line: 'part.flags = IoFlag.ForceUnitAccess;',
     becomes: '',
     loses: 'a power cut takes the entry and leaves half of the write',
+    tests: ['packages/core/test/journal.test.ts'],
+    scenario: 'degraded writes',
   },
   {
     id: 'failed-entry-counts',
@@ -20,6 +23,7 @@ export const journal = [
     line: 'if (--io.journalWrites === 0) this.#tell(io, io.journalStatus);',
     becomes: 'if (--io.journalWrites === 0) this.#tell(io, Status.Ok);',
     loses: 'a write goes on without its entry',
+    scenario: 'degraded writes',
   },
   {
     id: 'journal-begins-unflushed',
@@ -27,6 +31,8 @@ export const journal = [
     line: 'if (!(await this.#flushMembers())) return;',
     becomes: '',
     loses: 'writes from before the journal are not stable when it says that it covers everything',
+    tests: ['packages/core/test/journal.test.ts'],
+    scenario: 'remove a member under load',
   },
   {
     id: 'journal-begins-among-writes',
@@ -34,6 +40,7 @@ export const journal = [
     line: 'while (this.#writesAtLevel > 0) await',
     becomes: 'if (false) await',
     loses: 'writes that were begun without an entry are under way when the journal says that it covers everything',
+    tests: ['packages/core/test/journal.test.ts'],
   },
   {
     id: 'journal-over-doubt',
@@ -41,6 +48,7 @@ export const journal = [
     line: 'await this.doubt.save();',
     becomes: '',
     loses: 'a journal is believed where redundancy was in doubt before it began',
+    tests: ['packages/core/test/consistency.test.ts'],
   },
   {
     id: 'journal-begins-at-any-time',
@@ -48,6 +56,8 @@ export const journal = [
     line: 'return this.#array.areWritesHeld && !this',
     becomes: 'return !this',
     loses: 'writes that were begun without an entry are under way when the journal says that it covers everything',
+    tests: ['packages/core/test/journal.test.ts'],
+    scenario: 'remove a member under load',
   },
   {
     id: 'journal-begins-in-doubt',
@@ -55,6 +65,7 @@ export const journal = [
     line: 'return this.#settledAt !== this.#writesBegun || !this.doubt.isCurrent;',
     becomes: 'return this.#settledAt !== this.#writesBegun;',
     loses: 'an array whose parity is in doubt is taken for a good one after a crash',
+    tests: ['packages/core/test/consistency.test.ts', 'packages/core/test/journal.test.ts'],
   },
   {
     id: 'entries-of-doubt-overwritten',
@@ -62,6 +73,7 @@ export const journal = [
     line: 'if (!this.doubt.covers) await this.doubt.save().catch(onUnsaved);',
     becomes: '',
     loses: 'the entry of a write that failed is overwritten before it is on record where parity is wrong',
+    tests: ['packages/core/test/consistency.test.ts', 'packages/core/test/journal.test.ts'],
   },
   {
     id: 'places-freed-unflushed',
@@ -69,6 +81,7 @@ export const journal = [
     line: 'isCovered = await this.#flushMembers();',
     becomes: 'isCovered = true;',
     loses: 'an entry is overwritten while its write is still in caches',
+    scenario: 'many degraded writes to one place',
   },
   {
     id: 'written-places-count-as-free',
@@ -76,6 +89,7 @@ export const journal = [
     line: '?.state !== PlaceState.Free) return false;',
     becomes: '?.state === PlaceState.Busy) return false;',
     loses: 'an entry is overwritten while its write is still in caches',
+    scenario: 'many degraded writes to one place',
   },
   {
     id: 'entries-of-a-stripe-spread',
@@ -83,6 +97,8 @@ export const journal = [
     line: 'const ring = this.#rings[(stripe + step) % length];',
     becomes: 'const ring = this.#rings[(this.#lastId + step) % length];',
     loses: 'of two entries for a block the newer is overwritten and the older is replayed',
+    tests: ['packages/core/test/journal.test.ts'],
+    scenario: 'many degraded writes to one place',
   },
   {
     id: 'replayed-out-of-order',
@@ -90,6 +106,8 @@ export const journal = [
     line: '.sort((a, b) => b.id - a.id)',
     becomes: '',
     loses: 'an older entry is replayed over a newer one',
+    tests: ['packages/core/test/journal.test.ts'],
+    scenario: 'many degraded writes to one place',
   },
   {
     id: 'entries-one-by-one',
@@ -97,6 +115,7 @@ export const journal = [
     line: 'return entries.filter((entry) => isWhole(entry, ids));',
     becomes: 'return entries;',
     loses: 'a crash in the replay of one of two entries of a write leaves the other absent block nonsense',
+    tests: ['packages/core/test/two-missing.test.ts'],
   },
   {
     id: 'replay-not-flushed',
@@ -113,6 +132,7 @@ export const journal = [
     becomes: 'if (entry !== null) found.push(entry);',
     loses: 'what was journaled under another set of members is written over newer data',
     levels: ['raid5f'],
+    tests: ['packages/core/test/journal.test.ts'],
   },
   {
     id: 'torn-entries-count',
@@ -121,6 +141,7 @@ export const journal = [
     becomes: '',
     loses: 'a torn entry is replayed: half of it is what the place held before',
     levels: ['raid5f'],
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
   {
     id: 'replayed-only-once',

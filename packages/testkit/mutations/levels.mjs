@@ -25,6 +25,7 @@ export const levels = [
     line: '} else if (this.#mayDiffer(request) && !this.#context.isReadOnly) {',
     becomes: '} else if (false) {',
     loses: 'before a resync a block was read from a copy that is lost then: the next read says otherwise',
+    scenario: 'copies differ, and the first of them is pulled out',
   },
   {
     id: 'raid1-buffer-read-into-again',
@@ -32,6 +33,7 @@ export const levels = [
     line: 'if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);\n    else if (',
     becomes: 'if (',
     loses: 'a member that was given up fills the buffer after a good one has: wrong data, or wrong data written back',
+    tests: ['packages/core/test/stuck-member.test.ts'],
   },
   {
     id: 'raid1-lock-one-block-short',
@@ -39,6 +41,7 @@ export const levels = [
     line: 'return offsetBlocks + numBlocks;',
     becomes: 'return offsetBlocks + Math.max(1, numBlocks - 1);',
     loses: 'two writes that share one block end in different orders on two members',
+    tests: ['packages/raid1/test/conformance.test.ts'],
   },
   {
     id: 'raid1-trimmed-too-wide',
@@ -46,6 +49,7 @@ export const levels = [
     line: 'request.trimmed(request.offsetBlocks, request.numBlocks);',
     becomes: 'request.trimmed(request.offsetBlocks - 8, request.numBlocks + 16);',
     loses: 'blocks beside an unmapped range count as unmapped',
+    tests: ['packages/core/test/trims.test.ts'],
   },
   {
     id: 'raid1-failed-copies-not-written-back',
@@ -53,6 +57,7 @@ export const levels = [
     line: 'if (slot !== request.a && request.hasMember(slot))',
     becomes: 'if (slot > request.a && request.hasMember(slot))',
     loses: 'a suspect block is settled on some copies only: the copy that could not be read says otherwise later',
+    scenario: 'copies differ, and the first of them is pulled out',
   },
   {
     id: 'raid1-skips-the-last-member',
@@ -60,6 +65,7 @@ export const levels = [
     line: 'if (!request.hasMember(slot)) continue;',
     becomes: 'if (slot === this.#context.numSlots - 1 || !request.hasMember(slot)) continue;',
     loses: 'one copy is never written',
+    tests: ['packages/raid1/test/conformance.test.ts'],
   },
   {
     id: 'raid1-one-derived-copy',
@@ -67,6 +73,8 @@ export const levels = [
     line: 'return sets.flatMap((set) => current(set).slice(1));',
     becomes: 'return sets.flatMap((set) => current(set).slice(1, 2));',
     loses: 'of three copies only two are made to agree',
+    tests: ['packages/core/test/repair.test.ts', 'packages/core/test/declared-redundancy.test.ts'],
+    scenario: 'copies differ, and the first of them is pulled out',
   },
   {
     id: 'raid5f-no-doubt-after-two-errors',
@@ -74,6 +82,7 @@ export const levels = [
     line: 'if (!isAsBefore) this.#raid.markInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);',
     becomes: '',
     loses: 'parity that two failed parts left wrong is used to work data out',
+    tests: ['packages/core/test/consistency.test.ts', 'packages/core/test/rebuild-faults.test.ts'],
   },
   {
     id: 'raid5f-refused-data-counts-as-written',
@@ -82,6 +91,7 @@ export const levels = [
     becomes: 'else if (!isParityOld) this.#onEnd(io, true);',
     loses: 'parity made for data that a full member has refused is used to work the absent member’s blocks out',
     levels: ['raid5f'],
+    tests: ['packages/core/test/thin-members.test.ts'],
   },
   {
     id: 'raid5f-refused-parity-counts-as-old',
@@ -90,6 +100,7 @@ export const levels = [
     becomes: 'return true;',
     loses: 'parity that a full member has taken in part is used to work the absent member’s blocks out',
     levels: ['raid5f'],
+    tests: ['packages/core/test/thin-members.test.ts'],
   },
   {
     id: 'raid5f-refused-entry-stays-the-newest',
@@ -98,6 +109,7 @@ export const levels = [
     becomes: 'this.#onEnd(io, true);',
     loses: 'what was read after a write was refused is something else after the next start',
     levels: ['raid5f'],
+    tests: ['packages/core/test/thin-members.test.ts'],
   },
   {
     id: 'raid5f-trusts-read-modify-write',
@@ -105,6 +117,7 @@ export const levels = [
     line: 'if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)\n',
     becomes: '',
     loses: 'parity that was wrong and was built upon counts as right',
+    tests: ['packages/core/test/consistency.test.ts'],
   },
   {
     id: 'raid5f-builds-on-suspect-parity',
@@ -112,6 +125,7 @@ export const levels = [
     line: 'return this.#raid.isRangeInSync(start, count);',
     becomes: 'return true;',
     loses: 'parity that a crash left wrong stays wrong through writes that build upon it',
+    tests: ['packages/raid5f/test/conformance.test.ts'],
   },
   {
     id: 'raid5f-reconstructs-from-suspects',
@@ -119,6 +133,7 @@ export const levels = [
     line: 'if (this.#raid.isInconsistent(io.b, io.numBlocks) && !this.#isKnown(io)) {',
     becomes: 'if (false) {',
     loses: 'data is worked out from parity that a crash left wrong',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'raid5f-reconstructs-unlocked',
@@ -126,6 +141,7 @@ export const levels = [
     line: "if (mustLock) io.lock(this.#columns, offset, offset + io.numBlocks, 'shared', this.#begin);\n    else this.#begin(io);",
     becomes: 'this.#begin(io);',
     loses: 'data is worked out from blocks of which some are newer than others',
+    tests: ['test/levels.test.ts'],
   },
   {
     id: 'raid5f-writers-share',
@@ -133,6 +149,7 @@ export const levels = [
     line: "io.lock(this.#columns, start, until, 'exclusive', this.#begin);",
     becomes: "io.lock(this.#columns, start, until, 'shared', this.#begin);",
     loses: 'two writes of a stripe build parity on the same old one',
+    tests: ['test/levels.test.ts'],
   },
   {
     id: 'raid5f-lock-released-before-judge',
@@ -150,6 +167,7 @@ export const levels = [
     line: 'if (io.failed.some((slot) => io.hasMember(slot))) this.#raid.markInconsistent(io.a, io.b - io.a);',
     becomes: '',
     loses: 'a request that was given up half way leaves parity that counts as right',
+    tests: ['packages/core/test/leaving-members.test.ts', 'packages/core/test/consistency.test.ts'],
   },
   {
     id: 'raid5f-zeroes-without-journal',
@@ -157,6 +175,7 @@ export const levels = [
     line: 'end - op.doneTo >= stripeBlocks && io.journalSlots.length === 0) {',
     becomes: 'end - op.doneTo >= stripeBlocks) {',
     loses: 'a crash in a degraded write zeroes leaves the absent member’s blocks nonsense',
+    scenario: 'degraded write zeroes',
   },
   {
     id: 'raid5f-journals-doubt',
@@ -164,6 +183,7 @@ export const levels = [
     line: 'op.isUnjournaled = this.#isDoubtful(op);',
     becomes: 'op.isUnjournaled = false;',
     loses: 'what wrong parity says of a missing member becomes the journal’s word',
+    tests: ['packages/core/test/consistency.test.ts'],
   },
   {
     id: 'raid5f-target-not-journaled',
@@ -171,6 +191,7 @@ export const levels = [
     line: 'return isKnown || isPreRead(map, op, journaled) ? -1 : journaled;',
     becomes: 'return -1;',
     loses: 'during a rebuild the journal is given what a buffer held before',
+    tests: ['packages/core/test/journal.test.ts'],
   },
   {
     id: 'raid5f-writes-before-its-entry',
@@ -178,6 +199,7 @@ export const levels = [
     line: 'if (op.journaled >= 0) this.#journal(io, op);\n    else if (op.isUnjournaled) io.journal(noRanges);\n    else this.#write(io, op);',
     becomes: 'this.#write(io, op);',
     loses: 'a crash in a degraded write leaves the absent member’s block nonsense',
+    tests: ['packages/core/test/journal.test.ts'],
   },
   {
     id: 'raid5f-failed-entry-counts',
@@ -185,6 +207,8 @@ export const levels = [
     line: 'if (status === Status.Ok) this.#write(io, opOf(io));\n    else this.#fail(io, status);',
     becomes: 'this.#write(io, opOf(io));',
     loses: 'a write goes on without its entry',
+    tests: ['packages/raid5f/test/conformance.test.ts'],
+    scenario: 'degraded writes',
   },
   {
     id: 'raid5f-lock-one-chunk',
@@ -192,6 +216,7 @@ export const levels = [
     line: 'const until = isInOneChunk ? start + io.numBlocks : (lastStripe + 1) * strip;',
     becomes: 'const until = isInOneChunk ? start + Math.max(1, io.numBlocks - 1) : (lastStripe + 1) * strip;',
     loses: 'two writes that share one block build parity on the same old one',
+    tests: ['test/levels.test.ts'],
   },
   {
     id: 'raid5f-trimmed-too-wide',
@@ -199,6 +224,7 @@ export const levels = [
     line: 'io.trimmed(op.doneTo, end - op.doneTo - (end % stripeBlocks));',
     becomes: 'io.trimmed(op.doneTo, end - op.doneTo);',
     loses: 'the ragged end of an unmap, which keeps its contents, counts as unmapped',
+    tests: ['packages/core/test/trims.test.ts'],
   },
   {
     id: 'raid5f-parity-of-the-neighbour',
@@ -206,6 +232,7 @@ export const levels = [
     line: 'return this.dataChunks - (stripe % this.members);',
     becomes: 'return this.dataChunks - ((stripe + 1) % this.members);',
     loses: 'arrays made by SPDK read as nonsense',
+    tests: ['test/golden.test.ts'],
   },
   {
     id: 'raid5f-suspect-reader-lets-writer-in',
@@ -213,5 +240,6 @@ export const levels = [
     line: "if (mustLock) io.lock(this.#columns, offset, offset + io.numBlocks, 'shared',",
     becomes: "if (mustLock) io.lock(this.#columns, offset, offset + 1, 'shared',",
     loses: 'data is worked out from blocks of which some are newer than others',
+    tests: ['test/levels.test.ts'],
   },
 ];

@@ -7,6 +7,8 @@ export const metadata = [
     becomes: 'if (extension !== undefined) void this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);',
     loses:
       'a crash leaves a superblock to which no header belongs: the map is not believed, and what was never written reads as anything',
+    tests: ['packages/core/test/torn-records.test.ts'],
+    scenario: 'remove a member, and write',
   },
   {
     id: 'member-without-the-newest-record-stays',
@@ -14,6 +16,7 @@ export const metadata = [
     line: 'failed.push({ slot, status: statusOf(error) });',
     becomes: '',
     loses: 'a member to which the record could not be written stays, and says of others what is no longer so',
+    tests: ['packages/core/test/superblock-copies.test.ts'],
   },
   {
     id: 'waiting-target-lacks-little',
@@ -31,6 +34,8 @@ export const metadata = [
     line: "state: slot.isInSync ? 'configured' : slot.absence,",
     becomes: "state: slot.isOperational ? 'configured' : slot.absence,",
     loses: 'a crash in a rebuild leaves a half filled member that counts as current',
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
+    scenario: 'rebuild onto a new disk',
   },
   {
     id: 'round-under-way-is-enough',
@@ -38,6 +43,8 @@ export const metadata = [
     line: '// The round under way may have taken its snapshot already.',
     becomes: 'return this.#round;',
     loses: 'a departure counts as recorded when a round has ended that began before it',
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
+    scenario: 'two of three members leave and come back',
   },
   {
     id: 'indispensable-member-recorded-as-out',
@@ -45,6 +52,7 @@ export const metadata = [
     line: 'if (!array.canRunWith((slot) => slot.isInSync)) {',
     becomes: 'if (false) {',
     loses: 'the others count a member out without which there is no data',
+    tests: ['packages/core/test/crash-and-loss.test.ts', 'packages/core/test/arrays.test.ts'],
   },
   {
     id: 'journal-of-any-slot',
@@ -54,6 +62,7 @@ export const metadata = [
     loses:
       'after a crash in the round that ends a rebuild, without another member than the one that was filled, parity that was being written is believed',
     levels: ['raid5f'],
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
   },
   {
     id: 'journal-ends-with-the-first-header',
@@ -62,6 +71,7 @@ export const metadata = [
     becomes: 'const meanwhile = plan;',
     loses: 'a crash in the round that ends a rebuild, without the member that was filled, costs what was being written',
     levels: ['raid5f'],
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
   },
   {
     id: 'two-rounds-at-once',
@@ -69,6 +79,7 @@ export const metadata = [
     line: 'if (this.#nextRound !== null) return this.#nextRound;',
     becomes: '',
     loses: 'two superblocks with one number and different contents are written side by side: a departure is lost',
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
   },
   {
     id: 'start-lets-go-in-doubt',
@@ -77,6 +88,7 @@ export const metadata = [
     becomes: 'array.mustKeepAll = false;',
     loses: 'after a crash a member that cannot be written to is thrown out, and with it all that was in doubt',
     levels: ['raid5f'],
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
   },
   {
     id: 'last-departure-unrecorded',
@@ -84,6 +96,7 @@ export const metadata = [
     line: 'await array.leaveRecorded().catch(() => undefined);',
     becomes: '',
     loses: 'a member whose flush failed in a stop comes back as current, without what the flush has dropped',
+    tests: ['packages/core/test/crash-and-loss.test.ts'],
   },
   {
     id: 'journal-of-the-wrong-round',
@@ -92,6 +105,8 @@ export const metadata = [
     becomes: 'return header.seqNumber >= seqNumber',
     loses: 'after a crash between header and superblock the journal that goes with the superblock is not replayed',
     levels: ['raid5f'],
+    tests: ['packages/core/test/journal.test.ts'],
+    scenario: 'degraded writes',
   },
   {
     id: 'generations-begin-anew',
@@ -99,6 +114,7 @@ export const metadata = [
     line: 'this.#generation = Math.max(this.#generation, header.generation);',
     becomes: '',
     loses: 'headers that are written after a start look older than the one from before it',
+    tests: ['packages/core/test/torn-records.test.ts', 'packages/core/test/old-images.test.ts'],
   },
   {
     id: 'round-completed-without-everybody',
@@ -131,6 +147,7 @@ export const metadata = [
     line: 'return seqNumber % seqStep === 0 && goesWith(header, seqNumber);',
     becomes: 'return seqNumber % seqStep === 0;',
     loses: 'the map of an earlier run is believed after somebody else has written to the array',
+    tests: ['packages/core/test/assembly.test.ts', 'packages/core/test/foreign-run.test.ts'],
   },
   {
     id: 'header-ahead-not-believed',
@@ -138,6 +155,8 @@ export const metadata = [
     line: 'if (superblock === previousSeqNumber || superblock === seqNumber) return true;',
     becomes: 'if (superblock === seqNumber) return true;',
     loses: 'a crash between header and superblock costs the map: what was never written reads as anything',
+    tests: ['packages/core/test/torn-records.test.ts'],
+    scenario: 'remove a member, and write',
   },
   {
     id: 'failed-header-moves-on',
@@ -186,6 +205,7 @@ export const metadata = [
     line: 'if (known === undefined || page.generation > known.generation) pages.set(page.index, page);',
     becomes: 'if (known === undefined || page.generation < known.generation) pages.set(page.index, page);',
     loses: 'dirty regions count as clean after a crash',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/torn-records.test.ts'],
   },
   {
     id: 'oldest-header-wins',
@@ -193,6 +213,7 @@ export const metadata = [
     line: 'if (newest === null || header.generation > newest.generation) newest = header;',
     becomes: 'if (newest === null || header.generation < newest.generation) newest = header;',
     loses: 'a stale member is not recognised, or a current one is thrown out',
+    tests: ['packages/core/test/old-images.test.ts', 'packages/core/test/torn-records.test.ts'],
   },
   {
     id: 'lost-page-counts-as-clean',
@@ -200,6 +221,7 @@ export const metadata = [
     line: 'regions.doubt(first, end);',
     becomes: 'for (let region = first; region < end; region++) regions.set(region, 1);',
     loses: 'regions whose page is torn on every member are not resynchronised',
+    tests: ['packages/core/test/torn-records.test.ts', 'packages/core/test/foreign-crash.test.ts'],
   },
   {
     id: 'unreadable-map-is-no-map',
@@ -207,6 +229,7 @@ export const metadata = [
     line: 'if (numRead === 0 && failure !== undefined && !force && wasRunByUs(seqNumber)) throw failure;',
     becomes: '',
     loses: 'a read error at a start costs the map: what was never written reads as anything',
+    tests: ['packages/core/test/records.test.ts'],
   },
   {
     id: 'stale-members-stay',
@@ -214,6 +237,7 @@ export const metadata = [
     line: 'if (slot.foundSeqNumber < newest.completedSeqNumber) return true;',
     becomes: '',
     loses: 'an old image of a member that was put back is taken as current',
+    tests: ['packages/core/test/old-images.test.ts'],
   },
   {
     id: 'new-member-not-first',
@@ -253,5 +277,6 @@ export const metadata = [
     line: 'return (most + 1 - kept) % 2 === 0 ? most + 1 : most;',
     becomes: 'return most;',
     loses: 'two crashes, and the loss of the member that was ahead, leave a page that is older than what all had',
+    tests: ['packages/core/test/torn-records.test.ts'],
   },
 ];

@@ -6,6 +6,8 @@ export const onDisk = [
     line: 'await client.write(offsetBytes / descriptor.bdev.blockSize, blocks);\n  await client.flush();',
     becomes: 'await client.write(offsetBytes / descriptor.bdev.blockSize, blocks);',
     loses: 'a departure counts as recorded while the record is in a cache',
+    tests: ['packages/core/test/superblock-copies.test.ts'],
+    scenario: 'remove a member, and write',
   },
   {
     id: 'header-not-flushed',
@@ -13,6 +15,7 @@ export const onDisk = [
     line: 'await writeAt(descriptor, at, encodeHeader(header));\n    await new BlockClient(descriptor).flush();',
     becomes: 'await writeAt(descriptor, at, encodeHeader(header));',
     loses: 'a power cut leaves a superblock to which no header belongs',
+    scenario: 'remove a member, and write',
   },
   {
     id: 'pages-not-flushed',
@@ -20,6 +23,7 @@ export const onDisk = [
     line: "if (result.status === 'rejected') throw result.reason;\n    }\n    await new BlockClient(descriptor).flush();",
     becomes: "if (result.status === 'rejected') throw result.reason;\n    }",
     loses: 'a write goes on while its bit is in a cache',
+    scenario: 'first write',
   },
   {
     id: 'one-place-for-headers',
@@ -27,6 +31,7 @@ export const onDisk = [
     line: 'const at = headerAt[header.generation % 2] ?? 0;',
     becomes: 'const at = headerAt[0];',
     loses: 'a torn write leaves no header',
+    tests: ['packages/core/test/torn-records.test.ts'],
   },
   {
     id: 'one-place-for-a-page',
@@ -34,6 +39,7 @@ export const onDisk = [
     line: 'const at = pageAt(page.index) + (page.generation % 2) * pageBytes;',
     becomes: 'const at = pageAt(page.index);',
     loses: 'a torn write leaves no page',
+    tests: ['packages/core/test/torn-records.test.ts'],
   },
   {
     id: 'superblock-stays-after-clear',
@@ -41,6 +47,7 @@ export const onDisk = [
     line: 'await writeAndFlush(descriptor, 0, new Uint8Array(last + Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));',
     becomes: '',
     loses: 'an array that was deleted comes back',
+    tests: ['packages/core/test/superblock-copies.test.ts'],
   },
   {
     id: 'checksum-of-superblocks-ignored',
@@ -48,6 +55,7 @@ export const onDisk = [
     line: 'if (stored !== computed) {',
     becomes: 'if (false) {',
     loses: 'a torn superblock is believed',
+    tests: ['packages/superblock/test/codec.test.ts'],
   },
   {
     id: 'checksums-of-the-extension-ignored',
@@ -55,6 +63,7 @@ export const onDisk = [
     line: 'return crc32c(copy) === found;',
     becomes: 'return true;',
     loses: 'a torn page or header is believed',
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
   {
     id: 'checksum-of-half-a-page',
@@ -62,6 +71,7 @@ export const onDisk = [
     line: 'for (let i = start; i < end; i++)',
     becomes: 'for (let i = start; i < Math.min(end, start + 512); i++)',
     loses: 'a torn page, header, superblock or entry is believed; and nothing that others wrote is',
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
   {
     id: 'journal-survives-clear',
@@ -77,6 +87,7 @@ export const onDisk = [
     line: 'if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 48) !== life.incarnation)\n    return null;',
     becomes: 'if (!hasGoodChecksum(bytes)) return null;',
     loses: 'pages of another array, or of an earlier life of this one, are believed',
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
   {
     id: 'sequence-cut-to-32-bits',
@@ -84,6 +95,7 @@ export const onDisk = [
     line: 'writeU64(view, 56, header.seqNumber);',
     becomes: 'writeU64(view, 56, header.seqNumber - (header.seqNumber % 131072));',
     loses: 'every second header belongs to no superblock',
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
   {
     id: 'entries-of-any-life',
@@ -92,5 +104,6 @@ export const onDisk = [
     becomes: 'readUuid(bytes, 32) !== life.uuid) return null;',
     loses: 'entries of an earlier life of the map are written over newer data',
     levels: ['raid5f'],
+    tests: ['packages/superblock/test/extension.test.ts'],
   },
 ];

@@ -6,6 +6,7 @@ export const processes = [
     line: 'await this.#array.extension?.clear(descriptor, this.#array.bitmap?.states.length ?? 0);',
     becomes: 'await Promise.resolve();',
     loses: 'pages that a disk kept from an earlier life look newer than those it is given',
+    tests: ['packages/core/test/assembly.test.ts'],
   },
   {
     id: 'full-rebuild-is-partial',
@@ -13,6 +14,7 @@ export const processes = [
     line: 'else await array.bitmap?.missAll();',
     becomes: 'else await array.bitmap?.writeAll();',
     loses: 'a rebuild onto a new disk passes over what was clean',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'any-former-member-lacks-little',
@@ -20,6 +22,7 @@ export const processes = [
     line: 'const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;',
     becomes: 'const isPartial = isKnown && slot.dataOffset === dataOffset;',
     loses: 'an old image is given only what was written since a later departure',
+    tests: ['packages/core/test/old-images.test.ts'],
   },
   {
     id: 'other-place-lacks-little',
@@ -28,6 +31,7 @@ export const processes = [
     becomes: "lastSeen !== null && array.state === 'online'",
     loses: 'an image that is older than its superblock says is given only what was written since',
     levels: ['raid5f'],
+    tests: ['packages/core/test/old-images.test.ts'],
   },
   {
     id: 'rebuild-passes-over-missed',
@@ -36,6 +40,7 @@ export const processes = [
     becomes:
       'if (state !== RegionState.Unwritten && state !== RegionState.Clean && state !== RegionState.OutOfSync) return true;',
     loses: 'a member comes back with a hole',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'rebuild-ahead-of-its-copy',
@@ -43,6 +48,7 @@ export const processes = [
     line: 'await window.done;\n        this.throwIfStopped();',
     becomes: 'this.throwIfStopped();',
     loses: 'windows count as done before they are',
+    scenario: 'rebuild under load',
   },
   {
     id: 'window-not-quiesced',
@@ -50,6 +56,7 @@ export const processes = [
     line: 'window.range = bdev.quiesce(window.start, window.end - window.start, resolve);',
     becomes: 'window.range = bdev.quiesce(window.start, 1, resolve);',
     loses: 'a process copies what a user is writing: the older data lands last',
+    tests: ['packages/raid1/test/conformance.test.ts'],
   },
   {
     id: 'rebuild-not-flushed',
@@ -65,6 +72,7 @@ export const processes = [
     line: "if (slot.isInSync) await flushMember(this.#array, slot, 'a flush failed');",
     becomes: '',
     loses: 'readers trust a copy that a power cut takes back, and then the one that it came from is lost',
+    scenario: 'redundancy is in doubt',
   },
   {
     id: 'failed-resync-counts',
@@ -72,6 +80,7 @@ export const processes = [
     line: 'if (!this.#isResync || this.#failed > 0) return;',
     becomes: 'if (!this.#isResync) return;',
     loses: 'regions that could not be compared count as made to agree',
+    scenario: 'redundancy is in doubt',
   },
   {
     id: 'membership-ignored-by-resync',
@@ -88,6 +97,7 @@ export const processes = [
     becomes:
       'await memberIo(array, slot, IoType.Read, at, count, wanted);\n    } catch (error) {\n      if (statusOf(error) !== Status.NoSpace)',
     loses: 'parity that disagrees stays as it is, and is trusted',
+    tests: ['packages/core/test/repair.test.ts'],
   },
   {
     id: 'tie-decides',
@@ -96,6 +106,7 @@ export const processes = [
     becomes: 'if (alike * 2 >= readable.length) return bytes;',
     loses: 'of two copies that differ the first is taken for right',
     levels: ['raid1'],
+    tests: ['packages/core/test/repair.test.ts'],
   },
   {
     id: 'repair-into-the-wrong-copy',
@@ -104,6 +115,7 @@ export const processes = [
     becomes: 'await writeCopy(array, slot, at + from, right.subarray(0, length * blockSize));',
     loses: 'a repair writes one block’s data over another',
     levels: ['raid1'],
+    tests: ['packages/core/test/repair.test.ts'],
   },
   {
     id: 'repair-without-quiesce',
@@ -111,6 +123,7 @@ export const processes = [
     line: 'const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);',
     becomes: 'const range = await quiesced(bdev, bdev.numBlocks - 1, 1);',
     loses: 'a repair writes what a block held before a user’s write over that write',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'places-change-with-changes-left',
@@ -118,6 +131,7 @@ export const processes = [
     line: 'while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();',
     becomes: '',
     loses: 'what was written during the last pass does not get to the new member',
+    tests: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'places-change-under-load',
@@ -125,6 +139,7 @@ export const processes = [
     line: 'const range = await quiesced(bdev, 0, bdev.numBlocks);',
     becomes: 'const range = await quiesced(bdev, 0, 1);',
     loses: 'writes that are under way when two members change places get to the old one only',
+    tests: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'new-member-without-map',
@@ -132,6 +147,7 @@ export const processes = [
     line: 'await this.#array.bitmap?.writeAll();',
     becomes: '',
     loses: 'the new member has no map: if it is the last one, what was never written reads as anything',
+    tests: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'old-member-again-unrecorded',
@@ -139,6 +155,7 @@ export const processes = [
     line: 'await this.#array.recordAgain();',
     becomes: '',
     loses: 'a replacement was undone, and some members still name the new device: after a crash it counts',
+    tests: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'replaced-member-keeps-its-superblock',
@@ -146,6 +163,7 @@ export const processes = [
     line: 'await this.#clearOld(before.descriptor);',
     becomes: '',
     loses: 'a member that was replaced is found alone and starts as the array, with old data',
+    tests: ['packages/core/test/replace.test.ts'],
   },
   {
     id: 'growth-without-zeros',
@@ -153,6 +171,7 @@ export const processes = [
     line: 'await zeroNewParts(array, oldSizes, end);',
     becomes: '',
     loses: 'new space in a region that was written to holds old contents, on each member its own',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/growth.test.ts'],
   },
   {
     id: 'growth-not-recorded',
@@ -160,6 +179,8 @@ export const processes = [
     line: 'await array.metadata.update();',
     becomes: '',
     loses: 'after a crash the array has its old size, or does not start: what was written behind that is gone',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/growth.test.ts'],
+    scenario: 'grow',
   },
   {
     id: 'growth-without-its-map',
@@ -167,6 +188,7 @@ export const processes = [
     line: 'array.bitmap?.extend(end);',
     becomes: '',
     loses: 'the new space is on no map',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/growth.test.ts'],
   },
   {
     id: 'member-that-was-taken-out-counts',
@@ -174,6 +196,7 @@ export const processes = [
     line: "if (recorded.state === 'configured') slot.uuid = recorded.uuid;",
     becomes: 'if (recorded.uuid !== nullUuid) slot.uuid = recorded.uuid;',
     loses: 'a member that missed writes is taken as current',
+    tests: ['packages/core/test/old-images.test.ts', 'packages/core/test/assembly.test.ts'],
   },
   {
     id: 'first-superblock-wins',
@@ -181,6 +204,7 @@ export const processes = [
     line: "if (array.state === 'configuring') return record.seqNumber > array.metadata.seqNumber;",
     becomes: "if (array.state === 'configuring') return false;",
     loses: 'a stale member that is seen first decides what the array is',
+    tests: ['packages/core/test/assembly.test.ts'],
   },
   {
     id: 'newer-member-joins-older-array',
@@ -196,6 +220,7 @@ export const processes = [
     line: 'return countsItselfIn && countsUsOut;',
     becomes: 'return false;',
     loses: 'of two halves that were used apart one is rebuilt from the other, and what it alone had is gone',
+    tests: ['packages/core/test/assembly.test.ts'],
   },
   {
     id: 'halves-not-refused',
@@ -203,6 +228,7 @@ export const processes = [
     line: "if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);",
     becomes: '',
     loses: 'of two halves that were used apart one is taken at random',
+    tests: ['packages/core/test/assembly.test.ts'],
   },
   {
     id: 'dirty-and-degraded-starts',
@@ -211,6 +237,7 @@ export const processes = [
     becomes: 'return;',
     loses: 'an array with parity starts without a member after a crash as if nothing had been under way',
     levels: ['raid5f'],
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'start-records-nothing',
@@ -218,6 +245,8 @@ export const processes = [
     line: 'await recordMembers(array);',
     becomes: '',
     loses: 'who is missing at a start is not on record when the first write is acknowledged',
+    tests: ['packages/core/test/old-images.test.ts', 'packages/core/test/assembly.test.ts'],
+    scenario: 'start without one, which comes later',
   },
   {
     id: 'start-writes-no-map',
@@ -225,6 +254,8 @@ export const processes = [
     line: 'await array.bitmap?.writeAll();',
     becomes: '',
     loses: 'members do not all say what the array knows: suspect regions count as clean after the next crash',
+    tests: ['packages/core/test/torn-records.test.ts'],
+    scenario: 'stop and start',
   },
   {
     id: 'stale-members-start',
@@ -232,6 +263,7 @@ export const processes = [
     line: 'const recorded = await kickStale(array, options.force ?? false);',
     becomes: 'const recorded = null;',
     loses: 'an old image of a member that was put back is taken as current',
+    tests: ['packages/core/test/old-images.test.ts'],
   },
   {
     id: 'departure-while-starting-not-recorded',
@@ -239,6 +271,8 @@ export const processes = [
     line: 'if (array.numInSync === members) return;',
     becomes: 'return;',
     loses: 'a member that left during a start is on record as current',
+    tests: ['packages/core/test/crash-and-loss.test.ts', 'packages/core/test/lifecycle.test.ts'],
+    scenario: 'stop and start',
   },
   {
     id: 'bad-blocks-of-a-rebuild-forgotten',
@@ -247,6 +281,7 @@ export const processes = [
     becomes: '',
     loses: 'blocks that a rebuild could not work out are read from a member that never got them',
     levels: ['raid5f'],
+    tests: ['packages/core/test/unreadable.test.ts'],
   },
   {
     id: 'end-does-not-wait-for-a-replacement',

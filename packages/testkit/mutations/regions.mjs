@@ -39,6 +39,8 @@ export const regions = [
     becomes: '',
     loses:
       'a region goes on record as clean although a member left while it was cleared: what that one missed is not on the list',
+    tests: ['packages/core/test/clean-regions.test.ts'],
+    scenario: 'a region is made clean while a member leaves',
   },
   {
     id: 'cut-short-clearing-forgotten',
@@ -62,6 +64,7 @@ export const regions = [
     line: 'this.set(region, (region + 1) * this.regionBlocks <= completeBelow ? RegionState.Clean : RegionState.OutOfSync);',
     becomes: 'this.set(region, RegionState.Clean);',
     loses: 'what an absent member has missed is forgotten: it comes back with a hole',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'degraded-counts-as-complete',
@@ -69,6 +72,7 @@ export const regions = [
     line: 'if (slots.every((slot) => slot.isInSync)) return Infinity;',
     becomes: 'return Infinity;',
     loses: 'what an absent member has missed is forgotten: it comes back with a hole',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'rebuild-counts-as-complete',
@@ -76,6 +80,7 @@ export const regions = [
     line: 'return areFilling && process !== null ? this.#array.memberRange(0, process.offsetBlocks).to : 0;',
     becomes: 'return isFilling && process !== null ? Infinity : 0;',
     loses: 'regions ahead of a rebuild are made clean, and the rebuild passes over them',
+    scenario: 'rebuild under load',
   },
   {
     id: 'bits-before-departure',
@@ -83,6 +88,7 @@ export const regions = [
     line: 'await this.#array.leaveRecorded();\n        // What another flush has lost meanwhile',
     becomes: '// What another flush has lost meanwhile',
     loses: 'a member that failed while a region was given its zeros is found after a crash as one that holds them',
+    scenario: 'first write',
   },
   {
     id: 'write-before-departure',
@@ -90,6 +96,7 @@ export const regions = [
     line: 'await this.#array.leaveRecorded();\n      } while (',
     becomes: '} while (',
     loses: 'a write begins though a member that has no bit for it still counts as current: after a crash it says clean',
+    scenario: 'writes after a clearing that may have failed',
   },
   {
     id: 'no-zeros-at-first-write',
@@ -97,6 +104,7 @@ export const regions = [
     line: 'if (fresh.length > 0) await this.#zero(fresh);',
     becomes: '',
     loses: 'around the first write to a region its members’ old contents appear',
+    tests: ['packages/core/test/huge-members.test.ts'],
   },
   {
     id: 'zeros-not-flushed',
@@ -104,6 +112,8 @@ export const regions = [
     line: 'slot.replacement?.mark(start, count);\n      }\n      await client.flush();',
     becomes: 'slot.replacement?.mark(start, count);\n      }',
     loses: 'after a power cut a region counts as written, and its zeros are not there: old contents appear',
+    tests: ['packages/core/test/huge-members.test.ts'],
+    scenario: 'first write',
   },
   {
     id: 'zeros-not-copied-again',
@@ -111,6 +121,7 @@ export const regions = [
     line: 'slot.replacement?.mark(start, count);',
     becomes: '',
     loses: 'the zeros of a first write do not get to the device that takes a member’s place',
+    scenario: 'a first write while a member is replaced',
   },
   {
     id: 'doubtful-regions-trusted',
@@ -119,6 +130,7 @@ export const regions = [
     becomes: '',
     loses: 'a region in which the journal could not be replayed is believed',
     levels: ['raid5f'],
+    tests: ['packages/core/test/journal.test.ts'],
   },
   {
     id: 'missing-everything-not-recorded',
@@ -126,6 +138,8 @@ export const regions = [
     line: 'if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);\n    });\n    await this.writeAll();',
     becomes: 'if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);\n    });',
     loses: 'a rebuild onto a new disk is cut short; the next one takes the disk for one that lacks only a little',
+    tests: ['packages/core/test/waiting-target.test.ts'],
+    scenario: 'rebuild onto a new disk',
   },
   {
     id: 'new-member-misses-nothing',
@@ -133,6 +147,7 @@ export const regions = [
     line: 'if (state === RegionState.Clean) this.set(region, RegionState.OutOfSync);',
     becomes: '',
     loses: 'a rebuild onto a new disk passes over what was clean',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'resynced-one-region-too-far',
@@ -140,6 +155,8 @@ export const regions = [
     line: 'cutRanges(ranges, 0, end, ({ stamp }) => stamp < token);',
     becomes: 'cutRanges(ranges, 0, end + 64, ({ stamp }) => stamp < token);',
     loses: 'blocks count as made to agree that a resync has not reached',
+    tests: ['packages/core/test/processes.test.ts', 'packages/core/test/consistency.test.ts'],
+    scenario: 'a resync is cut short',
   },
   {
     id: 'failed-writes-doubt-nothing',
@@ -147,6 +164,7 @@ export const regions = [
     line: 'this.consistency.markInconsistent(memberOffset, numBlocks);',
     becomes: '',
     loses: 'parity that a failed write left wrong is used to work data out',
+    tests: ['packages/core/test/consistency.test.ts'],
   },
   {
     id: 'held-later-released-too',
@@ -154,6 +172,7 @@ export const regions = [
     line: 'cutRanges(ranges, 0, end, ({ stamp }) => stamp < token);',
     becomes: 'cutRanges(ranges, 0, end, () => true);',
     loses: 'a resync that had passed a region already takes away the doubt that came after it',
+    tests: ['packages/core/test/processes.test.ts', 'packages/core/test/consistency.test.ts'],
   },
   {
     id: 'dirty-is-not-suspect',
@@ -161,6 +180,7 @@ export const regions = [
     line: 'this.#array.consistency.load((first + i - dirty) * regionBlocks, dirty * regionBlocks);',
     becomes: '',
     loses: 'after a crash nothing is resynchronised',
+    tests: ['packages/core/test/arrays.test.ts'],
   },
   {
     id: 'pages-say-what-memory-says',
@@ -168,6 +188,8 @@ export const regions = [
     line: 'if (states !== undefined) states[region % regionsPerPage] = state;',
     becomes: '',
     loses: 'a page that is written for another region says clean before the members were flushed, or dirty before it is so',
+    tests: ['packages/core/test/arrays.test.ts', 'packages/core/test/trims.test.ts'],
+    scenario: 'a region is made clean while the array grows',
   },
   {
     id: 'same-generation-again',
@@ -175,6 +197,7 @@ export const regions = [
     line: 'const generation = (this.#generations[index] ?? 0) + 1;',
     becomes: 'const generation = Math.max(1, this.#generations[index] ?? 0);',
     loses: 'a page is written over its only copy: a torn write leaves none, or the one before it',
+    tests: ['packages/core/test/torn-records.test.ts'],
   },
   {
     id: 'pages-overtake-one-another',
@@ -182,6 +205,7 @@ export const regions = [
     line: 'const written = this.#writes.then(() => this.#writeNow(indexes));',
     becomes: 'const written = this.#writeNow(indexes);',
     loses: 'an older page lands on top of a newer one',
+    scenario: 'first writes of two regions at once',
   },
   {
     id: 'written-region-becomes-empty',
@@ -189,6 +213,7 @@ export const regions = [
     line: 'if (state === RegionState.Dirty && this.#trims?.isWhole(region) === true)',
     becomes: 'if (state === RegionState.Dirty)',
     loses: 'a region that was only written to becomes one that reads as zeros',
+    tests: ['packages/core/test/trims.test.ts'],
   },
   {
     id: 'overtaken-unmap-counts',
@@ -196,6 +221,8 @@ export const regions = [
     line: 'io.begunAt = this.#trims.now();',
     becomes: 'io.begunAt = Infinity;',
     loses: 'a write that overtook an unmap reads as zeros once its region counts as empty',
+    tests: ['packages/core/test/trims.test.ts'],
+    scenario: 'regions are unmapped and written at once',
   },
   {
     id: 'write-leaves-region-empty',
@@ -203,6 +230,7 @@ export const regions = [
     line: 'else this.#trims?.wrote(group);',
     becomes: '',
     loses: 'a write to a region that was unmapped reads as zeros later on',
+    tests: ['packages/core/test/trims.test.ts'],
   },
   {
     id: 'other-run-joined',
@@ -210,6 +238,7 @@ export const regions = [
     line: 'const meets = from <= knownTo && knownFrom <= to && knownFrom < knownTo;',
     becomes: 'const meets = knownFrom < knownTo;',
     loses: 'what lies between two unmapped ranges counts as unmapped',
+    tests: ['packages/core/test/trims.test.ts'],
   },
   {
     id: 'whole-but-for-its-end',
@@ -217,6 +246,7 @@ export const regions = [
     line: 'return start < end && (this.#from[group] ?? 0) <= start && end <= (this.#to[group] ?? 0);',
     becomes: 'return start < end && (this.#from[group] ?? 0) <= start && (this.#to[group] ?? 0) > start;',
     loses: 'a region of which only the beginning was unmapped reads as zeros',
+    tests: ['packages/core/test/trims.test.ts'],
   },
   {
     id: 'process-does-not-wait-for-zeros',
@@ -224,6 +254,7 @@ export const regions = [
     line: 'await this.#array.bitmap?.whenZeroed(from, to - from);',
     becomes: '',
     loses: 'zeros of a first write land on what a process has just copied',
+    scenario: 'a first write while a member is replaced',
   },
   {
     id: 'doubt-ends-at-a-write-of-any-size',
@@ -232,6 +263,7 @@ export const regions = [
     becomes: 'cutRanges(this.#ranges, 0, start + count, () => true);',
     loses: 'one write to a stripe ends the doubt of all that lies before it',
     levels: ['raid5f'],
+    tests: ['packages/core/test/consistency.test.ts'],
   },
   {
     id: 'no-life-begins-for-a-foreign-run',
@@ -239,6 +271,7 @@ export const regions = [
     line: 'unknown.doubt(0, numRegions);\n    array.metadata.beginIncarnation();',
     becomes: 'unknown.doubt(0, numRegions);',
     loses: 'pages from before somebody else ran the array look newer than those that say what is in doubt',
+    tests: ['packages/core/test/foreign-run.test.ts', 'packages/core/test/foreign-crash.test.ts'],
   },
   {
     id: 'unknown-map-is-clean',
@@ -246,6 +279,7 @@ export const regions = [
     line: 'unknown.doubt(0, numRegions);',
     becomes: 'for (let region = 0; region < numRegions; region++) unknown.set(region, 1);',
     loses: 'after somebody else ran the array nothing is resynchronised',
+    tests: ['packages/core/test/assembly.test.ts', 'packages/core/test/foreign-run.test.ts'],
   },
   {
     id: 'run-reaches-over-written-regions',
@@ -269,6 +303,7 @@ export const regions = [
     line: 'const lastGroup = this.groupOf(last);',
     becomes: 'const lastGroup = this.groupOf(first);',
     loses: 'a write into two groups is counted for one: the other becomes clean under it, or never',
+    tests: ['packages/core/test/region-groups.test.ts', 'packages/core/test/huge-members.test.ts'],
   },
   {
     id: 'zeros-for-the-whole-group',

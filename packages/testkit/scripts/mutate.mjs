@@ -11,11 +11,12 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import process from 'node:process';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
+import { transform } from 'esbuild';
 import { mutations } from '../mutations/index.mjs';
 import { look } from './mutate/one.mjs';
 import { report } from './mutate/report.mjs';
 import { mutated, root } from './mutate/sources.mjs';
-import { isSimulated, levelsOf, stagesFor } from './mutate/stages.mjs';
+import { isSimulated, stagesFor } from './mutate/stages.mjs';
 import { failingTests } from './mutate/suites.mjs';
 
 const { values } = parseArgs({
@@ -31,6 +32,8 @@ const { values } = parseArgs({
     /** Those with these ids, or of files whose name contains this, in the order in which they are given. */
     only: { type: 'string' },
     nightly: { type: 'boolean', default: false },
+    /** Longest that one may take, in seconds; one that takes longer is not decided, and nothing is recorded of it. */
+    most: { type: 'string' },
     jobs: { type: 'string', default: '1' },
     /** With a fraction of CI's budget, and where something is simulated without the suites of packages. */
     quick: { type: 'boolean', default: false },
@@ -69,7 +72,12 @@ async function checkTable() {
   for (const mutation of mutations) {
     if (seen.has(mutation.id)) wrong.push(`${mutation.id} is there twice`);
     seen.add(mutation.id);
-    await mutated(mutation).catch((error) => wrong.push(error.message));
+    try {
+      // What does not even load would be found by anything.
+      await transform(await mutated(mutation), { loader: 'ts', logLevel: 'silent' });
+    } catch (error) {
+      wrong.push(`${mutation.id}: ${error.message}`);
+    }
   }
   if (wrong.length === 0) return;
   console.error(wrong.join('\n'));
@@ -95,8 +103,8 @@ function choose() {
 /** With each seed, which is the number of commits, it begins elsewhere. */
 async function runFor(mostMs) {
   const quick = mutations.filter(
-    ({ equivalent, suites }) =>
-      equivalent === undefined && suites?.every((suite) => suite.startsWith('packages/core/test/')) === true,
+    ({ equivalent, suites, tests = suites }) =>
+      equivalent === undefined && tests?.every((suite) => suite.startsWith('packages/core/test/')) === true,
   );
   const began = performance.now();
   const left = () => mostMs - (performance.now() - began);
@@ -106,10 +114,11 @@ async function runFor(mostMs) {
     const mutation = quick[((seed + i) * step) % quick.length];
     const folder = await mkdtemp(join(tmpdir(), 'raidkit-mutate-'));
     try {
-      const failing = await failingTests(mutation.suites, folder, mutation, Math.min(left(), mostQuickMs));
+      const mostMs = Math.min(left(), mostQuickMs);
+      const failing = await failingTests(mutation.tests ?? mutation.suites, folder, mutation, { mostMs, bail: true });
       if (failing === null) continue;
       tried++;
-      console.log(`${failing.length > 0 ? 'caught  ' : 'SURVIVED'} ${mutation.id}: ${failing[0] ?? mutation.loses}`);
+      console.log(`${failing.length > 0 ? 'caught  ' : 'SURVIVED'} ${mutation.id}: ${failing[0]?.fullName ?? mutation.loses}`);
       if (failing.length === 0) process.exitCode = 1;
     } finally {
       await rm(folder, { recursive: true, force: true });
@@ -120,38 +129,37 @@ async function runFor(mostMs) {
 
 async function runAll(chosen) {
   const budget = values.nightly ? 'nightly' : values.quick ? 'quick' : 'ci';
-  const levels = [...new Set(chosen.filter(isSimulated).flatMap(levelsOf))].sort();
-  const known = [];
-  if (levels.length > 0) {
-    const found = await look(null, stagesFor(levels, budget, seed), []);
-    for (const { key, message } of found) console.log(`without a mutation: ${key}: ${message}`);
-    known.push(...found.map(({ key }) => key));
-  }
-  const options = { withSuites: !values.quick, failing: failingWithout() };
+  const mostMs = values.most === undefined ? Infinity : Number(values.most) * 1000;
   const left = [...chosen];
   const survivors = [];
+  const undecided = [];
   /** Survivors that had been found before. */
   const lapses = [];
   const work = async () => {
     for (let mutation = left.shift(); mutation !== undefined; mutation = left.shift()) {
       const startedAt = performance.now();
-      const stages = hintedFirst(stagesFor(levelsOf(mutation), budget, seed, mutation.scenario), results[mutation.id]);
+      const stages = hintedFirst(stagesFor(mutation, budget, seed), results[mutation.id]);
       let found;
       try {
-        [found] = await look(mutation, stages, known, options);
+        found = await look(mutation, stages, mostMs);
       } catch (error) {
         console.error(`${mutation.id} could not be tried: ${error.message}`);
         lapses.push(mutation);
         continue;
       }
       const seconds = Math.round((performance.now() - startedAt) / 1000);
-      if (found === undefined && typeof results[mutation.id]?.stage === 'string') lapses.push(mutation);
+      if (found === undefined) {
+        undecided.push(mutation);
+        console.log(`not decided ${mutation.id} (${seconds} s)`);
+        continue;
+      }
+      if (found === null && typeof results[mutation.id]?.stage === 'string') lapses.push(mutation);
       // That a fraction of the budget finds nothing says nothing.
-      const isKnown = found !== undefined || !values.quick || !isSimulated(mutation);
+      const isKnown = found !== null || !values.quick || !isSimulated(mutation);
       if (isKnown) results[mutation.id] = resultOf(found, results[mutation.id]);
-      if (found === undefined) survivors.push(mutation);
+      if (found === null) survivors.push(mutation);
       console.log(
-        `${found === undefined ? 'SURVIVED' : 'caught  '} ${mutation.id} (${seconds} s)${found === undefined ? `: ${mutation.loses}` : `: ${found.key}: ${found.message}`}`,
+        `${found === null ? 'SURVIVED' : 'caught  '} ${mutation.id} (${seconds} s): ${found === null ? mutation.loses : `${found.stage}: ${found.message}`}`,
       );
       if (values.report) await report(resultsFile, join(root, 'docs', 'mutations.md'), results);
     }
@@ -160,14 +168,14 @@ async function runAll(chosen) {
   console.log(
     `${chosen.length} mutations, ${survivors.length} survived${survivors.length > 0 ? `: ${survivors.map(({ id }) => id).join(', ')}` : ''}`,
   );
-  if (known.length > 0) console.log(`${known.length} failures are there without a mutation: they were not counted`);
+  if (undecided.length > 0) console.log(`${undecided.length} took too long: ${undecided.map(({ id }) => id).join(', ')}`);
   // What has never been found is no news, but for the nightly, whose end it is that nothing survives.
   if (lapses.length > 0 || (values.nightly && survivors.length > 0)) process.exitCode = 1;
 }
 
 /** As it is kept. What is found by what had found it before is no more than that: how long it took is known from then. */
 function resultOf(found, before) {
-  if (found === undefined) return { stage: null };
+  if (found === null) return { stage: null };
   const { after, again, message, stage } = found;
   if (before?.again !== undefined && isDeepStrictEqual(before.again, again)) return before;
   return { stage, after, message, ...(again === null || again === undefined ? {} : { again }) };
@@ -177,23 +185,4 @@ function resultOf(found, before) {
 function hintedFirst(stages, { again, stage } = {}) {
   const first = again === undefined ? [] : [again];
   return [...first, ...stages.filter(({ name }) => name === stage), ...stages.filter(({ name }) => name !== stage)];
-}
-
-/** The tests of suites that fail anyway, each set of suites run once, when it is first asked for. */
-function failingWithout() {
-  const failing = new Map();
-  return (suites) => {
-    const key = suites.join(' ');
-    if (!failing.has(key)) failing.set(key, runWithout(suites));
-    return failing.get(key);
-  };
-}
-
-async function runWithout(suites) {
-  const folder = await mkdtemp(join(tmpdir(), 'raidkit-mutate-'));
-  try {
-    return await failingTests(suites, folder, null);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }

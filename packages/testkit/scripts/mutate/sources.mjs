@@ -14,7 +14,7 @@ export async function mutated(mutation) {
   const [before, after, ...more] = text.split(mutation.line);
   if (after === undefined || more.length > 0) {
     throw new Error(
-      `${mutation.id}: the line occurs ${after === undefined ? 0 : more.length + 1} times in packages/${mutation.file}:\n${mutation.line}`,
+      `the line occurs ${after === undefined ? 0 : more.length + 1} times in packages/${mutation.file}:\n${mutation.line}`,
     );
   }
   return before + mutation.becomes + after;

@@ -27,7 +27,7 @@ const budgets = {
 };
 
 /** Where a mutation shows, unless it says so itself. */
-export function levelsOf({ file, levels }) {
+function levelsOf({ file, levels }) {
   if (levels !== undefined) return levels;
   const [name] = file.split('/');
   return ['raid0', 'raid1', 'raid5f', 'concat'].includes(name) ? [name] : ['raid1', 'raid5f'];
@@ -37,15 +37,19 @@ export function levelsOf({ file, levels }) {
 const numSlots = { raid0: 2, concat: 2, raid1: 2, raid5f: 3 };
 
 /**
- * The stages for these levels. `seed` chooses seeds and operations; with another number others are tried. `scenario`: of the fault
- * loop, which was made for what is looked for; it goes first.
+ * The stages for a mutation. `seed` chooses seeds and operations; with another number others are tried. What was made for it goes
+ * first: tests that it names, and its scenario of the fault loop; suites last, unless they are all that may find it.
  */
-export function stagesFor(levels, budget, seed, scenario) {
+export function stagesFor(mutation, budget, seed) {
+  const { scenario, tests } = mutation;
+  if (mutation.suites !== undefined) return [tested(mutation.suites)];
   const { seeds, scenarioEvery, faultsEvery, pairsEvery, assemblyEvery } = budgets[budget];
+  const levels = levelsOf(mutation);
   const each = (kind, more) => levels.map((level) => ({ name: `${kind} ${level}`, kind, level, ...more(level) }));
   const short = Math.ceil(seeds / 4);
   const ofScenario = { every: scenarioEvery, seed, scenario };
   return [
+    ...(tests === undefined ? [] : [tested(tests)]),
     ...(scenario === undefined ? [] : [...each('faults', () => ofScenario), ...each('pairs', () => ofScenario)]),
     ...each('simulation', () => ({ from: 1 + seed * 1000, seeds: short })).map((stage) => ({
       ...stage,
@@ -56,19 +60,23 @@ export function stagesFor(levels, budget, seed, scenario) {
     ...each('faults', (level) => ({ every: faultsEvery[level], seed })),
     ...(budget === 'quick' ? [] : each('conformance', () => ({}))),
     ...each('assembly', (level) => ({ numSlots: numSlots[level], every: assemblyEvery })),
+    ...(budget === 'quick' ? [] : [tested(suitesOf(mutation))]),
   ];
 }
 
+function tested(suites) {
+  return { name: 'suites', kind: 'suites', suites };
+}
+
 /** Suites that run last where simulation has found nothing, by package: they were written for one defect each. */
-export function suitesOf({ file, suites }) {
-  if (suites !== undefined) return suites;
+function suitesOf({ file }) {
   const [name] = file.split('/');
   if (name === 'superblock') return ['packages/superblock/test', 'test/golden.test.ts'];
   if (name === 'bdev') return ['packages/bdev/test'];
   return ['packages/core/test', 'test/levels.test.ts', 'test/golden.test.ts'];
 }
 
-/** Found by its own suites alone. */
+/** Not found by its own suites alone. */
 export function isSimulated({ suites }) {
   return suites === undefined;
 }

@@ -9,10 +9,10 @@ import { mutated, pathOf, root } from './sources.mjs';
 const longestMs = 15 * 60_000;
 
 /**
- * Names of the tests that fail, with the mutation or, for null, without one. Within `mostMs` milliseconds: the
- * first of them, or null if that was not enough to know.
+ * Names and files of the tests that fail, with the mutation or, for null, without one. `bail`: the first of them is enough.
+ * `only`: none but the test of this name. Null if `mostMs` milliseconds were not enough to know.
  */
-export async function failingTests(suites, folder, mutation, mostMs = Infinity) {
+export async function failingTests(suites, folder, mutation, { mostMs = Infinity, bail = false, only } = {}) {
   const about = { path: '', contentsIn: join(folder, 'mutated.ts') };
   if (mutation !== null) {
     about.path = pathOf(mutation);
@@ -31,7 +31,8 @@ export async function failingTests(suites, folder, mutation, mostMs = Infinity) 
     report,
     '--maxWorkers',
     '1',
-    ...(mostMs < longestMs ? ['--bail', '1'] : []),
+    ...(bail ? ['--bail', '1'] : []),
+    ...(only === undefined ? [] : ['--testNamePattern', only.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')]),
   ];
   const child = spawn(process.execPath, [join(root, 'node_modules', 'vitest', 'vitest.mjs'), ...args, ...suites], {
     cwd: root,
@@ -45,11 +46,12 @@ export async function failingTests(suites, folder, mutation, mostMs = Infinity) 
       resolve({ code, signal });
     });
   });
-  if (ended.signal !== null) return mostMs < longestMs ? null : ['the suites take for ever'];
+  if (ended.signal !== null) return mostMs < longestMs ? null : [{ fullName: 'the suites take for ever' }];
   const { testResults } = JSON.parse(await readFile(report, 'utf8'));
   return testResults.flatMap(({ name, message, status, assertionResults }) => {
-    const failed = assertionResults.filter((one) => one.status === 'failed').map(({ fullName }) => fullName);
+    const file = name.slice(root.length + 1);
+    const failed = assertionResults.filter((one) => one.status === 'failed').map(({ fullName }) => ({ file, fullName }));
     // A file that does not even load.
-    return failed.length === 0 && status === 'failed' && message !== '' ? [name.slice(root.length + 1)] : failed;
+    return failed.length === 0 && status === 'failed' && message !== '' ? [{ file, fullName: file }] : failed;
   });
 }

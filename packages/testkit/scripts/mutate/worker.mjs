@@ -1,5 +1,5 @@
 // Runs stages, in a process of its own and bundled with the sources that it is to judge, until one finds something. Says how
-// it goes on, one line of JSON a message: { beat }, then { found } or { ended }.
+// it goes on, one line of JSON a message: { stage } and { beat }, then { found } or { ended }.
 import { writeSync } from 'node:fs';
 import process from 'node:process';
 import { concat } from '@raidkit/concat';
@@ -11,15 +11,15 @@ import { SimMemory, conformanceCases, runAssembly, runFaultLoop, runOnce, scenar
 import { spoilers } from '../spoilers.mjs';
 
 const modules = { raid0, raid1, raid5f, concat };
-const { stages, known, bail } = JSON.parse(process.argv[2]);
+const { stages, known } = JSON.parse(process.argv[2]);
 const isKnown = new Set(known);
 const say = (message) => writeSync(1, `${JSON.stringify(message)}\n`);
 
-/** Something was found; with `bail` the first of it ends everything. `again` is the stage that finds this alone. */
+/** Something was found: that ends everything. `again` is the stage that finds this alone. */
 function judge(stage, key, after, message, again = null) {
   if (isKnown.has(key)) return;
   say({ found: { stage: stage.name, key, after, message: message.split('\n')[0].slice(0, 300), again } });
-  if (bail) process.exit(0);
+  process.exit(0);
 }
 
 process.on('unhandledRejection', (error) => {
@@ -95,6 +95,7 @@ async function strike(stage, pairs) {
 }
 
 for (const stage of stages) {
+  say({ stage });
   try {
     await visit[stage.kind](stage);
   } catch (error) {
