@@ -160,6 +160,24 @@ describe.each([
     expect((await volume.read(0, 4096)).subarray(10 * 512, 18 * 512)).toEqual(blocks(8, 2));
   });
 
+  it('gives a new device all that was ever written, also where the map is clean', async () => {
+    const { rig: first, disks, volume: written } = await build(level, members, { mebibytes: 8 });
+    await written.write(0, blocks(4096, 1));
+    written.descriptor.close();
+    await first.arrays.stop();
+    const rig = newRig();
+    for (const [index, { bytes }] of disks.entries())
+      if (index !== 1) await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+    await rig.arrays.startDegraded('a');
+    const { bitmap } = arrayOf(rig, 'a');
+    expect(bitmap!.count(RegionState.Clean)).toBeGreaterThan(0);
+    await plugIn(rig.registry, { name: 'new', uuid: memberUuid(9), bytes: new Uint8Array(9 * MiB).fill(0xee) });
+    await rig.arrays.addBaseBdev('a', 'new');
+    await until(() => arrayOf(rig, 'a').numInSync === members, 'it is filled');
+    await rig.arrays.removeBaseBdev(level === 'raid1' ? 'm0' : 'm2');
+    expect([...new Set(await openVolume(rig, 'a').read(0, 4096))]).toEqual([1]);
+  });
+
   it('grows when all its members have grown', async () => {
     const { rig, disks, volume } = await build(level, members);
     const before = volume.numBlocks;

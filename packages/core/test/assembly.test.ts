@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { blocks, build, superblockOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
 
 const MiB = 1 << 20;
 
@@ -186,4 +187,38 @@ it('a member that comes back while the array is stopping is not taken for curren
   await arrayOf(last, 'a').processEnded;
   await last.arrays.removeBaseBdev('m0');
   expect(await openVolume(last, 'a').read(0, 8)).toEqual(blocks(8, 2));
+});
+
+it('the map that a device kept from when it was used apart says nothing once it has been filled', async () => {
+  const { disks, rig: first, volume } = await build('raid1', 2, { mebibytes: 4 });
+  await volume.write(0, blocks(8, 1));
+  volume.descriptor.close();
+  await first.arrays.stop();
+  const [kept, apart] = disks.map((disk) => disk.bytes.slice()) as [Uint8Array, Uint8Array];
+  const alone = async (index: number, bytes: Uint8Array): Promise<Rig> => {
+    const rig = newRig();
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+    if (rig.registry.get('a') === undefined) await rig.arrays.startDegraded('a');
+    return rig;
+  };
+  // Its map comes to be newer than that of the other one.
+  for (let run = 0; run < 6; run++) {
+    const rig = await alone(1, apart);
+    const half = openVolume(rig, 'a');
+    await half.write(0, blocks(8, 10 + run));
+    half.descriptor.close();
+    await rig.arrays.stop();
+  }
+  const rig = await alone(0, kept);
+  const half = openVolume(rig, 'a');
+  await half.write(2 * 2048, blocks(8, 2));
+  // Wiped as others wipe it, who do not know of maps.
+  apart.fill(0, 0, 64 * 1024);
+  await plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: apart });
+  await rig.arrays.addBaseBdev('a', 'm1');
+  const array = arrayOf(rig, 'a');
+  await until(() => array.numInSync === 2 && array.process === null, 'it is filled');
+  // The process dies before pages are written once more.
+  const filled = openVolume(await alone(1, apart.slice()), 'a');
+  expect([(await filled.read(0, 8))[0], (await filled.read(2 * 2048, 8))[0]]).toEqual([1, 2]);
 });

@@ -104,6 +104,8 @@ describe.each([
     const again = await restart(disks, names);
     expect(arrayOf(again, 'a').slots[1]!.name).toBe('new');
     expect(again.registry.get('m1')!.claimedBy).toBeNull();
+    const old = await restart(disks, ['m1']);
+    expect(old.arrays.get('a'), 'the old one alone is no member').toBeUndefined();
     await rig.arrays.removeBaseBdev('m0');
     await verify(volume, model, 'without another member');
     // It is a member like the others now: pulled out, it leaves.

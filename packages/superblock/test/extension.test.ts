@@ -225,6 +225,15 @@ describe('journal entries', () => {
     expect(parseEntry(sealed(), 4, life, 512)).toBeNull();
   });
 
+  it('of which a part was not written are none', () => {
+    const bytes = sealed();
+    for (let at = 0; at < bytes.length; at += 512) {
+      const torn = bytes.slice();
+      torn.fill(0xee, at, at + 512);
+      expect(parseEntry(torn, 3, life, 512), `without the sector at ${at}`).toBeNull();
+    }
+  });
+
   it('are refused if they could not be read again', () => {
     const bytes = new Uint8Array(journalStore.headerBytes + 4 * 512);
     const seal =
