@@ -37,7 +37,7 @@ export const slotDocument = z.strictObject({
 
 /** Background work that runs on an array. */
 export const processDocument = z.strictObject({
-  type: text.describe('rebuild, resync, check, repair or replace'),
+  type: text.describe('rebuild, resync, resum, check, repair or replace'),
   target: text.nullable().describe('the device that is being filled; the first, where several are'),
   targets: z.array(text).describe('the devices that are being filled, in one pass'),
   is_paused: z.boolean(),
@@ -51,6 +51,9 @@ export const processDocument = z.strictObject({
   mismatch_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
+  unproven_blocks: count.describe(
+    'blocks that were given checksums of what was there: nothing says that it is what was written',
+  ),
 });
 
 /** Background work that has ended. */
@@ -66,6 +69,9 @@ export const recordDocument = z.strictObject({
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
+  unproven_blocks: count.describe(
+    'blocks that were given checksums of what was there: nothing says that it is what was written',
+  ),
   error: text.nullable(),
 });
 

@@ -118,6 +118,7 @@ function describeProcess({ ext: { process } }: RaidArrayInfo): ProcessDocument |
     mismatch_blocks: process.mismatch_blocks,
     unreadable_blocks: process.unreadable_blocks,
     lost_blocks: process.lost_blocks,
+    unproven_blocks: process.unproven_blocks,
   };
 }
 
@@ -134,6 +135,7 @@ export function describeRecord(record: RaidProcessRecord): RecordDocument {
     undecided_blocks: record.undecided_blocks,
     unreadable_blocks: record.unreadable_blocks,
     lost_blocks: record.lost_blocks,
+    unproven_blocks: record.unproven_blocks,
     error: record.error,
   };
 }

@@ -82,6 +82,7 @@ function renderCheck(record: NonNullable<ArrayDocument['last_check']>): string {
     ...(record.repaired_blocks > 0 ? [`${record.repaired_blocks} rewritten`] : []),
     ...(record.unreadable_blocks > 0 ? [`${record.unreadable_blocks} could not be read`] : []),
     ...(record.lost_blocks > 0 ? [`${record.lost_blocks} lost`] : []),
+    ...(record.unproven_blocks > 0 ? [`${record.unproven_blocks} taken unproven`] : []),
     ...(record.error === null ? [] : [`it did not end well: ${record.error}`]),
   ];
   return `${record.type} of ${record.started_at}, ${formatSeconds(record.seconds)}: ${found.join(', ')}`;

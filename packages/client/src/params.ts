@@ -286,7 +286,7 @@ export interface MethodParams {
   };
   raidkit_control_process: {
     name: string;
-    type?: 'rebuild' | 'replace' | 'resync' | 'check' | 'repair';
+    type?: 'rebuild' | 'replace' | 'resync' | 'resum' | 'check' | 'repair';
     action?: 'pause' | 'resume' | 'cancel';
     max_bandwidth_mb_sec?: number | null;
     min_bandwidth_mb_sec?: number | null;

@@ -54,6 +54,8 @@ export const processSchema = z.looseObject({
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
+  /** Absent in daemons of before. */
+  unproven_blocks: count.default(0),
 });
 
 /** Background work that has ended. */
@@ -80,6 +82,8 @@ export const processRecordSchema = z.looseObject({
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
+  /** Absent in daemons of before. */
+  unproven_blocks: count.default(0),
   error: z.string().nullable(),
 });
 

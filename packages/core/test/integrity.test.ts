@@ -408,7 +408,6 @@ it('reserves room for checksums, and keeps its size when members grow', async ()
 });
 
 it.each([
-  ['raid0', { superblock: true, stripSizeKb: 16 }, /a level with redundancy/],
   ['raid1', { superblock: false }, /superblocks/],
   ['raid5f', { superblock: true, stripSizeKb: 2 }, /strips \(strip_size_kb\) of 4 KiB/],
 ])('refuses integrity: %s with %o', async (level, options, message) => {

@@ -49,7 +49,7 @@ const sumsBytes = 64;
 const sumsSlotBytes = 4;
 const saltBytes = 32;
 /** On disk as their place in this list, from 1; 0 for none. */
-const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace'] as const;
+const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace', 'resum'] as const;
 const pageFixed = 64;
 /** Two bits a region. */
 export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;

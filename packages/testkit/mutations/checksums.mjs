@@ -1,5 +1,6 @@
 const suites = ['packages/core/test/integrity.test.ts'];
 const lasting = ['packages/core/test/integrity-lasting.test.ts'];
+const plain = ['packages/core/test/integrity-plain.test.ts'];
 
 export const checksums = [
   {
@@ -177,5 +178,61 @@ export const checksums = [
     becomes: 'next = Math.min(end, at + step);',
     loses: 'good blocks behind damaged ones are bad for good',
     suites: lasting,
+  },
+  {
+    id: 'part-written-before-its-bit',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (this.#isMarked(part)) {',
+    becomes: 'if (this.#isMarked(part) && part.numBlocks < 0) {',
+    loses: 'after a crash checksums of a raid0 count that are older than its data',
+    suites: plain,
+  },
+  {
+    id: 'sums-of-unwritten-counted-as-damaged',
+    file: 'core/src/bitmap/write-intent-bitmap.ts',
+    line: 'await slot.sums?.wash(rangesOf(regions, this.regionBlocks));',
+    becomes: '',
+    loses: 'what was on the disks of a new raid0 is answered as unreadable once its region has been written to',
+    suites: plain,
+  },
+  {
+    id: 'plain-unwritten-read-as-zeros',
+    file: 'core/src/bitmap/extents.ts',
+    line: 'if (bitmap === null || bitmap.isOfParts) return false;',
+    becomes: 'if (bitmap === null) return false;',
+    loses: 'what is on the disks of a raid0 reads as zeros',
+    suites: plain,
+  },
+  {
+    id: 'resum-not-begun',
+    file: 'core/src/sync/start-process.ts',
+    line: "if (array.module.redundancy === 'none') return array.hasIntegrity && !array.consistency.isSettled;",
+    becomes: "if (array.module.redundancy === 'none') return false;",
+    loses: 'what was being written at a crash has no checksums for ever',
+    suites: plain,
+  },
+  {
+    id: 'resum-writes-nothing',
+    file: 'core/src/sync/sums.ts',
+    line: 'await writeBack(array, slot, at, count, addr);',
+    becomes: 'void writeBack; void addr;',
+    loses: 'what was being written at a crash is called clean, and has no checksums',
+    suites: plain,
+  },
+  {
+    id: 'plain-check-lists-nothing',
+    file: 'core/src/sync/sums.ts',
+    line: 'await listLost(array, [{ slot, at }], count, addr);',
+    becomes: 'void listLost;',
+    loses: 'what a check of a raid0 has called lost is read as it is after a crash',
+    suites: plain,
+  },
+  {
+    id: 'routed-damage-told-before-it-is-listed',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (this.#array.badBlocks.isSettled) parent.complete(status);',
+    becomes: 'if (parent.numBlocks > 0) parent.complete(status);',
+    loses: 'what a raid0 has answered EIO is read as it is after a crash that comes with the answer',
+    suites: plain,
   },
 ];

@@ -101,7 +101,7 @@ export const regions = [
   {
     id: 'no-zeros-at-first-write',
     file: 'core/src/bitmap/write-intent-bitmap.ts',
-    line: 'if (fresh.length > 0) await this.#zero(fresh);',
+    line: 'else if (fresh.length > 0) await this.#zero(fresh);',
     becomes: '',
     loses: 'around the first write to a region its members’ old contents appear',
     tests: ['packages/core/test/huge-members.test.ts'],

@@ -1,4 +1,3 @@
-import type { RaidModule } from '@raidkit/core';
 import { lieKinds } from './plan-items.js';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
@@ -8,10 +7,9 @@ const summedBytes = 4096;
 const pageIsFor = 480 * summedBytes;
 
 /** A fifth of the seeds have an array with checksums, and little memory for them. From a stream of its own. */
-export function drawIntegrity(seed: number, module: RaidModule, shape: SimShape): SimShape {
+export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   const random = new Random(seed, 13);
-  const isPossible = module.redundancy !== 'none' && shape.kind !== 'no superblock';
-  if (!random.chance(0.2) || !isPossible) return shape;
+  if (!random.chance(0.2) || shape.kind === 'no superblock') return shape;
   const perSum = summedBytes / shape.blockSize;
   return {
     ...shape,

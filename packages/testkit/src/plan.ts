@@ -54,7 +54,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const usual = given.length === 0 ? drawn : withRoom(drawn);
   const shaped = hasShapes ? drawRegions(seed, drawShapeKind(seed, module, usual)) : usual;
   const made = hasDevices ? drawDevices(seed, module, shaped) : shaped;
-  const shape = hasIntegrity ? drawIntegrity(seed, module, made) : made;
+  const shape = hasIntegrity ? drawIntegrity(seed, made) : made;
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;

@@ -39,6 +39,8 @@ const recordSchema = z.object({
   undecided_blocks: count,
   unreadable_blocks: count,
   lost_blocks: count,
+  /** Absent in older files. */
+  unproven_blocks: count.default(0),
   unreadable: z
     .array(z.object({ slot: count, member_offset_blocks: count, num_blocks: count, is_lost: z.boolean() }))
     .max(mostRanges),

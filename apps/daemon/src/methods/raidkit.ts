@@ -26,7 +26,7 @@ const clientRule = z.strictObject({
 });
 
 /** What runs in the background of an array. */
-const processType = z.enum(['rebuild', 'replace', 'resync', 'check', 'repair']);
+const processType = z.enum(['rebuild', 'replace', 'resync', 'resum', 'check', 'repair']);
 
 /** Our own methods: what SPDK has no word for. */
 export function raidkitMethods(service: Service): RpcMethod[] {

@@ -53,7 +53,9 @@ export function addProcesses(program: Command, run: Run): void {
 
   const rebuild = program
     .command('rebuild')
-    .description('pause, resume, limit or cancel the background work of an array: rebuild, resync, check, repair, replace');
+    .description(
+      'pause, resume, limit or cancel the background work of an array: rebuild, resync, resum, check, repair, replace',
+    );
   for (const [action, meaning] of [
     ['pause', 'begin nothing more until resume'],
     ['resume', 'go on'],
@@ -202,6 +204,7 @@ async function history(session: Session, arrayName: string): Promise<void> {
       record.undecided_blocks > 0 ? `${record.undecided_blocks} left alone` : '',
       record.unreadable_blocks > 0 ? `${record.unreadable_blocks} could not be read` : '',
       record.lost_blocks > 0 ? `${record.lost_blocks} lost` : '',
+      record.unproven_blocks > 0 ? `${record.unproven_blocks} taken unproven` : '',
       record.error ?? '',
     ].filter((text) => text !== '');
     return `${startedAt}  ${record.type}${ofTargets(record)}  ${record.seconds.toFixed(1)} s  ${counts.length === 0 ? 'in order' : counts.join(', ')}\n`;

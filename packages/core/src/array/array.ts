@@ -736,10 +736,22 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return stripe;
   }
 
-  /** The blocks of every member's data area on which these blocks of the array depend. */
+  /**
+   * The blocks of every member's data area on which these blocks of the array depend. Without redundancy, where only the level knows
+   * that, as large a part of the data areas as these blocks are of the array: processes go over all of both.
+   */
   memberRange(start: number, end: number): { from: number; to: number } {
+    if (this.geometry.stripe === undefined) return { from: this.#shareOfMembers(start), to: this.#shareOfMembers(end) };
     const { arrayBlocks, memberBlocks } = this.stripe();
     return { from: Math.floor(start / arrayBlocks) * memberBlocks, to: Math.ceil(end / arrayBlocks) * memberBlocks };
+  }
+
+  /** Blocks of each data area, from its start, that are worked on with so many of the array; of whole checksums. */
+  #shareOfMembers(blocks: number): number {
+    const { blocksTogether, geometry } = this;
+    const most = Math.max(...geometry.memberBlocks);
+    if (blocks >= geometry.numBlocks) return most;
+    return Math.floor(((blocks / geometry.numBlocks) * most) / blocksTogether) * blocksTogether;
   }
 
   get geometry(): RaidGeometry {

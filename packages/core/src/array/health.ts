@@ -28,7 +28,8 @@ export function healthOf(array: ArrayView): { health: Health; reason: string | n
   const reason = startError ?? describeBadBlocks(array) ?? describeStrangers(array);
   if (array.slots.some(({ isRebuilding }) => isRebuilding)) return { health: 'rebuilding', reason };
   if (array.numInSync < array.numSlots) return { health: 'degraded', reason };
-  return { health: array.process?.type === 'resync' ? 'resyncing' : 'optimal', reason };
+  const isResyncing = array.process?.type === 'resync' || array.process?.type === 'resum';
+  return { health: isResyncing ? 'resyncing' : 'optimal', reason };
 }
 
 interface WithStrangers<S> extends Pick<ArrayView, 'registry' | 'slots'> {

@@ -47,15 +47,17 @@ export interface LoadedBitmap {
 }
 
 /**
- * The bitmap of an array with redundancy: of a new array, or as its members have recorded it. Only what goes with the newest
+ * The bitmap of an array with redundancy or checksums: of a new array, or as its members have recorded it. Only what goes with the newest
  * superblock counts. Null for an array that keeps none. Rejects if the record cannot be read anywhere, unless forced.
  */
 export async function loadBitmap(array: MappedHost, force: boolean): Promise<LoadedBitmap | null> {
   array.consistency.reset();
   array.badBlocks.load(null);
   const extension = array.store?.extension;
-  const { stripe, memberBlocks } = array.geometry;
-  if (extension === undefined || stripe === undefined || array.module.redundancy === 'none') return null;
+  const { memberBlocks } = array.geometry;
+  // Without redundancy there are no stripes, and all that regions need is whole blocks of checksums.
+  const stripe = array.geometry.stripe ?? (array.hasIntegrity ? { memberBlocks: array.blocksTogether } : undefined);
+  if (extension === undefined || stripe === undefined) return null;
   const blocks = Math.max(...memberBlocks);
   const { blockSize } = array;
   if (!extension.fits(blockSize, 0)) {
@@ -76,6 +78,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   const { header, pages, newest, doubt, failure } = await readRecorded(array, extension, array.metadata.seqNumber, force);
   // Whoever else ran the array did not make bad blocks good.
   await loadBadBlocks(array, extension, newest, failure, force);
+  if (array.geometry.stripe === undefined && (newest?.sums ?? null) === null) return null;
   if (header === null || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
     const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);

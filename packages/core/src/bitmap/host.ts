@@ -1,4 +1,4 @@
-import type { Status } from '@raidkit/bdev';
+import type { BdevIo, Status } from '@raidkit/bdev';
 import type { RaidGeometry } from '../level/context.js';
 import type { Filler, RaidIo } from '../level/raid-io.js';
 import type { MetadataHost, ProcessHeader } from '../metadata/host.js';
@@ -31,5 +31,11 @@ export interface BitmapHost extends MetadataHost {
   /** Resolves when no member can be taken for in sync that has missed a write. Rejects if that cannot be recorded. */
   leaveRecorded(): Promise<void>;
   /** Where writes go on that have waited for their bits. */
-  readonly io: { resume(io: RaidIo): void; finish(io: RaidIo, status: Status): void };
+  readonly io: {
+    resume(io: RaidIo): void;
+    finish(io: RaidIo, status: Status): void;
+    /** The same of a part of a write, which is the slot's member's by its tag. */
+    resumePart(part: BdevIo): void;
+    failPart(part: BdevIo, status: Status): void;
+  };
 }

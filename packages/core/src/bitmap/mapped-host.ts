@@ -10,4 +10,6 @@ export interface MappedHost extends BitmapHost {
   /** The array's size as its superblock has it, in blocks; null for a new array. */
   readonly recordedBlocks: number | null;
   readonly geometry: RaidGeometry;
+  /** Its members' blocks have checksums. */
+  readonly hasIntegrity: boolean;
 }

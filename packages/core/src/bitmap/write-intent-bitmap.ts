@@ -1,9 +1,9 @@
 import { BlockClient, IoType, Status } from '@raidkit/bdev';
-import type { TimerHandle } from '@raidkit/bdev';
+import type { BdevIo, TimerHandle } from '@raidkit/bdev';
 import type { BitmapHost } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
 import { onEveryMember } from '../members/member-io.js';
-import type { RaidIo } from '../level/raid-io.js';
+import { RaidIo } from '../level/raid-io.js';
 import { BitmapPages } from './bitmap-pages.js';
 import { RegionState, RegionStates, copyInto } from './region-state.js';
 import type { BlockRange } from '../format/block-ranges.js';
@@ -25,15 +25,20 @@ const zeroPieceBytes = 64 * 1024 * 1024;
  * The write-intent bitmap of an array with redundancy, and the map of what was never written, or is unmapped. Before the first
  * write to a region its bit is on stable media of every member, and so are those of all written regions of its group; they are
  * cleared lazily, after a flush of all members.
+ *
+ * Without redundancy there is one for the sake of checksums ({@link isOfParts}): what was never written has none, and is not read
+ * as zeros; and only the level knows where its writes lie, so that each part of one is counted.
  */
 export class WriteIntentBitmap extends RegionStates {
+  /** Parts of writes are counted, and not writes: there is no redundancy. */
+  readonly isOfParts: boolean;
   readonly #array: BitmapHost;
   readonly #pages: BitmapPages;
   /** Of each group: writes in flight, and when the last one ended. */
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
   /** Writes that wait for their regions' bits. */
-  #waiting: RaidIo[] = [];
+  #waiting: (RaidIo | BdevIo)[] = [];
   #isWorking = false;
   /** Regions whose first write is under way. */
   readonly #zeroing = new Set<number>();
@@ -49,6 +54,7 @@ export class WriteIntentBitmap extends RegionStates {
   constructor(array: BitmapHost, store: ExtensionStore, numRegions: number, regionBlocks: number) {
     super(numRegions, regionBlocks, array.regionLimits.mostGroups);
     this.#array = array;
+    this.isOfParts = array.module.redundancy === 'none';
     this.#pages = new BitmapPages(array, store, this);
     this.#inFlight = new Uint32Array(this.numGroups);
     this.#lastWrite = new Float64Array(this.numGroups);
@@ -83,6 +89,22 @@ export class WriteIntentBitmap extends RegionStates {
       this.#trims ??= new Discards(this.#array, this);
       io.begunAt = this.#trims.now();
     }
+    return this.#enter(io);
+  }
+
+  /** As {@link begin}, of a part of a write: the member is that of the slot that is its tag. {@link endPart} follows. */
+  beginPart(part: BdevIo): boolean {
+    return this.#enter(part);
+  }
+
+  endPart(part: BdevIo): void {
+    const now = this.#array.registry.runtime.now();
+    const last = this.groupOf(this.#lastRegion(part));
+    for (let group = this.groupOf(this.#firstRegion(part)); group <= last; group++) this.#leave(group, now);
+    this.#armTimer();
+  }
+
+  #enter(io: RaidIo | BdevIo): boolean {
     const first = this.#firstRegion(io);
     const last = this.#lastRegion(io);
     const lastGroup = this.groupOf(last);
@@ -95,13 +117,17 @@ export class WriteIntentBitmap extends RegionStates {
     return false;
   }
 
+  #leave(group: number, now: number): void {
+    this.#inFlight[group] = (this.#inFlight[group] ?? 0) - 1;
+    this.#lastWrite[group] = now;
+  }
+
   /** `io.status` says how it went. */
   end(io: RaidIo): void {
     const now = this.#array.registry.runtime.now();
     const last = this.groupOf(this.#lastRegion(io));
     for (let group = this.groupOf(this.#firstRegion(io)); group <= last; group++) {
-      this.#inFlight[group] = (this.#inFlight[group] ?? 0) - 1;
-      this.#lastWrite[group] = now;
+      this.#leave(group, now);
       if (io.type === IoType.Unmap) this.#trims?.unmapped(group, io);
       else this.#trims?.wrote(group);
     }
@@ -179,12 +205,20 @@ export class WriteIntentBitmap extends RegionStates {
     }
   }
 
-  #firstRegion(io: RaidIo): number {
+  #firstRegion(io: RaidIo | BdevIo): number {
+    if (!(io instanceof RaidIo)) return this.#regionOfPart(io, 0);
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
     return Math.floor((Math.floor(io.offsetBlocks / arrayBlocks) * memberBlocks) / this.regionBlocks);
   }
 
-  #lastRegion(io: RaidIo): number {
+  /** Within the map, wherever a level says that its part lies: the member refuses what is not on it. */
+  #regionOfPart({ offsetBlocks, tag }: BdevIo, block: number): number {
+    const region = Math.floor((offsetBlocks - this.#array.slotAt(tag).dataOffset + block) / this.regionBlocks);
+    return Math.max(0, Math.min(region, this.states.length - 1));
+  }
+
+  #lastRegion(io: RaidIo | BdevIo): number {
+    if (!(io instanceof RaidIo)) return this.#regionOfPart(io, io.numBlocks - 1);
     const { arrayBlocks, memberBlocks } = this.#array.stripe();
     const lastStripe = Math.floor((io.offsetBlocks + io.numBlocks - 1) / arrayBlocks);
     return Math.floor(((lastStripe + 1) * memberBlocks - 1) / this.regionBlocks);
@@ -208,8 +242,11 @@ export class WriteIntentBitmap extends RegionStates {
         this.#array.log.error({ ...this.#array.logFields(), err: error }, 'the write-intent bitmap could not be written');
       }
       for (const io of batch) {
-        if (status === Status.Ok) this.#array.io.resume(io);
-        else this.#array.io.finish(io, status);
+        if (io instanceof RaidIo) {
+          if (status === Status.Ok) this.#array.io.resume(io);
+          else this.#array.io.finish(io, status);
+        } else if (status === Status.Ok) this.#array.io.resumePart(io);
+        else this.#array.io.failPart(io, status);
       }
     }
     this.#isWorking = false;
@@ -220,7 +257,8 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /** Writes for the next round, in their order: as many as need no more zeros together than a round gives, and one at least. */
-  #takeBatch(): RaidIo[] {
+  #takeBatch(): (RaidIo | BdevIo)[] {
+    if (this.isOfParts) return this.#waiting.splice(0);
     const most = Math.floor(mostZeroedBytes / (this.regionBlocks * this.#array.blockSize));
     const fresh = new Set<number>();
     let count = 0;
@@ -236,7 +274,7 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /** One round of setting bits: zeros where nothing was ever written, then the bits, on every member. */
-  async #set(batch: readonly RaidIo[]): Promise<void> {
+  async #set(batch: readonly (RaidIo | BdevIo)[]): Promise<void> {
     const regions = new Set<number>();
     const groups = new Set<number>();
     for (const io of batch) {
@@ -266,7 +304,8 @@ export class WriteIntentBitmap extends RegionStates {
         }
         ({ lostFlushes } = this.#array);
         this.#pages.said.clear();
-        if (fresh.length > 0) await this.#zero(fresh);
+        if (this.isOfParts) await this.#beginSums(fresh);
+        else if (fresh.length > 0) await this.#zero(fresh);
         // Checksums of dirty regions say nothing after a crash: what they alone say is to be on record before.
         for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);
         // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
@@ -308,6 +347,13 @@ export class WriteIntentBitmap extends RegionStates {
       }
       await client.flush();
       for (const region of regions) this.#array.noteWritten(slot.index, region * this.regionBlocks, this.regionBlocks);
+    });
+  }
+
+  /** What was never written has no sums, and that is what their pages have to say before the region counts as one that has. */
+  async #beginSums(regions: readonly number[]): Promise<void> {
+    await onEveryMember(this.#array, async (_client, slot) => {
+      await slot.sums?.wash(rangesOf(regions, this.regionBlocks));
     });
   }
 

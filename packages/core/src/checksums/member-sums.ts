@@ -127,13 +127,22 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   async writeOut(ranges: Iterable<BlockRange>): Promise<void> {
-    const wanted = new Set<number>();
-    const perPage = (this.#perPage * summedBytes) / this.#blockSize;
-    for (const { start, end } of ranges) {
-      for (let page = Math.floor(start / perPage); page * perPage < end; page++) wanted.add(page);
-    }
+    const wanted = this.#pagesOf(ranges);
     if (this.#options.mustWash === true) for (const page of wanted) await this.#wash(page);
     await this.#writePages((page) => wanted.has(page));
+  }
+
+  async wash(ranges: Iterable<BlockRange>): Promise<void> {
+    for (const page of this.#pagesOf(ranges)) await this.#wash(page);
+  }
+
+  #pagesOf(ranges: Iterable<BlockRange>): Set<number> {
+    const pages = new Set<number>();
+    const perPage = (this.#perPage * summedBytes) / this.#blockSize;
+    for (const { start, end } of ranges) {
+      for (let page = Math.floor(start / perPage); page * perPage < end; page++) pages.add(page);
+    }
+    return pages;
   }
 
   writeAll(): Promise<void> {
@@ -146,22 +155,26 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   async haveSums(start: number, end: number): Promise<boolean> {
-    if (this.#isClosed) return false;
+    return !this.#isClosed && (await this.countWithout(start, end)) === 0;
+  }
+
+  async countWithout(start: number, end: number): Promise<number> {
+    if (this.#isClosed) return end - start;
     const { view } = this.#memory;
     const perSum = summedBytes / this.#blockSize;
     const last = Math.ceil(end / perSum);
-    let haveAll = true;
+    let without = 0;
     for (let at = Math.floor(start / perSum), stop; at < last; at = stop) {
       stop = Math.min(last, this.endOfPage(at));
       const [from, to] = [at, stop];
       await this.#onPage(Math.floor(at / this.#perPage), (frame) => {
         for (let block = from; block < to; block++) {
           const addr = this.#sumAddr(frame, block);
-          haveAll &&= view.getUint32(addr, true) !== 0 || view.getUint32(addr + 4, true) !== 0;
+          if (view.getUint32(addr, true) === 0 && view.getUint32(addr + 4, true) === 0) without++;
         }
       });
     }
-    return haveAll;
+    return without * perSum;
   }
 
   forgetPages(start: number, end: number): void {

@@ -78,7 +78,7 @@ export interface ExtensionHeader {
   previousJournalEpoch: number;
   previousJournalSlots: readonly number[];
   /** The background work that is under way, and for how long already, restarts included; null for none. */
-  process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace'; elapsedSec: number } | null;
+  process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace' | 'resum'; elapsedSec: number } | null;
   /** The list of bad blocks that goes with this; null for a header from before it said so. */
   badBlocks: BadBlocksHeader | null;
   /** Of an array with sums of its blocks; null for others. */

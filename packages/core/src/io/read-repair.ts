@@ -73,9 +73,9 @@ export class ReadRepair {
   async #recordLost({ offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
     const array = this.#array;
     const stripe = array.currentGeometry?.stripe;
-    if (stripe === undefined) return;
-    const from = Math.floor(offsetBlocks / stripe.memberBlocks) * stripe.memberBlocks;
-    const to = Math.ceil((offsetBlocks + numBlocks) / stripe.memberBlocks) * stripe.memberBlocks;
+    const memberBlocks = stripe?.memberBlocks ?? 1;
+    const from = Math.floor(offsetBlocks / memberBlocks) * memberBlocks;
+    const to = Math.ceil((offsetBlocks + numBlocks) / memberBlocks) * memberBlocks;
     try {
       await array.recordDamage(from, to - from);
     } catch (error) {
@@ -83,12 +83,14 @@ export class ReadRepair {
     }
   }
 
-  async #rewrite({ slot: index, offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
+  async #rewrite(wish: RepairRequest): Promise<void> {
+    const { slot: index, offsetBlocks, numBlocks } = wish;
     const array = this.#array;
     const { bdev } = array;
     const slot = array.slots[index];
     const stripe = array.currentGeometry?.stripe;
-    if (bdev === null || stripe === undefined || slot === undefined || hasLeft(slot)) return;
+    if (stripe === undefined) return this.#recordLost(wish);
+    if (bdev === null || slot === undefined || hasLeft(slot)) return;
     const first = Math.floor(offsetBlocks / stripe.memberBlocks);
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);

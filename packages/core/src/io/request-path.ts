@@ -167,7 +167,29 @@ export class RequestPath implements BdevDriver, RequestSink {
     }
     if (!answers.isArmed) answers.arm();
     if (slot.replacement !== null && type !== IoType.Read && type !== IoType.Flush) slot.replacement.mark(offset, numBlocks);
+    if (this.#isMarked(part)) {
+      part.context = io;
+      if (this.#array.bitmap?.beginPart(part) === false) return;
+    }
     data.submit(part);
+  }
+
+  /** The part is counted in the region map by itself. */
+  #isMarked({ type }: BdevIo): boolean {
+    return this.#array.bitmap?.isOfParts === true && type !== IoType.Read && type !== IoType.Flush;
+  }
+
+  /** For the map: hands the member a part of a write that has waited for its bits. */
+  resumePart(part: BdevIo): void {
+    const { data, isRemoving } = this.#array.slotAt(part.tag);
+    // Asked again: it has waited.
+    if (data === null || isRemoving || this.#array.state === 'offline') this.failPart(part, Status.NoDevice);
+    else data.submit(part);
+  }
+
+  failPart(part: BdevIo, status: Status): void {
+    part.status = status;
+    part.owner.onIoDone(part);
   }
 
   /** So many blocks are about to be read from the slot's member: what the next read costs depends on it. */
@@ -193,6 +215,10 @@ export class RequestPath implements BdevDriver, RequestSink {
     // Once more: it may have been copied while this was under way.
     else if (slot.replacement !== null && part.type !== IoType.Flush)
       slot.replacement.mark(part.offsetBlocks - slot.dataOffset, part.numBlocks);
+    if (part.context === io) {
+      part.context = null;
+      array.bitmap?.endPart(part);
+    }
     const hasBad = !array.badBlocks.isEmpty;
     if (hasBad && part.status === Status.Ok && (part.type === IoType.Write || part.type === IoType.WriteZeroes)) {
       // What stays on the list could not be read again.
@@ -307,11 +333,23 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   /** What is answered as lost stays lost until it is written: the answer waits until that does not depend on checksums any more. */
   #finishLost(io: RaidIo, status: Status): void {
-    const { from, to } = this.#array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
-    const finish = (): void => this.finish(io, status);
-    this.#array.recordDamage(from, to - from).then(finish, (error: unknown) => {
-      this.#array.log.error({ ...this.#array.logFields(), err: error }, 'damaged blocks could not be recorded');
-      finish();
+    this.#recordLost(io.offsetBlocks, io.numBlocks, () => this.finish(io, status));
+  }
+
+  /** A read that one part was to answer cannot be had from others: nothing but its error is left to be told. */
+  completeLost(parent: BdevIo, status: Status): void {
+    if (this.#array.badBlocks.isSettled) parent.complete(status);
+    else this.#recordLost(parent.offsetBlocks, parent.numBlocks, () => parent.complete(status));
+  }
+
+  #recordLost(offsetBlocks: number, numBlocks: number, then: () => void): void {
+    const array = this.#array;
+    const isRedundant = array.module.redundancy !== 'none';
+    // Where the blocks lie only the level knows, and of what is damaged nobody else does.
+    const { from, to } = isRedundant ? array.memberRange(offsetBlocks, offsetBlocks + numBlocks) : { from: 0, to: Infinity };
+    array.recordDamage(from, to - from).then(then, (error: unknown) => {
+      array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
+      then();
     });
   }
 
@@ -428,7 +466,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   #write(io: RaidIo): void {
     const { bitmap } = this.#array;
-    if (bitmap !== null) {
+    if (bitmap !== null && !bitmap.isOfParts) {
       io.isMarked = true;
       if (!bitmap.begin(io)) return;
     }

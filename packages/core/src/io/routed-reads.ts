@@ -15,6 +15,8 @@ interface OrdinaryPath {
   submitUnrouted(parent: BdevIo, failedSlot: number, error: Status): void;
   countError(slot: Slot, part: BdevIo): void;
   beginRead(slot: Slot, numBlocks: number): void;
+  /** The read has failed, with this status, where no other member could answer it. */
+  completeLost(parent: BdevIo, status: Status): void;
 }
 
 /**
@@ -68,7 +70,8 @@ export class RoutedReads implements IoOwner {
     this.#array.registry.ios.put(part);
     slot.partEnded();
     // Of a device that was given up nothing else may be read into the buffer, which it may still fill.
-    if (status === Status.Ok || status === Status.TimedOut || this.#array.module.redundancy === 'none') parent.complete(status);
+    if (status === Status.Ok || status === Status.TimedOut) parent.complete(status);
+    else if (this.#array.module.redundancy === 'none') this.#path.completeLost(parent, status);
     else this.#path.submitUnrouted(parent, tag, status);
   }
 

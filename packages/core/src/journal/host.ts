@@ -1,4 +1,3 @@
-import type { Status } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 import type { MappedHost } from '../bitmap/mapped-host.js';
 import type { RaidIo, RaidIoPool, RequestSink } from '../level/raid-io.js';
@@ -11,10 +10,9 @@ export interface JournalHost extends MappedHost {
   readonly areWritesHeld: boolean;
   /** The members that the array has now are as many as its level needs. */
   readonly hasEnough: boolean;
-  readonly io: RequestSink & {
-    /** Hands the level a request of core's own. `io.owner` is told. */
-    submitOwn(io: RaidIo): void;
-    resume(io: RaidIo): void;
-    finish(io: RaidIo, status: Status): void;
-  };
+  readonly io: RequestSink &
+    MappedHost['io'] & {
+      /** Hands the level a request of core's own. `io.owner` is told. */
+      submitOwn(io: RaidIo): void;
+    };
 }

@@ -26,25 +26,26 @@ export async function rewriteInPlace(array: MembersHost, slot: Slot, offset: num
   const most = Math.max(1, Math.floor(pieceBytes / blockSize));
   await withOwnBuffer(array, Math.min(most, count) * blockSize, async (addr) => {
     const end = Math.min(offset + count, slot.dataSize);
-    for (let at = offset; at < end; at += most) await rewritePiece(array, slot, at, Math.min(most, end - at), addr);
+    for (let at = offset; at < end; at += most) await rewriteBack(array, slot, at, Math.min(most, end - at), addr);
   });
 }
 
-async function rewritePiece(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
+async function rewriteBack(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
   try {
     await memberIo(array, slot, IoType.Read, at, count, addr);
   } catch (error) {
     if (!isUnreadable(error)) throw error;
     if (count === 1) return;
     const half = count >> 1;
-    await rewritePiece(array, slot, at, half, addr);
-    await rewritePiece(array, slot, at + half, count - half, addr);
+    await rewriteBack(array, slot, at, half, addr);
+    await rewriteBack(array, slot, at + half, count - half, addr);
     return;
   }
-  await writePiece(array, slot, at, count, addr);
+  await writeBack(array, slot, at, count, addr);
 }
 
-async function writePiece(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
+/** Writes back blocks `[at, +count)` as they have just been read to `addr`, as {@link rewriteInPlace} does. */
+export async function writeBack(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
   const { blockSize, registry } = array;
   const { memory } = registry.runtime;
   const bytes = count * blockSize;
@@ -57,7 +58,7 @@ async function writePiece(array: MembersHost, slot: Slot, at: number, count: num
     if (count === 1) return;
     // Others beside it may have room.
     const half = count >> 1;
-    await writePiece(array, slot, at, half, addr);
-    await writePiece(array, slot, at + half, count - half, addr + half * blockSize);
+    await writeBack(array, slot, at, half, addr);
+    await writeBack(array, slot, at + half, count - half, addr + half * blockSize);
   }
 }

@@ -8,10 +8,14 @@ export interface SummedPath extends IoPath {
    * a `BdevError`; with `ERR_RAID_MEMORY` if the device was not asked.
    */
   writeOut(ranges: Iterable<BlockRange>): Promise<void>;
+  /** Resolves when the pages with the sums of these blocks say by themselves what does not count, as what is known of them now has it. */
+  wash(ranges: Iterable<BlockRange>): Promise<void>;
   /** As {@link writeOut}, of all that is in memory. */
   writeAll(): Promise<void>;
   /** Whether each of these blocks of the data area has a sum, so that what is read of it is verified. */
   haveSums(start: number, end: number): Promise<boolean>;
+  /** How many of these blocks of the data area have no sum, so that what is read of them is not verified. */
+  countWithout(start: number, end: number): Promise<number>;
   /** Sums of these blocks are read from the device again when they are wanted next, but for those that it does not have yet. */
   forgetPages(start: number, end: number): void;
   /** The device may have dropped what was written since its last flush, pages of sums too; what is not in memory is not believed. */

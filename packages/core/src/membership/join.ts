@@ -87,7 +87,9 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
     return Math.ceil(Math.ceil(bytes / bdev.blockSize) / boundary) * boundary;
   };
   if (level === null)
-    return behind(module.redundancy !== 'none' ? regionsToReserve(regionLimits, bdev.numBlocks * bdev.blockSize) : 0);
+    return behind(
+      module.redundancy !== 'none' || array.hasIntegrity ? regionsToReserve(regionLimits, bdev.numBlocks * bdev.blockSize) : 0,
+    );
   const least = behind(bitmap?.states.length ?? 0);
   const others = slots.filter(({ isConfigured }) => isConfigured).map(({ dataOffset }) => dataOffset);
   const usual = slot.dataOffset > 0 ? slot.dataOffset : Math.min(...others);

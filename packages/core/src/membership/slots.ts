@@ -34,7 +34,10 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
   }
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly)
     refuse(`it is ${array.isReadOnly ? 'read-only' : array.state}: slots come and go while it is online`);
-  if (array.hasIntegrity) refuse('the checksums of its members go by their slots: it keeps those that it was created with');
+  if (array.hasIntegrity)
+    refuse(
+      'the checksums of its members go by their slots: it keeps those that it was created with; create another array, and copy',
+    );
   if (numSlots < module.baseBdevsMin || numSlots > mostSlots || module.acceptsSlots?.(numSlots, options) === false)
     refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${numSlots}`);
 }

@@ -35,7 +35,7 @@ export interface CreateArrayOptions {
   force?: boolean;
   /**
    * Keep checksums of the members' blocks, and answer from redundancy what does not match. Default false. Takes 0.21 % of each
-   * member; needs superblocks, a level with redundancy, and strips of 4 KiB at least.
+   * member; needs superblocks, and strips of 4 KiB at least.
    */
   integrity?: boolean;
   /** For the level: what JSON can say, at most 3,500 bytes of it with superblocks, where they are kept. */
@@ -85,8 +85,6 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
     const needs = (what: string): never => refuse(`integrity needs ${what}; leave integrity out, or change that`, 22);
     if (store === null) needs('superblocks (superblock): checksums count by what they record');
     if (store?.extension === undefined) needs('a superblock store that keeps records');
-    if (module.redundancy === 'none')
-      needs(`a level with redundancy: ${module.level} keeps no record of what is being written, by which checksums count`);
     if (stripSizeKb !== 0 && stripSizeKb < summedKb) needs(`strips (strip_size_kb) of ${summedKb} KiB at least`);
   }
   const levelOptions = checkLevelOptions(name, module, store, options.options ?? {});

@@ -389,7 +389,7 @@ export class RaidArrays {
    */
   startSync(name: string, type: 'resync' | 'check' | 'repair', options: SyncOptions = {}): void {
     const array = this.#find(name);
-    checkCanSync(array);
+    checkCanSync(array, type);
     if (type === 'repair') checkCanRepair(array, options);
     checkFrom(array, type, options);
     if (options.maxBandwidthMbSec !== undefined) checkLimits(name, { maxBandwidthMbSec: options.maxBandwidthMbSec });

@@ -79,6 +79,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     openSums(ctx, array, loaded?.sums ?? null, origin?.is === 'unknown');
+    if (array.sums === null && array.module.redundancy === 'none') forgetMap(array);
     refuseHalves(array, options.force ?? false);
     refuseStrangers(array, options.force ?? false);
     if (
@@ -192,6 +193,12 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   const made = found ?? { salt: Buffer.from(registry.runtime.randomBytes(32)).toString('hex'), summedBlocks };
   array.sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
   for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
+}
+
+/** Without redundancy it is there for checksums alone. */
+function forgetMap(array: RaidArray): void {
+  array.bitmap = null;
+  array.consistency.reset();
 }
 
 const isInSync = (slot: Slot): boolean => slot.isInSync;

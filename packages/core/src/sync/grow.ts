@@ -28,8 +28,8 @@ export async function grow(array: SyncHost): Promise<void> {
     }
   }
   if (array.hasIntegrity) {
-    const largest = Math.max(...array.slots.map(({ dataSize }) => dataSize));
-    if (Math.min(...capacities.map((blocks) => array.roomForData(blocks))) >= largest + array.stripe().memberBlocks)
+    const rooms = capacities.map((blocks, slot) => Math.max(array.roomForData(blocks), array.slots[slot]?.dataSize ?? 0));
+    if (level.resize(rooms, array.geometry).numBlocks > array.numBlocks)
       array.log.error(
         array.logFields(),
         'the members have grown, and an array with checksums cannot: it keeps its size; create another one, and copy',

@@ -9,6 +9,7 @@ import type { ProcessView } from './process-view.js';
 import { ReplaceTask } from './replace.js';
 import type { Slot } from '../members/slot.js';
 import { ResyncTask } from './resync.js';
+import { SumsTask } from './sums.js';
 import { mostListed, pieceBytes } from './task.js';
 import type {
   Mismatch,
@@ -66,6 +67,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   undecidedBlocks = 0;
   unreadableBlocks = 0;
   lostBlocks = 0;
+  unprovenBlocks = 0;
   readonly unreadable: UnreadableRange[] = [];
   isPaused = false;
   /** MiB of array space a second for this process; overrides the shared limit. 0 for none. */
@@ -120,7 +122,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     this.#options = processOptions;
     this.#exclusion = resyncExclusion;
     this.startedAt = array.registry.runtime.wallClock();
-    const { arrayBlocks, memberBlocks } = array.stripe();
+    const { arrayBlocks, memberBlocks } = array.currentGeometry?.stripe ?? { arrayBlocks: 1, memberBlocks: 1 };
     const wanted = Math.max(1, Math.floor((processOptions.windowSizeKb * 1024) / array.blockSize));
     const together = Math.ceil(array.blocksTogether / memberBlocks);
     this.windowBlocks = Math.max(together, Math.floor(wanted / arrayBlocks / together) * together) * arrayBlocks;
@@ -286,6 +288,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       undecided_blocks: this.undecidedBlocks,
       unreadable_blocks: this.unreadableBlocks,
       lost_blocks: this.lostBlocks,
+      unproven_blocks: this.unprovenBlocks,
       mismatches: this.mismatches.map((place) => ({ ...place })),
     };
   }
@@ -315,6 +318,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       undecidedBlocks,
       unreadableBlocks,
       lostBlocks,
+      unprovenBlocks,
       unreadable,
     } = this;
     return {
@@ -332,6 +336,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       unreadableBlocks,
       lostBlocks,
       unreadable,
+      unprovenBlocks,
       error,
     };
   }
@@ -381,8 +386,13 @@ export class RaidProcess implements ProcessView, RunningProcess {
   async #work(window: Window): Promise<void> {
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
+    const { holds = 'window' } = this.#step;
+    // What is not to be done need not hold up everybody.
+    if (holds === 'all' && !this.#step.isNeeded(window.start, window.end)) return;
     await new Promise<void>((resolve) => {
-      window.range = bdev.quiesce(window.start, window.end - window.start, resolve);
+      if (holds === 'none') resolve();
+      else if (holds === 'all') window.range = bdev.quiesce(0, bdev.numBlocks, resolve);
+      else window.range = bdev.quiesce(window.start, window.end - window.start, resolve);
     });
     const { from, to } = this.#array.memberRange(window.start, window.end);
     await this.#array.bitmap?.whenZeroed(from, to - from);
@@ -487,6 +497,7 @@ function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { rep
   if (process.type === 'rebuild') return new RebuildTask(array, process, pool);
   const replacement = replace?.replacement ?? null;
   if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);
+  if (array.module.redundancy === 'none') return new SumsTask(array, process, pool);
   return new ResyncTask(array, process, pool, sync);
 }
 

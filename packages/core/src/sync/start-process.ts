@@ -53,14 +53,16 @@ export async function begin(
 
 /** An array that lacks too many members has nothing to compare, but what is there may have to be written anew. */
 function isResyncDue(array: QueueHost): boolean {
+  if (array.module.redundancy === 'none') return array.hasIntegrity && !array.consistency.isSettled;
   return canCompare(array) ? !array.consistency.isSettled : array.consistency.unstable.length > 0;
 }
 
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
   if (!isResyncDue(array) || array.isReadOnly) return;
-  if (array.processes.current?.type === 'resync') return;
-  startSync(ctx, array, 'resync');
+  const type = array.module.redundancy === 'none' ? 'resum' : 'resync';
+  if (array.processes.current?.type === type) return;
+  startSync(ctx, array, type);
 }
 
 /**
@@ -74,7 +76,7 @@ export function startSync(
   options: SyncOptions = {},
 ): void {
   const { processes } = array;
-  const isResync = type === 'resync';
+  const isResync = type === 'resync' || type === 'resum';
   if (isResync && processes.isResyncAwaited) return;
   processes.isResyncAwaited ||= isResync;
   const work = async (): Promise<void> => {
@@ -99,10 +101,18 @@ export function startSync(
 }
 
 /** Refuses what a level without redundancy, or an array that is not up, cannot do. */
-export function checkCanSync(array: QueueHost): void {
+export function checkCanSync(array: QueueHost, type: ProcessType): void {
   const { name, module, state } = array;
   if (state !== 'online' || array.isReadOnly) {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.isReadOnly ? 'read-only' : state}`);
+  }
+  if (module.redundancy === 'none' && array.hasIntegrity) {
+    if (type === 'check') return;
+    throw new RaidError(
+      'ERR_RAID_INVALID',
+      22,
+      `array ${name}: level ${module.level} has no redundancy to ${type} from: a check reads all that has checksums`,
+    );
   }
   if (module.redundancy === 'none') {
     throw new RaidError('ERR_RAID_INVALID', 22, `array ${name}: level ${module.level} has nothing to compare`);

@@ -38,10 +38,20 @@ export type ProcessType =
   /** As check, and makes redundancy agree. */
   | 'repair'
   /** Copies a member to the device that takes its place. */
-  | 'replace';
+  | 'replace'
+  /**
+   * Without redundancy: gives what has no checksums that count some of what is there, after a crash, or when somebody else ran the
+   * array. Nothing says that it is what was written.
+   */
+  | 'resum';
 
 /** What a process does with one window, which is quiesced. */
 export interface ProcessStep {
+  /**
+   * Which users wait while a window is worked on: those whose I/O lies in it (`window`, the default), all, because only the level knows
+   * which of them would be in the way, or none.
+   */
+  readonly holds?: 'window' | 'all' | 'none';
   /** Blocks of the array that need nothing: they are passed over. */
   isNeeded(start: number, end: number): boolean;
   /** Works on blocks `[start, end)` of the array. */
@@ -99,6 +109,8 @@ export interface RunningProcess {
   undecidedBlocks: number;
   mismatchBlocks: number;
   lostBlocks: number;
+  /** Blocks that were given checksums of what was there, whatever that was. */
+  unprovenBlocks: number;
   readonly mismatches: Mismatch[];
   /** Slots whose members are being filled, in ascending order. One that leaves is taken out at once, unless it is the last. */
   readonly targets: readonly Slot[];
@@ -135,6 +147,8 @@ export interface ProcessRecord {
   lostBlocks: number;
   /** The first few of both. */
   unreadable: UnreadableRange[];
+  /** Blocks of members that were given checksums of what was there: nothing says that it is what was written. */
+  unprovenBlocks: number;
   error: string | null;
 }
 

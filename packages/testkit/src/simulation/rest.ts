@@ -59,13 +59,13 @@ export async function settle(run: SimRun): Promise<boolean> {
   while (stack === run.stack) {
     const array = run.array();
     if (array?.state === 'online' && run.volume !== null) {
-      if (!run.isRedundant || isSettled(run, array)) return true;
+      if ((!run.isRedundant && !array.hasIntegrity) || isSettled(run, array)) return true;
       const free = run.disks.filter((disk) => stack?.bdevOf(disk)?.claimedBy === null);
       // One may be too small for what the array has become: then it is the next one's turn.
       const first = tries++ % Math.max(1, free.length);
       // Where several are missing, as many at once: they may be filled in one pass.
       for (const disk of [...free.slice(first), ...free.slice(0, first)].slice(0, Math.max(1, numEmpty(array))))
-        addMember(run, disk);
+        if (run.isRedundant) addMember(run, disk);
       if ((array.process?.targets.length ?? 0) > 1) run.coverage.mark('two members filled in one pass');
     }
     const waitedMs = run.world.now - startedAt;

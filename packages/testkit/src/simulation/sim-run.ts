@@ -331,6 +331,8 @@ export class SimRun {
         this.#onOnline();
         break;
       case 'arrayOffline':
+        // It can do without none of its members: with one that vanishes it ends as with a crash, and comes back in the same process.
+        if (!this.isRedundant && !event.isOrderly) this.sumLies.ended(this.array(), false);
         if (!this.hasSuperblock && !this.isStopping)
           void this.onGone(this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
         break;
@@ -387,9 +389,11 @@ export class SimRun {
     const askedAt = this.world.now;
     const isWrite = type !== IoType.Read && type !== IoType.Flush;
     if (isWrite) this.#noteWrite(offset, numBlocks);
+    if (isWrite && type !== IoType.Unmap) this.sumLies.writes(offset, numBlocks);
     const status = await volume.submit(type, offset, numBlocks, flags);
     this.open.delete(what);
     if (isWrite) this.#noteWrite(offset, numBlocks);
+    if (isWrite) this.sumLies.wrote(offset, numBlocks, status === Status.Ok && type !== IoType.Unmap);
     if (status === Status.Ok || status === died || status === notAsked) return;
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
@@ -416,10 +420,15 @@ export class SimRun {
     this.sumLies.noteWrite(offset, numBlocks);
   }
 
+  /** There was a reason to list blocks as bad. Without redundancy what a device has failed to read, or to keep, is one. */
+  get mayListBad(): boolean {
+    return this.leniency.hasForgiven || (!this.isRedundant && this.disks.some(({ lastErrorAt }) => lastErrorAt >= 0));
+  }
+
   /** The array has come to list bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
   #mayBeBad(offset: number, numBlocks: number): boolean {
     const array = this.array();
-    return this.leniency.hasForgiven && array !== undefined && hasBadBlock(array, offset, numBlocks);
+    return this.mayListBad && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
   /** Disks have lied in these stripes, and of several parities that disagree after a crash none is believed. */

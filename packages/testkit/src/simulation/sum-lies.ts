@@ -2,6 +2,7 @@ import { IoType } from '@raidkit/bdev';
 import { RegionState } from '@raidkit/core';
 import type { ProcessRecord, RaidArray } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
+import { placesOf, volumeBlockOf } from '../plain-places.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { Coverage } from '../coverage.js';
@@ -20,6 +21,7 @@ export interface LyingRun {
   readonly coverage: Coverage;
   readonly leniency: { forgive(start: number, end: number): void };
   readonly isTolerant: boolean;
+  readonly isRedundant: boolean;
   readonly stack: Stack | null;
   readonly disks: readonly SimDisk[];
   readonly wasUnclean: boolean;
@@ -56,6 +58,8 @@ interface Lie {
 export class SumLies {
   readonly #run: LyingRun;
   readonly #lies: Lie[] = [];
+  /** Blocks of checksums, of the volume, that have one: without redundancy what was never written is never verified. */
+  readonly #summed = new Set<number>();
   /** When users last wrote to a region. */
   readonly #writtenAt = new Map<number, number>();
 
@@ -93,10 +97,33 @@ export class SumLies {
     const array = this.#run.array();
     const bitmap = array?.bitmap ?? null;
     if (this.#run.plan.shape.integrity === undefined || array === undefined || bitmap === null) return;
-    const { from, to } = array.memberRange(offset, offset + count);
+    const isPlain = array.module.redundancy === 'none';
     const { regionBlocks } = bitmap;
-    for (let region = Math.floor(from / regionBlocks); region * regionBlocks < to; region++)
-      this.#writtenAt.set(region, this.#run.world.now);
+    for (const { from, to } of isPlain
+      ? placesOf(array, offset, Math.min(count, array.numBlocks - offset))
+      : [array.memberRange(offset, offset + count)]) {
+      for (let region = Math.floor(from / regionBlocks); region * regionBlocks < to; region++)
+        this.#writtenAt.set(region, this.#run.world.now);
+    }
+  }
+
+  /** Users are about to write: whole blocks of checksums have one from then on. */
+  writes(offset: number, count: number): void {
+    const perSum = summedBytes / this.#run.plan.shape.blockSize;
+    for (let unit = Math.ceil(offset / perSum); (unit + 1) * perSum <= offset + count; unit++) this.#summed.add(unit);
+  }
+
+  /** They have written; `isSummed`: and it has succeeded. */
+  wrote(offset: number, count: number, isSummed: boolean): void {
+    const perSum = summedBytes / this.#run.plan.shape.blockSize;
+    for (let unit = Math.floor(offset / perSum); unit * perSum < offset + count; unit++) {
+      if (isSummed) this.#summed.add(unit);
+      else this.#summed.delete(unit);
+    }
+    const array = this.#run.array();
+    if (isSummed || this.#run.isRedundant || array === undefined) return;
+    // Nobody knows what a device has of a write that failed: it leaves no checksum by which an earlier lie would be known.
+    for (const lie of this.#lies) if (lie.start < offset + count && offset < lie.end) this.#giveUp(lie, array);
   }
 
   /** The process ends, or is dead: what it had in memory of checksums is gone. `states`: of regions, as they were last. */
@@ -186,18 +213,39 @@ export class SumLies {
   #note(array: RaidArray, first: number, end: number, disk: SimDisk): void {
     if (first >= end) return;
     const perSum = summedBytes / array.blockSize;
+    if (array.module.redundancy === 'none') {
+      this.#notePlain(array, first, end, disk);
+      return;
+    }
     const { arrayBlocks, memberBlocks } = array.stripe();
     const from = first * perSum;
     const to = end * perSum;
     const start = Math.floor(from / memberBlocks) * arrayBlocks;
-    const lie = { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, isGivenUp: false };
+    this.#add(array, { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, isGivenUp: false }, disk);
+  }
+
+  /** Without redundancy nothing else depends on them. */
+  #notePlain(array: RaidArray, first: number, end: number, disk: SimDisk): void {
+    const perSum = summedBytes / array.blockSize;
+    const slot = array.slots.find(({ name, lastMember }) => name === disk.name || lastMember?.name === disk.name);
+    if (slot === undefined) return;
+    const blocks = array.currentGeometry?.memberBlocks[slot.index] ?? 0;
+    for (let from = first * perSum; from < Math.min(end * perSum, blocks); from += perSum) {
+      const start = volumeBlockOf(array, slot.index, from);
+      this.#add(array, { from, to: from + perSum, start, end: start + perSum, isGivenUp: false }, disk);
+    }
+  }
+
+  #add(array: RaidArray, lie: Lie, disk: SimDisk): void {
+    const { from, to } = lie;
     this.#run.world.trace(`== ${disk.name} has lied: blocks ${lie.start} to ${lie.end - 1}`);
     this.#run.leniency.forgive(lie.start, lie.end);
     this.#lies.push(lie);
     // A crash, or a flush that failed, may have left it without a checksum until it is written.
     const mayLack = this.#run.wasUnclean || this.#run.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= 0);
     const isDirty = array.bitmap?.has(RegionState.Dirty, from, to - from) === true;
-    if (array.state !== 'online' || (mayLack && isDirty)) this.#giveUp(lie, array);
+    const hasNone = !this.#run.isRedundant && !this.#summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
+    if (array.state !== 'online' || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
   }
 
   #giveUp(lie: Lie, array: RaidArray): void {

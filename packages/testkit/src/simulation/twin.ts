@@ -160,7 +160,7 @@ export class Twin {
   /** The array lists bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
   #mayBeBad(offset: number, numBlocks: number): boolean {
     const { array } = this;
-    return this.#run.leniency.hasForgiven && array !== undefined && hasBadBlock(array, offset, numBlocks);
+    return this.#run.mayListBad && array !== undefined && hasBadBlock(array, offset, numBlocks);
   }
 
   /** What several disks have lied about in one stripe may be refused, though not made up. */
