@@ -84,8 +84,12 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     else disk.processDied();
   }
   const wasLost = [...run.haveDropped].some((disk) => !run.standing.recordedOut.has(disk));
-  if (how === 'power' || (how === 'kill' && wasLost)) run.model.powerCut();
+  // Without redundancy, and without a map of what was being written, nobody writes anew what a failed flush has left behind: it may
+  // be read now, and be gone after the next power cut, whatever flush comes in between.
+  const staysLost = wasLost && !run.isRedundant && run.plan.shape.integrity === undefined;
+  if (how === 'power' || (how === 'kill' && wasLost && !staysLost)) run.model.powerCut();
   else if (how === 'kill') run.model.killed();
+  if (how === 'kill' && staysLost) run.model.dropped();
   run.memory.reset();
   await run.world.sleep(downMs);
   if (how !== 'stop') {
