@@ -61,3 +61,34 @@ it('after a crash before its turn a new device is filled with everything', async
   for (const io of slow.held.splice(0)) slow.finish(io, Status.Ok);
   await rig.arrays.stop();
 });
+
+it('after a crash in the middle of its rebuild a new device is filled with everything', async () => {
+  const first = newRig();
+  const made = await plugInAll(first, new Map([0, 1].map((index) => [index, new Uint8Array(3 * MiB)])));
+  await first.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
+  const volume = openVolume(first, 'a');
+  await volume.write(0, blocks(64, 1));
+  volume.descriptor.close();
+  await first.arrays.stop();
+  made.delete(1);
+
+  const rig = newRig();
+  const disks = await plugInAll(rig, imagesOf(made).set(3, new Uint8Array(3 * MiB)));
+  await rig.arrays.startDegraded('a');
+  const target = disks.get(3)!;
+  target.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= firstDataBlock ? null : Status.Ok);
+  await rig.arrays.addBaseBdev('a', 'm3');
+  await until(() => target.held.length > 0, 'it is being filled');
+
+  const next = newRig();
+  const found = await plugInAll(next, imagesOf(disks));
+  if (next.arrays.get('a')?.state !== 'online') await next.arrays.startDegraded('a');
+  if (arrayOf(next, 'a').slots[1]!.name !== 'm3') await next.arrays.addBaseBdev('a', 'm3');
+  await until(() => arrayOf(next, 'a').numInSync === 2, 'it is filled');
+  const dataAt = firstDataBlock * 512;
+  expect([...new Set(found.get(3)!.bytes.subarray(dataAt, dataAt + 64 * 512))]).toEqual([1]);
+  await next.arrays.stop();
+  target.fault = () => Status.Ok;
+  for (const io of target.held.splice(0)) target.finish(io, Status.Ok);
+  await rig.arrays.stop();
+});

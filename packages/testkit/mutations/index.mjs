@@ -19,7 +19,7 @@ import { slots } from './slots.mjs';
 /**
  * Mutations of the sources, each of which loses or invents data. `file` is below packages/; `line` occurs in it exactly once,
  * and is replaced by `becomes`; `loses` says what goes wrong then. `levels`: on which it shows; default: by the file.
- * `tests`: files of tests that were made for it, and `scenario`: of the fault loop, the one that was; they are tried first.
+ * `tests`: files of tests that may find it, and `scenario`: of the fault loop, the one that was made for it; they are tried first.
  * `suites`: test files or folders that may find it, instead of simulation. `equivalent`: why nothing can find it.
  */
 export const mutations = [

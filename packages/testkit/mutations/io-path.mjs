@@ -71,7 +71,6 @@ export const ioPath = [
     line: 'return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
     becomes: 'return canLose ? Status.Ok : io.writeStatus;',
     loses: 'a write of which no part succeeded is acknowledged, because its members left meanwhile',
-    tests: ['packages/core/test/leaving-members.test.ts'],
     scenario: 'two of three members leave under load',
   },
   {
@@ -147,7 +146,6 @@ export const ioPath = [
     loses:
       'a write begins while a departure is being recorded, without a journal entry, and a crash leaves the absent member’s block nonsense',
     levels: ['raid5f'],
-    tests: ['packages/core/test/leaving-members.test.ts'],
     scenario: 'remove a member under load',
   },
   {
@@ -213,7 +211,6 @@ export const ioPath = [
     line: 'this.#membership++;\n    slot.leave();',
     becomes: 'slot.leave();',
     loses: 'whoever waited does not see that a member left: what one member has not got counts as held by all',
-    tests: ['packages/core/test/clean-regions.test.ts'],
     scenario: 'a region is made clean while a member leaves',
   },
   {
@@ -280,7 +277,6 @@ export const ioPath = [
     line: 'return !isUnwritten(this.#array, offsetBlocks) && endOfExtent(this.#array, offsetBlocks, end) === end;',
     becomes: 'return !isUnwritten(this.#array, offsetBlocks);',
     loses: 'behind the end of what was written a read finds what the disk held before',
-    tests: ['packages/core/test/region-groups.test.ts'],
   },
   {
     id: 'routed-error-not-read-elsewhere',

@@ -147,7 +147,6 @@ export const metadata = [
     line: 'return seqNumber % seqStep === 0 && goesWith(header, seqNumber);',
     becomes: 'return seqNumber % seqStep === 0;',
     loses: 'the map of an earlier run is believed after somebody else has written to the array',
-    tests: ['packages/core/test/assembly.test.ts', 'packages/core/test/foreign-run.test.ts'],
   },
   {
     id: 'header-ahead-not-believed',

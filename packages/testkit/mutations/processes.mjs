@@ -106,7 +106,6 @@ export const processes = [
     becomes: 'if (alike * 2 >= readable.length) return bytes;',
     loses: 'of two copies that differ the first is taken for right',
     levels: ['raid1'],
-    tests: ['packages/core/test/repair.test.ts'],
   },
   {
     id: 'repair-into-the-wrong-copy',
@@ -254,7 +253,6 @@ export const processes = [
     line: 'await array.bitmap?.writeAll();',
     becomes: '',
     loses: 'members do not all say what the array knows: suspect regions count as clean after the next crash',
-    tests: ['packages/core/test/torn-records.test.ts'],
     scenario: 'stop and start',
   },
   {
