@@ -264,3 +264,30 @@ it('the errors of a member are not those of the device that takes its place', as
   await rig.arrays.addBaseBdev('a', 'm2');
   expect(slot!.errors).toEqual({ read: 0, write: 0, repaired: 0, checksum: 0 });
 });
+
+it('a last copy that could not take a page of the map is started again', async () => {
+  // More regions than one page has room for: what is written next goes to another page.
+  const options = { regions: { leastBytes: 4096, zeroBytes: 4096 } };
+  const rig = newRig(options);
+  const disks: RamDisk[] = [];
+  for (const index of [0, 1]) {
+    const bytes = new Uint8Array(66 * MiB);
+    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+  }
+  await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
+  await rig.arrays.removeBaseBdev('m1');
+  const [disk] = disks;
+  const volume = openVolume(rig, 'a');
+  disk!.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks < 2048 ? Status.IoError : Status.Ok);
+  await expect(volume.write(0, blocks(8, 6))).rejects.toThrow('EIO');
+  disk!.fault = () => Status.Ok;
+  const last = volume.numBlocks - 8;
+  await volume.write(last, blocks(8, 7));
+  volume.descriptor.close();
+  await rig.arrays.stop();
+  const again = newRig(options);
+  await plugIn(again.registry, { name: 'm0', uuid: memberUuid(0), bytes: disk!.bytes.slice() });
+  await again.registry.waitForExamine();
+  await again.arrays.startDegraded('a');
+  expect((await openVolume(again, 'a').read(last, 1))[0]).toBe(7);
+});

@@ -235,4 +235,20 @@ export const checksums = [
     loses: 'what a raid0 has answered EIO is read as it is after a crash that comes with the answer',
     suites: plain,
   },
+  {
+    id: 'missed-page-counted-as-taken',
+    file: 'core/src/bitmap/bitmap-pages.ts',
+    line: 'slot.pagesTaken -= (this.#generations[index] ?? 0) - generation;',
+    becomes: 'void generation;',
+    loses: 'a member that could not take a page, and could not be spared, is taken for an old image at the next start',
+    suites: plain,
+  },
+  {
+    id: 'waiting-part-refused-by-a-stop',
+    file: 'core/src/io/request-path.ts',
+    line: 'if (data === null || isRemoving || !this.#array.hasEnough) this.failPart',
+    becomes: "if (data === null || isRemoving || this.#array.state === 'offline') this.failPart",
+    loses: 'a write that came before an array without redundancy was stopped is answered ENODEV',
+    suites: plain,
+  },
 ];

@@ -3,6 +3,7 @@ import { onEveryMember } from '../members/member-io.js';
 import { RegionState, copyInto } from './region-state.js';
 import type { RegionStates } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
+import type { Slot } from '../members/slot.js';
 
 /** The pages on the members in which an array's regions are recorded. */
 export class BitmapPages {
@@ -17,6 +18,11 @@ export class BitmapPages {
   readonly #store: ExtensionStore;
   readonly #regions: RegionStates;
   #generations: Float64Array;
+  /**
+   * Pages that a slot's member has not taken, and the generations that it has. One that the array cannot do without stays, and
+   * must not be on record as having them: at the next start it would be taken for an old image.
+   */
+  readonly #missed = new WeakMap<Slot, Map<number, number>>();
   /** One write of pages follows another: an older one must not land on top of a newer one. */
   #writes: Promise<void> = Promise.resolve();
 
@@ -93,8 +99,13 @@ export class BitmapPages {
     }
     const taken = this.#generations.reduce((sum, generation) => sum + generation, 0);
     await onEveryMember(this.#array, async (client, slot) => {
+      const missed = this.#missed.get(slot) ?? new Map<number, number>();
+      this.#missed.set(slot, missed);
+      for (const { index, generation } of pages.values()) if (!missed.has(index)) missed.set(index, generation - 1);
       await this.#store.writePages(client.descriptor, this.#array, [...pages.values()]);
+      for (const index of pages.keys()) missed.delete(index);
       slot.pagesTaken = taken;
+      for (const [index, generation] of missed) slot.pagesTaken -= (this.#generations[index] ?? 0) - generation;
     });
     const written = (region: number): number | undefined => pages.get(this.#pageOf(region))?.states[region % regionsPerPage];
     // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These

@@ -182,8 +182,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   /** For the map: hands the member a part of a write that has waited for its bits. */
   resumePart(part: BdevIo): void {
     const { data, isRemoving } = this.#array.slotAt(part.tag);
-    // Asked again: it has waited.
-    if (data === null || isRemoving || this.#array.state === 'offline') this.failPart(part, Status.NoDevice);
+    // Asked again: it has waited. An array that stops ends what has begun.
+    if (data === null || isRemoving || !this.#array.hasEnough) this.failPart(part, Status.NoDevice);
     else data.submit(part);
   }
 
