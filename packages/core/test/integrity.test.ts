@@ -390,15 +390,12 @@ it('reads nothing outside the data of a member, whatever a level says', async ()
   await stop(rig, volume);
 });
 
-it('reserves room for checksums, and keeps its size when members grow', async () => {
-  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+it('reserves room for checksums, of a member that joins later too', async () => {
+  const { rig, volume } = await build('raid1', 2, { integrity: true });
   const array = arrayOf(rig, 'a');
   expect(array.describe()).toMatchObject({ integrity: true });
   // Of 2 MiB behind the data offset, 512 blocks of 4 KiB: two pages for 510 of them.
   expect(volume.numBlocks).toBe(510 * together);
-  for (const [index, disk] of disks.entries()) rig.registry.get(`m${index}`)!.resize(disk.grow(4 * MiB));
-  await array.resizing;
-  expect(volume.descriptor.bdev.numBlocks).toBe(510 * together);
   await rig.arrays.removeBaseBdev('m1');
   const bytes = new Uint8Array((dataAt + 510 * together) * 512);
   await plugIn(rig.registry, { name: 'small', uuid: memberUuid(7), bytes });

@@ -44,7 +44,7 @@ const slotBytes = 32;
 const tailBytes = 16;
 /** What follows the options: lineage (8), whether the outer array is known (1), zero (7), its uuid (16). Older headers end before. */
 const originBytes = 32;
-/** What follows that in an array with sums: salt (32), blocks that have been summed (8), zero (24), and each slot's errors (4). */
+/** What follows that in an array with sums: salt (32), blocks that have been summed (8), where their pages begin (8), zero (16), and each slot's errors (4). */
 const sumsBytes = 64;
 const sumsSlotBytes = 4;
 const saltBytes = 32;
@@ -348,10 +348,11 @@ function sumsLength({ sums, slots }: ExtensionHeader): number {
   return sums === null ? 0 : sumsBytes + sumsSlotBytes * slots.length;
 }
 
-function writeSums(bytes: Uint8Array, at: number, { errors, salt, summedBlocks }: SumsHeader): void {
+function writeSums(bytes: Uint8Array, at: number, { areaAt, errors, salt, summedBlocks }: SumsHeader): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   bytes.set(Buffer.from(salt, 'hex'), at);
   writeU64(view, at + saltBytes, summedBlocks);
+  writeU64(view, at + saltBytes + 8, areaAt);
   errors.forEach((count, slot) => view.setUint32(at + sumsBytes + sumsSlotBytes * slot, Math.min(count, 0xffff_ffff), true));
 }
 
@@ -360,13 +361,14 @@ function readSums(bytes: Uint8Array, numSlots: number): SumsHeader {
   return {
     salt: Buffer.from(bytes.subarray(0, saltBytes)).toString('hex'),
     summedBlocks: readU64(view, saltBytes),
+    areaAt: readU64(view, saltBytes + 8),
     errors: Array.from({ length: numSlots }, (_, slot) => view.getUint32(sumsBytes + sumsSlotBytes * slot, true)),
   };
 }
 
 function sumsFault(sums: SumsHeader | null, numSlots: number): Fault | null {
   if (sums === null) return null;
-  const { errors, salt, summedBlocks } = sums;
+  const { areaAt, errors, salt, summedBlocks } = sums;
   if (!/^[0-9a-f]{64}$/.test(salt))
     return { field: 'sums.salt', message: `sums.salt is ${salt}, and must be 64 hexadecimal digits` };
   if (errors.length !== numSlots)
@@ -374,6 +376,7 @@ function sumsFault(sums: SumsHeader | null, numSlots: number): Fault | null {
   const wrong = errors.findIndex((count) => integerFault('', count, mostCounted) !== null);
   return (
     integerFault('sums.summedBlocks', summedBlocks, mostCounted) ??
+    integerFault('sums.areaAt', areaAt, mostCounted) ??
     (wrong < 0 ? null : integerFault(`sums.errors[${wrong}]`, errors[wrong] ?? 0, mostCounted))
   );
 }

@@ -62,7 +62,11 @@ describe('headers', () => {
       expect(parseHeader(encodeHeader(several))).toEqual(several);
       const errors = Array.from({ length: numSlots }, (_, index) => 0xffff_ffff - index);
       const badBlocks = { generation: 2 ** 32 - 2, slots: all };
-      const withSums = { ...several, badBlocks, sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, errors } };
+      const withSums = {
+        ...several,
+        badBlocks,
+        sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, areaAt: 2 ** 44 + 1, errors },
+      };
       const bytes = encodeHeader(withSums);
       expect(bytes.length).toBe(extensionLayout.headerBytes);
       expect(parseHeader(bytes)).toEqual(withSums);
@@ -70,10 +74,11 @@ describe('headers', () => {
   });
 
   it('of sums that cannot be are none, and are not written', () => {
-    const sums = { salt: '0123456789abcdef'.repeat(4), summedBlocks: 5, errors: [0, 1, 2] };
+    const sums = { salt: '0123456789abcdef'.repeat(4), summedBlocks: 5, areaAt: 5, errors: [0, 1, 2] };
     const wrong: [Partial<typeof sums>, RegExp][] = [
       [{ salt: '01' }, /sums.salt is 01, .* 64 hexadecimal digits/],
       [{ summedBlocks: 2 ** 53 }, /sums.summedBlocks is 9007199254740992/],
+      [{ areaAt: -1 }, /sums.areaAt is -1/],
       [{ errors: [0, 1] }, /sums.errors has 2 numbers for 3 slots/],
       [{ errors: [0, -1, 2] }, /sums.errors\[1\] is -1/],
     ];

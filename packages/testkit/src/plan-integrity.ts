@@ -19,6 +19,18 @@ export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   };
 }
 
+/** In half of these members grow, mostly by more than their checksums take. From a stream of its own. */
+export function drawGrowth(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
+  const random = new Random(seed, 16);
+  if (shape.integrity === undefined || random.chance(0.5)) return [];
+  const perSum = summedBytes / shape.blockSize;
+  return Array.from({ length: random.int(1, 2) }, () => ({
+    kind: 'grow',
+    at: random.unit() * totalMs,
+    numBlocks: random.int(1, random.chance(0.3) ? 4 : 200) * perSum,
+  }));
+}
+
 /** In two thirds of these any disk lies, at any time, also where others fail or lie too. From a stream of its own. */
 export function drawLies(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 14);

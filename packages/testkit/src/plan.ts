@@ -6,7 +6,7 @@ import { drawShortages } from './plan-shortages.js';
 import { drawStreams } from './plan-streams.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
-import { drawIntegrity, drawLies } from './plan-integrity.js';
+import { drawGrowth, drawIntegrity, drawLies } from './plan-integrity.js';
 import { drawRests } from './plan-rests.js';
 import { drawSlots } from './plan-slots.js';
 import { drawRegions, drawShapeKind } from './plan-shapes.js';
@@ -66,7 +66,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const lies = foreign.length === 0 ? drawLies(seed, shape, totalMs) : [];
   const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
-  items.push(...lies);
+  items.push(...lies, ...drawGrowth(seed, shape, totalMs));
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
   // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.
   const mayGrow = shape.kind !== 'no superblock' || module.redundancy !== 'none';

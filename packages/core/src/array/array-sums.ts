@@ -4,7 +4,7 @@ import { BLOCK_SUM_KEY_BYTES, makeBlockSumKey } from '@raidkit/parity';
 import type { Consistency } from '../bitmap/consistency.js';
 import type { RegionStates } from '../bitmap/region-state.js';
 import { knowledgeOf } from '../bitmap/sums-knowledge.js';
-import { summedBytes } from '../checksums/area.js';
+import { blocksForPages, summedBytes } from '../checksums/area.js';
 import { MemberSums } from '../checksums/member-sums.js';
 import type { SumsKnowledge, SumsListener } from '../checksums/member-sums.js';
 import type { SharedSums, SumsMemory } from '../checksums/sums-memory.js';
@@ -13,6 +13,8 @@ import type { ChecksumPages, MapLife, SumsHeader } from '../format/store.js';
 import type { MembersHost } from '../members/host.js';
 import type { Replacement } from '../members/replacement.js';
 import type { Slot } from '../members/slot.js';
+import { RegionState } from '../bitmap/region-state.js';
+import type { GrowingSums } from '../sync/host.js';
 
 /** An array whose members' blocks have sums. */
 export interface SummedHost extends MembersHost, MapLife {
@@ -30,14 +32,22 @@ interface SummedDevice {
 }
 
 /** An array's sums: what they are made with, and those of each member. From the array's start to its end. */
-export class ArraySums {
+export class ArraySums implements GrowingSums {
   readonly #array: SummedHost;
   readonly #format: ChecksumPages;
   readonly #memory: SumsMemory;
   readonly #shared: SharedSums;
   readonly #keyAddr: number;
   readonly #salt: string;
-  readonly #summedBlocks: number;
+  #summedBlocks: number;
+  /** Where pages begin, in blocks of the devices from the data offset on; 0: at the end of each data area. */
+  #areaAt: number;
+  /** Pages are moving there; on record or not. */
+  #move: { to: number; isRecorded: boolean } | null = null;
+  /** Data areas have been told of so many blocks, if that is more than the slots have. */
+  #dataSize = 0;
+  /** Of members and of devices that take their places. */
+  readonly #open = new Set<MemberSums>();
   readonly #isForeign: boolean;
   #isClosed = false;
 
@@ -46,13 +56,14 @@ export class ArraySums {
     array: SummedHost,
     format: ChecksumPages,
     memory: SumsMemory,
-    { isForeign, salt, summedBlocks }: Pick<SumsHeader, 'salt' | 'summedBlocks'> & { isForeign: boolean },
+    { areaAt, isForeign, salt, summedBlocks }: Omit<SumsHeader, 'errors'> & { isForeign: boolean },
   ) {
     this.#array = array;
     this.#format = format;
     this.#memory = memory;
     this.#salt = salt;
     this.#summedBlocks = summedBlocks;
+    this.#areaAt = areaAt * (summedBytes / array.blockSize);
     this.#isForeign = isForeign;
     this.#shared = memory.take(format);
     const buffers = array.registry.runtime.memory;
@@ -68,7 +79,68 @@ export class ArraySums {
   /** For the header of each member. */
   header(): SumsHeader {
     const errors = this.#array.slots.map((slot) => slot.errors.checksum);
-    return { salt: this.#salt, summedBlocks: this.#summedBlocks, errors };
+    const at = this.#move?.isRecorded === true ? this.#move.to : this.#areaAt;
+    const areaAt = at / (summedBytes / this.#array.blockSize);
+    return { salt: this.#salt, summedBlocks: this.#summedBlocks, areaAt, errors };
+  }
+
+  get areaAt(): number {
+    return this.#areaAt > 0 ? this.#areaAt : Math.max(...this.#array.slots.map(({ dataSize }) => dataSize));
+  }
+
+  get movesTo(): number | null {
+    return this.#move?.to ?? null;
+  }
+
+  /** How many blocks from the data offset on a member with so many of data needs. */
+  blocksNeeded(dataSize: number): number {
+    const { blockSize } = this.#array;
+    const areaAt = Math.max(this.#areaAt > 0 ? this.#areaAt : dataSize, this.#move?.to ?? 0);
+    return areaAt + blocksForPages(dataSize, blockSize, this.#format);
+  }
+
+  beginMove(to: number): void {
+    if (this.#move === null) for (const sums of this.#devices()) sums.beginMove(to);
+    this.#move ??= { to, isRecorded: false };
+  }
+
+  async copyPages(): Promise<void> {
+    const { bitmap, blockSize } = this.#array;
+    if (bitmap === null) return;
+    const perRegion = bitmap.regionBlocks / (summedBytes / blockSize);
+    const isUnused = (block: number, end: number): boolean => {
+      for (let region = Math.floor(block / perRegion); region * perRegion < end; region++)
+        if (bitmap.states[region] !== RegionState.Unwritten) return false;
+      return true;
+    };
+    const copied = await Promise.allSettled([...this.#devices()].map((sums) => sums.copyPages(isUnused)));
+    for (const result of copied) if (result.status === 'rejected') throw result.reason;
+  }
+
+  recordMove(): void {
+    if (this.#move !== null) this.#move.isRecorded = true;
+  }
+
+  async endMove(): Promise<void> {
+    this.#areaAt = this.#move?.to ?? this.#areaAt;
+    this.#move = null;
+    await Promise.all([...this.#devices()].map((sums) => sums.endMove()));
+  }
+
+  async cancelMove(): Promise<void> {
+    // What a round may have told some of them holds until another one has told all.
+    if (this.#move === null || this.#move.isRecorded) return;
+    this.#move = null;
+    await Promise.all([...this.#devices()].map((sums) => sums.cancelMove()));
+  }
+
+  async extend(dataSize: number): Promise<void> {
+    this.#dataSize = dataSize;
+    await Promise.all([...this.#devices()].map((sums) => sums.extend(dataSize)));
+  }
+
+  countFrom(dataSize: number): void {
+    this.#summedBlocks = Math.max(this.#summedBlocks, dataSize / (summedBytes / this.#array.blockSize));
   }
 
   /**
@@ -95,13 +167,14 @@ export class ArraySums {
   #make(slot: Slot, { dataOffset, descriptor }: SummedDevice, isKnown: boolean): MemberSums {
     const array = this.#array;
     const { incarnation, uuid } = array;
+    const dataSize = Math.max(slot.dataSize, this.#dataSize);
     const member = { uuid, incarnation, memberUuid: descriptor.bdev.uuid };
     const isMember = (): boolean => slot.sums === sums;
     const sums: MemberSums = new MemberSums({
       descriptor,
       dataOffset,
-      dataSize: slot.dataSize,
-      areaOffset: dataOffset + slot.dataSize,
+      dataSize,
+      areaOffset: dataOffset + (this.#areaAt > 0 ? this.#areaAt : slot.dataSize),
       slot: slot.index,
       keyAddr: this.#keyAddr,
       ...this.#shared,
@@ -112,13 +185,32 @@ export class ArraySums {
       mustWash: this.#isForeign && isKnown,
       isReadOnly: array.isReadOnly,
     });
+    if (this.#move !== null) sums.beginMove(this.#move.to);
+    this.#open.add(sums);
     return sums;
+  }
+
+  /** Those that are not closed. */
+  *#devices(): Iterable<MemberSums> {
+    for (const sums of this.#open) {
+      if (sums.isClosed) this.#open.delete(sums);
+      else yield sums;
+    }
   }
 
   #knowledgeOf(isInSync: () => boolean, isKnown: boolean): SumsKnowledge {
     const { bitmap, blockSize, consistency } = this.#array;
     if (bitmap === null) throw new Error('an array without a map has no sums');
-    const regions = { blockSize, bitmap, consistency, isForeign: this.#isForeign, summedBlocks: this.#summedBlocks };
+    const summedBlocks = (): number => this.#summedBlocks;
+    const regions = {
+      blockSize,
+      bitmap,
+      consistency,
+      isForeign: this.#isForeign,
+      get summedBlocks() {
+        return summedBlocks();
+      },
+    };
     const asMapped = knowledgeOf(regions, {
       get isInSync() {
         return isInSync();

@@ -39,6 +39,8 @@ export interface ArrayView {
   readonly hasSuperblock: boolean;
   /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
   readonly hasIntegrity: boolean;
+  /** Where pages of checksums begin on members, and where they move, if they do: blocks behind the data offset. Null: there are none. */
+  readonly sums: { readonly areaAt: number; readonly movesTo: number | null } | null;
   /** Its members carry a header, and what goes with it, behind the superblock. */
   readonly hasHeaders: boolean;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */

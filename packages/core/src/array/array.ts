@@ -4,7 +4,7 @@ import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
 import { BadBlocks } from '../members/bad-blocks.js';
 import { Consistency } from '../bitmap/consistency.js';
-import { blocksForData, blocksForPages, summedBytes } from '../checksums/area.js';
+import { blocksForData, blocksForPages, mostInFrontOf, summedBytes } from '../checksums/area.js';
 import type { RegionLimits } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
@@ -472,13 +472,21 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /** How many of so many blocks behind the data offset are left for data. */
-  roomForData(blocks: number): number {
+  roomForData(blocks: number, areaAt?: number): number {
     const { blockSize, extension, hasIntegrity } = this;
-    return hasIntegrity && extension !== undefined ? blocksForData(blocks, blockSize, extension.checksums) : blocks;
+    if (!hasIntegrity || extension === undefined) return blocks;
+    return areaAt === undefined
+      ? blocksForData(blocks, blockSize, extension.checksums)
+      : mostInFrontOf(areaAt, blocks, blockSize, extension.checksums);
   }
 
-  /** How many blocks a member needs behind so many of data. */
-  blocksBehind(dataBlocks: number): number {
+  /** How many blocks a member needs from its data offset on for so many of data. */
+  blocksNeeded(dataBlocks: number): number {
+    return this.sums?.blocksNeeded(dataBlocks) ?? dataBlocks + this.blocksForPages(dataBlocks);
+  }
+
+  /** How many blocks pages of checksums take for so many of data. */
+  blocksForPages(dataBlocks: number): number {
     const { blockSize, extension, hasIntegrity } = this;
     return hasIntegrity && extension !== undefined ? blocksForPages(dataBlocks, blockSize, extension.checksums) : 0;
   }

@@ -29,6 +29,16 @@ export function blocksForPages(dataBlocks: number, blockSize: number, format: Ch
   return pagesFor(dataBlocks / perSum, format) * perSum;
 }
 
+/**
+ * How many blocks a data area can have whose pages begin behind so many blocks from its start on, if there are so many of the device
+ * behind the data offset.
+ */
+export function mostInFrontOf(areaAt: number, blocks: number, blockSize: number, format: ChecksumPages): number {
+  const perSum = summedBytes / blockSize;
+  const pages = Math.max(0, Math.floor((blocks - areaAt) / perSum));
+  return Math.min(areaAt, pages * format.recordsPerPage * format.sumsPerRecord * perSum);
+}
+
 /** How many of the blocks behind the data offset are left for data, if sums of them are to be kept. */
 export function blocksForData(blocks: number, blockSize: number, format: ChecksumPages): number {
   const perSum = summedBytes / blockSize;

@@ -6,6 +6,7 @@ import { CheckedIo } from './checked-io.js';
 import type { CheckedIoHost } from './checked-io.js';
 import type { EdgeBuffers, EdgeWaiter } from './edge-buffers.js';
 import { PageNotWritten } from './page-cache.js';
+import { PagePlaces } from './page-places.js';
 import type { PageCache, PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 import { RaidError } from '../errors.js';
 import type { BlockRange } from '../format/block-ranges.js';
@@ -22,6 +23,9 @@ export interface SumsKnowledge {
   /** The first block behind this one, `limit` at most, of which the other is true. */
   endOfRun(block: number, limit: number): number;
 }
+
+/** Pages that are copied at a time, when all of them move. */
+const pagesAtOnce = 32;
 
 /** Who is told of what is found. */
 export interface SumsListener {
@@ -69,16 +73,21 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly locks = new RangeLocks();
   readonly slot: number;
   readonly #options: MemberSumsOptions;
+  readonly #places: PagePlaces;
   readonly #memory: BufferMemory;
   readonly #blockSize: number;
+  /** Of the data area, in blocks of the device. */
+  #dataSize: number;
   /** Blocks that have sums. */
-  readonly #numSummed: number;
+  #numSummed: number;
   readonly #perPage: number;
   /** A bit for each page that has been read since the start: what does not count there says so by itself. */
-  readonly #adopted: Uint8Array;
+  #adopted: Uint8Array;
   readonly #idle: CheckedIo[] = [];
   #inFlight = 0;
   #onIdle: (() => void)[] = [];
+  /** While pages move: those that could not be read, and have sums that count. */
+  readonly #unread = new Set<number>();
   #isClosed = false;
 
   constructor(options: MemberSumsOptions) {
@@ -91,7 +100,9 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     const isWhole = [areaOffset, dataOffset, dataSize].every((blocks) => (blocks * blockSize) % summedBytes === 0);
     if (!isWhole) throw new RangeError(`the data area and the sums must begin and end at whole ${summedBytes} bytes`);
     this.#blockSize = blockSize;
+    this.#dataSize = dataSize;
     this.#numSummed = (dataSize * blockSize) / summedBytes;
+    this.#places = new PagePlaces(options.descriptor, areaOffset, options.format.pageBytes / blockSize);
     this.slot = options.slot;
     this.#options = options;
     this.#memory = registry.runtime.memory;
@@ -117,7 +128,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     const first = io.offsetBlocks - dataOffset;
     const isWhole = Number.isSafeInteger(first) && Number.isSafeInteger(io.numBlocks);
     // As a device refuses what is not on it: a level may be wrong about its members.
-    if (!isWhole || io.numBlocks < 1 || first + io.numBlocks > this.#options.dataSize) {
+    if (!isWhole || io.numBlocks < 1 || first + io.numBlocks > this.#dataSize) {
       this.#refuse(io, Status.Invalid);
       return;
     }
@@ -182,6 +193,97 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     for (let page = Math.floor(start / perPage); page * perPage < end; page++) this.#options.cache.forget(this, page);
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** From now on what is written of pages goes to the place that begins there too, in blocks from the data offset on. */
+  beginMove(to: number): void {
+    this.#unread.clear();
+    this.#places.beginMove(this.#options.dataOffset + to, this.#numPages);
+  }
+
+  endMove(): Promise<void> {
+    return this.#places.endMove();
+  }
+
+  cancelMove(): Promise<void> {
+    return this.#places.cancelMove();
+  }
+
+  /**
+   * Resolves when each page is at the new place too, if only in the device's cache, but for those that were never read since the
+   * start and of whose blocks `isUnused` says that they have no sums that count. Rejects if one cannot be read or written.
+   */
+  async copyPages(isUnused: (block: number, end: number) => boolean): Promise<void> {
+    for (let first = 0; first < this.#numPages; first += pagesAtOnce) {
+      const pages: number[] = [];
+      for (let page = first; page < Math.min(this.#numPages, first + pagesAtOnce); page++) {
+        const at = page * this.#perPage;
+        if (this.#isAdopted(page) || !isUnused(at, Math.min(at + this.#perPage, this.#numSummed))) pages.push(page);
+      }
+      await Promise.all(pages.map((page) => this.#markForCopy(page)));
+      await this.#writePages((page) => pages.includes(page));
+      if (this.#isClosed) return;
+      // Room may have been given away before a page was written.
+      const left = pages.find((page) => !this.#places.hasMoved(page));
+      const [unread] = this.#unread;
+      if (unread !== undefined || left !== undefined) {
+        const what = `page ${unread ?? left} of its checksums could not be ${unread === undefined ? 'written' : 'read'}`;
+        throw BdevError.fromStatus(Status.IoError, `${this.#options.descriptor.bdev.name}: ${what}`);
+      }
+    }
+  }
+
+  /**
+   * The data area has so many blocks of the device from now on; there are none before pages have room behind them. Blocks that are
+   * new have no sums yet.
+   */
+  async extend(dataSize: number): Promise<void> {
+    if (dataSize <= this.#dataSize) return;
+    const before = this.#numSummed;
+    this.#dataSize = dataSize;
+    this.#numSummed = (dataSize * this.#blockSize) / summedBytes;
+    const adopted = new Uint8Array(Math.ceil(this.#numPages / 8));
+    adopted.set(this.#adopted);
+    this.#adopted = adopted;
+    if (before % this.#perPage === 0 || this.#isClosed) return;
+    const end = Math.min(this.endOfPage(before), this.#numSummed);
+    await this.#onPage(Math.floor(before / this.#perPage), (frame) => this.setNone(frame, before, end));
+  }
+
+  get #numPages(): number {
+    return Math.ceil(this.#numSummed / this.#perPage);
+  }
+
+  async #markForCopy(page: number): Promise<void> {
+    if (await this.#markIf(page, (frame) => frame.isDirty || !this.#hasLost(frame, page))) return;
+    // What is lost in memory alone, the device may give once more.
+    this.#options.cache.forget(this, page);
+    await this.#markIf(page, () => !this.#unread.has(page));
+  }
+
+  /** The page is to be written, if that is so of it as it is in memory. */
+  async #markIf(page: number, isWanted: (frame: PageFrame) => boolean): Promise<boolean> {
+    if (this.#isClosed) return true;
+    return this.#onPage(page, (frame) => {
+      const isIt = isWanted(frame);
+      if (isIt) frame.isDirty = true;
+      return isIt;
+    });
+  }
+
+  /** Some of the page's sums are such as no block has. */
+  #hasLost(frame: PageFrame, page: number): boolean {
+    const { view } = this.#memory;
+    const end = Math.min((page + 1) * this.#perPage, this.#numSummed);
+    for (let block = page * this.#perPage; block < end; block++) {
+      const addr = this.#sumAddr(frame, block);
+      if (view.getUint32(addr, true) === 0xffff_ffff && view.getUint32(addr + 4, true) === 0xffff_ffff) return true;
+    }
+    return false;
+  }
+
   /** Resolves when the page says by itself what does not count. */
   async #wash(page: number): Promise<void> {
     if (page * this.#perPage >= this.#numSummed || this.#isAdopted(page)) return;
@@ -189,18 +291,16 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   /** Looks at a page, in the turn in which it is there. */
-  async #onPage(page: number, look: (frame: PageFrame) => void): Promise<void> {
+  async #onPage<T>(page: number, look: (frame: PageFrame) => T): Promise<T> {
     this.#inFlight++;
-    await new Promise<void>((resolve) => {
-      const onPage = (frame: PageFrame): void => {
-        look(frame);
-        resolve();
-      };
+    const seen = await new Promise<T>((resolve) => {
+      const onPage = (frame: PageFrame): void => resolve(look(frame));
       const waiter: PageWaiter = { onPage, nextWaiter: null, wantedOf: null, wantedPage: -1 };
       const frame = this.#options.cache.get(this, page, waiter);
       if (frame !== null) onPage(frame);
     });
     this.#leave();
+    return seen;
   }
 
   async #writePages(isWanted: (page: number) => boolean): Promise<void> {
@@ -336,12 +436,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   // For the cache.
 
   submitPage(io: BdevIo, page: number): void {
-    const { areaOffset, descriptor, format } = this.#options;
-    const { blockSize } = descriptor.bdev;
-    io.numBlocks = format.pageBytes / blockSize;
-    io.offsetBlocks = areaOffset + page * io.numBlocks;
     this.#inFlight++;
-    descriptor.submit(io);
+    this.#places.submit(io, page, io.type !== IoType.Read);
   }
 
   onPageIoDone(): void {
@@ -360,6 +456,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     const { codec, isReadOnly = false, knowledge, mustWash = false } = this.#options;
     const good = isRead ? codec.goodRecords(this.#memory, addr, page) : 0;
     if (mayReadAgain && this.#lacksCounted(page, good)) return null;
+    if (this.#places.isMoving) this.#unread.delete(page);
+    if (this.#places.isMoving && !isRead && this.#lacksCounted(page, 0)) this.#unread.add(page);
     // Where nothing is written, nothing that counts comes to be there either.
     const isFirst = isReadOnly || !this.#markAdopted(page);
     // Whatever has become of its regions meanwhile: nothing of this life has been there to be damaged.

@@ -96,6 +96,8 @@ export interface SumsHeader {
   salt: string;
   /** Blocks of 4 KiB of each data area, from its start on, that have been summed: what is behind them has no sums that count. */
   summedBlocks: number;
+  /** Where, in blocks of 4 KiB from the start of each data area, the pages with its sums begin; 0: at its end. */
+  areaAt: number;
   /** Of each slot's member, how many blocks did not match. */
   errors: readonly number[];
 }

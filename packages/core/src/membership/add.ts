@@ -68,7 +68,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
       const isNew = array.slots[slot.index] !== slot;
       if (isNew) slot.dataSize = array.memberCapacity(0);
       const dataOffset = chooseDataOffset(array, slot, bdev);
-      const needed = dataOffset + slot.dataSize + array.blocksBehind(slot.dataSize);
+      const needed = dataOffset + array.blocksNeeded(slot.dataSize);
       if (bdev.numBlocks < needed) {
         const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
         throw new RaidError('ERR_RAID_MEMBER', 22, message);

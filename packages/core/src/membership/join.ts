@@ -93,8 +93,7 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
   const least = behind(bitmap?.states.length ?? 0);
   const others = slots.filter(({ isConfigured }) => isConfigured).map(({ dataOffset }) => dataOffset);
   const usual = slot.dataOffset > 0 ? slot.dataOffset : Math.min(...others);
-  const isGood =
-    usual >= least && usual % boundary === 0 && usual + slot.dataSize + array.blocksBehind(slot.dataSize) <= bdev.numBlocks;
+  const isGood = usual >= least && usual % boundary === 0 && usual + array.blocksNeeded(slot.dataSize) <= bdev.numBlocks;
   return isGood ? usual : least;
 }
 

@@ -175,7 +175,10 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
     (blocks) => blocks % blocksTogether === 0,
   );
   const cramped = slots.find(({ descriptor, dataOffset, dataSize }) => {
-    return descriptor !== null && descriptor.bdev.numBlocks < dataOffset + dataSize + array.blocksBehind(dataSize);
+    if (descriptor === null) return false;
+    // Where they begin is on record only if they have moved.
+    const areaAt = (found?.areaAt ?? 0) * blocksTogether || dataSize;
+    return areaAt < dataSize || descriptor.bdev.numBlocks < dataOffset + areaAt + array.blocksForPages(dataSize);
   });
   if (!isWhole && recordedBlocks === null) {
     const message = `array ${name}: with integrity level ${array.module.level} must use whole ${blocksTogether * blockSize} bytes of each member; leave integrity out`;
@@ -190,7 +193,7 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
     return;
   }
   const summedBlocks = Math.max(...slots.map(({ dataSize }) => dataSize)) / blocksTogether;
-  const made = found ?? { salt: Buffer.from(registry.runtime.randomBytes(32)).toString('hex'), summedBlocks };
+  const made = found ?? { salt: Buffer.from(registry.runtime.randomBytes(32)).toString('hex'), summedBlocks, areaAt: 0 };
   array.sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
   for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
 }

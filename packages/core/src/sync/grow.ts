@@ -1,5 +1,8 @@
 import { BlockClient } from '@raidkit/bdev';
-import type { SyncHost } from './host.js';
+import type { GrowingSums, SyncHost } from './host.js';
+import { moveSums } from './move-sums.js';
+import { onEveryMember } from '../members/member-io.js';
+import type { RaidLevel } from '../level/level.js';
 import { checkCopySets, checkGeometry } from '../level/geometry.js';
 import type { Slot } from '../members/slot.js';
 
@@ -27,14 +30,23 @@ export async function grow(array: SyncHost): Promise<void> {
       return;
     }
   }
-  if (array.hasIntegrity) {
+  if (array.hasIntegrity && array.module.redundancy === 'none') {
     const rooms = capacities.map((blocks, slot) => Math.max(array.roomForData(blocks), array.slots[slot]?.dataSize ?? 0));
     if (level.resize(rooms, array.geometry).numBlocks > array.numBlocks)
       array.log.error(
         array.logFields(),
-        'the members have grown, and an array with checksums cannot: it keeps its size; create another one, and copy',
+        'the members have grown, and an array with checksums and without redundancy cannot: it keeps its size; create another one, and copy',
       );
     return;
+  }
+  const { sums } = array;
+  if (sums !== null) {
+    const plan = planWithSums(array, sums, level, capacities);
+    if (plan === null) return;
+    if (plan.areaAt !== sums.areaAt && !(await moveSums(array, sums, plan.areaAt))) return grow(array);
+    if (plan.isOnlyMove) return grow(array);
+    capacities.fill(plan.dataSize);
+    await sums.extend(plan.dataSize);
   }
   const { membership } = array;
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
@@ -44,13 +56,11 @@ export async function grow(array: SyncHost): Promise<void> {
   if (array.module.redundancy !== 'none') {
     if (end - (end % array.stripe().memberBlocks) <= Math.max(...oldSizes)) return;
     if (array.bitmap?.hasRoomFor(end) === false) {
-      array.log.error(
-        array.logFields(),
-        'the members have grown, and the region map has no room for that: the array keeps its size',
-      );
+      noRoomInMap(array);
       return;
     }
     await zeroNewParts(array, oldSizes, end);
+    if (sums !== null) await keepNewSums(array, sums, oldSizes, end);
     // A member that came meanwhile may have less room.
     if (array.bitmap?.hasRoomFor(end) === false) return grow(array);
   }
@@ -106,6 +116,71 @@ async function zeroMember(array: SyncHost, slot: Slot, start: number, end: numbe
   } finally {
     slot.partEnded();
   }
+}
+
+/** How an array with sums of its blocks grows. Blocks of members' data areas. */
+interface PlanWithSums {
+  readonly dataSize: number;
+  /** Where pages of sums begin then. */
+  readonly areaAt: number;
+  /** What is on record of a move that did not come to its end is to be true first. */
+  readonly isOnlyMove: boolean;
+}
+
+/** Null: it does not grow. */
+function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capacities: number[]): PlanWithSums | null {
+  const { areaAt, movesTo } = sums;
+  const dataSize = Math.max(...array.slots.map((slot) => slot.dataSize));
+  const planned = (blocks: readonly number[]): number => {
+    const { memberBlocks } = level.resize(
+      blocks.map((count) => Math.floor(count / array.blocksTogether) * array.blocksTogether),
+      array.geometry,
+    );
+    // Pages are at the same place on each member.
+    const isOne = memberBlocks.every((count) => count === memberBlocks[0] && count % array.blocksTogether === 0);
+    return isOne ? (memberBlocks[0] ?? 0) : 0;
+  };
+  if (array.slots.some((slot) => !isMember(slot))) return null;
+  // What may be on record comes first.
+  if (movesTo !== null) return { dataSize, areaAt: movesTo, isOnlyMove: true };
+  const largest = planned(capacities.map((blocks) => array.roomForData(blocks)));
+  const whereTheyAre = planned(capacities.map((blocks) => array.roomForData(blocks, areaAt)));
+  if (largest <= dataSize && whereTheyAre <= dataSize) return null;
+  if (array.bitmap?.hasRoomFor(Math.max(largest, whereTheyAre)) === false) return noRoomInMap(array);
+  if (whereTheyAre >= largest) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
+  // All of the old place is behind the data, and the new one behind all of the old place.
+  const endOfArea = areaAt + array.blocksForPages(dataSize);
+  if (largest >= endOfArea) return { dataSize: largest, areaAt: largest, isOnlyMove: false };
+  if (whereTheyAre > dataSize) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
+  const stripe = array.stripe().memberBlocks;
+  const nextSize = Math.ceil(endOfArea / stripe) * stripe;
+  const needed = nextSize + array.blocksForPages(nextSize);
+  const short = array.slots.find((slot) => slot.capacity < needed);
+  if (short === undefined) return null;
+  const { blockSize } = array;
+  const missing = (needed - short.capacity) * blockSize;
+  array.log.error(
+    { ...array.logFields(short), blocks: short.dataOffset + short.capacity, needed: short.dataOffset + needed },
+    `the members have grown by less than their checksums take, which have to move: the array keeps its size until each member has ${needed * blockSize} bytes behind its data offset (${String(short.name)} lacks ${missing})`,
+  );
+  return null;
+}
+
+function noRoomInMap(array: SyncHost): null {
+  array.log.error(
+    array.logFields(),
+    'the members have grown, and the region map has no room for that: the array keeps its size',
+  );
+  return null;
+}
+
+/** Sums of the zeros in regions that are there in part count as soon as the new size is on record: they are on stable media before. */
+async function keepNewSums(array: SyncHost, sums: GrowingSums, oldSizes: readonly number[], end: number): Promise<void> {
+  sums.countFrom(end);
+  await onEveryMember(array, async (client, slot) => {
+    await slot.sums?.writeOut([{ start: oldSizes[slot.index] ?? 0, end }]);
+    await client.flush();
+  });
 }
 
 /** Asked anew after each wait. */

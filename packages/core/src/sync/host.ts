@@ -1,6 +1,33 @@
 import type { IoHost } from '../io/host.js';
 import type { RaidGeometry } from '../level/context.js';
+import type { SumsHeader } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
+
+/**
+ * The sums of members' blocks, whose pages lie behind the data and make way for it: first they move, then the data grows. Places and
+ * sizes are blocks of members, from the data offset on.
+ */
+export interface GrowingSums {
+  header(): SumsHeader;
+  /** Where pages begin. */
+  readonly areaAt: number;
+  /** Where they are moving; null if they are not. */
+  readonly movesTo: number | null;
+  /** What is written of pages goes to the new place too, from now on until {@link endMove} or {@link cancelMove}. */
+  beginMove(to: number): void;
+  /** Resolves when all pages are at the new place, if only in caches. Rejects if one cannot be read or written. */
+  copyPages(): Promise<void>;
+  /** All of it is at the new place, on stable media: from now on headers name that. */
+  recordMove(): void;
+  /** The new place alone counts: all members have it on record. Resolves when nothing is written to the old one any more. */
+  endMove(): Promise<void>;
+  /** The old place alone counts, unless the new one may be on record. */
+  cancelMove(): Promise<void>;
+  /** Data areas are that large from now on; new blocks have no sums that count. */
+  extend(dataSize: number): Promise<void>;
+  /** Up to there sums count from now on, as the region map says it. */
+  countFrom(dataSize: number): void;
+}
 
 /** An array with work to be done in the background. */
 export interface SyncHost extends IoHost {
@@ -8,10 +35,15 @@ export interface SyncHost extends IoHost {
   waitsFor: string | null;
   /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
   availableBlocks(slot: number): number;
-  /** How many of so many blocks behind the data offset are left for data. */
-  roomForData(blocks: number): number;
+  /** How many of so many blocks behind the data offset are left for data; if pages of sums stay where they are, `areaAt`, or move. */
+  roomForData(blocks: number, areaAt?: number): number;
+  /** How many blocks pages of sums take for so many of data. */
+  blocksForPages(dataBlocks: number): number;
   /** Its members' blocks have checksums. */
   readonly hasIntegrity: boolean;
+  /** Blocks of members that are only ever right or wrong together. */
+  readonly blocksTogether: number;
+  readonly sums: GrowingSums | null;
   /** Owned by whoever starts the array, or has it grow. */
   readonly currentGeometry: RaidGeometry | null;
   /** What the level has returned for members that have grown counts from now on. */

@@ -221,6 +221,35 @@ export const scenarios: readonly Scenario[] = [
       ),
   },
   {
+    id: 'grow with checksums',
+    applies: (module) => redundant(module) && resizable(module),
+    shape: { integrity: { cachePages: 2 } },
+    async before(s) {
+      await usedArray(s);
+      await s.cool();
+    },
+    async steps(s) {
+      await s.together(
+        () => s.grow(512),
+        () => s.write(0.0101, 9),
+        () => s.read(0.9, 64),
+      );
+      await s.write(0.98, 30);
+      await s.cool();
+      await s.read(0.9, 64);
+    },
+  },
+  {
+    id: 'stop while an array with checksums grows',
+    applies: (module) => redundant(module) && resizable(module),
+    shape: { integrity: { cachePages: 2 } },
+    steps: (s) =>
+      s.together(
+        () => s.grow(512),
+        () => s.restart(),
+      ),
+  },
+  {
     id: 'remove a member, and write',
     applies: redundant,
     async steps(s) {

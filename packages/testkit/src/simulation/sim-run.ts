@@ -326,6 +326,7 @@ export class SimRun {
     const states = this.array()?.bitmap?.states.subarray(0, 64).join('') ?? 'none';
     this.world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
     this.coverage.mark(`event ${event.type}`);
+    if (event.type === 'arrayResized' && this.plan.shape.integrity !== undefined) this.coverage.mark('growth with checksums');
     switch (event.type) {
       case 'arrayOnline':
         this.#onOnline();

@@ -195,18 +195,23 @@ export class SumLies {
     const array = run.array();
     if (array === undefined || array.level === null || array.bitmap === null) return;
     const perSum = summedBytes / sectorBytes;
-    let first = Math.floor((firstSector - disk.dataSector) / perSum);
-    let end = Math.ceil((firstSector + numSectors - disk.dataSector) / perSum);
-    const numSums = (disk.dataEndSector - disk.dataSector) / perSum;
-    if (end > numSums) {
+    const first = Math.floor((firstSector - disk.dataSector) / perSum);
+    const end = Math.ceil((firstSector + numSectors - disk.dataSector) / perSum);
+    const { areaAt, movesTo } = this.#areas(array, (disk.dataEndSector - disk.dataSector) / perSum);
+    for (const area of [areaAt, movesTo]) {
       // Checksums were overwritten: those of whole pages.
-      const firstPage = Math.max(0, first - numSums);
-      const endPage = end - numSums;
-      this.#note(array, firstPage * sumsPerPage, Math.min(numSums, endPage * sumsPerPage), disk);
-      end = numSums;
+      if (end > area)
+        this.#note(array, Math.max(0, first - area) * sumsPerPage, Math.min(areaAt, (end - area) * sumsPerPage), disk);
     }
-    first = Math.min(first, numSums);
-    if (first < end) this.#note(array, first, end, disk);
+    // In front of them is data, or will be.
+    if (first < areaAt) this.#note(array, first, Math.min(end, areaAt), disk);
+  }
+
+  /** Where pages of checksums begin on members, and where they move. In blocks of checksums. */
+  #areas({ blockSize, module, sums }: RaidArray, dataEnd: number): { areaAt: number; movesTo: number } {
+    if (sums === null || module.redundancy === 'none') return { areaAt: dataEnd, movesTo: Infinity };
+    const perSum = summedBytes / blockSize;
+    return { areaAt: sums.areaAt / perSum, movesTo: (sums.movesTo ?? Infinity) / perSum };
   }
 
   /** Of blocks of checksums. */
