@@ -19,10 +19,10 @@ const levels = [
 ] as const;
 
 /** `said`: gets what is logged as an error. */
-async function startFrom(images: readonly Uint8Array[], moreBytes = 0, said: string[] = []): Promise<Built> {
+async function startFrom(images: readonly Uint8Array[], moreBytes = 0, said: string[] = [], cachePages = 4): Promise<Built> {
   const nothing = (): void => undefined;
   const log = { debug: nothing, info: nothing, warn: nothing, error: (_: object, message: string) => void said.push(message) };
-  const rig = newRig({ checksumCacheBytes: 16 * KiB, log });
+  const rig = newRig({ checksumCacheBytes: cachePages * 4 * KiB, log });
   const disks: RamDisk[] = [];
   for (const [index, image] of images.entries()) {
     const bytes = new Uint8Array(image.length + moreBytes).fill(0xee);
@@ -41,13 +41,14 @@ async function stop({ rig, volume }: Built): Promise<void> {
 }
 
 /** An array of which no region is dirty, with data at its beginning and its end. */
-async function used(level: string, members: number): Promise<Built> {
-  const built = await build(level, members, { integrity: true, checksumCacheBytes: 16 * KiB });
+async function used(level: string, members: number, cachePages = 4, mebibytes = 2): Promise<Built> {
+  const built = await build(level, members, { integrity: true, checksumCacheBytes: 16 * KiB, mebibytes });
   const { volume } = built;
   await volume.write(0, blocks(512, 1));
   await volume.write(volume.numBlocks - 512, blocks(512, 2));
   await stop(built);
-  return startFrom(built.disks.map(({ bytes }) => bytes));
+  const images = built.disks.map(({ bytes }) => bytes);
+  return startFrom(images, 0, [], cachePages);
 }
 
 function grow({ rig, disks }: Built, moreBytes: number): Promise<void> {
@@ -213,6 +214,97 @@ it('keeps its size, and says how much is missing, when members have grown by les
   await grow(built, 4 * KiB);
   expect(volume.numBlocks).toBeGreaterThan(before);
   await expectWhole(built, before);
+  await stop(built);
+});
+
+it('does not move its checksums onto pages of a growth that has failed', async () => {
+  // Two pages; the zeros in the rest of its last region have their checksums in a third one.
+  const built = await used('raid1', 2, 4, (961 * 4 * KiB) / MiB);
+  const { disks, volume } = built;
+  const before = volume.numBlocks;
+  expect(before).toBe(959 * 8);
+  // The region map.
+  for (const disk of disks)
+    disk.fault = ({ offsetBlocks, type }) =>
+      type === IoType.Write && offsetBlocks >= 256 && offsetBlocks < dataAt ? Status.NoSpace : Status.Ok;
+  await grow(built, 2 * MiB);
+  expect(volume.numBlocks).toBe(before);
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  // There is room for the new place behind the two pages, but not behind the third one.
+  await grow(built, 8 * KiB);
+  expect(volume.numBlocks).toBeGreaterThan(before);
+  await stop(built);
+  const again = await startFrom(disks.map(({ bytes }) => bytes));
+  const array = arrayOf(again.rig, 'a');
+  await array.resizing;
+  again.rig.arrays.startSync('a', 'check');
+  await array.processEnded;
+  expect(errorsOf(again)).toBe(0);
+  await expectWhole(again, before);
+  await stop(again);
+});
+
+it('asks a device that comes while it grows for the room of what it grows to', async () => {
+  const built = await used('raid1', 2, 2);
+  const { disks, rig, volume } = built;
+  const before = volume.numBlocks;
+  const array = arrayOf(rig, 'a');
+  const [disk] = disks as [RamDisk];
+  // Its pages have moved, and its data is about to be more.
+  disk.fault = ({ offsetBlocks, type }) => {
+    const isIt = type === IoType.Read && offsetBlocks >= dataAt + before && array.sums?.areaAt !== before;
+    return isIt && array.sums?.movesTo === null && disk.held.length === 0 ? null : Status.Ok;
+  };
+  const grown = grow(built, 2 * MiB);
+  await until(() => disk.held.length > 0, 'a page is being read');
+  await rig.arrays.removeBaseBdev('m1');
+  // Three pages are needed then, and there is room for two.
+  const bytes = new Uint8Array(5 * MiB - 4 * KiB);
+  await plugIn(rig.registry, { name: 'm8', uuid: memberUuid(8), bytes });
+  await expect(rig.arrays.addBaseBdev('a', 'm8')).rejects.toThrow(/10232 blocks, and 10240 are needed/);
+  const { disk: other } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(5 * MiB) });
+  disks[1] = other;
+  await rig.arrays.addBaseBdev('a', 'm9');
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await grown;
+  await until(() => array.numInSync === 2 && volume.numBlocks > before, 'it has grown');
+  await expectWhole(built, before);
+  await stop(built);
+});
+
+it('writes its zeros again when a member has lost a flush meanwhile', async () => {
+  const built = await used('raid1', 2);
+  const { disks, rig, volume } = built;
+  const array = arrayOf(rig, 'a');
+  const before = volume.numBlocks;
+  const [disk] = disks as [RamDisk];
+  await rig.arrays.removeBaseBdev('m1');
+  const target = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(3 * MiB) });
+  target.disk.fault = ({ offsetBlocks, type }) =>
+    type === IoType.Write && offsetBlocks === dataAt && target.disk.held.length === 0 ? null : Status.Ok;
+  await rig.arrays.addBaseBdev('a', 'm9');
+  await until(() => target.disk.held.length > 0, 'it is being filled');
+  const zeros = (): string[] => disk.log.filter((entry) => entry.startsWith(`zero ${dataAt + before}+`));
+  // The region map is written when they are there.
+  disk.fault = ({ offsetBlocks, type }) =>
+    type === IoType.Write && offsetBlocks >= 256 && offsetBlocks < dataAt && zeros().length > 0 && disk.held.length === 0
+      ? null
+      : Status.Ok;
+  disk.log.length = 0;
+  rig.registry.get('m0')!.resize(disk.grow(2 * MiB));
+  target.bdev.resize(target.disk.grow(2 * MiB));
+  await until(() => disk.held.length > 0, 'the map is being written');
+  expect(zeros().length).toBe(1);
+  disk.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
+  await expect(volume.flush()).rejects.toThrow();
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await until(() => volume.numBlocks > before, 'it has grown');
+  expect(zeros().length).toBe(2);
+  target.disk.fault = () => Status.Ok;
+  for (const io of target.disk.held.splice(0)) target.disk.finish(io, Status.Ok);
+  await until(() => array.numInSync === 2 && array.process === null, 'filled');
   await stop(built);
 });
 

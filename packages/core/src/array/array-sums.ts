@@ -88,6 +88,10 @@ export class ArraySums implements GrowingSums {
     return this.#areaAt > 0 ? this.#areaAt : Math.max(...this.#array.slots.map(({ dataSize }) => dataSize));
   }
 
+  get dataSize(): number {
+    return Math.max(this.#dataSize, ...this.#array.slots.map((slot) => slot.dataSize));
+  }
+
   get movesTo(): number | null {
     return this.#move?.to ?? null;
   }
@@ -96,7 +100,7 @@ export class ArraySums implements GrowingSums {
   blocksNeeded(dataSize: number): number {
     const { blockSize } = this.#array;
     const areaAt = Math.max(this.#areaAt > 0 ? this.#areaAt : dataSize, this.#move?.to ?? 0);
-    return areaAt + blocksForPages(dataSize, blockSize, this.#format);
+    return areaAt + blocksForPages(Math.max(dataSize, this.#dataSize), blockSize, this.#format);
   }
 
   beginMove(to: number): void {
@@ -110,7 +114,7 @@ export class ArraySums implements GrowingSums {
     const perRegion = bitmap.regionBlocks / (summedBytes / blockSize);
     const isUnused = (block: number, end: number): boolean => {
       for (let region = Math.floor(block / perRegion); region * perRegion < end; region++)
-        if (bitmap.states[region] !== RegionState.Unwritten) return false;
+        if ((bitmap.states[region] ?? RegionState.Unwritten) !== RegionState.Unwritten) return false;
       return true;
     };
     const copied = await Promise.allSettled([...this.#devices()].map((sums) => sums.copyPages(isUnused)));

@@ -39,16 +39,17 @@ export async function grow(array: SyncHost): Promise<void> {
       );
     return;
   }
-  const { sums } = array;
+  const { membership, sums } = array;
   if (sums !== null) {
     const plan = planWithSums(array, sums, level, capacities);
     if (plan === null) return;
     if (plan.areaAt !== sums.areaAt && !(await moveSums(array, sums, plan.areaAt))) return grow(array);
-    if (plan.isOnlyMove) return grow(array);
+    // One that has come meanwhile had room for what there was, and was not asked for more; from `extend` on, it is.
+    if (plan.isOnlyMove || array.membership !== membership) return grow(array);
     capacities.fill(plan.dataSize);
     await sums.extend(plan.dataSize);
   }
-  const { membership } = array;
+  const { lostFlushes } = array;
   const oldSizes = array.slots.map(({ dataSize }) => dataSize);
   const oldBlocks = array.numBlocks;
   const end = Math.min(...capacities);
@@ -67,9 +68,10 @@ export async function grow(array: SyncHost): Promise<void> {
   // On record before the new size is: a map of more than the members is none the worse.
   array.bitmap?.extend(end);
   await array.bitmap?.writeAll();
-  // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros.
-  if (array.membership !== membership || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null))
-    return grow(array);
+  // A member that came meanwhile, in the place of another one perhaps, has not been given its zeros; one that lost a flush may not
+  // have them.
+  const isAsBefore = array.membership === membership && array.lostFlushes === lostFlushes;
+  if (!isAsBefore || !isOnline(array) || array.slots.some(({ replacement }) => replacement !== null)) return grow(array);
   const kept = array.geometry;
   const geometry = level.resize(capacities, kept);
   if (geometry.numBlocks <= oldBlocks) return;
@@ -93,16 +95,18 @@ export async function grow(array: SyncHost): Promise<void> {
 
 /** With a region map, only to the end of the region that has been written to in part: what lies behind was never written. */
 async function zeroNewParts(array: SyncHost, oldSizes: number[], end: number): Promise<void> {
-  const { bitmap } = array;
   const results = await Promise.allSettled(
     array.slots.map((slot, index) => {
       const start = oldSizes[index] ?? 0;
-      const regionEnd = bitmap === null ? end : Math.ceil(start / bitmap.regionBlocks) * bitmap.regionBlocks;
-      return zeroMember(array, slot, start, Math.min(end, regionEnd));
+      return zeroMember(array, slot, start, endOfZeros(array, start, end));
     }),
   );
   // Not before all are through: zeros that are still under way would land on what users write after the next try.
   for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+function endOfZeros({ bitmap }: SyncHost, start: number, end: number): number {
+  return bitmap === null ? end : Math.min(end, Math.ceil(start / bitmap.regionBlocks) * bitmap.regionBlocks);
 }
 
 async function zeroMember(array: SyncHost, slot: Slot, start: number, end: number): Promise<void> {
@@ -148,8 +152,9 @@ function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capa
   if (largest <= dataSize && whereTheyAre <= dataSize) return null;
   if (array.bitmap?.hasRoomFor(Math.max(largest, whereTheyAre)) === false) return noRoomInMap(array);
   if (whereTheyAre >= largest) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
-  // All of the old place is behind the data, and the new one behind all of the old place.
-  const endOfArea = areaAt + array.blocksForPages(dataSize);
+  // All of the old place is behind the data, and the new one behind all of the old place; which holds pages, too, of a growth that
+  // has failed.
+  const endOfArea = areaAt + array.blocksForPages(Math.max(dataSize, sums.dataSize));
   if (largest >= endOfArea) return { dataSize: largest, areaAt: largest, isOnlyMove: false };
   if (whereTheyAre > dataSize) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
   const stripe = array.stripe().memberBlocks;
@@ -178,7 +183,8 @@ function noRoomInMap(array: SyncHost): null {
 async function keepNewSums(array: SyncHost, sums: GrowingSums, oldSizes: readonly number[], end: number): Promise<void> {
   sums.countFrom(end);
   await onEveryMember(array, async (client, slot) => {
-    await slot.sums?.writeOut([{ start: oldSizes[slot.index] ?? 0, end }]);
+    const start = oldSizes[slot.index] ?? 0;
+    await slot.sums?.writeOut([{ start, end: endOfZeros(array, start, end) }]);
     await client.flush();
   });
 }

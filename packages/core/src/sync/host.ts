@@ -11,6 +11,8 @@ export interface GrowingSums {
   header(): SumsHeader;
   /** Where pages begin. */
   readonly areaAt: number;
+  /** Of so many blocks of data there may be pages: more than the data areas have, if a growth has failed. */
+  readonly dataSize: number;
   /** Where they are moving; null if they are not. */
   readonly movesTo: number | null;
   /** What is written of pages goes to the new place too, from now on until {@link endMove} or {@link cancelMove}. */
