@@ -60,6 +60,8 @@ const { values } = parseArgs({
     unflushed: { type: 'boolean', default: false },
     then: { type: 'string', default: '' },
     target: { type: 'boolean', default: false },
+    /** With --faults: of arrays with checksums. */
+    integrity: { type: 'boolean', default: false },
     /** With --faults and --assembly: options of the level, as JSON. */
     options: { type: 'string', default: '{}' },
     /** Violations after which a level is given up. */
@@ -107,7 +109,7 @@ async function showFault(level) {
   const scenario = scenarios.find(({ id }) => id === values.scenario);
   if (scenario === undefined)
     throw new Error(`there is no scenario "${values.scenario}"; there are "${scenarios.map(({ id }) => id).join('", "')}"`);
-  const parts = { module: modules[level], store, levelOptions };
+  const parts = { module: modules[level], store, levelOptions, hasIntegrity: values.integrity };
   const { run } = await runOnce(parts, scenario, {
     at: Number(values.at),
     kind: values.kind,
@@ -142,6 +144,7 @@ async function loop(level) {
     levelOptions,
     scenario: values.scenario,
     pairs: values.pairs,
+    hasIntegrity: values.integrity,
     every: Number(values.every),
     seed: Number(values.from),
     onRun: (run) => (current = `${level}, ${describeFault(run)}`),

@@ -13,7 +13,7 @@ export { Coverage } from './coverage.js';
 export { runFaultLoop, runOnce } from './faults/loop.js';
 export { scenarios } from './faults/scenarios.js';
 export type { Scenario } from './faults/scenario.js';
-export type { Fault, FaultLoopOptions, FaultLoopResult, FaultOutcome, FaultRun } from './faults/loop.js';
+export type { Fault, FaultLoopOptions, FaultLoopResult, FaultOutcome, FaultRun, ScenarioParts } from './faults/loop.js';
 export { tripKinds } from './faults/trip.js';
 export type { Follow, TripKind, TripPlan } from './faults/trip.js';
 export { runMachine } from './machine/machine.js';

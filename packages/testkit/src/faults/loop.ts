@@ -21,8 +21,14 @@ import { loseAnother, pairsFor } from './pairs.js';
 import { Trip, tripKinds } from './trip.js';
 import type { TripKind, TripPlan } from './trip.js';
 
+/** What a scenario is run with. */
+export interface ScenarioParts extends RunParts {
+  /** Its arrays have checksums, few pages of which are in memory. Default false. */
+  hasIntegrity?: boolean;
+}
+
 /** What to let go wrong. */
-export interface FaultLoopOptions extends RunParts {
+export interface FaultLoopOptions extends ScenarioParts {
   /** Part of the scenarios' names; default: all. */
   scenario?: string;
   /** Default: all. */
@@ -151,7 +157,7 @@ export interface Fault extends TripPlan {
 
 /** One scenario with one fault. Resolves in every case. */
 export async function runOnce(
-  parts: RunParts,
+  parts: ScenarioParts,
   scenario: Scenario,
   fault: Fault,
   memory = new SimMemory({ bytes: memoryBytes }),
@@ -279,7 +285,11 @@ function numSlotsOf(module: RaidModule, { numSlots, together = [] }: Scenario, o
   return null;
 }
 
-function planOf({ levelOptions = {}, module, store }: RunParts, scenario: Scenario, seed: number): SimPlan {
+function planOf(
+  { hasIntegrity = false, levelOptions = {}, module, store }: ScenarioParts,
+  scenario: Scenario,
+  seed: number,
+): SimPlan {
   const numSlots = numSlotsOf(module, scenario, levelOptions);
   if (numSlots === null) throw new Error(`no array of level ${module.level} can go through "${scenario.id}"`);
   const numDisks = numSlots + (scenario.numSpares ?? 1);
@@ -299,6 +309,7 @@ function planOf({ levelOptions = {}, module, store }: RunParts, scenario: Scenar
       windowSizeKb: 256,
       isOverBudget: false,
       levelOptions,
+      ...(hasIntegrity ? { integrity: { cachePages: 2 } } : {}),
       ...scenario.shape,
     },
   };

@@ -55,7 +55,8 @@ export function doubt(run: SimRun, disk: SimDisk, firstSector: number, numSector
 export async function checkAndRepair(run: SimRun, liar: number | null): Promise<boolean> {
   const array = run.array();
   if (array === undefined || run.volume === null || !canCheckRedundancy(array)) return false;
-  const problem = checkRedundancy(array, run.disks);
+  let problem = checkRedundancy(array, run.disks);
+  const disagreed = problem !== null;
   for (const type of ['check', 'repair'] as const) {
     for (const options of type === 'repair' ? repairs(run, liar) : [{}]) {
       run.stack?.arrays.startSync(arrayName, type, options);
@@ -68,10 +69,12 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
     if (record?.type === type && record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
       // It was in doubt when a member was lost, or taken out: a check says so each time, and must.
       run.coverage.mark('a check met bad blocks');
-      return problem !== null;
+      return disagreed;
     }
     if (record?.type !== type || record.error !== null)
       throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
+    // What checksums say who is wrong of is healed by whoever meets it: not even a check finds that members disagree.
+    if (array.hasIntegrity && type === 'check') problem = checkRedundancy(array, run.disks);
     if ((problem === null) !== (record.mismatchBlocks === 0)) {
       throw new ViolationError(
         `G7: the ${type} found ${record.mismatchBlocks} blocks that disagree, and ${problem ?? 'there are none'}`,
@@ -80,8 +83,8 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
     if (type === 'check' && problem !== checkRedundancy(array, run.disks))
       throw new ViolationError('G7: the check changed something');
   }
-  run.coverage.mark(problem === null ? 'a lie did no harm' : 'a lie was found and repaired');
-  return problem !== null;
+  run.coverage.mark(disagreed ? 'a lie was found and repaired' : 'a lie did no harm');
+  return disagreed;
 }
 
 /**
