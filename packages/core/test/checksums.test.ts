@@ -185,6 +185,7 @@ class Bench {
         onDamage: (block) => run.damaged.push(block),
         onLost: () => undefined,
         onPageNotWritten: () => run.notWritten++,
+        onPageGivenUp: () => false,
       },
     });
     for (let i = 0; i < 8; i++) run.buffers.push(memory.allocRegion(40 * summedBytes));

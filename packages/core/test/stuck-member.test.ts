@@ -16,6 +16,7 @@ async function build(
   members: number,
   ioTimeoutMs: number,
   memoryBytes = 64 * MiB,
+  integrity = false,
 ): Promise<{ rig: Rig; disks: RamDisk[] }> {
   const rig = newRig({ memoryBytes });
   rig.arrays.setMemberOptions({ ioTimeoutMs });
@@ -26,7 +27,14 @@ async function build(
     );
   }
   const strip = level === 'raid1' ? {} : { stripSizeKb: 16 };
-  await rig.arrays.create({ name: 'a', level, baseBdevs: disks.map((_, index) => `m${index}`), superblock: true, ...strip });
+  await rig.arrays.create({
+    name: 'a',
+    level,
+    baseBdevs: disks.map((_, index) => `m${index}`),
+    superblock: true,
+    integrity,
+    ...strip,
+  });
   return { rig, disks };
 }
 
@@ -70,12 +78,14 @@ function hang(disk: RamDisk, isHeld: (io: BdevIo) => boolean = () => true): () =
 }
 
 it.each([
-  ['raid1', 2],
-  ['raid5f', 3],
+  ['raid1', 2, ''],
+  ['raid5f', 3, ''],
+  ['raid1', 2, ' with checksums'],
+  ['raid5f', 3, ' with checksums'],
 ] as const)(
-  '%s goes on when a member hangs at the first write to a region that is clean, and the device can be deleted',
-  async (level, members) => {
-    const { rig, disks } = await build(level, members, 60);
+  '%s of %d%s goes on when a member hangs at the first write to a region that is clean, and the device can be deleted',
+  async (level, members, integrity) => {
+    const { rig, disks } = await build(level, members, 60, 64 * MiB, integrity !== '');
     const first = openVolume(rig, 'a');
     await first.write(0, taggedBlocks(0, 64, 1, blockSize));
     first.descriptor.close();
@@ -99,6 +109,17 @@ it.each([
     ]);
   },
 );
+
+it.each(['', ' with checksums'])('a raid0%s whose members hang at a first write can be stopped', async (integrity) => {
+  const { rig, disks } = await build('raid0', 2, 60, 64 * MiB, integrity !== '');
+  const volume = openVolume(rig, 'a');
+  for (const disk of disks) hang(disk);
+  const told = expect(volume.write(0, taggedBlocks(0, 64, 1, blockSize))).rejects.toThrow();
+  await until(() => disks.every(({ held }) => held.length > 0), 'they hang');
+  volume.descriptor.close();
+  await rig.arrays.delete('a');
+  await told;
+});
 
 it.each([
   ['raid1', 2],

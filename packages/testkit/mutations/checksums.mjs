@@ -5,6 +5,14 @@ const growth = ['packages/core/test/integrity-growth.test.ts'];
 
 export const checksums = [
   {
+    id: 'silent-member-asked-for-pages-again',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'this.#isGivenUp ||= this.#options.listener.onPageGivenUp();',
+    becomes: '',
+    loses: 'a member that does not answer holds up the array, each page of checksums as long as the time limit, and its end',
+    suites: ['packages/core/test/stuck-member.test.ts'],
+  },
+  {
     id: 'checksums-move-without-their-pages',
     file: 'core/src/sync/move-sums.ts',
     line: 'await sums.copyPages();',

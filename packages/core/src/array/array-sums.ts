@@ -269,6 +269,10 @@ export class ArraySums implements GrowingSums {
           array.failMember(slot.index, 'what it has been given could not be read while it was being filled');
         }
       },
+      onPageGivenUp: () =>
+        !isMember() ||
+        array.state === 'offline' ||
+        array.failMember(slot.index, 'a page of its checksums was not read in time'),
       onPageNotWritten(status) {
         // It has lost nothing for a lack of space: the page stays in memory.
         if (isMember() && status !== Status.NoSpace)

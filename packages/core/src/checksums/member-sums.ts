@@ -35,6 +35,8 @@ export interface SumsListener {
   onLost(block: number): void;
   /** A page of sums could not be written; if the array can do without the member, it should. */
   onPageNotWritten(status: Status): void;
+  /** The device did not answer in time when a page was read. True: it is not to be asked for pages again. */
+  onPageGivenUp(): boolean;
 }
 
 /** What makes the sums of one device. */
@@ -89,6 +91,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   /** While pages move: those that could not be read, and have sums that count. */
   readonly #unread = new Set<number>();
   #isClosed = false;
+  /** Whose device has not answered, and is failed, or its array at its end: each further page would be waited for as long. */
+  #isGivenUp = false;
 
   constructor(options: MemberSumsOptions) {
     const { blockSize, registry } = options.descriptor.bdev;
@@ -437,7 +441,13 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   submitPage(io: BdevIo, page: number): void {
     this.#inFlight++;
-    this.#places.submit(io, page, io.type !== IoType.Read);
+    // What was not read must not be written over, either, by what is in memory instead of it.
+    if (this.#isGivenUp) this.#refuse(io, Status.Cancelled);
+    else this.#places.submit(io, page, io.type !== IoType.Read);
+  }
+
+  onPageGivenUp(): void {
+    this.#isGivenUp ||= this.#options.listener.onPageGivenUp();
   }
 
   onPageIoDone(): void {

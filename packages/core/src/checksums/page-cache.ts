@@ -16,6 +16,8 @@ export interface PageOwner {
   submitPage(io: BdevIo, page: number): void;
   /** An I/O on a page has ended, and all that follows from it is done. */
   onPageIoDone(): void;
+  /** The device did not answer in time when a page was read. Before anybody asks for a page again. */
+  onPageGivenUp(): void;
   /**
    * The memory at `addr` is the page as it was read, or could not be: makes of it what counts. True if that has changed it. Null,
    * and nothing is done, if it lacks something that counts, and `mayReadAgain`.
@@ -262,6 +264,7 @@ export class PageCache {
   #loaded(frame: PageFrame, owner: PageOwner, io: BdevIo): void {
     const { status } = io;
     this.#registry.ios.put(io);
+    if (status === Status.TimedOut) owner.onPageGivenUp();
     if (status === Status.TimedOut && !this.#changeMemory(frame)) {
       this.#moveWaiters(frame, owner);
       return;
