@@ -1,11 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ArrayProcess, range } from './support/array-process.js';
+import { describe, expect, it } from 'vitest';
 import type { ArrayState } from './support/array-process.js';
-import { CachedDisk } from './support/cached-disk.js';
+import { arrayOnCachedDisks } from './support/array-on-cached-disks.js';
 import { hasFaultyDevices, until } from './support/devices.js';
 import { dice } from './support/dice.js';
 import { hasCommands, runOk } from './support/process.js';
@@ -19,45 +15,12 @@ const cycles = Number(process.env.RAIDKIT_TORTURE_CYCLES ?? 1);
 const isLong = cycles > 10;
 const timeoutMs = 60_000 + cycles * 40_000;
 
-let folder: string;
-let disks: CachedDisk[] = [];
-let array: ArrayProcess;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'raidkitd-'));
-});
-afterEach(async () => {
-  await array.end();
-  for (const disk of disks) await disk.stop();
-  disks = [];
-  rmSync(folder, { recursive: true, force: true });
-});
-
-async function powerOn(seed: number): Promise<void> {
-  for (const [index, disk] of disks.entries()) await disk.start(seed * 16 + index);
-  array.paths.splice(0, disks.length, ...disks.map(({ path }) => path));
-  await startDaemon();
-}
-
-async function startDaemon(): Promise<void> {
-  await array.start();
-  await array.open(range(disks.length));
-}
-
-async function losePower(): Promise<void> {
-  await array.losePower(() => Promise.all(disks.map((disk) => disk.cut())));
-  for (const disk of disks) await disk.stop();
-}
-
-function makeDisks(count: number): void {
-  disks = range(count).map((index) => new CachedDisk(join(folder, `disk${index}`), 16 << 20));
-  array = new ArrayProcess(
-    folder,
-    range(count).map(() => ''),
-  );
-}
+const diskBytes = 16 << 20;
+const test = arrayOnCachedDisks();
+const { makeDisks, powerOn, startDaemon, losePower } = test;
 
 async function state(): Promise<ArrayState> {
-  const found = await array.state();
+  const found = await test.array.state();
   if (found === undefined) throw new Error('there is no array');
   return found;
 }
@@ -76,7 +39,7 @@ const regionsAreClean = (): Promise<void> =>
 
 /** A user who knows what must be read: fio, which writes and reads back, or reads what it has written with the same seed. */
 async function fio(seed: number, ...what: string[]): Promise<void> {
-  const job = ['--name=v', '--ioengine=nbd', `--uri=${array.uri}`, '--rw=randwrite', '--bssplit=4k/60:16k/20:512/20'];
+  const job = ['--name=v', '--ioengine=nbd', `--uri=${test.array.uri}`, '--rw=randwrite', '--bssplit=4k/60:16k/20:512/20'];
   const checks = ['--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0'];
   await runOk('fio', [...job, ...checks, '--size=6m', '--iodepth=8', `--randseed=${seed}`, ...what]);
 }
@@ -91,29 +54,29 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh', 'fio'))('of disks t
   it.each(isLong ? shapes : shapes.slice(1, 2))(
     `nothing wrong is read: $level, ${cycles} times`,
     async ({ members, ...shape }) => {
-      makeDisks(members);
+      makeDisks(members, diskBytes);
       await powerOn(0);
-      await array.create({ ...shape, integrity: true }, members);
+      await test.array.create({ ...shape, integrity: true }, members);
       for (let cycle = 1; cycle <= cycles; cycle++) {
         const roll = dice(cycle + members * 1000);
         const liar = (cycle + members) % members;
-        const disk = disks[liar]!;
+        const disk = test.disks[liar]!;
         const area = await dataArea(liar);
         const before = await checksumErrors();
 
         await disk.tell(`lose 0.1 ${area}`);
         await disk.tell(`misdirect 0.05 ${area}`);
-        await array.load();
+        await test.array.load();
         await sleep(roll(400));
         await disk.tell(`flip 300 ${area}`);
         await sleep(roll(400));
-        await array.unload();
+        await test.array.unload();
         await disk.tell('honest');
         await disk.tell(`flip 300 ${area}`);
-        await array.verify();
+        await test.array.verify();
         // A disk on which what is rewritten stays wrong is failed.
-        await array.bringBack(members);
-        await array.agrees();
+        await test.array.bringBack(members);
+        await test.array.agrees();
         for (const [slot, count] of (await checksumErrors()).entries()) {
           if (slot === liar) expect(count).toBeGreaterThan(before[slot]!);
           else expect(count).toBe(before[slot]!);
@@ -121,21 +84,21 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh', 'fio'))('of disks t
 
         // What was healed is there to stay, whatever ends the daemon.
         await regionsAreClean();
-        await array.load();
+        await test.array.load();
         await sleep(roll(250));
         if (cycle % 2 === 0) {
-          await array.kill();
+          await test.array.kill();
           await startDaemon();
         } else {
           await losePower();
           await powerOn(cycle);
         }
-        await array.assemble();
-        await array.verify();
-        await array.bringBack(members);
-        await array.agrees();
+        await test.array.assemble();
+        await test.array.verify();
+        await test.array.bringBack(members);
+        await test.array.agrees();
       }
-      await array.stop();
+      await test.array.stop();
     },
     timeoutMs,
   );
@@ -143,25 +106,25 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh', 'fio'))('of disks t
   it(
     `fio finds what it has written, and a rebuild takes nothing wrong, ${cycles} times`,
     async () => {
-      makeDisks(4);
+      makeDisks(4, diskBytes);
       await powerOn(0);
-      await array.create({ level: 'raid6', stripSizeKb: 16, integrity: true }, 4);
+      await test.array.create({ level: 'raid6', stripSizeKb: 16, integrity: true }, 4);
       for (let cycle = 1; cycle <= cycles; cycle++) {
         const [out, liar] = [cycle % 4, (cycle + 1) % 4];
         const area = await dataArea(liar);
-        await disks[liar]!.tell(`lose 0.05 ${area}`);
+        await test.disks[liar]!.tell(`lose 0.05 ${area}`);
         await fio(cycle, '--do_verify=1');
-        await disks[liar]!.tell('honest');
-        await array.bringBack(4);
-        await array.call('bdev_raid_remove_base_bdev', { name: `m${out}` });
-        await disks[liar]!.tell(`flip 100 ${area}`);
+        await test.disks[liar]!.tell('honest');
+        await test.array.bringBack(4);
+        await test.array.call('bdev_raid_remove_base_bdev', { name: `m${out}` });
+        await test.disks[liar]!.tell(`flip 100 ${area}`);
         const before = await checksumErrors();
-        await array.bringBack(4);
+        await test.array.bringBack(4);
         await fio(cycle, '--verify_only=1');
-        await array.agrees();
+        await test.array.agrees();
         expect((await checksumErrors())[liar]).toBeGreaterThan(before[liar]!);
       }
-      await array.stop();
+      await test.array.stop();
     },
     timeoutMs,
   );

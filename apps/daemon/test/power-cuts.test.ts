@@ -1,10 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ArrayProcess, range } from './support/array-process.js';
-import { CachedDisk } from './support/cached-disk.js';
+import { describe, expect, it } from 'vitest';
+import { arrayOnCachedDisks } from './support/array-on-cached-disks.js';
 import { hasFaultyDevices } from './support/devices.js';
 import { dice } from './support/dice.js';
 import { interruptions } from './support/interruptions.js';
@@ -17,49 +14,18 @@ import { hasCommands } from './support/process.js';
 const cycles = Number(process.env.RAIDKIT_TORTURE_CYCLES ?? 2);
 const timeoutMs = 60_000 + cycles * 20_000;
 
-let folder: string;
-let disks: CachedDisk[] = [];
-let array: ArrayProcess;
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'raidkitd-'));
-});
-afterEach(async () => {
-  await array.end();
-  for (const disk of disks) await disk.stop();
-  disks = [];
-  rmSync(folder, { recursive: true, force: true });
-});
-
-async function powerOn(seed: number): Promise<void> {
-  for (const [index, disk] of disks.entries()) await disk.start(seed * 16 + index);
-  array.paths.splice(0, disks.length, ...disks.map(({ path }) => path));
-  await array.start();
-  await array.open(range(disks.length));
-}
-
-async function losePower(): Promise<void> {
-  await array.losePower(() => Promise.all(disks.map((disk) => disk.cut())));
-  for (const disk of disks) await disk.stop();
-}
-
-/** Disks, and an array's process to be, which uses them. */
-function makeDisks(count: number, bytes: number, lies = false): void {
-  disks = range(count).map((index) => new CachedDisk(join(folder, `disk${index}`), bytes, lies));
-  array = new ArrayProcess(
-    folder,
-    range(count).map(() => ''),
-  );
-}
+const test = arrayOnCachedDisks();
+const { makeDisks, powerOn, losePower } = test;
 
 /** Something goes on in the background when the power fails. */
 async function disturb(roll: (most: number) => number, members: number): Promise<void> {
   const what = roll(4);
-  if (what === 0) await array.call('raidkit_start_process', { name: 'vol', type: 'check' });
+  if (what === 0) await test.array.call('raidkit_start_process', { name: 'vol', type: 'check' });
   if (what > 2) return;
   const slot = roll(members);
-  await array.call('bdev_raid_remove_base_bdev', { name: `m${slot}` });
+  await test.array.call('bdev_raid_remove_base_bdev', { name: `m${slot}` });
   await sleep(roll(100));
-  if (what === 1) await array.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` });
+  if (what === 1) await test.array.call('bdev_raid_add_base_bdev', { raid_bdev: 'vol', base_bdev: `m${slot}` });
 }
 
 const shapes = [
@@ -75,21 +41,21 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh'))('when the power fa
       const { level, members, isRedundant } = shape;
       makeDisks(members, 8 << 20);
       await powerOn(0);
-      await array.create(shape, members);
+      await test.array.create(shape, members);
       for (let cycle = 1; cycle <= cycles; cycle++) {
         const roll = dice(cycle + level.length * 1000);
-        await array.load();
+        await test.array.load();
         if (isRedundant) await disturb(roll, members);
         await sleep(roll(250));
         await losePower();
         await powerOn(cycle);
-        await array.assemble();
-        await array.verify();
-        if (isRedundant) await array.bringBack(members);
-        await array.verify();
-        if (isRedundant) await array.agrees();
+        await test.array.assemble();
+        await test.array.verify();
+        if (isRedundant) await test.array.bringBack(members);
+        await test.array.verify();
+        if (isRedundant) await test.array.agrees();
       }
-      await array.stop();
+      await test.array.stop();
     },
     timeoutMs,
   );
@@ -100,16 +66,16 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh'))('when the power fa
       for (let cycle = 0; cycle < cycles; cycle++) {
         makeDisks(3, 4 << 20);
         await powerOn(cycle);
-        await before(array);
-        const called = call(array).catch(() => undefined);
+        await before(test.array);
+        const called = call(test.array).catch(() => undefined);
         await sleep(dice(cycle + name.length * 1000)(40));
         await losePower();
         await called;
         await powerOn(cycle);
-        await after(array);
-        await array.stop();
-        for (const disk of disks) await disk.stop();
-        rmSync(array.log, { force: true });
+        await after(test.array);
+        await test.array.stop();
+        for (const disk of test.disks) await disk.stop();
+        rmSync(test.array.log, { force: true });
       }
     },
     timeoutMs,
@@ -120,16 +86,16 @@ describe.skipIf(!hasFaultyDevices() || !hasCommands('nbdsh'))('when the power fa
     async () => {
       makeDisks(2, 8 << 20, true);
       await powerOn(0);
-      await array.create({ level: 'raid1', stripSizeKb: 0 }, 2);
+      await test.array.create({ level: 'raid1', stripSizeKb: 0 }, 2);
       let complaints = 0;
       for (let cycle = 1; cycle <= 5 && complaints === 0; cycle++) {
-        await array.load();
+        await test.array.load();
         await sleep(200);
         await losePower();
         await powerOn(cycle);
-        const outcome = await array
+        const outcome = await test.array
           .assemble()
-          .then(() => array.verify())
+          .then(() => test.array.verify())
           .catch((error: unknown) => error);
         if (outcome !== undefined) complaints++;
       }
