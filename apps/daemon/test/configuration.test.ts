@@ -117,5 +117,6 @@ it('keeps a device that a call for another kind of device would not delete', asy
   await expect(configuration.call('bdev_raid_delete', { name: 'x' })).rejects.toMatchObject({ code: -19 });
   made.delete('x');
   await configuration.refresh();
+  await expect(configuration.call('bdev_raid_delete', { name: 'x' })).rejects.toMatchObject({ code: -19 });
   await until('it is made again', () => waiting.has('x'));
 });

@@ -25,6 +25,13 @@ export function removedKeyOf({ method, params = {} }: ConfigCall): string | null
   return null;
 }
 
+/** Whether a call that deletes is for what the other one makes: devices of all kinds share their names. */
+export function takesAway(method: string, made: string): boolean {
+  const deleted = /^bdev_(.*)_delete$/.exec(method)?.[1];
+  const kindOf = (kind: string): string => (kind === 'uring' ? 'aio' : kind);
+  return deleted === undefined || kindOf(deleted) === kindOf(/^bdev_(.*)_create$/.exec(made)?.[1] ?? deleted);
+}
+
 /** The name of the device that a call stands on, or concerns; null for none. */
 export function baseOf({ method, params = {} }: ConfigCall): string | null {
   const base = {

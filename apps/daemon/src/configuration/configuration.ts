@@ -8,7 +8,7 @@ import { withMethods } from '../rpc/open-rpc.js';
 import type { OpenRpcDocument } from '../rpc/open-rpc.js';
 import { Scanner } from '../scan/scanner.js';
 import type { OpenFound, ScanOptions } from '../scan/scanner.js';
-import { baseOf, changesConfiguration, keyOf, removedKeyOf } from './call-keys.js';
+import { baseOf, changesConfiguration, keyOf, removedKeyOf, takesAway } from './call-keys.js';
 import type { ConfigCall, PlacedCall } from './config-file.js';
 import { PendingCalls } from './pending-calls.js';
 import { isOurs, replay } from './replay.js';
@@ -229,7 +229,9 @@ export class Configuration implements Caller {
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== -19 || method === 'bdev_set_qos_limit') throw error;
       // Perhaps it is not there, which may not have been noticed yet; or it is there, and of another kind.
-      const isGone = this.#pending.has(key) || (comesBack(this.#known.get(key)) && !(await this.#isThere(key)));
+      const made = this.#pending.get(key) ?? this.#known.get(key);
+      if (made === undefined || !takesAway(method, made.method)) throw error;
+      const isGone = this.#pending.has(key) || (comesBack(made) && !(await this.#isThere(key)));
       if (!isGone) throw error;
       this.#log.info({ key }, 'what could not be opened is deleted from the configuration');
       this.#forget(removed);
@@ -515,8 +517,8 @@ export class Configuration implements Caller {
  * Whether what has gone by itself is made again. An array without superblocks is not: its members went one after another, perhaps,
  * and who of them is current nobody has written down.
  */
-function comesBack(call: ConfigCall | undefined): boolean {
-  return call !== undefined && call.method !== 'bdev_raid_create';
+function comesBack({ method }: ConfigCall): boolean {
+  return method !== 'bdev_raid_create';
 }
 
 /** What is in the configuration and is not there, and what was found. */

@@ -37,6 +37,10 @@ export class PendingCalls {
     return this.#pending.has(key);
   }
 
+  get(key: string): ConfigCall | undefined {
+    return this.#pending.get(key)?.call;
+  }
+
   add(call: ConfigCall, error: RpcError): void {
     const { method, params } = call;
     this.#pending.set(keyOf(call), {
