@@ -27,6 +27,7 @@ export default defineConfig({
   ssr: { resolve: { conditions, externalConditions: conditions } },
   test: {
     pool: 'forks',
+    setupFiles: ['./test/support/compare-bytes.ts'],
     reporters: ['default', './scripts/count-reporter.ts'],
     projects: [
       { extends: true, test: { name: 'simulated', include: simulated, ...patient } },
