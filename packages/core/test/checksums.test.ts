@@ -167,7 +167,7 @@ class Bench {
       dataOffset: this.dataOffset,
       dataSize: this.dataBlocks,
       areaOffset: this.areaOffset,
-      slot: 0,
+      tag: 0,
       keyAddr,
       cache,
       edges,

@@ -3,6 +3,7 @@ import type { BlockClient } from '@raidkit/bdev';
 import type { CreateArrayOptions } from '@raidkit/core';
 import { parseSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
+import { extensionLayout, parseHeader } from '../../superblock/src/extension.js';
 import { blocks, superblockOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
@@ -55,7 +56,7 @@ const isBlank = (disk: RamDisk): boolean => !parseSuperblock(disk.bytes.subarray
 
 /** Everything of these disks, in a new process. */
 async function again(
-  disks: readonly RamDisk[],
+  disks: readonly Pick<RamDisk, 'bytes'>[],
   which = disks.map((_, index) => index),
 ): Promise<{ rig: Rig; disks: RamDisk[] }> {
   const rig = newRig();
@@ -71,8 +72,18 @@ async function isFilled(rig: Rig): Promise<void> {
   await array.processEnded;
 }
 
-it('a mirror gets a copy while it is written to, and the next start knows it', async () => {
-  const { rig, disks, volume } = await build(2);
+/** Of the two places of a member's header, the one that was written before the other. */
+function wipeOlderHeader(bytes: Uint8Array): void {
+  const { headerAt, headerBytes } = extensionLayout;
+  const places = headerAt.map((at) => bytes.subarray(at, at + headerBytes));
+  places.sort((a, b) => (parseHeader(a)?.generation ?? 0) - (parseHeader(b)?.generation ?? 0));
+  places[0]?.fill(0);
+}
+
+const plainAndSummed = [{ integrity: false }, { integrity: true }];
+
+it.each(plainAndSummed)('a mirror gets a copy while it is written to, and the next start knows it: %j', async (options) => {
+  const { rig, disks, volume } = await build(2, options);
   const size = volume.numBlocks;
   await rig.arrays.growBaseBdev('a', 'm2');
   expect(arrayOf(rig, 'a')).toMatchObject({ numSlots: 3, numInSync: 2 });
@@ -130,8 +141,8 @@ it('a slot goes that has no member', async () => {
   expect(arrayOf(rig, 'a').numInSync).toBe(2);
 });
 
-it('a mirror of one is made, and gets copies, and is one again', async () => {
-  const { rig, disks, volume } = await build(1, {}, 2);
+it.each(plainAndSummed)('a mirror of one is made, and gets copies, and is one again: %j', async (options) => {
+  const { rig, disks, volume } = await build(1, options, 2);
   await volume.write(64, blocks(64, 5));
   await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/takes 1 to 255 members, not 0/);
   await rig.arrays.growBaseBdev('a', 'm1');
@@ -221,6 +232,67 @@ it('no slot goes while background work waits for that of another array', async (
   other[0]!.fault = () => Status.Ok;
   for (const io of other[0]!.held.splice(0)) other[0]!.finish(io, Status.Ok);
   await stop(rig);
+});
+
+it('checksums stay with their members when a slot in front of them goes', async () => {
+  const { rig, disks, volume } = await build(3, { integrity: true }, 1);
+  for (let at = 0; at < 640; at += 64) await volume.write(at, blocks(64, 20 + at / 64));
+  const data = await volume.read(0, 640);
+  await rig.arrays.removeSlot('a', 0);
+  await rig.arrays.growBaseBdev('a', 'm3');
+  await isFilled(rig);
+  const errors = (of: Rig): number[] => arrayOf(of, 'a').slots.map((slot) => slot.errors.checksum);
+  expect(await volume.read(0, 640)).toEqual(data);
+  rig.arrays.startSync('a', 'check');
+  await arrayOf(rig, 'a').processEnded;
+  expect(errors(rig)).toEqual([0, 0, 0]);
+  await stop(rig);
+
+  // Each of them is read alone: what its sums say is what it has.
+  for (const index of [1, 2, 3]) {
+    const { rig: next, disks: copies } = await again(disks, [index]);
+    await next.arrays.startDegraded('a');
+    const alone = openVolume(next, 'a');
+    expect(await alone.read(0, 640)).toEqual(data);
+    expect(errors(next)).toEqual([0, 0, 0]);
+    // And they do say something.
+    const { dataOffset } = arrayOf(next, 'a').slots.find(({ isInSync }) => isInSync)!;
+    copies[0]!.bytes[(dataOffset + 100) * 512]! ^= 1;
+    await expect(alone.read(96, 8)).rejects.toThrow();
+    await stop(next);
+  }
+});
+
+it.each([
+  [1, 'the header before is whole'],
+  [1, 'the header before is gone'],
+  [2, 'one member has the new superblock'],
+])('a round that takes a slot of an array with checksums is cut short at superblock %i, and %s', async (from, and) => {
+  const built = await build(3, { integrity: true }, 0);
+  for (let at = 0; at < 640; at += 64) await built.volume.write(at, blocks(64, 20 + at / 64));
+  const data = await built.volume.read(0, 640);
+  await stop(built.rig);
+  // Its regions are clean.
+  const { rig, disks } = await again(built.disks);
+  // Headers are on the members, and this superblock and those after it are not.
+  let superblocks = 0;
+  let copies: Pick<RamDisk, 'bytes'>[] = [];
+  for (const disk of disks)
+    disk.fault = (io) => {
+      if (io.type !== IoType.Write || io.offsetBlocks !== 0 || arrayOf(rig, 'a').numSlots > 2) return Status.Ok;
+      if (++superblocks === from) copies = disks.map(({ bytes }) => ({ bytes: bytes.slice() }));
+      return Status.Ok;
+    };
+  await rig.arrays.removeSlot('a', 0);
+  await stop(rig);
+  if (and === 'the header before is gone') for (const { bytes } of copies) wipeOlderHeader(bytes);
+  const { rig: next } = await again(copies, [1, 2]);
+  const array = next.arrays.get('a')!;
+  if (array.state !== 'online') await next.arrays.startDegraded('a');
+  await until(() => array.process === null, 'nothing is filled any more');
+  expect(await openVolume(next, 'a').read(0, 640)).toEqual(data);
+  expect(array.slots.map((slot) => slot.errors.checksum)).toEqual(array.slots.map(() => 0));
+  await stop(next);
 });
 
 it('an array grows when the slot of the member goes that was too small', async () => {

@@ -44,7 +44,10 @@ const slotBytes = 32;
 const tailBytes = 16;
 /** What follows the options: lineage (8), whether the outer array is known (1), zero (7), its uuid (16). Older headers end before. */
 const originBytes = 32;
-/** What follows that in an array with sums: salt (32), blocks that have been summed (8), where their pages begin (8), zero (16), and each slot's errors (4). */
+/**
+ * What follows that in an array with sums: salt (32), blocks that have been summed (8), where their pages begin (8), zero (16), and each
+ * slot's errors (4). Then each slot's tag (1), unless that is its place for all of them.
+ */
 const sumsBytes = 64;
 const sumsSlotBytes = 4;
 const saltBytes = 32;
@@ -324,7 +327,8 @@ function readTail(
   const optionsBytes = view.getUint32(8, true);
   const moreBytes = view.getUint32(12, true);
   const withSums = originBytes + sumsBytes + sumsSlotBytes * numSlots;
-  if (moreBytes !== 0 && moreBytes !== originBytes && moreBytes !== withSums) return null;
+  const hasSums = moreBytes === withSums || moreBytes === withSums + numSlots;
+  if (moreBytes !== 0 && moreBytes !== originBytes && !hasSums) return null;
   if (optionsBytes > extensionLayout.mostOptionsBytes || tailBytes + optionsBytes + moreBytes !== bytes.length) return null;
   const originAt = tailBytes + optionsBytes;
   try {
@@ -337,7 +341,7 @@ function readTail(
       levelOptions,
       lineage: readIncarnation(bytes, originAt),
       outerUuid: isSaid ? readUuid(bytes, originAt + 16) : null,
-      sums: moreBytes === withSums ? readSums(bytes.subarray(originAt + originBytes), numSlots) : null,
+      sums: hasSums ? readSums(bytes.subarray(originAt + originBytes), numSlots) : null,
     };
   } catch {
     return null;
@@ -345,34 +349,49 @@ function readTail(
 }
 
 function sumsLength({ sums, slots }: ExtensionHeader): number {
-  return sums === null ? 0 : sumsBytes + sumsSlotBytes * slots.length;
+  if (sums === null) return 0;
+  return sumsBytes + sumsSlotBytes * slots.length + (haveMoved(sums.tags) ? slots.length : 0);
 }
 
-function writeSums(bytes: Uint8Array, at: number, { areaAt, errors, salt, summedBlocks }: SumsHeader): void {
+function haveMoved(tags: readonly number[]): boolean {
+  return tags.some((tag, slot) => tag !== slot);
+}
+
+function writeSums(bytes: Uint8Array, at: number, { areaAt, errors, salt, summedBlocks, tags }: SumsHeader): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   bytes.set(Buffer.from(salt, 'hex'), at);
   writeU64(view, at + saltBytes, summedBlocks);
   writeU64(view, at + saltBytes + 8, areaAt);
   errors.forEach((count, slot) => view.setUint32(at + sumsBytes + sumsSlotBytes * slot, Math.min(count, 0xffff_ffff), true));
+  if (haveMoved(tags)) bytes.set(tags, at + sumsBytes + sumsSlotBytes * errors.length);
 }
 
 function readSums(bytes: Uint8Array, numSlots: number): SumsHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const tags = bytes.subarray(sumsBytes + sumsSlotBytes * numSlots);
   return {
     salt: Buffer.from(bytes.subarray(0, saltBytes)).toString('hex'),
     summedBlocks: readU64(view, saltBytes),
     areaAt: readU64(view, saltBytes + 8),
+    tags: tags.length > 0 ? [...tags] : Array.from({ length: numSlots }, (_, slot) => slot),
     errors: Array.from({ length: numSlots }, (_, slot) => view.getUint32(sumsBytes + sumsSlotBytes * slot, true)),
   };
 }
 
 function sumsFault(sums: SumsHeader | null, numSlots: number): Fault | null {
   if (sums === null) return null;
-  const { areaAt, errors, salt, summedBlocks } = sums;
+  const { areaAt, errors, salt, summedBlocks, tags } = sums;
   if (!/^[0-9a-f]{64}$/.test(salt))
     return { field: 'sums.salt', message: `sums.salt is ${salt}, and must be 64 hexadecimal digits` };
   if (errors.length !== numSlots)
     return { field: 'sums.errors', message: `sums.errors has ${errors.length} numbers for ${numSlots} slots` };
+  if (tags.length !== numSlots || new Set(tags).size !== numSlots)
+    return {
+      field: 'sums.tags',
+      message: `sums.tags is [${tags.join(', ')}], and must have another number for each of ${numSlots} slots`,
+    };
+  const tag = tags.findIndex((number) => integerFault('', number, 255) !== null);
+  if (tag >= 0) return integerFault(`sums.tags[${tag}]`, tags[tag] ?? 0, 255);
   const wrong = errors.findIndex((count) => integerFault('', count, mostCounted) !== null);
   return (
     integerFault('sums.summedBlocks', summedBlocks, mostCounted) ??

@@ -65,22 +65,28 @@ describe('headers', () => {
       const withSums = {
         ...several,
         badBlocks,
-        sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, areaAt: 2 ** 44 + 1, errors },
+        sums: { salt: '0123456789abcdef'.repeat(4), summedBlocks: 2 ** 45, areaAt: 2 ** 44 + 1, tags: all, errors },
       };
-      const bytes = encodeHeader(withSums);
-      expect(bytes.length).toBe(extensionLayout.headerBytes);
-      expect(parseHeader(bytes)).toEqual(withSums);
+      for (const tags of [all, all.map((slot) => 255 - slot)]) {
+        const tagged = { ...withSums, sums: { ...withSums.sums, tags } };
+        const bytes = encodeHeader(tagged);
+        expect(bytes.length).toBe(extensionLayout.headerBytes);
+        expect(parseHeader(bytes)).toEqual(tagged);
+      }
     }
   });
 
   it('of sums that cannot be are none, and are not written', () => {
-    const sums = { salt: '0123456789abcdef'.repeat(4), summedBlocks: 5, areaAt: 5, errors: [0, 1, 2] };
+    const sums = { salt: '0123456789abcdef'.repeat(4), summedBlocks: 5, areaAt: 5, tags: [0, 1, 2], errors: [0, 1, 2] };
     const wrong: [Partial<typeof sums>, RegExp][] = [
       [{ salt: '01' }, /sums.salt is 01, .* 64 hexadecimal digits/],
       [{ summedBlocks: 2 ** 53 }, /sums.summedBlocks is 9007199254740992/],
       [{ areaAt: -1 }, /sums.areaAt is -1/],
       [{ errors: [0, 1] }, /sums.errors has 2 numbers for 3 slots/],
       [{ errors: [0, -1, 2] }, /sums.errors\[1\] is -1/],
+      [{ tags: [0, 1] }, /sums.tags is \[0, 1\], .* another number for each of 3 slots/],
+      [{ tags: [0, 2, 2] }, /sums.tags is \[0, 2, 2\]/],
+      [{ tags: [0, 256, 2] }, /sums.tags\[1\] is 256/],
     ];
     for (const [changes, message] of wrong)
       expect(() => encodeHeader(header({ sums: { ...sums, ...changes } }))).toThrow(message);

@@ -74,4 +74,32 @@ export const slots = [
     levels: ['concat'],
     suites,
   },
+  {
+    id: 'checksums-go-by-places',
+    file: 'core/src/array/array-sums.ts',
+    line: 'tag: this.#tagOf(slot),',
+    becomes: 'tag: slot.index,',
+    loses: 'what is right on the members behind a slot that has gone is unreadable',
+    levels: ['raid1'],
+    suites,
+  },
+  {
+    id: 'tags-of-other-slots',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'if (header === null || sums === null || hasItsSlots(array, header)) return sums;',
+    becomes: 'if (header === null || sums === null || sums.tags.length > 0) return sums;',
+    loses:
+      'after a crash in the round that takes a slot away, checksums of one member are made as another one’s: all is unreadable',
+    levels: ['raid1'],
+    suites,
+  },
+  {
+    id: 'sums-without-tags-are-believed',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'if (bySlot?.sums?.salt !== sums.salt) return undefined;',
+    becomes: 'if (bySlot?.sums?.salt !== sums.salt) return sums;',
+    loses: 'where no header is left that has the tags of an array’s slots, right blocks are unreadable on every member',
+    levels: ['raid1'],
+    suites,
+  },
 ];

@@ -48,6 +48,8 @@ export class ArraySums implements GrowingSums {
   #dataSize = 0;
   /** Of members and of devices that take their places. */
   readonly #open = new Set<MemberSums>();
+  /** See {@link SumsHeader.tags}. A slot keeps its own, whatever place it comes to. */
+  readonly #tags = new Map<Slot, number>();
   readonly #isForeign: boolean;
   #isClosed = false;
 
@@ -56,7 +58,7 @@ export class ArraySums implements GrowingSums {
     array: SummedHost,
     format: ChecksumPages,
     memory: SumsMemory,
-    { areaAt, isForeign, salt, summedBlocks }: Omit<SumsHeader, 'errors'> & { isForeign: boolean },
+    { areaAt, isForeign, salt, summedBlocks, tags }: Omit<SumsHeader, 'errors'> & { isForeign: boolean },
   ) {
     this.#array = array;
     this.#format = format;
@@ -65,6 +67,8 @@ export class ArraySums implements GrowingSums {
     this.#summedBlocks = summedBlocks;
     this.#areaAt = areaAt * (summedBytes / array.blockSize);
     this.#isForeign = isForeign;
+    // Of what somebody else has written no sum counts, and the tags may be of other slots.
+    array.slots.forEach((slot, place) => this.#tags.set(slot, isForeign ? place : (tags[place] ?? place)));
     this.#shared = memory.take(format);
     const buffers = array.registry.runtime.memory;
     this.#keyAddr = buffers.allocRegion(BLOCK_SUM_KEY_BYTES);
@@ -78,10 +82,12 @@ export class ArraySums implements GrowingSums {
 
   /** For the header of each member. */
   header(): SumsHeader {
-    const errors = this.#array.slots.map((slot) => slot.errors.checksum);
+    const { slots } = this.#array;
+    const errors = slots.map((slot) => slot.errors.checksum);
+    const tags = slots.map((slot) => this.#tagOf(slot));
     const at = this.#move?.isRecorded === true ? this.#move.to : this.#areaAt;
     const areaAt = at / (summedBytes / this.#array.blockSize);
-    return { salt: this.#salt, summedBlocks: this.#summedBlocks, areaAt, errors };
+    return { salt: this.#salt, summedBlocks: this.#summedBlocks, areaAt, tags, errors };
   }
 
   get areaAt(): number {
@@ -179,7 +185,7 @@ export class ArraySums implements GrowingSums {
       dataOffset,
       dataSize,
       areaOffset: dataOffset + (this.#areaAt > 0 ? this.#areaAt : slot.dataSize),
-      slot: slot.index,
+      tag: this.#tagOf(slot),
       keyAddr: this.#keyAddr,
       ...this.#shared,
       format: this.#format,
@@ -192,6 +198,19 @@ export class ArraySums implements GrowingSums {
     if (this.#move !== null) sums.beginMove(this.#move.to);
     this.#open.add(sums);
     return sums;
+  }
+
+  /** One that came later has the first that none of the others has. */
+  #tagOf(slot: Slot): number {
+    const known = this.#tags.get(slot);
+    if (known !== undefined) return known;
+    const { slots } = this.#array;
+    for (const other of this.#tags.keys()) if (slots[other.index] !== other) this.#tags.delete(other);
+    const taken = new Set(this.#tags.values());
+    let tag = 0;
+    while (taken.has(tag)) tag++;
+    this.#tags.set(slot, tag);
+    return tag;
   }
 
   /** Those that are not closed. */

@@ -75,11 +75,13 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     array.metadata.beginIncarnation();
     return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' }, sums: null };
   }
-  const { header, pages, newest, doubt, failure } = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  const recorded = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  const { header, pages, newest, doubt, failure } = recorded;
   // Whoever else ran the array did not make bad blocks good.
   await loadBadBlocks(array, extension, newest, failure, force);
   if (array.geometry.stripe === undefined && (newest?.sums ?? null) === null) return null;
-  if (header === null || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
+  const sums = sumsOf(array, recorded);
+  if (header === null || sums === undefined || !isMapOf(array, header, blocks, stripe.memberBlocks)) {
     const unknown = new WriteIntentBitmap(array, extension, numRegions, regionBlocks);
     unknown.doubt(0, numRegions);
     array.metadata.beginIncarnation();
@@ -110,7 +112,18 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     regions.distrust(first, end);
   }
   adoptRecord(array, header);
-  return { bitmap: regions, origin: { is: 'recorded', doubt }, sums: header.sums };
+  return { bitmap: regions, origin: { is: 'recorded', doubt }, sums };
+}
+
+/**
+ * What is on record of the array's sums; undefined if nobody says by which tags they are made: a round that was to change the slots was
+ * cut short, and nothing is left of the one before.
+ */
+function sumsOf(array: MappedHost, { bySlot, header }: Recorded): SumsHeader | null | undefined {
+  const sums = header?.sums ?? null;
+  if (header === null || sums === null || hasItsSlots(array, header)) return sums;
+  if (bySlot?.sums?.salt !== sums.salt) return undefined;
+  return { ...sums, tags: bySlot.sums.tags };
 }
 
 /** Goes on from what a header says of the array, apart from its map. */
@@ -165,25 +178,32 @@ async function readEarlier(
   return { incarnation, regionBlocks, journalEpoch, runs, doubt };
 }
 
+interface Recorded {
+  /** The newest one that goes with the superblock. */
+  header: ExtensionHeader | null;
+  /** As `header`, of those that speak of the array's slots. */
+  bySlot: ExtensionHeader | null;
+  /** Of the newest header that all members have. */
+  leastGeneration: number;
+  pages: Map<number, RegionPage>;
+  newest: ExtensionHeader | null;
+  doubt: DoubtList | null;
+  /** Why some of it could not be read; null if all could. */
+  failure: Error | null;
+}
+
 /**
  * The newest header that goes with this sequence number, and the newest copy of each page and of the list of doubt of its
  * life, on the members that the array starts with; pages and list with the generations from which the next ones are counted on.
- * `leastGeneration`: of the newest header that all of them have. `failure`: why some of it could not be read; null if all could.
  */
 async function readRecorded(
   array: MappedHost,
   extension: ExtensionStore,
   seqNumber: number,
   force: boolean,
-): Promise<{
-  header: ExtensionHeader | null;
-  leastGeneration: number;
-  pages: Map<number, RegionPage>;
-  newest: ExtensionHeader | null;
-  doubt: DoubtList | null;
-  failure: Error | null;
-}> {
+): Promise<Recorded> {
   let header: ExtensionHeader | null = null;
+  let bySlot: ExtensionHeader | null = null;
   let newest: ExtensionHeader | null = null;
   const failures: Error[] = [];
   const onFailure = (slot: Slot, error: unknown): void => {
@@ -199,6 +219,11 @@ async function readRecorded(
       for (const found of headers) if (newest === null || found.generation > newest.generation) newest = found;
       const trusted = newestTrusted(headers, seqNumber);
       if (trusted === null) continue;
+      bySlot = newestTrusted(
+        headers.filter((found) => hasItsSlots(array, found)),
+        seqNumber,
+        bySlot,
+      );
       keepers.push({ slot, descriptor, trusted });
       if (header === null || trusted.generation > header.generation) header = trusted;
     } catch (error) {
@@ -236,6 +261,7 @@ async function readRecorded(
   for (const [index, { toGoOnFrom }] of pages) if (toGoOnFrom !== null) newestOf.set(index, toGoOnFrom);
   return {
     header: numRead === 0 ? null : header,
+    bySlot,
     leastGeneration: known.least,
     pages: newestOf,
     newest: header ?? newest,

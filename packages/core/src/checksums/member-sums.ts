@@ -47,8 +47,8 @@ export interface MemberSumsOptions {
   /** Of the data area, and where the pages begin, in blocks of the device from its start. */
   readonly dataSize: number;
   readonly areaOffset: number;
-  /** The slot: a part of each block's number. */
-  readonly slot: number;
+  /** By which of 256 numberings of blocks its sums are made: a part of each block's number. */
+  readonly tag: number;
   /** Address of the array's key for block sums, in the registry's memory. */
   readonly keyAddr: number;
   readonly cache: PageCache;
@@ -73,7 +73,6 @@ export interface MemberSumsOptions {
  */
 export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly locks = new RangeLocks();
-  readonly slot: number;
   readonly #options: MemberSumsOptions;
   readonly #places: PagePlaces;
   readonly #memory: BufferMemory;
@@ -107,7 +106,6 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     this.#dataSize = dataSize;
     this.#numSummed = (dataSize * blockSize) / summedBytes;
     this.#places = new PagePlaces(options.descriptor, areaOffset, options.format.pageBytes / blockSize);
-    this.slot = options.slot;
     this.#options = options;
     this.#memory = registry.runtime.memory;
     this.#perPage = options.format.recordsPerPage * options.format.sumsPerRecord;
@@ -388,12 +386,12 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   findWrong(frame: PageFrame, block: number, end: number, addr: number): number {
     const { kernels, view } = this.#memory;
-    const { keyAddr } = this.#options;
+    const { keyAddr, tag } = this.#options;
     let at = block;
     while (at < end) {
       const stop = Math.min(end, this.#endOfRecord(at));
       const sums = this.#sumAddr(frame, at);
-      at += kernels.wrongBlock(sums, addr + (at - block) * summedBytes, stop - at, keyAddr, at, this.slot);
+      at += kernels.wrongBlock(sums, addr + (at - block) * summedBytes, stop - at, keyAddr, at, tag);
       if (at === stop) continue;
       const found = this.#sumAddr(frame, at);
       // 0 is no sum: the block has none, and is not looked at.
@@ -405,10 +403,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   set(frame: PageFrame, block: number, end: number, addr: number): void {
     const { kernels } = this.#memory;
+    const { keyAddr, tag } = this.#options;
     for (let at = block, stop; at < end; at = stop) {
       stop = Math.min(end, this.#endOfRecord(at));
       const data = addr + (at - block) * summedBytes;
-      kernels.blockSums(this.#sumAddr(frame, at), data, stop - at, this.#options.keyAddr, at, this.slot);
+      kernels.blockSums(this.#sumAddr(frame, at), data, stop - at, keyAddr, at, tag);
     }
     frame.isDirty = true;
   }

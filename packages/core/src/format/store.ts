@@ -98,6 +98,11 @@ export interface SumsHeader {
   summedBlocks: number;
   /** Where, in blocks of 4 KiB from the start of each data area, the pages with its sums begin; 0: at its end. */
   areaAt: number;
+  /**
+   * By which of 256 numberings of blocks the sums of each slot's member are made, each slot by another one: that of the slot's place
+   * in the array, until a slot in front of it is taken away.
+   */
+  tags: readonly number[];
   /** Of each slot's member, how many blocks did not match. */
   errors: readonly number[];
 }

@@ -34,9 +34,9 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
   }
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly)
     refuse(`it is ${array.isReadOnly ? 'read-only' : array.state}: slots come and go while it is online`);
-  if (array.hasIntegrity)
+  if (array.hasIntegrity && kind === 'space')
     refuse(
-      'the checksums of its members go by their slots: it keeps those that it was created with; create another array, and copy',
+      'with checksums it keeps the members that it was created with: its map of what was written is for these; create another array, and copy',
     );
   if (numSlots < module.baseBdevsMin || numSlots > mostSlots || module.acceptsSlots?.(numSlots, options) === false)
     refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${numSlots}`);

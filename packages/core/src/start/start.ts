@@ -193,7 +193,8 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
     return;
   }
   const summedBlocks = Math.max(...slots.map(({ dataSize }) => dataSize)) / blocksTogether;
-  const made = found ?? { salt: Buffer.from(registry.runtime.randomBytes(32)).toString('hex'), summedBlocks, areaAt: 0 };
+  const salt = (): string => Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
+  const made = found ?? { salt: salt(), summedBlocks, areaAt: 0, tags: slots.map(({ index }) => index) };
   array.sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
   for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
 }
