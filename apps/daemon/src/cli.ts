@@ -48,6 +48,8 @@ export interface CliOptions extends HttpOptions {
   /** Where packages of levels are installed that the daemon does not bring along; undefined for nowhere. */
   levelFolder: string | undefined;
   memoryBytes: number;
+  /** Of pages with checksums, per reactor, at most. */
+  checksumCacheBytes: number;
   engine: EngineChoice;
   /** How many io_uring threads share the volumes. */
   reactors: number;
@@ -88,6 +90,7 @@ interface ParsedOptions extends ParsedEventOptions, ParsedScheduleOptions, Parse
   level: string[];
   levelFolder?: string;
   memory: number;
+  checksumCache: number;
   engine: EngineChoice;
   reactors: number;
   spin: number;
@@ -163,6 +166,12 @@ export function makeCommand(version: string): Command {
       'where the packages of --level are installed: its node_modules has them, and nobody but you and root owns or may change it',
     )
     .option('--memory <MiB>', 'size of the buffer memory of each reactor', parseMemory, 512)
+    .option(
+      '--checksum-cache <MiB>',
+      'how much of --memory may hold checksums of arrays with integrity, 1 MiB for 480 MiB of data; a quarter of it at most',
+      parseCount(1, 1000),
+      64,
+    )
     .addOption(
       new Option('--engine <engine>', 'io_uring in a thread of its own, or Node’s thread pool; auto: io_uring if it can be had')
         .choices(['auto', 'uring', 'portable'])
@@ -265,6 +274,7 @@ export function parseCommandLine(argv: readonly string[], version: string): CliO
     levels: [...defaultLevelPackages, ...options.level],
     levelFolder: options.levelFolder,
     memoryBytes: options.memory * 1024 * 1024,
+    checksumCacheBytes: options.checksumCache * 1024 * 1024,
     engine: options.engine,
     reactors: options.reactors,
     spinMicroseconds: options.spin,

@@ -50,6 +50,8 @@ export interface ServiceOptions {
   conditions?: readonly string[];
   /** How often it is told again that an array is degraded, in milliseconds; 0 for never. Default: a day. */
   remindMs?: number;
+  /** Bytes of checksums in memory at most, and never more than a quarter of the buffer memory. Default: what core says. */
+  checksumCacheBytes?: number;
 }
 
 /** The thread that a service lives in. */
@@ -99,6 +101,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     store: spdkSuperblockStore,
     findSignature,
     assembly: { degradedStartMs: 30_000 },
+    ...(options.checksumCacheBytes === undefined ? {} : { checksumCacheBytes: options.checksumCacheBytes }),
     ...(place === undefined ? {} : { census: place.share }),
   });
   const dispatcher = new Dispatcher(log);

@@ -65,6 +65,7 @@ async function main(): Promise<void> {
     remindMs: options.remindMs,
     diskHealthMs: options.diskHealthMs,
     memoryBytes: options.memoryBytes,
+    checksumCacheBytes: options.checksumCacheBytes,
     nbdLimits: options.nbdLimits,
     ...(tls === undefined ? {} : { tls: { isRequired: tls.isRequired, credentials: readTlsCredentials(tls.files) } }),
     log,
