@@ -404,6 +404,26 @@ it('reserves room for checksums, of a member that joins later too', async () => 
   await stop(rig, volume);
 });
 
+it('goes on with checksums, and without the member, if a device has lost the room for them', async () => {
+  const built = await build('raid1', 2, { integrity: true });
+  await built.volume.write(0, blocks(64, 5));
+  await stop(built.rig, built.volume);
+  const rig = newRig();
+  for (const [index, { bytes }] of built.disks.entries()) {
+    // Its data is there, and one of two pages.
+    const left = index === 1 ? (dataAt + 511 * together) * 512 : bytes.length;
+    await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice(0, left) });
+  }
+  await rig.registry.waitForExamine();
+  await rig.arrays.startDegraded('a', {});
+  const array = arrayOf(rig, 'a');
+  expect(array.slots.map(({ name }) => name)).toEqual(['m0', null]);
+  expect(array.describe()).toMatchObject({ integrity: true });
+  const volume = openVolume(rig, 'a');
+  expect(new Set(await volume.read(0, 64))).toEqual(new Set([5]));
+  await stop(rig, volume);
+});
+
 it.each([
   ['raid1', { superblock: false }, /superblocks/],
   ['raid5f', { superblock: true, stripSizeKb: 2 }, /strips \(strip_size_kb\) of 4 KiB/],

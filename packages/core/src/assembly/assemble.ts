@@ -10,6 +10,8 @@ import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.
 import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
 import { arrayOfVolume, isClientsVolume, recordOuter } from '../membership/nesting.js';
+import { newestTrusted } from '../bitmap/bitmap-load.js';
+import { blocksForPages, summedBytes } from '../checksums/area.js';
 import { bringOnline } from '../start/start.js';
 import { agrees, isBorneOut, isOfStrangers, isOutvoted, keepOut, mayNotDecide } from '../start/strangers.js';
 import type { Slot } from '../members/slot.js';
@@ -394,8 +396,9 @@ async function joinRecorded(
     log('the device knows a newer state of the array than the members that are there: ignored');
     return;
   }
-  if (bdev.numBlocks < slot.dataOffset + slot.dataSize) {
-    log(`the device has ${bdev.numBlocks} blocks, and its superblock says ${slot.dataOffset + slot.dataSize}: ignored`);
+  const needed = blocksNeeded(array, slot, bdev, newestTrusted(headers, record.seqNumber));
+  if (bdev.numBlocks < needed) {
+    log(`the device has ${bdev.numBlocks} blocks, and what is on record there takes ${needed}: ignored`);
     return;
   }
   openMember(ctx, array, slot, bdev);
@@ -404,6 +407,18 @@ async function joinRecorded(
   slot.join();
   slot.foundSeqNumber = record.seqNumber;
   await startWhenAllAreSeen(ctx, array);
+}
+
+/** For the slot's data, and for the checksums of it, if they are on record and nobody else has run the array since. */
+function blocksNeeded(
+  { extension }: RaidArray,
+  { dataOffset, dataSize }: Slot,
+  { blockSize }: Bdev,
+  header: ExtensionHeader | null,
+): number {
+  if (extension === undefined || (header?.sums ?? null) === null) return dataOffset + dataSize;
+  const areaAt = (header?.sums?.areaAt ?? 0) * (summedBytes / blockSize) || dataSize;
+  return dataOffset + areaAt + blocksForPages(dataSize, blockSize, extension.checksums);
 }
 
 /**
