@@ -14,13 +14,19 @@ import {
 import type { ParseResult, Superblock } from './codec.js';
 import { extensionStore } from './extension-store.js';
 import {
+  CRC_OFFSET,
   HEADER_BYTES,
   MAX_SUPERBLOCK_BYTES,
   MIN_DATA_OFFSET_BYTES,
   SECOND_COPY_OFFSET,
+  SEQ_NUMBER_OFFSET,
+  SIGNATURE,
   VERSION_MAJOR,
   VERSION_MINOR,
 } from './layout.js';
+
+/** In a first copy that is the second one otherwise. */
+const mostTurnedBits = 8;
 
 const stateOf = {
   configured: MemberState.Configured,
@@ -32,7 +38,8 @@ const stateOf = {
  * Superblocks as SPDK has them, at the start of each member, and a second copy that SPDK does not know. Each is written in
  * place and flushed, the second one when the first is on stable media: one of them is whole at any time. The first one counts
  * whenever it is whole, and whatever else is there (zeros, somebody else's data) counts too; the second one counts only if
- * the first is one of our own writes, torn, or if it cannot be read and a person says that the device is a member.
+ * the first is one of our own writes, torn or with a few bits turned over, or if it cannot be read and a person says that the
+ * device is a member.
  */
 export const spdkSuperblockStore: SuperblockStore = {
   reservedBytes: MIN_DATA_OFFSET_BYTES,
@@ -43,7 +50,7 @@ export const spdkSuperblockStore: SuperblockStore = {
       if (!isVouchedFor) throw error;
       return readSecondInstead(descriptor, error);
     });
-    const parsed = (await readSecondIfTorn(descriptor, first)) ?? first.parsed;
+    const parsed = (await readSecondIfFirstIsOurs(descriptor, first)) ?? first.parsed;
     if (!parsed.ok) return parsed.reason === 'none' ? { kind: 'none' } : { kind: 'unusable', message: parsed.message };
     const { superblock } = parsed;
     const misfit = findMisfit(superblock, descriptor);
@@ -107,20 +114,52 @@ async function readSecondInstead(descriptor: BdevDescriptor, error: unknown): Pr
   return second;
 }
 
-/**
- * The second copy, if the first is damaged in the way in which a write of ours is torn: its first sector belongs to the same
- * array, and is from before that write (the second copy's number) or from it (a later number of ours). Null otherwise.
- * Whoever else ran the array since counts on by one, and what they wrote of its members is not in the second copy.
- */
-async function readSecondIfTorn(descriptor: BdevDescriptor, first: Copy): Promise<ParseResult | null> {
-  if (first.parsed.ok || first.parsed.reason !== 'damaged') return null;
+/** The second copy, if what is in the first place is a write of ours that was torn or in which bits have turned over. Null otherwise. */
+async function readSecondIfFirstIsOurs(descriptor: BdevDescriptor, first: Copy): Promise<ParseResult | null> {
+  if (first.parsed.ok || !isNearlySigned(first.bytes)) return null;
   const [, at] = copiesAt(descriptor.bdev.blockSize);
-  const { parsed } = await readCopy(descriptor, at);
+  const second = await readCopy(descriptor, at);
+  const { parsed } = second;
   if (!parsed.ok) return null;
-  const { uuid, seqNumber } = readFirstSector(first.bytes);
-  const own = parsed.superblock;
+  return isTornWriteOf(first, parsed.superblock) || (await hasTurnedBits(descriptor, second.bytes.subarray(0, parsed.length)))
+    ? parsed
+    : null;
+}
+
+/**
+ * Damaged in the way in which a write of ours is torn: its first sector belongs to the same array, and is from before that write
+ * (the second copy's number) or from it (a later number of ours). Whoever else ran the array since counts on by one, and what they
+ * wrote of its members is not in the second copy.
+ */
+function isTornWriteOf({ bytes, parsed }: Copy, own: Superblock): boolean {
+  if (parsed.ok || parsed.reason !== 'damaged') return false;
+  const { uuid, seqNumber } = readFirstSector(bytes);
   const isOurs = seqNumber === own.seqNumber || (seqNumber > own.seqNumber && seqNumber % seqStep === 0);
-  return uuid === own.uuid && isOurs ? parsed : null;
+  return uuid === own.uuid && isOurs;
+}
+
+/**
+ * Whether the first copy is the second one but for a few bits. What somebody else writes has another number, and with it another
+ * checksum; a write of theirs that was torn may have both, and little else that differs.
+ */
+async function hasTurnedBits(descriptor: BdevDescriptor, second: Uint8Array): Promise<boolean> {
+  const blocks = Math.ceil(second.length / descriptor.bdev.blockSize);
+  const first = await new BlockClient(descriptor).read(0, blocks);
+  const differsAt = (offset: number, length: number): boolean =>
+    bitsApart(first.subarray(offset, offset + length), second.subarray(offset, offset + length)) > 0;
+  return bitsApart(first, second) <= mostTurnedBits && !(differsAt(CRC_OFFSET, 4) && differsAt(SEQ_NUMBER_OFFSET, 8));
+}
+
+function isNearlySigned(bytes: Uint8Array): boolean {
+  return bytes.length >= SIGNATURE.length && bitsApart(bytes, Buffer.from(SIGNATURE)) <= mostTurnedBits;
+}
+
+/** Bits that differ, as far as `other` goes. */
+function bitsApart(bytes: Uint8Array, other: Uint8Array): number {
+  let count = 0;
+  for (let i = 0; i < other.length; i++)
+    for (let bits = (bytes[i] ?? 0) ^ (other[i] ?? 0); bits !== 0; bits &= bits - 1) count++;
+  return count;
 }
 
 /** What the superblock says of this device, if it says something that cannot be; null if it fits. */

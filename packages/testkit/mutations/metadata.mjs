@@ -1,3 +1,5 @@
+const lyingSuites = ['packages/core/test/lying-records.test.ts'];
+
 /** Superblocks and headers: what the members say of one another, and in what order they come to say it. */
 export const metadata = [
   {
@@ -233,7 +235,7 @@ export const metadata = [
   {
     id: 'stale-members-stay',
     file: 'core/src/start/kick-stale.ts',
-    line: 'if (slot.foundSeqNumber < newest.completedSeqNumber) return true;',
+    line: 'if (slot.foundSeqNumber < completedSeqNumber && !wasThere) return true;',
     becomes: '',
     loses: 'an old image of a member that was put back is taken as current',
     tests: ['packages/core/test/old-images.test.ts'],
@@ -277,5 +279,21 @@ export const metadata = [
     becomes: 'return most;',
     loses: 'two crashes, and the loss of the member that was ahead, leave a page that is older than what all had',
     tests: ['packages/core/test/torn-records.test.ts'],
+  },
+  {
+    id: 'lost-superblock-is-an-old-image',
+    file: 'core/src/start/kick-stale.ts',
+    line: 'slot.foundSeqNumber < completedSeqNumber && !wasThere',
+    becomes: 'slot.foundSeqNumber < completedSeqNumber && wasThere !== null',
+    loses: 'a member that loses the write of its superblock is taken out, and after a crash parity does not start without it',
+    suites: lyingSuites,
+  },
+  {
+    id: 'damaged-page-is-an-old-image',
+    file: 'core/src/start/kick-stale.ts',
+    line: 'if (saysItself) return false;',
+    becomes: 'void saysItself;',
+    loses: 'a bit of its map that turns over costs a member its place, and after a crash parity does not start without it',
+    suites: lyingSuites,
   },
 ];

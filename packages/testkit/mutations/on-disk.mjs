@@ -106,4 +106,28 @@ export const onDisk = [
     levels: ['raid5f'],
     tests: ['packages/superblock/test/extension.test.ts'],
   },
+  {
+    id: 'turned-bits-cost-a-superblock',
+    file: 'superblock/src/store.ts',
+    line: 'return bitsApart(first, second) <= mostTurnedBits && !(differsAt(CRC_OFFSET, 4) && differsAt(SEQ_NUMBER_OFFSET, 8));',
+    becomes: 'void differsAt; return false;',
+    loses: 'a bit of a superblock that turns over costs a member its place, and after a crash parity does not start without it',
+    suites: ['packages/core/test/lying-records.test.ts'],
+  },
+  {
+    id: 'torn-writes-of-others-are-turned-bits',
+    file: 'superblock/src/store.ts',
+    line: ' && !(differsAt(CRC_OFFSET, 4) && differsAt(SEQ_NUMBER_OFFSET, 8));',
+    becomes: '; void differsAt;',
+    loses: 'what somebody else wrote of the members, and was torn, is taken back to what we wrote before',
+    suites: ['packages/core/test/lying-records.test.ts'],
+  },
+  {
+    id: 'anything-is-turned-bits',
+    file: 'superblock/src/store.ts',
+    line: 'const mostTurnedBits = 8;',
+    becomes: 'const mostTurnedBits = 100_000;',
+    loses: 'a damaged superblock of another array is taken for the one before it',
+    suites: ['packages/core/test/lying-records.test.ts'],
+  },
 ];

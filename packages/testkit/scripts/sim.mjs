@@ -34,6 +34,8 @@ const variants = {
 };
 const { values } = parseArgs({
   options: {
+    /** Disks of arrays without redundancy, with checksums, lie about what is recorded on them, too. */
+    'plain-lies': { type: 'boolean', default: false },
     level: { type: 'string', default: 'all' },
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '0' },
@@ -60,6 +62,7 @@ const { values } = parseArgs({
     unflushed: { type: 'boolean', default: false },
     then: { type: 'string', default: '' },
     target: { type: 'boolean', default: false },
+    records: { type: 'boolean', default: false },
     /** With --faults: of arrays with checksums. */
     integrity: { type: 'boolean', default: false },
     /** With --faults and --assembly: options of the level, as JSON. */
@@ -115,7 +118,7 @@ async function showFault(level) {
     kind: values.kind,
     secondAt: Number(values.second),
     isFlushed: !values.unflushed,
-    onTarget: values.target,
+    ...(values.target ? { of: 'target' } : values.records ? { of: 'records' } : {}),
     follow: followOf(values.then),
   });
   console.log(run.trace.join('\n'));
@@ -130,10 +133,10 @@ function followOf(text) {
 }
 
 /** The options that run it again. */
-function describeFault({ at, follow = null, isFlushed, kind, onTarget, scenario, secondAt }) {
+function describeFault({ at, follow = null, isFlushed, kind, of, scenario, secondAt }) {
   const then = follow === null ? '' : ` --then ${follow.kind}${follow.after === undefined ? '' : `+${follow.after}`}`;
   const second = secondAt > 0 ? ` --second ${secondAt}` : '';
-  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${onTarget === true ? ' --target' : ''}${then}${second}`;
+  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${of === undefined ? '' : ` --${of}`}${then}${second}`;
 }
 
 async function loop(level) {
@@ -178,9 +181,13 @@ async function assemble(level) {
   }
 }
 
+function planOptions(level) {
+  return { levelOptions: variants[level], hasPlainMetadataLies: values['plain-lies'] };
+}
+
 async function showOne(level, seed) {
   const module = modules[level];
-  const plan = drawPlan(seed, module, { levelOptions: variants[level] });
+  const plan = drawPlan(seed, module, planOptions(level));
   let result = await simulate({ seed, module, store, plan });
   if (values.shrink && result.violation !== null) result = await shrink({ seed, module, store }, result);
   console.log(result.trace.join('\n'));
@@ -207,7 +214,7 @@ async function go(level) {
       store,
       from,
       count: Math.min(500, until - from),
-      plan: { levelOptions: variants[level] },
+      plan: planOptions(level),
     });
     seeds += part.seeds;
     steps += part.steps;

@@ -11,6 +11,15 @@ export type CutMode = (typeof CutMode)[keyof typeof CutMode];
 /** Sectors for which a thin device finds room at once. */
 export const thinSectors = 8;
 
+/** Writes that are answered, and are lost or land on something else: the next so many that begin in these sectors. */
+export interface ArmedLie {
+  readonly from: number;
+  readonly end: number;
+  /** The sector on which they land; null: they are lost. */
+  readonly onto: number | null;
+  left: number;
+}
+
 /** What is wrong with a device. Changed by whoever runs the simulation, at any time. */
 export class DiskFaults {
   /** Reads, writes and flushes fail this often. */
@@ -31,6 +40,8 @@ export class DiskFaults {
   lostWrites = 0;
   /** So many writes of data are answered, and done so many sectors further on. */
   misdirectedWrites = 0;
+  /** What it will lie about, wherever that is. */
+  armedLies: ArmedLie[] = [];
   /** "Not now" this often; the bdev layer asks again. */
   busyRate = 0;
   /** Latencies are multiplied by this. */

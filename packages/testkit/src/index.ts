@@ -15,7 +15,7 @@ export { scenarios } from './faults/scenarios.js';
 export type { Scenario } from './faults/scenario.js';
 export type { Fault, FaultLoopOptions, FaultLoopResult, FaultOutcome, FaultRun, ScenarioParts } from './faults/loop.js';
 export { tripKinds } from './faults/trip.js';
-export type { Follow, TripKind, TripPlan } from './faults/trip.js';
+export type { Follow, Struck, TripKind, TripPlan } from './faults/trip.js';
 export { runMachine } from './machine/machine.js';
 export type { MachineParts, MachineResult } from './machine/machine.js';
 export { VolumeModel } from './model.js';

@@ -1,6 +1,7 @@
 import type { IoType } from '@raidkit/bdev';
 import type { LevelOptions, RegionLimits } from '@raidkit/core';
 import type { CutMode, Latency } from './disk-faults.js';
+import type { MetadataArea } from './metadata-areas.js';
 
 /** What an operator does with background processes. */
 export const processActions = ['check', 'repair', 'pause', 'resume', 'cancel', 'slow', 'fast'] as const;
@@ -9,6 +10,9 @@ export type ProcessAction = (typeof processActions)[number];
 /** How a disk lies: it answers, and does nothing, or the right thing in the wrong place, or loses a bit later on. */
 export const lieKinds = ['lost', 'misdirected', 'corrupt'] as const;
 export type LieKind = (typeof lieKinds)[number];
+
+/** What on a disk it lies about. */
+export type LiePlace = MetadataArea | 'checksums' | 'data';
 
 /** What an array is made of that not every one is. */
 export const shapeKinds = ['wide', 'very wide', 'no superblock', 'slow background work', 'daemon'] as const;
@@ -50,6 +54,20 @@ export type PlanItem =
   | { kind: 'vanish'; at: number; disk: number; ms: number; returns: 'same' | 'cut' | 'old' }
   | { kind: 'snapshot'; at: number; disk: number }
   | { kind: 'lie'; at: number; disk: number; how: LieKind; place: number }
+  | {
+      kind: 'metadataLie';
+      at: number;
+      disk: number;
+      how: LieKind;
+      where: LiePlace;
+      /** So many bits, or writes. */
+      count: number;
+      /** Where writes that are misdirected land. */
+      onto: LiePlace;
+      place: number;
+      /** Bits turn over while nobody uses the disk, after the next crash. */
+      isAtCrash: boolean;
+    }
   | { kind: 'spare'; at: number; disk: number }
   /** The disk is a member, and another one takes its place while it still serves. */
   | { kind: 'replace'; at: number; disk: number }

@@ -7,6 +7,7 @@ import { drawStreams } from './plan-streams.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
 import { drawGrowth, drawIntegrity, drawLies } from './plan-integrity.js';
+import { drawMetadataLies } from './plan-metadata-lies.js';
 import { drawRests } from './plan-rests.js';
 import { drawSlots } from './plan-slots.js';
 import { drawRegions, drawShapeKind } from './plan-shapes.js';
@@ -37,6 +38,9 @@ export interface PlanOptions {
   hasShortages?: boolean;
   hasIntegrity?: boolean;
   hasSlots?: boolean;
+  hasMetadataLies?: boolean;
+  /** Also of arrays without redundancy, with checksums: what that comes to is not all mended. Default: no. */
+  hasPlainMetadataLies?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
@@ -45,7 +49,7 @@ export interface PlanOptions {
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
   const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true } = options;
-  const { hasStreams = true, hasTrims = true } = options;
+  const { hasMetadataLies = true, hasStreams = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
   // From a stream of its own.
@@ -79,6 +83,10 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasRests) items.push(...drawRests(seed, totalMs));
   const slots = hasSlots ? drawSlots(seed, module, shape, totalMs) : { shape, items: [] };
   items.push(...slots.items);
+  // What somebody else leaves of our records says little anyway.
+  const mayLieOfRecords = module.redundancy !== 'none' || options.hasPlainMetadataLies === true;
+  if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
+    items.push(...drawMetadataLies(seed, module, slots.shape, totalMs));
   items.sort((a, b) => a.at - b.at);
   const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;
   return { seed, shape: slots.shape, items: items.filter(isUsual) };

@@ -67,6 +67,8 @@ export class SimDisk {
   dataEndSector = Infinity;
   /** It has lied: these sectors do not hold what they should. */
   onLie: ((firstSector: number, numSectors: number) => void) | null = null;
+  /** As {@link onLie}, of what it was armed to lie about, wherever that is. */
+  onAnyLie: ((firstSector: number, numSectors: number, isOverwritten: boolean) => void) | null = null;
   /** It drops its cache at some of the flushes that fail, and calls this: it shows what was there before. Null: it never does. */
   onDrop: (() => void) | null = null;
   /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
@@ -247,11 +249,18 @@ export class SimDisk {
   /** True if a write of data is answered without having been done where it should be. */
   #lies({ io, driver }: Flight): boolean {
     const { faults } = this;
-    if (io.type !== IoType.Write || (faults.lostWrites === 0 && faults.misdirectedWrites === 0)) return false;
+    if (io.type !== IoType.Write) return false;
     const perBlock = this.blockSize / sectorBytes;
     const first = io.offsetBlocks * perBlock;
-    if (first < this.dataSector || first >= this.dataEndSector) return false;
     const count = io.numBlocks * perBlock;
+    const armed = faults.armedLies.find(({ from, end, left }) => left > 0 && first >= from && first < end);
+    if (armed !== undefined) {
+      armed.left--;
+      this.#liesAbout(io, driver, first, count, armed.onto);
+      return true;
+    }
+    if (faults.lostWrites === 0 && faults.misdirectedWrites === 0) return false;
+    if (first < this.dataSector || first >= this.dataEndSector) return false;
     this.onLie?.(first, count);
     if (faults.lostWrites > 0) {
       faults.lostWrites--;
@@ -267,6 +276,19 @@ export class SimDisk {
       this.#overwrite(wrong + i, bytes);
     }
     return true;
+  }
+
+  /** A write that is lost, or lands on another sector. */
+  #liesAbout(io: BdevIo, driver: SimDiskDriver, first: number, count: number, onto: number | null): void {
+    this.onAnyLie?.(first, count, false);
+    if (onto === null || onto === first) return;
+    const room = Math.min(count, this.numBlocks * (this.blockSize / sectorBytes) - onto);
+    this.onAnyLie?.(onto, room, true);
+    const bytes = new Uint8Array(sectorBytes);
+    for (let i = 0; i < room; i++) {
+      driver.sectorOf(io, i, bytes);
+      this.#overwrite(onto + i, bytes);
+    }
   }
 
   /** As a write does it, which a power cut may take back. */

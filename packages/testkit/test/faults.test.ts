@@ -35,8 +35,8 @@ for (const [module, every, levelOptions = {}] of sampled) {
   });
 }
 
-function describe({ at, follow = null, isFlushed, kind, onTarget = false, scenario, secondAt, violation }: FaultRun): string {
-  const fault = `${kind ?? 'nothing'} at ${at}${onTarget ? ' of the target' : ''}, ${follow === null ? secondAt : JSON.stringify(follow)}`;
+function describe({ at, follow = null, isFlushed, kind, of, scenario, secondAt, violation }: FaultRun): string {
+  const fault = `${kind ?? 'nothing'} at ${at}${of === undefined ? '' : ` of ${of}`}, ${follow === null ? secondAt : JSON.stringify(follow)}`;
   return `"${scenario}"${isFlushed === false ? ', unflushed' : ''}, ${fault}: ${violation ?? ''}`;
 }
 

@@ -87,6 +87,7 @@ describe('no seed breaks a rule', () => {
             hasShapes: hasMore,
             hasIntegrity: hasMore,
             hasStreams: hasMore,
+            hasMetadataLies: hasMore,
           };
           const { violation } = await simulate({
             seed,
@@ -131,6 +132,7 @@ function marksOf(module: RaidModule): string[] {
     'lie corrupt / optimal',
     'lie lost / optimal',
     'lie misdirected / optimal',
+    'metadata lied about / optimal',
     'process check / optimal',
     'process repair / optimal',
     'spare / optimal',

@@ -106,8 +106,17 @@ async function isOlder(
   settled: ExtensionHeader | null,
 ): Promise<boolean> {
   if (slot.descriptor === null) return false;
-  if (slot.foundSeqNumber < newest.completedSeqNumber) return true;
+  // A header of its own that says what it had was written to it afterwards: it was there, and what it lacks it has lost since. All that
+  // an old image has is old.
+  const own = headers.filter(({ memberUuid }) => memberUuid === slot.uuid);
+  const { completedSeqNumber } = newest;
+  const wasThere = own.some((header) => header.completedSeqNumber >= completedSeqNumber);
+  if (slot.foundSeqNumber < completedSeqNumber && !wasThere) return true;
   const hadTaken = settled?.slots[slot.index]?.pagesTaken ?? 0;
+  const saysItself = own.some(
+    ({ incarnation, slots }) => incarnation === settled?.incarnation && (slots[slot.index]?.pagesTaken ?? 0) >= hadTaken,
+  );
+  if (saysItself) return false;
   // Without a header of this life its area was lost, and says nothing; an image of an earlier life has an older superblock.
   if (settled === null || hadTaken === 0 || !headers.some(({ incarnation }) => incarnation === settled.incarnation))
     return false;

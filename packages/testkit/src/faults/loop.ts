@@ -19,7 +19,7 @@ import { InterruptedError, Script } from './script.js';
 import { forgive, repairSilently } from './silent.js';
 import { loseAnother, pairsFor } from './pairs.js';
 import { Trip, tripKinds } from './trip.js';
-import type { TripKind, TripPlan } from './trip.js';
+import type { Struck, TripKind, TripPlan } from './trip.js';
 
 /** What a scenario is run with. */
 export interface ScenarioParts extends RunParts {
@@ -124,12 +124,12 @@ async function strikeTwice(
   strike: Strike,
   isOver: () => boolean,
 ): Promise<void> {
-  const { operations, targetOperations } = await strike({ at: 0, kind: null, secondAt: 0 });
-  for (const { follow, kind, onTarget } of pairsFor(module)) {
+  const { operations, operationsOf } = await strike({ at: 0, kind: null, secondAt: 0 });
+  for (const { follow, kind, of } of pairsFor(module)) {
     if (scenario.without?.includes(kind) === true || isOver()) continue;
-    const most = onTarget ? targetOperations : operations;
+    const most = of === undefined ? operations : operationsOf[of];
     for (let at = random.int(1, every); at <= most && !isOver(); at += every) {
-      await strike({ at, kind, secondAt: 0, onTarget, follow: follow(random) });
+      await strike({ at, kind, secondAt: 0, ...(of === undefined ? {} : { of }), follow: follow(random) });
     }
   }
 }
@@ -140,8 +140,7 @@ export interface FaultOutcome {
   /** Of the devices, in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
   operations: number;
   recoveryOperations: number;
-  /** Those of the steps on a member that a rebuild filled. */
-  targetOperations: number;
+  operationsOf: Record<Struck, number>;
   /** The fault came where it means nothing, or not at all. */
   isPointless: boolean;
 }
@@ -170,7 +169,7 @@ export async function runOnce(
     run: { ...struck, scenario: scenario.id, violation: null, trace: [] },
     operations: 0,
     recoveryOperations: 0,
-    targetOperations: 0,
+    operationsOf: { target: 0, records: 0 },
     isPointless: false,
   };
   await run.go(async () => {
@@ -188,7 +187,7 @@ export async function runOnce(
     }
     trip.disarm();
     outcome.operations = trip.count;
-    outcome.targetOperations = trip.targetCount;
+    outcome.operationsOf = trip.counts;
     outcome.isPointless = trip.isPointless || (kind !== null && !trip.hasFired);
     if (outcome.isPointless) return;
     forgive(run, trip);

@@ -4,14 +4,13 @@ import { settle } from '../simulation/rest.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import { comeBack } from '../simulation/trouble.js';
 import { goneMs } from './trip.js';
-import type { Follow, Trip, TripKind } from './trip.js';
+import type { Follow, Struck, Trip, TripKind } from './trip.js';
 
 /** A fault, and what follows it. */
 export interface Pair {
   readonly id: string;
   readonly kind: TripKind;
-  /** Only operations on a member that a rebuild fills are struck. */
-  readonly onTarget: boolean;
+  readonly of?: Struck;
   /** The level must be able to lose a member. */
   readonly isForRedundancy: boolean;
   readonly follow: (random: Random) => Follow;
@@ -26,17 +25,18 @@ function crash(random: Random): Follow {
 }
 
 const pairs: readonly Pair[] = [
-  { id: 'an error, and a crash', kind: 'eio', onTarget: false, isForRedundancy: false, follow: crash },
-  { id: 'a device goes away, and a crash', kind: 'gone', onTarget: false, isForRedundancy: false, follow: crash },
-  { id: 'an error of the target, and a crash', kind: 'eio', onTarget: true, isForRedundancy: true, follow: crash },
-  { id: 'two errors in a stripe', kind: 'eio', onTarget: false, isForRedundancy: true, follow: () => ({ kind: 'stripe' }) },
+  { id: 'an error, and a crash', kind: 'eio', isForRedundancy: false, follow: crash },
+  { id: 'a device goes away, and a crash', kind: 'gone', isForRedundancy: false, follow: crash },
+  { id: 'an error of the target, and a crash', kind: 'eio', of: 'target', isForRedundancy: true, follow: crash },
+  { id: 'two errors in a stripe', kind: 'eio', isForRedundancy: true, follow: () => ({ kind: 'stripe' }) },
   {
     id: 'an error, and the loss of another member at rest',
     kind: 'eio',
-    onTarget: false,
+
     isForRedundancy: true,
     follow: () => ({ kind: 'rest' }),
   },
+  { id: 'a record that is lost, and a crash', kind: 'lost', of: 'records', isForRedundancy: true, follow: crash },
 ];
 
 /** The pairs that mean something for the level. */

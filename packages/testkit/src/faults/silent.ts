@@ -1,5 +1,6 @@
 import { sectorBytes } from '../sector.js';
-import { checkAndRepair, doubt } from '../simulation/lies.js';
+import { doubt } from '../simulation/doubt.js';
+import { checkAndRepair } from '../simulation/lies.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import type { Trip } from './trip.js';
 

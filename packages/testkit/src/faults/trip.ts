@@ -29,14 +29,17 @@ export const goneMs = 1000;
  */
 export type Follow = { kind: 'kill' | 'cut' | 'torn'; after: number } | { kind: 'stripe' } | { kind: 'rest' };
 
+/** Operations on a member that a rebuild fills, or writes of what is recorded on a member. */
+export type Struck = 'target' | 'records';
+
 /** When the fault strikes, and what follows it. */
 export interface TripPlan {
   /** The operation, from 1. */
   at: number;
   /** Null: operations are only counted. */
   kind: TripKind | null;
-  /** Only operations on a member that a rebuild fills are counted. */
-  onTarget?: boolean;
+  /** Only these operations are counted; default: all. */
+  of?: Struck;
   follow?: Follow | null;
 }
 
@@ -44,8 +47,7 @@ export interface TripPlan {
 export class Trip {
   /** Operations so far, of those that count. */
   count = 0;
-  /** Those on a member that a rebuild filled. */
-  targetCount = 0;
+  readonly counts: Record<Struck, number> = { target: 0, records: 0 };
   hasFired = false;
   /** The disk at which it struck. */
   struck: SimDisk | null = null;
@@ -101,11 +103,14 @@ export class Trip {
 
   #next(disk: SimDisk, io: BdevIo): Fate | undefined {
     if (this.ending !== null) return Fate.Drop;
-    const { at, kind, onTarget = false } = this.#plan;
+    const { at, kind, of } = this.#plan;
     if (this.hasFired) return this.#follow(disk, io);
-    const isTarget = (onTarget || kind === null) && this.#isTarget(disk);
-    if (isTarget) this.targetCount++;
-    if (onTarget && !isTarget) return undefined;
+    for (const struck of ['target', 'records'] as const) {
+      if (of !== struck && kind !== null) continue;
+      const isOne = struck === 'target' ? this.#isTarget(disk) : this.#isRecord(disk, io);
+      if (isOne) this.counts[struck]++;
+      else if (of === struck) return undefined;
+    }
     this.count++;
     if (this.count !== at || kind === null) return undefined;
     this.hasFired = true;
@@ -132,6 +137,11 @@ export class Trip {
     this.#run.mark('a second error in the stripe');
     this.#run.world.trace(`== ${disk.name}: an error in the same stripe`);
     return this.#fire('eio', disk, io);
+  }
+
+  /** What lies in front of the data. */
+  #isRecord(disk: SimDisk, { offsetBlocks, type }: BdevIo): boolean {
+    return type === IoType.Write && offsetBlocks * disk.blockSize < this.#run.reservedBytes;
   }
 
   #isTarget(disk: SimDisk): boolean {

@@ -75,7 +75,8 @@ export async function findPlanted(bug: PlantedBug, options: FindOptions): Promis
   if (seeds === 0) return first ?? nothing();
   const memory = new SimMemory({ bytes: memoryBytes });
   for (let seed = from; seed < from + seeds; seed++) {
-    const plan = drawPlan(seed, module, { levelOptions: [levelOptions ?? {}] });
+    // Bugs of levels have nothing to do with records.
+    const plan = drawPlan(seed, module, { levelOptions: [levelOptions ?? {}], hasMetadataLies: false });
     const { violation } = await simulate({ seed, module: broken, store: options.store, memory, plan });
     if (violation === null) continue;
     const rule = /^G[0-9/G]*/.exec(violation)?.[0] ?? '';

@@ -1,5 +1,6 @@
 import { IoType } from '@raidkit/bdev';
 import { CutMode } from '../disk-faults.js';
+import { metadataAreas, sectorsInUse } from '../metadata-areas.js';
 import { Random } from '../random.js';
 import { checkRedundancy } from '../redundancy.js';
 import type { SimDisk } from '../sim-disk.js';
@@ -16,18 +17,6 @@ const kinds = [
   'a read-only start',
   'unreadable lists',
 ] as const;
-
-/** What lies where on a member, in front of the data, and where it ends. KiB. */
-const areas: readonly [string, number, number][] = [
-  ['superblock', 0, 17],
-  ['second superblock', 32, 49],
-  ['header', 64, 76],
-  ['other header', 96, 108],
-  ['region map', 128, 256],
-  ['bad blocks', 256, 384],
-  ['doubt', 384, 416],
-  ['journal', 512, 1024],
-];
 
 /**
  * The array is at rest with all its members, and the power fails. When it comes back, one of them says something else than it did,
@@ -68,8 +57,8 @@ export async function attackOne(run: SimRun): Promise<void> {
 /** Some bits of what one member says of the array turn over, at rest. */
 async function damaged(run: SimRun, twin: Twin, member: SimDisk, random: Random): Promise<void> {
   const disk = twin.diskOf(member);
-  for (const [name, fromKib, endKib] of random.shuffle(areas)) {
-    const sectors = inUse(disk, fromKib * 2, endKib * 2);
+  for (const [name, [fromKib, endKib]] of random.shuffle(Object.entries(metadataAreas))) {
+    const sectors = sectorsInUse(disk, fromKib * 2, endKib * 2);
     if (sectors.length === 0) continue;
     run.coverage.mark(`probe: damaged metadata: ${name}`);
     const sector = random.pick(sectors);
@@ -84,17 +73,6 @@ async function damaged(run: SimRun, twin: Twin, member: SimDisk, random: Random)
   for (const each of twin.disks) each.powerCut(CutMode.Random);
   twin.model.powerCut();
   await startsRight(run, twin);
-}
-
-/** Sectors from `from` on, up to `end`, in which something is. */
-function inUse(disk: SimDisk, from: number, end: number): number[] {
-  const bytes = new Uint8Array(sectorBytes);
-  const found: number[] = [];
-  for (let sector = from; sector < end; sector++) {
-    disk.media.read(bytes, 0, sector * sectorBytes, sectorBytes);
-    if (bytes.some((byte) => byte !== 0 && byte !== 0xdb)) found.push(sector);
-  }
-  return found;
 }
 
 /** A member is as it was some time ago: a snapshot was put back. Without redundancy nothing tells such an image apart. */

@@ -2,7 +2,7 @@ import type { RaidArray, SyncOptions } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
 import { canCheckRedundancy, checkRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
-import type { SimDisk } from '../sim-disk.js';
+import { doubt } from './doubt.js';
 import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { ViolationError } from './violation.js';
@@ -30,22 +30,6 @@ export function lie(run: SimRun, { disk: index, how, place }: PlanItem & { kind:
     const limit = disk.numBlocks * (disk.blockSize / sectorBytes) - disk.dataSector;
     if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
   }
-}
-
-/** Whatever is in the same stripes as these sectors of a disk may be anything. */
-export function doubt(run: SimRun, disk: SimDisk, firstSector: number, numSectors: number): void {
-  run.hasLied = true;
-  const array = run.array();
-  if (array === undefined || array.level === null) return;
-  const { arrayBlocks, memberBlocks } = array.stripe();
-  const perBlock = array.blockSize / sectorBytes;
-  const slot = array.slots.find(({ name, lastMember }) => name === disk.name || lastMember?.name === disk.name);
-  const from = firstSector - (slot?.dataOffset ?? run.reservedBytes / array.blockSize) * perBlock;
-  if (from + numSectors <= 0) return;
-  const first = Math.floor(Math.max(0, from) / perBlock / memberBlocks) * arrayBlocks;
-  const end = (Math.floor((from + numSectors - 1) / perBlock / memberBlocks) + 1) * arrayBlocks;
-  run.world.trace(`== ${disk.name} has lied: blocks ${first} to ${end - 1} are in doubt`);
-  run.model.doubtValues(first * perBlock, (end - first) * perBlock);
 }
 
 /**

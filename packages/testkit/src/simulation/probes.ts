@@ -67,7 +67,7 @@ export async function probeAll(run: SimRun): Promise<void> {
 }
 
 /** At rest regions become clean: what is lost then costs nothing, not even where parity cannot be trusted after a crash. */
-async function whenClean(run: SimRun): Promise<void> {
+export async function whenClean(run: SimRun): Promise<void> {
   const until = run.world.now + longestDirtyMs;
   while ((run.array()?.bitmap?.count(RegionState.Dirty) ?? 0) > 0) {
     const array = run.array();

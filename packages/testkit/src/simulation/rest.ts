@@ -22,6 +22,7 @@ export async function heal(run: SimRun): Promise<void> {
 export function calm(run: SimRun): void {
   run.world.trace('== faults stop');
   endHoard(run);
+  run.metadataLies.calm();
   for (const disk of run.disks) {
     disk.faults.clear();
     disk.latent.clear();
@@ -118,26 +119,6 @@ function numEmpty({ slots }: RaidArray): number {
 function isSettled(run: SimRun, array: RaidArray): boolean {
   if (array.process !== null || array.numInSync < array.numSlots) return false;
   return !run.can.resync || (array.bitmap?.resyncsDue ?? 0) === 0;
-}
-
-/** In the middle of everything: what goes wrong ends, users wait, and when all is at rest it is looked at. */
-export async function rest(run: SimRun): Promise<void> {
-  if (run.stack === null || run.areUsersHeld) return;
-  const startedAt = run.world.now;
-  run.mark('rest');
-  run.areUsersHeld = true;
-  try {
-    await heal(run);
-    await run.inTime('what users have asked for', noneOpen(run));
-    if (await settle(run)) await lookAtRest(run);
-  } finally {
-    run.areUsersHeld = false;
-    run.heldMs += run.world.now - startedAt;
-  }
-}
-
-async function noneOpen(run: SimRun): Promise<void> {
-  while (run.volume === null || run.volume.pending > 0) await run.world.sleep(10);
 }
 
 /** Everything is read, members are compared, and copies of it all are put to the test. */

@@ -91,6 +91,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   else if (how === 'kill') run.model.killed();
   if (how === 'kill' && staysLost) run.model.dropped();
   run.memory.reset();
+  if (how !== 'stop') run.metadataLies.atCrash();
   await run.world.sleep(downMs);
   if (how !== 'stop') {
     run.wasUnclean = true;
@@ -99,7 +100,13 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     if (run.isParity && !isWhole && !run.can.narrow) run.isTolerant = true;
   }
   // A start with the last good member unreadable fails, or, with only a stale one to be seen, cannot know better: no test.
-  if (!run.isRedundant || run.plan.shape.isOverBudget) for (const disk of run.disks) disk.faults.clear();
+  if (!run.isRedundant || run.plan.shape.isOverBudget) {
+    for (const { faults } of run.disks) {
+      const { armedLies } = faults;
+      faults.clear();
+      faults.armedLies = armedLies;
+    }
+  }
 }
 
 /** A clean end: every request answered, nothing left behind. */
@@ -151,7 +158,8 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     // It waits for its members; they come back by themselves.
     await run.inTime('members coming back', Promise.all(missing.map((disk) => whenBack(run, disk))));
     if (absent !== null) comeBack(run, absent, 'same');
-    await run.inTime('the array coming up', run.up());
+    if (run.metadataLies.suspects.length > 0) await startPastLies(run, stack);
+    else await run.inTime('the array coming up', run.up());
     return;
   }
   // The daemon starts it by itself after a while, if that costs nothing.
@@ -192,7 +200,7 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     }
     run.coverage.mark('dirty and degraded: refused');
     run.world.trace(`== refused: ${error.message}`);
-    if (absent !== null && run.standing.good.has(absent)) {
+    if (absent !== null && run.standing.good.has(absent) && !run.metadataLies.mayCostMember) {
       comeBack(run, absent, 'same');
       await run.inTime('the array coming up', run.up());
       return;
@@ -200,6 +208,21 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     if (absent !== null) comeBack(run, absent, 'same');
     if (run.can.narrow) await startMended(run, stack);
     else run.isRefused = true;
+  }
+}
+
+/** Without redundancy a member that has lied about what is recorded on it may keep the array from starting, until a person says so. */
+async function startPastLies(run: SimRun, stack: Stack): Promise<void> {
+  await run.world.sleep(6000);
+  if (run.volume !== null || run.stack !== stack) return;
+  run.coverage.mark('a lie about metadata: refused without redundancy');
+  try {
+    await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
+    run.coverage.mark('a lie about metadata: started by force');
+  } catch (error) {
+    if (!RaidError.is(error)) throw error;
+    run.world.trace(`== refused: ${error.message}`);
+    run.isRefused = true;
   }
 }
 
@@ -215,7 +238,8 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
     return;
   }
   // Without a journal a crash of an array that lacks a member leaves its data in doubt: then a person must say so.
-  if (!run.leniency.hasForgiven && !run.isTolerant && !hasNoJournal(run.module))
+  const mayLackMember = run.metadataLies.mayCostMember;
+  if (!run.leniency.hasForgiven && !run.isTolerant && !hasNoJournal(run.module) && !mayLackMember)
     throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
   run.coverage.mark('started by force');
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));

@@ -16,8 +16,10 @@ import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
 import { VolumeClient, died, notAsked } from '../volume-client.js';
 import { World } from '../world.js';
+import { doubt } from './doubt.js';
 import { Leniency } from './leniency.js';
 import { Standing } from './standing.js';
+import { MetadataLies } from './metadata-lies.js';
 import { SumLies } from './sum-lies.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
@@ -75,6 +77,7 @@ export class SimRun {
   readonly standing: Standing;
   readonly leniency: Leniency;
   readonly sumLies: SumLies;
+  readonly metadataLies: MetadataLies;
   /** Disks that have dropped their caches, as members, since the process began. */
   readonly haveDropped = new Set<SimDisk>();
   /** Old images of disks. */
@@ -140,6 +143,7 @@ export class SimRun {
     this.standing = new Standing(this);
     this.leniency = new Leniency(this);
     this.sumLies = new SumLies(this);
+    this.metadataLies = new MetadataLies(this);
     if (plan.shape.integrity !== undefined) this.coverage.mark('shape: checksums');
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
     // Without a map, or to somebody who does not read it, what was never written holds whatever it held.
@@ -361,6 +365,7 @@ export class SimRun {
     if (wasNeeded && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#onlineAt)) this.model.doubt();
     this.leniency.startAgain();
     this.#onlineAt = this.world.now;
+    this.metadataLies.writtenAnew(this.#bootedAt);
     this.standing.reset();
     const descriptor = stack.registry.open(arrayName, {
       writable: true,
@@ -414,6 +419,12 @@ export class SimRun {
     throw new ViolationError(
       `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.numSlots}`,
     );
+  }
+
+  /** Data of the disk is not what it should be. `isLost`: it is what it was. */
+  dataLied(disk: SimDisk, firstSector: number, numSectors: number, isLost: boolean): void {
+    if (this.plan.shape.integrity !== undefined) this.sumLies.lied(disk, firstSector, numSectors, isLost);
+    else if (this.isRedundant) doubt(this, disk, firstSector, numSectors);
   }
 
   #noteWrite(offset: number, numBlocks: number): void {

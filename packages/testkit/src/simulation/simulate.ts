@@ -7,7 +7,8 @@ import { SimMemory } from '../sim-memory.js';
 import { addCopy, addSpare, controlProcess, dismissSpares, grow, replace, takeSlot } from './operator.js';
 import { foreignRun } from './foreign.js';
 import { lie } from './lies.js';
-import { calm, checkLeaks, heal, lookAtRest, rest, settle } from './rest.js';
+import { comeToRest, rest } from './come-to-rest.js';
+import { calm, checkLeaks, heal, lookAtRest } from './rest.js';
 import { remake, restart, stop } from './restart.js';
 import { SimRun } from './sim-run.js';
 import type { RunParts } from './sim-run.js';
@@ -84,7 +85,7 @@ async function course(run: SimRun): Promise<void> {
   }
   await heal(run);
   await run.inTime('the clients', Promise.all(work));
-  if (!(await settle(run))) return;
+  if (!(await comeToRest(run))) return;
   await lookAtRest(run);
   await restart(run, { kind: 'restart', at: 0, how: 'stop', mode: CutMode.KeepAll, downMs: 1, absent: -1 });
   if (run.isRefused) return;
@@ -175,6 +176,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'lie':
       if (!run.isCalm) lie(run, item);
+      break;
+    case 'metadataLie':
+      if (!run.isCalm) run.metadataLies.lie(item);
       break;
     case 'spare':
       addSpare(run, run.disk(item.disk));

@@ -11,6 +11,7 @@ export interface StandingRun {
   readonly can: { readonly narrow: boolean; readonly timeouts: boolean };
   readonly isRedundant: boolean;
   readonly isParity: boolean;
+  readonly metadataLies: { isSuspect(disk: SimDisk): boolean };
   readonly leniency: { exceed(disk: SimDisk): void; forgiveUnprotected(): void };
   isTolerant: boolean;
   /** Whether all data is there with these members. */
@@ -71,7 +72,8 @@ export class Standing {
 
   /** Whether the disk fails, or has failed and the array has not drawn its conclusion yet. */
   hasTrouble(disk: SimDisk): boolean {
-    return disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity) || this.hasFault(disk);
+    const hasFailed = disk.lastWriteErrorAt > (this.#goodSince.get(disk) ?? Infinity);
+    return hasFailed || this.#run.metadataLies.isSuspect(disk) || this.hasFault(disk);
   }
 
   /** Whether something is wrong with the disk now. */

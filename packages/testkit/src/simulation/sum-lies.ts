@@ -41,6 +41,7 @@ const surelyCleanMs = 30_000;
 
 /** A place at which a disk has lied. */
 interface Lie {
+  disk: SimDisk;
   /** Blocks of every member's data area, and of the volume. */
   from: number;
   to: number;
@@ -90,6 +91,17 @@ export class SumLies {
       const limit = slot.dataSize * perBlock;
       if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
     }
+  }
+
+  /** A disk has lied about these sectors, of its data or behind it. `isLost`: they are what they were. */
+  lied(disk: SimDisk, first: number, count: number, isLost: boolean): void {
+    const array = this.#run.array();
+    const slot = array?.slots.find(({ lastMember, name }) => name === disk.name || lastMember?.name === disk.name);
+    if (array === undefined || slot === undefined) return;
+    const perBlock = array.blockSize / sectorBytes;
+    disk.dataSector = slot.dataOffset * perBlock;
+    disk.dataEndSector = (slot.dataOffset + slot.dataSize) * perBlock;
+    this.#lied(disk, first, count, isLost);
   }
 
   /** Users write to these blocks of the volume, or have written. */
@@ -190,7 +202,8 @@ export class SumLies {
     }
   }
 
-  #lied(disk: SimDisk, firstSector: number, numSectors: number): void {
+  /** The disk has lied about these sectors, of its data or its checksums. */
+  #lied(disk: SimDisk, firstSector: number, numSectors: number, isLost = false): void {
     const run = this.#run;
     const array = run.array();
     if (array === undefined || array.level === null || array.bitmap === null) return;
@@ -199,9 +212,13 @@ export class SumLies {
     const end = Math.ceil((firstSector + numSectors - disk.dataSector) / perSum);
     const { areaAt, movesTo } = this.#areas(array, (disk.dataEndSector - disk.dataSector) / perSum);
     for (const area of [areaAt, movesTo]) {
+      if (end <= area) continue;
       // Checksums were overwritten: those of whole pages.
-      if (end > area)
-        this.#note(array, Math.max(0, first - area) * sumsPerPage, Math.min(areaAt, (end - area) * sumsPerPage), disk);
+      const from = Math.max(0, first - area) * sumsPerPage;
+      const to = Math.min(areaAt, (end - area) * sumsPerPage);
+      // They are what they were, as is data whose write was lost before: they match.
+      if (isLost) this.#giveUpOf(array, disk, from, to);
+      this.#note(array, from, to, disk);
     }
     // In front of them is data, or will be.
     if (first < areaAt) this.#note(array, first, Math.min(end, areaAt), disk);
@@ -226,7 +243,7 @@ export class SumLies {
     const from = first * perSum;
     const to = end * perSum;
     const start = Math.floor(from / memberBlocks) * arrayBlocks;
-    this.#add(array, { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, isGivenUp: false }, disk);
+    this.#add(array, { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, isGivenUp: false, disk });
   }
 
   /** Without redundancy nothing else depends on them. */
@@ -237,12 +254,12 @@ export class SumLies {
     const blocks = array.currentGeometry?.memberBlocks[slot.index] ?? 0;
     for (let from = first * perSum; from < Math.min(end * perSum, blocks); from += perSum) {
       const start = volumeBlockOf(array, slot.index, from);
-      this.#add(array, { from, to: from + perSum, start, end: start + perSum, isGivenUp: false }, disk);
+      this.#add(array, { from, to: from + perSum, start, end: start + perSum, isGivenUp: false, disk });
     }
   }
 
-  #add(array: RaidArray, lie: Lie, disk: SimDisk): void {
-    const { from, to } = lie;
+  #add(array: RaidArray, lie: Lie): void {
+    const { disk, from, to } = lie;
     this.#run.world.trace(`== ${disk.name} has lied: blocks ${lie.start} to ${lie.end - 1}`);
     this.#run.leniency.forgive(lie.start, lie.end);
     this.#lies.push(lie);
@@ -251,6 +268,13 @@ export class SumLies {
     const isDirty = array.bitmap?.has(RegionState.Dirty, from, to - from) === true;
     const hasNone = !this.#run.isRedundant && !this.#summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
     if (array.state !== 'online' || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
+  }
+
+  /** In blocks of checksums. */
+  #giveUpOf(array: RaidArray, disk: SimDisk, first: number, end: number): void {
+    const perSum = summedBytes / array.blockSize;
+    for (const lie of this.#lies)
+      if (lie.disk === disk && lie.from < end * perSum && first * perSum < lie.to) this.#giveUp(lie, array);
   }
 
   #giveUp(lie: Lie, array: RaidArray): void {

@@ -1,0 +1,27 @@
+import { sectorBytes } from './sector.js';
+import type { SimDisk } from './sim-disk.js';
+
+/** What lies where on a member, in front of the data, and where it ends. KiB. */
+export const metadataAreas = {
+  superblock: [0, 17],
+  'second superblock': [32, 49],
+  header: [64, 76],
+  'other header': [96, 108],
+  'region map': [128, 256],
+  'bad blocks': [256, 384],
+  doubt: [384, 416],
+  journal: [512, 1024],
+} as const satisfies Record<string, readonly [number, number]>;
+
+export type MetadataArea = keyof typeof metadataAreas;
+
+/** Sectors from `from` on, up to `end`, in which something is. */
+export function sectorsInUse(disk: SimDisk, from: number, end: number): number[] {
+  const bytes = new Uint8Array(sectorBytes);
+  const found: number[] = [];
+  for (let sector = from; sector < end; sector++) {
+    disk.media.read(bytes, 0, sector * sectorBytes, sectorBytes);
+    if (bytes.some((byte) => byte !== 0 && byte !== 0xdb)) found.push(sector);
+  }
+  return found;
+}

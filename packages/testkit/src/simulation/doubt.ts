@@ -1,0 +1,30 @@
+import type { RaidArray } from '@raidkit/core';
+import type { VolumeModel } from '../model.js';
+import { sectorBytes } from '../sector.js';
+import type { SimDisk } from '../sim-disk.js';
+import type { World } from '../world.js';
+
+/** The run in which a disk lies. */
+export interface DoubtingRun {
+  readonly world: World;
+  readonly model: VolumeModel;
+  readonly reservedBytes: number;
+  hasLied: boolean;
+  array(): RaidArray | undefined;
+}
+
+/** Whatever is in the same stripes as these sectors of a disk may be anything. */
+export function doubt(run: DoubtingRun, disk: SimDisk, firstSector: number, numSectors: number): void {
+  run.hasLied = true;
+  const array = run.array();
+  if (array === undefined || array.level === null) return;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const perBlock = array.blockSize / sectorBytes;
+  const slot = array.slots.find(({ name, lastMember }) => name === disk.name || lastMember?.name === disk.name);
+  const from = firstSector - (slot?.dataOffset ?? run.reservedBytes / array.blockSize) * perBlock;
+  if (from + numSectors <= 0) return;
+  const first = Math.floor(Math.max(0, from) / perBlock / memberBlocks) * arrayBlocks;
+  const end = (Math.floor((from + numSectors - 1) / perBlock / memberBlocks) + 1) * arrayBlocks;
+  run.world.trace(`== ${disk.name} has lied: blocks ${first} to ${end - 1} are in doubt`);
+  run.model.doubtValues(first * perBlock, (end - first) * perBlock);
+}
