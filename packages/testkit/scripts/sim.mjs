@@ -34,8 +34,8 @@ const variants = {
 };
 const { values } = parseArgs({
   options: {
-    /** Disks of arrays without redundancy, with checksums, lie about what is recorded on them, too. */
-    'plain-lies': { type: 'boolean', default: false },
+    /** Disks that are an array by themselves lie about what is recorded on them, too: with known violations. */
+    'lone-lies': { type: 'boolean', default: false },
     level: { type: 'string', default: 'all' },
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '0' },
@@ -182,7 +182,7 @@ async function assemble(level) {
 }
 
 function planOptions(level) {
-  return { levelOptions: variants[level], hasPlainMetadataLies: values['plain-lies'] };
+  return { levelOptions: variants[level], hasLoneMetadataLies: values['lone-lies'] };
 }
 
 async function showOne(level, seed) {

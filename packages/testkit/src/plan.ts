@@ -39,8 +39,8 @@ export interface PlanOptions {
   hasIntegrity?: boolean;
   hasSlots?: boolean;
   hasMetadataLies?: boolean;
-  /** Also of arrays without redundancy, with checksums: what that comes to is not all mended. Default: no. */
-  hasPlainMetadataLies?: boolean;
+  /** Also of arrays of one member: nobody else has their records, and nothing tells a lost one. Default: no. */
+  hasLoneMetadataLies?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
 }
@@ -84,7 +84,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const slots = hasSlots ? drawSlots(seed, module, shape, totalMs) : { shape, items: [] };
   items.push(...slots.items);
   // What somebody else leaves of our records says little anyway.
-  const mayLieOfRecords = module.redundancy !== 'none' || options.hasPlainMetadataLies === true;
+  const mayLieOfRecords = slots.shape.numSlots > 1 || options.hasLoneMetadataLies === true;
   if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
     items.push(...drawMetadataLies(seed, module, slots.shape, totalMs));
   items.sort((a, b) => a.at - b.at);
