@@ -37,7 +37,7 @@ export const slotDocument = z.strictObject({
 
 /** Background work that runs on an array. */
 export const processDocument = z.strictObject({
-  type: text.describe('rebuild, resync, resum, check, repair or replace'),
+  type: text.describe('rebuild, resync, resum, sum, check, repair or replace'),
   target: text.nullable().describe('the device that is being filled; the first, where several are'),
   targets: z.array(text).describe('the devices that are being filled, in one pass'),
   is_paused: z.boolean(),
@@ -96,6 +96,7 @@ export const arrayDocument = z.strictObject({
   strip_size_kb: count,
   has_superblock: z.boolean(),
   has_integrity: z.boolean().describe('checksums of the members’ blocks are kept'),
+  checksums: text.describe('which blocks have checksums: none, awaiting-room, partly or all'),
   read_policy: text.describe('which of several copies a read takes: least-outstanding or round-robin'),
   level_facts: z
     .record(z.string(), z.union([z.boolean(), z.number(), z.string()]))

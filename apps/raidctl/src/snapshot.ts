@@ -68,6 +68,7 @@ export function describeArray(snapshot: Snapshot, array: RaidArrayInfo): ArrayDo
     strip_size_kb: array.strip_size_kb,
     has_superblock: array.superblock,
     has_integrity: array.integrity,
+    checksums: ext.checksums,
     read_policy: ext.read_policy,
     level_facts: ext.level,
     reactor: ext.reactor,

@@ -91,7 +91,12 @@ function renderCheck(record: NonNullable<ArrayDocument['last_check']>): string {
 function layoutOf(array: ArrayDocument): string {
   const strip = array.strip_size_kb === 0 ? '' : `, strips of ${array.strip_size_kb} KiB`;
   const size = array.size_bytes === 0 ? '' : `, ${formatBytes(array.size_bytes)}`;
-  return `${array.level}, ${plural(array.slots.length, 'slot')}${strip}${size}${array.has_integrity ? ', with checksums' : ''}${array.has_superblock ? '' : ', without superblocks'}`;
+  return `${array.level}, ${plural(array.slots.length, 'slot')}${strip}${size}${checksumsOf(array)}${array.has_superblock ? '' : ', without superblocks'}`;
+}
+
+function checksumsOf({ checksums, has_integrity: hasIntegrity }: ArrayDocument): string {
+  if (checksums === 'partly') return ', with checksums of a part';
+  return hasIntegrity ? ', with checksums' : '';
 }
 
 /** What the level says of the array, as a list. */

@@ -300,6 +300,30 @@ itWrites('has a disk that lies found out, and healed, in an array with checksums
   expect(readFileSync(join(test.folder, 'b'))[(await dataOffset('a')) + 4096]).toBe(7);
 });
 
+it('gives an array checksums when its members have room, and takes them away', async () => {
+  disks('a', 'b');
+  for (const name of ['c', 'd']) makeFile(join(test.folder, name), 40 * MiB);
+  await test.ok('create raid1 vol ./a ./b');
+  const refused = await test.run('integrity', 'enable', 'vol');
+  expect(refused.code).not.toBe(0);
+  expect(refused.stderr).toMatch(/lacks \d+ blocks/);
+  expect(await test.ok('integrity enable --when-room vol')).toMatch(/as soon as its members have room/);
+  expect((await test.json('status', 'status')).arrays).toMatchObject([{ checksums: 'awaiting-room', has_integrity: false }]);
+  const arrayNow = async (): Promise<{ checksums: string; process: unknown; slots: { device: string | null }[] }> =>
+    ((await test.json('status', 'status')).arrays as never[])[0]!;
+  for (const [index, [from, to]] of [['a', 'c'] as const, ['b', 'd'] as const].entries()) {
+    await test.ok(`replace vol ${from} ./${to}`);
+    for (let now = await arrayNow(); now.slots[index]?.device !== to || now.process !== null;) now = await arrayNow();
+  }
+  for (let now = await arrayNow(); now.checksums !== 'all';) now = await arrayNow();
+  expect(await test.ok('status vol')).toMatch(/with checksums/);
+  expect(await test.run('integrity', 'enable', 'vol')).toMatchObject({ stderr: containing('has checksums already') });
+  expect((await test.run('integrity', 'disable', 'vol')).stderr).toMatch(/not verified any more/);
+  await test.ok('integrity disable vol --yes');
+  expect(await arrayNow()).toMatchObject({ checksums: 'none', has_integrity: false });
+  await test.ok('stop vol --yes');
+});
+
 /** Writes through the volume, as an NBD client, and flushes. */
 async function write(offset: number, bytes: Buffer): Promise<void> {
   const file = join(test.folder, 'data');

@@ -76,6 +76,7 @@ const elsewhere: readonly (readonly [RegExp, string])[] = [
   [/^docker /, 'test/container-image.test.ts, without a container engine'],
   [/^raidctl selftest$/, 'first-hour.test.ts'],
   [/^raidctl create --integrity raid1 vol /, 'commands.test.ts'],
+  [/^raidctl integrity (enable|disable) /, 'commands.test.ts'],
   [/^(ls -l|sudo (raidctl|mkfs\.ext4|mount|umount|systemctl)) /, 'disks, the nbd module and systemd of a machine of their own'],
   [/^nbdinfo 'nbds:/, 'apps/daemon/test/tls.test.ts'],
   [/^(install -m 600|openssl rand|ssh -L|dd if=)/, 'nothing of ours'],

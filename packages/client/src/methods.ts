@@ -72,6 +72,9 @@ export const methods = {
   raidkit_fail: { result: z.boolean() },
   raidkit_remove_slot: { result: z.boolean() },
   raidkit_set_read_policy: { result: z.boolean() },
+  /** False: it waits for room. */
+  raidkit_integrity_enable: { result: z.boolean() },
+  raidkit_integrity_disable: { result: z.boolean() },
   raidkit_get_latency: { result: z.array(latencySchema) },
   raidkit_add_spare: { result: z.boolean() },
   raidkit_remove_spare: { result: z.boolean() },

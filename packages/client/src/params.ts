@@ -286,7 +286,7 @@ export interface MethodParams {
   };
   raidkit_control_process: {
     name: string;
-    type?: 'rebuild' | 'replace' | 'resync' | 'resum' | 'check' | 'repair';
+    type?: 'rebuild' | 'replace' | 'resync' | 'resum' | 'sum' | 'check' | 'repair';
     action?: 'pause' | 'resume' | 'cancel';
     max_bandwidth_mb_sec?: number | null;
     min_bandwidth_mb_sec?: number | null;
@@ -311,6 +311,13 @@ export interface MethodParams {
   };
   raidkit_get_latency: {
     name?: string;
+  };
+  raidkit_integrity_disable: {
+    name: string;
+  };
+  raidkit_integrity_enable: {
+    name: string;
+    when_room?: boolean;
   };
   raidkit_nbd_export: {
     bdev_name: string;

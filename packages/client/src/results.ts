@@ -134,6 +134,8 @@ export const arraySchema = raidBdevSchema.extend({
     waits_for: z.string().nullable(),
     /** `least-outstanding` or `round-robin`: which of several copies a read takes. */
     read_policy: z.string().default('least-outstanding'),
+    /** Which blocks have checksums: `none`, `awaiting-room`, `partly` (a process gives them to the others) or `all`. */
+    checksums: z.string().default('none'),
     /** What the level says of the array. */
     level: z.record(z.string(), z.union([z.boolean(), z.number(), z.string()])).default({}),
     history: z.array(processRecordSchema),

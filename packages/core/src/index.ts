@@ -9,6 +9,7 @@ export { RaidArrays } from './service/raid-arrays.js';
 export type { RaidArraysOptions } from './service/raid-arrays.js';
 export type { CreateArrayOptions } from './service/create-options.js';
 export type { ReadOptions } from './service/read-options.js';
+export type { IntegrityOptions } from './membership/integrity.js';
 export type { ArrayNames, AssemblyOptions, SignatureFinder } from './array/context.js';
 export { RaidError, raidErrorCodes } from './errors.js';
 export type { RaidErrorCode } from './errors.js';

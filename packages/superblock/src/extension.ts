@@ -42,7 +42,7 @@ const headerFixed = 128;
 const slotBytes = 32;
 /** What follows the slots: incarnation (8), length of the level's options (4), length of what follows these (4); and the options. */
 const tailBytes = 16;
-/** What follows the options: lineage (8), whether the outer array is known (1), zero (7), its uuid (16). Older headers end before. */
+/** What follows the options: lineage (8), whether the outer array is known (1), whether sums are wanted (1), zero (6), its uuid (16). Older headers end before. */
 const originBytes = 32;
 /**
  * What follows that in an array with sums: salt (32), blocks that have been summed (8), where their pages begin (8), zero (16), and each
@@ -52,7 +52,7 @@ const sumsBytes = 64;
 const sumsSlotBytes = 4;
 const saltBytes = 32;
 /** On disk as their place in this list, from 1; 0 for none. */
-const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace', 'resum'] as const;
+const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace', 'resum', 'sum'] as const;
 const pageFixed = 64;
 /** Two bits a region. */
 export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;
@@ -129,6 +129,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint8(originAt + 8, 1);
     writeUuid(bytes, originAt + 16, header.outerUuid);
   }
+  view.setUint8(originAt + 9, header.wantsIntegrity ? 1 : 0);
   if (header.sums !== null) writeSums(bytes, sumsAt, header.sums);
   view.setUint32(8, crc32c(bytes.subarray(0, length)), true);
   return bytes;
@@ -319,9 +320,9 @@ function integerFault(field: string, value: number, most: number): Fault | null 
 function readTail(
   bytes: Uint8Array,
   numSlots: number,
-): Pick<ExtensionHeader, 'incarnation' | 'levelOptions' | 'lineage' | 'outerUuid' | 'sums'> | null {
-  if (bytes.length === 0)
-    return { incarnation: firstIncarnation, levelOptions: '{}', lineage: firstIncarnation, outerUuid: null, sums: null };
+): Pick<ExtensionHeader, 'incarnation' | 'levelOptions' | 'lineage' | 'outerUuid' | 'sums' | 'wantsIntegrity'> | null {
+  const none = { outerUuid: null, sums: null, wantsIntegrity: false };
+  if (bytes.length === 0) return { incarnation: firstIncarnation, levelOptions: '{}', lineage: firstIncarnation, ...none };
   if (bytes.length < tailBytes) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const optionsBytes = view.getUint32(8, true);
@@ -334,13 +335,14 @@ function readTail(
   try {
     const incarnation = readIncarnation(bytes, 0);
     const levelOptions = textDecoder.decode(bytes.subarray(tailBytes, originAt));
-    if (moreBytes === 0) return { incarnation, levelOptions, lineage: incarnation, outerUuid: null, sums: null };
+    if (moreBytes === 0) return { incarnation, levelOptions, lineage: incarnation, ...none };
     const isSaid = view.getUint8(originAt + 8) === 1;
     return {
       incarnation,
       levelOptions,
       lineage: readIncarnation(bytes, originAt),
       outerUuid: isSaid ? readUuid(bytes, originAt + 16) : null,
+      wantsIntegrity: view.getUint8(originAt + 9) === 1,
       sums: hasSums ? readSums(bytes.subarray(originAt + originBytes), numSlots) : null,
     };
   } catch {

@@ -15,6 +15,7 @@ function header(changes: Partial<ExtensionHeader> = {}, numSlots = 3): Extension
     memberUuid: '5d190000-0000-4000-8000-000000000001',
     incarnation: life.incarnation,
     lineage: 'fedcba9876543210',
+    wantsIntegrity: false,
     outerUuid: '5d190000-0000-4000-8000-0000000000ee',
     seqNumber: 3 * 65_536,
     previousSeqNumber: 2 * 65_536,

@@ -1,6 +1,7 @@
 const suites = ['packages/core/test/integrity.test.ts'];
 const lasting = ['packages/core/test/integrity-lasting.test.ts'];
 const plain = ['packages/core/test/integrity-plain.test.ts'];
+const conversion = ['packages/core/test/integrity-conversion.test.ts'];
 const growth = ['packages/core/test/integrity-growth.test.ts'];
 
 export const checksums = [
@@ -356,5 +357,54 @@ export const checksums = [
     becomes: 'return dataOffset + dataSize;',
     loses: 'one device that has become smaller takes the checksums of the whole array away',
     suites: ['packages/core/test/integrity.test.ts'],
+  },
+  {
+    id: 'sums-count-before-they-are-on-members',
+    file: 'core/src/sync/sum-blocks.ts',
+    line: 'await slot.sums?.writeOut([range]);',
+    becomes: 'void range;',
+    loses: 'after a crash in the middle of turning checksums on, blocks have none that should: they cannot be read',
+    suites: conversion,
+  },
+  {
+    id: 'sums-count-from-the-beginning',
+    file: 'core/src/membership/integrity.ts',
+    line: 'const none = { areaAt: 0, isForeign: false, salt, summedBlocks: 0, tags };',
+    becomes: 'const none = { areaAt: 0, isForeign: false, salt, summedBlocks: 1 << 20, tags };',
+    loses: 'what lies behind the data when checksums are turned on is taken for them',
+    suites: conversion,
+  },
+  {
+    id: 'growth-takes-the-room-for-sums',
+    file: 'core/src/sync/grow.ts',
+    line: "if (array.wantsIntegrity && array.module.redundancy !== 'none') {",
+    becomes: 'if (array.wantsIntegrity && array.numSlots === 0) {',
+    loses: 'an array that waits for room for checksums never has any',
+    suites: conversion,
+  },
+  {
+    id: 'sums-given-up-before-it-is-on-record',
+    file: 'core/src/membership/integrity.ts',
+    line: '    await array.metadata.update();\n    await giveUp(array);',
+    becomes: '    await giveUp(array);\n    await array.metadata.update();',
+    loses: 'headers say that checksums count which nobody keeps any more',
+    levels: ['raid1'],
+    scenario: 'checksums are turned off',
+  },
+  {
+    id: 'sum-of-what-was-read-once',
+    file: 'core/src/checksums/member-sums.ts',
+    line: 'if (this.#memory.equal(addr + offset, like + offset, summedBytes)) this.set(frame',
+    becomes: 'if (like >= 0) this.set(frame',
+    loses: 'a disk that lies once while checksums are turned on has a good block called damaged',
+    suites: conversion,
+  },
+  {
+    id: 'sums-go-on-without-a-member',
+    file: 'core/src/sync/sum-blocks.ts',
+    line: 'if (membership !== this.#membership || lostFlushes !== this.#lostFlushes || !slots.every((slot) => slot.isInSync))',
+    becomes: 'if (slots.length === 0 || membership < this.#membership || lostFlushes < this.#lostFlushes)',
+    loses: 'a member that was away while checksums were turned on is taken to have those that it lacks',
+    suites: conversion,
   },
 ];

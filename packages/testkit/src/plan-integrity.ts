@@ -1,3 +1,4 @@
+import type { RaidModule } from '@raidkit/core';
 import { lieKinds } from './plan-items.js';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
@@ -29,6 +30,28 @@ export function drawGrowth(seed: number, shape: SimShape, totalMs: number): Plan
     at: random.unit() * totalMs,
     numBlocks: random.int(1, random.chance(0.3) ? 4 : 200) * perSum,
   }));
+}
+
+/** In half of these checksums come and go while the array is up, and half of those begin without. From a stream of its own. */
+export function drawConversions(
+  seed: number,
+  module: RaidModule,
+  shape: SimShape,
+  totalMs: number,
+): { shape: SimShape; items: PlanItem[] } {
+  const random = new Random(seed, 17);
+  if (shape.integrity === undefined || module.redundancy === 'none' || random.chance(0.5)) return { shape, items: [] };
+  const isLater = random.chance(0.5);
+  const perSum = summedBytes / shape.blockSize;
+  const items: PlanItem[] = Array.from({ length: random.int(1, 5) }, (_, index) => ({
+    kind: 'integrity',
+    at: random.unit() * totalMs,
+    isOn: random.chance(index === 0 ? (isLater ? 0.9 : 0.2) : 0.6),
+  }));
+  // What growth has taken is no room for checksums.
+  for (let left = random.int(0, 3); left > 0; left--)
+    items.push({ kind: 'grow', at: random.unit() * totalMs, numBlocks: random.int(2, 40) * perSum });
+  return { shape: { ...shape, integrity: { ...shape.integrity, isLater } }, items };
 }
 
 /** In two thirds of these any disk lies, at any time, also where others fail or lie too. From a stream of its own. */

@@ -77,6 +77,8 @@ export type PlanItem =
   | { kind: 'shrink'; at: number; disk: number }
   | { kind: 'process'; at: number; action: ProcessAction }
   | { kind: 'grow'; at: number; numBlocks: number }
+  /** The array is to have checksums from now on, as soon as there is room; or none. */
+  | { kind: 'integrity'; at: number; isOn: boolean }
   /** Others have all common buffers, but so many, for a while. */
   | { kind: 'hoard'; at: number; ms: number; free: number }
   /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
@@ -119,8 +121,8 @@ export interface SimShape {
   regionsPerPage?: number;
   /** Default: as for real arrays. */
   regions?: Partial<RegionLimits>;
-  /** The array has checksums, of which so many pages are in memory at a time. */
-  integrity?: { cachePages: number };
+  /** The array has checksums, of which so many pages are in memory at a time; `isLater`: it is created without, and may get them. */
+  integrity?: { cachePages: number; isLater?: boolean };
   /** Of background work; MiB of the volume a second. Default: no limit. */
   maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */

@@ -6,7 +6,7 @@ import { drawShortages } from './plan-shortages.js';
 import { drawStreams } from './plan-streams.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
-import { drawGrowth, drawIntegrity, drawLies } from './plan-integrity.js';
+import { drawConversions, drawGrowth, drawIntegrity, drawLies } from './plan-integrity.js';
 import { drawMetadataLies } from './plan-metadata-lies.js';
 import { drawRests } from './plan-rests.js';
 import { drawSlots } from './plan-slots.js';
@@ -70,7 +70,8 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const lies = foreign.length === 0 ? drawLies(seed, shape, totalMs) : [];
   const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
-  items.push(...lies, ...drawGrowth(seed, shape, totalMs));
+  const conversions = hasIntegrity ? drawConversions(seed, module, shape, totalMs) : { shape, items: [] };
+  items.push(...lies, ...drawGrowth(seed, shape, totalMs), ...conversions.items);
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
   // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.
   const mayGrow = shape.kind !== 'no superblock' || module.redundancy !== 'none';
@@ -81,12 +82,13 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasStreams) items.push(...drawStreams(seed, module, shape, totalMs));
   if (hasShortages) items.push(...drawShortages(seed, shape, totalMs));
   if (hasRests) items.push(...drawRests(seed, totalMs));
-  const slots = hasSlots ? drawSlots(seed, module, shape, totalMs) : { shape, items: [] };
+  const slots = hasSlots ? drawSlots(seed, module, conversions.shape, totalMs) : { shape: conversions.shape, items: [] };
   items.push(...slots.items);
   // What somebody else leaves of our records says little anyway.
   const mayLieOfRecords = slots.shape.numSlots > 1 || options.hasLoneMetadataLies === true;
-  if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
-    items.push(...drawMetadataLies(seed, module, slots.shape, totalMs));
+  // Nor are checksums that come and go among what disks may lie about yet.
+  const mayLieNow = foreign.length === 0 && conversions.items.length === 0;
+  if (hasMetadataLies && mayLieOfRecords && mayLieNow) items.push(...drawMetadataLies(seed, module, slots.shape, totalMs));
   items.sort((a, b) => a.at - b.at);
   const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;
   return { seed, shape: slots.shape, items: items.filter(isUsual) };

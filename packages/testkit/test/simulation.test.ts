@@ -135,6 +135,9 @@ function marksOf(module: RaidModule): string[] {
     'metadata lied about / optimal',
     'process check / optimal',
     'process repair / optimal',
+    'checksums are on',
+    'checksums are off',
+    'all has been given checksums',
     'spare / optimal',
     'regions became unwritten / optimal',
   ];

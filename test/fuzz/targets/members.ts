@@ -85,6 +85,7 @@ const fullHeader: ExtensionHeader = {
   memberUuid: '5d190000-0000-4000-8000-000000000001',
   incarnation: life.incarnation,
   lineage: 'fedcba9876543210',
+  wantsIntegrity: true,
   badBlocks: { generation: 3, slots: [1] },
   sums: null,
   outerUuid: '5d190000-0000-4000-8000-0000000000ee',

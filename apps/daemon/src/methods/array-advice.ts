@@ -21,7 +21,7 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
   const names = absent.map(describeSlot).join(', ');
   switch (health) {
     case 'optimal':
-      return { health, reason, action: null };
+      return { health, reason: reason ?? describeUnproven(array), action: null };
     case 'resyncing':
       return {
         health,
@@ -120,4 +120,10 @@ function describeSlot({
 
 function isZero(uuid: string): boolean {
   return /^[0-]+$/.test(uuid);
+}
+
+/** What of an array is not verified yet that is to be. */
+function describeUnproven({ sums, wantsIntegrity }: RaidArray): string | null {
+  if (wantsIntegrity) return 'it gets checksums as soon as its members have room for them';
+  return sums?.isComplete === false ? 'not all blocks have been given checksums yet: the others are not proven' : null;
 }

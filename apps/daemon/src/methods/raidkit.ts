@@ -26,7 +26,7 @@ const clientRule = z.strictObject({
 });
 
 /** What runs in the background of an array. */
-const processType = z.enum(['rebuild', 'replace', 'resync', 'resum', 'check', 'repair']);
+const processType = z.enum(['rebuild', 'replace', 'resync', 'resum', 'sum', 'check', 'repair']);
 
 /** Our own methods: what SPDK has no word for. */
 export function raidkitMethods(service: Service): RpcMethod[] {
@@ -225,6 +225,21 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       },
     }),
     method({
+      name: 'raidkit_integrity_enable',
+      params: z.strictObject({ name, when_room: z.boolean().optional() }),
+      badParams,
+      run: (params) => arrays.enableIntegrity(find(params.name).name, { whenRoom: params.when_room ?? false }),
+    }),
+    method({
+      name: 'raidkit_integrity_disable',
+      params: z.strictObject({ name }),
+      badParams,
+      async run(params) {
+        await arrays.disableIntegrity(find(params.name).name);
+        return true;
+      },
+    }),
+    method({
       name: 'raidkit_remove_slot',
       params: z.strictObject({ name, member: name.optional(), slot: u32.max(254).optional() }),
       badParams,
@@ -336,6 +351,7 @@ function describeHealth(
       process: array.process?.describeFully() ?? null,
       waits_for: array.waitsFor,
       read_policy: array.readPolicy,
+      checksums: describeSums(array),
       level: { ...array.describeLevel() },
       history: array.history.map((record) => toSnakeCase(record)),
       regions: describeRegions(array),
@@ -356,6 +372,12 @@ function describeHealth(
       })),
     },
   };
+}
+
+/** Which blocks have checksums. */
+function describeSums({ hasIntegrity, sums, wantsIntegrity }: RaidArray): string {
+  if (!hasIntegrity) return wantsIntegrity ? 'awaiting-room' : 'none';
+  return sums?.isComplete === false ? 'partly' : 'all';
 }
 
 /** What is known of what was written where; null for an array that keeps no map. */

@@ -122,6 +122,8 @@ export const routes: Readonly<Record<string, Route>> = {
   raidkit_fail: array(),
   raidkit_remove_slot: array(),
   raidkit_set_read_policy: array(),
+  raidkit_integrity_enable: array(),
+  raidkit_integrity_disable: array(),
   raidkit_replace: router('replaceMember'),
   raidkit_add_spare: router('addSpare'),
   raidkit_remove_spare: bdev('bdev_name'),

@@ -11,6 +11,7 @@ import { addEvents } from './events.js';
 import { addExamine } from './examine.js';
 import { addExports } from './exports.js';
 import { addGrow } from './grow.js';
+import { addIntegrity } from './integrity.js';
 import { addIostat } from './iostat.js';
 import { addLatency } from './latency.js';
 import { addList } from './list.js';
@@ -34,6 +35,7 @@ export const commands: readonly ((program: Command, run: Run) => void)[] = [
   addRescan,
   addMembers,
   addReads,
+  addIntegrity,
   addProcesses,
   addSchedule,
   addArrays,

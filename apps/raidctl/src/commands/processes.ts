@@ -54,7 +54,7 @@ export function addProcesses(program: Command, run: Run): void {
   const rebuild = program
     .command('rebuild')
     .description(
-      'pause, resume, limit or cancel the background work of an array: rebuild, resync, resum, check, repair, replace',
+      'pause, resume, limit or cancel the background work of an array: rebuild, resync, resum, sum, check, repair, replace',
     );
   for (const [action, meaning] of [
     ['pause', 'begin nothing more until resume'],

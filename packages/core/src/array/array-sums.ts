@@ -40,6 +40,8 @@ export class ArraySums implements GrowingSums {
   readonly #keyAddr: number;
   readonly #salt: string;
   #summedBlocks: number;
+  /** They are being given up: headers have none from now on. */
+  isEnding = false;
   /** Where pages begin, in blocks of the devices from the data offset on; 0: at the end of each data area. */
   #areaAt: number;
   /** Pages are moving there; on record or not. */
@@ -81,7 +83,8 @@ export class ArraySums implements GrowingSums {
   }
 
   /** For the header of each member. */
-  header(): SumsHeader {
+  header(): SumsHeader | null {
+    if (this.isEnding) return null;
     const { slots } = this.#array;
     const errors = slots.map((slot) => slot.errors.checksum);
     const tags = slots.map((slot) => this.#tagOf(slot));
@@ -150,7 +153,20 @@ export class ArraySums implements GrowingSums {
   }
 
   countFrom(dataSize: number): void {
-    this.#summedBlocks = Math.max(this.#summedBlocks, dataSize / (summedBytes / this.#array.blockSize));
+    // Blocks in front of these may have none yet: then these wait for their turn, too.
+    if (this.isComplete) this.countTo(dataSize);
+  }
+
+  countTo(memberBlocks: number): void {
+    this.#summedBlocks = Math.max(this.#summedBlocks, Math.floor(memberBlocks / (summedBytes / this.#array.blockSize)));
+  }
+
+  get summedTo(): number {
+    return this.#summedBlocks * (summedBytes / this.#array.blockSize);
+  }
+
+  get isComplete(): boolean {
+    return this.summedTo >= Math.max(...this.#array.slots.map(({ dataSize }) => dataSize));
   }
 
   /**

@@ -40,7 +40,17 @@ export interface ArrayView {
   /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
   readonly hasIntegrity: boolean;
   /** Where pages of checksums begin on members, and where they move, if they do: blocks behind the data offset. Null: there are none. */
-  readonly sums: { readonly areaAt: number; readonly movesTo: number | null } | null;
+  readonly sums: {
+    readonly areaAt: number;
+    readonly movesTo: number | null;
+    /** Blocks of each data area, from its start on, that have been given checksums; behind them those that were written have some. */
+    readonly summedTo: number;
+    readonly isComplete: boolean;
+    /** They are being turned off. */
+    readonly isEnding: boolean;
+  } | null;
+  /** It has none, and is to have them as soon as its members have room behind their data. */
+  readonly wantsIntegrity: boolean;
   /** Its members carry a header, and what goes with it, behind the superblock. */
   readonly hasHeaders: boolean;
   /** Why the array cannot start, for people; null if nothing is known to be wrong. */

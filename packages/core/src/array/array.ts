@@ -75,6 +75,8 @@ export interface RaidArrayHost {
   onMemberFailed(array: RaidArray, slot: Slot, reason: string): void;
   /** The level has thrown: the array goes offline. */
   onLevelThrew(array: RaidArray, reason: string): void;
+  /** It has grown as far as it could, and is to have checksums: there may be room for them now. */
+  onRoomForSums(array: RaidArray): void;
   /** Redundancy has come to be in doubt somewhere: a resync is due as soon as it can be done. */
   onInconsistent(array: RaidArray): void;
 }
@@ -114,6 +116,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   readonly isForced: boolean;
   /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
   hasIntegrity: boolean;
+  /** It has no checksums, and is to have them as soon as its members have room: until then growth leaves it. */
+  wantsIntegrity = false;
   /** While it is up, or being started, with integrity; null for others. */
   sums: ArraySums | null = null;
   /** Made from superblocks, so its members are known by uuid, not by name. */
@@ -227,9 +231,13 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /** Grows if all members have room for that; begins by itself, and one growth follows another. */
   growIfPossible(): void {
-    this.afterGrowth(() => grow(this)).catch((error: unknown) => {
-      this.log.error({ ...this.logFields(), err: error }, 'the array could not be resized');
-    });
+    this.afterGrowth(() => grow(this))
+      .catch((error: unknown) => {
+        this.log.error({ ...this.logFields(), err: error }, 'the array could not be resized');
+      })
+      .finally(() => {
+        if (this.wantsIntegrity) this.#host.onRoomForSums(this);
+      });
   }
 
   /** Does something while the array does not grow; what it asks for then begins afterwards. Rejects as `work` does. */
@@ -473,8 +481,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /** How many of so many blocks behind the data offset are left for data. */
   roomForData(blocks: number, areaAt?: number): number {
-    const { blockSize, extension, hasIntegrity } = this;
-    if (!hasIntegrity || extension === undefined) return blocks;
+    const { blockSize, extension, hasIntegrity, wantsIntegrity } = this;
+    if (!(hasIntegrity || wantsIntegrity) || extension === undefined) return blocks;
     return areaAt === undefined
       ? blocksForData(blocks, blockSize, extension.checksums)
       : mostInFrontOf(areaAt, blocks, blockSize, extension.checksums);
@@ -494,6 +502,35 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Blocks of members that are only ever right or wrong together. */
   get blocksTogether(): number {
     return this.hasIntegrity ? summedBytes / this.blockSize : 1;
+  }
+
+  /** How many blocks each slot's member lacks behind its data for checksums of it; 0 where there is room. */
+  roomMissingForSums(): number[] {
+    const { blockSize, extension } = this;
+    if (extension === undefined) return this.slots.map(() => 0);
+    return this.slots.map(({ capacity, dataSize }) =>
+      Math.max(0, dataSize + blocksForPages(dataSize, blockSize, extension.checksums) - capacity),
+    );
+  }
+
+  /** From now on members' blocks have these sums, none of which counts yet. Nothing of the array's may be in flight. */
+  attachSums(sums: ArraySums): void {
+    this.hasIntegrity = true;
+    this.sums = sums;
+    for (const slot of this.slots) if (slot.isConfigured) sums.open(slot, true);
+  }
+
+  /** From now on they have none. Nothing of the array's may be in flight, nor of the sums'. */
+  detachSums(): void {
+    const { sums } = this;
+    for (const slot of this.slots) {
+      // Without anything in flight that is done in this turn.
+      void slot.sums?.close();
+      slot.sums = null;
+    }
+    sums?.close();
+    this.sums = null;
+    this.hasIntegrity = false;
   }
 
   /** The sums of all members are closed, and what they had is given back: the start has failed. */

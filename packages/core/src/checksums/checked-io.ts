@@ -35,6 +35,8 @@ export interface CheckedIoHost {
   findWrong(frame: PageFrame, block: number, end: number, addr: number): number;
   /** The device has been given blocks `[block, end)`, all of this page; their data lies at `addr`. */
   set(frame: PageFrame, block: number, end: number, addr: number): void;
+  /** As {@link set}, of those that have none yet and hold the same as what lies at `like`. */
+  setMissing(frame: PageFrame, block: number, end: number, addr: number, like: number): void;
   /** The device has been given zeros. */
   setZero(frame: PageFrame, block: number, end: number): void;
   /** Nobody knows what the device has there. */
@@ -92,6 +94,8 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   /** The data was read while nobody could write: what does not match now is damage. */
   #isAlone = false;
   #isDamaged = false;
+  /** A read that gives blocks without a sum that of what it has read, if they read the same there before; -1 for others. */
+  #likeAddr = -1;
 
   constructor(sums: CheckedIoHost) {
     this.#sums = sums;
@@ -99,7 +103,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   }
 
   /** `offset`: where the I/O begins in the data area, in bytes. */
-  start(io: BdevIo, offset: number, lengthBytes: number): void {
+  start(io: BdevIo, offset: number, lengthBytes: number, likeAddr = -1): void {
     this.#io = io;
     this.#owner = io.owner;
     io.owner = this;
@@ -111,8 +115,9 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     this.#isDamaged = false;
     this.#isHeadLost = false;
     this.#isTailLost = false;
+    this.#likeAddr = likeAddr;
     this.#sums.prefetch(this.#first);
-    if (io.type === IoType.Read) this.#begin();
+    if (io.type === IoType.Read && likeAddr < 0) this.#begin();
     else this.#acquire(false);
   }
 
@@ -287,6 +292,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       const end = Math.min(limit, this.#endOfRun(this.#at));
       if (io.type !== IoType.Read) this.#set(io, frame, end);
       else if (!this.#verify(frame, end)) return false;
+      else if (this.#likeAddr >= 0) this.#setMissing(io, frame, end);
       this.#at = end;
     }
     return true;
@@ -308,6 +314,11 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     } else if (io.status !== Status.Ok || io.type === IoType.Unmap) sums.setNone(frame, this.#at, end);
     else if (io.type === IoType.WriteZeroes && !isHead && !isTail) sums.setZero(frame, this.#at, end);
     else sums.set(frame, this.#at, end, this.#addrOf(io, this.#at));
+  }
+
+  #setMissing(io: BdevIo, frame: PageFrame, end: number): void {
+    const like = this.#likeAddr + (this.#at - this.#first) * summedBytes;
+    this.#sums.setMissing(frame, this.#at, end, this.#addrOf(io, this.#at), like);
   }
 
   /** False: a write may have been under way; it is read once more, alone. */

@@ -190,6 +190,37 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return without * perSum;
   }
 
+  get isIdle(): boolean {
+    return this.#inFlight === 0;
+  }
+
+  async sum(start: number, count: number, addr: number, likeAddr: number): Promise<void> {
+    const { dataOffset, descriptor } = this.#options;
+    const { ios } = descriptor.bdev.registry;
+    const status = await new Promise<Status>((resolve) => {
+      if (this.#isClosed || !descriptor.isOpen) {
+        resolve(Status.NoDevice);
+        return;
+      }
+      const io = ios.get();
+      io.type = IoType.Read;
+      io.offsetBlocks = dataOffset + start;
+      io.numBlocks = count;
+      io.addr = addr;
+      io.owner = {
+        onIoDone: (done: BdevIo) => {
+          const { status: found } = done;
+          ios.put(done);
+          resolve(found);
+        },
+      };
+      this.#inFlight++;
+      const checked = this.#idle.pop() ?? new CheckedIo(this);
+      checked.start(io, start * this.#blockSize, count * this.#blockSize, likeAddr);
+    });
+    if (status !== Status.Ok) throw BdevError.fromStatus(status, descriptor.bdev.name);
+  }
+
   forgetPages(start: number, end: number): void {
     const perPage = (this.#perPage * summedBytes) / this.#blockSize;
     for (let page = Math.floor(start / perPage); page * perPage < end; page++) this.#options.cache.forget(this, page);
@@ -410,6 +441,17 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       kernels.blockSums(this.#sumAddr(frame, at), data, stop - at, keyAddr, at, tag);
     }
     frame.isDirty = true;
+  }
+
+  setMissing(frame: PageFrame, block: number, end: number, addr: number, like: number): void {
+    const { view } = this.#memory;
+    for (let at = block; at < end; at++) {
+      const sum = this.#sumAddr(frame, at);
+      if (view.getUint32(sum, true) !== 0 || view.getUint32(sum + 4, true) !== 0) continue;
+      const offset = (at - block) * summedBytes;
+      // What reads otherwise the second time is a lie of one of the two: it is not to be wrong for good.
+      if (this.#memory.equal(addr + offset, like + offset, summedBytes)) this.set(frame, at, at + 1, addr + offset);
+    }
   }
 
   setZero(frame: PageFrame, block: number, end: number): void {

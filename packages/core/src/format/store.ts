@@ -78,11 +78,13 @@ export interface ExtensionHeader {
   previousJournalEpoch: number;
   previousJournalSlots: readonly number[];
   /** The background work that is under way, and for how long already, restarts included; null for none. */
-  process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace' | 'resum'; elapsedSec: number } | null;
+  process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace' | 'resum' | 'sum'; elapsedSec: number } | null;
   /** The list of bad blocks that goes with this; null for a header from before it said so. */
   badBlocks: BadBlocksHeader | null;
   /** Of an array with sums of its blocks; null for others. */
   sums: SumsHeader | null;
+  /** The array has no sums, and is to have them as soon as its members have room for them. */
+  wantsIntegrity: boolean;
   /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */
   levelOptions: string;
   /** Which copies are read; the default in headers from before there was another one. */

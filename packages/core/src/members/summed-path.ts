@@ -16,6 +16,13 @@ export interface SummedPath extends IoPath {
   haveSums(start: number, end: number): Promise<boolean>;
   /** How many of these blocks of the data area have no sum, so that what is read of them is not verified. */
   countWithout(start: number, end: number): Promise<number>;
+  /**
+   * Those of these blocks of the data area that have no sum get that of what is read there now, to `addr`, if it is the same as what
+   * lies at `likeAddr`; the others are verified. All of them are blocks that have one sum each, whole. Rejects with a `BdevError`.
+   */
+  sum(start: number, count: number, addr: number, likeAddr: number): Promise<void>;
+  /** None of its I/O is under way. */
+  readonly isIdle: boolean;
   /** Sums of these blocks are read from the device again when they are wanted next, but for those that it does not have yet. */
   forgetPages(start: number, end: number): void;
   /** The device may have dropped what was written since its last flush, pages of sums too; what is not in memory is not believed. */

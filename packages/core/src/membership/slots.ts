@@ -126,10 +126,10 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
 }
 
 /**
- * Does something in a turn in which nothing of the array's is under way, so that nobody remembers the number of a slot. Refused if
- * background work begins meanwhile.
+ * Does something in a turn in which nothing of the array's is under way, so that nobody remembers the number of a slot, or the way to
+ * its data. Refused if background work begins meanwhile. False of `then`: not yet.
  */
-export async function whenStill(array: RaidArray, then: () => void): Promise<void> {
+export async function whenStill(array: RaidArray, then: () => unknown): Promise<void> {
   const { runtime } = array.registry;
   for (;;) {
     const { bdev, process } = array;
@@ -150,7 +150,7 @@ export async function whenStill(array: RaidArray, then: () => void): Promise<voi
 }
 
 /** False if something of the array's is under way: nothing has been done then. */
-async function doIfStill(array: RaidArray, bdev: Bdev, then: () => void): Promise<boolean> {
+async function doIfStill(array: RaidArray, bdev: Bdev, then: () => unknown): Promise<boolean> {
   const range = await quiesced(bdev, 0, bdev.numBlocks);
   try {
     await array.metadata.whenIdle();
@@ -158,8 +158,7 @@ async function doIfStill(array: RaidArray, bdev: Bdev, then: () => void): Promis
     for (const slot of array.slots) await slot.whenDrained();
     const isAtRest = array.processes.isIdle && array.metadata.isIdle() && !array.isRepairing;
     if (!isAtRest || array.slots.some(({ partsInFlight }) => partsInFlight > 0)) return false;
-    then();
-    return true;
+    return then() !== false;
   } finally {
     bdev.unquiesce(range);
   }

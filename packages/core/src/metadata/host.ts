@@ -55,7 +55,9 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly process: ProcessHeader | null;
   readonly journal: JournalRounds | null;
   /** Of an array with sums of its blocks; null for others. */
-  readonly sums: { header(): SumsHeader } | null;
+  readonly sums: { header(): SumsHeader | null } | null;
+  /** See {@link ExtensionHeader}. */
+  readonly wantsIntegrity: boolean;
   /** What is known to be damaged of these blocks of members is on the list of bad blocks, on stable media, when this resolves. */
   recordDamage(memberOffset: number, numBlocks: number): Promise<void>;
   readonly bitmap: { readonly regionBlocks: number; readonly states: { readonly length: number } } | null;

@@ -320,7 +320,7 @@ export class SuperblockWriter {
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
-    const { badBlocks, options, outerUuid, process, bitmap, readPolicy, slots, sums, uuid } = this.#array;
+    const { badBlocks, options, outerUuid, process, bitmap, readPolicy, slots, sums, uuid, wantsIntegrity } = this.#array;
     this.#lineage ??= this.incarnation;
     return {
       generation: this.#generation,
@@ -341,6 +341,7 @@ export class SuperblockWriter {
       process: process === null ? this.#interrupted : { type: process.type, elapsedSec: process.elapsedSec },
       badBlocks: badBlocks.header,
       sums: sums === null ? null : sums.header(),
+      wantsIntegrity,
       levelOptions: JSON.stringify(options),
       readPolicy,
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({

@@ -20,6 +20,8 @@ import { checkCanRepair, checkCanSync, checkFrom, checkLimits, resyncLater, star
 import { joinNew } from '../membership/join.js';
 import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
 import { addCopy, addMember } from '../membership/add.js';
+import { disableIntegrity, enableIfRoom, enableIntegrity } from '../membership/integrity.js';
+import type { IntegrityOptions } from '../membership/integrity.js';
 import { removeSlot } from '../membership/slots.js';
 import { appendSpace } from '../membership/append.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
@@ -137,6 +139,7 @@ export class RaidArrays {
           array.log.error({ ...array.logFields(), err: error }, 'the array could not be taken offline in order');
         });
       },
+      onRoomForSums: (array) => enableIfRoom(ctx, array),
       onInconsistent: (array) => resyncLater(ctx, array),
     };
     this.#ctx = ctx;
@@ -402,6 +405,24 @@ export class RaidArrays {
    */
   async setReads(name: string, options: ReadOptions): Promise<void> {
     await setReads(this.#find(name), options).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+  }
+
+  /**
+   * Gives an array that is up checksums of its members' blocks. Resolves when that is on record on its members: with true, and a process
+   * `sum` gives them to what is there; with false if it waits for room behind the data. Rejects, with nothing changed, if it cannot be
+   * done: a member is away, background work is running, or there is no room.
+   */
+  async enableIntegrity(name: string, options: IntegrityOptions = {}): Promise<boolean> {
+    return enableIntegrity(this.#ctx, this.#find(name), options).catch((error: unknown) => {
+      throw asRaidError(error);
+    });
+  }
+
+  /** Takes an array's checksums away, while it is up. Resolves when that is on record on its members. */
+  async disableIntegrity(name: string): Promise<void> {
+    await disableIntegrity(this.#ctx, this.#find(name)).catch((error: unknown) => {
       throw asRaidError(error);
     });
   }

@@ -47,6 +47,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
     array.hasIntegrity = latest.sums !== null;
+    array.wantsIntegrity = latest.wantsIntegrity && latest.sums === null;
     array.outerUuid = latest.outerUuid;
     adoptReadPolicy(array, latest, newestHeader([...found.values()].flat().filter((header) => hasItsSlots(array, header))));
     metadata.lineage = latest.lineage;

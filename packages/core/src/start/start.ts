@@ -6,7 +6,7 @@ import { ArraySums } from '../array/array-sums.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
 import { judgeForeignRun } from '../journal/foreign-run.js';
-import { startResyncIfDue } from '../sync/start-process.js';
+import { startResyncIfDue, startSumIfDue } from '../sync/start-process.js';
 import { replayJournal } from '../journal/journal-replay.js';
 import { Journal } from '../journal/journal.js';
 import { flushMember, onEveryMember, writeSums } from '../members/member-io.js';
@@ -123,6 +123,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.log.info(fields, 'the array is online');
     examined.catch(() => undefined);
     startResyncIfDue(ctx, array);
+    startSumIfDue(ctx, array);
     // Its members may have grown while it was not up.
     array.growIfPossible();
     array.failUnsteady();

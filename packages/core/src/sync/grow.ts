@@ -39,6 +39,13 @@ export async function grow(array: SyncHost): Promise<void> {
       );
     return;
   }
+  if (array.wantsIntegrity && array.module.redundancy !== 'none') {
+    // What is not taken now is where checksums will be.
+    const rooms = capacities.map((blocks) => array.roomForData(blocks));
+    if (rooms.every((blocks, slot) => blocks > (array.slots[slot]?.dataSize ?? 0)))
+      capacities.splice(0, rooms.length, ...rooms);
+    else return;
+  }
   const { membership, sums } = array;
   if (sums !== null) {
     const plan = planWithSums(array, sums, level, capacities);

@@ -8,7 +8,8 @@ import type { Slot } from '../members/slot.js';
  * sizes are blocks of members, from the data offset on.
  */
 export interface GrowingSums {
-  header(): SumsHeader;
+  /** Null: they are being given up. */
+  header(): SumsHeader | null;
   /** Where pages begin. */
   readonly areaAt: number;
   /** Of so many blocks of data there may be pages: more than the data areas have, if a growth has failed. */
@@ -27,8 +28,15 @@ export interface GrowingSums {
   cancelMove(): Promise<void>;
   /** Data areas are that large from now on; new blocks have no sums that count. */
   extend(dataSize: number): Promise<void>;
-  /** Up to there sums count from now on, as the region map says it. */
+  /** If all blocks so far count, those of a data area that is so large do from now on, as the region map says it. */
   countFrom(dataSize: number): void;
+  /** Blocks of each data area in front of this one have been summed: they count from now on, as the region map says it. */
+  countTo(memberBlocks: number): void;
+  /** Those in front of this one have been; and all of them have. */
+  readonly summedTo: number;
+  readonly isComplete: boolean;
+  /** They are being given up, and count as long as they are there. */
+  readonly isEnding: boolean;
 }
 
 /** An array with work to be done in the background. */
@@ -43,6 +51,8 @@ export interface SyncHost extends IoHost {
   blocksForPages(dataBlocks: number): number;
   /** Its members' blocks have checksums. */
   readonly hasIntegrity: boolean;
+  /** They are to have them as soon as there is room: growth leaves it. */
+  readonly wantsIntegrity: boolean;
   /** Blocks of members that are only ever right or wrong together. */
   readonly blocksTogether: number;
   readonly sums: GrowingSums | null;

@@ -22,6 +22,8 @@ export class ProcessQueue {
   #timer: TimerHandle | null = null;
   /** A resync waits for its turn, or for memory: another one would do the same once more. */
   isResyncAwaited = false;
+  /** So does the work that gives blocks checksums. */
+  isSumAwaited = false;
   /** The last rebuild; null if there was none. */
   gathering: Gathering | null = null;
   /** Work that restores redundancy, or replaces a member, and has not begun. */

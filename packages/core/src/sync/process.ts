@@ -9,6 +9,7 @@ import type { ProcessView } from './process-view.js';
 import { ReplaceTask } from './replace.js';
 import type { Slot } from '../members/slot.js';
 import { ResyncTask } from './resync.js';
+import { SumTask } from './sum-blocks.js';
 import { SumsTask } from './sums.js';
 import { mostListed, pieceBytes } from './task.js';
 import type {
@@ -497,6 +498,7 @@ function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { rep
   if (process.type === 'rebuild') return new RebuildTask(array, process, pool);
   const replacement = replace?.replacement ?? null;
   if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);
+  if (process.type === 'sum') return new SumTask(array, process, pool);
   if (array.module.redundancy === 'none') return new SumsTask(array, process, pool);
   return new ResyncTask(array, process, pool, sync);
 }

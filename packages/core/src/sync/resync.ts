@@ -71,7 +71,7 @@ export class ResyncTask implements ProcessStep {
     this.#process = process;
     this.#pool = pool;
     this.#isResync = process.type === 'resync';
-    this.#mustWrite = process.type !== 'check';
+    this.#mustWrite = process.type === 'repair' || this.#isResync;
     this.#isRewriteOnly = this.#isResync && !canCompare(array);
     this.#token = this.#isResync ? array.consistency.beginResync() : 0;
     this.#markedAtMs = array.registry.runtime.now();
@@ -567,7 +567,8 @@ export class ResyncTask implements ProcessStep {
   }
 
   async finish(): Promise<void> {
-    const { lostBlocks, repairedBlocks, undecidedBlocks } = this.#process;
+    const process = this.#process;
+    const { lostBlocks, repairedBlocks, undecidedBlocks } = process;
     // A power cut must not bring back what was wrong: its regions are clean, and nobody would look there.
     if (repairedBlocks > 0) {
       for (const slot of this.#array.slots) if (slot.isInSync) await writeSums(this.#array, slot);
@@ -579,7 +580,7 @@ export class ResyncTask implements ProcessStep {
       const why = this.#array.module.redundancy === 'copies' ? 'no copy has the majority' : 'no parity is left to tell which';
       throw new Error(`${undecidedBlocks} blocks differ, and ${why}`);
     }
-    if (lostBlocks > 0 && !this.#isResync)
+    if (lostBlocks > 0 && (process.type === 'check' || process.type === 'repair'))
       throw new Error(`${lostBlocks} blocks cannot be read, and redundancy does not know them`);
   }
 }

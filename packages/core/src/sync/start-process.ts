@@ -57,6 +57,18 @@ function isResyncDue(array: QueueHost): boolean {
   return canCompare(array) ? !array.consistency.isSettled : array.consistency.unstable.length > 0;
 }
 
+/** Blocks are to be summed, and all members are there: it is done with all of them, or not at all. */
+function isSumDue({ consistency, isReadOnly, slots, sums }: QueueHost): boolean {
+  if (sums === null || sums.isComplete || sums.isEnding || isReadOnly) return false;
+  // What is in doubt gets them when it has been made to agree.
+  return consistency.isSettled && slots.every(({ isInSync }) => isInSync);
+}
+
+/** Goes on giving checksums to what has none yet, if all that this needs is there. */
+export function startSumIfDue(ctx: SyncContext, array: QueueHost): void {
+  if (isSumDue(array) && array.processes.current?.type !== 'sum') startSync(ctx, array, 'sum');
+}
+
 /** Starts a resync if there is something to resynchronise and everything that it needs is there. */
 export function startResyncIfDue(ctx: SyncContext, array: QueueHost): void {
   if (!isResyncDue(array) || array.isReadOnly) return;
@@ -79,17 +91,21 @@ export function startSync(
   const isResync = type === 'resync' || type === 'resum';
   if (isResync && processes.isResyncAwaited) return;
   processes.isResyncAwaited ||= isResync;
+  const isSum = type === 'sum';
+  if (isSum && processes.isSumAwaited) return;
+  processes.isSumAwaited ||= isSum;
   const work = async (): Promise<void> => {
     let process: RaidProcess | null = null;
     const isOffline = (): boolean => array.state !== 'online';
-    const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing);
+    const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing) || (isSum && !isSumDue(array));
     try {
       const begun = begin(ctx, array, isOver, () => new RaidProcess(ctx, array, type, [], options));
       process = await begun.finally(() => {
         if (isResync) processes.isResyncAwaited = false;
+        if (isSum) processes.isSumAwaited = false;
       });
       if (process !== null) await run(ctx, array, process, () => Promise.resolve());
-      else if (!isOffline()) startSync(ctx, array, type, options);
+      else if (!isOffline() && (!isSum || isSumDue(array))) startSync(ctx, array, type, options);
     } catch {
       // It has been logged and told; a resync that is still due is tried again.
     } finally {
@@ -161,11 +177,14 @@ export function checkLimits(name: string, limits: Partial<OwnLimits>): void {
   }
 }
 
-/** A resync that could not be done, or has become possible, is done later. */
+/** What could not be done, or has become possible, is done later: a resync, and blocks being given checksums. */
 export function resyncLater(ctx: SyncContext, array: QueueHost): void {
-  if (array.consistency.isSettled) return;
+  if (array.consistency.isSettled && !isSumDue(array) && !array.wantsIntegrity) return;
   array.processes.later(ctx.registry.runtime, resyncRetryMs, () => {
-    if (array.state === 'online') startResyncIfDue(ctx, array);
+    if (array.state !== 'online') return;
+    startResyncIfDue(ctx, array);
+    startSumIfDue(ctx, array);
+    if (array.wantsIntegrity) array.growIfPossible();
   });
 }
 
@@ -194,6 +213,8 @@ export async function run(
     if (failure === null) array.log.info(fields, 'the process is complete');
     else array.log.error(fields, `the process ended early: ${failure}`);
     ctx.emit({ type: 'processFinished', ...about, ...targets(), error: failure });
+    // It may have been what this waited for.
+    if (failure === null && array.state === 'online') startSumIfDue(ctx, array);
     resyncLater(ctx, array);
   }
 }

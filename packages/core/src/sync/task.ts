@@ -43,7 +43,9 @@ export type ProcessType =
    * Without redundancy: gives what has no checksums that count some of what is there, after a crash, or when somebody else ran the
    * array. Nothing says that it is what was written.
    */
-  | 'resum';
+  | 'resum'
+  /** Gives blocks of an array that had no checksums some, of what is there. */
+  | 'sum';
 
 /** What a process does with one window, which is quiesced. */
 export interface ProcessStep {

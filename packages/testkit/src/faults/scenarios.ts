@@ -250,6 +250,43 @@ export const scenarios: readonly Scenario[] = [
       ),
   },
   {
+    id: 'checksums are turned on',
+    applies: (module) => redundant(module) && resizable(module),
+    shape: { integrity: { cachePages: 2, isLater: true } },
+    async before(s) {
+      await usedArray(s);
+      await s.cool();
+    },
+    async steps(s) {
+      await s.together(
+        () => s.turnChecksumsOn(64),
+        () => s.write(0.0101, 9),
+        () => s.read(0.9, 64),
+      );
+      await s.write(0.98, 30);
+      await s.cool();
+      await s.read(0.9, 64);
+    },
+  },
+  {
+    id: 'checksums are turned off',
+    applies: (module) => redundant(module) && resizable(module),
+    shape: { integrity: { cachePages: 2 } },
+    async before(s) {
+      await usedArray(s);
+      await s.cool();
+    },
+    async steps(s) {
+      await s.together(
+        () => s.turnChecksumsOff(),
+        () => s.write(0.0101, 9),
+      );
+      await s.write(0.02, 30);
+      await s.cool();
+      await s.read(0, 64);
+    },
+  },
+  {
     id: 'remove a member, and write',
     applies: redundant,
     async steps(s) {

@@ -190,6 +190,22 @@ export class Script {
       await this.until('the array has grown', () => (this.run.array()?.numBlocks ?? 0) > before);
   }
 
+  /** The array gets checksums, for which its disks become larger. Resolves when all that is there has some. */
+  async turnChecksumsOn(numBlocks: number): Promise<void> {
+    await this.#control('turning checksums on', (stack) => stack.arrays.enableIntegrity(arrayName, { whenRoom: true }));
+    for (const disk of this.run.disks) {
+      disk.grow(disk.numBlocks + numBlocks);
+      this.run.stack?.bdevOf(disk)?.resize(disk.numBlocks);
+    }
+    await this.until('all has checksums', () => this.run.array()?.sums?.isComplete === true);
+    await this.#step(this.run.array()?.processEnded ?? Promise.resolve());
+  }
+
+  async turnChecksumsOff(): Promise<void> {
+    this.run.sumLies.forget();
+    await this.#control('turning checksums off', (stack) => stack.arrays.disableIntegrity(arrayName));
+  }
+
   /** A disk is pulled out. */
   async pull(index: number): Promise<void> {
     this.#check();

@@ -90,6 +90,20 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
   }
 }
 
+/** Checksums are turned on or off. */
+export function setIntegrity(run: SimRun, isOn: boolean): void {
+  const { stack } = run;
+  const array = run.array();
+  if (stack === null || array === undefined) return;
+  run.mark(`checksums ${isOn ? 'on' : 'off'}`);
+  run.world.trace(`== checksums ${isOn ? 'on' : 'off'}`);
+  if (!isOn) run.sumLies.forget();
+  const asked = isOn ? stack.arrays.enableIntegrity(arrayName, { whenRoom: true }) : stack.arrays.disableIntegrity(arrayName);
+  void run.call(`turning checksums ${isOn ? 'on' : 'off'}`, asked, () => {
+    run.coverage.mark(`checksums are ${isOn ? 'on' : 'off'}`);
+  });
+}
+
 /** Every disk is larger by so much. */
 export function grow(run: SimRun, numBlocks: number): void {
   run.mark('grow');

@@ -296,7 +296,7 @@ export class SimRun {
       level: this.module.level,
       baseBdevs,
       superblock: this.hasSuperblock,
-      integrity: integrity !== undefined,
+      integrity: integrity !== undefined && integrity.isLater !== true,
       options: levelOptions,
       ...strip,
     };
@@ -330,6 +330,8 @@ export class SimRun {
     const states = this.array()?.bitmap?.states.subarray(0, 64).join('') ?? 'none';
     this.world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
     this.coverage.mark(`event ${event.type}`);
+    if (event.type === 'processFinished' && event.process === 'sum')
+      this.coverage.mark(event.error === null ? 'all has been given checksums' : 'giving checksums is cut short');
     if (event.type === 'arrayResized' && this.plan.shape.integrity !== undefined) this.coverage.mark('growth with checksums');
     switch (event.type) {
       case 'arrayOnline':

@@ -4,7 +4,7 @@ import { drawPlan } from '../plan.js';
 import type { PlanItem, SimPlan } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
-import { addCopy, addSpare, controlProcess, dismissSpares, grow, replace, takeSlot } from './operator.js';
+import { addCopy, addSpare, controlProcess, dismissSpares, grow, setIntegrity, replace, takeSlot } from './operator.js';
 import { foreignRun } from './foreign.js';
 import { lie } from './lies.js';
 import { comeToRest, rest } from './come-to-rest.js';
@@ -200,6 +200,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'grow':
       grow(run, item.numBlocks);
+      break;
+    case 'integrity':
+      setIntegrity(run, item.isOn);
       break;
     case 'foreign':
       if (!run.isCalm) await foreignRun(run, item);

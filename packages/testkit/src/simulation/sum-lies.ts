@@ -138,6 +138,12 @@ export class SumLies {
     for (const lie of this.#lies) if (lie.start < offset + count && offset < lie.end) this.#giveUp(lie, array);
   }
 
+  /** Checksums are turned off: what they know is nobody's from then on. */
+  forget(): void {
+    const array = this.#run.array();
+    if (array !== undefined) for (const lie of this.#lies) this.#giveUp(lie, array);
+  }
+
   /** The process ends, or is dead: what it had in memory of checksums is gone. `states`: of regions, as they were last. */
   ended(array: RaidArray | undefined, isClean: boolean): void {
     const bitmap = array?.bitmap ?? null;
@@ -267,7 +273,9 @@ export class SumLies {
     const mayLack = this.#run.wasUnclean || this.#run.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= 0);
     const isDirty = array.bitmap?.has(RegionState.Dirty, from, to - from) === true;
     const hasNone = !this.#run.isRedundant && !this.#summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
-    if (array.state !== 'online' || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
+    // Checksums are there in part, or not at all; or that they are complete is not on record yet.
+    const isPartly = array.sums?.isComplete !== true || array.sums.isEnding || array.process?.type === 'sum';
+    if (array.state !== 'online' || isPartly || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
   }
 
   /** In blocks of checksums. */
