@@ -133,6 +133,18 @@ it.each([0, 1, 2])('slot %i of a mirror goes, with its member, and those behind 
   await stop(next);
 });
 
+it('a member that is started alone has a higher number than a round that was cut short gave to the other one', async () => {
+  const { rig, disks } = await build(2, {}, 0);
+  const before = disks[1]!.bytes.slice();
+  await arrayOf(rig, 'a').metadata.update();
+  await stop(rig);
+  const { rig: alone, disks: copies } = await again([disks[0]!, { bytes: before }], [1]);
+  await alone.arrays.startDegraded('a');
+  // SPDK takes the highest, and among equals the first one that it finds.
+  expect(superblockOf(copies[0]!).seqNumber).toBeGreaterThan(superblockOf(disks[0]!).seqNumber);
+  await stop(alone);
+});
+
 it('a slot goes that has no member', async () => {
   const { rig } = await build(3, {}, 0);
   await rig.arrays.removeBaseBdev('m1');

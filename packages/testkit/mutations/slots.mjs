@@ -102,4 +102,13 @@ export const slots = [
     levels: ['raid1'],
     suites,
   },
+  {
+    id: 'degraded-start-takes-the-next-number',
+    file: 'core/src/start/start.ts',
+    line: 'if (recordedBlocks !== null && array.numInSync < array.numSlots) array.metadata.skipNumber();',
+    becomes: '',
+    loses: 'a member that missed writes has a superblock of the same number that counts it in: SPDK reads old data from it',
+    levels: ['raid1'],
+    suites,
+  },
 ];

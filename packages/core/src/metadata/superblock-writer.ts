@@ -54,6 +54,8 @@ export class SuperblockWriter {
   #before: Round | null = null;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
+  /** See {@link skipNumber}. */
+  #skips = false;
 
   constructor(array: MetadataHost, store: SuperblockStore | null) {
     this.#array = array;
@@ -97,6 +99,11 @@ export class SuperblockWriter {
   /** Somebody has written a header of this generation: the next one is a later one, whatever this one is worth. */
   noteGeneration(generation: number): void {
     this.#generation = Math.max(this.#generation, generation);
+  }
+
+  /** Members that are not there may have the next number, of a round that was cut short: the next round takes the one after it. */
+  skipNumber(): void {
+    this.#skips = true;
   }
 
   /** The next header goes to the other place than one of this generation has. */
@@ -191,7 +198,7 @@ export class SuperblockWriter {
   /** Throws if the array, as it is now, could not be read again from its members once the next round had written it. */
   check(): void {
     if (this.#store === null || this.#array.isReadOnly) return;
-    this.#check({ ...this.snapshot(), seqNumber: nextSeqNumber(this.#store, this.seqNumber) });
+    this.#check({ ...this.snapshot(), seqNumber: this.#nextSeqNumber(this.#store) });
   }
 
   #check(record: ArrayRecord): void {
@@ -207,6 +214,11 @@ export class SuperblockWriter {
       const message = `array ${this.#array.name} cannot be recorded on its members: ${error.message}`;
       throw new RaidError('ERR_RAID_INVALID', 22, message, { cause: error });
     }
+  }
+
+  #nextSeqNumber(store: SuperblockStore): number {
+    const next = nextSeqNumber(store, this.seqNumber);
+    return this.#skips ? nextSeqNumber(store, next) : next;
   }
 
   #startNext(): Promise<void> {
@@ -241,7 +253,7 @@ export class SuperblockWriter {
     const { extension } = array;
     // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
     const previous = this.seqNumber;
-    const next = nextSeqNumber(store, previous);
+    const next = this.#nextSeqNumber(store);
     this.#check({ ...this.snapshot(), seqNumber: next });
     // One that waits to be filled gets this superblock too, and could not be told from a member that left with it.
     for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = isKnownByIt(slot) ? next : 0;
@@ -256,6 +268,7 @@ export class SuperblockWriter {
     const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? found ?? plan) : plan;
     if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);
     this.seqNumber = next;
+    this.#skips = false;
     this.#plan = meanwhile;
     this.#before = before;
     const writeTo = async (slot: Slot): Promise<void> => {

@@ -106,6 +106,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       array.isRecordable = true;
+      // Whoever else puts it together goes by the number alone: it must not be that of a superblock that counts the absent ones in.
+      if (recordedBlocks !== null && array.numInSync < array.numSlots) array.metadata.skipNumber();
       await recordMembers(array);
     }
     lifecycle.mustGoOn();

@@ -232,7 +232,9 @@ export class SumLies {
 
   /** Where pages of checksums begin on members, and where they move. In blocks of checksums. */
   #areas({ blockSize, module, sums }: RaidArray, dataEnd: number): { areaAt: number; movesTo: number } {
-    if (sums === null || module.redundancy === 'none') return { areaAt: dataEnd, movesTo: Infinity };
+    if (module.redundancy === 'none') return { areaAt: dataEnd, movesTo: Infinity };
+    // Without checksums what is behind the data may become data.
+    if (sums === null) return { areaAt: Infinity, movesTo: Infinity };
     const perSum = summedBytes / blockSize;
     return { areaAt: sums.areaAt / perSum, movesTo: (sums.movesTo ?? Infinity) / perSum };
   }
