@@ -257,16 +257,16 @@ it('waits for a member that leaves, and knows what it lacks when it is back', as
   const size = volume.numBlocks;
   rig.arrays.processOptions.windowSizeKb = 64;
   await rig.arrays.enableIntegrity('a', { whenRoom: true });
-  const [, disk] = disks as [RamDisk, RamDisk];
+  // The other one is being read.
+  const [disk] = disks as [RamDisk, RamDisk];
   disk.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks >= dataAt + 1024 ? null : Status.Ok);
   await enlarge(built, room);
   await until(() => disk.held.length > 0, 'it is summed');
   expect(array.describe()).toMatchObject({ integrity: true });
   expect(array.sums).toMatchObject({ isComplete: false });
-  const removed = rig.arrays.removeBaseBdev('m1');
+  await rig.arrays.removeBaseBdev('m1');
   disk.fault = () => Status.Ok;
   for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
-  await removed;
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ type: 'sum', error: expect.any(String) as string });
   await volume.write(0, blocks(64, 1));
@@ -367,5 +367,22 @@ it('keeps what only checksums know of damage when they are turned off', async ()
   await expect(volume.read(0, 1)).rejects.toThrow(/EIO/);
   await volume.write(0, blocks(8, 1));
   expect(new Set(await volume.read(0, 512))).toEqual(new Set([1]));
+  await stop(built);
+});
+
+it('keeps checksums that cannot be given up on record', async () => {
+  const built = await withRoom('raid1', 2);
+  const { rig, disks, volume } = built;
+  await isConverted(built);
+  const array = arrayOf(rig, 'a');
+  for (const disk of disks)
+    disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks < dataAt ? Status.IoError : Status.Ok);
+  await expect(rig.arrays.disableIntegrity('a')).rejects.toThrow(/could not be written/);
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  expect(array.hasIntegrity).toBe(true);
+  expect(array.sums).toMatchObject({ isEnding: false, isComplete: true });
+  disks[0]!.bytes[dataAt * 512 + 77]! ^= 4;
+  disks[1]!.bytes[dataAt * 512 + 77]! ^= 4;
+  await expect(volume.read(0, 1)).rejects.toThrow(/EIO/);
   await stop(built);
 });

@@ -388,8 +388,7 @@ export const checksums = [
     line: '    await array.metadata.update();\n    await giveUp(array);',
     becomes: '    await giveUp(array);\n    await array.metadata.update();',
     loses: 'headers say that checksums count which nobody keeps any more',
-    levels: ['raid1'],
-    scenario: 'checksums are turned off',
+    suites: conversion,
   },
   {
     id: 'sum-of-what-was-read-once',
