@@ -370,6 +370,32 @@ it('keeps what only checksums know of damage when they are turned off', async ()
   await stop(built);
 });
 
+it('has no header without checksums before the damage that they know of is on the list, whoever has it written', async () => {
+  const built = await withRoom('raid1', 2);
+  const { rig, disks } = built;
+  await isConverted(built);
+  const array = arrayOf(rig, 'a');
+  const [disk] = disks as [RamDisk];
+  const haveSums = async (): Promise<boolean[]> => {
+    const { descriptor } = array.slotAt(0);
+    const headers = await array.extension!.readHeaders(descriptor!, array.uuid);
+    return headers.map(({ sums }) => sums !== null);
+  };
+  disk.bytes[dataAt * 512 + 77]! ^= 4;
+  array.badBlocks.noteDamage(0, 0, 8);
+  disk.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks === dataAt ? null : Status.Ok);
+  const off = rig.arrays.disableIntegrity('a');
+  await until(() => disk.held.length > 0, 'the damage is looked at once more');
+  await array.metadata.update();
+  expect(await haveSums()).toEqual([true, true]);
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await off;
+  expect(array.badBlocks.isSettled).toBe(true);
+  expect(await haveSums()).toContain(false);
+  await stop(built);
+});
+
 it('keeps checksums that cannot be given up on record', async () => {
   const built = await withRoom('raid1', 2);
   const { rig, disks, volume } = built;

@@ -406,4 +406,12 @@ export const checksums = [
     loses: 'a member that was away while checksums were turned on is taken to have those that it lacks',
     suites: conversion,
   },
+  {
+    id: 'sums-off-record-before-damage-is-listed',
+    file: 'core/src/array/array-sums.ts',
+    line: 'if (this.isOffRecord) return null;',
+    becomes: 'if (this.isEnding) return null;',
+    loses: 'a crash while checksums are being turned off leaves a damaged copy, of which they knew, as a good one',
+    suites: ['packages/core/test/integrity-conversion.test.ts'],
+  },
 ];

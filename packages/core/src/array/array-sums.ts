@@ -40,8 +40,10 @@ export class ArraySums implements GrowingSums {
   readonly #keyAddr: number;
   readonly #salt: string;
   #summedBlocks: number;
-  /** They are being given up: headers have none from now on. */
+  /** They are being given up: no block is given one any more that only has to have one. */
   isEnding = false;
+  /** Headers have none from now on: what they alone know is on the list of bad blocks. */
+  isOffRecord = false;
   /** Where pages begin, in blocks of the devices from the data offset on; 0: at the end of each data area. */
   #areaAt: number;
   /** Pages are moving there; on record or not. */
@@ -84,7 +86,7 @@ export class ArraySums implements GrowingSums {
 
   /** For the header of each member. */
   header(): SumsHeader | null {
-    if (this.isEnding) return null;
+    if (this.isOffRecord) return null;
     const { slots } = this.#array;
     const errors = slots.map((slot) => slot.errors.checksum);
     const tags = slots.map((slot) => this.#tagOf(slot));

@@ -183,13 +183,19 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
     ctx.resyncExclusion.wake();
     const { runtime } = array.registry;
     while (array.process?.type === 'sum') await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
-    // As long as headers say that sums count they do: all members that are there say otherwise before one is left behind.
-    await recordAllDamage(array);
+    // As long as headers say that sums count they do: all members that are there say otherwise before one is left behind. And no
+    // header, whoever has it written, says so before what they alone know is on the list.
+    for (let rounds = 0; !array.badBlocks.isSettled; rounds++) {
+      if (rounds === mostRounds) refuseUnlisted(array);
+      await recordAllDamage(array);
+    }
+    sums.isOffRecord = true;
     await array.metadata.update();
     await giveUp(array);
   } catch (error) {
     if (array.sums === sums) {
       sums.isEnding = false;
+      sums.isOffRecord = false;
       await array.metadata.update().catch(() => undefined);
       startSumIfDue(ctx, array);
     }
@@ -203,15 +209,19 @@ function recordAllDamage(array: RaidArray): Promise<void> {
   return array.recordDamage(0, Math.max(...array.slots.map(({ dataSize }) => dataSize)));
 }
 
+function refuseUnlisted(array: RaidArray): never {
+  refuse(array, 'blocks are damaged, and nothing but their checksums says so: the list of bad blocks has no room for them');
+}
+
 /** Headers have none of them: nobody goes by them from now on. */
 async function giveUp(array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
   sums.isEnding = true;
+  sums.isOffRecord = true;
   for (let isDone = false, rounds = 0; !isDone; rounds++) {
     await recordAllDamage(array);
-    if (rounds === mostRounds)
-      refuse(array, 'blocks are damaged, and nothing but their checksums says so: the list of bad blocks has no room for them');
+    if (rounds === mostRounds) refuseUnlisted(array);
     await whenStill(array, () => {
       // Found meanwhile: once more. A page may still be on its way, too.
       const isStill = array.slots.every((slot) => slot.sums === null || slot.sums.isIdle);
