@@ -9,6 +9,7 @@ import { MiB, makeHotFile } from './lib/files.js';
 import { runLight } from './lib/light.js';
 import { cpuNanosecondsOf, residentBytesOf } from './lib/machine.js';
 import { readOptions } from './lib/options.js';
+import { startNbdkit } from './lib/peers.js';
 import { addMember, addVolume, startRaidkit } from './lib/raidkit.js';
 import type { Raidkit } from './lib/raidkit.js';
 import { report } from './lib/report.js';
@@ -17,7 +18,7 @@ import type { Case, Contender } from './lib/rounds.js';
 
 const options = readOptions('scale', { rounds: 5, seconds: 2 });
 const { folder, seconds } = options;
-requireCommands('fio');
+requireCommands('fio', 'nbdkit');
 const memberBytes = 36 * MiB;
 const notes: string[] = [];
 
@@ -81,6 +82,7 @@ for (const socket of clients) socket.destroy();
 await sleep(200);
 
 interface Shape extends Contender {
+  socketPath: string;
   volumes: number;
   connections: number;
 }
@@ -88,25 +90,33 @@ interface Shape extends Contender {
 const shape = (name: string, volumeCount: number, connections: number): Shape => ({
   name,
   pids: [pid],
+  socketPath: raidkit.nbdPath,
   volumes: volumeCount,
   connections,
 });
-/** A depth of 64 in all, divided among the connections. */
+// It serves one file, and has no name for it.
+const nbdkit = await startNbdkit(makeHotFile(folder, 'nbdkit.img', memberBytes), { folder });
 const cases: Case<Shape>[] = [
   {
     id: 'volumes',
-    title: '4k random read, 64 in flight, over one connection a volume',
+    title: '4k random read, 64 in flight, divided among the connections',
     unit: 'IOPS',
-    contenders: [shape('1 volume', 1, 1), shape('16 volumes', 16, 1), shape('64 volumes', 64, 1)],
-    measure: ({ volumes: count }) =>
+    contenders: [
+      shape('1 volume', 1, 1),
+      shape('16 volumes, a connection each', 16, 16),
+      shape('64 volumes, a connection each', 64, 64),
+      shape('1 volume, 64 connections', 1, 64),
+      { ...shape('nbdkit, 64 connections', 0, 64), pids: nbdkit.pids, socketPath: nbdkit.socketPath ?? '' },
+    ],
+    measure: ({ socketPath, volumes: count, connections }) =>
       runLight({
-        socketPath: raidkit.nbdPath,
+        socketPath,
         exportName: Array.from({ length: count }, (_, i) => `v${i}`).join(','),
         direction: 'read',
         blockBytes: 4096,
-        depth: 64 / count,
+        depth: 64 / connections,
         seconds,
-        connections: count,
+        connections,
       }),
   },
   {
@@ -132,6 +142,7 @@ const results = await runRounds(
 );
 raidkit.rpc.close();
 await raidkit.end();
+await nbdkit.end();
 
 if (options.isWanted('start')) {
   // A hundred mirrors over sparse files, brought back from their superblocks.
