@@ -6,7 +6,7 @@ export type { BadBlocksView, MemberRole, SlotAbsence, SlotErrors, SlotView as Sl
 export type { MemberOptions } from './members/host.js';
 export type { ArrayPhase, RaidState } from './lifecycle.js';
 export { RaidArrays } from './service/raid-arrays.js';
-export type { RaidArraysOptions } from './service/raid-arrays.js';
+export type { RaidArraysOptions } from './service/options.js';
 export type { CreateArrayOptions } from './service/create-options.js';
 export type { ReadOptions } from './service/read-options.js';
 export type { IntegrityOptions } from './membership/integrity.js';

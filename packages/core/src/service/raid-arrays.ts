@@ -1,100 +1,50 @@
 import { BdevError } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
-import { RaidArray } from '../array/array.js';
+import type { RaidArray } from '../array/array.js';
 import type { ArrayView } from '../array/array-view.js';
 import type { MemberOptions } from '../members/host.js';
-import { SumsMemory, defaultCacheBytes } from '../checksums/sums-memory.js';
-import { defaultRegionLimits } from '../bitmap/region-size.js';
-import type { RegionLimits } from '../bitmap/region-size.js';
-import { addAwaited, examine, examineLater, examineLatecomers, startIfComplete } from '../assembly/assemble.js';
-import type { ArrayNames, AssemblyOptions, RaidContext, SignatureFinder } from '../array/context.js';
-import { checkCreateOptions } from './create-options.js';
+import { addAwaited, examine, examineLatecomers } from '../assembly/assemble.js';
+import type { AssemblyOptions, RaidContext } from '../array/context.js';
 import type { CreateArrayOptions } from './create-options.js';
 import { setReads } from './read-options.js';
 import type { ReadOptions } from './read-options.js';
-import { ResyncExclusion } from '../sync/resync-exclusion.js';
 import { RaidError } from '../errors.js';
 import type { RaidEventListener } from '../events.js';
 import { describeArray } from '../array/info.js';
-import { checkCanRepair, checkCanSync, checkFrom, checkLimits, resyncLater, startSync } from '../sync/start-process.js';
-import { joinNew } from '../membership/join.js';
-import { closeArray, endArray, endFailedMember, removeMember } from '../membership/remove.js';
+import { checkCanRepair, checkCanSync, checkFrom, checkLimits, startSync } from '../sync/start-process.js';
+import { closeArray, endArray, removeMember } from '../membership/remove.js';
 import { addCopy, addMember } from '../membership/add.js';
-import { disableIntegrity, enableIfRoom, enableIntegrity } from '../membership/integrity.js';
+import { disableIntegrity, enableIntegrity } from '../membership/integrity.js';
 import type { IntegrityOptions } from '../membership/integrity.js';
 import { removeSlot } from '../membership/slots.js';
 import { appendSpace } from '../membership/append.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 import type { RaidState } from '../lifecycle.js';
 import type { RaidModuleRegistry } from '../level/registry.js';
-import { bringOnline, takeOffline } from '../start/start.js';
+import { bringOnline } from '../start/start.js';
 import type { StartOptions } from '../start/start.js';
 import type { RaidProcess } from '../sync/process.js';
 import type { OwnLimits, ProcessOptions, SyncOptions } from '../sync/task.js';
-import { RaidIoPool } from '../level/raid-io.js';
 import { replaceMember } from '../membership/replace.js';
-import { Retries } from '../array/retries.js';
 import { Spares } from '../membership/spares.js';
 import type { Spare } from '../membership/spares.js';
 import { nullUuid } from '../format/store.js';
-import type { SuperblockStore } from '../format/store.js';
-import { newUuid } from '../format/uuid.js';
+import { clearSuperblocks, wipe } from './clear.js';
+import { newContext } from './context.js';
+import { createArray } from './create.js';
+import { failMember } from './fail-member.js';
+import type { RaidArraysOptions } from './options.js';
+import { trustRedundancy } from './trust.js';
 
 /** Longest time that a member may be given for an I/O, in milliseconds. */
 const maxTimeoutMs = 3_600_000;
-
-/** What `RaidArrays` is made of. */
-export interface RaidArraysOptions {
-  registry: BdevRegistry;
-  modules: RaidModuleRegistry;
-  /** Where superblocks are kept; without one, arrays have none and nothing is assembled. */
-  store?: SuperblockStore;
-  /** Default: 30,000 ms for an I/O. */
-  /** And a minute of grace. */
-  members?: Partial<MemberOptions>;
-  /** How arrays are divided into regions from now on; for tests. */
-  regions?: Partial<RegionLimits>;
-  /**
-   * Bytes of buffer memory for checksums, taken while there is an array with integrity: at most a quarter of the memory, and less
-   * where there is less in one piece. Default 64 MiB, which is for 30 GiB of data that is in use.
-   */
-  checksumCacheBytes?: number;
-  /** Absent: devices are not looked at for what others keep there. */
-  findSignature?: SignatureFinder;
-  assembly?: Partial<AssemblyOptions>;
-  /**
-   * Whether a device that appears is looked at for a superblock; asked each time. One that is not still goes to the array that was
-   * created with it by name, and to one to which it is added. Default: each is.
-   */
-  mayExamine?: (bdev: Bdev) => boolean;
-  /** Whether the array of this uuid may be put together from what devices carry; asked each time. Default: each may. */
-  mayAssemble?: (uuid: string) => boolean;
-  /**
-   * Whether what is on a device is known to be clients' data, whatever it looks like; asked each time. An array without superblocks
-   * takes it then, also if it begins with one. Default: it is not known.
-   */
-  holdsData?: (bdev: Bdev) => boolean;
-  /** Whether reads that lie wholly on one member may go there without a request of the level's; for comparison. Default: true. */
-  routesReads?: boolean;
-  /** Whether writes that follow one another may come to a level with parity as one; for comparison. Default: true. */
-  gathersWrites?: boolean;
-  /** Default: arrays of this registry have only each other to agree with. */
-  census?: ArrayNames;
-}
-
-const noCensus: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
 
 /** The arrays of a registry: creates, deletes and assembles them, and decides who joins and leaves. */
 export class RaidArrays {
   readonly registry: BdevRegistry;
   readonly modules: RaidModuleRegistry;
   /** Applies to processes that run already, too. */
-  readonly processOptions: ProcessOptions = {
-    windowSizeKb: 1024,
-    maxBandwidthMbSec: 0,
-    minBandwidthMbSec: 1,
-    latencyTargetMs: 0,
-  };
+  readonly processOptions: ProcessOptions;
   readonly memberOptions: Readonly<MemberOptions>;
   /** Applies to devices that appear from now on. */
   readonly assemblyOptions: AssemblyOptions;
@@ -106,42 +56,12 @@ export class RaidArrays {
   constructor(options: RaidArraysOptions) {
     this.registry = options.registry;
     this.modules = options.modules;
-    this.memberOptions = { ioTimeoutMs: 30_000, graceMs: 60_000, ...options.members };
-    this.assemblyOptions = { start: 'auto', absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly };
-    const ctx: RaidContext = {
-      registry: options.registry,
-      modules: options.modules,
-      store: options.store ?? null,
-      ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
-      ios: new RaidIoPool(),
-      sumsMemory: new SumsMemory(options.registry, options.checksumCacheBytes ?? defaultCacheBytes),
-      arrays: new Map(),
-      arrayNames: options.census ?? noCensus,
-      processOptions: this.processOptions,
-      resyncExclusion: new ResyncExclusion(),
-      memberOptions: this.memberOptions,
-      regionLimits: { ...defaultRegionLimits, ...options.regions },
-      routesReads: options.routesReads ?? true,
-      gathersWrites: options.gathersWrites ?? true,
-      assemblyOptions: this.assemblyOptions,
-      retries: new Retries(options.registry.runtime),
-      mayExamine: options.mayExamine ?? (() => true),
-      mayAssemble: options.mayAssemble ?? (() => true),
-      holdsData: options.holdsData ?? (() => false),
-      examineLater: (bdev) => examineLater(ctx, bdev),
-      emit: (event) => {
-        for (const listener of [...this.#listeners]) listener(event);
-      },
-      onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
-      onLevelThrew: (array, reason) => {
-        if (array.state !== 'online') return;
-        takeOffline(ctx, array, reason).catch((error: unknown) => {
-          array.log.error({ ...array.logFields(), err: error }, 'the array could not be taken offline in order');
-        });
-      },
-      onRoomForSums: (array) => enableIfRoom(ctx, array),
-      onInconsistent: (array) => resyncLater(ctx, array),
-    };
+    const ctx = newContext(options, (event) => {
+      for (const listener of [...this.#listeners]) listener(event);
+    });
+    this.processOptions = ctx.processOptions;
+    this.memberOptions = ctx.memberOptions;
+    this.assemblyOptions = ctx.assemblyOptions;
     this.#ctx = ctx;
     this.#spares = new Spares(ctx);
     this.on((event) => this.#spares.onEvent(event));
@@ -190,56 +110,8 @@ export class RaidArrays {
    * Makes an array. Resolves when it is online, with its superblocks written, or, if members are missing, when it waits for
    * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
    */
-  async create(options: CreateArrayOptions): Promise<ArrayView> {
-    if (this.#ctx.retries.isStopped)
-      throw new RaidError('ERR_RAID_INVALID', 22, `array ${options.name}: the arrays have been stopped`);
-    const { module, levelOptions, store } = checkCreateOptions(this.#ctx, options);
-    const given = options.uuid?.toLowerCase() ?? nullUuid;
-    const uuid = given !== nullUuid || store === null ? given : newUuid(this.registry.runtime);
-    const array = new RaidArray(
-      {
-        name: options.name,
-        uuid,
-        module,
-        stripSizeKb: options.stripSizeKb ?? 0,
-        slotNames: options.baseBdevs,
-        store,
-        levelOptions,
-        isForced: options.force ?? false,
-        hasIntegrity: options.integrity ?? false,
-        outerUuid: nullUuid,
-      },
-      this.#ctx,
-    );
-    const refusal = this.#ctx.arrayNames.enter(array.name, uuid);
-    if (refusal !== null) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${array.name}: ${refusal}`);
-    if (options.reads?.policy !== undefined) array.setReadPolicy(options.reads.policy);
-    for (const slot of array.slots) slot.readPreference = options.reads?.members?.[slot.name ?? ''] ?? slot.readPreference;
-    array.expectMembers(options.baseBdevs.filter((member) => member !== null).length);
-    this.#ctx.arrays.set(array.name, array);
-    await array.lifecycle
-      .create(
-        () => this.#compose(array),
-        () => this.#undoCreate(array, options.baseBdevs),
-      )
-      .catch((error: unknown) => {
-        throw asRaidError(error);
-      });
-    return array;
-  }
-
-  /** Gives a new array the members that are there, and starts it if these are all. */
-  async #compose(array: RaidArray): Promise<void> {
-    for (const slot of array.slots) {
-      const bdev = slot.name === null ? undefined : this.registry.get(slot.name);
-      if (bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
-      array.lifecycle.mustGoOn();
-    }
-    // Only now: an examination that is under way would give the array a device which its creation is about to open.
-    array.lifecycle.isComposed();
-    if (array.numDiscovered === array.numOperational) await bringOnline(this.#ctx, array);
-    else await this.#takeLate(array);
-    array.lifecycle.mustGoOn();
+  create(options: CreateArrayOptions): Promise<ArrayView> {
+    return asRaidErrors(createArray(this.#ctx, options));
   }
 
   /**
@@ -256,11 +128,10 @@ export class RaidArrays {
       const isKept = array.store !== null && options.clearSuperblock !== true;
       return closeArray(this.#ctx, array, isKept ? 'it is being stopped' : 'it is being deleted');
     });
-    await end.catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(end);
     // Also on members that failed meanwhile: one that keeps its superblock would bring the array back.
-    if (options.clearSuperblock === true && array.store !== null) await this.#clear(array, array.store, members);
+    if (options.clearSuperblock === true && array.store !== null)
+      await asRaidErrors(clearSuperblocks(this.#ctx, array, array.store, members));
   }
 
   /**
@@ -275,12 +146,8 @@ export class RaidArrays {
       const message = `array ${arrayName}: there is no bdev ${bdevName}`;
       throw new RaidError(isFull ? 'ERR_RAID_INVALID' : 'ERR_RAID_NOT_FOUND', isFull ? 22 : 19, message);
     }
-    try {
-      if (array.state === 'configuring' && array.isAssembled) await addAwaited(this.#ctx, array, bdev);
-      else await addMember(this.#ctx, array, bdev);
-    } catch (error) {
-      throw asRaidError(error);
-    }
+    const isAwaited = array.state === 'configuring' && array.isAssembled;
+    await asRaidErrors(isAwaited ? addAwaited(this.#ctx, array, bdev) : addMember(this.#ctx, array, bdev));
   }
 
   /**
@@ -293,9 +160,7 @@ export class RaidArrays {
     const bdev = this.registry.get(bdevName);
     if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName}: there is no bdev ${bdevName}`);
     const add = array.module.addedSlot === 'space' ? appendSpace : addCopy;
-    await add(this.#ctx, array, bdev).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(add(this.#ctx, array, bdev));
   }
 
   /**
@@ -306,9 +171,7 @@ export class RaidArrays {
     const array = this.#find(arrayName);
     const slot = array.slots[index];
     if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no slot ${index}`);
-    await removeSlot(this.#ctx, array, slot).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(removeSlot(this.#ctx, array, slot));
   }
 
   /**
@@ -321,9 +184,7 @@ export class RaidArrays {
     if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no member ${memberName}`);
     const bdev = this.registry.get(bdevName);
     if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
-    await replaceMember(this.#ctx, array, slot, bdev).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(replaceMember(this.#ctx, array, slot, bdev));
   }
 
   /** Takes a member out of whichever array it is in. Resolves when that is on the survivors' stable media. */
@@ -356,9 +217,7 @@ export class RaidArrays {
       );
     }
     try {
-      await bringOnline(this.#ctx, array, options);
-    } catch (error) {
-      throw asRaidError(error);
+      await asRaidErrors(bringOnline(this.#ctx, array, options));
     } finally {
       await examineLatecomers(this.#ctx, array);
     }
@@ -370,20 +229,7 @@ export class RaidArrays {
    * though they differ, each would be read. I/O that comes afterwards meets it trusted.
    */
   trustRedundancy(name: string): void {
-    const array = this.#find(name);
-    const { bdev, consistency, journal, module, state } = array;
-    if (module.redundancy !== 'parity') {
-      throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
-    }
-    if (state !== 'online' || bdev === null)
-      throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
-    array.log.warn(array.logFields(), 'parity is trusted on request');
-    // Writes in flight may be on their way without an entry in the journal, as redundancy is in doubt there.
-    const range = bdev.quiesce(0, bdev.numBlocks, () => {
-      consistency.assumeInSync();
-      if (journal?.mustSaveDoubt === true) journal.doubt.save().catch(() => undefined);
-      bdev.unquiesce(range);
-    });
+    trustRedundancy(this.#find(name));
   }
 
   /**
@@ -404,9 +250,7 @@ export class RaidArrays {
    * changed, if it cannot be recorded. Refused where a level has no copies.
    */
   async setReads(name: string, options: ReadOptions): Promise<void> {
-    await setReads(this.#find(name), options).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(setReads(this.#find(name), options));
   }
 
   /**
@@ -415,16 +259,12 @@ export class RaidArrays {
    * done: a member is away, background work is running, or there is no room.
    */
   async enableIntegrity(name: string, options: IntegrityOptions = {}): Promise<boolean> {
-    return enableIntegrity(this.#ctx, this.#find(name), options).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    return asRaidErrors(enableIntegrity(this.#ctx, this.#find(name), options));
   }
 
   /** Takes an array's checksums away, while it is up. Resolves when that is on record on its members. */
   async disableIntegrity(name: string): Promise<void> {
-    await disableIntegrity(this.#ctx, this.#find(name)).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(disableIntegrity(this.#ctx, this.#find(name)));
   }
 
   /** The array's process begins no new window until it is resumed. Throws if none runs. */
@@ -467,30 +307,7 @@ export class RaidArrays {
    * Refused if the slot has no member, the array is not up, or it cannot do without the member.
    */
   async failMember(name: string, slot: number, reason: string): Promise<void> {
-    const array = this.#find(name);
-    const member = array.slots[slot];
-    if (member?.isConfigured !== true)
-      throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${name}: slot ${slot} has no member`);
-    if (array.state !== 'online') throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${array.state}`);
-    let listener: RaidEventListener = () => undefined;
-    // By its name: slots before its own may go meanwhile.
-    const { name: device } = member;
-    const isOut = new Promise<void>((resolve) => {
-      listener = (event) => {
-        // One that was about to leave for another reason does that.
-        const hasLeft = event.type === 'memberFailed' || event.type === 'memberRemoved';
-        if (event.type !== 'arrayRemoved' && !(hasLeft && event.member === device)) return;
-        if (event.array === name) resolve();
-      };
-      this.on(listener);
-    });
-    try {
-      if (!array.failMember(slot, reason))
-        throw new RaidError('ERR_RAID_BUSY', 16, `array ${name} cannot do without ${String(member.name)}`);
-      await isOut;
-    } finally {
-      this.off(listener);
-    }
+    await failMember(this.#find(name), slot, reason, this.#listeners);
   }
 
   /**
@@ -501,9 +318,7 @@ export class RaidArrays {
     const bdev = this.registry.get(bdevName);
     if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
     if (arrayName !== null) this.#find(arrayName);
-    await this.#spares.add(bdev, arrayName).catch((error: unknown) => {
-      throw asRaidError(error);
-    });
+    await asRaidErrors(this.#spares.add(bdev, arrayName));
   }
 
   removeSpare(bdevName: string): void {
@@ -516,21 +331,8 @@ export class RaidArrays {
   }
 
   /** Clears what arrays have left at the start of a device that is nobody's: superblock, header, map and journal. */
-  async wipe(bdevName: string): Promise<void> {
-    const { store } = this.#ctx;
-    if (store === null) throw new RaidError('ERR_RAID_INVALID', 22, 'there is no superblock store');
-    try {
-      const descriptor = this.registry.open(bdevName, { writable: true });
-      try {
-        descriptor.claim('wiping');
-        await store.clear(descriptor);
-        await recordOuter(this.#ctx, descriptor.bdev, nullUuid);
-      } finally {
-        descriptor.close();
-      }
-    } catch (error) {
-      throw asRaidError(error);
-    }
+  wipe(bdevName: string): Promise<void> {
+    return asRaidErrors(wipe(this.#ctx, bdevName));
   }
 
   /**
@@ -580,56 +382,14 @@ export class RaidArrays {
     if (array === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no array ${name}`);
     return array;
   }
+}
 
-  /** Clears the array's superblocks from devices that are nobody's. Rejects, with all tried, if one could not be cleared. */
-  async #clear({ name, uuid }: RaidArray, store: SuperblockStore, members: readonly Bdev[]): Promise<void> {
-    const results = await Promise.allSettled(
-      members.map(async (bdev) => {
-        const descriptor = this.registry.open(bdev, { writable: true });
-        try {
-          descriptor.claim(`deleting raid array ${name}`);
-          const found = await store.read(descriptor);
-          if (found.kind !== 'found' || found.record.uuid === uuid) await store.clear(descriptor);
-          await this.#undeclare(bdev, uuid);
-        } finally {
-          descriptor.close();
-        }
-      }),
-    );
-    for (const result of results) if (result.status === 'rejected') throw asRaidError(result.reason);
-  }
-
-  /** A device that was given to this array is no member of it, nor of any. */
-  async #undeclare(bdev: Bdev, outerUuid: string): Promise<void> {
-    if (arrayOfVolume(this.#ctx, bdev)?.outerUuid === outerUuid) await recordOuter(this.#ctx, bdev, nullUuid);
-  }
-
-  /** Devices that appeared while the others were being looked at. */
-  async #takeLate(array: RaidArray): Promise<void> {
-    for (const slot of array.slots) {
-      const bdev = slot.awaitedName === null ? undefined : this.registry.get(slot.awaitedName);
-      if (slot.descriptor === null && bdev?.state === 'registered') await joinNew(this.#ctx, array, slot, bdev);
-    }
-    await startIfComplete(this.#ctx, array);
-  }
-
-  async #undoCreate(array: RaidArray, wanted: readonly (string | null)[]): Promise<void> {
-    await array.lifecycle.whenIdle();
-    await closeArray(this.#ctx, array, 'its creation failed').catch((error: unknown) => {
-      array.log.error({ ...array.logFields(), err: error }, 'a failed creation did not end cleanly');
-    });
-    if (array.store === null) return;
-    const members = wanted
-      .flatMap((name) => (name === null ? [] : (this.registry.get(name) ?? [])))
-      .filter(({ state }) => state === 'registered');
-    // Only what this creation wrote is cleared: a member that had a superblock was refused, and never joined.
-    const cleared =
-      array.metadata.seqNumber === 0
-        ? Promise.all(members.map((bdev) => this.#undeclare(bdev, array.uuid)))
-        : this.#clear(array, array.store, members);
-    await cleared.catch((error: unknown) => {
-      array.log.error({ ...array.logFields(), err: error }, 'superblocks of a failed creation could not be cleared');
-    });
+/** The same promise, but that what went wrong on a member is said as this package says it. */
+async function asRaidErrors<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw asRaidError(error);
   }
 }
 

@@ -1,0 +1,52 @@
+import { Retries } from '../array/retries.js';
+import type { ArrayNames, RaidContext } from '../array/context.js';
+import { examineLater } from '../assembly/assemble.js';
+import { defaultRegionLimits } from '../bitmap/region-size.js';
+import { SumsMemory, defaultCacheBytes } from '../checksums/sums-memory.js';
+import type { RaidEventListener } from '../events.js';
+import { RaidIoPool } from '../level/raid-io.js';
+import { enableIfRoom } from '../membership/integrity.js';
+import { endFailedMember } from '../membership/remove.js';
+import { takeOffline } from '../start/start.js';
+import { ResyncExclusion } from '../sync/resync-exclusion.js';
+import { resyncLater } from '../sync/start-process.js';
+import type { RaidArraysOptions } from './options.js';
+
+const noCensus: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
+
+/** What the parts of array management share, with the defaults of what is not given. */
+export function newContext(options: RaidArraysOptions, emit: RaidEventListener): RaidContext {
+  const ctx: RaidContext = {
+    registry: options.registry,
+    modules: options.modules,
+    store: options.store ?? null,
+    ...(options.findSignature === undefined ? {} : { findSignature: options.findSignature }),
+    ios: new RaidIoPool(),
+    sumsMemory: new SumsMemory(options.registry, options.checksumCacheBytes ?? defaultCacheBytes),
+    arrays: new Map(),
+    arrayNames: options.census ?? noCensus,
+    processOptions: { windowSizeKb: 1024, maxBandwidthMbSec: 0, minBandwidthMbSec: 1, latencyTargetMs: 0 },
+    resyncExclusion: new ResyncExclusion(),
+    memberOptions: { ioTimeoutMs: 30_000, graceMs: 60_000, ...options.members },
+    regionLimits: { ...defaultRegionLimits, ...options.regions },
+    routesReads: options.routesReads ?? true,
+    gathersWrites: options.gathersWrites ?? true,
+    assemblyOptions: { start: 'auto', absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly },
+    retries: new Retries(options.registry.runtime),
+    mayExamine: options.mayExamine ?? (() => true),
+    mayAssemble: options.mayAssemble ?? (() => true),
+    holdsData: options.holdsData ?? (() => false),
+    examineLater: (bdev) => examineLater(ctx, bdev),
+    emit,
+    onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
+    onLevelThrew: (array, reason) => {
+      if (array.state !== 'online') return;
+      takeOffline(ctx, array, reason).catch((error: unknown) => {
+        array.log.error({ ...array.logFields(), err: error }, 'the array could not be taken offline in order');
+      });
+    },
+    onRoomForSums: (array) => enableIfRoom(ctx, array),
+    onInconsistent: (array) => resyncLater(ctx, array),
+  };
+  return ctx;
+}

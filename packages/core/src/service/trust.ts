@@ -1,0 +1,19 @@
+import type { RaidArray } from '../array/array.js';
+import { RaidError } from '../errors.js';
+
+/** Takes a person's word that parity is right where it is in doubt. Refused for copies. */
+export function trustRedundancy(array: RaidArray): void {
+  const { bdev, consistency, journal, module, name, state } = array;
+  if (module.redundancy !== 'parity') {
+    throw new RaidError('ERR_RAID_INVALID', 95, `array ${name}: level ${module.level} has no parity to trust`);
+  }
+  if (state !== 'online' || bdev === null)
+    throw new RaidError('ERR_RAID_INVALID', 22, `array ${name} is ${state}: what is in doubt is known once it is online`);
+  array.log.warn(array.logFields(), 'parity is trusted on request');
+  // Writes in flight may be on their way without an entry in the journal, as redundancy is in doubt there.
+  const range = bdev.quiesce(0, bdev.numBlocks, () => {
+    consistency.assumeInSync();
+    if (journal?.mustSaveDoubt === true) journal.doubt.save().catch(() => undefined);
+    bdev.unquiesce(range);
+  });
+}
