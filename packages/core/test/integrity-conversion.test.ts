@@ -412,3 +412,45 @@ it('keeps checksums that cannot be given up on record', async () => {
   await expect(volume.read(0, 1)).rejects.toThrow(/EIO/);
   await stop(built);
 });
+
+it('is not given checksums that are not wanted any more', async () => {
+  const built = await plain('raid1', 2);
+  const { rig } = built;
+  const array = arrayOf(rig, 'a');
+  await rig.arrays.enableIntegrity('a', { whenRoom: true });
+  await enlarge(built, room);
+  // There is room, and they are about to be turned on.
+  await rig.arrays.disableIntegrity('a');
+  await array.resizing;
+  await array.resizing;
+  expect(array).toMatchObject({ hasIntegrity: false, wantsIntegrity: false });
+  await stop(built);
+});
+
+it('keeps checksums that can neither be recorded nor given up, and records them later', async () => {
+  const built = await plain('raid1', 2);
+  const { rig, disks } = built;
+  const array = arrayOf(rig, 'a');
+  await rig.arrays.enableIntegrity('a', { whenRoom: true });
+  const free = (status: number): void => {
+    for (const disk of disks) for (const io of disk.held.splice(0)) disk.finish(io, status);
+  };
+  for (const disk of disks)
+    disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks < dataAt ? null : Status.Ok);
+  void enlarge(built, room);
+  // What is recorded before is let through.
+  await until(() => {
+    if (!array.hasIntegrity) free(Status.Ok);
+    return array.hasIntegrity && disks.every(({ held }) => held.length > 0);
+  }, 'it is about to be recorded that it has checksums');
+  rig.arrays.startSync('a', 'check');
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  free(Status.IoError);
+  await array.resizing;
+  expect(array.sums).toMatchObject({ isEnding: false, isOffRecord: false });
+  await stop(built);
+  const again = await startFrom(imagesOf(built));
+  expect(arrayOf(again.rig, 'a').hasIntegrity).toBe(true);
+  await isConverted(again);
+  await stop(again);
+});

@@ -391,6 +391,22 @@ export const checksums = [
     suites: conversion,
   },
   {
+    id: 'sums-that-are-not-wanted-any-more',
+    file: 'core/src/membership/integrity.ts',
+    line: "if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');",
+    becomes: "if (array.hasIntegrity) refuse(array, 'checksums are not wanted any more');",
+    loses: 'checksums are turned on after somebody has been told that they will not be',
+    suites: conversion,
+  },
+  {
+    id: 'sums-off-record-for-good',
+    file: 'core/src/membership/integrity.ts',
+    line: '  sums.isEnding = false;\n  sums.isOffRecord = false;\n  try {',
+    becomes: '  try {',
+    loses: 'an array says that it has checksums, and no header does, if they can neither be recorded nor given up',
+    suites: conversion,
+  },
+  {
     id: 'sum-of-what-was-read-once',
     file: 'core/src/checksums/member-sums.ts',
     line: 'if (this.#memory.equal(addr + offset, like + offset, summedBytes)) this.set(frame',

@@ -70,7 +70,9 @@ function describeMissing(array: RaidArray): string | null {
   const missing = array.roomMissingForSums();
   const short = slots.filter(({ index }) => (missing[index] ?? 0) > 0);
   if (short.length === 0) return null;
-  const each = short.map(({ index, name }) => `${String(name)} (slot ${index}) lacks ${missing[index] ?? 0} blocks`);
+  const each = short.map(
+    ({ index, name }) => `${name ?? 'the absent one'} (slot ${index}) lacks ${missing[index] ?? 0} blocks`,
+  );
   return `its members have no room for checksums behind their data: ${each.join(', ')} of ${blockSize} bytes. Larger members have, if the array does not grow into it`;
 }
 
@@ -90,13 +92,18 @@ export async function enableIntegrity(ctx: RaidContext, array: RaidArray, option
     array.log.warn(array.logFields(), missing);
     return false;
   }
+  await begin(ctx, array, () => undefined);
+  return true;
+}
+
+/** `mustBeWanted` throws if they are not wanted any more; it is asked anew after each wait. */
+async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<void> {
   checkPlaces(array);
   checkMembers(array);
-  await array.lifecycle.whileBusy(array.afterGrowth(() => turnOn(ctx, array)));
+  await array.lifecycle.whileBusy(array.afterGrowth(() => turnOn(ctx, array, mustBeWanted)));
   array.log.info(array.logFields(), 'the array has checksums from now on; what is there gets them by and by');
   startSumIfDue(ctx, array);
   array.growIfPossible();
-  return true;
 }
 
 async function want(array: RaidArray, isWanted: boolean): Promise<void> {
@@ -113,14 +120,26 @@ async function want(array: RaidArray, isWanted: boolean): Promise<void> {
 export function enableIfRoom(ctx: RaidContext, array: RaidArray): void {
   const { state, wantsIntegrity } = array;
   if (!wantsIntegrity || array.hasIntegrity || state !== 'online' || describeMissing(array) !== null) return;
-  enableIntegrity(ctx, array).catch((error: unknown) => {
+  const mustBeWanted = (): void => {
+    if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');
+  };
+  fulfil(ctx, array, mustBeWanted).catch((error: unknown) => {
     array.log.warn({ ...array.logFields(), err: error }, 'the array cannot get its checksums now');
   });
 }
 
-async function turnOn(ctx: RaidContext, array: RaidArray): Promise<void> {
+async function fulfil(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<void> {
+  // Growth that is under way may take the room.
+  await array.resizing;
+  mustBeWanted();
+  checkCanHave(array);
+  await begin(ctx, array, mustBeWanted);
+}
+
+async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<void> {
   const { wantsIntegrity } = array;
   const mayBegin = (): void => {
+    mustBeWanted();
     checkCanHave(array);
     checkPlaces(array);
     checkMembers(array);
@@ -144,9 +163,29 @@ async function turnOn(ctx: RaidContext, array: RaidArray): Promise<void> {
     await array.metadata.update();
   } catch (error) {
     // Whichever headers say it: of none of them anything counts.
-    await giveUp(array).catch(() => undefined);
-    array.wantsIntegrity = wantsIntegrity && !array.hasIntegrity;
-    throw error;
+    const isGone = await giveUp(array).then(
+      () => true,
+      () => false,
+    );
+    if (isGone) {
+      array.wantsIntegrity = wantsIntegrity;
+      throw error;
+    }
+    // Background work has begun meanwhile: they stay, and may be recorded now.
+    await keep(ctx, array);
+  }
+}
+
+/** They are not given up, or could not be: headers say so as soon as they can be written, and what has none yet gets some. */
+async function keep(ctx: RaidContext, array: RaidArray): Promise<void> {
+  const { sums } = array;
+  if (sums === null) return;
+  sums.isEnding = false;
+  sums.isOffRecord = false;
+  try {
+    await array.metadata.update();
+  } finally {
+    startSumIfDue(ctx, array);
   }
 }
 
@@ -157,8 +196,9 @@ async function turnOn(ctx: RaidContext, array: RaidArray): Promise<void> {
 export async function disableIntegrity(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (array.state !== 'online' || array.isDeleting || array.isReadOnly)
     refuse(array, `it is ${array.isReadOnly ? 'read-only' : array.state}: checksums are turned on and off while it is online`);
-  if (array.wantsIntegrity) await want(array, false);
-  else await array.lifecycle.whileBusy(array.afterGrowth(() => turnOff(ctx, array)));
+  // What is being turned on is there by then.
+  const work = (): Promise<void> => (array.wantsIntegrity ? want(array, false) : turnOff(ctx, array));
+  await array.lifecycle.whileBusy(array.afterGrowth(work));
   array.growIfPossible();
 }
 
@@ -193,12 +233,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
     await array.metadata.update();
     await giveUp(array);
   } catch (error) {
-    if (array.sums === sums) {
-      sums.isEnding = false;
-      sums.isOffRecord = false;
-      await array.metadata.update().catch(() => undefined);
-      startSumIfDue(ctx, array);
-    }
+    if (array.sums === sums) await keep(ctx, array).catch(() => undefined);
     throw error;
   }
   array.log.info(array.logFields(), 'the array has no checksums any more');
