@@ -6,10 +6,17 @@ import { Random } from './random.js';
 
 /**
  * In a quarter of the seeds disks lie about what is recorded on them: bits turn over there, and writes of it are lost, or land on
- * something else. From a stream of its own.
+ * something else. From a stream of its own. `isConverted`: checksums come and go.
  */
-export function drawMetadataLies(seed: number, module: RaidModule, shape: SimShape, totalMs: number): PlanItem[] {
-  const random = new Random(seed, 17);
+export function drawMetadataLies(
+  seed: number,
+  module: RaidModule,
+  shape: SimShape,
+  totalMs: number,
+  isConverted: boolean,
+): PlanItem[] {
+  // Whether checksums come and go is drawn from the first one.
+  const random = new Random(seed, isConverted ? 22 : 17);
   const isProvable = module.redundancy !== 'none' || shape.integrity !== undefined;
   if (!random.chance(0.25) || !isProvable || shape.kind === 'no superblock' || shape.isOverBudget) return [];
   const places: LiePlace[] = [...(Object.keys(metadataAreas) as (keyof typeof metadataAreas)[])];

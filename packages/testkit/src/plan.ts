@@ -86,9 +86,8 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   items.push(...slots.items);
   // What somebody else leaves of our records says little anyway.
   const mayLieOfRecords = slots.shape.numSlots > 1 || options.hasLoneMetadataLies === true;
-  // Nor are checksums that come and go among what disks may lie about yet.
-  const mayLieNow = foreign.length === 0 && conversions.items.length === 0;
-  if (hasMetadataLies && mayLieOfRecords && mayLieNow) items.push(...drawMetadataLies(seed, module, slots.shape, totalMs));
+  if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
+    items.push(...drawMetadataLies(seed, module, slots.shape, totalMs, conversions.items.length > 0));
   items.sort((a, b) => a.at - b.at);
   const isUsual = (item: PlanItem): boolean => mayUnmap || item.kind !== 'io' || item.type !== IoType.Unmap;
   return { seed, shape: slots.shape, items: items.filter(isUsual) };

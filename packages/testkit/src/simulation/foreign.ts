@@ -58,6 +58,8 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   }
   // A crash of an array that lacks a member costs data there: that is not ours to answer for.
   const last = how !== 'stop' && isWhole ? how : 'stop';
+  // A superblock of his that is torn is damaged: he has one copy, of ours nobody knows whether it is the same.
+  if (array !== undefined && last !== 'stop') await run.inTime('growing', array.resizing);
   run.world.trace(`== the other one ends: ${last}`);
   if (last === 'stop') await run.inTime('stopping', stack.arrays.stop());
   else if (volume !== null) void use(run, volume, Math.min(writes, 4)).catch(() => undefined);

@@ -97,8 +97,8 @@ export function setIntegrity(run: SimRun, isOn: boolean): void {
   if (stack === null || array === undefined) return;
   run.mark(`checksums ${isOn ? 'on' : 'off'}`);
   run.world.trace(`== checksums ${isOn ? 'on' : 'off'}`);
-  if (!isOn) run.sumLies.forget();
   const asked = isOn ? stack.arrays.enableIntegrity(arrayName, { whenRoom: true }) : stack.arrays.disableIntegrity(arrayName);
+  if (!isOn) run.sumLies.forgetWhile(asked);
   void run.call(`turning checksums ${isOn ? 'on' : 'off'}`, asked, () => {
     run.coverage.mark(`checksums are ${isOn ? 'on' : 'off'}`);
   });

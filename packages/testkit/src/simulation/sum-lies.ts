@@ -61,6 +61,8 @@ export class SumLies {
   readonly #lies: Lie[] = [];
   /** Blocks of checksums, of the volume, that have one: without redundancy what was never written is never verified. */
   readonly #summed = new Set<number>();
+  /** What turns checksums off, and is under way. */
+  #endings = new Set<Promise<unknown>>();
   /** When users last wrote to a region. */
   readonly #writtenAt = new Map<number, number>();
 
@@ -144,8 +146,18 @@ export class SumLies {
     if (array !== undefined) for (const lie of this.#lies) this.#giveUp(lie, array);
   }
 
+  /** As {@link forget}, also of what they get to know until then: it takes a while. */
+  forgetWhile(ending: Promise<unknown>): void {
+    this.forget();
+    const endings = this.#endings;
+    endings.add(ending);
+    const ended = (): boolean => endings.delete(ending);
+    void ending.then(ended, ended);
+  }
+
   /** The process ends, or is dead: what it had in memory of checksums is gone. `states`: of regions, as they were last. */
   ended(array: RaidArray | undefined, isClean: boolean): void {
+    this.#endings = new Set();
     const bitmap = array?.bitmap ?? null;
     if (array === undefined || bitmap === null) return;
     const isSure = (region: number): boolean => {
@@ -277,7 +289,8 @@ export class SumLies {
     const hasNone = !this.#run.isRedundant && !this.#summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
     // Checksums are there in part, or not at all; or that they are complete is not on record yet.
     const isPartly = array.sums?.isComplete !== true || array.sums.isEnding || array.process?.type === 'sum';
-    if (array.state !== 'online' || isPartly || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
+    const isGoing = isPartly || this.#endings.size > 0;
+    if (array.state !== 'online' || isGoing || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
   }
 
   /** In blocks of checksums. */
