@@ -191,7 +191,15 @@ it('makes striped mirrors with options, and says what can be lost of them', asyn
   expect((await test.json('list', 'list', 5)).arrays).toMatchObject([{ name: 'vol', members: 2 }]);
   await test.ok('add vol ./a --wait', 5);
   await test.ok('add vol ./c --wait');
-  expect(await test.run('create', '10', 'other', './e', './f', '-o', 'layout=far')).toMatchObject({
+  // One more copy of the group that has the fewest, which takes the place of one that goes.
+  await test.ok('add vol ./e --mirror --wait');
+  expect(await test.ok('status vol')).toContain('raid10: layout near, copies 2, further copies 1, groups 0+1+4, 2+3\n');
+  expect(await test.run('remove', 'vol', 'c', '--mirror', '--yes')).toMatchObject({ stderr: containing('each can: 0, 1, 4') });
+  expect(await test.ok('remove vol b --mirror --yes')).toContain('array vol has 4 members');
+  expect((await test.json('status', 'status')).arrays).toMatchObject([
+    { health: 'optimal', slots: [{ device: 'a' }, { device: 'e' }, { device: 'c' }, { device: 'd' }] },
+  ]);
+  expect(await test.run('create', '10', 'other', './b', './f', '-o', 'layout=far')).toMatchObject({
     stderr: containing('layout must be near or offset'),
   });
 });

@@ -1,6 +1,8 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
-import type { CreateArrayOptions } from '@raidkit/core';
+import { thirdPartyCodes } from '@raidkit/core';
+import type { CopiesModule, CreateArrayOptions, RaidModule } from '@raidkit/core';
+import { raid1 } from '@raidkit/raid1';
 import { parseSuperblock } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
 import { extensionLayout, parseHeader } from '../../superblock/src/extension.js';
@@ -26,8 +28,14 @@ async function plug(rig: Rig, index: number, bytes: Uint8Array): Promise<RamDisk
   return disk;
 }
 
-async function build(members: number, options: Partial<CreateArrayOptions> = {}, more = 1): Promise<Built> {
+async function build(
+  members: number,
+  options: Partial<CreateArrayOptions> = {},
+  more = 1,
+  modules: readonly RaidModule[] = [],
+): Promise<Built> {
   const rig = newRig();
+  for (const module of modules) rig.arrays.modules.register(module);
   const disks: RamDisk[] = [];
   for (let index = 0; index < members + more; index++) disks.push(await plug(rig, index, new Uint8Array(3 * MiB)));
   const baseBdevs = disks.slice(0, members).map((_, index) => `m${index}`);
@@ -350,7 +358,7 @@ it('refuses what would move data, what an array cannot do without, and what woul
   for (const [level, members] of [
     ['raid0', 2],
     ['raid5f', 3],
-    ['raid10', 4],
+    ['raid10', 5],
     ['raid6', 4],
   ] as const) {
     const { rig } = await build(members, { level, ...striped });
@@ -358,6 +366,7 @@ it('refuses what would move data, what an array cannot do without, and what woul
       /where its data lies depends on how many there are/,
     );
     await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/where its data lies depends/);
+    expect(arrayOf(rig, 'a').numInSync).toBe(members);
     expect(rig.registry.get(`m${members}`)!.claimedBy).toBeNull();
   }
   const { rig: tape } = await build(2, { level: 'concat', ...striped });
@@ -379,6 +388,78 @@ it('refuses what would move data, what an array cannot do without, and what woul
   await expect(rig.arrays.growBaseBdev('a', 'm0')).rejects.toThrow(/claimed/);
   expect(arrayOf(rig, 'a').numSlots).toBe(1);
   expect(slotsOn(disks[0]!)).toBe(1);
+});
+
+/** A mirror that says this of itself with so many slots. */
+function strange(said: (numSlots: number) => { groups: number[][]; stripeBlocks?: number }): CopiesModule {
+  return {
+    ...raid1,
+    level: 'strange',
+    aliases: [],
+    code: thirdPartyCodes.first,
+    start(context) {
+      const level = raid1.start(context);
+      return {
+        resize(capacities, current) {
+          const { stripeBlocks: blocks = 1 } = said(context.numSlots);
+          return { ...level.resize(capacities, current), stripe: { arrayBlocks: blocks, memberBlocks: blocks } };
+        },
+        submitRw: (request) => level.submitRw(request),
+        submitNullPayload: (request) => level.submitNullPayload?.(request),
+        submitProcessRequest: (request) => level.submitProcessRequest(request),
+        get copyGroups() {
+          return said(context.numSlots).groups;
+        },
+      };
+    },
+  };
+}
+
+it.each<[string, number, Parameters<typeof strange>[0]]>([
+  [
+    'takes a slot out of its group',
+    3,
+    (n) => ({
+      groups:
+        n === 3
+          ? [[0, 1, 2]]
+          : [
+              [0, 1],
+              [2, 3],
+            ],
+    }),
+  ],
+  ['has a group of new slots alone', 3, (n) => ({ groups: n === 3 ? [[0, 1, 2]] : [[0, 1, 2], [3]] })],
+  [
+    'has two groups change places',
+    4,
+    (n) => ({
+      groups:
+        n === 4
+          ? [
+              [0, 1],
+              [2, 3],
+            ]
+          : [
+              [2, 3, 4],
+              [0, 1],
+            ],
+    }),
+  ],
+  ['has other stripes', 3, (n) => ({ groups: [Array.from({ length: n }, (_, slot) => slot)], stripeBlocks: n - 2 })],
+])('a level that %s with another number of slots keeps the number that it has', async (_, members, said) => {
+  const { rig } = await build(members, { level: 'strange' }, 1, [strange(said)]);
+  const { currentGeometry } = arrayOf(rig, 'a');
+  await expect(rig.arrays.growBaseBdev('a', `m${members}`)).rejects.toThrow(/data would move/);
+  expect(arrayOf(rig, 'a')).toMatchObject({ numSlots: members, numInSync: members, currentGeometry });
+  expect(rig.registry.get(`m${members}`)!.claimedBy).toBeNull();
+});
+
+it('no slot goes that is a group by itself', async () => {
+  const said = (n: number): { groups: number[][] } => ({ groups: n === 3 ? [[0, 1], [2]] : [[0, 1]] });
+  const { rig } = await build(3, { level: 'strange' }, 0, [strange(said)]);
+  for (const index of [0, 1, 2]) await expect(rig.arrays.removeSlot('a', index)).rejects.toThrow(/data would move/);
+  expect(arrayOf(rig, 'a')).toMatchObject({ numSlots: 3, numInSync: 3 });
 });
 
 it('space is appended to a concat, and is there at the next start', async () => {

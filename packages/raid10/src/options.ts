@@ -1,6 +1,6 @@
 import type { LevelOptions, ModuleBase } from '@raidkit/core/level';
-import { slotOf, stripeOf } from './copy-map.js';
-import type { Layout, Shape } from './copy-map.js';
+import { copiesOf, hasGroups, shapeOf, slotOf, stripeOf } from './copy-map.js';
+import type { Layout } from './copy-map.js';
 
 export const options = {
   copies: {
@@ -17,16 +17,34 @@ export const options = {
     description:
       'where the copies are: near each other, or each in the next strip (far would put them so far apart that no part of the array could be rebuilt by itself)',
   },
+  striped: {
+    type: 'integer',
+    minimum: 0,
+    maximum: 255,
+    default: 0,
+    description:
+      'how many members strips are dealt to; the others hold further copies of what these hold. 0: all that the array is created with, which is then on record',
+  },
 } as const satisfies ModuleBase['options'];
 
-/** What checked options say of an array with so many slots. */
-export function shapeOf(numSlots: number, { copies, layout }: LevelOptions): Shape {
-  return { numSlots, numCopies: typeof copies === 'number' ? copies : 2, layout: layout === 'offset' ? 'offset' : 'near' };
+/** Strips are dealt to as many slots as hold all copies, and there are others only where slots come in groups. */
+export function acceptsSlots(numSlots: number, options: LevelOptions): boolean {
+  const shape = shapeOf(numSlots, options);
+  const { numCopies, numStriped } = shape;
+  if (numStriped < numCopies) return false;
+  return numSlots === numStriped || (numSlots > numStriped && hasGroups(shape));
+}
+
+/** Where slots can be added, it is on record from the creation on how many strips are dealt to. */
+export function completeOptions(numSlots: number, options: LevelOptions): LevelOptions {
+  const shape = shapeOf(numSlots, options);
+  return hasGroups(shape) ? { ...options, striped: shape.numStriped } : options;
 }
 
 /** One copy of each block must be left: every so many-th slot in a row has one. */
 export function maxMissing(numSlots: number, options: LevelOptions): number {
-  return numSlots - Math.ceil(numSlots / shapeOf(numSlots, options).numCopies);
+  const { numCopies, numStriped } = shapeOf(numSlots, options);
+  return numSlots - Math.ceil(numStriped / numCopies);
 }
 
 /** Whether a copy of everything is left. */
@@ -35,9 +53,10 @@ export function canRun(numSlots: number, missing: readonly number[], options: Le
   if (missing.length < shape.numCopies) return true;
   const { strips } = stripeOf(shape);
   for (let strip = 0; strip < strips; strip++) {
+    const copies = copiesOf(shape, strip);
     let copy = 0;
-    while (copy < shape.numCopies && missing.includes(slotOf(shape, strip, copy))) copy++;
-    if (copy === shape.numCopies) return false;
+    while (copy < copies && missing.includes(slotOf(shape, strip, copy))) copy++;
+    if (copy === copies) return false;
   }
   return true;
 }

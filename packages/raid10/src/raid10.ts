@@ -1,4 +1,4 @@
-import { RangeLocks, Status, raidApiVersion } from '@raidkit/core/level';
+import { RaidError, RangeLocks, Status, raidApiVersion } from '@raidkit/core/level';
 import type {
   AnyWriteRequest,
   CopiesModule,
@@ -14,29 +14,35 @@ import type {
   RwRequest,
   WriteRequest,
 } from '@raidkit/core/level';
-import { CopyMap } from './copy-map.js';
-import type { Shape } from './copy-map.js';
-import { canRun, maxMissing, options, shapeOf } from './options.js';
+import { LiveMap, shapeOf } from './copy-map.js';
+import type { CopyMap } from './copy-map.js';
+import { acceptsSlots, canRun, completeOptions, maxMissing, options } from './options.js';
 import { Recovery } from './recovery.js';
 
 /** Striped copies. Reads go where they cost least; writes go to all copies. */
 class Raid10 {
   readonly #context: RedundantContext;
-  readonly #map: CopyMap;
+  readonly #maps: LiveMap;
   readonly #recovery: Recovery;
   /** Overlapping writes go one after another: in parallel, two members could end with different winners. Blocks of the array. */
   readonly #writes = new RangeLocks();
-  readonly #shape: Shape;
+  /** Slots that strips have been dealt to since the creation. */
+  readonly #numStriped: number;
 
-  constructor(context: RedundantContext, map: CopyMap) {
-    this.#shape = shapeOf(context.numSlots, context.options);
+  constructor(context: RedundantContext, maps: LiveMap) {
     this.#context = context;
-    this.#map = map;
-    this.#recovery = new Recovery(context, map);
+    this.#maps = maps;
+    this.#numStriped = maps.now.shape.numStriped;
+    this.#recovery = new Recovery(context, maps);
+  }
+
+  get #map(): CopyMap {
+    return this.#maps.now;
   }
 
   resize(capacities: readonly number[]): RedundantGeometry {
-    const { arrayBlocks, memberBlocks, strip } = this.#map;
+    const { arrayBlocks, memberBlocks, shape, strip } = this.#map;
+    if (shape.numStriped !== this.#numStriped) refuseOtherNumber(this.#context, this.#numStriped);
     const stripes = Math.floor(Math.min(...capacities) / memberBlocks);
     return {
       numBlocks: stripes * arrayBlocks,
@@ -47,8 +53,13 @@ class Raid10 {
     };
   }
 
+  /** With further copies, which slots hold the same. */
   describe(): LevelDescription {
-    return { layout: this.#shape.layout, copies: this.#shape.numCopies };
+    const { groups, shape } = this.#map;
+    const { layout, numCopies, numSlots, numStriped } = shape;
+    const usual = { layout, copies: numCopies };
+    if (numSlots === numStriped) return usual;
+    return { ...usual, further_copies: numSlots - numStriped, groups: groups.map((slots) => slots.join('+')).join(', ') };
   }
 
   /** Within one strip. */
@@ -72,7 +83,7 @@ class Raid10 {
     const strip = map.stripAt(offsetBlocks);
     let best = -1;
     let least = Infinity;
-    for (let copy = 0; copy < map.numCopies; copy++) {
+    for (let copy = 0; copy < map.copies(strip); copy++) {
       const slot = map.slot(strip, copy);
       if (!this.#context.isMemberInSync(slot)) continue;
       const cost = this.#context.readCost(slot);
@@ -108,7 +119,7 @@ class Raid10 {
     const mustAgree = this.#mayDiffer(request);
     let best = -1;
     let least = Infinity;
-    for (let copy = 0; copy < map.numCopies; copy++) {
+    for (let copy = 0; copy < map.copies(strip); copy++) {
       const slot = map.slot(strip, copy);
       if (!request.hasMember(slot) || (unreadable.length > 0 && unreadable.includes(slot))) continue;
       const cost = this.#context.readCost(slot);
@@ -141,7 +152,7 @@ class Raid10 {
     request.end();
     if (request.writesBack) {
       // Every other copy is given what this one holds, those that could not be read too.
-      for (let copy = 0; copy < map.numCopies; copy++) {
+      for (let copy = 0; copy < map.copies(strip); copy++) {
         const slot = map.slot(strip, copy);
         if (copy !== request.c && request.hasMember(slot))
           request.writePart(slot, base + map.offset(strip, copy), numBlocks, addr);
@@ -155,7 +166,7 @@ class Raid10 {
     const map = this.#map;
     const { a: strip, addr, b: base, numBlocks } = request;
     if (!map.isAligned) request.andThen(this.#onWritten);
-    for (let copy = 0; copy < map.numCopies; copy++) {
+    for (let copy = 0; copy < map.copies(strip); copy++) {
       const slot = map.slot(strip, copy);
       if (request.hasMember(slot)) request.writePart(slot, base + map.offset(strip, copy), numBlocks, addr);
     }
@@ -186,7 +197,7 @@ class Raid10 {
       const next = Math.min(end, (Math.floor(at / map.strip) + 1) * map.strip);
       const strip = map.stripAt(at);
       const base = map.baseOf(at);
-      for (let copy = 0; copy < map.numCopies; copy++) {
+      for (let copy = 0; copy < map.copies(strip); copy++) {
         const slot = map.slot(strip, copy);
         if (request.hasMember(slot)) request.zeroPart(slot, base + map.offset(strip, copy), next - at);
       }
@@ -213,13 +224,24 @@ function endOf({ offsetBlocks, numBlocks }: LevelRequest): number {
   return offsetBlocks + numBlocks;
 }
 
+/** The number of slots says where data lies, but for arrays of which it is on record to how many of them strips are dealt. */
+function refuseOtherNumber({ name, numSlots, options }: RedundantContext, before: number): never {
+  const { layout, numCopies } = shapeOf(before, options);
+  const message = `array ${name}: level raid10 cannot have ${numSlots} slots instead of ${before}: where its data lies depends on how many there are, with layout ${layout} and ${numCopies} copies. One of layout near, with a multiple of ${numCopies} members, can have further copies: create such an array, and copy`;
+  throw new RaidError('ERR_RAID_INVALID', 22, message);
+}
+
 /** With copies at the same blocks of their members, in groups of slots. */
 class AlignedRaid10 extends Raid10 {
-  readonly copyGroups: readonly (readonly number[])[];
+  readonly #maps: LiveMap;
 
-  constructor(context: RedundantContext, map: CopyMap) {
-    super(context, map);
-    this.copyGroups = map.groups();
+  constructor(context: RedundantContext, maps: LiveMap) {
+    super(context, maps);
+    this.#maps = maps;
+  }
+
+  get copyGroups(): readonly (readonly number[])[] {
+    return this.#maps.now.groups;
   }
 }
 
@@ -227,13 +249,13 @@ class AlignedRaid10 extends Raid10 {
 class SpreadRaid10 extends Raid10 {
   readonly copySets: readonly CopySet[];
 
-  constructor(context: RedundantContext, map: CopyMap) {
-    super(context, map);
-    this.copySets = map.sets();
+  constructor(context: RedundantContext, maps: LiveMap) {
+    super(context, maps);
+    this.copySets = maps.now.sets();
   }
 }
 
-/** The raid10 level: striped copies, as Linux md lays them out. Options: `copies` and `layout`. */
+/** The raid10 level: striped copies, as Linux md lays them out. Options: `copies`, `layout` and `striped`. */
 export const raid10: CopiesModule = {
   level: 'raid10',
   aliases: ['10'],
@@ -244,11 +266,20 @@ export const raid10: CopiesModule = {
   maxMissing,
   canRun,
   baseBdevsMin: 2,
-  acceptsSlots: (numSlots, given) => numSlots >= shapeOf(numSlots, given).numCopies,
+  addedSlot: 'copy',
+  acceptsSlots,
   options,
+  completeOptions,
   optionsDefineLayout: true,
   start(context) {
-    const map = new CopyMap(context.stripSizeBlocks, shapeOf(context.numSlots, context.options));
-    return map.isAligned ? new AlignedRaid10(context, map) : new SpreadRaid10(context, map);
+    const { name, numSlots, options: recorded } = context;
+    if (!acceptsSlots(numSlots, recorded))
+      throw new RaidError(
+        'ERR_RAID_METADATA',
+        22,
+        `array ${name}: level raid10 has no layout of ${numSlots} slots with the options ${JSON.stringify(recorded)}`,
+      );
+    const maps = new LiveMap(context);
+    return maps.now.isAligned ? new AlignedRaid10(context, maps) : new SpreadRaid10(context, maps);
   },
 };

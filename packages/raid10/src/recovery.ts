@@ -1,6 +1,6 @@
 import { Status } from '@raidkit/core/level';
 import type { ProcessRequest, RedundantContext } from '@raidkit/core/level';
-import type { CopyMap } from './copy-map.js';
+import type { LiveMap } from './copy-map.js';
 
 /**
  * Reads what a member must hold from the other copies, piece by piece: as far as these lie in a row. First a copy of each piece
@@ -8,11 +8,11 @@ import type { CopyMap } from './copy-map.js';
  */
 export class Recovery {
   readonly #context: RedundantContext;
-  readonly #map: CopyMap;
+  readonly #maps: LiveMap;
 
-  constructor(context: RedundantContext, map: CopyMap) {
+  constructor(context: RedundantContext, maps: LiveMap) {
     this.#context = context;
-    this.#map = map;
+    this.#maps = maps;
   }
 
   run(request: ProcessRequest): void {
@@ -53,13 +53,13 @@ export class Recovery {
 
   /** Blocks of the piece that begins there. */
   #pieceAt({ numBlocks, offsetBlocks }: ProcessRequest, done: number): number {
-    const { isAligned, strip } = this.#map;
+    const { isAligned, strip } = this.#maps.now;
     return isAligned ? numBlocks - done : Math.min(numBlocks - done, strip - ((offsetBlocks + done) % strip));
   }
 
   /** Reads the best copy of the piece that is there and has not failed. False if there is none. */
   #readPiece(request: ProcessRequest, done: number): boolean {
-    const map = this.#map;
+    const map = this.#maps.now;
     const at = request.offsetBlocks + done;
     const strip = map.stripOn(request.slot, at);
     const base = at - map.offset(strip, map.copyOn(request.slot, strip));
@@ -68,7 +68,7 @@ export class Recovery {
     const mustAgree = map.inDoubt(this.#context, at, numBlocks);
     let best = -1;
     let least = Infinity;
-    for (let copy = 0; copy < map.numCopies && !(mustAgree && best >= 0); copy++) {
+    for (let copy = 0; copy < map.copies(strip) && !(mustAgree && best >= 0); copy++) {
       const slot = map.slot(strip, copy);
       if (!request.hasMember(slot) || request.unreadable.includes(slot)) continue;
       const cost = this.#context.readCost(slot);

@@ -187,7 +187,7 @@ it('a start asks the options which members may be missing, before it has all of 
   const again = newRig();
   await plugInAll(again, [null, null, disks[2]!.bytes.slice()]);
   await until(() => again.arrays.get('a')?.state === 'online', 'it comes up by itself');
-  expect(arrayOf(again, 'a').options).toEqual({ copies: 3 });
+  expect(arrayOf(again, 'a').options).toEqual({ copies: 3, striped: 3 });
   await expectContents(again, 1);
 });
 

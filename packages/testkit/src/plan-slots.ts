@@ -1,6 +1,7 @@
 import type { RaidModule } from '@raidkit/core';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
+import { canGetCopies, slotsOfTwoGroups } from './slots.js';
 
 /** A shape with what happens to its slots. */
 export interface WithSlots {
@@ -14,12 +15,19 @@ export interface WithSlots {
 export function drawSlots(seed: number, module: RaidModule, shape: SimShape, totalMs: number): WithSlots {
   const random = new Random(seed, 15);
   if (module.addedSlot !== 'copy' || !random.chance(0.25)) return { shape, items: [] };
-  const more = random.int(1, 2);
+  const extra = random.int(1, 2);
+  const hasGroups = module.redundancy !== 'none' && module.canRun !== undefined;
+  // A single group is a mirror.
+  const numSlots = hasGroups ? Math.max(shape.numSlots, slotsOfTwoGroups(module, shape.levelOptions)) : shape.numSlots;
+  // Where there are no groups, further copies are refused, now and then.
+  if (hasGroups && !canGetCopies(module, numSlots, shape.levelOptions) && !random.chance(0.2)) return { shape, items: [] };
+  const more = extra + numSlots - shape.numSlots;
   const last = shape.numDisks - 1;
   const repeated = <T>(list: readonly T[]): T[] => list.concat(Array<T[]>(more).fill(list.slice(last)).flat());
   const { lacking } = shape;
   const larger: SimShape = {
     ...shape,
+    numSlots,
     numDisks: shape.numDisks + more,
     memberBlocks: repeated(shape.memberBlocks),
     latencies: repeated(shape.latencies),
@@ -31,6 +39,8 @@ export function drawSlots(seed: number, module: RaidModule, shape: SimShape, tot
     at: random.unit() * totalMs,
     disk: disk(),
   }));
+  // There only what was added can go.
+  if (hasGroups) items.unshift({ kind: 'copy', at: random.unit() * 0.5 * totalMs, disk: larger.numDisks - 1 });
   // A crash in the middle of it.
   if (random.chance(0.5)) {
     const [first] = items;

@@ -13,6 +13,19 @@ export function acceptedSlots(module: RaidModule, least: number, options: LevelO
   throw new Error(`level ${module.level} takes no array of ${least} members or more`);
 }
 
+/** Whether an array that is created so can have further copies: of one whose number of slots says where data lies that is not on record. */
+export function canGetCopies(module: RaidModule, numSlots: number, options: LevelOptions = {}): boolean {
+  if (module.addedSlot !== 'copy') return false;
+  return module.completeOptions?.(numSlots, options) !== options;
+}
+
+/** The first number of slots with two groups of them that hold the same, if the level has groups. */
+export function slotsOfTwoGroups(module: RaidModule, options: LevelOptions = {}): number {
+  const fewest = acceptedSlots(module, leastSlots(module), options);
+  const hasGroups = module.redundancy !== 'none' && module.canRun !== undefined;
+  return hasGroups ? acceptedSlots(module, 2 * fewest, options) : fewest;
+}
+
 /** Slots that an array can be without together, as many as there are: in cyclic order from `first` on. */
 export function losable(module: RaidModule, numSlots: number, first: number, options: LevelOptions = {}): number[] {
   const missing: number[] = [];

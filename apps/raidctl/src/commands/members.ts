@@ -30,7 +30,7 @@ export function addMembers(program: Command, run: Run): void {
       .description('put a device into an empty slot of an array; it is rebuilt while the volume is in use')
       .argument('<array>', 'name or uuid')
       .argument('<device>', 'path, or name of an open device')
-      .option('--mirror', 'one more copy: into a new slot of a raid1, if none is empty')
+      .option('--mirror', 'one more copy, of a raid1 or a group of a raid10: into a new slot, if none is empty')
       .option('--append', 'more space: behind the last member of a concat'),
   )
     .addHelpText(
@@ -47,7 +47,7 @@ export function addMembers(program: Command, run: Run): void {
   addChangeOptions(
     memberCommand(program, 'remove', 'take a device out of an array, and close it')
       .option('--keep-open', 'leave the device open in the daemon')
-      .option('--mirror', 'for good: its slot goes too, of a raid1; "slot N" for one without a member')
+      .option('--mirror', 'for good: its slot goes too, of a raid1 or raid10; "slot N" for one without a member')
       .option('-f, --force', offlineHelp),
   )
     .addHelpText(
@@ -262,7 +262,9 @@ async function removeSlot(session: Session, arrayName: string, argument: string,
     throw new Failure(ExitCode.Refused, `array ${array.name} has one slot, and keeps it`, {
       hint: `raidctl destroy ${array.name} ends the array`,
     });
-  const copies = `${array.num_base_bdevs - 1} ${array.num_base_bdevs === 2 ? 'copy' : 'copies'}`;
+  const left = array.num_base_bdevs - 1;
+  // Of other levels each member is a copy of some others.
+  const copies = array.raid_level === 'raid1' ? `${left} ${left === 1 ? 'copy' : 'copies'}` : `${left} members`;
   const steps = [
     callStep(`take ${device?.name ?? argument} out of array ${array.name} for good`, 'raidkit_remove_slot', {
       name: array.name,

@@ -310,6 +310,21 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    */
   setSlots(slots: readonly Slot[]): void {
     this.#membership++;
+    this.#number(slots);
+  }
+
+  /** What `ask` says as if the array had these slots. In one turn, after which nothing has changed. */
+  asIf<T>(slots: readonly Slot[], ask: () => T): T {
+    const before = [...this.slots];
+    this.#number(slots);
+    try {
+      return ask();
+    } finally {
+      this.#number(before);
+    }
+  }
+
+  #number(slots: readonly Slot[]): void {
     this.slots.splice(0, this.slots.length, ...slots);
     for (const [index, slot] of this.slots.entries()) slot.renumber(index);
   }

@@ -52,14 +52,21 @@ export interface ModuleBase {
   /**
    * What a slot holds that is added to an array while it is up. `copy`: what all others hold, and its member is filled with that;
    * slots may be taken away as well. `space`: blocks of the array behind those that there were. The context's `numSlots` is another
-   * number from then on, `copyGroups` say so, and `resize` is called with so many capacities; no data moves. Absent: the number
-   * never changes, because it says where data lies.
+   * number from then on, `copyGroups` or `copySets` say so, and `resize` is called with so many capacities; no data moves. Before
+   * that core asks both as if the number were another one, and takes it only if all other slots hold the same together as before;
+   * `resize` may throw a `RaidError` that says why an array cannot have so many. Absent: the number never changes, because it says
+   * where data lies.
    */
   readonly addedSlot?: 'copy' | 'space';
   /** Whether an array with these options may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
   acceptsSlots?(numSlots: number, options: LevelOptions): boolean;
   /** The options that an array of the level may have, by name: a to z, 0 to 9 and _, a letter first. Others are refused. Absent: none. */
   readonly options?: Readonly<Record<string, OptionSchema>>;
+  /**
+   * The options with which an array of so many slots is created, if these are given and it {@link ModuleBase.acceptsSlots}: with what
+   * must be on record of its creation, because the number may change. Absent: those that are given.
+   */
+  completeOptions?(numSlots: number, options: LevelOptions): LevelOptions;
   /**
    * Throws (a `RaidError` if it can) for options that no array of the level may have although {@link ModuleBase.options} allows each of them,
    * before one is created with them, and before one is started with what its members say. Absent: there are none.

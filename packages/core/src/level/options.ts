@@ -46,6 +46,12 @@ export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionH
   return options;
 }
 
+/** For people: an array with these options cannot have so many members. */
+export function doesNotTake({ level }: RaidModule, numSlots: number, options: LevelOptions): string {
+  const how = Object.keys(options).length === 0 ? '' : ` with the options ${JSON.stringify(options)}`;
+  return `level ${level} does not take ${numSlots} members${how}`;
+}
+
 /** Throws, naming option and limit, for options that an array of the level cannot have. */
 export function checkOptions(module: RaidModule, options: LevelOptions): void {
   const refuse = (message: string): never => {

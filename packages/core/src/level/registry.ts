@@ -71,7 +71,7 @@ function checkModule(module: RaidModule): void {
     throw refusal(module, `baseBdevsMin must be 1 to ${mostSlots}`);
   }
   if (typeof module.start !== 'function') throw refusal(module, 'start must be a function');
-  for (const field of ['checkOptions', 'acceptsSlots', 'memoryBytes'] as const)
+  for (const field of ['checkOptions', 'completeOptions', 'acceptsSlots', 'memoryBytes'] as const)
     if (!['function', 'undefined'].includes(typeof module[field])) throw refusal(module, `${field} must be a function`);
   if (!['boolean', 'undefined'].includes(typeof module.optionsDefineLayout))
     throw refusal(module, 'optionsDefineLayout must be true or false');

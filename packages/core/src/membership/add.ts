@@ -8,7 +8,7 @@ import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMemb
 import { declareMember, undeclareMember } from './nesting.js';
 import { bringOnline } from '../start/start.js';
 import { canTakeAlong, startRebuild } from '../sync/start-rebuild.js';
-import { appendCopy, checkCanChangeSlots, newSlot } from './slots.js';
+import { appendCopy, checkCanAppendCopy, newSlot } from './slots.js';
 import type { Slot } from '../members/slot.js';
 
 /** Refuses a device for which there is no use in the state in which the array is, or that would have to wait. */
@@ -35,7 +35,7 @@ function checkCanFill(array: RaidArray, bdev: Bdev, isPartial: boolean): void {
  */
 export async function addCopy(ctx: RaidContext, array: RaidArray, bdev: Bdev): Promise<void> {
   const hasRoom = array.slots.some(({ hasDevice }) => !hasDevice);
-  if (!hasRoom) checkCanChangeSlots(array, 'copy', array.numSlots + 1);
+  if (!hasRoom) checkCanAppendCopy(array);
   await addMember(ctx, array, bdev, hasRoom ? undefined : newSlot(array));
 }
 

@@ -5,6 +5,8 @@ import { RaidError } from '../errors.js';
 import { quiesced } from '../io/quiesce.js';
 import { checkCopySets, checkGeometry, checkLevel } from '../level/geometry.js';
 import type { RaidGeometry } from '../level/context.js';
+import type { CopySet, RaidLevel } from '../level/level.js';
+import { doesNotTake } from '../level/options.js';
 import { mostSlots } from '../level/registry.js';
 import { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
@@ -38,13 +40,23 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
     refuse(
       'with checksums it keeps the members that it was created with: its map of what was written is for these; create another array, and copy',
     );
-  if (numSlots < module.baseBdevsMin || numSlots > mostSlots || module.acceptsSlots?.(numSlots, options) === false)
+  if (numSlots < module.baseBdevsMin || numSlots > mostSlots)
     refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${numSlots}`);
+  if (module.acceptsSlots?.(numSlots, options) === false)
+    refuse(`${numSlots < array.numSlots ? 'no slot can go: ' : ''}${doesNotTake(module, numSlots, options)}`);
 }
 
 /** A slot that the array does not have yet. It gets its sizes, and its place, when its device is known to be good. */
 export function newSlot(array: RaidArray): Slot {
   return new Slot(array.numSlots, null);
+}
+
+/** Refuses one more copy before anything is done to its device. */
+export function checkCanAppendCopy(array: RaidArray): void {
+  checkCanChangeSlots(array, 'copy', array.numSlots + 1);
+  const slot = newSlot(array);
+  slot.dataSize = array.memberCapacity(0);
+  planSlots(array, [...array.slots, slot]);
 }
 
 /** The slot, which has a device, is the array's last one from now on: it holds nothing yet. In one turn with what fills it. */
@@ -84,6 +96,7 @@ function checkCanRemove(array: RaidArray, slot: Slot): void {
   };
   checkCanChangeSlots(array, 'copy', array.numSlots - 1);
   if (array.slots[slot.index] !== slot) refuse('the slot is gone already');
+  slotsWithout(array, slot);
   if (slot.role === 'opening') refuse(`slot ${slot.index} is about to get a member`, 16);
   if (slot.replacement !== null || array.slots.some((other) => other !== slot && other.replacement !== null))
     refuse('a member is being replaced: take the slot away when that has ended', 16);
@@ -102,6 +115,40 @@ function checkCanRemove(array: RaidArray, slot: Slot): void {
     );
 }
 
+/**
+ * The array's slots without this one: those behind it one nearer, or, if data of others would move by that, the last one in its
+ * place. Refuses a slot without which it would move in any case.
+ */
+function slotsWithout(array: RaidArray, slot: Slot): readonly Slot[] {
+  const tried = tryWithout(array, slot);
+  if (tried.slots !== null) return tried.slots;
+  const able = array.slots.filter((other) => other !== slot && tryWithout(array, other).slots !== null);
+  if (able.length === 0) throw tried.error;
+  const indexes = able.map(({ index }) => index).join(', ');
+  throw new RaidError(
+    'ERR_RAID_INVALID',
+    22,
+    `array ${array.name}: slot ${slot.index} cannot go, because data of others would move; ${able.length === 1 ? 'this one can' : 'of these each can'}: ${indexes}`,
+  );
+}
+
+function tryWithout(
+  array: RaidArray,
+  slot: Slot,
+): { slots: readonly Slot[]; error?: undefined } | { slots: null; error: unknown } {
+  const rest = array.slots.filter((other) => other !== slot);
+  const last = rest.at(-1) ?? slot;
+  let error: unknown;
+  for (const slots of [rest, array.slots.slice(0, -1).map((other) => (other === slot ? last : other))])
+    try {
+      planSlots(array, slots);
+      return { slots };
+    } catch (refusal) {
+      error ??= refusal;
+    }
+  return { slots: null, error };
+}
+
 /** The slot is empty, and goes. */
 async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   checkCanRemove(array, slot);
@@ -116,10 +163,7 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
     checkCanRemove(array, slot);
     if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
     const { index } = slot;
-    changeSlots(
-      array,
-      array.slots.filter((other) => other !== slot),
-    );
+    changeSlots(array, slotsWithout(array, slot));
     array.badBlocks.removeSlot(index);
   });
   await array.metadata.update();
@@ -170,11 +214,18 @@ function goneOffline({ name, state, isDeleting }: RaidArray): RaidError {
 
 /** The array has these slots from now on, each with what it holds. Throws, with nothing changed, if its level refuses them. */
 export function changeSlots(array: RaidArray, slots: readonly Slot[]): void {
+  const geometry = planSlots(array, slots);
+  array.setSlots(slots);
+  array.setGeometry(geometry);
+  for (const [index, slot] of slots.entries()) slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize;
+}
+
+/** The geometry of the array with these slots. Changes nothing; throws if its level refuses them, or any data would move. */
+function planSlots(array: RaidArray, slots: readonly Slot[]): RaidGeometry {
   const { level, geometry: kept } = array;
   if (level === null) throw goneOffline(array);
-  const before = [...array.slots];
-  array.setSlots(slots);
-  try {
+  const before = { slots: [...array.slots], sets: setsOf(level) };
+  return array.asIf(slots, () => {
     const geometry = level.resize(
       slots.map(({ dataSize }) => dataSize),
       kept,
@@ -182,23 +233,62 @@ export function changeSlots(array: RaidArray, slots: readonly Slot[]): void {
     checkLevel(array, level);
     checkGeometry(array, geometry);
     checkCopySets(array, level, geometry);
-    checkMovesNothing(array, kept, geometry);
-    array.setGeometry(geometry);
-    for (const [index, slot] of slots.entries()) slot.dataSize = geometry.memberBlocks[index] ?? slot.dataSize;
-  } catch (error) {
-    array.setSlots(before);
-    throw error;
-  }
+    checkSizes(array, before.slots, kept, geometry);
+    checkMovesNothing(array, before, { slots, sets: setsOf(level) });
+    return geometry;
+  });
 }
 
 /** Copies are as large as they were; what follows others leaves these as they are. */
-function checkMovesNothing({ module, name }: RaidArray, kept: RaidGeometry, geometry: RaidGeometry): void {
+function checkSizes(
+  { module, name, slots }: RaidArray,
+  before: readonly Slot[],
+  kept: RaidGeometry,
+  geometry: RaidGeometry,
+): void {
   const isCopy = module.redundancy !== 'none';
-  const isSame = kept.memberBlocks.every((blocks, slot) => (geometry.memberBlocks[slot] ?? blocks) === blocks);
-  if (isSame && (isCopy ? geometry.numBlocks === kept.numBlocks : geometry.numBlocks > kept.numBlocks)) return;
+  const isSame = before.every((slot, index) => {
+    const now = slots.indexOf(slot);
+    return now < 0 || geometry.memberBlocks[now] === kept.memberBlocks[index];
+  });
+  const isSameStripe =
+    kept.stripe?.arrayBlocks === geometry.stripe?.arrayBlocks && kept.stripe?.memberBlocks === geometry.stripe?.memberBlocks;
+  const fits = isCopy ? geometry.numBlocks === kept.numBlocks && isSameStripe : geometry.numBlocks > kept.numBlocks;
+  if (isSame && fits) return;
   const sizes = `${kept.numBlocks} blocks become ${geometry.numBlocks}`;
   const message = `array ${name}: level ${module.level} cannot have ${geometry.memberBlocks.length} slots: data would move (${sizes})`;
   throw new RaidError(isCopy ? 'ERR_RAID_MODULE' : 'ERR_RAID_MEMBER', 22, message);
+}
+
+/** An array's slots, and what their members hold together. */
+interface Layout {
+  readonly slots: readonly Slot[];
+  readonly sets: readonly CopySet[];
+}
+
+/** What slots hold together, as their level says now. Groups are sets of whole members. */
+function setsOf({ copyGroups, copySets }: RaidLevel): readonly CopySet[] {
+  if (copySets !== undefined) return copySets;
+  return (copyGroups ?? []).map((group) => ({ numBlocks: 1, places: group.map((slot) => ({ slot, offsetBlocks: 0 })) }));
+}
+
+/** Of each set the slots that were there before, and still are, are those that it had; and it had one of them. */
+function checkMovesNothing({ module, name }: RaidArray, before: Layout, after: Layout): void {
+  const kept = ({ sets, slots }: Layout, others: Layout): string[] =>
+    sets.map(({ numBlocks, places }) => {
+      const same = places.flatMap(({ offsetBlocks, slot }) => {
+        const at = before.slots.findIndex((one) => one === slots[slot]);
+        return at >= 0 && others.slots.some((one) => one === slots[slot]) ? `${at}+${offsetBlocks}` : [];
+      });
+      return same.length === 0 ? 'none' : `${numBlocks}: ${same.sort().join()}`;
+    });
+  const [had, has] = [kept(before, after), kept(after, before)];
+  if (had.length === has.length && had.every((set, index) => set === has[index] && set !== 'none')) return;
+  throw new RaidError(
+    'ERR_RAID_INVALID',
+    22,
+    `array ${name}: level ${module.level} cannot have these ${after.slots.length} slots: data would move`,
+  );
 }
 
 /** What is left on a device that was a member would say so for ever. Best effort: it is known as none at any later start. */

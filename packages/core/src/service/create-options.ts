@@ -2,7 +2,7 @@ import type { RaidContext } from '../array/context.js';
 import { summedBytes } from '../checksums/area.js';
 import { RaidError } from '../errors.js';
 import type { LevelOptions } from '../level/context.js';
-import { checkLevelOptions } from '../level/options.js';
+import { checkLevelOptions, doesNotTake } from '../level/options.js';
 import { canRun, minOperational, whyNot } from '../level/redundancy.js';
 import { mostSlots } from '../level/registry.js';
 import type { RaidModule } from '../level/module.js';
@@ -87,11 +87,10 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
     if (store?.extension === undefined) needs('a superblock store that keeps records');
     if (stripSizeKb !== 0 && stripSizeKb < summedKb) needs(`strips (strip_size_kb) of ${summedKb} KiB at least`);
   }
-  const levelOptions = checkLevelOptions(name, module, store, options.options ?? {});
-  if (module.acceptsSlots?.(baseBdevs.length, levelOptions) === false) {
-    const how = Object.keys(levelOptions).length === 0 ? '' : ` with the options ${JSON.stringify(levelOptions)}`;
-    refuse(`level ${module.level} does not take ${baseBdevs.length} members${how}`);
-  }
+  const given = checkLevelOptions(name, module, store, options.options ?? {});
+  if (module.acceptsSlots?.(baseBdevs.length, given) === false) refuse(doesNotTake(module, baseBdevs.length, given));
+  const complete = module.completeOptions?.(baseBdevs.length, given) ?? given;
+  const levelOptions = complete === given ? given : checkLevelOptions(name, module, store, complete);
   const empty = [...baseBdevs.keys()].filter((slot) => baseBdevs[slot] === null);
   const named = baseBdevs.length - empty.length;
   const needed = minOperational(module, baseBdevs.length, levelOptions);

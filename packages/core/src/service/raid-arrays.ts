@@ -152,7 +152,7 @@ export class RaidArrays {
 
   /**
    * Puts a device into an empty slot, or, if there is none, into a new one, where the level can have one more while the array is up:
-   * a copy (raid1), which is filled, or space behind what there is (concat). Resolves when the rebuild has begun, or the space is
+   * a copy (raid1, raid10 with groups), which is filled, or space behind what there is (concat). Resolves when the rebuild has begun, or the space is
    * there. Refused where the number of slots says where data lies.
    */
   async growBaseBdev(arrayName: string, bdevName: string): Promise<void> {

@@ -29,6 +29,7 @@ export const clauses = {
   L24: 'Throw nowhere but in start.',
   L25: 'Let routeRead, if there is one, name a slot in sync and the blocks there that submitRw reads.',
   L26: 'State in memoryBytes what start takes of the memory, and take no more.',
+  L27: 'Go by as many slots as the context has, and let no block of the others move when one comes or goes.',
 } as const;
 
 /** The number of a clause, `L07`. */

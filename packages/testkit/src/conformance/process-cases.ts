@@ -4,6 +4,7 @@ import { CutMode } from '../disk-faults.js';
 import { always, ifRedundant } from './case.js';
 import type { ConformanceCase } from './case.js';
 import { Rig, arrayName, inWorld, usualSlots } from './rig.js';
+import { canGetCopies, losable, slotsOfTwoGroups } from '../slots.js';
 import type { ConformanceOptions } from './rig.js';
 
 /** A rig with a spare for each slot; the array has data, and the slot is empty. */
@@ -32,6 +33,27 @@ async function readWithoutOthers(rig: Rig, member: number): Promise<void> {
   }
   await rig.readAll();
 }
+
+/** Starts the array anew without as many members as may be missing, from each slot on: what is left has everything. */
+async function readWithout(rig: Rig): Promise<void> {
+  const { module, options, slots } = rig.array;
+  const bySlot = slots.map(({ name }) => rig.disks.findIndex((disk) => disk.name === name));
+  for (const first of [0, slots.length - 1]) {
+    await rig.stop();
+    await rig.assemble(losable(module, bySlot.length, first, options).map((slot) => bySlot[slot] ?? -1));
+    await rig.readAll();
+    await rig.stop();
+    await rig.assemble();
+    await rig.until('all members are back', () => rig.array.numInSync === bySlot.length && rig.array.process === null);
+    await rig.array.processEnded;
+  }
+  await rig.checkRedundancy();
+}
+
+const layoutOf = ({ array }: Rig): unknown => ({
+  slots: array.slots.map(({ isInSync, name }) => [name, isInSync]),
+  geometry: array.currentGeometry,
+});
 
 /** Writes single blocks around both ends of the window that is being worked on, until there is none. */
 async function writeAtEdges(rig: Rig): Promise<void> {
@@ -171,6 +193,57 @@ export const processCases: readonly ConformanceCase[] = [
         assert(rig.client.numBlocks > before, 'the new size does not last');
         await rig.readAll();
       }),
+  },
+  {
+    id: 'SLOT-01',
+    title: 'further copies come, hold what the others hold, and go, and nothing else moves',
+    clause: 'ModuleBase.addedSlot',
+    obligations: ['L27', 'L17', 'L07'],
+    applies: ({ addedSlot }) => addedSlot === 'copy',
+    run: (options) =>
+      inWorld(
+        new Rig(options, { numSpares: 2, numSlots: slotsOfTwoGroups(options.module, options.levelOptions) }),
+        async (rig) => {
+          await rig.create();
+          const { numBlocks } = rig.client;
+          await rig.load(60);
+          const canHave = canGetCopies(options.module, rig.numSlots, options.levelOptions);
+          for (const spare of [rig.numSlots, rig.numSlots + 1]) {
+            const before = layoutOf(rig);
+            const growing = rig.stack.arrays.growBaseBdev(arrayName, rig.disk(spare).name);
+            if (!canHave) {
+              await assert.rejects(growing, (error: Error & { code?: string }) => error.code === 'ERR_RAID_INVALID');
+              assert.deepEqual(layoutOf(rig), before, 'a copy that was refused has changed something');
+              continue;
+            }
+            await growing;
+            const work = rig.loads(4, 60);
+            await rig.rebuilt(spare);
+            await work;
+            await rig.checkRedundancy();
+            await rig.readAll();
+            assert.equal(rig.client.numBlocks, numBlocks, 'the volume has another size with one more copy');
+          }
+          if (canHave) await readWithout(rig);
+          for (let gone = 0; canHave && gone < 2; gone++) {
+            const { numSlots } = rig.array;
+            // From the first one on: those behind it come nearer, or the last one takes its place.
+            for (let slot = 0; slot < numSlots && rig.array.numSlots === numSlots; slot++) {
+              const work = rig.loads(3, 20);
+              await rig.stack.arrays.removeSlot(arrayName, slot).catch((error: unknown) => {
+                assert((error as { code?: string }).code === 'ERR_RAID_INVALID', String(error));
+                assert.equal(rig.array.numInSync, numSlots, 'a slot that was refused has lost its member');
+              });
+              await work;
+            }
+            assert.equal(rig.array.numSlots, numSlots - 1, 'no slot can go, and one has come');
+            await rig.checkRedundancy();
+            await rig.readAll();
+            await rig.loads(3, 30);
+          }
+          await readWithout(rig);
+        },
+      ),
   },
   {
     id: 'STOP-01',

@@ -75,7 +75,7 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
   const random = new Random(seed, 20);
   const course = { isOver: false };
   for (const scenario of scenarios) {
-    if (!scenario.applies(module) || !scenario.id.includes(wanted)) continue;
+    if (!scenario.applies(module, options.levelOptions ?? {}) || !scenario.id.includes(wanted)) continue;
     if (numSlotsOf(module, scenario, options.levelOptions) === null) continue;
     result.scenarios++;
     // In a sample one of them is enough.
@@ -276,7 +276,7 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
 /** Slots of the scenario's array; null if no array of the level can go through it. */
 function numSlotsOf(module: RaidModule, { numSlots, together = [] }: Scenario, options: LevelOptions = {}): number | null {
   const usual = acceptedSlots(module, 2, options);
-  const least = acceptedSlots(module, numSlots?.(usual) ?? usual, options);
+  const least = acceptedSlots(module, numSlots?.(usual, module, options) ?? usual, options);
   for (let more = 0; more <= mostMoreSlots; more++) {
     const count = acceptedSlots(module, least + more, options);
     if (canRun(module, count, together, options)) return count;

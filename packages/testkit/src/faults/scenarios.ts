@@ -1,4 +1,5 @@
-import type { RaidModule } from '@raidkit/core';
+import type { LevelOptions, RaidModule } from '@raidkit/core';
+import { canGetCopies, slotsOfTwoGroups } from '../slots.js';
 import { moments } from './moments.js';
 import type { Scenario } from './scenario.js';
 import type { Script } from './script.js';
@@ -10,7 +11,9 @@ const parity = ({ redundancy }: RaidModule): boolean => redundancy === 'parity';
 const nullPayload = ({ manifest }: RaidModule): boolean => manifest.nullPayload;
 const resizable = ({ manifest }: RaidModule): boolean => manifest.resize;
 
-const hasCopies = ({ addedSlot }: RaidModule): boolean => addedSlot === 'copy';
+const twoGroups = (_: number, module: RaidModule, options: LevelOptions): number => slotsOfTwoGroups(module, options);
+const hasCopies = (module: RaidModule, options: LevelOptions): boolean =>
+  canGetCopies(module, slotsOfTwoGroups(module, options), options);
 const hasSpace = ({ addedSlot }: RaidModule): boolean => addedSlot === 'space';
 
 const nothing = (): Promise<void> => Promise.resolve();
@@ -408,6 +411,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'a copy is added',
     applies: hasCopies,
+    numSlots: twoGroups,
     async steps(s) {
       const added = s.run.disks.length - 1;
       await s.addSlot(added);
@@ -418,6 +422,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'a copy is added under load, and one goes',
     applies: hasCopies,
+    numSlots: twoGroups,
     // A lie has its way once the member that knew better is out.
     without: ['lost'],
     async steps(s) {
@@ -439,9 +444,17 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'a slot goes while another is empty',
     applies: hasCopies,
-    numSlots: () => 4,
+    numSlots: (least, module, options) => Math.max(4, twoGroups(least, module, options)),
     without: ['lost'],
-    before: degradedArray,
+    async before(s) {
+      await usedArray(s);
+      const added = s.run.disks.length - 1;
+      await s.addSlot(added);
+      await s.rebuilt(added);
+      await s.remove(1);
+      await s.write(0.012, 40);
+      await s.flush();
+    },
     async steps(s) {
       await s.together(
         () => s.write(0.3, 9),
@@ -453,7 +466,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     id: 'a mirror of one gets a copy',
-    applies: hasCopies,
+    applies: (module, options) => hasCopies(module, options) && module.baseBdevsMin === 1,
     async before(s) {
       await usedArray(s);
       await s.removeSlot(0);

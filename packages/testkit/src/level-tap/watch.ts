@@ -38,7 +38,7 @@ export class LevelWatch {
   watched<M extends RaidModule>(module: M): M {
     const notes = new WeakMap<AnyRequest, Notes>();
     return tapped(module, (context) => {
-      const { numSlots, blockSize } = context;
+      const { blockSize } = context;
       let isFailing = false;
       const noteOf = (request: AnyRequest): Notes => {
         let note = notes.get(request);
@@ -47,7 +47,7 @@ export class LevelWatch {
       };
       return {
         onRequest: (request) => {
-          const absent = Array.from({ length: numSlots }, (_, slot) => slot).filter((slot) => !request.hasMember(slot));
+          const absent = Array.from({ length: context.numSlots }, (_, slot) => slot).filter((slot) => !request.hasMember(slot));
           notes.set(request, { absent, reads: [], lost: [] });
         },
         request: (request, own) => ({

@@ -35,6 +35,7 @@ interface Recipe extends Omit<PlantedBug, 'plant' | 'applies' | 'hasTap'> {
 export const isRedundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
 export const isCopies = ({ redundancy }: RaidModule): boolean => redundancy === 'copies';
 export const isParity = ({ redundancy }: RaidModule): boolean => redundancy === 'parity';
+export const hasAdded = ({ addedSlot }: RaidModule): boolean => addedSlot === 'copy';
 export const hasNull = (module: RaidModule): boolean => module.manifest.nullPayload && isRedundant(module);
 
 /** Makes bugs of recipes. */

@@ -2,6 +2,7 @@ import type { RaidLevel } from '@raidkit/core';
 import {
   Status,
   bug,
+  hasAdded,
   hasNull,
   inRequest,
   isCopies,
@@ -225,6 +226,26 @@ export const plantedBugs: readonly PlantedBug[] = [
     clause: 'L17',
     applies: isCopies,
     tap: () => ({ level: ({ copyGroups }) => groups(copyGroups, []) }),
+  }),
+  bug({
+    id: 'keeps-the-number-of-slots',
+    title: 'the level goes by as many slots as there were at its start',
+    clause: 'L27',
+    applies: hasAdded,
+    tap: ({ numSlots }) => ({ context: { numSlots } }),
+  }),
+  bug({
+    id: 'leaves-added-slots-alone',
+    title: 'what is written does not go to slots that have been added',
+    clause: 'L27',
+    applies: hasAdded,
+    tap: ({ numSlots }) => ({
+      request: (request, own) => ({
+        writePart: (slot, offset, count, addr) => {
+          if (slot < numSlots || request.kind !== 'write') own.writePart(slot, offset, count, addr);
+        },
+      }),
+    }),
   }),
   bug({
     id: 'no-redundant-slots',

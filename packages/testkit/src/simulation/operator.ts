@@ -1,3 +1,4 @@
+import type { RaidArray, Slot } from '@raidkit/core';
 import type { ProcessAction } from '../plan-items.js';
 import type { SimDisk } from '../sim-disk.js';
 import { repairOptions } from './lies.js';
@@ -31,7 +32,11 @@ export function addCopy(run: SimRun, disk: SimDisk): void {
   if (stack.bdevOf(disk)?.claimedBy !== null) return;
   run.mark('copy');
   run.world.trace(`== ${disk.name} becomes one more copy`);
-  void run.call(`adding ${disk.name} as a copy`, stack.arrays.growBaseBdev(arrayName, disk.name));
+  const { numSlots } = array;
+  void run.call(`adding ${disk.name} as a copy`, stack.arrays.growBaseBdev(arrayName, disk.name), () => {
+    if (array.numSlots > numSlots)
+      run.coverage.mark(`a copy has been added to ${groupsOf(array).length > 1 ? 'a group' : 'all'}`);
+  });
 }
 
 /** A member goes for good, if the data survives it; or an empty slot, if the disk is none. */
@@ -39,12 +44,32 @@ export function takeSlot(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   const { stack } = run;
   if (stack === null || array?.state !== 'online') return;
-  const slot = array.slots.find(({ name }) => name === disk.name) ?? array.slots.find(({ hasDevice }) => !hasDevice);
-  if (slot === undefined || (slot.isInSync && !run.standing.mayLose(disk))) return;
+  const wanted = array.slots.find(({ name }) => name === disk.name) ?? array.slots.find(({ hasDevice }) => !hasDevice);
+  if (wanted === undefined) return;
+  // Where another one cannot go, the last one may.
+  const slot = mayGo(run, array, wanted) ? wanted : (array.slots.at(-1) ?? wanted);
+  const member = run.disks.find(({ name }) => name === slot.name);
+  if (slot.isInSync && (member === undefined || !run.standing.mayLose(member))) return;
   run.mark('shrink');
-  if (slot.name === disk.name) run.standing.good.delete(disk);
+  // A call that is refused leaves the member in.
+  if (member !== undefined && mayGo(run, array, slot)) run.standing.good.delete(member);
   run.world.trace(`== slot ${slot.index} (${String(slot.name)}) goes`);
-  void run.call(`taking slot ${slot.index} away`, stack.arrays.removeSlot(arrayName, slot.index));
+  const isLast = slot.index === array.numSlots - 1;
+  void run.call(`taking slot ${slot.index} away`, stack.arrays.removeSlot(arrayName, slot.index), () => {
+    run.coverage.mark(
+      `a slot has gone from ${groupsOf(array).length > 1 ? `a group${isLast ? '' : ', before others'}` : 'all'}`,
+    );
+  });
+}
+
+const groupsOf = ({ level }: RaidArray): readonly (readonly number[])[] => level?.copyGroups ?? [];
+
+/** Of several groups only what was added goes, or what the last slot is a copy of. */
+function mayGo(run: SimRun, array: RaidArray, { index }: Slot): boolean {
+  const groups = groupsOf(array);
+  if (groups.length < 2) return groups.length === 1;
+  const last = array.numSlots - 1;
+  return array.numSlots > run.plan.shape.numSlots && groups.some((group) => group.includes(index) && group.includes(last));
 }
 
 /** Spares that are left stand by no more. */

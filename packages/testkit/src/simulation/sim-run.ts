@@ -222,7 +222,7 @@ export class SimRun {
     const hasRule = this.module.redundancy !== 'none' && this.module.canRun !== undefined;
     if (!hasRule || slots.length === 0) return members.length >= this.least;
     const missing = [...slots.keys()].filter((index) => !members.some(({ name }) => name === slots[index]));
-    return canRun(this.module, slots.length, missing, this.plan.shape.levelOptions);
+    return canRun(this.module, slots.length, missing, this.#levelOptions);
   }
 
   /** Who is in each slot, or was last; as it was when the process before died, until the array is known again. */
@@ -235,9 +235,15 @@ export class SimRun {
     return this.array()?.numSlots ?? (this.#slots.length > 0 ? this.#slots.length : this.plan.shape.numSlots);
   }
 
+  /** The array's, as they are on record since its creation. */
+  get #levelOptions(): LevelOptions {
+    const { levelOptions = {}, numSlots } = this.plan.shape;
+    return this.module.completeOptions?.(numSlots, levelOptions) ?? levelOptions;
+  }
+
   /** Fewest members with which all data is there. */
   get least(): number {
-    return minOperational(this.module, this.numSlots, this.plan.shape.levelOptions);
+    return minOperational(this.module, this.numSlots, this.#levelOptions);
   }
 
   disk(index: number): SimDisk {
