@@ -12,12 +12,9 @@ import { baseOf, changesConfiguration, keyOf, removedKeyOf, takesAway } from './
 import type { ConfigCall, PlacedCall } from './config-file.js';
 import { PendingCalls } from './pending-calls.js';
 import { isOurs, replay } from './replay.js';
+import { Saver } from './saver.js';
 import type { StateFile } from './state-file.js';
-
-/** Wait between two looks at what has changed by itself, and the longest between two tries of calls that failed. Milliseconds. */
-const pollMs = 5000;
-/** Wait before the first try after something has changed. It doubles from try to try. Milliseconds. */
-const firstRetryMs = 100;
+import { Ticker, firstRetryMs } from './ticker.js';
 
 /** What a configuration is made of. */
 export interface ConfigurationOptions {
@@ -48,6 +45,8 @@ export class Configuration implements Caller {
   readonly #log: Logger;
   readonly #init = deferred();
   readonly #pending: PendingCalls;
+  readonly #saver: Saver;
+  readonly #ticker: Ticker;
   /** What there is, as of the last look, by key. */
   #known = new Map<string, ConfigCall>();
   /** What is there because it was found: it is not saved, and not missed when it goes. */
@@ -59,26 +58,20 @@ export class Configuration implements Caller {
   readonly #own: Dispatcher;
   #isUp = false;
   #isEnded = false;
-  #saveTrouble: string | null = null;
-  /** Levels whose arrays go on without a member. */
-  #redundantLevels: ReadonlySet<string> = new Set();
-  /** Arrays of which the log says that they are not saved. */
-  readonly #unsaved = new Set<string>();
   #look: Promise<void> = Promise.resolve();
   /** A look that has not begun yet. */
   #nextLook: Promise<void> | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  /** The tick that is under way. */
-  #ticking: Promise<void> | null = null;
-  /** Wanted while a tick was under way: the next one comes after so many milliseconds at most. */
-  #wantedMs = Infinity;
-  #retryMs = firstRetryMs;
 
   constructor(inner: Caller, options: ConfigurationOptions) {
     this.#inner = inner;
     this.#options = options;
     this.#log = options.log;
     this.#pending = new PendingCalls(inner, options.log);
+    this.#saver = new Saver(options.state, options.log);
+    this.#ticker = new Ticker(
+      () => this.#tick(),
+      () => this.#pending.isEmpty,
+    );
     const open: OpenFound = (params) => this.#callFound({ method: 'bdev_aio_create', params });
     const mayOpen = options.mayOpen ?? (() => Promise.resolve(true));
     this.#scanner = options.scan === null ? null : new Scanner(options.scan, inner, { open, mayOpen }, options.log);
@@ -104,12 +97,12 @@ export class Configuration implements Caller {
   end(): void {
     this.#isEnded = true;
     this.#pending.end();
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#ticker.end();
   }
 
   /** Looks for what has come, and tries what has failed, now. */
   reload(): void {
-    this.#schedule(0);
+    this.#ticker.soon(0);
   }
 
   async call(name: string, params: unknown, hasDuplicateKey = false): Promise<unknown> {
@@ -156,7 +149,7 @@ export class Configuration implements Caller {
         name: 'raidkit_rescan',
         params: null,
         run: async () => {
-          await this.#tickNow();
+          await this.#ticker.now();
           return this.#describe();
         },
       }),
@@ -199,7 +192,7 @@ export class Configuration implements Caller {
       if (this.#pending.isTrying(keyOf(call))) await this.#pending.settled([keyOf(call)]);
       const answer = await this.#inner.call(method, params, hasDuplicateKey);
       // Whatever waits for what was made need not wait long.
-      this.#schedule(firstRetryMs);
+      this.#ticker.soon(firstRetryMs);
       await this.refresh();
       return answer;
     }
@@ -302,11 +295,11 @@ export class Configuration implements Caller {
     await this.#replay(calls, 'runtime');
     await this.#scanner?.scan();
     const levels = (await this.#inner.call('raidkit_get_modules', undefined)) as { level: string; redundant: boolean }[];
-    this.#redundantLevels = new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
+    this.#saver.redundantLevels = new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
     this.#isUp = true;
     await this.refresh();
     this.#init.resolve();
-    this.#schedule(firstRetryMs);
+    this.#ticker.begin();
     return answer;
   }
 
@@ -374,7 +367,7 @@ export class Configuration implements Caller {
       live = configCalls.parse(await this.#inner.call('framework_get_config', { name: 'bdev' }));
     } catch (error) {
       if (this.#hasEnded()) return;
-      this.#onTrouble(`the configuration could not be looked at: ${error instanceof Error ? error.message : String(error)}`);
+      this.#saver.failed(`the configuration could not be looked at: ${error instanceof Error ? error.message : String(error)}`);
       return;
     }
     // A daemon that stops has fewer and fewer devices.
@@ -396,7 +389,7 @@ export class Configuration implements Caller {
     }
     for (const key of now.keys()) this.#pending.delete(key);
     this.#known = now;
-    await this.#save(this.#withPending([...now.values()]));
+    await this.#saver.save(this.#withPending([...now.values()]));
   }
 
   /** A device that is on its way to another reactor is on no list. */
@@ -417,7 +410,7 @@ export class Configuration implements Caller {
       return;
     }
     this.#pending.add(call, new RpcError(-19, 'No such device', { reason: `${key} went away by itself` }));
-    this.#schedule(firstRetryMs);
+    this.#ticker.soon(firstRetryMs);
   }
 
   /** To be asked after each wait. */
@@ -425,80 +418,13 @@ export class Configuration implements Caller {
     return this.#isEnded;
   }
 
-  /**
-   * An array with redundancy and without superblocks goes on when a member fails, and the file would name that one as a member
-   * until it is written the next time: a crash in between would have it read as current.
-   */
-  #isSaved(call: ConfigCall): boolean {
-    const level = call.params?.raid_level;
-    if (call.method !== 'bdev_raid_create' || (typeof level === 'string' && !this.#redundantLevels.has(level))) return true;
-    const key = keyOf(call);
-    if (!this.#unsaved.has(key))
-      this.#log.warn(
-        { call },
-        'an array with redundancy and without superblocks is not saved: nothing says which of its members are current',
-      );
-    this.#unsaved.add(key);
-    return false;
-  }
-
-  async #save(calls: readonly ConfigCall[]): Promise<void> {
-    const { state } = this.#options;
-    if (state === null) return;
-    try {
-      await state.write(calls.filter((call) => call.method !== 'bdev_wait_for_examine' && this.#isSaved(call)));
-      if (this.#saveTrouble !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
-      this.#saveTrouble = null;
-    } catch (error) {
-      this.#onTrouble(error instanceof Error ? error.message : String(error));
-    }
-  }
-
-  /** Nothing is saved. Said once for each reason. */
-  #onTrouble(trouble: string): void {
-    if (trouble !== this.#saveTrouble)
-      this.#log.error(
-        { path: this.#options.state?.path, reason: trouble },
-        'the state file cannot be written: what has been set up is lost at the next start',
-      );
-    this.#saveTrouble = trouble;
-  }
-
-  #schedule(delayMs: number): void {
-    if (this.#isEnded || !this.#isUp) return;
-    if (delayMs === firstRetryMs) this.#retryMs = firstRetryMs;
-    // One at a time: a call that two of them try may come into being after it has been deleted.
-    if (this.#ticking !== null) {
-      this.#wantedMs = Math.min(this.#wantedMs, delayMs);
-      return;
-    }
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      void this.#tickNow();
-    }, delayMs);
-    this.#timer.unref();
-  }
-
-  /** Resolves when everything has been looked at and tried that there was when it was called. */
-  async #tickNow(): Promise<void> {
-    while (this.#ticking !== null) await this.#ticking;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    this.#ticking = this.#tick().finally(() => {
-      this.#ticking = null;
-      this.#schedule(Math.min(this.#wantedMs, this.#pending.isEmpty ? pollMs : this.#retryMs));
-    });
-    await this.#ticking;
-  }
-
-  async #tick(): Promise<void> {
-    this.#wantedMs = Infinity;
+  /** Looks for what has come, and tries what has failed. Resolves with whether one of these has succeeded. */
+  async #tick(): Promise<boolean> {
     await this.refresh();
     await this.#scanner?.scan();
     const haveSome = await this.#pending.tryAll();
     if (haveSome) await this.refresh();
-    this.#retryMs = haveSome ? firstRetryMs : Math.min(2 * this.#retryMs, pollMs);
+    return haveSome;
   }
 
   #describe(): object {
@@ -506,7 +432,7 @@ export class Configuration implements Caller {
     return {
       is_starting: !this.#isUp,
       state_file: state?.path ?? null,
-      state_error: this.#saveTrouble,
+      state_error: this.#saver.trouble,
       pending: this.#pending.describe(),
       found: this.#scanner?.describe() ?? null,
     };

@@ -1,0 +1,64 @@
+import type { Logger } from 'pino';
+import { keyOf } from './call-keys.js';
+import type { ConfigCall } from './config-file.js';
+import type { StateFile } from './state-file.js';
+
+/** Writes the configuration to the state file, if there is one, and says when it cannot. */
+export class Saver {
+  /** Levels whose arrays go on without a member. */
+  redundantLevels: ReadonlySet<string> = new Set();
+  readonly #state: StateFile | null;
+  readonly #log: Logger;
+  /** Arrays of which the log says that they are not saved. */
+  readonly #left = new Set<string>();
+  #trouble: string | null = null;
+
+  constructor(state: StateFile | null, log: Logger) {
+    this.#state = state;
+    this.#log = log;
+  }
+
+  /** Why the last try failed; null if it did not. */
+  get trouble(): string | null {
+    return this.#trouble;
+  }
+
+  async save(calls: readonly ConfigCall[]): Promise<void> {
+    const state = this.#state;
+    if (state === null) return;
+    try {
+      await state.write(calls.filter((call) => call.method !== 'bdev_wait_for_examine' && this.#isKept(call)));
+      if (this.#trouble !== null) this.#log.info({ path: state.path }, 'the state file can be written again');
+      this.#trouble = null;
+    } catch (error) {
+      this.failed(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Nothing is saved. Said once for each reason. */
+  failed(trouble: string): void {
+    if (trouble !== this.#trouble)
+      this.#log.error(
+        { path: this.#state?.path, reason: trouble },
+        'the state file cannot be written: what has been set up is lost at the next start',
+      );
+    this.#trouble = trouble;
+  }
+
+  /**
+   * An array with redundancy and without superblocks goes on when a member fails, and the file would name that one as a member
+   * until it is written the next time: a crash in between would have it read as current.
+   */
+  #isKept(call: ConfigCall): boolean {
+    const level = call.params?.raid_level;
+    if (call.method !== 'bdev_raid_create' || (typeof level === 'string' && !this.redundantLevels.has(level))) return true;
+    const key = keyOf(call);
+    if (!this.#left.has(key))
+      this.#log.warn(
+        { call },
+        'an array with redundancy and without superblocks is not saved: nothing says which of its members are current',
+      );
+    this.#left.add(key);
+    return false;
+  }
+}
