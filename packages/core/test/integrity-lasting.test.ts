@@ -195,6 +195,27 @@ it('lists no block that has another checksum than those that are damaged', async
   await stop(rig, volume);
 });
 
+it.each(['later', 'at once'])('lists damage that only a write has met, when the array stops %s', async (when) => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await volume.write(0, blocks(64, 6));
+  await rig.arrays.removeBaseBdev('m1');
+  const [disk] = disks as [RamDisk];
+  for (const at of [5, 21]) disk.bytes[(dataAt + at) * 512 + 7]! ^= 4;
+  const areListed = ({ badBlocks }: typeof array): boolean => [5, 21].every((at) => badBlocks.has(0, at, 1));
+  // A part of what has one checksum: what else there is of it is not what it was.
+  await Promise.all([0, 16].map((at) => volume.write(at, blocks(1, 7))));
+  if (when === 'later') await until(() => areListed(array), 'it is listed');
+  await stop(rig, volume);
+  const again = await startFrom(new Map([[0, disk.bytes]]));
+  expect(areListed(arrayOf(again.rig, 'a'))).toBe(true);
+  // Whatever becomes of the checksums.
+  await again.rig.arrays.disableIntegrity('a');
+  await expect(again.volume.read(5, 1)).rejects.toThrow('EIO');
+  expect(new Set(await again.volume.read(24, 40))).toEqual(new Set([6]));
+  await stop(again.rig, again.volume);
+});
+
 it('fails no member because another one holds all memory from which checksums are written', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
   const [disk] = disks as [RamDisk];

@@ -391,6 +391,22 @@ export const checksums = [
     suites: conversion,
   },
   {
+    id: 'damage-that-only-a-write-has-met',
+    file: 'core/src/io/read-repair.ts',
+    line: '        await this.#recordLost(wish);',
+    becomes: '        if (error === null) await this.#recordLost(wish);',
+    loses: 'what a write has met of damage is forgotten by a crash, or with the checksums, if nobody is there to heal it',
+    suites: lasting,
+  },
+  {
+    id: 'damage-is-not-listed-at-a-stop',
+    file: 'core/src/start/start.ts',
+    line: 'await array.recordDamage(0, Infinity)',
+    becomes: 'await array.recordDamage(0, 0)',
+    loses: 'the next start does not know of damage that a write has met, and nobody any more when checksums are turned off',
+    suites: lasting,
+  },
+  {
     id: 'sums-that-are-not-wanted-any-more',
     file: 'core/src/membership/integrity.ts',
     line: "if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');",

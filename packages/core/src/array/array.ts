@@ -668,7 +668,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * be recorded.
    */
   async recordDamage(memberOffset: number, numBlocks: number): Promise<void> {
-    if (this.badBlocks.isSettled || this.state !== 'online') return;
+    const { phase } = this.lifecycle;
+    if (this.badBlocks.isSettled || (phase !== 'online' && phase !== 'stopping')) return;
     await listDamage(this, memberOffset, numBlocks);
     if (!this.badBlocks.isRecorded) await this.metadata.update();
   }

@@ -4,7 +4,6 @@ import { reconstructInto } from './reconstruct.js';
 import { quiesced } from './quiesce.js';
 import { RegionState } from '../bitmap/region-state.js';
 import { writeSums } from '../members/member-io.js';
-import { isUnreadable } from '../members/rewrite.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
 import type { Slot } from '../members/slot.js';
 
@@ -64,12 +63,12 @@ export class ReadRepair {
       } catch (error) {
         const slot = this.#array.slots[wish.slot];
         this.#array.log.warn({ ...this.#array.logFields(slot), err: error }, 'unreadable blocks could not be rewritten');
-        if (isUnreadable(error)) await this.#recordLost(wish);
+        await this.#recordLost(wish);
       }
     }
   }
 
-  /** Redundancy does not know them: that must not depend on checksums any more. */
+  /** Nobody may know them, or be there to be asked: that must not depend on checksums any more. */
   async #recordLost({ offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
     const array = this.#array;
     const stripe = array.currentGeometry?.stripe;

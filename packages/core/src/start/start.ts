@@ -385,6 +385,10 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   array.bdev = null;
   // What users have given up the level may still be at work on, with its buffers.
   await array.io.whenIdle();
+  // The next start knows only what is on the list: a write that has met damage has not put it there.
+  await array.recordDamage(0, Infinity).catch((error: unknown) => {
+    array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
+  });
   await array.journal?.stop();
   if (!array.isReadOnly)
     await array.bitmap?.stop().catch((error: unknown) => {
