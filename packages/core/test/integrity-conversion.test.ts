@@ -280,6 +280,27 @@ it('waits for a member that leaves, and knows what it lacks when it is back', as
   await stop(built);
 });
 
+it('does not wait for a member whose slot is taken away', async () => {
+  const built = await plain('raid1', 3);
+  const { rig, disks, volume } = built;
+  const array = arrayOf(rig, 'a');
+  await rig.arrays.enableIntegrity('a', { whenRoom: true });
+  const [disk] = disks as [RamDisk];
+  disk.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks >= dataAt ? null : Status.Ok);
+  await enlarge(built, room);
+  await until(() => disk.held.length > 0, 'it is summed');
+  await rig.arrays.removeBaseBdev('m2');
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await array.processEnded;
+  expect(array.sums).toMatchObject({ isComplete: false });
+  await rig.arrays.removeSlot('a', 2);
+  await array.processEnded;
+  expect(array.sums?.isComplete).toBe(true);
+  expect(new Set(await volume.read(0, 512))).toEqual(new Set([1]));
+  await stop(built);
+});
+
 it('goes on where it was, and makes everything anew after somebody else ran the array', async () => {
   const built = await plain('raid1', 2);
   const { rig, disks, volume } = built;

@@ -407,6 +407,14 @@ export const checksums = [
     suites: lasting,
   },
   {
+    id: 'sums-wait-for-a-slot-that-is-gone',
+    file: 'core/src/membership/slots.ts',
+    line: '  startSumIfDue(ctx, array);',
+    becomes: '  if (bdev === null && bdev !== null) startSumIfDue(ctx, array);',
+    loses: 'blocks are given no checksums until the next start when the slot is taken away whose member was missing',
+    suites: conversion,
+  },
+  {
     id: 'sums-that-are-not-wanted-any-more',
     file: 'core/src/membership/integrity.ts',
     line: "if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');",

@@ -124,6 +124,8 @@ export function enableIfRoom(ctx: RaidContext, array: RaidArray): void {
     if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');
   };
   fulfil(ctx, array, mustBeWanted).catch((error: unknown) => {
+    // It was asked for several times, or is not wanted any more.
+    if (!array.wantsIntegrity) return;
     array.log.warn({ ...array.logFields(), err: error }, 'the array cannot get its checksums now');
   });
 }

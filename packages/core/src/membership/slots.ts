@@ -10,6 +10,7 @@ import { doesNotTake } from '../level/options.js';
 import { mostSlots } from '../level/registry.js';
 import { Slot } from '../members/slot.js';
 import { nullUuid } from '../format/store.js';
+import { startSumIfDue } from '../sync/start-process.js';
 import { recordOuter } from './nesting.js';
 import { removeMember } from './remove.js';
 
@@ -84,8 +85,9 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
     throw error;
   }
   array.log.info({ ...array.logFields(), slots: array.numSlots }, 'a slot has been taken away');
-  // It may have been the one that was too small.
+  // It may have been the one that was too small, or for whose member blocks waited to be given checksums.
   array.growIfPossible();
+  startSumIfDue(ctx, array);
   // Not before: until then it is a member that may come back. Whoever has it meanwhile, or had taken it before, keeps it.
   if (bdev !== null) await clearFormer(ctx, array, bdev, uuid);
 }
