@@ -92,6 +92,31 @@ it('a list of bad blocks that cannot be read costs nothing where the header says
   expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
 });
 
+it('a list without blocks that is lost is not taken for the one before it, and is not counted from anew', async () => {
+  const before = await lastCopy();
+  const written = await found(before.slice(), []);
+  const volume = openVolume(written.rig, 'a');
+  await volume.write(5, blocks(1, 8), { fua: true });
+  const { generation } = arrayOf(written.rig, 'a').badBlocks.header;
+  volume.descriptor.close();
+  await written.rig.arrays.stop();
+  // The write of its newest list was lost; or nothing of it can be read.
+  const at = listPlaces[generation % 2]! * 512;
+  const lost = written.disk.bytes.slice();
+  lost.set(before.subarray(at, at + placeBlocks * 512), at);
+  for (const [bytes, unreadable] of [
+    [lost, []],
+    [written.disk.bytes, listPlaces],
+  ] as const) {
+    const { rig } = await found(bytes.slice(), unreadable);
+    expect(await bytesOf(openVolume(rig, 'a'), 4, 3)).toEqual([7, 8, 7]);
+    const { badBlocks } = arrayOf(rig, 'a');
+    expect(badBlocks.size).toBe(0);
+    // Else the old one would be newer than the next one.
+    expect(badBlocks.header.generation).toBeGreaterThanOrEqual(generation);
+  }
+});
+
 it('a write for which the list of bad blocks has no room fails alone', async () => {
   const { rig, volume } = await build('raid1', 2, { mebibytes: 10 });
   await volume.write(0, blocks(4096, 7));

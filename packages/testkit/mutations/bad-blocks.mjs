@@ -4,6 +4,22 @@ const listSuites = ['packages/core/test/bad-block-list.test.ts'];
 /** What nobody could say when a member was filled. */
 export const badBlocks = [
   {
+    id: 'older-list-than-the-empty-one',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'const ranges = said.slots.length === 0 ? [] : (newest.newest?.ranges ?? []);',
+    becomes: 'const ranges = newest.newest?.ranges ?? [];',
+    loses: 'a list without blocks was lost, and blocks that have been written since are bad again',
+    suites: ['packages/core/test/bad-block-list.test.ts'],
+  },
+  {
+    id: 'lists-counted-anew',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'badBlocks.load({ generation: said.generation, ranges }, said.generation);',
+    becomes: 'badBlocks.load({ generation: newest.newest?.generation ?? 0, ranges }, 0);',
+    loses: 'a list that could not be read is newer than all that follow: what they name is served',
+    suites: ['packages/core/test/bad-block-list.test.ts'],
+  },
+  {
     id: 'bad-blocks-are-read',
     file: 'core/src/io/request-path.ts',
     line: 'if (type === IoType.Read && this.#array.badBlocks.size > 0 && this.#array.badBlocks.has(slotIndex, offset, numBlocks)) {',

@@ -295,10 +295,14 @@ async function loadBadBlocks(
   const { badBlocks } = array;
   const { newest, numFound, error } =
     header === null ? nothingFound(headerError) : await findBadBlocks(array, extension, header);
-  badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
+  const said = header !== null && hasItsSlots(array, header) ? header.badBlocks : null;
+  if (said !== null && (newest.newest?.generation ?? 0) < said.generation) {
+    // The next list is to be newer than the one that is lost. If that had no blocks, those of the one before have been written.
+    const ranges = said.slots.length === 0 ? [] : (newest.newest?.ranges ?? []);
+    badBlocks.load({ generation: said.generation, ranges }, said.generation);
+  } else badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
   // Where nobody of ours ever ran it there is none.
   if (header === null && array.metadata.seqNumber < seqStep) return;
-  const said = header !== null && hasItsSlots(array, header) ? header.badBlocks : null;
   if (isListKnown(said, newest.newest, numFound, error)) return;
   const slots = said?.slots ?? array.slots.map(({ index }) => index);
   const what = `array ${array.name}: the list of bad blocks ${error === null ? 'is gone' : 'cannot be read'}, and nothing else says which blocks of slot ${slots.join(', ')} hold what they should`;
