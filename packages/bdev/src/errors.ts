@@ -1,4 +1,5 @@
 import { statusName } from './io/status.js';
+import type { IoType } from './io/io.js';
 import type { Status } from './io/status.js';
 
 const brand = Symbol.for('raidkit.BdevError');
@@ -15,16 +16,26 @@ export type BdevErrorCode =
   | 'ERR_BDEV_IO'
   | 'ERR_BDEV_MISUSE';
 
+/** An I/O that a device has failed. */
+export interface FailedIo {
+  readonly type: IoType;
+  /** Of `IoFlag`. */
+  readonly flags: number;
+}
+
 /** A failure at the public edge of the bdev layer. `errno` is the positive Linux number that RPC and NBD answer with. */
 export class BdevError extends Error {
   readonly code: BdevErrorCode;
   readonly errno: Status;
+  /** What the device has failed; undefined if it was no single I/O, or is not known. */
+  readonly io: FailedIo | undefined;
 
-  constructor(code: BdevErrorCode, errno: Status, message: string, options?: ErrorOptions) {
+  constructor(code: BdevErrorCode, errno: Status, message: string, options?: ErrorOptions, io?: FailedIo) {
     super(message, options);
     this.name = 'BdevError';
     this.code = code;
     this.errno = errno;
+    this.io = io;
     Object.defineProperty(this, brand, { value: true });
   }
 
@@ -34,7 +45,7 @@ export class BdevError extends Error {
   }
 
   /** The error for an I/O that ended with `status`. */
-  static fromStatus(status: Status, what: string): BdevError {
-    return new BdevError('ERR_BDEV_IO', status, `${what}: ${statusName(status)}`);
+  static fromStatus(status: Status, what: string, io?: FailedIo): BdevError {
+    return new BdevError('ERR_BDEV_IO', status, `${what}: ${statusName(status)}`, undefined, io);
   }
 }

@@ -8,7 +8,7 @@ export type { BdevEvent, OpenHandle } from './device/bdev.js';
 export type { IoChannel, IoHost, IoTarget } from './io/io.js';
 export type { BdevDriver, JsonObject, JsonValue } from './device/driver.js';
 export { BdevError } from './errors.js';
-export type { BdevErrorCode } from './errors.js';
+export type { BdevErrorCode, FailedIo } from './errors.js';
 export { BdevIo, IoFlag, IoPool, IoType, ioTypeCount, ioTypeNames } from './io/io.js';
 export type { IoOwner } from './io/io.js';
 export type { QuiesceRange } from './device/quiesce.js';

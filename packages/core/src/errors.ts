@@ -1,4 +1,4 @@
-import { BdevError, Status } from '@raidkit/bdev';
+import { BdevError, IoFlag, IoType, Status } from '@raidkit/bdev';
 
 const brand = Symbol.for('raidkit.RaidError');
 
@@ -43,6 +43,16 @@ export class RaidError extends Error {
 export function statusOf(error: unknown): Status {
   const isOurs = BdevError.is(error) || RaidError.is(error);
   return isOurs && error.errno === Status.NoSpace ? Status.NoSpace : Status.IoError;
+}
+
+/**
+ * Whether what was written before may be lost where a device has failed for this: it was to end on stable media, or nobody knows
+ * what it was. Any other write has failed for its own blocks alone, once the device has answered.
+ */
+export function mayHaveLostWrites(error: unknown): boolean {
+  if (!BdevError.is(error) || error.io === undefined || error.errno === Status.TimedOut) return true;
+  const { flags, type } = error.io;
+  return type === IoType.Flush || (flags & IoFlag.ForceUnitAccess) !== 0;
 }
 
 /** EIO, ENXIO, ENOMEM, ENODEV, ENOSPC, ETIMEDOUT. */

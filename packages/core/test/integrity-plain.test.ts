@@ -162,10 +162,21 @@ describe.each([
     const { rig, disks, volume } = await make();
     disks[1]!.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks < dataAt ? Status.IoError : Status.Ok);
     await expect(volume.write(0, blocks(8, 6))).rejects.toThrow('EIO');
+    await expect(volume.write(0, blocks(8, 6), { fua: true })).rejects.toThrow('EIO');
     disks[1]!.fault = () => Status.Ok;
+    // The other member, whose block it is, never heard of it.
+    expect(arrayOf(rig, 'a').slots.map(({ errors }) => errors.write)).toEqual(Array.from(disks, () => 0));
     expect(new Set(await volume.read(0, 8))).toEqual(new Set([0]));
     await volume.write(0, blocks(8, 7));
     expect(new Set(await volume.read(0, 8))).toEqual(new Set([7]));
+    // A write that failed has lost nothing else.
+    await volume.flush();
+    expect(arrayOf(rig, 'a').lostFlushes).toBe(0);
+    // A flush that failed may have.
+    disks[1]!.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
+    await expect(volume.write(volume.numBlocks - 8, blocks(8, 7))).rejects.toThrow('EIO');
+    disks[1]!.fault = () => Status.Ok;
+    await expect(volume.flush()).rejects.toThrow('EIO');
     await stop({ rig, disks, volume });
   });
 
@@ -247,6 +258,30 @@ describe.each([
     expect(errorsOf(again.rig).every((errors) => errors === 0)).toBe(true);
     rot(again.disks[0]!, dataAt + 4);
     expect(await bytesOf(again.volume, 7, 2)).toEqual(['EIO', 1]);
+    await stop(again);
+  });
+
+  it('has checksums of what somebody else has added', async () => {
+    const built = await make();
+    await built.volume.write(0, blocks(256, 1));
+    await stop(built);
+    const more = 64;
+    for (const disk of built.disks) {
+      const superblock = superblockOf(disk);
+      // The last member of a concat alone needs to be larger, and all are.
+      const grown = superblock.members.map((member) => ({ ...member, dataSizeBlocks: member.dataSizeBlocks + more }));
+      const raidSizeBlocks = superblock.raidSizeBlocks + more * members;
+      disk.grow(MiB);
+      disk.bytes.set(encodeSuperblock({ ...superblock, raidSizeBlocks, members: grown, seqNumber: superblock.seqNumber + 1 }));
+    }
+    const again = await startFrom(built.disks);
+    const array = arrayOf(again.rig, 'a');
+    await until(() => array.process === null && array.history.length > 0, 'all has checksums');
+    expect(array.history).toMatchObject([{ type: 'resum', error: null }]);
+    expect(array.sums).toMatchObject({ isComplete: true });
+    const last = again.volume.numBlocks - 1;
+    rot(again.disks[members - 1]!, dataAt + 508 * together + more - 1);
+    expect(await bytesOf(again.volume, last, 1)).toEqual(['EIO']);
     await stop(again);
   });
 

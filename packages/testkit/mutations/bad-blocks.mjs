@@ -128,8 +128,8 @@ export const badBlocks = [
   {
     id: 'target-keeps-after-a-failed-record',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'failed.push({ slot, status: statusOf(error) });',
-    becomes: 'if (slot.isInSync) failed.push({ slot, status: statusOf(error) });',
+    line: 'failed.push({ slot, error });',
+    becomes: 'if (slot.isInSync) failed.push({ slot, error });',
     loses: 'a target whose failed flush has dropped data becomes a member',
     suites: ['packages/core/test/rebuild-faults.test.ts'],
   },

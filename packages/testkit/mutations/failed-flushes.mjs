@@ -1,6 +1,31 @@
 /** What a flush has failed to keep: it reads as if it were there, and is not after the next power cut. */
 export const failedFlushes = [
   {
+    id: 'failed-write-is-a-lost-flush',
+    file: 'core/src/errors.ts',
+    line: 'return type === IoType.Flush || (flags & IoFlag.ForceUnitAccess) !== 0;',
+    becomes: 'return true;',
+    loses: 'nothing; but after one error in writing the map all flushes fail until the next start',
+    suites: ['packages/core/test/integrity-plain.test.ts'],
+  },
+  {
+    id: 'refused-part-is-a-lost-flush',
+    file: 'core/src/io/request-path.ts',
+    line: 'part.flags = wasNotSubmitted;',
+    becomes: '',
+    loses:
+      'nothing; but a write with FUA whose bit could not be set lets all flushes fail, and counts as an error of a member that never had it',
+    suites: ['packages/core/test/integrity-plain.test.ts'],
+  },
+  {
+    id: 'no-flush-of-core-is-lost',
+    file: 'core/src/errors.ts',
+    line: 'return type === IoType.Flush || (flags & IoFlag.ForceUnitAccess) !== 0;',
+    becomes: 'return false;',
+    loses: 'a flush succeeds after one of core’s that failed, and what that has dropped is gone',
+    suites: ['packages/core/test/failed-flush.test.ts'],
+  },
+  {
     id: 'dirty-regions-are-stable',
     file: 'core/src/bitmap/bitmap-pages.ts',
     line: 'this.#array.consistency.markUnstable((first + i - dirty) * regionBlocks, dirty * regionBlocks);',

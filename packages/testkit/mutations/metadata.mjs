@@ -15,7 +15,7 @@ export const metadata = [
   {
     id: 'member-without-the-newest-record-stays',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'failed.push({ slot, status: statusOf(error) });',
+    line: 'failed.push({ slot, error });',
     becomes: '',
     loses: 'a member to which the record could not be written stays, and says of others what is no longer so',
     tests: ['packages/core/test/superblock-copies.test.ts'],

@@ -1,6 +1,7 @@
 import { RegionState, maxMissing } from '@raidkit/core';
 import type { CopySet, LevelOptions, RaidArray, RaidModule } from '@raidkit/core';
 import { placesOf } from './plain-places.js';
+import type { PlainPlace } from './plain-places.js';
 import type { SimDisk } from './sim-disk.js';
 
 /** What one checksum is of. */
@@ -8,15 +9,22 @@ const summedBytes = 4096;
 /** Blocks of copies that are compared at a time, in one region. */
 const copyBlocks = 64;
 
+/**
+ * Where these blocks of an array without redundancy lie. What has one checksum is lost together, also where a part of it has been
+ * written since.
+ */
+export function placesTogether(array: RaidArray, offset: number, numBlocks: number): PlainPlace[] {
+  const perSum = array.hasIntegrity ? summedBytes / array.blockSize : 1;
+  const first = Math.floor(offset / perSum) * perSum;
+  const last = Math.min(Math.ceil((offset + numBlocks) / perSum) * perSum, array.numBlocks);
+  return placesOf(array, first, last - first);
+}
+
 /** Whether a block is listed as bad in the stripes of these blocks of the volume: what depends on it cannot be told. */
 export function hasBadBlock(array: RaidArray, offset: number, numBlocks: number): boolean {
   if (array.badBlocks.size === 0 || array.currentGeometry === null) return false;
   if (array.module.redundancy === 'none') {
-    // What has one checksum is lost together, also where a part of it has been written since.
-    const perSum = array.hasIntegrity ? summedBytes / array.blockSize : 1;
-    const first = Math.floor(offset / perSum) * perSum;
-    const last = Math.min(Math.ceil((offset + numBlocks) / perSum) * perSum, array.numBlocks);
-    return placesOf(array, first, last - first).some(({ from, slot, to }) => array.badBlocks.has(slot, from, to - from));
+    return placesTogether(array, offset, numBlocks).some(({ from, slot, to }) => array.badBlocks.has(slot, from, to - from));
   }
   const { from, to } = array.memberRange(offset, offset + numBlocks);
   return isAnyBad(array, from, to - from);

@@ -77,6 +77,8 @@ export class SimDisk {
   lastErrorAt = -1;
   /** When a write or flush last failed: whoever was told must not count on the disk any more. */
   lastWriteErrorAt = -1;
+  /** When something last failed that was to end on stable media, or was given up: what was written before may be lost. */
+  lastFlushErrorAt = -1;
   /** I/O submitted so far. */
   submitted = 0;
   readonly #options: SimDiskOptions;
@@ -220,6 +222,10 @@ export class SimDisk {
     if (status !== Status.Ok) {
       this.lastErrorAt = this.#world.now;
       if (io.type !== IoType.Read) this.lastWriteErrorAt = this.#world.now;
+      // Where it has no FUA, a write is flushed by the layer above: which of the two has failed is not known there.
+      const isForced = (io.flags & IoFlag.ForceUnitAccess) !== 0 || !this.#options.hasForceUnitAccess;
+      const isWrite = io.type === IoType.Write || io.type === IoType.WriteZeroes;
+      if (io.type === IoType.Flush || (isWrite && isForced)) this.lastFlushErrorAt = this.#world.now;
     }
     if (io.type === IoType.Read) {
       if (status === Status.Ok) driver.fill(io);

@@ -1,6 +1,7 @@
 import type { SizeClassPool } from '@raidkit/parity';
 import type { BdevDescriptor } from '../registry/descriptor.js';
 import { BdevError } from '../errors.js';
+import type { FailedIo } from '../errors.js';
 import { IoFlag, IoType } from '../io/io.js';
 import type { BdevIo, IoOwner, IoHost } from '../io/io.js';
 import { Status, statusName } from '../io/status.js';
@@ -12,8 +13,8 @@ const piecesInFlight = 8;
 
 /** A device that the open one stands on has missed a deadline. */
 class TimedOutBelow extends BdevError {
-  constructor(what: string) {
-    super('ERR_BDEV_IO', Status.TimedOut, `${what}: ${statusName(Status.TimedOut)}`);
+  constructor(what: string, io: FailedIo) {
+    super('ERR_BDEV_IO', Status.TimedOut, `${what}: ${statusName(Status.TimedOut)}`, undefined, io);
   }
 }
 
@@ -193,7 +194,9 @@ export class BlockClient {
             return;
           }
           const what = `${this.#name}: ${describe(type, offsetBlocks, numBlocks)}`;
-          reject(status === Status.TimedOut && !isAbandoned ? new TimedOutBelow(what) : BdevError.fromStatus(status, what));
+          const failed = { type, flags };
+          const isBelow = status === Status.TimedOut && !isAbandoned;
+          reject(isBelow ? new TimedOutBelow(what, failed) : BdevError.fromStatus(status, what, failed));
         },
       };
       const io = ios.get();

@@ -343,7 +343,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     } catch (error) {
       if (!(error instanceof PageNotWritten)) throw error;
       const message = `${descriptor.bdev.name}: ${error.message}`;
-      if (error.status !== null) throw BdevError.fromStatus(error.status, message);
+      if (error.status !== null) throw BdevError.fromStatus(error.status, message, { type: IoType.Write, flags: 0 });
       throw new RaidError('ERR_RAID_MEMORY', 12, `${message}: devices that have not answered have all memory for that`);
     }
   }

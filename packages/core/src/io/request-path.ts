@@ -11,6 +11,9 @@ import type { GatheredWrites } from './write-gather.js';
 import { RegionState } from '../bitmap/region-state.js';
 import type { Slot } from '../members/slot.js';
 
+/** Flag of a part that never came to its device: whatever it was to do there, nothing is lost on it. */
+const wasNotSubmitted = 1 << 30;
+
 /**
  * The way of an I/O from the bdev layer through the level to the members and back: the driver of an array's volume. What a
  * failed part means for the request and for the member is decided here.
@@ -189,6 +192,7 @@ export class RequestPath implements BdevDriver, RequestSink {
 
   failPart(part: BdevIo, status: Status): void {
     part.status = status;
+    part.flags = wasNotSubmitted;
     part.owner.onIoDone(part);
   }
 
@@ -224,7 +228,7 @@ export class RequestPath implements BdevDriver, RequestSink {
       // What stays on the list could not be read again.
       if (!array.noteWritten(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks)) part.status = Status.NoSpace;
     }
-    if (part.status !== Status.Ok) {
+    if (part.status !== Status.Ok && part.flags !== wasNotSubmitted) {
       const isBad =
         part.type === IoType.Read && array.badBlocks.has(part.tag, part.offsetBlocks - slot.dataOffset, part.numBlocks);
       // A process counts itself what it cannot read, block by block; and what is known to be bad was counted when it was found.
@@ -238,6 +242,9 @@ export class RequestPath implements BdevDriver, RequestSink {
         const canGo = array.module.redundancy !== 'none' && array.failMember(slot.index, `${statusName(part.status)} on flush`);
         if (!canGo) array.noteLostFlush(slot, part.status);
       }
+      // Where there is redundancy it depends on who else has failed.
+      const isForced = part.type !== IoType.Read && (part.flags & IoFlag.ForceUnitAccess) !== 0;
+      if (isForced && array.module.redundancy === 'none' && slot.isInSync) array.noteLostFlush(slot, part.status);
     }
     io.partDone(part);
     array.registry.ios.put(part);
@@ -253,10 +260,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     const array = this.#array;
     if (io.type === IoType.Read && io.failed.length === 0) return io.stepStatus;
     if (io.failed.length === 0) return this.#hasLostFlush(io) ? Status.IoError : Status.Ok;
-    if (array.module.redundancy === 'none') {
-      this.#noteLostFlush(io);
-      return io.writeStatus;
-    }
+    if (array.module.redundancy === 'none') return io.writeStatus;
     const losers = new Set(io.failed.filter((slot) => array.slotAt(slot).isInSync));
     const canLose = array.canRunWith((slot) => slot.isInSync && !losers.has(slot.index));
     const reason = `${statusName(io.writeStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;

@@ -2,7 +2,7 @@ import { BdevError, BlockClient, IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import type { BlockRange } from '../format/block-ranges.js';
 import type { MembersHost } from './host.js';
-import { RaidError, statusOf } from '../errors.js';
+import { RaidError, mayHaveLostWrites, statusOf } from '../errors.js';
 import type { Slot } from './slot.js';
 
 const mapFailure = 'its region map could not be written';
@@ -64,6 +64,11 @@ export async function flushMember(array: MembersHost, slot: Slot, why: string): 
   }
 }
 
+/** What core has written to a member that cannot be spared has failed for this: perhaps it was the flush, and with it what users had written. */
+export function noteFailed(array: MembersHost, slot: Slot, error: unknown): void {
+  if (mayHaveLostWrites(error)) array.noteLostFlush(slot, statusOf(error));
+}
+
 /**
  * Writes what has changed of the member's sums, of these blocks or of all, as after blocks of clean regions were healed: nothing
  * else would, and what has been healed would not match at the next start. A page that cannot be written is told of by the sums
@@ -103,7 +108,7 @@ export async function onEveryMember(
         } else if (RaidError.is(error) && error.code === 'ERR_RAID_MEMORY') {
           throw error;
         } else if (!array.failMember(slot.index, mapFailure)) {
-          array.noteLostFlush(slot, statusOf(error));
+          noteFailed(array, slot, error);
           throw notWritten(array, slot, error);
         }
       } finally {

@@ -1,9 +1,9 @@
 import { BlockClient, IoType } from '@raidkit/bdev';
-import type { Status } from '@raidkit/bdev';
 import { noJournal } from './host.js';
 import type { JournalPlan, MetadataHost, ProcessHeader } from './host.js';
-import { RaidError, statusOf } from '../errors.js';
+import { RaidError } from '../errors.js';
 import { coversAbsence, journalInForce } from './journal-plan.js';
+import { noteFailed } from '../members/member-io.js';
 import type { Slot } from '../members/slot.js';
 import { goOnFrom } from '../format/newest-copy.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
@@ -378,7 +378,7 @@ export class SuperblockWriter {
     const array = this.#array;
     // The target of a rebuild carries the record too, in which it is not a member yet.
     const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isOperational);
-    const failed: { slot: Slot; status: Status }[] = [];
+    const failed: { slot: Slot; error: unknown }[] = [];
     let written = 0;
     let lastError: unknown;
     const writeTo = async (slot: Slot): Promise<void> => {
@@ -387,7 +387,7 @@ export class SuperblockWriter {
         if (slot.isInSync) written++;
       } catch (error) {
         lastError = error;
-        failed.push({ slot, status: statusOf(error) });
+        failed.push({ slot, error });
         array.log.error({ ...array.logFields(slot), err: error }, `the ${what} could not be written`);
       } finally {
         slot.partEnded();
@@ -405,17 +405,15 @@ export class SuperblockWriter {
     if (isCalledOff || (first.length + then.length > 0 && written === 0)) for (const slot of last) slot.partEnded();
     else await Promise.all(last.map(writeTo));
     if (written === 0 && !isCalledOff) {
-      // It may have been the flush that failed, and with it what users had written before.
-      for (const { slot, status } of failed) if (slot.isInSync) array.noteLostFlush(slot, status);
+      for (const { slot, error } of failed) if (slot.isInSync) noteFailed(array, slot, error);
       const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
     // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails. The
     // target of a rebuild goes too: what a failed flush has dropped, the next one does not bring back.
-    for (const { slot, status } of failed) {
+    for (const { slot, error } of failed) {
       if (!array.failMember(slot.index, `its ${what} could not be written`)) {
-        // It may have been the flush that failed, and with it what users had written before.
-        array.noteLostFlush(slot, status);
+        noteFailed(array, slot, error);
         const message = `array ${array.name} slot ${slot.index}: the ${what} could not be written to ${String(slot.name)}, and the array cannot do without it`;
         throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
       }

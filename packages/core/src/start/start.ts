@@ -199,6 +199,8 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   const salt = (): string => Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
   const made = found ?? { salt: salt(), summedBlocks, areaAt: 0, tags: slots.map(({ index }) => index) };
   array.sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
+  // Without redundancy the map alone says what has some, also of what somebody else has added.
+  if (array.module.redundancy === 'none') array.sums.countTo(summedBlocks * blocksTogether);
   for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
 }
 

@@ -83,7 +83,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     if (how === 'power') disk.powerCut(disk.isPresent ? mode : CutMode.Random);
     else disk.processDied();
   }
-  const wasLost = [...run.haveDropped].some((disk) => !run.standing.recordedOut.has(disk));
+  const wasLost = run.hasUnrecordedDrop;
   // Without redundancy, and without a map of what was being written, nobody writes anew what a failed flush has left behind: it may
   // be read now, and be gone after the next power cut, whatever flush comes in between.
   const staysLost = wasLost && !run.isRedundant && run.plan.shape.integrity === undefined;

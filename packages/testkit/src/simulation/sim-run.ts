@@ -6,7 +6,7 @@ import { VolumeModel } from '../model.js';
 import type { Violation } from '../model.js';
 import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
-import { canCheckRedundancy, hasBadBlock } from '../redundancy.js';
+import { canCheckRedundancy, hasBadBlock, placesTogether } from '../redundancy.js';
 import type { Hoard } from '../hoard.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
@@ -80,6 +80,8 @@ export class SimRun {
   readonly metadataLies: MetadataLies;
   /** Disks that have dropped their caches, as members, since the process began. */
   readonly haveDropped = new Set<SimDisk>();
+  /** What was found not to match its checksum, without redundancy: blocks of a slot's data area, and when. */
+  readonly #damage: { slot: number; from: number; to: number; at: number }[] = [];
   /** Old images of disks. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
   /** Who has nearly all buffers; null if there are enough. */
@@ -188,7 +190,7 @@ export class SimRun {
 
   /**
    * The disk has dropped what it should have flushed. If the array can do without it, it is failed, and the others have
-   * everything; unless the process dies before they say so.
+   * everything; unless the process dies, or the array goes offline, before they say so.
    */
   #onDrop(disk: SimDisk): void {
     const array = this.array();
@@ -201,6 +203,11 @@ export class SimRun {
     if (this.isRedundant && array.state === 'online' && array.numInSync > this.least) return;
     this.model.dropped();
     this.leniency.forgiveJournaled();
+  }
+
+  /** A disk has dropped its cache in this process, and is a member by what the others say. */
+  get hasUnrecordedDrop(): boolean {
+    return [...this.haveDropped].some((disk) => !this.standing.recordedOut.has(disk));
   }
 
   broken(error: unknown): void {
@@ -343,9 +350,17 @@ export class SimRun {
       case 'arrayOnline':
         this.#onOnline();
         break;
+      case 'checksumError': {
+        if (this.isRedundant) break;
+        const from = event.block - (this.array()?.slots[event.slot]?.dataOffset ?? 0);
+        this.#damage.push({ slot: event.slot, from, to: from + event.blocks, at: this.world.now });
+        break;
+      }
       case 'arrayOffline':
         // It can do without none of its members: with one that vanishes it ends as with a crash, and comes back in the same process.
         if (!this.isRedundant && !event.isOrderly) this.sumLies.ended(this.array(), false);
+        // Nothing on the others says then that the one is out which has dropped what it was to flush.
+        if (!event.isOrderly && this.hasUnrecordedDrop) this.model.dropped();
         if (!this.hasSuperblock && !this.isStopping)
           void this.onGone(this.array()?.slots.map(({ name }) => name) ?? []).catch((error: unknown) => this.broken(error));
         break;
@@ -404,6 +419,7 @@ export class SimRun {
     const isWrite = type !== IoType.Read && type !== IoType.Flush;
     if (isWrite) this.#noteWrite(offset, numBlocks);
     if (isWrite && type !== IoType.Unmap) this.sumLies.writes(offset, numBlocks);
+    const wasBad = this.#mayBeBad(offset, numBlocks);
     const status = await volume.submit(type, offset, numBlocks, flags);
     this.open.delete(what);
     if (isWrite) this.#noteWrite(offset, numBlocks);
@@ -412,18 +428,19 @@ export class SimRun {
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;
     if (this.leniency.mayFail(offset, numBlocks, askedAt)) return;
-    if (type !== IoType.Flush && (this.#mayBeBad(offset, numBlocks) || this.#mayBeUndecided(offset, numBlocks))) return;
+    // A write that came meanwhile may have struck them off.
+    const isBad = wasBad || this.#mayBeBad(offset, numBlocks) || this.#wasDamaged(offset, numBlocks, askedAt);
+    if (type !== IoType.Flush && (isBad || this.#mayBeUndecided(offset, numBlocks))) return;
     // Without a map parity is never trusted, so what a write reads beforehand has no second source.
     if (isWrite && this.array()?.bitmap === null && this.disks.some(({ lastErrorAt }) => lastErrorAt >= askedAt)) return;
     if (!this.isRedundant && this.disks.some(({ isPresent, lastErrorAt }) => !isPresent || lastErrorAt >= askedAt)) return;
-    // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew.
-    const mayNeverFlush = type === IoType.Flush || flags !== 0;
-    if (mayNeverFlush && this.leniency.wasBeyond) return;
+    // A flush that failed cannot be made up for: later ones fail, too, until the array is started anew. A write that failed can.
+    const isForStableMedia = type === IoType.Flush || flags !== 0;
+    const mayNeverFlush = isForStableMedia && this.disks.some(({ lastFlushErrorAt }) => lastFlushErrorAt >= this.#bootedAt);
+    if (mayNeverFlush && (this.leniency.wasBeyond || !this.isRedundant)) return;
     // One that lost a flush while the array was being started is needed until redundancy is in sync.
     const isInDoubt = this.isParity && (this.array()?.bitmap?.resyncsDue ?? 0) > 0;
-    if (mayNeverFlush && isInDoubt && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt)) return;
-    if (mayNeverFlush && !this.isRedundant && this.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= this.#bootedAt))
-      return;
+    if (mayNeverFlush && isInDoubt) return;
     throw new ViolationError(
       `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.numSlots}`,
     );
@@ -449,6 +466,17 @@ export class SimRun {
   #mayBeBad(offset: number, numBlocks: number): boolean {
     const array = this.array();
     return this.mayListBad && array !== undefined && hasBadBlock(array, offset, numBlocks);
+  }
+
+  /** Without redundancy these blocks were found to be damaged since then, and there was a reason for it. */
+  #wasDamaged(offset: number, numBlocks: number, since: number): boolean {
+    const array = this.array();
+    const found = this.#damage.filter(({ at }) => at >= since);
+    if (found.length === 0 || array === undefined || !this.mayListBad) return false;
+    const places = placesTogether(array, offset, numBlocks);
+    return places.some((place) =>
+      found.some(({ from, slot, to }) => slot === place.slot && from < place.to && place.from < to),
+    );
   }
 
   /** Disks have lied in these stripes, and of several parities that disagree after a crash none is believed. */

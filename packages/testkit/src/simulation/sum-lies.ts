@@ -196,7 +196,10 @@ export class SumLies {
       );
     }
     run.coverage.mark(record.lostBlocks > 0 ? 'lies beyond redundancy: lost from now on' : 'lies under checksums are healed');
-    this.#lies.length = 0;
+    // What was written over it may be in a cache: the power fails, and without redundancy it is there again.
+    const mayBeBack = ({ from, to }: Lie): boolean => array?.bitmap?.has(RegionState.Dirty, from, to - from) === true;
+    const left = run.isRedundant ? [] : this.#lies.filter(mayBeBack);
+    this.#lies.splice(0, this.#lies.length, ...left);
   }
 
   async #check(): Promise<ProcessRecord | undefined> {
