@@ -24,11 +24,17 @@ function refuse(array: RaidArray, message: string, errno = 22): never {
   throw new RaidError(errno === 16 ? 'ERR_RAID_BUSY' : 'ERR_RAID_INVALID', errno, `array ${array.name}: ${message}`);
 }
 
+function checkIsUp(array: RaidArray): void {
+  const { isDeleting, isReadOnly, state } = array;
+  if (state === 'online' && !isDeleting && !isReadOnly) return;
+  const what = isDeleting ? 'being stopped or deleted' : isReadOnly ? 'read-only' : state;
+  refuse(array, `it is ${what}: checksums are turned on and off while it is online`);
+}
+
 /** Refuses what will not pass by waiting for members, or for room. */
 function checkCanHave(array: RaidArray): void {
-  const { blockSize, bitmap, extension, module, name, state } = array;
-  if (state !== 'online' || array.isDeleting || array.isReadOnly)
-    refuse(array, `it is ${array.isReadOnly ? 'read-only' : state}: checksums are turned on and off while it is online`);
+  const { blockSize, bitmap, extension, module, name } = array;
+  checkIsUp(array);
   if (array.hasIntegrity) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${name} has checksums already`);
   if (module.redundancy === 'none')
     refuse(
@@ -196,8 +202,7 @@ async function keep(ctx: RaidContext, array: RaidArray): Promise<void> {
  * is verified any more: what is behind the data is room for growth. Rejects, with nothing changed, if it cannot be recorded.
  */
 export async function disableIntegrity(ctx: RaidContext, array: RaidArray): Promise<void> {
-  if (array.state !== 'online' || array.isDeleting || array.isReadOnly)
-    refuse(array, `it is ${array.isReadOnly ? 'read-only' : array.state}: checksums are turned on and off while it is online`);
+  checkIsUp(array);
   // What is being turned on is there by then.
   const work = (): Promise<void> => (array.wantsIntegrity ? want(array, false) : turnOff(ctx, array));
   await array.lifecycle.whileBusy(array.afterGrowth(work));
