@@ -229,6 +229,18 @@ describe('a slot goes, and the last one takes its place unless those behind it c
     }
   });
 
+  it('and what is known to be damaged stays so, of whom it is known', async () => {
+    const { rig, disks, volume } = await build(5, { integrity: true, options: { striped: 4 } }, 0);
+    const array = arrayOf(rig, 'a');
+    disks[3]!.bytes[array.slotAt(3).dataOffset * 512 + 77]! ^= 4;
+    array.badBlocks.noteDamage(3, 0, 8);
+    await rig.arrays.removeSlot('a', 0);
+    expect(namesOf(rig)).toEqual(['m4', 'm1', 'm2', 'm3']);
+    await rig.arrays.disableIntegrity('a');
+    expect(array.badBlocks.list()).toEqual([{ slot: 3, offsetBlocks: 0, numBlocks: 8 }]);
+    await expectContents(volume, 1);
+  });
+
   it('of one group any slot, as of a mirror', async () => {
     const { rig, volume } = await build(2);
     await grow(rig, 2);

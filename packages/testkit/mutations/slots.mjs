@@ -156,4 +156,13 @@ export const slots = [
     levels: ['raid10'],
     suites: ['packages/raid10/test/layout.test.ts'],
   },
+  {
+    id: 'damage-of-slots-that-came-nearer',
+    file: 'core/src/membership/slots.ts',
+    line: 'array.badBlocks.renumber((index) => array.slots.findIndex((one) => one === before[index]));',
+    becomes: 'array.badBlocks.renumber((index) => index - Number(index > before.indexOf(slot)));',
+    loses: 'where the last slot takes another’s place, what is damaged of a slot is held against another one, and read as good',
+    levels: ['raid10'],
+    suites: ['packages/raid10/test/further-copies.test.ts'],
+  },
 ];

@@ -118,12 +118,16 @@ export class BadBlocks {
     this.#changed();
   }
 
-  /** The slot is no more; those behind it have come one nearer. */
-  removeSlot(slot: number): void {
-    this.#damaged = without(this.#damaged, slot);
+  /** Slots have other numbers now: `numberOf` gives that of one by the number that it had; -1 for one that is no more. */
+  renumber(numberOf: (slot: number) => number): void {
+    this.#damaged = renumbered(this.#damaged, numberOf);
     this.#countDamaged();
-    if ([...this.#slots.keys()].every((index) => index < slot)) return;
-    this.#slots = without(this.#slots, slot);
+    this.#recorded = this.#recorded.flatMap((range) => {
+      const slot = numberOf(range.slot);
+      return slot < 0 ? [] : [{ ...range, slot }];
+    });
+    if ([...this.#slots.keys()].every((slot) => numberOf(slot) === slot)) return;
+    this.#slots = renumbered(this.#slots, numberOf);
     this.#changed();
   }
 
@@ -193,8 +197,8 @@ export class BadBlocks {
   }
 }
 
-/** What is known of each slot, where this one is no more. */
-function without(slots: ReadonlyMap<number, BlockRanges>, slot: number): Map<number, BlockRanges> {
-  const left = [...slots].filter(([index]) => index !== slot);
-  return new Map(left.map(([index, ranges]) => [index > slot ? index - 1 : index, ranges]));
+/** What is known of each slot that is still there. */
+function renumbered(slots: ReadonlyMap<number, BlockRanges>, numberOf: (slot: number) => number): Map<number, BlockRanges> {
+  const moved = [...slots].map(([slot, ranges]): [number, BlockRanges] => [numberOf(slot), ranges]);
+  return new Map(moved.filter(([slot]) => slot >= 0));
 }

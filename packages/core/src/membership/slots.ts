@@ -164,9 +164,9 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   await whenStill(array, () => {
     checkCanRemove(array, slot);
     if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
-    const { index } = slot;
+    const before = [...array.slots];
     changeSlots(array, slotsWithout(array, slot));
-    array.badBlocks.removeSlot(index);
+    array.badBlocks.renumber((index) => array.slots.findIndex((one) => one === before[index]));
   });
   await array.metadata.update();
 }
