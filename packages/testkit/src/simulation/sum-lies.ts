@@ -61,6 +61,10 @@ export class SumLies {
   readonly #lies: Lie[] = [];
   /** Blocks of checksums, of the volume, that have one: without redundancy what was never written is never verified. */
   readonly #summed = new Set<number>();
+  /** Those of them of which a write has ended: one that is under way gives a checksum to what it writes, and not to what is there. */
+  readonly #written = new Set<number>();
+  /** Bits turn over, and no write goes astray. */
+  #isCorrupting = false;
   /** What turns checksums off, and is under way. */
   #endings = new Set<Promise<unknown>>();
   /** When users last wrote to a region. */
@@ -91,7 +95,9 @@ export class SumLies {
       const touched = [...run.model.touched];
       const sector = touched[Math.floor(place * touched.length)];
       const limit = slot.dataSize * perBlock;
+      this.#isCorrupting = true;
       if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
+      this.#isCorrupting = false;
     }
   }
 
@@ -131,8 +137,10 @@ export class SumLies {
   wrote(offset: number, count: number, isSummed: boolean): void {
     const perSum = summedBytes / this.#run.plan.shape.blockSize;
     for (let unit = Math.floor(offset / perSum); unit * perSum < offset + count; unit++) {
-      if (isSummed) this.#summed.add(unit);
-      else this.#summed.delete(unit);
+      for (const units of [this.#summed, this.#written]) {
+        if (isSummed) units.add(unit);
+        else units.delete(unit);
+      }
     }
     const array = this.#run.array();
     if (isSummed || this.#run.isRedundant || array === undefined) return;
@@ -289,7 +297,8 @@ export class SumLies {
     // A crash, or a flush that failed, may have left it without a checksum until it is written.
     const mayLack = this.#run.wasUnclean || this.#run.disks.some(({ lastWriteErrorAt }) => lastWriteErrorAt >= 0);
     const isDirty = array.bitmap?.has(RegionState.Dirty, from, to - from) === true;
-    const hasNone = !this.#run.isRedundant && !this.#summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
+    const summed = this.#isCorrupting ? this.#written : this.#summed;
+    const hasNone = !this.#run.isRedundant && !summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
     // Checksums are there in part, or not at all; or that they are complete is not on record yet.
     const isPartly = array.sums?.isComplete !== true || array.sums.isEnding || array.process?.type === 'sum';
     const isGoing = isPartly || this.#endings.size > 0;
