@@ -236,6 +236,31 @@ it('a slot goes when nothing of the array’s is in flight any more that names s
   expect(arrayOf(rig, 'a').slots.map(({ partsInFlight }) => partsInFlight)).toEqual([0, 0]);
 });
 
+it('a copy that is added while a slot goes gets one when that is on record: headers tell of slots by number', async () => {
+  const { rig, disks, volume } = await build(3, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  array.markBad(0, 8, 1);
+  await array.metadata.update();
+  // The round that takes the slot away begins with the list of bad blocks.
+  const isList = (offset: number): boolean => [256, 320].includes(offset / 2);
+  disks[0]!.fault = (io) => (array.numSlots === 2 && io.type === IoType.Write && isList(io.offsetBlocks) ? null : Status.Ok);
+  const gone = rig.arrays.removeSlot('a', 1);
+  await until(() => disks[0]!.held.length > 0, 'the slot has gone, and that is being written');
+  const added = rig.arrays.growBaseBdev('a', 'm3');
+  await until(() => rig.registry.get('m3')!.claimedBy !== null, 'a device is on its way in');
+  for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(namesOf(rig)).toEqual(['m0', 'm2']);
+  expect(slotsOn(disks[0]!)).toBe(3);
+  disks[0]!.fault = () => Status.Ok;
+  for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
+  await gone;
+  await added;
+  await isFilled(rig);
+  expect(namesOf(rig)).toEqual(['m0', 'm2', 'm3']);
+  expect(await volume.read(0, 8)).toEqual(blocks(8, 1));
+  await stop(rig);
+});
+
 it('no slot goes while background work waits for that of another array', async () => {
   const { rig, disks } = await build(3, {}, 0);
   const other = await Promise.all([4, 5].map((index) => plug(rig, index, new Uint8Array(3 * MiB))));

@@ -165,4 +165,14 @@ export const slots = [
     levels: ['raid10'],
     suites: ['packages/raid10/test/further-copies.test.ts'],
   },
+  {
+    id: 'copy-comes-in-the-round-in-which-a-slot-goes',
+    file: 'core/src/membership/add.ts',
+    line: 'if (array.slots[slot.index] === slot) join();',
+    becomes: 'if (slot.index >= 0) join();',
+    loses:
+      'after a crash in that round headers have as many slots as the superblock, in another order: checksums are taken for those of other members, and all is unreadable',
+    levels: ['raid1'],
+    suites,
+  },
 ];

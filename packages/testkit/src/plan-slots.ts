@@ -39,8 +39,13 @@ export function drawSlots(seed: number, module: RaidModule, shape: SimShape, tot
     at: random.unit() * totalMs,
     disk: disk(),
   }));
-  // There only what was added can go.
-  if (hasGroups) items.unshift({ kind: 'copy', at: random.unit() * 0.5 * totalMs, disk: larger.numDisks - 1 });
+  // There only what was added can go, or what it is a copy of: it comes first, and when it has been filled, somebody goes.
+  if (hasGroups) {
+    const at = random.unit() * 0.3 * totalMs;
+    items.unshift({ kind: 'copy', at, disk: larger.numDisks - 1 });
+    for (let more = random.int(0, 3); more > 0; more--)
+      items.push({ kind: 'shrink', at: at + random.unit() * (totalMs - at), disk: random.pick([0, 1, disk()]) });
+  }
   // A crash in the middle of it.
   if (random.chance(0.5)) {
     const [first] = items;

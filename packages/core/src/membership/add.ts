@@ -3,6 +3,7 @@ import { BdevError } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
+import type { ArrayRecord } from '../format/store.js';
 import { isAsItLeft, refuseFormerMember, requireCreation } from '../start/identity.js';
 import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMember, setDataArea } from './join.js';
 import { declareMember, undeclareMember } from './nesting.js';
@@ -59,31 +60,10 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     const lastSeen = found?.seqNumber ?? null;
     const isKnown = lastSeen !== null && array.state === 'online' && (await array.lifecycle.whileBusy(isAsItLeft(array, slot)));
     outerBefore = await declareMember(ctx, array, bdev);
-    // The array may have started, or gone offline, and somebody else may have been quicker.
-    checkCanAdd(array, bdev);
-    refuseFormerMember(array, bdev, found);
-    if (array.state === 'configuring') {
-      setDataArea(array, slot, bdev);
-    } else {
-      const isNew = array.slots[slot.index] !== slot;
-      if (isNew) slot.dataSize = array.memberCapacity(0);
-      const dataOffset = chooseDataOffset(array, slot, bdev);
-      const needed = dataOffset + array.blocksNeeded(slot.dataSize);
-      if (bdev.numBlocks < needed) {
-        const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
-        throw new RaidError('ERR_RAID_MEMBER', 22, message);
-      }
-      // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
-      const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
-      checkCanFill(array, bdev, isPartial);
-      if (!isPartial) slot.pagesTaken = 0;
-      slot.dataOffset = dataOffset;
-      attach(array, slot, bdev);
-      // From here on nothing stands in its way.
-      if (isNew) appendCopy(array, slot);
-      array.sums?.open(slot, isPartial);
-      startRebuild(ctx, array, slot, isPartial);
-    }
+    const join = (): void => takeIn(ctx, array, slot, bdev, { found, lastSeen, isKnown });
+    // The round that takes another slot away is over first: headers tell of slots by number.
+    if (array.slots[slot.index] === slot) join();
+    else await array.lifecycle.whileBusy(array.afterGrowth(() => Promise.resolve().then(join)));
   } catch (error) {
     await slot.sums?.close();
     slot.closeMember();
@@ -92,4 +72,42 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
   }
   ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });
   if (array.state === 'configuring' && array.numDiscovered >= array.numOperational) await bringOnline(ctx, array);
+}
+
+/** What is known of a device that is looked at. */
+interface Seen {
+  readonly found: ArrayRecord | null;
+  /** Its sequence number. */
+  readonly lastSeen: number | null;
+  /** Its array knows it as it left. */
+  readonly isKnown: boolean;
+}
+
+/** In one turn: the device, which is open in its slot, is a member. Refuses it if it cannot be any more. */
+function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { found, lastSeen, isKnown }: Seen): void {
+  // The array may have started, or gone offline, and somebody else may have been quicker.
+  checkCanAdd(array, bdev);
+  refuseFormerMember(array, bdev, found);
+  if (array.state === 'configuring') {
+    setDataArea(array, slot, bdev);
+  } else {
+    const isNew = array.slots[slot.index] !== slot;
+    if (isNew) slot.dataSize = array.memberCapacity(0);
+    const dataOffset = chooseDataOffset(array, slot, bdev);
+    const needed = dataOffset + array.blocksNeeded(slot.dataSize);
+    if (bdev.numBlocks < needed) {
+      const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
+      throw new RaidError('ERR_RAID_MEMBER', 22, message);
+    }
+    // It was current, or being filled, until the superblock that it still carries; since then, what it missed is on the map.
+    const isPartial = isKnown && slot.dataOffset === dataOffset && lastSeen === slot.lastSeqNumber;
+    checkCanFill(array, bdev, isPartial);
+    if (!isPartial) slot.pagesTaken = 0;
+    slot.dataOffset = dataOffset;
+    attach(array, slot, bdev);
+    // From here on nothing stands in its way.
+    if (isNew) appendCopy(array, slot);
+    array.sums?.open(slot, isPartial);
+    startRebuild(ctx, array, slot, isPartial);
+  }
 }
