@@ -340,6 +340,35 @@ it.each([
   await stop(next);
 });
 
+it('no header of as many slots as the superblock speaks of others, behind a round that failed', async () => {
+  const { rig, disks } = await build(3, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  // The round that says that a slot has gone reaches nobody.
+  for (const disk of disks)
+    disk.fault = ({ type }) => (type === IoType.Write && array.numSlots === 2 ? Status.IoError : Status.Ok);
+  await expect(rig.arrays.removeSlot('a', 1)).rejects.toThrow();
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  expect(array.state).toBe('online');
+  expect(namesOf(rig)).toEqual(['m0', 'm2']);
+  // Cut short at the first superblock.
+  let copies: Uint8Array[] = [];
+  for (const disk of disks)
+    disk.fault = (io) => {
+      if (copies.length === 0 && io.type === IoType.Write && io.offsetBlocks === 0)
+        copies = disks.map(({ bytes }) => bytes.slice());
+      return Status.Ok;
+    };
+  await rig.arrays.growBaseBdev('a', 'm3');
+  await until(() => copies.length > 0, 'a superblock is written');
+  const { headerAt, headerBytes } = extensionLayout;
+  const headers = headerAt.map((at) => parseHeader(copies[0]!.subarray(at, at + headerBytes)));
+  // The superblock is the one of the three that there were.
+  const ofAsMany = headers.filter((header) => header?.slots.length === 3);
+  expect(ofAsMany.map((header) => header?.sums?.tags)).toEqual([[0, 1, 2]]);
+  await isFilled(rig);
+  expect(namesOf(rig)).toEqual(['m0', 'm2', 'm3']);
+});
+
 it('an array grows when the slot of the member goes that was too small', async () => {
   const { rig, disks, volume } = await build(3, {}, 0);
   const size = volume.numBlocks;

@@ -175,4 +175,14 @@ export const slots = [
     levels: ['raid1'],
     suites,
   },
+  {
+    id: 'slot-comes-behind-a-failed-round-of-one-that-went',
+    file: 'core/src/membership/slots.ts',
+    line: 'return numSlots < metadata.recordedSlots;',
+    becomes: 'return numSlots < 0 * metadata.recordedSlots;',
+    loses:
+      'after a crash headers of other slots pass for those of the superblock’s: right blocks are unreadable by their checksums',
+    levels: ['raid1'],
+    suites,
+  },
 ];

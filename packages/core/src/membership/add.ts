@@ -9,7 +9,7 @@ import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMemb
 import { declareMember, undeclareMember } from './nesting.js';
 import { bringOnline } from '../start/start.js';
 import { canTakeAlong, startRebuild } from '../sync/start-rebuild.js';
-import { appendCopy, checkCanAppendCopy, newSlot } from './slots.js';
+import { appendCopy, checkCanAppendCopy, isOneGoing, newSlot } from './slots.js';
 import type { Slot } from '../members/slot.js';
 
 /** Refuses a device for which there is no use in the state in which the array is, or that would have to wait. */
@@ -63,7 +63,14 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     const join = (): void => takeIn(ctx, array, slot, bdev, { found, lastSeen, isKnown });
     // The round that takes another slot away is over first: headers tell of slots by number.
     if (array.slots[slot.index] === slot) join();
-    else await array.lifecycle.whileBusy(array.afterGrowth(() => Promise.resolve().then(join)));
+    else
+      await array.lifecycle.whileBusy(
+        array.afterGrowth(async () => {
+          // That round has failed.
+          if (isOneGoing(array)) await array.metadata.update();
+          join();
+        }),
+      );
   } catch (error) {
     await slot.sums?.close();
     slot.closeMember();

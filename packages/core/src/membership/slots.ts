@@ -47,6 +47,14 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
     refuse(`${numSlots < array.numSlots ? 'no slot can go: ' : ''}${doesNotTake(module, numSlots, options)}`);
 }
 
+/**
+ * Not all members have it on record that a slot has gone, because the round failed that was to say so. One more would make the number
+ * what it was, and headers would pass for those of the slots that there were.
+ */
+export function isOneGoing({ metadata, numSlots }: RaidArray): boolean {
+  return numSlots < metadata.recordedSlots;
+}
+
 /** A slot that the array does not have yet. It gets its sizes, and its place, when its device is known to be good. */
 export function newSlot(array: RaidArray): Slot {
   return new Slot(array.numSlots, null);

@@ -36,6 +36,8 @@ export class SuperblockWriter {
   seqNumber = 0;
   /** Sequence number of the last round that is known to have reached every member that it counts in. */
   completedSeqNumber = 0;
+  /** How many slots the last round of this process said that is known so; 0 before there was one. */
+  recordedSlots = 0;
   /** Of the region map and the journal, as headers say it. */
   incarnation = firstIncarnation;
   /** See `ExtensionHeader`; null until it is known, or the first header is made. */
@@ -289,6 +291,7 @@ export class SuperblockWriter {
       record.slots[slot.index]?.state !== 'configured' || (slot.isInSync && isStillIn(record, slot));
     if (array.slots.every(hasIt)) {
       this.completedSeqNumber = record.seqNumber;
+      this.recordedSlots = record.slots.length;
       this.#plan = plan;
       this.#settled = { seqNumber: next, plan };
       // Once more: now all members have it, and one that is found with an older superblock was away.
