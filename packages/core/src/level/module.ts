@@ -64,7 +64,8 @@ export interface ModuleBase {
   readonly options?: Readonly<Record<string, OptionSchema>>;
   /**
    * The options with which an array of so many slots is created, if these are given and it {@link ModuleBase.acceptsSlots}: with what
-   * must be on record of its creation, because the number may change. Absent: those that are given.
+   * must be on record of its creation, because the number may change. Not asked where a store of superblocks keeps no options.
+   * Absent: those that are given.
    */
   completeOptions?(numSlots: number, options: LevelOptions): LevelOptions;
   /**

@@ -89,7 +89,9 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   }
   const given = checkLevelOptions(name, module, store, options.options ?? {});
   if (module.acceptsSlots?.(baseBdevs.length, given) === false) refuse(doesNotTake(module, baseBdevs.length, given));
-  const complete = module.completeOptions?.(baseBdevs.length, given) ?? given;
+  // Superblocks alone keep no options: such an array has those that nobody gave.
+  const keepsOptions = store === null || store.extension !== undefined;
+  const complete = (keepsOptions ? module.completeOptions?.(baseBdevs.length, given) : null) ?? given;
   const levelOptions = complete === given ? given : checkLevelOptions(name, module, store, complete);
   const empty = [...baseBdevs.keys()].filter((slot) => baseBdevs[slot] === null);
   const named = baseBdevs.length - empty.length;
