@@ -1,4 +1,5 @@
 import { RaidError } from '@raidkit/core';
+import type { CreateArrayOptions } from '@raidkit/core';
 import type { PlanItem } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
@@ -42,7 +43,7 @@ async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'rest
   const stack = run.boot();
   for (const disk of run.disks.filter(({ isPresent }) => isPresent))
     await run.inTime(`examining ${disk.name}`, stack.plugIn(disk));
-  await run.inTime('making the array again', stack.arrays.create({ ...run.creation(), baseBdevs: members }));
+  await run.inTime('making the array again', stack.arrays.create(again(run, members)));
 }
 
 /** An array without superblocks that has gone offline does not come back: it is made again once all its devices are there. */
@@ -60,7 +61,7 @@ export async function remake(run: SimRun, members: readonly (string | null)[]): 
   );
   // What has not answered yet is still under way.
   while (stack === run.stack && run.volume === null && stack.arrays.get(arrayName) === undefined) {
-    await run.call('making the array again', stack.arrays.create({ ...run.creation(), baseBdevs: members }));
+    await run.call('making the array again', stack.arrays.create(again(run, members)));
     await run.world.sleep(1000);
   }
 }
@@ -244,4 +245,9 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
   run.coverage.mark('started by force');
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
   run.leniency.forgiveUnprotected();
+}
+
+/** What a saved configuration makes the array of: the members that it had last, with the options that it has. */
+function again(run: SimRun, members: readonly (string | null)[]): CreateArrayOptions {
+  return { ...run.creation(), baseBdevs: members, options: run.recordedOptions };
 }

@@ -229,7 +229,7 @@ export class SimRun {
     const hasRule = this.module.redundancy !== 'none' && this.module.canRun !== undefined;
     if (!hasRule || slots.length === 0) return members.length >= this.least;
     const missing = [...slots.keys()].filter((index) => !members.some(({ name }) => name === slots[index]));
-    return canRun(this.module, slots.length, missing, this.#levelOptions);
+    return canRun(this.module, slots.length, missing, this.recordedOptions);
   }
 
   /** Who is in each slot, or was last; as it was when the process before died, until the array is known again. */
@@ -243,14 +243,14 @@ export class SimRun {
   }
 
   /** The array's, as they are on record since its creation. */
-  get #levelOptions(): LevelOptions {
+  get recordedOptions(): LevelOptions {
     const { levelOptions = {}, numSlots } = this.plan.shape;
     return this.module.completeOptions?.(numSlots, levelOptions) ?? levelOptions;
   }
 
   /** Fewest members with which all data is there. */
   get least(): number {
-    return minOperational(this.module, this.numSlots, this.#levelOptions);
+    return minOperational(this.module, this.numSlots, this.recordedOptions);
   }
 
   disk(index: number): SimDisk {
