@@ -178,8 +178,8 @@ export const slots = [
   {
     id: 'slot-comes-behind-a-failed-round-of-one-that-went',
     file: 'core/src/membership/slots.ts',
-    line: 'return numSlots < metadata.recordedSlots;',
-    becomes: 'return numSlots < 0 * metadata.recordedSlots;',
+    line: 'if (metadata.recordedSlots !== 0 && metadata.recordedSlots !== numSlots) await metadata.update();',
+    becomes: 'if (numSlots < 0) await metadata.update();',
     loses:
       'after a crash headers of other slots pass for those of the superblock’s: right blocks are unreadable by their checksums',
     levels: ['raid1'],

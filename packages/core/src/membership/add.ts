@@ -9,7 +9,7 @@ import { attach, checkBlockSize, chooseDataOffset, openMember, refuseForeignMemb
 import { declareMember, undeclareMember } from './nesting.js';
 import { bringOnline } from '../start/start.js';
 import { canTakeAlong, startRebuild } from '../sync/start-rebuild.js';
-import { appendCopy, checkCanAppendCopy, isOneGoing, newSlot } from './slots.js';
+import { appendCopy, checkCanAppendCopy, newSlot, recordNumber } from './slots.js';
 import type { Slot } from '../members/slot.js';
 
 /** Refuses a device for which there is no use in the state in which the array is, or that would have to wait. */
@@ -66,8 +66,7 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     else
       await array.lifecycle.whileBusy(
         array.afterGrowth(async () => {
-          // That round has failed.
-          if (isOneGoing(array)) await array.metadata.update();
+          await recordNumber(array);
           join();
         }),
       );

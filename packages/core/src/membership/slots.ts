@@ -48,11 +48,12 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
 }
 
 /**
- * Not all members have it on record that a slot has gone, because the round failed that was to say so. One more would make the number
- * what it was, and headers would pass for those of the slots that there were.
+ * Before the number of slots changes: has it recorded how many there are, if the round that was to say so has failed. A slot that comes
+ * behind one that has gone, or the other way, makes the number what it was, and headers would pass for those of the slots that there
+ * were. Rejects if it cannot be recorded.
  */
-export function isOneGoing({ metadata, numSlots }: RaidArray): boolean {
-  return numSlots < metadata.recordedSlots;
+export async function recordNumber({ metadata, numSlots }: RaidArray): Promise<void> {
+  if (metadata.recordedSlots !== 0 && metadata.recordedSlots !== numSlots) await metadata.update();
 }
 
 /** A slot that the array does not have yet. It gets its sizes, and its place, when its device is known to be good. */
@@ -163,6 +164,7 @@ function tryWithout(
 async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   checkCanRemove(array, slot);
   if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
+  await recordNumber(array);
   if (array.badBlocks.countOf(slot.index) > 0) {
     // Their list is written before the superblock: should that be cut short, whoever comes back is filled with everything.
     slot.lastSeqNumber = 0;
