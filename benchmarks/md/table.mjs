@@ -23,14 +23,14 @@ for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
 const tables = new Map();
 for (const [level, workloads] of levels) {
   const contenders = [...new Set([...workloads.values()].flatMap((of) => [...of.keys()]))].sort();
-  const peers = contenders.filter((name) => name !== 'raidkit');
+  const compared = contenders.filter((name) => name !== 'raidkit').map((name) => pairOf(name, contenders));
   const rows = entry(tables, contenders.join(), () => [
-    row(['', '', ...contenders.map((name) => `${name}: IOPS; p50, p99 µs`), ...peers.map((name) => `raidkit / ${name}`)]),
-    row(['---', '---', ...contenders.map(() => '---'), ...peers.map(() => '---')]),
+    row(['', '', ...contenders.map((name) => `${name}: IOPS; p50, p99 µs`), ...compared.map((pair) => pair.join(' / '))]),
+    row(['---', '---', ...contenders.map(() => '---'), ...compared.map(() => '---')]),
   ]);
   for (const [workload, of] of workloads) {
     const figures = contenders.map((name) => summary([...(of.get(name)?.values() ?? [])]));
-    rows.push(row([level, named(workload), ...figures, ...peers.map((peer) => ratios(of, peer))]));
+    rows.push(row([level, named(workload), ...figures, ...compared.map(([one, other]) => ratios(of, one, other))]));
   }
 }
 const out = [...machines].map((machine) => `Kernel ${machine}.`);
@@ -48,10 +48,16 @@ function summary(samples) {
   return `${of('iops')}; ${of('p50')}, ${of('p99')}`;
 }
 
+/** Whose rate is divided by whose: `md-journal` is put beside `md`, others are beside raidkit. */
+function pairOf(name, contenders) {
+  const [without] = name.split('-');
+  return without !== name && contenders.includes(without) ? [name, without] : ['raidkit', name];
+}
+
 /** Of rates in the same round: median, range, and how many rounds had both. */
-function ratios(of, peer) {
+function ratios(of, one, peer) {
   const pairs = [];
-  for (const [round, { iops }] of of.get('raidkit') ?? []) {
+  for (const [round, { iops }] of of.get(one) ?? []) {
     const other = of.get(peer)?.get(round);
     if (other !== undefined && other.iops > 0) pairs.push(iops / other.iops);
   }
