@@ -216,6 +216,88 @@ it.each(['later', 'at once'])('lists damage that only a write has met, when the 
   await stop(again.rig, again.volume);
 });
 
+it('lists or heals damage that only writes have met, also where more is damaged than waits to be healed', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await volume.write(0, blocks(2048, 6));
+  const places = Array.from({ length: 200 }, (_, index) => 8 * index);
+  const [first, second] = disks as [RamDisk, RamDisk];
+  const writeParts = (): Promise<unknown> => Promise.all(places.map((at) => volume.write(at, blocks(1, 7))));
+  const damage = (disk: RamDisk): void => {
+    for (const at of places) disk.bytes[(dataAt + at + 5) * 512 + 7]! ^= 4;
+  };
+  damage(second);
+  await writeParts();
+  await until(() => array.badBlocks.isEmpty, 'the other copy has healed all of it');
+  await until(() => array.slots[1]!.errors.repaired === 8 * places.length, 'each block was given anew, once');
+  expect(places.every((at) => second.bytes[(dataAt + at + 5) * 512 + 7] === 6)).toBe(true);
+  await rig.arrays.removeBaseBdev('m1');
+  damage(first);
+  // A part of what has one checksum, and nobody knows the rest.
+  await writeParts();
+  await until(() => array.badBlocks.countOf(0) === 7 * places.length && array.badBlocks.isSettled, 'all of it is listed');
+  // The process is killed.
+  const again = await startFrom(new Map([[0, first.bytes]]));
+  await arrayOf(again.rig, 'a').processEnded;
+  await again.rig.arrays.disableIntegrity('a');
+  for (const at of places) {
+    await expect(again.volume.read(at + 5, 1)).rejects.toThrow('EIO');
+    expect(new Set(await again.volume.read(at, 1))).toEqual(new Set([7]));
+  }
+  expect(new Set(await again.volume.read(1600, 448))).toEqual(new Set([6]));
+  await stop(again.rig, again.volume);
+  await stop(rig, volume);
+});
+
+it('lists what it knows of damage on a member that has left, when checksums are turned off', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await volume.write(0, blocks(64, 6));
+  const [, disk] = disks as [RamDisk, RamDisk];
+  await until(() => array.bitmap!.count(RegionState.Dirty) === 0, 'the region is clean');
+  disk.bytes[dataAt * 512 + 7]! ^= 4;
+  // It cannot be given what it should hold.
+  disk.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks >= dataAt ? Status.IoError : Status.Ok);
+  array.slotAt(0).readPreference = 'write-mostly';
+  await volume.read(0, 8);
+  await until(() => array.numInSync === 1, 'it is failed');
+  disk.fault = () => Status.Ok;
+  await rig.arrays.disableIntegrity('a');
+  expect(array.badBlocks.list()).toEqual([{ slot: 1, offsetBlocks: 0, numBlocks: 8 }]);
+  // It comes back as it was, and is given what it has missed.
+  await rig.arrays.addBaseBdev('a', 'm1');
+  await until(() => array.numInSync === 2 && array.process === null, 'it is filled');
+  expect(array.badBlocks.isEmpty).toBe(true);
+  await rig.arrays.removeBaseBdev('m0');
+  expect(new Set(await volume.read(0, 64))).toEqual(new Set([6]));
+  await stop(rig, volume);
+});
+
+it('heals what waits for that when a slot is taken away, though others have its number then', async () => {
+  const { rig, disks, volume } = await build('raid1', 3, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await volume.write(0, blocks(512, 6));
+  await rig.arrays.removeBaseBdev('m1');
+  const [, , disk] = disks as [RamDisk, RamDisk, RamDisk];
+  const places = Array.from({ length: 20 }, (_, index) => 8 * index);
+  for (const at of places) disk.bytes[(dataAt + at + 5) * 512 + 7]! ^= 4;
+  // The first one is being healed when the volume is held for the change.
+  disk.fault = ({ numBlocks, offsetBlocks, type }) =>
+    type === IoType.Write && offsetBlocks >= dataAt && numBlocks === 8 ? null : Status.Ok;
+  const written = Promise.all(places.map((at) => volume.write(at, blocks(1, 7))));
+  await until(() => disk.held.length > 0, 'one is being healed');
+  await written;
+  const changed = rig.arrays.removeSlot('a', 1);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await changed;
+  await until(() => array.badBlocks.isEmpty && !array.isRepairing, 'all of it is healed');
+  expect(array.slots[1]!.errors.repaired).toBe(8 * places.length);
+  expect(places.every((at) => disk.bytes[(dataAt + at + 5) * 512 + 7] === 6)).toBe(true);
+  await stop(rig, volume);
+});
+
 it('fails no member because another one holds all memory from which checksums are written', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
   const [disk] = disks as [RamDisk];

@@ -785,9 +785,17 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.#repair.isBusy;
   }
 
+  holdRepairs(): void {
+    this.#repair.hold();
+  }
+
+  releaseRepairs(): void {
+    this.#repair.release();
+  }
+
   /** Resolves when no repair is under way. */
   repairsIdle(): Promise<void> {
-    return this.#repair.idle();
+    return this.#repair.whenIdle();
   }
 
   /** How array and member blocks correspond; only for levels with redundancy. */

@@ -7,8 +7,13 @@ import { writeSums } from '../members/member-io.js';
 import { withOwnBuffer } from '../members/own-buffer.js';
 import type { Slot } from '../members/slot.js';
 
-/** Most repairs that wait; a disk with more bad blocks than this is read around, and found again by the next read. */
+/**
+ * Most repairs that wait. Of what is asked for beyond that the device itself says once more that it cannot read it, and is read
+ * around until then; and what checksums say is known by the array, and looked after when these are done.
+ */
 const queueLimit = 64;
+/** Bytes of it that are rewritten at a time. */
+const pieceBytes = 64 * 1024;
 
 interface RepairRequest {
   slot: number;
@@ -24,6 +29,10 @@ export class ReadRepair {
   readonly #array: IoHost;
   readonly #queue: RepairRequest[] = [];
   #work: Promise<void> | null = null;
+  /** Some that were asked for do not wait any more, and were not begun. */
+  #hasDropped = false;
+  /** By how many. */
+  #held = 0;
   #isStopped = false;
 
   constructor(array: IoHost) {
@@ -32,11 +41,13 @@ export class ReadRepair {
 
   request(slot: number, offsetBlocks: number, numBlocks: number): void {
     const isKnown = this.#queue.some((wish) => wish.slot === slot && wish.offsetBlocks === offsetBlocks);
-    if (this.#isStopped || isKnown || this.#queue.length >= queueLimit) return;
+    if (this.#isStopped || isKnown) return;
+    if (this.#held > 0 || this.#queue.length >= queueLimit) {
+      this.#hasDropped = true;
+      return;
+    }
     this.#queue.push({ slot, offsetBlocks, numBlocks });
-    this.#work ??= this.#run().finally(() => {
-      this.#work = null;
-    });
+    this.#begin();
   }
 
   /** One is under way, or waits. */
@@ -44,27 +55,89 @@ export class ReadRepair {
     return this.#work !== null;
   }
 
-  /** Resolves when none is under way; what was asked for and not begun is forgotten: the next read asks again. */
-  async idle(): Promise<void> {
-    this.#queue.length = 0;
+  /** None begins from now on, until it is released as often. What waits is dropped: slots may have other numbers then. */
+  hold(): void {
+    this.#held++;
+    this.#drop();
+  }
+
+  release(): void {
+    this.#held--;
+    if (this.#hasDropped) this.#begin();
+  }
+
+  /** Resolves when none is under way. */
+  async whenIdle(): Promise<void> {
     await this.#work;
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#queue.length = 0;
+    this.#drop();
     await this.#work;
   }
 
+  #drop(): void {
+    if (this.#queue.length > 0) this.#hasDropped = true;
+    this.#queue.length = 0;
+  }
+
+  #begin(): void {
+    if (this.#isHeld) return;
+    this.#work ??= this.#run().finally(() => {
+      this.#work = null;
+      // Dropped after the last look.
+      if (this.#hasDropped) this.#begin();
+    });
+  }
+
+  get #isHeld(): boolean {
+    return this.#isStopped || this.#held > 0;
+  }
+
   async #run(): Promise<void> {
-    for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift()) {
-      try {
-        await this.#rewrite(wish);
-      } catch (error) {
-        const slot = this.#array.slots[wish.slot];
-        this.#array.log.warn({ ...this.#array.logFields(slot), err: error }, 'unreadable blocks could not be rewritten');
-        await this.#recordLost(wish);
+    for (;;) {
+      for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift())
+        if (!(await this.#heal(wish))) await this.#recordLost(wish);
+      if (!this.#hasDropped || this.#isHeld) return;
+      this.#hasDropped = false;
+      await this.#healDamaged();
+    }
+  }
+
+  /** What is known to be damaged of all members, and is not on the list: it is healed, or comes onto it. */
+  async #healDamaged(): Promise<void> {
+    const { badBlocks, blockSize, blocksTogether, slots } = this.#array;
+    const most = Math.max(1, Math.floor(pieceBytes / blockSize));
+    for (const { index } of [...slots]) {
+      for (const range of badBlocks.damagedIn(index, 0, Infinity)) {
+        const first = Math.floor(range.start / blocksTogether) * blocksTogether;
+        const end = Math.ceil(range.end / blocksTogether) * blocksTogether;
+        for (let at = first; at < end; at += most) {
+          if (this.#isHeld) {
+            this.#hasDropped = true;
+            return;
+          }
+          // Somebody may have written it meanwhile.
+          const numBlocks = Math.min(most, end - at);
+          if (badBlocks.damagedIn(index, at, numBlocks).length > 0)
+            await this.#heal({ slot: index, offsetBlocks: at, numBlocks });
+        }
       }
+    }
+    await this.#recordDamage(0, Infinity);
+  }
+
+  /** False: nobody knows what they should hold, or they cannot be written. */
+  async #heal(wish: RepairRequest): Promise<boolean> {
+    if (this.#array.currentGeometry?.stripe === undefined) return false;
+    try {
+      await this.#rewrite(wish);
+      return true;
+    } catch (error) {
+      const slot = this.#array.slots[wish.slot];
+      this.#array.log.warn({ ...this.#array.logFields(slot), err: error }, 'unreadable blocks could not be rewritten');
+      return false;
     }
   }
 
@@ -75,8 +148,13 @@ export class ReadRepair {
     const memberBlocks = stripe?.memberBlocks ?? 1;
     const from = Math.floor(offsetBlocks / memberBlocks) * memberBlocks;
     const to = Math.ceil((offsetBlocks + numBlocks) / memberBlocks) * memberBlocks;
+    await this.#recordDamage(from, to - from);
+  }
+
+  async #recordDamage(from: number, count: number): Promise<void> {
+    const array = this.#array;
     try {
-      await array.recordDamage(from, to - from);
+      await array.recordDamage(from, count);
     } catch (error) {
       array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
     }
@@ -88,8 +166,7 @@ export class ReadRepair {
     const { bdev } = array;
     const slot = array.slots[index];
     const stripe = array.currentGeometry?.stripe;
-    if (stripe === undefined) return this.#recordLost(wish);
-    if (bdev === null || slot === undefined || hasLeft(slot)) return;
+    if (stripe === undefined || bdev === null || slot === undefined || hasLeft(slot)) return;
     const first = Math.floor(offsetBlocks / stripe.memberBlocks);
     const last = Math.floor((offsetBlocks + numBlocks - 1) / stripe.memberBlocks);
     const range = await quiesced(bdev, first * stripe.arrayBlocks, (last - first + 1) * stripe.arrayBlocks);

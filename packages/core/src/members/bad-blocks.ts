@@ -69,11 +69,13 @@ export class BadBlocks {
 
   /**
    * Checksums say that the slot's member does not hold what it should in these blocks. They say so only for as long as they
-   * count: before they cease to, what is still damaged goes on the list.
+   * count: before they cease to, what is still damaged goes on the list. Of blocks that have one checksum, those that were written
+   * since are right, whatever it says: it is told once.
    */
   noteDamage(slot: number, offset: number, numBlocks: number): void {
     if (this.#damagedSize >= mostDamaged || this.has(slot, offset, numBlocks)) return;
     const ranges = this.#damaged.get(slot) ?? new BlockRanges();
+    if (ranges.overlaps(offset, offset + numBlocks)) return;
     this.#damaged.set(slot, ranges);
     ranges.add(offset, offset + numBlocks);
     this.#countDamaged();

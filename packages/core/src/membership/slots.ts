@@ -208,6 +208,7 @@ export async function whenStill(array: RaidArray, then: () => unknown): Promise<
 /** False if something of the array's is under way: nothing has been done then. */
 async function doIfStill(array: RaidArray, bdev: Bdev, then: () => unknown): Promise<boolean> {
   const range = await quiesced(bdev, 0, bdev.numBlocks);
+  array.holdRepairs();
   try {
     await array.metadata.whenIdle();
     await array.repairsIdle();
@@ -216,6 +217,7 @@ async function doIfStill(array: RaidArray, bdev: Bdev, then: () => unknown): Pro
     if (!isAtRest || array.slots.some(({ partsInFlight }) => partsInFlight > 0)) return false;
     return then() !== false;
   } finally {
+    array.releaseRepairs();
     bdev.unquiesce(range);
   }
 }

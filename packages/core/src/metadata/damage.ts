@@ -35,6 +35,11 @@ export async function listDamage(array: DamageHost, from: number, count: number)
 }
 
 async function listRange(array: DamageHost, slot: Slot, start: number, end: number): Promise<void> {
+  // Nobody can look, and it may come back with what it has.
+  if (slot.role === 'empty' || slot.isRemoving) {
+    array.markBad(slot.index, start, end - start);
+    return;
+  }
   const step = array.blocksTogether;
   slot.sums?.forgetPages(start, end);
   await withOwnBuffer(array, step * array.blockSize, async (addr) => {

@@ -65,6 +65,9 @@ export interface SyncHost extends IoHost {
   markBad(slot: number, memberOffset: number, numBlocks: number): void;
   /** What is on record may be wrong: no write is acknowledged until an update has put it right. Resolves then. */
   recordAgain(): Promise<void>;
+  /** No read repair begins from now on, until they are released. */
+  holdRepairs(): void;
+  releaseRepairs(): void;
   /** Resolves when no read repair is under way. */
   repairsIdle(): Promise<void>;
   /** See `grow`: begins by itself, one at a time. */

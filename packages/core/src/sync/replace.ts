@@ -64,6 +64,7 @@ export class ReplaceTask implements ProcessStep {
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
     const range = await quiesced(bdev, 0, bdev.numBlocks);
+    this.#array.holdRepairs();
     try {
       await this.#array.repairsIdle();
       while (this.#replacement.changedChunks > 0) await this.#copyNextChanged();
@@ -75,6 +76,7 @@ export class ReplaceTask implements ProcessStep {
       if (this.#array.membership !== membership) throw new Error('a member has left that could not be flushed');
       await this.#changePlaces();
     } finally {
+      this.#array.releaseRepairs();
       bdev.unquiesce(range);
     }
   }
