@@ -1,13 +1,14 @@
 import { findSignature } from '@raidkit/signatures';
 import { BdevRegistry, IoType, Status } from '@raidkit/bdev';
+import type { BdevIo } from '@raidkit/bdev';
 import { nodeRuntime } from '@raidkit/bdev/node';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import { raid1 } from '@raidkit/raid1';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { expect, it } from 'vitest';
-import { plugIn } from '../../../test/support/ram-disk.js';
-import type { RamDisk } from '../../../test/support/ram-disk.js';
+import { RamDisk, plugIn } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import type { Rig } from '../../../test/support/rig.js';
 
 const MiB = 1 << 20;
 
@@ -133,4 +134,66 @@ it.each(['raid1', 'raid10'])('%s: a new array that loses a member is not on reco
     await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
   await again.registry.waitForExamine();
   expect(again.arrays.list().map(({ name }) => name)).toEqual([]);
+});
+
+const blank = (): Uint8Array => new Uint8Array(3 * MiB);
+
+function add(to: Rig, index: number, bytes: Uint8Array, more: { name?: string; fault?: RamDisk['fault'] } = {}) {
+  return plugIn(to.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, ...more });
+}
+
+/** Does something with m1, of these bytes, which is being examined meanwhile: that ends while whoever takes it still reads. */
+async function whileExamined<T>(rig: Rig, bytes: Uint8Array, take: () => Promise<T>): Promise<T> {
+  const reads: BdevIo[] = [];
+  const examined = add(rig, 1, bytes, { fault: (io) => (reads.length < 2 ? (reads.push(io), null) : Status.Ok) });
+  const taken = take();
+  taken.catch(() => undefined);
+  await until(() => reads.length === 2, 'both read');
+  const [byExamination, byTaker] = reads as [BdevIo, BdevIo];
+  const disk = rig.registry.get('m1')?.driver;
+  if (!(disk instanceof RamDisk)) throw new Error('m1 is no RAM disk');
+  disk.finish(byExamination, Status.Ok);
+  await examined;
+  disk.finish(byTaker, Status.Ok);
+  return taken;
+}
+
+it.each<{ what: string; isFull?: boolean; take: (arrays: RaidArrays) => Promise<unknown> }>([
+  { what: 'a spare', take: (arrays) => arrays.addSpare('m1') },
+  { what: 'a member of another array', take: (arrays) => arrays.addBaseBdev('b', 'm1') },
+  { what: 'one more copy', isFull: true, take: (arrays) => arrays.growBaseBdev('b', 'm1') },
+  { what: 'a replacement', isFull: true, take: (arrays) => arrays.replaceBaseBdev('b', 'm2', 'm1') },
+  {
+    what: 'a member of a new array, by force, which another device keeps from being',
+    take: (arrays) => arrays.create({ name: 'c', level: 'raid1', baseBdevs: ['m1', 'small'], superblock: true, force: true }),
+  },
+])('$what: a member of another array that is refused while it is being examined comes to its own', async ({ isFull, take }) => {
+  const images = [blank(), blank()];
+  const rig = newRig();
+  for (const [index, bytes] of images.entries()) await add(rig, index, bytes);
+  await rig.arrays.create({ name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true });
+  await rig.arrays.stop();
+
+  const again = newRig();
+  for (const index of [2, 3]) await add(again, index, blank());
+  await add(again, 4, new Uint8Array(MiB), { name: 'small' });
+  const baseBdevs = isFull === true ? ['m2', 'm3'] : ['m2', 'm3', null];
+  await again.arrays.create({ name: 'b', level: 'raid1', baseBdevs, superblock: true });
+  await add(again, 0, images[0]!);
+  const taken = whileExamined(again, images[1]!, () => take(again.arrays));
+  await expect(taken).rejects.toThrow(/m1 carries the superblock of array a|small/);
+  await until(() => again.arrays.get('a')?.numInSync === 2, 'the array has its member');
+  await again.arrays.stop();
+});
+
+it('a member that was taken while it was examined is not examined when its array has been deleted and another one refuses it', async () => {
+  const rig = newRig();
+  await add(rig, 0, blank());
+  const options = { name: 'a', level: 'raid1', baseBdevs: ['m0', 'm1'], superblock: true };
+  await whileExamined(rig, blank(), () => rig.arrays.create(options));
+  await rig.arrays.delete('a');
+  await expect(rig.arrays.addSpare('m1')).rejects.toThrow(/carries the superblock of array a/);
+  await new Promise((resolve) => void setTimeout(resolve, 20));
+  await rig.registry.waitForExamine();
+  expect(rig.arrays.list()).toEqual([]);
 });

@@ -296,4 +296,20 @@ export const metadata = [
     loses: 'a bit of its map that turns over costs a member its place, and after a crash parity does not start without it',
     suites: lyingSuites,
   },
+  {
+    id: 'refused-device-is-not-examined',
+    file: 'core/src/service/take.ts',
+    line: 'for (const bdev of thereOf(ctx, names)) if (ctx.passedOver.delete(bdev)) ctx.examineLater(bdev, 0);',
+    becomes: '',
+    loses: 'an array waits for ever for a member that is there, because somebody else was refused it while it was examined',
+    tests: ['packages/core/test/start.test.ts'],
+  },
+  {
+    id: 'device-stays-passed-over',
+    file: 'core/src/service/take.ts',
+    line: 'for (const bdev of thereOf(ctx, names)) ctx.passedOver.delete(bdev);',
+    becomes: '',
+    loses: 'an array that a person has deleted comes back when its former member is refused as something else',
+    tests: ['packages/core/test/start.test.ts'],
+  },
 ];

@@ -64,12 +64,14 @@ export interface RaidContext extends RaidArrayHost {
   readonly resyncExclusion: ResyncExclusion;
   /** What is tried again later. Stopped with the arrays: whoever has awaited something asks whether they have been. */
   readonly retries: Retries;
+  /** Devices that an examination has left alone because they were claimed. */
+  readonly passedOver: WeakSet<Bdev>;
   /** Whether a device that nobody has named is looked at for a superblock. */
   mayExamine(bdev: Bdev): boolean;
   /** Whether the array of this uuid may be put together from what devices carry. */
   mayAssemble(uuid: string): boolean;
   /** Whether what is on the device is known to be clients' data, whatever it looks like. */
   holdsData(bdev: Bdev): boolean;
-  /** Has the device examined after a while; again and again until it can be. */
-  examineLater(bdev: Bdev): void;
+  /** Has the device examined, by default after a while; again and again until it can be. */
+  examineLater(bdev: Bdev, afterMs?: number): void;
 }

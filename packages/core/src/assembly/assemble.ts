@@ -36,13 +36,13 @@ export async function examine(
   options: { retryMs?: number; isByHand?: boolean } = {},
 ): Promise<void> {
   const { retryMs = startRetryMs, isByHand = false } = options;
-  if (!isFree(ctx, bdev)) return;
+  if (!mayTake(ctx, bdev)) return;
   if (!isByHand && (!ctx.mayExamine(bdev) || isClientsVolume(ctx, bdev))) {
     await takeAwaited(ctx, bdev);
     return;
   }
   if (bdev.abandoned > 0) {
-    examineLater(ctx, bdev, isByHand);
+    examineLater(ctx, bdev, { isByHand });
     return;
   }
   try {
@@ -60,7 +60,7 @@ export async function examine(
 async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Promise<void> {
   const { found, headers } = await readRecords(ctx, bdev, isByHand);
   // Whoever claimed it while it was being read has it.
-  if (!isFree(ctx, bdev)) return;
+  if (!mayTake(ctx, bdev)) return;
   if (found.kind === 'found') {
     const { name, uuid } = found.record;
     if (!ctx.mayAssemble(uuid)) {
@@ -79,12 +79,14 @@ async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Prom
 }
 
 /** Has the device examined after a while. */
-export function examineLater(ctx: RaidContext, bdev: Bdev, isByHand = false): void {
-  ctx.retries.later(startRetryMs, () => examine(ctx, bdev, { isByHand }));
+export function examineLater(ctx: RaidContext, bdev: Bdev, options: { afterMs?: number; isByHand?: boolean } = {}): void {
+  const { afterMs = startRetryMs, isByHand = false } = options;
+  ctx.retries.later(afterMs, () => examine(ctx, bdev, { isByHand }));
 }
 
-/** The device may be taken, and there is somebody to take it. To be asked after each wait. */
-function isFree(ctx: RaidContext, bdev: Bdev): boolean {
+/** The device may be taken, and there is somebody to take it. To be asked after each wait. Whoever has claimed it may give it back: that is noted. */
+function mayTake(ctx: RaidContext, bdev: Bdev): boolean {
+  if (bdev.claimedBy !== null) ctx.passedOver.add(bdev);
   return bdev.claimedBy === null && bdev.state === 'registered' && !ctx.retries.isStopped;
 }
 
@@ -170,7 +172,7 @@ async function examineFound(
       return;
     }
     await recordOuter(ctx, bdev, record.uuid);
-    if (!isFree(ctx, bdev)) return;
+    if (!mayTake(ctx, bdev)) return;
   }
   const lineages = lineagesOf(bdev, record, headers);
   const isMistaken = mistakenFor(bdev, record, headers) !== null;
@@ -196,7 +198,7 @@ async function examineFound(
   if (array !== undefined && mustMakeAnew(array)) {
     if (!isOfMost && agrees(array, record)) known = [...array.lineages];
     await endArray(ctx, array, 'it is being assembled anew');
-    if (!isFree(ctx, bdev)) return;
+    if (!mayTake(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
   }
   if (array === undefined) {
@@ -298,7 +300,7 @@ export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Pro
     // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
     if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
     const bdev = ctx.registry.get(uuid);
-    if (bdev === undefined || !isFree(ctx, bdev)) continue;
+    if (bdev === undefined || !mayTake(ctx, bdev)) continue;
     try {
       await examine(ctx, bdev);
     } catch (error) {

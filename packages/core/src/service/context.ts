@@ -33,10 +33,11 @@ export function newContext(options: RaidArraysOptions, emit: RaidEventListener):
     gathersWrites: options.gathersWrites ?? true,
     assemblyOptions: { start: 'auto', absentWaitMs: 1000, degradedStartMs: 0, ...options.assembly },
     retries: new Retries(options.registry.runtime),
+    passedOver: new WeakSet(),
     mayExamine: options.mayExamine ?? (() => true),
     mayAssemble: options.mayAssemble ?? (() => true),
     holdsData: options.holdsData ?? (() => false),
-    examineLater: (bdev) => examineLater(ctx, bdev),
+    examineLater: (bdev, afterMs) => examineLater(ctx, bdev, afterMs === undefined ? {} : { afterMs }),
     emit,
     onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
     onLevelThrew: (array, reason) => {

@@ -34,6 +34,7 @@ import { newContext } from './context.js';
 import { createArray } from './create.js';
 import { failMember } from './fail-member.js';
 import type { RaidArraysOptions } from './options.js';
+import { whileTaking } from './take.js';
 import { trustRedundancy } from './trust.js';
 
 /** Longest time that a member may be given for an I/O, in milliseconds. */
@@ -111,7 +112,7 @@ export class RaidArrays {
    * them. On an error nothing is left of it. Deleted meanwhile, it rejects with ECANCELED.
    */
   create(options: CreateArrayOptions): Promise<ArrayView> {
-    return asRaidErrors(createArray(this.#ctx, options));
+    return this.#taking(options.baseBdevs, () => createArray(this.#ctx, options));
   }
 
   /**
@@ -147,7 +148,7 @@ export class RaidArrays {
       throw new RaidError(isFull ? 'ERR_RAID_INVALID' : 'ERR_RAID_NOT_FOUND', isFull ? 22 : 19, message);
     }
     const isAwaited = array.state === 'configuring' && array.isAssembled;
-    await asRaidErrors(isAwaited ? addAwaited(this.#ctx, array, bdev) : addMember(this.#ctx, array, bdev));
+    await this.#taking([bdevName], () => (isAwaited ? addAwaited : addMember)(this.#ctx, array, bdev));
   }
 
   /**
@@ -160,7 +161,7 @@ export class RaidArrays {
     const bdev = this.registry.get(bdevName);
     if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName}: there is no bdev ${bdevName}`);
     const add = array.module.addedSlot === 'space' ? appendSpace : addCopy;
-    await asRaidErrors(add(this.#ctx, array, bdev));
+    await this.#taking([bdevName], () => add(this.#ctx, array, bdev));
   }
 
   /**
@@ -184,7 +185,7 @@ export class RaidArrays {
     if (slot === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `array ${arrayName} has no member ${memberName}`);
     const bdev = this.registry.get(bdevName);
     if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
-    await asRaidErrors(replaceMember(this.#ctx, array, slot, bdev));
+    await this.#taking([bdevName], () => replaceMember(this.#ctx, array, slot, bdev));
   }
 
   /** Takes a member out of whichever array it is in. Resolves when that is on the survivors' stable media. */
@@ -318,7 +319,7 @@ export class RaidArrays {
     const bdev = this.registry.get(bdevName);
     if (bdev === undefined) throw new RaidError('ERR_RAID_NOT_FOUND', 19, `there is no bdev ${bdevName}`);
     if (arrayName !== null) this.#find(arrayName);
-    await asRaidErrors(this.#spares.add(bdev, arrayName));
+    await this.#taking([bdevName], () => this.#spares.add(bdev, arrayName));
   }
 
   removeSpare(bdevName: string): void {
@@ -332,7 +333,7 @@ export class RaidArrays {
 
   /** Clears what arrays have left at the start of a device that is nobody's: superblock, header, map and journal. */
   wipe(bdevName: string): Promise<void> {
-    return asRaidErrors(wipe(this.#ctx, bdevName));
+    return this.#taking([bdevName], () => wipe(this.#ctx, bdevName));
   }
 
   /**
@@ -375,6 +376,10 @@ export class RaidArrays {
    */
   async declareNoMember(bdev: Bdev): Promise<void> {
     await recordOuter(this.#ctx, bdev, nullUuid);
+  }
+
+  #taking<T>(names: readonly (string | null)[], work: () => Promise<T>): Promise<T> {
+    return asRaidErrors(whileTaking(this.#ctx, names, work));
   }
 
   #find(name: string): RaidArray {
