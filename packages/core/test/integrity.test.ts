@@ -434,3 +434,41 @@ it.each([
   const creation = rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], integrity: true, ...options });
   await expect(creation).rejects.toThrow(message);
 });
+
+it.each(['unmap', 'writeZeroes'] as const)('reads no page of checksums of which %s leaves nothing', async (what) => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true, mebibytes: 12, checksumCacheBytes: 16_384 });
+  const [disk] = disks as [RamDisk, RamDisk];
+  const page = 480 * 8;
+  // No region is given zeros for its first write any more.
+  for (let at = 0; at < volume.numBlocks; at += 1024) await volume.write(at, blocks(8, 1));
+  let reads = 0;
+  disk.fault = ({ offsetBlocks, type }) => {
+    if (type === IoType.Read && offsetBlocks >= dataAt + volume.numBlocks) reads++;
+    return Status.Ok;
+  };
+  await volume[what](0, volume.numBlocks);
+  expect(reads).toBe(0);
+  await volume.write(0, blocks(8, 3));
+  await volume.write(volume.numBlocks - 8, blocks(8, 3));
+  reads = 0;
+  // The first and the last one are of other blocks, too.
+  await volume[what](8, volume.numBlocks - 16);
+  expect(reads).toBeLessThanOrEqual(2);
+  await rig.arrays.removeBaseBdev('m1');
+  for (const at of [0, volume.numBlocks - 8, 2 * page]) disk.bytes[(dataAt + at) * 512 + 7]! ^= 4;
+  // A read of all blocks of a page is verified by it. Zeros have checksums, and what was unmapped has none.
+  const io = rig.registry.ios.get();
+  Object.assign(io, { type: IoType.Read, offsetBlocks: page, numBlocks: 3 * page });
+  io.addr = rig.registry.runtime.memory.allocRegion(3 * page * 512);
+  await new Promise<void>((resolve) => {
+    io.owner = { onIoDone: () => resolve() };
+    volume.descriptor.submit(io);
+  });
+  expect(io.status).toBe(what === 'unmap' ? Status.Ok : Status.IoError);
+  rig.registry.runtime.memory.freeRegion(io.addr);
+  rig.registry.ios.put(io);
+  await expect(volume.read(0, 8)).rejects.toThrow('EIO');
+  await expect(volume.read(volume.numBlocks - 8, 8)).rejects.toThrow('EIO');
+  expect(new Set(await volume.read(2 * page + 8, page))).toEqual(new Set([0]));
+  await stop(rig, volume);
+});

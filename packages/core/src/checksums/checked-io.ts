@@ -27,6 +27,8 @@ export interface CheckedIoHost {
   soon(fn: () => void): void;
   /** The block's page will be wanted. */
   prefetch(block: number): void;
+  /** Blocks `[block, end)` begin with all that have their sums in one page. */
+  isWholePage(block: number, end: number): boolean;
   /** The page of the block's sum, now or later; see `PageCache.get`. */
   pageOf(block: number, waiter: PageWaiter): PageFrame | null;
   /** The first block that has its sum in another page than this one. */
@@ -69,6 +71,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   nextWaiter: PageWaiter | null = null;
   wantedOf: PageOwner | null = null;
   wantedPage = -1;
+  setsAll = false;
   nextEdgeWaiter: EdgeWaiter | null = null;
   readonly #sums: CheckedIoHost;
   readonly #lock: RangeLock;
@@ -116,7 +119,8 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     this.#isHeadLost = false;
     this.#isTailLost = false;
     this.#likeAddr = likeAddr;
-    this.#sums.prefetch(this.#first);
+    this.setsAll = false;
+    if (io.type === IoType.Read || !this.#sums.isWholePage(this.#first, this.#end)) this.#sums.prefetch(this.#first);
     if (io.type === IoType.Read && likeAddr < 0) this.#begin();
     else this.#acquire(false);
   }
@@ -266,6 +270,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   /** Page after page, as they come. */
   #goOn(io: BdevIo): void {
     while (this.#at < this.#end) {
+      this.setsAll = io.type !== IoType.Read && this.#sums.isWholePage(this.#at, this.#end);
       const frame = this.#sums.pageOf(this.#at, this);
       if (frame === null || !this.#usePage(io, frame)) return;
     }

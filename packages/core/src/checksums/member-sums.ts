@@ -328,7 +328,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     this.#inFlight++;
     const seen = await new Promise<T>((resolve) => {
       const onPage = (frame: PageFrame): void => resolve(look(frame));
-      const waiter: PageWaiter = { onPage, nextWaiter: null, wantedOf: null, wantedPage: -1 };
+      const waiter: PageWaiter = { onPage, nextWaiter: null, wantedOf: null, wantedPage: -1, setsAll: false };
       const frame = this.#options.cache.get(this, page, waiter);
       if (frame !== null) onPage(frame);
     });
@@ -405,6 +405,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   prefetch(block: number): void {
     this.#options.cache.prefetch(this, Math.floor(block / this.#perPage));
+  }
+
+  isWholePage(block: number, end: number): boolean {
+    return block % this.#perPage === 0 && end >= Math.min(this.endOfPage(block), this.#numSummed);
   }
 
   pageOf(block: number, waiter: PageWaiter): PageFrame | null {
@@ -501,6 +505,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   seal(addr: number, page: number): void {
     this.#options.codec.seal(this.#memory, addr, page);
+  }
+
+  adoptEmpty(page: number): void {
+    this.#unread.delete(page);
+    this.#markAdopted(page);
   }
 
   adopt(page: number, addr: number, isRead: boolean, mayReadAgain: boolean): boolean | null {

@@ -23,6 +23,8 @@ export interface PageOwner {
    * and nothing is done, if it lacks something that counts, and `mayReadAgain`.
    */
   adopt(page: number, addr: number, isRead: boolean, mayReadAgain: boolean): boolean | null;
+  /** All of the page is about to be set by whoever asked for it: it was not read, and holds nothing. */
+  adoptEmpty(page: number): void;
   /** Makes the bytes at `addr` those of the page of this number. */
   seal(addr: number, page: number): void;
   /** The page could not be written. It stays in memory as long as there is room for all others without it. */
@@ -36,6 +38,8 @@ export interface PageWaiter {
   nextWaiter: PageWaiter | null;
   wantedOf: PageOwner | null;
   wantedPage: number;
+  /** He will set all of the page, in the turn in which he gets it: it need not be read. */
+  setsAll: boolean;
 }
 
 const FrameState = { Free: 0, Loading: 1, Ready: 2 } as const;
@@ -120,6 +124,8 @@ export class PageCache {
   #writesInFlight = 0;
   /** Those for whose pages there was no room. */
   readonly #wishes = new WaiterQueue();
+  /** Those that are told of in one turn each, without having been read. */
+  readonly #unread: PageFrame[] = [];
   #onWrite: (() => void)[] = [];
 
   /** `numPages`: one at least. Throws a `BufferMemoryError` if there is no memory for them. */
@@ -171,7 +177,8 @@ export class PageCache {
   get(owner: PageOwner, page: number, waiter: PageWaiter): PageFrame | null {
     const frame = this.#find(owner, page);
     if (frame?.state === FrameState.Ready) {
-      frame.isUsed = true;
+      // One that is only written may be the next to go.
+      if (!waiter.setsAll) frame.isUsed = true;
       return frame;
     }
     if (frame !== undefined) {
@@ -185,7 +192,7 @@ export class PageCache {
       this.#wishes.push(waiter);
     } else {
       room.waiters.push(waiter);
-      this.#load(room, owner, page);
+      this.#load(room, owner, page, waiter.setsAll);
     }
     return null;
   }
@@ -202,7 +209,7 @@ export class PageCache {
   prefetch(owner: PageOwner, page: number): void {
     if (this.#wishes.first !== null || this.#find(owner, page) !== undefined) return;
     const room = this.#makeRoom();
-    if (room !== null) this.#load(room, owner, page);
+    if (room !== null) this.#load(room, owner, page, false);
   }
 
   /**
@@ -242,15 +249,34 @@ export class PageCache {
     return this.#pages.get(owner)?.get(page);
   }
 
-  #load(frame: PageFrame, owner: PageOwner, page: number): void {
+  /** `isSetWhole`: by the first who waits for it. */
+  #load(frame: PageFrame, owner: PageOwner, page: number, isSetWhole: boolean): void {
     frame.owner = owner;
     frame.page = page;
     frame.state = FrameState.Loading;
-    frame.isUsed = true;
+    frame.isUsed = !isSetWhole;
     frame.reads = 1;
     this.#pages.get(owner)?.set(page, frame);
-    this.#submit(frame, owner, IoType.Read, frame.addr);
+    if (!isSetWhole) {
+      this.#submit(frame, owner, IoType.Read, frame.addr);
+      return;
+    }
+    // As if it were read, page after page: others have their turn, too.
+    this.#iosInFlight++;
+    this.#unread.push(frame);
+    this.#registry.runtime.soon(this.#onUnread);
   }
+
+  readonly #onUnread = (): void => {
+    const frame = this.#unread.shift();
+    const owner = frame?.owner ?? null;
+    if (frame === undefined || owner === null) throw new Error('a page that nobody wants was to be set');
+    this.#iosInFlight--;
+    this.#registry.runtime.memory.zero(frame.addr, this.#pageBytes);
+    owner.adoptEmpty(frame.page);
+    this.#tell(frame);
+    this.#serve();
+  };
 
   #submit(frame: PageFrame, owner: PageOwner, type: IoType, addr: number): void {
     this.#iosInFlight++;
@@ -278,6 +304,10 @@ export class PageCache {
       return;
     }
     if (hasChanged) frame.isDirty = true;
+    this.#tell(frame);
+  }
+
+  #tell(frame: PageFrame): void {
     frame.state = FrameState.Ready;
     frame.isTelling = true;
     for (let waiter = frame.waiters.shift(); waiter !== null; waiter = frame.waiters.shift()) waiter.onPage(frame);
@@ -317,12 +347,12 @@ export class PageCache {
       this.#wishes.shift();
       waiter.wantedOf = null;
       if (known?.state === FrameState.Ready) {
-        known.isUsed = true;
+        if (!waiter.setsAll) known.isUsed = true;
         waiter.onPage(known);
         continue;
       }
       frame.waiters.push(waiter);
-      if (known === undefined) this.#load(frame, wantedOf, wantedPage);
+      if (known === undefined) this.#load(frame, wantedOf, wantedPage, waiter.setsAll);
     }
   }
 
