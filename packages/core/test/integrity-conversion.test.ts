@@ -475,3 +475,17 @@ it('keeps checksums that can neither be recorded nor given up, and records them 
   await isConverted(again);
   await stop(again);
 });
+
+it('waits for room that growth has taken meanwhile, if it was asked to', async () => {
+  const built = await plain('raid1', 2);
+  const { rig } = built;
+  const array = arrayOf(rig, 'a');
+  // There is room when it is asked for, and growth has begun.
+  const on = rig.arrays.enableIntegrity('a', { whenRoom: true });
+  await enlarge(built, 128 * KiB);
+  expect(await on).toBe(false);
+  expect(array).toMatchObject({ hasIntegrity: false, wantsIntegrity: true });
+  await enlarge(built, room);
+  await isConverted(built);
+  await stop(built);
+});

@@ -241,9 +241,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /** Does something while the array does not grow; what it asks for then begins afterwards. Rejects as `work` does. */
-  afterGrowth(work: () => Promise<void>): Promise<void> {
+  afterGrowth<T>(work: () => Promise<T>): Promise<T> {
     const done = this.#resizing.then(work);
-    this.#resizing = done.catch(() => undefined);
+    this.#resizing = done.then(
+      () => undefined,
+      () => undefined,
+    );
     return done;
   }
 

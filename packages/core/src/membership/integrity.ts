@@ -87,29 +87,37 @@ function describeMissing(array: RaidArray): string | null {
  * process gives them to what is there. With false if it waits for room. Rejects, with nothing changed, if it cannot be done.
  */
 export async function enableIntegrity(ctx: RaidContext, array: RaidArray, options: IntegrityOptions = {}): Promise<boolean> {
-  // Growth that is under way may take the room.
-  await array.resizing;
-  checkCanHave(array);
-  const missing = describeMissing(array);
-  if (missing !== null) {
+  for (;;) {
+    // Growth that is under way may take the room.
+    await array.resizing;
+    checkCanHave(array);
+    const missing = describeMissing(array);
+    if (missing === null) {
+      if (await begin(ctx, array, () => undefined)) return true;
+      continue;
+    }
     if (options.whenRoom !== true)
       refuse(array, `${missing}: ask for them when there is room (when_room), then replace its members, or enlarge them`);
     if (!array.wantsIntegrity) await want(array, true);
     array.log.warn(array.logFields(), missing);
     return false;
   }
-  await begin(ctx, array, () => undefined);
-  return true;
 }
 
-/** `mustBeWanted` throws if they are not wanted any more; it is asked anew after each wait. */
-async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<void> {
+/** `mustBeWanted` throws if they are not wanted any more; it is asked anew after each wait. False: growth has taken the room. */
+async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => void): Promise<boolean> {
   checkPlaces(array);
   checkMembers(array);
-  await array.lifecycle.whileBusy(array.afterGrowth(() => turnOn(ctx, array, mustBeWanted)));
+  const work = async (): Promise<boolean> => {
+    if (describeMissing(array) !== null) return false;
+    await turnOn(ctx, array, mustBeWanted);
+    return true;
+  };
+  if (!(await array.lifecycle.whileBusy(array.afterGrowth(work)))) return false;
   array.log.info(array.logFields(), 'the array has checksums from now on; what is there gets them by and by');
   startSumIfDue(ctx, array);
   array.growIfPossible();
+  return true;
 }
 
 async function want(array: RaidArray, isWanted: boolean): Promise<void> {
