@@ -6,7 +6,7 @@ import { blocks, build } from '../../../test/support/array-on-disks.js';
 import { BlockModel, taggedBlocks, tagsOf } from '../../../test/support/block-model.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
-import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
+import { arrayOf, memberUuid, newRig, openVolume, takeMemory, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 
 const MiB = 1 << 20;
@@ -390,4 +390,25 @@ it('of a raid6 that a start has found is not gone on with: what it says of then 
   await again.registry.waitForExamine();
   expect(arrayOf(again, 'a').state).toBe('online');
   expect(new Set(await openVolume(again, 'a').read(0, 8 * strip))).toEqual(new Set([9]));
+});
+
+it.each(['raid5f', 'raid6'])('of a %s has its memory when a member leaves, whoever has taken the rest', async (level) => {
+  const members = level === 'raid5f' ? 3 : 4;
+  const { rig, disks, volume } = await build(level, members);
+  await volume.write(0, blocks(8 * strip, 1));
+  const giveBack = takeMemory(rig);
+  await rig.arrays.removeBaseBdev('m0');
+  giveBack();
+  await volume.write(3, blocks(strip, 2));
+  // The power fails while parts of a stripe are being written.
+  for (const disk of disks) disk.fault = ({ type }) => (changes.has(type) ? null : Status.Ok);
+  void volume.write(5, blocks(strip, 3)).catch(() => undefined);
+  await turns();
+  const again = newRig({ memoryBytes: 24 * MiB });
+  for (const [index, { bytes }] of disks.entries())
+    if (index > 0) await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() });
+  await again.registry.waitForExamine();
+  await until(() => arrayOf(again, 'a').state === 'online' || arrayOf(again, 'a').startError !== null, 'it has been started');
+  expect(arrayOf(again, 'a').startError).toBe(null);
+  expect(new Set(await openVolume(again, 'a').read(3 + strip + 2, strip))).toEqual(new Set([1]));
 });

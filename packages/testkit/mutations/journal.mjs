@@ -151,4 +151,12 @@ export const journal = [
     loses: 'one error of one moment in a start costs the absent member’s blocks, which the journal has',
     suites: ['packages/core/test/journal.test.ts'],
   },
+  {
+    id: 'journal-takes-its-memory-late',
+    file: 'core/src/start/start.ts',
+    line: 'if (!array.isReadOnly) array.journal.takeMemory();',
+    becomes: '',
+    loses: 'a member leaves while others have all memory, and a crash costs what it held where something was being written',
+    tests: ['packages/core/test/journal.test.ts'],
+  },
 ];

@@ -97,6 +97,20 @@ export class Journal {
     this.mostBlocks = (store.placeBytes - store.headerBytes) / array.blockSize;
   }
 
+  /** Called at the start, so that there is enough when a member leaves, whatever others have taken by then; then again if it failed. */
+  takeMemory(): boolean {
+    try {
+      this.#pool ??= new BufferPool(this.#array.memory, { slotBytes: this.#store.placeBytes, count: entriesInFlight });
+    } catch (error) {
+      this.#array.log.error(
+        { ...this.#array.logFields(), err: error },
+        'there is no memory for a journal: a crash now may cost the absent member’s data',
+      );
+      return false;
+    }
+    return true;
+  }
+
   // Writes on their way through the level.
 
   entered(io: RaidIo): void {
@@ -191,7 +205,7 @@ export class Journal {
   plan(seqNumber: number): JournalPlan {
     const absent = this.#absentSlots();
     const isBegun = this.#isFor(absent);
-    if (absent.length === 0 || !(isBegun || this.#mayBegin(absent)) || !this.#hasBuffers()) return noJournal;
+    if (absent.length === 0 || !(isBegun || this.#mayBegin(absent)) || !this.takeMemory()) return noJournal;
     return isBegun ? this.#plan : { slots: absent, epoch: seqNumber };
   }
 
@@ -280,19 +294,6 @@ export class Journal {
       if (stripeOf(offsetBlocks) !== stripe || stripeOf(offsetBlocks + numBlocks - 1) !== stripe)
         throw new Error('journal entries of a request lie in several stripes');
     }
-  }
-
-  #hasBuffers(): boolean {
-    try {
-      this.#pool ??= new BufferPool(this.#array.memory, { slotBytes: this.#store.placeBytes, count: entriesInFlight });
-    } catch (error) {
-      this.#array.log.error(
-        { ...this.#array.logFields(), err: error },
-        'there is no memory for a journal: a crash now may cost the absent member’s data',
-      );
-      return false;
-    }
-    return true;
   }
 
   #pump(): void {

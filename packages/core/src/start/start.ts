@@ -90,6 +90,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     ) {
       array.journal = new Journal(array, array.extension);
       array.journal.doubt.adopt(doubtOf(origin));
+      if (!array.isReadOnly) array.journal.takeMemory();
     }
     array.mustKeepAll = options.force !== true && array.module.redundancy === 'parity' && !array.consistency.isAllInSync;
     // A record that comes before the pages that go with it would call what was never written unknown: it would not read as zeros.
