@@ -58,8 +58,13 @@ export function mayHaveLostWrites(error: unknown): boolean {
 /** EIO, ENXIO, ENOMEM, ENODEV, ENOSPC, ETIMEDOUT. */
 const passingErrnos: ReadonlySet<number> = new Set([5, 6, 12, 19, 28, 110]);
 
-/** Whether what failed for this may succeed later though nobody does anything: a device's fault, a lack of memory or room. */
+/** EPERM, EROFS: of an I/O, that the device takes no writes for now; of anything else that a person must do something. */
+const refusalErrnos: ReadonlySet<number> = new Set([1, 30]);
+
+/** Whether what failed for this may succeed later though nobody says so here: a device's fault, a lack of memory or room. */
 export function mayPass(error: unknown): boolean {
-  if (RaidError.is(error)) return error.code === 'ERR_RAID_BUSY' || passingErrnos.has(error.errno);
-  return BdevError.is(error) && passingErrnos.has(error.errno);
+  if (!RaidError.is(error) && !BdevError.is(error)) return false;
+  const isOfDevice = error.code === 'ERR_RAID_METADATA' || error.code === 'ERR_BDEV_IO';
+  if (isOfDevice && refusalErrnos.has(error.errno)) return true;
+  return error.code === 'ERR_RAID_BUSY' || passingErrnos.has(error.errno);
 }

@@ -230,6 +230,29 @@ it('a start that failed is tried again without the old image that it had set asi
   expect(second.disk.bytes[MiB]).toBe(2);
 }, 30_000);
 
+it.each([Status.NotPermitted, Status.IoError])(
+  'a start that a device refuses (%s) is tried again, until it takes writes',
+  async (status) => {
+    const { disks, volume } = await build('raid5f', 3);
+    await volume.write(0, blocks(8, 1));
+    // Not stopped: none of them can be spared.
+    const again = newRig({ memoryBytes });
+    const { runtime } = again.registry;
+    const setTimer = runtime.setTimer.bind(runtime);
+    runtime.setTimer = (callback, ms) => setTimer(callback, ms >= 5000 ? 10 : ms);
+    let isRefusing = true;
+    const found = disks.map(({ bytes }, index) => plug(again, index, bytes.slice()));
+    found[2]!.disk.fault = ({ type }) => (isRefusing && type === IoType.Write ? status : Status.Ok);
+    await Promise.all(found.map(({ examined }) => examined));
+    await again.registry.waitForExamine();
+    await until(() => arrayOf(again, 'a').startError !== null, 'it has been tried');
+    expect(arrayOf(again, 'a').state).toBe('configuring');
+    isRefusing = false;
+    await until(() => arrayOf(again, 'a').state === 'online', 'the array is online');
+    expect(arrayOf(again, 'a').numInSync).toBe(3);
+  },
+);
+
 it('a device that cannot be read when it appears is examined again, until it can be', async () => {
   const machine = new SparseMachine([3 * MiB, 3 * MiB]);
   await machine.boot();

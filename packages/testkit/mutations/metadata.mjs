@@ -312,4 +312,12 @@ export const metadata = [
     loses: 'an array that a person has deleted comes back when its former member is refused as something else',
     tests: ['packages/core/test/start.test.ts'],
   },
+  {
+    id: 'refused-write-ends-the-tries',
+    file: 'core/src/errors.ts',
+    line: 'if (isOfDevice && refusalErrnos.has(error.errno)) return true;',
+    becomes: '',
+    loses: 'an array whose device was read-only for a moment when it was to start waits for ever',
+    tests: ['packages/core/test/lifecycle.test.ts'],
+  },
 ];
