@@ -1,5 +1,6 @@
 import type { RaidArray } from '@raidkit/core';
 import type { VolumeModel } from '../model.js';
+import { canCheckRedundancy } from '../redundancy.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
@@ -27,4 +28,22 @@ export function doubt(run: DoubtingRun, disk: SimDisk, firstSector: number, numS
   const end = (Math.floor((from + numSectors - 1) / perBlock / memberBlocks) + 1) * arrayBlocks;
   run.world.trace(`== ${disk.name} has lied: blocks ${first} to ${end - 1} are in doubt`);
   run.model.doubtValues(first * perBlock, (end - first) * perBlock);
+}
+
+/**
+ * All bad blocks are in stripes in which disks have lied, and redundancy is what only the level can work out: after a crash it may
+ * be that nobody can tell what they held.
+ */
+export function areBadInDoubt(run: DoubtingRun): boolean {
+  const array = run.array();
+  if (!run.hasLied || array?.module.redundancy !== 'parity' || canCheckRedundancy(array)) return false;
+  const { arrayBlocks, memberBlocks } = array.stripe();
+  const perBlock = array.blockSize / sectorBytes;
+  return array.slots.every(({ index }) =>
+    [...array.badBlocks.rangesOf(index)].every(({ start, end }) => {
+      for (let stripe = Math.floor(start / memberBlocks); stripe * memberBlocks < end; stripe++)
+        if (!run.model.isDoubted(stripe * arrayBlocks * perBlock, arrayBlocks * perBlock)) return false;
+      return true;
+    }),
+  );
 }

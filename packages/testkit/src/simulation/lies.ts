@@ -80,7 +80,11 @@ export async function checkByLevel(run: SimRun): Promise<void> {
   if (array === undefined || run.volume === null || !run.isParity || canCheckRedundancy(array)) return;
   run.coverage.mark('redundancy checked by the level');
   const found = await process(run, array, 'check', {});
-  if (found === null) return;
+  if (found === null) {
+    // Nothing is repaired then.
+    run.isUndecided = run.hasLied;
+    return;
+  }
   if (found.mismatchBlocks === 0) {
     run.isUndecided = false;
     return;
@@ -111,7 +115,7 @@ async function process(
   await run.inTime(`a ${type}`, array.processEnded);
   const [record] = array.history;
   if (record?.type !== type) throw new ViolationError(`G9: the ${type} is not recorded`);
-  if (record.lostBlocks > 0 && array.badBlocks.size > 0 && run.leniency.hasForgiven) {
+  if (record.lostBlocks > 0 && array.badBlocks.size > 0 && run.mayListBad) {
     run.coverage.mark('a check met bad blocks');
     return null;
   }

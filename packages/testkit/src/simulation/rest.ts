@@ -43,14 +43,19 @@ export async function lookAfter(run: SimRun): Promise<void> {
     await run.call('starting', run.stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
 }
 
+/** A start by force is about to begin: what redundancy does not know then is forgiven before anything is answered. */
+export function forgiveWhenUp(run: SimRun): void {
+  void run.up().then(() => run.leniency.forgiveUnprotected());
+}
+
 /** Everything must come to rest, with redundancy complete. False if it cannot, and need not. */
 export async function settle(run: SimRun): Promise<boolean> {
   const { stack: booted } = run;
   if (run.volume === null && booted !== null && run.array()?.state === 'configuring' && hasNoJournal(run.module)) {
     // What it lacks nobody knows: a person says that it is to go on with what there is.
     run.coverage.mark('parity without a journal: started by force');
+    forgiveWhenUp(run);
     await run.call('a forced start', booted.arrays.startDegraded(arrayName, { force: true }));
-    run.leniency.forgiveUnprotected();
   }
   await run.inTime('the array coming up', run.up());
   const startedAt = run.world.now;

@@ -4,7 +4,7 @@ import type { PlanItem } from '../plan-items.js';
 import { CutMode } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { Stack } from '../stack.js';
-import { calm, lookAfter } from './rest.js';
+import { calm, forgiveWhenUp, lookAfter } from './rest.js';
 import { arrayName, daemonWaitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { comeBack, endHoard, whenBack } from './trouble.js';
@@ -243,8 +243,8 @@ async function startMended(run: SimRun, stack: Stack): Promise<void> {
   if (!run.leniency.hasForgiven && !run.isTolerant && !hasNoJournal(run.module) && !mayLackMember)
     throw new ViolationError('G8: the array does not start although its devices are all there and nothing was in doubt');
   run.coverage.mark('started by force');
+  forgiveWhenUp(run);
   await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
-  run.leniency.forgiveUnprotected();
 }
 
 /** What a saved configuration makes the array of: the members that it had last, with the options that it has. */

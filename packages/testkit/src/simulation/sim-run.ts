@@ -16,7 +16,7 @@ import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
 import { VolumeClient, died, notAsked } from '../volume-client.js';
 import { World } from '../world.js';
-import { doubt } from './doubt.js';
+import { areBadInDoubt, doubt } from './doubt.js';
 import { Leniency } from './leniency.js';
 import { Standing } from './standing.js';
 import { MetadataLies } from './metadata-lies.js';
@@ -459,7 +459,8 @@ export class SimRun {
 
   /** There was a reason to list blocks as bad. Without redundancy what a device has failed to read, or to keep, is one. */
   get mayListBad(): boolean {
-    return this.leniency.hasForgiven || (!this.isRedundant && this.disks.some(({ lastErrorAt }) => lastErrorAt >= 0));
+    if (this.leniency.hasForgiven || areBadInDoubt(this)) return true;
+    return !this.isRedundant && this.disks.some(({ lastErrorAt }) => lastErrorAt >= 0);
   }
 
   /** The array has come to list bad blocks in these stripes, and there was a reason for it: what needs them is answered an error. */
