@@ -298,6 +298,28 @@ it('heals what waits for that when a slot is taken away, though others have its 
   await stop(rig, volume);
 });
 
+it('knows as much of the damage of a member as before, when its successor could not take its place', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await volume.write(0, blocks(64, 6));
+  await until(() => array.bitmap!.count(RegionState.Dirty) === 0, 'the region is clean');
+  await rig.arrays.removeBaseBdev('m1');
+  const [disk] = disks as [RamDisk, RamDisk];
+  const { disk: successor } = await plugIn(rig.registry, {
+    name: 'new',
+    uuid: memberUuid(9),
+    bytes: new Uint8Array(disk.bytes.length),
+  });
+  successor.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === 0 ? Status.IoError : Status.Ok);
+  // As when a part of it has been written, and its repair was dropped.
+  array.badBlocks.noteDamage(0, 8, 8);
+  await rig.arrays.replaceBaseBdev('a', 'm0', 'new');
+  await until(() => array.history.some(({ type }) => type === 'replace'), 'the replacement has ended');
+  expect(array.slots[0]).toMatchObject({ name: 'm0' });
+  expect(array.badBlocks.damagedIn(0, 0, 64)).toEqual([{ start: 8, end: 16 }]);
+  await stop(rig, volume);
+});
+
 it('fails no member because another one holds all memory from which checksums are written', async () => {
   const { rig, disks, volume } = await build('raid1', 3, { integrity: true, mebibytes: 72 });
   const [disk] = disks as [RamDisk];

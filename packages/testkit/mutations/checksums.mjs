@@ -464,6 +464,14 @@ export const checksums = [
     suites: lasting,
   },
   {
+    id: 'damage-of-a-member-that-was-to-be-replaced',
+    file: 'core/src/sync/replace.ts',
+    line: 'for (const { start, end } of damagedBefore) badBlocks.noteDamage(slot.index, start, end - start);',
+    becomes: '',
+    loses: 'damage of a member whose successor could not take its place is forgotten by a crash, or with the checksums',
+    suites: lasting,
+  },
+  {
     id: 'damage-of-what-was-written',
     file: 'core/src/members/bad-blocks.ts',
     line: 'if (ranges.overlaps(offset, offset + numBlocks)) return;',

@@ -96,7 +96,9 @@ export class ReplaceTask implements ProcessStep {
     const { bdev } = this.#replacement.descriptor;
     const { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady } = slot;
     const before = { name, uuid, descriptor, sums, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady };
-    const badBefore = [...this.#array.badBlocks.rangesOf(slot.index)];
+    const { badBlocks } = this.#array;
+    const badBefore = [...badBlocks.rangesOf(slot.index)];
+    const damagedBefore = badBlocks.damagedIn(slot.index, 0, Infinity);
     this.#take({
       name: bdev.name,
       uuid: bdev.uuid,
@@ -118,7 +120,8 @@ export class ReplaceTask implements ProcessStep {
       if (this.#isIn()) {
         // Some members may say otherwise by now: nothing is acknowledged until all of them name the old one again.
         this.#take(before);
-        this.#array.badBlocks.replace(slot.index, badBefore);
+        badBlocks.replace(slot.index, badBefore);
+        for (const { start, end } of damagedBefore) badBlocks.noteDamage(slot.index, start, end - start);
         await this.#array.recordAgain();
       } else {
         await before.sums?.close();
