@@ -55,11 +55,25 @@ it('refuses what has no sense, and says why', async () => {
       code: -32_602,
     });
   for (const when_room of [true, false])
-    for (const name of ['s', 'n'])
-      expect((await test.client.ask('raidkit_integrity_enable', { name, when_room })).error).toMatchObject({ code: -22 });
+    expect((await test.client.ask('raidkit_integrity_enable', { name: 'n', when_room })).error).toMatchObject({ code: -22 });
+  expect((await test.client.ask('raidkit_integrity_enable', { name: 's' })).error).toMatchObject({ code: -22 });
+  expect((await test.client.ask('raidkit_integrity_disable', { name: 's' })).error).toMatchObject({ code: -22 });
   expect((await test.client.ask('raidkit_integrity_enable', { name: 'r' })).error).toMatchObject({ code: -22 });
   expect((await test.client.ask('raidkit_integrity_disable', { name: 'r' })).error).toMatchObject({ code: -22 });
   expect(await checksumsOf('r')).toBe('none');
+});
+
+it('are given to an array without redundancy as soon as it has room, and taken away', async () => {
+  await makeArray('s', 'raid0', ['a', 'b'], { strip_size_kb: 16 });
+  expect(await call('raidkit_integrity_enable', { name: 's', when_room: true })).toBe(false);
+  expect(await checksumsOf('s')).toBe('awaiting-room');
+  for (const name of ['a', 'b']) {
+    truncateSync(disk(name), 5 << 20);
+    await call('bdev_aio_rescan', { name });
+  }
+  await expect.poll(() => checksumsOf('s')).toBe('all');
+  expect(await call('raidkit_integrity_disable', { name: 's' })).toBe(true);
+  expect(await checksumsOf('s')).toBe('none');
 });
 
 it('is refused while an array waits to be started, or is only read', async () => {

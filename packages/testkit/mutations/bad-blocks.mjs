@@ -62,8 +62,8 @@ export const badBlocks = [
   {
     id: 'bad-blocks-forgotten-at-a-start',
     file: 'core/src/bitmap/bitmap-load.ts',
-    line: 'await loadBadBlocks(array, extension, newest, failure, force);',
-    becomes: 'void newest; void failure; void loadBadBlocks;',
+    line: 'did not make bad blocks good.\n  await loadBadBlocks(array, extension, newest, failure, force);',
+    becomes: 'did not make bad blocks good.\n  void newest; void failure; void loadBadBlocks;',
     loses: 'bad blocks read as data after a restart',
     suites,
   },

@@ -2,6 +2,7 @@ const suites = ['packages/core/test/integrity.test.ts'];
 const lasting = ['packages/core/test/integrity-lasting.test.ts'];
 const plain = ['packages/core/test/integrity-plain.test.ts'];
 const conversion = ['packages/core/test/integrity-conversion.test.ts'];
+const plainConversion = ['packages/core/test/integrity-plain-conversion.test.ts'];
 const growth = ['packages/core/test/integrity-growth.test.ts'];
 
 export const checksums = [
@@ -346,23 +347,87 @@ export const checksums = [
   {
     id: 'resum-not-begun',
     file: 'core/src/sync/start-process.ts',
-    line: "if (array.module.redundancy === 'none') return array.hasIntegrity && !array.consistency.isSettled;",
-    becomes: "if (array.module.redundancy === 'none') return false;",
+    line: 'return array.sums !== null && !array.sums.isEnding && !array.consistency.isSettled;',
+    becomes: 'return false;',
     loses: 'what was being written at a crash has no checksums for ever',
     suites: plain,
   },
   {
     id: 'resum-writes-nothing',
     file: 'core/src/sync/sums.ts',
-    line: 'await writeBack(array, slot, at, count, addr);',
-    becomes: 'void writeBack; void addr;',
-    loses: 'what was being written at a crash is called clean, and has no checksums',
-    suites: plain,
+    line: 'if (isHeld && array.consistency.isUnstable(at, count)) await this.#writeBack(slot, at, count, addr, again);',
+    becomes: 'if (isHeld && count < 0) await this.#writeBack(slot, at, count, addr, again);',
+    loses: 'what a failed flush has left in a cache is taken for what is on stable media',
+    suites: plainConversion,
+  },
+  {
+    id: 'resum-sums-nothing',
+    file: 'core/src/sync/sums.ts',
+    line: 'await sums.sum(at, count, again, addr).finally(() => slot.partEnded());',
+    becomes: 'slot.partEnded();',
+    loses: 'what was being written at a crash, or was there before checksums, is called clean, and has none',
+    suites: plainConversion,
+  },
+  {
+    id: 'resum-writes-what-was-read-once',
+    file: 'core/src/sync/sums.ts',
+    line: 'if (isSame(at, count)) await writeBack(',
+    becomes: 'if (isSame(at, count) || count > 0) await writeBack(',
+    loses: 'a disk that lies once while a crash is made good has the lie written over its data',
+    suites: plainConversion,
+  },
+  {
+    id: 'late-map-in-one-place',
+    file: 'core/src/bitmap/lay-map.ts',
+    line: 'for (let place = 0; place < 2; place++) await bitmap.writeAll();',
+    becomes: 'await bitmap.writeAll();',
+    loses: 'where the newest page of a map is damaged, that of an earlier life of checksums counts: good blocks are EIO',
+    suites: plainConversion,
+  },
+  {
+    id: 'late-sums-as-if-they-were-known',
+    file: 'core/src/membership/integrity.ts',
+    line: 'const asForeign = { ...none, isForeign: true, summedBlocks: sumsOf(array) };',
+    becomes: 'const asForeign = { ...none, isForeign: false, summedBlocks: sumsOf(array) };',
+    loses: 'checksums of an earlier life count when they are turned on again without redundancy: good blocks are EIO',
+    suites: plainConversion,
+  },
+  {
+    id: 'late-sums-of-what-a-flush-has-lost',
+    file: 'core/src/array/array.ts',
+    line: 'if (this.lostFlushes > 0) bitmap.distrust(0, bitmap.states.length);',
+    becomes: '',
+    loses: 'what a flush has lost is given checksums, and is EIO after the next power cut',
+    suites: plainConversion,
+  },
+  {
+    id: 'map-stays-without-sums',
+    file: 'core/src/array/array.ts',
+    line: "if (this.module.redundancy === 'none') this.forgetMap();",
+    becomes: '',
+    loses: 'an array without redundancy that has given its checksums up goes on waiting for bits of a map that says nothing',
+    suites: plainConversion,
+  },
+  {
+    id: 'plain-damage-forgotten-without-sums',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'await loadDamage(array, extension, force);',
+    becomes: 'void loadDamage; void force;',
+    loses: 'blocks that checksums have found to be damaged are read as what the disk has, once these are turned off',
+    suites: plainConversion,
+  },
+  {
+    id: 'on-record-of-those-that-are-left',
+    file: 'core/src/membership/integrity.ts',
+    line: '  // Of one that has lost a member which it cannot do without not all have it on record.\n  checkIsUp(array);',
+    becomes: '',
+    loses: 'somebody is told of checksums that are on record on some members of an array that is gone',
+    suites: plainConversion,
   },
   {
     id: 'plain-check-lists-nothing',
     file: 'core/src/sync/sums.ts',
-    line: 'await listLost(array, [{ slot, at }], count, addr);',
+    line: 'await listLost(this.#array, [{ slot, at }], count, addr);',
     becomes: 'void listLost;',
     loses: 'what a check of a raid0 has called lost is read as it is after a crash',
     suites: plain,
@@ -418,7 +483,7 @@ export const checksums = [
   {
     id: 'growth-takes-the-room-for-sums',
     file: 'core/src/sync/grow.ts',
-    line: "if (array.wantsIntegrity && array.module.redundancy !== 'none') {",
+    line: 'if (array.wantsIntegrity) {',
     becomes: 'if (array.wantsIntegrity && array.numSlots === 0) {',
     loses: 'an array that waits for room for checksums never has any',
     suites: conversion,
@@ -426,8 +491,8 @@ export const checksums = [
   {
     id: 'sums-given-up-before-it-is-on-record',
     file: 'core/src/membership/integrity.ts',
-    line: '    await array.metadata.update();\n    await giveUp(array);',
-    becomes: '    await giveUp(array);\n    await array.metadata.update();',
+    line: '    await array.metadata.update();\n    await giveUp(ctx, array);',
+    becomes: '    await giveUp(ctx, array);\n    await array.metadata.update();',
     loses: 'headers say that checksums count which nobody keeps any more',
     suites: conversion,
   },

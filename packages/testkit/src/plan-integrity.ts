@@ -1,4 +1,3 @@
-import type { RaidModule } from '@raidkit/core';
 import { lieKinds } from './plan-items.js';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
@@ -33,14 +32,9 @@ export function drawGrowth(seed: number, shape: SimShape, totalMs: number): Plan
 }
 
 /** In half of these checksums come and go while the array is up, and half of those begin without. From a stream of its own. */
-export function drawConversions(
-  seed: number,
-  module: RaidModule,
-  shape: SimShape,
-  totalMs: number,
-): { shape: SimShape; items: PlanItem[] } {
+export function drawConversions(seed: number, shape: SimShape, totalMs: number): { shape: SimShape; items: PlanItem[] } {
   const random = new Random(seed, 17);
-  if (shape.integrity === undefined || module.redundancy === 'none' || random.chance(0.5)) return { shape, items: [] };
+  if (shape.integrity === undefined || random.chance(0.5)) return { shape, items: [] };
   const isLater = random.chance(0.5);
   const perSum = summedBytes / shape.blockSize;
   const items: PlanItem[] = Array.from({ length: random.int(1, 5) }, (_, index) => ({

@@ -17,7 +17,8 @@ export function drawMetadataLies(
 ): PlanItem[] {
   // Whether checksums come and go is drawn from the first one.
   const random = new Random(seed, isConverted ? 22 : 17);
-  const isProvable = module.redundancy !== 'none' || shape.integrity !== undefined;
+  // Nothing proves what is on record of one that has neither copies nor checksums, if only for a while.
+  const isProvable = module.redundancy !== 'none' || (shape.integrity !== undefined && !isConverted);
   if (!random.chance(0.25) || !isProvable || shape.kind === 'no superblock' || shape.isOverBudget) return [];
   const places: LiePlace[] = [...(Object.keys(metadataAreas) as (keyof typeof metadataAreas)[])];
   if (shape.integrity !== undefined) places.push('checksums', 'checksums');

@@ -70,7 +70,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const lies = foreign.length === 0 ? drawLies(seed, shape, totalMs) : [];
   const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
-  const conversions = hasIntegrity ? drawConversions(seed, module, shape, totalMs) : { shape, items: [] };
+  const conversions = hasIntegrity ? drawConversions(seed, shape, totalMs) : { shape, items: [] };
   items.push(...lies, ...drawGrowth(seed, shape, totalMs), ...conversions.items);
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
   // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.

@@ -123,7 +123,7 @@ function isZero(uuid: string): boolean {
 }
 
 /** What of an array is not verified yet that is to be. */
-function describeUnproven({ sums, wantsIntegrity }: RaidArray): string | null {
+function describeUnproven({ isUnproven, wantsIntegrity }: RaidArray): string | null {
   if (wantsIntegrity) return 'it gets checksums as soon as its members have room for them';
-  return sums?.isComplete === false ? 'not all blocks have been given checksums yet: the others are not proven' : null;
+  return isUnproven ? 'not all blocks have been given checksums yet: the others are not proven' : null;
 }

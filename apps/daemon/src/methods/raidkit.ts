@@ -375,9 +375,9 @@ function describeHealth(
 }
 
 /** Which blocks have checksums. */
-function describeSums({ hasIntegrity, sums, wantsIntegrity }: RaidArray): string {
+function describeSums({ hasIntegrity, isUnproven, wantsIntegrity }: RaidArray): string {
   if (!hasIntegrity) return wantsIntegrity ? 'awaiting-room' : 'none';
-  return sums?.isComplete === false ? 'partly' : 'all';
+  return isUnproven ? 'partly' : 'all';
 }
 
 /** What is known of what was written where; null for an array that keeps no map. */

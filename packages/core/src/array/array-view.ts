@@ -49,6 +49,8 @@ export interface ArrayView {
     /** They are being turned off. */
     readonly isEnding: boolean;
   } | null;
+  /** It has checksums, and not all that was ever written has some that count. */
+  readonly isUnproven: boolean;
   /** It has none, and is to have them as soon as its members have room behind their data. */
   readonly wantsIntegrity: boolean;
   /** Its members carry a header, and what goes with it, behind the superblock. */

@@ -531,8 +531,17 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     );
   }
 
-  /** From now on members' blocks have these sums, none of which counts yet. Nothing of the array's may be in flight. */
-  attachSums(sums: ArraySums): void {
+  /**
+   * From now on members' blocks have these sums, none of which counts yet; without redundancy with this map, all of which is dirty.
+   * Nothing of the array's may be in flight.
+   */
+  attachSums(sums: ArraySums, bitmap: WriteIntentBitmap | null): void {
+    if (bitmap !== null) {
+      this.bitmap = bitmap;
+      bitmap.doubt(0, bitmap.states.length);
+      // What a flush has failed to keep is to be written once more before it is taken for what is there.
+      if (this.lostFlushes > 0) bitmap.distrust(0, bitmap.states.length);
+    }
     this.hasIntegrity = true;
     this.sums = sums;
     for (const slot of this.slots) if (slot.isConfigured) sums.open(slot, true);
@@ -549,6 +558,22 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     sums?.close();
     this.sums = null;
     this.hasIntegrity = false;
+    // Without redundancy it is there for checksums alone.
+    if (this.module.redundancy === 'none') this.forgetMap();
+  }
+
+  /** The array has no map, and nothing is in doubt. Nothing may be in flight. */
+  forgetMap(): void {
+    this.bitmap?.discard();
+    this.bitmap = null;
+    this.consistency.reset();
+  }
+
+  /** It has checksums, and not all that was ever written has some that count. */
+  get isUnproven(): boolean {
+    const { consistency, module, sums } = this;
+    if (sums === null) return false;
+    return !sums.isComplete || (module.redundancy === 'none' && !consistency.isSettled);
   }
 
   /** The sums of all members are closed, and what they had is given back: the start has failed. */

@@ -57,7 +57,11 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   const { memberBlocks } = array.geometry;
   // Without redundancy there are no stripes, and all that regions need is whole blocks of checksums.
   const stripe = array.geometry.stripe ?? (array.hasIntegrity ? { memberBlocks: array.blocksTogether } : undefined);
-  if (extension === undefined || stripe === undefined) return null;
+  if (extension === undefined) return null;
+  if (stripe === undefined) {
+    await loadDamage(array, extension, force);
+    return null;
+  }
   const blocks = Math.max(...memberBlocks);
   const { blockSize } = array;
   if (!extension.fits(blockSize, 0)) {
@@ -124,6 +128,13 @@ function sumsOf(array: MappedHost, { bySlot, header }: Recorded): SumsHeader | n
   if (header === null || sums === null || hasItsSlots(array, header)) return sums;
   if (bySlot?.sums?.salt !== sums.salt) return undefined;
   return { ...sums, tags: bySlot.sums.tags };
+}
+
+/** Of an array without a map: what its checksums, while it had some, have found to be damaged is on record beside its headers. */
+async function loadDamage(array: MappedHost, extension: ExtensionStore, force: boolean): Promise<void> {
+  if (array.recordedBlocks === null || !extension.fits(array.blockSize, 0)) return;
+  const { failure, newest } = await readRecorded(array, extension, array.metadata.seqNumber, force);
+  await loadBadBlocks(array, extension, newest, failure, force);
 }
 
 /** Goes on from what a header says of the array, apart from its map. */

@@ -205,6 +205,18 @@ export class WriteIntentBitmap extends RegionStates {
     }
   }
 
+  /** No bits are being set or cleared. */
+  get isIdle(): boolean {
+    return !this.#isWorking && this.#waiting.length === 0;
+  }
+
+  /** The array has no map from now on; this one {@link isIdle}, and nothing is in flight. */
+  discard(): void {
+    this.#isStopped = true;
+    if (this.#timer !== null) this.#array.registry.runtime.clearTimer(this.#timer);
+    this.#timer = null;
+  }
+
   #firstRegion(io: RaidIo | BdevIo): number {
     if (!(io instanceof RaidIo)) return this.#regionOfPart(io, 0);
     const { arrayBlocks, memberBlocks } = this.#array.stripe();

@@ -1,8 +1,12 @@
 import type { RaidArray } from '../array/array.js';
 import { ArraySums } from '../array/array-sums.js';
 import type { RaidContext } from '../array/context.js';
+import { layMap } from '../bitmap/lay-map.js';
+import type { WriteIntentBitmap } from '../bitmap/write-intent-bitmap.js';
+import { summedBytes } from '../checksums/area.js';
 import { RaidError } from '../errors.js';
-import { startSumIfDue } from '../sync/start-process.js';
+import type { RaidProcess } from '../sync/process.js';
+import { startResyncIfDue, startSumIfDue } from '../sync/start-process.js';
 import { whenStill } from './slots.js';
 
 /**
@@ -11,7 +15,7 @@ import { whenStill } from './slots.js';
 
 /** How often it is looked whether what gives blocks checksums has ended, in milliseconds. */
 const lookAgainMs = 10;
-/** How often damage that is found meanwhile is listed before checksums are given up. */
+/** How often damage that is found meanwhile is listed before checksums are given up, and a map made that is overtaken by what happens. */
 const mostRounds = 5;
 
 /** How an array gets checksums. */
@@ -34,15 +38,12 @@ function checkIsUp(array: RaidArray): void {
 /** Refuses what will not pass by waiting for members, or for room. */
 function checkCanHave(array: RaidArray): void {
   const { blockSize, bitmap, extension, module, name } = array;
+  const isPlain = module.redundancy === 'none';
   checkIsUp(array);
   if (array.hasIntegrity) throw new RaidError('ERR_RAID_EXISTS', 17, `array ${name} has checksums already`);
-  if (module.redundancy === 'none')
-    refuse(
-      array,
-      `level ${module.level} has no redundancy, and gets checksums when it is created: create another one, and copy`,
-    );
   if (!array.hasSuperblock) refuse(array, 'it has no superblock, and checksums are kept beside one');
-  if (extension === undefined || bitmap === null)
+  // Without redundancy it gets its map with them.
+  if (extension === undefined || (bitmap === null && !isPlain))
     refuse(array, `its members have blocks of ${blockSize} bytes, beside which there is no place for checksums`);
 }
 
@@ -59,7 +60,7 @@ function checkMembers(array: RaidArray): void {
 
 function checkPlaces(array: RaidArray): void {
   const { bitmap, blockSize, slots } = array;
-  const together = 4096 / blockSize;
+  const together = summedBytes / blockSize;
   const odd = slots.find(({ dataOffset, dataSize }) => dataOffset % together !== 0 || dataSize % together !== 0);
   if ((bitmap?.regionBlocks ?? 0) % together !== 0)
     refuse(array, 'its region map goes by less than 4096 bytes of members, of which there is one checksum');
@@ -115,9 +116,15 @@ async function begin(ctx: RaidContext, array: RaidArray, mustBeWanted: () => voi
   };
   if (!(await array.lifecycle.whileBusy(array.afterGrowth(work)))) return false;
   array.log.info(array.logFields(), 'the array has checksums from now on; what is there gets them by and by');
-  startSumIfDue(ctx, array);
+  startProcesses(ctx, array);
   array.growIfPossible();
   return true;
+}
+
+/** What is there gets checksums: with redundancy it is compared, and without it is taken for right. */
+function startProcesses(ctx: RaidContext, array: RaidArray): void {
+  startSumIfDue(ctx, array);
+  if (array.module.redundancy === 'none') startResyncIfDue(ctx, array);
 }
 
 async function want(array: RaidArray, isWanted: boolean): Promise<void> {
@@ -163,32 +170,67 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
     if (missing !== null) refuse(array, missing);
   };
   mayBegin();
-  await whenStill(array, () => {
+  await withMap(array, (bitmap) => {
     mayBegin();
     const { extension, registry } = array;
-    if (extension === undefined) return true;
+    if (extension === undefined) return;
     // None of what members have there counts, whatever it is: headers say so before they say anything else.
     const salt = Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
     const tags = array.slots.map(({ index }) => index);
     const none = { areaAt: 0, isForeign: false, salt, summedBlocks: 0, tags };
-    array.attachSums(new ArraySums(array, extension.checksums, ctx.sumsMemory, none));
+    // Without redundancy the map alone says what has some, and it says of nothing that it has: as if somebody else had run the array.
+    const asForeign = { ...none, isForeign: true, summedBlocks: sumsOf(array) };
+    const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, bitmap === null ? none : asForeign);
+    array.attachSums(sums, bitmap);
     array.wantsIntegrity = false;
-    return true;
   });
   try {
     await array.metadata.update();
   } catch (error) {
     // Whichever headers say it: of none of them anything counts.
-    const isGone = await giveUp(array).then(
+    const isGone = await giveUp(ctx, array).then(
       () => true,
       () => false,
     );
     if (isGone) {
       array.wantsIntegrity = wantsIntegrity;
+      // What some members may have on record by now is put right, if it can be.
+      await array.metadata.update().catch(() => undefined);
       throw error;
     }
     // Background work has begun meanwhile: they stay, and may be recorded now.
     await keep(ctx, array);
+  }
+  // Of one that has lost a member which it cannot do without not all have it on record.
+  checkIsUp(array);
+}
+
+/** Blocks of checksums in the largest data area. */
+function sumsOf({ blockSize, slots }: RaidArray): number {
+  return Math.max(...slots.map(({ dataSize }) => dataSize)) / (summedBytes / blockSize);
+}
+
+/**
+ * Does something in a turn in which nothing of the array's is in flight; without redundancy with the map that it needs, which all
+ * members have by then as the array is in that turn: so that a header may say that there are checksums.
+ */
+async function withMap(array: RaidArray, then: (bitmap: WriteIntentBitmap | null) => void): Promise<void> {
+  if (array.module.redundancy !== 'none') {
+    await whenStill(array, () => {
+      then(null);
+    });
+    return;
+  }
+  for (let rounds = 0, isDone = false; !isDone; rounds++) {
+    if (rounds === mostRounds)
+      refuse(array, 'its members change, or lose flushes, while they are given a map of their checksums', 16);
+    const { incarnation, lostFlushes, membership } = array;
+    const bitmap = await layMap(array);
+    await whenStill(array, () => {
+      // What a flush has lost meanwhile, that of the map has not kept.
+      isDone = array.lostFlushes === lostFlushes && array.membership === membership && array.incarnation === incarnation;
+      if (isDone) then(bitmap);
+    });
   }
 }
 
@@ -201,7 +243,7 @@ async function keep(ctx: RaidContext, array: RaidArray): Promise<void> {
   try {
     await array.metadata.update();
   } finally {
-    startSumIfDue(ctx, array);
+    startProcesses(ctx, array);
   }
 }
 
@@ -218,14 +260,17 @@ export async function disableIntegrity(ctx: RaidContext, array: RaidArray): Prom
 }
 
 function checkCanTurnOff(array: RaidArray): void {
-  const { module, process, slots } = array;
+  const { process, slots } = array;
   if (!array.hasIntegrity) refuse(array, 'it has no checksums');
-  if (module.redundancy === 'none')
-    refuse(array, `level ${module.level} has no redundancy, and keeps the checksums that it was created with`);
   if (slots.some(({ replacement, role }) => replacement !== null || role === 'rebuilding' || role === 'opening'))
     refuse(array, 'a member is being filled or replaced: turn checksums off when that has ended', 16);
-  if (process !== null && process.type !== 'sum')
+  if (process !== null && !isOfSums(process))
     refuse(array, `a ${process.type} is running: turn checksums off when it has ended, or cancel it`, 16);
+}
+
+/** It is there for checksums alone, and ends with them. */
+function isOfSums(process: RaidProcess | null): boolean {
+  return process?.type === 'sum' || process?.type === 'resum';
 }
 
 async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
@@ -234,10 +279,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
   if (sums === null) return;
   try {
     sums.isEnding = true;
-    array.process?.stop(new Error('checksums are turned off'));
-    ctx.resyncExclusion.wake();
-    const { runtime } = array.registry;
-    while (array.process?.type === 'sum') await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
+    await stopSumming(ctx, array);
     // As long as headers say that sums count they do: all members that are there say otherwise before one is left behind. And no
     // header, whoever has it written, says so before what they alone know is on the list.
     for (let rounds = 0; !array.badBlocks.isSettled; rounds++) {
@@ -246,12 +288,20 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
     }
     sums.isOffRecord = true;
     await array.metadata.update();
-    await giveUp(array);
+    await giveUp(ctx, array);
   } catch (error) {
     if (array.sums === sums) await keep(ctx, array).catch(() => undefined);
     throw error;
   }
   array.log.info(array.logFields(), 'the array has no checksums any more');
+}
+
+/** Nobody gives blocks checksums any more that only have to have one: none begins that, as they are ending. */
+async function stopSumming(ctx: RaidContext, array: RaidArray): Promise<void> {
+  const { runtime } = array.registry;
+  if (isOfSums(array.process)) array.process?.stop(new Error('checksums are turned off'));
+  ctx.resyncExclusion.wake();
+  while (isOfSums(array.process)) await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
 }
 
 /** What sums alone say is on the list of bad blocks before they are gone. */
@@ -264,18 +314,19 @@ function refuseUnlisted(array: RaidArray): never {
 }
 
 /** Headers have none of them: nobody goes by them from now on. */
-async function giveUp(array: RaidArray): Promise<void> {
+async function giveUp(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;
   sums.isEnding = true;
   sums.isOffRecord = true;
+  await stopSumming(ctx, array);
   for (let isDone = false, rounds = 0; !isDone; rounds++) {
     await recordAllDamage(array);
     if (rounds === mostRounds) refuseUnlisted(array);
     await whenStill(array, () => {
       // Found meanwhile: once more. A page may still be on its way, too.
       const isStill = array.slots.every((slot) => slot.sums === null || slot.sums.isIdle);
-      if (!isStill) return false;
+      if (!isStill || array.bitmap?.isIdle === false) return false;
       isDone = array.badBlocks.isSettled;
       if (isDone) array.detachSums();
       return true;

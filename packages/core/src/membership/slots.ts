@@ -39,7 +39,7 @@ export function checkCanChangeSlots(array: RaidArray, kind: 'copy' | 'space', nu
     refuse(`it is ${array.isReadOnly ? 'read-only' : array.state}: slots come and go while it is online`);
   if (array.hasIntegrity && kind === 'space')
     refuse(
-      'with checksums it keeps the members that it was created with: its map of what was written is for these; create another array, and copy',
+      'with checksums it keeps the members that it has: its map of what was written is for these; turn checksums off, or create another array, and copy',
     );
   if (numSlots < module.baseBdevsMin || numSlots > mostSlots)
     refuse(`level ${module.level} takes ${module.baseBdevsMin} to ${mostSlots} members, not ${numSlots}`);

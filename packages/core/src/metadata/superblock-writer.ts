@@ -38,6 +38,8 @@ export class SuperblockWriter {
   completedSeqNumber = 0;
   /** How many slots the last round of this process said that is known so; 0 before there was one. */
   recordedSlots = 0;
+  /** Salt of the checksums that the last round has said which all members have; null: of none, or there was no round yet. */
+  recordedSums: string | null = null;
   /** Of the region map and the journal, as headers say it. */
   incarnation = firstIncarnation;
   /** See `ExtensionHeader`; null until it is known, or the first header is made. */
@@ -295,7 +297,9 @@ export class SuperblockWriter {
       this.#plan = plan;
       this.#settled = { seqNumber: next, plan };
       // Once more: now all members have it, and one that is found with an older superblock was away.
+      const sums = array.sums?.header() ?? null;
       if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
+      this.recordedSums = sums?.salt ?? null;
     } else if (meanwhile === found) {
       // Nothing is added to it: what it says would count as newer, by its ids. The next round ends it, or begins another one.
       return;
@@ -362,7 +366,8 @@ export class SuperblockWriter {
       readPolicy,
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({
         lastSeqNumber,
-        pagesTaken,
+        // Of a map that is no more, or not there yet, nobody is to have any.
+        pagesTaken: bitmap === null ? 0 : pagesTaken,
         isRemovedByHand,
         readPreference,
         readErrors: errors.read,

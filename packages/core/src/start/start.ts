@@ -79,7 +79,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       else adoptRecord(array, recorded);
     }
     openSums(ctx, array, loaded?.sums ?? null, origin?.is === 'unknown');
-    if (array.sums === null && array.module.redundancy === 'none') forgetMap(array);
+    // Without redundancy it is there for checksums alone.
+    if (array.sums === null && array.module.redundancy === 'none') array.forgetMap();
     refuseHalves(array, options.force ?? false);
     refuseStrangers(array, options.force ?? false);
     if (
@@ -203,12 +204,6 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   // Without redundancy the map alone says what has some, also of what somebody else has added.
   if (array.module.redundancy === 'none') array.sums.countTo(summedBlocks * blocksTogether);
   for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
-}
-
-/** Without redundancy it is there for checksums alone. */
-function forgetMap(array: RaidArray): void {
-  array.bitmap = null;
-  array.consistency.reset();
 }
 
 const isInSync = (slot: Slot): boolean => slot.isInSync;

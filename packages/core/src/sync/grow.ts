@@ -35,16 +35,17 @@ export async function grow(array: SyncHost): Promise<void> {
     if (level.resize(rooms, array.geometry).numBlocks > array.numBlocks)
       array.log.error(
         array.logFields(),
-        'the members have grown, and an array with checksums and without redundancy cannot: it keeps its size; create another one, and copy',
+        'the members have grown, and an array with checksums and without redundancy cannot: it keeps its size; turn checksums off, or create another one, and copy',
       );
     return;
   }
-  if (array.wantsIntegrity && array.module.redundancy !== 'none') {
+  if (array.wantsIntegrity) {
     // What is not taken now is where checksums will be.
     const rooms = capacities.map((blocks) => array.roomForData(blocks));
-    if (rooms.every((blocks, slot) => blocks > (array.slots[slot]?.dataSize ?? 0)))
-      capacities.splice(0, rooms.length, ...rooms);
-    else return;
+    const isLarger = (blocks: number, slot: number): boolean => blocks > (array.slots[slot]?.dataSize ?? 0);
+    // Where members need not be of one size those grow that can.
+    if (array.module.redundancy !== 'none' && !rooms.every(isLarger)) return;
+    capacities.splice(0, rooms.length, ...rooms.map((blocks, slot) => Math.max(blocks, array.slots[slot]?.dataSize ?? 0)));
   }
   const { membership, sums } = array;
   if (sums !== null) {

@@ -387,7 +387,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   async #work(window: Window): Promise<void> {
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
-    const { holds = 'window' } = this.#step;
+    const holds = this.#step.holds?.(window.start, window.end) ?? 'window';
     // What is not to be done need not hold up everybody.
     if (holds === 'all' && !this.#step.isNeeded(window.start, window.end)) return;
     await new Promise<void>((resolve) => {
@@ -400,7 +400,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     // Only now is it certain that no first write to the window's regions is under way.
     if (!this.#step.isNeeded(window.start, window.end)) return;
     const startedAt = this.#array.registry.runtime.now();
-    await this.#step.run(window.start, window.end);
+    await this.#step.run(window.start, window.end, holds);
     window.workMs = this.#array.registry.runtime.now() - startedAt;
     this.#workedBlocks += window.end - window.start;
     this.#pace?.worked(window.end - window.start, this.#array.registry.runtime.now());

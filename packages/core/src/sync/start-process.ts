@@ -53,7 +53,7 @@ export async function begin(
 
 /** An array that lacks too many members has nothing to compare, but what is there may have to be written anew. */
 function isResyncDue(array: QueueHost): boolean {
-  if (array.module.redundancy === 'none') return array.hasIntegrity && !array.consistency.isSettled;
+  if (array.module.redundancy === 'none') return array.sums !== null && !array.sums.isEnding && !array.consistency.isSettled;
   return canCompare(array) ? !array.consistency.isSettled : array.consistency.unstable.length > 0;
 }
 
@@ -97,7 +97,9 @@ export function startSync(
   const work = async (): Promise<void> => {
     let process: RaidProcess | null = null;
     const isOffline = (): boolean => array.state !== 'online';
-    const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing) || (isSum && !isSumDue(array));
+    // Those that checksums ask for are not wanted when these are given up.
+    const isWanted = (): boolean => (isSum ? isSumDue(array) : type !== 'resum' || isResyncDue(array));
+    const isOver = (): boolean => isOffline() || (!isResync && processes.isPressing) || !isWanted();
     try {
       const begun = begin(ctx, array, isOver, () => new RaidProcess(ctx, array, type, [], options));
       process = await begun.finally(() => {
@@ -105,7 +107,7 @@ export function startSync(
         if (isSum) processes.isSumAwaited = false;
       });
       if (process !== null) await run(ctx, array, process, () => Promise.resolve());
-      else if (!isOffline() && (!isSum || isSumDue(array))) startSync(ctx, array, type, options);
+      else if (!isOffline() && isWanted()) startSync(ctx, array, type, options);
     } catch {
       // It has been logged and told; a resync that is still due is tried again.
     } finally {

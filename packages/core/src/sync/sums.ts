@@ -6,18 +6,25 @@ import { writeBack } from '../members/rewrite.js';
 import type { Slot } from '../members/slot.js';
 import type { SyncHost } from './host.js';
 import { listLost, salvage } from './salvage.js';
-import type { ProcessStep, RunningProcess } from './task.js';
+import type { Holds, ProcessStep, RunningProcess } from './task.js';
 
 /** How often what has been summed is made to count, in milliseconds: members are flushed for it. */
 const markMs = 250;
 
+/** Buffers for two readings of the same, and whether users wait. */
+interface Reading {
+  readonly addr: number;
+  readonly again: number;
+  readonly isHeld: boolean;
+}
+
 /**
  * The work on checksums of an array without redundancy. A check reads all members, so that what does not match is found, and listed.
- * A `resum` reads what may have none that count, and writes it as it is: after a crash those of what was written since the region was
- * last clean are lost, also of what had been flushed. So it is taken for right, and told that nothing proves it.
+ * A `resum` reads what may have none that count, and gives it some: after a crash those of what was written since the region was
+ * last clean are lost, also of what had been flushed, and where checksums have just been turned on there were none. So it is taken for
+ * right, and told that nothing proves it. What may not be on stable media is written as it is, too.
  */
 export class SumsTask implements ProcessStep {
-  readonly holds: 'all' | 'none';
   readonly #array: SyncHost;
   readonly #process: RunningProcess;
   readonly #pool: BufferPool;
@@ -31,10 +38,14 @@ export class SumsTask implements ProcessStep {
     this.#process = process;
     this.#pool = pool;
     this.#isResum = process.type === 'resum';
-    // Reads are verified whoever writes meanwhile.
-    this.holds = this.#isResum ? 'all' : 'none';
     this.#token = this.#isResum ? array.consistency.beginResync() : 0;
     this.#markedAtMs = array.registry.runtime.now();
+  }
+
+  /** Reads are verified, and checksums made, whoever writes meanwhile. What is written back is not to be anybody's newer data. */
+  holds(start: number, end: number): Holds {
+    const { from, to } = this.#array.memberRange(start, end);
+    return this.#isResum && this.#array.consistency.isUnstable(from, to - from) ? 'all' : 'none';
   }
 
   isNeeded(start: number, end: number): boolean {
@@ -45,23 +56,28 @@ export class SumsTask implements ProcessStep {
     return bitmap?.isAll(RegionState.Unwritten, from, to - from) !== true;
   }
 
-  async run(start: number, end: number): Promise<void> {
+  async run(start: number, end: number, holds: Holds): Promise<void> {
     const array = this.#array;
+    if (this.#isResum) await this.#recordSums();
     const { from, to } = array.memberRange(start, end);
     const most = this.#pool.slotBytes / array.blockSize;
     const addr = this.#pool.get();
-    if (addr < 0) throw new Error('a process ran out of buffers');
+    const again = this.#pool.get();
     try {
+      if (addr < 0 || again < 0) throw new Error('a process ran out of buffers');
       for (const slot of array.slots) {
         for (let at = from, count; at < Math.min(to, slot.dataSize); at += count) {
           this.#process.throwIfStopped();
           const limit = Math.min(most, Math.min(to, slot.dataSize) - at);
           count = array.bitmap?.withinRegion(at, limit) ?? limit;
-          if (this.#isResum ? this.#isDue(at, count) : !this.#isUnwritten(at, count)) await this.#read(slot, at, count, addr);
+          if (!this.#isResum && !this.#isUnwritten(at, count)) await this.#check(slot, at, count, addr);
+          if (this.#isResum && this.#isDue(at, count))
+            await this.#resum(slot, at, count, { addr, again, isHeld: holds === 'all' });
         }
       }
     } finally {
-      this.#pool.put(addr);
+      if (addr >= 0) this.#pool.put(addr);
+      if (again >= 0) this.#pool.put(again);
     }
     if (!array.badBlocks.isRecorded) await array.metadata.update();
   }
@@ -75,21 +91,60 @@ export class SumsTask implements ProcessStep {
     return this.#array.bitmap?.isAll(RegionState.Unwritten, at, count) === true;
   }
 
-  #read(slot: Slot, from: number, blocks: number, addr: number): Promise<void> {
-    const array = this.#array;
-    return salvage(array, from, blocks, {
-      read: (at, count) => memberIo(array, slot, IoType.Read, at, count, addr),
-      write: async (at, count) => {
-        if (!this.#isResum) return;
-        this.#process.unprovenBlocks += (await slot.sums?.countWithout(at, at + count)) ?? 0;
-        // Not the sums alone: what a flush has failed to keep may read as if it were there.
-        await writeBack(array, slot, at, count, addr);
-      },
-      onLost: async (at, count) => {
-        this.#process.noteUnreadable(slot.index, at, count, true);
-        await listLost(array, [{ slot, at }], count, addr);
-      },
+  /** No region ceases to be dirty before headers say that there are checksums: of others they would be found with it after a crash. */
+  async #recordSums(): Promise<void> {
+    const { metadata, name, sums } = this.#array;
+    const isRecorded = (): boolean => sums !== null && metadata.recordedSums === sums.header()?.salt;
+    if (!isRecorded()) await metadata.update();
+    if (!isRecorded()) throw new Error(`array ${name}: that it has checksums is not on record`);
+  }
+
+  #check(slot: Slot, from: number, blocks: number, addr: number): Promise<void> {
+    return salvage(this.#array, from, blocks, {
+      read: (at, count) => memberIo(this.#array, slot, IoType.Read, at, count, addr),
+      write: () => Promise.resolve(),
+      onLost: (at, count) => this.#onLost(slot, at, count, addr),
     });
+  }
+
+  async #resum(slot: Slot, from: number, blocks: number, { addr, again, isHeld }: Reading): Promise<void> {
+    const array = this.#array;
+    const { sums } = slot;
+    if (sums === null) throw new Error(`array ${array.name}: its checksums are given up`);
+    // What an earlier life of them has left is none, whether or not all of it can be read.
+    await sums.wash([{ start: from, end: from + blocks }]);
+    await salvage(array, from, blocks, {
+      read: async (at, count) => {
+        await memberIo(array, slot, IoType.Read, at, count, addr);
+        const without = await sums.countWithout(at, at + count);
+        slot.partsInFlight++;
+        await sums.sum(at, count, again, addr).finally(() => slot.partEnded());
+        this.#process.unprovenBlocks += without;
+      },
+      write: async (at, count) => {
+        // Not the sums alone: what a flush has failed to keep may read as if it were there.
+        if (isHeld && array.consistency.isUnstable(at, count)) await this.#writeBack(slot, at, count, addr, again);
+      },
+      onLost: (at, count) => this.#onLost(slot, at, count, addr),
+    });
+  }
+
+  /** What was read the same twice: a lie is not to be written over what it is about. */
+  async #writeBack(slot: Slot, from: number, blocks: number, addr: number, again: number): Promise<void> {
+    const { blockSize, blocksTogether, memory } = this.#array;
+    const isSame = (at: number, count: number): boolean =>
+      memory.equal(addr + (at - from) * blockSize, again + (at - from) * blockSize, count * blockSize);
+    const end = from + blocks;
+    const step = isSame(from, blocks) ? blocks : blocksTogether;
+    for (let at = from; at < end; at += step) {
+      const count = Math.min(step, end - at);
+      if (isSame(at, count)) await writeBack(this.#array, slot, at, count, addr + (at - from) * blockSize);
+    }
+  }
+
+  async #onLost(slot: Slot, at: number, count: number, addr: number): Promise<void> {
+    this.#process.noteUnreadable(slot.index, at, count, true);
+    await listLost(this.#array, [{ slot, at }], count, addr);
   }
 
   async onProgress(offset: number): Promise<void> {
@@ -112,7 +167,7 @@ export class SumsTask implements ProcessStep {
     if (unprovenBlocks > 0)
       this.#array.log.warn(
         { ...this.#array.logFields(), blocks: unprovenBlocks },
-        'what was being written when the array was not stopped cleanly has checksums of what is there now: nothing says that it is what was written',
+        'blocks without checksums that count have been given some of what is there now: nothing says that it is what was written',
       );
     if (lostBlocks > 0 && !this.#isResum) throw new Error(`${lostBlocks} blocks cannot be read, and there is no redundancy`);
     return Promise.resolve();

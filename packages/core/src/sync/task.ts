@@ -47,17 +47,20 @@ export type ProcessType =
   /** Gives blocks of an array that had no checksums some, of what is there. */
   | 'sum';
 
+/** Which users wait while a window is worked on. */
+export type Holds = 'window' | 'all' | 'none';
+
 /** What a process does with one window, which is quiesced. */
 export interface ProcessStep {
   /**
    * Which users wait while a window is worked on: those whose I/O lies in it (`window`, the default), all, because only the level knows
    * which of them would be in the way, or none.
    */
-  readonly holds?: 'window' | 'all' | 'none';
+  holds?(start: number, end: number): Holds;
   /** Blocks of the array that need nothing: they are passed over. */
   isNeeded(start: number, end: number): boolean;
-  /** Works on blocks `[start, end)` of the array. */
-  run(start: number, end: number): Promise<void>;
+  /** Works on blocks `[start, end)` of the array, while those users wait whom it was to hold up. */
+  run(start: number, end: number, holds: Holds): Promise<void>;
   /** Everything below `offset` is done. The last window is still quiesced. */
   onProgress?(offset: number): Promise<void> | void;
   /** After the last window; once more if the array has grown meanwhile. */

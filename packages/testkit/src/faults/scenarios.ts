@@ -254,7 +254,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     id: 'checksums are turned on',
-    applies: (module) => redundant(module) && resizable(module),
+    applies: resizable,
     shape: { integrity: { cachePages: 2, isLater: true } },
     async before(s) {
       await usedArray(s);
@@ -273,7 +273,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     id: 'checksums are turned off',
-    applies: (module) => redundant(module) && resizable(module),
+    applies: resizable,
     shape: { integrity: { cachePages: 2 } },
     async before(s) {
       await usedArray(s);

@@ -197,7 +197,10 @@ export class Script {
       disk.grow(disk.numBlocks + numBlocks);
       this.run.stack?.bdevOf(disk)?.resize(disk.numBlocks);
     }
-    await this.until('all has checksums', () => this.run.array()?.sums?.isComplete === true);
+    await this.until(
+      'all has checksums',
+      () => this.run.array()?.hasIntegrity === true && this.run.array()?.isUnproven === false,
+    );
     await this.#step(this.run.array()?.processEnded ?? Promise.resolve());
   }
 

@@ -122,7 +122,7 @@ function numEmpty({ slots }: RaidArray): number {
 }
 
 function isSettled(run: SimRun, array: RaidArray): boolean {
-  if (array.process !== null || array.numInSync < array.numSlots || array.sums?.isComplete === false) return false;
+  if (array.process !== null || array.numInSync < array.numSlots || array.isUnproven) return false;
   return !run.can.resync || (array.bitmap?.resyncsDue ?? 0) === 0;
 }
 

@@ -87,7 +87,8 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   const wasLost = run.hasUnrecordedDrop;
   // Without redundancy, and without a map of what was being written, nobody writes anew what a failed flush has left behind: it may
   // be read now, and be gone after the next power cut, whatever flush comes in between.
-  const staysLost = wasLost && !run.isRedundant && run.plan.shape.integrity === undefined;
+  const hasNoMap = run.plan.shape.integrity === undefined || (array?.state === 'online' && array.bitmap === null);
+  const staysLost = wasLost && !run.isRedundant && hasNoMap;
   if (how === 'power' || (how === 'kill' && wasLost && !staysLost)) run.model.powerCut();
   else if (how === 'kill') run.model.killed();
   if (how === 'kill' && staysLost) run.model.dropped();

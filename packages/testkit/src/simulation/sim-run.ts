@@ -126,6 +126,8 @@ export class SimRun {
   /** When the process began, and when the array last came up. */
   #bootedAt = 0;
   #onlineAt = 0;
+  /** So large the volume has been. Blocks. */
+  #mostBlocks = 0;
   /** Regions that nothing was in when a user last asked for something; a growth makes more of them. */
   #unwritten = { of: 0, count: 0 };
 
@@ -348,7 +350,12 @@ export class SimRun {
     if (event.type === 'arrayResized' && this.plan.shape.integrity !== undefined) this.coverage.mark('growth with checksums');
     switch (event.type) {
       case 'arrayOnline':
+        this.#noteSize();
         this.#onOnline();
+        break;
+      case 'arrayResized':
+        this.#noteSize();
+        this.standing.refresh();
         break;
       case 'checksumError': {
         if (this.isRedundant) break;
@@ -378,6 +385,17 @@ export class SimRun {
       default:
         this.standing.refresh();
     }
+  }
+
+  /** Where checksums were, an array without redundancy has them for data when it has grown there: nobody gives it zeros. */
+  #noteSize(): void {
+    const { blockSize = sectorBytes, numBlocks = 0 } = this.array() ?? {};
+    const before = this.#mostBlocks;
+    this.#mostBlocks = Math.max(before, numBlocks);
+    if (this.isRedundant || this.plan.shape.integrity === undefined || before === 0 || numBlocks <= before) return;
+    const perBlock = blockSize / sectorBytes;
+    this.coverage.mark('growth to where checksums were');
+    this.model.doubtValues(before * perBlock, (numBlocks - before) * perBlock);
   }
 
   #onOnline(): void {

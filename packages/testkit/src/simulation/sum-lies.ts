@@ -188,6 +188,11 @@ export class SumLies {
   async settle(): Promise<void> {
     const run = this.#run;
     if (this.#lies.length === 0 || run.isTolerant) return;
+    if (!run.isRedundant && run.array()?.hasIntegrity === false) {
+      // Nobody knows of any of them, and nothing finds them any more.
+      this.#lies.length = 0;
+      return;
+    }
     let record = await this.#check();
     if (record !== undefined && record.mismatchBlocks > 0 && this.#lies.some(({ isGivenUp }) => isGivenUp)) {
       run.coverage.mark('lies that checksums cannot know: written anew');
@@ -235,7 +240,7 @@ export class SumLies {
   #lied(disk: SimDisk, firstSector: number, numSectors: number, isLost = false): void {
     const run = this.#run;
     const array = run.array();
-    if (array === undefined || array.level === null || array.bitmap === null) return;
+    if (array === undefined || array.level === null || (array.bitmap === null && run.isRedundant)) return;
     const perSum = summedBytes / sectorBytes;
     const first = Math.floor((firstSector - disk.dataSector) / perSum);
     const end = Math.ceil((firstSector + numSectors - disk.dataSector) / perSum);
@@ -255,9 +260,9 @@ export class SumLies {
 
   /** Where pages of checksums begin on members, and where they move. In blocks of checksums. */
   #areas({ blockSize, module, sums }: RaidArray, dataEnd: number): { areaAt: number; movesTo: number } {
-    if (module.redundancy === 'none') return { areaAt: dataEnd, movesTo: Infinity };
     // Without checksums what is behind the data may become data.
     if (sums === null) return { areaAt: Infinity, movesTo: Infinity };
+    if (module.redundancy === 'none') return { areaAt: dataEnd, movesTo: Infinity };
     const perSum = summedBytes / blockSize;
     return { areaAt: sums.areaAt / perSum, movesTo: (sums.movesTo ?? Infinity) / perSum };
   }
@@ -301,7 +306,7 @@ export class SumLies {
     const hasNone = !this.#run.isRedundant && !summed.has(Math.floor(lie.start / (summedBytes / array.blockSize)));
     // Checksums are there in part, or not at all; or that they are complete is not on record yet.
     const isPartly = array.sums?.isComplete !== true || array.sums.isEnding || array.process?.type === 'sum';
-    const isGoing = isPartly || this.#endings.size > 0;
+    const isGoing = isPartly || this.#endings.size > 0 || (!this.#run.isRedundant && array.isUnproven && isDirty);
     if (array.state !== 'online' || isGoing || (mayLack && isDirty) || hasNone) this.#giveUp(lie, array);
   }
 
