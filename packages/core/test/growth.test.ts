@@ -145,3 +145,28 @@ it.each([
   await volume.write(volume.numBlocks - 64, blocks(64, 5));
   await volume.flush();
 });
+
+it.each(['raid1', 'raid5f', 'raid10'])(
+  'a %s that grows as soon as a member has been replaced keeps the new one',
+  async (level) => {
+    const { rig, disks, volume } = await build(level, 4);
+    await volume.write(0, blocks(64, 1));
+    await plugIn(rig.registry, { name: 'new', uuid: memberUuid(9), bytes: new Uint8Array(5 * MiB) });
+    // The replaced one takes its time to be cleared.
+    const old = disks[1]!;
+    let isHeld = true;
+    const isOut = (): boolean => arrayOf(rig, 'a').slots[1]?.name === 'new';
+    old.fault = ({ type }) => (isHeld && isOut() && type !== IoType.Read ? null : Status.Ok);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await until(() => old.held.length > 0, 'it has taken the place');
+    const before = volume.numBlocks;
+    disks.forEach((one, index) => index !== 1 && rig.registry.get(`m${index}`)!.resize(one.grow(2 * MiB)));
+    await until(() => volume.numBlocks > before, 'it has grown');
+    isHeld = false;
+    for (const io of old.held.splice(0)) old.finish(io, Status.Ok);
+    await until(() => arrayOf(rig, 'a').process === null, 'the process has ended');
+    await volume.write(before - 8, blocks(16, 2));
+    expect(arrayOf(rig, 'a').numInSync).toBe(4);
+    expect(new Set(await volume.read(before - 8, 16))).toEqual(new Set([2]));
+  },
+);

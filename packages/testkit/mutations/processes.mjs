@@ -289,4 +289,13 @@ export const processes = [
     loses: 'an array is deleted, and still has the device open that was to replace a member',
     suites: ['packages/core/test/lifecycle.test.ts'],
   },
+  {
+    id: 'replaced-once-more',
+    file: 'core/src/sync/replace.ts',
+    line: 'this.isDone = true;',
+    becomes: '',
+    loses:
+      'an array that grows as soon as a member has been replaced has the new one take its own place, and closes it: it goes offline',
+    tests: ['packages/core/test/growth.test.ts'],
+  },
 ];

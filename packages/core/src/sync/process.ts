@@ -215,7 +215,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
         await this.#allWindows();
         await this.#step.finish?.();
         this.throwIfStopped();
-      } while (this.offsetBlocks < this.#array.numBlocks);
+      } while (this.#step.isDone !== true && this.offsetBlocks < this.#array.numBlocks);
       this.#step.complete?.();
     } finally {
       this.close();

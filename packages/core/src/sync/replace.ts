@@ -32,6 +32,8 @@ export class ReplaceTask implements ProcessStep {
   readonly #replacement: Replacement;
   /** What neither the member nor the others could say: bad on the new device. */
   readonly #bad = new BlockRanges();
+  /** From here on the array may grow: it gives the new member what it gives all. */
+  isDone = false;
 
   constructor(array: SyncHost, process: RunningProcess, pool: BufferPool, slot: Slot, replacement: Replacement) {
     this.#array = array;
@@ -132,6 +134,7 @@ export class ReplaceTask implements ProcessStep {
     slot.lastMember = { name: before.name ?? '', uuid: before.uuid, serial: before.descriptor.bdev.serial };
     slot.forgetErrors();
     slot.replacement = null;
+    this.isDone = true;
     this.#array.badBlocks.replace(slot.index, this.#bad.list());
     // If that fails, too many blocks count as bad until the next round.
     if (!this.#array.badBlocks.isRecorded) await this.#array.metadata.update().catch(() => undefined);

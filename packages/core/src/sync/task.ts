@@ -63,8 +63,10 @@ export interface ProcessStep {
   run(start: number, end: number, holds: Holds): Promise<void>;
   /** Everything below `offset` is done. The last window is still quiesced. */
   onProgress?(offset: number): Promise<void> | void;
-  /** After the last window; once more if the array has grown meanwhile. */
+  /** After the last window; once more if the array has grown meanwhile, and something is left to do for it. */
   finish?(): Promise<void>;
+  /** It has been done for good, whatever the array grows to now. */
+  readonly isDone?: boolean;
   /** Nothing is left to do, and the array has not grown: what this is all for, in the same turn. */
   complete?(): void;
 }
