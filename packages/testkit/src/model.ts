@@ -47,6 +47,8 @@ export class VolumeModel {
   readonly #inFlight = new Set<WriteRecord>();
   readonly #doubted: { firstSector: number; endSector: number }[] = [];
   #moment = 1;
+  /** When a device last dropped its cache: what a read that started before has seen may be gone since. */
+  #droppedAt = 0;
   #nextTag = 1;
   readonly #original: WriteRecord = {
     tag: 0,
@@ -152,6 +154,7 @@ export class VolumeModel {
 
   /** A device has dropped what no flush has covered, and the array cannot do without it: older values may be there again. */
   dropped(): void {
+    this.#droppedAt = this.now();
     for (const write of this.#inFlight) write.mayBeDropped = true;
     for (const sector of this.#unsettled) {
       for (const candidate of this.#list(sector)) {
@@ -192,6 +195,7 @@ export class VolumeModel {
     for (const write of this.#inFlight) copy.#inFlight.add(copyOf(write));
     copy.#doubted.push(...this.#doubted);
     copy.#moment = this.#moment;
+    copy.#droppedAt = this.#droppedAt;
     copy.#nextTag = this.#nextTag;
     return copy;
   }
@@ -244,7 +248,8 @@ export class VolumeModel {
 
   /**
    * A read that started at the moment `startedAt` has returned `words`. Gives the first sector that holds what it must not;
-   * null if all is well. If `holds`, what was seen with no write in flight is what the sector holds from now on.
+   * null if all is well. If `holds`, what was seen with no write in flight, and no cache dropped meanwhile, is what the sector holds
+   * from now on.
    */
   check(
     firstSector: number,
@@ -274,8 +279,9 @@ export class VolumeModel {
     return null;
   }
 
-  /** With no write in flight during the read, the sector holds this, and will. */
+  /** With no write in flight during the read, and no cache dropped meanwhile, the sector holds this, and will. */
   #collapse(sector: number, list: Candidate[], tag: number, startedAt: number): void {
+    if (startedAt < this.#droppedAt) return;
     let settledAt = 0;
     for (const { write, deadAt } of list) {
       if (deadAt !== Infinity) continue;

@@ -197,6 +197,17 @@ describe('VolumeModel', () => {
     expect(holds(model, 1)).toBe(true);
   });
 
+  it('does not settle by a read that was under way when a device dropped its cache what the sector holds', () => {
+    const model = new VolumeModel();
+    model.acked(model.issue(9, 1, model.newTag()), false);
+    const startedAt = model.readStarted();
+    model.dropped();
+    expect(model.check(9, 1, sector(1), 0, startedAt)).toBeNull();
+    model.readEnded();
+    // One that starts afterwards does.
+    expect([0, 1].map((tag) => holds(model, tag))).toEqual([true, false]);
+  });
+
   it('does not take a flush for one of writes that were acknowledged after it began', () => {
     const model = new VolumeModel();
     const startedAt = model.now();
