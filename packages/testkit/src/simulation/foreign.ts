@@ -47,11 +47,12 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   let isWhole = false;
   if (array?.state === 'online') {
     run.coverage.mark(`foreign run with ${writes === 0 ? 'no' : 'some'} writes`);
+    const found = array.numInSync;
     volume = open(run, stack);
     await use(run, volume, writes);
     isWhole = array.numInSync === array.numSlots && array.process === null;
-    // He has filled the absent member from stripes that the crash tore, without what the journal says of them.
-    if (array.numInSync === array.numSlots) {
+    // He has filled absent members, or one of them, from stripes that the crash tore, without what the journal says of them.
+    if (array.numInSync > found || array.process !== null) {
       const perBlock = array.blockSize / sectorBytes;
       for (const { start, end: last } of torn) run.model.doubtUnsettled(start * perBlock, last * perBlock);
     }
