@@ -116,6 +116,26 @@ describe.each([
     await verify(volume, model, 'without the new one');
   });
 
+  it('is replaced once more while the one before it is still being cleared', async () => {
+    const { rig, disks, volume, model } = await build(level, members);
+    await plugIn(rig.registry, { name: 'newer', uuid: memberUuid(10), bytes: new Uint8Array(5 * MiB).fill(0xee) });
+    const array = arrayOf(rig, 'a');
+    const old = disks.get('m1')!;
+    let isSlow = true;
+    old.fault = ({ type }) => (isSlow && array.slots[1]!.name === 'new' && type !== IoType.Read ? null : Status.Ok);
+    await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
+    await until(() => old.held.length > 0, 'it has taken the place');
+    await rig.arrays.replaceBaseBdev('a', 'new', 'newer');
+    // What is written now is on whoever has the place in the end.
+    await write(volume, model, 3, 40, 7);
+    isSlow = false;
+    for (const io of old.held.splice(0)) old.finish(io, Status.Ok);
+    await until(() => array.slots[1]!.name === 'newer' && array.process === null, 'the second one has taken it');
+    expect(['m1', 'new'].map((name) => rig.registry.get(name)!.claimedBy)).toEqual([null, null]);
+    await rig.arrays.removeBaseBdev('m0');
+    await verify(volume, model, 'without another member');
+  });
+
   it('a superblock that cannot be written to it leaves the old member in its place', async () => {
     const { rig, disks, volume, model } = await build(level, members);
     disks.get('new')!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks === 0 ? Status.IoError : Status.Ok);

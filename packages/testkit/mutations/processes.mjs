@@ -298,4 +298,13 @@ export const processes = [
       'an array that grows as soon as a member has been replaced has the new one take its own place, and closes it: it goes offline',
     tests: ['packages/core/test/growth.test.ts'],
   },
+  {
+    id: 'one-replacement-ends-another',
+    file: 'core/src/membership/replace.ts',
+    line: 'if (slot.replacement === replacement) slot.replacement = null;',
+    becomes: 'slot.replacement = null;',
+    loses:
+      'a member that is replaced again while the one before it is being cleared is said to have been replaced, and has not been',
+    tests: ['packages/core/test/replace.test.ts'],
+  },
 ];

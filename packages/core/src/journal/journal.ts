@@ -104,7 +104,7 @@ export class Journal {
     } catch (error) {
       this.#array.log.error(
         { ...this.#array.logFields(), err: error },
-        'there is no memory for a journal: a crash now may cost the absent member’s data',
+        'there is no memory for a journal: as long as a member is absent, a crash may cost what it held',
       );
       return false;
     }

@@ -62,7 +62,8 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     ctx.resyncExclusion.wake();
   };
   const work = async (): Promise<void> => {
-    const isOver = (): boolean => array.state !== 'online' || !slot.isInSync || stopReason !== null;
+    const isOver = (): boolean =>
+      array.state !== 'online' || !slot.isInSync || slot.replacement !== replacement || stopReason !== null;
     let isDone = false;
     try {
       process = await begin(ctx, array, isOver, () => new RaidProcess(ctx, array, 'replace', [], { replace: slot }));
@@ -78,7 +79,8 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       // It has been logged and told.
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
-      slot.replacement = null;
+      // It may be replaced once more by now.
+      if (slot.replacement === replacement) slot.replacement = null;
       if (slot.descriptor !== descriptor) {
         await replacement.sums?.close();
         descriptor.close();

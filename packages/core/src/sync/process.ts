@@ -496,8 +496,11 @@ export class RaidProcess implements ProcessView, RunningProcess {
 
 function makeStep(array: SyncHost, process: RaidProcess, pool: BufferPool, { replace, ...sync }: ProcessTask): ProcessStep {
   if (process.type === 'rebuild') return new RebuildTask(array, process, pool);
-  const replacement = replace?.replacement ?? null;
-  if (replace !== undefined && replacement !== null) return new ReplaceTask(array, process, pool, replace, replacement);
+  if (replace !== undefined) {
+    const { replacement } = replace;
+    if (replacement === null) throw new Error(`array ${array.name}: slot ${replace.index} has no replacement`);
+    return new ReplaceTask(array, process, pool, replace, replacement);
+  }
   if (process.type === 'sum') return new SumTask(array, process, pool);
   if (array.module.redundancy === 'none') return new SumsTask(array, process, pool);
   return new ResyncTask(array, process, pool, sync);
