@@ -9,7 +9,7 @@ export const checksums = [
   {
     id: 'plain-sums-end-where-they-did',
     file: 'core/src/start/start.ts',
-    line: "if (array.module.redundancy === 'none') array.sums.countTo(summedBlocks * blocksTogether);",
+    line: "if (array.module.redundancy === 'none') sums.countTo(summedBlocks * blocksTogether);",
     becomes: '',
     loses:
       'somebody else has let a raid0 grow, and what he has added never has checksums: a process that is to make them fails every 5 s',
@@ -123,8 +123,8 @@ export const checksums = [
   {
     id: 'checksums-move-onto-a-failed-growth',
     file: 'core/src/sync/grow.ts',
-    line: 'const endOfArea = areaAt + array.blocksForPages(Math.max(dataSize, sums.dataSize));',
-    becomes: 'const endOfArea = areaAt + array.blocksForPages(dataSize);',
+    line: 'const endOfArea = areaAt + array.integrity.blocksForPages(Math.max(dataSize, sums.dataSize));',
+    becomes: 'const endOfArea = areaAt + array.integrity.blocksForPages(dataSize);',
     loses: 'pages of a growth that has failed are written over those of the next one, which count',
     suites: growth,
   },
@@ -402,8 +402,8 @@ export const checksums = [
   },
   {
     id: 'map-stays-without-sums',
-    file: 'core/src/array/array.ts',
-    line: "if (this.module.redundancy === 'none') this.forgetMap();",
+    file: 'core/src/membership/integrity.ts',
+    line: "if (array.module.redundancy === 'none') array.forgetMap();",
     becomes: '',
     loses: 'an array without redundancy that has given its checksums up goes on waiting for bits of a map that says nothing',
     suites: plainConversion,

@@ -138,7 +138,7 @@ export const metadata = [
   {
     id: 'found-while-starting-forgotten',
     file: 'core/src/assembly/assemble.ts',
-    line: 'if (array.isStarting) array.deferredMembers.add(bdev.uuid);',
+    line: 'if (array.isStarting) array.assembly.deferredMembers.add(bdev.uuid);',
     becomes: '',
     loses: 'members that were found while a disk that is none of them was being started never come up',
     suites: ['packages/core/test/strangers.test.ts'],

@@ -4,7 +4,6 @@ import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
 import { BadBlocks } from '../members/bad-blocks.js';
 import { Consistency } from '../bitmap/consistency.js';
-import { blocksForData, blocksForPages, mostInFrontOf, summedBytes } from '../checksums/area.js';
 import type { RegionLimits } from '../bitmap/region-size.js';
 import { RaidError } from '../errors.js';
 import type { RaidEvent } from '../events.js';
@@ -23,9 +22,11 @@ import type { RaidProcess } from '../sync/process.js';
 import { ProcessQueue } from '../sync/process-queue.js';
 import type { QueueHost } from '../sync/start-process.js';
 import type { ProcessRecord } from '../sync/task.js';
+import { AssemblyFacts } from './assembly-facts.js';
 import type { ArraySums } from './array-sums.js';
 import { describeArray, describeConfig, describeLevel } from './info.js';
 import type { ArrayView } from './array-view.js';
+import { Integrity } from './integrity.js';
 import type { Stranger } from './stranger.js';
 import type { MemberOptions } from '../members/host.js';
 import type { GatheredWrites } from '../io/write-gather.js';
@@ -92,8 +93,6 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   readonly stripSizeKb: number;
   /** As given at creation; of an array that is put together, known once it is being started. */
   options: LevelOptions;
-  /** Generation of the header that {@link options} are from; 0 for none. */
-  optionsGeneration = 0;
   readonly slots: Slot[];
   readonly metadata: SuperblockWriter;
   /** Stands behind the volume's bdev. */
@@ -114,12 +113,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Started to be looked at: nothing is written to its members, not even metadata. */
   isReadOnly = false;
   readonly isForced: boolean;
-  /** Its members' blocks have checksums; of an array that is put together, known once it is being started. */
-  hasIntegrity: boolean;
-  /** It has no checksums, and is to have them as soon as its members have room: until then growth leaves it. */
-  wantsIntegrity = false;
-  /** While it is up, or being started, with integrity; null for others. */
-  sums: ArraySums | null = null;
+  /** Checksums of its members' blocks. */
+  readonly integrity: Integrity;
+  readonly assembly = new AssemblyFacts();
   /** Made from superblocks, so its members are known by uuid, not by name. */
   isAssembled = false;
   /**
@@ -143,29 +139,6 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * is true. Before that, a member that leaves is recorded as out at the end of the start.
    */
   isRecordable = false;
-  /** Uuids of members that appeared while the array was being started without them. */
-  readonly deferredMembers = new Set<string>();
-  /**
-   * Devices that are out, by the newest superblock, and say that they went on without one that is in: slot, and sequence
-   * number of what they say.
-   */
-  readonly splitBrain: { slot: number; seqNumber: number }[] = [];
-  /** Of the devices that it is put together from: see `ExtensionHeader`. */
-  readonly lineages = new Set<string>();
-  /**
-   * Devices, by uuid, whose superblocks say that they are members, and that those that are there do not know.
-   */
-  readonly strangers = new Map<string, Stranger>();
-  /** It was made from a device with which most of those that are there agree, instead of another one. */
-  isOfMost = false;
-  /** A person has said that it is to be put together from the device that it was made from. */
-  isVouchedFor = false;
-  /** Uuids of members that hold an older state than all of them had once. */
-  readonly nonFresh = new Set<string>();
-  /** Uuids of recorded members, in or out, whose superblocks have been looked at. */
-  readonly seen = new Set<string>();
-  /** Ends the wait for members after which the array is started; null while nobody waits. */
-  endStartWait: (() => void) | null = null;
   readonly processes: ProcessQueue;
 
   #blockSize = 0;
@@ -190,12 +163,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.options = options.levelOptions;
     this.store = options.store;
     this.isForced = options.isForced ?? false;
-    this.hasIntegrity = options.hasIntegrity ?? false;
     this.outerUuid = options.outerUuid ?? null;
     this.slots = options.slotNames.map((name, index) => new Slot(index, name));
     this.#numOperational = this.slots.length;
     this.#host = host;
     this.consistency = new Consistency({ onInconsistent: () => this.#onInconsistent(), onInSync: () => this.#onInSync() });
+    this.integrity = new Integrity(this, options.hasIntegrity ?? false);
     this.lifecycle = new Lifecycle(options.name);
     this.metadata = new SuperblockWriter(this, options.store);
     this.#gate = new CommitBarrier(this);
@@ -248,6 +221,30 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
       () => undefined,
     );
     return done;
+  }
+
+  get hasIntegrity(): boolean {
+    return this.integrity.isOn;
+  }
+
+  get wantsIntegrity(): boolean {
+    return this.integrity.isWanted;
+  }
+
+  get sums(): ArraySums | null {
+    return this.integrity.sums;
+  }
+
+  get isUnproven(): boolean {
+    return this.integrity.isUnproven;
+  }
+
+  get blocksTogether(): number {
+    return this.integrity.blocksTogether;
+  }
+
+  get strangers(): ReadonlyMap<string, Stranger> {
+    return this.assembly.strangers;
   }
 
   get gatheredWrites(): Readonly<GatheredWrites> {
@@ -494,72 +491,15 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const { descriptor, capacity } = this.slotAt(slot);
     if (descriptor === null) return this.memberCapacity(slot);
     // Of one that is on record somebody else may have let data grow to the end of its members.
-    return this.recordedBlocks === null ? this.roomForData(capacity) : capacity;
+    return this.recordedBlocks === null ? this.integrity.roomForData(capacity) : capacity;
   }
 
-  /** How many of so many blocks behind the data offset are left for data. */
-  roomForData(blocks: number, areaAt?: number): number {
-    const { blockSize, extension, hasIntegrity, wantsIntegrity } = this;
-    if (!(hasIntegrity || wantsIntegrity) || extension === undefined) return blocks;
-    return areaAt === undefined
-      ? blocksForData(blocks, blockSize, extension.checksums)
-      : mostInFrontOf(areaAt, blocks, blockSize, extension.checksums);
-  }
-
-  /** How many blocks a member needs from its data offset on for so many of data. */
-  blocksNeeded(dataBlocks: number): number {
-    return this.sums?.blocksNeeded(dataBlocks) ?? dataBlocks + this.blocksForPages(dataBlocks);
-  }
-
-  /** How many blocks pages of checksums take for so many of data. */
-  blocksForPages(dataBlocks: number): number {
-    const { blockSize, extension, hasIntegrity } = this;
-    return hasIntegrity && extension !== undefined ? blocksForPages(dataBlocks, blockSize, extension.checksums) : 0;
-  }
-
-  /** Blocks of members that are only ever right or wrong together. */
-  get blocksTogether(): number {
-    return this.hasIntegrity ? summedBytes / this.blockSize : 1;
-  }
-
-  /** How many blocks each slot's member lacks behind its data for checksums of it; 0 where there is room. */
-  roomMissingForSums(): number[] {
-    const { blockSize, extension } = this;
-    if (extension === undefined) return this.slots.map(() => 0);
-    return this.slots.map(({ capacity, dataSize }) =>
-      Math.max(0, dataSize + blocksForPages(dataSize, blockSize, extension.checksums) - capacity),
-    );
-  }
-
-  /**
-   * From now on members' blocks have these sums, none of which counts yet; without redundancy with this map, all of which is dirty.
-   * Nothing of the array's may be in flight.
-   */
-  attachSums(sums: ArraySums, bitmap: WriteIntentBitmap | null): void {
-    if (bitmap !== null) {
-      this.bitmap = bitmap;
-      bitmap.doubt(0, bitmap.states.length);
-      // What a flush has failed to keep is to be written once more before it is taken for what is there.
-      if (this.lostFlushes > 0) bitmap.distrust(0, bitmap.states.length);
-    }
-    this.hasIntegrity = true;
-    this.sums = sums;
-    for (const slot of this.slots) if (slot.isConfigured) sums.open(slot, true);
-  }
-
-  /** From now on they have none. Nothing of the array's may be in flight, nor of the sums'. */
-  detachSums(): void {
-    const { sums } = this;
-    for (const slot of this.slots) {
-      // Without anything in flight that is done in this turn.
-      void slot.sums?.close();
-      slot.sums = null;
-    }
-    sums?.close();
-    this.sums = null;
-    this.hasIntegrity = false;
-    // Without redundancy it is there for checksums alone.
-    if (this.module.redundancy === 'none') this.forgetMap();
+  /** The array has a map now, by which of nothing it is known whether it is right. Nothing may be in flight. */
+  attachMap(bitmap: WriteIntentBitmap): void {
+    this.bitmap = bitmap;
+    bitmap.doubt(0, bitmap.states.length);
+    // What a flush has failed to keep is to be written once more before it is taken for what is there.
+    if (this.lostFlushes > 0) bitmap.distrust(0, bitmap.states.length);
   }
 
   /** The array has no map, and nothing is in doubt. Nothing may be in flight. */
@@ -567,25 +507,6 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.bitmap?.discard();
     this.bitmap = null;
     this.consistency.reset();
-  }
-
-  /** It has checksums, and not all that was ever written has some that count. */
-  get isUnproven(): boolean {
-    const { consistency, module, sums } = this;
-    if (sums === null) return false;
-    return !sums.isComplete || (module.redundancy === 'none' && !consistency.isSettled);
-  }
-
-  /** The sums of all members are closed, and what they had is given back: the start has failed. */
-  async closeSums(): Promise<void> {
-    const { sums } = this;
-    if (sums === null) return;
-    for (const slot of this.slots) {
-      await slot.sums?.close();
-      slot.sums = null;
-    }
-    sums.close();
-    this.sums = null;
   }
 
   // What the level sees.

@@ -181,13 +181,13 @@ async function examineFound(
   let isOfMost = false;
   if (array !== undefined && !isByHand) {
     const isUnknown = isStranger(array, lineages) && mayNotDecide(array, record, lineages);
-    const mayStay = array.isOfMost || !stranger.isUsable || isBorneOut(array, [record]);
+    const mayStay = array.assembly.isOfMost || !stranger.isUsable || isBorneOut(array, [record]);
     const isLeftBehind = !isMistaken && mayStay && isOfStrangers(array, record, lineages);
     if (isUnknown || isLeftBehind) {
       keepOut(array, bdev, stranger, log);
       isOfMost = isUnknown && isOutvoted(array, stranger);
       // It may be of those that replace the array, if this start fails.
-      if (array.isStarting) array.deferredMembers.add(bdev.uuid);
+      if (array.isStarting) array.assembly.deferredMembers.add(bdev.uuid);
       if (!isOfMost) return;
     }
   }
@@ -196,7 +196,7 @@ async function examineFound(
   // A device without headers that says what known members say does not make them strangers.
   let known: string[] = [];
   if (array !== undefined && mustMakeAnew(array)) {
-    if (!isOfMost && agrees(array, record)) known = [...array.lineages];
+    if (!isOfMost && agrees(array, record)) known = [...array.assembly.lineages];
     await endArray(ctx, array, 'it is being assembled anew');
     if (!mayTake(ctx, bdev)) return;
     array = findByUuid(ctx, record.uuid);
@@ -204,9 +204,9 @@ async function examineFound(
   if (array === undefined) {
     array = makeFromRecord(ctx, record, headers, log);
     if (array === undefined) return;
-    array.isVouchedFor = isByHand;
-    for (const lineage of known) array.lineages.add(lineage);
-    array.isOfMost = isOfMost;
+    array.assembly.isVouchedFor = isByHand;
+    for (const lineage of known) array.assembly.lineages.add(lineage);
+    array.assembly.isOfMost = isOfMost;
     await joinRecorded(ctx, array, bdev, record, headers, log);
     await examineOthers(ctx, array, bdev);
     return;
@@ -294,8 +294,8 @@ function makeFromRecord(
 
 /** Devices of an array that is up now which came while it was being started without them. */
 export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
-  const uuids = [...array.deferredMembers];
-  array.deferredMembers.clear();
+  const uuids = [...array.assembly.deferredMembers];
+  array.assembly.deferredMembers.clear();
   for (const uuid of uuids) {
     // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
     if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
@@ -371,26 +371,26 @@ async function joinRecorded(
   }
   if (!isOpen(array)) {
     // It starts without this member, or is on its way out: the member is looked at again once the array is up.
-    array.deferredMembers.add(bdev.uuid);
+    array.assembly.deferredMembers.add(bdev.uuid);
     log(`slot ${slot.index} came too late: the array is ${array.isStarting ? 'starting' : 'stopping'}`);
     return;
   }
-  for (const lineage of lineagesOf(bdev, record, headers)) array.lineages.add(lineage);
+  for (const lineage of lineagesOf(bdev, record, headers)) array.assembly.lineages.add(lineage);
   tryOptions(array, headers, log);
-  const isSeenAgain = array.seen.has(bdev.uuid);
-  array.seen.add(bdev.uuid);
+  const isSeenAgain = array.assembly.seen.has(bdev.uuid);
+  array.assembly.seen.add(bdev.uuid);
   if (slot.uuid !== bdev.uuid) {
-    array.deferredMembers.add(bdev.uuid);
+    array.assembly.deferredMembers.add(bdev.uuid);
     if (isSeenAgain) return;
-    if (countsOut(array, slot, record)) array.splitBrain.push({ slot: slot.index, seqNumber: record.seqNumber });
+    if (countsOut(array, slot, record)) array.assembly.splitBrain.push({ slot: slot.index, seqNumber: record.seqNumber });
     log(
       `the device is slot ${slot.index}, which has been taken out of the array: it missed writes, and is filled anew once the array is online`,
     );
     await startWhenAllAreSeen(ctx, array);
     return;
   }
-  if (array.nonFresh.has(bdev.uuid)) {
-    array.deferredMembers.add(bdev.uuid);
+  if (array.assembly.nonFresh.has(bdev.uuid)) {
+    array.assembly.deferredMembers.add(bdev.uuid);
     log(`the device is slot ${slot.index}, and has an older state than the array: ignored until the array is online`);
     return;
   }
@@ -433,8 +433,10 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
   const { absentWaitMs, degradedStartMs, start } = ctx.assemblyOptions;
   const isComplete = array.numDiscovered >= array.numOperational;
   const waitMs = isComplete ? absentWaitMs : degradedStartMs;
-  const isAnyUnseen = array.slots.some(({ recordedUuid }) => recordedUuid !== nullUuid && !array.seen.has(recordedUuid));
-  array.endStartWait?.();
+  const isAnyUnseen = array.slots.some(
+    ({ recordedUuid }) => recordedUuid !== nullUuid && !array.assembly.seen.has(recordedUuid),
+  );
+  array.assembly.endStartWait?.();
   if (start === 'manual') return;
   if (isComplete && (!isAnyUnseen || waitMs === 0)) {
     await startIfComplete(ctx, array);
@@ -443,11 +445,11 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
   if (waitMs === 0 || !array.canRunWith(isDiscovered)) return;
   const waited = new Promise<boolean>((resolve) => {
     const end = (isOver: boolean): void => {
-      array.endStartWait = null;
+      array.assembly.endStartWait = null;
       resolve(isOver);
     };
     const timer = runtime.setTimer(() => end(true), waitMs);
-    array.endStartWait = () => {
+    array.assembly.endStartWait = () => {
       runtime.clearTimer(timer);
       end(false);
     };

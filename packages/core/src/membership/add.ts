@@ -100,7 +100,7 @@ function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { fo
     const isNew = array.slots[slot.index] !== slot;
     if (isNew) slot.dataSize = array.memberCapacity(0);
     const dataOffset = chooseDataOffset(array, slot, bdev);
-    const needed = dataOffset + array.blocksNeeded(slot.dataSize);
+    const needed = dataOffset + array.integrity.blocksNeeded(slot.dataSize);
     if (bdev.numBlocks < needed) {
       const message = `array ${array.name} slot ${slot.index}: ${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`;
       throw new RaidError('ERR_RAID_MEMBER', 22, message);

@@ -74,7 +74,7 @@ function checkPlaces(array: RaidArray): void {
 /** What members lack, for people; null if there is room. */
 function describeMissing(array: RaidArray): string | null {
   const { blockSize, slots } = array;
-  const missing = array.roomMissingForSums();
+  const missing = array.integrity.roomMissing();
   const short = slots.filter(({ index }) => (missing[index] ?? 0) > 0);
   if (short.length === 0) return null;
   const each = short.map(
@@ -128,11 +128,11 @@ function startProcesses(ctx: RaidContext, array: RaidArray): void {
 }
 
 async function want(array: RaidArray, isWanted: boolean): Promise<void> {
-  array.wantsIntegrity = isWanted;
+  array.integrity.setWanted(isWanted);
   try {
     await array.lifecycle.whileBusy(array.metadata.update());
   } catch (error) {
-    array.wantsIntegrity = !isWanted;
+    array.integrity.setWanted(!isWanted);
     throw error;
   }
 }
@@ -181,8 +181,9 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
     // Without redundancy the map alone says what has some, and it says of nothing that it has: as if somebody else had run the array.
     const asForeign = { ...none, isForeign: true, summedBlocks: sumsOf(array) };
     const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, bitmap === null ? none : asForeign);
-    array.attachSums(sums, bitmap);
-    array.wantsIntegrity = false;
+    if (bitmap !== null) array.attachMap(bitmap);
+    array.integrity.attach(sums);
+    array.integrity.setWanted(false);
   });
   try {
     await array.metadata.update();
@@ -193,7 +194,7 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
       () => false,
     );
     if (isGone) {
-      array.wantsIntegrity = wantsIntegrity;
+      array.integrity.setWanted(wantsIntegrity);
       // What some members may have on record by now is put right, if it can be.
       await array.metadata.update().catch(() => undefined);
       throw error;
@@ -328,7 +329,10 @@ async function giveUp(ctx: RaidContext, array: RaidArray): Promise<void> {
       const isStill = array.slots.every((slot) => slot.sums === null || slot.sums.isIdle);
       if (!isStill || array.bitmap?.isIdle === false) return false;
       isDone = array.badBlocks.isSettled;
-      if (isDone) array.detachSums();
+      if (!isDone) return true;
+      array.integrity.detach();
+      // Without redundancy the map is there for checksums alone.
+      if (array.module.redundancy === 'none') array.forgetMap();
       return true;
     });
   }

@@ -93,7 +93,8 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
   const least = behind(bitmap?.states.length ?? 0);
   const others = slots.filter(({ isConfigured }) => isConfigured).map(({ dataOffset }) => dataOffset);
   const usual = slot.dataOffset > 0 ? slot.dataOffset : Math.min(...others);
-  const isGood = usual >= least && usual % boundary === 0 && usual + array.blocksNeeded(slot.dataSize) <= bdev.numBlocks;
+  const isGood =
+    usual >= least && usual % boundary === 0 && usual + array.integrity.blocksNeeded(slot.dataSize) <= bdev.numBlocks;
   return isGood ? usual : least;
 }
 
@@ -122,7 +123,7 @@ export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bd
 /** Sets the slot's sizes from its device, and makes it configured. */
 export function setDataArea(array: RaidArray, slot: Slot, bdev: Bdev): void {
   const dataOffset = chooseDataOffset(array, slot, bdev);
-  const dataSize = array.roomForData(bdev.numBlocks - dataOffset);
+  const dataSize = array.integrity.roomForData(bdev.numBlocks - dataOffset);
   if (dataSize <= 0) {
     const message = `array ${array.name}: ${bdev.name} is too small: ${bdev.numBlocks} blocks, of which ${dataOffset} are reserved`;
     throw new RaidError('ERR_RAID_MEMBER', 22, message);
@@ -143,7 +144,7 @@ export function attach(array: RaidArray, slot: Slot, bdev: Bdev): void {
   slot.awaitedName = bdev.name;
   slot.uuid = bdev.uuid;
   slot.recordedUuid = bdev.uuid;
-  array.strangers.delete(bdev.uuid);
+  array.assembly.strangers.delete(bdev.uuid);
   slot.foundSeqNumber = 0;
   dropDuplicateUuid(array.slots, slot);
   slot.isRemoved = false;

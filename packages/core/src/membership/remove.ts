@@ -143,7 +143,7 @@ export async function closeArray(ctx: RaidContext, array: RaidArray, reason: str
 
 /** Takes the array off the list; nothing of it is open any more. */
 export function forget(ctx: RaidContext, array: RaidArray): void {
-  array.endStartWait?.();
+  array.assembly.endStartWait?.();
   array.sums?.close();
   if (ctx.arrays.get(array.name) !== array) return;
   ctx.arrays.delete(array.name);

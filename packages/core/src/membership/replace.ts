@@ -106,7 +106,7 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.blockSize !== array.blockSize)
     refuse(`${bdev.name} has ${bdev.blockSize}-byte blocks, and the members have ${array.blockSize}`);
   if (bdev.abandoned > 0) refuse(`${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`);
-  const needed = chooseDataOffset(array, slot, bdev) + array.blocksNeeded(slot.dataSize);
+  const needed = chooseDataOffset(array, slot, bdev) + array.integrity.blocksNeeded(slot.dataSize);
   if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
 }
 

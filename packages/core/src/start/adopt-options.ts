@@ -15,10 +15,10 @@ export function newestHeader(headers: readonly ExtensionHeader[]): ExtensionHead
  */
 export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader[]): void {
   const newest = newestHeader(headers);
-  if (newest === null || newest.generation < array.optionsGeneration) return;
+  if (newest === null || newest.generation < array.assembly.optionsGeneration) return;
   array.options = recordedOptions(array.module, newest);
-  array.hasIntegrity = newest.sums !== null;
-  array.optionsGeneration = newest.generation;
+  array.integrity.adopt(newest);
+  array.assembly.optionsGeneration = newest.generation;
 }
 
 /**

@@ -41,7 +41,7 @@ export function refuseFormerMember(array: RaidArray, bdev: Bdev, found: ArrayRec
 /** Slots whose member counts as current by the newest superblock, and is not there. */
 export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
   return array.slots.filter(({ descriptor, recordedUuid, uuid }) => {
-    return descriptor === null && uuid !== nullUuid && uuid === recordedUuid && !array.nonFresh.has(uuid);
+    return descriptor === null && uuid !== nullUuid && uuid === recordedUuid && !array.assembly.nonFresh.has(uuid);
   });
 }
 
@@ -85,7 +85,7 @@ export function lineagesOf(bdev: Bdev, record: ArrayRecord, headers: readonly Ex
  * it is one of theirs, and what we wrote on them does not bear that out.
  */
 export function isStranger(array: RaidArray, lineages: ReadonlySet<string>): boolean {
-  const known = new Set(array.lineages);
+  const known = new Set(array.assembly.lineages);
   if (array.state !== 'configuring' && array.extension !== undefined) known.add(array.metadata.lineage);
   return known.size > 0 && ![...lineages].some((lineage) => known.has(lineage));
 }

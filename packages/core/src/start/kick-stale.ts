@@ -46,14 +46,13 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   if (latest === null && failure !== undefined && !force && wasRunByUs(metadata.seqNumber)) throw failure;
   if (latest !== null) {
     array.options = recordedOptions(array.module, latest);
-    array.hasIntegrity = latest.sums !== null;
-    array.wantsIntegrity = latest.wantsIntegrity && latest.sums === null;
+    array.integrity.adopt(latest);
     array.outerUuid = latest.outerUuid;
     adoptReadPolicy(array, latest, newestHeader([...found.values()].flat().filter((header) => hasItsSlots(array, header))));
     metadata.lineage = latest.lineage;
   }
   if (array.module.optionsDefineLayout === true) {
-    if (array.optionsGeneration === 0 && latest === null) refuseWithoutOptions(array);
+    if (array.assembly.optionsGeneration === 0 && latest === null) refuseWithoutOptions(array);
     refuseOtherOptions(array, found, force);
   }
   if (newest === null) return null;
@@ -141,10 +140,10 @@ function setAside(array: RaidArray, slot: Slot): void {
   slot.name = null;
   slot.uuid = slot.recordedUuid;
   slot.isRemoved = true;
-  array.nonFresh.add(bdev.uuid);
+  array.assembly.nonFresh.add(bdev.uuid);
   // The array is complete without it, also if this start fails and another one follows.
   array.expectOneLess();
-  array.deferredMembers.add(bdev.uuid);
+  array.assembly.deferredMembers.add(bdev.uuid);
 }
 
 function refuseOlder(array: RaidArray, slot: Slot, force: boolean): void {

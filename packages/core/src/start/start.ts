@@ -137,7 +137,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     array.isRecordable = false;
     // What is to be told is why the start failed, and all that was taken for it is given back.
     await stopLevel(array, started);
-    await array.closeSums();
+    await array.integrity.close();
     array.journal?.close();
     array.journal = null;
     array.level = null;
@@ -174,7 +174,7 @@ async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<voi
 /** `found`: what is on record of them; null for none. */
 function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, isForeign: boolean): void {
   const { blockSize, blocksTogether, bitmap, extension, name, recordedBlocks, registry, slots } = array;
-  if (recordedBlocks !== null) array.hasIntegrity = found !== null;
+  if (recordedBlocks !== null) array.integrity.setOn(found !== null);
   if (!array.hasIntegrity || extension === undefined || bitmap === null) return;
   const isWhole = [bitmap.regionBlocks, ...slots.flatMap(({ dataOffset, dataSize }) => [dataOffset, dataSize])].every(
     (blocks) => blocks % blocksTogether === 0,
@@ -183,14 +183,14 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
     if (descriptor === null) return false;
     // Where they begin is on record only if they have moved.
     const areaAt = (found?.areaAt ?? 0) * blocksTogether || dataSize;
-    return areaAt < dataSize || descriptor.bdev.numBlocks < dataOffset + areaAt + array.blocksForPages(dataSize);
+    return areaAt < dataSize || descriptor.bdev.numBlocks < dataOffset + areaAt + array.integrity.blocksForPages(dataSize);
   });
   if (!isWhole && recordedBlocks === null) {
     const message = `array ${name}: with integrity level ${array.module.level} must use whole ${blocksTogether * blockSize} bytes of each member; leave integrity out`;
     throw new RaidError('ERR_RAID_INVALID', 22, message);
   }
   if (!isWhole || cramped !== undefined) {
-    array.hasIntegrity = false;
+    array.integrity.setOn(false);
     array.log.error(
       array.logFields(cramped),
       'somebody else let the array grow to where its checksums were: it goes on without them',
@@ -200,10 +200,10 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   const summedBlocks = Math.max(...slots.map(({ dataSize }) => dataSize)) / blocksTogether;
   const salt = (): string => Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
   const made = found ?? { salt: salt(), summedBlocks, areaAt: 0, tags: slots.map(({ index }) => index) };
-  array.sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
+  const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
   // Without redundancy the map alone says what has some, also of what somebody else has added.
-  if (array.module.redundancy === 'none') array.sums.countTo(summedBlocks * blocksTogether);
-  for (const slot of slots) if (slot.isConfigured) array.sums.open(slot, true);
+  if (array.module.redundancy === 'none') sums.countTo(summedBlocks * blocksTogether);
+  array.integrity.attach(sums);
 }
 
 const isInSync = (slot: Slot): boolean => slot.isInSync;
@@ -221,7 +221,7 @@ function requireEnough(array: RaidArray): void {
 
 /** Two halves went on without each other, and each has what the other lacks: which of them counts, a person must say. */
 function refuseHalves(array: RaidArray, force: boolean): void {
-  const other = array.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
+  const other = array.assembly.splitBrain.find(({ slot, seqNumber }) => seqNumber > array.slotAt(slot).lastSeqNumber);
   if (other === undefined) return;
   const message = `array ${array.name}: slot ${other.slot} and the members that are to be started were used without each other, and each has what the other lacks. Start with force to give up what slot ${other.slot} alone has, or take the others away to start from it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, message);
@@ -234,7 +234,7 @@ function refuseHalves(array: RaidArray, force: boolean): void {
  */
 function refuseStrangers(array: RaidArray, force: boolean): void {
   const records = rivalsOf(array).map(({ record }) => record);
-  const described = array.isVouchedFor || isBorneOut(array, records) ? null : describeStrangers(array);
+  const described = array.assembly.isVouchedFor || isBorneOut(array, records) ? null : describeStrangers(array);
   if (described === null) return;
   const refusal = `array ${array.name}: ${described}; or start with force, without it`;
   if (!force) throw new RaidError('ERR_RAID_METADATA', 16, refusal);

@@ -49,18 +49,20 @@ export function keepOut(
     : 'They do not name it either';
   const message = `${bdev.name} (${bdev.uuid}) ${what}, and the members that are there do not know it: ${why}. ${advice}`;
   if (array.strangers.get(bdev.uuid)?.message !== message) log(`${message}: ignored`);
-  array.strangers.set(bdev.uuid, { message, record, lineages, isUsable });
+  array.assembly.strangers.set(bdev.uuid, { message, record, lineages, isUsable });
 }
 
 /** The array waits, and may be put together anew from another device than it was made from. */
 function isOpenToOthers(array: RaidArray): boolean {
-  return array.state === 'configuring' && !array.isStarting && !array.isDeleting && !array.isVouchedFor && array.isAssembled;
+  return (
+    array.state === 'configuring' && !array.isStarting && !array.isDeleting && !array.assembly.isVouchedFor && array.isAssembled
+  );
 }
 
 /** The array waits, made from devices without headers of ours, and this one has some, and knows an older state: theirs is not believed. */
 export function isOfStrangers(array: RaidArray, record: ArrayRecord, lineages: ReadonlySet<string>): boolean {
   const isOlder = record.seqNumber < array.metadata.seqNumber && !agrees(array, record);
-  return isOpenToOthers(array) && array.lineages.size === 0 && lineages.size > 0 && isOlder;
+  return isOpenToOthers(array) && array.assembly.lineages.size === 0 && lineages.size > 0 && isOlder;
 }
 
 /**

@@ -31,7 +31,9 @@ export async function grow(array: SyncHost): Promise<void> {
     }
   }
   if (array.hasIntegrity && array.module.redundancy === 'none') {
-    const rooms = capacities.map((blocks, slot) => Math.max(array.roomForData(blocks), array.slots[slot]?.dataSize ?? 0));
+    const rooms = capacities.map((blocks, slot) =>
+      Math.max(array.integrity.roomForData(blocks), array.slots[slot]?.dataSize ?? 0),
+    );
     if (level.resize(rooms, array.geometry).numBlocks > array.numBlocks)
       array.log.error(
         array.logFields(),
@@ -41,7 +43,7 @@ export async function grow(array: SyncHost): Promise<void> {
   }
   if (array.wantsIntegrity) {
     // What is not taken now is where checksums will be.
-    const rooms = capacities.map((blocks) => array.roomForData(blocks));
+    const rooms = capacities.map((blocks) => array.integrity.roomForData(blocks));
     const isLarger = (blocks: number, slot: number): boolean => blocks > (array.slots[slot]?.dataSize ?? 0);
     // Where members need not be of one size those grow that can.
     if (array.module.redundancy !== 'none' && !rooms.every(isLarger)) return;
@@ -155,19 +157,19 @@ function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capa
   if (array.slots.some((slot) => !isMember(slot))) return null;
   // What may be on record comes first.
   if (movesTo !== null) return { dataSize, areaAt: movesTo, isOnlyMove: true };
-  const largest = planned(capacities.map((blocks) => array.roomForData(blocks)));
-  const whereTheyAre = planned(capacities.map((blocks) => array.roomForData(blocks, areaAt)));
+  const largest = planned(capacities.map((blocks) => array.integrity.roomForData(blocks)));
+  const whereTheyAre = planned(capacities.map((blocks) => array.integrity.roomForData(blocks, areaAt)));
   if (largest <= dataSize && whereTheyAre <= dataSize) return null;
   if (array.bitmap?.hasRoomFor(Math.max(largest, whereTheyAre)) === false) return noRoomInMap(array);
   if (whereTheyAre >= largest) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
   // All of the old place is behind the data, and the new one behind all of the old place; which holds pages, too, of a growth that
   // has failed.
-  const endOfArea = areaAt + array.blocksForPages(Math.max(dataSize, sums.dataSize));
+  const endOfArea = areaAt + array.integrity.blocksForPages(Math.max(dataSize, sums.dataSize));
   if (largest >= endOfArea) return { dataSize: largest, areaAt: largest, isOnlyMove: false };
   if (whereTheyAre > dataSize) return { dataSize: whereTheyAre, areaAt, isOnlyMove: false };
   const stripe = array.stripe().memberBlocks;
   const nextSize = Math.ceil(endOfArea / stripe) * stripe;
-  const needed = nextSize + array.blocksForPages(nextSize);
+  const needed = nextSize + array.integrity.blocksForPages(nextSize);
   const short = array.slots.find((slot) => slot.capacity < needed);
   if (short === undefined) return null;
   const { blockSize } = array;

@@ -39,16 +39,21 @@ export interface GrowingSums {
   readonly isEnding: boolean;
 }
 
+/** Blocks of members that checksums take. */
+export interface SumsRoom {
+  /** How many of so many blocks behind the data offset are left for data; if pages of sums stay where they are, `areaAt`, or move. */
+  roomForData(blocks: number, areaAt?: number): number;
+  /** How many blocks pages of sums take for so many of data. */
+  blocksForPages(dataBlocks: number): number;
+}
+
 /** An array with work to be done in the background. */
 export interface SyncHost extends IoHost {
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
   waitsFor: string | null;
   /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
   availableBlocks(slot: number): number;
-  /** How many of so many blocks behind the data offset are left for data; if pages of sums stay where they are, `areaAt`, or move. */
-  roomForData(blocks: number, areaAt?: number): number;
-  /** How many blocks pages of sums take for so many of data. */
-  blocksForPages(dataBlocks: number): number;
+  readonly integrity: SumsRoom;
   /** Its members' blocks have checksums. */
   readonly hasIntegrity: boolean;
   /** They are to have them as soon as there is room: growth leaves it. */

@@ -1,0 +1,32 @@
+/**
+ * Checks that the rules of eslint.config.js that hold the design are in force where they should be: of two configurations of one rule
+ * for the same file, the later one replaces the earlier. Each of these lines must be refused.
+ */
+import { ESLint, Linter } from 'eslint';
+
+const wrong = [
+  ['no-restricted-syntax', 'packages/core/src/sync/grow.ts', 'array.bitmap = null;'],
+  ['no-restricted-syntax', 'packages/core/src/checksums/area.ts', 'this.array.uuid = uuid;'],
+  ['no-restricted-syntax', 'packages/core/src/journal/journal.ts', 'array.seen++;'],
+  ['no-restricted-syntax', 'packages/core/src/membership/join.ts', 'array.assembly.isOfMost = true;'],
+  ['no-restricted-syntax', 'packages/core/src/start/start.ts', 'slot.descriptor.submit(io);'],
+  ['no-restricted-syntax', 'packages/core/src/io/read-repair.ts', 'new BlockClient(descriptor).read(0, 1, buffer);'],
+  ['no-restricted-imports', 'packages/core/src/format/store.ts', "import '../io/quiesce.js';"],
+  ['no-restricted-imports', 'packages/core/src/sync/grow.ts', "import '@raidkit/raid1';"],
+  ['no-restricted-imports', 'packages/raid6/src/index.ts', "import '@raidkit/core';"],
+  ['no-restricted-imports', 'packages/bdev/src/index.ts', "import '@raidkit/core';"],
+  ['no-restricted-imports', 'apps/raidctl/src/main.ts', "import '@raidkit/daemon';"],
+  ['no-restricted-globals', 'packages/core/src/sync/grow.ts', 'setTimeout(() => {}, 1);'],
+  ['no-restricted-properties', 'packages/raid1/src/index.ts', 'Date.now();'],
+];
+
+const eslint = new ESLint();
+let isWrong = false;
+for (const [rule, file, code] of wrong) {
+  const { rules } = await eslint.calculateConfigForFile(file);
+  const messages = new Linter().verify(code, [{ files: ['**'], rules: { [rule]: rules[rule] } }], file);
+  if (messages.some(({ ruleId }) => ruleId === rule)) continue;
+  console.error(`${file}: ${rule} lets this through: ${code}`);
+  isWrong = true;
+}
+if (isWrong) process.exitCode = 1;
