@@ -64,6 +64,11 @@ export class SparseMachine {
     return this.until(this.registry.register(this.disks[index]!.plugIn(memory, this.#life)));
   }
 
+  /** Resolves when everybody has let go of the disk. */
+  unplug(index: number): Promise<void> {
+    return this.until(this.registry.unregister(this.registry.get(this.disks[index]!.name)!));
+  }
+
   create(level: string, baseBdevs: string[]): Promise<RaidArray> {
     const strip = level === 'raid1' ? {} : { stripSizeKb: 64 };
     return this.until(this.arrays.create({ name: 'a', level, baseBdevs, superblock: true, ...strip }));

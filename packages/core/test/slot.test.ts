@@ -35,7 +35,7 @@ it('a member takes no step that its role does not allow', async () => {
   slot.leave();
   for (const step of ['leave', 'join', 'endRebuild'] as const) expect(() => slot[step]()).toThrow('cannot become');
   expect(slot.role).toBe('leaving');
-  slot.empty('failed');
+  slot.empty('failed', 1);
   for (const step of ['leave', 'join', 'beginRebuild', 'endRebuild', 'stay'] as const)
     expect(() => slot[step]()).toThrow('cannot become');
   expect(slot).toMatchObject({ role: 'empty', absence: 'failed', isRemoved: true });

@@ -1,10 +1,12 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BlockClient } from '@raidkit/bdev';
-import { expect, it } from 'vitest';
+import { CutMode, Fate } from '@raidkit/testkit';
+import { describe, expect, it } from 'vitest';
 import { plugIn } from '../../../test/support/ram-disk.js';
 import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
+import { SparseMachine } from '../../../test/support/sparse-machine.js';
 
 const MiB = 1 << 20;
 
@@ -119,4 +121,161 @@ it('a spare is kept beside an array that is only read and lacks a member', async
   for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
   expect(again.arrays.listSpares().map(({ bdev }) => bdev)).toEqual(['spare']);
   expect(again.registry.get('spare')!.claimedBy).toBe('spare');
+});
+
+/** A raid1 of the first disks; the others are plugged in, and nobody's. */
+async function machineOf(members: number, others: number): Promise<SparseMachine> {
+  const machine = new SparseMachine(new Array<number>(members + others).fill(3 * MiB));
+  await machine.boot();
+  await machine.create(
+    'raid1',
+    machine.disks.slice(0, members).map(({ name }) => name),
+  );
+  await write(machine, 1);
+  return machine;
+}
+
+async function write(machine: SparseMachine, byte: number): Promise<void> {
+  const volume = machine.openVolume();
+  await machine.until(volume.write(0, new Uint8Array(64 * 512).fill(byte)));
+  volume.descriptor.close();
+}
+
+const addSpare = (machine: SparseMachine, name: string): Promise<void> => machine.until(machine.arrays.addSpare(name));
+const spares = (machine: SparseMachine): string[] => machine.arrays.listSpares().map(({ bdev }) => bdev);
+const inSync = (machine: SparseMachine): (string | null)[] =>
+  machine.array.slots.map(({ isInSync, name }) => (isInSync ? name : null));
+
+describe('the grace period', () => {
+  it('is that of the member that vanished, whatever happens to others, and whenever a spare is added', async () => {
+    const machine = await machineOf(3, 2);
+    await addSpare(machine, 'm3');
+    await machine.unplug(1);
+    await addSpare(machine, 'm4');
+    await machine.sleep(1000);
+    await machine.until(machine.arrays.failMember('a', 2, 'it is old'));
+    await machine.sleep(10_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', null, 'm3'], ['m4']]);
+    await machine.plugIn(1);
+    await machine.sleep(100_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm1', 'm3'], ['m4']]);
+  });
+
+  it('begins anew when the member vanishes again', async () => {
+    const machine = await machineOf(2, 1);
+    await addSpare(machine, 'm2');
+    await machine.unplug(1);
+    await machine.sleep(10_000);
+    await machine.plugIn(1);
+    await machine.sleep(45_000);
+    expect(inSync(machine)).toEqual(['m0', 'm1']);
+    await machine.unplug(1);
+    await machine.sleep(55_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', null], ['m2']]);
+    await machine.sleep(10_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+  });
+
+  it('begins when the array comes up without the member', async () => {
+    const { machine, start } = await withLatecomer();
+    await machine.unplug(1);
+    await start();
+    await machine.sleep(5000);
+    await addSpare(machine, 'm2');
+    await machine.sleep(50_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', null], ['m2']]);
+    await machine.sleep(15_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+  });
+
+  it('may be made shorter while it runs', async () => {
+    const machine = await machineOf(2, 1);
+    await addSpare(machine, 'm2');
+    await machine.unplug(1);
+    await machine.sleep(10_000);
+    machine.arrays.setMemberOptions({ graceMs: 5000 });
+    await machine.sleep(1000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+  });
+
+  it('ends with the arrays', async () => {
+    const machine = await machineOf(2, 1);
+    await addSpare(machine, 'm2');
+    await machine.unplug(1);
+    await machine.until(machine.arrays.stop());
+    await machine.sleep(100_000);
+    expect(machine.registry.get('m2')!.claimedBy).toBeNull();
+  });
+});
+
+/** In the turn in which the array has come up without a member. */
+function onDegraded(machine: SparseMachine, then: () => unknown): void {
+  machine.arrays.on((event) => {
+    if (event.type === 'arrayOnline' && event.degraded) then();
+  });
+}
+
+/**
+ * A raid1 that went on without its second member, in another process, which has seen this one, and, when it starts, the other one. A
+ * look at the second one takes a while.
+ */
+async function withLatecomer(
+  leave = (machine: SparseMachine): Promise<void> => machine.unplug(1),
+): Promise<{ machine: SparseMachine; start: () => Promise<void> }> {
+  const machine = await machineOf(2, 1);
+  await leave(machine);
+  await write(machine, 2);
+  await machine.until(machine.arrays.stop());
+  machine.cut(CutMode.KeepAll);
+  await machine.boot({ disks: [2, 1] });
+  onDegraded(machine, () => (machine.disks[1]!.faults.slowness = 1000));
+  return { machine, start: () => machine.plugIn(0) };
+}
+
+describe('a member that is there when its array starts without it', () => {
+  it.each([
+    ['a spare that stood by before', 0],
+    ['a spare that stood by before', 60_000],
+    ['a spare that is added then', 0],
+    ['a spare that is added then', 60_000],
+  ] as const)('goes before %s, with a grace period of %i ms', async (what, graceMs) => {
+    const { machine, start } = await withLatecomer();
+    machine.arrays.setMemberOptions({ graceMs });
+    const added: Promise<void>[] = [];
+    if (what === 'a spare that stood by before') await addSpare(machine, 'm2');
+    else onDegraded(machine, () => added.push(machine.arrays.addSpare('m2')));
+    await start();
+    await machine.until(Promise.all(added));
+    await machine.sleep(100_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm1'], ['m2']]);
+    expect(machine.array.history.map(({ type }) => type)).toEqual(['rebuild']);
+  });
+
+  it.each([
+    ['is gone again', 0],
+    ['is gone again', 60_000],
+    ['cannot be read', 0],
+    ['cannot be read', 60_000],
+  ] as const)('and %s leaves its place to the spare, with a grace period of %i ms', async (what, graceMs) => {
+    const { machine, start } = await withLatecomer();
+    machine.arrays.setMemberOptions({ graceMs });
+    await addSpare(machine, 'm2');
+    const gone: Promise<void>[] = [];
+    onDegraded(machine, () => {
+      if (what === 'is gone again') gone.push(machine.registry.unregister(machine.registry.get('m1')!));
+      else machine.disks[1]!.onSubmit = () => Fate.Fail;
+    });
+    await start();
+    await machine.sleep(graceMs + 5000);
+    await machine.until(Promise.all(gone));
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+  });
+
+  it('does not go before a spare if it has failed', async () => {
+    const { machine, start } = await withLatecomer((one) => one.until(one.arrays.failMember('a', 1, 'it is old')));
+    await addSpare(machine, 'm2');
+    await start();
+    await machine.sleep(5000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+  });
 });

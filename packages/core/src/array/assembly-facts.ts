@@ -12,6 +12,8 @@ export class AssemblyFacts {
   readonly nonFresh = new Set<string>();
   /** Uuids of members that appeared while the array was being started without them. */
   readonly deferredMembers = new Set<string>();
+  /** Uuids of those of them that are being looked at again. */
+  readonly latecomers = new Set<string>();
   /**
    * Devices that are out, by the newest superblock, and say that they went on without one that is in: slot, and sequence
    * number of what they say.
@@ -25,4 +27,9 @@ export class AssemblyFacts {
   isVouchedFor = false;
   /** Ends the wait for members after which the array is started; null while nobody waits. */
   endStartWait: (() => void) | null = null;
+
+  /** The member of this uuid is there, and is looked at once the array is up: nobody else is to take its place before. */
+  isPromised(uuid: string): boolean {
+    return this.deferredMembers.has(uuid) || this.latecomers.has(uuid);
+  }
 }

@@ -72,6 +72,8 @@ export interface RaidContext extends RaidArrayHost {
   mayAssemble(uuid: string): boolean;
   /** Whether what is on the device is known to be clients' data, whatever it looks like. */
   holdsData(bdev: Bdev): boolean;
+  /** Has spares take the places that are free for them now, or will be after a while. */
+  fillFromSpares(array: RaidArray): void;
   /** Has the device examined, by default after a while; again and again until it can be. */
   examineLater(bdev: Bdev, afterMs?: number): void;
 }

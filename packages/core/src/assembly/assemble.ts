@@ -292,20 +292,28 @@ function makeFromRecord(
   return array;
 }
 
-/** Devices of an array that is up now which came while it was being started without them. */
+/** Devices of an array that is up now which came while it was being started without them. Their places are theirs until then. */
 export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
-  const uuids = [...array.assembly.deferredMembers];
-  array.assembly.deferredMembers.clear();
+  const { deferredMembers, latecomers } = array.assembly;
+  const uuids = [...deferredMembers];
+  for (const uuid of uuids) latecomers.add(uuid);
+  deferredMembers.clear();
   for (const uuid of uuids) {
-    // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
-    if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) continue;
-    const bdev = ctx.registry.get(uuid);
-    if (bdev === undefined || !mayTake(ctx, bdev)) continue;
-    try {
-      await examine(ctx, bdev);
-    } catch (error) {
-      array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a device that came late cannot be examined');
-    }
+    await examineLatecomer(ctx, array, uuid);
+    latecomers.delete(uuid);
+  }
+  ctx.fillFromSpares(array);
+}
+
+async function examineLatecomer(ctx: RaidContext, array: RaidArray, uuid: string): Promise<void> {
+  // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
+  if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) return;
+  const bdev = ctx.registry.get(uuid);
+  if (bdev === undefined || !mayTake(ctx, bdev)) return;
+  try {
+    await examine(ctx, bdev);
+  } catch (error) {
+    array.log.warn({ ...array.logFields(), bdev: bdev.name, err: error }, 'a device that came late cannot be examined');
   }
 }
 

@@ -49,6 +49,8 @@ export class Slot implements SlotView {
   isUnresponsive = false;
   /** What the superblock says of an empty slot. */
   absence: SlotAbsence = 'missing';
+  /** Since when an empty slot of an array that is up has been that: its member left, or the array came up without one. `Runtime.now`. */
+  emptySince = 0;
   /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
   lastSeqNumber = 0;
   /** How many writes of pages its last member has taken for certain, as the sum of their generations; see `ExtensionSlot`. */
@@ -232,12 +234,13 @@ export class Slot implements SlotView {
   }
 
   /** The member is gone for good; its sizes stay for a successor. */
-  empty(absence: SlotAbsence): void {
+  empty(absence: SlotAbsence, now: number): void {
     if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid, serial: this.serial };
     this.isRemoved = true;
     this.name = null;
     this.uuid = nullUuid;
     this.absence = absence;
+    this.emptySince = now;
     this.isUnresponsive = false;
     this.closeMember();
   }

@@ -82,7 +82,7 @@ export async function removeMember(
   slot.leave();
   await takeOffline(ctx, array, why);
   await slot.whenFree();
-  slot.empty('missing');
+  slot.empty('missing', ctx.registry.runtime.now());
   tell();
   if (array.slots.every(({ descriptor }) => descriptor === null)) forget(ctx, array);
 }
@@ -157,20 +157,25 @@ async function finishLeave(ctx: RaidContext, array: RaidArray, slot: Slot, absen
   ctx.resyncExclusion.wake();
   if (slot.isRebuilding) {
     await filling?.leave(`the target ${String(slot.name)} left`);
-    await release(slot, descriptor, absence);
+    await release(ctx, slot, descriptor, absence);
     return;
   }
   try {
     await array.leaveRecorded();
   } finally {
-    await release(slot, descriptor, absence);
+    await release(ctx, slot, descriptor, absence);
   }
 }
 
 /** Empties the slot, if this is still its device. */
-async function release(slot: Slot, descriptor: BdevDescriptor | null, absence: SlotAbsence): Promise<void> {
+async function release(
+  { registry }: RaidContext,
+  slot: Slot,
+  descriptor: BdevDescriptor | null,
+  absence: SlotAbsence,
+): Promise<void> {
   await slot.whenFree();
-  if (slot.descriptor === descriptor) slot.empty(absence);
+  if (slot.descriptor === descriptor) slot.empty(absence, registry.runtime.now());
 }
 
 /** The array is being put together: nothing of it is in use yet, and nothing has been recorded. */

@@ -21,8 +21,10 @@ interface Held extends Spare {
 
 /**
  * Devices that stand by: the first that fits takes the place of a member that failed, at once, or of one that vanished and
- * has not come back in the grace period. An array's own spares go before those for any array. A member that was removed on
- * request is nobody's concern.
+ * has not come back in the grace period. That is the slot's: it begins when its member leaves, or the array comes up without one,
+ * whatever else happens to the array. A member that has come back, and is about to be looked at, goes before a spare even if
+ * the period is over. An array's own spares go before those for any array. A member that was removed on request is nobody's
+ * concern.
  */
 export class Spares {
   readonly #ctx: RaidContext;
@@ -56,7 +58,7 @@ export class Spares {
       throw error;
     }
     this.#spares.set(name, { bdev: name, array, descriptor });
-    for (const other of this.#ctx.arrays.values()) for (const slot of other.slots) this.#consider(other, slot, 0);
+    for (const other of this.#ctx.arrays.values()) this.consider(other);
   }
 
   remove(name: string): void {
@@ -77,10 +79,12 @@ export class Spares {
     )
       return;
     const array = this.#ctx.arrays.get(event.array);
-    if (array === undefined) return;
-    // A rebuild that failed has perhaps lost its target.
-    const graceMs = event.type === 'memberFailed' ? 0 : this.#ctx.memberOptions.graceMs;
-    for (const slot of array.slots) this.#consider(array, slot, graceMs);
+    if (array !== undefined) this.consider(array);
+  }
+
+  /** Something may have changed for the array's empty slots. */
+  consider(array: RaidArray): void {
+    for (const slot of array.slots) this.#consider(array, slot);
   }
 
   #drop(name: string): void {
@@ -88,10 +92,11 @@ export class Spares {
     this.#spares.delete(name);
   }
 
-  #consider(array: RaidArray, slot: Slot, afterMs: number): void {
+  #consider(array: RaidArray, slot: Slot): void {
     if (this.#spares.size === 0 || !isOpen(array, slot)) return;
-    if (afterMs > 0 && slot.absence !== 'failed') {
-      this.#ctx.retries.later(afterMs, () => this.#consider(array, slot, 0));
+    const graceLeftMs = this.#graceLeftMs(slot);
+    if (graceLeftMs > 0) {
+      this.#ctx.retries.later(graceLeftMs, () => this.#consider(array, slot));
       return;
     }
     // The event is told in the middle of things: the slot may be let go in this turn only.
@@ -103,7 +108,7 @@ export class Spares {
   }
 
   async #fill(array: RaidArray, slot: Slot): Promise<void> {
-    while (isOpen(array, slot)) {
+    while (isOpen(array, slot) && this.#graceLeftMs(slot) <= 0) {
       const spare = this.#choose(array, slot);
       if (spare === undefined) return;
       const { bdev } = spare.descriptor;
@@ -122,6 +127,12 @@ export class Spares {
     }
   }
 
+  /** For how long the member that vanished from the slot, which is empty, may still come back. */
+  #graceLeftMs({ absence, emptySince }: Slot): number {
+    if (absence === 'failed') return 0;
+    return emptySince + this.#ctx.memberOptions.graceMs - this.#ctx.registry.runtime.now();
+  }
+
   #choose(array: RaidArray, slot: Slot): Held | undefined {
     const fitting = [...this.#spares.values()].filter(({ array: owner, descriptor: { bdev } }) => {
       const isItsOwn = owner === null || owner === array.name;
@@ -136,5 +147,7 @@ export class Spares {
 function isOpen(array: RaidArray, slot: Slot): boolean {
   const isUp = array.state === 'online' && !array.isReadOnly;
   const isReady = isUp && !array.isDeleting && array.module.redundancy !== 'none';
-  return isReady && canTakeAlong(array, false) && slot.descriptor === null && !slot.isRemovedByHand;
+  if (!isReady || !canTakeAlong(array, false) || slot.descriptor !== null || slot.isRemovedByHand) return false;
+  // What has failed is replaced, whether or not its device is there.
+  return slot.absence === 'failed' || !array.assembly.isPromised(slot.recordedUuid);
 }

@@ -15,7 +15,11 @@ import type { RaidArraysOptions } from './options.js';
 const noCensus: ArrayNames = { enter: () => null, rename: () => null, leave: () => undefined };
 
 /** What the parts of array management share, with the defaults of what is not given. */
-export function newContext(options: RaidArraysOptions, emit: RaidEventListener): RaidContext {
+export function newContext(
+  options: RaidArraysOptions,
+  emit: RaidEventListener,
+  fillFromSpares: RaidContext['fillFromSpares'],
+): RaidContext {
   const ctx: RaidContext = {
     registry: options.registry,
     modules: options.modules,
@@ -39,6 +43,7 @@ export function newContext(options: RaidArraysOptions, emit: RaidEventListener):
     holdsData: options.holdsData ?? (() => false),
     examineLater: (bdev, afterMs) => examineLater(ctx, bdev, afterMs === undefined ? {} : { afterMs }),
     emit,
+    fillFromSpares,
     onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
     onLevelThrew: (array, reason) => {
       if (array.state !== 'online') return;

@@ -57,9 +57,13 @@ export class RaidArrays {
   constructor(options: RaidArraysOptions) {
     this.registry = options.registry;
     this.modules = options.modules;
-    const ctx = newContext(options, (event) => {
-      for (const listener of [...this.#listeners]) listener(event);
-    });
+    const ctx = newContext(
+      options,
+      (event) => {
+        for (const listener of [...this.#listeners]) listener(event);
+      },
+      (array) => this.#spares.consider(array),
+    );
     this.processOptions = ctx.processOptions;
     this.memberOptions = ctx.memberOptions;
     this.assemblyOptions = ctx.assemblyOptions;
@@ -70,14 +74,17 @@ export class RaidArrays {
     this.registry.addExaminer(this.#examiner);
   }
 
-  /** Applies to I/O that is submitted from now on. */
+  /** Applies to I/O that is submitted from now on, and to members that are away already. */
   setMemberOptions(options: Partial<MemberOptions>): void {
     for (const [key, value] of Object.entries(options)) {
       if (Number.isInteger(value) && value >= 0 && value <= maxTimeoutMs) continue;
       throw new RaidError('ERR_RAID_INVALID', 22, `${key} must be 0 to ${maxTimeoutMs} ms, not ${value}`);
     }
     Object.assign(this.memberOptions, options);
-    for (const array of this.#ctx.arrays.values()) array.answers.setDeadlines();
+    for (const array of this.#ctx.arrays.values()) {
+      array.answers.setDeadlines();
+      this.#spares.consider(array);
+    }
   }
 
   on(listener: RaidEventListener): void {

@@ -119,6 +119,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     const examined = ctx.registry.register(bdev);
     array.mustKeepAll = false;
     lifecycle.isUp();
+    for (const slot of array.slots) if (slot.descriptor === null) slot.emptySince = ctx.registry.runtime.now();
     array.noteStartError(null);
     // What a start has found to be dirty and good is made clean by and by.
     array.bitmap?.arm();

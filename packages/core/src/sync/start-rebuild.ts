@@ -162,6 +162,6 @@ class Rebuild implements Gathering {
     if (slot.descriptor !== descriptor || !slot.isRebuilding) return;
     if (slot.role === 'rebuilding') this.#array.endFilling(slot);
     await slot.whenFree();
-    if (slot.descriptor === descriptor) slot.empty(slot.absence);
+    if (slot.descriptor === descriptor) slot.empty(slot.absence, this.#ctx.registry.runtime.now());
   }
 }
