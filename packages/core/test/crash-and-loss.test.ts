@@ -145,6 +145,34 @@ describe('an array that was not stopped cleanly', () => {
     expect(array.consistency.isAllInSync).toBe(true);
     expect([...(await volume.read(0, 3 * strip))].every((byte) => byte === 1)).toBe(true);
   });
+
+  it('has a journal for an absent member also if a flush failed in a start before', async () => {
+    for (const [level, slots] of [
+      ['raid5f', 3],
+      ['raid6', 4],
+    ] as const) {
+      const { rig, disks, volume } = await build(level, slots, { mebibytes: 2 });
+      await volume.write(0, blocks(1024, 1));
+      await rig.arrays.removeBaseBdev('m0');
+      await volume.write(0, blocks(2 * strip, 2));
+      const there = Object.fromEntries(Object.entries(disks).filter(([index]) => index !== '0'));
+      let failures = 0;
+      const again = await restart(there, {
+        1: ({ type }) => (type === IoType.Flush && failures++ === 0 ? Status.IoError : Status.Ok),
+      });
+      expect(arrayOf(again.rig, 'a').state, level).toBe('configuring');
+      expect(failures, level).toBeGreaterThan(0);
+      // The resync that a raid6 can do, after which it lets go of the member, waits in its first read.
+      again.disks[2]!.fault = ({ type }) =>
+        arrayOf(again.rig, 'a').process !== null && type === IoType.Read ? null : Status.Ok;
+      await again.rig.arrays.startDegraded('a');
+      await expect(openVolume(again.rig, 'a').flush(), level).rejects.toThrow(/EIO/);
+      const crashed = await restart(again.disks);
+      expect(arrayOf(crashed.rig, 'a').startError, level).toBe(null);
+      expect(arrayOf(crashed.rig, 'a').numInSync, level).toBe(slots - 1);
+      expect(await firstBytes(crashed.rig, [0, strip, 2 * strip, 3 * strip]), level).toEqual([2, 2, 1, 1]);
+    }
+  });
 });
 
 it('one round of metadata follows another, also if one is asked for in the turn in which another has ended', async () => {

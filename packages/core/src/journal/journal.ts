@@ -3,7 +3,7 @@ import type { BdevIo, IoOwner } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 import type { JournalHost } from './host.js';
 import { DoubtRecord } from './doubt-record.js';
-import { statusOf } from '../errors.js';
+import { RaidError, statusOf } from '../errors.js';
 import { flushMember } from '../members/member-io.js';
 import type { JournalEntryHandle, RaidIo } from '../level/raid-io.js';
 import type { JournalRange } from '../level/requests.js';
@@ -88,11 +88,15 @@ export class Journal {
   /** Writes that have come to the level so far, and how many there were when it last settled. */
   #writesBegun = 0;
   #settledAt = -1;
+  /** Lost flushes of the array's when it began to be started, and those of them that have been made good. */
+  readonly #lostFlushesBefore: number;
+  #lostFlushesMadeGood = 0;
 
   constructor(array: JournalHost, extension: ExtensionStore) {
     const store = extension.journal;
     this.#array = array;
     this.#store = store;
+    this.#lostFlushesBefore = array.lostFlushes;
     this.doubt = new DoubtRecord(array, extension);
     this.mostBlocks = (store.placeBytes - store.headerBytes) / array.blockSize;
   }
@@ -201,9 +205,18 @@ export class Journal {
     return this.isInForce ? this.#plan : null;
   }
 
-  /** What the round with this sequence number is to say; told at the same time as the members' states. */
+  /**
+   * What the round with this sequence number is to say; told at the same time as the members' states. Throws if a flush of the start
+   * that is under way has failed, and a member is absent: the round would end the journal that was found, and the next start can make
+   * good what the flush may have lost.
+   */
   plan(seqNumber: number): JournalPlan {
     const absent = this.#absentSlots();
+    const { lostFlushes, name, state } = this.#array;
+    if (absent.length > 0 && state === 'configuring' && lostFlushes > this.#lostFlushesBefore) {
+      const message = `array ${name}: a flush failed while it was being started without a member: it has to be started anew`;
+      throw new RaidError('ERR_RAID_METADATA', 5, message);
+    }
     const isBegun = this.#isFor(absent);
     if (absent.length === 0 || !(isBegun || this.#mayBegin(absent)) || !this.takeMemory()) return noJournal;
     return isBegun ? this.#plan : { slots: absent, epoch: seqNumber };
@@ -242,6 +255,11 @@ export class Journal {
     }
   }
 
+  /** All that so many lost flushes may have taken along has been written anew, and flushed, before the array comes up. */
+  onMadeGood(lostFlushes: number): void {
+    this.#lostFlushesMadeGood = lostFlushes;
+  }
+
   /**
    * The list says of ranges that they are in doubt which have been made good. What it does not say yet matters less: until it
    * does, the entries that stand for it keep their places.
@@ -267,7 +285,7 @@ export class Journal {
    */
   #mayBegin(absent: readonly number[]): boolean {
     if (absent.length > mostAbsent) return false;
-    return this.#array.areWritesHeld && !this.#array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
+    return this.#array.areWritesHeld && !this.#isUnstable();
   }
 
   /** Slots that have no current member. */
@@ -433,6 +451,12 @@ export class Journal {
     });
     const areGood = (await Promise.all(flushed)).every((isGood) => isGood);
     // What a member has failed to keep before, perhaps just now, this flush does not keep either.
-    return areGood && !array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
+    return areGood && !this.#isUnstable();
+  }
+
+  /** A member may show what no flush keeps. */
+  #isUnstable(): boolean {
+    const { lostFlushes, slots } = this.#array;
+    return lostFlushes > this.#lostFlushesMadeGood && slots.some((slot) => slot.isInSync && slot.hasLostFlush);
   }
 }

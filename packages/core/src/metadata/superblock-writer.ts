@@ -259,10 +259,10 @@ export class SuperblockWriter {
     const previous = this.seqNumber;
     const next = this.#nextSeqNumber(store);
     this.#check({ ...this.snapshot(), seqNumber: next });
+    const plan = array.journal?.plan(next) ?? noJournal;
     // One that waits to be filled gets this superblock too, and could not be told from a member that left with it.
     for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = isKnownByIt(slot) ? next : 0;
     const record = { ...this.snapshot(), seqNumber: next };
-    const plan = array.journal?.plan(next) ?? noJournal;
     // Rounds may fail on all members one after the other, and each may have reached some: headers go with all that are possible.
     const before = (this.#settled ??= { seqNumber: previous, plan: this.#plan });
     // A round that ends the journal ends it when all members have this superblock: until then every write has its entry, and a

@@ -97,6 +97,7 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
     // A record that comes before the pages that go with it would call what was never written unknown: it would not read as zeros.
     array.isRecordable = origin?.is === 'recorded';
     await refuseUnsafeStart(array, origin, options.force ?? false);
+    await makeGoodLostFlushes(array);
     lifecycle.mustGoOn();
     if (!array.isReadOnly) {
       if (recordedBlocks === null) await clearExtension(array);
@@ -270,6 +271,17 @@ async function refuseUnsafeStart(array: RaidArray, origin: RegionOrigin | null, 
   await rewriteUnstable(array);
 }
 
+/**
+ * A flush failed in a start before this one. Flushes of users fail because of that until the array is stopped, but a journal can
+ * begin over what has been written anew: without one, a crash would cost what an absent member holds.
+ */
+async function makeGoodLostFlushes(array: RaidArray): Promise<void> {
+  const { isReadOnly, journal, lostFlushes, numInSync, numSlots, slots } = array;
+  if (journal === null || isReadOnly || numInSync === numSlots) return;
+  if (!slots.some(({ hasLostFlush, isInSync }) => hasLostFlush && isInSync)) return;
+  if (await rewriteUnstable(array)) journal.onMadeGood(lostFlushes);
+}
+
 function whyUnsafe({ bitmap, blockSize }: RaidArray, missing: string): string {
   if (bitmap === null)
     return `has blocks of ${blockSize} bytes, for which there is no record of what is being written, and ${missing} is missing: the missing member's data cannot be told from parity that may be wrong`;
@@ -282,7 +294,7 @@ function whyUnsafe({ bitmap, blockSize }: RaidArray, missing: string): string {
  * What users write from now on must not be worked out from what the next power cut may take back, if a flush failed before the
  * crash: without all members no resync writes it anew. Where that fails, it stays in doubt until there is one.
  */
-async function rewriteUnstable(array: RaidArray): Promise<void> {
+async function rewriteUnstable(array: RaidArray): Promise<boolean> {
   const { consistency, slots } = array;
   try {
     for (const { start, end } of [...consistency.unstable]) {
@@ -290,8 +302,10 @@ async function rewriteUnstable(array: RaidArray): Promise<void> {
     }
     for (const slot of slots) if (slot.isInSync) await flushMember(array, slot, 'a flush failed');
     consistency.markStable(0, Infinity);
+    return true;
   } catch (error) {
     array.log.error({ ...array.logFields(), err: error }, 'dirty regions could not be written again: they stay in doubt');
+    return false;
   }
 }
 
