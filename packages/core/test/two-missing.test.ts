@@ -193,3 +193,32 @@ it('a journal goes on for a member that has come back, and ends when all have', 
   await addBack(0);
   expect(arrayOf(rig, 'a').journal!.slots).toEqual([]);
 });
+
+/** From now on a member answers writes of its journal, and does not do them. */
+function loseEntries({ disks }: Setup): void {
+  for (const disk of disks.values()) {
+    disk.fault = (io) => {
+      const isEntry = io.type === IoType.Write && io.offsetBlocks >= journalStart && io.offsetBlocks < dataStart;
+      if (!isEntry) return Status.Ok;
+      io.complete(Status.Ok);
+      return null;
+    };
+  }
+}
+
+it.each([4, 5])('without a member an older entry for block %i, whose newer one is lost, takes nothing back', async (block) => {
+  const lost = block % 2;
+  const setup = await without(lost);
+  const { model, volume } = setup;
+  for (const tag of [2, 3]) {
+    if (tag === 3) loseEntries(setup);
+    model.submitted(block, 1, tag);
+    await volume.write(block, taggedBlocks(block, 1, tag, blockSize));
+    model.batchDone([{ offset: block, count: 1, tag, mayKeep: false }]);
+    await volume.flush();
+  }
+  const again = await restart(setup);
+  await settle(again, model);
+  await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await settle(again, model);
+});

@@ -110,6 +110,22 @@ export const journal = [
     scenario: 'many degraded writes to one place',
   },
   {
+    id: 'entries-over-what-is-proven',
+    file: 'core/src/journal/compare-entry.ts',
+    line: "if (found === 'unreadable') unreadable.add(block, block + 1);",
+    becomes: "if (found !== 'same') unreadable.add(block, block + 1);",
+    loses: 'a member loses the write of an entry, and the one before takes back what was written and flushed',
+    tests: ['packages/core/test/two-missing.test.ts'],
+  },
+  {
+    id: 'entries-of-clean-regions',
+    file: 'core/src/journal/journal-replay.ts',
+    line: 'return consistency.isInconsistent(from, to - from);',
+    becomes: 'return true;',
+    loses: 'a member loses the write of an entry, and long after that the one before takes back what was written and flushed',
+    tests: ['packages/core/test/journal.test.ts'],
+  },
+  {
     id: 'entries-one-by-one',
     file: 'core/src/journal/entry-io.ts',
     line: 'return entries.filter((entry) => isWhole(entry, ids));',

@@ -2,7 +2,7 @@ import { BdevError, IoType, Status } from '@raidkit/bdev';
 import { levelIo, readEntries, withBuffer } from './entry-io.js';
 import type { JournalHost } from './host.js';
 import { RaidError, statusOf } from '../errors.js';
-import { compareEntry } from './compare-entry.js';
+import { compareEntry, unreadableParts } from './compare-entry.js';
 import { BlockRanges } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
 import { flushMember } from '../members/member-io.js';
@@ -12,37 +12,46 @@ import type { DoubtList, FoundEntry } from '../format/store.js';
 /**
  * Writes once more, through the level, what the journal says of the absent member's blocks and does not read so, and flushes. What
  * the others hold in those stripes is written anew too: as it is read it need not be on stable media, if a flush of it failed,
- * and these entries stand for it no longer. After that the absent member's
- * blocks are what they were before the crash, or what was being written then; only where that did not succeed are they still
- * in doubt, and where they were before, by the list beside the journal. False if the journal does not tell: there is none for
- * this state of the array, or it cannot be read.
+ * and these entries stand for it no longer. Where more members can be lost, that is what redundancy does not prove: what it
+ * proves stays. After that the absent member's blocks are what they were before the crash, or what was being written then; only
+ * where that did not succeed are they still in doubt, and where they were before, by the list beside the journal. False if the
+ * journal does not tell: there is none for this state of the array, or it cannot be read.
  */
 export async function replayJournal(array: JournalHost, doubt: DoubtList | null): Promise<boolean> {
   const { consistency, metadata, bitmap } = array;
   if (array.journal === null || bitmap === null || metadata.journalEpoch === 0) return false;
-  const entries = await readEntries(array, array, metadata.journalEpoch);
-  if (entries === null) return false;
+  const found = await readEntries(array, array, metadata.journalEpoch);
+  if (found === null) return false;
+  // Elsewhere all writes were on stable media: an entry can only be older than what is there.
+  const entries = found.filter((entry) => {
+    const { from, to } = rangeOf(array, entry);
+    return consistency.isInconsistent(from, to - from);
+  });
   // Where redundancy is left, it may disagree with the data beside the entries: until a resync, all of it stays in doubt.
-  if (array.canLose === 0) consistency.forget();
+  const isProvable = array.canLose > 0;
+  if (!isProvable) consistency.forget();
   for (const { start, count } of doubt?.ranges ?? []) consistency.load(start, count);
   const failed: { from: number; to: number }[] = [];
   const written = new Set<number>();
   for (const { entry, newer } of withNewer(entries)) {
-    const match = await compareEntry(array, entry, newer);
+    const match = isProvable ? 'unreadable' : await compareEntry(array, entry, newer);
     if (match === 'same' && !hasAny(entry, written)) continue;
-    for (let i = 0; i < entry.numBlocks; i++) written.add(entry.offsetBlocks + i);
-    try {
-      await tryTwice(() => writeAgain(array, entry));
-    } catch (error) {
-      if (isLackOfMemory(error)) throw error;
-      array.log.error(
-        { ...array.logFields(), block: entry.offsetBlocks, blocks: entry.numBlocks, err: error },
-        'an entry of the journal could not be written again',
-      );
-      const range = array.memberRange(entry.offsetBlocks, entry.offsetBlocks + entry.numBlocks);
-      // Of a write that was refused before for lack of space, and is again, the list says already where it is in doubt.
-      const isListed = match === 'unreadable' && consistency.isInconsistent(range.from, range.to - range.from);
-      if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
+    // What redundancy proves is as new as any entry, or newer: the last one may be damaged, or lost.
+    for (const part of isProvable ? await unreadableParts(array, entry, newer) : [entry]) {
+      for (let i = 0; i < part.numBlocks; i++) written.add(part.offsetBlocks + i);
+      try {
+        await tryTwice(() => writeAgain(array, part));
+      } catch (error) {
+        if (isLackOfMemory(error)) throw error;
+        array.log.error(
+          { ...array.logFields(), block: part.offsetBlocks, blocks: part.numBlocks, err: error },
+          'an entry of the journal could not be written again',
+        );
+        const range = rangeOf(array, part);
+        // Of a write that was refused before for lack of space, and is again, the list says already where it is in doubt.
+        const isListed = match === 'unreadable' && consistency.isInconsistent(range.from, range.to - range.from);
+        if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
+      }
     }
   }
   for (const { start, end } of stripesOf(array, entries)) {
@@ -78,11 +87,16 @@ function isLackOfMemory(error: unknown): boolean {
   return RaidError.is(error) && error.code === 'ERR_RAID_MEMORY';
 }
 
+/** The entry's blocks, as blocks of the members' data areas. */
+function rangeOf(array: JournalHost, { numBlocks, offsetBlocks }: FoundEntry): { from: number; to: number } {
+  return array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
+}
+
 /** The stripes of the entries, each once, as blocks of the members' data areas. */
 function stripesOf(array: JournalHost, entries: readonly FoundEntry[]): readonly BlockRange[] {
   const stripes = new BlockRanges();
-  for (const { offsetBlocks, numBlocks } of entries) {
-    const { from, to } = array.memberRange(offsetBlocks, offsetBlocks + numBlocks);
+  for (const entry of entries) {
+    const { from, to } = rangeOf(array, entry);
     stripes.add(from, to);
   }
   return stripes.list();

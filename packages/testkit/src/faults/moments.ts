@@ -204,6 +204,18 @@ export const moments: readonly Scenario[] = [
     },
   },
   {
+    // All of some stripes, so that the journal has for the absent member's blocks what was there before, too.
+    id: 'degraded writes over one another',
+    applies: journaled,
+    before: degradedForLong,
+    async steps(s) {
+      for (let i = 0; i < 4; i++) {
+        await s.write(0.01, 150);
+        if (i % 2 === 1) await s.flush();
+      }
+    },
+  },
+  {
     id: 'many degraded writes while a member is rebuilt',
     applies: journaled,
     before: degradedForLong,
