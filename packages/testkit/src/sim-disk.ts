@@ -67,8 +67,11 @@ export class SimDisk {
   dataEndSector = Infinity;
   /** It has lied: these sectors do not hold what they should. */
   onLie: ((firstSector: number, numSectors: number) => void) | null = null;
-  /** As {@link onLie}, of what it was armed to lie about, wherever that is. */
-  onAnyLie: ((firstSector: number, numSectors: number, isOverwritten: boolean) => void) | null = null;
+  /**
+   * As {@link onLie}, of what it was armed to lie about, wherever that is, before it does. `firstBytes`: the first sector of what
+   * was to be written.
+   */
+  onAnyLie: ((firstSector: number, numSectors: number, isOverwritten: boolean, firstBytes: Uint8Array) => void) | null = null;
   /** It drops its cache at some of the flushes that fail, and calls this: it shows what was there before. Null: it never does. */
   onDrop: (() => void) | null = null;
   /** Called with each read, write or other I/O as it is submitted, for scripted runs. May change faults, and says its fate. */
@@ -153,6 +156,17 @@ export class SimDisk {
     const { leastMs, meanMs } = this.#options.latency;
     const ms = (leastMs + this.#random.exponential(meanMs)) * faults.slowness;
     this.#world.after(ms, () => this.#end(flight), driver.life);
+  }
+
+  /** Whether the end of its user may cut short a write to these sectors, or, if the power fails, take it back. */
+  mayTear(firstSector: number, numSectors: number, isPower: boolean): boolean {
+    const perBlock = this.blockSize / sectorBytes;
+    const meets = (first: number, count: number): boolean => first < firstSector + numSectors && firstSector < first + count;
+    for (const { io } of this.#flights) {
+      const isChange = io.type !== IoType.Read && io.type !== IoType.Flush;
+      if (isChange && meets(io.offsetBlocks * perBlock, io.numBlocks * perBlock)) return true;
+    }
+    return isPower && this.#cached.some(({ before, isStable }) => !isStable && meets(before.firstSector, before.numSectors));
   }
 
   /** The process that had it open is dead: what was in flight has happened, has not, or has in part. */
@@ -286,10 +300,12 @@ export class SimDisk {
 
   /** A write that is lost, or lands on another sector. */
   #liesAbout(io: BdevIo, driver: SimDiskDriver, first: number, count: number, onto: number | null): void {
-    this.onAnyLie?.(first, count, false);
+    const firstBytes = new Uint8Array(sectorBytes);
+    driver.sectorOf(io, 0, firstBytes);
+    this.onAnyLie?.(first, count, false, firstBytes);
     if (onto === null || onto === first) return;
     const room = Math.min(count, this.numBlocks * (this.blockSize / sectorBytes) - onto);
-    this.onAnyLie?.(onto, room, true);
+    this.onAnyLie?.(onto, room, true, firstBytes);
     const bytes = new Uint8Array(sectorBytes);
     for (let i = 0; i < room; i++) {
       driver.sectorOf(io, i, bytes);

@@ -4,6 +4,7 @@ import { CutMode, Fate } from '../disk-faults.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import type { Ending } from '../simulation/restart.js';
+import { sectorBytes } from '../sector.js';
 import { comeBack } from '../simulation/trouble.js';
 
 /** What happens at one operation of a device. */
@@ -185,11 +186,18 @@ export class Trip {
       case 'lost':
         // A device that lies about the last copy, or about what nothing repeats, cannot be found out.
         if (io.type === IoType.Read || io.type === IoType.Flush || !this.#run.isRedundant || !canSpare) this.isPointless = true;
-        else this.lost = { disk, offsetBlocks: io.offsetBlocks, numBlocks: io.numBlocks };
+        else this.#lose(disk, io);
         return Fate.Lose;
       default:
         return undefined;
     }
+  }
+
+  #lose(disk: SimDisk, { addr, numBlocks, offsetBlocks, type }: BdevIo): void {
+    this.lost = { disk, offsetBlocks, numBlocks };
+    if (type !== IoType.Write) return;
+    const { lostEntries, memory } = this.#run;
+    lostEntries.lostWrite((offsetBlocks * disk.blockSize) / sectorBytes, memory.u8.subarray(addr, addr + sectorBytes));
   }
 
   #pullOut(disk: SimDisk): void {

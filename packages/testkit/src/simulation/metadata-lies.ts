@@ -4,6 +4,7 @@ import type { LieKind, LiePlace, PlanItem, SimPlan } from '../plan-items.js';
 import { sectorBytes } from '../sector.js';
 import type { SimDisk } from '../sim-disk.js';
 import type { World } from '../world.js';
+import type { LostEntries } from './lost-entries.js';
 
 /** By which a member is known. */
 function isIdentity(name: string): boolean {
@@ -21,6 +22,7 @@ export interface MetadataLyingRun {
   readonly isTolerant: boolean;
   readonly isRedundant: boolean;
   readonly reservedBytes: number;
+  readonly lostEntries: Pick<LostEntries, 'lostWrite' | 'spoilt'>;
   array(): RaidArray | undefined;
   disk(index: number): SimDisk;
   mark(what: string): void;
@@ -71,7 +73,11 @@ export class MetadataLies {
       return;
     }
     const onto = item.how === 'lost' ? null : this.#ontoOf(disk, item);
-    disk.onAnyLie = (first, count, isOverwritten) => this.#lied(disk, first, count, isOverwritten ? 'misdirected' : 'lost');
+    disk.onAnyLie = (first, count, isOverwritten, bytes) => {
+      if (isOverwritten) run.lostEntries.spoilt(disk, first, count);
+      else run.lostEntries.lostWrite(first, bytes);
+      this.#lied(disk, first, count, isOverwritten ? 'misdirected' : 'lost');
+    };
     const isOnce = item.where === 'data';
     disk.faults.armedLies.push({ ...area, onto, left: isOnce ? 1 : item.count });
   }
@@ -115,6 +121,7 @@ export class MetadataLies {
     if (sector === undefined) return;
     const { onLie } = disk;
     disk.onLie = null;
+    this.#run.lostEntries.spoilt(disk, sector, 1);
     for (let i = 0; i < item.count; i++) disk.corrupt(sector, Math.floor(item.place * 1e9 + i * 1237) % (8 * sectorBytes));
     disk.onLie = onLie;
     this.#lied(disk, sector, 1, 'corrupt');

@@ -77,6 +77,7 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
   const array = run.array();
   if (how === 'stop') await stop(run);
   run.sumLies.ended(array, how === 'stop');
+  run.lostEntries.beforeCrash(how);
   const hadProcess = run.array()?.process ?? null;
   if (hadProcess !== null) run.coverage.mark(`${how} while ${hadProcess.type}`);
   run.bury();

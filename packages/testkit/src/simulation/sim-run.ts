@@ -19,6 +19,7 @@ import { World } from '../world.js';
 import { areBadInDoubt, doubt } from './doubt.js';
 import { Leniency } from './leniency.js';
 import { Standing } from './standing.js';
+import { LostEntries } from './lost-entries.js';
 import { MetadataLies } from './metadata-lies.js';
 import { SumLies } from './sum-lies.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
@@ -78,6 +79,7 @@ export class SimRun {
   readonly leniency: Leniency;
   readonly sumLies: SumLies;
   readonly metadataLies: MetadataLies;
+  readonly lostEntries: LostEntries;
   /** Disks that have dropped their caches, as members, since the process began. */
   readonly haveDropped = new Set<SimDisk>();
   /** What was found not to match its checksum, without redundancy: blocks of a slot's data area, and when. */
@@ -148,6 +150,7 @@ export class SimRun {
     this.leniency = new Leniency(this);
     this.sumLies = new SumLies(this);
     this.metadataLies = new MetadataLies(this);
+    this.lostEntries = new LostEntries(this);
     if (plan.shape.integrity !== undefined) this.coverage.mark('shape: checksums');
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
     // Without a map, or to somebody who does not read it, what was never written holds whatever it held.
@@ -271,6 +274,7 @@ export class SimRun {
   boot(): Stack {
     this.#bootedAt = this.world.now;
     this.haveDropped.clear();
+    this.lostEntries.booted();
     const stack = new Stack(
       this.world,
       this.memory,
@@ -435,6 +439,7 @@ export class SimRun {
     this.#watchUnwritten();
     const askedAt = this.world.now;
     const isWrite = type !== IoType.Read && type !== IoType.Flush;
+    if (isWrite) this.lostEntries.beforeWrite();
     if (isWrite) this.#noteWrite(offset, numBlocks);
     if (isWrite && type !== IoType.Unmap) this.sumLies.writes(offset, numBlocks);
     const wasBad = this.#mayBeBad(offset, numBlocks);
