@@ -124,8 +124,8 @@ it('a spare is kept beside an array that is only read and lacks a member', async
 });
 
 /** A raid1 of the first disks; the others are plugged in, and nobody's. */
-async function machineOf(members: number, others: number): Promise<SparseMachine> {
-  const machine = new SparseMachine(new Array<number>(members + others).fill(3 * MiB));
+async function machineOf(members: number, others: number, bytes = 3 * MiB): Promise<SparseMachine> {
+  const machine = new SparseMachine(new Array<number>(members + others).fill(bytes));
   await machine.boot();
   await machine.create(
     'raid1',
@@ -135,9 +135,10 @@ async function machineOf(members: number, others: number): Promise<SparseMachine
   return machine;
 }
 
-async function write(machine: SparseMachine, byte: number): Promise<void> {
+async function write(machine: SparseMachine, byte: number, blocks = 64): Promise<void> {
   const volume = machine.openVolume();
-  await machine.until(volume.write(0, new Uint8Array(64 * 512).fill(byte)));
+  const piece = new Uint8Array(Math.min(blocks, 2048) * 512).fill(byte);
+  for (let at = 0; at < blocks; at += 2048) await machine.until(volume.write(at, piece));
   volume.descriptor.close();
 }
 
@@ -277,5 +278,75 @@ describe('a member that is there when its array starts without it', () => {
     await start();
     await machine.sleep(5000);
     expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+  });
+});
+
+describe('while others are being filled', () => {
+  /** Fills take seconds. */
+  async function slowly(members: number, others: number): Promise<SparseMachine> {
+    const machine = await machineOf(members, others, 9 * MiB);
+    machine.arrays.processOptions.maxBandwidthMbSec = 1;
+    await write(machine, 3, 8 * 2048);
+    return machine;
+  }
+
+  it.each(['vanished', 'was taken out by hand'])('a member that %s comes back, and is taken afterwards', async (what) => {
+    const machine = await slowly(3, 1);
+    await addSpare(machine, 'm3');
+    await machine.unplug(1);
+    if (what !== 'vanished') await machine.until(machine.arrays.removeBaseBdev('m2'));
+    await machine.unplug(2);
+    await write(machine, 4, 8 * 2048);
+    await machine.plugIn(1);
+    await machine.sleep(1000);
+    expect(machine.array.process?.type).toBe('rebuild');
+    await machine.plugIn(2);
+    expect(inSync(machine)).toEqual(['m0', null, null]);
+    await machine.sleep(100_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm1', 'm2'], ['m3']]);
+  });
+
+  it('a place that waits for a spare gets it when that is called off', async () => {
+    const machine = await slowly(3, 2);
+    for (const name of ['m3', 'm4']) await addSpare(machine, name);
+    await machine.until(machine.arrays.failMember('a', 1, 'it is old'));
+    await machine.sleep(1000);
+    await machine.until(machine.arrays.failMember('a', 2, 'it is old'));
+    await machine.sleep(1000);
+    expect([machine.array.process?.type, spares(machine)]).toEqual(['rebuild', ['m4']]);
+    machine.arrays.cancelProcess('a', 'it is in the way');
+    await machine.sleep(30_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', null, 'm4'], []]);
+  });
+});
+
+it('a spare takes the place of which a person had the device refused, when the time is over meanwhile', async () => {
+  const machine = await machineOf(2, 2);
+  await addSpare(machine, 'm2');
+  await machine.unplug(1);
+  await machine.sleep(59_000);
+  Object.assign(machine.disks[3]!.faults, { slowness: 1e6, readErrorRate: 1 });
+  const added = machine.arrays.addBaseBdev('a', 'm3');
+  added.catch(() => undefined);
+  await machine.sleep(2000);
+  expect(machine.array.slots[1]).toMatchObject({ role: 'opening', name: null });
+  await expect(machine.until(added)).rejects.toThrow(/cannot be read/);
+  await machine.sleep(5000);
+  expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm2'], []]);
+});
+
+describe('a spare that is looked at', () => {
+  it('and cannot be read leaves its place to the member that has come back meanwhile', async () => {
+    const machine = await machineOf(2, 1);
+    await addSpare(machine, 'm2');
+    await machine.unplug(1);
+    await write(machine, 2);
+    await machine.sleep(59_000);
+    Object.assign(machine.disks[2]!.faults, { slowness: 1e6, readErrorRate: 1 });
+    await machine.sleep(2000);
+    await machine.plugIn(1);
+    expect(machine.array.slots[1]).toMatchObject({ role: 'opening', name: null });
+    await machine.sleep(100_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm1'], []]);
   });
 });

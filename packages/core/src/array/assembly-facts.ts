@@ -10,7 +10,7 @@ export class AssemblyFacts {
   readonly lineages = new Set<string>();
   /** Uuids of members that hold an older state than all of them had once. */
   readonly nonFresh = new Set<string>();
-  /** Uuids of members that appeared while the array was being started without them. */
+  /** Uuids of members that appeared while the array was being started without them, or while it could not take them. */
   readonly deferredMembers = new Set<string>();
   /** Uuids of those of them that are being looked at again. */
   readonly latecomers = new Set<string>();
@@ -28,7 +28,7 @@ export class AssemblyFacts {
   /** Ends the wait for members after which the array is started; null while nobody waits. */
   endStartWait: (() => void) | null = null;
 
-  /** The member of this uuid is there, and is looked at once the array is up: nobody else is to take its place before. */
+  /** The member of this uuid is there, and is looked at once the array can take it: nobody else is to take its place before. */
   isPromised(uuid: string): boolean {
     return this.deferredMembers.has(uuid) || this.latecomers.has(uuid);
   }

@@ -72,6 +72,11 @@ export interface RaidContext extends RaidArrayHost {
   mayAssemble(uuid: string): boolean;
   /** Whether what is on the device is known to be clients' data, whatever it looks like. */
   holdsData(bdev: Bdev): boolean;
+  /**
+   * Somebody has been filled, or was refused: who was not taken because of that is looked at again, former members first, and then
+   * spares.
+   */
+  onPlaceFree(array: { readonly name: string }): void;
   /** Has spares take the places that are free for them now, or will be after a while. */
   fillFromSpares(array: RaidArray): void;
   /** Has the device examined, by default after a while; again and again until it can be. */

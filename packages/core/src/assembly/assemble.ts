@@ -292,7 +292,10 @@ function makeFromRecord(
   return array;
 }
 
-/** Devices of an array that is up now which came while it was being started without them. Their places are theirs until then. */
+/**
+ * Devices of an array that is up which came while it was being started without them, or while a place could not be given to them. Their
+ * places are theirs until then.
+ */
 export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { deferredMembers, latecomers } = array.assembly;
   const uuids = [...deferredMembers];
@@ -362,6 +365,11 @@ async function joinRecorded(
     log('the device is not among its array’s members: ignored');
     return;
   }
+  if (slot.role === 'opening') {
+    defer(array, slot, bdev);
+    log(`slot ${slot.index} is about to get another member: if it does not, the device is looked at again`);
+    return;
+  }
   if (slot.descriptor !== null) {
     log(`slot ${slot.index} has a member with the same uuid already: ignored`);
     return;
@@ -374,7 +382,7 @@ async function joinRecorded(
     return;
   }
   if (array.state === 'online') {
-    await readd(ctx, array, bdev, record, log);
+    await readd(ctx, array, slot, bdev, record, log);
     return;
   }
   if (!isOpen(array)) {
@@ -522,10 +530,18 @@ function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
   return countsItselfIn && countsUsOut;
 }
 
+/** The slot's former member is there, and cannot be taken now: it is looked at again, and keeps its place until then. */
+function defer(array: RaidArray, slot: Slot, { uuid }: Bdev): void {
+  array.assembly.deferredMembers.add(uuid);
+  // Somebody has plugged it in anew.
+  slot.isRemovedByHand = false;
+}
+
 /** A member that was out is back while the array is up: it is filled anew. */
 async function readd(
   ctx: RaidContext,
   array: RaidArray,
+  slot: Slot,
   bdev: Bdev,
   record: ArrayRecord,
   log: (message: string) => void,
@@ -544,6 +560,11 @@ async function readd(
     await addMember(ctx, array, bdev);
     log('a former member came back: it is being rebuilt');
   } catch (error) {
+    if (RaidError.is(error) && error.code === 'ERR_RAID_BUSY' && array.slots.some(({ isRebuilding }) => isRebuilding)) {
+      defer(array, slot, bdev);
+      log('a former member came back: it is added when the rebuild that is running has ended');
+      return;
+    }
     log(`a former member came back and could not be added: ${error instanceof Error ? error.message : String(error)}`);
   }
 }

@@ -74,6 +74,10 @@ export async function addMember(ctx: RaidContext, array: RaidArray, bdev: Bdev, 
     await slot.sums?.close();
     slot.closeMember();
     if (outerBefore !== undefined) await undeclareMember(ctx, array, bdev, outerBefore);
+    // The slot's former member may have come back meanwhile.
+    const isOthers = slot.recordedUuid !== bdev.uuid;
+    if (isOthers && array.assembly.deferredMembers.has(slot.recordedUuid)) ctx.onPlaceFree(array);
+    else ctx.fillFromSpares(array);
     throw BdevError.is(error) ? new RaidError('ERR_RAID_MEMBER', error.errno, error.message, { cause: error }) : error;
   }
   ctx.emit({ type: 'memberAdded', array: array.name, slot: slot.index, member: bdev.name });

@@ -1,6 +1,6 @@
 import { Retries } from '../array/retries.js';
 import type { ArrayNames, RaidContext } from '../array/context.js';
-import { examineLater } from '../assembly/assemble.js';
+import { examineLatecomers, examineLater } from '../assembly/assemble.js';
 import { defaultRegionLimits } from '../bitmap/region-size.js';
 import { SumsMemory, defaultCacheBytes } from '../checksums/sums-memory.js';
 import type { RaidEventListener } from '../events.js';
@@ -43,6 +43,13 @@ export function newContext(
     holdsData: options.holdsData ?? (() => false),
     examineLater: (bdev, afterMs) => examineLater(ctx, bdev, afterMs === undefined ? {} : { afterMs }),
     emit,
+    onPlaceFree: ({ name }) => {
+      const array = ctx.arrays.get(name);
+      if (array?.state !== 'online') return;
+      examineLatecomers(ctx, array).catch((error: unknown) => {
+        array.log.error({ ...array.logFields(), err: error }, 'devices that wait for a place could not be looked at');
+      });
+    },
     fillFromSpares,
     onMemberFailed: (array, slot, reason) => endFailedMember(ctx, array, slot, reason),
     onLevelThrew: (array, reason) => {

@@ -20,6 +20,8 @@ const mostMbSec = 0xffff_ffff;
 export interface SyncContext extends ProcessLimits {
   readonly registry: BdevRegistry;
   emit(event: RaidEvent): void;
+  /** Nobody is being filled any more who was. */
+  onPlaceFree(array: { readonly name: string }): void;
 }
 
 /** An array whose processes are queued. */

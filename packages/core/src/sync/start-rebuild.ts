@@ -98,6 +98,7 @@ class Rebuild implements Gathering {
       process?.close();
       if (process !== null) ctx.resyncExclusion.release(array);
       if (process === null || failure !== null) await Promise.all(this.#entries.map((entry) => this.#drop(entry)));
+      ctx.onPlaceFree(array);
     }
   }
 
