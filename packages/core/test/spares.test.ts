@@ -349,4 +349,59 @@ describe('a spare that is looked at', () => {
     await machine.sleep(100_000);
     expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm1'], []]);
   });
+
+  it('stands by for others when its array ends', async () => {
+    const machine = await machineOf(2, 3);
+    const create = machine.arrays.create({ name: 'b', level: 'raid1', baseBdevs: ['m3', 'm4'], superblock: true });
+    await machine.until(create);
+    await addSpare(machine, 'm2');
+    machine.disks[2]!.faults.slowness = 1e4;
+    await machine.until(machine.arrays.failMember('a', 1, 'it is old'));
+    await machine.sleep(1);
+    expect(spares(machine)).toEqual([]);
+    await machine.until(machine.arrays.delete('a'));
+    await machine.sleep(5000);
+    expect(spares(machine)).toEqual(['m2']);
+    machine.disks[2]!.faults.slowness = 1;
+    await machine.until(machine.arrays.failMember('b', 0, 'it is old'));
+    await machine.sleep(5000);
+    expect(machine.arrays.get('b')?.slots.map(({ name }) => name)).toEqual(['m2', 'm4']);
+  });
+
+  it('and is too small for checksums stands by for others', async () => {
+    const machine = new SparseMachine([8 * MiB, 8 * MiB, 8 * MiB - 4096]);
+    await machine.boot();
+    const create = machine.arrays.create({
+      name: 'a',
+      level: 'raid1',
+      baseBdevs: ['m0', 'm1'],
+      superblock: true,
+      integrity: true,
+    });
+    await machine.until(create);
+    const { dataOffset, dataSize } = machine.array.slots[1]!;
+    expect(machine.disks[2]!.numBlocks).toBeGreaterThan(dataOffset + dataSize);
+    await addSpare(machine, 'm2');
+    await machine.until(machine.arrays.failMember('a', 1, 'it is old'));
+    await machine.sleep(5000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', null], ['m2']]);
+  });
+});
+
+it.each([
+  ['the device that was to replace it', 'm2', ['m3']],
+  ['a spare, if that device is gone,', 'm3', []],
+] as const)('%s is filled when a member fails while it is copied', async (what, name, left) => {
+  const machine = await machineOf(2, 2);
+  await addSpare(machine, 'm3');
+  machine.disks[2]!.faults.slowness = 1e4;
+  await machine.until(machine.arrays.replaceBaseBdev('a', 'm1', 'm2'));
+  await machine.sleep(10);
+  expect(machine.array.process?.type).toBe('replace');
+  const failed = machine.arrays.failMember('a', 1, 'it is old');
+  if (name === 'm3') await machine.unplug(2);
+  await machine.until(failed);
+  machine.disks[2]!.faults.slowness = 1;
+  await machine.sleep(100_000);
+  expect([inSync(machine), spares(machine)]).toEqual([['m0', name], left]);
 });

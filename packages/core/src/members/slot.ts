@@ -43,6 +43,8 @@ export class Slot implements SlotView {
   dataSize = 0;
   /** The device that is to take its member's place, while that is copied; null for none. */
   replacement: Replacement | null = null;
+  /** The member failed while it was copied: the device that was to replace it is about to be filled in its place. */
+  isForReplacement = false;
   /** Of the member that is rebuilding; null if none ever was. */
   filling: Filling | null = null;
   /** The member is late with an answer. */

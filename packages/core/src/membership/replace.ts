@@ -79,6 +79,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       // It has been logged and told.
     } finally {
       if (process !== null) ctx.resyncExclusion.release(array);
+      slot.isForReplacement = !isDone;
       // It may be replaced once more by now.
       if (slot.replacement === replacement) slot.replacement = null;
       if (slot.descriptor !== descriptor) {
@@ -87,7 +88,8 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       }
       array.growIfPossible();
     }
-    if (!isDone) goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
+    if (isDone) ctx.fillFromSpares(array);
+    else goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
   };
   void array.processes.enqueue(work, true);
   ctx.resyncExclusion.wake();
@@ -110,14 +112,24 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.numBlocks < needed) refuse(`${bdev.name} has ${bdev.numBlocks} blocks, and ${needed} are needed`);
 }
 
-/** The member failed while it was copied: the new device is filled from the others, once the member is let go. */
+/**
+ * The member failed while it was copied: the new device is filled from the others, once the member is let go. If it cannot be, the
+ * slot is like any other.
+ */
 function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): void {
-  if (isDeviceBad || slot.isInSync || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null) return;
-  if (slot.descriptor !== null) {
+  const isOver = isDeviceBad || slot.isInSync || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null;
+  if (!isOver && slot.descriptor !== null) {
     ctx.retries.later(lookAgainMs, () => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad));
     return;
   }
-  addMember(ctx, array, bdev, slot).catch((error: unknown) => {
-    array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be filled from the other members');
-  });
+  const added = isOver ? Promise.resolve() : addMember(ctx, array, bdev, slot);
+  added
+    .catch((error: unknown) => {
+      array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be filled from the other members');
+    })
+    .finally(() => {
+      slot.isForReplacement = false;
+      ctx.fillFromSpares(array);
+    })
+    .catch(() => undefined);
 }

@@ -117,8 +117,8 @@ export class Spares {
         await addMember(this.#ctx, array, bdev, slot);
       } catch (error) {
         array.log.error({ ...array.logFields(slot), spare: bdev.name, err: error }, 'a spare cannot take the member’s place');
-        // Another one was quicker, and this one is at fault in nothing.
-        if (!isOpen(array, slot) && RaidError.is(error) && error.code === 'ERR_RAID_BUSY') await this.add(bdev, spare.array);
+        if (this.#ctx.retries.isStopped) return;
+        if (!isOpen(array, slot) && isOfArray(error)) await this.add(bdev, spare.array);
         continue;
       }
       array.log.warn({ ...array.logFields(slot), spare: bdev.name }, 'a spare takes the member’s place');
@@ -137,10 +137,15 @@ export class Spares {
     const fitting = [...this.#spares.values()].filter(({ array: owner, descriptor: { bdev } }) => {
       const isItsOwn = owner === null || owner === array.name;
       if (!isItsOwn || bdev.blockSize !== array.blockSize) return false;
-      return bdev.numBlocks >= chooseDataOffset(array, slot, bdev) + slot.dataSize;
+      return bdev.numBlocks >= chooseDataOffset(array, slot, bdev) + array.integrity.blocksNeeded(slot.dataSize);
     });
     return fitting.find(({ array: owner }) => owner !== null) ?? fitting[0];
   }
+}
+
+/** Another one was quicker, or the array is no more: the device is at fault in nothing. */
+function isOfArray(error: unknown): boolean {
+  return RaidError.is(error) && (error.code === 'ERR_RAID_BUSY' || error.code === 'ERR_RAID_INVALID');
 }
 
 /** The slot has lost its member to a fault, and another one may come. */
@@ -148,6 +153,7 @@ function isOpen(array: RaidArray, slot: Slot): boolean {
   const isUp = array.state === 'online' && !array.isReadOnly;
   const isReady = isUp && !array.isDeleting && array.module.redundancy !== 'none';
   if (!isReady || !canTakeAlong(array, false) || slot.descriptor !== null || slot.isRemovedByHand) return false;
+  if (slot.replacement !== null || slot.isForReplacement) return false;
   // What has failed is replaced, whether or not its device is there.
   return slot.absence === 'failed' || !array.assembly.isPromised(slot.recordedUuid);
 }
