@@ -68,6 +68,32 @@ for (const [what, first, isTakenAway] of [
   });
 }
 
+it.each([
+  [2, [0, 1]],
+  [2, [1, 0]],
+  [3, [0, 1]],
+  [3, [1, 0]],
+])(
+  'a disk of junk with %i of three slots and a higher number leaves out none that may have gone on: %j',
+  async (slots, order) => {
+    const { rig, disks, volume } = await build('raid1', 3);
+    await volume.write(0, blocks(8, 1));
+    volume.descriptor.close();
+    const record = arrayOf(rig, 'a').metadata.snapshot();
+    await rig.arrays.stop();
+    const forging = newRig({ mayExamine: () => false });
+    const forged = await plugIn(forging.registry, { name: 'forged', uuid: memberUuid(1), bytes: junk() });
+    const descriptor = forging.registry.open(forged.bdev, { writable: true });
+    const seqNumber = record.seqNumber + 100 * seqStep;
+    await spdkSuperblockStore.write(descriptor, { ...record, slots: record.slots.slice(0, slots), seqNumber });
+    descriptor.close();
+    // Member 2 has everything, and is not there.
+    const { rig: again } = await putTogether([disks[0]!.bytes, forged.disk.bytes], { order, ...patient });
+    expect(arrayOf(again, 'a').state).toBe('configuring');
+    expect(arrayOf(again, 'a').numSlots).toBe(3);
+  },
+);
+
 it('a member is not filled anew by an array that was started from a disk that it does not know', async () => {
   const { images, record } = await madeMirror();
   const { rig, disks } = await putTogether([null, await forge(record, junk())]);

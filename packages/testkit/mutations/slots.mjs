@@ -12,6 +12,15 @@ export const slots = [
     suites,
   },
   {
+    id: 'fewer-slots-agree',
+    file: 'core/src/start/strangers.ts',
+    line: 'array.slots.slice(record.slots.length)',
+    becomes: 'array.slots.slice(array.numSlots)',
+    loses:
+      'a disk that the members do not know leaves a member out that may have gone on alone, and the others start without it',
+    tests: ['packages/core/test/strangers.test.ts'],
+  },
+  {
     id: 'slots-keep-their-old-numbers',
     file: 'core/src/array/array.ts',
     line: 'for (const [index, slot] of this.slots.entries()) slot.renumber(index);',

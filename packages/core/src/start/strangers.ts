@@ -20,9 +20,14 @@ export function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: Re
   return lineages.size > 0 || (record.seqNumber > array.metadata.seqNumber && !agrees(array, record));
 }
 
-/** The superblock says of the members what the array does that waits for them: that of a round which some of them missed. */
+/**
+ * The superblock says of the members what the array does that waits for them: that of a round which some of them missed. A slot that
+ * it does not have is one that nobody was in.
+ */
 export function agrees(array: RaidArray, record: ArrayRecord): boolean {
   if (record.numBlocks !== array.recordedBlocks) return false;
+  if (array.slots.slice(record.slots.length).some(({ recordedUuid, uuid }) => uuid !== nullUuid && uuid === recordedUuid))
+    return false;
   return record.slots.every(({ uuid, dataOffsetBlocks, dataSizeBlocks, state }, index) => {
     const slot = array.slots[index];
     if (slot?.recordedUuid !== uuid) return false;
