@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { arrayContent, goldenSets, memberImage } from '../../../test/support/golden.js';
@@ -170,6 +170,25 @@ assert seen == [(${data!.offset} - 300, [300, 3, 700, 0])], seen
     }
   },
 );
+
+it.skipIf(!hasCommands('nbdsh'))('a client keeps no member in an array that cannot do without it', async () => {
+  const uri = await makeArray(levels[0]);
+  const ready = join(test.folder, 'ready');
+  const script = `
+import time
+h.pread(512, 0)
+open(${JSON.stringify(ready)}, "w").close()
+while True:
+    time.sleep(0.05)
+    try: h.pread(512, 0)
+    except nbd.Error: break`;
+  const client = runOk('nbdsh', ['-u', uri, '-c', script]);
+  await vi.waitFor(() => expect(existsSync(ready)).toBe(true), 20_000);
+  expect(await test.client.call('bdev_raid_remove_base_bdev', { name: 'm1' })).toBe(true);
+  expect(await test.client.call('bdev_raid_get_bdevs', { category: 'offline' })).toMatchObject([{ name: 'vol' }]);
+  // The server has ended its connection.
+  await client;
+});
 
 it.skipIf(!hasCommands('nbdcopy'))('the data is there, byte for byte, without one member', async () => {
   for (const shape of levels.filter(({ level }) => level === 'raid1' || level === 'raid5f')) {
