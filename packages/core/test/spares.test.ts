@@ -306,6 +306,21 @@ describe('while others are being filled', () => {
     expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm1', 'm2'], ['m3']]);
   });
 
+  it('the device that was to replace a member that has failed waits for its turn', async () => {
+    const machine = await slowly(3, 2);
+    await addSpare(machine, 'm4');
+    await machine.until(machine.arrays.replaceBaseBdev('a', 'm1', 'm3'));
+    await machine.sleep(1000);
+    // The copy does not end before a rebuild has begun.
+    machine.disks[3]!.faults.slowness = 1e5;
+    await machine.sleep(100);
+    await machine.until(Promise.all([2, 1].map((slot) => machine.arrays.failMember('a', slot, 'it is old'))));
+    await machine.sleep(20_000);
+    machine.disks[3]!.faults.slowness = 1;
+    await machine.sleep(100_000);
+    expect([inSync(machine), spares(machine)]).toEqual([['m0', 'm3', 'm4'], []]);
+  });
+
   it('a place that waits for a spare gets it when that is called off', async () => {
     const machine = await slowly(3, 2);
     for (const name of ['m3', 'm4']) await addSpare(machine, name);

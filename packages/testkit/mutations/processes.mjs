@@ -378,6 +378,14 @@ export const processes = [
     tests: ['packages/core/test/spares.test.ts'],
   },
   {
+    id: 'replacement-does-not-wait-for-a-rebuild',
+    file: 'core/src/membership/replace.ts',
+    line: 'const isInTheWay = (): boolean => slot.descriptor !== null || !canTakeAlong(array, false);',
+    becomes: 'const isInTheWay = (): boolean => slot.descriptor !== null;',
+    loses: 'of two members that fail the one that was being copied is not replaced, though its new device is there',
+    tests: ['packages/core/test/spares.test.ts'],
+  },
+  {
     id: 'place-of-a-replacement-is-kept',
     file: 'core/src/membership/replace.ts',
     line: 'slot.isForReplacement = false;',

@@ -7,6 +7,7 @@ import { begin, run } from '../sync/start-process.js';
 import { declareMember, undeclareMember } from './nesting.js';
 import { chooseDataOffset, onMemberEvent, refuseForeign } from './join.js';
 import { addMember } from './add.js';
+import { canTakeAlong } from '../sync/start-rebuild.js';
 import { RaidProcess } from '../sync/process.js';
 import { Replacement } from '../members/replacement.js';
 import type { Slot } from '../members/slot.js';
@@ -89,7 +90,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       array.growIfPossible();
     }
     if (isDone) ctx.fillFromSpares(array);
-    else goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
+    else void goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
   };
   void array.processes.enqueue(work, true);
   ctx.resyncExclusion.wake();
@@ -113,23 +114,30 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
 }
 
 /**
- * The member failed while it was copied: the new device is filled from the others, once the member is let go. If it cannot be, the
- * slot is like any other.
+ * The member failed while it was copied: the new device is filled from the others, once the member is let go and no rebuild is in the
+ * way. If it cannot be, the slot is like any other.
  */
-function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): void {
-  const isOver = isDeviceBad || slot.isInSync || slot.isRemovedByHand || array.state !== 'online' || bdev.claimedBy !== null;
-  if (!isOver && slot.descriptor !== null) {
-    ctx.retries.later(lookAgainMs, () => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad));
-    return;
-  }
-  const added = isOver ? Promise.resolve() : addMember(ctx, array, bdev, slot);
-  added
-    .catch((error: unknown) => {
+async function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): Promise<void> {
+  const isWanted = (): boolean =>
+    !isDeviceBad && !slot.isInSync && !slot.isRemovedByHand && array.state === 'online' && bdev.claimedBy === null;
+  const isInTheWay = (): boolean => slot.descriptor !== null || !canTakeAlong(array, false);
+  const later = (): void => ctx.retries.later(lookAgainMs, () => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad));
+  if (isWanted()) {
+    if (isInTheWay()) {
+      later();
+      return;
+    }
+    try {
+      await addMember(ctx, array, bdev, slot);
+    } catch (error) {
+      // Another one has begun to be filled meanwhile.
+      if (isWanted() && isInTheWay()) {
+        later();
+        return;
+      }
       array.log.error({ ...array.logFields(slot), err: error }, 'the new device cannot be filled from the other members');
-    })
-    .finally(() => {
-      slot.isForReplacement = false;
-      ctx.fillFromSpares(array);
-    })
-    .catch(() => undefined);
+    }
+  }
+  slot.isForReplacement = false;
+  ctx.fillFromSpares(array);
 }
