@@ -489,3 +489,34 @@ it('waits for room that growth has taken meanwhile, if it was asked to', async (
   await isConverted(built);
   await stop(built);
 });
+
+it('gives after a crash what was read around damage before it is on record that its checksum counts', async () => {
+  const built = await withRoom('raid1', 2);
+  const { rig, disks, volume } = built;
+  const array = arrayOf(rig, 'a');
+  const [first, second] = disks as [RamDisk, RamDisk];
+  await isConverted(built);
+  await rig.arrays.disableIntegrity('a');
+  rig.arrays.processOptions.windowSizeKb = 16;
+  // The first window does not come to its end, and no other one counts before it.
+  second.fault = ({ offsetBlocks, type }) => (type === IoType.Read && offsetBlocks === dataAt ? null : Status.Ok);
+  await rig.arrays.enableIntegrity('a', { whenRoom: true });
+  await enlarge(built, room);
+  await until(() => second.held.length > 0, 'it is summed');
+  await volume.write(1024, blocks(8, 7));
+  await until(() => array.bitmap!.isSettled(1024, 8), 'the region is clean');
+  expect(array.sums!.summedTo).toBe(0);
+  array.slotAt(1).readPreference = 'write-mostly';
+  // It is not healed.
+  first.fault = ({ offsetBlocks, type }) => (type === IoType.Write && offsetBlocks === dataAt + 1024 ? null : Status.Ok);
+  first.bytes[(dataAt + 1024) * 512 + 77]! ^= 4;
+  expect((await volume.read(1024, 1))[77]).toBe(7);
+  expect(array.slots[0]!.errors.checksum).toBeGreaterThan(0);
+  const after = await startFrom(imagesOf(built));
+  await isConverted(after);
+  expect(new Set(await after.volume.read(1024, 8))).toEqual(new Set([7]));
+  await stop(after);
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  for (const disk of disks) for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await stop(built);
+});

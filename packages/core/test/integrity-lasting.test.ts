@@ -302,7 +302,7 @@ it('knows as much of the damage of a member as before, when its successor could 
   const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
   const array = arrayOf(rig, 'a');
   await volume.write(0, blocks(64, 6));
-  await until(() => array.bitmap!.count(RegionState.Dirty) === 0, 'the region is clean');
+  await until(() => array.bitmap!.isSettled(0, 64), 'the region is clean');
   await rig.arrays.removeBaseBdev('m1');
   const [disk] = disks as [RamDisk, RamDisk];
   const { disk: successor } = await plugIn(rig.registry, {
@@ -334,4 +334,122 @@ it('fails no member because another one holds all memory from which checksums ar
   expect(disk.held.length).toBe(32);
   expect(rig.events.filter(({ type }) => type === 'memberFailed')).toEqual([expect.objectContaining({ slot: 0 })]);
   for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+});
+
+/** Blocks of the volume, each of which says its number; members' blocks of the same range. */
+const numbered = Uint8Array.from({ length: 256 * 512 }, (_, at) => (at >> 9) % 251);
+
+/** The number that each of these blocks says, or `EIO`; so many from the first on. */
+async function numbersOf(volume: BlockClient, count = 256): Promise<(number | string)[]> {
+  const seen: (number | string)[] = [];
+  for (let block = 0; block < count; block++)
+    seen.push(
+      await volume.read(block, 1).then(
+        (bytes) => bytes[77]!,
+        () => 'EIO',
+      ),
+    );
+  return seen;
+}
+
+/** After a crash, when all that is in doubt has been resynchronised. */
+async function afterCrash(disks: readonly RamDisk[], count = 256): Promise<(number | string)[]> {
+  const after = await startFrom(new Map(disks.map(({ bytes }, index) => [index, bytes.slice()])));
+  await arrayOf(after.rig, 'a').processEnded;
+  const seen = await numbersOf(after.volume, count);
+  await stop(after.rig, after.volume);
+  return seen;
+}
+
+const isMap = (block: number): boolean => block >= 256 && block < 512;
+
+it.each([
+  ['raid1', 2, 0],
+  ['raid10', 4, 0],
+  // Parity says nothing of it then, as others of its stripe were being written.
+  ['raid5f', 3, 8],
+  ['raid6', 4, 0],
+] as const)(
+  '%s of %i gives after a crash what it has read around damage in a region that is being written',
+  async (level, members, lost) => {
+    const { rig, disks, volume } = await build(level, members, { integrity: true });
+    const array = arrayOf(rig, 'a');
+    if (level === 'raid1') array.slotAt(1).readPreference = 'write-mostly';
+    await volume.write(0, numbered);
+    await volume.flush();
+    // Data, of which copies and parity are made anew.
+    const disk = disks[level === 'raid6' ? 1 : 0]!;
+    disk.bytes[(dataAt + 8) * 512 + 77]! ^= 4;
+    disk.fault = ({ offsetBlocks, type }) =>
+      type === IoType.Write && offsetBlocks >= dataAt && offsetBlocks < pagesAt / 512 ? null : Status.Ok;
+    const expected = Array.from(numbered.filter((_, at) => at % 512 === 77));
+    for (let block = 0; array.slots.every(({ errors }) => errors.checksum === 0); block++)
+      expect((await volume.read(block, 1))[77]).toBe(expected[block]);
+    const found = await afterCrash(disks);
+    expect(found.filter((number) => number === 'EIO')).toHaveLength(lost);
+    expect(found.filter((number, block) => number !== 'EIO' && number !== expected[block])).toEqual([]);
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    await until(() => array.badBlocks.isEmpty && array.badBlocks.isRecorded && !array.isRepairing, 'it is healed');
+    expect(await afterCrash(disks)).toEqual(expected);
+    await stop(rig, volume);
+  },
+);
+
+it.each(['clean', 'dirty'])('has what was read around damage on record while a region is made %s', async (state) => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  const [first, second] = disks as [RamDisk, RamDisk];
+  array.slotAt(1).readPreference = 'write-mostly';
+  await volume.write(0, numbered);
+  if (state === 'dirty') await until(() => array.bitmap!.isSettled(0, 64), 'the region is clean');
+  const held = state === 'dirty' ? [second] : [first, second];
+  for (const disk of disks)
+    disk.fault = ({ offsetBlocks, type }) => {
+      const isHeal = disk === first && offsetBlocks >= dataAt && offsetBlocks < dataAt + 64;
+      return type === IoType.Write && (isHeal || (held.includes(disk) && isMap(offsetBlocks))) ? null : Status.Ok;
+    };
+  const written = state === 'dirty' ? volume.write(512, blocks(8, 1)) : Promise.resolve();
+  await until(() => held.every((disk) => disk.held.length > 0), 'the map is being written');
+  first.bytes[(dataAt + 8) * 512 + 77]! ^= 4;
+  expect((await volume.read(8, 1))[77]).toBe(8);
+  expect(await afterCrash(disks, 16)).toEqual(Array.from({ length: 16 }, (_, block) => block));
+  for (const disk of disks) disk.fault = () => Status.Ok;
+  for (const disk of disks) for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await written;
+  await stop(rig, volume);
+});
+
+it('heals what has come onto the list because it was read around, also where more was read than waits to be healed', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  array.slotAt(1).readPreference = 'write-mostly';
+  await volume.write(0, blocks(800, 6));
+  const places = Array.from({ length: 100 }, (_, index) => 8 * index);
+  const [disk] = disks as [RamDisk];
+  for (const at of places) disk.bytes[(dataAt + at) * 512 + 7]! ^= 4;
+  disk.fault = ({ numBlocks, offsetBlocks, type }) =>
+    type === IoType.Write && offsetBlocks >= dataAt && numBlocks === 8 ? null : Status.Ok;
+  expect(await volume.read(0, 1)).toEqual(blocks(1, 6));
+  await until(() => disk.held.length > 0, 'the first is being healed');
+  await Promise.all(places.slice(1).map((at) => volume.read(at, 8)));
+  expect(array.badBlocks.countOf(0)).toBe(800);
+  disk.fault = () => Status.Ok;
+  for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  await until(() => array.badBlocks.isEmpty && !array.isRepairing, 'all of it is healed');
+  expect(places.every((at) => disk.bytes[(dataAt + at) * 512 + 7] === 6)).toBe(true);
+  await stop(rig, volume);
+});
+
+it('has on record what a rebuild has read around in a region that is being written', async () => {
+  const { rig, disks, volume } = await build('raid1', 3, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  await rig.arrays.removeBaseBdev('m2');
+  await volume.write(0, numbered);
+  disks[0]!.bytes[(dataAt + 8) * 512 + 77]! ^= 4;
+  await rig.arrays.addBaseBdev('a', 'm2');
+  await until(() => array.numInSync === 3 && array.process === null, 'it is filled');
+  expect(array.slots.map(({ errors }) => errors.checksum > 0)).toEqual([true, false, false]);
+  expect(await afterCrash(disks)).toEqual(Array.from(numbered.filter((_, at) => at % 512 === 77)));
+  await stop(rig, volume);
 });

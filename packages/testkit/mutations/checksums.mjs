@@ -7,6 +7,46 @@ const growth = ['packages/core/test/integrity-growth.test.ts'];
 
 export const checksums = [
   {
+    id: 'read-around-and-forgotten',
+    file: 'core/src/io/request-path.ts',
+    line: 'return this.#array.mustRecordDamage(from, to - from);',
+    becomes: 'return false;',
+    loses: 'a block was read around its damage, and a crash before it is healed has the resync copy the damage',
+    suites: lasting,
+  },
+  {
+    id: 'settled-while-the-map-is-written',
+    file: 'core/src/bitmap/write-intent-bitmap.ts',
+    line: 'if (this.#setting.has(region) || this.#clearing.has(region)) return false;',
+    becomes: '',
+    loses: 'damage that is met while a region is made clean, or dirty, is not on record, and a crash has it copied',
+    suites: lasting,
+  },
+  {
+    id: 'rebuilds-read-around-and-forget',
+    file: 'core/src/sync/process.ts',
+    line: 'if (this.#array.mustRecordDamage(from, to - from)) await this.#array.recordDamage(from, to - from);',
+    becomes: '',
+    loses: 'a rebuild has read around damage, and a crash has the resync copy it to all members',
+    suites: lasting,
+  },
+  {
+    id: 'unrecorded-sums-count',
+    file: 'core/src/array/array.ts',
+    line: '.some(({ start, end }) => end > summedTo || bitmap?.isSettled(start, end - start) !== true),',
+    becomes: '.some(({ start, end }) => bitmap?.isSettled(start, end - start) !== true),',
+    loses: 'while checksums are being turned on, damage that was read around is what they are made of after a crash',
+    suites: conversion,
+  },
+  {
+    id: 'listed-and-not-healed',
+    file: 'core/src/io/read-repair.ts',
+    line: 'for (const range of badBlocks.unhealedIn(index, 0, Infinity)) {',
+    becomes: 'for (const range of badBlocks.damagedIn(index, 0, Infinity)) {',
+    loses: 'what found no room among the repairs that wait stays on the list of bad blocks, though redundancy knows it',
+    suites: lasting,
+  },
+  {
     id: 'plain-sums-end-where-they-did',
     file: 'core/src/start/start.ts',
     line: "if (array.module.redundancy === 'none') sums.countTo(summedBlocks * blocksTogether);",
@@ -251,8 +291,8 @@ export const checksums = [
   {
     id: 'lost-is-told-before-it-is-listed',
     file: 'core/src/io/request-path.ts',
-    line: 'if (status !== Status.Ok && io.isUsers && io.type !== IoType.Flush && !badBlocks.isSettled) {',
-    becomes: 'if (io.numBlocks < 0) {',
+    line: 'if (status !== Status.Ok) return !badBlocks.isSettled;',
+    becomes: 'if (status !== Status.Ok) return false;',
     loses: 'what was answered EIO is read as it is after a crash that comes with the answer',
     suites,
   },
@@ -499,8 +539,8 @@ export const checksums = [
   {
     id: 'damage-that-only-a-write-has-met',
     file: 'core/src/io/read-repair.ts',
-    line: 'if (!(await this.#heal(wish))) await this.#recordLost(wish);',
-    becomes: 'await this.#heal(wish);',
+    line: 'if (!isHealed) await this.#recordLost(wish);',
+    becomes: '',
     loses: 'what a write has met of damage is forgotten by a crash, or with the checksums, if nobody is there to heal it',
     suites: lasting,
   },

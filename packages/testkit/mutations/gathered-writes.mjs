@@ -46,8 +46,8 @@ export const gatheredWrites = [
   {
     id: 'gathered-and-lost-is-told-before-it-is-listed',
     file: 'core/src/io/request-path.ts',
-    line: 'if (status !== Status.Ok && io.isUsers && io.type !== IoType.Flush && !badBlocks.isSettled) {',
-    becomes: 'if (status !== Status.Ok && io.parent !== null && io.type !== IoType.Flush && !badBlocks.isSettled) {',
+    line: 'if (io.isUsers && io.type !== IoType.Flush && this.#mustRecord(io, status)) {',
+    becomes: 'if (io.parent !== null && io.type !== IoType.Flush && this.#mustRecord(io, status)) {',
     loses: 'a write that has failed with others, and is not made again, is answered before what is lost is on record',
     suites,
   },

@@ -1,3 +1,4 @@
+import { CutMode } from './disk-faults.js';
 import { lieKinds } from './plan-items.js';
 import type { PlanItem, SimShape } from './plan-items.js';
 import { Random } from './random.js';
@@ -46,6 +47,27 @@ export function drawConversions(seed: number, shape: SimShape, totalMs: number):
   for (let left = random.int(0, 3); left > 0; left--)
     items.push({ kind: 'grow', at: random.unit() * totalMs, numBlocks: random.int(2, 40) * perSum });
   return { shape: { ...shape, integrity: { ...shape.integrity, isLater } }, items };
+}
+
+/**
+ * In half of those in which disks lie a bit turns over beside what is being written, is met by a read, and then the array crashes. From
+ * a stream of its own.
+ */
+export function drawFoundLies(seed: number, shape: SimShape, totalMs: number): PlanItem[] {
+  const random = new Random(seed, 18);
+  if (shape.integrity === undefined || random.chance(0.5)) return [];
+  return Array.from({ length: random.int(1, 6) }, () => ({
+    kind: 'lie',
+    at: random.unit() * totalMs,
+    disk: random.int(0, shape.numDisks - 1),
+    how: 'corrupt',
+    place: random.unit(),
+    crash: {
+      how: random.pick(['power', 'kill'] as const),
+      mode: random.pick([CutMode.KeepAll, CutMode.LoseAll, CutMode.Random]),
+      afterMs: random.chance(0.5) ? 0 : random.exponential(2),
+    },
+  }));
 }
 
 /** In two thirds of these any disk lies, at any time, also where others fail or lie too. From a stream of its own. */

@@ -53,7 +53,15 @@ export type PlanItem =
   | { kind: 'fault'; at: number; disk: number; fault: FaultKind; ms: number; amount: number }
   | { kind: 'vanish'; at: number; disk: number; ms: number; returns: 'same' | 'cut' | 'old' }
   | { kind: 'snapshot'; at: number; disk: number }
-  | { kind: 'lie'; at: number; disk: number; how: LieKind; place: number }
+  | {
+      kind: 'lie';
+      at: number;
+      disk: number;
+      how: LieKind;
+      place: number;
+      /** Beside it users write, and the array crashes so long after somebody has read it and was answered. Default: it need not. */
+      crash?: { how: 'power' | 'kill'; mode: CutMode; afterMs: number };
+    }
   | {
       kind: 'metadataLie';
       at: number;

@@ -6,7 +6,7 @@ import { drawShortages } from './plan-shortages.js';
 import { drawStreams } from './plan-streams.js';
 import { drawTrims } from './plan-trims.js';
 import { drawForeign } from './plan-foreign.js';
-import { drawConversions, drawGrowth, drawIntegrity, drawLies } from './plan-integrity.js';
+import { drawConversions, drawFoundLies, drawGrowth, drawIntegrity, drawLies } from './plan-integrity.js';
 import { drawMetadataLies } from './plan-metadata-lies.js';
 import { drawRests } from './plan-rests.js';
 import { drawSlots } from './plan-slots.js';
@@ -37,6 +37,8 @@ export interface PlanOptions {
   hasDevices?: boolean;
   hasShortages?: boolean;
   hasIntegrity?: boolean;
+  /** Lies that are read around, and then a crash. */
+  hasFoundLies?: boolean;
   hasSlots?: boolean;
   hasMetadataLies?: boolean;
   /** Also of arrays of one member: nobody else has their records, and nothing tells a lost one. Default: no. */
@@ -49,7 +51,7 @@ export interface PlanOptions {
 export function drawPlan(seed: number, module: RaidModule, options: PlanOptions = {}): SimPlan {
   const { hasDevices = true, hasExtras = true, hasForeign = true, hasIntegrity = true } = options;
   const { hasRests = true, hasShapes = true, hasShortages = true, hasSlots = true } = options;
-  const { hasMetadataLies = true, hasStreams = true, hasTrims = true } = options;
+  const { hasFoundLies = true, hasMetadataLies = true, hasStreams = true, hasTrims = true } = options;
   const random = new Random(seed, 0);
   const given = options.levelOptions ?? [];
   // From a stream of its own.
@@ -71,6 +73,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
   const conversions = hasIntegrity ? drawConversions(seed, shape, totalMs) : { shape, items: [] };
+  if (hasFoundLies && lies.length > 0) items.push(...drawFoundLies(seed, shape, totalMs));
   items.push(...lies, ...drawGrowth(seed, shape, totalMs), ...conversions.items);
   const extras = hasExtras ? drawExtras(seed, module, shape, totalMs) : [];
   // Made again of members that have grown, an array without superblocks is another one where its layout follows their sizes.

@@ -608,18 +608,32 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
         `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`,
       );
     }
-    this.log.error(fields, 'nobody knows what the blocks should hold: they are bad until they are written');
+    this.log.error(fields, 'the blocks do not hold what they should: they are bad until they are written');
     badBlocks.add(slot, memberOffset, numBlocks);
   }
 
+  /** Something of these blocks of members is known to be damaged, and a crash now would forget it: it is to be recorded. */
+  mustRecordDamage(memberOffset: number, numBlocks: number): boolean {
+    const { badBlocks, bitmap, blocksTogether, isReadOnly, metadata, slots } = this;
+    if (!badBlocks.hasDamage || isReadOnly) return false;
+    const summedTo = metadata.recordedSummedBlocks * blocksTogether;
+    return slots.some(({ index }) =>
+      badBlocks
+        .damagedIn(index, memberOffset, numBlocks)
+        .some(({ start, end }) => end > summedTo || bitmap?.isSettled(start, end - start) !== true),
+    );
+  }
+
   /**
-   * What is known to be damaged of these blocks of members is on the list, on stable media, when this resolves. Rejects if it cannot
-   * be recorded.
+   * What is known to be damaged of these blocks of members, and of what has one checksum with them, is on the list, on stable media,
+   * when this resolves. Rejects if it cannot be recorded.
    */
   async recordDamage(memberOffset: number, numBlocks: number): Promise<void> {
     const { phase } = this.lifecycle;
     if (this.badBlocks.isSettled || (phase !== 'online' && phase !== 'stopping')) return;
-    await listDamage(this, memberOffset, numBlocks);
+    const { blocksTogether } = this;
+    const first = Math.floor(memberOffset / blocksTogether) * blocksTogether;
+    await listDamage(this, first, Math.ceil((memberOffset + numBlocks - first) / blocksTogether) * blocksTogether);
     if (!this.badBlocks.isRecorded) await this.metadata.update();
   }
 

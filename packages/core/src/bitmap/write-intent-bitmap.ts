@@ -44,6 +44,8 @@ export class WriteIntentBitmap extends RegionStates {
   readonly #zeroing = new Set<number>();
   /** Regions that are being made clean. */
   #clearing: ReadonlyMap<number, RegionState> = new Map();
+  /** Pages may say of them that they are dirty, or are about to, though memory does not. */
+  readonly #setting = new Set<number>();
   #zeroWaiters: (() => void)[] = [];
   #idleWaiters: (() => void)[] = [];
   /** What users have unmapped; null before the first time. */
@@ -132,6 +134,20 @@ export class WriteIntentBitmap extends RegionStates {
       else this.#trims?.wrote(group);
     }
     this.#armTimer();
+  }
+
+  /**
+   * Of all regions that these member blocks touch the members have on record that nothing is being written there, and nobody is about
+   * to say otherwise: their checksums count after a crash.
+   */
+  isSettled(memberOffset: number, count: number): boolean {
+    const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
+    for (let region = Math.floor(memberOffset / this.regionBlocks); region <= last; region++) {
+      const state = this.states[region];
+      if (state !== RegionState.Clean && state !== RegionState.OutOfSync) return false;
+      if (this.#setting.has(region) || this.#clearing.has(region)) return false;
+    }
+    return true;
   }
 
   /** Nothing is known of these regions, `end` excluded: they count as written, and their redundancy is in doubt. */
@@ -306,6 +322,8 @@ export class WriteIntentBitmap extends RegionStates {
     }
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
     for (const region of fresh) this.#zeroing.add(region);
+    // Before damage is recorded: what is found later is recorded by whoever finds it.
+    for (const region of regions) this.#setting.add(region);
     try {
       let lostFlushes: number;
       let rounds = 0;
@@ -329,6 +347,7 @@ export class WriteIntentBitmap extends RegionStates {
         await this.#array.leaveRecorded();
       } while (this.#array.lostFlushes !== lostFlushes);
       for (const region of regions) this.set(region, RegionState.Dirty);
+      for (const region of regions) this.#setting.delete(region);
     } finally {
       this.#pages.said.clear();
       this.#zeroing.clear();

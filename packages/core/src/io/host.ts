@@ -9,6 +9,8 @@ export interface IoHost extends JournalHost {
   onLevelThrew(error: unknown): void;
   /** Has blocks of the slot's member rewritten from redundancy. */
   requestRepair(slot: number, memberOffsetBlocks: number, numBlocks: number): void;
+  /** Something of these blocks of members is known to be damaged, and a crash now would forget it. */
+  mustRecordDamage(memberOffset: number, numBlocks: number): boolean;
   readonly journal: Journal | null;
   readonly io: JournalHost['io'] & {
     physicalDevices(): readonly string[];

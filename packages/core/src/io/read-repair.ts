@@ -97,20 +97,25 @@ export class ReadRepair {
 
   async #run(): Promise<void> {
     for (;;) {
-      for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift())
-        if (!(await this.#heal(wish))) await this.#recordLost(wish);
+      for (let wish = this.#queue.shift(); wish !== undefined; wish = this.#queue.shift()) await this.#healOrList(wish);
       if (!this.#hasDropped || this.#isHeld) return;
       this.#hasDropped = false;
       await this.#healDamaged();
     }
   }
 
-  /** What is known to be damaged of all members, and is not on the list: it is healed, or comes onto it. */
+  async #healOrList(wish: RepairRequest): Promise<void> {
+    const isHealed = await this.#heal(wish);
+    this.#array.badBlocks.triedToHeal(wish.slot, wish.offsetBlocks, wish.numBlocks);
+    if (!isHealed) await this.#recordLost(wish);
+  }
+
+  /** What is known to be damaged of all members, and nobody has tried to heal: it is healed, or comes onto the list. */
   async #healDamaged(): Promise<void> {
     const { badBlocks, blockSize, blocksTogether, slots } = this.#array;
     const most = Math.max(1, Math.floor(pieceBytes / blockSize));
     for (const { index } of [...slots]) {
-      for (const range of badBlocks.damagedIn(index, 0, Infinity)) {
+      for (const range of badBlocks.unhealedIn(index, 0, Infinity)) {
         const first = Math.floor(range.start / blocksTogether) * blocksTogether;
         const end = Math.ceil(range.end / blocksTogether) * blocksTogether;
         for (let at = first; at < end; at += most) {
@@ -120,8 +125,9 @@ export class ReadRepair {
           }
           // Somebody may have written it meanwhile.
           const numBlocks = Math.min(most, end - at);
-          if (badBlocks.damagedIn(index, at, numBlocks).length > 0)
-            await this.#heal({ slot: index, offsetBlocks: at, numBlocks });
+          if (badBlocks.unhealedIn(index, at, numBlocks).length === 0) continue;
+          await this.#heal({ slot: index, offsetBlocks: at, numBlocks });
+          badBlocks.triedToHeal(index, at, numBlocks);
         }
       }
     }

@@ -315,15 +315,30 @@ export class RequestPath implements BdevDriver, RequestSink {
   }
 
   #acknowledge(io: RaidIo, status: Status): void {
-    const { badBlocks, journal } = this.#array;
-    if (status !== Status.Ok && io.isUsers && io.type !== IoType.Flush && !badBlocks.isSettled) {
-      this.#finishLost(io, status);
-      return;
-    }
+    // Nobody is told anything that rests on what checksums alone have found, before it does not depend on them any more.
+    if (io.isUsers && io.type !== IoType.Flush && this.#mustRecord(io, status)) {
+      this.#recordLost(io.offsetBlocks, io.numBlocks, () => {
+        if (status === Status.Ok) this.#acknowledgeRecorded(io, status);
+        else this.finish(io, status);
+      });
+    } else this.#acknowledgeRecorded(io, status);
+  }
+
+  /** What is answered as lost stays lost until it is written. What was read around must not be taken for good after a crash. */
+  #mustRecord(io: RaidIo, status: Status): boolean {
+    const { badBlocks } = this.#array;
+    if (status !== Status.Ok) return !badBlocks.isSettled;
+    if (!badBlocks.hasDamage || this.#array.module.redundancy === 'none') return false;
+    const { from, to } = this.#array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
+    return this.#array.mustRecordDamage(from, to - from);
+  }
+
+  #acknowledgeRecorded(io: RaidIo, status: Status): void {
+    const { journal } = this.#array;
     if (status === Status.Ok && journal?.mustSaveDoubt === true && this.#isForStableMedia(io)) {
       // What was in doubt, and has been written since, must be readable after the next start.
       journal.doubt.save().then(
-        () => this.#acknowledge(io, status),
+        () => this.#acknowledgeRecorded(io, status),
         () => this.finish(io, Status.IoError),
       );
       return;
@@ -333,11 +348,6 @@ export class RequestPath implements BdevDriver, RequestSink {
     // A member may have left since the level looked who is there: passed over, it has not got what would be acknowledged.
     else if (!this.#array.hasEnough) this.finish(io, Status.NoDevice);
     else if (!this.#gate.holds(io)) this.finish(io, Status.Ok);
-  }
-
-  /** What is answered as lost stays lost until it is written: the answer waits until that does not depend on checksums any more. */
-  #finishLost(io: RaidIo, status: Status): void {
-    this.#recordLost(io.offsetBlocks, io.numBlocks, () => this.finish(io, status));
   }
 
   /** A read that one part was to answer cannot be had from others: nothing but its error is left to be told. */

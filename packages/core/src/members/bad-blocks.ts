@@ -15,6 +15,8 @@ export class BadBlocks {
   /** Not on the list: blocks that their checksums say are damaged, and that have been given nothing since. */
   #damaged = new Map<number, BlockRanges>();
   #damagedSize = 0;
+  /** On the list, as they were found to be damaged: nobody has tried yet to have them rewritten from redundancy. */
+  #unhealed = new Map<number, BlockRanges>();
   #size = 0;
   /** Grows with every change. */
   #version = 0;
@@ -33,6 +35,11 @@ export class BadBlocks {
   /** Nothing is on the list, and nothing is known to be damaged. */
   get isEmpty(): boolean {
     return this.#size === 0 && this.#damagedSize === 0;
+  }
+
+  /** Something is known to be damaged, and is not on the list. */
+  get hasDamage(): boolean {
+    return this.#damagedSize > 0;
   }
 
   /** Nothing is known to be damaged that is not on the list, and the list on the members is this one. */
@@ -60,10 +67,9 @@ export class BadBlocks {
   }
 
   add(slot: number, offset: number, numBlocks: number): void {
+    for (const { start, end } of this.damagedIn(slot, offset, numBlocks)) rangesIn(this.#unhealed, slot).add(start, end);
     this.forgetDamage(slot, offset, numBlocks);
-    const ranges = this.#slots.get(slot) ?? new BlockRanges();
-    this.#slots.set(slot, ranges);
-    ranges.add(offset, offset + numBlocks);
+    rangesIn(this.#slots, slot).add(offset, offset + numBlocks);
     this.#changed();
   }
 
@@ -74,19 +80,25 @@ export class BadBlocks {
    */
   noteDamage(slot: number, offset: number, numBlocks: number): void {
     if (this.#damagedSize >= mostDamaged || this.has(slot, offset, numBlocks)) return;
-    const ranges = this.#damaged.get(slot) ?? new BlockRanges();
+    const ranges = rangesIn(this.#damaged, slot);
     if (ranges.overlaps(offset, offset + numBlocks)) return;
-    this.#damaged.set(slot, ranges);
     ranges.add(offset, offset + numBlocks);
     this.#countDamaged();
   }
 
   /** What is known to be damaged of these blocks of the slot, and is not on the list. */
   damagedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
-    const found = this.#damaged.get(slot)?.list() ?? [];
-    return found
-      .filter(({ start, end }) => start < offset + numBlocks && offset < end)
-      .map(({ start, end }) => ({ start: Math.max(start, offset), end: Math.min(end, offset + numBlocks) }));
+    return rangesWithin(this.#damaged.get(slot), offset, numBlocks);
+  }
+
+  /** As {@link damagedIn}, and what has come onto the list since it was found, of which nobody has said {@link triedToHeal}. */
+  unhealedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
+    return [...this.damagedIn(slot, offset, numBlocks), ...rangesWithin(this.#unhealed.get(slot), offset, numBlocks)];
+  }
+
+  /** They have been rewritten, or cannot be: what is on the list of them stays there until somebody writes it. */
+  triedToHeal(slot: number, offset: number, numBlocks: number): void {
+    this.#unhealed.get(slot)?.remove(offset, offset + numBlocks);
   }
 
   forgetDamage(slot: number, offset: number, numBlocks: number): void {
@@ -96,6 +108,7 @@ export class BadBlocks {
   /** The slot's member has been given these blocks. False if none of them was on the list. */
   remove(slot: number, offset: number, numBlocks: number): boolean {
     this.forgetDamage(slot, offset, numBlocks);
+    this.triedToHeal(slot, offset, numBlocks);
     if (this.#slots.get(slot)?.remove(offset, offset + numBlocks) !== true) return false;
     this.#changed();
     return true;
@@ -112,6 +125,7 @@ export class BadBlocks {
   /** The slot has another member, of which these blocks are bad. */
   replace(slot: number, ranges: readonly BlockRange[]): void {
     this.#damaged.delete(slot);
+    this.#unhealed.delete(slot);
     this.#countDamaged();
     if (ranges.length === 0 && this.rangesOf(slot).length === 0) return;
     const set = new BlockRanges();
@@ -123,6 +137,7 @@ export class BadBlocks {
   /** Slots have other numbers now: `numberOf` gives that of one by the number that it had; -1 for one that is no more. */
   renumber(numberOf: (slot: number) => number): void {
     this.#damaged = renumbered(this.#damaged, numberOf);
+    this.#unhealed = renumbered(this.#unhealed, numberOf);
     this.#countDamaged();
     this.#recorded = this.#recorded.flatMap((range) => {
       const slot = numberOf(range.slot);
@@ -152,6 +167,7 @@ export class BadBlocks {
   load(found: BadBlockList | null, generation = 0): void {
     this.#slots = new Map();
     this.#damaged = new Map();
+    this.#unhealed = new Map();
     this.#countDamaged();
     this.#generation = found?.generation ?? 0;
     this.#recordedGeneration = generation;
@@ -197,6 +213,20 @@ export class BadBlocks {
     for (const ranges of this.#damaged.values()) size += ranges.size;
     this.#damagedSize = size;
   }
+}
+
+/** The slot's ranges, which may be new ones. */
+function rangesIn(slots: Map<number, BlockRanges>, slot: number): BlockRanges {
+  let ranges = slots.get(slot);
+  if (ranges === undefined) slots.set(slot, (ranges = new BlockRanges()));
+  return ranges;
+}
+
+/** What the ranges have of these blocks. */
+function rangesWithin(ranges: BlockRanges | undefined, offset: number, numBlocks: number): BlockRange[] {
+  return (ranges?.list() ?? [])
+    .filter(({ start, end }) => start < offset + numBlocks && offset < end)
+    .map(({ start, end }) => ({ start: Math.max(start, offset), end: Math.min(end, offset + numBlocks) }));
 }
 
 /** What is known of each slot that is still there. */

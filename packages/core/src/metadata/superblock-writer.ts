@@ -40,6 +40,8 @@ export class SuperblockWriter {
   recordedSlots = 0;
   /** Salt of the checksums that the last round has said which all members have; null: of none, or there was no round yet. */
   recordedSums: string | null = null;
+  /** How many blocks of each data area have checksums that count, as that round has said it. */
+  recordedSummedBlocks = 0;
   /** Of the region map and the journal, as headers say it. */
   incarnation = firstIncarnation;
   /** See `ExtensionHeader`; null until it is known, or the first header is made. */
@@ -300,6 +302,7 @@ export class SuperblockWriter {
       const sums = array.sums?.header() ?? null;
       if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
       this.recordedSums = sums?.salt ?? null;
+      this.recordedSummedBlocks = sums?.summedBlocks ?? 0;
     } else if (meanwhile === found) {
       // Nothing is added to it: what it says would count as newer, by its ids. The next round ends it, or begins another one.
       return;

@@ -401,6 +401,8 @@ export class RaidProcess implements ProcessView, RunningProcess {
     if (!this.#step.isNeeded(window.start, window.end)) return;
     const startedAt = this.#array.registry.runtime.now();
     await this.#step.run(window.start, window.end, holds);
+    // What was read around must not be taken for good after a crash.
+    if (this.#array.mustRecordDamage(from, to - from)) await this.#array.recordDamage(from, to - from);
     window.workMs = this.#array.registry.runtime.now() - startedAt;
     this.#workedBlocks += window.end - window.start;
     this.#pace?.worked(window.end - window.start, this.#array.registry.runtime.now());

@@ -362,8 +362,9 @@ export class SimRun {
         this.standing.refresh();
         break;
       case 'checksumError': {
-        if (this.isRedundant) break;
         const from = event.block - (this.array()?.slots[event.slot]?.dataOffset ?? 0);
+        this.sumLies.found(event.member, from, from + event.blocks);
+        if (this.isRedundant) break;
         this.#damage.push({ slot: event.slot, from, to: from + event.blocks, at: this.world.now });
         break;
       }
@@ -447,6 +448,7 @@ export class SimRun {
     this.open.delete(what);
     if (isWrite) this.#noteWrite(offset, numBlocks);
     if (isWrite) this.sumLies.wrote(offset, numBlocks, status === Status.Ok && type !== IoType.Unmap);
+    if (status === Status.Ok && type !== IoType.Flush) this.sumLies.answered(offset, numBlocks);
     if (status === Status.Ok || status === died || status === notAsked) return;
     this.coverage.mark(`io error ${statusName(status)}`);
     if (this.isTolerant || this.isStopping || volume !== this.volume) return;

@@ -7,6 +7,7 @@ import { SimMemory } from '../sim-memory.js';
 import { addCopy, addSpare, controlProcess, dismissSpares, grow, setIntegrity, replace, takeSlot } from './operator.js';
 import { foreignRun } from './foreign.js';
 import { lie } from './lies.js';
+import { lieAndCrash } from './found-lies.js';
 import { comeToRest, rest } from './come-to-rest.js';
 import { calm, checkLeaks, heal, lookAtRest } from './rest.js';
 import { remake, restart, stop } from './restart.js';
@@ -175,7 +176,9 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       if (!run.isCalm || item.how === 'stop') await restart(run, item);
       break;
     case 'lie':
-      if (!run.isCalm) lie(run, item);
+      if (run.isCalm) break;
+      if (item.crash === undefined) lie(run, item);
+      else await lieAndCrash(run, item, item.crash);
       break;
     case 'metadataLie':
       if (!run.isCalm) run.metadataLies.lie(item);

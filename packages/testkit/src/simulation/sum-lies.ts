@@ -49,7 +49,13 @@ interface Lie {
   end: number;
   /** Checksums cannot know of it. */
   isGivenUp: boolean;
+  /** A checksum has said so; and somebody was answered since who asked for it, so that it must not depend on checksums any more. */
+  isFound: boolean;
+  isTold: boolean;
 }
+
+/** What is said of a lie when it is told. */
+type NewLie = Omit<Lie, 'isFound' | 'isGivenUp' | 'isTold'>;
 
 /**
  * What disks have lied about under checksums. No wrong byte may be read there, but errors are right for as long as not all of it
@@ -98,6 +104,41 @@ export class SumLies {
       this.#isCorrupting = true;
       if (sector !== undefined) disk.corrupt(disk.dataSector + (sector % limit), Math.floor(place * 4096));
       this.#isCorrupting = false;
+    }
+  }
+
+  /** The lie that was told last, if that is not over yet. */
+  get last(): Readonly<Lie> | null {
+    return this.#lies[this.#lies.length - 1] ?? null;
+  }
+
+  /** The array says that these blocks of the member's data area are not what their checksums say: of others it says nothing. */
+  found(member: string, from: number, to: number): void {
+    const array = this.#run.array();
+    if (array === undefined || !this.#run.isRedundant) return;
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const part = (lie: Lie, first: number, end: number, isFound: boolean): Lie[] => {
+      const start = Math.floor(first / memberBlocks) * arrayBlocks;
+      const last = Math.ceil(end / memberBlocks) * arrayBlocks;
+      return first < end ? [{ ...lie, from: first, to: end, start, end: last, isFound }] : [];
+    };
+    const lies = this.#lies.flatMap((lie) => {
+      if (lie.isFound || lie.disk.name !== member || lie.from >= to || from >= lie.to) return [lie];
+      if (from <= lie.from && lie.to <= to) lie.isFound = true;
+      if (lie.isFound) return [lie];
+      const [first, end] = [Math.max(from, lie.from), Math.min(to, lie.to)];
+      return [...part(lie, lie.from, first, false), ...part(lie, end, lie.to, false), ...part(lie, first, end, true)];
+    });
+    this.#lies.splice(0, this.#lies.length, ...lies);
+  }
+
+  /** A request of these blocks was answered without an error. */
+  answered(offset: number, count: number): void {
+    if (this.#lies.length === 0 || !this.#run.isRedundant) return;
+    for (const lie of this.#lies) {
+      if (!lie.isFound || lie.isTold || lie.start >= offset + count || offset >= lie.end) continue;
+      lie.isTold = true;
+      this.#run.mark('a lie was read around');
     }
   }
 
@@ -177,7 +218,10 @@ export class SumLies {
       const last = Math.floor((lie.to - 1) / bitmap.regionBlocks);
       let areAll = true;
       for (let region = first; region <= last; region++) areAll &&= isSure(region);
-      if (!areAll) this.#giveUp(lie, array);
+      if (areAll) continue;
+      if (!isClean && lie.isTold && !lie.isGivenUp)
+        this.#run.coverage.mark('a lie was read around, and the array crashed before its region was clean');
+      else this.#giveUp(lie, array);
     }
   }
 
@@ -279,7 +323,7 @@ export class SumLies {
     const from = first * perSum;
     const to = end * perSum;
     const start = Math.floor(from / memberBlocks) * arrayBlocks;
-    this.#add(array, { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, isGivenUp: false, disk });
+    this.#add(array, { from, to, start, end: Math.ceil(to / memberBlocks) * arrayBlocks, disk });
   }
 
   /** Without redundancy nothing else depends on them. */
@@ -290,11 +334,12 @@ export class SumLies {
     const blocks = array.currentGeometry?.memberBlocks[slot.index] ?? 0;
     for (let from = first * perSum; from < Math.min(end * perSum, blocks); from += perSum) {
       const start = volumeBlockOf(array, slot.index, from);
-      this.#add(array, { from, to: from + perSum, start, end: start + perSum, isGivenUp: false, disk });
+      this.#add(array, { from, to: from + perSum, start, end: start + perSum, disk });
     }
   }
 
-  #add(array: RaidArray, lie: Lie): void {
+  #add(array: RaidArray, told: NewLie): void {
+    const lie: Lie = { ...told, isGivenUp: false, isFound: false, isTold: false };
     const { disk, from, to } = lie;
     this.#run.world.trace(`== ${disk.name} has lied: blocks ${lie.start} to ${lie.end - 1}`);
     this.#run.leniency.forgive(lie.start, lie.end);
