@@ -40,7 +40,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
     for (const part of isProvable ? await unreadableParts(array, entry, newer) : [entry]) {
       for (let i = 0; i < part.numBlocks; i++) written.add(part.offsetBlocks + i);
       try {
-        await tryTwice(() => writeAgain(array, part));
+        await writeTogether(array, part, isProvable ? [part] : entriesWith(entry, entries));
       } catch (error) {
         if (isLackOfMemory(error)) throw error;
         array.log.error(
@@ -73,13 +73,38 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
 }
 
 /** Once more where it failed: an error of one moment would cost the absent member's blocks until they are written. */
-async function tryTwice(work: () => Promise<void>): Promise<void> {
+async function tryTwice(work: () => Promise<void>, again: () => Promise<void> = work): Promise<void> {
   try {
     await work();
   } catch (error) {
     if (isLackOfMemory(error) || statusOf(error) === Status.NoSpace) throw error;
-    await work();
+    await again();
   }
+}
+
+/**
+ * Writes the entry's blocks again, and once more where that failed. A try that fails half-way leaves parity that gives all absent
+ * members nonsense there, so what it brings into doubt is none while all entries of the write are written again, one after the
+ * other: what the others' blocks are worked out to be in the meantime does not matter.
+ */
+async function writeTogether(array: JournalHost, entry: FoundEntry, together: readonly FoundEntry[]): Promise<void> {
+  const { consistency } = array;
+  const { from, to } = rangeOf(array, entry);
+  const known = new BlockRanges();
+  for (let block = from; block < to; block++) if (!consistency.isInconsistent(block, 1)) known.add(block, block + 1);
+  await tryTwice(
+    () => writeAgain(array, entry),
+    async () => {
+      for (const { start, end } of known.list()) consistency.markInSync(start, end - start);
+      for (const other of together) await writeAgain(array, other);
+    },
+  );
+}
+
+/** All entries of the entry's write, in order. */
+function entriesWith({ id, indexTogether, numTogether }: FoundEntry, entries: readonly FoundEntry[]): FoundEntry[] {
+  const first = id - indexTogether;
+  return entries.filter((other) => other.id >= first && other.id < first + numTogether).sort((one, other) => one.id - other.id);
 }
 
 /** The start fails for it, and is tried again: nothing may be taken for lost because of it. */
