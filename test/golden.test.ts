@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { decodeByTable, isAcceptable } from '../packages/superblock/test/codec-oracle.js';
+import { placesOf, volumeBlocks } from './support/address-map.js';
+import type { Shape } from './support/address-map.js';
+import { build } from './support/array-on-disks.js';
 import { arrayContent, goldenSets, memberImage } from './support/golden.js';
 import type { GoldenSet } from './support/golden.js';
+import { fillPattern } from './support/pattern.js';
 import { plugIn } from './support/ram-disk.js';
-import { newRig, openVolume, readAll } from './support/rig.js';
+import { arrayOf, memberUuid, newRig, openVolume, readAll, until } from './support/rig.js';
 import type { Rig } from './support/rig.js';
 
 async function plugInMembers(rig: Rig, set: GoldenSet, indexes: readonly number[]): Promise<void> {
@@ -103,5 +108,72 @@ describe('arrays made by SPDK', () => {
       expect(rig.registry.get(set.name)).toBeUndefined();
       await expectNothingLeft(rig);
     }
+  });
+});
+
+/** The volume as SPDK serves it: by the superblocks' fields and the level's address map, both written down once more for tests. */
+function servedBySpdk(images: readonly Uint8Array[]): Uint8Array {
+  const superblocks = images.map((bytes) => {
+    expect(isAcceptable(bytes)).toBe(true);
+    return decodeByTable(bytes);
+  });
+  const [first] = superblocks;
+  const { blockSize, level, members, raidSizeBlocks, stripSizeBlocks } = first!;
+  expect(superblocks.every(({ seqNumber }) => seqNumber === first!.seqNumber)).toBe(true);
+  const inSlots = members.toSorted((a, b) => a.slot - b.slot);
+  const shape: Shape = {
+    level: level === 0 ? 'raid0' : 'concat',
+    strip: stripSizeBlocks,
+    capacities: inSlots.map(({ dataSizeBlocks }) => dataSizeBlocks),
+  };
+  expect(volumeBlocks(shape)).toBe(raidSizeBlocks);
+  const imageOf = new Map(images.map((bytes, index) => [memberUuid(index), bytes]));
+  for (const { dataOffsetBlocks, dataSizeBlocks, uuid } of inSlots)
+    expect((dataOffsetBlocks + dataSizeBlocks) * blockSize).toBeLessThanOrEqual(imageOf.get(uuid)!.length);
+  const bytes = new Uint8Array(raidSizeBlocks * blockSize);
+  for (let block = 0; block < raidSizeBlocks; block++) {
+    const [place] = placesOf(shape, block);
+    const { dataOffsetBlocks, uuid } = inSlots[place!.slot]!;
+    const image = imageOf.get(uuid)!;
+    const at = (dataOffsetBlocks + place!.block) * blockSize;
+    bytes.set(image.subarray(at, at + blockSize), block * blockSize);
+  }
+  return bytes;
+}
+
+describe('arrays without redundancy that have checksums, as SPDK serves them', () => {
+  it.each([
+    ['raid0', 3, 'at its creation'],
+    ['raid0', 2, 'while it was up'],
+    ['concat', 3, 'at its creation'],
+    ['concat', 2, 'while it was up'],
+  ] as const)('%s of %i that got them %s', async (level, members, when) => {
+    const isLater = when === 'while it was up';
+    const { disks, rig, volume } = await build(level, members, { integrity: !isLater, mebibytes: 1 });
+    const content = new Uint8Array(volume.numBlocks * 512);
+    fillPattern(content, 0, 1);
+    await volume.write(0, content);
+    const images = (): Uint8Array[] => disks.map(({ bytes }) => bytes.slice());
+    if (isLater) {
+      // Room for their pages, and less than a strip more.
+      disks.forEach((disk, index) => rig.registry.get(`m${index}`)!.resize(disk.grow(12 * 1024)));
+      await arrayOf(rig, 'a').resizing;
+      await rig.arrays.enableIntegrity('a');
+      // Before what is there has any, too.
+      expect(Buffer.from(servedBySpdk(images())).equals(content)).toBe(true);
+      await until(() => !arrayOf(rig, 'a').isUnproven && arrayOf(rig, 'a').process === null, 'all has checksums');
+    }
+    const changed = content.subarray(100 * 512, 300 * 512);
+    fillPattern(changed, 100, 2);
+    await volume.write(100, changed);
+    expect(arrayOf(rig, 'a').hasIntegrity).toBe(true);
+    expect(Buffer.from(servedBySpdk(images())).equals(content)).toBe(true);
+    if (isLater) {
+      await rig.arrays.disableIntegrity('a');
+      expect(Buffer.from(servedBySpdk(images())).equals(content)).toBe(true);
+    }
+    volume.descriptor.close();
+    await expectNothingLeft(rig);
+    expect(Buffer.from(servedBySpdk(images())).equals(content)).toBe(true);
   });
 });
