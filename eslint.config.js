@@ -20,7 +20,7 @@ const floors = {
   raid5f: ['core', 'parity'],
   raid6: ['core', 'parity'],
   concat: ['core'],
-  superblock: ['core', 'bdev'],
+  superblock: ['core', 'bdev', 'parity'],
   signatures: ['bdev'],
   testkit: ['core', 'bdev', 'parity'],
   client: [],

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { groupId } from './socket-access.js';
 import type { SocketMode } from './socket-access.js';
+import { isUuid } from '@raidkit/bdev';
 import type { TlsFiles } from '@raidkit/nbd';
 import { addHttpOptions, httpOptions } from './dashboard/http-options.js';
 import type { HttpOptions, ParsedHttpOptions } from './dashboard/http-options.js';
@@ -374,8 +375,7 @@ function parseRpc(text: string): RpcAddress {
 }
 
 function parseUuid(text: string): string {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
-    throw new InvalidArgumentError('must be a uuid, as raidctl examine shows it.');
+  if (!isUuid(text)) throw new InvalidArgumentError('must be a uuid, as raidctl examine shows it.');
   return text.toLowerCase();
 }
 

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { BdevRegistry, Runtime, TimerHandle } from '@raidkit/bdev';
 import { RingOp, loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring, RingOwner, Sys } from '@raidkit/sys';
@@ -7,7 +8,7 @@ import { LinuxDriver } from './linux-driver.js';
 const mostBytes = 16 * 1024;
 /** Many messages come for one disk: least time from one word of them to the next, in milliseconds. */
 const restMs = 200;
-const ENOBUFS = 105;
+const { ENOBUFS } = constants.errno;
 /** Tags of operations. */
 const receiving = 0;
 const cancelling = 1;

@@ -1,14 +1,9 @@
+import { constants } from 'node:os';
 import { BdevError, Status, statusName } from '@raidkit/bdev';
 import type { BdevErrorCode } from '@raidkit/bdev';
 
-/** Linux errno numbers (errno(3)) that have no name in `Status`. */
-export const Errno = {
-  ENOENT: 2,
-  EINTR: 4,
-  EAGAIN: 11,
-  EACCES: 13,
-  EROFS: 30,
-} as const;
+/** What has no name in `Status`. */
+export const Errno = constants.errno;
 
 /** The positive errno of an error of Node's; EIO if it has none. */
 export function errnoOf(error: unknown): number {

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { Bdev, BdevError, Status } from '@raidkit/bdev';
+import { Bdev, BdevError, Status, isUuid, nullUuid } from '@raidkit/bdev';
 import type { BdevRegistry, Logger, Runtime } from '@raidkit/bdev';
 import type { DeviceFile } from './device-file.js';
 import type { IoEngine } from './engine.js';
@@ -126,7 +126,7 @@ async function canDiscard(file: DeviceFile): Promise<boolean> {
 
 function checkUuid(name: string, uuid: string | undefined): string | undefined {
   const lower = uuid?.toLowerCase();
-  if (lower === undefined || lower === '00000000-0000-0000-0000-000000000000') return undefined;
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(lower)) return lower;
+  if (lower === undefined || lower === nullUuid) return undefined;
+  if (isUuid(lower)) return lower;
   throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, `bdev ${name}: ${JSON.stringify(uuid)} is not a uuid`);
 }

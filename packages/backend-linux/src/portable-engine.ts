@@ -1,11 +1,11 @@
 import { fdatasync, read, write } from 'node:fs';
+import { constants } from 'node:os';
 import type { Runtime } from '@raidkit/bdev';
 import { FallocateMode, loadSys } from '@raidkit/sys';
 import type { Sys } from '@raidkit/sys';
 import type { EngineOp, IoEngine } from './engine.js';
 
-const EIO = 5;
-const EOPNOTSUPP = 95;
+const { EIO, EOPNOTSUPP } = constants.errno;
 const { PUNCH_HOLE, KEEP_SIZE, ZERO_RANGE } = FallocateMode;
 
 /** One operation under way: `callback` is bound once, and the object is used again and again. */

@@ -1,10 +1,11 @@
+import { constants } from 'node:os';
 import type { Runtime } from '@raidkit/bdev';
 import { FallocateMode, RingOp, loadSys, ringFsyncDataSync, whyNoSys } from '@raidkit/sys';
 import type { Ring, RingOwner } from '@raidkit/sys';
 import type { EngineOp, IoEngine } from './engine.js';
 import { FixedBuffers } from './fixed-buffers.js';
 
-const EOPNOTSUPP = 95;
+const { EOPNOTSUPP } = constants.errno;
 const { PUNCH_HOLE, KEEP_SIZE, ZERO_RANGE } = FallocateMode;
 
 /** I/O through a ring of the runtime's thread: no other thread, no copy, no object per operation. */

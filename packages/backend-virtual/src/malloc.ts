@@ -1,9 +1,9 @@
 import { totalmem } from 'node:os';
-import { Bdev, BdevError, IoType, Status } from '@raidkit/bdev';
+import { Bdev, BdevError, IoType, Status, newUuid } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { defaultName } from './default-name.js';
 import { MallocStorage } from './malloc-storage.js';
-import { givenUuid, randomUuid } from './uuid.js';
+import { givenUuid } from './uuid.js';
 
 /** The largest device, in bytes; memory is taken when a piece is first written. */
 export const maxMallocBytes = 2 ** 33;
@@ -101,7 +101,7 @@ class MallocDriver implements BdevDriver {
  */
 export async function createMallocBdev(registry: BdevRegistry, options: MallocOptions): Promise<Bdev> {
   const { blockSize, numBlocks, optimalIoBoundary = 0, physicalBlockSize = blockSize } = options;
-  const uuid = givenUuid(options.uuid) ?? randomUuid(registry.runtime);
+  const uuid = givenUuid(options.uuid) ?? newUuid(registry.runtime);
   const name = options.name ?? defaultName(registry, 'Malloc');
   const bytes = blockSize * numBlocks;
   const most = Math.min(maxMallocBytes, totalmem());

@@ -1,7 +1,7 @@
-import { Bdev, BdevError, IoType, Status } from '@raidkit/bdev';
+import { Bdev, BdevError, IoType, Status, newUuid } from '@raidkit/bdev';
 import type { BdevDriver, BdevIo, BdevRegistry, JsonObject } from '@raidkit/bdev';
 import { defaultName } from './default-name.js';
-import { givenUuid, randomUuid } from './uuid.js';
+import { givenUuid } from './uuid.js';
 
 /** Options of {@link createNullBdev}. */
 export interface NullOptions {
@@ -65,7 +65,7 @@ class NullDriver implements BdevDriver {
 /** A device that holds nothing, registered; resolves when it has been examined. */
 export async function createNullBdev(registry: BdevRegistry, options: NullOptions): Promise<Bdev> {
   const { blockSize, numBlocks, physicalBlockSize = blockSize } = options;
-  const uuid = givenUuid(options.uuid) ?? randomUuid(registry.runtime);
+  const uuid = givenUuid(options.uuid) ?? newUuid(registry.runtime);
   const name = options.name ?? defaultName(registry, 'Null');
   const driver = new NullDriver(registry.runtime.memory.u8, blockSize, physicalBlockSize);
   const bdev = new Bdev({ name, uuid, blockSize, numBlocks, driver });

@@ -19,5 +19,6 @@ export type { Examiner, RegistryListener } from './registry/registry.js';
 export type { Logger, Runtime, TimerHandle } from './runtime/runtime.js';
 export { BdevStats, LatencyHistogram, histogramBuckets } from './io/stats.js';
 export { Status, statusName } from './io/status.js';
+export { isUuid, newUuid, nullUuid } from './uuid.js';
 export { noRateLimits } from './device/rate-limiter.js';
 export type { RateLimits } from './device/rate-limiter.js';

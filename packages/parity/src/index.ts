@@ -5,6 +5,7 @@ export type { BufferMemoryErrorCode } from './error.js';
 export { BufferPool } from './pool.js';
 export type { BufferPoolOptions } from './pool.js';
 export { BLOCK_SUM_KEY_BYTES, makeBlockSumKey } from './block-sums.js';
+export { crc32cTables } from './crc32c-table.js';
 export { gfInverse, gfMultiply, gfPower } from './galois.js';
 export { recoverPq } from './recover.js';
 export type { PqRanges } from './recover.js';

@@ -1,3 +1,4 @@
+import { isUuid, nullUuid } from '@raidkit/bdev';
 import { crc32c } from './crc32c.js';
 import * as at from './layout.js';
 
@@ -78,8 +79,6 @@ const MAX_U32 = 0xffffffff;
 const MAX_SEQ_NUMBER = Number.MAX_SAFE_INTEGER - 1;
 const MIN_BLOCK_SIZE = 512;
 const MAX_BLOCK_SIZE = 65536;
-const NULL_UUID = '00000000-0000-0000-0000-000000000000';
-const UUID_FORM = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const ENTRY_STATES: readonly number[] = Object.values(MemberState);
 
 const encoder = new TextEncoder();
@@ -211,7 +210,7 @@ export function checkAgainstDevice(
     return refuse(`the superblock is for blocks of ${sb.blockSize} bytes, the device has blocks of ${device.blockSize}`);
   }
   const uuid = memberUuid.toLowerCase();
-  const entries = uuid === NULL_UUID ? [] : sb.members.filter((candidate) => candidate.uuid.toLowerCase() === uuid);
+  const entries = uuid === nullUuid ? [] : sb.members.filter((candidate) => candidate.uuid.toLowerCase() === uuid);
   const member = entries.find(({ state }) => state === MemberState.Configured) ?? entries[0];
   if (member === undefined) return refuse(`the superblock of array "${sb.name}" does not list device ${memberUuid}`);
   const { dataOffsetBlocks, dataSizeBlocks } = member;
@@ -291,9 +290,8 @@ function powerOfTwoFault(field: string, value: number, min: number, max: number)
 }
 
 function uuidFault(field: string, uuid: string, mustBeSet: boolean): Fault | null {
-  if (!UUID_FORM.test(uuid.toLowerCase()))
-    return { field, message: `${field} is ${JSON.stringify(uuid)}, which is not a UUID` };
-  return mustBeSet && uuid === NULL_UUID ? { field, message: `${field} is the null UUID` } : null;
+  if (!isUuid(uuid)) return { field, message: `${field} is ${JSON.stringify(uuid)}, which is not a UUID` };
+  return mustBeSet && uuid === nullUuid ? { field, message: `${field} is the null UUID` } : null;
 }
 
 function nameFault(name: string): Fault | null {

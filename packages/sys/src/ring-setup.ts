@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { Mmap } from './constants.js';
 import type { SyscallNumbers } from './constants.js';
 import { loadCalls, whyNoSys } from './load.js';
@@ -34,7 +35,7 @@ const neededFeatures = (1 << 0) | (1 << 1) | (1 << 8);
 /** `IORING_FEAT_RW_ATTR` (6.14). From about then on a file that is taken off the ring's table is let go of at once. */
 const rwAttrFeature = 1 << 16;
 
-const EINVAL = 22;
+const { EINVAL } = constants.errno;
 const paramsBytes = 120;
 const sqesOffset = 0x1000_0000;
 

@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { RingOp } from './constants.js';
 import { FlushList } from './flush-list.js';
 import type { RingFlush } from './flush-list.js';
@@ -27,11 +28,7 @@ const probeOps = 256;
 /** `BLOCK_URING_CMD_DISCARD` of linux/blkdev.h (6.12). */
 const blockDiscardCommand = 0x1200;
 
-const EINTR = 4;
-const EAGAIN = 11;
-const ENOMEM = 12;
-const EBUSY = 16;
-const ETIME = 62;
+const { EAGAIN, EBUSY, EINTR, ENOMEM, ETIME } = constants.errno;
 
 /** Who prepared an operation, and hears of its end. */
 export interface RingOwner {

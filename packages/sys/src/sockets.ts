@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import { MessageFlag, SocketFamily } from './constants.js';
 import type { SyscallNumbers } from './constants.js';
 import type { Ffi } from './ffi.js';
@@ -6,8 +7,7 @@ import type { Ffi } from './ffi.js';
 const streamType = 1;
 const datagramType = 2;
 const closeOnExec = 0o2000000;
-const EPIPE = 32;
-const ECONNRESET = 104;
+const { ECONNRESET, EPIPE } = constants.errno;
 
 /** Of netlink(7): linux/netlink.h, and the groups that libudev uses. */
 const netlinkFamily = 16;

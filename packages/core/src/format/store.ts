@@ -325,5 +325,4 @@ export function goesWith({ previousSeqNumber, seqNumber }: ExtensionHeader, supe
   return superblock % seqStep === 0 && previousSeqNumber < superblock && superblock < seqNumber;
 }
 
-/** The uuid of nothing. */
-export const nullUuid = '00000000-0000-0000-0000-000000000000';
+export { nullUuid } from './uuid.js';

@@ -1,9 +1,12 @@
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, isIPv6 } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { NbdError } from '../errors.js';
 import { checkSocketFolder } from './socket-folder.js';
+
+const { EADDRINUSE, EEXIST, EINVAL, ENAMETOOLONG } = constants.errno;
 
 /** Where to listen: a Unix socket, or a TCP port (0: any free one) of an address or host name. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
@@ -41,7 +44,7 @@ export async function listen(
   } catch (cause) {
     const { code = '' } = cause as NodeJS.ErrnoException;
     const message = `cannot listen on ${addressText(address)}: ${code || String(cause)}`;
-    throw new NbdError('ERR_NBD_ADDRESS', -((cause as NodeJS.ErrnoException).errno ?? -22), message, { cause });
+    throw new NbdError('ERR_NBD_ADDRESS', -((cause as NodeJS.ErrnoException).errno ?? -EINVAL), message, { cause });
   }
   server.on('error', onError);
   return {
@@ -95,14 +98,14 @@ function listenPrivately(server: Server, path: string): void {
 /** Removes the socket that a dead server left behind; throws if somebody answers on it or it is something else. */
 export async function freeUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > maxPathBytes || path === '') {
-    throw new NbdError('ERR_NBD_ADDRESS', 36, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
+    throw new NbdError('ERR_NBD_ADDRESS', ENAMETOOLONG, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
   }
   checkSocketFolder(path);
 
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats === undefined) return;
-  if (!stats.isSocket()) throw new NbdError('ERR_NBD_ADDRESS', 17, `${path} exists and is not a socket`);
-  if (await isAnswered(path)) throw new NbdError('ERR_NBD_ADDRESS', 98, `another server listens on ${path}`);
+  if (!stats.isSocket()) throw new NbdError('ERR_NBD_ADDRESS', EEXIST, `${path} exists and is not a socket`);
+  if (await isAnswered(path)) throw new NbdError('ERR_NBD_ADDRESS', EADDRINUSE, `another server listens on ${path}`);
   unlinkSync(path);
 }
 

@@ -1,4 +1,5 @@
 import { fchmodSync, rmSync } from 'node:fs';
+import { constants } from 'node:os';
 import { lookup } from 'node:dns/promises';
 import { RingOp, SocketFamily, SocketOption, readSocketAddress, socketAddressBytes } from '@raidkit/sys';
 import type { RingOwner, SocketAddress } from '@raidkit/sys';
@@ -12,7 +13,8 @@ const acceptTag = 0;
 const cancelTag = 1;
 /** When there are no descriptors or memory for another client, it is tried again after this long. */
 const retryMs = 100;
-const EMFILE_AND_KIN = new Set([12, 23, 24, 105]);
+const { EMFILE, ENFILE, ENOBUFS, ENOMEM } = constants.errno;
+const EMFILE_AND_KIN = new Set([ENOMEM, ENFILE, EMFILE, ENOBUFS]);
 
 /** Called for each client that comes in; `peer` is for people. */
 export type OnRingClient = (transport: RingTransport, peer: string) => void;

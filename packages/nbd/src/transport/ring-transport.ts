@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { Runtime } from '@raidkit/bdev';
 import { MessageFlag, RingOp, ShutdownHow, SocketOption } from '@raidkit/sys';
 import type { Ring, RingFlush, RingOwner, Sys } from '@raidkit/sys';
@@ -7,6 +8,7 @@ import type { TlsHandover } from '../tls/terminator.js';
 
 /** Replies that the kernel takes ahead of the client. Twice that is counted; much more than what the caches hold makes the copies slow. */
 const sendBufferBytes = 512 * 1024;
+const { EAGAIN, EINTR } = constants.errno;
 /** Most that is sent at a time. */
 const mostRanges = 64;
 const mostBytes = 1024 * 1024;
@@ -216,7 +218,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     } else if (result === 0) {
       this.#hasEnded = true;
       connection.receivedEnd();
-    } else if (result !== -4 && result !== -11) {
+    } else if (result !== -EINTR && result !== -EAGAIN) {
       this.#hasEnded = true;
       this.onAbort();
       return;
@@ -253,7 +255,7 @@ export class RingTransport implements Transport, RingOwner, RingFlush {
     const connection = this.#connection;
     if (connection === null) return;
     if (result > 0) this.#sentBytes += result;
-    if (result <= 0 && result !== -4 && result !== -11) {
+    if (result <= 0 && result !== -EINTR && result !== -EAGAIN) {
       // The client is gone. What it has sent before is of no use to it any more.
       this.#ranges = 0;
       this.onAbort();
