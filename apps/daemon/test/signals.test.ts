@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { statSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { startListening } from '../src/listening.js';
 import { until } from './support/devices.js';
 import { makeFile } from './support/files.js';
 import { oneDaemon } from './support/one-daemon.js';
@@ -47,6 +48,21 @@ describe('signals', () => {
     expect(await exited).toBe(0);
   });
 
+  it('stop a daemon one of whose clients does not read its answers', async () => {
+    const { client, child, exited } = await test.start(portable);
+    const silent = await RpcClient.connect(join(test.folder, 'rpc.sock'));
+    silent.socket.pause();
+    // Far more than the buffers of a socket hold.
+    for (let id = 1; id <= 64; id++) silent.socket.write(JSON.stringify({ jsonrpc: '2.0', method: 'rpc.discover', id }));
+    for (let calls = 0; calls < 3; calls++) await client.call('rpc.discover');
+    child.kill('SIGTERM');
+    try {
+      expect(await exited).toBe(0);
+    } finally {
+      silent.close();
+    }
+  });
+
   it('an orderly stop is not called a deletion', async () => {
     const { client, child, exited } = await test.start(portable);
     for (const name of ['a', 'b', 'c']) {
@@ -67,6 +83,21 @@ describe('signals', () => {
     expect(test.daemon!.stderr).toContain('it is being stopped');
     expect(test.daemon!.stderr).not.toContain('being deleted');
   });
+});
+
+it('a control socket is its owner’s alone, and the umask that does it applies to nothing else', async () => {
+  const path = join(test.folder, 'private.sock');
+  const server = createServer();
+  const umask = process.umask(0o022);
+  try {
+    const listening = startListening(server, { path });
+    expect(process.umask()).toBe(0o022);
+    await listening;
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  } finally {
+    process.umask(umask);
+    server.close();
+  }
 });
 
 describe('a start that fails', () => {

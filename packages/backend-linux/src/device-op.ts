@@ -57,8 +57,7 @@ export class DeviceOp implements EngineOp {
 
   /** Its deadline passed before it was started: nothing must reach the device any more. */
   get isUnwanted(): boolean {
-    const io = this.#request();
-    return io.isAbandoned || io.parent?.isAbandoned === true;
+    return this.#request().isUnwanted;
   }
 
   /** Ends the operation if it must not reach the device: its deadline has passed, or it would extend a file that was cut short. */

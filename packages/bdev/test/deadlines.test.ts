@@ -159,6 +159,27 @@ describe('a deadline', () => {
     expect(registry.ios.outstanding).toBe(0);
   });
 
+  it('ends what is made of a part, too: a forced write of zeroes that is emulated does not go on', () => {
+    const { world, registry, driver, bdev } = newRig({}, (d) =>
+      Object.assign(d, { isManual: true, unsupported: [IoType.WriteZeroes] }),
+    );
+    const descriptor = registry.open(bdev, { writable: true, ioTimeoutMs: 10 });
+    const forced = { addr: world.memory.zeroAddr, flags: IoFlag.ForceUnitAccess };
+    const zeroes = [start(descriptor, IoType.WriteZeroes, 0, 8, forced), start(descriptor, IoType.WriteZeroes, 8, 8, forced)];
+    const [slow, starved] = driver.held;
+    world.pass(9.5);
+    // Just short of the deadline, so that it comes before the next attempt.
+    driver.finish(starved!, Status.NoMemory);
+    world.pass(0.6);
+    expect(zeroes.map(({ status }) => status)).toEqual([Status.TimedOut, Status.TimedOut]);
+    const made = driver.calls.length;
+    driver.finish(slow!);
+    world.pass(100);
+    expect(driver.calls.length).toBe(made);
+    driver.finishAll();
+    expect(registry.ios.outstanding).toBe(0);
+  });
+
   it('ends what the device is out of resources for, and the device is not asked again', () => {
     const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
     const descriptor = registry.open(bdev, { ioTimeoutMs: 10 });

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { NbdError } from '../src/index.js';
 import type { NbdAddress } from '../src/index.js';
 import { cmd, goData, opt, requestBytes } from './client.js';
@@ -185,8 +185,17 @@ describe('listening', () => {
   it('on a Unix socket, for the owner alone, whatever the umask', async () => {
     const rig = rigWith();
     const path = join(folder, 'a b?.sock');
-    const mask = process.umask(0);
+    const umask = process.umask.bind(process) as (value?: string | number) => number;
+    const mask = umask(0);
+    // What others would make in the turns that this takes.
+    const masks = new Set<number>();
+    const change = vi.spyOn(process, 'umask').mockImplementation((value?: string | number) => {
+      queueMicrotask(() => masks.add(umask()));
+      return umask(value);
+    });
     const listener = await rig.server.listen({ unix: path });
+    change.mockRestore();
+    expect([...masks]).toEqual([0]);
     expect(process.umask(mask)).toBe(0);
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(listener.uri('a/b ü')).toBe(`nbd+unix:///a%2Fb%20%C3%BC?socket=${folder}/a%20b%3F.sock`);

@@ -98,6 +98,14 @@ export const bdev = [
     tests: ['packages/bdev/test/requests.test.ts'],
   },
   {
+    id: 'part-of-a-part-goes-on',
+    file: 'bdev/src/io/io.ts',
+    line: 'return this.isAbandoned || (this.parent !== null && this.parent.isUnwanted);',
+    becomes: 'return this.isAbandoned || this.parent?.isAbandoned === true;',
+    loses: 'a forced write of zeroes changes the device after whoever sent it was told that it failed',
+    tests: ['packages/bdev/test/deadlines.test.ts'],
+  },
+  {
     id: 'given-up-and-kept',
     file: 'bdev/src/device/bdev.ts',
     line: 'if (io.addr >= 0) this.registry.runtime.memory.pin(io.addr);',

@@ -62,7 +62,7 @@ export const gatheredWrites = [
   {
     id: 'made-alone-though-given-up',
     file,
-    line: 'if (isUnwanted(io)) io.complete(Status.Cancelled);',
+    line: 'if (io.isUnwanted) io.complete(Status.Cancelled);',
     becomes: 'if (false) io.complete(Status.Cancelled);',
     loses: 'as before, where the writes that have waited go one by one',
     suites,

@@ -85,7 +85,7 @@ export const linux = [
   {
     id: 'late-write-is-begun',
     file: 'backend-linux/src/device-op.ts',
-    line: 'return io.isAbandoned || io.parent?.isAbandoned === true;',
+    line: 'return this.#request().isUnwanted;',
     becomes: 'return false;',
     loses: 'a write whose deadline has passed reaches the device after whoever sent it was told that it failed',
     suites,

@@ -9,11 +9,13 @@ import type { Caller } from './dispatcher.js';
 
 /** Clients at a time; SPDK's limit too. */
 const maxClients = 64;
+/** A client that does not read its answers does not hold up a stop for longer. */
+const lastAnswersMs = 2000;
 
 /** A listening control socket. */
 export interface RpcListener {
   readonly address: string;
-  /** Stops listening and ends the connections, each after the answers that are on their way. */
+  /** Stops listening and ends the connections, each after the answers that are on their way, if the client reads them. */
   close(): Promise<void>;
 }
 
@@ -57,7 +59,11 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroySoon();
+      const timer = setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, lastAnswersMs);
       await closed;
+      clearTimeout(timer);
     },
   };
 }

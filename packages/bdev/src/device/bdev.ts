@@ -385,7 +385,7 @@ export class Bdev implements IoTarget {
   }
 
   #leftDriver(io: BdevIo, status: Status): void {
-    if (status === Status.NoMemory && this.state === 'registered' && !io.isAbandoned) {
+    if (status === Status.NoMemory && this.state === 'registered' && !io.isUnwanted) {
       this.stats.retries++;
       io.state = IoState.Queued;
       this.#retry.push(io);
@@ -409,7 +409,7 @@ export class Bdev implements IoTarget {
     for (let count = this.#retry.length; count > 0; count--) {
       const io = this.#retry.shift();
       if (io === undefined) return;
-      if (io.isAbandoned || io.parent?.isAbandoned === true) this.done(io, Status.Cancelled);
+      if (io.isUnwanted) this.done(io, Status.Cancelled);
       else this.#enterDriver(io);
     }
   }

@@ -92,7 +92,7 @@ const writeThenFlush: IoOwner = {
     const { bdev, parent } = parentOf(part);
     const { status, type } = part;
     bdev.registry.ios.put(part);
-    const isOver = status !== Status.Ok || type === IoType.Flush || parent.isAbandoned;
+    const isOver = status !== Status.Ok || type === IoType.Flush || parent.isUnwanted;
     if (isOver || !bdev.driver.supports(IoType.Flush)) {
       bdev.done(parent, status);
       return;
@@ -120,7 +120,7 @@ const zeroWriter: IoOwner = {
     const { status } = part;
     parent.partsMade += part.numBlocks;
     bdev.registry.ios.put(part);
-    if (status !== Status.Ok || parent.isAbandoned || parent.partsMade === parent.numBlocks) bdev.done(parent, status);
+    if (status !== Status.Ok || parent.isUnwanted || parent.partsMade === parent.numBlocks) bdev.done(parent, status);
     else nextZeroes(bdev, parent);
   },
 };
@@ -142,7 +142,7 @@ const splitter: IoOwner = {
     parent.partsLeft--;
     if (parent.status === Status.Ok) parent.status = part.status;
     bdev.registry.ios.put(part);
-    if (parent.status === Status.Ok && !parent.isAbandoned) {
+    if (parent.status === Status.Ok && !parent.isUnwanted) {
       makeSplitParts(bdev, parent, splitBoundary(bdev, parent.type));
     }
     if (parent.partsLeft === 0) bdev.done(parent, parent.status);

@@ -362,7 +362,7 @@ export class WriteGather {
       run.first = nextOf(io);
       io.driverContext = null;
       // Whoever asked has been told that it timed out, and may have written something else since.
-      if (isUnwanted(io)) io.complete(Status.Cancelled);
+      if (io.isUnwanted) io.complete(Status.Cancelled);
       // Made now, it would lie over what was begun after it and may have been acknowledged.
       else if (io.driverTag === overtaken) io.complete(status);
       else this.#path.submitHeld(io);
@@ -388,17 +388,11 @@ function nextOf(io: BdevIo): BdevIo | null {
   return io.driverContext as BdevIo | null;
 }
 
-/** Whoever asked has been told that it timed out; of a part of a part, whoever asked for all of it. */
-function isUnwanted(io: BdevIo): boolean {
-  for (let one: BdevIo | null = io; one !== null; one = one.parent) if (one.isAbandoned) return true;
-  return false;
-}
-
 function overlaps({ numBlocks, offsetBlocks }: Run | BdevIo, from: number, end: number): boolean {
   return offsetBlocks < end && from < offsetBlocks + numBlocks;
 }
 
 function isAnyUnwanted(run: Run): boolean {
-  for (let io = run.first; io !== null; io = nextOf(io)) if (isUnwanted(io)) return true;
+  for (let io = run.first; io !== null; io = nextOf(io)) if (io.isUnwanted) return true;
   return false;
 }
