@@ -91,7 +91,7 @@ it('a control socket is its owner’s alone, and the umask that does it applies 
   const umask = process.umask(0o022);
   try {
     const listening = startListening(server, { path });
-    expect(process.umask()).toBe(0o022);
+    expect(process.umask(0o022)).toBe(0o022);
     await listening;
     expect(statSync(path).mode & 0o777).toBe(0o600);
   } finally {

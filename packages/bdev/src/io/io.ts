@@ -140,7 +140,7 @@ export class BdevIo {
 
   /** Whoever asked has been told that it timed out; of a part, or a part of a part, whoever asked for all of it. */
   get isUnwanted(): boolean {
-    return this.isAbandoned || (this.parent !== null && this.parent.isUnwanted);
+    return this.isAbandoned || this.parent?.isUnwanted === true;
   }
 
   /** For drivers: this I/O is done. Exactly once; inside `submit` is allowed (the owner is told in a later turn). */
