@@ -1,7 +1,9 @@
 /**
- * Checks that the rules of eslint.config.js that hold the design are in force where they should be: of two configurations of one rule
- * for the same file, the later one replaces the earlier. Each of these lines must be refused.
+ * Checks that packages of ours take one another by ranges, so that nobody gets two copies of one of them, and that the rules of
+ * eslint.config.js that hold the design are in force where they should be: of two configurations of one rule for the same file, the
+ * later one replaces the earlier. Each of these lines must be refused.
  */
+import fs from 'node:fs';
 import { ESLint, Linter } from 'eslint';
 
 const wrong = [
@@ -22,6 +24,16 @@ const wrong = [
 
 const eslint = new ESLint();
 let isWrong = false;
+for (const kind of ['packages', 'apps'])
+  for (const folder of fs.readdirSync(kind)) {
+    const file = `${kind}/${folder}/package.json`;
+    const { dependencies = {}, peerDependencies = {} } = JSON.parse(fs.readFileSync(file, 'utf8'));
+    for (const [name, range] of Object.entries({ ...dependencies, ...peerDependencies })) {
+      if (!name.startsWith('@raidkit/') || /^(\^|>=)\d/.test(range)) continue;
+      console.error(`${file}: ${name} must be a range, not ${range}`);
+      isWrong = true;
+    }
+  }
 for (const [rule, file, code] of wrong) {
   const { rules } = await eslint.calculateConfigForFile(file);
   const messages = new Linter().verify(code, [{ files: ['**'], rules: { [rule]: rules[rule] } }], file);
