@@ -64,6 +64,16 @@ export class SizeClassPool {
     return -1;
   }
 
+  /** Calls `take` with the address of a buffer of at least `bytes`: at once, or within the `put` that frees one. */
+  getWhenFree(bytes: number, take: (addr: number) => void): void {
+    const addr = this.get(bytes);
+    if (addr >= 0) {
+      take(addr);
+      return;
+    }
+    this.wait({ bytesWanted: bytes, onBuffer: () => this.getWhenFree(bytes, take) });
+  }
+
   /** Gives a buffer back, and calls the waiters that it (or what has come back meanwhile) suffices for. */
   put(addr: number): void {
     this.#poolOf(addr).put(addr);

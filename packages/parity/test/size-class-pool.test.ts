@@ -211,6 +211,21 @@ describe('SizeClassPool', () => {
     expect(got).toBe(addr);
   });
 
+  it('hands a buffer over at once, or to who has waited longest when one comes back', () => {
+    const pool = new SizeClassPool(new BufferMemory({ bytes: 1 << 20 }), { classes: [{ slotBytes: 4096, count: 1 }] });
+    const got: number[] = [];
+    pool.getWhenFree(512, (addr) => got.push(addr));
+    expect(got).toHaveLength(1);
+    pool.getWhenFree(512, (addr) => got.push(addr));
+    pool.getWhenFree(4096, (addr) => got.push(addr));
+    for (const length of [2, 3]) {
+      pool.put(got[0]!);
+      expect(got).toHaveLength(length);
+    }
+    pool.put(got[0]!);
+    pool.close();
+  });
+
   it('refuses a wait that could never end', () => {
     const { pool } = oneSlot();
     expect(() => pool.wait(taker(pool, 4097, () => undefined))).toThrow(RangeError);

@@ -1,4 +1,3 @@
-import type { SizeClassPool } from '@raidkit/parity';
 import type { BdevDescriptor } from '../registry/descriptor.js';
 import { BdevError } from '../errors.js';
 import type { FailedIo } from '../errors.js';
@@ -151,7 +150,7 @@ export class BlockClient {
         next += count;
         try {
           await this.#twice(async () => {
-            const addr = await getBuffer(buffers, count * this.blockSize);
+            const addr = await new Promise<number>((resolve) => buffers.getWhenFree(count * this.blockSize, resolve));
             try {
               await work(offset, count, addr);
             } finally {
@@ -209,22 +208,6 @@ export class BlockClient {
       this.#path.submit(io);
     });
   }
-}
-
-function getBuffer(buffers: SizeClassPool, bytes: number): number | Promise<number> {
-  const addr = buffers.get(bytes);
-  if (addr >= 0) return addr;
-  return new Promise((resolve) => {
-    const waiter = {
-      bytesWanted: bytes,
-      onBuffer: () => {
-        const got = buffers.get(bytes);
-        if (got >= 0) resolve(got);
-        else buffers.wait(waiter);
-      },
-    };
-    buffers.wait(waiter);
-  });
 }
 
 function describe(type: IoType, offsetBlocks: number, numBlocks: number): string {

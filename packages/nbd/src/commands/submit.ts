@@ -60,31 +60,15 @@ export function mustRetry(request: NbdRequest): boolean {
  */
 export function moveBuffer(request: NbdRequest, keptBytes: number, next: (request: NbdRequest) => void): void {
   const { buffers, memory, runtime } = targetOf(request);
-  const moveTo = (addr: number): void => {
+  let isInPut = false;
+  buffers.getWhenFree(request.heldBytes, (addr) => {
     memory.u8.copyWithin(addr, request.addr, request.addr + keptBytes);
     buffers.put(request.addr);
     request.addr = addr;
-  };
-  const addr = buffers.get(request.heldBytes);
-  if (addr >= 0) {
-    moveTo(addr);
-    next(request);
-    return;
-  }
-  const waiter = {
-    bytesWanted: request.heldBytes,
-    onBuffer() {
-      const got = buffers.get(request.heldBytes);
-      if (got < 0) {
-        buffers.wait(waiter);
-        return;
-      }
-      moveTo(got);
-      // We are inside somebody's `put`.
-      runtime.soon(() => next(request));
-    },
-  };
-  buffers.wait(waiter);
+    if (isInPut) runtime.soon(() => next(request));
+    else next(request);
+  });
+  isInPut = true;
 }
 
 /** Tells the request's owner that it is carried out. */
