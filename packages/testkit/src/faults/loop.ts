@@ -76,6 +76,7 @@ export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoop
   const course = { isOver: false };
   for (const scenario of scenarios) {
     if (!scenario.applies(module, options.levelOptions ?? {}) || !scenario.id.includes(wanted)) continue;
+    if (scenario.grows === true && options.hasIntegrity === true && module.redundancy === 'none') continue;
     if (numSlotsOf(module, scenario, options.levelOptions) === null) continue;
     result.scenarios++;
     // In a sample one of them is enough.

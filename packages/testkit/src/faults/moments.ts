@@ -140,6 +140,7 @@ export const moments: readonly Scenario[] = [
   {
     id: 'a region is made clean while the array grows',
     applies: resizable,
+    grows: true,
     async steps(s) {
       await s.cool();
       await s.write(0.01, 9);

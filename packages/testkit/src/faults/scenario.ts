@@ -15,6 +15,8 @@ export interface Scenario {
   /** What of the array, or of its background work, is otherwise than usual. */
   readonly shape?: Partial<SimShape>;
   readonly applies: (module: RaidModule, options: LevelOptions) => boolean;
+  /** The array gets larger: one without redundancy does not as long as it has checksums. */
+  readonly grows?: boolean;
   /** What is there already: nothing goes wrong in it. Default: an array that has been written to. */
   readonly before?: (script: Script) => Promise<void>;
   /** Nothing has been written before: there is nothing that could have been flushed. */

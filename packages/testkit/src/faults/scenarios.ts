@@ -208,6 +208,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'grow',
     applies: resizable,
+    grows: true,
     async steps(s) {
       await s.grow(512);
       await s.write(0.98, 30);
@@ -216,6 +217,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'grow under load',
     applies: resizable,
+    grows: true,
     steps: (s) =>
       s.together(
         () => s.fill(),
