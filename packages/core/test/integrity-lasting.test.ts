@@ -396,6 +396,40 @@ it.each([
   },
 );
 
+it('answers no second read that goes around damage while that comes onto the list for the first', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
+  const array = arrayOf(rig, 'a');
+  array.slotAt(1).readPreference = 'write-mostly';
+  await volume.write(0, numbered);
+  await volume.flush();
+  let isListHeld = false;
+  for (const disk of disks)
+    disk.fault = ({ offsetBlocks, type }) => {
+      const isData = offsetBlocks >= dataAt && offsetBlocks < pagesAt / 512;
+      const isList = offsetBlocks >= 512 && offsetBlocks < 768;
+      return type === IoType.Write && (isData || (isListHeld && isList)) ? null : Status.Ok;
+    };
+  // The first one is being healed, so that nothing holds reads of the second one back, which waits to be.
+  for (const block of [8, 48]) disks[0]!.bytes[(dataAt + block) * 512 + 77]! ^= 4;
+  expect((await volume.read(8, 1))[77]).toBe(8);
+  await until(() => disks[0]!.held.length > 0 && array.badBlocks.isRecorded, 'it is on the list, and is being healed');
+  isListHeld = true;
+  const answers: number[] = [];
+  const read = (): Promise<number> => volume.read(48, 1).then((bytes) => answers.push(bytes[77]!));
+  const reads = [read()];
+  await until(() => disks.some(({ held }) => held.some(({ offsetBlocks }) => offsetBlocks < 768)), 'the list is being written');
+  reads.push(read());
+  for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(answers).toEqual([]);
+  for (const disk of disks) {
+    disk.fault = () => Status.Ok;
+    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+  }
+  await Promise.all(reads);
+  expect(answers).toEqual([48, 48]);
+  await stop(rig, volume);
+});
+
 it.each(['clean', 'dirty'])('has what was read around damage on record while a region is made %s', async (state) => {
   const { rig, disks, volume } = await build('raid1', 2, { integrity: true });
   const array = arrayOf(rig, 'a');

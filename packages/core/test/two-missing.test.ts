@@ -126,6 +126,23 @@ it.each(pairs)('without members %i and %i it costs nothing either if a write of 
   }
 });
 
+it.each([0, 1])('without member %i alone it does not, either: a member that stays has not taken that write', async (lost) => {
+  for (const held of [0b001, 0b010, 0b100]) {
+    const setup = await without(lost);
+    await cutShort(setup, 4, 2, held);
+    for (let failing = 1, writes = failing; writes >= failing; failing++) {
+      writes = 0;
+      let isStarting = true;
+      const again = await restart(setup, undefined, ({ offsetBlocks, type }) =>
+        isStarting && type === IoType.Write && offsetBlocks >= dataStart && ++writes === failing ? Status.IoError : Status.Ok,
+      );
+      isStarting = false;
+      await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+      await settle(again, setup.model);
+    }
+  }
+});
+
 it('a write of whose entries one is not in the journal does not begin in the replay either', async () => {
   const setup = await without(0, 1);
   const { disks, model, volume } = setup;

@@ -612,14 +612,17 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     badBlocks.add(slot, memberOffset, numBlocks);
   }
 
-  /** Something of these blocks of members is known to be damaged, and a crash now would forget it: it is to be recorded. */
+  /**
+   * Something of these blocks of members is known to be damaged, and a crash now would forget it: it is to be recorded, or is just
+   * being recorded.
+   */
   mustRecordDamage(memberOffset: number, numBlocks: number): boolean {
     const { badBlocks, bitmap, blocksTogether, isReadOnly, metadata, slots } = this;
-    if (!badBlocks.hasDamage || isReadOnly) return false;
+    if (badBlocks.isSettled || isReadOnly) return false;
     const summedTo = metadata.recordedSummedBlocks * blocksTogether;
     return slots.some(({ index }) =>
       badBlocks
-        .damagedIn(index, memberOffset, numBlocks)
+        .unrecordedIn(index, memberOffset, numBlocks)
         .some(({ start, end }) => end > summedTo || bitmap?.isSettled(start, end - start) !== true),
     );
   }

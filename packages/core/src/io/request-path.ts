@@ -274,7 +274,9 @@ export class RequestPath implements BdevDriver, RequestSink {
       if (hasDiverged && isRebuilding && io.filler?.isFilling(index) === true)
         array.failMember(index, 'it differs from the last copy');
     this.#noteLostFlush(io);
-    return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;
+    // A start in doubt lets go of no member: one that stays, and has not taken the write, would be believed.
+    const stays = !areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
+    return io.partsDone > 0 && canLose && !stays ? Status.Ok : io.writeStatus;
   }
 
   /** The level is through with a request: it is acknowledged at once, or when metadata allows. */
@@ -328,7 +330,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   #mustRecord(io: RaidIo, status: Status): boolean {
     const { badBlocks } = this.#array;
     if (status !== Status.Ok) return !badBlocks.isSettled;
-    if (!badBlocks.hasDamage || this.#array.module.redundancy === 'none') return false;
+    if (badBlocks.isSettled || this.#array.module.redundancy === 'none') return false;
     const { from, to } = this.#array.memberRange(io.offsetBlocks, io.offsetBlocks + io.numBlocks);
     return this.#array.mustRecordDamage(from, to - from);
   }

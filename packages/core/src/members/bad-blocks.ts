@@ -37,11 +37,6 @@ export class BadBlocks {
     return this.#size === 0 && this.#damagedSize === 0;
   }
 
-  /** Something is known to be damaged, and is not on the list. */
-  get hasDamage(): boolean {
-    return this.#damagedSize > 0;
-  }
-
   /** Nothing is known to be damaged that is not on the list, and the list on the members is this one. */
   get isSettled(): boolean {
     return this.#damagedSize === 0 && this.isRecorded;
@@ -89,6 +84,17 @@ export class BadBlocks {
   /** What is known to be damaged of these blocks of the slot, and is not on the list. */
   damagedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
     return rangesWithin(this.#damaged.get(slot), offset, numBlocks);
+  }
+
+  /** As {@link damagedIn}, and what is on the list, and not on that of the members yet: a crash would forget it. */
+  unrecordedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
+    const unrecorded = this.damagedIn(slot, offset, numBlocks);
+    if (this.isRecorded) return unrecorded;
+    const listed = new BlockRanges();
+    for (const { start, end } of rangesWithin(this.#slots.get(slot), offset, numBlocks)) listed.add(start, end);
+    for (const range of this.#recorded)
+      if (range.slot === slot) listed.remove(range.offsetBlocks, range.offsetBlocks + range.numBlocks);
+    return [...unrecorded, ...listed.list()];
   }
 
   /** As {@link damagedIn}, and what has come onto the list since it was found, of which nobody has said {@link triedToHeal}. */
