@@ -69,7 +69,7 @@ export type { StripeOperation } from './level/stripe-buffers.js';
 export type { Mismatch, OwnLimits, ProcessOptions, ProcessRecord, ProcessType, SyncOptions } from './sync/task.js';
 export type { StartOptions } from './start/start.js';
 export type { Spare } from './membership/spares.js';
-export { firstIncarnation, nullUuid, seqStep } from './format/store.js';
+export { firstIncarnation, seqStep } from './format/store.js';
 export { RegionState } from './bitmap/region-state.js';
 export type { RegionLimits } from './bitmap/region-size.js';
 export type {
@@ -96,7 +96,7 @@ export type {
   SumsHeader,
   SuperblockStore,
 } from './format/store.js';
-export { isUuid, newUuid } from './format/uuid.js';
+export { isUuid, newUuid, nullUuid } from '@raidkit/bdev';
 export { readPolicies, readPreferences } from './format/read-policy.js';
 export type { ReadPolicy, ReadPreference } from './format/read-policy.js';
 // What level modules work with, so that they need to depend on core alone.

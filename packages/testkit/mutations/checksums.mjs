@@ -33,7 +33,7 @@ export const checksums = [
   {
     id: 'second-read-outruns-the-list',
     file: 'core/src/members/bad-blocks.ts',
-    line: 'return [...unrecorded, ...listed.list()];',
+    line: 'return this.isRecorded ? unrecorded : [...unrecorded, ...rangesWithin(this.#slots.get(slot), offset, numBlocks)];',
     becomes: 'return unrecorded;',
     loses:
       'a second read that goes around damage is answered while that is being recorded for the first: a crash forgets it, and the damage is read',

@@ -59,8 +59,8 @@ export const ioPath = [
   {
     id: 'acknowledged-beyond-redundancy',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && canLose && !stays ? Status.Ok : io.writeStatus;',
-    becomes: 'return io.partsDone > 0 && !stays ? Status.Ok : io.writeStatus;',
+    line: 'return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;',
+    becomes: 'void isAnyLeft; return io.partsDone > 0 ? Status.Ok : io.writeStatus;',
     loses: 'a write that failed on more members than can be lost is acknowledged',
     levels: ['raid5f'],
     scenario: 'writes across the place where a rebuild is',
@@ -68,8 +68,8 @@ export const ioPath = [
   {
     id: 'acknowledged-by-nobody',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && canLose && !stays ? Status.Ok : io.writeStatus;',
-    becomes: 'return canLose && !stays ? Status.Ok : io.writeStatus;',
+    line: 'return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;',
+    becomes: 'return canLose && !isAnyLeft ? Status.Ok : io.writeStatus;',
     loses: 'a write of which no part succeeded is acknowledged, because its members left meanwhile',
     scenario: 'two of three members leave under load',
   },

@@ -3,8 +3,8 @@ export const journal = [
   {
     id: 'member-that-stays-counts-as-written',
     file: 'core/src/io/request-path.ts',
-    line: 'return io.partsDone > 0 && canLose && !stays ? Status.Ok : io.writeStatus;',
-    becomes: 'void stays; return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
+    line: 'return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;',
+    becomes: 'void isAnyLeft; return io.partsDone > 0 && canLose ? Status.Ok : io.writeStatus;',
     loses:
       'a write of the replay that fails once on a member that may not leave counts as done: what the absent member holds is lost',
     suites: ['packages/core/test/two-missing.test.ts'],

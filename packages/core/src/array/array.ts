@@ -1,4 +1,4 @@
-import { Status } from '@raidkit/bdev';
+import { Status, nullUuid } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, JsonObject, Logger } from '@raidkit/bdev';
 import { CommitBarrier } from '../metadata/commit-barrier.js';
 import { IoTimeouts } from '../members/io-timeouts.js';
@@ -38,7 +38,6 @@ import { readCost } from '../members/read-cost.js';
 import type { SlotView } from '../members/slot-view.js';
 import { defaultReadPolicy } from '../format/read-policy.js';
 import type { ReadPolicy } from '../format/read-policy.js';
-import { nullUuid } from '../format/store.js';
 import type { ExtensionStore, SuperblockStore } from '../format/store.js';
 
 /** What makes an array, apart from its members. */

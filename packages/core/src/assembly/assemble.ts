@@ -1,4 +1,4 @@
-import { BdevError } from '@raidkit/bdev';
+import { BdevError, nullUuid } from '@raidkit/bdev';
 import type { Bdev } from '@raidkit/bdev';
 import { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
@@ -15,7 +15,6 @@ import { blocksForPages, summedBytes } from '../checksums/area.js';
 import { bringOnline } from '../start/start.js';
 import { agrees, isBorneOut, isOfStrangers, isOutvoted, keepOut, mayNotDecide } from '../start/strangers.js';
 import type { Slot } from '../members/slot.js';
-import { nullUuid } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ReadResult, SlotRecord } from '../format/store.js';
 
 /** The slot's device is there, and is a member or being made one. */

@@ -324,5 +324,3 @@ export function goesWith({ previousSeqNumber, seqNumber }: ExtensionHeader, supe
   if (superblock === previousSeqNumber || superblock === seqNumber) return true;
   return superblock % seqStep === 0 && previousSeqNumber < superblock && superblock < seqNumber;
 }
-
-export { nullUuid } from './uuid.js';

@@ -275,8 +275,8 @@ export class RequestPath implements BdevDriver, RequestSink {
         array.failMember(index, 'it differs from the last copy');
     this.#noteLostFlush(io);
     // A start in doubt lets go of no member: one that stays, and has not taken the write, would be believed.
-    const stays = !areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
-    return io.partsDone > 0 && canLose && !stays ? Status.Ok : io.writeStatus;
+    const isAnyLeft = !areCopies && [...losers].some((slot) => array.slotAt(slot).isInSync);
+    return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;
   }
 
   /** The level is through with a request: it is acknowledged at once, or when metadata allows. */

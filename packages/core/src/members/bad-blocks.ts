@@ -86,15 +86,10 @@ export class BadBlocks {
     return rangesWithin(this.#damaged.get(slot), offset, numBlocks);
   }
 
-  /** As {@link damagedIn}, and what is on the list, and not on that of the members yet: a crash would forget it. */
+  /** As {@link damagedIn}, and what is on the list while another one may be on the members: a crash may forget it. */
   unrecordedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
     const unrecorded = this.damagedIn(slot, offset, numBlocks);
-    if (this.isRecorded) return unrecorded;
-    const listed = new BlockRanges();
-    for (const { start, end } of rangesWithin(this.#slots.get(slot), offset, numBlocks)) listed.add(start, end);
-    for (const range of this.#recorded)
-      if (range.slot === slot) listed.remove(range.offsetBlocks, range.offsetBlocks + range.numBlocks);
-    return [...unrecorded, ...listed.list()];
+    return this.isRecorded ? unrecorded : [...unrecorded, ...rangesWithin(this.#slots.get(slot), offset, numBlocks)];
   }
 
   /** As {@link damagedIn}, and what has come onto the list since it was found, of which nobody has said {@link triedToHeal}. */

@@ -1,4 +1,4 @@
-import { nullUuid } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
 import type { Slot } from './slot.js';
 
 /** A member that was in another slot once is remembered in its new one alone: a superblock must not name it twice. */

@@ -2,7 +2,7 @@ import type { BdevDescriptor, IoPath } from '@raidkit/bdev';
 import type { SummedPath } from './summed-path.js';
 import type { Replacement } from './replacement.js';
 import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from './slot-view.js';
-import { nullUuid } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
 import type { ReadPreference } from '../format/read-policy.js';
 
 /** A device as the member of a slot, with what the {@link Slot} says of it alone. `dataOffset`: the first block of its data. */

@@ -1,4 +1,4 @@
-import { BdevError } from '@raidkit/bdev';
+import { BdevError, nullUuid } from '@raidkit/bdev';
 import type { Bdev, BdevDescriptor, BdevEvent } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { isOnlyRead } from '../array/context.js';
@@ -8,7 +8,6 @@ import { RaidError } from '../errors.js';
 import { onMemberRemoved, onMemberStuck } from './remove.js';
 import { declareMember, undeclareMember } from './nesting.js';
 import { dropDuplicateUuid } from '../members/duplicates.js';
-import { nullUuid } from '../format/store.js';
 import type { ArrayRecord } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 

@@ -1,7 +1,7 @@
 import type { Bdev } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
-import { nullUuid } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
 
 /**
  * Volumes as members of other arrays. What a volume holds is its clients', also where a superblock would be, so a superblock

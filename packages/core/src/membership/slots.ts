@@ -9,7 +9,7 @@ import type { CopySet, RaidLevel } from '../level/level.js';
 import { doesNotTake } from '../level/options.js';
 import { mostSlots } from '../level/registry.js';
 import { Slot } from '../members/slot.js';
-import { nullUuid } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
 import { startSumIfDue } from '../sync/start-process.js';
 import { recordOuter } from './nesting.js';
 import { removeMember } from './remove.js';

@@ -2,7 +2,7 @@ import type { Bdev } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { RaidContext } from '../array/context.js';
 import { RaidError } from '../errors.js';
-import { nullUuid } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
 import type { SuperblockStore } from '../format/store.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 

@@ -6,9 +6,8 @@ import { checkLevelOptions, doesNotTake } from '../level/options.js';
 import { canRun, minOperational, whyNot } from '../level/redundancy.js';
 import { mostSlots } from '../level/registry.js';
 import type { RaidModule } from '../level/module.js';
-import { nullUuid } from '../format/store.js';
+import { isUuid, nullUuid } from '@raidkit/bdev';
 import type { SuperblockStore } from '../format/store.js';
-import { isUuid } from '../format/uuid.js';
 import { checkReads } from './read-options.js';
 import type { ReadOptions } from './read-options.js';
 

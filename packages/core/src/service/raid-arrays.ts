@@ -1,4 +1,4 @@
-import { BdevError } from '@raidkit/bdev';
+import { BdevError, nullUuid } from '@raidkit/bdev';
 import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { ArrayView } from '../array/array-view.js';
@@ -28,7 +28,6 @@ import type { OwnLimits, ProcessOptions, SyncOptions } from '../sync/task.js';
 import { replaceMember } from '../membership/replace.js';
 import { Spares } from '../membership/spares.js';
 import type { Spare } from '../membership/spares.js';
-import { nullUuid } from '../format/store.js';
 import { clearSuperblocks, wipe } from './clear.js';
 import { newContext } from './context.js';
 import { createArray } from './create.js';

@@ -2,7 +2,8 @@ import type { Bdev, BdevDescriptor } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { RaidError } from '../errors.js';
 import type { Slot } from '../members/slot.js';
-import { goesWith, nullUuid, seqStep } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
+import { goesWith, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
 
 /**

@@ -1,4 +1,4 @@
-import { Bdev, BlockClient } from '@raidkit/bdev';
+import { Bdev, BlockClient, newUuid } from '@raidkit/bdev';
 import type { BdevOptions } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import { isOnlyRead } from '../array/context.js';
@@ -17,7 +17,6 @@ import type { RegionOrigin } from '../bitmap/bitmap-load.js';
 import { describeStrangers, rivalsOf } from '../array/health.js';
 import { kickStale } from './kick-stale.js';
 import { isBorneOut } from './strangers.js';
-import { newUuid } from '../format/uuid.js';
 import type { RaidLevel } from '../level/level.js';
 import type { Slot } from '../members/slot.js';
 import type { DoubtList, SumsHeader } from '../format/store.js';
@@ -175,8 +174,9 @@ async function stopLevel(array: RaidArray, level: RaidLevel | null): Promise<voi
 
 /** `found`: what is on record of them; null for none. */
 function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, isForeign: boolean): void {
-  const { blockSize, blocksTogether, bitmap, extension, name, recordedBlocks, registry, slots } = array;
+  const { blockSize, bitmap, extension, name, recordedBlocks, registry, slots } = array;
   if (recordedBlocks !== null) array.integrity.setOn(found !== null);
+  const { blocksTogether } = array;
   if (!array.hasIntegrity || extension === undefined || bitmap === null) return;
   const isWhole = [bitmap.regionBlocks, ...slots.flatMap(({ dataOffset, dataSize }) => [dataOffset, dataSize])].every(
     (blocks) => blocks % blocksTogether === 0,

@@ -3,7 +3,7 @@ import type { RaidArray } from '../array/array.js';
 import { strangersThere } from '../array/health.js';
 import type { Stranger } from '../array/stranger.js';
 import { awaitedSlots } from './identity.js';
-import { nullUuid } from '../format/store.js';
+import { nullUuid } from '@raidkit/bdev';
 import type { ArrayRecord } from '../format/store.js';
 
 /**

@@ -1,1 +1,0 @@
-export { isUuid, newUuid, nullUuid } from '@raidkit/bdev';
