@@ -27,7 +27,9 @@ export const slotDocument = z.strictObject({
   read_errors: count,
   write_errors: count,
   repaired_blocks: count.describe('blocks that could not be read and were rewritten from redundancy'),
-  checksum_errors: count.describe('times that a block was not what its checksum says'),
+  checksum_errors: count.describe(
+    'blocks of 4 KiB that were found not to be what their checksums say; each once until it is written',
+  ),
   bad_blocks: count.describe('blocks that the member does not hold, since nobody could say what belonged there'),
   disk_health: diskHealth,
   serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),

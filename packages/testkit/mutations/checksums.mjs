@@ -48,6 +48,14 @@ export const checksums = [
     suites: conversion,
   },
   {
+    id: 'damage-counted-by-each-look',
+    file: 'core/src/array/array-sums.ts',
+    line: 'if (slot.isInSync && !array.badBlocks.noteDamage(slot.index, block * perSum, perSum)) return;',
+    becomes: 'if (slot.isInSync) array.badBlocks.noteDamage(slot.index, block * perSum, perSum);',
+    loses: 'a block that is damaged once counts as often as somebody looks at it',
+    suites: plain,
+  },
+  {
     id: 'listed-and-not-healed',
     file: 'core/src/io/read-repair.ts',
     line: 'for (const range of badBlocks.unhealedIn(index, 0, Infinity)) {',
@@ -292,7 +300,7 @@ export const checksums = [
   {
     id: 'damage-not-noted',
     file: 'core/src/array/array-sums.ts',
-    line: 'if (slot.isInSync) array.badBlocks.noteDamage(slot.index, block * perSum, perSum);',
+    line: 'if (slot.isInSync && !array.badBlocks.noteDamage(slot.index, block * perSum, perSum)) return;',
     becomes: '',
     loses: 'what was answered EIO is read as it is after a crash in writes to its region',
     suites,
@@ -588,7 +596,7 @@ export const checksums = [
   {
     id: 'damage-of-what-was-written',
     file: 'core/src/members/bad-blocks.ts',
-    line: 'if (ranges.overlaps(offset, offset + numBlocks)) return;',
+    line: 'if (ranges.overlaps(offset, offset + numBlocks)) return false;',
     becomes: '',
     loses: 'what was written to a part of a damaged block is listed as bad, too',
     suites: lasting,

@@ -166,7 +166,7 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   );
   out.counter(
     'raidkit_member_checksum_errors_total',
-    'Times that a block of the member was not what its checksum says; with a state file, also before a restart.',
+    'Blocks of 4 KiB of the member that were found not to be what their checksums say, each once until it is written; with a state file, also before a restart.',
     each((member) => member.checksum_errors),
   );
   out.gauge(

@@ -284,8 +284,9 @@ export class ArraySums implements GrowingSums {
       onDamage(block) {
         // One that goes away, or is none of the array's yet, is not to blame.
         if (!isMember() || bdev.state !== 'registered') return;
+        // Whoever looks again, before it is healed, listed or written, finds nothing new.
+        if (slot.isInSync && !array.badBlocks.noteDamage(slot.index, block * perSum, perSum)) return;
         slot.errors.checksum++;
-        if (slot.isInSync) array.badBlocks.noteDamage(slot.index, block * perSum, perSum);
         if (first >= 0 && block !== end) tell();
         if (first < 0) {
           first = block;

@@ -71,14 +71,16 @@ export class BadBlocks {
   /**
    * Checksums say that the slot's member does not hold what it should in these blocks. They say so only for as long as they
    * count: before they cease to, what is still damaged goes on the list. Of blocks that have one checksum, those that were written
-   * since are right, whatever it says: it is told once.
+   * since are right, whatever it says: it is told once. False if it is known already: it was told of, and counted, when it was found.
    */
-  noteDamage(slot: number, offset: number, numBlocks: number): void {
-    if (this.#damagedSize >= mostDamaged || this.has(slot, offset, numBlocks)) return;
+  noteDamage(slot: number, offset: number, numBlocks: number): boolean {
+    if (this.has(slot, offset, numBlocks)) return false;
     const ranges = rangesIn(this.#damaged, slot);
-    if (ranges.overlaps(offset, offset + numBlocks)) return;
+    if (ranges.overlaps(offset, offset + numBlocks)) return false;
+    if (this.#damagedSize >= mostDamaged) return true;
     ranges.add(offset, offset + numBlocks);
     this.#countDamaged();
+    return true;
   }
 
   /** What is known to be damaged of these blocks of the slot, and is not on the list. */

@@ -484,6 +484,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'space is appended',
     applies: hasSpace,
+    grows: true,
     async steps(s) {
       await s.together(
         () => s.fill(),
