@@ -15,6 +15,7 @@ export function packageBuild(entries: string[]): Options {
     },
     clean: true,
     // tsup injects `baseUrl`, which TypeScript 6 rejects unless told that it is deprecated.
-    dts: { compilerOptions: { ignoreDeprecations: '6.0', customConditions: [] } },
+    // What is for the package's own parts alone is marked `@internal`, and not in its types.
+    dts: { compilerOptions: { ignoreDeprecations: '6.0', customConditions: [], stripInternal: true } },
   };
 }

@@ -3,6 +3,7 @@ import type { BdevDriver, BdevIo, BdevRegistry } from '@raidkit/bdev';
 
 /** A device whose bytes the test holds in its hand, and whose faults it sets. */
 export class RamDisk implements BdevDriver {
+  readonly kind = 'ram';
   readonly productName = 'RAM disk';
   readonly hasForceUnitAccess = false;
   bytes: Uint8Array;

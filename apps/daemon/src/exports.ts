@@ -286,7 +286,7 @@ function describeRule({ listener, tlsUser, certificate, readOnly }: ClientRule):
 }
 
 function isVolume(bdev: Bdev): boolean {
-  return bdev.driver.productName === 'Raid Volume';
+  return bdev.driver.kind === 'raid';
 }
 
 function nobody(): ExportWatch {

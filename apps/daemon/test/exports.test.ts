@@ -10,6 +10,7 @@ afterEach(() => {
 });
 
 const volume: BdevDriver = {
+  kind: 'raid',
   productName: 'Raid Volume',
   hasForceUnitAccess: false,
   supports: () => false,

@@ -228,7 +228,7 @@ describe('placement', () => {
     await call('bdev_raid_remove_base_bdev', { name: 'm3' });
     const refused = await ask('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'v' });
     expect(refused.error?.message).toBe(
-      `v cannot join array a, which is on reactor ${there}: v is on reactor ${1 - there} and cannot leave it (a device of the kind "Malloc disk" cannot be moved)`,
+      `v cannot join array a, which is on reactor ${there}: v is on reactor ${1 - there} and cannot leave it (a device of kind malloc cannot be moved)`,
     );
     expect((await ask('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'm0' })).error?.code).toBe(-1);
     expect(await call('bdev_raid_add_base_bdev', { raid_bdev: 'a', base_bdev: 'm4' })).toBe(true);

@@ -28,6 +28,7 @@ export interface LinuxDriverOptions {
 
 /** A file or block device as a bdev. Named in RPC answers as SPDK names its devices over the kernel's. */
 export class LinuxDriver implements BdevDriver, OpHost {
+  readonly kind = 'aio';
   readonly productName = 'AIO disk';
   /** Writes are followed by fdatasync(2). */
   readonly hasForceUnitAccess = false;

@@ -28,6 +28,7 @@ export interface DelayOptions extends DelayLatencies {
 }
 
 class DelayDriver implements BdevDriver, IoOwner {
+  readonly kind = 'delay';
   readonly productName = 'delay';
   /** The base's layer sees to it. */
   readonly hasForceUnitAccess = true;

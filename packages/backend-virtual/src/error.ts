@@ -56,6 +56,7 @@ const Step = {
 } as const;
 
 class ErrorDriver implements BdevDriver, IoOwner {
+  readonly kind = 'error';
   readonly productName = 'Error Injection Disk';
   /** The base's layer sees to it. */
   readonly hasForceUnitAccess = true;

@@ -24,6 +24,7 @@ export interface MallocOptions {
 }
 
 class MallocDriver implements BdevDriver {
+  readonly kind = 'malloc';
   readonly productName = 'Malloc disk';
   readonly hasForceUnitAccess = true;
   readonly #storage: MallocStorage;

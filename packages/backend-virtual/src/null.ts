@@ -18,6 +18,7 @@ export interface NullOptions {
 
 /** Forgets what is written. Reads give zeros, so that nobody's data shows up in a reply. */
 class NullDriver implements BdevDriver {
+  readonly kind = 'null';
   readonly productName = 'Null disk';
   readonly hasForceUnitAccess = true;
   readonly #memory: Uint8Array;

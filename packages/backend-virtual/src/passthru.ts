@@ -15,6 +15,7 @@ export interface PassthruOptions {
 }
 
 class PassthruDriver implements BdevDriver, IoOwner {
+  readonly kind = 'passthru';
   readonly productName = 'passthru';
   /** The base's layer sees to it. */
   readonly hasForceUnitAccess = true;

@@ -116,6 +116,7 @@ export interface Call {
  * it gets until `finish`.
  */
 export class RecordingDriver implements BdevDriver {
+  readonly kind = 'recorder';
   readonly productName = 'recorder';
   hasForceUnitAccess = false;
   unsupported: IoType[] = [];

@@ -33,6 +33,7 @@ async function startReactor(): Promise<Reactor> {
 
 /** A device in a byte array. It completes in later turns, in an order of chance, unless it is told to hold everything. */
 export class MemoryDriver implements BdevDriver {
+  readonly kind = 'memory';
   readonly productName = 'memory';
   hasForceUnitAccess = false;
   unsupported: IoType[] = [];

@@ -15,6 +15,7 @@ async function signatureOf(image: Uint8Array, blockSize = 512): Promise<string |
   const registry = new BdevRegistry(nodeRuntime({ memoryBytes: 8 * MiB }));
   const { u8 } = registry.runtime.memory;
   const driver: BdevDriver = {
+    kind: 'image',
     productName: 'image',
     hasForceUnitAccess: true,
     supports: (type) => type === IoType.Read,

@@ -422,6 +422,7 @@ export class SimDisk {
 
 /** One process's way to a {@link SimDisk}. */
 class SimDiskDriver implements BdevDriver {
+  readonly kind = 'simulated';
   readonly productName = 'Simulated disk';
   readonly hasForceUnitAccess: boolean;
   readonly life: Life;

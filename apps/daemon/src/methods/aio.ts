@@ -47,16 +47,16 @@ export function aioMethods(service: Service): RpcMethod[] {
       params: z.strictObject({ name }),
       badParams: internalFailed,
       async run(params) {
-        await rescan(findOf(service, params.name, 'AIO disk'));
+        await rescan(findOf(service, params.name, 'aio'));
         return true;
       },
     });
   return [
     create('bdev_aio_create'),
     rescanMethod('bdev_aio_rescan'),
-    deleteMethod(service, 'bdev_aio_delete', 'AIO disk'),
+    deleteMethod(service, 'bdev_aio_delete', 'aio'),
     create('bdev_uring_create'),
     rescanMethod('bdev_uring_rescan'),
-    deleteMethod(service, 'bdev_uring_delete', 'AIO disk'),
+    deleteMethod(service, 'bdev_uring_delete', 'aio'),
   ];
 }

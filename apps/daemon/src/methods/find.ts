@@ -7,13 +7,13 @@ import { errnoRefusal } from '../rpc/errors.js';
 import { name } from './schemas.js';
 
 /** The device, if it is of this kind; else ENODEV. */
-export function findOf({ registry }: Service, wanted: string, productName: string): Bdev {
+export function findOf({ registry }: Service, wanted: string, kind: string): Bdev {
   const bdev = registry.get(wanted);
-  if (bdev?.driver.productName !== productName || bdev.state !== 'registered') {
+  if (bdev?.driver.kind !== kind || bdev.state !== 'registered') {
     const reason =
       bdev === undefined
         ? `there is no bdev ${wanted}`
-        : `bdev ${wanted} is a ${bdev.driver.productName}${bdev.state === 'registered' ? '' : ' that is being removed'}, and the method is for a ${productName}`;
+        : `bdev ${wanted} is a ${bdev.driver.productName}${bdev.state === 'registered' ? '' : ' that is being removed'}, and the method is for devices of kind ${kind}`;
     throw errnoRefusal(19, reason);
   }
   return bdev;
@@ -23,7 +23,7 @@ export function findOf({ registry }: Service, wanted: string, productName: strin
 export function deleteMethod(
   service: Service,
   methodName: string,
-  productName: string,
+  kind: string,
   badParams: NonNullable<RpcMethod['badParams']> = internalFailed,
 ): RpcMethod {
   return method({
@@ -31,7 +31,7 @@ export function deleteMethod(
     params: z.strictObject({ name }),
     badParams,
     async run(params) {
-      await service.registry.unregister(findOf(service, params.name, productName));
+      await service.registry.unregister(findOf(service, params.name, kind));
       return true;
     },
   });

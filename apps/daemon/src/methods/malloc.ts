@@ -69,7 +69,7 @@ export function mallocMethods(service: Service): RpcMethod[] {
         }
       },
     }),
-    deleteMethod(service, 'bdev_malloc_delete', 'Malloc disk'),
+    deleteMethod(service, 'bdev_malloc_delete', 'malloc'),
     method({
       name: 'bdev_null_create',
       params: z.strictObject({
@@ -94,13 +94,13 @@ export function mallocMethods(service: Service): RpcMethod[] {
         return bdev.name;
       },
     }),
-    deleteMethod(service, 'bdev_null_delete', 'Null disk'),
+    deleteMethod(service, 'bdev_null_delete', 'null'),
     method({
       name: 'bdev_null_resize',
       params: z.strictObject({ name, new_size: u64 }),
       badParams: internalFailed,
       run(params) {
-        const bdev = findOf(service, params.name, 'Null disk');
+        const bdev = findOf(service, params.name, 'null');
         const numBlocks = (params.new_size * 1024 * 1024) / bdev.blockSize;
         if (!Number.isSafeInteger(numBlocks) || numBlocks < 1)
           throw errnoRefusal(22, `new_size must be 1 MiB or more, and whole blocks of ${bdev.blockSize} bytes`);

@@ -91,7 +91,7 @@ export function stackedMethods(service: Service): RpcMethod[] {
         return true;
       },
     }),
-    deleteMethod(service, 'bdev_error_delete', 'Error Injection Disk', invalidParams),
+    deleteMethod(service, 'bdev_error_delete', 'error', invalidParams),
     method({
       name: 'bdev_error_inject_error',
       params: z.strictObject({
@@ -105,7 +105,7 @@ export function stackedMethods(service: Service): RpcMethod[] {
       }),
       badParams: invalidParams,
       run(params) {
-        injectError(findOf(service, params.name, 'Error Injection Disk'), {
+        injectError(findOf(service, params.name, 'error'), {
           ioType: params.io_type,
           errorType: params.error_type,
           ...(params.num === undefined ? {} : { num: params.num }),
@@ -121,7 +121,7 @@ export function stackedMethods(service: Service): RpcMethod[] {
       params: z.strictObject({ name }),
       badParams: invalidParams,
       run(params) {
-        releasePending(findOf(service, params.name, 'Error Injection Disk'));
+        releasePending(findOf(service, params.name, 'error'));
         return Promise.resolve(true);
       },
     }),

@@ -136,7 +136,7 @@ export class Bdev implements IoTarget {
     return this.#registry;
   }
 
-  /** For the registry. */
+  /** The registry has the device now. @internal */
   attach(registry: IoHost): void {
     this.#registry = registry;
     this.state = 'registered';
@@ -198,7 +198,7 @@ export class Bdev implements IoTarget {
     for (const io of this.#quiesced.remove(range)) this.#admit(io);
   }
 
-  /** For descriptors: takes the request. The owner is told of every outcome, refusals too, in a later turn. */
+  /** Takes the request of a descriptor. The owner is told of every outcome, refusals too, in a later turn. @internal */
   submit(io: BdevIo, descriptor: OpenHandle): void {
     // One whose deadline passed counts as in flight until the driver lets go of it.
     if (io.state !== IoState.Idle) {
@@ -237,7 +237,7 @@ export class Bdev implements IoTarget {
     for (const io of this.#limiter.takeOut(isUnwanted)) this.#refuse(io, Status.Cancelled);
   }
 
-  /** For the registry: the device is being removed. */
+  /** The device is being removed. @internal */
   onRemoving(): void {
     this.#limiter?.releaseAll();
   }
@@ -256,7 +256,7 @@ export class Bdev implements IoTarget {
     this.registry.defer(io);
   }
 
-  /** For drivers, through `BdevIo.complete`. */
+  /** The driver is through with it, by `BdevIo.complete`. @internal */
   onDriverDone(io: BdevIo, status: Status): void {
     if (io.state === IoState.Submitting) {
       io.status = status;
@@ -270,7 +270,7 @@ export class Bdev implements IoTarget {
     this.#leftDriver(io, status);
   }
 
-  /** For the registry's deferral queue: what was completed or refused inside `submit` is told now. */
+  /** What was completed or refused inside `submit` is told now. @internal */
   onDeferred(io: BdevIo): void {
     if (io.state === IoState.Refused) {
       io.state = IoState.Idle;
@@ -280,7 +280,7 @@ export class Bdev implements IoTarget {
     this.#leftDriver(io, io.status);
   }
 
-  /** For the layer's own parts: hands a request to the driver, or queues it while the driver is out of resources. */
+  /** Hands a request to the driver, or queues it while the driver is out of resources. @internal */
   toDriver(io: BdevIo): void {
     if (this.#retry.length > 0) {
       io.state = IoState.Queued;
@@ -290,7 +290,7 @@ export class Bdev implements IoTarget {
     this.#enterDriver(io);
   }
 
-  /** For the layer's own parts: the request is over. */
+  /** The request is over. @internal */
   done(io: BdevIo, status: Status): void {
     io.state = IoState.Idle;
     if (io.isAbandoned) {
@@ -320,7 +320,7 @@ export class Bdev implements IoTarget {
     return Status.Ok;
   }
 
-  /** For descriptors: the deadline of all that is in flight through this one is now. */
+  /** The deadline of all that is in flight through the descriptor is now. @internal */
   expire(descriptor: OpenHandle): void {
     const now = this.registry.runtime.now();
     let isAny = false;
@@ -342,7 +342,7 @@ export class Bdev implements IoTarget {
     return Math.ceil((io.numBlocks * this.blockSize) / zeroedBytesPerTimeout);
   }
 
-  /** Resolves when nothing is in flight. For the registry. */
+  /** Resolves when nothing is in flight. @internal */
   whenIdle(): Promise<void> {
     if (this.#tracked === 0) return Promise.resolve();
     return new Promise((resolve) => {

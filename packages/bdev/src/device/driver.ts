@@ -12,7 +12,12 @@ export interface JsonObject {
  * device, not crossing a boundary that the device asked to be split at, not in a quiesced range.
  */
 export interface BdevDriver {
-  /** What kind of device this is, as `product_name` in RPC answers. */
+  /**
+   * What kind of device this is, for programs: the same for all devices of a driver. Those of ours: `aio` (a file or block device of
+   * Linux), `malloc`, `null`, `passthru`, `delay`, `error`, `raid` (the volume of an array).
+   */
+  readonly kind: string;
+  /** The same for people: `product_name` in RPC answers, as SPDK names it. */
   readonly productName: string;
   /**
    * Constant for a device's life, except that it may depend on what it stands on. Reset is always accepted. A device without

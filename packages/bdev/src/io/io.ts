@@ -56,13 +56,13 @@ export interface IoTarget {
   readonly splitOnWriteUnit: boolean;
   readonly driver: { readonly hasForceUnitAccess: boolean; supports(type: IoType): boolean };
   readonly registry: IoHost;
-  /** The driver is through with it. */
+  /** The driver is through with it. @internal */
   onDriverDone(io: BdevIo, status: Status): void;
-  /** What was completed or refused inside `submit` is told now. */
+  /** What was completed or refused inside `submit` is told now. @internal */
   onDeferred(io: BdevIo): void;
-  /** Hands it to the driver, or queues it while the driver is out of resources. */
+  /** Hands it to the driver, or queues it while the driver is out of resources. @internal */
   toDriver(io: BdevIo): void;
-  /** It is over. */
+  /** It is over. @internal */
   done(io: BdevIo, status: Status): void;
 }
 

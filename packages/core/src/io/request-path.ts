@@ -19,6 +19,7 @@ const wasNotSubmitted = 1 << 30;
  * failed part means for the request and for the member is decided here.
  */
 export class RequestPath implements BdevDriver, RequestSink {
+  readonly kind = 'raid';
   readonly productName = 'Raid Volume';
   readonly hasForceUnitAccess = true;
   readonly #array: IoHost;
