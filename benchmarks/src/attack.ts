@@ -22,9 +22,9 @@ interface Server {
   name: string;
   pid: number;
   path: string;
-  /** Of its socket for HTTP; null if it has none. */
+  /** Path of its socket for HTTP; null if it has none. */
   httpPath: string | null;
-  /** Of the victim, and of the attackers: the same where a server has one. */
+  /** The exports of the victim and of the attackers: the same where a server has one. */
   victimExport: string;
   attackedExport: string;
   end(): Promise<void>;

@@ -16,7 +16,7 @@ import type { Case, Contender, Measured } from './lib/rounds.js';
 const volumeBytes = 128 * MiB;
 /** Room for a superblock and what belongs to it. */
 const memberBytes = volumeBytes + 64 * MiB;
-/** Of the clients that are in the way; qemu-nbd is told to let in as many, and the quiet one. */
+/** How many clients are in the way; qemu-nbd is told to let in as many, and the quiet one. */
 const numOthers = 8;
 const pieceBytes = 64 * 1024;
 const settleMs = 200;

@@ -21,7 +21,7 @@ const options = readOptions('levels', { rounds: 5, seconds: 1.5 });
 const { seconds, folder } = options;
 requireCommands('fio', 'losetup', 'dd');
 
-/** Of each member; the superblock and what goes with it take 1 MiB. */
+/** Size of each member; the superblock and what goes with it take 1 MiB. */
 const memberBytes = 160 * MiB;
 const usedBytes = 128 * MiB;
 const stripKb = 64;

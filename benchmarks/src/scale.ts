@@ -49,7 +49,7 @@ async function idleClients(raidkit: Raidkit, count: number): Promise<Socket[]> {
   return sockets;
 }
 
-/** Of one core, over ten seconds, when V8 and the bitmaps have put themselves in order. */
+/** Percent of one core over ten seconds, when V8 and the bitmaps are at rest. */
 async function idleCpuPercent(pid: number): Promise<string> {
   await sleep(35_000);
   const before = cpuNanosecondsOf(pid);

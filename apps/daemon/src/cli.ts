@@ -49,7 +49,7 @@ export interface CliOptions extends HttpOptions {
   /** Where packages of levels are installed that the daemon does not bring along; undefined for nowhere. */
   levelFolder: string | undefined;
   memoryBytes: number;
-  /** Of pages with checksums, per reactor, at most. */
+  /** Most bytes of pages with checksums, per reactor. */
   checksumCacheBytes: number;
   engine: EngineChoice;
   /** How many io_uring threads share the volumes. */

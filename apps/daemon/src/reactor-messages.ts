@@ -1,4 +1,4 @@
-import type { NbdListener, NegotiatingConnection, TlsCredentials } from '@raidkit/nbd';
+import type { NbdListener, ConnectionHandoff, TlsCredentials } from '@raidkit/nbd';
 import type { ServiceOptions } from './compose.js';
 import type { NbdLimits, NbdTls } from './daemon.js';
 import type { EventReport } from './events/event.js';
@@ -44,7 +44,7 @@ export type ToReactor =
   | { type: 'call'; id: number; name: string; params: unknown; hasDuplicateKey: boolean }
   | { type: 'question'; id: number; question: Question }
   /** An NBD client that another reactor has let go of asks for an export here. */
-  | { type: 'client'; connection: NegotiatingConnection }
+  | { type: 'client'; connection: ConnectionHandoff }
   /** All exports of the other reactors. */
   | { type: 'exports'; exports: readonly SharedExport[] }
   /** For NBD clients that begin TLS from now on. */
@@ -63,7 +63,7 @@ export type FromReactor =
   | { type: 'change'; change: Change }
   | { type: 'event'; report: EventReport }
   /** An NBD client asks for an export of another reactor. */
-  | { type: 'client'; connection: NegotiatingConnection }
+  | { type: 'client'; connection: ConnectionHandoff }
   /** Block devices have come, gone or changed. */
   | { type: 'devices' }
   | { type: 'logLevel'; level: string }

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { NbdListener, NegotiatingConnection, TlsCredentials } from '@raidkit/nbd';
+import type { NbdListener, ConnectionHandoff, TlsCredentials } from '@raidkit/nbd';
 import type { Logger } from 'pino';
 import type { EventReport } from './events/event.js';
 import type { Change, SharedExport } from './shared-state.js';
@@ -16,7 +16,7 @@ export interface ReactorThreadEvents {
   onGivenUp(): void;
   onEvent(report: EventReport): void;
   onChange?(change: Change): void;
-  onClient?(connection: NegotiatingConnection): void;
+  onClient?(connection: ConnectionHandoff): void;
   /** Block devices have come, gone or changed. */
   onDevices(): void;
 }
@@ -93,7 +93,7 @@ export class ReactorThread implements Port {
     this.#send({ type: 'renewTls', credentials });
   }
 
-  giveClient(connection: NegotiatingConnection): void {
+  giveClient(connection: ConnectionHandoff): void {
     this.#send({ type: 'client', connection });
   }
 

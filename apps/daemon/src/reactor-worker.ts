@@ -4,7 +4,7 @@ import { RingEngine, shareClaims, useEngine, watchDevices } from '@raidkit/backe
 import type { DeviceNews } from '@raidkit/backend-linux';
 import type { BdevRegistry } from '@raidkit/bdev';
 import { RingNbdServer } from '@raidkit/nbd';
-import type { Elsewhere, TlsHandover } from '@raidkit/nbd';
+import type { PeerServers, TlsHandover } from '@raidkit/nbd';
 import { openReactor } from '@raidkit/reactor';
 import type { Reactor } from '@raidkit/reactor';
 import { pino } from 'pino';
@@ -71,7 +71,7 @@ function placeOf({ share }: ReactorData): NonNullable<ServiceThread['place']> | 
   return { index: share.index, count: share.count, share: planeShare };
 }
 
-const elsewhere: Elsewhere = {
+const peers: PeerServers = {
   has: (name) => otherExports.has(name),
   exports: () => [...otherExports.values()],
   take: (connection) => tell({ type: 'client', connection }),
@@ -103,7 +103,7 @@ async function run(): Promise<void> {
   const place = placeOf(data);
   let server: RingNbdServer | undefined;
   const newServer = (registry: BdevRegistry): RingNbdServer =>
-    (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...tls, ...(place === null ? {} : { elsewhere }) }));
+    (server = new RingNbdServer({ registry, ring, ...data.nbdLimits, ...tls, ...(place === null ? {} : { peers }) }));
   let composed: ComposedPlane;
   try {
     composed = await composeService(data.service, {

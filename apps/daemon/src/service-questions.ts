@@ -73,8 +73,7 @@ async function adopt({ dispatcher, registry }: Service, { name, identity, method
 
 /** Why the device cannot move to another reactor, and the errno that says so; null if it can. */
 function whyFixed(bdev: Bdev): { reason: string; errno: number } | null {
-  if (bdev.driver.kind !== 'aio')
-    return { reason: `a device of kind ${bdev.driver.kind} cannot be moved`, errno: 22 };
+  if (bdev.driver.kind !== 'aio') return { reason: `a device of kind ${bdev.driver.kind} cannot be moved`, errno: 22 };
   if (bdev.claimedBy !== null) return { reason: `it is claimed by ${bdev.claimedBy}`, errno: 1 };
   if (bdev.abandoned > 0) return { reason: `it has not answered ${bdev.abandoned} I/Os of an earlier use yet`, errno: 16 };
   if (bdev.descriptors.size > 0) return { reason: 'it is in use: exported, or being looked at', errno: 16 };

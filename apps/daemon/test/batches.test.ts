@@ -104,7 +104,7 @@ it('a batch of more calls than are answered at once is refused as a whole', asyn
   let calls = 0;
   await begin(() => Promise.resolve(++calls));
   const coming = answers(1);
-  // Of what is no call, too: each would be answered.
+  // The limit holds for what is no call, too: each would be answered.
   socket.write(JSON.stringify(Array.from({ length: 5000 }, () => 1)));
   expect(await coming).toMatchObject([
     { id: null, error: { code: -32600, data: { reason: 'a batch has at most 4096 calls: none of these was carried out' } } },

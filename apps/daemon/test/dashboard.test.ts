@@ -25,7 +25,7 @@ const pictures = process.env.RAIDKIT_SCREENSHOTS;
 const loadSeconds = pictures === undefined ? 0 : 60;
 /** MiB that are there to rebuild, and at which rate: it takes a minute, and must not end before it has been looked at. */
 const [filled, rebuildRate] = pictures === undefined ? [64, 1] : [240, 4];
-/** Of a picture in the documents, in bytes. */
+/** Largest picture in the documents, in bytes. */
 const mostPictureBytes = 100 * 1024;
 const shownPictures = new URL('../../../docs/images/', import.meta.url);
 const token = 'a-token-of-the-tests';

@@ -125,7 +125,7 @@ it('is what the types of parameters in the client package are made from', async 
 
 it('docs/rpc.md explains every method, and every parameter of our own', () => {
   const text = readFileSync(explanations, 'utf8');
-  /** Of names that a row has in short, after one in full. */
+  /** Endings of names that a row has in short, after one in full. */
   const endings = [...text.matchAll(/`(_[a-z_]+)`/g)].map(([, ending = '']) => ending);
   const isOurs = (name: string): boolean => name.startsWith('raidkit_') || name.startsWith('rpc.');
   const missing = document.methods.flatMap(({ name, params }) => {

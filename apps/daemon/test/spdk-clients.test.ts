@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => test.end());
 
-/** Of several reactors some devices are on the last one. */
+/** With several reactors some devices are on the last one. */
 const last = reactors > 1 ? { reactor: reactors - 1 } : {};
 const call = (method: string, params?: unknown): Promise<unknown> => test.client.call(method, params);
 const names = (answer: unknown): string[] => (answer as { bdevs: { name: string }[] }).bdevs.map(({ name }) => name);

@@ -82,7 +82,7 @@ it('answers as SPDK does', async () => {
   expect(agreed.filter((index) => !differences[index]!.includes('rebuild'))).toEqual([]);
 });
 
-/** Of several reactors the last one does it all. */
+/** With several reactors the last one does it all. */
 function placed({ method, params }: Exchange['request']): unknown {
   const isPlaced = reactors > 1 && (method === 'bdev_malloc_create' || method === 'bdev_null_create');
   return isPlaced && params !== undefined ? { ...params, reactor: reactors - 1 } : params;

@@ -33,7 +33,7 @@ export interface Device {
 /** What a device carries that would be lost, for people; and how it is made free. */
 export interface Occupant {
   readonly what: string;
-  /** Of the array whose superblock it is. */
+  /** The uuid of the array whose superblock it is. */
   readonly arrayUuid?: string;
   readonly isSuperblock: boolean;
 }

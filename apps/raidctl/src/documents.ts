@@ -19,7 +19,7 @@ export const slotDocument = z.strictObject({
   slot: count,
   /** Name of the device in the daemon; null for an empty slot. */
   device: text.nullable(),
-  /** Of the file or block device; null if there is none, or the device is of another kind. */
+  /** Path of the file or block device; null if there is none, or the device is of another kind. */
   path: text.nullable(),
   state: text.describe('current, suspect, rebuilding, missing or failed'),
   reads: text.describe('normal; prefer: read before all others; write-mostly: read when no other one can answer'),

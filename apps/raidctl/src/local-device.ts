@@ -22,7 +22,7 @@ export interface LocalExamination {
   signature: string | null;
   /** By which superblocks know it. */
   uuid: string;
-  /** Of the disk; null if that is not known. */
+  /** The disk's serial number; null if that is not known. */
   serial: string | null;
 }
 
@@ -39,7 +39,7 @@ export function examineLocally(path: string): Promise<LocalExamination> {
   });
 }
 
-/** Of which array, and as which member, a device was written. */
+/** The array that a device was written for, and as which member. */
 export interface MemberRecord {
   array: string;
   slot: number;

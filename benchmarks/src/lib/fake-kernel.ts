@@ -17,7 +17,7 @@ export interface FakeKernelOptions {
   cqHead: number;
   cqTail: number;
   cqes: number;
-  /** Of an address that an operation names. */
+  /** The place of an address that an operation names. */
   resolve: (addr: number) => Place;
   /** The client's requests: so many at a time, each of so many bytes, of a volume of so many blocks of that size. */
   depth: number;

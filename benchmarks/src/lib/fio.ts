@@ -7,7 +7,7 @@ export interface FioJob {
   blockBytes: number;
   depth: number;
   seconds: number;
-  /** Of what is read and written, from the start. */
+  /** Bytes that are read and written, from the start. */
   sizeBytes: number;
   jobs?: number;
 }
@@ -55,7 +55,7 @@ export async function runFio(args: readonly string[], unit: 'IOPS' | 'MiB/s'): P
   if (job === undefined) throw new Error('fio did no job');
   const sides = [job.read, job.write].filter(({ total_ios: ios }) => ios > 0);
   const sum = (of: (side: Side) => number): number => sides.reduce((total, side) => total + of(side), 0);
-  // Of a mixture, the worse side's.
+  // For a mixture, the worse side's.
   const percentile = (name: string): number =>
     Math.max(...sides.map(({ clat_ns: { percentile: list = {} } }) => list[name] ?? 0)) / 1000;
   return {

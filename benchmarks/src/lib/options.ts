@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 /** What every benchmark is told. */
 export interface BenchOptions {
   rounds: number;
-  /** Of one measurement. */
+  /** Length of one measurement. */
   seconds: number;
   /** Whether a case is wanted: its id contains one of the words of `--only`, or there are none. */
   isWanted(id: string): boolean;

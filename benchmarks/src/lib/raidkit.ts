@@ -19,7 +19,7 @@ export interface RaidkitOptions {
   configPath?: string;
   /** A Unix socket for HTTP. */
   httpPath?: string;
-  /** Of a server; NBD is over TLS only then. */
+  /** A server's certificates; NBD is over TLS only with them. */
   certificates?: string;
 }
 

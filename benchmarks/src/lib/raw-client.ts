@@ -10,7 +10,7 @@ const replyAck = 1;
 
 /** Commands of NBD. */
 export const Command = { Read: 0, Write: 1, WriteZeroes: 6 } as const;
-/** Of write zeroes: they are to be written, and not left as a hole. */
+/** Flag of write zeroes: they are to be written, and not left as a hole. */
 export const noHole = 2;
 
 /** An NBD client that keeps to no rules but those of the handshake; simple replies. */

@@ -38,7 +38,7 @@ export interface IoEngine {
 /** Blocks of devices and file systems have no more bytes: the kernel may stop within one of ours that has. */
 const mostUnitBytes = 4096;
 
-/** Of so many bytes that were moved, those in whole units, which are blocks of ours or smaller: I/O can go on behind them. */
+/** How many of the bytes that were moved are whole units, which are blocks of ours or smaller: I/O can go on behind them. */
 export function wholeUnits(bytes: number, blockSize: number): number {
   return bytes - (bytes % Math.min(blockSize, mostUnitBytes));
 }

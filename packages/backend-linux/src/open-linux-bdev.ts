@@ -12,7 +12,7 @@ import type { DirectIo } from './usable-file.js';
 /** Options of {@link openLinuxBdev}. */
 export interface LinuxBdevOptions {
   name: string;
-  /** Of a block device or regular file; symbolic links are followed. */
+  /** Path of a block device or a regular file; symbolic links are followed. */
   path: string;
   /**
    * Bytes; a power of two, 512 to 65,536, and no smaller than a device's own logical block size. Default: that, and 512 for

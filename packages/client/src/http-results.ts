@@ -14,7 +14,7 @@ import {
  * docs/http-api.schema.json is made from this.
  */
 
-/** Of a device, what the dashboard shows. */
+/** What the dashboard shows of a device. */
 export const statusBdevSchema = bdevSchema.pick({
   name: true,
   aliases: true,

@@ -42,7 +42,7 @@ export const processSchema = z.looseObject({
   paused: z.boolean(),
   bytes_done: count,
   bytes_total: count,
-  /** Of late, what it passed over left out. */
+  /** The rate of late, without what was passed over. */
   bytes_per_sec: z.number(),
   /** If nothing is passed over; null while it is paused, or not known. */
   eta_sec: z.number().nullable(),
@@ -94,7 +94,7 @@ export const memberSchema = z.looseObject({
   state: z.string(),
   /** `normal`, `prefer` or `write-mostly`: what reads want of the member. */
   reads: z.string().default('normal'),
-  /** Of the disk; null if that is not known. Absent in daemons of before. */
+  /** The disk's serial number; null if that is not known. Absent in older daemons. */
   serial: z.string().nullable().optional(),
   last_member: z.looseObject({ name: z.string(), uuid: z.string(), serial: z.string().nullable().optional() }).nullable(),
   read_errors: count,

@@ -201,7 +201,7 @@ describe.each([
       await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: disk.bytes.slice() });
     await again.registry.waitForExamine();
     const back = arrayOf(again, 'a');
-    expect(back.bitmap!.resyncsDue).toBe(1);
+    expect(back.bitmap!.regionsToResync).toBe(1);
     expect(back.bitmap!.count(RegionState.Unwritten)).toBe(3);
     await back.processEnded;
     const reread = openVolume(again, 'a');
@@ -247,10 +247,10 @@ it('an array that was not stopped cleanly is resynchronised, and only where it w
     plugged.push(await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes }));
   await again.registry.waitForExamine();
   const array = arrayOf(again, 'a');
-  expect(array.bitmap!.resyncsDue).toBe(1);
+  expect(array.bitmap!.regionsToResync).toBe(1);
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
-  expect(array.bitmap!.resyncsDue).toBe(0);
+  expect(array.bitmap!.regionsToResync).toBe(0);
   expect(Buffer.from(images[0]!.subarray(MiB)).equals(images[1]!.subarray(MiB))).toBe(true);
   const read = plugged[1]!.disk.log.filter(
     (entry) => entry.startsWith('read ') && Number(entry.split(/[ +]/)[1]) >= 2048 + 2048,

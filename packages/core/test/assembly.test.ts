@@ -26,9 +26,9 @@ it('our extension does not count once SPDK has run the array', async () => {
   await again.registry.waitForExamine();
   const { bitmap, processEnded } = arrayOf(again, 'a');
   expect(bitmap!.count(RegionState.Unwritten)).toBe(0);
-  expect(bitmap!.resyncsDue).toBe(bitmap!.states.length);
+  expect(bitmap!.regionsToResync).toBe(bitmap!.states.length);
   await processEnded;
-  expect(bitmap!.resyncsDue).toBe(0);
+  expect(bitmap!.regionsToResync).toBe(0);
 });
 
 it('two halves that were used apart are not put together, nor is one of them taken for the array', async () => {

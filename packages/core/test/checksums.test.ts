@@ -25,7 +25,7 @@ const member = {
   incarnation: '0123456789abcdef',
 };
 
-/** As the region map has it on stable media, and `doubtful`: dirty since before the start. */
+/** As the write-intent bitmap has it on stable media, and `doubtful`: dirty since before the start. */
 type State = 'unwritten' | 'clean' | 'dirty' | 'doubtful';
 
 interface Written {
@@ -249,7 +249,7 @@ class Bench {
     return new Promise((resolve) => void this.world.after(ms, resolve, this.run.life));
   }
 
-  /** Region after region, as the region map does it before a first write. */
+  /** Region after region, as the write-intent bitmap does it before a first write. */
   async #setBits(block: number, count: number): Promise<void> {
     for (let region = this.regionOf(block); region <= this.regionOf(block + count - 1); region++) {
       while (this.isHeld[region]) await this.#sleep(0.1);
@@ -546,7 +546,7 @@ async function readStatus(bench: Bench, block: number, count = 1): Promise<Statu
   return status;
 }
 
-/** One write of the block's next version, past the region map; its status. */
+/** One write of the block's next version, past the write-intent bitmap; its status. */
 async function writeStatus(bench: Bench, block: number, type: IoType = IoType.Write): Promise<Status> {
   const addr = bench.run.buffers[0]!;
   fill(bench.run.memory, addr, block, ++bench.version, bench.blockSize);

@@ -124,7 +124,7 @@ describe('a start by force', () => {
     await volume.write(0, blocks(64, 7));
     await volume.flush();
     expect(await seen(volume, [0, 32, 63, 224])).toEqual([7, 7, 7, 'EIO']);
-    expect(arrayOf(rig, 'a').bitmap!.resyncsDue).toBe(1);
+    expect(arrayOf(rig, 'a').bitmap!.regionsToResync).toBe(1);
   });
 
   it('lets a rebuild finish once everything that was in doubt has been written', async () => {
@@ -132,7 +132,7 @@ describe('a start by force', () => {
     const array = arrayOf(rig, 'a');
     await volume.write(0, blocks(4096, 7));
     await volume.flush();
-    expect(array.bitmap!.resyncsDue).toBe(0);
+    expect(array.bitmap!.regionsToResync).toBe(0);
     await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(3 << 20) });
     await rig.arrays.addBaseBdev('a', 'm9');
     await array.processEnded;
@@ -188,9 +188,9 @@ describe('a write that fails on more members than can be lost', () => {
     await expect(volume.write(0, blocks(1, 2))).rejects.toThrow();
     repair(...disks);
     expect(array.numInSync).toBe(3);
-    expect(array.bitmap!.resyncsDue).toBe(1);
+    expect(array.bitmap!.regionsToResync).toBe(1);
     await until(() => array.history.length > 0, 'a resync has come by itself');
-    expect(array.bitmap!.resyncsDue).toBe(0);
+    expect(array.bitmap!.regionsToResync).toBe(0);
     await rig.arrays.removeBaseBdev('m0');
     expect(await seen(volume, [0, 32])).toEqual([1, 1]);
   }, 30_000);

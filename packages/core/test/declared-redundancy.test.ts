@@ -172,7 +172,7 @@ it('after a crash all of them come to be as the first one, each in its own place
   for (const [index, { bytes }] of disks.entries())
     copies.push((await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes: bytes.slice() })).disk);
   await until(() => again.arrays.get('a')?.state === 'online', 'it is online');
-  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
   expect(copies.map(held)).toEqual([right, right, right]);
 });
 

@@ -91,7 +91,7 @@ async function first(volume: BlockClient, offset: number): Promise<number> {
 /** Everything agrees, and every region is clean. */
 async function agreed({ rig }: Process): Promise<void> {
   const array = arrayOf(rig, 'a');
-  await until(() => array.process === null && array.bitmap?.resyncsDue === 0, 'everything agrees');
+  await until(() => array.process === null && array.bitmap?.regionsToResync === 0, 'everything agrees');
 }
 
 /** The disks as they are when a flush of member 0 has failed: the process dies before it is told. */

@@ -223,7 +223,7 @@ it('does not move its checksums onto pages of a growth that has failed', async (
   const { disks, volume } = built;
   const before = volume.numBlocks;
   expect(before).toBe(959 * 8);
-  // The region map.
+  // The write-intent bitmap.
   for (const disk of disks)
     disk.fault = ({ offsetBlocks, type }) =>
       type === IoType.Write && offsetBlocks >= 256 && offsetBlocks < dataAt ? Status.NoSpace : Status.Ok;
@@ -286,7 +286,7 @@ it('writes its zeros again when a member has lost a flush meanwhile', async () =
   await rig.arrays.addBaseBdev('a', 'm9');
   await until(() => target.disk.held.length > 0, 'it is being filled');
   const zeros = (): string[] => disk.log.filter((entry) => entry.startsWith(`zero ${dataAt + before}+`));
-  // The region map is written when they are there.
+  // The write-intent bitmap is written when they are there.
   disk.fault = ({ offsetBlocks, type }) =>
     type === IoType.Write && offsetBlocks >= 256 && offsetBlocks < dataAt && zeros().length > 0 && disk.held.length === 0
       ? null

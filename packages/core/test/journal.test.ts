@@ -96,7 +96,7 @@ describe.each([0, 1, 2, 3])('a raid5f of four without member %i', (lost) => {
         void setup.volume.write(start, taggedBlocks(start, count, 2, blockSize)).catch(() => undefined);
         await turns();
         const again = await restart(setup);
-        expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(0);
+        expect(arrayOf(again, 'a').bitmap?.regionsToResync).toBe(0);
       }
     }
   });
@@ -181,7 +181,7 @@ describe('the journal', () => {
     await again.registry.waitForExamine();
     const volume = openVolume(again, 'a');
     await expect(volume.read(strip, 1)).rejects.toThrow(/EIO|error/i);
-    expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(1);
+    expect(arrayOf(again, 'a').bitmap?.regionsToResync).toBe(1);
   });
 
   it('of an earlier time without a member does not count in a later one', async () => {

@@ -49,7 +49,7 @@ it.each(['raid0', 'raid1', 'raid5f', 'raid6'])(
 );
 
 it.each(['raid1', 'raid5f', 'raid6'])(
-  '%s: nor does a bit of its region map that turns over make a member an old image',
+  '%s: nor does a bit of its write-intent bitmap that turns over make a member an old image',
   async (level) => {
     const built = await crashed(level);
     // Of two places the newer one; the other one is from before, and whole.

@@ -75,9 +75,9 @@ it('a resync for which there was no memory is tried again', async () => {
   await plugAllIn(next);
   const array = arrayOf(next.rig, 'a');
   await new Promise((resolve) => setTimeout(resolve, 20));
-  expect(array.bitmap?.resyncsDue).toBeGreaterThan(0);
+  expect(array.bitmap?.regionsToResync).toBeGreaterThan(0);
   giveBack();
-  await until(() => array.bitmap?.resyncsDue === 0, 'everything agrees');
+  await until(() => array.bitmap?.regionsToResync === 0, 'everything agrees');
   expect(array.numInSync).toBe(3);
 });
 
@@ -192,7 +192,7 @@ describe.concurrent('while users have all buffers', () => {
     });
     await plugAllIn(next);
     const array = arrayOf(next.rig, 'a');
-    await until(() => array.process === null && array.bitmap?.resyncsDue === 0, 'everything agrees');
+    await until(() => array.process === null && array.bitmap?.regionsToResync === 0, 'everything agrees');
     expect(next.rig.events.filter(({ type }) => type === 'memberFailed')).toEqual([]);
     expect(array.numInSync).toBe(3);
     giveBack();

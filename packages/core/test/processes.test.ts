@@ -196,7 +196,7 @@ it('a resync does not vouch for what went wrong behind it', async () => {
   }
   await until(() => array.history.length > 0, 'the resync has ended');
   expect(array.history[0]).toMatchObject({ type: 'resync', error: null });
-  expect(array.bitmap!.resyncsDue).toBe(1);
+  expect(array.bitmap!.regionsToResync).toBe(1);
   users.descriptor.close();
 });
 

@@ -10,7 +10,7 @@ import type { Rig } from '../../../test/support/rig.js';
 const MiB = 1 << 20;
 /** First block of a member's data area. */
 const dataAt = 2048;
-/** Pages of the region map, in blocks of a member. */
+/** Pages of the write-intent bitmap, in blocks of a member. */
 const pagesAt = 256;
 const pagesEnd = 512;
 

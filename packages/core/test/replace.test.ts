@@ -241,7 +241,7 @@ describe.each([
       await verify(opened, model, 'at once');
       await write(opened, own, 0, own.numBlocks, 99);
       // In doubt it would not be started without a member.
-      await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'redundancy agrees');
+      await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'redundancy agrees');
       opened.descriptor.close();
       await again.arrays.stop();
       // The one that was not taken may come first the next time.

@@ -100,41 +100,44 @@ it('devices that carry somebody’s data are refused, unless forced; a wiped one
   await expect(arrays.wipe('m0')).rejects.toThrow(/claimed/);
 });
 
-it.each(['raid1', 'raid10'])('%s: a new array that loses a member is not on record before its region map is', async (level) => {
-  const rig = newRig();
-  const disks: RamDisk[] = [];
-  for (let index = 0; index < 3; index++) {
-    // What an earlier array has left.
-    const bytes = new Uint8Array(3 * MiB).fill(0x5a, MiB);
-    disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
-  }
-  // Pages of the region map are in blocks 256 to 511, 8 each. That of m2 cannot be written, and the others are on their way.
-  for (const [index, disk] of disks.entries()) {
-    disk.fault = ({ numBlocks, offsetBlocks, type }) => {
-      const isPage = type === IoType.Write && numBlocks === 8 && offsetBlocks >= 256 && offsetBlocks < 512;
-      if (!isPage) return Status.Ok;
-      return index === 2 ? Status.IoError : null;
-    };
-  }
-  const options = level === 'raid1' ? {} : { stripSizeKb: 16, options: { copies: 3 } };
-  const created = rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...options });
-  await until(() => disks[0]!.held.length > 0 && disks[1]!.held.length > 0, 'the pages are on their way');
-  for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
-  const images = disks.map(({ bytes }) => bytes.slice());
-  for (const disk of disks.slice(0, 2)) {
-    disk.fault = () => Status.Ok;
-    for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
-  }
-  await created;
-  expect(arrayOf(rig, 'a').numInSync).toBe(2);
-  expect(await openVolume(rig, 'a').read(0, 128)).toEqual(new Uint8Array(128 * 512));
-  // A crash before that: there is no array.
-  const again = newRig();
-  for (const [index, bytes] of images.entries())
-    await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
-  await again.registry.waitForExamine();
-  expect(again.arrays.list().map(({ name }) => name)).toEqual([]);
-});
+it.each(['raid1', 'raid10'])(
+  '%s: a new array that loses a member is not on record before its write-intent bitmap is',
+  async (level) => {
+    const rig = newRig();
+    const disks: RamDisk[] = [];
+    for (let index = 0; index < 3; index++) {
+      // What an earlier array has left.
+      const bytes = new Uint8Array(3 * MiB).fill(0x5a, MiB);
+      disks.push((await plugIn(rig.registry, { name: `m${index}`, uuid: memberUuid(index), bytes })).disk);
+    }
+    // Pages of the write-intent bitmap are in blocks 256 to 511, 8 each. That of m2 cannot be written, and the others are on their way.
+    for (const [index, disk] of disks.entries()) {
+      disk.fault = ({ numBlocks, offsetBlocks, type }) => {
+        const isPage = type === IoType.Write && numBlocks === 8 && offsetBlocks >= 256 && offsetBlocks < 512;
+        if (!isPage) return Status.Ok;
+        return index === 2 ? Status.IoError : null;
+      };
+    }
+    const options = level === 'raid1' ? {} : { stripSizeKb: 16, options: { copies: 3 } };
+    const created = rig.arrays.create({ name: 'a', level, baseBdevs: ['m0', 'm1', 'm2'], superblock: true, ...options });
+    await until(() => disks[0]!.held.length > 0 && disks[1]!.held.length > 0, 'the pages are on their way');
+    for (let turn = 0; turn < 60; turn++) await new Promise((resolve) => setImmediate(resolve));
+    const images = disks.map(({ bytes }) => bytes.slice());
+    for (const disk of disks.slice(0, 2)) {
+      disk.fault = () => Status.Ok;
+      for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);
+    }
+    await created;
+    expect(arrayOf(rig, 'a').numInSync).toBe(2);
+    expect(await openVolume(rig, 'a').read(0, 128)).toEqual(new Uint8Array(128 * 512));
+    // A crash before that: there is no array.
+    const again = newRig();
+    for (const [index, bytes] of images.entries())
+      await plugIn(again.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+    await again.registry.waitForExamine();
+    expect(again.arrays.list().map(({ name }) => name)).toEqual([]);
+  },
+);
 
 const blank = (): Uint8Array => new Uint8Array(3 * MiB);
 

@@ -114,7 +114,7 @@ it.each(places)('a level that throws (%s) takes its own array down, and nothing 
     disks.slice(0, 2).map(({ bytes }) => bytes.slice()),
   );
   await until(() => again.arrays.get('a')?.state === 'online', 'it is online');
-  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
   const [first, second] = copies.map(({ bytes }) => bytes.subarray(MiB, MiB + 512 * 512));
   expect(Buffer.from(first!).equals(second!)).toBe(true);
 });
@@ -171,7 +171,7 @@ it('what it has put aside half done is in doubt at the next start', async () => 
     disks.map(({ bytes }) => bytes.slice()),
   );
   await until(() => again.arrays.get('a')?.state === 'online', 'it is online');
-  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await until(() => arrayOf(again, 'a').process === null && arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
   const [first, second] = copies.map(({ bytes }) => bytes.subarray(2 * MiB, 3 * MiB));
   expect(Buffer.from(first!).equals(second!)).toBe(true);
 });

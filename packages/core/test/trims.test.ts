@@ -14,7 +14,7 @@ import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/su
 
 const MiB = 1 << 20;
 
-/** Whether it writes a page of the region map. */
+/** Whether it writes a page of the write-intent bitmap. */
 function isPageWrite({ type, offsetBlocks }: BdevIo): boolean {
   return type === IoType.Write && offsetBlocks >= (128 * 1024) / 512 && offsetBlocks < (256 * 1024) / 512;
 }

@@ -107,7 +107,7 @@ it.each(pairs)('without members %i and %i a crash in the middle of a write costs
     await cutShort(setup, offset, count, held);
     const again = await restart(setup);
     await settle(again, setup.model);
-    expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(0);
+    expect(arrayOf(again, 'a').bitmap?.regionsToResync).toBe(0);
   }
 });
 
@@ -121,7 +121,7 @@ it.each(pairs)('without members %i and %i it costs nothing either if a write of 
         type === IoType.Write && offsetBlocks >= dataStart && ++writes === failing ? Status.IoError : Status.Ok,
       );
       await settle(again, setup.model);
-      expect(arrayOf(again, 'a').bitmap?.resyncsDue).toBe(0);
+      expect(arrayOf(again, 'a').bitmap?.regionsToResync).toBe(0);
     }
   }
 });
@@ -137,7 +137,7 @@ it.each([0, 1])('without member %i alone it does not, either: a member that stay
         isStarting && type === IoType.Write && offsetBlocks >= dataStart && ++writes === failing ? Status.IoError : Status.Ok,
       );
       isStarting = false;
-      await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+      await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
       await settle(again, setup.model);
     }
   }
@@ -180,7 +180,7 @@ it.each([0, 1, 2, 3])('without member %i what parity that is left proves is trus
     const setup = await without(lost);
     await cutShort(setup, 5, 1, held);
     const again = await restart(setup);
-    await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+    await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
     await settle(again, setup.model);
   }
 });
@@ -217,7 +217,7 @@ it('a journal goes on for a member that has come back, and ends when all have', 
   expect(arrayOf(rig, 'a').journal!.slots).toEqual([0, 1]);
   await cutShort(setup, 4, 2, 0b011);
   const again = await restart({ ...setup, disks: new Map([...disks].map(([slot, disk]) => [slot === 1 ? 11 : slot, disk])) });
-  await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
   await settle(again, model);
   for (const disk of disks.values()) {
     disk.fault = () => Status.Ok;
@@ -252,6 +252,6 @@ it.each([4, 5])('without a member an older entry for block %i, whose newer one i
   }
   const again = await restart(setup);
   await settle(again, model);
-  await until(() => arrayOf(again, 'a').bitmap?.resyncsDue === 0, 'it is in sync');
+  await until(() => arrayOf(again, 'a').bitmap?.regionsToResync === 0, 'it is in sync');
   await settle(again, model);
 });

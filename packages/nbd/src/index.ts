@@ -1,4 +1,4 @@
-export type { Elsewhere, NegotiatingConnection } from './server/handoff.js';
+export type { PeerServers, ConnectionHandoff } from './server/handoff.js';
 export { NbdError } from './errors.js';
 export type { NbdErrorCode } from './errors.js';
 export type { AllocationMap, NbdExportStats } from './server/export.js';

@@ -16,7 +16,7 @@ import type {
 class Raid0 implements PlainLevel {
   readonly #strip: number;
   readonly #members: number;
-  /** Of the request that is being submitted. */
+  /** The place of the request that is being submitted. */
   readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
 
   constructor(context: LevelContext) {

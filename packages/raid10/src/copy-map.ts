@@ -72,9 +72,9 @@ export class CopyMap {
   readonly groups: readonly (readonly number[])[];
   /** Most copies of a strip. */
   readonly #most: number;
-  /** Of each strip. */
+  /** How many copies each strip has. */
   readonly #copies: Uint8Array;
-  /** Of the copy `strip * #most + copy`. */
+  /** The slot of the copy `strip * #most + copy`. */
   readonly #slots: Uint8Array;
   /** First block in the stripe, of the same. */
   readonly #offsets: Float64Array;

@@ -64,7 +64,7 @@ export class Recovery {
     const strip = map.stripOn(request.slot, at);
     const base = at - map.offset(strip, map.copyOn(request.slot, strip));
     const numBlocks = this.#pieceAt(request, done);
-    // Of copies that may differ the first one, as users read it.
+    // Where copies may differ, the first one counts, as users read it.
     const mustAgree = map.inDoubt(this.#context, at, numBlocks);
     let best = -1;
     let least = Infinity;

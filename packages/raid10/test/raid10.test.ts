@@ -172,7 +172,7 @@ it('a write that fails where no member can leave is answered with an error, and 
   expect(arrayOf(rig, 'a').numInSync).toBe(2);
   const seen = await volume.read(16, 8);
   for (let tries = 0; tries < 4; tries++) expect(Buffer.compare(await volume.read(16, 8), seen)).toBe(0);
-  await until(() => arrayOf(rig, 'a').bitmap?.resyncsDue === 0 && arrayOf(rig, 'a').process === null, 'it is in sync');
+  await until(() => arrayOf(rig, 'a').bitmap?.regionsToResync === 0 && arrayOf(rig, 'a').process === null, 'it is in sync');
   expect(disks[1]!.bytes.subarray(MiB + 8 * 512, MiB + 16 * 512)).toEqual(
     disks[2]!.bytes.subarray(MiB + 8 * 512, MiB + 16 * 512),
   );

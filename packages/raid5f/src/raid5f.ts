@@ -21,7 +21,7 @@ import { StripeWriter } from './stripe-writer.js';
 class Raid5f implements JournaledLevel {
   readonly #context: RedundantContext;
   readonly #map: StripeMap;
-  /** Of the read that is being submitted. */
+  /** The place of the read that is being submitted. */
   readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
   readonly #isFullStripeOnly: boolean;
   /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */

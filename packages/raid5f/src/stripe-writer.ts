@@ -390,7 +390,7 @@ export class StripeWriter {
       return;
     }
     // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
-    this.#goOn(io);
+    this.#continue(io);
   };
 
   /** The request ends with an error. */
@@ -401,9 +401,9 @@ export class StripeWriter {
   }
 
   /** After a rectangle that a member has missed. */
-  readonly #goOn = (io: AnyWriteRequest): void => {
+  readonly #continue = (io: AnyWriteRequest): void => {
     const op = opOf(io);
-    if (!op.isTaken || this.#buffers.renew(io, op, this.#goOn)) this.#next(io, op);
+    if (!op.isTaken || this.#buffers.renew(io, op, this.#continue)) this.#next(io, op);
   };
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */

@@ -166,13 +166,13 @@ export class Reconstruction {
 
   #onSettled(io: ReadRequest, op: StripeOp): void {
     if (io.stepStatus === Status.TimedOut) op.isTaken = true;
-    this.#goOn(io);
+    this.#continue(io);
   }
 
   /** After parities that a member has missed, and may still read. */
-  readonly #goOn = (io: ReadRequest): void => {
+  readonly #continue = (io: ReadRequest): void => {
     const op = opOf(io);
-    if (!op.isTaken || this.#buffers.renew(io, op, this.#goOn)) this.#next(io, op);
+    if (!op.isTaken || this.#buffers.renew(io, op, this.#continue)) this.#next(io, op);
   };
 
   /** Parity comes from data alone, whatever the old parity is. Data comes from parity in doubt only if both parities say the same. */

@@ -314,7 +314,7 @@ export class StripeWriter {
       const chunk = this.#map.placeOf(op.stripe, slot);
       if (chunk >= this.#map.dataChunks) continue;
       const isWritten = this.#isWritten(op, chunk);
-      // Of a member that has come back an older entry would be written over what it is given now.
+      // If the member has come back, an older entry would be written over what it is given now.
       if (op.isUnjournaled && !isWritten) continue;
       const newAddr = io.kind === 'write' ? this.#newDataAddr(io, op, chunk) : -1;
       op.addRange(this.#arrayBlock(op, chunk), op.c1 - op.c0, isWritten ? newAddr : this.#stripe.sliceOf(op, slot));
@@ -397,7 +397,7 @@ export class StripeWriter {
       return;
     }
     // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
-    this.#goOn(io);
+    this.#continue(io);
   };
 
   #leaveInDoubt(io: AnyWriteRequest, op: StripeOp): void {
@@ -458,9 +458,9 @@ export class StripeWriter {
   };
 
   /** After a rectangle that a member has missed. */
-  readonly #goOn = (io: AnyWriteRequest): void => {
+  readonly #continue = (io: AnyWriteRequest): void => {
     const op = opOf(io);
-    if (!op.isTaken || this.#buffers.renew(io, op, this.#goOn)) this.#next(io, op);
+    if (!op.isTaken || this.#buffers.renew(io, op, this.#continue)) this.#next(io, op);
   };
 
   /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */

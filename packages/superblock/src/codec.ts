@@ -7,7 +7,7 @@ export const MemberState = { Missing: 0, Configured: 1, Failed: 2, Spare: 3 } as
 export type MemberState = (typeof MemberState)[keyof typeof MemberState];
 
 export interface SuperblockMember {
-  /** Of the member's block device. */
+  /** The uuid of the member's block device. */
   uuid: string;
   dataOffsetBlocks: number;
   dataSizeBlocks: number;
@@ -20,7 +20,7 @@ export interface Superblock {
   versionMajor: number;
   versionMinor: number;
   flags: number;
-  /** Of the array. */
+  /** The array's uuid. */
   uuid: string;
   /** 1 to 63 bytes of UTF-8. Comes from a disk: never to be used as a path. */
   name: string;

@@ -182,13 +182,13 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   return findHeaderFault(header) === null ? header : null;
 }
 
-/** Of a slot beside others for which a journal stands as well; one alone is in the fixed part of the header. */
+/** Flags of a slot if a journal stands for several; a single one is in the fixed part of the header. */
 const JournalFlag = { Current: 1, Previous: 2 } as const;
 
 /** What reads want of a slot's member, beside the flags of the journal. */
 const readFlags: Readonly<Record<ReadPreference, number>> = { normal: 0, 'write-mostly': 4, prefer: 8 };
 
-/** Of a slot of which the list has bad blocks. */
+/** Flag of a slot of which the list has bad blocks. */
 const badBlocksFlag = 16;
 /** Highest generation of a list of bad blocks that a header can name. */
 const mostListGeneration = 0xffff_fffe;

@@ -10,7 +10,7 @@ export const VERSION_MINOR = 0;
 export const SIGNATURE_OFFSET = 0;
 export const VERSION_MAJOR_OFFSET = 8;
 export const VERSION_MINOR_OFFSET = 10;
-/** Of the header and all entries. */
+/** Length of the header and all entries. */
 export const LENGTH_OFFSET = 12;
 export const CRC_OFFSET = 16;
 export const FLAGS_OFFSET = 20;

@@ -58,7 +58,7 @@ export function openRing(options: RingOptions = {}): { ring: Ring; reason: '' } 
 export class Ring {
   /** Operations that were prepared and have not ended. */
   inFlight = 0;
-  /** Of these, operations of devices, as their owners count them here: what is certain to end soon, and does not wait for a client. */
+  /** Operations of devices among these, as their owners count them: they are certain to end soon, and do not wait for a client. */
   deviceOps = 0;
   /** Calls of io_uring_enter(2) so far. */
   enters = 0;

@@ -9,7 +9,7 @@ const datagramType = 2;
 const closeOnExec = 0o2000000;
 const { ECONNRESET, EPIPE } = constants.errno;
 
-/** Of netlink(7): linux/netlink.h, and the groups that libudev uses. */
+/** Constants of netlink(7): linux/netlink.h, and the groups that libudev uses. */
 const netlinkFamily = 16;
 const deviceEventsProtocol = 15;
 const netlinkAddressBytes = 12;

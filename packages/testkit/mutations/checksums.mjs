@@ -452,7 +452,7 @@ export const checksums = [
   {
     id: 'late-sums-of-what-a-flush-has-lost',
     file: 'core/src/array/array.ts',
-    line: 'if (this.lostFlushes > 0) bitmap.distrust(0, bitmap.states.length);',
+    line: 'if (this.lostFlushes > 0) bitmap.markUnstable(0, bitmap.states.length);',
     becomes: '',
     loses: 'what a flush has lost is given checksums, and is EIO after the next power cut',
     suites: plainConversion,
@@ -476,7 +476,7 @@ export const checksums = [
   {
     id: 'on-record-of-those-that-are-left',
     file: 'core/src/membership/integrity.ts',
-    line: '  // Of one that has lost a member which it cannot do without not all have it on record.\n  checkIsUp(array);',
+    line: '  // If a member was lost that the array cannot do without, not all members have it on record.\n  checkIsUp(array);',
     becomes: '',
     loses: 'somebody is told of checksums that are on record on some members of an array that is gone',
     suites: plainConversion,

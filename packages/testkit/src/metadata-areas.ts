@@ -7,7 +7,7 @@ export const metadataAreas = {
   'second superblock': [32, 49],
   header: [64, 76],
   'other header': [96, 108],
-  'region map': [128, 256],
+  'write-intent bitmap': [128, 256],
   'bad blocks': [256, 384],
   doubt: [384, 416],
   journal: [512, 1024],

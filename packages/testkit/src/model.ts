@@ -40,7 +40,7 @@ export interface Violation {
  */
 export class VolumeModel {
   readonly #sectors = new Map<number, Candidate[]>();
-  /** Of a copy: those of the model that it was made from, for what is settled there and untouched here. */
+  /** In a copy of a model: the original's candidates, for what is settled there and untouched here. */
   #settled: Map<number, Candidate[]> | null = null;
   /** Sectors with more than one candidate, or one that is not stable. */
   readonly #unsettled = new Set<number>();

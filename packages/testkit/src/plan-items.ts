@@ -119,19 +119,19 @@ export interface SimShape {
   hasWriteCache: boolean;
   hasForceUnitAccess: boolean;
   windowSizeKb: number;
-  /** Of the level. Default: none. */
+  /** Options of the level. Default: none. */
   levelOptions?: LevelOptions;
   /** What is out of the ordinary. */
   kind?: ShapeKind;
   /** What each disk cannot do. Default: it can do everything. */
   lacking?: readonly (readonly IoType[])[];
-  /** Of the map's pages. Default: as many as there is room for. */
+  /** Regions of a page of the bitmap. Default: as many as there is room for. */
   regionsPerPage?: number;
   /** Default: as for real arrays. */
   regions?: Partial<RegionLimits>;
   /** The array has checksums, of which so many pages are in memory at a time; `isLater`: it is created without, and may get them. */
   integrity?: { cachePages: number; isLater?: boolean };
-  /** Of background work; MiB of the volume a second. Default: no limit. */
+  /** Limit of background work, in MiB of the volume a second. Default: no limit. */
   maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */
   isOverBudget: boolean;

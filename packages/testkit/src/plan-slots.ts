@@ -10,7 +10,7 @@ export interface WithSlots {
 }
 
 /**
- * Of a level whose slots come and go, a quarter of the seeds have that happen, with one or two disks more. From a stream of its own.
+ * If a level's slots may come and go, they do in a quarter of the seeds, with one or two disks more. Drawn from a stream of its own.
  */
 export function drawSlots(seed: number, module: RaidModule, shape: SimShape, totalMs: number): WithSlots {
   const random = new Random(seed, 15);

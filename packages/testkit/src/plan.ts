@@ -23,7 +23,7 @@ const latencies: readonly Latency[] = [
   { leastMs: 1, meanMs: 8 },
 ];
 
-/** Of strips, in a stripe of a level with options. */
+/** Most strips in a stripe of a level with options. */
 const mostRows = 4;
 
 /** What a simulation may have besides users and faults; all of it by default. Without one of them the rest is the same. */

@@ -40,7 +40,7 @@ export interface StripeView {
   readonly stripe: number;
   /** By slot: the stripe's blocks on its member. */
   readonly members: readonly Uint8Array[];
-  /** Of the array. */
+  /** Options of the array's level. */
   readonly options: LevelOptions;
   /** Bytes. */
   readonly blockSize: number;

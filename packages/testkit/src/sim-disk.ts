@@ -40,7 +40,7 @@ interface Cached {
 interface Flight {
   io: BdevIo;
   driver: SimDiskDriver;
-  /** Of the data when it was submitted. */
+  /** Checksum of the data when it was submitted. */
   checksum: number;
   /** For a flush: what was complete when it started. */
   cachedUpTo: number;
@@ -448,7 +448,7 @@ class SimDiskDriver implements BdevDriver {
     this.#disk.start(this, io);
   }
 
-  /** Of a write's data: a sample of each sector, so that a change while the device has it shows. */
+  /** Sums a sample of each sector of a write's data, so that a change while the device has it shows. */
   checksum(io: BdevIo): number {
     if (io.type !== IoType.Write) return 0;
     let sum = 0;

@@ -58,7 +58,7 @@ const exported: Found[] = ['disk', 'other'].map((name) => ({
 
 const host: HandshakeHost<Found> = {
   find: (name) => exported.find((one) => one.name === (name === '' ? 'disk' : name)) ?? null,
-  isElsewhere: (name) => name === 'elsewhere',
+  isOnPeer: (name) => name === 'elsewhere',
   list: () => exported,
   tls: 'allow',
   maxOptions: mostOptions,

@@ -353,7 +353,7 @@ export class Configuration implements Caller {
       .calls()
       .filter(([key]) => !there.has(key))
       .map(([, call]) => call);
-    // Of the same rank, in this order.
+    // Calls of the same rank stay in this order.
     return [...live, ...missing]
       .map((call) => ({ call, rank: rank(call) }))
       .sort((a, b) => a.rank - b.rank)

@@ -56,7 +56,7 @@ interface Answer {
 export class DashboardSite {
   readonly #sources: SiteSources;
   readonly #history: LoadHistory;
-  /** Of what anybody can cause. */
+  /** The limit for messages that any client can cause. */
   readonly #strangers: LogLimit;
   /** The newest status, or one that is coming, and when it was asked for. */
   #status: { readonly at: number; readonly body: Promise<string> } | null = null;

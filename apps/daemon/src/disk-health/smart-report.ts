@@ -46,7 +46,7 @@ const nvmeWarnings = [
 /** Sectors that were replaced, wait to be, or could not be corrected. */
 const ataSectors: readonly number[] = [5, 197, 198];
 
-/** Of a disk about which nothing can be found out. */
+/** The report of a disk about which nothing can be found out. */
 export function unknownReport(reason: string): DiskReport {
   return {
     verdict: 'unknown',

@@ -389,7 +389,7 @@ function describeRegions({ blockSize, bitmap }: RaidArray): JsonObject | null {
     unwritten: bitmap.count(RegionState.Unwritten),
     dirty: bitmap.count(RegionState.Dirty),
     missed: bitmap.count(RegionState.OutOfSync),
-    suspect: bitmap.resyncsDue,
+    suspect: bitmap.regionsToResync,
   };
 }
 

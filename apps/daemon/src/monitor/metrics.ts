@@ -21,7 +21,7 @@ export interface MonitorState {
   readonly isStuck: boolean;
   readonly eventCounts: ReadonlyMap<string, number>;
   readonly sinks: readonly SinkState[];
-  /** Of the schedule; none if there is no schedule. */
+  /** The arrays of the schedule; none if there is no schedule. */
   readonly checks: readonly ScheduledArray[];
 }
 

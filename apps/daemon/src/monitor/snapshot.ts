@@ -60,7 +60,7 @@ export interface Snapshot {
 export type Health = { isHealthy: true } | { isHealthy: false; reason: string };
 
 /** How long the data path may take to say something, in milliseconds. */
-const patienceMs = 5000;
+const timeLimitMs = 5000;
 
 /** Asks the daemon for everything that metrics show; null while it is starting. Rejects if the data path does not answer. */
 export async function takeSnapshot(caller: Caller): Promise<Snapshot | null> {
@@ -103,7 +103,7 @@ export function isStarting(error: unknown): boolean {
 export async function inTime<T>(work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`the data path has not answered in ${patienceMs / 1000} s`)), patienceMs);
+    timer = setTimeout(() => reject(new Error(`the data path has not answered in ${timeLimitMs / 1000} s`)), timeLimitMs);
   });
   try {
     return await Promise.race([work, late]);

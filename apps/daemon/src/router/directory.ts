@@ -7,7 +7,7 @@ interface Entry {
   reactor: number;
   name: string;
   names: readonly string[];
-  /** Of an export: what is shared of it. */
+  /** What is shared of an export. */
   shared: SharedExport | null;
   /** Grows with every entry: lists of several reactors are put in this order. */
   order: number;

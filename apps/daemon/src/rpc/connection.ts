@@ -14,7 +14,7 @@ const maxInFlight = 128;
 /** Answers that a client has not read yet, in bytes, at which nothing more is begun for it (SPDK: 32 MiB). */
 const maxUnreadBytes = 32 * 1024 * 1024;
 
-/** Of what a client sent, in one line of the log. */
+/** Characters of what a client sent, in one line of the log. */
 const mostLoggedCharacters = 500;
 
 /** Most calls of a batch. */

@@ -79,7 +79,7 @@ function describeParams(params: z.ZodType): Content[] {
     .sort((a, b) => Number(b.required ?? false) - Number(a.required ?? false));
 }
 
-/** Of what the client's package knows; whatever else is answered is described in docs/rpc.md. */
+/** Describes what the client's package knows; whatever else is answered is described in docs/rpc.md. */
 function describeResult(name: string): Schema {
   const known: Readonly<Record<string, { result: z.ZodType }>> = clientMethods;
   const method = Object.hasOwn(known, name) ? known[name] : undefined;

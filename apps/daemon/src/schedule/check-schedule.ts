@@ -199,7 +199,7 @@ export class CheckSchedule {
     const isInTheWay = array.ext.health !== 'optimal';
     if (running.isCalledOff || (isWithin(this.#options.window, new Date()) && !isInTheWay)) return;
     running.isCalledOff = true;
-    // Of that kind alone: the check may have ended meanwhile, and a rebuild begun.
+    // The call names the type: the check may have ended meanwhile, and a rebuild begun.
     await this.#caller.call('raidkit_control_process', { name: array.name, type: 'check', action: 'cancel' });
   }
 

@@ -99,7 +99,7 @@ async function membersAmong(devices: readonly Device[]): Promise<Map<Device, Mem
   return members;
 }
 
-/** Of two devices that say that they are the same member one is a copy, and may be an old one: a person must say which. */
+/** If two devices say that they are the same member, one is a copy, and may be an old one: a person must say which. */
 function refuseCopies({ bdevs }: Snapshot, members: ReadonlyMap<Device, MemberRecord>): void {
   const seen = new Map<string, string>();
   for (const [{ argument }, { array, slot, uuid }] of members) {

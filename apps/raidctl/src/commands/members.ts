@@ -263,7 +263,7 @@ async function removeSlot(session: Session, arrayName: string, argument: string,
       hint: `raidctl destroy ${array.name} ends the array`,
     });
   const left = array.num_base_bdevs - 1;
-  // Of other levels each member is a copy of some others.
+  // In other levels each member is a copy of some others.
   const copies = array.raid_level === 'raid1' ? `${left} ${left === 1 ? 'copy' : 'copies'}` : `${left} members`;
   const steps = [
     callStep(`take ${device?.name ?? argument} out of array ${array.name} for good`, 'raidkit_remove_slot', {

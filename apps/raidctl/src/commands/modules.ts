@@ -35,7 +35,7 @@ function usualOf({ default: usual }: Option): string {
   return usual === undefined ? '' : String(usual);
 }
 
-/** Of a module: what its package says of it. */
+/** What a module's package says of it. */
 interface Claimed {
   conformance: {
     cases: number;

@@ -13,7 +13,7 @@ import { BdevStats } from '../io/stats.js';
 import { Status, statusName } from '../io/status.js';
 
 /** A flush may have to write out a whole cache: it has up to this many times as long as a read. */
-export const flushPatience = 4;
+export const flushTimeoutMultiplier = 4;
 /** Unmap and write zeroes have the timeout once for each of so many bytes. */
 const zeroedBytesPerTimeout = 64 * 1024 * 1024;
 
@@ -55,7 +55,7 @@ export interface BdevOptions {
   /** Writes never cross a multiple of `writeUnitSize`: the layer splits them. */
   splitOnWriteUnit?: boolean;
   isReadOnly?: boolean;
-  /** Of the disk, for people: what is printed on it. Default null, if that is not known. */
+  /** The disk's serial number, for people: what is printed on it. Default null, if that is not known. */
   serial?: string | null;
   driver: BdevDriver;
 }
@@ -74,7 +74,7 @@ export class Bdev implements IoTarget {
   readonly aliases: readonly string[];
   readonly blockSize: number;
   readonly isReadOnly: boolean;
-  /** Of the disk, for people; null if that is not known. */
+  /** The disk's serial number, for people; null if that is not known. */
   readonly serial: string | null;
   readonly driver: BdevDriver;
   readonly stats = new BdevStats();
@@ -336,8 +336,8 @@ export class Bdev implements IoTarget {
    * How many timeouts after its submission the deadline of a request is: some kinds may take a healthy device longer. Where
    * the descriptor's owner decides about what is overdue, a flush is asked about as early as a read.
    */
-  patience(io: BdevIo): number {
-    if (io.type === IoType.Flush) return io.descriptor?.onOverdue === null ? flushPatience : 1;
+  timeoutMultiplier(io: BdevIo): number {
+    if (io.type === IoType.Flush) return io.descriptor?.onOverdue === null ? flushTimeoutMultiplier : 1;
     if (io.type !== IoType.Unmap && io.type !== IoType.WriteZeroes) return 1;
     return Math.ceil((io.numBlocks * this.blockSize) / zeroedBytesPerTimeout);
   }
@@ -426,7 +426,7 @@ export class Bdev implements IoTarget {
     this.#tracked++;
     this.stats.started(now);
     const timeoutMs = io.descriptor?.ioTimeoutMs ?? 0;
-    io.deadlineAt = timeoutMs > 0 ? now + timeoutMs * this.patience(io) : Infinity;
+    io.deadlineAt = timeoutMs > 0 ? now + timeoutMs * this.timeoutMultiplier(io) : Infinity;
     if (io.deadlineAt < this.#deadlineTimerAt) this.#watchDeadlines(io.deadlineAt, now);
   }
 

@@ -30,7 +30,7 @@ export class IntervalTree {
     lock.right = null;
   }
 
-  /** Of the locks that overlap `lock` and came before `arrival`, the one that came last; `best` if that came later still. */
+  /** The last of the locks that overlap `lock` and came before `arrival`; `best` if that came later still. */
   latestBefore(lock: RangeLock, arrival: number, best: RangeLock | null): RangeLock | null {
     return latestIn(this.#root, lock, arrival, best);
   }

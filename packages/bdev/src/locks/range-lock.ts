@@ -25,7 +25,7 @@ export class RangeLock {
   lastWaiter: RangeLock | null = null;
   nextWaiter: RangeLock | null = null;
 
-  // Of the interval tree.
+  // Links of the interval tree.
   left: RangeLock | null = null;
   right: RangeLock | null = null;
   priority = 0;

@@ -43,7 +43,7 @@ class LockSet {
     this.#count(lock, -1);
   }
 
-  /** Of the set's locks that overlap `lock` and came before `arrival`, the one that came last; `best` if that came later still. */
+  /** The last of the set's locks that overlap `lock` and came before `arrival`; `best` if that came later still. */
   latestBefore(lock: RangeLock, arrival: number, best: RangeLock | null): RangeLock | null {
     if (this.size === 0 || this.#isClear(lock)) return best;
     if (this.#unindexedCount > mostUnindexed) this.#index();

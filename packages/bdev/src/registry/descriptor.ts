@@ -11,7 +11,7 @@ export interface OpenOptions {
   onEvent?: (event: BdevEvent) => void;
   /**
    * Milliseconds after which an I/O through this descriptor is reported as ETIMEDOUT; 0, the default, for never. A flush,
-   * an unmap and write zeroes have longer (`Bdev.patience`).
+   * an unmap and write zeroes have longer (`Bdev.timeoutMultiplier`).
    */
   ioTimeoutMs?: number;
   /**

@@ -50,7 +50,7 @@ export class ArraySums implements GrowingSums {
   #move: { to: number; isRecorded: boolean } | null = null;
   /** Data areas have been told of so many blocks, if that is more than the slots have. */
   #dataSize = 0;
-  /** Of members and of devices that take their places. */
+  /** The checksums of members and of devices that take their places. */
   readonly #open = new Set<MemberSums>();
   /** See {@link SumsHeader.tags}. A slot keeps its own, whatever place it comes to. */
   readonly #tags = new Map<Slot, number>();
@@ -71,7 +71,7 @@ export class ArraySums implements GrowingSums {
     this.#summedBlocks = summedBlocks;
     this.#areaAt = areaAt * (summedBytes / array.blockSize);
     this.#isForeign = isForeign;
-    // Of what somebody else has written no sum counts, and the tags may be of other slots.
+    // No sum counts for what other software has written, and the tags may belong to other slots.
     array.slots.forEach((slot, place) => this.#tags.set(slot, isForeign ? place : (tags[place] ?? place)));
     this.#shared = memory.take(format);
     const buffers = array.registry.runtime.memory;

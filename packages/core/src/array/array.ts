@@ -284,7 +284,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.#startError;
   }
 
-  /** Of an array that is put together, known once it is being started. */
+  /** The policy of an array that is assembled is known once it is being started. */
   get readPolicy(): ReadPolicy {
     return this.#readPolicy;
   }
@@ -385,12 +385,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.slots.length;
   }
 
-  /** Of the region map and the journal. */
+  /** The incarnation of the write-intent bitmap and the journal. */
   get incarnation(): string {
     return this.metadata.incarnation;
   }
 
-  /** What its members carry besides superblocks: a header, and with redundancy a region map. Undefined for blocks that are too large. */
+  /** What its members carry besides superblocks: a header, and with redundancy a write-intent bitmap. Undefined for blocks that are too large. */
   get extension(): ExtensionStore | undefined {
     const { extension } = this.store ?? {};
     return extension?.fits(this.blockSize, 0) === true ? extension : undefined;
@@ -489,7 +489,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   availableBlocks(slot: number): number {
     const { descriptor, capacity } = this.slotAt(slot);
     if (descriptor === null) return this.memberCapacity(slot);
-    // Of one that is on record somebody else may have let data grow to the end of its members.
+    // The data of an array that is on record may have been grown to the end of its members by other software.
     return this.recordedBlocks === null ? this.integrity.roomForData(capacity) : capacity;
   }
 
@@ -498,7 +498,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     this.bitmap = bitmap;
     bitmap.doubt(0, bitmap.states.length);
     // What a flush has failed to keep is to be written once more before it is taken for what is there.
-    if (this.lostFlushes > 0) bitmap.distrust(0, bitmap.states.length);
+    if (this.lostFlushes > 0) bitmap.markUnstable(0, bitmap.states.length);
   }
 
   /** The array has no map, and nothing is in doubt. Nothing may be in flight. */
@@ -677,7 +677,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     if (bitmap === null) return;
     bitmap.noteLostFlush();
     slot.sums?.onLostFlush();
-    // Of copies each stands for itself. What an absent member holds would be worked out from what is lost.
+    // A copy stands for itself; with parity, what an absent member holds would be worked out from what is lost.
     if (this.module.redundancy === 'parity' && this.numInSync < this.numSlots) {
       if (journal?.isInForce === true) journal.onLostFlush();
       else this.consistency.doubtUnstable();

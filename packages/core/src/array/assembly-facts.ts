@@ -6,7 +6,7 @@ export class AssemblyFacts {
   optionsGeneration = 0;
   /** Uuids of recorded members, in or out, whose superblocks have been looked at. */
   readonly seen = new Set<string>();
-  /** Of the devices that the array is put together from: see `ExtensionHeader`. */
+  /** The lineages of the devices that the array is assembled from: see `ExtensionHeader`. */
   readonly lineages = new Set<string>();
   /** Uuids of members that hold an older state than all of them had once. */
   readonly nonFresh = new Set<string>();

@@ -26,7 +26,7 @@ export class Integrity {
     this.#isOn = isOn;
   }
 
-  /** Of an array that is put together, known once it is being started. */
+  /** For an array that is assembled this is known once it is being started. */
   get isOn(): boolean {
     return this.#isOn;
   }

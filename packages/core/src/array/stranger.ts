@@ -5,7 +5,7 @@ export interface Stranger {
   /** What people are told. */
   message: string;
   record: ArrayRecord;
-  /** Of its own headers. */
+  /** The lineages of its own headers. */
   lineages: ReadonlySet<string>;
   /** By what is on it, it is the member that its uuid says, and large enough for that. */
   isUsable: boolean;

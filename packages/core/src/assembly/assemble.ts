@@ -6,7 +6,7 @@ import { freeName, namesakes, takeName } from './array-names.js';
 import { RaidError, mayPass } from '../errors.js';
 import { adoptOptions } from '../start/adopt-options.js';
 import { awaitedSlots, isStranger, lineagesOf, mayHaveGoneOn, mistakenFor, requireCreation } from '../start/identity.js';
-import { attach, checkBlockSize, joinNew, openMember } from '../membership/join.js';
+import { attach, checkBlockSize, configureMember, openMember } from '../membership/join.js';
 import { endArray } from '../membership/remove.js';
 import { addMember } from '../membership/add.js';
 import { arrayOfVolume, isClientsVolume, recordOuter } from '../membership/nesting.js';
@@ -130,7 +130,7 @@ async function takeAwaited(ctx: RaidContext, bdev: Bdev): Promise<void> {
     );
     if (slot === undefined) continue;
     try {
-      await joinNew(ctx, array, slot, bdev);
+      await configureMember(ctx, array, slot, bdev);
     } catch (error) {
       array.noteStartError(error instanceof Error ? error.message : String(error));
       array.log.warn(array.logFields(slot), `a device that was waited for cannot be used: ${array.startError}`);
@@ -295,7 +295,7 @@ function makeFromRecord(
  * Devices of an array that is up which came while it was being started without them, or while a place could not be given to them. Their
  * places are theirs until then.
  */
-export async function examineLatecomers(ctx: RaidContext, array: RaidArray): Promise<void> {
+export async function examineDeferred(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { deferredMembers, latecomers } = array.assembly;
   const uuids = [...deferredMembers];
   for (const uuid of uuids) latecomers.add(uuid);
@@ -381,7 +381,7 @@ async function joinRecorded(
     return;
   }
   if (array.state === 'online') {
-    await readd(ctx, array, slot, bdev, record, log);
+    await reAdd(ctx, array, slot, bdev, record, log);
     return;
   }
   if (!isOpen(array)) {
@@ -537,7 +537,7 @@ function defer(array: RaidArray, slot: Slot, { uuid }: Bdev): void {
 }
 
 /** A member that was out is back while the array is up: it is filled anew. */
-async function readd(
+async function reAdd(
   ctx: RaidContext,
   array: RaidArray,
   slot: Slot,
@@ -588,7 +588,7 @@ async function tryStart(ctx: RaidContext, array: RaidArray): Promise<void> {
     if (!RaidError.is(error) && !BdevError.is(error)) throw error;
     if (mayPass(error)) ctx.retries.later(startRetryMs, () => startAgain(ctx, array));
   }
-  await examineLatecomers(ctx, array);
+  await examineDeferred(ctx, array);
 }
 
 async function startAgain(ctx: RaidContext, array: RaidArray): Promise<void> {

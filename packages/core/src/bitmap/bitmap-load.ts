@@ -18,7 +18,7 @@ import type {
   SumsHeader,
 } from '../format/store.js';
 
-/** Where an array's region map comes from. */
+/** Where an array's write-intent bitmap comes from. */
 export type RegionOrigin =
   /** A new array: nothing was ever written. */
   | { is: 'new' }
@@ -99,7 +99,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
         if (state === RegionState.Dirty) array.consistency.markUnstable(at, earlier?.regionBlocks ?? 0);
       });
     }
-    // Of their life none counts, and the resync makes all of them anew.
+    // No sum of that lineage counts, and the resync makes all of them anew.
     return { bitmap: unknown, origin: { is: 'unknown', earlier }, sums: newest?.sums ?? null };
   }
   // The map's own region size, which a growth of the array does not change.
@@ -113,7 +113,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     const first = index * extension.regionsPerPage;
     const end = Math.min(first + extension.regionsPerPage, regions.states.length);
     regions.doubt(first, end);
-    regions.distrust(first, end);
+    regions.markUnstable(first, end);
   }
   adoptRecord(array, header);
   return { bitmap: regions, origin: { is: 'recorded', doubt }, sums };
@@ -130,7 +130,7 @@ function sumsOf(array: MappedHost, { bySlot, header }: Recorded): SumsHeader | n
   return { ...sums, tags: bySlot.sums.tags };
 }
 
-/** Of an array without a map: what its checksums, while it had some, have found to be damaged is on record beside its headers. */
+/** Loads the damage of an array without a map: what its checksums found, while it had some, is on record beside its headers. */
 async function loadDamage(array: MappedHost, extension: ExtensionStore, force: boolean): Promise<void> {
   if (array.recordedBlocks === null || !extension.fits(array.blockSize, 0)) return;
   const { failure, newest } = await readRecorded(array, extension, array.metadata.seqNumber, force);
@@ -179,7 +179,7 @@ async function readEarlier(
   const runs = Array.from({ length: numPages }, (_, index) => {
     const start = index * extension.regionsPerPage;
     const count = Math.min(extension.regionsPerPage, header.numRegions - start);
-    // Of a page that is damaged nothing is known.
+    // Nothing is known of the regions of a damaged page.
     const page = pages.get(index);
     const states = page?.states ?? new Uint8Array(count).fill(RegionState.Dirty);
     return { start, states, generation: page?.generation ?? 0 };
@@ -194,7 +194,7 @@ interface Recorded {
   header: ExtensionHeader | null;
   /** As `header`, of those that speak of the array's slots. */
   bySlot: ExtensionHeader | null;
-  /** Of the newest header that all members have. */
+  /** The generation of the newest header that all members have. */
   leastGeneration: number;
   pages: Map<number, RegionPage>;
   newest: ExtensionHeader | null;

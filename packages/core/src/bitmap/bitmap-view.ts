@@ -7,7 +7,7 @@ export interface BitmapView {
   /** A {@link RegionState} for each region. */
   readonly states: Readonly<Uint8Array>;
   /** Regions that a resync is to go over. */
-  readonly resyncsDue: number;
+  readonly regionsToResync: number;
   /** Regions in this state. */
   count(state: RegionState): number;
   /** Whether any region in which these blocks lie is in this state. */

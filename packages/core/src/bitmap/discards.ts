@@ -12,7 +12,7 @@ import type { RegionStates } from './region-state.js';
 export class Discards {
   readonly #array: BitmapHost;
   readonly #regions: RegionStates;
-  /** Of a region, in blocks of the array. */
+  /** Size of a region, in blocks of the array. */
   readonly #regionBlocks: number;
   /** A group's run, in blocks of the array; empty if both are equal. */
   #from: Float64Array;

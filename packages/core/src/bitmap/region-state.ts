@@ -23,7 +23,7 @@ export class RegionStates {
   /** One {@link RegionState} a region; changed through {@link set} only. */
   states: Uint8Array;
   readonly #counts = [0, 0, 0, 0];
-  /** Of each group, how many regions are unwritten, and how many are to become clean. */
+  /** For each group, how many regions are unwritten, and how many are to become clean. */
   #unwrittenIn: Uint32Array;
   #pendingIn: Uint32Array;
 

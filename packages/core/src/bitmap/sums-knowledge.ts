@@ -17,7 +17,7 @@ export interface KnownRegions {
 }
 
 /**
- * What the region map says of sums on a member: they were written before a region's bit was cleared, and count while that is so,
+ * What the write-intent bitmap says of sums on a member: they were written before a region's bit was cleared, and count while that is so,
  * or as long as the bit was set in this run. `slot`: whether its member has missed nothing is asked anew each time.
  */
 export function knowledgeOf(array: KnownRegions, slot: { readonly isInSync: boolean }): SumsKnowledge {

@@ -34,7 +34,7 @@ export class WriteIntentBitmap extends RegionStates {
   readonly isOfParts: boolean;
   readonly #array: BitmapHost;
   readonly #pages: BitmapPages;
-  /** Of each group: writes in flight, and when the last one ended. */
+  /** For each group: writes in flight, and when the last one ended. */
   #inFlight: Uint32Array;
   #lastWrite: Float64Array;
   /** Writes that wait for their regions' bits. */
@@ -137,8 +137,8 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /**
-   * Of all regions that these member blocks touch the members have on record that nothing is being written there, and nobody is about
-   * to say otherwise: their checksums count after a crash.
+   * True if, for all regions that these member blocks touch, the members have on record that nothing is being written there, and
+   * no request is about to say otherwise: their checksums count after a crash.
    */
   isSettled(memberOffset: number, count: number): boolean {
     const last = Math.floor((memberOffset + count - 1) / this.regionBlocks);
@@ -157,7 +157,7 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /** A resync is to write these regions, `end` excluded, anew on every member. */
-  distrust(first: number, end: number): void {
+  markUnstable(first: number, end: number): void {
     this.#array.consistency.markUnstable(first * this.regionBlocks, (end - first) * this.regionBlocks);
   }
 
@@ -171,7 +171,7 @@ export class WriteIntentBitmap extends RegionStates {
   }
 
   /** In how many regions redundancy is in doubt. */
-  get resyncsDue(): number {
+  get regionsToResync(): number {
     return this.#array.consistency.countRegions(this.regionBlocks);
   }
 

@@ -12,7 +12,7 @@ const nobody: IoOwner = {
 
 /** The sums of the device: blocks are of {@link summedBytes}, from the data offset on. */
 export interface CheckedIoHost {
-  /** Of blocks: writes have theirs alone. */
+  /** Locks of blocks: a write holds its own exclusively. */
   readonly locks: RangeLocks;
   readonly isOpen: boolean;
   /** The device must be open. */
@@ -151,7 +151,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       this.#checkEdge(frame);
       this.#checkEdges(io);
     } else if (this.#usePage(io, frame)) {
-      this.#goOn(io);
+      this.#continue(io);
     }
   }
 
@@ -264,11 +264,11 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   #beginSums(io: BdevIo): void {
     this.#phase = Phase.Sums;
     this.#at = this.#first;
-    this.#goOn(io);
+    this.#continue(io);
   }
 
   /** Page after page, as they come. */
-  #goOn(io: BdevIo): void {
+  #continue(io: BdevIo): void {
     while (this.#at < this.#end) {
       this.setsAll = io.type !== IoType.Read && this.#sums.isWholePage(this.#at, this.#end);
       const frame = this.#sums.pageOf(this.#at, this);

@@ -44,7 +44,7 @@ export interface MemberSumsOptions {
   readonly descriptor: BdevDescriptor;
   /** Where its data begins, in blocks of the device; whole {@link summedBytes}, as the other places and sizes are. */
   readonly dataOffset: number;
-  /** Of the data area, and where the pages begin, in blocks of the device from its start. */
+  /** Size of the data area, and where the pages begin, in blocks of the device from its start. */
   readonly dataSize: number;
   readonly areaOffset: number;
   /** By which of 256 numberings of blocks its sums are made: a part of each block's number. */
@@ -77,7 +77,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly #places: PagePlaces;
   readonly #memory: BufferMemory;
   readonly #blockSize: number;
-  /** Of the data area, in blocks of the device. */
+  /** Size of the data area, in blocks of the device. */
   #dataSize: number;
   /** Blocks that have sums. */
   #numSummed: number;

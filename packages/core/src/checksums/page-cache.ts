@@ -436,7 +436,7 @@ export class PageCache {
     let writesBefore = 0;
     for (;;) {
       if (begun !== null && begun.writes > writesBefore) {
-        // Of its first write since then: another one would have to begin in the turn in which that ended.
+        // This is the status of its first write since then: another one would have to begin in the turn in which that ended.
         return begun.lastWriteStatus === Status.Ok ? null : new PageNotWritten(page, begun.lastWriteStatus);
       }
       if (begun === null) {

@@ -81,7 +81,7 @@ export interface ExtensionHeader {
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace' | 'resum' | 'sum'; elapsedSec: number } | null;
   /** The list of bad blocks that goes with this; null for a header from before it said so. */
   badBlocks: BadBlocksHeader | null;
-  /** Of an array with sums of its blocks; null for others. */
+  /** The array's checksums; null if it has none. */
   sums: SumsHeader | null;
   /** The array has no sums, and is to have them as soon as its members have room for them. */
   wantsIntegrity: boolean;
@@ -105,7 +105,7 @@ export interface SumsHeader {
    * in the array, until a slot in front of it is taken away.
    */
   tags: readonly number[];
-  /** Of each slot's member, how many blocks did not match. */
+  /** For each slot's member, how many blocks did not match. */
   errors: readonly number[];
 }
 
@@ -114,13 +114,13 @@ export interface SumsHeader {
  * whenever what is recorded cannot be believed, a new one begins, and what was left from before says nothing any more.
  */
 export interface MapLife {
-  /** Of the array. */
+  /** The array's uuid. */
   readonly uuid: string;
   /** 16 hexadecimal digits, drawn by chance; {@link firstIncarnation} for what was written before there were any. */
   readonly incarnation: string;
 }
 
-/** Of headers, pages and journal entries that have none. */
+/** The incarnation of headers, pages and journal entries that have none. */
 export const firstIncarnation = '0000000000000000';
 
 /** What the header keeps of each slot. */
@@ -141,7 +141,7 @@ export interface ExtensionSlot {
   repairedBlocks: number;
 }
 
-/** A piece of the region map. */
+/** A piece of the write-intent bitmap. */
 export interface RegionPage {
   index: number;
   /** Grows with every write; the higher of the two copies counts. */
@@ -166,7 +166,7 @@ export interface BadBlockList {
 
 /** What the header says of the list of bad blocks, so that one that cannot be read is not taken for an empty one. */
 export interface BadBlocksHeader {
-  /** Of the list that every member had when the header was written; 0: there was none. */
+  /** The generation of the list that every member had when the header was written; 0: there was none. */
   generation: number;
   /** The slots of which that list has bad blocks, in ascending order. */
   slots: readonly number[];

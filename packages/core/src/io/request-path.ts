@@ -178,7 +178,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     data.submit(part);
   }
 
-  /** The part is counted in the region map by itself. */
+  /** The part is counted in the write-intent bitmap by itself. */
   #isMarked({ type }: BdevIo): boolean {
     return this.#array.bitmap?.isOfParts === true && type !== IoType.Read && type !== IoType.Flush;
   }
@@ -266,7 +266,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     const canLose = array.canRunWith((slot) => slot.isInSync && !losers.has(slot.index));
     const reason = `${statusName(io.writeStatus)} on ${io.type === IoType.Flush ? 'flush' : 'write'}`;
     for (const slot of new Set(io.failed)) if (array.slotAt(slot).isRebuilding) array.failMember(slot, reason);
-    // Of copies all that failed go but the last of each block, so that no two readers see different data.
+    // With copies, all that failed go but the last copy of each block, so that no two readers see different data.
     const areCopies = array.module.redundancy === 'copies';
     if (canLose || areCopies) for (const slot of losers) array.failMember(slot, reason);
     // The last copy has not taken the write, and a copy that is being filled from it may have: they must not both be read.
@@ -370,7 +370,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     });
   }
 
-  /** Hands a write of any kind to the level; its bits in the region map are set. */
+  /** Hands a write of any kind to the level; its bits in the write-intent bitmap are set. */
   resume(io: RaidIo): void {
     const { level, journal } = this.#array;
     // Asked again, as it may have waited for its region's bit, or for a departure to be recorded.
@@ -386,7 +386,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     io.start(level);
   }
 
-  /** Hands the level a request of core's own, which needs no bits in the region map. `io.owner` is told. */
+  /** Hands the level a request of core's own, which needs no bits in the write-intent bitmap. `io.owner` is told. */
   submitOwn(io: RaidIo): void {
     const { level } = this.#array;
     io.sink = this;

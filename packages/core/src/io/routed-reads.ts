@@ -69,7 +69,7 @@ export class RoutedReads implements IoOwner {
     if (status !== Status.Ok) this.#path.countError(slot, part);
     this.#array.registry.ios.put(part);
     slot.partEnded();
-    // Of a device that was given up nothing else may be read into the buffer, which it may still fill.
+    // A device that was given up may still fill the buffer, so nothing else may be read into it.
     if (status === Status.Ok || status === Status.TimedOut) parent.complete(status);
     else if (this.#array.module.redundancy === 'none') this.#path.completeLost(parent, status);
     else this.#path.submitUnrouted(parent, tag, status);

@@ -22,7 +22,7 @@ export interface GatheredWrites {
   requests: number;
   /** What the level was handed for them. */
   operations: number;
-  /** Of these, the ones that failed, so that their writes were made one by one. */
+  /** How many of these failed, so that their writes were made one by one. */
   failed: number;
 }
 

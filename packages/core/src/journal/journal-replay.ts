@@ -48,7 +48,7 @@ export async function replayJournal(array: JournalHost, doubt: DoubtList | null)
           'an entry of the journal could not be written again',
         );
         const range = rangeOf(array, part);
-        // Of a write that was refused before for lack of space, and is again, the list says already where it is in doubt.
+        // A write that was refused for lack of space before, and is again, is on the list of what is in doubt already.
         const isListed = match === 'unreadable' && consistency.isInconsistent(range.from, range.to - range.from);
         if (statusOf(error) !== Status.NoSpace || !isListed) failed.push(range);
       }

@@ -19,7 +19,7 @@ export interface RaidGeometry {
   /** The level never wants a write to cross a multiple of `writeUnitSize`. Default false. */
   readonly splitOnWriteUnit?: boolean;
   /**
-   * Of a level with parity: false if writes must come to it as users make them. Default true: some that follow one another, in
+   * For a level with parity: false if writes must come to it as users make them. Default true: some that follow one another, in
    * one stripe, come as one, within the bounds that the geometry asks for.
    */
   readonly gathersWrites?: boolean;
@@ -48,7 +48,7 @@ export type ArrayShape = Pick<LevelContext, 'blockSize' | 'numSlots' | 'options'
 
 /** What a level sees of its array. */
 export interface LevelContext {
-  /** Of the array, for messages. */
+  /** The array's name, for messages. */
   readonly name: string;
   /** Bytes of a block, of the array and of its members: a power of two, 512 to 65,536. */
   readonly blockSize: number;
@@ -64,7 +64,7 @@ export interface LevelContext {
   readonly geometry: RaidGeometry;
   /** Where all buffers are: what an `addr` is an address in. Take what is needed at `start`, give it back in `stop`. */
   readonly memory: BufferMemory;
-  /** Of the array. For what an operator must know, not for each request. */
+  /** The array's log, for what an operator must know, not for each request. */
   readonly log: Logger;
   /**
    * What a read from the slot's member costs now, by what the array's operator wants of its members and how busy they are: of

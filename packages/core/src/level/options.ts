@@ -40,7 +40,7 @@ export function checkLevelOptions(
  */
 export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionHeader): LevelOptions {
   const options = parseOptions(levelOptions) ?? {};
-  // Of a level that says nothing of options arrays were created with any that it did not refuse itself, before there was a way to say it.
+  // Before a level could declare its options, arrays were created with any that the level did not refuse itself.
   if (module.options === undefined) module.checkOptions?.(options);
   else checkOptions(module, options);
   return options;

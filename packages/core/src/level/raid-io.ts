@@ -78,7 +78,7 @@ export class RaidIo implements IoOwner {
   next: RaidIo | null = null;
 
   journalSlots: readonly number[] = noSlots;
-  /** Of an unmap: what the level says of it with {@link trimmed}. */
+  /** For an unmap: what the level says of it with {@link trimmed}. */
   trimmedOffset = 0;
   trimmedBlocks = 0;
 
@@ -123,11 +123,11 @@ export class RaidIo implements IoOwner {
   journalStatus: Status = Status.Ok;
   /** Counted by the journal as a write that the level works on. */
   isAtLevel = false;
-  /** Counted in the region map. */
+  /** Counted in the write-intent bitmap. */
   isMarked = false;
-  /** Of an unmap: when it began, as the map counts. */
+  /** For an unmap: when it began, as the map counts. */
   begunAt = 0;
-  /** Of a reconstruct request: slots that must not be read, because they are what is to be worked out. */
+  /** For a reconstruct request: slots that must not be read, because they are what is to be worked out. */
   excluded: readonly number[] = noSlots;
   status: Status = Status.Ok;
 
@@ -176,10 +176,10 @@ export class RaidIo implements IoOwner {
 
   /** A call of the level has returned, or something that the request waited for is over: it goes on if it was the last. */
   leave(): void {
-    if (--this.#open === 0) this.#goOn();
+    if (--this.#open === 0) this.#continue();
   }
 
-  #goOn(): void {
+  #continue(): void {
     do {
       // Nothing can have gone wrong in a step without parts.
       if (this.#isStepOver) this.stepStatus = Status.Ok;

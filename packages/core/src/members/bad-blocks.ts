@@ -24,7 +24,7 @@ export class BadBlocks {
   /** The list on the members. */
   #recorded: readonly BadRange[] = [];
   #generation = 0;
-  /** Of the list on the members. */
+  /** The generation of the list on the members. */
   #recordedGeneration = 0;
 
   /** Ranges on the list. */

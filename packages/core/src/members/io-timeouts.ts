@@ -1,4 +1,4 @@
-import { IoType, flushPatience } from '@raidkit/bdev';
+import { IoType, flushTimeoutMultiplier } from '@raidkit/bdev';
 import type { BdevIo, TimerHandle } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
 import type { Slot } from './slot.js';
@@ -62,7 +62,8 @@ export class IoTimeouts {
     const late = now - memberOptions.ioTimeoutMs * suspectShare;
     if (descriptor.bdev.oldestSubmittedAt > late) return true;
     // All of them may have much to flush.
-    const mayBeSlow = overdue.type === IoType.Flush && now - overdue.submittedAt < memberOptions.ioTimeoutMs * flushPatience;
+    const mayBeSlow =
+      overdue.type === IoType.Flush && now - overdue.submittedAt < memberOptions.ioTimeoutMs * flushTimeoutMultiplier;
     return !mayBeSlow && descriptor.bdev.lastAnswerAt > late;
   }
 

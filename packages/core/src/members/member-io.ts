@@ -5,7 +5,7 @@ import type { MembersHost } from './host.js';
 import { RaidError, mayHaveLostWrites, statusOf } from '../errors.js';
 import type { Slot } from './slot.js';
 
-const mapFailure = 'its region map could not be written';
+const mapFailure = 'its write-intent bitmap could not be written';
 
 /** One I/O of core's own to a slot's data area. Rejects with a `BdevError`; ENODEV if the member is gone or leaving. */
 export function memberIo(
@@ -83,7 +83,7 @@ export async function writeSums(array: MembersHost, slot: Slot, ranges?: readonl
 }
 
 /**
- * Does something of the region map's on every member that gets writes. One on which it fails is thrown out; it rejects if the
+ * Does something of the write-intent bitmap's on every member that gets writes. One on which it fails is thrown out; it rejects if the
  * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
  * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them. For a lack
  * of memory none is ever: that is not the member's, and may pass.

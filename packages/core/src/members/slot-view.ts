@@ -25,7 +25,7 @@ export interface SlotErrors {
 export interface LastMember {
   readonly name: string;
   readonly uuid: string;
-  /** Of the disk; null if that is not known. */
+  /** The disk's serial number; null if that is not known. */
   readonly serial: string | null;
 }
 

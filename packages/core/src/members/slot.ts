@@ -45,7 +45,7 @@ export class Slot implements SlotView {
   replacement: Replacement | null = null;
   /** The member failed while it was copied: the device that was to replace it is about to be filled in its place. */
   isForReplacement = false;
-  /** Of the member that is rebuilding; null if none ever was. */
+  /** What is known of the member that is rebuilding; null if none ever was. */
   filling: Filling | null = null;
   /** The member is late with an answer. */
   isUnresponsive = false;

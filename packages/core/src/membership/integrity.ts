@@ -63,7 +63,7 @@ function checkPlaces(array: RaidArray): void {
   const together = summedBytes / blockSize;
   const odd = slots.find(({ dataOffset, dataSize }) => dataOffset % together !== 0 || dataSize % together !== 0);
   if ((bitmap?.regionBlocks ?? 0) % together !== 0)
-    refuse(array, 'its region map goes by less than 4096 bytes of members, of which there is one checksum');
+    refuse(array, 'its write-intent bitmap goes by less than 4096 bytes of members, of which there is one checksum');
   if (odd !== undefined)
     refuse(
       array,
@@ -202,7 +202,7 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
     // Background work has begun meanwhile: they stay, and may be recorded now.
     await keep(ctx, array);
   }
-  // Of one that has lost a member which it cannot do without not all have it on record.
+  // If a member was lost that the array cannot do without, not all members have it on record.
   checkIsUp(array);
 }
 

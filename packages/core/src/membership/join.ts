@@ -101,7 +101,7 @@ export function chooseDataOffset(array: RaidArray, slot: Slot, bdev: Bdev): numb
  * Makes an existing device the slot's member, for a new array: opens and claims it, checks that it has no superblock, and
  * takes its sizes. On an error the device is given back.
  */
-export async function joinNew(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
+export async function configureMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): Promise<void> {
   openMember(ctx, array, slot, bdev);
   let outerBefore: string | null | undefined;
   try {

@@ -286,7 +286,7 @@ function setsOf({ copyGroups, copySets }: RaidLevel): readonly CopySet[] {
   return (copyGroups ?? []).map((group) => ({ numBlocks: 1, places: group.map((slot) => ({ slot, offsetBlocks: 0 })) }));
 }
 
-/** Of each set the slots that were there before, and still are, are those that it had; and it had one of them. */
+/** Throws unless each set keeps, of the slots that were there before, exactly those that it had, and at least one. */
 function checkMovesNothing({ module, name }: RaidArray, before: Layout, after: Layout): void {
   const kept = ({ sets, slots }: Layout, others: Layout): string[] =>
     sets.map(({ numBlocks, places }) => {

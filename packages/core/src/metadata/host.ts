@@ -54,7 +54,7 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly isRecordable: boolean;
   readonly process: ProcessHeader | null;
   readonly journal: JournalRounds | null;
-  /** Of an array with sums of its blocks; null for others. */
+  /** The array's checksums; null if it has none. */
   readonly sums: { header(): SumsHeader | null } | null;
   /** See {@link ExtensionHeader}. */
   readonly wantsIntegrity: boolean;

@@ -42,7 +42,7 @@ export class SuperblockWriter {
   recordedSums: string | null = null;
   /** How many blocks of each data area have checksums that count, as that round has said it. */
   recordedSummedBlocks = 0;
-  /** Of the region map and the journal, as headers say it. */
+  /** The incarnation of the write-intent bitmap and the journal, as headers say it. */
   incarnation = firstIncarnation;
   /** See `ExtensionHeader`; null until it is known, or the first header is made. */
   #lineage: string | null = null;
@@ -93,7 +93,7 @@ export class SuperblockWriter {
     return interrupted.elapsedSec;
   }
 
-  /** Of the headers that are found, or written. */
+  /** The lineage of the headers that are found, or written. */
   get lineage(): string {
     return this.#lineage ?? this.incarnation;
   }
@@ -369,7 +369,7 @@ export class SuperblockWriter {
       readPolicy,
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({
         lastSeqNumber,
-        // Of a map that is no more, or not there yet, nobody is to have any.
+        // No member has pages of a map that is gone, or is not there yet.
         pagesTaken: bitmap === null ? 0 : pagesTaken,
         isRemovedByHand,
         readPreference,
@@ -441,7 +441,7 @@ function isStillIn({ slots }: ArrayRecord, slot: Slot): boolean {
   return slots[slot.index]?.uuid === slot.recordedUuid;
 }
 
-/** Of the member that is found with the superblock that is written now it is known what it lacks. */
+/** True if the superblock that is being written says what its member lacks. */
 function isKnownByIt({ filling, isInSync }: Slot): boolean {
   return isInSync || filling?.isOnMap === true;
 }

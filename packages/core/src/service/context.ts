@@ -1,6 +1,6 @@
 import { Retries } from '../array/retries.js';
 import type { ArrayNames, RaidContext } from '../array/context.js';
-import { examineLatecomers, examineLater } from '../assembly/assemble.js';
+import { examineDeferred, examineLater } from '../assembly/assemble.js';
 import { defaultRegionLimits } from '../bitmap/region-size.js';
 import { SumsMemory, defaultCacheBytes } from '../checksums/sums-memory.js';
 import type { RaidEventListener } from '../events.js';
@@ -46,7 +46,7 @@ export function newContext(
     onPlaceFree: ({ name }) => {
       const array = ctx.arrays.get(name);
       if (array?.state !== 'online') return;
-      examineLatecomers(ctx, array).catch((error: unknown) => {
+      examineDeferred(ctx, array).catch((error: unknown) => {
         array.log.error({ ...array.logFields(), err: error }, 'devices that wait for a place could not be looked at');
       });
     },

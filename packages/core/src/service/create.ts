@@ -3,7 +3,7 @@ import type { RaidContext } from '../array/context.js';
 import { startIfComplete } from '../assembly/assemble.js';
 import { RaidError } from '../errors.js';
 import { newUuid, nullUuid } from '@raidkit/bdev';
-import { joinNew } from '../membership/join.js';
+import { configureMember } from '../membership/join.js';
 import { closeArray } from '../membership/remove.js';
 import { bringOnline } from '../start/start.js';
 import { clearSuperblocks, undeclare } from './clear.js';
@@ -51,7 +51,7 @@ export async function createArray(ctx: RaidContext, options: CreateArrayOptions)
 async function compose(ctx: RaidContext, array: RaidArray): Promise<void> {
   for (const slot of array.slots) {
     const bdev = slot.name === null ? undefined : ctx.registry.get(slot.name);
-    if (bdev?.state === 'registered') await joinNew(ctx, array, slot, bdev);
+    if (bdev?.state === 'registered') await configureMember(ctx, array, slot, bdev);
     array.lifecycle.mustGoOn();
   }
   // Only now: an examination that is under way would give the array a device which its creation is about to open.
@@ -65,7 +65,7 @@ async function compose(ctx: RaidContext, array: RaidArray): Promise<void> {
 async function takeLate(ctx: RaidContext, array: RaidArray): Promise<void> {
   for (const slot of array.slots) {
     const bdev = slot.awaitedName === null ? undefined : ctx.registry.get(slot.awaitedName);
-    if (slot.descriptor === null && bdev?.state === 'registered') await joinNew(ctx, array, slot, bdev);
+    if (slot.descriptor === null && bdev?.state === 'registered') await configureMember(ctx, array, slot, bdev);
   }
   await startIfComplete(ctx, array);
 }

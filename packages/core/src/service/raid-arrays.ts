@@ -3,7 +3,7 @@ import type { Bdev, BdevRegistry, Examiner, JsonObject } from '@raidkit/bdev';
 import type { RaidArray } from '../array/array.js';
 import type { ArrayView } from '../array/array-view.js';
 import type { MemberOptions } from '../members/host.js';
-import { addAwaited, examine, examineLatecomers } from '../assembly/assemble.js';
+import { addAwaited, examine, examineDeferred } from '../assembly/assemble.js';
 import type { AssemblyOptions, RaidContext } from '../array/context.js';
 import type { CreateArrayOptions } from './create-options.js';
 import { setReads } from './read-options.js';
@@ -226,7 +226,7 @@ export class RaidArrays {
     try {
       await asRaidErrors(bringOnline(this.#ctx, array, options));
     } finally {
-      await examineLatecomers(this.#ctx, array);
+      await examineDeferred(this.#ctx, array);
     }
   }
 

@@ -103,7 +103,7 @@ export async function grow(array: SyncHost): Promise<void> {
   array.emit({ type: 'arrayResized', array: array.name, numBlocks: geometry.numBlocks });
 }
 
-/** With a region map, only to the end of the region that has been written to in part: what lies behind was never written. */
+/** With a write-intent bitmap, only to the end of the region that has been written to in part: what lies behind was never written. */
 async function zeroNewParts(array: SyncHost, oldSizes: number[], end: number): Promise<void> {
   const results = await Promise.allSettled(
     array.slots.map((slot, index) => {
@@ -184,7 +184,7 @@ function planWithSums(array: SyncHost, sums: GrowingSums, level: RaidLevel, capa
 function noRoomInMap(array: SyncHost): null {
   array.log.error(
     array.logFields(),
-    'the members have grown, and the region map has no room for that: the array keeps its size',
+    'the members have grown, and the write-intent bitmap has no room for that: the array keeps its size',
   );
   return null;
 }

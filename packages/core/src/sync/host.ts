@@ -12,7 +12,7 @@ export interface GrowingSums {
   header(): SumsHeader | null;
   /** Where pages begin. */
   readonly areaAt: number;
-  /** Of so many blocks of data there may be pages: more than the data areas have, if a growth has failed. */
+  /** Blocks of data for which there may be pages: more than the data areas have, if a growth has failed. */
   readonly dataSize: number;
   /** Where they are moving; null if they are not. */
   readonly movesTo: number | null;
@@ -28,9 +28,9 @@ export interface GrowingSums {
   cancelMove(): Promise<void>;
   /** Data areas are that large from now on; new blocks have no sums that count. */
   extend(dataSize: number): Promise<void>;
-  /** If all blocks so far count, those of a data area that is so large do from now on, as the region map says it. */
+  /** If all blocks so far count, those of a data area that is so large do from now on, as the write-intent bitmap says it. */
   countFrom(dataSize: number): void;
-  /** Blocks of each data area in front of this one have been summed: they count from now on, as the region map says it. */
+  /** Blocks of each data area in front of this one have been summed: they count from now on, as the write-intent bitmap says it. */
   countTo(memberBlocks: number): void;
   /** Those in front of this one have been; and all of them have. */
   readonly summedTo: number;

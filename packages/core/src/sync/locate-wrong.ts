@@ -65,7 +65,7 @@ export function apart(array: SyncHost, left: readonly Difference[]): { alone: Di
   };
 }
 
-/** Of the stripe in which the differences are. */
+/** Slots that hold parity in the stripe in which the differences are. */
 function parityOf(array: SyncHost, differing: readonly Difference[]): Slot[] {
   const stripe = Math.floor((differing[0]?.[1] ?? 0) / array.stripe().memberBlocks);
   const redundant = array.level?.redundantSlots?.(stripe) ?? [];

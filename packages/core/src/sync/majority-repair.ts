@@ -18,7 +18,7 @@ export interface MajorityResult {
  * counts, or, if a slot is named that has one of them, what its copy holds; one that is wrong does not count. Where that decides nothing, nothing is changed.
  * Rejects if a copy cannot be written and the array cannot do without it.
  */
-export async function makeCopiesAgree(
+export async function repairByMajority(
   array: SyncHost,
   places: readonly Place[],
   count: number,
@@ -30,9 +30,9 @@ export async function makeCopiesAgree(
   if (count > array.blocksTogether && copies.some(({ data }) => data === null)) {
     // What a copy cannot read is found block by block: only that is given it anew without being compared.
     const half = halfOf(array, count);
-    const first = await makeCopiesAgree(array, places, half, { source, wrong });
+    const first = await repairByMajority(array, places, half, { source, wrong });
     const rest = places.map(({ at, slot }) => ({ slot, at: at + half }));
-    const second = await makeCopiesAgree(array, rest, count - half, { source, wrong });
+    const second = await repairByMajority(array, rest, count - half, { source, wrong });
     return { rewritten: [...first.rewritten, ...second.rewritten], undecided: [...first.undecided, ...second.undecided] };
   }
   const result: MajorityResult = { rewritten: [], undecided: [] };

@@ -10,7 +10,7 @@ export interface Place {
 
 /** Blocks that are compared at a time. */
 export interface Piece {
-  /** Of each place. */
+  /** Blocks of each place. */
   readonly count: number;
   /** The places of each set hold the same. None: there is parity, and it is compared at block {@link at} of every member. */
   readonly sets: readonly (readonly Place[])[];

@@ -84,7 +84,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   readonly #pool: BufferPool;
   readonly #step: ProcessStep;
   #targets: readonly Slot[] = [];
-  /** Of its targets, also when they are members no more. */
+  /** Names of its targets, also when they are members no more. */
   #targetNames: readonly string[] = [];
   #hasEnded = false;
   #stopReason: Error | null = null;
@@ -294,7 +294,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     };
   }
 
-  /** Of what is ahead, the part that would not be passed over as things stand. */
+  /** Returns the part of what is ahead that would not be passed over as things stand. */
   #partNeeded(): number {
     const { numBlocks } = this.#array;
     const windows = Math.ceil((numBlocks - this.offsetBlocks) / this.windowBlocks);

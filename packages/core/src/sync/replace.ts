@@ -112,7 +112,7 @@ export class ReplaceTask implements ProcessStep {
       isUnsteady: false,
     });
     try {
-      // Of both devices: a crash may find either. What only the old one lacks is struck off when it is gone.
+      // The list is that of both devices, as a crash may find either. What only the old one lacks is struck off when it is gone.
       for (const { start, end } of this.#bad.list()) this.#array.markBad(slot.index, start, end - start);
       await this.#array.bitmap?.writeAll();
       await this.#array.metadata.update();

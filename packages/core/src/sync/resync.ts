@@ -3,7 +3,7 @@ import type { BufferPool } from '@raidkit/parity';
 import type { SyncHost } from './host.js';
 import { apart, locateWrong, without } from './locate-wrong.js';
 import type { Difference } from './locate-wrong.js';
-import { makeCopiesAgree } from './majority-repair.js';
+import { repairByMajority } from './majority-repair.js';
 import { statusOf } from '../errors.js';
 import { reconstructAll, reconstructInto } from '../io/reconstruct.js';
 import { listDamage } from '../metadata/damage.js';
@@ -192,7 +192,7 @@ export class ResyncTask implements ProcessStep {
         const located = await this.#locate(notes, { wanted, found }, membership);
         if (!Array.isArray(located)) return located;
         const left: Work['notes'] = [];
-        // Of the others parity is taken for wrong: by the time it is written, what was located agrees.
+        // For the others parity is taken to be wrong: by the time it is written, what was located agrees.
         if (this.#mustWrite) outcome = await this.#syncPlaces(derived, piece, { wanted, found, notes: left, mustWrite: true });
         else left.push(...without(notes, located));
         const { alone, together } = apart(this.#array, left);
@@ -395,7 +395,7 @@ export class ResyncTask implements ProcessStep {
   /** A repair of copies: by majority, or as the named one. */
   async #settleCopies(places: readonly Place[], count: number): Promise<void> {
     const array = this.#array;
-    const { rewritten, undecided } = await makeCopiesAgree(array, places, count, this.#options);
+    const { rewritten, undecided } = await repairByMajority(array, places, count, this.#options);
     for (const [slot, offset, length] of rewritten) this.#report(array.slotAt(slot), offset, length);
     for (const [offset, length] of undecided) {
       this.#process.undecidedBlocks += length;

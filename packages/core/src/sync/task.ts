@@ -73,11 +73,11 @@ export interface ProcessStep {
 
 /** What a person knows that redundancy does not say; for repairs. */
 export interface SyncOptions {
-  /** Of copies: the slot whose copy is right, where it has one. Without it the majority is. */
+  /** For copies: the slot whose copy is right, where it has one. Without it the majority is. */
   source?: number;
   /** The slot whose blocks are wrong where redundancy disagrees. Without it parity is, or the minority of copies. */
   wrong?: number;
-  /** Of a check: the block of the array from which on it looks; before that another one has. Default 0. */
+  /** For a check: the block of the array from which on it looks; an earlier check has looked before that. Default 0. */
   from?: number;
   /** MiB of array space a second for this process, instead of the shared limit; 0 for none. */
   maxBandwidthMbSec?: number;

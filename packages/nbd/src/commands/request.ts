@@ -64,7 +64,7 @@ export class NbdRequest {
 
   /** The request that this is a piece of. */
   group: NbdRequest | null = null;
-  /** Of a request in pieces: pieces not done, plus one while more are to come. 0 for a request that is its own piece. */
+  /** For a request in pieces: pieces not done, plus one while more are to come. 0 for a request that is its own piece. */
   piecesLeft = 0;
   /** Byte offset up to which pieces have been made, or erasing has come. */
   cursor = 0;

@@ -32,8 +32,8 @@ export interface HandshakeHost<E extends HandshakeExport> {
   /** By name, if the client may use it; the empty name is the default export, if there is one. */
   find(name: string, client: ClientIdentity): E | null;
   /** Whether another server has an export that is not here, and that the client may use. */
-  isElsewhere(name: string, client: ClientIdentity): boolean;
-  /** Of all servers, those that the client may use. */
+  isOnPeer(name: string, client: ClientIdentity): boolean;
+  /** The exports of all servers that the client may use. */
   list(client: ClientIdentity): readonly ListedExport[];
   readonly tls: TlsMode;
   /** Options that one client may send. */
@@ -67,7 +67,7 @@ export type HandshakeResult<E> =
 
 type State = 'clientFlags' | 'identityLength' | 'identity' | 'optionHeader' | 'optionData' | 'discard';
 
-const goOn = { type: 'continue' } as const;
+const proceed = { type: 'continue' } as const;
 
 /**
  * One client's handshake: fixed newstyle, up to the choice of an export. Is fed exactly as many bytes as it wants, and says
@@ -125,7 +125,7 @@ export class Handshake<E extends HandshakeExport> {
       case 'identityLength':
         this.#state = 'identity';
         this.wantedBytes = Math.min(data.readUInt32BE(0), maxIdentityBytes);
-        return goOn;
+        return proceed;
       case 'identity':
         return this.#identity(data);
       case 'optionHeader':
@@ -135,7 +135,7 @@ export class Handshake<E extends HandshakeExport> {
         return this.#handle(data);
       case 'discard':
         this.#discard(data.length);
-        return goOn;
+        return proceed;
     }
   }
 
@@ -149,7 +149,7 @@ export class Handshake<E extends HandshakeExport> {
     }
     this.#clientFlags = flags;
     this.#expectOption();
-    return goOn;
+    return proceed;
   }
 
   #optionHeader(data: Buffer): HandshakeResult<E> {
@@ -166,7 +166,7 @@ export class Handshake<E extends HandshakeExport> {
       this.#state = 'discard';
       this.#discardLeft = bytes;
       this.#discard(0);
-      return goOn;
+      return proceed;
     }
     if (bytes === 0) {
       this.#expectOption();
@@ -174,7 +174,7 @@ export class Handshake<E extends HandshakeExport> {
     }
     this.#state = 'optionData';
     this.wantedBytes = bytes;
-    return goOn;
+    return proceed;
   }
 
   #expectOption(): void {
@@ -204,7 +204,7 @@ export class Handshake<E extends HandshakeExport> {
       return { type: 'drop', reason: 'TLS has begun, and the client is not named' };
     }
     this.#expectOption();
-    return goOn;
+    return proceed;
   }
 
   #handle(data: Buffer): HandshakeResult<E> {
@@ -212,7 +212,7 @@ export class Handshake<E extends HandshakeExport> {
       // EXPORT_NAME has no reply for errors.
       if (this.#option === Option.ExportName) return { type: 'drop', reason: 'TLS is required' };
       this.#reply(OptionReply.ErrTlsReqd, 'TLS is required');
-      return goOn;
+      return proceed;
     }
     switch (this.#option) {
       case Option.ExportName:
@@ -222,7 +222,7 @@ export class Handshake<E extends HandshakeExport> {
         return { type: 'finish' };
       case Option.List:
         if (this.#isEmpty(data)) this.#list();
-        return goOn;
+        return proceed;
       case Option.StartTls:
         return this.#startTls(data);
       case Option.Info:
@@ -230,18 +230,18 @@ export class Handshake<E extends HandshakeExport> {
         return this.#info(data);
       case Option.StructuredReply:
         if (this.#isEmpty(data)) this.#structuredReply();
-        return goOn;
+        return proceed;
       case Option.ExtendedHeaders:
-        if (!this.#isEmpty(data)) return goOn;
+        if (!this.#isEmpty(data)) return proceed;
         this.negotiated.replyStyle = ReplyStyle.Extended;
         this.#reply(OptionReply.Ack);
-        return goOn;
+        return proceed;
       case Option.ListMetaContext:
       case Option.SetMetaContext:
         return this.#metaContext(data);
       default:
         this.#reply(OptionReply.ErrUnsup);
-        return goOn;
+        return proceed;
     }
   }
 
@@ -250,7 +250,7 @@ export class Handshake<E extends HandshakeExport> {
     const found = this.#host.find(name, this.#client);
     if (found === null) {
       // The option has no reply for errors.
-      return this.#host.isElsewhere(name, this.#client) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
+      return this.#host.isOnPeer(name, this.#client) ? this.#leave(name, data) : { type: 'drop', reason: 'no such export' };
     }
     this.#say(
       exportNameReply(
@@ -265,13 +265,13 @@ export class Handshake<E extends HandshakeExport> {
   #startTls(data: Buffer): HandshakeResult<E> {
     if (this.#host.tls === 'off' || (this.#clientFlags & HandshakeFlag.FixedNewstyle) === 0) {
       this.#reply(OptionReply.ErrUnsup);
-      return goOn;
+      return proceed;
     }
     if (this.#isTls) {
       this.#reply(OptionReply.ErrInvalid, 'TLS is in use');
-      return goOn;
+      return proceed;
     }
-    if (!this.#isEmpty(data)) return goOn;
+    if (!this.#isEmpty(data)) return proceed;
     // Whatever was agreed on before may have been sent by somebody in between.
     this.negotiated.reset();
     this.#isTls = true;
@@ -289,13 +289,13 @@ export class Handshake<E extends HandshakeExport> {
     const request = parseInfoRequest(data);
     if (request === null) {
       this.#reply(OptionReply.ErrInvalid, 'malformed request');
-      return goOn;
+      return proceed;
     }
     const found = this.#host.find(request.name, this.#client);
     if (found === null) return this.#notHere(request.name, data);
     const infos = infoReplies(this.#option, found, found.transmissionFlags(this.#isChunked), request.infos);
     this.#say(Buffer.concat([...infos, optionReply(this.#option, OptionReply.Ack)]));
-    return this.#option === Option.Go ? this.#enter(found) : goOn;
+    return this.#option === Option.Go ? this.#enter(found) : proceed;
   }
 
   #enter(found: E): HandshakeResult<E> {
@@ -305,9 +305,9 @@ export class Handshake<E extends HandshakeExport> {
   }
 
   #notHere(name: string, data: Buffer): HandshakeResult<E> {
-    if (this.#host.isElsewhere(name, this.#client)) return this.#leave(name, data);
+    if (this.#host.isOnPeer(name, this.#client)) return this.#leave(name, data);
     this.#reply(OptionReply.ErrUnknown, 'no such export');
-    return goOn;
+    return proceed;
   }
 
   #leave(exportName: string, data: Buffer): HandshakeResult<E> {
@@ -331,11 +331,11 @@ export class Handshake<E extends HandshakeExport> {
     const request = parseMetaContextRequest(data);
     if (request === null) {
       this.#reply(OptionReply.ErrInvalid, 'malformed request');
-      return goOn;
+      return proceed;
     }
     if (isSet && !this.#isChunked) {
       this.#reply(OptionReply.ErrInvalid, 'structured replies come first');
-      return goOn;
+      return proceed;
     }
     const found = this.#host.find(request.name, this.#client);
     if (found === null) return this.#notHere(request.name, data);
@@ -347,7 +347,7 @@ export class Handshake<E extends HandshakeExport> {
     replies.push(optionReply(this.#option, OptionReply.Ack));
     if (isSet && isWanted) this.negotiated.allocationExport = found.name;
     this.#say(Buffer.concat(replies));
-    return goOn;
+    return proceed;
   }
 
   get #mustStartTls(): boolean {

@@ -5,7 +5,7 @@ export interface ClientOrigin {
   /** Clients of a Unix socket have one, and each network address one of its own. */
   readonly key: string;
   readonly isLocal: boolean;
-  /** Of the server's memory. */
+  /** Shares of the server's memory. */
   readonly shares: readonly QuotaShare[];
   /** Clients that are still choosing their export. */
   handshakes: number;
@@ -23,9 +23,9 @@ export interface AdmissionLimits {
   commonBytes: number;
 }
 
-/** Of the places and the memory, what is kept for clients of Unix sockets. */
+/** The part of the connections and the memory that is kept for clients of Unix sockets. */
 const localPart = 1 / 8;
-/** Of the memory, what clients of one network address may have together. */
+/** The part of the memory that clients of one network address may have together. */
 const peerPart = 1 / 2;
 
 /**

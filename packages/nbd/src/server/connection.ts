@@ -16,7 +16,7 @@ const handshakeReplyBytes = 8192;
 
 /** A client that leaves in the middle of its handshake, as plain data. */
 export interface Handoff {
-  /** Of its socket, which nobody reads, writes or closes until it is adopted. */
+  /** Its socket, which must not be read, written or closed by others until it is adopted. */
   readonly fd: number;
   readonly peer: string;
   /** The export that it asks for. */

@@ -1,5 +1,5 @@
 import type { Bdev, BdevRegistry } from '@raidkit/bdev';
-import type { Elsewhere } from './handoff.js';
+import type { PeerServers } from './handoff.js';
 import type { AllocationMap, NbdExportStats } from './export.js';
 import type { ClientRule } from './rights.js';
 import type { TlsMode } from '../handshake/handshake.js';
@@ -11,7 +11,7 @@ export interface NbdServerOptions {
   registry: BdevRegistry;
   /** Clients at a time; who comes later is turned away. Default 256. */
   maxConnections?: number;
-  /** Of these, clients of one network address; of one IPv6 network of 64 bits. Unix sockets have no such limit. Default: half. */
+  /** How many of these one network address may have, or one IPv6 network of 64 bits. Unix sockets have no limit. Default: half. */
   maxConnectionsPerPeer?: number;
   /** Requests of one connection that are not answered yet. Default 256. */
   maxRequestsPerConnection?: number;
@@ -40,7 +40,7 @@ export interface NbdServerOptions {
 
 /** For servers that are made from this one: what they do otherwise. */
 export interface ServerVariant {
-  readonly elsewhere: Elsewhere | null;
+  readonly peers: PeerServers | null;
   readonly tls: TlsMode;
 }
 

@@ -4,7 +4,7 @@ import { BufferPool } from '@raidkit/parity';
 import type { SizeClassPool } from '@raidkit/parity';
 import type { Socket } from 'node:net';
 import { HandshakeTurns } from '../handshake/handshake-turns.js';
-import type { Elsewhere, NegotiatingConnection } from './handoff.js';
+import type { PeerServers, ConnectionHandoff } from './handoff.js';
 import { NbdError } from '../errors.js';
 import { NbdExport } from './export.js';
 import { Turns } from '../transmission/turns.js';
@@ -55,7 +55,7 @@ const quickHandshakeMs = 1000;
 const fewestSharers = 8;
 /** How often connections are looked after in the shortest of their timeouts. */
 const sweepsPerTimeout = 16;
-/** Of the memory, what clients of one export may have together. */
+/** The part of the memory that clients of one export may have together. */
 const exportPart = 3 / 4;
 
 /** An NBD server: bdevs under names, for clients on any number of sockets. */
@@ -79,7 +79,7 @@ export class NbdServer {
   readonly #listeners = new Set<NbdListener>();
   readonly #connectionMemory: BufferPool;
   readonly #host: ConnectionHost;
-  readonly #elsewhere: Elsewhere | null;
+  readonly #peers: PeerServers | null;
   readonly #tlsAcceptor: TlsAcceptor | null;
   readonly #handshakeTimeoutMs: number;
   readonly #stallTimeoutMs: number;
@@ -90,11 +90,11 @@ export class NbdServer {
   #onEmpty: (() => void) | null = null;
 
   /** Throws a `BufferMemoryError` if the runtime's memory has no room for the connections. */
-  constructor(options: NbdServerOptions, { elsewhere, tls }: ServerVariant = { elsewhere: null, tls: tlsMode(options.tls) }) {
+  constructor(options: NbdServerOptions, { peers, tls }: ServerVariant = { peers: null, tls: tlsMode(options.tls) }) {
     const { registry } = options;
     const { runtime, buffers } = registry;
     this.#registry = registry;
-    this.#elsewhere = elsewhere;
+    this.#peers = peers;
     this.#tlsAcceptor = options.tls === undefined ? null : new TlsAcceptor(options.tls.credentials);
     this.#handshakeTimeoutMs = options.handshakeTimeoutMs ?? 10_000;
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 10_000;
@@ -135,7 +135,7 @@ export class NbdServer {
       tls,
       maxOptions: options.maxOptions ?? 1024,
       find: (name, client) => this.#find(name, client),
-      isElsewhere: (name, client) => this.#isElsewhere(name, client),
+      isOnPeer: (name, client) => this.#isOnPeer(name, client),
       list: (client) => this.#list(client),
       onTransmission: (connection, target) => this.#onTransmission(connection, target),
       onLeft: (connection, departure) => this.#onLeft(connection, departure),
@@ -278,12 +278,7 @@ export class NbdServer {
    * For transports: a client has come, by the listener of this name (`listenerName`). Null if there is no room for it; then the transport closes the socket. The connection
    * has the greeting to send, unless the client comes from another server.
    */
-  connect(
-    transport: Transport,
-    peer: string,
-    listener: string,
-    from: NegotiatingConnection | null = null,
-  ): NbdConnection | null {
+  connect(transport: Transport, peer: string, listener: string, from: ConnectionHandoff | null = null): NbdConnection | null {
     if (this.#closing !== null) return null;
     const { runtime } = this.#registry;
     const origin = this.#admission.originOf(peer);
@@ -373,15 +368,15 @@ export class NbdServer {
     return access === 'read' ? (found.readers ?? found) : found;
   }
 
-  #isElsewhere(name: string, client: ClientIdentity): boolean {
-    if (this.#elsewhere?.has(name) !== true) return false;
-    const listed = this.#elsewhere.exports().find((one) => one.name === name);
-    // Of what is not listed, the default export, the rights are looked at there.
+  #isOnPeer(name: string, client: ClientIdentity): boolean {
+    if (this.#peers?.has(name) !== true) return false;
+    const listed = this.#peers.exports().find((one) => one.name === name);
+    // The default export is not listed; its rights are looked at there.
     return listed === undefined || accessOf(listed.clients, client) !== 'none';
   }
 
   #list(client: ClientIdentity): readonly ListedExport[] {
-    const others = (this.#elsewhere?.exports() ?? []).filter(({ name }) => !this.#exports.has(name));
+    const others = (this.#peers?.exports() ?? []).filter(({ name }) => !this.#exports.has(name));
     return [...this.#exports.values(), ...others].filter(({ clients }) => accessOf(clients, client) !== 'none');
   }
 
@@ -428,7 +423,7 @@ export class NbdServer {
   #onLeft(connection: NbdConnection, departure: Handoff): void {
     const dueAt = this.#handshakes.get(connection)?.dueAt ?? 0;
     this.#onGone(connection);
-    this.#elsewhere?.take({ ...departure, handshakeLeftMs: Math.max(0, dueAt - this.#registry.runtime.now()) });
+    this.#peers?.take({ ...departure, handshakeLeftMs: Math.max(0, dueAt - this.#registry.runtime.now()) });
   }
 
   #onGone(connection: NbdConnection): void {

@@ -20,7 +20,7 @@ const hoarderPart = 1 / 5;
  */
 export class StallWatch {
   readonly #timeoutMs: number;
-  /** Of each client whose step is the next: since when, and how much it had moved then. */
+  /** For each client that is to act next: since when, and how much it had moved then. */
   readonly #waits = new Map<WatchedConnection, { since: number; movedBytes: number }>();
 
   constructor(timeoutMs: number) {

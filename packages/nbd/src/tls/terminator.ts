@@ -8,9 +8,9 @@ import { identityMessage, identityOf } from './identity.js';
 
 /** A client that begins TLS, on its way to whoever does it. Plain data: it may go to another thread. */
 export interface TlsHandover {
-  /** Of the client's socket. */
+  /** The client's socket. */
   readonly fd: number;
-  /** Of a socket at whose other end the server is. */
+  /** A socket with the server at its other end. */
   readonly plainFd: number;
   /** For people. */
   readonly peer: string;

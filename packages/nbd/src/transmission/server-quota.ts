@@ -59,7 +59,7 @@ export class ServerQuota {
   readonly #runtime: Runtime;
   readonly #commonRequests: number;
   readonly #waiters = new Set<QuotaUser>();
-  /** Of the common part. */
+  /** What is used of the common part. */
   #usedBytes = 0;
   #usedRequests = 0;
   /** The waiter ahead of all whom nobody may overtake: it waits for the common part. Null if there is none. */

@@ -1,6 +1,6 @@
 import { loadSys, whyNoSys } from '@raidkit/sys';
 import type { Ring } from '@raidkit/sys';
-import type { Elsewhere, NegotiatingConnection } from '../server/handoff.js';
+import type { PeerServers, ConnectionHandoff } from '../server/handoff.js';
 import { listenerName } from '../server/rights.js';
 import { NbdServer } from '../server/server.js';
 import type { NbdListener, NbdServerOptions } from '../server/server-options.js';
@@ -17,10 +17,10 @@ const scratchBytes = 64 * 1024;
 
 /** Options of a {@link RingNbdServer}. */
 export interface RingNbdServerOptions extends Omit<NbdServerOptions, 'tls'> {
-  /** Of the thread that the registry's runtime is of. */
+  /** The ring of the registry's thread. */
   ring: Ring;
   /** Servers of other threads, for clients that ask for their exports. Default: there are none. */
-  elsewhere?: Elsewhere;
+  peers?: PeerServers;
   /**
    * As for {@link NbdServer}, but done by a `TlsTerminator` that `take` leads to: not in this
    * thread, which sleeps in the ring. `take` is called inside the server's own work, and both descriptors belong to the taker.
@@ -33,8 +33,8 @@ export class RingNbdServer extends NbdServer {
   readonly #host: RingTransportHost;
 
   constructor(options: RingNbdServerOptions) {
-    const { tls, elsewhere = null, ...rest } = options;
-    super(rest, { elsewhere, tls: tlsMode(tls) });
+    const { tls, peers = null, ...rest } = options;
+    super(rest, { peers, tls: tlsMode(tls) });
     const { runtime } = options.registry;
     const sys = loadSys();
     if (sys === null) throw new Error(whyNoSys());
@@ -63,7 +63,7 @@ export class RingNbdServer extends NbdServer {
    * Goes on with a client that another server has given away. If there is no room for it, or the server is closed, the client's
    * socket is closed: it is this server's in any case.
    */
-  adopt(connection: NegotiatingConnection): void {
+  adopt(connection: ConnectionHandoff): void {
     const { fd, peer, progress, unread } = connection;
     if (this.isClosing) {
       this.#host.sys.close(fd);

@@ -25,7 +25,7 @@ export class ReplyWriter {
   readonly #view: DataView;
   readonly #sendQueue: SendQueue;
   readonly #style: ReplyStyle;
-  /** Of a chunk. */
+  /** Bytes of a chunk's header. */
   readonly #headerBytes: number;
 
   constructor(memory: BufferMemory, sendQueue: SendQueue, style: ReplyStyle) {

@@ -13,7 +13,7 @@ import type { Image } from './histories.js';
 export type AssemblyOutcome = 'right data' | 'refused';
 
 /** Longest time until everything that follows from an assembly is done. */
-const patienceMs = 10 * 60_000;
+const timeLimitMs = 10 * 60_000;
 
 interface Found extends Image, Arrival {
   disk: SimDisk;
@@ -129,7 +129,7 @@ function isUnknown({ optionsDefineLayout = false }: RaidModule, found: readonly 
 
 /** Whoever came later has been looked at, and what was to be filled is. */
 async function settle(bench: Bench, array: RaidArray): Promise<void> {
-  const until = bench.world.now + patienceMs;
+  const until = bench.world.now + timeLimitMs;
   do {
     await bench.world.sleep(50);
     if (bench.world.now > until) throw new Error('the array does not come to rest');

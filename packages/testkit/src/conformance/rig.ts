@@ -55,9 +55,9 @@ export interface RigOptions {
 
 export const arrayName = 'conformance';
 const memoryBytes = 64 * 1024 * 1024;
-/** Of rigs that are done: making a memory anew, and touching it for the first time, takes as long as many a case. */
+/** Memories of rigs that are done: making one, and touching it for the first time, takes as long as many a case. */
 const idleMemories: SimMemory[] = [];
-const patienceMs = 10 * 60_000;
+const timeLimitMs = 10 * 60_000;
 const smallRegionBytes = 64 * 1024;
 const slowMbSec = 0.05;
 
@@ -276,11 +276,11 @@ export class Rig {
 
   /** Waits for something that must happen. */
   async until(what: string, condition: () => boolean): Promise<void> {
-    const deadline = this.world.now + patienceMs;
+    const deadline = this.world.now + timeLimitMs;
     while (!condition()) {
       assert(
         this.world.now < deadline,
-        `it did not come to pass in ${patienceMs / 60_000} minutes: ${what}; the array is ${this.array.state}, with ${this.#membersInWords()}`,
+        `it did not come to pass in ${timeLimitMs / 60_000} minutes: ${what}; the array is ${this.array.state}, with ${this.#membersInWords()}`,
       );
       await this.world.sleep(5);
     }
@@ -337,7 +337,7 @@ export class Rig {
 
   /** Waits until nothing is left to be made to agree. */
   async resynced(): Promise<void> {
-    await this.until('everything agrees', () => this.array.process === null && (this.array.bitmap?.resyncsDue ?? 0) === 0);
+    await this.until('everything agrees', () => this.array.process === null && (this.array.bitmap?.regionsToResync ?? 0) === 0);
   }
 
   open(): void {

@@ -138,7 +138,7 @@ async function strikeTwice(
 /** What one run came to. */
 export interface FaultOutcome {
   run: FaultRun;
-  /** Of the devices, in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
+  /** Operations of the devices in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
   operations: number;
   recoveryOperations: number;
   operationsOf: Record<Struck, number>;

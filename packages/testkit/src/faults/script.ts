@@ -1,7 +1,7 @@
 import { BdevError, IoFlag, IoType } from '@raidkit/bdev';
 import { RaidError } from '@raidkit/core';
 import type { SimDisk } from '../sim-disk.js';
-import { arrayName, patienceMs } from '../simulation/sim-run.js';
+import { arrayName, timeLimitMs } from '../simulation/sim-run.js';
 import type { SimRun } from '../simulation/sim-run.js';
 import { repairOptions } from '../simulation/lies.js';
 import { calm, lookAfter } from '../simulation/rest.js';
@@ -331,7 +331,7 @@ export class Script {
       if (condition()) return;
       const waitedMs = this.run.world.now - startedAt;
       if (this.trip?.hasFired === true && waitedMs > faultyPatienceMs) return;
-      if (waitedMs > patienceMs) {
+      if (waitedMs > timeLimitMs) {
         const array = this.run.array();
         throw new ViolationError(
           `G9: it did not come to pass: ${what}; array ${array === undefined ? 'gone' : describeArray(array)}`,

@@ -59,7 +59,7 @@ interface Layers {
 }
 
 const layersOf = new WeakMap<object, Layers>();
-/** Of the start that is under way: taps within taps are of one start. */
+/** The start that is under way: taps within taps belong to one start. */
 let starting: object | null = null;
 
 /** The module, with a tap between core and each of its levels. */

@@ -22,7 +22,7 @@ export class Contents {
     const value = this.#next;
     this.#next = (this.#next % 250) + 1;
     const { blockSize } = client.descriptor.bdev;
-    // Of a cell that was never written nothing is known before it has been.
+    // Nothing is known of a cell before it has been written.
     if (this.#allowed[cell]?.length === 0 && !isAwaited) return;
     this.#allowed[cell]?.push(value);
     await client.write(cell * cellBlocks, new Uint8Array(cellBlocks * blockSize).fill(value));

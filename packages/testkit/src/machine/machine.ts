@@ -16,7 +16,7 @@ export interface MachineParts {
   /** One array of each. */
   modules: readonly RaidModule[];
   store: SuperblockStore;
-  /** Of one process after the other. */
+  /** The memory of one process after the other. */
   memory: SimMemory;
 }
 

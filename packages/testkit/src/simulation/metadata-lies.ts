@@ -31,7 +31,7 @@ export interface MetadataLyingRun {
 }
 
 /**
- * Disks that lie about what is recorded on them: superblocks, headers, the region map, the lists, the journal, pages of checksums.
+ * Disks that lie about what is recorded on them: superblocks, headers, the write-intent bitmap, the lists, the journal, pages of checksums.
  * As long as not all of it has been written anew such a disk counts as one that is lost: the others have everything, and none of
  * them is lost besides. Nothing is forgiven for it, but for the data that a misdirected write lands on.
  */

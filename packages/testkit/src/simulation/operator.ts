@@ -64,7 +64,7 @@ export function takeSlot(run: SimRun, disk: SimDisk): void {
 
 const groupsOf = ({ level }: RaidArray): readonly (readonly number[])[] => level?.copyGroups ?? [];
 
-/** Of several groups only what was added goes, or what the last slot is a copy of. */
+/** With several groups, only what was added may go, or what the last slot is a copy of. */
 function mayGo(run: SimRun, array: RaidArray, { index }: Slot): boolean {
   const groups = groupsOf(array);
   if (groups.length < 2) return groups.length === 1;

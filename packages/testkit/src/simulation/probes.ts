@@ -13,7 +13,7 @@ import { ViolationError, describeArray } from './violation.js';
 /** Longest time, at rest, until no region is dirty any more, in milliseconds. */
 const longestDirtyMs = 60_000;
 
-/** Of a wide array not every member is lost each time. */
+/** Most members that are lost at one rest: not each member of a wide array is lost each time. */
 const mostLosses = 5;
 
 /** What becomes of members that were lost. */

@@ -5,7 +5,7 @@ import { sectorBytes } from '../sector.js';
 import { checkAndRepair, checkByLevel } from './lies.js';
 import { probeAll } from './probes.js';
 import { corruptOne } from './wrong-member.js';
-import { arrayName, patienceMs } from './sim-run.js';
+import { arrayName, timeLimitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { addMember, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
@@ -84,7 +84,7 @@ export async function settle(run: SimRun): Promise<boolean> {
       await run.readAll('as far as possible');
       return false;
     }
-    if (waitedMs > patienceMs) {
+    if (waitedMs > timeLimitMs) {
       throw new ViolationError(`G9: the array does not come to rest: ${array === undefined ? 'gone' : describeArray(array)}`);
     }
     await run.world.sleep(100);
@@ -123,7 +123,7 @@ function numEmpty({ slots }: RaidArray): number {
 
 function isSettled(run: SimRun, array: RaidArray): boolean {
   if (array.process !== null || array.numInSync < array.numSlots || array.isUnproven) return false;
-  return !run.can.resync || (array.bitmap?.resyncsDue ?? 0) === 0;
+  return !run.can.resync || (array.bitmap?.regionsToResync ?? 0) === 0;
 }
 
 /** Everything is read, members are compared, and copies of it all are put to the test. */
@@ -142,7 +142,7 @@ export async function lookAtRest(run: SimRun): Promise<void> {
 export async function checkRest(run: SimRun): Promise<void> {
   const array = run.array();
   if (array === undefined || !run.isRedundant) return;
-  const isInSync = (array.bitmap?.resyncsDue ?? 0) === 0;
+  const isInSync = (array.bitmap?.regionsToResync ?? 0) === 0;
   if (!isInSync || run.isTolerant) return;
   run.coverage.mark('redundancy checked');
   const problem = checkRedundancy(array, run.disks);

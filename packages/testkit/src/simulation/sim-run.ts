@@ -51,8 +51,8 @@ export interface RunParts {
 
 export const arrayName = 'sim';
 /** Virtual time in which everything must come to an end once faults have stopped. */
-export const patienceMs = 10 * 60_000;
-/** Of a volume that is larger only samples are read. */
+export const timeLimitMs = 10 * 60_000;
+/** Only samples of a larger volume are read. */
 const largeBytes = 32 << 20;
 /** A piece, where only what was ever written and samples are read. */
 const briefBytes = 16 * 1024;
@@ -464,7 +464,7 @@ export class SimRun {
     const mayNeverFlush = isForStableMedia && this.disks.some(({ lastFlushErrorAt }) => lastFlushErrorAt >= this.#bootedAt);
     if (mayNeverFlush && (this.leniency.wasBeyond || !this.isRedundant)) return;
     // One that lost a flush while the array was being started is needed until redundancy is in sync.
-    const isInDoubt = this.isParity && (this.array()?.bitmap?.resyncsDue ?? 0) > 0;
+    const isInDoubt = this.isParity && (this.array()?.bitmap?.regionsToResync ?? 0) > 0;
     if (mayNeverFlush && isInDoubt) return;
     throw new ViolationError(
       `G8: ${what} was answered ${statusName(status)} with ${this.standing.good.size} good members of ${this.numSlots}`,
@@ -562,11 +562,11 @@ export class SimRun {
   /** What must come to an end in bounded time. */
   async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
     const { stack } = this;
-    const timer = this.world.after(patienceMs, () => {
+    const timer = this.world.after(timeLimitMs, () => {
       // The process that was to do it is dead.
       if (this.stack !== stack) return;
       const array = this.array();
-      this.violation ??= `G9: ${what} takes more than ${patienceMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
+      this.violation ??= `G9: ${what} takes more than ${timeLimitMs / 1000} s; waiting: ${[...this.open].join(', ')}; array ${array === undefined ? 'gone' : describeArray(array)}`;
     });
     try {
       return await promise;
@@ -609,7 +609,7 @@ export class SimRun {
 
   /** What a read returns is what the sector holds from then on. */
   #mayHold(): boolean {
-    return this.can.settledReads || (this.array()?.bitmap?.resyncsDue ?? 0) === 0;
+    return this.can.settledReads || (this.array()?.bitmap?.regionsToResync ?? 0) === 0;
   }
 
   wrongRead({ sector, found, allowed }: Violation, what: string): void {

@@ -98,7 +98,7 @@ export class Standing {
   #forgiveUnprotected(): void {
     const run = this.#run;
     const array = run.array();
-    const isInDoubt = run.isParity && (array?.bitmap?.resyncsDue ?? 0) > 0;
+    const isInDoubt = run.isParity && (array?.bitmap?.regionsToResync ?? 0) > 0;
     if (!isInDoubt && (array?.badBlocks.size ?? 0) === 0) return;
     if (run.can.narrow) run.leniency.forgiveUnprotected();
     else if (isInDoubt) run.isTolerant = true;

@@ -311,7 +311,7 @@ export class SumLies {
     return { areaAt: sums.areaAt / perSum, movesTo: (sums.movesTo ?? Infinity) / perSum };
   }
 
-  /** Of blocks of checksums. */
+  /** Notes that blocks of checksums lie. */
   #note(array: RaidArray, first: number, end: number, disk: SimDisk): void {
     if (first >= end) return;
     const perSum = summedBytes / array.blockSize;

@@ -164,7 +164,7 @@ export function addMember(run: SimRun, disk: SimDisk): void {
   run.world.trace(`== add ${disk.name}`);
   const { arrays } = run.stack;
   const added = arrays.addBaseBdev(arrayName, disk.name).catch(async (error: unknown) => {
-    // Of a member that is none any more, because its slot has gone, somebody must say so.
+    // A former member whose slot has gone needs the word of an operator.
     if (!RaidError.is(error) || error.code !== 'ERR_RAID_SUPERBLOCK_FOUND' || run.standing.good.has(disk)) throw error;
     run.coverage.mark('a former member is wiped');
     await arrays.wipe(disk.name);

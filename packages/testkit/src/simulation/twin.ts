@@ -10,7 +10,7 @@ import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
 import { VolumeClient } from '../volume-client.js';
 import { World } from '../world.js';
-import { arrayName, patienceMs } from './sim-run.js';
+import { arrayName, timeLimitMs } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { ViolationError, describeArray, describeError } from './violation.js';
 
@@ -189,14 +189,14 @@ export class Twin {
   async settle(): Promise<RaidArray> {
     // Background work that is held back takes its time.
     const isSlow = (this.#run.plan.shape.maxBandwidthMbSec ?? 0) > 0;
-    const until = this.world.now + (isSlow ? 10 : 1) * patienceMs;
+    const until = this.world.now + (isSlow ? 10 : 1) * timeLimitMs;
     for (;;) {
       const { array } = this;
       if (
         array?.state === 'online' &&
         array.process === null &&
         array.numInSync === array.numSlots &&
-        (array.bitmap?.resyncsDue ?? 0) === 0
+        (array.bitmap?.regionsToResync ?? 0) === 0
       )
         return array;
       if (this.world.now > until)

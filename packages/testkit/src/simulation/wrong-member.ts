@@ -11,7 +11,7 @@ import { ViolationError } from './violation.js';
 interface Victim {
   readonly disk: SimDisk;
   readonly slot: number;
-  /** Of the disk. */
+  /** The block of the disk. */
   readonly block: number;
 }
 
@@ -52,7 +52,7 @@ function choose(run: SimRun, array: RaidArray, random: Random): Victim | null {
   const { badBlocks, bitmap, currentGeometry, module, numInSync, numSlots, options, slots } = array;
   const stripe = currentGeometry?.stripe;
   if (module.redundancy !== 'parity' || canLoseAny(module, numSlots, [], options) < 2 || numInSync < numSlots) return null;
-  if (bitmap === null || stripe === undefined || bitmap.resyncsDue > 0 || badBlocks.size > 0) return null;
+  if (bitmap === null || stripe === undefined || bitmap.regionsToResync > 0 || badBlocks.size > 0) return null;
   const touched = [...run.model.touched];
   const sector = touched.length === 0 ? -1 : random.pick(touched);
   const at = Math.floor((sector * sectorBytes) / array.blockSize / stripe.arrayBlocks);

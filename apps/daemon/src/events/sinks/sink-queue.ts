@@ -17,7 +17,7 @@ export interface SinkState {
   told: number;
   /** Given up after all tries, or pushed out by newer ones. */
   dropped: number;
-  /** Of the last try that failed; null if the last one succeeded. */
+  /** The error of the last try; null if it succeeded. */
   lastError: string | null;
 }
 

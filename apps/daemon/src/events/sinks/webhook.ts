@@ -19,7 +19,7 @@ export interface WebhookOptions {
 export function webhookSink({ key, limitMs = 10_000, url }: WebhookOptions): Sink {
   return {
     name: 'webhook',
-    // Of many servers the path is the secret.
+    // With many servers the path is the secret.
     where: url.origin,
     tries: 10,
     wants: () => true,

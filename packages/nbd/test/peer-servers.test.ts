@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeCertificates } from '../../../test/support/certificates.js';
 import { RingNbdServer, TlsTerminator, readTlsCredentials } from '../src/index.js';
-import type { NbdAddress, NegotiatingConnection } from '../src/index.js';
+import type { NbdAddress, ConnectionHandoff } from '../src/index.js';
 import { cmd, goData, metaData, opt, optionBytes, rep, requestBytes } from './client.js';
 import type { OptionAnswer, TestClient } from './client.js';
 import { KiB, MiB, addDevice, assertNoLeak, expectBytes, pattern, theReactor, turns, until } from './kit.js';
@@ -29,9 +29,9 @@ interface Half {
 
 let reactor: Reactor;
 let halves: Record<Side, Half>;
-let handedOver: NegotiatingConnection[];
+let handedOver: ConnectionHandoff[];
 /** What becomes of a client that leaves; by default the other side takes it in a later turn. */
-let route: (connection: NegotiatingConnection, to: RingNbdServer) => void;
+let route: (connection: ConnectionHandoff, to: RingNbdServer) => void;
 let has: (side: Side, name: string) => boolean;
 const sockets: Socket[] = [];
 
@@ -54,7 +54,7 @@ function newHalf(side: Side, other: Side): Half {
     maxOptions: 40,
     tls: { isRequired, take: (client) => terminator?.take(client) },
     handshakeTimeoutMs: 2000,
-    elsewhere: {
+    peers: {
       has: (name) => has(side, name),
       exports: () => halves[other].server.exports(),
       take(connection) {
