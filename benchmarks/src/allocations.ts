@@ -12,7 +12,9 @@ import { concat } from '@raidkit/concat';
 import { RaidArrays, RaidModuleRegistry } from '@raidkit/core';
 import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
+import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { openReactor } from '@raidkit/reactor';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 
@@ -42,7 +44,7 @@ reactor.start();
 const registry = new BdevRegistry(reactor.runtime);
 useEngine(reactor.runtime, new RingEngine(reactor.runtime, reactor.ring));
 const modules = new RaidModuleRegistry();
-for (const module of [raid0, raid1, raid5f, concat]) modules.register(module);
+for (const module of [raid0, raid1, raid5f, raid6, raid10, concat]) modules.register(module);
 const arrays = new RaidArrays({ registry, modules, store: spdkSuperblockStore });
 const session = new Session();
 session.connect();
@@ -156,6 +158,8 @@ for (const [level, members] of [
   ['raid0', 4],
   ['raid1', 2],
   ['raid5f', 4],
+  ['raid6', 5],
+  ['raid10', 4],
 ] as const) {
   const names: string[] = [];
   for (let i = 0; i < members; i++) names.push(await member(`${level}-${i}`));

@@ -4,6 +4,7 @@ import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
+import { raid6 } from '@raidkit/raid6';
 import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { runAssembly } from '@raidkit/testkit';
 import { describe, expect, it } from 'vitest';
@@ -22,6 +23,7 @@ const shapes: [RaidModule, number, number][] = [
   [raid10, 3, 97],
   [raid5f, 3, 29],
   [raid5f, 4, 47],
+  [raid6, 4, 97],
 ];
 
 describe('whatever disks are found, in any order, the array holds the right data or is refused', () => {

@@ -1,5 +1,5 @@
 import { IoType } from '@raidkit/bdev';
-import { minOperational } from '@raidkit/core';
+import { canRun, minOperational } from '@raidkit/core';
 import type { Media } from '../media.js';
 import { sectorBytes } from '../sector.js';
 import { Bench, inVirtualTime } from './bench.js';
@@ -56,7 +56,10 @@ export async function makeHistories(
   const least = minOperational(parts.module, numSlots, parts.levelOptions);
   if (least < numSlots) {
     for (const out of [0, numSlots - 1])
-      histories.push(await oneOut(parts, numSlots, out), await halfRebuilt(parts, numSlots, out));
+      histories.push(await takenOut(parts, numSlots, [out]), await halfRebuilt(parts, numSlots, out));
+    const two = [0, numSlots - 1];
+    if (least > 1 && canRun(parts.module, numSlots, two, parts.levelOptions))
+      histories.push(await takenOut(parts, numSlots, two));
     if (least === 1) histories.push(await apart(parts, numSlots));
   }
   for (const { slots } of histories) {
@@ -128,8 +131,8 @@ async function together(parts: BenchParts, numSlots: number): Promise<History> {
   });
 }
 
-/** One member was taken out, and the others went on. */
-async function oneOut(parts: BenchParts, numSlots: number, out: number): Promise<History> {
+/** Members were taken out one after another, and the others went on after each. */
+async function takenOut(parts: BenchParts, numSlots: number, outs: readonly number[]): Promise<History> {
   const bench = new Bench(parts, numSlots);
   return inVirtualTime(bench.world, async () => {
     await bench.create();
@@ -137,23 +140,27 @@ async function oneOut(parts: BenchParts, numSlots: number, out: number): Promise
     await bench.stop();
     await bench.assemble();
     const old = snapshot(bench);
-    await bench.stack.arrays.removeBaseBdev(`d${out}`);
-    await bench.write(2);
+    let epoch = 1;
+    for (const out of outs) {
+      await bench.stack.arrays.removeBaseBdev(`d${out}`);
+      await bench.write(++epoch);
+    }
     await bench.stop();
     const behind = snapshot(bench);
-    const others = bench.disks.filter((_, slot) => slot !== out);
+    const others = bench.disks.filter((_, slot) => !outs.includes(slot));
     await bench.assemble(others);
     await bench.stop();
     const current = snapshot(bench);
     const slots = current.map((media, slot): SlotImages => {
-      if (slot === out) return new Map([['own', { media, epoch: 1, isCurrent: false }]]);
+      const turn = outs.indexOf(slot);
+      if (turn >= 0) return new Map([['own', { media, epoch: turn + 1, isCurrent: false }]]);
       return new Map([
-        ['current', { media, epoch: 2, isCurrent: true, isSettled: true }],
-        ['behind', { media: at(behind, slot), epoch: 2, isCurrent: true, isBehind: true }],
+        ['current', { media, epoch, isCurrent: true, isSettled: true }],
+        ['behind', { media: at(behind, slot), epoch, isCurrent: true, isBehind: true }],
         ['old', { media: at(old, slot), epoch: 1, isCurrent: false }],
       ]);
     });
-    return { id: `slot ${out} out`, slots, isApart: false };
+    return { id: `slot ${outs.join(' and ')} out`, slots, isApart: false };
   });
 }
 
