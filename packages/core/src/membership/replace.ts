@@ -90,7 +90,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
       array.growIfPossible();
     }
     if (isDone) ctx.fillFromSpares(array);
-    else void goOnAsRebuild(ctx, array, slot, bdev, stopReason !== null);
+    else void continueAsRebuild(ctx, array, slot, bdev, stopReason !== null);
   };
   void array.processes.enqueue(work, true);
   ctx.resyncExclusion.wake();
@@ -117,11 +117,17 @@ function checkCanReplace(array: RaidArray, slot: Slot, bdev: Bdev): void {
  * The member failed while it was copied: the new device is filled from the others, once the member is let go and no rebuild is in the
  * way. If it cannot be, the slot is like any other.
  */
-async function goOnAsRebuild(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, isDeviceBad: boolean): Promise<void> {
+async function continueAsRebuild(
+  ctx: RaidContext,
+  array: RaidArray,
+  slot: Slot,
+  bdev: Bdev,
+  isDeviceBad: boolean,
+): Promise<void> {
   const isWanted = (): boolean =>
     !isDeviceBad && !slot.isInSync && !slot.isRemovedByHand && array.state === 'online' && bdev.claimedBy === null;
   const isInTheWay = (): boolean => slot.descriptor !== null || !canTakeAlong(array, false);
-  const later = (): void => ctx.retries.later(lookAgainMs, () => goOnAsRebuild(ctx, array, slot, bdev, isDeviceBad));
+  const later = (): void => ctx.retries.later(lookAgainMs, () => continueAsRebuild(ctx, array, slot, bdev, isDeviceBad));
   if (isWanted()) {
     if (isInTheWay()) {
       later();

@@ -29,6 +29,8 @@ interface Held extends Spare {
 export class Spares {
   readonly #ctx: RaidContext;
   readonly #spares = new Map<string, Held>();
+  /** Slots that are looked at again, and when: their grace is over then. In milliseconds of the runtime's clock. */
+  readonly #inGrace = new Map<Slot, number>();
 
   constructor(ctx: RaidContext) {
     this.#ctx = ctx;
@@ -96,7 +98,7 @@ export class Spares {
     if (this.#spares.size === 0 || !isOpen(array, slot)) return;
     const graceLeftMs = this.#graceLeftMs(slot);
     if (graceLeftMs > 0) {
-      this.#ctx.retries.later(graceLeftMs, () => this.#consider(array, slot));
+      this.#considerLater(array, slot, graceLeftMs);
       return;
     }
     // The event is told in the middle of things: the slot may be let go in this turn only.
@@ -104,6 +106,16 @@ export class Spares {
       this.#fill(array, slot).catch((error: unknown) =>
         array.log.error({ ...array.logFields(slot), err: error }, 'a spare could not be used'),
       );
+    });
+  }
+
+  #considerLater(array: RaidArray, slot: Slot, afterMs: number): void {
+    const at = this.#ctx.registry.runtime.now() + afterMs;
+    if ((this.#inGrace.get(slot) ?? Infinity) <= at) return;
+    this.#inGrace.set(slot, at);
+    this.#ctx.retries.later(afterMs, () => {
+      if (this.#inGrace.get(slot) === at) this.#inGrace.delete(slot);
+      this.#consider(array, slot);
     });
   }
 
