@@ -10,16 +10,32 @@ const mostBytes = 256 * 1024;
 const count = z.int().min(0);
 const text = z.string().max(256);
 const names = z.array(text).max(10_000);
+/** What is shown to people goes into one line, as it is. */
+const word = z.string().regex(/^[\w.+-]{1,64}$/, 'must be 1 to 64 letters, digits and . + - _');
+
+const tooMany = 'more has failed than was tried';
 
 const reportSchema = z.object({
   format: z.literal(1),
-  level: text,
-  version: text,
-  kit: text,
-  conformance: z.object({ cases: count, failed: names }).optional(),
-  simulation: z.object({ from: count, seeds: count, failed: z.array(count).max(1_000_000) }).optional(),
-  faults: z.object({ every: count, runs: count, violations: count }).optional(),
-  mutants: z.object({ planted: count, missed: names }).optional(),
+  level: word,
+  version: word,
+  kit: word,
+  conformance: z
+    .object({ cases: count, failed: names })
+    .refine(({ cases, failed }) => failed.length <= cases, tooMany)
+    .optional(),
+  simulation: z
+    .object({ from: count, seeds: count, failed: z.array(count).max(1_000_000) })
+    .refine(({ failed, seeds }) => failed.length <= seeds, tooMany)
+    .optional(),
+  faults: z
+    .object({ every: count, runs: count, violations: count })
+    .refine(({ runs, violations }) => violations <= runs, tooMany)
+    .optional(),
+  mutants: z
+    .object({ planted: count, missed: names })
+    .refine(({ missed, planted }) => missed.length <= planted, tooMany)
+    .optional(),
 });
 
 /** What the package of a level says that it has been tried with. Its author says so: nobody here has tried it. */
@@ -59,6 +75,16 @@ export function noteClaim(module: RaidModule, file: string): void {
   }
 }
 
+/** Undefined: it is not JSON. The parser's message would quote what is there. */
+function contentOf(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
 function readClaim(module: RaidModule, file: string): FoundClaim {
   let folder = dirname(file);
   while (!existsSync(join(folder, 'package.json'))) {
@@ -68,8 +94,12 @@ function readClaim(module: RaidModule, file: string): FoundClaim {
   const path = join(folder, fileName);
   if (!existsSync(path)) return none;
   const refused = (why: string): FoundClaim => ({ claim: null, error: `${path}: ${why}` });
-  if (statSync(path).size > mostBytes) return refused(`it has more than ${mostBytes} bytes`);
-  const parsed = reportSchema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+  const about = statSync(path);
+  if (!about.isFile()) return refused('it is no file');
+  if (about.size > mostBytes) return refused(`it has more than ${mostBytes} bytes`);
+  const content = contentOf(path);
+  if (content === undefined) return refused('it is not JSON');
+  const parsed = reportSchema.safeParse(content);
   if (!parsed.success) return refused(z.prettifyError(parsed.error).replaceAll('\n', ' '));
   const { conformance, faults, kit, level, mutants, simulation, version } = parsed.data;
   if (level !== module.level) return refused(`it is of level ${level}`);

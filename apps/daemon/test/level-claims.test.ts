@@ -53,7 +53,15 @@ it('what is not of this level and version, or no report at all, counts for nothi
     [JSON.stringify({ ...good, version: '1.2.2' }), /of version 1\.2\.2, and the package is 1\.2\.3/],
     [JSON.stringify({ ...good, level: 'raid1' }), /of level raid1/],
     [JSON.stringify({ ...good, conformance: { cases: -1, failed: [] } }), /conformance/],
-    ['{', /JSON/],
+    ['{', /it is not JSON$/],
+    ['\u001b[2Jraid1 is fine', /it is not JSON$/],
+    [JSON.stringify({ ...good, kit: '0.1.0\nraid7  yes' }), /kit/],
+    [JSON.stringify({ ...good, kit: 'x'.repeat(100_000) }), /kit/],
+    [JSON.stringify({ ...good, kit: { toString: 1 } }), /kit/],
+    [JSON.stringify({ ...good, conformance: { cases: 30, failed: [{}] } }), /conformance/],
+    [JSON.stringify({ ...good, conformance: { cases: 1, failed: ['a', 'b'] } }), /more has failed than was tried/],
+    [JSON.stringify({ ...good, simulation: { from: 0, seeds: 1e300, failed: [] } }), /simulation/],
+    ['null', /expected object/],
     [JSON.stringify({ ...good, more: 'x'.repeat(300_000) }), /more than 262144 bytes/],
   ];
   for (const [report, why] of refused) {
