@@ -517,6 +517,10 @@ itWrites('exports a volume, shows what is exported, and what is read and written
   ]);
   await test.ok('unexport copy');
   await test.ok('unexport copy', 3);
+  // As zpool has it; here it is an option of `remove`.
+  const detached = await test.run('detach', 'vol', 'b');
+  expect(detached.code).toBe(2);
+  expect(detached.stderr).toContain('raidctl remove vol b --mirror');
   await write(0, Buffer.alloc(64 * 1024, 1));
   const { devices, seconds } = await test.json('iostat', 'iostat vol');
   expect(seconds).toBeNull();

@@ -1,4 +1,7 @@
 import type { Command } from 'commander';
+import { commandLine } from '../command-line.js';
+import { ExitCode } from '../exit-code.js';
+import { Failure } from '../failure.js';
 import { formatBytes, plural } from '../format.js';
 import { callStep, carryOut } from '../plan.js';
 import type { ChangeOptions } from '../plan.js';
@@ -49,12 +52,18 @@ export function addExports(program: Command, run: Run): void {
   ).action((volume: string, options: ChangeOptions & { device?: string }) =>
     run((session) => attach(session, volume, options)),
   );
-  addChangeOptions(program.command('detach').description('undo attach').argument('<device>', '/dev/nbdN')).action(
-    (device: string, options: ChangeOptions) =>
-      run(async (session) => {
-        const steps = [callStep(`detach ${device}`, 'nbd_stop_disk', { nbd_device: device })];
-        await carryOut(session, { steps, warnings: [] }, options, () => `${device} is detached\n`);
-      }),
+  // What follows is refused below, with the command that was meant.
+  const detach = program.command('detach').description('undo attach').argument('<device>', '/dev/nbdN').allowExcessArguments();
+  addChangeOptions(detach).action((device: string, options: ChangeOptions) =>
+    run(async (session) => {
+      const [, member] = detach.args;
+      if (member !== undefined)
+        throw new Failure(ExitCode.Usage, 'detach undoes attach, and is given one block device of this machine', {
+          hint: `a member leaves a mirror for good, with its slot: ${commandLine('raidctl remove', device, member)} --mirror`,
+        });
+      const steps = [callStep(`detach ${device}`, 'nbd_stop_disk', { nbd_device: device })];
+      await carryOut(session, { steps, warnings: [] }, options, () => `${device} is detached\n`);
+    }),
   );
 }
 
