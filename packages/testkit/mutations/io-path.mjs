@@ -1,6 +1,32 @@
 /** The way of a request through core: what is acknowledged, and when. */
 export const ioPath = [
   {
+    id: 'ends-before-its-parts',
+    file: 'core/src/level/raid-io.ts',
+    line: 'sink.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);\n    this.#open++;',
+    becomes: 'sink.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);',
+    loses: 'a write is acknowledged before its parts are done',
+    levels: ['raid1'],
+    suites: ['packages/core/test/arrays.test.ts'],
+  },
+  {
+    id: 'ends-without-a-look-at-its-failures',
+    file: 'core/src/level/raid-io.ts',
+    line: 'if (status === Status.Ok) status = sink.judge(this);',
+    becomes: 'if (status === Status.Ok) status = Status.Ok;',
+    loses: 'a write is acknowledged though a member has missed it, and that member stays',
+    levels: ['raid1'],
+    suites: ['packages/core/test/arrays.test.ts'],
+  },
+  {
+    id: 'forced-parts-are-not-forced',
+    file: 'core/src/io/request-path.ts',
+    line: 'part.flags = io.writesBack ? IoFlag.ForceUnitAccess : io.flags;',
+    becomes: 'part.flags = io.writesBack ? IoFlag.ForceUnitAccess : 0;',
+    loses: 'a write that is to be on stable media is acknowledged from caches',
+    levels: ['raid1'],
+  },
+  {
     id: 'flush-before-departure',
     file: 'core/src/io/request-path.ts',
     line: 'const mayMissMember = io.type !== IoType.Read || io.writesBack;',

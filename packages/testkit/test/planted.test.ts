@@ -1,4 +1,5 @@
 import type { RaidModule } from '@raidkit/core';
+import { raid0 } from '@raidkit/raid0';
 import { raid1 } from '@raidkit/raid1';
 import { raid10 } from '@raidkit/raid10';
 import { raid5f } from '@raidkit/raid5f';
@@ -7,6 +8,7 @@ import { spdkSuperblockStore as store } from '@raidkit/superblock';
 import { clauses, findPlanted, plantedBugs } from '@raidkit/testkit';
 import type { PlantedBug } from '@raidkit/testkit';
 import { expect, it } from 'vitest';
+import record from '../mutations/planted.json' with { type: 'json' };
 
 /* Mistakes planted in our levels; scripts/planted.mjs plants all of them in all, and simulates as well. */
 
@@ -19,6 +21,9 @@ const notByCases = [
   'raid10 no-mark-inconsistent',
   // Takes a crash, and then a loss of members, between two writes to one stripe. Simulations come to it.
   'raid5f in-sync-without-ground',
+  // Takes a write between two of the reads, on an array that lacks a member. Simulations come to it.
+  'raid5f reads-without-lock',
+  'raid6 reads-without-lock',
 ];
 const pairs = levels.flatMap((module) =>
   plantedBugs
@@ -40,9 +45,17 @@ for (const { bug, module } of sample(3))
     expect(found).toMatchObject({ namesClause: true, clause: bug.clause });
   });
 
+it('of each bug it is on record what finds it in each level', () => {
+  const records: Record<string, Record<string, { foundBy: string | null; isIdle: boolean }>> = record;
+  for (const module of [raid0, ...levels]) {
+    const found = Object.entries(records[module.level]!).filter(([, { foundBy, isIdle }]) => foundBy !== null || isIdle);
+    expect(found.map(([id]) => id)).toEqual(plantedBugs.filter((bug) => bug.applies(module)).map(({ id }) => id));
+  }
+});
+
 it('each bug breaks a clause, and each clause that can be broken has a bug', () => {
   const broken = new Set(plantedBugs.map(({ clause }) => clause));
   expect(new Set(plantedBugs.map(({ id }) => id)).size).toBe(plantedBugs.length);
-  // Which slots a level takes, what methods it has, and where blocks are, the cases for it see at once.
-  expect(Object.keys(clauses).filter((clause) => !broken.has(clause as keyof typeof clauses))).toEqual(['L01', 'L03', 'L06']);
+  // Which slots a level takes, and what methods it has, the cases for it see at once.
+  expect(Object.keys(clauses).filter((clause) => !broken.has(clause as keyof typeof clauses))).toEqual(['L01', 'L03']);
 });

@@ -75,7 +75,7 @@ export const degradedCases: readonly ConformanceCase[] = [
     id: 'DEG-04',
     title: 'a member that fails a write in mid-I/O is out, and nobody notices',
     clause: 'LevelRequest.end',
-    obligations: ['L07', 'L10'],
+    obligations: ['L07', 'L10', 'L02'],
     applies: ifRedundant,
     run: (options) =>
       eachSlot(options, async (rig, slot) => {

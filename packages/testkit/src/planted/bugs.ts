@@ -16,6 +16,7 @@ import {
   stripeAt,
 } from './bug.js';
 import type { PlantedBug } from './bug.js';
+import { wrongParts } from './wrong-parts.js';
 
 /** Writes and zeros, less the parts that are left out. */
 const without = (isLeftOut: (slot: number, offset: number, kind: string) => boolean, kinds: readonly string[]) =>
@@ -507,6 +508,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     applies: isParity,
     tap: inRequest(() => ({ release: () => undefined })),
   }),
+  ...wrongParts,
 ];
 
 function groups(given: RaidLevel['copyGroups'], copyGroups: readonly (readonly number[])[]): Partial<RaidLevel> {
