@@ -3,6 +3,7 @@ const lasting = ['packages/core/test/integrity-lasting.test.ts'];
 const plain = ['packages/core/test/integrity-plain.test.ts'];
 const conversion = ['packages/core/test/integrity-conversion.test.ts'];
 const plainConversion = ['packages/core/test/integrity-plain-conversion.test.ts'];
+const fullList = ['packages/core/test/full-list.test.ts'];
 const growth = ['packages/core/test/integrity-growth.test.ts'];
 
 export const checksums = [
@@ -42,18 +43,82 @@ export const checksums = [
   {
     id: 'unrecorded-sums-count',
     file: 'core/src/array/array.ts',
-    line: '.some(({ start, end }) => end > summedTo || bitmap?.isSettled(start, end - start) !== true),',
-    becomes: '.some(({ start, end }) => bitmap?.isSettled(start, end - start) !== true),',
+    line: 'return end <= metadata.recordedSummedBlocks * blocksTogether && bitmap?.isSettled(start, end - start) === true;',
+    becomes: 'void [metadata, blocksTogether];\n    return bitmap?.isSettled(start, end - start) === true;',
     loses: 'while checksums are being turned on, damage that was read around is what they are made of after a crash',
     suites: conversion,
   },
   {
     id: 'damage-counted-by-each-look',
     file: 'core/src/array/array-sums.ts',
-    line: 'if (slot.isInSync && !array.badBlocks.noteDamage(slot.index, block * perSum, perSum)) return;',
-    becomes: 'if (slot.isInSync) array.badBlocks.noteDamage(slot.index, block * perSum, perSum);',
+    line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;',
+    becomes: 'if (slot.isInSync) array.noteDamage(slot.index, block * perSum, perSum);',
     loses: 'a block that is damaged once counts as often as somebody looks at it',
     suites: plain,
+  },
+  {
+    id: 'full-list-forgets',
+    file: 'core/src/array/array.ts',
+    line: 'else this.#listAnyway(slot, memberOffset, numBlocks);\n  }',
+    becomes: 'else this.markBad(slot, memberOffset, numBlocks);\n  }',
+    loses: 'where the list of bad blocks has no room, what was answered EIO, or read around, is taken for good after a crash',
+    suites: fullList,
+  },
+  {
+    id: 'full-list-takes-good-blocks-for-nothing',
+    file: 'core/src/array/array.ts',
+    line: 'const mayBeLeftOut = !mayJoin || this.#outlastsCrash(memberOffset, memberOffset + numBlocks);',
+    becomes: 'const mayBeLeftOut = !mayJoin;',
+    loses: 'good blocks are EIO for damage that checksums go on saying anyway',
+    suites: fullList,
+  },
+  {
+    id: 'full-list-takes-good-blocks-at-a-stop',
+    file: 'core/src/start/start.ts',
+    line: 'await recordDamage(array, false);',
+    becomes: 'await recordDamage(array, true);',
+    loses: 'good blocks are EIO after a stop, though all regions become clean in it',
+    suites: fullList,
+  },
+  {
+    id: 'joined-blocks-not-healed',
+    file: 'core/src/array/array.ts',
+    line: 'this.#repair.healListed();',
+    becomes: '',
+    loses: 'good blocks that a full list has taken stay bad on their member, though others have them',
+    suites: fullList,
+  },
+  {
+    id: 'more-is-joined-than-must-be',
+    file: 'core/src/format/block-ranges.ts',
+    line: 'if (least === null || end - start < least.end - least.start) least = { start, end };',
+    becomes: 'least = { start, end };',
+    loses: 'a full list makes more good blocks bad than it must',
+    suites: fullList,
+  },
+  {
+    id: 'damage-beyond-the-notes',
+    file: 'core/src/array/array.ts',
+    line: 'else this.#listAnyway(slot, memberOffset, numBlocks);\n    return true;',
+    becomes: 'return true;',
+    loses: 'damage that is found when as much is noted as may be is forgotten by a crash, and read',
+    suites: fullList,
+  },
+  {
+    id: 'list-with-what-a-flush-has-lost-too-long',
+    file: 'core/src/members/bad-blocks.ts',
+    line: 'while (all.size > most && all.joinClosest(1) !== null);',
+    becomes: 'void most;',
+    loses: 'after a failed flush a list is longer than it may be, and no round of metadata ends any more',
+    suites: fullList,
+  },
+  {
+    id: 'one-without-room-keeps-others-off-the-list',
+    file: 'core/src/metadata/damage.ts',
+    line: 'this.error ??= error;',
+    becomes: 'throw error;',
+    loses: 'damage for which the list needs no room stays off it because of other damage, and a crash forgets it',
+    suites: fullList,
   },
   {
     id: 'listed-and-not-healed',
@@ -300,7 +365,7 @@ export const checksums = [
   {
     id: 'damage-not-noted',
     file: 'core/src/array/array-sums.ts',
-    line: 'if (slot.isInSync && !array.badBlocks.noteDamage(slot.index, block * perSum, perSum)) return;',
+    line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;',
     becomes: '',
     loses: 'what was answered EIO is read as it is after a crash in writes to its region',
     suites,
@@ -595,17 +660,17 @@ export const checksums = [
   },
   {
     id: 'damage-of-what-was-written',
-    file: 'core/src/members/bad-blocks.ts',
-    line: 'if (ranges.overlaps(offset, offset + numBlocks)) return false;',
-    becomes: '',
+    file: 'core/src/array/array.ts',
+    line: 'if (badBlocks.isKnown(slot, memberOffset, numBlocks)) return false;',
+    becomes: 'if (badBlocks.has(slot, memberOffset, numBlocks)) return false;',
     loses: 'what was written to a part of a damaged block is listed as bad, too',
     suites: lasting,
   },
   {
     id: 'damage-is-not-listed-at-a-stop',
     file: 'core/src/start/start.ts',
-    line: 'await array.recordDamage(0, Infinity)',
-    becomes: 'await array.recordDamage(0, 0)',
+    line: 'await array.recordDamage(0, Infinity, mayJoin)',
+    becomes: 'await array.recordDamage(0, 0, mayJoin)',
     loses: 'the next start does not know of damage that a write has met, and nobody any more when checksums are turned off',
     suites: lasting,
   },

@@ -129,7 +129,7 @@ export const failedFlushes = [
   {
     id: 'struck-off-after-a-lost-flush',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false);',
+    line: 'const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false, extension.mostBadRanges);',
     becomes: 'const { list, onRecorded } = flushed;',
     loses: 'a bad block leaves the list although the write that made it good is not kept: it reads as what was there before',
     suites: ['packages/core/test/failed-flush.test.ts'],

@@ -12,9 +12,12 @@ export function drawIntegrity(seed: number, shape: SimShape): SimShape {
   const random = new Random(seed, 13);
   if (!random.chance(0.2) || shape.kind === 'no superblock') return shape;
   const perSum = summedBytes / shape.blockSize;
+  const cachePages = random.pick([2, 3, 8, 64]);
+  const list = new Random(seed, 19);
   return {
     ...shape,
-    integrity: { cachePages: random.pick([2, 3, 8, 64]) },
+    // A few lies fill a list of bad blocks that is so short.
+    integrity: { cachePages, ...(list.chance(0.25) ? { mostBadRanges: shape.numSlots + list.int(0, 4) } : {}) },
     // Room for the pages, and for what is left over of a block.
     memberBlocks: shape.memberBlocks.map((blocks) => blocks + (Math.ceil((blocks * shape.blockSize) / pageIsFor) + 1) * perSum),
   };

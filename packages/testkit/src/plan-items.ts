@@ -130,7 +130,7 @@ export interface SimShape {
   /** Default: as for real arrays. */
   regions?: Partial<RegionLimits>;
   /** The array has checksums, of which so many pages are in memory at a time; `isLater`: it is created without, and may get them. */
-  integrity?: { cachePages: number; isLater?: boolean };
+  integrity?: { cachePages: number; isLater?: boolean; mostBadRanges?: number };
   /** Limit of background work, in MiB of the volume a second. Default: no limit. */
   maxBandwidthMbSec?: number;
   /** Faults may be more than redundancy covers: errors are right then, wrong data never is. */

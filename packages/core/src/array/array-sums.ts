@@ -21,6 +21,8 @@ export interface SummedHost extends MembersHost, MapLife {
   readonly isReadOnly: boolean;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'> | null;
   readonly consistency: Pick<Consistency, 'isUnstable'>;
+  /** The blocks of the slot's member are not what they should be. False if that is known already. */
+  noteDamage(slot: number, memberOffset: number, numBlocks: number): boolean;
   /** Has blocks of the slot's member rewritten from redundancy. */
   requestRepair(slot: number, memberOffset: number, numBlocks: number): void;
 }
@@ -285,7 +287,7 @@ export class ArraySums implements GrowingSums {
         // One that goes away, or is none of the array's yet, is not to blame.
         if (!isMember() || bdev.state !== 'registered') return;
         // Whoever looks again, before it is healed, listed or written, finds nothing new.
-        if (slot.isInSync && !array.badBlocks.noteDamage(slot.index, block * perSum, perSum)) return;
+        if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
         slot.errors.checksum++;
         if (first >= 0 && block !== end) tell();
         if (first < 0) {
@@ -301,7 +303,7 @@ export class ArraySums implements GrowingSums {
         const [at, count] = [block * perSum, perSum];
         if (slot.isInSync) {
           // Nobody may read it before the others are gone that know it.
-          array.badBlocks.noteDamage(slot.index, at, count);
+          array.noteDamage(slot.index, at, count);
           array.requestRepair(slot.index, at, count);
         } else if (slot.isRebuilding && !array.badBlocks.has(slot.index, at, count)) {
           array.failMember(slot.index, 'what it has been given could not be read while it was being filled');

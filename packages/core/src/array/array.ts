@@ -594,12 +594,13 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
 
   /**
    * Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. To be recorded by a round
-   * of metadata before anybody relies on it. Throws if there is no room, or no place, for that.
+   * of metadata before anybody relies on it. Throws if there is no room, or no place, for that: half of the list is for those that
+   * writes split.
    */
   markBad(slot: number, memberOffset: number, numBlocks: number): void {
     const { badBlocks, extension } = this;
-    const fields = { ...this.logFields(this.slotAt(slot)), block: memberOffset, blocks: numBlocks };
-    if (extension === undefined || badBlocks.size >= extension.mostBadRanges / 2) {
+    const most = (extension?.mostBadRanges ?? 0) / 2;
+    if (extension === undefined || (badBlocks.size >= most && badBlocks.needsRange(slot, memberOffset, numBlocks))) {
       const why = extension === undefined ? 'there is no place' : 'there is no more room';
       throw new RaidError(
         'ERR_RAID_METADATA',
@@ -607,8 +608,53 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
         `array ${this.name} slot ${slot}: blocks ${memberOffset} to ${memberOffset + numBlocks - 1} are lost, and ${why} for a list of bad blocks`,
       );
     }
+    this.#list(slot, memberOffset, numBlocks);
+  }
+
+  /**
+   * As {@link markBad}, of blocks that their checksums say are damaged. Where a crash would take them for good nothing lacks room
+   * for them: then all of the list is there for them, and when that is full two of its ranges become one. `mayJoin`: do so.
+   */
+  markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void {
+    const mayBeLeftOut = !mayJoin || this.#outlastsCrash(memberOffset, memberOffset + numBlocks);
+    if (mayBeLeftOut) this.markBad(slot, memberOffset, numBlocks);
+    else this.#listAnyway(slot, memberOffset, numBlocks);
+  }
+
+  #listAnyway(slot: number, memberOffset: number, numBlocks: number): void {
+    const { badBlocks, extension } = this;
+    this.#list(slot, memberOffset, numBlocks);
+    while (badBlocks.size > (extension?.mostBadRanges ?? 0)) {
+      const joined = badBlocks.joinClosest(this.blocksTogether);
+      if (joined === null) return;
+      this.log.error(
+        { ...this.logFields(this.slotAt(joined.slot)), block: joined.start, blocks: joined.end - joined.start },
+        'the list of bad blocks is full: blocks between two that are bad count as bad, too, until they are written',
+      );
+      // Where others have them they are as good as before in a moment.
+      this.#repair.healListed();
+    }
+  }
+
+  #list(slot: number, memberOffset: number, numBlocks: number): void {
+    const fields = { ...this.logFields(this.slotAt(slot)), block: memberOffset, blocks: numBlocks };
     this.log.error(fields, 'the blocks do not hold what they should: they are bad until they are written');
-    badBlocks.add(slot, memberOffset, numBlocks);
+    this.badBlocks.add(slot, memberOffset, numBlocks);
+  }
+
+  /** Checksums have found that the slot's member does not hold what it should in these blocks. False if that is known already. */
+  noteDamage(slot: number, memberOffset: number, numBlocks: number): boolean {
+    const { badBlocks } = this;
+    if (badBlocks.isKnown(slot, memberOffset, numBlocks)) return false;
+    if (badBlocks.canNote) badBlocks.noteDamage(slot, memberOffset, numBlocks);
+    else this.#listAnyway(slot, memberOffset, numBlocks);
+    return true;
+  }
+
+  /** Of blocks `[start, end)` of members checksums say after a crash what they say now. */
+  #outlastsCrash(start: number, end: number): boolean {
+    const { bitmap, blocksTogether, metadata } = this;
+    return end <= metadata.recordedSummedBlocks * blocksTogether && bitmap?.isSettled(start, end - start) === true;
   }
 
   /**
@@ -616,26 +662,24 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * being recorded.
    */
   mustRecordDamage(memberOffset: number, numBlocks: number): boolean {
-    const { badBlocks, bitmap, blocksTogether, isReadOnly, metadata, slots } = this;
+    const { badBlocks, isReadOnly, slots } = this;
     if (badBlocks.isSettled || isReadOnly) return false;
-    const summedTo = metadata.recordedSummedBlocks * blocksTogether;
     return slots.some(({ index }) =>
-      badBlocks
-        .unrecordedIn(index, memberOffset, numBlocks)
-        .some(({ start, end }) => end > summedTo || bitmap?.isSettled(start, end - start) !== true),
+      badBlocks.unrecordedIn(index, memberOffset, numBlocks).some(({ start, end }) => !this.#outlastsCrash(start, end)),
     );
   }
 
   /**
    * What is known to be damaged of these blocks of members, and of what has one checksum with them, is on the list, on stable media,
-   * when this resolves. Rejects if it cannot be recorded.
+   * when this resolves; of what has no room there, all that a crash would forget, but for `mayJoin` false. Rejects if it cannot be
+   * recorded.
    */
-  async recordDamage(memberOffset: number, numBlocks: number): Promise<void> {
+  async recordDamage(memberOffset: number, numBlocks: number, mayJoin = true): Promise<void> {
     const { phase } = this.lifecycle;
     if (this.badBlocks.isSettled || (phase !== 'online' && phase !== 'stopping')) return;
     const { blocksTogether } = this;
     const first = Math.floor(memberOffset / blocksTogether) * blocksTogether;
-    await listDamage(this, first, Math.ceil((memberOffset + numBlocks - first) / blocksTogether) * blocksTogether);
+    await listDamage(this, first, Math.ceil((memberOffset + numBlocks - first) / blocksTogether) * blocksTogether, mayJoin);
     if (!this.badBlocks.isRecorded) await this.metadata.update();
   }
 

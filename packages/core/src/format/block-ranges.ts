@@ -43,6 +43,18 @@ export class BlockRanges {
   }
 }
 
+/** The least that lies between two neighbours of these sorted ranges, of what begins and ends at multiples of `unit`; null if nothing does. */
+export function leastGap(ranges: readonly BlockRange[], unit: number): BlockRange | null {
+  let least: BlockRange | null = null;
+  for (let at = 1; at < ranges.length; at++) {
+    const start = ranges[at - 1]?.end ?? 0;
+    const end = ranges[at]?.start ?? 0;
+    if (start % unit !== 0 || end % unit !== 0) continue;
+    if (least === null || end - start < least.end - least.start) least = { start, end };
+  }
+  return least;
+}
+
 /** Index of the first of these sorted ranges that ends behind the block; their number if none does. */
 export function firstEndingAfter(ranges: readonly BlockRange[], block: number): number {
   let from = 0;

@@ -50,6 +50,13 @@ export class ReadRepair {
     this.#begin();
   }
 
+  /** What has come onto the list without having been asked for is healed, too. */
+  healListed(): void {
+    if (this.#isStopped) return;
+    this.#hasDropped = true;
+    this.#begin();
+  }
+
   /** One is under way, or waits. */
   get isBusy(): boolean {
     return this.#work !== null;

@@ -1,9 +1,14 @@
-import { BlockRanges, firstEndingAfter } from '../format/block-ranges.js';
+import { BlockRanges, firstEndingAfter, leastGap } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
 import type { BadBlockList, BadBlocksHeader, BadRange } from '../format/store.js';
 
-/** Most ranges of {@link BadBlocks.noteDamage} that are remembered; what is found beyond that is found again by the next read. */
+/** Most ranges of {@link BadBlocks.noteDamage} that are remembered; what is found beyond that goes on the list at once. */
 const mostDamaged = 4096;
+
+/** Blocks of a slot's data area. */
+export interface SlotRange extends BlockRange {
+  readonly slot: number;
+}
 
 /**
  * Blocks of members' data areas that do not hold what they should, because nobody could say what that is when the member was
@@ -68,19 +73,50 @@ export class BadBlocks {
     this.#changed();
   }
 
+  /** Another range of the list would hold them: none of those that are there meets them. */
+  needsRange(slot: number, offset: number, numBlocks: number): boolean {
+    return this.#slots.get(slot)?.overlaps(offset - 1, offset + numBlocks + 1) !== true;
+  }
+
+  /**
+   * Makes room for a range: of all that lies between two ranges of a slot, the least is bad with them from now on, and nobody has
+   * tried to heal it. In whole ones of `together` blocks, which have one checksum, as long as there are any. Null if no slot has two.
+   */
+  joinClosest(together: number): SlotRange | null {
+    let least: SlotRange | null = null;
+    for (const unit of [together, 1]) {
+      for (const [slot, ranges] of this.#slots) {
+        const gap = leastGap(ranges.list(), unit);
+        if (gap !== null && (least === null || gap.end - gap.start < least.end - least.start)) least = { slot, ...gap };
+      }
+      if (least !== null) break;
+    }
+    if (least === null) return null;
+    const { slot, start, end } = least;
+    rangesIn(this.#unhealed, slot).add(start, end);
+    this.add(slot, start, end - start);
+    return least;
+  }
+
+  /** It is on the list, or has been noted. */
+  isKnown(slot: number, offset: number, numBlocks: number): boolean {
+    return this.has(slot, offset, numBlocks) || (this.#damaged.get(slot)?.overlaps(offset, offset + numBlocks) ?? false);
+  }
+
+  /** More damage can be noted. */
+  get canNote(): boolean {
+    return this.#damagedSize < mostDamaged;
+  }
+
   /**
    * Checksums say that the slot's member does not hold what it should in these blocks. They say so only for as long as they
    * count: before they cease to, what is still damaged goes on the list. Of blocks that have one checksum, those that were written
-   * since are right, whatever it says: it is told once. False if it is known already: it was told of, and counted, when it was found.
+   * since are right, whatever it says: it is told once:
+   * nothing of them {@link isKnown}.
    */
-  noteDamage(slot: number, offset: number, numBlocks: number): boolean {
-    if (this.has(slot, offset, numBlocks)) return false;
-    const ranges = rangesIn(this.#damaged, slot);
-    if (ranges.overlaps(offset, offset + numBlocks)) return false;
-    if (this.#damagedSize >= mostDamaged) return true;
-    ranges.add(offset, offset + numBlocks);
+  noteDamage(slot: number, offset: number, numBlocks: number): void {
+    rangesIn(this.#damaged, slot).add(offset, offset + numBlocks);
     this.#countDamaged();
-    return true;
   }
 
   /** What is known to be damaged of these blocks of the slot, and is not on the list. */
@@ -181,12 +217,12 @@ export class BadBlocks {
   }
 
   /**
-   * The list as it is to be written, and what to call when it is on every member. `isStable`: what has been written since the
-   * last one is on stable media. If not, it leaves no block out that is on record.
+   * The list as it is to be written, of `most` ranges at most, and what to call when it is on every member. `isStable`: what has been
+   * written since the last one is on stable media. If not, it leaves no block out that is on record.
    */
-  snapshot(isStable: boolean): { list: BadBlockList; onRecorded: () => void } {
+  snapshot(isStable: boolean, most: number): { list: BadBlockList; onRecorded: () => void } {
     const version = this.#version;
-    const ranges = isStable ? this.list() : this.#withRecorded();
+    const ranges = isStable ? this.list() : this.#withRecorded(most);
     const generation = ++this.#generation;
     return {
       list: { generation, ranges },
@@ -198,9 +234,10 @@ export class BadBlocks {
     };
   }
 
-  #withRecorded(): BadRange[] {
+  #withRecorded(most: number): BadRange[] {
     const all = new BadBlocks();
     for (const { slot, offsetBlocks, numBlocks } of [...this.list(), ...this.#recorded]) all.add(slot, offsetBlocks, numBlocks);
+    while (all.size > most && all.joinClosest(1) !== null);
     return all.list();
   }
 

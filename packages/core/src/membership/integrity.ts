@@ -305,9 +305,9 @@ async function stopSumming(ctx: RaidContext, array: RaidArray): Promise<void> {
   while (isOfSums(array.process)) await new Promise<void>((resolve) => void runtime.setTimer(resolve, lookAgainMs));
 }
 
-/** What sums alone say is on the list of bad blocks before they are gone. */
+/** What sums alone say is on the list of bad blocks before they are gone. If there is no room they stay: nothing else is bad for it. */
 function recordAllDamage(array: RaidArray): Promise<void> {
-  return array.recordDamage(0, Math.max(...array.slots.map(({ dataSize }) => dataSize)));
+  return array.recordDamage(0, Math.max(...array.slots.map(({ dataSize }) => dataSize)), false);
 }
 
 function refuseUnlisted(array: RaidArray): never {

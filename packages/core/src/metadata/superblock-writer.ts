@@ -318,9 +318,9 @@ export class SuperblockWriter {
     const mustFlush = !badBlocks.isRecorded;
     // What is not bad any more was written before this flush; and where an earlier one failed, it may be bad again.
     const isStable = (): boolean => !this.#array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
-    const flushed = badBlocks.snapshot(true);
+    const flushed = badBlocks.snapshot(true, extension.mostBadRanges);
     if (mustFlush) await this.#onWriters('last data', flush);
-    const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false);
+    const { list, onRecorded } = isStable() ? flushed : badBlocks.snapshot(false, extension.mostBadRanges);
     await this.#onWriters('list of bad blocks', (slot) => {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return extension.writeBadBlocks(slot.descriptor, this.#array, list);

@@ -399,9 +399,7 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   // What users have given up the level may still be at work on, with its buffers.
   await array.io.whenIdle();
   // The next start knows only what is on the list: a write that has met damage has not put it there.
-  await array.recordDamage(0, Infinity).catch((error: unknown) => {
-    array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
-  });
+  await recordDamage(array, false);
   await array.journal?.stop();
   if (!array.isReadOnly)
     await array.bitmap?.stop().catch((error: unknown) => {
@@ -410,6 +408,8 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
         'the bitmap could not be cleared: the array is resynchronised at its next start',
       );
     });
+  // What has no room there is left to the checksums of regions that are clean now.
+  await recordDamage(array, true);
   if (array.bitmap !== null) await array.metadata.saveHeaders();
   await flushMembers(array);
   // What a failed flush has dropped is missing at the next start: the member must be on record as out.
@@ -420,6 +420,12 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
     array.journal?.close();
     array.io.close();
   }
+}
+
+async function recordDamage(array: RaidArray, mayJoin: boolean): Promise<void> {
+  await array.recordDamage(0, Infinity, mayJoin).catch((error: unknown) => {
+    array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
+  });
 }
 
 /** Makes what members have acknowledged survive a power cut. One that cannot is failed, if the array can do without it. */

@@ -68,6 +68,8 @@ export interface SyncHost extends IoHost {
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
   /** Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. */
   markBad(slot: number, memberOffset: number, numBlocks: number): void;
+  /** See {@link DamageHost}. */
+  markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
   /** What is on record may be wrong: no write is acknowledged until an update has put it right. Resolves then. */
   recordAgain(): Promise<void>;
   /** No read repair begins from now on, until they are released. */

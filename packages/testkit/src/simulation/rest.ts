@@ -97,7 +97,9 @@ async function decide(run: SimRun): Promise<void> {
   const volume = await run.up();
   const { ranges } = run.leniency;
   const perBlock = volume.blockSize / sectorBytes;
-  if (run.random.chance(0.5)) {
+  // A rebuild has no room on the list for what its source has lost: only whoever writes these blocks makes some.
+  const isFull = run.plan.shape.integrity?.mostBadRanges !== undefined && (run.array()?.badBlocks.size ?? 0) > 0;
+  if (run.random.chance(0.5) || isFull) {
     run.mark('blocks in doubt are written');
     for (const { start, end } of ranges) {
       const last = Math.min(end, volume.numBlocks);

@@ -10,7 +10,7 @@ import { canCheckRedundancy, hasBadBlock, placesTogether } from '../redundancy.j
 import type { Hoard } from '../hoard.js';
 import { SimDisk } from '../sim-disk.js';
 import type { SimMemory } from '../sim-memory.js';
-import { pagedStore } from '../paged-store.js';
+import { pagedStore, shortListStore } from '../paged-store.js';
 import { readTag, sectorBytes } from '../sector.js';
 import { Stack } from '../stack.js';
 import type { StackOptions } from '../stack.js';
@@ -136,7 +136,9 @@ export class SimRun {
   constructor({ module, store, capabilities }: RunParts, plan: SimPlan, memory: SimMemory) {
     this.module = module;
     const { lacking, regionsPerPage } = plan.shape;
-    this.store = regionsPerPage === undefined ? store : pagedStore(store, regionsPerPage);
+    const paged = regionsPerPage === undefined ? store : pagedStore(store, regionsPerPage);
+    const mostBadRanges = plan.shape.integrity?.mostBadRanges;
+    this.store = mostBadRanges === undefined ? paged : shortListStore(paged, mostBadRanges);
     this.can = { ...defaultCapabilities, ...capabilities };
     this.plan = plan;
     if (plan.shape.kind !== undefined) this.coverage.mark(`shape: ${plan.shape.kind}`);
@@ -349,6 +351,8 @@ export class SimRun {
     const states = this.array()?.bitmap?.states.subarray(0, 64).join('') ?? 'none';
     this.world.trace(`-- ${Object.values(event).join(' ')} (regions ${states})`);
     this.coverage.mark(`event ${event.type}`);
+    const most = this.plan.shape.integrity?.mostBadRanges ?? Infinity;
+    if ((this.array()?.badBlocks.size ?? 0) >= most) this.coverage.mark('the list of bad blocks is full');
     if (event.type === 'processFinished' && event.process === 'sum')
       this.coverage.mark(event.error === null ? 'all has been given checksums' : 'giving checksums is cut short');
     if (event.type === 'arrayResized' && this.plan.shape.integrity !== undefined) this.coverage.mark('growth with checksums');

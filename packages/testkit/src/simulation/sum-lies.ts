@@ -11,6 +11,7 @@ import type { SimPlan } from '../plan-items.js';
 import type { Stack } from '../stack.js';
 import type { VolumeClient } from '../volume-client.js';
 import type { World } from '../world.js';
+import type { Range } from './leniency.js';
 import { ViolationError } from './violation.js';
 
 /** The run of which it is kept. */
@@ -19,7 +20,7 @@ export interface LyingRun {
   readonly plan: SimPlan;
   readonly model: VolumeModel;
   readonly coverage: Coverage;
-  readonly leniency: { forgive(start: number, end: number): void };
+  readonly leniency: { readonly ranges: readonly Range[]; forgive(start: number, end: number): void };
   readonly isTolerant: boolean;
   readonly isRedundant: boolean;
   readonly stack: Stack | null;
@@ -240,10 +241,16 @@ export class SumLies {
     let record = await this.#check();
     if (record !== undefined && record.mismatchBlocks > 0 && this.#lies.some(({ isGivenUp }) => isGivenUp)) {
       run.coverage.mark('lies that checksums cannot know: written anew');
-      await this.#writeAnew();
+      await this.#writeAnew(this.#lies.filter(({ isGivenUp }) => isGivenUp));
       record = await this.#check();
     }
     const array = run.array();
+    if (run.plan.shape.integrity?.mostBadRanges !== undefined && array !== undefined && array.badBlocks.size > 0) {
+      // What has no room on so short a list only its checksums know, and a rebuild would have no room either: somebody makes some.
+      run.coverage.mark('a short list of bad blocks: what is on it is written anew');
+      await this.#writeAnew(run.leniency.ranges);
+      record = await this.#check();
+    }
     const listed = countListed(array);
     // Where a part of what has one checksum has been written since, all of it is still lost to a check.
     const mostLost = (listed * summedBytes) / (array?.blockSize ?? summedBytes);
@@ -268,12 +275,12 @@ export class SumLies {
     return array.history.find(({ type }, index) => index === 0 && type === 'check');
   }
 
-  async #writeAnew(): Promise<void> {
+  async #writeAnew(ranges: readonly Range[]): Promise<void> {
     const run = this.#run;
     const volume = await run.up();
     const stripe = run.array()?.currentGeometry?.stripe?.arrayBlocks ?? 1;
     const step = Math.max(1, Math.floor(volume.mostBlocks / stripe)) * stripe;
-    for (const { start, end } of this.#lies.filter(({ isGivenUp }) => isGivenUp)) {
+    for (const { start, end } of [...ranges]) {
       const last = Math.min(end, volume.numBlocks);
       for (let at = start; at < last; at += step)
         await run.io(volume, IoType.Write, at, Math.min(step, last - at, volume.mostBlocks));
