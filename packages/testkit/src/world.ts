@@ -103,6 +103,12 @@ export class World {
     this.#hash = Math.imul(this.#hash ^ value, 0x0100_0193);
   }
 
+  /** All that happened in another world is a part of what happens here. */
+  mixWorld(other: World): void {
+    this.mix(other.steps);
+    this.mix(other.#hash);
+  }
+
   /**
    * Lets events happen until the condition holds. Resolves in every case with how it ended; `maxMs` and `maxSteps` are
    * counted from the call.

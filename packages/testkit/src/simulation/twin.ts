@@ -60,7 +60,7 @@ export class Twin {
         maxSteps: mostSteps,
       });
       twin.bury();
-      run.world.mix(twin.world.steps);
+      run.world.mixWorld(twin.world);
       const found =
         twin.#violation ??
         problem ??
