@@ -76,7 +76,8 @@ export class BufferPool {
     this.#firstAddr = this.#regionAddr + leadBytes;
     this.#state = new Uint8Array(count);
     this.#pins = new Uint32Array(count);
-    this.#free = Uint32Array.from({ length: count }, (_, i) => count - 1 - i);
+    this.#free = new Uint32Array(count);
+    for (let index = 0; index < count; index++) this.#free[index] = count - 1 - index;
     this.#onFree = onFree;
     this.#available = count;
     memory.watchPins(this.#regionAddr, {

@@ -253,23 +253,26 @@ function findMemberFault(sb: Superblock): Fault | null {
   const slots = new Set<number>();
   const uuids = new Set<string>();
   for (const [index, member] of sb.members.entries()) {
-    const field = (name: string) => `members[${index}].${name}`;
+    const ofMember = ({ field, message }: Fault): Fault => ({
+      field: `members[${index}].${field}`,
+      message: `members[${index}].${message}`,
+    });
     const isConfigured = member.state === MemberState.Configured;
     const fault =
-      uuidFault(field('uuid'), member.uuid, isConfigured) ??
-      integerFault(field('dataOffsetBlocks'), member.dataOffsetBlocks, 0, Number.MAX_SAFE_INTEGER) ??
-      integerFault(field('dataSizeBlocks'), member.dataSizeBlocks, 0, Number.MAX_SAFE_INTEGER - member.dataOffsetBlocks) ??
-      (ENTRY_STATES.includes(member.state) ? null : outOfRange(field('state'), member.state, 0, MemberState.Spare)) ??
-      integerFault(field('flags'), member.flags, 0, MAX_U32) ??
-      integerFault(field('slot'), member.slot, 0, Math.min(sb.numBaseBdevs - 1, MAX_U8));
-    if (fault !== null) return fault;
+      uuidFault('uuid', member.uuid, isConfigured) ??
+      integerFault('dataOffsetBlocks', member.dataOffsetBlocks, 0, Number.MAX_SAFE_INTEGER) ??
+      integerFault('dataSizeBlocks', member.dataSizeBlocks, 0, Number.MAX_SAFE_INTEGER - member.dataOffsetBlocks) ??
+      (ENTRY_STATES.includes(member.state) ? null : outOfRange('state', member.state, 0, MemberState.Spare)) ??
+      integerFault('flags', member.flags, 0, MAX_U32) ??
+      integerFault('slot', member.slot, 0, Math.min(sb.numBaseBdevs - 1, MAX_U8));
+    if (fault !== null) return ofMember(fault);
     if (slots.has(member.slot))
-      return { field: field('slot'), message: `${field('slot')} is ${member.slot}, which another entry has already` };
+      return ofMember({ field: 'slot', message: `slot is ${member.slot}, which another entry has already` });
     slots.add(member.slot);
     if (!isConfigured) continue;
     const uuid = member.uuid.toLowerCase();
     if (uuids.has(uuid))
-      return { field: field('uuid'), message: `${field('uuid')} is ${uuid}, which another configured entry has already` };
+      return ofMember({ field: 'uuid', message: `uuid is ${uuid}, which another configured entry has already` });
     uuids.add(uuid);
   }
   return null;

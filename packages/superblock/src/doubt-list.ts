@@ -4,6 +4,7 @@ import { SuperblockFieldError } from './codec.js';
 import type { Fault } from './extension.js';
 import {
   countFault,
+  hasGoodChecksum,
   rangeFault,
   readIncarnation,
   readU64,
@@ -46,11 +47,9 @@ export function encodeDoubtList(life: MapLife, list: DoubtList): Uint8Array {
 /** Null for anything that is not a whole, undamaged list of this life of the map. Never throws. */
 export function parseDoubtList(bytes: Uint8Array, life: MapLife): DoubtList | null {
   if (bytes.length !== doubtBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return null;
-  const copy = bytes.slice();
-  const view = new DataView(copy.buffer);
-  const found = view.getUint32(8, true);
-  view.setUint32(8, 0, true);
-  if (crc32c(copy) !== found || readUuid(copy, 24) !== life.uuid || readIncarnation(copy, 40) !== life.incarnation) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (!hasGoodChecksum(bytes) || readUuid(bytes, 24) !== life.uuid || readIncarnation(bytes, 40) !== life.incarnation)
+    return null;
   const count = view.getUint32(48, true);
   if (count > mostDoubtRanges) return null;
   const ranges = Array.from({ length: count }, (_, index) => ({

@@ -261,11 +261,11 @@ function findHeaderFault(header: ExtensionHeader): Fault | null {
 function findSlotFault(slots: readonly ExtensionSlot[]): Fault | null {
   for (const [index, slot] of slots.entries()) {
     const fault =
-      integerFault(`slots[${index}].lastSeqNumber`, slot.lastSeqNumber, mostCounted) ??
-      integerFault(`slots[${index}].readErrors`, slot.readErrors, mostCounted) ??
-      integerFault(`slots[${index}].writeErrors`, slot.writeErrors, mostCounted) ??
-      integerFault(`slots[${index}].repairedBlocks`, slot.repairedBlocks, 2 ** 48 - 1);
-    if (fault !== null) return fault;
+      integerFault('lastSeqNumber', slot.lastSeqNumber, mostCounted) ??
+      integerFault('readErrors', slot.readErrors, mostCounted) ??
+      integerFault('writeErrors', slot.writeErrors, mostCounted) ??
+      integerFault('repairedBlocks', slot.repairedBlocks, 2 ** 48 - 1);
+    if (fault !== null) return { field: `slots[${index}].${fault.field}`, message: `slots[${index}].${fault.message}` };
   }
   return null;
 }
@@ -456,13 +456,13 @@ function findPageFault({ index, generation, states }: RegionPage): Fault | null 
   return wrong < 0 ? null : integerFault(`states[${wrong}]`, states[wrong] ?? 0, 3);
 }
 
-/** The checksum at byte 8 is that of the rest. */
+const zeroWord = new Uint8Array(4);
+
+/** The checksum at byte 8 is that of all bytes, itself being zero. */
 export function hasGoodChecksum(bytes: Uint8Array): boolean {
-  const copy = bytes.slice();
-  const view = new DataView(copy.buffer);
-  const found = view.getUint32(8, true);
-  view.setUint32(8, 0, true);
-  return crc32c(copy) === found;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const head = crc32c(zeroWord, 0, 4, crc32c(bytes, 0, 8));
+  return crc32c(bytes, 12, bytes.length, head) === view.getUint32(8, true);
 }
 
 export function writeU64(view: DataView, at: number, value: number): void {

@@ -294,6 +294,17 @@ describe('checkAgainstDevice', () => {
   });
 });
 
+it('crc32c of any number of bytes is that of one after the other', () => {
+  const bytes = Uint8Array.from({ length: 40 }, (_, index) => (index * 151 + 7) & 255);
+  for (let start = 0; start < 5; start++) {
+    let oneByOne = 0xdead_beef;
+    for (let end = start; end < bytes.length; end++) {
+      expect(crc32c(bytes, start, end, 0xdead_beef)).toBe(oneByOne);
+      oneByOne = crc32c(bytes, end, end + 1, oneByOne);
+    }
+  }
+});
+
 it('crc32c is the raw form, and goes on from where it stopped', () => {
   const digits = Buffer.from('123456789');
   expect(crc32c(digits)).toBe(0x58e3fa20);

@@ -60,7 +60,7 @@ export const onDisk = [
   {
     id: 'checksums-of-the-extension-ignored',
     file: 'superblock/src/extension.ts',
-    line: 'return crc32c(copy) === found;',
+    line: 'return crc32c(bytes, 12, bytes.length, head) === view.getUint32(8, true);',
     becomes: 'return true;',
     loses: 'a torn page or header is believed',
     tests: ['packages/superblock/test/extension.test.ts'],
@@ -68,8 +68,8 @@ export const onDisk = [
   {
     id: 'checksum-of-half-a-page',
     file: 'superblock/src/crc32c.ts',
-    line: 'for (let i = start; i < end; i++)',
-    becomes: 'for (let i = start; i < Math.min(end, start + 512); i++)',
+    line: 'let i = start;',
+    becomes: 'let i = start; end = Math.min(end, start + 512);',
     loses: 'a torn page, header, superblock or entry is believed; and nothing that others wrote is',
     tests: ['packages/superblock/test/extension.test.ts'],
   },
