@@ -1,4 +1,4 @@
-import { noTag, readTag, sectorBytes } from './sector.js';
+import { areZeros, noTag, readTag, sectorBytes } from './sector.js';
 
 /** One write, unmap or write zeroes of a client's. */
 export interface WriteRecord {
@@ -135,7 +135,7 @@ export class VolumeModel {
 
   /** A flush succeeded that started at the moment `startedAt`. */
   flushed(startedAt: number): void {
-    for (const sector of [...this.#unsettled]) {
+    for (const sector of this.#unsettled) {
       const list = this.#list(sector);
       for (const newer of list) {
         const { write } = newer;
@@ -188,7 +188,7 @@ export class VolumeModel {
     for (const sector of this.#unsettled) {
       copy.#sectors.set(
         sector,
-        this.#list(sector).map((candidate) => ({ ...candidate, write: copyOf(candidate.write) })),
+        this.#list(sector).map(({ deadAt, isGone, isStable, write }) => ({ write: copyOf(write), deadAt, isStable, isGone })),
       );
       copy.#unsettled.add(sector);
     }
@@ -233,7 +233,7 @@ export class VolumeModel {
   /** The power failed: of each sector any value may be left that no flush has covered. */
   powerCut(): void {
     this.killed();
-    for (const sector of [...this.#unsettled]) {
+    for (const sector of this.#unsettled) {
       const list = this.#list(sector);
       for (const candidate of list) {
         if (candidate.isGone) continue;
@@ -259,11 +259,23 @@ export class VolumeModel {
     startedAt: number,
     holds = true,
   ): Violation | null {
+    const isDoubted = this.isDoubted(firstSector, numSectors);
+    let lookedAt = 0;
     for (let i = 0; i < numSectors; i++) {
       const sector = firstSector + i;
-      if (this.#doubted.some((range) => sector >= range.firstSector && sector < range.endSector)) continue;
-      const tag = readTag(words, firstWord + (i * sectorBytes) / 4, sector);
-      const list = this.#sectors.get(sector) ?? this.#settled?.get(sector);
+      const at = firstWord + (i * sectorBytes) / 4;
+      const list = this.#listOf(sector);
+      if (list === undefined && i >= lookedAt) {
+        // What nobody has written, as far as it goes, is looked at as a whole first.
+        lookedAt = i + 1;
+        while (lookedAt < numSectors && this.#listOf(firstSector + lookedAt) === undefined) lookedAt++;
+        if (areZeros(words, at, lookedAt - i)) {
+          i = lookedAt - 1;
+          continue;
+        }
+      }
+      if (isDoubted && this.isDoubted(sector, 1)) continue;
+      const tag = readTag(words, at, sector);
       if (list === undefined) {
         if (tag !== 0) return { sector, found: tag, allowed: [0] };
         continue;
@@ -300,11 +312,9 @@ export class VolumeModel {
   /** Drops what no read and no power cut can show any more. */
   #tidy(sector: number, list: Candidate[]): void {
     if (this.#oldestRead === Infinity) {
-      const kept = list.filter(({ isGone, deadAt }) => !(isGone && deadAt !== Infinity));
-      if (kept.length < list.length) {
-        list.length = 0;
-        list.push(...kept);
-      }
+      let kept = 0;
+      for (const candidate of list) if (!candidate.isGone || candidate.deadAt === Infinity) list[kept++] = candidate;
+      list.length = kept;
     }
     if (list.length === 1 && list[0]?.isStable === true) this.#unsettled.delete(sector);
   }
@@ -327,6 +337,11 @@ export class VolumeModel {
   readsForgotten(): void {
     this.#reads = 0;
     this.#oldestRead = Infinity;
+  }
+
+  /** Of a sector that something was written to, here or before the copy was made. */
+  #listOf(sector: number): Candidate[] | undefined {
+    return this.#sectors.get(sector) ?? this.#settled?.get(sector);
   }
 
   #list(sector: number): Candidate[] {

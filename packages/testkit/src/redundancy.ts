@@ -85,6 +85,8 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
   const { bitmap } = array;
   // Regions are powers of two of stripes.
   const step = isMirror ? Math.min(copyBlocks, bitmap?.regionBlocks ?? copyBlocks) : stripe.memberBlocks;
+  const piece = new Uint8Array(step * array.blockSize);
+  const sums = new Int32Array(piece.length / 4);
   for (let start = 0; start < blocks; start += step) {
     const count = Math.min(step, blocks - start);
     if (bitmap?.isAll(RegionState.Unwritten, start, count) === true) {
@@ -94,9 +96,9 @@ export function checkRedundancy(array: RaidArray, disks: readonly SimDisk[]): st
       continue;
     }
     if (isAnyBad(array, start, count)) continue;
-    const bytes = new Uint8Array(count * array.blockSize);
-    const one = new Int32Array(bytes.buffer);
-    const sum = new Int32Array(one.length);
+    const bytes = piece.subarray(0, count * array.blockSize);
+    const one = new Int32Array(bytes.buffer, 0, bytes.length / 4);
+    const sum = sums.subarray(0, one.length).fill(0);
     for (const { slot, disk, first } of ordered) {
       if (disk === undefined) return `slot ${slot.index} has no member`;
       disk.media.read(bytes, 0, (slot.dataOffset + start) * array.blockSize, bytes.length);
@@ -166,6 +168,9 @@ function checkCopySets(
 }
 
 function isEqual(a: Int32Array, b: Int32Array): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
+  return asBytes(a).equals(asBytes(b));
+}
+
+function asBytes({ buffer, byteLength, byteOffset }: Int32Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }

@@ -2,6 +2,9 @@
 export const sectorBytes = 512;
 
 const words = sectorBytes / 4;
+/** Between one word of a sector's contents and the next. */
+const step = 0x9e37_79b9;
+const zeros = new Uint8Array(64 * 1024);
 /** What {@link readTag} says of a sector that nobody can have written. */
 export const noTag = -1;
 
@@ -17,7 +20,7 @@ export function fillSectors(target: Int32Array, firstWord: number, firstSector: 
     target[at] = tag;
     target[at + 1] = sector;
     for (let i = 2; i < words; i++) {
-      word = (word + 0x9e37_79b9) | 0;
+      word = (word + step) | 0;
       target[at + i] = word;
     }
     at += words;
@@ -27,17 +30,27 @@ export function fillSectors(target: Int32Array, firstWord: number, firstSector: 
 /** The tag of a sector, or {@link noTag} if its contents are not, every bit of them, what that write put there. */
 export function readTag(source: Int32Array, firstWord: number, sector: number): number {
   const tag = source[firstWord] ?? 0;
-  if (tag === 0) {
-    for (let i = 1; i < words; i++) if (source[firstWord + i] !== 0) return noTag;
-    return 0;
-  }
+  if (tag === 0) return areZeros(source, firstWord, 1) ? 0 : noTag;
   if (source[firstWord + 1] !== sector) return noTag;
   let word = mix(tag, sector);
-  for (let i = 2; i < words; i++) {
-    word = (word + 0x9e37_79b9) | 0;
-    if (source[firstWord + i] !== word) return noTag;
+  const end = firstWord + words;
+  // Two at a time: most of what the simulation does is this.
+  for (let i = firstWord + 2; i < end; i += 2) {
+    if (source[i] !== ((word + step) | 0)) return noTag;
+    word = (word + 2 * step) | 0;
+    if (source[i + 1] !== word) return noTag;
   }
   return tag > 0 ? tag : noTag;
+}
+
+/** Whether these sectors hold zeros. */
+export function areZeros(source: Int32Array, firstWord: number, count: number): boolean {
+  const bytes = Buffer.from(source.buffer, source.byteOffset + firstWord * 4, count * sectorBytes);
+  for (let at = 0; at < bytes.length; at += zeros.length) {
+    const length = Math.min(zeros.length, bytes.length - at);
+    if (bytes.compare(zeros, 0, length, at, at + length) !== 0) return false;
+  }
+  return true;
 }
 
 /** Sums and products, so that the exclusive or of sectors is no sector. */

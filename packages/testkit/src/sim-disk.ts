@@ -349,17 +349,17 @@ export class SimDisk {
   #hasNoRoom(io: BdevIo): boolean {
     if (io.type !== IoType.Write || this.faults.thinUnits === Infinity) return false;
     let more = 0;
-    for (const unit of this.#unitsOf(io)) if (!this.#mapped.has(unit)) more++;
+    const { first, end } = this.#unitsOf(io);
+    for (let unit = first; unit < end; unit++) if (!this.#mapped.has(unit)) more++;
     if (more > this.faults.thinUnits) return true;
     this.faults.thinUnits -= more;
     return false;
   }
 
-  #unitsOf(io: BdevIo): number[] {
+  #unitsOf(io: BdevIo): { first: number; end: number } {
     const perBlock = this.blockSize / sectorBytes;
     const first = Math.floor((io.offsetBlocks * perBlock) / thinSectors);
-    const end = Math.ceil(((io.offsetBlocks + io.numBlocks) * perBlock) / thinSectors);
-    return Array.from({ length: end - first }, (_, index) => first + index);
+    return { first, end: Math.ceil(((io.offsetBlocks + io.numBlocks) * perBlock) / thinSectors) };
   }
 
   #hasLatent(io: BdevIo): boolean {
@@ -377,7 +377,10 @@ export class SimDisk {
     if (driver.checksum(io) !== flight.checksum) {
       this.#world.fail(new Error(`${this.name}: the data of a write was changed while the device had it`));
     }
-    if (io.type === IoType.Write) for (const unit of this.#unitsOf(io)) this.#mapped.add(unit);
+    if (io.type === IoType.Write) {
+      const { first, end } = this.#unitsOf(io);
+      for (let unit = first; unit < end; unit++) this.#mapped.add(unit);
+    }
     const perBlock = this.blockSize / sectorBytes;
     const first = io.offsetBlocks * perBlock;
     const count = io.numBlocks * perBlock;

@@ -44,7 +44,7 @@ export class World {
   failure: Error | null = null;
   steps = 0;
   readonly #heap: SimEvent[] = [];
-  readonly #trace: string[] = [];
+  readonly #trace: { at: number; line: string }[] = [];
   #now = 0;
   #order = 0;
   #hash = 0x811c_9dc5;
@@ -90,13 +90,13 @@ export class World {
   trace(line: string): void {
     this.mix(line.length);
     for (let i = 0; i < line.length; i++) this.mix(line.charCodeAt(i));
-    this.#trace.push(`${this.#now.toFixed(3).padStart(12)} ${line}`);
+    this.#trace.push({ at: this.#now, line });
     if (this.#trace.length > 2 * traceLines) this.#trace.splice(0, traceLines);
   }
 
   /** The last lines of the trace. */
   traceTail(): string[] {
-    return this.#trace.slice(-traceLines);
+    return this.#trace.slice(-traceLines).map(({ at, line }) => `${at.toFixed(3).padStart(12)} ${line}`);
   }
 
   mix(value: number): void {

@@ -163,6 +163,20 @@ describe('VolumeModel', () => {
     expect([0, 1].map((tag) => holds(model, tag))).toEqual([false, true]);
   });
 
+  it('finds what is not zeros among sectors that nobody has written, unless nobody can say what they hold', () => {
+    const model = new VolumeModel();
+    const words = new Int32Array(300 * 128);
+    fillSectors(words, 20 * 128, 20, 1, model.issue(20, 1, model.newTag()).tag);
+    const check = () => model.check(0, 300, words, 0, model.now());
+    expect(check()).toBeNull();
+    words[270 * 128 + 99] = 1;
+    expect(check()).toMatchObject({ sector: 270, found: noTag });
+    model.doubtValues(270, 1);
+    expect(check()).toBeNull();
+    words[271 * 128] = 1;
+    expect(check()).toMatchObject({ sector: 271 });
+  });
+
   it('lets a power cut bring back what no flush has covered, once', () => {
     const model = new VolumeModel();
     model.acked(model.issue(9, 1, model.newTag()), false);
