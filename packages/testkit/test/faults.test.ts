@@ -65,6 +65,13 @@ it('a member that goes away while the array starts leaves no superblock without 
   }
 });
 
+it('what depends on a write that a device has lost may be anything at once, and not only when the scenario is over', async () => {
+  const scenario = scenarios.find(({ id }) => id === 'writes across the place where a rebuild is');
+  const { isPointless, run } = await runOnce({ module: raid6, store }, scenario!, { at: 20, kind: 'lost', secondAt: 0 });
+  expect(isPointless).toBe(false);
+  expect(run.violation).toBeNull();
+});
+
 it('a kill in a round leaves no member that is being filled as the only one that knows of it', async () => {
   const scenario = scenarios.find(({ id }) => id === 'a member leaves, and another while the first is rebuilt');
   // The round that records that another member leaves is among these operations.

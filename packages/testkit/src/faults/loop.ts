@@ -191,7 +191,8 @@ export async function runOnce(
     outcome.operationsOf = trip.counts;
     outcome.isPointless = trip.isPointless || (kind !== null && !trip.hasFired);
     if (outcome.isPointless) return;
-    forgive(run, trip);
+    // Where there was no array when it lied, there is one now.
+    if (trip.lost !== null) forgive(run, trip.lost);
     for (const disk of run.disks) if (trip.ending === null) comeBack(run, disk, 'same');
     if (trip.ending === null) {
       await aftermath(run, script, { hasEnded: false }, trip);
@@ -264,7 +265,7 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   if (!(await unlessEnded(settle(run)))) return;
   await unlessEnded(run.readAll('at rest'));
   await unlessEnded(run.readAll('at rest, again'));
-  if (trip !== null) await unlessEnded(repairSilently(run, trip));
+  if (trip !== null) await unlessEnded(repairSilently(run, trip.lost));
   await checkRest(run);
   if (trip?.mustLoseAnother === true) await loseAnother(run, trip);
   await unlessEnded(end(run, { how: 'stop', mode: CutMode.KeepAll, downMs: 1 }));

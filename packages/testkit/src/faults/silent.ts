@@ -1,18 +1,24 @@
 import { sectorBytes } from '../sector.js';
 import { doubt } from '../simulation/doubt.js';
 import { checkAndRepair } from '../simulation/lies.js';
+import type { SimDisk } from '../sim-disk.js';
 import type { SimRun } from '../simulation/sim-run.js';
-import type { Trip } from './trip.js';
+
+/** What a device has said that it has written, and has not. */
+export interface Lie {
+  disk: SimDisk;
+  offsetBlocks: number;
+  numBlocks: number;
+}
 
 /** A device has lied: what depends on what it should have written is nobody's fault any more. */
-export function forgive(run: SimRun, { lost }: Trip): void {
-  if (lost === null) return;
-  const perBlock = lost.disk.blockSize / sectorBytes;
-  doubt(run, lost.disk, lost.offsetBlocks * perBlock, lost.numBlocks * perBlock);
+export function forgive(run: SimRun, { disk, numBlocks, offsetBlocks }: Lie): void {
+  const perBlock = disk.blockSize / sectorBytes;
+  doubt(run, disk, offsetBlocks * perBlock, numBlocks * perBlock);
 }
 
 /** What the liar holds is found; a repair that is told who is right must bring back what was written, as far as it is there. */
-export async function repairSilently(run: SimRun, { lost }: Trip): Promise<void> {
+export async function repairSilently(run: SimRun, lost: Lie | null): Promise<void> {
   const array = run.array();
   const liar = array?.slots.find(({ name }) => name === lost?.disk.name);
   if (array === undefined || liar === undefined || run.isTolerant) return;

@@ -6,6 +6,8 @@ import type { SimRun } from '../simulation/sim-run.js';
 import type { Ending } from '../simulation/restart.js';
 import { sectorBytes } from '../sector.js';
 import { comeBack } from '../simulation/trouble.js';
+import { forgive } from './silent.js';
+import type { Lie } from './silent.js';
 
 /** What happens at one operation of a device. */
 export const tripKinds = ['eio', 'dead', 'full', 'hang', 'gone', 'lost', 'kill', 'cut', 'torn'] as const;
@@ -57,7 +59,7 @@ export class Trip {
   /** The fault came where it means nothing: there is nothing to be seen. */
   isPointless = false;
   /** Bytes of a member that a lying device has not written. */
-  lost: { disk: SimDisk; offsetBlocks: number; numBlocks: number } | null = null;
+  lost: Lie | null = null;
   readonly #run: SimRun;
   readonly #plan: TripPlan;
   readonly #onEnd: () => void;
@@ -195,6 +197,8 @@ export class Trip {
 
   #lose(disk: SimDisk, { addr, numBlocks, offsetBlocks, type }: BdevIo): void {
     this.lost = { disk, offsetBlocks, numBlocks };
+    // The scenario may read at once what is worked out from it, where an absent member leaves nobody who could tell.
+    forgive(this.#run, this.lost);
     if (type !== IoType.Write) return;
     const { lostEntries, memory } = this.#run;
     lostEntries.lostWrite((offsetBlocks * disk.blockSize) / sectorBytes, memory.u8.subarray(addr, addr + sectorBytes));
