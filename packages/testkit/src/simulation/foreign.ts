@@ -28,7 +28,8 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   run.wasForeign = true;
   run.mark(`foreign run after ${before}`);
   const torn = before === 'stop' ? [] : run.leniency.forgiveJournaled();
-  const numBlocks = run.array()?.numBlocks ?? 0;
+  // What users were told: a growth that is on its way to the members may be on record.
+  const numBlocks = run.array()?.bdev?.numBlocks ?? 0;
   await end(run, { how: before, mode, downMs: 10 });
   for (const disk of run.disks) {
     disk.onSubmit = (io) => leaveAlone(disk, run.reservedBytes, io);

@@ -581,7 +581,17 @@ export class SimRun {
 
   /** Keeps what all disks hold now, for later. */
   takeImages(): void {
-    this.images = new Map(this.disks.map((disk) => [disk, disk.media.clone()]));
+    this.images = new Map(this.isOneMember ? [] : this.disks.map((disk) => [disk, disk.media.clone()]));
+  }
+
+  /** The disk may come back later as it is now. */
+  takeSnapshot(disk: SimDisk): void {
+    if (!this.isOneMember) this.snapshots.set(disk, disk.media.clone());
+  }
+
+  /** An image of a mirror from when it was of one member is all of an array: if it is found first it starts, and nothing can tell. */
+  get isOneMember(): boolean {
+    return this.array()?.numSlots === 1;
   }
 
   /** Counts that something happened in the state in which the array is. */

@@ -163,7 +163,7 @@ async function happen(run: SimRun, item: PlanItem): Promise<void> {
       break;
     case 'snapshot': {
       const disk = run.disk(item.disk);
-      run.snapshots.set(disk, disk.media.clone());
+      run.takeSnapshot(disk);
       break;
     }
     case 'remove':
