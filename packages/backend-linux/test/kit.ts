@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ export class Bench {
   readonly runtime: Runtime;
   readonly registry: BdevRegistry;
   readonly engine: IoEngine;
-  readonly #cleanups: (() => void)[] = [];
+  readonly #cleanups: (() => unknown)[] = [];
 
   constructor() {
     const line = (level: LogLine['level']) => (fields: object, message: string) => {
@@ -81,10 +81,12 @@ export class Bench {
     const where = this.path(name);
     fs.mkdirSync(where);
     run('mount', ...args, where);
-    this.#cleanups.push(() => {
-      // A test may have done it itself.
-      if (fs.statSync(where).dev !== fs.statSync(this.folder).dev) run('umount', where);
-    });
+    // A test may have done it itself. The kernel's own threads let go of a file a moment after its last operation has ended.
+    const isUnmounted = (): boolean => {
+      if (fs.statSync(where).dev === fs.statSync(this.folder).dev) return true;
+      return spawnSync('umount', [where]).status === 0;
+    };
+    this.#cleanups.push(() => eventually(isUnmounted));
     return where;
   }
 
@@ -112,7 +114,7 @@ export class Bench {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.closeAll();
-    for (const cleanup of this.#cleanups.reverse()) cleanup();
+    for (const cleanup of this.#cleanups.reverse()) await cleanup();
     fs.rmSync(this.folder, { recursive: true });
   }
 }
