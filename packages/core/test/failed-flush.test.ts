@@ -48,14 +48,15 @@ async function restart(
 ): Promise<Process> {
   const rig = newRig({ memoryBytes: 16 << 20 });
   const disks = new Map<number, VolatileDisk>();
+  // All of one moment: what is copied may be at work.
   for (const [index, disk] of from.disks) {
     if (how.without?.includes(index) === true) continue;
     const copy = disk.copyFor(rig.registry);
     if (how.cutPower === true) copy.cutPower();
     if (how.fault !== undefined) copy.fault = how.fault;
     disks.set(index, copy);
-    await plugInDisk(rig.registry, index, copy);
   }
+  for (const [index, copy] of disks) await plugInDisk(rig.registry, index, copy);
   await rig.registry.waitForExamine();
   // A start that fails is tried again.
   for (let tries = 0; arrayOf(rig, 'a').state !== 'online'; tries++) {
