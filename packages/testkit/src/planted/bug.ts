@@ -1,6 +1,6 @@
 import { Status } from '@raidkit/bdev';
 import { maxMissing } from '@raidkit/core';
-import type { RaidGeometry, RaidModule, RedundantContext } from '@raidkit/core';
+import type { RaidGeometry, RaidLevel, RaidModule, RedundantContext } from '@raidkit/core';
 import type { ClauseId } from '../conformance/clauses.js';
 import { tapped, withChanged } from '../level-tap/tap.js';
 import type { AnyRequest, Tap } from '../level-tap/tap.js';
@@ -78,6 +78,18 @@ function counting(tap: Tap, onMade: () => void): Tap {
 /** A recipe's request, in one word. */
 export const inRequest = (request: NonNullable<Tap['request']>) => (): Tap => ({ request });
 
+/** A recipe's tap that asks the level: `level` gives null until there is one. */
+export function asking(make: (level: () => RaidLevel | null, context: RedundantContext) => Omit<Tap, 'level'>) {
+  return (context: RedundantContext): Tap => {
+    let level: RaidLevel | null = null;
+    const keep = (one: RaidLevel): Partial<RaidLevel> => {
+      level = one;
+      return {};
+    };
+    return { ...make(() => level, context), level: keep };
+  };
+}
+
 /** Slots of which the request sees no member. */
 export function missingOf(request: AnyRequest, numSlots: number): number[] {
   return Array.from({ length: numSlots }, (_, slot) => slot).filter((slot) => !request.hasMember(slot));
@@ -101,6 +113,11 @@ export function measured(change: (geometry: RaidGeometry, current: RaidGeometry 
 /** The stripe in which a member's block lies. */
 export function stripeAt({ geometry }: RedundantContext, memberOffset: number): number {
   return Math.floor(memberOffset / (geometry.stripe?.memberBlocks ?? 1));
+}
+
+/** The stripe in which a user's request begins. */
+export function stripeOf({ geometry }: RedundantContext, { offsetBlocks }: AnyRequest): number {
+  return Math.floor(offsetBlocks / (geometry.stripe?.arrayBlocks ?? 1));
 }
 
 /** After a step of these requests in which something went wrong, nothing follows. */

@@ -1,6 +1,7 @@
 import type { RaidLevel } from '@raidkit/core';
 import {
   Status,
+  asking,
   bug,
   hasAdded,
   hasNull,
@@ -409,41 +410,25 @@ export const plantedBugs: readonly PlantedBug[] = [
     title: 'of the last parity what it must hold is worked out wrongly',
     clause: 'L18',
     applies: isParity,
-    tap: (context) => {
-      let level: RaidLevel | null = null;
-      return {
-        level: (one) => {
-          level = one;
-          return {};
+    tap: asking((level, context) => ({
+      request: (request, own) => ({
+        end: () => {
+          const parity = level()?.redundantSlots?.(stripeAt(context, request.offsetBlocks)).at(-1) ?? -1;
+          const index = request.kind === 'reconstruct' ? request.slots.indexOf(parity) : -1;
+          if (index >= 0) spoil(context, request.addrs[index] ?? request.addr);
+          own.end();
         },
-        request: (request, own) => ({
-          end: () => {
-            const parity = level?.redundantSlots?.(stripeAt(context, request.offsetBlocks)).at(-1) ?? -1;
-            const index = request.kind === 'reconstruct' ? request.slots.indexOf(parity) : -1;
-            if (index >= 0) spoil(context, request.addrs[index] ?? request.addr);
-            own.end();
-          },
-        }),
-      };
-    },
+      }),
+    })),
   }),
   bug({
     id: 'last-parity-not-written',
     title: 'the last slot with parity is never written',
     clause: 'L18',
     applies: isParity,
-    tap: (context) => {
-      let level: RaidLevel | null = null;
-      const isLast = (slot: number, offset: number): boolean =>
-        level?.redundantSlots?.(stripeAt(context, offset)).at(-1) === slot;
-      return {
-        ...without((slot, offset) => isLast(slot, offset), changes)(),
-        level: (one) => {
-          level = one;
-          return {};
-        },
-      };
-    },
+    tap: asking((level, context) =>
+      without((slot, offset) => level()?.redundantSlots?.(stripeAt(context, offset)).at(-1) === slot, changes)(),
+    ),
   }),
   bug({
     id: 'wrong-with-all-missing',
@@ -465,16 +450,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     title: 'what absent members will hold is not handed to the journal',
     clause: 'L19',
     applies: (module) => module.redundancy === 'parity' && module.journal,
-    tap: () => {
-      let level: RaidLevel | null = null;
-      return {
-        level: (one) => {
-          level = one;
-          return {};
-        },
-        request: (request) => ({ journal: () => level?.onJournaled?.(request as never, Status.Ok) }),
-      };
-    },
+    tap: asking((level) => ({
+      request: (request) => ({ journal: () => level()?.onJournaled?.(request as never, Status.Ok) }),
+    })),
   }),
 
   // What is taken and given back.

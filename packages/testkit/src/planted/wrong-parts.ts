@@ -1,6 +1,4 @@
-import type { RaidLevel, RedundantContext } from '@raidkit/core';
-import type { AnyRequest } from '../level-tap/tap.js';
-import { Status, bug, inRequest, isParity, isRedundant, maxMissing, missingOf, spoil } from './bug.js';
+import { Status, asking, bug, inRequest, isParity, isRedundant, maxMissing, missingOf, spoil, stripeOf } from './bug.js';
 import type { PlantedBug } from './bug.js';
 
 /** One of so many blocks has the place of the one before it. */
@@ -8,11 +6,6 @@ const every = 4;
 
 /** Some blocks of members are taken for the ones before them. */
 const shifted = (offset: number): number => (offset % every === every - 1 ? offset - 1 : offset);
-
-/** The stripe in which a user's request begins. */
-function stripeOf({ geometry }: RedundantContext, { offsetBlocks }: AnyRequest): number {
-  return Math.floor(offsetBlocks / (geometry.stripe?.arrayBlocks ?? 1));
-}
 
 /** Mistakes in which parts a level sends, where to, and what it makes of their failures. */
 export const wrongParts: readonly PlantedBug[] = [
@@ -88,45 +81,31 @@ export const wrongParts: readonly PlantedBug[] = [
     title: 'the last slot with parity is taken to have no member where something is worked out',
     clause: 'L02',
     applies: isParity,
-    tap: (context) => {
-      let level: RaidLevel | null = null;
-      return {
-        level: (one) => {
-          level = one;
-          return {};
+    tap: asking((level, context) => ({
+      request: (request, own) => ({
+        hasMember: (slot) => {
+          if (!own.hasMember(slot)) return false;
+          if (request.kind !== 'read') return true;
+          return level()?.redundantSlots?.(stripeOf(context, request)).at(-1) !== slot;
         },
-        request: (request, own) => ({
-          hasMember: (slot) => {
-            if (!own.hasMember(slot)) return false;
-            if (request.kind !== 'read') return true;
-            return level?.redundantSlots?.(stripeOf(context, request)).at(-1) !== slot;
-          },
-        }),
-      };
-    },
+      }),
+    })),
   }),
   bug({
     id: 'wrong-without-data-and-parity',
     title: 'without a slot with data and one with parity, what is worked out is wrong',
     clause: 'L18',
     applies: (module) => isParity(module) && maxMissing(module, 6) > 1,
-    tap: (context) => {
-      let level: RaidLevel | null = null;
-      return {
-        level: (one) => {
-          level = one;
-          return {};
+    tap: asking((level, context) => ({
+      request: (request, own) => ({
+        end: () => {
+          const parity = level()?.redundantSlots?.(stripeOf(context, request)) ?? [];
+          const missing = missingOf(request, context.numSlots);
+          const isMixed = missing.length > 1 && missing.some((slot) => parity.includes(slot));
+          if (request.kind === 'read' && isMixed && request.stepStatus === Status.Ok) spoil(context, request.addr);
+          own.end();
         },
-        request: (request, own) => ({
-          end: () => {
-            const parity = level?.redundantSlots?.(stripeOf(context, request)) ?? [];
-            const missing = missingOf(request, context.numSlots);
-            const isMixed = missing.length > 1 && missing.some((slot) => parity.includes(slot));
-            if (request.kind === 'read' && isMixed && request.stepStatus === Status.Ok) spoil(context, request.addr);
-            own.end();
-          },
-        }),
-      };
-    },
+      }),
+    })),
   }),
 ];
