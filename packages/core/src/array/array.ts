@@ -612,8 +612,8 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * As {@link markBad}, of blocks that their checksums say are damaged. Where a crash would take them for good nothing lacks room
-   * for them: then all of the list is there for them, and when that is full two of its ranges become one. `mayJoin`: do so.
+   * As {@link markBad}, for blocks that are damaged by their checksums. If a crash would take them for good they may use all of the
+   * list, and when that is full two of its ranges become one. `mayJoin` false: they are refused like others.
    */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void {
     const mayBeLeftOut = !mayJoin || this.#outlastsCrash(memberOffset, memberOffset + numBlocks);
@@ -631,7 +631,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
         { ...this.logFields(this.slotAt(joined.slot)), block: joined.start, blocks: joined.end - joined.start },
         'the list of bad blocks is full: blocks between two that are bad count as bad, too, until they are written',
       );
-      // Where others have them they are as good as before in a moment.
+      // Where other members have these blocks they are good again in a moment.
       this.#repair.healListed();
     }
   }
@@ -651,7 +651,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return true;
   }
 
-  /** Of blocks `[start, end)` of members checksums say after a crash what they say now. */
+  /** What checksums say of blocks `[start, end)` of members they say after a crash, too. */
   #outlastsCrash(start: number, end: number): boolean {
     const { bitmap, blocksTogether, metadata } = this;
     return end <= metadata.recordedSummedBlocks * blocksTogether && bitmap?.isSettled(start, end - start) === true;

@@ -110,9 +110,8 @@ export class BadBlocks {
 
   /**
    * Checksums say that the slot's member does not hold what it should in these blocks. They say so only for as long as they
-   * count: before they cease to, what is still damaged goes on the list. Of blocks that have one checksum, those that were written
-   * since are right, whatever it says: it is told once:
-   * nothing of them {@link isKnown}.
+   * count: before they cease to, what is still damaged goes on the list. Nothing of these blocks may be {@link isKnown}: a checksum
+   * of several blocks goes on saying so when some of them have been written since, and those are right.
    */
   noteDamage(slot: number, offset: number, numBlocks: number): void {
     rangesIn(this.#damaged, slot).add(offset, offset + numBlocks);

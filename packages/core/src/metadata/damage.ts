@@ -9,7 +9,10 @@ import type { Slot } from '../members/slot.js';
 /** An array with checksums, which say of a block that it is damaged, and a list, which goes on saying it when they do not. */
 export interface DamageHost extends MembersHost {
   readonly isReadOnly: boolean;
-  /** Throws if there is no room for that where checksums go on saying it, or where nothing `mayJoin`. */
+  /**
+   * Throws if there is no room and the blocks may stay off the list: their checksums say the same after a crash, or `mayJoin` is
+   * false.
+   */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
 }
 
@@ -37,7 +40,7 @@ export async function listDamage(array: DamageHost, from: number, count: number,
   }
 }
 
-/** Of one slot. */
+/** Lists what is damaged of one slot. */
 class Listing {
   readonly #array: DamageHost;
   readonly #slot: Slot;
