@@ -196,10 +196,12 @@ export class ArrayWatch {
       this.#progress(array, told);
       this.#errors(array, told);
       this.#mended(array);
+      if (health !== 'degraded') continue;
       // That a member leaves is an event of its own, as soon as it is on record.
-      if (health !== 'degraded' || array.slots.some(({ isRemoving }) => isRemoving)) continue;
-      if (told.degradedAt === null) this.#degraded(array, 'runs');
-      else if (this.#remindMs > 0 && now - told.degradedAt >= this.#remindMs) this.#degraded(array, 'still runs');
+      const isLeaving = array.slots.some(({ isRemoving }) => isRemoving);
+      if (told.degradedAt === null && !isLeaving) this.#degraded(array, 'runs');
+      else if (told.degradedAt !== null && this.#remindMs > 0 && now - told.degradedAt >= this.#remindMs)
+        this.#degraded(array, 'still runs');
     }
   }
 
