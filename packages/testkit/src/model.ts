@@ -205,6 +205,16 @@ export class VolumeModel {
     this.#doubted.push({ firstSector, endSector: firstSector + numSectors });
   }
 
+  /** As {@link doubtValues}, for those of the sectors that nobody has written. */
+  doubtNeverWritten(firstSector: number, endSector: number): void {
+    let from = firstSector;
+    for (let sector = firstSector; sector <= endSector; sector++) {
+      if (sector < endSector && this.#listOf(sector) === undefined) continue;
+      if (sector > from) this.doubtValues(from, sector - from);
+      from = sector + 1;
+    }
+  }
+
   /** As {@link doubtValues}, if a write to any of them may not be on stable media. */
   doubtUnsettled(firstSector: number, endSector: number): void {
     for (let sector = firstSector; sector < endSector; sector++) {

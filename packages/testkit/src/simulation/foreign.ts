@@ -83,12 +83,16 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   if (!run.isRefused) await run.readAll('after a foreign run');
 }
 
-/** He lets the array grow to where its checksums were, and says of the new blocks nothing: they hold what was there. */
+/**
+ * Where checksums were there are no zeros: he lets the array grow to there, and says nothing of the new blocks, and what had grown
+ * there before was known to be unwritten by the map alone, which counts no longer.
+ */
 function doubtGrown(run: SimRun, numBlocks: number): void {
   const array = run.array();
   if (array === undefined || run.plan.shape.integrity === undefined || numBlocks === 0) return;
-  if (array.numBlocks <= numBlocks) return;
   const perBlock = array.blockSize / sectorBytes;
+  run.model.doubtNeverWritten(run.firstBlocks * perBlock, numBlocks * perBlock);
+  if (array.numBlocks <= numBlocks) return;
   run.coverage.mark('a foreign run takes the room of checksums');
   run.model.doubtValues(numBlocks * perBlock, (array.numBlocks - numBlocks) * perBlock);
 }

@@ -130,6 +130,8 @@ export class SimRun {
   #onlineAt = 0;
   /** So large the volume has been. Blocks. */
   #mostBlocks = 0;
+  /** The size with which the array was created, in blocks. */
+  firstBlocks = 0;
   /** Regions that nothing was in when a user last asked for something; a growth makes more of them. */
   #unwritten = { of: 0, count: 0 };
 
@@ -401,6 +403,7 @@ export class SimRun {
     const { blockSize = sectorBytes, numBlocks = 0 } = this.array() ?? {};
     const before = this.#mostBlocks;
     this.#mostBlocks = Math.max(before, numBlocks);
+    if (before === 0) this.firstBlocks = numBlocks;
     if (this.isRedundant || this.plan.shape.integrity === undefined || before === 0 || numBlocks <= before) return;
     const perBlock = blockSize / sectorBytes;
     this.coverage.mark('growth to where checksums were');
