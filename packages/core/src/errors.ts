@@ -46,8 +46,8 @@ export function statusOf(error: unknown): Status {
 }
 
 /**
- * Whether what was written before may be lost where a device has failed for this: it was to end on stable media, or nobody knows
- * what it was. Any other write has failed for its own blocks alone, once the device has answered.
+ * Whether what was written before may be lost where a device has failed for this: it was to end on stable media, or it is not
+ * known what it was. Any other write has failed for its own blocks alone, once the device has answered.
  */
 export function mayHaveLostWrites(error: unknown): boolean {
   if (!BdevError.is(error) || error.io === undefined || error.errno === Status.TimedOut) return true;
@@ -61,7 +61,7 @@ const passingErrnos: ReadonlySet<number> = new Set([5, 6, 12, 19, 28, 110]);
 /** EPERM, EROFS: of an I/O, that the device takes no writes for now; of anything else that a person must do something. */
 const refusalErrnos: ReadonlySet<number> = new Set([1, 30]);
 
-/** Whether what failed for this may succeed later though nobody says so here: a device's fault, a lack of memory or room. */
+/** Whether what failed for this may succeed later without an action of the operator: a device's fault, a lack of memory or room. */
 export function mayPass(error: unknown): boolean {
   if (!RaidError.is(error) && !BdevError.is(error)) return false;
   const isOfDevice = error.code === 'ERR_RAID_METADATA' || error.code === 'ERR_BDEV_IO';

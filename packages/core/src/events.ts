@@ -1,4 +1,4 @@
-/** What happens to arrays, for whoever composes them. Told in the turn in which it happened. */
+/** What happens to arrays, for the program that composes them. Told in the turn in which it happened. */
 export type RaidEvent =
   | { type: 'arrayOnline'; array: string; degraded: boolean }
   /** `isOrderly`: it is being stopped or deleted. */
@@ -6,7 +6,7 @@ export type RaidEvent =
   | { type: 'arrayRemoved'; array: string }
   | { type: 'arrayResized'; array: string; numBlocks: number }
   | { type: 'memberAdded'; array: string; slot: number; member: string }
-  /** `isRequested`: somebody wanted that; else the device went away. `goesWithSlot`: its slot is taken away too, and is not missing then. */
+  /** `isRequested`: the operator asked for it; else the device went away. `goesWithSlot`: its slot is taken away too, and is not missing then. */
   | {
       type: 'memberRemoved';
       array: string;

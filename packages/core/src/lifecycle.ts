@@ -5,7 +5,7 @@ export type RaidState = 'configuring' | 'online' | 'offline';
 
 /** Where an array is in its life. */
 export type ArrayPhase =
-  /** Its creation gives it members; nobody else does. */
+  /** Only its creation gives it members. */
   | 'creating'
   /** It waits for members, or to be started. */
   | 'configuring'
@@ -126,7 +126,7 @@ export class Lifecycle {
     await this.#start;
   }
 
-  /** Ends I/O, once: whoever calls later waits for the same end. The phase is `stopping` at once, `offline` in the end. */
+  /** Ends I/O, once: a later call waits for the same end. The phase is `stopping` at once, `offline` in the end. */
   stop(work: () => Promise<void>): Promise<void> {
     if (this.#stop === null) {
       this.#phase = 'stopping';
@@ -153,7 +153,7 @@ export class Lifecycle {
 
   /**
    * Ends the array for good, once: from now on it takes up nothing, and `work` begins when nothing is under way. A creation is
-   * waited for too. Whoever calls later waits for the same end.
+   * waited for too. A later call waits for the same end.
    */
   end(work: () => Promise<void>): Promise<void> {
     this.#isEnding = true;

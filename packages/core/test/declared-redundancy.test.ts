@@ -138,7 +138,7 @@ it('of two copies that lie at other blocks the one that is right is named, or th
   const array = arrayOf(rig, 'a');
   for (const named of [{ wrong: 1 }, { source: 0 }]) {
     disks[1]!.bytes.fill(99, MiB + 4 * 512, MiB + 5 * 512);
-    expect(() => rig.arrays.startSync('a', 'repair')).toThrow(/of two copies that differ nobody can tell which is right/);
+    expect(() => rig.arrays.startSync('a', 'repair')).toThrow(/of two copies that differ nothing tells which is right/);
     rig.arrays.startSync('a', 'repair', named);
     await array.processEnded;
     expect(array.history[0]).toMatchObject({ type: 'repair', error: null, repairedBlocks: 1 });

@@ -59,7 +59,7 @@ export class ArraySums implements GrowingSums {
   readonly #isForeign: boolean;
   #isClosed = false;
 
-  /** `isForeign`: somebody else ran the array since it was stopped. Throws `ERR_RAID_MEMORY` if there is none for it. */
+  /** `isForeign`: another program ran the array since it was stopped. Throws `ERR_RAID_MEMORY` if there is none for it. */
   constructor(
     array: SummedHost,
     format: ChecksumPages,
@@ -286,7 +286,7 @@ export class ArraySums implements GrowingSums {
       onDamage(block) {
         // One that goes away, or is none of the array's yet, is not to blame.
         if (!isMember() || bdev.state !== 'registered') return;
-        // Whoever looks again, before it is healed, listed or written, finds nothing new.
+        // A block that is read again before it is repaired, listed or written is counted once.
         if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;
         slot.errors.checksum++;
         if (first >= 0 && block !== end) tell();
@@ -302,7 +302,7 @@ export class ArraySums implements GrowingSums {
         if (!isMember() || bdev.state !== 'registered') return;
         const [at, count] = [block * perSum, perSum];
         if (slot.isInSync) {
-          // Nobody may read it before the others are gone that know it.
+          // The repair does not wait for a read: the other members may be gone before one comes.
           array.noteDamage(slot.index, at, count);
           array.requestRepair(slot.index, at, count);
         } else if (slot.isRebuilding && !array.badBlocks.has(slot.index, at, count)) {

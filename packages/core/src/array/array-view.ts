@@ -21,7 +21,7 @@ export interface ArrayView {
   readonly recordedName: string;
   /** The null uuid before the array has come online for the first time. */
   readonly uuid: string;
-  /** Uuid of the array of which this one's volume is a member; the null uuid: of none. Null: nobody has said. */
+  /** Uuid of the array of which this one's volume is a member; the null uuid: of none. Null: not known. */
   readonly outerUuid: string | null;
   readonly module: RaidModule;
   /** As given at creation, with the level's defaults. */

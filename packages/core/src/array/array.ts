@@ -58,7 +58,7 @@ export interface RaidArrayOptions {
   hasIntegrity?: boolean;
   /** What members carry already does not matter. */
   isForced?: boolean;
-  /** Default: nobody has said. */
+  /** Default: not known. */
   outerUuid?: string;
 }
 
@@ -106,7 +106,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Name of the array whose background work, on the same device, this one's waits for; null if none. */
   waitsFor: string | null = null;
   /**
-   * The array of which this one's volume is a member, as its headers say it: its uuid. The null uuid: of none. Null: nobody has said.
+   * The array of which this one's volume is a member, as its headers say it: its uuid. The null uuid: of none. Null: not known.
    */
   outerUuid: string | null;
   /** Started to be looked at: nothing is written to its members, not even metadata. */
@@ -593,9 +593,9 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   }
 
   /**
-   * Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. To be recorded by a round
-   * of metadata before anybody relies on it. Throws if there is no room, or no place, for that: half of the list is for those that
-   * writes split.
+   * What the slot's member should hold in these blocks is not known: from now on reads of them fail. The caller has a round of
+   * metadata record it before anything relies on it. Throws if there is no room, or no place, for that: half of the list is for
+   * those that writes split.
    */
   markBad(slot: number, memberOffset: number, numBlocks: number): void {
     const { badBlocks, extension } = this;

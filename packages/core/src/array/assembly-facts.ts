@@ -25,10 +25,10 @@ export class AssemblyFacts {
   isOfMost = false;
   /** A person has said that the array is to be put together from the device that it was made from. */
   isVouchedFor = false;
-  /** Ends the wait for members after which the array is started; null while nobody waits. */
+  /** Ends the wait for members after which the array is started; null while there is no such wait. */
   endStartWait: (() => void) | null = null;
 
-  /** The member of this uuid is there, and is looked at once the array can take it: nobody else is to take its place before. */
+  /** The member of this uuid is there, and is looked at once the array can take it: no other device may take its place before. */
   isPromised(uuid: string): boolean {
     return this.deferredMembers.has(uuid) || this.latecomers.has(uuid);
   }

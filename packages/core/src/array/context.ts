@@ -33,7 +33,7 @@ export function isOnlyRead(ctx: RaidContext, array: RaidArray): boolean {
   return array.isAssembled && ctx.assemblyOptions.start === 'readOnly';
 }
 
-/** Says what somebody else keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */
+/** Says what another program keeps on a device: `an ext4 file system`; null for nothing. Rejects if it cannot be read. */
 export type SignatureFinder = (descriptor: BdevDescriptor) => Promise<string | null>;
 
 /** Keeps arrays' names and uuids apart beyond one registry, for a process that has several. */
@@ -52,7 +52,7 @@ export interface RaidContext extends RaidArrayHost {
   readonly modules: RaidModuleRegistry;
   /** Null: no array has superblocks, and none is assembled from them. */
   readonly store: SuperblockStore | null;
-  /** What somebody else keeps on a device, for people; null if nothing is known to be there. */
+  /** What another program keeps on a device, for people; null if nothing is known to be there. */
   readonly findSignature?: SignatureFinder;
   readonly ios: RaidIoPool;
   readonly sumsMemory: SumsMemory;
@@ -62,19 +62,19 @@ export interface RaidContext extends RaidArrayHost {
   readonly processOptions: ProcessOptions;
   readonly assemblyOptions: AssemblyOptions;
   readonly resyncExclusion: ResyncExclusion;
-  /** What is tried again later. Stopped with the arrays: whoever has awaited something asks whether they have been. */
+  /** What is tried again later. Stopped with the arrays: code that has awaited something asks whether they have been. */
   readonly retries: Retries;
   /** Devices that an examination has left alone because they were claimed. */
   readonly passedOver: WeakSet<Bdev>;
-  /** Whether a device that nobody has named is looked at for a superblock. */
+  /** Whether a device that no operator has named is read for a superblock. */
   mayExamine(bdev: Bdev): boolean;
   /** Whether the array of this uuid may be put together from what devices carry. */
   mayAssemble(uuid: string): boolean;
   /** Whether what is on the device is known to be clients' data, whatever it looks like. */
   holdsData(bdev: Bdev): boolean;
   /**
-   * Somebody has been filled, or was refused: who was not taken because of that is looked at again, former members first, and then
-   * spares.
+   * A member has been filled, or was refused: devices that were not taken because of that are looked at again, former members
+   * first, then spares.
    */
   onPlaceFree(array: { readonly name: string }): void;
   /** Has spares take the places that are free for them now, or will be after a while. */

@@ -53,7 +53,7 @@ export function describeStrangers(array: ArrayView): string | null {
   return rivals.length === 0 ? null : rivals.map(({ message }) => message).join('; ');
 }
 
-/** Which members lack blocks that nobody could work out; null if none does. */
+/** Which members lack blocks that could not be worked out; null if none does. */
 function describeBadBlocks({ badBlocks, slots }: ArrayView): string | null {
   const listed = slots
     .filter(({ index, isConfigured }) => isConfigured && badBlocks.countOf(index) > 0)
@@ -62,5 +62,5 @@ function describeBadBlocks({ badBlocks, slots }: ArrayView): string | null {
       return `${badBlocks.countOf(index)} of slot ${index} (${String(name)}), the first at block ${first?.start ?? 0} of its data`;
     });
   if (listed.length === 0) return null;
-  return `bad blocks: ${listed.join('; ')}. Nobody can say what belongs there: reads that need them answer EIO until they are written`;
+  return `bad blocks: ${listed.join('; ')}. What belongs there is not known: reads that need them answer EIO until they are written`;
 }

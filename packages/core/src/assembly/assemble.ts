@@ -58,7 +58,7 @@ export async function examine(
 
 async function examineNow(ctx: RaidContext, bdev: Bdev, isByHand: boolean): Promise<void> {
   const { found, headers } = await readRecords(ctx, bdev, isByHand);
-  // Whoever claimed it while it was being read has it.
+  // It may have been claimed while it was being read.
   if (!mayTake(ctx, bdev)) return;
   if (found.kind === 'found') {
     const { name, uuid } = found.record;
@@ -83,7 +83,10 @@ export function examineLater(ctx: RaidContext, bdev: Bdev, options: { afterMs?: 
   ctx.retries.later(afterMs, () => examine(ctx, bdev, { isByHand }));
 }
 
-/** The device may be taken, and there is somebody to take it. To be asked after each wait. Whoever has claimed it may give it back: that is noted. */
+/**
+ * The device may be taken, and the service has not been stopped. To be asked after each wait. A device that is claimed may be
+ * released later: that is noted.
+ */
 function mayTake(ctx: RaidContext, bdev: Bdev): boolean {
   if (bdev.claimedBy !== null) ctx.passedOver.add(bdev);
   return bdev.claimedBy === null && bdev.state === 'registered' && !ctx.retries.isStopped;
@@ -157,7 +160,8 @@ async function examineFound(
     log(`its superblock is for ${record.blockSize}-byte blocks, and the device has ${bdev.blockSize}-byte blocks: ignored`);
     return;
   }
-  // Whoever can write to a device can put any superblock there. One that is of other devices says nothing, of this one or of its array.
+  // A client that can write to a device can put any superblock there. One of other devices says nothing of this device or of
+  // its array.
   if (!record.slots.some(({ uuid }) => uuid === bdev.uuid)) {
     log('its superblock does not name the device among the members: ignored');
     return;
@@ -308,7 +312,7 @@ export async function examineDeferred(ctx: RaidContext, array: RaidArray): Promi
 }
 
 async function examineLatecomer(ctx: RaidContext, array: RaidArray, uuid: string): Promise<void> {
-  // Nobody has plugged it in anew: it stays out until somebody does, or adds it.
+  // The operator removed it, and it has not been plugged in anew: it stays out until it is, or until the operator adds it.
   if (array.slots.some((slot) => slot.recordedUuid === uuid && slot.isRemovedByHand)) return;
   const bdev = ctx.registry.get(uuid);
   if (bdev === undefined || !mayTake(ctx, bdev)) return;
@@ -426,7 +430,7 @@ async function joinRecorded(
   await startWhenAllAreSeen(ctx, array);
 }
 
-/** For the slot's data, and for the checksums of it, if they are on record and nobody else has run the array since. */
+/** For the slot's data, and for the checksums of it, if they are on record and no other program has run the array since. */
 function blocksNeeded(
   { extension }: RaidArray,
   { dataOffset, dataSize }: Slot,
@@ -532,7 +536,7 @@ function countsOut(array: RaidArray, own: Slot, record: ArrayRecord): boolean {
 /** The slot's former member is there, and cannot be taken now: it is looked at again, and keeps its place until then. */
 function defer(array: RaidArray, slot: Slot, { uuid }: Bdev): void {
   array.assembly.deferredMembers.add(uuid);
-  // Somebody has plugged it in anew.
+  // It has been plugged in anew.
   slot.isRemovedByHand = false;
 }
 

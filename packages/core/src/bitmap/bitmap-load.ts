@@ -22,12 +22,12 @@ import type {
 export type RegionOrigin =
   /** A new array: nothing was ever written. */
   | { is: 'new' }
-  /** Recorded by us, and nobody else ran the array since. */
+  /** Recorded by us, and no other program ran the array since. */
   | { is: 'recorded'; doubt: DoubtList | null }
-  /** Somebody else ran the array, or nothing is recorded: every region counts as dirty. */
+  /** Another program ran the array, or nothing is recorded: every region counts as dirty. */
   | { is: 'unknown'; earlier: EarlierRecord | null };
 
-/** What we had recorded when somebody else took the array over; null if that cannot be found. */
+/** What we had recorded when another program took the array over; null if that cannot be found. */
 export interface EarlierRecord {
   incarnation: string;
   regionBlocks: number;
@@ -81,7 +81,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
   }
   const recorded = await readRecorded(array, extension, array.metadata.seqNumber, force);
   const { header, pages, newest, doubt, failure } = recorded;
-  // Whoever else ran the array did not make bad blocks good.
+  // Another program that ran the array did not make bad blocks good.
   await loadBadBlocks(array, extension, newest, failure, force);
   if (array.geometry.stripe === undefined && (newest?.sums ?? null) === null) return null;
   const sums = sumsOf(array, recorded);
@@ -92,7 +92,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     const earlier = await readEarlier(array, extension, blocks, stripe.memberBlocks);
     // Until a header of the new life is there, the earlier record counts: pages go to their other places.
     earlier?.runs.forEach(({ generation }, index) => unknown.continueFrom(index, generation));
-    // A flush that failed before somebody else came is not made good by his.
+    // A flush that failed before another program ran the array is not made good by that program's flushes.
     for (const { start, states } of earlier?.runs ?? []) {
       states.forEach((state, i) => {
         const at = (start + i) * (earlier?.regionBlocks ?? 0);
@@ -120,8 +120,8 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
 }
 
 /**
- * What is on record of the array's sums; undefined if nobody says by which tags they are made: a round that was to change the slots was
- * cut short, and nothing is left of the one before.
+ * What is on record of the array's sums; undefined if no header says by which tags they are made: a round that was to change
+ * the slots was cut short, and nothing is left of the one before.
  */
 function sumsOf(array: MappedHost, { bySlot, header }: Recorded): SumsHeader | null | undefined {
   const sums = header?.sums ?? null;
@@ -161,7 +161,7 @@ export function hasItsSlots({ numSlots }: Pick<MappedHost, 'numSlots'>, header: 
   return header.slots.length === numSlots;
 }
 
-/** Our last record before somebody else counted the sequence number on from it. */
+/** Our last record before another program counted the sequence number on from it. */
 async function readEarlier(
   array: MappedHost,
   extension: ExtensionStore,
@@ -312,7 +312,7 @@ async function loadBadBlocks(
     const ranges = said.slots.length === 0 ? [] : (newest.newest?.ranges ?? []);
     badBlocks.load({ generation: said.generation, ranges }, said.generation);
   } else badBlocks.load(newest.toGoOnFrom, newest.newest?.generation);
-  // Where nobody of ours ever ran it there is none.
+  // An array that raidkit never ran has none.
   if (header === null && array.metadata.seqNumber < seqStep) return;
   if (isListKnown(said, newest.newest, numFound, error)) return;
   const slots = said?.slots ?? array.slots.map(({ index }) => index);
@@ -360,8 +360,8 @@ async function findBadBlocks(
 }
 
 /**
- * The list that was found has all blocks that are bad. A header follows the list that goes with it, and nobody relies on a list
- * before; in an older header there is nothing of it, and then one member is enough that can be read.
+ * The list that was found has all blocks that are bad. A header follows the list that goes with it, and nothing relies on a
+ * list before; in an older header there is nothing of it, and then one member is enough that can be read.
  */
 function isListKnown(
   said: BadBlocksHeader | null,

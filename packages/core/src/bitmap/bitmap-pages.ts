@@ -41,7 +41,7 @@ export class BitmapPages {
     this.#generations = copyInto(new Float64Array(this.#countFor(numRegions)), this.#generations);
   }
 
-  /** Takes over what a member has recorded. Dirty regions are in doubt: nobody knows which of their writes got where. */
+  /** Takes over what a member has recorded. Dirty regions are in doubt: which of their writes reached which member is not known. */
   adopt(page: RegionPage): void {
     const first = page.index * this.#store.regionsPerPage;
     this.#generations[page.index] = page.generation;

@@ -99,7 +99,7 @@ export class Consistency {
     if (this.load(start, count)) this.#listener.onInconsistent();
   }
 
-  /** As {@link markInconsistent}, for what was found at the start: nobody needs to be told. False if nothing has changed. */
+  /** As {@link markInconsistent}, for what was found at the start: no listener needs to be told. False if nothing has changed. */
   load(start: number, count: number): boolean {
     if (count <= 0 || this.#isMarked(this.#ranges, start, start + count)) return false;
     this.additions++;

@@ -10,7 +10,7 @@ export interface KnownRegions {
   readonly blockSize: number;
   readonly bitmap: Pick<RegionStates, 'regionBlocks' | 'states'>;
   readonly consistency: Pick<Consistency, 'isUnstable'>;
-  /** Somebody else ran the array before this start: what was not written or compared since has no sums that count. */
+  /** Another program ran the array before this start: what was not written or compared since has no sums that count. */
   readonly isForeign: boolean;
   /** Blocks of sums from the start of each data area on that have been summed. */
   readonly summedBlocks: number;

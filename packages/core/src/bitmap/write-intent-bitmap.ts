@@ -188,7 +188,7 @@ export class WriteIntentBitmap extends RegionStates {
     this.#armTimer();
   }
 
-  /** Takes over what a member has recorded. Dirty regions are in doubt: nobody knows which of their writes got where. */
+  /** Takes over what a member has recorded. Dirty regions are in doubt: which of their writes reached which member is not known. */
   adoptPage(page: RegionPage): void {
     this.#pages.adopt(page);
   }
@@ -322,7 +322,7 @@ export class WriteIntentBitmap extends RegionStates {
     }
     const fresh = [...regions].filter((region) => this.states[region] === RegionState.Unwritten);
     for (const region of fresh) this.#zeroing.add(region);
-    // Before damage is recorded: what is found later is recorded by whoever finds it.
+    // Before damage is recorded: what is found later is recorded by the request that finds it.
     for (const region of regions) this.#setting.add(region);
     try {
       let lostFlushes: number;
@@ -338,7 +338,7 @@ export class WriteIntentBitmap extends RegionStates {
         else if (fresh.length > 0) await this.#zero(fresh);
         // Checksums of dirty regions say nothing after a crash: what they alone say is to be on record before.
         for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);
-        // A member that failed just now holds no zeros: it must be known to be out before anybody says that it does.
+        // A member that failed just now holds no zeros: it must be known to be out before the map says that it does.
         await this.#array.leaveRecorded();
         // What another flush has lost meanwhile, that of this round has not kept: once more, zeros before bits.
         if (this.#array.lostFlushes !== lostFlushes) continue;

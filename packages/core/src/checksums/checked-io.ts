@@ -4,9 +4,9 @@ import { summedBytes } from './area.js';
 import type { EdgeWaiter } from './edge-buffers.js';
 import type { PageFrame, PageOwner, PageWaiter } from './page-cache.js';
 
-const nobody: IoOwner = {
+const noOwner: IoOwner = {
   onIoDone() {
-    throw new Error('an I/O ended that nobody has begun');
+    throw new Error('an I/O ended that was not begun');
   },
 };
 
@@ -41,7 +41,7 @@ export interface CheckedIoHost {
   setMissing(frame: PageFrame, block: number, end: number, addr: number, like: number): void;
   /** The device has been given zeros. */
   setZero(frame: PageFrame, block: number, end: number): void;
-  /** Nobody knows what the device has there. */
+  /** What the device has there is not known. */
   setNone(frame: PageFrame, block: number, end: number): void;
   /** What the device has there is not what it should have. */
   setLost(frame: PageFrame, block: number, end: number): void;
@@ -76,7 +76,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   readonly #sums: CheckedIoHost;
   readonly #lock: RangeLock;
   #io: BdevIo | null = null;
-  #owner: IoOwner = nobody;
+  #owner: IoOwner = noOwner;
   #phase: Phase = Phase.Data;
   /** Blocks of sums from the data offset on: the first one, the one whose sum is next, and the end. */
   #first = 0;
@@ -94,7 +94,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   /** I/Os of this that the device has. */
   #partsLeft = 0;
   #partStatus: Status = Status.Ok;
-  /** The data was read while nobody could write: what does not match now is damage. */
+  /** The data was read while no write could run: what does not match now is damage. */
   #isAlone = false;
   #isDamaged = false;
   /** A read that gives blocks without a sum that of what it has read, if they read the same there before; -1 for others. */
@@ -131,7 +131,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       if (status !== Status.Ok && this.#phase === Phase.Edges) this.#lose(part.addr === this.#headAddr);
       this.#sums.putPart(part);
     }
-    // The device may still fill the buffer of what it was given up on, so whoever asked must hear of that before all else.
+    // The device may still fill the buffer of an I/O that was given up, so the caller must be told of that before all else.
     if (status === Status.TimedOut || this.#partStatus === Status.Ok) this.#partStatus = status;
     if (--this.#partsLeft > 0) return;
     const io = this.#request();
@@ -205,7 +205,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     if (withData) this.#sums.submitToDevice(io);
   }
 
-  /** The device went while this waited; whoever asked is told in a later turn, as ever. */
+  /** The device went while this waited; the caller is told in a later turn, as always. */
   #endLater(io: BdevIo): void {
     io.status = Status.NoDevice;
     this.#sums.soon(() => this.#finish(io));
@@ -333,7 +333,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       at = this.#sums.findWrong(frame, at, end, this.#addrOf(io, at));
       if (at === end) return true;
       if (!this.#isAlone) {
-        // Whoever has the lock may be waiting for buffers.
+        // The holder of the lock may be waiting for buffers.
         this.#putEdges();
         this.#acquire(true);
         return false;
@@ -354,7 +354,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     const sums = this.#sums;
     io.owner = owner;
     this.#io = null;
-    this.#owner = nobody;
+    this.#owner = noOwner;
     this.#putEdges();
     if (this.#lock.isHeld) sums.locks.release(this.#lock);
     sums.ended(this);

@@ -59,8 +59,8 @@ export interface MemberSumsOptions {
   readonly knowledge: SumsKnowledge;
   readonly listener: SumsListener;
   /**
-   * Somebody else may have run the array: what the device has of regions that are about to count is to be looked at before, and
-   * a record that is damaged, misplaced or foreign when its page is first read says nothing. Default false.
+   * Another program may have run the array: what the device has of regions that are about to count is to be looked at before,
+   * and a record that is damaged, misplaced or foreign when its page is first read says nothing. Default false.
    */
   readonly mustWash?: boolean;
   /** Nothing may be written to the device. */
@@ -116,7 +116,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   /** As `BdevDescriptor.submit`. Blocks in front of the data, and I/O without blocks, go through as they are. */
   submit(io: BdevIo): void {
     const { dataOffset, descriptor } = this.#options;
-    // Whoever had it closed has let go of the device; nobody reads it past the sums.
+    // The device has been released by now; nothing reads it without the checksums.
     if (this.#isClosed) {
       this.#refuse(io, Status.NoDevice);
       return;

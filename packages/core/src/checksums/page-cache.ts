@@ -7,7 +7,7 @@ const mostWrites = 32;
 
 /** As often as data is read before it is listed as bad. */
 const mostReads = 3;
-/** Reads that end so are not tried again: there is nobody to ask, or who asked has waited for as long as he may. */
+/** Reads that end so are not tried again: the device is gone, or the caller has waited for as long as it may. */
 const finalErrors: readonly Status[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.Cancelled];
 
 /** Whose pages the cache holds: the sums of one device. */
@@ -16,14 +16,14 @@ export interface PageOwner {
   submitPage(io: BdevIo, page: number): void;
   /** An I/O on a page has ended, and all that follows from it is done. */
   onPageIoDone(): void;
-  /** The device did not answer in time when a page was read. Before anybody asks for a page again. */
+  /** The device did not answer in time when a page was read. Called before a page is asked for again. */
   onPageGivenUp(): void;
   /**
    * The memory at `addr` is the page as it was read, or could not be: makes of it what counts. True if that has changed it. Null,
    * and nothing is done, if it lacks something that counts, and `mayReadAgain`.
    */
   adopt(page: number, addr: number, isRead: boolean, mayReadAgain: boolean): boolean | null;
-  /** All of the page is about to be set by whoever asked for it: it was not read, and holds nothing. */
+  /** The caller is about to set all of the page: it was not read, and holds nothing. */
   adoptEmpty(page: number): void;
   /** Makes the bytes at `addr` those of the page of this number. */
   seal(addr: number, page: number): void;
@@ -48,7 +48,7 @@ type FrameState = (typeof FrameState)[keyof typeof FrameState];
 /** Room for one page, and what is under way with it. */
 export class PageFrame implements IoOwner {
   addr: number;
-  /** The device has not got what the memory says. Set by whoever changes it. */
+  /** The memory has changed since it was written to the device. Set by the code that changes it. */
   isDirty = false;
 
   // The cache's own.
@@ -60,7 +60,7 @@ export class PageFrame implements IoOwner {
   isUsed = false;
   /** Those who waited for it are being told. */
   isTelling = false;
-  /** It could not be written; nobody has tried again. */
+  /** It could not be written, and has not been tried again. */
   isStuck = false;
   /** How often it was read since it is wanted. */
   reads = 0;
@@ -106,9 +106,9 @@ class WaiterQueue {
 }
 
 /**
- * Pages of sums in memory: a bounded number of them, for all devices of a registry. A page is read when somebody wants it, and
- * written before its room is given away, or when its owner says so. Nobody keeps a page from one turn to the next, so nobody
- * waits for room that another one holds while he waits.
+ * Pages of sums in memory: a bounded number of them, for all devices of a registry. A page is read when a request needs it, and
+ * written before its room is given away, or when its owner says so. No request keeps a page from one turn to the next, so none
+ * waits for room that another one holds while it waits itself.
  */
 export class PageCache {
   readonly #registry: BdevRegistry;
@@ -148,7 +148,7 @@ export class PageCache {
     this.#pages.set(owner, new Map());
   }
 
-  /** The owner's pages are forgotten, written or not. Nothing may be under way on them, and nobody may wait for one. */
+  /** The owner's pages are forgotten, written or not. Nothing may be under way on them, and no request may wait for one. */
   remove(owner: PageOwner): void {
     for (const frame of [...(this.#pages.get(owner)?.values() ?? [])]) this.#free(frame);
     this.#pages.delete(owner);
@@ -237,7 +237,7 @@ export class PageCache {
   /** For frames: an I/O of theirs has ended. */
   onFrameIo(frame: PageFrame, io: BdevIo): void {
     const { owner } = frame;
-    if (owner === null) throw new Error('an I/O of a page ended that nobody owns');
+    if (owner === null) throw new Error('an I/O of a page ended that has no owner');
     this.#iosInFlight--;
     if (io.type === IoType.Read) this.#loaded(frame, owner, io);
     else this.#written(frame, owner, io);
@@ -270,7 +270,7 @@ export class PageCache {
   readonly #onUnread = (): void => {
     const frame = this.#unread.shift();
     const owner = frame?.owner ?? null;
-    if (frame === undefined || owner === null) throw new Error('a page that nobody wants was to be set');
+    if (frame === undefined || owner === null) throw new Error('a page that is not wanted was to be set');
     this.#iosInFlight--;
     this.#registry.runtime.memory.zero(frame.addr, this.#pageBytes);
     owner.adoptEmpty(frame.page);
@@ -317,13 +317,13 @@ export class PageCache {
   /** A device that was given up may still write to the frame's memory. False: there is no other now. */
   #changeMemory(frame: PageFrame): boolean {
     const other = this.#pool.get();
-    // What is put is held back until the device has let go of it; then there is one frame less until somebody gives one up.
+    // What is put is held back until the device has let go of it; then there is one frame less until a buffer is given back.
     this.#pool.put(frame.addr);
     frame.addr = other >= 0 ? other : this.#pool.get();
     return frame.addr >= 0;
   }
 
-  /** The frame has no memory any more: it is none, and whoever waits for it waits for room. */
+  /** The frame has no memory any more and is dropped: requests that wait for it wait for room. */
   #moveWaiters(frame: PageFrame, owner: PageOwner): void {
     const { page } = frame;
     this.#free(frame);
@@ -340,7 +340,7 @@ export class PageCache {
   #serve(): void {
     for (let waiter = this.#wishes.first; waiter !== null; waiter = this.#wishes.first) {
       const { wantedOf, wantedPage } = waiter;
-      if (wantedOf === null) throw new Error('somebody waits for no page');
+      if (wantedOf === null) throw new Error('a waiter wants no page');
       const known = this.#find(wantedOf, wantedPage);
       const frame = known ?? this.#makeRoom();
       if (frame === null) return;
@@ -371,7 +371,7 @@ export class PageCache {
       else if (frame.isStuck) stuck ??= frame;
       else this.#beginWrite(frame);
     }
-    // What the device has says less than this did: some blocks will not match. But nobody may wait for ever.
+    // The device has older sums than this page: some blocks will not match. But no request may wait for ever.
     return stuck !== null && this.#iosInFlight === 0 ? this.#free(stuck) : null;
   }
 

@@ -76,7 +76,7 @@ export class PagePlaces {
   /** For {@link DoubledWrite}: it is written at one of its places, or could not be. */
   onHalfWritten(half: DoubledWrite, io: BdevIo): void {
     const { owner, page } = half;
-    if (owner === null) throw new Error('a page was written for nobody');
+    if (owner === null) throw new Error('a page was written that has no owner');
     if (io.status === Status.Ok && !half.isAtSecond) {
       half.isAtSecond = true;
       io.offsetBlocks = half.second;

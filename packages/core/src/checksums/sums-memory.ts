@@ -5,7 +5,7 @@ import { PageCache } from './page-cache.js';
 import { RaidError } from '../errors.js';
 import type { ChecksumPages } from '../format/store.js';
 
-/** Bytes of pages in memory, unless whoever composes says otherwise. */
+/** Bytes of pages in memory, unless the program that composes the arrays says otherwise. */
 export const defaultCacheBytes = 64 * 1024 * 1024;
 /** Requests need one at a time. */
 const fewestPages = 2;

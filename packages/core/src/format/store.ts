@@ -27,8 +27,8 @@ export interface ArrayRecord {
 }
 
 /**
- * Sequence numbers of what a store with an extension writes are multiples of this. Whoever else writes the superblock counts on
- * by one: then the number is no multiple, and what we keep besides is known to be behind.
+ * Sequence numbers of what a store with an extension writes are multiples of this. Another program that writes the superblock
+ * adds one: then the number is no multiple, and what we keep besides is known to be behind.
  */
 export const seqStep = 65_536;
 
@@ -53,13 +53,13 @@ export interface ExtensionHeader {
   /** The array's first incarnation that is known: it never changes, and says which headers are of one array's doing. */
   lineage: string;
   /**
-   * The array of which this array's volume is a member: its uuid. The null uuid: of none. Null: nobody has said yet, because the
-   * array comes from SPDK, or from before it was recorded.
+   * The array of which this array's volume is a member: its uuid. The null uuid: of none. Null: not known, because the array
+   * comes from SPDK, or from before it was recorded.
    */
   outerUuid: string | null;
   /**
-   * The superblock that goes with this, and the last one before it that all members had: with one of ours between them it goes too,
-   * and with another one, somebody else ran the array since.
+   * The superblock that goes with this, and the last one before it that all members had: with one of ours between them it goes
+   * too, and with another one, another program ran the array since.
    */
   seqNumber: number;
   previousSeqNumber: number;
@@ -304,8 +304,9 @@ export interface SuperblockStore {
   /** What we keep there besides; absent: nothing. */
   readonly extension?: ExtensionStore | undefined;
   /**
-   * Rejects only if the device cannot be read. `isVouchedFor`: a person says that it is a member. Only then a further copy counts
-   * where the first cannot be read: whoever else ran the array, or has the device by now, knows nothing of it.
+   * Rejects only if the device cannot be read. `isVouchedFor`: a person says that it is a member. Only then a further copy
+   * counts where the first cannot be read: another program that ran the array, or has the device by now, knows nothing of that
+   * copy.
    */
   read(descriptor: BdevDescriptor, options?: { isVouchedFor?: boolean }): Promise<ReadResult>;
   /** Throws a `RangeError`, which names field and limit, for a record that {@link read} would not accept on every current member. */

@@ -117,7 +117,7 @@ export class ReadRepair {
     if (!isHealed) await this.#recordLost(wish);
   }
 
-  /** What is known to be damaged of all members, and nobody has tried to heal: it is healed, or comes onto the list. */
+  /** What is known to be damaged of all members, and was not tried yet: it is repaired, or comes onto the list. */
   async #healDamaged(): Promise<void> {
     const { badBlocks, blockSize, blocksTogether, slots } = this.#array;
     const most = Math.max(1, Math.floor(pieceBytes / blockSize));
@@ -130,7 +130,7 @@ export class ReadRepair {
             this.#hasDropped = true;
             return;
           }
-          // Somebody may have written it meanwhile.
+          // A request may have written it meanwhile.
           const numBlocks = Math.min(most, end - at);
           if (badBlocks.unhealedIn(index, at, numBlocks).length === 0) continue;
           await this.#heal({ slot: index, offsetBlocks: at, numBlocks });
@@ -141,7 +141,7 @@ export class ReadRepair {
     await this.#recordDamage(0, Infinity);
   }
 
-  /** False: nobody knows what they should hold, or they cannot be written. */
+  /** False: what they should hold is not known, or they cannot be written. */
   async #heal(wish: RepairRequest): Promise<boolean> {
     if (this.#array.currentGeometry?.stripe === undefined) return false;
     try {
@@ -154,7 +154,7 @@ export class ReadRepair {
     }
   }
 
-  /** Nobody may know them, or be there to be asked: that must not depend on checksums any more. */
+  /** The blocks may be known to no member, or to none that is there: the record of that must not depend on checksums any more. */
   async #recordLost({ offsetBlocks, numBlocks }: RepairRequest): Promise<void> {
     const array = this.#array;
     const stripe = array.currentGeometry?.stripe;

@@ -73,7 +73,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     return false;
   }
 
-  /** For the gather: begins one write, no part of which lies where a rebuild has been. `owner` is told of its end, then whoever asked. */
+  /** For the gather: begins one write, no part of which lies where a rebuild has been. `owner` is told of its end, then the caller. */
   startWrite(parent: BdevIo, owner: RaidIoOwner): void {
     parent.driverTag = 1;
     const { addr, flags, numBlocks, offsetBlocks } = parent;
@@ -85,7 +85,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     this.#writeFor(null, owner, flags, offsetBlocks, numBlocks, addr);
   }
 
-  /** Resolves when no request is under way, those too that whoever asked has given up. */
+  /** Resolves when no request is under way, not even one that its caller has given up. */
   async whenIdle(): Promise<void> {
     while (this.#begun > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
@@ -318,7 +318,8 @@ export class RequestPath implements BdevDriver, RequestSink {
   }
 
   #acknowledge(io: RaidIo, status: Status): void {
-    // Nobody is told anything that rests on what checksums alone have found, before it does not depend on them any more.
+    // A client is told nothing that rests on what checksums alone have found, before the record of it does not depend on them
+    // any more.
     if (io.isUsers && io.type !== IoType.Flush && this.#mustRecord(io, status)) {
       this.#recordLost(io.offsetBlocks, io.numBlocks, () => {
         if (status === Status.Ok) this.#acknowledgeRecorded(io, status);
@@ -362,7 +363,7 @@ export class RequestPath implements BdevDriver, RequestSink {
   #recordLost(offsetBlocks: number, numBlocks: number, then: () => void): void {
     const array = this.#array;
     const isRedundant = array.module.redundancy !== 'none';
-    // Where the blocks lie only the level knows, and of what is damaged nobody else does.
+    // Only the level knows where the blocks lie; without redundancy it does not say, and the whole member is recorded.
     const { from, to } = isRedundant ? array.memberRange(offsetBlocks, offsetBlocks + numBlocks) : { from: 0, to: Infinity };
     array.recordDamage(from, to - from).then(then, (error: unknown) => {
       array.log.error({ ...array.logFields(), err: error }, 'damaged blocks could not be recorded');
@@ -394,7 +395,7 @@ export class RequestPath implements BdevDriver, RequestSink {
     else io.start(level);
   }
 
-  /** For the gate: tells whoever asked. */
+  /** For the gate: tells the caller. */
   finish(io: RaidIo, status: Status): void {
     const { isUsers, parent, owner } = io;
     io.status = status;

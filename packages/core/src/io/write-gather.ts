@@ -28,9 +28,9 @@ export interface GatheredWrites {
 
 /** What takes writes to the level. */
 interface WritePath {
-  /** Begins one write; `owner` is told of its end before whoever asked for it. */
+  /** Begins one write; `owner` is told of its end before the caller. */
   startWrite(parent: BdevIo, owner: RaidIoOwner): void;
-  /** Begins one write for several; nobody but `owner` is told of its end. */
+  /** Begins one write for several; only `owner` is told of its end. */
   startGathered(flags: number, offsetBlocks: number, numBlocks: number, addr: number, owner: RaidIoOwner): void;
   /** The way of a write that has waited and is not gathered, whatever the array is at. */
   submitHeld(parent: BdevIo): void;
@@ -43,7 +43,7 @@ class Stream implements RaidIoOwner {
   /** Blocks that the level has been handed. */
   atWork = 0;
   waiting: Run | null = null;
-  /** Whoever keeps it: writes at the level, the run that waits, a call that is at it. */
+  /** How many keep it: writes at the level, the run that waits, a call that is at it. */
   users = 0;
   next: Stream | null = null;
   readonly #gather: WriteGather;
@@ -130,7 +130,7 @@ export class WriteGather {
     stream.to = offsetBlocks + numBlocks;
     this.#add(stream);
     if (stream.waiting !== null && !this.#fits(stream.waiting, parent)) this.#start(stream, stream.waiting);
-    // Whoever asked for what has just been started may have been told at once, and have gone on behind this one.
+    // The client of the write that has just been started may have been told at once, and may have gone on behind this one.
     if (stream.waiting !== null && stream.waiting.offsetBlocks + stream.waiting.numBlocks !== offsetBlocks)
       this.#startAlone(stream, parent);
     else {
@@ -151,7 +151,7 @@ export class WriteGather {
       const { next, stream } = run;
       if (overlaps(run, offsetBlocks, end) && stream !== null) {
         this.#start(stream, run);
-        // Whoever is told at once may have changed the list.
+        // A client that was told at once may have changed the list.
         run = this.#firstWaiting;
       } else run = next;
     }
@@ -357,11 +357,11 @@ export class WriteGather {
 
   /** Each write goes on its own. `status` is how they have failed together, if they have. */
   #takeApart(run: Run, status: Status = Status.IoError): void {
-    // Whoever is told at once may go on with something that overlaps those that are left.
+    // A client that is told at once may begin a write that overlaps those that are left.
     for (let io = run.first; io !== null; io = run.first) {
       run.first = nextOf(io);
       io.driverContext = null;
-      // Whoever asked has been told that it timed out, and may have written something else since.
+      // The client has been told that it timed out, and may have written something else since.
       if (io.isUnwanted) io.complete(Status.Cancelled);
       // Made now, it would lie over what was begun after it and may have been acknowledged.
       else if (io.driverTag === overtaken) io.complete(status);

@@ -7,9 +7,9 @@ import { wasRunByUs } from '../format/store.js';
 import type { FoundEntry } from '../format/store.js';
 
 /**
- * Somebody else ran an array that lacks a member, or what we had recorded is gone: settles where its parity is in doubt. What
- * somebody else wrote since is trusted as he would trust it himself; what was in doubt when we last had the array has
- * not become better since, and what we recorded and cannot find may have been anything. False if doubt is left that the journal
+ * Another program ran an array that lacks a member, or what we had recorded is gone: settles where its parity is in doubt. What
+ * the other program wrote since is trusted as it would trust that itself; what was in doubt when we last had the array has not
+ * become better since, and what we recorded and cannot find may have been anything. False if doubt is left that the journal
  * does not narrow down.
  */
 export async function judgeForeignRun(array: JournalHost, earlier: EarlierRecord | null): Promise<boolean> {
@@ -52,8 +52,8 @@ function wasDirty(array: JournalHost, { regionBlocks, runs }: EarlierRecord, { o
 }
 
 /**
- * Entries are not written again: somebody else may have written there since. Where the array reads as the newest entry says,
- * nothing is wrong; elsewhere either may be right, and nothing proves which.
+ * Entries are not written again: the other program may have written there since. Where the array reads as the newest entry
+ * says, nothing is wrong; elsewhere either may be right, and nothing proves which.
  */
 async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]): Promise<void> {
   const isNewer = new Set<number>();
@@ -67,7 +67,7 @@ async function doubtEntries(array: JournalHost, entries: readonly FoundEntry[]):
     array.consistency.load(from, to - from);
     array.log.error(
       { ...array.logFields(), block: offsetBlocks, blocks: numBlocks },
-      'a write was under way here before somebody else ran the array: the absent member’s blocks answer EIO until they are written',
+      'a write was under way here before another program ran the array: the absent member’s blocks answer EIO until they are written',
     );
   }
 }

@@ -67,7 +67,7 @@ interface Ring {
  *
  * The entries of one write, one for each absent member at most, count all or none: the write begins when they all are there.
  * Some of them alone would do no harm by what they say, but by being written again: a crash in the middle of that leaves what
- * the other absent members hold nonsense, and nobody's word for it.
+ * the other absent members hold nonsense, and no entry to restore it from.
  */
 export class Journal {
   /** Most blocks of an entry. */
@@ -222,7 +222,7 @@ export class Journal {
     return isBegun ? this.#plan : { slots: absent, epoch: seqNumber };
   }
 
-  /** The round that says so is on stable media; of all members that it counts in, if it says that nobody is journaled. */
+  /** The round that says so is on stable media; of all members that it counts in, if it says that no slot is journaled. */
   adopt(plan: JournalPlan): void {
     if (isSamePlan(plan, this.#plan)) {
       this.onInconsistent();

@@ -15,7 +15,7 @@ export interface LevelSubject {
 
 /**
  * What a level says of itself is checked where core begins to rely on it: a size of 0 would be worked off for ever, and blocks
- * past a device's end, or a method that is missing, would be met in the middle of somebody's write.
+ * past a device's end, or a method that is missing, would be met in the middle of a client's write.
  */
 export function checkLevel(array: LevelSubject, level: RaidLevel): void {
   const { manifest, redundancy } = array.module;

@@ -31,7 +31,7 @@ export interface RequestSink {
   onLevelThrew(io: RaidIo, error: unknown): void;
   /** The level has thrown, and the request that it has put aside ends with a part of it done. */
   onLeftUndone(io: RaidIo): void;
-  /** The level has thrown before: what it puts aside nobody lets go. */
+  /** The level has thrown before: a request that it puts aside is never released. */
   readonly hasLevelThrown: boolean;
 }
 
@@ -51,7 +51,7 @@ type Continuation = (io: RaidIo) => void;
 
 /**
  * One request to a level, of any kind. Pooled, and of one shape, so that the data path sees one class; a level sees the
- * interface of the request's kind (`requests.ts`). Whoever calls the level holds the request open meanwhile ({@link leave}).
+ * interface of the request's kind (`requests.ts`). The caller of the level holds the request open meanwhile ({@link leave}).
  */
 export class RaidIo implements IoOwner {
   // The request.
@@ -367,7 +367,7 @@ export class RaidIo implements IoOwner {
     }
   }
 
-  /** The level has thrown: what it has left undone, nobody knows. */
+  /** The level has thrown: what it has left undone is not known. */
   #onThrown(error: unknown): void {
     this.#endBroken();
     this.sink?.onLevelThrew(this, error);
@@ -384,7 +384,7 @@ export class RaidIo implements IoOwner {
   #finish(): void {
     const { sink } = this;
     if (sink === null) throw new Error(usedAfterEnd);
-    // What nobody has taken a part of, and the level has not answered, is not done.
+    // A request of which no member has taken a part, and that the level has not answered, is not done.
     const isUnanswered =
       !this.#isEnding &&
       this.partsDone === 0 &&

@@ -2,8 +2,8 @@ import type { LevelOptions } from './context.js';
 import type { RaidModule } from './module.js';
 
 /**
- * The one place that says which members an array can be without. Everybody asks here; nobody counts members, or concludes from
- * their number what they hold. `options`: the array's, as they are on record.
+ * The one place that says which members an array can be without. All other code asks here; none counts members, or concludes
+ * from their number what they hold. `options`: the array's, as they are on record.
  */
 
 const none: LevelOptions = {};

@@ -42,7 +42,7 @@ export interface LevelRequest {
   andThen(then: (request: this) => void): void;
   /**
    * Calls `then` once the range `[start, end)` of `locks` is held: at once, or later. What a unit is, the level decides. The
-   * lock belongs to the request and is released at its end, after members that failed have been taken out and before anybody
+   * lock belongs to the request and is released at its end, after members that failed have been taken out and before the caller
    * is told. One for a request.
    */
   lock(locks: RangeLocks, start: number, end: number, mode: LockMode, then: (request: this) => void): void;
@@ -61,9 +61,9 @@ export interface LevelRequest {
   forgetUnreadable(): void;
 
   /**
-   * When this call has returned and all parts are done, the request ends: a read as the parts of the last step say, all others as
-   * {@link ChangingRequest.failed} says. That happens by itself where nothing else is asked for; but what nobody has taken a
-   * part of is then answered ENODEV, and after this with Ok.
+   * When this call has returned and all parts are done, the request ends: a read as the parts of the last step say, all others
+   * as {@link ChangingRequest.failed} says. That happens by itself where nothing else is asked for; but a request of which no
+   * member has taken a part is then answered ENODEV, and after this with Ok.
    */
   end(): void;
   /** As {@link end}, with this error. */

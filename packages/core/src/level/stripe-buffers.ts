@@ -132,7 +132,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     }
   }
 
-  /** What a device that was given up may still fill or read is held back by the pool: whoever waits must look elsewhere. */
+  /** What a device that was given up may still fill or read is held back by the pool: requests that wait must look elsewhere. */
   #put(addr: number): void {
     for (const pool of this.#pools) {
       if (!pool.contains(addr)) continue;

@@ -11,7 +11,7 @@ export interface SlotRange extends BlockRange {
 }
 
 /**
- * Blocks of members' data areas that do not hold what they should, because nobody could say what that is when the member was
+ * Blocks of members' data areas that do not hold what they should, because that could not be worked out when the member was
  * filled, or when they were found to be damaged. A read of one ends as if the device could not read it; a write makes it good.
  * Kept on the members, and nearly always empty.
  */
@@ -20,7 +20,7 @@ export class BadBlocks {
   /** Not on the list: blocks that their checksums say are damaged, and that have been given nothing since. */
   #damaged = new Map<number, BlockRanges>();
   #damagedSize = 0;
-  /** On the list, as they were found to be damaged: nobody has tried yet to have them rewritten from redundancy. */
+  /** On the list, as they were found to be damaged: they have not been rewritten from redundancy yet, nor tried. */
   #unhealed = new Map<number, BlockRanges>();
   #size = 0;
   /** Grows with every change. */
@@ -79,8 +79,9 @@ export class BadBlocks {
   }
 
   /**
-   * Makes room for a range: of all that lies between two ranges of a slot, the least is bad with them from now on, and nobody has
-   * tried to heal it. In whole ones of `together` blocks, which have one checksum, as long as there are any. Null if no slot has two.
+   * Makes room for a range: of all that lies between two ranges of a slot, the least is bad with them from now on, and counts
+   * as not tried. In whole ones of `together` blocks, which have one checksum, as long as there are any. Null if no slot has
+   * two.
    */
   joinClosest(together: number): SlotRange | null {
     let least: SlotRange | null = null;
@@ -129,12 +130,12 @@ export class BadBlocks {
     return this.isRecorded ? unrecorded : [...unrecorded, ...rangesWithin(this.#slots.get(slot), offset, numBlocks)];
   }
 
-  /** As {@link damagedIn}, and what has come onto the list since it was found, of which nobody has said {@link triedToHeal}. */
+  /** As {@link damagedIn}, and what has come onto the list since it was found, for which {@link triedToHeal} was not called. */
   unhealedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
     return [...this.damagedIn(slot, offset, numBlocks), ...rangesWithin(this.#unhealed.get(slot), offset, numBlocks)];
   }
 
-  /** They have been rewritten, or cannot be: what is on the list of them stays there until somebody writes it. */
+  /** They have been rewritten, or cannot be: what is on the list of them stays there until it is written. */
   triedToHeal(slot: number, offset: number, numBlocks: number): void {
     this.#unhealed.get(slot)?.remove(offset, offset + numBlocks);
   }

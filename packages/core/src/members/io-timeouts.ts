@@ -9,7 +9,7 @@ const suspectShare = 1 / 6;
 /**
  * Watches that members answer. One that is late is suspect: mirrors read elsewhere, and people are told. When the deadline of
  * an I/O has passed, it is decided here whether to wait on: an I/O is given up, and its member failed (what was given up may
- * still be carried out, so nobody may use the device after that), if the array can go on with those that answer. If all are
+ * still be carried out, so nothing may use the device after that), if the array can go on with those that answer. If all are
  * silent, none is to blame, and the array waits.
  */
 export class IoTimeouts {
@@ -48,7 +48,7 @@ export class IoTimeouts {
   /** For how many milliseconds more an overdue I/O on the slot's member is waited for; 0: it is given up. */
   moreTime(slot: Slot, io: BdevIo): number {
     const array = this.#array;
-    // Nobody's data hangs on a member that is leaving or being filled, or on an array that is not up.
+    // No client's data depends on a member that is leaving or being filled, or on an array that is not up.
     if (!slot.isInSync || array.state !== 'online') return 0;
     const canGo = array.canRunWith((other) => other !== slot && other.isInSync && this.#answers(other, io));
     return canGo ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;

@@ -127,7 +127,7 @@ export async function onEveryMember(
   }
 }
 
-/** What went wrong, for whoever asked for what depends on it; other errors than a device's are passed on as they are. */
+/** What went wrong, for the caller that needs the record; other errors than a device's are passed on as they are. */
 function notWritten(array: MembersHost, slot: Slot, error: unknown): unknown {
   if (!BdevError.is(error)) return error;
   const message = `array ${array.name} slot ${slot.index}: what is on record of the array could not be written to ${String(slot.name)}, and the array cannot do without it: ${error.message}`;

@@ -4,9 +4,9 @@ import { BufferPool } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 
 /**
- * Works with a buffer of so many bytes that is no request's: users may have all of the common ones, and what core does of its own
- * accord must not fail for that, or it would take its members, or its redundancy, for what they are not. Rejects with
- * `ERR_RAID_MEMORY` if there is no memory, which is nobody's fault, and may pass; or as `work` does.
+ * Works with a buffer of so many bytes that is no request's: users may have all of the common ones, and what core does of its
+ * own accord must not fail for that, or it would take its members, or its redundancy, for what they are not. Rejects with
+ * `ERR_RAID_MEMORY` if there is no memory, which is no member's fault, and may pass; or as `work` does.
  */
 export async function withOwnBuffer<T>(
   { name, registry }: { readonly name: string; readonly registry: BdevRegistry },

@@ -7,7 +7,7 @@ import type { Slot } from './slot.js';
 
 /** Bytes that are read and written at a time at most. */
 const pieceBytes = 64 * 1024;
-/** Errors that say nothing of the blocks: nothing may be read into the buffer again, or there is nobody to ask. */
+/** Errors that say nothing of the blocks: nothing may be read into the buffer again, or the device is gone. */
 const otherErrors: readonly number[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.NoMemory, Status.Cancelled];
 
 /** The blocks could not be read, or worked out; each by itself may be. */
@@ -18,7 +18,7 @@ export function isUnreadable(error: unknown): boolean {
 /**
  * Reads blocks `[offset, +count)` of the slot's data area and writes them as they are: a flush that succeeds after that keeps
  * them, whatever became of flushes before. Blocks that cannot be read are passed over, and those for which the member has no
- * room: they have none that it could lose. Zeros are not made to take any. Nobody else may write there meanwhile. Rejects with
+ * room: they have none that it could lose. Zeros are not made to take any. No other write may run there meanwhile. Rejects with
  * a `BdevError` if they cannot be written, or the member is gone; with `ERR_RAID_MEMORY` if nothing was asked of the member.
  */
 export async function rewriteInPlace(array: MembersHost, slot: Slot, offset: number, count: number): Promise<void> {

@@ -45,7 +45,7 @@ export interface SlotView {
   /** What the last member was; null if there was none. */
   readonly lastMember: LastMember | null;
   readonly role: MemberRole;
-  /** The member's device is open: nobody else may write to it. */
+  /** The member's device is open: nothing else may write to it. */
   readonly hasDevice: boolean;
   /** The member is there, with its sizes known; also while it leaves. */
   readonly isConfigured: boolean;
@@ -76,7 +76,7 @@ export interface SlotView {
   readonly errors: Readonly<SlotErrors>;
 }
 
-/** Blocks of members' data areas that nobody could work out when the member was filled. */
+/** Blocks of members' data areas that could not be worked out when the member was filled. */
 export interface BadBlocksView {
   /** Ranges on the list. */
   readonly size: number;

@@ -37,7 +37,7 @@ export class Slot implements SlotView {
   awaitedName: string | null;
   /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
   recordedUuid: string = nullUuid;
-  /** Verifies what is read of the member's data, and stands in front of its device for that; null for nobody. */
+  /** Verifies what is read of the member's data, and stands in front of its device for that; null for none. */
   sums: SummedPath | null = null;
   dataOffset = 0;
   dataSize = 0;
@@ -247,7 +247,7 @@ export class Slot implements SlotView {
     this.closeMember();
   }
 
-  /** Throws for a step that no member takes: whoever asked did not look at what had happened meanwhile. */
+  /** Throws for a step that no member takes: the caller did not look at what had happened meanwhile. */
   #become(role: MemberRole, ...from: readonly MemberRole[]): void {
     if (!from.includes(this.#role)) throw new Error(`slot ${this.index}: a member that is ${this.#role} cannot become ${role}`);
     this.#role = role;

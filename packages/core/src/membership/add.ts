@@ -95,7 +95,7 @@ interface Seen {
 
 /** In one turn: the device, which is open in its slot, is a member. Refuses it if it cannot be any more. */
 function takeIn(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev, { found, lastSeen, isKnown }: Seen): void {
-  // The array may have started, or gone offline, and somebody else may have been quicker.
+  // The array may have started, or gone offline, and another request may have taken the slot.
   checkCanAdd(array, bdev);
   refuseFormerMember(array, bdev, found);
   if (array.state === 'configuring') {

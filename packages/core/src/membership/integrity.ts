@@ -178,7 +178,8 @@ async function turnOn(ctx: RaidContext, array: RaidArray, mustBeWanted: () => vo
     const salt = Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
     const tags = array.slots.map(({ index }) => index);
     const none = { areaAt: 0, isForeign: false, salt, summedBlocks: 0, tags };
-    // Without redundancy the map alone says what has some, and it says of nothing that it has: as if somebody else had run the array.
+    // Without redundancy the map alone says what has some, and it says of nothing that it has: as if another program had run
+    // the array.
     const asForeign = { ...none, isForeign: true, summedBlocks: sumsOf(array) };
     const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, bitmap === null ? none : asForeign);
     if (bitmap !== null) array.attachMap(bitmap);
@@ -281,8 +282,8 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
   try {
     sums.isEnding = true;
     await stopSumming(ctx, array);
-    // As long as headers say that sums count they do: all members that are there say otherwise before one is left behind. And no
-    // header, whoever has it written, says so before what they alone know is on the list.
+    // As long as headers say that sums count they do: all members that are there say otherwise before one is left behind. And
+    // no header, whatever caused it to be written, says so before what they alone know is on the list.
     for (let rounds = 0; !array.badBlocks.isSettled; rounds++) {
       if (rounds === mostRounds) refuseUnlisted(array);
       await recordAllDamage(array);
@@ -297,7 +298,7 @@ async function turnOff(ctx: RaidContext, array: RaidArray): Promise<void> {
   array.log.info(array.logFields(), 'the array has no checksums any more');
 }
 
-/** Nobody gives blocks checksums any more that only have to have one: none begins that, as they are ending. */
+/** Stops the process that gives blocks without a checksum one: none begins after that, as the checksums are ending. */
 async function stopSumming(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { runtime } = array.registry;
   if (isOfSums(array.process)) array.process?.stop(new Error('checksums are turned off'));
@@ -314,7 +315,7 @@ function refuseUnlisted(array: RaidArray): never {
   refuse(array, 'blocks are damaged, and nothing but their checksums says so: the list of bad blocks has no room for them');
 }
 
-/** Headers have none of them: nobody goes by them from now on. */
+/** Headers have none of them: nothing relies on them from now on. */
 async function giveUp(ctx: RaidContext, array: RaidArray): Promise<void> {
   const { sums } = array;
   if (sums === null) return;

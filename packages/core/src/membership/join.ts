@@ -11,7 +11,7 @@ import { dropDuplicateUuid } from '../members/duplicates.js';
 import type { ArrayRecord } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
 
-/** Opens the device for the array alone. Throws EPERM if somebody has it, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
+/** Opens the device for the array alone. Throws EPERM if it is claimed, ENODEV if it is gone, EBUSY if old I/O is stuck on it. */
 export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev: Bdev): void {
   if (bdev.abandoned > 0) {
     const message = `array ${array.name}: ${bdev.name} has not answered ${bdev.abandoned} I/Os of an earlier use yet`;
@@ -22,7 +22,7 @@ export function openMember(ctx: RaidContext, array: RaidArray, slot: Slot, bdev:
     ioTimeoutMs: ctx.memberOptions.ioTimeoutMs,
     onOverdue: (io) => (slot.descriptor === descriptor ? array.answers.moreTime(slot, io) : 0),
     onEvent: (event) => {
-      // One that has been replaced is nobody's any more.
+      // The descriptor of a member that has been replaced belongs to no slot any more.
       if (slot.descriptor === descriptor) onMemberEvent(ctx, array, slot, event);
     },
   });
@@ -60,8 +60,8 @@ export function checkBlockSize(array: RaidArray, bdev: Bdev): void {
 }
 
 /**
- * A new array with superblocks keeps all its records. By superblocks alone nobody could tell that devices have changed places or
- * that an old image was put back, and what they hold would be given as the array's.
+ * A new array with superblocks keeps all its records. By superblocks alone it could not be told that devices have changed
+ * places or that an old image was put back, and what they hold would be given as the array's.
  */
 function requireRoomForRecords({ name, store }: RaidArray, bdev: Bdev): void {
   const most = store?.extension?.mostBlockBytes ?? Infinity;
@@ -170,9 +170,9 @@ export async function refuseForeignMember(
 }
 
 /**
- * Throws EEXIST if the device carries a superblock of another array than `own`, or what somebody else keeps there (a
- * file system, a partition table …) and superblocks would overwrite. Returns the superblock of `own` that it carries; null
- * for none. `what` begins messages; `ignore` says what is not looked at.
+ * Throws EEXIST if the device carries a superblock of another array than `own`, or what another program keeps there (a file
+ * system, a partition table …) and superblocks would overwrite. Returns the superblock of `own` that it carries; null for none.
+ * `what` begins messages; `ignore` says what is not looked at.
  */
 export async function refuseForeign(
   ctx: RaidContext,

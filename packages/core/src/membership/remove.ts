@@ -44,7 +44,7 @@ export async function removeMember(
       ...(goesWithSlot ? { goesWithSlot } : {}),
     });
   };
-  // Whoever is about to make it a member finds that it is gone.
+  // The call that is about to make it a member finds that it is gone.
   if (!slot.isConfigured || slot.isBeingAppended) return;
   if (isWaiting(array)) {
     releaseWaiting(array, slot);

@@ -43,7 +43,7 @@ async function beginReplacement(ctx: RaidContext, array: RaidArray, slot: Slot, 
     refuseFormerMember(array, bdev, await refuseForeign(ctx, descriptor, `array ${array.name}`, array.uuid));
     await array.extension?.clear(descriptor, array.bitmap?.states.length ?? 0);
     outerBefore = await declareMember(ctx, array, bdev);
-    // Somebody else may have been quicker.
+    // Another request may have taken the slot or the device.
     checkCanReplace(array, slot, bdev);
   } catch (error) {
     descriptor.close();

@@ -15,8 +15,8 @@ import { recordOuter } from './nesting.js';
 import { removeMember } from './remove.js';
 
 /**
- * The number of an array's slots, while it is up (docs/decisions/slots-come-and-go.md). A round of superblocks says the new number;
- * what nobody knows of, if it was cut short, is an empty slot.
+ * The number of an array's slots, while it is up (docs/decisions/slots-come-and-go.md). A round of superblocks says the new
+ * number; a slot that no superblock has, if the round was cut short, is an empty one.
  */
 
 /** How often it is looked whether nothing is under way, in milliseconds. */
@@ -97,7 +97,7 @@ export async function removeSlot(ctx: RaidContext, array: RaidArray, slot: Slot)
   // It may have been the one that was too small, or for whose member blocks waited to be given checksums.
   array.growIfPossible();
   startSumIfDue(ctx, array);
-  // Not before: until then it is a member that may come back. Whoever has it meanwhile, or had taken it before, keeps it.
+  // Not before: until then it is a member that may come back. An array that has it meanwhile, or had taken it before, keeps it.
   if (bdev !== null) await clearFormer(ctx, array, bdev, uuid);
 }
 
@@ -166,7 +166,8 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
   if (slot.hasDevice) throw new RaidError('ERR_RAID_BUSY', 16, `array ${array.name}: slot ${slot.index} has a member again`);
   await recordNumber(array);
   if (array.badBlocks.countOf(slot.index) > 0) {
-    // Their list is written before the superblock: should that be cut short, whoever comes back is filled with everything.
+    // Their list is written before the superblock: should that be cut short, a member that comes back is filled with
+    // everything.
     slot.lastSeqNumber = 0;
     slot.pagesTaken = 0;
     await array.metadata.update();
@@ -182,8 +183,8 @@ async function dropSlot(array: RaidArray, slot: Slot): Promise<void> {
 }
 
 /**
- * Does something in a turn in which nothing of the array's is under way, so that nobody remembers the number of a slot, or the way to
- * its data. Refused if background work begins meanwhile. False of `then`: not yet.
+ * Does something in a turn in which nothing of the array's is under way, so that no request remembers the number of a slot, or
+ * the way to its data. Refused if background work begins meanwhile. False of `then`: not yet.
  */
 export async function whenStill(array: RaidArray, then: () => unknown): Promise<void> {
   const { runtime } = array.registry;

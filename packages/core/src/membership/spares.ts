@@ -20,11 +20,11 @@ interface Held extends Spare {
 }
 
 /**
- * Devices that stand by: the first that fits takes the place of a member that failed, at once, or of one that vanished and
- * has not come back in the grace period. That is the slot's: it begins when its member leaves, or the array comes up without one,
+ * Devices that stand by: the first that fits takes the place of a member that failed, at once, or of one that vanished and has
+ * not come back in the grace period. That is the slot's: it begins when its member leaves, or the array comes up without one,
  * whatever else happens to the array. A member that has come back, and is about to be looked at, goes before a spare even if
- * the period is over. An array's own spares go before those for any array. A member that was removed on request is nobody's
- * concern.
+ * the period is over. An array's own spares go before those for any array. No spare takes the place of a member that was
+ * removed on request.
  */
 export class Spares {
   readonly #ctx: RaidContext;
@@ -40,7 +40,7 @@ export class Spares {
     return [...this.#spares.values()].map(({ bdev, array }) => ({ bdev, array }));
   }
 
-  /** Claims the device. Refused if it is somebody's, or carries what an array or a file system has left on it. */
+  /** Claims the device. Refused if it is claimed, or carries what an array or a file system has left on it. */
   async add(bdev: Bdev, array: string | null): Promise<void> {
     const { name } = bdev;
     const descriptor = this.#ctx.registry.open(bdev, {

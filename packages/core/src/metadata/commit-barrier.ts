@@ -88,7 +88,7 @@ export class CommitBarrier {
     this.#release(Status.Ok, null);
   }
 
-  /** Nobody could be told that the member is out: the writes that it missed are not acknowledged. */
+  /** No member could record that this one is out: the writes that it missed are not acknowledged. */
   #refuse(error: unknown): void {
     const fields = { ...this.#array.logFields(), err: error };
     this.#array.log.error(fields, 'a departure could not be recorded on any member: writes fail until it can');

@@ -31,7 +31,7 @@ export async function listDamage(array: DamageHost, from: number, count: number,
     try {
       for (const { start, end } of damaged) await listing.list(start, end);
     } catch (error) {
-      // That may pass, and whoever wants the region marked can be refused till then.
+      // That may pass, and a write that needs the region marked can be refused until then.
       if (RaidError.is(error) && error.code === 'ERR_RAID_MEMORY') throw error;
       listing.error ??= error;
     }
@@ -57,7 +57,7 @@ class Listing {
   async list(start: number, end: number): Promise<void> {
     const array = this.#array;
     const slot = this.#slot;
-    // Nobody can look, and it may come back with what it has.
+    // The blocks cannot be read, and the member may come back with what it has.
     if (slot.role === 'empty' || slot.isRemoving) {
       this.#mark(start, end);
       return;
@@ -70,7 +70,7 @@ class Listing {
         next = Math.min(end, (Math.floor(at / step) + 1) * step);
         const count = next - at;
         const isGood = await canRead(array, slot, at, count, addr);
-        // Whoever has written them meanwhile has made them good, and another member in the slot has others.
+        // A write has made them good meanwhile, and another member in the slot has others.
         if (isGood === null || !slot.isInSync) continue;
         for (const part of array.badBlocks.damagedIn(slot.index, at, count)) {
           if (isGood) array.badBlocks.forgetDamage(slot.index, part.start, part.end - part.start);

@@ -6,8 +6,8 @@ import type { RaidModule } from '../level/module.js';
 import type { MembersHost } from '../members/host.js';
 
 /**
- * Whose contents a superblock update says are journaled, in ascending order, and in which epoch (its sequence number; 0 if nobody's
- * are). No slots beside an epoch: whoever has no member, in headers from before they were recorded.
+ * Whose contents a superblock update says are journaled, in ascending order, and in which epoch (its sequence number; 0 if none
+ * is). No slots beside an epoch: all slots without a member, in headers from before slots were recorded.
  */
 export interface JournalPlan {
   readonly slots: readonly number[];

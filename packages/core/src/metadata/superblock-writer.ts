@@ -102,7 +102,7 @@ export class SuperblockWriter {
     this.#lineage = lineage;
   }
 
-  /** Somebody has written a header of this generation: the next one is a later one, whatever this one is worth. */
+  /** A header of this generation has been written: the next one is a later one, whatever this one is worth. */
   noteGeneration(generation: number): void {
     this.#generation = Math.max(this.#generation, generation);
   }
@@ -246,7 +246,7 @@ export class SuperblockWriter {
     const array = this.#array;
     if (array.extension !== undefined) await this.#writeBadBlocks(array.extension);
     if (array.level === null) {
-      // Only a started level knows the array's size. Whoever left is recorded by the next start.
+      // Only a started level knows the array's size. The next start records the members that left.
       throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
     }
     while (array.journal?.mustSettle === true) await array.journal.settle();
@@ -404,7 +404,7 @@ export class SuperblockWriter {
         slot.partEnded();
       }
     };
-    // All from here on: nobody else may get into the slot of one whose turn comes later.
+    // All from here on: no other member may get into the slot of one whose turn comes later.
     for (const slot of writers) slot.partsInFlight++;
     const ofRank = (rank: Rank): Slot[] => writers.filter((slot) => rankOf(slot) === rank);
     const [first, then, last] = [ofRank(0), ofRank(1), ofRank(2)];
@@ -412,7 +412,7 @@ export class SuperblockWriter {
     const isCalledOff = first.length < writers.length && !mayFollow();
     if (isCalledOff) for (const slot of then) slot.partEnded();
     else await Promise.all(then.map(writeTo));
-    // What none of those has that hold the data, nobody is to know.
+    // What no member that holds the data has recorded, no other may record.
     if (isCalledOff || (first.length + then.length > 0 && written === 0)) for (const slot of last) slot.partEnded();
     else await Promise.all(last.map(writeTo));
     if (written === 0 && !isCalledOff) {

@@ -6,7 +6,7 @@ import { nullUuid } from '@raidkit/bdev';
 import type { SuperblockStore } from '../format/store.js';
 import { arrayOfVolume, recordOuter } from '../membership/nesting.js';
 
-/** Clears the array's superblocks from devices that are nobody's. Rejects, with all tried, if one could not be cleared. */
+/** Clears the array's superblocks from devices that are not claimed. Rejects, with all tried, if one could not be cleared. */
 export async function clearSuperblocks(
   ctx: RaidContext,
   { name, uuid }: RaidArray,
@@ -34,7 +34,7 @@ export async function undeclare(ctx: RaidContext, bdev: Bdev, outerUuid: string)
   if (arrayOfVolume(ctx, bdev)?.outerUuid === outerUuid) await recordOuter(ctx, bdev, nullUuid);
 }
 
-/** Clears what arrays have left at the start of a device that is nobody's: superblock, header, map and journal. */
+/** Clears what arrays have left at the start of a device that is not claimed: superblock, header, map and journal. */
 export async function wipe(ctx: RaidContext, bdevName: string): Promise<void> {
   const { registry, store } = ctx;
   if (store === null) throw new RaidError('ERR_RAID_INVALID', 22, 'there is no superblock store');

@@ -88,7 +88,7 @@ export function checkCreateOptions(ctx: RaidContext, options: CreateArrayOptions
   }
   const given = checkLevelOptions(name, module, store, options.options ?? {});
   if (module.acceptsSlots?.(baseBdevs.length, given) === false) refuse(doesNotTake(module, baseBdevs.length, given));
-  // Superblocks alone keep no options: such an array has those that nobody gave.
+  // Superblocks alone keep no options: such an array has the defaults.
   const keepsOptions = store === null || store.extension !== undefined;
   const complete = (keepsOptions ? module.completeOptions?.(baseBdevs.length, given) : null) ?? given;
   const levelOptions = complete === given ? given : checkLevelOptions(name, module, store, complete);

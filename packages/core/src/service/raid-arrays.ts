@@ -318,8 +318,8 @@ export class RaidArrays {
   }
 
   /**
-   * Makes a device that is nobody's stand by for a member that fails, of the array of this name, or of any. Refused if it
-   * carries an array's superblock or a file system. Spares are kept in memory only: whoever composes adds them again.
+   * Makes a device that is not claimed a spare of the array of this name, or of any. Refused if it carries an array's
+   * superblock or a file system. Spares are kept in memory only: the program that composes the arrays adds them again.
    */
   async addSpare(bdevName: string, arrayName: string | null = null): Promise<void> {
     const bdev = this.registry.get(bdevName);
@@ -337,7 +337,7 @@ export class RaidArrays {
     return this.#spares.list();
   }
 
-  /** Clears what arrays have left at the start of a device that is nobody's: superblock, header, map and journal. */
+  /** Clears what arrays have left at the start of a device that is not claimed: superblock, header, map and journal. */
   wipe(bdevName: string): Promise<void> {
     return this.#taking([bdevName], () => wipe(this.#ctx, bdevName));
   }
@@ -377,8 +377,8 @@ export class RaidArrays {
   }
 
   /**
-   * A volume of which nobody has said whether it is a member of another array is none. Resolves when that is on record; rejects if it
-   * cannot be.
+   * Declares a volume, of which it is not known whether it is a member of another array, to be none. Resolves when that is on
+   * record; rejects if it cannot be.
    */
   async declareNoMember(bdev: Bdev): Promise<void> {
     await recordOuter(this.#ctx, bdev, nullUuid);

@@ -51,7 +51,7 @@ export async function setReads(array: RaidArray, options: ReadOptions): Promise<
   try {
     await array.lifecycle.whileBusy(array.metadata.update());
   } catch (error) {
-    // Unless somebody has changed it again meanwhile.
+    // Unless another request has changed it meanwhile.
     if (array.readPolicy === options.policy) array.setReadPolicy(policyBefore);
     for (const [index, [slot, preference]] of wanted.entries())
       if (slot.readPreference === preference) slot.readPreference = before[index] ?? 'normal';

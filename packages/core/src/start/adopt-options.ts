@@ -2,7 +2,7 @@ import type { RaidArray } from '../array/array.js';
 import { recordedOptions } from '../level/options.js';
 import type { ExtensionHeader } from '../format/store.js';
 
-/** Also if somebody else ran the array since: whoever did that knows nothing of what else is on record there. */
+/** Also if another program ran the array since: that program knows nothing of what else is on record there. */
 export function newestHeader(headers: readonly ExtensionHeader[]): ExtensionHeader | null {
   let newest: ExtensionHeader | null = null;
   for (const header of headers) if (newest === null || header.generation > newest.generation) newest = header;
@@ -22,8 +22,8 @@ export function adoptOptions(array: RaidArray, headers: readonly ExtensionHeader
 }
 
 /**
- * Which copies are read, as the newest header has it, and the newest one of the array's slots: also if somebody else ran the array
- * since, who knows nothing of it.
+ * Which copies are read, as the newest header has it, and the newest one of the array's slots: also if another program ran the
+ * array since, which knows nothing of it.
  */
 export function adoptReadPolicy(array: RaidArray, latest: ExtensionHeader, bySlot: ExtensionHeader | null): void {
   array.setReadPolicy(latest.readPolicy);

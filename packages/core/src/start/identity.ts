@@ -11,8 +11,8 @@ import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../f
  */
 
 /**
- * Refuses to take a device as it is, without filling it: only an array that is being created has nothing to lose by that.
- * One that is put together from its superblocks takes those members that these name, and nobody else.
+ * Refuses to take a device as it is, without filling it: only an array that is being created has nothing to lose by that. One
+ * that is put together from its superblocks takes those members that these name, and no others.
  */
 export function requireCreation(array: RaidArray, bdev: Bdev): void {
   if (!array.isAssembled) return;
@@ -47,8 +47,8 @@ export function awaitedSlots(array: RaidArray): RaidArray['slots'] {
 }
 
 /**
- * Whether the members that are not there could have gone on by themselves, with what those that are there know nothing of.
- * A copy of a mirror can; less than parity needs cannot, so that whoever went on had one of ours with it.
+ * Whether the members that are not there could have gone on by themselves, with what those that are there know nothing of. A
+ * copy of a mirror can; less than parity needs cannot, so that a program that went on had one of ours with it.
  */
 export function mayHaveGoneOn(array: RaidArray): boolean {
   const awaited = awaitedSlots(array);
@@ -72,8 +72,8 @@ export function mistakenFor(bdev: Bdev, record: ArrayRecord, headers: readonly E
 }
 
 /**
- * Lineages of which the device proves to be, by headers of its own: those that name it, and, if we wrote its superblock, go with
- * that. None for a member that only SPDK, or nobody, wrote headers to.
+ * Lineages of which the device proves to be, by headers of its own: those that name it, and, if we wrote its superblock, go
+ * with that. None for a member to which only SPDK wrote, or that has no headers.
  */
 export function lineagesOf(bdev: Bdev, record: ArrayRecord, headers: readonly ExtensionHeader[]): ReadonlySet<string> {
   const isOurs = record.seqNumber % seqStep === 0;

@@ -11,10 +11,10 @@ import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
 
 /**
  * Before an array is started: takes out members that hold an older state than all of them had once, by superblock or by region
- * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an old
- * image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced. Only
- * where our extension says what all had; what cannot be read proves nothing, and takes nobody out. Gives the newest header that
- * goes with the superblock; null for none. What else is on record of the array comes from the headers too.
+ * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an
+ * old image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced.
+ * Only where our extension says what all had; what cannot be read proves nothing, and takes no member out. Gives the newest
+ * header that goes with the superblock; null for none. What else is on record of the array comes from the headers too.
  */
 export async function kickStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
   const { extension, metadata } = array;
@@ -41,7 +41,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
     );
   }
   const latest = newestHeader([...found.values()].flat());
-  // What it is started with is written anew: what nobody could read would be forgotten for good.
+  // What it is started with is written anew: what could not be read would be forgotten for good.
   const [failure] = failures;
   if (latest === null && failure !== undefined && !force && wasRunByUs(metadata.seqNumber)) throw failure;
   if (latest !== null) {
@@ -72,7 +72,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   return newest;
 }
 
-/** What is behind a superblock may have been overwritten, on all members: then nobody knows where data lies. */
+/** What is behind a superblock may have been overwritten, on all members: then it is not known where data lies. */
 function refuseWithoutOptions(array: RaidArray): never {
   const message = `array ${array.name}: no member that can be read says which options of level ${array.module.level} it has, and data lies where they say: bring one that does`;
   throw new RaidError('ERR_RAID_METADATA', 22, message);

@@ -108,7 +108,8 @@ async function start(ctx: RaidContext, array: RaidArray, options: StartOptions):
       await array.bitmap?.writeAll();
       lifecycle.mustGoOn();
       array.isRecordable = true;
-      // Whoever else puts it together goes by the number alone: it must not be that of a superblock that counts the absent ones in.
+      // Another program that assembles it goes by the number alone: it must not be that of a superblock that counts the absent
+      // ones in.
       if (recordedBlocks !== null && array.numInSync < array.numSlots) array.metadata.skipNumber();
       await recordMembers(array);
     }
@@ -195,7 +196,7 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
     array.integrity.setOn(false);
     array.log.error(
       array.logFields(cramped),
-      'somebody else let the array grow to where its checksums were: it goes on without them',
+      'another program let the array grow to where its checksums were: it goes on without them',
     );
     return;
   }
@@ -203,7 +204,7 @@ function openSums(ctx: RaidContext, array: RaidArray, found: SumsHeader | null, 
   const salt = (): string => Buffer.from(registry.runtime.randomBytes(32)).toString('hex');
   const made = found ?? { salt: salt(), summedBlocks, areaAt: 0, tags: slots.map(({ index }) => index) };
   const sums = new ArraySums(array, extension.checksums, ctx.sumsMemory, { ...made, isForeign });
-  // Without redundancy the map alone says what has some, also of what somebody else has added.
+  // Without redundancy the map alone says what has some, also of what another program has added.
   if (array.module.redundancy === 'none') sums.countTo(summedBlocks * blocksTogether);
   array.integrity.attach(sums);
 }

@@ -21,8 +21,8 @@ export function mayNotDecide(array: RaidArray, record: ArrayRecord, lineages: Re
 }
 
 /**
- * The superblock says of the members what the array does that waits for them: that of a round which some of them missed. A slot that
- * it does not have is one that nobody was in.
+ * The superblock says of the members what the array does that waits for them: that of a round which some of them missed. A slot
+ * that it does not have is one that had no member.
  */
 export function agrees(array: RaidArray, record: ArrayRecord): boolean {
   if (record.numBlocks !== array.recordedBlocks) return false;

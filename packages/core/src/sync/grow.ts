@@ -19,7 +19,7 @@ export async function grow(array: SyncHost): Promise<void> {
   if (array.slots.some(({ replacement }) => replacement !== null)) return;
   if (!isOnline(array) || array.isReadOnly || bdev === null || level === null) return;
   if (!array.module.manifest.resize) return;
-  // A device that is still being looked at is no member: it may be somebody else's.
+  // A device that is still being looked at is no member: it may belong to another array.
   const capacities = array.slots.map((slot) => (isMember(slot) ? slot.capacity : slot.dataSize));
   for (const [index, slot] of array.slots.entries()) {
     if ((capacities[index] ?? 0) < slot.dataSize) {

@@ -61,12 +61,12 @@ export interface SyncHost extends IoHost {
   /** Blocks of members that are only ever right or wrong together. */
   readonly blocksTogether: number;
   readonly sums: GrowingSums | null;
-  /** Owned by whoever starts the array, or has it grow. */
+  /** Owned by the code that starts the array, or has it grow. */
   readonly currentGeometry: RaidGeometry | null;
   /** What the level has returned for members that have grown counts from now on. */
   setGeometry(geometry: RaidGeometry | null): void;
   isInconsistent(memberOffset: number, numBlocks: number): boolean;
-  /** Nobody knows what the slot's member should hold in these blocks: from now on reads of them fail. */
+  /** What the slot's member should hold in these blocks is not known: from now on reads of them fail. */
   markBad(slot: number, memberOffset: number, numBlocks: number): void;
   /** See {@link DamageHost}. */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;

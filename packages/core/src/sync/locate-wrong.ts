@@ -48,8 +48,8 @@ export function without(differing: readonly Difference[], explained: readonly Di
 }
 
 /**
- * What is left, apart: blocks of one parity with which another one does not disagree, so that it is wrong and the data is right; and
- * those of which all parities disagree, and nobody knows why.
+ * What is left, apart: blocks of one parity with which another one does not disagree, so that it is wrong and the data is
+ * right; and those of which all parities disagree, for a reason that is not known.
  */
 export function apart(array: SyncHost, left: readonly Difference[]): { alone: Difference[]; together: Difference[] } {
   const parity = parityOf(array, left);

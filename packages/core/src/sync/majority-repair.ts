@@ -92,7 +92,7 @@ function readCopies(array: SyncHost, places: readonly Place[], count: number): P
   );
 }
 
-/** What the block must hold; null if nobody can say. */
+/** What the block must hold; null if that cannot be told. */
 function decide(copies: readonly Copy[], [start, end]: readonly [number, number], source: number | null): Uint8Array | null {
   const readable = copies.flatMap(({ slot, data }) =>
     data === null ? [] : [{ index: slot.index, bytes: data.subarray(start, end) }],

@@ -116,7 +116,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     task: ProcessTask = {},
   ) {
     this.#array = array;
-    // Whoever takes an array offline stops the process that is running: none may begin after that.
+    // An array that goes offline stops the process that is running: none may begin after that.
     this.throwIfStopped();
     this.type = type;
     this.#setTargets(targets);
@@ -349,7 +349,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
       while (this.offsetBlocks < this.#array.numBlocks) {
         this.throwIfStopped();
         const depth = this.#isArrayBusy() ? 1 : windowsInFlight;
-        // While a window is held, users wait for it: whoever has to wait first lets go of what it has.
+        // While a window is held, users wait for it: before the process waits itself, it finishes the windows that it holds.
         const canStart = windows.length === 0 || (!this.isPaused && this.#isWithinLimit());
         if (windows.length < depth && next < this.#array.numBlocks && canStart) {
           await this.#mayGoOn();
@@ -388,7 +388,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
     const { bdev } = this.#array;
     if (bdev === null) throw new Error(`array ${this.#array.name} is not online`);
     const holds = this.#step.holds?.(window.start, window.end) ?? 'window';
-    // What is not to be done need not hold up everybody.
+    // A window that needs no work must not hold up all requests.
     if (holds === 'all' && !this.#step.isNeeded(window.start, window.end)) return;
     await new Promise<void>((resolve) => {
       if (holds === 'none') resolve();

@@ -55,7 +55,7 @@ export class RebuildTask implements ProcessStep {
     const { badBlocks } = this.#array;
     for (const target of this.#process.targets) if (badBlocks.rangesOf(target.index).length > 0) await this.#tryAgain(target);
     await this.#onEach(this.#process.targets, async (target) => {
-      // Whoever says that it is current says so of its checksums too.
+      // The record that it is current covers its checksums too.
       await target.sums?.writeAll();
       await memberIo(this.#array, target, IoType.Flush, 0, target.dataSize, -1);
     });

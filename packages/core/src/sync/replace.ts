@@ -83,7 +83,7 @@ export class ReplaceTask implements ProcessStep {
     }
   }
 
-  /** Whoever says that the new device is current says so of its checksums too. */
+  /** The record that the new device is current covers its checksums too. */
   async #writeSums(): Promise<void> {
     await this.#replacement.sums?.writeAll();
   }

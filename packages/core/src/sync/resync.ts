@@ -79,7 +79,7 @@ export class ResyncTask implements ProcessStep {
 
   isNeeded(start: number, end: number): boolean {
     const { consistency, bitmap } = this.#array;
-    // Without a map nobody knows what a crash has left, and a resync is everything.
+    // Without a map it is not known what a crash has left, and a resync covers everything.
     if (bitmap === null) return true;
     const { from, to } = this.#array.memberRange(start, end);
     if (!this.#isRewriteOnly && this.#isResync && consistency.isInconsistent(from, to - from)) return true;
@@ -460,8 +460,9 @@ export class ResyncTask implements ProcessStep {
   }
 
   /**
-   * Blocks, right or wrong together, that some member cannot read: it is given them anew from redundancy, as by any read. False if all of them can read it
-   * now. What redundancy does not know either is lost; a resync makes sure that nobody believes what is derived from it.
+   * Blocks, right or wrong together, that some member cannot read: it is given them anew from redundancy, as by any read. False
+   * if all of them can read it now. What redundancy does not know either is lost; a resync makes sure that nothing relies on
+   * what is derived from it.
    */
   async #settleUnreadable({ at, count, sets }: Piece): Promise<boolean> {
     const array = this.#array;
@@ -542,7 +543,7 @@ export class ResyncTask implements ProcessStep {
       isLost ||= !isKnown;
     }
     if (!isLost || !this.#isResync) return;
-    // What is derived from the lost block is anything: nobody must work out others from it.
+    // What is derived from the lost block is anything: no other block may be worked out from it.
     for (const { slot } of this.#derivedIn({ at, count, sets: [] }))
       if (!array.badBlocks.has(slot.index, at, count)) array.markBad(slot.index, at, count);
   }
@@ -569,7 +570,7 @@ export class ResyncTask implements ProcessStep {
   async finish(): Promise<void> {
     const process = this.#process;
     const { lostBlocks, repairedBlocks, undecidedBlocks } = process;
-    // A power cut must not bring back what was wrong: its regions are clean, and nobody would look there.
+    // A power cut must not bring back what was wrong: its regions are clean, and no resync would look there.
     if (repairedBlocks > 0) {
       for (const slot of this.#array.slots) if (slot.isInSync) await writeSums(this.#array, slot);
       for (const slot of this.#array.slots)

@@ -20,7 +20,7 @@ const mostMbSec = 0xffff_ffff;
 export interface SyncContext extends ProcessLimits {
   readonly registry: BdevRegistry;
   emit(event: RaidEvent): void;
-  /** Nobody is being filled any more who was. */
+  /** A member is not being filled any more. */
   onPlaceFree(array: { readonly name: string }): void;
 }
 
@@ -31,7 +31,7 @@ export interface QueueHost extends SyncHost {
 
 /**
  * Resolves with the process when it is the array's turn and there is memory for its buffers; {@link ResyncExclusion.release}
- * follows. With null as soon as it is not wanted any more. Others may have the memory for as long as they like, which is nobody's
+ * follows. With null as soon as it is not wanted any more. Others may have the memory for as long as they like, which is no
  * fault, so it is waited for; in the meantime others have their turn.
  */
 export async function begin(
@@ -154,7 +154,7 @@ export function checkCanRepair(array: QueueHost, { source, wrong }: SyncOptions)
     refuse('where there is parity, the member that is wrong is named (wrong), not one that is right');
   const hasFew = copies.some((slots) => slots.filter((slot) => array.slots[slot]?.isInSync === true).length < 3);
   if (hasFew && named === undefined)
-    refuse('of two copies that differ nobody can tell which is right: name it (source), or the member that is wrong (wrong)');
+    refuse('of two copies that differ nothing tells which is right: name it (source), or the member that is wrong (wrong)');
 }
 
 /** Only a check may leave a part out: what others make agree must agree everywhere. */

@@ -22,7 +22,7 @@ export class SumTask implements ProcessStep {
   readonly #pool: BufferPool;
   readonly #sums: GrowingSums;
   readonly #check: ResyncTask;
-  /** Since it began nobody has come or left, and no flush was lost. */
+  /** The counts when it began: since then no member has come or left, and no flush was lost. */
   readonly #membership: number;
   readonly #lostFlushes: number;
   #markedAtMs: number;

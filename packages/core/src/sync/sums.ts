@@ -42,7 +42,7 @@ export class SumsTask implements ProcessStep {
     this.#markedAtMs = array.registry.runtime.now();
   }
 
-  /** Reads are verified, and checksums made, whoever writes meanwhile. What is written back is not to be anybody's newer data. */
+  /** Reads are verified, and checksums made, while requests write. What is written back must not replace a client's newer data. */
   holds(start: number, end: number): Holds {
     const { from, to } = this.#array.memberRange(start, end);
     return this.#isResum && this.#array.consistency.isUnstable(from, to - from) ? 'all' : 'none';

@@ -40,8 +40,8 @@ export type ProcessType =
   /** Copies a member to the device that takes its place. */
   | 'replace'
   /**
-   * Without redundancy: gives what has no checksums that count some of what is there, after a crash, or when somebody else ran the
-   * array. Nothing says that it is what was written.
+   * Without redundancy: gives what has no checksums that count some of what is there, after a crash, or when another program
+   * ran the array. Nothing says that it is what was written.
    */
   | 'resum'
   /** Gives blocks of an array that had no checksums some, of what is there. */
@@ -149,7 +149,7 @@ export interface ProcessRecord {
   /** Blocks that a repair rewrote, and blocks that it could not decide on. */
   repairedBlocks: number;
   undecidedBlocks: number;
-  /** Blocks of members that could not be read, and of these, or of the target, those that nobody knows. */
+  /** Blocks of members that could not be read, and of these, or of the target, those that could not be worked out. */
   unreadableBlocks: number;
   lostBlocks: number;
   /** The first few of both. */
