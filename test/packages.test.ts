@@ -142,7 +142,7 @@ it('a level is loaded from the folder that was named, and only if no other user 
   const level = join(project, 'node_modules/@acme/raidkit-first');
   for (const path of [level, join(level, 'index.js'), project]) {
     chmodSync(path, 0o777);
-    await expect(start('--level-folder', project)).rejects.toThrow(/everybody can write to/);
+    await expect(start('--level-folder', project)).rejects.toThrow(/every user can write to/);
     chmodSync(path, 0o755);
   }
 });

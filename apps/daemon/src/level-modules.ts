@@ -86,7 +86,7 @@ function refuseForeignCode(name: string, path: string): void {
     );
   }
   if ((mode & 0o002) !== 0)
-    throw new Error(`the package ${name} is not loaded: everybody can write to ${path}; chmod o-w ${path}`);
+    throw new Error(`the package ${name} is not loaded: every user can write to ${path}; chmod o-w ${path}`);
 }
 
 function isModule(value: unknown): value is RaidModule {

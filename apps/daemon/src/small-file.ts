@@ -22,9 +22,9 @@ export function readSmallFile(path: string, mostBytes: number, check: (stats: St
   }
 }
 
-/** The same, of a file with a secret. Throws if everybody can read it. */
+/** The same, of a file with a secret. Throws if every user can read it. */
 export function readSecretFile(path: string, mostBytes: number): string {
   return readSmallFile(path, mostBytes, ({ mode }) => {
-    if ((mode & othersRead) !== 0) throw new Error(`everybody can read ${path}, which has a secret: chmod o-rwx ${path}`);
+    if ((mode & othersRead) !== 0) throw new Error(`every user can read ${path}, which has a secret: chmod o-rwx ${path}`);
   });
 }

@@ -264,7 +264,7 @@ it.each([
   [['--event-webhook', 'ftp://host/'], 'must be an http: or https: URL'],
   [['--event-program', 'hook'], 'must be an absolute path'],
   [['--event-webhook', 'http://host/', '--event-webhook-key', '/nowhere'], 'cannot be read'],
-  [['--event-webhook', 'http://host/', '--event-webhook-key', '/etc/passwd'], 'everybody can read /etc/passwd'],
+  [['--event-webhook', 'http://host/', '--event-webhook-key', '/etc/passwd'], 'every user can read /etc/passwd'],
 ])('refuses %s', async (args, why) => {
   const { code, stderr } = await run(process.execPath, [join(import.meta.dirname, '../bin/raidkitd.js'), ...args]);
   expect(code).toBe(1);

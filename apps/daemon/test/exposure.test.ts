@@ -57,7 +57,7 @@ describe('addresses', () => {
 
   it('a control socket is not made where everybody could put another in its place', async () => {
     chmodSync(folder, 0o777);
-    await expect(listenRpc({ path: join(folder, 's') }, nobody, log)).rejects.toThrow(/everybody can write to/);
+    await expect(listenRpc({ path: join(folder, 's') }, nobody, log)).rejects.toThrow(/every user can write to/);
   });
 
   it.runIf(process.getuid?.() === 0)('the runtime folder of another user, as sudo -E hands it on, is not used', () => {

@@ -249,7 +249,7 @@ describe('the command line', () => {
   const attempt = (...args: string[]): Promise<{ code: number | null; stderr: string }> =>
     run(process.execPath, [bin, ...args]);
 
-  it('refuses a token that everybody can read, or that is none', async () => {
+  it('refuses a token that every user can read, or that is none', async () => {
     const file = join(folder, 'token');
     writeFileSync(file, `${token}\n`, { mode: 0o600 });
     chmodSync(file, 0o644);

@@ -66,7 +66,7 @@ export class DeviceFile {
     let pathFd;
     try {
       realPath = await realpath(path);
-      // The path is resolved, so a symbolic link now would be somebody's trick.
+      // The path is resolved, so a symbolic link here is an attack.
       pathFd = await openFile(realPath, openPath | constants.O_NOFOLLOW);
     } catch (error) {
       throw openError(path, errnoOf(error), readOnly, error);

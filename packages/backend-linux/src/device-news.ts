@@ -14,9 +14,9 @@ const receiving = 0;
 const cancelling = 1;
 
 /**
- * Hears from the kernel, and from udev when it has made its links, that block devices have come, gone or changed. What a message
- * says of a device is not believed, nor even looked at: it is the time to look, and no more. Messages may be lost, so whoever
- * looks also does so from time to time.
+ * Hears from the kernel, and from udev when it has made its links, that block devices have come, gone or changed. What a
+ * message says of a device is not believed, nor even looked at: it is the time to look, and no more. Messages may be lost, so
+ * the listener also looks from time to time.
  */
 export class DeviceNews implements RingOwner {
   readonly #ring: Ring;

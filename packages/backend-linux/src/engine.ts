@@ -7,8 +7,8 @@ export interface EngineOp {
 /**
  * How I/O reaches the kernel. Everything is a number: a file descriptor, the address of the data in the runtime's memory,
  * bytes. A call may move fewer bytes than it was asked to, and 0 at the end of the file; the caller goes on from there.
- * Operations may end in any order. Until `onEngineDone` the engine may use both the memory and the file descriptor,
- * whatever the caller has been told meanwhile: neither may be given to anybody else.
+ * Operations may end in any order. Until `onEngineDone` the engine may use both the memory and the file descriptor, whatever
+ * the caller has been told meanwhile: neither may be given to another user.
  */
 export interface IoEngine {
   readonly name: string;

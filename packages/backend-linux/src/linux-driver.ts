@@ -140,7 +140,7 @@ export class LinuxDriver implements BdevDriver, OpHost {
 
   async destroy(): Promise<void> {
     this.#watch?.stop();
-    // What is left belongs to I/O that nobody waits for.
+    // What is left belongs to I/O that has been given up.
     this.#transfers.cancelWaiting();
     this.#deallocations.cancelWaiting();
     const { file, registry } = this.#options;

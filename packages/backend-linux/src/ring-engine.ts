@@ -68,7 +68,7 @@ export class RingEngine implements IoEngine, RingOwner {
     this.#fallocate(fd, ZERO_RANGE | KEEP_SIZE, offsetBytes, lengthBytes, op);
   }
 
-  /** Kernels before 6.12 have it as a blocking call only, which would hold up everybody: there, discards are left out. */
+  /** Kernels before 6.12 have it as a blocking call only, which would hold up all devices: there, discards are left out. */
   discard(fd: number, offsetBytes: number, lengthBytes: number, op: EngineOp): void {
     const tag = this.#tagFor(op);
     if (this.#ring.supports(RingOp.URING_CMD)) this.#ring.discard(fd, offsetBytes, lengthBytes, this.#owner, tag);

@@ -29,7 +29,7 @@ export interface UsableFile {
   numBlocks: number;
 }
 
-/** Opens the file, past the page cache if that is wanted and works. Whoever gets it closes it. */
+/** Opens the file, past the page cache if that is wanted and works. The caller closes it. */
 export async function openUsable(runtime: Runtime, engine: IoEngine, options: UsableFileOptions): Promise<UsableFile> {
   const { name, path, directIo = 'auto' } = options;
   if (directIo === 'never') return tryToOpen(runtime, engine, options, false);

@@ -337,7 +337,7 @@ describe('another size', () => {
     const addr = buffer(bench);
     expect(await submitRaw(client, type, 2040, 8, addr)).toBe(Status.IoError);
     expect(fs.statSync(path).size).toBe(MiB / 2);
-    // Everybody hears of the new size, and what is left can be written to.
+    // Every user of the device is told of the new size, and what is left can be written to.
     await eventually(() => bdev.numBlocks === 1024);
     expect(await submitRaw(client, type, 1016, 8, addr)).toBe(Status.Ok);
     expect(fs.statSync(path).size).toBe(MiB / 2);

@@ -77,8 +77,8 @@ export class BaseLink {
   }
 
   /**
-   * Gives the base up: at once, or when the last I/O has come back. Until then an old write may still reach it, so it must
-   * be nobody else's.
+   * Gives the base up: at once, or when the last I/O has come back. Until then an old write may still reach it, so no other
+   * user may have it.
    */
   release(): void {
     this.#isReleased = true;

@@ -110,7 +110,7 @@ class ErrorDriver implements BdevDriver, IoOwner {
     return this.#pending.length;
   }
 
-  /** In a later turn, so that nobody's callback runs inside a control call. */
+  /** In a later turn, so that no callback runs inside a control call. */
   releasePending(): void {
     const released = this.#pending;
     if (released.length === 0) return;

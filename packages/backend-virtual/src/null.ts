@@ -16,7 +16,7 @@ export interface NullOptions {
   physicalBlockSize?: number;
 }
 
-/** Forgets what is written. Reads give zeros, so that nobody's data shows up in a reply. */
+/** Forgets what is written. Reads give zeros, so that a reply never shows data of another request. */
 class NullDriver implements BdevDriver {
   readonly kind = 'null';
   readonly productName = 'Null disk';

@@ -75,7 +75,7 @@ describe('error bdev', () => {
     await client.read(0, 1);
   });
 
-  it('is retried when it is out of resources, and nobody sees that', async () => {
+  it('is retried when it is out of resources, and no caller sees that', async () => {
     const { client, bdev } = await rig();
     injectError(bdev, { ioType: 'all', errorType: 'nomem', num: 7 });
     await Promise.all(Array.from({ length: 10 }, (_, i) => client.write(i, pattern(512, i))));

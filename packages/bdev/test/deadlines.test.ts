@@ -15,7 +15,7 @@ describe('a deadline', () => {
     expect(late.status).toBe(Status.TimedOut);
     expect([bdev.outstanding, bdev.stats.timeouts, bdev.stats.inFlight]).toEqual([0, 1, 0]);
 
-    // The buffer is put, but nobody gets it while the device may still write to it; nor does anybody get the I/O object.
+    // The buffer is put, but is not handed out while the device may still write to it; nor is the I/O object.
     registry.buffers.put(addr);
     const others: number[] = [];
     for (let other = registry.buffers.get(512); other >= 0; other = registry.buffers.get(512)) others.push(other);

@@ -46,14 +46,14 @@ describe('range locks', () => {
           wish.isHeld = false;
           locks.release(wish.lock);
         };
-        const nobodyWaitsForNothing = () => {
+        const eachWaitsForAnother = () => {
           for (const { lock, askedAt } of wishes) {
             const blocks = (other: Wish) => other.isHeld || (other.lock.isWaiting && other.askedAt < askedAt);
             if (lock.isWaiting) expect(wishes.some((other) => blocks(other) && clash(other.lock, lock))).toBe(true);
           }
         };
         for (const one of steps) {
-          nobodyWaitsForNothing();
+          eachWaitsForAnother();
           if ('release' in one) {
             const holders = held();
             if (holders.length > 0) release(holders[one.release % holders.length]!);

@@ -56,7 +56,7 @@ describe('rate limits', () => {
     expect([reads[0]!.status, reads[1]!.status, flush.status]).toEqual([Status.Ok, null, Status.Ok]);
   });
 
-  it('end with the device: whoever waits is told that it is gone', async () => {
+  it('end with the device: I/Os that wait are told that it is gone', async () => {
     const { world, registry, bdev } = newRig();
     bdev.rateLimits = { ...noRateLimits, iosPerSecond: 1 };
     const descriptor = registry.open(bdev, { onEvent: ({ type }) => type === 'remove' && descriptor.close() });
@@ -69,7 +69,7 @@ describe('rate limits', () => {
     await removed;
   });
 
-  it('end with whoever waits, if nobody wants it any more; the others keep their order', () => {
+  it('end for an I/O that is not wanted any more; the others keep their order', () => {
     const { world, registry, bdev } = newRig();
     bdev.rateLimits = { ...noRateLimits, iosPerSecond: 1 };
     const [gone, stays] = [registry.open(bdev), registry.open(bdev)];

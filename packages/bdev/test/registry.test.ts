@@ -106,7 +106,7 @@ describe('a claim', () => {
     registry.open(bdev, { writable: true });
   });
 
-  it('is refused while somebody else may write; a reader’s keeps writers out', () => {
+  it('is refused while another descriptor may write; a reader’s keeps writers out', () => {
     const { registry, bdev } = newRig();
     const writer = registry.open(bdev, { writable: true });
     const other = registry.open(bdev, { writable: true });
@@ -122,7 +122,7 @@ describe('a claim', () => {
 });
 
 describe('removal', () => {
-  it('tells everybody, refuses new I/O, waits for closing and for I/O, then frees the name', async () => {
+  it('tells every descriptor, refuses new I/O, waits for closing and for I/O, then frees the name', async () => {
     const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
     const events: string[] = [];
     const first = registry.open(bdev, { onEvent: ({ type }) => void events.push(`first ${type}`) });
@@ -161,7 +161,7 @@ describe('removal', () => {
 });
 
 describe('resize', () => {
-  it('tells everybody who has the device open, once', () => {
+  it('tells every descriptor of the device, once', () => {
     const { world, registry, bdev } = newRig({ numBlocks: 10 });
     const events: unknown[] = [];
     const descriptor = registry.open(bdev, { onEvent: (event) => void events.push(event) });

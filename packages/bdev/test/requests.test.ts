@@ -308,7 +308,7 @@ describe('write zeroes without the driver’s help', () => {
 });
 
 describe('a driver out of resources', () => {
-  it('is asked again, after a completion or a while, and nobody hears of it', () => {
+  it('is asked again, after a completion or a while, and the owner is not told', () => {
     const { world, registry, driver, bdev } = newRig({}, (d) => (d.isManual = true));
     const descriptor = registry.open(bdev);
     const first = start(descriptor, IoType.Flush);

@@ -63,8 +63,8 @@ export class RaidkitClient {
   }
 
   /**
-   * Rejects with `ERR_CLIENT_UNREACHABLE` if nobody listens at `address`, with `ERR_CLIENT_TIMEOUT` or `ERR_CLIENT_ABORTED`
-   * if it takes too long. `timeoutMs` is also the default for calls.
+   * Rejects with `ERR_CLIENT_UNREACHABLE` if nothing listens at `address`, with `ERR_CLIENT_TIMEOUT` or `ERR_CLIENT_ABORTED` if
+   * it takes too long. `timeoutMs` is also the default for calls.
    */
   static connect(address: DaemonAddress, options: ConnectOptions = {}): Promise<RaidkitClient> {
     const where = describe(address);
@@ -165,7 +165,7 @@ export class RaidkitClient {
       return;
     }
     const { id, result, error } = answer.data;
-    // The answer to a call that was given up has nobody who waits for it.
+    // No caller waits for the answer to a call that was given up.
     const waiting = typeof id === 'number' ? this.#waiting.get(id) : undefined;
     if (waiting === undefined) return;
     if (error === undefined) {
@@ -230,7 +230,7 @@ function describe(address: DaemonAddress): string {
 
 function reasonOf(error: NodeJS.ErrnoException): string {
   if (error.code === 'ENOENT') return 'there is no such socket';
-  if (error.code === 'ECONNREFUSED') return 'nobody listens there';
+  if (error.code === 'ECONNREFUSED') return 'nothing listens there';
   if (error.code === 'EACCES') return 'permission denied';
   return error.message;
 }

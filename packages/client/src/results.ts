@@ -202,7 +202,7 @@ export const exportSchema = z.looseObject({
   name: z.string(),
   bdev_name: z.string(),
   read_only: z.boolean(),
-  /** Null for everybody. */
+  /** Null for all clients. */
   clients: z.array(clientRuleSchema).nullable().default(null),
   description: z.string(),
   size_bytes: count,
@@ -248,7 +248,7 @@ export const moduleSchema = z.looseObject({
   /** What a slot holds that is added to an array while it is up: `copy` or `space`; null if there can be none. */
   added_slot: z.enum(['copy', 'space']).nullable().default(null),
   options: z.record(z.string(), levelOptionSchema).default({}),
-  /** What the level's package says that it has been tried with, and nobody else has checked; null if it says nothing. */
+  /** What the level's package says that it has been tried with, which raidkit has not checked; null if it says nothing. */
   conformance: claimSchema.nullable().default(null),
   /** Why the report in the level's package says nothing. */
   conformance_error: z.string().nullable().default(null),

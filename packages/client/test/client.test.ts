@@ -105,7 +105,7 @@ it('gives a call up when its time is over or its signal says so, and lets the ot
   });
   await expect(client.callAny('late', {}, { signal: abort.signal })).rejects.toMatchObject({ code: 'ERR_CLIENT_ABORTED' });
   await expect.poll(() => held.length).toBe(3);
-  // Answers to calls that were given up are for nobody.
+  // Answers to calls that were given up reach no caller.
   for (const [{ id, method }, socket] of held) answer(socket, id, method);
   expect(await kept).toBe('kept');
 });
@@ -134,7 +134,7 @@ it('does not take for an answer what is none, nor one without end', async () => 
   await expect((await connect({ maxAnswerBytes: 1024 })).callAny('a')).rejects.toThrow(/more than 1024 bytes/);
 });
 
-it('says that nobody is there, and why', async () => {
+it('says that no daemon is there, and why', async () => {
   const missing = { path: join(folder, 'none.sock') };
   await expect(RaidkitClient.connect(missing)).rejects.toMatchObject({ code: 'ERR_CLIENT_UNREACHABLE', method: null });
   await expect(RaidkitClient.connect(missing)).rejects.toThrow(/none\.sock: there is no such socket/);

@@ -8,7 +8,7 @@ import type { Rig, RigOptions } from './kit.js';
 import { connectWire } from './wire.js';
 import type { Wire } from './wire.js';
 
-// What clients have done, or could do, to the others. Each test is an attack, and beside it somebody who must not suffer.
+// What clients have done, or could do, to the others. Each test is an attack, and beside it a client that must not suffer.
 
 let rig: Rig;
 
@@ -171,7 +171,7 @@ describe('writes of parts of one block, thousands behind write zeroes', () => {
 
 describe('memory', () => {
   const manyConnections = { memoryBytes: 128 * MiB, device: { numBlocks: 20_000 } };
-  /** Longer than any test, so that nobody is dropped for being slow. */
+  /** Longer than any test, so that no client is dropped for being slow. */
   const patient = { server: { maxConnections: 256, stallTimeoutMs: 3_600_000 } };
 
   /** Reads of `bytes` each, one after the other: all of them are answered while the attackers are what they are. */
@@ -179,7 +179,7 @@ describe('memory', () => {
     for (let i = 0; i < 50; i++) expect((await wire.client.pread(i * 512, bytes)).errno).toBe(0);
   }
 
-  it('that is held by writes whose payload trickles in keeps nobody from reading', async () => {
+  it('that is held by writes whose payload trickles in keeps no client from reading', async () => {
     begin({ ...manyConnections, ...patient });
     const victim = await open();
     for (let i = 0; i < 210; i++) {
@@ -188,11 +188,11 @@ describe('memory', () => {
       wire.push(Buffer.alloc(1));
     }
     await expectServed(victim, 4096);
-    // Also somebody who comes only now.
+    // Also a client that comes only now.
     await expectServed(await open(), 4096);
   });
 
-  it('that is held by replies that nobody fetches keeps nobody from reading, and one client holds little of it', async () => {
+  it('that is held by replies that are not fetched keeps no client from reading, and one client holds little of it', async () => {
     begin({ ...manyConnections, ...patient });
     const victim = await open();
     const lazies = await Promise.all(Array.from({ length: 60 }, () => open()));

@@ -338,7 +338,7 @@ export class TestClient {
 
   #find(cookie: bigint): Pending {
     const pending = this.#pending.get(cookie);
-    if (pending === undefined) throw new Error('a reply to nobody');
+    if (pending === undefined) throw new Error('a reply to no request');
     return pending;
   }
 }

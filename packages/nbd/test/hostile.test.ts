@@ -275,7 +275,7 @@ describe('memory', () => {
     await expectHealthy(rig);
   });
 
-  it('a client that sits on memory others wait for is dropped, one that nobody waits for is not', async () => {
+  it('a client that keeps memory others wait for is dropped, one that keeps no others waiting is not', async () => {
     const rig = newRig({ memoryBytes: 16 * MiB, server: { maxConnections: 16, stallTimeoutMs: 40 } });
     const half = connect(rig);
     await half.client.open();

@@ -128,7 +128,7 @@ it.each(['TLSv1.2', 'TLSv1.3'] as const)('clients with keys do not see each othe
   );
   const alice = await secured(address, withKey('alice', version));
   const bob = await secured(address, withKey('bob', version));
-  // Nobody in particular, but with TLS.
+  // A client without an identity, but with TLS.
   const other = await secured(address, {});
   expect(await listed(alice)).toEqual(['disk', 'hers', 'both']);
   expect(await listed(bob)).toEqual(['disk', 'his', 'both']);
@@ -169,10 +169,10 @@ it('clients are told apart by the listener that they come in by', async () => {
   await expectNotThere(two, 'one');
   expect(await mayWrite(one, 'one')).toBe(true);
   expect(await mayWrite(two, 'two')).toBe(false);
-  const nobody = { tlsUser: null, certificate: null, requests: 0, bytes: 0 };
+  const anonymous = { tlsUser: null, certificate: null, requests: 0, bytes: 0 };
   const clients = [
-    { exportName: 'one', listener: listenerName(first), readOnly: false, ...nobody },
-    { exportName: 'two', listener: listenerName(second), readOnly: true, ...nobody },
+    { exportName: 'one', listener: listenerName(first), readOnly: false, ...anonymous },
+    { exportName: 'two', listener: listenerName(second), readOnly: true, ...anonymous },
   ];
   // A request counts until its reply has left, which the client may see first.
   await vi.waitFor(() => expect(rig.server.clients()).toMatchObject(clients));

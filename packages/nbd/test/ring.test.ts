@@ -39,7 +39,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-it('a buffer that is being received into belongs to nobody else until the kernel is done with it', async () => {
+it('a buffer that is being received into has no other user until the kernel is done with it', async () => {
   const { bdev } = addDevice(registry, { numBlocks: 4096 });
   server.addExport({ name: 'disk', bdev, isDefault: true });
   const { address } = await server.listen({ unix: join(folder, 's') });

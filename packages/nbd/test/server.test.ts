@@ -115,10 +115,12 @@ describe('exports', () => {
     const rig = rigWith();
     const { bdev: readOnly } = addDevice(rig.registry, { name: 'ro', isReadOnly: true });
     const { bdev: claimed } = addDevice(rig.registry, { name: 'claimed' });
-    rig.registry.open(claimed, { writable: true }).claim('somebody');
+    rig.registry.open(claimed, { writable: true }).claim('another array');
     expect(rig.server.addExport({ name: 'ro', bdev: readOnly }).readOnly).toBe(true);
     expect(rig.server.addExport({ name: 'claimed', bdev: claimed }).readOnly).toBe(true);
-    expect(() => rig.server.addExport({ name: 'claimed2', bdev: claimed, readOnly: false })).toThrow('claimed by somebody');
+    expect(() => rig.server.addExport({ name: 'claimed2', bdev: claimed, readOnly: false })).toThrow(
+      'claimed by another array',
+    );
     expect(rig.server.exports().map(({ name }) => name)).toEqual(['disk', 'ro', 'claimed']);
   });
 
@@ -140,7 +142,7 @@ describe('exports', () => {
     expect([wire.isFinished, rig.bdev.descriptors.size]).toEqual([true, 0]);
   });
 
-  it('whose bdev goes away go with it, and nobody hangs', async () => {
+  it('whose bdev goes away go with it, and no client hangs', async () => {
     const rig = rigWith();
     const wire = await wired(rig);
     const idle = await wired(rig);
@@ -155,7 +157,7 @@ describe('exports', () => {
     expect([wire.isFinished, idle.isFinished, rig.server.exports()]).toEqual([true, true, []]);
   });
 
-  it('show a new size to whoever asks next; old connections keep working', async () => {
+  it('show a new size to the next client that asks; old connections keep working', async () => {
     const rig = rigWith({ device: { numBlocks: 100 } });
     const { client } = await wired(rig);
     rig.bdev.resize(90);
@@ -272,15 +274,15 @@ describe('listening', () => {
 });
 
 describe('a Unix socket', () => {
-  it('is not made where everybody could put another in its place', async () => {
+  it('is not made where every user could put another in its place', async () => {
     const rig = rigWith({});
     const open = join(folder, 'open');
     mkdirSync(open);
     chmodSync(open, 0o777);
     await expect(rig.server.listen({ unix: join(open, 's') })).rejects.toThrow(
-      /everybody can write to .*open, and put another socket/,
+      /every user can write to .*open, and put another socket/,
     );
-    // With the sticky bit nobody can take away what is another's.
+    // With the sticky bit no user can take away what is another's.
     chmodSync(open, 0o1777);
     await rig.server.listen({ unix: join(open, 's') });
     expect(statSync(join(open, 's')).mode & 0o777).toBe(0o600);

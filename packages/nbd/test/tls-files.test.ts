@@ -70,7 +70,7 @@ describe('files of certificates and keys', () => {
     );
   });
 
-  it('secrets that everybody can read', () => {
+  it('secrets that every user can read', () => {
     const keys = join(folder, 'open-keys');
     writeFileSync(keys, `alice:${'00'.repeat(16)}\n`);
     const where = spoilt('server-key.pem', readFileSync(join(certificates.serverWithList, 'server-key.pem'), 'utf8'));
@@ -79,7 +79,7 @@ describe('files of certificates and keys', () => {
       [join(where, 'server-key.pem'), { certificates: where }],
     ] as const) {
       chmodSync(path, 0o644);
-      expect(errorOf(files)).toBe(`everybody can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+      expect(errorOf(files)).toBe(`every user can read ${path}, which has a secret key: chmod o-rwx ${path}`);
       // Its group may.
       chmodSync(path, 0o640);
       expect(errorOf(files)).toBe('none');

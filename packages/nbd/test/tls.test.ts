@@ -324,7 +324,7 @@ describe('hostile and broken clients', () => {
     await until(() => rig.server.connectionCount === 0, 'all are gone');
   });
 
-  it('clients in the handshake keep nobody out, and those too many after it are turned away', async () => {
+  it('clients in the handshake keep no others out, and those too many after it are turned away', async () => {
     const { rig, address } = await serve(true, {}, { maxConnections: 6 });
     for (let i = 0; i < 12; i++) await (await greeted(address)).client.option(opt.startTls);
     expect(rig.server.connectionCount).toBe(12);
@@ -389,7 +389,7 @@ describe('hostile and broken clients', () => {
     expect((await (await opened(address)).client.pread(0, 512)).errno).toBe(0);
   });
 
-  it('one that takes nothing, and that the server has given up, is not kept by anybody', async () => {
+  it('one that takes nothing, and that the server has given up, is not kept by any part of the server', async () => {
     const { rig, address } = await serve(true, {}, { closeTimeoutMs: 100 });
     const before = descriptors();
     const { client, tls } = await opened(address);

@@ -66,7 +66,7 @@ describe('turns', () => {
     expect(clients.map(({ left }) => left)).toEqual(clients.map(() => 0));
   });
 
-  it('count bytes too, and let everybody begin something', () => {
+  it('count bytes too, and let every client begin something', () => {
     const thread = new Thread();
     const clients = Array.from({ length: 40 }, () => new Client(thread.turns, 10, 128 * 1024));
     for (const client of clients) client.work();

@@ -38,7 +38,7 @@ export class BufferMemory {
   readonly buffer: ArrayBuffer;
   readonly u8: Uint8Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
-  /** A page-aligned range of `zeroBytes` zeros, a source for writes and parity. Nobody may write to it. */
+  /** A page-aligned range of `zeroBytes` zeros, a source for writes and parity. It must not be written to. */
   readonly zeroAddr: number = ZERO_ADDR;
   /** 1 MiB, in a memory under 8 MiB an eighth of it. */
   readonly zeroBytes: number;
@@ -76,7 +76,7 @@ export class BufferMemory {
     return (this.#kernels ??= createKernels(this.memory, TABLE_ADDR, this.#kernelChoice));
   }
 
-  /** Bytes that belong to nobody. They need not lie together. */
+  /** Bytes that are not taken. They need not lie together. */
   get freeBytes(): number {
     return this.#regions.freeBytes;
   }

@@ -14,7 +14,7 @@ export interface SizeClassPoolOptions {
   headerBytes?: number;
 }
 
-/** Somebody who waits for a buffer. `bytesWanted` must not change while it waits. */
+/** What waits for a buffer. `bytesWanted` must not change while it waits. */
 export interface BufferWaiter {
   readonly bytesWanted: number;
   /**
@@ -103,7 +103,7 @@ export class SizeClassPool {
     if (index >= 0) this.#dequeue(index);
   }
 
-  /** As BufferPool.close, for all sizes or for none. Throws while somebody waits: nobody would ever be called again. */
+  /** As BufferPool.close, for all sizes or for none. Throws while there are waiters: they would never be called again. */
   close(): void {
     if (this.#waiting > 0)
       throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the pool cannot close: ${this.#waiting} waiters are queued`);

@@ -32,7 +32,7 @@ function numbersFrom(seed: number): () => number {
 function open(kernels: 'wasm-simd' | 'javascript', seed: number) {
   const memory = new BufferMemory({ bytes: 1 << 20, kernels });
   const base = memory.allocRegion(256 * 1024);
-  // And the tables of the kernels are in place before anybody copies the memory.
+  // And the tables of the kernels are in place before the memory is copied.
   expect(memory.kernels.implementation).toBe(kernels);
   const key = memory.allocRegion(BLOCK_SUM_KEY_BYTES);
   const random = numbersFrom(seed);

@@ -63,7 +63,7 @@ describe('BufferPool', () => {
             expect(pool.available).toBe(count - out.length - held.length);
             expect(freed).toBe(expectedFreed);
           }
-          // Closing: refused while somebody uses a slot that is not pinned; complete when everything has come back.
+          // Closing: refused while a slot that is not pinned is in use; complete when everything has come back.
           const inUse = out.filter((addr) => !pins.includes(addr));
           if (inUse.length > 0) expect(() => pool.close()).toThrow(/cannot close/);
           for (const addr of inUse) pool.put(addr);
@@ -80,7 +80,7 @@ describe('BufferPool', () => {
     );
   });
 
-  it('keeps the region until a pinned slot that nobody put comes back', () => {
+  it('keeps the region until a pinned slot that was not put comes back', () => {
     const memory = new BufferMemory({ bytes: 131072 });
     const total = memory.freeBytes;
     const pool = new BufferPool(memory, { slotBytes: 4096, count: 2 });

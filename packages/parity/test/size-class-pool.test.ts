@@ -107,7 +107,7 @@ describe('SizeClassPool', () => {
               pool.cancel(entry!.waiter);
               pool.cancel(entry!.waiter);
             }
-            // Oldest first, and nobody is left waiting for what is there.
+            // Oldest first, and no waiter is left waiting for what is there.
             expect(served).toEqual(served.toSorted((a, b) => a - b));
             for (const { waiter } of queue) expect(modelGet(waiter.bytesWanted)).toBe(-1);
           }

@@ -88,7 +88,7 @@ export class Reactor implements RingOwner {
   #soonCount = 0;
   /**
    * The time of the present batch: the clock is read once for all of its I/O. Begins as null so that V8 keeps each number in an
-   * object of its own, made once a batch, and does not make another one for whoever asks.
+   * object of its own, made once a batch, and does not make another one for each caller.
    */
   #now: number | null = null;
   /** Turns of the event loop to be given before the next sleep. */
@@ -147,7 +147,7 @@ export class Reactor implements RingOwner {
     setImmediate(this.#step);
   }
 
-  /** Gives the thread back to Node's event loop and closes the ring. Whoever uses the ring must have ended before. */
+  /** Gives the thread back to Node's event loop and closes the ring. All users of the ring must have ended before. */
   stop(): Promise<void> {
     this.#stopped ??= new Promise((resolve) => {
       this.#onStopped = resolve;

@@ -9,7 +9,7 @@ const firstBackOffMs = 100;
 const longestBackOffMs = 1600;
 /** Part of the time that this thread could run and was not let: from here on, others want the processors. */
 const busyShare = 0.25;
-/** What each sleep may have added to that time although nobody else was there: a halted processor takes so long to wake, in milliseconds. */
+/** What each sleep may have added to that time although no other thread ran: a halted processor takes so long to wake, in milliseconds. */
 const wakeMs = 0.05;
 
 /** What a spin needs to know of its thread. */

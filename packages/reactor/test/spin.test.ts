@@ -59,7 +59,7 @@ it('leaves the processor to others that want it, for ever longer while they do',
     now += waits.at(-1)! + 60;
   }
   expect(waits).toEqual([100, 200, 400, 800, 1600, 1600]);
-  // Nobody wants it in the next 50 ms.
+  // No other thread wants it in the next 50 ms.
   expect([offFor(now), offFor(now + 60)]).toEqual([0, 0]);
   now += 120;
   world.waitedMs += 1000;

@@ -27,7 +27,7 @@ export interface Superblock {
   raidSizeBlocks: number;
   /** In bytes. */
   blockSize: number;
-  /** raid0 = 0, raid1 = 1, raid5f = 95, concat = 99; others are for whoever knows the level to judge. */
+  /** raid0 = 0, raid1 = 1, raid5f = 95, concat = 99; others are for the code that knows the level to judge. */
   level: number;
   /** 0 where the level has no strips. */
   stripSizeBlocks: number;
@@ -123,9 +123,9 @@ export function encodeSuperblock(sb: Superblock): Uint8Array {
 }
 
 /**
- * Reads the superblock at the start of `bytes`, which may be longer than it. Never throws: the bytes may be anybody's. What it
- * accepts agrees in itself; whether it fits the device is for `checkAgainstDevice`, and whether the level is known and
- * the array's size right for whoever knows the level.
+ * Reads the superblock at the start of `bytes`, which may be longer than it. Never throws: the bytes may come from any program.
+ * What it accepts agrees in itself; whether it fits the device is for `checkAgainstDevice`, and whether the level is known and
+ * the array's size right for the code that knows the level.
  */
 export function parseSuperblock(bytes: Uint8Array): ParseResult {
   for (let i = 0; i < Math.min(at.SIGNATURE.length, bytes.length); i++) {

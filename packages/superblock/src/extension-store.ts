@@ -132,7 +132,7 @@ export const extensionStore: ExtensionStore = {
           return writeAt(descriptor, at, encodePage(life, page));
         }),
       );
-      // Whoever hears of an error must not find others still under way.
+      // A caller that is told of an error must not find others still under way.
       for (const result of results) if (result.status === 'rejected') throw result.reason;
     }
     await new BlockClient(descriptor).flush();

@@ -316,7 +316,7 @@ function integerFault(field: string, value: number, most: number): Fault | null 
   return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from 0 to ${most}` };
 }
 
-/** What follows the slots; older headers have less there, or nothing. Null for what nobody wrote. */
+/** What follows the slots; older headers have less there, or nothing. Null for what no version wrote. */
 function readTail(
   bytes: Uint8Array,
   numSlots: number,

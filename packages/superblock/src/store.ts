@@ -37,7 +37,7 @@ const stateOf = {
 /**
  * Superblocks as SPDK has them, at the start of each member, and a second copy that SPDK does not know. Each is written in
  * place and flushed, the second one when the first is on stable media: one of them is whole at any time. The first one counts
- * whenever it is whole, and whatever else is there (zeros, somebody else's data) counts too; the second one counts only if
+ * whenever it is whole, and whatever else is there (zeros, data of another program) counts too; the second one counts only if
  * the first is one of our own writes, torn or with a few bits turned over, or if it cannot be read and a person says that the
  * device is a member.
  */
@@ -106,7 +106,7 @@ async function readCopy(descriptor: BdevDescriptor, offsetBytes: number): Promis
   return { bytes, parsed };
 }
 
-/** The second copy where the first cannot be read. Rejects with what went wrong there if it is none: nobody is to take that for nothing. */
+/** The second copy where the first cannot be read. Rejects with what went wrong there if it is none: that must not be taken for an empty device. */
 async function readSecondInstead(descriptor: BdevDescriptor, error: unknown): Promise<Copy> {
   const [, at] = copiesAt(descriptor.bdev.blockSize);
   const second = await readCopy(descriptor, at);
@@ -127,9 +127,9 @@ async function readSecondIfFirstIsOurs(descriptor: BdevDescriptor, first: Copy):
 }
 
 /**
- * Damaged in the way in which a write of ours is torn: its first sector belongs to the same array, and is from before that write
- * (the second copy's number) or from it (a later number of ours). Whoever else ran the array since counts on by one, and what they
- * wrote of its members is not in the second copy.
+ * Damaged in the way in which a write of ours is torn: its first sector belongs to the same array, and is from before that
+ * write (the second copy's number) or from it (a later number of ours). Another program that ran the array since adds one, and
+ * what it wrote of its members is not in the second copy.
  */
 function isTornWriteOf({ bytes, parsed }: Copy, own: Superblock): boolean {
   if (parsed.ok || parsed.reason !== 'damaged') return false;
@@ -139,8 +139,8 @@ function isTornWriteOf({ bytes, parsed }: Copy, own: Superblock): boolean {
 }
 
 /**
- * Whether the first copy is the second one but for a few bits. What somebody else writes has another number, and with it another
- * checksum; a write of theirs that was torn may have both, and little else that differs.
+ * Whether the first copy is the second one but for a few bits. What another program writes has another number, and with it
+ * another checksum; a write of that program that was torn may have both, and little else that differs.
  */
 async function hasTurnedBits(descriptor: BdevDescriptor, second: Uint8Array): Promise<boolean> {
   const blocks = Math.ceil(second.length / descriptor.bdev.blockSize);
@@ -213,7 +213,7 @@ function toRecord(superblock: Superblock): ArrayRecord {
 
 function nameOf(state: MemberState): SlotRecord['state'] {
   if (state === MemberState.Configured) return 'configured';
-  // A spare, which nobody writes, holds no data either.
+  // A spare, a state that no program writes, holds no data either.
   return state === MemberState.Failed ? 'failed' : 'missing';
 }
 

@@ -11,7 +11,7 @@ export interface Ffi {
   syscallAsync(number: number, args: readonly number[], done: (result: number) => void): void;
   /** Where the memory begins. Valid for as long as the view is alive and its buffer not detached. */
   addressOf(view: ArrayBufferView | ArrayBuffer): number;
-  /** The memory at an address. Nobody may touch it once it has been unmapped. */
+  /** The memory at an address. It must not be touched once it has been unmapped. */
   viewOf(addr: number, lengthBytes: number): ArrayBuffer;
 }
 

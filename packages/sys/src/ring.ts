@@ -77,7 +77,7 @@ export class Ring {
   #aside: number[] = [];
   readonly #flushes = new FlushList();
   readonly #postponed = new FlushList();
-  /** Somebody had been put off when the present batch began. */
+  /** A flush had been put off when the present batch began. */
   #isPostponedDue = false;
   readonly #supported: Uint8Array;
   /** {@link pollFirst}, or 0 if the kernel does not know it. */
@@ -132,7 +132,7 @@ export class Ring {
     return id;
   }
 
-  /** The number may be given to somebody else: no operation of the owner's may be in flight. */
+  /** The number may be given to another owner: no operation of the owner's may be in flight. */
   removeOwner(id: number): void {
     this.#owners[id] = null;
     this.#freeOwners.push(id);
@@ -328,7 +328,7 @@ export class Ring {
     this.#postponed.run();
   }
 
-  /** Ends the ring. Operations in flight are cancelled by the kernel in its own time, and nobody hears of them. */
+  /** Ends the ring. Operations in flight are cancelled by the kernel in its own time, and their owners are not told. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -150,7 +150,7 @@ describe.each(setupFlagSets.map((_, firstFlagSet) => ({ firstFlagSet })))(
       expect(sys.flock(fd, FlockOperation.EXCLUSIVE | FlockOperation.NON_BLOCKING)).toBe(0);
       bench.ring.unregisterFile(fd);
       sys.close(fds.pop()!);
-      // Whoever gets the number now is meant by it, and the lock is gone with the file.
+      // The number now means the file that is opened next, and the lock is gone with the old one.
       const other = fs.openSync(join(folder, 'other'), 'w+');
       expect(other).toBe(fd);
       fds.push(other);

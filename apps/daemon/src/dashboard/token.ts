@@ -26,7 +26,7 @@ export class HttpToken {
   }
 }
 
-/** The token that a file holds on one line. Throws if everybody can read it, or it is too short to be one. */
+/** The token that a file holds on one line. Throws if every user can read it, or it is too short to be one. */
 export function readHttpToken(path: string): string {
   const token = readSecretFile(path, mostBytes).trim();
   if (!/^[\x21-\x7e]+$/.test(token) || token.length < leastLength)

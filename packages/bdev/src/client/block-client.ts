@@ -17,7 +17,7 @@ class TimedOutBelow extends BdevError {
   }
 }
 
-/** What takes I/O for a device: its descriptor, or somebody in front of it who does something with it. */
+/** What takes I/O for a device: its descriptor, or a layer in front of it, such as checksums. */
 export interface IoPath {
   /** As `BdevDescriptor.submit`. */
   submit(io: BdevIo): void;
@@ -137,7 +137,7 @@ export class BlockClient {
     work: (offset: number, count: number, addr: number) => Promise<void>,
   ): Promise<void> {
     const { reserve } = this.#registry;
-    // Whoever has claimed the device has others wait, who may have all of the common buffers.
+    // The claimer of the device has other users wait, which may have all of the common buffers.
     const buffers = this.descriptor.hasClaim && reserve.maxBytes >= this.blockSize ? reserve : this.#registry.buffers;
     const most = Math.max(1, Math.floor(Math.min(pieceBytes, buffers.maxBytes) / this.blockSize));
     const end = offsetBlocks + numBlocks;

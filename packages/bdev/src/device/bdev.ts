@@ -20,7 +20,7 @@ const zeroedBytesPerTimeout = 64 * 1024 * 1024;
 /** How long to wait before asking a device again that was out of resources, unless something completes, in milliseconds. */
 const retryMs = 1;
 
-/** What happens to a device while somebody has it open. */
+/** What happens to a device while it is open. */
 export type BdevEvent =
   /** The device is going away: stop using it and close the descriptor. New I/O already fails with ENODEV. */
   | { type: 'remove' }
@@ -64,9 +64,9 @@ export interface BdevOptions {
 export type BdevState = 'new' | 'registered' | 'removing' | 'removed';
 
 /**
- * A block device as everybody sees it. Made by whoever has the hardware (a {@link BdevDriver}), registered in a
- * {@link BdevRegistry}, and used through descriptors. It validates, splits, locks, retries, times and counts, so that
- * drivers need not.
+ * A block device as its users see it. Made by the code that has the hardware (a {@link BdevDriver}), registered in a {@link
+ * BdevRegistry}, and used through descriptors. It validates, splits, locks, retries, times and counts, so that drivers need
+ * not.
  */
 export class Bdev implements IoTarget {
   readonly name: string;
@@ -84,7 +84,7 @@ export class Bdev implements IoTarget {
   writeUnitSize: number;
   splitOnWriteUnit: boolean;
   state: BdevState = 'new';
-  /** Who has the exclusive right to write, as a name for messages; null if nobody. */
+  /** Name, for messages, of the owner of the exclusive right to write; null if there is none. */
   claimedBy: string | null = null;
   readonly descriptors = new Set<OpenHandle>();
   /**
@@ -173,7 +173,7 @@ export class Bdev implements IoTarget {
     return this.#tracked;
   }
 
-  /** Tells everybody who has the device open that it has a new size. For the driver's side. */
+  /** Tells every descriptor of the device that it has a new size. For the driver's side. */
   resize(numBlocks: number): void {
     if (numBlocks === this.numBlocks) return;
     this.numBlocks = numBlocks;
@@ -187,7 +187,7 @@ export class Bdev implements IoTarget {
   quiesce(offsetBlocks: number, numBlocks: number, onQuiesced: () => void): QuiesceRange {
     const range = this.#quiesced.add(offsetBlocks, numBlocks, onQuiesced);
     for (let io = this.#head; io !== null; io = io.next) this.#quiesced.count(range, io);
-    // Whoever asked has been told; it may be carried out all the same.
+    // Their owners have been told of a time-out; they may be carried out all the same.
     for (const io of this.#abandoned) this.#quiesced.count(range, io);
     if (range.pending === 0) this.registry.runtime.soon(() => range.settle());
     return range;
@@ -229,8 +229,8 @@ export class Bdev implements IoTarget {
   }
 
   /**
-   * Ends what the rate limits hold back and `isUnwanted` names, as cancelled: nobody waits for it any more. It has not been
-   * begun. Owners are told in a later turn. `isUnwanted` must start and end no I/O.
+   * Ends what the rate limits hold back and `isUnwanted` names, as cancelled: its owner does not wait for it any more. It has
+   * not been begun. Owners are told in a later turn. `isUnwanted` must start and end no I/O.
    */
   cancelHeld(isUnwanted: (io: BdevIo) => boolean): void {
     if (this.#limiter === null) return;

@@ -23,7 +23,7 @@ export class QuiesceRange {
     return io.offsetBlocks < this.offsetBlocks + this.numBlocks && this.offsetBlocks < io.offsetBlocks + io.numBlocks;
   }
 
-  /** Ended before it was quiet: nobody is told any more. */
+  /** Ended before it was quiet: the caller is not told any more. */
   forget(): void {
     this.#onQuiesced = null;
   }

@@ -90,7 +90,7 @@ export class RateLimiter {
     return true;
   }
 
-  /** The device goes away: whoever waits is told so now. */
+  /** The device goes away: the I/Os that wait end now. */
   releaseAll(): void {
     while (this.#head !== null) this.#releaseFirst(this.#head);
   }

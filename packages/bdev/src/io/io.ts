@@ -86,7 +86,7 @@ export interface IoChannel {
   notify(event: { type: 'timeout' }): void;
 }
 
-const nobody: IoOwner = {
+const noOwner: IoOwner = {
   onIoDone() {
     throw new Error('An I/O without an owner completed');
   },
@@ -97,14 +97,14 @@ const nobody: IoOwner = {
  * it back once done. Its shape never changes, and nothing is allocated for one request.
  */
 export class BdevIo {
-  // The request: the submitter writes these, nobody changes them until it is done.
+  // The request: the submitter writes these, and they do not change until it is done.
   type: IoType = IoType.Read;
   flags = 0;
   offsetBlocks = 0;
   numBlocks = 0;
   /** Byte address of the data in the runtime's memory; -1 for requests without data. */
   addr = -1;
-  owner: IoOwner = nobody;
+  owner: IoOwner = noOwner;
 
   /** How it ended. */
   status: Status = Status.Ok;
@@ -138,7 +138,7 @@ export class BdevIo {
   isReleased = false;
   isTracked = false;
 
-  /** Whoever asked has been told that it timed out; of a part, or a part of a part, whoever asked for all of it. */
+  /** The owner has been told that it timed out; for a part, or a part of a part, the owner of the whole I/O. */
   get isUnwanted(): boolean {
     return this.isAbandoned || this.parent?.isUnwanted === true;
   }
@@ -173,7 +173,7 @@ export class IoPool {
     if (io.state !== IoState.Idle) throw new Error('An I/O was given back while in flight');
     io.flags = 0;
     io.addr = -1;
-    io.owner = nobody;
+    io.owner = noOwner;
     io.context = null;
     io.driverContext = null;
     io.bdev = null;

@@ -11,8 +11,8 @@ const mostPlaces = 64;
 const mostUnindexed = 128;
 
 /**
- * The shared or the exclusive locks, held or waiting. A new one goes into a list; if somebody has to search it, and it has
- * become long, its locks move to the tree.
+ * The shared or the exclusive locks, held or waiting. A new one goes into a list; when a search meets a list that has become
+ * long, its locks move to the tree.
  */
 class LockSet {
   size = 0;
@@ -94,9 +94,9 @@ class LockSet {
 }
 
 /**
- * Locks on ranges, first come first served: who waits is not overtaken by a later one that overlaps him. Where ranges are far
- * from one another a lock costs the same however many there are; where they overlap, about the logarithm of their number.
- * A chain of overlapping locks is handed on link by link, and nobody else is asked.
+ * Locks on ranges, first come first served: a lock that waits is not overtaken by a later one that overlaps it. Where ranges
+ * are far from one another a lock costs the same however many there are; where they overlap, about the logarithm of their
+ * number. A chain of overlapping locks is handed on link by link, and no other lock is looked at.
  */
 export class RangeLocks {
   readonly #exclusive = new LockSet();
@@ -107,7 +107,7 @@ export class RangeLocks {
   #lastGranted: RangeLock | null = null;
   #isTelling = false;
 
-  /** True: the lock is held now. False: `lock.onLocked()` will be called, inside somebody's `release`. */
+  /** True: the lock is held now. False: `lock.onLocked()` will be called, inside another lock's `release`. */
   acquire(lock: RangeLock): boolean {
     if (lock.isHeld || lock.isWaiting) throw new Error('a range lock was acquired twice');
     if (this.isIdle) this.#arrivals = 0;

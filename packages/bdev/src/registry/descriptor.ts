@@ -5,7 +5,7 @@ import { Status } from '../io/status.js';
 
 /** How to open a device. */
 export interface OpenOptions {
-  /** Default false. A writable open of a device that somebody else has claimed is refused. */
+  /** Default false. A writable open of a device that is claimed is refused. */
   writable?: boolean;
   /** Called in the turn in which it happens. */
   onEvent?: (event: BdevEvent) => void;
@@ -60,14 +60,14 @@ export class BdevDescriptor implements OpenHandle {
     this.bdev.submit(io, this);
   }
 
-  /** The deadline of all that is in flight through this descriptor is now: whoever can be done without is not waited for. */
+  /** The deadline of all that is in flight through this descriptor is now: what an array can do without is not waited for. */
   expire(): void {
     this.bdev.expire(this);
   }
 
   /**
-   * Takes the exclusive right to write, for `owner` (a name for messages); through a descriptor that may only read, that
-   * nobody writes. Refused with EPERM while somebody else has it, or has the device open for writing.
+   * Takes the exclusive right to write, for `owner` (a name for messages); through a descriptor that may only read, the right
+   * that no descriptor writes. Refused with EPERM while another descriptor has it, or has the device open for writing.
    */
   claim(owner: string): void {
     const { bdev } = this;

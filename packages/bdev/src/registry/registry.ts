@@ -9,12 +9,12 @@ import type { BdevIo } from '../io/io.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { Status } from '../io/status.js';
 
-/** Looks at a device that has just been registered; may claim it. Errors are logged, and concern nobody else. */
+/** Looks at a device that has just been registered; may claim it. Errors are logged, and do not stop other examiners. */
 export type Examiner = (bdev: Bdev) => Promise<void> | void;
 
 /** Watches the registry. Called in the turn in which it happens. */
 export interface RegistryListener {
-  /** The device can be opened, and has been examined by nobody yet. */
+  /** The device can be opened, and has not been examined yet. */
   onRegistered?(bdev: Bdev): void;
   /** The device is gone: no descriptor is open, its name is free. */
   onUnregistered?(bdev: Bdev): void;
@@ -45,11 +45,11 @@ export const bufferHeaderBytes = 4096;
 export class BdevRegistry {
   readonly runtime: Runtime;
   readonly ios = new IoPool();
-  /** Buffers for whoever has no pool of his own. Each has {@link bufferHeaderBytes} bytes of room before it. */
+  /** Buffers for users that have no pool of their own. Each has {@link bufferHeaderBytes} bytes of room before it. */
   readonly buffers: SizeClassPool;
   /**
-   * Buffers for whoever has claimed a device, and has others wait for what he does on it: these may have all of
-   * {@link buffers}.
+   * Buffers for a user that has claimed a device, and has others wait for what it does there: these may have all of {@link
+   * buffers}.
    */
   readonly reserve: SizeClassPool;
   readonly #byName = new Map<string, Bdev>();
@@ -98,8 +98,8 @@ export class BdevRegistry {
   }
 
   /**
-   * Takes the device away: new I/O fails with ENODEV, everybody who has it open is told to close it, and once they have and
-   * nothing is in flight the driver is destroyed and the name is free. Resolves then.
+   * Takes the device away: new I/O fails with ENODEV, every descriptor is told to close, and once they have and nothing is in
+   * flight the driver is destroyed and the name is free. Resolves then.
    */
   async unregister(bdev: Bdev): Promise<void> {
     if (bdev.state !== 'registered') {

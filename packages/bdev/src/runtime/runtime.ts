@@ -8,7 +8,7 @@ export interface Logger {
   error(fields: object, message: string): void;
 }
 
-/** What {@link Runtime.setTimer} gives, to hand to {@link Runtime.clearTimer} and to nobody else. */
+/** What {@link Runtime.setTimer} gives, to hand to {@link Runtime.clearTimer} and to nothing else. */
 export type TimerHandle = object;
 
 /**

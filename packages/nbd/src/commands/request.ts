@@ -26,7 +26,7 @@ export interface RequestTurns {
 
 /** Told when a request is carried out: `request.errno` says how it ended. */
 export interface RequestOwner {
-  /** Whether somebody still waits for the request, or wants it done all the same. What takes long asks this now and then. */
+  /** Whether the client still waits for the request, or it is to be done all the same. What takes long asks this now and then. */
   isWanted(request: NbdRequest): boolean;
   onRequestDone(request: NbdRequest): void;
 }
@@ -82,7 +82,7 @@ export class NbdRequest {
   wasRetried = false;
   /** Next in a list of pieces, or among those that wait for their turn. */
   next: NbdRequest | null = null;
-  /** What to do once the lock is held; set by whoever acquires it. */
+  /** What to do once the lock is held; set by the code that acquires it. */
   onLocked: ((request: NbdRequest) => void) | null = null;
   readonly lock = new RangeLock(() => this.onLocked?.(this));
 

@@ -32,8 +32,8 @@ export function submitIo(
 }
 
 /**
- * Ends the I/O and gives its request, with the first error that it met. A time-out is none yet: whoever ends the step asks
- * {@link mustRetry}.
+ * Ends the I/O and gives its request, with the first error that it met. A time-out is none yet: the code that ends the step
+ * asks {@link mustRetry}.
  */
 export function taken(io: BdevIo): NbdRequest {
   const request = io.context as NbdRequest;

@@ -14,7 +14,7 @@ export class ZeroTrimTurns implements RequestTurns {
   /** Requests are being given their turns: one that ends at once leaves the next to the loop, not to a call within its own. */
   #isTelling = false;
 
-  /** True: it is the request's turn. False: `onTurn` will be called, inside somebody's `end`. */
+  /** True: it is the request's turn. False: `onTurn` will be called, inside another request's `end`. */
   begin(request: NbdRequest): boolean {
     if (this.#steps < mostSteps && this.#head === null) {
       this.#steps++;

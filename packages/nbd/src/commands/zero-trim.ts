@@ -6,11 +6,11 @@ import type { NbdRequest } from './request.js';
 import { finish, moveBuffer, mustRetry, submitIo, targetOf, taken } from './submit.js';
 
 /**
- * Trim and write zeroes. Whole blocks go to the device as they are, at most {@link stepBytes} at a time. Parts of blocks at
- * the edges are left alone by trim, which is a hint, and read-modify-written by write zeroes, which is exact; for those the
+ * Trim and write zeroes. Whole blocks go to the device as they are, at most {@link stepBytes} at a time. Parts of blocks at the
+ * edges are left alone by trim, which is a hint, and read-modify-written by write zeroes, which is exact; for those the
  * request's buffer holds one block. The steps are one after the other, each under its own lock and in its turn among those of
- * the export. Before each it is asked whether anybody still waits for the request; if not, the rest is left undone, and
- * nobody has been told otherwise.
+ * the export. Before each it is asked whether the client still waits for the request; if not, the rest is left undone, and no
+ * reply has said otherwise.
  */
 
 /** Most bytes of one I/O: a bound on how long it takes, and so on what waits for it. A multiple of every block size. */

@@ -47,7 +47,7 @@ export class HandshakeTurns {
     return false;
   }
 
-  /** Whoever hangs up waits no longer, and takes no turn from others. */
+  /** A client that hangs up does not wait any more, and takes no turn from others. */
   leave(taker: HandshakeTaker): void {
     this.#waiting.delete(taker);
   }

@@ -8,7 +8,7 @@ import {
   optionMagicLo,
 } from '../wire/constants.js';
 import type { ClientIdentity } from '../server/rights.js';
-import { maxIdentityBytes, nobody, parseIdentity } from '../tls/identity.js';
+import { maxIdentityBytes, noIdentity, parseIdentity } from '../tls/identity.js';
 import { Negotiated, ReplyStyle } from './negotiated.js';
 import { optionBytes, parseInfoRequest, parseMetaContextRequest } from '../wire/option-data.js';
 import { exportNameReply, greeting, infoReplies, metaContextReply, optionReply, serverReply } from '../wire/option-replies.js';
@@ -97,7 +97,7 @@ export class Handshake<E extends HandshakeExport> {
   ) {
     this.#host = host;
     this.#say = say;
-    this.#client = progress?.client ?? { listener, ...nobody };
+    this.#client = progress?.client ?? { listener, ...noIdentity };
     if (progress === null) {
       say(greeting(HandshakeFlag.FixedNewstyle | HandshakeFlag.NoZeroes));
       return;
@@ -191,7 +191,7 @@ export class Handshake<E extends HandshakeExport> {
     else this.#reply(OptionReply.ErrTooBig, `option data of more than ${maxOptionBytes} bytes`);
   }
 
-  /** TLS has begun: what comes from now on came through it, behind what whoever does it says of the client. */
+  /** TLS has begun: what comes from now on came through it, after the message of the TLS terminator that says who the client is. */
   tlsStarted(): void {
     this.#state = 'identityLength';
     this.wantedBytes = 4;
@@ -272,7 +272,7 @@ export class Handshake<E extends HandshakeExport> {
       return proceed;
     }
     if (!this.#isEmpty(data)) return proceed;
-    // Whatever was agreed on before may have been sent by somebody in between.
+    // Whatever was agreed on before may have been sent by an attacker in between.
     this.negotiated.reset();
     this.#isTls = true;
     this.#reply(OptionReply.Ack);

@@ -29,8 +29,8 @@ const localPart = 1 / 8;
 const peerPart = 1 / 2;
 
 /**
- * Who is let in. Clients of Unix sockets have passed the file's permissions; others may be anybody. So one network address
- * gets only a part of the places and of the memory, and all of them together leave some for Unix sockets.
+ * Who is let in. Clients of Unix sockets have passed the file's permissions; others may come from anywhere. So one network
+ * address gets only a part of the places and of the memory, and all of them together leave some for Unix sockets.
  */
 export class Admission {
   readonly #limits: AdmissionLimits;
@@ -94,7 +94,7 @@ export class Admission {
   }
 }
 
-/** Addresses of one IPv6 network of 64 bits are one: whoever has one of them has all. */
+/** Addresses of one IPv6 network of 64 bits count as one: a client that has one of them has all. */
 function originKey(peer: string): string {
   const address = (peer.split(' port ')[0] ?? peer).replace(/^::ffff:(?=\d+\.)/, '');
   if (!address.includes(':')) return address;

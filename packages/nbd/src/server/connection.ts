@@ -226,7 +226,7 @@ export class NbdConnection implements RequestConnection, ExportUser, HandshakeTa
     this.drain();
   }
 
-  /** Closes at once. What is in flight is carried out, but for the rest of what takes long; nobody is told. */
+  /** Closes at once. What is in flight is carried out, but for the rest of what takes long; the client gets no reply. */
   abort(reason: string): void {
     if (this.#isClosed || this.#isFinished) return;
     this.#host.log.log('info', { peer: this.peer, export: this.target?.name }, `NBD connection dropped: ${reason}`);

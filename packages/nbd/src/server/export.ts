@@ -44,7 +44,7 @@ function allocationOf({ blockSize, driver }: Bdev): AllocationMap | null {
 
 /** A connection that uses an export. */
 export interface ExportUser {
-  /** No further request is taken, and what nobody waits for is left undone; what is under way is answered, and then the connection ends. */
+  /** No further request is taken, and what no client waits for is left undone; what is under way is answered, and then the connection ends. */
   callOff(): void;
   abort(reason: string): void;
 }
@@ -76,9 +76,9 @@ export class NbdExport implements HandshakeExport, Target, Rules {
   readonly description: string;
   readonly isDefault: boolean;
   readonly isReadOnly: boolean;
-  /** Null for everybody. */
+  /** Null for all clients. */
   readonly clients: readonly ClientRule[] | null;
-  /** The same, for those who may only read; null if everybody may do the same. */
+  /** The same, for those who may only read; null if all clients may do the same. */
   readers: NbdExport | null = null;
   readonly bdev: Bdev;
   readonly descriptor: BdevDescriptor;
@@ -136,7 +136,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     this.unitBytes = unitBlocks * bdev.blockSize;
   }
 
-  /** As it is now: a device that has been resized shows its new size to whoever asks next. */
+  /** As it is now: a device that has been resized shows its new size to the next client that asks. */
   get sizeBytes(): number {
     return this.bdev.numBlocks * this.blockSize;
   }
@@ -165,7 +165,7 @@ export class NbdExport implements HandshakeExport, Target, Rules {
     return flags | flag.SendWriteZeroes | flag.SendFastZero;
   }
 
-  /** For connections: ends what rate limits hold back and nobody waits for any more. */
+  /** For connections: ends what rate limits hold back and no client waits for any more. */
   cancelUnwanted(): void {
     this.bdev.cancelHeld(({ descriptor, context }) => {
       if (descriptor !== this.descriptor || !(context instanceof NbdRequest)) return false;

@@ -12,7 +12,7 @@ export interface ConnectionHandoff extends Handoff {
 export interface PeerServers {
   /** Whether one of them has the export; the empty name is their default export. Only asked for what is not here. */
   has(exportName: string): boolean;
-  /** What they export, and who may use it; null for everybody. */
+  /** What they export, and who may use it; null for all clients. */
   exports(): readonly (ListedExport & { readonly clients: readonly ClientRule[] | null })[];
   /**
    * Takes a client that asks for one of their exports: its descriptor belongs to the taker from now on, who gives it to

@@ -4,7 +4,7 @@ import type { Logger, Runtime } from '@raidkit/bdev';
 const burst = 20;
 const msPerLine = 1000;
 
-/** Logs what anybody on the network can cause: a few lines at once, then one in a second, with how many there would have been. */
+/** Logs what any host on the network can cause: a few lines at once, then one in a second, with how many there would have been. */
 export class LogLimit {
   readonly #log: Logger;
   readonly #runtime: Pick<Runtime, 'now'>;

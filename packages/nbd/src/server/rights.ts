@@ -58,7 +58,7 @@ export function checkRules(rules: readonly ClientRule[]): void {
   }
   for (const [index, { listener, tlsUser, certificate }] of rules.entries()) {
     if (listener !== undefined || tlsUser !== undefined || certificate !== undefined) continue;
-    const message = `rule ${index} of who may use the NBD export names no listener, TLS user or certificate: leave the rules out to let everybody use it`;
+    const message = `rule ${index} of who may use the NBD export names no listener, TLS user or certificate: leave the rules out to let all clients use it`;
     throw new NbdError('ERR_NBD_INVALID', 22, message);
   }
 }

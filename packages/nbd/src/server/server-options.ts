@@ -49,9 +49,9 @@ export interface AddExportOptions {
   /** What clients ask for: at most 256 bytes, unique in the server. */
   name: string;
   bdev: Bdev | string;
-  /** Default: true if the bdev is read-only or claimed by somebody. */
+  /** Default: true if the bdev is read-only or claimed. */
   readOnly?: boolean;
-  /** Who may use it; others do not learn that it is there. Default: everybody who comes in. */
+  /** Who may use it; others do not learn that it is there. Default: all clients of the server. */
   clients?: readonly ClientRule[];
   /** For people, at most 1,024 bytes. */
   description?: string;
@@ -68,7 +68,7 @@ export interface NbdExportInfo {
   description: string;
   isDefault: boolean;
   readOnly: boolean;
-  /** Null for everybody. */
+  /** Null for all clients. */
   clients: readonly ClientRule[] | null;
   sizeBytes: number;
   connections: number;

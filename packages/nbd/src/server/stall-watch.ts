@@ -9,14 +9,14 @@ export interface WatchedConnection {
   readonly movedBytes: number;
 }
 
-/** Whoever holds memory must move so many bytes in a second, on average over the time that it is given. */
+/** A client that holds memory must move so many bytes in a second, on average over the time that it is given. */
 const leastBytesPerSecond = 8192;
-/** Who holds more than its fair part of the memory is given this fraction of the time. */
+/** A client that holds more than its fair part of the memory is given this fraction of the time. */
 const hoarderPart = 1 / 5;
 
 /**
- * Finds clients that hold memory and hardly move. What counts is how much they move, not that they do: one byte now and then
- * keeps nobody's memory.
+ * Finds clients that hold memory and hardly move. What counts is how much they move, not that they do: one byte now and then is
+ * not enough to keep memory.
  */
 export class StallWatch {
   readonly #timeoutMs: number;

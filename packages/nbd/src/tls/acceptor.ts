@@ -27,21 +27,21 @@ export class TlsAcceptor {
   }
 
   /**
-   * Does the handshake on `raw`, which nobody may read, write or destroy any more. If it succeeds, `onSecure` gets the socket to
-   * use instead; if not, `raw` is closed, and `onFailed` told why. One of them is called in any case. Returns a function that
-   * gives up.
+   * Does the handshake on `raw`, which the caller may not read, write or destroy any more. If it succeeds, `onSecure` gets the
+   * socket to use instead; if not, `raw` is closed, and `onFailed` told why. One of them is called in any case. Returns a
+   * function that gives up.
    */
   accept(raw: Socket, onSecure: (socket: TLSSocket) => void, onFailed: (reason: string) => void): () => void {
     const idle = this.#idle;
     const server = idle.pop() ?? createServer(tlsServerOptions(this.#credentials));
     server.once('secureConnection', (socket) => {
       server.removeAllListeners('tlsClientError');
-      // One with credentials that have been renewed meanwhile goes where nobody looks.
+      // If the credentials have been renewed meanwhile, this is the old list, whose servers are not used again.
       idle.push(server);
       socket.allowHalfOpen = true;
       onSecure(socket);
     });
-    // A server that has failed is not used again: nothing late can then be taken for somebody else's.
+    // A server that has failed is not used again: a late event can then not be taken for one of another client.
     server.once('tlsClientError', (error, socket) => {
       // Not an Error, whatever its type says: a code, or nothing if the certificate is not the reason.
       const refusal: unknown = socket.authorizationError;

@@ -29,7 +29,7 @@ export interface TlsFiles {
 }
 
 const oldestVersion = 'TLSv1.2';
-/** Shortest key of a user: whoever has listened to a handshake can try keys at leisure. */
+/** Shortest key of a user: an attacker who has listened to a handshake can try keys at leisure. */
 const fewestKeyBytes = 16;
 const othersRead = 0o004;
 /** Largest file that is read, in bytes. */
@@ -123,10 +123,10 @@ function readKeys(path: string): Map<string, Uint8Array> {
   return keys;
 }
 
-/** As {@link readText}, of a file that not everybody may read. */
+/** As {@link readText}, of a file that not every user may read. */
 function readSecret(path: string): string {
   return readText(path, ({ mode }) => {
-    if ((mode & othersRead) !== 0) throw invalid(`everybody can read ${path}, which has a secret key: chmod o-rwx ${path}`);
+    if ((mode & othersRead) !== 0) throw invalid(`every user can read ${path}, which has a secret key: chmod o-rwx ${path}`);
   });
 }
 

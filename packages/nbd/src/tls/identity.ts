@@ -8,7 +8,7 @@ export interface TlsIdentity {
   readonly certificate: string | null;
 }
 
-export const nobody: TlsIdentity = { tlsUser: null, certificate: null };
+export const noIdentity: TlsIdentity = { tlsUser: null, certificate: null };
 
 /** Longest identity that is told, in bytes of JSON. */
 export const maxIdentityBytes = 4000;
@@ -35,11 +35,11 @@ export function identityOf(socket: TLSSocket): TlsIdentity {
   };
 }
 
-/** As whoever does TLS tells it to the server, before the first byte of the client's: length (4), and as many bytes of JSON. */
+/** The message by which the TLS terminator tells it to the server, before the first byte of the client's: length (4), and as many bytes of JSON. */
 export function identityMessage(identity: TlsIdentity): Buffer {
   let text = Buffer.from(JSON.stringify(identity));
-  // Nobody of so long a name can be meant.
-  if (text.length > maxIdentityBytes) text = Buffer.from(JSON.stringify(nobody));
+  // No rule can name a client with so long a name.
+  if (text.length > maxIdentityBytes) text = Buffer.from(JSON.stringify(noIdentity));
   const message = Buffer.alloc(4 + text.length);
   message.writeUInt32BE(text.length);
   text.copy(message, 4);

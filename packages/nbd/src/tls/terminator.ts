@@ -6,7 +6,7 @@ import type { TlsCredentials } from './credentials.js';
 import { TlsAcceptor } from './acceptor.js';
 import { identityMessage, identityOf } from './identity.js';
 
-/** A client that begins TLS, on its way to whoever does it. Plain data: it may go to another thread. */
+/** A client that begins TLS, on its way to the TLS terminator. Plain data: it may go to another thread. */
 export interface TlsHandover {
   /** The client's socket. */
   readonly fd: number;

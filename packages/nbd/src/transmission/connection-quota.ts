@@ -22,8 +22,8 @@ export interface QuotaSource {
 }
 
 /**
- * What one connection has in flight: a slot for each request, or piece of one, until its reply has been sent, and buffers.
- * Whoever asks for more than there is gets nothing, and is told to try again when that may help.
+ * What one connection has in flight: a slot for each request, or piece of one, until its reply has been sent, and buffers. A
+ * connection that asks for more than there is gets nothing, and is told to try again when that may help.
  */
 export class ConnectionQuota implements BufferWaiter, QuotaUser {
   slots = 0;
@@ -131,7 +131,7 @@ export class ConnectionQuota implements BufferWaiter, QuotaUser {
     }
     this.#hold(addr);
     this.#reservedAddr = addr;
-    // We are inside somebody's `put`.
+    // This runs inside another user's `put`.
     runtime.soon(this.#onReserved);
   }
 

@@ -44,7 +44,7 @@ export class ReplyDispatcher implements RequestOwner {
     });
   }
 
-  /** The client is gone: nobody is told anything any more. */
+  /** The client is gone: no reply is sent any more. */
   close(): void {
     this.#isClosed = true;
     this.unfragmentedRead.clear();

@@ -157,7 +157,7 @@ export class SendQueue {
     this.#slots[index] = slots;
   }
 
-  /** Takes off what was being sent. It keeps its places until all its buffers are free: whoever gets one may reply at once. */
+  /** Takes off what was being sent. It keeps its places until all its buffers are free: a request that gets one may reply at once. */
   #shift(): void {
     const ranges = this.#sending;
     let heldBytes = 0;

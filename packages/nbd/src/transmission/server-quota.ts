@@ -1,6 +1,6 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** Somebody who draws on a {@link ServerQuota}. */
+/** What draws on a {@link ServerQuota}: a connection. */
 export interface QuotaUser {
   /** Bytes of buffers that it holds. The quota's own. */
   heldBytes: number;
@@ -36,12 +36,12 @@ export interface QuotaLimits {
 const floorPart = 1 / 4;
 
 /** What stands in the way of a wish. */
-const Obstacle = { None: 0, Share: 1, Everybody: 2 } as const;
+const Obstacle = { None: 0, Share: 1, Common: 2 } as const;
 
 /**
- * What all connections of a server may have in flight together: bytes of buffers, and requests. Each of them is sure of a
- * small part, its floor, whatever the others hold; above that they draw on a common part, first come, first served. Who waits
- * because a share of its own is used up holds up nobody who is not in it.
+ * What all connections of a server may have in flight together: bytes of buffers, and requests. Each of them is sure of a small
+ * part, its floor, whatever the others hold; above that they draw on a common part, first come, first served. A user that waits
+ * because a share of its own is used up holds up no user outside that share.
  */
 export class ServerQuota {
   readonly maxBytes: number;
@@ -62,7 +62,7 @@ export class ServerQuota {
   /** What is used of the common part. */
   #usedBytes = 0;
   #usedRequests = 0;
-  /** The waiter ahead of all whom nobody may overtake: it waits for the common part. Null if there is none. */
+  /** The first waiter for the common part, which no other user may overtake. Null if there is none. */
   #first: QuotaUser | null = null;
   #serving: QuotaUser | null = null;
   #isScheduled = false;
@@ -77,12 +77,12 @@ export class ServerQuota {
     this.#commonRequests = maxRequests - this.floorRequests * maxUsers;
   }
 
-  /** Whether somebody is held up because memory or requests are short. */
+  /** Whether a connection is held up because memory or requests are short. */
   get isShort(): boolean {
     return this.#waiters.size > 0 || this.waitingForBuffers > 0;
   }
 
-  /** Whether `user` may take `bytes` (0: a request) now. Nobody overtakes those who wait for the common part. */
+  /** Whether `user` may take `bytes` (0: a request) now. No user overtakes those that wait for the common part. */
   hasRoom(user: QuotaUser, bytes: number): boolean {
     if (this.#isWithinFloor(user, bytes)) return true;
     if (this.#first !== null && this.#serving !== user) return false;
@@ -117,7 +117,7 @@ export class ServerQuota {
   /** To be told when there may be room for `user.bytesWanted`. */
   wait(user: QuotaUser): void {
     this.#waiters.add(user);
-    if (this.#first === null && this.#obstacle(user, user.bytesWanted) === Obstacle.Everybody) this.#first = user;
+    if (this.#first === null && this.#obstacle(user, user.bytesWanted) === Obstacle.Common) this.#first = user;
   }
 
   cancel(user: QuotaUser): void {
@@ -142,9 +142,9 @@ export class ServerQuota {
 
   /** For a wish above the floor. One that is alone in what limits it is never refused, however large it is. */
   #obstacle(user: QuotaUser, bytes: number): number {
-    if (bytes === 0) return this.#usedRequests < this.#commonRequests ? Obstacle.None : Obstacle.Everybody;
+    if (bytes === 0) return this.#usedRequests < this.#commonRequests ? Obstacle.None : Obstacle.Common;
     const above = this.#aboveFloor(user.heldBytes + bytes) - this.#aboveFloor(user.heldBytes);
-    if (this.#usedBytes > 0 && this.#usedBytes + above > this.commonBytes) return Obstacle.Everybody;
+    if (this.#usedBytes > 0 && this.#usedBytes + above > this.commonBytes) return Obstacle.Common;
     for (const share of user.shares) if (share.bytes > 0 && share.bytes + above > share.maxBytes) return Obstacle.Share;
     return Obstacle.None;
   }
@@ -161,7 +161,7 @@ export class ServerQuota {
     for (const user of this.#waiters) {
       const isSure = this.#isWithinFloor(user, user.bytesWanted);
       const obstacle = isSure ? Obstacle.None : this.#obstacle(user, user.bytesWanted);
-      if (obstacle === Obstacle.Everybody) {
+      if (obstacle === Obstacle.Common) {
         this.#first = user;
         return;
       }

@@ -22,7 +22,7 @@ import { ConnectionTurn } from './turns.js';
 import { maxTransferBytes, requestErrno } from './validate.js';
 import { isUnaligned, startWrite } from '../commands/write.js';
 
-/** Bytes of a payload that nobody wants which are taken in at a time. */
+/** Bytes that are taken in at a time of a payload that is thrown away. */
 const discardBytes = 4096;
 /** After a write of so many bytes another one is expected, whose payload is not worth a copy. */
 const largeWriteBytes = 32 * 1024;
@@ -139,7 +139,7 @@ export class Transmission {
     this.target.cancelUnwanted();
   }
 
-  /** The client is gone. What is under way is carried out, and nobody is told. */
+  /** The client is gone. What is under way is carried out, and no reply is sent. */
   close(): void {
     this.#isStopped = true;
     this.#replies.close();
@@ -312,7 +312,7 @@ export class Transmission {
       left -= bytes;
       return count < most && left > 0;
     });
-    // A map that has nothing to say: as far as anybody knows, allocated.
+    // A map that has nothing to say: as far as is known, allocated.
     if (count === 0) this.#replies.writer.putExtent(request, count++, request.lengthBytes, 0);
     this.#replies.writer.extents(request, count);
     this.#replies.answered(request);

@@ -20,8 +20,8 @@ export interface Listening {
 }
 
 /**
- * Connections that wait to be accepted; more than the system allows (net.core.somaxconn, 4096 if nobody has changed it) are that
- * many. Where the queue of a Unix socket is full, clients that do not block, as libnbd, fail with EAGAIN.
+ * Connections that wait to be accepted; more than the system allows (net.core.somaxconn, 4096 unless the operator has changed
+ * it) are that many. Where the queue of a Unix socket is full, clients that do not block, as libnbd, fail with EAGAIN.
  */
 export const backlog = 4096;
 /** Longest path of a Unix socket on Linux, without the NUL (unix(7)). */
@@ -79,7 +79,7 @@ function started(server: Server, address: NbdAddress): Promise<void> {
   });
 }
 
-/** Nobody but the owner may connect, from the first moment on. Node binds within the call, so the mask applies to nothing else. */
+/** Only the owner may connect, from the first moment on. Node binds within the call, so the mask applies to nothing else. */
 function listenPrivately(server: Server, path: string): void {
   if (!isMainThread) {
     // A worker has no umask of its own to set.
@@ -95,7 +95,7 @@ function listenPrivately(server: Server, path: string): void {
   }
 }
 
-/** Removes the socket that a dead server left behind; throws if somebody answers on it or it is something else. */
+/** Removes the socket that a dead server left behind; throws if a server answers on it or it is something else. */
 export async function freeUnixPath(path: string): Promise<void> {
   if (Buffer.byteLength(path) > maxPathBytes || path === '') {
     throw new NbdError('ERR_NBD_ADDRESS', ENAMETOOLONG, `the path of a Unix socket has 1 to ${maxPathBytes} bytes: ${path}`);
@@ -109,7 +109,7 @@ export async function freeUnixPath(path: string): Promise<void> {
   unlinkSync(path);
 }
 
-/** False only if the system says that nobody listens there. */
+/** False only if the system says that nothing listens there. */
 function isAnswered(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

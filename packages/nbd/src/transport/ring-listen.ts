@@ -118,7 +118,8 @@ class RingListening implements Listening, RingOwner {
 
   #begin(fd: number): void {
     const { sys } = this.#host;
-    // Whoever connects and hangs up is cheap to be rid of here, and not later: clients that are served wait for the same thread.
+    // A client that connects and hangs up is cheap to be rid of here, and not later: clients that are served wait for the same
+    // thread.
     if (sys.sockets.hasEnded(fd)) {
       sys.close(fd);
       return;

@@ -29,7 +29,7 @@ export interface RingTransportHost {
   readonly runtime: Runtime;
   /** Where the runtime's memory lies in the process. */
   readonly memoryAddr: number;
-  /** A range of the runtime's memory for bytes that nobody wants. */
+  /** A range of the runtime's memory for bytes that are thrown away. */
   readonly scratchAddr: number;
   readonly scratchBytes: number;
   /** Has TLS done for a client. Null if there is none. */

@@ -6,8 +6,8 @@ const othersWrite = 0o002;
 const sticky = 0o1000;
 
 /**
- * Refuses a path for a Unix socket in a folder where somebody else could put another socket in its place: one of another user
- * than this one and root, or one that everybody can write to, unless it has the sticky bit, as /tmp has.
+ * Refuses a path for a Unix socket in a folder where another user could put another socket in its place: one of another user
+ * than this one and root, or one that every user can write to, unless it has the sticky bit, as /tmp has.
  */
 export function checkSocketFolder(path: string): void {
   const folder = dirname(path);
@@ -19,7 +19,7 @@ export function checkSocketFolder(path: string): void {
     throw new NbdError('ERR_NBD_ADDRESS', 13, message);
   }
   if ((stats.mode & othersWrite) !== 0 && (stats.mode & sticky) === 0) {
-    const message = `everybody can write to ${folder}, and put another socket in place of ${path}; use another folder, or chmod o-w ${folder}`;
+    const message = `every user can write to ${folder}, and put another socket in place of ${path}; use another folder, or chmod o-w ${folder}`;
     throw new NbdError('ERR_NBD_ADDRESS', 13, message);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * What a connection needs of whoever moves its bytes. The other direction is the connection's own methods: `inputAddr`,
+ * What a connection needs of the code that moves its bytes. The other direction is the connection's own methods: `inputAddr`,
  * `wantedBytes`, `roomBytes`, `received`, `receivedEnd` for bytes that come in; `sendQueue.beginSend` and `sent` for bytes that
- * go out; `closed` at the very end. All calls are in the thread of the runtime; calls from here may come from inside calls
- * of the connection's methods.
+ * go out; `closed` at the very end. All calls are in the thread of the runtime; calls from here may come from inside calls of
+ * the connection's methods.
  */
 export interface Transport {
   /** There is something in the send queue. To be sent once this turn's work is done, so that replies go out together. */

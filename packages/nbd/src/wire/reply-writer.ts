@@ -86,7 +86,7 @@ export class ReplyWriter {
     else this.#errorChunk(request, ChunkType.ErrorOffset, chunkDone);
   }
 
-  /** One extent over the whole request, allocated as far as anybody knows. */
+  /** One extent over the whole request, allocated as far as is known. */
   oneExtent(request: NbdRequest): void {
     const isWide = this.#style === ReplyStyle.Extended;
     const bytes = this.#headerBytes + (isWide ? 24 : 12);

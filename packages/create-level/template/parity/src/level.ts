@@ -99,7 +99,7 @@ class Parity implements ParityLevel {
     else this.#lockAndRead(request);
   };
 
-  /** What is worked out comes of several members: nobody may be writing to some of them. */
+  /** What is worked out comes of several members: no write may be under way on some of them. */
   #lockAndRead(request: ReadRequest): void {
     request.lock(this.#columns, request.b, request.b + request.numBlocks, 'shared', this.#beginRead);
   }
