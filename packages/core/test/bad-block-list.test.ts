@@ -134,3 +134,20 @@ it('a write for which the list of bad blocks has no room fails alone', async () 
   expect(await bytesOf(volume, 7, 2)).toEqual([9, 'EIO']);
   expect(array.state).toBe('online');
 });
+
+it('a write of a bad block that ends while the array stops is answered when the list is on record', async () => {
+  const { rig, disk } = await found(await lastCopy(), []);
+  const volume = openVolume(rig, 'a');
+  disk.fault = ({ type, offsetBlocks }) => (type === IoType.Write && offsetBlocks === dataOffset + 5 ? null : Status.Ok);
+  const image = volume.write(5, blocks(1, 8), { fua: true }).then(() => disk.bytes.slice());
+  await until(() => disk.held.length === 1, 'the write is on the way');
+  const array = arrayOf(rig, 'a');
+  const stopped = rig.arrays.stop();
+  await until(() => array.state === 'offline', 'the array stops');
+  disk.finish(disk.held.pop()!, Status.Ok);
+  // The power fails with the answer.
+  const again = await found(await image, []);
+  expect(await bytesOf(openVolume(again.rig, 'a'), 4, 3)).toEqual([7, 8, 7]);
+  volume.descriptor.close();
+  await stopped;
+});

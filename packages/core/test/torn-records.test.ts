@@ -1,8 +1,9 @@
 import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo } from '@raidkit/bdev';
 import { describe, expect, it } from 'vitest';
-import { blocks, build } from '../../../test/support/array-on-disks.js';
+import { blocks, build, bytesOf } from '../../../test/support/array-on-disks.js';
 import { plugIn } from '../../../test/support/ram-disk.js';
+import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 
@@ -156,4 +157,101 @@ describe.each(['raid1', 'raid5f'] as const)('a %s of which rounds fail on all me
   it('keeps a header that goes with superblocks which were not written', async () => {
     await afterFailedRounds(superblocksAt, () => undefined);
   });
+});
+
+const dataOffset = 2048;
+/** Where a member has lists of bad blocks, and of what is in doubt. Blocks. */
+const badBlocksAt = [512, 768] as const;
+const doubtAt = [768, 832] as const;
+
+/** The members of these disks, the first of which is of that slot, as they are, in another process. */
+async function crashed(disks: readonly RamDisk[], slot = 0): Promise<Rig> {
+  const rig = newRig();
+  for (const [index, { bytes }] of disks.entries())
+    await plugIn(rig.registry, { name: `m${slot + index}`, uuid: memberUuid(slot + index), bytes: bytes.slice() });
+  await rig.registry.waitForExamine();
+  if (arrayOf(rig, 'a').state !== 'online') await rig.arrays.startDegraded('a');
+  return rig;
+}
+
+/** From now on writes to these places fail, and leave there what is neither old nor new. */
+function failTorn(disks: readonly RamDisk[], place: Place): void {
+  for (const disk of disks)
+    disk.fault = (io) => {
+      if (!isWriteTo(place, io)) return Status.Ok;
+      disk.bytes.fill(0xee, io.offsetBlocks * 512, (io.offsetBlocks + 1) * 512);
+      return Status.IoError;
+    };
+}
+
+describe('of records that fail on all members, one after the other, the last one that all had stays:', () => {
+  it.each(['raid1', 'raid5f'] as const)('pages of the map of a %s', async (level) => {
+    const { disks, volume } = await build(level, 3, { mebibytes: 8 });
+    await volume.write(0, blocks(8, 1));
+    await volume.flush();
+    // Whatever members hold where nothing was written.
+    for (const { bytes } of disks) bytes.fill(0xdd, (dataOffset + regionBlocks) * 512);
+    failTorn(disks, pagesAt);
+    for (let round = 0; round < 3; round++) await expect(volume.write(4 * regionBlocks, blocks(8, 9))).rejects.toThrow(/EIO/);
+    const again = await crashed(disks);
+    const read = openVolume(again, 'a');
+    expect([...(await bytesOf(read, 0, 1)), ...(await bytesOf(read, 6 * regionBlocks, 1))]).toEqual([1, 0]);
+  });
+
+  it('lists of bad blocks', async () => {
+    const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 4 });
+    await volume.write(0, blocks(16, 7));
+    const array = arrayOf(rig, 'a');
+    for (const block of [5, 9]) for (const slot of [0, 1]) array.badBlocks.add(slot, block, 1);
+    await array.metadata.update();
+    failTorn(disks, badBlocksAt);
+    for (let round = 0; round < 3; round++) await expect(volume.write(5, blocks(1, 8))).rejects.toThrow(/EIO/);
+    const again = await crashed(disks);
+    expect(await bytesOf(openVolume(again, 'a'), 8, 2)).toEqual([7, 'EIO']);
+  });
+
+  it('lists of what is in doubt', async () => {
+    const { rig, disks, volume } = await build('raid5f', 3, { mebibytes: 4 });
+    await volume.write(0, blocks(512, 7));
+    await rig.arrays.removeBaseBdev('m0');
+    await volume.write(0, blocks(8, 7));
+    const { consistency, journal } = arrayOf(rig, 'a');
+    // Of stripe 1 the absent member has the first chunk. A write has failed there on more members than can be lost.
+    consistency.markInconsistent(32, 8);
+    await until(() => journal?.doubt.isCurrent === true, 'it is on record');
+    for (const { bytes } of disks) bytes.fill(9, (dataOffset + 32) * 512, (dataOffset + 40) * 512);
+    failTorn(disks, doubtAt);
+    for (let round = 0; round < 3; round++) {
+      consistency.markInconsistent(128 + 16 * round, 8);
+      await expect(journal?.doubt.save()).rejects.toThrow(/EIO/);
+    }
+    const again = await crashed(disks.slice(1), 1);
+    expect(await bytesOf(openVolume(again, 'a'), 64, 1)).toEqual(['EIO']);
+  });
+});
+
+it('a list of bad blocks that a lost flush keeps from being shorter is not written over the one on record', async () => {
+  const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 4 });
+  await volume.write(0, blocks(16, 7));
+  await rig.arrays.removeBaseBdev('m1');
+  const [disk] = disks;
+  const array = arrayOf(rig, 'a');
+  for (const block of [5, 9]) array.badBlocks.add(0, block, 1);
+  await array.metadata.update();
+  disk!.fault = ({ type }) => (type === IoType.Flush ? Status.IoError : Status.Ok);
+  await expect(volume.flush()).rejects.toThrow(/EIO/);
+  // The power fails while the next list is written.
+  let isTorn = false;
+  disk!.fault = (io) => {
+    if (isTorn || isWriteTo(badBlocksAt, io)) {
+      if (!isTorn) disk!.bytes.fill(0xee, io.offsetBlocks * 512, (io.offsetBlocks + 1) * 512);
+      isTorn = true;
+      return null;
+    }
+    return Status.Ok;
+  };
+  void volume.write(5, blocks(1, 8)).catch(() => undefined);
+  await until(() => isTorn, 'the power fails');
+  const again = await crashed([disk!]);
+  expect(await bytesOf(openVolume(again, 'a'), 8, 2)).toEqual([7, 'EIO']);
 });

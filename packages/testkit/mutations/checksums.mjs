@@ -565,7 +565,7 @@ export const checksums = [
   {
     id: 'missed-page-counted-as-taken',
     file: 'core/src/bitmap/bitmap-pages.ts',
-    line: 'slot.pagesTaken -= (this.#generations[index] ?? 0) - generation;',
+    line: 'slot.pagesTaken -= this.#generationsOf(index).last - generation;',
     becomes: 'void generation;',
     loses: 'a member that could not take a page, and could not be spared, is taken for an old image at the next start',
     suites: plain,

@@ -113,7 +113,7 @@ export const metadata = [
   {
     id: 'generations-begin-anew',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: 'this.#generation = Math.max(this.#generation, header.generation);',
+    line: 'this.#generations.note(header.generation);',
     becomes: '',
     loses: 'headers that are written after a start look older than the one from before it',
     tests: ['packages/core/test/torn-records.test.ts', 'packages/core/test/old-images.test.ts'],
@@ -161,10 +161,19 @@ export const metadata = [
   },
   {
     id: 'failed-header-moves-on',
-    file: 'core/src/metadata/superblock-writer.ts',
-    line: 'this.#generation = goOnFrom(this.#generation, this.#kept) + 1;',
-    becomes: 'this.#generation++;',
-    loses: 'two headers that fail on all members, one after the other, leave none: what was never written reads as anything',
+    file: 'core/src/format/newest-copy.ts',
+    line: 'this.#last = goOnFrom(this.#last, this.#kept) + 1;',
+    becomes: 'this.#last++;',
+    loses:
+      'two headers, pages or lists that fail on all members, one after the other, leave none: what was never written reads as anything, and parity in doubt is believed',
+    suites: ['packages/core/test/torn-records.test.ts'],
+  },
+  {
+    id: 'last-record-of-all-is-written-over',
+    file: 'core/src/format/newest-copy.ts',
+    line: 'written(generation: number): void {\n    this.#kept = generation;',
+    becomes: 'written(generation: number): void {\n    void generation;',
+    loses: 'each header, page or list is written over the one before it: a torn write leaves none',
     suites: ['packages/core/test/torn-records.test.ts'],
   },
   {

@@ -194,8 +194,8 @@ export const regions = [
   {
     id: 'same-generation-again',
     file: 'core/src/bitmap/bitmap-pages.ts',
-    line: 'const generation = (this.#generations[index] ?? 0) + 1;',
-    becomes: 'const generation = Math.max(1, this.#generations[index] ?? 0);',
+    line: 'const generation = this.#generationsOf(index).next();',
+    becomes: 'const generation = Math.max(1, this.#generationsOf(index).last);',
     loses: 'a page is written over its only copy: a torn write leaves none, or the one before it',
     tests: ['packages/core/test/torn-records.test.ts'],
   },

@@ -385,6 +385,12 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     return this.slots.length;
   }
 
+  /** Users' requests may be under way: one that stops ends, and answers, those that it has. */
+  get #hasRequests(): boolean {
+    const { phase } = this.lifecycle;
+    return phase === 'online' || phase === 'stopping';
+  }
+
   /** The incarnation of the write-intent bitmap and the journal. */
   get incarnation(): string {
     return this.metadata.incarnation;
@@ -588,7 +594,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
     const isFull = badBlocks.size >= (extension?.mostBadRanges ?? 0);
     if (isFull && badBlocks.wouldSplit(slot, memberOffset, numBlocks)) return false;
     if (!badBlocks.remove(slot, memberOffset, numBlocks)) return true;
-    if (this.state === 'online' && this.slotAt(slot).isInSync) this.recordAgain().catch(() => undefined);
+    if (this.#hasRequests && this.slotAt(slot).isInSync) this.recordAgain().catch(() => undefined);
     return true;
   }
 
@@ -675,8 +681,7 @@ export class RaidArray implements ArrayView, RedundantContext, QueueHost {
    * recorded.
    */
   async recordDamage(memberOffset: number, numBlocks: number, mayJoin = true): Promise<void> {
-    const { phase } = this.lifecycle;
-    if (this.badBlocks.isSettled || (phase !== 'online' && phase !== 'stopping')) return;
+    if (this.badBlocks.isSettled || !this.#hasRequests) return;
     const { blocksTogether } = this;
     const first = Math.floor(memberOffset / blocksTogether) * blocksTogether;
     await listDamage(this, first, Math.ceil((memberOffset + numBlocks - first) / blocksTogether) * blocksTogether, mayJoin);

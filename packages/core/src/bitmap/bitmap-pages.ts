@@ -1,6 +1,7 @@
 import type { BitmapHost } from './host.js';
+import { Generations } from '../format/newest-copy.js';
 import { onEveryMember } from '../members/member-io.js';
-import { RegionState, copyInto } from './region-state.js';
+import { RegionState } from './region-state.js';
 import type { RegionStates } from './region-state.js';
 import type { ExtensionStore, RegionPage } from '../format/store.js';
 import type { Slot } from '../members/slot.js';
@@ -17,7 +18,7 @@ export class BitmapPages {
   readonly #array: BitmapHost;
   readonly #store: ExtensionStore;
   readonly #regions: RegionStates;
-  #generations: Float64Array;
+  readonly #generations: Generations[] = [];
   /**
    * Pages that a slot's member has not taken, and the generations that it has. One that the array cannot do without stays, and
    * must not be on record as having them: at the next start it would be taken for an old image.
@@ -30,7 +31,7 @@ export class BitmapPages {
     this.#array = array;
     this.#store = store;
     this.#regions = regions;
-    this.#generations = new Float64Array(this.#countFor(regions.states.length));
+    this.growTo(regions.states.length);
   }
 
   get count(): number {
@@ -38,13 +39,14 @@ export class BitmapPages {
   }
 
   growTo(numRegions: number): void {
-    this.#generations = copyInto(new Float64Array(this.#countFor(numRegions)), this.#generations);
+    const count = Math.ceil(numRegions / this.#store.regionsPerPage);
+    while (this.#generations.length < count) this.#generations.push(new Generations());
   }
 
   /** Takes over what a member has recorded. Dirty regions are in doubt: which of their writes reached which member is not known. */
   adopt(page: RegionPage): void {
     const first = page.index * this.#store.regionsPerPage;
-    this.#generations[page.index] = page.generation;
+    this.#generations[page.index]?.goOnFrom(page.generation);
     const states = page.states.subarray(0, Math.min(page.states.length, this.#regions.states.length - first));
     let dirty = 0;
     // Runs of dirty regions as one: a large map has millions of them.
@@ -63,7 +65,7 @@ export class BitmapPages {
   }
 
   continueFrom(index: number, generation: number): void {
-    if (index < this.count) this.#generations[index] = generation;
+    this.#generations[index]?.goOnFrom(generation);
   }
 
   writeAll(): Promise<void> {
@@ -89,24 +91,24 @@ export class BitmapPages {
     for (const index of indexes) {
       const first = index * regionsPerPage;
       const states = this.#regions.states.slice(first, first + regionsPerPage);
-      const generation = (this.#generations[index] ?? 0) + 1;
-      this.#generations[index] = generation;
+      const generation = this.#generationsOf(index).next();
       pages.set(index, { index, generation, states });
     }
     for (const [region, state] of this.said) {
       const states = pages.get(this.#pageOf(region))?.states;
       if (states !== undefined) states[region % regionsPerPage] = state;
     }
-    const taken = this.#generations.reduce((sum, generation) => sum + generation, 0);
+    const taken = this.#generations.reduce((sum, { last }) => sum + last, 0);
     await onEveryMember(this.#array, async (client, slot) => {
       const missed = this.#missed.get(slot) ?? new Map<number, number>();
       this.#missed.set(slot, missed);
-      for (const { index, generation } of pages.values()) if (!missed.has(index)) missed.set(index, generation - 1);
+      for (const index of pages.keys()) if (!missed.has(index)) missed.set(index, this.#generationsOf(index).kept);
       await this.#store.writePages(client.descriptor, this.#array, [...pages.values()]);
       for (const index of pages.keys()) missed.delete(index);
       slot.pagesTaken = taken;
-      for (const [index, generation] of missed) slot.pagesTaken -= (this.#generations[index] ?? 0) - generation;
+      for (const [index, generation] of missed) slot.pagesTaken -= this.#generationsOf(index).last - generation;
     });
+    for (const { index, generation } of pages.values()) this.#generationsOf(index).written(generation);
     const written = (region: number): number | undefined => pages.get(this.#pageOf(region))?.states[region % regionsPerPage];
     // Not before: a rebuild passes over what is unwritten, and a crash must not bring back a page that says otherwise. These
     // pages may have been made when it was not to be said yet.
@@ -120,7 +122,9 @@ export class BitmapPages {
     return Math.floor(region / this.#store.regionsPerPage);
   }
 
-  #countFor(numRegions: number): number {
-    return Math.ceil(numRegions / this.#store.regionsPerPage);
+  #generationsOf(page: number): Generations {
+    const generations = this.#generations[page];
+    if (generations === undefined) throw new RangeError(`the write-intent bitmap has no page ${page}`);
+    return generations;
   }
 }

@@ -6,6 +6,53 @@ export function goOnFrom(most: number, kept: number): number {
   return (most + 1 - kept) % 2 === 0 ? most + 1 : most;
 }
 
+/**
+ * Generations of what is on record of one thing, in two places. One that could not be written may be torn on all members, and so may be
+ * one that a crash cuts short: until one has been written to all, each goes to the same place, and the last one that all have stays.
+ */
+export class Generations {
+  #last = 0;
+  /** The last one that is on all members, as far as is known; null: that has not been asked, and is the last one at the next write. */
+  #kept: number | null = null;
+
+  get last(): number {
+    return this.#last;
+  }
+
+  /** The last one that all members have, or that is taken for it. */
+  get kept(): number {
+    return this.#kept ?? this.#last;
+  }
+
+  /** Members have this one, from which the next is counted on; nothing else is known of them. */
+  goOnFrom(generation: number): void {
+    this.#last = generation;
+    this.#kept = null;
+  }
+
+  /** Somebody has written this one: the next one is a later one. */
+  note(generation: number): void {
+    this.#last = Math.max(this.#last, generation);
+  }
+
+  /** The next one goes to the other place than this one has. */
+  keep(generation: number): void {
+    this.#kept = generation;
+  }
+
+  /** The generation of what is about to be written. */
+  next(): number {
+    this.#kept = this.kept;
+    this.#last = goOnFrom(this.#last, this.#kept) + 1;
+    return this.#last;
+  }
+
+  /** All members have it. */
+  written(generation: number): void {
+    this.#kept = generation;
+  }
+}
+
 /** The newest of what members have on record of one thing. Each has two places for it. */
 export class NewestCopy<T extends { readonly generation: number }> {
   #newest: T | null = null;

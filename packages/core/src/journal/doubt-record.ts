@@ -1,4 +1,5 @@
 import type { Consistency } from '../bitmap/consistency.js';
+import { Generations } from '../format/newest-copy.js';
 import type { MembersHost } from '../members/host.js';
 import { onEveryMember } from '../members/member-io.js';
 import type { DoubtList, ExtensionStore, MapLife } from '../format/store.js';
@@ -16,7 +17,7 @@ export interface DoubtHost extends MembersHost, MapLife {
 export class DoubtRecord {
   readonly #array: DoubtHost;
   readonly #store: ExtensionStore;
-  #generation = 0;
+  readonly #generations = new Generations();
   /** What the newest list on the members covers; see {@link isInSync}. */
   #written = { additions: -1, changes: -1, removals: -1, membership: -1 };
   #saves: Promise<void> = Promise.resolve();
@@ -28,7 +29,7 @@ export class DoubtRecord {
 
   /** Goes on from the list that was found on the members. */
   adopt(list: DoubtList | null): void {
-    this.#generation = list?.generation ?? 0;
+    this.#generations.goOnFrom(list?.generation ?? 0);
   }
 
   /** Everything that is in doubt is on the list; perhaps more. */
@@ -58,9 +59,10 @@ export class DoubtRecord {
   async #write(): Promise<void> {
     const { consistency, membership } = this.#array;
     const { additions, changes, removals } = consistency;
-    this.#generation++;
-    const list = { generation: this.#generation, ranges: consistency.list(this.#store.mostDoubtRanges) };
+    const generation = this.#generations.next();
+    const list = { generation, ranges: consistency.list(this.#store.mostDoubtRanges) };
     await onEveryMember(this.#array, (client) => this.#store.writeDoubt(client.descriptor, this.#array, list));
+    this.#generations.written(generation);
     this.#written = { additions, changes, removals, membership };
   }
 }

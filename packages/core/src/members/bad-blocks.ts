@@ -1,5 +1,6 @@
 import { BlockRanges, firstEndingAfter, leastGap } from '../format/block-ranges.js';
 import type { BlockRange } from '../format/block-ranges.js';
+import { Generations } from '../format/newest-copy.js';
 import type { BadBlockList, BadBlocksHeader, BadRange } from '../format/store.js';
 
 /** Most ranges of {@link BadBlocks.noteDamage} that are remembered; what is found beyond that goes on the list at once. */
@@ -28,7 +29,7 @@ export class BadBlocks {
   #recordedVersion = 0;
   /** The list on the members. */
   #recorded: readonly BadRange[] = [];
-  #generation = 0;
+  readonly #generations = new Generations();
   /** The generation of the list on the members. */
   #recordedGeneration = 0;
 
@@ -208,7 +209,7 @@ export class BadBlocks {
     this.#damaged = new Map();
     this.#unhealed = new Map();
     this.#countDamaged();
-    this.#generation = found?.generation ?? 0;
+    this.#generations.goOnFrom(found?.generation ?? 0);
     this.#recordedGeneration = generation;
     for (const { slot, offsetBlocks, numBlocks } of found?.ranges ?? []) this.add(slot, offsetBlocks, numBlocks);
     this.#size = found?.ranges.length ?? 0;
@@ -223,13 +224,14 @@ export class BadBlocks {
   snapshot(isStable: boolean, most: number): { list: BadBlockList; onRecorded: () => void } {
     const version = this.#version;
     const ranges = isStable ? this.list() : this.#withRecorded(most);
-    const generation = ++this.#generation;
+    const generation = this.#generations.next();
     return {
       list: { generation, ranges },
       onRecorded: () => {
         this.#recordedVersion = version;
         this.#recorded = ranges;
         this.#recordedGeneration = generation;
+        this.#generations.written(generation);
       },
     };
   }

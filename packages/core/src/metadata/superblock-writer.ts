@@ -5,7 +5,7 @@ import { RaidError } from '../errors.js';
 import { coversAbsence, journalInForce } from './journal-plan.js';
 import { noteFailed } from '../members/member-io.js';
 import type { Slot } from '../members/slot.js';
-import { goOnFrom } from '../format/newest-copy.js';
+import { Generations } from '../format/newest-copy.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
 
@@ -48,9 +48,8 @@ export class SuperblockWriter {
   #lineage: string | null = null;
   /** A process that a stop or crash cut short, as headers say it. */
   #interrupted: ExtensionHeader['process'] = null;
-  #generation = 0;
-  /** Generation of the newest header that all members have, as far as is known; null if that has not been asked yet. */
-  #kept: number | null = null;
+  /** Of headers. */
+  readonly #generations = new Generations();
   #plan: JournalPlan = noJournal;
   /** The journal is the one that was found: this process has not yet told all members of another, or of none. */
   #isJournalFound = false;
@@ -76,7 +75,7 @@ export class SuperblockWriter {
   adoptHeader(header: ExtensionHeader): void {
     this.incarnation = header.incarnation;
     this.#interrupted = header.process;
-    this.#generation = Math.max(this.#generation, header.generation);
+    this.#generations.note(header.generation);
     this.#plan = journalInForce(header, this.seqNumber);
     // A crash may have kept the newest superblock from some: until all have a newer one, headers go with theirs too.
     const oldest = Math.min(...this.#array.slots.filter((slot) => slot.isInSync).map((slot) => slot.foundSeqNumber));
@@ -104,7 +103,7 @@ export class SuperblockWriter {
 
   /** A header of this generation has been written: the next one is a later one, whatever this one is worth. */
   noteGeneration(generation: number): void {
-    this.#generation = Math.max(this.#generation, generation);
+    this.#generations.note(generation);
   }
 
   /** Members that are not there may have the next number, of a round that was cut short: the next round takes the one after it. */
@@ -114,7 +113,7 @@ export class SuperblockWriter {
 
   /** The next header goes to the other place than one of this generation has. */
   spareHeader(generation: number): void {
-    this.#kept = generation;
+    this.#generations.keep(generation);
   }
 
   /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
@@ -329,9 +328,7 @@ export class SuperblockWriter {
   }
 
   async #writeHeaders(extension: ExtensionStore, round: Round, before: Round): Promise<void> {
-    // One that could not be written may be torn on every member: the next goes to the same place, and not to that of the last one.
-    this.#kept ??= this.#generation;
-    this.#generation = goOnFrom(this.#generation, this.#kept) + 1;
+    const generation = this.#generations.next();
     this.#refusing(() => {
       for (const slot of this.#array.slots) if (slot.isConfigured) extension.check(this.#header(slot, round, before));
     });
@@ -339,14 +336,14 @@ export class SuperblockWriter {
       if (slot.descriptor === null) throw new Error('the member is gone');
       return extension.writeHeader(slot.descriptor, this.#header(slot, round, before));
     });
-    this.#kept = this.#generation;
+    this.#generations.written(generation);
   }
 
   #header(slot: Slot, round: Round, before: Round): ExtensionHeader {
     const { badBlocks, options, outerUuid, process, bitmap, readPolicy, slots, sums, uuid, wantsIntegrity } = this.#array;
     this.#lineage ??= this.incarnation;
     return {
-      generation: this.#generation,
+      generation: this.#generations.last,
       arrayUuid: uuid,
       memberUuid: slot.uuid,
       incarnation: this.incarnation,
