@@ -1,5 +1,6 @@
 /**
- * Checks that packages of ours take one another by ranges, so that nobody gets two copies of one of them, and that the rules of
+ * Checks that packages of ours take one another by ranges, so that a consumer does not get two copies of one of them, and that
+ * the rules of
  * eslint.config.js that hold the design are in force where they should be: of two configurations of one rule for the same file, the
  * later one replaces the earlier. Each of these lines must be refused.
  */

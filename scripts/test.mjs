@@ -29,7 +29,7 @@ const steps = [
   ['npx', ['vitest', 'run', '--project', 'others', '--maxWorkers', '2'], { RAIDKIT_ENGINE: 'portable' }],
   // The table of mutations fits the sources; trying them takes longer (`npm run mutate -- --sample 10`).
   ['npm', ['run', '--silent', 'mutate', '--', '--check']],
-  // What of a request is JavaScript, beside what was recorded last: printed for whoever looks, and never a reason to fail.
+  // What of a request is JavaScript, beside what was recorded last: printed for the reader, and never a reason to fail.
   ['node', ['benchmarks/dist/javascript.js', '--rounds', '1', '--results', '']],
 ];
 for (const [command, args, extra = {}] of steps) {

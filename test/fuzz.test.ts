@@ -6,7 +6,7 @@ import { jsonTargets } from './fuzz/targets/json.js';
 import { memberTargets } from './fuzz/targets/members.js';
 import { nbdTargets } from './fuzz/targets/nbd.js';
 
-// Every parser of what others have written, with inputs that nobody has thought of. `npm run fuzz` has more of it.
+// Every parser of what others have written, with random inputs. `npm run fuzz` has more of it.
 
 const corpusFile = new URL('./fixtures/fuzz-corpus.json', import.meta.url);
 /** By target; deflated, in base64. */

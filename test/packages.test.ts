@@ -84,7 +84,7 @@ it('the README’s array program runs, and finds its data again', async () => {
   }
 });
 
-it('a package’s own `register` puts its level into the global registry, whoever imports it', async () => {
+it('a package’s own `register` puts its level into the global registry, whatever imports it', async () => {
   const program =
     "import { globalRegistry } from '@raidkit/core'; import '@raidkit/raid1/register'; import '@raidkit/raid5f/register'; console.log(globalRegistry().list().map((m) => m.level).join());";
   const { stdout } = await execute(process.execPath, ['--input-type=module', '-e', program], { cwd: project });
@@ -134,7 +134,7 @@ it('a level is loaded from the folder that was named, and only if no other user 
   const rpc = join(project, 'rpc3.sock');
   const start = (...args: string[]): Promise<unknown> =>
     spawnDaemon(rpc, ['-r', rpc, '--level', '@acme/raidkit-first', ...args], project);
-  // In the working directory, which nobody has named.
+  // In the working directory, which the command line does not name.
   await expect(start()).rejects.toThrow(/does not come with raidkitd: say with --level-folder/);
   // In a folder above the one that was named.
   mkdirSync(join(project, 'below'));

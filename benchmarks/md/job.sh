@@ -4,8 +4,9 @@
 #
 #   job.sh [SHARE]     SHARE (default /share): `params` there may set what is listed below; samples are added to `samples.txt` there.
 #
-# Needs root; brd, nbd, raid1, raid10 and raid456; mdadm, fio, jq and nbd-client; for LEVELS=one nbdkit too, for INTEGRITY=1 dmsetup. It takes /dev/ram*, /dev/md0
-# and /dev/nbd0: run it in a guest, or on a machine where nobody uses them. What the samples mean: benchmarks/README.md.
+# Needs root; brd, nbd, raid1, raid10 and raid456; mdadm, fio, jq and nbd-client; for LEVELS=one nbdkit too, for INTEGRITY=1
+# dmsetup. It takes /dev/ram*, /dev/md0 and /dev/nbd0: run it in a guest, or on a machine where they are not in use. What the
+# samples mean: benchmarks/README.md.
 set -u
 SHARE=${1:-/share}
 ROUNDS=8                           # every level, and each contender of it, once a round
@@ -191,7 +192,7 @@ trap finish EXIT
 modprobe -a raid1 raid10 raid456 nbd || fail 'no modules of md or nbd'
 [ -e /dev/ram0 ] && fail '/dev/ram0 is there already'
 modprobe brd rd_nr=6 rd_size=$((RAM_MIB * 1024)) || fail 'no RAM disks'
-# Memory is taken now, and not by whoever writes first.
+# Memory is taken now, and not by the first contender that writes.
 for disk in $(rams raid6); do dd if=/dev/zero of="$disk" bs=1M 2>/dev/null; done
 echo "machine $(uname -r) $(nproc) processors, node $("$NODE" --version), fio $(fio --version)" | tee -a "$SAMPLES"
 

@@ -121,7 +121,7 @@ class Attackers {
         const client = await this.connect(httpPath);
         if (client !== null) {
           client.isCareless = true;
-          // Whoever ends the attack ends the connections.
+          // The end of the attack ends the connections.
           while (!client.socket.destroyed) {
             if (client.socket.writableLength < MiB) this.send(client, bytes);
             await turn(2);
@@ -161,7 +161,7 @@ async function repeat(attackers: Attackers, everyMs: number, step: () => void): 
 
 /** Each resolves when it has begun, and goes on by itself. */
 const attacks: Record<string, (attackers: Attackers) => Promise<void>> = {
-  'nobody attacks': () => Promise.resolve(),
+  'no attack': () => Promise.resolve(),
 
   '200 payloads of 1 MiB that trickle in, a byte in 100 ms': async (attackers) => {
     const clients = await attackers.choose(200);

@@ -138,7 +138,7 @@ const one = (id: string, title: string, others: Others | null): Case<Subject> =>
   measure: (subject) => measure(subject, others),
 });
 const cases = [
-  one('alone', 'Nobody else', null),
+  one('alone', 'No other client', null),
   one('greedy-reads', `${numOthers} connections that read 128 KiB at a time, 64 requests each`, greedy('read', 128 * 1024)),
   one('greedy-small-reads', `${numOthers} connections that read 4 KiB at a time, 64 requests each`, greedy('read', 4096)),
   one('greedy-writes', `${numOthers} connections that write 128 KiB at a time, 64 requests each`, greedy('write', 128 * 1024)),

@@ -53,7 +53,7 @@ function resolve(addr: number): Place {
     return buffer;
   }
   const place = wordArrays.get(addr);
-  if (place === undefined) throw new Error('an operation names memory that nobody knows');
+  if (place === undefined) throw new Error('an operation names memory that is not known');
   return place;
 }
 

@@ -29,7 +29,7 @@ export class CellModel {
     this.#mayBeEmpty = new Array<boolean>(numCells).fill(true);
   }
 
-  /** A write of these cells; null while another one of some of them is under way: which of the two comes last, nobody says. */
+  /** A write of these cells; null while another one of some of them is under way: which of the two comes last is not known. */
   begin(firstCell: number, numCells: number): CellWrite | null {
     for (let cell = firstCell; cell < firstCell + numCells; cell++) if (this.#busy.has(cell)) return null;
     const version = ++this.begun;

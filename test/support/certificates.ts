@@ -10,7 +10,7 @@ export interface CertificateFolders {
   /** A client whose certificate is of another authority, one whose certificate was revoked, and one without any. */
   stranger: string;
   revoked: string;
-  nobody: string;
+  anonymous: string;
   /** A client who believes another authority. */
   doubter: string;
   /** As `server`, with the list of what was revoked. */
@@ -20,7 +20,7 @@ export interface CertificateFolders {
 /** Makes certificates with openssl(1), valid for a day. */
 export function makeCertificates(folder: string): CertificateFolders {
   const path = (name: string): string => join(folder, name);
-  const names = ['server', 'client', 'stranger', 'revoked', 'nobody', 'doubter', 'serverWithList'] as const;
+  const names = ['server', 'client', 'stranger', 'revoked', 'anonymous', 'doubter', 'serverWithList'] as const;
   for (const name of ['authority', 'otherAuthority', ...names]) mkdirSync(path(name));
   const openssl = (...args: string[]): void =>
     void execFileSync('openssl', args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });

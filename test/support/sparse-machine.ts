@@ -64,7 +64,7 @@ export class SparseMachine {
     return this.until(this.registry.register(this.disks[index]!.plugIn(memory, this.#life)));
   }
 
-  /** Resolves when everybody has let go of the disk. */
+  /** Resolves when all users have let go of the disk. */
   unplug(index: number): Promise<void> {
     return this.until(this.registry.unregister(this.registry.get(this.disks[index]!.name)!));
   }

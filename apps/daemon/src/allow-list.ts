@@ -53,8 +53,8 @@ export class AllowedDevices {
   }
 
   /**
-   * The patterns that a path must match and does not; null if it may be opened. It is the path itself, or where it leads to, that
-   * matches. Whoever may make links in an allowed folder decides what they lead to.
+   * The patterns that a path must match and does not; null if it may be opened. It is the path itself, or where it leads to,
+   * that matches. A user who may make links in an allowed folder decides what they lead to.
    *
    * @param realPath where it leads to; null if that cannot be told
    */
@@ -77,8 +77,8 @@ export class AllowedDevices {
 }
 
 /**
- * Passes calls on, but for those that open a device, or make an array, that is not allowed: of whomever they come, clients, the
- * configuration, or the scan. Whoever opens a device asks again what it is that has been opened.
+ * Passes calls on, but for those that open a device, or make an array, that is not allowed, be they from clients, the
+ * configuration or the scan. The code that opens a device asks again what it is that has been opened.
  */
 export class AllowedCalls implements Caller {
   readonly #inner: Caller;

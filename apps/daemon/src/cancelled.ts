@@ -1,2 +1,2 @@
-/** What a process says of itself that somebody has cancelled: no fault. */
+/** What a process says of itself that was cancelled on request: no fault. */
 export const cancelledReason = 'it was cancelled on request';

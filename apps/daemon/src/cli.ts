@@ -61,7 +61,7 @@ export interface CliOptions extends HttpOptions {
   /** TLS for NBD clients; undefined for none. */
   tls: { isRequired: boolean; files: TlsFiles } | undefined;
   sinks: SinkOptions;
-  /** When arrays are checked; undefined: when somebody asks for it. */
+  /** When arrays are checked; undefined: on request only. */
   schedule: ScheduleOptions | undefined;
   /** Milliseconds between two words of an array that is still degraded; 0 for one. */
   remindMs: number;
@@ -164,7 +164,7 @@ export function makeCommand(version: string): Command {
     .option('--level <package>', 'load a RAID level from this package too; repeatable', collect(String), [])
     .option(
       '--level-folder <folder>',
-      'where the packages of --level are installed: its node_modules has them, and nobody but you and root owns or may change it',
+      'where the packages of --level are installed: its node_modules has them, and only you and root own it and may change it',
     )
     .option('--memory <MiB>', 'size of the buffer memory of each reactor', parseMemory, 512)
     .option(

@@ -64,7 +64,7 @@ export interface ServiceThread {
   place?: { index: number; count: number; share: SharedState };
   /** How busy the thread is. Default: what Node says of its event loop. */
   load?: () => Load;
-  /** Told of what happens to arrays. Default: nobody is. */
+  /** Told of what happens to arrays. Default: none. */
   onEvent?: (report: EventReport) => void;
 }
 
@@ -172,7 +172,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
   const stop = async (): Promise<void> => {
     // That everything ends now is no event.
     watch?.end();
-    // Nobody waits any more for what a limit holds back.
+    // I/O that a rate limit holds back is not held any more.
     for (const bdev of registry.list()) bdev.rateLimits = noRateLimits;
     // The kernel lets go of what it has before its server does.
     await attachments.end();

@@ -66,15 +66,15 @@ export interface DaemonOptions extends ServiceOptions {
   statePath?: string;
   /** Devices among which members of arrays are looked for, and which arrays start by themselves. Default: none. */
   scan?: ScanOptions;
-  /** Who is told of events outside. Default: nobody. */
+  /** Where events are sent. Default: nowhere. */
   sinks?: SinkOptions;
-  /** When arrays are checked. Default: when somebody asks for it. */
+  /** When arrays are checked. Default: on request only. */
   schedule?: ScheduleOptions;
   /** How often disks are asked how they are (smartctl), in milliseconds; 0, the default, for never. */
   diskHealthMs?: number;
   /** Where the dashboard, metrics and health are served over HTTP. Default: nowhere. */
   http?: readonly HttpAddress[];
-  /** What whoever changes something over HTTP has to know. Default: nobody can. */
+  /** The token that a request over HTTP must have to change something. Default: no request can. */
   httpToken?: HttpToken;
   /** Names under which browsers may know the daemon, besides addresses and `localhost`. */
   httpNames?: readonly string[];
@@ -200,7 +200,7 @@ export async function serveControl(
   let health: DiskHealth | null = null;
   const stop = async (): Promise<void> => {
     configuration?.end();
-    // Nobody waits for whoever is told of events.
+    // The end does not wait for the sinks of events.
     sinks.end();
     events.end();
     isEnding = true;
@@ -301,7 +301,7 @@ function openSockets(options: ControlOptions): void {
   if (mode === 0o666)
     log.warn(
       { paths },
-      'the Unix sockets are for everybody: every user of this machine can do everything, and use every export',
+      'the Unix sockets are open to every user of this machine: each can do everything, and use every export',
     );
 }
 

@@ -1,4 +1,4 @@
-/** A promise, and what settles it. A rejection that nobody waits for is no fault. */
+/** A promise, and what settles it. A rejection that no caller waits for is no fault. */
 export function deferred(): { promise: Promise<void>; resolve: () => void; reject: (error: unknown) => void } {
   let resolve: () => void = () => undefined;
   let reject: (error: unknown) => void = () => undefined;

@@ -38,7 +38,7 @@ export class Exports {
   #memberOf: MemberFinder | null = null;
   #addresses: readonly NbdListener['address'][] = [];
 
-  constructor(registry: BdevRegistry, log: Logger, server = new NbdServer({ registry }), watch: ExportWatch = nobody()) {
+  constructor(registry: BdevRegistry, log: Logger, server = new NbdServer({ registry }), watch: ExportWatch = noWatch()) {
     this.#registry = registry;
     this.#log = log;
     this.#server = server;
@@ -120,7 +120,7 @@ export class Exports {
     return name;
   }
 
-  /** A listener that there is not lets nobody in: that is a mistake. */
+  /** A rule with a listener that does not exist lets no client in: that is a mistake. */
   #checkListeners(clients: readonly ClientRule[]): void {
     const there = this.#addresses.map(listenerName);
     const wrong = clients.findIndex(({ listener }) => listener !== undefined && !there.includes(listener));
@@ -268,9 +268,9 @@ export class Exports {
   }
 }
 
-/** Whoever can reach the address can read and write every export, and whoever is in between as well. */
+/** Every client that can reach the address can read and write every export, and so can an attacker in between. */
 function warnOfPlainText(log: Logger, { host, port }: { host: string; port: number }): void {
-  const whom = isLoopback(host) ? 'every user of this machine' : 'whoever can reach it';
+  const whom = isLoopback(host) ? 'every user of this machine' : 'every client that can reach it';
   const message = `NBD is served over TCP without requiring TLS: ${whom} can use every export; --tls require asks clients for a key or a certificate`;
   log.warn({ host, port }, message);
 }
@@ -289,6 +289,6 @@ function isVolume(bdev: Bdev): boolean {
   return bdev.driver.kind === 'raid';
 }
 
-function nobody(): ExportWatch {
+function noWatch(): ExportWatch {
   return { names: new OwnNames(), exported: () => undefined, unexported: () => undefined };
 }

@@ -38,7 +38,7 @@ const reportSchema = z.object({
     .optional(),
 });
 
-/** What the package of a level says that it has been tried with. Its author says so: nobody here has tried it. */
+/** What the package of a level says that it has been tried with. Its author says so: the daemon has not tried it. */
 export interface LevelClaim {
   kit_version: string;
   level_version: string;

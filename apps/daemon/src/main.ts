@@ -18,7 +18,7 @@ const version = packageVersion();
 const options = parseCommandLine(process.argv, version);
 const log = pino({ level: options.logLevel, name: 'raidkitd' }, pino.destination({ dest: 2, sync: true }));
 
-/** Null if nobody wants to know how the daemon is. */
+/** Null if no service manager started the daemon. */
 function serviceManager(): ServiceManager | null {
   const place = takeServiceManager(process.env);
   if (place === null) return null;

@@ -10,7 +10,7 @@ import { Watchdog } from './watchdog.js';
 
 /** What becomes of a reactor's thread, and what it says by itself. */
 export interface ReactorThreadEvents {
-  /** The thread has ended by itself, when nobody was waiting for it to begin or end. */
+  /** The thread has ended by itself, when no caller was waiting for it to begin or end. */
   onLost(error: Error): void;
   /** It has not moved for too long. */
   onGivenUp(): void;
@@ -173,7 +173,7 @@ export class ReactorThread implements Port {
     }
   }
 
-  /** Whoever waits for an answer, or asks for one, is told that there is none. What was asked for may still be carried out. */
+  /** Calls that wait for an answer, and later ones, are told that there is none. What was asked for may still be carried out. */
   #onStuck(seconds: number): void {
     const message = `the data path${this.#which} is stuck: its thread has not moved for ${seconds} s. Control calls are refused until it does`;
     this.#events.onEvent({ event: 'DaemonStuck', severity: 'critical', array: null, device: null, message });

@@ -3,8 +3,8 @@ import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /**
- * Puts `text` in the place of the file, whose folder is made if it is not there. Resolves when that is on stable media: whoever
- * reads it, also after a crash, finds the old text or the new one. One at a time for a file.
+ * Puts `text` in the place of the file, whose folder is made if it is not there. Resolves when that is on stable media: a
+ * reader, also after a crash, finds the old text or the new one. One at a time for a file.
  */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const folder = dirname(path);

@@ -43,7 +43,7 @@ function fixedOf({ registry }: Service, names: readonly string[]): Fixed {
 async function release({ log, registry }: Service, name: string): Promise<MovedDevice> {
   const bdev = registry.get(name);
   if (bdev?.state !== 'registered') throw errnoRefusal(19, `there is no bdev ${name}`);
-  // Between the question and this somebody may have come.
+  // Since the question the device may have got a user.
   const why = whyFixed(bdev);
   if (why !== null) throw new RpcError(-why.errno, why.reason);
   const identity = identityOf(bdev);
@@ -58,7 +58,7 @@ async function release({ log, registry }: Service, name: string): Promise<MovedD
   return { name: bdev.name, identity, ...call };
 }
 
-/** Nobody looks at it here: it has been looked at where it was, and left alone. */
+/** It is not examined here: it has been examined where it was, and left alone. */
 async function adopt({ dispatcher, registry }: Service, { name, identity, method, params }: MovedDevice): Promise<void> {
   if (!(registry instanceof SharedRegistry)) throw new Error('a service without others adopts nothing');
   await registry.withoutExamining(name, () => dispatcher.call(method, params));

@@ -3,9 +3,9 @@ import { BdevError } from '@raidkit/bdev';
 
 /** Names of which each can be had once. */
 export interface NameTable {
-  /** False if somebody has it. */
+  /** False if it is taken. */
   take(name: string): boolean;
-  /** Whoever took it gives it back. One that nobody has is passed over. */
+  /** The taker gives it back. A name that is not taken is passed over. */
   release(name: string): void;
 }
 

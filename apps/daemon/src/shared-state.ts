@@ -10,7 +10,7 @@ import { namesOf } from './shared-registry.js';
 export interface SharedExport {
   name: string;
   description: string;
-  /** Null for everybody. */
+  /** Null for all clients. */
   clients: readonly ClientRule[] | null;
 }
 

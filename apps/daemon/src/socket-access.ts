@@ -20,9 +20,9 @@ export function groupId(group: string): number {
 export type SocketMode = 0o600 | 0o660 | 0o666;
 
 /**
- * Lets others than its owner connect to a Unix socket that listens; without a group it keeps the one that it has. Nobody else can
- * have put anything else in its place: sockets are made only in folders that others cannot write to. Throws if the process may not
- * give it to the group.
+ * Lets others than its owner connect to a Unix socket that listens; without a group it keeps the one that it has. No other user
+ * can have put anything else in its place: sockets are made only in folders that others cannot write to. Throws if the process
+ * may not give it to the group.
  */
 export function openSocket(path: string, mode: SocketMode, group?: number): void {
   try {

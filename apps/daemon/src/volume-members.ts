@@ -8,9 +8,9 @@ import type { MemberFinder } from './exports.js';
 const readTimeoutMs = 5000;
 
 /**
- * Finds out of what a volume is a member: what has claimed it, an array that waits for it, or an array that the headers below the
- * volume, or the configuration, name. What is written on the volume counts only if nobody has said anything yet: it is held back
- * then until somebody does.
+ * Finds out of what a volume is a member: what has claimed it, an array that waits for it, or an array that the headers below
+ * the volume, or the configuration, name. What is written on the volume counts only if none of these says anything: the volume
+ * is held back then until one does.
  */
 export function memberFinder(
   registry: BdevRegistry,

@@ -121,7 +121,7 @@ it('a scan does not even look at other devices', async () => {
   expect(found.map(({ path }) => path)).toEqual(['a', 'b'].map((name) => join(folder, 'disks', name)));
 });
 
-it('no array runs but those that are listed, whoever brings its disks, and none is made', async () => {
+it('no array runs but those that are listed, wherever its disks come from, and none is made', async () => {
   await start({});
   for (const name of ['a', 'b', 'c', 'd']) await open(`disks/${name}`, name);
   await create({ name: 'mine', uuid: mine, base_bdevs: ['a', 'b'] });

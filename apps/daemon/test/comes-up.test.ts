@@ -138,7 +138,7 @@ describe('a configuration of which something is gone', () => {
     );
   });
 
-  it('says why a strict start has failed to whoever waits for its end', async () => {
+  it('says why a strict start has failed to clients that wait for its end', async () => {
     makeDisks(1);
     await test.start([...base, '--strict', '--wait-for-rpc', '-c', saveConfig([open(0), open(1)])]);
     const waiting = call('framework_wait_init');
@@ -212,7 +212,7 @@ describe('what is set up by calls', () => {
   const state = (): string => join(test.folder, 'state', 'state.json');
   const start = (...more: string[]): Promise<unknown> => test.start([...base, '--state', state(), ...more]);
 
-  it('is there after a kill, without anybody having saved it', async () => {
+  it('is there after a kill, without a call to save it', async () => {
     makeDisks(4);
     await start();
     await openDisks([0, 1, 2, 3]);

@@ -88,7 +88,7 @@ it('has no device made again that was deleted while two reasons to try had come'
   expect(tries).toBe(2);
 });
 
-it('tells whoever makes what it is just making again that it is there', async () => {
+it('tells a client that makes what it is just making again that it is there', async () => {
   const answer = configuration.call('bdev_aio_create', { name: 'x' });
   const told = expect(answer).rejects.toMatchObject({ code: -17 });
   await pause(50);

@@ -61,7 +61,7 @@ async function fill(volume: string, mebibytes: number): Promise<void> {
   client.descriptor.close();
 }
 
-/** Reads and writes as somebody at work might, until the signal comes. */
+/** Reads and writes as a user's program might, until the signal comes. */
 async function work(volume: string, rate: number): Promise<void> {
   const { signal } = workIsOver;
   const client = new BlockClient(daemon.service.registry.open(volume, { writable: true }));
@@ -126,7 +126,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     return stdout;
   }
 
-  it('shows what is wrong and what to do, to everybody, at any width', { timeout: 600_000 }, async () => {
+  it('shows what is wrong and what to do, to every visitor, at any width', { timeout: 600_000 }, async () => {
     for (const name of ['sda', 'sdb', 'sdc', 'sde']) await openDevice(name, 130);
     for (const name of ['nvme0', 'nvme1']) await openDevice(name, 66);
     await call('bdev_raid_create', {
@@ -198,7 +198,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     expect({ wide: wide.complaints, narrow: narrow.complaints }).toEqual({ wide: [], narrow: [] });
   });
 
-  it('lets whoever knows the token act, by keyboard alone', async () => {
+  it('lets a user who knows the token act, by keyboard alone', async () => {
     // A minute for the check at its limit: it must not end before it is cancelled.
     for (const name of ['a', 'b', 'standby']) await call('bdev_malloc_create', { name, num_blocks: 131_072, block_size: 512 });
     await call('bdev_raid_create', { name: 'vol', raid_level: 'raid1', base_bdevs: ['a', 'b'] });
@@ -230,7 +230,7 @@ describe.skipIf(!hasCommands('chromium'))('the dashboard', () => {
     const cancel = page.getByRole('button', { name: 'Cancel check' });
     await cancel.waitFor();
     await cancel.focus();
-    // Whoever is asked can think better of it.
+    // The user can answer no.
     await press('Enter');
     await page.getByRole('dialog').waitFor();
     await press('Escape');

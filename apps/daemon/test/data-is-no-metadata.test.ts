@@ -112,7 +112,7 @@ it('a client of an array without superblocks, whose data begins with one, does n
     'plain',
   ]);
   await stop();
-  // By hand it is still refused: nobody has said that it is data.
+  // By hand it is still refused: nothing says that it is data.
   const other = await start([open('p0')]);
   await other.client.call('bdev_aio_create', { ...open('d0').params });
   await other.client.call('raidkit_stop', { name: 'x' });

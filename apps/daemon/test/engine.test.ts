@@ -25,7 +25,7 @@ describe('the engine', () => {
     });
     expect((await client.ask('bdev_malloc_create', { name: 'm', num_blocks: 64, block_size: 512 })).error?.code).toBe(-17);
     expect((await client.ask('no_such_method')).error).toMatchObject({ code: -32601, message: 'Method not found' });
-    expect((await client.ask('bdev_get_bdevs', { name: 'nobody' })).error?.code).toBe(-19);
+    expect((await client.ask('bdev_get_bdevs', { name: 'absent' })).error?.code).toBe(-19);
     expect(await client.call('framework_wait_init')).toBe(true);
     child.kill('SIGTERM');
     expect(await exited).toBe(0);

@@ -152,8 +152,8 @@ it('tells a program, a webhook and a mail address of a member that fails and of 
   expect(mails.find((mail) => /^Subject: raidkit: Fail on array vol/m.test(mail))).toMatch(/^To: root@example.org$/m);
 });
 
-describe('whoever is told and does not listen', () => {
-  it('keeps nobody waiting: neither calls, nor other sinks, nor the stop', async () => {
+describe('a sink that does not listen', () => {
+  it('keeps nothing waiting: neither calls, nor other sinks, nor the stop', async () => {
     const { posts, url } = await webhook(0);
     const started = join(test.folder, 'started');
     const program = script('hook', `sleep 600 &\necho $! > '${started}'\nwait`);
@@ -184,7 +184,7 @@ describe('whoever is told and does not listen', () => {
     });
     expect(daemon.stderr).toContain('ended with code 3: no pager');
     expect(daemon.stderr).toContain('the answer was 404');
-    // Whoever has the whole address of a webhook can write there.
+    // A user who has the whole address of a webhook can write there.
     expect(daemon.stderr).not.toContain('secret');
     expect(JSON.stringify(await call('raidkit_get_event_sinks'))).not.toContain('secret');
   });

@@ -27,12 +27,12 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-const nobody = { call: () => Promise.reject(new Error('nobody is here')) };
+const refusing = { call: () => Promise.reject(new Error('no call is served')) };
 
 describe('addresses', () => {
   it.each([
     ['127.0.0.1', /every user of this machine can use every export/],
-    ['0.0.0.0', /whoever can reach it can use every export/],
+    ['0.0.0.0', /every client that can reach it can use every export/],
   ])('NBD without TLS on %s is warned of', async (host, message) => {
     const exports = new Exports(new BdevRegistry(nodeRuntime({ memoryBytes: 32 << 20 })), log);
     await exports.listen({ unix: join(folder, 's') });
@@ -43,7 +43,7 @@ describe('addresses', () => {
   });
 
   it.each(['127.0.0.1', 'localhost'])('a control socket on %s is warned of', async (host) => {
-    const listener = await listenRpc({ host, port: 0 }, nobody, log);
+    const listener = await listenRpc({ host, port: 0 }, refusing, log);
     await listener.close();
     expect(warnings).toEqual([expect.stringMatching(/every user of this machine can do everything/)]);
   });
@@ -51,13 +51,13 @@ describe('addresses', () => {
   it.each(['0.0.0.0', '::', '192.0.2.1', 'example.invalid', '127.0.0.1.example.invalid', '::ffff:192.0.2.1'])(
     'a control socket on %s, which other machines can reach, is refused',
     async (host) => {
-      await expect(listenRpc({ host, port: 0 }, nobody, log)).rejects.toThrow(/no authentication.*name a loopback address/);
+      await expect(listenRpc({ host, port: 0 }, refusing, log)).rejects.toThrow(/no authentication.*name a loopback address/);
     },
   );
 
-  it('a control socket is not made where everybody could put another in its place', async () => {
+  it('a control socket is not made where every user could put another in its place', async () => {
     chmodSync(folder, 0o777);
-    await expect(listenRpc({ path: join(folder, 's') }, nobody, log)).rejects.toThrow(/every user can write to/);
+    await expect(listenRpc({ path: join(folder, 's') }, refusing, log)).rejects.toThrow(/every user can write to/);
   });
 
   it.runIf(process.getuid?.() === 0)('the runtime folder of another user, as sudo -E hands it on, is not used', () => {

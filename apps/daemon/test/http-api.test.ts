@@ -89,7 +89,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-it('answers what its schema says, to whoever can reach it', async () => {
+it('answers what its schema says, to every client that can reach it', async () => {
   await start(false);
   const status = statusPageSchema.parse(JSON.parse((await ask('/api/status')).body));
   expect(status.daemon).toMatchObject({ is_ready: true, stuck: null });
@@ -142,7 +142,7 @@ it('asks the daemon once for many who look at the same time', async () => {
   expect(new Set(answers.map(({ body }) => body)).size).toBe(1);
 });
 
-it('makes one answer at a time for a connection, so that they do not pile up for whoever reads none', async () => {
+it('makes one answer at a time for a connection, so that they do not pile up for a client that reads none', async () => {
   await start(false);
   const socket = connect(port, '127.0.0.1');
   let text = '';
@@ -189,7 +189,7 @@ describe('changes', () => {
     expect(statusPageSchema.parse(JSON.parse((await ask('/api/status')).body)).snapshot?.spares).toHaveLength(1);
   });
 
-  it('that somebody tries with wrong tokens are logged in bounds', async () => {
+  it('that a client tries with wrong tokens are logged in bounds', async () => {
     const lines: string[] = [];
     await start(true, [], pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }));
     for (let one = 0; one < 100; one++) await ask('/api/actions', { headers: { authorization: 'Bearer a-wrong-one' } });
@@ -199,7 +199,7 @@ describe('changes', () => {
     expect(said.join('')).not.toContain('a-wrong-one');
   });
 
-  it('are for nobody without --http-token-file', async () => {
+  it('are refused to all without --http-token-file', async () => {
     await start(false);
     const { body, status } = await act('raidkit_add_spare', { bdev_name: 'c' });
     expect({ status, body }).toMatchObject({ status: 403, body: expect.stringContaining('--http-token-file') as string });

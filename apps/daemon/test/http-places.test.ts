@@ -11,7 +11,7 @@ import { EventSinks } from '../src/events/sinks/sinks.js';
 import { listenHttp } from '../src/monitor/http-server.js';
 import type { HttpListener } from '../src/monitor/http-server.js';
 
-// Connections of HTTP: there are 64, and nobody keeps one by being slow.
+// Connections of HTTP: there are 64, and no client keeps one by being slow.
 
 const log = pino({ level: 'silent' });
 const MiB = 1 << 20;
@@ -69,7 +69,7 @@ async function isAnswered(): Promise<boolean> {
   return (await Promise.race([answered, ended]))?.startsWith('HTTP/1.1 200') ?? false;
 }
 
-it('whoever takes an answer byte by byte is sent away when its time is over', async () => {
+it('a client that takes an answer byte by byte is dropped when its time is over', async () => {
   await begin(60_000, 500);
   const slow = await Promise.all(Array.from({ length: 64 }, () => open(get('/large'))));
   await Promise.all(slow.map((socket) => once(socket, 'readable')));
@@ -81,7 +81,7 @@ it('whoever takes an answer byte by byte is sent away when its time is over', as
   clearInterval(dripping);
 });
 
-it('whoever has not asked for anything makes way for those who come', async () => {
+it('a client that has not asked for anything makes way for new ones', async () => {
   await begin(60_000, 60_000);
   const silent = await Promise.all(Array.from({ length: 64 }, () => open('GET / HTTP/1.1\r\nX-A: ')));
   expect(await isAnswered()).toBe(true);
@@ -93,7 +93,7 @@ it.each([
   ['one header without end', `GET / HTTP/1.1\r\nHost: x\r\nX-A: ${'a'.repeat(MiB)}`],
   ['headers without number', `GET / HTTP/1.1\r\nHost: x\r\n${'a: b\r\n'.repeat(MiB / 6)}`],
   ['a path without end', `GET /${'a'.repeat(MiB)}`],
-])('%s, from 60 clients: they are sent away, and nobody waits for that', async (_what, flood) => {
+])('%s, from 60 clients: they are dropped, and no other client waits for that', async (_what, flood) => {
   await begin(60_000, 60_000);
   const flooding = await Promise.all(Array.from({ length: 60 }, () => open(flood)));
   expect(await isAnswered()).toBe(true);

@@ -7,7 +7,7 @@ import type { TestDaemon } from './support/daemon.js';
 import { makeFile } from './support/files.js';
 import { RpcClient } from './support/rpc-client.js';
 
-/** Checksums come and go by calls, whoever makes them, and at whatever time. */
+/** Checksums come and go by calls of any client, at any time. */
 let test: TestDaemon;
 beforeEach(async () => {
   test = await startTestDaemon();
@@ -47,7 +47,7 @@ it('refuses what has no sense, and says why', async () => {
   for (const method of ['raidkit_integrity_enable', 'raidkit_integrity_disable']) {
     for (const params of [undefined, {}, [], { name: 7 }, { name: 'r', when_rom: true }, { name: null }])
       expect((await test.client.ask(method, params)).error, JSON.stringify(params)).toMatchObject({ code: -32_602 });
-    expect((await test.client.ask(method, { name: 'nobody' })).error).toMatchObject({ code: -19 });
+    expect((await test.client.ask(method, { name: 'absent' })).error).toMatchObject({ code: -19 });
     expect((await test.client.ask(method, { name: 'a' })).error).toMatchObject({ code: -19 });
   }
   for (const when_room of [1, 'true', null])
@@ -94,7 +94,7 @@ it('is refused while an array waits to be started, or is only read', async () =>
   expect(await checksumsOf('r')).toBe('all');
 });
 
-it('is done once, whoever asks at the same time, goes away, or stops the array', async () => {
+it('is done once, also if other clients ask at the same time, go away, or stop the array', async () => {
   await makeArray('r', 'raid1', ['a', 'b'], { integrity: true });
   expect(await checksumsOf('r')).toBe('all');
   const ask = (method: string, params: object = {}): Promise<number> =>

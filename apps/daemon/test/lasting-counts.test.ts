@@ -202,14 +202,14 @@ it('which device an empty slot had is known after a restart', async () => {
       },
     },
   ];
-  const nobody = uuid(0).replaceAll(/[1-9]/g, '0');
+  const noMember = uuid(0).replaceAll(/[1-9]/g, '0');
   const a = { name: 'a', serial: 'WD-1', last_member: null };
   const both = arrays([a, { name: 'b', serial: 'WD-2', last_member: null }], [uuid(5), uuid(6)]);
   const path = join(folder, 'counts.json');
   const log = pino({ level: 'silent' });
   const before = new LastingCounts({ call: () => Promise.resolve(both) }, path, log);
   await before.look();
-  const one = arrays([a, { name: null, serial: null, last_member: null }], [uuid(5), nobody]);
+  const one = arrays([a, { name: null, serial: null, last_member: null }], [uuid(5), noMember]);
   const after = new LastingCounts({ call: () => Promise.resolve(one) }, path, log);
   const known = { name: 'b', uuid: uuid(6), serial: 'WD-2' };
   expect(await after.call('raidkit_get_arrays', undefined)).toMatchObject([

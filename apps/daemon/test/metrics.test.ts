@@ -251,7 +251,7 @@ it('is healthy while a device is waited for', async () => {
   expect((await scrape()).get('raidkit_stuck')).toBe(0);
 });
 
-it('is not shown to other machines unless somebody wants that', async () => {
+it('is not shown to other machines unless the operator wants that', async () => {
   const { code, stderr } = await run(process.execPath, [bin, '--http', '0.0.0.0:0']);
   expect(code).toBe(1);
   expect(stderr).toContain('--http-public');

@@ -134,7 +134,7 @@ describe('names', () => {
     });
     expect(await call('raidkit_nbd_get_exports')).toMatchObject([{ name: 'e', bdev_name: 'far', uris: [uriOf('e')] }]);
     expect(await call('raidkit_nbd_unexport', { name: 'e' })).toBe(true);
-    expect((await ask('bdev_malloc_delete', { name: 'nobody' })).error?.code).toBe(-19);
+    expect((await ask('bdev_malloc_delete', { name: 'absent' })).error?.code).toBe(-19);
     for (const name of ['near', 'far']) expect(await call('bdev_malloc_delete', { name })).toBe(true);
     expect(await namesIn('bdev_get_bdevs')).toEqual(['far2', 'on far2']);
   });
@@ -210,7 +210,7 @@ describe('placement', () => {
       message: 'Failed to create RAID bdev a: File exists',
     });
     expect([await reactorOf('m1'), await reactorOf('m2')]).toEqual([0, 0]);
-    // A member of another array is nobody else's, wherever the others are.
+    // A member of one array cannot join another, wherever the others are.
     expect((await mirror('d', 'm0', 'm1')).error).toMatchObject({
       code: -1,
       message: 'Failed to create RAID bdev d: Operation not permitted',
@@ -357,7 +357,7 @@ for turn in range(2):
         h.set_export_name("v%d" % reactor)
         h.opt_info()
         assert h.get_size() == (reactor + 1) << 20
-    h.set_export_name("nobody")
+    h.set_export_name("absent")
     try:
         h.opt_info()
         raise SystemExit("an export that is not there was found")

@@ -65,12 +65,12 @@ const ownGroup = process.getgid?.() ?? 0;
 const another = process.getuid?.() === 0 ? 12_345 : (process.getgroups?.().find((id) => id !== ownGroup) ?? ownGroup);
 
 it.each([
-  ['a group that is named may use every socket, and nobody else may', { socketGroup: another }, 0o660, 0],
+  ['a group that is named may use every socket, and no other user may', { socketGroup: another }, 0o660, 0],
   ['with --socket-mode 660 the group may that they have', { socketMode: 0o660 as const }, 0o660, 0],
-  ['with --socket-mode 666 everybody may, with a warning', { socketMode: 0o666 as const }, 0o666, 1],
+  ['with --socket-mode 666 every user may, with a warning', { socketMode: 0o666 as const }, 0o666, 1],
 ])('%s', async (_what, access, mode, warnings) => {
   let warned = 0;
-  const write = (line: string): void => void (warned += Number(line.includes('the Unix sockets are for everybody')));
+  const write = (line: string): void => void (warned += Number(line.includes('the Unix sockets are open to every user')));
   const paths = ['control', 'read', 'nbd', 'http'].map((name) => join(folder, `shared-${name}.sock`));
   const [control = '', read = '', nbd = '', http = ''] = paths;
   const shared = await startDaemon({

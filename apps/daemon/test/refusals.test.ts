@@ -69,7 +69,7 @@ describe('a refusal says why', () => {
 
   it.each([
     ['bdev_aio_delete', { name: 'm' }, /Malloc disk/],
-    ['bdev_get_bdevs', { name: 'nobody' }, /no bdev nobody/],
+    ['bdev_get_bdevs', { name: 'absent' }, /no bdev absent/],
     ['bdev_raid_remove_base_bdev', { name: 'm' }, /no array has a member m/],
     ['bdev_raid_create', { ...raid, raid_level: 'concat', base_bdevs: ['m'], strip_size_kb: 3 }, /power of two/],
     ['no_such_method', {}, /no method no_such_method/],

@@ -28,7 +28,7 @@ it('who may use an export is shown, kept, and there again after a restart', asyn
   await second.end();
 });
 
-it('rules that let nobody in are refused, with the place and what there is', async () => {
+it('rules that let no client in are refused, with the place and what there is', async () => {
   const test = await startTestDaemon();
   await test.client.call('bdev_null_create', { name: 'n', num_blocks: 4096, block_size: 512 });
   const add = (clients: object[]): Promise<unknown> =>

@@ -187,7 +187,7 @@ describe('moves', () => {
       () => null,
       (why: unknown) => (why as RpcError).message,
     );
-    // Whoever asks for it in the meantime waits until it is somewhere again.
+    // A call for it in the meantime waits until it is somewhere again.
     await moves.settled('m');
     expect(directory.find('bdev', 'm')).toBe(at);
     expect(await moved).toBe(error);
@@ -250,7 +250,7 @@ describe('two services of one daemon', () => {
         code: -17,
         message: 'there is an NBD export e already',
       });
-      await call(one, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['nobody'] });
+      await call(one, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['absent'] });
       await expect(
         call(two, 'bdev_raid_create', { name: 'a', raid_level: 'concat', strip_size_kb: 4, base_bdevs: ['n'] }),
       ).rejects.toMatchObject({ code: -17 });

@@ -101,7 +101,7 @@ describe('the wire', () => {
     test.client.socket.write(`{"id":7,"method":"bdev_get_bdevs"}${text}`);
     await test.client.closed;
     expect(test.client.answers.map(({ id }) => id)).toEqual([7]);
-    // Nobody else notices.
+    // No other client notices.
     const other = await RpcClient.connect(test.rpcPath);
     await other.call('bdev_get_bdevs');
     other.close();
@@ -130,10 +130,10 @@ describe('parameters', () => {
     ['bdev_malloc_create', { num_blocks: 1, block_size: 512, nonsense: true }, -32603],
     ['bdev_malloc_create', { num_blocks: 64, block_size: 500 }, -22],
     ['bdev_aio_create', { name: 'f', filename: '/nonexistent/file' }, -2],
-    ['bdev_get_bdevs', { name: 'nobody' }, -19],
-    ['raidkit_get_arrays', { name: 'nobody' }, -19],
+    ['bdev_get_bdevs', { name: 'absent' }, -19],
+    ['raidkit_get_arrays', { name: 'absent' }, -19],
     ['raidkit_control_process', { name: 1 }, -32602],
-    ['nbd_start_disk', { bdev_name: 'nobody' }, -19],
+    ['nbd_start_disk', { bdev_name: 'absent' }, -19],
     ['framework_start_init', undefined, -1],
     ['no_such_method', undefined, -32601],
   ])('%s with %j is answered %i', async (method, params, code) => {
@@ -196,7 +196,7 @@ describe('the daemon', () => {
       memoryBytes: 64 << 20,
       log: pino({ level: 'silent' }),
     };
-    // Somebody listens: it is left alone.
+    // Another program listens: it is left alone.
     await expect(startDaemon({ ...options, rpc: [{ path }] })).rejects.toMatchObject({ errno: 98 });
     await new Promise((resolve) => server.close(resolve));
     // A file that is no socket is left alone too.

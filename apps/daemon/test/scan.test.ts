@@ -51,7 +51,7 @@ async function found(): Promise<Found[]> {
   return ((await call('raidkit_get_configuration')) as { found: Found[] }).found;
 }
 
-/** Two mirrors on files, stopped cleanly, beside a file that is nobody's. */
+/** Two mirrors on files, stopped cleanly, beside a file that belongs to no array. */
 beforeEach(async () => {
   mkdirSync(join(test.folder, 'disks'));
   for (const name of ['a0', 'a1', 'b0', 'b1', 'other']) makeFile(place(name), 16 << 20);
@@ -127,7 +127,7 @@ describe('a scan', () => {
     expect(await namesOf('bdev_get_bdevs')).not.toContain('a0');
   });
 
-  it('writes to no member of an array that is not to start by itself, until somebody wants it', async () => {
+  it('writes to no member of an array that is not to start by itself, until a call asks for it', async () => {
     const before = ['a0', 'a1', 'b0', 'b1'].map((name) => statSync(place(name)).mtimeMs);
     await scan('--auto-start', 'none');
     expect(await namesOf('bdev_get_bdevs')).toEqual([]);

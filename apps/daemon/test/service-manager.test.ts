@@ -54,9 +54,9 @@ describe('a service manager', () => {
     }
   });
 
-  it('that is gone stops nobody', async () => {
+  it('that is gone does not stop the daemon', async () => {
     const rpc = join(folder, 'rpc.sock');
-    const env = { ...process.env, NOTIFY_SOCKET: join(folder, 'nobody') };
+    const env = { ...process.env, NOTIFY_SOCKET: join(folder, 'absent') };
     const daemon = await spawnDaemon(rpc, ['-r', rpc, '--memory', '64'], folder, env);
     daemon.client.close();
     await until('it says so', () => daemon.stderr.includes('the service manager cannot be told'));

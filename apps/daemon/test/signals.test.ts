@@ -18,7 +18,7 @@ const bin = new URL('../bin/raidkitd.js', import.meta.url).pathname;
 describe('signals', () => {
   it('stop a daemon in good order that is still replaying its configuration', async () => {
     // Each call waits for a device that never comes: the replay would take a day.
-    const call = { method: 'bdev_get_bdevs', params: { name: 'nobody', timeout: 86_400_000 } };
+    const call = { method: 'bdev_get_bdevs', params: { name: 'absent', timeout: 86_400_000 } };
     const config = join(test.folder, 'config.json');
     writeFileSync(config, JSON.stringify({ subsystems: [{ subsystem: 'bdev', config: [call] }] }));
     const child = spawn(process.execPath, [bin, ...portable, '-r', join(test.folder, 'rpc.sock'), '-c', config]);
@@ -101,7 +101,7 @@ it('a control socket is its owner’s alone, and the umask that does it applies 
 });
 
 describe('a start that fails', () => {
-  it('because another daemon has the control socket: at once, though that one accepts nobody', async () => {
+  it('because another daemon has the control socket: at once, though that one accepts no connection', async () => {
     // A server whose queue is full: connecting fails, and it is alive all the same.
     const path = join(test.folder, 'rpc.sock');
     const holder = spawn('/usr/bin/python3', ['-c', fullQueue, path], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -126,7 +126,7 @@ describe('a start that fails', () => {
   });
 });
 
-/** Listens on argv[1], accepts nobody, and has clients until the queue is full. */
+/** Listens on argv[1], accepts no connection, and has clients until the queue is full. */
 const fullQueue = `
 import socket, sys
 server = socket.socket(socket.AF_UNIX)

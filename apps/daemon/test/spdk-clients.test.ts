@@ -66,7 +66,7 @@ describe('parameters of newer versions', () => {
     expect(names(await call('bdev_get_iostat', { names: ['c', 'a'] }))).toEqual(['c', 'a']);
     expect(names(await call('bdev_get_iostat', { name: 'b' }))).toEqual(['b']);
     expect(names(await call('bdev_get_iostat', { names: [] }))).toEqual(expect.arrayContaining(['a', 'b', 'c']));
-    expect((await test.client.ask('bdev_get_iostat', { names: ['a', 'nobody'] })).error?.code).toBe(-19);
+    expect((await test.client.ask('bdev_get_iostat', { names: ['a', 'absent'] })).error?.code).toBe(-19);
     expect(names(await call('bdev_get_iostat', { names: ['a', 'b'], reset_mode: 'error' }))).toEqual(['a', 'b']);
     expect(await call('bdev_reset_iostat', { names: ['a', 'b'], mode: 'error' })).toBe(true);
     expect(await call('bdev_reset_iostat', { mode: 'error' })).toBe(true);
@@ -112,7 +112,7 @@ describe('methods', () => {
 
   it('bdev_set_qos_limit limits, shows it, and is part of the configuration', async () => {
     expect((await test.client.ask('bdev_set_qos_limit', { name: 'a' })).error).toMatchObject({ code: -22 });
-    expect((await test.client.ask('bdev_set_qos_limit', { name: 'nobody', rw_ios_per_sec: 1000 })).error?.code).toBe(-19);
+    expect((await test.client.ask('bdev_set_qos_limit', { name: 'absent', rw_ios_per_sec: 1000 })).error?.code).toBe(-19);
     expect(await call('bdev_set_qos_limit', { name: 'a', rw_ios_per_sec: 1500, w_mbytes_per_sec: 3 })).toBe(true);
     const limits = { rw_ios_per_sec: 2000, rw_mbytes_per_sec: 0, r_mbytes_per_sec: 0, w_mbytes_per_sec: 3 };
     expect(await call('bdev_get_bdevs', { name: 'a' })).toMatchObject([{ assigned_rate_limits: limits }]);

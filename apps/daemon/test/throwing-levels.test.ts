@@ -135,7 +135,7 @@ it.skipIf(!hasCommands('nbdsh'))(
       expect(await call('bdev_raid_get_bdevs', { category: 'offline' })).toContainEqual(
         expect.objectContaining({ name, state: 'offline', raid_level: 'acme-throws' }),
       );
-      // Nobody is served a volume that is not there.
+      // A volume that is not there is served to no client.
       expect(await ask(name, read)).toBe(false);
       await isFine();
     }

@@ -162,7 +162,7 @@ describe.each(['portable', 'uring'])('%s', (engine) => {
         await runOk('nbdinfo', ['--size', `nbds://alice@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])
       ).trim(),
     ).toBe(String(32 * MiB));
-    for (const from of [certificates.nobody, certificates.stranger, certificates.revoked]) {
+    for (const from of [certificates.anonymous, certificates.stranger, certificates.revoked]) {
       expect((await run('nbdinfo', [tcp('one', from)])).code).not.toBe(0);
     }
     expect((await run('nbdinfo', [`nbds://eve@localhost:${port}/one?tls-psk-file=${join(shared, 'keys.psk')}`])).code).not.toBe(

@@ -58,7 +58,7 @@ describe('a daemon whose data path is stuck', () => {
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'raidkitd-watchdog-'));
-    // A level of somebody's that never comes back from its start.
+    // A third party's level that never comes back from its start.
     const level = join(folder, 'node_modules', 'stuck-level');
     mkdirSync(level, { recursive: true });
     writeFileSync(join(level, 'package.json'), JSON.stringify({ name: 'stuck-level', type: 'module', exports: './index.js' }));
@@ -69,7 +69,7 @@ describe('a daemon whose data path is stuck', () => {
         manifest: { stripSize: 'none', nullPayload: false, resize: false }, redundancy: 'none', baseBdevsMin: 1,
         start(raid) {
           // One that throws outside of everything takes its thread with it.
-          if (raid.name === 'lost') setTimeout(() => { throw new Error('nobody catches this'); });
+          if (raid.name === 'lost') setTimeout(() => { throw new Error('this is not caught'); });
           else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(process.env.STUCK_MS));
           throw new Error('awake');
         },
@@ -114,7 +114,7 @@ describe('a daemon whose data path is stuck', () => {
     const { client } = daemon;
     await client.call('bdev_malloc_create', { name: 'far', num_blocks: 65_536, block_size: 512, reactor: 1 });
     const stuck = client.ask('bdev_raid_create', { name: 'a', raid_level: 'stuck', base_bdevs: ['far'] });
-    // Before anybody knows, too.
+    // Before the watchdog knows, too.
     expect(await client.call('bdev_get_bdevs', { name: 'm' })).toHaveLength(1);
     const which = /the data path of reactor 1 is stuck/;
     expect((await stuck).error?.message).toMatch(which);
@@ -146,7 +146,7 @@ describe('a daemon whose data path is stuck', () => {
       .catch(() => undefined);
     expect(await daemon.exited).toBe(1);
     expect(daemon.stderr).toContain('the data path is gone');
-    expect(daemon.stderr).toContain('nobody catches this');
+    expect(daemon.stderr).toContain('this is not caught');
   });
 
   it('ends, when it was stuck for too long, with a word why', async () => {

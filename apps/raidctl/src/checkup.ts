@@ -8,7 +8,7 @@ import { formatSeconds } from './format.js';
 import { pathOf, takeSnapshot } from './snapshot.js';
 import type { Snapshot } from './snapshot.js';
 
-/** Devices that nobody uses and that are looked at for superblocks; more than these are not. */
+/** Most devices without a user that are read for superblocks. */
 const mostLookedAt = 64;
 /** Seconds by which a scheduled check may be late: it may wait for the hours in which checks run. */
 const checkLateSec = 2 * 86_400;
@@ -18,7 +18,7 @@ const clockSec = 3600;
 /** EPERM. */
 const notPermitted = -1;
 
-/** A device that is open, that nobody uses, and that carries a superblock. */
+/** A device that is open, has no user, and carries a superblock. */
 interface Carrier {
   device: string;
   arrayUuid: string;
@@ -99,7 +99,7 @@ function foundFindings({ snapshot: { arrays, configuration } }: Checkup): Findin
       return {
         ...about,
         severity: 'notice',
-        action: 'see what it is; if nobody needs it, clear it',
+        action: 'see what it is; if it is not needed, clear it',
         commands: [look, commandLine('raidctl wipe', path)],
       };
     return { ...about, severity: 'notice', action: 'see to what the reason says', commands: [look, 'raidctl rescan'] };
@@ -116,7 +116,7 @@ function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[]
         severity: 'notice',
         array: null,
         what: said,
-        action: 'open the other devices of that array; or close the device, or clear it if nobody needs what is on it',
+        action: 'open the other devices of that array; or close the device, or clear it if what is on it is not needed',
         commands: ['raidctl open DEVICES', commandLine('raidctl close', device), commandLine('raidctl wipe', device)],
       };
     const isRival = array.ext.rivals.includes(device);
@@ -130,7 +130,7 @@ function carrierFindings({ carriers, snapshot: { arrays } }: Checkup): Finding[]
         : `${device} carries the superblock of array ${array.name}, and is no member of it`,
       action: hasRoom
         ? 'see what it is; as a member it is filled anew, and what it alone has is given up'
-        : 'see what it is, and close it; clear it if nobody needs what is on it',
+        : 'see what it is, and close it; clear it if what is on it is not needed',
       commands: [
         commandLine('raidctl examine', device),
         ...(hasRoom ? [commandLine('raidctl add', array.name, device)] : [commandLine('raidctl close', device)]),
@@ -203,7 +203,7 @@ function sinkFindings({ sinks }: Checkup): Finding[] {
       severity: 'notice',
       array: null,
       what: `events do not reach the ${name} (${where}): ${String(error)}`,
-      action: 'see to whoever is told, and try it',
+      action: 'see to the receiver, and try it',
       commands: ['raidctl selftest'],
     }));
 }

@@ -1,11 +1,11 @@
 /** What no shell takes for anything but itself, wherever it stands. */
 const plain = /^[\p{L}\p{N}_@%+:,./-]+$/u;
-/** Controls, and what turns the direction of writing: nobody sees them in what is pasted. */
+/** Controls, and what turns the direction of writing: a user does not see them in what is pasted. */
 const unseen = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /**
- * A command for a person to type. Names of arrays are read from disks, and those of files are whoever's made them: in bash and zsh
- * each of `operands` is one word, and no option, whatever is in it.
+ * A command for a person to type. Names of arrays are read from disks, and those of files come from the users that made them:
+ * in bash and zsh each of `operands` is one word, and no option, whatever is in it.
  *
  * @param command with its options, as it is typed
  */

@@ -43,7 +43,7 @@ export function isPath(argument: string): boolean {
   return argument.includes('/');
 }
 
-/** Whether it is a path whatever the daemon has: the name of an array on a disk that somebody brought may be that of another disk. */
+/** Whether it is a path whatever the daemon has: the name of an array on a foreign disk may be that of another disk. */
 function isSurelyPath(argument: string): boolean {
   return /^\.{0,2}\//.test(argument);
 }
@@ -127,7 +127,7 @@ export function closeSteps(bdev: BdevInfo | undefined): Step[] {
   return [callStep(`close ${bdev.name} (${String(pathOf(bdev))})`, 'bdev_aio_delete', { name: bdev.name })];
 }
 
-/** Who has the device, for people; null if nobody. */
+/** What uses the device, for people; null if nothing does. */
 export function userOf(snapshot: Snapshot, bdev: BdevInfo): string | null {
   for (const array of snapshot.arrays) {
     const member = array.ext.members.find(({ name }) => name === bdev.name);
@@ -147,7 +147,7 @@ export function requireFree(snapshot: Snapshot, { argument, bdev }: Device): voi
   throw new Failure(ExitCode.Refused, `${argument} is in use by ${user}`);
 }
 
-/** What the device carries that nobody should lose unasked; null for nothing that is known. */
+/** What the device carries that is not overwritten without a question; null for nothing that is known. */
 export async function occupantOf(client: RaidkitClient | null, device: Device): Promise<Occupant | null> {
   if (device.toOpen === null) {
     if (client === null) return null;
@@ -161,7 +161,7 @@ export async function occupantOf(client: RaidkitClient | null, device: Device): 
     if (signature !== null) return { what: signature, isSuperblock: false };
     return found.kind === 'unusable' ? { what: `a damaged superblock (${found.message})`, isSuperblock: true } : null;
   } catch (error) {
-    // Unless somebody agrees to it, what is there must not be overwritten together with what others have.
+    // Unless the user agrees to it, what is there must not be overwritten together with what others have.
     const why = error instanceof Error ? error.message : String(error);
     return { what: `what cannot be looked at (${why})`, isSuperblock: false };
   }

@@ -30,7 +30,7 @@ export const slotDocument = z.strictObject({
   checksum_errors: count.describe(
     'blocks of 4 KiB that were found not to be what their checksums say; each once until it is written',
   ),
-  bad_blocks: count.describe('blocks that the member does not hold, since nobody could say what belonged there'),
+  bad_blocks: count.describe('blocks that the member does not hold, since what belonged there could not be worked out'),
   disk_health: diskHealth,
   serial: text.nullable().describe('number that is printed on the disk; null for what is no disk, and if it is not known'),
   last_device: text.nullable().describe('name of the device that was in the slot before it became empty'),
@@ -291,7 +291,7 @@ export const modulesDocument = z.strictObject({
       can_grow: z.boolean(),
       /** By name; given with `create --option`. */
       options: z.record(z.string(), levelOptionSchema),
-      /** What the level's package says of itself; nobody has checked it. */
+      /** What the level's package says of itself; raidkit has not checked it. */
       conformance: claimSchema.nullable(),
       conformance_error: text.nullable(),
     }),

@@ -164,7 +164,7 @@ function superblockAction({ superblock }: RaidArrayInfo): string {
     : 'bring the device back, and create the array again just as it was';
 }
 
-/** Paths of what an array lacks, as far as anybody knows them, for a command. */
+/** Paths of what an array lacks, as far as they are known, for a command. */
 function absentPaths({ configuration }: Snapshot, { ext, uuid }: RaidArrayInfo): string[] {
   const absent = ext.members.filter(({ name }) => name === null).map(({ last_member: last }) => last?.name);
   const pending = configuration.pending.flatMap(({ method, params }) => {
@@ -239,7 +239,7 @@ function processFindings({ ext: { history, process }, name }: RaidArrayInfo): Fi
     const what =
       sync.type === 'check'
         ? `the last check found ${plural(open, 'block')} where redundancy disagrees with the data${whoIsWrong(sync)}`
-        : `the last repair left ${plural(open, 'block')} alone, since nobody could say which copy is right`;
+        : `the last repair left ${plural(open, 'block')} alone, since it could not be told which copy is right`;
     const action = sync.type === 'check' ? 'make them agree' : 'say which member is right, or which is wrong';
     findings.push({
       severity: 'degraded',

@@ -66,8 +66,8 @@ export async function recordedMember(path: string): Promise<MemberRecord | null>
 }
 
 /**
- * Clears what arrays have left at the start of a device that nobody has open. Throws a `Failure` if what somebody else keeps
- * there can still be found afterwards.
+ * Clears what arrays have left at the start of a device that no program has open. Throws a `Failure` if what another program
+ * keeps there can still be found afterwards.
  */
 export function wipeLocally(path: string): Promise<void> {
   return withDevice(path, false, async (descriptor) => {
@@ -75,7 +75,7 @@ export function wipeLocally(path: string): Promise<void> {
     const signature = await findSignature(descriptor);
     if (signature === null) return;
     const message = `${path} still carries ${signature}, at a place that no array uses`;
-    throw new Failure(ExitCode.Refused, message, { hint: `if nobody needs it: ${commandLine('wipefs --all', path)}` });
+    throw new Failure(ExitCode.Refused, message, { hint: `if it is not needed: ${commandLine('wipefs --all', path)}` });
   });
 }
 

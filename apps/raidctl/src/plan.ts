@@ -18,7 +18,7 @@ export interface Step {
 /** What a command is about to do, all of it known before the first step. */
 export interface Plan {
   readonly steps: readonly Step[];
-  /** What is lost or put at risk: somebody must agree to it, on the terminal or with `--yes`. */
+  /** What is lost or put at risk: the user must agree to it, on the terminal or with `--yes`. */
   readonly warnings: readonly string[];
   /** What others keep on devices and would be overwritten, or what ends for those who use it: `--yes` is not enough, `--force` is. */
   readonly graver?: readonly string[];
@@ -48,8 +48,9 @@ export function callStep<M extends MethodName>(
 }
 
 /**
- * Carries the plan out, if whoever has to agrees, and prints what was done: `said` for people. With `--dry-run` prints what
- * would be done. If a step fails, those before it that can be taken back are, in reverse order. Returns whether it was done.
+ * Carries the plan out, if the user agrees where that is needed, and prints what was done: `said` for people. With `--dry-run`
+ * prints what would be done. If a step fails, those before it that can be taken back are, in reverse order. Returns whether it
+ * was done.
  */
 export async function carryOut(
   session: Session,

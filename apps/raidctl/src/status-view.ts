@@ -23,7 +23,7 @@ const readNotes: Readonly<Record<string, string>> = { prefer: 'preferred', 'writ
 
 const memberStates: Readonly<Record<string, string>> = { current: 'in sync', suspect: 'slow' };
 
-/** A health as it is shown: what needs somebody is in capitals, and coloured where there are colours. */
+/** A health as it is shown: what needs the operator is in capitals, and coloured where there are colours. */
 export function showHealth({ colors }: Terminal, health: string): string {
   const code = exitCodeOf(health);
   if (code === 0) return colors.green(health);
@@ -121,7 +121,7 @@ function treeRows(
     const isLast = index === array.slots.length - 1;
     const inner = all.find(({ name }) => name === slot.device);
     rows.push(slotRow(terminal, slot, `${indent}${isLast ? symbols.last : symbols.branch}`, inner));
-    // A member is never among its own members; whoever says so is not believed for ever.
+    // A member is never among its own members; a document that says so must not lead to an endless recursion.
     if (inner === undefined || above.has(inner.name)) return;
     const deeper = `${indent}${isLast ? '   ' : symbols.line}`;
     rows.push(...treeRows(terminal, inner, all, deeper, new Set([...above, array.name])));

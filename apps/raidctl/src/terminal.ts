@@ -29,14 +29,14 @@ const clearScreen = '\u001b[H\u001b[2J';
 // eslint-disable-next-line no-control-regex -- control characters are what is looked for
 const unseen = /\u001b\[(?:1|22|3\d|39)m|[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
-/** Text with names in it that are somebody else's: what a terminal would obey is shown, as JSON has it. */
+/** Text with names in it that others chose: what a terminal would obey is shown, as JSON has it. */
 export function visible(text: string): string {
   return text.replace(unseen, (found) =>
     found === '\n' || found.length > 1 ? found : `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-/** Stands for a space at which no line is ended: a character that nobody has given a meaning. */
+/** Stands for a space at which no line is ended: a character without a meaning of its own. */
 const heldSpace = '\ue000';
 /** Columns of a terminal that does not say how many it has. */
 const usualColumns = 80;
@@ -48,11 +48,11 @@ function isTerminal({ isTTY }: { readonly isTTY?: boolean }): boolean {
 
 /** Where raidctl writes, and whom it can ask. */
 export class Terminal {
-  /** Somebody sees it as it is written. */
+  /** A user sees it as it is written. */
   readonly isTerminal: boolean;
   readonly colors: ReturnType<typeof pc.createColors>;
   readonly symbols: Symbols;
-  /** Columns; infinite where nobody sees it as it is written, and a line may be searched for. */
+  /** Columns; infinite where no user sees it as it is written, and a line may be searched for. */
   readonly #width: number;
   readonly #out: NodeJS.WriteStream;
   readonly #in: NodeJS.ReadStream;
@@ -70,7 +70,7 @@ export class Terminal {
     this.symbols = isCapable && /utf-?8/i.test(locale) ? unicode : ascii;
   }
 
-  /** Whether there is somebody who can answer a question. */
+  /** Whether there is a user who can answer a question. */
   get canAsk(): boolean {
     return this.isTerminal && isTerminal(this.#in);
   }

@@ -30,7 +30,7 @@ function disks(...names: string[]): void {
   for (const name of names) makeFile(join(test.folder, name), 32 * MiB);
 }
 
-/** What makes a device one with an ext file system, for whoever looks for signatures. */
+/** What makes a device one with an ext file system, for a program that looks for signatures. */
 function putFileSystem(name: string): void {
   overwrite(name, 1024 + 0x38, Buffer.of(0x53, 0xef));
 }
@@ -59,7 +59,7 @@ it('creates, shows, degrades and mends an array, with exit codes that say how it
     },
   ]);
 
-  // Nobody can be asked, so it must be said.
+  // There is no terminal to ask on, so it must be said.
   expect(await test.run('remove', 'vol', 'b')).toMatchObject({
     code: 4,
     stderr: matching(/1 of 2 members[^]*--yes/),
@@ -135,7 +135,7 @@ it('overwrites what others keep on a device only if told so, and takes back what
   await test.ok('destroy vol --yes');
 
   putFileSystem('b');
-  for (const daemon of ['', `-s ${join(test.folder, 'nobody.sock')}`]) {
+  for (const daemon of ['', `-s ${join(test.folder, 'absent.sock')}`]) {
     const wiped = await test.run('wipe', './b', '--yes', ...daemon.split(' ').filter((word) => word !== ''));
     expect(wiped).toMatchObject({ code: 4, stderr: matching(/\.\/b loses an ext[^]*--force/) });
   }
@@ -247,20 +247,20 @@ it('examines and wipes without the daemon', async () => {
   expect(examined.devices).toMatchObject([
     { opened_by_daemon: true, superblock: 'found', array: { name: 'vol', level: 'raid1', slot: 0 } },
   ]);
-  // What the daemon has open is nobody else's to change, whether it is asked or not.
+  // What the daemon has open cannot be changed by another program, whether it is asked or not.
   expect(await test.run('wipe', './a', '--yes')).toMatchObject({ code: 4, stderr: containing('in use by array vol, slot 0') });
-  const nobody = join(test.folder, 'nobody.sock');
-  expect(await test.run('wipe', './a', '--yes', '-s', nobody)).toMatchObject({ code: 4 });
+  const absent = join(test.folder, 'absent.sock');
+  expect(await test.run('wipe', './a', '--yes', '-s', absent)).toMatchObject({ code: 4 });
   expect((await test.json('status', 'status')).arrays).toMatchObject([{ health: 'optimal' }]);
   await test.ok('stop vol --yes');
-  const [device] = (await test.json('examine', `examine ./a -s ${nobody}`)).devices;
+  const [device] = (await test.json('examine', `examine ./a -s ${absent}`)).devices;
   expect(device).toMatchObject({
     opened_by_daemon: false,
     superblock: 'found',
     array: { name: 'vol', level: null, level_code: 1, slot: 0, slots: [{ state: 'configured' }, { state: 'configured' }] },
   });
-  expect(await test.run('wipe', './a', '-s', nobody)).toMatchObject({ code: 4, stderr: containing('--yes') });
-  await test.ok(`wipe ./a -s ${nobody} --yes`);
+  expect(await test.run('wipe', './a', '-s', absent)).toMatchObject({ code: 4, stderr: containing('--yes') });
+  await test.ok(`wipe ./a -s ${absent} --yes`);
   expect((await test.json('examine', 'examine ./a ./b')).devices.map(({ superblock }) => superblock)).toEqual([
     'none',
     'found',
@@ -416,7 +416,7 @@ it('replaces a member, keeps spares, and has one take the place of what fails', 
   expect(await test.ok('status')).toContain('spare: s, for vol');
   await test.ok('spare remove s');
   expect(await test.run('spare', 'remove', 'b')).toMatchObject({ code: 3, stderr: containing('b is no spare') });
-  // Too small for the array: nobody would notice before it is needed.
+  // Too small for the array: that would not be noticed before it is needed.
   makeFile(join(test.folder, 'tiny'), 8 * MiB);
   await test.ok('spare add ./tiny');
   expect((await test.json('doctor', 'doctor')).findings).toMatchObject([
@@ -489,7 +489,7 @@ it('takes an array with a slash in its name for what it is, and files for files'
   await test.ok('wait rack/1');
 
   expect((await test.json('examine', 'examine rack/1')).devices).toMatchObject([{ opened_by_daemon: true }]);
-  // A path is a path, whatever the disks that somebody brought call their arrays.
+  // A path is a path, whatever foreign disks call their arrays.
   expect((await test.json('examine', 'examine ./c')).devices).toMatchObject([{ array: { name: './c', slot: 0 } }]);
   mkdirSync(join(test.folder, 'rack'));
   makeFile(join(test.folder, 'rack', '1'), MiB);
@@ -622,12 +622,12 @@ it('ends with a code that says what kind of thing went wrong, and a document wit
     code: 2,
     stderr: containing('--timeout must be a number of seconds'),
   });
-  const nobody = join(test.folder, 'nobody.sock');
-  expect(await test.run('list', '-s', nobody)).toMatchObject({
+  const absent = join(test.folder, 'absent.sock');
+  expect(await test.run('list', '-s', absent)).toMatchObject({
     code: 6,
-    stderr: matching(/no daemon can be reached at .*nobody\.sock[^]*RAIDKIT_SOCKET/),
+    stderr: matching(/no daemon can be reached at .*absent\.sock[^]*RAIDKIT_SOCKET/),
   });
-  expect((await test.json('error', `list -s ${nobody}`, 6)).error.exit_code).toBe(6);
+  expect((await test.json('error', `list -s ${absent}`, 6)).error.exit_code).toBe(6);
 });
 
 it('completes commands, options, arrays and devices', async () => {

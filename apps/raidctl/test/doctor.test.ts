@@ -50,12 +50,12 @@ it('says what can be seen from outside of a daemon that cannot be reached', asyn
       commands: ['systemctl start raidkitd', matching(/--socket/)],
     },
   ]);
-  // Somebody listens, and says nothing.
+  // A server listens, and says nothing.
   const silent = join(test.folder, 'silent.sock');
   const server = createServer(() => undefined);
   await new Promise<void>((resolve) => server.listen(silent, resolve));
   expect(await doctor(6, `--timeout 0.1 -s ${silent}`)).toMatchObject([
-    { action: matching(/nobody answers/), commands: ['systemctl status raidkitd', matching(/^journalctl/)] },
+    { action: matching(/there is no answer/), commands: ['systemctl status raidkitd', matching(/^journalctl/)] },
   ]);
   server.close();
   expect(await test.run('doctor', '-s', nowhere)).toMatchObject({ code: 6, stdout: matching(/^1\. failed: no daemon/) });
@@ -135,7 +135,7 @@ it('of what a scan has found and left alone says why, and how it is started', as
   });
 });
 
-it('of a volume that no client can use, a check that is late, and somebody who cannot be told says so', async () => {
+it('of a volume that no client can use, a check that is late, and a receiver of events that is not reached says so', async () => {
   disks('a', 'b');
   const uuid = '11111111-2222-4333-8444-555555555555';
   const open = (name: string): object => ({ method: 'bdev_aio_create', params: { name, filename: join(test.folder, name) } });

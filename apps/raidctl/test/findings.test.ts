@@ -78,7 +78,7 @@ it.each([
     'look at the health of the device, and replace it before it fails: raidctl replace vol d0 NEWDEVICE',
   ],
   [
-    'blocks that nobody knows',
+    'blocks whose contents are not known',
     mirror({}, [{}, { bad_blocks: 3 }]),
     'write them anew, or put the data back from a backup: raidctl history vol',
   ],
@@ -88,7 +88,7 @@ it.each([
     'make them agree: raidctl repair vol',
   ],
   [
-    'copies of which nobody knows the right one',
+    'copies of which the right one is not known',
     mirror({ history: [{ ...record, type: 'repair', undecided_blocks: 4 }] }),
     'say which member is right, or which is wrong: raidctl repair --source DEVICE vol',
   ],

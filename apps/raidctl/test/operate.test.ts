@@ -67,7 +67,7 @@ it('shows how long I/O has taken', async () => {
   const { most_us: most, p50_us: half } = write ?? { most_us: null, p50_us: null };
   expect(most).toBeGreaterThanOrEqual(half ?? Infinity);
   expect(await test.ok('latency a')).toMatch(/^NAME +OPERATION +COUNT[^\n]*\na +read/);
-  expect((await test.run('latency', 'nobody')).code).toBe(3);
+  expect((await test.run('latency', 'absent')).code).toBe(3);
 });
 
 it('checks and imports a configuration of SPDK, whose stacked devices come first', async () => {

@@ -113,7 +113,7 @@ onPty('watches in the same place of the screen, and one look after another into 
   expect(lines.map((line) => (JSON.parse(line) as { command: string }).command)).toEqual(['status', 'status']);
 });
 
-onPty('ends quietly when whoever reads has read enough', async () => {
+onPty('ends quietly when the reader has read enough', async () => {
   await makeMirror();
   const { code, stdout } = await onTerminal(
     `${shellCommand('status --watch 1')} | head -n 1`,

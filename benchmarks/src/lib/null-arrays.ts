@@ -106,7 +106,7 @@ export class NullArrays {
   #turn(): void {
     this.#now = performance.now();
     const batch = this.#soon;
-    if (batch.length === 0) throw new Error('I/O is in flight, and nobody is about to do anything');
+    if (batch.length === 0) throw new Error('I/O is in flight, and nothing is about to be done');
     this.#soon = this.#running;
     this.#running = batch;
     for (const fn of batch) fn();

@@ -32,7 +32,7 @@ export class RawClient {
     socket.on('error', () => undefined);
   }
 
-  /** Rejects if nobody listens, or the connection ends, before it is there. */
+  /** Rejects if no server listens, or the connection ends, before it is there. */
   static async connect(path: string): Promise<RawClient> {
     const socket = connect(path);
     const client = new RawClient(socket);

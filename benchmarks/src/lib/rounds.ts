@@ -24,7 +24,7 @@ export interface Sample {
   foreignCores: number;
 }
 
-/** Somebody who is measured. */
+/** A server or program that is measured. */
 export interface Contender {
   readonly name: string;
   /** Processes whose CPU time is its own; none for what runs in this process's children. */

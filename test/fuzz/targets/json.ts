@@ -137,7 +137,7 @@ function parameters(): Target {
       for (const item of itemsOf(bytes, bytes.length)) {
         if (!item.ok || typeof item.value !== 'object' || item.value === null) continue;
         const { method, params } = item.value as { method?: unknown; params?: unknown };
-        // Whatever it is called, somebody gets it.
+        // Whatever it is called, some method gets it.
         const one = typeof method === 'string' && names.includes(method) ? method : names[bytes.length % names.length];
         for (const name of [String(method), one ?? '']) {
           try {

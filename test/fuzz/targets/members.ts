@@ -22,7 +22,7 @@ import { journalStore, parseEntry } from '../../../packages/superblock/src/journ
 import type { Target } from '../fuzz.js';
 import { expectSame, expectTrue } from './expect-same.js';
 
-// What is on members: whoever made the disk has written it.
+// What is on members: the maker of the disk has written it.
 
 const life: MapLife = { uuid: '5d190000-0000-4000-8000-0000000000ff', incarnation: '0123456789abcdef' };
 const folder = 'packages/superblock/src/';

@@ -9,7 +9,7 @@ import { connectWire } from '../../../packages/nbd/test/wire.js';
 import type { Target } from '../fuzz.js';
 import { expectSame, expectTrue } from './expect-same.js';
 
-// What anybody sends who can reach the socket.
+// What a client that can reach the socket sends.
 
 const greeting = Buffer.from([0, 0, 0, 3]);
 const handshakeWords = ['IHAVEOPT', 'disk', 'other', 'base:allocation', 'base:'];

@@ -31,7 +31,7 @@ interface EventPage {
   events: RaidkitEvent[];
 }
 
-/** Asks the daemon again and again, as long as somebody looks. */
+/** Asks the daemon again and again, as long as the page is visible. */
 export class Feed {
   view: View = { status: null, snapshot: null, samples: [], events: [], trouble: null, at: 0 };
   /** Told of every new view. */
@@ -48,7 +48,7 @@ export class Feed {
     this.look();
   }
 
-  /** Looks now, unless nobody sees it or a look is under way. */
+  /** Looks now, unless the page is hidden or a look is under way. */
   look(): void {
     window.clearTimeout(this.#timer);
     if (document.hidden || this.#isAsking) return;

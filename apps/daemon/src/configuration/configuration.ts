@@ -37,7 +37,7 @@ export interface ConfigurationOptions {
 /**
  * What the daemon is to have: replayed at start, kept up to date with every call, saved. A call that fails at start, and a
  * device that goes away by itself, stay part of it, and are tried again until they succeed or are deleted. It stands between
- * the control sockets and whoever carries calls out, and knows calls only.
+ * the control sockets and the code that carries calls out, and knows calls only.
  */
 export class Configuration implements Caller {
   readonly #inner: Caller;
@@ -332,8 +332,8 @@ export class Configuration implements Caller {
     };
     for (const { call, error } of await replay(calls, target, this.#log)) {
       const where = `subsystem ${call.subsystem}, call ${call.place}, ${call.method}`;
-      // Without what it forbids there would be more than anybody wanted; and a method of ours that there is not may be that one,
-      // spelt wrong. (A saved state may be from a newer daemon.)
+      // Without what it forbids there would be more than the operator wanted; and a method of ours that there is not may be
+      // that one, spelt wrong. (A saved state may be from a newer daemon.)
       const isMisspelt = error.code === RpcCode.MethodNotFound && isOurs(call.method) && this.#options.calls.includes(call);
       if (this.#options.isStrict || isMisspelt || call.method === 'raidkit_allow')
         throw new Error(`${where}: ${error.message} (code ${error.code}): ${error.data.reason}`, { cause: error });
@@ -402,7 +402,7 @@ export class Configuration implements Caller {
     );
   }
 
-  /** Something is not there any more, and nobody has deleted it. */
+  /** Something is not there any more, and no call has deleted it. */
   #missed(key: string, call: ConfigCall): void {
     if (this.#pending.isHeld(key)) return;
     if (!comesBack(call)) {
@@ -440,8 +440,8 @@ export class Configuration implements Caller {
 }
 
 /**
- * Whether what has gone by itself is made again. An array without superblocks is not: its members went one after another, perhaps,
- * and who of them is current nobody has written down.
+ * Whether what has gone by itself is made again. An array without superblocks is not: its members went one after another,
+ * perhaps, and which of them is current is not recorded.
  */
 function comesBack({ method }: ConfigCall): boolean {
   return method !== 'bdev_raid_create';

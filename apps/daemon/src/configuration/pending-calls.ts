@@ -152,7 +152,7 @@ export class PendingCalls {
     return true;
   }
 
-  /** Somebody else has made what the call would make; or a spare has become a member, and is one no more. */
+  /** Another call has made what this call would make; or a spare has become a member, and is a spare no more. */
   async #isMoot({ method, params = {} }: ConfigCall, { code }: RpcError): Promise<boolean> {
     if (method === 'raidkit_add_spare') return code !== -19;
     if (code !== -17) return false;

@@ -3,9 +3,9 @@ import type { Caller } from '../rpc/dispatcher.js';
 import { RpcError, toRpcError } from '../rpc/errors.js';
 
 /**
- * What may be called over HTTP by whoever has the token: what can be taken back, and what makes redundancy agree again. Nothing
- * that ends an array, takes a member out, or says which copy is given up; nor what writes to a device that is nobody's, but as a
- * spare, which core lets no device be that carries what it knows.
+ * What a client that has the token may call over HTTP: what can be taken back, and what makes redundancy agree again. Nothing
+ * that ends an array, takes a member out, or says which copy is given up; nor what writes to a device that is not claimed,
+ * except to make it a spare, which core refuses for a device that carries data that it recognises.
  */
 export const httpActions = [
   'raidkit_start_process',

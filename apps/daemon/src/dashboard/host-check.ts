@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 
 /**
- * Whether a browser that sends this `Host` was told the address, and not a name that somebody else made to point here (DNS
+ * Whether a browser that sends this `Host` was told the address, and not a name that an attacker made to point here (DNS
  * rebinding): an address in figures, `localhost`, or a name that the daemon was told on its command line.
  *
  * @param host the header, with a port or without; undefined if there is none

@@ -17,7 +17,7 @@ export interface ParsedHttpOptions {
 /** What is served over HTTP, and to whom. */
 export interface HttpOptions {
   http: HttpAddress[];
-  /** What whoever changes something over HTTP has to know; undefined: nobody can. */
+  /** The token that a request over HTTP must have to change something; undefined: no request can. */
   httpToken: HttpToken | undefined;
   /** The file that it is in. */
   httpTokenFile: string | undefined;
@@ -34,7 +34,7 @@ export function addHttpOptions(command: Command): void {
       (text, before: HttpAddress[]) => [...before, parseHttp(text)],
       [],
     )
-    .option('--http-public', 'allow --http on addresses that other machines can reach: whoever can, can read', false)
+    .option('--http-public', 'allow --http on addresses that other machines can reach: all of these can read', false)
     .option(
       '--http-name <name>',
       'a host name under which browsers may open the dashboard, besides addresses and localhost; repeatable',
@@ -43,7 +43,7 @@ export function addHttpOptions(command: Command): void {
     )
     .option(
       '--http-token-file <file>',
-      'let whoever knows the token in this file start and stop checks, and keep spares, over HTTP',
+      'let clients that send the token in this file start and stop checks, and keep spares, over HTTP',
     );
 }
 

@@ -55,7 +55,7 @@ interface Iostat {
   bdevs: Counters[];
 }
 
-/** Keeps what arrays have read and written in the last minutes, whether or not somebody looks. */
+/** Keeps what arrays have read and written in the last minutes, whether or not a page is open. */
 export class LoadHistory {
   readonly #instance = randomUUID();
   readonly #caller: Caller;

@@ -16,7 +16,7 @@ export interface SiteSources {
   events: EventLog;
   /** The daemon has come up, and is not ending. */
   isReady: () => boolean;
-  /** What whoever changes something has to know; null: nobody can. */
+  /** The token that a request must have to change something; null: no request can. */
   token: HttpToken | null;
   /** Names under which browsers may know the daemon, besides addresses and `localhost`; lower case. */
   names: ReadonlySet<string>;
@@ -85,7 +85,7 @@ export class DashboardSite {
   async serve(request: IncomingMessage, response: ServerResponse, isLocal: boolean): Promise<void> {
     const answer = await this.#answer(request, isLocal);
     const bytes = Buffer.from(answer.body);
-    // The rest of a body that nobody wants is not waited for.
+    // The rest of a body that is not read is not waited for.
     const rest = request.complete ? {} : { connection: 'close' };
     response.writeHead(answer.status, {
       ...safeHeaders,
@@ -155,7 +155,7 @@ export class DashboardSite {
     return answerJson(status, answer);
   }
 
-  /** Null if whoever asks may change something. */
+  /** Null if the request may change something. */
   #whyNot({ headers, socket }: IncomingMessage): Answer | null {
     const { token } = this.#sources;
     if (token === null) return plain(403, 'this daemon is for reading only over HTTP: --http-token-file allows more');
@@ -171,7 +171,7 @@ export class DashboardSite {
 async function readBody(request: IncomingMessage): Promise<string | null> {
   const pieces: Buffer[] = [];
   let bytes = 0;
-  // The answer to one that is too long still goes to whoever sent it.
+  // The client still gets an answer to a body that is too long.
   for await (const piece of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += piece.length;
     if (bytes > mostBodyBytes) return null;

@@ -6,7 +6,7 @@ const leastLength = 16;
 /** Longest file, in bytes. */
 const mostBytes = 4096;
 
-/** What whoever changes something over HTTP has to know. It is kept as a digest, so that it is in no message and no dump. */
+/** The token that a request over HTTP must have to change something. It is kept as a digest, so that it is in no message and no dump. */
 export class HttpToken {
   #digest: Buffer;
 

@@ -174,7 +174,7 @@ export class ArrayWatch {
     if (array !== undefined) this.#mended(array);
   }
 
-  /** What nobody reports: progress, errors, waiting, and that something is still as bad as it was. */
+  /** What is reported by no event of core: progress, errors, waiting, and that something is still as bad as it was. */
   #look(): void {
     const now = performance.now();
     for (const array of this.#arrays.list()) {
@@ -188,7 +188,7 @@ export class ArrayWatch {
           'critical',
           array.name,
           null,
-          `array ${array.name} has failed: ${reason ?? 'nobody says why'}`,
+          `array ${array.name} has failed: ${reason ?? 'the reason is not known'}`,
         );
       }
       if (health === 'configuring') this.#waiting(array, told, now);

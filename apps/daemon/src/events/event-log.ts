@@ -16,7 +16,7 @@ export interface EventPage {
 
 const logLevels = { critical: 'error', warning: 'warn', info: 'info' } as const;
 
-/** The events of this daemon: numbers and keeps them, logs them, and tells them to whoever waits. */
+/** The events of this daemon: numbers and keeps them, logs them, and tells them to calls that wait. */
 export class EventLog {
   readonly #instance = randomUUID();
   readonly #log: Logger;
@@ -62,7 +62,7 @@ export class EventLog {
     return this.page(since, max);
   }
 
-  /** Nobody waits any more. */
+  /** Ends the calls that wait. */
   end(): void {
     this.#isEnded = true;
     for (const wake of [...this.#waiters]) wake();

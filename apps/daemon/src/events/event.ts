@@ -1,4 +1,4 @@
-/** How urgent an event is: somebody has lost data or service, redundancy is less than it should be, or it is only said. */
+/** How urgent an event is: data or service has been lost, redundancy is less than it should be, or it is only said. */
 export type Severity = 'critical' | 'warning' | 'info';
 
 /** Names of events. Those of `mdadm --monitor` mean what they mean there; the others are ours. */
@@ -29,7 +29,7 @@ export type EventName =
   | 'DiskFailing'
   | 'DaemonStuck';
 
-/** Something that happened, as whoever notices it says it. */
+/** Something that happened, as the code that notices it reports it. */
 export interface EventReport {
   readonly event: EventName;
   readonly severity: Severity;

@@ -9,7 +9,7 @@ import type { Counts, HistoryRecord, LastingArray } from './lasting-file.js';
 
 /** Time between two looks, in milliseconds: so much is lost in a crash. */
 const lookMs = 10_000;
-/** How long the last look may take, in milliseconds: a data path that does not answer keeps nobody from ending. */
+/** How long the last look may take, in milliseconds: a data path that does not answer does not keep the daemon from ending. */
 const lastLookMs = 2000;
 /** Arrays that are remembered; of more, those that have not been here for longest are forgotten. */
 const mostArrays = 1000;
@@ -47,9 +47,9 @@ interface MemberAnswer {
 
 /**
  * Has errors of members, and what background work found, outlast the array's being put together: it keeps them in a file, and
- * has `raidkit_get_arrays` answer with them. They belong to the array's and the member's uuid. An array counts by slot, whoever is
- * in it, and begins with what its superblocks say, as of some time or other, or without any with nothing: of what it counts, that
- * is added which is more than at the last look.
+ * has `raidkit_get_arrays` answer with them. They belong to the array's and the member's uuid. An array counts by slot,
+ * whichever member is in it, and begins with what its superblocks say, as of some time or other, or without any with nothing:
+ * of what it counts, that is added which is more than at the last look.
  */
 export class LastingCounts implements Caller {
   readonly #inner: Caller;
@@ -218,7 +218,7 @@ function hasCounted({ state }: ArrayAnswer): boolean {
   return state !== 'configuring';
 }
 
-/** The slots with what they have counted, and the uuid of whose errors these are: of the member, or the last one; null for nobody's. */
+/** The slots with what they have counted, and the uuid of whose errors these are: of the member, or the last one; null if there was none. */
 function slotsOf({ base_bdevs_list: slots, ext }: ArrayAnswer): { slot: number; member: string | null; now: Counts }[] {
   return ext.members.map((member) => {
     const { last_member: last, slot } = member;

@@ -28,7 +28,7 @@ export function adviceFor(array: RaidArray, wentOffline: string | null): Advice 
         reason:
           reason ??
           (array.process?.type === 'resum'
-            ? 'what was being written before a stop that was not clean, or by somebody else, is given checksums of what is there'
+            ? 'what was being written before a stop that was not clean, or by another program, is given checksums of what is there'
             : 'after a stop that was not clean, redundancy is being made to agree with the data'),
         action: null,
       };

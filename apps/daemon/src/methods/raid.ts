@@ -188,7 +188,7 @@ export function raidMethods({ arrays, exports, modules }: Service): RpcMethod[] 
   ];
 }
 
-/** Refuses copies of which there is one, as SPDK does: whoever means that says so. */
+/** Refuses copies of which there is one, as SPDK does: a client that means it passes "single". */
 function requireNoCopies(arrayName: string, modules: Service['modules'], level: string): void {
   const module = modules.byName(level);
   if (module === undefined || module.redundancy === 'none') return;

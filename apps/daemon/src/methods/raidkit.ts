@@ -186,7 +186,7 @@ export function raidkitMethods(service: Service): RpcMethod[] {
       run(params) {
         const { process } = find(params.name);
         if (process === null) throw new RpcError(-2, `array ${params.name} has no process`);
-        // What whoever calls has seen may have ended since, and another one begun.
+        // The process that the client has seen may have ended since, and another one begun.
         if (params.type !== undefined && params.type !== process.type)
           throw new RpcError(-2, `array ${params.name} has no ${params.type}: its ${process.type} runs`);
         const { max_bandwidth_mb_sec: most, min_bandwidth_mb_sec: least } = params;

@@ -24,7 +24,7 @@ export function hasReadOptions({
   return policy !== undefined || prefer !== undefined || mostly !== undefined;
 }
 
-/** Refuses a member that is named twice: nobody could tell what is wanted of it. */
+/** Refuses a member that is named twice: what is wanted of it could not be told. */
 export function toReadOptions(policy: ReadPolicy | undefined, { normal, prefer, write_mostly: mostly }: Wanted): ReadOptions {
   const members: Record<string, ReadPreference> = {};
   for (const [field, names, preference] of [

@@ -11,8 +11,8 @@ export interface Counted {
 }
 
 /**
- * Writes metrics in Prometheus' text format 0.0.4. Names, units and types are for whoever calls to choose well. (Clients for
- * Prometheus can only observe values; ours come counted.)
+ * Writes metrics in Prometheus' text format 0.0.4. The caller chooses names, units and types. (Clients for Prometheus can only
+ * observe values; ours come counted.)
  */
 export class Exposition {
   #text = '';

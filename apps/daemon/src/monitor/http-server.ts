@@ -74,7 +74,8 @@ export async function listenHttp(
     const { socket } = request;
     used.delete(socket);
     used.add(socket);
-    // A request has 30 bytes, and an answer up to megabytes: those of thousands that come at once would wait for whoever reads none.
+    // A request has 30 bytes, and an answer up to megabytes: those to thousands that come at once would fill memory for a
+    // client that reads none.
     if (answering.has(socket)) {
       socket.destroy();
       return;
@@ -92,7 +93,7 @@ export async function listenHttp(
     });
   });
   server.on('connection', (socket) => {
-    // Whoever has asked for nothing for longest makes way; those that are being answered have a time limit.
+    // The client that has asked for nothing for longest is dropped; those that are being answered have a time limit.
     if (used.size >= mostConnections) ([...used].find((one) => !answering.has(one)) ?? socket).destroy();
     if (socket.destroyed) return;
     used.add(socket);
@@ -106,7 +107,7 @@ export async function listenHttp(
     address: 'unix' in address ? address.unix : `${address.host}:${portOf(server)}`,
     close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      // Whoever reads slowly is not waited for.
+      // Clients that read slowly are not waited for.
       server.closeAllConnections();
       return closed;
     },

@@ -171,7 +171,7 @@ function memberMetrics(out: Exposition, arrays: readonly ArrayState[]): void {
   );
   out.gauge(
     'raidkit_member_bad_blocks',
-    'Blocks that the member does not hold, since nobody could say what belonged there.',
+    'Blocks that the member does not hold, since what belonged there could not be worked out.',
     each((member) => member.bad_blocks),
   );
 }

@@ -20,7 +20,7 @@ export class ExportNews {
     for (const [reactor, port] of this.#ports.entries()) {
       if (reactor === from) continue;
       port.tellExports(this.#directory.exportsBeside(reactor));
-      // Whoever is stuck serves no clients either.
+      // A reactor that is stuck serves no clients either.
       if (reactor === 0) this.#waitFor(port.ask({ ask: 'nothing' }).catch(() => undefined));
     }
   }

@@ -1,8 +1,8 @@
-/** Names that somebody is at work with, and others wait for. */
+/** Names that a call is at work with, and other calls wait for. */
 export class Holds {
   readonly #held = new Map<string, Promise<void>>();
 
-  /** Runs `work` when nobody holds any of the names; until it ends, these are held. */
+  /** Runs `work` when no call holds any of the names; until it ends, these are held. */
   async holding<T>(names: readonly string[], work: () => Promise<T>): Promise<T> {
     for (let other = this.#inTheWay(names); other !== undefined; other = this.#inTheWay(names)) await other;
     let release: () => void = () => undefined;
@@ -18,7 +18,7 @@ export class Holds {
     }
   }
 
-  /** Resolves when nobody holds the name. */
+  /** Resolves when no call holds the name. */
   async free(name: string): Promise<void> {
     for (let other = this.#held.get(name); other !== undefined; other = this.#held.get(name)) await other;
   }

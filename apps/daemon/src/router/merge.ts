@@ -43,7 +43,7 @@ export function mergeAnswers(how: Merge, answers: readonly PromiseSettledResult<
   }
 }
 
-/** Whoever does not know the device has nothing to say. */
+/** Leaves out the answers of reactors that do not know the device. */
 function mergeKnown(answers: readonly PromiseSettledResult<unknown>[]): unknown {
   const isUnknown = (answer: PromiseSettledResult<unknown>): boolean =>
     answer.status === 'rejected' && answer.reason instanceof RpcError && answer.reason.code === -19;

@@ -11,8 +11,8 @@ export interface Owner {
 }
 
 /**
- * Which array the superblock of a device or file names; null if there is none that can be read. A look beforehand, for placing the
- * device: whoever opens it reads again, and decides.
+ * Which array the superblock of a device or file names; null if there is none that can be read. A look beforehand, for placing
+ * the device: the code that opens it reads again, and decides.
  */
 export async function peekSuperblock(path: string): Promise<Owner | null> {
   try {

@@ -16,7 +16,7 @@ export class Placement {
     this.#coming = new Array<number>(count).fill(0);
   }
 
-  /** The reactor with the fewest arrays; of several the last one, as the first has the listeners, and the devices that are nobody's. */
+  /** The reactor with the fewest arrays; of several the last one, as the first has the listeners, and the devices that belong to no array. */
   leastUsed(): number {
     let best = 0;
     let bestArrays = Infinity;

@@ -73,8 +73,8 @@ export class Router implements Caller {
         if (name !== undefined) return this.#atOwner(route.merge === 'arrays' ? 'array' : 'bdev', name, call);
         return this.#atEach(route, call);
       }
-      case 'whoever':
-        return this.#atWhoever(call);
+      case 'search':
+        return this.#search(call);
       case 'router':
         return this.#special[route.how](call);
     }
@@ -91,7 +91,7 @@ export class Router implements Caller {
     return this.#at(owner ?? 0, call);
   }
 
-  /** What the first reactor refuses nobody does; what another one refuses the ones before it have done, and the error says so. */
+  /** What the first reactor refuses no other one does; what another one refuses the ones before it have done, and the error says so. */
   async #atAll(call: Call): Promise<unknown> {
     this.#refuseIfStuck();
     const answer = await this.#at(0, call);
@@ -112,7 +112,7 @@ export class Router implements Caller {
     return mergeAnswers(merge, answers, this.#directory);
   }
 
-  async #atWhoever(call: Call): Promise<unknown> {
+  async #search(call: Call): Promise<unknown> {
     for (const reactor of this.#ports.keys()) {
       try {
         return await this.#at(reactor, call);

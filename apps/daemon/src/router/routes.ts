@@ -4,12 +4,12 @@ export type Route =
   | { readonly to: 'first' }
   /** To the reactor that has what this parameter names; to the first, which refuses it, if none has. */
   | { readonly to: 'owner'; readonly of: 'bdev' | 'array' | 'export'; readonly by: string }
-  /** To all, the first one before the others, so that what it refuses nobody does. */
+  /** To all, the first one before the others, so that what it refuses no other one does. */
   | { readonly to: 'all' }
   /** To all, or to the owner of the device that the call names; the answers are put together. */
   | { readonly to: 'each'; readonly merge: Merge; readonly unless?: string }
   /** To one after another until one knows what it is about. */
-  | { readonly to: 'whoever' }
+  | { readonly to: 'search' }
   /** The router has to decide, or to do, something itself. */
   | { readonly to: 'router'; readonly how: Special };
 
@@ -103,7 +103,7 @@ export const routes: Readonly<Record<string, Route>> = {
   notify_get_notifications: router('notifications'),
 
   nbd_start_disk: bdev('bdev_name'),
-  nbd_stop_disk: { to: 'whoever' },
+  nbd_stop_disk: { to: 'search' },
   nbd_get_disks: { to: 'each', merge: 'disks' },
 
   raidkit_nbd_export: bdev('bdev_name'),

@@ -31,7 +31,7 @@ export class JsonStream {
    * is not ok they are thrown away.
    */
   push(piece: Buffer): void {
-    // Nobody asks for more, and the client may go on sending while earlier calls are worked on.
+    // No value is asked for after that, and the client may go on sending while earlier calls are worked on.
     if (this.#isBroken) return;
     this.#piece = this.#piece.length === 0 ? piece : Buffer.concat([this.#piece, piece]);
   }

@@ -32,7 +32,7 @@ export async function listenRpc(address: RpcAddress, caller: Caller, log: Logger
   } else {
     if (!isLoopback(address.host)) {
       throw new Error(
-        `the control socket has no authentication, and whoever reaches ${address.host} could do everything: name a loopback address, and come to it from elsewhere through ssh -L`,
+        `the control socket has no authentication, and every client that reaches ${address.host} could do everything: name a loopback address, and come to it from elsewhere through ssh -L`,
       );
     }
     log.warn(

@@ -42,7 +42,7 @@ export function openRpcDocument(methods: readonly RpcMethod[]): OpenRpcDocument 
   };
 }
 
-/** The document with further methods, of those who stand before whoever made it. */
+/** The document with further methods, of the layers in front of the one that made it. */
 export function withMethods(document: OpenRpcDocument, methods: readonly RpcMethod[]): OpenRpcDocument {
   return { ...document, methods: [...document.methods, ...methods.map(describe)] };
 }

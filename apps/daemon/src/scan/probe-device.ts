@@ -23,7 +23,7 @@ export type Probed =
  * Looks at a device or file without writing to it: it is opened for reading alone, and closed again. One at a time. Rejects with
  * a `BdevError` if it cannot be read.
  *
- * @param registry one that nobody else uses
+ * @param registry one that has no other user
  */
 export async function probeDevice(path: string, registry: BdevRegistry): Promise<Probed> {
   // Most devices carry nothing, and need not be opened for us alone to see that. A superblock says in which blocks to read it.

@@ -63,7 +63,7 @@ export class Scanner {
   readonly #log: Logger;
   /** By real path. */
   #seen = new Map<string, Seen>();
-  /** Arrays that somebody wants to have started, by name or uuid. */
+  /** Arrays that a call wants to have started, by name or uuid. */
   readonly #wanted = new Set<string>();
   #running: Promise<void> = Promise.resolve();
 
@@ -122,7 +122,7 @@ export class Scanner {
       const before = this.#seen.get(realPath);
       if (before?.identity === identity) seen.set(realPath, before);
       else if (!open.has(realPath)) seen.set(realPath, await this.#look(path, identity));
-      // Somebody has opened it, and closes it: until it has been away, that is to stay so.
+      // A client has opened and closed it: until it has been away, it is left alone.
       else
         seen.set(realPath, {
           identity,
@@ -195,7 +195,7 @@ export class Scanner {
     } catch (error) {
       const { reason } = toRpcError(error).data;
       this.#log.debug({ path }, `a device could not be looked at: ${reason}`);
-      // Tried again with the next scan: whoever has it may let it go.
+      // Tried again with the next scan: another program that has it may close it.
       return { identity: '', path, probed: { kind: 'unreadable', reason }, bdev: null, reason, why: 'failed' };
     }
   }

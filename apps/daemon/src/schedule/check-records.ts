@@ -25,7 +25,7 @@ const recordSchema = z.strictObject({
   next_block: count.nullable(),
   /** Blocks that have disagreed in it so far. */
   mismatches_so_far: count,
-  /** It is not begun, nor gone on with, before: it failed, or somebody ended it. Milliseconds since 1970; null for any time. */
+  /** It is not begun, nor gone on with, before: it failed, or was ended on request. Milliseconds since 1970; null for any time. */
   not_before: time.nullable().default(null),
 });
 

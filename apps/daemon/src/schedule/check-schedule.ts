@@ -130,7 +130,7 @@ export class CheckSchedule {
     return new Set(levels.filter(({ redundant }) => redundant).map(({ level }) => level));
   }
 
-  /** A new array is due after one period; a check that somebody asked for, and that got to its end, counts. */
+  /** A new array is due after one period; a check on request that got to its end counts. */
   #note({ ext, uuid }: ArrayState, now: number): void {
     const record = this.#records.get(uuid);
     if (record === undefined) {
@@ -175,7 +175,7 @@ export class CheckSchedule {
               ...record,
               next_block: Math.min(ended.blocks, numBlocks - 1),
               mismatches_so_far: mismatches,
-              // Whoever ended it, or whatever made it fail, is not met again with the next look.
+              // A check that was ended on request, or failed, is not begun again at the next look.
               not_before: running.isCalledOff ? null : this.#later(Date.now()),
             },
       );

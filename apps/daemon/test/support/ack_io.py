@@ -19,7 +19,7 @@ def sector_bytes(sector, version):
 
 
 def read_sector(piece, sector):
-    """The version of a sector; None if it is what nobody wrote there."""
+    """The version of a sector; None if it was never written there."""
     if piece == bytes(SECTOR):
         return 0
     found, version = struct.unpack_from("<QQ", piece)
@@ -53,7 +53,7 @@ def write(uri, log_path, seed, seconds):
                     data = handle.pread(count * SECTOR, start * SECTOR)
                     for i in range(count):
                         if read_sector(data[i * SECTOR:(i + 1) * SECTOR], start + i) is None:
-                            raise SystemExit(f"sector {start + i} holds what nobody wrote")
+                            raise SystemExit(f"sector {start + i} holds what was never written")
                     continue
                 with lock:
                     state["version"] += 1
@@ -157,7 +157,7 @@ def check(uri, log_path, flushed_only):
             version = read_sector(data[i * SECTOR:(i + 1) * SECTOR], sector)
             values = set(allowed.get(sector, {0: 0}).values())
             if version is None:
-                sys.exit(f"sector {sector} holds what nobody wrote; allowed are {sorted(values)}")
+                sys.exit(f"sector {sector} holds what was never written; allowed are {sorted(values)}")
             if version not in values:
                 sys.exit(f"sector {sector} holds {version}; allowed are {sorted(values)}")
             if run is not None and run[2] == version:

@@ -37,7 +37,7 @@ export interface WatchedPage {
 /** Chromium for the tests of the file that calls this. */
 export function oneBrowser(): {
   open(url: string, look: Look): Promise<WatchedPage>;
-  /** Gives a page with nothing on it to whoever wants one for a while. */
+  /** Gives a test an empty page for a while. */
   use<T>(what: (page: Page) => Promise<T>): Promise<T>;
 } {
   let browser: Browser | null = null;

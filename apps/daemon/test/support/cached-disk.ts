@@ -63,7 +63,7 @@ export class CachedDisk {
     await until('the disk has lost its power', () => server?.exitCode !== null || server.signalCode !== null);
   }
 
-  /** After a cut, or at the end of a test. Whoever has it open must have let go. */
+  /** After a cut, or at the end of a test. It must not be open any more. */
   async stop(): Promise<void> {
     await endOf(this.#server);
     this.#server = null;

@@ -67,7 +67,7 @@ export class NbdLoop {
     }
   }
 
-  /** Whoever has it open must have let go. */
+  /** It must not be open any more. */
   async detach(): Promise<void> {
     if (this.path !== '') await detachLoop(this.path);
     this.path = '';
@@ -141,7 +141,7 @@ export class FaultyDevice {
     this.#server = null;
   }
 
-  /** Ends everything; its data stays. Whoever has it open must have let go. */
+  /** Ends everything; its data stays. It must not be open any more. */
   async stop(): Promise<void> {
     this.goOn();
     this.fail(false);

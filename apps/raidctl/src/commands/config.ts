@@ -161,7 +161,7 @@ async function exportTo(session: Session, file: string | undefined, options: Cha
   await carryOut(session, { steps: [step], warnings: [] }, options, () => `${file} has ${config.length} calls\n`);
 }
 
-/** Whoever reads the file, also after a crash, finds the old text or the new one. */
+/** A reader of the file, also after a crash, finds the old text or the new one. */
 function writeWhole(file: string, text: string): void {
   const folder = dirname(file);
   const temporary = join(folder, `.${basename(file)}.${process.pid}`);

@@ -121,7 +121,7 @@ async function create(
     ...(options.readPolicy === undefined ? {} : { read_policy: options.readPolicy }),
     ...readsOf(given, 'prefer', options.prefer),
     ...readsOf(given, 'write_mostly', options.writeMostly),
-    // Only where somebody has agreed to what is lost.
+    // Only where the user has agreed to what is lost.
     ...(overwrites.length === 0 ? {} : { force: true }),
   };
   const steps: Step[] = [

@@ -42,7 +42,7 @@ export function addDevices(program: Command, run: Run): void {
       run((session) => open(session, paths, options)),
     );
   addChangeOptions(
-    program.command('close').description('close devices that nobody uses').argument('<device...>', 'paths or names'),
+    program.command('close').description('close devices that are not in use').argument('<device...>', 'paths or names'),
   ).action((names: string[], options: ChangeOptions) => run((session) => close(session, names, options)));
   program
     .command('devices')
@@ -51,7 +51,7 @@ export function addDevices(program: Command, run: Run): void {
   addChangeOptions(
     program
       .command('wipe')
-      .description('clear what an array has left on a device that nobody uses; works without the daemon, too')
+      .description('clear what an array has left on a device that is not in use; works without the daemon, too')
       .argument('<device>', 'path, or name of an open device')
       .option('-f, --force', 'also over what others keep there'),
   )

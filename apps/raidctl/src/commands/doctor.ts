@@ -58,7 +58,7 @@ function unreachable({ address }: Session, what: string): Finding {
   if ('host' in address) return finding('see that it runs there, with -r 127.0.0.1:PORT, and that ssh -L leads to that port');
   if (!existsSync(address.path))
     return finding(
-      'nobody has made that socket: start raidkitd, or say where its socket is',
+      'that socket does not exist: start raidkitd, or say where its socket is',
       'systemctl start raidkitd',
       'raidctl --socket PATH doctor',
     );
@@ -69,7 +69,7 @@ function unreachable({ address }: Session, what: string): Finding {
       'sudo raidctl doctor',
     );
   return finding(
-    'the socket is there, and nobody answers: the daemon has ended, or is stuck; its log says why',
+    'the socket is there, and there is no answer: the daemon has ended, or is stuck; its log says why',
     'systemctl status raidkitd',
     'journalctl -u raidkitd -n 50',
   );

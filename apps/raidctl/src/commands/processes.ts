@@ -184,7 +184,7 @@ async function control(
   const subject = `the ${process.type} of array ${array.name}`;
   const step = callStep(`${does} ${subject}`, 'raidkit_control_process', {
     name: array.name,
-    // Whoever was asked meant this one: it goes back as the daemon has called it.
+    // The user has confirmed this one: it goes back as the daemon has called it.
     type: process.type as NonNullable<ParamsOf<'raidkit_control_process'>['type']>,
     ...what,
   });

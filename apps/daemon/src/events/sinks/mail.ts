@@ -3,7 +3,7 @@ import type { RaidkitEvent } from '../event.js';
 import { oneLine, runProgram } from './run-program.js';
 import type { Sink } from './sink.js';
 
-/** Somebody who is written to. */
+/** A mail address that events are sent to. */
 export interface MailOptions {
   to: string;
   /** Default: `raidkitd` on this machine. */

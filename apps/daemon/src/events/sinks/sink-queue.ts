@@ -21,7 +21,7 @@ export interface SinkState {
   lastError: string | null;
 }
 
-/** Tells a sink of events, one after another, in its own time: whoever adds one never waits. */
+/** Tells a sink of events, one after another, in its own time: adding one never waits. */
 export class SinkQueue {
   readonly #sink: Sink;
   readonly #log: Logger;

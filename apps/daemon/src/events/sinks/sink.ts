@@ -1,6 +1,6 @@
 import type { RaidkitEvent } from '../event.js';
 
-/** Somebody outside who is told of events. */
+/** Something outside that events are sent to. */
 export interface Sink {
   /** For logs and metrics: `program`, `webhook`, `mail`. */
   readonly name: string;

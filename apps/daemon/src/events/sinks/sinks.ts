@@ -17,7 +17,7 @@ export interface SinkOptions {
   mail?: MailOptions;
 }
 
-/** All sinks, each with a queue of its own: a slow one keeps nobody waiting. */
+/** All sinks, each with a queue of its own: a slow one keeps no other waiting. */
 export class EventSinks {
   readonly #queues: readonly SinkQueue[];
 
