@@ -13,7 +13,7 @@ const dataOffset = 2048;
 const listPlaces = [512, 640] as const;
 const placeBlocks = 128;
 
-/** What the last copy of a mirror holds, in slot 1: blocks of 7, but block 5, which nobody could read when it was filled. */
+/** What the last copy of a mirror holds, in slot 1: blocks of 7, but block 5, which could not be read when it was filled. */
 async function lastCopy({ isBad = true }: { isBad?: boolean } = {}): Promise<Uint8Array> {
   const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 4 });
   await volume.write(0, blocks(2048, 7));

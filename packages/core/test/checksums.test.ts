@@ -45,7 +45,7 @@ class Block {
   versions: Written[] = [{ version: 0, isDone: true }];
   /** Where those begin that a crash may leave. */
   durable = 0;
-  /** So many of them, the first ones, are what a crash may have left: nobody knows which. */
+  /** So many of them, the first ones, are what a crash may have left: which is not known. */
   ambiguous = 1;
   /** A lie has met the block, its sum, or both before a crash: it may be unreadable, or anything. */
   isHit = false;
@@ -213,7 +213,7 @@ class Bench {
     this.inFlight.fill(0);
     this.isHeld.fill(false);
     await this.start();
-    // What is doubtful may be any of what was written: whoever reads it first decides.
+    // What is doubtful may be any of what was written: the first read decides.
   }
 
   async stop(): Promise<void> {
@@ -458,7 +458,7 @@ function fill({ view }: BufferMemory, addr: number, block: number, version: numb
   }
 }
 
-/** -1 for what nobody has written. */
+/** -1 for what was never written. */
 function versionAt({ u8, view }: BufferMemory, addr: number, block: number, blockSize: number): number {
   const version = view.getUint32(addr, true);
   if (version === 0) return u8.subarray(addr, addr + blockSize).every((byte) => byte === 0) ? 0 : -1;
@@ -615,7 +615,7 @@ describe('a block', () => {
     expect(bench.states[0]).toBe('doubtful');
     flipBit(bench, 42);
     flipBit(bench, 43);
-    // As it may be after a crash; nobody can tell.
+    // As it may be after a crash; that cannot be told.
     expect(await readStatus(bench, 42)).toBe(Status.Ok);
     expect(await writeStatus(bench, 43)).toBe(Status.Ok);
     // The one page in memory is another one now.
@@ -756,7 +756,7 @@ describe('pages of sums', () => {
     expect(await readStatus(bench, 3)).toBe(Status.IoError);
   });
 
-  it('that cannot be written are told of, hold nobody up for ever, and are written when they can be', async () => {
+  it('that cannot be written are told of, hold no request up for ever, and are written when they can be', async () => {
     const bench = await written([0, 6, 12], 1);
     bench.states[0] = 'dirty';
     expect(await writeStatus(bench, 3)).toBe(Status.Ok);

@@ -57,7 +57,7 @@ async function forced(): Promise<{ rig: Rig; disks: (RamDisk | null)[]; volume: 
   return { ...again, volume: openVolume(again.rig, 'a') };
 }
 
-it('what is in doubt is no news to whoever marks it again, until a resync has begun', () => {
+it('what is in doubt is no news when it is marked again, until a resync has begun', () => {
   let news = 0;
   const consistency: Consistency = new Consistency({
     onInconsistent: () => {

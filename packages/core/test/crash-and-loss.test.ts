@@ -195,7 +195,7 @@ it('one round of metadata follows another, also if one is asked for in the turn 
   expect(new Set(numbers).size).toBe(2);
 });
 
-it('a block that a rebuild could not work out is no reason to give it up when somebody reads it', async () => {
+it('a block that a rebuild could not work out is no reason to give it up when a client reads it', async () => {
   const { rig, disks, volume } = await build('raid5f', 3, { mebibytes: 4 });
   // Stripe 0: chunk 0 on m0, chunk 1 on m1, parity on m2.
   await volume.write(0, blocks(64, 1));

@@ -79,9 +79,9 @@ async function crashedWithoutSlot1(): Promise<(RamDisk | null)[]> {
   return [disks[0]!, null, disks[2]!];
 }
 
-describe('after somebody else ran a mirror', () => {
+describe('after another program ran a mirror', () => {
   for (const how of ['killed', 'stopped cleanly'] as const) {
-    it(`what he wrote is there at the second start too (${how} in the first resync)`, async () => {
+    it(`what it wrote is there at the second start too (${how} in the first resync)`, async () => {
       const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 8 });
       await volume.write(0, blocks(8, 1));
       volume.descriptor.close();
@@ -103,7 +103,7 @@ describe('after somebody else ran a mirror', () => {
   }
 });
 
-describe('after a crash without a member, and somebody else who merely opened the array', () => {
+describe('after a crash without a member, and another program that merely opened the array', () => {
   it('the stripe that was being written answers EIO, and all the rest is there', async () => {
     const { rig, disks } = await start(spdkOpens(await crashedWithoutSlot1()));
     const volume = openVolume(rig, 'a');
@@ -116,7 +116,7 @@ describe('after a crash without a member, and somebody else who merely opened th
     expect(await seen(openVolume(again.rig, 'a'), [0, 32, 64, 96])).toEqual([7, 7, 5, 5]);
   });
 
-  it('what somebody else has written over it since is not replaced by what the journal says', async () => {
+  it('what another program has written over it since is not replaced by what the journal says', async () => {
     const opened = spdkOpens(await crashedWithoutSlot1(), (bytes, index) => {
       // A whole stripe of nines: slot 1, which is absent, would hold them too.
       bytes.fill(index === 0 ? 9 : 0, dataAt * 512, (dataAt + 32) * 512);
@@ -147,7 +147,7 @@ describe('after a crash without a member, and somebody else who merely opened th
   });
 
   it('without a journal it is started only by force, and then all that was being written answers EIO', async () => {
-    // All members were there at the crash; somebody else lost slot 1 afterwards.
+    // All members were there at the crash; the other program lost slot 1 afterwards.
     const { disks, volume } = await build('raid5f', 3, { mebibytes: 4 });
     await volume.write(0, blocks(64, 1));
     await volume.flush();

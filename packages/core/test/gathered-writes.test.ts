@@ -138,7 +138,7 @@ describe.each(['raid5f', 'raid6'])('%s: writes that follow one another', (level)
     expect(await seen(0, 17)).toEqual([...Array.from({ length: 8 }, () => 4), ...Array.from({ length: 8 }, () => 3), 1]);
   });
 
-  it('are in flight for whoever quiesces their range', async () => {
+  it('are in flight for a quiesce of their range', async () => {
     const { disks, rig, volume } = await filled(level);
     for (const disk of disks) disk.delayTurns = () => 2;
     const writes = Promise.all(Array.from({ length: 8 }, (_, block) => volume.write(block, blocks(1, 2))));
@@ -166,7 +166,7 @@ describe.each(['raid5f', 'raid6'])('%s: writes that follow one another', (level)
     expect(disks.some(({ bytes }) => bytes[(dataOffset + 7) * 512] === 2)).toBe(true);
   });
 
-  it('keep a stopping array, and what it has of memory, also when whoever asked has given them up', async () => {
+  it('keep a stopping array, and what it has of memory, also when their client has given them up', async () => {
     const { disks, rig, volume } = await filled(level);
     volume.descriptor.ioTimeoutMs = 20;
     for (const disk of disks)

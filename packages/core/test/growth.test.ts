@@ -45,7 +45,7 @@ it('a growth leaves a device alone that is still being looked at', async () => {
   const { rig, disks, volume } = await build('raid1', 2, { mebibytes: 2.5 });
   await volume.write(0, blocks(8, 1));
   await rig.arrays.removeBaseBdev('m1');
-  // Nobody knows yet whose it is.
+  // It is not known yet whose it is.
   const bytes = new Uint8Array(7 * MiB).fill(0x77);
   const { disk: foreign } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: bytes.slice() });
   foreign.fault = (io) => (io.type === IoType.Read ? null : Status.Ok);

@@ -130,7 +130,7 @@ const withoutExtension: SuperblockStore = {
   clear: (descriptor) => spdkSuperblockStore.clear(descriptor),
 };
 
-it('keeps to the first MiB of an array that somebody else made, also on a new member that has more room', async () => {
+it('keeps to the first MiB of an array that another program made, also on a new member that has more room', async () => {
   const machine = new SparseMachine([2 * TiB, 2 * TiB, 3 * TiB]);
   await machine.boot({ store: withoutExtension, disks: [0, 1] });
   await machine.create('raid1', ['m0', 'm1']);

@@ -66,12 +66,12 @@ it('a blank disk is filled once the array has been started without the absent me
 it('the member that an array waits for can be added by hand, another one of its members cannot', async () => {
   const images = await imagesOf('raid0', 2);
   const { rig } = await putTogether([images[0]!, null]);
-  // Held by somebody else when it appeared, so that it was not looked at.
+  // Claimed by another user when it appeared, so that it was not looked at.
   const registered = plugIn(rig.registry, { name: 'm1', uuid: memberUuid(1), bytes: images[1]!.slice() });
   const other = rig.registry.open('m1', { writable: true });
-  other.claim('somebody else');
+  other.claim('another user');
   await registered;
-  await expect(rig.arrays.addBaseBdev('a', 'm1')).rejects.toThrow(/claimed by somebody else/);
+  await expect(rig.arrays.addBaseBdev('a', 'm1')).rejects.toThrow(/claimed by another user/);
   other.close();
   await rig.arrays.addBaseBdev('a', 'm1');
   expect(await openVolume(rig, 'a').read(32, 32)).toEqual(blocks(32, 2));
@@ -181,7 +181,7 @@ async function twoOfOneName(): Promise<Uint8Array[]> {
 }
 
 it.each([[[0, 1, 2]], [[2, 0, 1]], [[0, 2, 1]]])(
-  'a complete array has its name, whoever of that name was seen first: %j',
+  'a complete array has its name, whichever of that name was seen first: %j',
   async (order) => {
     const images = await twoOfOneName();
     const { rig } = await putTogether(images, { order, assembly: { degradedStartMs: 20 } });
@@ -279,7 +279,7 @@ it('a superblock that does not name the device it is on makes no array, and ends
   const images = await imagesOf('raid1', 2);
   const { rig } = await putTogether([images[0]!, null]);
   const before = arrayOf(rig, 'a');
-  // Somebody's own device, to which he has written what another one of the array has, and a newer one.
+  // A client's own device, to which it has written what another one of the array has, and a newer one.
   await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: images[1]!.slice() });
   await rig.registry.waitForExamine();
   expect(arrayOf(rig, 'a')).toBe(before);

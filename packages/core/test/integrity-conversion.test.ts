@@ -235,7 +235,7 @@ it('gives what a disk returns once, and not again, no checksum', async () => {
     if (type !== IoType.Read || offsetBlocks !== dataAt || numBlocks < 64 || ++reads !== 2) return Status.Ok;
     const at = offsetBlocks * 512;
     disk.bytes[at + 77]! ^= 4;
-    // It is as it was before anybody asks again.
+    // It is as it was before it is read again.
     setImmediate(() => (disk.bytes[at + 77]! ^= 4));
     return Status.Ok;
   };
@@ -301,7 +301,7 @@ it('does not wait for a member whose slot is taken away', async () => {
   await stop(built);
 });
 
-it('goes on where it was, and makes everything anew after somebody else ran the array', async () => {
+it('goes on where it was, and makes everything anew after another program ran the array', async () => {
   const built = await plain('raid1', 2);
   const { rig, disks, volume } = built;
   const size = volume.numBlocks;
@@ -380,7 +380,7 @@ it('keeps what only checksums know of damage when they are turned off', async ()
   await rig.arrays.removeBaseBdev('m1');
   const [disk] = disks as [RamDisk];
   disk.bytes[dataAt * 512 + 77]! ^= 4;
-  // It is found by whoever reads it on his own account, and nobody has been told.
+  // It is found by a client's read, which has not been answered.
   const found = volume.read(0, 8).catch(() => 'EIO');
   await rig.arrays.disableIntegrity('a');
   expect(await found).toBe('EIO');
@@ -391,7 +391,7 @@ it('keeps what only checksums know of damage when they are turned off', async ()
   await stop(built);
 });
 
-it('has no header without checksums before the damage that they know of is on the list, whoever has it written', async () => {
+it('has no header without checksums before the damage that they know of is on the list, whatever has it written', async () => {
   const built = await withRoom('raid1', 2);
   const { rig, disks } = built;
   await isConverted(built);

@@ -70,7 +70,7 @@ async function expectWhole(built: Built, sizeBefore: number): Promise<void> {
   await isAll(sizeBefore - 512, 512, 2);
   if (volume.numBlocks > sizeBefore) await isAll(sizeBefore, Math.min(1024, volume.numBlocks - sizeBefore), 0);
   expect(errorsOf(built)).toBe(before);
-  // A disk changes what it has of the first and of the last of them: nobody could tell without checksums.
+  // A disk changes what it has of the first and of the last of them: that could not be told without checksums.
   const [disk] = disks as [RamDisk];
   const found = [...[1, 2].keys()].map((index) => {
     for (let at = dataAt * 512; at < disk.bytes.length; at += 512)
@@ -308,7 +308,7 @@ it('writes its zeros again when a member has lost a flush meanwhile', async () =
   await stop(built);
 });
 
-it('goes on without checksums when somebody else has grown the array after it grew', async () => {
+it('goes on without checksums when another program has grown the array after it grew', async () => {
   const built = await used('raid1', 2);
   await grow(built, MiB);
   const { numBlocks } = built.volume;

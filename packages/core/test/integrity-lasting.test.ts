@@ -34,7 +34,7 @@ async function stop(rig: Rig, volume: BlockClient): Promise<void> {
 
 const imagesOf = (disks: readonly RamDisk[]): Map<number, Uint8Array> => new Map(disks.map(({ bytes }, i) => [i, bytes]));
 
-it('keeps what a degraded array holds readable when somebody else ran it before, however often it starts', async () => {
+it('keeps what a degraded array holds readable when another program ran it before, however often it starts', async () => {
   const built = await build('raid5f', 3, { integrity: true });
   await built.volume.write(0, blocks(192, 1));
   await stop(built.rig, built.volume);
@@ -233,7 +233,7 @@ it('lists or heals damage that only writes have met, also where more is damaged 
   expect(places.every((at) => second.bytes[(dataAt + at + 5) * 512 + 7] === 6)).toBe(true);
   await rig.arrays.removeBaseBdev('m1');
   damage(first);
-  // A part of what has one checksum, and nobody knows the rest.
+  // A part of what has one checksum, and the rest is not known.
   await writeParts();
   await until(() => array.badBlocks.countOf(0) === 7 * places.length && array.badBlocks.isSettled, 'all of it is listed');
   // The process is killed.

@@ -73,7 +73,7 @@ it.each(levels)('%s of %i gets checksums while clients read and write, and gives
   const { rig, volume } = built;
   const array = arrayOf(rig, 'a');
   const middle = Math.floor(volume.numBlocks / 2);
-  // It is damaged before: nobody can say so.
+  // It is damaged before: nothing says so.
   await volume.write(256, blocks(8, 9));
   const written = new Map<number, number>();
   let isOver = false;
@@ -376,7 +376,7 @@ it('gives what a disk returns once, and not again, no checksum, and writes it no
       if (type !== IoType.Read || offsetBlocks !== dataAt || numBlocks < 64 || lies > 0) return Status.Ok;
       lies++;
       rot(seen);
-      // It is as it was before anybody asks again.
+      // It is as it was before it is read again.
       setImmediate(() => rot(seen));
       return Status.Ok;
     };

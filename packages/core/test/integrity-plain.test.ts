@@ -243,7 +243,7 @@ describe.each([
     await stop({ rig, disks, volume });
   });
 
-  it('has none of before when somebody else ran the array, and sums what is there', async () => {
+  it('has none of before when another program ran the array, and sums what is there', async () => {
     const built = await make();
     await built.volume.write(0, blocks(256, 1));
     await stop(built);
@@ -262,7 +262,7 @@ describe.each([
     await stop(again);
   });
 
-  it('has checksums of what somebody else has added', async () => {
+  it('has checksums of what another program has added', async () => {
     const built = await make();
     await built.volume.write(0, blocks(256, 1));
     await stop(built);

@@ -70,7 +70,7 @@ describe.each([
     for (const block of rotten) rot(disk, block);
     const before = disk.bytes.slice();
     for (let round = 0; round < 4; round++) expect(Buffer.from(await volume.read(0, count)).equals(data)).toBe(true);
-    // A check finds what nobody has read.
+    // A check finds what has not been read.
     const record = await sync(rig, 'check');
     expect(record).toMatchObject({ error: null, mismatchBlocks: 0, lostBlocks: 0 });
     await until(() => rotten.every((block) => disk.bytes[block * 512 + 77] !== before[block * 512 + 77]), 'healed');
@@ -141,7 +141,7 @@ describe.each([
     await stop(rig, volume);
   });
 
-  it('has none of before when somebody else ran the array, and makes them anew', async () => {
+  it('has none of before when another program ran the array, and makes them anew', async () => {
     const { rig, disks, volume } = await build(level, members, { integrity: true });
     await volume.write(0, blocks(192, 1));
     await stop(rig, volume);
@@ -190,7 +190,7 @@ describe.each([
   ['raid10', 4],
   ['raid5f', 3],
   ['raid6', 4],
-] as const)('%s of %i, of which nobody has a block any more', (level, members) => {
+] as const)('%s of %i, of which no member has a block any more', (level, members) => {
   const isLost = (volume: BlockClient): Promise<boolean> =>
     volume.read(0, together).then(
       ([byte]) => {
@@ -215,7 +215,7 @@ describe.each([
   ] as const)('answers EIO until it is written, whenever the power fails, once %s found it', async (_who, find) => {
     const found = await lose();
     await find(found.rig, found.volume);
-    // Nobody looks at it once more before its region is being written.
+    // It is not read once more before its region is being written.
     const { rig, disks, volume } = await startFrom(found.disks.map(({ bytes }) => bytes));
     await volume.write(256, blocks(64, 6));
     const second = await startFrom(disks.map(({ bytes }) => bytes));

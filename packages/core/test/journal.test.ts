@@ -202,7 +202,7 @@ describe('the journal', () => {
     await restart(setup);
   });
 
-  it('begins only where no write is under way, and holds nobody up', async () => {
+  it('begins only where no write is under way, and holds no write up', async () => {
     const { rig, disks, volume } = await build('raid5f', 3);
     await volume.write(0, blocks(64, 1));
     disks[0]!.fault = (io) => (io.type === IoType.Write && io.offsetBlocks >= 2048 ? null : Status.Ok);
@@ -394,7 +394,7 @@ it('of a raid6 that a start has found is not gone on with: what it says of then 
   expect(new Set(await openVolume(again, 'a').read(0, 8 * strip))).toEqual(new Set([9]));
 });
 
-it.each(['raid5f', 'raid6'])('of a %s has its memory when a member leaves, whoever has taken the rest', async (level) => {
+it.each(['raid5f', 'raid6'])('of a %s has its memory when a member leaves, whatever has taken the rest', async (level) => {
   const members = level === 'raid5f' ? 3 : 4;
   const { rig, disks, volume } = await build(level, members);
   await volume.write(0, blocks(8 * strip, 1));

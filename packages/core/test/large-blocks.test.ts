@@ -147,7 +147,7 @@ it('parity over blocks of 64 KiB is not believed without a member, unless a pers
   expect((await there.read(0, 4)).every((byte) => byte === 9)).toBe(true);
 });
 
-it('parity over blocks of 64 KiB is not begun without a member: what it lacks nobody could tell', async () => {
+it('parity over blocks of 64 KiB is not begun without a member: what it lacks could not be told', async () => {
   const { rig } = await withDisks(used(3), earlierStore);
   const creation = rig.arrays.create({
     name: 'a',

@@ -53,7 +53,7 @@ async function outcomes(writes: readonly Promise<void>[]): Promise<boolean[]> {
   return (await Promise.allSettled(writes)).map(({ status }) => status === 'fulfilled');
 }
 
-/** The array with m0 again, which was removed or went away; m3 is still out. Nobody has the volume open. */
+/** The array with m0 again, which was removed or went away; m3 is still out. No user has the volume open. */
 async function startAgain({ disks, rig }: Built): Promise<BlockClient> {
   if (rig.registry.get('m0') === undefined) {
     // An array that is offline is put together anew when a device of it appears.
@@ -79,7 +79,7 @@ async function expectNothingLost(volume: BlockClient, acknowledged: readonly boo
       data.subarray(block * 512, (block + 1) * 512).every((other) => other === byte),
       `block ${block} is of one piece`,
     ).toBe(true);
-    if (place < 0) expect(byte, `block ${block}, which nobody wrote`).toBe(0x6f);
+    if (place < 0) expect(byte, `block ${block}, which was not written`).toBe(0x6f);
     else if (acknowledged[place] === true) expect(byte, `block ${block}, acknowledged`).toBe(0x4e);
     else expect([0x6f, 0x4e], `block ${block}`).toContain(byte);
   }
@@ -231,7 +231,7 @@ it('a write is not acknowledged by an array that lacks members, whatever its lev
   await left;
 });
 
-it('a slot without a member cannot be failed, and whoever asks is told', async () => {
+it('a slot without a member cannot be failed, and the caller is told', async () => {
   const { rig } = await build('raid1', 3);
   await rig.arrays.failMember('a', 2, 'it was failed on request');
   expect(arrayOf(rig, 'a').slots.map(({ isInSync }) => isInSync)).toEqual([true, true, false]);
@@ -241,7 +241,7 @@ it('a slot without a member cannot be failed, and whoever asks is told', async (
   await expect(rig.arrays.failMember('b', 0, 'it was failed on request')).rejects.toThrow('array b: slot 0 has no member');
 });
 
-it('whoever fails a member that is leaving hears that it is out, though that cannot be recorded', async () => {
+it('a call that fails a member that is leaving is told that it is out, though that cannot be recorded', async () => {
   const { rig, disks } = await build('raid1', 3);
   for (const disk of disks) disk.fault = ({ type }) => (type === IoType.Write ? Status.IoError : Status.Ok);
   const removal = rig.arrays.removeBaseBdev('m2');

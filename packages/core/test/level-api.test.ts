@@ -57,7 +57,7 @@ it('says what each of its exports, and each of their members, is', () => {
 it('names no type in its declarations that it does not export', () => {
   const foreign = new Set<string>();
   const visit = (node: ts.Node): void => {
-    // Bodies, and what begins with #, are not declared to anybody.
+    // Bodies, and what begins with #, are in no declaration.
     if (ts.isBlock(node) || (ts.isPropertyDeclaration(node) && ts.isPrivateIdentifier(node.name))) return;
     if (ts.isTypeReferenceNode(node) || ts.isExpressionWithTypeArguments(node)) {
       const name = ts.isTypeReferenceNode(node) ? node.typeName : node.expression;

@@ -41,6 +41,6 @@ it('a request has what its kind has', () => {
   expectTypeOf<Extract<keyof NullPayloadRequest, 'unmapPart' | 'trimmed'>>().toBeNever();
 });
 
-it('nobody counts, releases or ends by hand', () => {
+it('a level cannot count, release or end by hand', () => {
   expectTypeOf<Extract<keyof RwRequest, 'partsLeft' | 'complete' | 'settle' | 'judge' | 'unlock'>>().toBeNever();
 });

@@ -12,7 +12,7 @@ const members = 3;
 /** Little, since many rigs are made. */
 const memoryBytes = 16 * MiB;
 
-/** A device that is registered, and whose examination nobody waits for. */
+/** A device that is registered, and whose examination is not awaited. */
 function plug(rig: Rig, index: number, bytes: Uint8Array): { bdev: Bdev; disk: RamDisk; examined: Promise<void> } {
   const disk = new RamDisk(rig.registry, bytes, 512);
   const bdev = new Bdev({
@@ -139,7 +139,7 @@ it.each(['delete', 'stop'] as const)('%s waits for a replacement that is looking
       events.push('ended');
       expectNothingLeft(rig);
     });
-    // Time enough for an end that waits for nobody.
+    // Time enough for an end that waits for nothing.
     for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
     expect(disk.held.length > 0 ? events : []).toEqual([]);
     for (const io of disk.held.splice(0)) disk.finish(io, Status.Ok);

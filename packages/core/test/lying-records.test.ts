@@ -79,12 +79,12 @@ it.each([
   }
 });
 
-it('what somebody else wrote of a superblock, and was torn, is not taken for bits that turned over', async () => {
+it('what another program wrote of a superblock, and was torn, is not taken for bits that turned over', async () => {
   const { disks, rig, volume } = await build('raid1', 3);
   volume.descriptor.close();
   await rig.arrays.stop();
   const images = disks.map(({ bytes }) => bytes.slice());
-  // Whoever runs the array counts on by one, and may come upon a checksum that is nearly the one before.
+  // Another program that runs the array adds one, and may come upon a checksum that is nearly the one before.
   turn(images[0]!, 128, 1);
   turn(images[0]!, 16, 3);
   const { rig: again } = await putTogether(images);
@@ -94,7 +94,7 @@ it('what somebody else wrote of a superblock, and was torn, is not taken for bit
 it.each([
   ['zeros', (image: Uint8Array) => image.fill(0, 0, superblockBytes)],
   ['the damaged superblock of another array', (image: Uint8Array) => image.fill(0x5a, 24, 40)],
-])('%s in the place of the first superblock are nobody’s turned bits', async (_, overwrite) => {
+])('%s in the place of the first superblock are not taken for turned bits', async (_, overwrite) => {
   const { disks, rig, volume } = await build('raid1', 2);
   volume.descriptor.close();
   await rig.arrays.stop();

@@ -92,7 +92,7 @@ it('a process that is paused holds no blocks back, and lets others have its turn
   volume.descriptor.close();
 });
 
-it('works on several windows while nobody else does, on one while users are at work, and gives no estimate while it is paused', async () => {
+it('works on several windows while no user is at work, on one while users are at work, and gives no estimate while it is paused', async () => {
   const rig = newRig();
   const disks = await mirrors(rig, (member) => [`disk ${member}`]);
   rig.arrays.processOptions.windowSizeKb = 64;

@@ -14,7 +14,7 @@ async function filled(level: string, members: number): Promise<Built> {
   return built;
 }
 
-/** Overwrites blocks of a member's data area behind everybody's back. */
+/** Overwrites blocks of a member's data area without an I/O. */
 function rot(disk: RamDisk, block: number, count: number, fill: number): void {
   disk.bytes.fill(fill, MiB + block * 512, MiB + (block + count) * 512);
 }
@@ -52,7 +52,7 @@ it('what is put right in one place is no reason to pass over another', async () 
   for (const { bytes } of disks) expect(bytes.subarray(MiB, MiB + 1024 * 512).every((byte) => byte === good)).toBe(true);
 });
 
-it('what nobody can decide is left as it is, and said', async () => {
+it('what cannot be decided is left as it is, and said', async () => {
   const { rig, disks } = await filled('raid1', 3);
   rot(disks[1]!, 10, 1, 8);
   rot(disks[2]!, 10, 1, 9);
@@ -63,14 +63,14 @@ it('what nobody can decide is left as it is, and said', async () => {
   expect(array.history[0]).toMatchObject({ repairedBlocks: 1, undecidedBlocks: 1 });
   expect(array.history[0]!.error).toMatch(/1 blocks differ, and no copy has the majority/);
   expect(disks.map(({ bytes }) => bytes[MiB + 10 * 512])).toEqual([good, 8, 9]);
-  // Until somebody says which copy is right.
+  // Until the operator says which copy is right.
   rig.arrays.startSync('a', 'repair', { source: 1 });
   await array.processEnded;
   expect(array.history[0]).toMatchObject({ error: null, repairedBlocks: 2 });
   expect(disks.map(({ bytes }) => bytes[MiB + 10 * 512])).toEqual([8, 8, 8]);
 });
 
-it('two copies are repaired only if somebody says which is right, or wrong', async () => {
+it('two copies are repaired only if the operator says which is right, or wrong', async () => {
   const { rig, disks } = await filled('raid1', 2);
   rot(disks[0]!, 10, 1, 9);
   expect(() => rig.arrays.startSync('a', 'repair')).toThrow(/of two copies that differ nothing tells/);

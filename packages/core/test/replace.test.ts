@@ -126,7 +126,7 @@ describe.each([
     await rig.arrays.replaceBaseBdev('a', 'm1', 'new');
     await until(() => old.held.length > 0, 'it has taken the place');
     await rig.arrays.replaceBaseBdev('a', 'new', 'newer');
-    // What is written now is on whoever has the place in the end.
+    // What is written now is on the device that has the place in the end.
     await write(volume, model, 3, 40, 7);
     isSlow = false;
     for (const io of old.held.splice(0)) old.finish(io, Status.Ok);
@@ -209,7 +209,7 @@ describe.each([
     await verify(volume, model, 'without another member');
   });
 
-  it('a crash when the new one alone knows that it is a member finds either, whoever is seen first, then and later', async () => {
+  it('a crash when the new one alone knows that it is a member finds either, whichever is seen first, then and later', async () => {
     const { rig, disks, model } = await build(level, members);
     const { fault } = disks.get('m0')!;
     let image: Map<string, Uint8Array> | null = null;
@@ -362,7 +362,7 @@ const imageOf = (disks: ReadonlyMap<string, RamDisk>): Map<string, Uint8Array> =
   new Map([...disks].map(([name, { bytes }]) => [name, bytes.slice()]));
 
 it.each([false, true])(
-  'a successor that takes no superblock is named by nobody, also if the power fails then (degraded before: %s)',
+  'a successor that takes no superblock is named by no superblock, also if the power fails then (degraded before: %s)',
   async (isDegraded) => {
     const { rig, disks } = await raid5fAndSuccessor();
     if (isDegraded) await rig.arrays.removeBaseBdev('m2');

@@ -88,7 +88,7 @@ describe('a read that lies on one member', () => {
       return true;
     });
     const { rig } = await arrayOfLevel(module);
-    // The level is at fault: its array goes offline, and nobody waits for ever.
+    // The level is at fault: its array goes offline, and no request waits for ever.
     await openVolume(rig, 'a')
       .read(0, 4)
       .catch(() => undefined);

@@ -343,7 +343,7 @@ it.each([
 it('no header of as many slots as the superblock speaks of others, behind a round that failed', async () => {
   const { rig, disks } = await build(3, { integrity: true });
   const array = arrayOf(rig, 'a');
-  // The round that says that a slot has gone reaches nobody.
+  // The round that says that a slot has gone reaches no member.
   for (const disk of disks)
     disk.fault = ({ type }) => (type === IoType.Write && array.numSlots === 2 ? Status.IoError : Status.Ok);
   await expect(rig.arrays.removeSlot('a', 1)).rejects.toThrow();
@@ -377,7 +377,7 @@ it('an array grows when the slot of the member goes that was too small', async (
   expect(rig.registry.get('a')!.numBlocks).toBe(size);
   await rig.arrays.removeSlot('a', 1);
   await until(() => rig.registry.get('a')!.numBlocks > size, 'it has grown');
-  // What was on the devices there is nobody's.
+  // What was on the devices there is gone.
   expect(await volume.read(size, 64)).toEqual(blocks(64, 0));
   await volume.write(size - 8, blocks(16, 12));
   await stop(rig);
@@ -436,7 +436,7 @@ it('refuses what would move data, what an array cannot do without, and what woul
   await expect(rig.arrays.removeSlot('a', 0)).rejects.toThrow(/slot 1 has bad blocks/);
   await rig.arrays.removeSlot('a', 1);
   expect(arrayOf(rig, 'a').badBlocks.size).toBe(0);
-  // A device that is too small, or is somebody’s.
+  // A device that is too small, or is claimed.
   await plug(rig, 7, new Uint8Array(2 * MiB));
   await expect(rig.arrays.growBaseBdev('a', 'm7')).rejects.toThrow(/m7 has 4096 blocks/);
   await expect(rig.arrays.growBaseBdev('a', 'm0')).rejects.toThrow(/claimed/);

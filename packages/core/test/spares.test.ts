@@ -93,7 +93,7 @@ it('does nothing for a member that was removed on request, and serves an array t
   await until(() => arrayOf(other.rig, 'a').numInSync === 2, 'the late spare is filled');
 });
 
-it('refuses what is somebody’s, too small for anybody, or unknown', async () => {
+it('refuses what is claimed, too small for any array, or unknown', async () => {
   const { rig } = await build(['m0', 'm1']);
   await expect(rig.arrays.addSpare('m0')).rejects.toThrow(/claimed/);
   await expect(rig.arrays.addSpare('nothing')).rejects.toThrow(/no bdev nothing/);
@@ -123,7 +123,7 @@ it('a spare is kept beside an array that is only read and lacks a member', async
   expect(again.registry.get('spare')!.claimedBy).toBe('spare');
 });
 
-/** A raid1 of the first disks; the others are plugged in, and nobody's. */
+/** A raid1 of the first disks; the others are plugged in, and not claimed. */
 async function machineOf(members: number, others: number, bytes = 3 * MiB): Promise<SparseMachine> {
   const machine = new SparseMachine(new Array<number>(members + others).fill(bytes));
   await machine.boot();

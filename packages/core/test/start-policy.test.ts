@@ -38,7 +38,7 @@ async function makeImages(level: string, members: number, how: 'stopped' | 'cras
 interface Found {
   rig: Rig;
   disks: RamDisk[];
-  /** What anybody but a reader asked of a member. */
+  /** I/O to members other than reads. */
   changes: string[];
 }
 

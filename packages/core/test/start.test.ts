@@ -73,7 +73,7 @@ it('an array that is started read-only leaves not a byte on its members', async 
   }
 });
 
-it('devices that carry somebody’s data are refused, unless forced; a wiped one is taken', async () => {
+it('devices that carry data are refused, unless forced; a wiped one is taken', async () => {
   const registry = new BdevRegistry(nodeRuntime({ memoryBytes: 64 << 20 }));
   const modules = new RaidModuleRegistry();
   modules.register(raid1);
@@ -145,7 +145,7 @@ function add(to: Rig, index: number, bytes: Uint8Array, more: { name?: string; f
   return plugIn(to.registry, { name: `m${index}`, uuid: memberUuid(index), bytes, ...more });
 }
 
-/** Does something with m1, of these bytes, which is being examined meanwhile: that ends while whoever takes it still reads. */
+/** Does something with m1, of these bytes, which is being examined meanwhile: that ends while the call that takes it still reads. */
 async function whileExamined<T>(rig: Rig, bytes: Uint8Array, take: () => Promise<T>): Promise<T> {
   const reads: BdevIo[] = [];
   const examined = add(rig, 1, bytes, { fault: (io) => (reads.length < 2 ? (reads.push(io), null) : Status.Ok) });

@@ -9,7 +9,7 @@ import type { RamDisk } from '../../../test/support/ram-disk.js';
 import { arrayOf, memberUuid, newRig, openVolume, until } from '../../../test/support/rig.js';
 import type { Rig } from '../../../test/support/rig.js';
 
-// A disk that somebody made up: it has the array's uuid, a member's uuid, and a higher sequence number than the members.
+// A forged disk: it has the array's uuid, a member's uuid, and a higher sequence number than the members.
 
 const MiB = 1 << 20;
 

@@ -41,7 +41,7 @@ async function build(
 it.each([
   ['raid1', 2],
   ['raid5f', 3],
-] as const)('%s goes on without a member that does not answer; what it does late harms nobody', async (level, members) => {
+] as const)('%s goes on without a member that does not answer; what it does late does no harm', async (level, members) => {
   const { rig, disks } = await build(level, members, 60);
   const volume = openVolume(rig, 'a');
   await volume.write(0, taggedBlocks(0, 256, 1, blockSize));

@@ -99,7 +99,7 @@ it('a member whose second copy cannot be written is failed', async () => {
   expect(superblockOf(disks[0]!).members[3]).toMatchObject({ state: 2 });
 });
 
-it('whoever wrote zeros or something else over the first copy is believed, whatever the second says', async () => {
+it('zeros or something else over the first copy are believed, whatever the second says', async () => {
   const { after } = await roundOf('raid1');
   for (const fill of [0, 0x5a]) {
     const rig = await assemble(after.slice(0, 4).map((image) => image.slice().fill(fill, 0, superblockBytes)));
@@ -149,7 +149,7 @@ it('deletion clears both copies', async () => {
 
 it('another array of the same name and members does not come back from second copies', async () => {
   const { after } = await roundOf('raid1');
-  // Made anew by somebody who knows one copy only, with the uuid that it had.
+  // Made anew by a program that knows one copy only, with the uuid that it had.
   const parsed = parseSuperblock(after[0]!.subarray(0, 1024));
   if (!parsed.ok) throw new Error(parsed.message);
   const anew = { ...parsed.superblock, seqNumber: 1, name: 'anew' };

@@ -133,7 +133,7 @@ it('what a level that throws has put aside ends, and is not begun when it is let
   await volume.write(0, blocks(512, 1));
   const putAside = [volume.write(heldBlock, blocks(1, 2)), volume.write(heldBlock, blocks(1, 3))];
   await until(() => held.length === 2, 'two writes are held');
-  // Somebody else's continuation puts one more aside when it has thrown already.
+  // The continuation of another request puts one more aside when it has thrown already.
   const refused = Promise.allSettled([volume.write(badBlock, blocks(1, 4)), volume.write(heldBlock, blocks(1, 5))]);
   for (const write of putAside) await expect(write).rejects.toThrow();
   for (const { status } of await refused) expect(status).toBe('rejected');

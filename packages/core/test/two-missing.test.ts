@@ -188,7 +188,7 @@ it.each([0, 1, 2, 3])('without member %i what parity that is left proves is trus
 it('without a member what parity contradicts stays in doubt after a crash, and is not made up', async () => {
   const setup = await without(0);
   await cutShort(setup, 5, 1, 0b111);
-  // Somebody has written where nobody was writing.
+  // Another program has written where no write was under way.
   const again = await restart(setup, (bytes, slot) => {
     if (slot === 3) bytes.fill(7, (dataStart + 6) * blockSize, (dataStart + 7) * blockSize);
   });

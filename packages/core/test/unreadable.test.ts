@@ -200,7 +200,7 @@ it('a rebuild of an array without superblocks, which cannot keep a list, does no
   expect(array.numInSync).toBe(1);
 });
 
-it('a member that is replaced by another takes along what nobody could read, and nothing more', async () => {
+it('a member that is replaced by another takes along what could not be read, and nothing more', async () => {
   const { rig, disks, volume } = await build('raid5f', 3, { mebibytes: 2 });
   await volume.write(0, blocks(64, 1));
   // m0 cannot read two blocks, of which the others know one.

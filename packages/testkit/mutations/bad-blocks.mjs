@@ -1,7 +1,7 @@
 const suites = ['packages/core/test/unreadable.test.ts'];
 const listSuites = ['packages/core/test/bad-block-list.test.ts'];
 
-/** What nobody could say when a member was filled. */
+/** What could not be worked out when a member was filled. */
 export const badBlocks = [
   {
     id: 'older-list-than-the-empty-one',
@@ -146,7 +146,7 @@ export const badBlocks = [
     file: 'core/src/sync/replace.ts',
     line: 'this.#array.badBlocks.replace(slot.index, this.#bad.list());',
     becomes: 'this.#array.badBlocks.replace(slot.index, []);',
-    loses: 'a block that nobody could read is data on the member that took the place of another',
+    loses: 'a block that could not be read is data on the member that took the place of another',
     suites,
   },
   {
@@ -170,7 +170,7 @@ export const badBlocks = [
     file: 'core/src/sync/grow.ts',
     line: 'return slot.isOperational;',
     becomes: 'return slot.descriptor !== null && !slot.isRemoving;',
-    loses: 'zeros are written to somebody else’s device',
+    loses: 'zeros are written to a device of another array',
     suites: ['packages/core/test/growth.test.ts'],
   },
   {

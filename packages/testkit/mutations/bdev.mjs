@@ -102,7 +102,7 @@ export const bdev = [
     file: 'bdev/src/io/io.ts',
     line: 'return this.isAbandoned || this.parent?.isUnwanted === true;',
     becomes: 'return this.isAbandoned || this.parent?.isAbandoned === true;',
-    loses: 'a forced write of zeroes changes the device after whoever sent it was told that it failed',
+    loses: 'a forced write of zeroes changes the device after its sender was told that it failed',
     tests: ['packages/bdev/test/deadlines.test.ts'],
   },
   {

@@ -53,7 +53,7 @@ export const checksums = [
     file: 'core/src/array/array-sums.ts',
     line: 'if (slot.isInSync && !array.noteDamage(slot.index, block * perSum, perSum)) return;',
     becomes: 'if (slot.isInSync) array.noteDamage(slot.index, block * perSum, perSum);',
-    loses: 'a block that is damaged once counts as often as somebody looks at it',
+    loses: 'a block that is damaged once counts as often as it is read',
     suites: plain,
   },
   {
@@ -134,7 +134,7 @@ export const checksums = [
     line: "if (array.module.redundancy === 'none') sums.countTo(summedBlocks * blocksTogether);",
     becomes: '',
     loses:
-      'somebody else has let a raid0 grow, and what he has added never has checksums: a process that is to make them fails every 5 s',
+      'another program has let a raid0 grow, and what it has added never has checksums: a process that is to make them fails every 5 s',
     suites: ['packages/core/test/integrity-plain.test.ts'],
   },
   {
@@ -311,7 +311,7 @@ export const checksums = [
     file: 'core/src/start/start.ts',
     line: "openSums(ctx, array, loaded?.sums ?? null, origin?.is === 'unknown');",
     becomes: 'openSums(ctx, array, loaded?.sums ?? null, false);',
-    loses: 'what somebody else wrote is answered as unreadable',
+    loses: 'what another program wrote is answered as unreadable',
     suites,
   },
   {
@@ -327,7 +327,7 @@ export const checksums = [
     file: 'core/src/checksums/member-sums.ts',
     line: 'const isOfOthers = mustWash && isFirst;',
     becomes: 'const isOfOthers = false;',
-    loses: 'what a degraded array holds is answered as unreadable after somebody else ran it',
+    loses: 'what a degraded array holds is answered as unreadable after another program ran it',
     suites: lasting,
   },
   {
@@ -383,7 +383,7 @@ export const checksums = [
     file: 'core/src/bitmap/write-intent-bitmap.ts',
     line: 'for (const region of regions) await this.#array.recordDamage(region * this.regionBlocks, this.regionBlocks);',
     becomes: '',
-    loses: 'a block that is still being healed is read as it is after a crash, by whoever has that member alone',
+    loses: 'a block that is still being healed is read as it is after a crash, where that member is the only one left',
     suites,
   },
   {
@@ -543,7 +543,7 @@ export const checksums = [
     file: 'core/src/membership/integrity.ts',
     line: '  // If a member was lost that the array cannot do without, not all members have it on record.\n  checkIsUp(array);',
     becomes: '',
-    loses: 'somebody is told of checksums that are on record on some members of an array that is gone',
+    loses: 'a client is told of checksums that are on record on some members of an array that is gone',
     suites: plainConversion,
   },
   {
@@ -615,7 +615,7 @@ export const checksums = [
     file: 'core/src/membership/integrity.ts',
     line: '    await array.metadata.update();\n    await giveUp(ctx, array);',
     becomes: '    await giveUp(ctx, array);\n    await array.metadata.update();',
-    loses: 'headers say that checksums count which nobody keeps any more',
+    loses: 'headers say that checksums count which are not kept any more',
     suites: conversion,
   },
   {
@@ -623,7 +623,7 @@ export const checksums = [
     file: 'core/src/io/read-repair.ts',
     line: 'if (!isHealed) await this.#recordLost(wish);',
     becomes: '',
-    loses: 'what a write has met of damage is forgotten by a crash, or with the checksums, if nobody is there to heal it',
+    loses: 'what a write has met of damage is forgotten by a crash, or with the checksums, if no member is there to heal it',
     suites: lasting,
   },
   {
@@ -671,7 +671,7 @@ export const checksums = [
     file: 'core/src/start/start.ts',
     line: 'await array.recordDamage(0, Infinity, mayJoin)',
     becomes: 'await array.recordDamage(0, 0, mayJoin)',
-    loses: 'the next start does not know of damage that a write has met, and nobody any more when checksums are turned off',
+    loses: 'the next start does not know of damage that a write has met, and no record has it when checksums are turned off',
     suites: lasting,
   },
   {
@@ -687,7 +687,7 @@ export const checksums = [
     file: 'core/src/membership/integrity.ts',
     line: "if (!array.wantsIntegrity) refuse(array, 'checksums are not wanted any more');",
     becomes: "if (array.hasIntegrity) refuse(array, 'checksums are not wanted any more');",
-    loses: 'checksums are turned on after somebody has been told that they will not be',
+    loses: 'checksums are turned on after a client has been told that they will not be',
     suites: conversion,
   },
   {

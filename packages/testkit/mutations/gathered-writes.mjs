@@ -40,7 +40,7 @@ export const gatheredWrites = [
     file: 'core/src/io/request-path.ts',
     line: 'if (level === null || this.hasLevelThrown || !this.#array.hasEnough) {',
     becomes: 'if (level === null || !this.#array.hasEnough) {',
-    loses: 'a level that has thrown, and whose state nobody knows, is handed writes to make again',
+    loses: 'a level that has thrown, and whose state is not known, is handed writes to make again',
     suites,
   },
   {
@@ -56,7 +56,7 @@ export const gatheredWrites = [
     file,
     line: 'if (first === null || !this.#mayGather() || isAnyUnwanted(run)) this.#takeApart(run);',
     becomes: 'if (first === null || !this.#mayGather()) this.#takeApart(run);',
-    loses: 'a write that was given up while it waited is begun after whoever asked has been told, over what came after it',
+    loses: 'a write that was given up while it waited is begun after its client has been told, over what came after it',
     suites,
   },
   {

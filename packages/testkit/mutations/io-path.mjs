@@ -236,7 +236,7 @@ export const ioPath = [
     file: 'core/src/array/array.ts',
     line: 'this.#membership++;\n    slot.leave();',
     becomes: 'slot.leave();',
-    loses: 'whoever waited does not see that a member left: what one member has not got counts as held by all',
+    loses: 'a task that waited does not see that a member left: what one member has not got counts as held by all',
     scenario: 'a region is made clean while a member leaves',
   },
   {

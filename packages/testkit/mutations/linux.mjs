@@ -87,7 +87,7 @@ export const linux = [
     file: 'backend-linux/src/device-op.ts',
     line: 'return this.#request().isUnwanted;',
     becomes: 'return false;',
-    loses: 'a write whose deadline has passed reaches the device after whoever sent it was told that it failed',
+    loses: 'a write whose deadline has passed reaches the device after its sender was told that it failed',
     suites,
   },
   {

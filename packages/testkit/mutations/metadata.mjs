@@ -148,7 +148,7 @@ export const metadata = [
     file: 'core/src/bitmap/bitmap-load.ts',
     line: 'return seqNumber % seqStep === 0 && goesWith(header, seqNumber);',
     becomes: 'return seqNumber % seqStep === 0;',
-    loses: 'the map of an earlier run is believed after somebody else has written to the array',
+    loses: 'the map of an earlier run is believed after another program has written to the array',
   },
   {
     id: 'header-ahead-not-believed',
@@ -310,7 +310,7 @@ export const metadata = [
     file: 'core/src/service/take.ts',
     line: 'for (const bdev of thereOf(ctx, names)) if (ctx.passedOver.delete(bdev)) ctx.examineLater(bdev, 0);',
     becomes: '',
-    loses: 'an array waits for ever for a member that is there, because somebody else was refused it while it was examined',
+    loses: 'an array waits for ever for a member that is there, because another call was refused it while it was examined',
     tests: ['packages/core/test/start.test.ts'],
   },
   {

@@ -119,7 +119,7 @@ export const onDisk = [
     file: 'superblock/src/store.ts',
     line: ' && !(differsAt(CRC_OFFSET, 4) && differsAt(SEQ_NUMBER_OFFSET, 8));',
     becomes: '; void differsAt;',
-    loses: 'what somebody else wrote of the members, and was torn, is taken back to what we wrote before',
+    loses: 'what another program wrote of the members, and was torn, is taken back to what we wrote before',
     suites: ['packages/core/test/lying-records.test.ts'],
   },
   {

@@ -211,7 +211,7 @@ export const processes = [
     line: "if (record.seqNumber > array.metadata.seqNumber) {\n    log('the device knows a newer state of the array than the members",
     becomes: "if (false) {\n    log('the device knows a newer state of the array than the members",
     loses: 'a member that knows better joins as one that does not',
-    equivalent: 'an array that is being put together is released for a newer superblock before anybody joins it',
+    equivalent: 'an array that is being put together is released for a newer superblock before a member joins it',
   },
   {
     id: 'halves-not-noticed',

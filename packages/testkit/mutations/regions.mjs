@@ -12,7 +12,7 @@ export const regions = [
     file: 'core/src/bitmap/write-intent-bitmap.ts',
     line: 'const canBeDone = this.#inFlight[group] === 0 && isIdle(group);',
     becomes: 'const canBeDone = isIdle(group);',
-    loses: 'a region becomes clean under a slow write: a crash leaves its copies different, and nobody looks',
+    loses: 'a region becomes clean under a slow write: a crash leaves its copies different, and no resync looks',
     scenario: 'a slow write, while its region is made clean',
   },
   {
@@ -270,7 +270,7 @@ export const regions = [
     file: 'core/src/bitmap/bitmap-load.ts',
     line: 'unknown.doubt(0, numRegions);\n    array.metadata.beginIncarnation();',
     becomes: 'unknown.doubt(0, numRegions);',
-    loses: 'pages from before somebody else ran the array look newer than those that say what is in doubt',
+    loses: 'pages from before another program ran the array look newer than those that say what is in doubt',
     tests: ['packages/core/test/foreign-run.test.ts', 'packages/core/test/foreign-crash.test.ts'],
   },
   {
@@ -278,7 +278,7 @@ export const regions = [
     file: 'core/src/bitmap/bitmap-load.ts',
     line: 'unknown.doubt(0, numRegions);',
     becomes: 'for (let region = 0; region < numRegions; region++) unknown.set(region, 1);',
-    loses: 'after somebody else ran the array nothing is resynchronised',
+    loses: 'after another program ran the array nothing is resynchronised',
     tests: ['packages/core/test/assembly.test.ts', 'packages/core/test/foreign-run.test.ts'],
   },
   {
@@ -326,7 +326,7 @@ export const regions = [
     file: 'core/src/array/array.ts',
     line: 'return this.slots.every(({ dataOffset, isConfigured }) => !isConfigured || dataOffset * blockSize >= bytes);',
     becomes: 'return bytes > 0;',
-    loses: 'the map of a large array that somebody else made is written over its data',
+    loses: 'the map of a large array that another program made is written over its data',
     suites: ['packages/core/test/huge-members.test.ts'],
   },
 ];

@@ -79,7 +79,7 @@ for (const level of levels) {
 
 let current = '';
 process.on('unhandledRejection', (error) => {
-  console.log(`${current}: a promise was rejected that nobody looks at:`, error);
+  console.log(`${current}: a promise was rejected without a handler:`, error);
   process.exitCode = 1;
 });
 

@@ -1,4 +1,4 @@
-// What only somebody who knows SPDK's superblock and our area behind it can make of a member. For the assembly cases.
+// What only a program that knows SPDK's superblock and our area behind it can make of a member. For the assembly cases.
 import { crc32c } from '@raidkit/superblock';
 
 const crcAt = 16;

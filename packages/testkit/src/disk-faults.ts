@@ -20,7 +20,7 @@ export interface ArmedLie {
   left: number;
 }
 
-/** What is wrong with a device. Changed by whoever runs the simulation, at any time. */
+/** What is wrong with a device. Changed by the code that runs the simulation, at any time. */
 export class DiskFaults {
   /** Reads, writes and flushes fail this often. */
   readErrorRate = 0;

@@ -31,7 +31,7 @@ export class Hoard {
     return index < 0 ? -1 : (this.#addrs.splice(index, 1)[0] ?? -1);
   }
 
-  /** Whoever had it needs it no more. */
+  /** Its user does not need it any more. */
   put(addr: number): void {
     if (this.#isOver) this.#registry.buffers.put(addr);
     else this.#addrs.push(addr);

@@ -28,8 +28,8 @@ interface Page {
 }
 
 /**
- * A device's bytes. Pages that nobody has touched take no memory, so a device may be as large as real ones; copies share
- * pages until one of them writes there.
+ * A device's bytes. Pages that were never touched take no memory, so a device may be as large as real ones; copies share pages
+ * until one of them writes there.
  */
 export class Media {
   readonly #pages = new Map<number, Page>();

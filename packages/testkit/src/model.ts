@@ -200,12 +200,12 @@ export class VolumeModel {
     return copy;
   }
 
-  /** Nobody can say any more what these sectors hold. */
+  /** What these sectors hold is not known any more. */
   doubtValues(firstSector: number, numSectors: number): void {
     this.#doubted.push({ firstSector, endSector: firstSector + numSectors });
   }
 
-  /** As {@link doubtValues}, for those of the sectors that nobody has written. */
+  /** As {@link doubtValues}, for those of the sectors that were never written. */
   doubtNeverWritten(firstSector: number, endSector: number): void {
     let from = firstSector;
     for (let sector = firstSector; sector <= endSector; sector++) {
@@ -224,7 +224,7 @@ export class VolumeModel {
     }
   }
 
-  /** Whether nobody can say of one of these sectors what it holds. */
+  /** Whether it is not known of one of these sectors what it holds. */
   isDoubted(firstSector: number, numSectors: number): boolean {
     return this.#doubted.some((range) => range.firstSector < firstSector + numSectors && firstSector < range.endSector);
   }
@@ -276,7 +276,7 @@ export class VolumeModel {
       const at = firstWord + (i * sectorBytes) / 4;
       const list = this.#listOf(sector);
       if (list === undefined && i >= lookedAt) {
-        // What nobody has written, as far as it goes, is looked at as a whole first.
+        // A run of sectors that were never written is looked at as a whole first.
         lookedAt = i + 1;
         while (lookedAt < numSectors && this.#listOf(firstSector + lookedAt) === undefined) lookedAt++;
         if (areZeros(words, at, lookedAt - i)) {

@@ -3,7 +3,7 @@ import type { RaidModule } from '@raidkit/core';
 import type { SimShape } from './plan-items.js';
 import { Random } from './random.js';
 
-/** What a device may do without, and the bdev layer, or whoever uses it, makes up for. */
+/** What a device may do without, and the bdev layer, or its user, makes up for. */
 const optional = [IoType.Flush, IoType.Unmap, IoType.WriteZeroes] as const;
 
 /**

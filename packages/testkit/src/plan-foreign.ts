@@ -4,7 +4,7 @@ import type { PlanItem } from './plan-items.js';
 import { Random } from './random.js';
 
 /**
- * What an eighth of the seeds have besides: somebody else runs the array for a while, by SPDK's rules, and it comes back to
+ * What an eighth of the seeds have besides: another program runs the array for a while, by SPDK's rules, and it comes back to
  * starts that follow one another closely, some of them crashes. From a stream of its own.
  */
 export function drawForeign(seed: number, module: RaidModule, totalMs: number): PlanItem[] {

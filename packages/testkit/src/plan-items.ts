@@ -59,7 +59,7 @@ export type PlanItem =
       disk: number;
       how: LieKind;
       place: number;
-      /** Beside it users write, and the array crashes so long after somebody has read it and was answered. Default: it need not. */
+      /** Beside it users write, and the array crashes so long after a read of it was answered. Default: it need not. */
       crash?: { how: 'power' | 'kill'; mode: CutMode; afterMs: number };
     }
   | {
@@ -73,13 +73,13 @@ export type PlanItem =
       /** Where writes that are misdirected land. */
       onto: LiePlace;
       place: number;
-      /** Bits turn over while nobody uses the disk, after the next crash. */
+      /** Bits turn over while the disk is not in use, after the next crash. */
       isAtCrash: boolean;
     }
   | { kind: 'spare'; at: number; disk: number }
   /** The disk is a member, and another one takes its place while it still serves. */
   | { kind: 'replace'; at: number; disk: number }
-  /** A disk that is nobody's becomes one more copy, in an empty slot or in a new one. */
+  /** A disk that is not claimed becomes one more copy, in an empty slot or in a new one. */
   | { kind: 'copy'; at: number; disk: number }
   /** A member goes for good, with its slot. */
   | { kind: 'shrink'; at: number; disk: number }
@@ -91,7 +91,7 @@ export type PlanItem =
   | { kind: 'hoard'; at: number; ms: number; free: number }
   /** Faults stop and users wait until everything is at rest; then it is looked at, and copies of it are put to the test. */
   | { kind: 'rest'; at: number }
-  /** The process ends, somebody else runs the array by SPDK's rules, with so many writes, and ends too. */
+  /** The process ends, another program runs the array by SPDK's rules, with so many writes, and ends too. */
   | { kind: 'foreign'; at: number; before: Ending; how: Ending; mode: CutMode; writes: number }
   /** From here on nothing goes wrong any more. */
   | { kind: 'calm'; at: number }

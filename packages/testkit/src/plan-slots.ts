@@ -39,7 +39,7 @@ export function drawSlots(seed: number, module: RaidModule, shape: SimShape, tot
     at: random.unit() * totalMs,
     disk: disk(),
   }));
-  // There only what was added can go, or what it is a copy of: it comes first, and when it has been filled, somebody goes.
+  // There only what was added can go, or what it is a copy of: it comes first, and when it has been filled, a member goes.
   if (hasGroups) {
     const at = random.unit() * 0.3 * totalMs;
     items.unshift({ kind: 'copy', at, disk: larger.numDisks - 1 });

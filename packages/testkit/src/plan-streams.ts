@@ -9,7 +9,7 @@ const mostStreamers = 2;
 
 /**
  * What half of the seeds have besides, where there is parity: users who write from one place on, several writes at a time, and
- * somebody who writes, zeroes or reads in their midst. From a stream of its own.
+ * a user who writes, zeroes or reads in their midst. From a stream of its own.
  */
 export function drawStreams(seed: number, module: RaidModule, { blockSize }: SimShape, totalMs: number): PlanItem[] {
   const random = new Random(seed, 12);

@@ -41,7 +41,7 @@ export interface PlanOptions {
   hasFoundLies?: boolean;
   hasSlots?: boolean;
   hasMetadataLies?: boolean;
-  /** Also of arrays of one member: nobody else has their records, and nothing tells a lost one. Default: no. */
+  /** Also of arrays of one member: no other member has their records, and nothing tells a lost one. Default: no. */
   hasLoneMetadataLies?: boolean;
   /** Options of the level, one of which each array has. Default: none. */
   levelOptions?: readonly LevelOptions[];
@@ -64,11 +64,10 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   const numOps = random.int(10, 140);
   const gapMs = random.pick([0.1, 0.5, 3, 20, 300]);
   const totalMs = numOps * gapMs + 50;
-  // Nobody else knows a level's options.
+  // Another program does not know a level's options.
   const mayBeForeign = hasForeign && shape.kind !== 'no superblock' && module.optionsDefineLayout !== true;
   const foreign = mayBeForeign ? drawForeign(seed, module, totalMs) : [];
-  // To somebody who keeps no map, what was unmapped may hold anything.
-  // Nor does anything say what a disk should have there.
+  // For a program that keeps no map, what was unmapped may hold anything. Nor does anything say what a disk should have there.
   const lies = foreign.length === 0 ? drawLies(seed, shape, totalMs) : [];
   const mayUnmap = foreign.length === 0 && lies.length === 0 && module.manifest.nullPayload;
   const items = [...drawIo(random, shape, numOps, totalMs), ...drawTrouble(random, shape, module, totalMs), ...foreign];
@@ -87,7 +86,7 @@ export function drawPlan(seed: number, module: RaidModule, options: PlanOptions 
   if (hasRests) items.push(...drawRests(seed, totalMs));
   const slots = hasSlots ? drawSlots(seed, module, conversions.shape, totalMs) : { shape: conversions.shape, items: [] };
   items.push(...slots.items);
-  // What somebody else leaves of our records says little anyway.
+  // What another program leaves of our records says little anyway.
   const mayLieOfRecords = slots.shape.numSlots > 1 || options.hasLoneMetadataLies === true;
   if (hasMetadataLies && mayLieOfRecords && foreign.length === 0)
     items.push(...drawMetadataLies(seed, module, slots.shape, totalMs, conversions.items.length > 0));

@@ -5,7 +5,7 @@ const words = sectorBytes / 4;
 /** Between one word of a sector's contents and the next. */
 const step = 0x9e37_79b9;
 const zeros = new Uint8Array(64 * 1024);
-/** What {@link readTag} says of a sector that nobody can have written. */
+/** What {@link readTag} says of a sector that no write can have made. */
 export const noTag = -1;
 
 /** Fills sectors with contents that say which write made them and where they belong. Tag 0 is zeros. */

@@ -78,7 +78,7 @@ export class SimDisk {
   onSubmit: ((io: BdevIo) => Fate | undefined) | null = null;
   /** When it last answered an error. */
   lastErrorAt = -1;
-  /** When a write or flush last failed: whoever was told must not count on the disk any more. */
+  /** When a write or flush last failed: the array, which was told, must not count on the disk any more. */
   lastWriteErrorAt = -1;
   /** When something last failed that was to end on stable media, or was given up: what was written before may be lost. */
   lastFlushErrorAt = -1;
@@ -220,7 +220,7 @@ export class SimDisk {
     if (!this.#flights.has(flight)) return;
     const stuckMs = this.faults.stuckUntil - this.#world.now;
     if (stuckMs > 0) {
-      // Looked at now and then: somebody may get it going again before its time.
+      // Looked at now and then: the plan may get it going again before its time.
       this.#world.after(
         Math.min(stuckMs, stuckLookMs) + this.#random.exponential(1),
         () => this.#end(flight),

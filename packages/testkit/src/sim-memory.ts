@@ -44,7 +44,7 @@ export class SimMemory extends BufferMemory {
     if (index >= 0) this.#pins.splice(index, 1);
   }
 
-  /** The process that used it is dead: everything belongs to nobody again. */
+  /** The process that used it is dead: everything is free again. */
   reset(): void {
     for (const addr of this.#pins.splice(0)) super.unpin(addr);
     for (const addr of this.#regions) super.freeRegion(addr);

@@ -52,7 +52,7 @@ export class Stack {
     return this.registry.register(bdev);
   }
 
-  /** Resolves when everybody has let go of the disk. */
+  /** Resolves when all users have let go of the disk. */
   async pullOut(disk: SimDisk): Promise<void> {
     const bdev = this.#bdevs.get(disk);
     if (bdev === undefined) return;

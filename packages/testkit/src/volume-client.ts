@@ -23,7 +23,7 @@ export class VolumeClient {
   readonly #words: Int32Array;
   readonly #mayHold: () => boolean;
   readonly #onViolation: (violation: Violation, what: string) => void;
-  /** Whoever has the buffers while they have run out. */
+  /** What holds the buffers while they have run out. */
   hoardOf: () => Hoard | null = () => null;
   readonly #pending = new Set<(outcome: Outcome) => void>();
   #isClosing = false;

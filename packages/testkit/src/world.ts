@@ -12,7 +12,7 @@ export interface Life {
 export type RunEnd =
   /** The condition holds. */
   | 'done'
-  /** Nothing is left that could happen: whoever still waits, waits for ever. */
+  /** Nothing is left that could happen: what still waits, waits for ever. */
   | 'idle'
   /** More virtual time, or more steps, than the caller allows. */
   | 'limit'

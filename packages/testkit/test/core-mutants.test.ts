@@ -6,7 +6,7 @@ import { raid5f } from '@raidkit/raid5f';
 import { spdkSuperblockStore } from '@raidkit/superblock';
 import { conformanceCases, runFaultLoop, sweep } from '@raidkit/testkit';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-// Not through the front door: what is broken here nobody else may reach.
+// By path and not by package: what is broken here is not part of the public interface.
 import { CommitBarrier } from '../../core/src/metadata/commit-barrier.js';
 import { RebuildTask } from '../../core/src/sync/rebuild.js';
 import { WriteIntentBitmap } from '../../core/src/bitmap/write-intent-bitmap.js';

@@ -31,7 +31,7 @@ const pairs = levels.flatMap((module) =>
     .map((bug) => ({ bug, module })),
 );
 
-/** Which of them: consecutive numbers come to all. The same in each run of the tests, which must not fail for what nobody has touched. */
+/** Which of them: consecutive numbers come to all. The same in each run of the tests, which must not fail for what was not changed. */
 const turn = Number(process.env.RAIDKIT_PLANTED_TURN ?? 363);
 
 function sample(count: number): { bug: PlantedBug; module: RaidModule }[] {

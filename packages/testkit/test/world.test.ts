@@ -163,7 +163,7 @@ describe('VolumeModel', () => {
     expect([0, 1].map((tag) => holds(model, tag))).toEqual([false, true]);
   });
 
-  it('finds what is not zeros among sectors that nobody has written, unless nobody can say what they hold', () => {
+  it('finds what is not zeros among sectors that were never written, unless what they hold is not known', () => {
     const model = new VolumeModel();
     const words = new Int32Array(300 * 128);
     fillSectors(words, 20 * 128, 20, 1, model.issue(20, 1, model.newTag()).tag);

@@ -23,7 +23,7 @@ function judge(stage, key, after, message, again = null) {
 }
 
 process.on('unhandledRejection', (error) => {
-  judge({ name: 'any' }, 'unhandled', 0, `a promise was rejected that nobody looks at: ${String(error)}`);
+  judge({ name: 'any' }, 'unhandled', 0, `a promise was rejected without a handler: ${String(error)}`);
 });
 
 const visit = {

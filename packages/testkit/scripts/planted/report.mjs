@@ -21,7 +21,7 @@ const notOfLevels = [
   },
   {
     title: 'a write is answered Ok although a member has missed it',
-    why: '`end` has no status, and core looks at what has failed before it tells anybody',
+    why: '`end` has no status, and core looks at what has failed before it tells the client',
     mutations: ['ends-without-a-look-at-its-failures'],
   },
   {

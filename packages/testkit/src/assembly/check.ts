@@ -103,7 +103,7 @@ async function steps(
 }
 
 /**
- * Parity without one of the members, and nobody left whose own area says what was being written with the newest superblock:
+ * Parity without one of the members, and no member left whose own area says what was being written with the newest superblock:
  * nothing proves that the parity is right, and only a person may believe it.
  */
 function isUnproven(module: RaidModule, numSlots: number, found: readonly Found[]): boolean {
@@ -127,7 +127,7 @@ function isUnknown({ optionsDefineLayout = false }: RaidModule, found: readonly 
   );
 }
 
-/** Whoever came later has been looked at, and what was to be filled is. */
+/** Members that came later have been looked at, and what was to be filled is. */
 async function settle(bench: Bench, array: RaidArray): Promise<void> {
   const until = bench.world.now + timeLimitMs;
   do {

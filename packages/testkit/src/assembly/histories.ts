@@ -16,7 +16,7 @@ export interface Image {
   isBehind?: boolean;
   /** Says that all members had the newest superblock. */
   isSettled?: boolean;
-  /** Nobody can tell from this one that another one is old. */
+  /** It cannot be told from this one that another one is old. */
   isBlind?: boolean;
 }
 

@@ -13,7 +13,7 @@ export const clauses = {
   L08: 'Lock what is changed, from its first block to its last, before anything is read or written for it.',
   L09: 'Ask hasMember in each step, and send parts only where it says so.',
   L10: 'Bring every request to an end.',
-  L11: 'Read elsewhere what one member cannot read, and answer an error when nobody can.',
+  L11: 'Read elsewhere what one member cannot read, and answer an error when no member can.',
   L12: 'Read nothing more into a buffer that a part has been given up on with ETIMEDOUT.',
   L13: 'Ask for the repair of what was read around, in blocks of the member.',
   L14: 'Ask isInconsistent before building on redundancy; of copies that may differ read the first, and write it back.',

@@ -30,7 +30,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   },
   {
     id: 'DEG-02',
-    title: 'a member that cannot read is read around, and nobody notices',
+    title: 'a member that cannot read is read around, and no client notices',
     clause: 'LevelRequest.andThen',
     obligations: ['L11'],
     applies: ifRedundant,
@@ -73,7 +73,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   },
   {
     id: 'DEG-04',
-    title: 'a member that fails a write in mid-I/O is out, and nobody notices',
+    title: 'a member that fails a write in mid-I/O is out, and no client notices',
     clause: 'LevelRequest.end',
     obligations: ['L07', 'L10', 'L02'],
     applies: ifRedundant,
@@ -91,7 +91,7 @@ export const degradedCases: readonly ConformanceCase[] = [
   },
   {
     id: 'DEG-05',
-    title: 'a member that is pulled out in mid-I/O is missed by nobody',
+    title: 'a member that is pulled out in mid-I/O is missed by no client',
     clause: 'RaidIo.submitPart',
     obligations: ['L07', 'L09'],
     applies: ifRedundant,

@@ -9,7 +9,7 @@ import { IoType, Rig, Status, inWorld, usualSlots } from './rig.js';
 /** How long a device may be asked before it is given up, and longer. */
 const givenUpMs = 40_000;
 
-/** One member fails a write; everybody who reads then sees the same. */
+/** One member fails a write; all reads after that see the same. */
 async function writeAndFail(rig: Rig, slot: number, at: number): Promise<void> {
   if (!rig.isUp) return;
   rig.disk(slot).faults.writeErrors = 1;
@@ -28,7 +28,7 @@ async function writeAndFail(rig: Rig, slot: number, at: number): Promise<void> {
 export const doubtCases: readonly ConformanceCase[] = [
   {
     id: 'DEG-07',
-    title: 'with as few members as it can do with, a write that one of them fails leaves one value, whoever reads it',
+    title: 'with as few members as it can do with, a write that one of them fails leaves one value for every reader',
     clause: 'RedundantContext.markInconsistent',
     obligations: ['L15', 'L14'],
     applies: ifRedundant,

@@ -261,7 +261,7 @@ async function readInDoubt(options: ConformanceOptions, readErrorRate: number): 
   for (let slot = 0; slot < numSlots; slot++) {
     await inWorld(new Rig(options, { isSlowBackground: true }), async (rig) => {
       await rig.create();
-      // All over the volume: the first of it has been made to agree before anybody can look.
+      // All over the volume: the first of it has been made to agree before a check can look.
       const step = Math.floor(rig.client.numBlocks / 24);
       const places = Array.from({ length: 24 }, (_, index) => index * step);
       for (const at of places) await rig.ok(IoType.Write, at, Math.min(8, step));

@@ -241,7 +241,7 @@ export class Rig {
   /** Several {@link load}s side by side. */
   loads(clients: number, ops: number, types?: readonly IoType[]): Promise<unknown> {
     const all = Promise.all(Array.from({ length: clients }, () => this.load(ops, types)));
-    // Whoever lets it run beside something else looks at it later.
+    // A case that lets it run beside something else awaits it later.
     all.catch(() => undefined);
     return all;
   }
@@ -286,7 +286,7 @@ export class Rig {
     }
   }
 
-  /** Nobody asks for anything until regions that were written to count as idle, and are on record as such. */
+  /** No request is sent until regions that were written to count as idle, and are on record as such. */
   idle(): Promise<void> {
     return this.world.sleep(12_000);
   }
@@ -357,7 +357,7 @@ export class Rig {
       this.model,
       () => true,
       ({ sector, found, allowed }, what) => {
-        const held = found < 0 ? 'what nobody wrote' : `write ${found}`;
+        const held = found < 0 ? 'what was never written' : `write ${found}`;
         this.#wrong ??= new Error(
           `${what}: sector ${sector} (of ${sectorBytes} bytes) holds ${held}; right are ${allowed.map((tag) => `write ${tag}`).join(', ')}`,
         );

@@ -4,8 +4,8 @@ import type { Scenario } from './scenario.js';
 import type { Script } from './script.js';
 
 /**
- * States that last for a moment only, drawn out: redundancy in doubt after a crash, a region that is made clean while
- * somebody is at work in it, a ring of the journal that goes round, a departure that is being recorded.
+ * States that last for a moment only, drawn out: redundancy in doubt after a crash, a region that is made clean while a request
+ * is at work in it, a ring of the journal that goes round, a departure that is being recorded.
  */
 
 const redundant = ({ redundancy }: RaidModule): boolean => redundancy !== 'none';
@@ -53,7 +53,7 @@ export const moments: readonly Scenario[] = [
     applies: redundant,
     before: crashed,
     shape: { windowSizeKb: 16, maxBandwidthMbSec: 0.2 },
-    // Where copies differ anyway, nobody can say who lied.
+    // Where copies differ anyway, it cannot be told which disk lied.
     without: ['lost'],
     steps: useDoubtful,
   },

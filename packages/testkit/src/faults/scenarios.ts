@@ -288,7 +288,7 @@ export const scenarios: readonly Scenario[] = [
       );
       await s.write(0.02, 30);
       await s.cool();
-      // Nobody verifies any more what a device may have lost just now.
+      // Nothing verifies any more what a device may have lost just now.
       await s.read(0.5, 64);
     },
   },
@@ -497,7 +497,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'a member is replaced while it serves',
     applies: redundant,
-    // What a liar holds is copied, and then it is gone: nobody can say any more who lied.
+    // What a liar holds is copied, and then it is gone: it cannot be told any more which disk lied.
     without: ['lost'],
     async steps(s) {
       await s.replace(0, s.run.disks.length - 1);

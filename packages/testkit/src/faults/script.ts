@@ -35,7 +35,7 @@ const crashAfterMs = 0.15;
  */
 export class Script {
   readonly run: SimRun;
-  /** Whether there is an array, as far as whoever asked for it can know. */
+  /** Whether there is an array, as far as the caller can know. */
   exists: 'yes' | 'no' | 'either' = 'no';
   trip: Trip | null = null;
   /** Flushes are left out: what was written before stays in caches. */
@@ -139,7 +139,7 @@ export class Script {
     const slot = this.run.array()?.slots.find((other) => other.name === name);
     if (slot === undefined) return;
     if (this.trip?.hasFired === true) this.run.isTolerant = true;
-    await this.#control(`failing ${name}`, (stack) => stack.arrays.failMember(arrayName, slot.index, 'somebody says so'));
+    await this.#control(`failing ${name}`, (stack) => stack.arrays.failMember(arrayName, slot.index, 'the operator says so'));
   }
 
   /** A disk stands by. */
@@ -242,7 +242,8 @@ export class Script {
       if (disk.isPresent) await this.#step(this.run.call(`examining ${disk.name}`, stack.plugIn(disk)));
     }
     await this.#step(stack.registry.waitForExamine());
-    // With the last good member failing, and only a stale one to be seen, nobody can know better: it is looked after first.
+    // With the last good member failing, and only a stale one to be seen, the array cannot know better: it is looked after
+    // first.
     if (this.run.isTolerant) {
       calm(this.run);
       await this.#sleep(2 * goneMs);

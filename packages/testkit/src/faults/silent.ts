@@ -11,7 +11,7 @@ export interface Lie {
   numBlocks: number;
 }
 
-/** A device has lied: what depends on what it should have written is nobody's fault any more. */
+/** A device has lied: what depends on what it should have written counts as no fault of the array any more. */
 export function forgive(run: SimRun, { disk, numBlocks, offsetBlocks }: Lie): void {
   const perBlock = disk.blockSize / sectorBytes;
   doubt(run, disk, offsetBlocks * perBlock, numBlocks * perBlock);

@@ -197,7 +197,7 @@ export class Trip {
 
   #lose(disk: SimDisk, { addr, numBlocks, offsetBlocks, type }: BdevIo): void {
     this.lost = { disk, offsetBlocks, numBlocks };
-    // The scenario may read at once what is worked out from it, where an absent member leaves nobody who could tell.
+    // The scenario may read at once what is worked out from it, where an absent member leaves nothing to compare it with.
     forgive(this.#run, this.lost);
     if (type !== IoType.Write) return;
     const { lostEntries, memory } = this.#run;

@@ -210,7 +210,7 @@ class Machine {
     await this.#end();
   }
 
-  /** Somebody else in the process looks at the same devices. */
+  /** Another composition in the process looks at the same devices. */
   async #lookTwice(): Promise<void> {
     const { registry } = this.#stack;
     const modules = new RaidModuleRegistry();

@@ -74,7 +74,7 @@ export const plantedBugs: readonly PlantedBug[] = [
   }),
   bug({
     id: 'no-mark-inconsistent',
-    title: 'nobody is told that members differ',
+    title: 'core is not told that members differ',
     clause: 'L15',
     applies: isRedundant,
     tap: () => ({ context: { markInconsistent: () => undefined } }),

@@ -112,7 +112,7 @@ async function changedPlaces(run: SimRun, twin: Twin, member: SimDisk, other: Si
   await startsRight(run, twin, true);
 }
 
-/** A member is replaced by a blank one while nobody looks. */
+/** A member is replaced by a blank one while no process runs. */
 async function blank(run: SimRun, twin: Twin, member: SimDisk): Promise<void> {
   const disk = twin.diskOf(member);
   run.coverage.mark('probe: a blank member');
@@ -128,7 +128,7 @@ async function blank(run: SimRun, twin: Twin, member: SimDisk): Promise<void> {
   await filled(run, twin, member);
 }
 
-/** Somebody only looks: nothing is changed on any member, and what is read is right. */
+/** The array is started read-only: nothing is changed on any member, and what is read is right. */
 async function readOnly(run: SimRun, twin: Twin, lost: SimDisk | null): Promise<void> {
   run.coverage.mark('probe: a read-only start');
   if (lost !== null && run.isRedundant) twin.diskOf(lost).isPresent = false;

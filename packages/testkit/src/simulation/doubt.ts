@@ -31,8 +31,8 @@ export function doubt(run: DoubtingRun, disk: SimDisk, firstSector: number, numS
 }
 
 /**
- * All bad blocks are in stripes in which disks have lied, and redundancy is what only the level can work out: after a crash it may
- * be that nobody can tell what they held.
+ * All bad blocks are in stripes in which disks have lied, and redundancy is what only the level can work out: after a crash it
+ * may be that it cannot be told what they held.
  */
 export function areBadInDoubt(run: DoubtingRun): boolean {
   const array = run.array();

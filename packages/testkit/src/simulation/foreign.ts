@@ -18,8 +18,8 @@ import { comeBack } from './trouble.js';
 const oursFromBytes = 32 * 1024;
 
 /**
- * Somebody else runs the array: it reads and writes superblocks as SPDK does, one more at a time, keeps no map and no journal,
- * and leaves alone what lies between superblock and data. Then it is ours again.
+ * Another program runs the array: it reads and writes superblocks as SPDK does, one more at a time, keeps no map and no
+ * journal, and leaves alone what lies between superblock and data. Then it is ours again.
  */
 export async function foreignRun(run: SimRun, { before, how, mode, writes }: PlanItem & { kind: 'foreign' }): Promise<void> {
   // What the other one makes of redundancy that is in doubt is not ours to answer for.
@@ -60,7 +60,7 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
   }
   // A crash of an array that lacks a member costs data there: that is not ours to answer for.
   const last = how !== 'stop' && isWhole ? how : 'stop';
-  // A superblock of his that is torn is damaged: he has one copy, of ours nobody knows whether it is the same.
+  // A superblock of the other program that is torn is damaged: it has one copy, and it is not known whether ours is the same.
   if (array !== undefined && last !== 'stop') await run.inTime('growing', array.resizing);
   run.world.trace(`== the other one ends: ${last}`);
   if (last === 'stop') await run.inTime('stopping', stack.arrays.stop());

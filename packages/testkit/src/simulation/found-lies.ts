@@ -10,8 +10,9 @@ const mostReads = 4;
 type Crash = NonNullable<(PlanItem & { kind: 'lie' })['crash']>;
 
 /**
- * A bit turns over in a region that is being written, so that its checksum says nothing after a crash. Somebody reads it and is
- * answered from redundancy, and the array crashes, perhaps before it is healed: what was answered must still be there, or an error.
+ * A bit turns over in a region that is being written, so that its checksum says nothing after a crash. A user reads it and is
+ * answered from redundancy, and the array crashes, perhaps before it is healed: what was answered must still be there, or an
+ * error.
  */
 export async function lieAndCrash(run: SimRun, item: PlanItem & { kind: 'lie' }, crash: Crash): Promise<void> {
   const before = run.sumLies.last;

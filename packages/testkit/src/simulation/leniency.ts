@@ -100,8 +100,9 @@ export class Leniency {
   }
 
   /**
-   * An array that lacks a member crashes, and somebody else will run it who does not know the journal: where he leaves other data
-   * than an entry has, nothing tells any more which of both is right. Gives these stripes, as blocks of the volume.
+   * An array that lacks a member crashes, and another program will run it that does not know the journal: where that program
+   * leaves other data than an entry has, nothing tells any more which of both is right. Gives these stripes, as blocks of the
+   * volume.
    */
   forgiveJournaled(): Range[] {
     const array = this.#run.array();

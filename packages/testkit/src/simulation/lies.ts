@@ -7,7 +7,7 @@ import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 import { ViolationError } from './violation.js';
 
-/** A disk lies, if the others hold everything. What depends on it is nobody's fault from then on. */
+/** A disk lies, if the others hold everything. What depends on it counts as no fault of the array from then on. */
 export function lie(run: SimRun, { disk: index, how, place }: PlanItem & { kind: 'lie' }): void {
   if (run.plan.shape.integrity !== undefined) {
     run.sumLies.lie({ kind: 'lie', at: 0, disk: index, how, place });
@@ -57,7 +57,8 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
     }
     if (record?.type !== type || record.error !== null)
       throw new ViolationError(`G9: the ${type} failed: ${record?.error ?? 'it is not recorded'}`);
-    // What checksums say who is wrong of is healed by whoever meets it: not even a check finds that members disagree.
+    // Where checksums say which member is wrong, the request that meets it has it repaired: not even a check finds that members
+    // disagree.
     if (array.hasIntegrity && type === 'check') problem = checkRedundancy(array, run.disks);
     if ((problem === null) !== (record.mismatchBlocks === 0)) {
       throw new ViolationError(
@@ -73,7 +74,7 @@ export async function checkAndRepair(run: SimRun, liar: number | null): Promise<
 
 /**
  * As {@link checkAndRepair}, of a level whose redundancy only it can work out: what it says is checked against whether a disk
- * has lied. Where several have, in one stripe, it may be that nobody can tell which: then it stays in doubt.
+ * has lied. Where several have, in one stripe, it may be that it cannot be told which: then it stays in doubt.
  */
 export async function checkByLevel(run: SimRun): Promise<void> {
   const array = run.array();
@@ -97,7 +98,7 @@ export async function checkByLevel(run: SimRun): Promise<void> {
     if (isDecided) break;
   }
   run.isUndecided = !isDecided;
-  run.coverage.mark(isDecided ? 'a lie was found and repaired' : 'a lie was found, and nobody can tell who is right');
+  run.coverage.mark(isDecided ? 'a lie was found and repaired' : 'a lie was found, and it cannot be told which is right');
   if (!isDecided) return;
   const left = await process(run, array, 'check', {});
   if (left !== null && left.mismatchBlocks > 0)

@@ -53,7 +53,7 @@ export class LostEntries {
     }
   }
 
-  /** Somebody is about to write: entries are not needed any more where what was written before is on stable media. */
+  /** A user is about to write: entries are not needed any more where what was written before is on stable media. */
   beforeWrite(): void {
     this.#lost = this.#lost.filter((range) => this.#isPending(range) || this.#mayTear(range, true));
   }

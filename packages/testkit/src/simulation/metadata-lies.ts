@@ -90,7 +90,7 @@ export class MetadataLies {
     return [...this.#identity.values()].some((lies) => lies.size > 1 || lies.has('overwritten'));
   }
 
-  /** Nobody uses the disks. */
+  /** Called while no process uses the disks. */
   atCrash(): void {
     for (const item of this.#atCrash.splice(0)) this.#corrupt(item);
   }
@@ -100,7 +100,7 @@ export class MetadataLies {
     this.#atCrash = [];
   }
 
-  /** The array has come up, with all records written since then, whoever is a member: what was lied about before is as it should be. */
+  /** The array has come up, with all records written since then, whichever disks are members: what was lied about before is as it should be. */
   writtenAnew(since: number): void {
     for (const [disk, at] of this.#liedAt) {
       if (at >= since) continue;

@@ -5,7 +5,7 @@ import { repairOptions } from './lies.js';
 import { arrayName } from './sim-run.js';
 import type { SimRun } from './sim-run.js';
 
-/** A disk that is nobody's stands by. */
+/** A disk that is not claimed becomes a spare. */
 export function addSpare(run: SimRun, disk: SimDisk): void {
   if (run.stack?.bdevOf(disk)?.claimedBy !== null) return;
   run.mark('spare');
@@ -13,7 +13,7 @@ export function addSpare(run: SimRun, disk: SimDisk): void {
   void run.call(`making ${disk.name} a spare`, run.stack.arrays.addSpare(disk.name));
 }
 
-/** A disk that is nobody's takes the place of a member, which serves until then. */
+/** A disk that is not claimed takes the place of a member, which serves until then. */
 export function replace(run: SimRun, member: SimDisk): void {
   const { stack } = run;
   const other = run.disks.find((disk) => stack?.bdevOf(disk)?.claimedBy === null);
@@ -24,7 +24,7 @@ export function replace(run: SimRun, member: SimDisk): void {
   void run.call(`replacing ${member.name}`, stack.arrays.replaceBaseBdev(arrayName, member.name, other.name));
 }
 
-/** A disk that is nobody's becomes one more copy. */
+/** A disk that is not claimed becomes one more copy. */
 export function addCopy(run: SimRun, disk: SimDisk): void {
   const array = run.array();
   const { stack } = run;
@@ -96,7 +96,7 @@ export function controlProcess(run: SimRun, action: ProcessAction): void {
     case 'pause':
       if (process === null) break;
       stack.arrays.pauseProcess(arrayName);
-      // Nobody forgets it for ever.
+      // The operator does not forget it for ever.
       run.world.after(20_000, () => {
         if (stack.arrays.get(arrayName)?.process === process) stack.arrays.resumeProcess(arrayName);
       });

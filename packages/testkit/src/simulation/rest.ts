@@ -52,7 +52,7 @@ export function forgiveWhenUp(run: SimRun): void {
 export async function settle(run: SimRun): Promise<boolean> {
   const { stack: booted } = run;
   if (run.volume === null && booted !== null && run.array()?.state === 'configuring' && hasNoJournal(run.module)) {
-    // What it lacks nobody knows: a person says that it is to go on with what there is.
+    // What it lacks is not known: a person says that it is to go on with what there is.
     run.coverage.mark('parity without a journal: started by force');
     forgiveWhenUp(run);
     await run.call('a forced start', booted.arrays.startDegraded(arrayName, { force: true }));
@@ -92,12 +92,12 @@ export async function settle(run: SimRun): Promise<boolean> {
   return false;
 }
 
-/** Redundancy is in doubt, and a member is missing: somebody writes those blocks anew, or takes it on himself to trust parity. */
+/** Redundancy is in doubt, and a member is missing: the operator writes those blocks anew, or decides to trust parity. */
 async function decide(run: SimRun): Promise<void> {
   const volume = await run.up();
   const { ranges } = run.leniency;
   const perBlock = volume.blockSize / sectorBytes;
-  // A rebuild has no room on the list for what its source has lost: only whoever writes these blocks makes some.
+  // A rebuild has no room on the list for what its source has lost: only a write of these blocks makes some.
   const isFull = run.plan.shape.integrity?.mostBadRanges !== undefined && (run.array()?.badBlocks.size ?? 0) > 0;
   if (run.random.chance(0.5) || isFull) {
     run.mark('blocks in doubt are written');

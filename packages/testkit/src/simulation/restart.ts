@@ -30,8 +30,8 @@ export async function restart(run: SimRun, item: PlanItem & { kind: 'restart' })
 }
 
 /**
- * Without superblocks nothing is recorded: whoever composes makes the array again of the same devices. That is right after a
- * clean stop of an array that has all its members; after anything else members may differ, and nobody knows.
+ * Without superblocks nothing is recorded: the program that composes it makes the array again of the same devices. That is
+ * right after a clean stop of an array that has all its members; after anything else members may differ, and nothing says so.
  */
 async function makeAgain(run: SimRun, { downMs, mode }: PlanItem & { kind: 'restart' }): Promise<void> {
   const array = run.array();
@@ -86,8 +86,8 @@ export async function end(run: SimRun, { how, mode, downMs }: Ending): Promise<v
     else disk.processDied();
   }
   const wasLost = run.hasUnrecordedDrop;
-  // Without redundancy, and without a map of what was being written, nobody writes anew what a failed flush has left behind: it may
-  // be read now, and be gone after the next power cut, whatever flush comes in between.
+  // Without redundancy, and without a map of what was being written, nothing writes anew what a failed flush has left behind:
+  // it may be read now, and be gone after the next power cut, whatever flush comes in between.
   const hasNoMap = run.plan.shape.integrity === undefined || (array?.state === 'online' && array.bitmap === null);
   const staysLost = wasLost && !run.isRedundant && hasNoMap;
   if (how === 'power' || (how === 'kill' && wasLost && !staysLost)) run.model.powerCut();

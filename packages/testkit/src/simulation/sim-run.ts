@@ -98,14 +98,14 @@ export class SimRun {
   isTolerant = false;
   /** A disk has lied: members may disagree. */
   hasLied = false;
-  /** Redundancy disagrees somewhere because disks have lied, and nobody can tell which: after a crash it is not believed there. */
+  /** Redundancy disagrees somewhere because disks have lied, and it cannot be told which: after a crash it is not believed there. */
   isUndecided = false;
   /** Nothing goes wrong any more. */
   isCalm = false;
   isStopping = false;
   /** The array was stopped uncleanly, at some time. */
   wasUnclean = false;
-  /** Somebody else ran the array, at some time. */
+  /** Another program ran the array, at some time. */
   wasForeign = false;
   /** The array refuses to start, and is right. */
   isRefused = false;
@@ -119,7 +119,7 @@ export class SimRun {
   readonly store: SuperblockStore;
   /** Looks at copies so far. */
   numProbes = 0;
-  /** Users ask for nothing: somebody looks at what is there. */
+  /** Users ask for nothing: the simulation looks at what is there. */
   areUsersHeld = false;
   /** Virtual time that went by while they were held: everything that was planned for later is later by so much. */
   heldMs = 0;
@@ -157,7 +157,7 @@ export class SimRun {
     this.lostEntries = new LostEntries(this);
     if (plan.shape.integrity !== undefined) this.coverage.mark('shape: checksums');
     const { blockSize, hasWriteCache, hasForceUnitAccess, latencies, memberBlocks } = plan.shape;
-    // Without a map, or to somebody who does not read it, what was never written holds whatever it held.
+    // Without a map, or for a program that does not read it, what was never written holds whatever it held.
     const isZero = !this.hasMap || plan.items.some(({ kind }) => kind === 'foreign');
     const fill = isZero ? 0 : 0xdb;
     this.disks = memberBlocks.map((numBlocks, index) => {
@@ -293,7 +293,7 @@ export class SimRun {
     return stack;
   }
 
-  /** What whoever composes decides. */
+  /** What the program that composes the arrays decides. */
   get stackOptions(): StackOptions {
     const { integrity, kind, regions = {} } = this.plan.shape;
     const sums = integrity === undefined ? {} : { checksumCacheBytes: integrity.cachePages * 4096 };
@@ -398,7 +398,7 @@ export class SimRun {
     }
   }
 
-  /** Where checksums were, an array without redundancy has them for data when it has grown there: nobody gives it zeros. */
+  /** Where checksums were, an array without redundancy has them for data when it has grown there: nothing gives it zeros. */
   #noteSize(): void {
     const { blockSize = sectorBytes, numBlocks = 0 } = this.array() ?? {};
     const before = this.#mostBlocks;
@@ -632,7 +632,7 @@ export class SimRun {
   wrongRead({ sector, found, allowed }: Violation, what: string): void {
     this.#traceCopies(sector);
     const rule = found < 0 ? 'G2' : 'G1/G3';
-    this.violation ??= `${rule}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
+    this.violation ??= `${rule}: ${what}: sector ${sector} holds ${found < 0 ? 'what was never written' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
   }
 
   /** What each member of a mirror holds there, for people. */

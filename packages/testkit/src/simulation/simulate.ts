@@ -22,7 +22,7 @@ export interface SimOptions extends RunParts {
   seed: number;
   /** Default: drawn from the seed. */
   plan?: SimPlan;
-  /** The memory of the simulated processes; nobody else may use it meanwhile. Default: one of its own. */
+  /** The memory of the simulated processes; nothing else may use it meanwhile. Default: one of its own. */
   memory?: SimMemory;
 }
 
@@ -111,7 +111,7 @@ async function runClient(run: SimRun, items: readonly PlanItem[], startedAt: num
     // The process may have died between the two turns.
     while (volume !== run.volume) volume = await run.upForUsers();
     if (!volume.descriptor.bdev.supports(item.type)) {
-      // What all of its members can do, or somebody makes up for, the array can do too.
+      // What all of its members can do, or the bdev layer makes up for, the array can do too.
       if (run.plan.shape.lacking?.some((types) => types.includes(item.type)) === true) continue;
       throw new ViolationError(`G8: the volume does not take I/O of type ${item.type}`);
     }
@@ -143,7 +143,7 @@ async function writeInRow(
   if (failed > (before.failed ?? 0)) run.coverage.mark('gathered writes are taken apart');
 }
 
-/** Resolves when it is the item's turn, and nobody holds everything up. */
+/** Resolves when it is the item's turn, and users are not held. */
 async function until(run: SimRun, startedAt: number, { at }: PlanItem): Promise<void> {
   for (;;) {
     const waitMs = startedAt + at + run.heldMs - run.world.now;

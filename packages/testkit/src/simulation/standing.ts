@@ -19,7 +19,7 @@ export interface StandingRun {
   array(): RaidArray | undefined;
 }
 
-/** Which disks hold the array's data, as far as anybody may rely on it: what redundancy there is to lose. */
+/** Which disks hold the array's data, as far as that may be relied on: what redundancy there is to lose. */
 export class Standing {
   /** Members that hold the array's data, and that metadata says so of. */
   readonly good = new Set<SimDisk>();

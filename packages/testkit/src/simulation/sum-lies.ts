@@ -50,7 +50,7 @@ interface Lie {
   end: number;
   /** Checksums cannot know of it. */
   isGivenUp: boolean;
-  /** A checksum has said so; and somebody was answered since who asked for it, so that it must not depend on checksums any more. */
+  /** A checksum has said so; and a user who asked for it was answered since, so that it must not depend on checksums any more. */
   isFound: boolean;
   isTold: boolean;
 }
@@ -186,11 +186,11 @@ export class SumLies {
     }
     const array = this.#run.array();
     if (isSummed || this.#run.isRedundant || array === undefined) return;
-    // Nobody knows what a device has of a write that failed: it leaves no checksum by which an earlier lie would be known.
+    // What a device has of a write that failed is not known: it leaves no checksum by which an earlier lie would be known.
     for (const lie of this.#lies) if (lie.start < offset + count && offset < lie.end) this.#giveUp(lie, array);
   }
 
-  /** Checksums are turned off: what they know is nobody's from then on. */
+  /** Checksums are turned off: what they know is lost from then on. */
   forget(): void {
     const array = this.#run.array();
     if (array !== undefined) for (const lie of this.#lies) this.#giveUp(lie, array);
@@ -234,7 +234,7 @@ export class SumLies {
     const run = this.#run;
     if (this.#lies.length === 0 || run.isTolerant) return;
     if (!run.isRedundant && run.array()?.hasIntegrity === false) {
-      // Nobody knows of any of them, and nothing finds them any more.
+      // No record has any of them, and nothing finds them any more.
       this.#lies.length = 0;
       return;
     }
@@ -246,7 +246,8 @@ export class SumLies {
     }
     const array = run.array();
     if (run.plan.shape.integrity?.mostBadRanges !== undefined && array !== undefined && array.badBlocks.size > 0) {
-      // What has no room on so short a list only its checksums know, and a rebuild would have no room either: somebody makes some.
+      // What has no room on so short a list only its checksums know, and a rebuild would have no room either: the operator
+      // makes some.
       run.coverage.mark('a short list of bad blocks: what is on it is written anew');
       await this.#writeAnew(run.leniency.ranges);
       record = await this.#check();
@@ -378,7 +379,7 @@ export class SumLies {
   }
 }
 
-/** Blocks of members that nobody could work out. */
+/** Blocks of members that could not be worked out. */
 function countListed(array: RaidArray | undefined): number {
   return array?.slots.reduce((sum, { index }) => sum + array.badBlocks.countOf(index), 0) ?? 0;
 }

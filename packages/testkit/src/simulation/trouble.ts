@@ -114,7 +114,7 @@ export function vanish(run: SimRun, { disk: index, ms, returns }: PlanItem & { k
 /** A disk that was away is there again. */
 export function comeBack(run: SimRun, disk: SimDisk, how: 'same' | 'cut' | 'old'): void {
   if (disk.isPresent) return;
-  // Whoever has it open must let go of it first.
+  // The array must close it first.
   if (run.stack?.registry.get(disk.name) !== undefined) {
     run.world.after(10, () => comeBack(run, disk, how));
     return;

@@ -221,7 +221,7 @@ export class Twin {
       this.model,
       () => true,
       ({ sector, found, allowed }, what) => {
-        this.#violation ??= `${found < 0 ? 'G2' : 'G1/G3'}: ${what}: sector ${sector} holds ${found < 0 ? 'what nobody wrote' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
+        this.#violation ??= `${found < 0 ? 'G2' : 'G1/G3'}: ${what}: sector ${sector} holds ${found < 0 ? 'what was never written' : `tag ${found}`}, allowed are ${allowed.join(', ')}`;
       },
     );
     this.volume = volume;

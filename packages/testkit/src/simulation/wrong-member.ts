@@ -37,7 +37,7 @@ export async function corruptOne(run: SimRun): Promise<void> {
   run.world.trace(`== a bit of block ${block} of ${disk.name} turns over`);
   for (const type of ['check', 'repair'] as const) {
     const named = await slotsFoundBy(run, array, type);
-    // It was unmapped whole, and that is on record now: it reads as zeros, whatever members have there, and nobody compares it.
+    // It was unmapped whole, and that is on record now: it reads as zeros, whatever members have there, and it is not compared.
     if (array.bitmap?.has(RegionState.Unwritten, block - dataOffset, 1) === true) return;
     if (named !== `${slot}`)
       throw new ViolationError(`G7: slot ${slot} is wrong, and a ${type} found ${named === '' ? 'nothing' : `slot ${named}`}`);
