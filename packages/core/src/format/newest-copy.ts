@@ -30,7 +30,7 @@ export class Generations {
     this.#kept = null;
   }
 
-  /** Somebody has written this one: the next one is a later one. */
+  /** This generation has been written: the next one is a later one. */
   note(generation: number): void {
     this.#last = Math.max(this.#last, generation);
   }
