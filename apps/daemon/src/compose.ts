@@ -133,7 +133,7 @@ export async function composeService(options: ServiceOptions, thread: ServiceThr
     waitInit: () => init.promise,
     requestStop: stopRequested.resolve,
   };
-  // Who is told that an array is there finds it exported.
+  // A client that is told that an array is there finds it exported.
   const whenExported = (entry: RpcMethod): RpcMethod => ({
     ...entry,
     async run(params) {

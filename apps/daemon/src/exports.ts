@@ -9,7 +9,7 @@ import type { SharedExport } from './shared-state.js';
 /** Where NBD clients are served: a Unix socket's path, or a TCP address. */
 export type NbdAddress = { unix: string } | { host: string; port: number };
 
-/** Who else wants to know of exports. */
+/** Is told of exports as they come and go. */
 export interface ExportWatch {
   readonly names: NameTable;
   exported(one: SharedExport): void;

@@ -131,7 +131,7 @@ class DeviceNewsRelay {
     if (this.#running === null) return;
     const running = this.#running;
     this.#log.debug({}, 'block devices have come, gone or changed: looking');
-    // Who is stuck does not keep the others.
+    // A reactor that is stuck does not keep the others waiting.
     void Promise.allSettled(this.#threads.map((thread) => thread.ask({ ask: 'lookAtDevices' }))).then(() => running.reload());
   }
 }

@@ -14,7 +14,10 @@ export interface SharedExport {
   clients: readonly ClientRule[] | null;
 }
 
-/** What a service tells the router of: who comes and who goes, in the order in which it happens, and before the answer of the call that did it. */
+/**
+ * What a service tells the router: which devices, arrays and exports come and go, in the order in which it happens, and before
+ * the answer of the call that did it.
+ */
 export type Change =
   | { of: 'bdev' | 'array'; is: 'there'; name: string; names: readonly string[] }
   | ({ of: 'export'; is: 'there' } & SharedExport)

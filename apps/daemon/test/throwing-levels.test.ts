@@ -139,7 +139,7 @@ it.skipIf(!hasCommands('nbdsh'))(
       expect(await ask(name, read)).toBe(false);
       await isFine();
     }
-    // In what makes an array there is none yet: who asked for it is told.
+    // In calls that make an array there is none yet: the client that asked is told.
     for (const where of ['start', 'resize']) {
       await expect(create(where), where).rejects.toThrow(`a slip in ${where}`);
       await isFine();

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import type { BlockDeviceInfo } from './sysfs.js';
 
 /**
- * Who has the block device, as far as that can be found out: mounts and swap areas of this process's namespace, devices
- * that stand on it. For messages.
+ * What uses the block device, as far as that can be found out: mounts and swap areas of this process's namespace, devices that
+ * stand on it. For messages.
  */
 export async function describeUse(path: string, info: BlockDeviceInfo | null): Promise<string> {
   const numbers = (await info?.deviceNumbers()) ?? [];

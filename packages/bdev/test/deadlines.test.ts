@@ -117,7 +117,7 @@ describe('a deadline', () => {
     const descriptor = registry.open(bdev, { ioTimeoutMs: 10, onOverdue: () => 0 });
     const failed = expect(new BlockClient(descriptor).flush()).rejects.toMatchObject({ errno: 110 });
     await Promise.resolve();
-    // Who had it open may by now wait for as long as it takes.
+    // The descriptor may by now wait for as long as it takes.
     descriptor.ioTimeoutMs = 0;
     world.pass(20);
     await failed;

@@ -244,7 +244,7 @@ class Bench {
     });
   }
 
-  /** Who sleeps dies with his process. */
+  /** A sleep ends with its process. */
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => void this.world.after(ms, resolve, this.run.life));
   }

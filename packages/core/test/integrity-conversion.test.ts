@@ -325,7 +325,7 @@ it('goes on where it was, and makes everything anew after another program ran th
   await isConverted(again);
   expect(errorsOf(again)).toBe(0);
   await stop(again);
-  // By SPDK's rules: he counts on by one, writes, and knows of no checksums.
+  // By SPDK's rules: the other program adds one, writes, and knows of no checksums.
   const theirs = again.disks.map((other, index) => {
     const bytes = images[index]!.slice().fill(9, dataAt * 512, (dataAt + 64) * 512);
     other.bytes = bytes;

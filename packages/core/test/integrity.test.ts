@@ -151,7 +151,7 @@ describe.each([
       bytes.set(encodeSuperblock({ ...superblock, seqNumber: superblock.seqNumber + 1 }));
       return bytes;
     });
-    // What he has written, in the same way on all copies; parity of equal bytes is whatever it was.
+    // What the other program has written, in the same way on all copies; parity of equal bytes is whatever it was.
     if (level === 'raid1') for (const bytes of images) bytes.fill(9, dataAt * 512, (dataAt + 8) * 512);
     const again = await startFrom(images);
     expect((await again.volume.read(0, 1))[0]).toBe(level === 'raid1' ? 9 : 1);

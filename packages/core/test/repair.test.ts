@@ -78,7 +78,7 @@ it('two copies are repaired only if the operator says which is right, or wrong',
   rig.arrays.startSync('a', 'repair', { source: 1 });
   await arrayOf(rig, 'a').processEnded;
   expect(disks[0]!.bytes[MiB + 10 * 512]).toBe(good);
-  // Who is not right may be said instead.
+  // The operator may instead say which member is wrong.
   rot(disks[0]!, 10, 1, 9);
   rig.arrays.startSync('a', 'repair', { wrong: 0 });
   await arrayOf(rig, 'a').processEnded;

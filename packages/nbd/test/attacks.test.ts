@@ -260,7 +260,7 @@ it('thousands of options are answered a few at a time, those of one client after
   // A list of one export has 48 bytes of answers; all together are 384,000.
   const atOnce = all();
   expect(atOnce).toBeLessThan(10_000);
-  // Who comes now is not behind all that.
+  // A client that comes now is not behind all that.
   expect((await (await open()).client.pread(0, 512)).errno).toBe(0);
   expect(all()).toBeGreaterThan(atOnce);
   expect(all()).toBeLessThan(200_000);

@@ -104,7 +104,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(120, header.process.elapsedSec, true);
     view.setUint8(124, processTypes.indexOf(header.process.type) + 1);
   }
-  // Who knows of one slot only finds others without members too, and does not believe the journal.
+  // A version that knows of one slot only finds others without members too, and does not believe the journal.
   view.setUint8(125, (header.journalSlots[0] ?? -1) + 1);
   view.setUint8(126, (header.previousJournalSlots[0] ?? -1) + 1);
   view.setUint8(127, readPolicies.indexOf(header.readPolicy));

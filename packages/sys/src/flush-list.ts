@@ -3,7 +3,7 @@ export interface RingFlush {
   onFlush(): void;
 }
 
-/** Who is to be called, once for each time it asked. Allocates nothing once it has grown. */
+/** What is to be called, once for each time it asked. Allocates nothing once it has grown. */
 export class FlushList {
   // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
   #waiting: (RingFlush | null)[] = [];
@@ -14,7 +14,7 @@ export class FlushList {
     this.#waiting[this.count++] = flush;
   }
 
-  /** Calls those who are there now; who asks meanwhile has its turn the next time. Returns how many. */
+  /** Calls those that are there now; what is added meanwhile has its turn the next time. Returns how many. */
   run(): number {
     const { count } = this;
     if (count === 0) return 0;

@@ -23,7 +23,7 @@ interface Page {
   /** Null: all of them are `fill`. */
   bytes: Uint8Array | null;
   fill: number;
-  /** Who may change it in place; null: it is shared with copies. */
+  /** The media that may change it in place; null: it is shared with copies. */
   owner: Media | null;
 }
 

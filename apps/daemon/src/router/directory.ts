@@ -13,7 +13,7 @@ interface Entry {
   order: number;
 }
 
-/** Who is where: devices, arrays and exports of all reactors, as these have told. It knows names, and nothing of what is behind them. */
+/** Which reactor has which device, array and export, as the reactors have told. It knows names, and nothing of what is behind them. */
 export class Directory {
   readonly #entries: Record<Kind, Map<string, Entry>> = { bdev: new Map(), array: new Map(), export: new Map() };
   /** By alias and uuid too. */

@@ -68,7 +68,7 @@ export class QuiesceRanges {
 
   /** An I/O that was in flight is done. */
   release(io: BdevIo): void {
-    // Who is told may end ranges, so all are counted down first.
+    // A callback may end ranges, so all are counted down first.
     let quiet: QuiesceRange[] | null = null;
     for (const range of this.#ranges) {
       if (range.pending > 0 && range.overlaps(io) && --range.pending === 0) (quiet ??= []).push(range);

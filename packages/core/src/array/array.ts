@@ -81,7 +81,7 @@ export interface RaidArrayHost {
   onInconsistent(array: RaidArray): void;
 }
 
-/** One array: its slots and its state. What I/O does is in `RequestPath`; who may join and leave is decided in `RaidArrays`. */
+/** One array: its slots and its state. What I/O does is in `RequestPath`; which members join and leave is decided in `RaidArrays`. */
 export class RaidArray implements ArrayView, RedundantContext, QueueHost {
   /** Under which it is listed, and has its volume; unique. Does not change while the array is up. */
   name: string;

@@ -1,6 +1,6 @@
 import type { Stranger } from './stranger.js';
 
-/** What is known of the devices that an array is put together from, until it is started: who was seen, and who is left out, and why. */
+/** What is known of the devices that an array is put together from, until it is started: which were seen, and which are left out, and why. */
 export class AssemblyFacts {
   /** Generation of the header that the array's options are from; 0 for none. */
   optionsGeneration = 0;

@@ -476,7 +476,7 @@ async function startWhenAllAreSeen(ctx: RaidContext, array: RaidArray): Promise<
     if (isOver) return isComplete ? startIfComplete(ctx, array) : startWithout(ctx, array);
     return undefined;
   });
-  // Who wants to know whether all devices have been looked at waits for complete arrays, not for members that may never come.
+  // A caller of `waitForExamine` waits for complete arrays, not for members that may never come.
   const done = isComplete ? ctx.registry.whileExamining(waited) : waited;
   done.catch((error: unknown) =>
     runtime.log.error({ array: array.name, err: error }, 'an array could not be started after a wait'),

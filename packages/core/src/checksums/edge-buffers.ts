@@ -5,10 +5,10 @@ import { summedBytes } from './area.js';
 /** I/Os at a time that have buffers for the blocks at their ends. */
 const mostUsers = 64;
 
-/** Who waits for buffers. */
+/** A request that waits for buffers. */
 export interface EdgeWaiter {
   nextEdgeWaiter: EdgeWaiter | null;
-  /** Two buffers are his until he gives them back. */
+  /** Two buffers are the request's until it gives them back. */
   onEdges(first: number, second: number): void;
 }
 

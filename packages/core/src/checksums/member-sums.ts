@@ -27,7 +27,7 @@ export interface SumsKnowledge {
 /** Pages that are copied at a time, when all of them move. */
 const pagesAtOnce = 32;
 
-/** Who is told of what is found. */
+/** Is told of what is found. */
 export interface SumsListener {
   /** A block's data, or its sum, is not what was written there. */
   onDamage(block: number): void;

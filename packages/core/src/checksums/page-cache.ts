@@ -31,14 +31,14 @@ export interface PageOwner {
   onPageNotWritten(page: number, status: Status): void;
 }
 
-/** Who waits for a page. The frame is his until `onPage` returns, and no longer. */
+/** A request that waits for a page. The frame is the request's until `onPage` returns, and no longer. */
 export interface PageWaiter {
   onPage(frame: PageFrame): void;
   // The cache's own, while it waits.
   nextWaiter: PageWaiter | null;
   wantedOf: PageOwner | null;
   wantedPage: number;
-  /** He will set all of the page, in the turn in which he gets it: it need not be read. */
+  /** The request sets all of the page in the turn in which it gets it: the page need not be read. */
   setsAll: boolean;
 }
 

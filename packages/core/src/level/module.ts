@@ -93,8 +93,8 @@ export interface Losses {
   /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`; 0 of one slot. */
   readonly maxMissing: number | ((numSlots: number, options: LevelOptions) => number);
   /**
-   * Whether all data is there without these slots' members: 1 to {@link maxMissing} of them, in ascending order. Who is without
-   * these can be without fewer of them. Absent: any may be missing.
+   * Whether all data is there without these slots' members: 1 to {@link maxMissing} of them, in ascending order. An array that
+   * can be without these can be without fewer of them. Absent: any may be missing.
    */
   canRun?(numSlots: number, missing: readonly number[], options: LevelOptions): boolean;
 }

@@ -11,7 +11,7 @@ type RequestKind = (RwRequest | NullPayloadRequest | ProcessRequest)['kind'];
 
 const usedAfterEnd = 'a RAID I/O was used after its end';
 
-/** Who asked core for an I/O of its own, and is told when it is done. */
+/** The code that asked core for an I/O of its own, and is told when it is done. */
 export interface RaidIoOwner {
   onRaidIoDone(io: RaidIo): void;
 }
@@ -110,7 +110,7 @@ export class RaidIo implements IoOwner {
   sink: RequestSink | null = null;
   /** A user's, not core's own. */
   isUsers = false;
-  /** Who asked for it; null for core's own, and for one that stands for several users' writes. */
+  /** The I/O of the user that asked for it; null for core's own, and for one that stands for several users' writes. */
   parent: BdevIo | null = null;
   owner: RaidIoOwner | null = null;
   /** The rebuild that has filled its targets where this request lies, so that they count as members for it; null: none has. */
@@ -380,7 +380,7 @@ export class RaidIo implements IoOwner {
     this.#failure = Status.IoError;
   }
 
-  /** Judges, unlocks, tells; in this order: who has the lock next must not meet a member that has missed this request. */
+  /** Judges, unlocks, tells; in this order: the next holder of the lock must not meet a member that has missed this request. */
   #finish(): void {
     const { sink } = this;
     if (sink === null) throw new Error(usedAfterEnd);

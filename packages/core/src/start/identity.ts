@@ -7,7 +7,8 @@ import { goesWith, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, MapLife } from '../format/store.js';
 
 /**
- * Who may be believed to be a member. One rule for each way in: what is not proved is refused, or filled anew, never read.
+ * Which device may be believed to be a member. One rule for each way in: what is not proved is refused, or filled anew, never
+ * read.
  */
 
 /**

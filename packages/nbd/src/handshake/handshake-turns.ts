@@ -7,15 +7,16 @@ const turnMs = 1;
 /** What answers of so many bytes cost is as much as a step. */
 const bytesOfStep = 256;
 
-/** Who is told that it is its turn. */
+/** A handshake that is told that it is its turn. */
 export interface HandshakeTaker {
   /** The step that it asked for may be done now. */
   onTurn(): void;
 }
 
 /**
- * Whose turn it is to have a step of its handshake done. A client may send a thousand options at a time, which all want answers, and
- * has not even said who it is; the clients that are at work are not to wait for it. Who has waited longest is the next.
+ * Whose turn it is to have a step of its handshake done. A client may send a thousand options at a time, which all want
+ * answers, and has not even said who it is; the clients that are at work are not to wait for it. The one that has waited
+ * longest is the next.
  */
 export class HandshakeTurns {
   readonly #runtime: Runtime;
@@ -74,7 +75,7 @@ export class HandshakeTurns {
     this.#left = mostSteps;
     this.#isTelling = true;
     try {
-      // Who asks again meanwhile is behind all that wait.
+      // One that asks again meanwhile is behind all that wait.
       for (let count = this.#waiting.size; count > 0 && this.#left > 0; count--) {
         const [next] = this.#waiting;
         if (next === undefined) break;

@@ -9,7 +9,7 @@ import type { NbdAddress } from '../transport/listen.js';
 /** Options of an `NbdServer`. All but the registry have defaults. */
 export interface NbdServerOptions {
   registry: BdevRegistry;
-  /** Clients at a time; who comes later is turned away. Default 256. */
+  /** Clients at a time; further ones are turned away. Default 256. */
   maxConnections?: number;
   /** How many of these one network address may have, or one IPv6 network of 64 bits. Unix sockets have no limit. Default: half. */
   maxConnectionsPerPeer?: number;

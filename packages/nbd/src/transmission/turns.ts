@@ -1,6 +1,6 @@
 import type { Runtime } from '@raidkit/bdev';
 
-/** Who has had work so lately counts as busy, in milliseconds. */
+/** A connection that has had work so lately counts as busy, in milliseconds. */
 const epochMs = 2;
 /** What all busy connections may begin in one turn of their thread: so many requests without data, or the like. */
 const unitsPerTurn = 64;

@@ -84,8 +84,8 @@ export async function foreignRun(run: SimRun, { before, how, mode, writes }: Pla
 }
 
 /**
- * Where checksums were there are no zeros: he lets the array grow to there, and says nothing of the new blocks, and what had grown
- * there before was known to be unwritten by the map alone, which counts no longer.
+ * Where checksums were there are no zeros: the other program lets the array grow to there, and says nothing of the new blocks,
+ * and what had grown there before was known to be unwritten by the map alone, which counts no longer.
  */
 function doubtGrown(run: SimRun, numBlocks: number): void {
   const array = run.array();

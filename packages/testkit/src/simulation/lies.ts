@@ -125,7 +125,7 @@ async function process(
   return record;
 }
 
-/** Who is right is said where two copies leave it open. */
+/** The operator says which copy is right where two copies leave it open. */
 export function repairOptions(run: SimRun): SyncOptions {
   return hasFewCopies(run) ? { source: 0 } : {};
 }

@@ -178,7 +178,7 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     await run.inTime('a degraded start', stack.arrays.startDegraded(arrayName));
     run.coverage.mark('degraded start');
   } catch (error) {
-    // Two that count each other out, after crashes in the middle of it: who is absent knows which of them is right.
+    // Two that count each other out, after crashes in the middle of it: the absent member knows which of them is right.
     if (RaidError.is(error) && error.errno === 16 && absent !== null && run.standing.good.has(absent)) {
       run.coverage.mark('used apart: refused');
       comeBack(run, absent, 'same');

@@ -86,7 +86,7 @@ export class SimRun {
   readonly #damage: { slot: number; from: number; to: number; at: number }[] = [];
   /** Old images of disks. */
   readonly snapshots = new Map<SimDisk, SimDisk['media']>();
-  /** Who has nearly all buffers; null if there are enough. */
+  /** What holds nearly all buffers; null if there are enough. */
   hoard: Hoard | null = null;
   /** What all disks held at an earlier time: when the array was made, or at a rest. */
   images = new Map<SimDisk, SimDisk['media']>();
@@ -241,7 +241,7 @@ export class SimRun {
     return canRun(this.module, slots.length, missing, this.recordedOptions);
   }
 
-  /** Who is in each slot, or was last; as it was when the process before died, until the array is known again. */
+  /** The member in each slot, or the last one; as it was when the process before died, until the array is known again. */
   #membersBySlot(): readonly (string | undefined)[] {
     return this.array()?.slots.map(({ name, lastMember }) => name ?? lastMember?.name) ?? this.#slots;
   }

@@ -10,7 +10,7 @@ import type { SinkState } from './sink-queue.js';
 import { webhookSink } from './webhook.js';
 import type { WebhookOptions } from './webhook.js';
 
-/** Who is told of events outside. */
+/** Where events are sent. */
 export interface SinkOptions {
   program?: ProgramOptions;
   webhook?: WebhookOptions;
