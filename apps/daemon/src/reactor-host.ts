@@ -111,7 +111,7 @@ async function startSeveral(options: ReactorDaemonOptions, onLost: (error: Error
   return withStuck(running, threads);
 }
 
-/** Has open devices looked at by those who have them, and then looks for others, when the kernel says that it is time for that. */
+/** Has the reactors look at their open devices, and then looks for others, when the kernel says that it is time for that. */
 class DeviceNewsRelay {
   readonly #log: Logger;
   #threads: readonly ReactorThread[] = [];

@@ -122,8 +122,8 @@ export class SizeClassPool {
   }
 
   /**
-   * A put is owed to those who waited when it happened. One who waits again inside `onBuffer` waits for the next put, and so
-   * cannot keep this loop going; one who was queued before a put inside another's `onBuffer` is not forgotten.
+   * A put is owed to those that waited when it happened. A waiter that waits again inside `onBuffer` waits for the next put,
+   * and so cannot keep this loop going; one that was queued before a put inside another's `onBuffer` is not forgotten.
    */
   #serveWaiters(): void {
     this.#servable = this.#waiting;

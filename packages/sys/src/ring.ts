@@ -315,14 +315,14 @@ export class Ring {
     this.#postponed.add(flush);
   }
 
-  /** Calls those who asked for it, and then, if some have been put off since an earlier batch, those too. Returns how many the former were. */
+  /** Calls those that asked for it, and then, if some have been put off since an earlier batch, those too. Returns how many the former were. */
   flush(): number {
     const count = this.#flushes.run();
     if (this.#isPostponedDue) this.flushPostponed();
     return count;
   }
 
-  /** Calls all who have been put off. To be done before a sleep. */
+  /** Calls all that have been put off. To be done before a sleep. */
   flushPostponed(): void {
     this.#isPostponedDue = false;
     this.#postponed.run();

@@ -23,7 +23,7 @@ export type SocketAddress = { path: string } | { family: 'IPv4' | 'IPv6'; addres
 export const socketAddressBytes = 128;
 
 /**
- * Sockets, for those who do not let Node move the bytes. Every call answers with its result or a negative errno.
+ * Sockets, for code that does not let Node move the bytes. Every call answers with its result or a negative errno.
  */
 export class Sockets {
   readonly #ffi: Ffi;

@@ -70,9 +70,9 @@ export interface IoTarget {
 export interface IoHost {
   readonly runtime: Runtime;
   readonly ios: IoPool;
-  /** Buffers for those who have no pool of their own. */
+  /** Buffers for users that have no pool of their own. */
   readonly buffers: SizeClassPool;
-  /** For those who have claimed a device, while others wait for what they do on it: these may have all of `buffers`. */
+  /** For users that have claimed a device, while others wait for what they do on it: these may have all of `buffers`. */
   readonly reserve: SizeClassPool;
   /** Tells the I/O's device in a later turn. */
   defer(io: BdevIo): void;

@@ -123,7 +123,7 @@ export class RangeLocks {
     return false;
   }
 
-  /** Ends a hold and grants the lock to those who can have it now. */
+  /** Ends a hold and grants the locks that can be held now. */
   release(lock: RangeLock): void {
     if (!lock.isHeld) throw new Error('a range lock was released that is not held');
     lock.isHeld = false;

@@ -22,7 +22,7 @@ export interface Runtime {
   wallClock(): number;
   /** Calls `fn` once, after `ms` milliseconds at the earliest. Something waits for it: the process lives until then. */
   setTimer(fn: () => void, ms: number): TimerHandle;
-  /** The same, for who looks at something from time to time: a pending one keeps no process alive. */
+  /** The same, for code that looks at something from time to time: a pending timer keeps no process alive. */
   setWatchTimer(fn: () => void, ms: number): TimerHandle;
   /** No effect on a timer that has fired. */
   clearTimer(timer: TimerHandle): void;

@@ -62,7 +62,7 @@ export interface RaidArrayOptions {
   outerUuid?: string;
 }
 
-/** What an array tells those who composed it. */
+/** What an array tells the service that has it. */
 export interface RaidArrayHost {
   readonly registry: BdevRegistry;
   readonly ios: RaidIoPool;

@@ -58,7 +58,7 @@ export class PageFrame implements IoOwner {
   isWriting = false;
   /** It was used since the cache last looked for room. */
   isUsed = false;
-  /** Those who waited for it are being told. */
+  /** The requests that waited for it are being told. */
   isTelling = false;
   /** It could not be written, and has not been tried again. */
   isStuck = false;
@@ -143,7 +143,7 @@ export class PageCache {
     this.#frames = Array.from({ length: numPages }, () => new PageFrame(this, this.#pool.get()));
   }
 
-  /** An owner of whom there is no page yet. */
+  /** An owner that has no page yet. */
   add(owner: PageOwner): void {
     this.#pages.set(owner, new Map());
   }
@@ -336,7 +336,7 @@ export class PageCache {
     }
   }
 
-  /** Those who wait for room, in their order, as far as there is some. */
+  /** Serves the requests that wait for room, in their order, as far as there is some. */
   #serve(): void {
     for (let waiter = this.#wishes.first; waiter !== null; waiter = this.#wishes.first) {
       const { wantedOf, wantedPage } = waiter;
@@ -375,7 +375,7 @@ export class PageCache {
     return stuck !== null && this.#iosInFlight === 0 ? this.#free(stuck) : null;
   }
 
-  /** A device may have let go of memory while nothing else goes on that those who wait for room would hear of. */
+  /** A device may have let go of memory while nothing else goes on that would serve the requests that wait for room. */
   #onMemory(): void {
     if (this.#wishes.first !== null) this.#registry.runtime.soon(() => this.#serve());
   }

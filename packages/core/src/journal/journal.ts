@@ -324,7 +324,7 @@ export class Journal {
         this.#array.registry.runtime.soon(() => this.#tell(known, Status.Ok));
         continue;
       }
-      // All of its entries, or none yet: those who have some places, and wait for more, would wait for one another.
+      // All of its entries, or none yet: writes that have some places, and wait for more, would wait for one another.
       const { journalRanges } = io;
       if (!this.#areFree(ring, journalRanges.length)) {
         if (!this.#isFlushing) void this.#reclaim();

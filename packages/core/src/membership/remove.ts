@@ -19,9 +19,9 @@ export function onMemberRemoved(ctx: RaidContext, array: RaidArray, slot: Slot):
 }
 
 /**
- * Takes a member out. Resolves when no I/O goes to it and the survivors' metadata says so. An array that cannot do without
- * it goes offline and keeps its superblocks as they are: together with this member they are still the newest state.
- * `goesWithSlot`: for those who are told.
+ * Takes a member out. Resolves when no I/O goes to it and the survivors' metadata says so. An array that cannot do without it
+ * goes offline and keeps its superblocks as they are: together with this member they are still the newest state.
+ * `goesWithSlot`: for the event.
  */
 export async function removeMember(
   ctx: RaidContext,

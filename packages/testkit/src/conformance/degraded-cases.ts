@@ -58,7 +58,8 @@ export const degradedCases: readonly ConformanceCase[] = [
         const { dataOffset } = rig.array.slots[slot] ?? { dataOffset: 0 };
         const disk = rig.disk(slot);
         for (let sector = 0; sector < 4; sector++) disk.latent.add(dataOffset + sector);
-        // A level may choose whom it reads; load on the others makes it read this one, too, and sizes that are not all alike.
+        // A level may choose which member it reads; load on the others makes it read this one, too, and sizes that are not all
+        // alike.
         for (let round = 0; round < 40 && disk.latent.size > 0; round++) {
           await Promise.all(Array.from({ length: 8 }, () => rig.ok(IoType.Read, 0, rig.random.int(4, 64))));
           await rig.world.sleep(20);
