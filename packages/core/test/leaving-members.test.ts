@@ -208,6 +208,46 @@ const careless: RaidModule = {
   }),
 };
 
+it.each([
+  ['raid1', 2],
+  ['raid5f', 4],
+] as const)(
+  'a member that a stopping %s loses before it has kept what it holds is not current at the next start',
+  async (level, members) => {
+    const { rig, disks, volume } = await build(level, members);
+    await volume.write(0, blocks(96, 0x6f));
+    await volume.flush();
+    // What m1 takes from now on stays in its cache.
+    const kept = disks[1]!.bytes.slice();
+    await volume.write(0, blocks(96, 0x4e));
+    disks[1]!.fault = ({ type }) => (type === IoType.Flush ? null : Status.Ok);
+    volume.descriptor.close();
+    const stopped = rig.arrays.stop();
+    await until(() => disks[1]!.held.length > 0, 'the stop waits for its flush');
+    const gone = rig.registry.unregister(rig.registry.get('m1')!);
+    for (const io of disks[1]!.held.splice(0)) disks[1]!.finish(io, Status.NoDevice);
+    await Promise.all([stopped, gone]);
+
+    const next = newRig();
+    const found = disks.map(({ bytes }, index) => (index === 1 ? kept : bytes.slice()));
+    for (const [index, bytes] of found.entries())
+      await plugIn(next.registry, { name: `m${index}`, uuid: memberUuid(index), bytes });
+    await next.registry.waitForExamine();
+    const array = arrayOf(next, 'a');
+    await until(() => array.numInSync === members && array.process === null, 'all are in sync');
+    const again = openVolume(next, 'a');
+    // With any member out, the others hold what was written.
+    for (let out = 0; out < members; out++) {
+      await next.arrays.removeBaseBdev(`m${out}`);
+      expect(await again.read(0, 96)).toEqual(blocks(96, 0x4e));
+      await next.arrays.addBaseBdev('a', `m${out}`);
+      await until(() => array.numInSync === members && array.process === null, 'it is filled');
+    }
+    again.descriptor.close();
+    await next.arrays.stop();
+  },
+);
+
 it('a write is not acknowledged by an array that lacks members, whatever its level says', async () => {
   const rig = newRig();
   rig.arrays.modules.register(careless);

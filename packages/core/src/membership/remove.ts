@@ -54,7 +54,8 @@ export async function removeMember(
     await slot.whenDrained();
     return;
   }
-  if (array.state !== 'offline' && array.canDoWithout(slot)) {
+  // A stop makes regions clean, and what this member had not kept by then may be gone: it must be on record as out, too.
+  if (array.lifecycle.phase !== 'offline' && array.canDoWithout(slot)) {
     array.log.warn(array.logFields(slot), `the member leaves: ${reason}`);
     array.beginLeave(slot, 'missing');
     try {

@@ -413,11 +413,11 @@ async function stopEverything(ctx: RaidContext, array: RaidArray, reason: string
   await recordDamage(array, true);
   if (array.bitmap !== null) await array.metadata.saveHeaders();
   await flushMembers(array);
-  // What a failed flush has dropped is missing at the next start: the member must be on record as out.
-  await array.leaveRecorded().catch(() => undefined);
   try {
     await array.level?.stop?.();
   } finally {
+    // What a failed flush has dropped is missing at the next start: the member must be on record as out.
+    await array.leaveRecorded().catch(() => undefined);
     array.journal?.close();
     array.io.close();
   }
