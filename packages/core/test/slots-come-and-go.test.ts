@@ -340,6 +340,34 @@ it.each([
   await stop(next);
 });
 
+it('a round that takes a slot and is cut short costs nothing that is on record of the others', async () => {
+  const { rig, disks } = await build(4, {}, 0);
+  const array = arrayOf(rig, 'a');
+  await rig.arrays.removeBaseBdev('m1');
+  // Headers of fewer slots are on the members, and no superblock of fewer is.
+  let copies: Pick<RamDisk, 'bytes'>[] = [];
+  for (const disk of disks)
+    disk.fault = (io) => {
+      if (copies.length === 0 && io.type === IoType.Write && io.offsetBlocks === 0 && array.numSlots === 3)
+        copies = disks.map(({ bytes }) => ({ bytes: bytes.slice() }));
+      return Status.Ok;
+    };
+  await rig.arrays.removeSlot('a', 0);
+  await stop(rig);
+  const { headerAt, headerBytes } = extensionLayout;
+  const slots = headerAt.map((at) => parseHeader(copies[2]!.bytes.subarray(at, at + headerBytes))?.slots.length);
+  expect(slots.sort()).toEqual([3, 4]);
+
+  const { rig: next } = await again(copies, [2, 3, 1, 0]);
+  if (arrayOf(next, 'a').state !== 'online') await next.arrays.startDegraded('a');
+  // Both were taken out on request, and neither was used without the others.
+  expect(namesOf(next)).toEqual([null, null, 'm2', 'm3']);
+  expect(arrayOf(next, 'a').slots.map(({ isRemovedByHand }) => isRemovedByHand)).toEqual([true, true, false, false]);
+  await next.arrays.addBaseBdev('a', 'm1');
+  await until(() => arrayOf(next, 'a').numInSync === 3, 'm1 is filled');
+  await stop(next);
+});
+
 it('no header of as many slots as the superblock speaks of others, behind a round that failed', async () => {
   const { rig, disks } = await build(3, { integrity: true });
   const array = arrayOf(rig, 'a');

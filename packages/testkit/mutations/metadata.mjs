@@ -334,7 +334,8 @@ export const metadata = [
     file: 'core/src/membership/remove.ts',
     line: "if (array.lifecycle.phase !== 'offline' && array.canDoWithout(slot)) {",
     becomes: "if (array.state !== 'offline' && array.canDoWithout(slot)) {",
-    loses: 'a member goes away in a stop before it has kept what it holds, regions are made clean all the same, and the next start believes it',
+    loses:
+      'a member goes away in a stop before it has kept what it holds, regions are made clean all the same, and the next start believes it',
     levels: ['raid1', 'raid5f'],
     suites: ['packages/core/test/leaving-members.test.ts'],
   },

@@ -48,6 +48,16 @@ export const slots = [
     suites,
   },
   {
+    id: 'slots-forgotten-by-a-cut-round',
+    file: 'core/src/bitmap/bitmap-load.ts',
+    line: 'const kept = bySlot?.slots[slot.index];',
+    becomes: 'const kept = hasItsSlots(array, header) ? header.slots[slot.index] : undefined;',
+    loses:
+      'after a crash in a round that takes a slot, a member that was removed on request comes back by itself, and one that was taken out is said to have been used apart: the array does not start',
+    levels: ['raid1'],
+    suites,
+  },
+  {
     id: 'slots-of-others-by-number',
     file: 'core/src/assembly/assemble.ts',
     line: 'record.slots.find(({ uuid }) => uuid === recordedUuid)?.state ?? null;',

@@ -80,7 +80,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     return { bitmap: new WriteIntentBitmap(array, extension, numRegions, regionBlocks), origin: { is: 'new' }, sums: null };
   }
   const recorded = await readRecorded(array, extension, array.metadata.seqNumber, force);
-  const { header, pages, newest, doubt, failure } = recorded;
+  const { bySlot, header, pages, newest, doubt, failure } = recorded;
   // Another program that ran the array did not make bad blocks good.
   await loadBadBlocks(array, extension, newest, failure, force);
   if (array.geometry.stripe === undefined && (newest?.sums ?? null) === null) return null;
@@ -115,7 +115,7 @@ export async function loadBitmap(array: MappedHost, force: boolean): Promise<Loa
     regions.doubt(first, end);
     regions.markUnstable(first, end);
   }
-  adoptRecord(array, header);
+  adoptRecord(array, { header, bySlot });
   return { bitmap: regions, origin: { is: 'recorded', doubt }, sums };
 }
 
@@ -137,11 +137,19 @@ async function loadDamage(array: MappedHost, extension: ExtensionStore, force: b
   await loadBadBlocks(array, extension, newest, failure, force);
 }
 
-/** Goes on from what a header says of the array, apart from its map. */
-export function adoptRecord(array: MappedHost, header: ExtensionHeader): void {
+/** The headers that go with the array's superblock. */
+export interface RecordedHeaders {
+  /** The newest one. */
+  header: ExtensionHeader;
+  /** The newest one that speaks of the array's slots: older, after a round that was to change the slots and was cut short. */
+  bySlot: ExtensionHeader | null;
+}
+
+/** Goes on from what is on record of the array, apart from its map. */
+export function adoptRecord(array: MappedHost, { bySlot, header }: RecordedHeaders): void {
   array.metadata.adoptHeader(header);
   for (const slot of array.slots) {
-    const kept = hasItsSlots(array, header) ? header.slots[slot.index] : undefined;
+    const kept = bySlot?.slots[slot.index];
     if (kept === undefined) continue;
     slot.lastSeqNumber = kept.lastSeqNumber;
     slot.pagesTaken = kept.pagesTaken;
@@ -149,7 +157,7 @@ export function adoptRecord(array: MappedHost, header: ExtensionHeader): void {
     slot.errors.read = kept.readErrors;
     slot.errors.write = kept.writeErrors;
     slot.errors.repaired = kept.repairedBlocks;
-    slot.errors.checksum = header.sums?.errors[slot.index] ?? 0;
+    slot.errors.checksum = bySlot?.sums?.errors[slot.index] ?? 0;
   }
 }
 

@@ -4,6 +4,7 @@ import { pagesTakenBy } from './identity.js';
 import { adoptReadPolicy, newestHeader } from './adopt-options.js';
 import { recordedOptions } from '../level/options.js';
 import { hasItsSlots, newestTrusted } from '../bitmap/bitmap-load.js';
+import type { RecordedHeaders } from '../bitmap/bitmap-load.js';
 import type { Slot } from '../members/slot.js';
 import { NewestCopy } from '../format/newest-copy.js';
 import { wasRunByUs } from '../format/store.js';
@@ -13,13 +14,14 @@ import type { ExtensionHeader, ExtensionStore } from '../format/store.js';
  * Before an array is started: takes out members that hold an older state than all of them had once, by superblock or by region
  * map. They count as current in the newest superblock, and yet were not there when it, or a page of the map, was written: an
  * old image was put back. They are filled anew once the array is up; a level without redundancy is not started unless forced.
- * Only where our extension says what all had; what cannot be read proves nothing, and takes no member out. Gives the newest
- * header that goes with the superblock; null for none. What else is on record of the array comes from the headers too.
+ * Only where our extension says what all had; what cannot be read proves nothing, and takes no member out. Gives the
+ * headers that go with the superblock; null for none. What else is on record of the array comes from the headers too.
  */
-export async function kickStale(array: RaidArray, force: boolean): Promise<ExtensionHeader | null> {
+export async function kickStale(array: RaidArray, force: boolean): Promise<RecordedHeaders | null> {
   const { extension, metadata } = array;
   if (extension === undefined || array.recordedBlocks === null) return null;
   let newest: ExtensionHeader | null = null;
+  let bySlot: ExtensionHeader | null = null;
   // Said when all members had this superblock: a header of a round that was cut short comes too early to judge others by.
   let settled: ExtensionHeader | null = null;
   const found = new Map<Slot, readonly ExtensionHeader[]>();
@@ -34,6 +36,8 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
     found.set(slot, headers);
     for (const { generation } of headers) metadata.noteGeneration(generation);
     newest = newestTrusted(headers, metadata.seqNumber, newest);
+    const ofItsSlots = headers.filter((header) => hasItsSlots(array, header));
+    bySlot = newestTrusted(ofItsSlots, metadata.seqNumber, bySlot);
     settled = newestTrusted(
       headers.filter((header) => isSettled(header, metadata.seqNumber)),
       metadata.seqNumber,
@@ -69,7 +73,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Exten
   metadata.spareHeader(known.least);
   const haveAll = array.slots.every((slot) => !slot.isInSync || slot.foundSeqNumber === metadata.seqNumber);
   metadata.completedSeqNumber = haveAll ? metadata.seqNumber : newest.completedSeqNumber;
-  return newest;
+  return { header: newest, bySlot };
 }
 
 /** What is behind a superblock may have been overwritten, on all members: then it is not known where data lies. */
