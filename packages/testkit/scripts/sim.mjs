@@ -2,7 +2,7 @@
 // Puts arrays together from whatever may be found: npm run sim -- --assembly
 // Lets each device operation of each scenario fail: npm run sim -- --faults [--every 10] [--scenario rebuild]
 // Runs machines with an array of each level, one process after another, as the daemon does: npm run sim -- --machines --seeds 100
-// One of these runs, with its trace: npm run sim -- --faults --level raid1 --scenario rebuild --kind torn --at 17 [--second 4]
+// One of these runs, with its trace: npm run sim -- --faults --level raid1 --scenario rebuild --kind torn --at 17 [--second eio@4]
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { concat } from '@raidkit/concat';
@@ -57,7 +57,8 @@ const { values } = parseArgs({
     /** With --faults: one run alone, of the scenario of that name. */
     kind: { type: 'string' },
     at: { type: 'string', default: '1' },
-    second: { type: 'string', default: '0' },
+    /** With --kind: what goes wrong at which operation of the recovery from a crash, and what follows it: "eio@4", "eio@4,cut+7". */
+    second: { type: 'string', default: '' },
     /** What was written before is still in caches; and what follows the fault: stripe, rest, or kill, cut or torn so many operations later, as "cut+7". */
     unflushed: { type: 'boolean', default: false },
     then: { type: 'string', default: '' },
@@ -116,7 +117,7 @@ async function showFault(level) {
   const { run } = await runOnce(parts, scenario, {
     at: Number(values.at),
     kind: values.kind,
-    secondAt: Number(values.second),
+    second: secondOf(values.second),
     isFlushed: !values.unflushed,
     ...(values.target ? { of: 'target' } : values.records ? { of: 'records' } : {}),
     follow: followOf(values.then),
@@ -132,11 +133,23 @@ function followOf(text) {
   return after === undefined ? { kind } : { kind, after: Number(after) };
 }
 
+function secondOf(text) {
+  if (text === '') return null;
+  const [strike, then = ''] = text.split(',');
+  const [kind, at] = strike.split('@');
+  return { kind, at: Number(at), follow: followOf(then) };
+}
+
 /** The options that run it again. */
-function describeFault({ at, follow = null, isFlushed, kind, of, scenario, secondAt }) {
-  const then = follow === null ? '' : ` --then ${follow.kind}${follow.after === undefined ? '' : `+${follow.after}`}`;
-  const second = secondAt > 0 ? ` --second ${secondAt}` : '';
-  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${of === undefined ? '' : ` --${of}`}${then}${second}`;
+function describeFault({ at, follow = null, isFlushed, kind, of, scenario, second }) {
+  const then = follow === null ? '' : ` --then ${describeFollow(follow)}`;
+  const again = second === null ? '' : ` --second ${second.kind}@${second.at}`;
+  const last = (second?.follow ?? null) === null ? '' : `,${describeFollow(second.follow)}`;
+  return `--scenario "${scenario}"${isFlushed === false ? ' --unflushed' : ''} --kind ${kind} --at ${at}${of === undefined ? '' : ` --${of}`}${then}${again}${last}`;
+}
+
+function describeFollow({ after, kind }) {
+  return after === undefined ? kind : `${kind}+${after}`;
 }
 
 async function loop(level) {

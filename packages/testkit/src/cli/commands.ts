@@ -151,8 +151,8 @@ async function earliest(parts: Parameters<typeof runOnce>[0], failing: FaultRun)
   return failing;
 }
 
-function nameOf({ at, kind, scenario, secondAt }: FaultRun): string {
-  const again = secondAt > 0 ? `, and a power cut at operation ${secondAt} of the recovery` : '';
+function nameOf({ at, kind, scenario, second }: FaultRun): string {
+  const again = second === null ? '' : `, and a power cut at operation ${second.at} of the recovery`;
   return `"${scenario}", ${kind ?? 'nothing wrong'} at operation ${at}${again}`;
 }
 

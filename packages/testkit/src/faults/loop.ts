@@ -6,7 +6,7 @@ import type { SimPlan } from '../plan-items.js';
 import { Random } from '../random.js';
 import { CutMode } from '../disk-faults.js';
 import { SimMemory } from '../sim-memory.js';
-import { checkLeaks, checkRest, heal, settle } from '../simulation/rest.js';
+import { calm, checkLeaks, checkRest, heal, settle } from '../simulation/rest.js';
 import { assemble, end, remake, stop } from '../simulation/restart.js';
 import { SimRun } from '../simulation/sim-run.js';
 import type { RunParts } from '../simulation/sim-run.js';
@@ -17,7 +17,7 @@ import { scenarios } from './scenarios.js';
 import type { Scenario } from './scenario.js';
 import { InterruptedError, Script } from './script.js';
 import { forgive, repairSilently } from './silent.js';
-import { loseAnother, pairsFor } from './pairs.js';
+import { crashKinds, crashSoon, inStarts, loseAnother, pairsFor } from './pairs.js';
 import { Trip, tripKinds } from './trip.js';
 import type { Struck, TripKind, TripPlan } from './trip.js';
 
@@ -31,7 +31,7 @@ export interface ScenarioParts extends RunParts {
 export interface FaultLoopOptions extends ScenarioParts {
   /** Part of the scenarios' names; default: all. */
   scenario?: string;
-  /** Default: all. */
+  /** First faults; default: all. */
   kinds?: readonly TripKind[];
   /** Only every so many-th operation. Default 1. */
   every?: number;
@@ -65,8 +65,8 @@ const mostMoreSlots = 4;
 
 /**
  * A fault at each device operation of each scenario, one at a time, and, after a crash, another crash in its recovery; or, with
- * `pairs`, a fault and what may follow it. Each with what was written before flushed, and still in the
- * members' caches; in a sample with one of the two.
+ * `pairs`, a fault and what may follow it, and a crash with what may go wrong in the start after it. Each with what was
+ * written before flushed, and still in the members' caches; in a sample with one of the two.
  */
 export async function runFaultLoop(options: FaultLoopOptions): Promise<FaultLoopResult> {
   const { every = 1, module, pairs = false, seed = 0, scenario: wanted = '', until } = options;
@@ -107,30 +107,51 @@ async function strikeOnce(
   strike: Strike,
   isOver: () => boolean,
 ): Promise<void> {
-  const { operations } = await strike({ at: 0, kind: null, secondAt: 0 });
+  const { operations } = await strike({ at: 0, kind: null, second: null });
   for (const kind of kinds) {
     if (scenario.without?.includes(kind) === true) continue;
     for (let at = random.int(1, every); at <= operations && !isOver(); at += every) {
-      const { isPointless, recoveryOperations, run } = await strike({ at, kind, secondAt: 0 });
+      const { isPointless, recoveryOperations, run } = await strike({ at, kind, second: null });
       if (isPointless || recoveryOperations === 0 || run.violation !== null || isOver()) continue;
-      await strike({ at, kind, secondAt: random.int(1, recoveryOperations) });
+      await strike({ at, kind, second: { at: random.int(1, recoveryOperations), kind: 'torn' } });
     }
   }
 }
 
 async function strikeTwice(
-  { module, every = 1 }: FaultLoopOptions,
+  { module, kinds = tripKinds, every = 1 }: FaultLoopOptions,
   scenario: Scenario,
   random: Random,
   strike: Strike,
   isOver: () => boolean,
 ): Promise<void> {
-  const { operations, operationsOf } = await strike({ at: 0, kind: null, secondAt: 0 });
+  const { operations, operationsOf } = await strike({ at: 0, kind: null, second: null });
   for (const { follow, kind, of } of pairsFor(module)) {
-    if (scenario.without?.includes(kind) === true || isOver()) continue;
+    if (!kinds.includes(kind) || scenario.without?.includes(kind) === true || isOver()) continue;
     const most = of === undefined ? operations : operationsOf[of];
     for (let at = random.int(1, every); at <= most && !isOver(); at += every) {
-      await strike({ at, kind, secondAt: 0, ...(of === undefined ? {} : { of }), follow: follow(random) });
+      await strike({ at, kind, second: null, ...(of === undefined ? {} : { of }), follow: follow(random) });
+    }
+  }
+  await strikeStarts(every, operations, random, strike, isOver);
+}
+
+/** Crashes, and in the start after each of them every fault that a start may meet, once, somewhere; a later crash follows some. */
+async function strikeStarts(
+  every: number,
+  operations: number,
+  random: Random,
+  strike: Strike,
+  isOver: () => boolean,
+): Promise<void> {
+  for (let at = random.int(1, every); at <= operations && !isOver(); at += every) {
+    const crash = { at, kind: random.pick(crashKinds) };
+    const { isPointless, run, startOperations } = await strike({ ...crash, second: null });
+    if (isPointless || startOperations === 0 || run.violation !== null) continue;
+    for (const kind of inStarts) {
+      if (isOver()) return;
+      const follow = random.chance(0.5) ? crashSoon(random) : null;
+      await strike({ ...crash, second: { at: random.int(1, startOperations), kind, follow } });
     }
   }
 }
@@ -141,6 +162,8 @@ export interface FaultOutcome {
   /** Operations of the devices in the scenario's steps, and after its crash until everything was at rest; 0 if there was none. */
   operations: number;
   recoveryOperations: number;
+  /** Those of the recovery in which a new process starts the array; 0 if there was none to start. */
+  startOperations: number;
   operationsOf: Record<Struck, number>;
   /** The fault came where it means nothing, or not at all. */
   isPointless: boolean;
@@ -148,8 +171,8 @@ export interface FaultOutcome {
 
 /** What goes wrong in one run. */
 export interface Fault extends TripPlan {
-  /** The operation of the recovery at which the process ends once more; 0: it does not. */
-  secondAt: number;
+  /** What goes wrong in the recovery from a crash, whose operations are counted anew; null: nothing does. */
+  second: TripPlan | null;
   /** What was written before is on stable media. Default true. */
   isFlushed?: boolean;
   coverage?: Coverage;
@@ -163,13 +186,14 @@ export async function runOnce(
   memory = new SimMemory({ bytes: memoryBytes }),
 ): Promise<FaultOutcome> {
   const { coverage = new Coverage(), ...struck } = fault;
-  const { at, kind, secondAt, isFlushed = true } = struck;
+  const { at, kind, second, isFlushed = true } = struck;
   const run = new SimRun(parts, planOf(parts, scenario, at), memory);
   run.onGone = (members) => remake(run, members);
   const outcome: FaultOutcome = {
     run: { ...struck, scenario: scenario.id, violation: null, trace: [] },
     operations: 0,
     recoveryOperations: 0,
+    startOperations: 0,
     operationsOf: { target: 0, records: 0 },
     isPointless: false,
   };
@@ -200,7 +224,7 @@ export async function runOnce(
     }
     await end(run, trip.ending);
     for (const disk of run.disks) disk.isPresent = true;
-    outcome.recoveryOperations = await recover(run, script, secondAt);
+    Object.assign(outcome, await recover(run, script, second));
   });
   memory.reset();
   outcome.run.violation = run.violation;
@@ -221,30 +245,45 @@ async function before(run: SimRun, script: Script, scenario: Scenario): Promise<
   await script.flush();
 }
 
-/** A new process puts things right; at its `secondAt`-th operation the power fails once more. Gives how many it took. */
-async function recover(run: SimRun, script: Script, secondAt: number): Promise<number> {
-  const course: Course = { hasEnded: false };
+/** A new process puts things right, and `second` goes wrong meanwhile. Gives how many operations it took. */
+async function recover(
+  run: SimRun,
+  script: Script,
+  second: TripPlan | null,
+): Promise<Pick<FaultOutcome, 'isPointless' | 'recoveryOperations' | 'startOperations'>> {
   let onEnd: () => void = () => undefined;
+  const course: Course = { hasEnded: false, onHeal: () => undefined };
   const ended = new Promise<void>((resolve) => {
     onEnd = () => {
       course.hasEnded = true;
       resolve();
     };
   });
-  const trip = new Trip(run, { at: secondAt, kind: secondAt === 0 ? null : 'torn' }, onEnd);
+  const trip = new Trip(run, second ?? { at: 0, kind: null }, onEnd);
+  let startOperations = 0;
+  course.onHeal = () => (startOperations = trip.count);
   await Promise.race([aftermath(run, script, course), ended]);
   trip.disarm();
   if (trip.ending !== null) {
     await end(run, trip.ending);
+    for (const disk of run.disks) disk.isPresent = true;
+    // With the last good member failing, and only a stale one to be seen, no program can know better.
+    if (run.isTolerant) calm(run);
+    run.hasFaultInStart = run.disks.some((disk) => run.standing.hasFault(disk));
     await aftermath(run, script, { hasEnded: false });
   }
-  return trip.count;
+  return { isPointless: trip.isPointless, recoveryOperations: trip.count, startOperations };
 }
 
 /** Something that goes on until its process ends. */
 interface Course {
   hasEnded: boolean;
+  /** The array was started, if it can be, and has had a while for what it does by itself. */
+  onHeal?: () => void;
 }
+
+/** So long an array is left alone that has come up after a crash, in milliseconds: a resync begins, and may end. */
+const aloneMs = 200;
 
 /** Faults stop; whatever is there must be right, and come to rest. Throws {@link InterruptedError} once its process has ended. */
 async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip | null = null): Promise<void> {
@@ -255,9 +294,14 @@ async function aftermath(run: SimRun, script: Script, course: Course, trip: Trip
   };
   if (script.exists !== 'yes' || (run.stack !== null && run.array() === undefined))
     await unlessEnded(recreate(run, script, course));
-  else if (run.stack === null) await unlessEnded(assemble(run, -1));
+  else if (run.stack === null) {
+    await unlessEnded(assemble(run, -1));
+    if (course.onHeal !== undefined) await unlessEnded(run.world.sleep(aloneMs));
+    course.onHeal?.();
+  }
   if (run.isRefused) return;
   await unlessEnded(heal(run));
+  run.hasFaultInStart = false;
   if (trip?.hasStruckTwice === true && run.volume === null) {
     run.coverage.mark('two errors in a stripe: a person must start it');
     return;

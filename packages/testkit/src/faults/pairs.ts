@@ -19,15 +19,20 @@ export interface Pair {
 /** A crash comes so many operations after a fault, at most. */
 const mostOperations = 20;
 
+export const crashKinds = ['kill', 'cut', 'torn'] as const;
+
+/** What may go wrong in a start, apart from another crash. */
+export const inStarts: readonly TripKind[] = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone'];
+
 /** Soon, or rather a little later: while the fault is dealt with, and when what it led to goes on record. */
-function crash(random: Random): Follow {
-  return { kind: random.pick(['kill', 'cut', 'torn']), after: random.int(1, mostOperations) };
+export function crashSoon(random: Random): Follow {
+  return { kind: random.pick(crashKinds), after: random.int(1, mostOperations) };
 }
 
 const pairs: readonly Pair[] = [
-  { id: 'an error, and a crash', kind: 'eio', isForRedundancy: false, follow: crash },
-  { id: 'a device goes away, and a crash', kind: 'gone', isForRedundancy: false, follow: crash },
-  { id: 'an error of the target, and a crash', kind: 'eio', of: 'target', isForRedundancy: true, follow: crash },
+  { id: 'an error, and a crash', kind: 'eio', isForRedundancy: false, follow: crashSoon },
+  { id: 'a device goes away, and a crash', kind: 'gone', isForRedundancy: false, follow: crashSoon },
+  { id: 'an error of the target, and a crash', kind: 'eio', of: 'target', isForRedundancy: true, follow: crashSoon },
   { id: 'two errors in a stripe', kind: 'eio', isForRedundancy: true, follow: () => ({ kind: 'stripe' }) },
   {
     id: 'an error, and the loss of another member at rest',
@@ -36,7 +41,7 @@ const pairs: readonly Pair[] = [
     isForRedundancy: true,
     follow: () => ({ kind: 'rest' }),
   },
-  { id: 'a record that is lost, and a crash', kind: 'lost', of: 'records', isForRedundancy: true, follow: crash },
+  { id: 'a record that is lost, and a crash', kind: 'lost', of: 'records', isForRedundancy: true, follow: crashSoon },
 ];
 
 /** The pairs that mean something for the level. */

@@ -10,9 +10,10 @@ import { forgive } from './silent.js';
 import type { Lie } from './silent.js';
 
 /** What happens at one operation of a device. */
-export const tripKinds = ['eio', 'dead', 'full', 'hang', 'gone', 'lost', 'kill', 'cut', 'torn'] as const;
+export const tripKinds = ['eio', 'dead', 'readOnly', 'full', 'hang', 'gone', 'lost', 'kill', 'cut', 'torn'] as const;
 /**
- * `eio`: it fails, once. `dead`: it and whatever the device is asked from then on. `full`: so do all its writes, with ENOSPC.
+ * `eio`: it fails, once. `dead`: it and whatever the device is asked from then on. `readOnly`: so do its writes and flushes
+ * alone, with EIO. `full`: so do its writes, with ENOSPC.
  * `hang`: nothing of the device ends for a minute. `gone`: the device goes away for a second. `lost`: a write is answered and
  * not done. `kill`: the process dies before it. `cut`: the power fails, caches are lost. `torn`: as that, sector by sector.
  */
@@ -167,8 +168,18 @@ export class Trip {
       this.#run.world.after(0, this.#onEnd);
       return Fate.Drop;
     }
-    const canSpare = this.#run.standing.mayLose(disk);
-    if (!canSpare) this.#run.isTolerant = true;
+    const run = this.#run;
+    const canSpare = run.standing.mayLose(disk);
+    if (!canSpare) run.isTolerant = true;
+    if (run.array()?.state !== 'online') {
+      run.hasFaultInStart = true;
+      // With the last good member away, and only a stale one to be seen, no program can know better.
+      if (!canSpare && !(['eio', 'readOnly', 'full'] as TripKind[]).includes(kind)) {
+        this.isPointless = true;
+        run.world.after(0, this.#onEnd);
+        return Fate.Drop;
+      }
+    }
     const { faults } = disk;
     switch (kind) {
       case 'eio':
@@ -176,6 +187,9 @@ export class Trip {
       case 'dead':
         faults.readErrorRate = faults.writeErrorRate = faults.flushErrorRate = 1;
         return Fate.Fail;
+      case 'readOnly':
+        faults.writeErrorRate = faults.flushErrorRate = 1;
+        return io.type === IoType.Read ? undefined : Fate.Fail;
       case 'full':
         faults.isFull = true;
         return undefined;

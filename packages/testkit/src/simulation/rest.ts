@@ -13,9 +13,11 @@ import { hasNoJournal } from '../slots.js';
 
 /** Faults stop, and an operator looks after what they have left. */
 export async function heal(run: SimRun): Promise<void> {
+  const { stack } = run;
   calm(run);
   await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
-  await lookAfter(run);
+  // The process may have ended meanwhile: its successor is not looked after before it has found its devices.
+  if (stack === run.stack) await lookAfter(run);
 }
 
 /** Faults stop. */
@@ -31,16 +33,17 @@ export function calm(run: SimRun): void {
 
 /** An operator looks after what faults have left. */
 export async function lookAfter(run: SimRun): Promise<void> {
+  const { stack } = run;
   await run.world.sleep(1000);
   // What could not be read or started because of an error, an operator has looked at, and started, now.
-  const { stack } = run;
   for (const disk of run.disks) {
+    if (stack !== run.stack) return;
     const bdev = stack?.bdevOf(disk);
     if (run.volume === null && bdev?.claimedBy === null)
       await run.call('examining', stack?.arrays.examine(bdev) ?? Promise.resolve());
   }
-  if (run.array()?.state === 'configuring')
-    await run.call('starting', run.stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
+  if (stack === run.stack && run.array()?.state === 'configuring')
+    await run.call('starting', stack?.arrays.startDegraded(arrayName) ?? Promise.resolve());
 }
 
 /** A start by force is about to begin: what redundancy does not know then is forgiven before anything is answered. */

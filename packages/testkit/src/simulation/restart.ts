@@ -11,6 +11,9 @@ import { comeBack, endHoard, whenBack } from './trouble.js';
 import { ViolationError, describeError } from './violation.js';
 import { hasNoJournal } from '../slots.js';
 
+/** After so long a device has been tried again that could not be examined, in milliseconds. */
+const examinedAgainMs = 6000;
+
 /** How a process ends, and what of its disks' caches is left if the power fails. */
 export type Ending = Pick<PlanItem & { kind: 'restart' }, 'how' | 'mode' | 'downMs'>;
 
@@ -161,13 +164,15 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     // It waits for its members; they come back by themselves.
     await run.inTime('members coming back', Promise.all(missing.map((disk) => whenBack(run, disk))));
     if (absent !== null) comeBack(run, absent, 'same');
-    if (run.metadataLies.suspects.length > 0) await startPastLies(run, stack);
+    if (run.hasFaultInStart) await startMended(run, stack);
+    else if (run.metadataLies.suspects.length > 0) await startPastLies(run, stack);
     else await run.inTime('the array coming up', run.up());
     return;
   }
   // The daemon starts it by itself after a while, if that costs nothing.
   if (run.plan.shape.kind === 'daemon') await run.world.sleep(daemonWaitMs + 1000);
-  await run.world.sleep(1);
+  // A device that could not be examined is tried again.
+  await run.world.sleep(run.hasFaultInStart ? examinedAgainMs : 1);
   array = stack.arrays.get(arrayName);
   while (array?.isStarting === true) await run.world.sleep(1);
   if (run.volume !== null) {
@@ -189,6 +194,11 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
     if (RaidError.is(error) && error.errno === 16 && run.wasForeign) {
       run.coverage.mark('used apart, as far as can be told after a foreign run: forced');
       await run.inTime('a forced start', stack.arrays.startDegraded(arrayName, { force: true }));
+      return;
+    }
+    if (run.hasFaultInStart) {
+      run.coverage.mark('a device failed in the start: started once it works');
+      await startMended(run, stack);
       return;
     }
     const { isParity } = run;
@@ -216,7 +226,7 @@ async function start(run: SimRun, stack: Stack, absent: SimDisk | null): Promise
 
 /** Without redundancy a member that has lied about what is recorded on it may keep the array from starting, until a person says so. */
 async function startPastLies(run: SimRun, stack: Stack): Promise<void> {
-  await run.world.sleep(6000);
+  await run.world.sleep(examinedAgainMs);
   if (run.volume !== null || run.stack !== stack) return;
   run.coverage.mark('a lie about metadata: refused without redundancy');
   try {
@@ -233,7 +243,7 @@ async function startPastLies(run: SimRun, stack: Stack): Promise<void> {
 async function startMended(run: SimRun, stack: Stack): Promise<void> {
   calm(run);
   await run.inTime('devices coming back', Promise.all(run.disks.map((disk) => whenBack(run, disk))));
-  await run.world.sleep(6000);
+  await run.world.sleep(examinedAgainMs);
   if (run.volume !== null || run.stack !== stack) return;
   await lookAfter(run);
   if (run.array()?.state === 'online') {

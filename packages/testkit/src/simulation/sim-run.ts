@@ -109,6 +109,8 @@ export class SimRun {
   wasForeign = false;
   /** The array refuses to start, and is right. */
   isRefused = false;
+  /** A device has failed while the array was being started: it need not come up before the device works again. */
+  hasFaultInStart = false;
   violation: string | null = null;
   /** Requests and calls that have not been answered, by what they are. */
   readonly open = new Set<string>();
