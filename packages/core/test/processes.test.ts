@@ -225,3 +225,27 @@ it('limits of a process, and where a check begins, are refused unless they are w
   for (const io of disks[0]!.held.splice(0)) disks[0]!.finish(io, Status.Ok);
   await arrayOf(rig, 'a').processEnded;
 });
+
+it('a process that rests to keep its limit ends when it is stopped, and does not keep an array or a device that goes', async () => {
+  const { rig, volume } = await build('raid1', 2, { mebibytes: 17 });
+  const windowBlocks = 4 * 2048;
+  for (let at = 0; at < volume.descriptor.bdev.numBlocks; at += windowBlocks) await volume.write(at, blocks(8, 1));
+  // The four that are worked on at once are the work of an hour; there is one more.
+  Object.assign(rig.arrays.processOptions, { windowSizeKb: 4 * 1024, maxBandwidthMbSec: 1 / 256, minBandwidthMbSec: 2 ** 30 });
+  const array = arrayOf(rig, 'a');
+  const rests = async (): Promise<void> => {
+    await until(() => array.process?.offsetBlocks === 4 * windowBlocks, 'four windows are done');
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const { bdev } = await plugIn(rig.registry, { name: 'm9', uuid: memberUuid(9), bytes: new Uint8Array(18 * MiB) });
+  await rig.arrays.removeBaseBdev('m1');
+  await rig.arrays.addBaseBdev('a', 'm9');
+  await rests();
+  await rig.registry.unregister(bdev);
+  await array.processEnded;
+  expect(array.history[0]?.error).toMatch(/m9 left/);
+  rig.arrays.startSync('a', 'check');
+  await rests();
+  volume.descriptor.close();
+  await rig.arrays.stop();
+}, 20_000);

@@ -1,6 +1,14 @@
 /** Rebuild, resync, check, repair, replacement, growth, and how an array is put together. */
 export const processes = [
   {
+    id: 'stopped-process-goes-on-resting',
+    file: 'core/src/sync/process.ts',
+    line: 'this.#endRest?.();',
+    becomes: '',
+    loses: 'a process with a limit and large windows keeps an array that stops, and a device that goes, for minutes',
+    suites: ['packages/core/test/processes.test.ts'],
+  },
+  {
     id: 'old-map-of-a-target-stays',
     file: 'core/src/sync/start-rebuild.ts',
     line: 'await this.#array.extension?.clear(descriptor, this.#array.bitmap?.states.length ?? 0);',

@@ -89,6 +89,8 @@ export class RaidProcess implements ProcessView, RunningProcess {
   #hasEnded = false;
   #stopReason: Error | null = null;
   #onResume: (() => void) | null = null;
+  /** It rests between two windows: ends that. */
+  #endRest: (() => void) | null = null;
   #allowedAt = 0;
   #userOps = 0;
   #userLatencyMs = 0;
@@ -232,6 +234,7 @@ export class RaidProcess implements ProcessView, RunningProcess {
   stop(reason: Error): void {
     this.#stopReason ??= reason;
     this.resume();
+    this.#endRest?.();
     // It may be waiting for its turn.
     this.#exclusion.wake();
   }
@@ -491,8 +494,18 @@ export class RaidProcess implements ProcessView, RunningProcess {
     return (this.#array.bdev?.outstanding ?? 0) > 0;
   }
 
-  #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => void this.#array.registry.runtime.setTimer(resolve, ms));
+  /** Resolves after so many milliseconds, or when the process is stopped: a large window may ask for minutes. */
+  async #sleep(ms: number): Promise<void> {
+    if (this.#stopReason !== null) return;
+    const { runtime } = this.#array.registry;
+    await new Promise<void>((resolve) => {
+      const timer = runtime.setTimer(resolve, ms);
+      this.#endRest = () => {
+        runtime.clearTimer(timer);
+        resolve();
+      };
+    });
+    this.#endRest = null;
   }
 }
 
