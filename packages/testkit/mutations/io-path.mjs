@@ -92,7 +92,7 @@ export const ioPath = [
     scenario: 'writes across the place where a rebuild is',
   },
   {
-    id: 'acknowledged-by-nobody',
+    id: 'acknowledged-by-no-member',
     file: 'core/src/io/request-path.ts',
     line: 'return io.partsDone > 0 && canLose && !isAnyLeft ? Status.Ok : io.writeStatus;',
     becomes: 'return canLose && !isAnyLeft ? Status.Ok : io.writeStatus;',
@@ -207,7 +207,7 @@ export const ioPath = [
     scenario: 'two of three members leave and come back',
   },
   {
-    id: 'acknowledged-though-nobody-knows',
+    id: 'acknowledged-though-not-recorded',
     file: 'core/src/metadata/commit-barrier.ts',
     line: 'this.#release(Status.IoError, error);',
     becomes: 'this.#release(Status.Ok, null);',
@@ -240,7 +240,7 @@ export const ioPath = [
     scenario: 'a region is made clean while a member leaves',
   },
   {
-    id: 'everybody-can-go',
+    id: 'every-member-can-go',
     file: 'core/src/array/array.ts',
     line: 'return !this.mustKeepAll && this.canRunWith((slot) => slot.isInSync && !current.includes(slot));',
     becomes: 'return true;',

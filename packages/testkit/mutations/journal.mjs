@@ -27,7 +27,7 @@ export const journal = [
     suites: ['packages/core/test/two-missing.test.ts'],
   },
   {
-    id: 'nobody-is-journaled',
+    id: 'no-member-is-journaled',
     file: 'core/src/journal/journal.ts',
     line: 'io.journalSlots = this.#plan.slots;',
     becomes: 'io.journalSlots = [];',

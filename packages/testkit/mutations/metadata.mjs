@@ -119,7 +119,7 @@ export const metadata = [
     tests: ['packages/core/test/torn-records.test.ts', 'packages/core/test/old-images.test.ts'],
   },
   {
-    id: 'round-completed-without-everybody',
+    id: 'round-completed-without-all',
     file: 'core/src/metadata/superblock-writer.ts',
     line: 'if (array.slots.every(hasIt)) {',
     becomes: 'if (true) {',

@@ -314,7 +314,7 @@ export const processes = [
     tests: ['packages/core/test/spares.test.ts'],
   },
   {
-    id: 'place-is-kept-for-nobody',
+    id: 'place-is-kept-for-no-member',
     file: 'core/src/assembly/assemble.ts',
     line: 'ctx.fillFromSpares(array);',
     becomes: '',
@@ -338,7 +338,7 @@ export const processes = [
     tests: ['packages/core/test/spares.test.ts'],
   },
   {
-    id: 'nobody-is-asked-after-a-rebuild',
+    id: 'not-asked-after-a-rebuild',
     file: 'core/src/sync/start-rebuild.ts',
     line: 'ctx.onPlaceFree(array);',
     becomes: '',
@@ -346,7 +346,7 @@ export const processes = [
     tests: ['packages/core/test/spares.test.ts'],
   },
   {
-    id: 'nobody-is-asked-after-a-refusal',
+    id: 'not-asked-after-a-refusal',
     file: 'core/src/membership/add.ts',
     line: 'else ctx.fillFromSpares(array);',
     becomes: '',
