@@ -104,6 +104,7 @@ const ffi: Layout['ffi'] = {
     if (what === Register.files) return 0;
     return what === Register.probe || what === Register.buffers ? -22 : 1;
   },
+  functionOf: () => null,
   syscallAsync: () => undefined,
   addressOf: (view) => sys.addressOf(view),
   viewOf: (addr) => (addr === 1 ? ringBuffer : entryBuffer),

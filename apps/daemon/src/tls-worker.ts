@@ -1,16 +1,28 @@
 // The thread that does TLS for a reactor, which sleeps in its ring and cannot. Started by tls-thread.ts.
 import { parentPort, workerData } from 'node:worker_threads';
 import { TlsTerminator } from '@raidkit/nbd';
+import { openReactor } from '@raidkit/reactor';
 import type { FromTls, TlsData, ToTls } from './tls-messages.js';
 
+/** Buffers come from elsewhere: this is the least that a reactor can have. */
+const memoryBytes = 64 * 1024;
+
 const { credentials } = workerData as TlsData;
-const terminator = new TlsTerminator(credentials, (peer, reason) => {
+// Its clients come in bursts of records: to look for them between two would take the processor from whoever makes them.
+const { reactor } = await openReactor({ memoryBytes, hugePages: false, spinMicroseconds: 0 });
+reactor?.start();
+const onFailed = (peer: string, reason: string): void => {
   const message: FromTls = { type: 'failed', peer, reason };
   parentPort?.postMessage(message);
-});
+};
+const terminator = new TlsTerminator(credentials, onFailed, { ring: reactor?.ring ?? null });
 
 parentPort?.on('message', (message: ToTls) => {
   if (message.type === 'client') terminator.take(message.client);
   else if (message.type === 'renew') terminator.renew(message.credentials);
-  else void terminator.close().then(() => parentPort?.close());
+  else
+    void terminator
+      .close()
+      .then(() => reactor?.stop())
+      .then(() => parentPort?.close());
 });

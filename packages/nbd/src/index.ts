@@ -18,4 +18,4 @@ export type { NbdAddress } from './transport/listen.js';
 export { RingNbdServer } from './transport/ring-server.js';
 export type { RingNbdServerOptions } from './transport/ring-server.js';
 export { TlsTerminator } from './tls/terminator.js';
-export type { TlsHandover } from './tls/terminator.js';
+export type { TlsHandover, TlsTerminatorOptions } from './tls/terminator.js';

@@ -128,7 +128,10 @@ export function newRig(options: RigOptions = {}): Rig {
 /** TLS for a server on a ring. */
 function terminated(tls: NbdServerOptions['tls']): Pick<RingNbdServerOptions, 'tls'> {
   if (tls === undefined) return {};
-  const terminator = new TlsTerminator(tls.credentials, () => undefined, 100);
+  const terminator = new TlsTerminator(tls.credentials, () => undefined, {
+    lingerMs: 100,
+    ring: process.env.RAIDKIT_TLS_RECORDS === 'node' ? null : (reactor?.ring ?? null),
+  });
   return { tls: { isRequired: tls.isRequired, take: (client) => terminator.take(client) } };
 }
 

@@ -17,7 +17,7 @@ import { connectSocket } from './socket-client.js';
 import { secure } from './tls-client.js';
 import type { Secured } from './tls-client.js';
 
-/** TLS, from the option to the end of the connection. RAIDKIT_ENGINE=uring has it done by a terminator. */
+/** TLS, from the option to the end of the connection. RAIDKIT_ENGINE=uring has it done by a terminator, which leaves records to Node with RAIDKIT_TLS_RECORDS=node. */
 
 const tlsReqd = 0x80000005;
 let certificates: CertificateFolders;

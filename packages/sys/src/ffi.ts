@@ -3,12 +3,20 @@ import { createRequire } from 'node:module';
 /** A system call by number, with up to six arguments: the result, or a negative errno. */
 export type Syscall = (number: number, a?: number, b?: number, c?: number, d?: number, e?: number, f?: number) => number;
 
+/** A function of {@link Ffi.functionOf}, on the calling thread. */
+export type ForeignFunction = (...args: number[]) => number;
+
 /** What is wanted of a foreign function library. The one place that another library would have to fill. */
 export interface Ffi {
   /** syscall(2), on the calling thread. */
   readonly syscall: Syscall;
   /** The same on a thread of the library's own; `done` is called on the main thread. */
   syscallAsync(number: number, args: readonly number[], done: (result: number) => void): void;
+  /**
+   * A function of the program, or of a library that it has loaded, which takes and gives numbers of these C types; an address is
+   * a `long`. Null if there is none of this name.
+   */
+  functionOf(name: string, result: 'int' | 'long', args: readonly ('int' | 'long')[]): ForeignFunction | null;
   /** Where the memory begins. Valid for as long as the view is alive and its buffer not detached. */
   addressOf(view: ArrayBufferView | ArrayBuffer): number;
   /** The memory at an address. It must not be touched once it has been unmapped. */
@@ -31,7 +39,8 @@ interface KoffiFunction {
 export function loadFfi(): Ffi {
   const koffi = createRequire(import.meta.url)('koffi') as Koffi;
   // Node's own C library, whichever that is.
-  const call = koffi.load(null).func('syscall', 'long', ['long', 'long', 'long', 'long', 'long', 'long', 'long']);
+  const program = koffi.load(null);
+  const call = program.func('syscall', 'long', ['long', 'long', 'long', 'long', 'long', 'long', 'long']);
   return {
     syscall: (number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0) => {
       const result = call(number, a, b, c, d, e, f);
@@ -43,6 +52,13 @@ export function loadFfi(): Ffi {
         if (error !== null) throw error as Error;
         done(result === -1 ? -koffi.errno() : result);
       });
+    },
+    functionOf: (name, result, args) => {
+      try {
+        return program.func(name, result, [...args]);
+      } catch {
+        return null;
+      }
     },
     addressOf: (view) => Number(koffi.address(view)),
     viewOf: (addr, lengthBytes) => koffi.view(BigInt(addr), lengthBytes),

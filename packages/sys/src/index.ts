@@ -1,3 +1,5 @@
+export { Aead, aeadTagBytes, loadAead } from './aead.js';
+export type { AeadLibrary, AeadName } from './aead.js';
 export {
   EventFdFlag,
   FallocateMode,

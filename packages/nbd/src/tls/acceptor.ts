@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { createServer } from 'node:tls';
 import type { Server, TLSSocket } from 'node:tls';
 import { tlsServerOptions } from './credentials.js';
@@ -29,13 +29,20 @@ export class TlsAcceptor {
   /**
    * Does the handshake on `raw`, which the caller may not read, write or destroy any more. If it succeeds, `onSecure` gets the
    * socket to use instead; if not, `raw` is closed, and `onFailed` told why. One of them is called in any case. Returns a
-   * function that gives up.
+   * function that gives up. `onKeyLog` gets the secrets of the handshake, as OpenSSL logs them.
    */
-  accept(raw: Socket, onSecure: (socket: TLSSocket) => void, onFailed: (reason: string) => void): () => void {
+  accept(
+    raw: Duplex,
+    onSecure: (socket: TLSSocket) => void,
+    onFailed: (reason: string) => void,
+    onKeyLog?: (line: Buffer) => void,
+  ): () => void {
     const idle = this.#idle;
     const server = idle.pop() ?? createServer(tlsServerOptions(this.#credentials));
+    if (onKeyLog !== undefined) server.on('keylog', onKeyLog);
     server.once('secureConnection', (socket) => {
       server.removeAllListeners('tlsClientError');
+      server.removeAllListeners('keylog');
       // If the credentials have been renewed meanwhile, this is the old list, whose servers are not used again.
       idle.push(server);
       socket.allowHalfOpen = true;

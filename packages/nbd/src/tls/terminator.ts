@@ -1,10 +1,12 @@
 import { Socket } from 'node:net';
+import { DEFAULT_MAX_VERSION } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
-import { loadSys, whyNoSys } from '@raidkit/sys';
-import type { Sys } from '@raidkit/sys';
+import { loadAead, loadSys, whyNoSys } from '@raidkit/sys';
+import type { AeadLibrary, Ring, Sys } from '@raidkit/sys';
 import type { TlsCredentials } from './credentials.js';
 import { TlsAcceptor } from './acceptor.js';
 import { identityMessage, identityOf } from './identity.js';
+import { RingTlsClient } from './ring-client.js';
 
 /** A client that begins TLS, on its way to the TLS terminator. Plain data: it may go to another thread. */
 export interface TlsHandover {
@@ -14,6 +16,17 @@ export interface TlsHandover {
   readonly plainFd: number;
   /** For people. */
   readonly peer: string;
+}
+
+/** Options of a {@link TlsTerminator}. */
+export interface TlsTerminatorOptions {
+  /** When the server has closed its end, a client may take so long to fetch its last replies. Default 5000. */
+  lingerMs?: number;
+  /**
+   * The ring of this thread: it moves the bytes of clients with TLS 1.3, whose records are then protected here. Default: sockets of
+   * Node's do.
+   */
+  ring?: Ring | null;
 }
 
 /** How often it is looked whether servers have closed their ends of pairs that are not being read. */
@@ -31,13 +44,22 @@ export class TlsTerminator {
   readonly #sys: Sys;
   /** The server's sides of all clients. */
   readonly #plains = new Set<Socket>();
+  readonly #ring: Ring | null;
+  /** Null if records are left to Node: there is no ring, or Node's OpenSSL cannot be called, or there is no TLS 1.3. */
+  readonly #aead: AeadLibrary | null;
+  #ringClients = 0;
   #onEmpty: (() => void) | null = null;
 
   /**
-   * `onFailed` is told of handshakes that went wrong. When the server has closed its end, a client may take `lingerMs` to fetch
-   * its last replies.
+   * `onFailed` is told of handshakes that went wrong.
    */
-  constructor(credentials: TlsCredentials, onFailed: (peer: string, reason: string) => void, lingerMs = 5000) {
+  constructor(
+    credentials: TlsCredentials,
+    onFailed: (peer: string, reason: string) => void,
+    { lingerMs = 5000, ring = null }: TlsTerminatorOptions = {},
+  ) {
+    this.#ring = ring;
+    this.#aead = ring === null || DEFAULT_MAX_VERSION !== 'TLSv1.3' ? null : loadAead();
     this.#acceptor = new TlsAcceptor(credentials);
     this.#onFailed = onFailed;
     this.#lingerMs = lingerMs;
@@ -52,8 +74,40 @@ export class TlsTerminator {
   }
 
   /** Both descriptors belong to the terminator from now on. */
-  take({ fd, plainFd, peer }: TlsHandover): void {
+  take(client: TlsHandover): void {
+    const { fd, plainFd, peer } = client;
+    const ring = this.#ring;
+    const aead = this.#aead;
+    if (ring === null || aead === null) {
+      this.#takeToSockets(client, null);
+      return;
+    }
+    this.#ringClients++;
+    const host = {
+      ...{ ring, aead, sys: this.#sys, acceptor: this.#acceptor, lingerMs: this.#lingerMs },
+      onFailed: (reason: string) => this.#onFailed(peer, reason),
+      onOther: (hello: Buffer) => {
+        this.#takeToSockets(client, hello);
+        this.#ringClientGone();
+      },
+      onClosed: () => this.#ringClientGone(),
+    };
+    new RingTlsClient(host, fd, plainFd);
+  }
+
+  #ringClientGone(): void {
+    this.#ringClients--;
+    this.#tellIfEmpty();
+  }
+
+  #tellIfEmpty(): void {
+    if (this.#plains.size === 0 && this.#ringClients === 0) this.#onEmpty?.();
+  }
+
+  /** Has sockets of Node's move the bytes of a client, which has already sent `hello`. */
+  #takeToSockets({ fd, plainFd, peer }: TlsHandover, hello: Buffer | null): void {
     const raw = new Socket({ fd, readable: true, writable: true });
+    if (hello !== null && hello.length > 0) raw.unshift(hello);
     const replies = new Replies();
     // Node 20 takes `onread` here as it does where it connects; its types say so of the latter alone.
     const options = { fd: plainFd, readable: true, writable: true, allowHalfOpen: true, onread: replies.onread };
@@ -61,7 +115,7 @@ export class TlsTerminator {
     this.#plains.add(plain);
     plain.once('close', () => {
       this.#plains.delete(plain);
-      if (this.#plains.size === 0) this.#onEmpty?.();
+      this.#tellIfEmpty();
     });
     plain.on('error', () => undefined);
     raw.once('close', () => plain.destroy());
@@ -78,7 +132,7 @@ export class TlsTerminator {
 
   /** Resolves when all clients are gone. No other may be taken any more, and the server must have closed its ends, or be about to. */
   async close(): Promise<void> {
-    if (this.#plains.size === 0) return;
+    if (this.#plains.size === 0 && this.#ringClients === 0) return;
     await new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
@@ -106,7 +160,8 @@ function connect(tls: TLSSocket, plain: Socket, replies: Replies): void {
     tls.resume();
     tls.end(() => tls.destroy());
   };
-  tls.on('error', () => undefined);
+  // Node says what is wrong with a record, and goes on. In a turn of its own: the alert is sent first.
+  tls.on('error', () => setImmediate(() => tls.destroy()));
   tls.once('close', () => plain.destroy());
   plain.once('end', end).once('close', end);
   // A write for each record, of 16 KiB at most: to gather them took half as much processor time again.
