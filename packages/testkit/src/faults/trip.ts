@@ -183,6 +183,7 @@ export class Trip {
     const { faults } = disk;
     switch (kind) {
       case 'eio':
+        if (io.type === IoType.Read) this.#forgiveUnproven(disk, io);
         return Fate.Fail;
       case 'dead':
         faults.readErrorRate = faults.writeErrorRate = faults.flushErrorRate = 1;
@@ -207,6 +208,25 @@ export class Trip {
       default:
         return undefined;
     }
+  }
+
+  /**
+   * With checksums, what is left of a unit of which a part is written must be read first. If that fails, it is bad until it has
+   * been healed, and after a crash before that the parity of a stripe that was being written does not say what it held.
+   */
+  #forgiveUnproven(disk: SimDisk, { numBlocks, offsetBlocks }: BdevIo): void {
+    const { isParity, leniency, model, plan } = this.#run;
+    const array = this.#run.array();
+    const slot = array?.slots.find(({ name }) => name === disk.name);
+    if (!isParity || plan.shape.integrity === undefined || array?.state !== 'online' || slot === undefined) return;
+    const { arrayBlocks, memberBlocks } = array.stripe();
+    const perBlock = disk.blockSize / sectorBytes;
+    const first = Math.floor((offsetBlocks - slot.dataOffset) / memberBlocks);
+    const last = Math.floor((offsetBlocks - slot.dataOffset + numBlocks - 1) / memberBlocks);
+    if (first < 0) return;
+    const [start, end] = [first * arrayBlocks, (last + 1) * arrayBlocks];
+    for (const { firstSector, numSectors } of model.pending)
+      if (firstSector < end * perBlock && start * perBlock < firstSector + numSectors) leniency.forgive(start, end);
   }
 
   #lose(disk: SimDisk, { addr, numBlocks, offsetBlocks, type }: BdevIo): void {
