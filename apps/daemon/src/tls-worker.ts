@@ -16,6 +16,11 @@ const onFailed = (peer: string, reason: string): void => {
   parentPort?.postMessage(message);
 };
 const terminator = new TlsTerminator(credentials, onFailed, { ring: reactor?.ring ?? null });
+// Also if something was thrown that nobody caught.
+process.once('exit', () => {
+  terminator.abort();
+  reactor?.ring.close();
+});
 
 parentPort?.on('message', (message: ToTls) => {
   if (message.type === 'client') terminator.take(message.client);

@@ -121,6 +121,22 @@ it('the ciphers of OpenSSL can be called', () => {
   expect(loadAead()).not.toBeNull();
 });
 
+it('a thread that ends before its time leaves neither side waiting, and no descriptor, wherever its clients are', async () => {
+  const before = readdirSync('/proc/self/fd').length;
+  const silent = newRig(true);
+  const begun = newRig(true);
+  begun.near.write(Buffer.of(22, 3, 1, 2, 0, 1));
+  const done = newRig(true);
+  const tls = await secured(done.near);
+  tls.write(pattern(10, 1));
+  await until(() => done.got().length === 10, 'all is there');
+  for (const terminator of terminators) terminator.abort();
+  for (const { hasEnded } of [silent, begun, done]) await until(hasEnded, 'the server has seen the end');
+  await Promise.all(terminators.splice(0).map((terminator) => terminator.close()));
+  for (const stream of open.splice(0).reverse()) stream.destroy();
+  await until(() => readdirSync('/proc/self/fd').length <= before, 'nothing is left');
+});
+
 describe.each([
   ['on a ring', true],
   ['on sockets', false],

@@ -403,6 +403,14 @@ describe('hostile and broken clients', () => {
     await until(() => descriptors() <= before + 1, 'the server holds nothing of it any more');
   });
 
+  it('one whose record is not authentic is sent away, although it stays', async () => {
+    const { rig, address } = await serve();
+    const { raw } = await opened(address);
+    // Past TLS: as if somebody on the way had written it.
+    raw.write(Buffer.concat([Buffer.of(23, 3, 3, 0, 40), Buffer.alloc(40)]));
+    await until(() => rig.server.connectionCount === 0, 'it is gone');
+  });
+
   it('a server that closes answers what is in flight, and ends those in the handshake', async () => {
     const { rig, address } = await serve();
     const { client, socket } = await greeted(address);

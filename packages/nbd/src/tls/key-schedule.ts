@@ -21,6 +21,14 @@ export function suiteOf(name: string): Suite | null {
   return suites.get(name) ?? null;
 }
 
+/**
+ * Room for a secret that can be wiped. V8 keeps small arrays among its objects, and leaves copies behind when it moves those; a
+ * buffer's memory stays where it is.
+ */
+export function secretBytes(length: number): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(length));
+}
+
 /** What records are protected with: made of a traffic secret (RFC 8446, 7.3). Whoever asks sees to it that it is wiped. */
 export function trafficKeys({ hash, keyBytes }: Suite, secret: Uint8Array): { key: Uint8Array; iv: Uint8Array } {
   return { key: expandLabel(hash, secret, 'key', keyBytes), iv: expandLabel(hash, secret, 'iv', ivBytes) };
@@ -36,7 +44,8 @@ function expandLabel(hash: Suite['hash'], secret: Uint8Array, label: string, byt
   const name = Buffer.from(`tls13 ${label}`, 'latin1');
   const info = Buffer.concat([Buffer.of(bytes >> 8, bytes & 0xff, name.length), name, Buffer.of(0, 1)]);
   const block = createHmac(hash, secret).update(info).digest();
-  const wanted = new Uint8Array(block.subarray(0, bytes));
+  const wanted = secretBytes(bytes);
+  wanted.set(block.subarray(0, bytes));
   block.fill(0);
   return wanted;
 }

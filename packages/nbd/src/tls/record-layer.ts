@@ -1,6 +1,6 @@
 import { Aead, aeadTagBytes } from '@raidkit/sys';
 import type { AeadLibrary } from '@raidkit/sys';
-import { nextSecret, trafficKeys } from './key-schedule.js';
+import { nextSecret, secretBytes, trafficKeys } from './key-schedule.js';
 import type { Suite } from './key-schedule.js';
 
 /** Memory that does not move, and its address. */
@@ -63,14 +63,15 @@ class Traffic {
   readonly #suite: Suite;
   readonly #direction: 'seal' | 'open';
   #secret: Uint8Array;
-  readonly #iv = new Uint8Array(12);
+  readonly #iv = secretBytes(12);
   records = 0;
 
   constructor(library: AeadLibrary, suite: Suite, secret: Uint8Array, direction: 'seal' | 'open', records: number) {
     this.#library = library;
     this.#suite = suite;
     this.#direction = direction;
-    this.#secret = new Uint8Array(secret);
+    this.#secret = secretBytes(secret.length);
+    this.#secret.set(secret);
     this.#aead = this.#makeAead();
     this.records = records;
   }

@@ -124,8 +124,8 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
 
   onCompletion(tag: number, result: number): void {
     this.#busy &= ~(1 << tag);
-    if (this.#stage === 'closing') {
-      this.#closeIfIdle();
+    if (!this.#isLive()) {
+      if (this.#stage === 'closing') this.#closeIfIdle();
       return;
     }
     const isAgain = result === -EINTR || result === -EAGAIN;
@@ -163,6 +163,12 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     this.#sendHandshakes();
   }
 
+  /** Ends both connections at once. The ring must be closed next: until then the kernel may use the memory. */
+  abort(): void {
+    this.#close();
+    if (this.#stage === 'closing') this.#end();
+  }
+
   /** Nobody waits for the client for longer than it may take for its last bytes. */
   #linger(): void {
     this.#timer ??= setTimeout(() => this.#close(), this.#host.lingerMs);
@@ -190,15 +196,20 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
 
   #closeIfIdle(): void {
     if (this.#busy !== 0) return;
-    this.#stage = 'closed';
     const { sys, ring } = this.#host;
     const { bytes, addr } = this.#cipherIn;
     for (let i = 0; i < mostLeftovers; i++) {
       if (sys.sockets.receive(this.#fd, addr, bytes.length, MessageFlag.DONT_WAIT) <= 0) break;
     }
+    ring.removeOwner(this.#owner);
+    this.#end();
+  }
+
+  #end(): void {
+    this.#stage = 'closed';
+    const { sys } = this.#host;
     sys.close(this.#fd);
     sys.close(this.#plainFd);
-    ring.removeOwner(this.#owner);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#host.onClosed();
   }

@@ -1,3 +1,5 @@
+import { secretBytes } from './key-schedule.js';
+
 /** What the log line of a traffic secret begins with (NSS key log format). */
 const client = Buffer.from('CLIENT_TRAFFIC_SECRET_0 ');
 const server = Buffer.from('SERVER_TRAFFIC_SECRET_0 ');
@@ -33,7 +35,7 @@ function lastWord(line: Buffer): Uint8Array {
   let end = line.length;
   while (end > 0 && (line[end - 1] ?? 0) <= 0x20) end--;
   const start = line.lastIndexOf(0x20, end - 1) + 1;
-  const bytes = new Uint8Array((end - start) >> 1);
+  const bytes = secretBytes((end - start) >> 1);
   for (let i = 0; i < bytes.length; i++) bytes[i] = (digit(line, start + 2 * i) << 4) | digit(line, start + 2 * i + 1);
   return bytes;
 }

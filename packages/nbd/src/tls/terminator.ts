@@ -47,7 +47,7 @@ export class TlsTerminator {
   readonly #ring: Ring | null;
   /** Null if records are left to Node: there is no ring, or Node's OpenSSL cannot be called, or there is no TLS 1.3. */
   readonly #aead: AeadLibrary | null;
-  #ringClients = 0;
+  readonly #ringClients = new Set<RingTlsClient>();
   #onEmpty: (() => void) | null = null;
 
   /**
@@ -82,26 +82,33 @@ export class TlsTerminator {
       this.#takeToSockets(client, null);
       return;
     }
-    this.#ringClients++;
     const host = {
       ...{ ring, aead, sys: this.#sys, acceptor: this.#acceptor, lingerMs: this.#lingerMs },
       onFailed: (reason: string) => this.#onFailed(peer, reason),
       onOther: (hello: Buffer) => {
         this.#takeToSockets(client, hello);
-        this.#ringClientGone();
+        gone();
       },
-      onClosed: () => this.#ringClientGone(),
+      onClosed: () => gone(),
     };
-    new RingTlsClient(host, fd, plainFd);
+    const ringClient = new RingTlsClient(host, fd, plainFd);
+    const gone = (): void => {
+      this.#ringClients.delete(ringClient);
+      this.#tellIfEmpty();
+    };
+    this.#ringClients.add(ringClient);
   }
 
-  #ringClientGone(): void {
-    this.#ringClients--;
-    this.#tellIfEmpty();
+  /**
+   * The thread ends before its time, and its ring with it. Node closes its own sockets then; to it the descriptors of the others are
+   * but numbers, and both ends would wait for ever.
+   */
+  abort(): void {
+    for (const client of this.#ringClients) client.abort();
   }
 
   #tellIfEmpty(): void {
-    if (this.#plains.size === 0 && this.#ringClients === 0) this.#onEmpty?.();
+    if (this.#plains.size === 0 && this.#ringClients.size === 0) this.#onEmpty?.();
   }
 
   /** Has sockets of Node's move the bytes of a client, which has already sent `hello`. */
@@ -132,7 +139,7 @@ export class TlsTerminator {
 
   /** Resolves when all clients are gone. No other may be taken any more, and the server must have closed its ends, or be about to. */
   async close(): Promise<void> {
-    if (this.#plains.size === 0 && this.#ringClients === 0) return;
+    if (this.#plains.size === 0 && this.#ringClients.size === 0) return;
     await new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
