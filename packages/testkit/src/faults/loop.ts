@@ -259,7 +259,7 @@ async function recover(
       resolve();
     };
   });
-  const trip = new Trip(run, second ?? { at: 0, kind: null }, onEnd);
+  const trip = new Trip(run, second ?? { at: 0, kind: null }, onEnd, true);
   let startOperations = 0;
   course.onHeal = () => (startOperations = trip.count);
   await Promise.race([aftermath(run, script, course), ended]);

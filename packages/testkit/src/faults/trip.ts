@@ -64,17 +64,19 @@ export class Trip {
   readonly #run: SimRun;
   readonly #plan: TripPlan;
   readonly #onEnd: () => void;
+  readonly #isInRecovery: boolean;
   /** Operations since it struck. */
   #since = 0;
   #hasFollowed = false;
   /** Where it struck, in blocks of the disk. */
   #place = { from: 0, to: 0 };
 
-  /** `onEnd` is called as the process ends. */
-  constructor(run: SimRun, plan: TripPlan, onEnd: () => void) {
+  /** `onEnd` is called as the process ends. `isInRecovery`: a new process puts things right after a crash meanwhile. */
+  constructor(run: SimRun, plan: TripPlan, onEnd: () => void, isInRecovery = false) {
     this.#run = run;
     this.#plan = plan;
     this.#onEnd = onEnd;
+    this.#isInRecovery = isInRecovery;
     for (const disk of run.disks) disk.onSubmit = (io) => this.#next(disk, io);
   }
 
@@ -171,7 +173,7 @@ export class Trip {
     const run = this.#run;
     const canSpare = run.standing.mayLose(disk);
     if (!canSpare) run.isTolerant = true;
-    if (run.array()?.state !== 'online') {
+    if (this.#isInRecovery && run.array()?.state !== 'online') {
       run.hasFaultInStart = true;
       // With the last good member away, and only a stale one to be seen, no program can know better.
       if (!canSpare && !(['eio', 'readOnly', 'full'] as TripKind[]).includes(kind)) {
