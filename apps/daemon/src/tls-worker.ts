@@ -8,7 +8,7 @@ import type { FromTls, TlsData, ToTls } from './tls-messages.js';
 const memoryBytes = 64 * 1024;
 
 const { credentials } = workerData as TlsData;
-// Its clients come in bursts of records: to look for them between two would take the processor from whoever makes them.
+// Its clients come in bursts of records: to look for them between two would take the processor from the programs that make them.
 const { reactor } = await openReactor({ memoryBytes, hugePages: false, spinMicroseconds: 0 });
 reactor?.start();
 const onFailed = (peer: string, reason: string): void => {
@@ -16,7 +16,7 @@ const onFailed = (peer: string, reason: string): void => {
   parentPort?.postMessage(message);
 };
 const terminator = new TlsTerminator(credentials, onFailed, { ring: reactor?.ring ?? null });
-// Also if something was thrown that nobody caught.
+// Also after an exception that was not caught.
 process.once('exit', () => {
   terminator.abort();
   reactor?.ring.close();

@@ -36,7 +36,7 @@ function slab(length: number, content: Uint8Array = new Uint8Array()): Slab {
   return { bytes, addr: loadSys()?.addressOf(bytes) ?? 0 };
 }
 
-/** Whoever is at the other end: one direction, with node:crypto. */
+/** The other end: one direction, with node:crypto. */
 class Peer {
   readonly #suite: Suite;
   #secret: Uint8Array;

@@ -406,7 +406,7 @@ describe('hostile and broken clients', () => {
   it('one whose record is not authentic is sent away, although it stays', async () => {
     const { rig, address } = await serve();
     const { raw } = await opened(address);
-    // Past TLS: as if somebody on the way had written it.
+    // Past TLS: as if an attacker on the way had written it.
     raw.write(Buffer.concat([Buffer.of(23, 3, 3, 0, 40), Buffer.alloc(40)]));
     await until(() => rig.server.connectionCount === 0, 'it is gone');
   });

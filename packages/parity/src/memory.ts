@@ -93,7 +93,7 @@ export class BufferMemory {
 
   /**
    * Holds back the buffer that contains `addr`, because a device may still touch it although its I/O was reported as
-   * failed: a pool's slot that is put, or a region that is freed, is not given to anyone until each `pin` has had its
+   * failed: a pool's slot that is put, or a region that is freed, is not given away until each `pin` has had its
    * `unpin`. To be called before the owner hears of the failure. No effect on addresses outside all regions.
    */
   pin(addr: number): void {

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 
-/** Whoever moves the bytes of a {@link HandshakeStream}. */
+/** Moves the bytes of a {@link HandshakeStream}. */
 export interface HandshakeCarrier {
   /** Sends bytes to the client, and calls `done` when they may be overwritten. */
   sendHandshake(bytes: Buffer, done: () => void): void;

@@ -29,7 +29,7 @@ export function secretBytes(length: number): Uint8Array {
   return new Uint8Array(new ArrayBuffer(length));
 }
 
-/** What records are protected with: made of a traffic secret (RFC 8446, 7.3). Whoever asks sees to it that it is wiped. */
+/** What records are protected with: made of a traffic secret (RFC 8446, 7.3). The caller wipes both. */
 export function trafficKeys({ hash, keyBytes }: Suite, secret: Uint8Array): { key: Uint8Array; iv: Uint8Array } {
   return { key: expandLabel(hash, secret, 'key', keyBytes), iv: expandLabel(hash, secret, 'iv', ivBytes) };
 }

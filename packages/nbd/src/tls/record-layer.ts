@@ -117,7 +117,7 @@ class Traffic {
   }
 }
 
-/** What a handshake has left for the protection of records. Whoever made it wipes it. */
+/** What a handshake has left for the protection of records. The client that made it wipes it. */
 export interface ApplicationSecrets {
   readonly suite: Suite;
   readonly client: Uint8Array;

@@ -39,7 +39,7 @@ const leastRoomBytes = mostRecordBytes;
 const pollGone = 0x2000;
 /** Turns of the event loop in which Node writes nothing after a handshake: it has then nothing more to write. */
 const quietTurns = 4;
-/** What a client has sent beyond what anybody wants is read and thrown away up to here: closing would else reset the connection. */
+/** Receives of what a client has sent and the server does not want, before its socket is closed: unread bytes would reset the connection. */
 const mostLeftovers = 64;
 const sendFlags = MessageFlag.WAIT_ALL | MessageFlag.NO_SIGNAL;
 
@@ -78,7 +78,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
   #cipherEnd = 0;
   #askedBytes = 0;
   #isEmptied = false;
-  /** The client sends no more, or nobody wants it. */
+  /** The client sends no more, or what it sends is not wanted. */
   #hasClientEnded = false;
   readonly #plainOut: Slab;
   #plainOutStart = 0;
@@ -169,7 +169,7 @@ export class RingTlsClient implements RingOwner, HandshakeCarrier {
     if (this.#stage === 'closing') this.#end();
   }
 
-  /** Nobody waits for the client for longer than it may take for its last bytes. */
+  /** The client has so long for its last bytes. */
   #linger(): void {
     this.#timer ??= setTimeout(() => this.#close(), this.#host.lingerMs);
   }
