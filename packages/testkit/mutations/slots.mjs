@@ -58,6 +58,15 @@ export const slots = [
     suites,
   },
   {
+    id: 'slots-written-over-after-a-cut-round',
+    file: 'core/src/start/kick-stale.ts',
+    line: 'newestTrusted(ofItsSlots(headers), metadata.seqNumber) ?? newestTrusted(headers, metadata.seqNumber);',
+    becomes: 'newestTrusted(headers, metadata.seqNumber);',
+    loses: 'as slots-forgotten-by-a-cut-round, after another crash in the first header of the next start',
+    levels: ['raid1'],
+    suites,
+  },
+  {
     id: 'slots-of-others-by-number',
     file: 'core/src/assembly/assemble.ts',
     line: 'record.slots.find(({ uuid }) => uuid === recordedUuid)?.state ?? null;',

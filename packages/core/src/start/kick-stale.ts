@@ -26,6 +26,8 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   let settled: ExtensionHeader | null = null;
   const found = new Map<Slot, readonly ExtensionHeader[]>();
   const failures: Error[] = [];
+  const ofItsSlots = (headers: readonly ExtensionHeader[]): ExtensionHeader[] =>
+    headers.filter((header) => hasItsSlots(array, header));
   for (const slot of array.slots) {
     if (!slot.isInSync || slot.descriptor === null) continue;
     const headers = await extension.readHeaders(slot.descriptor, array.uuid).catch((error: unknown): ExtensionHeader[] => {
@@ -36,8 +38,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
     found.set(slot, headers);
     for (const { generation } of headers) metadata.noteGeneration(generation);
     newest = newestTrusted(headers, metadata.seqNumber, newest);
-    const ofItsSlots = headers.filter((header) => hasItsSlots(array, header));
-    bySlot = newestTrusted(ofItsSlots, metadata.seqNumber, bySlot);
+    bySlot = newestTrusted(ofItsSlots(headers), metadata.seqNumber, bySlot);
     settled = newestTrusted(
       headers.filter((header) => isSettled(header, metadata.seqNumber)),
       metadata.seqNumber,
@@ -52,7 +53,7 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
     array.options = recordedOptions(array.module, latest);
     array.integrity.adopt(latest);
     array.outerUuid = latest.outerUuid;
-    adoptReadPolicy(array, latest, newestHeader([...found.values()].flat().filter((header) => hasItsSlots(array, header))));
+    adoptReadPolicy(array, latest, newestHeader(ofItsSlots([...found.values()].flat())));
     metadata.lineage = latest.lineage;
   }
   if (array.module.optionsDefineLayout === true) {
@@ -67,7 +68,9 @@ export async function kickStale(array: RaidArray, force: boolean): Promise<Recor
   }
   const known = new NewestCopy<ExtensionHeader>();
   for (const [slot, headers] of found) {
-    const own = slot.isInSync ? newestTrusted(headers, metadata.seqNumber) : null;
+    if (!slot.isInSync) continue;
+    // One that speaks of other slots is of a round that was cut short: what the one before it says of slots must stay.
+    const own = newestTrusted(ofItsSlots(headers), metadata.seqNumber) ?? newestTrusted(headers, metadata.seqNumber);
     if (own?.incarnation === newest.incarnation) known.add(own);
   }
   metadata.spareHeader(known.least);
