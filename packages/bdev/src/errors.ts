@@ -16,10 +16,10 @@ export type BdevErrorCode =
   | 'ERR_BDEV_IO'
   | 'ERR_BDEV_MISUSE';
 
-/** An I/O that a device has failed. */
+/** A failed I/O. */
 export interface FailedIo {
   readonly type: IoType;
-  /** Of `IoFlag`. */
+  /** Bits of `IoFlag`. */
   readonly flags: number;
 }
 
@@ -27,7 +27,7 @@ export interface FailedIo {
 export class BdevError extends Error {
   readonly code: BdevErrorCode;
   readonly errno: Status;
-  /** What the device has failed; undefined if it was no single I/O, or is not known. */
+  /** The I/O that failed; undefined if the error is not about a single I/O, or if it is not known. */
   readonly io: FailedIo | undefined;
 
   constructor(code: BdevErrorCode, errno: Status, message: string, options?: ErrorOptions, io?: FailedIo) {

@@ -9,7 +9,7 @@ const noLog: Logger = { debug: silent, info: silent, warn: silent, error: silent
 export interface NodeRuntimeOptions {
   /** Size of the buffer memory in bytes; pages that are never used cost address space only. Default 256 MiB. */
   memoryBytes?: number;
-  /** Default: nothing is logged. */
+  /** Default: a logger that discards everything. */
   log?: Logger;
 }
 

@@ -2,15 +2,15 @@ import type { Runtime } from './runtime/runtime.js';
 
 const form = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** The uuid of nothing. */
+/** The nil uuid. */
 export const nullUuid = '00000000-0000-0000-0000-000000000000';
 
-/** Whether the text is a uuid, of any version and variant: people number their test devices. */
+/** Whether the text is a uuid. Any version and variant is accepted, because people number their test devices. */
 export function isUuid(text: string): boolean {
   return form.test(text);
 }
 
-/** A random uuid, of version 4, from the runtime's chance. */
+/** Returns a random uuid of version 4. */
 export function newUuid(runtime: Runtime): string {
   const bytes = Buffer.from(runtime.randomBytes(16));
   bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x40, 6);

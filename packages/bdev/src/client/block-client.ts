@@ -7,19 +7,19 @@ import { Status, statusName } from '../io/status.js';
 
 /** Largest piece that one call is cut into, in bytes. */
 const pieceBytes = 1024 * 1024;
-/** Pieces of one call in flight at a time. */
+/** Pieces of one call that are in flight at a time. */
 const piecesInFlight = 8;
 
-/** A device that the open one stands on has missed a deadline. */
+/** A device below the open one has missed a deadline. */
 class TimedOutBelow extends BdevError {
   constructor(what: string, io: FailedIo) {
     super('ERR_BDEV_IO', Status.TimedOut, `${what}: ${statusName(Status.TimedOut)}`, undefined, io);
   }
 }
 
-/** What takes I/O for a device: its descriptor, or a layer in front of it, such as checksums. */
+/** Takes I/O for a device: its descriptor, or a layer in front of it, such as checksums. */
 export interface IoPath {
-  /** As `BdevDescriptor.submit`. */
+  /** Has the contract of `BdevDescriptor.submit`. */
   submit(io: BdevIo): void;
 }
 
@@ -36,15 +36,15 @@ export interface WriteOptions extends CallOptions {
 }
 
 /**
- * Promise-shaped calls on an open device, for embedders and for control code: offsets and counts in blocks, data copied in
- * and out of the runtime's memory. Not the data path; that is `BdevDescriptor.submit`.
+ * Promise-based calls on an open device, for embedders and control code. Offsets and counts are in blocks; data is copied to
+ * and from the runtime's memory. The data path uses `BdevDescriptor.submit` instead.
  */
 export class BlockClient {
   readonly descriptor: BdevDescriptor;
   readonly #path: IoPath;
   readonly #registry: IoHost;
 
-  /** `path`: where I/O goes on its way to the device. Default: straight there. */
+  /** `path` takes the I/O on its way to the device. Default: the descriptor itself. */
   constructor(descriptor: BdevDescriptor, path: IoPath = descriptor) {
     this.descriptor = descriptor;
     this.#path = path;
@@ -59,7 +59,10 @@ export class BlockClient {
     return this.descriptor.bdev.numBlocks;
   }
 
-  /** The blocks' bytes, in a buffer of the caller's own. Rejects with a `BdevError` that names device and range. */
+  /**
+   * Returns the blocks' bytes in a new buffer that the caller owns. Rejects with a `BdevError` that names the device and the
+   * range.
+   */
   async read(offsetBlocks: number, numBlocks: number, options: CallOptions = {}): Promise<Uint8Array> {
     this.#check(offsetBlocks, numBlocks);
     const { u8 } = this.#registry.runtime.memory;
@@ -71,7 +74,10 @@ export class BlockClient {
     return data;
   }
 
-  /** `data` is a whole number of blocks; it is copied before the call returns its promise to be awaited. */
+  /**
+   * Writes `data`, a whole number of blocks. It is copied before the call returns its promise, so the caller may reuse it at
+   * once.
+   */
   async write(offsetBlocks: number, data: Uint8Array, options: WriteOptions = {}): Promise<void> {
     const { blockSize } = this;
     if (data.length % blockSize !== 0) {
@@ -98,7 +104,7 @@ export class BlockClient {
     );
   }
 
-  /** Tells the device that the blocks' contents are no longer needed; what they read as afterwards is up to it. */
+  /** Tells the device that the blocks' contents are no longer needed. What they read as afterwards is up to the device. */
   async unmap(offsetBlocks: number, numBlocks: number, options: CallOptions = {}): Promise<void> {
     this.#check(offsetBlocks, numBlocks);
     await abortable(
@@ -129,7 +135,7 @@ export class BlockClient {
     throw new BdevError('ERR_BDEV_INVALID', Status.Invalid, message);
   }
 
-  /** Cuts a range into pieces and works on several at a time, each with a buffer of its own. */
+  /** Splits a range into pieces and works on several at a time, each with its own buffer. */
   async #pieces(
     offsetBlocks: number,
     numBlocks: number,
@@ -137,7 +143,7 @@ export class BlockClient {
     work: (offset: number, count: number, addr: number) => Promise<void>,
   ): Promise<void> {
     const { reserve } = this.#registry;
-    // The claimer of the device has other users wait, which may have all of the common buffers.
+    // Other users wait for the device's claimant and may hold all common buffers meanwhile, so the claimant uses the reserve.
     const buffers = this.descriptor.hasClaim && reserve.maxBytes >= this.blockSize ? reserve : this.#registry.buffers;
     const most = Math.max(1, Math.floor(Math.min(pieceBytes, buffers.maxBytes) / this.blockSize));
     const end = offsetBlocks + numBlocks;
@@ -169,8 +175,9 @@ export class BlockClient {
   }
 
   /**
-   * Asks once more if a device below this one has missed its deadline: it may still fill the buffer, so only who has another
-   * one can ask again, and by now the device is done without. A device that has missed its own deadline is not asked again.
+   * Repeats a request that failed because a device below this one missed its deadline. That device may still write to the old
+   * buffer, so each attempt takes another one; by now the array goes on without that device. There is no retry after this
+   * device's own deadline.
    */
   async #twice(ask: () => Promise<void>): Promise<void> {
     try {

@@ -12,31 +12,34 @@ import type { TimerHandle } from '../runtime/runtime.js';
 import { BdevStats } from '../io/stats.js';
 import { Status, statusName } from '../io/status.js';
 
-/** A flush may have to write out a whole cache: it has up to this many times as long as a read. */
+/** A flush gets this many times the timeout of a read, since it may have to write out a whole cache. */
 export const flushTimeoutMultiplier = 4;
-/** Unmap and write zeroes have the timeout once for each of so many bytes. */
+/** The timeout of an unmap or write zeroes is multiplied by its length in units of this many bytes, rounded up. */
 const zeroedBytesPerTimeout = 64 * 1024 * 1024;
 
-/** How long to wait before asking a device again that was out of resources, unless something completes, in milliseconds. */
+/**
+ * Milliseconds until requests that the driver refused for lack of resources are submitted again, unless another one completes
+ * first.
+ */
 const retryMs = 1;
 
-/** What happens to a device while it is open. */
+/** An event that a device reports to its open descriptors. */
 export type BdevEvent =
   /** The device is going away: stop using it and close the descriptor. New I/O already fails with ENODEV. */
   | { type: 'remove' }
   /** The device has a new size. */
   | { type: 'resize'; numBlocks: number }
-  /** An I/O through this descriptor was given up; its owner is told next. The device may still carry it out. */
+  /** An I/O through this descriptor has timed out; its owner is told next. The device may still carry it out. */
   | { type: 'timeout' };
 
-/** An open use of a device: `OpenHandle`. */
+/** An open descriptor as the device sees it; `BdevDescriptor` implements it. */
 export interface OpenHandle extends IoChannel {
   readonly writable: boolean;
   notify(event: BdevEvent): void;
   close(): void;
 }
 
-/** What a device is, as its maker says. */
+/** Properties of a new device. */
 export interface BdevOptions {
   /** Unique among names and aliases of the registry; 1 to 255 characters. */
   name: string;
@@ -48,25 +51,25 @@ export interface BdevOptions {
   numBlocks: number;
   /** Blocks; 0 for none. I/O that does not cross a multiple of it is cheapest. */
   optimalIoBoundary?: number;
-  /** Reads never cross `optimalIoBoundary`, nor do writes unless `writeUnitSize` splits them: the layer splits them. */
+  /** The layer splits reads at multiples of `optimalIoBoundary`, and writes too unless `splitOnWriteUnit` is set. */
   splitOnBoundary?: boolean;
-  /** Blocks; 1 for none. The size and alignment of a write that the device likes best. */
+  /** Preferred size and alignment of writes, in blocks; 1 for none. */
   writeUnitSize?: number;
-  /** Writes never cross a multiple of `writeUnitSize`: the layer splits them. */
+  /** The layer splits writes at multiples of `writeUnitSize`. */
   splitOnWriteUnit?: boolean;
   isReadOnly?: boolean;
-  /** The disk's serial number, for people: what is printed on it. Default null, if that is not known. */
+  /** The serial number printed on the disk, shown to people. Default null: not known. */
   serial?: string | null;
   driver: BdevDriver;
 }
 
-/** Where a device is in its life. */
+/** Lifecycle state of a device. */
 export type BdevState = 'new' | 'registered' | 'removing' | 'removed';
 
 /**
- * A block device as its users see it. Made by the code that has the hardware (a {@link BdevDriver}), registered in a {@link
- * BdevRegistry}, and used through descriptors. It validates, splits, locks, retries, times and counts, so that drivers need
- * not.
+ * A block device as its users see it. The owner of the hardware (a {@link BdevDriver}) creates it and registers it in a {@link
+ * BdevRegistry}; users open descriptors. It validates, splits, retries, times and counts requests and holds quiesced ranges
+ * back, so that drivers need not.
  */
 export class Bdev implements IoTarget {
   readonly name: string;
@@ -74,7 +77,7 @@ export class Bdev implements IoTarget {
   readonly aliases: readonly string[];
   readonly blockSize: number;
   readonly isReadOnly: boolean;
-  /** The disk's serial number, for people; null if that is not known. */
+  /** The serial number printed on the disk, shown to people; null if it is not known. */
   readonly serial: string | null;
   readonly driver: BdevDriver;
   readonly stats = new BdevStats();
@@ -84,27 +87,27 @@ export class Bdev implements IoTarget {
   writeUnitSize: number;
   splitOnWriteUnit: boolean;
   state: BdevState = 'new';
-  /** Name, for messages, of the owner of the exclusive right to write; null if there is none. */
+  /** Name of the owner of the exclusive write claim, for messages; null if the device is not claimed. */
   claimedBy: string | null = null;
   readonly descriptors = new Set<OpenHandle>();
   /**
-   * Locks on ranges of blocks for users that read, modify and write parts of blocks. One list for the device, since users that
-   * have it open apart from one another write to the same blocks. Whole-block writes hold a shared lock, others an exclusive one.
+   * Locks on ranges of blocks for users that read, modify and write parts of blocks. The device has one set of them, because
+   * users with separate descriptors write to the same blocks. Whole-block writes hold a shared lock, others an exclusive one.
    */
   readonly writeLocks = new RangeLocks();
 
   #registry: IoHost | null = null;
   readonly #quiesced = new QuiesceRanges();
-  /** Null until there is a limit. */
+  /** Null until rate limits are set for the first time. */
   #limiter: RateLimiter | null = null;
   #head: BdevIo | null = null;
   #tail: BdevIo | null = null;
   #tracked = 0;
-  /** I/O whose owner was told that it timed out, and which the driver still has. */
+  /** I/O that has timed out for its owner and is still in flight in the driver. */
   readonly #abandoned = new Set<BdevIo>();
-  /** It has answered a flush that it takes none. */
+  /** The device has rejected a flush as unsupported and counts as write-through. */
   #isFlushRefused = false;
-  /** The driver has done a flush: one that it refuses later is lost. */
+  /** The driver has completed a flush, so a flush that it rejects later is an error. */
   #hasFlushed = false;
   #lastAnswerAt = -Infinity;
   readonly #retry: BdevIo[] = [];
@@ -128,7 +131,7 @@ export class Bdev implements IoTarget {
     this.driver = options.driver;
   }
 
-  /** The registry that this device is in. */
+  /** The registry of this device. Throws ENODEV if it is not registered. */
   get registry(): IoHost {
     if (this.#registry === null) {
       throw new BdevError('ERR_BDEV_MISUSE', Status.NoDevice, `bdev ${this.name} is not registered`);
@@ -136,15 +139,15 @@ export class Bdev implements IoTarget {
     return this.#registry;
   }
 
-  /** The registry has the device now. @internal */
+  /** Called by the registry when the device is registered. @internal */
   attach(registry: IoHost): void {
     this.#registry = registry;
     this.state = 'registered';
   }
 
   /**
-   * Whether a request of this type does something; write zeroes are emulated where the driver lacks them. A flush succeeds on
-   * every device: one that has none has no volatile cache either, so what it has acknowledged is on stable media.
+   * Whether the device accepts requests of this type. Write zeroes are emulated where the driver lacks them. A flush succeeds
+   * on every device: one without flush has no volatile cache, so what it has acknowledged is on stable media.
    */
   supports(type: IoType): boolean {
     if (type === IoType.Reset) return true;
@@ -153,27 +156,30 @@ export class Bdev implements IoTarget {
     return this.driver.supports(type);
   }
 
-  /** I/O whose owner was told that it timed out, and which the driver still has: it may yet be carried out. */
+  /** Number of I/Os that have timed out for their owner and are still in flight in the driver, which may yet carry them out. */
   get abandoned(): number {
     return this.#abandoned.size;
   }
 
-  /** Runtime milliseconds at which the oldest I/O that has not been answered was submitted; Infinity if there is none. */
+  /** Runtime milliseconds at which the oldest I/O in flight was submitted; Infinity if none is in flight. */
   get oldestSubmittedAt(): number {
     return this.#head?.submittedAt ?? Infinity;
   }
 
-  /** Runtime milliseconds at which an I/O was last answered, well or not; -Infinity if none has been. */
+  /**
+   * Runtime milliseconds at which an I/O last completed, with or without an error; a timeout does not count. -Infinity if none
+   * has.
+   */
   get lastAnswerAt(): number {
     return this.#lastAnswerAt;
   }
 
-  /** I/O accepted and not yet answered. */
+  /** Number of I/Os that were accepted and have not completed or timed out. */
   get outstanding(): number {
     return this.#tracked;
   }
 
-  /** Tells every descriptor of the device that it has a new size. For the driver's side. */
+  /** For the driver's side: sets a new size and tells every descriptor of the device. */
   resize(numBlocks: number): void {
     if (numBlocks === this.numBlocks) return;
     this.numBlocks = numBlocks;
@@ -181,26 +187,27 @@ export class Bdev implements IoTarget {
   }
 
   /**
-   * Holds back new reads and writes that touch the range and calls `onQuiesced` (in a later turn) once those in flight are
-   * done, those included that were given up at their deadline. For the driver's side. Ranges may overlap: what overlaps several waits for all of them. Flush and reset pass.
+   * For the driver's side: holds back new requests that touch the range and calls `onQuiesced` in a later turn, once those in
+   * flight are done, including those that have timed out. Ranges may overlap; a request that overlaps several waits for all of
+   * them. Flush and reset are never held back.
    */
   quiesce(offsetBlocks: number, numBlocks: number, onQuiesced: () => void): QuiesceRange {
     const range = this.#quiesced.add(offsetBlocks, numBlocks, onQuiesced);
     for (let io = this.#head; io !== null; io = io.next) this.#quiesced.count(range, io);
-    // Their owners have been told of a time-out; they may be carried out all the same.
+    // They have timed out for their owners, but the device may still carry them out.
     for (const io of this.#abandoned) this.#quiesced.count(range, io);
     if (range.pending === 0) this.registry.runtime.soon(() => range.settle());
     return range;
   }
 
-  /** Ends a quiesce and lets what waited for it go on, in its order. */
+  /** Ends a quiesce and submits the requests that waited for it, in their order. */
   unquiesce(range: QuiesceRange): void {
     for (const io of this.#quiesced.remove(range)) this.#admit(io);
   }
 
-  /** Takes the request of a descriptor. The owner is told of every outcome, refusals too, in a later turn. @internal */
+  /** Starts a request of a descriptor. Its owner learns of every outcome, refusals included, in a later turn. @internal */
   submit(io: BdevIo, descriptor: OpenHandle): void {
-    // One whose deadline passed counts as in flight until the driver lets go of it.
+    // A request that has timed out counts as in flight until the driver completes it.
     if (io.state !== IoState.Idle) {
       throw new BdevError('ERR_BDEV_MISUSE', Status.Invalid, `bdev ${this.name}: an I/O was submitted while in flight`);
     }
@@ -218,7 +225,7 @@ export class Bdev implements IoTarget {
     this.#admit(io);
   }
 
-  /** What users of the device may do in a second. Applies at once, also to what waits because of earlier limits. */
+  /** Rate limits of the device's users. A change applies at once, also to requests that earlier limits hold back. */
   get rateLimits(): RateLimits {
     return this.#limiter?.limits ?? noRateLimits;
   }
@@ -229,34 +236,34 @@ export class Bdev implements IoTarget {
   }
 
   /**
-   * Ends what the rate limits hold back and `isUnwanted` names, as cancelled: its owner does not wait for it any more. It has
-   * not been begun. Owners are told in a later turn. `isUnwanted` must start and end no I/O.
+   * Completes with ECANCELED those requests held back by rate limits that `isUnwanted` selects. None of them has reached the
+   * driver. Owners are told in a later turn. `isUnwanted` must start and end no I/O.
    */
   cancelHeld(isUnwanted: (io: BdevIo) => boolean): void {
     if (this.#limiter === null) return;
     for (const io of this.#limiter.takeOut(isUnwanted)) this.#refuse(io, Status.Cancelled);
   }
 
-  /** The device is being removed. @internal */
+  /** Called when removal of the device begins: no request is held back by rate limits any more. @internal */
   onRemoving(): void {
     this.#limiter?.releaseAll();
   }
 
-  /** While it was held, the device may have gone or shrunk. */
+  /** Checks a request again: while the limits held it back, the device may have been removed or have shrunk. */
   #admitHeld(io: BdevIo): void {
     const status = this.#refusal(io);
     if (status === Status.Ok) this.#admit(io);
     else this.#refuse(io, status);
   }
 
-  /** Ends an I/O that has not begun. */
+  /** Completes an I/O that never reached the driver; its owner is told in a later turn. */
   #refuse(io: BdevIo, status: Status): void {
     io.status = status;
     io.state = IoState.Refused;
     this.registry.defer(io);
   }
 
-  /** The driver is through with it, by `BdevIo.complete`. @internal */
+  /** Called by `BdevIo.complete` when the driver has completed the request. @internal */
   onDriverDone(io: BdevIo, status: Status): void {
     if (io.state === IoState.Submitting) {
       io.status = status;
@@ -270,7 +277,7 @@ export class Bdev implements IoTarget {
     this.#leftDriver(io, status);
   }
 
-  /** What was completed or refused inside `submit` is told now. @internal */
+  /** Tells the owner of a request that was completed or refused inside `submit`. @internal */
   onDeferred(io: BdevIo): void {
     if (io.state === IoState.Refused) {
       io.state = IoState.Idle;
@@ -290,7 +297,7 @@ export class Bdev implements IoTarget {
     this.#enterDriver(io);
   }
 
-  /** The request is over. @internal */
+  /** Completes the request: no driver and no child has it any more. @internal */
   done(io: BdevIo, status: Status): void {
     io.state = IoState.Idle;
     if (io.isAbandoned) {
@@ -303,9 +310,9 @@ export class Bdev implements IoTarget {
   }
 
   /**
-   * What a flush's end means. A device that takes none, though its driver says that it does (EINVAL, EOPNOTSUPP), has no cache to
-   * flush: Linux counts it as write-through, and so do we; but not one that has taken a flush before. ENOSPC says of a write that it was refused and changed nothing
-   * before it; a flush that finds no space has lost data.
+   * Translates the status of a flush. A device that rejects flushes (EINVAL, EOPNOTSUPP) although its driver supports them
+   * counts as write-through, as in Linux, unless it has completed a flush before. ENOSPC becomes EIO: on a write it means that
+   * nothing acknowledged was lost, but a flush that finds no space has lost data.
    */
   #flushStatus(status: Status): Status {
     if (status === Status.NoSpace) return Status.IoError;
@@ -320,7 +327,7 @@ export class Bdev implements IoTarget {
     return Status.Ok;
   }
 
-  /** The deadline of all that is in flight through the descriptor is now. @internal */
+  /** Sets the deadline of everything in flight through the descriptor to now. @internal */
   expire(descriptor: OpenHandle): void {
     const now = this.registry.runtime.now();
     let isAny = false;
@@ -333,8 +340,8 @@ export class Bdev implements IoTarget {
   }
 
   /**
-   * How many timeouts after its submission the deadline of a request is: some kinds may take a healthy device longer. Where
-   * the descriptor's owner decides about what is overdue, a flush is asked about as early as a read.
+   * Number of timeouts that a request of this kind may take, since some take a healthy device longer. If the descriptor has
+   * `onOverdue`, its owner is asked about a flush after one timeout, as for a read.
    */
   timeoutMultiplier(io: BdevIo): number {
     if (io.type === IoType.Flush) return io.descriptor?.onOverdue === null ? flushTimeoutMultiplier : 1;
@@ -342,7 +349,7 @@ export class Bdev implements IoTarget {
     return Math.ceil((io.numBlocks * this.blockSize) / zeroedBytesPerTimeout);
   }
 
-  /** Resolves when nothing is in flight. @internal */
+  /** Resolves when nothing is in flight; requests that have timed out do not count. @internal */
   whenIdle(): Promise<void> {
     if (this.#tracked === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -389,7 +396,7 @@ export class Bdev implements IoTarget {
       this.stats.retries++;
       io.state = IoState.Queued;
       this.#retry.push(io);
-      // Also while others are in flight: they may be stuck.
+      // Needed even while other requests are in flight: they may be stuck.
       this.#retryLater();
       return;
     }
@@ -404,7 +411,7 @@ export class Bdev implements IoTarget {
     }, retryMs);
   }
 
-  /** Asks again for what is queued now; what is refused once more goes back to the end of the queue. */
+  /** Submits the queued requests to the driver once more. What it refuses again goes to the end of the queue. */
   #retryNow(): void {
     for (let count = this.#retry.length; count > 0; count--) {
       const io = this.#retry.shift();
@@ -463,7 +470,7 @@ export class Bdev implements IoTarget {
     this.#deadlineTimer = null;
     this.#deadlineTimerAt = Infinity;
     const now = this.registry.runtime.now();
-    // The owner of an abandoned I/O may do anything to the list, so each search starts anew.
+    // The owner of a timed-out I/O may change the list, so each search starts at its head.
     for (let io = this.#firstOverdue(now); io !== null; io = this.#firstOverdue(now)) {
       const moreMs = io.descriptor?.onOverdue?.(io) ?? 0;
       if (moreMs > 0) io.deadlineAt = now + moreMs;
@@ -490,7 +497,7 @@ export class Bdev implements IoTarget {
     io.owner.onIoDone(io);
   }
 
-  /** The driver let go of an I/O whose owner was told long ago. */
+  /** The driver has completed an I/O that timed out for its owner earlier. */
   #reclaim(io: BdevIo): void {
     if (io.addr >= 0) this.registry.runtime.memory.unpin(io.addr);
     io.isAbandoned = false;

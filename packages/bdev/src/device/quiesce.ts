@@ -1,13 +1,13 @@
 import { IoType } from '../io/io.js';
 import type { BdevIo } from '../io/io.js';
 
-/** A range of a device that is quiet, or on its way there. */
+/** A range of a device that is quiesced or waits for I/O in flight to end. */
 export class QuiesceRange {
   readonly offsetBlocks: number;
   readonly numBlocks: number;
   /** I/O in flight that overlaps the range. */
   pending = 0;
-  /** I/O that waits for the range's end, in order. */
+  /** Requests held back until the quiesce ends, in order. */
   readonly waiting: BdevIo[] = [];
   #onQuiesced: (() => void) | null;
 
@@ -18,17 +18,17 @@ export class QuiesceRange {
   }
 
   overlaps(io: BdevIo): boolean {
-    // Flush covers what was acknowledged before it, wherever that was: it neither waits for a range nor holds one up.
+    // A flush covers what was acknowledged before it, wherever that was, so it neither waits for a range nor delays one.
     if (io.type === IoType.Flush || io.type === IoType.Reset) return false;
     return io.offsetBlocks < this.offsetBlocks + this.numBlocks && this.offsetBlocks < io.offsetBlocks + io.numBlocks;
   }
 
-  /** Ended before it was quiet: the caller is not told any more. */
+  /** Drops the callback: the quiesce ended, and the caller must not be told any more. */
   forget(): void {
     this.#onQuiesced = null;
   }
 
-  /** Nothing is in flight any more: says so, once. */
+  /** Calls the callback, once, when nothing in flight overlaps the range any more. */
   settle(): void {
     const onQuiesced = this.#onQuiesced;
     this.#onQuiesced = null;
@@ -36,7 +36,7 @@ export class QuiesceRange {
   }
 }
 
-/** The ranges of one device that are quiet. Few at a time, so a list. */
+/** The quiesced ranges of one device. There are few at a time, so a list suffices. */
 export class QuiesceRanges {
   readonly #ranges: QuiesceRange[] = [];
 
@@ -55,7 +55,7 @@ export class QuiesceRanges {
     if (range.overlaps(io)) range.pending++;
   }
 
-  /** True if a range holds the I/O back; it waits there. */
+  /** Queues the I/O and returns true if it overlaps a quiesced range. */
   hold(io: BdevIo): boolean {
     for (const range of this.#ranges) {
       if (range.overlaps(io)) {
@@ -66,9 +66,9 @@ export class QuiesceRanges {
     return false;
   }
 
-  /** An I/O that was in flight is done. */
+  /** Counts down the ranges that waited for this I/O. */
   release(io: BdevIo): void {
-    // A callback may end ranges, so all are counted down first.
+    // A callback may remove ranges, so all are counted down first.
     let quiet: QuiesceRange[] | null = null;
     for (const range of this.#ranges) {
       if (range.pending > 0 && range.overlaps(io) && --range.pending === 0) (quiet ??= []).push(range);
@@ -76,7 +76,7 @@ export class QuiesceRanges {
     if (quiet !== null) for (const range of quiet) range.settle();
   }
 
-  /** Takes the range away and gives what waited for it. */
+  /** Removes the range and returns the requests that waited for it. */
   remove(range: QuiesceRange): BdevIo[] {
     const index = this.#ranges.indexOf(range);
     if (index < 0) throw new Error('unquiesce of a range that is not quiesced');

@@ -2,7 +2,7 @@ import { IoType } from '../io/io.js';
 import type { BdevIo } from '../io/io.js';
 import type { Runtime, TimerHandle } from '../runtime/runtime.js';
 
-/** What users of a device may do in a second; 0 for as much as they like. Reads and writes count, nothing else. */
+/** Limits per second on what a device's users do; 0 for no limit. Only reads and writes count. */
 export interface RateLimits {
   readonly iosPerSecond: number;
   readonly bytesPerSecond: number;
@@ -12,12 +12,12 @@ export interface RateLimits {
 
 export const noRateLimits: RateLimits = { iosPerSecond: 0, bytesPerSecond: 0, readBytesPerSecond: 0, writeBytesPerSecond: 0 };
 
-/** Between two looks at what may go on. Milliseconds. */
+/** Milliseconds between two checks of which held requests may start. */
 const tickMs = 2;
-/** What an idle device may do at once: what it may do in so many milliseconds. */
+/** An idle device may take at once what its limits allow in this many milliseconds. */
 const burstMs = 20;
 
-/** One of the limits: an account that fills with time, and may be overdrawn by one request. */
+/** A token bucket for one limit. It refills with time, and one request may overdraw it. */
 class Account {
   perSecond = 0;
   #balance = 0;
@@ -43,8 +43,8 @@ class Account {
 }
 
 /**
- * Holds requests back that are more than a device's users may do. Those that are held go on in their order, and are not in
- * flight yet: their time limits begin when they go on.
+ * Holds back requests that exceed the rate limits of a device. They start later in their order; until then they are not in
+ * flight, and their deadlines do not run.
  */
 export class RateLimiter {
   readonly #runtime: Runtime;
@@ -54,13 +54,13 @@ export class RateLimiter {
   readonly #bytes = new Account();
   readonly #readBytes = new Account();
   readonly #writeBytes = new Account();
-  /** Linked by `next`: a request that is held is on no other list. */
+  /** Queue of held requests, linked by `next`: a held request is on no other list. */
   #head: BdevIo | null = null;
   #tail: BdevIo | null = null;
   #timer: TimerHandle | null = null;
   #limits = noRateLimits;
 
-  /** `release` takes a request that was held and may go on. */
+  /** `release` is called with each held request that may start. */
   constructor(runtime: Runtime, blockSize: number, release: (io: BdevIo) => void) {
     this.#runtime = runtime;
     this.#blockSize = blockSize;
@@ -81,7 +81,7 @@ export class RateLimiter {
     this.#go();
   }
 
-  /** True: it is held, and goes on later. */
+  /** Returns true if the request is held back and will be released later. */
   hold(io: BdevIo): boolean {
     if (io.type !== IoType.Read && io.type !== IoType.Write) return false;
     if (this.#head === null && this.#take(io, this.#runtime.now())) return false;
@@ -90,12 +90,12 @@ export class RateLimiter {
     return true;
   }
 
-  /** The device goes away: the I/Os that wait end now. */
+  /** Releases all held requests because the device is being removed. */
   releaseAll(): void {
     while (this.#head !== null) this.#releaseFirst(this.#head);
   }
 
-  /** Takes those out of the queue that `isUnwanted` says, and returns them in their order. */
+  /** Removes the held requests that `isUnwanted` selects from the queue and returns them in their order. */
   takeOut(isUnwanted: (io: BdevIo) => boolean): BdevIo[] {
     const taken: BdevIo[] = [];
     let io = this.#head;

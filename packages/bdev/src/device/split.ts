@@ -3,15 +3,15 @@ import type { BdevIo, IoOwner, IoTarget } from '../io/io.js';
 import { Status } from '../io/status.js';
 
 /**
- * How one request becomes several, where the driver cannot take it whole: forced unit access as write + flush, write
- * zeroes as writes of a buffer of zeros, and splitting at boundaries. Each part is an I/O of its own whose owner is one of
- * the three objects below; the parent waits, in state `InParts`.
+ * How one request becomes several where the driver cannot take it whole: forced unit access becomes a write and a flush, write
+ * zeroes become writes of a buffer of zeros, and long requests are split at boundaries. Each part is an I/O whose owner is one
+ * of the three objects below; the parent waits in state `InParts`.
  */
 
 /** Parts of one split request that are in flight at a time. */
 const splitDepth = 64;
 
-/** Sends a validated request on its way. Never completes it before returning. */
+/** Starts a validated request. Never completes it before returning. */
 export function dispatch(bdev: IoTarget, io: BdevIo): void {
   const isWrite = io.type === IoType.Write || io.type === IoType.WriteZeroes;
   if (isWrite && (io.flags & IoFlag.ForceUnitAccess) !== 0 && !bdev.driver.hasForceUnitAccess) {
@@ -75,7 +75,7 @@ function makePart(
   return part;
 }
 
-/** What is left of a part that is done. */
+/** Device and parent of a part that is done, read before the part is returned to the pool. */
 interface DonePart {
   bdev: IoTarget;
   parent: BdevIo;
@@ -108,7 +108,7 @@ function nextZeroes(bdev: IoTarget, io: BdevIo): void {
   const unit = bdev.writeUnitSize;
   let most = Math.floor(zeroBytes / bdev.blockSize);
   const offsetBlocks = io.offsetBlocks + io.partsMade;
-  // Whole write units where they fit in the buffer, so that the device is not made to read-modify-write.
+  // Ends on a write unit where one fits in the buffer, so that the device need not read-modify-write.
   if (unit > 1 && most > unit) most -= (offsetBlocks + most) % unit;
   const numBlocks = Math.min(most, io.numBlocks - io.partsMade);
   transfer(bdev, makePart(bdev, io, zeroWriter, IoType.Write, offsetBlocks, numBlocks, zeroAddr));

@@ -19,34 +19,34 @@ export const IoFlag = {
   NoUnmap: 2,
 } as const;
 
-/** Who submitted an I/O, and is told when it is done. */
+/** The submitter of an I/O, which is told when it is done. */
 export interface IoOwner {
   /**
-   * Called exactly once for each submitted I/O, never from inside `submit`. `io.status` says how it ended. The I/O and its
-   * buffer are the owner's again (after {@link Status.TimedOut} the buffer too: the memory keeps it pinned while the device
-   * may still touch it). The owner hands the I/O back with `IoPool.put` when it is through with it.
+   * Called exactly once for each submitted I/O, never from inside `submit`; `io.status` says how it ended. The owner then owns
+   * the I/O and its buffer again (the buffer also after {@link Status.TimedOut}: the memory keeps it pinned while the device
+   * may still touch it), and returns the I/O with `IoPool.put`.
    */
   onIoDone(io: BdevIo): void;
 }
 
-/** Where an I/O is; only the bdev layer looks at it. */
+/** Lifecycle state of an I/O; only the bdev layer reads it. */
 export const IoState = {
   Idle: 0,
-  /** Accepted, waiting (quiesced range, or the device was out of resources). */
+  /** Accepted and waiting: its range is quiesced, a rate limit holds it back, or the device was out of resources. */
   Queued: 1,
   /** Inside the driver's `submit` call. */
   Submitting: 2,
   InDriver: 3,
-  /** Handed to the layer's own code, which works on it through children. */
+  /** Split by the layer into children, which are in flight. */
   InParts: 4,
-  /** Completed while still inside `submit`; told to the owner in the next turn. */
+  /** Completed inside `submit`; the owner is told in a later turn. */
   Deferred: 5,
-  /** Never reached the driver; the owner is told in the next turn. */
+  /** Never reached the driver; the owner is told in a later turn. */
   Refused: 6,
 } as const;
 export type IoState = (typeof IoState)[keyof typeof IoState];
 
-/** The device that has an I/O, for the layer itself: `Bdev`. */
+/** The device that an I/O was submitted to, as the layer's own code sees it; `Bdev` implements it. */
 export interface IoTarget {
   readonly blockSize: number;
   readonly numBlocks: number;
@@ -56,33 +56,33 @@ export interface IoTarget {
   readonly splitOnWriteUnit: boolean;
   readonly driver: { readonly hasForceUnitAccess: boolean; supports(type: IoType): boolean };
   readonly registry: IoHost;
-  /** The driver is through with it. @internal */
+  /** Called when the driver has completed the I/O. @internal */
   onDriverDone(io: BdevIo, status: Status): void;
-  /** What was completed or refused inside `submit` is told now. @internal */
+  /** Tells the owner of an I/O that was completed or refused inside `submit`. @internal */
   onDeferred(io: BdevIo): void;
-  /** Hands it to the driver, or queues it while the driver is out of resources. @internal */
+  /** Hands the I/O to the driver, or queues it while the driver is out of resources. @internal */
   toDriver(io: BdevIo): void;
-  /** It is over. @internal */
+  /** Completes the I/O: no driver and no child has it any more. @internal */
   done(io: BdevIo, status: Status): void;
 }
 
-/** What all devices of a registry share. */
+/** Resources that all devices of a registry share. */
 export interface IoHost {
   readonly runtime: Runtime;
   readonly ios: IoPool;
   /** Buffers for users that have no pool of their own. */
   readonly buffers: SizeClassPool;
-  /** For users that have claimed a device, while others wait for what they do on it: these may have all of `buffers`. */
+  /** Reserve for a device's claimant: other users may hold every buffer of `buffers` while they wait for it. */
   readonly reserve: SizeClassPool;
-  /** Tells the I/O's device in a later turn. */
+  /** Has the I/O's device tell the owner in a later turn. */
   defer(io: BdevIo): void;
 }
 
-/** Through which an I/O was submitted: `BdevDescriptor`. */
+/** The descriptor that an I/O was submitted through, as the layer sees it; `BdevDescriptor` implements it. */
 export interface IoChannel {
   readonly ioTimeoutMs: number;
   readonly onOverdue: ((io: BdevIo) => number) | null;
-  /** An I/O of it was given up. */
+  /** Called when an I/O of this descriptor has timed out. */
   notify(event: { type: 'timeout' }): void;
 }
 
@@ -93,8 +93,8 @@ const noOwner: IoOwner = {
 };
 
 /**
- * One request to a bdev. Pooled: take it from `BdevRegistry.ios`, fill in the request, `descriptor.submit(io)`, and give
- * it back once done. Its shape never changes, and nothing is allocated for one request.
+ * One request to a bdev. Take it from the pool `BdevRegistry.ios`, fill it in, call `descriptor.submit(io)`, and put it back
+ * once it is done. Its shape never changes, and a request allocates nothing.
  */
 export class BdevIo {
   // The request: the submitter writes these, and they do not change until it is done.
@@ -106,7 +106,7 @@ export class BdevIo {
   addr = -1;
   owner: IoOwner = noOwner;
 
-  /** How it ended. */
+  /** How the request ended. */
   status: Status = Status.Ok;
 
   // The owner's scratch: the layer does not touch it.
@@ -121,29 +121,32 @@ export class BdevIo {
   bdev: IoTarget | null = null;
   state: IoState = IoState.Idle;
   submittedAt = 0;
-  /** Through which it was submitted; null for the layer's own parts. */
+  /** The descriptor that it was submitted through; null for the layer's own parts. */
   descriptor: IoChannel | null = null;
-  /** Runtime milliseconds; Infinity for none. */
+  /** Deadline in runtime milliseconds; Infinity for none. */
   deadlineAt = 0;
   prev: BdevIo | null = null;
   next: BdevIo | null = null;
   parent: BdevIo | null = null;
-  /** Children that are not done yet, plus one while more are being made. */
+  /** Children in flight. */
   partsLeft = 0;
   /** Blocks from the start of the request for which children have been made. */
   partsMade = 0;
-  /** The deadline passed and the owner was told; the driver still has it. */
+  /** The owner was told that it timed out, and the driver has not completed it. */
   isAbandoned = false;
-  /** Given back to the pool while abandoned. */
+  /** The owner put it into the pool while the driver still had it. */
   isReleased = false;
   isTracked = false;
 
-  /** The owner has been told that it timed out; for a part, or a part of a part, the owner of the whole I/O. */
+  /** The owner was told that it timed out; for a part at any depth, the owner of the whole request. */
   get isUnwanted(): boolean {
     return this.isAbandoned || this.parent?.isUnwanted === true;
   }
 
-  /** For drivers: this I/O is done. Exactly once; inside `submit` is allowed (the owner is told in a later turn). */
+  /**
+   * For drivers: completes this I/O. Must be called exactly once; inside `submit` is allowed (the owner is told in a later
+   * turn).
+   */
   complete(status: Status): void {
     const bdev = this.bdev;
     if (bdev === null) throw new Error('An I/O was completed that no device has');
@@ -151,10 +154,10 @@ export class BdevIo {
   }
 }
 
-/** Idle I/O objects. Grows to the largest number ever in flight and then allocates nothing. */
+/** Pool of idle I/O objects. It grows to the largest number ever in flight and then allocates nothing. */
 export class IoPool {
   readonly #free: BdevIo[] = [];
-  /** I/O objects ever made. */
+  /** Number of I/O objects ever made. */
   made = 0;
 
   get(): BdevIo {
@@ -164,7 +167,9 @@ export class IoPool {
     return new BdevIo();
   }
 
-  /** The I/O must be done. One whose deadline passed comes back to use only when the driver has let go of it. */
+  /**
+   * Returns an I/O, which must be done, to the pool. One that has timed out is reused only after the driver has completed it.
+   */
   put(io: BdevIo): void {
     if (io.isAbandoned) {
       io.isReleased = true;
@@ -182,7 +187,7 @@ export class IoPool {
     this.#free.push(io);
   }
 
-  /** I/O objects that are out: in flight, or not given back. */
+  /** Number of I/O objects in flight or not yet put back. */
   get outstanding(): number {
     return this.made - this.#free.length;
   }

@@ -6,8 +6,8 @@ import { Status } from './status.js';
 export const histogramBuckets = 128;
 
 /**
- * A request that has ended, as far as it is counted. An object, because a fraction that is handed to a function which the compiler
- * does not inline costs an allocation.
+ * The parts of a completed request that statistics use. They are passed as an object because V8 allocates a fractional number
+ * that is passed to a function it does not inline.
  */
 interface EndedIo {
   readonly type: IoType;
@@ -15,21 +15,21 @@ interface EndedIo {
   readonly submittedAt: number;
 }
 
-/** What divides an octave into four: 2 to the power of 1/4, 2/4 and 3/4. */
+/** Bounds of the four buckets within an octave: 2 to the power of 1/4, 2/4 and 3/4. */
 const quarters = [2 ** 0.25, 2 ** 0.5, 2 ** 0.75] as const;
 
-/** Latencies in log-linear buckets, 4 a doubling, so a quantile is off by 19 % at most. Fixed size, no allocation. */
+/** Latencies in logarithmic buckets, four per doubling, so a quantile is off by 19 % at most. Fixed size, no allocation. */
 export class LatencyHistogram {
   readonly counts = new Float64Array(histogramBuckets);
 
-  /** Counts what was submitted at `submittedAt` and ends `now`, both in milliseconds. */
+  /** Counts a request that was submitted at `submittedAt` and ended at `now`, both in milliseconds. */
   record({ submittedAt }: Pick<EndedIo, 'submittedAt'>, now: number): void {
     const us = (now - submittedAt) * 1000;
     let bucket = 0;
     if (us >= 2 ** 31) {
       bucket = Math.min(Math.floor(Math.log2(us) * 4) + 1, histogramBuckets - 1);
     } else if (us >= 1) {
-      // The same without a logarithm: this is done for every I/O.
+      // The same bucket computed without a logarithm, because this runs for every I/O.
       const octave = 31 - Math.clz32(us);
       const mantissa = us / (1 << octave);
       const quarter = mantissa < quarters[1] ? (mantissa < quarters[0] ? 0 : 1) : mantissa < quarters[2] ? 2 : 3;
@@ -57,7 +57,7 @@ export class LatencyHistogram {
   }
 }
 
-/** What a device did since it was registered or reset. Indexed by `IoType`. */
+/** Statistics of a device since it was registered or reset, indexed by `IoType`. */
 export class BdevStats {
   readonly ops = new Float64Array(ioTypeCount);
   readonly bytes = new Float64Array(ioTypeCount);

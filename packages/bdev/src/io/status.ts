@@ -4,25 +4,27 @@
  */
 export const Status = {
   Ok: 0,
-  /** EPERM: the descriptor or the device does not allow it (read-only). */
+  /** EPERM: the descriptor or the device is read-only. */
   NotPermitted: 1,
-  /** EIO: the device could not do it, or redundancy could not prove the data. */
+  /** EIO: the device failed the request, or redundancy could not prove the data. */
   IoError: 5,
-  /** ENXIO: the device went away under us. */
+  /** ENXIO: the device disappeared. */
   Gone: 6,
-  /** ENOMEM: out of resources for the moment. A driver answers it; the bdev layer retries; owners never see it. */
+  /** ENOMEM: the driver is out of resources for the moment. The bdev layer submits the request again; owners never see this. */
   NoMemory: 12,
   /** EBUSY */
   Busy: 16,
-  /** ENODEV: the device is removed, or no member is left to ask. */
+  /** ENODEV: the device is removed, or no member is left to serve the request. */
   NoDevice: 19,
-  /** EINVAL: outside the device, not a whole number of blocks, or against the device's limits. */
+  /** EINVAL: the range is outside the device or not a whole number of blocks, or the request exceeds the device's limits. */
   Invalid: 22,
-  /** ENOSPC: the device refused the write for lack of space; what it acknowledged before is safe. Never the answer to a flush. */
+  /**
+   * ENOSPC: the device refused the write for lack of space; what it acknowledged before is safe. Never the status of a flush.
+   */
   NoSpace: 28,
   /** EOPNOTSUPP */
   NotSupported: 95,
-  /** ETIMEDOUT: the deadline passed; the device may still be working on it. */
+  /** ETIMEDOUT: the deadline passed; the device may still carry out the request. */
   TimedOut: 110,
   /** ECANCELED */
   Cancelled: 125,
@@ -57,7 +59,7 @@ const names: Readonly<Record<number, string>> = {
   125: 'ECANCELED',
 };
 
-/** The errno's name, `EIO` for 5; `errno 200` for a number without a name here. */
+/** Name of an errno, such as `EIO` for 5; `errno 200` for a number that has no name here. */
 export function statusName(status: Status): string {
   return names[status] ?? `errno ${status}`;
 }

@@ -1,13 +1,13 @@
 import type { RangeLock } from './range-lock.js';
 
 /**
- * The locks of one kind, ordered by where they start: a treap whose nodes are the locks themselves, so that nothing is
- * allocated. Each node knows the furthest end and the earliest and latest arrival of its subtree, and a search leaves out
- * the subtrees that cannot have what it looks for.
+ * The shared or the exclusive locks, ordered by their start: a treap whose nodes are the locks themselves, so that nothing is
+ * allocated. Each node knows the furthest end and the earliest and latest arrival of its subtree, so a search skips subtrees
+ * that cannot contain a match.
  */
 export class IntervalTree {
   #root: RangeLock | null = null;
-  /** State of a xorshift generator for the nodes' priorities. They only have to be independent of the ranges. */
+  /** State of a xorshift generator for the nodes' priorities, which only have to be independent of the ranges. */
   #random = 0x2545f491;
   // The two results of a split.
   #less: RangeLock | null = null;
@@ -30,7 +30,7 @@ export class IntervalTree {
     lock.right = null;
   }
 
-  /** The last of the locks that overlap `lock` and came before `arrival`; `best` if that came later still. */
+  /** Returns the latest lock that overlaps `lock` and arrived before `arrival`, or `best` if that arrived later still. */
   latestBefore(lock: RangeLock, arrival: number, best: RangeLock | null): RangeLock | null {
     return latestIn(this.#root, lock, arrival, best);
   }
@@ -58,7 +58,7 @@ export class IntervalTree {
     return node;
   }
 
-  /** Leaves what is before `lock` in `#less`, and the rest in `#more`. */
+  /** Leaves the nodes before `lock` in `#less` and the others in `#more`. */
   #split(node: RangeLock | null, lock: RangeLock): void {
     if (node === null) {
       this.#less = null;
@@ -121,7 +121,7 @@ function latestIn(node: RangeLock | null, lock: RangeLock, arrival: number, best
     found = node;
   const { left } = node;
   const right = isLeftOfEnd ? node.right : null;
-  // The side with the latest arrival first: then the other one can often be left out.
+  // Search the side with the latest arrival first: the other one can then often be skipped.
   if (left !== null && right !== null && right.latest > left.latest) {
     found = latestIn(right, lock, arrival, found);
     return latestIn(left, lock, arrival, found);

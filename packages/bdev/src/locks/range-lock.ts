@@ -1,11 +1,11 @@
-/** One wish to have a range to oneself. Embed one in a pooled request: taking and releasing allocates nothing. */
+/** A lock on a range. Embed it in a pooled request, so that acquiring and releasing it allocates nothing. */
 export class RangeLock {
-  // Not to be changed while the lock is held or waits.
-  /** First unit (block, byte, stripe: the user's choice) of the range. */
+  // These must not change while the lock is held or waits.
+  /** First unit of the range; the user chooses the unit (block, byte, stripe). */
   start = 0;
   /** First unit after the range. */
   end = 0;
-  /** Shared holders of a range exclude exclusive ones, not each other. */
+  /** Shared locks exclude exclusive ones, but not each other. */
   isShared = false;
   /** Called when the lock is granted later; never from inside `acquire`. */
   readonly onLocked: () => void;
@@ -13,10 +13,10 @@ export class RangeLock {
   isHeld = false;
   isWaiting = false;
 
-  // All below is the list's own.
-  /** Number of the `acquire`, which says who came first. */
+  // Everything below belongs to `RangeLocks`.
+  /** Sequence number of the `acquire`, which orders the locks. */
   arrival = 0;
-  /** In the tree, and not in the list. */
+  /** The lock is in its set's tree; otherwise it is in the list. */
   isIndexed = false;
   prev: RangeLock | null = null;
   next: RangeLock | null = null;

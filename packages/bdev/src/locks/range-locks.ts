@@ -1,18 +1,18 @@
 import { IntervalTree } from './interval-tree.js';
 import type { RangeLock } from './range-lock.js';
 
-/** How finely a set knows where its locks are: ranges of so many units fall into so many classes. */
+/** A set counts its locks by place, of which each is this many units long. The places repeat after `places` of them. */
 const unitsPerPlace = 16;
 const places = 512;
-/** A lock that covers more places than this is counted as being everywhere. */
+/** A lock that covers this many places or more counts as being everywhere. */
 const mostPlaces = 64;
 
-/** A list of so many locks is searched as quickly as a tree is built. */
+/** Longest list that is searched linearly; building the tree costs about as much as searching such a list. */
 const mostUnindexed = 128;
 
 /**
- * The shared or the exclusive locks, held or waiting. A new one goes into a list; when a search meets a list that has become
- * long, its locks move to the tree.
+ * The shared or the exclusive locks, held or waiting. A new lock goes into a list; a search that meets a long list moves its
+ * locks to the tree.
  */
 class LockSet {
   size = 0;
@@ -20,9 +20,9 @@ class LockSet {
   /** Head of the list of locks that are not in the tree. */
   #unindexed: RangeLock | null = null;
   #unindexedCount = 0;
-  /** Locks that cover too much to say where they are. */
+  /** Number of locks that cover too many places to be counted in `#counts`. */
   #wide = 0;
-  /** How many of the others touch each place, modulo their number: 0 is certain. */
+  /** Number of the other locks in each place, places being taken modulo `places`: 0 proves that there is none. */
   readonly #counts = new Uint32Array(places);
 
   add(lock: RangeLock): void {
@@ -43,7 +43,7 @@ class LockSet {
     this.#count(lock, -1);
   }
 
-  /** The last of the set's locks that overlap `lock` and came before `arrival`; `best` if that came later still. */
+  /** Returns the set's latest lock that overlaps `lock` and arrived before `arrival`, or `best` if that arrived later still. */
   latestBefore(lock: RangeLock, arrival: number, best: RangeLock | null): RangeLock | null {
     if (this.size === 0 || this.#isClear(lock)) return best;
     if (this.#unindexedCount > mostUnindexed) this.#index();
@@ -82,7 +82,7 @@ class LockSet {
     for (let place = first; place <= last; place++) this.#counts[place % places] = (this.#counts[place % places] ?? 0) + step;
   }
 
-  /** Certainly nothing of this set is where the lock is. */
+  /** True if certainly no lock of this set overlaps; false if one may. */
   #isClear(lock: RangeLock): boolean {
     if (this.#wide > 0) return false;
     const first = Math.floor(lock.start / unitsPerPlace);
@@ -94,20 +94,20 @@ class LockSet {
 }
 
 /**
- * Locks on ranges, first come first served: a lock that waits is not overtaken by a later one that overlaps it. Where ranges
- * are far from one another a lock costs the same however many there are; where they overlap, about the logarithm of their
- * number. A chain of overlapping locks is handed on link by link, and no other lock is looked at.
+ * Locks on ranges, granted first come, first served: a later lock never overtakes a waiting one that it overlaps. The cost of a
+ * lock does not depend on the number of locks that are far away, and grows with the logarithm of the number that overlap.
+ * Releasing a lock looks only at the locks that wait for it.
  */
 export class RangeLocks {
   readonly #exclusive = new LockSet();
   readonly #shared = new LockSet();
   #arrivals = 0;
-  /** Granted and not told yet: a list through `nextWaiter`. */
+  /** Locks that were granted and whose `onLocked` was not called yet: a list through `nextWaiter`. */
   #firstGranted: RangeLock | null = null;
   #lastGranted: RangeLock | null = null;
   #isTelling = false;
 
-  /** True: the lock is held now. False: `lock.onLocked()` will be called, inside another lock's `release`. */
+  /** Returns true if the lock is held now. Otherwise `lock.onLocked()` is called later, inside another lock's `release`. */
   acquire(lock: RangeLock): boolean {
     if (lock.isHeld || lock.isWaiting) throw new Error('a range lock was acquired twice');
     if (this.isIdle) this.#arrivals = 0;
@@ -123,7 +123,7 @@ export class RangeLocks {
     return false;
   }
 
-  /** Ends a hold and grants the locks that can be held now. */
+  /** Releases the lock and grants those that can be held now. */
   release(lock: RangeLock): void {
     if (!lock.isHeld) throw new Error('a range lock was released that is not held');
     lock.isHeld = false;
@@ -134,7 +134,7 @@ export class RangeLocks {
     while (waiter !== null) {
       const next: RangeLock | null = waiter.nextWaiter;
       waiter.nextWaiter = null;
-      // This lock was the latest in the waiter's way, so whatever else is came before it.
+      // This lock was the latest that the waiter had to wait for, so any other came before it.
       const blocker = this.#blockerBefore(waiter, lock.arrival);
       if (blocker === null) this.#grant(waiter);
       else waitFor(blocker, waiter);
@@ -147,7 +147,7 @@ export class RangeLocks {
     return this.#exclusive.size === 0 && this.#shared.size === 0;
   }
 
-  /** The latest of the locks that came before `arrival` and stand in the way of `lock`, held or waiting. */
+  /** The latest lock, held or waiting, that arrived before `arrival` and conflicts with `lock`. */
   #blockerBefore(lock: RangeLock, arrival: number): RangeLock | null {
     const blocker = this.#exclusive.latestBefore(lock, arrival, null);
     return lock.isShared ? blocker : this.#shared.latestBefore(lock, arrival, blocker);
@@ -161,7 +161,10 @@ export class RangeLocks {
     this.#lastGranted = lock;
   }
 
-  /** One after the other, also where who is told releases at once: a long chain of those would overflow the stack. */
+  /**
+   * Calls `onLocked` one after the other. A callback may release its lock at once; a recursion over a long chain of those would
+   * overflow the stack.
+   */
   #tellGranted(): void {
     if (this.#isTelling) return;
     this.#isTelling = true;

@@ -3,27 +3,27 @@ import { BdevError } from '../errors.js';
 import type { BdevIo } from '../io/io.js';
 import { Status } from '../io/status.js';
 
-/** How to open a device. */
+/** Options of `BdevRegistry.open`. */
 export interface OpenOptions {
-  /** Default false. A writable open of a device that is claimed is refused. */
+  /** Default false. Opening a claimed device for writing is refused. */
   writable?: boolean;
-  /** Called in the turn in which it happens. */
+  /** Called in the turn in which the event happens. */
   onEvent?: (event: BdevEvent) => void;
   /**
-   * Milliseconds after which an I/O through this descriptor is reported as ETIMEDOUT; 0, the default, for never. A flush,
-   * an unmap and write zeroes have longer (`Bdev.timeoutMultiplier`).
+   * Milliseconds after which an I/O through this descriptor completes with ETIMEDOUT; 0, the default, for never. A flush, an
+   * unmap and write zeroes have longer (`Bdev.timeoutMultiplier`).
    */
   ioTimeoutMs?: number;
   /**
-   * Asked when the deadline of an I/O has passed, a flush's after one timeout too: for how many milliseconds more it is waited
-   * for; 0: it is given up. Must start and end no I/O. Absent: what is overdue is given up.
+   * Called when the deadline of an I/O has passed (for a flush, after a single timeout). Returns for how many milliseconds more
+   * to wait, or 0 to complete it with ETIMEDOUT, which is also what happens without this function. Must start and end no I/O.
    */
   onOverdue?: (io: BdevIo) => number;
 }
 
 /**
- * An open device. As a volume belongs to one reactor, this is also the channel: I/O goes in here, in the order of the
- * calls. Made by `BdevRegistry.open`; promise-shaped calls for embedders are in `BlockClient`.
+ * An open device. Because a volume belongs to one reactor, this is also the channel: I/O reaches the device in the order of the
+ * calls. Made by `BdevRegistry.open`; `BlockClient` has promise-based calls for embedders.
  */
 export class BdevDescriptor implements OpenHandle {
   readonly bdev: Bdev;
@@ -49,25 +49,29 @@ export class BdevDescriptor implements OpenHandle {
     return this.#isOpen;
   }
 
-  /** Whether the exclusive right to write is this descriptor's. */
+  /** Whether this descriptor has the claim on the device. */
   get hasClaim(): boolean {
     return this.#claim !== null;
   }
 
-  /** Starts the I/O; `io.owner` is told, in a later turn, how it ended. */
+  /** Starts the I/O; `io.owner` learns in a later turn how it ended. */
   submit(io: BdevIo): void {
     if (!this.#isOpen) throw new BdevError('ERR_BDEV_CLOSED', Status.NoDevice, `bdev ${this.bdev.name}: closed`);
     this.bdev.submit(io, this);
   }
 
-  /** The deadline of all that is in flight through this descriptor is now: what an array can do without is not waited for. */
+  /**
+   * Sets the deadline of everything in flight through this descriptor to now, so that an array stops waiting for a member it
+   * can do without.
+   */
   expire(): void {
     this.bdev.expire(this);
   }
 
   /**
-   * Takes the exclusive right to write, for `owner` (a name for messages); through a descriptor that may only read, the right
-   * that no descriptor writes. Refused with EPERM while another descriptor has it, or has the device open for writing.
+   * Claims the device for `owner` (a name for messages): no other descriptor can be opened for writing. Throws EPERM while
+   * another descriptor has the claim or has the device open for writing. A read-only descriptor may claim too; then nobody
+   * writes.
    */
   claim(owner: string): void {
     const { bdev } = this;
@@ -83,14 +87,14 @@ export class BdevDescriptor implements OpenHandle {
     bdev.claimedBy = owner;
   }
 
-  /** No effect without a claim of this descriptor's. */
+  /** Releases the claim if this descriptor has it. */
   releaseClaim(): void {
     if (this.#claim === null) return;
     this.#claim = null;
     this.bdev.claimedBy = null;
   }
 
-  /** Ends the use, and the claim if there is one. I/O of this descriptor must be done. Idempotent. */
+  /** Closes the descriptor and releases its claim. I/O of this descriptor must be done. Idempotent. */
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
@@ -101,7 +105,7 @@ export class BdevDescriptor implements OpenHandle {
     onClose?.();
   }
 
-  /** For the device. */
+  /** Called by the device. */
   notify(event: BdevEvent): void {
     this.#onEvent?.(event);
   }

@@ -9,10 +9,10 @@ import type { BdevIo } from '../io/io.js';
 import type { Runtime } from '../runtime/runtime.js';
 import { Status } from '../io/status.js';
 
-/** Looks at a device that has just been registered; may claim it. Errors are logged, and do not stop other examiners. */
+/** Examines a device that has just been registered, and may claim it. Errors are logged and do not stop other examiners. */
 export type Examiner = (bdev: Bdev) => Promise<void> | void;
 
-/** Watches the registry. Called in the turn in which it happens. */
+/** Listens to the registry. Called in the turn in which the change happens. */
 export interface RegistryListener {
   /** The device can be opened, and has not been examined yet. */
   onRegistered?(bdev: Bdev): void;
@@ -20,7 +20,10 @@ export interface RegistryListener {
   onUnregistered?(bdev: Bdev): void;
 }
 
-/** Shared buffers, as a fraction of the memory: a class's slots take at most this part of it each. */
+/**
+ * Size classes of the shared buffers; `share` is the largest fraction of the memory that a class takes, `most` its largest
+ * number of buffers.
+ */
 const classes = [
   { slotBytes: 4096, share: 1 / 16, most: 2048 },
   { slotBytes: 65_536, share: 1 / 16, most: 512 },
@@ -29,7 +32,7 @@ const classes = [
   { slotBytes: 4_194_304, share: 1 / 8, most: 16 },
 ] as const;
 
-/** As {@link classes}, of {@link BdevRegistry.reserve}. */
+/** Size classes of {@link BdevRegistry.reserve}; the fields mean the same as in {@link classes}. */
 const reserveClasses = [
   { slotBytes: 4096, share: 1 / 256, most: 64 },
   { slotBytes: 65_536, share: 1 / 128, most: 16 },
@@ -47,17 +50,14 @@ export class BdevRegistry {
   readonly ios = new IoPool();
   /** Buffers for users that have no pool of their own. Each has {@link bufferHeaderBytes} bytes of room before it. */
   readonly buffers: SizeClassPool;
-  /**
-   * Buffers for a user that has claimed a device, and has others wait for what it does there: these may have all of {@link
-   * buffers}.
-   */
+  /** Reserve for a device's claimant: other users may hold every buffer of {@link buffers} while they wait for it. */
   readonly reserve: SizeClassPool;
   readonly #byName = new Map<string, Bdev>();
   readonly #examiners: Examiner[] = [];
   readonly #listeners = new Set<RegistryListener>();
   #examining = 0;
   #examineWaiters: (() => void)[] = [];
-  // Never shortened: an array that is cut to length 0 is thrown away, and made anew by the next push.
+  // Never shortened: V8 frees the storage of an array that is cut to length 0, and the next push would allocate it again.
   #deferred: (BdevIo | null)[] = [];
   #draining: (BdevIo | null)[] = [];
   #deferredCount = 0;
@@ -69,7 +69,7 @@ export class BdevRegistry {
     this.reserve = newPool(runtime.memory, reserveClasses, 0);
   }
 
-  /** By name, alias or uuid. */
+  /** Looks a device up by name, alias or uuid. */
   get(name: string): Bdev | undefined {
     return this.#byName.get(name);
   }
@@ -98,8 +98,8 @@ export class BdevRegistry {
   }
 
   /**
-   * Takes the device away: new I/O fails with ENODEV, every descriptor is told to close, and once they have and nothing is in
-   * flight the driver is destroyed and the name is free. Resolves then.
+   * Removes the device: new I/O fails with ENODEV, and every descriptor is told to close. Once all are closed and nothing is in
+   * flight, the driver is destroyed and the name is free. Resolves then.
    */
   async unregister(bdev: Bdev): Promise<void> {
     if (bdev.state !== 'registered') {
@@ -119,7 +119,9 @@ export class BdevRegistry {
     }
   }
 
-  /** Throws ENODEV for an unknown name, EPERM for a writable open that a claim or a read-only device forbids. */
+  /**
+   * Opens a device. Throws ENODEV for an unknown name, EPERM for a writable open that a claim or a read-only device forbids.
+   */
   open(nameOrBdev: string | Bdev, options: OpenOptions = {}): BdevDescriptor {
     const bdev = typeof nameOrBdev === 'string' ? this.get(nameOrBdev) : nameOrBdev;
     if (bdev?.state !== 'registered') {
@@ -147,7 +149,7 @@ export class BdevRegistry {
     this.#examiners.push(examiner);
   }
 
-  /** Devices that are registered from now on are not given to it. */
+  /** Removes an examiner; it does not see devices that are registered from now on. */
   removeExaminer(examiner: Examiner): void {
     const index = this.#examiners.indexOf(examiner);
     if (index >= 0) this.#examiners.splice(index, 1);
@@ -183,7 +185,7 @@ export class BdevRegistry {
     }
   }
 
-  /** For bdevs: tells the I/O's device in a later turn. Whatever is queued during that turn waits for the next one. */
+  /** For bdevs: tells the I/O's device in a later turn. What is deferred during that turn waits for the next one. */
   defer(io: BdevIo): void {
     this.#deferred[this.#deferredCount++] = io;
     if (this.#isDrainScheduled) return;
@@ -206,7 +208,7 @@ export class BdevRegistry {
         io?.bdev?.onDeferred(io);
       }
     } finally {
-      // If an owner threw, the others are told all the same.
+      // If an owner threw, the others are told in the next turn.
       for (; told < count; told++) {
         const io = batch[told];
         if (io) this.defer(io);
@@ -266,7 +268,7 @@ function newPool(
 ): SizeClassPool {
   const counted = sizes.map(({ slotBytes, share, most }, index) => {
     const count = Math.min(most, Math.floor((memory.bytes * share) / (slotBytes + headerBytes)));
-    // One of the smallest there is in any case.
+    // There is at least one buffer of the smallest class, however small the memory is.
     return { slotBytes, count: index === 0 ? Math.max(count, 1) : count };
   });
   return new SizeClassPool(memory, { classes: counted.filter(({ count }) => count > 0), headerBytes });

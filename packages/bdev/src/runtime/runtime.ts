@@ -1,6 +1,6 @@
 import type { BufferMemory } from '@raidkit/parity';
 
-/** Structured log lines, `log.warn({ bdev: 'm0' }, 'text')`. A pino logger is one. */
+/** A logger of structured lines, `log.warn({ bdev: 'm0' }, 'text')`. A pino logger fits. */
 export interface Logger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -8,21 +8,21 @@ export interface Logger {
   error(fields: object, message: string): void;
 }
 
-/** What {@link Runtime.setTimer} gives, to hand to {@link Runtime.clearTimer} and to nothing else. */
+/** Returned by {@link Runtime.setTimer}; only good for {@link Runtime.clearTimer}. */
 export type TimerHandle = object;
 
 /**
- * The world as the deterministic packages see it: time, chance, deferral, log and memory. Node's is made by
- * `nodeRuntime()` in `@raidkit/bdev/node`; the simulator hands in its own, and the same seed then gives the same run.
+ * Everything that the deterministic packages use of their environment: time, random numbers, deferral, log and memory.
+ * `nodeRuntime()` in `@raidkit/bdev/node` makes Node's; the simulator passes its own, so that the same seed gives the same run.
  */
 export interface Runtime {
   /** Monotonic time in milliseconds, with fractions. */
   now(): number;
   /** Wall-clock time in milliseconds since 1970, for what is shown to people or stored; never for measuring. */
   wallClock(): number;
-  /** Calls `fn` once, after `ms` milliseconds at the earliest. Something waits for it: the process lives until then. */
+  /** Calls `fn` once, after at least `ms` milliseconds. A pending timer keeps the process alive. */
   setTimer(fn: () => void, ms: number): TimerHandle;
-  /** The same, for code that looks at something from time to time: a pending timer keeps no process alive. */
+  /** As `setTimer`, for periodic checks: a pending timer does not keep the process alive. */
   setWatchTimer(fn: () => void, ms: number): TimerHandle;
   /** No effect on a timer that has fired. */
   clearTimer(timer: TimerHandle): void;
