@@ -2,7 +2,7 @@ import { BdevError, IoFlag, IoType, Status } from '@raidkit/bdev';
 
 const brand = Symbol.for('raidkit.RaidError');
 
-/** Every code that a {@link RaidError} can have; `docs/errors.md` has a heading for each. Stable within a major version. */
+/** Every code that a {@link RaidError} can have. `docs/errors.md` describes each. They are stable within a major version. */
 export const raidErrorCodes = [
   'ERR_RAID_INVALID',
   'ERR_RAID_EXISTS',
@@ -18,9 +18,9 @@ export const raidErrorCodes = [
 /** One of {@link raidErrorCodes}. */
 export type RaidErrorCode = (typeof raidErrorCodes)[number];
 
-/** A refusal or failure of a control request. `errno` is the positive Linux number that RPC answers with. */
+/** A control request was refused or has failed. `errno` is the positive Linux errno that an RPC answer has. */
 export class RaidError extends Error {
-  /** What kind of refusal or failure it is. */
+  /** The kind of refusal or failure. */
   readonly code: RaidErrorCode;
   /** A positive Linux errno. */
   readonly errno: number;
@@ -33,21 +33,22 @@ export class RaidError extends Error {
     Object.defineProperty(this, brand, { value: true });
   }
 
-  /** Also true for an error made by another copy of this package. */
+  /** Whether this is a RaidError, possibly of another copy of this package. */
   static is(error: unknown): error is RaidError {
     return error instanceof Error && brand in error;
   }
 }
 
-/** The status of an I/O that failed for this: ENOSPC where a device refused for lack of space, else EIO. */
+/** Returns the I/O status for this error: ENOSPC if a device refused for lack of space, else EIO. */
 export function statusOf(error: unknown): Status {
   const isOurs = BdevError.is(error) || RaidError.is(error);
   return isOurs && error.errno === Status.NoSpace ? Status.NoSpace : Status.IoError;
 }
 
 /**
- * Whether what was written before may be lost where a device has failed for this: it was to end on stable media, or it is not
- * known what it was. Any other write has failed for its own blocks alone, once the device has answered.
+ * Whether this error of a device may mean that earlier writes are lost. It may if the failed I/O was a flush or a write with
+ * FUA, if it timed out, or if the I/O is unknown. Any other failed write concerns its own blocks alone, because the device
+ * answered.
  */
 export function mayHaveLostWrites(error: unknown): boolean {
   if (!BdevError.is(error) || error.io === undefined || error.errno === Status.TimedOut) return true;
@@ -58,10 +59,10 @@ export function mayHaveLostWrites(error: unknown): boolean {
 /** EIO, ENXIO, ENOMEM, ENODEV, ENOSPC, ETIMEDOUT. */
 const passingErrnos: ReadonlySet<number> = new Set([5, 6, 12, 19, 28, 110]);
 
-/** EPERM, EROFS: of an I/O, that the device takes no writes for now; of anything else that a person must do something. */
+/** EPERM, EROFS. For an I/O: the device does not accept writes at present. For anything else: the operator must act. */
 const refusalErrnos: ReadonlySet<number> = new Set([1, 30]);
 
-/** Whether what failed for this may succeed later without an action of the operator: a device's fault, a lack of memory or room. */
+/** Whether the same operation may succeed later without the operator acting: a device error, or a lack of memory or space. */
 export function mayPass(error: unknown): boolean {
   if (!RaidError.is(error) && !BdevError.is(error)) return false;
   const isOfDevice = error.code === 'ERR_RAID_METADATA' || error.code === 'ERR_BDEV_IO';

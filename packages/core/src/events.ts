@@ -1,12 +1,15 @@
-/** What happens to arrays, for the program that composes them. Told in the turn in which it happened. */
+/** Events of arrays, for the program that embeds them. Listeners are called in the turn in which the event happens. */
 export type RaidEvent =
   | { type: 'arrayOnline'; array: string; degraded: boolean }
-  /** `isOrderly`: it is being stopped or deleted. */
+  /** `isOrderly`: the array is being stopped or deleted. */
   | { type: 'arrayOffline'; array: string; reason: string; isOrderly: boolean }
   | { type: 'arrayRemoved'; array: string }
   | { type: 'arrayResized'; array: string; numBlocks: number }
   | { type: 'memberAdded'; array: string; slot: number; member: string }
-  /** `isRequested`: the operator asked for it; else the device went away. `goesWithSlot`: its slot is taken away too, and is not missing then. */
+  /**
+   * `isRequested`: the operator removed it; otherwise its device disappeared. `goesWithSlot`: its slot is removed too, so the
+   * array is not degraded.
+   */
   | {
       type: 'memberRemoved';
       array: string;
@@ -16,16 +19,19 @@ export type RaidEvent =
       isRequested: boolean;
       goesWithSlot?: true;
     }
-  /** `wasFilled`: it was being filled, and was not in sync yet. */
+  /** `wasFilled`: it was being rebuilt and was not in sync yet. */
   | { type: 'memberFailed'; array: string; slot: number; member: string; reason: string; wasFilled: boolean }
   | { type: 'memberSuspect'; array: string; slot: number; member: string }
   | { type: 'memberAnswers'; array: string; slot: number; member: string }
-  /** Blocks of the member's device are not what their checksums say. */
+  /** Blocks of the member's device do not match their checksums. */
   | { type: 'checksumError'; array: string; slot: number; member: string; block: number; blocks: number }
   | { type: 'spareActivated'; array: string; slot: number; member: string }
-  /** `targets`: the members that are filled, together; `target` is the first of them, and null where there are none. */
+  /** `targets` are the members being filled together. `target` is the first of them, or null if there are none. */
   | { type: 'processStarted'; array: string; process: string; target: string | null; targets: readonly string[] }
-  /** `targets`: those that it filled, or, with an error, was filling. One that left meanwhile was told of then. */
+  /**
+   * `targets` are the members that were filled or, if `error` is set, were being filled. Members that left earlier had events
+   * of their own.
+   */
   | {
       type: 'processFinished';
       array: string;

@@ -1,22 +1,22 @@
 import { RaidError } from './errors.js';
 
-/** Where an array is in its life, as embedders and RPC clients see it. */
+/** State of an array as embedders and RPC clients see it. */
 export type RaidState = 'configuring' | 'online' | 'offline';
 
-/** Where an array is in its life. */
+/** Phase in the life of an array. */
 export type ArrayPhase =
-  /** Only its creation gives it members. */
+  /** Only its creation can add members. */
   | 'creating'
-  /** It waits for members, or to be started. */
+  /** It waits for members, or for a start. */
   | 'configuring'
   | 'starting'
   | 'online'
-  /** Its I/O is being ended. */
+  /** Its I/O is being drained. */
   | 'stopping'
-  /** Its volume is gone for good. It may still hold members. */
+  /** Its volume is permanently gone. It may still hold members. */
   | 'offline';
 
-/** ECANCELED: errno of what was called off because the array ends. */
+/** ECANCELED: errno of operations that are cancelled because the array is ending. */
 const cancelled = 125;
 
 /**
@@ -34,11 +34,11 @@ export class Lifecycle {
   #isEnding = false;
   #creation: Promise<void> | null = null;
   #start: Promise<void> | null = null;
-  /** Why the start that is under way is called off; null if it is not. */
+  /** Why the running start is cancelled; null if it is not. */
   #calledOff: string | null = null;
   #stop: Promise<void> | null = null;
   #end: Promise<void> | null = null;
-  /** Starts and joins that are under way. */
+  /** Starts and joins in progress. */
   readonly #work = new Set<Promise<void>>();
 
   constructor(name: string) {
@@ -54,7 +54,7 @@ export class Lifecycle {
     return this.#phase === 'stopping' || this.#phase === 'offline' ? 'offline' : 'configuring';
   }
 
-  /** The array is to be deleted, or put together anew: it takes up nothing any more. */
+  /** The array is being deleted or reassembled, so it must not begin anything new. */
   get isEnding(): boolean {
     return this.#isEnding;
   }
@@ -64,13 +64,13 @@ export class Lifecycle {
     return this.#creation !== null;
   }
 
-  /** Throws ECANCELED if the array is to end, or the start that is under way has been called off. */
+  /** Throws ECANCELED if the array is ending or the running start has been cancelled. */
   mustGoOn(): void {
     const why = this.#isEnding ? 'it is being stopped or deleted' : this.#calledOff;
     if (why !== null) throw new RaidError('ERR_RAID_BUSY', cancelled, `array ${this.#name}: called off: ${why}`);
   }
 
-  /** Runs a creation, and `undo` if that fails. `make` says {@link isComposed} when the members that are there have joined. */
+  /** Runs a creation, and `undo` if it fails. `make` calls {@link isComposed} when all available members have joined. */
   async create(make: () => Promise<void>, undo: () => Promise<void>): Promise<void> {
     this.#phase = 'creating';
     const creation = make().catch(async (error: unknown) => {
@@ -91,8 +91,8 @@ export class Lifecycle {
   }
 
   /**
-   * Runs a start, which says {@link isUp} in the turn in which the volume is there; to be called while the phase is
-   * `configuring`. Rejects as `work` does, with the phase `configuring` again.
+   * Runs a start; call it only in the phase `configuring`. `work` calls {@link isUp} in the turn in which the volume appears.
+   * Rejects as `work` does, with the phase `configuring` again.
    */
   async start(work: () => Promise<void>): Promise<void> {
     this.mustGoOn();
@@ -114,19 +114,22 @@ export class Lifecycle {
     this.#phase = 'online';
   }
 
-  /** Resolves when no start is under way. */
+  /** Resolves when no start is in progress. */
   async whenStartEnded(): Promise<void> {
     await this.#start;
   }
 
-  /** Has a start that is under way fail at its next step. Resolves when it has ended, in vain or before it was called off. */
+  /** Makes a running start fail at its next step. Resolves when it has ended, which may be with success. */
   async callOffStart(reason: string): Promise<void> {
     if (this.#start === null) return;
     this.#calledOff ??= reason;
     await this.#start;
   }
 
-  /** Ends I/O, once: a later call waits for the same end. The phase is `stopping` at once, `offline` in the end. */
+  /**
+   * Runs `work`, which ends I/O, once: later calls return the same promise. The phase is `stopping` at once, and `offline` when
+   * it is done.
+   */
   stop(work: () => Promise<void>): Promise<void> {
     if (this.#stop === null) {
       this.#phase = 'stopping';
@@ -137,7 +140,7 @@ export class Lifecycle {
     return this.#stop;
   }
 
-  /** Counts work that the end of the array has to wait for. */
+  /** Registers work that the end of the array must wait for. */
   async whileBusy<T>(work: Promise<T>): Promise<T> {
     const counted = work.then(
       () => undefined,
@@ -152,8 +155,8 @@ export class Lifecycle {
   }
 
   /**
-   * Ends the array for good, once: from now on it takes up nothing, and `work` begins when nothing is under way. A creation is
-   * waited for too. A later call waits for the same end.
+   * Ends the array permanently, once: later calls return the same promise. From now on the array begins nothing new; `work`
+   * runs when its creation, starts and joins have ended.
    */
   end(work: () => Promise<void>): Promise<void> {
     this.#isEnding = true;
@@ -161,7 +164,7 @@ export class Lifecycle {
     return this.#end;
   }
 
-  /** Resolves when no start and no join is under way. */
+  /** Resolves when no start or join is in progress. */
   async whenIdle(): Promise<void> {
     while (this.#work.size > 0) await Promise.all(this.#work);
   }

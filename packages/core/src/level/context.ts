@@ -1,36 +1,38 @@
 import type { Logger } from '@raidkit/bdev';
 import type { BufferMemory } from '@raidkit/parity';
 
-/** Options of a level, as its arrays keep them: as JSON has them. */
+/** Options of an array that only its level understands, as JSON values. Core stores them on the members. */
 export type LevelOptions = Readonly<Record<string, unknown>>;
 
-/** Sizes of an array, all in blocks. Computed by the level's `resize`; core keeps them. */
+/** Sizes of an array, in blocks. The level's `resize` computes them; core stores them and relies on them. */
 export interface RaidGeometry {
-  /** Blocks of the array: of the volume that users see. */
+  /** Size of the volume that users see. */
   readonly numBlocks: number;
-  /** Blocks of each slot's data area that the level uses; one entry a slot, missing members too. */
+  /** Blocks of each slot's data area that the level uses: one entry for each slot, including slots without a member. */
   readonly memberBlocks: readonly number[];
-  /** Blocks of the array at whose multiples requests are best cut; 0, the default, for none. */
+  /** Requests should be split at multiples of this many blocks of the array. 0, the default, means no preference. */
   readonly optimalIoBoundary?: number;
-  /** The level never wants a read to cross `optimalIoBoundary`, nor a write unless `splitOnWriteUnit`. Default false. */
+  /** Core splits reads at `optimalIoBoundary`, and writes too unless `splitOnWriteUnit` is set. Default false. */
   readonly splitOnBoundary?: boolean;
-  /** Blocks of the array that are best written together, a stripe; 1, the default, for none. */
+  /** Number of array blocks that are best written together, usually a stripe. 1, the default, means no preference. */
   readonly writeUnitSize?: number;
-  /** The level never wants a write to cross a multiple of `writeUnitSize`. Default false. */
+  /** Core splits writes at multiples of `writeUnitSize`. Default false. */
   readonly splitOnWriteUnit?: boolean;
   /**
-   * For a level with parity: false if writes must come to it as users make them. Default true: some that follow one another, in
-   * one stripe, come as one, within the bounds that the geometry asks for.
+   * Only for levels with parity. With the default true, core may merge consecutive writes to one stripe into one request,
+   * within the limits that the geometry sets. With false, the level gets each write as the user sent it.
    */
   readonly gathersWrites?: boolean;
   /**
-   * How the array's blocks and a member's correspond, for levels with redundancy: array blocks `[k·arrayBlocks,
-   * (k+1)·arrayBlocks)` depend on, and only on, blocks `[k·memberBlocks, (k+1)·memberBlocks)` of every member.
+   * For levels with redundancy, how array blocks map to member blocks: array blocks `[k·arrayBlocks, (k+1)·arrayBlocks)` depend
+   * on blocks `[k·memberBlocks, (k+1)·memberBlocks)` of every member, and on no others.
    */
   readonly stripe?: StripeShape;
 }
 
-/** The smallest part of an array that depends on the same blocks of all members. Whole stripes: `numBlocks` is a multiple. */
+/**
+ * The smallest range of the array that depends on the same blocks of all members. `numBlocks` is a multiple of `arrayBlocks`.
+ */
 export interface StripeShape {
   /** Blocks of the array, 1 or more. */
   readonly arrayBlocks: number;
@@ -41,60 +43,62 @@ export interface StripeShape {
 /** The geometry of a level with redundancy. */
 export type RedundantGeometry = RaidGeometry & Required<Pick<RaidGeometry, 'stripe'>>;
 
-/** What is known of an array before it is started. */
+/** The properties of an array that are known before it is started. */
 export type ArrayShape = Pick<LevelContext, 'blockSize' | 'numSlots' | 'options' | 'stripSizeBlocks'> & {
   readonly memory: Pick<BufferMemory, 'zeroBytes'>;
 };
 
-/** What a level sees of its array. */
+/** A level's view of its array. */
 export interface LevelContext {
-  /** The array's name, for messages. */
+  /** The array's name, for use in messages. */
   readonly name: string;
-  /** Bytes of a block, of the array and of its members: a power of two, 512 to 65,536. */
+  /** Block size of the array and its members in bytes: a power of two, 512 to 65,536. */
   readonly blockSize: number;
-  /** Blocks; 0 where the level has no strips. */
+  /** Strip size in blocks; 0 if the level has no strips. */
   readonly stripSizeBlocks: number;
-  /** Members that the array has when it is complete; slots are 0 to `numSlots - 1`. It changes where the module has an `addedSlot`. */
+  /** Number of slots; they are numbered 0 to `numSlots - 1`. It can change only if the module has an `addedSlot`. */
   readonly numSlots: number;
-  /** Nothing must be written to members. */
+  /** If true, the level must not write to members. */
   readonly isReadOnly: boolean;
-  /** Level-specific options of the array, as given at creation, as JSON has them; members keep them. */
+  /** Level-specific options as given at creation, as JSON values. They are stored on the members. */
   readonly options: LevelOptions;
-  /** What the level's `resize` has returned, once core goes by it; not yet there during `start`. A new object after a growth. */
+  /** The geometry that the level's `resize` returned last. It is not set during `start`. A growth replaces the object. */
   readonly geometry: RaidGeometry;
-  /** Where all buffers are: what an `addr` is an address in. Take what is needed at `start`, give it back in `stop`. */
+  /** The memory that every `addr` is an address in. The level allocates what it needs in `start` and frees it in `stop`. */
   readonly memory: BufferMemory;
-  /** The array's log, for what an operator must know, not for each request. */
+  /** The array's log. It is for what an operator must know; the level must not log each request. */
   readonly log: Logger;
   /**
-   * What a read from the slot's member costs now, by what the array's operator wants of its members and how busy they are: of
-   * several copies the cheapest is to be read. Any finite number; it says nothing by itself.
+   * Returns the current cost of a read from the slot's member, computed from the operator's read preference and the member's
+   * load. Of several copies, the level should read the cheapest. Any finite number; it is meaningful only in comparison.
    */
   readCost(slot: number): number;
-  /** The slot's member is there and holds the array's data. */
+  /** Whether the slot has a member, and that member holds the array's data. */
   isMemberInSync(slot: number): boolean;
 }
 
-/** What a level with redundancy sees of its array. Ranges are blocks of every member's data area. */
+/** The view of an array that a level with redundancy gets. Ranges are in blocks of every member's data area. */
 export interface RedundantContext extends LevelContext {
   /**
-   * Redundancy is known to agree with the data in these blocks of every member's data area, so that it may be updated by
-   * the difference. False after creation over unknown contents or a crash, until a resync got there.
+   * Whether redundancy is known to agree with the data in these blocks, so that parity may be updated by the difference. False
+   * from creation or an unclean stop until a resync has covered the range.
    */
   isRangeInSync(memberOffsetBlocks: number, numBlocks: number): boolean;
   /**
-   * Redundancy may disagree in these blocks: after an unclean stop until a resync got there, or where it is distrusted. Of
-   * copies that may differ all reads must take the same one (the first of its group or set that can be read); what would have to be worked
-   * out from parity that may be wrong is answered with EIO.
+   * Whether redundancy may disagree with the data in these blocks: after an unclean stop until a resync has covered them, or
+   * after {@link markInconsistent}. Of copies that may differ, all reads must take the same one (the first of its group or set
+   * that can be read). A block that could only be reconstructed from such parity is answered with EIO.
    */
   isInconsistent(memberOffsetBlocks: number, numBlocks: number): boolean;
-  /** A write failed on so many members that redundancy may disagree in these blocks, and none could be left out for it. */
+  /**
+   * The level reports that a write failed on more members than can be taken out, so redundancy may disagree in these blocks.
+   */
   markInconsistent(memberOffsetBlocks: number, numBlocks: number): void;
   /**
-   * Redundancy has been written anew in these blocks, all of it from data. `isWhole`: so has all data there, on every member;
-   * otherwise it is made from data that was read, of which a device may have failed to keep what it shows.
+   * The level reports that it has rewritten all redundancy in these blocks from the data. `isWhole`: all data there was written
+   * too, on every member; otherwise some of it was read, and a device may yet lose what it returned (after a failed flush).
    */
   markInSync(memberOffsetBlocks: number, numBlocks: number, isWhole: boolean): void;
-  /** Most blocks of one `journal` of a request; 0 for an array without a journal. */
+  /** Largest number of blocks that one call of a request's `journal` may cover; 0 if the array has no journal. */
   readonly mostJournalBlocks: number;
 }

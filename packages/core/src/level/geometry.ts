@@ -3,19 +3,19 @@ import type { RaidGeometry } from './context.js';
 import type { RaidLevel } from './level.js';
 import type { RaidModule } from './module.js';
 
-/** The array whose level is checked. */
+/** The array whose level is being checked. */
 export interface LevelSubject {
   readonly name: string;
   readonly module: RaidModule;
   readonly blockSize: number;
   readonly numSlots: number;
-  /** Blocks that there are in the slot's data area: its member's, or what is recorded of one that is missing. */
+  /** Size of the slot's data area in blocks: that of its member, or the recorded size if the member is missing. */
   availableBlocks(slot: number): number;
 }
 
 /**
- * What a level says of itself is checked where core begins to rely on it: a size of 0 would be worked off for ever, and blocks
- * past a device's end, or a method that is missing, would be met in the middle of a client's write.
+ * Checks what the level declared before core relies on it. Otherwise a size of 0 would be processed in an endless loop, and
+ * blocks past a device's end or a missing method would be found only during a client's write. Throws `ERR_RAID_MODULE`.
  */
 export function checkLevel(array: LevelSubject, level: RaidLevel): void {
   const { manifest, redundancy } = array.module;
@@ -49,7 +49,7 @@ function checkCopies(array: LevelSubject, { copyGroups, copySets }: RaidLevel): 
     refuse(array, `copyGroups must have each of the slots 0 to ${array.numSlots - 1} once`);
 }
 
-/** Throws `ERR_RAID_MODULE` unless the sets hold each block of a stripe of each slot's member once. */
+/** Throws `ERR_RAID_MODULE` unless the sets contain each block of each slot's stripe exactly once. */
 export function checkCopySets(array: LevelSubject, { copySets }: RaidLevel, { stripe }: RaidGeometry): void {
   if (copySets === undefined || stripe === undefined) return;
   const { memberBlocks } = stripe;
@@ -74,7 +74,7 @@ export function checkCopySets(array: LevelSubject, { copySets }: RaidLevel, { st
   }
 }
 
-/** Throws `ERR_RAID_MODULE` if the geometry contradicts itself, or needs more than the members have. */
+/** Throws `ERR_RAID_MODULE` if the geometry is inconsistent or exceeds the members' size. */
 export function checkGeometry(array: LevelSubject, geometry: RaidGeometry): void {
   const { numBlocks, memberBlocks, optimalIoBoundary = 0, splitOnBoundary = false, writeUnitSize = 1, stripe } = geometry;
   const check = (isGood: boolean, message: string): void => {

@@ -1,9 +1,10 @@
 /**
- * `@raidkit/core/level`: all that the author of a RAID level imports, and nothing of what core does with it. What the interface
- * asks for has clause numbers in `docs/guides/write-a-level.md`.
+ * `@raidkit/core/level` has all that the author of a RAID level imports. Requirements on levels have clause numbers in
+ * `docs/guides/write-a-level.md`.
  *
- * Sizes and places are numbers: `…Blocks` counts blocks of `LevelContext.blockSize` bytes, of the array or of a member's data
- * area, as each member says; `…Bytes` counts bytes; `slot` is 0 to `numSlots - 1`; `addr` is a byte address in `LevelContext.memory`.
+ * Sizes and offsets are numbers. `…Blocks` counts blocks of `LevelContext.blockSize` bytes, of the array or of a member's data
+ * area as each field says; `…Bytes` counts bytes; `slot` is 0 to `numSlots - 1`; `addr` is a byte address in
+ * `LevelContext.memory`.
  */
 export { raidApiVersion, thirdPartyCodes } from './module.js';
 export type {

@@ -2,107 +2,107 @@ import type { Status } from '@raidkit/bdev';
 import type { RaidGeometry, RedundantGeometry } from './context.js';
 import type { AnyWriteRequest, NullPayloadRequest, ProcessRequest, RwRequest } from './requests.js';
 
-/** Where a read lies that one part of one member answers. Filled in by the level; it is core's, and used again and again. */
+/** The one member read that answers a user's read. The level fills it in; core owns the object and reuses it. */
 export interface ReadRoute {
   /** 0 to `numSlots - 1`. */
   slot: number;
-  /** Blocks of the member's data area. */
+  /** First block, in the member's data area. */
   offsetBlocks: number;
 }
 
-/** Facts of a level about one array, for people, by short names in snake case: `{ layout: 'near', copies: 2 }`. */
+/** Facts about one array for people, under short names in snake case: `{ layout: 'near', copies: 2 }`. */
 export type LevelDescription = Readonly<Record<string, boolean | number | string>>;
 
 /** One array's instance of a level. All calls come from the array's reactor, one at a time. */
 export interface PlainLevel {
   /**
-   * The geometry of the array whose slots have so many blocks in their data areas (of a missing member what is recorded of it, or
-   * the least of the others). Changes nothing: core goes by what it returns, or refuses it. `current`: what core goes by, null
-   * at the start; with it the array must not shrink, nor data move. There are more capacities than before when a slot has been
-   * added (`addedSlot` of the module), and fewer when one was taken away.
+   * Returns the geometry for data areas of these sizes in blocks, one for each slot (for a missing member its recorded size, or
+   * the smallest of the others). Must not change the level's state: core may reject the result. `current` is the geometry in
+   * use, or null at the start; relative to it the array must not shrink and data must not move. If the module has an
+   * `addedSlot`, there are more capacities than before when a slot was added, and fewer when one was removed.
    */
   resize(capacities: readonly number[], current: RaidGeometry | null): RaidGeometry;
-  /** A read or a write of array blocks. Its parts are sent before this returns, or from what the request calls later. */
+  /** A read or a write of array blocks. The level sends its parts before it returns, or from callbacks of the request. */
   submitRw(request: RwRequest): void;
   /**
-   * Where a read lies, if `submitRw` would answer it with one `readPart` of all its blocks: says so in `route`, and returns true.
-   * Asked only while redundancy is in sync everywhere and no member is listed with bad blocks; the slot's member must be in sync
-   * (`isMemberInSync`). Changes nothing, and is to be quick: it spares the read a request of its own. Whatever fails is asked of
-   * `submitRw` then. Absent: all reads go there.
+   * Returns true and fills in `route` if `submitRw` would answer the read with one `readPart` of all its blocks. Called only
+   * while redundancy is in sync everywhere and no member has bad blocks; the slot's member must be in sync (`isMemberInSync`).
+   * It must be fast and have no side effects: core sends the read without a request. If that read fails, `submitRw` gets it.
+   * Absent: all reads go to `submitRw`.
    */
   routeRead?(offsetBlocks: number, numBlocks: number, route: ReadRoute): boolean;
-  /** An unmap, or zeros to be written, of array blocks of any range. Present if, and only if, the manifest says `nullPayload`. */
+  /** An unmap or write zeroes of any range of array blocks. Present if and only if the manifest says `nullPayload`. */
   submitNullPayload?(request: NullPayloadRequest): void;
-  /** What there is to say of the array, as it is now, besides what core shows of all. Changes nothing. Absent: nothing. */
+  /** Returns the array's current facts beyond those that core shows for every array. No side effects. Absent: none. */
   describe?(): LevelDescription;
-  /** No request is in flight, and none will come. */
+  /** Called when no request is in flight and none will follow. Frees the level's memory. */
   stop?(): void | Promise<void>;
 }
 
-/** A level that survives the loss of members. */
+/** A level that can lose members. */
 export interface RedundantLevel extends PlainLevel {
-  /** As {@link PlainLevel.resize}, with the stripe. */
+  /** As {@link PlainLevel.resize}; the geometry has a stripe. */
   resize(capacities: readonly number[], current: RaidGeometry | null): RedundantGeometry;
   /** Fills buffers with what slots' members must hold, from the members of other slots alone. */
   submitProcessRequest(request: ProcessRequest): void;
 }
 
-/** Which slots' blocks are worked out from others'. */
+/** For levels with parity: which slots' blocks are redundant. */
 export interface WithRedundantSlots {
   /**
-   * The slots whose blocks in this stripe are worked out from those of the other members that are there. A resync rewrites
-   * these, a check compares them. `stripe`: from 0 on, as the geometry counts them.
+   * Returns the slots whose blocks in this stripe are parity: a resync recomputes them from the other members, and a check
+   * compares them. `stripe` counts from 0 in units of the geometry's stripe.
    */
   redundantSlots(stripe: number): readonly number[];
 }
 
-/** Where copies are that lie at the same blocks of members. */
+/** For levels whose copies lie at the same blocks of several members. */
 export interface WithCopyGroups {
   /**
-   * Groups of slots whose members hold the same at the same blocks, in every stripe; each slot once. Of copies that differ the
-   * majority of a group is believed.
+   * Groups of slots whose members hold the same data at the same blocks, in every stripe. Each slot is in exactly one group. If
+   * the copies differ, the majority of the group is taken to be right.
    */
   readonly copyGroups: readonly (readonly number[])[];
 }
 
-/** Where one of several copies is. */
+/** The location of one of several copies. */
 export interface CopyPlace {
   /** 0 to `numSlots - 1`. */
   readonly slot: number;
-  /** Blocks of the member, from the stripe's first one on. */
+  /** First block on the member, relative to the first block of the stripe. */
   readonly offsetBlocks: number;
 }
 
-/** Blocks of a stripe that hold the same, each on another slot's member. */
+/** Ranges of a stripe that hold the same data, each on the member of a different slot. */
 export interface CopySet {
-  /** Blocks in a row, at each place. */
+  /** Length of each range in blocks. */
   readonly numBlocks: number;
-  /** Where they begin, in blocks from the stripe's first one on the member. The first one that can be read is believed. */
+  /** Locations of the copies. If they may differ, reads take the first one that is readable. */
   readonly places: readonly CopyPlace[];
 }
 
-/** Where copies are that lie at other blocks of each member. */
+/** For levels whose copies lie at different blocks of several members. */
 export interface WithCopySets {
   /**
-   * What holds the same within a stripe, in every stripe alike: each block of each slot in one set. Of copies that differ the
-   * majority of a set is believed.
+   * The copies within a stripe; they are the same for every stripe. Each block of each slot is in exactly one set. If the
+   * copies differ, the majority of the set is taken to be right.
    */
   readonly copySets: readonly CopySet[];
 }
 
-/** Copies at the same blocks of a group's members, or elsewhere. */
+/** A level with copies, at the same or at different blocks of the members. */
 export type CopiesLevel = RedundantLevel & (WithCopyGroups | WithCopySets);
 
-/** Parity: which slots' blocks come from others'. */
+/** A level with parity. */
 export type ParityLevel = RedundantLevel & WithRedundantSlots;
 
-/** Parity with a journal. */
+/** A level with parity and a journal. */
 export interface JournaledLevel extends ParityLevel {
-  /** The end of the request's `journal`. On any other status than Ok the write must not go on. */
+  /** Called when the request's `journal` has finished. Unless the status is Ok, the level must not continue the write. */
   onJournaled(request: AnyWriteRequest, status: Status): void;
 }
 
-/** Whichever of them it is, as core asks. */
+/** Any level; core tests for the optional methods. */
 export type RaidLevel = PlainLevel &
   Partial<
     WithCopyGroups &

@@ -4,30 +4,31 @@ import type { CopiesLevel, JournaledLevel, ParityLevel, PlainLevel } from './lev
 /** The version of this interface. A module built for another major is refused at registration. */
 export const raidApiVersion = 1;
 
-/** Numeric level codes that third parties may use on disk; SPDK's own are 0, 1, 95 and 99. */
+/** Numeric level codes that third parties may use on disk. SPDK uses 0, 1, 95 and 99. */
 export const thirdPartyCodes = { first: 0x1000, last: 0x7fff_ffff } as const;
 
-/** What a level can do, as constants: it drives validation, tests, documentation and `raidkit_get_modules`. */
+/** Constant properties of a level. Validation, tests, documentation and `raidkit_get_modules` use them. */
 export interface RaidManifest {
-  /** Whether `strip_size_kb` must be given, or must not. */
+  /** Whether `strip_size_kb` must be given (`required`) or must not be given (`none`). */
   stripSize: 'required' | 'none';
   /** The level has `submitNullPayload`: unmap and write zeroes. */
   nullPayload: boolean;
-  /** The array grows when its members do: for larger ones the level's `resize` may return more blocks than before. */
+  /** The array grows when its members do: for larger capacities the level's `resize` may return more blocks than before. */
   resize: boolean;
 }
 
 /**
- * What an option of a level may be, in the words of JSON Schema; `default`: what holds where it is not given, which the level sees
- * to. `any`: whatever JSON has, which {@link ModuleBase.checkOptions} must look at. `description`: for people, what it does.
+ * The values that an option of a level accepts, in terms of JSON Schema. The level itself applies `default` if the option is
+ * not given. `any` accepts every JSON value; {@link ModuleBase.checkOptions} must validate it. `description` explains the
+ * option to users.
  */
 export type OptionSchema =
   | { readonly type: 'boolean'; readonly default: boolean; readonly description: string }
   | {
       readonly type: 'integer';
-      /** The smallest that may be given. */
+      /** Smallest valid value. */
       readonly minimum: number;
-      /** The largest that may be given. */
+      /** Largest valid value. */
       readonly maximum: number;
       readonly default: number;
       readonly description: string;
@@ -35,127 +36,129 @@ export type OptionSchema =
   | { readonly type: 'string'; readonly enum: readonly string[]; readonly default: string; readonly description: string }
   | { readonly type: 'any'; readonly description: string };
 
-/** What all modules say of themselves. */
+/** Properties that all modules have. */
 export interface ModuleBase {
-  /** Unique id, lower case, `raid1`. */
+  /** Unique id in lower case, such as `raid1`. */
   readonly level: string;
-  /** Other names that users may write, `1`. */
+  /** Other names that users may give, such as `1`. */
   readonly aliases: readonly string[];
-  /** The number that says this level in a superblock. */
+  /** The number that identifies this level in a superblock. */
   readonly code: number;
   /** {@link raidApiVersion} of the interface that the module was written against. */
   readonly apiVersion: number;
   /** What the level can do. */
   readonly manifest: RaidManifest;
-  /** Fewest slots of an array; 1 to 255. */
+  /** Smallest number of slots of an array; 1 to 255. */
   readonly baseBdevsMin: number;
   /**
-   * What a slot holds that is added to an array while it is up. `copy`: what all others hold, and its member is filled with that;
-   * slots may be taken away as well. `space`: blocks of the array behind those that there were. The context's `numSlots` is another
-   * number from then on, `copyGroups` or `copySets` say so, and `resize` is called with so many capacities; no data moves. Before
-   * that core asks both as if the number were another one, and takes it only if all other slots hold the same together as before;
-   * `resize` may throw a `RaidError` that says why an array cannot have so many. Absent: the number never changes, because it says
-   * where data lies.
+   * What an added slot holds if one is added to an online array. `copy`: the same data as the other slots; its member is
+   * rebuilt, and slots can be removed too. `space`: further array blocks behind the existing ones. Afterwards the context's
+   * `numSlots`, `copyGroups` or `copySets` have the new number, and `resize` is called with as many capacities; no data moves.
+   * Beforehand core asks both for the new number and accepts it only if the other slots would hold the same as before; `resize`
+   * may throw a `RaidError` that says why the array cannot have that many. Absent: the number of slots never changes, because
+   * the layout depends on it.
    */
   readonly addedSlot?: 'copy' | 'space';
-  /** Whether an array with these options may have so many slots, {@link baseBdevsMin} to 255. Absent: it may. */
+  /** Whether an array with these options may have this many slots ({@link baseBdevsMin} to 255). Absent: it may. */
   acceptsSlots?(numSlots: number, options: LevelOptions): boolean;
-  /** The options that an array of the level may have, by name: a to z, 0 to 9 and _, a letter first. Others are refused. Absent: none. */
+  /** Options that an array of the level may have. A name is a letter a to z, then a to z, 0 to 9 and _. Absent: no options. */
   readonly options?: Readonly<Record<string, OptionSchema>>;
   /**
-   * The options with which an array of so many slots is created, if these are given and it {@link ModuleBase.acceptsSlots}: with what
-   * must be on record of its creation, because the number may change. Not asked where a store of superblocks keeps no options.
-   * Absent: those that are given.
+   * Returns the options to record for a new array of this many slots that was given these options; called if the level {@link
+   * ModuleBase.acceptsSlots}. It adds what must be recorded at creation because the number of slots may change. Not called if
+   * the superblock store does not store options. Absent: the given options are recorded.
    */
   completeOptions?(numSlots: number, options: LevelOptions): LevelOptions;
   /**
-   * Throws (a `RaidError` if it can) for options that no array of the level may have although {@link ModuleBase.options} allows each of them,
-   * before one is created with them, and before one is started with what its members say. Absent: there are none.
+   * Throws (preferably a `RaidError`) if the options do not go together although {@link ModuleBase.options} accepts each of
+   * them. Called before an array is created, and before one is started with the options recorded on its members. Absent: every
+   * combination is valid.
    */
   checkOptions?(options: LevelOptions): void;
   /**
-   * Bytes of the context's memory that `start` takes at most for such an array, and holds until `stop`: core refuses to create or
-   * start one for which there is no room, and says how much is missing. Absent: none.
+   * Returns the most bytes of the context's memory that `start` may allocate for such an array and hold until `stop`. Core
+   * refuses to create or start an array without that much free memory, and reports how much is missing. Absent: 0.
    */
   memoryBytes?(shape: ArrayShape): number;
   /**
-   * Where data lies depends on the options: an array is not started while no member says what they are, which another program
-   * may have overwritten. Absent: it does not.
+   * If true, the options determine where data lies, so an array is not started while no member has them on record (another
+   * program may have overwritten the record). Absent: false.
    */
   readonly optionsDefineLayout?: boolean;
 }
 
 /**
- * Which members an array of a redundant level can be without. `options` are the array's; none while they are not known, because
- * no member that has them could be read yet. Asked for every number of slots that {@link ModuleBase.acceptsSlots} takes.
+ * Which members an array of a redundant level can be without. `options` are the array's; they are empty until a member that
+ * records them has been read. Core calls these for every number of slots that {@link ModuleBase.acceptsSlots} accepts.
  */
 export interface Losses {
-  /** Most members that may be missing, of an array of so many slots: 1 to `numSlots - 1`; 0 of one slot. */
+  /** Most members that may be missing from an array of `numSlots` slots: 1 to `numSlots - 1`, or 0 if there is one slot. */
   readonly maxMissing: number | ((numSlots: number, options: LevelOptions) => number);
   /**
-   * Whether all data is there without these slots' members: 1 to {@link maxMissing} of them, in ascending order. An array that
-   * can be without these can be without fewer of them. Absent: any may be missing.
+   * Whether all data is available without the members of these slots: 1 to {@link maxMissing} slots, in ascending order. If it
+   * is, it must also be for every subset of them. Absent: any {@link maxMissing} members may be missing.
    */
   canRun?(numSlots: number, missing: readonly number[], options: LevelOptions): boolean;
 }
 
-/** A level that needs every member. */
+/** A module whose level has no redundancy. */
 export interface PlainModule extends ModuleBase {
-  /** Every member is needed. */
+  /** The level needs every member. */
   readonly redundancy: 'none';
   /**
-   * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
+   * Starts an array. All members that it starts with are open; some may be missing. Throws (preferably a `RaidError`) to
    * refuse. Called again after a stop, with a new context.
    */
   start(context: LevelContext): PlainLevel;
 }
 
-/** A level that keeps each block more than once: on all members, in groups of them, or at other blocks. */
+/** A module whose level stores each block more than once: on all members, on groups of them, or at different blocks of them. */
 export interface CopiesModule extends ModuleBase, Losses {
-  /** Each block is there more than once. */
+  /** The level stores each block more than once. */
   readonly redundancy: 'copies';
   /**
-   * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
+   * Starts an array. All members that it starts with are open; some may be missing. Throws (preferably a `RaidError`) to
    * refuse. Called again after a stop, with a new context.
    */
   start(context: RedundantContext): CopiesLevel;
 }
 
 /**
- * A level that works blocks out from others. Where these may disagree, after a crash, an absent member's blocks cannot be told:
- * such an array is not started without a person's word, unless there is a journal.
+ * A module whose level reconstructs blocks from parity. After a crash parity may disagree with the data, and a missing member's
+ * blocks cannot be reconstructed there (the write hole). Such an array starts only if forced, unless it has a journal.
  */
 export type ParityModule = UnjournaledModule | JournaledModule;
 
-/** What modules with parity have in common. */
+/** Properties that all modules with parity have. */
 export interface ParityBase extends ModuleBase, Losses {
-  /** Blocks are worked out from others, and after a crash may be worked out wrongly. */
+  /** The level reconstructs missing blocks from other members. After a crash the result may be wrong. */
   readonly redundancy: 'parity';
 }
 
-/** Parity without a journal: after a crash without a member a person must say that what parity says is to be believed. */
+/**
+ * Parity without a journal. After a crash with a member missing, the array starts only if an operator forces it to trust
+ * parity.
+ */
 export interface UnjournaledModule extends ParityBase {
-  /** The level keeps none. */
+  /** The level does not journal writes. */
   readonly journal: false;
   /**
-   * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
+   * Starts an array. All members that it starts with are open; some may be missing. Throws (preferably a `RaidError`) to
    * refuse. Called again after a stop, with a new context.
    */
   start(context: RedundantContext): ParityLevel;
 }
 
-/** Parity with a journal, to which the level keeps. A crash of an array that lacks members costs nothing then. */
+/** Parity with a journal, which closes the write hole of a degraded array. */
 export interface JournaledModule extends ParityBase {
-  /** The level hands to `request.journal` what absent members would hold. */
+  /** The level passes the data of missing members to `request.journal`. */
   readonly journal: true;
   /**
-   * Starts an array: all members that it will start with are open, some may be missing. Throws (a `RaidError` if it can) to
+   * Starts an array. All members that it starts with are open; some may be missing. Throws (preferably a `RaidError`) to
    * refuse. Called again after a stop, with a new context.
    */
   start(context: RedundantContext): JournaledLevel;
 }
 
-/**
- * A RAID level, as its package exports it. A plain object without state; what belongs to one array is made by `start`.
- */
+/** A RAID level as its package exports it: a plain object without state. `start` makes the state of one array. */
 export type RaidModule = PlainModule | CopiesModule | ParityModule;

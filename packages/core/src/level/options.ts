@@ -3,12 +3,12 @@ import type { LevelOptions } from './context.js';
 import type { OptionSchema, RaidModule } from './module.js';
 import type { ExtensionHeader, SuperblockStore } from '../format/store.js';
 
-/** Of `{}`: superblocks alone keep no options. */
+/** Length of `{}`. A store without an extension cannot store options, so only an empty object fits. */
 const noOptionsBytes = 2;
 
 /**
- * The options of a new array as they come back at its next start, from members or from a saved configuration: as JSON has
- * them. Throws for what JSON cannot say, what the level refuses, and what there is no room for.
+ * Returns the options of a new array as its next start will read them, from members or a saved configuration, so as JSON
+ * values. Throws for values that JSON cannot represent, options that the level refuses, and options that do not fit the store.
  */
 export function checkLevelOptions(
   name: string,
@@ -36,7 +36,7 @@ export function checkLevelOptions(
 }
 
 /**
- * The options of an array that is put together, as this header has them. Throws if the level, as it is now, refuses them.
+ * Returns the options that this header of an existing array records. Throws if the level, in its present version, refuses them.
  */
 export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionHeader): LevelOptions {
   const options = parseOptions(levelOptions) ?? {};
@@ -46,13 +46,13 @@ export function recordedOptions(module: RaidModule, { levelOptions }: ExtensionH
   return options;
 }
 
-/** For people: an array with these options cannot have so many members. */
+/** Returns a message that an array with these options cannot have `numSlots` members. */
 export function doesNotTake({ level }: RaidModule, numSlots: number, options: LevelOptions): string {
   const how = Object.keys(options).length === 0 ? '' : ` with the options ${JSON.stringify(options)}`;
   return `level ${level} does not take ${numSlots} members${how}`;
 }
 
-/** Throws, naming option and limit, for options that an array of the level cannot have. */
+/** Throws, naming the option and its limits, if an array of the level cannot have these options. */
 export function checkOptions(module: RaidModule, options: LevelOptions): void {
   const refuse = (message: string): never => {
     throw new RaidError('ERR_RAID_INVALID', 22, message);
@@ -96,7 +96,7 @@ function limitsOf(schema: OptionSchema): string {
   }
 }
 
-/** What is wrong with what a module says of an option; null for nothing. Modules may be written in JavaScript. */
+/** Returns what is wrong with a module's declaration of an option, or null. Modules may be written in JavaScript. */
 export function faultOfSchema(name: string, schema: unknown): string | null {
   if (!/^[a-z][a-z0-9_]{0,31}$/.test(name)) return 'its name must be 1 to 32 characters of a-z, 0-9 and _, a letter first';
   if (typeof schema !== 'object' || schema === null) return 'it must be an object';

@@ -6,70 +6,73 @@ import type { AnyWriteRequest, JournalRange, LockMode, NullPayloadRequest, Proce
 const noSlots: readonly number[] = [];
 const noRanges: readonly JournalRange[] = [];
 
-/** What levels know a request as. */
+/** The `kind` that levels see. */
 type RequestKind = (RwRequest | NullPayloadRequest | ProcessRequest)['kind'];
 
 const usedAfterEnd = 'a RAID I/O was used after its end';
 
-/** The code that asked core for an I/O of its own, and is told when it is done. */
+/** Code in core that submits a RAID I/O of its own and is notified when it is done. */
 export interface RaidIoOwner {
   onRaidIoDone(io: RaidIo): void;
 }
 
-/** Core's side of a request: what becomes of its parts, its failures, and its end. */
+/** Core's side of a request: it sends the parts, handles failures, and completes the request. */
 export interface RequestSink {
   isMemberFor(io: RaidIo, slot: number): boolean;
   submitPart(io: RaidIo, slot: number, type: IoType, offset: number, numBlocks: number, addr: number): void;
   onPartDone(io: RaidIo, part: BdevIo): void;
   requestRepair(slot: number, offset: number, numBlocks: number): void;
   journal(io: RaidIo): void;
-  /** A read has become one that writes. */
+  /** A read has called `writeBack`. */
   onWriteBack(io: RaidIo): void;
   judge(io: RaidIo): Status;
   onLevelDone(io: RaidIo, status: Status): void;
-  /** The level has thrown; the request ends, with EIO, when what is in flight of it is done. */
+  /** The level threw an exception. The request ends with EIO when its parts in flight are done. */
   onLevelThrew(io: RaidIo, error: unknown): void;
-  /** The level has thrown, and the request that it has put aside ends with a part of it done. */
+  /** The level threw an exception while it held this request, which ends although some of its parts may have been executed. */
   onLeftUndone(io: RaidIo): void;
-  /** The level has thrown before: a request that it puts aside is never released. */
+  /** The level threw an exception earlier, so it will never release a request that it holds now. */
   readonly hasLevelThrown: boolean;
 }
 
-/** What fills members, and has filled them where a request lies. */
+/** A rebuild, as seen by requests in the range that it has filled already. */
 export interface Filler {
-  /** Asked of a slot whose member is being filled: whether it is by this, so that the member holds what lies there. */
+  /**
+   * For a slot whose member is being filled: whether this rebuild fills it, so that the member holds the data of that range.
+   */
   isFilling(slot: number): boolean;
 }
 
 /** A request's entry in the journal. */
 export interface JournalEntryHandle {
-  /** The blocks for which the entry stands are on the members, perhaps in their caches. */
+  /** The blocks that the entry stands for have been written to the members, though perhaps only to their caches. */
   markWritten(): void;
 }
 
 type Continuation = (io: RaidIo) => void;
 
 /**
- * One request to a level, of any kind. Pooled, and of one shape, so that the data path sees one class; a level sees the
- * interface of the request's kind (`requests.ts`). The caller of the level holds the request open meanwhile ({@link leave}).
+ * One request to a level, of any kind. It is pooled and has one shape, so that the data path sees one class; levels see it
+ * through the interface of the request's kind (`requests.ts`). Whoever calls the level keeps the request open during the call
+ * ({@link leave}).
  */
 export class RaidIo implements IoOwner {
-  // The request.
+  // Fields that describe the request.
   type: IoType = IoType.Read;
   flags = 0;
   offsetBlocks = 0;
   numBlocks = 0;
   addr = -1;
-  /** For a reconstruct request: the slots whose contents are wanted, and where; the first is also in `slot` and `addr`. */
+  /** For a reconstruct request: the requested slots and the buffers for them. The first ones are also in `slot` and `addr`. */
   slots: readonly number[] = noSlots;
   addrs: readonly number[] = noSlots;
-  /** -1 for others. */
+  /** -1 for requests of another kind. */
   slot = -1;
 
-  /** Set when the level is handed the request: the fields above say it, and levels ask often. */
+  /** Set when the level gets the request. It follows from the fields above, but levels ask for it often. */
   kind: RequestKind = 'read';
 
-  // The level's scratch.
+  // Fields for the level's use.
   phase = 0;
   a = 0;
   b = 0;
@@ -78,56 +81,58 @@ export class RaidIo implements IoOwner {
   next: RaidIo | null = null;
 
   journalSlots: readonly number[] = noSlots;
-  /** For an unmap: what the level says of it with {@link trimmed}. */
+  /** For an unmap: the range that the level passed to {@link trimmed}. */
   trimmedOffset = 0;
   trimmedBlocks = 0;
 
-  /** Parts that succeeded and count for the request: all of a read's, the writing ones of others. */
+  /** Successful parts that count for the request: all parts of a read, only the writing parts of other requests. */
   partsDone = 0;
   readonly unreadable: number[] = [];
   readStatus: Status = Status.Ok;
   readonly failed: number[] = [];
   writeStatus: Status = Status.Ok;
   stepStatus: Status = Status.Ok;
-  /** A read that writes what it has read to other members, to stable media; it is judged as a write. */
+  /** A read that writes what it read to other members, on stable media. Its status is determined as for a write. */
   writesBack = false;
 
-  /** Parts in flight, calls of the level that have not returned, and what it waits for. The request goes on at 0. */
+  /** Number of parts in flight, calls of the level that have not returned, and other things it waits for. At 0 it continues. */
   #open = 0;
   #then: Continuation | null = null;
   #onReleased: Continuation | null = null;
   #onLocked: Continuation | null = null;
   #locks: RangeLocks | null = null;
   readonly #lock: RangeLock;
-  /** The next part is the first one of a step. */
+  /** The next part begins a new step. */
   #isStepOver = true;
   #isEnding = false;
   #failure: Status = Status.Ok;
-  /** A level that has thrown may still have it, and let it go one day: it is not used again. */
+  /** A level that threw an exception may still hold this object and release it later, so it is not reused. */
   isForgotten = false;
 
-  // Core's own.
+  // Fields for core's use.
   sink: RequestSink | null = null;
-  /** A user's, not core's own. */
+  /** It comes from a user, not from core itself. */
   isUsers = false;
-  /** The I/O of the user that asked for it; null for core's own, and for one that stands for several users' writes. */
+  /** The user's I/O that this request serves; null for core's own requests and for one that merges writes of several users. */
   parent: BdevIo | null = null;
   owner: RaidIoOwner | null = null;
-  /** The rebuild that has filled its targets where this request lies, so that they count as members for it; null: none has. */
+  /**
+   * The rebuild whose targets are filled in this request's range, so that they count as members for it; null if there is none.
+   */
   filler: Filler | null = null;
-  /** Its latest entries in the journal, and the blocks of the array that wait to become some. */
+  /** Its latest journal entries, and then the array ranges that are waiting to be journaled. */
   readonly journaled: JournalEntryHandle[] = [];
   journalRanges: readonly JournalRange[] = noRanges;
-  /** Entries that are being written, and how that went so far. */
+  /** Number of journal entries being written, and the combined status of those that are done. */
   journalWrites = 0;
   journalStatus: Status = Status.Ok;
-  /** Counted by the journal as a write that the level works on. */
+  /** The journal counts it as a write that the level is working on. */
   isAtLevel = false;
-  /** Counted in the write-intent bitmap. */
+  /** The write-intent bitmap counts it as in flight. */
   isMarked = false;
-  /** For an unmap: when it began, as the map counts. */
+  /** For an unmap: the time at which it began, on the bitmap's counter. */
   begunAt = 0;
-  /** For a reconstruct request: slots that must not be read, because they are what is to be worked out. */
+  /** For a reconstruct request: slots that must not be read, because their contents are being reconstructed. */
   excluded: readonly number[] = noSlots;
   status: Status = Status.Ok;
 
@@ -140,13 +145,13 @@ export class RaidIo implements IoOwner {
     });
   }
 
-  // For core.
+  // Methods for core.
 
   /** Hands the request to the level. */
   start(level: RaidLevel): void {
     this.#open++;
     try {
-      // The one place where a request becomes what its kind says.
+      // This is the only place that casts a request to the type of its kind.
       if (this.slot >= 0) {
         this.kind = 'reconstruct';
         level.submitProcessRequest?.(this as unknown as ProcessRequest);
@@ -163,7 +168,7 @@ export class RaidIo implements IoOwner {
     this.leave();
   }
 
-  /** Before the start: the slot's member has been asked for it already, and has answered with an error. */
+  /** Called before the start if core has already tried to read from the slot's member and got this error. */
   wasUnreadable(slot: number, error: Status): void {
     this.unreadable.push(slot);
     this.readStatus = error;
@@ -174,14 +179,14 @@ export class RaidIo implements IoOwner {
     this.#open++;
   }
 
-  /** A call of the level has returned, or something that the request waited for is over: it goes on if it was the last. */
+  /** Ends one of the counted waits. After the last one the request continues. */
   leave(): void {
     if (--this.#open === 0) this.#continue();
   }
 
   #continue(): void {
     do {
-      // Nothing can have gone wrong in a step without parts.
+      // A step without parts cannot have failed.
       if (this.#isStepOver) this.stepStatus = Status.Ok;
       this.#isStepOver = true;
       const then = this.#then;
@@ -201,12 +206,13 @@ export class RaidIo implements IoOwner {
       this.#isStepOver = false;
       this.stepStatus = Status.Ok;
     }
-    // Counted when it has been taken: what is refused is not waited for. None ends before this has returned.
+    // Counted only after it was accepted: a part that was refused with an exception never ends. No part ends before this
+    // returns.
     sink.submitPart(this, slot, type, offsetBlocks, numBlocks, addr);
     this.#open++;
   }
 
-  /** Counts a part that is done; with the last one the request goes on. */
+  /** Counts a part that is done. After the last one the request continues. */
   partDone(part: BdevIo): void {
     const { status } = part;
     const isRead = part.type === IoType.Read;
@@ -225,7 +231,7 @@ export class RaidIo implements IoOwner {
     this.leave();
   }
 
-  /** The end of {@link journal}. */
+  /** Tells the level that {@link journal} has finished. */
   journalDone(level: RaidLevel | null, status: Status): void {
     try {
       if (level?.onJournaled === undefined) this.fail(Status.NoDevice);
@@ -236,12 +242,12 @@ export class RaidIo implements IoOwner {
     this.leave();
   }
 
-  /** For the bdev layer. */
+  /** Called by the bdev layer when a part is done. */
   onIoDone(part: BdevIo): void {
     this.#openSink().onPartDone(this, part);
   }
 
-  // What levels see, by the interface of the request's kind.
+  // Methods for levels, as declared by the interface of the request's kind.
 
   hasMember(slot: number): boolean {
     return this.sink?.isMemberFor(this, slot) === true && (this.excluded === noSlots || !this.excluded.includes(slot));
@@ -296,7 +302,7 @@ export class RaidIo implements IoOwner {
     if (this.sink?.hasLevelThrown === true) this.forget();
   }
 
-  /** The level that holds it has thrown: it ends, with EIO, when what is in flight of it is done. */
+  /** The level threw an exception while it held this request: ends it with EIO when its parts in flight are done. */
   forget(): void {
     if (this.#onReleased === null) return;
     this.#onReleased = null;
@@ -338,7 +344,7 @@ export class RaidIo implements IoOwner {
   journal(ranges: readonly JournalRange[]): void {
     const sink = this.#openSink();
     this.journalRanges = ranges;
-    // As with parts.
+    // Counted only after it was accepted, as with parts.
     sink.journal(this);
     this.#open++;
   }
@@ -367,7 +373,7 @@ export class RaidIo implements IoOwner {
     }
   }
 
-  /** The level has thrown: what it has left undone is not known. */
+  /** The level threw an exception, so it is unknown which parts are missing. */
   #onThrown(error: unknown): void {
     this.#endBroken();
     this.sink?.onLevelThrew(this, error);
@@ -380,11 +386,14 @@ export class RaidIo implements IoOwner {
     this.#failure = Status.IoError;
   }
 
-  /** Judges, unlocks, tells; in this order: the next holder of the lock must not meet a member that has missed this request. */
+  /**
+   * Determines the status, unlocks, and notifies, in this order: the next holder of the lock must not see a member that missed
+   * this request.
+   */
   #finish(): void {
     const { sink } = this;
     if (sink === null) throw new Error(usedAfterEnd);
-    // A request of which no member has taken a part, and that the level has not answered, is not done.
+    // A request ends with ENODEV if no member executed a part and the level did not end it.
     const isUnanswered =
       !this.#isEnding &&
       this.partsDone === 0 &&
@@ -399,14 +408,14 @@ export class RaidIo implements IoOwner {
     sink.onLevelDone(this, status);
   }
 
-  /** The request is out, and the level or core is working on it. */
+  /** Throws unless the request is in use by the level or core. */
   #openSink(): RequestSink {
     const { sink } = this;
     if (sink === null || this.#open === 0) throw new Error(usedAfterEnd);
     return sink;
   }
 
-  /** As it was made, but for the level's scratch. */
+  /** Restores the initial values, except in the level's fields `a`, `b` and `c`. */
   reset(): void {
     this.flags = 0;
     this.addr = -1;
@@ -440,7 +449,7 @@ export class RaidIo implements IoOwner {
   }
 }
 
-/** Idle RAID I/O objects. */
+/** A pool of RAID I/O objects. */
 export class RaidIoPool {
   readonly #all: RaidIo[] = [];
   readonly #free: RaidIo[] = [];
@@ -459,7 +468,7 @@ export class RaidIoPool {
     else this.#free.push(io);
   }
 
-  /** Ends the requests of an array whose level has thrown that it has put aside. */
+  /** Ends the requests that this array's level holds, after it threw an exception. */
   forgetHeld(sink: RequestSink): void {
     for (const io of [...this.#all]) if (io.sink === sink) io.forget();
   }

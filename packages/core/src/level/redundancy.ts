@@ -2,8 +2,8 @@ import type { LevelOptions } from './context.js';
 import type { RaidModule } from './module.js';
 
 /**
- * The one place that says which members an array can be without. All other code asks here; none counts members, or concludes
- * from their number what they hold. `options`: the array's, as they are on record.
+ * This file alone decides which members an array can be without. Other code must not count members or infer from their number
+ * what they hold. `options` are the array's recorded options.
  */
 
 const none: LevelOptions = {};
@@ -19,14 +19,14 @@ export function minOperational(module: RaidModule, numSlots: number, options = n
   return numSlots - maxMissing(module, numSlots, options);
 }
 
-/** Whether all data is there without these slots' members. `missing`: in ascending order, each once. */
+/** Whether all data is available without the members of these slots. `missing` is in ascending order without duplicates. */
 export function canRun(module: RaidModule, numSlots: number, missing: readonly number[], options = none): boolean {
   if (missing.length > maxMissing(module, numSlots, options)) return false;
   if (missing.length === 0 || module.redundancy === 'none' || module.canRun === undefined) return true;
   return module.canRun(numSlots, missing, options);
 }
 
-/** For people: why an array without these slots' members cannot be online. */
+/** Returns a message that says why an array without the members of these slots cannot be online. */
 export function whyNot(module: RaidModule, numSlots: number, missing: readonly number[], options = none): string {
   const needed = minOperational(module, numSlots, options);
   const there = numSlots - missing.length;
@@ -34,12 +34,12 @@ export function whyNot(module: RaidModule, numSlots: number, missing: readonly n
   return `level ${module.level} cannot be without the members of slots ${missing.join(', ')} together`;
 }
 
-/** Sets of members that are tried out at most, for a level that says itself which may be missing. */
+/** Largest number of sets of members to try for a level that has its own `canRun`. */
 const mostTried = 20_000;
 
 /**
- * How many more members can be lost, whichever they are, when these are missing already; a lower bound where there are very
- * many combinations of them. -1 if data is missing already.
+ * Returns how many more members can be lost, whichever they are, if these are missing already. It is a lower bound if there are
+ * more than 20,000 combinations to try. -1 if data is unavailable already.
  */
 export function canLoseAny(module: RaidModule, numSlots: number, missing: readonly number[], options = none): number {
   if (!canRun(module, numSlots, missing, options)) return -1;

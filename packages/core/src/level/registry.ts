@@ -4,10 +4,10 @@ import { faultOfSchema } from './options.js';
 import { maxMissing } from './redundancy.js';
 import type { RaidModule } from './module.js';
 
-/** Most slots of an array: the superblock counts them in a byte. */
+/** Most slots an array can have: the superblock has one byte for their number. */
 export const mostSlots = 255;
 
-/** Codes that SPDK gives to its levels; a third party may stand in for one of them, but only under its name. */
+/** Codes of SPDK's own levels. A third party may implement one of them, but only under SPDK's name. */
 const spdkCodes: ReadonlyMap<number, string> = new Map([
   [0, 'raid0'],
   [1, 'raid1'],
@@ -15,12 +15,15 @@ const spdkCodes: ReadonlyMap<number, string> = new Map([
   [99, 'concat'],
 ]);
 
-/** The levels that are available. */
+/** The levels that arrays can be created with. */
 export class RaidModuleRegistry {
   readonly #byName = new Map<string, RaidModule>();
   readonly #byCode = new Map<number, RaidModule>();
 
-  /** Refuses, naming the module and the field, what another module has, another API version, or a manifest that lies. */
+  /**
+   * Registers a level. Throws, naming module and field, if a name or code is taken, the API version differs, or a declaration
+   * is invalid.
+   */
   register(module: RaidModule): void {
     checkModule(module);
     if (this.#byCode.get(module.code) === module) return;
@@ -34,17 +37,17 @@ export class RaidModuleRegistry {
     this.#byCode.set(module.code, module);
   }
 
-  /** By level id or alias, exact case. */
+  /** Returns the level with this id or alias; case matters. */
   byName(name: string): RaidModule | undefined {
     return this.#byName.get(name);
   }
 
-  /** By the number that superblocks have. */
+  /** Returns the level that this code in a superblock stands for. */
   byCode(code: number): RaidModule | undefined {
     return this.#byCode.get(code);
   }
 
-  /** In the order of registration. */
+  /** Returns all levels in the order of registration. */
   list(): RaidModule[] {
     return [...this.#byCode.values()];
   }
@@ -99,7 +102,7 @@ function checkOptionSchemas(module: RaidModule): void {
   }
 }
 
-/** Modules may be written in JavaScript: what is missing must not count as false, nor a typing error as true. */
+/** Modules may be written in JavaScript: a missing field must not count as false, nor a value of another type as true. */
 function checkManifest(module: RaidModule): void {
   const manifest: Partial<Record<keyof RaidModule['manifest'], unknown>> = (module as Partial<RaidModule>).manifest ?? {};
   if (manifest.stripSize !== 'required' && manifest.stripSize !== 'none')
@@ -109,7 +112,7 @@ function checkManifest(module: RaidModule): void {
   }
 }
 
-/** Fields that only modules with redundancy have; in JavaScript any may be there. */
+/** Fields that only modules with redundancy may have. A module written in JavaScript can have any of them. */
 type AnyLosses = Partial<Record<'redundancy' | 'maxMissing' | 'canRun' | 'journal', unknown>>;
 
 function checkLosses(module: RaidModule): void {
@@ -138,8 +141,8 @@ function checkLosses(module: RaidModule): void {
 const globalKey = Symbol.for(`raidkit.RaidModuleRegistry.v${raidApiVersion}`);
 
 /**
- * The registry that `import '@raidkit/raid1/register'` registers in. One in the process for each API version, however many
- * copies of this package there are.
+ * Returns the registry that `import '@raidkit/raid1/register'` registers in. A process has one for each API version, however
+ * many copies of this package are loaded.
  */
 export function globalRegistry(): RaidModuleRegistry {
   const holder = globalThis as Record<symbol, RaidModuleRegistry | undefined>;

@@ -1,205 +1,218 @@
 import type { RangeLocks, Status } from '@raidkit/bdev';
 
-/** Whether others may hold the range too, if they share it as well. */
+/** `shared`: other requests may hold the range at the same time, if their locks are shared too. */
 export type LockMode = 'shared' | 'exclusive';
 
 /**
- * One request to a level. The level sends parts to members, from within the call that brought the request or from one that it
- * asked for: {@link andThen}, {@link lock}, {@link hold}. When such a call has returned and all parts are done, what
- * {@link andThen} was given is called; if that is nothing, the request ends. So a level never counts parts, and cannot end a
- * request twice, too early or never.
+ * One request to a level. The level sends parts to members from within the call that brought the request, or from a callback
+ * that it asked for with {@link andThen}, {@link lock} or {@link hold}. When that call has returned and all parts are done, the
+ * function given to {@link andThen} is called; if there is none, the request ends. So a level never counts parts, and cannot
+ * end a request twice, too early or never.
  *
- * Pooled: not to be kept beyond its end. Functions given to it should be made once an array and not once a request.
+ * Requests are pooled: a level must not keep one beyond its end. Callbacks should be created once for each array, not for each
+ * request.
  */
 export interface LevelRequest {
-  /** The first block: of the array; of a reconstruct request, of the members' data areas. */
+  /** First block: of the array, or for a reconstruct request of the members' data areas. */
   readonly offsetBlocks: number;
-  /** Blocks, 1 or more. */
+  /** Number of blocks, 1 or more. */
   readonly numBlocks: number;
 
-  /** The level's own, for where it is with the request. 0 at first. */
+  /** For the level, to keep the state of the request. Initially 0. */
   phase: number;
-  /** A number of the level's own; at first whatever another request left there. */
+  /** A number for the level's use. Its initial value is undefined. */
   a: number;
   /** As {@link a}. */
   b: number;
   /** As {@link a}. */
   c: number;
-  /** An object of the level's own; null at first. */
+  /** An object for the level's use. Initially null. */
   levelContext: object | null;
-  /** For a queue of the level's own: the request behind this one; null at first. */
+  /** Next request in a queue of the level. Initially null. */
   next: LevelRequest | null;
 
-  /** Whether the slot has a member that this request reads from or writes to. Ask again in each call: members leave. */
+  /** Whether the slot has a member that this request may access. Ask again in each callback, because members can leave. */
   hasMember(slot: number): boolean;
   /**
-   * Reads `numBlocks` blocks of the slot's member, from block `offsetBlocks` of its data area, into the buffer at `addr`. A
-   * member that is gone answers ENODEV.
+   * Reads `numBlocks` blocks of the slot's member, from block `offsetBlocks` of its data area, into the buffer at `addr`. The
+   * status is ENODEV if the member has left.
    */
   readPart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void;
 
-  /** What is called when this call has returned and all parts are done, instead of the request's end. Once. */
+  /**
+   * Sets the function to call, instead of ending the request, when this call has returned and all parts are done. It is called
+   * once.
+   */
   andThen(then: (request: this) => void): void;
   /**
-   * Calls `then` once the range `[start, end)` of `locks` is held: at once, or later. What a unit is, the level decides. The
-   * lock belongs to the request and is released at its end, after members that failed have been taken out and before the caller
-   * is told. One for a request.
+   * Calls `then` once the range `[start, end)` of `locks` is held, immediately or later. The level chooses the unit of the
+   * range. The lock belongs to the request and is released at its end, after failed members have been taken out and before the
+   * caller is notified. A request can have one lock.
    */
   lock(locks: RangeLocks, start: number, end: number, mode: LockMode, then: (request: this) => void): void;
-  /** The request waits for something of the level's own: {@link release} calls `then`, and nothing else goes on before. */
+  /** Suspends the request until the level calls {@link release}, which calls `then`. */
   hold(then: (request: this) => void): void;
-  /** What it was held for is there. Throws if it is not held. */
+  /** Resumes a request that {@link hold} suspended. Throws if it is not suspended. */
   release(): void;
 
-  /** What went wrong in the step that is over, ETIMEDOUT before others: Ok, or the status of a part. */
+  /**
+   * Status of the last step: Ok if all its parts succeeded, else ETIMEDOUT if a part timed out, else the status of the first
+   * failed part.
+   */
   readonly stepStatus: Status;
-  /** Slots of which a part could not be read, since {@link forgetUnreadable}, each as often as that happened. */
+  /** Slots of parts that could not be read since {@link forgetUnreadable}, one entry for each failed part. */
   readonly unreadable: readonly number[];
-  /** Why the first of them could not; Ok if there are none. */
+  /** Status of the first of them; Ok if there are none. */
   readonly readStatus: Status;
-  /** {@link unreadable} is empty from now on, and {@link readStatus} Ok: before other blocks are read. */
+  /** Empties {@link unreadable} and resets {@link readStatus} to Ok. To be called before other blocks are read. */
   forgetUnreadable(): void;
 
   /**
-   * When this call has returned and all parts are done, the request ends: a read as the parts of the last step say, all others
-   * as {@link ChangingRequest.failed} says. That happens by itself where nothing else is asked for; but a request of which no
-   * member has taken a part is then answered ENODEV, and after this with Ok.
+   * Ends the request when this call has returned and all parts are done. The parts of the last step determine the status of a
+   * read, and {@link ChangingRequest.failed} that of other requests. A request also ends without this call, but then its status
+   * is ENODEV if no member has completed a part; after this call it is Ok.
    */
   end(): void;
-  /** As {@link end}, with this error. */
+  /** Ends the request as {@link end} does, with this error. */
   fail(status: Status): void;
 }
 
-/** Blocks of the array, to be written down. */
+/** A range of array blocks to write to the journal. */
 export interface JournalRange {
-  /** The first block, of the array. */
+  /** First block, of the array. */
   readonly offsetBlocks: number;
-  /** Blocks, 1 to `LevelContext.mostJournalBlocks`. */
+  /** Number of blocks, 1 to `LevelContext.mostJournalBlocks`. */
   readonly numBlocks: number;
-  /** Byte address of the data that they will hold; -1 for zeros. */
+  /** Byte address of the data that will be written there; -1 for zeros. */
   readonly addr: number;
 }
 
-/** What users' requests have in common. */
+/** Properties that all users' requests have. */
 export interface UserRequest extends LevelRequest {
   /**
-   * These blocks of the slot's member could not be read, but the data was had from redundancy: core rewrites them, under
-   * quiesce, and counts it. Returns at once.
+   * Asks core to rewrite, under quiesce, these blocks of the slot's member, which could not be read although redundancy
+   * supplied the data. Core counts the repair. Returns immediately.
    */
   requestRepair(slot: number, offsetBlocks: number, numBlocks: number): void;
 }
 
-/** What requests that change members have in common. */
+/** Properties that all requests have that change members. */
 export interface ChangingRequest extends UserRequest {
   /**
-   * The slots, in ascending order, whose members are recorded as absent, so that redundancy alone stands for their blocks. One
-   * that has come back meanwhile may be among them. Before a write changes members' blocks from which such blocks are worked
-   * out, they must be handed to {@link journal}, as they will be: a crash can leave a part of the write done. At most as many
-   * as may be missing.
+   * Slots, in ascending order, whose members are recorded as missing, so that only redundancy holds their data; a member that
+   * has since returned may be among them. At most as many as may be missing. Before a write changes blocks from which such data
+   * is reconstructed, the level must pass that data, as it will be after the write, to {@link journal}: a crash can leave the
+   * write half done.
    */
   readonly journalSlots: readonly number[];
-  /** As {@link readPart}; the data is at `addr`. It goes to stable media if the request asks for that. */
+  /** As {@link readPart}, but writes the data at `addr`, to stable media if the request asks for that. */
   writePart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void;
-  /** Writes zeros, without a buffer; the device may deallocate the blocks. */
+  /** Writes zeros without a buffer. The device may deallocate the blocks. */
   zeroPart(slot: number, offsetBlocks: number, numBlocks: number): void;
-  /** Slots of which a part was not written, each as often as that happened. */
+  /** Slots of parts that could not be written, one entry for each failed part. */
   readonly failed: readonly number[];
-  /** Why the first of them was not; ENOSPC only if all failed for that: then nothing but this request is lost. */
+  /** Status of the first of them. ENOSPC only if all of them failed with that; then no earlier write is lost. */
   readonly writeStatus: Status;
   /**
-   * Takes members out that have missed a part, as far as the array can do without them; {@link hasMember} says so then. It is
-   * done at the end by itself: only for a request that goes on with those that are left.
+   * Takes out members that missed a part, as far as the array can do without them; {@link hasMember} is false for them
+   * afterwards. This happens automatically at the end, so only a request that continues with the remaining members needs it.
    */
   takeOutFailed(): void;
   /**
-   * Writes down, on stable media, what these blocks of the array will hold; `onJournaled` of the level is called when all of it
-   * is there. They lie in one stripe: for each of {@link journalSlots} one range at most, of that slot's blocks. The ranges, and
-   * their data, stay as they are until then. What the request had journaled before must be on its members by now. No ranges:
-   * nothing is written down, and the level is told once it is on record where redundancy is in doubt; to be asked before a write
-   * goes on there without an entry.
+   * Writes these ranges of the array, as they will be, to the journal on stable media, then calls the level's `onJournaled`.
+   * All ranges must lie in one stripe, with at most one for each of {@link journalSlots}, of that slot's blocks. The ranges and
+   * their data must stay unchanged until then. Members must have completed what the request journaled before.
+   *
+   * With no ranges nothing is journaled: `onJournaled` is called once the ranges where redundancy is in doubt are recorded. A
+   * level must do that before it writes there without an entry.
    */
   journal(ranges: readonly JournalRange[]): void;
 }
 
 /**
- * A read of array blocks into the buffer at `addr`. It does not cross a boundary that the geometry asked to be split at, nor
- * the offset of a running process: `hasMember` holds for all of it.
+ * A read of array blocks into the buffer at `addr`. It does not cross a boundary at which the geometry asks for a split, nor
+ * the offset of a running process, so `hasMember` is valid for the whole range.
  */
 export interface ReadRequest extends UserRequest {
-  /** Says which request it is. */
+  /** Identifies the type of the request. */
   readonly kind: 'read';
-  /** Byte address of the buffer that is filled, `numBlocks` blocks long. */
+  /** Byte address of the buffer to fill, which is `numBlocks` blocks long. */
   readonly addr: number;
   /**
-   * What is read is what redundancy says from now on: copies, or parity, are written with {@link writePart}, to stable media, and
-   * the request is judged as a write. To be called when members have just been looked for: a departure waits for it to end.
+   * Turns the read into one that makes redundancy agree with what it read: the level then writes copies or parity with {@link
+   * writePart}, to stable media, and the request's status is determined as for a write. It must be called right after {@link
+   * hasMember}: from then on, a member's departure waits for this request.
    */
   writeBack(): void;
-  /** {@link writeBack} was called. */
+  /** Whether {@link writeBack} was called. */
   readonly writesBack: boolean;
-  /** As {@link ChangingRequest.journalSlots}, once {@link writeBack} was called: if there are any, parity is left as it is. */
+  /**
+   * As {@link ChangingRequest.journalSlots}, once {@link writeBack} was called. If it is not empty, the level must not change
+   * parity.
+   */
   readonly journalSlots: readonly number[];
-  /** As {@link ChangingRequest.failed}, of what was written back. */
+  /** As {@link ChangingRequest.failed}, for the blocks that were written back. */
   readonly failed: readonly number[];
-  /** As {@link ChangingRequest.writePart}, to stable media. Only after {@link writeBack}; throws before. */
+  /** As {@link ChangingRequest.writePart}, always to stable media. Throws unless {@link writeBack} was called. */
   writePart(slot: number, offsetBlocks: number, numBlocks: number, addr: number): void;
 }
 
-/** A write of array blocks, of the data at `addr`; within the same bounds as a {@link ReadRequest}. */
+/** A write of the data at `addr` to array blocks, within the same limits as a {@link ReadRequest}. */
 export interface WriteRequest extends ChangingRequest {
-  /** Says which request it is. */
+  /** Identifies the type of the request. */
   readonly kind: 'write';
-  /** Byte address of the data, `numBlocks` blocks long. It must not be changed. */
+  /** Byte address of the data, which is `numBlocks` blocks long. The level must not change it. */
   readonly addr: number;
 }
 
-/** Zeros for array blocks of any range. Redundancy must agree with the data afterwards. */
+/** Writes zeros to any range of array blocks. Redundancy must agree with the data afterwards. */
 export interface WriteZeroesRequest extends ChangingRequest {
-  /** Says which request it is. */
+  /** Identifies the type of the request. */
   readonly kind: 'write zeroes';
 }
 
 /**
- * Array blocks of any range are not needed any more: they may keep what they hold, or read as zeros, and must read the same from
- * then on. Redundancy must agree with the data afterwards, so with redundancy members are given zeros.
+ * Any range of array blocks is no longer needed. The blocks may keep their contents or read as zeros, but must read the same
+ * from then on. Redundancy must agree with the data afterwards, so levels with redundancy write zeros.
  */
 export interface UnmapRequest extends ChangingRequest {
-  /** Says which request it is. */
+  /** Identifies the type of the request. */
   readonly kind: 'unmap';
-  /** Only without redundancy: what becomes of the member's blocks, the device decides. */
+  /** Only for levels without redundancy. The device decides what the unmapped blocks hold. */
   unmapPart(slot: number, offsetBlocks: number, numBlocks: number): void;
   /**
-   * If the request ends well, these blocks of the array read as zeros, with redundancy that agrees. Core takes regions in which
-   * that is so of all blocks for unwritten: nothing to resynchronise there, nothing to rebuild. A level that says nothing may
-   * have left anything as it was.
+   * The level reports that, if the request succeeds, these array blocks read as zeros and redundancy agrees. Core marks regions
+   * that are covered completely as unwritten, which need no resync or rebuild. Without this call core assumes nothing.
    */
   trimmed(offsetBlocks: number, numBlocks: number): void;
 }
 
 /**
  * A step of a background process: fill the buffer at `addrs[i]` with what the member of `slots[i]` must hold in blocks
- * `[offsetBlocks, +numBlocks)` of its data area, from members of other slots alone: {@link LevelRequest.hasMember} is false for
- * all of `slots`. Several slots are asked for at once of levels with parity, as many as may be missing at most. The range may
- * span stripes; they are quiesced: no write is under way there.
+ * `[offsetBlocks, +numBlocks)` of its data area, using members of other slots only; {@link LevelRequest.hasMember} is false for
+ * all of `slots`. Only levels with parity get several slots, at most as many as may be missing. The range may span stripes;
+ * they are quiesced, so no write is in flight there.
  */
 export interface ReconstructRequest extends LevelRequest {
-  /** Says which request it is. */
+  /** Identifies the type of the request. */
   readonly kind: 'reconstruct';
-  /** Slots whose members' contents are wanted: 1 or more, in ascending order. */
+  /** Slots whose contents are requested: 1 or more, in ascending order. */
   readonly slots: readonly number[];
-  /** Byte address of a buffer for each of {@link slots}, `numBlocks` blocks long. */
+  /** Byte address of a buffer for each of {@link slots}, each `numBlocks` blocks long. */
   readonly addrs: readonly number[];
-  /** The first of them: the only one for levels with copies, and for those that lose one member at most. */
+  /** First entry of {@link slots}: the only one for levels with copies and for levels that can lose only one member. */
   readonly slot: number;
-  /** Its buffer: the first of {@link addrs}. */
+  /** First entry of {@link addrs}. */
   readonly addr: number;
 }
 
-/** What `submitRw` is given. */
+/** A request that `submitRw` gets. */
 export type RwRequest = ReadRequest | WriteRequest;
-/** Requests without data of their own. */
+/** A request that `submitNullPayload` gets. */
 export type NullPayloadRequest = WriteZeroesRequest | UnmapRequest;
-/** Steps of background processes. More kinds may come: answer one that is not known with `fail(Status.NotSupported)`. */
+/**
+ * A request that `submitProcessRequest` gets. More kinds may be added: answer an unknown one with `fail(Status.NotSupported)`.
+ */
 export type ProcessRequest = ReconstructRequest;
-/** Requests that change what the array holds. */
+/** A request that changes the array's data. */
 export type AnyWriteRequest = WriteRequest | NullPayloadRequest;

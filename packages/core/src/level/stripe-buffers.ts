@@ -3,24 +3,24 @@ import { RaidError } from '../errors.js';
 import type { ArrayShape, RedundantContext } from './context.js';
 import type { LevelRequest } from './requests.js';
 
-/** Memory for one array's stripe buffers, in bytes, where one operation's are not larger. */
+/** Memory for one array's stripe buffers in bytes, unless {@link fewestOps} operations need more. */
 const budgetBytes = 16 * 1024 * 1024;
-/** Most that one operation holds, in bytes, where a slice a member does not need more. */
+/** Largest buffer of one operation in bytes, unless one minimal slice for each member needs more. */
 const opBytes = 1024 * 1024;
 const fewestOps = 4;
 const mostOps = 64;
-/** As often there is memory for as many operations once more, while devices that were given up hold what there was. */
+/** How often the pool may be doubled, by the initial number of operations, while timed-out devices hold buffers of it. */
 const mostReserves = 3;
 
-/** What a level keeps of a request that is at work on stripes; its `levelContext`. */
+/** The level's state of a request that is processing stripes. It is the request's `levelContext`. */
 export interface StripeOperation {
-  /** Address of its buffers, a slice for each slot; -1 for none. */
+  /** Address of its buffer, which has a slice for each slot; -1 if it has no buffer. */
   addr: number;
-  /** A device that was given up may still use them. */
+  /** A timed-out device may still access the buffer. */
   isTaken: boolean;
 }
 
-/** A slice, and all slices of an operation, in bytes; and how many operations. */
+/** Returns the size of a slice and of all slices of an operation in bytes, and the number of operations. */
 function sizesOf({ blockSize, memory, numSlots, stripSizeBlocks }: ArrayShape): {
   sliceBytes: number;
   operationBytes: number;
@@ -36,30 +36,33 @@ function sizesOf({ blockSize, memory, numSlots, stripSizeBlocks }: ArrayShape): 
   return { sliceBytes, operationBytes, count };
 }
 
-/** Bytes that {@link StripeBuffers} takes of an array's memory: what the `memoryBytes` of a module with parity returns. */
+/**
+ * Bytes that {@link StripeBuffers} allocates from an array's memory. The `memoryBytes` of a module with parity returns this.
+ */
 export function stripeBufferBytes(shape: ArrayShape): number {
   const { count, operationBytes } = sizesOf(shape);
   return BufferPool.bytesFor({ slotBytes: operationBytes, count });
 }
 
 /**
- * The operations of a level with parity that can be at work on stripes at a time, each with a slice of memory for every member.
- * An array has its own, from its start to its stop ({@link close}): no request waits for memory that another layer holds.
+ * The operations of a level with parity that can process stripes at a time, each with a slice of memory for every member. Each
+ * array allocates its own at its start and frees them at its stop ({@link close}), so no request waits for memory that another
+ * layer holds.
  */
 export class StripeBuffers<Operation extends StripeOperation> {
-  /** Blocks of a slice: the columns that are worked on at a time when members have to be read. */
+  /** Size of a slice in blocks: the number of columns that are processed at a time when members have to be read. */
   readonly sliceBlocks: number;
-  /** The same in bytes: slot `s` has its slice at `operation.addr + s * sliceBytes`. */
+  /** Size of a slice in bytes. The slice of slot `s` begins at `operation.addr + s * sliceBytes`. */
   readonly sliceBytes: number;
   readonly #raid: RedundantContext;
   readonly #pools: BufferPool[] = [];
   readonly #free: Operation[] = [];
   readonly #Operation: new () => Operation;
-  /** Requests that wait, linked by their `next`. */
+  /** Queue of waiting requests, linked by their `next`. */
   #first: LevelRequest | null = null;
   #last: LevelRequest | null = null;
 
-  /** Throws `ERR_RAID_MEMORY` if there is no memory for them. */
+  /** Throws `ERR_RAID_MEMORY` if there is not enough memory. */
   constructor(raid: RedundantContext, operation: new () => Operation) {
     this.#raid = raid;
     this.#Operation = operation;
@@ -75,7 +78,10 @@ export class StripeBuffers<Operation extends StripeOperation> {
     for (let made = 0; made < count; made++) this.#free.push(new operation());
   }
 
-  /** An operation for the request, or null: `then` is called when there is one (ask again). */
+  /**
+   * Returns an operation for the request. Returns null if there is none; `then` is called when there may be one, and must call
+   * `take` again.
+   */
   take<T extends LevelRequest>(io: T, then: (io: T) => void): Operation | null {
     const addr = this.#get();
     if (addr < 0) {
@@ -83,7 +89,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
       this.#queue(io);
       return null;
     }
-    // Nearly always there are as many as buffers; not when one waits in `renew`.
+    // There are as many operations as buffers, unless an operation without a buffer waits in `renew`.
     const op = this.#free.pop() ?? new this.#Operation();
     op.addr = addr;
     op.isTaken = false;
@@ -92,8 +98,8 @@ export class StripeBuffers<Operation extends StripeOperation> {
   }
 
   /**
-   * Another buffer for an operation whose own a device that was given up may still use; what is in it does not come along.
-   * False if there is none: `then` is called when there is one (ask again).
+   * Gives an operation another buffer because a timed-out device may still access its own; the contents are not copied. Returns
+   * false if there is none; `then` is called when there may be one, and must call `renew` again.
    */
   renew<T extends LevelRequest>(io: T, op: Operation, then: (io: T) => void): boolean {
     if (op.addr >= 0) this.#put(op.addr);
@@ -106,7 +112,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     return !op.isTaken;
   }
 
-  /** The request is through with its operation, if it has one. */
+  /** Returns the request's operation, if it has one, and its buffer. */
   give(io: LevelRequest): void {
     const op = io.levelContext;
     io.levelContext = null;
@@ -124,7 +130,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     }
     const [first] = this.#pools;
     if (held === 0 || first === undefined || this.#pools.length > mostReserves) return -1;
-    // A device that never answers must not keep the others waiting.
+    // Adds a pool so that a device that never answers does not block the others.
     try {
       return this.#addPool(first.slotBytes, first.count).get();
     } catch {
@@ -132,7 +138,9 @@ export class StripeBuffers<Operation extends StripeOperation> {
     }
   }
 
-  /** What a device that was given up may still fill or read is held back by the pool: requests that wait must look elsewhere. */
+  /**
+   * Frees a buffer. The pool keeps one that a timed-out device may still access; then waiting requests must try to add a pool.
+   */
   #put(addr: number): void {
     for (const pool of this.#pools) {
       if (!pool.contains(addr)) continue;
@@ -143,7 +151,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     }
   }
 
-  /** Throws if there is no memory for it. */
+  /** Throws if there is not enough memory. */
   #addPool(slotBytes: number, count: number): BufferPool {
     const pool = new BufferPool(this.#raid.memory, { slotBytes, count, onFree: () => this.#wake() });
     this.#pools.push(pool);
@@ -157,7 +165,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     this.#last = io;
   }
 
-  /** Has the first that waits ask again, and others as long as there is something for them. */
+  /** Lets the first waiting request try again, and further ones while buffers are free. */
   #wake(): void {
     do {
       const io = this.#first;
@@ -178,7 +186,7 @@ export class StripeBuffers<Operation extends StripeOperation> {
     return { stripe_operations: this.#pools[0]?.count ?? 0 };
   }
 
-  /** Gives the memory back. For the level's `stop`. */
+  /** Frees the memory. For the level's `stop`. */
   close(): void {
     for (const pool of this.#pools) pool.close();
   }
