@@ -42,7 +42,7 @@ export const metadata = [
   {
     id: 'round-under-way-is-enough',
     file: 'core/src/metadata/superblock-writer.ts',
-    line: '// The round under way may have taken its snapshot already.',
+    line: '// The round in progress may have taken its snapshot already.',
     becomes: 'return this.#round;',
     loses: 'a departure counts as recorded when a round has ended that began before it',
     tests: ['packages/core/test/crash-and-loss.test.ts'],

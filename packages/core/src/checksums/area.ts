@@ -1,37 +1,37 @@
 import type { ChecksumPages } from '../format/store.js';
 
-/** What one sum is of, in bytes, whatever the device's blocks are. */
+/** Number of bytes that one checksum covers, whatever the block size of the device. */
 export const summedBytes = 4096;
 
-/** How the room behind a member's data offset is divided; all in units of {@link summedBytes}. */
+/** How the space behind a member's data offset is divided, in units of {@link summedBytes}. */
 export interface RoomForSums {
-  /** For data. */
+  /** Units for data. */
   readonly data: number;
-  /** For pages of sums, behind the data. */
+  /** Units for pages of checksums, which follow the data. */
   readonly pages: number;
 }
 
-/** Pages that have room for the sums of so much data. */
+/** Returns the number of pages that the checksums of `data` units need. */
 export function pagesFor(data: number, format: ChecksumPages): number {
   return Math.ceil(data / (format.recordsPerPage * format.sumsPerRecord));
 }
 
-/** Leaves as much for data as there can be sums for. `room`: in units of {@link summedBytes}, as is the result. */
+/** Divides `room` units so that all data has checksums. All sizes are in units of {@link summedBytes}. */
 export function divideRoom(room: number, format: ChecksumPages): RoomForSums {
   const perPage = format.recordsPerPage * format.sumsPerRecord;
   const pages = Math.ceil(room / (perPage + 1));
   return { data: Math.max(0, room - pages), pages };
 }
 
-/** Blocks of the device that pages take behind a data area of so many. */
+/** Returns the number of device blocks that the pages for a data area of `dataBlocks` blocks need. */
 export function blocksForPages(dataBlocks: number, blockSize: number, format: ChecksumPages): number {
   const perSum = summedBytes / blockSize;
   return pagesFor(dataBlocks / perSum, format) * perSum;
 }
 
 /**
- * How many blocks a data area can have whose pages begin behind so many blocks from its start on, if there are so many of the device
- * behind the data offset.
+ * Returns the largest size of a data area, in blocks, whose pages begin at block `areaAt` of it, if the device has `blocks`
+ * blocks behind the data offset.
  */
 export function mostInFrontOf(areaAt: number, blocks: number, blockSize: number, format: ChecksumPages): number {
   const perSum = summedBytes / blockSize;
@@ -39,7 +39,7 @@ export function mostInFrontOf(areaAt: number, blocks: number, blockSize: number,
   return Math.min(areaAt, pages * format.recordsPerPage * format.sumsPerRecord * perSum);
 }
 
-/** How many of the blocks behind the data offset are left for data, if sums of them are to be kept. */
+/** Returns how many of the `blocks` blocks behind the data offset remain for data, if it has checksums. */
 export function blocksForData(blocks: number, blockSize: number, format: ChecksumPages): number {
   const perSum = summedBytes / blockSize;
   return divideRoom(Math.floor(blocks / perSum), format).data * perSum;

@@ -10,62 +10,65 @@ const noOwner: IoOwner = {
   },
 };
 
-/** The sums of the device: blocks are of {@link summedBytes}, from the data offset on. */
+/** The checksums of a device, as used by {@link CheckedIo}. Blocks are of {@link summedBytes}, from the data offset. */
 export interface CheckedIoHost {
-  /** Locks of blocks: a write holds its own exclusively. */
+  /** Locks on ranges of blocks. A write holds its blocks exclusively. */
   readonly locks: RangeLocks;
   readonly isOpen: boolean;
-  /** The device must be open. */
+  /** Submits the I/O to the device, which must be open. */
   submitToDevice(io: BdevIo): void;
-  /** Reads one block as it is, for an owner who gives the I/O back with `putPart`. The device must be open. */
+  /** Reads one block without verifying it. The owner must return the I/O with `putPart`. The device must be open. */
   readBlock(owner: IoOwner, block: number, addr: number): void;
   putPart(io: BdevIo): void;
   getEdges(waiter: EdgeWaiter): void;
   putEdges(first: number, second: number): void;
-  /** Copies bytes within the memory; zeros for -1. */
+  /** Copies bytes within the memory; zeros them if `src` is -1. */
   put(dst: number, src: number, bytes: number): void;
   soon(fn: () => void): void;
-  /** The block's page will be wanted. */
+  /** Reads the block's page ahead of its use. */
   prefetch(block: number): void;
-  /** Blocks `[block, end)` begin with all that have their sums in one page. */
+  /** Whether blocks `[block, end)` begin with all blocks of one page. */
   isWholePage(block: number, end: number): boolean;
-  /** The page of the block's sum, now or later; see `PageCache.get`. */
+  /** Returns the page with the block's checksum, now or later: see `PageCache.get`. */
   pageOf(block: number, waiter: PageWaiter): PageFrame | null;
-  /** The first block that has its sum in another page than this one. */
+  /** Returns the first block after the page of this block. */
   endOfPage(block: number): number;
-  /** The first of blocks `[block, end)`, all of this page, that does not match; `end` if none is. Their data lies at `addr`. */
+  /**
+   * Returns the first of blocks `[block, end)`, whose data is at `addr`, that does not match; `end` if all match. All must be
+   * of this page.
+   */
   findWrong(frame: PageFrame, block: number, end: number, addr: number): number;
-  /** The device has been given blocks `[block, end)`, all of this page; their data lies at `addr`. */
+  /** Sets the checksums of blocks `[block, end)`, which were written; their data is at `addr`. All must be of this page. */
   set(frame: PageFrame, block: number, end: number, addr: number): void;
-  /** As {@link set}, of those that have none yet and hold the same as what lies at `like`. */
+  /** As {@link set}, for those of the blocks that have no checksum yet and whose data equals that at `like`. */
   setMissing(frame: PageFrame, block: number, end: number, addr: number, like: number): void;
-  /** The device has been given zeros. */
+  /** As {@link set}, for zeros. */
   setZero(frame: PageFrame, block: number, end: number): void;
-  /** What the device has there is not known. */
+  /** Removes the checksums, because it is unknown what the device has there. */
   setNone(frame: PageFrame, block: number, end: number): void;
-  /** What the device has there is not what it should have. */
+  /** Marks the checksums as lost, so that the blocks do not match. */
   setLost(frame: PageFrame, block: number, end: number): void;
   onDamage(block: number): void;
-  /** A part of the block has been written, and the rest of it is lost. */
+  /** Part of the block was written, and the rest of it is lost. */
   onLost(block: number): void;
-  /** The I/O's owner is about to be told. */
+  /** The object is free. Called just before the I/O's owner is notified. */
   ended(checked: CheckedIo): void;
 }
 
-/** What is being waited for. */
+/** What the I/O is waiting for. */
 const Phase = {
-  /** A write: the blocks of which it has only a part, and their sums. */
+  /** For a write: the blocks that it covers in part, and their checksums. */
   Edges: 0,
-  /** The device. */
+  /** The I/O on the device. */
   Data: 1,
-  /** The pages with the sums. */
+  /** The pages with the checksums. */
   Sums: 2,
 } as const;
 type Phase = (typeof Phase)[keyof typeof Phase];
 
 /**
- * One I/O on its way to a device's data and back, with the sums of its blocks. Pooled; it stands in for the I/O's owner. Blocks
- * of sums of which the I/O has only a part (on devices with smaller blocks) are its edges: they are read as a whole.
+ * One I/O to a device's data, with the checksums of its blocks. It is pooled and takes the place of the I/O's owner.
+ * Checksummed blocks that the I/O covers only in part (on devices with smaller blocks) are its edges: they are read completely.
  */
 export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   nextWaiter: PageWaiter | null = null;
@@ -78,26 +81,26 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
   #io: BdevIo | null = null;
   #owner: IoOwner = noOwner;
   #phase: Phase = Phase.Data;
-  /** Blocks of sums from the data offset on: the first one, the one whose sum is next, and the end. */
+  /** In checksummed blocks from the data offset: the first one, the one to process next, and the end. */
   #first = 0;
   #at = 0;
   #end = 0;
-  /** Bytes of the first block in front of the I/O's own, and of the last one behind them. */
+  /** Number of bytes of the first block before the I/O, and of the last block after it. */
   #before = 0;
   #behind = 0;
-  /** Buffers for the edges; -1 for none. */
+  /** Buffers for the edges; -1 if there are none. */
   #headAddr = -1;
   #tailAddr = -1;
-  /** The edge is not what it should be, or cannot be read: it has no right sum before all of it is written. */
+  /** The rest of the edge block is damaged or unreadable, so the block cannot get a valid checksum. */
   #isHeadLost = false;
   #isTailLost = false;
-  /** I/Os of this that the device has. */
+  /** Number of I/Os in flight on the device. */
   #partsLeft = 0;
   #partStatus: Status = Status.Ok;
-  /** The data was read while no write could run: what does not match now is damage. */
+  /** The data was read under a lock that excludes writes, so a mismatch is damage. */
   #isAlone = false;
   #isDamaged = false;
-  /** A read that gives blocks without a sum that of what it has read, if they read the same there before; -1 for others. */
+  /** For a read that gives blocks without checksum one, if the data equals that at this address; -1 for other I/O. */
   #likeAddr = -1;
 
   constructor(sums: CheckedIoHost) {
@@ -105,7 +108,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     this.#lock = new RangeLock(() => this.#onLocked());
   }
 
-  /** `offset`: where the I/O begins in the data area, in bytes. */
+  /** `offset` is the I/O's byte offset in the data area. */
   start(io: BdevIo, offset: number, lengthBytes: number, likeAddr = -1): void {
     this.#io = io;
     this.#owner = io.owner;
@@ -131,7 +134,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
       if (status !== Status.Ok && this.#phase === Phase.Edges) this.#lose(part.addr === this.#headAddr);
       this.#sums.putPart(part);
     }
-    // The device may still fill the buffer of an I/O that was given up, so the caller must be told of that before all else.
+    // After a timeout the device may still access the buffer, so the caller must get that status rather than another error.
     if (status === Status.TimedOut || this.#partStatus === Status.Ok) this.#partStatus = status;
     if (--this.#partsLeft > 0) return;
     const io = this.#request();
@@ -196,7 +199,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     }
     const isRead = io.type === IoType.Read;
     this.#phase = needsEdges && !isRead ? Phase.Edges : Phase.Data;
-    // What an edge has alone needs no other read.
+    // A read that lies within one edge block needs no other read.
     const isWhole = !(isRead && this.#hasHead && this.#end - this.#first === 1);
     const withData = this.#phase === Phase.Data && isWhole;
     this.#partsLeft = (withData ? 1 : 0) + (needsEdges ? (this.#hasHead ? 1 : 0) + (this.#hasTail ? 1 : 0) : 0);
@@ -205,13 +208,13 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     if (withData) this.#sums.submitToDevice(io);
   }
 
-  /** The device went while this waited; the caller is told in a later turn, as always. */
+  /** The device was closed while this waited. The caller is notified in a later turn, as always. */
   #endLater(io: BdevIo): void {
     io.status = Status.NoDevice;
     this.#sums.soon(() => this.#finish(io));
   }
 
-  /** Both edges of a write are looked at, then it goes to the device. */
+  /** Verifies the edges of a write, then submits it to the device. */
   #checkEdges(io: BdevIo): void {
     while (this.#at < this.#end) {
       const isEdge = (this.#at === this.#first && this.#hasHead) || (this.#at === this.#end - 1 && this.#hasTail);
@@ -245,7 +248,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     else this.#isTailLost = true;
   }
 
-  /** What will be written of the edges, in their buffers beside what is there already. */
+  /** Copies the written part of the edge blocks into their buffers, next to what was read. */
   #merge(io: BdevIo): void {
     if (this.#hasHead) {
       const bytes = Math.min(summedBytes - this.#before, this.#lengthBytes);
@@ -267,7 +270,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     this.#continue(io);
   }
 
-  /** Page after page, as they come. */
+  /** Processes page after page as they become available. */
   #continue(io: BdevIo): void {
     while (this.#at < this.#end) {
       this.setsAll = io.type !== IoType.Read && this.#sums.isWholePage(this.#at, this.#end);
@@ -279,7 +282,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     this.#finish(io);
   }
 
-  /** What has been verified is what is given. */
+  /** Returns the edge data that was verified. */
   #copyEdges(io: BdevIo): void {
     if (this.#hasHead) {
       this.#sums.put(io.addr, this.#headAddr + this.#before, Math.min(summedBytes - this.#before, this.#lengthBytes));
@@ -290,7 +293,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     }
   }
 
-  /** Does what is to be done with the sums that are in this page. False: the I/O begins anew. */
+  /** Processes the checksums in this page. Returns false if the I/O starts again. */
   #usePage(io: BdevIo, frame: PageFrame): boolean {
     const limit = Math.min(this.#end, this.#sums.endOfPage(this.#at));
     while (this.#at < limit) {
@@ -303,7 +306,7 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     return true;
   }
 
-  /** Blocks up to there lie in one piece in memory. */
+  /** Returns the end of the blocks from `block` on that are contiguous in memory. */
   #endOfRun(block: number): number {
     if (block === this.#first && this.#hasHead) return block + 1;
     return this.#hasTail && block < this.#end - 1 ? this.#end - 1 : this.#end;
@@ -326,14 +329,14 @@ export class CheckedIo implements IoOwner, PageWaiter, EdgeWaiter {
     this.#sums.setMissing(frame, this.#at, end, this.#addrOf(io, this.#at), like);
   }
 
-  /** False: a write may have been under way; it is read once more, alone. */
+  /** Returns false if a block does not match but a write may have been in flight: the blocks are read again under a lock. */
   #verify(frame: PageFrame, end: number): boolean {
     const io = this.#request();
     for (let at = this.#at; ; at++) {
       at = this.#sums.findWrong(frame, at, end, this.#addrOf(io, at));
       if (at === end) return true;
       if (!this.#isAlone) {
-        // The holder of the lock may be waiting for buffers.
+        // The holder of the lock may be waiting for edge buffers.
         this.#putEdges();
         this.#acquire(true);
         return false;

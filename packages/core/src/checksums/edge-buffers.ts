@@ -2,30 +2,32 @@ import type { BufferMemory } from '@raidkit/parity';
 import { BufferPool } from '@raidkit/parity';
 import { summedBytes } from './area.js';
 
-/** I/Os at a time that have buffers for the blocks at their ends. */
+/** Number of I/Os that can have edge buffers at a time. */
 const mostUsers = 64;
 
-/** A request that waits for buffers. */
+/** A request that waits for edge buffers. */
 export interface EdgeWaiter {
   nextEdgeWaiter: EdgeWaiter | null;
-  /** Two buffers are the request's until it gives them back. */
+  /** The request owns both buffers until it returns them. */
   onEdges(first: number, second: number): void;
 }
 
-/** Buffers for blocks of which an I/O has only a part, at its beginning and at its end: two for each, or none. */
+/**
+ * Buffers for the first and last checksummed block of an I/O that covers only a part of them. An I/O gets two buffers or none.
+ */
 export class EdgeBuffers {
   readonly #pool: BufferPool;
   #firstWaiter: EdgeWaiter | null = null;
   #lastWaiter: EdgeWaiter | null = null;
-  /** One of two, the other of which a device still has that was given up. */
+  /** A single free buffer, kept while a timed-out device still holds the other one of a pair; -1 if there is none. */
   #spare = -1;
 
-  /** Throws a `BufferMemoryError` if there is no memory for them. */
+  /** Throws a `BufferMemoryError` if there is not enough memory. */
   constructor(memory: BufferMemory) {
     this.#pool = new BufferPool(memory, { slotBytes: summedBytes, count: 2 * mostUsers, onFree: () => this.#serve() });
   }
 
-  /** The waiter is told, now or later. */
+  /** Calls the waiter with two buffers, immediately or later. */
   get(waiter: EdgeWaiter): void {
     waiter.nextEdgeWaiter = null;
     if (this.#lastWaiter === null) this.#firstWaiter = waiter;
@@ -39,7 +41,7 @@ export class EdgeBuffers {
     this.#pool.put(second);
   }
 
-  /** All have been given back. */
+  /** Frees the memory. All buffers must have been returned. */
   close(): void {
     if (this.#spare >= 0) this.#pool.put(this.#spare);
     this.#spare = -1;

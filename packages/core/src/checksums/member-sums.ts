@@ -13,63 +13,66 @@ import type { BlockRange } from '../format/block-ranges.js';
 import type { ChecksumPageCodec, ChecksumPages } from '../format/store.js';
 import type { SummedPath } from '../members/summed-path.js';
 
-/** What is known of blocks before their sums have been looked at. Blocks are of {@link summedBytes}, from the data offset on. */
+/**
+ * Which checksums on the device are valid, before their pages are read. Blocks are of {@link summedBytes}, from the data
+ * offset.
+ */
 export interface SumsKnowledge {
   /**
-   * Sums that the device has of this block are of what it should hold. Not so where it was never written, where writes may have
-   * been under way before a crash, and where this member has missed some.
+   * Whether checksums that the device has of this block describe what it should hold. They do not if the block was never
+   * written, if a write may have been in flight at a crash, or if this member missed writes there.
    */
   counts(block: number): boolean;
-  /** The first block behind this one, `limit` at most, of which the other is true. */
+  /** Returns the first block after this one, at most `limit`, for which {@link counts} differs. */
   endOfRun(block: number, limit: number): number;
 }
 
-/** Pages that are copied at a time, when all of them move. */
+/** Number of pages that are copied at a time when all pages move. */
 const pagesAtOnce = 32;
 
-/** Is told of what is found. */
+/** Receives the errors that are found. */
 export interface SumsListener {
-  /** A block's data, or its sum, is not what was written there. */
+  /** The block's data or its checksum is damaged. */
   onDamage(block: number): void;
-  /** A part of the block has been written, and the rest of it could not be read: it does not match until all of it is written. */
+  /** Part of the block was written while the rest could not be read. It does not match until all of it is written. */
   onLost(block: number): void;
-  /** A page of sums could not be written; if the array can do without the member, it should. */
+  /** A page of checksums could not be written. The member should be failed if the array can do without it. */
   onPageNotWritten(status: Status): void;
-  /** The device did not answer in time when a page was read. True: it is not to be asked for pages again. */
+  /** A read of a page timed out. Returns true if no more pages may be read from the device. */
   onPageGivenUp(): boolean;
 }
 
-/** What makes the sums of one device. */
+/** Parameters of the checksums of one device. */
 export interface MemberSumsOptions {
   readonly descriptor: BdevDescriptor;
-  /** Where its data begins, in blocks of the device; whole {@link summedBytes}, as the other places and sizes are. */
+  /** First block of the data area on the device. Like the other offsets and sizes, a multiple of {@link summedBytes}. */
   readonly dataOffset: number;
-  /** Size of the data area, and where the pages begin, in blocks of the device from its start. */
+  /** Size of the data area, and first block of the pages, in blocks of the device. */
   readonly dataSize: number;
   readonly areaOffset: number;
-  /** By which of 256 numberings of blocks its sums are made: a part of each block's number. */
+  /** Number of 0 to 255 that is part of every checksum, so that members' checksums differ. */
   readonly tag: number;
-  /** Address of the array's key for block sums, in the registry's memory. */
+  /** Address of the array's checksum key in the registry's memory. */
   readonly keyAddr: number;
   readonly cache: PageCache;
-  /** For devices with blocks of less than {@link summedBytes}. */
+  /** Used for devices whose blocks are smaller than {@link summedBytes}. */
   readonly edges: EdgeBuffers;
   readonly format: ChecksumPages;
   readonly codec: ChecksumPageCodec;
   readonly knowledge: SumsKnowledge;
   readonly listener: SumsListener;
   /**
-   * Another program may have run the array: what the device has of regions that are about to count is to be looked at before,
-   * and a record that is damaged, misplaced or foreign when its page is first read says nothing. Default false.
+   * Another program may have run the array. Pages of a region are then checked before its checksums become valid, and a record
+   * that is damaged, misplaced or foreign when its page is first read counts as having no checksums. Default false.
    */
   readonly mustWash?: boolean;
-  /** Nothing may be written to the device. */
+  /** If true, nothing may be written to the device. */
   readonly isReadOnly?: boolean;
 }
 
 /**
- * The sums of one device's data area, and the only way to its data: what is read is what was written there, or an error as if
- * the device could not read it.
+ * The checksums of one device's data area, and the only path to its data. A read returns what was written there, or an error as
+ * if the device could not read it.
  */
 export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly locks = new RangeLocks();
@@ -77,20 +80,23 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   readonly #places: PagePlaces;
   readonly #memory: BufferMemory;
   readonly #blockSize: number;
-  /** Size of the data area, in blocks of the device. */
+  /** Size of the data area in blocks of the device. */
   #dataSize: number;
-  /** Blocks that have sums. */
+  /** Number of blocks that can have checksums. */
   #numSummed: number;
   readonly #perPage: number;
-  /** A bit for each page that has been read since the start: what does not count there says so by itself. */
+  /** A bit for each page that was read since the start. Such a page contains valid checksums only. */
   #adopted: Uint8Array;
   readonly #idle: CheckedIo[] = [];
   #inFlight = 0;
   #onIdle: (() => void)[] = [];
-  /** While pages move: those that could not be read, and have sums that count. */
+  /** While pages move: pages that could not be read although they have valid checksums. */
   readonly #unread = new Set<number>();
   #isClosed = false;
-  /** Whose device has not answered, and is failed, or its array at its end: each further page would be waited for as long. */
+  /**
+   * A read of a page timed out, and the member was failed or its array is ending. No more pages are read: each would wait as
+   * long.
+   */
   #isGivenUp = false;
 
   constructor(options: MemberSumsOptions) {
@@ -113,23 +119,23 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     options.cache.add(this);
   }
 
-  /** As `BdevDescriptor.submit`. Blocks in front of the data, and I/O without blocks, go through as they are. */
+  /** As `BdevDescriptor.submit`. I/O in front of the data and I/O without blocks is not checked. */
   submit(io: BdevIo): void {
     const { dataOffset, descriptor } = this.#options;
-    // The device has been released by now; nothing reads it without the checksums.
+    // The device has been closed. Nothing may read it without checksums.
     if (this.#isClosed) {
       this.#refuse(io, Status.NoDevice);
       return;
     }
     const isChecked = io.type !== IoType.Flush && io.type !== IoType.Reset && io.offsetBlocks >= dataOffset;
-    // Refused, or ended, by the device itself.
+    // The device itself refuses the I/O or completes it.
     if (!isChecked || !descriptor.isOpen) {
       descriptor.submit(io);
       return;
     }
     const first = io.offsetBlocks - dataOffset;
     const isWhole = Number.isSafeInteger(first) && Number.isSafeInteger(io.numBlocks);
-    // As a device refuses what is not on it: a level may be wrong about its members.
+    // Refused as a device refuses blocks beyond its end. A level may compute wrong offsets.
     if (!isWhole || io.numBlocks < 1 || first + io.numBlocks > this.#dataSize) {
       this.#refuse(io, Status.Invalid);
       return;
@@ -230,7 +236,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return this.#isClosed;
   }
 
-  /** From now on what is written of pages goes to the place that begins there too, in blocks from the data offset on. */
+  /** From now on pages are also written to a second place, which begins at this block behind the data offset. */
   beginMove(to: number): void {
     this.#unread.clear();
     this.#places.beginMove(this.#options.dataOffset + to, this.#numPages);
@@ -245,8 +251,9 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   /**
-   * Resolves when each page is at the new place too, if only in the device's cache, but for those that were never read since the
-   * start and of whose blocks `isUnused` says that they have no sums that count. Rejects if one cannot be read or written.
+   * Writes each page to the new place. Resolves when they are there, though perhaps only in the device's cache. Skips pages
+   * that were not read since the start and for which `isUnused` says that none of their blocks has a valid checksum. Rejects if
+   * a page cannot be read or written.
    */
   async copyPages(isUnused: (block: number, end: number) => boolean): Promise<void> {
     for (let first = 0; first < this.#numPages; first += pagesAtOnce) {
@@ -258,7 +265,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       await Promise.all(pages.map((page) => this.#markForCopy(page)));
       await this.#writePages((page) => pages.includes(page));
       if (this.#isClosed) return;
-      // Room may have been given away before a page was written.
+      // A page may have been evicted before it was written.
       const left = pages.find((page) => !this.#places.hasMoved(page));
       const [unread] = this.#unread;
       if (unread !== undefined || left !== undefined) {
@@ -269,8 +276,8 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   /**
-   * The data area has so many blocks of the device from now on; there are none before pages have room behind them. Blocks that are
-   * new have no sums yet.
+   * Extends the data area to this many blocks of the device. The pages must have room behind it already. New blocks have no
+   * checksums.
    */
   async extend(dataSize: number): Promise<void> {
     if (dataSize <= this.#dataSize) return;
@@ -291,12 +298,12 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
 
   async #markForCopy(page: number): Promise<void> {
     if (await this.#markIf(page, (frame) => frame.isDirty || !this.#hasLost(frame, page))) return;
-    // What is lost in memory alone, the device may give once more.
+    // If checksums are lost in memory only, another read of the device may return them.
     this.#options.cache.forget(this, page);
     await this.#markIf(page, () => !this.#unread.has(page));
   }
 
-  /** The page is to be written, if that is so of it as it is in memory. */
+  /** Marks the page to be written if `isWanted` is true for it as it is in memory. Returns the result of `isWanted`. */
   async #markIf(page: number, isWanted: (frame: PageFrame) => boolean): Promise<boolean> {
     if (this.#isClosed) return true;
     return this.#onPage(page, (frame) => {
@@ -306,7 +313,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     });
   }
 
-  /** Some of the page's sums are such as no block has. */
+  /** Whether some of the page's checksums are marked as lost. No block has that checksum. */
   #hasLost(frame: PageFrame, page: number): boolean {
     const { view } = this.#memory;
     const end = Math.min((page + 1) * this.#perPage, this.#numSummed);
@@ -317,13 +324,13 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return false;
   }
 
-  /** Resolves when the page says by itself what does not count. */
+  /** Loads the page unless that was done since the start, and thereby clears checksums that are not valid. */
   async #wash(page: number): Promise<void> {
     if (page * this.#perPage >= this.#numSummed || this.#isAdopted(page)) return;
     await this.#onPage(page, () => undefined);
   }
 
-  /** Looks at a page, in the turn in which it is there. */
+  /** Calls `look` with the page, in the turn in which it is available. */
   async #onPage<T>(page: number, look: (frame: PageFrame) => T): Promise<T> {
     this.#inFlight++;
     const seen = await new Promise<T>((resolve) => {
@@ -349,14 +356,14 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
   }
 
   async close(): Promise<void> {
-    // From the last look on to the end nothing begins: it is one turn.
+    // No await follows the last check, so nothing can begin in between.
     while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#options.cache.remove(this);
   }
 
-  // For CheckedIo.
+  // Methods for CheckedIo.
 
   get isOpen(): boolean {
     return this.#options.descriptor.isOpen;
@@ -429,7 +436,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       at += kernels.wrongBlock(sums, addr + (at - block) * summedBytes, stop - at, keyAddr, at, tag);
       if (at === stop) continue;
       const found = this.#sumAddr(frame, at);
-      // 0 is no sum: the block has none, and is not looked at.
+      // A checksum of 0 means that the block has none. It is not verified.
       if (view.getUint32(found, true) !== 0 || view.getUint32(found + 4, true) !== 0) return at;
       at++;
     }
@@ -453,7 +460,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
       const sum = this.#sumAddr(frame, at);
       if (view.getUint32(sum, true) !== 0 || view.getUint32(sum + 4, true) !== 0) continue;
       const offset = (at - block) * summedBytes;
-      // What reads otherwise the second time is a lie of one of the two: it is not to be wrong for good.
+      // If two reads return different data, one of them is wrong. A checksum made now might be wrong permanently.
       if (this.#memory.equal(addr + offset, like + offset, summedBytes)) this.set(frame, at, at + 1, addr + offset);
     }
   }
@@ -482,11 +489,11 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     this.#options.listener.onLost(block);
   }
 
-  // For the cache.
+  // Methods for the cache.
 
   submitPage(io: BdevIo, page: number): void {
     this.#inFlight++;
-    // What was not read must not be written over, either, by what is in memory instead of it.
+    // A page that was not read must not be overwritten by what is in memory instead of it.
     if (this.#isGivenUp) this.#refuse(io, Status.Cancelled);
     else this.#places.submit(io, page, io.type !== IoType.Read);
   }
@@ -518,9 +525,10 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     if (mayReadAgain && this.#lacksCounted(page, good)) return null;
     if (this.#places.isMoving) this.#unread.delete(page);
     if (this.#places.isMoving && !isRead && this.#lacksCounted(page, 0)) this.#unread.add(page);
-    // Where nothing is written, nothing that counts comes to be there either.
+    // On a read-only device no checksum can become valid, so each page is treated as read for the first time.
     const isFirst = isReadOnly || !this.#markAdopted(page);
-    // Whatever has become of its regions meanwhile: nothing of this life has been there to be damaged.
+    // That holds even if its regions have changed since: nothing of this incarnation has been written there that could be
+    // damaged.
     const isOfOthers = mustWash && isFirst;
     const limit = Math.min((page + 1) * this.#perPage, this.#numSummed);
     let hasChanged = false;
@@ -532,17 +540,19 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
         const record = Math.floor((from % this.#perPage) / this.#options.format.sumsPerRecord);
         const isGood = (good & (1 << record)) !== 0;
         const counts = isCounted && (isGood || !isOfOthers);
-        // No block has a sum of all ones: what must have one, and has lost it, does not match. On the device it stays damaged.
+        // No block has a checksum of all ones: a lost checksum that should be valid will not match. On the device it stays
+        // damaged.
         if (!isGood) this.#fill(addr, from, stop, counts ? 0xff : 0);
         else if (!counts && isFirst) this.#fill(addr, from, stop, 0);
-        // What does not count must not do so when the page is read once more, nor be missing when it is to count.
+        // A checksum that is not valid must not become valid when the page is read again, nor be missing when the block gets
+        // one.
         if (!counts && (isFirst || !isGood)) hasChanged = true;
       }
     }
     return hasChanged && !isReadOnly;
   }
 
-  /** Some of the page's records, but for the `good` ones, have sums that count. */
+  /** Whether some of the page's records other than the `good` ones contain valid checksums. */
   #lacksCounted(page: number, good: number): boolean {
     const { format, isReadOnly = false, knowledge, mustWash = false } = this.#options;
     if (mustWash && (isReadOnly || !this.#isAdopted(page))) return false;
@@ -556,7 +566,7 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return false;
   }
 
-  /** In a later turn, as ever. */
+  /** Ends the I/O in a later turn, as for any I/O. */
   #refuse(io: BdevIo, status: Status): void {
     io.status = status;
     this.soon(() => io.owner.onIoDone(io));
@@ -566,14 +576,14 @@ export class MemberSums implements PageOwner, CheckedIoHost, SummedPath {
     return ((this.#adopted[page >> 3] ?? 0) & (1 << (page & 7))) !== 0;
   }
 
-  /** True if it was marked before. */
+  /** Returns true if the page was marked before. */
   #markAdopted(page: number): boolean {
     const wasAdopted = this.#isAdopted(page);
     this.#adopted[page >> 3] = (this.#adopted[page >> 3] ?? 0) | (1 << (page & 7));
     return wasAdopted;
   }
 
-  /** Gives the sums of blocks `[block, end)`, all of one page, which lies at `addr`, one byte over and over. */
+  /** Sets all bytes of the checksums of blocks `[block, end)`, which belong to the page at `addr`. */
   #fill(addr: number, block: number, end: number, byte: number): void {
     for (let at = block, stop; at < end; at = stop) {
       stop = Math.min(end, this.#endOfRecord(at));

@@ -2,69 +2,70 @@ import { IoType, Status } from '@raidkit/bdev';
 import type { BdevIo, BdevRegistry, IoOwner } from '@raidkit/bdev';
 import { BufferPool } from '@raidkit/parity';
 
-/** Pages that are being written at a time at most. */
+/** Largest number of pages being written at a time. */
 const mostWrites = 32;
 
-/** As often as data is read before it is listed as bad. */
+/** How often a page is read before its checksums are taken as lost. */
 const mostReads = 3;
-/** Reads that end so are not tried again: the device is gone, or the caller has waited for as long as it may. */
+/** Read errors that are not retried, because the device is gone or the I/O has already taken the longest allowed time. */
 const finalErrors: readonly Status[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.Cancelled];
 
-/** Whose pages the cache holds: the sums of one device. */
+/** The owner of pages in the cache: the checksums of one device. */
 export interface PageOwner {
-  /** Begins an I/O on the page of this number, whose place on the device the owner knows. */
+  /** Submits an I/O on the page of this number. The owner knows where the page is on the device. */
   submitPage(io: BdevIo, page: number): void;
-  /** An I/O on a page has ended, and all that follows from it is done. */
+  /** An I/O on a page has ended and its consequences have been handled. */
   onPageIoDone(): void;
-  /** The device did not answer in time when a page was read. Called before a page is asked for again. */
+  /** A read of a page timed out. Called before the page is requested again. */
   onPageGivenUp(): void;
   /**
-   * The memory at `addr` is the page as it was read, or could not be: makes of it what counts. True if that has changed it. Null,
-   * and nothing is done, if it lacks something that counts, and `mayReadAgain`.
+   * The memory at `addr` holds the page as it was read, or could not be read (`isRead` false). Replaces checksums that are not
+   * valid, and returns whether that changed the page. If it lacks valid checksums and `mayReadAgain` is true, returns null and
+   * does nothing.
    */
   adopt(page: number, addr: number, isRead: boolean, mayReadAgain: boolean): boolean | null;
-  /** The caller is about to set all of the page: it was not read, and holds nothing. */
+  /** The caller is about to set the whole page. It was not read and is all zeros. */
   adoptEmpty(page: number): void;
-  /** Makes the bytes at `addr` those of the page of this number. */
+  /** Makes the bytes at `addr` a valid page of this number. */
   seal(addr: number, page: number): void;
-  /** The page could not be written. It stays in memory as long as there is room for all others without it. */
+  /** The page could not be written. It stays in memory as long as the cache has room for all other pages. */
   onPageNotWritten(page: number, status: Status): void;
 }
 
-/** A request that waits for a page. The frame is the request's until `onPage` returns, and no longer. */
+/** A request that waits for a page. It may use the frame only until `onPage` returns. */
 export interface PageWaiter {
   onPage(frame: PageFrame): void;
-  // The cache's own, while it waits.
+  // Fields for the cache while the request waits.
   nextWaiter: PageWaiter | null;
   wantedOf: PageOwner | null;
   wantedPage: number;
-  /** The request sets all of the page in the turn in which it gets it: the page need not be read. */
+  /** The request sets the whole page as soon as it gets it, so the page need not be read. */
   setsAll: boolean;
 }
 
 const FrameState = { Free: 0, Loading: 1, Ready: 2 } as const;
 type FrameState = (typeof FrameState)[keyof typeof FrameState];
 
-/** Room for one page, and what is under way with it. */
+/** Memory for one page, and the state of its I/O. */
 export class PageFrame implements IoOwner {
   addr: number;
-  /** The memory has changed since it was written to the device. Set by the code that changes it. */
+  /** The memory was changed since the page was written to the device. Set by the code that changes it. */
   isDirty = false;
 
-  // The cache's own.
+  // Fields for the cache.
   owner: PageOwner | null = null;
   page = -1;
   state: FrameState = FrameState.Free;
   isWriting = false;
-  /** It was used since the cache last looked for room. */
+  /** The page was used since the cache last searched for a frame. */
   isUsed = false;
-  /** The requests that waited for it are being told. */
+  /** Waiting requests are being called. */
   isTelling = false;
-  /** It could not be written, and has not been tried again. */
+  /** The last write failed and has not been retried. */
   isStuck = false;
-  /** How often it was read since it is wanted. */
+  /** Number of reads since the page was requested. */
   reads = 0;
-  /** Writes that have come to their end, and how the last one did. */
+  /** Number of writes that have ended, and the status of the last one. */
   writes = 0;
   lastWriteStatus: Status = Status.Ok;
   readonly waiters = new WaiterQueue();
@@ -106,29 +107,29 @@ class WaiterQueue {
 }
 
 /**
- * Pages of sums in memory: a bounded number of them, for all devices of a registry. A page is read when a request needs it, and
- * written before its room is given away, or when its owner says so. No request keeps a page from one turn to the next, so none
- * waits for room that another one holds while it waits itself.
+ * Cache for pages of checksums: a fixed number of pages for all devices of a registry. A page is read when a request needs it,
+ * and written before its frame is reused or when its owner asks for that. A request uses a page within one turn only, so no
+ * request waits for a frame that another waiting request holds.
  */
 export class PageCache {
   readonly #registry: BdevRegistry;
   readonly #pageBytes: number;
   readonly #pool: BufferPool;
-  /** Pages are written from here: what a device is writing must not change. */
+  /** Pages are copied here before they are written, because the memory must not change while the device writes it. */
   readonly #writePool: BufferPool;
   readonly #frames: PageFrame[];
   readonly #pages = new Map<PageOwner, Map<number, PageFrame>>();
-  /** Where the search for room goes on. */
+  /** Index at which the search for a frame continues. */
   #hand = 0;
   #iosInFlight = 0;
   #writesInFlight = 0;
-  /** Those for whose pages there was no room. */
+  /** Requests that wait for a frame. */
   readonly #wishes = new WaiterQueue();
-  /** Those that are told of in one turn each, without having been read. */
+  /** Frames that are set without being read. Each is handled in a turn of its own. */
   readonly #unread: PageFrame[] = [];
   #onWrite: (() => void)[] = [];
 
-  /** `numPages`: one at least. Throws a `BufferMemoryError` if there is no memory for them. */
+  /** `numPages` is 1 or more. Throws a `BufferMemoryError` if there is not enough memory. */
   constructor(registry: BdevRegistry, numPages: number, pageBytes: number) {
     const { memory } = registry.runtime;
     this.#registry = registry;
@@ -143,19 +144,19 @@ export class PageCache {
     this.#frames = Array.from({ length: numPages }, () => new PageFrame(this, this.#pool.get()));
   }
 
-  /** An owner that has no page yet. */
+  /** Adds an owner, which has no pages yet. */
   add(owner: PageOwner): void {
     this.#pages.set(owner, new Map());
   }
 
-  /** The owner's pages are forgotten, written or not. Nothing may be under way on them, and no request may wait for one. */
+  /** Drops the owner's pages, written or not. None of them may have I/O in flight or waiting requests. */
   remove(owner: PageOwner): void {
     for (const frame of [...(this.#pages.get(owner)?.values() ?? [])]) this.#free(frame);
     this.#pages.delete(owner);
     this.#serve();
   }
 
-  /** The device may not have what was written of the owner's pages: those that are in memory, which it gives, are written again. */
+  /** Marks all of the owner's pages in memory as dirty, because the device may have lost them. Returns their numbers. */
   markDirty(owner: PageOwner): number[] {
     const marked: number[] = [];
     for (const [page, frame] of this.#pages.get(owner) ?? []) {
@@ -166,18 +167,21 @@ export class PageCache {
     return marked;
   }
 
-  /** To be called when no owner is left. */
+  /** Frees the memory. All owners must have been removed. */
   close(): void {
     for (const { addr } of this.#frames) this.#pool.put(addr);
     this.#pool.close();
     this.#writePool.close();
   }
 
-  /** The page, to be used until the caller returns; null if it has to be read, and the waiter is told in a later turn. */
+  /**
+   * Returns the page's frame, for use until the caller returns. Returns null if it must be read; the waiter is called in a
+   * later turn.
+   */
   get(owner: PageOwner, page: number, waiter: PageWaiter): PageFrame | null {
     const frame = this.#find(owner, page);
     if (frame?.state === FrameState.Ready) {
-      // One that is only written may be the next to go.
+      // A page that is only written may be the next to be evicted.
       if (!waiter.setsAll) frame.isUsed = true;
       return frame;
     }
@@ -197,7 +201,7 @@ export class PageCache {
     return null;
   }
 
-  /** The page is read again when it is wanted next, unless it says more than the device has. */
+  /** Drops the page unless it has changes that are not on the device, so that it is read again. */
   forget(owner: PageOwner, page: number): void {
     const frame = this.#find(owner, page);
     if (frame?.state !== FrameState.Ready || frame.isDirty || frame.isWriting || frame.isTelling) return;
@@ -205,7 +209,7 @@ export class PageCache {
     this.#serve();
   }
 
-  /** Has the page read if it is not there, and there is room: it will be wanted. */
+  /** Reads the page ahead of its use if it is not in memory and a frame is available. */
   prefetch(owner: PageOwner, page: number): void {
     if (this.#wishes.first !== null || this.#find(owner, page) !== undefined) return;
     const room = this.#makeRoom();
@@ -213,8 +217,9 @@ export class PageCache {
   }
 
   /**
-   * Resolves when what these of the owner's pages say now has been written to the device, if only to its cache. Rejects with a
-   * {@link PageNotWritten} if one of them could not be, when all have been tried.
+   * Writes those of the owner's pages for which `isWanted` is true, as they are now. Resolves when they are on the device,
+   * though perhaps only in its cache. Rejects with a {@link PageNotWritten}, after all have been tried, if one could not be
+   * written.
    */
   async writeOut(owner: PageOwner, isWanted: (page: number) => boolean): Promise<void> {
     const wanted: number[] = [];
@@ -234,7 +239,7 @@ export class PageCache {
     if (failure !== undefined) throw failure;
   }
 
-  /** For frames: an I/O of theirs has ended. */
+  /** Called by frames when an I/O has ended. */
   onFrameIo(frame: PageFrame, io: BdevIo): void {
     const { owner } = frame;
     if (owner === null) throw new Error('an I/O of a page ended that has no owner');
@@ -249,7 +254,7 @@ export class PageCache {
     return this.#pages.get(owner)?.get(page);
   }
 
-  /** `isSetWhole`: by the first who waits for it. */
+  /** `isSetWhole`: the first request that waits for the page sets all of it. */
   #load(frame: PageFrame, owner: PageOwner, page: number, isSetWhole: boolean): void {
     frame.owner = owner;
     frame.page = page;
@@ -261,7 +266,7 @@ export class PageCache {
       this.#submit(frame, owner, IoType.Read, frame.addr);
       return;
     }
-    // As if it were read, page after page: others have their turn, too.
+    // Handled in a later turn, one page in each, as if it were read, so that other work is not delayed.
     this.#iosInFlight++;
     this.#unread.push(frame);
     this.#registry.runtime.soon(this.#onUnread);
@@ -298,7 +303,7 @@ export class PageCache {
     const mayReadAgain = frame.reads < mostReads && !finalErrors.includes(status);
     const hasChanged = owner.adopt(frame.page, frame.addr, status === Status.Ok, mayReadAgain);
     if (hasChanged === null) {
-      // What is lost now would be written to the device with the next change of the page, and be lost for good.
+      // Lost checksums would be written to the device with the next change of the page, and be lost for good.
       frame.reads++;
       this.#submit(frame, owner, IoType.Read, frame.addr);
       return;
@@ -314,16 +319,17 @@ export class PageCache {
     frame.isTelling = false;
   }
 
-  /** A device that was given up may still write to the frame's memory. False: there is no other now. */
+  /** Replaces the frame's memory, which a timed-out device may still write to. Returns false if there is none available. */
   #changeMemory(frame: PageFrame): boolean {
     const other = this.#pool.get();
-    // What is put is held back until the device has let go of it; then there is one frame less until a buffer is given back.
+    // The pool holds the old buffer back until the device has released it. Without another one there is one frame less until
+    // then.
     this.#pool.put(frame.addr);
     frame.addr = other >= 0 ? other : this.#pool.get();
     return frame.addr >= 0;
   }
 
-  /** The frame has no memory any more and is dropped: requests that wait for it wait for room. */
+  /** Drops a frame that has no memory any more. The requests that wait for it then wait for a frame. */
   #moveWaiters(frame: PageFrame, owner: PageOwner): void {
     const { page } = frame;
     this.#free(frame);
@@ -336,7 +342,7 @@ export class PageCache {
     }
   }
 
-  /** Serves the requests that wait for room, in their order, as far as there is some. */
+  /** Serves requests that wait for a frame in order, as long as frames are available. */
   #serve(): void {
     for (let waiter = this.#wishes.first; waiter !== null; waiter = this.#wishes.first) {
       const { wantedOf, wantedPage } = waiter;
@@ -356,7 +362,7 @@ export class PageCache {
     }
   }
 
-  /** A free frame; null if all are in use, until an I/O on one of them has ended. */
+  /** Returns a free frame, or null if all are in use until an I/O on one of them ends. */
   #makeRoom(): PageFrame | null {
     this.#giveBackFrames();
     const { length } = this.#frames;
@@ -371,16 +377,16 @@ export class PageCache {
       else if (frame.isStuck) stuck ??= frame;
       else this.#beginWrite(frame);
     }
-    // The device has older sums than this page: some blocks will not match. But no request may wait for ever.
+    // The page on the device is older than this one, so some blocks will not match. But a request must not wait forever.
     return stuck !== null && this.#iosInFlight === 0 ? this.#free(stuck) : null;
   }
 
-  /** A device may have let go of memory while nothing else goes on that would serve the requests that wait for room. */
+  /** Called when a device has released memory. There may be no other I/O whose end would serve the waiting requests. */
   #onMemory(): void {
     if (this.#wishes.first !== null) this.#registry.runtime.soon(() => this.#serve());
   }
 
-  /** Memory that a device had is back: a frame more. */
+  /** Creates frames for memory that timed-out devices have released. */
   #giveBackFrames(): void {
     if (this.#frames.length === this.#pool.count) return;
     for (let addr = this.#pool.get(); addr >= 0; addr = this.#pool.get()) this.#frames.push(new PageFrame(this, addr));
@@ -397,7 +403,7 @@ export class PageCache {
     return frame;
   }
 
-  /** False: as many as may be are being written. */
+  /** Returns false if the largest number of writes is in flight. */
   #beginWrite(frame: PageFrame): boolean {
     const { owner } = frame;
     if (owner === null) return false;
@@ -430,25 +436,25 @@ export class PageCache {
     for (const resolve of waiting) resolve();
   }
 
-  /** Null when it is written. */
+  /** Resolves to null when the page has been written. */
   async #writePage(owner: PageOwner, page: number): Promise<PageNotWritten | null> {
     let begun: PageFrame | null = null;
     let writesBefore = 0;
     for (;;) {
       if (begun !== null && begun.writes > writesBefore) {
-        // This is the status of its first write since then: another one would have to begin in the turn in which that ended.
+        // This is the status of the first write since then: another one cannot have begun before this code ran.
         return begun.lastWriteStatus === Status.Ok ? null : new PageNotWritten(page, begun.lastWriteStatus);
       }
       if (begun === null) {
         const frame = this.#find(owner, page);
         if (frame?.state !== FrameState.Ready || !(frame.isDirty || frame.isWriting)) return null;
-        // A write that is under way may be of less than the page says now.
+        // A write in flight may not include the latest changes of the page.
         const isOwn = !frame.isWriting && this.#beginWrite(frame);
         if (isOwn) {
           begun = frame;
           writesBefore = frame.writes;
         } else if (this.#writesInFlight === 0) {
-          // All memory to write from is held by devices that were given up.
+          // Timed-out devices hold all buffers of the write pool.
           return new PageNotWritten(page, null);
         }
       }
@@ -457,9 +463,9 @@ export class PageCache {
   }
 }
 
-/** A page of sums is not on the device. */
+/** A page of checksums could not be written. */
 export class PageNotWritten extends Error {
-  /** What the device has said; null: it was not asked, for a lack of memory. */
+  /** Status of the write; null if it was not submitted for lack of memory. */
   readonly status: Status | null;
 
   constructor(page: number, status: Status | null) {

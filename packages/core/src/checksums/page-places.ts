@@ -1,10 +1,10 @@
 import { Status } from '@raidkit/bdev';
 import type { BdevDescriptor, BdevIo, IoOwner } from '@raidkit/bdev';
 
-/** A write of a page that goes to one place after the other. Pooled; it stands in for the write's owner. */
+/** A page write that goes to two places in turn. It is pooled, and takes the place of the write's owner. */
 class DoubledWrite implements IoOwner {
   page = -1;
-  /** Where the other place is. Blocks of the device. */
+  /** The second place, in blocks of the device. */
   second = -1;
   owner: IoOwner | null = null;
   isAtSecond = false;
@@ -20,15 +20,15 @@ class DoubledWrite implements IoOwner {
 }
 
 /**
- * Where the pages of one device's sums lie. While they move, all that is written goes to the old and to the new place, so that each
- * of the two is what counts whichever is on record; what is read comes from the old one. Places in blocks of the device.
+ * Places of the pages of one device's checksums, in blocks of the device. While pages move, each write goes to the old and to
+ * the new place, so that both are valid whichever is on record; reads use the old place.
  */
 export class PagePlaces {
   readonly #descriptor: BdevDescriptor;
   readonly #pageBlocks: number;
   #at: number;
   #to = -1;
-  /** A bit for each page that is at the new place as a whole. */
+  /** A bit for each page that has been written completely at the new place. */
   #moved = new Uint8Array(0);
   #inFlight = 0;
   #onIdle: (() => void)[] = [];
@@ -44,7 +44,7 @@ export class PagePlaces {
     return this.#to >= 0;
   }
 
-  /** Begins the I/O, of which all but place and size is set. */
+  /** Submits the I/O, of which all fields except offset and size are set. */
   submit(io: BdevIo, page: number, isWrite: boolean): void {
     io.numBlocks = this.#pageBlocks;
     io.offsetBlocks = this.#at + page * this.#pageBlocks;
@@ -52,7 +52,7 @@ export class PagePlaces {
     this.#descriptor.submit(io);
   }
 
-  /** From now on all of so many pages is to be written anew. */
+  /** Begins to write all pages to a new place too. The caller must then write all `numPages` pages. */
   beginMove(to: number, numPages: number): void {
     this.#to = to;
     this.#moved = new Uint8Array(Math.ceil(numPages / 8));
@@ -62,18 +62,18 @@ export class PagePlaces {
     return ((this.#moved[page >> 3] ?? 0) & (1 << (page & 7))) !== 0;
   }
 
-  /** The pages are at the new place alone. Resolves when nothing of theirs will be written to the old one any more. */
+  /** The new place becomes the only one. Resolves when no write to the old place is in flight; none begins afterwards. */
   endMove(): Promise<void> {
     this.#at = this.#to;
     return this.#endDoubling();
   }
 
-  /** The pages stay where they are. Resolves when nothing of theirs will be written to the new place any more. */
+  /** The pages stay at the old place. Resolves when no write to the new place is in flight; none begins afterwards. */
   cancelMove(): Promise<void> {
     return this.#endDoubling();
   }
 
-  /** For {@link DoubledWrite}: it is written at one of its places, or could not be. */
+  /** For {@link DoubledWrite}: the write to one of the places has ended, successfully or not. */
   onHalfWritten(half: DoubledWrite, io: BdevIo): void {
     const { owner, page } = half;
     if (owner === null) throw new Error('a page was written that has no owner');

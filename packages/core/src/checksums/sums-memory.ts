@@ -5,18 +5,18 @@ import { PageCache } from './page-cache.js';
 import { RaidError } from '../errors.js';
 import type { ChecksumPages } from '../format/store.js';
 
-/** Bytes of pages in memory, unless the program that composes the arrays says otherwise. */
+/** Default size of the page cache in bytes, unless the composer sets another one. */
 export const defaultCacheBytes = 64 * 1024 * 1024;
-/** Requests need one at a time. */
+/** Each request needs one page at a time. */
 const fewestPages = 2;
 
-/** What all arrays with sums of a registry have in common, while there is one of them. */
+/** Memory that all arrays with checksums in a registry share. */
 export interface SharedSums {
   readonly cache: PageCache;
   readonly edges: EdgeBuffers;
 }
 
-/** Memory for sums: taken with the first array that has them, given back with the last. */
+/** Memory for checksums. It is allocated for the first array that has checksums and freed after the last. */
 export class SumsMemory {
   readonly #registry: BdevRegistry;
   readonly #cacheBytes: number;
@@ -28,7 +28,7 @@ export class SumsMemory {
     this.#cacheBytes = cacheBytes;
   }
 
-  /** {@link release} follows. Throws `ERR_RAID_MEMORY` if there is none. */
+  /** The caller must call {@link release} later. Throws `ERR_RAID_MEMORY` if there is not enough memory. */
   take(format: ChecksumPages): SharedSums {
     this.#shared ??= this.#make(format);
     this.#users++;
@@ -42,7 +42,7 @@ export class SumsMemory {
     this.#shared = null;
   }
 
-  /** Where there is no room for as many pages as there may be, with fewer. */
+  /** Allocates the memory, with fewer pages if there is not enough for all. */
   #make({ pageBytes }: ChecksumPages): SharedSums {
     const { memory } = this.#registry.runtime;
     const most = Math.min(this.#cacheBytes, memory.bytes / 4) / pageBytes;

@@ -1,14 +1,14 @@
-/** Blocks from `start` up to, and without, `end`. */
+/** Blocks from `start` (inclusive) to `end` (exclusive). */
 export interface BlockRange {
   readonly start: number;
   readonly end: number;
 }
 
-/** A set of blocks, as sorted ranges that do not meet. */
+/** A set of blocks, as sorted ranges that neither overlap nor touch. */
 export class BlockRanges {
   readonly #ranges: BlockRange[] = [];
 
-  /** How many ranges there are. */
+  /** Number of ranges. */
   get size(): number {
     return this.#ranges.length;
   }
@@ -37,13 +37,16 @@ export class BlockRanges {
     this.#ranges.splice(first, last - first, joined);
   }
 
-  /** False if none of the blocks was there. */
+  /** Returns false if the set had none of the blocks. */
   remove(start: number, end: number): boolean {
     return cutRanges(this.#ranges, start, end, () => true);
   }
 }
 
-/** The least that lies between two neighbours of these sorted ranges, of what begins and ends at multiples of `unit`; null if nothing does. */
+/**
+ * Returns the smallest gap between two neighbours of these sorted ranges that begins and ends at multiples of `unit`; null if
+ * there is none.
+ */
 export function leastGap(ranges: readonly BlockRange[], unit: number): BlockRange | null {
   let least: BlockRange | null = null;
   for (let at = 1; at < ranges.length; at++) {
@@ -55,7 +58,7 @@ export function leastGap(ranges: readonly BlockRange[], unit: number): BlockRang
   return least;
 }
 
-/** Index of the first of these sorted ranges that ends behind the block; their number if none does. */
+/** Returns the index of the first of these sorted ranges that ends after `block`, or their number if none does. */
 export function firstEndingAfter(ranges: readonly BlockRange[], block: number): number {
   let from = 0;
   let to = ranges.length;
@@ -67,7 +70,9 @@ export function firstEndingAfter(ranges: readonly BlockRange[], block: number): 
   return from;
 }
 
-/** Takes `[start, end)` out of those of these sorted ranges for which `isMeant` holds. False if none of them had any of it. */
+/**
+ * Removes `[start, end)` from those of these sorted ranges for which `isMeant` is true. Returns false if nothing was removed.
+ */
 export function cutRanges<T extends BlockRange>(
   ranges: T[],
   start: number,

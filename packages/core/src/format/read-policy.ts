@@ -1,19 +1,17 @@
-/** Which of several copies a read takes, of those that are equally welcome. The first one is the default. */
+/** How a read chooses among copies with the same preference. The first entry is the default. */
 export const readPolicies = ['least-outstanding', 'round-robin'] as const;
 
 /**
- * `least-outstanding`: the copy of the member on which the fewest blocks are being read; of several the one in the first slot.
- * `round-robin`: the copy of the member that has been read the longest time ago.
+ * `least-outstanding`: the member with the fewest blocks being read; if several are equal, the one in the lowest slot.
+ * `round-robin`: the member that was read least recently.
  */
 export type ReadPolicy = (typeof readPolicies)[number];
 
-/** What reads want of a member. The first one is the default. */
+/** How reads prefer a member over others. The first entry is the default. */
 export const readPreferences = ['normal', 'prefer', 'write-mostly'] as const;
 
-/**
- * `prefer`: it is read before all `normal` ones, and `write-mostly` when no other one can answer.
- */
+/** `prefer`: the member is read before all `normal` ones. `write-mostly`: it is read only if no other member can answer. */
 export type ReadPreference = (typeof readPreferences)[number];
 
-/** What an array without a word about it has. */
+/** The policy of an array that does not set one. */
 export const defaultReadPolicy: ReadPolicy = 'least-outstanding';

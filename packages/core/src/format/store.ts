@@ -1,138 +1,147 @@
 import type { BdevDescriptor } from '@raidkit/bdev';
 import type { ReadPolicy, ReadPreference } from './read-policy.js';
 
-/** What is recorded of one slot. */
+/** The superblock's record of one slot. */
 export interface SlotRecord {
-  /** The member bdev's uuid; the null uuid for an empty slot. */
+  /** Uuid of the member bdev; the null uuid for an empty slot. */
   uuid: string;
   dataOffsetBlocks: number;
   dataSizeBlocks: number;
-  /** `configured`: current. `missing`: taken out on request. `failed`: thrown out for an error. */
+  /**
+   * `configured`: the member is current. `missing`: it was removed on request or its device disappeared. `failed`: it was taken
+   * out after an error.
+   */
   state: 'configured' | 'missing' | 'failed';
 }
 
-/** What is recorded of an array, on each of its members. */
+/** The superblock's record of an array, which each of its members has. */
 export interface ArrayRecord {
   uuid: string;
   name: string;
-  /** The level's code. */
+  /** Numeric code of the level. */
   level: number;
   blockSize: number;
-  /** 0 where the level has no strips. */
+  /** 0 if the level has no strips. */
   stripSizeBlocks: number;
   numBlocks: number;
-  /** Grows with every write. */
+  /** Increases with every write. */
   seqNumber: number;
   slots: SlotRecord[];
 }
 
 /**
- * Sequence numbers of what a store with an extension writes are multiples of this. Another program that writes the superblock
- * adds one: then the number is no multiple, and what we keep besides is known to be behind.
+ * A store with an extension writes only sequence numbers that are multiples of this. SPDK adds one when it writes the
+ * superblock. A number that is not a multiple shows that another program wrote it, and that our extension is out of date.
  */
 export const seqStep = 65_536;
 
-/** Whether a store with an extension can have written this superblock, or an earlier one: if not, there is nothing else of ours. */
+/**
+ * Whether a store with an extension can have written this superblock or an earlier one. If not, the members have no extension
+ * data.
+ */
 export const wasRunByUs = (seqNumber: number): boolean => seqNumber >= seqStep;
 
-/** What a device has where a superblock would be. */
+/** Contents of the superblock area of a device. */
 export type ReadResult =
   | { kind: 'none' }
-  /** Something that was meant to be a superblock and cannot be used; `message` says why. */
+  /** There is a superblock that cannot be used; `message` says why. */
   | { kind: 'unusable'; message: string }
   | { kind: 'found'; record: ArrayRecord };
 
-/** What our own header, behind the superblock, says of an array and this member. */
+/** Our own header, behind the superblock: further facts about the array and this member. */
 export interface ExtensionHeader {
-  /** Grows with every write; of the copies that go with the superblock the higher counts. */
+  /** Increases with every write. Of the copies that belong to the superblock, the one with the higher generation is valid. */
   generation: number;
   arrayUuid: string;
   memberUuid: string;
-  /** The life of the map that this goes with: see {@link MapLife}. */
+  /** The incarnation of the map: see {@link MapLife}. */
   incarnation: string;
-  /** The array's first incarnation that is known: it never changes, and says which headers are of one array's doing. */
+  /** The first known incarnation of the array. It never changes, so it tells which headers belong to the same array. */
   lineage: string;
   /**
-   * The array of which this array's volume is a member: its uuid. The null uuid: of none. Null: not known, because the array
-   * comes from SPDK, or from before it was recorded.
+   * Uuid of the array that uses this array's volume as a member; the null uuid if there is none. Null if it is unknown, because
+   * SPDK created the array or the header is older than this field.
    */
   outerUuid: string | null;
   /**
-   * The superblock that goes with this, and the last one before it that all members had: with one of ours between them it goes
-   * too, and with another one, another program ran the array since.
+   * Sequence number of the superblock that belongs to this header, and of the last one before it that all members had. The
+   * header also belongs to that one and to those of ours in between. If the superblock has any other number, another program
+   * has run the array since.
    */
   seqNumber: number;
   previousSeqNumber: number;
-  /** The last superblock that every member had which it counts in: one with an older superblock was away since. */
+  /** Last superblock that all of its current members have. A member whose superblock is older was absent since then. */
   completedSeqNumber: number;
-  /** Blocks of a member's data area in a region, and how many there are; 0 without a map. */
+  /** Size of a region in blocks of a member's data area, and the number of regions; 0 without a map. */
   regionBlocks: number;
   numRegions: number;
   /**
-   * Entries of the journal count if they are of this epoch, and no other slots than these, in ascending order, are without
-   * members: with the superblock that goes with this, and with the one before. Epoch 0: there is no journal. No slots beside an
-   * epoch: whichever is without a member, in headers from before it was recorded.
+   * Journal entries are valid if they have this epoch and if only these slots (in ascending order) have no member; for the
+   * superblock of this header, and for the one before it. Epoch 0: there is no journal. An epoch without slots: any slot may be
+   * without a member (headers from before the slots were recorded).
    */
   journalEpoch: number;
   journalSlots: readonly number[];
   previousJournalEpoch: number;
   previousJournalSlots: readonly number[];
-  /** The background work that is under way, and for how long already, restarts included; null for none. */
+  /** The process in progress, and its running time in seconds including that before restarts; null if there is none. */
   process: { type: 'rebuild' | 'resync' | 'check' | 'repair' | 'replace' | 'resum' | 'sum'; elapsedSec: number } | null;
-  /** The list of bad blocks that goes with this; null for a header from before it said so. */
+  /** The list of bad blocks that belongs to this header; null in headers from before it was recorded. */
   badBlocks: BadBlocksHeader | null;
   /** The array's checksums; null if it has none. */
   sums: SumsHeader | null;
-  /** The array has no sums, and is to have them as soon as its members have room for them. */
+  /** The array has no checksums yet, and is to have them as soon as its members have room for them. */
   wantsIntegrity: boolean;
-  /** The level's options: the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} of UTF-8. */
+  /** The level's options as the text of a JSON object, at most {@link ExtensionStore.mostOptionsBytes} bytes of UTF-8. */
   levelOptions: string;
-  /** Which copies are read; the default in headers from before there was another one. */
+  /** Which copies are read; the default in headers from before it was recorded. */
   readPolicy: ReadPolicy;
   slots: ExtensionSlot[];
 }
 
-/** What the header keeps of an array's sums. */
+/** The header's record of an array's checksums. */
 export interface SumsHeader {
-  /** 64 hexadecimal digits, drawn by chance: the key for the sums is made from it. */
+  /** 64 random hexadecimal digits from which the key of the checksums is derived. */
   salt: string;
-  /** Blocks of 4 KiB of each data area, from its start on, that have been summed: what is behind them has no sums that count. */
+  /**
+   * Number of blocks of 4 KiB, from the start of each data area, that have checksums. Checksums of later blocks are not valid.
+   */
   summedBlocks: number;
-  /** Where, in blocks of 4 KiB from the start of each data area, the pages with its sums begin; 0: at its end. */
+  /** First block of the pages with checksums, in blocks of 4 KiB from the start of each data area; 0 if they are at its end. */
   areaAt: number;
   /**
-   * By which of 256 numberings of blocks the sums of each slot's member are made, each slot by another one: that of the slot's place
-   * in the array, until a slot in front of it is taken away.
+   * Tag of each slot's member, 0 to 255, which is part of every checksum so that members' checksums differ. It is the slot's
+   * index until a slot before it is removed.
    */
   tags: readonly number[];
-  /** For each slot's member, how many blocks did not match. */
+  /** For each slot's member, the number of blocks that did not match their checksums. */
   errors: readonly number[];
 }
 
 /**
- * One life of an array's map. Pages and journal entries carry it, and count only if it is that of the header that is trusted:
- * whenever what is recorded cannot be believed, a new one begins, and what was left from before says nothing any more.
+ * One incarnation of an array's map. Pages and journal entries contain it, and are valid only if it is that of the trusted
+ * header. A new one begins whenever the records cannot be trusted, which invalidates all earlier ones.
  */
 export interface MapLife {
-  /** The array's uuid. */
+  /** Uuid of the array. */
   readonly uuid: string;
-  /** 16 hexadecimal digits, drawn by chance; {@link firstIncarnation} for what was written before there were any. */
+  /** 16 random hexadecimal digits; {@link firstIncarnation} in records from before there were incarnations. */
   readonly incarnation: string;
 }
 
-/** The incarnation of headers, pages and journal entries that have none. */
+/** The incarnation of headers, pages and journal entries that do not contain one. */
 export const firstIncarnation = '0000000000000000';
 
-/** What the header keeps of each slot. */
+/** The header's record of one slot. */
 export interface ExtensionSlot {
   /** Sequence number of the last superblock that was written to the slot's member. */
   lastSeqNumber: number;
   /**
-   * How many writes of pages of this life the member had taken by then: the sum of the generations of its pages. One that has
-   * taken fewer is as it was before. 0 for a header that does not say it.
+   * Number of page writes of this incarnation that the member had by then, as the sum of its pages' generations. A member with
+   * fewer has been reverted to an older state. 0 if the header does not record it.
    */
   pagesTaken: number;
-  /** The member was taken out on request. */
+  /** The member was removed on request. */
   isRemovedByHand: boolean;
   /** `normal` in headers from before it was recorded. */
   readPreference: ReadPreference;
@@ -141,185 +150,198 @@ export interface ExtensionSlot {
   repairedBlocks: number;
 }
 
-/** A piece of the write-intent bitmap. */
+/** A page of the write-intent bitmap. */
 export interface RegionPage {
   index: number;
-  /** Grows with every write; the higher of the two copies counts. */
+  /** Increases with every write. Of the two copies, the one with the higher generation is valid. */
   generation: number;
-  /** One `RegionState` a region, as on disk. */
+  /** One `RegionState` for each region, as on disk. */
   states: Uint8Array;
 }
 
-/** Blocks of a slot's data area that are bad. */
+/** A range of bad blocks in a slot's data area. */
 export interface BadRange {
   slot: number;
   offsetBlocks: number;
   numBlocks: number;
 }
 
-/** Which blocks of members do not hold what they should, as it is recorded on each of them. */
+/** The list of blocks of members that do not hold the data they should. Each member has a copy of it. */
 export interface BadBlockList {
-  /** Grows with every write; the highest counts. */
+  /** Increases with every write. The list with the highest generation is valid. */
   generation: number;
   ranges: BadRange[];
 }
 
-/** What the header says of the list of bad blocks, so that one that cannot be read is not taken for an empty one. */
+/** The header's record of the list of bad blocks. It prevents that an unreadable list is taken for an empty one. */
 export interface BadBlocksHeader {
-  /** The generation of the list that every member had when the header was written; 0: there was none. */
+  /** Generation of the list that every member had when the header was written; 0 if there was none. */
   generation: number;
-  /** The slots of which that list has bad blocks, in ascending order. */
+  /** Slots of which that list has bad blocks, in ascending order. */
   slots: readonly number[];
 }
 
-/** The newest list of bad blocks that was found on one member. */
+/** The newest list of bad blocks on one member. */
 export interface FoundBadBlocks {
-  /** Null for none. */
+  /** Null if there is no list. */
   list: BadBlockList | null;
-  /** Why one of its places could not be read: a newer list may be there. Null if both could. */
+  /** Why one of its two places could not be read, so that a newer list may exist; null if both were read. */
   error: Error | null;
 }
 
-/** Where redundancy is in doubt beside a journal, which stands for all the rest. */
+/** Ranges of an array with a journal where redundancy is in doubt. Everywhere else the journal closes the write hole. */
 export interface DoubtList {
-  /** Grows with every write; the highest counts. */
+  /** Increases with every write. The list with the highest generation is valid. */
   generation: number;
-  /** Blocks of every member's data area. */
+  /** Ranges in blocks of every member's data area. */
   ranges: { start: number; count: number }[];
 }
 
-/** What a journal entry says: these blocks of the array, which only redundancy stands for, hold its data. */
+/** Header of a journal entry: the entry holds the data of these array blocks, whose member is absent. */
 export interface JournalEntry {
-  /** What was written under another set of members has another epoch, and does not count. 1 or more. */
+  /** Entries of another epoch belong to another set of members and are not valid. 1 or more. */
   epoch: number;
-  /** Grows from entry to entry of an epoch. */
+  /** Increases from entry to entry of an epoch. */
   id: number;
   offsetBlocks: number;
   numBlocks: number;
-  /** The blocks hold zeros; there is no data. */
+  /** The blocks hold zeros; the entry has no data. */
   isZero: boolean;
   /**
-   * Entries that its write has, one for each absent member at most, and which of them this is, from 0. Their ids follow one
-   * another.
+   * Number of entries of the same write (at most one for each absent member), and the index of this entry among them. Their ids
+   * are consecutive.
    */
   numTogether: number;
   indexTogether: number;
 }
 
-/** An entry as it was found, with its data; empty for zeros. */
+/** An entry as it was found, with its data, which is empty for zeros. */
 export interface FoundEntry extends JournalEntry {
   data: Uint8Array;
 }
 
-/** The room for journal entries on a member: a ring of places, each for one entry, header and data. */
+/** The journal area of a member: a ring of places, each of which has room for one entry (header and data). */
 export interface JournalStore {
   readonly places: number;
-  /** Size of a place. Bytes. */
+  /** Size of a place in bytes. */
   readonly placeBytes: number;
-  /** Size of an entry's header. Bytes; a multiple of the block size. */
+  /** Size of an entry's header in bytes, a multiple of the block size. */
   readonly headerBytes: number;
-  /** Where the ring begins on a member. Bytes. */
+  /** Offset of the ring on a member in bytes. */
   readonly startBytes: number;
-  /** Makes an entry of `bytes`, whose data lies behind room for the header. */
+  /** Writes the entry's header into `bytes`, in front of its data, for which the caller left room. */
   seal(bytes: Uint8Array, life: MapLife, place: number, blockSize: number, entry: JournalEntry): void;
-  /** The undamaged entries of this life and epoch, in no order. Rejects if the member cannot be read. */
+  /** Resolves to the valid entries of this incarnation and epoch, in any order. Rejects if the member cannot be read. */
   read(descriptor: BdevDescriptor, life: MapLife, epoch: number): Promise<FoundEntry[]>;
 }
 
-/** One member, in one life of an array's map. */
+/** One member in one incarnation of an array's map. */
 export interface MemberLife extends MapLife {
   readonly memberUuid: string;
 }
 
-/** The memory in which pages of sums are made: a `BufferMemory`. */
+/** The memory that holds pages of checksums: a `BufferMemory`. */
 export interface ChecksumPageMemory {
   readonly u8: Uint8Array;
   readonly view: DataView;
 }
 
-/** What makes pages of sums those of one member, and tells whether they are. Allocates nothing. */
+/** Seals and validates the pages of checksums of one member. Allocates nothing. */
 export interface ChecksumPageCodec {
-  /** Makes the page at `addr` the one of this number; its sums stay as they are. */
+  /** Makes the memory at `addr` a valid page of this number. Its checksums are left as they are. */
   seal(memory: ChecksumPageMemory, addr: number, page: number): void;
-  /** Which records of the page at `addr` are whole, of this number, this member and this life: a bit each, the first one lowest. */
+  /**
+   * Returns a bit mask of the valid records of the page at `addr`, the first record in the lowest bit. A valid record is intact
+   * and has this page number, member and incarnation.
+   */
   goodRecords(memory: ChecksumPageMemory, addr: number, page: number): number;
 }
 
-/** How sums of a member's blocks lie in pages, in memory as on disk. A page is records, each with a check of its own. */
+/** Layout of pages of checksums, in memory and on disk. A page consists of records, each with a checksum of its own. */
 export interface ChecksumPages {
   readonly pageBytes: number;
   readonly recordsPerPage: number;
   readonly sumsPerRecord: number;
-  /** Where in its page the sum of the page's block with this index lies, from 0. Bytes. Those of a record lie side by side. */
+  /**
+   * Byte offset within its page of the checksum of the page's block with this index, counted from 0. The checksums of a record
+   * are contiguous.
+   */
   sumAt(index: number): number;
   codecFor(life: MemberLife): ChecksumPageCodec;
 }
 
-/** Reads and writes what we keep on members besides the superblock. */
+/** Reads and writes the extension: what we store on members in addition to the superblock. */
 export interface ExtensionStore {
   readonly journal: JournalStore;
   readonly checksums: ChecksumPages;
   readonly regionsPerPage: number;
-  /** Room for the level's options in a header. Bytes. */
+  /** Room for the level's options in a header, in bytes. */
   readonly mostOptionsBytes: number;
-  /** Largest block of a device that has room for all of this. Bytes. */
+  /** Largest block size in bytes at which a device has room for the extension. */
   readonly mostBlockBytes: number;
-  /** Room for ranges of bad blocks, of all slots together. */
+  /** Most ranges that a list of bad blocks can have, for all slots together. */
   readonly mostBadRanges: number;
-  /** Whether there can be a map of this many regions, at this block size. */
+  /** Whether a map can have this many regions at this block size. */
   fits(blockSize: number, numRegions: number): boolean;
-  /** What lies in front of a member's data, with room for a map of this many regions: whole MiB, in bytes. */
+  /** Returns the size in bytes of the area in front of a member's data with room for a map of this many regions. Whole MiB. */
   reservedBytes(numRegions: number): number;
-  /** The undamaged headers of the array, of its two places. Rejects if there is none in those that can be read, and one cannot. */
+  /** Resolves to the array's valid headers, of two places. Rejects if none was found and a place could not be read. */
   readHeaders(descriptor: BdevDescriptor, arrayUuid: string): Promise<ExtensionHeader[]>;
-  /** The undamaged pages of this life of the map, which has so many regions; of each page up to two. Rejects if the member cannot be read. */
+  /**
+   * Resolves to the valid pages of this incarnation of the map, which has this many regions; up to two copies of each page.
+   * Rejects if the member cannot be read.
+   */
   readPages(descriptor: BdevDescriptor, life: MapLife, numRegions: number): Promise<RegionPage[]>;
-  /** The newest undamaged list of this life of the array, in those of its two places that can be read. */
+  /** Resolves to the newest valid list of this incarnation, of those of its two places that can be read. */
   readBadBlocks(descriptor: BdevDescriptor, life: MapLife): Promise<FoundBadBlocks>;
-  /** Resolves when it is on stable media. The other copy stays as it is. Rejects a list that is too long. */
+  /** Resolves when the list is on stable media. Leaves the other place unchanged. Rejects if the list is too long. */
   writeBadBlocks(descriptor: BdevDescriptor, life: MapLife, list: BadBlockList): Promise<void>;
-  /** Ranges that a {@link DoubtList} may have. */
+  /** Most ranges that a {@link DoubtList} can have. */
   readonly mostDoubtRanges: number;
-  /** The newest undamaged list of this life of the map; null for none. Rejects if the member cannot be read. */
+  /** Resolves to the newest valid list of this incarnation, or null. Rejects if the member cannot be read. */
   readDoubt(descriptor: BdevDescriptor, life: MapLife): Promise<DoubtList | null>;
-  /** Resolves when it is on stable media. The other copy stays as it is. */
+  /** Resolves when the list is on stable media. Leaves the other place unchanged. */
   writeDoubt(descriptor: BdevDescriptor, life: MapLife, list: DoubtList): Promise<void>;
-  /** Throws a `RangeError`, which names field and limit, for a header that {@link readHeaders} would not give back. */
+  /** Throws a `RangeError` that names field and limit if {@link readHeaders} would not return this header. */
   check(header: ExtensionHeader): void;
   /**
-   * Resolves when nothing of ours is left there, with room for a map of this many regions, on stable media: what a device has
-   * from an earlier life must not count.
+   * Clears the extension area, with room for a map of this many regions, so that a former use of the device leaves nothing
+   * behind. Resolves when that is on stable media.
    */
   clear(descriptor: BdevDescriptor, numRegions: number): Promise<void>;
-  /** Resolves when it is on stable media. The other copy stays as it is. */
+  /** Resolves when the header is on stable media. Leaves the other place unchanged. */
   writeHeader(descriptor: BdevDescriptor, header: ExtensionHeader): Promise<void>;
-  /** Resolves when they are on stable media. The pages' other copies stay as they are. */
+  /** Resolves when the pages are on stable media. Leaves their other places unchanged. */
   writePages(descriptor: BdevDescriptor, life: MapLife, pages: readonly RegionPage[]): Promise<void>;
 }
 
-/** Reads and writes superblocks. Defined here, implemented by `@raidkit/superblock`, handed in by the composer. */
+/**
+ * Reads and writes superblocks. Core defines the interface, `@raidkit/superblock` implements it, and the composer passes it in.
+ */
 export interface SuperblockStore {
-  /** Bytes at the start of a member that are never data; with a large map there are more: {@link ExtensionStore.reservedBytes}. */
+  /**
+   * Bytes at the start of a member that never hold data. With a large map there are more: {@link ExtensionStore.reservedBytes}.
+   */
   readonly reservedBytes: number;
-  /** What we keep there besides; absent: nothing. */
+  /** The extension; absent if the store keeps superblocks only. */
   readonly extension?: ExtensionStore | undefined;
   /**
-   * Rejects only if the device cannot be read. `isVouchedFor`: a person says that it is a member. Only then a further copy
-   * counts where the first cannot be read: another program that ran the array, or has the device by now, knows nothing of that
-   * copy.
+   * Reads a superblock. Rejects only if the device cannot be read. `isVouchedFor`: an operator confirms that the device is a
+   * member. Only then is the second copy used if the first cannot be read, because another program that has used the device
+   * since would not have updated that copy.
    */
   read(descriptor: BdevDescriptor, options?: { isVouchedFor?: boolean }): Promise<ReadResult>;
-  /** Throws a `RangeError`, which names field and limit, for a record that {@link read} would not accept on every current member. */
+  /** Throws a `RangeError` that names field and limit if {@link read} would not accept this record on every current member. */
   check(record: ArrayRecord): void;
-  /** Resolves when the record is on stable media of this member. */
+  /** Resolves when the record is on this member's stable media. */
   write(descriptor: BdevDescriptor, record: ArrayRecord): Promise<void>;
-  /** Resolves when no superblock is left on stable media. */
+  /** Resolves when all superblocks have been erased on stable media. */
   clear(descriptor: BdevDescriptor): Promise<void>;
 }
 
 /**
- * The header was written with the superblock of this number, or is ahead of it by writes that a crash cut short, or that failed on
- * every member.
+ * Whether the header was written with the superblock of this number. Also true if the header is newer because of superblock
+ * updates that were cut short by a crash or failed on every member.
  */
 export function goesWith({ previousSeqNumber, seqNumber }: ExtensionHeader, superblock: number): boolean {
   if (superblock === previousSeqNumber || superblock === seqNumber) return true;

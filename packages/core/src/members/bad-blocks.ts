@@ -3,57 +3,57 @@ import type { BlockRange } from '../format/block-ranges.js';
 import { Generations } from '../format/newest-copy.js';
 import type { BadBlockList, BadBlocksHeader, BadRange } from '../format/store.js';
 
-/** Most ranges of {@link BadBlocks.noteDamage} that are remembered; what is found beyond that goes on the list at once. */
+/** Most ranges that {@link BadBlocks.noteDamage} remembers. Damage beyond that goes onto the list immediately. */
 const mostDamaged = 4096;
 
-/** Blocks of a slot's data area. */
+/** A range of blocks in a slot's data area. */
 export interface SlotRange extends BlockRange {
   readonly slot: number;
 }
 
 /**
- * Blocks of members' data areas that do not hold what they should, because that could not be worked out when the member was
- * filled, or when they were found to be damaged. A read of one ends as if the device could not read it; a write makes it good.
- * Kept on the members, and nearly always empty.
+ * Blocks of members' data areas that do not hold the data they should, because it could not be reconstructed when the member
+ * was filled, or because the block was found damaged. A read of one ends as if the device could not read it; a write makes it
+ * good. The members store the list, which is nearly always empty.
  */
 export class BadBlocks {
   #slots = new Map<number, BlockRanges>();
-  /** Not on the list: blocks that their checksums say are damaged, and that have been given nothing since. */
+  /** Blocks that are not on the list, whose checksums do not match and that have not been written since. */
   #damaged = new Map<number, BlockRanges>();
   #damagedSize = 0;
-  /** On the list, as they were found to be damaged: they have not been rewritten from redundancy yet, nor tried. */
+  /** Blocks on the list that were found damaged, and that have not been rewritten from redundancy yet, successfully or not. */
   #unhealed = new Map<number, BlockRanges>();
   #size = 0;
-  /** Grows with every change. */
+  /** Increases with every change. */
   #version = 0;
   #recordedVersion = 0;
-  /** The list on the members. */
+  /** The list as the members have it. */
   #recorded: readonly BadRange[] = [];
   readonly #generations = new Generations();
-  /** The generation of the list on the members. */
+  /** Generation of the list that the members have. */
   #recordedGeneration = 0;
 
-  /** Ranges on the list. */
+  /** Number of ranges on the list. */
   get size(): number {
     return this.#size;
   }
 
-  /** Nothing is on the list, and nothing is known to be damaged. */
+  /** The list is empty and no block is known to be damaged. */
   get isEmpty(): boolean {
     return this.#size === 0 && this.#damagedSize === 0;
   }
 
-  /** Nothing is known to be damaged that is not on the list, and the list on the members is this one. */
+  /** All known damage is on the list, and the members have the current list. */
   get isSettled(): boolean {
     return this.#damagedSize === 0 && this.isRecorded;
   }
 
-  /** The list on the members is this one. */
+  /** The members have the current list. */
   get isRecorded(): boolean {
     return this.#version === this.#recordedVersion;
   }
 
-  /** Whether any of these blocks of the slot's data area is bad. */
+  /** Whether any of these blocks of the slot's data area is on the list. */
   has(slot: number, offset: number, numBlocks: number): boolean {
     return this.#slots.get(slot)?.overlaps(offset, offset + numBlocks) ?? false;
   }
@@ -62,7 +62,7 @@ export class BadBlocks {
     return this.#slots.get(slot)?.list() ?? [];
   }
 
-  /** Bad blocks of the slot. */
+  /** Number of blocks of the slot that are on the list. */
   countOf(slot: number): number {
     return this.#slots.get(slot)?.numBlocks ?? 0;
   }
@@ -74,15 +74,15 @@ export class BadBlocks {
     this.#changed();
   }
 
-  /** Another range of the list would hold them: none of those that are there meets them. */
+  /** Whether adding these blocks would need another range, because no existing range overlaps or touches them. */
   needsRange(slot: number, offset: number, numBlocks: number): boolean {
     return this.#slots.get(slot)?.overlaps(offset - 1, offset + numBlocks + 1) !== true;
   }
 
   /**
-   * Makes room for a range: of all that lies between two ranges of a slot, the least is bad with them from now on, and counts
-   * as not tried. In whole ones of `together` blocks, which have one checksum, as long as there are any. Null if no slot has
-   * two.
+   * Makes room for a range by joining two ranges of a slot: the blocks of the smallest gap between two ranges are added to the
+   * list, and returned. They count as not tried. Prefers gaps of whole units of `together` blocks, which have one checksum.
+   * Returns null if no slot has two ranges.
    */
   joinClosest(together: number): SlotRange | null {
     let least: SlotRange | null = null;
@@ -100,43 +100,45 @@ export class BadBlocks {
     return least;
   }
 
-  /** It is on the list, or has been noted. */
+  /** Whether any of the blocks is on the list or was noted as damaged. */
   isKnown(slot: number, offset: number, numBlocks: number): boolean {
     return this.has(slot, offset, numBlocks) || (this.#damaged.get(slot)?.overlaps(offset, offset + numBlocks) ?? false);
   }
 
-  /** More damage can be noted. */
+  /** Whether more damage can be noted. */
   get canNote(): boolean {
     return this.#damagedSize < mostDamaged;
   }
 
   /**
-   * Checksums say that the slot's member does not hold what it should in these blocks. They say so only for as long as they
-   * count: before they cease to, what is still damaged goes on the list. Nothing of these blocks may be {@link isKnown}: a checksum
-   * of several blocks goes on saying so when some of them have been written since, and those are right.
+   * Notes that the checksums of these blocks of the slot's member do not match. That is known only as long as the checksums are
+   * valid: before they cease to be, remaining damage goes onto the list. None of the blocks may be {@link isKnown}, because a
+   * checksum of several blocks may not match although some of them have been written since and are good.
    */
   noteDamage(slot: number, offset: number, numBlocks: number): void {
     rangesIn(this.#damaged, slot).add(offset, offset + numBlocks);
     this.#countDamaged();
   }
 
-  /** What is known to be damaged of these blocks of the slot, and is not on the list. */
+  /** Returns the known damage in these blocks of the slot that is not on the list. */
   damagedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
     return rangesWithin(this.#damaged.get(slot), offset, numBlocks);
   }
 
-  /** As {@link damagedIn}, and what is on the list while another one may be on the members: a crash may forget it. */
+  /**
+   * As {@link damagedIn}, plus blocks on the list while the members may not have the current list: a crash may forget those.
+   */
   unrecordedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
     const unrecorded = this.damagedIn(slot, offset, numBlocks);
     return this.isRecorded ? unrecorded : [...unrecorded, ...rangesWithin(this.#slots.get(slot), offset, numBlocks)];
   }
 
-  /** As {@link damagedIn}, and what has come onto the list since it was found, for which {@link triedToHeal} was not called. */
+  /** As {@link damagedIn}, plus damage that was moved onto the list and for which {@link triedToHeal} was not called. */
   unhealedIn(slot: number, offset: number, numBlocks: number): BlockRange[] {
     return [...this.damagedIn(slot, offset, numBlocks), ...rangesWithin(this.#unhealed.get(slot), offset, numBlocks)];
   }
 
-  /** They have been rewritten, or cannot be: what is on the list of them stays there until it is written. */
+  /** The blocks have been rewritten, or cannot be. Those on the list stay there until they are written. */
   triedToHeal(slot: number, offset: number, numBlocks: number): void {
     this.#unhealed.get(slot)?.remove(offset, offset + numBlocks);
   }
@@ -145,7 +147,7 @@ export class BadBlocks {
     if (this.#damaged.get(slot)?.remove(offset, offset + numBlocks) === true) this.#countDamaged();
   }
 
-  /** The slot's member has been given these blocks. False if none of them was on the list. */
+  /** The slot's member has been given these blocks. Returns false if none of them was on the list. */
   remove(slot: number, offset: number, numBlocks: number): boolean {
     this.forgetDamage(slot, offset, numBlocks);
     this.triedToHeal(slot, offset, numBlocks);
@@ -154,7 +156,7 @@ export class BadBlocks {
     return true;
   }
 
-  /** Whether {@link remove} would make two ranges of one. */
+  /** Whether {@link remove} would split a range in two. */
   wouldSplit(slot: number, offset: number, numBlocks: number): boolean {
     const ranges = this.#slots.get(slot);
     if (ranges === undefined) return false;
@@ -162,7 +164,7 @@ export class BadBlocks {
     return range !== undefined && range.start < offset && range.end > offset + numBlocks;
   }
 
-  /** The slot has another member, of which these blocks are bad. */
+  /** The slot has a new member, with these bad blocks. */
   replace(slot: number, ranges: readonly BlockRange[]): void {
     this.#damaged.delete(slot);
     this.#unhealed.delete(slot);
@@ -174,7 +176,7 @@ export class BadBlocks {
     this.#changed();
   }
 
-  /** Slots have other numbers now: `numberOf` gives that of one by the number that it had; -1 for one that is no more. */
+  /** Slots have been renumbered. `numberOf` returns the new index for an old one, or -1 if that slot no longer exists. */
   renumber(numberOf: (slot: number) => number): void {
     this.#damaged = renumbered(this.#damaged, numberOf);
     this.#unhealed = renumbered(this.#unhealed, numberOf);
@@ -194,15 +196,15 @@ export class BadBlocks {
     );
   }
 
-  /** What headers say of the list on the members. */
+  /** What headers record about the list that the members have. */
   get header(): BadBlocksHeader {
     const slots = [...new Set(this.#recorded.map(({ slot }) => slot))].sort((a, b) => a - b);
     return { generation: this.#recordedGeneration, slots };
   }
 
   /**
-   * What the members have on record; null if nothing. `generation`: of the newest list on them; the one of `found` is that from
-   * which the next is counted on.
+   * Loads the list from the members' records; null if they have none. `generation` is that of the newest list on them; the
+   * generation of `found` is the one to count on from.
    */
   load(found: BadBlockList | null, generation = 0): void {
     this.#slots = new Map();
@@ -218,8 +220,8 @@ export class BadBlocks {
   }
 
   /**
-   * The list as it is to be written, of `most` ranges at most, and what to call when it is on every member. `isStable`: what has been
-   * written since the last one is on stable media. If not, it leaves no block out that is on record.
+   * Returns the list to write, of at most `most` ranges, and a function to call when every member has it. `isStable`: what was
+   * written since the last list is on stable media. If not, the list keeps all blocks of the last one.
    */
   snapshot(isStable: boolean, most: number): { list: BadBlockList; onRecorded: () => void } {
     const version = this.#version;
@@ -257,21 +259,21 @@ export class BadBlocks {
   }
 }
 
-/** The slot's ranges, which may be new ones. */
+/** Returns the slot's ranges, creating them if needed. */
 function rangesIn(slots: Map<number, BlockRanges>, slot: number): BlockRanges {
   let ranges = slots.get(slot);
   if (ranges === undefined) slots.set(slot, (ranges = new BlockRanges()));
   return ranges;
 }
 
-/** What the ranges have of these blocks. */
+/** Returns the parts of the ranges that lie in these blocks. */
 function rangesWithin(ranges: BlockRanges | undefined, offset: number, numBlocks: number): BlockRange[] {
   return (ranges?.list() ?? [])
     .filter(({ start, end }) => start < offset + numBlocks && offset < end)
     .map(({ start, end }) => ({ start: Math.max(start, offset), end: Math.min(end, offset + numBlocks) }));
 }
 
-/** What is known of each slot that is still there. */
+/** Returns the map with new slot numbers, without the slots that no longer exist. */
 function renumbered(slots: ReadonlyMap<number, BlockRanges>, numberOf: (slot: number) => number): Map<number, BlockRanges> {
   const moved = [...slots].map(([slot, ranges]): [number, BlockRanges] => [numberOf(slot), ranges]);
   return new Map(moved.filter(([slot]) => slot >= 0));

@@ -1,7 +1,9 @@
 import { nullUuid } from '@raidkit/bdev';
 import type { Slot } from './slot.js';
 
-/** A member that was in another slot once is remembered in its new one alone: a superblock must not name it twice. */
+/**
+ * A superblock must not have the same uuid in two slots, so a member that moved to this slot is forgotten in its former one.
+ */
 export function dropDuplicateUuid(slots: readonly Slot[], slot: Slot): void {
   for (const other of slots) {
     if (other !== slot && other.descriptor === null && other.recordedUuid === slot.recordedUuid) other.recordedUuid = nullUuid;

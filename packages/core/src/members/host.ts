@@ -4,29 +4,31 @@ import type { RaidState } from '../lifecycle.js';
 import type { BadBlocks } from './bad-blocks.js';
 import type { Slot } from './slot.js';
 
-/** What is asked of every member of every array of a composer. */
+/** Options for every member of every array of a composer. */
 export interface MemberOptions {
   /**
-   * Milliseconds that a member has for an I/O before it is failed, if its array can do without it; 0 for as long as it
-   * takes. Flushes, unmaps and write zeroes have longer.
+   * Milliseconds within which a member must complete an I/O; then it is failed, if its array can do without it. 0 means no
+   * limit. Flushes, unmaps and write zeroes have longer.
    */
   ioTimeoutMs: number;
-  /** Milliseconds that a member which vanished may take to come back before a spare takes its place. */
+  /** Milliseconds within which a member that disappeared may return before a spare replaces it. */
   graceMs: number;
 }
 
-/** An array as those see it who do I/O on its members. Each layer above adds what it needs; `RaidArray` is all of them. */
+/**
+ * The view of an array for code that does I/O on its members. Each higher layer extends it; `RaidArray` implements all of them.
+ */
 export interface MembersHost {
   readonly name: string;
   readonly state: RaidState;
   readonly slots: readonly Slot[];
-  /** Bytes; 0 until the first member is there. */
+  /** Block size in bytes; 0 until the first member has joined. */
   readonly blockSize: number;
-  /** Members that hold the array's data. */
+  /** Number of members that are in sync. */
   readonly numInSync: number;
-  /** Blocks of members that are only ever right or wrong together: those that have one checksum; else 1. */
+  /** Number of consecutive blocks of a member that share a checksum; 1 if there are no checksums. */
   readonly blocksTogether: number;
-  /** Grows whenever a member leaves, joins, or gets in sync. */
+  /** Increases whenever a member leaves, joins, or gets in sync. */
   readonly membership: number;
   readonly memberOptions: MemberOptions;
   readonly badBlocks: BadBlocks;
@@ -35,22 +37,22 @@ export interface MembersHost {
   slotAt(index: number): Slot;
   logFields(slot?: Slot): object;
   emit(event: RaidEvent): void;
-  /** All data is there with the members of those slots for which this holds. */
+  /** Whether all data is available with only the members of those slots for which `isThere` is true. */
   canRunWith(isThere: (slot: Slot) => boolean): boolean;
-  /** How many more members the array can lose, whichever they are; -1 if it lacks data already. */
+  /** Number of further members that the array can lose, whichever they are; -1 if data is unavailable already. */
   readonly canLose: number;
-  /** The array can go on if the slots' members leave. */
+  /** Whether the array can continue without the members of these slots. */
   canDoWithout(...slots: readonly Slot[]): boolean;
-  /** Takes a member out because of an error, if the array can do without it; false if it cannot, and nothing happens then. */
+  /** Takes a member out after an error. If the array cannot do without it, returns false and does nothing. */
   failMember(slot: number, reason: string): boolean;
-  /** Grows with each {@link noteLostFlush}. */
+  /** Increases with each {@link noteLostFlush}. */
   readonly lostFlushes: number;
   /**
-   * I/O that was to end on stable media failed with this status, and the array cannot do without the member. A write that was
-   * refused for lack of space has lost nothing but itself; after any other failure, what was acknowledged before may be lost,
-   * now or at the next power cut, and no later flush is believed.
+   * Records that an I/O that had to reach stable media failed with this status, on a member that the array cannot do without.
+   * With ENOSPC only that write is lost. With any other status, data acknowledged earlier may be lost, now or at the next power
+   * failure, and later flushes of the member no longer count as successful.
    */
   noteLostFlush(slot: Slot, status: Status): void;
-  /** The slot's member holds these blocks of its data area now, if only in its cache. */
+  /** The slot's member has been given these blocks of its data area, though perhaps only in its cache. */
   noteWritten(slot: number, memberOffset: number, numBlocks: number): boolean;
 }

@@ -3,17 +3,17 @@ import type { BdevIo, TimerHandle } from '@raidkit/bdev';
 import type { MembersHost } from './host.js';
 import type { Slot } from './slot.js';
 
-/** A member that owes an answer for this part of the timeout is suspect. */
+/** A member is suspect when an I/O has taken this fraction of the timeout. */
 const suspectShare = 1 / 6;
 
 /**
- * Watches that members answer. One that is late is suspect: mirrors read elsewhere, and people are told. When the deadline of
- * an I/O has passed, it is decided here whether to wait on: an I/O is given up, and its member failed (what was given up may
- * still be carried out, so nothing may use the device after that), if the array can go on with those that answer. If all are
- * silent, none is to blame, and the array waits.
+ * Watches that members complete their I/O. A late member is suspect: mirrors read elsewhere, and an event is emitted. When an
+ * I/O times out, this class decides whether to keep waiting. If the array can continue with the members that still answer, the
+ * I/O is given up and its member failed; the device may still execute such an I/O, so nothing may use it afterwards. If no
+ * member answers, the cause is not a single member, and the array waits.
  */
 export class IoTimeouts {
-  /** A look at the members is due; nothing to be done at an I/O. */
+  /** The timer is set, so {@link arm} has nothing to do. */
   isArmed = false;
   readonly #array: MembersHost;
   #timer: TimerHandle | null = null;
@@ -22,7 +22,7 @@ export class IoTimeouts {
     this.#array = array;
   }
 
-  /** I/O is on its way to a member. */
+  /** To be called when I/O is submitted to a member. */
   arm(): void {
     const { memberOptions, registry } = this.#array;
     if (this.isArmed || memberOptions.ioTimeoutMs === 0) return;
@@ -36,7 +36,7 @@ export class IoTimeouts {
     this.isArmed = false;
   }
 
-  /** To be called when options changed: I/O submitted from now on has the new deadline, whatever becomes of its member. */
+  /** Applies changed options. I/O submitted from now on has the new timeout. */
   setDeadlines(): void {
     const { memberOptions, slots } = this.#array;
     for (const { descriptor, replacement } of slots) {
@@ -45,23 +45,23 @@ export class IoTimeouts {
     }
   }
 
-  /** For how many milliseconds more an overdue I/O on the slot's member is waited for; 0: it is given up. */
+  /** Returns how many more milliseconds to wait for an overdue I/O on the slot's member; 0 to give it up. */
   moreTime(slot: Slot, io: BdevIo): number {
     const array = this.#array;
-    // No client's data depends on a member that is leaving or being filled, or on an array that is not up.
+    // Clients do not depend on a member that is leaving or being filled, nor on an array that is not online.
     if (!slot.isInSync || array.state !== 'online') return 0;
     const canGo = array.canRunWith((other) => other !== slot && other.isInSync && this.#answers(other, io));
     return canGo ? 0 : array.memberOptions.ioTimeoutMs * suspectShare;
   }
 
-  /** Whether the slot's member has done of late what is asked of it, where another one is overdue. */
+  /** Whether the slot's member has answered recently, while another member's I/O is overdue. */
   #answers({ descriptor }: Slot, overdue: BdevIo): boolean {
     if (descriptor === null) return false;
     const { memberOptions, registry } = this.#array;
     const now = registry.runtime.now();
     const late = now - memberOptions.ioTimeoutMs * suspectShare;
     if (descriptor.bdev.oldestSubmittedAt > late) return true;
-    // All of them may have much to flush.
+    // If the overdue I/O is a flush, all members may have much to flush.
     const mayBeSlow =
       overdue.type === IoType.Flush && now - overdue.submittedAt < memberOptions.ioTimeoutMs * flushTimeoutMultiplier;
     return !mayBeSlow && descriptor.bdev.lastAnswerAt > late;

@@ -7,7 +7,9 @@ import type { Slot } from './slot.js';
 
 const mapFailure = 'its write-intent bitmap could not be written';
 
-/** One I/O of core's own to a slot's data area. Rejects with a `BdevError`; ENODEV if the member is gone or leaving. */
+/**
+ * Submits one I/O of core to a slot's data area. Rejects with a `BdevError`; with ENODEV if the member has left or is leaving.
+ */
 export function memberIo(
   array: MembersHost,
   slot: Slot,
@@ -51,8 +53,8 @@ export function memberIo(
 }
 
 /**
- * Flushes a slot's member. One that fails to is failed; if the array cannot do without it, this rejects with a `BdevError`, and
- * no later flush of it is believed.
+ * Flushes a slot's member, and fails the member if that fails. If the array cannot do without it, rejects with a `BdevError`,
+ * and later flushes of the member no longer count as successful.
  */
 export async function flushMember(array: MembersHost, slot: Slot, why: string): Promise<void> {
   try {
@@ -64,15 +66,18 @@ export async function flushMember(array: MembersHost, slot: Slot, why: string): 
   }
 }
 
-/** What core has written to a member that cannot be spared has failed for this: perhaps it was the flush, and with it what users had written. */
+/**
+ * A write of core to a member that the array cannot do without has failed with this error. If that was the flush, earlier
+ * writes of users may be lost too.
+ */
 export function noteFailed(array: MembersHost, slot: Slot, error: unknown): void {
   if (mayHaveLostWrites(error)) array.noteLostFlush(slot, statusOf(error));
 }
 
 /**
- * Writes what has changed of the member's sums, of these blocks or of all, as after blocks of clean regions were healed: nothing
- * else would, and what has been healed would not match at the next start. A page that cannot be written is told of by the sums
- * themselves.
+ * Writes the changed checksums of these blocks, or all changed ones, to the member. This is needed after blocks of clean
+ * regions were healed: nothing else would write them, and the blocks would not match at the next start. If a page cannot be
+ * written, the checksums report it themselves.
  */
 export async function writeSums(array: MembersHost, slot: Slot, ranges?: readonly BlockRange[]): Promise<void> {
   try {
@@ -83,11 +88,12 @@ export async function writeSums(array: MembersHost, slot: Slot, ranges?: readonl
 }
 
 /**
- * Does something of the write-intent bitmap's on every member that gets writes. One on which it fails is thrown out; it rejects if the
- * array cannot do without that one, when all are through with it: what is still under way must not land on what comes next.
- * If it is only for lack of space that too few members are left to go on, none is thrown out: nothing is lost on them. For a lack
- * of memory none is ever: that is not the member's, and may pass.
- * When it resolves, it is done on as many members that are current then as the level needs.
+ * Runs `work`, which updates the write-intent bitmap, on every member that gets writes, and fails members on which it rejects.
+ * Rejects, after it has ended on all members so that it cannot overlap what comes next, if the array cannot do without such a
+ * member. If in-sync members lack space and the array cannot do without them, none of these is failed, since they have lost
+ * nothing. A lack of memory never fails a member.
+ *
+ * When this resolves, `work` is done on enough current members for the level.
  */
 export async function onEveryMember(
   array: MembersHost,
@@ -121,13 +127,13 @@ export async function onEveryMember(
   for (const { slot } of full) if (slot.isRebuilding || canGoOn) array.failMember(slot.index, mapFailure);
   for (const result of results) if (result.status === 'rejected') throw result.reason;
   if (firstFull !== undefined && !canGoOn) throw notWritten(array, firstFull.slot, firstFull.error);
-  // One that left while it was waited for is none of those that are left.
+  // A member that left in the meantime does not count.
   if (!array.canRunWith((slot) => slot.isInSync && done.includes(slot))) {
     throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: too few members are left to write to`);
   }
 }
 
-/** What went wrong, for the caller that needs the record; other errors than a device's are passed on as they are. */
+/** Returns the error for the caller that needs the record. Errors of other kinds than a device's are returned unchanged. */
 function notWritten(array: MembersHost, slot: Slot, error: unknown): unknown {
   if (!BdevError.is(error)) return error;
   const message = `array ${array.name} slot ${slot.index}: what is on record of the array could not be written to ${String(slot.name)}, and the array cannot do without it: ${error.message}`;

@@ -4,9 +4,9 @@ import { BufferPool } from '@raidkit/parity';
 import { RaidError } from '../errors.js';
 
 /**
- * Works with a buffer of so many bytes that is no request's: users may have all of the common ones, and what core does of its
- * own accord must not fail for that, or it would take its members, or its redundancy, for what they are not. Rejects with
- * `ERR_RAID_MEMORY` if there is no memory, which is no member's fault, and may pass; or as `work` does.
+ * Calls `work` with a buffer of `bytes` bytes, allocated for this purpose. Users' requests may hold all common buffers, and
+ * core's own operations must not fail for that: core would take a member for failed, or redundancy for inconsistent. Rejects
+ * with `ERR_RAID_MEMORY`, which blames no member and may pass, if there is not enough memory; or as `work` does.
  */
 export async function withOwnBuffer<T>(
   { name, registry }: { readonly name: string; readonly registry: BdevRegistry },
@@ -18,7 +18,7 @@ export async function withOwnBuffer<T>(
   try {
     return await work(addr);
   } finally {
-    // What a device that was given up may still use is given back when it has answered.
+    // The pool frees a buffer that a timed-out device may still access once the device has answered.
     pool.put(addr);
     pool.close();
   }

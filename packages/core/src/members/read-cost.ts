@@ -1,12 +1,12 @@
 import type { ReadPolicy } from '../format/read-policy.js';
 import type { Slot } from './slot.js';
 
-/** Between members that are not equally welcome: more than there are ever blocks in flight, or reads. */
+/** Difference in cost between preference ranks: more than the number of blocks in flight or of reads can ever be. */
 const rankStep = 2 ** 49;
 
-/** What a read of the slot's member costs: of several copies the cheapest is read. */
+/** Returns the cost of a read from the slot's member. Of several copies the cheapest is read. */
 export function readCost({ isUnresponsive, readBlocksInFlight, readPreference, readTurn }: Slot, policy: ReadPolicy): number {
-  // One that is late is better than none, and a write-mostly one that is not is better than it.
+  // A suspect member ranks after all others, whatever their preference.
   let rank = isUnresponsive ? 3 : 0;
   if (readPreference === 'normal') rank += 1;
   else if (readPreference === 'write-mostly') rank += 2;

@@ -1,17 +1,17 @@
 import type { BdevDescriptor, IoPath } from '@raidkit/bdev';
 import type { SummedPath } from './summed-path.js';
 
-/** A chunk of a member that is copied as a whole, in bytes at least. */
+/** Smallest chunk of a member that is copied as a whole, in bytes. */
 const chunkBytes = 1024 * 1024;
 
-/** A device that is to take a member's place, and what of the member has changed since it was copied there. */
+/** A device that will replace a member, with a record of the chunks of the member that changed after they were copied. */
 export class Replacement {
   readonly descriptor: BdevDescriptor;
   /** As `Slot.sums`. */
   sums: SummedPath | null = null;
-  /** First block of data on the device. */
+  /** First block of the data area on the device. */
   readonly dataOffset: number;
-  /** Whole stripes. Blocks of a member's data area. */
+  /** Size of a chunk in blocks of the data area, a multiple of the stripe. */
   readonly chunkBlocks: number;
   readonly #changed: Uint8Array;
   #count = 0;
@@ -28,12 +28,12 @@ export class Replacement {
     return this.sums ?? this.descriptor;
   }
 
-  /** Chunks that have to be copied again. */
+  /** Number of chunks to copy again. */
   get changedChunks(): number {
     return this.#count;
   }
 
-  /** The member is being written here, or has been. */
+  /** To be called when these blocks of the member are written. */
   mark(offset: number, numBlocks: number): void {
     const last = Math.floor((offset + numBlocks - 1) / this.chunkBlocks);
     for (let chunk = Math.floor(offset / this.chunkBlocks); chunk <= last; chunk++) {
@@ -43,12 +43,12 @@ export class Replacement {
     }
   }
 
-  /** The first changed chunk's first block; -1 if none has changed. */
+  /** Returns the first block of the first changed chunk; -1 if none has changed. */
   next(): number {
     return this.#count === 0 ? -1 : this.#changed.indexOf(1) * this.chunkBlocks;
   }
 
-  /** The chunk that begins at this block is about to be copied. */
+  /** To be called before the chunk that begins at this block is copied. */
   clear(offset: number): void {
     const chunk = offset / this.chunkBlocks;
     if (this.#changed[chunk] === 1) this.#count--;

@@ -5,21 +5,21 @@ import { memberIo } from './member-io.js';
 import { withOwnBuffer } from './own-buffer.js';
 import type { Slot } from './slot.js';
 
-/** Bytes that are read and written at a time at most. */
+/** Most bytes that are read and written at a time. */
 const pieceBytes = 64 * 1024;
-/** Errors that say nothing of the blocks: nothing may be read into the buffer again, or the device is gone. */
+/** Errors that do not concern the blocks: the device may still access the buffer, it is gone, or there is no memory. */
 const otherErrors: readonly number[] = [Status.TimedOut, Status.NoDevice, Status.Gone, Status.NoMemory, Status.Cancelled];
 
-/** The blocks could not be read, or worked out; each by itself may be. */
+/** Whether this error means that the blocks could not be read or reconstructed. Single ones among them may be readable. */
 export function isUnreadable(error: unknown): boolean {
   return BdevError.is(error) && !otherErrors.includes(error.errno);
 }
 
 /**
- * Reads blocks `[offset, +count)` of the slot's data area and writes them as they are: a flush that succeeds after that keeps
- * them, whatever became of flushes before. Blocks that cannot be read are passed over, and those for which the member has no
- * room: they have none that it could lose. Zeros are not made to take any. No other write may run there meanwhile. Rejects with
- * a `BdevError` if they cannot be written, or the member is gone; with `ERR_RAID_MEMORY` if nothing was asked of the member.
+ * Reads blocks `[offset, +count)` of the slot's data area and writes them back, so that the next successful flush makes them
+ * stable even if an earlier flush failed. Skips blocks that cannot be read, and blocks for which the member has no space (they
+ * were never allocated). Zeros are written without allocating space. No other write may run there meanwhile. Rejects with a
+ * `BdevError` if a block cannot be written or the member has left; with `ERR_RAID_MEMORY` if nothing was sent to the member.
  */
 export async function rewriteInPlace(array: MembersHost, slot: Slot, offset: number, count: number): Promise<void> {
   const { blockSize } = array;
@@ -44,7 +44,7 @@ async function rewriteBack(array: MembersHost, slot: Slot, at: number, count: nu
   await writeBack(array, slot, at, count, addr);
 }
 
-/** Writes back blocks `[at, +count)` as they have just been read to `addr`, as {@link rewriteInPlace} does. */
+/** Writes back blocks `[at, +count)`, which were just read to `addr`, as {@link rewriteInPlace} does. */
 export async function writeBack(array: MembersHost, slot: Slot, at: number, count: number, addr: number): Promise<void> {
   const { blockSize, registry } = array;
   const { memory } = registry.runtime;
@@ -56,7 +56,7 @@ export async function writeBack(array: MembersHost, slot: Slot, at: number, coun
   } catch (error) {
     if (statusOf(error) !== Status.NoSpace) throw error;
     if (count === 1) return;
-    // Others beside it may have room.
+    // The device may have space for some of the blocks.
     const half = count >> 1;
     await writeBack(array, slot, at, half, addr);
     await writeBack(array, slot, at + half, count - half, addr + half * blockSize);

@@ -5,84 +5,84 @@ import type { ReadPreference } from '../format/read-policy.js';
 export type SlotAbsence = 'missing' | 'failed';
 
 /**
- * What the slot's member is to the array. `empty`: there is none. `opening`: its device is open, and being looked at. `inSync`: it
- * holds the array's data, and may be read anywhere. `rebuilding`: it is being filled, and holds the data below the offset of its
- * rebuild. `leaving`: it gets no more I/O, and leaves when what is in flight has ended.
+ * Role of the slot's member. `empty`: there is no member. `opening`: its device is open and being examined. `inSync`: it holds
+ * the array's data and can be read anywhere. `rebuilding`: it is being filled and holds the data below the offset of its
+ * rebuild. `leaving`: it gets no more I/O and leaves when its I/O in flight has ended.
  */
 export type MemberRole = 'empty' | 'opening' | 'inSync' | 'rebuilding' | 'leaving';
 
-/** Errors of a slot's member. */
+/** Error counters of a slot's member. */
 export interface SlotErrors {
   read: number;
   write: number;
   /** Blocks that could not be read and were rewritten from redundancy. */
   repaired: number;
-  /** Times that a block was not what its checksum says; of an array without integrity always 0. */
+  /** Number of blocks that did not match their checksum; 0 for an array without integrity. */
   checksum: number;
 }
 
-/** What a member was that a slot had. */
+/** Identity of the slot's previous member. */
 export interface LastMember {
   readonly name: string;
   readonly uuid: string;
-  /** The disk's serial number; null if that is not known. */
+  /** Serial number of the disk; null if unknown. */
   readonly serial: string | null;
 }
 
-/** A member's place in an array, to be looked at. Blocks are the array's. */
+/** Read-only view of a slot. All numbers of blocks are in blocks of the array. */
 export interface SlotView {
   readonly index: number;
-  /** The member bdev's name; null for an empty slot. */
+  /** Name of the member bdev; null if the slot is empty. */
   readonly name: string | null;
-  /** The member bdev's uuid, or that of the member that is waited for; the null uuid for an empty slot. */
+  /** Uuid of the member bdev, or of the member that the slot is waiting for; the null uuid if there is neither. */
   readonly uuid: string;
-  /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
+  /** Uuid that the superblock has for this slot. It is kept after the member has left. */
   readonly recordedUuid: string;
-  /** A device of this name is taken while the array is being put together; null for none. */
+  /** While the array is being assembled, a device of this name is accepted for the slot; null if there is none. */
   readonly awaitedName: string | null;
-  /** The serial number of the member's disk; null for an empty slot, and if that is not known. */
+  /** Serial number of the member's disk; null if the slot is empty or the number is unknown. */
   readonly serial: string | null;
-  /** What the last member was; null if there was none. */
+  /** The last member that left the slot; null if none has. */
   readonly lastMember: LastMember | null;
   readonly role: MemberRole;
-  /** The member's device is open: nothing else may write to it. */
+  /** The slot has the member's device open, so nothing else may write to it. */
   readonly hasDevice: boolean;
-  /** The member is there, with its sizes known; also while it leaves. */
+  /** The slot has a member whose sizes are known, possibly one that is leaving. */
   readonly isConfigured: boolean;
-  /** The member is in sync or rebuilding: I/O goes to it. */
+  /** The member is in sync or rebuilding, so it gets I/O. */
   readonly isOperational: boolean;
-  /** The member holds the array's data: it may be read anywhere. */
+  /** The member holds the array's data and can be read anywhere. */
   readonly isInSync: boolean;
   /** The member is being filled, or was when it began to leave. */
   readonly isRebuilding: boolean;
-  /** The member is on its way out, and gets no I/O. */
+  /** The member is leaving and gets no I/O. */
   readonly isRemoving: boolean;
-  /** The last member was taken out while the array was up. */
+  /** The last member was removed while the array was online. */
   readonly isRemoved: boolean;
-  /** The member is late with an answer. */
+  /** An I/O of the member is overdue. */
   readonly isUnresponsive: boolean;
-  /** A flush failed, and the array could not do without the member: what was written before may be lost. */
+  /** A flush failed and the array could not do without the member, so data written earlier may be lost. */
   readonly hasLostFlush: boolean;
   /** Why there is no current member. */
   readonly absence: SlotAbsence;
-  /** Where the member's data begins, from its start. */
+  /** First block of the data area on the member. */
   readonly dataOffset: number;
-  /** What the array uses of the member from there. */
+  /** Size of the data area in blocks: the part of the member that the array uses. */
   readonly dataSize: number;
-  /** From the data offset to the end of the member. */
+  /** Size of the member in blocks, from the data offset to its end. */
   readonly capacity: number;
-  /** What reads want of the member, where a level has a choice of copies. */
+  /** Whether reads prefer or avoid the member, if a level can choose among copies. */
   readonly readPreference: ReadPreference;
   readonly errors: Readonly<SlotErrors>;
 }
 
-/** Blocks of members' data areas that could not be worked out when the member was filled. */
+/** Bad blocks of members' data areas: their data was lost or damaged and could not be reconstructed. */
 export interface BadBlocksView {
-  /** Ranges on the list. */
+  /** Number of ranges on the list. */
   readonly size: number;
-  /** Whether any of these blocks of the slot's data area is bad. */
+  /** Whether any of these blocks of the slot's data area is on the list. */
   has(slot: number, offset: number, numBlocks: number): boolean;
   rangesOf(slot: number): readonly BlockRange[];
-  /** Bad blocks of the slot. */
+  /** Number of blocks of the slot that are on the list. */
   countOf(slot: number): number;
 }

@@ -5,7 +5,7 @@ import type { LastMember, MemberRole, SlotAbsence, SlotErrors, SlotView } from '
 import { nullUuid } from '@raidkit/bdev';
 import type { ReadPreference } from '../format/read-policy.js';
 
-/** A device as the member of a slot, with what the {@link Slot} says of it alone. `dataOffset`: the first block of its data. */
+/** A device that can become the member of a slot, with those fields of the {@link Slot} that belong to the device. */
 export interface MemberDevice {
   readonly name: string | null;
   readonly uuid: string;
@@ -18,72 +18,78 @@ export interface MemberDevice {
   readonly isUnsteady: boolean;
 }
 
-/** The work that fills a slot's member. */
+/** A process that fills a slot's member. */
 export interface Filling {
-  /** What the member lacks is on the map, and all that is on it. Before that, nothing that it carries says what it lacks. */
+  /** The bitmap, and nothing else, now says what the member lacks. Until then no record on the member says it. */
   isOnMap: boolean;
-  /** The member leaves: resolves when the work has let go of it, and none of its own I/O will go there any more. */
+  /** Stops filling the member, which is leaving. Resolves when the process will do no more I/O on it. */
   leave(reason: string): Promise<void>;
 }
 
-/** A member's place in an array. */
+/** A slot of an array, with its member if it has one. */
 export class Slot implements SlotView {
   index: number;
-  /** The member bdev's name; null for an empty slot. */
+  /** Name of the member bdev; null if the slot is empty. */
   name: string | null;
-  /** The member bdev's uuid, or that of the member that is waited for; the null uuid for an empty slot. */
+  /** Uuid of the member bdev, or of the member that the slot is waiting for; the null uuid if there is neither. */
   uuid: string = nullUuid;
-  /** A device of this name is taken while the array is being put together. */
+  /** While the array is being assembled, a device of this name is accepted for the slot; null if there is none. */
   awaitedName: string | null;
-  /** The uuid that the superblock has for the slot: a member that was taken out keeps its place there. */
+  /** Uuid that the superblock has for this slot. It is kept after the member has left. */
   recordedUuid: string = nullUuid;
-  /** Verifies what is read of the member's data, and stands in front of its device for that; null for none. */
+  /** Verifies the checksums of what is read, as a layer over the member's device; null if there are no checksums. */
   sums: SummedPath | null = null;
   dataOffset = 0;
   dataSize = 0;
-  /** The device that is to take its member's place, while that is copied; null for none. */
+  /** The device that will replace the member and is being filled from it; null if there is none. */
   replacement: Replacement | null = null;
-  /** The member failed while it was copied: the device that was to replace it is about to be filled in its place. */
+  /** The member failed while it was being replaced, so its replacement will join and be rebuilt instead. */
   isForReplacement = false;
-  /** What is known of the member that is rebuilding; null if none ever was. */
+  /** The process that fills the member, or filled the last one; null if there was none. */
   filling: Filling | null = null;
-  /** The member is late with an answer. */
+  /** An I/O of the member is overdue. */
   isUnresponsive = false;
-  /** What the superblock says of an empty slot. */
+  /** The state that the superblock has for the slot while it is empty. */
   absence: SlotAbsence = 'missing';
-  /** Since when an empty slot of an array that is up has been that: its member left, or the array came up without one. `Runtime.now`. */
+  /**
+   * Time (`Runtime.now`) at which the member left, or at which the array came online without one. Only for an empty slot of an
+   * online array.
+   */
   emptySince = 0;
-  /** Sequence number of the last superblock that was written to the member; 0 if that is not known. */
+  /** Sequence number of the last superblock that was written to the member; 0 if unknown. */
   lastSeqNumber = 0;
-  /** How many writes of pages its last member has taken for certain, as the sum of their generations; see `ExtensionSlot`. */
+  /** Number of page writes that the last member is known to have, as the sum of the pages' generations; see `ExtensionSlot`. */
   pagesTaken = 0;
-  /** Sequence number of the superblock that its member has, as it was found or last written; 0 for none. */
+  /** Sequence number of the superblock on the member, as it was read or last written; 0 if it has none. */
   foundSeqNumber = 0;
-  /** Its member was taken out on request: no spare is to replace it. */
+  /** The member was removed on request, so no spare may replace it. */
   isRemovedByHand = false;
-  /** Its member was taken out while the array was up. */
+  /** The member was removed while the array was online. */
   isRemoved = false;
-  /** What the last member was, for people. */
+  /** The last member that left the slot, for people. */
   lastMember: LastMember | null = null;
   readonly errors: SlotErrors = { read: 0, write: 0, repaired: 0, checksum: 0 };
-  /** A flush failed, and the array could not do without the member: what was written before may be lost. */
+  /** A flush failed and the array could not do without the member, so data written earlier may be lost. */
   hasLostFlush = false;
   /**
-   * It lost a flush in a start that failed, when the array could not do without it: it leaves once redundancy is in sync, and
-   * flushes fail until then.
+   * The member lost a flush in a start that failed, when the array could not do without it. It leaves once redundancy is in
+   * sync, and flushes of the array fail until then.
    */
   isUnsteady = false;
-  /** Its member is not on record yet, nor has the volume its blocks: the array can do without it. */
+  /**
+   * The slot is being appended: neither the superblock nor the volume's size includes it yet, so the array can do without its
+   * member.
+   */
   isBeingAppended = false;
-  /** I/O of the array in flight on the member. */
+  /** Number of the array's I/Os in flight on the member. */
   partsInFlight = 0;
   readBlocksInFlight = 0;
-  /** When the member was last read, as the array counts its reads; 0 for never. */
+  /** The array's read counter at the member's last read; 0 if it was never read. */
   readTurn = 0;
-  /** What reads want of the member. It is the member's: another device begins with `normal`. */
+  /** Whether reads prefer or avoid the member. It belongs to the member: a new device begins with `normal`. */
   readPreference: ReadPreference = 'normal';
   #role: MemberRole = 'empty';
-  /** What the member was when it began to leave. */
+  /** Role of the member before it began to leave. */
   #roleBefore: MemberRole = 'empty';
   #descriptor: BdevDescriptor | null = null;
   #drainWaiters: (() => void)[] = [];
@@ -94,7 +100,7 @@ export class Slot implements SlotView {
     this.awaitedName = name;
   }
 
-  /** There are more or fewer slots before it than there were. Nothing of the array's may be in flight. */
+  /** Gives the slot a new index after a slot before it was added or removed. No I/O of the array may be in flight. */
   renumber(index: number): void {
     this.index = index;
   }
@@ -103,14 +109,14 @@ export class Slot implements SlotView {
     return this.#role;
   }
 
-  /** Open and claimed while a member is there; one that leaves has it until its last I/O is done. */
+  /** The open and claimed device of the member. A leaving member keeps it until its last I/O is done. */
   get descriptor(): BdevDescriptor | null {
     return this.#descriptor;
   }
 
   /**
-   * The only way for I/O on the member's data, and for flushes: blocks from the data offset on. Null while no member is there. What
-   * lies in front of the data goes to the descriptor.
+   * The path for all I/O on the member's data and for flushes, with offsets from the start of the device; null if there is no
+   * member. I/O in front of the data offset uses the descriptor.
    */
   get data(): IoPath | null {
     return this.sums ?? this.#descriptor;
@@ -145,12 +151,12 @@ export class Slot implements SlotView {
     return this.#role === 'rebuilding' || (this.isRemoving && this.#roleBefore === 'rebuilding');
   }
 
-  /** Blocks from the data offset to the end of the member. */
+  /** Size of the member in blocks, from the data offset to its end. */
   get capacity(): number {
     return this.descriptor === null ? this.dataSize : this.descriptor.bdev.numBlocks - this.dataOffset;
   }
 
-  /** Resolves when none of the array's I/O is in flight on the member. */
+  /** Resolves when none of the array's I/Os is in flight on the member. */
   whenDrained(): Promise<void> {
     if (this.partsInFlight === 0) return Promise.resolve();
     return new Promise((resolve) => {
@@ -158,13 +164,16 @@ export class Slot implements SlotView {
     });
   }
 
-  /** Resolves when nothing of the array's, sums included, is in flight on the member any more: its device can be given back. */
+  /**
+   * Resolves when nothing of the array is in flight on the member, I/O of checksum pages included, so that its device can be
+   * closed.
+   */
   async whenFree(): Promise<void> {
     await this.whenDrained();
     await this.sums?.close();
   }
 
-  /** One of the array's I/O on the member is done. */
+  /** To be called when one of the array's I/Os on the member is done. */
   partEnded(): void {
     this.partsInFlight--;
     if (this.partsInFlight > 0 || this.#drainWaiters.length === 0) return;
@@ -173,13 +182,13 @@ export class Slot implements SlotView {
     for (const waiter of waiters) waiter();
   }
 
-  /** The device is open and claimed, and is to be looked at. */
+  /** The device was opened and claimed, and will be examined. */
   open(descriptor: BdevDescriptor): void {
     this.#become('opening', 'empty');
     this.#descriptor = descriptor;
   }
 
-  /** The device is the member, and holds the array's data. */
+  /** The device is the member and holds the array's data. */
   join(): void {
     this.#become('inSync', 'opening');
   }
@@ -192,19 +201,19 @@ export class Slot implements SlotView {
     this.#become('inSync', 'rebuilding');
   }
 
-  /** No new I/O goes to the member. */
+  /** The member gets no new I/O from now on. */
   leave(): void {
     const before = this.#role;
     this.#become('leaving', 'inSync', 'rebuilding');
     this.#roleBefore = before;
   }
 
-  /** The member does not leave now. */
+  /** Cancels the departure of the member. */
   stay(): void {
     this.#become(this.#roleBefore, 'leaving');
   }
 
-  /** Another device, open and claimed, is the member at once. The caller closes the one before. */
+  /** Makes another device, open and claimed, the member at once. The caller closes the former device. */
   exchange({ descriptor, name, sums, uuid, dataOffset, foundSeqNumber, hasLostFlush, isUnsteady }: MemberDevice): void {
     this.#descriptor = descriptor;
     this.sums = sums;
@@ -219,7 +228,7 @@ export class Slot implements SlotView {
     this.readPreference = 'normal';
   }
 
-  /** Gives the device back, as if it had never been looked at. Nothing may be in flight. */
+  /** Closes the device as if it had never been examined. No I/O may be in flight. */
   closeMember(): void {
     this.#descriptor?.close();
     this.#descriptor = null;
@@ -227,7 +236,7 @@ export class Slot implements SlotView {
     this.#role = 'empty';
   }
 
-  /** Another device is the member now. */
+  /** Resets the counters for a new member. */
   forgetErrors(): void {
     this.errors.read = 0;
     this.errors.write = 0;
@@ -235,7 +244,7 @@ export class Slot implements SlotView {
     this.errors.checksum = 0;
   }
 
-  /** The member is gone for good; its sizes stay for a successor. */
+  /** The member has left for good. Its sizes are kept for a successor. */
   empty(absence: SlotAbsence, now: number): void {
     if (this.name !== null) this.lastMember = { name: this.name, uuid: this.uuid, serial: this.serial };
     this.isRemoved = true;
@@ -247,7 +256,7 @@ export class Slot implements SlotView {
     this.closeMember();
   }
 
-  /** Throws for a step that no member takes: the caller did not look at what had happened meanwhile. */
+  /** Throws if the role does not allow this transition: the caller did not check what changed during an await. */
   #become(role: MemberRole, ...from: readonly MemberRole[]): void {
     if (!from.includes(this.#role)) throw new Error(`slot ${this.index}: a member that is ${this.#role} cannot become ${role}`);
     this.#role = role;

@@ -1,32 +1,41 @@
 import type { IoPath } from '@raidkit/bdev';
 import type { BlockRange } from '../format/block-ranges.js';
 
-/** The way to a device's data on which what is read is verified. */
+/** A path to a device's data that verifies checksums of what is read. */
 export interface SummedPath extends IoPath {
   /**
-   * Resolves when the sums of these blocks of the data area, as they are now, are on the device, if only in its cache. Rejects with
-   * a `BdevError`; with `ERR_RAID_MEMORY` if the device was not asked.
+   * Writes the current checksums of these blocks of the data area to the device. Resolves when they are there, though perhaps
+   * only in its cache. Rejects with a `BdevError`; with `ERR_RAID_MEMORY` if nothing was sent to the device.
    */
   writeOut(ranges: Iterable<BlockRange>): Promise<void>;
-  /** Resolves when the pages with the sums of these blocks say by themselves what does not count, as what is known of them now has it. */
+  /**
+   * Loads the pages with the checksums of these blocks, and removes from them the checksums that are not valid by what the
+   * bitmap says now.
+   */
   wash(ranges: Iterable<BlockRange>): Promise<void>;
-  /** As {@link writeOut}, of all that is in memory. */
+  /** As {@link writeOut}, for all checksums in memory. */
   writeAll(): Promise<void>;
-  /** Whether each of these blocks of the data area has a sum, so that what is read of it is verified. */
+  /** Resolves to whether each of these blocks of the data area has a checksum, so that reads of it are verified. */
   haveSums(start: number, end: number): Promise<boolean>;
-  /** How many of these blocks of the data area have no sum, so that what is read of them is not verified. */
+  /** Resolves to the number of these blocks of the data area that have no checksum, so that reads of them are not verified. */
   countWithout(start: number, end: number): Promise<number>;
   /**
-   * Those of these blocks of the data area that have no sum get that of what is read there now, to `addr`, if it is the same as what
-   * lies at `likeAddr`; the others are verified. All of them are blocks that have one sum each, whole. Rejects with a `BdevError`.
+   * Reads these blocks of the data area to `addr`. A block without checksum gets one if what was read equals the data at
+   * `likeAddr`; the others are verified. The range must consist of whole blocks of 4 KiB, which have one checksum each. Rejects
+   * with a `BdevError`.
    */
   sum(start: number, count: number, addr: number, likeAddr: number): Promise<void>;
-  /** None of its I/O is under way. */
+  /** No I/O of this path is in flight. */
   readonly isIdle: boolean;
-  /** Sums of these blocks are read from the device again when they are wanted next, but for those that it does not have yet. */
+  /**
+   * Drops the checksums of these blocks from memory, except those not written yet, so that they are read from the device again.
+   */
   forgetPages(start: number, end: number): void;
-  /** The device may have dropped what was written since its last flush, pages of sums too; what is not in memory is not believed. */
+  /**
+   * To be called when a flush failed: the device may have lost what was written since the last one, pages of checksums
+   * included. They are read or written again before they are relied on.
+   */
   onLostFlush(): void;
-  /** Resolves when none of its own I/O is under way, nor will be; what is submitted from then on ends as without a device. */
+  /** Resolves when no I/O of this path is in flight; none begins afterwards. I/O that is submitted later ends with ENODEV. */
   close(): Promise<void>;
 }

@@ -2,24 +2,24 @@ import { Status } from '@raidkit/bdev';
 import type { RaidIo } from '../level/raid-io.js';
 import type { MembersHost } from '../members/host.js';
 
-/** The array whose departures are recorded, and whose requests wait for that. */
+/** An array whose departures are recorded, and whose requests wait for that. */
 export interface BarrierHost extends Pick<MembersHost, 'log' | 'logFields'> {
   readonly metadata: { readonly isEnabled: boolean; update(): Promise<void> };
   readonly io: { resume(io: RaidIo): void; finish(io: RaidIo, status: Status): void };
 }
 
 /**
- * Holds back the acknowledgement of writes while a member is out whose absence is not yet on the survivors' stable media:
- * after a crash it would be taken for current, without the writes that it missed.
+ * Delays the acknowledgement of writes from the departure of a member until the survivors' superblocks record it on stable
+ * media. If a crash came in between, the member would be taken for current although it missed those writes.
  */
 export class CommitBarrier {
   readonly #array: BarrierHost;
   #isClosed = false;
   #isRecording = false;
-  /** Grows each time a member leaves; what is recorded covers only departures up to the round's start. */
+  /** Number of departures. A superblock update records those that precede its start. */
   #departures = 0;
   #held: RaidIo[] = [];
-  /** Writes that are not begun before the departure is recorded. */
+  /** Writes that must not begin before the departure is recorded. */
   #delayed: RaidIo[] = [];
   #waiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
 
@@ -27,12 +27,12 @@ export class CommitBarrier {
     this.#array = array;
   }
 
-  /** Writes are neither begun, where there is a journal, nor acknowledged. */
+  /** Writes are not acknowledged and, if there is a journal, not begun. */
   get isClosed(): boolean {
     return this.#isClosed;
   }
 
-  /** A member left. */
+  /** A member has left. */
   close(): void {
     if (!this.#array.metadata.isEnabled) return;
     this.#isClosed = true;
@@ -40,16 +40,16 @@ export class CommitBarrier {
     this.#record();
   }
 
-  /** True if the request waits here; it is finished later. */
+  /** Returns true if the request's acknowledgement must wait; it is completed later. */
   holds(io: RaidIo): boolean {
     if (!this.#isClosed) return false;
     this.#held.push(io);
-    // The last attempt may have failed: each write that waits is a reason to try again.
+    // The last update may have failed, so each waiting write triggers another one.
     this.#record();
     return true;
   }
 
-  /** True if the write waits here before the level gets it; it is resumed later. */
+  /** Returns true if the write must wait before it goes to the level; it is resumed later. */
   delays(io: RaidIo): boolean {
     if (!this.#isClosed) return false;
     this.#delayed.push(io);
@@ -88,7 +88,7 @@ export class CommitBarrier {
     this.#release(Status.Ok, null);
   }
 
-  /** No member could record that this one is out: the writes that it missed are not acknowledged. */
+  /** No member could record the departure, so the writes that the departed member missed must fail. */
   #refuse(error: unknown): void {
     const fields = { ...this.#array.logFields(), err: error };
     this.#array.log.error(fields, 'a departure could not be recorded on any member: writes fail until it can');

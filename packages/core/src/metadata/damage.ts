@@ -6,21 +6,25 @@ import { withOwnBuffer } from '../members/own-buffer.js';
 import { isUnreadable } from '../members/rewrite.js';
 import type { Slot } from '../members/slot.js';
 
-/** An array with checksums, which say of a block that it is damaged, and a list, which goes on saying it when they do not. */
+/**
+ * An array with checksums, which tell that a block is damaged, and with a list of bad blocks, which still does when they do
+ * not.
+ */
 export interface DamageHost extends MembersHost {
   readonly isReadOnly: boolean;
   /**
-   * Throws if there is no room and the blocks may stay off the list: their checksums say the same after a crash, or `mayJoin` is
-   * false.
+   * Adds the blocks to the list. If it has no room, throws if `mayJoin` is false or if the blocks' checksums would still show the
+   * damage after a crash.
    */
   markDamaged(slot: number, memberOffset: number, numBlocks: number, mayJoin: boolean): void;
 }
 
 /**
- * Puts blocks `[from, +count)` of members' data areas that are known to be damaged on the list of bad blocks: what checksums say
- * is forgotten by a crash in a region that is being written. Each is read once more before, and its checksum too: one that matches
- * now is good. A round of metadata is to follow. What finds no room on the list, and need not, stays as it is: unreadable for as
- * long as its checksum counts. Rejects with `ERR_RAID_MEMORY` if there is no memory to look again, which may pass.
+ * Adds known damage in blocks `[from, +count)` of members' data areas to the list of bad blocks, because in a region that is
+ * being written a crash invalidates the checksums. Each block and its checksum is read again first; if it matches now, it is
+ * good. A superblock update must follow. Damage for which the list has no room, and that a crash would not hide, stays
+ * unreadable for as long as its checksum is valid. Rejects with `ERR_RAID_MEMORY` if there is no memory to read the blocks,
+ * which may pass.
  */
 export async function listDamage(array: DamageHost, from: number, count: number, mayJoin = true): Promise<void> {
   if (array.isReadOnly) return;
@@ -31,7 +35,7 @@ export async function listDamage(array: DamageHost, from: number, count: number,
     try {
       for (const { start, end } of damaged) await listing.list(start, end);
     } catch (error) {
-      // That may pass, and a write that needs the region marked can be refused until then.
+      // This may pass, and a write that needs the region marked dirty can be refused until then.
       if (RaidError.is(error) && error.code === 'ERR_RAID_MEMORY') throw error;
       listing.error ??= error;
     }
@@ -40,12 +44,12 @@ export async function listDamage(array: DamageHost, from: number, count: number,
   }
 }
 
-/** Lists what is damaged of one slot. */
+/** Adds the damage of one slot to the list. */
 class Listing {
   readonly #array: DamageHost;
   readonly #slot: Slot;
   readonly #mayJoin: boolean;
-  /** The first block that is not on the list has this to say for it; others may need a place more. */
+  /** Why the first of the blocks that are not on the list could not be added. Others may still fit. */
   error: unknown = null;
 
   constructor(array: DamageHost, slot: Slot, mayJoin: boolean) {
@@ -57,7 +61,7 @@ class Listing {
   async list(start: number, end: number): Promise<void> {
     const array = this.#array;
     const slot = this.#slot;
-    // The blocks cannot be read, and the member may come back with what it has.
+    // The blocks cannot be read now, but the member may come back with them.
     if (slot.role === 'empty' || slot.isRemoving) {
       this.#mark(start, end);
       return;
@@ -66,11 +70,11 @@ class Listing {
     slot.sums?.forgetPages(start, end);
     await withOwnBuffer(array, step * array.blockSize, async (addr) => {
       for (let at = start, next; at < end; at = next) {
-        // Not beyond what has one checksum: what lies behind it may be good.
+        // Read no more than what one checksum covers, because blocks after it may be good.
         next = Math.min(end, (Math.floor(at / step) + 1) * step);
         const count = next - at;
         const isGood = await canRead(array, slot, at, count, addr);
-        // A write has made them good meanwhile, and another member in the slot has others.
+        // A write in the meantime has made the blocks good, and another member in the slot has other data.
         if (isGood === null || !slot.isInSync) continue;
         for (const part of array.badBlocks.damagedIn(slot.index, at, count)) {
           if (isGood) array.badBlocks.forgetDamage(slot.index, part.start, part.end - part.start);
@@ -89,11 +93,11 @@ class Listing {
   }
 }
 
-/** Null: that cannot be told. */
+/** Returns null if it is unknown. */
 async function canRead(array: DamageHost, slot: Slot, at: number, count: number, addr: number): Promise<boolean | null> {
   try {
     await memberIo(array, slot, IoType.Read, at, count, addr);
-    // What has no checksum is read as it is.
+    // Blocks without a checksum are read without verification.
     return (await slot.sums?.haveSums(at, at + count)) === true;
   } catch (error) {
     return isUnreadable(error) ? false : null;

@@ -6,8 +6,9 @@ import type { RaidModule } from '../level/module.js';
 import type { MembersHost } from '../members/host.js';
 
 /**
- * Whose contents a superblock update says are journaled, in ascending order, and in which epoch (its sequence number; 0 if none
- * is). No slots beside an epoch: all slots without a member, in headers from before slots were recorded.
+ * The journal that a superblock update records: the slots whose data is journaled, in ascending order, and the epoch (sequence
+ * number of the first update with this journal; 0 if there is none). An epoch without slots means all slots without a member,
+ * in headers from before the slots were recorded.
  */
 export interface JournalPlan {
   readonly slots: readonly number[];
@@ -16,41 +17,44 @@ export interface JournalPlan {
 
 export const noJournal: JournalPlan = { slots: [], epoch: 0 };
 
-/** The journal, for a superblock update. */
+/** The journal, as used by a superblock update. */
 export interface JournalRounds {
   readonly mustSettle: boolean;
   settle(): Promise<void>;
-  /** Null while every member is recorded as current. */
+  /** Null while all members are recorded as current. */
   readonly inForce: JournalPlan | null;
   plan(seqNumber: number): JournalPlan;
   adopt(plan: JournalPlan): void;
 }
 
-/** What the process in progress has to say in a header. */
+/** The header's record of the process in progress. */
 export interface ProcessHeader {
   readonly type: NonNullable<ExtensionHeader['process']>['type'];
   readonly elapsedSec: number;
 }
 
-/** An array, to be recorded on its members. */
+/** An array whose state is recorded on its members. */
 export interface MetadataHost extends MembersHost, MapLife {
   readonly recordedName: string;
   readonly module: RaidModule;
   /** Null until the level has been started. */
   readonly level: RaidLevel | null;
-  /** What core goes by; null until the level has been started. */
+  /** The geometry in use; null until the level has been started. */
   readonly currentGeometry: RaidGeometry | null;
-  /** 0 where the level has no strips. */
+  /** 0 if the level has no strips. */
   readonly stripSizeBlocks: number;
   readonly numBlocks: number;
   readonly options: Readonly<Record<string, unknown>>;
   readonly readPolicy: ReadPolicy;
   /** See {@link ExtensionHeader}. */
   readonly outerUuid: string | null;
-  /** What its members carry besides superblocks; undefined for nothing. */
+  /** The store's extension; undefined if the store has none. */
   readonly extension: ExtensionStore | undefined;
   readonly isReadOnly: boolean;
-  /** What would be recorded is true: the level has been started, and the bitmap is loaded, or, if it is a new one, on the members. */
+  /**
+   * A record of the array would be correct: the level has been started, and the bitmap has been loaded or, if it is new,
+   * written to the members.
+   */
   readonly isRecordable: boolean;
   readonly process: ProcessHeader | null;
   readonly journal: JournalRounds | null;
@@ -58,7 +62,7 @@ export interface MetadataHost extends MembersHost, MapLife {
   readonly sums: { header(): SumsHeader | null } | null;
   /** See {@link ExtensionHeader}. */
   readonly wantsIntegrity: boolean;
-  /** What is known to be damaged of these blocks of members is on the list of bad blocks, on stable media, when this resolves. */
+  /** Resolves when all known damage in these blocks of members is on the list of bad blocks, on stable media. */
   recordDamage(memberOffset: number, numBlocks: number): Promise<void>;
   readonly bitmap: { readonly regionBlocks: number; readonly states: { readonly length: number } } | null;
 }

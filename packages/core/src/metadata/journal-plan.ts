@@ -3,8 +3,8 @@ import type { Slot } from '../members/slot.js';
 import type { JournalPlan } from './host.js';
 
 /**
- * The journal that goes with the superblock of this number. A header may be one round ahead of it: a crash came before any
- * superblock of that round was written.
+ * Returns the journal that belongs to the superblock of this number. A header may be one update ahead of the superblock, if a
+ * crash came before the update wrote any superblock.
  */
 export function journalInForce(header: ExtensionHeader, seqNumber: number): JournalPlan {
   return header.seqNumber === seqNumber
@@ -13,8 +13,8 @@ export function journalInForce(header: ExtensionHeader, seqNumber: number): Jour
 }
 
 /**
- * The journal stands for what these slots lack: some of its own are without members, and no others. Headers from before its slot
- * was recorded are taken at their word.
+ * Whether the journal covers what the array lacks: some of the journal's slots are without members, and no others. A journal
+ * without slots, from before they were recorded, is taken to cover it.
  */
 export function coversAbsence(slots: readonly Slot[], journal: JournalPlan): boolean {
   if (journal.epoch === 0 || journal.slots.length === 0) return journal.epoch !== 0;

@@ -9,53 +9,57 @@ import { Generations } from '../format/newest-copy.js';
 import { firstIncarnation, seqStep } from '../format/store.js';
 import type { ArrayRecord, ExtensionHeader, ExtensionStore, SlotRecord, SuperblockStore } from '../format/store.js';
 
-/** In which order members are written to. */
+/** The order in which members are written to. */
 interface WriteOrder {
-  /** Those of the same rank at once, the lowest first. */
+  /** Members of the same rank are written to in parallel, the lowest rank first. */
   rankOf: (slot: Slot) => Rank;
-  /** Asked when those of the lowest rank are done: whether the others are written to. */
+  /** Called when the members of the lowest rank are done. Returns whether the others may be written to. */
   mayFollow: () => boolean;
 }
 
 type Rank = 0 | 1 | 2;
 
-/** What a header says of a round: its own, and the one before. */
+/** Sequence number and journal of an update, as headers record them. */
 interface Round {
   seqNumber: number;
   plan: JournalPlan;
 }
 
 /**
- * Writes an array's record to its members, one round at a time. A round writes one snapshot, with one sequence number, to
- * every current member in parallel, but to new ones before the others and to those that are being filled after them, each flushed; where there is an extension its header goes first, flushed too. Rounds
- * that are asked for while one is under way are one round together.
+ * Writes an array's record to its members, one update (round) at a time. A round writes one snapshot with one sequence number
+ * to every current member in parallel, flushed; to members without superblock before the others, and to those that are being
+ * filled after them. With an extension the headers go first, flushed too. Requests that arrive during a round are served by one
+ * further round.
  */
 export class SuperblockWriter {
   readonly #array: MetadataHost;
   readonly #store: SuperblockStore | null;
   seqNumber = 0;
-  /** Sequence number of the last round that is known to have reached every member that it counts in. */
+  /** Sequence number of the last round that is known to have reached all members that it records as current. */
   completedSeqNumber = 0;
-  /** How many slots the last round of this process said that is known so; 0 before there was one. */
+  /** Number of slots in that round if this process wrote it; else 0. */
   recordedSlots = 0;
-  /** Salt of the checksums that the last round has said which all members have; null: of none, or there was no round yet. */
+  /**
+   * Salt of the checksums in the last round that all members have; null if it had none, or if this process has written no such
+   * round.
+   */
   recordedSums: string | null = null;
-  /** How many blocks of each data area have checksums that count, as that round has said it. */
+  /** Number of blocks of each data area that have checksums, in that round. */
   recordedSummedBlocks = 0;
-  /** The incarnation of the write-intent bitmap and the journal, as headers say it. */
+  /** Incarnation of the write-intent bitmap and the journal in headers. */
   incarnation = firstIncarnation;
-  /** See `ExtensionHeader`; null until it is known, or the first header is made. */
+  /** See `ExtensionHeader`; null until it is known or the first header is made. */
   #lineage: string | null = null;
-  /** A process that a stop or crash cut short, as headers say it. */
+  /** A process that a stop or crash interrupted, as recorded in headers. */
   #interrupted: ExtensionHeader['process'] = null;
-  /** Of headers. */
+  /** Generations of headers. */
   readonly #generations = new Generations();
   #plan: JournalPlan = noJournal;
-  /** The journal is the one that was found: this process has not yet told all members of another, or of none. */
+  /** The journal in force was found at the start, and no round of this process has yet replaced it on all members. */
   #isJournalFound = false;
   /** The last round whose superblock all members have; null before the first one. */
   #settled: Round | null = null;
-  /** What headers of the newest round say came before it; null before the first one. */
+  /** The predecessor that the headers of the newest round name; null before the first one. */
   #before: Round | null = null;
   #round: Promise<void> | null = null;
   #nextRound: Promise<void> | null = null;
@@ -71,20 +75,21 @@ export class SuperblockWriter {
     return this.#store !== null && !this.#array.isReadOnly && this.#array.isRecordable;
   }
 
-  /** The header goes on from what was found on the members. */
+  /** Continues from the header that was found on the members. */
   adoptHeader(header: ExtensionHeader): void {
     this.incarnation = header.incarnation;
     this.#interrupted = header.process;
     this.#generations.note(header.generation);
     this.#plan = journalInForce(header, this.seqNumber);
-    // A crash may have kept the newest superblock from some: until all have a newer one, headers go with theirs too.
+    // After a crash some members may lack the newest superblock. Until all have a newer one, headers must belong to the older
+    // one too.
     const oldest = Math.min(...this.#array.slots.filter((slot) => slot.isInSync).map((slot) => slot.foundSeqNumber));
     const settled = Math.max(header.previousSeqNumber, Math.min(oldest, this.seqNumber));
     this.#settled = { seqNumber: settled, plan: this.#plan };
     this.#isJournalFound = true;
   }
 
-  /** A process of this type begins. Returns for how many seconds it had run when a stop or crash cut it short. */
+  /** A process of this type begins. Returns the seconds that it had run when a stop or crash interrupted it, else 0. */
   resumeProcess(type: ProcessHeader['type']): number {
     const interrupted = this.#interrupted;
     if (interrupted?.type !== type) return 0;
@@ -92,7 +97,7 @@ export class SuperblockWriter {
     return interrupted.elapsedSec;
   }
 
-  /** The lineage of the headers that are found, or written. */
+  /** Lineage in the headers that were found or are written. */
   get lineage(): string {
     return this.#lineage ?? this.incarnation;
   }
@@ -101,45 +106,46 @@ export class SuperblockWriter {
     this.#lineage = lineage;
   }
 
-  /** A header of this generation has been written: the next one is a later one, whatever this one is worth. */
+  /** A header of this generation exists, so the next one must have a higher generation, even if this one is not valid. */
   noteGeneration(generation: number): void {
     this.#generations.note(generation);
   }
 
-  /** Members that are not there may have the next number, of a round that was cut short: the next round takes the one after it. */
+  /** Absent members may have the next sequence number, from an interrupted round. The next round uses the number after it. */
   skipNumber(): void {
     this.#skips = true;
   }
 
-  /** The next header goes to the other place than one of this generation has. */
+  /** The next header must not overwrite the place of this generation. */
   spareHeader(generation: number): void {
     this.#generations.keep(generation);
   }
 
-  /** From now on a new life of the map: pages and journal entries that members have from before do not count. */
+  /** Begins a new incarnation of the map: pages and journal entries that members have become invalid. */
   beginIncarnation(): void {
     this.incarnation = Buffer.from(this.#array.registry.runtime.randomBytes(8)).toString('hex');
-    // Nor does the journal that an earlier start has found: one without entries would say that all was in order.
+    // The journal found by an earlier start becomes invalid too. Without entries it would mean that all redundancy was
+    // consistent.
     this.#plan = noJournal;
     this.#isJournalFound = false;
     if (this.#settled !== null) this.#settled = { seqNumber: this.#settled.seqNumber, plan: noJournal };
   }
 
-  /** Epoch of the journal that goes with the newest superblock, and with the members that are there; 0 for none. */
+  /** Epoch of the journal that belongs to the newest superblock, if it covers the absent members; 0 if there is none. */
   get journalEpoch(): number {
     return coversAbsence(this.#array.slots, this.#plan) ? this.#plan.epoch : 0;
   }
 
   /**
-   * Resolves when the array's state, as it is now or later, is on stable media of every member that is still current then.
-   * A member that cannot be written to is failed; rejects if not one could be written, or one that is needed could not.
+   * Records the array's state as of now or later. Resolves when it is on stable media of every member that is still current
+   * then. A member that cannot be written to is failed; rejects if no member could be written, or if a needed one could not.
    */
   update(): Promise<void> {
     if (!this.isEnabled) return Promise.resolve();
-    // One that has been asked for takes its snapshot later, also in the turn in which the round before it has just ended.
+    // The queued round takes its snapshot when it begins, which has not happened even if the round before it has just ended.
     if (this.#nextRound !== null) return this.#nextRound;
     if (this.#round === null) return this.#start();
-    // The round under way may have taken its snapshot already.
+    // The round in progress may have taken its snapshot already.
     this.#nextRound = this.#round.then(
       () => this.#startNext(),
       () => this.#startNext(),
@@ -147,24 +153,30 @@ export class SuperblockWriter {
     return this.#nextRound;
   }
 
-  /** No update is under way, and none is due. */
+  /** No round is in progress or queued. */
   isIdle(): boolean {
     return this.#round === null && this.#nextRound === null;
   }
 
-  /** Resolves when what is under way or due now has ended, well or not. Ask {@link isIdle} again: others may have come. */
+  /**
+   * Resolves when the rounds in progress and queued have ended, successfully or not. Check {@link isIdle} again: there may be
+   * new ones.
+   */
   async whenIdle(): Promise<void> {
     await (this.#nextRound ?? this.#round)?.catch(() => undefined);
   }
 
-  /** Writes the headers once more, for what has changed in them since the last round. Best effort: the next round does it too. */
+  /**
+   * Writes the headers again with what has changed since the last round. Failures are ignored, since the next round writes them
+   * too.
+   */
   async saveHeaders(): Promise<void> {
     const extension = this.#array.extension;
     const before = this.#before;
     if (extension === undefined || before === null || !this.isEnabled) return;
     if (this.#round !== null || this.#nextRound !== null) return;
     const saved = this.#writeHeaders(extension, { seqNumber: this.seqNumber, plan: this.#plan }, before).catch(() => undefined);
-    // A round that is asked for meanwhile comes after it.
+    // A round that is requested meanwhile must wait for this.
     this.#round = saved.finally(() => {
       this.#round = null;
     });
@@ -172,20 +184,20 @@ export class SuperblockWriter {
   }
 
   /**
-   * From now on none of the headers on the members goes with their superblocks, so that nothing else counts that is kept beside them:
-   * for a new life of the map, whose pages and journal are not there yet. What only headers say of the array they go on saying, at any
-   * time, and the list of bad blocks goes on with the new life.
+   * Makes the members' headers belong to no superblock, so that nothing of the extension is valid until a new incarnation of
+   * the map has its pages and journal. The facts that only headers record remain readable throughout, and so does the list of
+   * bad blocks.
    */
   async giveUpRecord(): Promise<void> {
     const { extension } = this.#array;
     if (extension === undefined) return;
     await this.#writeBadBlocks(extension);
     const none = { seqNumber: 0, plan: noJournal };
-    // One place after the other: if the power fails in between, one of them is whole.
+    // The places are written one after the other, so that one of them is intact after a power failure.
     for (let place = 0; place < 2; place++) await this.#writeHeaders(extension, none, none);
   }
 
-  /** The record as it would be written now. */
+  /** Returns the record as it would be written now. */
   snapshot(): ArrayRecord {
     const array = this.#array;
     return {
@@ -200,7 +212,7 @@ export class SuperblockWriter {
     };
   }
 
-  /** Throws if the array, as it is now, could not be read again from its members once the next round had written it. */
+  /** Throws if the record of the next round could not be read back from the members. */
   check(): void {
     if (this.#store === null || this.#array.isReadOnly) return;
     this.#check({ ...this.snapshot(), seqNumber: this.#nextSeqNumber(this.#store) });
@@ -210,7 +222,7 @@ export class SuperblockWriter {
     this.#refusing(() => this.#store?.check(record));
   }
 
-  /** What could not be read again is not written, to no member: that is no member's fault. */
+  /** A record that could not be read back is written to no member, and no member is failed for it. */
   #refusing(check: () => void): void {
     try {
       check();
@@ -249,26 +261,28 @@ export class SuperblockWriter {
       throw new RaidError('ERR_RAID_METADATA', 5, `array ${array.name}: it is not up, and nothing is recorded of it`);
     }
     while (array.journal?.mustSettle === true) await array.journal.settle();
-    // The start that asked for this may have failed meanwhile: what the record would say is not known any more.
+    // The start that requested this may have failed meanwhile, and then the array's state is unknown.
     if (!this.isEnabled) return;
     if (!array.canRunWith((slot) => slot.isInSync)) {
-      // A member that the array cannot do without is never recorded as out: with it, the others are still the newest state.
+      // A member that the array cannot do without is never recorded as out: with it, the other members are still the newest
+      // state.
       throw new RaidError('ERR_RAID_TOO_FEW_MEMBERS', 19, `array ${array.name}: a member is gone that it cannot do without`);
     }
     const { extension } = array;
-    // Only what was, perhaps, written as a superblock counts: headers alone may be written several times in vain.
+    // The previous superblock that may have been written. Headers alone may have been written several times without one.
     const previous = this.seqNumber;
     const next = this.#nextSeqNumber(store);
     this.#check({ ...this.snapshot(), seqNumber: next });
     const plan = array.journal?.plan(next) ?? noJournal;
-    // One that waits to be filled gets this superblock too, and could not be told from a member that left with it.
+    // A member that waits to be filled gets this superblock too. Later it could not be told from a member that left with it.
     for (const slot of array.slots) if (slot.isOperational) slot.lastSeqNumber = isKnownByIt(slot) ? next : 0;
     const record = { ...this.snapshot(), seqNumber: next };
-    // Rounds may fail on all members one after the other, and each may have reached some: headers go with all that are possible.
+    // Several rounds may have failed, each after reaching some members. The headers must belong to the superblocks of all of
+    // them.
     const before = (this.#settled ??= { seqNumber: previous, plan: this.#plan });
-    // A round that ends the journal ends it when all members have this superblock: until then every write has its entry, and a
-    // member that is lost meanwhile is made up for by them.
-    // So does a start: if it fails, the next one has to find what it has found.
+    // A round that ends the journal ends it only when all members have this superblock. Until then every write is journaled, so
+    // that a member lost meanwhile can be reconstructed. The same holds at a start: if it fails, the next one must find the
+    // same journal.
     const found = this.#isJournalFound && coversAbsence(array.slots, this.#plan) ? this.#plan : null;
     const meanwhile = plan.epoch === 0 ? (array.journal?.inForce ?? found ?? plan) : plan;
     if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan: meanwhile }, before);
@@ -281,15 +295,16 @@ export class SuperblockWriter {
       await store.write(slot.descriptor, record);
       if (isStillIn(record, slot)) slot.foundSeqNumber = record.seqNumber;
     };
-    // A member that has none yet first: a crash must not leave others that name it, and itself with nothing to be known by. One
-    // that is being filled last: it cannot stand in for those that hold the data, so they must not know less than it does.
+    // Members without a superblock are written first: otherwise a crash could leave others that name such a member while the
+    // member itself cannot be recognised. Members being filled are written last: they cannot replace those that hold the data,
+    // so those must not know less.
     await this.#onWriters('superblock', writeTo, {
       rankOf: ({ foundSeqNumber, index }) => (record.slots[index]?.state !== 'configured' ? 2 : foundSeqNumber === 0 ? 0 : 1),
       mayFollow: () =>
         record.slots.every(({ state }, index) => state !== 'configured' || array.slotAt(index).foundSeqNumber > 0),
     });
     this.#settled = { seqNumber: next, plan: meanwhile };
-    // A member that vanished meanwhile, and that the array cannot do without, has it not.
+    // A needed member that disappeared meanwhile does not have the superblock.
     const hasIt = (slot: Slot): boolean =>
       record.slots[slot.index]?.state !== 'configured' || (slot.isInSync && isStillIn(record, slot));
     if (array.slots.every(hasIt)) {
@@ -297,25 +312,26 @@ export class SuperblockWriter {
       this.recordedSlots = record.slots.length;
       this.#plan = plan;
       this.#settled = { seqNumber: next, plan };
-      // Once more: now all members have it, and one that is found with an older superblock was away.
+      // Written again to record that all members have the superblock, so that a member found with an older one was absent.
       const sums = array.sums?.header() ?? null;
       if (extension !== undefined) await this.#writeHeaders(extension, { seqNumber: next, plan }, before);
       this.recordedSums = sums?.salt ?? null;
       this.recordedSummedBlocks = sums?.summedBlocks ?? 0;
     } else if (meanwhile === found) {
-      // Nothing is added to it: what it says would count as newer, by its ids. The next round ends it, or begins another one.
+      // A journal that was found gets no new entries: their ids would make them count as newer. The next round ends or replaces
+      // it.
       return;
     }
     this.#isJournalFound = false;
     array.journal?.adopt(this.#plan);
   }
 
-  /** With every round, because a member may have come that does not have the list. */
+  /** Written in every round, because a new member may not have the list. */
   async #writeBadBlocks(extension: ExtensionStore): Promise<void> {
     const { badBlocks } = this.#array;
     if (badBlocks.size === 0 && badBlocks.isRecorded) return;
     const mustFlush = !badBlocks.isRecorded;
-    // What is not bad any more was written before this flush; and where an earlier one failed, it may be bad again.
+    // Blocks removed from the list were written before this flush. If a flush failed earlier, they may be bad again.
     const isStable = (): boolean => !this.#array.slots.some((slot) => slot.isInSync && slot.hasLostFlush);
     const flushed = badBlocks.snapshot(true, extension.mostBadRanges);
     if (mustFlush) await this.#onWriters('last data', flush);
@@ -366,7 +382,7 @@ export class SuperblockWriter {
       readPolicy,
       slots: slots.map(({ lastSeqNumber, pagesTaken, isRemovedByHand, readPreference, errors }) => ({
         lastSeqNumber,
-        // No member has pages of a map that is gone, or is not there yet.
+        // Members have no pages of a map that was given up or is not written yet.
         pagesTaken: bitmap === null ? 0 : pagesTaken,
         isRemovedByHand,
         readPreference,
@@ -377,14 +393,14 @@ export class SuperblockWriter {
     };
   }
 
-  /** Rank by rank; those of one rank all at once, when those before are done and if they still may be. */
+  /** Writes to members rank by rank, those of a rank in parallel. Later ranks are written only if earlier ones allow it. */
   async #onWriters(
     what: string,
     write: (slot: Slot) => Promise<void>,
     { rankOf, mayFollow }: WriteOrder = { rankOf: () => 0, mayFollow: () => true },
   ): Promise<void> {
     const array = this.#array;
-    // The target of a rebuild carries the record too, in which it is not a member yet.
+    // Rebuild targets get the record too, which does not list them as members yet.
     const writers = array.slots.filter((slot) => slot.descriptor !== null && slot.isOperational);
     const failed: { slot: Slot; error: unknown }[] = [];
     let written = 0;
@@ -401,7 +417,7 @@ export class SuperblockWriter {
         slot.partEnded();
       }
     };
-    // All from here on: no other member may get into the slot of one whose turn comes later.
+    // All are counted from here on, so that no other member can take the slot of one that is written later.
     for (const slot of writers) slot.partsInFlight++;
     const ofRank = (rank: Rank): Slot[] => writers.filter((slot) => rankOf(slot) === rank);
     const [first, then, last] = [ofRank(0), ofRank(1), ofRank(2)];
@@ -409,7 +425,7 @@ export class SuperblockWriter {
     const isCalledOff = first.length < writers.length && !mayFollow();
     if (isCalledOff) for (const slot of then) slot.partEnded();
     else await Promise.all(then.map(writeTo));
-    // What no member that holds the data has recorded, no other may record.
+    // If no current member has the record, members being filled must not get it.
     if (isCalledOff || (first.length + then.length > 0 && written === 0)) for (const slot of last) slot.partEnded();
     else await Promise.all(last.map(writeTo));
     if (written === 0 && !isCalledOff) {
@@ -417,8 +433,8 @@ export class SuperblockWriter {
       const message = `array ${array.name}: the ${what} could not be written to any member`;
       throw new RaidError('ERR_RAID_METADATA', 5, message, { cause: lastError });
     }
-    // A member that does not carry the newest record would be a stale one at the next start: it must go, or all fails. The
-    // target of a rebuild goes too: what a failed flush has dropped, the next one does not bring back.
+    // A member without the newest record would be stale at the next start, so it must be failed, or the update fails. A rebuild
+    // target is failed too: what a failed flush lost, the next flush does not restore.
     for (const { slot, error } of failed) {
       if (!array.failMember(slot.index, `its ${what} could not be written`)) {
         noteFailed(array, slot, error);
@@ -433,12 +449,12 @@ export class SuperblockWriter {
   }
 }
 
-/** The slot's member is the one that the record has there. */
+/** Whether the slot's member is the one that the record has there. */
 function isStillIn({ slots }: ArrayRecord, slot: Slot): boolean {
   return slots[slot.index]?.uuid === slot.recordedUuid;
 }
 
-/** True if the superblock that is being written says what its member lacks. */
+/** Whether the superblock that is being written says what its member lacks. */
 function isKnownByIt({ filling, isInSync }: Slot): boolean {
   return isInSync || filling?.isOnMap === true;
 }
