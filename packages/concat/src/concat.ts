@@ -9,7 +9,7 @@ import type {
   RwRequest,
 } from '@raidkit/core/level';
 
-/** One member after another, each cut to whole strips. */
+/** Concatenates the members, each truncated to whole strips. */
 class Concat implements PlainLevel {
   readonly #context: LevelContext;
 
@@ -17,7 +17,7 @@ class Concat implements PlainLevel {
     this.#context = context;
   }
 
-  /** Only the last member may grow, or another one follow it: growth of another would move the data behind it. */
+  /** Only the last member may grow, and new members follow it: growth of any other would move the data behind it. */
   resize(capacities: readonly number[], current: RaidGeometry | null): RaidGeometry {
     const strip = this.#context.stripSizeBlocks;
     const last = capacities.length - 1;
@@ -55,7 +55,7 @@ class Concat implements PlainLevel {
     this.#submit(request);
   }
 
-  /** A part for each member in the range. */
+  /** Sends one part per member in the range. */
   #submit(request: RwRequest | NullPayloadRequest): void {
     const { memberBlocks } = this.#context.geometry;
     const { blockSize } = this.#context;
@@ -79,7 +79,7 @@ class Concat implements PlainLevel {
   }
 }
 
-/** The concat level, with SPDK's address map: arrays interchange. */
+/** The concat level. Its address map is SPDK's, so arrays can be used by both. */
 export const concat: PlainModule = {
   level: 'concat',
   aliases: [],

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 
-/** What a sum is of, and its own size. */
+/** Bytes that a sum covers, and its own size. */
 export const SUMMED_BYTES = 4096;
 export const SUM_BYTES = 8;
 
-/** A word for each word of a block, and two for its number. */
+/** One key word for each word of a block, and two for its number. */
 export const BLOCK_SUM_KEY_BYTES = SUMMED_BYTES + 8;
 
 const HASH_BYTES = 32;

@@ -27,13 +27,12 @@ export interface ParityKernels {
    */
   crc32c(addr: number, lengthBytes: number, initial?: number): number;
   /**
-   * Sums of `count` blocks of 4096 bytes that lie one behind the other from `addr` on: 8 bytes each, little-endian, from `sums`
-   * on. A sum is of the block's contents and of its number, which is `firstBlock` for the first one (0 and up, all below 2^53),
-   * with `tag` (0..255) for which of several numberings that is. It is never 0. `key`: BLOCK_SUM_KEY_BYTES, as
-   * {@link makeBlockSumKey} fills them; sums of different keys have nothing in common. The sums must overlap neither the blocks
-   * nor the key.
+   * Computes the sums of `count` consecutive blocks of 4096 bytes from `addr` on and stores them from `sums` on, 8 bytes each,
+   * little-endian. A sum covers the block's contents, its number (`firstBlock` for the first one; 0 and up, all below 2^53) and
+   * `tag` (0..255), which tells several numberings apart. It is never 0. `key` is the address of BLOCK_SUM_KEY_BYTES, as {@link
+   * makeBlockSumKey} fills them; sums with different keys are unrelated. The sums must overlap neither the blocks nor the key.
    */
   blockSums(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): void;
-  /** The first of these blocks whose sum is another than that at `sums`, counted from 0; `count` if there is none. */
+  /** Index of the first of these blocks whose sum differs from the one at `sums`; `count` if there is none. */
   wrongBlock(sums: number, addr: number, count: number, key: number, firstBlock: number, tag: number): number;
 }

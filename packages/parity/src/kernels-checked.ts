@@ -2,8 +2,8 @@ import { BLOCK_SUM_KEY_BYTES, SUMMED_BYTES, SUM_BYTES } from './block-sums.js';
 import type { AddressList, KernelImplementation, ParityKernels } from './kernel-types.js';
 
 /**
- * Refuses what the kernels proper would carry out wrongly or half: a typed array ignores writes behind its end, WebAssembly
- * stops in the middle, and both give nonsense on ranges that overlap. Costs a few nanoseconds a range.
+ * Checks the arguments of the kernels, which cannot do so themselves: a typed array ignores writes behind its end, WebAssembly
+ * stops in the middle, and both compute nonsense on overlapping ranges. Costs a few nanoseconds per range.
  */
 export class CheckedKernels implements ParityKernels {
   readonly implementation: KernelImplementation;
@@ -92,7 +92,7 @@ export class CheckedKernels implements ParityKernels {
     }
   }
 
-  /** The address without sign. */
+  /** Checks a range and returns its address as an unsigned number. */
   #inside(addr: number, lengthBytes: number): number {
     const start = addr < 0 ? addr + 2 ** 32 : addr;
     // Written so that NaN fails.

@@ -4,19 +4,19 @@ import { gfMultiply } from './galois.js';
 import type { AddressList, ParityKernels } from './kernel-types.js';
 
 /**
- * The kernels without WebAssembly: 32-bit words where all addresses are multiples of 4, bytes elsewhere. A tenth of
- * the speed or less. Expects checked arguments, as CheckedKernels gives them.
+ * The kernels without WebAssembly: with 32-bit words if all addresses are multiples of 4, with bytes otherwise. At most a tenth
+ * as fast. Arguments must already be checked, as CheckedKernels does.
  */
 export class JavaScriptKernels implements ParityKernels {
   readonly implementation = 'javascript';
   readonly #u8: Uint8Array;
   readonly #i32: Int32Array;
   readonly #view: DataView;
-  /** The sum of a block that was worked out last: its lower and its upper half. */
+  /** Lower and upper half of the block sum that was computed last. */
   #sumLow = 0;
   #sumHigh = 0;
   readonly #crcTable = crc32cTables(1);
-  /** coefficient * x for every x, for the coefficient that was used last. */
+  /** Products of the last used coefficient with every byte. */
   readonly #products = new Uint8Array(256);
   #productsOf = 0;
 
@@ -123,11 +123,11 @@ export class JavaScriptKernels implements ParityKernels {
     if (this.#sumLow === 0 && this.#sumHigh === 0) this.#sumLow = 1;
   }
 
-  /** Adds (x + 2^32) (y + 2^32), of the lower 32 bits of the two numbers, to the sum of 64 bits. */
+  /** Adds (x + 2^32) (y + 2^32) to the 64-bit sum, where x and y are the two numbers as unsigned 32-bit values. */
   #addProduct(a: number, b: number): void {
     const x = a >>> 0;
     const y = b >>> 0;
-    // Numbers are exact below 2^53: a product of 32 and 16 bits, with carries, is.
+    // Numbers are exact below 2^53, so the product of 32 and 16 bits, with carries, is exact.
     const lower = x * (y & 0xffff);
     const upper = x * (y >>> 16) + Math.floor(lower / 65_536);
     const low = this.#sumLow + (upper % 65_536) * 65_536 + (lower % 65_536);

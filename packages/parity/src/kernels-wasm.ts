@@ -5,12 +5,12 @@ import type { AddressList, ParityKernels } from './kernel-types.js';
 import { KERNELS_WASM_BASE64 } from './kernels-wasm-binary.js';
 import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.js';
 
-/** Per coefficient its products with 0..15 and with 0, 16, .. 240: one vector each. */
+/** For each coefficient, its products with 0..15 and with 0, 16, .. 240: one vector each. */
 const GF_ROW_BYTES = 32;
 const GF_TABLE_BYTES = 256 * GF_ROW_BYTES;
 const CRC_TABLES = 8;
 
-/** What the kernels keep inside the memory. */
+/** Bytes that the kernels' tables take in the memory. */
 export const KERNEL_TABLE_BYTES = GF_TABLE_BYTES + CRC_TABLES * 1024;
 
 /** The exports of scripts/generate-kernels.mjs. Addresses are 32-bit numbers of either sign; any length and alignment. */
@@ -30,13 +30,13 @@ interface Exports {
   pq6: PqKernel;
   pq7: PqKernel;
   pq8: PqKernel;
-  /** As pq8, with p and q holding the sums over the sources that follow these eight. */
+  /** As pq8, but p and q already hold the sums over the sources that follow these eight. */
   pqMore8: PqKernel;
   gfMulInto: (d: number, s: number, row: number, length: number) => void;
   isZero: (a: number, length: number) => number;
   equal: (a: number, b: number, length: number) => number;
   crc32c: (a: number, length: number, tables: number, crc: number) => number;
-  /** The two halves of the first block's number come last. */
+  /** `low` and `high` are the two halves of the first block's number. */
   blockSums: (sums: number, a: number, count: number, key: number, low: number, high: number) => void;
   wrongBlock: (sums: number, a: number, count: number, key: number, low: number, high: number) => number;
 }
@@ -46,7 +46,7 @@ type PqKernel = (p: number, q: number, ...sourcesAndLength: number[]) => void;
 
 let compiled: WasmModule | null = null;
 
-/** The kernels in WebAssembly with 128-bit vectors. Expects checked arguments, as CheckedKernels gives them. */
+/** The kernels in WebAssembly with 128-bit vectors. Arguments must already be checked, as CheckedKernels does. */
 export class WasmKernels implements ParityKernels {
   readonly implementation = 'wasm-simd';
   readonly #exports: Exports;
@@ -54,7 +54,10 @@ export class WasmKernels implements ParityKernels {
   readonly #gfAddr: number;
   readonly #crcAddr: number;
 
-  /** Throws a WebAssembly.CompileError where the module cannot be compiled. Fills KERNEL_TABLE_BYTES from `tableAddr`. */
+  /**
+   * Throws a WebAssembly.CompileError if the module cannot be compiled. Writes KERNEL_TABLE_BYTES of tables from `tableAddr`
+   * on.
+   */
   constructor(memory: WasmMemory, tableAddr: number) {
     compiled ??= new webAssembly.Module(Buffer.from(KERNELS_WASM_BASE64, 'base64'));
     const instance = new webAssembly.Instance(compiled, { env: { memory } });
@@ -78,7 +81,7 @@ export class WasmKernels implements ParityKernels {
       this.#xorUpTo8(dst, sources, count, lengthBytes);
       return;
     }
-    // First what is over after groups of seven, then each group together with the sum so far.
+    // First the sources left over from groups of seven, then each group together with the result so far.
     let done = ((count - 1) % 7) + 1;
     this.#xorUpTo8(dst, sources, done, lengthBytes);
     for (; done < count; done += 7) {
@@ -103,7 +106,7 @@ export class WasmKernels implements ParityKernels {
   }
 
   pq(p: number, q: number, sources: AddressList, count: number, lengthBytes: number): void {
-    // Horner's rule runs from the last source to the first; the group that is not of eight comes last in the list.
+    // Horner's rule runs from the last source to the first. The group that has fewer than eight is at the end of the list.
     let first = Math.floor((count - 1) / 8) * 8;
     this.#pqUpTo8(p, q, sources, first, count - first, lengthBytes);
     while (first > 0) {

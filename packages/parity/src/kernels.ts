@@ -5,7 +5,7 @@ import type { KernelImplementation, ParityKernels } from './kernel-types.js';
 import { type WasmMemory, webAssembly } from './webassembly.js';
 
 /**
- * The kernels of `memory`. `tableAddr` starts KERNEL_TABLE_BYTES that nothing else touches. Without a choice: WebAssembly, and
+ * Makes the kernels of `memory`. KERNEL_TABLE_BYTES from `tableAddr` on must be used by nothing else. Default: WebAssembly, or
  * JavaScript where the module does not compile (no SIMD, or code generation forbidden).
  */
 export function createKernels(memory: WasmMemory, tableAddr: number, choice?: KernelImplementation): ParityKernels {

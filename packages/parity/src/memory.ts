@@ -5,7 +5,7 @@ import { KERNEL_TABLE_BYTES } from './kernels-wasm.js';
 import { type PinWatcher, RegionMap } from './region-map.js';
 import { type WasmMemory, webAssembly } from './webassembly.js';
 
-/** Alignment of everything that is given out: enough for O_DIRECT on any device. */
+/** Alignment of every allocation: enough for O_DIRECT on any device. */
 export const PAGE_BYTES = 4096;
 
 const WASM_PAGE_BYTES = 65536;
@@ -15,22 +15,22 @@ export const MAX_MEMORY_BYTES = 65535 * WASM_PAGE_BYTES;
 
 const MAX_ZERO_BYTES = 1 << 20;
 
-/** Page 0 stays unused, so that an address that was never set does not point at anything of value. */
+/** Page 0 stays unused, so that an address that was never set does not point at a buffer. */
 const TABLE_ADDR = PAGE_BYTES;
 const ZERO_ADDR = TABLE_ADDR + KERNEL_TABLE_BYTES;
 
 export interface BufferMemoryOptions {
-  /** Size; rounded up to 64 KiB. The system hands out the pages when they are first touched. */
+  /** Size, rounded up to 64 KiB. The system allocates pages when they are first touched. */
   bytes: number;
   /** Default: WebAssembly where the module compiles, JavaScript elsewhere. */
   kernels?: KernelImplementation;
 }
 
 /**
- * The one memory that holds every data-path buffer of a reactor. A buffer is named by its byte address in it.
+ * The memory that holds every data-path buffer of a reactor. A buffer is identified by its byte address in it.
  *
- * The memory never grows and never moves: an address and a view stay valid for as long as the object lives. Methods that
- * take a range throw a RangeError if it is not wholly inside the memory; none checks who owns it.
+ * The memory never grows and never moves: an address or a view stays valid for the object's lifetime. Methods that take a range
+ * throw a RangeError if it is not wholly inside the memory; none checks who owns it.
  */
 export class BufferMemory {
   readonly bytes: number;
@@ -40,7 +40,7 @@ export class BufferMemory {
   readonly view: DataView<ArrayBuffer>;
   /** A page-aligned range of `zeroBytes` zeros, a source for writes and parity. It must not be written to. */
   readonly zeroAddr: number = ZERO_ADDR;
-  /** 1 MiB, in a memory under 8 MiB an eighth of it. */
+  /** 1 MiB, or an eighth of the memory if that is less. */
   readonly zeroBytes: number;
 
   readonly #kernelChoice: KernelImplementation | undefined;
@@ -76,36 +76,39 @@ export class BufferMemory {
     return (this.#kernels ??= createKernels(this.memory, TABLE_ADDR, this.#kernelChoice));
   }
 
-  /** Bytes that are not taken. They need not lie together. */
+  /** Free bytes. They need not be contiguous. */
   get freeBytes(): number {
     return this.#regions.freeBytes;
   }
 
-  /** Takes `bytes`, rounded up to whole pages, for long-lived use. -1 when no gap is large enough. The contents are undefined. */
+  /**
+   * Allocates `bytes`, rounded up to whole pages, for long-lived use. Returns -1 if no gap is large enough. The contents are
+   * undefined.
+   */
   allocRegion(bytes: number): number {
     return this.#regions.alloc(bytes);
   }
 
-  /** Gives a region back, by the address that `allocRegion` returned. A region with a pin inside becomes free at its last unpin. */
+  /** Frees a region by the address that `allocRegion` returned. A region with a pin inside becomes free at its last unpin. */
   freeRegion(addr: number): void {
     this.#regions.free(addr);
   }
 
   /**
-   * Holds back the buffer that contains `addr`, because a device may still touch it although its I/O was reported as
-   * failed: a pool's slot that is put, or a region that is freed, is not given away until each `pin` has had its
-   * `unpin`. To be called before the owner hears of the failure. No effect on addresses outside all regions.
+   * Keeps the buffer that contains `addr` from being reused, because a device may still access it although its I/O was reported
+   * as failed: a pool's slot that is put, or a region that is freed, is not handed out until each `pin` has had its `unpin`.
+   * Must be called before the owner learns of the failure. No effect on addresses outside all regions.
    */
   pin(addr: number): void {
     this.#regions.pin(addr);
   }
 
-  /** Takes one pin back; throws if there is none. */
+  /** Removes one pin; throws if there is none. */
   unpin(addr: number): void {
     this.#regions.unpin(addr);
   }
 
-  /** For the pools: `watcher` hears of each pin inside the region that starts at `addr`. */
+  /** For the pools: `watcher` is told of each pin inside the region that starts at `addr`. */
   watchPins(addr: number, watcher: PinWatcher): void {
     this.#regions.watch(addr, watcher);
   }
@@ -115,7 +118,7 @@ export class BufferMemory {
     this.u8.fill(0, addr, addr + lengthBytes);
   }
 
-  /** Right for overlapping ranges too. */
+  /** The ranges may overlap. */
   copy(dst: number, src: number, lengthBytes: number): void {
     this.#check(dst, lengthBytes);
     this.#check(src, lengthBytes);

@@ -5,24 +5,24 @@ export interface BufferPoolOptions {
   /** Size of each slot's data area, in bytes. */
   slotBytes: number;
   count: number;
-  /** Room directly before each data area, so that a header and its payload lie together. Default 0. */
+  /** Bytes directly before each data area, so that a header and its payload are contiguous. Default 0. */
   headerBytes?: number;
-  /** Called after each slot that became free, be it at `put` or at the unpin that a `put` waited for. */
+  /** Called after each slot that became free, either at `put` or at the unpin that a `put` waited for. */
   onFree?: () => void;
 }
 
 const SlotState = {
   /** On the free stack. */
   Free: 0,
-  /** With a user. */
+  /** In use. */
   Out: 1,
   /** Put by its user while pinned. */
   Held: 2,
 } as const;
 
 /**
- * Equal slots with page-aligned data areas. A slot's address is that of its data area; its header, if any, ends there.
- * Taking and giving back cost O(1) and allocate nothing. Contents are undefined when a slot is taken.
+ * A pool of slots of one size with page-aligned data areas. A slot's address is that of its data area; its header, if any, ends
+ * there. `get` and `put` are O(1) and allocate nothing. The contents of a slot are undefined when it is taken.
  */
 export class BufferPool {
   readonly slotBytes: number;
@@ -42,7 +42,7 @@ export class BufferPool {
   #held = 0;
   #isClosed = false;
 
-  /** Bytes of memory that a pool of so many slots takes, in one piece. */
+  /** Contiguous bytes of memory that such a pool takes. */
   static bytesFor({
     slotBytes,
     count,
@@ -51,7 +51,7 @@ export class BufferPool {
     return roundUpToPage(headerBytes) + count * roundUpToPage(headerBytes + slotBytes);
   }
 
-  /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY when the memory has no room. */
+  /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY if the memory has no room. */
   constructor(memory: BufferMemory, options: BufferPoolOptions) {
     const { slotBytes, count, headerBytes = 0, onFree } = options;
     requireInteger('slotBytes', slotBytes, 1);
@@ -86,17 +86,17 @@ export class BufferPool {
     });
   }
 
-  /** Slots that `get` can still give. */
+  /** Number of free slots. */
   get available(): number {
     return this.#available;
   }
 
-  /** Slots that were put and are held back, because a device may still touch them. */
+  /** Number of slots that were put but are held back because a device may still access them. */
   get held(): number {
     return this.#held;
   }
 
-  /** The address of a slot's data area, or -1 when all are out or the pool is closed. */
+  /** Returns the address of a slot's data area, or -1 if all are in use or the pool is closed. */
   get(): number {
     if (this.#available === 0 || this.#isClosed) return -1;
     const index = this.#free[--this.#available] ?? 0;
@@ -104,7 +104,7 @@ export class BufferPool {
     return this.#firstAddr + index * this.#strideBytes;
   }
 
-  /** Gives a slot back, by the address that `get` returned. A pinned slot becomes available at its last unpin. */
+  /** Returns a slot to the pool, by the address that `get` returned. A pinned slot becomes available at its last unpin. */
   put(addr: number): void {
     const offsetBytes = addr - this.#firstAddr;
     const index = Math.floor(offsetBytes / this.#strideBytes);
@@ -126,12 +126,12 @@ export class BufferPool {
     }
   }
 
-  /** Whether `addr` lies among this pool's slots. */
+  /** Whether `addr` is inside this pool's slots. */
   contains(addr: number): boolean {
     return addr >= this.#firstAddr && addr < this.#firstAddr + this.count * this.#strideBytes;
   }
 
-  /** Throws if a slot is out without a pin: its user would go on using memory that is no longer its own. */
+  /** Throws if a slot is in use and not pinned: its user would go on using memory that it no longer owns. */
   assertClosable(): void {
     for (let index = 0; index < this.count; index++) {
       if (this.#state[index] === SlotState.Out && this.#pins[index] === 0) {
@@ -144,8 +144,8 @@ export class BufferPool {
   }
 
   /**
-   * Gives the region back, at once or when the last pinned slot has come back; from now on `get` returns -1. Throws while
-   * slots are out that are not pinned. A second call does nothing.
+   * Frees the pool's region, at once or when the last pinned slot has come back; from now on `get` returns -1. Throws while
+   * unpinned slots are in use. A second call does nothing.
    */
   close(): void {
     if (this.#isClosed) return;

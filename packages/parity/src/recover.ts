@@ -1,7 +1,7 @@
 import { gfInverse, gfMultiply, gfPower } from './galois.js';
 import type { ParityKernels } from './kernel-types.js';
 
-/** Where the ranges of a stripe are, and zeros as long as one of them. */
+/** What {@link recoverPq} needs of the memory in which the ranges lie; a `BufferMemory` has it. */
 export interface PqRanges {
   readonly kernels: ParityKernels;
   /** A range of zeros of `zeroBytes`, as a `BufferMemory` has one. */
@@ -10,10 +10,11 @@ export interface PqRanges {
 }
 
 /**
- * Works out one or two ranges of a RAID 6 stripe from the others. `addrs` has the address of each of the `count` data ranges,
- * 1 to 253, then that of P, then that of Q; `first` and `second` are the places, in ascending order, of those that are not known
- * and are filled; `second` is -1 for none. Then Q need not be known to fill data or P, nor P to fill Q: it is neither read nor kept.
- * No two ranges may overlap. `lengthBytes`: 1 to `zeroBytes`; more throws a RangeError. `addrs` is as it was afterwards.
+ * Reconstructs one or two ranges of a RAID 6 stripe from the others. `addrs` has the addresses of the `count` data ranges (1 to
+ * 253), then those of P and Q. `first` and `second` are the indices, in ascending order, of the unknown ranges, which are
+ * filled; `second` is -1 if there is only one. In that case Q is not read to fill a data range or P, nor P to fill Q, and may
+ * be overwritten. No two ranges may overlap. `lengthBytes` is 1 to `zeroBytes`; more throws a RangeError. `addrs` is unchanged
+ * on return.
  */
 export function recoverPq(
   { kernels, zeroAddr, zeroBytes }: PqRanges,
@@ -28,20 +29,21 @@ export function recoverPq(
   const q = addrs[count + 1] ?? 0;
   const one = addrs[first] ?? 0;
   if (first >= count) {
-    // Parity alone: from the data.
+    // Only parity is unknown: it is computed from the data.
     if (first === count && second < 0) kernels.xor(p, addrs, count, lengthBytes);
     else kernels.pq(p, q, addrs, count, lengthBytes);
     return;
   }
   if (second < 0 || second === count + 1) {
-    // The exclusive or of P and all other data.
+    // The data range is the exclusive or of P and all other data.
     addrs[first] = p;
     kernels.xor(one, addrs, count, lengthBytes);
     addrs[first] = one;
     if (second >= 0) kernels.pq(p, q, addrs, count, lengthBytes);
     return;
   }
-  // P and Q of what is known, in the places of the two that are not: added to those of all data they are those of what is missing.
+  // Computes P and Q of the known data into the places of the two unknown ranges. Added to P and Q of all data they give those
+  // of the missing data.
   const two = addrs[second] ?? 0;
   addrs[first] = zeroAddr;
   if (second < count) addrs[second] = zeroAddr;

@@ -1,6 +1,6 @@
 import { BufferMemoryError } from './error.js';
 
-/** Hears of the pins inside one region, before the region's own count changes; a throw leaves that count as it is. */
+/** Told of the pins inside one region before the region's own count changes; a throw leaves that count unchanged. */
 export interface PinWatcher {
   onPin(addr: number): void;
   onUnpin(addr: number): void;
@@ -10,12 +10,12 @@ interface Region {
   readonly addr: number;
   readonly bytes: number;
   pins: number;
-  /** Given back by its owner while pinned. */
+  /** Freed by its owner while pinned. */
   isFreed: boolean;
   watcher: PinWatcher | null;
 }
 
-/** Which ranges of a memory are taken. First fit over the gaps; there are tens of regions, taken and freed rarely. */
+/** Allocates ranges of a memory, first fit. There are tens of regions, which are rarely allocated or freed. */
 export class RegionMap {
   /** Sorted by address. */
   readonly #regions: Region[] = [];

@@ -8,18 +8,18 @@ export interface SizeClass {
 }
 
 export interface SizeClassPoolOptions {
-  /** In any order; at least one. */
+  /** At least one class, in any order. */
   classes: readonly SizeClass[];
-  /** As for BufferPool, in every class. Default 0. */
+  /** Header bytes of every class, as for BufferPool. Default 0. */
   headerBytes?: number;
 }
 
-/** What waits for a buffer. `bytesWanted` must not change while it waits. */
+/** A request that waits for a buffer. `bytesWanted` must not change while it waits. */
 export interface BufferWaiter {
   readonly bytesWanted: number;
   /**
-   * A buffer of `bytesWanted` can be had: take it with `get` before returning, for the next waiter is asked right after.
-   * Must not throw. May use the pool freely, also wait again.
+   * Called when a buffer of `bytesWanted` is available. It must take it with `get` before returning, because the next waiter is
+   * called right after. Must not throw. May use the pool freely, also wait again.
    */
   onBuffer(): void;
 }
@@ -28,16 +28,16 @@ export interface BufferWaiter {
 export class SizeClassPool {
   readonly maxBytes: number;
 
-  /** By rising slot size. */
+  /** In ascending order of slot size. */
   readonly #pools: BufferPool[] = [];
   /** The first `#waiting` entries are taken, oldest first. It grows but never shrinks, so that waiting allocates nothing. */
   readonly #waiters: (BufferWaiter | null)[] = [];
   #waiting = 0;
-  /** While waiters are being served: how many of the queue's first entries the puts so far are owed to. */
+  /** While waiters are being served: number of waiters at the queue's start that a `put` so far may serve. */
   #servable = 0;
   #isServing = false;
 
-  /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY, having taken nothing, when the memory has no room. */
+  /** Throws a BufferMemoryError with code ERR_BUFFER_MEMORY, and allocates nothing, if the memory has no room. */
   constructor(memory: BufferMemory, options: SizeClassPoolOptions) {
     const classes = options.classes.toSorted((a, b) => a.slotBytes - b.slotBytes);
     const largest = classes.at(-1);
@@ -54,7 +54,7 @@ export class SizeClassPool {
     this.maxBytes = largest.slotBytes;
   }
 
-  /** The address of a buffer of at least `bytes`; -1 when there is none, or none so large. */
+  /** Returns the address of a buffer of at least `bytes`; -1 if none is free or none is that large. */
   get(bytes: number): number {
     for (const pool of this.#pools) {
       if (pool.slotBytes < bytes) continue;
@@ -64,7 +64,7 @@ export class SizeClassPool {
     return -1;
   }
 
-  /** Calls `take` with the address of a buffer of at least `bytes`: at once, or within the `put` that frees one. */
+  /** Calls `take` with the address of a buffer of at least `bytes`: at once, or inside the `put` that frees one. */
   getWhenFree(bytes: number, take: (addr: number) => void): void {
     const addr = this.get(bytes);
     if (addr >= 0) {
@@ -74,20 +74,20 @@ export class SizeClassPool {
     this.wait({ bytesWanted: bytes, onBuffer: () => this.getWhenFree(bytes, take) });
   }
 
-  /** Gives a buffer back, and calls the waiters that it (or what has come back meanwhile) suffices for. */
+  /** Returns a buffer to the pool and calls the waiters that it (or what has been returned meanwhile) suffices for. */
   put(addr: number): void {
     this.#poolOf(addr).put(addr);
   }
 
-  /** How much the buffer at `addr` holds: at least what was asked for. */
+  /** Size of the buffer at `addr`: at least what was asked for. */
   slotBytesOf(addr: number): number {
     return this.#poolOf(addr).slotBytes;
   }
 
   /**
-   * Queues `waiter`, after a `get` that failed, until a buffer comes back that suffices for it; then it is taken off the
-   * queue and called, once. The oldest waiter that a returned buffer suffices for goes first, so that a large request does not
-   * hold up the small ones behind it and is not starved by them. A `get` from outside the queue is not held back.
+   * Queues `waiter`, after a `get` that failed, until a buffer is returned that suffices for it; it is then removed from the
+   * queue and called once. The oldest waiter that a returned buffer suffices for goes first, so a large request neither delays
+   * the small ones behind it nor is starved by them. A `get` from outside the queue is not held back.
    */
   wait(waiter: BufferWaiter): void {
     if (!(waiter.bytesWanted <= this.maxBytes)) {
@@ -97,13 +97,16 @@ export class SizeClassPool {
     this.#waiters[this.#waiting++] = waiter;
   }
 
-  /** Takes `waiter` off the queue; no effect if it is not there. */
+  /** Removes `waiter` from the queue; no effect if it is not there. */
   cancel(waiter: BufferWaiter): void {
     const index = this.#indexOf(waiter);
     if (index >= 0) this.#dequeue(index);
   }
 
-  /** As BufferPool.close, for all sizes or for none. Throws while there are waiters: they would never be called again. */
+  /**
+   * Closes the pools of all sizes or, if one cannot close, none. Throws while there are waiters, since they would never be
+   * called.
+   */
   close(): void {
     if (this.#waiting > 0)
       throw new BufferMemoryError('ERR_BUFFER_MISUSE', `the pool cannot close: ${this.#waiting} waiters are queued`);
@@ -122,8 +125,8 @@ export class SizeClassPool {
   }
 
   /**
-   * A put is owed to those that waited when it happened. A waiter that waits again inside `onBuffer` waits for the next put,
-   * and so cannot keep this loop going; one that was queued before a put inside another's `onBuffer` is not forgotten.
+   * A `put` serves the waiters that were queued when it happened. A waiter that waits again inside `onBuffer` waits for the
+   * next `put`, so it cannot keep this loop going. One that was queued before a `put` inside another's `onBuffer` is served.
    */
   #serveWaiters(): void {
     this.#servable = this.#waiting;

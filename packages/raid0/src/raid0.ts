@@ -16,7 +16,7 @@ import type {
 class Raid0 implements PlainLevel {
   readonly #strip: number;
   readonly #members: number;
-  /** The place of the request that is being submitted. */
+  /** Scratch: slot and member block of the request being submitted. */
   readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
 
   constructor(context: LevelContext) {
@@ -35,7 +35,7 @@ class Raid0 implements PlainLevel {
     };
   }
 
-  /** Within one strip, but for an array of one member. */
+  /** The request lies within one strip, or the array has one member. */
   submitRw(request: RwRequest): void {
     const { offsetBlocks, numBlocks, addr } = request;
     const place = this.#place;
@@ -58,7 +58,7 @@ class Raid0 implements PlainLevel {
     return true;
   }
 
-  /** One part for each member in the range: its share of consecutive strips is consecutive on it. */
+  /** Sends one part per member in the range: a member's strips of a consecutive range are consecutive on it. */
   submitNullPayload(request: NullPayloadRequest): void {
     const strip = this.#strip;
     const members = this.#members;
@@ -78,7 +78,7 @@ class Raid0 implements PlainLevel {
   }
 }
 
-/** The raid0 level, with SPDK's address map: arrays interchange. */
+/** The raid0 level. Its address map is SPDK's, so arrays can be used by both. */
 export const raid0: PlainModule = {
   level: 'raid0',
   aliases: ['0'],

@@ -13,21 +13,21 @@ import type {
   RwRequest,
 } from '@raidkit/core/level';
 
-/** What is answered by reading one copy. */
+/** Requests that are served by reading one copy. */
 type CopyRead = ReadRequest | ProcessRequest;
 
-/** N copies. Reads go where they cost least; writes go everywhere. */
+/** Mirroring: every member has a copy. A read goes to the member with the lowest cost, a write to all members. */
 class Raid1 {
   #copyGroups: readonly (readonly number[])[] = [];
   readonly #context: RedundantContext;
-  /** Overlapping writes go one after another: in parallel, two members could end with different winners. */
+  /** Serializes overlapping writes: in parallel, members could end with different data. */
   readonly #writes = new RangeLocks();
 
   constructor(context: RedundantContext) {
     this.#context = context;
   }
 
-  /** All slots, of which there may be more or fewer than before. */
+  /** One group of all slots. It is made anew when their number has changed. */
   get copyGroups(): readonly (readonly number[])[] {
     const { numSlots } = this.#context;
     if (this.#copyGroups[0]?.length !== numSlots) this.#copyGroups = [Array.from({ length: numSlots }, (_, slot) => slot)];
@@ -47,7 +47,7 @@ class Raid1 {
     if (request.kind === 'write') {
       request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
     } else if (this.#mayDiffer(request) && !this.#context.isReadOnly) {
-      // What is read is what all copies hold from now on, or it might read otherwise next time.
+      // The copies may differ, so the data of this read is written to all of them: the next read must return the same.
       request.writeBack();
       request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#readNext);
     } else {
@@ -71,7 +71,7 @@ class Raid1 {
     return best >= 0;
   }
 
-  /** Unmapping is writing zeroes that may deallocate, so that all members read the same. */
+  /** An unmap writes zeroes that may deallocate, so that all members read the same. */
   submitNullPayload(request: NullPayloadRequest): void {
     if (request.kind === 'unmap') request.trimmed(request.offsetBlocks, request.numBlocks);
     request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
@@ -100,7 +100,7 @@ class Raid1 {
         best = slot;
         least = cost;
       }
-      // All readers of blocks whose copies may differ take the first copy that can be read.
+      // Where copies may differ, every reader takes the first copy that can be read.
       if (mustAgree) break;
     }
     if (best < 0) {
@@ -113,7 +113,7 @@ class Raid1 {
   };
 
   readonly #onRead = (request: CopyRead): void => {
-    // A device that was given up may still fill the buffer: nothing else may be read into it.
+    // A device that timed out may still write to the buffer, so nothing else may be read into it.
     if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
     else if (request.stepStatus !== Status.Ok) this.#readNext(request);
     else if (request.kind === 'read') this.#answer(request);
@@ -124,7 +124,7 @@ class Raid1 {
     const { offsetBlocks, numBlocks, unreadable } = request;
     request.end();
     if (request.writesBack) {
-      // Every other copy is given what this one holds, those that could not read it too.
+      // Every other copy is overwritten with this one, also those that could not be read.
       for (let slot = 0; slot < this.#context.numSlots; slot++)
         if (slot !== request.a && request.hasMember(slot)) request.writePart(slot, offsetBlocks, numBlocks, request.addr);
       return;
@@ -146,7 +146,7 @@ function endOf({ offsetBlocks, numBlocks }: LevelRequest): number {
   return offsetBlocks + numBlocks;
 }
 
-/** The raid1 level, with SPDK's layout: arrays interchange. */
+/** The raid1 level. Its layout is SPDK's, so arrays can be used by both. */
 export const raid1: CopiesModule = {
   level: 'raid1',
   aliases: ['1'],

@@ -1,11 +1,11 @@
 import type { CopySet, LevelOptions, RedundantContext } from '@raidkit/core/level';
 
-/** How copies are laid out: one after another, or each rotated by one slot in a row of its own. */
+/** Layout of the copies: `near` puts them on consecutive slots, `offset` puts each in a row of its own, rotated by one slot. */
 export type Layout = 'near' | 'offset';
 
 /**
- * Where copies are. Strips are dealt to the first `numStriped` slots, `numCopies` of each, 2 to `numStriped`. Slots behind these
- * hold further copies, each of one group, which takes {@link hasGroups}.
+ * Parameters of the layout. Strips are striped over the first `numStriped` slots, with `numCopies` copies (2 to `numStriped`).
+ * Each slot behind these holds a further copy of one group of slots, which requires {@link hasGroups}.
  */
 export interface Shape {
   readonly numSlots: number;
@@ -14,7 +14,10 @@ export interface Shape {
   readonly layout: Layout;
 }
 
-/** What checked options say of an array with so many slots. Without a word of it strips are dealt to all of them. */
+/**
+ * Returns the shape of an array with these (already checked) options. Without the option `striped`, strips are striped over all
+ * slots.
+ */
 export function shapeOf(numSlots: number, { copies, layout, striped }: LevelOptions): Shape {
   return {
     numSlots,
@@ -24,40 +27,42 @@ export function shapeOf(numSlots: number, { copies, layout, striped }: LevelOpti
   };
 }
 
-/** Strips of the array in a stripe, and rows of strips that they take on the members: the least after which both begin anew. */
+/**
+ * Size of a stripe: strips of the array, and rows of strips on each member. It is the smallest after which the layout repeats.
+ */
 export function stripeOf({ layout, numCopies, numStriped }: Shape): { readonly strips: number; readonly rows: number } {
   const shared = layout === 'near' ? commonDivisor(numCopies, numStriped) : 1;
   return { strips: numStriped / shared, rows: numCopies / shared };
 }
 
-/** Whether slots come in groups that hold the same: one for each strip of a stripe, which has one row then. */
+/** Whether slots form groups with the same contents. A stripe then has a single row, and one group per strip. */
 export function hasGroups(shape: Shape): boolean {
   return stripeOf(shape).rows === 1;
 }
 
-/** How often a strip is there. `strip`: in its stripe, which is its group where there are groups. */
+/** Number of copies of a strip. `strip` is its index in the stripe, which is also its group if there are groups. */
 export function copiesOf(shape: Shape, strip: number): number {
   const { numCopies, numSlots, numStriped } = shape;
   const more = numSlots - numStriped;
   return more === 0 ? numCopies : numCopies + Math.ceil((more - strip) / stripeOf(shape).strips);
 }
 
-/** Slot of a strip's copy. Further copies are dealt to the groups in turn. */
+/** Slot of a strip's copy. Further copies go to the groups in turn. */
 export function slotOf(shape: Shape, strip: number, copy: number): number {
   const { layout, numCopies, numStriped } = shape;
   if (copy >= numCopies) return numStriped + strip + (copy - numCopies) * stripeOf(shape).strips;
   return layout === 'near' ? (strip * numCopies + copy) % numStriped : (strip + copy) % numStriped;
 }
 
-/** Row of a strip's copy in its stripe. */
+/** Row, within the stripe, of a strip's copy. */
 export function rowOf({ layout, numCopies, numStriped }: Shape, strip: number, copy: number): number {
   if (copy >= numCopies) return 0;
   return layout === 'near' ? Math.floor((strip * numCopies + copy) / numStriped) : copy;
 }
 
 /**
- * Where each block is. Array block b lies in strip ⌊b / S⌋ (S: strip size in blocks); strips follow one another in stripes, and
- * have their copies at the slots and rows that {@link slotOf} and {@link rowOf} say, in every stripe alike.
+ * Maps blocks. Array block b lies in strip ⌊b / S⌋ (S: strip size in blocks). Consecutive strips form stripes, and in every
+ * stripe the copies are at the slots and rows that {@link slotOf} and {@link rowOf} return.
  */
 export class CopyMap {
   readonly strip: number;
@@ -66,19 +71,19 @@ export class CopyMap {
   readonly arrayBlocks: number;
   /** Blocks of each member in a stripe. */
   readonly memberBlocks: number;
-  /** All copies of a block lie at the same block of their members. */
+  /** Whether all copies of a block have the same block number on their members. */
   readonly isAligned: boolean;
-  /** Slots that hold the same everywhere, if the map {@link isAligned}; none otherwise. */
+  /** Groups of slots with the same contents if the map {@link isAligned}; empty otherwise. */
   readonly groups: readonly (readonly number[])[];
-  /** Most copies of a strip. */
+  /** Largest number of copies of a strip. */
   readonly #most: number;
-  /** How many copies each strip has. */
+  /** Number of copies of each strip. */
   readonly #copies: Uint8Array;
   /** The slot of the copy `strip * #most + copy`. */
   readonly #slots: Uint8Array;
-  /** First block in the stripe, of the same. */
+  /** First member block, within the stripe, of the copy `strip * #most + copy`. */
   readonly #offsets: Float64Array;
-  /** Strip of the row `slot * rows + row`. */
+  /** The strip in row `slot * #rows + row`. */
   readonly #strips: Uint16Array;
   readonly #rows: number;
 
@@ -90,7 +95,7 @@ export class CopyMap {
     this.memberBlocks = rows * strip;
     this.isAligned = rows === 1;
     this.#rows = rows;
-    // Further copies go to the first group first.
+    // The first group gets further copies first, so it has the most.
     const most = copiesOf(shape, 0);
     this.#most = most;
     this.#copies = new Uint8Array(strips);
@@ -110,18 +115,18 @@ export class CopyMap {
     this.groups = this.isAligned ? Array.from({ length: strips }, (_, group) => this.#slotsOf(group)) : [];
   }
 
-  /** Strip in its stripe of a block of the array. */
+  /** Index, within its stripe, of the strip that contains an array block. */
   stripAt(block: number): number {
     return Math.floor((block - Math.floor(block / this.arrayBlocks) * this.arrayBlocks) / this.strip);
   }
 
-  /** What is added to {@link offset} of each copy of the block, to have its block on the member. */
+  /** Returns what to add to a copy's {@link offset} to get the block number on its member. */
   baseOf(block: number): number {
     const inStrip = block - Math.floor(block / this.strip) * this.strip;
     return Math.floor(block / this.arrayBlocks) * this.memberBlocks + inStrip;
   }
 
-  /** How many copies there are of a strip. */
+  /** Number of copies of a strip. */
   copies(strip: number): number {
     return this.#copies[strip] ?? 0;
   }
@@ -134,19 +139,22 @@ export class CopyMap {
     return this.#offsets[strip * this.#most + copy] ?? 0;
   }
 
-  /** Strip, in its stripe, that lies at a block of the slot's member. */
+  /** Index, within its stripe, of the strip at a block of the slot's member. */
   stripOn(slot: number, block: number): number {
     return this.#strips[slot * this.#rows + Math.floor((block % this.memberBlocks) / this.strip)] ?? 0;
   }
 
-  /** Which of the strip's copies the slot has. */
+  /** Index of the copy of the strip that the slot holds. */
   copyOn(slot: number, strip: number): number {
     let copy = 0;
     while (this.slot(strip, copy) !== slot) copy++;
     return copy;
   }
 
-  /** Whether copies may differ of what lies in these blocks of a member: where copies lie in others, of their whole stripe. */
+  /**
+   * Whether copies of these member blocks may differ. If copies lie at different blocks of their members, the whole stripe is
+   * considered.
+   */
   inDoubt(context: RedundantContext, block: number, numBlocks: number): boolean {
     if (this.isAligned) return context.isInconsistent(block, numBlocks);
     return context.isInconsistent(Math.floor(block / this.memberBlocks) * this.memberBlocks, this.memberBlocks);
@@ -164,7 +172,7 @@ export class CopyMap {
   }
 }
 
-/** The map of an array that has as many slots as it has now. */
+/** Keeps a {@link CopyMap} for the array's present number of slots. */
 export class LiveMap {
   readonly #context: RedundantContext;
   #map: CopyMap;

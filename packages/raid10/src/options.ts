@@ -27,7 +27,7 @@ export const options = {
   },
 } as const satisfies ModuleBase['options'];
 
-/** Strips are dealt to as many slots as hold all copies, and there are others only where slots come in groups. */
+/** The striped slots must hold all copies, and further slots are possible only if slots form groups. */
 export function acceptsSlots(numSlots: number, options: LevelOptions): boolean {
   const shape = shapeOf(numSlots, options);
   const { numCopies, numStriped } = shape;
@@ -35,19 +35,19 @@ export function acceptsSlots(numSlots: number, options: LevelOptions): boolean {
   return numSlots === numStriped || (numSlots > numStriped && hasGroups(shape));
 }
 
-/** Where slots can be added, it is on record from the creation on how many strips are dealt to. */
+/** If slots can be added later, records at creation how many slots strips are striped over. */
 export function completeOptions(numSlots: number, options: LevelOptions): LevelOptions {
   const shape = shapeOf(numSlots, options);
   return hasGroups(shape) ? { ...options, striped: shape.numStriped } : options;
 }
 
-/** One copy of each block must be left: every so many-th slot in a row has one. */
+/** Most members that may be missing: with copies on consecutive slots, one slot in every `numCopies` must be left. */
 export function maxMissing(numSlots: number, options: LevelOptions): number {
   const { numCopies, numStriped } = shapeOf(numSlots, options);
   return numSlots - Math.ceil(numStriped / numCopies);
 }
 
-/** Whether a copy of everything is left. */
+/** Whether every strip has a copy left. */
 export function canRun(numSlots: number, missing: readonly number[], options: LevelOptions): boolean {
   const shape = shapeOf(numSlots, options);
   if (missing.length < shape.numCopies) return true;

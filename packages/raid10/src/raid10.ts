@@ -19,14 +19,14 @@ import type { CopyMap } from './copy-map.js';
 import { acceptsSlots, canRun, completeOptions, maxMissing, options } from './options.js';
 import { Recovery } from './recovery.js';
 
-/** Striped copies. Reads go where they cost least; writes go to all copies. */
+/** Striped mirroring. A read goes to the copy with the lowest cost, a write to all copies. */
 class Raid10 {
   readonly #context: RedundantContext;
   readonly #maps: LiveMap;
   readonly #recovery: Recovery;
-  /** Overlapping writes go one after another: in parallel, two members could end with different winners. Blocks of the array. */
+  /** Serializes overlapping writes, by array block: in parallel, members could end with different data. */
   readonly #writes = new RangeLocks();
-  /** Slots that strips have been dealt to since the creation. */
+  /** Number of slots that strips are striped over since creation. */
   readonly #numStriped: number;
 
   constructor(context: RedundantContext, maps: LiveMap) {
@@ -53,7 +53,7 @@ class Raid10 {
     };
   }
 
-  /** With further copies, which slots hold the same. */
+  /** Options of the layout; with further copies, also which slots hold the same. */
   describe(): LevelDescription {
     const { groups, shape } = this.#map;
     const { layout, numCopies, numSlots, numStriped } = shape;
@@ -62,7 +62,7 @@ class Raid10 {
     return { ...usual, further_copies: numSlots - numStriped, groups: groups.map((slots) => slots.join('+')).join(', ') };
   }
 
-  /** Within one strip. */
+  /** The request lies within one strip. */
   submitRw(request: RwRequest): void {
     const { offsetBlocks } = request;
     request.a = this.#map.stripAt(offsetBlocks);
@@ -70,7 +70,7 @@ class Raid10 {
     if (request.kind === 'write') {
       request.lock(this.#writes, offsetBlocks, endOf(request), 'exclusive', this.#writeAll);
     } else if (this.#mayDiffer(request) && !this.#context.isReadOnly) {
-      // What is read is what all copies hold from now on, or it might read otherwise next time.
+      // The copies may differ, so the data of this read is written to all of them: the next read must return the same.
       request.writeBack();
       request.lock(this.#writes, offsetBlocks, endOf(request), 'exclusive', this.#readNext);
     } else {
@@ -97,7 +97,7 @@ class Raid10 {
     return true;
   }
 
-  /** Unmapping is writing zeroes that may deallocate, so that all copies read the same. */
+  /** An unmap writes zeroes that may deallocate, so that all copies read the same. */
   submitNullPayload(request: NullPayloadRequest): void {
     if (request.kind === 'unmap') request.trimmed(request.offsetBlocks, request.numBlocks);
     request.lock(this.#writes, request.offsetBlocks, endOf(request), 'exclusive', this.#zeroAll);
@@ -107,7 +107,10 @@ class Raid10 {
     this.#recovery.run(request);
   }
 
-  /** Whether copies may hold different data where the request lies: in its columns, or, where copies lie in others, in its stripe. */
+  /**
+   * Whether copies may differ where the request lies, or anywhere in its stripe if copies lie at different blocks of their
+   * members.
+   */
   #mayDiffer(request: ReadRequest): boolean {
     return this.#map.inDoubt(this.#context, request.b, request.numBlocks);
   }
@@ -127,7 +130,7 @@ class Raid10 {
         best = copy;
         least = cost;
       }
-      // All readers of blocks whose copies may differ take the first copy that can be read.
+      // Where copies may differ, every reader takes the first copy that can be read.
       if (mustAgree) break;
     }
     if (best < 0) {
@@ -140,7 +143,7 @@ class Raid10 {
   };
 
   readonly #onRead = (request: ReadRequest): void => {
-    // A device that was given up may still fill the buffer: nothing else may be read into it.
+    // A device that timed out may still write to the buffer, so nothing else may be read into it.
     if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
     else if (request.stepStatus !== Status.Ok) this.#readNext(request);
     else this.#answer(request);
@@ -151,7 +154,7 @@ class Raid10 {
     const { a: strip, addr, b: base, numBlocks, unreadable } = request;
     request.end();
     if (request.writesBack) {
-      // Every other copy is given what this one holds, those that could not be read too.
+      // Every other copy is overwritten with this one, also those that could not be read.
       for (let copy = 0; copy < map.copies(strip); copy++) {
         const slot = map.slot(strip, copy);
         if (copy !== request.c && request.hasMember(slot))
@@ -172,7 +175,7 @@ class Raid10 {
     }
   };
 
-  /** Whole stripes are one part for each member; what is left before and behind them, strip by strip. */
+  /** Sends one part per member for whole stripes, and goes strip by strip through what is before and behind them. */
   readonly #zeroAll = (request: NullPayloadRequest): void => {
     const { arrayBlocks, isAligned, memberBlocks } = this.#map;
     const { offsetBlocks } = request;
@@ -206,8 +209,8 @@ class Raid10 {
   }
 
   /**
-   * Where copies are spread, a member that has missed a write stays if it is the last one to have something else. Others have a
-   * copy of what was written, so the two differ from now on.
+   * Where copies lie at different blocks of their members, a member that missed a write must stay if it has the last copy of
+   * something else. Its blocks then differ from the copies that were written, so the stripes are marked inconsistent.
    */
   readonly #onWritten = (request: AnyWriteRequest): void => {
     if (request.failed.length === 0) return;
@@ -224,14 +227,17 @@ function endOf({ offsetBlocks, numBlocks }: LevelRequest): number {
   return offsetBlocks + numBlocks;
 }
 
-/** The number of slots says where data lies, but for arrays of which it is on record to how many of them strips are dealt. */
+/**
+ * The number of slots determines where data lies, unless the array's recorded options say how many slots strips are striped
+ * over.
+ */
 function refuseOtherNumber({ name, numSlots, options }: RedundantContext, before: number): never {
   const { layout, numCopies } = shapeOf(before, options);
   const message = `array ${name}: level raid10 cannot have ${numSlots} slots instead of ${before}: where its data lies depends on how many there are, with layout ${layout} and ${numCopies} copies. One of layout near, with a multiple of ${numCopies} members, can have further copies: create such an array, and copy`;
   throw new RaidError('ERR_RAID_INVALID', 22, message);
 }
 
-/** With copies at the same blocks of their members, in groups of slots. */
+/** A raid10 whose copies have the same block numbers on their members, in groups of slots. */
 class AlignedRaid10 extends Raid10 {
   readonly #maps: LiveMap;
 
@@ -245,7 +251,7 @@ class AlignedRaid10 extends Raid10 {
   }
 }
 
-/** With copies at other blocks of each member. */
+/** A raid10 whose copies have different block numbers on their members. */
 class SpreadRaid10 extends Raid10 {
   readonly copySets: readonly CopySet[];
 
@@ -255,7 +261,7 @@ class SpreadRaid10 extends Raid10 {
   }
 }
 
-/** The raid10 level: striped copies, as Linux md lays them out. Options: `copies`, `layout` and `striped`. */
+/** The raid10 level: striped mirroring with the layouts of Linux md. Options: `copies`, `layout` and `striped`. */
 export const raid10: CopiesModule = {
   level: 'raid10',
   aliases: ['10'],

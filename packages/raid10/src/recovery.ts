@@ -3,8 +3,8 @@ import type { ProcessRequest, RedundantContext } from '@raidkit/core/level';
 import type { LiveMap } from './copy-map.js';
 
 /**
- * Reads what a member must hold from the other copies, piece by piece: as far as these lie in a row. First a copy of each piece
- * at once; if one cannot be read, one piece after another, from whichever copy can be.
+ * Reads what a member must hold from the other copies, in pieces that are consecutive on them. It first reads one copy of every
+ * piece in parallel. If a read fails, it starts over and reads one piece after another, trying all copies.
  */
 export class Recovery {
   readonly #context: RedundantContext;
@@ -30,7 +30,7 @@ export class Recovery {
     else this.#begin(request, 0);
   };
 
-  /** Goes on at the piece that begins so many blocks behind the request's first one. */
+  /** Continues with the piece at `done` blocks from the request's start. */
   #begin(request: ProcessRequest, done: number): void {
     request.forgetUnreadable();
     request.a = done;
@@ -45,26 +45,26 @@ export class Recovery {
   }
 
   readonly #onOne = (request: ProcessRequest): void => {
-    // A device that was given up may still fill the buffer: nothing else may be read into it.
+    // A device that timed out may still write to the buffer, so nothing else may be read into it.
     if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
     else if (request.stepStatus === Status.Ok) this.#begin(request, request.a + this.#pieceAt(request, request.a));
     else this.#readOne(request);
   };
 
-  /** Blocks of the piece that begins there. */
+  /** Length in blocks of the piece at `done`. */
   #pieceAt({ numBlocks, offsetBlocks }: ProcessRequest, done: number): number {
     const { isAligned, strip } = this.#maps.now;
     return isAligned ? numBlocks - done : Math.min(numBlocks - done, strip - ((offsetBlocks + done) % strip));
   }
 
-  /** Reads the best copy of the piece that is there and has not failed. False if there is none. */
+  /** Reads the cheapest available copy of the piece that has not failed yet. Returns false if there is none. */
   #readPiece(request: ProcessRequest, done: number): boolean {
     const map = this.#maps.now;
     const at = request.offsetBlocks + done;
     const strip = map.stripOn(request.slot, at);
     const base = at - map.offset(strip, map.copyOn(request.slot, strip));
     const numBlocks = this.#pieceAt(request, done);
-    // Where copies may differ, the first one counts, as users read it.
+    // Where copies may differ, the first readable copy counts, as for users' reads.
     const mustAgree = map.inDoubt(this.#context, at, numBlocks);
     let best = -1;
     let least = Infinity;

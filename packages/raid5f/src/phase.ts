@@ -1,9 +1,9 @@
-/** What a write is doing where more than one way leads on; in `phase` of its request. */
+/** State of a write, kept in `phase` of its request, for callbacks that more than one state leads to. */
 export const Phase = {
-  /** A rectangle, with its parity. */
+  /** Writing a rectangle and its parity. */
   Write: 1,
-  /** Zeroes to whole stripes. */
+  /** Writing zeroes to whole stripes. */
   ZeroStripes: 2,
-  /** After a part was refused for lack of space, the journal is told what has come of it. */
+  /** Journaling the outcome after a part was refused for lack of space. */
   JournalAgain: 3,
 } as const;

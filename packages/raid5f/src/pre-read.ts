@@ -3,7 +3,7 @@ import type { StripeMap } from './stripe-map.js';
 import { ParityMode } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
-/** What of a stripe is read before a rectangle is written, and where in the operation's buffer it comes to lie. */
+/** Decides what is read before a rectangle is written, and where in the operation's buffer it is placed. */
 
 /** Whether the slot holds one of the chunks that the rectangle writes. */
 export function holdsWritten(map: StripeMap, op: StripeOp, slot: number): boolean {
@@ -13,7 +13,7 @@ export function holdsWritten(map: StripeMap, op: StripeOp, slot: number): boolea
   return chunk >= op.first && chunk <= op.last;
 }
 
-/** Whether the new parity, as it is to be made, needs what the slot holds. */
+/** Whether the new parity, computed as `op.mode` says, needs the slot's blocks. */
 export function isPreRead(map: StripeMap, op: StripeOp, slot: number): boolean {
   if (op.mode === ParityMode.Full || op.mode === ParityMode.None) return false;
   if (op.mode === ParityMode.Everything) return slot !== op.missing;
@@ -21,7 +21,10 @@ export function isPreRead(map: StripeMap, op: StripeOp, slot: number): boolean {
   return slot !== map.paritySlot(op.stripe) && !holdsWritten(map, op, slot);
 }
 
-/** The slot of a member that is being filled, and is not on record yet: if it is not written, what it holds is journaled. -1 for none. */
+/**
+ * Returns the slot of a returned member that is still recorded as absent, if its blocks must be read for the journal and are
+ * not read for the parity anyway; -1 if there is none.
+ */
 export function extraRead(map: StripeMap, op: StripeOp): number {
   const { journaled, missing } = op;
   const isKnown = journaled < 0 || journaled === missing || holdsWritten(map, op, journaled);
@@ -29,8 +32,8 @@ export function extraRead(map: StripeMap, op: StripeOp): number {
 }
 
 /**
- * Address of the slot's blocks: slice k of the buffer for the k-th slot that is read, but for the parity, which has the first
- * one, and for a missing one that was worked out, which has the last.
+ * Address of a data slot's blocks in the buffer, where the parity has slice 0: the k-th data slot that is read (from 1) has
+ * slice k, and a missing member that is computed has the last slice.
  */
 export function readAddr(map: StripeMap, op: StripeOp, sliceBytes: number, wanted: number): number {
   const { members } = map;
@@ -43,13 +46,13 @@ export function readAddr(map: StripeMap, op: StripeOp, sliceBytes: number, wante
   return op.addr + slice * sliceBytes;
 }
 
-/** Address of the data that the request has for a chunk's blocks of the rectangle. */
+/** Address of the request's data for a chunk of the rectangle. */
 export function newDataAddr(map: StripeMap, io: WriteRequest, op: StripeOp, chunk: number, blockSize: number): number {
   const block = op.stripe * map.stripeBlocks + chunk * map.strip + op.c0;
   return io.addr + (block - io.offsetBlocks) * blockSize;
 }
 
-/** First block of the array that the rectangle has on the slot that is journaled. */
+/** First array block of the rectangle on the journaled slot. */
 export function journaledOffset(map: StripeMap, op: StripeOp): number {
   const chunk = op.journaled < map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
   return op.stripe * map.stripeBlocks + chunk * map.strip + op.c0;

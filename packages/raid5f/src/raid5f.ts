@@ -17,14 +17,14 @@ import { StripeMap } from './stripe-map.js';
 import { StripeOp } from './stripe-op.js';
 import { StripeWriter } from './stripe-writer.js';
 
-/** Rotating parity. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
+/** Rotating parity. Accepts any write: whole stripes directly, partial ones by read-modify-write or reconstruct-write. */
 class Raid5f implements JournaledLevel {
   readonly #context: RedundantContext;
   readonly #map: StripeMap;
-  /** The place of the read that is being submitted. */
+  /** Scratch: slot and member block of the read being submitted. */
   readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
   readonly #isFullStripeOnly: boolean;
-  /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
+  /** Locks on columns (member blocks): exclusive while their parity and data change, shared while they must not change. */
   readonly #columns = new RangeLocks();
   readonly #buffers: StripeBuffers<StripeOp>;
   readonly #reconstruction: Reconstruction;
@@ -50,7 +50,7 @@ class Raid5f implements JournaledLevel {
       writeUnitSize: stripeBlocks,
       splitOnWriteUnit: true,
       stripe: { arrayBlocks: stripeBlocks, memberBlocks: strip },
-      // What is refused must not hang on what else is under way.
+      // Gathering would make it depend on other requests whether a partial write is refused.
       gathersWrites: !this.#isFullStripeOnly,
     };
   }
@@ -65,7 +65,7 @@ class Raid5f implements JournaledLevel {
     this.#writer.start(request);
   }
 
-  /** The range is quiesced, so there is nothing to lock out. */
+  /** Core has quiesced the range, so no lock is needed. */
   submitProcessRequest(request: ProcessRequest): void {
     this.#reconstruction.run(request, request.slot, request.offsetBlocks, false);
   }
@@ -91,7 +91,7 @@ class Raid5f implements JournaledLevel {
     return this.#context.isMemberInSync(route.slot);
   }
 
-  /** Where a block of the array is. */
+  /** Sets `place` to the slot and member block of an array block. */
   #locate(offsetBlocks: number, place: ReadRoute): void {
     const map = this.#map;
     const stripe = map.stripeOf(offsetBlocks);
@@ -101,7 +101,7 @@ class Raid5f implements JournaledLevel {
     place.offsetBlocks = stripe * map.strip + inStripe - chunk * map.strip;
   }
 
-  /** A read lies within one chunk. */
+  /** The read lies within one chunk. */
   #read(request: ReadRequest): void {
     this.#locate(request.offsetBlocks, this.#place);
     const { slot, offsetBlocks: memberOffset } = this.#place;
@@ -117,13 +117,13 @@ class Raid5f implements JournaledLevel {
 
   readonly #onRead = (request: ReadRequest): void => {
     if (request.stepStatus === Status.Ok) request.end();
-    // The device may still fill the buffer: nothing else may be read into it.
+    // The device may still write to the buffer, so nothing else may be read into it.
     else if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
     else this.#reconstruction.run(request, request.a, request.b, true);
   };
 }
 
-/** The raid5f level, with SPDK's layout: arrays interchange. */
+/** The raid5f level. Its layout is SPDK's, so arrays can be used by both. */
 export const raid5f: JournaledModule = {
   level: 'raid5f',
   aliases: ['5f'],

@@ -4,11 +4,11 @@ import type { StripeMap } from './stripe-map.js';
 import { opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
-/** What is answered by what one member holds. */
+/** Requests that are served from the contents of one member. */
 type ChunkRead = ReadRequest | ProcessRequest;
 
 /**
- * Works out what one member holds from all the others: their exclusive or. The others' blocks must belong together, so no
+ * Reconstructs a member's blocks as the exclusive or of all the others. The blocks must be consistent with one another, so no
  * write may be under way in these columns: they are locked (shared), or quiesced by core.
  */
 export class Reconstruction {
@@ -26,7 +26,7 @@ export class Reconstruction {
     this.#sources = new Uint32Array(raid.numSlots);
   }
 
-  /** Fills `io.addr` with `io.numBlocks` blocks of the slot from member block `offset` on, and completes the request. */
+  /** Fills `io.addr` with `io.numBlocks` blocks of the slot, from member block `offset` on, and ends the request. */
   run(io: ChunkRead, slot: number, offset: number, mustLock: boolean): void {
     io.a = slot;
     io.b = offset;
@@ -56,7 +56,10 @@ export class Reconstruction {
     this.#next(io);
   };
 
-  /** Stripe by stripe: parity comes from data alone, whatever the old parity is; data does not come from parity in doubt. */
+  /**
+   * Whether the blocks can be reconstructed, checked stripe by stripe: parity is computed from data, so old parity in doubt
+   * does not matter, but data cannot be computed from parity in doubt.
+   */
   #isKnown(io: ChunkRead): boolean {
     const { strip } = this.#map;
     const end = io.b + io.numBlocks;
@@ -69,7 +72,7 @@ export class Reconstruction {
     return true;
   }
 
-  /** Reads the next slice of all other members: the first straight to where the result goes, the rest into buffers. */
+  /** Reads the next slice of all other members: the first one into the result's place, the others into buffers. */
   #next(io: ChunkRead): void {
     const op = opOf(io);
     op.c0 = op.c1;
@@ -113,7 +116,7 @@ export class Reconstruction {
       io.fail(status);
       return;
     }
-    // A member that could not read what redundancy still knows is given it again.
+    // The member could not read this, so the reconstructed data is written to it.
     if (io.kind === 'read' && io.hasMember(io.a)) io.requestRepair(io.a, io.b, io.numBlocks);
     io.end();
   }

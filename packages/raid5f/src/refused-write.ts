@@ -7,17 +7,17 @@ import { ParityMode, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
 /**
- * Makes data and parity of a rectangle agree again after a member had no room for its part, on an array that lacks another
- * member. What the absent member should hold is still known then, from the request or from what was read for it, and parity in
- * doubt would lose it. So parity is made anew from what the members really hold; and where it was the parity that found no
- * room, the data is first put back as it was.
+ * Makes data and parity of a rectangle consistent again after a member refused its part for lack of space on an array that
+ * lacks another member. The absent member's data is still known, from the request or from what was read for it; marking the
+ * parity inconsistent would lose it. So parity is recomputed from what the members really hold; if the parity itself was
+ * refused, the data is first restored to its old contents.
  */
 export class RefusedWrite {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
   readonly #buffers: StripeBuffers<StripeOp>;
   readonly #sources: Uint32Array;
-  /** Told at the end: whether data and parity agree as they did before. */
+  /** Called at the end; `isAsBefore` says whether data and parity agree as they did before. */
   readonly #onEnd: (io: AnyWriteRequest, isAsBefore: boolean) => void;
 
   constructor(
@@ -33,18 +33,18 @@ export class RefusedWrite {
     this.#sources = new Uint32Array(map.members);
   }
 
-  /** Takes over a rectangle whose parts are all done. */
+  /** Takes over a rectangle all of whose parts have completed. */
   start(io: AnyWriteRequest): void {
     const op = opOf(io);
     op.absent = this.#absentSlot(io);
-    // What is read goes to a slice for each member.
+    // Every member needs a slice for what is read.
     const hasSlices = op.c1 - op.c0 <= this.#buffers.sliceBlocks && extraRead(this.#map, op) < 0 && !op.isTaken;
     const isAmendable = hasSlices && io.writeStatus === Status.NoSpace && this.#isKnown(op);
     const isParityOld = this.#isParityRefused(io, op);
     if (!isAmendable) this.#onEnd(io, false);
     else if (!isParityOld) this.#read(io, op);
     else if (op.mode === ParityMode.Everything) this.#restore(io, op);
-    // Each sector of the parity is old or new then, and the absent member's with it.
+    // Only the parity was to change. Each sector of it is old or new, and so is the absent member's.
     else if (!this.#isOtherWritten(op)) this.#keep(io, op);
     else this.#onEnd(io, false);
   }
@@ -53,7 +53,7 @@ export class RefusedWrite {
     this.#onEnd(io, status === Status.Ok);
   }
 
-  /** A member without room for what is put back has perhaps not taken what was to be written either: reading will tell. */
+  /** A member that has no room for the old data may not have taken the new data either. Reading it back shows what it holds. */
   readonly #onRestored = (io: AnyWriteRequest): void => this.#next(io, io.writeStatus === Status.NoSpace, this.#read);
 
   readonly #onReadAgain = (io: AnyWriteRequest): void => this.#next(io, io.stepStatus === Status.Ok, this.#settle);
@@ -78,7 +78,10 @@ export class RefusedWrite {
     this.#onEnd(io, true);
   };
 
-  /** Nothing but the absent member's blocks were to change. What they are now must still be so after the next start. */
+  /**
+   * Only the absent member's blocks were to change. What they now are must be the same after the next start, so it is journaled
+   * again.
+   */
   #keep(io: AnyWriteRequest, op: StripeOp): void {
     const isDoubtful = this.#raid.isInconsistent(this.#memberOffset(op), op.c1 - op.c0);
     if (isDoubtful || op.journaled !== op.absent) this.#onEnd(io, true);
@@ -96,7 +99,7 @@ export class RefusedWrite {
     io.journal(op.entryOf(journaledOffset(this.#map, op), op.c1 - op.c0, op.addr));
   }
 
-  /** Data as it was, from the slices into which it was read. */
+  /** Writes the old data back from the slices into which it was read. */
   #restore(io: AnyWriteRequest, op: StripeOp): void {
     io.andThen(this.#onRestored);
     for (let slot = 0; slot < this.#map.members; slot++) {
@@ -105,7 +108,10 @@ export class RefusedWrite {
     }
   }
 
-  /** What was written, whole, in part or not at all; and the parity, if it is to stay. The rest has been read, and is the same. */
+  /**
+   * Reads back the written chunks, which may be written wholly, partly or not at all, and the parity if it stays. The other
+   * chunks were read before and have not changed.
+   */
   readonly #read = (io: AnyWriteRequest, op: StripeOp): void => {
     io.andThen(this.#onReadAgain);
     const parity = this.#map.paritySlot(op.stripe);
@@ -126,7 +132,7 @@ export class RefusedWrite {
     io.writePart(this.#map.paritySlot(op.stripe), this.#memberOffset(op), op.c1 - op.c0, op.addr);
   }
 
-  /** Whether the parity that was read is that of the data. */
+  /** Whether the parity that was read matches the data. */
   #agrees(io: AnyWriteRequest, op: StripeOp): boolean {
     const bytes = (op.c1 - op.c0) * this.#raid.blockSize;
     this.#sources[0] = op.addr;
@@ -134,7 +140,7 @@ export class RefusedWrite {
     return this.#raid.memory.u8.subarray(op.addr, op.addr + bytes).every((byte) => byte === 0);
   }
 
-  /** Puts all data of the rectangle's columns among the sources, from `first` on. Gives how many there are then. */
+  /** Adds all data of the rectangle's columns to the sources from index `first` on, and returns the new number of sources. */
   #gatherData(io: AnyWriteRequest, op: StripeOp, first: number): number {
     const parity = this.#map.paritySlot(op.stripe);
     let count = first;
@@ -149,7 +155,7 @@ export class RefusedWrite {
     return count;
   }
 
-  /** Where a data slot's blocks lie: where they were read to; those that were not read, behind these. */
+  /** Address of a data slot's blocks: where they were read to, or a slice behind those if they were not read. */
   #sliceOf(op: StripeOp, wanted: number): number {
     if (isPreRead(this.#map, op, wanted) || wanted === op.missing)
       return readAddr(this.#map, op, this.#buffers.sliceBytes, wanted);
@@ -162,7 +168,7 @@ export class RefusedWrite {
     return op.addr + slice * this.#buffers.sliceBytes;
   }
 
-  /** The rectangle's data is the slot's, and it has a member. */
+  /** Whether the rectangle writes to this slot, and it has a member. */
   #isWritten(op: StripeOp, slot: number): boolean {
     return slot !== op.absent && holdsWritten(this.#map, op, slot);
   }
@@ -180,7 +186,7 @@ export class RefusedWrite {
     return op.stripe * this.#map.strip + op.c0;
   }
 
-  /** The one slot without a member; -1 if there is none, or if there are several. */
+  /** The only slot without a member; -1 if there is none or more than one. */
   #absentSlot(io: AnyWriteRequest): number {
     let absent = -1;
     for (let slot = 0; slot < this.#map.members; slot++) {
@@ -191,7 +197,7 @@ export class RefusedWrite {
     return absent;
   }
 
-  /** The absent member's blocks are written by the request, or were read or worked out to make the parity. */
+  /** Whether the absent member's blocks are known: they are written by the request, or were read or computed for the parity. */
   #isKnown(op: StripeOp): boolean {
     if (op.absent < 0 || op.absent === this.#map.paritySlot(op.stripe) || op.mode === ParityMode.None) return false;
     if (holdsWritten(this.#map, op, op.absent)) return true;

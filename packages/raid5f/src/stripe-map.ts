@@ -1,6 +1,6 @@
 /**
- * Where things are. A stripe is one strip (S blocks) on each of n members; n − 1 of them hold data. The parity of stripe s is
- * on slot (n − 1) − (s mod n), and data chunk j on slot j, or j + 1 from the parity's slot on: Linux md's left-asymmetric.
+ * Maps blocks. A stripe is one strip (S blocks) on each of n members; n − 1 of them hold data. The parity of stripe s is on
+ * slot (n − 1) − (s mod n), and data chunk j on slot j, or j + 1 from the parity's slot on: Linux md's left-asymmetric.
  */
 export class StripeMap {
   readonly strip: number;

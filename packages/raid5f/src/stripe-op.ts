@@ -1,21 +1,21 @@
 import type { JournalRange, LevelRequest, StripeOperation } from '@raidkit/core/level';
 
-/** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
+/** How the parity of a rectangle (some chunks × some columns of a stripe) is computed. */
 export const ParityMode = {
-  /** All of its data is new: nothing is read. */
+  /** All data is new, so nothing is read. */
   Full: 0,
   /** From the new data and the chunks that are not written. */
   ReconstructWrite: 1,
   /** From the old parity, the old data and the new data. */
   ReadModifyWrite: 2,
-  /** The parity's member is missing. */
+  /** Not at all: the parity's member is missing. */
   None: 3,
-  /** From everything that is there, as what the missing member holds is wanted too. */
+  /** From all present members, because the missing member's contents are needed too. */
   Everything: 4,
 } as const;
 export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 
-/** A request at work on stripes, with its buffers. Pooled: as many as there are buffers. */
+/** A request that is being processed, with its buffers. Pooled: there is one per set of buffers. */
 export class StripeOp implements StripeOperation {
   addr = -1;
 
@@ -28,16 +28,18 @@ export class StripeOp implements StripeOperation {
   mode: ParityMode = ParityMode.Full;
   /** Slot without a member; -1 for none. */
   missing = -1;
-  /** Slot whose blocks are to be journaled: only redundancy stands for them on record. -1 for none. */
+  /** Slot whose blocks must be journaled, because only redundancy holds them according to the recorded state; -1 for none. */
   journaled = -1;
-  /** What the absent member holds is in doubt, and so not journaled: the doubt must be on record before the write goes on. */
+  /**
+   * The absent member's contents are in doubt and cannot be journaled, so the doubt must be recorded before the write goes on.
+   */
   isUnjournaled = false;
-  /** Slot that is read for the journal alone; -1 for none. */
+  /** Slot that is read only for the journal; -1 for none. */
   extra = -1;
   isTaken = false;
-  /** The other way to make the parity has failed to read. */
+  /** A first attempt to read what the parity needs has failed, and another way is being tried. */
   isSecondTry = false;
-  /** After a part was refused for lack of space: the slot without a member. */
+  /** The only slot without a member, or -1; set when a part was refused for lack of space. */
   absent = -1;
 
   /** Array block up to which the request is done. */
@@ -48,7 +50,7 @@ export class StripeOp implements StripeOperation {
   readonly #entry = { offsetBlocks: 0, numBlocks: 0, addr: -1 };
   readonly #entries: readonly JournalRange[] = [this.#entry];
 
-  /** A list with one journal entry; it is the operation's own, and changed by the next call. */
+  /** Returns a list of one journal entry. The list belongs to the operation and is overwritten by the next call. */
   entryOf(offsetBlocks: number, numBlocks: number, addr: number): readonly JournalRange[] {
     this.#entry.offsetBlocks = offsetBlocks;
     this.#entry.numBlocks = numBlocks;
@@ -57,7 +59,7 @@ export class StripeOp implements StripeOperation {
   }
 }
 
-/** The request's operation; it must have one. */
+/** Returns the operation of a request; throws if it has none. */
 export function opOf(io: LevelRequest): StripeOp {
   if (io.levelContext instanceof StripeOp) return io.levelContext;
   throw new Error('a stripe request has no buffers');

@@ -7,16 +7,16 @@ import type { StripeMap } from './stripe-map.js';
 import { ParityMode, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
-/** Most sources of one call of the kernel. */
+/** Largest number of sources in one call of the kernel. */
 const mostSources = 255;
-/** More slots are without a member than parity can stand for. */
+/** Returned in place of a slot: more members are missing than parity can replace. */
 const tooMany = -2;
 const noRanges: readonly JournalRange[] = [];
 
 /**
- * Writes data with its parity. A request is cut into rectangles, each a run of chunks over a run of columns that the request
- * covers wholly, and these are worked on one after another, with the request's columns locked throughout. For each: read
- * what the new parity needs, compute it, write data and parity side by side.
+ * Writes data with its parity. A request is split into rectangles, each a run of chunks over a run of columns that the request
+ * covers wholly. They are written one after another, with the request's columns locked throughout. For each: read what the new
+ * parity needs, compute it, write data and parity in parallel.
  */
 export class StripeWriter {
   readonly #raid: RedundantContext;
@@ -73,7 +73,7 @@ export class StripeWriter {
     }
     const stripeEnd = Math.min(end, (this.#map.stripeOf(op.doneTo) + 1) * stripeBlocks);
     if (io.kind === 'unmap' || !this.#nextRectangle(io, op, stripeEnd)) {
-      // The ragged ends of an unmap keep their contents; and a stripe without a rectangle left is done.
+      // Partial stripes of an unmap keep their contents, and a stripe without another rectangle is done.
       op.doneTo = stripeEnd;
       op.column = 0;
       this.#next(io, op);
@@ -84,7 +84,7 @@ export class StripeWriter {
     this.#chooseMode(io, op);
   }
 
-  /** Sets the operation's rectangle to the next one of the stripe that holds `op.doneTo`; false if there is none left. */
+  /** Sets the operation's rectangle to the next one of the stripe that contains `op.doneTo`; returns false if there is none. */
   #nextRectangle(io: AnyWriteRequest, op: StripeOp, stripeEnd: number): boolean {
     const { strip, stripeBlocks } = this.#map;
     op.stripe = this.#map.stripeOf(op.doneTo);
@@ -92,7 +92,7 @@ export class StripeWriter {
     const to = stripeEnd - op.stripe * stripeBlocks;
     const firstChunk = Math.floor(from / strip);
     const lastChunk = Math.floor((to - 1) / strip);
-    // The first chunk is covered from column a on, the last one up to column b, those between wholly.
+    // The first chunk is covered from column a on, the last one up to column b, and those between wholly.
     const a = from - firstChunk * strip;
     const b = to - lastChunk * strip;
     for (;;) {
@@ -112,7 +112,10 @@ export class StripeWriter {
     }
   }
 
-  /** Columns that fit in the buffers: a slice a member where some are read, all of it for the parity where none is. */
+  /**
+   * Number of columns that fit in the buffers: one slice per member if some members are read, all of the buffer for the parity
+   * if none is.
+   */
   #mostColumns(io: AnyWriteRequest, chunks: number): number {
     const { sliceBlocks } = this.#buffers;
     if (io.journalSlots.length > 0) return Math.min(sliceBlocks, this.#raid.mostJournalBlocks);
@@ -131,7 +134,7 @@ export class StripeWriter {
     const isWritten = missing >= 0 && holdsWritten(this.#map, op, missing);
     const parity = this.#map.paritySlot(op.stripe);
     op.missing = missing;
-    // The parity of an absent member is worked out from data, whenever that is.
+    // The parity of an absent member can always be computed from data, so it is not journaled.
     const [absent = -1] = io.journalSlots;
     op.journaled = absent === parity ? -1 : absent;
     if (missing === parity) op.mode = ParityMode.None;
@@ -142,7 +145,7 @@ export class StripeWriter {
     op.isUnjournaled = false;
     if (op.journaled >= 0 && op.journaled === missing && !isWritten) {
       if (this.#isDoubtful(op)) this.#cutAtDoubt(op);
-      // What parity says of the missing member may be nonsense: it must not become the journal's word.
+      // The missing member's contents as computed from parity may be wrong and must not be journaled.
       op.isUnjournaled = this.#isDoubtful(op);
       if (op.isUnjournaled) op.journaled = -1;
       else op.mode = ParityMode.Everything;
@@ -161,7 +164,10 @@ export class StripeWriter {
     return missing;
   }
 
-  /** Columns in doubt, and others, are written apart: what is known of the others is journaled. */
+  /**
+   * Shortens the rectangle so that its columns are either all in doubt or all consistent: what is known of consistent columns
+   * is journaled.
+   */
   #cutAtDoubt(op: StripeOp): void {
     const start = op.stripe * this.#map.strip;
     const isFirst = this.#raid.isInconsistent(start + op.c0, 1);
@@ -175,14 +181,14 @@ export class StripeWriter {
     return this.#raid.isInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
   }
 
-  /** Whether the old parity may be built upon. */
+  /** Whether the new parity may be derived from the old one. */
   #isConsistent(op: StripeOp): boolean {
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
     return this.#raid.isRangeInSync(start, count);
   }
 
-  /** Reads what the new parity is made from; buffer k of the operation for the k-th slot that is read. */
+  /** Reads what the new parity is computed from: the parity into slice 0, the k-th other slot that is read into slice k. */
   #preRead(io: AnyWriteRequest, op: StripeOp): void {
     op.extra = extraRead(this.#map, op);
     const parity = this.#map.paritySlot(op.stripe);
@@ -199,7 +205,7 @@ export class StripeWriter {
   readonly #onPreRead = (io: AnyWriteRequest): void => {
     const op = opOf(io);
     if (io.stepStatus === Status.TimedOut) {
-      // The request is to be made again, with another buffer.
+      // The device may still write to the buffer, so the request must be repeated with another one.
       this.#fail(io, Status.TimedOut);
       return;
     }
@@ -213,7 +219,7 @@ export class StripeWriter {
     else this.#write(io, op);
   };
 
-  /** What the absent member's blocks will be, first of all. */
+  /** Journals the future contents of the absent member's blocks before anything else is written. */
   #journal(io: AnyWriteRequest, op: StripeOp): void {
     const chunk = op.journaled < this.#map.paritySlot(op.stripe) ? op.journaled : op.journaled - 1;
     const isWritten = holdsWritten(this.#map, op, op.journaled);
@@ -228,10 +234,10 @@ export class StripeWriter {
     else this.#fail(io, status);
   }
 
-  /** The two ways read different members, so one bad block does not stand in the way of a write. */
+  /** Tries the other way to compute the parity. The two ways read different members, so one bad block does not fail a write. */
   #tryTheOtherWay(io: AnyWriteRequest, op: StripeOp): void {
     if (io.unreadable.some((slot) => !io.hasMember(slot))) {
-      // A member left meanwhile: there is a way without it.
+      // A member was removed meanwhile, so the mode is chosen again without it.
       io.forgetUnreadable();
       this.#chooseMode(io, op);
       return;
@@ -239,7 +245,7 @@ export class StripeWriter {
     const { journaled } = op;
     const isJournaledLost = journaled >= 0 && io.unreadable.includes(journaled) && !holdsWritten(this.#map, op, journaled);
     if (isJournaledLost && !op.isSecondTry && this.#isConsistent(op)) {
-      // What it holds is wanted whichever way parity is made, and can be worked out.
+      // Its contents are needed for the journal in every mode, and can be reconstructed.
       op.missing = journaled;
       op.isSecondTry = true;
       io.forgetUnreadable();
@@ -250,7 +256,7 @@ export class StripeWriter {
     let isComplete = true;
     for (let slot = 0; slot < this.#map.members; slot++) if (!io.hasMember(slot)) isComplete = false;
     const other = op.mode === ParityMode.ReadModifyWrite ? ParityMode.ReconstructWrite : ParityMode.ReadModifyWrite;
-    // Without a bitmap nothing says that parity is right; but nothing says that it is wrong, and this way it stays what it is.
+    // Without a bitmap it is not known whether parity is right. Read-modify-write then leaves it as right or wrong as it was.
     const isPossible = isComplete && (other === ParityMode.ReconstructWrite || !this.#isDoubtful(op));
     if (op.isSecondTry || !isPossible) {
       if (isComplete && op.c1 - op.c0 > 1) this.#halve(io, op);
@@ -258,7 +264,7 @@ export class StripeWriter {
       return;
     }
     for (const slot of io.unreadable) {
-      // What is about to be written needs no repair.
+      // Blocks that are about to be overwritten need no repair.
       const isStale = holdsWritten(this.#map, op, slot) || slot === this.#map.paritySlot(op.stripe);
       if (!isStale) io.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     }
@@ -268,7 +274,7 @@ export class StripeWriter {
     this.#preRead(io, op);
   }
 
-  /** What cannot be read either way are different columns, perhaps: each half has a way then. */
+  /** The unreadable blocks may be in different columns, so each half is tried by itself. */
   #halve(io: AnyWriteRequest, op: StripeOp): void {
     op.c1 = op.c0 + Math.floor((op.c1 - op.c0) / 2);
     op.column = op.c1;
@@ -299,13 +305,16 @@ export class StripeWriter {
     else this.#xor(op.addr, count, bytes);
   }
 
-  /** The exclusive or of the first sources, which are more than the kernel takes at a time where old and new data of many members are. */
+  /**
+   * Computes the exclusive or of the first `count` sources, in several calls if they are more than the kernel takes:
+   * read-modify-write has old and new data of every written chunk.
+   */
   #xor(dst: number, count: number, bytes: number): void {
     const { kernels } = this.#raid.memory;
     let done = Math.min(count, mostSources);
     kernels.xor(dst, this.#sources, done, bytes);
     while (done < count) {
-      // What there is already is the first source of the next step.
+      // The result so far is the first source of the next call.
       const step = Math.min(count - done, mostSources - 1);
       this.#sources[0] = dst;
       this.#sources.copyWithin(1, done, done + step);
@@ -314,7 +323,7 @@ export class StripeWriter {
     }
   }
 
-  /** What the missing member holds, from all the others; the last buffer is free for it. */
+  /** Computes the missing member's contents from all the others, into the last slice. */
   #computeMissing(op: StripeOp, bytes: number): void {
     const { members } = this.#map;
     const parity = this.#map.paritySlot(op.stripe);
@@ -327,7 +336,8 @@ export class StripeWriter {
   }
 
   #write(io: AnyWriteRequest, op: StripeOp): void {
-    // Reads and the journal were waited for: with one more member gone, parity would not stand for what is passed over.
+    // Members may have been lost during the reads and the journal write; with one more gone, parity could not replace the parts
+    // that are skipped.
     if (this.#missingSlot(io) === tooMany) {
       this.#fail(io, Status.NoDevice);
       return;
@@ -346,7 +356,7 @@ export class StripeWriter {
     if (op.mode !== ParityMode.None) io.writePart(parity, memberOffset, count, op.addr);
   }
 
-  /** All chunks of whole stripes, parity too, become zeros: one part a member. */
+  /** Writes zeroes to whole stripes, parity included: one part per member. */
   #zeroStripes(io: AnyWriteRequest, op: StripeOp, first: number, end: number): void {
     if (this.#missingSlot(io) === tooMany) {
       this.#fail(io, Status.NoDevice);
@@ -366,15 +376,15 @@ export class StripeWriter {
     }
   }
 
-  /** A rectangle is on the members, or has failed on some: is what they hold still of one piece? */
+  /** The parts of a rectangle have completed or failed: checks whether the members are still consistent. */
   readonly #onWritten = (io: AnyWriteRequest): void => {
     const op = opOf(io);
-    // The parity, which it may still read.
+    // The timed-out member may still read the parity buffer.
     if (io.stepStatus === Status.TimedOut) op.isTaken = true;
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
     if (io.failed.length === 0) {
-      // Without parity there is none to be wrong: a rebuild makes it from data.
+      // Without a parity member this is true too: a rebuild will compute it from data.
       if (op.mode !== ParityMode.ReadModifyWrite && op.mode !== ParityMode.Everything)
         this.#raid.markInSync(start, count, op.mode === ParityMode.Full);
       this.#next(io, op);
@@ -382,31 +392,31 @@ export class StripeWriter {
     }
     io.takeOutFailed();
     if (io.failed.some((slot) => io.hasMember(slot))) {
-      // Data and parity do not belong together any more, and the member that missed it could not be left out to make them: the
-      // array has none to lose. A member that is being filled is none either. Without parity there is none to be wrong.
+      // Data and parity are inconsistent, and the member that missed its part could not be removed: the array cannot lose
+      // another one (a member being rebuilt does not count). In mode None there is no parity that could be wrong.
       if (op.mode === ParityMode.None) this.#end(io);
       else if (io.phase === Phase.Write) this.#refused.start(io);
       else this.#onFailureSettled(io, false);
       return;
     }
-    // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
+    // The failed members have been removed, perhaps since an earlier rectangle: the rest is written to the others.
     this.#continue(io);
   };
 
-  /** The request ends with an error. */
+  /** Ends the request, which has failed on a member that stays. */
   #onFailureSettled(io: AnyWriteRequest, isAsBefore: boolean): void {
     const op = opOf(io);
     if (!isAsBefore) this.#raid.markInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
     this.#end(io);
   }
 
-  /** After a rectangle that a member has missed. */
+  /** Continues after a rectangle that a member has missed. */
   readonly #continue = (io: AnyWriteRequest): void => {
     const op = opOf(io);
     if (!op.isTaken || this.#buffers.renew(io, op, this.#continue)) this.#next(io, op);
   };
 
-  /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
+  /** Fails the request. If a member has missed a part and stays, the parity of all the request's columns is in doubt. */
   #fail(io: AnyWriteRequest, status: Status): void {
     if (io.failed.some((slot) => io.hasMember(slot))) this.#raid.markInconsistent(io.a, io.b - io.a);
     this.#buffers.give(io);

@@ -17,13 +17,13 @@ import { StripeMap } from './stripe-map.js';
 import { StripeOp } from './stripe-op.js';
 import { StripeWriter } from './stripe-writer.js';
 
-/** Two rotating parities. Any write is taken: whole stripes as they are, parts of one by read-modify-write or reconstruct-write. */
+/** Two rotating parities. Accepts any write: whole stripes directly, partial ones by read-modify-write or reconstruct-write. */
 class Raid6 implements JournaledLevel {
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
-  /** The place of the read that is being submitted. */
+  /** Scratch: slot and member block of the read being submitted. */
   readonly #place: ReadRoute = { slot: 0, offsetBlocks: 0 };
-  /** Columns (member blocks) at which parity and data are being changed, or, shared, must not be. */
+  /** Locks on columns (member blocks): exclusive while their parities and data change, shared while they must not change. */
   readonly #columns = new RangeLocks();
   readonly #buffers: StripeBuffers<StripeOp>;
   readonly #reconstruction: Reconstruction;
@@ -85,7 +85,7 @@ class Raid6 implements JournaledLevel {
     return this.#raid.isMemberInSync(route.slot);
   }
 
-  /** Where a block of the array is. */
+  /** Sets `place` to the slot and member block of an array block. */
   #locate(offsetBlocks: number, place: ReadRoute): void {
     const map = this.#map;
     const stripe = map.stripeOf(offsetBlocks);
@@ -95,7 +95,7 @@ class Raid6 implements JournaledLevel {
     place.offsetBlocks = stripe * map.strip + inStripe - chunk * map.strip;
   }
 
-  /** A read lies within one chunk. */
+  /** The read lies within one chunk. */
   #read(request: ReadRequest): void {
     this.#locate(request.offsetBlocks, this.#place);
     const { slot, offsetBlocks: memberOffset } = this.#place;
@@ -115,7 +115,7 @@ class Raid6 implements JournaledLevel {
 
   readonly #onRead = (request: ReadRequest): void => {
     if (request.stepStatus === Status.Ok) request.end();
-    // The device may still fill the buffer: nothing else may be read into it.
+    // The device may still write to the buffer, so nothing else may be read into it.
     else if (request.stepStatus === Status.TimedOut) request.fail(request.stepStatus);
     else this.#reconstruction.read(request, request.a, request.b);
   };

@@ -6,12 +6,12 @@ import { mostLost, opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 import { Stripe } from './stripe.js';
 
-/** What is answered by what members of one or two slots hold. */
+/** Requests that are served from the contents of one or two members. */
 type ChunkRead = ReadRequest | ProcessRequest;
 
 /**
- * Works out what members hold from the others, of which one more may be unreadable, as long as two are unknown at most. The
- * blocks must belong together, so no write may be under way in these columns: they are locked, or quiesced by core.
+ * Reconstructs members' blocks from the others. Up to two members in all may be missing, wanted or unreadable. The blocks must
+ * be consistent with one another, so no write may be under way in these columns: they are locked, or quiesced by core.
  */
 export class Reconstruction {
   readonly #raid: RedundantContext;
@@ -34,21 +34,21 @@ export class Reconstruction {
     });
   }
 
-  /** A user's read of blocks of a slot's member, from its block `offset` on. */
+  /** Serves a user's read of a slot's blocks, from member block `offset` on. */
   read(io: ReadRequest, slot: number, offset: number): void {
     io.a = slot;
     io.b = offset;
     io.lock(this.#columns, offset, offset + io.numBlocks, 'shared', this.#begin);
   }
 
-  /** As {@link read}, of a slot with a member, where redundancy is in doubt. */
+  /** As {@link read}, for a slot with a member, where redundancy is in doubt. */
   readInDoubt(io: ReadRequest, slot: number, offset: number): void {
     io.a = slot;
     io.b = offset;
     io.lock(this.#columns, offset, offset + io.numBlocks, 'exclusive', this.#beginInDoubt);
   }
 
-  /** The range is quiesced, so there is nothing to lock out. */
+  /** Core has quiesced the range, so no lock is needed. */
   process(io: ProcessRequest): void {
     io.b = io.offsetBlocks;
     this.#begin(io);
@@ -70,7 +70,7 @@ export class Reconstruction {
     this.#next(io, op);
   };
 
-  /** The next columns: of one stripe, as many as fit in a slice. */
+  /** Starts the next columns: as many of one stripe as fit in a slice. */
   #next(io: ChunkRead, op: StripeOp): void {
     op.c0 = op.c1;
     if (op.c0 === io.numBlocks) {
@@ -86,7 +86,7 @@ export class Reconstruction {
       this.#settlement.run(io, op);
       return;
     }
-    // It was asked for all of them, and could not read some.
+    // The member was asked for the whole range before and could not read some of it.
     if (io.kind === 'read' && io.hasMember(io.a)) op.unreadable.push(io.a);
     this.#read(io, op);
   }
@@ -106,7 +106,7 @@ export class Reconstruction {
       if (!this.#stripe.isSpared(op, slot)) io.readPart(slot, io.b + op.c0, op.c1 - op.c0, this.#stripe.sliceOf(op, slot));
   }
 
-  /** What cannot be read are different columns, perhaps, of different members: each half has a way then. */
+  /** Different members may be unreadable in different columns, so each half is tried by itself. */
   #onUnknown(io: ChunkRead, op: StripeOp): void {
     const half = Math.floor((op.c1 - op.c0) / 2);
     if (op.unreadable.length === 0 || half === 0) {
@@ -147,8 +147,8 @@ export class Reconstruction {
   };
 
   /**
-   * What both parities say of a block in doubt that its member could not read: it may say something else when it is asked again, so
-   * it is given this before the read is answered.
+   * Writes the reconstructed data to the member that could not read it, before the read is answered: where redundancy is in
+   * doubt the member might return something else next time.
    */
   #giveBack(io: ReadRequest, op: StripeOp): void {
     io.writeBack();
@@ -169,19 +169,22 @@ export class Reconstruction {
     this.#continue(io);
   }
 
-  /** After parities that a member has missed, and may still read. */
+  /** Continues after a write that a member has missed and may still be reading from the buffer. */
   readonly #continue = (io: ReadRequest): void => {
     const op = opOf(io);
     if (!op.isTaken || this.#buffers.renew(io, op, this.#continue)) this.#next(io, op);
   };
 
-  /** Parity comes from data alone, whatever the old parity is. Data comes from parity in doubt only if both parities say the same. */
+  /**
+   * Whether both parities must agree for the reconstruction to count. Parity is computed from data alone, so old parity in
+   * doubt does not matter; data is computed from parity in doubt only if both parities give the same.
+   */
   #isDoubtful(io: ChunkRead, op: StripeOp): boolean {
     if (op.lost.every((slot) => this.#map.placeOf(op.stripe, slot) >= this.#map.dataChunks)) return false;
     return this.#raid.isInconsistent(io.b + op.c0, op.c1 - op.c0);
   }
 
-  /** Members that could not read what redundancy knew are given it again. */
+  /** Requests repair of the members that could not read what has been reconstructed. */
   #repair(io: ChunkRead, op: StripeOp): void {
     if (io.kind !== 'read') return;
     for (const slot of op.unreadable) if (io.hasMember(slot)) io.requestRepair(slot, io.b + op.c0, op.c1 - op.c0);

@@ -5,21 +5,22 @@ import { opOf } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 import type { Stripe } from './stripe.js';
 
-/** Who goes on with the read. */
+/** Callbacks that continue the read. */
 export interface SettlementEvents {
-  /** The columns are in the request's buffer. If the last step has timed out, a member may still read the operation's. */
+  /** The columns are in the request's buffer. If the last step timed out, a member may still read the operation's buffer. */
   onSettled(io: ReadRequest, op: StripeOp): void;
-  /** A member may still fill the operation's buffers: the request is to be made again, with others. */
+  /** A member may still write to the operation's buffers, so the request must be repeated with others. */
   onTimedOut(io: ReadRequest): void;
-  /** The member cannot read them; it is among the operation's unreadable ones. */
+  /** The member cannot read the columns; it is in the operation's list of unreadable slots. */
   onUnreadable(io: ReadRequest, op: StripeOp): void;
 }
 
 /**
- * A user's read of what a member holds where redundancy is in doubt. Both parities may say what was there before: they agree,
- * and the next read would be given that if the member were lost. So before the read is answered they are made those of the
- * data. With a member missing they cannot be, and need not be: in doubt two unknown members are not worked out. With one chunk of
- * data that cannot be read they cannot be either, and it may be read again: they are made to contradict each other.
+ * Reads a member's blocks for a user where redundancy is in doubt. Both parities may still match older data; if the member were
+ * lost, the next read would return that. So the parities are recomputed from the data before the read is answered. With a
+ * member missing this is neither possible nor needed, since two unknown members in doubt are never reconstructed. If one data
+ * chunk is unreadable it is not possible either, but that chunk may become readable later: then P is changed so that the
+ * parities contradict each other.
  */
 export class Settlement {
   readonly #raid: RedundantContext;
@@ -34,7 +35,7 @@ export class Settlement {
     this.#events = events;
   }
 
-  /** The operation's columns, which are locked, of slot `io.a`. */
+  /** Reads the operation's columns of slot `io.a`. The columns must be locked. */
   run(io: ReadRequest, op: StripeOp): void {
     op.canSettle = this.#isComplete(io) && this.#raid.isInconsistent(io.b + op.c0, op.c1 - op.c0);
     io.forgetUnreadable();
@@ -67,7 +68,8 @@ export class Settlement {
       return;
     }
     io.writeBack();
-    // A member has just come, and the journal still stands for it: it can be lost, and another one cannot.
+    // A member has just returned and the journal still stands in for it: that member may be lost again, but no other, so the
+    // parities stay as they are.
     if (io.journalSlots.length > 0) {
       this.#events.onSettled(io, op);
       return;
@@ -85,8 +87,8 @@ export class Settlement {
   };
 
   /**
-   * Parities cannot be made: this one chunk of data cannot be read. When it can be read again they might agree, upon what was there
-   * before. Where they say different things of it, which they then cannot both be right about, they are made not to.
+   * The parities cannot be recomputed because one data chunk is unreadable. When it becomes readable they might agree on older
+   * data. If they disagree about this chunk now, so that they cannot both be right, P is changed so that they keep disagreeing.
    */
   #contradict(io: ReadRequest, op: StripeOp, slot: number): void {
     if (!this.#stripe.contradict(op, slot)) {
@@ -107,7 +109,7 @@ export class Settlement {
     this.#events.onSettled(io, opOf(io));
   };
 
-  /** The first slot of those that cannot be read that has data; -1 for none. */
+  /** The first data slot among the unreadable ones; -1 for none. */
   #slotOfUnreadData(io: ReadRequest, op: StripeOp): number {
     for (const slot of io.unreadable) if (this.#map.placeOf(op.stripe, slot) < this.#map.dataChunks) return slot;
     return -1;

@@ -1,24 +1,24 @@
 import type { JournalRange, LevelRequest, StripeOperation } from '@raidkit/core/level';
 
-/** How the parity of a rectangle (some chunks × some columns of a stripe) is made. */
+/** How the parities of a rectangle (some chunks × some columns of a stripe) are computed. */
 export const ParityMode = {
-  /** All of its data is new: nothing is read. */
+  /** All data is new, so nothing is read. */
   Full: 0,
   /** From the new data and the chunks that are not written. */
   ReconstructWrite: 1,
-  /** From the old parity, the old data and the new data. */
+  /** From the old parities, the old data and the new data. */
   ReadModifyWrite: 2,
-  /** There is no member for it. */
+  /** Not at all: the members of both parities are missing. */
   None: 3,
-  /** From everything that is there: what a missing member holds is wanted too. */
+  /** From all present members, because a missing member's contents are needed too. */
   Everything: 4,
 } as const;
 export type ParityMode = (typeof ParityMode)[keyof typeof ParityMode];
 
-/** Most members of a stripe that may be unknown. */
+/** Largest number of members of a stripe whose contents may be unknown. */
 export const mostLost = 2;
 
-/** A request at work on stripes, with its buffers: a slice for each slot. Pooled: as many as there are buffers. */
+/** A request that is being processed, with its buffers: one slice per slot. Pooled: there is one per set of buffers. */
 export class StripeOp implements StripeOperation {
   addr = -1;
 
@@ -29,23 +29,25 @@ export class StripeOp implements StripeOperation {
   first = 0;
   last = 0;
   mode: ParityMode = ParityMode.Full;
-  /** Slots of which nothing is read: without a member, or unreadable here. */
+  /** Slots that are not read because they have no member or are unreadable in these columns. */
   readonly lost: number[] = [];
   /** How many slots had no member when the mode was chosen. */
   numMissing = 0;
   /** Slots that could not be read in these columns. */
   readonly unreadable: number[] = [];
-  /** What is worked out counts only if both parities say the same: redundancy is in doubt. */
+  /** Reconstructed data counts only if both parities agree on it, because redundancy is in doubt. */
   mustVerify = false;
-  /** They do not. */
+  /** The parities disagree on the reconstructed data. */
   isTorn = false;
-  /** What a member holds is read where redundancy is in doubt. */
+  /** The request reads a member's blocks where redundancy is in doubt. */
   isReadInDoubt = false;
-  /** It was read with all the rest of its columns, of which the parities can be made. */
+  /** All members are read in these columns, so that the parities can be recomputed. */
   canSettle = false;
-  /** A chunk that is not written is on a slot without a member. */
+  /** A chunk that is not written is lost: its slot is in `lost`. */
   hasLostOther = false;
-  /** What an absent member holds is in doubt, and so not journaled: the doubt must be on record before the write goes on. */
+  /**
+   * An absent member's contents are in doubt and cannot be journaled, so the doubt must be recorded before the write goes on.
+   */
   isUnjournaled = false;
   isTaken = false;
 
@@ -54,7 +56,7 @@ export class StripeOp implements StripeOperation {
   /** Column of the current stripe up to which the request is done. */
   column = 0;
 
-  /** Entries for the journal; the objects are the operation's own. */
+  /** Journal entries; the objects are reused by the operation. */
   readonly ranges: JournalRange[] = [];
   readonly #entries = Array.from({ length: mostLost }, () => ({ offsetBlocks: 0, numBlocks: 0, addr: -1 }));
 
@@ -72,7 +74,7 @@ export class StripeOp implements StripeOperation {
   }
 }
 
-/** The request's operation; it must have one. */
+/** Returns the operation of a request; throws if it has none. */
 export function opOf(io: LevelRequest): StripeOp {
   if (io.levelContext instanceof StripeOp) return io.levelContext;
   throw new Error('a stripe request has no buffers');

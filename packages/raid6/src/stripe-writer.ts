@@ -8,13 +8,13 @@ import { Stripe } from './stripe.js';
 
 const noRanges: readonly JournalRange[] = [];
 
-/** The parts of a rectangle or of whole stripes are on their way, in `phase` of the request. */
+/** What is being written, kept in `phase` of the request: a rectangle, or zeroes to whole stripes. */
 const Phase = { Rectangle: 1, ZeroStripes: 2 } as const;
 
 /**
- * Writes data with both parities. A request is cut into rectangles, each a run of chunks over a run of columns that the request
- * covers wholly, and these are worked on one after another, with the request's columns locked throughout. For each: read
- * what the new parities need, compute them, write data and parities side by side.
+ * Writes data with both parities. A request is split into rectangles, each a run of chunks over a run of columns that the
+ * request covers wholly. They are written one after another, with the request's columns locked throughout. For each: read what
+ * the new parities need, compute them, write data and parities in parallel.
  */
 export class StripeWriter {
   readonly #raid: RedundantContext;
@@ -75,13 +75,13 @@ export class StripeWriter {
         this.#chooseMode(io, op);
         return;
       }
-      // The ragged ends of an unmap keep their contents; and a stripe without a rectangle left is done.
+      // Partial stripes of an unmap keep their contents, and a stripe without another rectangle is done.
       op.doneTo = stripeEnd;
       op.column = 0;
     }
   }
 
-  /** Sets the operation's rectangle to the next one of the stripe that holds `op.doneTo`; false if there is none left. */
+  /** Sets the operation's rectangle to the next one of the stripe that contains `op.doneTo`; returns false if there is none. */
   #nextRectangle(io: AnyWriteRequest, op: StripeOp, stripeEnd: number): boolean {
     const { strip, stripeBlocks } = this.#map;
     const { sliceBlocks } = this.#buffers;
@@ -91,7 +91,7 @@ export class StripeWriter {
     const to = stripeEnd - op.stripe * stripeBlocks;
     const firstChunk = Math.floor(from / strip);
     const lastChunk = Math.floor((to - 1) / strip);
-    // The first chunk is covered from column a on, the last one up to column b, those between wholly.
+    // The first chunk is covered from column a on, the last one up to column b, and those between wholly.
     const a = from - firstChunk * strip;
     const b = to - lastChunk * strip;
     for (;;) {
@@ -111,7 +111,10 @@ export class StripeWriter {
     }
   }
 
-  /** How the parities of the rectangle are made, with the members that there are, and without what could not be read. */
+  /**
+   * Chooses how the rectangle's parities are computed, with the members that are present and without the blocks that could not
+   * be read.
+   */
   #chooseMode(io: AnyWriteRequest, op: StripeOp): void {
     const { dataChunks, members } = this.#map;
     op.lost.length = 0;
@@ -121,7 +124,7 @@ export class StripeWriter {
       this.#fail(io, Status.NoDevice);
       return;
     }
-    // Columns in doubt, and others, are written apart: what is known of the others is journaled, and worked out.
+    // Columns in doubt are written apart from consistent ones: what is known of the latter is journaled and reconstructed.
     if (op.lost.length > 0 || io.journalSlots.length > 0) this.#cutAtDoubt(op);
     let lostWritten = 0;
     let lostOther = 0;
@@ -138,12 +141,12 @@ export class StripeWriter {
     op.mustVerify = lostOther > 0 && this.#isDoubtful(op);
     const isProven = !op.mustVerify || (!op.isTorn && this.#stripe.canVerify(op));
     const canRecover = op.lost.length <= mostLost && isProven;
-    // What parity says of the missing member may be nonsense: it must not become the journal's word.
+    // The missing member's contents as computed from parity may be wrong and must not be journaled.
     op.isUnjournaled = isOtherJournaled && !canRecover;
     op.hasLostOther = lostOther > 0;
     const mode = this.#modeFor(io, op, lostWritten, canRecover, isOtherJournaled && canRecover);
     if (mode === null) {
-      // What cannot be read are different columns, perhaps, of different members.
+      // Different members may be unreadable in different columns.
       if (op.unreadable.length > 0 && op.c1 - op.c0 > 1) this.#halve(io, op);
       else this.#fail(io, Status.IoError);
       return;
@@ -152,7 +155,7 @@ export class StripeWriter {
     this.#preRead(io, op);
   }
 
-  /** Null if the parities cannot be told. */
+  /** Returns null if the parities cannot be computed. */
   #modeFor(
     io: AnyWriteRequest,
     op: StripeOp,
@@ -168,7 +171,7 @@ export class StripeWriter {
     if (wantsEverything) return ParityMode.Everything;
     if (numParities === 0) return ParityMode.None;
     if (written === dataChunks) return ParityMode.Full;
-    // Parities that could not be read cannot be changed by the difference.
+    // Parities that could not be read cannot be updated by a difference.
     const canModify = lostWritten === 0 && !op.unreadable.includes(p) && !op.unreadable.includes(q);
     if (op.hasLostOther) {
       if (canModify && op.unreadable.length === 0) return ParityMode.ReadModifyWrite;
@@ -178,7 +181,7 @@ export class StripeWriter {
     return canModify && isShort && this.#isConsistent(op) ? ParityMode.ReadModifyWrite : ParityMode.ReconstructWrite;
   }
 
-  /** Slots without a member. */
+  /** Number of slots without a member. */
   #countMissing(io: AnyWriteRequest): number {
     let count = 0;
     for (let slot = 0; slot < this.#map.members; slot++) if (!io.hasMember(slot)) count++;
@@ -203,12 +206,12 @@ export class StripeWriter {
     return this.#raid.isInconsistent(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
   }
 
-  /** Whether the old parities may be built upon. */
+  /** Whether the new parities may be derived from the old ones. */
   #isConsistent(op: StripeOp): boolean {
     return this.#raid.isRangeInSync(op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
   }
 
-  /** Reads what the new parities are made from. */
+  /** Reads what the new parities are computed from. */
   #preRead(io: AnyWriteRequest, op: StripeOp): void {
     const offset = op.stripe * this.#map.strip + op.c0;
     io.forgetUnreadable();
@@ -236,7 +239,7 @@ export class StripeWriter {
   readonly #onPreRead = (io: AnyWriteRequest): void => {
     const op = opOf(io);
     if (io.stepStatus === Status.TimedOut) {
-      // The request is to be made again, with another buffer.
+      // The device may still write to the buffer, so the request must be repeated with another one.
       this.#fail(io, Status.TimedOut);
       return;
     }
@@ -244,7 +247,7 @@ export class StripeWriter {
       for (const slot of io.unreadable) {
         if (!io.hasMember(slot) || op.unreadable.includes(slot)) continue;
         op.unreadable.push(slot);
-        // What is about to be written needs no repair.
+        // Blocks that are about to be overwritten need no repair.
         const place = this.#map.placeOf(op.stripe, slot);
         const isStale = this.#isWritten(op, place) || place >= this.#map.dataChunks;
         if (!isStale) io.requestRepair(slot, op.stripe * this.#map.strip + op.c0, op.c1 - op.c0);
@@ -264,7 +267,10 @@ export class StripeWriter {
     this.#chooseMode(io, op);
   }
 
-  /** The new parities, in the slices of their slots. False if what they would be made from is not proven. */
+  /**
+   * Computes the new parities into their slots' slices. Returns false if they would depend on reconstructed data that the
+   * parities disagree on.
+   */
   #compute(io: AnyWriteRequest, op: StripeOp): boolean {
     const { dataChunks } = this.#map;
     const { blockSize, memory } = this.#raid;
@@ -295,26 +301,29 @@ export class StripeWriter {
     return true;
   }
 
-  /** Address of what the request has for a chunk's blocks of the rectangle. */
+  /** Address of the request's data for a chunk of the rectangle. */
   #newDataAddr(io: AnyWriteRequest, op: StripeOp, chunk: number): number {
     const { blockSize, memory } = this.#raid;
     if (io.kind !== 'write') return memory.zeroAddr;
     return io.addr + (this.#arrayBlock(op, chunk) - io.offsetBlocks) * blockSize;
   }
 
-  /** First block of the array that the rectangle has of a chunk. */
+  /** First array block of a chunk of the rectangle. */
   #arrayBlock(op: StripeOp, chunk: number): number {
     return op.stripe * this.#map.stripeBlocks + chunk * this.#map.strip + op.c0;
   }
 
-  /** What absent members' blocks will be, first of all; where some are in doubt, when that is on record. */
+  /**
+   * Journals the future contents of absent members' blocks before anything else is written. If some are in doubt, that is
+   * recorded first.
+   */
   #journal(io: AnyWriteRequest, op: StripeOp): void {
     op.clearRanges();
     for (const slot of io.journalSlots) {
       const chunk = this.#map.placeOf(op.stripe, slot);
       if (chunk >= this.#map.dataChunks) continue;
       const isWritten = this.#isWritten(op, chunk);
-      // If the member has come back, an older entry would be written over what it is given now.
+      // If the member has come back, an older journal entry would otherwise be replayed over what is written to it now.
       if (op.isUnjournaled && !isWritten) continue;
       const newAddr = io.kind === 'write' ? this.#newDataAddr(io, op, chunk) : -1;
       op.addRange(this.#arrayBlock(op, chunk), op.c1 - op.c0, isWritten ? newAddr : this.#stripe.sliceOf(op, slot));
@@ -330,13 +339,13 @@ export class StripeWriter {
       op.isUnjournaled = false;
       io.journal(op.ranges);
     } else if (status === Status.Ok) this.#write(io, op);
-    // The member that was to keep the entry is out: others can keep it.
+    // The member that was to hold the entry has been removed: others can hold it.
     else if (this.#countMissing(io) > op.numMissing) this.#chooseMode(io, op);
     else this.#fail(io, status);
   }
 
   #write(io: AnyWriteRequest, op: StripeOp): void {
-    // Reads and the journal were waited for: with more members gone, parity would not stand for what is passed over.
+    // Members may have been lost during the reads and the journal write: parity replaces at most two.
     if (this.#countMissing(io) > mostLost) {
       this.#fail(io, Status.NoDevice);
       return;
@@ -358,7 +367,7 @@ export class StripeWriter {
     }
   }
 
-  /** All chunks of whole stripes, and the parities, become zeros: one part a member. */
+  /** Writes zeroes to whole stripes, parities included: one part per member. */
   #zeroStripes(io: AnyWriteRequest, op: StripeOp, first: number, end: number): void {
     if (this.#countMissing(io) > mostLost) {
       this.#fail(io, Status.NoDevice);
@@ -376,10 +385,10 @@ export class StripeWriter {
     for (let slot = 0; slot < members; slot++) if (io.hasMember(slot)) io.zeroPart(slot, first * strip, op.c1);
   }
 
-  /** A rectangle is on the members, or has failed on some: is what they hold still of one piece? */
+  /** The parts of a rectangle have completed or failed: checks whether the members are still consistent. */
   readonly #onWritten = (io: AnyWriteRequest): void => {
     const op = opOf(io);
-    // The parities, which it may still read.
+    // The timed-out member may still read the parity buffers.
     if (io.stepStatus === Status.TimedOut) op.isTaken = true;
     const start = op.stripe * this.#map.strip + op.c0;
     const count = op.c1 - op.c0;
@@ -391,12 +400,12 @@ export class StripeWriter {
     }
     io.takeOutFailed();
     if (io.failed.some((slot) => io.hasMember(slot))) {
-      // Data and parities do not belong together any more, and the member that missed it could not be left out.
+      // Data and parities are inconsistent, and the member that missed its part could not be removed.
       if (this.#isAmendable(io, op)) this.#readRefused(io, op);
       else this.#leaveInDoubt(io, op);
       return;
     }
-    // Those that failed are out, perhaps since an earlier rectangle: the rest goes to the others.
+    // The failed members have been removed, perhaps since an earlier rectangle: the rest is written to the others.
     this.#continue(io);
   };
 
@@ -406,15 +415,21 @@ export class StripeWriter {
     this.#end(io);
   }
 
-  /** Members had no room for their data: what they hold instead can be read. With a parity refused too, it would have no place. */
+  /**
+   * Whether the parities can be made to match what the members hold: members refused data, but no parity, for lack of space,
+   * and what they hold instead can be read.
+   */
   #isAmendable(io: AnyWriteRequest, op: StripeOp): boolean {
     const isParityRefused = [this.#map.pSlot(op.stripe), this.#map.qSlot(op.stripe)].some((slot) => this.#isRefused(io, slot));
-    // What a device that was given up may still read must not be changed.
+    // A buffer that a timed-out device may still read must not be changed.
     const canUse = !op.isTaken && !isParityRefused && op.mode !== ParityMode.None;
     return canUse && io.phase === Phase.Rectangle && io.writeStatus === Status.NoSpace;
   }
 
-  /** Parities in doubt would lose what absent members hold beside the write: they are made those of what is really there. */
+  /**
+   * Reads what the refusing members hold, so that the parities can be made to match it. Marking the parities inconsistent
+   * instead would lose the data of absent members.
+   */
   #readRefused(io: AnyWriteRequest, op: StripeOp): void {
     io.andThen(this.#onRefusedRead);
     for (let slot = 0; slot < this.#map.members; slot++)
@@ -439,7 +454,7 @@ export class StripeWriter {
     const [p, q] = [this.#stripe.sliceOf(op, parities[0]), this.#stripe.sliceOf(op, parities[1])];
     for (let slot = 0; slot < this.#map.members; slot++) {
       if (!this.#isRefused(io, slot)) continue;
-      // The parities have what was to be written: the difference turns them into those of what is held.
+      // The parities match the data that was to be written; adding the difference makes them match what is held.
       const chunk = this.#map.placeOf(op.stripe, slot);
       const held = this.#stripe.sliceOf(op, slot);
       if (io.kind === 'write') kernels.xorInto(held, this.#newDataAddr(io, op, chunk), bytes);
@@ -457,13 +472,13 @@ export class StripeWriter {
     else this.#leaveInDoubt(io, opOf(io));
   };
 
-  /** After a rectangle that a member has missed. */
+  /** Continues after a rectangle that a member has missed. */
   readonly #continue = (io: AnyWriteRequest): void => {
     const op = opOf(io);
     if (!op.isTaken || this.#buffers.renew(io, op, this.#continue)) this.#next(io, op);
   };
 
-  /** The request cannot go on. What it has left undone on a member makes the parity of all its columns doubtful. */
+  /** Fails the request. If a member has missed a part and stays, the parity of all the request's columns is in doubt. */
   #fail(io: AnyWriteRequest, status: Status): void {
     if (io.failed.some((slot) => io.hasMember(slot))) this.#raid.markInconsistent(io.a, io.b - io.a);
     this.#buffers.give(io);

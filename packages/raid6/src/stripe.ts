@@ -4,9 +4,9 @@ import type { StripeMap } from './stripe-map.js';
 import { mostLost } from './stripe-op.js';
 import type { StripeOp } from './stripe-op.js';
 
-/** Arithmetic on an operation's slices, of which slot k has the k-th. */
+/** Arithmetic on an operation's slices; slot k has slice k. */
 export class Stripe {
-  /** Addresses by place: data, P, Q. */
+  /** Addresses of the slices by place: data chunks, P, Q. */
   readonly addrs: Uint32Array;
   readonly #raid: RedundantContext;
   readonly #map: StripeMap;
@@ -23,18 +23,18 @@ export class Stripe {
     return op.addr + slot * this.#buffers.sliceBytes;
   }
 
-  /** Whether what is lost can be worked out without the slot. */
+  /** Whether the lost slots can be reconstructed without reading this slot. */
   isSpared(op: StripeOp, slot: number): boolean {
     const { dataChunks } = this.#map;
     const place = this.#map.placeOf(op.stripe, slot);
     if (op.lost.includes(slot)) return true;
     if (place < dataChunks || op.lost.length >= mostLost || op.mustVerify) return false;
     const [only = -1] = op.lost;
-    // One chunk of data is worked out from P; parity alone from data.
+    // One data chunk is computed from P, and a parity from the data.
     return only < 0 || this.#map.placeOf(op.stripe, only) >= dataChunks || place > dataChunks;
   }
 
-  /** Fills the slices of the lost slots from the others. */
+  /** Reconstructs the slices of the lost slots from the others. */
   recover(op: StripeOp): void {
     const { blockSize, memory } = this.#raid;
     this.gather(op);
@@ -47,13 +47,16 @@ export class Stripe {
     recoverPq(memory, this.addrs, this.#map.dataChunks, first, second, (op.c1 - op.c0) * blockSize);
   }
 
-  /** One chunk is lost, and both parities say what it holds; to be asked before {@link verify}. */
+  /**
+   * Whether exactly one data chunk and no parity is lost, so that both parities can be compared. Must be asked before {@link
+   * verify}.
+   */
   canVerify({ lost, stripe }: StripeOp): boolean {
     const [only = -1] = lost;
     return lost.length === 1 && this.#map.placeOf(stripe, only) < this.#map.dataChunks;
   }
 
-  /** After {@link recover}, by P: whether Q says the same. Nothing is left of Q in its slice. */
+  /** Whether Q agrees with what {@link recover} computed from P. Destroys the contents of Q's slice. */
   verify(op: StripeOp): boolean {
     const { blockSize, memory } = this.#raid;
     const { dataChunks } = this.#map;
@@ -63,7 +66,7 @@ export class Stripe {
     return memory.isZero(q, bytes);
   }
 
-  /** Whether both parities are those of the data. Nothing is left of them in their slices. */
+  /** Whether both parities match the data. Destroys the contents of their slices. */
   agrees(op: StripeOp): boolean {
     const { blockSize, memory } = this.#raid;
     const { kernels } = memory;
@@ -76,8 +79,8 @@ export class Stripe {
   }
 
   /**
-   * Where the parities say different things of the slot's chunk of data, which was not read, changes P so that they agree on no
-   * other chunk either, whatever that one turns out to be. False if there is no such block. Nothing is left of Q in its slice.
+   * Changes P in every block where the parities disagree about the slot's data chunk, which was not read, so that they disagree
+   * whatever the chunk turns out to hold. Returns false if there is no such block. Destroys the contents of Q's slice.
    */
   contradict(op: StripeOp, slot: number): boolean {
     const { blockSize, memory } = this.#raid;
@@ -96,7 +99,7 @@ export class Stripe {
     return true;
   }
 
-  /** Fills the slices of both parities from the data. */
+  /** Computes both parities from the data, into their slices. */
   makeParities(op: StripeOp): void {
     const { blockSize, memory } = this.#raid;
     const { dataChunks } = this.#map;
@@ -105,14 +108,17 @@ export class Stripe {
     memory.kernels.pq(p, q, this.addrs, dataChunks, (op.c1 - op.c0) * blockSize);
   }
 
-  /** Addresses of the slices, by place. */
+  /** Sets {@link addrs} for the operation's stripe. */
   gather(op: StripeOp): void {
     for (let slot = 0; slot < this.#map.members; slot++)
       this.addrs[this.#map.placeOf(op.stripe, slot)] = this.sliceOf(op, slot);
   }
 }
 
-/** A byte for each place in a block, like no data: what two parities say differs by it nowhere, or not in all of a block. */
+/**
+ * A non-zero byte for each offset in a block, in a pattern unlike data: the difference of two parities equals it nowhere, or at
+ * least not throughout a block.
+ */
 function scrambled(index: number): number {
   return (Math.imul(index + 1, 0x9e37_79b1) >>> 24) | 1;
 }

@@ -2,13 +2,13 @@ import { BlockClient } from '@raidkit/bdev';
 import type { BdevDescriptor } from '@raidkit/bdev';
 import { signatures } from './signatures.js';
 
-/** Bytes that are looked at from the device's start, and before its end. */
+/** Bytes that are searched at the device's start and at its end. */
 const headBytes = 512 * 1024;
 const tailBytes = 128 * 1024;
 
 /**
- * Says what keeps its data on the device, for people: `an XFS file system`; null if nothing known does. Rejects with a
- * `BdevError` if the device cannot be read.
+ * Returns what is stored on the device, in words for people, such as `an XFS file system`; null if no known signature is found.
+ * Rejects with a `BdevError` if the device cannot be read.
  */
 export async function findSignature(descriptor: BdevDescriptor): Promise<string | null> {
   const { blockSize, numBlocks } = descriptor.bdev;
@@ -16,7 +16,8 @@ export async function findSignature(descriptor: BdevDescriptor): Promise<string 
   const head = await client.read(0, Math.min(numBlocks, headBytes / blockSize));
   const tailBlocks = Math.min(numBlocks, tailBytes / blockSize);
   const tail = await client.read(numBlocks - tailBlocks, tailBlocks);
-  // Near the end, places are counted from a device size that is a multiple of 64 KiB or 4 KiB; odd ends are looked at too.
+  // Formats count from a device size rounded down to 64 KiB or 4 KiB, so offsets are tried from the size rounded down to 64 KiB
+  // and from the exact size.
   const oddBytes = (numBlocks * blockSize) % (64 * 1024);
   for (const { name, at, magic, confirm } of signatures) {
     for (const offset of at) {

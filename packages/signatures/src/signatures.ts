@@ -1,14 +1,12 @@
-/** A mark that something has left on a device, by which it is known. */
+/** A signature by which a file system, partition table or similar is recognized. */
 export interface Signature {
-  /** What it is, for people: it goes into the sentence "the device carries …". */
+  /** Name for people; it completes the sentence "the device carries …". */
   name: string;
-  /**
-   * Byte offsets at which the mark may be. Negative: from the device's end. Each is looked at alone.
-   */
+  /** Byte offsets at which the magic may be, each sufficient alone. Negative ones count from the device's end. */
   at: readonly number[];
-  /** The mark itself: bytes as latin1 text. */
+  /** The magic bytes, as latin1 text. */
   magic: string;
-  /** Says no where the mark alone is not enough; gets what is read around it, and the mark's offset in that. */
+  /** Returns false if the magic is there by chance. Gets the bytes that were read and the magic's offset in them. */
   confirm?: (bytes: Uint8Array, at: number) => boolean;
 }
 
@@ -36,7 +34,7 @@ function uberblocks(): number[] {
   return offsets;
 }
 
-/** What is looked for, the most telling first. Offsets and magics are those of the formats' own documents. */
+/** The known signatures, the most specific first. Offsets and magics are from the documentation of the formats. */
 export const signatures: readonly Signature[] = [
   { name: 'a LUKS volume', at: [0], magic: `LUKS${latin1(0xba, 0xbe)}` },
   { name: 'an LVM physical volume', at: [0, 512, 1024, 1536].map((sector) => sector + 24), magic: 'LVM2 001' },

@@ -14,7 +14,7 @@ export const raid6 = [
   {
     id: 'raid6-one-more-missing-than-it-can-lose',
     file: 'raid6/src/stripe-writer.ts',
-    line: '// Reads and the journal were waited for: with more members gone, parity would not stand for what is passed over.\n    if (this.#countMissing(io) > mostLost) {',
+    line: '// Members may have been lost during the reads and the journal write: parity replaces at most two.\n    if (this.#countMissing(io) > mostLost) {',
     becomes: 'if (false) {',
     loses: 'a third member leaves while a write waits: its data is skipped, and the write is acknowledged',
     equivalent:
