@@ -14,20 +14,20 @@ import {
   writeUuid,
 } from './extension.js';
 
-/** The list of bad blocks; little-endian. docs/on-disk-format.md has the table. */
+/** Layout of the list of bad blocks; little-endian. docs/on-disk-format.md has the table. */
 export const badBlocksLayout = {
-  /** Byte offsets of the two places. */
+  /** Byte offsets of the two copies. */
   at: [256 * 1024, 320 * 1024],
   /** Room for a list, in bytes. */
   bytes: 64 * 1024,
-  /** What is written is a multiple of this, in bytes. */
+  /** A list is written in multiples of this many bytes. */
   unitBytes: 4096,
 } as const;
 
 const magic = 'RKBB';
 const fixedBytes = 64;
 const entryBytes = 16;
-/** Slots of an array, and blocks of a range, which has six bytes for their number. */
+/** Largest number of slots of an array, and of blocks of a range, whose count has six bytes. */
 const mostSlots = 255;
 const mostBlocks = 2 ** 48 - 1;
 /** Most ranges of a list. */
@@ -36,7 +36,10 @@ export const mostBadRanges = (badBlocksLayout.bytes - fixedBytes) / entryBytes;
 const decoder = new TextDecoder('latin1');
 const encoder = new TextEncoder();
 
-/** The list's bytes: as many units as it needs. Throws a SuperblockFieldError for a list that {@link parseBadBlocks} would not accept. */
+/**
+ * Encodes the list in as many units as it needs. Throws a SuperblockFieldError for a list that {@link parseBadBlocks} would not
+ * accept.
+ */
 export function encodeBadBlocks(life: MapLife, list: BadBlockList): Uint8Array {
   const fault = findListFault(list);
   if (fault !== null) throw new SuperblockFieldError(fault);
@@ -62,14 +65,14 @@ export function encodeBadBlocks(life: MapLife, list: BadBlockList): Uint8Array {
   return bytes;
 }
 
-/** Length in bytes of the list that begins with these; 0 if none does. Never throws. */
+/** Length in bytes of the list that starts with these bytes; 0 if none does. Never throws. */
 export function badBlocksLength(bytes: Uint8Array): number {
   if (bytes.length < fixedBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return 0;
   const length = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(12, true);
   return length < fixedBytes || length > badBlocksLayout.bytes ? 0 : length;
 }
 
-/** Null for anything that is not a whole, undamaged list of this life of the array. Never throws. */
+/** Returns null for anything but a complete, undamaged list of this incarnation of the array. Never throws. */
 export function parseBadBlocks(bytes: Uint8Array, life: MapLife): BadBlockList | null {
   const length = badBlocksLength(bytes);
   if (length === 0 || length > bytes.length || !hasGoodChecksum(bytes.subarray(0, length))) return null;
@@ -89,7 +92,7 @@ export function parseBadBlocks(bytes: Uint8Array, life: MapLife): BadBlockList |
   return findListFault(list) === null ? list : null;
 }
 
-/** For reading and for writing, so that what is written can be read. */
+/** Used for reading and for writing, so that what is written can be read. */
 function findListFault({ generation, ranges }: BadBlockList): Fault | null {
   const fault = countFault('generation', generation) ?? countFault('ranges.length', ranges.length, mostBadRanges);
   if (fault !== null) return fault;

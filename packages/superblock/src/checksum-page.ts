@@ -3,13 +3,13 @@ import { crc32c } from './crc32c.js';
 import { writeIncarnation, writeUuid } from './extension.js';
 
 /**
- * A page of sums is eight records, each of which stands for itself: a device that is cut off in the middle of a page leaves old
- * and new records, and no broken one, as no sector is cut in two. docs/on-disk-format.md has the table.
+ * A page of sums consists of eight records, each valid by itself. If power fails in the middle of a page write, there are old
+ * and new records but no broken one, because a sector is written whole or not at all. docs/on-disk-format.md has the table.
  */
 export const checksumPageLayout = {
   pageBytes: 4096,
   recordBytes: 512,
-  /** In front of a record's sums. */
+  /** Size of the header before a record's sums. */
   headerBytes: 32,
   sumBytes: 8,
 } as const;
@@ -18,7 +18,7 @@ const { headerBytes, pageBytes, recordBytes, sumBytes } = checksumPageLayout;
 const recordsPerPage = pageBytes / recordBytes;
 const sumsPerRecord = (recordBytes - headerBytes) / sumBytes;
 
-/** `RKSM`, as a number with its first byte lowest. */
+/** `RKSM` as a little-endian number. */
 const magic = 0x4d53_4b52;
 const crcAt = 4;
 const incarnationAt = 8;
@@ -26,9 +26,9 @@ const numberAt = 16;
 const reservedAt = 24;
 const zeroWord = new Uint8Array(4);
 
-/** Records of one member, for one life of its array. */
+/** Encodes and checks the records of one member, for one incarnation of its array. */
 class RecordCodec implements ChecksumPageCodec {
-  /** A record's checksum goes on from that of the two uuids: another member's record is a damaged one. */
+  /** CRC of the two uuids, from which a record's checksum continues: another member's record thus has a wrong checksum. */
   readonly #initial: number;
   readonly #incarnationLow: number;
   readonly #incarnationHigh: number;
@@ -84,7 +84,7 @@ class RecordCodec implements ChecksumPageCodec {
   }
 }
 
-/** Pages of sums, as raidkit lays them out. */
+/** raidkit's layout of checksum pages. */
 export const checksumPages: ChecksumPages = {
   pageBytes,
   recordsPerPage,

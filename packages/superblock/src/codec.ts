@@ -2,7 +2,7 @@ import { isUuid, nullUuid } from '@raidkit/bdev';
 import { crc32c } from './crc32c.js';
 import * as at from './layout.js';
 
-/** What a superblock says of a member. SPDK never writes Spare. */
+/** State of a member in a superblock. SPDK never writes Spare. */
 export const MemberState = { Missing: 0, Configured: 1, Failed: 2, Spare: 3 } as const;
 export type MemberState = (typeof MemberState)[keyof typeof MemberState];
 
@@ -22,29 +22,32 @@ export interface Superblock {
   flags: number;
   /** The array's uuid. */
   uuid: string;
-  /** 1 to 63 bytes of UTF-8. Comes from a disk: never to be used as a path. */
+  /** 1 to 63 bytes of UTF-8. It comes from a disk and must never be used as a path. */
   name: string;
   raidSizeBlocks: number;
   /** In bytes. */
   blockSize: number;
-  /** raid0 = 0, raid1 = 1, raid5f = 95, concat = 99; others are for the code that knows the level to judge. */
+  /** Level code: raid0 = 0, raid1 = 1, raid5f = 95, concat = 99. Others are checked by the code that knows the level. */
   level: number;
   /** 0 where the level has no strips. */
   stripSizeBlocks: number;
   /** Always 0 so far. */
   state: number;
-  /** Rises by one with each write. At most 2^53 - 2, so that the next one is still exact. */
+  /**
+   * Increases with each write, by one in SPDK and to the next multiple of core's `seqStep` in raidkit. At most 2^53 - 2, so
+   * that the next one is still exact.
+   */
   seqNumber: number;
   numBaseBdevs: number;
   members: SuperblockMember[];
 }
 
 /**
- * - `none`: no superblock here.
- * - `incomplete`: the superblock is longer than what was given; parse again with `neededBytes` bytes.
+ * - `none`: there is no superblock.
+ * - `incomplete`: the superblock is longer than the given bytes; parse again with `neededBytes` bytes.
  * - `damaged`: the checksum is wrong, as after a torn write.
- * - `unsupported`: another major version.
- * - `invalid`: the checksum is right but `field` cannot be.
+ * - `unsupported`: the major version is another one.
+ * - `invalid`: the checksum is right, but the value of `field` is not possible.
  */
 export type ParseResult =
   | { ok: true; superblock: Superblock; length: number; warnings: string[] }
@@ -56,7 +59,7 @@ export type ParseResult =
       neededBytes?: number;
     };
 
-/** A superblock that must not be written: the caller's mistake, found before any byte reached a disk. */
+/** A superblock that must not be written. This is the caller's mistake, found before any byte reaches a disk. */
 export class SuperblockFieldError extends RangeError {
   override readonly name = 'SuperblockFieldError';
   readonly code = 'ERR_SUPERBLOCK_FIELD';
@@ -85,7 +88,7 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * The bytes of `sb`, its checksum filled in; exactly as long as the superblock. Throws a SuperblockFieldError for anything that
+ * Encodes `sb` with its checksum in exactly the superblock's length. Throws a SuperblockFieldError for anything that
  * `parseSuperblock` would not accept. UUIDs are in lower case.
  */
 export function encodeSuperblock(sb: Superblock): Uint8Array {
@@ -123,9 +126,9 @@ export function encodeSuperblock(sb: Superblock): Uint8Array {
 }
 
 /**
- * Reads the superblock at the start of `bytes`, which may be longer than it. Never throws: the bytes may come from any program.
- * What it accepts agrees in itself; whether it fits the device is for `checkAgainstDevice`, and whether the level is known and
- * the array's size right for the code that knows the level.
+ * Parses the superblock at the start of `bytes`, which may be longer. Never throws: the bytes may come from any program. An
+ * accepted superblock is consistent in itself; `checkAgainstDevice` checks whether it fits the device, and the code that knows
+ * the level checks the level and the array's size.
  */
 export function parseSuperblock(bytes: Uint8Array): ParseResult {
   for (let i = 0; i < Math.min(at.SIGNATURE.length, bytes.length); i++) {
@@ -175,7 +178,7 @@ export function parseSuperblock(bytes: Uint8Array): ParseResult {
 }
 
 /**
- * What the first sector of a superblock says, whatever became of the others: a sector is never torn. Only for bytes that
+ * Fields of a superblock's first sector, which is never torn, whatever happened to the other sectors. Only for bytes that
  * `parseSuperblock` calls damaged.
  */
 export function readFirstSector(bytes: Uint8Array): Pick<Superblock, 'uuid' | 'seqNumber'> {
@@ -183,7 +186,10 @@ export function readFirstSector(bytes: Uint8Array): Pick<Superblock, 'uuid' | 's
   return { uuid: readUuid(bytes, at.UUID_OFFSET), seqNumber: readU64(view, at.SEQ_NUMBER_OFFSET) };
 }
 
-/** The first entry of a current member that no device could be in, or null: `checkAgainstDevice` would refuse it on any. */
+/**
+ * Returns a fault of the first configured entry that no device could match, since `checkAgainstDevice` would refuse it on any;
+ * null if there is none.
+ */
 export function findUnusableMember(sb: Superblock): { field: string; message: string } | null {
   const leastOffset = at.MIN_DATA_OFFSET_BYTES / sb.blockSize;
   for (const [index, { dataOffsetBlocks, dataSizeBlocks, state }] of sb.members.entries()) {
@@ -197,8 +203,8 @@ export function findUnusableMember(sb: Superblock): { field: string; message: st
 }
 
 /**
- * Whether `sb` can be that of a member with this UUID and of this size. Of several entries with the UUID a configured
- * one counts. The entry's state is left for the caller to judge.
+ * Checks whether `sb` fits a member with this UUID and size. Of several entries with the UUID a configured one counts. The
+ * entry's state is left for the caller to judge.
  */
 export function checkAgainstDevice(
   sb: Superblock,
@@ -229,7 +235,7 @@ export function checkAgainstDevice(
   return { ok: true, member };
 }
 
-/** The first field that no superblock may have, or null. For reading and for writing, so that what is written can be read. */
+/** Returns the first invalid field, or null. Used for reading and for writing, so that what is written can be read. */
 function findFault(sb: Superblock): Fault | null {
   return (
     integerFault('versionMajor', sb.versionMajor, at.VERSION_MAJOR, at.VERSION_MAJOR) ??
@@ -305,7 +311,7 @@ function nameFault(name: string): Fault | null {
   }
   if (/\p{Cc}/u.test(name))
     return { field: 'name', message: `name is ${JSON.stringify(name)}; it must not have control characters` };
-  // The encoder replaces halves of surrogate pairs.
+  // The encoder replaces unpaired surrogates.
   if (decoder.decode(encoded) !== name)
     return { field: 'name', message: `name is ${JSON.stringify(name)}, which is not well-formed text` };
   return null;
@@ -330,7 +336,7 @@ function readFields(bytes: Uint8Array, view: DataView, name: string, baseBdevsSi
       uuid: readUuid(bytes, entry + at.ENTRY_UUID_OFFSET),
       dataOffsetBlocks: readU64(view, entry + at.ENTRY_DATA_OFFSET_OFFSET),
       dataSizeBlocks: readU64(view, entry + at.ENTRY_DATA_SIZE_OFFSET),
-      // Any number so far; findFault comes next.
+      // May be any number here; findFault checks it next.
       state: view.getUint32(entry + at.ENTRY_STATE_OFFSET, true) as MemberState,
       flags: view.getUint32(entry + at.ENTRY_FLAGS_OFFSET, true),
       slot: view.getUint8(entry + at.ENTRY_SLOT_OFFSET),
@@ -353,7 +359,7 @@ function readFields(bytes: Uint8Array, view: DataView, name: string, baseBdevsSi
   };
 }
 
-/** What is legal but would be lost when the superblock is written again. */
+/** Returns warnings about content that is valid but would be lost when the superblock is written again. */
 function findOddities(bytes: Uint8Array, sb: Superblock): string[] {
   const warnings: string[] = [];
   const isZero = (start: number, end: number) => bytes.subarray(start, end).every((byte) => byte === 0);
@@ -384,7 +390,7 @@ function invalid({ field, message }: Fault): ParseResult {
   return { ok: false, reason: 'invalid', field, message: `the superblock is invalid: ${message}` };
 }
 
-/** Over the first `length` bytes, with the field for the checksum itself taken as zero. */
+/** Checksum of the first `length` bytes, with the checksum field taken as zero. */
 function checksum(bytes: Uint8Array, length: number): number {
   const head = crc32c(bytes, 0, at.CRC_OFFSET);
   return crc32c(bytes, at.FLAGS_OFFSET, length, crc32c(ZERO_WORD, 0, ZERO_WORD.length, head));
@@ -392,7 +398,7 @@ function checksum(bytes: Uint8Array, length: number): number {
 
 const ZERO_WORD = new Uint8Array(4);
 
-/** Rounded above 2^53, but never to below it. */
+/** Values above 2^53 are rounded, but never to below it. */
 function readU64(view: DataView, offset: number): number {
   return view.getUint32(offset + 4, true) * 2 ** 32 + view.getUint32(offset, true);
 }
@@ -402,7 +408,7 @@ function writeU64(view: DataView, offset: number, value: number): void {
   view.setUint32(offset + 4, Math.floor(value / 2 ** 32), true);
 }
 
-/** The bytes are in the order in which they print. */
+/** A UUID's bytes are stored in print order. */
 function readUuid(bytes: Uint8Array, offset: number): string {
   const digits = Buffer.from(bytes.buffer, bytes.byteOffset + offset, at.UUID_BYTES).toString('hex');
   return `${digits.slice(0, 8)}-${digits.slice(8, 12)}-${digits.slice(12, 16)}-${digits.slice(16, 20)}-${digits.slice(20)}`;

@@ -17,7 +17,7 @@ import {
 const magic = 'RKIC';
 const fixedBytes = 64;
 const rangeBytes = 16;
-/** Size of a copy. Bytes. */
+/** Size of a copy in bytes. */
 export const doubtBytes = 16 * 1024;
 /** Ranges that fit in a copy. */
 export const mostDoubtRanges = (doubtBytes - fixedBytes) / rangeBytes;
@@ -25,7 +25,10 @@ export const mostDoubtRanges = (doubtBytes - fixedBytes) / rangeBytes;
 const decoder = new TextDecoder('latin1');
 const encoder = new TextEncoder();
 
-/** The list's bytes: {@link doubtBytes} of them. Throws a SuperblockFieldError for a list that {@link parseDoubtList} would not accept. */
+/**
+ * Encodes the list as {@link doubtBytes} bytes. Throws a SuperblockFieldError for a list that {@link parseDoubtList} would not
+ * accept.
+ */
 export function encodeDoubtList(life: MapLife, list: DoubtList): Uint8Array {
   const fault = findListFault(list);
   if (fault !== null) throw new SuperblockFieldError(fault);
@@ -44,7 +47,7 @@ export function encodeDoubtList(life: MapLife, list: DoubtList): Uint8Array {
   return bytes;
 }
 
-/** Null for anything that is not a whole, undamaged list of this life of the map. Never throws. */
+/** Returns null for anything but a complete, undamaged list of this incarnation of the map. Never throws. */
 export function parseDoubtList(bytes: Uint8Array, life: MapLife): DoubtList | null {
   if (bytes.length !== doubtBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -60,7 +63,7 @@ export function parseDoubtList(bytes: Uint8Array, life: MapLife): DoubtList | nu
   return findListFault(list) === null ? list : null;
 }
 
-/** For reading and for writing, so that what is written can be read. */
+/** Used for reading and for writing, so that what is written can be read. */
 function findListFault({ generation, ranges }: DoubtList): Fault | null {
   const fault = countFault('generation', generation) ?? countFault('ranges.length', ranges.length, mostDoubtRanges);
   if (fault !== null) return fault;

@@ -9,13 +9,13 @@ import { encodeHeader, encodePage, extensionLayout, pageAt, parseHeader, parsePa
 
 const { doubtAt, firstPages, headerAt, headerBytes, journalAt, journalBytes } = extensionLayout;
 const { morePagesAt, mostOptionsBytes, mostPages, pageBytes, pagesAt } = extensionLayout;
-/** So many pages are read or written at once: those of one call lie side by side. */
+/** Pages that are read or written in one call; they are adjacent on the device. */
 const pagesAtATime = firstPages;
 
-/** Most bytes that are zeroed in one go. */
+/** Largest write that zeroes the area, in bytes. */
 const pieceBytes = 1024 * 1024;
 
-/** Our area between superblock and data. Works on blocks of up to 4096 bytes. */
+/** Reads and writes raidkit's own area between superblock and data. Requires blocks of at most 4096 bytes. */
 export const extensionStore: ExtensionStore = {
   regionsPerPage,
   mostOptionsBytes,
@@ -40,7 +40,7 @@ export const extensionStore: ExtensionStore = {
       const found = bytes === undefined ? null : parseHeader(bytes);
       if (found?.arrayUuid === arrayUuid) headers.push(found);
     }
-    // A bad sector in one place is what the other place is for; but that nothing is there only both can say.
+    // The second place exists for bad sectors in the first. But only if both can be read is it certain that there is no header.
     if (headers.length === 0 && failures.length > 0) throw failures[0];
     return headers;
   },
@@ -64,7 +64,7 @@ export const extensionStore: ExtensionStore = {
     let failure: Error | null = null;
     for (const at of badBlocksLayout.at) {
       try {
-        // Nearly always there is none, or a short one.
+        // Nearly always there is no list or a short one.
         let bytes = await readAt(descriptor, at, badBlocksLayout.unitBytes);
         if (badBlocksLength(bytes) > bytes.length) bytes = await readAt(descriptor, at, badBlocksLayout.bytes);
         const list = parseBadBlocks(bytes, life);
@@ -101,9 +101,10 @@ export const extensionStore: ExtensionStore = {
     const [first] = headerAt;
     const end = badBlocksLayout.at[1] + badBlocksLayout.bytes;
     const client = new BlockClient(descriptor);
-    // Written, not unmapped or zeroed: on a device that finds its room as it is written, there is room for all of it then.
+    // Zeros are written instead of unmapped or zeroed by the device: a thinly provisioned device then has allocated space for
+    // the whole area.
     const zeros = (from: number, to: number) => client.write(from / blockSize, new Uint8Array(to - from));
-    // Headers first: without one nothing else is believed, however much of it a crash leaves.
+    // Headers are cleared first: without one nothing else is used, whatever a crash leaves of it.
     await zeros(first, pagesAt);
     await client.flush();
     await zeros(pagesAt, end);
@@ -132,7 +133,7 @@ export const extensionStore: ExtensionStore = {
           return writeAt(descriptor, at, encodePage(life, page));
         }),
       );
-      // A caller that is told of an error must not find others still under way.
+      // A caller that gets an error must not find other writes still in flight.
       for (const result of results) if (result.status === 'rejected') throw result.reason;
     }
     await new BlockClient(descriptor).flush();

@@ -12,24 +12,25 @@ import { SuperblockFieldError } from './codec.js';
 import { crc32c } from './crc32c.js';
 
 /**
- * Our own area, behind the superblock and before the data; little-endian. Everything has a checksum and a generation, and
- * two places that are written in turn, so that a torn write leaves the one before. docs/on-disk-format.md has the table.
+ * Layout of raidkit's own area between the superblock and the data; little-endian. Everything in it has a checksum, a
+ * generation and two places that are written alternately, so that a torn write leaves the previous state.
+ * docs/on-disk-format.md has the table.
  */
 export const extensionLayout = {
   /** Byte offsets of the header's two copies. */
   headerAt: [64 * 1024, 96 * 1024],
   /** Room for a header, in bytes. */
   headerBytes: 16 * 1024,
-  /** Byte offset of the first pages; each has two places, one after the other. */
+  /** Byte offset of the first pages; each has two places, one behind the other. */
   pagesAt: 128 * 1024,
   pageBytes: 4096,
-  /** So many pages are there; all others follow at `morePagesAt`, before the data. */
+  /** Number of pages at `pagesAt`; all others follow at `morePagesAt`, before the data. */
   firstPages: 16,
   morePagesAt: 1024 * 1024,
   mostPages: 4096,
-  /** Room for the level's options in a header of 255 slots, in bytes. */
+  /** Largest size in bytes of the level's options, such that a header of 255 slots has room for them. */
   mostOptionsBytes: 3500,
-  /** Byte offset of the list of ranges in doubt; two places, one after the other. */
+  /** Byte offset of the list of ranges in doubt; it has two places, one behind the other. */
   doubtAt: 384 * 1024,
   /** Byte offset and size of the journal's ring. */
   journalAt: 512 * 1024,
@@ -40,39 +41,46 @@ const headerMagic = 'RAIDKIT1';
 const pageMagic = 'RKRG';
 const headerFixed = 128;
 const slotBytes = 32;
-/** What follows the slots: incarnation (8), length of the level's options (4), length of what follows these (4); and the options. */
+/**
+ * Size of what follows the slots: incarnation (8), length of the level's options (4), length of what follows these (4); then
+ * come the options.
+ */
 const tailBytes = 16;
-/** What follows the options: lineage (8), whether the outer array is known (1), whether sums are wanted (1), zero (6), its uuid (16). Older headers end before. */
+/**
+ * Size of what follows the options: lineage (8), whether the outer array is known (1), whether sums are wanted (1), zero (6),
+ * the outer array's uuid (16). Older headers end before this.
+ */
 const originBytes = 32;
 /**
- * What follows that in an array with sums: salt (32), blocks that have been summed (8), where their pages begin (8), zero (16), and each
- * slot's errors (4). Then each slot's tag (1), unless that is its place for all of them.
+ * Size of what follows that in an array with sums: salt (32), number of blocks that have been summed (8), start of the checksum
+ * pages (8), zero (16). Then comes each slot's number of errors (4) and, unless every slot's tag is its index, each slot's tag
+ * (1).
  */
 const sumsBytes = 64;
 const sumsSlotBytes = 4;
 const saltBytes = 32;
-/** On disk as their place in this list, from 1; 0 for none. */
+/** Stored as the index in this list plus 1; 0 for none. */
 const processTypes = ['rebuild', 'resync', 'check', 'repair', 'replace', 'resum', 'sum'] as const;
 const pageFixed = 64;
-/** Two bits a region. */
+/** Regions in a page; each has two bits. */
 export const regionsPerPage = (extensionLayout.pageBytes - pageFixed) * 4;
 
 const decoder = new TextDecoder('latin1');
 const textDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
-/** Numbers that are counted on from: the next one is still exact. */
+/** Largest stored value of a counter: the next one is still an exact number. */
 const mostCounted = Number.MAX_SAFE_INTEGER - 1;
 const mostRegions = extensionLayout.mostPages * regionsPerPage;
 
-/** Byte offset of a page's two places. */
+/** Byte offset of the first of a page's two places. */
 export function pageAt(index: number): number {
   const { firstPages, morePagesAt, pageBytes, pagesAt } = extensionLayout;
   return index < firstPages ? pagesAt + index * 2 * pageBytes : morePagesAt + (index - firstPages) * 2 * pageBytes;
 }
 
 /**
- * The header's bytes: `headerBytes` of them. Throws a SuperblockFieldError, which names field and limit, for a header that
+ * Encodes the header as `headerBytes` bytes. Throws a SuperblockFieldError, which names field and limit, for a header that
  * {@link parseHeader} would not accept.
  */
 export function encodeHeader(header: ExtensionHeader): Uint8Array {
@@ -95,7 +103,8 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   writeU64(view, 72, header.regionBlocks);
   writeU64(view, 80, header.numRegions);
   view.setUint32(88, header.slots.length, true);
-  // 0 in older headers. Generations beyond what there is room for are only ever less than they were.
+  // 0 in older headers. A generation that does not fit is stored as the largest that does: it is a minimum, so a lower number
+  // does no harm.
   if (header.badBlocks !== null) view.setUint32(92, Math.min(header.badBlocks.generation, mostListGeneration) + 1, true);
   writeU64(view, 96, header.journalEpoch);
   writeU64(view, 104, header.previousJournalEpoch);
@@ -104,7 +113,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
     view.setUint32(120, header.process.elapsedSec, true);
     view.setUint8(124, processTypes.indexOf(header.process.type) + 1);
   }
-  // A version that knows of one slot only finds others without members too, and does not believe the journal.
+  // A version that knows only one journal slot finds that others have no member either, and then does not use the journal.
   view.setUint8(125, (header.journalSlots[0] ?? -1) + 1);
   view.setUint8(126, (header.previousJournalSlots[0] ?? -1) + 1);
   view.setUint8(127, readPolicies.indexOf(header.readPolicy));
@@ -135,7 +144,7 @@ export function encodeHeader(header: ExtensionHeader): Uint8Array {
   return bytes;
 }
 
-/** Null for anything that is not a whole, undamaged header. Never throws. */
+/** Returns null for anything but a complete, undamaged header. Never throws. */
 export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < headerFixed || decoder.decode(bytes.subarray(0, 8)) !== headerMagic) return null;
@@ -152,7 +161,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
       lastSeqNumber: readU64(view, at),
       isRemovedByHand: view.getUint8(at + 31) === 1,
       readPreference: preferenceOf(view.getUint8(at + 30)),
-      // Both counts were twice as long once, and never so high.
+      // Both counts had twice the size in older headers; no count was large enough to use it.
       pagesTaken: view.getUint32(at + 12, true) + view.getUint32(at + 20, true) * 2 ** 32,
       readErrors: view.getUint32(at + 8, true),
       writeErrors: view.getUint32(at + 16, true),
@@ -174,7 +183,7 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
     completedSeqNumber: readU64(view, 112),
     badBlocks: readBadBlocksHeader(view, numSlots),
     process: type === undefined ? null : { type, elapsedSec: view.getUint32(120, true) },
-    // One that is not known yet is no reason to believe nothing.
+    // An unknown policy of a newer version is no reason to reject the header.
     readPolicy: readPolicies[view.getUint8(127)] ?? readPolicies[0],
     slots,
     ...tail,
@@ -182,15 +191,15 @@ export function parseHeader(bytes: Uint8Array): ExtensionHeader | null {
   return findHeaderFault(header) === null ? header : null;
 }
 
-/** Flags of a slot if a journal stands for several; a single one is in the fixed part of the header. */
+/** Flags of a slot, used if the journal stands in for several slots; a single one is in the fixed part of the header. */
 const JournalFlag = { Current: 1, Previous: 2 } as const;
 
-/** What reads want of a slot's member, beside the flags of the journal. */
+/** The slot's read preference, in the same byte as the flags of the journal. */
 const readFlags: Readonly<Record<ReadPreference, number>> = { normal: 0, 'write-mostly': 4, prefer: 8 };
 
-/** Flag of a slot of which the list has bad blocks. */
+/** Flag of a slot that has entries in the list of bad blocks. */
 const badBlocksFlag = 16;
-/** Highest generation of a list of bad blocks that a header can name. */
+/** Highest generation of a list of bad blocks that a header can store. */
 const mostListGeneration = 0xffff_fffe;
 
 function readBadBlocksHeader(view: DataView, numSlots: number): BadBlocksHeader | null {
@@ -218,13 +227,13 @@ function readJournalSlots(view: DataView, numSlots: number, at: number, flag: nu
   return flagged.length > 0 || first < 0 ? flagged : [first];
 }
 
-/** A field that cannot be, and why. */
+/** An invalid field, and the reason. */
 export interface Fault {
   field: string;
   message: string;
 }
 
-/** The first field that no header may have, or null. For reading and for writing, so that what is written can be read. */
+/** Returns the first invalid field, or null. Used for reading and for writing, so that what is written can be read. */
 function findHeaderFault(header: ExtensionHeader): Fault | null {
   const { badBlocks, incarnation, levelOptions, lineage, outerUuid, process, slots, sums } = header;
   const counted = [
@@ -270,7 +279,7 @@ function findSlotFault(slots: readonly ExtensionSlot[]): Fault | null {
   return null;
 }
 
-/** A slot, or -1 for none. */
+/** Returns a fault if the slots are out of range or not in ascending order. */
 function journalSlotsFault(field: string, listed: readonly number[], numSlots: number): Fault | null {
   const most = listed.length > 1 ? numSlots - 1 : 254;
   const isGood = listed.every(
@@ -300,12 +309,12 @@ function optionsFault(levelOptions: string): Fault | null {
   return isJsonObject(levelOptions) ? null : { field, message: `${field} is no JSON object` };
 }
 
-/** For numbers that say how often, or from where on: null if it is one that the next of its kind still follows. */
+/** Checks a count or an index; null if it is valid and the next one is still exact. */
 export function countFault(field: string, value: number, most = mostCounted): Fault | null {
   return integerFault(field, value, most);
 }
 
-/** What no range of blocks may be, or null: it has one block at least, and its end is a number that is exact. */
+/** Checks a range of blocks: it must have at least one block and an exact end. Null if it is valid. */
 export function rangeFault(field: string, start: number, count: number): Fault | null {
   if (start >= 0 && count >= 1 && Number.isSafeInteger(start) && Number.isSafeInteger(start + count)) return null;
   return { field, message: `${field} has ${count} blocks from ${start} on; it must have one at least, and end before 2^53` };
@@ -316,7 +325,7 @@ function integerFault(field: string, value: number, most: number): Fault | null 
   return isGood ? null : { field, message: `${field} is ${value}; it must be a whole number from 0 to ${most}` };
 }
 
-/** What follows the slots; older headers have less there, or nothing. Null for what no version wrote. */
+/** Parses what follows the slots; older headers have less there, or nothing. Returns null for what no version writes. */
 function readTail(
   bytes: Uint8Array,
   numSlots: number,
@@ -411,7 +420,7 @@ function isJsonObject(text: string): boolean {
   }
 }
 
-/** A page's bytes: `pageBytes` of them. Throws a SuperblockFieldError for a page that {@link parsePage} would not accept. */
+/** Encodes the page as `pageBytes` bytes. Throws a SuperblockFieldError for a page that {@link parsePage} would not accept. */
 export function encodePage(life: MapLife, page: RegionPage): Uint8Array {
   const fault = findPageFault(page);
   if (fault !== null) throw new SuperblockFieldError(fault);
@@ -431,7 +440,7 @@ export function encodePage(life: MapLife, page: RegionPage): Uint8Array {
   return bytes;
 }
 
-/** Null for anything that is not a whole, undamaged page of this life of the map. Never throws. */
+/** Returns null for anything but a complete, undamaged page of this incarnation of the map. Never throws. */
 export function parsePage(bytes: Uint8Array, life: MapLife): RegionPage | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length !== extensionLayout.pageBytes || decoder.decode(bytes.subarray(0, 4)) !== pageMagic) return null;
@@ -458,7 +467,7 @@ function findPageFault({ index, generation, states }: RegionPage): Fault | null 
 
 const zeroWord = new Uint8Array(4);
 
-/** The checksum at byte 8 is that of all bytes, itself being zero. */
+/** Whether the checksum at byte 8 is right: that of all bytes, with the checksum itself taken as zero. */
 export function hasGoodChecksum(bytes: Uint8Array): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const head = crc32c(zeroWord, 0, 4, crc32c(bytes, 0, 8));
@@ -469,12 +478,12 @@ export function writeU64(view: DataView, at: number, value: number): void {
   view.setBigUint64(at, BigInt(value), true);
 }
 
-/** Rounded above 2^53, but never to below it: no limit lets it pass. */
+/** Values above 2^53 are rounded, but never to below it, so every limit check rejects them. */
 export function readU64(view: DataView, at: number): number {
   return Number(view.getBigUint64(at, true));
 }
 
-/** 16 hexadecimal digits, as 8 bytes in the order in which they print. */
+/** Writes 16 hexadecimal digits as 8 bytes in print order. */
 export function writeIncarnation(bytes: Uint8Array, at: number, incarnation: string): void {
   bytes.set(Buffer.from(incarnation, 'hex'), at);
 }

@@ -7,17 +7,17 @@ const magic = 'RKJL';
 const headerBytes = 4096;
 const placeBytes = 32 * 1024;
 const { journalAt, journalBytes } = extensionLayout;
-/** Entries that one write may have: one a slot. */
+/** Largest number of entries of one write: one per slot. */
 const mostTogether = 255;
-/** In the header's flags. */
+/** Flag in the header: the entry stands for zeros and has no data. */
 const zeroFlag = 1;
 
 const decoder = new TextDecoder('latin1');
 const encoder = new TextEncoder();
 
 /**
- * Places of one size: what is overwritten is always the oldest entry. With entries end to end, one that is older than what
- * was overwritten could be left in the gap at the ring's end, and be taken for the last word.
+ * Journal slots have a fixed size, so a new entry always overwrites the oldest one. If entries were stored end to end, an entry
+ * older than the overwritten ones could survive in the gap at the ring's end and count as the latest.
  */
 export const journalStore: JournalStore = {
   places: journalBytes / placeBytes,
@@ -59,7 +59,10 @@ export const journalStore: JournalStore = {
   },
 };
 
-/** Null for anything that is not a whole, undamaged entry of this life of the map, written to this place. Never throws. */
+/**
+ * Returns null for anything but a complete, undamaged entry of this incarnation of the map, written to this journal slot. Never
+ * throws.
+ */
 export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, blockSize: number): FoundEntry | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < headerBytes || decoder.decode(bytes.subarray(0, 4)) !== magic) return null;
@@ -73,7 +76,7 @@ export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, bloc
     offsetBlocks: readU64(view, 56),
     numBlocks: readU64(view, 64),
     isZero: (view.getUint32(52, true) & zeroFlag) !== 0,
-    // Older ones do not say it, and are alone.
+    // Older entries do not have this field and are alone.
     numTogether: Math.max(1, view.getUint32(88, true)),
     indexTogether: view.getUint32(92, true),
   };
@@ -84,7 +87,10 @@ export function parseEntry(bytes: Uint8Array, place: number, life: MapLife, bloc
   return { ...entry, data: copy.subarray(headerBytes) };
 }
 
-/** What no entry of so many bytes may say, or null. For reading and for writing, so that what is written can be read. */
+/**
+ * Returns why an entry of this length is invalid, or null. Used for reading and for writing, so that what is written can be
+ * read.
+ */
 function findEntryFault(entry: JournalEntry, lengthBytes: number, place: number, blockSize: number): string | null {
   const { epoch, id, indexTogether, isZero, numBlocks, numTogether, offsetBlocks } = entry;
   if (!(place >= 0 && place < journalBytes / placeBytes)) return `there is no place ${place} in the journal`;
@@ -103,7 +109,7 @@ function findEntryFault(entry: JournalEntry, lengthBytes: number, place: number,
   return null;
 }
 
-/** From 1 on, with room for the next one. */
+/** Whether the number is 1 or more and the next one is still exact. */
 function isCounted(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value < Number.MAX_SAFE_INTEGER;
 }

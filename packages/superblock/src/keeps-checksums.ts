@@ -2,7 +2,7 @@ import type { BdevDescriptor } from '@raidkit/bdev';
 import type { ArrayRecord, ExtensionHeader } from '@raidkit/core';
 import { extensionStore } from './extension-store.js';
 
-/** Whether the array of this superblock keeps checksums, as its newest header on the device says: false if none can be read. */
+/** Whether the superblock's array keeps checksums, according to the newest header on the device; false if none can be read. */
 export async function keepsChecksums(descriptor: BdevDescriptor, { blockSize, uuid }: ArrayRecord): Promise<boolean> {
   if (!extensionStore.fits(blockSize, 0)) return false;
   let newest: ExtensionHeader | null = null;

@@ -28,7 +28,7 @@ export const BASE_BDEVS_SIZE_OFFSET = 255;
 
 export const HEADER_BYTES = 256;
 export const UUID_BYTES = 16;
-/** With the NUL at its end. */
+/** Including the terminating NUL. */
 export const NAME_BYTES = 64;
 
 export const ENTRY_BYTES = 64;
@@ -43,7 +43,9 @@ export const ENTRY_RESERVED_OFFSET = 41;
 export const MAX_MEMBERS = 255;
 export const MAX_SUPERBLOCK_BYTES = HEADER_BYTES + MAX_MEMBERS * ENTRY_BYTES;
 
-/** Byte offset of a second copy, which only we read and write; on devices whose blocks are larger it is the second block. */
+/**
+ * Byte offset of the second copy, which only raidkit reads and writes; on devices with larger blocks it is in the second block.
+ */
 export const SECOND_COPY_OFFSET = 32 * 1024;
 
 /** A member's data never starts before this. */

@@ -4,8 +4,9 @@ import { nullUuid } from '@raidkit/core';
 import { extensionStore } from './extension-store.js';
 
 /**
- * Which member of the array the device is by our headers on it, whatever its own uuid is by now: the newest that names one which
- * the superblock lists counts. Null if none of them does; undefined if there are none, as on what SPDK wrote.
+ * Returns the uuid under which raidkit's headers on the device list it as a member, whatever its own uuid is now. Of several
+ * headers the newest counts that names a member which the superblock lists. Null if none does; undefined if there are no
+ * headers, as on a device that SPDK wrote.
  */
 export async function namedMember(
   descriptor: BdevDescriptor,

@@ -25,7 +25,7 @@ import {
   VERSION_MINOR,
 } from './layout.js';
 
-/** In a first copy that is the second one otherwise. */
+/** Largest number of flipped bits for which the first copy still counts as a damaged version of the second. */
 const mostTurnedBits = 8;
 
 const stateOf = {
@@ -35,11 +35,12 @@ const stateOf = {
 } as const;
 
 /**
- * Superblocks as SPDK has them, at the start of each member, and a second copy that SPDK does not know. Each is written in
- * place and flushed, the second one when the first is on stable media: one of them is whole at any time. The first one counts
- * whenever it is whole, and whatever else is there (zeros, data of another program) counts too; the second one counts only if
- * the first is one of our own writes, torn or with a few bits turned over, or if it cannot be read and a person says that the
- * device is a member.
+ * Stores SPDK superblocks at the start of each member, with a second copy that SPDK does not know. The copies are written in
+ * place, each flushed before the next is written, so one of them is whole at any time.
+ *
+ * The first place decides, whether it holds a valid copy or anything else (zeros, another program's data). The second copy is
+ * used only if the first place holds one of our own writes that is torn or has a few flipped bits, or if it cannot be read and
+ * the user has vouched for the device.
  */
 export const spdkSuperblockStore: SuperblockStore = {
   reservedBytes: MIN_DATA_OFFSET_BYTES,
@@ -74,7 +75,7 @@ export const spdkSuperblockStore: SuperblockStore = {
   async clear(descriptor: BdevDescriptor): Promise<void> {
     const { blockSize } = descriptor.bdev;
     const [, last] = copiesAt(blockSize);
-    // All at once: a part of the first copy with a whole second one is the superblock as it was, and not cleared yet.
+    // One write for both copies: a partly cleared first copy with a whole second one would be the old superblock again.
     await writeAndFlush(descriptor, 0, new Uint8Array(last + Math.ceil(MAX_SUPERBLOCK_BYTES / blockSize) * blockSize));
     if (extensionStore.fits(blockSize, 1)) await extensionStore.clear(descriptor, 0);
   },
@@ -106,7 +107,10 @@ async function readCopy(descriptor: BdevDescriptor, offsetBytes: number): Promis
   return { bytes, parsed };
 }
 
-/** The second copy where the first cannot be read. Rejects with what went wrong there if it is none: that must not be taken for an empty device. */
+/**
+ * Reads the second copy because the first cannot be read. If the second is not valid, rejects with the error of the first, so
+ * that the device does not count as empty.
+ */
 async function readSecondInstead(descriptor: BdevDescriptor, error: unknown): Promise<Copy> {
   const [, at] = copiesAt(descriptor.bdev.blockSize);
   const second = await readCopy(descriptor, at);
@@ -114,7 +118,7 @@ async function readSecondInstead(descriptor: BdevDescriptor, error: unknown): Pr
   return second;
 }
 
-/** The second copy, if what is in the first place is a write of ours that was torn or in which bits have turned over. Null otherwise. */
+/** Returns the second copy if the first place holds a write of ours that is torn or has flipped bits; null otherwise. */
 async function readSecondIfFirstIsOurs(descriptor: BdevDescriptor, first: Copy): Promise<ParseResult | null> {
   if (first.parsed.ok || !isNearlySigned(first.bytes)) return null;
   const [, at] = copiesAt(descriptor.bdev.blockSize);
@@ -127,9 +131,9 @@ async function readSecondIfFirstIsOurs(descriptor: BdevDescriptor, first: Copy):
 }
 
 /**
- * Damaged in the way in which a write of ours is torn: its first sector belongs to the same array, and is from before that
- * write (the second copy's number) or from it (a later number of ours). Another program that ran the array since adds one, and
- * what it wrote of its members is not in the second copy.
+ * Whether the first copy is damaged as by a torn write of ours: its first sector belongs to the same array and is either from
+ * before that write (it has the second copy's sequence number) or from it (a later number that we use). Another program that
+ * ran the array since adds one to the number, and its changes to the members are not in the second copy.
  */
 function isTornWriteOf({ bytes, parsed }: Copy, own: Superblock): boolean {
   if (parsed.ok || parsed.reason !== 'damaged') return false;
@@ -139,8 +143,8 @@ function isTornWriteOf({ bytes, parsed }: Copy, own: Superblock): boolean {
 }
 
 /**
- * Whether the first copy is the second one but for a few bits. What another program writes has another number, and with it
- * another checksum; a write of that program that was torn may have both, and little else that differs.
+ * Whether the first copy equals the second but for a few bits. A write of another program has another sequence number and thus
+ * another checksum; if it was torn, little else may differ.
  */
 async function hasTurnedBits(descriptor: BdevDescriptor, second: Uint8Array): Promise<boolean> {
   const blocks = Math.ceil(second.length / descriptor.bdev.blockSize);
@@ -154,7 +158,7 @@ function isNearlySigned(bytes: Uint8Array): boolean {
   return bytes.length >= SIGNATURE.length && bitsApart(bytes, Buffer.from(SIGNATURE)) <= mostTurnedBits;
 }
 
-/** Bits that differ, as far as `other` goes. */
+/** Number of bits that differ, within the length of `other`. */
 function bitsApart(bytes: Uint8Array, other: Uint8Array): number {
   let count = 0;
   for (let i = 0; i < other.length; i++)
@@ -162,14 +166,17 @@ function bitsApart(bytes: Uint8Array, other: Uint8Array): number {
   return count;
 }
 
-/** What the superblock says of this device, if it says something that cannot be; null if it fits. */
+/** Returns why the superblock's entry for this device cannot be right; null if it fits. */
 function findMisfit(superblock: Superblock, { bdev }: BdevDescriptor): string | null {
   if (superblock.blockSize !== bdev.blockSize || !superblock.members.some(({ uuid }) => uuid === bdev.uuid)) return null;
   const fit = checkAgainstDevice(superblock, bdev.uuid, bdev);
   return fit.ok ? null : fit.message;
 }
 
-/** Nothing is written that could not be read again. Throws a SuperblockFieldError, which names the field and its limit. */
+/**
+ * Encodes and verifies a record, so that nothing is written that could not be read again. Throws a SuperblockFieldError, which
+ * names the field and its limit.
+ */
 function encodeRecord(record: ArrayRecord): { superblock: Superblock; bytes: Uint8Array } {
   const superblock = toSuperblock(record);
   const bytes = encodeSuperblock(superblock);
@@ -213,7 +220,7 @@ function toRecord(superblock: Superblock): ArrayRecord {
 
 function nameOf(state: MemberState): SlotRecord['state'] {
   if (state === MemberState.Configured) return 'configured';
-  // A spare, a state that no program writes, holds no data either.
+  // A spare (a state that no program writes) holds no data either.
   return state === MemberState.Failed ? 'failed' : 'missing';
 }
 
